@@ -1,0 +1,280 @@
+//! A fixed-size set of small numbers, and counters over such sets, 64 members at a time.
+
+/// A set of indices below a fixed length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bits {
+    words: Box<[u64]>,
+    len: u32,
+}
+
+impl Bits {
+    /// The empty set over `0..len`.
+    #[must_use]
+    pub fn none(len: usize) -> Self {
+        Self { words: vec![0; len.div_ceil(64)].into(), len: len as u32 }
+    }
+
+    /// The set of all of `0..len`.
+    #[must_use]
+    pub fn all(len: usize) -> Self {
+        let mut bits = Self { words: vec![u64::MAX; len.div_ceil(64)].into(), len: len as u32 };
+        bits.trim();
+        bits
+    }
+
+    /// The length it was made for, not the number of members.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether no index is in the set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|&word| word == 0)
+    }
+
+    /// How many indices are in the set.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Puts `index` in. An index beyond the length is ignored.
+    pub fn insert(&mut self, index: usize) {
+        if index < self.len() {
+            self.words[index / 64] |= 1 << (index % 64);
+        }
+    }
+
+    /// Takes `index` out.
+    pub fn remove(&mut self, index: usize) {
+        if index < self.len() {
+            self.words[index / 64] &= !(1 << (index % 64));
+        }
+    }
+
+    /// Puts `start..end` in.
+    pub fn insert_range(&mut self, start: usize, end: usize) {
+        let end = end.min(self.len());
+        if start >= end {
+            return;
+        }
+        let (first, last) = (start / 64, (end - 1) / 64);
+        let head = u64::MAX << (start % 64);
+        let tail = u64::MAX >> (63 - (end - 1) % 64);
+        if first == last {
+            self.words[first] |= head & tail;
+        } else {
+            self.words[first] |= head;
+            self.words[first + 1..last].fill(u64::MAX);
+            self.words[last] |= tail;
+        }
+    }
+
+    /// Whether `index` is in the set.
+    #[must_use]
+    pub fn contains(&self, index: usize) -> bool {
+        index < self.len() && self.words[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    /// Keeps what is in both.
+    pub fn intersect(&mut self, other: &Self) {
+        for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
+            *mine &= theirs;
+        }
+    }
+
+    /// Adds what is in `other`.
+    pub fn union(&mut self, other: &Self) {
+        for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
+            *mine |= theirs;
+        }
+    }
+
+    /// Takes out what is in `other`.
+    pub fn subtract(&mut self, other: &Self) {
+        for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
+            *mine &= !theirs;
+        }
+    }
+
+    /// Turns the set into its complement.
+    pub fn invert(&mut self) {
+        for word in &mut self.words {
+            *word = !*word;
+        }
+        self.trim();
+    }
+
+    /// How many are in both, without making the intersection.
+    #[must_use]
+    pub fn count_common(&self, other: &Self) -> usize {
+        self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize).sum()
+    }
+
+    /// The members, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.words.iter().enumerate().flat_map(|(at, &word)| Ones(word).map(move |bit| at * 64 + bit))
+    }
+
+    /// The members of `start..end`, ascending, skipping empty words.
+    pub fn iter_range(&self, start: usize, end: usize) -> impl Iterator<Item = usize> + '_ {
+        let end = end.min(self.len());
+        let words = start / 64..end.div_ceil(64).max(start / 64);
+        words
+            .flat_map(move |at| {
+                let mut word = self.words[at];
+                if at == start / 64 {
+                    word &= u64::MAX << (start % 64);
+                }
+                Ones(word).map(move |bit| at * 64 + bit)
+            })
+            .take_while(move |&index| index < end)
+    }
+
+    fn trim(&mut self) {
+        let spare = self.len() % 64;
+        if spare != 0
+            && let Some(last) = self.words.last_mut()
+        {
+            *last &= (1 << spare) - 1;
+        }
+    }
+}
+
+struct Ones(u64);
+
+impl Iterator for Ones {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0 - 1;
+        Some(bit)
+    }
+}
+
+/// A counter for each index, kept as planes of bits: adding a set to all counters costs a few word
+/// operations for 64 of them.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    planes: Vec<Bits>,
+    len: usize,
+}
+
+impl Counters {
+    /// All counters at zero.
+    #[must_use]
+    pub fn new(len: usize) -> Self {
+        Self { planes: Vec::new(), len }
+    }
+
+    /// Adds one to the counter of each index that is *not* in `present`.
+    pub fn add_absent(&mut self, present: &Bits) {
+        let mut carry = present.clone();
+        carry.invert();
+        for plane in &mut self.planes {
+            let mut any = 0;
+            for (mine, add) in plane.words.iter_mut().zip(&mut carry.words) {
+                let both = *mine & *add;
+                *mine ^= *add;
+                *add = both;
+                any |= both;
+            }
+            if any == 0 {
+                return;
+            }
+        }
+        if !carry.is_empty() {
+            self.planes.push(carry);
+        }
+    }
+
+    /// Adds one to every counter.
+    pub fn add_all(&mut self) {
+        self.add_absent(&Bits::none(self.len));
+    }
+
+    /// The value of one counter.
+    #[must_use]
+    pub fn get(&self, index: usize) -> u32 {
+        self.planes.iter().enumerate().map(|(power, plane)| u32::from(plane.contains(index)) << power).sum()
+    }
+
+    /// The indices whose counter is `value`.
+    #[must_use]
+    pub fn equal_to(&self, value: u32) -> Bits {
+        let mut out = Bits::all(self.len);
+        if value >> self.planes.len() != 0 {
+            return Bits::none(self.len);
+        }
+        for (power, plane) in self.planes.iter().enumerate() {
+            if value >> power & 1 == 1 {
+                out.intersect(plane);
+            } else {
+                out.subtract(plane);
+            }
+        }
+        out
+    }
+
+    /// The largest value any counter could have.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        (1 << self.planes.len()) - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn counters_count_like_a_loop(sets in prop::collection::vec(prop::collection::vec(any::<bool>(), 130), 0..40)) {
+            let mut counters = Counters::new(130);
+            let mut plain = vec![0_u32; 130];
+            for set in &sets {
+                let mut bits = Bits::none(130);
+                for (at, &inside) in set.iter().enumerate() {
+                    if inside { bits.insert(at) } else { plain[at] += 1 }
+                }
+                counters.add_absent(&bits);
+            }
+            for (at, &expected) in plain.iter().enumerate() {
+                prop_assert_eq!(counters.get(at), expected);
+                prop_assert!(counters.equal_to(expected).contains(at));
+                prop_assert!(!counters.equal_to(expected + 1).contains(at));
+            }
+        }
+
+        #[test]
+        fn ranges_agree_with_single_inserts(start in 0_usize..200, end in 0_usize..200, from in 0_usize..200, to in 0_usize..200) {
+            let mut range = Bits::none(190);
+            range.insert_range(start, end);
+            let mut single = Bits::none(190);
+            for index in start..end { single.insert(index) }
+            prop_assert_eq!(&range, &single);
+            prop_assert_eq!(
+                range.iter_range(from, to).collect::<Vec<_>>(),
+                range.iter().filter(|i| (from..to).contains(i)).collect::<Vec<_>>()
+            );
+        }
+
+        #[test]
+        fn complement_has_the_rest(members in prop::collection::btree_set(0_usize..100, 0..50)) {
+            let mut bits = Bits::none(100);
+            for &member in &members { bits.insert(member) }
+            prop_assert_eq!(bits.iter().collect::<Vec<_>>(), members.iter().copied().collect::<Vec<_>>());
+            bits.invert();
+            prop_assert_eq!(bits.count(), 100 - members.len());
+            bits.invert();
+            prop_assert_eq!(bits.count_common(&Bits::all(100)), members.len());
+        }
+    }
+}

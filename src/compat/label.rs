@@ -1,0 +1,265 @@
+//! The label keys KubeVirt speaks in, spelled here and nowhere else.
+//!
+//! Mirrors the constants of `staging/src/kubevirt.io/api/core/v1/types.go`. A key such as
+//! `cpu-feature.node.kubevirt.io/fpu` has a [`Family`] and a name (`fpu`). Distributions that rename
+//! KubeVirt's domain keep the part before it, so a family is known by that part alone.
+
+use std::borrow::Cow;
+
+/// `cpu-feature.node.kubevirt.io/`: the host offers this CPU feature.
+pub const CPU_FEATURE: &str = "cpu-feature.node.kubevirt.io/";
+/// `cpu-model.node.kubevirt.io/`: a guest with this named model can run here.
+pub const CPU_MODEL: &str = "cpu-model.node.kubevirt.io/";
+/// `cpu-model-migration.node.kubevirt.io/`: the model is known to this libvirt, usable or not.
+pub const CPU_MODEL_MIGRATION: &str = "cpu-model-migration.node.kubevirt.io/";
+/// `cpu-vendor.node.kubevirt.io/`: the vendor as libvirt spells it.
+pub const CPU_VENDOR: &str = "cpu-vendor.node.kubevirt.io/";
+/// `host-model-cpu.node.kubevirt.io/`: the model libvirt picks for host-model.
+pub const HOST_MODEL_CPU: &str = "host-model-cpu.node.kubevirt.io/";
+/// `host-model-required-features.node.kubevirt.io/`: what libvirt adds to that model.
+pub const HOST_MODEL_REQUIRED: &str = "host-model-required-features.node.kubevirt.io/";
+/// `hyperv.node.kubevirt.io/`: a Hyper-V enlightenment the host offers.
+pub const HYPERV: &str = "hyperv.node.kubevirt.io/";
+/// `machine-type.node.kubevirt.io/`: an emulated machine type.
+pub const MACHINE_TYPE: &str = "machine-type.node.kubevirt.io/";
+/// `cpu-timer.node.kubevirt.io/tsc-frequency`: the host's TSC frequency in Hz.
+pub const TSC_FREQUENCY: &str = "cpu-timer.node.kubevirt.io/tsc-frequency";
+/// `scheduling.node.kubevirt.io/tsc-frequency-`: the node can give a guest this TSC frequency (Hz).
+pub const SCHEDULING_TSC: &str = "scheduling.node.kubevirt.io/tsc-frequency-";
+/// `kubevirt.io/schedulable`: whether virt-handler is well on the node.
+pub const SCHEDULABLE: &str = "kubevirt.io/schedulable";
+/// `node-labeller.kubevirt.io/obsolete-host-model`: the host's own model is declared obsolete.
+pub const OBSOLETE_HOST_MODEL: &str = "node-labeller.kubevirt.io/obsolete-host-model";
+/// `node-labeller.kubevirt.io/skip-node`, an annotation: its presence, whatever its value, stops labelling.
+pub const SKIP_NODE: &str = "node-labeller.kubevirt.io/skip-node";
+/// `kubevirt.io/cpumanager`: the node has a static CPU manager.
+pub const CPU_MANAGER: &str = "kubevirt.io/cpumanager";
+/// `cpumanager`, the older spelling (up to KubeVirt 1.7).
+pub const CPU_MANAGER_OLD: &str = "cpumanager";
+/// `kubevirt.io/realtime`.
+pub const REALTIME: &str = "kubevirt.io/realtime";
+/// `kubevirt.io/sev`.
+pub const SEV: &str = "kubevirt.io/sev";
+/// `kubevirt.io/sev-es`.
+pub const SEV_ES: &str = "kubevirt.io/sev-es";
+/// `kubevirt.io/sev-snp`.
+pub const SEV_SNP: &str = "kubevirt.io/sev-snp";
+/// `kubevirt.io/tdx`.
+pub const TDX: &str = "kubevirt.io/tdx";
+/// `kubevirt.io/s390-pv`.
+pub const S390_PV: &str = "kubevirt.io/s390-pv";
+/// `kubevirt.io/vm-arch-`: the node can run guests of this architecture (cross-architecture gate).
+pub const VM_ARCH: &str = "kubevirt.io/vm-arch-";
+/// `kubernetes.io/arch`.
+pub const ARCH: &str = "kubernetes.io/arch";
+/// `kubernetes.io/hostname`.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+/// The taint the node controller puts on a cordoned node.
+pub const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+
+/// What a label key is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// `cpu-feature.node…`
+    CpuFeature,
+    /// `cpu-model.node…`
+    CpuModel,
+    /// `cpu-model-migration.node…`
+    CpuModelMigration,
+    /// `cpu-vendor.node…`
+    CpuVendor,
+    /// `host-model-cpu.node…`
+    HostModelCpu,
+    /// `host-model-required-features.node…`
+    HostModelRequired,
+    /// `cpu-timer.node…`
+    CpuTimer,
+    /// `hyperv.node…`
+    Hyperv,
+    /// `scheduling.node…/tsc-frequency-…`, written by virt-controller.
+    SchedulingTsc,
+    /// `machine-type.node…`
+    MachineType,
+    /// `kubevirt.io/schedulable`
+    Schedulable,
+    /// `kubernetes.io/hostname`
+    Hostname,
+    /// Anything else: placement that a person chose.
+    Other,
+}
+
+impl Family {
+    /// The family of a label key.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        let Some((domain, name)) = key.split_once('/') else { return Self::Other };
+        if let Some((family, _)) = domain.split_once(".node.") {
+            return match family {
+                "cpu-feature" => Self::CpuFeature,
+                "cpu-model" => Self::CpuModel,
+                "cpu-model-migration" => Self::CpuModelMigration,
+                "cpu-vendor" => Self::CpuVendor,
+                "host-model-cpu" => Self::HostModelCpu,
+                "host-model-required-features" => Self::HostModelRequired,
+                "cpu-timer" => Self::CpuTimer,
+                "hyperv" => Self::Hyperv,
+                "scheduling" if name.starts_with("tsc-frequency-") => Self::SchedulingTsc,
+                "machine-type" => Self::MachineType,
+                _ => Self::Other,
+            };
+        }
+        match name {
+            "schedulable" if domain.starts_with("kubevirt.") => Self::Schedulable,
+            "hostname" if domain == "kubernetes.io" => Self::Hostname,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the key describes the CPU; nodes that agree on all such labels share one profile.
+    #[must_use]
+    pub fn is_cpu(self) -> bool {
+        match self {
+            Self::CpuFeature
+            | Self::CpuModel
+            | Self::CpuModelMigration
+            | Self::CpuVendor
+            | Self::HostModelCpu
+            | Self::HostModelRequired
+            | Self::CpuTimer
+            | Self::Hyperv
+            | Self::SchedulingTsc => true,
+            Self::MachineType | Self::Schedulable | Self::Hostname | Self::Other => false,
+        }
+    }
+
+    /// Whether KubeVirt's node-labeller writes it, so that only `skip-node` keeps a hand-made one.
+    #[must_use]
+    pub fn is_labeller(self) -> bool {
+        (self.is_cpu() && self != Self::SchedulingTsc) || self == Self::MachineType
+    }
+
+    /// How people say it: `cpu-feature`, `machine-type`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::CpuFeature => "cpu-feature",
+            Self::CpuModel => "cpu-model",
+            Self::CpuModelMigration => "cpu-model-migration",
+            Self::CpuVendor => "cpu-vendor",
+            Self::HostModelCpu => "host-model-cpu",
+            Self::HostModelRequired => "host-model-required-features",
+            Self::CpuTimer => "cpu-timer",
+            Self::Hyperv => "hyperv",
+            Self::SchedulingTsc => "tsc-frequency",
+            Self::MachineType => "machine-type",
+            Self::Schedulable => "schedulable",
+            Self::Hostname => "hostname",
+            Self::Other => "label",
+        }
+    }
+}
+
+/// The part of a key after the `/`: the feature, model or machine type.
+#[must_use]
+pub fn name(key: &str) -> &str {
+    key.split_once('/').map_or(key, |(_, name)| name)
+}
+
+/// Whether a launcher pod's key is one that KubeVirt takes as the trace of an earlier migration.
+///
+/// Mirrors `migration.go` (`createTargetPod`), which asks whether the key *contains* the prefix.
+#[must_use]
+pub fn is_inherited(key: &str) -> bool {
+    key.contains(CPU_FEATURE) || key.contains(CPU_MODEL_MIGRATION)
+}
+
+/// One entry as people read it: `cpu-feature fpu`, `kubernetes.io/arch=amd64`.
+#[must_use]
+pub fn short<'a>(key: &'a str, value: &str) -> Cow<'a, str> {
+    let family = Family::of(key);
+    match family {
+        Family::Other | Family::Schedulable | Family::Hostname => Cow::Owned(format!("{key}={value}")),
+        Family::SchedulingTsc => Cow::Borrowed(name(key)),
+        _ if value == "true" => Cow::Owned(format!("{} {}", family.word(), name(key))),
+        _ => Cow::Owned(format!("{} {}={value}", family.word(), name(key))),
+    }
+}
+
+/// Many entries as people read them, grouped by family, at most `most` names, the rest counted.
+///
+/// `cpu-feature fpu, vme and 3 more; cpu-model-migration GraniteRapids`.
+#[must_use]
+pub fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usize) -> String {
+    let mut groups: Vec<(Family, Vec<String>)> = Vec::new();
+    let mut total = 0;
+    for (key, value) in entries {
+        total += 1;
+        if total > most {
+            continue;
+        }
+        let family = Family::of(key);
+        let text = match family {
+            Family::Other | Family::Schedulable | Family::Hostname | Family::SchedulingTsc => {
+                short(key, value).into_owned()
+            }
+            _ if value == "true" => name(key).to_owned(),
+            _ => format!("{}={value}", name(key)),
+        };
+        match groups.iter_mut().find(|(f, _)| *f == family) {
+            Some((_, names)) => names.push(text),
+            None => groups.push((family, vec![text])),
+        }
+    }
+    let mut out = groups
+        .iter()
+        .map(|(family, names)| match family {
+            Family::Other | Family::Schedulable | Family::Hostname | Family::SchedulingTsc => names.join(", "),
+            _ => format!("{} {}", family.word(), names.join(", ")),
+        })
+        .collect::<Vec<_>>()
+        .join("; ");
+    if total > most {
+        out.push_str(&format!(" and {} more", total - most));
+    }
+    out
+}
+
+/// Names joined for people, at most `most`, the rest counted: `node-a, node-c and 7 more`.
+#[must_use]
+pub fn fold_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::feature("cpu-feature.node.kubevirt.io/fpu", Family::CpuFeature, "fpu")]
+    #[case::model("cpu-model.node.kubevirt.io/Haswell", Family::CpuModel, "Haswell")]
+    #[case::migration("cpu-model-migration.node.kubevirt.io/Haswell", Family::CpuModelMigration, "Haswell")]
+    #[case::renamed_domain("cpu-feature.node.virtualization.example.io/fpu", Family::CpuFeature, "fpu")]
+    #[case::tsc("scheduling.node.kubevirt.io/tsc-frequency-2100000000", Family::SchedulingTsc, "tsc-frequency-2100000000")]
+    #[case::machine("machine-type.node.kubevirt.io/q35", Family::MachineType, "q35")]
+    #[case::schedulable("kubevirt.io/schedulable", Family::Schedulable, "schedulable")]
+    #[case::nobody("example.com/rack", Family::Other, "rack")]
+    #[case::no_domain("cpumanager", Family::Other, "cpumanager")]
+    fn families(#[case] key: &str, #[case] family: Family, #[case] short_name: &str) {
+        assert_eq!(Family::of(key), family, "{key}: a wrong family files the cause under the wrong heading");
+        assert_eq!(name(key), short_name);
+    }
+
+    #[test]
+    fn folding_groups_by_family_and_counts_the_rest() {
+        let entries = [
+            ("cpu-feature.node.kubevirt.io/fpu", "true"),
+            ("cpu-feature.node.kubevirt.io/vme", "true"),
+            ("cpu-model-migration.node.kubevirt.io/X", "true"),
+            ("kubernetes.io/arch", "arm64"),
+        ];
+        assert_eq!(fold(entries, 9), "cpu-feature fpu, vme; cpu-model-migration X; kubernetes.io/arch=arm64");
+        assert_eq!(fold(entries, 1), "cpu-feature fpu and 3 more");
+    }
+}

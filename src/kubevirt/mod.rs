@@ -1,0 +1,3 @@
+//! What KubeVirt itself would do with an object.
+
+pub mod wire;

@@ -1,0 +1,638 @@
+//! The shapes of the few fields that are read, of each kind. Unknown fields are skipped.
+//!
+//! A launcher pod is 28 KB of which a few hundred bytes matter: [`Pod`] borrows them from the review.
+//! The other kinds are small and rare, and own their text.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+/// Text borrowed from the input where it holds no escapes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Text<'a>(pub Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for TextVisitor<'a> {
+            type Value = Text<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(text)))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor(PhantomData))
+    }
+}
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A map of text to text in the order of the input; `null` is empty, a repeated key keeps its last value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts<'a>(pub Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl Texts<'_> {
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_ref())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextsVisitor<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for TextsVisitor<'a> {
+            type Value = Texts<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of strings")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Texts::default())
+            }
+            fn visit_none<E>(self) -> Result<Self::Value, E> {
+                Ok(Texts::default())
+            }
+            fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+                deserializer.deserialize_map(self)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::with_capacity(map.size_hint().unwrap_or(16));
+                while let Some(key) = map.next_key::<Text<'a>>()? {
+                    // A null value is the empty string, as Go's decoder leaves it.
+                    let value = map.next_value::<Option<Text<'a>>>()?.unwrap_or_default();
+                    entries.push((key.0, value.0));
+                }
+                // Sorted by key as API servers send them: only then is a repeated key found without a search.
+                if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+                    entries.reverse();
+                    entries.sort_by(|a, b| a.0.cmp(&b.0));
+                    entries.dedup_by(|later, kept| later.0 == kept.0);
+                }
+                Ok(Texts(entries))
+            }
+        }
+        deserializer.deserialize_option(TextsVisitor(PhantomData))
+    }
+}
+
+/// `null` where a list or struct may stand is its default, as for Go's decoder.
+fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+macro_rules! wire {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident : $type:ty,)* })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        pub struct $name { $($(#[$fmeta])* #[serde(deserialize_with = "nullable")] pub $field: $type,)* }
+    )*};
+}
+
+/// A launcher pod.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default)]
+pub struct Pod<'a> {
+    /// `metadata`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub metadata: PodMeta<'a>,
+    /// `spec`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub spec: PodSpec<'a>,
+    /// `status`.
+    #[serde(deserialize_with = "nullable")]
+    pub status: PhaseOnly,
+}
+
+/// `metadata` of a pod.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodMeta<'a> {
+    /// `name`; empty at admission where `generateName` is used.
+    #[serde(borrow)]
+    pub name: Option<Text<'a>>,
+    /// `generateName`.
+    #[serde(borrow)]
+    pub generate_name: Option<Text<'a>>,
+    /// `namespace`.
+    #[serde(borrow)]
+    pub namespace: Option<Text<'a>>,
+    /// `labels`.
+    #[serde(borrow)]
+    pub labels: Texts<'a>,
+    /// `ownerReferences`.
+    #[serde(deserialize_with = "nullable")]
+    pub owner_references: Vec<OwnerReference>,
+    /// `deletionTimestamp`.
+    pub deletion_timestamp: Option<String>,
+    /// `creationTimestamp`.
+    pub creation_timestamp: Option<String>,
+}
+
+/// `spec` of a pod.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec<'a> {
+    /// `nodeName`.
+    #[serde(borrow)]
+    pub node_name: Option<Text<'a>>,
+    /// `nodeSelector`.
+    #[serde(borrow)]
+    pub node_selector: Texts<'a>,
+    /// `affinity`; only its required node affinity is read.
+    #[serde(deserialize_with = "nullable")]
+    pub affinity: Affinity,
+    /// `tolerations`.
+    #[serde(deserialize_with = "nullable")]
+    pub tolerations: Vec<Toleration>,
+}
+
+wire! {
+    /// `status.phase`.
+    PhaseOnly {
+        /// `phase`.
+        phase: String,
+    }
+    /// `metadata.ownerReferences[]`.
+    OwnerReference {
+        /// `kind`.
+        kind: String,
+        /// `name`.
+        name: String,
+        /// `uid`.
+        uid: String,
+        /// `controller`.
+        controller: bool,
+    }
+    /// `affinity`, the part that filters nodes.
+    Affinity {
+        /// `nodeAffinity`.
+        node_affinity: NodeAffinity,
+    }
+    /// `affinity.nodeAffinity`, the part that filters nodes.
+    NodeAffinity {
+        /// `requiredDuringSchedulingIgnoredDuringExecution`.
+        required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
+    }
+    /// `v1.NodeSelector`.
+    NodeSelector {
+        /// `nodeSelectorTerms`.
+        node_selector_terms: Vec<NodeSelectorTerm>,
+    }
+    /// `v1.NodeSelectorTerm`.
+    NodeSelectorTerm {
+        /// `matchExpressions`.
+        match_expressions: Vec<NodeSelectorRequirement>,
+        /// `matchFields`.
+        match_fields: Vec<NodeSelectorRequirement>,
+    }
+    /// `v1.NodeSelectorRequirement`.
+    NodeSelectorRequirement {
+        /// `key`.
+        key: String,
+        /// `operator`.
+        operator: String,
+        /// `values`.
+        values: Vec<String>,
+    }
+    /// `metadata` of all other kinds.
+    Meta {
+        /// `name`.
+        name: String,
+        /// `generateName`.
+        generate_name: String,
+        /// `namespace`.
+        namespace: String,
+        /// `uid`.
+        uid: String,
+        /// `labels`.
+        labels: BTreeMap<String, String>,
+        /// `annotations`.
+        annotations: BTreeMap<String, String>,
+        /// `ownerReferences`.
+        owner_references: Vec<OwnerReference>,
+        /// `deletionTimestamp`.
+        deletion_timestamp: Option<String>,
+        /// `creationTimestamp`.
+        creation_timestamp: Option<String>,
+    }
+    /// A Namespace, or anything of which only the metadata matters.
+    MetaOnly {
+        /// `metadata`.
+        metadata: Meta,
+    }
+    /// A Node.
+    Node {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: NodeSpec,
+        /// `status`.
+        status: NodeStatus,
+    }
+    /// `spec` of a Node.
+    NodeSpec {
+        /// `unschedulable`.
+        unschedulable: bool,
+        /// `taints`.
+        taints: Vec<Taint>,
+    }
+    /// `spec.taints[]`.
+    Taint {
+        /// `key`.
+        key: String,
+        /// `value`.
+        value: String,
+        /// `effect`.
+        effect: String,
+    }
+    /// `status` of a Node.
+    NodeStatus {
+        /// `conditions`.
+        conditions: Vec<Condition>,
+    }
+    /// `status.conditions[]`.
+    Condition {
+        /// `type`.
+        #[serde(rename = "type")]
+        kind: String,
+        /// `status`.
+        status: String,
+        /// `reason`.
+        reason: String,
+        /// `message`.
+        message: String,
+    }
+    /// A VirtualMachine.
+    VirtualMachine {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: VmSpec,
+    }
+    /// `spec` of a VirtualMachine.
+    VmSpec {
+        /// `template`.
+        template: VmiTemplate,
+        /// `instancetype`.
+        instancetype: Option<Matcher>,
+        /// `preference`.
+        preference: Option<Matcher>,
+    }
+    /// `spec.instancetype` and `spec.preference`.
+    Matcher {
+        /// `name`.
+        name: String,
+        /// `kind`; empty means the cluster-wide one.
+        kind: String,
+        /// `inferFromVolume`: resolved by virt-controller.
+        infer_from_volume: String,
+    }
+    /// A VirtualMachineInstancetype or VirtualMachineClusterInstancetype.
+    Instancetype {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: InstancetypeSpec,
+    }
+    /// `spec` of an instancetype.
+    InstancetypeSpec {
+        /// `cpu`.
+        cpu: InstancetypeCpu,
+        /// `nodeSelector`.
+        node_selector: BTreeMap<String, String>,
+    }
+    /// `spec.cpu` of an instancetype.
+    InstancetypeCpu {
+        /// `model`.
+        model: Option<String>,
+        /// `dedicatedCPUPlacement`.
+        #[serde(rename = "dedicatedCPUPlacement")]
+        dedicated_cpu_placement: Option<bool>,
+    }
+    /// A VirtualMachinePreference or VirtualMachineClusterPreference.
+    Preference {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: PreferenceSpec,
+    }
+    /// `spec` of a preference.
+    PreferenceSpec {
+        /// `cpu`.
+        cpu: PreferenceCpu,
+        /// `machine`.
+        machine: PreferenceMachine,
+    }
+    /// `spec.cpu` of a preference.
+    PreferenceCpu {
+        /// `preferredCPUFeatures`.
+        #[serde(rename = "preferredCPUFeatures")]
+        preferred_cpu_features: Vec<CpuFeature>,
+    }
+    /// `spec.machine` of a preference.
+    PreferenceMachine {
+        /// `preferredMachineType`.
+        preferred_machine_type: String,
+    }
+    /// `spec.template` of a VirtualMachine.
+    VmiTemplate {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: VmiSpec,
+    }
+    /// A VirtualMachineInstance.
+    Vmi {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: VmiSpec,
+        /// `status`.
+        status: VmiStatus,
+    }
+    /// `spec` of a VirtualMachineInstance.
+    VmiSpec {
+        /// `architecture`.
+        architecture: String,
+        /// `domain`.
+        domain: Domain,
+        /// `nodeSelector`.
+        node_selector: BTreeMap<String, String>,
+        /// `affinity`, kept as it is: KubeVirt copies it whole.
+        affinity: Option<Value>,
+        /// `tolerations`.
+        tolerations: Vec<Toleration>,
+        /// `evictionStrategy`.
+        eviction_strategy: Option<String>,
+    }
+    /// `spec.domain`.
+    Domain {
+        /// `cpu`.
+        cpu: Option<Cpu>,
+        /// `machine`.
+        machine: Option<Machine>,
+        /// `features`.
+        features: DomainFeatures,
+        /// `launchSecurity`.
+        launch_security: Option<LaunchSecurity>,
+    }
+    /// `spec.domain.cpu`.
+    Cpu {
+        /// `model`.
+        model: String,
+        /// `features`.
+        features: Vec<CpuFeature>,
+        /// `dedicatedCpuPlacement`.
+        dedicated_cpu_placement: bool,
+        /// `realtime`.
+        realtime: Option<Value>,
+        /// `cores`.
+        cores: u32,
+        /// `sockets`.
+        sockets: u32,
+        /// `threads`.
+        threads: u32,
+    }
+    /// `spec.domain.cpu.features[]`.
+    CpuFeature {
+        /// `name`.
+        name: String,
+        /// `policy`.
+        policy: String,
+    }
+    /// `spec.domain.machine` and `status.machine`.
+    Machine {
+        /// `type`.
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    /// `spec.domain.features`.
+    DomainFeatures {
+        /// `hyperv`.
+        hyperv: Option<Hyperv>,
+        /// `hypervPassthrough`.
+        hyperv_passthrough: Option<FeatureState>,
+    }
+    /// `spec.domain.features.hyperv`.
+    Hyperv {
+        /// `vpindex`.
+        vpindex: Option<FeatureState>,
+        /// `runtime`.
+        runtime: Option<FeatureState>,
+        /// `reset`.
+        reset: Option<FeatureState>,
+        /// `synic`.
+        synic: Option<FeatureState>,
+        /// `synictimer`.
+        synictimer: Option<FeatureState>,
+        /// `frequencies`.
+        frequencies: Option<FeatureState>,
+        /// `reenlightenment`.
+        reenlightenment: Option<FeatureState>,
+        /// `tlbflush`.
+        tlbflush: Option<FeatureState>,
+        /// `ipi`.
+        ipi: Option<FeatureState>,
+        /// `evmcs`.
+        evmcs: Option<FeatureState>,
+    }
+    /// A feature that may be switched on; present and silent means on.
+    FeatureState {
+        /// `enabled`.
+        enabled: Option<bool>,
+    }
+    /// `spec.domain.launchSecurity`.
+    LaunchSecurity {
+        /// `sev`.
+        sev: Option<Sev>,
+        /// `snp`.
+        snp: Option<Value>,
+        /// `tdx`.
+        tdx: Option<Value>,
+    }
+    /// `launchSecurity.sev`.
+    Sev {
+        /// `policy`.
+        policy: Option<SevPolicy>,
+    }
+    /// `launchSecurity.sev.policy`.
+    SevPolicy {
+        /// `encryptedState`: SEV-ES.
+        encrypted_state: Option<bool>,
+    }
+    /// `status` of a VirtualMachineInstance.
+    VmiStatus {
+        /// `phase`.
+        phase: String,
+        /// `nodeName`.
+        node_name: String,
+        /// `topologyHints`.
+        topology_hints: TopologyHints,
+        /// `machine`.
+        machine: Option<Machine>,
+        /// `selinuxContext`.
+        selinux_context: String,
+        /// `migrationState`.
+        migration_state: Option<MigrationState>,
+        /// `conditions`.
+        conditions: Vec<Condition>,
+        /// `activePods`: pod UID to node name.
+        active_pods: BTreeMap<String, String>,
+    }
+    /// `status.topologyHints`.
+    TopologyHints {
+        /// `tscFrequency`, Hz.
+        tsc_frequency: Option<i64>,
+    }
+    /// `status.migrationState`.
+    MigrationState {
+        /// `failureReason`: libvirt's last word.
+        failure_reason: String,
+        /// `failed`.
+        failed: bool,
+        /// `completed`.
+        completed: bool,
+        /// `sourceNode`.
+        source_node: String,
+        /// `targetNode`.
+        target_node: String,
+        /// `endTimestamp`.
+        end_timestamp: Option<String>,
+        /// `sourceState`: set on the receiving side of a decentralized migration.
+        source_state: Option<SourceState>,
+    }
+    /// `status.migrationState.sourceState`.
+    SourceState {
+        /// `node`.
+        node: String,
+        /// `nodeSelectors`: labels of the source's node, reported by the source cluster.
+        node_selectors: BTreeMap<String, String>,
+        /// `selinuxContext`.
+        selinux_context: String,
+    }
+    /// A VirtualMachineInstanceMigration.
+    Vmim {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: VmimSpec,
+        /// `status`.
+        status: PhaseOnly,
+    }
+    /// `spec` of a VirtualMachineInstanceMigration.
+    VmimSpec {
+        /// `vmiName`.
+        vmi_name: String,
+        /// `addedNodeSelector`.
+        added_node_selector: BTreeMap<String, String>,
+        /// `receive`: this cluster receives a decentralized migration.
+        receive: Option<Value>,
+        /// `sendTo`: this cluster sends it.
+        send_to: Option<Value>,
+    }
+    /// The KubeVirt custom resource.
+    KubeVirt {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: KubeVirtSpec,
+        /// `status`.
+        status: KubeVirtStatus,
+    }
+    /// `spec` of the KubeVirt custom resource.
+    KubeVirtSpec {
+        /// `configuration`.
+        configuration: Configuration,
+    }
+    /// `spec.configuration`.
+    Configuration {
+        /// `cpuModel`.
+        cpu_model: String,
+        /// `machineType`, deprecated: for all architectures.
+        machine_type: String,
+        /// `architectureConfiguration`.
+        architecture_configuration: Architectures,
+        /// `developerConfiguration`.
+        developer_configuration: DeveloperConfiguration,
+        /// `obsoleteCPUModels`.
+        #[serde(rename = "obsoleteCPUModels")]
+        obsolete_cpu_models: BTreeMap<String, bool>,
+    }
+    /// `spec.configuration.architectureConfiguration`.
+    Architectures {
+        /// `defaultArchitecture`.
+        default_architecture: String,
+        /// `amd64`.
+        amd64: Architecture,
+        /// `arm64`.
+        arm64: Architecture,
+        /// `s390x`.
+        s390x: Architecture,
+    }
+    /// One architecture's configuration.
+    Architecture {
+        /// `machineType`.
+        machine_type: String,
+    }
+    /// `spec.configuration.developerConfiguration`.
+    DeveloperConfiguration {
+        /// `featureGates`.
+        feature_gates: Vec<String>,
+        /// `disabledFeatureGates`.
+        disabled_feature_gates: Vec<String>,
+        /// `nodeSelectors`.
+        node_selectors: BTreeMap<String, String>,
+    }
+    /// `status` of the KubeVirt custom resource.
+    KubeVirtStatus {
+        /// `observedKubeVirtVersion`.
+        #[serde(rename = "observedKubeVirtVersion")]
+        observed_kubevirt_version: String,
+        /// `defaultArchitecture`.
+        default_architecture: String,
+    }
+}
+
+/// A toleration, kept whole so that it can be printed as it was given.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Toleration {
+    /// `key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// `operator`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
+    /// `value`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// `effect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effect: Option<String>,
+    /// `tolerationSeconds`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toleration_seconds: Option<i64>,
+}

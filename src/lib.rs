@@ -1,0 +1,4 @@
+//! `cpufit` keeps KubeVirt guests migratable.
+
+pub mod compat;
+pub mod kubevirt;

@@ -1,0 +1,3 @@
+//! The `cpufit` command.
+
+fn main() {}

@@ -115,7 +115,7 @@ impl Family {
         }
     }
 
-    /// Whether the key describes the CPU; nodes that agree on all such labels share one profile.
+    /// Whether the key describes the CPU; no node without it can be cured by an uncordon.
     #[must_use]
     pub fn is_cpu(self) -> bool {
         match self {
@@ -130,6 +130,13 @@ impl Family {
             | Self::SchedulingTsc => true,
             Self::MachineType | Self::Schedulable | Self::Hostname | Self::Other => false,
         }
+    }
+
+    /// Whether the label belongs to the profile that like nodes share. Measured frequencies differ from
+    /// machine to machine and would give every node a profile of its own.
+    #[must_use]
+    pub fn is_profile(self) -> bool {
+        self.is_cpu() && !matches!(self, Self::CpuTimer | Self::SchedulingTsc)
     }
 
     /// Whether KubeVirt's node-labeller writes it, so that only `skip-node` keeps a hand-made one.
@@ -241,7 +248,11 @@ mod tests {
     #[case::model("cpu-model.node.kubevirt.io/Haswell", Family::CpuModel, "Haswell")]
     #[case::migration("cpu-model-migration.node.kubevirt.io/Haswell", Family::CpuModelMigration, "Haswell")]
     #[case::renamed_domain("cpu-feature.node.virtualization.example.io/fpu", Family::CpuFeature, "fpu")]
-    #[case::tsc("scheduling.node.kubevirt.io/tsc-frequency-2100000000", Family::SchedulingTsc, "tsc-frequency-2100000000")]
+    #[case::tsc(
+        "scheduling.node.kubevirt.io/tsc-frequency-2100000000",
+        Family::SchedulingTsc,
+        "tsc-frequency-2100000000"
+    )]
     #[case::machine("machine-type.node.kubevirt.io/q35", Family::MachineType, "q35")]
     #[case::schedulable("kubevirt.io/schedulable", Family::Schedulable, "schedulable")]
     #[case::nobody("example.com/rack", Family::Other, "rack")]

@@ -1,8 +1,384 @@
-//! Remedies as data.
+//! Remedies as data: what to change, what it costs, and what it promises.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::fleet::Fleet;
+use super::label::{self, Family};
+use super::node::Node;
+use super::subject::{Onward, Stage, Subject};
 
 /// A change that would cure a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remedy {
-    /// placeholder until written
-    Uncordon,
+#[must_use]
+pub struct Remedy {
+    /// What to do.
+    pub action: Action,
+    /// The fewest and the most nodes that fit afterwards, over the places where it may start.
+    pub then_fits: (usize, usize),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Uncordon one of these nodes: all else fits there.
+    Uncordon {
+        /// The nodes, by name.
+        nodes: Vec<String>,
+    },
+    /// Let the labeller work again on a node whose labels are frozen and poorer than those of its like.
+    RemoveSkipNode {
+        /// The node.
+        node: String,
+        /// The annotation's value, which does not count.
+        value: String,
+        /// A node of the same kind, whose labels it should get.
+        like: String,
+    },
+    /// Add the missing labels under `skip-node`.
+    AddLabels {
+        /// The node.
+        node: String,
+        /// The labels.
+        labels: Vec<(String, String)>,
+    },
+    /// Take host-model labels off the node it runs on, under `skip-node`: its first migration asks for less.
+    RemoveLabels {
+        /// The node.
+        node: String,
+        /// The label keys.
+        keys: Vec<String>,
+    },
+    /// Take the clock of a node that takes no guests out of the choice, under `skip-node`, and start again.
+    RemoveTscLabel {
+        /// The node.
+        node: String,
+        /// The frequency the guest then gets, Hz.
+        frequency: i64,
+    },
+    /// Drop inherited keys that no node offers (`launcherSelectors: DropStale`).
+    DropStale {
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// Ask for the migration without its `addedNodeSelector`.
+    DropWish {
+        /// The keys asked for.
+        keys: Vec<String>,
+    },
+    /// Restart: selectors inherited from earlier migrations end with the VMI.
+    Restart,
+    /// Give it a named model that runs on more nodes; takes effect at the next start.
+    UseModel {
+        /// The model.
+        model: String,
+        /// The nodes on which it is usable.
+        nodes: Vec<String>,
+        /// Other models of its family that are usable on all of them.
+        also: Vec<String>,
+    },
+    /// Change entries of the guest's own node selector.
+    ChangeSelector {
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// Change the machine type; takes effect at the next start.
+    ChangeMachineType {
+        /// What it asks for.
+        from: String,
+        /// A machine type that more nodes offer.
+        to: String,
+    },
+    /// Bring virt-handler back: it marked these nodes unschedulable.
+    MendVirtHandler {
+        /// The nodes.
+        nodes: Vec<String>,
+    },
+    /// Add a node with the hardware of this one.
+    AddNode {
+        /// The node whose like is wanted.
+        like: String,
+    },
+}
+
+/// What the guest loses meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outage {
+    /// Nothing.
+    None,
+    /// It is restarted.
+    Restart,
+}
+
+impl Action {
+    /// As JSON spells it.
+    #[must_use]
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::Uncordon { .. } => "uncordon",
+            Self::RemoveSkipNode { .. } => "remove-skip-node",
+            Self::AddLabels { .. } => "add-labels",
+            Self::RemoveLabels { .. } | Self::RemoveTscLabel { .. } => "remove-labels",
+            Self::DropStale { .. } => "drop-stale",
+            Self::DropWish { .. } => "drop-added-node-selector",
+            Self::Restart => "restart",
+            Self::UseModel { .. } => "restart-with-common-model",
+            Self::ChangeSelector { .. } => "change-node-selector",
+            Self::ChangeMachineType { .. } => "change-machine-type",
+            Self::MendVirtHandler { .. } => "mend-virt-handler",
+            Self::AddNode { .. } => "add-node",
+        }
+    }
+
+    /// What the guest loses meanwhile.
+    #[must_use]
+    pub fn outage(&self) -> Outage {
+        match self {
+            Self::Restart | Self::UseModel { .. } | Self::ChangeMachineType { .. } | Self::RemoveTscLabel { .. } => {
+                Outage::Restart
+            }
+            _ => Outage::None,
+        }
+    }
+
+    /// What may go wrong, in a few words.
+    #[must_use]
+    pub fn risk(&self) -> &'static str {
+        match self {
+            Self::Uncordon { .. } | Self::AddNode { .. } | Self::MendVirtHandler { .. } => "none",
+            Self::DropWish { .. } => "it goes to another node than was wished",
+            Self::RemoveSkipNode { .. } => "hand-made labels on the node are lost",
+            Self::AddLabels { .. } => "if the hardware lacks them the migration fails, the guest stays",
+            Self::RemoveLabels { .. } => {
+                "guests whose pods select a removed label die at a restart of the kubelet; libvirt may refuse"
+            }
+            Self::RemoveTscLabel { .. } => "guests there that need a TSC frequency lose a place to go",
+            Self::DropStale { .. } => "libvirt decides; if it refuses, the guest stays",
+            Self::Restart => "depends on where it starts",
+            Self::UseModel { .. } => "the guest sees another CPU",
+            Self::ChangeSelector { .. } => "it may run where it was not meant to",
+            Self::ChangeMachineType { .. } => "the guest sees other devices",
+        }
+    }
+
+    /// What to do, in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Uncordon { nodes } => match nodes.as_slice() {
+                [node] => format!("uncordon {node}"),
+                many => format!("uncordon any of {}", label::fold_names(many, 3)),
+            },
+            Self::RemoveSkipNode { node, .. } => format!("take skip-node off {node}, wait 3 minutes"),
+            Self::AddLabels { node, labels } => {
+                let noun = if labels.len() == 1 { "label" } else { "labels" };
+                format!("skip-node and {} {noun} on {node}", labels.len())
+            }
+            Self::RemoveLabels { node, keys } => {
+                let noun = if keys.len() == 1 { "label" } else { "labels" };
+                format!("skip-node and {} {noun} less on {node}", keys.len())
+            }
+            Self::RemoveTscLabel { node, .. } => format!("take {node}'s clock out of the choice, restart"),
+            Self::DropStale { keys } => format!("policy launcherSelectors: DropStale ({} stale)", keys.len()),
+            Self::DropWish { .. } => "migrate without addedNodeSelector".to_owned(),
+            Self::Restart => "restart as it is".to_owned(),
+            Self::UseModel { model, .. } => format!("restart with {model}"),
+            Self::ChangeSelector { keys } => format!("change nodeSelector {}", label::fold_names(keys, 2)),
+            Self::ChangeMachineType { to, .. } => format!("restart with machine type {to}"),
+            Self::MendVirtHandler { nodes } => format!("look at virt-handler on {}", label::fold_names(nodes, 3)),
+            Self::AddNode { like } => format!("add a node like {like}"),
+        }
+    }
+
+    /// The commands, ready to paste; comments begin with `#`.
+    #[must_use]
+    pub fn commands(&self, subject: &Subject<'_>) -> Vec<String> {
+        let Subject { name, namespace, .. } = subject;
+        let skip = |node: &str| {
+            format!(
+                "kubectl annotate node {node} {}=true      # first: the labeller would undo the rest in 3 minutes",
+                label::SKIP_NODE
+            )
+        };
+        let restart =
+            || format!("virtctl restart {name} -n {namespace}      # a reboot inside the guest is not enough");
+        let patch = |patch: &str| format!("kubectl patch vm {name} -n {namespace} --type merge -p '{patch}'");
+        match self {
+            Self::Uncordon { nodes } => nodes.iter().take(1).map(|node| format!("kubectl uncordon {node}")).collect(),
+            Self::RemoveSkipNode { node, value, .. } => vec![format!(
+                "kubectl annotate node {node} {}-      # its value {value:?} does not count, its presence does",
+                label::SKIP_NODE
+            )],
+            Self::AddLabels { node, labels } => {
+                let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                vec![skip(node), format!("kubectl label node {node} {}", pairs.join(" "))]
+            }
+            Self::RemoveLabels { node, keys } => {
+                let keys: Vec<String> = keys.iter().map(|key| format!("{key}-")).collect();
+                vec![skip(node), format!("kubectl label node {node} {}", keys.join(" "))]
+            }
+            Self::RemoveTscLabel { node, .. } => {
+                vec![skip(node), format!("kubectl label node {node} {}-", label::TSC_FREQUENCY), restart()]
+            }
+            Self::DropStale { .. } => {
+                vec!["# in the CPUPolicy that governs this guest: spec.launcherSelectors: DropStale".to_owned()]
+            }
+            Self::DropWish { .. } => vec![format!("virtctl migrate {name} -n {namespace}")],
+            Self::Restart => vec![restart()],
+            Self::UseModel { model, .. } if subject.has_vm => vec![
+                patch(&format!(r#"{{"spec":{{"template":{{"spec":{{"domain":{{"cpu":{{"model":"{model}"}}}}}}}}}}}}"#)),
+                restart(),
+            ],
+            Self::UseModel { model, .. } => {
+                vec![format!("# set {}: {model}, and create the guest anew", subject.field("domain.cpu.model"))]
+            }
+            Self::ChangeSelector { keys } => {
+                let nulls: Vec<String> = keys.iter().map(|key| format!(r#""{key}":null"#)).collect();
+                vec![patch(&format!(
+                    r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{{}}}}}}}}}}}"#,
+                    nulls.join(",")
+                ))]
+            }
+            Self::ChangeMachineType { to, .. } => vec![
+                patch(&format!(r#"{{"spec":{{"template":{{"spec":{{"domain":{{"machine":{{"type":"{to}"}}}}}}}}}}}}"#)),
+                restart(),
+            ],
+            Self::MendVirtHandler { nodes } => nodes
+                .iter()
+                .take(1)
+                .map(|node| {
+                    format!(
+                        "kubectl get pods -A -l kubevirt.io=virt-handler -o wide --field-selector spec.nodeName={node}"
+                    )
+                })
+                .collect(),
+            Self::AddNode { .. } => Vec::new(),
+        }
+    }
+
+    /// The command that takes it back, where there is one.
+    #[must_use]
+    pub fn undo(&self) -> Option<String> {
+        match self {
+            Self::Uncordon { nodes } => nodes.first().map(|node| format!("kubectl cordon {node}")),
+            Self::AddLabels { node, .. } | Self::RemoveLabels { node, .. } | Self::RemoveTscLabel { node, .. } => {
+                Some(format!("kubectl annotate node {node} {}-", label::SKIP_NODE))
+            }
+            _ => None,
+        }
+    }
+
+    /// The world after it was done: what the promise is checked against.
+    #[must_use]
+    pub fn apply<'a>(&self, subject: &Subject<'a>, fleet: &Fleet) -> (Subject<'a>, Fleet) {
+        let mut after = subject.clone();
+        after.refused = None;
+        let mut change: Box<dyn FnOnce(&mut BTreeMap<String, Node>)> = Box::new(|_| {});
+        match self.clone() {
+            Self::Uncordon { nodes } => {
+                change = Box::new(move |all| nodes.first().and_then(|n| all.get_mut(n)).into_iter().for_each(uncordon));
+            }
+            Self::RemoveSkipNode { node, like, .. } => {
+                change = Box::new(move |all| {
+                    let Some(labels) = all.get(&like).map(|like| like.labels.clone()) else { return };
+                    let Some(node) = all.get_mut(&node) else { return };
+                    node.skip_node = None;
+                    node.labels.retain(|key, _| !Family::of(key).is_labeller());
+                    node.labels.extend(labels.into_iter().filter(|(key, _)| Family::of(key).is_labeller()));
+                });
+            }
+            Self::AddLabels { node, labels } => {
+                change = Box::new(move |all| {
+                    if let Some(node) = all.get_mut(&node) {
+                        node.skip_node = Some("true".to_owned());
+                        node.labels.extend(labels);
+                    }
+                });
+            }
+            Self::RemoveLabels { node, keys } => {
+                let features: Vec<String> =
+                    keys.iter().map(|key| format!("{}{}", label::CPU_FEATURE, label::name(key))).collect();
+                after.placement.selector.retain(|(key, _)| !features.iter().any(|feature| feature == key));
+                change = Box::new(move |all| {
+                    if let Some(node) = all.get_mut(&node) {
+                        node.labels.retain(|key, _| !keys.contains(key));
+                    }
+                });
+            }
+            Self::RemoveTscLabel { node, frequency } => {
+                restart(&mut after);
+                after.placement.selector.retain(|(key, _)| Family::of(key) != Family::SchedulingTsc);
+                let key = format!("{}{frequency}", label::SCHEDULING_TSC);
+                after.placement.selector.push((Cow::Owned(key), Cow::Borrowed("true")));
+                change = Box::new(move |all| {
+                    if let Some(node) = all.get_mut(&node) {
+                        node.labels.retain(|key, _| key != label::TSC_FREQUENCY);
+                    }
+                });
+            }
+            Self::DropStale { keys } | Self::DropWish { keys } | Self::ChangeSelector { keys } => {
+                after.placement.selector.retain(|(key, _)| !keys.iter().any(|dropped| dropped == key));
+                if let Stage::Migration(migration) = &mut after.stage {
+                    migration.wish.retain(|(key, _)| !keys.contains(key));
+                }
+            }
+            Self::Restart => restart(&mut after),
+            Self::UseModel { model, .. } => {
+                if let Some(start) = &after.restart {
+                    after.restart = Some(start.with_model(&model));
+                }
+                restart(&mut after);
+            }
+            Self::ChangeMachineType { to, .. } => {
+                restart(&mut after);
+                after.placement.selector.retain(|(key, _)| Family::of(key) != Family::MachineType);
+                let key = format!("{}{to}", label::MACHINE_TYPE);
+                after.placement.selector.push((Cow::Owned(key), Cow::Borrowed("true")));
+            }
+            Self::MendVirtHandler { nodes } => {
+                change = Box::new(move |all| {
+                    for name in nodes {
+                        if let Some(node) = all.get_mut(&name) {
+                            node.labels.insert(label::SCHEDULABLE.to_owned(), "true".to_owned());
+                        }
+                    }
+                });
+            }
+            Self::AddNode { like } => {
+                change = Box::new(move |all| {
+                    if let Some(mut node) = all.get(&like).cloned() {
+                        node.name = format!("{like}-twin");
+                        uncordon(&mut node);
+                        node.not_ready = false;
+                        if node.labels.contains_key(label::HOSTNAME) {
+                            node.labels.insert(label::HOSTNAME.to_owned(), node.name.clone());
+                        }
+                        all.insert(node.name.clone(), node);
+                    }
+                });
+            }
+        }
+        (after, fleet.edit(change))
+    }
+}
+
+fn uncordon(node: &mut Node) {
+    node.cordoned = false;
+    node.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+}
+
+/// The guest is started anew: it is where its start placement lets it be.
+fn restart(subject: &mut Subject<'_>) {
+    let onward = subject.restart.as_ref().map(|start| start.onward);
+    if let Some(start) = &subject.restart {
+        subject.placement = start.placement.clone();
+        subject.mode = start.mode.clone();
+    }
+    let fallback = match subject.stage {
+        Stage::Start(onward) => onward,
+        Stage::Migration(_) => Onward { host_model: super::subject::HostModelRule::NotAsked, vendor: false },
+    };
+    subject.stage = Stage::Start(onward.unwrap_or(fallback));
+    subject.running = None;
+    subject.outdated_launcher = false;
 }

@@ -1,3 +1,9 @@
 //! What KubeVirt itself would do with an object.
 
+pub mod cluster;
+pub mod defaults;
+pub mod launch;
+pub mod migration;
+pub mod release;
+pub mod subject;
 pub mod wire;

@@ -458,6 +458,8 @@ wire! {
         ipi: Option<FeatureState>,
         /// `evmcs`.
         evmcs: Option<FeatureState>,
+        /// `vapic`.
+        vapic: Option<FeatureState>,
     }
     /// A feature that may be switched on; present and silent means on.
     FeatureState {

@@ -1,0 +1,148 @@
+//! From a subject and the fleet to a verdict.
+
+use std::borrow::Cow;
+
+use super::bits::Bits;
+use super::fleet::{Fleet, HostModelClass, NodeIndex, Passes};
+use super::placement::Placement;
+use super::subject::{HostModelRule, Onward, Stage, Subject, merge};
+use super::verdict::{Cause, Impact, Outcome, Verdict};
+
+/// Start nodes from which a guest would have the same targets, up to themselves.
+#[derive(Clone, Debug)]
+pub struct StartGroup {
+    /// The start nodes.
+    pub nodes: Bits,
+    /// Where a guest started on one of them could go, that node itself included.
+    pub targets: Bits,
+    /// Where it could go if no node were cordoned, tainted or unwell.
+    pub passes: Passes,
+    /// What its migration would ask of a node.
+    pub placement: Placement<'static>,
+}
+
+impl StartGroup {
+    /// How many targets a guest started on this node would have.
+    #[must_use]
+    pub fn targets_from(&self, node: NodeIndex) -> usize {
+        self.targets.count() - usize::from(self.targets.contains(node))
+    }
+
+    /// The fewest targets any of its start nodes leaves.
+    #[must_use]
+    pub fn fewest(&self) -> usize {
+        // A start node that is a target as well cannot be its own target.
+        self.targets.count() - usize::from(self.nodes.count_common(&self.targets) > 0)
+    }
+}
+
+/// Judges a subject: the outcome, its cause, the fitting nodes. What is to be said is added by
+/// [`advise`](super::advise::advise).
+pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Verdict {
+    let source = subject.source().and_then(|name| fleet.find(name));
+    let mut passes = fleet.look_up(&subject.placement).passes();
+    leave_out(&mut passes, source);
+    let judged = fleet.len() - usize::from(source.is_some());
+    let (outcome, cause) = if fleet.is_empty() {
+        (Outcome::Unknown("no node is known".to_owned()), None)
+    } else if !fleet.is_labelled() {
+        let why = "no node has a CPU model or feature label: is virt-handler running?";
+        (Outcome::Unknown(why.to_owned()), None)
+    } else {
+        match &subject.stage {
+            Stage::Migration(_) => by_targets(&passes),
+            Stage::Start(onward) => by_start(&subject.placement, *onward, &passes, fleet),
+        }
+    };
+    Verdict { outcome, cause, judged, fitting: passes.fitting, nearest: Vec::new(), findings: Vec::new() }
+}
+
+fn leave_out(passes: &mut Passes, node: Option<NodeIndex>) {
+    if let Some(node) = node {
+        passes.cpu.remove(node);
+        passes.placement.remove(node);
+        passes.fitting.remove(node);
+    }
+}
+
+/// Targets left: none is pinned, one is fragile.
+fn by_targets(passes: &Passes) -> (Outcome, Option<Cause>) {
+    match passes.fitting.count() {
+        0 => (Outcome::Impaired(Impact::Pinned), Some(cause(passes, 1))),
+        1 => (Outcome::Impaired(Impact::Fragile), Some(cause(passes, 2))),
+        _ => (Outcome::Fits, None),
+    }
+}
+
+fn by_start(placement: &Placement<'_>, onward: Onward, passes: &Passes, fleet: &Fleet) -> (Outcome, Option<Cause>) {
+    if passes.fitting.is_empty() {
+        return (Outcome::Impaired(Impact::Unschedulable), Some(cause(passes, 1)));
+    }
+    let groups = start_groups(placement, onward, &passes.fitting, fleet);
+    let Some(worst) = groups.iter().min_by_key(|group| group.fewest()) else {
+        return (Outcome::Fits, None);
+    };
+    let fewest = worst.fewest();
+    if fewest >= 2 {
+        return (Outcome::Fits, None);
+    }
+    let mut left = worst.passes.clone();
+    let node = worst.nodes.iter().find(|&node| worst.targets.contains(node)).or_else(|| worst.nodes.iter().next());
+    leave_out(&mut left, node);
+    let impact = if fewest == 0 { Impact::Pinned } else { Impact::Fragile };
+    (Outcome::Impaired(impact), Some(cause(&left, fewest + 1)))
+}
+
+/// Why fewer than `wanted` nodes fit: the first condition that leaves too few.
+fn cause(passes: &Passes, wanted: usize) -> Cause {
+    if passes.cpu.count() < wanted {
+        Cause::Structural
+    } else if passes.placement.count() < wanted {
+        Cause::Placement
+    } else {
+        Cause::Temporary
+    }
+}
+
+/// Where a guest could go from each node it may start on. Cost grows with the kinds of host model.
+#[must_use]
+pub fn start_groups(placement: &Placement<'_>, onward: Onward, start_nodes: &Bits, fleet: &Fleet) -> Vec<StartGroup> {
+    let mut out: Vec<StartGroup> = Vec::new();
+    for (class, nodes) in fleet.split_by_class(start_nodes) {
+        let demand = after_start(placement, onward, class);
+        if let Some(demand) = demand {
+            if let Some(group) = out.iter_mut().find(|group| group.placement == demand) {
+                group.nodes.union(&nodes);
+                continue;
+            }
+            let passes = fleet.look_up(&demand).passes();
+            out.push(StartGroup { nodes, targets: passes.fitting.clone(), passes, placement: demand });
+        } else {
+            let none = Bits::none(fleet.len());
+            let passes = Passes { cpu: none.clone(), placement: none.clone(), fitting: none.clone() };
+            out.push(StartGroup { nodes, targets: none, passes, placement: placement.clone().into_owned() });
+        }
+    }
+    out
+}
+
+/// What the first migration away from a node of this class would demand; `None` where no pod would be made.
+fn after_start(placement: &Placement<'_>, onward: Onward, class: &HostModelClass) -> Option<Placement<'static>> {
+    let mut out = placement.clone().into_owned();
+    out.node_name = None;
+    match (onward.host_model, &class.model) {
+        (HostModelRule::NotAsked, _) | (HostModelRule::Copied, None) => {}
+        (HostModelRule::CopiedOrRefused, None) => return None,
+        (HostModelRule::Copied | HostModelRule::CopiedOrRefused, Some(entries)) => {
+            merge(&mut out.selector, entries.iter().map(|(k, v)| (Cow::Owned(k.clone()), Cow::Owned(v.clone()))));
+        }
+    }
+    let has_vendor = out.selector.iter().any(|(key, _)| key.starts_with(super::label::CPU_VENDOR));
+    if onward.vendor
+        && !has_vendor
+        && let Some(vendor) = class.vendors.first()
+    {
+        out.selector.push((Cow::Owned(vendor.clone()), Cow::Borrowed("true")));
+    }
+    Some(out)
+}

@@ -1,0 +1,293 @@
+//! The guest under judgement, whichever kind of object carried it.
+
+use std::borrow::Cow;
+
+use super::label::{self, Family};
+use super::placement::{Entry, Expression, NodeSelector, Placement, Term};
+
+/// How the guest's CPU is chosen. Mirrors `spec.domain.cpu.model`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CpuMode {
+    /// No model, in an object that never met KubeVirt's defaulting.
+    Unset,
+    /// `host-model`: the host's CPU as libvirt names it, fixed at start.
+    HostModel,
+    /// `host-passthrough`: the host's CPU itself.
+    HostPassthrough,
+    /// A named model.
+    Named(String),
+}
+
+impl CpuMode {
+    /// From `spec.domain.cpu.model`.
+    #[must_use]
+    pub fn parse(model: &str) -> Self {
+        match model {
+            "" => Self::Unset,
+            "host-model" => Self::HostModel,
+            "host-passthrough" => Self::HostPassthrough,
+            named => Self::Named(named.to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for CpuMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unset => f.write_str("no CPU model"),
+            Self::HostModel => f.write_str("host-model"),
+            Self::HostPassthrough => f.write_str("host-passthrough"),
+            Self::Named(model) => f.write_str(model),
+        }
+    }
+}
+
+/// What a later migration will demand beyond the pod's selector at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Onward {
+    /// Whether the start node's own host model is demanded (host-model guests only).
+    pub host_model: HostModelRule,
+    /// Whether the start node's vendor is demanded (KubeVirt 1.6.4, 1.7.1 and later).
+    pub vendor: bool,
+}
+
+/// What becomes of the start node's host model at the first migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostModelRule {
+    /// It is not asked for: the guest has another CPU mode, or its pod looks as if it had migrated before.
+    NotAsked,
+    /// Model and required features are copied; where the label is missing, nothing is (KubeVirt 1.6.0 on).
+    Copied,
+    /// They are copied; where the label is missing, no target pod is made (up to 1.5).
+    CopiedOrRefused,
+}
+
+/// How a guest would start: its launcher's placement, and what its migrations would demand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start<'a> {
+    /// The CPU mode it would start with.
+    pub mode: CpuMode,
+    /// Placement of the launcher.
+    pub placement: Placement<'a>,
+    /// What follows at its first migration.
+    pub onward: Onward,
+}
+
+impl Start<'_> {
+    /// The same guest with a named model: no host-model condition any more, but the model's key.
+    #[must_use]
+    pub fn with_model(&self, model: &str) -> Start<'static> {
+        let mut placement = self.placement.clone().into_owned();
+        placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
+        placement.selector.push((Cow::Owned(format!("{}{model}", label::CPU_MODEL)), Cow::Borrowed("true")));
+        if let Some(affinity) = &mut placement.affinity {
+            for term in &mut affinity.terms {
+                term.expressions.retain(|e| *e != Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned()));
+            }
+            affinity.terms.retain(|term| !term.is_empty());
+            if affinity.terms.is_empty() {
+                placement.affinity = None;
+            }
+        }
+        Start {
+            mode: CpuMode::Named(model.to_owned()),
+            placement,
+            onward: Onward { host_model: HostModelRule::NotAsked, ..self.onward },
+        }
+    }
+}
+
+/// At which point of its life the guest is judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is to be started; what would follow is judged too.
+    Start(Onward),
+    /// It runs and is to move away.
+    Migration(Migration),
+}
+
+/// A migration under judgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Migration {
+    /// The node it runs on, left out of the targets.
+    pub source: Option<String>,
+    /// Whether its CPU entries were inherited from an earlier migration's selector.
+    pub inherited: bool,
+    /// `spec.addedNodeSelector`: what the person who asked for it wished.
+    pub wish: Vec<(String, String)>,
+    /// It comes from another cluster, so that no node here is its source.
+    pub from_elsewhere: bool,
+}
+
+/// A running guest's pod and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running<'a> {
+    /// The node it runs on.
+    pub node: String,
+    /// What its pod asks of a node: a kubelet that restarts asks again.
+    pub placement: Placement<'a>,
+}
+
+/// Libvirt's last word on the guest. Mirrors `status.migrationState`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibvirtRefusal {
+    /// The node that was tried.
+    pub target: String,
+    /// `failureReason`, the part that libvirt wrote.
+    pub reason: String,
+    /// CPU features named as missing on the target.
+    pub missing: Vec<String>,
+    /// CPU features the target's QEMU had beyond the guest's.
+    pub extra: Vec<String>,
+}
+
+/// The guest under judgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// Its namespace.
+    pub namespace: String,
+    /// The name of VM or VMI.
+    pub name: String,
+    /// At which point of its life it is judged.
+    pub stage: Stage,
+    /// What the pod in question asks of a node.
+    pub placement: Placement<'a>,
+    /// Its CPU mode, as far as it is known.
+    pub mode: CpuMode,
+    /// How it would start anew, where that is known.
+    pub restart: Option<Start<'a>>,
+    /// Where it runs, if it does.
+    pub running: Option<Running<'a>>,
+    /// Libvirt's last refusal.
+    pub refused: Option<LibvirtRefusal>,
+    /// `kubevirt.io/outdatedLauncherImage`: its QEMU is older than that of a target.
+    pub outdated_launcher: bool,
+    /// Whether a VirtualMachine owns it, so that a restart keeps it.
+    pub has_vm: bool,
+    /// `spec.nodeSelector` of the guest's own specification: what a person chose.
+    pub own_selector: Vec<(String, String)>,
+    /// The path of the guest's spec in the judged object: `spec.template.spec`, `spec`, or empty for a pod.
+    pub field_root: String,
+    /// The machine type it asks for.
+    pub machine_type: Option<String>,
+}
+
+impl<'a> Subject<'a> {
+    /// A subject of which nothing is known but its name, stage and placement.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str, stage: Stage, placement: Placement<'a>) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            stage,
+            placement,
+            mode: CpuMode::Unset,
+            restart: None,
+            running: None,
+            refused: None,
+            outdated_launcher: false,
+            has_vm: false,
+            own_selector: Vec::new(),
+            field_root: String::new(),
+            machine_type: None,
+        }
+    }
+
+    /// `namespace/name`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
+    }
+
+    /// The node it must leave, if it is a migration within the cluster.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Migration(migration) => migration.source.as_deref(),
+            Stage::Start(_) => None,
+        }
+    }
+
+    /// The path of a field below the guest's spec.
+    #[must_use]
+    pub fn field(&self, below: &str) -> String {
+        if self.field_root.is_empty() { below.to_owned() } else { format!("{}.{below}", self.field_root) }
+    }
+
+    /// Whether an entry of the selector comes from the guest's own `spec.nodeSelector`.
+    #[must_use]
+    pub fn is_own(&self, key: &str) -> bool {
+        self.own_selector.iter().any(|(own, _)| own == key)
+    }
+}
+
+/// Reads libvirt's refusal from a failure reason; `None` where it is not about the CPU.
+#[must_use]
+pub fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
+    let words = reason.split_once("guest CPU doesn't match specification").map(|(_, rest)| rest)?;
+    let list = |head: &str| -> Vec<String> {
+        let Some((_, rest)) = words.split_once(head) else { return Vec::new() };
+        let end = rest.find([';', '\'', '"', ')', '\n']).unwrap_or(rest.len());
+        let end = rest.find("extra features").map_or(end, |other| other.min(end));
+        rest[..end].split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+    };
+    let short = reason.find("guest CPU doesn't").map_or(reason, |at| &reason[at..]);
+    Some(LibvirtRefusal {
+        target: target.to_owned(),
+        reason: short.trim_end_matches(['\'', ')', '"']).to_owned(),
+        missing: list("missing features:"),
+        extra: list("extra features:"),
+    })
+}
+
+/// The condition KubeVirt puts on host-model guests: no node whose host model is declared obsolete.
+#[must_use]
+pub fn without_obsolete_host_model() -> NodeSelector {
+    NodeSelector {
+        terms: vec![Term {
+            expressions: vec![Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())],
+            names: Vec::new(),
+        }],
+    }
+}
+
+/// Merges entries into a selector as KubeVirt merges maps: a key there already takes the new value.
+pub fn merge<'a>(selector: &mut Vec<Entry<'a>>, entries: impl IntoIterator<Item = Entry<'a>>) {
+    for (key, value) in entries {
+        match selector.iter_mut().find(|(known, _)| *known == key) {
+            Some(entry) => entry.1 = value,
+            None => selector.push((key, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::extra(
+        "Live migration failed … virError(Code=9, Domain=31, Message='operation failed: guest CPU doesn't match specification: extra features: ht')",
+        &[], &["ht"]
+    )]
+    #[case::missing("operation failed: guest CPU doesn't match specification: missing features: erms,vaes,vpclmulqdq,fsrm", &["erms", "vaes", "vpclmulqdq", "fsrm"], &[])]
+    #[case::both("guest CPU doesn't match specification: missing features: a, b; extra features: c", &["a", "b"], &["c"])]
+    fn libvirts_words_are_read(#[case] reason: &str, #[case] missing: &[&str], #[case] extra: &[&str]) {
+        let Some(found) = libvirt_refusal("n1", reason) else {
+            panic!("the only trace of the guest's real CPU is lost")
+        };
+        assert_eq!(
+            (found.missing.as_slice(), found.extra.as_slice()),
+            (
+                missing.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(),
+                extra.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(),
+            )
+        );
+    }
+
+    #[test]
+    fn other_failures_are_not_about_the_cpu() {
+        assert_eq!(libvirt_refusal("n1", "Live migration failed: timed out"), None);
+    }
+}

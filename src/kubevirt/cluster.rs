@@ -1,0 +1,318 @@
+//! What is known of a cluster besides its nodes: guests, their launchers, namespaces, configuration.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use super::defaults::ClusterConfig;
+use super::launch;
+use super::release::Release;
+use super::wire::{self, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Texts, VirtualMachine, Vmi, Vmim};
+use crate::compat::fleet::Fleet;
+use crate::compat::label::Family;
+use crate::compat::node::{Effect, Node, Taint};
+use crate::compat::placement::Placement;
+
+/// The cluster at one instant, as far as guests are judged by it.
+#[derive(Debug, Default)]
+pub struct Cluster {
+    /// All nodes.
+    pub fleet: Fleet,
+    /// The KubeVirt custom resource, the part that bears on placement.
+    pub config: ClusterConfig,
+    /// Whose rules apply.
+    pub release: ReleaseKnown,
+    vmis: BTreeMap<Name, Vmi>,
+    vms: BTreeMap<Name, VirtualMachine>,
+    migrations: BTreeMap<Name, Vmim>,
+    /// By the UID of the VMI that owns them.
+    launchers: HashMap<String, Vec<Launcher>>,
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    instancetypes: BTreeMap<Name, Instancetype>,
+    preferences: BTreeMap<Name, Preference>,
+}
+
+/// Namespace (empty for cluster-wide kinds) and name.
+type Name = (String, String);
+
+/// How the release is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReleaseKnown {
+    /// The KubeVirt custom resource says so, or the user.
+    Observed(Release),
+    /// Nothing names it: the newest is assumed.
+    Newest,
+    /// Nothing names it, and no labelled node has a machine type: it must be an older one.
+    WithoutMachineTypes,
+}
+
+impl Default for ReleaseKnown {
+    fn default() -> Self {
+        Self::Newest
+    }
+}
+
+impl ReleaseKnown {
+    /// The release whose rules apply.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        match self {
+            Self::Observed(release) => *release,
+            Self::Newest => Release::NEWEST,
+            Self::WithoutMachineTypes => Release::BEFORE_MACHINE_TYPES,
+        }
+    }
+
+    /// What had to be assumed, in words.
+    #[must_use]
+    pub fn assumption(&self) -> Option<String> {
+        match self {
+            Self::Observed(_) => None,
+            Self::Newest => Some(format!(
+                "no KubeVirt version is known (status.observedKubeVirtVersion): judged by the rules of {}",
+                Release::NEWEST
+            )),
+            Self::WithoutMachineTypes => Some(
+                "no KubeVirt version is known and no node has a machine-type label: judged by the rules before v1.5.1"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// A launcher pod that exists.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launcher {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `spec.nodeName`; empty while pending.
+    pub node: String,
+    /// `metadata.creationTimestamp`, which sorts as text.
+    pub created: String,
+    /// What it asks of a node.
+    pub placement: Placement<'static>,
+}
+
+impl Launcher {
+    /// Its selector as a map.
+    #[must_use]
+    pub fn selector(&self) -> BTreeMap<String, String> {
+        self.placement.selector.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
+    }
+}
+
+/// Something that a dump of a cluster holds.
+#[derive(Clone, Debug)]
+pub enum Object {
+    /// A Node.
+    Node(Node),
+    /// A launcher pod, by the UID of its VMI.
+    Launcher(String, Launcher),
+    /// A VirtualMachine.
+    VirtualMachine(Box<VirtualMachine>),
+    /// A VirtualMachineInstance.
+    Vmi(Box<Vmi>),
+    /// A VirtualMachineInstanceMigration.
+    Migration(Box<Vmim>),
+    /// The KubeVirt custom resource.
+    KubeVirt(Box<KubeVirt>),
+    /// A Namespace.
+    Namespace(MetaOnly),
+    /// An instancetype.
+    Instancetype(Instancetype),
+    /// A preference.
+    Preference(Preference),
+}
+
+impl Cluster {
+    /// A cluster from its objects. `release` overrides what the KubeVirt custom resource says.
+    #[must_use]
+    pub fn new(objects: impl IntoIterator<Item = Object>, release: Option<Release>) -> Self {
+        let mut cluster = Self::default();
+        let mut nodes = Vec::new();
+        let mut observed = None;
+        for object in objects {
+            match object {
+                Object::Node(node) => nodes.push(node),
+                Object::Launcher(owner, launcher) => cluster.launchers.entry(owner).or_default().push(launcher),
+                Object::VirtualMachine(vm) => {
+                    cluster.vms.insert(key(&vm.metadata), *vm);
+                }
+                Object::Vmi(vmi) => {
+                    cluster.vmis.insert(key(&vmi.metadata), *vmi);
+                }
+                Object::Migration(vmim) => {
+                    cluster.migrations.insert(key(&vmim.metadata), *vmim);
+                }
+                Object::KubeVirt(kubevirt) => {
+                    observed = Release::parse(&kubevirt.status.observed_kubevirt_version);
+                    cluster.config = ClusterConfig::from(*kubevirt);
+                }
+                Object::Namespace(namespace) => {
+                    cluster.namespaces.insert(namespace.metadata.name, namespace.metadata.labels);
+                }
+                Object::Instancetype(found) => {
+                    cluster.instancetypes.insert(key(&found.metadata), found);
+                }
+                Object::Preference(found) => {
+                    cluster.preferences.insert(key(&found.metadata), found);
+                }
+            }
+        }
+        cluster.fleet = Fleet::new(nodes);
+        cluster.release = match release.or(observed) {
+            Some(release) => ReleaseKnown::Observed(release),
+            None if cluster.fleet.is_labelled() && !cluster.fleet.has_family(Family::MachineType) => {
+                ReleaseKnown::WithoutMachineTypes
+            }
+            None => ReleaseKnown::Newest,
+        };
+        cluster
+    }
+
+    /// A VMI.
+    #[must_use]
+    pub fn vmi(&self, namespace: &str, name: &str) -> Option<&Vmi> {
+        self.vmis.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// All VMIs.
+    pub fn vmis(&self) -> impl Iterator<Item = &Vmi> {
+        self.vmis.values()
+    }
+
+    /// A VirtualMachine.
+    #[must_use]
+    pub fn vm(&self, namespace: &str, name: &str) -> Option<&VirtualMachine> {
+        self.vms.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// A migration.
+    #[must_use]
+    pub fn migration(&self, namespace: &str, name: &str) -> Option<&Vmim> {
+        self.migrations.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// A launcher by its own name.
+    #[must_use]
+    pub fn launcher(&self, namespace: &str, name: &str) -> Option<&Launcher> {
+        self.launchers.values().flatten().find(|pod| pod.namespace == namespace && pod.name == name)
+    }
+
+    /// The launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`.
+    #[must_use]
+    pub fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
+        let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;
+        let pods = self.launchers.get(&vmi.metadata.uid)?;
+        // The first of the most recent, as KubeVirt's strict comparison keeps it.
+        pods.iter().filter(on_node).reduce(|best, pod| if pod.created > best.created { pod } else { best })
+    }
+
+    /// The labels of a namespace; none where it is not known.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.namespaces.get(name)
+    }
+
+    /// An instancetype by what a VM says of it.
+    #[must_use]
+    pub fn instancetype(&self, namespace: &str, matcher: &wire::Matcher) -> Option<&Instancetype> {
+        self.instancetypes.get(&matched(namespace, matcher))
+    }
+
+    /// A preference by what a VM says of it.
+    #[must_use]
+    pub fn preference(&self, namespace: &str, matcher: &wire::Matcher) -> Option<&Preference> {
+        self.preferences.get(&matched(namespace, matcher))
+    }
+}
+
+fn key(meta: &wire::Meta) -> Name {
+    (meta.namespace.clone(), meta.name.clone())
+}
+
+fn matched(namespace: &str, matcher: &wire::Matcher) -> Name {
+    // The kind decides: the cluster-wide one is the default.
+    let kind = matcher.kind.to_ascii_lowercase();
+    let scoped = !kind.is_empty() && !kind.starts_with("virtualmachinecluster");
+    (if scoped { namespace.to_owned() } else { String::new() }, matcher.name.clone())
+}
+
+impl From<wire::Node> for Node {
+    fn from(node: wire::Node) -> Self {
+        let ready = node.status.conditions.iter().find(|condition| condition.kind == "Ready");
+        Self {
+            name: node.metadata.name,
+            labels: node.metadata.labels,
+            taints: node.spec.taints.into_iter().filter_map(taint).collect(),
+            cordoned: node.spec.unschedulable,
+            not_ready: ready.is_some_and(|ready| ready.status != "True"),
+            skip_node: node.metadata.annotations.get(crate::compat::label::SKIP_NODE).cloned(),
+        }
+    }
+}
+
+/// A taint with an effect this release does not know is no refusal, as for the scheduler.
+fn taint(taint: wire::Taint) -> Option<Taint> {
+    Some(Taint { key: taint.key, value: taint.value, effect: Effect::parse(&taint.effect)? })
+}
+
+/// Whether a pod is a virt-launcher, under whatever domain the distribution uses.
+#[must_use]
+pub fn is_launcher(labels: &Texts<'_>) -> bool {
+    labels.0.iter().any(|(key, value)| value == "virt-launcher" && key.starts_with("kubevirt."))
+}
+
+/// A label of a pod by the part of its key after the domain.
+#[must_use]
+pub fn pod_label<'l>(labels: &'l Texts<'_>, name: &str) -> Option<&'l str> {
+    let found = labels.0.iter().find(|(key, _)| {
+        key.strip_suffix(name).and_then(|domain| domain.strip_suffix('/')).is_some_and(|d| d.starts_with("kubevirt."))
+    });
+    found.map(|(_, value)| value.as_ref())
+}
+
+/// The VMI that owns a pod: its controller, never the pod's `vm.kubevirt.io/name`.
+#[must_use]
+pub fn owner<'p>(pod: &'p Pod<'_>) -> Option<&'p wire::OwnerReference> {
+    pod.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachineInstance"))
+}
+
+/// What a pod asks of a node.
+#[must_use]
+pub fn placement<'a>(pod: &Pod<'a>) -> Placement<'a> {
+    let required = &pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
+    Placement {
+        selector: pod.spec.node_selector.0.clone(),
+        affinity: required.clone().map(launch::node_selector),
+        tolerations: pod.spec.tolerations.iter().map(launch::toleration).collect(),
+        node_name: pod.spec.node_name.as_ref().map(|name| name.0.clone()),
+    }
+}
+
+/// A launcher pod of a dump; `None` for any other pod, and for one that is finished.
+#[must_use]
+pub fn launcher(pod: &Pod<'_>) -> Option<(String, Launcher)> {
+    let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+    if !is_launcher(&pod.metadata.labels) || finished {
+        return None;
+    }
+    let text = |text: &Option<wire::Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
+    let mut placement = placement(pod).into_owned();
+    placement.node_name = None;
+    let launcher = Launcher {
+        name: text(&pod.metadata.name),
+        namespace: text(&pod.metadata.namespace),
+        node: text(&pod.spec.node_name),
+        created: pod.metadata.creation_timestamp.clone().unwrap_or_default(),
+        placement,
+    };
+    Some((owner(pod)?.uid.clone(), launcher))
+}
+
+/// `None` borrows nothing.
+#[must_use]
+pub fn borrowed<'a>(map: &'a BTreeMap<String, String>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    map.iter().map(|(k, v)| (Cow::Borrowed(k.as_str()), Cow::Borrowed(v.as_str()))).collect()
+}

@@ -1,0 +1,140 @@
+//! The target pod of a migration, predicted as virt-controller will render it.
+//!
+//! Mirrors `pkg/virt-controller/watch/migration/migration.go` (`createTargetPod`,
+//! `prepareNodeSelectorForHostCpuModel`, `getHostCpuModelFromMap`, `getCPUVendorLabelKey`).
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::defaults::ClusterConfig;
+use super::launch::{self, Rendered, avoid_pods, require_in_terms};
+use super::release::Release;
+use super::wire::{Vmi, Vmim};
+use crate::compat::label;
+
+/// Why KubeVirt would create no target pod.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPod {
+    /// The node the guest runs on is not there.
+    #[error("node {node} where it runs does not exist: KubeVirt creates no target pod until it does")]
+    SourceNodeGone {
+        /// The node.
+        node: String,
+    },
+    /// No `host-model-cpu` label tells what to ask for.
+    #[error("the source has no host-model-cpu label: KubeVirt creates no target pod, the migration stays Pending")]
+    NoHostModel,
+    /// `status.selinuxContext` is empty.
+    #[error("status.selinuxContext of the VMI is not set: KubeVirt creates no target pod until virt-handler sets it")]
+    NoSelinuxContext,
+}
+
+/// Labels of the source: of its node here, or as another cluster reported them.
+pub type SourceLabels = BTreeMap<String, String>;
+
+/// A predicted target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// The scheduling part of the pod.
+    pub pod: Rendered,
+    /// The guest is taken for one that migrated before: its CPU entries come from the source pod.
+    pub inherited: bool,
+    /// It comes from another cluster.
+    pub from_elsewhere: bool,
+}
+
+/// Predicts the target pod of a migration.
+///
+/// `source_selector` is the selector of the launcher the guest runs in; `source_labels` those of its node.
+///
+/// # Errors
+///
+/// [`NoPod`], where KubeVirt would create none.
+pub fn predict(
+    migration: &Vmim,
+    vmi: &Vmi,
+    source_selector: &BTreeMap<String, String>,
+    source_labels: Option<&SourceLabels>,
+    config: &ClusterConfig,
+    release: Release,
+) -> Result<Target, NoPod> {
+    let Rendered { node_selector: rendered, mut affinity, tolerations } =
+        launch::render(&vmi.spec, &vmi.status, config, release);
+    let from_elsewhere = migration.spec.receive.is_some();
+    let elsewhere = vmi.status.migration_state.as_ref().and_then(|state| state.source_state.as_ref());
+    if from_elsewhere {
+        let node = elsewhere.map_or("", |source| source.node.as_str());
+        let condition = json!({"key": label::HOSTNAME, "operator": "NotIn", "values": [node]});
+        require_in_terms(&mut affinity, &condition, 1);
+    } else {
+        let term = json!({
+            "labelSelector": {"matchLabels": {"kubevirt.io/created-by": vmi.metadata.uid}},
+            "topologyKey": label::HOSTNAME,
+        });
+        avoid_pods(&mut affinity, term);
+    }
+    let labels: Option<&SourceLabels> =
+        if from_elsewhere { elsewhere.map(|source| &source.node_selectors) } else { source_labels };
+
+    let mut selector = BTreeMap::new();
+    if release.has_added_node_selector() {
+        selector.extend(migration.spec.added_node_selector.clone());
+    }
+    selector.extend(rendered);
+
+    let mut inherited = false;
+    let gone = || NoPod::SourceNodeGone { node: vmi.status.node_name.clone() };
+    if vmi.spec.domain.cpu.as_ref().is_some_and(|cpu| cpu.model == "host-model") {
+        let host_model = if from_elsewhere {
+            host_model(labels.unwrap_or(&BTreeMap::new()), release).ok_or(NoPod::NoHostModel)?
+        } else {
+            let labels = labels.ok_or_else(gone)?;
+            let of_source: BTreeMap<String, String> = source_selector
+                .iter()
+                .filter(|(key, _)| label::is_inherited(key))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            inherited = !of_source.is_empty();
+            match (inherited, host_model(labels, release)) {
+                (true, _) => of_source,
+                (false, Some(found)) => found,
+                (false, None) if release.overlooks_missing_host_model() => BTreeMap::new(),
+                (false, None) => return Err(NoPod::NoHostModel),
+            }
+        };
+        selector.extend(host_model);
+    }
+    if release.selects_vendor() && !selector.keys().any(|key| key.starts_with(label::CPU_VENDOR)) {
+        let labels = match labels {
+            Some(labels) => labels,
+            None if from_elsewhere => &BTreeMap::new(),
+            None => return Err(gone()),
+        };
+        // KubeVirt takes any one of several vendor keys, in the random order of a Go map.
+        if let Some(vendor) = labels.keys().find(|key| key.starts_with(label::CPU_VENDOR)) {
+            selector.insert(vendor.clone(), "true".to_owned());
+        }
+    }
+    if vmi.status.selinux_context.is_empty() {
+        return Err(NoPod::NoSelinuxContext);
+    }
+    let pod = Rendered { node_selector: selector, affinity, tolerations };
+    Ok(Target { pod, inherited, from_elsewhere })
+}
+
+/// What a host model demands, from the labels of its node; `None` where no label names the model.
+fn host_model(labels: &SourceLabels, release: Release) -> Option<BTreeMap<String, String>> {
+    let model_key = if release.inherits_host_model() { label::CPU_MODEL_MIGRATION } else { label::HOST_MODEL_CPU };
+    let mut named = false;
+    let mut out = BTreeMap::new();
+    for (key, value) in labels {
+        if let Some(feature) = key.strip_prefix(label::HOST_MODEL_REQUIRED) {
+            out.insert(format!("{}{feature}", label::CPU_FEATURE), value.clone());
+        } else if let Some(model) = key.strip_prefix(label::HOST_MODEL_CPU) {
+            named = true;
+            out.insert(format!("{model_key}{model}"), value.clone());
+        }
+    }
+    named.then_some(out)
+}

@@ -1,0 +1,129 @@
+//! What differs between releases of KubeVirt, from 0.54 on.
+
+use std::fmt;
+
+/// A release of KubeVirt, as `status.observedKubeVirtVersion` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release(u16, u16, u16);
+
+impl Release {
+    /// The newest release whose behaviour is known here; assumed where none is named.
+    pub const NEWEST: Self = Self(1, 9, 0);
+    /// The last release that neither labels machine types nor asks for them.
+    pub const BEFORE_MACHINE_TYPES: Self = Self(1, 5, 0);
+
+    /// Reads `v1.5.2`, `1.5.2`, `v1.2.0-150500.8.1`, `v1.8.4+build`. `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let text = text.strip_prefix('v').unwrap_or(text);
+        let text = text.split(['-', '+']).next().unwrap_or(text);
+        let mut parts = text.split('.').map(str::parse);
+        let release = Self(parts.next()?.ok()?, parts.next()?.ok()?, parts.next().unwrap_or(Ok(0)).ok()?);
+        parts.next().is_none().then_some(release)
+    }
+
+    /// `kubernetes.io/arch` is selected.
+    #[must_use]
+    pub fn selects_arch(self) -> bool {
+        self >= Self(1, 0, 0)
+    }
+
+    /// Host models can be obsolete, and host-model guests avoid them.
+    #[must_use]
+    pub fn avoids_obsolete_host_models(self) -> bool {
+        self >= Self(0, 59, 0)
+    }
+
+    /// The machine type is selected.
+    #[must_use]
+    pub fn selects_machine_type(self) -> bool {
+        self >= Self(1, 5, 1)
+    }
+
+    /// The value asked of `kubevirt.io/realtime` and `kubevirt.io/sev…`.
+    #[must_use]
+    pub fn capability_value(self) -> &'static str {
+        if self >= Self(1, 5, 0) { "true" } else { "" }
+    }
+
+    /// `kubevirt.io/tdx` is selected.
+    #[must_use]
+    pub fn selects_tdx(self) -> bool {
+        self >= Self(1, 7, 0)
+    }
+
+    /// `kubevirt.io/cpumanager` is selected instead of `cpumanager`.
+    #[must_use]
+    pub fn renamed_cpumanager(self) -> bool {
+        self >= Self(1, 8, 0)
+    }
+
+    /// A migration target asks for the source's vendor.
+    #[must_use]
+    pub fn selects_vendor(self) -> bool {
+        self >= Self(1, 6, 4) && self != Self(1, 7, 0)
+    }
+
+    /// Targets ask for `cpu-model-migration`, and later ones inherit it; before, for `host-model-cpu`.
+    #[must_use]
+    pub fn inherits_host_model(self) -> bool {
+        self >= Self(0, 54, 0)
+    }
+
+    /// `spec.addedNodeSelector` of a migration is honoured, and decentralized migration exists.
+    #[must_use]
+    pub fn has_added_node_selector(self) -> bool {
+        self >= Self(1, 6, 0)
+    }
+
+    /// A missing host-model label on the source is overlooked instead of stopping the migration.
+    #[must_use]
+    pub fn overlooks_missing_host_model(self) -> bool {
+        self >= Self(1, 6, 0)
+    }
+
+    /// `cpu-model-migration` labels mean *known*, not usable.
+    #[must_use]
+    pub fn migration_labels_mean_known(self) -> bool {
+        self >= Self(1, 6, 4)
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::plain("v1.5.2", Some(Release(1, 5, 2)))]
+    #[case::bare("1.8.4", Some(Release(1, 8, 4)))]
+    #[case::packaged("v1.6.3-150700.3.13.1", Some(Release(1, 6, 3)))]
+    #[case::built("v1.9.0+abc", Some(Release(1, 9, 0)))]
+    #[case::short("v1.4", Some(Release(1, 4, 0)))]
+    #[case::nothing("", None)]
+    #[case::branch("main", None)]
+    #[case::too_long("1.2.3.4", None)]
+    fn versions_are_read(#[case] text: &str, #[case] expected: Option<Release>) {
+        assert_eq!(Release::parse(text), expected, "another release's rules would be applied");
+    }
+
+    #[rstest]
+    #[case("1.5.0", false, false)]
+    #[case("1.5.1", true, false)]
+    #[case("1.6.3", true, false)]
+    #[case("1.6.4", true, true)]
+    #[case("1.7.0", true, false)]
+    #[case("1.7.1", true, true)]
+    #[case("1.9.0", true, true)]
+    fn machine_type_and_vendor(#[case] text: &str, #[case] machine: bool, #[case] vendor: bool) {
+        let release = Release::parse(text).unwrap_or(Release::NEWEST);
+        assert_eq!((release.selects_machine_type(), release.selects_vendor()), (machine, vendor));
+    }
+}

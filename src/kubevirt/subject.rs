@@ -1,0 +1,391 @@
+//! From KubeVirt's objects to subjects: who is judged, at which point of its life, with what demand.
+
+use std::collections::BTreeMap;
+
+use super::cluster::{self, Cluster, Launcher};
+use super::defaults;
+use super::launch::{self, Rendered};
+use super::migration::{self, NoPod};
+use super::wire::{Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use crate::compat::advise::{Advice, advise};
+use crate::compat::assess::assess;
+use crate::compat::bits::Bits;
+use crate::compat::label::{self, Family};
+use crate::compat::placement::{Expression, Placement};
+use crate::compat::subject::{
+    CpuMode, HostModelRule, Migration, Onward, Running, Stage, Start, Subject, libvirt_refusal,
+};
+use crate::compat::verdict::{Check, Finding, Outcome, Verdict};
+
+/// An object made ready for judgement.
+#[derive(Clone, Debug)]
+pub struct Judged<'a> {
+    /// Who is judged.
+    pub subject: Subject<'a>,
+    /// The pod KubeVirt would create; `None` for a pod as given, and where it would create none.
+    pub predicted: Option<Rendered>,
+    /// Why nothing can be judged: no pod would be created, or an object is not known.
+    pub hindrance: Option<Finding>,
+    /// What had to be assumed.
+    pub notes: Vec<Finding>,
+}
+
+impl Judged<'_> {
+    /// The verdict, without advice.
+    pub fn assess(&self, cluster: &Cluster) -> Verdict {
+        let mut verdict = assess(&self.subject, &cluster.fleet);
+        if let Some(hindrance) = &self.hindrance {
+            verdict.outcome = Outcome::Unknown(hindrance.message.clone());
+            verdict.cause = None;
+            verdict.fitting = Bits::none(cluster.fleet.len());
+        }
+        verdict
+    }
+
+    /// Fills in findings and advice.
+    pub fn advise(&self, cluster: &Cluster, verdict: &mut Verdict) -> Advice {
+        let advice = advise(&self.subject, &cluster.fleet, verdict);
+        if let Some(hindrance) = &self.hindrance {
+            verdict.findings.retain(|finding| finding.check != Check::Unknown);
+            verdict.nearest.clear();
+            verdict.findings.push(hindrance.clone());
+        }
+        verdict.findings.extend(self.notes.iter().cloned());
+        verdict.findings.sort_by_key(|finding| finding.check);
+        advice
+    }
+}
+
+fn finding(check: Check, field: &str, message: String) -> Finding {
+    Finding { check, impact: None, field: field.to_owned(), message, remedies: Vec::new() }
+}
+
+fn assumed(cluster: &Cluster) -> Vec<Finding> {
+    cluster.release.assumption().map(|words| finding(Check::Assumed, "", words)).into_iter().collect()
+}
+
+/// A launcher pod as it is given; `None` where it is none.
+#[must_use]
+pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
+    if !cluster::is_launcher(&pod.metadata.labels) {
+        return None;
+    }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let owner = cluster::owner(pod);
+    let vmi = owner
+        .and_then(|owner| cluster.vmi(namespace, &owner.name))
+        .filter(|vmi| vmi.metadata.uid.is_empty() || owner.is_some_and(|owner| owner.uid == vmi.metadata.uid));
+    let name = owner.map(|owner| owner.name.as_str()).filter(|name| !name.is_empty());
+    let name = name.or(pod.metadata.name.as_deref()).or(pod.metadata.generate_name.as_deref()).unwrap_or_default();
+
+    let mut placement = cluster::placement(pod);
+    let running_on = placement.node_name.take().map(std::borrow::Cow::into_owned).filter(|node| !node.is_empty());
+    let mode = vmi.map_or_else(|| mode_of(&placement), |vmi| mode(&vmi.spec));
+    let is_target = cluster::pod_label(&pod.metadata.labels, "migrationJobUID").is_some();
+    let stage = if is_target && running_on.is_none() {
+        let source = vmi
+            .map(|vmi| vmi.status.node_name.as_str())
+            .filter(|node| !node.is_empty())
+            .or_else(|| cluster::pod_label(&pod.metadata.labels, "nodeName"));
+        Stage::Migration(Migration {
+            source: source.map(str::to_owned),
+            inherited: is_inherited(vmi, cluster, &placement),
+            wish: Vec::new(),
+            from_elsewhere: false,
+        })
+    } else {
+        Stage::Start(onward(&placement, &mode, cluster))
+    };
+    let mut subject = Subject::new(namespace, name, stage, placement);
+    subject.mode = mode;
+    match vmi {
+        Some(vmi) => describe(&mut subject, vmi, cluster),
+        None => subject.restart = restart_of_stranger(&subject, cluster),
+    }
+    if let Some(node) = running_on {
+        subject.running = Some(Running { node, placement: subject.placement.clone() });
+    }
+    Some(Judged { subject, predicted: None, hindrance: None, notes: Vec::new() })
+}
+
+/// Whether the entries of a target pod were inherited: its guest's present launcher has some already.
+fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) -> bool {
+    match vmi.and_then(|vmi| cluster.current_launcher(vmi)) {
+        Some(source) => source.placement.selector.iter().any(|(key, _)| label::is_inherited(key)),
+        // Nothing is known of the source: a target that asks for features has a selector already.
+        None => target.selector.iter().any(|(key, _)| label::is_inherited(key)),
+    }
+}
+
+/// A VMI that is to be started.
+#[must_use]
+pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
+    let mut out = of_spec(&vmi.metadata.namespace, &name_of(&vmi.metadata), &vmi.spec, &vmi.status, cluster);
+    "spec".clone_into(&mut out.subject.field_root);
+    let restart = out.subject.restart.clone();
+    describe(&mut out.subject, vmi, cluster);
+    // Judged at start, the start is its own.
+    out.subject.restart = restart;
+    out
+}
+
+/// A VM: the guest it will become.
+#[must_use]
+pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
+    let (spec, notes) = guest_of(vm, cluster);
+    let name = name_of(&vm.metadata);
+    let mut out = of_spec(&vm.metadata.namespace, &name, &spec, &VmiStatus::default(), cluster);
+    "spec.template.spec".clone_into(&mut out.subject.field_root);
+    out.subject.has_vm = true;
+    out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
+    out.notes.extend(notes);
+    if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
+        out.subject.running = running(vmi, cluster);
+    }
+    out
+}
+
+fn name_of(meta: &super::wire::Meta) -> String {
+    if meta.name.is_empty() { meta.generate_name.clone() } else { meta.name.clone() }
+}
+
+/// The guest's specification with instancetype and preference applied, as far as placement goes.
+///
+/// Mirrors `pkg/instancetype/apply` (`cpu.go`) and `pkg/instancetype/preference/apply`.
+fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> (VmiSpec, Vec<Finding>) {
+    let mut spec = vm.spec.template.spec.clone();
+    let mut notes = Vec::new();
+    let namespace = &vm.metadata.namespace;
+    let unknown = |what: &str, name: &str| {
+        let name = if name.is_empty() { "inferred from a volume" } else { name };
+        finding(Check::Assumed, &format!("spec.{what}"), format!("the {what} ({name}) is not known: judged without it"))
+    };
+    if let Some(matcher) = &vm.spec.instancetype {
+        match cluster.instancetype(namespace, matcher) {
+            Some(found) => {
+                let cpu = spec.domain.cpu.get_or_insert_default();
+                if let Some(model) = &found.spec.cpu.model {
+                    if cpu.model.is_empty() {
+                        cpu.model.clone_from(model);
+                    } else {
+                        notes.push(finding(
+                            Check::Contradiction,
+                            "spec.template.spec.domain.cpu.model",
+                            format!("conflicts with instancetype {}: KubeVirt will refuse it", matcher.name),
+                        ));
+                    }
+                }
+                cpu.dedicated_cpu_placement |= found.spec.cpu.dedicated_cpu_placement == Some(true);
+                for (key, value) in &found.spec.node_selector {
+                    spec.node_selector.entry(key.clone()).or_insert_with(|| value.clone());
+                }
+            }
+            None => notes.push(unknown("instancetype", &matcher.name)),
+        }
+    }
+    if let Some(matcher) = &vm.spec.preference {
+        match cluster.preference(namespace, matcher) {
+            Some(found) => {
+                let cpu = spec.domain.cpu.get_or_insert_default();
+                for feature in &found.spec.cpu.preferred_cpu_features {
+                    if !cpu.features.iter().any(|own| own.name == feature.name) {
+                        cpu.features.push(feature.clone());
+                    }
+                }
+                let machine = spec.domain.machine.get_or_insert_default();
+                if machine.kind.is_empty() {
+                    machine.kind.clone_from(&found.spec.machine.preferred_machine_type);
+                }
+            }
+            None => notes.push(unknown("preference", &matcher.name)),
+        }
+    }
+    (spec, notes)
+}
+
+fn of_spec(namespace: &str, name: &str, spec: &VmiSpec, status: &VmiStatus, cluster: &Cluster) -> Judged<'static> {
+    let mut spec = spec.clone();
+    defaults::apply(&mut spec, &cluster.config);
+    let rendered = launch::render(&spec, status, &cluster.config, cluster.release.release());
+    let start = start(&spec, &rendered, cluster);
+    let mut subject = Subject::new(namespace, name, Stage::Start(start.onward), start.placement.clone());
+    subject.mode = start.mode.clone();
+    subject.restart = Some(start);
+    subject.own_selector = spec.node_selector.clone().into_iter().collect();
+    subject.machine_type = launch::machine_type(&spec, status).map(str::to_owned);
+    Judged { subject, predicted: Some(rendered), hindrance: None, notes: assumed(cluster) }
+}
+
+fn mode(spec: &VmiSpec) -> CpuMode {
+    CpuMode::parse(spec.domain.cpu.as_ref().map_or("", |cpu| &cpu.model))
+}
+
+fn start(spec: &VmiSpec, rendered: &Rendered, cluster: &Cluster) -> Start<'static> {
+    let placement = rendered.placement();
+    let mode = mode(spec);
+    let onward = onward(&placement, &mode, cluster);
+    Start { mode, placement, onward }
+}
+
+/// What the first migration of a guest will demand.
+fn onward(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> Onward {
+    let release = cluster.release.release();
+    let looks_migrated = placement.selector.iter().any(|(key, _)| label::is_inherited(key));
+    let host_model = match mode {
+        CpuMode::HostModel if looks_migrated => HostModelRule::NotAsked,
+        CpuMode::HostModel if release.overlooks_missing_host_model() => HostModelRule::Copied,
+        CpuMode::HostModel => HostModelRule::CopiedOrRefused,
+        _ => HostModelRule::NotAsked,
+    };
+    Onward { host_model, vendor: release.selects_vendor() }
+}
+
+/// The CPU mode of a pod whose VMI is not known, from what it asks.
+fn mode_of(placement: &Placement<'_>) -> CpuMode {
+    let named = placement.selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel);
+    if let Some((key, _)) = named {
+        return CpuMode::Named(label::name(key).to_owned());
+    }
+    let avoids_obsolete = placement
+        .affinity
+        .iter()
+        .flat_map(|affinity| &affinity.terms)
+        .any(|term| term.expressions.contains(&Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())));
+    let host_model = |family| matches!(family, Family::CpuModelMigration | Family::HostModelCpu);
+    if avoids_obsolete || placement.selector.iter().any(|(key, _)| host_model(Family::of(key))) {
+        CpuMode::HostModel
+    } else {
+        CpuMode::HostPassthrough
+    }
+}
+
+/// How a guest of which only a migration target is known would start: without what migrations add.
+fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start<'static>> {
+    let Stage::Migration(_) = subject.stage else { return None };
+    let mut placement = subject.placement.clone().into_owned();
+    placement.selector.retain(|(key, _)| {
+        let family = Family::of(key);
+        let added = label::is_inherited(key)
+            || matches!(family, Family::CpuVendor | Family::HostModelCpu | Family::CpuFeature | Family::Hostname);
+        !added
+    });
+    let onward = onward(&placement, &subject.mode, cluster);
+    Some(Start { mode: subject.mode.clone(), placement, onward })
+}
+
+/// What a VMI tells beyond its demand.
+fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
+    subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
+    subject.has_vm = vmi.metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachine"));
+    subject.outdated_launcher = vmi.metadata.labels.keys().any(|key| key.ends_with("/outdatedLauncherImage"));
+    if let Some(state) = &vmi.status.migration_state {
+        subject.refused = libvirt_refusal(&state.target_node, &state.failure_reason);
+    }
+    subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
+    subject.running = running(vmi, cluster);
+    subject.restart = Some(restart(vmi, cluster));
+}
+
+fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
+    if vmi.status.node_name.is_empty() {
+        return None;
+    }
+    let pod = cluster.current_launcher(vmi)?;
+    Some(Running { node: vmi.status.node_name.clone(), placement: pod.placement.clone() })
+}
+
+/// How a guest would start anew: from its VM where that is known, with the defaults of now.
+fn restart(vmi: &Vmi, cluster: &Cluster) -> Start<'static> {
+    let vm = vmi
+        .metadata
+        .owner_references
+        .iter()
+        .find(|owner| owner.kind.ends_with("VirtualMachine"))
+        .and_then(|owner| cluster.vm(&vmi.metadata.namespace, &owner.name));
+    let mut spec = vm.map_or_else(|| vmi.spec.clone(), |vm| guest_of(vm, cluster).0);
+    defaults::apply(&mut spec, &cluster.config);
+    // The TSC frequency is computed anew, to the same result while the nodes stay the same.
+    let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
+    start(&spec, &launch::render(&spec, &status, &cluster.config, cluster.release.release()), cluster)
+}
+
+/// A migration: its target pod is predicted.
+#[must_use]
+pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
+    let namespace = &vmim.metadata.namespace;
+    let Some(vmi) = cluster.vmi(namespace, &vmim.spec.vmi_name) else {
+        let stage = Stage::Migration(Migration::default());
+        let subject = Subject::new(namespace, &vmim.spec.vmi_name, stage, Placement::default());
+        let words = format!("VMI {} is not known, so its target pod cannot be predicted", subject.title());
+        return Judged {
+            subject,
+            predicted: None,
+            hindrance: Some(finding(Check::Unknown, "spec.vmiName", words)),
+            notes: Vec::new(),
+        };
+    };
+    let fleet = &cluster.fleet;
+    let source = fleet.find(&vmi.status.node_name);
+    let labels = source.map(|node| fleet.node(node).labels);
+    let pod = cluster.current_launcher(vmi);
+    let selector = pod.map(Launcher::selector).unwrap_or_default();
+    let release = cluster.release.release();
+    let mut notes = assumed(cluster);
+    if pod.is_none() && vmim.spec.receive.is_none() {
+        notes.push(finding(
+            Check::Assumed,
+            "",
+            "its running launcher pod is not known: judged as if it had never migrated".to_owned(),
+        ));
+    }
+    let target = migration::predict(vmim, vmi, &selector, labels.as_ref(), &cluster.config, release);
+    let mut migration = Migration {
+        source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
+        inherited: false,
+        wish: vmim.spec.added_node_selector.clone().into_iter().collect(),
+        from_elsewhere: vmim.spec.receive.is_some(),
+    };
+    let (placement, predicted, hindrance) = match target {
+        Ok(target) => {
+            migration.inherited = target.inherited;
+            (target.pod.placement(), Some(target.pod), None)
+        }
+        Err(why) => {
+            let field = if why == NoPod::NoSelinuxContext { "status.selinuxContext" } else { "spec.vmiName" };
+            (Placement::default(), None, Some(finding(Check::NoPod, field, why.to_string())))
+        }
+    };
+    if migration.from_elsewhere {
+        migration.source = None;
+    }
+    let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
+    subject.mode = mode(&vmi.spec);
+    describe(&mut subject, vmi, cluster);
+    Judged { subject, predicted, hindrance, notes }
+}
+
+/// A running guest, as if somebody asked for its migration now; `None` where it does not run.
+#[must_use]
+pub fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
+    if vmi.status.node_name.is_empty() || matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed") {
+        return None;
+    }
+    let mut vmim = Vmim::default();
+    vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);
+    vmim.spec.vmi_name.clone_from(&vmi.metadata.name);
+    Some(of_migration(&vmim, cluster))
+}
+
+/// What of a VM bears on the judgement: an update that leaves it alone is not our concern.
+#[must_use]
+pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
+    let demand =
+        |vm: &VirtualMachine| (vm.spec.template.spec.clone(), vm.spec.instancetype.clone(), vm.spec.preference.clone());
+    demand(old) != demand(new)
+}
+
+/// Labels by which policies select a guest.
+#[must_use]
+pub fn labels_of<'o>(kind: &str, vm: &'o VirtualMachine) -> &'o BTreeMap<String, String> {
+    if kind == "VirtualMachine" { &vm.spec.template.metadata.labels } else { &vm.metadata.labels }
+}

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::bits::{Bits, Counters};
 use super::label::{self, Family};
 use super::node::{Node, Taint};
-use super::placement::{Expression, NameRule, NodeSelector, Placement, Term, integer};
+use super::placement::{Expression, NameRule, NodeSelector, Placement, Term};
 
 /// A node of a [`Fleet`], by its number in it.
 pub type NodeIndex = usize;
@@ -266,15 +266,13 @@ impl Fleet {
     /// The value of a node's label.
     #[must_use]
     pub fn label(&self, node: NodeIndex, key: &str) -> Option<&str> {
-        let key = self.keys.get(key)?;
-        let has = |label: u32| {
-            if key.in_profile {
-                self.profile(node).labels.binary_search(&label).is_ok()
-            } else {
-                self.own_labels[node].binary_search(&label).is_ok()
-            }
-        };
-        key.values.iter().find(|(_, label)| has(*label)).map(|(value, _)| value.as_ref())
+        if Family::of(key).is_profile() {
+            let key = self.keys.get(key)?;
+            let labels = &self.profile(node).labels;
+            return key.values.iter().find(|(_, label)| labels.binary_search(label).is_ok()).map(|(v, _)| v.as_ref());
+        }
+        let mut own = self.own_labels[node].iter().map(|&label| &self.labels[label as usize]);
+        own.find(|label| label.key.as_ref() == key).map(|label| label.value.as_ref())
     }
 
     /// All labels of a node, in no particular order.
@@ -347,6 +345,19 @@ impl Fleet {
         out
     }
 
+    /// The names of a family (models, machine types) that any of these nodes bears with the value `true`.
+    #[must_use]
+    pub fn offered(&self, family: Family, nodes: &Bits) -> Vec<&str> {
+        let mut out: Vec<&str> = self
+            .keys
+            .keys()
+            .filter(|key| Family::of(key) == family && self.bearing(key, "true").count_common(nodes) > 0)
+            .map(|key| label::name(key))
+            .collect();
+        out.sort_unstable();
+        out
+    }
+
     /// What migrations away from a node demand of a host-model guest.
     #[must_use]
     pub fn host_model_class(&self, node: NodeIndex) -> &HostModelClass {
@@ -378,13 +389,11 @@ impl Fleet {
         }
     }
 
-    /// The fleet after a change to its nodes.
+    /// The fleet after some of its nodes changed, or came.
     #[must_use]
-    pub fn edit(&self, change: impl FnOnce(&mut BTreeMap<String, Node>)) -> Self {
-        let mut nodes: BTreeMap<String, Node> =
-            (0..self.len()).map(|node| (self.name(node).to_owned(), self.node(node))).collect();
-        change(&mut nodes);
-        Self::new(nodes.into_values().collect())
+    pub fn with(&self, changed: Vec<Node>) -> Self {
+        // Of two nodes with one name the later counts.
+        Self::new((0..self.len()).map(|node| self.node(node)).chain(changed).collect())
     }
 
     /// Looks a placement up.
@@ -451,28 +460,25 @@ impl Fleet {
 
     fn keep_matching(&self, expression: &Expression, nodes: &mut Bits) {
         let Some(key) = self.keys.get(expression.key()) else {
-            if !matches!(expression, Expression::NotIn(..) | Expression::DoesNotExist(_)) {
+            if !expression.holds(None) {
                 *nodes = Bits::none(self.len());
             }
             return;
         };
-        let wanted = |value: &str| match expression {
-            Expression::In(_, values) | Expression::NotIn(_, values) => values.iter().any(|v| v == value),
-            Expression::Exists(_) | Expression::DoesNotExist(_) => true,
-            Expression::Gt(_, bound) => integer(value).is_some_and(|number| number > *bound),
-            Expression::Lt(_, bound) => integer(value).is_some_and(|number| number < *bound),
-            Expression::Invalid(_) => false,
-        };
+        let negated = matches!(expression, Expression::NotIn(..) | Expression::DoesNotExist(_));
+        // Those that have the label with a value that decides: for it, or for a negated condition against it.
+        let decides = |value: &str| expression.holds(Some(value)) != negated;
         let mut having = Bits::none(if key.in_profile { self.profiles.len() } else { self.len() });
-        for (_, label) in key.values.iter().filter(|(value, _)| wanted(value)) {
+        for (_, label) in key.values.iter().filter(|(value, _)| decides(value)) {
             self.labels[*label as usize].members.add_to(&mut having);
         }
         if key.in_profile {
             having = self.expand(&having);
         }
-        match expression {
-            Expression::NotIn(..) | Expression::DoesNotExist(_) => nodes.subtract(&having),
-            _ => nodes.intersect(&having),
+        if negated {
+            nodes.subtract(&having);
+        } else {
+            nodes.intersect(&having);
         }
     }
 }
@@ -635,21 +641,11 @@ impl<'f> Lookup<'f, '_> {
     /// Why one node does not take the pod.
     #[must_use]
     pub fn refusal(&self, node: NodeIndex) -> Refusal {
-        let affinity = match &self.placement.affinity {
-            Some(affinity) if !self.fleet.affinity(affinity, false).contains(node) => self.failing(affinity, node),
-            _ => Vec::new(),
-        };
+        let affinity = self.placement.affinity.as_ref().map(|affinity| self.failing(affinity, node));
         Refusal {
             missing: self.missing(node),
-            affinity,
-            taints: self
-                .fleet
-                .taints(node)
-                .iter()
-                .filter(|taint| taint.key != label::TAINT_UNSCHEDULABLE)
-                .filter(|taint| taint.effect.refuses() && !self.placement.tolerates(taint))
-                .cloned()
-                .collect(),
+            affinity: affinity.unwrap_or_default(),
+            taints: self.untolerated(node),
             cordoned: self.is_kept_out_by_cordon(node),
             other_node: self
                 .placement
@@ -659,7 +655,16 @@ impl<'f> Lookup<'f, '_> {
         }
     }
 
-    fn is_kept_out_by_cordon(&self, node: NodeIndex) -> bool {
+    /// The taints of a node that keep the pod out, that of a cordon left aside.
+    #[must_use]
+    pub fn untolerated(&self, node: NodeIndex) -> Vec<Taint> {
+        let taints = self.fleet.taints(node).iter().filter(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+        taints.filter(|taint| taint.effect.refuses() && !self.placement.tolerates(taint)).cloned().collect()
+    }
+
+    /// Whether the pod is kept out by a cordon.
+    #[must_use]
+    pub fn is_kept_out_by_cordon(&self, node: NodeIndex) -> bool {
         let tainted = self
             .fleet
             .taints(node)
@@ -668,28 +673,18 @@ impl<'f> Lookup<'f, '_> {
         tainted || (self.fleet.is_cordoned(node) && !self.placement.tolerates_cordon())
     }
 
-    /// The expressions of the term that comes nearest to matching, as text.
+    /// The conditions that fail in the term that comes nearest to matching; none where one matches.
     fn failing(&self, affinity: &NodeSelector, node: NodeIndex) -> Vec<String> {
+        let name = self.fleet.name(node);
         let fails = |term: &Term| -> Vec<String> {
-            let mut out: Vec<String> = term
-                .expressions
-                .iter()
-                .filter(|expression| {
-                    let mut one = Bits::all(self.fleet.len());
-                    self.fleet.keep_matching(expression, &mut one);
-                    !one.contains(node)
-                })
-                .map(ToString::to_string)
-                .collect();
-            out.extend(term.names.iter().filter_map(|rule| match rule {
-                NameRule::Is(name) if name != self.fleet.name(node) => Some(format!("metadata.name in ({name})")),
-                NameRule::IsNot(name) if name == self.fleet.name(node) => {
-                    Some(format!("metadata.name not in ({name})"))
-                }
+            let labels = term.expressions.iter().filter(|e| !e.holds(self.fleet.label(node, e.key())));
+            let names = term.names.iter().filter_map(|rule| match rule {
+                NameRule::Is(wanted) if wanted != name => Some(format!("metadata.name in ({wanted})")),
+                NameRule::IsNot(other) if other == name => Some(format!("metadata.name not in ({other})")),
                 NameRule::Invalid => Some("an invalid matchFields".to_owned()),
                 _ => None,
-            }));
-            out
+            });
+            labels.map(ToString::to_string).chain(names).collect()
         };
         let nearest = affinity.terms.iter().filter(|term| !term.is_empty()).map(fails).min_by_key(Vec::len);
         nearest.unwrap_or_else(|| vec!["the node affinity has no term that could match".to_owned()])

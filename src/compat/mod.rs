@@ -3,6 +3,7 @@
 pub mod advise;
 pub mod assess;
 pub mod bits;
+mod cure;
 pub mod fleet;
 pub mod label;
 pub mod models;

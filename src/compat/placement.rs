@@ -82,6 +82,23 @@ impl Expression {
         }
     }
 
+    /// Whether the condition holds for a node with this value of the label, or without it. Mirrors
+    /// `labels.Requirement.Matches`.
+    #[must_use]
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        let among = |values: &[String]| value.is_some_and(|value| values.iter().any(|v| v == value));
+        let number = || value.and_then(integer);
+        match self {
+            Self::In(_, values) => among(values),
+            Self::NotIn(_, values) => !among(values),
+            Self::Exists(_) => value.is_some(),
+            Self::DoesNotExist(_) => value.is_none(),
+            Self::Gt(_, bound) => number().is_some_and(|number| number > *bound),
+            Self::Lt(_, bound) => number().is_some_and(|number| number < *bound),
+            Self::Invalid(_) => false,
+        }
+    }
+
     /// From the API's words. `values` of `Gt` and `Lt` must be one integer, as `strconv.ParseInt` reads it.
     #[must_use]
     pub fn new(key: String, operator: &str, mut values: Vec<String>) -> Self {

@@ -1,7 +1,6 @@
 //! Remedies as data: what to change, what it costs, and what it promises.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use super::fleet::Fleet;
 use super::label::{self, Family};
@@ -268,98 +267,86 @@ impl Action {
         }
     }
 
-    /// The world after it was done: what the promise is checked against.
+    /// The guest after it was done, and the nodes it changes or adds: what the promise is checked against.
     #[must_use]
-    pub fn apply<'a>(&self, subject: &Subject<'a>, fleet: &Fleet) -> (Subject<'a>, Fleet) {
+    pub fn apply<'a>(&self, subject: &Subject<'a>, fleet: &Fleet) -> (Subject<'a>, Vec<Node>) {
         let mut after = subject.clone();
         after.refused = None;
-        let mut change: Box<dyn FnOnce(&mut BTreeMap<String, Node>)> = Box::new(|_| {});
-        match self.clone() {
-            Self::Uncordon { nodes } => {
-                change = Box::new(move |all| nodes.first().and_then(|n| all.get_mut(n)).into_iter().for_each(uncordon));
-            }
+        let edit = |name: &str, change: &dyn Fn(&mut Node)| -> Vec<Node> {
+            let mut node = fleet.find(name).map(|node| fleet.node(node));
+            node.iter_mut().for_each(change);
+            node.into_iter().collect()
+        };
+        let changed = match self {
+            Self::Uncordon { nodes } => nodes.first().map_or_else(Vec::new, |node| edit(node, &uncordon)),
             Self::RemoveSkipNode { node, like, .. } => {
-                change = Box::new(move |all| {
-                    let Some(labels) = all.get(&like).map(|like| like.labels.clone()) else { return };
-                    let Some(node) = all.get_mut(&node) else { return };
+                let like = fleet.find(like).map(|like| fleet.node(like).labels).unwrap_or_default();
+                edit(node, &|node| {
                     node.skip_node = None;
                     node.labels.retain(|key, _| !Family::of(key).is_labeller());
-                    node.labels.extend(labels.into_iter().filter(|(key, _)| Family::of(key).is_labeller()));
-                });
+                    let fresh = like.iter().filter(|(key, _)| Family::of(key).is_labeller());
+                    node.labels.extend(fresh.map(|(key, value)| (key.clone(), value.clone())));
+                })
             }
-            Self::AddLabels { node, labels } => {
-                change = Box::new(move |all| {
-                    if let Some(node) = all.get_mut(&node) {
-                        node.skip_node = Some("true".to_owned());
-                        node.labels.extend(labels);
-                    }
-                });
-            }
+            Self::AddLabels { node, labels } => edit(node, &|node| {
+                node.skip_node = Some("true".to_owned());
+                node.labels.extend(labels.iter().cloned());
+            }),
             Self::RemoveLabels { node, keys } => {
-                let features: Vec<String> =
-                    keys.iter().map(|key| format!("{}{}", label::CPU_FEATURE, label::name(key))).collect();
+                let feature = |key: &String| format!("{}{}", label::CPU_FEATURE, label::name(key));
+                let features: Vec<String> = keys.iter().map(feature).collect();
                 after.placement.selector.retain(|(key, _)| !features.iter().any(|feature| feature == key));
-                change = Box::new(move |all| {
-                    if let Some(node) = all.get_mut(&node) {
-                        node.labels.retain(|key, _| !keys.contains(key));
-                    }
-                });
+                edit(node, &|node| node.labels.retain(|key, _| !keys.contains(key)))
             }
             Self::RemoveTscLabel { node, frequency } => {
                 restart(&mut after);
-                after.placement.selector.retain(|(key, _)| Family::of(key) != Family::SchedulingTsc);
-                let key = format!("{}{frequency}", label::SCHEDULING_TSC);
-                after.placement.selector.push((Cow::Owned(key), Cow::Borrowed("true")));
-                change = Box::new(move |all| {
-                    if let Some(node) = all.get_mut(&node) {
-                        node.labels.retain(|key, _| key != label::TSC_FREQUENCY);
-                    }
-                });
+                replace(&mut after, Family::SchedulingTsc, format!("{}{frequency}", label::SCHEDULING_TSC));
+                edit(node, &|node| node.labels.retain(|key, _| key != label::TSC_FREQUENCY))
             }
             Self::DropStale { keys } | Self::DropWish { keys } | Self::ChangeSelector { keys } => {
                 after.placement.selector.retain(|(key, _)| !keys.iter().any(|dropped| dropped == key));
                 if let Stage::Migration(migration) = &mut after.stage {
                     migration.wish.retain(|(key, _)| !keys.contains(key));
                 }
+                Vec::new()
             }
-            Self::Restart => restart(&mut after),
-            Self::UseModel { model, .. } => {
-                if let Some(start) = &after.restart {
-                    after.restart = Some(start.with_model(&model));
-                }
+            Self::Restart => {
                 restart(&mut after);
+                Vec::new()
+            }
+            Self::UseModel { model, .. } => {
+                after.restart = after.restart.as_ref().map(|start| start.with_model(model));
+                restart(&mut after);
+                Vec::new()
             }
             Self::ChangeMachineType { to, .. } => {
                 restart(&mut after);
-                after.placement.selector.retain(|(key, _)| Family::of(key) != Family::MachineType);
-                let key = format!("{}{to}", label::MACHINE_TYPE);
-                after.placement.selector.push((Cow::Owned(key), Cow::Borrowed("true")));
+                replace(&mut after, Family::MachineType, format!("{}{to}", label::MACHINE_TYPE));
+                Vec::new()
             }
             Self::MendVirtHandler { nodes } => {
-                change = Box::new(move |all| {
-                    for name in nodes {
-                        if let Some(node) = all.get_mut(&name) {
-                            node.labels.insert(label::SCHEDULABLE.to_owned(), "true".to_owned());
-                        }
-                    }
-                });
+                let well = |node: &mut Node| {
+                    node.labels.insert(label::SCHEDULABLE.to_owned(), "true".to_owned());
+                };
+                nodes.iter().flat_map(|node| edit(node, &well)).collect()
             }
-            Self::AddNode { like } => {
-                change = Box::new(move |all| {
-                    if let Some(mut node) = all.get(&like).cloned() {
-                        node.name = format!("{like}-twin");
-                        uncordon(&mut node);
-                        node.not_ready = false;
-                        if node.labels.contains_key(label::HOSTNAME) {
-                            node.labels.insert(label::HOSTNAME.to_owned(), node.name.clone());
-                        }
-                        all.insert(node.name.clone(), node);
-                    }
-                });
-            }
-        }
-        (after, fleet.edit(change))
+            Self::AddNode { like } => edit(like, &|node| {
+                node.name.push_str("-twin");
+                uncordon(node);
+                node.not_ready = false;
+                if let Some(host) = node.labels.get_mut(label::HOSTNAME) {
+                    host.clone_from(&node.name);
+                }
+            }),
+        };
+        (after, changed)
     }
+}
+
+/// Puts one key in the place of those of a family.
+fn replace(subject: &mut Subject<'_>, family: Family, key: String) {
+    subject.placement.selector.retain(|(key, _)| Family::of(key) != family);
+    subject.placement.selector.push((Cow::Owned(key), Cow::Borrowed("true")));
 }
 
 fn uncordon(node: &mut Node) {

@@ -7,7 +7,7 @@ use super::defaults;
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
 use super::wire::{Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
-use crate::compat::advise::{Advice, advise};
+use crate::compat::advise::{Advice, Depth, advise};
 use crate::compat::assess::assess;
 use crate::compat::bits::Bits;
 use crate::compat::label::{self, Family};
@@ -43,8 +43,8 @@ impl Judged<'_> {
     }
 
     /// Fills in findings and advice.
-    pub fn advise(&self, cluster: &Cluster, verdict: &mut Verdict) -> Advice {
-        let advice = advise(&self.subject, &cluster.fleet, verdict);
+    pub fn advise(&self, cluster: &Cluster, verdict: &mut Verdict, depth: Depth) -> Advice {
+        let advice = advise(&self.subject, &cluster.fleet, verdict, depth);
         if let Some(hindrance) = &self.hindrance {
             verdict.findings.retain(|finding| finding.check != Check::Unknown);
             verdict.nearest.clear();

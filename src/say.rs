@@ -1,0 +1,159 @@
+//! What people read: a verdict in a few short lines, for warnings, denials and Events.
+//!
+//! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once.
+
+use crate::compat::advise::{Advice, targets_by_start};
+use crate::compat::label;
+use crate::compat::remedy::Action;
+use crate::compat::subject::Stage;
+use crate::compat::verdict::{Check, Evidence, Finding, Impact, Nearest, Verdict};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::subject::Judged;
+
+/// How many missing labels a warning names.
+const LABELS: usize = 4;
+
+/// A verdict in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Speech {
+    /// The first line, complete in itself, without the object's name.
+    pub headline: String,
+    /// What follows it as warnings, without the object's name: nearest node, next step.
+    pub lines: Vec<String>,
+    /// Notes that are always told: what libvirt said, what had to be assumed.
+    pub notes: Vec<String>,
+    /// Fields to blame, with the reason.
+    pub causes: Vec<(String, String)>,
+}
+
+/// Puts a verdict into words.
+#[must_use]
+pub fn speak(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &Cluster) -> Speech {
+    let mut speech = Speech::default();
+    for finding in &verdict.findings {
+        match finding.check {
+            Check::StartNode | Check::MigrationTarget => {
+                speech.headline.clone_from(&finding.message);
+                speech.lines.extend(nearest_line(verdict, advice));
+                speech.lines.extend(with_model_line(judged, finding, cluster));
+                speech.lines.extend(next_step(judged, finding));
+            }
+            Check::Assumed if verdict.outcome.impact().is_none() => continue,
+            _ => speech.notes.push(finding.message.clone()),
+        }
+        if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
+            speech.causes.push((finding.field.clone(), finding.message.clone()));
+        }
+    }
+    speech
+}
+
+/// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`.
+fn nearest_line(verdict: &Verdict, advice: &Advice) -> Option<String> {
+    let free = blocked_line(advice);
+    let near = verdict.nearest.first().map(lacks_line);
+    match (free, near) {
+        (Some(free), Some(near)) => Some(format!("{free}; next is {near}")),
+        (Some(one), None) => Some(one),
+        (None, Some(near)) => Some(format!("nearest is {near}")),
+        (None, None) => None,
+    }
+}
+
+/// `9 nodes fit but are cordoned (worker-02, worker-03 and 7 more)`.
+fn blocked_line(advice: &Advice) -> Option<String> {
+    let (first, why) = advice.blocked.first()?;
+    let same: Vec<&str> = advice.blocked.iter().filter(|(_, w)| w == why).map(|(n, _)| n.as_str()).collect();
+    let state = |is: &str| match why.as_slice() {
+        [one] if one == "cordoned" => format!("{is} cordoned"),
+        _ => {
+            let taints: Vec<String> = why.iter().map(|w| w.replacen("taint ", "tainted ", 1)).collect();
+            format!("{is} {}", taints.join(" and "))
+        }
+    };
+    Some(match same.len() {
+        1 => format!("{first} fits but {}", state("is")),
+        many => format!("{many} nodes fit but {} ({})", state("are"), label::fold_names(&same, 2)),
+    })
+}
+
+/// `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
+fn lacks_line(near: &Nearest) -> String {
+    let lacks = label::fold(near.missing.iter().map(|(key, value)| (key.as_str(), value.as_str())), LABELS);
+    let evidence = match near.evidence {
+        Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
+        Evidence::Drifted => " (drifted labels, probably)",
+        Evidence::OtherHardware => " (other hardware)",
+        Evidence::None => "",
+    };
+    format!("{}, which lacks {lacks}{evidence}", near.node)
+}
+
+/// `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
+fn with_model_line(judged: &Judged<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
+    let (Stage::Start(_), Some(start)) = (&judged.subject.stage, &judged.subject.restart) else { return None };
+    let model = finding.remedies.iter().find_map(|remedy| match &remedy.action {
+        Action::UseModel { model, .. } => Some(model),
+        _ => None,
+    })?;
+    let start = start.with_model(model);
+    let fitting = cluster.fleet.look_up(&start.placement).passes().fitting;
+    let outlook = targets_by_start(&start.placement, start.onward, &fitting, &cluster.fleet);
+    let fewest = *outlook.keys().next()?;
+    let nodes = if fewest == 1 { "node" } else { "nodes" };
+    Some(format!("with model {model} it could go to {fewest} {nodes} from anywhere"))
+}
+
+/// `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
+fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
+    let all = format!("kubectl cpufit explain {}", reference(judged));
+    let remedy = finding.remedies.first()?;
+    if matches!(remedy.action, Action::UseModel { .. }) && matches!(judged.subject.stage, Stage::Start(_)) {
+        return None;
+    }
+    let short = match remedy.action.commands(&judged.subject).as_slice() {
+        [command] if !command.starts_with('#') => {
+            command.split("      #").next().unwrap_or(command).trim_end().to_owned()
+        }
+        _ => remedy.action.summary(),
+    };
+    Some(format!("cheapest remedy: {short}. All remedies: {all}"))
+}
+
+/// How the guest is named on the command line: `vmi/db -n shop`.
+#[must_use]
+pub fn reference(judged: &Judged<'_>) -> String {
+    let kind = match judged.subject.stage {
+        Stage::Migration(_) => "vmi",
+        Stage::Start(_) if judged.subject.field_root == "spec.template.spec" => "vm",
+        Stage::Start(_) => "vmi",
+    };
+    format!("{kind}/{} -n {}", judged.subject.name, judged.subject.namespace)
+}
+
+/// Whether the guest is told of the finding whatever the dials say: it is not an opinion but a fact.
+#[must_use]
+pub fn is_fact(finding: &Finding) -> bool {
+    matches!(
+        finding.check,
+        Check::OwnNode
+            | Check::LibvirtRefused
+            | Check::OutdatedLauncher
+            | Check::ModelKnownNotUsable
+            | Check::Contradiction
+            | Check::NoPod
+            | Check::Unknown
+    )
+}
+
+/// One word for tables.
+#[must_use]
+pub fn state(verdict: &Verdict) -> &'static str {
+    match verdict.outcome.impact() {
+        Some(Impact::Unschedulable) => "CANNOT START",
+        Some(Impact::Pinned) => "STUCK",
+        Some(Impact::Fragile) => "FRAGILE",
+        None if verdict.outcome.as_str() == "unknown" => "UNKNOWN",
+        None => "FITS",
+    }
+}

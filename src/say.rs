@@ -157,3 +157,15 @@ pub fn state(verdict: &Verdict) -> &'static str {
         None => "FITS",
     }
 }
+
+/// A denial's further lines: the nearest nodes, where the cause lies, where help is.
+#[must_use]
+pub fn details(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice) -> Vec<String> {
+    let mut out: Vec<String> = blocked_line(advice).into_iter().collect();
+    out.extend(verdict.nearest.iter().map(|near| {
+        let lacks = label::fold(near.missing.iter().map(|(key, value)| (key.as_str(), value.as_str())), 6);
+        format!("{} lacks {}: {lacks}", near.node, near.missing.len())
+    }));
+    out.push(format!("what helps: kubectl cpufit explain {}", reference(judged)));
+    out
+}

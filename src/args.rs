@@ -1,0 +1,200 @@
+//! The command line, every value a type.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::cli::certs::CertsArgs;
+use crate::kubevirt::release::Release;
+use crate::snapshot::Source;
+use crate::telemetry::LogFormat;
+
+/// Keeps KubeVirt guests migratable: says which node is nearest, which labels it lacks, and what cures it.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true, max_term_width = 110)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the admission webhook
+    Serve(ServeArgs),
+    /// Judge manifests as the webhook would: exit 0 admitted, 1 denied, 2 could not judge
+    Check(CheckArgs),
+    /// Say why a guest can or cannot start or migrate: every node, what it lacks, the remedies
+    Explain(ExplainArgs),
+    /// Make development certificates
+    Certs(CertsArgs),
+    /// Print a completion script
+    Completions(CompletionsArgs),
+}
+
+/// What guests are judged by.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct WorldArgs {
+    /// A dump of the cluster: file, folder or - (kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml)
+    #[arg(long, value_name = "FILE", required = true)]
+    pub snapshot: Vec<Source>,
+    /// CPUPolicies: file, folder or -; without any, the built-in policy warns and never denies
+    #[arg(long, value_name = "FILE")]
+    pub policy: Vec<Source>,
+    /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt does not tell
+    #[arg(long, value_name = "VERSION", value_parser = release)]
+    pub kubevirt_version: Option<Release>,
+}
+
+/// `cpufit serve`.
+#[derive(Debug, ClapArgs)]
+pub struct ServeArgs {
+    /// What guests are judged by.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Where reviews are answered, over TLS
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+    /// Where /livez, /readyz and /metrics are answered, over plain HTTP
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub admin_listen: SocketAddr,
+    /// The certificate chain, PEM; read again when it changes
+    #[arg(long, value_name = "FILE", default_value = "certs/tls.crt")]
+    pub cert: PathBuf,
+    /// Its key, PEM; read again when it changes
+    #[arg(long, value_name = "FILE", default_value = "certs/tls.key")]
+    pub key: PathBuf,
+    /// How long requests under way may take to finish at a shutdown, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub drain: Duration,
+    /// Log lines: text or json
+    #[arg(long, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Which log lines, as tracing's directives (error, warn, info, cpufit=debug, …)
+    #[arg(long, value_name = "FILTER", env = "CPUFIT_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// `cpufit check`.
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// What guests are judged by.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// What to judge: file, folder or - (VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration,
+    /// virt-launcher Pod, AdmissionReview)
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    pub file: Vec<Source>,
+    /// How to print: table, json, yaml, or review (the AdmissionReview response)
+    #[arg(short, long, value_enum, default_value_t = CheckOutput::Table)]
+    pub output: CheckOutput,
+    /// Add what KubeVirt would render: selector, affinity and tolerations of the pod
+    #[arg(long)]
+    pub predict: bool,
+}
+
+/// `cpufit explain`.
+#[derive(Debug, ClapArgs)]
+pub struct ExplainArgs {
+    /// What guests are judged by.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// The guest: vm/NAME, vmi/NAME, vmim/NAME or pod/NAME
+    #[arg(value_name = "KIND/NAME", required_unless_present = "file", conflicts_with = "file")]
+    pub object: Option<ObjectRef>,
+    /// Its namespace
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Explain the objects of this file instead: file, folder or -
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub file: Vec<Source>,
+    /// How to print: table, json or yaml
+    #[arg(short, long, value_enum, default_value_t = ExplainOutput::Table)]
+    pub output: ExplainOutput,
+}
+
+/// `cpufit completions`.
+#[derive(Debug, ClapArgs)]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// How `check` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckOutput {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+    /// What the API server would be answered.
+    Review,
+}
+
+/// How `explain` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplainOutput {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For programs and people.
+    Yaml,
+}
+
+/// An object as kubectl names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// The kinds that can be explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// VirtualMachine.
+    VirtualMachine,
+    /// VirtualMachineInstance.
+    Vmi,
+    /// VirtualMachineInstanceMigration.
+    Migration,
+    /// A launcher pod.
+    Pod,
+}
+
+impl std::str::FromStr for ObjectRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (kind, name) = text.split_once('/').ok_or("say KIND/NAME, for example vmi/db")?;
+        let kind = match kind.to_ascii_lowercase().as_str() {
+            "vm" | "vms" | "virtualmachine" | "virtualmachines" => ObjectKind::VirtualMachine,
+            "vmi" | "vmis" | "virtualmachineinstance" | "virtualmachineinstances" => ObjectKind::Vmi,
+            "vmim" | "vmims" | "virtualmachineinstancemigration" | "virtualmachineinstancemigrations" => {
+                ObjectKind::Migration
+            }
+            "pod" | "pods" | "po" => ObjectKind::Pod,
+            other => return Err(format!("{other} is not a kind that can be explained: vm, vmi, vmim or pod")),
+        };
+        if name.is_empty() {
+            return Err("the name is missing: say KIND/NAME, for example vmi/db".to_owned());
+        }
+        Ok(Self { kind, name: name.to_owned() })
+    }
+}
+
+fn release(text: &str) -> Result<Release, String> {
+    Release::parse(text).ok_or_else(|| "say it as KubeVirt does, for example v1.6.3".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.trim_end_matches('s').parse().map(Duration::from_secs).map_err(|_| "say whole seconds, for example 20".to_owned())
+}

@@ -1,0 +1,337 @@
+//! One object through the whole pipeline: subject, verdict, words, decision.
+//!
+//! ```text
+//! object --subject--> Judged --assess--> Verdict --speak--> Speech --decide--> Decision
+//!         kubevirt           compat               say               policy
+//! ```
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::admission::Stage;
+use crate::admission::response::{Decision, Denial, DenialCause, DenialCode};
+use crate::admission::review::{self, Operation, Request, ReviewError};
+use crate::compat::advise::{Advice, Depth};
+use crate::compat::subject::Stage as Life;
+use crate::compat::verdict::{Outcome, Verdict};
+use crate::kubevirt::cluster::{is_launcher, pod_label};
+use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::wire::{Pod, Texts, VirtualMachine, Vmi, Vmim};
+use crate::policy::{self, DenialKind, FieldCause, Guest, Policy, RequestFacts, RequestKind, Ruling, UserName, Words};
+use crate::say::{self, Speech};
+use crate::world::World;
+
+/// An object that is judged.
+#[derive(Debug)]
+pub enum Manifest<'a> {
+    /// A virt-launcher pod.
+    Pod(Box<Pod<'a>>),
+    /// A VirtualMachine.
+    VirtualMachine(Box<VirtualMachine>),
+    /// A VirtualMachineInstance.
+    Vmi(Box<Vmi>),
+    /// A VirtualMachineInstanceMigration.
+    Migration(Box<Vmim>),
+}
+
+/// An object with all that was found out about it.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// Who is judged.
+    pub judged: Judged<'a>,
+    /// The outcome.
+    pub verdict: Verdict,
+    /// What goes beyond findings.
+    pub advice: Advice,
+    /// The verdict in words.
+    pub speech: Speech,
+    /// What the sender is told, and whether the object passes.
+    pub decision: Decision,
+}
+
+impl<'a> Manifest<'a> {
+    /// Reads an object of a kind that is judged; `None` for all others, and for pods that are no launcher.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `read` says.
+    pub fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
+        Ok(match (group, kind) {
+            ("", "Pod") => {
+                let pod: Pod<'a> = reader.read()?;
+                is_launcher(&pod.metadata.labels).then(|| Self::Pod(Box::new(pod)))
+            }
+            ("kubevirt.io", "VirtualMachine") => Some(Self::VirtualMachine(Box::new(reader.read()?))),
+            ("kubevirt.io", "VirtualMachineInstance") => Some(Self::Vmi(Box::new(reader.read()?))),
+            ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Self::Migration(Box::new(reader.read()?))),
+            _ => None,
+        })
+    }
+
+    /// Fills in the namespace a request was sent to, where the object does not name it yet.
+    fn put_into(&mut self, namespace: &'a str) {
+        let meta = match self {
+            Self::Pod(pod) => {
+                pod.metadata.namespace.get_or_insert_with(|| crate::kubevirt::wire::Text(namespace.into()));
+                return;
+            }
+            Self::VirtualMachine(vm) => &mut vm.metadata,
+            Self::Vmi(vmi) => &mut vmi.metadata,
+            Self::Migration(vmim) => &mut vmim.metadata,
+        };
+        if meta.namespace.is_empty() {
+            namespace.clone_into(&mut meta.namespace);
+        }
+    }
+
+    /// The subject; `None` where nothing is to be judged.
+    fn subject(&self, world: &World) -> Option<Judged<'a>> {
+        match self {
+            Self::Pod(pod) => subject::of_pod(pod, &world.cluster),
+            Self::VirtualMachine(vm) => Some(subject::of_vm(vm, &world.cluster)),
+            Self::Vmi(vmi) => Some(subject::of_vmi(vmi, &world.cluster)),
+            Self::Migration(vmim) => Some(subject::of_migration(vmim, &world.cluster)),
+        }
+    }
+
+    fn kind(&self) -> RequestKind {
+        match self {
+            Self::Pod(pod) if pod_label(&pod.metadata.labels, "migrationJobUID").is_some() => RequestKind::TargetPod,
+            Self::Pod(_) => RequestKind::LauncherPod,
+            Self::VirtualMachine(_) => RequestKind::VirtualMachine,
+            Self::Vmi(_) => RequestKind::VirtualMachineInstance,
+            Self::Migration(_) => RequestKind::Migration,
+        }
+    }
+
+    /// The labels by which policies select the guest: those of its VMI.
+    fn labels(&self, world: &World) -> BTreeMap<String, String> {
+        let texts = |labels: &Texts<'_>| labels.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        match self {
+            Self::Pod(pod) => texts(&pod.metadata.labels),
+            Self::VirtualMachine(vm) => vm.spec.template.metadata.labels.clone(),
+            Self::Vmi(vmi) => vmi.metadata.labels.clone(),
+            Self::Migration(vmim) => world
+                .cluster
+                .vmi(&vmim.metadata.namespace, &vmim.spec.vmi_name)
+                .map(|vmi| vmi.metadata.labels.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Where an object is read from, and how its errors name it.
+pub trait Reader<'a> {
+    /// What a malformed object gives.
+    type Error;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// It does not have the shape that is asked for.
+    fn read<T: Deserialize<'a>>(&self) -> Result<T, Self::Error>;
+}
+
+/// A part of a review.
+struct Part<'a> {
+    path: &'static str,
+    json: &'a RawValue,
+}
+
+impl<'a> Reader<'a> for Part<'a> {
+    type Error = ReviewError;
+
+    fn read<T: Deserialize<'a>>(&self) -> Result<T, ReviewError> {
+        review::object(self.path, self.json)
+    }
+}
+
+/// Answers a review.
+///
+/// # Errors
+///
+/// An object of a kind that is judged is malformed; the error names the field.
+pub fn answer(world: &World, stage: Stage, request: &Request<'_>) -> Result<Decision, ReviewError> {
+    if stage == Stage::Mutate {
+        return Ok(Decision::admit());
+    }
+    Ok(case(world, request)?.map_or_else(Decision::admit, |case| case.decision))
+}
+
+/// What a review asks about, judged; `None` where it is not our concern.
+///
+/// # Errors
+///
+/// An object of a kind that is judged is malformed; the error names the field.
+pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Case<'a>>, ReviewError> {
+    let Some(manifest) = concern(request)? else { return Ok(None) };
+    let user = UserName::from(&*request.user.username);
+    // Nobody waits for remedies where a controller asks: its warnings end in a log.
+    let depth = match manifest {
+        Manifest::Pod(_) => Depth::Brief,
+        _ => Depth::Full,
+    };
+    Ok(judge(world, &manifest, &user, depth))
+}
+
+/// The object of a review, if it is to be judged at all.
+fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewError> {
+    let Some(json) = request.object.filter(|_| request.sub_resource.is_empty()) else { return Ok(None) };
+    let (group, kind) = (&*request.kind.group, &*request.kind.kind);
+    let read = |path, json| Manifest::read(group, kind, &Part { path, json });
+    let mut manifest = match request.operation {
+        Operation::Create => read("request.object", json)?,
+        // Of updates only a VM's can change what its guest will ask for; pods and VMIs are fixed by then.
+        Operation::Update if (group, kind) == ("kubevirt.io", "VirtualMachine") => {
+            let new = read("request.object", json)?;
+            let old = match request.old_object {
+                Some(json) => read("request.oldObject", json)?,
+                None => None,
+            };
+            match (new, old) {
+                (Some(Manifest::VirtualMachine(new)), Some(Manifest::VirtualMachine(old))) => {
+                    subject::concerns(&old, &new).then_some(Manifest::VirtualMachine(new))
+                }
+                (new, _) => new,
+            }
+        }
+        Operation::Update | Operation::Delete | Operation::Connect => None,
+    };
+    if let (Some(manifest), std::borrow::Cow::Borrowed(namespace)) = (&mut manifest, &request.namespace.0) {
+        manifest.put_into(namespace);
+    }
+    Ok(manifest)
+}
+
+/// Judges an object that somebody creates.
+#[must_use]
+pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth: Depth) -> Option<Case<'a>> {
+    let judged = manifest.subject(world)?;
+    let mut verdict = judged.assess(&world.cluster);
+    if depth == Depth::Brief && is_plain(&judged, &verdict, world) {
+        let (advice, speech) = (Advice::default(), Speech::default());
+        return Some(Case { judged, verdict, advice, speech, decision: Decision::admit() });
+    }
+    let advice = judged.advise(&world.cluster, &mut verdict, depth);
+    let speech = say::speak(&judged, &verdict, &advice, &world.cluster);
+    let decision = decide(world, manifest, user, &judged, &verdict, &advice, &speech);
+    Some(Case { judged, verdict, advice, speech, decision })
+}
+
+/// Whether there is nothing to say: most requests, and they must cost next to nothing.
+fn is_plain(judged: &Judged<'_>, verdict: &Verdict, world: &World) -> bool {
+    verdict.outcome == Outcome::Fits
+        && judged.hindrance.is_none()
+        && judged.subject.refused.is_none()
+        && !judged.subject.outdated_launcher
+        && verdict.fitting.count_common(world.cluster.fleet.not_ready()) == 0
+        && judged.subject.running.is_none()
+}
+
+/// The policy that governs a guest; the built-in one where none selects it.
+fn policy_for(world: &World, guest: &Guest<'_>) -> Policy {
+    policy::governing(&world.policies, guest).cloned().unwrap_or_else(Policy::builtin)
+}
+
+fn decide(
+    world: &World,
+    manifest: &Manifest<'_>,
+    user: &UserName,
+    judged: &Judged<'_>,
+    verdict: &Verdict,
+    advice: &Advice,
+    speech: &Speech,
+) -> Decision {
+    let none = BTreeMap::new();
+    let labels = manifest.labels(world);
+    let namespace = judged.subject.namespace.as_str();
+    let namespace_labels = world.cluster.namespace(namespace).unwrap_or(&none);
+    let guest = Guest { namespace, namespace_labels, labels: &labels, user };
+    let policy = policy_for(world, &guest);
+    let facts = RequestFacts { kind: manifest.kind(), exemption: policy.exempt(&guest) };
+    match policy::decide(&policy, facts, verdict, &words(judged, verdict, advice, speech)) {
+        Ruling::Admit { warnings, audit, .. } => {
+            Decision::Admit { warnings, audit: audit_annotations(audit, &policy, verdict, speech), patch: Vec::new() }
+        }
+        Ruling::Deny(denial) => Decision::Deny {
+            audit: audit_annotations(denial.audit, &policy, verdict, speech),
+            warnings: denial.warnings.clone(),
+            denial: shown(denial, manifest, judged),
+        },
+    }
+}
+
+fn shown(denial: policy::Denial, manifest: &Manifest<'_>, judged: &Judged<'_>) -> Denial {
+    let (group, kind) = match manifest {
+        Manifest::Pod(_) => ("", "Pod"),
+        Manifest::VirtualMachine(_) => ("kubevirt.io", "VirtualMachine"),
+        Manifest::Vmi(_) => ("kubevirt.io", "VirtualMachineInstance"),
+        Manifest::Migration(_) => ("kubevirt.io", "VirtualMachineInstanceMigration"),
+    };
+    let name = match manifest {
+        Manifest::Migration(vmim) => vmim.metadata.name.clone(),
+        Manifest::Pod(pod) => pod.metadata.name.as_deref().unwrap_or_default().to_owned(),
+        Manifest::VirtualMachine(_) | Manifest::Vmi(_) => judged.subject.name.clone(),
+    };
+    let cause = |cause: FieldCause| DenialCause {
+        field: cause.field,
+        reason: "FieldValueInvalid".to_owned(),
+        message: cause.message,
+    };
+    Denial {
+        code: match denial.kind {
+            DenialKind::Forbidden => DenialCode::Forbidden,
+            DenialKind::Invalid => DenialCode::Invalid,
+        },
+        message: denial.message,
+        group: group.to_owned(),
+        kind: kind.to_owned(),
+        name,
+        causes: denial.causes.into_iter().map(cause).collect(),
+    }
+}
+
+/// Every line names its object: kubectl prints equal lines once.
+fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speech) -> Words {
+    let title = judged.subject.title();
+    let named = |line: &String| format!("{title}: {line}");
+    Words {
+        headline: format!("{title} {}", speech.headline),
+        lines: speech.lines.iter().map(named).collect(),
+        notes: speech.notes.iter().map(named).collect(),
+        details: say::details(judged, verdict, advice),
+        causes: speech
+            .causes
+            .iter()
+            .map(|(field, message)| FieldCause { field: field.clone(), message: format!("{title} {message}") })
+            .collect(),
+    }
+}
+
+fn audit_annotations(
+    wanted: bool,
+    policy: &Policy,
+    verdict: &Verdict,
+    speech: &Speech,
+) -> BTreeMap<String, String> {
+    if !wanted {
+        return BTreeMap::new();
+    }
+    BTreeMap::from([
+        ("policy".to_owned(), policy.name.clone()),
+        ("verdict".to_owned(), verdict.outcome.as_str().to_owned()),
+        ("reason".to_owned(), speech.headline.clone()),
+    ])
+}
+
+/// At which point of its life a guest is judged, in a word.
+#[must_use]
+pub fn stage_word(judged: &Judged<'_>) -> &'static str {
+    match judged.subject.stage {
+        Life::Start(_) => "start",
+        Life::Migration(_) => "migration",
+    }
+}

@@ -1,0 +1,109 @@
+//! All that reviews are judged by: the cluster and the policies.
+
+use std::io::Read;
+
+use crate::kubevirt::cluster::{self, Cluster, Object};
+use crate::kubevirt::release::Release;
+use crate::kubevirt::wire;
+use crate::policy::Policy;
+use crate::snapshot::{self, Item, Source};
+
+/// The cluster and the policies at one instant.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Nodes, guests, configuration.
+    pub cluster: Cluster,
+    /// The policies; empty means the built-in one alone.
+    pub policies: Vec<Policy>,
+}
+
+/// A world that cannot be built from what was given.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// An input cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// A policy is not one.
+    #[error("{place}: {source}")]
+    Policy {
+        /// Where it stands.
+        place: String,
+        /// What is wrong with it; printed with it.
+        source: crate::policy::PolicyError,
+    },
+    /// `--policy` names a file with something else in it.
+    #[error("{place}: a {kind} is not a CPUPolicy (apiVersion cpufit.io/v1alpha1, kind CPUPolicy)")]
+    NotAPolicy {
+        /// Where it stands.
+        place: String,
+        /// What stands there.
+        kind: String,
+    },
+}
+
+/// Reads a snapshot and policies.
+///
+/// A CPUPolicy in the snapshot counts like one of `policies`. Kinds that bear on nothing are passed over.
+///
+/// # Errors
+///
+/// An input cannot be read, or holds something malformed; the error names file, document and field.
+pub fn load(
+    snapshots: &[Source],
+    policies: &[Source],
+    release: Option<Release>,
+    mut stdin: impl Read,
+) -> Result<World, WorldError> {
+    let mut world = World::default();
+    let mut objects = Vec::new();
+    snapshot::read_all(snapshots, &mut stdin, |item| {
+        if is_policy(&item) {
+            world.policies.push(policy(&item)?);
+        } else {
+            objects.extend(object(&item)?);
+        }
+        Ok::<_, WorldError>(())
+    })?;
+    snapshot::read_all(policies, &mut stdin, |item| {
+        if !is_policy(&item) {
+            return Err(WorldError::NotAPolicy { place: item.place.to_string(), kind: item.kind });
+        }
+        world.policies.push(policy(&item)?);
+        Ok(())
+    })?;
+    world.cluster = Cluster::new(objects, release);
+    Ok(world)
+}
+
+fn is_policy(item: &Item) -> bool {
+    item.kind == "CPUPolicy" && item.api_version.starts_with("cpufit.io/")
+}
+
+fn policy(item: &Item) -> Result<Policy, WorldError> {
+    let read = Policy::from_json(item.json.get());
+    read.map_err(|source| WorldError::Policy { place: item.place.to_string(), source })
+}
+
+/// One object of a dump, if guests are judged by it.
+fn object(item: &Item) -> Result<Option<Object>, snapshot::Error> {
+    let group = item.api_version.split_once('/').map_or("", |(group, _)| group);
+    Ok(match (group, item.kind.as_str()) {
+        ("", "Node") => Some(Object::Node(item.parse::<wire::Node>()?.into())),
+        ("", "Pod") => {
+            let pod: wire::Pod<'_> = item.parse()?;
+            cluster::launcher(&pod).map(|(owner, launcher)| Object::Launcher(owner, launcher))
+        }
+        ("", "Namespace") => Some(Object::Namespace(item.parse()?)),
+        ("kubevirt.io", "VirtualMachine") => Some(Object::VirtualMachine(Box::new(item.parse()?))),
+        ("kubevirt.io", "VirtualMachineInstance") => Some(Object::Vmi(Box::new(item.parse()?))),
+        ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Object::Migration(Box::new(item.parse()?))),
+        ("kubevirt.io", "KubeVirt") => Some(Object::KubeVirt(Box::new(item.parse()?))),
+        ("instancetype.kubevirt.io", "VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype") => {
+            Some(Object::Instancetype(item.parse()?))
+        }
+        ("instancetype.kubevirt.io", "VirtualMachinePreference" | "VirtualMachineClusterPreference") => {
+            Some(Object::Preference(item.parse()?))
+        }
+        _ => None,
+    })
+}

@@ -1,4 +1,6 @@
 //! `cpufit` keeps KubeVirt guests migratable.
 
+pub mod cli;
 pub mod compat;
 pub mod kubevirt;
+pub mod pki;

@@ -14,7 +14,9 @@ help: ## list the verbs
 build: cargo ## build cpufit (target/debug/cpufit)
 	$(CARGO) build --locked
 
-demo: build ## the webhook on a shipped cluster, asked over TLS: warnings and a denial as kubectl prints them
+demo: cargo ## the webhook on a shipped cluster, asked over TLS: warnings and a denial as kubectl prints them
+	@# Both at once: the same dependencies as for the tests, built once.
+	$(CARGO) build --locked --bins --example demo
 	$(CARGO) run --locked --quiet --example demo
 
 test: cargo ## all tests

@@ -1,0 +1,53 @@
+# The verbs of this repository. `make` alone lists them.
+
+CARGO ?= cargo
+# Test data of the same form may stand in for what is shipped: make golden GOLDEN=DIR, make cases CASES=DIR.
+GOLDEN ?=
+CASES ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint golden cases bench fmt certs clean cargo
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: cargo ## build cpufit (target/debug/cpufit)
+	$(CARGO) build --locked
+
+demo: cargo ## the webhook on a shipped cluster, asked over TLS: warnings and a denial as kubectl prints them
+	@# Both at once: the same dependencies as for the tests, built once.
+	$(CARGO) build --locked --bins --example demo
+	$(CARGO) run --locked --quiet --example demo
+
+test: cargo ## all tests
+	$(CARGO) test --locked
+
+lint: cargo ## formatting, clippy and documentation, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+golden: cargo ## agreement with KubeVirt and kube-scheduler, counted (GOLDEN=DIR for other vectors)
+	GOLDEN=$(if $(GOLDEN),$(abspath $(GOLDEN))) $(CARGO) test --locked --test golden -- --nocapture
+
+cases: cargo ## the cases from the field (CASES=DIR for others)
+	CASES=$(if $(CASES),$(abspath $(CASES))) $(CARGO) test --locked --test cases -- --nocapture
+
+bench: cargo ## benchmarks; BENCH_ARGS="--quick" or a name to choose
+	$(CARGO) bench --locked --bench '*' -- $(BENCH_ARGS)
+
+fmt: cargo ## format the code
+	$(CARGO) fmt
+
+certs: build ## development certificates into certs/
+	$(CARGO) run --locked --quiet -- certs
+
+clean: cargo ## remove what was built, and the development certificates
+	$(CARGO) clean
+	rm -rf certs
+
+cargo:
+	@command -v $(CARGO) >/dev/null 2>&1 || { \
+	  echo "make: $(CARGO) is not there. cpufit is built with Rust 1.89 or newer: install it from https://rustup.rs"; \
+	  echo "      (already installed? then open a new shell, or run: . \"\$$HOME/.cargo/env\")"; \
+	  exit 1; }

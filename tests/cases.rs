@@ -356,7 +356,7 @@ fn a_pod_with_23_of_25_keys_met_names_the_node_and_the_two() {
     let scratch = Scratch::new();
     let snapshot = scratch.write_json(
         "snapshot.json",
-        &list(vec![
+        &list([
             node("node-far", &labels("node-far", 0..20)),
             node("node-near", &labels("node-near", (0..25).filter(|index| ![7, 19].contains(index)))),
             node("node-src", &labels("node-src", 0..25)),

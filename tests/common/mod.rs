@@ -277,7 +277,8 @@ impl Scratch {
 }
 
 /// A `v1` List of these objects.
-pub fn list(items: Vec<Value>) -> Value {
+pub fn list(items: impl IntoIterator<Item = Value>) -> Value {
+    let items: Vec<Value> = items.into_iter().collect();
     serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 

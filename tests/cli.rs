@@ -1,0 +1,324 @@
+//! The command line as scripts meet it: exit codes, what is read from where, and errors that say where to look.
+// A test that cannot write its data has nothing to say, so it stops there; its functions are documented by their names.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use common::{Ran, Scratch, check, cpufit, fitting, head, results, shipped};
+
+const NODES: &str = "\
+apiVersion: v1
+kind: Node
+metadata:
+  name: node-1
+  labels: {kubevirt.io/schedulable: 'true', cpu-model.node.kubevirt.io/Haswell: 'true', kubernetes.io/arch: amd64}
+---
+apiVersion: v1
+kind: Node
+metadata:
+  name: node-2
+  labels: {kubevirt.io/schedulable: 'true', cpu-model.node.kubevirt.io/Haswell: 'true', kubernetes.io/arch: amd64}
+";
+
+/// A launcher pod that a model of this name lets in.
+fn pod(name: &str, model: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  name: virt-launcher-{name}\n  namespace: shop\n  labels:\n    kubevirt.io: virt-launcher\n\
+         spec:\n  containers: [{{name: compute, image: x}}]\n  nodeSelector:\n    cpu-model.node.kubevirt.io/{model}: 'true'\n"
+    )
+}
+
+fn policy(spec: &str) -> String {
+    format!("apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata:\n  name: test\nspec: {spec}\n")
+}
+
+fn run(verb: &str, snapshot: &Path, file: &Path, more: &[&OsStr]) -> Ran {
+    cpufit([OsStr::new(verb), OsStr::new("--snapshot"), snapshot.as_os_str(), OsStr::new("-f"), file.as_os_str()])
+        .args(more)
+        .run()
+}
+
+/// Exit 2, nothing on standard output, and an error that holds each of these.
+#[track_caller]
+fn assert_cannot_judge(ran: &Ran, names: &[&str]) {
+    assert_eq!(ran.code(), 2, "a script cannot tell this from a verdict: {}\n{}", head(&ran.stdout), head(&ran.stderr));
+    assert!(ran.stdout.trim().is_empty(), "half an answer on standard output would be parsed: {}", head(&ran.stdout));
+    for name in names {
+        assert!(
+            ran.stderr.contains(name),
+            "the error does not say {name:?}, so the user must search: {}",
+            head(&ran.stderr)
+        );
+    }
+}
+
+#[test]
+fn exit_codes_tell_admitted_denied_and_could_not_judge() {
+    let case = shipped("cases").join("04-upgrade-lost-one-feature");
+    let (snapshot, input) = (case.join("snapshot.yaml"), case.join("input.yaml"));
+    let scratch = Scratch::new();
+    let enforce = scratch.write("enforce.yaml", policy("{enforce: Pinned}"));
+    let json = [OsStr::new("-o"), OsStr::new("json")];
+
+    let admitted = run("check", &snapshot, &input, &json);
+    assert_eq!(admitted.code(), 0, "the default policy only warns: {}", head(&admitted.stderr));
+    assert_eq!(results(&admitted.json())[0]["allowed"], true);
+
+    let denied = run("check", &snapshot, &input, &[&json[..], &[OsStr::new("--policy"), enforce.as_os_str()]].concat());
+    assert_eq!(denied.code(), 1, "a gate in a pipeline would let it through: {}", head(&denied.stderr));
+    assert_eq!(results(&denied.json())[0]["allowed"], false, "exit 1 means denied");
+
+    let lost = run("check", &snapshot, Path::new("no-such-file.yaml"), &json);
+    assert_eq!(lost.code(), 2, "an error must not look like a verdict");
+}
+
+#[test]
+fn the_default_output_is_for_people() {
+    let scratch = Scratch::new();
+    let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "NoSuchModel")));
+    let ran = run("check", &nodes, &file, &[]);
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    for word in ["db", "NoSuchModel"] {
+        assert!(ran.stdout.contains(word), "a person learns nothing about {word}: {}", head(&ran.stdout));
+    }
+    assert!(serde_json::from_str::<serde_json::Value>(&ran.stdout).is_err(), "a table was expected, not JSON");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let scratch = Scratch::new();
+    let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "Haswell")));
+    let gone = scratch.path().join("gone.yaml");
+    assert_cannot_judge(&run("check", &nodes, &gone, &[]), &["gone.yaml"]);
+    assert_cannot_judge(&run("check", &gone, &file, &[]), &["gone.yaml"]);
+    assert_cannot_judge(&run("explain", &gone, &file, &[]), &["gone.yaml"]);
+    let policy = [OsStr::new("--policy"), gone.as_os_str()];
+    assert_cannot_judge(&run("check", &nodes, &file, &policy), &["gone.yaml"]);
+}
+
+#[test]
+fn bad_yaml_is_placed_by_file_and_document() {
+    let scratch = Scratch::new();
+    let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "Haswell")));
+    let broken = scratch.write("broken.yaml", format!("{}---\nkind: [Pod\nmetadata: {{\n", pod("db", "Haswell")));
+    assert_cannot_judge(&run("check", &nodes, &broken, &[]), &["broken.yaml", "document 2"]);
+    let broken = scratch.write("torn.yaml", format!("{NODES}---\nkind: Node\nmetadata: {{name: 'node-3\n"));
+    assert_cannot_judge(&run("check", &broken, &file, &[]), &["torn.yaml", "document 3"]);
+    let torn = scratch.write("torn.json", r#"{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "#);
+    assert_cannot_judge(&run("check", &torn, &file, &[]), &["torn.json"]);
+}
+
+#[test]
+fn a_field_of_the_wrong_type_is_placed_by_file_document_and_field() {
+    let scratch = Scratch::new();
+    let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "Haswell")));
+    let odd = scratch.write(
+        "odd.yaml",
+        format!("{NODES}---\napiVersion: v1\nkind: Node\nmetadata: {{name: node-3, labels: [a, b]}}\n"),
+    );
+    assert_cannot_judge(&run("check", &odd, &file, &[]), &["odd.yaml", "document 3", "metadata.labels"]);
+    let odd =
+        scratch.write("value.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: node-3, labels: {zone: [a]}}\n");
+    assert_cannot_judge(&run("check", &odd, &file, &[]), &["value.yaml", "document 1", "metadata.labels", "zone"]);
+    let odd = scratch.write("selector.yaml", pod("db", "Haswell").replace("'true'", "{a: b}"));
+    assert_cannot_judge(&run("check", &nodes, &odd, &[]), &["selector.yaml", "document 1", "spec.nodeSelector"]);
+    let inside = scratch.write(
+        "list.yaml",
+        "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Node, metadata: {name: a}}\n\
+         - {apiVersion: v1, kind: Node, metadata: {name: b, labels: {zone: [c]}}}\n",
+    );
+    assert_cannot_judge(&run("check", &inside, &file, &[]), &["list.yaml", "items[1]", "metadata.labels"]);
+}
+
+#[test]
+fn an_unknown_field_of_a_policy_is_named() {
+    let scratch = Scratch::new();
+    let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "Haswell")));
+    for (name, spec, names) in [
+        ("typo.yaml", "{enfroce: Pinned}", "enfroce"),
+        ("value.yaml", "{enforce: Sometimes}", "Sometimes"),
+        ("deep.yaml", "{exemptions: {user: [admin]}}", "user"),
+    ] {
+        let policy = scratch.write(name, policy(spec));
+        let ran = run("check", &nodes, &file, &[OsStr::new("--policy"), policy.as_os_str()]);
+        assert_cannot_judge(&ran, &[name, names]);
+    }
+}
+
+#[test]
+fn a_snapshot_without_nodes_is_no_cluster() {
+    let scratch = Scratch::new();
+    let file = scratch.write("pod.yaml", pod("db", "Haswell"));
+    let empty = scratch.write("empty.yaml", "apiVersion: v1\nkind: List\nitems: []\n");
+    assert_cannot_judge(&run("check", &empty, &file, &[]), &["node"]);
+    assert_cannot_judge(&run("explain", &empty, &file, &[]), &["node"]);
+}
+
+#[test]
+fn standard_input_stands_for_either_side() {
+    let scratch = Scratch::new();
+    let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "Haswell")));
+    let guest = cpufit(["check", "-o", "json", "-f", "-"])
+        .args([OsStr::new("--snapshot"), nodes.as_os_str()])
+        .stdin(pod("db", "Haswell"))
+        .run();
+    let cluster = cpufit(["check", "-o", "json", "--snapshot", "-"])
+        .args([OsStr::new("-f"), file.as_os_str()])
+        .stdin(NODES)
+        .run();
+    for ran in [&guest, &cluster] {
+        assert_eq!(ran.code(), 0, "kubectl get … | cpufit does not work: {}", head(&ran.stderr));
+        assert_eq!(fitting(&results(&ran.json())[0]), ["node-1", "node-2"]);
+    }
+    let broken = cpufit(["check", "-o", "json", "-f", "-"])
+        .args([OsStr::new("--snapshot"), nodes.as_os_str()])
+        .stdin("kind: [Pod")
+        .run();
+    assert_cannot_judge(&broken, &["standard input"]);
+}
+
+#[test]
+fn flags_may_be_repeated_and_results_keep_their_order() {
+    let scratch = Scratch::new();
+    let (one, two) = NODES.split_once("---\n").expect("two documents");
+    let snapshots = [scratch.write("one.yaml", one), scratch.write("two.yaml", two)];
+    let many = format!("{}---\n{}", pod("b", "NoSuchModel"), pod("a", "Haswell"));
+    let files = [scratch.write("z.yaml", many), scratch.write("a.yaml", pod("c", "Haswell"))];
+    let results = check(&snapshots.each_ref().map(PathBuf::as_path), &files.each_ref().map(PathBuf::as_path), &[]);
+    let seen: Vec<(&str, Option<u64>, &str)> = results
+        .iter()
+        .map(|result| {
+            let file = result["file"].as_str().unwrap_or_default();
+            (
+                file.rsplit('/').next().unwrap_or_default(),
+                result["index"].as_u64(),
+                result["name"].as_str().unwrap_or_default(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("z.yaml", Some(0), "virt-launcher-b"),
+            ("z.yaml", Some(1), "virt-launcher-a"),
+            ("a.yaml", Some(0), "virt-launcher-c"),
+        ],
+        "a script matches results to objects by file, index and order"
+    );
+    for result in &results {
+        assert_eq!(result["nodes"]["judged"], 2, "a snapshot in two files is one cluster: {}", result["nodes"]);
+        assert_eq!((&result["kind"], &result["namespace"]), (&"Pod".into(), &"shop".into()));
+    }
+    assert_eq!(fitting(&results[0]), Vec::<String>::new());
+    assert_eq!(fitting(&results[1]), ["node-1", "node-2"]);
+}
+
+#[test]
+fn every_promised_field_is_in_the_json() {
+    let scratch = Scratch::new();
+    let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "NoSuchModel")));
+    let results = check(&[&nodes], &[&file], &[]);
+    let result = results[0].as_object().expect("an object");
+    for field in [
+        "file",
+        "index",
+        "kind",
+        "namespace",
+        "name",
+        "allowed",
+        "verdict",
+        "impact",
+        "cause",
+        "nodes",
+        "nearest",
+        "findings",
+        "warnings",
+        "patch",
+    ] {
+        assert!(
+            result.contains_key(field),
+            "scripts read {field}, even where it is null or empty: {:?}",
+            result.keys()
+        );
+    }
+    assert_eq!((&result["verdict"], &result["cause"]), (&"unschedulable".into(), &"structural".into()));
+    let finding = &result["findings"][0];
+    for field in ["check", "impact", "field", "message", "remedies"] {
+        assert!(finding.get(field).is_some(), "scripts read {field} of a finding: {finding}");
+    }
+}
+
+#[test]
+fn a_folder_stands_for_the_files_in_it() {
+    let scratch = Scratch::new();
+    let (one, two) = NODES.split_once("---\n").expect("two documents");
+    scratch.write("cluster/one.yaml", one);
+    scratch.write("cluster/two.yml", two);
+    let third = common::node("node-3", &serde_json::json!({"cpu-model.node.kubevirt.io/Haswell": "true"}));
+    scratch.write_json("cluster/three.json", &third);
+    scratch.write("guests/b.yaml", pod("b", "Haswell"));
+    scratch.write("guests/a.yaml", pod("a", "Haswell"));
+    let results = check(&[&scratch.path().join("cluster")], &[&scratch.path().join("guests")], &[]);
+    let names: Vec<&str> = results.iter().filter_map(|result| result["name"].as_str()).collect();
+    assert_eq!(names, ["virt-launcher-a", "virt-launcher-b"], "the order of a folder must not depend on the disk");
+    for result in &results {
+        assert_eq!(fitting(result), ["node-1", "node-2", "node-3"], "a file of the folder was passed over");
+    }
+}
+
+#[test]
+fn explain_finds_a_guest_by_kind_and_name() {
+    let case = shipped("cases").join("04-upgrade-lost-one-feature").join("snapshot.yaml");
+    let explain =
+        |what: &[&str]| cpufit(["explain"]).args(what).args([OsStr::new("--snapshot"), case.as_os_str()]).run();
+    let found = explain(&["vmi/db", "-n", "shop"]);
+    assert!(matches!(found.code(), 0 | 1), "{}", head(&found.stderr));
+    assert!(found.stdout.contains("amd-stibp"), "the one missing label is not said: {}", head(&found.stdout));
+    assert_cannot_judge(&explain(&["vmi/nobody", "-n", "shop"]), &["nobody"]);
+    assert_cannot_judge(&explain(&["vmi/db", "-n", "elsewhere"]), &["db", "elsewhere"]);
+    assert_cannot_judge(&explain(&["teapot/db", "-n", "shop"]), &["teapot"]);
+}
+
+#[test]
+fn help_and_completions_are_there() {
+    for verb in [&[][..], &["serve"], &["check"], &["explain"], &["certs"], &["completions"]] {
+        let ran = cpufit(verb).args(["--help"]).run();
+        assert_eq!(ran.code(), 0, "{verb:?}: {}", head(&ran.stderr));
+        assert!(ran.stdout.len() > 100, "{verb:?} --help explains nothing: {:?}", ran.stdout);
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = cpufit(["completions", shell]).run();
+        assert_eq!(ran.code(), 0, "{shell}: {}", head(&ran.stderr));
+        assert!(ran.stdout.contains("cpufit"), "{shell} gets no completions: {}", head(&ran.stdout));
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_an_error_not_a_verdict() {
+    for args in [&["check", "--no-such-flag"][..], &["no-such-verb"], &["check", "-o", "poetry"], &["check"]] {
+        let ran = cpufit(args).run();
+        assert_eq!(ran.code(), 2, "{args:?}: {}", head(&ran.stderr));
+        assert!(!ran.stderr.trim().is_empty(), "{args:?} fails in silence");
+    }
+}
+
+#[test]
+fn certificates_are_made_and_never_readable_by_all() {
+    let scratch = Scratch::new();
+    let out = scratch.path().join("certs");
+    let ran = cpufit([OsStr::new("certs"), OsStr::new("--out"), out.as_os_str()]).run();
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    for (file, mark) in [("ca.pem", "CERTIFICATE"), ("tls.crt", "CERTIFICATE"), ("tls.key", "PRIVATE KEY")] {
+        let text = String::from_utf8(common::read(&out.join(file))).expect("PEM is text");
+        assert!(text.contains(mark), "{file} holds no {mark}");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(out.join("tls.key")).expect("the key").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "anybody on the machine could read the key (mode {mode:o})");
+    }
+}

@@ -1,3 +1,6 @@
-//! The verbs of the command line, one file each.
+//! The verbs: each gathers inputs, calls the same functions as the webhook, and prints.
 
 pub mod certs;
+pub mod check;
+pub mod explain;
+pub mod output;

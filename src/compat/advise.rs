@@ -115,6 +115,12 @@ pub enum Depth {
     Full,
 }
 
+/// What a node's lack of these entries says about the hardware behind it.
+#[must_use]
+pub fn evidence(subject: &Subject<'_>, fleet: &Fleet, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
+    Case::new(subject, fleet).evidence(node, missing)
+}
+
 /// A node on which all fits but what may pass.
 pub(super) struct KeptOut {
     pub node: NodeIndex,

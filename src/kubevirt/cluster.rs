@@ -194,10 +194,12 @@ impl Cluster {
         self.migrations.get(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// A launcher by its own name.
+    /// The guest that a launcher pod belongs to, by the pod's name.
     #[must_use]
-    pub fn launcher(&self, namespace: &str, name: &str) -> Option<&Launcher> {
-        self.launchers.values().flatten().find(|pod| pod.namespace == namespace && pod.name == name)
+    pub fn guest_of_launcher(&self, namespace: &str, name: &str) -> Option<&Vmi> {
+        let is_it = |pod: &Launcher| pod.namespace == namespace && pod.name == name;
+        let (owner, _) = self.launchers.iter().find(|(_, pods)| pods.iter().any(is_it))?;
+        self.vmis.values().find(|vmi| vmi.metadata.uid == *owner)
     }
 
     /// The launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`.

@@ -1,0 +1,183 @@
+//! `cpufit check`: judges manifests as the webhook would.
+
+use std::io::{Read, Write};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use super::output::{Origin, ResultRow, table};
+use crate::admission::response::{Decision, render};
+use crate::admission::review::decode;
+use crate::admission::Stage;
+use crate::args::{CheckArgs, CheckOutput};
+use crate::compat::advise::Depth;
+use crate::judge::{self, Case, Manifest, Reader};
+use crate::policy::UserName;
+use crate::snapshot::{self, Item};
+use crate::world::{self, World};
+
+/// What became of the objects: the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// All would be admitted.
+    Admitted,
+    /// At least one would be denied.
+    Denied,
+}
+
+#[derive(Debug, Serialize)]
+struct Results {
+    results: Vec<ResultRow>,
+}
+
+/// An object's head, read before anything else of it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Head {
+    metadata: HeadMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct HeadMeta {
+    name: Option<String>,
+    generate_name: Option<String>,
+    namespace: Option<String>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+///
+/// An input cannot be read or judged; the error names file, document and field.
+pub fn run(args: &CheckArgs, mut stdin: impl Read, mut out: impl Write) -> anyhow::Result<Checked> {
+    let world = world::load(
+        &args.world.snapshot,
+        &args.world.policy,
+        args.world.kubevirt_version,
+        &mut stdin,
+    )?;
+    let mut rows = Vec::new();
+    let mut responses = Vec::new();
+    let mut index = (String::new(), 0);
+    snapshot::read_all(&args.file, &mut stdin, |item| {
+        index = if index.0 == item.place.file { (index.0.clone(), index.1 + 1) } else { (item.place.file.clone(), 0) };
+        if args.output == CheckOutput::Review {
+            responses.push(response(&world, &item)?);
+        } else {
+            rows.push(row(&world, &item, index.1, args.predict)?);
+        }
+        anyhow::Ok(())
+    })?;
+    if args.output == CheckOutput::Review {
+        let denied = responses.iter().any(|(_, denied)| *denied);
+        for (json, _) in responses {
+            out.write_all(&json)?;
+            out.write_all(b"\n")?;
+        }
+        return Ok(if denied { Checked::Denied } else { Checked::Admitted });
+    }
+    let checked = if rows.iter().all(|row| row.allowed) { Checked::Admitted } else { Checked::Denied };
+    match args.output {
+        CheckOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&Results { results: rows })?)?,
+        CheckOutput::Yaml => write!(out, "{}", serde_saphyr::to_string(&Results { results: rows })?)?,
+        CheckOutput::Table | CheckOutput::Review => out.write_all(people(&rows).as_bytes())?,
+    }
+    Ok(checked)
+}
+
+impl<'a> Reader<'a> for &'a Item {
+    type Error = snapshot::Error;
+
+    fn read<T: Deserialize<'a>>(&self) -> Result<T, snapshot::Error> {
+        self.parse()
+    }
+}
+
+fn origin(item: &Item, index: usize) -> Origin {
+    let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
+    let HeadMeta { name, generate_name, namespace } = head.metadata;
+    Origin {
+        file: item.place.file.clone(),
+        index,
+        kind: item.kind.clone(),
+        namespace: namespace.unwrap_or_default(),
+        name: name.filter(|name| !name.is_empty()).or(generate_name).unwrap_or_default(),
+    }
+}
+
+fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Result<ResultRow> {
+    let mut origin = origin(item, index);
+    if item.kind == "AdmissionReview" {
+        let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
+        origin.kind = request.kind.kind.to_string();
+        origin.namespace = request.namespace.to_string();
+        origin.name = request.name.to_string();
+        let case = judge::case(world, &request).with_context(|| item.place.to_string())?;
+        return Ok(match case {
+            Some(case) => ResultRow::new(origin, &case, world, predict),
+            None => ResultRow::skipped(origin, "nothing in this request bears on where a guest can run"),
+        });
+    }
+    Ok(match judged(world, item)? {
+        Some(case) => ResultRow::new(origin, &case, world, predict),
+        None => ResultRow::skipped(origin, "not a kind that is judged"),
+    })
+}
+
+/// A manifest judged as if a person created it.
+///
+/// # Errors
+///
+/// It is malformed.
+pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Case<'a>>, snapshot::Error> {
+    let group = item.api_version.split_once('/').map_or("", |(group, _)| group);
+    let Some(manifest) = Manifest::read(group, &item.kind, &item)? else { return Ok(None) };
+    Ok(judge::judge(world, &manifest, &UserName::from(""), Depth::Full))
+}
+
+/// The response to a review, and whether it denies.
+fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
+    if item.kind != "AdmissionReview" {
+        bail!("{}: a {} is no AdmissionReview; -o review answers reviews only", item.place, item.kind);
+    }
+    let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
+    let decision =
+        judge::answer(world, Stage::Validate, &request).with_context(|| item.place.to_string())?;
+    let denied = matches!(decision, Decision::Deny { .. });
+    Ok((render(Stage::Validate, &request.uid, &decision)?, denied))
+}
+
+fn people(rows: &[ResultRow]) -> String {
+    let mut cells = vec![["OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"].map(str::to_owned).to_vec()];
+    for row in rows {
+        let title =
+            if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
+        let verdict = if row.skipped.is_some() { "-" } else { row.verdict };
+        let fits = if row.skipped.is_some() {
+            "-".to_owned()
+        } else {
+            format!("{} of {}", row.nodes.fitting.len(), row.nodes.judged)
+        };
+        let nearest = row.nearest.first().map_or_else(|| "-".to_owned(), |near| {
+            let entries = near.missing.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
+            format!("{} lacks {}", near.node, crate::compat::label::fold(entries, 3))
+        });
+        let allowed = if row.allowed { "yes" } else { "NO" };
+        cells.push(vec![format!("{} {title}", row.kind), verdict.to_owned(), allowed.to_owned(), fits, nearest]);
+    }
+    let mut out = table(&cells);
+    for row in rows {
+        row.warnings.iter().for_each(|warning| {
+            out.push_str("Warning: ");
+            out.push_str(warning);
+            out.push('\n');
+        });
+        if let Some(denial) = &row.denial {
+            out.push_str("Denied: ");
+            out.push_str(denial);
+            out.push('\n');
+        }
+    }
+    out
+}

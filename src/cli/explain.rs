@@ -1,0 +1,523 @@
+//! `cpufit explain`: why a guest can or cannot start or migrate: every node, what it lacks, the remedies.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+
+use anyhow::{Context, bail};
+use serde::Serialize;
+
+use super::check::judged;
+use super::output::{Origin, ResultRow, outage, table};
+use crate::admission::review::decode;
+use crate::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
+use crate::compat::advise::{Depth, evidence};
+use crate::compat::fleet::{Fleet, NodeIndex};
+use crate::compat::label::{self, Family};
+use crate::compat::remedy::{Action, Remedy};
+use crate::compat::subject::Stage;
+use crate::compat::verdict::Evidence;
+use crate::judge::{self, Case, Manifest};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::subject;
+use crate::policy::UserName;
+use crate::say;
+use crate::snapshot::{self, Item};
+use crate::world::{self, World};
+
+/// How many nodes a table lists before it folds the rest.
+const ROWS: usize = 40;
+
+#[derive(Debug, Serialize)]
+struct Results {
+    results: Vec<ResultRow>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+///
+/// An input cannot be read, or the guest is not in it.
+pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> anyhow::Result<()> {
+    let world = world::load(
+        &args.world.snapshot,
+        &args.world.policy,
+        args.world.kubevirt_version,
+        &mut stdin,
+    )?;
+    let mut rows = Vec::new();
+    let mut text = String::new();
+    let mut explain = |origin: Origin, case: &Case<'_>| {
+        if args.output == ExplainOutput::Table {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&Page { case, world: &world }.to_string());
+        } else {
+            rows.push(ResultRow::new(origin, case, &world, true));
+        }
+    };
+    if let Some(object) = &args.object {
+        let case = find(&world, &args.namespace, object)?;
+        let kind = match object.kind {
+            ObjectKind::VirtualMachine => "VirtualMachine",
+            ObjectKind::Vmi => "VirtualMachineInstance",
+            ObjectKind::Migration => "VirtualMachineInstanceMigration",
+            ObjectKind::Pod => "Pod",
+        };
+        let origin = Origin {
+            kind: kind.to_owned(),
+            namespace: args.namespace.clone(),
+            name: object.name.clone(),
+            ..Origin::default()
+        };
+        explain(origin, &case);
+    }
+    let mut unknown = Vec::new();
+    snapshot::read_all(&args.file, &mut stdin, |item| {
+        let known = explain_item(&world, &item, &mut explain)?;
+        if !known {
+            unknown.push(format!("{} ({})", item.place, item.kind));
+        }
+        anyhow::Ok(())
+    })?;
+    if rows.is_empty() && text.is_empty() {
+        bail!("nothing to explain in {}: say VM, VMI, migration or launcher pod", unknown.join(", "));
+    }
+    match args.output {
+        ExplainOutput::Table => out.write_all(text.as_bytes())?,
+        ExplainOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&Results { results: rows })?)?,
+        ExplainOutput::Yaml => write!(out, "{}", serde_saphyr::to_string(&Results { results: rows })?)?,
+    }
+    Ok(())
+}
+
+fn explain_item(
+    world: &World,
+    item: &Item,
+    explain: &mut impl FnMut(Origin, &Case<'_>),
+) -> anyhow::Result<bool> {
+    let origin = |case: &Case<'_>| Origin {
+        file: item.place.file.clone(),
+        index: item.place.item.unwrap_or_default(),
+        kind: item.kind.clone(),
+        namespace: case.judged.subject.namespace.clone(),
+        name: case.judged.subject.name.clone(),
+    };
+    if item.kind == "AdmissionReview" {
+        let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
+        let case = judge::case(world, &request).with_context(|| item.place.to_string())?;
+        case.iter().for_each(|case| explain(origin(case), case));
+        return Ok(case.is_some());
+    }
+    let case = judged(world, item)?;
+    case.iter().for_each(|case| explain(origin(case), case));
+    Ok(case.is_some())
+}
+
+/// A guest of the snapshot: where it could go if it runs, where it could start if it does not.
+fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Case<'static>> {
+    let cluster = &world.cluster;
+    let name = &object.name;
+    let user = UserName::from("");
+    let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, &user, Depth::Full);
+    let running = |name: &str| cluster.vmi(namespace, name).filter(|vmi| subject::of_running(vmi, cluster).is_some());
+    let migrate = |name: &str| {
+        let mut vmim = crate::kubevirt::wire::Vmim::default();
+        namespace.clone_into(&mut vmim.metadata.namespace);
+        name.clone_into(&mut vmim.spec.vmi_name);
+        judge(Manifest::Migration(Box::new(vmim)))
+    };
+    let found = match object.kind {
+        ObjectKind::VirtualMachine | ObjectKind::Vmi if running(name).is_some() => migrate(name),
+        ObjectKind::VirtualMachine => {
+            cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone()))))
+        }
+        ObjectKind::Vmi => match cluster.vmi(namespace, name) {
+            Some(vmi) => judge(Manifest::Vmi(Box::new(vmi.clone()))),
+            None => cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone())))),
+        },
+        ObjectKind::Migration => {
+            cluster.migration(namespace, name).and_then(|vmim| judge(Manifest::Migration(Box::new(vmim.clone()))))
+        }
+        ObjectKind::Pod => cluster.guest_of_launcher(namespace, name).and_then(|vmi| migrate(&vmi.metadata.name)),
+    };
+    found.with_context(|| {
+        format!(
+            "{name} is not in namespace {namespace} of the snapshot; is it the right namespace (-n), and does the dump \
+             hold vm,vmi,vmim,pods of all namespaces (-A)?"
+        )
+    })
+}
+
+/// What is printed about one guest.
+struct Page<'c> {
+    case: &'c Case<'c>,
+    world: &'c World,
+}
+
+impl std::fmt::Display for Page<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}", self.title())?;
+        for line in self.facts() {
+            writeln!(f, "{line}")?;
+        }
+        if self.case.judged.hindrance.is_none() && !self.cluster().fleet.is_empty() {
+            f.write_str(&self.nodes())?;
+        }
+        f.write_str(&self.remedies())
+    }
+}
+
+impl Page<'_> {
+    fn cluster(&self) -> &Cluster {
+        &self.world.cluster
+    }
+
+    fn fleet(&self) -> &Fleet {
+        &self.world.cluster.fleet
+    }
+
+    fn source(&self) -> Option<NodeIndex> {
+        self.case.judged.subject.source().and_then(|name| self.fleet().find(name))
+    }
+
+    fn title(&self) -> String {
+        let subject = &self.case.judged.subject;
+        let entries = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
+        let noun = if entries == 1 { "entry" } else { "entries" };
+        let on = subject.source().map(|node| format!(" on {node}")).unwrap_or_default();
+        let what = match &subject.stage {
+            Stage::Migration(migration) if migration.inherited => {
+                format!("{}, {entries} CPU {noun} inherited at an earlier migration", subject.mode)
+            }
+            Stage::Migration(_) => format!("{}, {entries} CPU {noun} at its migration", subject.mode),
+            Stage::Start(_) => format!("{}, {entries} CPU {noun} at start", subject.mode),
+        };
+        format!("{}{on}: {what}    {}", subject.title(), say::state(&self.case.verdict))
+    }
+
+    fn facts(&self) -> Vec<String> {
+        let Case { judged, verdict, advice, .. } = self.case;
+        let mut out = Vec::new();
+        for finding in &verdict.findings {
+            out.push(capital(&finding.message));
+        }
+        if matches!(judged.subject.stage, Stage::Migration(_)) && judged.hindrance.is_none() {
+            out.extend(self.fitting_by_labels());
+            out.extend(self.nowhere());
+            out.extend(self.alike());
+            out.extend(self.wish());
+            out.push(
+                "Judged by labels; the guest's real CPU is known to libvirt alone, which checks again at the migration."
+                    .to_owned(),
+            );
+        }
+        out.extend(self.tsc());
+        out.extend(self.frozen());
+        out.extend(self.blocked_by_taint());
+        let cordoned: Vec<&str> = advice
+            .blocked
+            .iter()
+            .filter(|(_, why)| why.iter().any(|why| why == "cordoned"))
+            .map(|(node, _)| node.as_str())
+            .collect();
+        if !cordoned.is_empty() {
+            let verb = if cordoned.len() == 1 { "node fits but is cordoned" } else { "nodes fit but are cordoned" };
+            out.push(format!("{} {verb}: {}.", cordoned.len(), label::fold_names(&cordoned, 12)));
+        }
+        out.extend(self.common_model());
+        out
+    }
+
+    /// The nodes that fit, or that the source is the only one that does.
+    fn fitting_by_labels(&self) -> Option<String> {
+        let fitting = self.fleet().names(&self.case.verdict.fitting);
+        if !fitting.is_empty() {
+            let verb = if fitting.len() == 1 { "fits" } else { "fit" };
+            return Some(format!("{} {verb} by labels.", label::fold_names(&fitting, 12)));
+        }
+        let source = self.source()?;
+        let subject = &self.case.judged.subject;
+        let refusal = self.fleet().look_up(&subject.placement).refusal(source);
+        let name = self.fleet().name(source);
+        (refusal.missing.is_empty() && refusal.affinity.is_empty())
+            .then(|| format!("{name}, where it runs, is the only node that fits by labels and is no target for itself."))
+            .filter(|_| self.case.advice.blocked.is_empty())
+    }
+
+    /// Entries that no node offers: labels, not machines, are at fault.
+    fn nowhere(&self) -> Option<String> {
+        let subject = &self.case.judged.subject;
+        let lacking = |(key, value): &&(std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
+            Family::of(key).is_cpu() && self.fleet().bearing(key, value).is_empty()
+        };
+        let entries: Vec<(&str, &str)> =
+            subject.placement.selector.iter().filter(lacking).map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
+        if entries.is_empty() {
+            return None;
+        }
+        let them = if entries.len() == 1 { "it" } else { "them" };
+        let source = match subject.source().filter(|_| self.source().is_some()) {
+            Some(source) => format!(", not even {source}, where the guest runs"),
+            None => String::new(),
+        };
+        let any_more = if matches!(&subject.stage, Stage::Migration(m) if m.inherited) { " any more" } else { "" };
+        Some(format!(
+            "It asks for {}: no node offers {them}{any_more}{source}. The same on every node: labels are at fault, not \
+             hardware.",
+            label::fold(entries, 8)
+        ))
+    }
+
+    /// Nodes that lack nothing but what their own host model still names.
+    fn alike(&self) -> Option<String> {
+        let nearest = &self.case.verdict.nearest;
+        let least = nearest.first()?;
+        let same: Vec<&str> =
+            nearest.iter().filter(|near| near.missing == least.missing).map(|near| near.node.as_str()).collect();
+        let verb = if same.len() == 1 { "lacks" } else { "lack" };
+        let entries = least.missing.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let only = if self.case.verdict.fitting.is_empty() { " only" } else { "" };
+        Some(format!("Nearest: {} {verb}{only} {}.", label::fold_names(&same, 3), label::fold(entries, 12)))
+    }
+
+    /// A host that was asked for, judged with and without that wish.
+    fn wish(&self) -> Option<String> {
+        let subject = &self.case.judged.subject;
+        let Stage::Migration(migration) = &subject.stage else { return None };
+        if migration.wish.is_empty() {
+            return None;
+        }
+        let keys: Vec<String> = migration.wish.iter().map(|(key, _)| key.clone()).collect();
+        let wish: Vec<(&str, &str)> = migration.wish.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let (after, _) = Action::DropWish { keys }.apply(subject, self.fleet());
+        let mut others = self.fleet().look_up(&after.placement).passes().fitting;
+        self.source().into_iter().for_each(|node| others.remove(node));
+        Some(format!(
+            "Asked for {}: {} of {} nodes can take it; without that wish {} can.",
+            label::fold(wish, 3),
+            self.case.verdict.fitting.count(),
+            self.case.verdict.judged,
+            others.count()
+        ))
+    }
+
+    fn tsc(&self) -> Option<String> {
+        let selector = &self.case.judged.subject.placement.selector;
+        let (key, value) = selector.iter().find(|(key, _)| Family::of(key) == Family::SchedulingTsc)?;
+        if !self.case.verdict.fitting.is_empty() {
+            return None;
+        }
+        let offering = self.fleet().names(&self.fleet().bearing(key, value));
+        let who = match offering.as_slice() {
+            [] => "no node offers it".to_owned(),
+            [one] => format!("only {one} offers it"),
+            many => format!("{} offer it", label::fold_names(many, 3)),
+        };
+        Some(format!(
+            "It asks for {}: {who}. The frequency is written once into status.topologyHints: waiting does not help, and \
+             virt-controller owns the label.",
+            label::name(key)
+        ))
+    }
+
+    /// Nodes under skip-node among the nearest: frozen labels.
+    fn frozen(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for near in &self.case.verdict.nearest {
+            let Some(value) = self.fleet().find(&near.node).and_then(|node| self.fleet().skip_node(node)) else {
+                continue;
+            };
+            out.push(format!(
+                "{} is under {}={value}: its labels are frozen. skip-node is still there: its value does not count, only \
+                 its presence.",
+                near.node,
+                label::SKIP_NODE
+            ));
+        }
+        out
+    }
+
+    /// Nodes that take no guests, by their taint.
+    fn blocked_by_taint(&self) -> Vec<String> {
+        let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
+        let mut by_taint: std::collections::BTreeMap<String, Vec<&str>> = std::collections::BTreeMap::new();
+        for node in self.fleet().in_name_order() {
+            for taint in lookup.untolerated(node) {
+                by_taint.entry(taint.to_string()).or_default().push(self.fleet().name(node));
+            }
+        }
+        by_taint
+            .into_iter()
+            .map(|(taint, nodes)| {
+                let (noun, verb) = if nodes.len() == 1 { ("node is", "takes") } else { ("nodes are", "take") };
+                format!(
+                    "{} {noun} tainted {taint} and {verb} no guests without a toleration: {}.",
+                    nodes.len(),
+                    label::fold_names(&nodes, 6)
+                )
+            })
+            .collect()
+    }
+
+    fn common_model(&self) -> Option<String> {
+        let found = self.remedy_list().find_map(|remedy| match &remedy.action {
+            Action::UseModel { model, nodes, also } => Some((model, nodes, also)),
+            _ => None,
+        });
+        let (model, nodes, also) = found?;
+        let also = if also.is_empty() { String::new() } else { format!(" (so does {})", label::fold_names(also, 3)) };
+        let all = match nodes.len() {
+            2 => "both nodes".to_owned(),
+            many => format!("{many} nodes"),
+        };
+        Some(format!("{model} runs on {all}: {}{also}.", label::fold_names(nodes, 6)))
+    }
+
+    fn remedy_list(&self) -> impl Iterator<Item = &Remedy> {
+        self.case.verdict.findings.iter().flat_map(|finding| &finding.remedies)
+    }
+
+    /// Every node: how much of the demand it meets, what it lacks, what that means.
+    fn nodes(&self) -> String {
+        let subject = &self.case.judged.subject;
+        let lookup = self.fleet().look_up(&subject.placement);
+        let cpu_total = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
+        let source = self.source();
+        let mut nodes: Vec<(usize, NodeIndex, Vec<(String, String)>)> = self
+            .fleet()
+            .in_name_order()
+            .into_iter()
+            .filter(|&node| Some(node) != source)
+            .map(|node| {
+                let missing = lookup.missing(node);
+                (missing.len(), node, missing)
+            })
+            .collect();
+        nodes.sort_by_key(|(count, node, _)| {
+            let free = self.case.verdict.fitting.contains(*node);
+            (!free, *count)
+        });
+        let mut rows = vec![["NODE", "CPU", "REST", "LACKS", ""].map(str::to_owned).to_vec()];
+        let hidden = nodes.len().saturating_sub(ROWS);
+        for (_, node, missing) in nodes.into_iter().take(ROWS) {
+            let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
+            let refusal = lookup.refusal(node);
+            let mut rest = Vec::new();
+            if refusal.cordoned {
+                rest.push("cordoned".to_owned());
+            }
+            rest.extend(refusal.taints.iter().map(|taint| format!("tainted {}", taint.key)));
+            if !refusal.affinity.is_empty() {
+                rest.push("affinity".to_owned());
+            }
+            if self.fleet().not_ready().contains(node) {
+                rest.push("not ready".to_owned());
+            }
+            let rest = if rest.is_empty() { "ok".to_owned() } else { rest.join(", ") };
+            let lacks = if missing.is_empty() {
+                "-".to_owned()
+            } else {
+                label::fold(missing.iter().map(|(k, v)| (k.as_str(), v.as_str())), 8)
+            };
+            rows.push(vec![
+                self.fleet().name(node).to_owned(),
+                format!("{}/{cpu_total}", cpu_total - cpu_missing),
+                rest,
+                lacks,
+                self.meaning(node, &missing).to_owned(),
+            ]);
+        }
+        let mut out = table(&rows);
+        if hidden > 0 {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "and {hidden} nodes that lack more (-o json lists the nearest)");
+        }
+        out
+    }
+
+    fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
+        let name = self.fleet().name(node);
+        if self.case.judged.subject.refused.as_ref().is_some_and(|refused| refused.target == name) {
+            return "tried last: libvirt refused";
+        }
+        if missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable)
+            && self.fleet().label(node, label::SCHEDULABLE).is_some()
+        {
+            return "virt-handler is not well there";
+        }
+        match evidence(&self.case.judged.subject, self.fleet(), node, missing) {
+            Evidence::SourceLacksToo => "its own node lacks it too: labels changed, not machines",
+            Evidence::Drifted if self.fleet().skip_node(node).is_some() => {
+                "same host model as its own node: frozen labels, probably"
+            }
+            Evidence::Drifted => "same host model as its own node: drifted labels, probably",
+            Evidence::OtherHardware => "other hardware: libvirt would refuse even if the labels were added",
+            Evidence::None => "",
+        }
+    }
+
+    fn remedies(&self) -> String {
+        let subject = &self.case.judged.subject;
+        let list: Vec<&Remedy> = self.remedy_list().collect();
+        let not_helping = &self.case.advice.not_helping;
+        if list.is_empty() && not_helping.is_empty() {
+            return String::new();
+        }
+        let range = |(min, max): (usize, usize)| if min == max { min.to_string() } else { format!("{min} to {max}") };
+        let total = self.case.verdict.judged;
+        let mut rows = vec![["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"].map(str::to_owned).to_vec()];
+        for (number, remedy) in list.iter().enumerate() {
+            rows.push(vec![
+                (number + 1).to_string(),
+                remedy.action.summary(),
+                outage(remedy.action.outage()).to_owned(),
+                format!("{} of {total}", range(remedy.then_fits)),
+                remedy.action.risk().to_owned(),
+            ]);
+        }
+        let mut out = if list.is_empty() { String::new() } else { table(&rows) };
+        for (number, remedy) in list.iter().enumerate() {
+            for (at, command) in remedy.action.commands(subject).into_iter().enumerate() {
+                let head = if at == 0 { (number + 1).to_string() } else { String::new() };
+                let _ = writeln!(out, "{head:<2} {command}");
+            }
+            if let Some(undo) = remedy.action.undo() {
+                let _ = writeln!(out, "   # undo: {undo}");
+            }
+        }
+        if !not_helping.is_empty() {
+            out.push_str("Would not help here:\n");
+            for not in not_helping {
+                let odds = match not.then_fits {
+                    Some(odds) if odds.1 > 0 => format!(" (then fits {} of {total})", range(odds)),
+                    _ => String::new(),
+                };
+                let _ = writeln!(out, "-  {}: {}{odds}", words(not.id), not.why);
+            }
+        }
+        out
+    }
+}
+
+/// A remedy's identifier as people say it.
+fn words(id: &str) -> &str {
+    match id {
+        "restart" => "restart as it is",
+        "restart-with-common-model" => "restart with a common model",
+        "add-labels" => "add labels",
+        "remove-labels" => "remove labels",
+        "drop-stale" => "drop stale keys",
+        other => other,
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut out: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    out.push_str(chars.as_str());
+    if !out.ends_with('.') {
+        out.push('.');
+    }
+    out
+}

@@ -1,0 +1,319 @@
+//! What `check` and `explain` print as JSON: an interface. Fields are only ever added.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::admission::response::{Decision, warnings};
+use crate::compat::advise::{Advice, targets_by_start};
+use crate::compat::fleet::Fleet;
+use crate::compat::remedy::{Outage, Remedy};
+use crate::compat::subject::{Stage, Subject};
+use crate::compat::verdict::{Evidence, Finding, Verdict};
+use crate::judge::Case;
+use crate::kubevirt::launch::Rendered;
+use crate::world::World;
+
+/// One object, judged.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResultRow {
+    /// The file it came from; `-` is standard input.
+    pub file: String,
+    /// Which object of that file, from 0.
+    pub index: usize,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name, or what its name is generated from.
+    pub name: String,
+    /// Whether it would be admitted.
+    pub allowed: bool,
+    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    pub verdict: &'static str,
+    /// `Fragile`, `Pinned`, `Unschedulable`, or null.
+    pub impact: Option<&'static str>,
+    /// `structural`, `placement`, `temporary`, or null.
+    pub cause: Option<&'static str>,
+    /// The nodes.
+    pub nodes: Nodes,
+    /// Up to three nodes that lack least.
+    pub nearest: Vec<Near>,
+    /// For a guest that is to start: how many nodes it could go to from each node it may start on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets_by_start_node: Option<BTreeMap<String, usize>>,
+    /// What was found.
+    pub findings: Vec<FindingRow>,
+    /// The remedies of all findings.
+    pub remedies: Vec<RemedyRow>,
+    /// Well-known remedies that would not help, and why.
+    pub not_helping: Vec<NotHelpingRow>,
+    /// What the sender would be warned of.
+    pub warnings: Vec<String>,
+    /// Why it would be denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denial: Option<String>,
+    /// The JSON Patch that the webhook would apply.
+    pub patch: Value,
+    /// With `--predict`: what KubeVirt would render, or null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Option<Rendered>>,
+    /// Why it was not judged, where it is none of cpufit's concern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
+}
+
+/// `nodes` of a result.
+#[derive(Debug, Default, Serialize)]
+pub struct Nodes {
+    /// How many were judged, the source of a migration left out.
+    pub judged: usize,
+    /// The names of those that the scheduler's node filters accept, sorted.
+    pub fitting: Vec<String>,
+    /// Those on which all but a cordon or a taint fits, with the reason.
+    pub blocked: BTreeMap<String, Vec<String>>,
+}
+
+/// `nearest` of a result.
+#[derive(Debug, Serialize)]
+pub struct Near {
+    /// The node.
+    pub node: String,
+    /// The selector entries it lacks.
+    pub missing: Vec<Entry>,
+    /// `source-lacks-too`, `drifted`, `other-hardware`, or null.
+    pub evidence: Option<&'static str>,
+}
+
+/// A selector entry.
+#[derive(Debug, Serialize)]
+pub struct Entry {
+    /// The label key.
+    pub key: String,
+    /// The value asked for.
+    pub value: String,
+}
+
+/// `findings` of a result.
+#[derive(Debug, Serialize)]
+pub struct FindingRow {
+    /// Which check found it.
+    pub check: &'static str,
+    /// How bad it is, or null for a note.
+    pub impact: Option<&'static str>,
+    /// The field to blame.
+    pub field: String,
+    /// What was found.
+    pub message: String,
+    /// What would cure it.
+    pub remedies: Vec<RemedyRow>,
+}
+
+/// A remedy.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemedyRow {
+    /// What kind of remedy: `uncordon`, `add-labels`, `restart`, ….
+    pub id: &'static str,
+    /// In one line.
+    pub summary: String,
+    /// `none` or `restart`.
+    pub outage: &'static str,
+    /// What may go wrong.
+    pub risk: &'static str,
+    /// How many nodes fit afterwards.
+    pub then_fits: ThenFits,
+    /// Commands, in order.
+    pub commands: Vec<String>,
+    /// The command that takes it back.
+    pub undo: Option<String>,
+}
+
+/// How many nodes fit afterwards.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ThenFits {
+    /// At least.
+    pub min: usize,
+    /// At most.
+    pub max: usize,
+}
+
+/// A remedy that would not help.
+#[derive(Debug, Serialize)]
+pub struct NotHelpingRow {
+    /// Which.
+    pub id: &'static str,
+    /// Why not.
+    pub why: String,
+}
+
+/// What a result is about.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The file.
+    pub file: String,
+    /// Which object of the file.
+    pub index: usize,
+    /// The object's kind.
+    pub kind: String,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+}
+
+impl ResultRow {
+    /// An object that is none of our concern: admitted without work.
+    #[must_use]
+    pub fn skipped(origin: Origin, why: &str) -> Self {
+        let Origin { file, index, kind, namespace, name } = origin;
+        Self {
+            file,
+            index,
+            kind,
+            namespace,
+            name,
+            allowed: true,
+            verdict: "fits",
+            impact: None,
+            cause: None,
+            nodes: Nodes::default(),
+            nearest: Vec::new(),
+            targets_by_start_node: None,
+            findings: Vec::new(),
+            remedies: Vec::new(),
+            not_helping: Vec::new(),
+            warnings: Vec::new(),
+            denial: None,
+            patch: Value::Array(Vec::new()),
+            predicted: None,
+            skipped: Some(why.to_owned()),
+        }
+    }
+
+    /// A judged object.
+    #[must_use]
+    pub fn new(origin: Origin, case: &Case<'_>, world: &World, predict: bool) -> Self {
+        let Case { judged, verdict, advice, decision, .. } = case;
+        let fleet = &world.cluster.fleet;
+        let subject = &judged.subject;
+        let findings: Vec<FindingRow> = verdict.findings.iter().map(|f| finding_row(f, subject)).collect();
+        let (denial, patch) = match decision {
+            Decision::Admit { patch, .. } => (None, serde_json::to_value(patch).unwrap_or(Value::Null)),
+            Decision::Deny { denial, .. } => (Some(denial.message.clone()), Value::Array(Vec::new())),
+        };
+        Self {
+            allowed: denial.is_none(),
+            verdict: verdict.outcome.as_str(),
+            impact: verdict.outcome.impact().map(crate::compat::verdict::Impact::as_str),
+            cause: verdict.cause.map(crate::compat::verdict::Cause::as_str),
+            nodes: nodes(verdict, advice, fleet),
+            nearest: verdict.nearest.iter().map(near).collect(),
+            targets_by_start_node: by_start(subject, verdict, fleet),
+            remedies: findings.iter().flat_map(|finding| finding.remedies.clone()).collect(),
+            findings,
+            not_helping: advice
+                .not_helping
+                .iter()
+                .map(|not| NotHelpingRow { id: not.id, why: not.why.clone() })
+                .collect(),
+            warnings: warnings(decision).map(std::borrow::Cow::into_owned).collect(),
+            denial,
+            patch,
+            predicted: predict.then(|| judged.predicted.clone()),
+            ..Self::skipped(origin, "")
+        }
+        .judged()
+    }
+
+    fn judged(mut self) -> Self {
+        self.skipped = None;
+        self
+    }
+}
+
+fn nodes(verdict: &Verdict, advice: &Advice, fleet: &Fleet) -> Nodes {
+    Nodes {
+        judged: verdict.judged,
+        fitting: fleet.names(&verdict.fitting).into_iter().map(str::to_owned).collect(),
+        blocked: advice.blocked.iter().cloned().collect(),
+    }
+}
+
+fn near(near: &crate::compat::verdict::Nearest) -> Near {
+    Near {
+        node: near.node.clone(),
+        missing: near.missing.iter().map(|(key, value)| Entry { key: key.clone(), value: value.clone() }).collect(),
+        evidence: match near.evidence {
+            Evidence::SourceLacksToo => Some("source-lacks-too"),
+            Evidence::Drifted => Some("drifted"),
+            Evidence::OtherHardware => Some("other-hardware"),
+            Evidence::None => None,
+        },
+    }
+}
+
+fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<BTreeMap<String, usize>> {
+    let Stage::Start(onward) = subject.stage else { return None };
+    let mut out = BTreeMap::new();
+    for (count, nodes) in targets_by_start(&subject.placement, onward, &verdict.fitting, fleet) {
+        out.extend(nodes.iter().map(|node| (fleet.name(node).to_owned(), count)));
+    }
+    Some(out)
+}
+
+fn finding_row(finding: &Finding, subject: &Subject<'_>) -> FindingRow {
+    FindingRow {
+        check: finding.check.as_str(),
+        impact: finding.impact.map(crate::compat::verdict::Impact::as_str),
+        field: finding.field.clone(),
+        message: finding.message.clone(),
+        remedies: finding.remedies.iter().map(|remedy| remedy_row(remedy, subject)).collect(),
+    }
+}
+
+fn remedy_row(remedy: &Remedy, subject: &Subject<'_>) -> RemedyRow {
+    let Remedy { action, then_fits: (min, max) } = remedy;
+    RemedyRow {
+        id: action.id(),
+        summary: action.summary(),
+        outage: outage(action.outage()),
+        risk: action.risk(),
+        then_fits: ThenFits { min: *min, max: *max },
+        commands: action.commands(subject),
+        undo: action.undo(),
+    }
+}
+
+/// As people and JSON read it.
+#[must_use]
+pub fn outage(outage: Outage) -> &'static str {
+    match outage {
+        Outage::None => "none",
+        Outage::Restart => "restart",
+    }
+}
+
+/// Rows in columns, two spaces apart, no space at a line's end.
+#[must_use]
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}

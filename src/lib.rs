@@ -4,4 +4,5 @@ pub mod cli;
 pub mod compat;
 pub mod kubevirt;
 pub mod pki;
+pub mod policy;
 pub mod say;

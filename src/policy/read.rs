@@ -1,0 +1,211 @@
+//! From JSON to a [`Policy`], as strictly as the API server would take it.
+
+use std::fmt;
+
+use super::selector::{LabelCondition, LabelSelector, Operator};
+use super::syntax;
+use super::tree::{Object, Problem, Tree};
+use super::word::{Word, parse, quoted};
+use super::{API_VERSION, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, Otherwise, Policy, ReplacedMode};
+
+/// Why a document is no policy.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// It is not JSON.
+    #[error("not JSON: {0}")]
+    Syntax(serde_json::Error),
+    /// It is JSON, but not a valid `CPUPolicy`.
+    #[error("{}", Listed(name, problems))]
+    Invalid {
+        /// `metadata.name`; empty where it is missing.
+        name: String,
+        /// All that is wrong with it, in the order of the reference.
+        problems: Vec<Problem>,
+    },
+}
+
+/// One problem on one line; more below a heading.
+struct Listed<'a>(&'a str, &'a [Problem]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name, problems) = self;
+        f.write_str(KIND)?;
+        if !name.is_empty() {
+            write!(f, " {}", name.escape_debug())?;
+        }
+        if let [problem] = problems {
+            return write!(f, ": {problem}");
+        }
+        write!(f, ": {} problems", problems.len())?;
+        problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+    }
+}
+
+/// The fields of `metav1.ObjectMeta` that a dump may carry beside the name.
+const METADATA: [&str; 14] = [
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+impl Policy {
+    /// Reads one `CPUPolicy` from its JSON text, as it stands in a file or as the API server stores it.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Syntax`] where the text is not JSON, otherwise [`PolicyError::Invalid`] with every problem:
+    /// what has any is not to be applied in part.
+    pub fn from_json(text: &str) -> Result<Self, PolicyError> {
+        let tree: Tree = serde_json::from_str(text).map_err(PolicyError::Syntax)?;
+        let mut problems = Vec::new();
+        let policy = Object::root(&tree, &mut problems, policy);
+        // Another kind altogether: its own fields are no misspellings of ours.
+        if ["apiVersion", "kind"].iter().all(|field| problems.iter().any(|problem| problem.field == *field)) {
+            problems.truncate(2);
+        }
+        match policy {
+            Some(policy) if problems.is_empty() => Ok(policy),
+            other => Err(PolicyError::Invalid { name: other.map(|policy| policy.name).unwrap_or_default(), problems }),
+        }
+    }
+}
+
+impl std::str::FromStr for Policy {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        Self::from_json(text)
+    }
+}
+
+fn policy(root: &mut Object<'_, '_>) -> Policy {
+    exactly(root, "apiVersion", API_VERSION);
+    exactly(root, "kind", KIND);
+    let name = root.object("metadata", metadata);
+    root.expect("spec", "with {} every field has its default");
+    let mut policy = root.object("spec", spec);
+    policy.name = name;
+    root.ignore("status");
+    policy
+}
+
+fn exactly(object: &mut Object<'_, '_>, field: &'static str, wanted: &str) {
+    match object.required(field, wanted) {
+        Some(given) if given != wanted => object.problem(field, format!("must be {wanted}, is {}", quoted(given))),
+        _ => {}
+    }
+}
+
+fn metadata(object: &mut Object<'_, '_>) -> String {
+    let name = object.required("name", "policies are told apart by it");
+    if let Some(Err(reason)) = name.map(syntax::subdomain) {
+        object.problem("name", format!("{} is not a name: {reason}", quoted(name.unwrap_or_default())));
+    }
+    for field in METADATA {
+        object.ignore(field);
+    }
+    name.unwrap_or_default().to_owned()
+}
+
+fn spec(object: &mut Object<'_, '_>) -> Policy {
+    // Fields left out stand as in the built-in policy.
+    let default = Policy::builtin();
+    Policy {
+        name: String::new(),
+        namespace_selector: object.object("namespaceSelector", selector),
+        virtual_machine_selector: object.object("virtualMachineSelector", selector),
+        node_selector: object.object("nodeSelector", selector),
+        enforce: object.word("enforce").unwrap_or(default.enforce),
+        warn: object.word("warn").unwrap_or(default.warn),
+        audit: object.word("audit").unwrap_or(default.audit),
+        common_model: object.optional("commonModel", common_model),
+        launcher_selectors: object.word("launcherSelectors").unwrap_or(default.launcher_selectors),
+        exemptions: object.object("exemptions", exemptions),
+    }
+}
+
+fn selector(object: &mut Object<'_, '_>) -> LabelSelector {
+    let match_labels = object.map("matchLabels", |key, value| {
+        syntax::qualified(key).map_err(|reason| format!("not a label key: {reason}"))?;
+        syntax::label_value(value).map_err(|reason| format!("{} is not a label value: {reason}", quoted(value)))
+    });
+    let match_labels = match_labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let conditions = object.objects("matchExpressions", condition);
+    LabelSelector { match_labels, match_expressions: conditions.into_iter().flatten().collect() }
+}
+
+fn condition(object: &mut Object<'_, '_>) -> Option<LabelCondition> {
+    let key = object.required("key", "a condition speaks of a label");
+    if let Some((key, Err(reason))) = key.map(|key| (key, syntax::qualified(key))) {
+        object.problem("key", format!("{} is not a label key: {reason}", quoted(key)));
+    }
+    let operator = object.required("operator", &all::<Operator>()).and_then(|text| {
+        let operator = parse::<Operator>(text);
+        operator.map_err(|error| object.problem("operator", error.to_string())).ok()
+    });
+    let values = object.texts("values", |value| {
+        syntax::label_value(value).map_err(|reason| format!("{} is not a label value: {reason}", quoted(value)))
+    });
+    let (key, operator) = (key?, operator?);
+    if operator.takes_values() && values.is_empty() {
+        object.problem("values", format!("{operator} needs at least one value"));
+    } else if !operator.takes_values() && !values.is_empty() {
+        object.problem("values", format!("{operator} takes no values"));
+    }
+    Some(LabelCondition { key: key.to_owned(), operator, values })
+}
+
+fn common_model(object: &mut Object<'_, '_>) -> CommonModel {
+    let name = object.required("name", "name a CPU model, such as Skylake-Server-noTSX-IBRS");
+    match name {
+        Some("") => object.problem("name", "must not be empty: name a CPU model, such as Skylake-Server-noTSX-IBRS"),
+        Some(mode @ ("host-model" | "host-passthrough")) => {
+            object.problem("name", format!("{mode} differs from host to host: name a CPU model that nodes share"));
+        }
+        // The model is looked for in the label cpu-model.node.kubevirt.io/<name>.
+        Some(given) => {
+            if let Err(reason) = syntax::label_name(given) {
+                object.problem("name", format!("{} is not a CPU model's name: {reason}", quoted(given)));
+            }
+        }
+        None => {}
+    }
+    CommonModel {
+        name: name.unwrap_or_default().to_owned(),
+        replaces: object
+            .set("replaces", |text| parse::<ReplacedMode>(text).map_err(|error| error.to_string()))
+            .unwrap_or_else(|| DEFAULT_REPLACES.to_vec()),
+        otherwise: object.word("otherwise").unwrap_or(Otherwise::Warn),
+    }
+}
+
+fn exemptions(object: &mut Object<'_, '_>) -> Exemptions {
+    let users =
+        object.set("users", |user| if user.is_empty() { Err("must not be empty".to_owned()) } else { Ok(user.into()) });
+    let namespaces = object.set("namespaces", |namespace| {
+        syntax::dns_label(namespace)
+            .map(|()| namespace.to_owned())
+            .map_err(|reason| format!("{} is not a namespace: {reason}", quoted(namespace)))
+    });
+    Exemptions {
+        users: users.unwrap_or_default(),
+        namespaces: namespaces.unwrap_or_default(),
+        controllers: object.boolean("controllers").unwrap_or(true),
+    }
+}
+
+fn all<T: Word>() -> String {
+    T::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,137 @@
+//! Label selectors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::word::words;
+
+words! {
+    /// How a [`LabelCondition`] compares. Mirrors `metav1.LabelSelectorOperator`.
+    Operator {
+        /// The label is there and has one of the values.
+        In = "In",
+        /// The label is absent, or has none of the values.
+        NotIn = "NotIn",
+        /// The label is there, whatever its value.
+        Exists = "Exists",
+        /// The label is absent.
+        DoesNotExist = "DoesNotExist",
+    }
+}
+
+impl Operator {
+    /// Whether the operator compares with values; the other two take none.
+    #[must_use]
+    pub fn takes_values(self) -> bool {
+        matches!(self, Self::In | Self::NotIn)
+    }
+}
+
+/// One condition on a label. Mirrors `metav1.LabelSelectorRequirement`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelCondition {
+    /// `key`: the label.
+    pub key: String,
+    /// `operator`: how it is compared.
+    pub operator: Operator,
+    /// `values`: at least one for `In` and `NotIn`, none for `Exists` and `DoesNotExist`.
+    pub values: Vec<String>,
+}
+
+impl LabelCondition {
+    fn holds(&self, value: Option<&str>) -> bool {
+        let listed = value.is_some_and(|value| self.values.iter().any(|allowed| allowed == value));
+        match self.operator {
+            Operator::In => listed,
+            Operator::NotIn => !listed,
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+        }
+    }
+}
+
+/// A selection by labels: all conditions hold. Mirrors `metav1.LabelSelector`; empty selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelSelector {
+    /// `matchLabels`: each label has exactly this value.
+    pub match_labels: BTreeMap<String, String>,
+    /// `matchExpressions`: each condition holds.
+    pub match_expressions: Vec<LabelCondition>,
+}
+
+impl LabelSelector {
+    /// Whether the labels meet every condition.
+    #[must_use]
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.matches_by(|key| labels.get(key).map(String::as_str))
+    }
+
+    /// The same for labels that are not kept in a map: `value` yields the value of a key.
+    pub fn matches_by<'l>(&self, value: impl Fn(&str) -> Option<&'l str>) -> bool {
+        self.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted))
+            && self.match_expressions.iter().all(|condition| condition.holds(value(&condition.key)))
+    }
+
+    /// How much it asks: the number of different labels it speaks of. Saying more about the same label
+    /// makes no selector more specific.
+    #[must_use]
+    pub fn specificity(&self) -> usize {
+        let keys: BTreeSet<&str> = self
+            .match_labels
+            .keys()
+            .chain(self.match_expressions.iter().map(|condition| &condition.key))
+            .map(String::as_str)
+            .collect();
+        keys.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn labels(text: &str) -> BTreeMap<String, String> {
+        text.split_whitespace()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    fn condition(key: &str, operator: Operator, values: &[&str]) -> LabelSelector {
+        LabelSelector {
+            match_expressions: vec![LabelCondition {
+                key: key.to_owned(),
+                operator,
+                values: values.iter().map(|&value| value.to_owned()).collect(),
+            }],
+            ..LabelSelector::default()
+        }
+    }
+
+    #[rstest]
+    #[case::empty_selects_all(LabelSelector::default(), true)]
+    #[case::label(LabelSelector { match_labels: labels("env=prod"), ..LabelSelector::default() }, true)]
+    #[case::other_value(LabelSelector { match_labels: labels("env=test"), ..LabelSelector::default() }, false)]
+    #[case::one_of_two(LabelSelector { match_labels: labels("env=prod x=y"), ..LabelSelector::default() }, false)]
+    #[case::is_in(condition("env", Operator::In, &["test", "prod"]), true)]
+    #[case::is_not_in_list(condition("env", Operator::In, &["test"]), false)]
+    #[case::in_absent(condition("zone", Operator::In, &["a"]), false)]
+    #[case::not_in(condition("env", Operator::NotIn, &["test"]), true)]
+    #[case::not_in_listed(condition("env", Operator::NotIn, &["prod"]), false)]
+    #[case::not_in_absent(condition("zone", Operator::NotIn, &["a"]), true)]
+    #[case::exists(condition("empty", Operator::Exists, &[]), true)]
+    #[case::exists_absent(condition("zone", Operator::Exists, &[]), false)]
+    #[case::does_not_exist(condition("zone", Operator::DoesNotExist, &[]), true)]
+    #[case::does_not_exist_there(condition("empty", Operator::DoesNotExist, &[]), false)]
+    fn selection(#[case] selector: LabelSelector, #[case] expected: bool) {
+        let given = labels("env=prod empty=");
+        assert_eq!(selector.matches(&given), expected, "{selector:?}: a guest would be governed by the wrong policy");
+    }
+
+    #[test]
+    fn a_label_counts_once() {
+        let mut selector = condition("env", Operator::Exists, &[]);
+        selector.match_labels = labels("env=prod tier=db");
+        assert_eq!(selector.specificity(), 2, "a policy would win by saying the same thing twice");
+    }
+}

@@ -1,0 +1,117 @@
+//! What Kubernetes accepts as a name. Mirrors `k8s.io/apimachinery/pkg/util/validation`.
+
+/// A qualified name: a label key, optionally with a DNS prefix (`IsQualifiedName`).
+pub(super) fn qualified(text: &str) -> Result<(), &'static str> {
+    let (prefix, name) = match text.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    if prefix.is_some_and(|prefix| subdomain(prefix).is_err()) {
+        return Err("the part before the slash must be a DNS name in lower case");
+    }
+    label_name(name)
+}
+
+/// The part of a label key after the slash.
+pub(super) fn label_name(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() {
+        return Err("a label key needs a name");
+    }
+    label_text(text)
+}
+
+/// A label value (`IsValidLabelValue`); may be empty.
+pub(super) fn label_value(text: &str) -> Result<(), &'static str> {
+    if text.is_empty() { Ok(()) } else { label_text(text) }
+}
+
+fn label_text(text: &str) -> Result<(), &'static str> {
+    if text.len() > 63 {
+        return Err("at most 63 characters");
+    }
+    let bytes = text.as_bytes();
+    let ends = [bytes.first(), bytes.last()].into_iter().flatten().all(u8::is_ascii_alphanumeric);
+    if ends && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
+        Ok(())
+    } else {
+        Err("only letters, digits, '-', '_' and '.', beginning and ending with a letter or digit")
+    }
+}
+
+/// A DNS subdomain (`IsDNS1123Subdomain`): the name of most objects.
+pub(super) fn subdomain(text: &str) -> Result<(), &'static str> {
+    if text.len() <= 253 && text.split('.').all(is_dns_label) {
+        Ok(())
+    } else {
+        Err("only lower-case letters, digits, '-' and '.', each part beginning and ending with a letter or digit")
+    }
+}
+
+/// A DNS label (`IsDNS1123Label`): the name of a namespace.
+pub(super) fn dns_label(text: &str) -> Result<(), &'static str> {
+    if text.len() <= 63 && is_dns_label(text) {
+        Ok(())
+    } else {
+        Err("only lower-case letters, digits and '-', beginning and ending with a letter or digit, at most 63")
+    }
+}
+
+fn is_dns_label(text: &str) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(allowed)
+        && bytes.last().is_some_and(allowed)
+        && bytes.iter().all(|byte| allowed(byte) || *byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::plain("app", true)]
+    #[case::prefixed("cpu-model.node.kubevirt.io/EPYC-Rome", true)]
+    #[case::mixed_case("Tier_1.a", true)]
+    #[case::empty("", false)]
+    #[case::no_name("kubevirt.io/", false)]
+    #[case::no_prefix("/app", false)]
+    #[case::two_slashes("a/b/c", false)]
+    #[case::upper_case_prefix("Kubevirt.io/app", false)]
+    #[case::underscore_first("_app", false)]
+    #[case::space("my app", false)]
+    #[case::multibyte("größe", false)]
+    fn label_keys(#[case] text: &str, #[case] valid: bool) {
+        assert_eq!(
+            qualified(text).is_ok(),
+            valid,
+            "{text}: a selector would be taken that can match no label, or refused"
+        );
+    }
+
+    #[rstest]
+    #[case::longest(63, true)]
+    #[case::too_long(64, false)]
+    fn lengths(#[case] length: usize, #[case] valid: bool) {
+        let text = "a".repeat(length);
+        assert_eq!(qualified(&text).is_ok(), valid, "a key of {length} characters: the API server says otherwise");
+        assert_eq!(label_value(&text).is_ok(), valid, "a value of {length} characters: the API server says otherwise");
+        assert_eq!(
+            dns_label(&text).is_ok(),
+            valid,
+            "a namespace of {length} characters: the API server says otherwise"
+        );
+    }
+
+    #[rstest]
+    #[case::plain("shop", true, true)]
+    #[case::dotted("intel.pool", false, true)]
+    #[case::upper("Shop", false, false)]
+    #[case::dash_last("shop-", false, false)]
+    #[case::two_dots("a..b", false, false)]
+    #[case::empty("", false, false)]
+    fn dns_names(#[case] text: &str, #[case] label: bool, #[case] whole: bool) {
+        assert_eq!(dns_label(text).is_ok(), label, "{text} as a namespace: the API server says otherwise");
+        assert_eq!(subdomain(text).is_ok(), whole, "{text} as a policy's name: the API server says otherwise");
+    }
+}

@@ -99,22 +99,38 @@ impl Expression {
         }
     }
 
-    /// From the API's words. `values` of `Gt` and `Lt` must be one integer, as `strconv.ParseInt` reads it.
+    /// From the API's words. Mirrors `labels.NewRequirement`: values that are no label values, too many or too
+    /// few of them, or a bound that is no integer make the condition, and so its term, match nothing.
     #[must_use]
     pub fn new(key: String, operator: &str, mut values: Vec<String>) -> Self {
-        match operator {
-            "In" => Self::In(key, values),
-            "NotIn" => Self::NotIn(key, values),
-            "Exists" => Self::Exists(key),
-            "DoesNotExist" => Self::DoesNotExist(key),
-            "Gt" | "Lt" => match (values.len(), values.pop().and_then(|value| integer(&value))) {
-                (1, Some(bound)) if operator == "Gt" => Self::Gt(key, bound),
-                (1, Some(bound)) => Self::Lt(key, bound),
-                _ => Self::Invalid(key),
+        if !values.iter().all(|value| is_label_value(value)) {
+            return Self::Invalid(key);
+        }
+        match (operator, values.len()) {
+            ("In", 1..) => Self::In(key, values),
+            ("NotIn", 1..) => Self::NotIn(key, values),
+            ("Exists", 0) => Self::Exists(key),
+            ("DoesNotExist", 0) => Self::DoesNotExist(key),
+            ("Gt" | "Lt", 1) => match values.pop().and_then(|value| integer(&value)) {
+                Some(bound) if operator == "Gt" => Self::Gt(key, bound),
+                Some(bound) => Self::Lt(key, bound),
+                None => Self::Invalid(key),
             },
             _ => Self::Invalid(key),
         }
     }
+}
+
+/// Whether text can be a label's value. Mirrors `validation.IsValidLabelValue`.
+#[must_use]
+pub fn is_label_value(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let at_an_end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.len() <= 63
+        && bytes.iter().copied().all(inside)
+        && at_an_end(bytes.first())
+        && at_an_end(bytes.last())
 }
 
 impl std::fmt::Display for Expression {

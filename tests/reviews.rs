@@ -120,11 +120,11 @@ fn every_recorded_review_is_answered_over_tls() {
         }
         tally.case(&name, &faults);
     }
+    tally.finish("an API server would get no answer, or the wrong one");
     plain_pod_passes_in_silence(&server);
     tls12_is_spoken_too(&server);
     admin_port_reports(&server);
     server.assert_well();
-    tally.finish("an API server would get no answer, or the wrong one");
 }
 
 fn plain_pod_passes_in_silence(server: &Server) {
@@ -364,6 +364,7 @@ fn malformed_input_is_refused_with_a_reason_and_the_server_lives_on() {
         tally.case(name, &faults);
         server.assert_well();
     }
+    tally.finish("an API server, or anybody on the network, could confuse the server");
     escapes_in_keys_change_nothing(&server);
     other_requests_are_refused(&server);
     server.assert_well();
@@ -374,7 +375,6 @@ fn malformed_input_is_refused_with_a_reason_and_the_server_lives_on() {
         Vec::<String>::new(),
         "after bad input good input suffers"
     );
-    tally.finish("an API server, or anybody on the network, could confuse the server");
 }
 
 fn refusal_fault(expect: Expect, answer: &common::Answer) -> Option<String> {

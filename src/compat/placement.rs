@@ -280,10 +280,6 @@ mod tests {
     #[case::unknown_operator(toleration("k", TolerationOperator::Unknown, "v", None), false)]
     fn tolerations(#[case] toleration: Toleration, #[case] expected: bool) {
         let taint = Taint { key: "k".into(), value: "v".into(), effect: Effect::NoSchedule };
-        assert_eq!(
-            toleration.tolerates(&taint),
-            expected,
-            "{toleration:?}: a guest would be promised or refused wrongly"
-        );
+        assert_eq!(toleration.tolerates(&taint), expected, "{toleration:?}: a guest would be promised or refused wrongly");
     }
 }

@@ -1,0 +1,299 @@
+//! What can be wrong with a dump, in words for the person who made it.
+
+use std::fmt::Write;
+use std::io;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_path_to_error::{Path, Segment};
+
+use super::{Place, STDIN};
+
+/// Why a dump cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refuses the file or folder, or fails while it is read.
+    #[error("cannot read {}: {reason}", file_name(file))]
+    Read {
+        /// The file or folder.
+        file: String,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// Bytes that are no text.
+    #[error("{}, line {line}: not UTF-8 text{cure}", file_name(file))]
+    NotText {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What it seems to be, and what helps; may be empty.
+        cure: &'static str,
+    },
+    /// Text that is neither YAML nor JSON.
+    #[error("{}, line {line}, column {column}: {reason}", file_name(file))]
+    Syntax {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Nothing but blanks and comments.
+    #[error("no object in {}", file_name(file))]
+    NoObject {
+        /// The file.
+        file: String,
+    },
+    /// A folder without dumps.
+    #[error("no .yaml, .yml or .json file in folder {folder}")]
+    EmptyFolder {
+        /// The folder.
+        folder: String,
+    },
+    /// What kubectl or the API server said when it failed.
+    #[error("{} holds an error instead of objects: {text}", file_name(file))]
+    Kubectl {
+        /// The file.
+        file: String,
+        /// The message.
+        text: String,
+    },
+    /// Output of kubectl made for people.
+    #[error("{} holds {what}; write it with `kubectl get … -o yaml`", file_name(file))]
+    NotADump {
+        /// The file.
+        file: String,
+        /// Which output.
+        what: &'static str,
+    },
+    /// A value where an object should stand.
+    #[error("{place}: expected an object, found {found}")]
+    NotAnObject {
+        /// Where.
+        place: Place,
+        /// What stands there.
+        found: String,
+    },
+    /// An object that does not say what it is.
+    #[error("{place}{name}: the object has no {missing}")]
+    NoKind {
+        /// Where.
+        place: Place,
+        /// Its name in parentheses, where it has one.
+        name: String,
+        /// `kind` or `apiVersion`.
+        missing: &'static str,
+    },
+    /// A list whose `items` is none.
+    #[error("{place}: items: expected a list, found {found}")]
+    NotAList {
+        /// Where.
+        place: Place,
+        /// What stands there.
+        found: String,
+    },
+    /// Lists in lists, deeper than any tool writes them.
+    #[error("{place}: lists within lists are nested too deep")]
+    NestedLists {
+        /// Where.
+        place: Place,
+    },
+    /// A field that does not hold what Kubernetes puts there.
+    #[error("{place} ({object}): {field}: {problem}")]
+    Field {
+        /// Where.
+        place: Place,
+        /// Kind, namespace and name, as far as they can be read.
+        object: Box<str>,
+        /// The path of the field.
+        field: Box<str>,
+        /// What was expected, what was found, and what helps.
+        problem: Box<str>,
+    },
+}
+
+/// Why reading ends early.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// The dump is at fault.
+    Error(Box<Error>),
+    /// The caller wants no more.
+    Caller,
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+/// A file as people call it.
+pub(super) fn file_name(file: &str) -> &str {
+    if file == STDIN { "standard input" } else { file }
+}
+
+/// What a line that should open a dump shows kubectl to have printed instead.
+pub(super) fn kubectl_output(file: &str, line: &str) -> Option<Error> {
+    let file = file.to_owned();
+    let column = |name: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+    if is_failure(line) {
+        return Some(Error::Kubectl { file, text: long(line) });
+    }
+    if column("Name:") {
+        return Some(Error::NotADump { file, what: "the output of `kubectl describe`" });
+    }
+    if column("NAME") || column("NAMESPACE") {
+        return Some(Error::NotADump { file, what: "a table" });
+    }
+    None
+}
+
+/// Whether kubectl or the shell printed this line because it failed.
+pub(super) fn is_failure(line: &str) -> bool {
+    const OPENINGS: [&str; 6] = [
+        "error: ",
+        "Error from server",
+        "No resources found",
+        "Unable to connect to the server",
+        "The connection to the server",
+        "Flag --",
+    ];
+    OPENINGS.iter().any(|opening| line.starts_with(opening))
+        || line.contains("kubectl: command not found")
+        || line.contains("kubectl: not found")
+        || is_log(line)
+}
+
+/// A line of kubectl's own log: `E1123 15:30:48.123456    1234 memcache.go:265] …`.
+fn is_log(line: &str) -> bool {
+    line.len() > 8
+        && line.bytes().zip("E1123 15:".bytes()).all(|(byte, model)| match model {
+            b'E' => matches!(byte, b'E' | b'W' | b'F'),
+            b'0'..=b'9' => byte.is_ascii_digit(),
+            _ => byte == model,
+        })
+}
+
+/// A value cut to what fits a message.
+pub(super) fn short(text: &str) -> String {
+    cut(text, 80)
+}
+
+/// A message or path cut to what people may need of it.
+pub(super) fn long(text: &str) -> String {
+    cut(text, 240)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let text = text.trim_end();
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// What a JSON value is, as messages say it.
+pub(super) fn describe(json: &str) -> String {
+    let json = json.trim();
+    match json.bytes().next() {
+        Some(b'{') => "an object".to_owned(),
+        Some(b'[') => "a list".to_owned(),
+        Some(b'"') => format!("string {}", short(json)),
+        Some(b't' | b'f') => format!("boolean {json}"),
+        Some(b'n') => "null".to_owned(),
+        _ => format!("number {}", short(json)),
+    }
+}
+
+/// Kind, namespace and name of an object, as far as they can be read.
+pub(super) fn object_name(kind: &str, json: &str) -> String {
+    #[derive(Default, Deserialize)]
+    struct Named {
+        #[serde(default)]
+        metadata: Names,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Names {
+        namespace: Option<Value>,
+        name: Option<Value>,
+    }
+    let Names { namespace, name } = serde_json::from_str::<Named>(json).unwrap_or_default().metadata;
+    let text = |value: Option<Value>| value.as_ref().and_then(Value::as_str).map(short);
+    let name = match (text(namespace), text(name)) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (_, Some(name)) => name,
+        (_, None) => String::new(),
+    };
+    [kind, &name].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(" ")
+}
+
+/// Reads an object that could not be read as `T` once more, to find the field that is at fault.
+pub(super) fn field<'a, T: Deserialize<'a>>(place: Place, kind: &str, json: &'a RawValue) -> Error {
+    let deserializer = &mut serde_json::Deserializer::from_str(json.get());
+    let (path, problem) = match serde_path_to_error::deserialize::<_, T>(deserializer) {
+        Err(error) => (field_path(error.path()), problem(&error.inner().to_string())),
+        // What failed once fails again, unless `T` reads its input differently each time.
+        Ok(_) => (String::new(), "cannot be read".to_owned()),
+    };
+    let field = if path.is_empty() { "the object".to_owned() } else { long(&path) };
+    Error::Field { place, object: object_name(kind, json.get()).into(), field: field.into(), problem: problem.into() }
+}
+
+/// `metadata.labels["cpu-feature.node.kubevirt.io/fpu"]`: a key with dots of its own is quoted.
+fn field_path(path: &Path) -> String {
+    let mut out = String::new();
+    for segment in path {
+        // Writing to a String cannot fail.
+        let _ = match segment {
+            Segment::Seq { index } => write!(out, "[{index}]"),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+                let dot = if out.is_empty() { "" } else { "." };
+                if plain { write!(out, "{dot}{key}") } else { write!(out, "[{key:?}]") }
+            }
+            Segment::Unknown => Ok(()),
+        };
+    }
+    out
+}
+
+/// serde's words, in ours: ``invalid type: integer `5`, expected a string``.
+fn problem(message: &str) -> String {
+    let message = message.rsplit_once(" at line ").map_or(message, |(message, _)| message);
+    let mismatch = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let Some((found, expected)) = mismatch.and_then(|text| text.rsplit_once(", expected ")) else {
+        return match message {
+            "recursion limit exceeded" => "nested too deep".to_owned(),
+            message => long(message),
+        };
+    };
+    let bare = |prefix: &str| found.strip_prefix(prefix).map(|text| text.trim_matches('`'));
+    let (found, is_plain) = if let Some(number) = bare("integer ").or_else(|| bare("floating point ")) {
+        (format!("number {number}"), true)
+    } else if let Some(value) = bare("boolean ") {
+        (format!("boolean {value}"), true)
+    } else {
+        match found {
+            "sequence" => ("a list".to_owned(), false),
+            "map" => ("an object".to_owned(), false),
+            found => (short(found), false),
+        }
+    };
+    let expected = match expected {
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "u32" | "u64" | "usize" => "a whole number from 0",
+        "i32" | "i64" => "a whole number",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
+    };
+    let cure = if is_plain && expected == "a string" { "; put it in quotes" } else { "" };
+    format!("expected {expected}, found {found}{cure}")
+}

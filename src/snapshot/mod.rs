@@ -1,0 +1,219 @@
+//! Kubernetes objects from dumps: files, folders, standard input.
+//!
+//! `kubectl get … -o yaml` and `-o json` are what people have. [`read`] takes either, told apart by content, with Lists,
+//! many documents and objects in any mixture, and hands over one [`Item`] at a time. A List is never held whole, so a dump
+//! may be larger than memory. [`Item::parse`] then reads only the fields a type asks for, borrowing from the item.
+//!
+//! ```
+//! use cpufit::kubevirt::wire::Node;
+//! use cpufit::snapshot::{self, Error};
+//!
+//! let dump = "apiVersion: v1\nkind: Node\nmetadata:\n  name: node-a\n";
+//! let mut names = Vec::new();
+//! snapshot::read("cluster.yaml", dump.as_bytes(), |item| {
+//!     names.push(item.parse::<Node>()?.metadata.name);
+//!     Ok::<_, Error>(())
+//! })?;
+//! assert_eq!(names, ["node-a"]);
+//! # Ok::<_, Error>(())
+//! ```
+//!
+//! # Errors
+//!
+//! Every [`Error`] names the file, and the document, item and field where there is one. What kubectl printed instead of a
+//! dump (an error, a table, a description) is recognized and said.
+
+mod error;
+mod input;
+mod json;
+mod objects;
+mod yaml;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use error::Error;
+use error::Halt;
+use input::Input;
+use objects::Objects;
+
+/// How standard input is called in arguments and in [`Place::file`].
+pub const STDIN: &str = "-";
+
+/// Where a dump is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Standard input, `-`.
+    Stdin,
+    /// A file, or a folder whose `.yaml`, `.yml` and `.json` files are read in name order, as kubectl does.
+    Path(PathBuf),
+}
+
+impl FromStr for Source {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == STDIN { Self::Stdin } else { Self::Path(PathBuf::from(text)) })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdin => f.write_str("standard input"),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Where in the dumps an object stands: `cluster.yaml, document 2, items[14]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The file's path as it was given; `-` is standard input.
+    pub file: String,
+    /// Which document of the file, from 1.
+    pub document: usize,
+    /// Which element of the document's `items`, from 0, if the document is a list.
+    pub item: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, document, item } = self;
+        write!(f, "{}, document {document}", error::file_name(file))?;
+        item.map_or(Ok(()), |index| write!(f, ", items[{index}]"))
+    }
+}
+
+/// One object of a dump.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Where it stands.
+    pub place: Place,
+    /// Its `apiVersion`, or its list's.
+    pub api_version: String,
+    /// Its `kind`; in a `NodeList` whose items name none, `Node`.
+    pub kind: String,
+    /// The whole object as JSON, whatever it was read from.
+    pub json: Box<RawValue>,
+}
+
+impl Item {
+    /// Reads the object as `T`, which may borrow from it.
+    ///
+    /// # Errors
+    /// [`Error::Field`] names the object, the field, what was expected and what stood there.
+    pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
+        serde_json::from_str(self.json.get()).map_err(|_| error::field::<T>(self.place.clone(), &self.kind, &self.json))
+    }
+}
+
+/// Reads all objects of one dump, in their order. `file` names it in places and errors.
+///
+/// A dump without any document is an error, for most often the command that should have filled it failed; a List
+/// without items is not.
+///
+/// # Errors
+/// [`Error`] if the dump cannot be read, else whatever `each` returns, which ends the reading.
+pub fn read<E: From<Error>>(
+    file: &str,
+    mut reader: impl Read,
+    mut each: impl FnMut(Item) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut callers = None;
+    let mut each = |item| {
+        each(item).map_err(|error| {
+            callers = Some(error);
+            Halt::Caller
+        })
+    };
+    let outcome = read_documents(&mut Input::new(file, &mut reader), &mut Objects::new(file, &mut each));
+    match (outcome, callers) {
+        (_, Some(error)) => Err(error),
+        (Err(Halt::Error(error)), None) => Err(E::from(*error)),
+        (Ok(()) | Err(Halt::Caller), None) => Ok(()),
+    }
+}
+
+/// Reads all objects of all sources, in the order given; `-` is read from `stdin`.
+///
+/// # Errors
+/// As [`read`], and where a file or folder cannot be opened or a folder holds no dump.
+pub fn read_all<E: From<Error>>(
+    sources: &[Source],
+    mut stdin: impl Read,
+    mut each: impl FnMut(Item) -> Result<(), E>,
+) -> Result<(), E> {
+    for source in sources {
+        match source {
+            Source::Stdin => read(STDIN, &mut stdin, &mut each)?,
+            Source::Path(path) => {
+                for path in dumps(path)? {
+                    let name = path.display().to_string();
+                    let file = File::open(&path).map_err(|reason| Error::Read { file: name.clone(), reason })?;
+                    read(&name, file, &mut each)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The file itself, or the dumps in the folder.
+fn dumps(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let name = || path.display().to_string();
+    let unreadable = |reason| Error::Read { file: name(), reason };
+    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        let is_dump = file.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+        // Through symbolic links, as a mounted ConfigMap has them.
+        if is_dump && !file.is_dir() {
+            found.push(file);
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::EmptyFolder { folder: name() });
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<(), Halt> {
+    loop {
+        let opening = input.opening()?;
+        match opening.bytes().next() {
+            None => break,
+            Some(b'{' | b'[') => {
+                input.skip_blanks()?;
+                json::read_document(input, objects)?;
+            }
+            Some(_) => {
+                if let Some(error) = error::kubectl_output(objects.file(), &opening) {
+                    return Err(error.into());
+                }
+                if objects.document() > 0 && !opening.starts_with("---") && !opening.starts_with('#') {
+                    input.skip_blanks()?;
+                    return Err(input.syntax("after a JSON document, expected another or the end").into());
+                }
+                // All that follows is one YAML stream; JSON in it is YAML too.
+                yaml::read_documents(input, objects)?;
+                break;
+            }
+        }
+    }
+    if objects.is_empty() { Err(Error::NoObject { file: objects.file().to_owned() }.into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! From the fields of a document to objects: a List is taken apart, anything else put together again.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::error::{self, Error, Halt};
+use super::{Item, Place, json};
+
+/// Lists in lists come from `jq -s`, one level of them.
+const DEEPEST_LIST: usize = 4;
+
+/// Where the objects of one dump go.
+pub(super) struct Objects<'a> {
+    file: &'a str,
+    each: &'a mut dyn FnMut(Item) -> Result<(), Halt>,
+    document: usize,
+    is_empty: bool,
+}
+
+impl<'a> Objects<'a> {
+    pub(super) fn new(file: &'a str, each: &'a mut dyn FnMut(Item) -> Result<(), Halt>) -> Self {
+        Self { file, each, document: 0, is_empty: true }
+    }
+
+    pub(super) fn file(&self) -> &'a str {
+        self.file
+    }
+
+    /// The number of the current document; 0 before the first.
+    pub(super) fn document(&self) -> usize {
+        self.document
+    }
+
+    /// Whether all documents so far were empty.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    pub(super) fn next_document(&mut self) {
+        self.document += 1;
+    }
+
+    pub(super) fn place(&self, item: Option<usize>) -> Place {
+        Place { file: self.file.to_owned(), document: self.document, item }
+    }
+
+    fn emit(&mut self, item: Option<usize>, api: String, kind: String, json: Box<RawValue>) -> Result<(), Halt> {
+        if kind == "Status" && api == "v1" {
+            return Err(refusal(self.file, &json).into());
+        }
+        let place = self.place(item);
+        (self.each)(Item { place, api_version: api, kind, json })
+    }
+}
+
+/// The API server's answer to a request it refuses is an object too.
+fn refusal(file: &str, json: &RawValue) -> Error {
+    #[derive(Default, Deserialize)]
+    struct Status {
+        #[serde(default)]
+        message: String,
+    }
+    let Status { message } = serde_json::from_str(json.get()).unwrap_or_default();
+    Error::Kubectl { file: file.to_owned(), text: error::long(&message) }
+}
+
+/// A document being read, field by field in any order.
+pub(super) struct Document {
+    api_version: Option<String>,
+    kind: Option<String>,
+    keys: HashSet<String>,
+    /// The fields as JSON, for as long as it may be an object and no list.
+    fields: String,
+    is_list: bool,
+    next_item: usize,
+    /// Items that name no kind, while their list's kind is still to come.
+    waiting: Vec<(usize, Box<RawValue>)>,
+    /// The item of the outer list that this list is.
+    within: Option<usize>,
+    depth: usize,
+}
+
+/// What a peek into an item shows.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Peek<'a> {
+    #[serde(borrow)]
+    api_version: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    items: Option<&'a RawValue>,
+}
+
+impl Document {
+    pub(super) fn new(objects: &mut Objects<'_>) -> Self {
+        objects.is_empty = false;
+        Self {
+            api_version: None,
+            kind: None,
+            keys: HashSet::new(),
+            fields: String::new(),
+            is_list: false,
+            next_item: 0,
+            waiting: Vec::new(),
+            within: None,
+            depth: 0,
+        }
+    }
+
+    /// A document that is a bare list, as `jq .items` writes it.
+    pub(super) fn bare_list(objects: &mut Objects<'_>) -> Self {
+        let mut document = Self::new(objects);
+        document.kind = Some("List".to_owned());
+        document.api_version = Some("v1".to_owned());
+        document.begin_items();
+        document
+    }
+
+    /// A key, before its value.
+    pub(super) fn key(&mut self, objects: &Objects<'_>, key: &str) -> Result<(), Halt> {
+        if error::is_failure(key) {
+            return Err(Error::Kubectl { file: objects.file.to_owned(), text: error::short(key) }.into());
+        }
+        if self.keys.insert(key.to_owned()) { Ok(()) } else { Err(self.wrong(objects, key, "appears twice").into()) }
+    }
+
+    /// A field other than a list's items.
+    pub(super) fn field(&mut self, objects: &Objects<'_>, key: &str, json: &str) -> Result<(), Halt> {
+        if key == "items" {
+            self.begin_items();
+            return if json == "null" { Ok(()) } else { Err(self.not_a_list(objects, error::describe(json))) };
+        }
+        let slot = match key {
+            "kind" => Some(&mut self.kind),
+            "apiVersion" => Some(&mut self.api_version),
+            _ => None,
+        };
+        if let Some(slot) = slot {
+            let Ok(text) = serde_json::from_str(json) else {
+                let problem = format!("expected a string, found {}", error::describe(json));
+                return Err(self.wrong(objects, key, &problem).into());
+            };
+            *slot = text;
+        }
+        if !self.is_list {
+            self.fields.push(if self.fields.is_empty() { '{' } else { ',' });
+            self.fields.push_str(&serde_json::Value::from(key).to_string());
+            self.fields.push(':');
+            self.fields.push_str(json);
+        }
+        Ok(())
+    }
+
+    /// The `items` begin: whatever its kind, the document is a list, as for kubectl.
+    pub(super) fn begin_items(&mut self) {
+        self.is_list = true;
+        self.fields = String::new();
+    }
+
+    /// One element of the `items`.
+    pub(super) fn item(&mut self, objects: &mut Objects<'_>, json: Box<RawValue>) -> Result<(), Halt> {
+        let index = self.within.unwrap_or(self.next_item);
+        self.next_item += 1;
+        self.deliver(objects, index, json, self.kind.is_some() && self.api_version.is_some())
+    }
+
+    fn deliver(
+        &mut self,
+        objects: &mut Objects<'_>,
+        index: usize,
+        json: Box<RawValue>,
+        is_list_known: bool,
+    ) -> Result<(), Halt> {
+        let place = || objects.place(Some(index));
+        if !json.get().starts_with('{') {
+            return Err(Error::NotAnObject { place: place(), found: error::describe(json.get()) }.into());
+        }
+        let Ok(Peek { api_version, kind, items }) = serde_json::from_str(json.get()) else {
+            return Err(error::field::<Peek<'_>>(place(), "object", &json).into());
+        };
+        if items.is_some_and(|items| items.get().starts_with('[')) {
+            return self.inner_list(objects, index, &json);
+        }
+        let derived = self.kind.as_deref().and_then(|kind| kind.strip_suffix("List")).filter(|kind| !kind.is_empty());
+        let (api_version, kind) = match (api_version, kind) {
+            (Some(api_version), Some(kind)) => (api_version.into_owned(), kind.into_owned()),
+            _ if !is_list_known => {
+                self.waiting.push((index, json));
+                return Ok(());
+            }
+            (api_version, kind) => {
+                let no = |missing| no_kind(place(), &json, missing);
+                let kind = kind.as_deref().or(derived).ok_or_else(|| no("kind"))?;
+                // The list's version is its items' only if it is a list of their kind.
+                let lists = self.api_version.as_deref().filter(|_| derived == Some(kind));
+                let api_version = api_version.as_deref().or(lists).ok_or_else(|| no("apiVersion"))?;
+                (api_version.to_owned(), kind.to_owned())
+            }
+        };
+        objects.emit(Some(index), api_version, kind, json)
+    }
+
+    fn inner_list(&self, objects: &mut Objects<'_>, index: usize, json: &RawValue) -> Result<(), Halt> {
+        if self.depth == DEEPEST_LIST {
+            return Err(Error::NestedLists { place: objects.place(Some(index)) }.into());
+        }
+        let mut inner = Self::new(objects);
+        inner.within = Some(index);
+        inner.depth = self.depth + 1;
+        json::read_list(json, objects, inner)
+    }
+
+    /// The document is complete.
+    pub(super) fn finish(mut self, objects: &mut Objects<'_>) -> Result<(), Halt> {
+        if self.is_list {
+            for (index, json) in std::mem::take(&mut self.waiting) {
+                self.deliver(objects, index, json, true)?;
+            }
+            return Ok(());
+        }
+        if self.fields.is_empty() {
+            self.fields.push('{');
+        }
+        self.fields.push('}');
+        let place = objects.place(self.within);
+        let json = RawValue::from_string(self.fields)
+            .map_err(|_| Error::NotAnObject { place: place.clone(), found: "text".to_owned() })?;
+        let Some(kind) = self.kind else { return Err(no_kind(place, &json, "kind").into()) };
+        if kind == "List" {
+            return Err(Error::NotAList { place, found: "nothing".to_owned() }.into());
+        }
+        let Some(api_version) = self.api_version else { return Err(no_kind(place, &json, "apiVersion").into()) };
+        objects.emit(self.within, api_version, kind, json)
+    }
+
+    fn wrong(&self, objects: &Objects<'_>, field: &str, problem: &str) -> Error {
+        Error::Field {
+            place: objects.place(self.within),
+            object: self.kind.as_deref().unwrap_or("object").into(),
+            field: error::long(field).into(),
+            problem: problem.into(),
+        }
+    }
+
+    fn not_a_list(&self, objects: &Objects<'_>, found: String) -> Halt {
+        Error::NotAList { place: objects.place(self.within), found }.into()
+    }
+}
+
+fn no_kind(place: Place, json: &RawValue, missing: &'static str) -> Error {
+    let name = error::object_name("", json.get());
+    Error::NoKind { place, name: if name.is_empty() { name } else { format!(" ({name})") }, missing }
+}

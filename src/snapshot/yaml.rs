@@ -1,0 +1,500 @@
+//! YAML: the parser's events become JSON text, one item of a list at a time.
+//!
+//! Plain scalars mean what they mean to kubectl and the API server, which read YAML 1.1 by go-yaml v2: `yes` is a boolean,
+//! `0755` is octal, and `12e4567`, too large for a number, is a string. kubectl quotes by the same rules, so a reader of
+//! YAML 1.2 would take some of its strings for numbers. That is why the events are read here and not by way of serde.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+use serde_saphyr::granit_parser::{
+    ErrorKind, Event, FallibleBufferedInput, InputIoError, Marker, Parser, ScalarStyle, ScanError, Tag,
+};
+
+use super::error::{self, Error, Halt};
+use super::input::{Failed, Input};
+use super::objects::{Document, Objects};
+
+/// What aliases may add to one document. A person saves some lines with them; a few lines of them can mean terabytes.
+const MOST_ALIASED: usize = 16 * 1024 * 1024;
+
+/// Reads all documents up to the end of the input.
+pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<(), Halt> {
+    let (line, _) = input.position();
+    let file = objects.file().to_owned();
+    let chars = Chars(&mut *input);
+    let outcome = Reader { parser: Parser::new_from_fallible_iter(chars), nodes: Nodes::default() }.documents(objects);
+    let (marker, reason) = match outcome {
+        Ok(()) => return Ok(()),
+        Err(Stop::Halt(halt)) => return Err(halt),
+        Err(Stop::Parser(error)) => {
+            if let Some(failure) = input.take_failure() {
+                return Err(failure.into());
+            }
+            (*error.marker(), format!("not YAML: {}", error.info()))
+        }
+        Err(Stop::Here(marker, reason)) => (marker, reason),
+    };
+    Err(Error::Syntax { file, line: line + marker.line() - 1, column: marker.col() + 1, reason }.into())
+}
+
+/// The input as the parser wants it.
+struct Chars<'i, 'r>(&'i mut Input<'r>);
+
+impl Iterator for Chars<'_, '_> {
+    type Item = Result<char, ErrorKind>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.0.next_char()? {
+            Ok(character) => Some(Ok(character)),
+            Err(Failed) => Some(Err(ErrorKind::InputIo { error: InputIoError::from_message("cannot read on") })),
+        }
+    }
+}
+
+/// Why the stream ends early.
+enum Stop {
+    Halt(Halt),
+    Parser(Box<ScanError>),
+    /// Well-formed YAML that is no JSON.
+    Here(Marker, String),
+}
+
+impl<H: Into<Halt>> From<H> for Stop {
+    fn from(halt: H) -> Self {
+        Self::Halt(halt.into())
+    }
+}
+
+struct Reader<'i, 'r> {
+    parser: Parser<'static, FallibleBufferedInput<Chars<'i, 'r>>>,
+    nodes: Nodes,
+}
+
+impl Reader<'_, '_> {
+    fn next(&mut self) -> Result<(Event<'static>, Marker), Stop> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => Ok((event, span.start)),
+            Some(Err(error)) => Err(Stop::Parser(Box::new(error))),
+            None => Ok((Event::StreamEnd, Marker::default())),
+        }
+    }
+
+    fn documents(&mut self, objects: &mut Objects<'_>) -> Result<(), Stop> {
+        loop {
+            let (event, marker) = self.next()?;
+            match event {
+                Event::StreamEnd => return Ok(()),
+                Event::DocumentStart(..) => {
+                    objects.next_document();
+                    self.nodes.forget();
+                }
+                Event::MappingStart(..) => self.object(objects)?,
+                Event::SequenceStart(..) => {
+                    let mut document = Document::bare_list(objects);
+                    self.items(objects, &mut document)?;
+                    document.finish(objects)?;
+                }
+                scalar @ (Event::Scalar(..) | Event::Alias(_)) => {
+                    let json = self.value(scalar, marker)?;
+                    if json != "null" {
+                        return Err(no_object(objects, &json).into());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The outermost mapping, after its start.
+    fn object(&mut self, objects: &mut Objects<'_>) -> Result<(), Stop> {
+        let mut document = Document::new(objects);
+        loop {
+            let (event, marker) = self.next()?;
+            let key = match event {
+                Event::MappingEnd => break,
+                Event::Scalar(key, ..) if key == "<<" => {
+                    return Err(Stop::Here(marker, "a merge key cannot stand at the top of an object".to_owned()));
+                }
+                Event::Scalar(key, ..) => key,
+                _ => return Err(Stop::Here(marker, "a key must be text".to_owned())),
+            };
+            document.key(objects, &key)?;
+            let (event, marker) = self.next()?;
+            if key == "items" && matches!(event, Event::SequenceStart(..)) {
+                document.begin_items();
+                self.items(objects, &mut document)?;
+            } else {
+                let json = self.value(event, marker)?;
+                document.field(objects, &key, &json)?;
+            }
+        }
+        Ok(document.finish(objects)?)
+    }
+
+    /// The elements of the outermost list, after its start.
+    fn items(&mut self, objects: &mut Objects<'_>, document: &mut Document) -> Result<(), Stop> {
+        loop {
+            let (event, marker) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(());
+            }
+            let json = self.value(event, marker)?;
+            let json = RawValue::from_string(json).map_err(|error| Stop::Here(marker, error.to_string()))?;
+            document.item(objects, json)?;
+        }
+    }
+
+    /// One whole value, from its first event on, as JSON.
+    fn value(&mut self, event: Event<'static>, marker: Marker) -> Result<String, Stop> {
+        let at = |marker: Marker| move |reason: String| Stop::Here(marker, reason);
+        self.nodes.event(event).map_err(at(marker))?;
+        while !self.nodes.open.is_empty() {
+            let (event, marker) = self.next()?;
+            self.nodes.event(event).map_err(at(marker))?;
+        }
+        String::from_utf8(std::mem::take(&mut self.nodes.json))
+            .map_err(|error| Stop::Here(marker, error.utf8_error().to_string()))
+    }
+}
+
+/// A document that is a mere text is often a message.
+fn no_object(objects: &Objects<'_>, json: &str) -> Error {
+    let text = serde_json::from_str::<String>(json).unwrap_or_default();
+    error::kubectl_output(objects.file(), &text)
+        .unwrap_or_else(|| Error::NotAnObject { place: objects.place(None), found: error::describe(json) })
+}
+
+/// JSON being written.
+#[derive(Default)]
+struct Nodes {
+    json: Vec<u8>,
+    open: Vec<Open>,
+    /// The JSON of every node with an anchor, by the parser's number of it.
+    anchors: HashMap<usize, Box<[u8]>>,
+    /// Bytes written by aliases or kept for them, in this document.
+    aliased: usize,
+}
+
+/// A mapping or sequence whose end is still to come.
+struct Open {
+    start: usize,
+    anchor: usize,
+    shape: Shape,
+}
+
+enum Shape {
+    List,
+    Map {
+        keys: Keys,
+        expects: Expects,
+        /// The values of merge keys, first the one that wins.
+        merged: Vec<(String, Box<RawValue>)>,
+    },
+}
+
+#[derive(PartialEq, Eq)]
+enum Expects {
+    Key,
+    Value,
+    /// The value of a merge key, which begins at this length of the JSON.
+    Merge(usize),
+}
+
+impl Nodes {
+    fn forget(&mut self) {
+        self.anchors.clear();
+        self.aliased = 0;
+    }
+
+    fn event(&mut self, event: Event<'_>) -> Result<(), String> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                if let Some(Open { shape: Shape::Map { expects: expects @ Expects::Key, .. }, .. }) =
+                    self.open.last_mut()
+                {
+                    if text == "<<" && style == ScalarStyle::Plain {
+                        *expects = Expects::Merge(self.json.len());
+                        return Ok(());
+                    }
+                    // `yes: …` and `0x10: …` have the keys "true" and "16", for JSON has no others.
+                    let typed = if style == ScalarStyle::Plain { typed(&text) } else { None };
+                    return self.key(&typed.unwrap_or(Cow::Borrowed(&text)), anchor);
+                }
+                let start = self.begin_value();
+                self.scalar(&text, style, tag.as_deref())?;
+                self.end_value(start, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => self.open(b'[', anchor, Shape::List),
+            Event::MappingStart(_, anchor, _) => {
+                let shape = Shape::Map { keys: Keys::default(), expects: Expects::Key, merged: Vec::new() };
+                self.open(b'{', anchor, shape)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(anchor) => {
+                let Some(json) = self.anchors.get(&anchor) else {
+                    return Err("the alias is of a value that contains it, or of a whole list of objects".to_owned());
+                };
+                let json = json.clone();
+                self.count_aliased(json.len())?;
+                if matches!(self.open.last(), Some(Open { shape: Shape::Map { expects: Expects::Key, .. }, .. })) {
+                    let key: String = serde_json::from_slice(&json).map_err(|_| "a key must be text".to_owned())?;
+                    return self.key(&key, 0);
+                }
+                let start = self.begin_value();
+                self.json.extend_from_slice(&json);
+                self.end_value(start, 0)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn open(&mut self, bracket: u8, anchor: usize, shape: Shape) -> Result<(), String> {
+        if matches!(self.open.last(), Some(Open { shape: Shape::Map { expects: Expects::Key, .. }, .. })) {
+            return Err("a key must be text".to_owned());
+        }
+        let start = self.begin_value();
+        self.json.push(bracket);
+        self.open.push(Open { start, anchor, shape });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), String> {
+        let Some(Open { start, anchor, shape }) = self.open.pop() else { return Ok(()) };
+        match shape {
+            Shape::List => self.json.push(b']'),
+            Shape::Map { mut keys, merged, .. } => {
+                for (key, value) in merged {
+                    let quoted = self.begin_key(&key)?;
+                    if keys.insert(&self.json, quoted.clone()) {
+                        self.json.push(b':');
+                        self.json.extend_from_slice(value.get().as_bytes());
+                    } else {
+                        self.json.truncate(quoted.start);
+                        if self.json.last() == Some(&b',') {
+                            self.json.pop();
+                        }
+                    }
+                }
+                self.json.push(b'}');
+            }
+        }
+        self.end_value(start, anchor)
+    }
+
+    /// Writes what separates a value from the one before, and says where the value begins.
+    fn begin_value(&mut self) -> usize {
+        if matches!(self.open.last(), Some(Open { shape: Shape::List, .. })) && self.json.last() != Some(&b'[') {
+            self.json.push(b',');
+        }
+        self.json.len()
+    }
+
+    fn end_value(&mut self, start: usize, anchor: usize) -> Result<(), String> {
+        if anchor != 0 {
+            self.count_aliased(self.json.len() - start)?;
+            self.anchors.insert(anchor, self.json[start..].into());
+        }
+        if let Some(Open { shape: Shape::Map { expects, merged, .. }, .. }) = self.open.last_mut() {
+            if let Expects::Merge(start) = *expects {
+                merge(&self.json[start..], merged)?;
+                self.json.truncate(start);
+            }
+            *expects = Expects::Key;
+        }
+        Ok(())
+    }
+
+    /// A key of the innermost mapping.
+    fn key(&mut self, key: &str, anchor: usize) -> Result<(), String> {
+        let quoted = self.begin_key(key)?;
+        if anchor != 0 {
+            self.anchors.insert(anchor, self.json[quoted.clone()].into());
+        }
+        if let Some(Open { shape: Shape::Map { keys, expects, .. }, .. }) = self.open.last_mut() {
+            if !keys.insert(&self.json, quoted) {
+                return Err(format!("the key {:?} appears twice in one mapping", error::short(key)));
+            }
+            *expects = Expects::Value;
+        }
+        self.json.push(b':');
+        Ok(())
+    }
+
+    /// Writes a key in quotes and says where it stands.
+    fn begin_key(&mut self, key: &str) -> Result<Range<usize>, String> {
+        if self.json.last() != Some(&b'{') {
+            self.json.push(b',');
+        }
+        let start = self.json.len();
+        self.text(key)?;
+        Ok(start..self.json.len())
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), String> {
+        serde_json::to_writer(&mut self.json, text).map_err(|error| error.to_string())
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<(), String> {
+        let is_typed = match tag {
+            None => style == ScalarStyle::Plain,
+            Some(tag) => matches!(tag.core_suffix(), Some("bool" | "int" | "float" | "null")),
+        };
+        if is_typed && let Some(json) = typed(text) {
+            self.json.extend_from_slice(json.as_bytes());
+            return Ok(());
+        }
+        self.text(text)
+    }
+
+    fn count_aliased(&mut self, bytes: usize) -> Result<(), String> {
+        self.aliased += bytes;
+        if self.aliased > MOST_ALIASED { Err("anchors and aliases that mean too much text".to_owned()) } else { Ok(()) }
+    }
+}
+
+/// The entries that a merge key's value adds.
+fn merge(json: &[u8], merged: &mut Vec<(String, Box<RawValue>)>) -> Result<(), String> {
+    type Entries = BTreeMap<String, Box<RawValue>>;
+    let maps = match json.first() {
+        Some(b'[') => serde_json::from_slice::<Vec<Entries>>(json),
+        _ => serde_json::from_slice::<Entries>(json).map(|map| vec![map]),
+    };
+    let maps = maps.map_err(|_| "a merge key (<<) needs a mapping or a list of them".to_owned())?;
+    merged.extend(maps.into_iter().flatten());
+    Ok(())
+}
+
+/// The keys of a mapping, to find repeated ones: where they stand in the JSON.
+#[derive(Default)]
+struct Keys {
+    last: Range<usize>,
+    all: Vec<Range<usize>>,
+    /// Only once they are found out of order; kubectl writes them sorted.
+    seen: Option<HashSet<Box<[u8]>>>,
+}
+
+impl Keys {
+    /// Whether the key is new.
+    fn insert(&mut self, json: &[u8], key: Range<usize>) -> bool {
+        if let Some(seen) = &mut self.seen {
+            return seen.insert(json[key].into());
+        }
+        if self.all.is_empty() || json[self.last.clone()] < json[key.clone()] {
+            self.last = key.clone();
+            self.all.push(key);
+            return true;
+        }
+        let mut seen: HashSet<Box<[u8]>> = self.all.drain(..).map(|key| json[key].into()).collect();
+        let is_new = seen.insert(json[key].into());
+        self.seen = Some(seen);
+        is_new
+    }
+}
+
+/// The JSON of a plain scalar that is null, a boolean or a number; `None` if it is text.
+///
+/// Mirrors go-yaml v2 `resolve.go`. Infinities and NaN, which JSON lacks, are text.
+fn typed(text: &str) -> Option<Cow<'_, str>> {
+    match text.bytes().next() {
+        None => Some("null".into()),
+        Some(b'+' | b'-' | b'.' | b'0'..=b'9') => number(text),
+        Some(b'~' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'y' | b'Y' | b'o' | b'O') => match text {
+            "~" | "null" | "Null" | "NULL" => Some("null".into()),
+            "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some("true".into()),
+            "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+                Some("false".into())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn number(text: &str) -> Option<Cow<'_, str>> {
+    // Timestamps and versions are the most common text that begins with a digit.
+    if !text.bytes().all(|b| b.is_ascii_hexdigit() || b"+-._xXoO".contains(&b)) {
+        return None;
+    }
+    let plain = text.replace('_', "");
+    let (is_negative, digits) = match plain.as_bytes().first()? {
+        b'-' => (true, &plain[1..]),
+        b'+' => (false, &plain[1..]),
+        _ => (false, plain.as_str()),
+    };
+    let radix_of = |prefix: u8| match prefix.to_ascii_lowercase() {
+        b'x' => Some(16),
+        b'o' => Some(8),
+        b'b' => Some(2),
+        _ => None,
+    };
+    let (radix, digits) = match digits.as_bytes() {
+        [b'0', prefix, ..] if radix_of(*prefix).is_some() => (radix_of(*prefix)?, &digits[2..]),
+        [b'0', _, ..] => (8, &digits[1..]),
+        _ => (10, digits),
+    };
+    // `from_str_radix` would take a second sign.
+    if digits.bytes().all(|b| b.is_ascii_hexdigit())
+        && let Ok(magnitude) = u64::from_str_radix(digits, radix)
+    {
+        if !is_negative {
+            return Some(magnitude.to_string().into());
+        }
+        if let Some(value) = 0_i64.checked_sub_unsigned(magnitude) {
+            return Some(value.to_string().into());
+        }
+    }
+    // Rust's grammar of floats is go-yaml's, but for words, which no digit begins.
+    let value: f64 = plain.parse().ok()?;
+    if !value.is_finite() || !plain.bytes().any(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(value.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::empty("", Some("null"))]
+    #[case::tilde("~", Some("null"))]
+    #[case::word("node-a", None)]
+    #[case::yes("yes", Some("true"))]
+    #[case::norway("NO", Some("false"))]
+    #[case::odd_capitals("yEs", None)]
+    #[case::integer("42", Some("42"))]
+    #[case::negative("-42", Some("-42"))]
+    #[case::plus("+7", Some("7"))]
+    #[case::underscores("1_000", Some("1000"))]
+    #[case::hexadecimal("0x1F", Some("31"))]
+    #[case::binary("0b101", Some("5"))]
+    #[case::octal("0755", Some("493"))]
+    #[case::no_octal("089", Some("89"))]
+    #[case::largest("18446744073709551615", Some("18446744073709551615"))]
+    #[case::larger("18446744073709551616", Some("18446744073709552000"))]
+    #[case::float("1.5", Some("1.5"))]
+    #[case::integral_float("4.0", Some("4"))]
+    #[case::bare_point(".5", Some("0.5"))]
+    #[case::exponent("1e3", Some("1000"))]
+    #[case::commit_beyond_floats("12e4567", None)]
+    #[case::commit("12e45f7", None)]
+    #[case::version("1.30.2", None)]
+    #[case::time("2026-11-23T15:30:48Z", None)]
+    #[case::date("2026-11-23", None)]
+    #[case::quantity("16Gi", None)]
+    #[case::dots("...", None)]
+    #[case::infinity(".inf", None)]
+    #[case::sign("-", None)]
+    #[case::two_signs("--5", None)]
+    // As `kubectl annotate --local -o json` (1.32) has them, but for infinities, which it refuses.
+    fn plain_scalars_mean_what_they_mean_to_kubectl(#[case] text: &str, #[case] json: Option<&str>) {
+        let typed = super::typed(text);
+        assert_eq!(typed.as_deref(), json, "{text}: labels that kubectl wrote would be refused, or changed");
+        assert!(typed.is_none_or(|json| serde_json::from_str::<serde_json::Value>(&json).is_ok()));
+    }
+}

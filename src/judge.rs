@@ -14,12 +14,13 @@ use crate::admission::Stage;
 use crate::admission::response::{Decision, Denial, DenialCause, DenialCode};
 use crate::admission::review::{self, Operation, Request, ReviewError};
 use crate::compat::advise::{Advice, Depth};
+use crate::compat::fleet::Fleet;
 use crate::compat::subject::Stage as Life;
 use crate::compat::verdict::{Outcome, Verdict};
 use crate::kubevirt::cluster::{is_launcher, pod_label};
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Pod, Texts, VirtualMachine, Vmi, Vmim};
-use crate::policy::{self, DenialKind, FieldCause, Guest, Policy, RequestFacts, RequestKind, Ruling, UserName, Words};
+use crate::policy::{self, DenialKind, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words};
 use crate::say::{self, Speech};
 use crate::world::World;
 
@@ -231,9 +232,26 @@ fn is_plain(judged: &Judged<'_>, verdict: &Verdict, world: &World) -> bool {
         && judged.subject.running.is_none()
 }
 
-/// The policy that governs a guest; the built-in one where none selects it.
-fn policy_for(world: &World, guest: &Guest<'_>) -> Policy {
-    policy::governing(&world.policies, guest).cloned().unwrap_or_else(Policy::builtin)
+/// The policy that governs a guest; the built-in one where none selects it and a node it lives on.
+fn policy_for(world: &World, guest: &Guest<'_>, judged: &Judged<'_>, verdict: &Verdict) -> Policy {
+    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, judged, verdict, &world.cluster.fleet);
+    let policies: Vec<Policy> = world.policies.iter().filter(at_home).cloned().collect();
+    policy::governing(&policies, guest).cloned().unwrap_or_else(Policy::builtin)
+}
+
+/// Whether a guest lives on nodes that a policy selects: on the one it runs on, else on any it may start on;
+/// where it may start on none, on any at all.
+fn lives_on(selector: &LabelSelector, judged: &Judged<'_>, verdict: &Verdict, fleet: &Fleet) -> bool {
+    if *selector == LabelSelector::default() {
+        return true;
+    }
+    let selected = |node| selector.matches_by(|key| fleet.label(node, key));
+    let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
+    match judged.subject.source().or(running).and_then(|node| fleet.find(node)) {
+        Some(node) => selected(node),
+        None if verdict.fitting.is_empty() => (0..fleet.len()).any(selected),
+        None => verdict.fitting.iter().any(selected),
+    }
 }
 
 fn decide(
@@ -249,8 +267,9 @@ fn decide(
     let labels = manifest.labels(world);
     let namespace = judged.subject.namespace.as_str();
     let namespace_labels = world.cluster.namespace(namespace).unwrap_or(&none);
-    let guest = Guest { namespace, namespace_labels, labels: &labels, user };
-    let policy = policy_for(world, &guest);
+    let kubevirt_namespace = world.cluster.kubevirt_namespace.as_deref();
+    let guest = Guest { namespace, namespace_labels, labels: &labels, user, kubevirt_namespace };
+    let policy = policy_for(world, &guest, judged, verdict);
     let facts = RequestFacts { kind: manifest.kind(), exemption: policy.exempt(&guest) };
     match policy::decide(&policy, facts, verdict, &words(judged, verdict, advice, speech)) {
         Ruling::Admit { warnings, audit, .. } => {

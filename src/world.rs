@@ -31,6 +31,14 @@ pub enum WorldError {
         /// What is wrong with it; printed with it.
         source: crate::policy::PolicyError,
     },
+    /// Two policies have one name.
+    #[error("{place}: there is a CPUPolicy named {name} already")]
+    PolicyTwice {
+        /// Where the second one stands.
+        place: String,
+        /// The name.
+        name: String,
+    },
     /// `--policy` names a file with something else in it.
     #[error("{place}: a {kind} is not a CPUPolicy (apiVersion cpufit.io/v1alpha1, kind CPUPolicy)")]
     NotAPolicy {
@@ -39,6 +47,16 @@ pub enum WorldError {
         /// What stands there.
         kind: String,
     },
+}
+
+impl World {
+    fn add(&mut self, policy: Policy, item: &Item) -> Result<(), WorldError> {
+        if self.policies.iter().any(|known| known.name == policy.name) {
+            return Err(WorldError::PolicyTwice { place: item.place.to_string(), name: policy.name });
+        }
+        self.policies.push(policy);
+        Ok(())
+    }
 }
 
 /// Reads a snapshot and policies.
@@ -58,7 +76,7 @@ pub fn load(
     let mut objects = Vec::new();
     snapshot::read_all(snapshots, &mut stdin, |item| {
         if is_policy(&item) {
-            world.policies.push(policy(&item)?);
+            world.add(policy(&item)?, &item)?;
         } else {
             objects.extend(object(&item)?);
         }
@@ -68,8 +86,7 @@ pub fn load(
         if !is_policy(&item) {
             return Err(WorldError::NotAPolicy { place: item.place.to_string(), kind: item.kind });
         }
-        world.policies.push(policy(&item)?);
-        Ok(())
+        world.add(policy(&item)?, &item)
     })?;
     world.cluster = Cluster::new(objects, release);
     Ok(world)

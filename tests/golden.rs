@@ -42,9 +42,14 @@ fn placement_differences(fields: &[&str], recorded: &Value, predicted: &Value) -
 
 /// What the launch renderer makes of a VMI that never met `KubeVirt`'s defaulting: node selector, affinity and tolerations.
 ///
-/// `check` always defaults first, as a cluster does, so only the library can be asked. `None` where it is not asked.
-fn rendered_without_defaulting(_vmi: &Value, _kubevirt_config: &Value) -> Option<Value> {
-    None
+/// `check` always defaults first, as a cluster does, so the library is asked.
+fn rendered_without_defaulting(vmi: &Value, kubevirt_config: &Value) -> Option<Value> {
+    use cpufit::kubevirt::{defaults::ClusterConfig, launch, release::Release, wire};
+    let vmi: wire::Vmi = serde_json::from_value(vmi.clone()).expect("the vector's VMI is readable");
+    let kubevirt: wire::KubeVirt =
+        serde_json::from_value(json!({"spec": {"configuration": kubevirt_config}})).expect("so is its configuration");
+    let rendered = launch::render(&vmi.spec, &vmi.status, &ClusterConfig::from(kubevirt), Release::NEWEST);
+    Some(serde_json::to_value(rendered).expect("a rendered pod can be printed"))
 }
 
 /// The VMI as submitted, with the TSC frequency that virt-controller writes into its status before it makes the pod: it is the

@@ -229,10 +229,23 @@ impl Fleet {
         self.labelled
     }
 
-    /// Whether any node bears a label of this family.
+    /// Whether a node-labeller that knows no machine types has been at work: a node bears all that it writes
+    /// about CPUs, and no node bears a machine type.
     #[must_use]
-    pub fn has_family(&self, family: Family) -> bool {
-        self.keys.keys().any(|key| Family::of(key) == family)
+    pub fn is_labelled_without_machine_types(&self) -> bool {
+        const WRITTEN: [Family; 5] = [
+            Family::CpuFeature,
+            Family::CpuModel,
+            Family::CpuVendor,
+            Family::HostModelCpu,
+            Family::HostModelRequired,
+        ];
+        let families = |node| self.labels(node).map(|(key, _)| Family::of(key)).collect::<Vec<_>>();
+        let by_labeller = |node| {
+            let found = families(node);
+            WRITTEN.iter().all(|family| found.contains(family))
+        };
+        !self.keys.keys().any(|key| Family::of(key) == Family::MachineType) && (0..self.len()).any(by_labeller)
     }
 
     /// A node by its name.

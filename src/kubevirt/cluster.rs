@@ -8,7 +8,6 @@ use super::launch;
 use super::release::Release;
 use super::wire::{self, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Texts, VirtualMachine, Vmi, Vmim};
 use crate::compat::fleet::Fleet;
-use crate::compat::label::Family;
 use crate::compat::node::{Effect, Node, Taint};
 use crate::compat::placement::Placement;
 
@@ -21,6 +20,8 @@ pub struct Cluster {
     pub config: ClusterConfig,
     /// Whose rules apply.
     pub release: ReleaseKnown,
+    /// The namespace KubeVirt is installed in, where its custom resource is known.
+    pub kubevirt_namespace: Option<String>,
     vmis: BTreeMap<Name, Vmi>,
     vms: BTreeMap<Name, VirtualMachine>,
     migrations: BTreeMap<Name, Vmim>,
@@ -147,6 +148,8 @@ impl Cluster {
                 }
                 Object::KubeVirt(kubevirt) => {
                     observed = Release::parse(&kubevirt.status.observed_kubevirt_version);
+                    cluster.kubevirt_namespace =
+                        Some(kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
                     cluster.config = ClusterConfig::from(*kubevirt);
                 }
                 Object::Namespace(namespace) => {
@@ -163,9 +166,7 @@ impl Cluster {
         cluster.fleet = Fleet::new(nodes);
         cluster.release = match release.or(observed) {
             Some(release) => ReleaseKnown::Observed(release),
-            None if cluster.fleet.is_labelled() && !cluster.fleet.has_family(Family::MachineType) => {
-                ReleaseKnown::WithoutMachineTypes
-            }
+            None if cluster.fleet.is_labelled_without_machine_types() => ReleaseKnown::WithoutMachineTypes,
             None => ReleaseKnown::Newest,
         };
         cluster

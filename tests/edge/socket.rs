@@ -52,7 +52,7 @@ struct Running {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Drained>,
     /// A request to `/hold` has arrived.
-    held: Arc<Notify>,
+    arrived: Arc<Notify>,
     /// Lets it be answered.
     release: Arc<Notify>,
 }
@@ -60,11 +60,11 @@ struct Running {
 impl Running {
     async fn start(limits: Limits) -> Self {
         let (edge, metrics) = edge(webhook::Limits::default());
-        let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let hold = {
-            let (held, release) = (Arc::clone(&held), Arc::clone(&release));
+            let (arrived, release) = (Arc::clone(&arrived), Arc::clone(&release));
             async move || {
-                held.notify_one();
+                arrived.notify_one();
                 release.notified().await;
                 "held to the end"
             }
@@ -78,7 +78,7 @@ impl Running {
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
         let serving = tokio::spawn(serve(listener, transport, router, limits, Arc::clone(&metrics), shutdown));
-        Self { address, chain, resolver, metrics, stop, serving, held, release }
+        Self { address, chain, resolver, metrics, stop, serving, arrived, release }
     }
 
     async fn connect(&self, versions: &[&'static SupportedProtocolVersion], http: Version) -> Client {
@@ -229,7 +229,7 @@ async fn a_request_in_flight_is_finished_at_shutdown(#[values(Version::HTTP_11, 
     let idle = running.connect(&[&TLS13], http).await;
     let mut client = running.connect(&[&TLS13], http).await;
     let answer = tokio::spawn(async move { client.post("/hold", "").await });
-    timeout(PATIENCE, running.held.notified()).await.unwrap();
+    timeout(PATIENCE, running.arrived.notified()).await.unwrap();
     running.stop.send(()).unwrap();
     // The listener closes; until then the kernel may still take a connection that nobody answers.
     let refused = async {
@@ -255,7 +255,7 @@ async fn draining_is_bounded() {
     let running = Running::start(Limits { drain: Duration::from_millis(50), ..Limits::default() }).await;
     let mut client = running.connect(&[&TLS13], Version::HTTP_11).await;
     let answer = tokio::spawn(async move { client.post("/hold", "").await.map(|_| ()) });
-    timeout(PATIENCE, running.held.notified()).await.unwrap();
+    timeout(PATIENCE, running.arrived.notified()).await.unwrap();
     running.stop.send(()).unwrap();
     assert_eq!(timeout(PATIENCE, running.serving).await.unwrap().unwrap(), Drained::Cut(1));
     timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap_err();

@@ -127,8 +127,8 @@ async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     info!("draining");
     readiness.lose(Condition::Serving);
     drop(stop);
-    reviews.await?;
-    admin.await?;
+    let (reviews, admin) = (reviews.await?, admin.await?);
+    info!(%reviews, %admin, "drained");
     watching.abort();
     Ok(())
 }

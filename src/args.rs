@@ -196,5 +196,8 @@ fn release(text: &str) -> Result<Release, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    text.trim_end_matches('s').parse().map(Duration::from_secs).map_err(|_| "say whole seconds, for example 20".to_owned())
+    text.trim_end_matches('s')
+        .parse()
+        .map(Duration::from_secs)
+        .map_err(|_| "say whole seconds, for example 20".to_owned())
 }

@@ -20,7 +20,9 @@ use crate::compat::verdict::{Outcome, Verdict};
 use crate::kubevirt::cluster::{is_launcher, pod_label};
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Pod, Texts, VirtualMachine, Vmi, Vmim};
-use crate::policy::{self, DenialKind, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words};
+use crate::policy::{
+    self, DenialKind, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
+};
 use crate::say::{self, Speech};
 use crate::world::World;
 
@@ -330,12 +332,7 @@ fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speec
     }
 }
 
-fn audit_annotations(
-    wanted: bool,
-    policy: &Policy,
-    verdict: &Verdict,
-    speech: &Speech,
-) -> BTreeMap<String, String> {
+fn audit_annotations(wanted: bool, policy: &Policy, verdict: &Verdict, speech: &Speech) -> BTreeMap<String, String> {
     if !wanted {
         return BTreeMap::new();
     }

@@ -1,4 +1,23 @@
-//! `cpufit` keeps KubeVirt guests migratable.
+//! `cpufit` keeps KubeVirt guests migratable: an admission webhook and a command-line tool in one.
+//!
+//! KubeVirt pins a guest to CPU labels through the node selector of its virt-launcher pod. Labels drift and
+//! nodes differ, and a migration hangs without a usable reason. This crate says which node is nearest, what it
+//! lacks and what cures it.
+//!
+//! ```text
+//! bytes --decode--> Request --subject--> Judged --assess--> Verdict --speak--> Speech --decide--> Decision --render--> response
+//!         admission           kubevirt           compat               say               policy              admission
+//! ```
+//!
+//! The layers, from the inside out:
+//!
+//! - [`compat`], the judgement: nodes by kind of hardware, what fits, why not, what would cure it. Pure.
+//! - [`kubevirt`]: what KubeVirt itself would do with an object; from objects to subjects.
+//! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to words.
+//! - [`judge`]: one object through all of these; what webhook and command line both call.
+//! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by.
+//! - [`admission`]: the AdmissionReview in and out. [`webhook`], [`server`], [`tls`]: HTTP around it.
+//! - [`cli`], [`args`], [`app`]: the verbs, and the one place that builds things.
 
 pub mod admission;
 pub mod app;

@@ -188,14 +188,27 @@ fn name(folder: &Path) -> String {
     folder.file_name().expect("a name").to_string_lossy().into_owned()
 }
 
+/// Whether the case's `KubeVirt` asks for the vendor of a migration's source: since 1.6.4 and 1.7.1, not in 1.7.0.
+///
+/// Some recorded answers ask for it in every release.
+fn asks_for_vendor(folder: &Path) -> bool {
+    let text = std::fs::read_to_string(folder.join("snapshot.yaml")).expect("a snapshot");
+    let version = text.split("observedKubeVirtVersion: v").nth(1).map(|rest| {
+        let version = rest.split_whitespace().next().unwrap_or_default();
+        version.split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>()
+    });
+    version.is_none_or(|version| version >= vec![1, 6, 4] && version != [1, 7, 0])
+}
+
 /// `nearest` as expected: fewest missing keys first, then by name.
-fn expected_nearest(expect: &Value) -> Vec<(String, Vec<String>)> {
+fn expected_nearest(expect: &Value, asks_for_vendor: bool) -> Vec<(String, Vec<String>)> {
     let mut nodes: Vec<(String, Vec<String>)> = expect["nearest"]
         .as_object()
         .into_iter()
         .flatten()
         .map(|(node, keys)| {
             let mut keys = texts(keys);
+            keys.retain(|key| asks_for_vendor || !key.starts_with("cpu-vendor.node"));
             keys.sort();
             (node.clone(), keys)
         })
@@ -216,7 +229,7 @@ fn every_case_gets_its_verdict_its_nodes_and_its_nearest_nodes() {
         if expected != got {
             found.push(format!("fitting: expected {expected:?}, got {got:?}"));
         }
-        let (expected, got) = (expected_nearest(&expect), nearest(result));
+        let (expected, got) = (expected_nearest(&expect, asks_for_vendor(&folder)), nearest(result));
         if expected != got {
             found.push(format!("nearest: expected {expected:?}, got {got:?}"));
         }

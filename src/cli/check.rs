@@ -6,9 +6,9 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use super::output::{Origin, ResultRow, table};
+use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
-use crate::admission::Stage;
 use crate::args::{CheckArgs, CheckOutput};
 use crate::compat::advise::Depth;
 use crate::judge::{self, Case, Manifest, Reader};
@@ -51,12 +51,7 @@ struct HeadMeta {
 ///
 /// An input cannot be read or judged; the error names file, document and field.
 pub fn run(args: &CheckArgs, mut stdin: impl Read, mut out: impl Write) -> anyhow::Result<Checked> {
-    let world = world::load(
-        &args.world.snapshot,
-        &args.world.policy,
-        args.world.kubevirt_version,
-        &mut stdin,
-    )?;
+    let world = world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, &mut stdin)?;
     let mut rows = Vec::new();
     let mut responses = Vec::new();
     let mut index = (String::new(), 0);
@@ -142,8 +137,7 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
         bail!("{}: a {} is no AdmissionReview; -o review answers reviews only", item.place, item.kind);
     }
     let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
-    let decision =
-        judge::answer(world, Stage::Validate, &request).with_context(|| item.place.to_string())?;
+    let decision = judge::answer(world, Stage::Validate, &request).with_context(|| item.place.to_string())?;
     let denied = matches!(decision, Decision::Deny { .. });
     Ok((render(Stage::Validate, &request.uid, &decision)?, denied))
 }
@@ -151,18 +145,20 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
 fn people(rows: &[ResultRow]) -> String {
     let mut cells = vec![["OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"].map(str::to_owned).to_vec()];
     for row in rows {
-        let title =
-            if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
+        let title = if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
         let verdict = if row.skipped.is_some() { "-" } else { row.verdict };
         let fits = if row.skipped.is_some() {
             "-".to_owned()
         } else {
             format!("{} of {}", row.nodes.fitting.len(), row.nodes.judged)
         };
-        let nearest = row.nearest.first().map_or_else(|| "-".to_owned(), |near| {
-            let entries = near.missing.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
-            format!("{} lacks {}", near.node, crate::compat::label::fold(entries, 3))
-        });
+        let nearest = row.nearest.first().map_or_else(
+            || "-".to_owned(),
+            |near| {
+                let entries = near.missing.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
+                format!("{} lacks {}", near.node, crate::compat::label::fold(entries, 3))
+            },
+        );
         let allowed = if row.allowed { "yes" } else { "NO" };
         cells.push(vec![format!("{} {title}", row.kind), verdict.to_owned(), allowed.to_owned(), fits, nearest]);
     }

@@ -38,12 +38,7 @@ struct Results {
 ///
 /// An input cannot be read, or the guest is not in it.
 pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> anyhow::Result<()> {
-    let world = world::load(
-        &args.world.snapshot,
-        &args.world.policy,
-        args.world.kubevirt_version,
-        &mut stdin,
-    )?;
+    let world = world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, &mut stdin)?;
     let mut rows = Vec::new();
     let mut text = String::new();
     let mut explain = |origin: Origin, case: &Case<'_>| {
@@ -91,11 +86,7 @@ pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> any
     Ok(())
 }
 
-fn explain_item(
-    world: &World,
-    item: &Item,
-    explain: &mut impl FnMut(Origin, &Case<'_>),
-) -> anyhow::Result<bool> {
+fn explain_item(world: &World, item: &Item, explain: &mut impl FnMut(Origin, &Case<'_>)) -> anyhow::Result<bool> {
     let origin = |case: &Case<'_>| Origin {
         file: item.place.file.clone(),
         index: item.place.item.unwrap_or_default(),
@@ -205,12 +196,15 @@ impl Page<'_> {
         if matches!(judged.subject.stage, Stage::Migration(_)) && judged.hindrance.is_none() {
             out.extend(self.fitting_by_labels());
             out.extend(self.nowhere());
-            out.extend(self.alike());
+            out.extend(self.nearest());
             out.extend(self.wish());
             out.push(
                 "Judged by labels; the guest's real CPU is known to libvirt alone, which checks again at the migration."
                     .to_owned(),
             );
+        }
+        if matches!(judged.subject.stage, Stage::Start(_)) && verdict.fitting.is_empty() {
+            out.extend(self.nearest());
         }
         out.extend(self.tsc());
         out.extend(self.frozen());
@@ -241,7 +235,9 @@ impl Page<'_> {
         let refusal = self.fleet().look_up(&subject.placement).refusal(source);
         let name = self.fleet().name(source);
         (refusal.missing.is_empty() && refusal.affinity.is_empty())
-            .then(|| format!("{name}, where it runs, is the only node that fits by labels and is no target for itself."))
+            .then(|| {
+                format!("{name}, where it runs, is the only node that fits by labels and is no target for itself.")
+            })
             .filter(|_| self.case.advice.blocked.is_empty())
     }
 
@@ -269,8 +265,8 @@ impl Page<'_> {
         ))
     }
 
-    /// Nodes that lack nothing but what their own host model still names.
-    fn alike(&self) -> Option<String> {
+    /// The nodes that lack least, and what.
+    fn nearest(&self) -> Option<String> {
         let nearest = &self.case.verdict.nearest;
         let least = nearest.first()?;
         let same: Vec<&str> =

@@ -233,13 +233,8 @@ impl Fleet {
     /// about CPUs, and no node bears a machine type.
     #[must_use]
     pub fn is_labelled_without_machine_types(&self) -> bool {
-        const WRITTEN: [Family; 5] = [
-            Family::CpuFeature,
-            Family::CpuModel,
-            Family::CpuVendor,
-            Family::HostModelCpu,
-            Family::HostModelRequired,
-        ];
+        const WRITTEN: [Family; 5] =
+            [Family::CpuFeature, Family::CpuModel, Family::CpuVendor, Family::HostModelCpu, Family::HostModelRequired];
         let families = |node| self.labels(node).map(|(key, _)| Family::of(key)).collect::<Vec<_>>();
         let by_labeller = |node| {
             let found = families(node);

@@ -248,7 +248,11 @@ mod tests {
     #[case::model("cpu-model.node.kubevirt.io/Haswell", Family::CpuModel, "Haswell")]
     #[case::migration("cpu-model-migration.node.kubevirt.io/Haswell", Family::CpuModelMigration, "Haswell")]
     #[case::renamed_domain("cpu-feature.node.virtualization.example.io/fpu", Family::CpuFeature, "fpu")]
-    #[case::tsc("scheduling.node.kubevirt.io/tsc-frequency-2100000000", Family::SchedulingTsc, "tsc-frequency-2100000000")]
+    #[case::tsc(
+        "scheduling.node.kubevirt.io/tsc-frequency-2100000000",
+        Family::SchedulingTsc,
+        "tsc-frequency-2100000000"
+    )]
     #[case::machine("machine-type.node.kubevirt.io/q35", Family::MachineType, "q35")]
     #[case::schedulable("kubevirt.io/schedulable", Family::Schedulable, "schedulable")]
     #[case::nobody("example.com/rack", Family::Other, "rack")]

@@ -127,10 +127,7 @@ pub fn is_label_value(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let at_an_end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
-    bytes.len() <= 63
-        && bytes.iter().copied().all(inside)
-        && at_an_end(bytes.first())
-        && at_an_end(bytes.last())
+    bytes.len() <= 63 && bytes.iter().copied().all(inside) && at_an_end(bytes.first()) && at_an_end(bytes.last())
 }
 
 impl std::fmt::Display for Expression {
@@ -280,6 +277,10 @@ mod tests {
     #[case::unknown_operator(toleration("k", TolerationOperator::Unknown, "v", None), false)]
     fn tolerations(#[case] toleration: Toleration, #[case] expected: bool) {
         let taint = Taint { key: "k".into(), value: "v".into(), effect: Effect::NoSchedule };
-        assert_eq!(toleration.tolerates(&taint), expected, "{toleration:?}: a guest would be promised or refused wrongly");
+        assert_eq!(
+            toleration.tolerates(&taint),
+            expected,
+            "{toleration:?}: a guest would be promised or refused wrongly"
+        );
     }
 }

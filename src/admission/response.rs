@@ -1,0 +1,455 @@
+//! Decision out: the AdmissionReview that answers a request, by the rules of the channel it travels.
+//!
+//! - A warning with a newline or another control character vanishes whole, so each becomes a space.
+//! - A warning is at most [`WARNING_CHARS`] characters long, and there are at most [`WARNINGS`] of them: beyond 4,096 in one
+//!   request the API server cuts all and drops some.
+//! - KubeVirt's controllers take a refusal whose text holds `exceeded quota` or `violates PodSecurity` for one of those,
+//!   so neither phrase leaves here.
+//! - kubectl prints of a 422 only its causes. Without any, the code is 403, of which it prints the message.
+//! - A validating webhook that returns a patch fails the request, so a patch is sent on [`Stage::Mutate`] alone.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use json_patch::PatchOperation;
+use serde::ser::{Error as _, Serialize, Serializer};
+
+use super::review::{API_VERSION, KIND};
+use super::{Stage, one_line};
+
+/// The longest warning, in characters.
+pub const WARNING_CHARS: usize = 256;
+/// The most warnings of one answer.
+pub const WARNINGS: usize = 4;
+/// What one request may bring, all webhooks together.
+const CHANNEL: usize = 4096;
+// Even if every character took four bytes.
+const _: () = assert!(WARNINGS * WARNING_CHARS * 4 <= CHANNEL);
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Decision {
+    /// It goes through.
+    Admit {
+        /// What its sender should know.
+        warnings: Vec<String>,
+        /// Audit annotations, by key.
+        audit: BTreeMap<String, String>,
+        /// How the object is changed; only on [`Stage::Mutate`].
+        patch: Vec<PatchOperation>,
+    },
+    /// It does not.
+    Deny {
+        /// Why.
+        denial: Denial,
+        /// What its sender should know besides.
+        warnings: Vec<String>,
+        /// Audit annotations, by key.
+        audit: BTreeMap<String, String>,
+    },
+}
+
+impl Decision {
+    /// Admitted, and nothing to say.
+    pub fn admit() -> Self {
+        Self::Admit { warnings: Vec::new(), audit: BTreeMap::new(), patch: Vec::new() }
+    }
+
+    /// Admitted, with one warning.
+    pub fn admit_with(warning: impl Into<String>) -> Self {
+        Self::Admit { warnings: vec![warning.into()], audit: BTreeMap::new(), patch: Vec::new() }
+    }
+
+    /// What the sender should know.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        match self {
+            Self::Admit { warnings, .. } | Self::Deny { warnings, .. } => warnings,
+        }
+    }
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// How it is shown.
+    pub code: DenialCode,
+    /// The message; its first line is complete in itself, for controllers show only that.
+    pub message: String,
+    /// Group of the object.
+    pub group: String,
+    /// Kind of the object.
+    pub kind: String,
+    /// Name of the object.
+    pub name: String,
+    /// The fields to blame.
+    pub causes: Vec<DenialCause>,
+}
+
+/// The status of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenialCode {
+    /// 403: kubectl prints the message.
+    Forbidden,
+    /// 422: kubectl prints the causes, as bullets.
+    Invalid,
+}
+
+impl DenialCode {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Forbidden => 403,
+            Self::Invalid => 422,
+        }
+    }
+
+    /// `metav1.StatusReason`.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Forbidden => "Forbidden",
+            Self::Invalid => "Invalid",
+        }
+    }
+}
+
+/// One field to blame: `metav1.StatusCause`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DenialCause {
+    /// Its path.
+    pub field: String,
+    /// `metav1.CauseType`, such as `FieldValueInvalid`.
+    pub reason: String,
+    /// What is wrong with it, on one line.
+    pub message: String,
+}
+
+/// The answer as JSON, in one buffer.
+///
+/// # Errors
+/// A patch that is not JSON; no patch of this crate is.
+pub fn render(stage: Stage, uid: &str, decision: &Decision) -> Result<Vec<u8>, serde_json::Error> {
+    let mut buffer = Vec::with_capacity(512);
+    serde_json::to_writer(&mut buffer, &Review::new(stage, uid, decision))?;
+    Ok(buffer)
+}
+
+/// The warnings as they are sent.
+pub fn warnings(decision: &Decision) -> impl Iterator<Item = Cow<'_, str>> {
+    let lines = decision.warnings().iter().map(|warning| one_line(warning, WARNING_CHARS));
+    lines.filter(|line| !line.is_empty()).take(WARNINGS)
+}
+
+/// The code as it is sent: a 422 without causes would be shown as nothing at all.
+fn code(denial: &Denial) -> DenialCode {
+    match denial.code {
+        DenialCode::Invalid if denial.causes.is_empty() => DenialCode::Forbidden,
+        code => code,
+    }
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<Base64Json<'a>>,
+}
+
+#[derive(serde::Serialize)]
+struct Status<'a> {
+    code: u16,
+    message: Cow<'a, str>,
+    reason: &'static str,
+    details: Details<'a>,
+}
+
+#[derive(serde::Serialize)]
+struct Details<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    causes: Vec<Cause<'a>>,
+}
+
+#[derive(serde::Serialize)]
+struct Cause<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    message: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    field: &'a str,
+}
+
+/// JSON, as base64, as a JSON string: how the protocol carries a patch.
+struct Base64Json<'a>(&'a [PatchOperation]);
+
+impl Serialize for Base64Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = serde_json::to_vec(self.0).map_err(S::Error::custom)?;
+        serializer.serialize_str(&STANDARD.encode(json))
+    }
+}
+
+impl<'a> Review<'a> {
+    fn new(stage: Stage, uid: &'a str, decision: &'a Decision) -> Self {
+        let warnings = warnings(decision).collect();
+        let response = match decision {
+            Decision::Admit { audit, patch, .. } => {
+                let patch = (stage == Stage::Mutate && !patch.is_empty()).then_some(Base64Json(patch));
+                Response {
+                    uid,
+                    allowed: true,
+                    status: None,
+                    warnings,
+                    audit_annotations: audit,
+                    patch_type: patch.as_ref().map(|_| "JSONPatch"),
+                    patch,
+                }
+            }
+            Decision::Deny { denial, audit, .. } => Response {
+                uid,
+                allowed: false,
+                status: Some(Status::new(denial)),
+                warnings,
+                audit_annotations: audit,
+                patch_type: None,
+                patch: None,
+            },
+        };
+        Self { kind: KIND, api_version: API_VERSION, response }
+    }
+}
+
+impl<'a> Status<'a> {
+    fn new(denial: &'a Denial) -> Self {
+        let Denial { code: _, message, group, kind, name, causes } = denial;
+        let code = code(denial);
+        let causes = causes.iter().map(|DenialCause { field, reason, message }| Cause {
+            reason,
+            message: unmistakable(one_line(message, usize::MAX)),
+            field,
+        });
+        Self {
+            code: code.status(),
+            message: unmistakable(printable(message)),
+            reason: code.reason(),
+            details: Details { name, group, kind, causes: causes.collect() },
+        }
+    }
+}
+
+/// Without control characters, newlines apart: the message ends in a terminal.
+fn printable(text: &str) -> Cow<'_, str> {
+    let unprintable = |c: char| c.is_control() && c != '\n';
+    if text.contains(unprintable) { Cow::Owned(text.replace(unprintable, " ")) } else { Cow::Borrowed(text) }
+}
+
+/// Without the phrases by which KubeVirt's controllers tell refusals apart.
+fn unmistakable(text: Cow<'_, str>) -> Cow<'_, str> {
+    const PHRASES: [(&str, &str); 2] =
+        [("violates PodSecurity", "violates Pod Security"), ("exceeded quota", "exceeded the quota")];
+    PHRASES.iter().fold(
+        text,
+        |text, (phrase, instead)| {
+            if text.contains(phrase) { Cow::Owned(text.replace(phrase, instead)) } else { text }
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn pretty(stage: Stage, decision: &Decision) -> String {
+        let rendered = render(stage, "u-1", decision).unwrap();
+        serde_json::to_string_pretty(&serde_json::from_slice::<Value>(&rendered).unwrap()).unwrap()
+    }
+
+    fn line(stage: Stage, decision: &Decision) -> String {
+        String::from_utf8(render(stage, "u-1", decision).unwrap()).unwrap()
+    }
+
+    fn denial(code: DenialCode, causes: &[(&str, &str)]) -> Denial {
+        Denial {
+            code,
+            message: "shop/web: no node offers CPU model X\n  node-a lacks it".to_owned(),
+            group: "kubevirt.io".to_owned(),
+            kind: "VirtualMachine".to_owned(),
+            name: "web".to_owned(),
+            causes: causes
+                .iter()
+                .map(|(field, message)| DenialCause {
+                    field: (*field).to_owned(),
+                    reason: "FieldValueInvalid".to_owned(),
+                    message: (*message).to_owned(),
+                })
+                .collect(),
+        }
+    }
+
+    fn deny(denial: Denial) -> Decision {
+        Decision::Deny { denial, warnings: Vec::new(), audit: BTreeMap::new() }
+    }
+
+    fn warn(warnings: Vec<String>) -> Decision {
+        Decision::Admit { warnings, audit: BTreeMap::new(), patch: Vec::new() }
+    }
+
+    fn sent(decision: &Decision) -> Vec<String> {
+        warnings(decision).map(Cow::into_owned).collect()
+    }
+
+    #[test]
+    fn nothing_to_say() {
+        insta::assert_snapshot!(line(Stage::Validate, &Decision::admit()), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":true}}"#);
+    }
+
+    #[test]
+    fn warnings_and_audit_annotations() {
+        let decision = Decision::Admit {
+            warnings: vec!["shop/db cannot migrate now".to_owned(), "node-d fits but is cordoned".to_owned()],
+            audit: BTreeMap::from([("verdict".to_owned(), "pinned".to_owned())]),
+            patch: Vec::new(),
+        };
+        insta::assert_snapshot!(pretty(Stage::Validate, &decision), @r#"
+        {
+          "apiVersion": "admission.k8s.io/v1",
+          "kind": "AdmissionReview",
+          "response": {
+            "allowed": true,
+            "auditAnnotations": {
+              "verdict": "pinned"
+            },
+            "uid": "u-1",
+            "warnings": [
+              "shop/db cannot migrate now",
+              "node-d fits but is cordoned"
+            ]
+          }
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_denial_of_fields() {
+        let field = "spec.template.spec.domain.cpu.model";
+        let decision = deny(denial(DenialCode::Invalid, &[(field, "X runs on 1 of 5 nodes")]));
+        insta::assert_snapshot!(pretty(Stage::Validate, &decision), @r#"
+        {
+          "apiVersion": "admission.k8s.io/v1",
+          "kind": "AdmissionReview",
+          "response": {
+            "allowed": false,
+            "status": {
+              "code": 422,
+              "details": {
+                "causes": [
+                  {
+                    "field": "spec.template.spec.domain.cpu.model",
+                    "message": "X runs on 1 of 5 nodes",
+                    "reason": "FieldValueInvalid"
+                  }
+                ],
+                "group": "kubevirt.io",
+                "kind": "VirtualMachine",
+                "name": "web"
+              },
+              "message": "shop/web: no node offers CPU model X\n  node-a lacks it",
+              "reason": "Invalid"
+            },
+            "uid": "u-1"
+          }
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_plain_denial_keeps_its_lines_and_may_warn_too() {
+        let Decision::Deny { denial, audit, .. } = deny(denial(DenialCode::Forbidden, &[])) else { unreachable!() };
+        let decision = Decision::Deny { denial, warnings: vec!["and more".to_owned()], audit };
+        insta::assert_snapshot!(line(Stage::Validate, &decision), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":403,"message":"shop/web: no node offers CPU model X\n  node-a lacks it","reason":"Forbidden","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine"}},"warnings":["and more"]}}"#);
+    }
+
+    #[test]
+    fn invalid_without_causes_would_be_shown_as_nothing() {
+        let rendered = line(Stage::Validate, &deny(denial(DenialCode::Invalid, &[])));
+        assert!(rendered.contains(r#""code":403"#), "kubectl would print no reason at all: {rendered}");
+        assert!(rendered.contains(r#""reason":"Forbidden""#), "{rendered}");
+    }
+
+    #[test]
+    fn a_patch_travels_as_base64_and_only_where_it_may() {
+        let patch: Vec<PatchOperation> =
+            serde_json::from_value(json!([{"op": "add", "path": "/spec/domain/cpu", "value": {"model": "X"}}]))
+                .unwrap();
+        let decision = Decision::Admit { warnings: Vec::new(), audit: BTreeMap::new(), patch };
+        let rendered: Value = serde_json::from_str(&line(Stage::Mutate, &decision)).unwrap();
+        assert_eq!(rendered["response"]["patchType"], "JSONPatch");
+        let patch = STANDARD.decode(rendered["response"]["patch"].as_str().unwrap()).unwrap();
+        insta::assert_snapshot!(String::from_utf8(patch).unwrap(), @r#"[{"op":"add","path":"/spec/domain/cpu","value":{"model":"X"}}]"#);
+        let rendered = line(Stage::Validate, &decision);
+        assert!(!rendered.contains("patch"), "the API server fails a request whose validating webhook patches");
+    }
+
+    #[test]
+    fn at_most_four_warnings_and_no_empty_one() {
+        let decision = warn(["", "\n", "1", "2", "3", "4", "5"].map(str::to_owned).to_vec());
+        assert_eq!(sent(&decision), ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn a_warning_of_many_lines_arrives_on_one() {
+        let decision = warn(vec!["cpufit: shop/db\ncannot\tmigrate\u{7f}now\u{9b}1m\r\n".to_owned()]);
+        assert_eq!(sent(&decision), ["cpufit: shop/db cannot migrate now 1m"], "it would vanish whole");
+    }
+
+    #[test]
+    fn a_long_warning_is_cut_between_characters() {
+        let long = sent(&warn(vec!["ü".repeat(257)])).remove(0);
+        assert_eq!(long.chars().count(), WARNING_CHARS);
+        assert!(long.ends_with("ü…"));
+        assert_eq!(sent(&warn(vec!["ü".repeat(256)])).remove(0), "ü".repeat(256));
+    }
+
+    #[test]
+    fn no_denial_is_mistaken_for_another() {
+        let mut refusal = denial(DenialCode::Invalid, &[("f", "exceeded\nquota, violates PodSecurity")]);
+        refusal.message = "label exceeded quota\nviolates PodSecurity\u{1b}[31m, exceeded\tquota".to_owned();
+        let rendered = line(Stage::Validate, &deny(refusal));
+        for phrase in ["exceeded quota", "violates PodSecurity"] {
+            assert!(!rendered.contains(phrase), "KubeVirt would report another cause: {rendered}");
+        }
+        insta::assert_snapshot!(rendered, @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":422,"message":"label exceeded the quota\nviolates Pod Security [31m, exceeded the quota","reason":"Invalid","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine","causes":[{"reason":"FieldValueInvalid","message":"exceeded the quota, violates Pod Security","field":"f"}]}}}}"#);
+    }
+}

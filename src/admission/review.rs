@@ -1,0 +1,510 @@
+//! Bytes in: an `admission.k8s.io/v1` AdmissionReview, of which only what is judged is read.
+//!
+//! ```
+//! use cpufit::admission::review::{Operation, decode};
+//!
+//! let request = decode(br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"1",
+//!     "kind":{"version":"v1","kind":"Pod"},"operation":"CREATE","object":{"spec":{}}}}"#)?;
+//! assert_eq!(request.operation, Operation::Create);
+//! assert_eq!(request.object.map(|object| object.get()), Some(r#"{"spec":{}}"#));
+//! # Ok::<(), cpufit::admission::review::ReviewError>(())
+//! ```
+//!
+//! The request borrows from the bytes and its objects stay unparsed text: what a kind needs is read from them by
+//! [`object`], once it is known that the kind matters. Unknown fields are skipped and `null` is absence, as for Go's decoder.
+//! A repeated field of the review itself is refused rather than guessed at; inside objects the last one counts.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use super::one_line;
+use crate::kubevirt::wire::Text;
+
+/// The `apiVersion` that is served.
+pub const API_VERSION: &str = "admission.k8s.io/v1";
+/// The `kind` that is served.
+pub const KIND: &str = "AdmissionReview";
+
+/// The `request` of an AdmissionReview.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// `uid`, to be given back; never empty.
+    pub uid: Text<'a>,
+    /// `kind`: what the object is; its `kind` is never empty.
+    pub kind: GroupVersionKind<'a>,
+    /// `resource`: where it was sent to.
+    pub resource: GroupVersionResource<'a>,
+    /// `subResource`, such as `eviction`; empty for the resource itself.
+    pub sub_resource: Text<'a>,
+    /// `name`; empty where the API server has yet to make one of `generateName`.
+    pub name: Text<'a>,
+    /// `namespace`; empty for what has none.
+    pub namespace: Text<'a>,
+    /// `operation`.
+    pub operation: Operation,
+    /// `userInfo`: who asks.
+    pub user: User<'a>,
+    /// `dryRun`: nothing will be stored.
+    pub dry_run: bool,
+    /// `object`: there on CREATE and UPDATE, and then a JSON object.
+    pub object: Option<&'a RawValue>,
+    /// `oldObject`: the one stored before an UPDATE or DELETE; a JSON object where there is one.
+    pub old_object: Option<&'a RawValue>,
+}
+
+/// `metav1.GroupVersionKind`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, expecting = "an object")]
+pub struct GroupVersionKind<'a> {
+    /// `group`; empty for the core group.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub group: Text<'a>,
+    /// `version`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub version: Text<'a>,
+    /// `kind`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub kind: Text<'a>,
+}
+
+/// `metav1.GroupVersionResource`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, expecting = "an object")]
+pub struct GroupVersionResource<'a> {
+    /// `group`; empty for the core group.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub group: Text<'a>,
+    /// `version`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub version: Text<'a>,
+    /// `resource`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub resource: Text<'a>,
+}
+
+/// What is done to the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Operation {
+    /// `CREATE`.
+    Create,
+    /// `UPDATE`.
+    Update,
+    /// `DELETE`.
+    Delete,
+    /// `CONNECT`.
+    Connect,
+}
+
+impl Operation {
+    /// As reviews spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `authenticationv1.UserInfo`, without `uid` and `extra`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, expecting = "an object")]
+pub struct User<'a> {
+    /// `username`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub username: Text<'a>,
+    /// `groups`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub groups: Vec<Text<'a>>,
+}
+
+/// Why bytes are not a review that can be judged. Each prints as one line that says what is wrong and where.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ReviewError {
+    /// Nothing was sent.
+    #[error("the body is empty; an {API_VERSION} {KIND} is expected")]
+    Empty,
+    /// Not text.
+    #[error("the body is not UTF-8 (byte {offset}); JSON must be")]
+    NotUtf8 {
+        /// How many bytes were valid.
+        offset: usize,
+    },
+    /// The text ends too early.
+    #[error("the body is cut off: {reason} (line {line}, column {column})")]
+    Truncated {
+        /// What was open at the end.
+        reason: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// Not JSON.
+    #[error("the body is not JSON: {reason} (line {line}, column {column})")]
+    NotJson {
+        /// What the parser found.
+        reason: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// JSON, nested beyond reason.
+    #[error("{path} is nested too deeply")]
+    TooDeep {
+        /// Where.
+        path: String,
+    },
+    /// JSON, but a list, text or number.
+    #[error("the body is JSON but not an object; an {API_VERSION} {KIND} is expected")]
+    NotAnObject,
+    /// An object of another kind.
+    #[error("kind is {found:?}, expected {KIND:?}")]
+    WrongKind {
+        /// The kind it has.
+        found: String,
+    },
+    /// A review in another version's terms.
+    #[error("apiVersion is {found:?}, but only {API_VERSION} is served: list \"v1\" in admissionReviewVersions")]
+    WrongVersion {
+        /// The version it has.
+        found: String,
+    },
+    /// A review without a question.
+    #[error("the review holds no request")]
+    NoRequest,
+    /// A field that must be there is absent, `null` or empty.
+    #[error("{path} is missing or empty")]
+    Missing {
+        /// Which.
+        path: &'static str,
+    },
+    /// CREATE and UPDATE bring an object.
+    #[error("request.object is missing on {operation}{}", if *.old { "; there is only request.oldObject" } else { "" })]
+    NoObject {
+        /// What is done.
+        operation: Operation,
+        /// There is an `oldObject`.
+        old: bool,
+    },
+    /// A field that cannot be what it is.
+    #[error("{path}: {reason}")]
+    Field {
+        /// Which, as a path.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The longest piece of a parser's message that is passed on: it may quote what it was sent.
+const REASON_CHARS: usize = 160;
+
+/// The review as it is on the wire.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default, expecting = "an object")]
+struct Envelope<'a> {
+    #[serde(borrow, deserialize_with = "nullable")]
+    api_version: Text<'a>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    request: Option<WireRequest<'a>>,
+}
+
+/// Only what says whether this is a review at all.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default, expecting = "an object")]
+struct Head<'a> {
+    #[serde(borrow, deserialize_with = "nullable")]
+    api_version: Text<'a>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    kind: Text<'a>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default, expecting = "an object")]
+struct WireRequest<'a> {
+    #[serde(borrow, deserialize_with = "nullable")]
+    uid: Text<'a>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    kind: GroupVersionKind<'a>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    resource: GroupVersionResource<'a>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    sub_resource: Text<'a>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    name: Text<'a>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    namespace: Text<'a>,
+    operation: Option<Operation>,
+    #[serde(borrow, deserialize_with = "nullable")]
+    user_info: User<'a>,
+    #[serde(deserialize_with = "nullable")]
+    dry_run: bool,
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    old_object: Option<&'a RawValue>,
+}
+
+fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a review.
+///
+/// # Errors
+/// Whatever keeps the bytes from being an `admission.k8s.io/v1` AdmissionReview with a request that can be judged.
+pub fn decode(body: &[u8]) -> Result<Request<'_>, ReviewError> {
+    // Once for all: the parser then need not look at each string again.
+    let text = std::str::from_utf8(body).map_err(|error| ReviewError::NotUtf8 { offset: error.valid_up_to() })?;
+    let envelope = serde_json::from_str::<Envelope<'_>>(text).map_err(|error| explain_envelope(text, &error))?;
+    let Envelope { api_version, kind, request } = envelope;
+    // Arrays would fill the fields by position.
+    if !text.trim_start().starts_with('{') {
+        return Err(ReviewError::NotAnObject);
+    }
+    check_head(&Head { api_version, kind })?;
+    check_request(request.ok_or(ReviewError::NoRequest)?)
+}
+
+/// Reads what is needed of an object of the request; `path` is its name in messages, such as `request.object`.
+///
+/// # Errors
+/// A field is not what `T` needs it to be, or nested too deeply; the error names its path.
+pub fn object<'a, T: Deserialize<'a>>(path: &str, raw: &'a RawValue) -> Result<T, ReviewError> {
+    serde_json::from_str(raw.get()).map_err(|error| explain::<T>(path, raw.get(), &error))
+}
+
+fn check_head(head: &Head<'_>) -> Result<(), ReviewError> {
+    if head.kind.0 != KIND {
+        return Err(ReviewError::WrongKind { found: clip(&head.kind) });
+    }
+    if head.api_version.0 != API_VERSION {
+        return Err(ReviewError::WrongVersion { found: clip(&head.api_version) });
+    }
+    Ok(())
+}
+
+fn check_request(request: WireRequest<'_>) -> Result<Request<'_>, ReviewError> {
+    let WireRequest {
+        uid,
+        kind,
+        resource,
+        sub_resource,
+        name,
+        namespace,
+        operation,
+        user_info: user,
+        dry_run,
+        object,
+        old_object,
+    } = request;
+    if uid.is_empty() {
+        return Err(ReviewError::Missing { path: "request.uid" });
+    }
+    if kind.kind.is_empty() {
+        return Err(ReviewError::Missing { path: "request.kind.kind" });
+    }
+    let operation = operation.ok_or(ReviewError::Missing { path: "request.operation" })?;
+    for (path, raw) in [("request.object", object), ("request.oldObject", old_object)] {
+        if raw.is_some_and(|raw| !raw.get().starts_with('{')) {
+            return Err(ReviewError::Field { path: path.to_owned(), reason: "not a JSON object".to_owned() });
+        }
+    }
+    if matches!(operation, Operation::Create | Operation::Update) && object.is_none() {
+        return Err(ReviewError::NoObject { operation, old: old_object.is_some() });
+    }
+    Ok(Request { uid, kind, resource, sub_resource, name, namespace, operation, user, dry_run, object, old_object })
+}
+
+/// What is wrong with the body, most telling first: an object of another kind need not look like a review elsewhere.
+fn explain_envelope(text: &str, error: &serde_json::Error) -> ReviewError {
+    let body = text.trim_start();
+    if body.is_empty() {
+        return ReviewError::Empty;
+    }
+    if error.classify() == Category::Data {
+        if !body.starts_with('{') {
+            return ReviewError::NotAnObject;
+        }
+        if let Ok(Err(wrong)) = serde_json::from_str::<Head<'_>>(text).map(|head| check_head(&head)) {
+            return wrong;
+        }
+    }
+    explain::<Envelope<'_>>("", text, error)
+}
+
+/// The parser's error with the field's path, for which the text is parsed once more.
+fn explain<'a, T: Deserialize<'a>>(base: &str, text: &'a str, error: &serde_json::Error) -> ReviewError {
+    let (line, column) = (error.line(), error.column());
+    let whole = error.to_string();
+    let (reason, _) = whole.rsplit_once(" at line ").unwrap_or((&whole, ""));
+    let reason = clip(reason);
+    let path = || {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let found = serde_path_to_error::deserialize::<_, T>(&mut deserializer).err();
+        let found = found.map(|error| error.path().to_string()).filter(|path| path != ".").unwrap_or_default();
+        match (base, found.as_str()) {
+            ("", "") => "the body".to_owned(),
+            (base, "") => base.to_owned(),
+            ("", found) => clip(found),
+            (base, found) if found.starts_with('[') => clip(&format!("{base}{found}")),
+            (base, found) => clip(&format!("{base}.{found}")),
+        }
+    };
+    match error.classify() {
+        Category::Eof => ReviewError::Truncated { reason, line, column },
+        Category::Syntax if reason.starts_with("recursion limit") => ReviewError::TooDeep { path: path() },
+        Category::Syntax | Category::Io => ReviewError::NotJson { reason, line, column },
+        Category::Data => ReviewError::Field { path: path(), reason },
+    }
+}
+
+fn clip(text: &str) -> String {
+    one_line(text, REASON_CHARS).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::borrow::Cow;
+
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::kubevirt::wire;
+
+    /// A review that is in order, changed by `tweak`.
+    fn review(tweak: impl FnOnce(&mut Value)) -> String {
+        let mut review = json!({
+            "kind": "AdmissionReview",
+            "apiVersion": "admission.k8s.io/v1",
+            "request": {
+                "uid": "u-1",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"},
+                "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
+                "name": "virt-launcher-db-x7k2p",
+                "namespace": "shop",
+                "operation": "CREATE",
+                "userInfo": {"username": "admin", "groups": ["system:masters"], "extra": {"a": ["b"]}},
+                "object": {"spec": {"nodeSelector": {"a": "b"}}},
+                "oldObject": null,
+                "dryRun": true,
+                "options": {"kind": "CreateOptions"}
+            }
+        });
+        tweak(&mut review);
+        review.to_string()
+    }
+
+    #[test]
+    fn what_is_read_is_borrowed() {
+        let text = review(|_| {});
+        let request = decode(text.as_bytes()).unwrap();
+        assert!(matches!(request.uid.0, Cow::Borrowed("u-1")), "text without escapes costs no copy");
+        assert_eq!(&*request.kind.kind, "Pod");
+        assert_eq!(&*request.resource.resource, "pods");
+        assert_eq!(&*request.sub_resource, "");
+        assert_eq!((&*request.namespace, &*request.name), ("shop", "virt-launcher-db-x7k2p"));
+        assert_eq!(request.operation, Operation::Create);
+        assert_eq!(&*request.user.username, "admin");
+        assert_eq!(&*request.user.groups[0], "system:masters");
+        assert!(request.dry_run, "a dry run taken for a real one would leave an Event behind");
+        assert_eq!(request.object.unwrap().get(), r#"{"spec":{"nodeSelector":{"a":"b"}}}"#);
+        assert!(request.old_object.is_none(), "null is absence");
+    }
+
+    #[test]
+    fn null_is_absence_wherever_go_would_take_it_so() {
+        let text = review(|review| {
+            let request = review["request"].as_object_mut().unwrap();
+            for field in ["resource", "subResource", "name", "namespace", "userInfo", "dryRun", "oldObject"] {
+                request.insert(field.to_owned(), Value::Null);
+            }
+            request["kind"]["group"] = Value::Null;
+        });
+        let request = decode(text.as_bytes()).unwrap();
+        assert_eq!(request.user, User::default());
+        assert!(!request.dry_run);
+    }
+
+    #[test]
+    fn escapes_are_resolved_in_keys_and_values() {
+        let text = review(|_| {}).replace("\"uid\":\"u-1\"", r#""\u0075id":"u\u002d1""#);
+        assert_eq!(&*decode(text.as_bytes()).unwrap().uid, "u-1");
+    }
+
+    #[rstest]
+    #[case::delete_has_only_the_old("DELETE", json!(null), json!({}))]
+    #[case::connect("CONNECT", json!({"kind": "PodExecOptions"}), json!(null))]
+    #[case::update_with_both("UPDATE", json!({}), json!({}))]
+    fn an_object_is_asked_for_only_where_there_must_be_one(
+        #[case] operation: &str,
+        #[case] object: Value,
+        #[case] old: Value,
+    ) {
+        let text = review(|review| {
+            review["request"]["operation"] = json!(operation);
+            review["request"]["object"] = object;
+            review["request"]["oldObject"] = old;
+        });
+        assert_eq!(decode(text.as_bytes()).unwrap().operation.as_str(), operation);
+    }
+
+    /// An object nested deeper than the stack could bear is skipped as text, and refused where it would be read.
+    #[test]
+    fn depth_is_bounded_where_an_object_is_read() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let text = review(|_| {}).replace(r#"{"a":"b"}"#, &deep);
+        let request = decode(text.as_bytes()).unwrap();
+        let raw = request.object.unwrap();
+        assert_eq!(
+            object::<wire::Pod<'_>>("request.object", raw).unwrap_err().to_string(),
+            "request.object.spec.nodeSelector: invalid type: sequence, expected a map of strings"
+        );
+        assert!(matches!(object::<Value>("request.object", raw), Err(ReviewError::TooDeep { .. })));
+    }
+
+    #[test]
+    fn the_error_in_an_object_names_the_field() {
+        let raw =
+            serde_json::value::to_raw_value(&json!({"spec": {"tolerations": [{"key": "a"}, {"key": 5}]}})).unwrap();
+        assert_eq!(
+            object::<wire::Pod<'_>>("request.object", &raw).unwrap_err().to_string(),
+            "request.object.spec.tolerations[1].key: invalid type: integer `5`, expected a string"
+        );
+    }
+
+    #[test]
+    fn the_sender_cannot_make_the_message_long_or_many_lines() {
+        let text = review(|review| review["kind"] = json!(format!("a\nb{}", "x".repeat(10_000))));
+        let message = decode(text.as_bytes()).unwrap_err().to_string();
+        assert!(message.len() < 300 && !message.contains('\n'), "{message}");
+        let text = review(|review| review["request"]["userInfo"] = json!("y".repeat(10_000)));
+        let message = decode(text.as_bytes()).unwrap_err().to_string();
+        assert!(message.len() < 300, "{message}");
+    }
+}

@@ -1,0 +1,533 @@
+//! What operators see: log lines and metrics.
+//!
+//! Labels are finite enums, so no request can add a series. One metric and one log line a request.
+
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::str::FromStr;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::admission::Stage;
+use crate::admission::review::{Request, ReviewError};
+
+/// The shape of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// As arguments spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Neither `text` nor `json`.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is no log format; text and json are")]
+pub struct UnknownLogFormat(String);
+
+impl FromStr for LogFormat {
+    type Err = UnknownLogFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|format| format.as_str() == text).ok_or_else(|| UnknownLogFormat(text.to_owned()))
+    }
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The filter does not parse.
+    #[error("log filter {filter:?} is not understood; examples: info, cpufit=debug, warn,cpufit::tls=debug")]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Logging was set up before.
+    #[error("logging is set up already")]
+    Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
+}
+
+/// Sends log lines to standard error.
+///
+/// # Errors
+/// The filter does not parse, or logging was set up before.
+pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let subscriber = subscriber(format, filter, std::io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Twice)
+}
+
+/// What [`init`] sets up, with another writer.
+///
+/// # Errors
+/// The filter does not parse.
+pub fn subscriber<W>(
+    format: LogFormat,
+    filter: &str,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let parsed = EnvFilter::try_new(filter);
+    let filter = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match format {
+        LogFormat::Text => Box::new(builder.with_ansi(std::io::stderr().is_terminal()).finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+    })
+}
+
+macro_rules! labels {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)* })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vmeta])* $variant,)* }
+
+        impl $name {
+            /// All.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// As metrics and logs spell it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl EncodeLabelValue for $name {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+                EncodeLabelValue::encode(&self.as_str(), encoder)
+            }
+        }
+    )*};
+}
+
+labels! {
+    /// What was reviewed.
+    ObjectKind {
+        /// A VirtualMachine.
+        VirtualMachine = "VirtualMachine",
+        /// A VirtualMachineInstance.
+        VirtualMachineInstance = "VirtualMachineInstance",
+        /// A VirtualMachineInstanceMigration.
+        Migration = "VirtualMachineInstanceMigration",
+        /// The KubeVirt custom resource.
+        KubeVirt = "KubeVirt",
+        /// A Pod.
+        Pod = "Pod",
+        /// The eviction of a Pod.
+        Eviction = "Eviction",
+        /// A Node.
+        Node = "Node",
+        /// A `CPUPolicy`.
+        Policy = "CPUPolicy",
+        /// Anything else.
+        Other = "other",
+        /// The request was turned away before its kind was read.
+        Unread = "unread",
+    }
+    /// How a request ended.
+    RequestOutcome {
+        /// Admitted, nothing said.
+        Admitted = "admitted",
+        /// Admitted with warnings.
+        Warned = "warned",
+        /// Admitted with a patch.
+        Patched = "patched",
+        /// Denied.
+        Denied = "denied",
+        /// Admitted unjudged: its time was used up.
+        Late = "late",
+        /// Admitted unjudged: the judgement panicked.
+        Panicked = "panicked",
+        /// 400: not a review.
+        Malformed = "malformed",
+        /// 413: too large.
+        TooLarge = "too-large",
+        /// 415: not sent as JSON.
+        NotJson = "not-json",
+        /// 408: the body did not arrive in time.
+        Slow = "slow",
+        /// 429: too many at once.
+        Busy = "busy",
+        /// 503: nothing to judge by yet.
+        NotReady = "not-ready",
+        /// 500: the answer could not be written.
+        Failed = "failed",
+    }
+    /// Why a body was no review.
+    DecodeReason {
+        /// Empty body.
+        Empty = "empty",
+        /// Not UTF-8.
+        NotUtf8 = "not-utf8",
+        /// Cut off.
+        Truncated = "truncated",
+        /// Not JSON, or not an object.
+        NotJson = "not-json",
+        /// Nested too deeply.
+        TooDeep = "too-deep",
+        /// Of another kind.
+        WrongKind = "wrong-kind",
+        /// Of another version.
+        WrongVersion = "wrong-version",
+        /// A field is missing.
+        MissingField = "missing-field",
+        /// A field is of another type.
+        WrongField = "wrong-field",
+        /// The connection broke in the middle of the body.
+        Broken = "broken",
+    }
+    /// What a change of the certificate files led to.
+    ReloadResult {
+        /// The new pair serves.
+        Replaced = "replaced",
+        /// The old pair goes on serving.
+        Kept = "kept",
+    }
+    /// Why no request came of a connection.
+    HandshakeFailure {
+        /// The client sent an alert, most often because it does not trust the certificate.
+        Refused = "refused",
+        /// It took too long.
+        Slow = "slow",
+        /// Anything else, such as a port scan.
+        Other = "other",
+    }
+}
+
+impl ObjectKind {
+    /// The kind of a request.
+    #[must_use]
+    pub fn of(request: &Request<'_>) -> Self {
+        match (&*request.kind.group, &*request.kind.kind) {
+            ("kubevirt.io", "VirtualMachine") => Self::VirtualMachine,
+            ("kubevirt.io", "VirtualMachineInstance") => Self::VirtualMachineInstance,
+            ("kubevirt.io", "VirtualMachineInstanceMigration") => Self::Migration,
+            ("kubevirt.io", "KubeVirt") => Self::KubeVirt,
+            ("", "Pod") => Self::Pod,
+            ("policy", "Eviction") => Self::Eviction,
+            ("", "Node") => Self::Node,
+            ("cpufit.io", "CPUPolicy") => Self::Policy,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<&ReviewError> for DecodeReason {
+    fn from(error: &ReviewError) -> Self {
+        match error {
+            ReviewError::Empty => Self::Empty,
+            ReviewError::NotUtf8 { .. } => Self::NotUtf8,
+            ReviewError::Truncated { .. } => Self::Truncated,
+            ReviewError::NotJson { .. } | ReviewError::NotAnObject => Self::NotJson,
+            ReviewError::TooDeep { .. } => Self::TooDeep,
+            ReviewError::WrongKind { .. } => Self::WrongKind,
+            ReviewError::WrongVersion { .. } => Self::WrongVersion,
+            ReviewError::NoRequest | ReviewError::Missing { .. } | ReviewError::NoObject { .. } => Self::MissingField,
+            ReviewError::Field { .. } => Self::WrongField,
+        }
+    }
+}
+
+impl EncodeLabelValue for Stage {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    stage: Stage,
+    kind: ObjectKind,
+    outcome: RequestOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabel {
+    stage: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecodeLabel {
+    reason: DecodeReason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabel {
+    result: ReloadResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabel {
+    reason: HandshakeFailure,
+}
+
+/// Ten microseconds to ten seconds: a judgement takes some of the former, an API server waits the latter.
+const LATENCY_BUCKETS: [f64; 13] =
+    [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 5e-2, 2.5e-1, 1.0, 10.0];
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<StageLabel, Histogram, fn() -> Histogram>,
+    decode_errors: Family<DecodeLabel, Counter>,
+    judge_panics: Counter,
+    reloads: Family<ReloadLabel, Counter>,
+    expiry: Gauge<f64, AtomicU64>,
+    handshake_failures: Family<HandshakeLabel, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl Metrics {
+    /// Metrics, with those that `more` registers besides; names get the prefix `cpufit_`.
+    pub fn new(more: impl FnOnce(&mut Registry)) -> Self {
+        let mut registry = Registry::with_prefix("cpufit");
+        let requests = Family::default();
+        registry.register("requests", "Admission requests by webhook, kind of object and outcome", requests.clone());
+        let latency: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
+        registry.register(
+            "request_duration_seconds",
+            "Seconds from the request's head to its answer, the body's arrival included",
+            latency.clone(),
+        );
+        let decode_errors = Family::default();
+        registry.register("decode_errors", "Bodies that were no AdmissionReview, by reason", decode_errors.clone());
+        let judge_panics = Counter::default();
+        registry.register(
+            "judge_panics",
+            "Judgements that panicked; each such request was admitted with a warning",
+            judge_panics.clone(),
+        );
+        let reloads = Family::default();
+        registry.register(
+            "certificate_reloads",
+            "Changes of the certificate files: replaced, or kept the old pair because the new one was unusable",
+            reloads.clone(),
+        );
+        let expiry = Gauge::default();
+        registry.register(
+            "certificate_not_after_seconds",
+            "When the serving certificate expires, in seconds since 1970; 0 if unknown",
+            expiry.clone(),
+        );
+        let handshake_failures = Family::default();
+        registry.register(
+            "tls_handshake_failures",
+            "Connections that ended before a request; refused most often means that the caBundle is not the certificate's",
+            handshake_failures.clone(),
+        );
+        registry.register("build", "Version of the program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        more(&mut registry);
+        // Counters that exist from the start can be told from those that never moved.
+        for reason in DecodeReason::ALL {
+            drop(decode_errors.get_or_create(&DecodeLabel { reason: *reason }));
+        }
+        for result in ReloadResult::ALL {
+            drop(reloads.get_or_create(&ReloadLabel { result: *result }));
+        }
+        for reason in HandshakeFailure::ALL {
+            drop(handshake_failures.get_or_create(&HandshakeLabel { reason: *reason }));
+        }
+        for stage in Stage::ALL {
+            drop(latency.get_or_create(&StageLabel { stage }));
+        }
+        Self { registry, requests, latency, decode_errors, judge_panics, reloads, expiry, handshake_failures }
+    }
+
+    /// A request was answered.
+    pub fn request(&self, stage: Stage, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { stage, kind, outcome }).inc();
+        self.latency.get_or_create(&StageLabel { stage }).observe(took.as_secs_f64());
+    }
+
+    /// A body was no review.
+    pub fn decode_error(&self, reason: DecodeReason) {
+        self.decode_errors.get_or_create(&DecodeLabel { reason }).inc();
+    }
+
+    /// A judgement panicked.
+    pub fn judge_panic(&self) {
+        self.judge_panics.inc();
+    }
+
+    /// The certificate files changed.
+    pub fn certificate_reload(&self, result: ReloadResult) {
+        self.reloads.get_or_create(&ReloadLabel { result }).inc();
+    }
+
+    /// The serving certificate's end, in seconds since 1970.
+    #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits for 142 million years")]
+    pub fn certificate_expiry(&self, not_after: Option<i64>) {
+        self.expiry.set(not_after.unwrap_or_default() as f64);
+    }
+
+    /// A connection ended before a request.
+    pub fn handshake_failure(&self, reason: HandshakeFailure) {
+        self.handshake_failures.get_or_create(&HandshakeLabel { reason }).inc();
+    }
+
+    /// All, in the `OpenMetrics` text format.
+    ///
+    /// # Errors
+    /// A metric of `more` cannot be written.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(8192);
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: &str) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()).unwrap(), || {
+            tracing::info!(node = "node-a", "told");
+            tracing::debug!("not told");
+        });
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_log_format_is_read_as_it_is_written() {
+        for format in LogFormat::ALL {
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+        assert_eq!(
+            "yaml".parse::<LogFormat>().unwrap_err().to_string(),
+            r#""yaml" is no log format; text and json are"#
+        );
+    }
+
+    #[test]
+    fn json_lines_are_json_and_the_filter_filters() {
+        let line = logged(LogFormat::Json, "info");
+        let value: serde_json::Value = serde_json::from_str(line.trim_end()).expect("one object on one line");
+        assert_eq!((&value["node"], &value["message"]), (&"node-a".into(), &"told".into()));
+        assert!(logged(LogFormat::Text, "info").contains("told node=\"node-a\""));
+        assert_eq!(logged(LogFormat::Text, "warn"), "");
+    }
+
+    #[test]
+    fn a_filter_that_does_not_parse_is_named() {
+        let error = subscriber(LogFormat::Text, "cpufit=loud", io::stderr).err().unwrap();
+        assert!(error.to_string().contains("\"cpufit=loud\""), "{error}");
+    }
+
+    /// Dashboards and alerts are written against this text.
+    #[test]
+    fn the_metrics_text() {
+        let metrics = Metrics::default();
+        metrics.request(Stage::Validate, ObjectKind::Pod, RequestOutcome::Warned, Duration::from_micros(60));
+        metrics.decode_error(DecodeReason::WrongVersion);
+        metrics.judge_panic();
+        metrics.certificate_reload(ReloadResult::Kept);
+        metrics.certificate_expiry(Some(1_900_000_000));
+        let text = metrics.render().unwrap();
+        let (about, mut told): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('#'));
+        insta::assert_snapshot!(about.join("\n"), @r#"
+        # HELP cpufit_requests Admission requests by webhook, kind of object and outcome.
+        # TYPE cpufit_requests counter
+        # HELP cpufit_request_duration_seconds Seconds from the request's head to its answer, the body's arrival included.
+        # TYPE cpufit_request_duration_seconds histogram
+        # HELP cpufit_decode_errors Bodies that were no AdmissionReview, by reason.
+        # TYPE cpufit_decode_errors counter
+        # HELP cpufit_judge_panics Judgements that panicked; each such request was admitted with a warning.
+        # TYPE cpufit_judge_panics counter
+        # HELP cpufit_certificate_reloads Changes of the certificate files: replaced, or kept the old pair because the new one was unusable.
+        # TYPE cpufit_certificate_reloads counter
+        # HELP cpufit_certificate_not_after_seconds When the serving certificate expires, in seconds since 1970; 0 if unknown.
+        # TYPE cpufit_certificate_not_after_seconds gauge
+        # HELP cpufit_tls_handshake_failures Connections that ended before a request; refused most often means that the caBundle is not the certificate's.
+        # TYPE cpufit_tls_handshake_failures counter
+        # HELP cpufit_build Version of the program.
+        # TYPE cpufit_build info
+        # EOF
+        "#);
+        told.retain(|line| !line.contains("_bucket") && !line.ends_with(" 0"));
+        told.sort_unstable();
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        cpufit_build_info{version="0.1.0"} 1
+        cpufit_certificate_not_after_seconds 1900000000.0
+        cpufit_certificate_reloads_total{result="kept"} 1
+        cpufit_decode_errors_total{reason="wrong-version"} 1
+        cpufit_judge_panics_total 1
+        cpufit_request_duration_seconds_count{stage="validate"} 1
+        cpufit_request_duration_seconds_sum{stage="mutate"} 0.0
+        cpufit_request_duration_seconds_sum{stage="validate"} 0.00006
+        cpufit_requests_total{stage="validate",kind="Pod",outcome="warned"} 1
+        "#);
+    }
+}

@@ -1,0 +1,63 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`, over plain HTTP.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+
+use super::{Condition, Readiness, plain};
+use crate::telemetry::Metrics;
+
+const INDEX: &str = "cpufit: keeps KubeVirt guests migratable\n
+/livez            200 while the process answers
+/readyz           200 when reviews should be sent here, else 503; ?verbose lists the conditions
+/metrics          OpenMetrics text";
+
+#[derive(Clone, Debug)]
+struct Admin {
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+}
+
+/// `/livez`, `/readyz` with `?verbose`, `/metrics`, and `/` which lists them; a plain router, to which more can be added.
+pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/", get(async || plain(StatusCode::OK, INDEX)))
+        .route("/livez", get(async || plain(StatusCode::OK, "ok")))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_text))
+        .fallback(async || plain(StatusCode::NOT_FOUND, "no such path; / lists them"))
+        .with_state(Admin { readiness, metrics })
+}
+
+async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
+    let verbose = query.is_some_and(|query| query.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
+    let ready = admin.readiness.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut text = String::new();
+    for condition in Condition::ALL {
+        let held = admin.readiness.holds(condition);
+        if verbose || !held {
+            // Writing to a String cannot fail.
+            let _ =
+                writeln!(text, "[{}]{condition} {}", if held { '+' } else { '-' }, if held { "ok" } else { "not yet" });
+        }
+    }
+    text.push_str(if ready { "ok" } else { "not ready" });
+    plain(status, text)
+}
+
+async fn metrics_text(State(admin): State<Admin>) -> Response {
+    match admin.metrics.render() {
+        Ok(text) => {
+            let format = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            ([(CONTENT_TYPE, format)], text).into_response()
+        }
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}

@@ -33,10 +33,12 @@ pub enum Error {
         cure: &'static str,
     },
     /// Text that is neither YAML nor JSON.
-    #[error("{}, line {line}, column {column}: {reason}", file_name(file))]
+    #[error("{}, document {document}, line {line}, column {column}: {reason}", file_name(file))]
     Syntax {
         /// The file.
         file: String,
+        /// Which document of the file, from 1.
+        document: usize,
         /// The line, from 1.
         line: usize,
         /// The column, from 1.

@@ -63,9 +63,9 @@ impl<'r> Input<'r> {
     }
 
     /// A syntax error where reading stands.
-    pub(super) fn syntax(&self, reason: impl Into<String>) -> Error {
+    pub(super) fn syntax(&self, document: usize, reason: impl Into<String>) -> Error {
         let (line, column) = self.position();
-        Error::Syntax { file: self.file.to_owned(), line, column, reason: reason.into() }
+        Error::Syntax { file: self.file.to_owned(), document, line, column, reason: reason.into() }
     }
 
     /// Why the source failed, which matters more than how its end then looks to a parser.

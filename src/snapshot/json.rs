@@ -12,13 +12,14 @@ use super::objects::{Document, Objects};
 /// Reads one document, which begins at the next byte.
 pub(super) fn read_document(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<(), Halt> {
     objects.next_document();
+    let document = objects.document();
     let mut halt = None;
     let outcome = Root { objects, document: None, halt: &mut halt }
         .deserialize(&mut serde_json::Deserializer::from_reader(&mut *input));
     match (halt, outcome) {
         (Some(halt), _) => Err(halt),
         (None, Ok(())) => Ok(()),
-        (None, Err(error)) => Err(input.take_failure().unwrap_or_else(|| input.syntax(reason(&error))).into()),
+        (None, Err(error)) => Err(input.take_failure().unwrap_or_else(|| input.syntax(document, reason(&error))).into()),
     }
 }
 

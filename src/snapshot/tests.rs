@@ -257,18 +257,18 @@ fn empty_dumps_are_refused() {
 
 #[test]
 fn broken_text_is_located() {
-    assert_snapshot!(error("{\"apiVersion\":\"v1\",\n \"items\":[{\"kind\":\"Node\",\"metadata\":{\"na"), @"cluster.yaml, line 2, column 41: the JSON ends in the middle of an object; was the dump cut off?");
-    assert_snapshot!(error("{\"apiVersion\":\"v1\",\n \"kind\": Node}"), @"cluster.yaml, line 2, column 11: not JSON: expected value");
-    assert_snapshot!(error("{\"kind\":\"Node\",}"), @"cluster.yaml, line 1, column 17: not JSON: trailing comma");
-    assert_snapshot!(error(format!("{NODE}\n{{\"a\": 1,, }}")), @"cluster.yaml, line 2, column 10: not JSON: key must be a string");
-    assert_snapshot!(error(format!("{NODE},\n{NODE}")), @"cluster.yaml, line 1, column 58: after a JSON document, expected another or the end");
-    assert_snapshot!(error("apiVersion: v1\nkind: Node\nmetadata:\n  labels:\n    a: b: c\n"), @"cluster.yaml, line 5, column 9: not YAML: mapping values are not allowed in this context");
-    assert_snapshot!(error("apiVersion: v1\nkind: Node\nmetadata:\n\tname: a\n"), @"cluster.yaml, line 4, column 2: not YAML: tabs disallowed within this context (block indentation)");
-    assert_snapshot!(error("apiVersion: v1\nkind: Node\nmetadata:\n  name: \"a\n"), @"cluster.yaml, line 4, column 9: not YAML: unclosed quote");
-    assert_snapshot!(error(format!("{NODE}\n---\nkind: [Node\n")), @"cluster.yaml, line 3, column 7: not YAML: unclosed bracket '['");
-    assert_snapshot!(error("kind: Node\nmetadata: *nobody\n"), @"cluster.yaml, line 2, column 11: not YAML: while parsing node, found unknown anchor");
-    assert_snapshot!(error("kind: Node\nmetadata:\n  ? [a]\n  : b\n"), @"cluster.yaml, line 3, column 5: a key must be text");
-    assert_snapshot!(error("kind: Node\nmetadata:\n  labels:\n    b: '1'\n    a: '1'\n    b: '2'\n"), @r#"cluster.yaml, line 6, column 5: the key "b" appears twice in one mapping"#);
+    assert_snapshot!(error("{\"apiVersion\":\"v1\",\n \"items\":[{\"kind\":\"Node\",\"metadata\":{\"na"), @"cluster.yaml, document 1, line 2, column 41: the JSON ends in the middle of an object; was the dump cut off?");
+    assert_snapshot!(error("{\"apiVersion\":\"v1\",\n \"kind\": Node}"), @"cluster.yaml, document 1, line 2, column 11: not JSON: expected value");
+    assert_snapshot!(error("{\"kind\":\"Node\",}"), @"cluster.yaml, document 1, line 1, column 17: not JSON: trailing comma");
+    assert_snapshot!(error(format!("{NODE}\n{{\"a\": 1,, }}")), @"cluster.yaml, document 2, line 2, column 10: not JSON: key must be a string");
+    assert_snapshot!(error(format!("{NODE},\n{NODE}")), @"cluster.yaml, document 1, line 1, column 58: after a JSON document, expected another or the end");
+    assert_snapshot!(error("apiVersion: v1\nkind: Node\nmetadata:\n  labels:\n    a: b: c\n"), @"cluster.yaml, document 1, line 5, column 9: not YAML: mapping values are not allowed in this context");
+    assert_snapshot!(error("apiVersion: v1\nkind: Node\nmetadata:\n\tname: a\n"), @"cluster.yaml, document 1, line 4, column 2: not YAML: tabs disallowed within this context (block indentation)");
+    assert_snapshot!(error("apiVersion: v1\nkind: Node\nmetadata:\n  name: \"a\n"), @"cluster.yaml, document 1, line 4, column 9: not YAML: unclosed quote");
+    assert_snapshot!(error(format!("{NODE}\n---\nkind: [Node\n")), @"cluster.yaml, document 2, line 3, column 7: not YAML: unclosed bracket '['");
+    assert_snapshot!(error("kind: Node\nmetadata: *nobody\n"), @"cluster.yaml, document 1, line 2, column 11: not YAML: while parsing node, found unknown anchor");
+    assert_snapshot!(error("kind: Node\nmetadata:\n  ? [a]\n  : b\n"), @"cluster.yaml, document 1, line 3, column 5: a key must be text");
+    assert_snapshot!(error("kind: Node\nmetadata:\n  labels:\n    b: '1'\n    a: '1'\n    b: '2'\n"), @r#"cluster.yaml, document 1, line 6, column 5: the key "b" appears twice in one mapping"#);
     assert_snapshot!(error(b"apiVersion: v1\nkind: Node\nmetadata:\n  name: \xff\n"), @"cluster.yaml, line 4: not UTF-8 text");
     assert_snapshot!(error(b"{\"kind\":\"Node\",\n\"metadata\":{\"name\":\"\xc3\"}}"), @"cluster.yaml, line 2: not UTF-8 text");
     assert_snapshot!(error(b"kind: Node\nname: \xe2\x82"), @"cluster.yaml, line 2: not UTF-8 text");
@@ -325,11 +325,11 @@ fn depth_ends_in_an_error_not_in_a_crash() {
     assert_snapshot!(json[0].parse::<wire::Vmi>().unwrap_err(), @"cluster.yaml, document 1 (Vmi): spec.affinity[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0…: nested too deep");
     json[0].parse::<wire::MetaOnly>().expect("a field that nobody reads would make the dump unreadable");
     assert_snapshot!(error(nest("[", "]", 100_000)), @"cluster.yaml, document 1, items[0]: expected an object, found a list");
-    assert_snapshot!(error("{\"items\":[".repeat(100_000)), @"cluster.yaml, line 1, column 1000001: the JSON ends in the middle of an object; was the dump cut off?");
+    assert_snapshot!(error("{\"items\":[".repeat(100_000)), @"cluster.yaml, document 1, line 1, column 1000001: the JSON ends in the middle of an object; was the dump cut off?");
     assert_snapshot!(error(nest("{\"items\":[", "]}", 100)), @"cluster.yaml, document 1, items[0]: lists within lists are nested too deep");
-    assert_snapshot!(error(format!("a: {}", nest("[", "]", 100_000))), @"cluster.yaml, line 1, column 259: not YAML: recursion limit exceeded");
+    assert_snapshot!(error(format!("a: {}", nest("[", "]", 100_000))), @"cluster.yaml, document 1, line 1, column 259: not YAML: recursion limit exceeded");
     let staircase = (0..2_000).fold(String::new(), |text, depth| text + &" ".repeat(depth) + "a:\n");
-    assert_snapshot!(error(staircase), @"cluster.yaml, line 256, column 256: not YAML: recursion limit exceeded");
+    assert_snapshot!(error(staircase), @"cluster.yaml, document 1, line 256, column 256: not YAML: recursion limit exceeded");
 }
 
 #[test]
@@ -340,8 +340,8 @@ fn alias_bombs_are_refused() {
         let below = format!("*a{}", level - 1);
         bomb = format!("{bomb}  a{level}: &a{level} [{}]\n", [below.as_str(); 9].join(", "));
     }
-    assert_snapshot!(error(bomb), @"cluster.yaml, line 10, column 22: anchors and aliases that mean too much text");
-    assert_snapshot!(error("kind: Node\nspec: &a\n  b: *a\n"), @"cluster.yaml, line 3, column 6: the alias is of a value that contains it, or of a whole list of objects");
+    assert_snapshot!(error(bomb), @"cluster.yaml, document 1, line 10, column 22: anchors and aliases that mean too much text");
+    assert_snapshot!(error("kind: Node\nspec: &a\n  b: *a\n"), @"cluster.yaml, document 1, line 3, column 6: the alias is of a value that contains it, or of a whole list of objects");
 }
 
 #[test]

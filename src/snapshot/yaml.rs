@@ -37,7 +37,8 @@ pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -
         }
         Err(Stop::Here(marker, reason)) => (marker, reason),
     };
-    Err(Error::Syntax { file, line: line + marker.line() - 1, column: marker.col() + 1, reason }.into())
+    let document = objects.document().max(1);
+    Err(Error::Syntax { file, document, line: line + marker.line() - 1, column: marker.col() + 1, reason }.into())
 }
 
 /// The input as the parser wants it.

@@ -4,12 +4,18 @@ CARGO ?= cargo
 # Test data of the same form may stand in for what is shipped: make golden GOLDEN=DIR, make cases CASES=DIR.
 GOLDEN ?=
 CASES ?=
+# make scheduler-agreement N=1000 SEED=7: how many pods, and which.
+N ?= 200
+SEED ?= 4
+# Where the control plane of the end-to-end tests is built; KUBEBUILDER_ASSETS, where it is set, is used instead.
+CONTROLPLANE = $(CURDIR)/target/controlplane
+E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint golden cases bench fmt certs clean cargo
+.PHONY: help build demo test lint golden cases bench controlplane e2e scheduler-agreement fmt certs clean cargo
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 build: cargo ## build cpufit (target/debug/cpufit)
 	$(CARGO) build --locked
@@ -35,6 +41,15 @@ cases: cargo ## the cases from the field (CASES=DIR for others)
 
 bench: cargo ## benchmarks; BENCH_ARGS="--quick" or a name to choose
 	$(CARGO) bench --locked --bench '*' -- $(BENCH_ARGS)
+
+controlplane: ## etcd, kube-apiserver, kube-scheduler, kubectl and kwok for the end-to-end tests, built once with Go
+	@bash tests/controlplane.sh "$(CONTROLPLANE)"
+
+e2e: cargo controlplane ## the end-to-end tests, on a real control plane (docs/testing.md)
+	$(E2E) --ignored --nocapture
+
+scheduler-agreement: cargo controlplane ## N random pods (SEED=…): kube-scheduler, running, and cpufit agree, counted
+	$(E2E) --ignored --nocapture --exact scheduler::scheduler_agreement
 
 fmt: cargo ## format the code
 	$(CARGO) fmt

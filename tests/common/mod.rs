@@ -69,6 +69,7 @@ impl Ran {
 pub struct Run {
     command: Command,
     input: Option<Vec<u8>>,
+    limit: Duration,
 }
 
 /// The program with these arguments, in an environment that cannot change what it says.
@@ -84,7 +85,12 @@ where
             command.env_remove(key);
         }
     }
-    Run { command, input: None }
+    Run { command, input: None, limit: LIMIT }
+}
+
+/// Another program than the one under test, under the same rules.
+pub fn program(command: Command) -> Run {
+    Run { command, input: None, limit: LIMIT }
 }
 
 impl Run {
@@ -103,6 +109,12 @@ impl Run {
         self
     }
 
+    /// Another time limit.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Runs to the end, or kills it at the time limit and fails.
     #[track_caller]
     pub fn run(mut self) -> Ran {
@@ -115,7 +127,8 @@ impl Run {
         }
         let stdout = drain(child.stdout.take().expect("stdout is piped"));
         let stderr = drain(child.stderr.take().expect("stderr is piped"));
-        let status = wait(&mut child, LIMIT);
+        let limit = self.limit;
+        let status = wait(&mut child, limit);
         if status.is_none() {
             child.kill().ok();
             child.wait().ok();
@@ -127,7 +140,7 @@ impl Run {
         };
         assert!(
             status.is_some(),
-            "{:?} did not end within {LIMIT:?}: a pipeline would hang for ever; it had said:\n{}",
+            "{:?} did not end within {limit:?}: a pipeline would hang for ever; it had said:\n{}",
             self.command,
             head(&ran.stderr)
         );
@@ -149,7 +162,8 @@ fn drain(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
-fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+/// Waits for a process; `None` if it still runs at the limit.
+pub fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait().expect("the program can be waited for") {

@@ -1,0 +1,15 @@
+//! End to end: real etcd, kube-apiserver, kube-scheduler and kubectl, and `cpufit` among them.
+//!
+//! `make e2e` builds the control plane and runs these tests; `make test` leaves them out and says so.
+// A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod controlplane;
+mod pki;
+mod process;
+mod random;
+mod scheduler;
+mod webhook;
+mod world;

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::common::{self, Ran, head};
-use crate::pki::{Authority, Pair, signing_key};
+use crate::pki::{Authority, Pair, token_keys};
 use crate::process::{Server, Workplace};
 
 /// Seconds on an idle machine.
@@ -69,7 +69,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
 /// Stopped, with all that belongs to it, when dropped.
 pub struct ControlPlane {
     // In the order in which they are stopped.
-    others: Vec<Server>,
+    _others: Vec<Server>,
     _api: Server,
     _etcd: Server,
     authority: Authority,
@@ -85,11 +85,7 @@ impl ControlPlane {
     pub fn start(parts: &[Part]) -> Option<Self> {
         let assets = assets();
         if let Some(part) = parts.iter().find(|part| !assets.join(part.program()).is_file()) {
-            println!(
-                "LEFT OUT: this test needs {}, which is not in {}",
-                part.program(),
-                assets.display()
-            );
+            println!("LEFT OUT: this test needs {}, which is not in {}", part.program(), assets.display());
             return None;
         }
         let started = Instant::now();
@@ -144,7 +140,7 @@ impl ControlPlane {
             });
         }
         let (assets, workplace) = (assets.to_owned(), workplace);
-        Ok(Self { others, _api: api, _etcd: etcd, authority, port, assets, admin, workplace })
+        Ok(Self { _others: others, _api: api, _etcd: etcd, authority, port, assets, admin, workplace })
     }
 
     /// A folder for the test's files, which is also where kubectl runs; gone with the control plane.
@@ -285,17 +281,21 @@ fn api_server(workplace: &Workplace, assets: &Path, authority: &Authority, port:
     let Pair { certificate, key } = authority.server(&names, &[LOOPBACK, FIRST_SERVICE]);
     workplace.write("api.pem", certificate);
     workplace.write("api.key", key);
-    workplace.write("tokens.key", signing_key());
+    let (private, public) = token_keys();
+    workplace.write("tokens.key", private);
+    workplace.write("tokens.pub", public);
     let mut command = Command::new(assets.join("kube-apiserver"));
     command
         .arg(format!("--etcd-servers=http://{}", SocketAddr::new(LOOPBACK, etcd)))
         .arg(format!("--bind-address={LOOPBACK}"))
+        .arg(format!("--advertise-address={LOOPBACK}"))
         .arg(format!("--secure-port={port}"))
         .arg(format!("--service-cluster-ip-range={SERVICES}"))
         .args(["--client-ca-file=ca.pem", "--tls-cert-file=api.pem", "--tls-private-key-file=api.key"])
-        .args(["--service-account-key-file=tokens.key", "--service-account-signing-key-file=tokens.key"])
+        .args(["--service-account-key-file=tokens.pub", "--service-account-signing-key-file=tokens.key"])
         .args(["--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=Node,RBAC"])
-        .args(["--endpoint-reconciler-type=none", "--allow-privileged", "--profiling=false"])
+        .args(["--endpoint-reconciler-type=none", "--external-hostname=localhost"])
+        .args(["--allow-privileged", "--profiling=false"])
         // No controller is there to make accounts, or to take from new nodes the taint that says they are not ready.
         .arg("--disable-admission-plugins=ServiceAccount,TaintNodesByCondition");
     Server::start(workplace, "kube-apiserver", &command)

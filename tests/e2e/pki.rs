@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 
 /// A certificate and its key, PEM.
@@ -62,7 +63,8 @@ fn named(common_name: &str, organizations: &[&str]) -> CertificateParams {
     params
 }
 
-/// A key as the API server signs tokens with.
-pub fn signing_key() -> String {
-    KeyPair::generate().expect("a key").serialize_pem()
+/// What tokens are signed with, and checked against: the private key and the public one, PEM.
+pub fn token_keys() -> (String, String) {
+    let key = KeyPair::generate().expect("a key");
+    (key.serialize_pem(), key.public_key_pem())
 }

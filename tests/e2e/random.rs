@@ -28,8 +28,8 @@ impl Random {
         self.below(100) < chance
     }
 
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
     }
 
     fn some(&mut self, at_most: usize, mut make: impl FnMut(&mut Self) -> Value) -> Vec<Value> {
@@ -40,7 +40,8 @@ impl Random {
 const HOSTNAME: &str = "kubernetes.io/hostname";
 const GENERATION: &str = "example.com/generation";
 /// Integers for Gt and Lt, and what only looks like one.
-const GENERATIONS: [&str; 10] = ["1", "2", "3", "007", "0", "3.5", "gen4", "", "9223372036854775807", "9223372036854775808"];
+const GENERATIONS: [&str; 10] =
+    ["1", "2", "3", "007", "0", "3.5", "gen4", "", "9223372036854775807", "9223372036854775808"];
 
 /// Labels, the values that nodes have, and how many of a hundred nodes have the label.
 const LABELS: [(&str, &[&str], usize); 10] = [
@@ -108,7 +109,7 @@ pub fn pod(random: &mut Random, name: &str, nodes: &[String]) -> Value {
     let mut selector = Map::new();
     for _ in 0..random.below(4) {
         let (key, values, _) = random.one(&LABELS);
-        selector.insert((*key).to_owned(), json!(random.one(values)));
+        selector.insert(key.to_owned(), json!(random.one(values)));
     }
     let mut spec = json!({
         "containers": [{"name": "compute", "image": "registry.example/virt-launcher:v1"}],
@@ -122,7 +123,7 @@ pub fn pod(random: &mut Random, name: &str, nodes: &[String]) -> Value {
     }
     if random.percent(20) {
         let weight = 1 + random.below(100);
-        let preferred = json!([{"weight": weight, "preference": {"matchExpressions": [expression(random, nodes)]}}]);
+        let preferred = json!([{"weight": weight, "preference": {"matchExpressions": [preference(random)]}}]);
         affinity.insert("preferredDuringSchedulingIgnoredDuringExecution".into(), preferred);
     }
     if !affinity.is_empty() {
@@ -159,11 +160,18 @@ fn term(random: &mut Random, nodes: &[String]) -> Value {
 
 /// A node's name, or one that no node has.
 fn name(random: &mut Random, nodes: &[String]) -> String {
-    if random.percent(10) { "nobody".to_owned() } else { random.one(nodes).clone() }
+    if random.percent(10) { "nobody".to_owned() } else { nodes[random.below(nodes.len())].clone() }
+}
+
+/// One that can be read: over others the scheduler stumbles while it scores, after the filters have let the pod pass.
+fn preference(random: &mut Random) -> Value {
+    let operator = random.one(&["Exists", "DoesNotExist", "Gt", "Lt"]);
+    let values: &[&str] = if matches!(operator, "Gt" | "Lt") { &["2"] } else { &[] };
+    json!({"key": GENERATION, "operator": operator, "values": values})
 }
 
 fn expression(random: &mut Random, nodes: &[String]) -> Value {
-    let operator = *random.one(&["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]);
+    let operator = random.one(&["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]);
     match operator {
         "Gt" | "Lt" => {
             let key = if random.percent(80) { GENERATION } else { random.one(&LABELS).0 };
@@ -176,7 +184,7 @@ fn expression(random: &mut Random, nodes: &[String]) -> Value {
         }
         _ => {
             let (key, values, _) = random.one(&LABELS);
-            let values: Vec<&str> = (0..=random.below(3)).map(|_| *random.one(values)).collect();
+            let values: Vec<&str> = (0..=random.below(3)).map(|_| random.one(values)).collect();
             json!({"key": key, "operator": operator, "values": values})
         }
     }
@@ -185,7 +193,7 @@ fn expression(random: &mut Random, nodes: &[String]) -> Value {
 fn toleration(random: &mut Random) -> Value {
     let mut toleration = Map::new();
     let mut put = |key: &str, value: Value| drop(toleration.insert(key.to_owned(), value));
-    let (key, values) = *random.one(&TAINTS);
+    let (key, values) = random.one(&TAINTS);
     if random.percent(10) {
         // Without a key it tolerates every key.
         put("operator", json!("Exists"));
@@ -202,7 +210,7 @@ fn toleration(random: &mut Random) -> Value {
         }
     }
     if random.percent(60) {
-        let effect = *random.one(&EFFECTS);
+        let effect = random.one(&EFFECTS);
         put("effect", json!(effect));
         if effect == "NoExecute" && random.percent(30) {
             put("tolerationSeconds", json!(300));

@@ -1,7 +1,7 @@
 //! Agreement with the running scheduler: random launcher pods, created for real on random clusters, bound or reported
 //! Unschedulable by kube-scheduler, and judged by `cpufit check` on what kubectl shows of the cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -30,7 +30,11 @@ enum Outcome {
 fn scheduler_agreement() {
     let number = |variable: &str, default: u64| {
         let text = std::env::var(variable).unwrap_or_default();
-        if text.is_empty() { default } else { text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")) }
+        if text.is_empty() {
+            default
+        } else {
+            text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}"))
+        }
     };
     let wanted = usize::try_from(number("AGREEMENT_PODS", 200)).expect("a number of pods");
     let seed = number("AGREEMENT_SEED", 4);
@@ -133,20 +137,20 @@ fn outcomes(cluster: &ControlPlane, count: usize, nodes: usize) -> BTreeMap<Stri
     loop {
         let pods = launchers(cluster);
         assert_eq!(pods.len(), count, "other launcher pods are there than were created");
-        let mut open = BTreeSet::new();
+        let mut open = BTreeMap::new();
         let mut outcomes = BTreeMap::new();
         for pod in pods {
             let name = pod["metadata"]["name"].as_str().expect("a name").to_owned();
             match outcome(&pod) {
-                Some(Outcome::Unschedulable(why)) if !why.starts_with(&of_all) => drop(open.insert(name)),
+                Some(Outcome::Unschedulable(why)) if !why.starts_with(&of_all) => drop(open.insert(name, pod)),
                 Some(outcome) => drop(outcomes.insert(name, outcome)),
-                None => drop(open.insert(name)),
+                None => drop(open.insert(name, pod)),
             }
         }
         if open.is_empty() {
             return outcomes;
         }
-        assert!(Instant::now() < deadline, "kube-scheduler did not decide about {open:?} in {DECIDED:?}");
+        assert!(Instant::now() < deadline, "kube-scheduler did not decide about these in {DECIDED:?}: {open:#?}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }

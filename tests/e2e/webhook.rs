@@ -48,9 +48,7 @@ impl Webhook {
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": "cpufit", "namespace": "cpufit-system"},
             "spec": {"clusterIP": address, "ports": [{"port": port}]},
         });
-        let rule = |group: &str, resources: &[&str], operations: &[&str]| {
-            json!({"apiGroups": [group], "apiVersions": ["v1"], "resources": resources, "operations": operations})
-        };
+        let rule = |group: &str, resources: &[&str], operations: &[&str]| json!({"apiGroups": [group], "apiVersions": ["v1"], "resources": resources, "operations": operations});
         let guests = ["virtualmachines", "virtualmachineinstances"];
         let client = json!({
             "service": {"namespace": "cpufit-system", "name": "cpufit", "path": "/validate", "port": port},

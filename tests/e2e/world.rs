@@ -8,8 +8,15 @@ use crate::common::read;
 use crate::controlplane::ControlPlane;
 
 /// Owners before what they own.
-const ORDER: [&str; 7] =
-    ["Namespace", "Node", "KubeVirt", "VirtualMachine", "VirtualMachineInstance", "VirtualMachineInstanceMigration", "Pod"];
+const ORDER: [&str; 7] = [
+    "Namespace",
+    "Node",
+    "KubeVirt",
+    "VirtualMachine",
+    "VirtualMachineInstance",
+    "VirtualMachineInstanceMigration",
+    "Pod",
+];
 
 /// What the API server sets itself.
 const SERVERS_OWN: [&str; 5] = ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"];

@@ -79,7 +79,7 @@ if [ "${2:-all}" != kwok ] && ! built controlplane etcd kube-apiserver kube-sche
   done
   finish controlplane
 fi
-if [ "${2:-all}" != controlplane ] && ! built kwok kwok; then
+if [ "${2:-all}" != controlplane ] && ! { built kwok kwok && [ -d "$out/stages" ]; }; then
   begin kwok
   build kwok kwok sigs.k8s.io/kwok/cmd/kwok "-X sigs.k8s.io/kwok/pkg/consts.Version=$(version sigs.k8s.io/kwok kwok)"
   # What plays the kubelet is said in Stage files, which the module ships.

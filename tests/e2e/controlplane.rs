@@ -178,7 +178,7 @@ impl ControlPlane {
     #[track_caller]
     #[allow(clippy::unused_self)]
     fn succeed(&self, args: &[&str], ran: Ran) -> String {
-        assert_eq!(ran.code(), 0, "kubectl {args:?}: {}{}", head(&ran.stdout), head(&ran.stderr));
+        assert!(ran.code() == 0, "kubectl {args:?}: {}{}", head(&ran.stdout), head(&ran.stderr));
         ran.stdout
     }
 
@@ -266,7 +266,8 @@ fn etcd(workplace: &Workplace, assets: &Path, client: u16, peer: u16) -> Server 
     let url = |port| format!("http://{}", SocketAddr::new(LOOPBACK, port));
     let mut command = Command::new(assets.join("etcd"));
     command
-        .args(["--unsafe-no-fsync", "--log-level=warn", "--data-dir=etcd"])
+        .args(["--unsafe-no-fsync", "--log-level=warn"])
+        .arg(format!("--data-dir={}", workplace.path().join("etcd").display()))
         .arg(format!("--listen-client-urls={}", url(client)))
         .arg(format!("--advertise-client-urls={}", url(client)))
         .arg(format!("--listen-peer-urls={}", url(peer)))
@@ -276,7 +277,7 @@ fn etcd(workplace: &Workplace, assets: &Path, client: u16, peer: u16) -> Server 
 }
 
 fn api_server(workplace: &Workplace, assets: &Path, authority: &Authority, port: u16, etcd: u16) -> Server {
-    workplace.write("ca.pem", &authority.certificate);
+    let ca = workplace.write("ca.pem", &authority.certificate);
     let names = ["kubernetes.default.svc", "kubernetes", "localhost"];
     let Pair { certificate, key } = authority.server(&names, &[LOOPBACK, FIRST_SERVICE]);
     workplace.write("api.pem", certificate);
@@ -291,7 +292,8 @@ fn api_server(workplace: &Workplace, assets: &Path, authority: &Authority, port:
         .arg(format!("--advertise-address={LOOPBACK}"))
         .arg(format!("--secure-port={port}"))
         .arg(format!("--service-cluster-ip-range={SERVICES}"))
-        .args(["--client-ca-file=ca.pem", "--tls-cert-file=api.pem", "--tls-private-key-file=api.key"])
+        .arg(format!("--client-ca-file={}", ca.display()))
+        .args(["--tls-cert-file=api.pem", "--tls-private-key-file=api.key"])
         .args(["--service-account-key-file=tokens.pub", "--service-account-signing-key-file=tokens.key"])
         .args(["--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=Node,RBAC"])
         .args(["--endpoint-reconciler-type=none", "--external-hostname=localhost"])

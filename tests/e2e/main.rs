@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod controlplane;
+mod guard;
 mod pki;
 mod process;
 mod random;

@@ -92,7 +92,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The command and all that came of it, without what differs from run to run.
+    /// The command and all that came of it. Nothing in it differs from run to run: the webhook is named by its Service.
     #[track_caller]
     fn told(&self, command: &str) -> String {
         let args: Vec<&str> = command.split(' ').collect();
@@ -145,10 +145,13 @@ fn webhook_as_kubectl_shows_it() {
 
     drop(webhook);
     cluster.kubectl(&["delete", "vmim", "--all", "--namespace=shop"]);
+    cluster.kubectl(&["delete", "vm", "report", "--namespace=lab"]);
     cluster.kubectl(&["delete", "pod", "virt-launcher-lost-7k2px", "--namespace=lab", "--force", "--grace-period=0"]);
-    let down: Vec<String> = ["migrate-db.yaml", "migrate-ledger.yaml", "report.yaml", "launcher.yaml"]
-        .into_iter()
-        .map(|file| jane.told(&format!("create -f {file}").replace("create -f report", "apply -f report")))
-        .collect();
+    let down = [
+        jane.told("create -f migrate-db.yaml"),
+        jane.told("create -f migrate-ledger.yaml"),
+        jane.told("apply -f report.yaml"),
+        controller.told("create -f launcher.yaml"),
+    ];
     insta::assert_snapshot!("webhook_down", down.concat());
 }

@@ -18,7 +18,7 @@ const VICTIM: &str = "E2E_VICTIM";
 
 /// Holds a control plane until it is killed. By itself it does nothing.
 #[test]
-#[ignore = "part of the test below"]
+#[ignore = "run by a_killed_test_leaves_nothing_behind"]
 fn victim() {
     if std::env::var_os(VICTIM).is_none() {
         return;

@@ -124,9 +124,8 @@ fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
 #[must_use]
 pub fn reference(judged: &Judged<'_>) -> String {
     let kind = match judged.subject.stage {
-        Stage::Migration(_) => "vmi",
         Stage::Start(_) if judged.subject.field_root == "spec.template.spec" => "vm",
-        Stage::Start(_) => "vmi",
+        Stage::Start(_) | Stage::Migration(_) => "vmi",
     };
     format!("{kind}/{} -n {}", judged.subject.name, judged.subject.namespace)
 }

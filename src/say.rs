@@ -51,7 +51,14 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &
 /// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`.
 fn nearest_line(verdict: &Verdict, advice: &Advice) -> Option<String> {
     let free = blocked_line(advice);
-    let near = verdict.nearest.first().map(lacks_line);
+    let near = verdict.nearest.first().map(|first| {
+        // One label less is no comfort where libvirt would refuse: labels that drifted can be cured.
+        let curable = |near: &&Nearest| matches!(near.evidence, Evidence::Drifted | Evidence::SourceLacksToo);
+        match verdict.nearest.iter().find(curable).filter(|_| first.evidence == Evidence::OtherHardware) {
+            Some(better) => format!("{}; better: {}", lacks_line(first), lacks_line(better)),
+            None => lacks_line(first),
+        }
+    });
     match (free, near) {
         (Some(free), Some(near)) => Some(format!("{free}; next is {near}")),
         (Some(one), None) => Some(one),

@@ -199,19 +199,22 @@ impl<'f> Case<'_, 'f> {
         let passes = |model: &str| self.fleet.look_up(&start.with_model(model).placement).passes().placement;
         let mut best: Option<(String, Bits)> = None;
         for vendor in self.vendors() {
-            let nodes = self.fleet.bearing(&format!("{}{vendor}", label::CPU_VENDOR), "true");
-            for model in models::ranked(self.fleet.offered(Family::CpuModel, &nodes), vendor) {
-                let nodes = passes(model);
+            // Some models of one vendor run on the other's hosts; a migration never leads from one to the other.
+            let of_vendor = self.fleet.bearing(&format!("{}{vendor}", label::CPU_VENDOR), "true");
+            for model in models::ranked(self.fleet.offered(Family::CpuModel, &of_vendor), vendor) {
+                let mut nodes = passes(model);
+                nodes.intersect(&of_vendor);
                 if nodes.count() >= 2 && best.as_ref().is_none_or(|(_, best)| nodes.count() > best.count()) {
                     best = Some((model.to_owned(), nodes));
                 }
             }
         }
         let (model, nodes) = best?;
+        let is_on_all = |other: &str| passes(other).count_common(&nodes) == nodes.count();
         let mut also: Vec<String> = Vec::new();
         if let Some(node) = nodes.iter().next() {
             for other in self.fleet.names_under(node, Family::CpuModel) {
-                if other != model && models::same_family(other, &model) && passes(other) == nodes {
+                if other != model && models::same_family(other, &model) && is_on_all(other) {
                     also.push(other.to_owned());
                 }
             }

@@ -38,11 +38,13 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &
                 speech.lines.extend(with_model_line(judged, finding, cluster));
                 speech.lines.extend(next_step(judged, finding));
             }
-            Check::Assumed if verdict.outcome.impact().is_none() => continue,
+            // The release's rules matter where something is wrong; what was not found matters always.
+            Check::Assumed if verdict.outcome.impact().is_none() && finding.field.is_empty() => continue,
             _ => speech.notes.push(finding.message.clone()),
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
-            speech.causes.push((finding.field.clone(), finding.message.clone()));
+            let better = with_model_line(judged, finding, cluster).map(|line| format!("; {line}"));
+            speech.causes.push((finding.field.clone(), finding.message.clone() + &better.unwrap_or_default()));
         }
     }
     speech
@@ -135,21 +137,6 @@ pub fn reference(judged: &Judged<'_>) -> String {
         Stage::Start(_) | Stage::Migration(_) => "vmi",
     };
     format!("{kind}/{} -n {}", judged.subject.name, judged.subject.namespace)
-}
-
-/// Whether the guest is told of the finding whatever the dials say: it is not an opinion but a fact.
-#[must_use]
-pub fn is_fact(finding: &Finding) -> bool {
-    matches!(
-        finding.check,
-        Check::OwnNode
-            | Check::LibvirtRefused
-            | Check::OutdatedLauncher
-            | Check::ModelKnownNotUsable
-            | Check::Contradiction
-            | Check::NoPod
-            | Check::Unknown
-    )
 }
 
 /// One word for tables.

@@ -331,7 +331,7 @@ fn a_guest_that_fits_is_admitted_without_a_word() {
     let scratch = Scratch::new();
     let file = scratch.write(
         "vm.yaml",
-        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: web, namespace: shop}\n\
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: quiet, namespace: shop}\n\
          spec: {template: {spec: {domain: {cpu: {model: Skylake-Server-noTSX-IBRS}, devices: {}}}}}\n",
     );
     // No KubeVirt version is known there; that is worth a word only where something is wrong.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::admission::Stage;
-use crate::admission::response::{Decision, Denial, DenialCause, DenialCode};
+use crate::admission::response::{Decision, Denial, DenialCause};
 use crate::admission::review::{self, Operation, Request, ReviewError};
 use crate::compat::advise::{Advice, Depth};
 use crate::compat::fleet::Fleet;
@@ -302,10 +302,7 @@ fn shown(denial: policy::Denial, manifest: &Manifest<'_>, judged: &Judged<'_>) -
         message: cause.message,
     };
     Denial {
-        code: match denial.kind {
-            DenialKind::Forbidden => DenialCode::Forbidden,
-            DenialKind::Invalid => DenialCode::Invalid,
-        },
+        code: denial.kind,
         message: denial.message,
         group: group.to_owned(),
         kind: kind.to_owned(),

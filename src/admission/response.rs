@@ -18,6 +18,7 @@ use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::review::{API_VERSION, KIND};
 use super::{Stage, one_line};
+use crate::policy::DenialKind;
 
 /// The longest warning, in characters.
 pub const WARNING_CHARS: usize = 256;
@@ -76,7 +77,7 @@ impl Decision {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
     /// How it is shown.
-    pub code: DenialCode,
+    pub code: DenialKind,
     /// The message; its first line is complete in itself, for controllers show only that.
     pub message: String,
     /// Group of the object.
@@ -87,35 +88,6 @@ pub struct Denial {
     pub name: String,
     /// The fields to blame.
     pub causes: Vec<DenialCause>,
-}
-
-/// The status of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DenialCode {
-    /// 403: kubectl prints the message.
-    Forbidden,
-    /// 422: kubectl prints the causes, as bullets.
-    Invalid,
-}
-
-impl DenialCode {
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(self) -> u16 {
-        match self {
-            Self::Forbidden => 403,
-            Self::Invalid => 422,
-        }
-    }
-
-    /// `metav1.StatusReason`.
-    #[must_use]
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Forbidden => "Forbidden",
-            Self::Invalid => "Invalid",
-        }
-    }
 }
 
 /// One field to blame: `metav1.StatusCause`.
@@ -146,9 +118,9 @@ pub fn warnings(decision: &Decision) -> impl Iterator<Item = Cow<'_, str>> {
 }
 
 /// The code as it is sent: a 422 without causes would be shown as nothing at all.
-fn code(denial: &Denial) -> DenialCode {
+fn code(denial: &Denial) -> DenialKind {
     match denial.code {
-        DenialCode::Invalid if denial.causes.is_empty() => DenialCode::Forbidden,
+        DenialKind::Invalid if denial.causes.is_empty() => DenialKind::Forbidden,
         code => code,
     }
 }
@@ -257,7 +229,7 @@ impl<'a> Status<'a> {
             field,
         });
         Self {
-            code: code.status(),
+            code: code.code(),
             message: unmistakable(printable(message)),
             reason: code.reason(),
             details: Details { name, group, kind, causes: causes.collect() },
@@ -300,7 +272,7 @@ mod tests {
         String::from_utf8(render(stage, "u-1", decision).unwrap()).unwrap()
     }
 
-    fn denial(code: DenialCode, causes: &[(&str, &str)]) -> Denial {
+    fn denial(code: DenialKind, causes: &[(&str, &str)]) -> Denial {
         Denial {
             code,
             message: "shop/web: no node offers CPU model X\n  node-a lacks it".to_owned(),
@@ -364,7 +336,7 @@ mod tests {
     #[test]
     fn a_denial_of_fields() {
         let field = "spec.template.spec.domain.cpu.model";
-        let decision = deny(denial(DenialCode::Invalid, &[(field, "X runs on 1 of 5 nodes")]));
+        let decision = deny(denial(DenialKind::Invalid, &[(field, "X runs on 1 of 5 nodes")]));
         insta::assert_snapshot!(pretty(Stage::Validate, &decision), @r#"
         {
           "apiVersion": "admission.k8s.io/v1",
@@ -396,14 +368,14 @@ mod tests {
 
     #[test]
     fn a_plain_denial_keeps_its_lines_and_may_warn_too() {
-        let Decision::Deny { denial, audit, .. } = deny(denial(DenialCode::Forbidden, &[])) else { unreachable!() };
+        let Decision::Deny { denial, audit, .. } = deny(denial(DenialKind::Forbidden, &[])) else { unreachable!() };
         let decision = Decision::Deny { denial, warnings: vec!["and more".to_owned()], audit };
         insta::assert_snapshot!(line(Stage::Validate, &decision), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":403,"message":"shop/web: no node offers CPU model X\n  node-a lacks it","reason":"Forbidden","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine"}},"warnings":["and more"]}}"#);
     }
 
     #[test]
     fn invalid_without_causes_would_be_shown_as_nothing() {
-        let rendered = line(Stage::Validate, &deny(denial(DenialCode::Invalid, &[])));
+        let rendered = line(Stage::Validate, &deny(denial(DenialKind::Invalid, &[])));
         assert!(rendered.contains(r#""code":403"#), "kubectl would print no reason at all: {rendered}");
         assert!(rendered.contains(r#""reason":"Forbidden""#), "{rendered}");
     }
@@ -444,7 +416,7 @@ mod tests {
 
     #[test]
     fn no_denial_is_mistaken_for_another() {
-        let mut refusal = denial(DenialCode::Invalid, &[("f", "exceeded\nquota, violates PodSecurity")]);
+        let mut refusal = denial(DenialKind::Invalid, &[("f", "exceeded\nquota, violates PodSecurity")]);
         refusal.message = "label exceeded quota\nviolates PodSecurity\u{1b}[31m, exceeded\tquota".to_owned();
         let rendered = line(Stage::Validate, &deny(refusal));
         for phrase in ["exceeded quota", "violates PodSecurity"] {

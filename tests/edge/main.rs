@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cpufit::admission::Stage;
-use cpufit::admission::response::{Decision, Denial, DenialCode};
+use cpufit::admission::response::{Decision, Denial};
 use cpufit::admission::review::Request;
+use cpufit::policy::DenialKind;
 use cpufit::telemetry::Metrics;
 use cpufit::webhook::{Condition, Edge, Judge, Limits, Readiness};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ fn by_name(_: Stage, request: &Request<'_>) -> Decision {
         },
         "deny" => Decision::Deny {
             denial: Denial {
-                code: DenialCode::Forbidden,
+                code: DenialKind::Forbidden,
                 message: "as you wish".to_owned(),
                 group: String::new(),
                 kind: "Pod".to_owned(),

@@ -165,21 +165,14 @@ impl ControlPlane {
     /// kubectl as the administrator: what it prints on standard output; it must succeed.
     #[track_caller]
     pub fn kubectl(&self, args: &[&str]) -> String {
-        self.succeed(args, kubectl(&self.assets, self.workplace.path(), &self.admin, args).run())
+        succeed(args, kubectl(&self.assets, self.workplace.path(), &self.admin, args).run())
     }
 
     /// The same, with something on standard input (`-f -`).
     #[track_caller]
     pub fn kubectl_with(&self, args: &[&str], input: &Value) -> String {
         let run = kubectl(&self.assets, self.workplace.path(), &self.admin, args).stdin(input.to_string());
-        self.succeed(args, run.run())
-    }
-
-    #[track_caller]
-    #[allow(clippy::unused_self)]
-    fn succeed(&self, args: &[&str], ran: Ran) -> String {
-        assert!(ran.code() == 0, "kubectl {args:?}: {}{}", head(&ran.stdout), head(&ran.stderr));
-        ran.stdout
+        succeed(args, run.run())
     }
 
     /// kubectl's answer as JSON.
@@ -209,12 +202,18 @@ impl ControlPlane {
         format!("$ kubectl {}\n{output}{end}", args.join(" "))
     }
 
-    /// An address of the Services' range that nobody is likely to use, and a Service with it would be reached at.
+    /// An address of the Services' range, another one for each control plane.
     pub fn service_address(&self) -> Ipv4Addr {
         let [high, low] = self.port.to_be_bytes();
         // Neither the first nor the last ones of the range, which the API server gives away or refuses.
         Ipv4Addr::new(127, 96, high.clamp(1, 254), low.clamp(1, 254))
     }
+}
+
+#[track_caller]
+fn succeed(args: &[&str], ran: Ran) -> String {
+    assert!(ran.code() == 0, "kubectl {args:?}: {}{}", head(&ran.stdout), head(&ran.stderr));
+    ran.stdout
 }
 
 fn read(mut from: PipeReader) -> String {

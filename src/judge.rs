@@ -20,7 +20,7 @@ use crate::kubevirt::cluster::{is_launcher, pod_label};
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Pod, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::{
-    self, DenialKind, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
+    self, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
 };
 use crate::say::{self, Speech};
 use crate::world::World;

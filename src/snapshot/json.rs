@@ -19,7 +19,9 @@ pub(super) fn read_document(input: &mut Input<'_>, objects: &mut Objects<'_>) ->
     match (halt, outcome) {
         (Some(halt), _) => Err(halt),
         (None, Ok(())) => Ok(()),
-        (None, Err(error)) => Err(input.take_failure().unwrap_or_else(|| input.syntax(document, reason(&error))).into()),
+        (None, Err(error)) => {
+            Err(input.take_failure().unwrap_or_else(|| input.syntax(document, reason(&error))).into())
+        }
     }
 }
 

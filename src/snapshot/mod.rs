@@ -204,7 +204,9 @@ fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<()
                 }
                 if objects.document() > 0 && !opening.starts_with("---") && !opening.starts_with('#') {
                     input.skip_blanks()?;
-                    return Err(input.syntax(objects.document(), "after a JSON document, expected another or the end").into());
+                    return Err(input
+                        .syntax(objects.document(), "after a JSON document, expected another or the end")
+                        .into());
                 }
                 // All that follows is one YAML stream; JSON in it is YAML too.
                 yaml::read_documents(input, objects)?;

@@ -352,7 +352,12 @@ async fn a_declared_length_is_refused_before_the_body_is_read() {
 async fn nothing_is_judged_before_there_is_something_to_judge_by() {
     let readiness = Arc::new(Readiness::new());
     let metrics = Arc::new(Metrics::default());
-    let edge = Edge::new(Arc::new(|stage, request: &_| Ok(by_name(stage, request))), Arc::clone(&readiness), Arc::clone(&metrics), Limits::default());
+    let edge = Edge::new(
+        Arc::new(|stage, request: &_| Ok(by_name(stage, request))),
+        Arc::clone(&readiness),
+        Arc::clone(&metrics),
+        Limits::default(),
+    );
     let router = router(edge);
     let ask = async || send(&router, posted("/validate", review("db").to_string())).await;
     readiness.meet(Condition::Serving);

@@ -41,7 +41,7 @@ pub struct WorldArgs {
     /// A dump of the cluster: file, folder or - (kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml)
     #[arg(long, value_name = "FILE", required = true)]
     pub snapshot: Vec<Source>,
-    /// CPUPolicies: file, folder or -; without any, the built-in policy warns and never denies
+    /// Policies of kind `CPUPolicy`: file, folder or -; without any, the built-in policy warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
     /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt does not tell

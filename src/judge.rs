@@ -15,7 +15,6 @@ use crate::admission::response::{Decision, Denial, DenialCause, DenialCode};
 use crate::admission::review::{self, Operation, Request, ReviewError};
 use crate::compat::advise::{Advice, Depth};
 use crate::compat::fleet::Fleet;
-use crate::compat::subject::Stage as Life;
 use crate::compat::verdict::{Outcome, Verdict};
 use crate::kubevirt::cluster::{is_launcher, pod_label};
 use crate::kubevirt::subject::{self, Judged};
@@ -320,7 +319,7 @@ fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speec
     let title = judged.subject.title();
     let named = |line: &String| format!("{title}: {line}");
     Words {
-        headline: format!("{title} {}", speech.headline),
+        headline: if speech.headline.is_empty() { String::new() } else { format!("{title} {}", speech.headline) },
         lines: speech.lines.iter().map(named).collect(),
         notes: speech.notes.iter().map(named).collect(),
         details: say::details(judged, verdict, advice),
@@ -341,13 +340,4 @@ fn audit_annotations(wanted: bool, policy: &Policy, verdict: &Verdict, speech: &
         ("verdict".to_owned(), verdict.outcome.as_str().to_owned()),
         ("reason".to_owned(), speech.headline.clone()),
     ])
-}
-
-/// At which point of its life a guest is judged, in a word.
-#[must_use]
-pub fn stage_word(judged: &Judged<'_>) -> &'static str {
-    match judged.subject.stage {
-        Life::Start(_) => "start",
-        Life::Migration(_) => "migration",
-    }
 }

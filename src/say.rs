@@ -38,11 +38,13 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &
                 speech.lines.extend(with_model_line(judged, finding, cluster));
                 speech.lines.extend(next_step(judged, finding));
             }
-            Check::Assumed if verdict.outcome.impact().is_none() => continue,
+            // The release's rules matter where something is wrong; what was not found matters always.
+            Check::Assumed if verdict.outcome.impact().is_none() && finding.field.is_empty() => continue,
             _ => speech.notes.push(finding.message.clone()),
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
-            speech.causes.push((finding.field.clone(), finding.message.clone()));
+            let better = with_model_line(judged, finding, cluster).map(|line| format!("; {line}"));
+            speech.causes.push((finding.field.clone(), finding.message.clone() + &better.unwrap_or_default()));
         }
     }
     speech
@@ -51,7 +53,14 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &
 /// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`.
 fn nearest_line(verdict: &Verdict, advice: &Advice) -> Option<String> {
     let free = blocked_line(advice);
-    let near = verdict.nearest.first().map(lacks_line);
+    let near = verdict.nearest.first().map(|first| {
+        // One label less is no comfort where libvirt would refuse: labels that drifted can be cured.
+        let curable = |near: &&Nearest| matches!(near.evidence, Evidence::Drifted | Evidence::SourceLacksToo);
+        match verdict.nearest.iter().find(curable).filter(|_| first.evidence == Evidence::OtherHardware) {
+            Some(better) => format!("{}; better: {}", lacks_line(first), lacks_line(better)),
+            None => lacks_line(first),
+        }
+    });
     match (free, near) {
         (Some(free), Some(near)) => Some(format!("{free}; next is {near}")),
         (Some(one), None) => Some(one),
@@ -124,26 +133,10 @@ fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
 #[must_use]
 pub fn reference(judged: &Judged<'_>) -> String {
     let kind = match judged.subject.stage {
-        Stage::Migration(_) => "vmi",
         Stage::Start(_) if judged.subject.field_root == "spec.template.spec" => "vm",
-        Stage::Start(_) => "vmi",
+        Stage::Start(_) | Stage::Migration(_) => "vmi",
     };
     format!("{kind}/{} -n {}", judged.subject.name, judged.subject.namespace)
-}
-
-/// Whether the guest is told of the finding whatever the dials say: it is not an opinion but a fact.
-#[must_use]
-pub fn is_fact(finding: &Finding) -> bool {
-    matches!(
-        finding.check,
-        Check::OwnNode
-            | Check::LibvirtRefused
-            | Check::OutdatedLauncher
-            | Check::ModelKnownNotUsable
-            | Check::Contradiction
-            | Check::NoPod
-            | Check::Unknown
-    )
 }
 
 /// One word for tables.

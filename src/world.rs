@@ -61,7 +61,7 @@ impl World {
 
 /// Reads a snapshot and policies.
 ///
-/// A CPUPolicy in the snapshot counts like one of `policies`. Kinds that bear on nothing are passed over.
+/// A `CPUPolicy` in the snapshot counts like one of `policies`. Kinds that bear on nothing are passed over.
 ///
 /// # Errors
 ///

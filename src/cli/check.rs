@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::output::{Origin, ResultRow, table};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
-use crate::admission::review::decode;
+use crate::admission::review::{self, decode};
 use crate::args::{CheckArgs, CheckOutput};
 use crate::compat::advise::Depth;
 use crate::judge::{self, Case, Manifest, Reader};
+use crate::kubevirt::cluster::placement;
+use crate::kubevirt::wire::Pod;
 use crate::policy::UserName;
 use crate::snapshot::{self, Item};
 use crate::world::{self, World};
@@ -109,15 +111,38 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
         origin.namespace = request.namespace.to_string();
         origin.name = request.name.to_string();
         let case = judge::case(world, &request).with_context(|| item.place.to_string())?;
-        return Ok(match case {
-            Some(case) => ResultRow::new(origin, &case, world, predict),
-            None => ResultRow::skipped(origin, "nothing in this request bears on where a guest can run"),
+        return Ok(match (case, request.object) {
+            (Some(case), _) => ResultRow::new(origin, &case, world, predict),
+            (None, Some(json)) if is_pod(&request.kind.group, &request.kind.kind) => {
+                let pod = review::object("request.object", json).with_context(|| item.place.to_string())?;
+                stranger(origin, &pod, world)
+            }
+            (None, _) => ResultRow::skipped(origin, "nothing in this request bears on where a guest can run"),
         });
     }
     Ok(match judged(world, item)? {
         Some(case) => ResultRow::new(origin, &case, world, predict),
+        None if is_pod(group(item), &item.kind) => stranger(origin, &item.parse()?, world),
         None => ResultRow::skipped(origin, "not a kind that is judged"),
     })
+}
+
+fn is_pod(group: &str, kind: &str) -> bool {
+    (group, kind) == ("", "Pod")
+}
+
+fn group(item: &Item) -> &str {
+    item.api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// A pod that is no launcher: nothing is said about it, but which nodes take it can be told.
+fn stranger(origin: Origin, pod: &Pod<'_>, world: &World) -> ResultRow {
+    let fleet = &world.cluster.fleet;
+    let fitting = fleet.look_up(&placement(pod)).passes().fitting;
+    let mut row = ResultRow::skipped(origin, "not a virt-launcher pod");
+    row.nodes.judged = fleet.len();
+    row.nodes.fitting = fleet.names(&fitting).into_iter().map(str::to_owned).collect();
+    row
 }
 
 /// A manifest judged as if a person created it.
@@ -126,8 +151,7 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
 ///
 /// It is malformed.
 pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Case<'a>>, snapshot::Error> {
-    let group = item.api_version.split_once('/').map_or("", |(group, _)| group);
-    let Some(manifest) = Manifest::read(group, &item.kind, &item)? else { return Ok(None) };
+    let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(None) };
     Ok(judge::judge(world, &manifest, &UserName::from(""), Depth::Full))
 }
 

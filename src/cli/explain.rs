@@ -97,11 +97,15 @@ fn explain_item(world: &World, item: &Item, explain: &mut impl FnMut(Origin, &Ca
     if item.kind == "AdmissionReview" {
         let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
         let case = judge::case(world, &request).with_context(|| item.place.to_string())?;
-        case.iter().for_each(|case| explain(origin(case), case));
+        if let Some(case) = &case {
+            explain(origin(case), case);
+        }
         return Ok(case.is_some());
     }
     let case = judged(world, item)?;
-    case.iter().for_each(|case| explain(origin(case), case));
+    if let Some(case) = &case {
+        explain(origin(case), case);
+    }
     Ok(case.is_some())
 }
 
@@ -380,23 +384,12 @@ impl Page<'_> {
         let lookup = self.fleet().look_up(&subject.placement);
         let cpu_total = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
         let source = self.source();
-        let mut nodes: Vec<(usize, NodeIndex, Vec<(String, String)>)> = self
-            .fleet()
-            .in_name_order()
-            .into_iter()
-            .filter(|&node| Some(node) != source)
-            .map(|node| {
-                let missing = lookup.missing(node);
-                (missing.len(), node, missing)
-            })
-            .collect();
-        nodes.sort_by_key(|(count, node, _)| {
-            let free = self.case.verdict.fitting.contains(*node);
-            (!free, *count)
-        });
+        let others = self.fleet().in_name_order().into_iter().filter(|&node| Some(node) != source);
+        let mut nodes: Vec<_> = others.map(|node| (node, lookup.missing(node))).collect();
+        nodes.sort_by_key(|(node, missing)| (!self.case.verdict.fitting.contains(*node), missing.len()));
         let mut rows = vec![["NODE", "CPU", "REST", "LACKS", ""].map(str::to_owned).to_vec()];
         let hidden = nodes.len().saturating_sub(ROWS);
-        for (_, node, missing) in nodes.into_iter().take(ROWS) {
+        for (node, missing) in nodes.into_iter().take(ROWS) {
             let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
             let refusal = lookup.refusal(node);
             let mut rest = Vec::new();

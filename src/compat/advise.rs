@@ -141,8 +141,8 @@ impl<'s, 'f> Case<'s, 'f> {
     fn new(subject: &'s Subject<'s>, fleet: &'f Fleet) -> Self {
         let source = subject.source().and_then(|name| fleet.find(name));
         let mut passes = fleet.look_up(&subject.placement).passes();
-        for set in [&mut passes.cpu, &mut passes.placement, &mut passes.fitting] {
-            source.into_iter().for_each(|node| set.remove(node));
+        if let Some(node) = source {
+            passes.leave_out(node);
         }
         Self { subject, fleet, source, passes }
     }

@@ -41,7 +41,9 @@ impl StartGroup {
 pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Verdict {
     let source = subject.source().and_then(|name| fleet.find(name));
     let mut passes = fleet.look_up(&subject.placement).passes();
-    leave_out(&mut passes, source);
+    if let Some(source) = source {
+        passes.leave_out(source);
+    }
     let judged = fleet.len() - usize::from(source.is_some());
     let (outcome, cause) = if fleet.is_empty() {
         (Outcome::Unknown("no node is known".to_owned()), None)
@@ -55,14 +57,6 @@ pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Verdict {
         }
     };
     Verdict { outcome, cause, judged, fitting: passes.fitting, nearest: Vec::new(), findings: Vec::new() }
-}
-
-fn leave_out(passes: &mut Passes, node: Option<NodeIndex>) {
-    if let Some(node) = node {
-        passes.cpu.remove(node);
-        passes.placement.remove(node);
-        passes.fitting.remove(node);
-    }
 }
 
 /// Targets left: none is pinned, one is fragile.
@@ -88,7 +82,9 @@ fn by_start(placement: &Placement<'_>, onward: Onward, passes: &Passes, fleet: &
     }
     let mut left = worst.passes.clone();
     let node = worst.nodes.iter().find(|&node| worst.targets.contains(node)).or_else(|| worst.nodes.iter().next());
-    leave_out(&mut left, node);
+    if let Some(node) = node {
+        left.leave_out(node);
+    }
     let impact = if fewest == 0 { Impact::Pinned } else { Impact::Fragile };
     (Outcome::Impaired(impact), Some(cause(&left, fewest + 1)))
 }

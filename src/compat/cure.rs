@@ -38,8 +38,9 @@ impl<'f> Case<'_, 'f> {
             return None;
         }
         let leaves = self.source.is_some_and(|s| self.fleet.is_cordoned(s) && !fitting.contains(s));
-        let wanted = if self.subject.source().is_some() || !self.is_migration() { 1 } else { 0 };
-        (range.0 >= wanted || leaves).then_some(range)
+        // From another cluster it has no node here to be stuck on.
+        let any_will_do = self.is_migration() && self.subject.source().is_none();
+        (range.0 >= 1 || leaves || any_will_do).then_some(range)
     }
 
     /// The remedies that apply, by outage and risk.
@@ -198,19 +199,22 @@ impl<'f> Case<'_, 'f> {
         let passes = |model: &str| self.fleet.look_up(&start.with_model(model).placement).passes().placement;
         let mut best: Option<(String, Bits)> = None;
         for vendor in self.vendors() {
-            let nodes = self.fleet.bearing(&format!("{}{vendor}", label::CPU_VENDOR), "true");
-            for model in models::ranked(self.fleet.offered(Family::CpuModel, &nodes), vendor) {
-                let nodes = passes(model);
+            // Some models of one vendor run on the other's hosts; a migration never leads from one to the other.
+            let of_vendor = self.fleet.bearing(&format!("{}{vendor}", label::CPU_VENDOR), "true");
+            for model in models::ranked(self.fleet.offered(Family::CpuModel, &of_vendor), vendor) {
+                let mut nodes = passes(model);
+                nodes.intersect(&of_vendor);
                 if nodes.count() >= 2 && best.as_ref().is_none_or(|(_, best)| nodes.count() > best.count()) {
                     best = Some((model.to_owned(), nodes));
                 }
             }
         }
         let (model, nodes) = best?;
+        let is_on_all = |other: &str| passes(other).count_common(&nodes) == nodes.count();
         let mut also: Vec<String> = Vec::new();
         if let Some(node) = nodes.iter().next() {
             for other in self.fleet.names_under(node, Family::CpuModel) {
-                if other != model && models::same_family(other, &model) && passes(other) == nodes {
+                if other != model && models::same_family(other, &model) && is_on_all(other) {
                     also.push(other.to_owned());
                 }
             }
@@ -293,9 +297,9 @@ impl<'f> Case<'_, 'f> {
         say("uncordon", Some((self.why_no_uncordon(), None)));
         say("restart", self.why_no_restart(verdict));
         say("restart-with-common-model", Some((self.why_no_model(verdict), None)));
-        say("add-labels", Some((self.why_no_labels(verdict), None)));
+        say("add-labels", Some((why_no_labels(verdict), None)));
         say("remove-labels", self.why_no_removal().map(|why| (why, None)));
-        say("drop-stale", self.why_no_drop().map(|why| (why, None)));
+        say("drop-stale", Some((self.why_no_drop(), None)));
         out
     }
 
@@ -351,23 +355,6 @@ impl<'f> Case<'_, 'f> {
         }
     }
 
-    fn why_no_labels(&self, verdict: &Verdict) -> String {
-        let lacks = |family: Family| {
-            verdict.nearest.iter().any(|near| near.missing.iter().any(|(key, _)| Family::of(key) == family))
-        };
-        if lacks(Family::SchedulingTsc) {
-            "virt-controller owns the tsc-frequency label: skip-node does not keep a hand-made one".to_owned()
-        } else if verdict.nearest.iter().any(|near| near.evidence == Evidence::OtherHardware) {
-            "other hardware: libvirt would refuse even if the labels were added".to_owned()
-        } else if lacks(Family::Schedulable) {
-            "virt-handler's heartbeat would undo it within the minute".to_owned()
-        } else if lacks(Family::MachineType) {
-            "a label does not make QEMU offer the machine type".to_owned()
-        } else {
-            "CPU labels are not what is missing".to_owned()
-        }
-    }
-
     fn why_no_removal(&self) -> Option<String> {
         match &self.subject.stage {
             Stage::Migration(migration) if migration.inherited => {
@@ -378,17 +365,34 @@ impl<'f> Case<'_, 'f> {
         }
     }
 
-    fn why_no_drop(&self) -> Option<String> {
+    fn why_no_drop(&self) -> String {
         if !self.is_migration() {
-            return Some("it has inherited nothing".to_owned());
+            return "it has inherited nothing".to_owned();
         }
         let nowhere = self.nowhere();
-        Some(if nowhere.iter().any(|(key, _)| Family::of(key) == Family::CpuModelMigration) {
+        if nowhere.iter().any(|(key, _)| Family::of(key) == Family::CpuModelMigration) {
             "a stale model key is not met by it, which drops feature keys only".to_owned()
         } else if nowhere.is_empty() {
             "nothing is stale: every key it asks for is offered by some node".to_owned()
         } else {
             "dropping the stale keys alone would free no node".to_owned()
-        })
+        }
+    }
+}
+
+fn why_no_labels(verdict: &Verdict) -> String {
+    let lacks = |family: Family| {
+        verdict.nearest.iter().any(|near| near.missing.iter().any(|(key, _)| Family::of(key) == family))
+    };
+    if lacks(Family::SchedulingTsc) {
+        "virt-controller owns the tsc-frequency label: skip-node does not keep a hand-made one".to_owned()
+    } else if verdict.nearest.iter().any(|near| near.evidence == Evidence::OtherHardware) {
+        "other hardware: libvirt would refuse even if the labels were added".to_owned()
+    } else if lacks(Family::Schedulable) {
+        "virt-handler's heartbeat would undo it within the minute".to_owned()
+    } else if lacks(Family::MachineType) {
+        "a label does not make QEMU offer the machine type".to_owned()
+    } else {
+        "CPU labels are not what is missing".to_owned()
     }
 }

@@ -162,6 +162,15 @@ pub struct Passes {
     pub fitting: Bits,
 }
 
+impl Passes {
+    /// Takes a node out: the source of a migration is no target.
+    pub fn leave_out(&mut self, node: NodeIndex) {
+        self.cpu.remove(node);
+        self.placement.remove(node);
+        self.fitting.remove(node);
+    }
+}
+
 /// Why one node does not take a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
@@ -457,7 +466,9 @@ impl Fleet {
                 NameRule::Is(name) => {
                     let found = self.find(name).filter(|&node| out.contains(node));
                     out = Bits::none(self.len());
-                    found.into_iter().for_each(|node| out.insert(node));
+                    if let Some(node) = found {
+                        out.insert(node);
+                    }
                 }
                 NameRule::IsNot(name) => self.find(name).into_iter().for_each(|node| out.remove(node)),
                 NameRule::Invalid => out = Bits::none(self.len()),
@@ -508,7 +519,9 @@ impl<'f> Lookup<'f, '_> {
         if let Some(name) = self.placement.node_name.as_deref().filter(|name| !name.is_empty()) {
             let found = fleet.find(name).filter(|&node| placement.contains(node));
             placement = Bits::none(fleet.len());
-            found.into_iter().for_each(|node| placement.insert(node));
+            if let Some(node) = found {
+                placement.insert(node);
+            }
         }
         let mut fitting = placement.clone();
         for entry in self.entries.iter().filter(|e| e.family == Family::Schedulable) {
@@ -581,8 +594,9 @@ impl<'f> Lookup<'f, '_> {
         }
         let mut open = shut_out.clone();
         open.invert();
-        for set in [&mut open, &mut shut_out] {
-            leave_out.into_iter().for_each(|node| set.remove(node));
+        if let Some(node) = leave_out {
+            open.remove(node);
+            shut_out.remove(node);
         }
         let mut out = Vec::new();
         for group in [open, shut_out] {

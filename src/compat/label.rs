@@ -217,7 +217,7 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usi
             None => groups.push((family, vec![text])),
         }
     }
-    let mut out = groups
+    let out = groups
         .iter()
         .map(|(family, names)| match family {
             Family::Other | Family::Schedulable | Family::Hostname | Family::SchedulingTsc => names.join(", "),
@@ -225,10 +225,7 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usi
         })
         .collect::<Vec<_>>()
         .join("; ");
-    if total > most {
-        out.push_str(&format!(" and {} more", total - most));
-    }
-    out
+    if total > most { format!("{out} and {} more", total - most) } else { out }
 }
 
 /// Names joined for people, at most `most`, the rest counted: `node-a, node-c and 7 more`.

@@ -220,7 +220,10 @@ impl Action {
                 vec![skip(node), format!("kubectl label node {node} {}-", label::TSC_FREQUENCY), restart()]
             }
             Self::DropStale { .. } => {
-                vec!["# in the CPUPolicy that governs this guest: spec.launcherSelectors: DropStale".to_owned()]
+                vec![
+                    "# in the CPUPolicy that governs this guest: spec.launcherSelectors: DropStale".to_owned(),
+                    "# (read and checked by this release, acted on by a later one)".to_owned(),
+                ]
             }
             Self::DropWish { .. } => vec![format!("virtctl migrate {name} -n {namespace}")],
             Self::Restart => vec![restart()],
@@ -229,7 +232,11 @@ impl Action {
                 restart(),
             ],
             Self::UseModel { model, .. } => {
-                vec![format!("# set {}: {model}, and create the guest anew", subject.field("domain.cpu.model"))]
+                let field = match subject.field_root.as_str() {
+                    "" => "spec.domain.cpu.model".to_owned(),
+                    _ => subject.field("domain.cpu.model"),
+                };
+                vec![format!("# set {field} to {model}; the guest takes it when it is created anew")]
             }
             Self::ChangeSelector { keys } => {
                 let nulls: Vec<String> = keys.iter().map(|key| format!(r#""{key}":null"#)).collect();

@@ -1,6 +1,5 @@
 //! What is known of a cluster besides its nodes: guests, their launchers, namespaces, configuration.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::defaults::ClusterConfig;
@@ -36,20 +35,15 @@ pub struct Cluster {
 type Name = (String, String);
 
 /// How the release is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ReleaseKnown {
     /// The KubeVirt custom resource says so, or the user.
     Observed(Release),
     /// Nothing names it: the newest is assumed.
+    #[default]
     Newest,
     /// Nothing names it, and no labelled node has a machine type: it must be an older one.
     WithoutMachineTypes,
-}
-
-impl Default for ReleaseKnown {
-    fn default() -> Self {
-        Self::Newest
-    }
 }
 
 impl ReleaseKnown {
@@ -312,10 +306,4 @@ pub fn launcher(pod: &Pod<'_>) -> Option<(String, Launcher)> {
         placement,
     };
     Some((owner(pod)?.uid.clone(), launcher))
-}
-
-/// `None` borrows nothing.
-#[must_use]
-pub fn borrowed<'a>(map: &'a BTreeMap<String, String>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    map.iter().map(|(k, v)| (Cow::Borrowed(k.as_str()), Cow::Borrowed(v.as_str()))).collect()
 }

@@ -83,9 +83,9 @@ fn selector(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, release:
         on(key.to_owned());
     }
     if config.gate("HypervStrictCheck") {
-        hyperv_keys(spec).into_iter().for_each(|key| {
+        for key in hyperv_keys(spec) {
             on(key);
-        });
+        }
     }
     if let Some(cpu) = cpu.filter(|cpu| !cpu.model.is_empty()) {
         if !matches!(cpu.model.as_str(), "host-model" | "host-passthrough") {

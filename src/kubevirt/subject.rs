@@ -334,7 +334,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     if pod.is_none() && vmim.spec.receive.is_none() {
         notes.push(finding(
             Check::Assumed,
-            "",
+            "spec.vmiName",
             "its running launcher pod is not known: judged as if it had never migrated".to_owned(),
         ));
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -102,18 +103,44 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads a struct from a JSON object alone: serde would take an array of its fields as well, which no API server sends.
+macro_rules! object_only {
+    ($name:ident $(<$life:lifetime>)?) => {
+        impl<'de $(: $life, $life)?> Deserialize<'de> for $name $(<$life>)? {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct ObjectVisitor $(<$life>(PhantomData<&$life ()>))?;
+                impl<'de $(: $life, $life)?> Visitor<'de> for ObjectVisitor $(<$life>)? {
+                    type Value = $name $(<$life>)?;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                        // The inherent function that `remote = "Self"` makes.
+                        $name::deserialize(MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(object_only!(@visitor $($life)?))
+            }
+        }
+    };
+    (@visitor) => { ObjectVisitor };
+    (@visitor $life:lifetime) => { ObjectVisitor(PhantomData) };
+}
+
 macro_rules! wire {
     ($($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident : $type:ty,)* })*) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
+        #[serde(rename_all = "camelCase", default, remote = "Self")]
         pub struct $name { $($(#[$fmeta])* #[serde(deserialize_with = "nullable")] pub $field: $type,)* }
+
+        object_only!($name);
     )*};
 }
 
 /// A launcher pod.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, remote = "Self")]
 pub struct Pod<'a> {
     /// `metadata`.
     #[serde(borrow, deserialize_with = "nullable")]
@@ -128,7 +155,7 @@ pub struct Pod<'a> {
 
 /// `metadata` of a pod.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "Self")]
 pub struct PodMeta<'a> {
     /// `name`; empty at admission where `generateName` is used.
     #[serde(borrow)]
@@ -153,7 +180,7 @@ pub struct PodMeta<'a> {
 
 /// `spec` of a pod.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "Self")]
 pub struct PodSpec<'a> {
     /// `nodeName`.
     #[serde(borrow)]
@@ -168,6 +195,10 @@ pub struct PodSpec<'a> {
     #[serde(deserialize_with = "nullable")]
     pub tolerations: Vec<Toleration>,
 }
+
+object_only!(Pod<'a>);
+object_only!(PodMeta<'a>);
+object_only!(PodSpec<'a>);
 
 wire! {
     /// `status.phase`.
@@ -638,3 +669,6 @@ pub struct Toleration {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toleration_seconds: Option<i64>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,6 +211,7 @@ fn denial(policy: &Policy, kind: RequestKind, words: &Words, notes: &[String], a
 
 /// Headline first; of the rest the notes are kept before the lines, and stand after them.
 fn warnings(headline: Option<&String>, lines: &[String], notes: &[String]) -> Vec<String> {
+    let headline = headline.filter(|headline| !headline.is_empty());
     let room = MAX_WARNINGS - usize::from(headline.is_some());
     let notes = &notes[..notes.len().min(room)];
     let lines = &lines[..lines.len().min(room - notes.len())];

@@ -16,7 +16,7 @@ use cpufit::compat::node::Node;
 use cpufit::compat::verdict::Outcome;
 use cpufit::kubevirt::subject::{self, Judged};
 use cpufit::kubevirt::wire::Pod;
-use criterion::{BatchSize, BenchmarkId, Criterion};
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode};
 use serde_json::Value;
 
 use cluster::Demand;
@@ -32,9 +32,10 @@ fn main() {
     let mut criterion = Criterion::default()
         .output_directory(&home)
         .without_plots()
+        // Samples of a millisecond: on a busy machine most of them are left alone, and the median is one of those.
         .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_secs(1))
-        .sample_size(40)
+        .measurement_time(Duration::from_millis(200))
+        .sample_size(200)
         .configure_from_args();
     for size in SIZES {
         judge(&mut criterion, size);
@@ -50,9 +51,13 @@ fn main() {
         }
     }
     for demand in Demand::ALL {
-        SIZES.map(|size| report("advice in brief", demand.as_str(), size, Target::None, &home, started));
+        for size in SIZES {
+            report("advice in brief", demand.as_str(), size, Target::None, &home, started);
+        }
     }
-    SIZES.map(|size| report("build", "fleet", size, Target::None, &home, started));
+    for size in SIZES {
+        report("build", "fleet", size, Target::None, &home, started);
+    }
 }
 
 fn judge(criterion: &mut Criterion, size: usize) {
@@ -64,13 +69,20 @@ fn judge(criterion: &mut Criterion, size: usize) {
         let judged = subject::of_pod(&pod, &cluster).expect("a launcher");
         let fits = assess(&judged.subject, &cluster.fleet).fitting.count();
         let id = BenchmarkId::new(demand.as_str(), size);
-        assert_eq!(fits, expected(demand, size, &judged, &review), "{id:?} would measure something else");
+        assert_eq!(
+            fits,
+            expected(demand, size, &judged, &review),
+            "{demand:?} at {size} nodes would measure something else"
+        );
 
-        criterion.benchmark_group("decision").bench_with_input(id.clone(), &judged, |bencher, judged| {
+        let mut group = criterion.benchmark_group("decision");
+        group.sampling_mode(SamplingMode::Flat).bench_with_input(id.clone(), &judged, |bencher, judged| {
             bencher.iter(|| assess(black_box(&judged.subject), &cluster.fleet));
         });
         let verdict = assess(&judged.subject, &cluster.fleet);
-        criterion.benchmark_group("advice in brief").bench_with_input(id, &judged, |bencher, judged| {
+        group.finish();
+        let mut group = criterion.benchmark_group("advice in brief");
+        group.sampling_mode(SamplingMode::Flat).bench_with_input(id, &judged, |bencher, judged| {
             bencher.iter_batched_ref(
                 || verdict.clone(),
                 |verdict| advise(black_box(&judged.subject), &cluster.fleet, verdict, Depth::Brief),

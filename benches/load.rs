@@ -109,7 +109,7 @@ impl Server {
     fn memory(&self, field: &str) -> f64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(field));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).map_or(f64::NAN, |kb: f64| kb / 1024.0)
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).map_or(f64::NAN, |kb: f64| kb / 1024.0)
     }
 
     async fn connect(&self, http2: bool) -> Sender {
@@ -285,6 +285,7 @@ async fn beside_null(server: &Server, review: &Bytes, demand: &str, protocol: &s
         table::row(&format!("{what}throughput / null"), ratio(|round| round.rate), "x", Target::AtLeast(0.5));
     }
     table::row(&format!("{what}processor time / null"), ratio(|round| round.processor), "x", Target::AtMost(3.0));
+    table::row(&format!("{what}processor time"), value(|round| round.processor), "µs", Target::None);
     table::row(&format!("{what}p50 / null"), ratio(|round| round.p50), "x", Target::None);
     table::row(&format!("{what}p99 / null"), ratio(|round| round.p99), "x", Target::AtMost(3.0));
     table::row(&format!("{what}p99"), value(|round| round.p99) / 1000.0, "ms", Target::AtMost(30.0));

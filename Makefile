@@ -39,8 +39,10 @@ golden: cargo ## agreement with KubeVirt and kube-scheduler, counted (GOLDEN=DIR
 cases: cargo ## the cases from the field (CASES=DIR for others)
 	CASES=$(if $(CASES),$(abspath $(CASES))) $(CARGO) test --locked --test cases -- --nocapture
 
-bench: cargo ## benchmarks; BENCH_ARGS="--quick" or a name to choose
-	$(CARGO) bench --locked --bench '*' -- $(BENCH_ARGS)
+bench: cargo ## benchmarks, and one table of what they showed (BENCH_ARGS=--test only tries them)
+	@mkdir -p target && rm -f target/bench.txt
+	BENCH_TABLE=$(CURDIR)/target/bench.txt $(CARGO) bench --locked --bench '*' -- $(BENCH_ARGS)
+	@if [ -f target/bench.txt ]; then printf '\nMeasured, with the target where there is one:\n'; cat target/bench.txt; fi
 
 controlplane: ## etcd, kube-apiserver, kube-scheduler, kubectl and kwok for the end-to-end tests, built once with Go
 	@bash tests/controlplane.sh "$(CONTROLPLANE)"

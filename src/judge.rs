@@ -229,7 +229,7 @@ fn is_plain(judged: &Judged<'_>, verdict: &Verdict, world: &World) -> bool {
         && judged.hindrance.is_none()
         && judged.subject.refused.is_none()
         && !judged.subject.outdated_launcher
-        && verdict.fitting.count_common(world.cluster.fleet.not_ready()) == 0
+        && !verdict.fitting.meets(world.cluster.fleet.not_ready())
         && judged.subject.running.is_none()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::assess::start_groups;
 use super::bits::Bits;
-use super::fleet::{Fleet, NodeIndex, Passes};
+use super::fleet::{Fleet, Lookup, NodeIndex, Passes};
 use super::label::{self, Family};
 use super::node::Taint;
 use super::placement::Placement;
@@ -134,17 +134,19 @@ pub(super) struct Case<'s, 'f> {
     pub subject: &'s Subject<'s>,
     pub fleet: &'f Fleet,
     pub source: Option<NodeIndex>,
+    pub lookup: Lookup<'f, 's>,
     pub passes: Passes,
 }
 
 impl<'s, 'f> Case<'s, 'f> {
     fn new(subject: &'s Subject<'s>, fleet: &'f Fleet) -> Self {
         let source = subject.source().and_then(|name| fleet.find(name));
-        let mut passes = fleet.look_up(&subject.placement).passes();
+        let lookup = fleet.look_up(&subject.placement);
+        let mut passes = lookup.passes();
         if let Some(node) = source {
             passes.leave_out(node);
         }
-        Self { subject, fleet, source, passes }
+        Self { subject, fleet, source, lookup, passes }
     }
 
     pub(super) fn is_migration(&self) -> bool {
@@ -152,8 +154,7 @@ impl<'s, 'f> Case<'s, 'f> {
     }
 
     fn nearest(&self) -> Vec<Nearest> {
-        let lookup = self.fleet.look_up(&self.subject.placement);
-        let mut nodes = lookup.nearest(self.source, NEAREST);
+        let mut nodes = self.lookup.nearest(self.source, NEAREST);
         // A host that was asked for by name is named first, however much it lacks.
         if let Stage::Migration(migration) = &self.subject.stage
             && let Some((_, host)) = migration.wish.iter().find(|(key, _)| key == label::HOSTNAME)
@@ -164,7 +165,7 @@ impl<'s, 'f> Case<'s, 'f> {
         nodes
             .into_iter()
             .map(|node| {
-                let missing = lookup.missing(node);
+                let missing = self.lookup.missing(node);
                 let evidence = self.evidence(node, &missing);
                 Nearest { node: self.fleet.name(node).to_owned(), missing, evidence }
             })
@@ -188,7 +189,6 @@ impl<'s, 'f> Case<'s, 'f> {
 
     /// The nodes on which all fits but what may pass: cordon, taints, an unwell virt-handler.
     pub(super) fn kept_out(&self) -> Vec<KeptOut> {
-        let lookup = self.fleet.look_up(&self.subject.placement);
         let mut nodes = self.passes.placement.clone();
         nodes.subtract(&self.passes.fitting);
         let well = self.subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::Schedulable);
@@ -196,8 +196,8 @@ impl<'s, 'f> Case<'s, 'f> {
             .iter()
             .map(|node| KeptOut {
                 node,
-                cordoned: lookup.is_kept_out_by_cordon(node),
-                taints: lookup.untolerated(node),
+                cordoned: self.lookup.is_kept_out_by_cordon(node),
+                taints: self.lookup.untolerated(node),
                 unwell: well.is_some_and(|(key, value)| self.fleet.label(node, key) != Some(value)),
             })
             .collect()

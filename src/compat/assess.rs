@@ -32,7 +32,7 @@ impl StartGroup {
     #[must_use]
     pub fn fewest(&self) -> usize {
         // A start node that is a target as well cannot be its own target.
-        self.targets.count() - usize::from(self.nodes.count_common(&self.targets) > 0)
+        self.targets.count() - usize::from(self.nodes.meets(&self.targets))
     }
 }
 
@@ -61,7 +61,7 @@ pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Verdict {
 
 /// Targets left: none is pinned, one is fragile.
 fn by_targets(passes: &Passes) -> (Outcome, Option<Cause>) {
-    match passes.fitting.count() {
+    match passes.fitting.count_to(2) {
         0 => (Outcome::Impaired(Impact::Pinned), Some(cause(passes, 1))),
         1 => (Outcome::Impaired(Impact::Fragile), Some(cause(passes, 2))),
         _ => (Outcome::Fits, None),
@@ -91,9 +91,9 @@ fn by_start(placement: &Placement<'_>, onward: Onward, passes: &Passes, fleet: &
 
 /// Why fewer than `wanted` nodes fit: the first condition that leaves too few.
 fn cause(passes: &Passes, wanted: usize) -> Cause {
-    if passes.cpu.count() < wanted {
+    if passes.cpu.count_to(wanted) < wanted {
         Cause::Structural
-    } else if passes.placement.count() < wanted {
+    } else if passes.placement.count_to(wanted) < wanted {
         Cause::Placement
     } else {
         Cause::Temporary

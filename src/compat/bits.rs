@@ -40,6 +40,19 @@ impl Bits {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// How many indices are in the set, counted no further than `most`.
+    #[must_use]
+    pub fn count_to(&self, most: usize) -> usize {
+        let mut count = 0;
+        for word in self.words.iter().filter(|&&word| word != 0) {
+            count += word.count_ones() as usize;
+            if count >= most {
+                return most;
+            }
+        }
+        count
+    }
+
     /// Puts `index` in. An index beyond the length is ignored.
     pub fn insert(&mut self, index: usize) {
         if index < self.len() {
@@ -111,6 +124,12 @@ impl Bits {
     #[must_use]
     pub fn count_common(&self, other: &Self) -> usize {
         self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize).sum()
+    }
+
+    /// Whether any index is in both.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).any(|(a, b)| a & b != 0)
     }
 
     /// The members, ascending.
@@ -275,6 +294,10 @@ mod tests {
             prop_assert_eq!(bits.count(), 100 - members.len());
             bits.invert();
             prop_assert_eq!(bits.count_common(&Bits::all(100)), members.len());
+            prop_assert_eq!(bits.meets(&Bits::all(100)), !members.is_empty());
+            for most in 0..60 {
+                prop_assert_eq!(bits.count_to(most), members.len().min(most));
+            }
         }
     }
 }

@@ -58,9 +58,9 @@ pub struct HostModelClass {
 
 #[derive(Debug)]
 struct Key {
+    family: Family,
     /// By value.
     values: Vec<(Box<str>, u32)>,
-    in_profile: bool,
 }
 
 #[derive(Debug)]
@@ -138,7 +138,6 @@ impl Members {
 #[derive(Clone, Copy, Debug)]
 struct Resolved {
     family: Family,
-    in_profile: bool,
     /// `None`: no node bears this pair.
     label: Option<u32>,
 }
@@ -350,8 +349,8 @@ impl Fleet {
         if let Some(found) = self.keys.get(key)
             && let Ok(at) = found.values.binary_search_by(|(v, _)| v.as_ref().cmp(value))
         {
-            let members = &self.labels[found.values[at].1 as usize].members;
-            if found.in_profile {
+            let members = self.members(found.values[at].1);
+            if found.family.is_profile() {
                 let mut profiles = Bits::none(self.profiles.len());
                 members.add_to(&mut profiles);
                 out = self.expand(&profiles);
@@ -421,19 +420,28 @@ impl Fleet {
     }
 
     fn resolve(&self, key: &str, value: &str) -> Resolved {
-        let family = Family::of(key);
         let Some(found) = self.keys.get(key) else {
-            return Resolved { family, in_profile: family.is_profile(), label: None };
+            return Resolved { family: Family::of(key), label: None };
         };
         let label = match found.values.as_slice() {
             [(only, label)] => (only.as_ref() == value).then_some(*label),
             many => many.binary_search_by(|(v, _)| v.as_ref().cmp(value)).ok().map(|at| many[at].1),
         };
-        Resolved { family, in_profile: found.in_profile, label }
+        Resolved { family: found.family, label }
     }
 
     fn profile(&self, node: NodeIndex) -> &Profile {
         &self.profiles[self.profile_of[node] as usize]
+    }
+
+    fn members(&self, label: u32) -> &Members {
+        &self.labels[label as usize].members
+    }
+
+    /// Whether a node meets a selector entry.
+    fn meets(&self, node: NodeIndex, entry: Resolved) -> bool {
+        let labels = if entry.family.is_profile() { &self.profile(node).labels } else { &self.own_labels[node] };
+        entry.label.is_some_and(|label| labels.binary_search(&label).is_ok())
     }
 
     fn expand(&self, profiles: &Bits) -> Bits {
@@ -445,17 +453,19 @@ impl Fleet {
         out
     }
 
-    /// The nodes that meet a required node affinity; with `only_cpu`, as if every other condition held.
-    fn affinity(&self, affinity: &NodeSelector, only_cpu: bool) -> Bits {
-        let mut out = Bits::none(self.len());
-        for term in affinity.terms.iter().filter(|term| !term.is_empty()) {
-            out.union(&self.term(term, only_cpu));
-        }
-        out
+    /// Those of `nodes` that meet a required node affinity; with `only_cpu`, as if every other condition held.
+    fn meeting(&self, affinity: &NodeSelector, nodes: &Bits, only_cpu: bool) -> Bits {
+        let terms = affinity.terms.iter().filter(|term| !term.is_empty());
+        let met = terms.map(|term| self.meeting_term(term, nodes.clone(), only_cpu));
+        let any = met.reduce(|mut any, one| {
+            any.union(&one);
+            any
+        });
+        any.unwrap_or_else(|| Bits::none(self.len()))
     }
 
-    fn term(&self, term: &Term, only_cpu: bool) -> Bits {
-        let mut out = Bits::all(self.len());
+    fn meeting_term(&self, term: &Term, nodes: Bits, only_cpu: bool) -> Bits {
+        let mut out = nodes;
         for expression in &term.expressions {
             if !only_cpu || Family::of(expression.key()).is_cpu() {
                 self.keep_matching(expression, &mut out);
@@ -487,11 +497,19 @@ impl Fleet {
         let negated = matches!(expression, Expression::NotIn(..) | Expression::DoesNotExist(_));
         // Those that have the label with a value that decides: for it, or for a negated condition against it.
         let decides = |value: &str| expression.holds(Some(value)) != negated;
-        let mut having = Bits::none(if key.in_profile { self.profiles.len() } else { self.len() });
-        for (_, label) in key.values.iter().filter(|(value, _)| decides(value)) {
-            self.labels[*label as usize].members.add_to(&mut having);
+        let deciding: Vec<&Members> =
+            key.values.iter().filter(|(value, _)| decides(value)).map(|(_, label)| self.members(*label)).collect();
+        let in_profile = key.family.is_profile();
+        match deciding.as_slice() {
+            [one] if !in_profile && negated => return one.take_from(nodes),
+            [one] if !in_profile => return one.keep_in(nodes),
+            _ => {}
         }
-        if key.in_profile {
+        let mut having = Bits::none(if in_profile { self.profiles.len() } else { self.len() });
+        for members in deciding {
+            members.add_to(&mut having);
+        }
+        if in_profile {
             having = self.expand(&having);
         }
         if negated {
@@ -509,10 +527,11 @@ impl<'f> Lookup<'f, '_> {
     pub fn passes(&self) -> Passes {
         let fleet = self.fleet;
         let cpu = self.cpu();
-        let mut placement = cpu.clone();
-        if let Some(affinity) = &self.placement.affinity {
-            placement.intersect(&fleet.affinity(affinity, false));
+        if cpu.is_empty() {
+            return Passes { placement: cpu.clone(), fitting: cpu.clone(), cpu };
         }
+        let affinity = self.placement.affinity.as_ref();
+        let mut placement = affinity.map_or_else(|| cpu.clone(), |affinity| fleet.meeting(affinity, &cpu, false));
         for entry in self.entries.iter().filter(|e| !e.family.is_cpu() && e.family != Family::Schedulable) {
             self.keep(*entry, &mut placement);
         }
@@ -542,27 +561,27 @@ impl<'f> Lookup<'f, '_> {
     fn cpu(&self) -> Bits {
         let fleet = self.fleet;
         let mut profiles = Bits::all(fleet.profiles.len());
-        for entry in self.entries.iter().filter(|entry| entry.in_profile) {
+        for entry in self.entries.iter().filter(|entry| entry.family.is_profile()) {
             match entry.label {
-                Some(label) => fleet.labels[label as usize].members.keep_in(&mut profiles),
+                Some(label) => fleet.members(label).keep_in(&mut profiles),
                 None => return Bits::none(fleet.len()),
             }
         }
         let mut nodes = fleet.expand(&profiles);
-        for entry in self.entries.iter().filter(|e| e.family.is_cpu() && !e.in_profile) {
+        for entry in self.entries.iter().filter(|e| e.family.is_cpu() && !e.family.is_profile()) {
             self.keep(*entry, &mut nodes);
         }
         if let Some(affinity) = &self.placement.affinity
             && affinity.terms.iter().flat_map(|t| &t.expressions).any(|e| Family::of(e.key()).is_cpu())
         {
-            nodes.intersect(&fleet.affinity(affinity, true));
+            nodes = fleet.meeting(affinity, &nodes, true);
         }
         nodes
     }
 
     fn keep(&self, entry: Resolved, nodes: &mut Bits) {
         match entry.label {
-            Some(label) => self.fleet.labels[label as usize].members.keep_in(nodes),
+            Some(label) => self.fleet.members(label).keep_in(nodes),
             None => *nodes = Bits::none(self.fleet.len()),
         }
     }
@@ -576,13 +595,13 @@ impl<'f> Lookup<'f, '_> {
         let mut by_node = Counters::new(fleet.len());
         let mut everywhere = 0;
         for entry in &self.entries {
-            match (entry.label, entry.in_profile) {
+            match (entry.label, entry.family.is_profile()) {
                 (None, _) => everywhere += 1,
                 (Some(label), true) => {
-                    fleet.labels[label as usize].members.count_absent(&mut by_profile, fleet.profiles.len());
+                    fleet.members(label).count_absent(&mut by_profile, fleet.profiles.len());
                 }
                 (Some(label), false) => {
-                    fleet.labels[label as usize].members.count_absent(&mut by_node, fleet.len());
+                    fleet.members(label).count_absent(&mut by_node, fleet.len());
                 }
             }
         }
@@ -653,8 +672,9 @@ impl<'f> Lookup<'f, '_> {
             .placement
             .selector
             .iter()
-            .filter(|(key, value)| self.fleet.label(node, key) != Some(value))
-            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .zip(&self.entries)
+            .filter(|(_, entry)| !self.fleet.meets(node, **entry))
+            .map(|((key, value), _)| (key.to_string(), value.to_string()))
             .collect();
         out.sort_unstable();
         out
@@ -728,8 +748,7 @@ struct Builder {
 impl Builder {
     fn intern(&mut self, key: &str, value: &str) -> u32 {
         if !self.keys.contains_key(key) {
-            let in_profile = Family::of(key).is_profile();
-            self.keys.insert(key.into(), Key { values: Vec::new(), in_profile });
+            self.keys.insert(key.into(), Key { family: Family::of(key), values: Vec::new() });
         }
         let labels = &mut self.labels;
         let mut add = || {

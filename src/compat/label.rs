@@ -93,7 +93,10 @@ impl Family {
     #[must_use]
     pub fn of(key: &str) -> Self {
         let Some((domain, name)) = key.split_once('/') else { return Self::Other };
-        if let Some((family, _)) = domain.split_once(".node.") {
+        // No family has a point in its name, so the first one ends it.
+        if let Some((family, rest)) = domain.split_once('.')
+            && rest.starts_with("node.")
+        {
             return match family {
                 "cpu-feature" => Self::CpuFeature,
                 "cpu-model" => Self::CpuModel,

@@ -262,7 +262,7 @@ fn mode_of(placement: &Placement<'_>) -> CpuMode {
 /// How a guest of which only a migration target is known would start: without what migrations add.
 fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start<'static>> {
     let Stage::Migration(_) = subject.stage else { return None };
-    let mut placement = subject.placement.clone().into_owned();
+    let mut placement = subject.placement.clone();
     placement.selector.retain(|(key, _)| {
         let family = Family::of(key);
         let added = label::is_inherited(key)
@@ -270,7 +270,7 @@ fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start
         !added
     });
     let onward = onward(&placement, &subject.mode, cluster);
-    Some(Start { mode: subject.mode.clone(), placement, onward })
+    Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), onward })
 }
 
 /// What a VMI tells beyond its demand.

@@ -331,14 +331,14 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     let selector = pod.map(Launcher::selector).unwrap_or_default();
     let release = cluster.release.release();
     let mut notes = assumed(cluster);
-    if pod.is_none() && vmim.spec.receive.is_none() {
+    let target = migration::predict(vmim, vmi, &selector, labels.as_ref(), &cluster.config, release);
+    if pod.is_none() && vmim.spec.receive.is_none() && target.is_ok() {
         notes.push(finding(
             Check::Assumed,
             "spec.vmiName",
             "its running launcher pod is not known: judged as if it had never migrated".to_owned(),
         ));
     }
-    let target = migration::predict(vmim, vmi, &selector, labels.as_ref(), &cluster.config, release);
     let mut migration = Migration {
         source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         inherited: false,
@@ -351,7 +351,11 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
             (target.pod.placement(), Some(target.pod), None)
         }
         Err(why) => {
-            let field = if why == NoPod::NoSelinuxContext { "status.selinuxContext" } else { "spec.vmiName" };
+            let field = match why {
+                NoPod::NoSelinuxContext => "status.selinuxContext",
+                NoPod::SentElsewhere => "spec.sendTo",
+                NoPod::NotRunning { .. } | NoPod::SourceNodeGone { .. } | NoPod::NoHostModel => "spec.vmiName",
+            };
             (Placement::default(), None, Some(finding(Check::NoPod, field, why.to_string())))
         }
     };
@@ -367,7 +371,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
 /// A running guest, as if somebody asked for its migration now; `None` where it does not run.
 #[must_use]
 pub fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
-    if vmi.status.node_name.is_empty() || matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed") {
+    if !migration::runs(vmi) {
         return None;
     }
     let mut vmim = Vmim::default();

@@ -340,3 +340,16 @@ fn a_guest_that_fits_is_admitted_without_a_word() {
     assert_eq!(result["verdict"], "fits");
     assert_eq!(result["warnings"], serde_json::json!([]), "people stop reading warnings that say nothing");
 }
+
+#[test]
+fn a_pod_bound_to_a_node_fits_there_alone() {
+    let scratch = Scratch::new();
+    let nodes = scratch.write("nodes.yaml", NODES);
+    let bound = |node: &str| format!("{}  nodeName: {node}\n", pod("db", "Haswell"));
+    let (free, here) = (scratch.write("free.yaml", pod("db", "Haswell")), scratch.write("here.yaml", bound("node-2")));
+    let gone = scratch.write("gone.yaml", bound("node-9"));
+    let rows = check(&[&nodes], &[&free, &here, &gone], &[]);
+    assert_eq!(fitting(&rows[0]), ["node-1", "node-2"]);
+    assert_eq!(fitting(&rows[1]), ["node-2"], "NodeName is one of the scheduler's filters");
+    assert!(fitting(&rows[2]).is_empty(), "no other node takes a pod that names its own");
+}

@@ -78,8 +78,8 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     let name = owner.map(|owner| owner.name.as_str()).filter(|name| !name.is_empty());
     let name = name.or(pod.metadata.name.as_deref()).or(pod.metadata.generate_name.as_deref()).unwrap_or_default();
 
-    let mut placement = cluster::placement(pod);
-    let running_on = placement.node_name.take().map(std::borrow::Cow::into_owned).filter(|node| !node.is_empty());
+    let placement = cluster::placement(pod);
+    let running_on = placement.node_name.as_deref().filter(|node| !node.is_empty()).map(str::to_owned);
     let mode = vmi.map_or_else(|| mode_of(&placement), |vmi| mode(&vmi.spec));
     let is_target = cluster::pod_label(&pod.metadata.labels, "migrationJobUID").is_some();
     let stage = if is_target && running_on.is_none() {
@@ -262,7 +262,7 @@ fn mode_of(placement: &Placement<'_>) -> CpuMode {
 /// How a guest of which only a migration target is known would start: without what migrations add.
 fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start<'static>> {
     let Stage::Migration(_) = subject.stage else { return None };
-    let mut placement = subject.placement.clone().into_owned();
+    let mut placement = Placement { node_name: None, ..subject.placement.clone().into_owned() };
     placement.selector.retain(|(key, _)| {
         let family = Family::of(key);
         let added = label::is_inherited(key)

@@ -353,3 +353,16 @@ fn a_pod_bound_to_a_node_fits_there_alone() {
     assert_eq!(fitting(&rows[1]), ["node-2"], "NodeName is one of the scheduler's filters");
     assert!(fitting(&rows[2]).is_empty(), "no other node takes a pod that names its own");
 }
+
+#[test]
+fn a_malformed_affinity_is_an_error_not_no_affinity() {
+    let scratch = Scratch::new();
+    let nodes = scratch.write("nodes.yaml", NODES);
+    let file = scratch.write(
+        "vm.yaml",
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: web, namespace: shop}\n\
+         spec: {template: {spec: {domain: {}, affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution:\n\
+         \x20 {nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In, values: [1]}]}]}}}}}}\n",
+    );
+    assert_cannot_judge(&run("check", &nodes, &file, &[]), &["vm.yaml", "affinity", "values"]);
+}

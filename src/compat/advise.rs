@@ -224,7 +224,7 @@ impl<'s, 'f> Case<'s, 'f> {
                 Family::CpuModelMigration => label::HOST_MODEL_CPU,
                 _ => return false,
             };
-            self.fleet.label(node, &format!("{twin}{}", label::name(key))).is_some()
+            self.fleet.label(node, &label::twin(key, twin)).is_some()
         };
         let drifted = alike && lacks.iter().all(|entry| source_lacks(entry) || frozen || own_host_model_has(&entry.0));
         if drifted { Evidence::Drifted } else { Evidence::OtherHardware }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::bits::Bits;
 use super::fleet::{Fleet, HostModelClass, NodeIndex, Passes};
+use super::label::Family;
 use super::placement::Placement;
 use super::subject::{HostModelRule, Onward, Stage, Subject, merge};
 use super::verdict::{Cause, Impact, Outcome, Verdict};
@@ -133,7 +134,7 @@ fn after_start(placement: &Placement<'_>, onward: Onward, class: &HostModelClass
             merge(&mut out.selector, entries.iter().map(|(k, v)| (Cow::Owned(k.clone()), Cow::Owned(v.clone()))));
         }
     }
-    let has_vendor = out.selector.iter().any(|(key, _)| key.starts_with(super::label::CPU_VENDOR));
+    let has_vendor = out.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
     if onward.vendor
         && !has_vendor
         && let Some(vendor) = class.vendors.first()

@@ -250,7 +250,8 @@ fn mode_of(placement: &Placement<'_>) -> CpuMode {
         .affinity
         .iter()
         .flat_map(|affinity| &affinity.terms)
-        .any(|term| term.expressions.contains(&Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())));
+        .flat_map(|term| &term.expressions)
+        .any(|rule| matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)));
     let host_model = |family| matches!(family, Family::CpuModelMigration | Family::HostModelCpu);
     if avoids_obsolete || placement.selector.iter().any(|(key, _)| host_model(Family::of(key))) {
         CpuMode::HostModel

@@ -29,6 +29,13 @@ impl StartGroup {
         self.targets.count() - usize::from(self.targets.contains(node))
     }
 
+    /// The most targets any of its start nodes leaves.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        // Where every start node is a target as well, each has itself one less.
+        self.targets.count() - usize::from(self.nodes.count_common(&self.targets) == self.nodes.count())
+    }
+
     /// The fewest targets any of its start nodes leaves.
     #[must_use]
     pub fn fewest(&self) -> usize {

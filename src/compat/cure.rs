@@ -25,7 +25,7 @@ impl<'f> Case<'_, 'f> {
         let groups = start_groups(&start.placement, start.onward, &fitting, self.fleet);
         let range = (
             groups.iter().map(StartGroup::fewest).min().unwrap_or(0),
-            groups.iter().map(|g| g.targets.count()).max().unwrap_or(0),
+            groups.iter().map(StartGroup::most).max().unwrap_or(0),
         );
         (range, fitting)
     }

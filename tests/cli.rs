@@ -366,3 +366,16 @@ fn a_malformed_affinity_is_an_error_not_no_affinity() {
     );
     assert_cannot_judge(&run("check", &nodes, &file, &[]), &["vm.yaml", "affinity", "values"]);
 }
+
+#[test]
+fn what_no_node_can_cure_is_said_beside_the_nearest_node() {
+    let scratch = Scratch::new();
+    let nodes = scratch.write("nodes.yaml", NODES.replace("amd64", "amd64, cpu-feature.node.kubevirt.io/fpu: 'true'"));
+    let torn = scratch.write(
+        "vm.yaml",
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: torn, namespace: shop}\n\
+         spec: {template: {spec: {domain: {cpu: {model: Haswell, features: [{name: fpu}, {name: fpu, policy: forbid}]}}}}}\n",
+    );
+    let warnings = check(&[&nodes], &[&torn], &["--kubevirt-version", "v1.5.0"])[0]["warnings"].to_string();
+    assert!(warnings.contains("requires and forbids cpu-feature fpu"), "people would look at nodes: {warnings}");
+}

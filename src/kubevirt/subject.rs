@@ -171,7 +171,10 @@ fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> (VmiSpec, Vec<Finding>) {
                         notes.push(finding(
                             Check::Contradiction,
                             "spec.template.spec.domain.cpu.model",
-                            format!("conflicts with instancetype {}: KubeVirt will refuse it", matcher.name),
+                            format!(
+                                "CPU model {} conflicts with {model} of instancetype {}: KubeVirt will refuse the VM",
+                                cpu.model, matcher.name
+                            ),
                         ));
                     }
                 }

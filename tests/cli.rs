@@ -181,6 +181,8 @@ fn standard_input_stands_for_either_side() {
         .stdin("kind: [Pod")
         .run();
     assert_cannot_judge(&broken, &["standard input"]);
+    let both = cpufit(["check", "-f", "-", "--snapshot", "-"]).stdin(NODES).run();
+    assert_cannot_judge(&both, &["standard input", "once"]);
 }
 
 #[test]
@@ -378,4 +380,17 @@ fn what_no_node_can_cure_is_said_beside_the_nearest_node() {
     );
     let warnings = check(&[&nodes], &[&torn], &["--kubevirt-version", "v1.5.0"])[0]["warnings"].to_string();
     assert!(warnings.contains("requires and forbids cpu-feature fpu"), "people would look at nodes: {warnings}");
+}
+
+#[test]
+fn explain_numbers_objects_as_check_does() {
+    let scratch = Scratch::new();
+    let nodes = scratch.write("nodes.yaml", NODES);
+    let documents = [pod("a", "Haswell"), pod("b", "Haswell"), pod("c", "Haswell")].join("---\n");
+    let file = scratch.write("pods.yaml", documents);
+    for verb in ["check", "explain"] {
+        let ran = run(verb, &nodes, &file, &[OsStr::new("-o"), OsStr::new("json")]).json();
+        let numbers: Vec<_> = results(&ran).iter().filter_map(|row| row["index"].as_u64()).collect();
+        assert_eq!(numbers, [0, 1, 2], "{verb}: a row could not be traced to its object");
+    }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::label::{self, Family};
-use super::placement::{Entry, Expression, Placement};
+use super::placement::{Entry, Expression, NodeSelector, Placement, Term};
 
 /// How the guest's CPU is chosen. Mirrors `spec.domain.cpu.model`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +82,8 @@ impl Start<'_> {
         placement.selector.push((Cow::Owned(format!("{}{model}", label::CPU_MODEL)), Cow::Borrowed("true")));
         if let Some(affinity) = &mut placement.affinity {
             for term in &mut affinity.terms {
-                term.expressions.retain(
-                    |e| !matches!(e, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)),
-                );
+                term.expressions
+                    .retain(|e| !matches!(e, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)));
             }
             affinity.terms.retain(|term| !term.is_empty());
             if affinity.terms.is_empty() {
@@ -240,6 +239,17 @@ pub fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
         missing: list("missing features:"),
         extra: list("extra features:"),
     })
+}
+
+/// The condition KubeVirt puts on host-model guests: no node whose host model is declared obsolete.
+#[must_use]
+pub fn without_obsolete_host_model() -> NodeSelector {
+    NodeSelector {
+        terms: vec![Term {
+            expressions: vec![Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())],
+            names: Vec::new(),
+        }],
+    }
 }
 
 /// Merges entries into a selector as KubeVirt merges maps: a key there already takes the new value.

@@ -212,7 +212,10 @@ impl Cluster {
         let is_its = |pod: &&Launcher| pod.guest == vmi.metadata.name && pod.namespace == vmi.metadata.namespace;
         let pods = self.launchers.get(&vmi.metadata.uid)?;
         // The first of the most recent, as KubeVirt's strict comparison keeps it.
-        pods.iter().filter(on_node).filter(is_its).reduce(|best, pod| if pod.created > best.created { pod } else { best })
+        pods.iter()
+            .filter(on_node)
+            .filter(is_its)
+            .reduce(|best, pod| if pod.created > best.created { pod } else { best })
     }
 
     /// The labels of a namespace; none where it is not known.

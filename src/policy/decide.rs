@@ -156,11 +156,9 @@ pub fn always_told(check: Check) -> bool {
         | Check::ModelKnownNotUsable
         | Check::Contradiction
         | Check::Assumed => true,
-        Check::StartNode
-        | Check::MigrationTarget
-        | Check::OutdatedLauncher
-        | Check::NotReady
-        | Check::CommonModel => false,
+        Check::StartNode | Check::MigrationTarget | Check::OutdatedLauncher | Check::NotReady | Check::CommonModel => {
+            false
+        }
     }
 }
 

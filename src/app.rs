@@ -33,15 +33,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let out = io::stdout().lock();
     match args.verb {
         Verb::Serve(args) => {
+            args.world.stdin_once(&[])?;
             drop(out);
             serve(&args)?;
         }
         Verb::Check(args) => {
+            args.world.stdin_once(&args.file)?;
             if check::run(&args, io::stdin().lock(), out)? == Checked::Denied {
                 return Ok(ExitCode::from(1));
             }
         }
-        Verb::Explain(args) => explain::run(&args, io::stdin().lock(), out)?,
+        Verb::Explain(args) => {
+            args.world.stdin_once(&args.file)?;
+            explain::run(&args, io::stdin().lock(), out)?;
+        }
         Verb::Certs(args) => certs::run(&args)?,
         Verb::Completions(args) => {
             // A generator panics where it cannot write: a closed pipe must not look like a bug.

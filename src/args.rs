@@ -49,6 +49,19 @@ pub struct WorldArgs {
     pub kubevirt_version: Option<Release>,
 }
 
+impl WorldArgs {
+    /// Refuses a command line that reads standard input twice: the second reading would find it empty.
+    ///
+    /// # Errors
+    ///
+    /// `-` is given more than once, `files` included.
+    pub fn stdin_once(&self, files: &[Source]) -> anyhow::Result<()> {
+        let asked = self.snapshot.iter().chain(&self.policy).chain(files).filter(|source| **source == Source::Stdin);
+        anyhow::ensure!(asked.count() <= 1, "standard input (-) can be read only once: give the others as files");
+        Ok(())
+    }
+}
+
 /// `cpufit serve`.
 #[derive(Debug, ClapArgs)]
 pub struct ServeArgs {

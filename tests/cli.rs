@@ -181,6 +181,8 @@ fn standard_input_stands_for_either_side() {
         .stdin("kind: [Pod")
         .run();
     assert_cannot_judge(&broken, &["standard input"]);
+    let both = cpufit(["check", "-f", "-", "--snapshot", "-"]).stdin(NODES).run();
+    assert_cannot_judge(&both, &["standard input", "once"]);
 }
 
 #[test]
@@ -339,4 +341,56 @@ fn a_guest_that_fits_is_admitted_without_a_word() {
     let result = &check(&[&cluster], &[&file], &[])[0];
     assert_eq!(result["verdict"], "fits");
     assert_eq!(result["warnings"], serde_json::json!([]), "people stop reading warnings that say nothing");
+}
+
+#[test]
+fn a_pod_bound_to_a_node_fits_there_alone() {
+    let scratch = Scratch::new();
+    let nodes = scratch.write("nodes.yaml", NODES);
+    let bound = |node: &str| format!("{}  nodeName: {node}\n", pod("db", "Haswell"));
+    let (free, here) = (scratch.write("free.yaml", pod("db", "Haswell")), scratch.write("here.yaml", bound("node-2")));
+    let gone = scratch.write("gone.yaml", bound("node-9"));
+    let rows = check(&[&nodes], &[&free, &here, &gone], &[]);
+    assert_eq!(fitting(&rows[0]), ["node-1", "node-2"]);
+    assert_eq!(fitting(&rows[1]), ["node-2"], "NodeName is one of the scheduler's filters");
+    assert!(fitting(&rows[2]).is_empty(), "no other node takes a pod that names its own");
+}
+
+#[test]
+fn a_malformed_affinity_is_an_error_not_no_affinity() {
+    let scratch = Scratch::new();
+    let nodes = scratch.write("nodes.yaml", NODES);
+    let file = scratch.write(
+        "vm.yaml",
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: web, namespace: shop}\n\
+         spec: {template: {spec: {domain: {}, affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution:\n\
+         \x20 {nodeSelectorTerms: [{matchExpressions: [{key: zone, operator: In, values: [1]}]}]}}}}}}\n",
+    );
+    assert_cannot_judge(&run("check", &nodes, &file, &[]), &["vm.yaml", "affinity", "values"]);
+}
+
+#[test]
+fn what_no_node_can_cure_is_said_beside_the_nearest_node() {
+    let scratch = Scratch::new();
+    let nodes = scratch.write("nodes.yaml", NODES.replace("amd64", "amd64, cpu-feature.node.kubevirt.io/fpu: 'true'"));
+    let torn = scratch.write(
+        "vm.yaml",
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nmetadata: {name: torn, namespace: shop}\n\
+         spec: {template: {spec: {domain: {cpu: {model: Haswell, features: [{name: fpu}, {name: fpu, policy: forbid}]}}}}}\n",
+    );
+    let warnings = check(&[&nodes], &[&torn], &["--kubevirt-version", "v1.5.0"])[0]["warnings"].to_string();
+    assert!(warnings.contains("requires and forbids cpu-feature fpu"), "people would look at nodes: {warnings}");
+}
+
+#[test]
+fn explain_numbers_objects_as_check_does() {
+    let scratch = Scratch::new();
+    let nodes = scratch.write("nodes.yaml", NODES);
+    let documents = [pod("a", "Haswell"), pod("b", "Haswell"), pod("c", "Haswell")].join("---\n");
+    let file = scratch.write("pods.yaml", documents);
+    for verb in ["check", "explain"] {
+        let ran = run(verb, &nodes, &file, &[OsStr::new("-o"), OsStr::new("json")]).json();
+        let numbers: Vec<_> = results(&ran).iter().filter_map(|row| row["index"].as_u64()).collect();
+        assert_eq!(numbers, [0, 1, 2], "{verb}: a row could not be traced to its object");
+    }
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use super::output::{Origin, ResultRow, table};
+use super::output::{Numbering, Origin, ResultRow, table};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::{self, decode};
@@ -56,13 +56,13 @@ pub fn run(args: &CheckArgs, mut stdin: impl Read, mut out: impl Write) -> anyho
     let world = world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, &mut stdin)?;
     let mut rows = Vec::new();
     let mut responses = Vec::new();
-    let mut index = (String::new(), 0);
+    let mut numbering = Numbering::default();
     snapshot::read_all(&args.file, &mut stdin, |item| {
-        index = if index.0 == item.place.file { (index.0.clone(), index.1 + 1) } else { (item.place.file.clone(), 0) };
+        let index = numbering.of(&item.place.file);
         if args.output == CheckOutput::Review {
             responses.push(response(&world, &item)?);
         } else {
-            rows.push(row(&world, &item, index.1, args.predict)?);
+            rows.push(row(&world, &item, index, args.predict)?);
         }
         anyhow::Ok(())
     })?;

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::check::judged;
-use super::output::{Origin, ResultRow, outage, table};
+use super::output::{Numbering, Origin, ResultRow, outage, table};
 use crate::admission::review::decode;
 use crate::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
 use crate::compat::advise::{Depth, evidence};
@@ -68,8 +68,9 @@ pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> any
         explain(origin, &case);
     }
     let mut unknown = Vec::new();
+    let mut numbering = Numbering::default();
     snapshot::read_all(&args.file, &mut stdin, |item| {
-        let known = explain_item(&world, &item, &mut explain)?;
+        let known = explain_item(&world, &item, numbering.of(&item.place.file), &mut explain)?;
         if !known {
             unknown.push(format!("{} ({})", item.place, item.kind));
         }
@@ -86,10 +87,15 @@ pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> any
     Ok(())
 }
 
-fn explain_item(world: &World, item: &Item, explain: &mut impl FnMut(Origin, &Case<'_>)) -> anyhow::Result<bool> {
+fn explain_item(
+    world: &World,
+    item: &Item,
+    index: usize,
+    explain: &mut impl FnMut(Origin, &Case<'_>),
+) -> anyhow::Result<bool> {
     let origin = |case: &Case<'_>| Origin {
         file: item.place.file.clone(),
-        index: item.place.item.unwrap_or_default(),
+        index,
         kind: item.kind.clone(),
         namespace: case.judged.subject.namespace.clone(),
         name: case.judged.subject.name.clone(),

@@ -165,6 +165,24 @@ pub struct Origin {
     pub name: String,
 }
 
+/// Numbers the objects of each file, from 0.
+#[derive(Debug, Default)]
+pub struct Numbering {
+    file: String,
+    next: usize,
+}
+
+impl Numbering {
+    /// The number of the next object, which stands in this file.
+    pub fn of(&mut self, file: &str) -> usize {
+        if self.file != file {
+            *self = Self { file: file.to_owned(), next: 0 };
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
 impl ResultRow {
     /// An object that is none of our concern: admitted without work.
     #[must_use]

@@ -209,8 +209,14 @@ impl<'s, 'f> Case<'s, 'f> {
         if lacks.is_empty() {
             return Evidence::None;
         }
-        let source_lacks =
-            |(key, value): &(String, String)| self.source.is_some_and(|s| self.fleet.label(s, key) != Some(value));
+        // What somebody wished for this one migration says nothing about the node the guest is on.
+        let is_wish = |key: &str| match &self.subject.stage {
+            Stage::Migration(migration) => migration.wish.iter().any(|(wished, _)| wished == key),
+            Stage::Start(_) => false,
+        };
+        let source_lacks = |(key, value): &(String, String)| {
+            !is_wish(key) && self.source.is_some_and(|s| self.fleet.label(s, key) != Some(value))
+        };
         if lacks.iter().all(|entry| source_lacks(entry)) {
             return Evidence::SourceLacksToo;
         }
@@ -224,7 +230,7 @@ impl<'s, 'f> Case<'s, 'f> {
                 Family::CpuModelMigration => label::HOST_MODEL_CPU,
                 _ => return false,
             };
-            self.fleet.label(node, &format!("{twin}{}", label::name(key))).is_some()
+            self.fleet.label(node, &label::twin(key, twin)).is_some()
         };
         let drifted = alike && lacks.iter().all(|entry| source_lacks(entry) || frozen || own_host_model_has(&entry.0));
         if drifted { Evidence::Drifted } else { Evidence::OtherHardware }
@@ -411,7 +417,8 @@ impl<'s, 'f> Case<'s, 'f> {
         nodes.intersect(self.fleet.not_ready());
         (!nodes.is_empty()).then(|| {
             let names = label::fold_names(&self.fleet.names(&nodes), 3);
-            note(Check::NotReady, format!("{names} fits by labels and taints, but is not Ready"))
+            let (fits, is) = if nodes.count() == 1 { ("fits", "is") } else { ("fit", "are") };
+            note(Check::NotReady, format!("{names} {fits} by labels and taints, but {is} not Ready"))
         })
     }
 }

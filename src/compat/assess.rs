@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::bits::Bits;
 use super::fleet::{Fleet, HostModelClass, NodeIndex, Passes};
+use super::label::Family;
 use super::placement::Placement;
 use super::subject::{HostModelRule, Onward, Stage, Subject, merge};
 use super::verdict::{Cause, Impact, Outcome, Verdict};
@@ -26,6 +27,13 @@ impl StartGroup {
     #[must_use]
     pub fn targets_from(&self, node: NodeIndex) -> usize {
         self.targets.count() - usize::from(self.targets.contains(node))
+    }
+
+    /// The most targets any of its start nodes leaves.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        // Where every start node is a target as well, each has itself one less.
+        self.targets.count() - usize::from(self.nodes.count_common(&self.targets) == self.nodes.count())
     }
 
     /// The fewest targets any of its start nodes leaves.
@@ -133,7 +141,7 @@ fn after_start(placement: &Placement<'_>, onward: Onward, class: &HostModelClass
             merge(&mut out.selector, entries.iter().map(|(k, v)| (Cow::Owned(k.clone()), Cow::Owned(v.clone()))));
         }
     }
-    let has_vendor = out.selector.iter().any(|(key, _)| key.starts_with(super::label::CPU_VENDOR));
+    let has_vendor = out.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
     if onward.vendor
         && !has_vendor
         && let Some(vendor) = class.vendors.first()

@@ -25,7 +25,7 @@ impl<'f> Case<'_, 'f> {
         let groups = start_groups(&start.placement, start.onward, &fitting, self.fleet);
         let range = (
             groups.iter().map(StartGroup::fewest).min().unwrap_or(0),
-            groups.iter().map(|g| g.targets.count()).max().unwrap_or(0),
+            groups.iter().map(StartGroup::most).max().unwrap_or(0),
         );
         (range, fitting)
     }
@@ -158,7 +158,7 @@ impl<'f> Case<'_, 'f> {
     fn remove_labels(&self, verdict: &Verdict) -> Option<Remedy> {
         let Stage::Migration(migration) = &self.subject.stage else { return None };
         let source = self.source.filter(|_| !migration.inherited)?;
-        let twin = |key: &str| format!("{}{}", label::HOST_MODEL_REQUIRED, label::name(key));
+        let twin = |key: &str| label::twin(key, label::HOST_MODEL_REQUIRED);
         let from_source = |(key, _): &(String, String)| {
             Family::of(key) == Family::CpuFeature && self.fleet.label(source, &twin(key)).is_some()
         };

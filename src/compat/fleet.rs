@@ -851,11 +851,11 @@ impl Builder {
             let (key, value, _) = &self.labels[label as usize];
             match Family::of(key) {
                 Family::HostModelRequired => {
-                    entries.push((format!("{}{}", label::CPU_FEATURE, label::name(key)), value.to_string()));
+                    entries.push((label::twin(key, label::CPU_FEATURE), value.to_string()));
                 }
                 Family::HostModelCpu => {
                     named = true;
-                    entries.push((format!("{}{}", label::CPU_MODEL_MIGRATION, label::name(key)), value.to_string()));
+                    entries.push((label::twin(key, label::CPU_MODEL_MIGRATION), value.to_string()));
                 }
                 Family::CpuVendor => vendors.push(key.to_string()),
                 _ => {}

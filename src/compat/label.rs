@@ -175,12 +175,28 @@ pub fn name(key: &str) -> &str {
     key.split_once('/').map_or(key, |(_, name)| name)
 }
 
+/// The key of another family with the same name, in the same domain: for `host-model-cpu.node.kubevirt.io/X`
+/// and [`CPU_MODEL_MIGRATION`], `cpu-model-migration.node.kubevirt.io/X`.
+#[must_use]
+pub fn twin(key: &str, prefix: &str) -> String {
+    match (key.split_once(".node."), prefix.split_once(".node.")) {
+        (Some((_, rest)), Some((family, _))) => format!("{family}.node.{rest}"),
+        _ => format!("{prefix}{}", name(key)),
+    }
+}
+
 /// Whether a launcher pod's key is one that KubeVirt takes as the trace of an earlier migration.
 ///
-/// Mirrors `migration.go` (`createTargetPod`), which asks whether the key *contains* the prefix.
+/// Mirrors `migration.go` (`createTargetPod`), which asks whether the key *contains* the prefix; in any domain.
 #[must_use]
 pub fn is_inherited(key: &str) -> bool {
-    key.contains(CPU_FEATURE) || key.contains(CPU_MODEL_MIGRATION)
+    key.contains("cpu-feature.node.") || key.contains("cpu-model-migration.node.")
+}
+
+/// Whether a key is the one by which KubeVirt keeps host-model guests off obsolete hosts, in any domain.
+#[must_use]
+pub fn is_obsolete_host_model(key: &str) -> bool {
+    key.starts_with("node-labeller.") && key.ends_with("/obsolete-host-model")
 }
 
 /// One entry as people read it: `cpu-feature fpu`, `kubernetes.io/arch=amd64`.
@@ -260,6 +276,14 @@ mod tests {
     fn families(#[case] key: &str, #[case] family: Family, #[case] short_name: &str) {
         assert_eq!(Family::of(key), family, "{key}: a wrong family files the cause under the wrong heading");
         assert_eq!(name(key), short_name);
+    }
+
+    #[test]
+    fn a_twin_stays_in_its_domain() {
+        assert_eq!(twin("host-model-cpu.node.kubevirt.io/X", CPU_MODEL_MIGRATION), format!("{CPU_MODEL_MIGRATION}X"));
+        let renamed = twin("host-model-required-features.node.virtualization.example.io/fpu", CPU_FEATURE);
+        assert_eq!(renamed, "cpu-feature.node.virtualization.example.io/fpu", "no node there has KubeVirt's own key");
+        assert!(is_inherited(&renamed) && is_obsolete_host_model("node-labeller.example.io/obsolete-host-model"));
     }
 
     #[test]

@@ -300,7 +300,7 @@ impl Action {
                 node.labels.extend(labels.iter().cloned());
             }),
             Self::RemoveLabels { node, keys } => {
-                let feature = |key: &String| format!("{}{}", label::CPU_FEATURE, label::name(key));
+                let feature = |key: &String| label::twin(key, label::CPU_FEATURE);
                 let features: Vec<String> = keys.iter().map(feature).collect();
                 after.placement.selector.retain(|(key, _)| !features.iter().any(|feature| feature == key));
                 edit(node, &|node| node.labels.retain(|key, _| !keys.contains(key)))

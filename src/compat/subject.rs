@@ -82,7 +82,8 @@ impl Start<'_> {
         placement.selector.push((Cow::Owned(format!("{}{model}", label::CPU_MODEL)), Cow::Borrowed("true")));
         if let Some(affinity) = &mut placement.affinity {
             for term in &mut affinity.terms {
-                term.expressions.retain(|e| *e != Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned()));
+                term.expressions
+                    .retain(|e| !matches!(e, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)));
             }
             affinity.terms.retain(|term| !term.is_empty());
             if affinity.terms.is_empty() {

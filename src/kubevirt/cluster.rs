@@ -24,7 +24,7 @@ pub struct Cluster {
     vmis: BTreeMap<Name, Vmi>,
     vms: BTreeMap<Name, VirtualMachine>,
     migrations: BTreeMap<Name, Vmim>,
-    /// By the UID of the VMI that owns them.
+    /// By the UID of the VMI that owns them; those that name none under the empty one.
     launchers: HashMap<String, Vec<Launcher>>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     instancetypes: BTreeMap<Name, Instancetype>,
@@ -81,6 +81,8 @@ pub struct Launcher {
     pub name: String,
     /// `metadata.namespace`.
     pub namespace: String,
+    /// The name of the VMI that owns it.
+    pub guest: String,
     /// `spec.nodeName`; empty while pending.
     pub node: String,
     /// `metadata.creationTimestamp`, which sorts as text.
@@ -141,7 +143,12 @@ impl Cluster {
                     cluster.migrations.insert(key(&vmim.metadata), *vmim);
                 }
                 Object::KubeVirt(kubevirt) => {
-                    observed = Release::parse(&kubevirt.status.observed_kubevirt_version);
+                    let found = Release::parse(&kubevirt.status.observed_kubevirt_version);
+                    if found.is_none() && observed.is_some() {
+                        // A manifest beside the dump: what the cluster itself says counts.
+                        continue;
+                    }
+                    observed = found;
                     cluster.kubevirt_namespace =
                         Some(kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
                     cluster.config = ClusterConfig::from(*kubevirt);
@@ -193,17 +200,22 @@ impl Cluster {
     #[must_use]
     pub fn guest_of_launcher(&self, namespace: &str, name: &str) -> Option<&Vmi> {
         let is_it = |pod: &Launcher| pod.namespace == namespace && pod.name == name;
-        let (owner, _) = self.launchers.iter().find(|(_, pods)| pods.iter().any(is_it))?;
-        self.vmis.values().find(|vmi| vmi.metadata.uid == *owner)
+        let pod = self.launchers.values().flatten().find(|pod| is_it(pod))?;
+        self.vmi(namespace, &pod.guest)
     }
 
     /// The launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`.
     #[must_use]
     pub fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
         let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;
+        // A dump that was cleaned of UIDs still tells whose pod it is.
+        let is_its = |pod: &&Launcher| pod.guest == vmi.metadata.name && pod.namespace == vmi.metadata.namespace;
         let pods = self.launchers.get(&vmi.metadata.uid)?;
         // The first of the most recent, as KubeVirt's strict comparison keeps it.
-        pods.iter().filter(on_node).reduce(|best, pod| if pod.created > best.created { pod } else { best })
+        pods.iter()
+            .filter(on_node)
+            .filter(is_its)
+            .reduce(|best, pod| if pod.created > best.created { pod } else { best })
     }
 
     /// The labels of a namespace; none where it is not known.
@@ -295,15 +307,64 @@ pub fn launcher(pod: &Pod<'_>) -> Option<(String, Launcher)> {
     if !is_launcher(&pod.metadata.labels) || finished {
         return None;
     }
+    let owner = owner(pod)?;
     let text = |text: &Option<wire::Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
     let mut placement = placement(pod).into_owned();
     placement.node_name = None;
     let launcher = Launcher {
         name: text(&pod.metadata.name),
         namespace: text(&pod.metadata.namespace),
+        guest: owner.name.clone(),
         node: text(&pod.spec.node_name),
         created: pod.metadata.creation_timestamp.clone().unwrap_or_default(),
         placement,
     };
-    Some((owner(pod)?.uid.clone(), launcher))
+    Some((owner.uid.clone(), launcher))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launcher(name: &str, namespace: &str, guest: &str) -> Object {
+        let launcher = Launcher {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            guest: guest.to_owned(),
+            node: "node-a".to_owned(),
+            created: String::new(),
+            placement: Placement::default(),
+        };
+        Object::Launcher(String::new(), launcher)
+    }
+
+    fn vmi(namespace: &str, name: &str) -> Object {
+        let mut vmi = Vmi::default();
+        namespace.clone_into(&mut vmi.metadata.namespace);
+        name.clone_into(&mut vmi.metadata.name);
+        "node-a".clone_into(&mut vmi.status.node_name);
+        Object::Vmi(Box::new(vmi))
+    }
+
+    #[test]
+    fn without_uids_a_launcher_is_found_by_the_names() {
+        let pods = [launcher("p1", "lab", "db"), launcher("p2", "shop", "web"), launcher("p3", "shop", "db")];
+        let cluster = Cluster::new([vmi("shop", "db"), vmi("lab", "db")].into_iter().chain(pods), None);
+        let of = |namespace| cluster.vmi(namespace, "db").and_then(|vmi| cluster.current_launcher(vmi));
+        assert_eq!(of("shop").map(|pod| pod.name.as_str()), Some("p3"), "another guest's selector would be inherited");
+        assert_eq!(of("lab").map(|pod| pod.name.as_str()), Some("p1"));
+        let guest = cluster.guest_of_launcher("lab", "p1").map(|vmi| vmi.metadata.namespace.as_str());
+        assert_eq!(guest, Some("lab"), "another guest would be explained");
+    }
+
+    #[test]
+    fn a_bare_manifest_does_not_hide_what_the_cluster_says_of_itself() {
+        let mut observed = KubeVirt::default();
+        "v1.5.2".clone_into(&mut observed.status.observed_kubevirt_version);
+        "Haswell".clone_into(&mut observed.spec.configuration.cpu_model);
+        let objects = [observed, KubeVirt::default()].map(|kubevirt| Object::KubeVirt(Box::new(kubevirt)));
+        let cluster = Cluster::new(objects, None);
+        assert_eq!(cluster.release.release().to_string(), "v1.5.2", "the rules of another release would be applied");
+        assert_eq!(cluster.config.configuration.cpu_model, "Haswell");
+    }
 }

@@ -48,7 +48,7 @@ impl Rendered {
 /// unless the object itself never does: then the model is empty, and features are ignored as KubeVirt does.
 #[must_use]
 pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, release: Release) -> Rendered {
-    let mut affinity = spec.affinity.clone().filter(|affinity| !affinity.is_null());
+    let mut affinity = spec.affinity.clone().map(|affinity| affinity.0);
     let model = spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str());
     if matches!(model, "" | "host-model") && release.avoids_obsolete_host_models() {
         reject_label(&mut affinity, label::OBSOLETE_HOST_MODEL);

@@ -16,8 +16,17 @@ use crate::compat::label;
 /// Why KubeVirt would create no target pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPod {
+    /// The guest is sent to another cluster: `spec.sendTo`.
+    #[error("it is sent to another cluster (spec.sendTo): its target pod is created there, none is here")]
+    SentElsewhere,
+    /// The guest does not run.
+    #[error("the guest does not run{}: KubeVirt creates no target pod", phase_in_words(.phase))]
+    NotRunning {
+        /// `status.phase`; may be empty.
+        phase: String,
+    },
     /// The node the guest runs on is not there.
-    #[error("node {node} where it runs does not exist: KubeVirt creates no target pod until it does")]
+    #[error("node {node}, where it runs, is not known: without it KubeVirt creates no target pod")]
     SourceNodeGone {
         /// The node.
         node: String,
@@ -28,6 +37,10 @@ pub enum NoPod {
     /// `status.selinuxContext` is empty.
     #[error("status.selinuxContext of the VMI is not set: KubeVirt creates no target pod until virt-handler sets it")]
     NoSelinuxContext,
+}
+
+fn phase_in_words(phase: &str) -> String {
+    if phase.is_empty() { String::new() } else { format!(" (it is {phase})") }
 }
 
 /// Labels of the source: of its node here, or as another cluster reported them.
@@ -59,9 +72,15 @@ pub fn predict(
     config: &ClusterConfig,
     release: Release,
 ) -> Result<Target, NoPod> {
+    let from_elsewhere = migration.spec.receive.is_some();
+    if migration.spec.send_to.is_some() && !from_elsewhere {
+        return Err(NoPod::SentElsewhere);
+    }
+    if !from_elsewhere && !runs(vmi) {
+        return Err(NoPod::NotRunning { phase: vmi.status.phase.clone() });
+    }
     let Rendered { node_selector: rendered, mut affinity, tolerations } =
         launch::render(&vmi.spec, &vmi.status, config, release);
-    let from_elsewhere = migration.spec.receive.is_some();
     let elsewhere = vmi.status.migration_state.as_ref().and_then(|state| state.source_state.as_ref());
     if from_elsewhere {
         let node = elsewhere.map_or("", |source| source.node.as_str());
@@ -123,6 +142,15 @@ pub fn predict(
     Ok(Target { pod, inherited, from_elsewhere })
 }
 
+/// Whether the guest runs (`IsRunning`). A dump that was cut down to the essentials may leave the phase out.
+#[must_use]
+pub fn runs(vmi: &Vmi) -> bool {
+    match vmi.status.phase.as_str() {
+        "" => !vmi.status.node_name.is_empty(),
+        phase => phase == "Running",
+    }
+}
+
 /// What a host model demands, from the labels of its node; `None` where no label names the model.
 fn host_model(labels: &SourceLabels, release: Release) -> Option<BTreeMap<String, String>> {
     let model_key = if release.inherits_host_model() { label::CPU_MODEL_MIGRATION } else { label::HOST_MODEL_CPU };
@@ -137,4 +165,46 @@ fn host_model(labels: &SourceLabels, release: Release) -> Option<BTreeMap<String
         }
     }
     named.then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+    use serde_json::Value;
+
+    #[rstest]
+    #[case::runs(json!({}), json!({"phase": "Running", "nodeName": "n1"}), None)]
+    #[case::no_phase_in_a_short_dump(json!({}), json!({"nodeName": "n1"}), None)]
+    #[case::over(
+        json!({}),
+        json!({"phase": "Succeeded", "nodeName": "n1"}),
+        Some("the guest does not run (it is Succeeded): KubeVirt creates no target pod")
+    )]
+    #[case::never_started(
+        json!({}),
+        json!({}),
+        Some("the guest does not run: KubeVirt creates no target pod")
+    )]
+    #[case::sent(
+        json!({"sendTo": {"migrationID": "x"}}),
+        json!({"phase": "Running", "nodeName": "n1"}),
+        Some("it is sent to another cluster (spec.sendTo): its target pod is created there, none is here")
+    )]
+    #[case::received(json!({"receive": {"migrationID": "x"}}), json!({"phase": "WaitingForSync"}), None)]
+    fn who_gets_a_target_pod(#[case] spec: Value, #[case] mut status: Value, #[case] expected: Option<&str>) {
+        status["selinuxContext"] = json!("none");
+        let read = |value: Value| serde_json::from_value::<Vmim>(value).ok();
+        let vmi = json!({"spec": {"domain": {"cpu": {"model": "Haswell"}}}, "status": status});
+        let (Some(vmim), Ok(vmi)) = (read(json!({"spec": spec})), serde_json::from_value::<Vmi>(vmi)) else {
+            panic!("the objects are well-formed")
+        };
+        let labels = SourceLabels::new();
+        let found = predict(&vmim, &vmi, &labels, Some(&labels), &ClusterConfig::default(), Release::NEWEST);
+        assert_eq!(
+            found.err().map(|why| why.to_string()).as_deref(),
+            expected,
+            "a pod would be judged that never comes, or one that comes would not"
+        );
+    }
 }

@@ -78,8 +78,8 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     let name = owner.map(|owner| owner.name.as_str()).filter(|name| !name.is_empty());
     let name = name.or(pod.metadata.name.as_deref()).or(pod.metadata.generate_name.as_deref()).unwrap_or_default();
 
-    let mut placement = cluster::placement(pod);
-    let running_on = placement.node_name.take().map(std::borrow::Cow::into_owned).filter(|node| !node.is_empty());
+    let placement = cluster::placement(pod);
+    let running_on = placement.node_name.as_deref().filter(|node| !node.is_empty()).map(str::to_owned);
     let mode = vmi.map_or_else(|| mode_of(&placement), |vmi| mode(&vmi.spec));
     let is_target = cluster::pod_label(&pod.metadata.labels, "migrationJobUID").is_some();
     let stage = if is_target && running_on.is_none() {
@@ -171,7 +171,10 @@ fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> (VmiSpec, Vec<Finding>) {
                         notes.push(finding(
                             Check::Contradiction,
                             "spec.template.spec.domain.cpu.model",
-                            format!("conflicts with instancetype {}: KubeVirt will refuse it", matcher.name),
+                            format!(
+                                "CPU model {} conflicts with {model} of instancetype {}: KubeVirt will refuse the VM",
+                                cpu.model, matcher.name
+                            ),
                         ));
                     }
                 }
@@ -250,7 +253,8 @@ fn mode_of(placement: &Placement<'_>) -> CpuMode {
         .affinity
         .iter()
         .flat_map(|affinity| &affinity.terms)
-        .any(|term| term.expressions.contains(&Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())));
+        .flat_map(|term| &term.expressions)
+        .any(|rule| matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)));
     let host_model = |family| matches!(family, Family::CpuModelMigration | Family::HostModelCpu);
     if avoids_obsolete || placement.selector.iter().any(|(key, _)| host_model(Family::of(key))) {
         CpuMode::HostModel
@@ -262,7 +266,7 @@ fn mode_of(placement: &Placement<'_>) -> CpuMode {
 /// How a guest of which only a migration target is known would start: without what migrations add.
 fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start<'static>> {
     let Stage::Migration(_) = subject.stage else { return None };
-    let mut placement = subject.placement.clone();
+    let mut placement = Placement { node_name: None, ..subject.placement.clone().into_owned() };
     placement.selector.retain(|(key, _)| {
         let family = Family::of(key);
         let added = label::is_inherited(key)
@@ -331,14 +335,14 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     let selector = pod.map(Launcher::selector).unwrap_or_default();
     let release = cluster.release.release();
     let mut notes = assumed(cluster);
-    if pod.is_none() && vmim.spec.receive.is_none() {
+    let target = migration::predict(vmim, vmi, &selector, labels.as_ref(), &cluster.config, release);
+    if pod.is_none() && vmim.spec.receive.is_none() && target.is_ok() {
         notes.push(finding(
             Check::Assumed,
             "spec.vmiName",
             "its running launcher pod is not known: judged as if it had never migrated".to_owned(),
         ));
     }
-    let target = migration::predict(vmim, vmi, &selector, labels.as_ref(), &cluster.config, release);
     let mut migration = Migration {
         source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         inherited: false,
@@ -351,7 +355,11 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
             (target.pod.placement(), Some(target.pod), None)
         }
         Err(why) => {
-            let field = if why == NoPod::NoSelinuxContext { "status.selinuxContext" } else { "spec.vmiName" };
+            let field = match why {
+                NoPod::NoSelinuxContext => "status.selinuxContext",
+                NoPod::SentElsewhere => "spec.sendTo",
+                NoPod::NotRunning { .. } | NoPod::SourceNodeGone { .. } | NoPod::NoHostModel => "spec.vmiName",
+            };
             (Placement::default(), None, Some(finding(Check::NoPod, field, why.to_string())))
         }
     };
@@ -367,7 +375,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
 /// A running guest, as if somebody asked for its migration now; `None` where it does not run.
 #[must_use]
 pub fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
-    if vmi.status.node_name.is_empty() || matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed") {
+    if !migration::runs(vmi) {
         return None;
     }
     let mut vmim = Vmim::default();

@@ -413,7 +413,7 @@ wire! {
         /// `nodeSelector`.
         node_selector: BTreeMap<String, String>,
         /// `affinity`, kept as it is: KubeVirt copies it whole.
-        affinity: Option<Value>,
+        affinity: Option<AnyAffinity>,
         /// `tolerations`.
         tolerations: Vec<Toleration>,
         /// `evictionStrategy`.
@@ -646,6 +646,20 @@ wire! {
         observed_kubevirt_version: String,
         /// `defaultArchitecture`.
         default_architecture: String,
+    }
+}
+
+/// An affinity kept whole, of which the part that filters nodes is well-formed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnyAffinity(pub Value);
+
+impl<'de> Deserialize<'de> for AnyAffinity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let whole = Value::deserialize(deserializer)?;
+        // What the API server would refuse must not count as no affinity at all.
+        serde_path_to_error::deserialize::<_, Affinity>(&whole)
+            .map_err(|error| serde::de::Error::custom(format_args!("{}: {}", error.path(), error.inner())))?;
+        Ok(Self(whole))
     }
 }
 

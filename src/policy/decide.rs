@@ -149,14 +149,16 @@ impl DenialKind {
 #[must_use]
 pub fn always_told(check: Check) -> bool {
     match check {
-        Check::Unknown | Check::NoPod | Check::OwnNode | Check::LibvirtRefused | Check::Assumed => true,
-        Check::StartNode
-        | Check::MigrationTarget
-        | Check::OutdatedLauncher
+        Check::Unknown
+        | Check::NoPod
+        | Check::OwnNode
+        | Check::LibvirtRefused
         | Check::ModelKnownNotUsable
         | Check::Contradiction
-        | Check::NotReady
-        | Check::CommonModel => false,
+        | Check::Assumed => true,
+        Check::StartNode | Check::MigrationTarget | Check::OutdatedLauncher | Check::NotReady | Check::CommonModel => {
+            false
+        }
     }
 }
 

@@ -389,3 +389,6 @@ pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
 pub fn labels_of<'o>(kind: &str, vm: &'o VirtualMachine) -> &'o BTreeMap<String, String> {
     if kind == "VirtualMachine" { &vm.spec.template.metadata.labels } else { &vm.metadata.labels }
 }
+
+#[cfg(test)]
+mod tests;

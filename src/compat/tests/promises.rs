@@ -70,10 +70,36 @@ enum Point {
     Migration { inherited: bool, stale: bool, wish_zone: Option<&'static str>, wish_host: Option<usize>, known: bool },
 }
 
+/// The hardware of a node.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    CascadeLake,
+    Skylake,
+    IceLake,
+    Rome,
+    Arm,
+}
+
+impl Kind {
+    fn node(self, at: usize) -> Node {
+        let kind = match self {
+            Self::CascadeLake => cascade_lake,
+            Self::Skylake => skylake,
+            Self::IceLake => ice_lake,
+            Self::Rome => rome,
+            Self::Arm => arm,
+        };
+        kind(&format!("n{at}"))
+    }
+}
+
+/// Nodes and a guest, told by what is special about them: short enough to be read when a promise is broken.
 #[derive(Clone, Debug)]
 struct Situation {
-    nodes: Vec<Node>,
-    subject: Subject<'static>,
+    nodes: Vec<(Kind, Damage)>,
+    guest: Guest,
+    point: Point,
+    source: usize,
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
@@ -86,6 +112,8 @@ fn damage() -> impl Strategy<Value = Damage> {
     let states = (rarely(0.3), rarely(0.15), rarely(0.2), rarely(0.3), rarely(0.05), rarely(0.2));
     (lost, rarely(0.3), types, select(&["z1", "z1", "z2"][..]), states).prop_map(
         |(lost, host_model_too, machine_types, zone, (cordoned, tainted, unwell, frozen, unlabelled, slow_clock))| {
+            // A node is frozen for a reason.
+            let lost = if frozen && lost.is_empty() { vec!["vme"] } else { lost };
             Damage {
                 lost,
                 host_model_too,
@@ -141,15 +169,65 @@ fn point() -> impl Strategy<Value = Point> {
     prop_oneof![1 => Just(Point::Start), 3 => migration]
 }
 
-fn situation() -> impl Strategy<Value = Situation> {
-    let kinds = [cascade_lake, cascade_lake, cascade_lake, skylake, ice_lake, rome, arm];
-    let nodes = prop::collection::vec((select(kinds.to_vec()), damage()), 1..8);
-    (nodes, guest(), point(), 0_usize..8).prop_map(|(nodes, guest, point, source)| {
-        let pristine: Vec<Node> = nodes.iter().enumerate().map(|(at, (kind, _))| kind(&format!("n{at}"))).collect();
-        let damaged = pristine.iter().zip(&nodes).map(|(node, (_, damage))| damaged(node, damage)).collect();
-        let source = source % pristine.len();
-        build(&pristine, damaged, &guest, &point, source)
+fn situation(wanted: &'static str) -> impl Strategy<Value = Situation> {
+    let kind = prop_oneof![
+        6 => Just(Kind::CascadeLake),
+        1 => Just(Kind::Skylake),
+        1 => Just(Kind::IceLake),
+        1 => Just(Kind::Rome),
+        1 => Just(Kind::Arm)
+    ];
+    let nodes = prop::collection::vec((kind, damage()), 1..7);
+    let parts = (nodes, guest(), point(), 0_usize..7, any::<bool>());
+    parts.prop_map(move |(nodes, guest, point, source, steered)| {
+        let situation = Situation { source: source % nodes.len(), nodes, guest, point };
+        if steered { situation.steer(wanted) } else { situation }
     })
+}
+
+impl Situation {
+    /// Makes what a rare remedy is for more likely; whether it is offered is still the judgement's to say.
+    fn steer(mut self, wanted: &str) -> Self {
+        let other = (self.source + 1) % self.nodes.len();
+        let source_kind = self.nodes[self.source].0;
+        let Self { nodes, guest, point, .. } = &mut self;
+        let (kind, damage) = &mut nodes[other];
+        let mut host_model = || {
+            guest.mode = "host-model";
+            guest.features.clear();
+        };
+        match (wanted, point) {
+            ("RemoveSkipNode" | "RemoveLabels", Point::Migration { inherited, stale, .. }) => {
+                host_model();
+                *kind = source_kind;
+                damage.lost = vec!["vme"];
+                damage.frozen = true;
+                damage.unlabelled = false;
+                *stale = false;
+                *inherited &= wanted != "RemoveLabels";
+            }
+            ("DropStale", Point::Migration { inherited, stale, .. }) => {
+                host_model();
+                (*inherited, *stale) = (true, true);
+            }
+            ("DropWish", Point::Migration { wish_zone, .. }) => {
+                host_model();
+                *kind = source_kind;
+                *wish_zone = Some("z9");
+            }
+            ("RemoveTscLabel", _) => guest.tsc = true,
+            _ => {}
+        }
+        self
+    }
+
+    fn build(&self) -> (Fleet, Subject<'static>) {
+        let pristine: Vec<Node> = self.nodes.iter().enumerate().map(|(at, (kind, _))| kind.node(at)).collect();
+        let damaged = pristine.iter().zip(&self.nodes).map(|(node, (_, damage))| damaged(node, damage)).collect();
+        let fleet = Fleet::new(damaged);
+        let subject = subject(&pristine, &fleet, &self.guest, &self.point, self.source);
+        (fleet, subject)
+    }
 }
 
 fn damaged(node: &Node, damage: &Damage) -> Node {
@@ -189,9 +267,8 @@ fn entry(key: impl Into<String>, value: impl Into<String>) -> (Cow<'static, str>
 }
 
 /// The guest as KubeVirt would ask for it, at its start or at a migration away from a node.
-fn build(pristine: &[Node], nodes: Vec<Node>, guest: &Guest, point: &Point, source: usize) -> Situation {
-    let fleet = Fleet::new(nodes.clone());
-    let source_name = nodes[source].name.clone();
+fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, source: usize) -> Subject<'static> {
+    let source_name = pristine[source].name.clone();
     let name_of = |at: &Option<usize>| at.map(|at| pristine[at % pristine.len()].name.clone());
     let mode = CpuMode::parse(guest.mode);
 
@@ -259,7 +336,7 @@ fn build(pristine: &[Node], nodes: Vec<Node>, guest: &Guest, point: &Point, sour
     subject.machine_type = Some(guest.machine.to_owned());
     subject.has_vm = true;
     subject.restart = guest.knows_start.then_some(start);
-    Situation { nodes, subject }
+    subject
 }
 
 /// 0 where it fits, the more the worse.
@@ -286,7 +363,7 @@ fn keeps_its_word(subject: &Subject<'_>, fleet: &Fleet, before: &Verdict, check:
         && source.and_then(|node| now.find(fleet.name(node))).is_none_or(|node| !verdict.fitting.contains(node));
     let is_gone = match check {
         // The labels never spoke against it; what libvirt said of the old guest is void after a restart.
-        Check::LibvirtRefused => after.refused.is_none() && badness(&verdict) <= badness(before),
+        Check::LibvirtRefused => after.refused.is_none() && badness(&verdict) <= 1,
         _ => badness(&verdict) < badness(before),
     };
     if !is_gone && !gets_away {
@@ -355,13 +432,13 @@ fn variant(action: &Action) -> &'static str {
 #[case("ChangeMachineType")]
 #[case("MendVirtHandler")]
 #[case("AddNode")]
-fn a_remedy_cures_what_it_is_offered_for(#[case] wanted: &str) {
+fn a_remedy_cures_what_it_is_offered_for(#[case] wanted: &'static str) {
     // The same situations at each run: whether a variant was offered often enough must not be luck.
-    let config = Config { cases: 3_000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 1_500, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let times = Cell::new(0);
-    let outcome = runner.run(&situation(), |Situation { nodes, subject }| {
-        let fleet = Fleet::new(nodes);
+    let outcome = runner.run(&situation(wanted), |situation| {
+        let (fleet, subject) = situation.build();
         let (verdict, remedies) = offered(&subject, &fleet);
         for (check, remedy) in remedies.iter().filter(|(_, remedy)| variant(&remedy.action) == wanted) {
             times.set(times.get() + 1);

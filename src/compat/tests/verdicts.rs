@@ -403,8 +403,9 @@ mod founding {
             cascade_lake("node-d").tweak(cordon),
         ];
         let (verdict, _) = judge(&db(), nodes);
-        let outages: Vec<_> =
-            verdict.findings.iter().flat_map(|f| &f.remedies).map(|remedy| remedy.action.outage()).collect();
+        // A new machine harms no guest, yet it is what one does last.
+        let remedies = verdict.findings.iter().flat_map(|f| &f.remedies).filter(|r| r.action.id() != "add-node");
+        let outages: Vec<_> = remedies.map(|remedy| remedy.action.outage()).collect();
         assert_eq!(offers(&verdict).first(), Some(&"uncordon"), "labels are forged where an uncordon would do");
         assert!(outages.is_sorted(), "a guest is restarted where it need not be: {:?}", offers(&verdict));
     }

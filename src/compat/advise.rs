@@ -8,7 +8,6 @@ use super::fleet::{Fleet, NodeIndex, Passes};
 use super::label::{self, Family};
 use super::node::Taint;
 use super::placement::Placement;
-use super::remedy::Remedy;
 use super::subject::{Stage, Subject};
 use super::verdict::{Cause, Check, Evidence, Finding, Impact, Nearest, Outcome, Verdict};
 

@@ -172,12 +172,15 @@ impl<'f> Case<'_, 'f> {
     }
 
     fn change_selector(&self) -> Option<Remedy> {
+        // KubeVirt copies these from the launcher the guest runs in, whatever its spec says by then.
+        let copies = self.is_migration() && self.subject.mode == CpuMode::HostModel;
+        let is_inherited = |key: &str| copies && label::is_inherited(key);
         let keys: Vec<String> = self
             .subject
             .own_selector
             .iter()
             .map(|(key, _)| key.clone())
-            .filter(|key| self.subject.placement.get(key).is_some())
+            .filter(|key| self.subject.placement.get(key).is_some() && !is_inherited(key))
             .collect();
         if keys.is_empty() || self.passes.cpu.is_empty() {
             return None;

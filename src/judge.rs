@@ -338,3 +338,6 @@ fn audit_annotations(wanted: bool, policy: &Policy, verdict: &Verdict, speech: &
         ("reason".to_owned(), speech.headline.clone()),
     ])
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ pub mod say;
 pub mod server;
 pub mod snapshot;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 pub mod webhook;
 pub mod world;

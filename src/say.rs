@@ -162,3 +162,6 @@ pub fn details(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice) -> Vec<S
     out.push(format!("what helps: kubectl cpufit explain {}", reference(judged)));
     out
 }
+
+#[cfg(test)]
+mod tests;

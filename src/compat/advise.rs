@@ -8,7 +8,6 @@ use super::fleet::{Fleet, Lookup, NodeIndex, Passes};
 use super::label::{self, Family};
 use super::node::Taint;
 use super::placement::Placement;
-use super::remedy::{Action, Remedy};
 use super::subject::{Stage, Subject};
 use super::verdict::{Cause, Check, Evidence, Finding, Impact, Nearest, Outcome, Verdict};
 
@@ -348,16 +347,12 @@ impl<'s, 'f> Case<'s, 'f> {
     fn libvirt_refused(&self) -> Option<Finding> {
         let refused = self.subject.refused.as_ref()?;
         let to = if refused.target.is_empty() { String::new() } else { format!(", to {},", refused.target) };
-        let mut remedies = Vec::new();
-        if self.subject.restart.is_some() {
-            remedies.push(Remedy { action: Action::Restart, then_fits: self.after_restart() });
-        }
         Some(Finding {
             check: Check::LibvirtRefused,
             impact: None,
             field: "status.migrationState.failureReason".to_owned(),
             message: format!("the last try{to} failed in libvirt, whatever the labels say: {}", refused.reason),
-            remedies,
+            remedies: self.restart_after_refusal().into_iter().collect(),
         })
     }
 

@@ -11,12 +11,13 @@ use super::models;
 use super::node::Node;
 use super::remedy::{Action, Remedy};
 use super::subject::{CpuMode, Stage, Start};
-use super::verdict::{Cause, Evidence, Nearest, Verdict};
+use super::verdict::{Cause, Evidence, Impact, Nearest, Verdict};
 
 impl<'f> Case<'_, 'f> {
-    /// The fewest and most targets after a restart as it is.
-    pub(super) fn after_restart(&self) -> (usize, usize) {
-        self.subject.restart.as_ref().map_or((0, 0), |start| self.outlook(start).0)
+    /// The restart that makes libvirt's refusal void, where it leaves the guest somewhere to go.
+    pub(super) fn restart_after_refusal(&self) -> Option<Remedy> {
+        let start = self.subject.restart.as_ref()?;
+        Some(Remedy { action: Action::Restart, then_fits: self.restart_cures(start, 1)? })
     }
 
     /// Targets after a start, fewest and most; and whether it may start at the source.
@@ -30,17 +31,15 @@ impl<'f> Case<'_, 'f> {
         (range, fitting)
     }
 
-    /// Whether starting anew is certain to cure: every start leaves it a target, or at least it gets off a
+    /// Whether starting anew is certain to cure: every start leaves it so many targets, or at least it gets off a
     /// cordoned source.
-    fn restart_cures(&self, start: &Start<'_>) -> Option<(usize, usize)> {
+    fn restart_cures(&self, start: &Start<'_>, enough: usize) -> Option<(usize, usize)> {
         let (range, fitting) = self.outlook(start);
         if fitting.is_empty() {
             return None;
         }
         let leaves = self.source.is_some_and(|s| self.fleet.is_cordoned(s) && !fitting.contains(s));
-        // From another cluster it has no node here to be stuck on.
-        let any_will_do = self.is_migration() && self.subject.source().is_none();
-        (range.0 >= 1 || leaves || any_will_do).then_some(range)
+        (range.0 >= enough || leaves).then_some(range)
     }
 
     /// The remedies that apply, by outage and risk.
@@ -58,11 +57,13 @@ impl<'f> Case<'_, 'f> {
             out.extend(self.remove_labels(verdict));
             out.extend(self.change_selector());
         }
-        out.extend(self.restart());
-        out.extend(self.use_model());
+        // What is promised is better than what is: one target is no cure for a guest that has one.
+        let enough = if verdict.outcome.impact() == Some(Impact::Fragile) { 2 } else { 1 };
+        out.extend(self.restart(enough));
+        out.extend(self.use_model(enough));
         if needs_a_node {
-            out.extend(self.change_machine_type());
-            out.extend(self.remove_tsc_label());
+            out.extend(self.change_machine_type(enough));
+            out.extend(self.remove_tsc_label(enough));
             out.extend(self.add_node());
         }
         out
@@ -99,9 +100,9 @@ impl<'f> Case<'_, 'f> {
         if nodes.is_empty() { None } else { self.if_more_fit(Action::MendVirtHandler { nodes }) }
     }
 
-    fn restart(&self) -> Option<Remedy> {
+    fn restart(&self, enough: usize) -> Option<Remedy> {
         let start = self.subject.restart.as_ref().filter(|_| self.is_migration())?;
-        Some(Remedy { action: Action::Restart, then_fits: self.restart_cures(start)? })
+        Some(Remedy { action: Action::Restart, then_fits: self.restart_cures(start, enough)? })
     }
 
     fn drop_wish(&self) -> Option<Remedy> {
@@ -171,12 +172,15 @@ impl<'f> Case<'_, 'f> {
     }
 
     fn change_selector(&self) -> Option<Remedy> {
+        // KubeVirt copies these from the launcher the guest runs in, whatever its spec says by then.
+        let copies = self.is_migration() && self.subject.mode == CpuMode::HostModel;
+        let is_inherited = |key: &str| copies && label::is_inherited(key);
         let keys: Vec<String> = self
             .subject
             .own_selector
             .iter()
             .map(|(key, _)| key.clone())
-            .filter(|key| self.subject.placement.get(key).is_some())
+            .filter(|key| self.subject.placement.get(key).is_some() && !is_inherited(key))
             .collect();
         if keys.is_empty() || self.passes.cpu.is_empty() {
             return None;
@@ -184,13 +188,13 @@ impl<'f> Case<'_, 'f> {
         self.if_more_fit(Action::ChangeSelector { keys })
     }
 
-    fn use_model(&self) -> Option<Remedy> {
+    fn use_model(&self, enough: usize) -> Option<Remedy> {
         let start = self.subject.restart.as_ref()?;
         let (model, nodes, also) = self.common_model(start)?;
         if start.mode == CpuMode::Named(model.clone()) {
             return None;
         }
-        let range = self.restart_cures(&start.with_model(&model))?;
+        let range = self.restart_cures(&start.with_model(&model), enough)?;
         Some(Remedy { action: Action::UseModel { model, nodes, also }, then_fits: range })
     }
 
@@ -238,7 +242,7 @@ impl<'f> Case<'_, 'f> {
         out
     }
 
-    fn change_machine_type(&self) -> Option<Remedy> {
+    fn change_machine_type(&self, enough: usize) -> Option<Remedy> {
         let start = self.subject.restart.as_ref()?;
         let (key, value) = start.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::MachineType)?;
         let from = label::name(key);
@@ -257,11 +261,12 @@ impl<'f> Case<'_, 'f> {
         let to = offers.max_by_key(rank)?;
         let count = rank(&to).0;
         let action = Action::ChangeMachineType { from: from.to_owned(), to: to.to_owned() };
-        Some(Remedy { action, then_fits: (count, count) })
+        let then_fits = self.after_change(&action, count, enough)?;
+        Some(Remedy { action, then_fits })
     }
 
     /// The lowest TSC frequency of the fleet came from a node that takes no guests.
-    fn remove_tsc_label(&self) -> Option<Remedy> {
+    fn remove_tsc_label(&self, enough: usize) -> Option<Remedy> {
         let (key, value) =
             self.subject.placement.selector.iter().find(|(k, _)| Family::of(k) == Family::SchedulingTsc)?;
         let bearing = self.fleet.bearing(key, value);
@@ -277,7 +282,19 @@ impl<'f> Case<'_, 'f> {
             .min()?;
         let action = Action::RemoveTscLabel { node: self.fleet.name(node).to_owned(), frequency };
         let count = self.fitting_after(&action);
-        (count > 0).then_some(Remedy { action, then_fits: (count, count) })
+        let then_fits = self.after_change(&action, count, enough).filter(|_| count > 0)?;
+        Some(Remedy { action, then_fits })
+    }
+
+    /// What a restart with a changed guest leaves: a guest that cannot start gets so many nodes to start on; one that
+    /// runs must have somewhere to go from where it starts.
+    fn after_change(&self, action: &Action, nodes: usize, enough: usize) -> Option<(usize, usize)> {
+        if !self.is_migration() {
+            return Some((nodes, nodes));
+        }
+        let (after, _) = action.apply(self.subject, self.fleet);
+        let Stage::Start(onward) = after.stage else { return None };
+        self.restart_cures(&Start { mode: after.mode, placement: after.placement, onward }, enough)
     }
 
     fn add_node(&self) -> Option<Remedy> {

@@ -12,3 +12,6 @@ pub mod placement;
 pub mod remedy;
 pub mod subject;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;

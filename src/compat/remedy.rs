@@ -303,17 +303,31 @@ impl Action {
                 let feature = |key: &String| label::twin(key, label::CPU_FEATURE);
                 let features: Vec<String> = keys.iter().map(feature).collect();
                 after.placement.selector.retain(|(key, _)| !features.iter().any(|feature| feature == key));
-                edit(node, &|node| node.labels.retain(|key, _| !keys.contains(key)))
+                edit(node, &|node| {
+                    node.skip_node = Some("true".to_owned());
+                    node.labels.retain(|key, _| !keys.contains(key));
+                })
             }
             Self::RemoveTscLabel { node, frequency } => {
                 restart(&mut after);
                 replace(&mut after, Family::SchedulingTsc, format!("{}{frequency}", label::SCHEDULING_TSC));
-                edit(node, &|node| node.labels.retain(|key, _| key != label::TSC_FREQUENCY))
+                edit(node, &|node| {
+                    node.skip_node = Some("true".to_owned());
+                    node.labels.retain(|key, _| key != label::TSC_FREQUENCY);
+                })
             }
             Self::DropStale { keys } | Self::DropWish { keys } | Self::ChangeSelector { keys } => {
                 after.placement.selector.retain(|(key, _)| !keys.iter().any(|dropped| dropped == key));
                 if let Stage::Migration(migration) = &mut after.stage {
                     migration.wish.retain(|(key, _)| !keys.contains(key));
+                }
+                // A vendor that was wished for stands in the place of the source's own, which comes back.
+                if keys.iter().any(|key| Family::of(key) == Family::CpuVendor)
+                    && subject.restart.as_ref().is_some_and(|start| start.onward.vendor)
+                    && let Some(source) = subject.source().and_then(|source| fleet.find(source))
+                    && let Some(vendor) = fleet.host_model_class(source).vendors.first()
+                {
+                    after.placement.selector.push((Cow::Owned(vendor.clone()), Cow::Borrowed("true")));
                 }
                 Vec::new()
             }

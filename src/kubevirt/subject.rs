@@ -346,12 +346,15 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     let mut migration = Migration {
         source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         inherited: false,
-        wish: vmim.spec.added_node_selector.clone().into_iter().collect(),
+        wish: Vec::new(),
         from_elsewhere: vmim.spec.receive.is_some(),
     };
     let (placement, predicted, hindrance) = match target {
         Ok(target) => {
             migration.inherited = target.inherited;
+            migration.wish = wish(vmim, &target, |plain| {
+                migration::predict(plain, vmi, &selector, labels.as_ref(), &cluster.config, release)
+            });
             (target.pod.placement(), Some(target.pod), None)
         }
         Err(why) => {
@@ -370,6 +373,24 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     subject.mode = mode(&vmi.spec);
     describe(&mut subject, vmi, cluster);
     Judged { subject, predicted, hindrance, notes }
+}
+
+/// What is asked for by `addedNodeSelector` alone: KubeVirt's own entries win over it and stay without it.
+fn wish(
+    vmim: &Vmim,
+    target: &migration::Target,
+    predict: impl FnOnce(&Vmim) -> Result<migration::Target, NoPod>,
+) -> Vec<(String, String)> {
+    let added = &vmim.spec.added_node_selector;
+    if added.is_empty() {
+        return Vec::new();
+    }
+    let mut plain = vmim.clone();
+    plain.spec.added_node_selector.clear();
+    let without = predict(&plain).map(|target| target.pod.node_selector).unwrap_or_default();
+    let selector = &target.pod.node_selector;
+    let alone = |(key, _): &(&String, &String)| selector.contains_key(*key) && !without.contains_key(*key);
+    added.iter().filter(alone).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// A running guest, as if somebody asked for its migration now; `None` where it does not run.
@@ -397,3 +418,6 @@ pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
 pub fn labels_of<'o>(kind: &str, vm: &'o VirtualMachine) -> &'o BTreeMap<String, String> {
     if kind == "VirtualMachine" { &vm.spec.template.metadata.labels } else { &vm.metadata.labels }
 }
+
+#[cfg(test)]
+mod tests;

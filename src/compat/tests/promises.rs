@@ -1,0 +1,453 @@
+//! A remedy is a promise: carried out for real and judged again, the finding is gone.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use rstest::rstest;
+
+use crate::compat::advise::{Depth, advise, targets_by_start};
+use crate::compat::assess::assess;
+use crate::compat::fleet::Fleet;
+use crate::compat::label;
+use crate::compat::node::Node;
+use crate::compat::placement::Placement;
+use crate::compat::remedy::{Action, Outage, Remedy};
+use crate::compat::subject::{
+    CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject,
+    without_obsolete_host_model,
+};
+use crate::compat::verdict::{Check, Outcome, Verdict};
+use crate::testing::Tweak;
+use crate::testing::fleet::{
+    arm, cascade_lake, cordon, feature, give, ice_lake, machine, model, required, rome, set, skylake, take, taint, tsc,
+};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// Once offered, now nowhere: what an upgrade leaves behind in inherited selectors.
+const STALE: &str = "amd-stibp";
+const FAST: i64 = 2_500_000_000;
+const SLOW: i64 = 2_100_000_000;
+
+/// What is wrong with one node.
+#[derive(Clone, Debug)]
+struct Damage {
+    /// Feature labels that are gone.
+    lost: Vec<&'static str>,
+    /// Gone from the host model's labels as well.
+    host_model_too: bool,
+    cordoned: bool,
+    tainted: bool,
+    unwell: bool,
+    frozen: bool,
+    machine_types: &'static [&'static str],
+    zone: &'static str,
+    unlabelled: bool,
+    slow_clock: bool,
+}
+
+/// What the guest asks for.
+#[derive(Clone, Debug)]
+struct Guest {
+    mode: &'static str,
+    features: Vec<&'static str>,
+    machine: &'static str,
+    zone: Option<&'static str>,
+    host: Option<usize>,
+    tsc: bool,
+    refused: bool,
+    knows_start: bool,
+    vendor: bool,
+    strict: bool,
+}
+
+/// At which point it is judged.
+#[derive(Clone, Debug)]
+enum Point {
+    Start,
+    Migration { inherited: bool, stale: bool, wish_zone: Option<&'static str>, wish_host: Option<usize>, known: bool },
+}
+
+/// The hardware of a node.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    CascadeLake,
+    Skylake,
+    IceLake,
+    Rome,
+    Arm,
+}
+
+impl Kind {
+    fn node(self, at: usize) -> Node {
+        let kind = match self {
+            Self::CascadeLake => cascade_lake,
+            Self::Skylake => skylake,
+            Self::IceLake => ice_lake,
+            Self::Rome => rome,
+            Self::Arm => arm,
+        };
+        kind(&format!("n{at}"))
+    }
+}
+
+/// Nodes and a guest, told by what is special about them: short enough to be read when a promise is broken.
+#[derive(Clone, Debug)]
+struct Situation {
+    nodes: Vec<(Kind, Damage)>,
+    guest: Guest,
+    point: Point,
+    source: usize,
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let rarely = prop::bool::weighted;
+    let lost = prop_oneof![
+        5 => Just(Vec::new()),
+        3 => prop::collection::vec(select(&["fpu", "vme", "avx512vnni", "hle"][..]), 1..3)
+    ];
+    let types = select(vec![&["q35", "pc-q35-9.2"][..], &["q35", "pc-q35-9.2"], &["pc-q35-9.2"], &["q35"]]);
+    let states = (rarely(0.3), rarely(0.15), rarely(0.2), rarely(0.3), rarely(0.05), rarely(0.2));
+    (lost, rarely(0.3), types, select(&["z1", "z1", "z2"][..]), states).prop_map(
+        |(lost, host_model_too, machine_types, zone, (cordoned, tainted, unwell, frozen, unlabelled, slow_clock))| {
+            // A node is frozen for a reason.
+            let lost = if frozen && lost.is_empty() { vec!["vme"] } else { lost };
+            Damage {
+                lost,
+                host_model_too,
+                cordoned,
+                tainted,
+                unwell,
+                frozen,
+                machine_types,
+                zone,
+                unlabelled,
+                slow_clock,
+            }
+        },
+    )
+}
+
+fn guest() -> impl Strategy<Value = Guest> {
+    let rarely = prop::bool::weighted;
+    let mode = select(&["host-model", "host-model", "host-model", "host-passthrough", "Icelake-Server-noTSX", "EPYC-Rome"][..]);
+    let features = prop_oneof![6 => Just(Vec::new()), 1 => Just(vec!["gfni"]), 1 => Just(vec!["fpu", "vme"])];
+    let machine = select(&["q35", "q35", "q35", "pc-q35-9.2", "pc-q35-4.2"][..]);
+    let zone = prop::option::weighted(0.2, select(&["z1", "z2", "z9"][..]));
+    let host = prop::option::weighted(0.1, 0_usize..8);
+    (mode, features, machine, zone, host, (rarely(0.15), rarely(0.1), rarely(0.9), rarely(0.8), rarely(0.2))).prop_map(
+        |(mode, features, machine, zone, host, (tsc, refused, knows_start, vendor, strict))| Guest {
+            mode,
+            features,
+            machine,
+            zone,
+            host,
+            tsc,
+            refused,
+            knows_start,
+            vendor,
+            strict,
+        },
+    )
+}
+
+fn point() -> impl Strategy<Value = Point> {
+    let rarely = prop::bool::weighted;
+    let wish_zone = prop::option::weighted(0.15, select(&["z1", "z2", "z9"][..]));
+    let wish_host = prop::option::weighted(0.2, 0_usize..8);
+    let migration = (rarely(0.4), rarely(0.4), wish_zone, wish_host, rarely(0.95)).prop_map(
+        |(inherited, stale, wish_zone, wish_host, known)| Point::Migration {
+            inherited,
+            stale,
+            wish_zone,
+            wish_host,
+            known,
+        },
+    );
+    prop_oneof![1 => Just(Point::Start), 3 => migration]
+}
+
+fn situation(wanted: &'static str) -> impl Strategy<Value = Situation> {
+    let kind = prop_oneof![
+        6 => Just(Kind::CascadeLake),
+        1 => Just(Kind::Skylake),
+        1 => Just(Kind::IceLake),
+        1 => Just(Kind::Rome),
+        1 => Just(Kind::Arm)
+    ];
+    let nodes = prop::collection::vec((kind, damage()), 1..7);
+    let parts = (nodes, guest(), point(), 0_usize..7, any::<bool>());
+    parts.prop_map(move |(nodes, guest, point, source, steered)| {
+        let situation = Situation { source: source % nodes.len(), nodes, guest, point };
+        if steered { situation.steer(wanted) } else { situation }
+    })
+}
+
+impl Situation {
+    /// Makes what a rare remedy is for more likely; whether it is offered is still the judgement's to say.
+    fn steer(mut self, wanted: &str) -> Self {
+        let other = (self.source + 1) % self.nodes.len();
+        let source_kind = self.nodes[self.source].0;
+        let Self { nodes, guest, point, .. } = &mut self;
+        let (kind, damage) = &mut nodes[other];
+        let mut host_model = || {
+            guest.mode = "host-model";
+            guest.features.clear();
+        };
+        match (wanted, point) {
+            ("RemoveSkipNode" | "RemoveLabels", Point::Migration { inherited, stale, .. }) => {
+                host_model();
+                *kind = source_kind;
+                damage.lost = vec!["vme"];
+                damage.frozen = true;
+                damage.unlabelled = false;
+                *stale = false;
+                *inherited &= wanted != "RemoveLabels";
+            }
+            ("DropStale", Point::Migration { inherited, stale, .. }) => {
+                host_model();
+                (*inherited, *stale) = (true, true);
+            }
+            ("DropWish", Point::Migration { wish_zone, .. }) => {
+                host_model();
+                *kind = source_kind;
+                *wish_zone = Some("z9");
+            }
+            ("RemoveTscLabel", _) => guest.tsc = true,
+            _ => {}
+        }
+        self
+    }
+
+    fn build(&self) -> (Fleet, Subject<'static>) {
+        let pristine: Vec<Node> = self.nodes.iter().enumerate().map(|(at, (kind, _))| kind.node(at)).collect();
+        let damaged = pristine.iter().zip(&self.nodes).map(|(node, (_, damage))| damaged(node, damage)).collect();
+        let fleet = Fleet::new(damaged);
+        let subject = subject(&pristine, &fleet, &self.guest, &self.point, self.source);
+        (fleet, subject)
+    }
+}
+
+fn damaged(node: &Node, damage: &Damage) -> Node {
+    node.clone().tweak(|node| {
+        let lost: Vec<String> = damage.lost.iter().map(|name| feature(name)).collect();
+        take(node, &lost);
+        if damage.host_model_too {
+            let lost: Vec<String> = damage.lost.iter().map(|name| required(name)).collect();
+            take(node, &lost);
+        }
+        if node.labels.contains_key(&machine("q35")) {
+            take(node, &[machine("q35"), machine("pc-q35-9.2")]);
+            give(node, damage.machine_types.iter().map(|name| machine(name)));
+        }
+        let clock = if damage.slow_clock { SLOW } else { FAST };
+        set(node, label::TSC_FREQUENCY, &clock.to_string());
+        give(node, [tsc(clock)]);
+        set(node, ZONE, damage.zone);
+        if damage.cordoned {
+            cordon(node);
+        }
+        if damage.tainted {
+            node.taints.push(taint("dedicated"));
+        }
+        if damage.unwell {
+            set(node, label::SCHEDULABLE, "false");
+        }
+        node.skip_node = damage.frozen.then(|| "false".to_owned());
+        if damage.unlabelled {
+            node.labels.retain(|key, _| !label::Family::of(key).is_cpu());
+        }
+    })
+}
+
+fn entry(key: impl Into<String>, value: impl Into<String>) -> (Cow<'static, str>, Cow<'static, str>) {
+    (Cow::Owned(key.into()), Cow::Owned(value.into()))
+}
+
+/// The guest as KubeVirt would ask for it, at its start or at a migration away from a node.
+fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, source: usize) -> Subject<'static> {
+    let source_name = pristine[source].name.clone();
+    let name_of = |at: &Option<usize>| at.map(|at| pristine[at % pristine.len()].name.clone());
+    let mode = CpuMode::parse(guest.mode);
+
+    let mut own: Vec<(String, String)> = Vec::new();
+    own.extend(guest.zone.map(|zone| (ZONE.to_owned(), zone.to_owned())));
+    own.extend(name_of(&guest.host).map(|host| (label::HOSTNAME.to_owned(), host)));
+    let mut selector = vec![entry(label::SCHEDULABLE, "true"), entry(label::ARCH, "amd64")];
+    selector.extend(own.iter().map(|(key, value)| entry(key, value)));
+    selector.push(entry(machine(guest.machine), "true"));
+    selector.extend(guest.features.iter().map(|name| entry(feature(name), "true")));
+    if let CpuMode::Named(name) = &mode {
+        selector.push(entry(model(name), "true"));
+    }
+    if guest.tsc {
+        selector.push(entry(tsc(SLOW), "true"));
+    }
+    let affinity = (mode == CpuMode::HostModel).then(without_obsolete_host_model);
+    let placement = Placement { selector, affinity, ..Placement::default() };
+    let host_model = match mode {
+        CpuMode::HostModel if !guest.features.is_empty() => HostModelRule::NotAsked,
+        CpuMode::HostModel if guest.strict => HostModelRule::CopiedOrRefused,
+        CpuMode::HostModel => HostModelRule::Copied,
+        _ => HostModelRule::NotAsked,
+    };
+    let onward = Onward { host_model, vendor: guest.vendor };
+    let start = Start { mode: mode.clone(), placement: placement.clone(), onward };
+
+    let mut subject = Subject::new("shop", "db", Stage::Start(onward), placement.clone());
+    if let Point::Migration { inherited, stale, wish_zone, wish_host, known } = point {
+        let mut wish: Vec<(String, String)> = Vec::new();
+        wish.extend(wish_zone.map(|zone| (ZONE.to_owned(), zone.to_owned())));
+        wish.extend(name_of(wish_host).map(|host| (label::HOSTNAME.to_owned(), host)));
+        wish.retain(|(key, _)| placement.get(key).is_none());
+        let selector = &mut subject.placement.selector;
+        selector.extend(wish.iter().map(|(key, value)| entry(key, value)));
+        let inherited = (*inherited || !guest.features.is_empty()) && mode == CpuMode::HostModel;
+        // Inherited were the labels of a node of its kind, as they were then.
+        let then = Fleet::new(vec![pristine[source].clone()]);
+        let class = if inherited { then.host_model_class(0) } else { fleet.host_model_class(fleet.find(&source_name).expect("the source")) };
+        if mode == CpuMode::HostModel && guest.features.is_empty() {
+            for (key, value) in class.model.iter().flatten() {
+                selector.push(entry(key, value));
+            }
+            if inherited && *stale {
+                selector.push(entry(feature(STALE), "true"));
+            }
+        }
+        if guest.vendor {
+            selector.extend(class.vendors.first().map(|key| entry(key, "true")));
+        }
+        let source = known.then(|| source_name.clone());
+        subject.stage = Stage::Migration(Migration { source, inherited, wish, from_elsewhere: false });
+        subject.running = Some(Running { node: source_name, placement });
+        subject.refused = guest.refused.then(|| LibvirtRefusal {
+            target: "n0".to_owned(),
+            reason: "guest CPU doesn't match specification: extra features: ht".to_owned(),
+            missing: Vec::new(),
+            extra: vec!["ht".to_owned()],
+        });
+    } else {
+        "spec".clone_into(&mut subject.field_root);
+    }
+    subject.mode = mode;
+    subject.own_selector = own;
+    subject.machine_type = Some(guest.machine.to_owned());
+    subject.has_vm = true;
+    subject.restart = guest.knows_start.then_some(start);
+    subject
+}
+
+/// 0 where it fits, the more the worse.
+fn badness(verdict: &Verdict) -> usize {
+    match &verdict.outcome {
+        Outcome::Fits => 0,
+        Outcome::Impaired(impact) => 1 + *impact as usize,
+        Outcome::Unknown(_) => usize::MAX,
+    }
+}
+
+/// Carries a remedy out for real and judges again.
+fn keeps_its_word(subject: &Subject<'_>, fleet: &Fleet, before: &Verdict, check: Check, remedy: &Remedy) -> Result<(), String> {
+    let Remedy { action, then_fits: (least, most) } = remedy;
+    let (after, changed) = action.apply(subject, fleet);
+    let now = fleet.with(changed);
+    let verdict = assess(&after, &now);
+    let told = format!("{:?} was promised, {action:?}, {least} to {most}; then {:?} instead of {:?}", action.id(), verdict.outcome, before.outcome);
+
+    let source = subject.source().and_then(|name| fleet.find(name));
+    let gets_away = action.outage() == Outage::Restart
+        && source.is_some_and(|node| fleet.is_cordoned(node))
+        && !verdict.fitting.is_empty()
+        && source.and_then(|node| now.find(fleet.name(node))).is_none_or(|node| !verdict.fitting.contains(node));
+    let is_gone = match check {
+        // The labels never spoke against it; what libvirt said of the old guest is void after a restart.
+        Check::LibvirtRefused => after.refused.is_none() && badness(&verdict) <= 1,
+        _ => badness(&verdict) < badness(before),
+    };
+    if !is_gone && !gets_away {
+        return Err(format!("people act and the guest is no better off: {told}"));
+    }
+    let counts: Vec<usize> = match (&after.stage, &subject.stage, action) {
+        (Stage::Start(onward), Stage::Migration(_), _) | (Stage::Start(onward), _, Action::UseModel { .. }) => {
+            targets_by_start(&after.placement, *onward, &verdict.fitting, &now).into_keys().collect()
+        }
+        _ => vec![verdict.fitting.count()],
+    };
+    let (actual_least, actual_most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+    if actual_least < *least || actual_most > *most {
+        return Err(format!("fewer or more nodes fit, {actual_least} to {actual_most}, than was said: {told}"));
+    }
+    if let Action::Uncordon { nodes } = action {
+        for node in nodes {
+            let (after, changed) = Action::Uncordon { nodes: vec![node.clone()] }.apply(subject, fleet);
+            let now = fleet.with(changed);
+            if !assess(&after, &now).fitting.contains(now.find(node).unwrap_or(usize::MAX)) {
+                return Err(format!("{node} is uncordoned in vain: {told}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every remedy that is offered, with the check that offers it.
+fn offered(subject: &Subject<'_>, fleet: &Fleet) -> (Verdict, Vec<(Check, Remedy)>) {
+    let mut verdict = assess(subject, fleet);
+    let _ = advise(subject, fleet, &mut verdict, Depth::Full);
+    let remedies = verdict.findings.iter().flat_map(|f| f.remedies.iter().map(|remedy| (f.check, remedy.clone()))).collect();
+    (verdict, remedies)
+}
+
+/// The variant's name. A variant that is added does not compile here; give it a case below.
+fn variant(action: &Action) -> &'static str {
+    match action {
+        Action::Uncordon { .. } => "Uncordon",
+        Action::RemoveSkipNode { .. } => "RemoveSkipNode",
+        Action::AddLabels { .. } => "AddLabels",
+        Action::RemoveLabels { .. } => "RemoveLabels",
+        Action::RemoveTscLabel { .. } => "RemoveTscLabel",
+        Action::DropStale { .. } => "DropStale",
+        Action::DropWish { .. } => "DropWish",
+        Action::Restart => "Restart",
+        Action::UseModel { .. } => "UseModel",
+        Action::ChangeSelector { .. } => "ChangeSelector",
+        Action::ChangeMachineType { .. } => "ChangeMachineType",
+        Action::MendVirtHandler { .. } => "MendVirtHandler",
+        Action::AddNode { .. } => "AddNode",
+    }
+}
+
+#[rstest]
+#[case("Uncordon")]
+#[case("RemoveSkipNode")]
+#[case("AddLabels")]
+#[case("RemoveLabels")]
+#[case("RemoveTscLabel")]
+#[case("DropStale")]
+#[case("DropWish")]
+#[case("Restart")]
+#[case("UseModel")]
+#[case("ChangeSelector")]
+#[case("ChangeMachineType")]
+#[case("MendVirtHandler")]
+#[case("AddNode")]
+fn a_remedy_cures_what_it_is_offered_for(#[case] wanted: &'static str) {
+    // The same situations at each run: whether a variant was offered often enough must not be luck.
+    let config = Config { cases: 1_500, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let times = Cell::new(0);
+    let outcome = runner.run(&situation(wanted), |situation| {
+        let (fleet, subject) = situation.build();
+        let (verdict, remedies) = offered(&subject, &fleet);
+        for (check, remedy) in remedies.iter().filter(|(_, remedy)| variant(&remedy.action) == wanted) {
+            times.set(times.get() + 1);
+            keeps_its_word(&subject, &fleet, &verdict, *check, remedy).map_err(TestCaseError::fail)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+    assert!(times.get() >= 20, "{wanted} was offered {} times: too few to trust it", times.get());
+}

@@ -1,0 +1,532 @@
+//! From objects to subjects: the right point of a guest's life, the right demand, the right release's rules.
+
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::compat::fleet::Fleet;
+use crate::compat::node::Node;
+use crate::compat::remedy::{Action, Remedy};
+use crate::kubevirt::cluster::Object;
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, migration as request, read, running, vm, vmi};
+use crate::testing::fleet::{
+    cascade_lake, cordon, feature, give, intel, known, machine, mixed, model, of, required, set, skylake, take, vendor,
+};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+const UID: &str = "uid-db";
+
+fn pod(labels: &Value, spec: &Value) -> Pod<'static> {
+    let owner = json!([{"kind": "VirtualMachineInstance", "name": "db", "uid": UID, "controller": true}]);
+    let metadata = json!({"generateName": "virt-launcher-db-", "namespace": "shop", "labels": labels, "ownerReferences": owner});
+    let text = json!({"metadata": metadata, "spec": spec}).to_string();
+    serde_json::from_str(text.leak()).expect("a pod")
+}
+
+fn selector(keys: &[String]) -> Value {
+    json!({"nodeSelector": keys.iter().map(|key| (key.clone(), json!("true"))).collect::<serde_json::Map<_, _>>()})
+}
+
+fn source(judged: &Judged<'_>) -> Option<String> {
+    match &judged.subject.stage {
+        Stage::Migration(migration) => migration.source.clone(),
+        Stage::Start(_) => None,
+    }
+}
+
+fn keys(judged: &Judged<'_>) -> BTreeMap<String, String> {
+    judged.predicted.as_ref().expect("a predicted pod").node_selector.clone()
+}
+
+fn remedies(judged: &Judged<'_>, cluster: &Cluster) -> Vec<Remedy> {
+    let mut verdict = judged.assess(cluster);
+    let _ = judged.advise(cluster, &mut verdict, Depth::Full);
+    verdict.findings.into_iter().flat_map(|finding| finding.remedies).collect()
+}
+
+mod pods {
+    use super::*;
+
+    #[rstest]
+    #[case::plain(json!({"app": "db"}))]
+    #[case::hotplug(json!({"kubevirt.io": "hotplug-disk"}))]
+    #[case::none(json!(null))]
+    fn what_is_no_launcher_is_not_our_concern(#[case] labels: Value) {
+        assert!(of_pod(&pod(&labels, &json!({})), &Cluster::default()).is_none(), "every pod of the cluster is delayed");
+    }
+
+    #[test]
+    fn without_a_migration_label_it_is_a_start() {
+        let judged = of_pod(&pod(&json!({"kubevirt.io": "virt-launcher"}), &selector(&[model("EPYC-Rome")])), &Cluster::default())
+            .expect("a launcher");
+        assert!(matches!(judged.subject.stage, Stage::Start(_)), "a start is judged as if it had to leave a node");
+        assert_eq!(judged.subject.title(), "shop/db", "the owner is the guest, not the pod's generated name");
+        assert_eq!(judged.subject.mode, CpuMode::Named("EPYC-Rome".to_owned()));
+    }
+
+    #[rstest]
+    #[case::by_the_vmi(json!({}), Some("node-a"), Some("node-a"))]
+    #[case::the_vmi_wins(json!({"kubevirt.io/nodeName": "node-b"}), Some("node-a"), Some("node-a"))]
+    #[case::by_the_label(json!({"kubevirt.io/nodeName": "node-b"}), None, Some("node-b"))]
+    #[case::renamed_domain(json!({"kubevirt.internal.virtualization.example.io/nodeName": "node-b"}), None, Some("node-b"))]
+    #[case::unknown(json!({}), None, None)]
+    fn a_targets_source(#[case] more: Value, #[case] runs_on: Option<&str>, #[case] expected: Option<&str>) {
+        let mut labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
+        let more = more.as_object().cloned().unwrap_or_default();
+        labels.as_object_mut().into_iter().for_each(|labels| labels.extend(more.clone()));
+        let objects = runs_on.map(|node| vmi(running("db", node, "host-model")));
+        let cluster = cluster("1.9.0", mixed(), objects);
+        let judged = of_pod(&pod(&labels, &selector(&[feature("fpu")])), &cluster).expect("a launcher");
+        assert_eq!(source(&judged).as_deref(), expected, "the source would be counted as a target, or a target left out");
+        assert!(matches!(judged.subject.stage, Stage::Migration(_)));
+    }
+
+    #[test]
+    fn a_distribution_may_rename_kubevirt() {
+        let domain = "kubevirt.internal.virtualization.example.io";
+        let labels = json!({
+            domain: "virt-launcher",
+            format!("{domain}/migrationJobUID"): "job",
+            format!("{domain}/nodeName"): "node-a",
+        });
+        let judged = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher all the same");
+        assert_eq!(source(&judged).as_deref(), Some("node-a"));
+    }
+
+    #[test]
+    fn a_namesake_of_another_uid_is_another_guest() {
+        let other = running("db", "node-a", "host-model").tweak(|db| db["metadata"]["uid"] = json!("another"));
+        let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
+        let judged = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [vmi(other)])).expect("a launcher");
+        assert_eq!(source(&judged), None, "judged by the node of a guest that was deleted meanwhile");
+    }
+
+    #[rstest]
+    #[case::its_launcher_has_features(Some(vec![feature("fpu")]), true)]
+    #[case::its_launcher_has_none(Some(vec![machine("q35")]), false)]
+    #[case::nothing_known(None, true)]
+    fn whether_a_targets_entries_are_inherited(#[case] launcher_has: Option<Vec<String>>, #[case] expected: bool) {
+        let guest = running("db", "node-a", "host-model");
+        let mut objects = vec![vmi(guest.clone())];
+        objects.extend(launcher_has.map(|keys| launcher(&guest, keys)));
+        let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
+        let judged = of_pod(&pod(&labels, &selector(&[feature("fpu")])), &cluster("1.9.0", mixed(), objects))
+            .expect("a launcher");
+        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        assert_eq!(migration.inherited, expected, "labels would be taken off a node in vain, or not where it helps");
+    }
+
+    #[test]
+    fn a_pod_that_runs_is_judged_where_it_is() {
+        let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
+        let spec = json!({"nodeName": "node-c", "nodeSelector": {feature("fpu"): "true"}});
+        let judged = of_pod(&pod(&labels, &spec), &cluster("1.9.0", mixed(), [])).expect("a launcher");
+        let running = judged.subject.running.as_ref().expect("it runs");
+        assert_eq!(running.node, "node-c");
+        assert!(matches!(judged.subject.stage, Stage::Start(_)), "a migration that is over is judged again");
+    }
+}
+
+mod migrations {
+    use super::*;
+
+    fn judged(objects: Vec<Object>, nodes: Vec<Node>) -> (Judged<'static>, Cluster) {
+        let cluster = cluster("1.9.0", nodes, objects);
+        let judged = of_migration(&read(request("db")), &cluster);
+        (judged, cluster)
+    }
+
+    /// The first migration asks for the model and features of the node it runs on.
+    #[test]
+    fn the_first_one_asks_for_the_hosts_model() {
+        let guest = running("db", "node-a", "host-model");
+        let (judged, cluster) = judged(vec![vmi(guest.clone()), launcher(&guest, [machine("q35")])], mixed());
+        let keys = keys(&judged);
+        assert_eq!(keys.len(), 27, "{keys:#?}");
+        for key in [known("Cascadelake-Server"), feature("hle"), vendor("Intel"), machine("q35")] {
+            assert_eq!(keys.get(&key).map(String::as_str), Some("true"), "{key}: KubeVirt asks for it, and it is overlooked");
+        }
+        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        assert!(!migration.inherited);
+        let verdict = judged.assess(&cluster);
+        assert_eq!(cluster.fleet.names(&verdict.fitting), ["node-c", "node-d"]);
+    }
+
+    /// Later ones ask for what the launcher has, whatever its node is called by now.
+    #[test]
+    fn a_later_one_inherits() {
+        let guest = running("db", "node-a", "host-model");
+        let has = [feature("amd-stibp"), feature("fpu"), known("Skylake-Server-IBRS")];
+        let (judged, _) = judged(vec![vmi(guest.clone()), launcher(&guest, has)], mixed());
+        let keys = keys(&judged);
+        assert!(keys.contains_key(&feature("amd-stibp")) && !keys.contains_key(&feature("hle")), "{keys:#?}");
+        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        assert!(migration.inherited, "labels would be taken off a node for a guest that has them in its selector");
+    }
+
+    #[rstest]
+    #[case::named("EPYC-Rome", vec![model("EPYC-Rome"), vendor("Intel")])]
+    #[case::passthrough("host-passthrough", vec![vendor("Intel")])]
+    fn other_modes_ask_for_nothing_of_the_host(#[case] cpu: &str, #[case] expected: Vec<String>) {
+        let guest = running("db", "node-a", cpu);
+        let (judged, _) = judged(vec![vmi(guest.clone()), launcher(&guest, [feature("fpu")])], mixed());
+        let of_cpu: Vec<String> = keys(&judged).into_keys().filter(|key| Family::of(key).is_cpu()).collect();
+        assert_eq!(of_cpu, expected);
+    }
+
+    #[test]
+    fn a_guest_that_is_not_known_is_no_verdict() {
+        let (judged, cluster) = judged(Vec::new(), mixed());
+        let mut verdict = judged.assess(&cluster);
+        let _ = judged.advise(&cluster, &mut verdict, Depth::Full);
+        assert!(matches!(verdict.outcome, Outcome::Unknown(_)), "a guess would deny");
+        let finding = verdict.findings.first().expect("the reason");
+        assert_eq!((finding.check, finding.field.as_str()), (Check::Unknown, "spec.vmiName"));
+        assert!(finding.message.contains("shop/db"), "{}", finding.message);
+    }
+
+    #[rstest]
+    #[case::source_gone(running("db", "gone", "host-model"), "1.9.0", "node gone")]
+    #[case::no_selinux_context(
+        running("db", "node-a", "host-model").tweak(|db| db["status"]["selinuxContext"] = json!("")),
+        "1.9.0",
+        "selinuxContext"
+    )]
+    #[case::no_host_model_before_1_6(running("db", "arm-1", "host-model"), "1.5.2", "host-model-cpu")]
+    fn where_kubevirt_makes_no_pod(#[case] guest: Value, #[case] release: &str, #[case] words: &str) {
+        let cluster = cluster(release, mixed(), [vmi(guest)]);
+        let judged = of_migration(&read(request("db")), &cluster);
+        assert!(judged.predicted.is_none(), "a pod that never comes is judged: {:#?}", judged.predicted);
+        let hindrance = judged.hindrance.as_ref().expect("the reason");
+        assert_eq!(hindrance.check, Check::NoPod);
+        assert!(hindrance.message.contains(words), "{}", hindrance.message);
+        let verdict = judged.assess(&cluster);
+        assert!(verdict.fitting.is_empty() && matches!(verdict.outcome, Outcome::Unknown(_)));
+    }
+
+    #[test]
+    fn a_missing_host_model_is_overlooked_since_1_6() {
+        let cluster = cluster("1.6.0", mixed(), [vmi(running("db", "arm-1", "host-model"))]);
+        let judged = of_migration(&read(request("db")), &cluster);
+        assert!(judged.hindrance.is_none() && !keys(&judged).keys().any(|key| Family::of(key).is_cpu()));
+    }
+
+    /// Only what would go away with the wish is a wish.
+    #[rstest]
+    #[case::a_zone(json!({ZONE: "z1"}), &[ZONE])]
+    #[case::rendered_anyhow(json!({"kubernetes.io/arch": "amd64", "kubernetes.io/hostname": "node-c"}), &["kubernetes.io/hostname"])]
+    #[case::overruled(json!({"kubernetes.io/arch": "arm64"}), &[])]
+    #[case::its_own_vendor(json!({"cpu-vendor.node.kubevirt.io/Intel": "true"}), &[])]
+    #[case::a_host_models_feature(json!({"cpu-feature.node.kubevirt.io/fpu": "true"}), &[])]
+    fn wishes(#[case] added: Value, #[case] expected: &[&str]) {
+        let guest = running("db", "node-a", "host-model");
+        let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
+        let judged = of_migration(&read(request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added)), &cluster);
+        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        let keys: Vec<&str> = migration.wish.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, expected, "dropping the wish would be said to free nodes that KubeVirt still refuses");
+    }
+
+    #[test]
+    fn before_1_6_nobody_could_wish() {
+        let cluster = cluster("1.5.2", mixed(), [vmi(running("db", "node-a", "host-model"))]);
+        let asked = request("db").tweak(|r| r["spec"]["addedNodeSelector"] = json!({ZONE: "z1"}));
+        let judged = of_migration(&read(asked), &cluster);
+        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        assert!(migration.wish.is_empty() && !keys(&judged).contains_key(ZONE));
+    }
+
+    #[test]
+    fn another_clusters_guest_has_no_source_here() {
+        let guest = running("db", "", "EPYC-Rome").tweak(|db| {
+            db["status"]["migrationState"] = json!({"sourceState": {"node": "far-1", "nodeSelectors": {vendor("AMD"): "true"}}});
+        });
+        let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
+        let judged = of_migration(&read(request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}))), &cluster);
+        assert_eq!(source(&judged), None);
+        assert!(keys(&judged).contains_key(&vendor("AMD")), "its CPU is of another vendor than it may land on");
+        let verdict = judged.assess(&cluster);
+        assert_eq!((verdict.judged, verdict.fitting.count()), (9, 3));
+    }
+
+    #[test]
+    fn libvirts_last_word_and_an_old_launcher_are_read() {
+        let guest = running("db", "node-a", "host-model").tweak(|db| {
+            db["metadata"]["labels"] = json!({"kubevirt.io/outdatedLauncherImage": ""});
+            db["status"]["migrationState"] = json!({"targetNode": "node-c", "failureReason":
+                "operation failed: guest CPU doesn't match specification: missing features: vmx-foo"});
+        });
+        let (judged, _) = judged(vec![vmi(guest)], mixed());
+        let refused = judged.subject.refused.as_ref().expect("the only trace of the guest's real CPU");
+        assert_eq!((refused.target.as_str(), refused.missing.as_slice()), ("node-c", &["vmx-foo".to_owned()][..]));
+        assert!(judged.subject.outdated_launcher && judged.subject.has_vm);
+    }
+}
+
+mod machines {
+    use super::*;
+
+    fn instancetype(kind: &str, namespace: &str, spec: &Value) -> Object {
+        let json = json!({"kind": kind, "metadata": {"name": "big", "namespace": namespace}, "spec": spec});
+        Object::Instancetype(read(json))
+    }
+
+    fn of(change: impl FnOnce(&mut Value), objects: Vec<Object>) -> Judged<'static> {
+        of_vm(&read(vm("db", "").tweak(change)), &cluster("1.9.0", mixed(), objects))
+    }
+
+    #[test]
+    fn it_meets_kubevirts_defaults_first() {
+        let judged = of(|_| {}, Vec::new());
+        let expected = [label::ARCH, label::SCHEDULABLE, &machine("q35")].map(ToOwned::to_owned);
+        assert_eq!(keys(&judged).into_keys().collect::<Vec<_>>(), expected);
+        assert_eq!(judged.subject.mode, CpuMode::HostModel, "an unset model means host-model");
+        assert_eq!(judged.subject.field("domain.cpu.model"), "spec.template.spec.domain.cpu.model");
+    }
+
+    #[rstest]
+    #[case::cluster_wide("VirtualMachineClusterInstancetype", "", "")]
+    #[case::cluster_wide_named("VirtualMachineClusterInstancetype", "", "virtualmachineclusterinstancetype")]
+    #[case::of_the_namespace("VirtualMachineInstancetype", "shop", "VirtualMachineInstancetype")]
+    fn an_instancetype_brings_its_model(#[case] kind: &str, #[case] namespace: &str, #[case] asked: &str) {
+        let spec = json!({"cpu": {"guest": 4, "model": "EPYC-Rome", "dedicatedCPUPlacement": true}, "nodeSelector": {ZONE: "z1"}});
+        let judged = of(
+            |vm| vm["spec"]["instancetype"] = json!({"name": "big", "kind": asked}),
+            vec![instancetype(kind, namespace, &spec)],
+        );
+        let keys = keys(&judged);
+        assert!(keys.contains_key(&model("EPYC-Rome")), "it would be judged as host-model: {keys:#?}");
+        assert!(keys.contains_key(label::CPU_MANAGER) && keys.get(ZONE).is_some_and(|zone| zone == "z1"), "{keys:#?}");
+        assert!(judged.notes.is_empty(), "{:#?}", judged.notes);
+    }
+
+    #[test]
+    fn a_model_in_both_is_a_contradiction() {
+        let judged = of(
+            |vm| {
+                vm["spec"]["instancetype"] = json!({"name": "big"});
+                vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"model": "EPYC"});
+            },
+            vec![instancetype("VirtualMachineClusterInstancetype", "", &json!({"cpu": {"model": "EPYC-Rome"}}))],
+        );
+        let note = judged.notes.first().expect("KubeVirt refuses such a VM");
+        assert_eq!((note.check, note.field.as_str()), (Check::Contradiction, "spec.template.spec.domain.cpu.model"));
+    }
+
+    #[rstest]
+    #[case::of_a_name(json!({"name": "gone"}), "gone")]
+    #[case::inferred(json!({"inferFromVolume": "disk"}), "inferred")]
+    fn an_unknown_instancetype_is_said(#[case] matcher: Value, #[case] words: &str) {
+        let judged = of(|vm| vm["spec"]["instancetype"] = matcher, Vec::new());
+        let note = judged.notes.first().expect("the verdict rests on a guess that nobody hears of");
+        assert_eq!((note.check, note.field.as_str()), (Check::Assumed, "spec.instancetype"));
+        assert!(note.message.contains(words), "{}", note.message);
+    }
+
+    #[test]
+    fn a_preference_adds_features_and_a_machine_type() {
+        let spec = json!({"cpu": {"preferredCPUFeatures": [{"name": "gfni", "policy": "require"}, {"name": "hle", "policy": "require"}]},
+            "machine": {"preferredMachineType": "pc-q35-9.2"}});
+        let preference = Object::Preference(read(json!({"metadata": {"name": "modern"}, "spec": spec})));
+        let judged = of(
+            |vm| {
+                vm["spec"]["preference"] = json!({"name": "modern"});
+                vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"features": [{"name": "hle", "policy": "optional"}]});
+            },
+            vec![preference],
+        );
+        let keys = keys(&judged);
+        assert!(keys.contains_key(&feature("gfni")) && keys.contains_key(&machine("pc-q35-9.2")), "{keys:#?}");
+        assert!(!keys.contains_key(&feature("hle")), "the guest's own word on a feature stands");
+    }
+
+    #[test]
+    fn an_unknown_preference_is_said() {
+        let judged = of(|vm| vm["spec"]["preference"] = json!({"name": "gone"}), Vec::new());
+        assert_eq!(judged.notes.first().map(|note| note.field.as_str()), Some("spec.preference"));
+    }
+
+    /// What a restart would bring is what its VM says now, not what the guest was started with.
+    #[test]
+    fn a_restart_follows_the_template() {
+        let guest = running("db", "node-a", "host-model");
+        let edited = vm("db", "Icelake-Server-noTSX").tweak(|vm| {
+            vm["spec"]["template"]["spec"]["nodeSelector"] = json!({ZONE: "z2"});
+        });
+        let objects = [vmi(guest), Object::VirtualMachine(Box::new(read(edited)))];
+        let judged = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), objects));
+        let restart = judged.subject.restart.as_ref().expect("it can be started anew");
+        assert_eq!(restart.mode, CpuMode::Named("Icelake-Server-noTSX".to_owned()), "a restart into an unknown future");
+        assert_eq!(restart.placement.get(ZONE), Some("z2"));
+        assert_eq!(judged.subject.mode, CpuMode::HostModel, "until then it is what it is");
+    }
+
+    #[test]
+    fn a_guest_without_a_vm_starts_as_it_is() {
+        let guest = running("db", "node-a", "EPYC").tweak(|db| db["metadata"]["ownerReferences"] = json!([]));
+        let judged = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), [vmi(guest)]));
+        assert!(!judged.subject.has_vm, "a virtctl restart of a VM that is not there");
+        assert_eq!(judged.subject.restart.as_ref().map(|start| start.mode.to_string()).as_deref(), Some("EPYC"));
+    }
+
+    /// The remedy "restart with model M" promises what KubeVirt would render for it.
+    #[rstest]
+    #[case::host_model(json!({"model": "host-model"}))]
+    #[case::unset(json!({}))]
+    #[case::passthrough(json!({"model": "host-passthrough"}))]
+    #[case::named(json!({"model": "EPYC"}))]
+    #[case::with_features(json!({"model": "host-model", "features": [{"name": "aes"}, {"name": "gfni", "policy": "forbid"}]}))]
+    fn another_model_is_rendered_as_promised(#[case] cpu: Value) {
+        let with = |cpu: &Value| vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = cpu.clone());
+        let cluster = cluster("1.9.0", mixed(), []);
+        let now = of_vm(&read(with(&cpu)), &cluster);
+        let promised = now.subject.restart.as_ref().expect("a start").with_model("EPYC-Rome");
+        let then = of_vm(&read(with(&cpu.tweak(|cpu| cpu["model"] = json!("EPYC-Rome")))), &cluster);
+        let sorted = |placement: &Placement<'_>| {
+            let mut entries = placement.selector.clone();
+            entries.sort_unstable();
+            entries.into_iter().map(|(k, v)| (k.into_owned(), v.into_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(sorted(&promised.placement), sorted(&then.subject.placement));
+        assert_eq!(promised.placement.affinity, then.subject.placement.affinity, "a condition of host-model stays behind");
+        assert_eq!(Stage::Start(promised.onward), then.subject.stage);
+    }
+}
+
+mod releases {
+    use super::*;
+
+    #[rstest]
+    #[case("1.5.0", false, false)]
+    #[case("1.5.1", true, false)]
+    #[case("1.6.3", true, false)]
+    #[case("1.6.4", true, true)]
+    #[case("1.7.0", true, false)]
+    #[case("1.7.1", true, true)]
+    #[case("1.9.0", true, true)]
+    fn machine_type_and_vendor(#[case] release: &str, #[case] with_machine: bool, #[case] with_vendor: bool) {
+        let cluster = cluster(release, mixed(), [vmi(running("db", "node-a", "host-model"))]);
+        let keys = keys(&of_migration(&read(request("db")), &cluster));
+        assert_eq!(
+            (keys.contains_key(&machine("q35")), keys.contains_key(&vendor("Intel"))),
+            (with_machine, with_vendor),
+            "by another release's rules a guest would be called stuck, or free: {keys:#?}"
+        );
+    }
+
+    #[rstest]
+    #[case("1.7.0", "cpumanager")]
+    #[case("1.8.0", "kubevirt.io/cpumanager")]
+    fn dedicated_cpus(#[case] release: &str, #[case] expected: &str) {
+        let vm = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"dedicatedCpuPlacement": true}));
+        let keys = keys(&of_vm(&read(vm), &cluster(release, mixed(), [])));
+        let found: Vec<&String> = keys.keys().filter(|key| key.ends_with("cpumanager")).collect();
+        assert_eq!(found, [expected]);
+    }
+
+    #[rstest]
+    #[case("1.4.1", "")]
+    #[case("1.5.0", "true")]
+    fn realtime(#[case] release: &str, #[case] expected: &str) {
+        let vm = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"realtime": {}}));
+        let keys = keys(&of_vm(&read(vm), &cluster(release, mixed(), [])));
+        assert_eq!(keys.get(label::REALTIME).map(String::as_str), Some(expected), "an empty value is a value");
+    }
+
+    #[test]
+    fn an_unknown_release_is_said() {
+        let cluster = Cluster::new(mixed().into_iter().map(Object::Node), None);
+        let judged = of_vm(&read(vm("db", "")), &cluster);
+        let note = judged.notes.first().expect("the rules of a guessed release, unsaid");
+        assert!(note.check == Check::Assumed && note.message.contains("v1.9.0"), "{}", note.message);
+    }
+
+    #[test]
+    fn labelled_nodes_without_machine_types_tell_an_old_release() {
+        let old = |mut node: Node| {
+            node.labels.retain(|key, _| Family::of(key) != Family::MachineType);
+            node
+        };
+        let cluster = Cluster::new(intel().into_iter().map(old).map(Object::Node), None);
+        let judged = of_vm(&read(vm("db", "")), &cluster);
+        assert!(!keys(&judged).contains_key(&machine("q35")), "every VM of an old cluster would be called unschedulable");
+        assert!(judged.notes.first().is_some_and(|note| note.message.contains("v1.5.1")));
+    }
+}
+
+/// Remedies carried out on the objects themselves, with all that KubeVirt then makes of them.
+mod promises {
+    use super::*;
+
+    fn after(cluster_nodes: Vec<Node>, objects: Vec<Object>, asked: Value) -> usize {
+        let cluster = cluster("1.9.0", cluster_nodes, objects);
+        of_migration(&read(asked), &cluster).assess(&cluster).fitting.count()
+    }
+
+    fn find(all: &[Remedy], id: &str) -> Remedy {
+        all.iter().find(|remedy| remedy.action.id() == id).unwrap_or_else(|| panic!("no {id} in {all:#?}")).clone()
+    }
+
+    #[test]
+    fn labels_taken_off_the_source_are_not_asked_for() {
+        let guest = running("db", "node-a", "host-model");
+        let objects = || vec![vmi(guest.clone()), launcher(&guest, [machine("q35")])];
+        let nodes = vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(|n| take(n, &[feature("vme")]))];
+        let before = cluster("1.9.0", nodes.clone(), objects());
+        let remedy = find(&remedies(&of_migration(&read(request("db")), &before), &before), "remove-labels");
+        let Action::RemoveLabels { node, keys } = &remedy.action else { panic!("{remedy:?}") };
+        assert_eq!((node.as_str(), keys.as_slice()), ("node-a", &[required("vme")][..]));
+        let nodes = nodes.tweak(|nodes| take(of(nodes, node), keys));
+        assert_eq!(after(nodes, objects(), request("db")), remedy.then_fits.0, "KubeVirt asks for it all the same");
+    }
+
+    #[rstest]
+    #[case::arch_stays(json!({label::ARCH: "amd64", ZONE: "z9"}))]
+    #[case::the_sources_vendor_comes_back(json!({"cpu-vendor.node.kubevirt.io/AMD": "true"}))]
+    fn without_the_wish(#[case] added: Value) {
+        let objects = || vec![vmi(running("db", "node-a", "host-passthrough"))];
+        let asked = request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added);
+        let lonely = |node: &mut Node| *node = skylake(&node.name.clone());
+        let nodes = mixed().tweak(|nodes| {
+            nodes.iter_mut().filter(|n| n.name.starts_with("amd")).for_each(cordon);
+            lonely(of(nodes, "node-b"));
+        });
+        let before = cluster("1.9.0", nodes.clone(), objects());
+        let remedy = find(&remedies(&of_migration(&read(asked), &before), &before), "drop-added-node-selector");
+        assert_eq!(after(nodes, objects(), request("db")), remedy.then_fits.0, "another number of nodes than was said");
+    }
+
+    /// A feature in the guest's own selector is copied from its launcher from then on: its spec no longer matters.
+    #[test]
+    fn an_inherited_feature_is_not_cured_by_the_spec() {
+        let guest = running("db", "node-e", "host-model").tweak(|db| {
+            db["spec"]["nodeSelector"] = json!({feature("gfni"): "true", ZONE: "z1"});
+        });
+        let nodes = intel().tweak(|nodes| {
+            nodes.iter_mut().for_each(|node| give(node, []));
+            set(of(nodes, "node-e"), ZONE, "z1");
+        });
+        let cluster = cluster("1.9.0", nodes, [vmi(guest.clone()), launcher(&guest, [feature("gfni")])]);
+        let all = remedies(&of_migration(&read(request("db")), &cluster), &cluster);
+        let cured = all.iter().any(|remedy| matches!(&remedy.action, Action::ChangeSelector { keys } if keys.contains(&feature("gfni"))));
+        assert!(!cured, "people edit the VM and nothing changes: {all:#?}");
+    }
+
+    #[test]
+    fn a_selector_that_is_changed_in_the_vm_sets_the_guest_free() {
+        let guest = |zone: Option<&str>| {
+            running("db", "node-a", "EPYC-Rome").tweak(|db| {
+                db["spec"]["domain"]["cpu"]["model"] = json!("Skylake-Server-noTSX-IBRS");
+                db["spec"]["nodeSelector"] = zone.map_or(json!({}), |zone| json!({ZONE: zone}));
+            })
+        };
+        let before = cluster("1.9.0", intel(), [vmi(guest(Some("z1")))]);
+        let remedy = find(&remedies(&of_migration(&read(request("db")), &before), &before), "change-node-selector");
+        assert_eq!(after(intel(), vec![vmi(guest(None))], request("db")), remedy.then_fits.0);
+        let fleet = Fleet::new(intel());
+        assert_eq!(fleet.len() - 1, remedy.then_fits.0);
+    }
+}

@@ -1,0 +1,70 @@
+//! A cluster around a fleet, from objects as the API server has them.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::compat::node::Node;
+use crate::compat::placement::Placement;
+use crate::kubevirt::cluster::{Cluster, Launcher, Object};
+use crate::kubevirt::release::Release;
+use crate::kubevirt::wire::Vmi;
+
+/// An object from its JSON.
+pub(crate) fn read<T: DeserializeOwned>(json: Value) -> T {
+    serde_json::from_value(json).expect("an object of this kind")
+}
+
+/// A cluster of these nodes with a KubeVirt of this release.
+pub(crate) fn cluster(release: &str, nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> Cluster {
+    let release = Release::parse(release).expect("a release");
+    Cluster::new(nodes.into_iter().map(Object::Node).chain(objects), Some(release))
+}
+
+/// A guest of namespace `shop` that runs on a node, with a VM that owns it.
+pub(crate) fn running(name: &str, node: &str, model: &str) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}"),
+            "ownerReferences": [{"kind": "VirtualMachine", "name": name, "uid": format!("vm-{name}"), "controller": true}]},
+        "spec": {"architecture": "amd64", "domain": {"cpu": {"model": model}, "machine": {"type": "q35"}}},
+        "status": {"phase": "Running", "nodeName": node, "selinuxContext": "none", "machine": {"type": "q35"}},
+    })
+}
+
+/// A VM of namespace `shop`.
+pub(crate) fn vm(name: &str, model: &str) -> Value {
+    let cpu = if model.is_empty() { json!({"cores": 2}) } else { json!({"model": model}) };
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+        "metadata": {"namespace": "shop", "name": name, "uid": format!("vm-{name}")},
+        "spec": {"template": {"metadata": {"labels": {"app": name}}, "spec": {"domain": {"cpu": cpu}}}},
+    })
+}
+
+/// A request to migrate a guest of namespace `shop`.
+pub(crate) fn migration(guest: &str) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"namespace": "shop", "name": format!("migrate-{guest}")},
+        "spec": {"vmiName": guest},
+    })
+}
+
+/// A VMI as a thing that a dump holds.
+pub(crate) fn vmi(json: Value) -> Object {
+    Object::Vmi(Box::new(read(json)))
+}
+
+/// The launcher pod a guest runs in, with a selector of these keys, each `true`.
+pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) -> Object {
+    let guest: Vmi = read(guest.clone());
+    let selector = keys.into_iter().map(|key| (key.into(), "true".into())).collect();
+    let launcher = Launcher {
+        name: format!("virt-launcher-{}-x7k2p", guest.metadata.name),
+        namespace: guest.metadata.namespace,
+        node: guest.status.node_name,
+        created: "2026-01-01T00:00:00Z".to_owned(),
+        placement: Placement { selector, ..Placement::default() },
+    };
+    Object::Launcher(guest.metadata.uid, launcher)
+}

@@ -1,0 +1,18 @@
+//! What the unit tests share: a small fleet of mixed hardware, and minimal objects to be tweaked.
+
+// Each expectation is about what the test itself wrote.
+#![allow(clippy::expect_used)]
+
+pub(crate) mod cluster;
+pub(crate) mod fleet;
+
+/// A minimal value and what is special about this one, in one expression.
+pub(crate) trait Tweak: Sized {
+    /// The value after a change.
+    fn tweak(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+impl<T> Tweak for T {}

@@ -42,12 +42,6 @@ impl StartGroup {
         // A start node that is a target as well cannot be its own target.
         self.targets.count() - usize::from(self.nodes.meets(&self.targets))
     }
-
-    /// The most targets any of its start nodes leaves.
-    #[must_use]
-    pub fn most(&self) -> usize {
-        self.targets.count() - usize::from(self.nodes.count_common(&self.targets) == self.nodes.count())
-    }
 }
 
 /// Judges a subject: the outcome, its cause, the fitting nodes. What is to be said is added by

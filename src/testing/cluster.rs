@@ -61,6 +61,7 @@ pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) ->
     let selector = keys.into_iter().map(|key| (key.into(), "true".into())).collect();
     let launcher = Launcher {
         name: format!("virt-launcher-{}-x7k2p", guest.metadata.name),
+        guest: guest.metadata.name,
         namespace: guest.metadata.namespace,
         node: guest.status.node_name,
         created: "2026-01-01T00:00:00Z".to_owned(),

@@ -85,15 +85,9 @@ impl Server {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let address = lines.next().expect("the server tells where it listens").parse().unwrap();
-        let mut chain = String::new();
-        for line in lines.take_while(|line| !line.is_empty()) {
-            chain.push_str(&line);
-            chain.push('\n');
-            if line.contains("END CERTIFICATE") {
-                break;
-            }
-        }
-        Self { child, address, trusted: CertificateDer::from_pem_slice(chain.as_bytes()).unwrap() }
+        // To the empty line, after which it writes no more.
+        let chain: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+        Self { child, address, trusted: CertificateDer::from_pem_slice(chain.join("\n").as_bytes()).unwrap() }
     }
 
     /// Seconds of processor time used so far, in user mode and in the kernel's; nothing where the system does not tell.

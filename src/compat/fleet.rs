@@ -746,24 +746,21 @@ struct Builder {
 }
 
 impl Builder {
-    fn intern(&mut self, key: &str, value: &str) -> u32 {
-        if !self.keys.contains_key(key) {
-            self.keys.insert(key.into(), Key { family: Family::of(key), values: Vec::new() });
-        }
-        let labels = &mut self.labels;
-        let mut add = || {
-            labels.push((key.into(), value.into(), Vec::new()));
-            (labels.len() - 1) as u32
+    fn intern(&mut self, key: &str, value: &str) -> (Family, u32) {
+        let found = match self.keys.get_mut(key) {
+            Some(found) => found,
+            None => self.keys.entry(key.into()).or_insert(Key { family: Family::of(key), values: Vec::new() }),
         };
-        let Some(found) = self.keys.get_mut(key) else { return add() };
-        match found.values.binary_search_by(|(v, _)| v.as_ref().cmp(value)) {
+        let label = match found.values.binary_search_by(|(v, _)| v.as_ref().cmp(value)) {
             Ok(at) => found.values[at].1,
             Err(at) => {
-                let label = add();
+                let label = self.labels.len() as u32;
+                self.labels.push((key.into(), value.into(), Vec::new()));
                 found.values.insert(at, (value.into(), label));
                 label
             }
-        }
+        };
+        (found.family, label)
     }
 
     /// Nodes come in the order of their names, so that this order holds inside each profile.
@@ -773,8 +770,8 @@ impl Builder {
         for (at, node) in nodes.iter().enumerate() {
             let (mut of_profile, mut of_node) = (Vec::new(), Vec::new());
             for (key, value) in &node.labels {
-                let label = self.intern(key, value);
-                let list = if Family::of(key).is_profile() { &mut of_profile } else { &mut of_node };
+                let (family, label) = self.intern(key, value);
+                let list = if family.is_profile() { &mut of_profile } else { &mut of_node };
                 list.push(label);
             }
             of_profile.sort_unstable();

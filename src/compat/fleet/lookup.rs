@@ -1,0 +1,294 @@
+//! A placement looked up in a fleet: which nodes pass, which come nearest, and why one does not.
+
+use super::{Fleet, NodeIndex, Profile};
+use crate::compat::bits::{Bits, Counters};
+use crate::compat::label::{self, Family};
+use crate::compat::node::Taint;
+use crate::compat::placement::{NameRule, NodeSelector, Placement, Term};
+
+/// One selector entry, looked up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resolved {
+    pub(super) family: Family,
+    /// `None`: no node bears this pair.
+    pub(super) label: Option<u32>,
+}
+
+/// A placement looked up in a fleet.
+#[derive(Debug)]
+pub struct Lookup<'f, 'p> {
+    pub(super) fleet: &'f Fleet,
+    pub(super) placement: &'p Placement<'p>,
+    pub(super) entries: Vec<Resolved>,
+}
+
+/// The nodes that pass, condition by condition.
+#[derive(Clone, Debug)]
+pub struct Passes {
+    /// Their CPU labels meet the demand.
+    pub cpu: Bits,
+    /// … and architecture, zone, machine type, affinity and node name do.
+    pub placement: Bits,
+    /// … and virt-handler is well there, and neither cordon nor taint keeps the pod out: they fit.
+    pub fitting: Bits,
+}
+
+impl Passes {
+    /// Takes a node out: the source of a migration is no target.
+    pub fn leave_out(&mut self, node: NodeIndex) {
+        self.cpu.remove(node);
+        self.placement.remove(node);
+        self.fitting.remove(node);
+    }
+}
+
+/// Why one node does not take a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Selector entries not met, by key.
+    pub missing: Vec<(String, String)>,
+    /// The required node affinity is not met, the expressions of the nearest term that fail.
+    pub affinity: Vec<String>,
+    /// Taints not tolerated (those of a cordon left out).
+    pub taints: Vec<Taint>,
+    /// It is cordoned.
+    pub cordoned: bool,
+    /// The pod names another node.
+    pub other_node: bool,
+}
+
+impl Refusal {
+    /// Whether the node takes the pod.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether only a cordon or taints keep the pod out.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.missing.is_empty()
+            && self.affinity.is_empty()
+            && !self.other_node
+            && (self.cordoned || !self.taints.is_empty())
+    }
+}
+
+impl<'f> Lookup<'f, '_> {
+    /// The nodes that pass, condition by condition. Mirrors the scheduler's filters `NodeName`,
+    /// `NodeUnschedulable`, `NodeAffinity` and `TaintToleration`.
+    #[must_use]
+    pub fn passes(&self) -> Passes {
+        let fleet = self.fleet;
+        let cpu = self.cpu();
+        if cpu.is_empty() {
+            return Passes { placement: cpu.clone(), fitting: cpu.clone(), cpu };
+        }
+        let affinity = self.placement.affinity.as_ref();
+        let mut placement = affinity.map_or_else(|| cpu.clone(), |affinity| fleet.meeting(affinity, &cpu, false));
+        for entry in self.entries.iter().filter(|e| !e.family.is_cpu() && e.family != Family::Schedulable) {
+            self.keep(*entry, &mut placement);
+        }
+        if let Some(name) = self.placement.node_name.as_deref().filter(|name| !name.is_empty()) {
+            let found = fleet.find(name).filter(|&node| placement.contains(node));
+            placement = Bits::none(fleet.len());
+            if let Some(node) = found {
+                placement.insert(node);
+            }
+        }
+        let mut fitting = placement.clone();
+        for entry in self.entries.iter().filter(|e| e.family == Family::Schedulable) {
+            self.keep(*entry, &mut fitting);
+        }
+        if !self.placement.tolerates_cordon() {
+            fitting.subtract(&fleet.cordoned);
+        }
+        for (taints, members) in &fleet.taints {
+            if taints.iter().any(|taint| taint.effect.refuses() && !self.placement.tolerates(taint)) {
+                members.take_from(&mut fitting);
+            }
+        }
+        Passes { cpu, placement, fitting }
+    }
+
+    /// The nodes whose CPU labels meet the demand, affinity on CPU labels included.
+    fn cpu(&self) -> Bits {
+        let fleet = self.fleet;
+        let mut profiles = Bits::all(fleet.profiles.len());
+        for entry in self.entries.iter().filter(|entry| entry.family.is_profile()) {
+            match entry.label {
+                Some(label) => fleet.members(label).keep_in(&mut profiles),
+                None => return Bits::none(fleet.len()),
+            }
+        }
+        let mut nodes = fleet.expand(&profiles);
+        for entry in self.entries.iter().filter(|e| e.family.is_cpu() && !e.family.is_profile()) {
+            self.keep(*entry, &mut nodes);
+        }
+        if let Some(affinity) = &self.placement.affinity
+            && affinity.terms.iter().flat_map(|t| &t.expressions).any(|e| Family::of(e.key()).is_cpu())
+        {
+            nodes = fleet.meeting(affinity, &nodes, true);
+        }
+        nodes
+    }
+
+    fn keep(&self, entry: Resolved, nodes: &mut Bits) {
+        match entry.label {
+            Some(label) => self.fleet.members(label).keep_in(nodes),
+            None => *nodes = Bits::none(self.fleet.len()),
+        }
+    }
+
+    /// Up to `most` nodes that lack the fewest selector entries, those that lack none left out: count first,
+    /// then name; nodes whose taints shut the pod out come last.
+    #[must_use]
+    pub fn nearest(&self, leave_out: Option<NodeIndex>, most: usize) -> Vec<NodeIndex> {
+        let fleet = self.fleet;
+        let mut by_profile = Counters::new(fleet.profiles.len());
+        let mut by_node = Counters::new(fleet.len());
+        let mut everywhere = 0;
+        for entry in &self.entries {
+            match (entry.label, entry.family.is_profile()) {
+                (None, _) => everywhere += 1,
+                (Some(label), true) => {
+                    fleet.members(label).count_absent(&mut by_profile, fleet.profiles.len());
+                }
+                (Some(label), false) => {
+                    fleet.members(label).count_absent(&mut by_node, fleet.len());
+                }
+            }
+        }
+        let mut shut_out = Bits::none(fleet.len());
+        for (taints, members) in &fleet.taints {
+            if taints.iter().any(|taint| self.shuts_out(taint)) {
+                members.add_to(&mut shut_out);
+            }
+        }
+        let mut open = shut_out.clone();
+        open.invert();
+        if let Some(node) = leave_out {
+            open.remove(node);
+            shut_out.remove(node);
+        }
+        let mut out = Vec::new();
+        for group in [open, shut_out] {
+            let mut best: Vec<(u32, u32, NodeIndex)> = Vec::new();
+            let wanted = most - out.len();
+            if wanted == 0 || group.is_empty() {
+                continue;
+            }
+            let by_count: Vec<(u32, Bits)> = (0..=by_node.limit())
+                .map(|count| {
+                    let mut nodes = by_node.equal_to(count);
+                    nodes.intersect(&group);
+                    (count, nodes)
+                })
+                .filter(|(_, nodes)| !nodes.is_empty())
+                .collect();
+            for of_profile in 0..=by_profile.limit() {
+                if best.len() == wanted && best[wanted - 1].0 < of_profile {
+                    break;
+                }
+                for profile in by_profile.equal_to(of_profile).iter() {
+                    let Profile { start, end, .. } = fleet.profiles[profile];
+                    for (of_node, nodes) in &by_count {
+                        let count = of_profile + of_node;
+                        if count + everywhere == 0 {
+                            continue;
+                        }
+                        for node in nodes.iter_range(start, end) {
+                            let found = (count, fleet.rank[node], node);
+                            if best.len() == wanted && best[wanted - 1] <= found {
+                                break;
+                            }
+                            let at = best.partition_point(|kept| *kept < found);
+                            best.insert(at, found);
+                            best.truncate(wanted);
+                        }
+                    }
+                }
+            }
+            out.extend(best.into_iter().map(|(_, _, node)| node));
+        }
+        out
+    }
+
+    fn shuts_out(&self, taint: &Taint) -> bool {
+        // A cordon's and a failing node's own taints pass; those of a person stay.
+        taint.effect.refuses() && !taint.key.starts_with("node.kubernetes.io/") && !self.placement.tolerates(taint)
+    }
+
+    /// The selector entries a node does not meet, by key.
+    #[must_use]
+    pub fn missing(&self, node: NodeIndex) -> Vec<(String, String)> {
+        let mut out: Vec<(String, String)> = self
+            .placement
+            .selector
+            .iter()
+            .zip(&self.entries)
+            .filter(|(_, entry)| !self.fleet.meets(node, **entry))
+            .map(|((key, value), _)| (key.to_string(), value.to_string()))
+            .collect();
+        out.sort_unstable();
+        out
+    }
+
+    /// Why one node does not take the pod.
+    #[must_use]
+    pub fn refusal(&self, node: NodeIndex) -> Refusal {
+        let affinity = self.placement.affinity.as_ref().map(|affinity| self.failing(affinity, node));
+        Refusal {
+            missing: self.missing(node),
+            affinity: affinity.unwrap_or_default(),
+            taints: self.untolerated(node),
+            cordoned: self.is_kept_out_by_cordon(node),
+            other_node: self
+                .placement
+                .node_name
+                .as_deref()
+                .is_some_and(|name| !name.is_empty() && name != self.fleet.name(node)),
+        }
+    }
+
+    /// The taints of a node that keep the pod out, that of a cordon left aside.
+    #[must_use]
+    pub fn untolerated(&self, node: NodeIndex) -> Vec<Taint> {
+        let taints = self.fleet.taints(node).iter().filter(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+        taints.filter(|taint| taint.effect.refuses() && !self.placement.tolerates(taint)).cloned().collect()
+    }
+
+    /// Whether the pod is kept out by a cordon.
+    #[must_use]
+    pub fn is_kept_out_by_cordon(&self, node: NodeIndex) -> bool {
+        let tainted = self
+            .fleet
+            .taints(node)
+            .iter()
+            .any(|t| t.key == label::TAINT_UNSCHEDULABLE && t.effect.refuses() && !self.placement.tolerates(t));
+        tainted || (self.fleet.is_cordoned(node) && !self.placement.tolerates_cordon())
+    }
+
+    /// The conditions that fail in the term that comes nearest to matching; none where one matches.
+    fn failing(&self, affinity: &NodeSelector, node: NodeIndex) -> Vec<String> {
+        let name = self.fleet.name(node);
+        let fails = |term: &Term| -> Vec<String> {
+            let labels = term.expressions.iter().filter(|e| !e.holds(self.fleet.label(node, e.key())));
+            let names = term.names.iter().filter_map(|rule| match rule {
+                NameRule::Is(wanted) if wanted != name => Some(format!("metadata.name in ({wanted})")),
+                NameRule::IsNot(other) if other == name => Some(format!("metadata.name not in ({other})")),
+                NameRule::Invalid => Some("an invalid matchFields".to_owned()),
+                _ => None,
+            });
+            labels.map(ToString::to_string).chain(names).collect()
+        };
+        let nearest = affinity.terms.iter().filter(|term| !term.is_empty()).map(fails).min_by_key(Vec::len);
+        nearest.unwrap_or_else(|| vec!["the node affinity has no term that could match".to_owned()])
+    }
+
+    /// The fleet looked into.
+    #[must_use]
+    pub fn fleet(&self) -> &'f Fleet {
+        self.fleet
+    }
+}

@@ -22,7 +22,7 @@ use crate::compat::subject::{
 use crate::compat::verdict::{Check, Outcome, Verdict};
 use crate::testing::Tweak;
 use crate::testing::fleet::{
-    arm, cascade_lake, cordon, feature, give, ice_lake, machine, model, required, rome, set, skylake, take, taint, tsc,
+    arm, cascade_lake, cordon, feature, give, ice_lake, machine, model, required, rome, set, skylake, taint, take, tsc,
 };
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -132,7 +132,9 @@ fn damage() -> impl Strategy<Value = Damage> {
 
 fn guest() -> impl Strategy<Value = Guest> {
     let rarely = prop::bool::weighted;
-    let mode = select(&["host-model", "host-model", "host-model", "host-passthrough", "Icelake-Server-noTSX", "EPYC-Rome"][..]);
+    let mode = select(
+        &["host-model", "host-model", "host-model", "host-passthrough", "Icelake-Server-noTSX", "EPYC-Rome"][..],
+    );
     let features = prop_oneof![6 => Just(Vec::new()), 1 => Just(vec!["gfni"]), 1 => Just(vec!["fpu", "vme"])];
     let machine = select(&["q35", "q35", "q35", "pc-q35-9.2", "pc-q35-4.2"][..]);
     let zone = prop::option::weighted(0.2, select(&["z1", "z2", "z9"][..]));
@@ -307,7 +309,11 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         let inherited = (*inherited || !guest.features.is_empty()) && mode == CpuMode::HostModel;
         // Inherited were the labels of a node of its kind, as they were then.
         let then = Fleet::new(vec![pristine[source].clone()]);
-        let class = if inherited { then.host_model_class(0) } else { fleet.host_model_class(fleet.find(&source_name).expect("the source")) };
+        let class = if inherited {
+            then.host_model_class(0)
+        } else {
+            fleet.host_model_class(fleet.find(&source_name).expect("the source"))
+        };
         if mode == CpuMode::HostModel && guest.features.is_empty() {
             for (key, value) in class.model.iter().flatten() {
                 selector.push(entry(key, value));
@@ -349,12 +355,23 @@ fn badness(verdict: &Verdict) -> usize {
 }
 
 /// Carries a remedy out for real and judges again.
-fn keeps_its_word(subject: &Subject<'_>, fleet: &Fleet, before: &Verdict, check: Check, remedy: &Remedy) -> Result<(), String> {
+fn keeps_its_word(
+    subject: &Subject<'_>,
+    fleet: &Fleet,
+    before: &Verdict,
+    check: Check,
+    remedy: &Remedy,
+) -> Result<(), String> {
     let Remedy { action, then_fits: (least, most) } = remedy;
     let (after, changed) = action.apply(subject, fleet);
     let now = fleet.with(changed);
     let verdict = assess(&after, &now);
-    let told = format!("{:?} was promised, {action:?}, {least} to {most}; then {:?} instead of {:?}", action.id(), verdict.outcome, before.outcome);
+    let told = format!(
+        "{:?} was promised, {action:?}, {least} to {most}; then {:?} instead of {:?}",
+        action.id(),
+        verdict.outcome,
+        before.outcome
+    );
 
     let source = subject.source().and_then(|name| fleet.find(name));
     let gets_away = action.outage() == Outage::Restart
@@ -375,7 +392,8 @@ fn keeps_its_word(subject: &Subject<'_>, fleet: &Fleet, before: &Verdict, check:
         }
         _ => vec![verdict.fitting.count()],
     };
-    let (actual_least, actual_most) = (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
+    let (actual_least, actual_most) =
+        (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
     if actual_least < *least || actual_most > *most {
         return Err(format!("fewer or more nodes fit, {actual_least} to {actual_most}, than was said: {told}"));
     }
@@ -395,7 +413,8 @@ fn keeps_its_word(subject: &Subject<'_>, fleet: &Fleet, before: &Verdict, check:
 fn offered(subject: &Subject<'_>, fleet: &Fleet) -> (Verdict, Vec<(Check, Remedy)>) {
     let mut verdict = assess(subject, fleet);
     let _ = advise(subject, fleet, &mut verdict, Depth::Full);
-    let remedies = verdict.findings.iter().flat_map(|f| f.remedies.iter().map(|remedy| (f.check, remedy.clone()))).collect();
+    let remedies =
+        verdict.findings.iter().flat_map(|f| f.remedies.iter().map(|remedy| (f.check, remedy.clone()))).collect();
     (verdict, remedies)
 }
 

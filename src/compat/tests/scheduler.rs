@@ -317,7 +317,10 @@ fn demand() -> impl Strategy<Value = Demand> {
 }
 
 /// A fleet, a demand, and how many of the nearest nodes are wanted.
-fn fleets_and_demands(names: usize, nodes: std::ops::Range<usize>) -> impl Strategy<Value = (Vec<Node>, Demand, usize)> {
+fn fleets_and_demands(
+    names: usize,
+    nodes: std::ops::Range<usize>,
+) -> impl Strategy<Value = (Vec<Node>, Demand, usize)> {
     (prop::collection::vec(node(names), nodes), demand(), 0_usize..5)
 }
 

@@ -18,7 +18,7 @@ use crate::compat::verdict::{Cause, Check, Evidence, Finding, Impact, Outcome, V
 use crate::testing::Tweak;
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, ice_lake, intel, known, machine, mixed, model, node, of, required, rome,
-    set, skylake, take, taint, vendor,
+    set, skylake, taint, take, vendor,
 };
 
 const ONWARD: Onward = Onward { host_model: HostModelRule::Copied, vendor: true };
@@ -251,9 +251,8 @@ mod outcomes {
     #[case::since_1_6(HostModelRule::Copied, "fits")]
     #[case::before(HostModelRule::CopiedOrRefused, "pinned")]
     fn without_a_host_model_label(#[case] host_model: HostModelRule, #[case] expected: &str) {
-        let bare = |name: &str| {
-            rome(name).tweak(|node| node.labels.retain(|key, _| !key.starts_with(label::HOST_MODEL_CPU)))
-        };
+        let bare =
+            |name: &str| rome(name).tweak(|node| node.labels.retain(|key, _| !key.starts_with(label::HOST_MODEL_CPU)));
         let subject = starting("host-model").tweak(|s| s.stage = Stage::Start(Onward { host_model, vendor: true }));
         let (verdict, _) = judge(&subject, vec![bare("amd-1"), bare("amd-2"), bare("amd-3")]);
         assert_eq!(verdict.outcome.as_str(), expected, "KubeVirt's older releases make no target pod then");
@@ -298,7 +297,11 @@ mod evidence {
         #[case] source: fn(&mut Node),
         #[case] expected: Evidence,
     ) {
-        let subject = db().tweak(|s| if expected == Evidence::None { ask(s, ZONE, "z1") });
+        let subject = db().tweak(|s| {
+            if expected == Evidence::None {
+                ask(s, ZONE, "z1")
+            }
+        });
         assert_eq!(
             of_node_c(change, &subject, source),
             expected,
@@ -323,16 +326,16 @@ mod founding {
             s.placement.selector.retain(|(key, _)| ![feature("hle"), feature("rtm")].contains(&key.to_string()));
         });
         assert_eq!(subject.placement.selector.len(), 25);
-        let nodes = vec![
-            cascade_lake("node-a"),
-            skylake("node-b"),
-            cascade_lake("node-c").tweak(drifted),
-            rome("amd-1"),
-        ];
+        let nodes =
+            vec![cascade_lake("node-a"), skylake("node-b"), cascade_lake("node-c").tweak(drifted), rome("amd-1")];
         let (verdict, _) = judge(&subject, nodes);
         let near = verdict.nearest.first().expect("a nearest node");
         let missing = vec![(feature("fpu"), "true".to_owned()), (feature("vme"), "true".to_owned())];
-        assert_eq!((near.node.as_str(), &near.missing), ("node-c", &missing), "people look for them in 25 keys by hand");
+        assert_eq!(
+            (near.node.as_str(), &near.missing),
+            ("node-c", &missing),
+            "people look for them in 25 keys by hand"
+        );
         assert_eq!(verdict.nearest.len(), 3);
         let counts: Vec<usize> = verdict.nearest.iter().map(|near| near.missing.len()).collect();
         assert!(counts.is_sorted(), "a node that lacks more is named before one that lacks less: {counts:?}");
@@ -386,7 +389,10 @@ mod founding {
         let (verdict, advice) = judge(&subject, nodes);
         let mut offered: Vec<&str> = offers(&verdict).into_iter().filter(|id| FOUR.contains(id)).collect();
         offered.sort_unstable();
-        assert_eq!(offered, expected, "a remedy that does not help was offered, or one that does was not: {verdict:#?}");
+        assert_eq!(
+            offered, expected,
+            "a remedy that does not help was offered, or one that does was not: {verdict:#?}"
+        );
         if verdict.outcome != Outcome::Fits {
             for id in FOUR.iter().filter(|id| !expected.contains(id)) {
                 let not = advice.not_helping.iter().find(|not| not.id == *id);
@@ -397,11 +403,8 @@ mod founding {
 
     #[test]
     fn the_cheapest_remedy_comes_first() {
-        let nodes = vec![
-            cascade_lake("node-a"),
-            cascade_lake("node-c").tweak(drifted),
-            cascade_lake("node-d").tweak(cordon),
-        ];
+        let nodes =
+            vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(drifted), cascade_lake("node-d").tweak(cordon)];
         let (verdict, _) = judge(&db(), nodes);
         // A new machine harms no guest, yet it is what one does last.
         let remedies = verdict.findings.iter().flat_map(|f| &f.remedies).filter(|r| r.action.id() != "add-node");
@@ -413,10 +416,16 @@ mod founding {
     #[test]
     fn the_labels_to_add_are_those_that_are_missing() {
         let (verdict, _) = judge(&db(), two(drifted));
-        let commands: Vec<String> =
-            verdict.findings.iter().flat_map(|f| &f.remedies).flat_map(|remedy| remedy.action.commands(&db())).collect();
+        let commands: Vec<String> = verdict
+            .findings
+            .iter()
+            .flat_map(|f| &f.remedies)
+            .flat_map(|remedy| remedy.action.commands(&db()))
+            .collect();
         assert!(
-            commands.iter().any(|line| line.starts_with("kubectl annotate node node-c node-labeller.kubevirt.io/skip-node=")),
+            commands
+                .iter()
+                .any(|line| line.starts_with("kubectl annotate node node-c node-labeller.kubevirt.io/skip-node=")),
             "the labeller undoes the rest in three minutes: {commands:#?}"
         );
         let wanted = format!("kubectl label node node-c {}=true {}=true", feature("fpu"), feature("vme"));
@@ -441,7 +450,11 @@ mod findings {
         let nodes = pool().tweak(|nodes| change(of(nodes, "node-a")));
         let (verdict, _) = judge(&db(), nodes);
         let finding = found(&verdict, Check::OwnNode);
-        assert_eq!(finding.is_some(), expected, "a kubelet that restarts fails the guest, and nobody was warned: {verdict:#?}");
+        assert_eq!(
+            finding.is_some(),
+            expected,
+            "a kubelet that restarts fails the guest, and nobody was warned: {verdict:#?}"
+        );
         if let Some(finding) = finding {
             assert!(finding.message.contains("node-a") && finding.message.contains("kubelet"), "{}", finding.message);
         }
@@ -504,8 +517,13 @@ mod findings {
         let subject = db().tweak(|s| s.refused = Some(refused()));
         let (verdict, advice) = judge(&subject, pool());
         assert_eq!(verdict.outcome, Outcome::Fits);
-        let finding = found(&verdict, Check::LibvirtRefused).expect("a bare \"fits\" sends people into the same failure");
-        assert!(finding.message.contains("node-c") && finding.message.contains("extra features: ht"), "{}", finding.message);
+        let finding =
+            found(&verdict, Check::LibvirtRefused).expect("a bare \"fits\" sends people into the same failure");
+        assert!(
+            finding.message.contains("node-c") && finding.message.contains("extra features: ht"),
+            "{}",
+            finding.message
+        );
         assert_eq!(offers(&verdict), ["restart"]);
         assert!(advice.not_helping.iter().any(|not| not.id == "add-labels"), "labels are not the cause");
     }
@@ -574,9 +592,12 @@ mod findings {
 
     #[test]
     fn vendors_do_not_share_a_model() {
-        let amd_with_intel_model = |name: &str| rome(name).tweak(|node| give(node, [model("Skylake-Server-noTSX-IBRS")]));
+        let amd_with_intel_model =
+            |name: &str| rome(name).tweak(|node| give(node, [model("Skylake-Server-noTSX-IBRS")]));
         let nodes = vec![cascade_lake("node-a"), amd_with_intel_model("amd-1"), amd_with_intel_model("amd-2")];
-        assert!(nodes.iter().all(|node| node.labels.keys().any(|key| *key == vendor("Intel") || *key == vendor("AMD"))));
+        assert!(
+            nodes.iter().all(|node| node.labels.keys().any(|key| *key == vendor("Intel") || *key == vendor("AMD")))
+        );
         let (verdict, _) = judge(&db(), nodes);
         assert!(
             !offers(&verdict).contains(&"restart-with-common-model"),

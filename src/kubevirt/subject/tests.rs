@@ -21,7 +21,8 @@ const UID: &str = "uid-db";
 
 fn pod(labels: &Value, spec: &Value) -> Pod<'static> {
     let owner = json!([{"kind": "VirtualMachineInstance", "name": "db", "uid": UID, "controller": true}]);
-    let metadata = json!({"generateName": "virt-launcher-db-", "namespace": "shop", "labels": labels, "ownerReferences": owner});
+    let metadata =
+        json!({"generateName": "virt-launcher-db-", "namespace": "shop", "labels": labels, "ownerReferences": owner});
     let text = json!({"metadata": metadata, "spec": spec}).to_string();
     serde_json::from_str(text.leak()).expect("a pod")
 }
@@ -55,13 +56,19 @@ mod pods {
     #[case::hotplug(json!({"kubevirt.io": "hotplug-disk"}))]
     #[case::none(json!(null))]
     fn what_is_no_launcher_is_not_our_concern(#[case] labels: Value) {
-        assert!(of_pod(&pod(&labels, &json!({})), &Cluster::default()).is_none(), "every pod of the cluster is delayed");
+        assert!(
+            of_pod(&pod(&labels, &json!({})), &Cluster::default()).is_none(),
+            "every pod of the cluster is delayed"
+        );
     }
 
     #[test]
     fn without_a_migration_label_it_is_a_start() {
-        let judged = of_pod(&pod(&json!({"kubevirt.io": "virt-launcher"}), &selector(&[model("EPYC-Rome")])), &Cluster::default())
-            .expect("a launcher");
+        let judged = of_pod(
+            &pod(&json!({"kubevirt.io": "virt-launcher"}), &selector(&[model("EPYC-Rome")])),
+            &Cluster::default(),
+        )
+        .expect("a launcher");
         assert!(matches!(judged.subject.stage, Stage::Start(_)), "a start is judged as if it had to leave a node");
         assert_eq!(judged.subject.title(), "shop/db", "the owner is the guest, not the pod's generated name");
         assert_eq!(judged.subject.mode, CpuMode::Named("EPYC-Rome".to_owned()));
@@ -80,7 +87,11 @@ mod pods {
         let objects = runs_on.map(|node| vmi(running("db", node, "host-model")));
         let cluster = cluster("1.9.0", mixed(), objects);
         let judged = of_pod(&pod(&labels, &selector(&[feature("fpu")])), &cluster).expect("a launcher");
-        assert_eq!(source(&judged).as_deref(), expected, "the source would be counted as a target, or a target left out");
+        assert_eq!(
+            source(&judged).as_deref(),
+            expected,
+            "the source would be counted as a target, or a target left out"
+        );
         assert!(matches!(judged.subject.stage, Stage::Migration(_)));
     }
 
@@ -92,7 +103,8 @@ mod pods {
             format!("{domain}/migrationJobUID"): "job",
             format!("{domain}/nodeName"): "node-a",
         });
-        let judged = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher all the same");
+        let judged =
+            of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher all the same");
         assert_eq!(source(&judged).as_deref(), Some("node-a"));
     }
 
@@ -147,7 +159,11 @@ mod migrations {
         let keys = keys(&judged);
         assert_eq!(keys.len(), 27, "{keys:#?}");
         for key in [known("Cascadelake-Server"), feature("hle"), vendor("Intel"), machine("q35")] {
-            assert_eq!(keys.get(&key).map(String::as_str), Some("true"), "{key}: KubeVirt asks for it, and it is overlooked");
+            assert_eq!(
+                keys.get(&key).map(String::as_str),
+                Some("true"),
+                "{key}: KubeVirt asks for it, and it is overlooked"
+            );
         }
         let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
         assert!(!migration.inherited);
@@ -242,10 +258,12 @@ mod migrations {
     #[test]
     fn another_clusters_guest_has_no_source_here() {
         let guest = running("db", "", "EPYC-Rome").tweak(|db| {
-            db["status"]["migrationState"] = json!({"sourceState": {"node": "far-1", "nodeSelectors": {vendor("AMD"): "true"}}});
+            db["status"]["migrationState"] =
+                json!({"sourceState": {"node": "far-1", "nodeSelectors": {vendor("AMD"): "true"}}});
         });
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
-        let judged = of_migration(&read(request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}))), &cluster);
+        let judged =
+            of_migration(&read(request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}))), &cluster);
         assert_eq!(source(&judged), None);
         assert!(keys(&judged).contains_key(&vendor("AMD")), "its CPU is of another vendor than it may land on");
         let verdict = judged.assess(&cluster);
@@ -334,7 +352,8 @@ mod machines {
         let judged = of(
             |vm| {
                 vm["spec"]["preference"] = json!({"name": "modern"});
-                vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"features": [{"name": "hle", "policy": "optional"}]});
+                vm["spec"]["template"]["spec"]["domain"]["cpu"] =
+                    json!({"features": [{"name": "hle", "policy": "optional"}]});
             },
             vec![preference],
         );
@@ -391,7 +410,10 @@ mod machines {
             entries.into_iter().map(|(k, v)| (k.into_owned(), v.into_owned())).collect::<Vec<_>>()
         };
         assert_eq!(sorted(&promised.placement), sorted(&then.subject.placement));
-        assert_eq!(promised.placement.affinity, then.subject.placement.affinity, "a condition of host-model stays behind");
+        assert_eq!(
+            promised.placement.affinity, then.subject.placement.affinity,
+            "a condition of host-model stays behind"
+        );
         assert_eq!(Stage::Start(promised.onward), then.subject.stage);
     }
 }
@@ -421,7 +443,8 @@ mod releases {
     #[case("1.7.0", "cpumanager")]
     #[case("1.8.0", "kubevirt.io/cpumanager")]
     fn dedicated_cpus(#[case] release: &str, #[case] expected: &str) {
-        let vm = vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"dedicatedCpuPlacement": true}));
+        let vm = vm("db", "")
+            .tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"dedicatedCpuPlacement": true}));
         let keys = keys(&of_vm(&read(vm), &cluster(release, mixed(), [])));
         let found: Vec<&String> = keys.keys().filter(|key| key.ends_with("cpumanager")).collect();
         assert_eq!(found, [expected]);
@@ -452,7 +475,10 @@ mod releases {
         };
         let cluster = Cluster::new(intel().into_iter().map(old).map(Object::Node), None);
         let judged = of_vm(&read(vm("db", "")), &cluster);
-        assert!(!keys(&judged).contains_key(&machine("q35")), "every VM of an old cluster would be called unschedulable");
+        assert!(
+            !keys(&judged).contains_key(&machine("q35")),
+            "every VM of an old cluster would be called unschedulable"
+        );
         assert!(judged.notes.first().is_some_and(|note| note.message.contains("v1.5.1")));
     }
 }
@@ -511,7 +537,9 @@ mod promises {
         });
         let cluster = cluster("1.9.0", nodes, [vmi(guest.clone()), launcher(&guest, [feature("gfni")])]);
         let all = remedies(&of_migration(&read(request("db")), &cluster), &cluster);
-        let cured = all.iter().any(|remedy| matches!(&remedy.action, Action::ChangeSelector { keys } if keys.contains(&feature("gfni"))));
+        let cured = all
+            .iter()
+            .any(|remedy| matches!(&remedy.action, Action::ChangeSelector { keys } if keys.contains(&feature("gfni"))));
         assert!(!cured, "people edit the VM and nothing changes: {all:#?}");
     }
 

@@ -102,7 +102,7 @@ fn a_vm_and_the_model_that_frees_it() {
     let decision = told(&world(mixed(), Vec::new()), &vm("web", "Icelake-Server-noTSX"));
     assert_snapshot!(decision.warnings().join("\n"), @r"
     cpufit: shop/web uses Icelake-Server-noTSX: started on node-e it could never leave
-    cpufit: shop/web: nearest is node-a, which lacks cpu-model Icelake-Server-noTSX
+    cpufit: shop/web: nearest is amd-1, which lacks cpu-model Icelake-Server-noTSX
     cpufit: shop/web: with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere
     ");
 }

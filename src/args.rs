@@ -41,7 +41,7 @@ pub struct WorldArgs {
     /// A dump of the cluster: file, folder or - (kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml)
     #[arg(long, value_name = "FILE", required = true)]
     pub snapshot: Vec<Source>,
-    /// Policies of kind `CPUPolicy`: file, folder or -; without any, the built-in policy warns and never denies
+    /// Policies of kind CPUPolicy: file, folder or -; without any, the built-in policy warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
     /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt does not tell
@@ -115,7 +115,7 @@ pub struct ExplainArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// The guest: vm/NAME, vmi/NAME, vmim/NAME or pod/NAME
+    /// The guest: vm/NAME, vmi/NAME, vmim/NAME or pod/NAME; or say -f FILE
     #[arg(value_name = "KIND/NAME", required_unless_present = "file", conflicts_with = "file")]
     pub object: Option<ObjectRef>,
     /// Its namespace

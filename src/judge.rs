@@ -18,7 +18,7 @@ use crate::compat::fleet::Fleet;
 use crate::compat::verdict::{Outcome, Verdict};
 use crate::kubevirt::cluster::{is_launcher, pod_label};
 use crate::kubevirt::subject::{self, Judged};
-use crate::kubevirt::wire::{Pod, Texts, VirtualMachine, Vmi, Vmim};
+use crate::kubevirt::wire::{Pod, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::{
     self, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
 };
@@ -73,10 +73,10 @@ impl<'a> Manifest<'a> {
     }
 
     /// Fills in the namespace a request was sent to, where the object does not name it yet.
-    fn put_into(&mut self, namespace: &'a str) {
+    fn put_into(&mut self, namespace: &Text<'a>) {
         let meta = match self {
             Self::Pod(pod) => {
-                pod.metadata.namespace.get_or_insert_with(|| crate::kubevirt::wire::Text(namespace.into()));
+                pod.metadata.namespace.get_or_insert_with(|| namespace.clone());
                 return;
             }
             Self::VirtualMachine(vm) => &mut vm.metadata,
@@ -84,7 +84,7 @@ impl<'a> Manifest<'a> {
             Self::Migration(vmim) => &mut vmim.metadata,
         };
         if meta.namespace.is_empty() {
-            namespace.clone_into(&mut meta.namespace);
+            meta.namespace = namespace.to_string();
         }
     }
 
@@ -202,8 +202,8 @@ fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewErro
         }
         Operation::Update | Operation::Delete | Operation::Connect => None,
     };
-    if let (Some(manifest), std::borrow::Cow::Borrowed(namespace)) = (&mut manifest, &request.namespace.0) {
-        manifest.put_into(namespace);
+    if let Some(manifest) = &mut manifest {
+        manifest.put_into(&request.namespace);
     }
     Ok(manifest)
 }

@@ -3,7 +3,7 @@
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once.
 
 use crate::compat::advise::{Advice, targets_by_start};
-use crate::compat::label;
+use crate::compat::label::{self, Family};
 use crate::compat::remedy::Action;
 use crate::compat::subject::Stage;
 use crate::compat::verdict::{Check, Evidence, Finding, Impact, Nearest, Verdict};
@@ -34,7 +34,7 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &
         match finding.check {
             Check::StartNode | Check::MigrationTarget => {
                 speech.headline.clone_from(&finding.message);
-                speech.lines.extend(nearest_line(verdict, advice));
+                speech.lines.extend(nearest_line(verdict, advice).filter(|_| is_told(judged, finding, verdict)));
                 speech.lines.extend(with_model_line(judged, finding, cluster));
                 speech.lines.extend(next_step(judged, finding));
             }
@@ -48,6 +48,12 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &
         }
     }
     speech
+}
+
+/// Whether the nearest node is worth a line: not where the guest starts and only its arch or zone keeps it from there.
+fn is_told(judged: &Judged<'_>, finding: &Finding, verdict: &Verdict) -> bool {
+    let starts = finding.check == Check::MigrationTarget && matches!(judged.subject.stage, Stage::Start(_));
+    !starts || verdict.nearest.first().is_none_or(|near| near.missing.iter().any(|(key, _)| Family::of(key).is_cpu()))
 }
 
 /// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`.

@@ -241,7 +241,8 @@ impl ResultRow {
             warnings: warnings(decision).map(std::borrow::Cow::into_owned).collect(),
             denial,
             patch,
-            predicted: predict.then(|| judged.predicted.clone()),
+            // A pod as given is not predicted.
+            predicted: (predict && origin.kind != "Pod").then(|| judged.predicted.clone()),
             ..Self::skipped(origin, "")
         }
         .judged()

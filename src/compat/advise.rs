@@ -267,6 +267,13 @@ impl<'s, 'f> Case<'s, 'f> {
 
     fn headline(&self, impact: Impact, verdict: &Verdict) -> String {
         let total = verdict.judged;
+        let nowhere: Vec<(String, String)> =
+            self.nowhere().into_iter().filter(|(key, _)| Family::of(key).is_cpu()).collect();
+        if verdict.fitting.is_empty() && verdict.cause == Some(Cause::Structural) && !nowhere.is_empty() {
+            let entries = label::fold(nowhere.iter().map(|(key, value)| (key.as_str(), value.as_str())), 3);
+            let verb = if self.is_migration() { "migrate" } else { "start" };
+            return format!("cannot {verb}: no node offers {entries}, which its selector requires");
+        }
         match (&self.subject.stage, impact) {
             (Stage::Migration(_), Impact::Fragile) => {
                 let only = self.fleet.names(&verdict.fitting).join(", ");

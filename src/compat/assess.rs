@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::bits::Bits;
 use super::fleet::{Fleet, HostModelClass, NodeIndex, Passes};
+use super::label;
 use super::label::Family;
 use super::placement::Placement;
 use super::subject::{HostModelRule, Onward, Stage, Subject, merge};
@@ -55,7 +56,7 @@ pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Verdict {
     let judged = fleet.len() - usize::from(source.is_some());
     let (outcome, cause) = if fleet.is_empty() {
         (Outcome::Unknown("no node is known".to_owned()), None)
-    } else if !fleet.is_labelled() {
+    } else if !fleet.is_labelled(subject.placement.get(label::ARCH)) {
         let why = "no node has a CPU model or feature label: is virt-handler running?";
         (Outcome::Unknown(why.to_owned()), None)
     } else {

@@ -39,7 +39,8 @@ pub struct Fleet {
     not_ready: Bits,
     skip_node: BTreeMap<NodeIndex, String>,
     classes: Vec<HostModelClass>,
-    labelled: bool,
+    /// The architectures of the nodes, and whether any node of each bears the labels to judge by.
+    labelled: BTreeMap<String, bool>,
 }
 
 /// Nodes that agree on all profile labels: `start..end` in the numbering of the fleet.
@@ -169,13 +170,15 @@ impl Fleet {
         self.profiles.len()
     }
 
-    /// Whether any node has a CPU model or feature label: without them nothing can be known.
+    /// Whether anything is known of the nodes a guest of this architecture could run on: a CPU model or feature
+    /// label, or on arm64, where the labeller writes neither, a machine type. No architecture means any.
     #[must_use]
-    pub fn is_labelled(&self) -> bool {
-        self.labelled
+    pub fn is_labelled(&self, architecture: Option<&str>) -> bool {
+        let known = architecture.and_then(|architecture| self.labelled.get(architecture));
+        known.copied().unwrap_or_else(|| self.labelled.values().any(|&labelled| labelled))
     }
 
-    /// Whether a node-labeller that knows no machine types has been at work: a node bears all that it writes
+    /// Whether a node-labeller that knows no machine types has been at work: a node bears what it writes
     /// about CPUs, and no node bears a machine type.
     #[must_use]
     pub fn is_labelled_without_machine_types(&self) -> bool {

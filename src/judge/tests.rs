@@ -1,1 +1,321 @@
+//! Requests through the whole pipeline: what is our concern, what a malformed one is told, who is spared.
 
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::compat::node::Node;
+use crate::compat::verdict::{Cause, Impact};
+use crate::kubevirt::cluster::Object;
+use crate::policy::{Dial, Exemptions};
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
+use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
+
+const KUBECTL: &str = "kubernetes-admin";
+const CONTROLLER: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
+const VIRTCTL: &str = "system:serviceaccount:kubevirt:kubevirt-apiserver";
+
+/// A review of an object that somebody creates.
+fn review(object: &Value) -> Value {
+    let api_version = object["apiVersion"].as_str().unwrap_or("v1");
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "1", "operation": "CREATE", "namespace": "shop",
+            "kind": {"group": group, "version": version, "kind": object["kind"]},
+            "userInfo": {"username": KUBECTL}, "object": object,
+        },
+    })
+}
+
+fn by(mut review: Value, user: &str) -> Value {
+    review["request"]["userInfo"]["username"] = json!(user);
+    review
+}
+
+fn update(old: &Value, new: &Value) -> Value {
+    review(new).tweak(|review| {
+        review["request"]["operation"] = json!("UPDATE");
+        review["request"]["oldObject"] = old.clone();
+    })
+}
+
+fn ask(world: &World, review: &Value) -> Result<Decision, String> {
+    let bytes = review.to_string();
+    let request = review::decode(bytes.as_bytes()).map_err(|error| error.to_string())?;
+    answer(world, Stage::Validate, &request).map_err(|error| error.to_string())
+}
+
+fn admitted(world: &World, review: &Value) -> Vec<String> {
+    match ask(world, review).expect("an answer") {
+        Decision::Admit { warnings, .. } => warnings,
+        denied @ Decision::Deny { .. } => panic!("denied: {denied:#?}"),
+    }
+}
+
+fn denied(world: &World, review: &Value) -> Option<Denial> {
+    match ask(world, review).expect("an answer") {
+        Decision::Admit { .. } => None,
+        Decision::Deny { denial, .. } => Some(denial),
+    }
+}
+
+fn world(nodes: Vec<Node>, objects: Vec<Object>, enforce: Option<Impact>) -> World {
+    let policy = enforce.map(|impact| Policy {
+        name: "strict".to_owned(),
+        enforce: Dial::From(impact),
+        exemptions: Exemptions { users: vec!["backup".into()], ..Exemptions::default() },
+        ..Policy::builtin()
+    });
+    World { cluster: cluster("1.9.0", nodes, objects), policies: policy.into_iter().collect() }
+}
+
+/// shop/db on node-a inherited what node-c and the others do not have: nothing but its CPU is the cause.
+fn stuck(nodes: Vec<Node>) -> World {
+    let db = running("db", "node-a", "host-model");
+    let has = launcher(&db, [feature("hle"), feature("amd-stibp")]);
+    world(nodes, vec![vmi(db), has], Some(Impact::Fragile))
+}
+
+mod concern {
+    use super::*;
+
+    #[test]
+    fn status_noise_of_a_vm_is_not_judged() {
+        let old = vm("db", "EPYC-Turin");
+        let new = old.clone().tweak(|vm| {
+            vm["status"] = json!({"printableStatus": "Running", "ready": true});
+            vm["metadata"]["resourceVersion"] = json!("2");
+            vm["spec"]["runStrategy"] = json!("Always");
+        });
+        let world = world(mixed(), Vec::new(), Some(Impact::Fragile));
+        assert_eq!(ask(&world, &update(&old, &new)), Ok(Decision::admit()), "every heartbeat of a VM is warned about");
+        let bytes = update(&old, &new).to_string();
+        let request = review::decode(bytes.as_bytes()).expect("a review");
+        assert!(case(&world, &request).expect("an answer").is_none(), "and judged at a cost");
+    }
+
+    #[rstest]
+    #[case::model(|vm: &mut Value| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"model": "EPYC-Turin"}))]
+    #[case::selector(|vm: &mut Value| vm["spec"]["template"]["spec"]["nodeSelector"] = json!({"rack": "9"}))]
+    #[case::instancetype(|vm: &mut Value| vm["spec"]["instancetype"] = json!({"name": "gone"}))]
+    #[case::affinity(|vm: &mut Value| {
+        let terms = json!([{"matchExpressions": [{"key": "rack", "operator": "Exists"}]}]);
+        vm["spec"]["template"]["spec"]["affinity"] =
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
+    })]
+    fn a_changed_demand_is_judged(#[case] change: fn(&mut Value)) {
+        let old = vm("db", "EPYC-Rome");
+        let world = world(mixed(), Vec::new(), None);
+        assert!(admitted(&world, &update(&old, &old)).is_empty());
+        let warnings = admitted(&world, &update(&old, &old.clone().tweak(change)));
+        assert!(!warnings.is_empty(), "the edit that strands the guest passes without a word");
+    }
+
+    #[rstest]
+    #[case::subresource(|r: &mut Value| r["subResource"] = json!("status"))]
+    #[case::eviction(|r: &mut Value| {
+        r["kind"] = json!({"group": "policy", "version": "v1", "kind": "Eviction"});
+        r["subResource"] = json!("eviction");
+    })]
+    #[case::delete(|r: &mut Value| {
+        r["operation"] = json!("DELETE");
+        r["oldObject"] = r["object"].take();
+    })]
+    #[case::connect(|r: &mut Value| r["operation"] = json!("CONNECT"))]
+    #[case::another_kind(|r: &mut Value| r["kind"] = json!({"group": "apps", "version": "v1", "kind": "Deployment"}))]
+    #[case::a_namesake(|r: &mut Value| r["kind"]["group"] = json!("example.com"))]
+    #[case::vmim_update(|r: &mut Value| {
+        r["operation"] = json!("UPDATE");
+        r["oldObject"] = r["object"].clone();
+    })]
+    fn the_rest_is_admitted_at_once(#[case] change: fn(&mut Value)) {
+        let world = stuck(intel());
+        let asked = review(&migration("db"));
+        assert!(denied(&world, &asked).is_some(), "the request itself would be denied");
+        let other = asked.tweak(|review| change(&mut review["request"]));
+        assert_eq!(ask(&world, &other), Ok(Decision::admit()), "what is none of our business is held up");
+    }
+
+    #[test]
+    fn a_pod_that_is_no_launcher_is_not_judged() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"nodeSelector": {feature("none"): "true"}}});
+        assert_eq!(ask(&stuck(intel()), &review(&pod)), Ok(Decision::admit()));
+    }
+
+    /// An object need not name the namespace it is sent to.
+    #[test]
+    fn the_requests_namespace_counts() {
+        let asked = migration("db").tweak(|vmim| vmim["metadata"]["namespace"] = Value::Null);
+        let denial = denied(&stuck(intel()), &review(&asked)).expect("shop/db is known");
+        assert!(denial.message.starts_with("shop/db "), "{}", denial.message);
+    }
+
+    #[test]
+    fn nothing_is_changed_or_said_at_the_mutating_stage() {
+        let bytes = review(&migration("db")).to_string();
+        let request = review::decode(bytes.as_bytes()).expect("a review");
+        assert_eq!(answer(&stuck(intel()), Stage::Mutate, &request), Ok(Decision::admit()), "said twice");
+    }
+}
+
+mod malformed {
+    use super::*;
+
+    #[rstest]
+    #[case::number_for_a_model(vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"model": 7})), "request.object.spec.template.spec.domain.cpu.model")]
+    #[case::list_for_a_selector(vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["nodeSelector"] = json!(["a"])), "request.object.spec.template.spec.nodeSelector")]
+    #[case::object_for_features(vm("db", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"features": {}})), "request.object.spec.template.spec.domain.cpu.features")]
+    #[case::bool_for_a_name(migration("db").tweak(|vmim| vmim["spec"]["vmiName"] = json!(true)), "request.object.spec.vmiName")]
+    #[case::number_in_labels(migration("db").tweak(|vmim| vmim["metadata"]["labels"] = json!({"a": 1})), "request.object.metadata.labels")]
+    fn the_field_is_named(#[case] object: Value, #[case] path: &str) {
+        let error = ask(&stuck(intel()), &review(&object)).expect_err("a wrong verdict instead of a reason");
+        assert!(error.contains(path), "people search 300 lines of YAML for it: {error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn the_old_object_is_named_too() {
+        let new = vm("db", "EPYC");
+        let old = new.clone().tweak(|vm| vm["spec"]["template"] = json!([]));
+        let error = ask(&stuck(intel()), &update(&old, &new)).expect_err("an old object that cannot be read");
+        assert!(error.contains("request.oldObject.spec.template"), "{error}");
+    }
+
+    /// An old object that is not there makes an update as good as new.
+    #[test]
+    fn without_an_old_object_an_update_is_judged() {
+        let asked = update(&Value::Null, &vm("db", "EPYC-Turin"));
+        assert!(denied(&world(mixed(), Vec::new(), Some(Impact::Fragile)), &asked).is_some());
+    }
+
+    #[rstest]
+    #[case::labels(|vmim: &mut Value| vmim["metadata"]["labels"] = Value::Null)]
+    #[case::selector(|vmim: &mut Value| vmim["spec"]["addedNodeSelector"] = Value::Null)]
+    #[case::unknown_field(|vmim: &mut Value| vmim["spec"]["someday"] = json!([1, {"a": null}]))]
+    fn null_and_unknown_are_absent(#[case] change: fn(&mut Value)) {
+        assert!(denied(&stuck(intel()), &review(&migration("db").tweak(change))).is_some());
+    }
+}
+
+mod enforcement {
+    use super::*;
+
+    #[test]
+    fn what_no_hardware_can_is_denied_readably() {
+        let denial = denied(&stuck(intel()), &review(&migration("db"))).expect("policy strict denies it");
+        assert_eq!(denial.code, DenialCode::Forbidden, "nothing in a migration can be mended");
+        let first = denial.message.lines().next().unwrap_or_default();
+        assert!(first.starts_with("shop/db cannot migrate") && first.contains("policy strict"), "{}", denial.message);
+        assert_eq!((denial.kind.as_str(), denial.name.as_str()), ("VirtualMachineInstanceMigration", "migrate-db"));
+        for words in ["violates PodSecurity", "exceeded quota"] {
+            assert!(!denial.message.contains(words), "KubeVirt branches on these words");
+        }
+    }
+
+    #[test]
+    fn a_vm_is_denied_by_its_fields() {
+        let denial =
+            denied(&world(mixed(), Vec::new(), Some(Impact::Fragile)), &review(&vm("web", "Icelake-Server-noTSX")))
+                .expect("it could never leave node-e");
+        assert_eq!(
+            (denial.code, denial.name.as_str()),
+            (DenialCode::Invalid, "web"),
+            "kubectl makes a bullet of each field"
+        );
+        let cause = denial.causes.first().expect("a field to blame");
+        assert_eq!(cause.field, "spec.template.spec.domain.cpu.model");
+        assert!(cause.message.contains("shop/web") && cause.message.contains("policy strict"), "{}", cause.message);
+    }
+
+    /// What passes by itself, and what placement alone forbids, is never denied.
+    #[rstest]
+    #[case::cordons(
+        stuck_by(|nodes| nodes[1..].iter_mut().for_each(cordon)),
+        migration("db"),
+        Cause::Temporary
+    )]
+    #[case::zone(
+        stuck_by(|_| {}),
+        migration("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = json!({"topology.kubernetes.io/zone": "z9"})),
+        Cause::Placement
+    )]
+    fn only_what_is_structural_is_denied(#[case] world: World, #[case] object: Value, #[case] cause: Cause) {
+        let bytes = review(&object).to_string();
+        let request = review::decode(bytes.as_bytes()).expect("a review");
+        let case = case(&world, &request).expect("an answer").expect("our concern");
+        assert_eq!((case.verdict.outcome.impact(), case.verdict.cause), (Some(Impact::Pinned), Some(cause)));
+        let Decision::Admit { warnings, .. } = case.decision else { panic!("denied: {:#?}", case.decision) };
+        assert!(warnings.iter().any(|line| line.contains("shop/db")), "and it is said all the same: {warnings:?}");
+    }
+
+    fn stuck_by(change: impl FnOnce(&mut [Node])) -> World {
+        let mut nodes = vec![cascade_lake("node-a"), cascade_lake("node-c"), cascade_lake("node-d")];
+        change(&mut nodes);
+        world(nodes, vec![vmi(running("db", "node-a", "host-model"))], Some(Impact::Fragile))
+    }
+
+    #[test]
+    fn a_guess_never_denies() {
+        let bare = |name| crate::testing::fleet::node(name);
+        let world = world(vec![bare("n1"), bare("n2")], Vec::new(), Some(Impact::Fragile));
+        let warnings = admitted(&world, &review(&vm("db", "EPYC")));
+        assert!(warnings.iter().any(|line| line.contains("virt-handler")), "nobody is told why: {warnings:?}");
+    }
+
+    #[rstest]
+    #[case::a_person(KUBECTL, true)]
+    #[case::virtctl(VIRTCTL, true)]
+    #[case::kubevirts_controller(CONTROLLER, false)]
+    #[case::a_listed_user("backup", false)]
+    #[case::another_user("backups", true)]
+    fn who_is_denied(#[case] user: &str, #[case] expected: bool) {
+        let denial = denied(&stuck(intel()), &by(review(&migration("db")), user));
+        assert_eq!(denial.is_some(), expected, "a drain would hang, or a person would be waved through");
+    }
+
+    #[test]
+    fn the_spared_are_warned_all_the_same() {
+        let warnings = admitted(&stuck(intel()), &by(review(&migration("db")), "backup"));
+        assert!(warnings.first().is_some_and(|line| line.contains("shop/db cannot migrate")), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_target_pod_is_never_denied() {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"generateName": "virt-launcher-db-", "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"},
+                "ownerReferences": [{"kind": "VirtualMachineInstance", "name": "db", "uid": "uid-db"}]},
+            "spec": {"nodeSelector": {feature("amd-stibp"): "true"}},
+        });
+        let warnings = admitted(&stuck(intel()), &review(&pod));
+        assert!(warnings.iter().any(|line| line.contains("shop/db")), "{warnings:?}");
+    }
+
+    #[test]
+    fn an_exempt_namespace_is_left_alone() {
+        let mut world = stuck(intel());
+        let namespace = json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}});
+        let db = running("db", "node-a", "host-model");
+        let objects = vec![
+            vmi(db.clone()),
+            launcher(&db, [feature("amd-stibp")]),
+            Object::Namespace(crate::testing::cluster::read(namespace)),
+        ];
+        world.cluster = cluster("1.9.0", intel(), objects);
+        assert_eq!(ask(&world, &review(&migration("db"))), Ok(Decision::admit()), "it asked to be left alone");
+    }
+
+    #[test]
+    fn without_a_policy_nothing_is_denied() {
+        let db = running("db", "node-a", "host-model");
+        let drifted = skylake("node-c").tweak(|node| take(node, &[feature("fpu")]));
+        let world = world(vec![cascade_lake("node-a"), drifted], vec![vmi(db)], None);
+        let warnings = admitted(&world, &review(&migration("db")));
+        assert!(!warnings.is_empty() && warnings.len() <= 4, "{warnings:?}");
+    }
+}

@@ -121,7 +121,8 @@ pub fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Option<&'v 
         .find(|kind| !kind.is_empty())
 }
 
-fn needs_tsc(spec: &VmiSpec) -> bool {
+/// Whether the guest is bound to a TSC frequency. Mirrors `topology.GetTscFrequencyRequirement`.
+pub(super) fn needs_tsc(spec: &VmiSpec) -> bool {
     let invtsc = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).any(|feature| {
         // KubeVirt overlooks the empty policy here, though it means require elsewhere.
         feature.name == "invtsc" && matches!(feature.policy.as_str(), "require" | "force")

@@ -1,7 +1,5 @@
 //! From KubeVirt's objects to subjects: who is judged, at which point of its life, with what demand.
 
-use std::collections::BTreeMap;
-
 use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
 use super::launch::{self, Rendered};
@@ -216,7 +214,13 @@ fn of_spec(namespace: &str, name: &str, spec: &VmiSpec, status: &VmiStatus, clus
     subject.restart = Some(start);
     subject.own_selector = spec.node_selector.clone().into_iter().collect();
     subject.machine_type = launch::machine_type(&spec, status).map(str::to_owned);
-    Judged { subject, predicted: Some(rendered), hindrance: None, notes: assumed(cluster) }
+    let mut notes = assumed(cluster);
+    if launch::needs_tsc(&spec) && status.topology_hints.tsc_frequency.is_none() && spec.architecture == "amd64" {
+        let words =
+            "at its start KubeVirt will also ask for a TSC frequency, the lowest of the fleet: judged without it";
+        notes.push(finding(Check::Assumed, "status.topologyHints", words.to_owned()));
+    }
+    Judged { subject, predicted: Some(rendered), hindrance: None, notes }
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -411,12 +415,6 @@ pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
     let demand =
         |vm: &VirtualMachine| (vm.spec.template.spec.clone(), vm.spec.instancetype.clone(), vm.spec.preference.clone());
     demand(old) != demand(new)
-}
-
-/// Labels by which policies select a guest.
-#[must_use]
-pub fn labels_of<'o>(kind: &str, vm: &'o VirtualMachine) -> &'o BTreeMap<String, String> {
-    if kind == "VirtualMachine" { &vm.spec.template.metadata.labels } else { &vm.metadata.labels }
 }
 
 #[cfg(test)]

@@ -311,10 +311,6 @@ wire! {
         kind: String,
         /// `status`.
         status: String,
-        /// `reason`.
-        reason: String,
-        /// `message`.
-        message: String,
     }
     /// A VirtualMachine.
     VirtualMachine {
@@ -416,8 +412,6 @@ wire! {
         affinity: Option<AnyAffinity>,
         /// `tolerations`.
         tolerations: Vec<Toleration>,
-        /// `evictionStrategy`.
-        eviction_strategy: Option<String>,
     }
     /// `spec.domain`.
     Domain {
@@ -440,12 +434,6 @@ wire! {
         dedicated_cpu_placement: bool,
         /// `realtime`.
         realtime: Option<Value>,
-        /// `cores`.
-        cores: u32,
-        /// `sockets`.
-        sockets: u32,
-        /// `threads`.
-        threads: u32,
     }
     /// `spec.domain.cpu.features[]`.
     CpuFeature {
@@ -464,8 +452,6 @@ wire! {
     DomainFeatures {
         /// `hyperv`.
         hyperv: Option<Hyperv>,
-        /// `hypervPassthrough`.
-        hyperv_passthrough: Option<FeatureState>,
     }
     /// `spec.domain.features.hyperv`.
     Hyperv {
@@ -532,8 +518,6 @@ wire! {
         migration_state: Option<MigrationState>,
         /// `conditions`.
         conditions: Vec<Condition>,
-        /// `activePods`: pod UID to node name.
-        active_pods: BTreeMap<String, String>,
     }
     /// `status.topologyHints`.
     TopologyHints {
@@ -610,9 +594,6 @@ wire! {
         architecture_configuration: Architectures,
         /// `developerConfiguration`.
         developer_configuration: DeveloperConfiguration,
-        /// `obsoleteCPUModels`.
-        #[serde(rename = "obsoleteCPUModels")]
-        obsolete_cpu_models: BTreeMap<String, bool>,
     }
     /// `spec.configuration.architectureConfiguration`.
     Architectures {

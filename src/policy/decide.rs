@@ -75,7 +75,7 @@ pub struct Words {
     pub headline: String,
     /// Further warnings: the nearest node, the next step.
     pub lines: Vec<String>,
-    /// What the findings of [`always_told`] say. Said beside a denial too.
+    /// What else was found. Said, beside a denial too, where a finding of [`always_told`] is among it.
     pub notes: Vec<String>,
     /// A denial's further lines.
     pub details: Vec<String>,

@@ -1,1 +1,134 @@
+//! What people read, of the stories: short, exact, each line with the name of its object and no line cut.
 
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::admission::Stage;
+use crate::admission::response::{Decision, WARNING_CHARS, WARNINGS};
+use crate::admission::review;
+use crate::compat::node::Node;
+use crate::compat::verdict::Impact;
+use crate::judge::answer;
+use crate::kubevirt::cluster::Object;
+use crate::policy::{Dial, Policy};
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
+use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, known, mixed, of, set, take};
+use crate::world::World;
+
+/// What the API server is told of an object that a person creates in namespace `shop`.
+fn told(world: &World, object: &Value) -> Decision {
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "1", "operation": "CREATE", "namespace": "shop", "userInfo": {"username": "kubernetes-admin"},
+            "kind": {"group": "kubevirt.io", "version": "v1", "kind": object["kind"]}, "object": object,
+        },
+    })
+    .to_string();
+    let request = review::decode(review.as_bytes()).expect("a review");
+    let decision = answer(world, Stage::Validate, &request).expect("an answer");
+    assert!(decision.warnings().len() <= WARNINGS, "the API server drops the rest");
+    for line in decision.warnings() {
+        assert!(line.chars().count() <= WARNING_CHARS, "it is cut: {line}");
+        assert!(line.contains("shop/"), "kubectl prints equal lines once, so each names its object: {line}");
+        assert!(!line.contains(char::is_control), "the whole warning would vanish: {line:?}");
+    }
+    decision
+}
+
+fn world(nodes: Vec<Node>, objects: Vec<Object>) -> World {
+    World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
+}
+
+/// A guest on node-a that migrated before, from a node like it, with more features than are offered now.
+fn migrated(name: &str, more: &[&str]) -> Vec<Object> {
+    let guest = running(name, "node-a", "host-model");
+    let features = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX, more].concat();
+    let keys = features.into_iter().map(feature).chain([known("Cascadelake-Server")]);
+    let launcher = launcher(&guest, keys);
+    vec![vmi(guest), launcher]
+}
+
+/// Story 1: ask first, with nothing but kubectl.
+#[test]
+fn a_migration_that_a_cordon_stops() {
+    let nodes = intel().tweak(|nodes| {
+        take(of(nodes, "node-c"), &[feature("fpu"), feature("vme")]);
+        cordon(of(nodes, "node-d"));
+    });
+    let decision = told(&world(nodes, migrated("db", &[])), &migration("db"));
+    assert_snapshot!(decision.warnings().join("\n"), @r"
+    cpufit: shop/db cannot migrate now: none of the 4 other nodes meets its selector and is free
+    cpufit: shop/db: node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)
+    cpufit: shop/db: cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop
+    ");
+}
+
+/// Story 3: enforced, a denial that can be read.
+#[test]
+fn a_denial() {
+    let policy = Policy { name: "intel-pool".to_owned(), enforce: Dial::From(Impact::Pinned), ..Policy::builtin() };
+    let world = World { policies: vec![policy], ..world(intel(), migrated("ledger", &["amd-stibp"])) };
+    let Decision::Deny { denial, .. } = told(&world, &migration("ledger")) else { panic!("admitted") };
+    let longest = denial.message.lines().map(|line| line.chars().count()).max();
+    assert!(longest <= Some(WARNING_CHARS), "{}", denial.message);
+    let first = denial.message.lines().next().unwrap_or_default();
+    assert!(first.contains("shop/ledger"), "KubeVirt's controllers show this line alone: {first}");
+    assert_snapshot!(denial.message, @r"
+    shop/ledger cannot migrate: none of the 4 other nodes meets its selector and is free (policy intel-pool)
+      node-c lacks 1: cpu-feature amd-stibp
+      node-d lacks 1: cpu-feature amd-stibp
+      node-e lacks 3: cpu-feature amd-stibp, hle, rtm
+      what helps: kubectl cpufit explain vmi/ledger -n shop
+    ");
+}
+
+/// Story 5: the lottery, seen before the draw.
+#[test]
+fn a_vm_whose_start_node_decides() {
+    let decision = told(&world(mixed(), Vec::new()), &vm("report", ""));
+    assert_snapshot!(decision.warnings().join("\n"), @r"
+    cpufit: shop/report uses host-model: started on node-e it could never leave; on amd-1, amd-2, amd-3 and 3 more it could go to 2 nodes; on node-b it could go to 4 nodes
+    cpufit: shop/report: with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere
+    ");
+}
+
+/// A named model that one node can run: what the others lack is told, and the model that would free it.
+#[test]
+fn a_vm_and_the_model_that_frees_it() {
+    let decision = told(&world(mixed(), Vec::new()), &vm("web", "Icelake-Server-noTSX"));
+    assert_snapshot!(decision.warnings().join("\n"), @r"
+    cpufit: shop/web uses Icelake-Server-noTSX: started on node-e it could never leave
+    cpufit: shop/web: nearest is amd-1, which lacks cpu-model Icelake-Server-noTSX
+    cpufit: shop/web: with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere
+    ");
+}
+
+/// A guest with the longest names that Kubernetes allows, which lacks everything: no line may be cut.
+#[test]
+fn long_names_are_still_told() {
+    let name = "a".repeat(63);
+    let long = |at: usize| format!("{}-{at}", "n".repeat(60));
+    let nodes: Vec<Node> = (0..4)
+        .map(|at| {
+            crate::testing::fleet::rome(&long(at)).tweak(|node| {
+                set(node, "kubernetes.io/hostname", &long(at));
+                if at > 1 {
+                    cordon(node);
+                }
+            })
+        })
+        .chain(intel())
+        .collect();
+    let decision = told(&world(nodes, migrated(&name, &["amd-stibp"])), &migration(&name));
+    assert!(decision.warnings().first().is_some_and(|line| line.contains("cannot migrate")), "{decision:#?}");
+}
+
+/// What fits is admitted without a word.
+#[test]
+fn silence_where_all_is_well() {
+    assert_eq!(told(&world(mixed(), Vec::new()), &vm("web", "EPYC-Rome")), Decision::admit());
+}

@@ -103,7 +103,7 @@ impl Builder {
                 Label { members: Members::of(members, len), key, value }
             })
             .collect();
-        fleet.labelled = self.keys.keys().any(|key| matches!(Family::of(key), Family::CpuFeature | Family::CpuModel));
+        fleet.labelled = labelled(&fleet);
         fleet.keys = self.keys;
         fleet
     }
@@ -130,4 +130,19 @@ impl Builder {
         vendors.sort_unstable();
         HostModelClass { model: named.then_some(entries), vendors }
     }
+}
+
+/// By architecture, whether a node bears labels to judge by.
+fn labelled(fleet: &Fleet) -> BTreeMap<String, bool> {
+    let mut out = BTreeMap::new();
+    for node in 0..fleet.len() {
+        let architecture = fleet.label(node, label::ARCH).unwrap_or_default();
+        let speaks = |family| {
+            matches!(family, Family::CpuFeature | Family::CpuModel)
+                || (architecture == "arm64" && family == Family::MachineType)
+        };
+        let known = out.entry(architecture.to_owned()).or_insert(false);
+        *known = *known || fleet.labels(node).any(|(key, _)| speaks(Family::of(key)));
+    }
+    out
 }

@@ -63,7 +63,9 @@ fn leaving(source: &Node, cpu: &str, inherited: bool) -> Subject<'static> {
         class.model.into_iter().flatten().for_each(|(key, value)| ask(&mut subject, &key, &value));
     }
     let vendor = source.labels.keys().find(|key| key.starts_with(label::CPU_VENDOR)).cloned();
-    vendor.into_iter().for_each(|key| ask(&mut subject, &key, "true"));
+    if let Some(key) = vendor {
+        ask(&mut subject, &key, "true");
+    }
     if inherited {
         subject.running.iter_mut().for_each(|running| running.placement = subject.placement.clone());
     }
@@ -299,7 +301,7 @@ mod evidence {
     ) {
         let subject = db().tweak(|s| {
             if expected == Evidence::None {
-                ask(s, ZONE, "z1")
+                ask(s, ZONE, "z1");
             }
         });
         assert_eq!(

@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
+use std::collections::BTreeMap;
+
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::kubevirt::cluster::Object;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration as request, read, running, vm, vmi};
 use crate::testing::fleet::{
-    cascade_lake, cordon, feature, give, intel, known, machine, mixed, model, of, required, set, skylake, take, vendor,
+    cascade_lake, cordon, feature, intel, known, machine, mixed, model, of, required, set, skylake, take, vendor,
 };
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -532,7 +534,6 @@ mod promises {
             db["spec"]["nodeSelector"] = json!({feature("gfni"): "true", ZONE: "z1"});
         });
         let nodes = intel().tweak(|nodes| {
-            nodes.iter_mut().for_each(|node| give(node, []));
             set(of(nodes, "node-e"), ZONE, "z1");
         });
         let cluster = cluster("1.9.0", nodes, [vmi(guest.clone()), launcher(&guest, [feature("gfni")])]);

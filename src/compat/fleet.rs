@@ -175,7 +175,9 @@ impl Fleet {
     #[must_use]
     pub fn is_labelled(&self, architecture: Option<&str>) -> bool {
         let known = architecture.and_then(|architecture| self.labelled.get(architecture));
-        known.copied().unwrap_or_else(|| self.labelled.values().any(|&labelled| labelled))
+        // A machine type of arm64 tells nothing of other nodes' CPUs.
+        let elsewhere = || self.labelled.iter().any(|(architecture, &labelled)| labelled && architecture != "arm64");
+        known.copied().unwrap_or_else(elsewhere)
     }
 
     /// Whether a node-labeller that knows no machine types has been at work: a node bears what it writes

@@ -9,6 +9,7 @@ use super::*;
 use crate::compat::node::Node;
 use crate::compat::verdict::{Cause, Impact};
 use crate::kubevirt::cluster::Object;
+use crate::policy::DenialKind;
 use crate::policy::{Dial, Exemptions};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
@@ -208,7 +209,7 @@ mod enforcement {
     #[test]
     fn what_no_hardware_can_is_denied_readably() {
         let denial = denied(&stuck(intel()), &review(&migration("db"))).expect("policy strict denies it");
-        assert_eq!(denial.code, DenialCode::Forbidden, "nothing in a migration can be mended");
+        assert_eq!(denial.code, DenialKind::Forbidden, "nothing in a migration can be mended");
         let first = denial.message.lines().next().unwrap_or_default();
         assert!(first.starts_with("shop/db cannot migrate") && first.contains("policy strict"), "{}", denial.message);
         assert_eq!((denial.kind.as_str(), denial.name.as_str()), ("VirtualMachineInstanceMigration", "migrate-db"));
@@ -224,7 +225,7 @@ mod enforcement {
                 .expect("it could never leave node-e");
         assert_eq!(
             (denial.code, denial.name.as_str()),
-            (DenialCode::Invalid, "web"),
+            (DenialKind::Invalid, "web"),
             "kubectl makes a bullet of each field"
         );
         let cause = denial.causes.first().expect("a field to blame");

@@ -78,7 +78,7 @@ fn a_denial() {
     let first = denial.message.lines().next().unwrap_or_default();
     assert!(first.contains("shop/ledger"), "KubeVirt's controllers show this line alone: {first}");
     assert_snapshot!(denial.message, @r"
-    shop/ledger cannot migrate: none of the 4 other nodes meets its selector and is free (policy intel-pool)
+    shop/ledger cannot migrate: no node offers cpu-feature amd-stibp, which its selector requires (policy intel-pool)
       node-c lacks 1: cpu-feature amd-stibp
       node-d lacks 1: cpu-feature amd-stibp
       node-e lacks 3: cpu-feature amd-stibp, hle, rtm

@@ -165,6 +165,21 @@ mod outcomes {
     #[case::empty_cluster(db(), Vec::new(), "unknown", None)]
     #[case::no_labeller(starting("host-model"), vec![node("n1"), node("n2")], "unknown", None)]
     #[case::only_arm(starting("host-model"), vec![arm("arm-1")], "unknown", None)]
+    #[case::arm_on_arm(
+        starting("host-passthrough").tweak(|s| {
+            s.placement.selector.retain(|(key, _)| key != label::ARCH && !key.starts_with(label::MACHINE_TYPE));
+            ask(s, label::ARCH, "arm64");
+        }),
+        vec![arm("arm-1"), arm("arm-2"), arm("arm-3")],
+        "fits",
+        None
+    )]
+    #[case::only_another_architecture_is_labelled(
+        starting("host-model"),
+        vec![node("n1"), cascade_lake("z-1").tweak(|n| set(n, label::ARCH, "s390x"))],
+        "unknown",
+        None
+    )]
     #[case::model_nowhere(starting("EPYC-Turin"), mixed(), "unschedulable", Some(Cause::Structural))]
     #[case::model_on_cordoned(
         starting("EPYC-Rome"),

@@ -26,7 +26,7 @@ pub struct Advice {
 /// A well-known remedy that would not help here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotHelping {
-    /// Its identifier, as [`Action::id`] spells it.
+    /// Its identifier, as [`Action::id`](super::remedy::Action::id) spells it.
     pub id: &'static str,
     /// Why not.
     pub why: String,

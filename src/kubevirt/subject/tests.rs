@@ -15,7 +15,7 @@ use crate::kubevirt::cluster::Object;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration as request, read, running, vm, vmi};
 use crate::testing::fleet::{
-    cascade_lake, cordon, feature, intel, known, machine, mixed, model, of, required, set, skylake, take, vendor,
+    cascade_lake, cordon, feature, give, intel, known, machine, mixed, model, of, required, set, take, vendor,
 };
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -517,10 +517,11 @@ mod promises {
     fn without_the_wish(#[case] added: Value) {
         let objects = || vec![vmi(running("db", "node-a", "host-passthrough"))];
         let asked = request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added);
-        let lonely = |node: &mut Node| *node = skylake(&node.name.clone());
         let nodes = mixed().tweak(|nodes| {
-            nodes.iter_mut().filter(|n| n.name.starts_with("amd")).for_each(cordon);
-            lonely(of(nodes, "node-b"));
+            cordon(of(nodes, "amd-2"));
+            cordon(of(nodes, "amd-3"));
+            // All but its architecture would do.
+            give(of(nodes, "arm-1"), [machine("q35"), vendor("Intel")]);
         });
         let before = cluster("1.9.0", nodes.clone(), objects());
         let remedy = find(&remedies(&of_migration(&read(asked), &before), &before), "drop-added-node-selector");
@@ -535,13 +536,16 @@ mod promises {
         });
         let nodes = intel().tweak(|nodes| {
             set(of(nodes, "node-e"), ZONE, "z1");
+            give(of(nodes, "node-d"), [feature("gfni")]);
         });
         let cluster = cluster("1.9.0", nodes, [vmi(guest.clone()), launcher(&guest, [feature("gfni")])]);
-        let all = remedies(&of_migration(&read(request("db")), &cluster), &cluster);
-        let cured = all
-            .iter()
-            .any(|remedy| matches!(&remedy.action, Action::ChangeSelector { keys } if keys.contains(&feature("gfni"))));
-        assert!(!cured, "people edit the VM and nothing changes: {all:#?}");
+        let remedy = find(&remedies(&of_migration(&read(request("db")), &cluster), &cluster), "change-node-selector");
+        let Action::ChangeSelector { keys } = &remedy.action else { panic!("{remedy:?}") };
+        assert_eq!(
+            (keys.as_slice(), remedy.then_fits),
+            (&[ZONE.to_owned()][..], (1, 1)),
+            "people edit the VM and less changes than was said"
+        );
     }
 
     #[test]

@@ -233,6 +233,22 @@ mod enforcement {
         assert!(cause.message.contains("shop/web") && cause.message.contains("policy strict"), "{}", cause.message);
     }
 
+    /// A policy for a pool of nodes does not govern guests that live elsewhere.
+    #[rstest]
+    #[case::on_its_node("node-a", true)]
+    #[case::on_another("node-e", false)]
+    fn a_policy_of_nodes_governs_who_lives_there(#[case] pool: &str, #[case] governed: bool) {
+        let mut world = stuck(intel());
+        let selector = json!({"matchLabels": {"kubernetes.io/hostname": pool}});
+        let text = json!({
+            "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"},
+            "spec": {"enforce": "Pinned", "nodeSelector": selector},
+        });
+        world.policies = vec![Policy::from_json(&text.to_string()).expect("a policy")];
+        let denied = denied(&world, &review(&migration("db"))).is_some();
+        assert_eq!(denied, governed, "a pool's rules reach guests that never run there, or miss those that do");
+    }
+
     /// What passes by itself, and what placement alone forbids, is never denied.
     #[rstest]
     #[case::cordons(

@@ -275,7 +275,9 @@ fn recorded(text: &str) -> Value {
 }
 
 fn push(list: &mut Value, item: Value) {
-    list.as_array_mut().into_iter().for_each(|list| list.push(item.clone()));
+    if let Some(list) = list.as_array_mut() {
+        list.push(item);
+    }
 }
 
 /// A world of this many nodes, without guests or policies.
@@ -292,7 +294,9 @@ pub fn world(count: usize) -> World {
 pub fn router(world: World, metrics: Arc<Metrics>) -> Router {
     const ANSWER: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"a145cf43-b63d-43a6-8ff1-4d4456486f08","allowed":true}}"#;
     let readiness = Readiness::new();
-    Condition::ALL.into_iter().for_each(|condition| readiness.meet(condition));
+    for condition in Condition::ALL {
+        readiness.meet(condition);
+    }
     let judge: Judge = Arc::new(move |stage, request| judge::answer(&world, stage, request));
     let edge = Edge::new(judge, Arc::new(readiness), metrics, webhook::Limits::default());
     let null = async |body: Bytes| {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::admission::Stage;
 use crate::admission::response::{Decision, Denial, DenialCause};
-use crate::admission::review::{self, Operation, Request, ReviewError};
+use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::compat::advise::{Advice, Depth};
 use crate::compat::fleet::Fleet;
 use crate::compat::verdict::{Outcome, Verdict};
@@ -61,15 +61,16 @@ impl<'a> Manifest<'a> {
     /// Whatever `read` says.
     pub fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
         Ok(match (group, kind) {
-            ("", "Pod") => {
-                let pod: Pod<'a> = reader.read()?;
-                is_launcher(&pod.metadata.labels).then(|| Self::Pod(Box::new(pod)))
-            }
+            ("", "Pod") => Self::launcher(reader.read()?),
             ("kubevirt.io", "VirtualMachine") => Some(Self::VirtualMachine(Box::new(reader.read()?))),
             ("kubevirt.io", "VirtualMachineInstance") => Some(Self::Vmi(Box::new(reader.read()?))),
             ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Self::Migration(Box::new(reader.read()?))),
             _ => None,
         })
+    }
+
+    fn launcher(pod: Pod<'a>) -> Option<Self> {
+        is_launcher(&pod.metadata.labels).then(|| Self::Pod(Box::new(pod)))
     }
 
     /// Fills in the namespace a request was sent to, where the object does not name it yet.
@@ -181,13 +182,14 @@ pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Case<'a>>
 
 /// The object of a review, if it is to be judged at all.
 fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewError> {
-    let Some(json) = request.object.filter(|_| request.sub_resource.is_empty()) else { return Ok(None) };
+    let Some(object) = request.object.as_ref().filter(|_| request.sub_resource.is_empty()) else { return Ok(None) };
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
     let read = |path, json| Manifest::read(group, kind, &Part { path, json });
-    let mut manifest = match request.operation {
-        Operation::Create => read("request.object", json)?,
+    let mut manifest = match (request.operation, object) {
+        (Operation::Create, Object::Pod(pod)) => Manifest::launcher((**pod).clone()),
+        (Operation::Create, Object::Text(json)) => read("request.object", json)?,
         // Of updates only a VM's can change what its guest will ask for; pods and VMIs are fixed by then.
-        Operation::Update if (group, kind) == ("kubevirt.io", "VirtualMachine") => {
+        (Operation::Update, Object::Text(json)) if (group, kind) == ("kubevirt.io", "VirtualMachine") => {
             let new = read("request.object", json)?;
             let old = match request.old_object {
                 Some(json) => read("request.oldObject", json)?,
@@ -200,7 +202,7 @@ fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewErro
                 (new, _) => new,
             }
         }
-        Operation::Update | Operation::Delete | Operation::Connect => None,
+        (Operation::Update | Operation::Delete | Operation::Connect, _) => None,
     };
     if let Some(manifest) = &mut manifest {
         manifest.put_into(&request.namespace);

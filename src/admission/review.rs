@@ -6,23 +6,25 @@
 //! let request = decode(br#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"1",
 //!     "kind":{"version":"v1","kind":"Pod"},"operation":"CREATE","object":{"spec":{}}}}"#)?;
 //! assert_eq!(request.operation, Operation::Create);
-//! assert_eq!(request.object.map(|object| object.get()), Some(r#"{"spec":{}}"#));
+//! assert!(request.object.is_some());
 //! # Ok::<(), cpufit::admission::review::ReviewError>(())
 //! ```
 //!
 //! The request borrows from the bytes and its objects stay unparsed text: what a kind needs is read from them by
-//! [`object`], once it is known that the kind matters. Unknown fields are skipped and `null` is absence, as for Go's decoder.
+//! [`object`], once it is known that the kind matters. A pod is read in passing: it is large, and to find the end of its text
+//! takes as long as to read it. Unknown fields are skipped and `null` is absence, as for Go's decoder.
 //! A repeated field of the review itself is refused rather than guessed at; inside objects the last one counts.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
 use super::one_line;
-use crate::kubevirt::wire::Text;
+use crate::kubevirt::wire::{Pod, Text};
 
 /// The `apiVersion` that is served.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
@@ -51,9 +53,31 @@ pub struct Request<'a> {
     /// `dryRun`: nothing will be stored.
     pub dry_run: bool,
     /// `object`: there on CREATE and UPDATE, and then a JSON object.
-    pub object: Option<&'a RawValue>,
+    pub object: Option<Object<'a>>,
     /// `oldObject`: the one stored before an UPDATE or DELETE; a JSON object where there is one.
     pub old_object: Option<&'a RawValue>,
+}
+
+/// The object of a review.
+#[derive(Clone, Debug)]
+pub enum Object<'a> {
+    /// As it was sent; what its kind needs is read from it by [`object`].
+    Text(&'a RawValue),
+    /// A pod that is in order.
+    Pod(Box<Pod<'a>>),
+}
+
+impl<'a> Object<'a> {
+    /// The object as a pod.
+    ///
+    /// # Errors
+    /// It is none; the error names the field.
+    pub fn pod(&self) -> Result<Pod<'a>, ReviewError> {
+        match self {
+            Self::Text(raw) => object("request.object", raw),
+            Self::Pod(pod) => Ok((**pod).clone()),
+        }
+    }
 }
 
 /// `metav1.GroupVersionKind`.
@@ -69,6 +93,12 @@ pub struct GroupVersionKind<'a> {
     /// `kind`.
     #[serde(borrow, deserialize_with = "nullable")]
     pub kind: Text<'a>,
+}
+
+impl GroupVersionKind<'_> {
+    fn is(&self, group: &str, kind: &str) -> bool {
+        *self.group == *group && *self.kind == *kind
+    }
 }
 
 /// `metav1.GroupVersionResource`.
@@ -216,14 +246,18 @@ const REASON_CHARS: usize = 160;
 
 /// The review as it is on the wire.
 #[derive(Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default, expecting = "an object")]
-struct Envelope<'a> {
+#[serde(
+    rename_all = "camelCase",
+    default,
+    expecting = "an object",
+    bound(deserialize = "R: Deserialize<'de> + Default")
+)]
+struct Envelope<'a, R> {
     #[serde(borrow, deserialize_with = "nullable")]
     api_version: Text<'a>,
     #[serde(borrow, deserialize_with = "nullable")]
     kind: Text<'a>,
-    #[serde(borrow)]
-    request: Option<WireRequest<'a>>,
+    request: Option<R>,
 }
 
 /// Only what says whether this is a review at all.
@@ -236,30 +270,83 @@ struct Head<'a> {
     kind: Text<'a>,
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", default, expecting = "an object")]
-struct WireRequest<'a> {
-    #[serde(borrow, deserialize_with = "nullable")]
+/// The request as it is on the wire; if `READ`, with a pod read and not kept as text.
+#[derive(Default)]
+struct WireRequest<'a, const READ: bool> {
     uid: Text<'a>,
-    #[serde(borrow, deserialize_with = "nullable")]
     kind: GroupVersionKind<'a>,
-    #[serde(borrow, deserialize_with = "nullable")]
     resource: GroupVersionResource<'a>,
-    #[serde(borrow, deserialize_with = "nullable")]
     sub_resource: Text<'a>,
-    #[serde(borrow, deserialize_with = "nullable")]
     name: Text<'a>,
-    #[serde(borrow, deserialize_with = "nullable")]
     namespace: Text<'a>,
     operation: Option<Operation>,
-    #[serde(borrow, deserialize_with = "nullable")]
     user_info: User<'a>,
-    #[serde(deserialize_with = "nullable")]
     dry_run: bool,
-    #[serde(borrow)]
-    object: Option<&'a RawValue>,
-    #[serde(borrow)]
+    object: Option<Object<'a>>,
     old_object: Option<&'a RawValue>,
+}
+
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum RequestField {
+    Uid,
+    Kind,
+    Resource,
+    SubResource,
+    Name,
+    Namespace,
+    Operation,
+    UserInfo,
+    DryRun,
+    Object,
+    OldObject,
+    #[serde(other)]
+    Unknown,
+}
+
+/// Written by hand, for how the object is read follows from the kind, which API servers send first.
+impl<'de: 'a, 'a, const READ: bool> Deserialize<'de> for WireRequest<'a, READ> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RequestVisitor<'a, const READ: bool>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a, const READ: bool> Visitor<'de> for RequestVisitor<'a, READ> {
+            type Value = WireRequest<'a, READ>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                use RequestField as Field;
+                fn value<'de, A: MapAccess<'de>, T: Deserialize<'de> + Default>(map: &mut A) -> Result<T, A::Error> {
+                    Ok(map.next_value::<Option<T>>()?.unwrap_or_default())
+                }
+                let mut out = WireRequest::default();
+                let mut seen = [false; Field::Unknown as usize];
+                while let Some(field) = map.next_key::<Field>()? {
+                    if seen.get_mut(field as usize).is_some_and(|seen| std::mem::replace(seen, true)) {
+                        return Err(A::Error::custom(format_args!("duplicate field {field:?}")));
+                    }
+                    match field {
+                        Field::Uid => out.uid = value(&mut map)?,
+                        Field::Kind => out.kind = value(&mut map)?,
+                        Field::Resource => out.resource = value(&mut map)?,
+                        Field::SubResource => out.sub_resource = value(&mut map)?,
+                        Field::Name => out.name = value(&mut map)?,
+                        Field::Namespace => out.namespace = value(&mut map)?,
+                        Field::Operation => out.operation = map.next_value()?,
+                        Field::UserInfo => out.user_info = value(&mut map)?,
+                        Field::DryRun => out.dry_run = value(&mut map)?,
+                        Field::Object if READ && out.kind.is("", "Pod") => {
+                            out.object = map.next_value::<Option<Box<Pod<'a>>>>()?.map(Object::Pod);
+                        }
+                        Field::Object => out.object = map.next_value::<Option<&'a RawValue>>()?.map(Object::Text),
+                        Field::OldObject => out.old_object = map.next_value()?,
+                        Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(out)
+            }
+        }
+        deserializer.deserialize_map(RequestVisitor(PhantomData))
+    }
 }
 
 fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -277,7 +364,20 @@ where
 pub fn decode(body: &[u8]) -> Result<Request<'_>, ReviewError> {
     // Once for all: the parser then need not look at each string again.
     let text = std::str::from_utf8(body).map_err(|error| ReviewError::NotUtf8 { offset: error.valid_up_to() })?;
-    let envelope = serde_json::from_str::<Envelope<'_>>(text).map_err(|error| explain_envelope(text, &error))?;
+    match serde_json::from_str::<Envelope<'_, WireRequest<'_, true>>>(text) {
+        Ok(envelope) => check(text, envelope),
+        // It may be the pod that is not in order, which matters only if it is judged.
+        Err(_) => match serde_json::from_str::<Envelope<'_, WireRequest<'_, false>>>(text) {
+            Ok(envelope) => check(text, envelope),
+            Err(error) => Err(explain_envelope(text, &error)),
+        },
+    }
+}
+
+fn check<'a, const READ: bool>(
+    text: &str,
+    envelope: Envelope<'a, WireRequest<'a, READ>>,
+) -> Result<Request<'a>, ReviewError> {
     let Envelope { api_version, kind, request } = envelope;
     // Arrays would fill the fields by position.
     if !text.trim_start().starts_with('{') {
@@ -305,7 +405,7 @@ fn check_head(head: &Head<'_>) -> Result<(), ReviewError> {
     Ok(())
 }
 
-fn check_request(request: WireRequest<'_>) -> Result<Request<'_>, ReviewError> {
+fn check_request<const READ: bool>(request: WireRequest<'_, READ>) -> Result<Request<'_>, ReviewError> {
     let WireRequest {
         uid,
         kind,
@@ -326,7 +426,11 @@ fn check_request(request: WireRequest<'_>) -> Result<Request<'_>, ReviewError> {
         return Err(ReviewError::Missing { path: "request.kind.kind" });
     }
     let operation = operation.ok_or(ReviewError::Missing { path: "request.operation" })?;
-    for (path, raw) in [("request.object", object), ("request.oldObject", old_object)] {
+    let text = match &object {
+        Some(Object::Text(raw)) => Some(*raw),
+        Some(Object::Pod(_)) | None => None,
+    };
+    for (path, raw) in [("request.object", text), ("request.oldObject", old_object)] {
         if raw.is_some_and(|raw| !raw.get().starts_with('{')) {
             return Err(ReviewError::Field { path: path.to_owned(), reason: "not a JSON object".to_owned() });
         }
@@ -351,7 +455,7 @@ fn explain_envelope(text: &str, error: &serde_json::Error) -> ReviewError {
             return wrong;
         }
     }
-    explain::<Envelope<'_>>("", text, error)
+    explain::<Envelope<'_, WireRequest<'_, false>>>("", text, error)
 }
 
 /// The parser's error with the field's path, for which the text is parsed once more.
@@ -433,7 +537,8 @@ mod tests {
         assert_eq!(&*request.user.username, "admin");
         assert_eq!(&*request.user.groups[0], "system:masters");
         assert!(request.dry_run, "a dry run taken for a real one would leave an Event behind");
-        assert_eq!(request.object.unwrap().get(), r#"{"spec":{"nodeSelector":{"a":"b"}}}"#);
+        let Some(Object::Pod(pod)) = request.object else { panic!("a pod is read in passing") };
+        assert_eq!(pod.spec.node_selector.0, [("a".into(), "b".into())]);
         assert!(request.old_object.is_none(), "null is absence");
     }
 
@@ -480,7 +585,7 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let text = review(|_| {}).replace(r#"{"a":"b"}"#, &deep);
         let request = decode(text.as_bytes()).unwrap();
-        let raw = request.object.unwrap();
+        let Some(Object::Text(raw)) = request.object else { panic!("what is not in order stays text") };
         assert_eq!(
             object::<wire::Pod<'_>>("request.object", raw).unwrap_err().to_string(),
             "request.object.spec.nodeSelector: invalid type: sequence, expected a map of strings"

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::output::{Numbering, Origin, ResultRow, table};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
-use crate::admission::review::{self, decode};
+use crate::admission::review::decode;
 use crate::args::{CheckArgs, CheckOutput};
 use crate::compat::advise::Depth;
 use crate::judge::{self, Case, Manifest, Reader};
@@ -113,9 +113,8 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
         let case = judge::case(world, &request).with_context(|| item.place.to_string())?;
         return Ok(match (case, request.object) {
             (Some(case), _) => ResultRow::new(origin, &case, world, predict),
-            (None, Some(json)) if is_pod(&request.kind.group, &request.kind.kind) => {
-                let pod = review::object("request.object", json).with_context(|| item.place.to_string())?;
-                stranger(origin, &pod, world)
+            (None, Some(object)) if is_pod(&request.kind.group, &request.kind.kind) => {
+                stranger(origin, &object.pod().with_context(|| item.place.to_string())?, world)
             }
             (None, _) => ResultRow::skipped(origin, "nothing in this request bears on where a guest can run"),
         });

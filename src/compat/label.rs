@@ -190,7 +190,9 @@ pub fn twin(key: &str, prefix: &str) -> String {
 /// Mirrors `migration.go` (`createTargetPod`), which asks whether the key *contains* the prefix; in any domain.
 #[must_use]
 pub fn is_inherited(key: &str) -> bool {
-    key.contains("cpu-feature.node.") || key.contains("cpu-model-migration.node.")
+    // Most keys that contain it begin with it, which is seen sooner.
+    let contains = |prefix| key.starts_with(prefix) || key.contains(prefix);
+    contains("cpu-feature.node.") || contains("cpu-model-migration.node.")
 }
 
 /// Whether a key is the one by which KubeVirt keeps host-model guests off obsolete hosts, in any domain.

@@ -167,11 +167,11 @@ async fn what_is_not_a_review_is_told_so_in_one_line() {
     no version: apiVersion is "", but only admission.k8s.io/v1 is served: list "v1" in admissionReviewVersions
     a response: the review holds no request
     an empty request: request.uid is missing or empty
-    a request that is a list: request.uid is missing or empty
+    a request that is a list: request: invalid type: sequence, expected an object
     a request that is text: request: invalid type: string "please", expected an object
     no uid: request.uid is missing or empty
     a uid that is a number: request.uid: invalid type: integer `5`, expected a string
-    a second uid: request: duplicate field `uid`
+    a second uid: request: duplicate field Uid
     no kind: request.kind.kind is missing or empty
     a kind that is text: request.kind: invalid type: string "Pod", expected an object
     no operation: request.operation is missing or empty
@@ -198,12 +198,12 @@ async fn decode_errors_are_counted_by_reason() {
     insta::assert_snapshot!(counted.join("\n"), @r#"
     cpufit_decode_errors_total{reason="broken"} 0
     cpufit_decode_errors_total{reason="empty"} 2
-    cpufit_decode_errors_total{reason="missing-field"} 8
+    cpufit_decode_errors_total{reason="missing-field"} 7
     cpufit_decode_errors_total{reason="not-json"} 12
     cpufit_decode_errors_total{reason="not-utf8"} 1
     cpufit_decode_errors_total{reason="too-deep"} 0
     cpufit_decode_errors_total{reason="truncated"} 1
-    cpufit_decode_errors_total{reason="wrong-field"} 10
+    cpufit_decode_errors_total{reason="wrong-field"} 11
     cpufit_decode_errors_total{reason="wrong-kind"} 4
     cpufit_decode_errors_total{reason="wrong-version"} 2
     "#);

@@ -61,7 +61,7 @@ fn main() {
 }
 
 fn judge(criterion: &mut Criterion, size: usize) {
-    let cluster = cluster::world(size).cluster;
+    let cluster = cluster::world(size, None).cluster;
     for demand in Demand::ALL {
         let review = cluster::launcher_review(demand, size);
         let text = review["request"]["object"].to_string();

@@ -53,7 +53,7 @@ fn main() {
 async fn server(nodes: usize) {
     init(LogFormat::Text, "info").unwrap();
     let metrics = Arc::new(Metrics::default());
-    let router = cluster::router(cluster::world(nodes), Arc::clone(&metrics));
+    let router = cluster::router(cluster::world(nodes, None), Arc::clone(&metrics));
     let key = KeyPair::generate().unwrap();
     let chain = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
     let pair = Pair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.serialize_pem().as_bytes())).unwrap();

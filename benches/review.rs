@@ -14,6 +14,7 @@ use cpufit::telemetry::Metrics;
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
+use serde_json::Value;
 use tower::ServiceExt as _;
 
 use cluster::Demand;
@@ -26,26 +27,26 @@ const ROUNDS: usize = 1_000;
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for size in [10, 15_000] {
-        let router = cluster::router(cluster::world(size), Arc::new(Metrics::default()));
+        let feasible = cluster::launcher_review(Demand::Feasible, size);
         let reviews = [
-            ("launcher pod, feasible", cluster::launcher_review(Demand::Feasible, size)),
+            ("launcher pod, feasible", feasible.clone()),
             ("launcher pod, infeasible", cluster::launcher_review(Demand::Infeasible, size)),
             ("status of a VM", cluster::status_noise()),
             ("plain pod", cluster::plain_pod()),
         ];
+        let router = |known| cluster::router(cluster::world(size, known), Arc::new(Metrics::default()));
+        let strangers = router(None);
         for (name, review) in reviews {
-            let review = Bytes::from(review.to_string());
-            runtime.block_on(compare(
-                &format!("router, {name}, {} KB, {size} nodes", review.len() / 1000),
-                &router,
-                &review,
-            ));
+            runtime.block_on(compare(&format!("router, {name}, {size} nodes"), &strangers, &review));
         }
+        let what = format!("router, launcher pod of a known guest, feasible, {size} nodes");
+        runtime.block_on(compare(&what, &router(Some(&feasible)), &feasible));
     }
 }
 
 /// Rows of both routes take turns, so that a busy machine hurts both alike.
-async fn compare(what: &str, router: &Router, review: &Bytes) {
+async fn compare(what: &str, router: &Router, review: &Value) {
+    let review = &Bytes::from(review.to_string());
     let (row, rounds) = if table::is_smoke_test() { (1, 1) } else { (ROW, ROUNDS) };
     let (mut took, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..rounds {

@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::admission::Stage;
 use crate::admission::response::{Decision, Denial, DenialCause};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
-use crate::compat::advise::{Advice, Depth};
+use crate::compat::advise::{Advice, Depth, own_node};
 use crate::compat::fleet::Fleet;
 use crate::compat::verdict::{Outcome, Verdict};
 use crate::kubevirt::cluster::{is_launcher, pod_label};
@@ -29,7 +30,7 @@ use crate::world::World;
 #[derive(Debug)]
 pub enum Manifest<'a> {
     /// A virt-launcher pod.
-    Pod(Box<Pod<'a>>),
+    Pod(Arc<Pod<'a>>),
     /// A VirtualMachine.
     VirtualMachine(Box<VirtualMachine>),
     /// A VirtualMachineInstance.
@@ -61,7 +62,7 @@ impl<'a> Manifest<'a> {
     /// Whatever `read` says.
     pub fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
         Ok(match (group, kind) {
-            ("", "Pod") => Self::launcher(reader.read()?),
+            ("", "Pod") => Self::launcher(Arc::new(reader.read()?)),
             ("kubevirt.io", "VirtualMachine") => Some(Self::VirtualMachine(Box::new(reader.read()?))),
             ("kubevirt.io", "VirtualMachineInstance") => Some(Self::Vmi(Box::new(reader.read()?))),
             ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Self::Migration(Box::new(reader.read()?))),
@@ -69,15 +70,17 @@ impl<'a> Manifest<'a> {
         })
     }
 
-    fn launcher(pod: Pod<'a>) -> Option<Self> {
-        is_launcher(&pod.metadata.labels).then(|| Self::Pod(Box::new(pod)))
+    fn launcher(pod: Arc<Pod<'a>>) -> Option<Self> {
+        is_launcher(&pod.metadata.labels).then_some(Self::Pod(pod))
     }
 
     /// Fills in the namespace a request was sent to, where the object does not name it yet.
     fn put_into(&mut self, namespace: &Text<'a>) {
         let meta = match self {
             Self::Pod(pod) => {
-                pod.metadata.namespace.get_or_insert_with(|| namespace.clone());
+                if pod.metadata.namespace.is_none() {
+                    Arc::make_mut(pod).metadata.namespace = Some(namespace.clone());
+                }
                 return;
             }
             Self::VirtualMachine(vm) => &mut vm.metadata,
@@ -186,7 +189,7 @@ fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewErro
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
     let read = |path, json| Manifest::read(group, kind, &Part { path, json });
     let mut manifest = match (request.operation, object) {
-        (Operation::Create, Object::Pod(pod)) => Manifest::launcher((**pod).clone()),
+        (Operation::Create, Object::Pod(pod)) => Manifest::launcher(Arc::clone(pod)),
         (Operation::Create, Object::Text(json)) => read("request.object", json)?,
         // Of updates only a VM's can change what its guest will ask for; pods and VMIs are fixed by then.
         (Operation::Update, Object::Text(json)) if (group, kind) == ("kubevirt.io", "VirtualMachine") => {
@@ -232,7 +235,7 @@ fn is_plain(judged: &Judged<'_>, verdict: &Verdict, world: &World) -> bool {
         && judged.subject.refused.is_none()
         && !judged.subject.outdated_launcher
         && !verdict.fitting.meets(world.cluster.fleet.not_ready())
-        && judged.subject.running.is_none()
+        && own_node(&judged.subject, &world.cluster.fleet).is_none()
 }
 
 /// The policy that governs a guest; the built-in one where none selects it and a node it lives on.

@@ -13,7 +13,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use cpufit::compat::node::{Effect, Node, Taint};
 use cpufit::judge;
-use cpufit::kubevirt::cluster::{Cluster, Object};
+use cpufit::kubevirt::cluster::{Cluster, Object, launcher};
 use cpufit::telemetry::Metrics;
 use cpufit::webhook::{self, Condition, Edge, Judge, Readiness};
 use cpufit::world::World;
@@ -63,6 +63,8 @@ const VARYING: [&str; 5] = ["flush-l1d", "gds-no", "its-no", "rfds-no", "bhi-no"
 const MISSING: &str = "tsa-sq-no";
 /// Only the last node has it.
 const LAST: &str = "srso-user-kernel-no";
+/// The node the guest runs on, of the generation that most demands are made for.
+const SOURCE: &str = "node-00004";
 const MACHINE: &str = "pc-q35-rhel9.4.0";
 
 /// A CPU generation.
@@ -225,7 +227,7 @@ pub fn launcher_review(demand: Demand, cluster: usize) -> Value {
     let mut review: Value = recorded(include_str!("../../tests/data/reviews/pod-target-second.json"));
     let pod = &mut review["request"]["object"];
     let selector = demand.selector(cluster);
-    pod["metadata"]["labels"]["kubevirt.io/nodeName"] = json!("node-00000");
+    pod["metadata"]["labels"]["kubevirt.io/nodeName"] = json!(SOURCE);
     let fields: Map<String, Value> = selector.keys().map(|key| (format!("f:{key}"), json!({}))).collect();
     pod["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:nodeSelector"] = fields.into();
     let disk =
@@ -280,14 +282,35 @@ fn push(list: &mut Value, item: Value) {
     }
 }
 
-/// A world of this many nodes, without guests or policies.
+/// A world of this many nodes, without policies, and without guests but for the one that `known`, the review of its target
+/// pod, is about.
 ///
 /// Built on a thread of its own, as in the server it is built on another one than judges by it: what is freed on the way
 /// stays in that thread's part of the heap, and does not slow down what is allocated later.
 #[allow(clippy::expect_used)]
-pub fn world(count: usize) -> World {
-    let build = move || World { cluster: Cluster::new(nodes(count).map(Object::Node), None), policies: Vec::new() };
+pub fn world(count: usize, known: Option<&Value>) -> World {
+    let guest = known.map(guest).into_iter().flatten();
+    let build = move || World {
+        cluster: Cluster::new(nodes(count).map(Object::Node).chain(guest), None),
+        policies: Vec::new(),
+    };
     std::thread::spawn(build).join().expect("the world is built")
+}
+
+/// The guest that a target pod is made for, and the launcher it runs in, which has the same selector.
+#[allow(clippy::expect_used)]
+fn guest(review: &Value) -> [Object; 2] {
+    let mut pod = review["request"]["object"].clone();
+    pod["spec"]["nodeName"] = json!(SOURCE);
+    let owner = &pod["metadata"]["ownerReferences"][0];
+    let vmi = json!({
+        "metadata": {"name": owner["name"], "namespace": pod["metadata"]["namespace"], "uid": owner["uid"]},
+        "spec": {"domain": {"cpu": {"model": "host-model"}}},
+        "status": {"phase": "Running", "nodeName": SOURCE},
+    });
+    let text = pod.to_string();
+    let (owner, launcher) = launcher(&serde_json::from_str(&text).expect("a pod")).expect("a launcher");
+    [Object::Vmi(Box::new(serde_json::from_value(vmi).expect("a VMI"))), Object::Launcher(owner, launcher)]
 }
 
 /// The webhook's own router, and beside it `/null`, which reads the body and answers a constant.

@@ -17,6 +17,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
@@ -64,7 +65,7 @@ pub enum Object<'a> {
     /// As it was sent; what its kind needs is read from it by [`object`].
     Text(&'a RawValue),
     /// A pod that is in order.
-    Pod(Box<Pod<'a>>),
+    Pod(Arc<Pod<'a>>),
 }
 
 impl<'a> Object<'a> {
@@ -335,7 +336,7 @@ impl<'de: 'a, 'a, const READ: bool> Deserialize<'de> for WireRequest<'a, READ> {
                         Field::UserInfo => out.user_info = value(&mut map)?,
                         Field::DryRun => out.dry_run = value(&mut map)?,
                         Field::Object if READ && out.kind.is("", "Pod") => {
-                            out.object = map.next_value::<Option<Box<Pod<'a>>>>()?.map(Object::Pod);
+                            out.object = map.next_value::<Option<Pod<'a>>>()?.map(|pod| Object::Pod(Arc::new(pod)));
                         }
                         Field::Object => out.object = map.next_value::<Option<&'a RawValue>>()?.map(Object::Text),
                         Field::OldObject => out.old_object = map.next_value()?,

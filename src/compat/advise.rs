@@ -60,7 +60,7 @@ pub fn advise(subject: &Subject<'_>, fleet: &Fleet, verdict: &mut Verdict, depth
             });
         }
     }
-    findings.extend(case.own_node());
+    findings.extend(own_node(subject, fleet));
     if let Some(finding) = case.libvirt_refused() {
         if verdict.outcome == Outcome::Fits {
             advice.not_helping = ["add-labels", "remove-labels", "uncordon", "drop-stale"]
@@ -118,6 +118,33 @@ pub enum Depth {
 #[must_use]
 pub fn evidence(subject: &Subject<'_>, fleet: &Fleet, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
     Case::new(subject, fleet).evidence(node, missing)
+}
+
+/// Whether the guest's own node no longer meets the selector of the pod that runs there.
+#[must_use]
+pub fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> {
+    let running = subject.running.as_ref()?;
+    let node = fleet.find(&running.node)?;
+    let refusal = fleet.look_up(&running.placement).refusal(node);
+    if refusal.missing.is_empty() && refusal.affinity.is_empty() {
+        return None;
+    }
+    let lacks = if refusal.missing.is_empty() {
+        refusal.affinity.join(", ")
+    } else {
+        label::fold(refusal.missing.iter().map(|(k, v)| (k.as_str(), v.as_str())), 5)
+    };
+    Some(Finding {
+        check: Check::OwnNode,
+        impact: Some(Impact::Unschedulable),
+        field: "spec.nodeSelector".to_owned(),
+        message: format!(
+            "its own node {} no longer meets its pod's selector ({lacks}): a restart of the kubelet there would \
+             fail the running guest",
+            running.node
+        ),
+        remedies: Vec::new(),
+    })
 }
 
 /// A node on which all fits but what may pass.
@@ -322,33 +349,6 @@ impl<'s, 'f> Case<'s, 'f> {
         let text = parts.join("; ");
         let text = if text.starts_with("on ") { format!("started {text}") } else { text };
         format!("uses {}: {text}", self.subject.mode)
-    }
-
-    fn own_node(&self) -> Option<Finding> {
-        let running = self.subject.running.as_ref()?;
-        let node = self.fleet.find(&running.node)?;
-        let mut placement = running.placement.clone();
-        placement.node_name = None;
-        let refusal = self.fleet.look_up(&placement).refusal(node);
-        if refusal.missing.is_empty() && refusal.affinity.is_empty() {
-            return None;
-        }
-        let lacks = if refusal.missing.is_empty() {
-            refusal.affinity.join(", ")
-        } else {
-            label::fold(refusal.missing.iter().map(|(k, v)| (k.as_str(), v.as_str())), 5)
-        };
-        Some(Finding {
-            check: Check::OwnNode,
-            impact: Some(Impact::Unschedulable),
-            field: "spec.nodeSelector".to_owned(),
-            message: format!(
-                "its own node {} no longer meets its pod's selector ({lacks}): a restart of the kubelet there would \
-                 fail the running guest",
-                running.node
-            ),
-            remedies: Vec::new(),
-        })
     }
 
     fn libvirt_refused(&self) -> Option<Finding> {

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::cli::certs::CertsArgs;
 use crate::kubevirt::release::Release;
+use crate::live::connect::ClusterArgs;
 use crate::snapshot::Source;
 use crate::telemetry::LogFormat;
 
@@ -38,12 +39,17 @@ pub enum Verb {
 /// What guests are judged by.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct WorldArgs {
-    /// A dump of the cluster: file, folder or - (kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml)
-    #[arg(long, value_name = "FILE", required = true)]
+    /// A dump of the cluster to judge by instead of a live one: file, folder or -
+    /// (kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml)
+    #[arg(long, value_name = "FILE")]
     pub snapshot: Vec<Source>,
-    /// Policies of kind CPUPolicy: file, folder or -; without any, the built-in policy warns and never denies
+    /// Policies of kind CPUPolicy, in the place of those of the cluster: file, folder or -; without any, the built-in
+    /// policy warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
+    /// Which cluster, where there is no snapshot.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt does not tell
     #[arg(long, value_name = "VERSION", value_parser = release)]
     pub kubevirt_version: Option<Release>,
@@ -74,12 +80,24 @@ pub struct ServeArgs {
     /// Where /livez, /readyz and /metrics are answered, over plain HTTP
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_listen: SocketAddr,
+    /// Where the certificate comes from: files, or self-managed, in a Secret of the cluster, renewed and made known by itself
+    #[arg(long, value_enum, default_value_t = CertificateSource::Files)]
+    pub certificates: CertificateSource,
     /// The certificate chain, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.crt")]
     pub cert: PathBuf,
     /// Its key, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.key")]
     pub key: PathBuf,
+    /// The namespace cpufit runs in, where its Lease, Secret and Service are
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "cpufit-system")]
+    pub own_namespace: String,
+    /// The name of this replica, unlike that of any other
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub own_name: Option<String>,
+    /// Reviews are no longer judged when the API server was silent for so long, seconds: what is known is too old
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub stale_after: Duration,
     /// How long requests under way may take to finish at a shutdown, seconds
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub drain: Duration,
@@ -89,6 +107,15 @@ pub struct ServeArgs {
     /// Which log lines, as tracing's directives (error, warn, info, cpufit=debug, …)
     #[arg(long, value_name = "FILTER", env = "CPUFIT_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// Where the serving certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CertificateSource {
+    /// `--cert` and `--key`, read again when they change: cert-manager, or by hand.
+    Files,
+    /// Made here, kept in a Secret, renewed before it ends, and put into the webhook configurations' caBundle.
+    SelfManaged,
 }
 
 /// `cpufit check`.
@@ -118,9 +145,9 @@ pub struct ExplainArgs {
     /// The guest: vm/NAME, vmi/NAME, vmim/NAME or pod/NAME; or say -f FILE
     #[arg(value_name = "KIND/NAME", required_unless_present = "file", conflicts_with = "file")]
     pub object: Option<ObjectRef>,
-    /// Its namespace
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// Its namespace; else that of the kubeconfig's context, or default
+    #[arg(short, long)]
+    pub namespace: Option<String>,
     /// Explain the objects of this file instead: file, folder or -
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub file: Vec<Source>,

@@ -48,7 +48,8 @@ fn update(old: &Value, new: &Value) -> Value {
 fn ask(world: &World, review: &Value) -> Result<Decision, String> {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).map_err(|error| error.to_string())?;
-    answer(world, Stage::Validate, &request).map_err(|error| error.to_string())
+    let answer = answer(&Hearing::new(world), Stage::Validate, &request);
+    answer.map(|answer| answer.decision).map_err(|error| error.to_string())
 }
 
 fn admitted(world: &World, review: &Value) -> Vec<String> {
@@ -160,7 +161,11 @@ mod concern {
     fn nothing_is_changed_or_said_at_the_mutating_stage() {
         let bytes = review(&migration("db")).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        assert_eq!(answer(&stuck(intel()), Stage::Mutate, &request), Ok(Decision::admit()), "said twice");
+        assert_eq!(
+            answer(&Hearing::new(&stuck(intel())), Stage::Mutate, &request),
+            Ok(Decision::admit().into()),
+            "said twice"
+        );
     }
 }
 

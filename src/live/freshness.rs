@@ -73,7 +73,7 @@ pub struct AgeCollector(pub Arc<Freshness>);
 impl Collector for AgeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut family = encoder.encode_descriptor(
-            "cpufit_watch_age_seconds",
+            "watch_age_seconds",
             "Seconds since the API server was last heard of, by watched resource; about 60 at most while a watch is well",
             None,
             prometheus_client::metrics::MetricType::Gauge,

@@ -211,3 +211,6 @@ pub async fn run(mut inventory: Inventory, mut changes: mpsc::Receiver<Change>, 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

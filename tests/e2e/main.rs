@@ -8,6 +8,7 @@
 mod common;
 mod controlplane;
 mod guard;
+mod live;
 mod pki;
 mod process;
 mod random;

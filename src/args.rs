@@ -95,6 +95,9 @@ pub struct ServeArgs {
     /// The name of this replica, unlike that of any other
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub own_name: Option<String>,
+    /// Changes of the cluster this close together are published as one, milliseconds
+    #[arg(long, value_name = "MILLISECONDS", default_value = "20", value_parser = milliseconds, hide = true)]
+    pub publish_after: Duration,
     /// Reviews are no longer judged when the API server was silent for so long, seconds: what is known is too old
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub stale_after: Duration,
@@ -233,6 +236,10 @@ impl std::str::FromStr for ObjectRef {
 
 fn release(text: &str) -> Result<Release, String> {
     Release::parse(text).ok_or_else(|| "say it as KubeVirt does, for example v1.6.3".to_owned())
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_millis).map_err(|_| "say whole milliseconds, for example 20".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -18,7 +18,7 @@ use crate::args::ServeArgs;
 use crate::judge::{self, Hearing};
 use crate::live::freshness::{AgeCollector, Freshness, Listening};
 use crate::live::kinds::Watched;
-use crate::live::{Live, connect};
+use crate::live::{Live, Settings, connect};
 use crate::server::{self, Transport};
 use crate::telemetry::{self, Metrics};
 use crate::tls::{CertificateFiles, Certificates, server_config};
@@ -141,8 +141,9 @@ async fn live(
     let config = args.world.cluster.config().await?;
     info!(cluster = %config.cluster_url, "judging by a live cluster");
     let client = connect::client_through(config, &Listening(Arc::clone(freshness)))?;
+    let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
     let (reports, _written) = mpsc::channel(REPORTS);
-    let (live, mut published) = Live::start(&client, args.world.kubevirt_version, freshness, reports, tasks);
+    let (live, mut published) = Live::start(&client, settings, freshness, reports, tasks);
 
     let ready = Arc::clone(readiness);
     tasks.spawn(async move {

@@ -18,9 +18,6 @@ use crate::kubevirt::cluster::{Cluster, Launcher, Name, Object};
 use crate::kubevirt::release::Release;
 use crate::world::World;
 
-/// Changes this close together make one snapshot.
-const TOGETHER: Duration = Duration::from_millis(20);
-
 /// What is known at one instant.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -186,8 +183,13 @@ impl Inventory {
 
 /// Takes changes in and publishes what follows from them, until nobody sends any more.
 ///
-/// The first snapshot comes when every resource was read once.
-pub async fn run(mut inventory: Inventory, mut changes: mpsc::Receiver<Change>, mut publish: impl FnMut(Snapshot)) {
+/// The first snapshot comes when every resource was read once; from then on changes as close together as `together` make one.
+pub async fn run(
+    mut inventory: Inventory,
+    mut changes: mpsc::Receiver<Change>,
+    together: Duration,
+    mut publish: impl FnMut(Snapshot),
+) {
     let mut due = None;
     loop {
         let change = tokio::select! {
@@ -206,7 +208,7 @@ pub async fn run(mut inventory: Inventory, mut changes: mpsc::Receiver<Change>, 
                 info!("every resource was read");
                 publish(inventory.snapshot());
             } else if due.is_none() {
-                due = Some(Instant::now() + TOGETHER);
+                due = Some(Instant::now() + together);
             }
         }
     }

@@ -16,6 +16,7 @@ pub mod kinds;
 pub mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
@@ -42,6 +43,15 @@ const READS: usize = 8;
 /// So many changes wait to be taken in.
 const CHANGES: usize = 1024;
 
+/// How a cluster is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whose rules apply, where the user says so.
+    pub release: Option<Release>,
+    /// Changes this close together make one snapshot.
+    pub publish_after: Duration,
+}
+
 /// A cluster that is watched.
 pub struct Live {
     client: Client,
@@ -54,7 +64,7 @@ impl Live {
     /// Starts to watch. `published` hears of every snapshot, the first of which comes when all was read once.
     pub fn start(
         client: &Client,
-        release: Option<Release>,
+        settings: Settings,
         freshness: &Arc<Freshness>,
         reports: mpsc::Sender<Report>,
         tasks: &mut JoinSet<()>,
@@ -71,16 +81,21 @@ impl Live {
         }
         let (published, hears) = latest::channel(0);
         let publishing = Arc::clone(&live);
-        tasks.spawn(inventory::run(Inventory::new(release), changes, move |snapshot| {
-            debug!(
-                nodes = snapshot.world.cluster.fleet.len(),
-                guests = snapshot.world.cluster.vmis().count(),
-                policies = snapshot.policies.len(),
-                "published"
-            );
-            publishing.snapshot.store(Arc::new(snapshot));
-            published.send_modify(|number| *number += 1);
-        }));
+        tasks.spawn(inventory::run(
+            Inventory::new(settings.release),
+            changes,
+            settings.publish_after,
+            move |snapshot| {
+                debug!(
+                    nodes = snapshot.world.cluster.fleet.len(),
+                    guests = snapshot.world.cluster.vmis().count(),
+                    policies = snapshot.policies.len(),
+                    "published"
+                );
+                publishing.snapshot.store(Arc::new(snapshot));
+                published.send_modify(|number| *number += 1);
+            },
+        ));
         (live, hears)
     }
 

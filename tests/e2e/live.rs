@@ -58,7 +58,11 @@ impl Serving {
         let deadline = Instant::now() + SOON;
         while !holds(self) {
             let log = self.server.log();
-            assert!(Instant::now() < deadline, "{what}: not after {SOON:?}\n{}", &log[log.len().saturating_sub(4000)..]);
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not after {SOON:?}\n{}",
+                &log[log.len().saturating_sub(4000)..]
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -89,6 +93,9 @@ fn a_live_cluster_is_followed() {
         .output()
         .expect("cpufit explain");
     println!("{}{}", String::from_utf8_lossy(&explained.stdout), String::from_utf8_lossy(&explained.stderr));
-    println!("{}", serving.get("/metrics").lines().filter(|line| line.contains("watch_age")).collect::<Vec<_>>().join("\n"));
+    println!(
+        "{}",
+        serving.get("/metrics").lines().filter(|line| line.contains("watch_age")).collect::<Vec<_>>().join("\n")
+    );
     let _: Value = json!({});
 }

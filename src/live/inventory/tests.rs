@@ -197,7 +197,7 @@ fn launchers_that_ask_the_same_share_it() {
 async fn changes_close_together_make_one_snapshot() {
     let (sender, receiver) = mpsc::channel(64);
     let (published, mut snapshots) = mpsc::unbounded_channel();
-    let running = tokio::spawn(run(Inventory::new(None), receiver, move |snapshot| {
+    let running = tokio::spawn(run(Inventory::new(None), receiver, Duration::from_millis(20), move |snapshot| {
         published.send(snapshot.world.cluster.fleet.len()).expect("the test listens");
     }));
     for resource in Watched::ALL {

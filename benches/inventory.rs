@@ -1,7 +1,6 @@
 //! A large live cluster held in memory: how much of it, and what a heartbeat and a change cost.
 #![allow(clippy::expect_used)]
 
-#[allow(dead_code)]
 mod cluster;
 mod table;
 
@@ -66,7 +65,9 @@ fn memory(figure: &str) -> Option<f64> {
 fn main() {
     let (nodes, guests) = if table::is_smoke_test() { (150, 200) } else { (NODES, GUESTS) };
     let mut inventory = Inventory::new(None);
-    Watched::ALL.into_iter().for_each(|resource| inventory.apply(Change::Relisting(resource)));
+    for resource in Watched::ALL {
+        inventory.apply(Change::Relisting(resource));
+    }
     for one in cluster::nodes(nodes) {
         inventory.apply(put(Watched::Nodes, &node(&one, 0)));
     }
@@ -85,7 +86,9 @@ fn main() {
         pod["status"] = json!({"phase": "Running"});
         inventory.apply(put(Watched::Pods, &pod.to_string()));
     }
-    Watched::ALL.into_iter().for_each(|resource| inventory.apply(Change::Listed(resource)));
+    for resource in Watched::ALL {
+        inventory.apply(Change::Listed(resource));
+    }
     let started = Instant::now();
     let snapshot = black_box(inventory.snapshot());
     let first = started.elapsed();

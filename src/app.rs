@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::args::{Args, ServeArgs, Verb};
 use crate::cli::check::Checked;
-use crate::cli::{certs, check, explain};
+use crate::cli::{certs, check, explain, manifests};
 use crate::judge;
 use crate::server::{self, Transport};
 use crate::telemetry::{self, Metrics};
@@ -48,6 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             explain::run(&args, io::stdin().lock(), out)?;
         }
         Verb::Certs(args) => certs::run(&args)?,
+        Verb::Manifests(args) => manifests::run(&args, out)?,
         Verb::Completions(args) => {
             // A generator panics where it cannot write: a closed pipe must not look like a bug.
             let mut script = Vec::new();

@@ -10,7 +10,7 @@ use clap::CommandFactory;
 
 use crate::args::{Args, Verb, WorldArgs};
 use crate::cli::check::Checked;
-use crate::cli::{certs, check, explain};
+use crate::cli::{certs, check, explain, manifests};
 use crate::live::{connect, fetch};
 use crate::world::{self, World};
 
@@ -42,6 +42,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             explain::run(&args, &scene.world, namespace, stdin, out)?;
         }
         Verb::Certs(args) => certs::run(&args)?,
+        Verb::Manifests(args) => manifests::run(&args, out)?,
         Verb::Completions(args) => {
             // A generator panics where it cannot write: a closed pipe must not look like a bug.
             let mut script = Vec::new();

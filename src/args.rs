@@ -32,6 +32,8 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Make development certificates
     Certs(CertsArgs),
+    /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
+    Manifests(ManifestsArgs),
     /// Print a completion script
     Completions(CompletionsArgs),
 }
@@ -159,6 +161,17 @@ pub struct ExplainArgs {
     pub output: ExplainOutput,
 }
 
+/// `cpufit manifests`.
+#[derive(Debug, ClapArgs)]
+pub struct ManifestsArgs {
+    /// Only the CustomResourceDefinition of CPUPolicy
+    #[arg(long)]
+    pub crd: bool,
+    /// How to print: yaml, or json (a List)
+    #[arg(short, long, value_enum, default_value_t = ManifestsOutput::Yaml)]
+    pub output: ManifestsOutput,
+}
+
 /// `cpufit completions`.
 #[derive(Debug, ClapArgs)]
 pub struct CompletionsArgs {
@@ -189,6 +202,15 @@ pub enum ExplainOutput {
     Json,
     /// For programs and people.
     Yaml,
+}
+
+/// How `manifests` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ManifestsOutput {
+    /// One stream of documents, with their comments.
+    Yaml,
+    /// A List.
+    Json,
 }
 
 /// An object as kubectl names it.

@@ -210,6 +210,12 @@ impl ControlPlane {
         format!("$ kubectl {}\n{output}{end}", args.join(" "))
     }
 
+    /// The administrator's session.
+    #[track_caller]
+    pub fn told_admin(&self, args: &[&str]) -> String {
+        self.told(&self.admin, args)
+    }
+
     /// An address of the Services' range, another one for each control plane.
     pub fn service_address(&self) -> Ipv4Addr {
         let [high, low] = self.port.to_be_bytes();

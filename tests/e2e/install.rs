@@ -16,7 +16,8 @@ fn deploy(folder: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(folder).to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// cpufit's webhooks, called without anybody there to answer: how often each. The API server counts what it lets pass then.
+/// How often each of cpufit's webhooks was called, without anybody there to answer: the API server counts what it
+/// lets pass then.
 fn calls(cluster: &ControlPlane) -> BTreeMap<String, u64> {
     let mut calls = BTreeMap::new();
     for line in cluster.kubectl(&["get", "--raw=/metrics"]).lines() {
@@ -118,7 +119,8 @@ fn pod(name: &str, labels: &Value) -> Value {
 fn node() -> Value {
     let labels: Map<String, Value> =
         (0..300).map(|i| (format!("cpu-feature.node.kubevirt.io/feature-{i}"), json!("true"))).collect();
-    let fields = json!({"metadata.labels": labels, "metadata.annotations": {"kubevirt.io/heartbeat": "1", "big": "x".repeat(9_000)}});
+    let annotations = json!({"kubevirt.io/heartbeat": "1", "big": "x".repeat(9_000)});
+    let fields = json!({"metadata.labels": labels, "metadata.annotations": annotations});
     with(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"}}), &fields)
 }
 

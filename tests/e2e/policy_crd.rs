@@ -28,7 +28,8 @@ fn specs() -> Vec<(&'static str, Value)> {
                 "namespaceSelector": {"matchLabels": {"tier": "production", "empty": ""}},
                 "virtualMachineSelector": {"matchExpressions": [
                     {"key": "a", "operator": "In", "values": ["b", ""]}, {"key": "a", "operator": "DoesNotExist"},
-                    {"key": "c", "operator": "NotIn", "values": ["b", "b"]}, {"key": "d", "operator": "Exists", "values": []},
+                    {"key": "c", "operator": "NotIn", "values": ["b", "b"]},
+                    {"key": "d", "operator": "Exists", "values": []},
                 ]},
                 "nodeSelector": {"matchLabels": {"cpu-vendor.node.kubevirt.io/Intel": "true"}},
                 "enforce": "Unschedulable", "warn": "None", "audit": "Pinned",
@@ -152,8 +153,8 @@ fn policy_crd_shows_what_is_in_force_and_what_it_came_to() {
     let condition = json!({"type": "Ready", "status": "True", "reason": "Read", "message": "", "observedGeneration": 1,
         "lastTransitionTime": "2026-11-01T00:00:00Z"});
     let status = json!({"status": {
-        "observedGeneration": 1, "nodes": 6, "usableNodes": 5, "coverage": "5/6", "guests": 312, "notCompliant": 14, "pinned": 1,
-        "unschedulable": 0, "stale": 2, "recommendedModel": "Cascadelake-Server-noTSX", "conditions": [condition],
+        "observedGeneration": 1, "nodes": 6, "usableNodes": 5, "coverage": "5/6", "guests": 312, "notCompliant": 14,
+        "pinned": 1, "unschedulable": 0, "stale": 2, "recommendedModel": "Cascadelake-Server-noTSX", "conditions": [condition],
     }});
     let patch = status.to_string();
     cluster.kubectl(&["patch", "cpol", "intel-pool", "--subresource=status", "--type=merge", "-p", &patch]);
@@ -183,10 +184,9 @@ fn policy_crd_shows_what_is_in_force_and_what_it_came_to() {
     ];
     assert_eq!(shown, expected, "what kubectl get shows of a policy");
     assert_eq!(columns(&[])[0].last().map(String::as_str), Some("AGE"), "kubectl get without -o wide is too wide");
-    cluster.kubectl_with(
-        &["create", "-f", "-"],
-        &json!({"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": {"name": "kubevirt", "namespace": "default"}}),
-    );
+    let metadata = json!({"name": "kubevirt", "namespace": "default"});
+    let kubevirt = json!({"apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": metadata});
+    cluster.kubectl_with(&["create", "-f", "-"], &kubevirt);
     let kubevirt = cluster.kubectl(&["get", "kubevirt", "--all-namespaces", "-o", "name"]);
     assert_eq!(kubevirt.trim(), "kubevirt.kubevirt.io/kubevirt", "a category hides the KubeVirt resource");
 }

@@ -1,7 +1,7 @@
 //! The Helm chart, the overlays and `cpufit manifests` install what `deploy/base` does, but for what they are asked to
 //! change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::common::{cpufit, head, program};
 use crate::controlplane::ControlPlane;
+use crate::install::{authorities, write_authority};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -177,4 +178,25 @@ fn chart_with_every_value_changed_is_taken_by_the_api_server() {
     cluster.workplace().write("rendered.yaml", rendered);
     cluster.kubectl(&["create", "namespace", "virt-tools"]);
     cluster.kubectl(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "rendered.yaml"]);
+}
+
+#[test]
+#[ignore = "needs helm and a control plane: make e2e"]
+fn chart_is_installed_upgraded_and_uninstalled() {
+    let Some(helm) = tool("helm") else { return };
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let admin = cluster.kubeconfig("root", &["system:masters"]);
+    let admin = format!("--kubeconfig={}", admin.to_str().expect("a path in UTF-8"));
+    let chart = "deploy/helm/cpufit";
+    output(&helm, &["install", "cpufit", chart, "-n=cpufit-system", "--create-namespace", &admin]);
+    let authority = write_authority(&cluster);
+    output(&helm, &["upgrade", "cpufit", chart, "-n=cpufit-system", "--set=replicas=3", &admin]);
+    assert_eq!(cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["spec"]["replicas"], 3);
+    assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "after an upgrade nobody is warned, for a while");
+
+    output(&helm, &["uninstall", "cpufit", "-n=cpufit-system", "--wait=hookOnly", &admin]);
+    let left = cluster.kubectl(&["get", "clusterrole,validatingwebhookconfiguration,crd", "-o=name"]);
+    let left: Vec<&str> = left.lines().filter(|name| name.contains("cpufit")).collect();
+    let definition = "customresourcedefinition.apiextensions.k8s.io/cpupolicies.cpufit.io";
+    assert_eq!(left, [definition], "policies are gone, or something is left behind");
 }

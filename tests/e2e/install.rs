@@ -1,13 +1,18 @@
 //! The manifests of `deploy/base`, unmodified, on a real API server: what it sends to cpufit, and what cpufit may do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use crate::common;
 use crate::controlplane::ControlPlane;
 use crate::world;
+
+const CONFIGURATIONS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
 
 /// The API server asks a new webhook only after it has heard of it.
 const HEARD: Duration = Duration::from_secs(30);
@@ -136,7 +141,7 @@ fn install(cluster: &ControlPlane) -> Asked<'_> {
     let admin = cluster.kubeconfig("root", &["system:masters"]);
     let mut asked = Asked { cluster, admin, before: BTreeMap::new() };
     let deadline = Instant::now() + HEARD;
-    let mut heard = std::collections::BTreeSet::new();
+    let mut heard = BTreeSet::new();
     while heard.len() < 2 {
         assert!(Instant::now() < deadline, "the API server asks none of the webhooks");
         cluster.kubectl_with(
@@ -267,6 +272,54 @@ fn install_guards_the_right_to_relax() {
     asked.since();
     asked.run("label vmim quiet -n shop a=b", &[]);
     asked.refused("annotate vmim quiet -n shop cpufit.io/relax=true --overwrite");
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn install_again_keeps_the_authority_that_the_leader_wrote() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    world::install_kubevirt(&cluster);
+    for mode in ["--server-side=true", "--server-side=false"] {
+        cluster.kubectl(&["apply", mode, "-k", &deploy("base")]);
+        let authority = write_authority(&cluster);
+        cluster.kubectl(&["apply", mode, "-k", &deploy("base")]);
+        assert_eq!(
+            authorities(&cluster),
+            BTreeSet::from([authority]),
+            "{mode}: until the leader looks again, nobody is warned"
+        );
+        cluster.kubectl(&["delete", "-k", &deploy("base"), "--wait=false"]);
+        cluster.kubectl(&["wait", "--for=delete", "--timeout=30s", "crd/cpupolicies.cpufit.io"]);
+        // Nobody is there to delete what stands in a namespace, so that it stays, ending.
+        let finalized =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cpufit-system"}, "spec": {}});
+        cluster.kubectl_with(&["replace", "--raw=/api/v1/namespaces/cpufit-system/finalize", "-f", "-"], &finalized);
+    }
+}
+
+/// Gives all webhooks an authority, as the leader does; what it is.
+#[track_caller]
+pub fn write_authority(cluster: &ControlPlane) -> String {
+    let folder = cluster.workplace().path().join("certs");
+    let made = common::cpufit(["certs", "--out", folder.to_str().expect("a path in UTF-8")]).run();
+    assert_eq!(made.code(), 0, "{}", made.stderr);
+    let authority = STANDARD.encode(common::read(&folder.join("ca.pem")));
+    for kind in CONFIGURATIONS {
+        let webhooks = cluster.get(&[kind, "cpufit"])["webhooks"].as_array().map_or(0, Vec::len);
+        let patch: Value = (0..webhooks)
+            .map(|i| json!({"op": "add", "path": format!("/webhooks/{i}/clientConfig/caBundle"), "value": authority}))
+            .collect();
+        cluster.kubectl(&["patch", kind, "cpufit", "--type=json", "-p", &patch.to_string()]);
+    }
+    authority
+}
+
+/// The different authorities of cpufit's webhooks; empty for one that has none.
+#[track_caller]
+pub fn authorities(cluster: &ControlPlane) -> BTreeSet<String> {
+    let webhooks = CONFIGURATIONS.map(|kind| cluster.get(&[kind, "cpufit"])["webhooks"].clone());
+    let webhooks = webhooks.iter().flat_map(|list| list.as_array().expect("webhooks"));
+    webhooks.map(|webhook| webhook["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]

@@ -154,7 +154,8 @@ fn policy_crd_shows_what_is_in_force_and_what_it_came_to() {
         "lastTransitionTime": "2026-11-01T00:00:00Z"});
     let status = json!({"status": {
         "observedGeneration": 1, "nodes": 6, "usableNodes": 5, "coverage": "5/6", "guests": 312, "notCompliant": 14,
-        "pinned": 1, "unschedulable": 0, "stale": 2, "recommendedModel": "Cascadelake-Server-noTSX", "conditions": [condition],
+        "pinned": 1, "unschedulable": 0, "stale": 2, "recommendedModel": "Cascadelake-Server-noTSX",
+        "conditions": [condition],
     }});
     let patch = status.to_string();
     cluster.kubectl(&["patch", "cpol", "intel-pool", "--subresource=status", "--type=merge", "-p", &patch]);

@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::args::{Args, ServeArgs, Verb};
 use crate::cli::check::Checked;
-use crate::cli::{certs, check, explain};
+use crate::cli::{audit, certs, check, explain};
 use crate::judge;
 use crate::server::{self, Transport};
 use crate::telemetry::{self, Metrics};
@@ -46,6 +46,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Explain(args) => {
             args.world.stdin_once(&args.file)?;
             explain::run(&args, io::stdin().lock(), out)?;
+        }
+        Verb::Audit(args) => {
+            args.world.stdin_once(&[])?;
+            if audit::run(&args, io::stdin().lock(), out)? == audit::Audited::Failed {
+                return Ok(ExitCode::from(1));
+            }
         }
         Verb::Certs(args) => certs::run(&args)?,
         Verb::Completions(args) => {

@@ -190,6 +190,11 @@ impl Cluster {
         self.vms.get(&(namespace.to_owned(), name.to_owned()))
     }
 
+    /// All VMs.
+    pub fn vms(&self) -> impl Iterator<Item = &VirtualMachine> {
+        self.vms.values()
+    }
+
     /// A migration.
     #[must_use]
     pub fn migration(&self, namespace: &str, name: &str) -> Option<&Vmim> {

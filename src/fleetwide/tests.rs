@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::admission::review::decode;
 use crate::snapshot::Source;
+use crate::testing::cluster::{cluster, launcher, running, vmi};
+use crate::testing::fleet::{feature, intel};
 use crate::world;
 
 pub(super) const NEVER: Enough<'static> = &|| false;
@@ -73,4 +75,24 @@ fn a_malformed_node_is_named_by_its_field() {
     let request = decode(bytes.as_bytes()).expect("a review");
     let error = answer(&World::default(), &request, NEVER).expect_err("a wrong answer instead of a reason");
     assert!(error.to_string().contains("request.object.spec.taints[0]"), "{error}");
+}
+
+/// What makes 20,000 guests a matter of a second: like ones are judged once, whatever node of a kind they run on.
+#[test]
+fn like_guests_are_judged_once() {
+    let guest = |name: &str, node: &str| running(name, node, "host-model");
+    let guests = [guest("one", "node-a"), guest("two", "node-c"), guest("other", "node-b"), guest("moved", "node-a")];
+    let objects = guests.iter().flat_map(|guest| {
+        let inherited = (guest["metadata"]["name"] == "moved").then(|| feature("fpu"));
+        [vmi(guest.clone()), launcher(guest, inherited)]
+    });
+    let cluster = cluster("1.9.0", intel(), objects);
+    let mut guests = Guests::new(&cluster);
+    let mut demand = |name| guests.demand(cluster.vmi("shop", name).expect("a guest")).expect("it runs");
+    let (one, two, other, moved) = (demand("one"), demand("two"), demand("other"), demand("moved"));
+    assert!(std::rc::Rc::ptr_eq(&one, &two), "each guest would be judged anew");
+    assert!(!std::rc::Rc::ptr_eq(&one, &other), "another kind of host asks for more or less");
+    assert!(!std::rc::Rc::ptr_eq(&one, &moved), "what it inherited would be overlooked");
+    let fleet = &cluster.fleet;
+    assert_eq!(one.targets(fleet, fleet.find("node-a")), 2, "node-c and node-d; its own node is no target");
 }

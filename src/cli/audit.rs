@@ -1,7 +1,7 @@
 //! `cpufit audit`: every guest judged, worst first.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::output::table;
 use crate::args::{AuditArgs, AuditOutput, FailOn};
 use crate::compat::label;
 use crate::fleetwide::audit::{Answer, AuditRow, Severity, Stand, audit};
-use crate::world;
+use crate::world::World;
 
 /// What `--fail-on` makes of it: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +68,9 @@ impl Summary {
 ///
 /// # Errors
 ///
-/// An input cannot be read.
-pub fn run(args: &AuditArgs, mut stdin: impl Read, mut out: impl Write) -> anyhow::Result<Audited> {
-    let world = world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, &mut stdin)?;
-    let mut rows = audit(&world, &|| false);
+/// Standard output cannot be written.
+pub fn run(args: &AuditArgs, world: &World, mut out: impl Write) -> anyhow::Result<Audited> {
+    let mut rows = audit(world, &|| false);
     if let Some(namespace) = &args.namespace {
         rows.retain(|row| row.namespace == *namespace);
     }

@@ -4,4 +4,5 @@ pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod explain;
+pub mod manifests;
 pub mod output;

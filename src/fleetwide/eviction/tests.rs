@@ -66,9 +66,9 @@ fn a_pod_that_is_no_launcher_of_a_known_guest_is_let_go(#[case] namespace: &str,
 #[test]
 fn the_pod_it_left_behind_is_not_the_guest() {
     let old = Value::clone(&db()).tweak(|old| old["status"]["nodeName"] = json!("node-b"));
-    let Object::Launcher(owner, mut pod) = launcher(&old, inherited()) else { panic!("a launcher") };
+    let Object::Launcher(mut pod) = launcher(&old, inherited()) else { panic!("a launcher") };
     "virt-launcher-db-old".clone_into(&mut pod.name);
-    let world = world(drained(), &db(), vec![Object::Launcher(owner, pod)]);
+    let world = world(drained(), &db(), vec![Object::Launcher(pod)]);
     let warnings = eviction(&world, "shop", "virt-launcher-db-old", false);
     assert!(warnings.warnings().is_empty(), "{warnings:?}: the guest does not leave with it");
 }

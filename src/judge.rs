@@ -18,6 +18,7 @@ use crate::compat::advise::{Advice, Depth, own_node};
 use crate::compat::bits::Bits;
 use crate::compat::fleet::{Fleet, NodeIndex};
 use crate::compat::verdict::{Check, Impact, Outcome, Verdict};
+use crate::fleetwide;
 use crate::kubevirt::cluster::{self, is_launcher, pod_label};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
@@ -218,6 +219,9 @@ pub enum Lack {
 pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
     if stage == Stage::Mutate {
         return Ok(Decision::admit().into());
+    }
+    if let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)? {
+        return Ok(decision.into());
     }
     let Some(manifest) = concern(request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);

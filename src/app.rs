@@ -43,8 +43,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Audit(args) => {
             args.world.stdin_once(&[])?;
-            let Scene { world, .. } = scene(&args.world, &mut stdin)?;
-            if audit::run(&args, &world, out)? == audit::Audited::Failed {
+            let scene = scene(&args.world, &mut stdin)?;
+            if audit::run(&args, &scene.world, out)? == audit::Audited::Failed {
                 return Ok(ExitCode::from(1));
             }
         }

@@ -68,7 +68,7 @@ impl Summary {
 ///
 /// # Errors
 ///
-/// It cannot be printed.
+/// Standard output cannot be written.
 pub fn run(args: &AuditArgs, world: &World, mut out: impl Write) -> anyhow::Result<Audited> {
     let mut rows = audit(world, &|| false);
     if let Some(namespace) = &args.namespace {

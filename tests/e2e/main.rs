@@ -13,5 +13,6 @@ mod pki;
 mod process;
 mod random;
 mod scheduler;
+mod session;
 mod webhook;
 mod world;

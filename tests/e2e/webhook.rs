@@ -1,9 +1,9 @@
 //! The webhook, asked by the API server as it would be in a cluster: what a person at kubectl reads.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::common::{BIN, cpufit, head, read};
 use crate::controlplane::ControlPlane;
 use crate::process::Server;
+use crate::session::Session;
 use crate::world::{self, data};
 
 const STARTED: Duration = Duration::from_secs(60);
@@ -85,35 +86,6 @@ fn port(log: &str) -> Option<u16> {
     line.split_once(", admin")?.0.rsplit_once(':')?.1.parse().ok()
 }
 
-/// A person, or an account, at kubectl.
-struct Session<'a> {
-    cluster: &'a ControlPlane,
-    kubeconfig: PathBuf,
-}
-
-impl Session<'_> {
-    /// The command and all that came of it. Nothing in it differs from run to run: the webhook is named by its Service.
-    #[track_caller]
-    fn told(&self, command: &str) -> String {
-        let args: Vec<&str> = command.split(' ').collect();
-        self.cluster.told(&self.kubeconfig, &args)
-    }
-}
-
-/// The API server asks a new webhook only after it has heard of it.
-#[track_caller]
-fn await_webhook(session: &Session<'_>) {
-    let deadline = Instant::now() + STARTED;
-    loop {
-        let told = session.told("create -f migrate-db.yaml --dry-run=server");
-        if told.contains("Warning: cpufit") {
-            return;
-        }
-        assert!(Instant::now() < deadline, "the API server does not ask the webhook: {told}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn webhook_as_kubectl_shows_it() {
@@ -130,7 +102,8 @@ fn webhook_as_kubectl_shows_it() {
         Session { cluster: &cluster, kubeconfig: cluster.service_account("kubevirt", "kubevirt-controller") };
 
     let webhook = Webhook::start(&cluster, &root.join("demo/policy.yaml"));
-    await_webhook(&jane);
+    // The API server asks a new webhook only after it has heard of it.
+    jane.told_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
 
     let asked_first = jane.told("create -f migrate-db.yaml --dry-run=server --warnings-as-errors");
     insta::assert_snapshot!("asked_first", asked_first);

@@ -8,11 +8,15 @@
 mod common;
 mod controlplane;
 mod guard;
+mod install;
+mod kubevirt;
 mod live;
+mod load;
 mod pki;
 mod process;
 mod random;
 mod scheduler;
+mod servers;
 mod session;
 mod webhook;
 mod world;

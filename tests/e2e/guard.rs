@@ -231,6 +231,11 @@ fn kubevirt_is_played() {
     }
     let seen = virt_api.seen();
     assert_eq!(seen[asked]["object"]["spec"], json!({"domain": {}}), "seen as it came");
+    let model = r#"{"spec":{"configuration":{"cpuModel":"Haswell"}}}"#;
+    cluster.kubectl(&["patch", "kubevirt", "kubevirt", "--namespace=kubevirt", "--type=merge", "-p", model]);
+    cluster.kubectl_with(&["create", "-f", "-"], &guest("later", json!({"domain": {}})));
+    let later = cluster.get(&["vmi", "later", "--namespace=lab"]);
+    assert_eq!(later["spec"]["domain"]["cpu"]["model"], "Haswell", "the cluster's default is as it is now");
 
     let Some(_guests) = play_guests(&cluster) else { return };
     cluster.kubectl(&[
@@ -248,10 +253,11 @@ fn kubevirt_is_played() {
 
     let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
     let drain = "drain node-a --ignore-daemonsets --delete-emptydir-data --force";
-    let drained = admin.told_for(drain, Duration::from_secs(8));
-    println!("{drained}");
-    assert!(drained.contains("Eviction triggered evacuation of VMI \"shop/db\""), "{drained}");
-    assert!(drained.ends_with("[stopped after 8 s]\n"), "{drained}");
+    for drain in [format!("{drain} --dry-run=server"), drain.to_owned()] {
+        let drained = admin.told_for(&drain, Duration::from_secs(3));
+        assert!(drained.contains("Eviction triggered evacuation of VMI \"shop/db\""), "{drained}");
+        assert!(drained.ends_with("[stopped after 3 s]\n"), "{drained}");
+    }
     let eviction = cluster.audit_log().into_iter().find(|event| event["objectRef"]["subresource"] == "eviction");
     assert_eq!(eviction.expect("recorded")["responseStatus"]["code"], 429);
 }

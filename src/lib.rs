@@ -14,6 +14,7 @@
 //! - [`compat`], the judgement: nodes by kind of hardware, what fits, why not, what would cure it. Pure.
 //! - [`kubevirt`]: what KubeVirt itself would do with an object; from objects to subjects.
 //! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to words.
+//! - [`enforce`]: what the webhook changes, and the patches that change it.
 //! - [`judge`]: one object through all of these; what webhook and command line both call.
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by.
 //! - [`admission`]: the AdmissionReview in and out. [`webhook`], [`server`], [`tls`]: HTTP around it.
@@ -24,6 +25,7 @@ pub mod app;
 pub mod args;
 pub mod cli;
 pub mod compat;
+pub mod enforce;
 pub mod judge;
 pub mod kubevirt;
 pub mod pki;

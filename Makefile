@@ -44,7 +44,7 @@ bench: cargo ## benchmarks, and one table of what they showed (BENCH_ARGS=--test
 	BENCH_TABLE=$(CURDIR)/target/bench.txt $(CARGO) bench --locked --bench '*' -- $(BENCH_ARGS)
 	@if [ -f target/bench.txt ]; then printf '\nMeasured, with the target where there is one:\n'; cat target/bench.txt; fi
 
-controlplane: ## etcd, kube-apiserver, kube-scheduler, kubectl and kwok for the end-to-end tests, built once with Go
+controlplane: ## etcd, kube-apiserver, kube-scheduler, kubectl, kwok and helm for the end-to-end tests, built once with Go
 	@bash tests/controlplane.sh "$(CONTROLPLANE)"
 
 e2e: cargo controlplane ## the end-to-end tests, on a real control plane (docs/testing.md)

@@ -1,28 +1,18 @@
 //! The one place that builds things: wires a verb together, supervises its tasks, drains on shutdown.
 
-use std::io::{self, IsTerminal, Write};
+mod serve;
+
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context as _;
 use clap::CommandFactory;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tracing::info;
 
-use crate::args::{Args, ServeArgs, Verb};
+use crate::args::{Args, Verb, WorldArgs};
 use crate::cli::check::Checked;
-use crate::cli::{certs, check, explain};
-use crate::judge;
-use crate::server::{self, Transport};
-use crate::telemetry::{self, Metrics};
-use crate::tls::{CertificateFiles, Certificates, server_config};
-use crate::webhook::{self, Condition, Edge, Judge, Readiness, admin};
-use crate::world;
-
-/// How often the certificate files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::cli::{certs, check, explain, manifests};
+use crate::live::{connect, fetch};
+use crate::world::{self, World};
 
 /// Runs a verb to its end.
 ///
@@ -30,24 +20,29 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// What kept it from being done; `main` prints it and exits with 2.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut stdin = io::stdin().lock();
     let out = io::stdout().lock();
     match args.verb {
         Verb::Serve(args) => {
             args.world.stdin_once(&[])?;
-            drop(out);
-            serve(&args)?;
+            drop((stdin, out));
+            serve::serve(&args)?;
         }
         Verb::Check(args) => {
             args.world.stdin_once(&args.file)?;
-            if check::run(&args, io::stdin().lock(), out)? == Checked::Denied {
+            let Scene { world, .. } = scene(&args.world, &mut stdin)?;
+            if check::run(&args, &world, stdin, out)? == Checked::Denied {
                 return Ok(ExitCode::from(1));
             }
         }
         Verb::Explain(args) => {
             args.world.stdin_once(&args.file)?;
-            explain::run(&args, io::stdin().lock(), out)?;
+            let scene = scene(&args.world, &mut stdin)?;
+            let namespace = args.namespace.as_deref().unwrap_or(&scene.namespace);
+            explain::run(&args, &scene.world, namespace, stdin, out)?;
         }
         Verb::Certs(args) => certs::run(&args)?,
+        Verb::Manifests(args) => manifests::run(&args, out)?,
         Verb::Completions(args) => {
             // A generator panics where it cannot write: a closed pipe must not look like a bug.
             let mut script = Vec::new();
@@ -59,91 +54,30 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[tokio::main]
-async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
-    telemetry::init(args.log_format, &args.log)?;
-    let metrics = Arc::new(Metrics::new(|_| {}));
-    let files = CertificateFiles { chain: args.cert.clone(), key: args.key.clone() };
-    let certificates = Arc::new(Certificates::load(files, Arc::clone(&metrics))?);
-    let tls = server_config(certificates.resolver())?;
-
-    let listen = |address| async move {
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
-    };
-    let listener = listen(args.listen).await?;
-    let admin_listener = listen(args.admin_listen).await?;
-
-    let world = Arc::new(world::load(
-        &args.world.snapshot,
-        &args.world.policy,
-        args.world.kubevirt_version,
-        io::stdin().lock(),
-    )?);
-    if world.cluster.fleet.is_empty() {
-        bail!("the snapshot holds no node: kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml");
-    }
-    info!(
-        nodes = world.cluster.fleet.len(),
-        profiles = world.cluster.fleet.profiles(),
-        guests = world.cluster.vmis().count(),
-        policies = world.policies.len(),
-        release = %world.cluster.release.release(),
-        "judging by a snapshot"
-    );
-    let readiness = Arc::new(Readiness::new());
-    readiness.meet(Condition::Synced);
-    let judge: Judge = Arc::new(move |stage, request| judge::answer(&world, stage, request));
-    let edge = Edge::new(judge, Arc::clone(&readiness), Arc::clone(&metrics), webhook::Limits::default());
-
-    let (stop, stopping) = watch::channel(());
-    let stopped = || {
-        let mut stopping = stopping.clone();
-        async move {
-            // An error means that the sender is gone: the process ends, which is a reason to stop as well.
-            let _ = stopping.changed().await;
-        }
-    };
-    let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let limits = server::Limits { drain: args.drain, ..server::Limits::default() };
-    let reviews = tokio::spawn(server::serve(
-        listener,
-        Transport::Tls(tls),
-        webhook::router(edge),
-        limits,
-        Arc::clone(&metrics),
-        stopped(),
-    ));
-    let admin = tokio::spawn(server::serve(
-        admin_listener,
-        Transport::Plain,
-        admin::router(Arc::clone(&readiness), Arc::clone(&metrics)),
-        server::Limits { drain: Duration::from_secs(1), ..server::Limits::default() },
-        metrics,
-        stopped(),
-    ));
-    let watching = tokio::spawn(certificates.watch(LOOK));
-    readiness.meet(Condition::Serving);
-    println!("listening on https://{address}, admin http://{admin_address}");
-    if io::stdout().is_terminal() {
-        println!("stop with Ctrl-C");
-    }
-
-    asked_to_stop().await?;
-    info!("draining");
-    readiness.lose(Condition::Serving);
-    drop(stop);
-    let (reviews, admin) = (reviews.await?, admin.await?);
-    info!(%reviews, %admin, "drained");
-    watching.abort();
-    Ok(())
+/// What a verb works on.
+struct Scene {
+    world: World,
+    /// The namespace that is meant where none is said.
+    namespace: String,
 }
 
-/// SIGTERM, as the kubelet sends it, or Ctrl-C.
-async fn asked_to_stop() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted,
+/// A snapshot, or else a live cluster, read once.
+fn scene(args: &WorldArgs, mut stdin: impl Read) -> anyhow::Result<Scene> {
+    if !args.snapshot.is_empty() {
+        let world = world::load(&args.snapshot, &args.policy, args.kubevirt_version, stdin)?;
+        return Ok(Scene { world, namespace: "default".to_owned() });
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut world, namespace) = runtime.block_on(async {
+        let config = args.cluster.config().await?;
+        let (namespace, url) = (config.default_namespace.clone(), config.cluster_url.clone());
+        let client = connect::client(config)?;
+        let read = fetch::world(&client, args.kubevirt_version).await;
+        anyhow::Ok((read.with_context(|| format!("reading the cluster at {url}"))?, namespace))
+    })?;
+    if !args.policy.is_empty() {
+        world.policies.clear();
+        world.add_policies(&args.policy, &mut stdin)?;
+    }
+    Ok(Scene { world, namespace })
 }

@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::cli::certs::CertsArgs;
 use crate::kubevirt::release::Release;
+use crate::live::connect::ClusterArgs;
 use crate::snapshot::Source;
 use crate::telemetry::LogFormat;
 
@@ -31,6 +32,8 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Make development certificates
     Certs(CertsArgs),
+    /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
+    Manifests(ManifestsArgs),
     /// Print a completion script
     Completions(CompletionsArgs),
 }
@@ -38,12 +41,17 @@ pub enum Verb {
 /// What guests are judged by.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct WorldArgs {
-    /// A dump of the cluster: file, folder or - (kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml)
-    #[arg(long, value_name = "FILE", required = true)]
+    /// A dump of the cluster to judge by instead of a live one: file, folder or -
+    /// (kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml)
+    #[arg(long, value_name = "FILE")]
     pub snapshot: Vec<Source>,
-    /// Policies of kind CPUPolicy: file, folder or -; without any, the built-in policy warns and never denies
+    /// Policies of kind CPUPolicy, in the place of those of the cluster: file, folder or -; without any, the built-in
+    /// policy warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
+    /// Which cluster, where there is no snapshot.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt does not tell
     #[arg(long, value_name = "VERSION", value_parser = release)]
     pub kubevirt_version: Option<Release>,
@@ -74,12 +82,27 @@ pub struct ServeArgs {
     /// Where /livez, /readyz and /metrics are answered, over plain HTTP
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_listen: SocketAddr,
+    /// Where the certificate comes from: files, or self-managed, in a Secret of the cluster, renewed and made known by itself
+    #[arg(long, value_enum, default_value_t = CertificateSource::Files)]
+    pub certificates: CertificateSource,
     /// The certificate chain, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.crt")]
     pub cert: PathBuf,
     /// Its key, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.key")]
     pub key: PathBuf,
+    /// The namespace cpufit runs in, where its Lease, Secret and Service are
+    #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "cpufit-system")]
+    pub own_namespace: String,
+    /// The name of this replica, unlike that of any other
+    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    pub own_name: Option<String>,
+    /// Changes of the cluster this close together are published as one, milliseconds
+    #[arg(long, value_name = "MILLISECONDS", default_value = "20", value_parser = milliseconds, hide = true)]
+    pub publish_after: Duration,
+    /// Reviews are no longer judged when the API server was silent for so long, seconds: what is known is too old
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    pub stale_after: Duration,
     /// How long requests under way may take to finish at a shutdown, seconds
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub drain: Duration,
@@ -89,6 +112,15 @@ pub struct ServeArgs {
     /// Which log lines, as tracing's directives (error, warn, info, cpufit=debug, …)
     #[arg(long, value_name = "FILTER", env = "CPUFIT_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// Where the serving certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CertificateSource {
+    /// `--cert` and `--key`, read again when they change: cert-manager, or by hand.
+    Files,
+    /// Made here, kept in a Secret, renewed before it ends, and put into the webhook configurations' caBundle.
+    SelfManaged,
 }
 
 /// `cpufit check`.
@@ -118,15 +150,26 @@ pub struct ExplainArgs {
     /// The guest: vm/NAME, vmi/NAME, vmim/NAME or pod/NAME; or say -f FILE
     #[arg(value_name = "KIND/NAME", required_unless_present = "file", conflicts_with = "file")]
     pub object: Option<ObjectRef>,
-    /// Its namespace
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// Its namespace; else that of the kubeconfig's context, or default
+    #[arg(short, long)]
+    pub namespace: Option<String>,
     /// Explain the objects of this file instead: file, folder or -
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub file: Vec<Source>,
     /// How to print: table, json or yaml
     #[arg(short, long, value_enum, default_value_t = ExplainOutput::Table)]
     pub output: ExplainOutput,
+}
+
+/// `cpufit manifests`.
+#[derive(Debug, ClapArgs)]
+pub struct ManifestsArgs {
+    /// Only the CustomResourceDefinition of CPUPolicy
+    #[arg(long)]
+    pub crd: bool,
+    /// How to print: yaml, or json (a List)
+    #[arg(short, long, value_enum, default_value_t = ManifestsOutput::Yaml)]
+    pub output: ManifestsOutput,
 }
 
 /// `cpufit completions`.
@@ -159,6 +202,15 @@ pub enum ExplainOutput {
     Json,
     /// For programs and people.
     Yaml,
+}
+
+/// How `manifests` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ManifestsOutput {
+    /// One stream of documents, with their comments.
+    Yaml,
+    /// A List.
+    Json,
 }
 
 /// An object as kubectl names it.
@@ -206,6 +258,10 @@ impl std::str::FromStr for ObjectRef {
 
 fn release(text: &str) -> Result<Release, String> {
     Release::parse(text).ok_or_else(|| "say it as KubeVirt does, for example v1.6.3".to_owned())
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_millis).map_err(|_| "say whole milliseconds, for example 20".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

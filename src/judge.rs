@@ -16,13 +16,15 @@ use crate::admission::response::{Decision, Denial, DenialCause};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::compat::advise::{Advice, Depth, own_node};
 use crate::compat::fleet::Fleet;
-use crate::compat::verdict::{Outcome, Verdict};
-use crate::kubevirt::cluster::{is_launcher, pod_label};
+use crate::compat::verdict::{Check, Impact, Outcome, Verdict};
+use crate::kubevirt::cluster::{self, is_launcher, pod_label};
+use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
-use crate::kubevirt::wire::{Pod, Text, Texts, VirtualMachine, Vmi, Vmim};
+use crate::kubevirt::wire::{Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::{
     self, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
 };
+use crate::report::{self, Reason, Regarding, Report};
 use crate::say::{self, Speech};
 use crate::world::World;
 
@@ -128,19 +130,6 @@ impl<'a> Manifest<'a> {
     }
 }
 
-/// Where an object is read from, and how its errors name it.
-pub trait Reader<'a> {
-    /// What a malformed object gives.
-    type Error;
-
-    /// Reads it.
-    ///
-    /// # Errors
-    ///
-    /// It does not have the shape that is asked for.
-    fn read<T: Deserialize<'a>>(&self) -> Result<T, Self::Error>;
-}
-
 /// A part of a review.
 struct Part<'a> {
     path: &'static str,
@@ -155,16 +144,172 @@ impl<'a> Reader<'a> for Part<'a> {
     }
 }
 
+/// What is at hand when a review is answered.
+#[derive(Clone, Copy)]
+pub struct Hearing<'h> {
+    /// The cluster and the policies.
+    pub world: &'h World,
+    /// Whether the sender may set `cpufit.io/relax`; `None` where nobody asked.
+    pub may_relax: Option<bool>,
+    /// Whether half of the request's time is used up: counting ends there.
+    pub enough: &'h (dyn Fn() -> bool + Sync),
+}
+
+impl<'h> Hearing<'h> {
+    /// By this world, without haste.
+    #[must_use]
+    pub fn new(world: &'h World) -> Self {
+        Self { world, may_relax: None, enough: &|| false }
+    }
+}
+
+/// The answer to a review, and what is to be done beside it.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Answer {
+    /// What becomes of the request.
+    pub decision: Decision,
+    /// What is told about guests, once the request is known to be no dry run.
+    pub reports: Vec<Report>,
+    /// What was not known. With it the answer may be another one.
+    pub lacks: Vec<Lack>,
+}
+
+impl From<Decision> for Answer {
+    fn from(decision: Decision) -> Self {
+        Self { decision, reports: Vec::new(), lacks: Vec::new() }
+    }
+}
+
+/// Something the judgement had to do without.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lack {
+    /// A VirtualMachineInstance, and the launcher pods it has.
+    Vmi {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A launcher pod, and the VirtualMachineInstance it belongs to.
+    Launcher {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A VirtualMachineInstanceMigration.
+    Migration {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Whether the sender may set `cpufit.io/relax`.
+    RightToRelax,
+}
+
 /// Answers a review.
 ///
 /// # Errors
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
-pub fn answer(world: &World, stage: Stage, request: &Request<'_>) -> Result<Decision, ReviewError> {
+pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
     if stage == Stage::Mutate {
-        return Ok(Decision::admit());
+        return Ok(Decision::admit().into());
     }
-    Ok(case(world, request)?.map_or_else(Decision::admit, |case| case.decision))
+    let Some(manifest) = concern(request)? else { return Ok(Decision::admit().into()) };
+    let user = UserName::from(&*request.user.username);
+    let lacks = lacks(hearing.world, &manifest);
+    let Some(case) = judge(hearing.world, &manifest, &user, depth(&manifest)) else {
+        return Ok(Decision::admit().into());
+    };
+    let reports = if request.dry_run { Vec::new() } else { reports(hearing.world, &manifest, &user, &case) };
+    Ok(Answer { decision: case.decision, reports, lacks })
+}
+
+/// Nobody waits for remedies where a controller asks: its warnings end in a log.
+fn depth(manifest: &Manifest<'_>) -> Depth {
+    match manifest {
+        Manifest::Pod(_) => Depth::Brief,
+        _ => Depth::Full,
+    }
+}
+
+/// What the judgement of an object would need and the world does not hold: what was created a moment ago.
+fn lacks(world: &World, manifest: &Manifest<'_>) -> Vec<Lack> {
+    let vmi = |namespace: &str, name: &str| {
+        let known = world.cluster.vmi(namespace, name);
+        let has_pod = |vmi: &Vmi| !migration::runs(vmi) || world.cluster.current_launcher(vmi).is_some();
+        let lack = Lack::Vmi { namespace: namespace.to_owned(), name: name.to_owned() };
+        if known.is_some_and(has_pod) { Vec::new() } else { vec![lack] }
+    };
+    match manifest {
+        Manifest::Pod(pod) => match cluster::owner(pod) {
+            Some(owner) => vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name),
+            None => Vec::new(),
+        },
+        Manifest::Migration(vmim) => vmi(&vmim.metadata.namespace, &vmim.spec.vmi_name),
+        Manifest::VirtualMachine(_) | Manifest::Vmi(_) => Vec::new(),
+    }
+}
+
+/// What is told about the guest: where nobody reads the warnings, and the policy wants it recorded.
+fn reports(world: &World, manifest: &Manifest<'_>, user: &UserName, case: &Case<'_>) -> Vec<Report> {
+    let Some(regarding) = regarding(world, manifest, user) else { return Vec::new() };
+    let audited = match &case.decision {
+        Decision::Admit { audit, .. } | Decision::Deny { audit, .. } => !audit.is_empty(),
+    };
+    let mut out = Vec::new();
+    if audited && let Some(impact) = case.verdict.outcome.impact() {
+        let reason = match impact {
+            Impact::Unschedulable => Reason::NoNode,
+            Impact::Pinned => Reason::NoTarget,
+            Impact::Fragile => Reason::OneTarget,
+        };
+        let message = match case.speech.lines.first() {
+            Some(line) => format!("{}; {line}", case.speech.headline),
+            None => case.speech.headline.clone(),
+        };
+        out.push(Report { regarding: regarding.clone(), reason, message });
+    }
+    // A guest in danger is told of whatever the dials say.
+    if let Some(finding) = case.verdict.findings.iter().find(|finding| finding.check == Check::OwnNode) {
+        out.push(Report { regarding, reason: Reason::OwnNode, message: finding.message.clone() });
+    }
+    out
+}
+
+/// About whom something is told: the VMI, and the VM where there is no VMI yet. `None` where the sender reads it at a keyboard.
+fn regarding(world: &World, manifest: &Manifest<'_>, user: &UserName) -> Option<Regarding> {
+    let vmi = |namespace: &str, name: &str, uid: &str| Regarding {
+        kind: report::Kind::Vmi,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+    };
+    match manifest {
+        Manifest::Pod(pod) => {
+            let owner = cluster::owner(pod)?;
+            Some(vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name, &owner.uid))
+        }
+        Manifest::Migration(vmim) => {
+            let known = world.cluster.vmi(&vmim.metadata.namespace, &vmim.spec.vmi_name)?;
+            Some(vmi(&known.metadata.namespace, &known.metadata.name, &known.metadata.uid))
+        }
+        Manifest::Vmi(new) if user.service_account().is_some() => {
+            let owner = new.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
+            Some(Regarding {
+                kind: report::Kind::VirtualMachine,
+                ..vmi(&new.metadata.namespace, &owner.name, &owner.uid)
+            })
+        }
+        Manifest::VirtualMachine(vm) if user.service_account().is_some() && !vm.metadata.uid.is_empty() => {
+            let known = vmi(&vm.metadata.namespace, &vm.metadata.name, &vm.metadata.uid);
+            Some(Regarding { kind: report::Kind::VirtualMachine, ..known })
+        }
+        Manifest::Vmi(_) | Manifest::VirtualMachine(_) => None,
+    }
 }
 
 /// What a review asks about, judged; `None` where it is not our concern.
@@ -175,12 +320,7 @@ pub fn answer(world: &World, stage: Stage, request: &Request<'_>) -> Result<Deci
 pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Case<'a>>, ReviewError> {
     let Some(manifest) = concern(request)? else { return Ok(None) };
     let user = UserName::from(&*request.user.username);
-    // Nobody waits for remedies where a controller asks: its warnings end in a log.
-    let depth = match manifest {
-        Manifest::Pod(_) => Depth::Brief,
-        _ => Depth::Full,
-    };
-    Ok(judge(world, &manifest, &user, depth))
+    Ok(judge(world, &manifest, &user, depth(&manifest)))
 }
 
 /// The object of a review, if it is to be judged at all.

@@ -2,14 +2,13 @@
 
 use std::io::Read;
 
-use crate::kubevirt::cluster::{self, Cluster, Object};
+use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
-use crate::kubevirt::wire;
 use crate::policy::Policy;
 use crate::snapshot::{self, Item, Source};
 
 /// The cluster and the policies at one instant.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct World {
     /// Nodes, guests, configuration.
     pub cluster: Cluster,
@@ -50,6 +49,20 @@ pub enum WorldError {
 }
 
 impl World {
+    /// Reads policies from files, besides those that are there.
+    ///
+    /// # Errors
+    ///
+    /// An input cannot be read, holds something else than policies, or one of a name that is there already.
+    pub fn add_policies(&mut self, policies: &[Source], stdin: impl Read) -> Result<(), WorldError> {
+        snapshot::read_all(policies, stdin, |item| {
+            if !is_policy(&item) {
+                return Err(WorldError::NotAPolicy { place: item.place.to_string(), kind: item.kind });
+            }
+            self.add(policy(&item)?, &item)
+        })
+    }
+
     fn add(&mut self, policy: Policy, item: &Item) -> Result<(), WorldError> {
         if self.policies.iter().any(|known| known.name == policy.name) {
             return Err(WorldError::PolicyTwice { place: item.place.to_string(), name: policy.name });
@@ -82,12 +95,7 @@ pub fn load(
         }
         Ok::<_, WorldError>(())
     })?;
-    snapshot::read_all(policies, &mut stdin, |item| {
-        if !is_policy(&item) {
-            return Err(WorldError::NotAPolicy { place: item.place.to_string(), kind: item.kind });
-        }
-        world.add(policy(&item)?, &item)
-    })?;
+    world.add_policies(policies, &mut stdin)?;
     world.cluster = Cluster::new(objects, release);
     Ok(world)
 }
@@ -104,23 +112,5 @@ fn policy(item: &Item) -> Result<Policy, WorldError> {
 /// One object of a dump, if guests are judged by it.
 fn object(item: &Item) -> Result<Option<Object>, snapshot::Error> {
     let group = item.api_version.split_once('/').map_or("", |(group, _)| group);
-    Ok(match (group, item.kind.as_str()) {
-        ("", "Node") => Some(Object::Node(item.parse::<wire::Node>()?.into())),
-        ("", "Pod") => {
-            let pod: wire::Pod<'_> = item.parse()?;
-            cluster::launcher(&pod).map(|(owner, launcher)| Object::Launcher(owner, launcher))
-        }
-        ("", "Namespace") => Some(Object::Namespace(item.parse()?)),
-        ("kubevirt.io", "VirtualMachine") => Some(Object::VirtualMachine(Box::new(item.parse()?))),
-        ("kubevirt.io", "VirtualMachineInstance") => Some(Object::Vmi(Box::new(item.parse()?))),
-        ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Object::Migration(Box::new(item.parse()?))),
-        ("kubevirt.io", "KubeVirt") => Some(Object::KubeVirt(Box::new(item.parse()?))),
-        ("instancetype.kubevirt.io", "VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype") => {
-            Some(Object::Instancetype(item.parse()?))
-        }
-        ("instancetype.kubevirt.io", "VirtualMachinePreference" | "VirtualMachineClusterPreference") => {
-            Some(Object::Preference(item.parse()?))
-        }
-        _ => None,
-    })
+    Object::read(group, &item.kind, &item)
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The control plane of the end-to-end tests, built from tests/controlplane and tests/kwok into the folder given as the
-# first argument; what is there already, of the same versions, is left alone. A second argument, controlplane or kwok,
-# builds only that one. KUBEBUILDER_ASSETS, where it names a folder with kube-apiserver, etcd and kubectl, takes the
-# place of all this.
+# The programs of the end-to-end tests, built from tests/controlplane, tests/kwok and tests/helm into the folder given as
+# the first argument; what is there already, of the same versions, is left alone. A second argument, the name of one of
+# the three, builds only that one. KUBEBUILDER_ASSETS, where it names a folder with kube-apiserver, etcd and kubectl,
+# takes the place of all this.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?the folder to build into}
@@ -67,7 +67,12 @@ finish() { # folder of the module
   cat "$here/$1/go.mod" "$here/$1/go.sum" "$here/controlplane.sh" >"$out/$1.built"
 }
 
-if [ "${2:-all}" != kwok ] && ! built controlplane etcd kube-apiserver kube-scheduler kubectl; then
+only=${2:-}
+wanted() { # folder of the module
+  [ "${only:-$1}" = "$1" ]
+}
+
+if wanted controlplane && ! built controlplane etcd kube-apiserver kube-scheduler kubectl; then
   begin controlplane
   kubernetes=$(version k8s.io/kubernetes controlplane)
   IFS=. read -r major minor _ <<<"${kubernetes#v}"
@@ -79,7 +84,7 @@ if [ "${2:-all}" != kwok ] && ! built controlplane etcd kube-apiserver kube-sche
   done
   finish controlplane
 fi
-if [ "${2:-all}" != controlplane ] && ! { built kwok kwok && [ -d "$out/stages" ]; }; then
+if wanted kwok && ! { built kwok kwok && [ -d "$out/stages" ]; }; then
   begin kwok
   build kwok kwok sigs.k8s.io/kwok/cmd/kwok "-X sigs.k8s.io/kwok/pkg/consts.Version=$(version sigs.k8s.io/kwok kwok)"
   # What plays the kubelet is said in Stage files, which the module ships.
@@ -88,4 +93,9 @@ if [ "${2:-all}" != controlplane ] && ! { built kwok kwok && [ -d "$out/stages" 
   mkdir "$out/stages"
   install -m 644 "$stages"/node/fast/node-*.yaml "$stages"/node/heartbeat/node-*.yaml "$stages"/pod/fast/pod-*.yaml "$out/stages"
   finish kwok
+fi
+if wanted helm && ! built helm helm; then
+  begin helm
+  build helm helm helm.sh/helm/v4/cmd/helm "-X helm.sh/helm/v4/internal/version.version=$(version helm.sh/helm/v4 helm)"
+  finish helm
 fi

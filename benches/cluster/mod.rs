@@ -11,8 +11,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::post;
 use bytes::Bytes;
+use cpufit::admission::Stage;
+use cpufit::admission::review::Request;
 use cpufit::compat::node::{Effect, Node, Taint};
-use cpufit::judge;
+use cpufit::judge::{self, Hearing};
 use cpufit::kubevirt::cluster::{Cluster, Object, launcher};
 use cpufit::telemetry::Metrics;
 use cpufit::webhook::{self, Condition, Edge, Judge, Readiness};
@@ -309,8 +311,8 @@ fn guest(review: &Value) -> [Object; 2] {
         "status": {"phase": "Running", "nodeName": SOURCE},
     });
     let text = pod.to_string();
-    let (owner, launcher) = launcher(&serde_json::from_str(&text).expect("a pod")).expect("a launcher");
-    [Object::Vmi(Box::new(serde_json::from_value(vmi).expect("a VMI"))), Object::Launcher(owner, launcher)]
+    let launcher = launcher(&serde_json::from_str(&text).expect("a pod")).expect("a launcher");
+    [Object::Vmi(Box::new(serde_json::from_value(vmi).expect("a VMI"))), Object::Launcher(launcher)]
 }
 
 /// The webhook's own router, and beside it `/null`, which reads the body and answers a constant.
@@ -320,7 +322,9 @@ pub fn router(world: World, metrics: Arc<Metrics>) -> Router {
     for condition in Condition::ALL {
         readiness.meet(condition);
     }
-    let judge: Judge = Arc::new(move |stage, request| judge::answer(&world, stage, request));
+    let judge: Judge = Arc::new(move |stage: Stage, request: &Request<'_>| {
+        Ok(judge::answer(&Hearing::new(&world), stage, request)?.decision)
+    });
     let edge = Edge::new(judge, Arc::new(readiness), metrics, webhook::Limits::default());
     let null = async |body: Bytes| {
         drop(body);

@@ -11,12 +11,12 @@ use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::args::{CheckArgs, CheckOutput};
 use crate::compat::advise::Depth;
-use crate::judge::{self, Case, Manifest, Reader};
+use crate::judge::{self, Case, Hearing, Manifest};
 use crate::kubevirt::cluster::placement;
 use crate::kubevirt::wire::Pod;
 use crate::policy::UserName;
 use crate::snapshot::{self, Item};
-use crate::world::{self, World};
+use crate::world::World;
 
 /// What became of the objects: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,17 +52,16 @@ struct HeadMeta {
 /// # Errors
 ///
 /// An input cannot be read or judged; the error names file, document and field.
-pub fn run(args: &CheckArgs, mut stdin: impl Read, mut out: impl Write) -> anyhow::Result<Checked> {
-    let world = world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, &mut stdin)?;
+pub fn run(args: &CheckArgs, world: &World, stdin: impl Read, mut out: impl Write) -> anyhow::Result<Checked> {
     let mut rows = Vec::new();
     let mut responses = Vec::new();
     let mut numbering = Numbering::default();
-    snapshot::read_all(&args.file, &mut stdin, |item| {
+    snapshot::read_all(&args.file, stdin, |item| {
         let index = numbering.of(&item.place.file);
         if args.output == CheckOutput::Review {
-            responses.push(response(&world, &item)?);
+            responses.push(response(world, &item)?);
         } else {
-            rows.push(row(&world, &item, index, args.predict)?);
+            rows.push(row(world, &item, index, args.predict)?);
         }
         anyhow::Ok(())
     })?;
@@ -81,14 +80,6 @@ pub fn run(args: &CheckArgs, mut stdin: impl Read, mut out: impl Write) -> anyho
         CheckOutput::Table | CheckOutput::Review => out.write_all(people(&rows).as_bytes())?,
     }
     Ok(checked)
-}
-
-impl<'a> Reader<'a> for &'a Item {
-    type Error = snapshot::Error;
-
-    fn read<T: Deserialize<'a>>(&self) -> Result<T, snapshot::Error> {
-        self.parse()
-    }
 }
 
 fn origin(item: &Item, index: usize) -> Origin {
@@ -160,7 +151,8 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
         bail!("{}: a {} is no AdmissionReview; -o review answers reviews only", item.place, item.kind);
     }
     let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
-    let decision = judge::answer(world, Stage::Validate, &request).with_context(|| item.place.to_string())?;
+    let answer = judge::answer(&Hearing::new(world), Stage::Validate, &request);
+    let decision = answer.with_context(|| item.place.to_string())?.decision;
     let denied = matches!(decision, Decision::Deny { .. });
     Ok((render(Stage::Validate, &request.uid, &decision)?, denied))
 }

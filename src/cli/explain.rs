@@ -22,7 +22,7 @@ use crate::kubevirt::subject;
 use crate::policy::UserName;
 use crate::say;
 use crate::snapshot::{self, Item};
-use crate::world::{self, World};
+use crate::world::World;
 
 /// How many nodes a table lists before it folds the rest.
 const ROWS: usize = 40;
@@ -37,8 +37,13 @@ struct Results {
 /// # Errors
 ///
 /// An input cannot be read, or the guest is not in it.
-pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> anyhow::Result<()> {
-    let world = world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, &mut stdin)?;
+pub fn run(
+    args: &ExplainArgs,
+    world: &World,
+    namespace: &str,
+    stdin: impl Read,
+    mut out: impl Write,
+) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     let mut text = String::new();
     let mut explain = |origin: Origin, case: &Case<'_>| {
@@ -46,13 +51,13 @@ pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> any
             if !text.is_empty() {
                 text.push('\n');
             }
-            text.push_str(&Page { case, world: &world }.to_string());
+            text.push_str(&Page { case, world }.to_string());
         } else {
-            rows.push(ResultRow::new(origin, case, &world, true));
+            rows.push(ResultRow::new(origin, case, world, true));
         }
     };
     if let Some(object) = &args.object {
-        let case = find(&world, &args.namespace, object)?;
+        let case = find(world, namespace, object)?;
         let kind = match object.kind {
             ObjectKind::VirtualMachine => "VirtualMachine",
             ObjectKind::Vmi => "VirtualMachineInstance",
@@ -61,7 +66,7 @@ pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> any
         };
         let origin = Origin {
             kind: kind.to_owned(),
-            namespace: args.namespace.clone(),
+            namespace: namespace.to_owned(),
             name: object.name.clone(),
             ..Origin::default()
         };
@@ -69,8 +74,8 @@ pub fn run(args: &ExplainArgs, mut stdin: impl Read, mut out: impl Write) -> any
     }
     let mut unknown = Vec::new();
     let mut numbering = Numbering::default();
-    snapshot::read_all(&args.file, &mut stdin, |item| {
-        let known = explain_item(&world, &item, numbering.of(&item.place.file), &mut explain)?;
+    snapshot::read_all(&args.file, stdin, |item| {
+        let known = explain_item(world, &item, numbering.of(&item.place.file), &mut explain)?;
         if !known {
             unknown.push(format!("{} ({})", item.place, item.kind));
         }
@@ -144,8 +149,8 @@ fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Ca
     };
     found.with_context(|| {
         format!(
-            "{name} is not in namespace {namespace} of the snapshot; is it the right namespace (-n), and does the dump \
-             hold vm,vmi,vmim,pods of all namespaces (-A)?"
+            "{name} is not in namespace {namespace}; is it the right namespace (-n)? A snapshot must hold \
+             vm,vmi,vmim,pods of all namespaces (-A)"
         )
     })
 }

@@ -3,4 +3,5 @@
 pub mod certs;
 pub mod check;
 pub mod explain;
+pub mod manifests;
 pub mod output;

@@ -8,12 +8,14 @@ mod build;
 mod lookup;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::bits::{Bits, Counters};
 use super::label::{self, Family};
 use super::node::{Node, Taint};
 use super::placement::{Expression, NameRule, NodeSelector, Placement, Term};
 
+pub use build::Roster;
 use lookup::Resolved;
 pub use lookup::{Lookup, Passes, Refusal};
 
@@ -23,16 +25,16 @@ pub type NodeIndex = usize;
 /// All nodes at one instant. Immutable; remedies make a new one from edited nodes.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    names: Vec<Box<str>>,
+    names: Vec<Arc<str>>,
     /// The place of each node in the order of names.
     rank: Vec<u32>,
-    by_name: HashMap<Box<str>, u32>,
+    by_name: HashMap<Arc<str>, u32>,
     profile_of: Vec<u32>,
     profiles: Vec<Profile>,
-    keys: HashMap<Box<str>, Key>,
+    keys: HashMap<Arc<str>, Key>,
     labels: Vec<Label>,
     /// Per node, its labels that are not in its profile.
-    own_labels: Vec<Box<[u32]>>,
+    own_labels: Vec<Arc<[u32]>>,
     /// Nodes with the same taints, by their taints.
     taints: Vec<(Vec<Taint>, Members)>,
     cordoned: Bits,
@@ -48,7 +50,7 @@ pub struct Fleet {
 struct Profile {
     start: usize,
     end: usize,
-    labels: Box<[u32]>,
+    labels: Arc<[u32]>,
     class: usize,
 }
 
@@ -63,17 +65,17 @@ pub struct HostModelClass {
     pub vendors: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Key {
     family: Family,
     /// By value.
-    values: Vec<(Box<str>, u32)>,
+    values: Vec<(Arc<str>, u32)>,
 }
 
 #[derive(Debug)]
 struct Label {
-    key: Box<str>,
-    value: Box<str>,
+    key: Arc<str>,
+    value: Arc<str>,
     members: Members,
 }
 
@@ -145,11 +147,11 @@ impl Fleet {
     /// Indexes nodes. Of two nodes with one name the later counts.
     #[must_use]
     pub fn new(nodes: Vec<Node>) -> Self {
-        let mut by_name: BTreeMap<String, Node> = BTreeMap::new();
+        let mut roster = Roster::default();
         for node in nodes {
-            by_name.insert(node.name.clone(), node);
+            roster.insert(node);
         }
-        build::Builder::default().build(by_name.into_values().collect())
+        roster.fleet()
     }
 
     /// How many nodes there are.
@@ -236,7 +238,7 @@ impl Fleet {
 
     /// All labels of a node, in no particular order.
     pub fn labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
-        self.profile(node).labels.iter().chain(&self.own_labels[node]).map(|&label| {
+        self.profile(node).labels.iter().chain(&*self.own_labels[node]).map(|&label| {
             let label = &self.labels[label as usize];
             (label.key.as_ref(), label.value.as_ref())
         })

@@ -6,7 +6,7 @@ use super::label;
 use super::node::{Effect, Taint};
 
 /// A toleration. Mirrors `v1.Toleration` and `ToleratesTaint` of `k8s.io/component-helpers`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Toleration {
     /// Empty with [`TolerationOperator::Exists`] tolerates every key.
     pub key: String,
@@ -19,7 +19,7 @@ pub struct Toleration {
 }
 
 /// How a toleration compares values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TolerationOperator {
     /// The values are equal; the default.
     #[default]
@@ -49,7 +49,7 @@ impl Toleration {
 }
 
 /// One condition on a label. Mirrors `v1.NodeSelectorRequirement`; each variant holds what it needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Expression {
     /// The label has one of the values.
     In(String, Vec<String>),
@@ -155,7 +155,7 @@ pub fn integer(text: &str) -> Option<i64> {
 }
 
 /// A condition on the node's name: the only field `matchFields` knows is `metadata.name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum NameRule {
     /// The node has this name.
     Is(String),
@@ -166,7 +166,7 @@ pub enum NameRule {
 }
 
 /// One of the ORed terms of a required node affinity; its conditions are ANDed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Term {
     /// Conditions on labels.
     pub expressions: Vec<Expression>,
@@ -183,7 +183,7 @@ impl Term {
 }
 
 /// The required node affinity: terms are ORed. Mirrors `v1.NodeSelector`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NodeSelector {
     /// The terms. None at all match no node.
     pub terms: Vec<Term>,
@@ -193,7 +193,7 @@ pub struct NodeSelector {
 pub type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// All that a pod asks of a node, as the scheduler's node filters read it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Placement<'a> {
     /// `spec.nodeSelector`; each entry must be met by exact key and value.
     pub selector: Vec<Entry<'a>>,

@@ -1,38 +1,49 @@
 //! What is known of a cluster besides its nodes: guests, their launchers, namespaces, configuration.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::defaults::ClusterConfig;
 use super::launch;
 use super::release::Release;
-use super::wire::{self, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Texts, VirtualMachine, Vmi, Vmim};
+use super::wire::{self, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, Texts, VirtualMachine, Vmi, Vmim};
 use crate::compat::fleet::Fleet;
 use crate::compat::node::{Effect, Node, Taint};
 use crate::compat::placement::Placement;
 
 /// The cluster at one instant, as far as guests are judged by it.
-#[derive(Debug, Default)]
+///
+/// A copy costs little, and an edit of the copy leaves the original as it was: hypothetical clusters are made so, and those
+/// of a live one after each change.
+#[derive(Clone, Debug, Default)]
 pub struct Cluster {
     /// All nodes.
-    pub fleet: Fleet,
+    pub fleet: Arc<Fleet>,
     /// The KubeVirt custom resource, the part that bears on placement.
     pub config: ClusterConfig,
     /// Whose rules apply.
     pub release: ReleaseKnown,
     /// The namespace KubeVirt is installed in, where its custom resource is known.
     pub kubevirt_namespace: Option<String>,
-    vmis: BTreeMap<Name, Vmi>,
-    vms: BTreeMap<Name, VirtualMachine>,
-    migrations: BTreeMap<Name, Vmim>,
-    /// By the UID of the VMI that owns them; those that name none under the empty one.
-    launchers: HashMap<String, Vec<Launcher>>,
-    namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    instancetypes: BTreeMap<Name, Instancetype>,
-    preferences: BTreeMap<Name, Preference>,
+    /// The release that the user named.
+    told_release: Option<Release>,
+    kubevirts: Vec<KubeVirt>,
+    vmis: Kept<Vmi>,
+    vms: Kept<VirtualMachine>,
+    migrations: Kept<Vmim>,
+    launchers: Kept<Launcher>,
+    /// The launchers by the UID of the VMI that owns them; those that name none under the empty one.
+    launchers_of: Arc<HashMap<String, Vec<Arc<Launcher>>>>,
+    namespaces: Kept<MetaOnly>,
+    instancetypes: Kept<Instancetype>,
+    preferences: Kept<Preference>,
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
-type Name = (String, String);
+pub type Name = (String, String);
+
+/// The objects of a kind.
+type Kept<T> = Arc<BTreeMap<Name, Arc<T>>>;
 
 /// How the release is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,12 +94,14 @@ pub struct Launcher {
     pub namespace: String,
     /// The name of the VMI that owns it.
     pub guest: String,
+    /// The UID of that VMI; empty in a dump that was cleaned of UIDs.
+    pub owner: String,
     /// `spec.nodeName`; empty while pending.
     pub node: String,
     /// `metadata.creationTimestamp`, which sorts as text.
     pub created: String,
-    /// What it asks of a node.
-    pub placement: Placement<'static>,
+    /// What it asks of a node; shared by launchers that ask the same.
+    pub placement: Arc<Placement<'static>>,
 }
 
 impl Launcher {
@@ -99,13 +112,13 @@ impl Launcher {
     }
 }
 
-/// Something that a dump of a cluster holds.
+/// Something that guests are judged by.
 #[derive(Clone, Debug)]
 pub enum Object {
     /// A Node.
     Node(Node),
-    /// A launcher pod, by the UID of its VMI.
-    Launcher(String, Launcher),
+    /// A launcher pod.
+    Launcher(Launcher),
     /// A VirtualMachine.
     VirtualMachine(Box<VirtualMachine>),
     /// A VirtualMachineInstance.
@@ -122,86 +135,210 @@ pub enum Object {
     Preference(Preference),
 }
 
+impl Object {
+    /// Reads an object of a kind that guests are judged by; `None` for all others.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `reader` says.
+    pub fn read<'a, R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
+        Ok(match (group, kind) {
+            ("", "Node") => Some(Self::Node(reader.read::<wire::Node>()?.into())),
+            ("", "Pod") => launcher(&reader.read()?).map(Self::Launcher),
+            ("", "Namespace") => Some(Self::Namespace(reader.read()?)),
+            ("kubevirt.io", "VirtualMachine") => Some(Self::VirtualMachine(Box::new(reader.read()?))),
+            ("kubevirt.io", "VirtualMachineInstance") => Some(Self::Vmi(Box::new(reader.read()?))),
+            ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Self::Migration(Box::new(reader.read()?))),
+            ("kubevirt.io", "KubeVirt") => Some(Self::KubeVirt(Box::new(reader.read()?))),
+            ("instancetype.kubevirt.io", "VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype") => {
+                Some(Self::Instancetype(reader.read()?))
+            }
+            ("instancetype.kubevirt.io", "VirtualMachinePreference" | "VirtualMachineClusterPreference") => {
+                Some(Self::Preference(reader.read()?))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// The kinds of [`Object`], nodes apart: those are in the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A launcher pod.
+    Launcher,
+    /// A VirtualMachine.
+    VirtualMachine,
+    /// A VirtualMachineInstance.
+    Vmi,
+    /// A VirtualMachineInstanceMigration.
+    Migration,
+    /// The KubeVirt custom resource.
+    KubeVirt,
+    /// A Namespace.
+    Namespace,
+    /// An instancetype.
+    Instancetype,
+    /// A preference.
+    Preference,
+}
+
 impl Cluster {
     /// A cluster from its objects. `release` overrides what the KubeVirt custom resource says.
     #[must_use]
     pub fn new(objects: impl IntoIterator<Item = Object>, release: Option<Release>) -> Self {
-        let mut cluster = Self::default();
+        let mut cluster = Self { told_release: release, ..Self::default() };
         let mut nodes = Vec::new();
-        let mut observed = None;
         for object in objects {
             match object {
                 Object::Node(node) => nodes.push(node),
-                Object::Launcher(owner, launcher) => cluster.launchers.entry(owner).or_default().push(launcher),
-                Object::VirtualMachine(vm) => {
-                    cluster.vms.insert(key(&vm.metadata), *vm);
-                }
-                Object::Vmi(vmi) => {
-                    cluster.vmis.insert(key(&vmi.metadata), *vmi);
-                }
-                Object::Migration(vmim) => {
-                    cluster.migrations.insert(key(&vmim.metadata), *vmim);
-                }
-                Object::KubeVirt(kubevirt) => {
-                    let found = Release::parse(&kubevirt.status.observed_kubevirt_version);
-                    if found.is_none() && observed.is_some() {
-                        // A manifest beside the dump: what the cluster itself says counts.
-                        continue;
-                    }
-                    observed = found;
-                    cluster.kubevirt_namespace =
-                        Some(kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
-                    cluster.config = ClusterConfig::from(*kubevirt);
-                }
-                Object::Namespace(namespace) => {
-                    cluster.namespaces.insert(namespace.metadata.name, namespace.metadata.labels);
-                }
-                Object::Instancetype(found) => {
-                    cluster.instancetypes.insert(key(&found.metadata), found);
-                }
-                Object::Preference(found) => {
-                    cluster.preferences.insert(key(&found.metadata), found);
-                }
+                other => drop(cluster.put(other)),
             }
         }
-        cluster.fleet = Fleet::new(nodes);
-        cluster.release = match release.or(observed) {
+        cluster.set_fleet(Arc::new(Fleet::new(nodes)));
+        cluster
+    }
+
+    /// The same cluster with other nodes.
+    pub fn set_fleet(&mut self, fleet: Arc<Fleet>) {
+        self.fleet = fleet;
+        self.settle();
+    }
+
+    /// Takes an object in, in the place of one with the same name; whether that changes anything. Nodes are taken in by
+    /// [`set_fleet`](Self::set_fleet) alone.
+    pub fn put(&mut self, object: Object) -> bool {
+        match object {
+            Object::Node(_) => false,
+            Object::Launcher(launcher) => self.put_launcher(launcher),
+            Object::VirtualMachine(vm) => put(&mut self.vms, key(&vm.metadata), *vm),
+            Object::Vmi(vmi) => put(&mut self.vmis, key(&vmi.metadata), *vmi),
+            Object::Migration(vmim) => put(&mut self.migrations, key(&vmim.metadata), *vmim),
+            Object::KubeVirt(kubevirt) => {
+                let known = self.kubevirts.iter_mut().find(|known| key(&known.metadata) == key(&kubevirt.metadata));
+                match known {
+                    // In a dump there may be a manifest beside what the cluster says of itself, under the same name.
+                    Some(known) if *known == *kubevirt || (is_observed(known) && !is_observed(&kubevirt)) => {
+                        return false;
+                    }
+                    Some(known) => *known = *kubevirt,
+                    None => self.kubevirts.push(*kubevirt),
+                }
+                self.settle();
+                true
+            }
+            Object::Namespace(namespace) => put(&mut self.namespaces, key(&namespace.metadata), namespace),
+            Object::Instancetype(found) => put(&mut self.instancetypes, key(&found.metadata), found),
+            Object::Preference(found) => put(&mut self.preferences, key(&found.metadata), found),
+        }
+    }
+
+    /// Drops an object; whether it was there.
+    pub fn remove(&mut self, kind: Kind, name: &Name) -> bool {
+        match kind {
+            Kind::Launcher => self.remove_launcher(name),
+            Kind::VirtualMachine => remove(&mut self.vms, name),
+            Kind::Vmi => remove(&mut self.vmis, name),
+            Kind::Migration => remove(&mut self.migrations, name),
+            Kind::KubeVirt => {
+                let before = self.kubevirts.len();
+                self.kubevirts.retain(|known| key(&known.metadata) != *name);
+                self.settle();
+                self.kubevirts.len() != before
+            }
+            Kind::Namespace => remove(&mut self.namespaces, name),
+            Kind::Instancetype => remove(&mut self.instancetypes, name),
+            Kind::Preference => remove(&mut self.preferences, name),
+        }
+    }
+
+    /// The names of all objects of a kind.
+    #[must_use]
+    pub fn names(&self, kind: Kind) -> Vec<Name> {
+        match kind {
+            Kind::Launcher => self.launchers.keys().cloned().collect(),
+            Kind::VirtualMachine => self.vms.keys().cloned().collect(),
+            Kind::Vmi => self.vmis.keys().cloned().collect(),
+            Kind::Migration => self.migrations.keys().cloned().collect(),
+            Kind::KubeVirt => self.kubevirts.iter().map(|kubevirt| key(&kubevirt.metadata)).collect(),
+            Kind::Namespace => self.namespaces.keys().cloned().collect(),
+            Kind::Instancetype => self.instancetypes.keys().cloned().collect(),
+            Kind::Preference => self.preferences.keys().cloned().collect(),
+        }
+    }
+
+    /// What follows from the KubeVirt custom resource and the nodes.
+    fn settle(&mut self) {
+        // A manifest beside the dump says less than what the cluster says of itself.
+        let told = self.kubevirts.iter().rfind(|kubevirt| is_observed(kubevirt)).or(self.kubevirts.last());
+        let observed = told.and_then(observed);
+        self.kubevirt_namespace =
+            told.map(|kubevirt| kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
+        self.config = told.cloned().map(ClusterConfig::from).unwrap_or_default();
+        self.release = match self.told_release.or(observed) {
             Some(release) => ReleaseKnown::Observed(release),
-            None if cluster.fleet.is_labelled_without_machine_types() => ReleaseKnown::WithoutMachineTypes,
+            None if self.fleet.is_labelled_without_machine_types() => ReleaseKnown::WithoutMachineTypes,
             None => ReleaseKnown::Newest,
         };
-        cluster
+    }
+
+    fn put_launcher(&mut self, launcher: Launcher) -> bool {
+        let name = (launcher.namespace.clone(), launcher.name.clone());
+        if self.launchers.get(&name).is_some_and(|known| **known == launcher) {
+            return false;
+        }
+        self.remove_launcher(&name);
+        let launcher = Arc::new(launcher);
+        let of_owner = Arc::make_mut(&mut self.launchers_of).entry(launcher.owner.clone()).or_default();
+        of_owner.push(Arc::clone(&launcher));
+        Arc::make_mut(&mut self.launchers).insert(name, launcher);
+        true
+    }
+
+    fn remove_launcher(&mut self, name: &Name) -> bool {
+        let Some(known) = self.launchers.get(name).cloned() else { return false };
+        Arc::make_mut(&mut self.launchers).remove(name);
+        let launchers_of = Arc::make_mut(&mut self.launchers_of);
+        if let Some(of_owner) = launchers_of.get_mut(&known.owner) {
+            of_owner.retain(|launcher| !Arc::ptr_eq(launcher, &known));
+            if of_owner.is_empty() {
+                launchers_of.remove(&known.owner);
+            }
+        }
+        true
     }
 
     /// A VMI.
     #[must_use]
     pub fn vmi(&self, namespace: &str, name: &str) -> Option<&Vmi> {
-        self.vmis.get(&(namespace.to_owned(), name.to_owned()))
+        get(&self.vmis, namespace, name)
     }
 
     /// All VMIs.
     pub fn vmis(&self) -> impl Iterator<Item = &Vmi> {
-        self.vmis.values()
+        self.vmis.values().map(AsRef::as_ref)
     }
 
     /// A VirtualMachine.
     #[must_use]
     pub fn vm(&self, namespace: &str, name: &str) -> Option<&VirtualMachine> {
-        self.vms.get(&(namespace.to_owned(), name.to_owned()))
+        get(&self.vms, namespace, name)
+    }
+
+    /// All `VirtualMachine`s.
+    pub fn vms(&self) -> impl Iterator<Item = &VirtualMachine> {
+        self.vms.values().map(AsRef::as_ref)
     }
 
     /// A migration.
     #[must_use]
     pub fn migration(&self, namespace: &str, name: &str) -> Option<&Vmim> {
-        self.migrations.get(&(namespace.to_owned(), name.to_owned()))
+        get(&self.migrations, namespace, name)
     }
 
     /// The guest that a launcher pod belongs to, by the pod's name.
     #[must_use]
     pub fn guest_of_launcher(&self, namespace: &str, name: &str) -> Option<&Vmi> {
-        let is_it = |pod: &Launcher| pod.namespace == namespace && pod.name == name;
-        let pod = self.launchers.values().flatten().find(|pod| is_it(pod))?;
-        self.vmi(namespace, &pod.guest)
+        self.vmi(namespace, &get(&self.launchers, namespace, name)?.guest)
     }
 
     /// The launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`.
@@ -210,9 +347,10 @@ impl Cluster {
         let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;
         // A dump that was cleaned of UIDs still tells whose pod it is.
         let is_its = |pod: &&Launcher| pod.guest == vmi.metadata.name && pod.namespace == vmi.metadata.namespace;
-        let pods = self.launchers.get(&vmi.metadata.uid)?;
+        let pods = self.launchers_of.get(&vmi.metadata.uid)?;
         // The first of the most recent, as KubeVirt's strict comparison keeps it.
         pods.iter()
+            .map(AsRef::as_ref)
             .filter(on_node)
             .filter(is_its)
             .reduce(|best, pod| if pod.created > best.created { pod } else { best })
@@ -221,24 +359,48 @@ impl Cluster {
     /// The labels of a namespace; none where it is not known.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<&BTreeMap<String, String>> {
-        self.namespaces.get(name)
+        get(&self.namespaces, "", name).map(|namespace| &namespace.metadata.labels)
     }
 
     /// An instancetype by what a VM says of it.
     #[must_use]
     pub fn instancetype(&self, namespace: &str, matcher: &wire::Matcher) -> Option<&Instancetype> {
-        self.instancetypes.get(&matched(namespace, matcher))
+        self.instancetypes.get(&matched(namespace, matcher)).map(AsRef::as_ref)
     }
 
     /// A preference by what a VM says of it.
     #[must_use]
     pub fn preference(&self, namespace: &str, matcher: &wire::Matcher) -> Option<&Preference> {
-        self.preferences.get(&matched(namespace, matcher))
+        self.preferences.get(&matched(namespace, matcher)).map(AsRef::as_ref)
     }
 }
 
 fn key(meta: &wire::Meta) -> Name {
     (meta.namespace.clone(), meta.name.clone())
+}
+
+fn get<'k, T>(kept: &'k Kept<T>, namespace: &str, name: &str) -> Option<&'k T> {
+    kept.get(&(namespace.to_owned(), name.to_owned())).map(AsRef::as_ref)
+}
+
+fn put<T: PartialEq>(kept: &mut Kept<T>, name: Name, object: T) -> bool {
+    if kept.get(&name).is_some_and(|known| **known == object) {
+        return false;
+    }
+    Arc::make_mut(kept).insert(name, Arc::new(object));
+    true
+}
+
+fn remove<T>(kept: &mut Kept<T>, name: &Name) -> bool {
+    kept.contains_key(name) && Arc::make_mut(kept).remove(name).is_some()
+}
+
+fn observed(kubevirt: &KubeVirt) -> Option<Release> {
+    Release::parse(&kubevirt.status.observed_kubevirt_version)
+}
+
+fn is_observed(kubevirt: &KubeVirt) -> bool {
+    observed(kubevirt).is_some()
 }
 
 fn matched(namespace: &str, matcher: &wire::Matcher) -> Name {
@@ -302,7 +464,7 @@ pub fn placement<'a>(pod: &Pod<'a>) -> Placement<'a> {
 
 /// A launcher pod of a dump; `None` for any other pod, and for one that is finished.
 #[must_use]
-pub fn launcher(pod: &Pod<'_>) -> Option<(String, Launcher)> {
+pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
     let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
     if !is_launcher(&pod.metadata.labels) || finished {
         return None;
@@ -311,15 +473,15 @@ pub fn launcher(pod: &Pod<'_>) -> Option<(String, Launcher)> {
     let text = |text: &Option<wire::Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
     let mut placement = placement(pod).into_owned();
     placement.node_name = None;
-    let launcher = Launcher {
+    Some(Launcher {
         name: text(&pod.metadata.name),
         namespace: text(&pod.metadata.namespace),
         guest: owner.name.clone(),
+        owner: owner.uid.clone(),
         node: text(&pod.spec.node_name),
         created: pod.metadata.creation_timestamp.clone().unwrap_or_default(),
-        placement,
-    };
-    Some((owner.uid.clone(), launcher))
+        placement: Arc::new(placement),
+    })
 }
 
 #[cfg(test)]
@@ -332,10 +494,11 @@ mod tests {
             namespace: namespace.to_owned(),
             guest: guest.to_owned(),
             node: "node-a".to_owned(),
+            owner: String::new(),
             created: String::new(),
-            placement: Placement::default(),
+            placement: Arc::default(),
         };
-        Object::Launcher(String::new(), launcher)
+        Object::Launcher(launcher)
     }
 
     fn vmi(namespace: &str, name: &str) -> Object {

@@ -315,7 +315,7 @@ fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
         return None;
     }
     let pod = cluster.current_launcher(vmi)?;
-    Some(Running { node: vmi.status.node_name.clone(), placement: pod.placement.clone() })
+    Some(Running { node: vmi.status.node_name.clone(), placement: (*pod.placement).clone() })
 }
 
 /// How a guest would start anew: from its VM where that is known, with the defaults of now.

@@ -261,6 +261,10 @@ wire! {
         namespace: String,
         /// `uid`.
         uid: String,
+        /// `resourceVersion`.
+        resource_version: String,
+        /// `generation`.
+        generation: i64,
         /// `labels`.
         labels: BTreeMap<String, String>,
         /// `annotations`.
@@ -631,6 +635,19 @@ wire! {
         /// `defaultArchitecture`.
         default_architecture: String,
     }
+}
+
+/// Where an object is read from, and how its errors name it.
+pub trait Reader<'a> {
+    /// What a malformed object gives.
+    type Error;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// It does not have the shape that is asked for.
+    fn read<T: Deserialize<'a>>(&self) -> Result<T, Self::Error>;
 }
 
 /// An affinity kept whole, of which the part that filters nodes is well-formed.

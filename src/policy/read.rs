@@ -6,7 +6,9 @@ use super::selector::{LabelCondition, LabelSelector, Operator};
 use super::syntax;
 use super::tree::{Object, Problem, Tree};
 use super::word::{Word, parse, quoted};
-use super::{API_VERSION, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, Otherwise, Policy, ReplacedMode};
+use super::{
+    API_VERSION, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, LauncherSelectors, Otherwise, Policy, ReplacedMode,
+};
 
 /// Why a document is no policy.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +124,7 @@ fn metadata(object: &mut Object<'_, '_>) -> String {
 fn spec(object: &mut Object<'_, '_>) -> Policy {
     // Fields left out stand as in the built-in policy.
     let default = Policy::builtin();
-    Policy {
+    let policy = Policy {
         name: String::new(),
         namespace_selector: object.object("namespaceSelector", selector),
         virtual_machine_selector: object.object("virtualMachineSelector", selector),
@@ -133,7 +135,14 @@ fn spec(object: &mut Object<'_, '_>) -> Policy {
         common_model: object.optional("commonModel", common_model),
         launcher_selectors: object.word("launcherSelectors").unwrap_or(default.launcher_selectors),
         exemptions: object.object("exemptions", exemptions),
+    };
+    if policy.launcher_selectors == LauncherSelectors::Common && policy.common_model.is_none() {
+        object.problem(
+            "launcherSelectors",
+            "Common needs commonModel: name the CPU model that the selectors are reduced to",
+        );
     }
+    policy
 }
 
 fn selector(object: &mut Object<'_, '_>) -> LabelSelector {

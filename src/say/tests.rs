@@ -10,7 +10,7 @@ use crate::admission::response::{Decision, WARNING_CHARS, WARNINGS};
 use crate::admission::review;
 use crate::compat::node::Node;
 use crate::compat::verdict::Impact;
-use crate::judge::answer;
+use crate::judge::{Hearing, answer};
 use crate::kubevirt::cluster::Object;
 use crate::policy::{Dial, Policy};
 use crate::testing::Tweak;
@@ -29,7 +29,7 @@ fn told(world: &World, object: &Value) -> Decision {
     })
     .to_string();
     let request = review::decode(review.as_bytes()).expect("a review");
-    let decision = answer(world, Stage::Validate, &request).expect("an answer");
+    let decision = answer(&Hearing::new(world), Stage::Validate, &request).expect("an answer").decision;
     assert!(decision.warnings().len() <= WARNINGS, "the API server drops the rest");
     for line in decision.warnings() {
         assert!(line.chars().count() <= WARNING_CHARS, "it is cut: {line}");

@@ -39,6 +39,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::kubevirt::wire::Reader;
+
 pub use error::Error;
 use error::Halt;
 use input::Input;
@@ -112,6 +114,14 @@ impl Item {
     /// [`Error::Field`] names the object, the field, what was expected and what stood there.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         serde_json::from_str(self.json.get()).map_err(|_| error::field::<T>(self.place.clone(), &self.kind, &self.json))
+    }
+}
+
+impl<'a> Reader<'a> for &'a Item {
+    type Error = Error;
+
+    fn read<T: Deserialize<'a>>(&self) -> Result<T, Error> {
+        self.parse()
     }
 }
 

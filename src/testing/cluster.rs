@@ -64,8 +64,9 @@ pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) ->
         guest: guest.metadata.name,
         namespace: guest.metadata.namespace,
         node: guest.status.node_name,
+        owner: guest.metadata.uid,
         created: "2026-01-01T00:00:00Z".to_owned(),
-        placement: Placement { selector, ..Placement::default() },
+        placement: Placement { selector, ..Placement::default() }.into(),
     };
-    Object::Launcher(guest.metadata.uid, launcher)
+    Object::Launcher(launcher)
 }

@@ -15,24 +15,28 @@ use crate::telemetry::Metrics;
 
 const INDEX: &str = "cpufit: keeps KubeVirt guests migratable\n
 /livez            200 while the process answers
-/readyz           200 when reviews should be sent here, else 503; ?verbose lists the conditions
+/readyz           200 when reviews should be sent here, else 503; ?verbose lists the conditions and the age of what is known
 /metrics          OpenMetrics text";
 
-#[derive(Clone, Debug)]
+/// Lines that `/readyz?verbose` lists besides the conditions.
+pub type Details = Arc<dyn Fn() -> String + Send + Sync>;
+
+#[derive(Clone)]
 struct Admin {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
+    details: Details,
 }
 
 /// `/livez`, `/readyz` with `?verbose`, `/metrics`, and `/` which lists them; a plain router, to which more can be added.
-pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>) -> Router {
+pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details) -> Router {
     Router::new()
         .route("/", get(async || plain(StatusCode::OK, INDEX)))
         .route("/livez", get(async || plain(StatusCode::OK, "ok")))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .fallback(async || plain(StatusCode::NOT_FOUND, "no such path; / lists them"))
-        .with_state(Admin { readiness, metrics })
+        .with_state(Admin { readiness, metrics, details })
 }
 
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {
@@ -47,6 +51,9 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
             let _ =
                 writeln!(text, "[{}]{condition} {}", if held { '+' } else { '-' }, if held { "ok" } else { "not yet" });
         }
+    }
+    if verbose {
+        text.push_str(&(admin.details)());
     }
     text.push_str(if ready { "ok" } else { "not ready" });
     plain(status, text)

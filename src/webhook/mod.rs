@@ -11,7 +11,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::BodyExt as _;
@@ -45,8 +47,43 @@ pub const BODY_BYTES: usize = 8 << 20;
 /// What a review is charged against [`Limits::memory`], at least and by the piece.
 const UNIT: usize = 64 << 10;
 
-/// The judgement: a plain function of stage and request, microseconds long; an error is a malformed object.
-pub type Judge = Arc<dyn Fn(Stage, &Request<'_>) -> Result<Decision, ReviewError> + Send + Sync>;
+/// The judgement of reviews. An error is a malformed object.
+pub trait Judging: Send + Sync {
+    /// Judges a review, within its time.
+    fn judge<'a>(
+        &'a self,
+        stage: Stage,
+        request: &'a Request<'_>,
+        time: Time,
+    ) -> BoxFuture<'a, Result<Decision, ReviewError>>;
+}
+
+/// A plain function that needs nothing but the review.
+impl<F> Judging for F
+where
+    F: Fn(Stage, &Request<'_>) -> Result<Decision, ReviewError> + Send + Sync,
+{
+    fn judge<'a>(
+        &'a self,
+        stage: Stage,
+        request: &'a Request<'_>,
+        _time: Time,
+    ) -> BoxFuture<'a, Result<Decision, ReviewError>> {
+        Box::pin(async move { self(stage, request) })
+    }
+}
+
+/// The judgement as the routes share it.
+pub type Judge = Arc<dyn Judging>;
+
+/// The time a judgement has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time {
+    /// Half of it is used up then: what is only nice to know is left out.
+    pub half: Instant,
+    /// The answer must be there then.
+    pub end: Instant,
+}
 
 /// What one client, or all together, may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +236,10 @@ impl Clock {
         let margin = (granted / 10).min(Duration::from_secs(1));
         Self { started, judge_by: started + granted.saturating_sub(margin), end: started + granted }
     }
+
+    fn time(&self) -> Time {
+        Time { half: self.started + (self.judge_by - self.started) / 2, end: self.judge_by }
+    }
 }
 
 async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response {
@@ -240,7 +281,7 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
     let until = clock.end.min(clock.started + edge.limits.body);
     let reading = timeout_at(until, read(body, declared, &edge.memory, &mut share));
     let body = reading.await.map_err(|_| Refusal::Slow)??;
-    decide(stage, edge, &body, clock)
+    decide(stage, edge, &body, clock).await
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -288,10 +329,11 @@ async fn read<'m>(
 }
 
 /// From bytes to bytes, recorded in one metric and one log line.
-fn decide(stage: Stage, edge: &Edge, body: &[u8], clock: Clock) -> Result<Vec<u8>, Refusal> {
+async fn decide(stage: Stage, edge: &Edge, body: &[u8], clock: Clock) -> Result<Vec<u8>, Refusal> {
     let request = decode(body)?;
     let (decision, outcome) = if Instant::now() < clock.judge_by {
-        match catch_unwind(AssertUnwindSafe(|| (edge.judge)(stage, &request))) {
+        let judging = async { edge.judge.judge(stage, &request, clock.time()).await };
+        match AssertUnwindSafe(judging).catch_unwind().await {
             Ok(judged) => {
                 let decision = judged?;
                 let outcome = outcome(stage, &decision);

@@ -8,19 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Condition {
     /// What reviews are judged by was read: the snapshot, or every watch once through. Until then reviews get a 503.
     Synced,
+    /// What was read is not too old: the API server was heard of lately. Else reviews get a 503 as well.
+    Fresh,
     /// The TLS port accepts connections; lost when the process drains, while reviews are still answered.
     Serving,
 }
 
 impl Condition {
     /// All, in the order in which they are listed.
-    pub const ALL: [Self; 2] = [Self::Synced, Self::Serving];
+    pub const ALL: [Self; 3] = [Self::Synced, Self::Fresh, Self::Serving];
 
     /// As `/readyz` spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Synced => "synced",
+            Self::Fresh => "fresh",
             Self::Serving => "serving",
         }
     }
@@ -64,7 +67,7 @@ impl Readiness {
     /// Reviews can be judged, whether or not new ones should be sent here.
     #[must_use]
     pub fn can_judge(&self) -> bool {
-        self.holds(Condition::Synced)
+        self.holds(Condition::Synced) && self.holds(Condition::Fresh)
     }
 
     /// All conditions hold: requests should be sent here.

@@ -8,6 +8,8 @@
 mod common;
 mod controlplane;
 mod guard;
+mod installed;
+mod live;
 mod pki;
 mod process;
 mod random;

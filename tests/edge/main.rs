@@ -51,7 +51,7 @@ fn ready() -> Arc<Readiness> {
 
 fn edge(limits: Limits) -> (Arc<Edge>, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::default());
-    let judge: Judge = Arc::new(|stage, request| Ok(by_name(stage, request)));
+    let judge: Judge = Arc::new(|stage: Stage, request: &Request<'_>| Ok(by_name(stage, request)));
     (Edge::new(judge, ready(), Arc::clone(&metrics), limits), metrics)
 }
 

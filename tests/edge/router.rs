@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::routing::post;
+use cpufit::admission::Stage;
 use cpufit::telemetry::Metrics;
 use cpufit::webhook::{BODY_BYTES, Condition, Edge, Limits, Readiness, admin, router};
 use http::{Request, Response, StatusCode};
@@ -353,7 +354,7 @@ async fn nothing_is_judged_before_there_is_something_to_judge_by() {
     let readiness = Arc::new(Readiness::new());
     let metrics = Arc::new(Metrics::default());
     let edge = Edge::new(
-        Arc::new(|stage, request: &_| Ok(by_name(stage, request))),
+        Arc::new(|stage: Stage, request: &cpufit::admission::review::Request<'_>| Ok(by_name(stage, request))),
         Arc::clone(&readiness),
         Arc::clone(&metrics),
         Limits::default(),
@@ -363,6 +364,7 @@ async fn nothing_is_judged_before_there_is_something_to_judge_by() {
     readiness.meet(Condition::Serving);
     assert_eq!(ask().await.0, StatusCode::SERVICE_UNAVAILABLE, "an empty fleet would call every guest unschedulable");
     readiness.meet(Condition::Synced);
+    readiness.meet(Condition::Fresh);
     assert_eq!(ask().await.0, StatusCode::OK);
     readiness.lose(Condition::Serving);
     assert_eq!(ask().await.0, StatusCode::OK, "while draining, what still comes is judged");
@@ -437,14 +439,21 @@ async fn more_than_the_memory_allows_waits_briefly_and_is_told_to_come_again() {
 #[tokio::test]
 async fn the_admin_port_tells_what_is_missing() {
     let readiness = Arc::new(Readiness::new());
-    let router = admin::router(Arc::clone(&readiness), Arc::default());
+    let router = admin::router(Arc::clone(&readiness), Arc::default(), Arc::new(String::new));
     let get = async |path: &str| send(&router, Request::get(path).body(Body::empty()).unwrap()).await;
     assert_eq!(get("/livez").await, (StatusCode::OK, "ok\n".to_owned()));
     readiness.meet(Condition::Serving);
-    assert_eq!(get("/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, "[-]synced not yet\nnot ready\n".to_owned()));
+    assert_eq!(
+        get("/readyz").await,
+        (StatusCode::SERVICE_UNAVAILABLE, "[-]synced not yet\n[-]fresh not yet\nnot ready\n".to_owned())
+    );
     readiness.meet(Condition::Synced);
+    readiness.meet(Condition::Fresh);
     assert_eq!(get("/readyz").await, (StatusCode::OK, "ok\n".to_owned()));
-    assert_eq!(get("/readyz?verbose").await, (StatusCode::OK, "[+]synced ok\n[+]serving ok\nok\n".to_owned()));
+    assert_eq!(
+        get("/readyz?verbose").await,
+        (StatusCode::OK, "[+]synced ok\n[+]fresh ok\n[+]serving ok\nok\n".to_owned())
+    );
     assert!(get("/").await.1.contains("/metrics"));
     assert_eq!(get("/debug").await.0, StatusCode::NOT_FOUND);
 }
@@ -457,7 +466,7 @@ async fn every_request_is_counted_once() {
         send(&router, posted("/mutate", review(name).to_string())).await;
     }
     send(&router, posted("/mutate", "{}")).await;
-    let admin = admin::router(ready(), metrics);
+    let admin = admin::router(ready(), metrics, Arc::new(String::new));
     let (status, text) = send(&admin, Request::get("/metrics").body(Body::empty()).unwrap()).await;
     assert_eq!(status, StatusCode::OK);
     let mut counted: Vec<&str> = text.lines().filter(|line| line.starts_with("cpufit_requests_total")).collect();

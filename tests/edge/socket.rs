@@ -301,7 +301,7 @@ async fn the_admin_port_is_plain_http() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Arc::new(Metrics::default());
-    let router = admin::router(ready(), Arc::clone(&metrics));
+    let router = admin::router(ready(), Arc::clone(&metrics), Arc::new(String::new));
     let never = std::future::pending();
     tokio::spawn(serve(listener, Transport::Plain, router, Limits::default(), metrics, never));
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());

@@ -1,19 +1,77 @@
 //! From nodes to an indexed fleet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{Fleet, HostModelClass, Key, Label, Members, Profile};
 use crate::compat::bits::Bits;
 use crate::compat::label::{self, Family};
 use crate::compat::node::{Node, Taint};
 
-#[derive(Default)]
-pub(super) struct Builder {
-    keys: HashMap<Box<str>, Key>,
-    labels: Vec<(Box<str>, Box<str>, Vec<u32>)>,
+/// Nodes as they come and go, each label kept once for all of them: what a live cluster's fleets are made from.
+#[derive(Debug, Default)]
+pub struct Roster {
+    keys: HashMap<Arc<str>, Key>,
+    labels: Vec<(Arc<str>, Arc<str>)>,
+    profiles: HashSet<Arc<[u32]>>,
+    nodes: BTreeMap<Arc<str>, Entry>,
 }
 
-impl Builder {
+/// A node, its labels by their numbers.
+#[derive(Debug, PartialEq)]
+struct Entry {
+    profile: Arc<[u32]>,
+    own: Arc<[u32]>,
+    taints: Vec<Taint>,
+    cordoned: bool,
+    not_ready: bool,
+    skip_node: Option<String>,
+}
+
+impl Roster {
+    /// Takes a node in, in the place of one with the same name; whether that changes anything.
+    pub fn insert(&mut self, node: Node) -> bool {
+        let Node { name, labels, mut taints, cordoned, not_ready, skip_node } = node;
+        let (mut of_profile, mut of_node) = (Vec::new(), Vec::new());
+        for (key, value) in &labels {
+            let (family, label) = self.intern(key, value);
+            let list = if family.is_profile() { &mut of_profile } else { &mut of_node };
+            list.push(label);
+        }
+        of_profile.sort_unstable();
+        of_node.sort_unstable();
+        taints.sort_unstable();
+        let profile = if let Some(known) = self.profiles.get(of_profile.as_slice()) {
+            Arc::clone(known)
+        } else {
+            let profile: Arc<[u32]> = of_profile.into();
+            self.profiles.insert(Arc::clone(&profile));
+            profile
+        };
+        let entry = Entry { profile, own: of_node.into(), taints, cordoned, not_ready, skip_node };
+        match self.nodes.get_mut(name.as_str()) {
+            Some(known) if *known == entry => false,
+            Some(known) => {
+                *known = entry;
+                true
+            }
+            None => {
+                self.nodes.insert(name.into(), entry);
+                true
+            }
+        }
+    }
+
+    /// Drops a node; whether it was there.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.nodes.remove(name).is_some()
+    }
+
+    /// The names of all nodes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.nodes.keys().map(AsRef::as_ref)
+    }
+
     fn intern(&mut self, key: &str, value: &str) -> (Family, u32) {
         let found = match self.keys.get_mut(key) {
             Some(found) => found,
@@ -23,88 +81,94 @@ impl Builder {
             Ok(at) => found.values[at].1,
             Err(at) => {
                 let label = self.labels.len() as u32;
-                self.labels.push((key.into(), value.into(), Vec::new()));
-                found.values.insert(at, (value.into(), label));
+                let value: Arc<str> = value.into();
+                // The key's text is shared as well.
+                let key = self.keys.get_key_value(key).map_or_else(|| key.into(), |(key, _)| Arc::clone(key));
+                self.labels.push((Arc::clone(&key), Arc::clone(&value)));
+                if let Some(found) = self.keys.get_mut(&key) {
+                    found.values.insert(at, (value, label));
+                }
                 label
             }
         };
-        (found.family, label)
+        (Family::of(key), label)
     }
 
-    /// Nodes come in the order of their names, so that this order holds inside each profile.
-    pub(super) fn build(mut self, nodes: Vec<Node>) -> Fleet {
-        let mut by_profile: HashMap<Box<[u32]>, Vec<usize>> = HashMap::new();
-        let mut own: Vec<Box<[u32]>> = Vec::with_capacity(nodes.len());
-        for (at, node) in nodes.iter().enumerate() {
-            let (mut of_profile, mut of_node) = (Vec::new(), Vec::new());
-            for (key, value) in &node.labels {
-                let (family, label) = self.intern(key, value);
-                let list = if family.is_profile() { &mut of_profile } else { &mut of_node };
-                list.push(label);
-            }
-            of_profile.sort_unstable();
-            of_node.sort_unstable();
-            own.push(of_node.into());
-            by_profile.entry(of_profile.into()).or_default().push(at);
+    /// The nodes of now, indexed.
+    #[must_use]
+    pub fn fleet(&self) -> Fleet {
+        let mut by_profile: HashMap<&[u32], Vec<usize>> = HashMap::new();
+        // In the order of their names, so that this order holds inside each profile.
+        let nodes: Vec<(&Arc<str>, &Entry)> = self.nodes.iter().collect();
+        for (at, (_, entry)) in nodes.iter().enumerate() {
+            by_profile.entry(&entry.profile).or_default().push(at);
         }
-        let mut groups: Vec<(Box<[u32]>, Vec<usize>)> = by_profile.into_iter().collect();
+        let mut groups: Vec<(&[u32], Vec<usize>)> = by_profile.into_iter().collect();
         groups.sort_unstable_by_key(|(_, members)| members[0]);
 
         let count = nodes.len();
         let mut fleet = Fleet { cordoned: Bits::none(count), not_ready: Bits::none(count), ..Fleet::default() };
-        let mut slots: Vec<Option<(Node, Box<[u32]>)>> = nodes.into_iter().zip(own).map(Some).collect();
+        let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.labels.len()];
         let mut classes: HashMap<HostModelClass, usize> = HashMap::new();
-        let mut taints: BTreeMap<Vec<Taint>, Vec<u32>> = BTreeMap::new();
-        for (number, (labels, members)) in groups.into_iter().enumerate() {
+        let mut taints: BTreeMap<&[Taint], Vec<u32>> = BTreeMap::new();
+        for (number, (labels, of_profile)) in groups.into_iter().enumerate() {
             let start = fleet.names.len();
-            for &label in &labels {
-                self.labels[label as usize].2.push(number as u32);
+            for &label in labels {
+                members[label as usize].push(number as u32);
             }
-            for at in members {
-                let Some((node, own)) = slots[at].take() else { continue };
+            let mut shared = None;
+            for at in of_profile {
+                let (name, entry) = nodes[at];
                 let index = fleet.names.len();
-                for &label in &own {
-                    self.labels[label as usize].2.push(index as u32);
+                for &label in &*entry.own {
+                    members[label as usize].push(index as u32);
                 }
-                if node.cordoned {
+                if entry.cordoned {
                     fleet.cordoned.insert(index);
                 }
-                if node.not_ready {
+                if entry.not_ready {
                     fleet.not_ready.insert(index);
                 }
-                if let Some(value) = node.skip_node {
-                    fleet.skip_node.insert(index, value);
+                if let Some(value) = &entry.skip_node {
+                    fleet.skip_node.insert(index, value.clone());
                 }
-                if !node.taints.is_empty() {
-                    let mut sorted = node.taints;
-                    sorted.sort_unstable();
-                    taints.entry(sorted).or_default().push(index as u32);
+                if !entry.taints.is_empty() {
+                    taints.entry(&entry.taints).or_default().push(index as u32);
                 }
                 fleet.rank.push(at as u32);
-                fleet.by_name.insert(node.name.as_str().into(), index as u32);
-                fleet.names.push(node.name.into());
+                fleet.by_name.insert(Arc::clone(name), index as u32);
+                fleet.names.push(Arc::clone(name));
                 fleet.profile_of.push(number as u32);
-                fleet.own_labels.push(own);
+                fleet.own_labels.push(Arc::clone(&entry.own));
+                shared.get_or_insert_with(|| Arc::clone(&entry.profile));
             }
             let next = classes.len();
-            let class = *classes.entry(self.class(&labels)).or_insert(next);
+            let class = *classes.entry(self.class(labels)).or_insert(next);
+            let labels = shared.unwrap_or_default();
             fleet.profiles.push(Profile { start, end: fleet.names.len(), labels, class });
         }
         let mut ordered: Vec<(HostModelClass, usize)> = classes.into_iter().collect();
         ordered.sort_unstable_by_key(|(_, number)| *number);
         fleet.classes = ordered.into_iter().map(|(class, _)| class).collect();
-        fleet.taints = taints.into_iter().map(|(taints, members)| (taints, Members::of(members, count))).collect();
+        fleet.taints =
+            taints.into_iter().map(|(taints, members)| (taints.to_vec(), Members::of(members, count))).collect();
         let profiles = fleet.profiles.len();
+        // A label that no node bears any more is one that is not known.
+        fleet.keys.clone_from(&self.keys);
+        fleet.keys.retain(|_, key| {
+            key.values.retain(|(_, label)| !members[*label as usize].is_empty());
+            !key.values.is_empty()
+        });
         fleet.labels = self
             .labels
-            .into_iter()
-            .map(|(key, value, members)| {
-                let len = if Family::of(&key).is_profile() { profiles } else { count };
-                Label { members: Members::of(members, len), key, value }
+            .iter()
+            .zip(members)
+            .map(|((key, value), members)| {
+                let len = if Family::of(key).is_profile() { profiles } else { count };
+                Label { members: Members::of(members, len), key: Arc::clone(key), value: Arc::clone(value) }
             })
             .collect();
         fleet.labelled = labelled(&fleet);
-        fleet.keys = self.keys;
         fleet
     }
 
@@ -113,7 +177,7 @@ impl Builder {
         let mut vendors = Vec::new();
         let mut named = false;
         for &label in labels {
-            let (key, value, _) = &self.labels[label as usize];
+            let (key, value) = &self.labels[label as usize];
             match Family::of(key) {
                 Family::HostModelRequired => {
                     entries.push((label::twin(key, label::CPU_FEATURE), value.to_string()));
@@ -131,7 +195,6 @@ impl Builder {
         HostModelClass { model: named.then_some(entries), vendors }
     }
 }
-
 /// By architecture, whether a node bears labels to judge by.
 fn labelled(fleet: &Fleet) -> BTreeMap<String, bool> {
     let mut out = BTreeMap::new();

@@ -98,6 +98,10 @@ fn a_dump_of_a_live_policy() {
     json!({"launcherSelectors": "Trim"}),
     "spec.launcherSelectors: \"Trim\" is not one of Keep, DropStale, Common"
 )]
+#[case::reduced_to_nothing(
+    json!({"launcherSelectors": "Common"}),
+    "spec.launcherSelectors: Common needs commonModel: name the CPU model that the selectors are reduced to"
+)]
 #[case::number_for_word(json!({"audit": 3}), "spec.audit: must be a string, is a number")]
 #[case::word_for_switch(
     json!({"exemptions": {"controllers": "yes"}}),

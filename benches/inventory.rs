@@ -1,0 +1,126 @@
+//! A large live cluster held in memory: how much of it, and what a heartbeat and a change cost.
+#![allow(clippy::expect_used)]
+
+mod cluster;
+mod table;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use cpufit::compat::node::Node;
+use cpufit::live::inventory::Inventory;
+use cpufit::live::kinds::{Projected, Watched, project};
+use cpufit::live::watch::Change;
+use serde_json::{Value, json};
+
+use table::Target;
+
+const NODES: usize = 15_000;
+const GUESTS: usize = 20_000;
+
+/// A node as an API server sends it: what is judged of it is a third.
+fn node(node: &Node, beat: usize) -> String {
+    let image =
+        json!({"names": ["registry.example/some/image/that/is/there@sha256:0123456789abcdef"], "sizeBytes": 123});
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {
+            "name": node.name, "uid": node.name, "resourceVersion": beat.to_string(), "labels": node.labels,
+            "annotations": {"kubevirt.io/heartbeat": beat.to_string()},
+            "managedFields": [{"manager": "virt-handler", "fieldsV1": {"f:metadata": {"f:labels": node.labels}}}],
+        },
+        "spec": {"unschedulable": node.cordoned},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": beat.to_string()}],
+            "images": vec![image; 50],
+        },
+    })
+    .to_string()
+}
+
+fn recorded(name: &str) -> Value {
+    let path = format!("{}/tests/data/reviews/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    serde_json::from_str::<Value>(&text).expect("a review")["request"]["object"].clone()
+}
+
+fn put(resource: Watched, json: &str) -> Change {
+    let value = |pointer: &str| {
+        let object: Value = serde_json::from_str(json).expect("JSON");
+        object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    match project(resource, json).expect("well-formed") {
+        Projected::Nothing => Change::Gone(resource, Default::default()),
+        projected => Change::Put(resource, (value("/metadata/namespace"), value("/metadata/name")), projected),
+    }
+}
+
+/// A figure of `/proc/self/status`, in MB; none where there is no such file.
+fn memory(figure: &str) -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)?.strip_prefix(':'))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<f64>().ok()? / 1024.0)
+}
+
+fn main() {
+    let (nodes, guests) = if table::is_smoke_test() { (150, 200) } else { (NODES, GUESTS) };
+    let mut inventory = Inventory::new(None);
+    for resource in Watched::ALL {
+        inventory.apply(Change::Relisting(resource));
+    }
+    for one in cluster::nodes(nodes) {
+        inventory.apply(put(Watched::Nodes, &node(&one, 0)));
+    }
+    let (mut vmi, mut pod) = (recorded("vmi-create-by-controller"), recorded("pod-target-second"));
+    for number in 0..guests {
+        let (name, uid, node) =
+            (format!("guest-{number:05}"), format!("uid-{number:05}"), format!("node-{:05}", number % nodes));
+        vmi["metadata"]["name"] = json!(name);
+        vmi["metadata"]["uid"] = json!(uid);
+        vmi["status"] = json!({"phase": "Running", "nodeName": node, "selinuxContext": "none"});
+        inventory.apply(put(Watched::Vmis, &vmi.to_string()));
+        pod["metadata"]["name"] = json!(format!("virt-launcher-{name}"));
+        pod["metadata"]["ownerReferences"][0]["name"] = json!(name);
+        pod["metadata"]["ownerReferences"][0]["uid"] = json!(uid);
+        pod["spec"]["nodeName"] = json!(node);
+        pod["status"] = json!({"phase": "Running"});
+        inventory.apply(put(Watched::Pods, &pod.to_string()));
+    }
+    for resource in Watched::ALL {
+        inventory.apply(Change::Listed(resource));
+    }
+    let started = Instant::now();
+    let snapshot = black_box(inventory.snapshot());
+    let first = started.elapsed();
+    if let (Some(now), Some(peak)) = (memory("VmRSS"), memory("VmHWM")) {
+        table::row(&format!("memory with {nodes} nodes and {guests} guests, watched"), now, "MB", Target::AtMost(64.0));
+        table::row("  at most, while they were listed", peak, "MB", Target::AtMost(150.0));
+    }
+    table::row("  the first snapshot of it", first.as_secs_f64() * 1e3, "ms", Target::None);
+
+    let one = cluster::nodes(nodes).next().expect("a node");
+    let beats: Vec<String> = (1..200).map(|beat| node(&one, beat)).collect();
+    let started = Instant::now();
+    for beat in &beats {
+        inventory.apply(Change::Put(
+            Watched::Nodes,
+            (String::new(), one.name.clone()),
+            project(Watched::Nodes, beat).expect("a node"),
+        ));
+    }
+    let beat = started.elapsed().as_secs_f64() / 199.0;
+    assert!(!inventory.has_changed(), "a heartbeat publishes nothing");
+    table::row("a node's heartbeat, read and compared", beat * 1e6, "µs", Target::None);
+
+    let mut costs = Vec::new();
+    for round in 0..20 {
+        let mut changed = one.clone();
+        changed.cordoned = round % 2 == 0;
+        inventory.apply(put(Watched::Nodes, &node(&changed, 300 + round)));
+        let started = Instant::now();
+        drop(black_box(inventory.snapshot()));
+        costs.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    table::row("a node's change, published", table::median(&mut costs), "ms", Target::None);
+    drop(snapshot);
+}

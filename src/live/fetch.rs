@@ -1,0 +1,203 @@
+//! Objects read at the API server when they are needed: what was created a moment ago, and all of a cluster at once.
+
+use futures_util::future::try_join_all;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client};
+use tracing::debug;
+
+use super::kinds::{Projected, Seen, Watched, project};
+use super::watch::PAGE;
+use crate::admission::review::Request;
+use crate::judge::Lack;
+use crate::kubevirt::cluster::{Cluster, Object};
+use crate::kubevirt::release::Release;
+use crate::kubevirt::wire::Vmi;
+use crate::world::World;
+
+/// What could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The API server refuses, or cannot be reached.
+    #[error("cannot read {resource}")]
+    Read {
+        /// Which resource.
+        resource: Watched,
+        /// Why.
+        source: kube::Error,
+    },
+    /// An object is not of the shape its kind says.
+    #[error("{resource}: {namespace}/{name} is malformed")]
+    Malformed {
+        /// Which resource.
+        resource: Watched,
+        /// The object's namespace.
+        namespace: String,
+        /// The object's name.
+        name: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+fn projected(resource: Watched, seen: &Seen) -> Result<Projected, FetchError> {
+    project(resource, seen.json()).map_err(|source| {
+        let (namespace, name) = seen.name();
+        FetchError::Malformed { resource, namespace, name, source }
+    })
+}
+
+/// All objects of a resource, page by page; none where the resource is not installed.
+async fn all(client: &Client, resource: Watched) -> Result<Vec<Projected>, FetchError> {
+    let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
+    let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
+    if let Some(selector) = resource.selector() {
+        params = params.labels(selector);
+    }
+    let mut out = Vec::new();
+    loop {
+        let page = match api.list(&params).await {
+            Ok(page) => page,
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(out),
+            Err(source) => return Err(FetchError::Read { resource, source }),
+        };
+        for seen in &page.items {
+            out.push(projected(resource, seen)?);
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(out),
+        }
+    }
+}
+
+/// The cluster and its policies as they are now.
+///
+/// # Errors
+///
+/// Something cannot be read; the error says what.
+pub async fn world(client: &Client, release: Option<Release>) -> Result<World, FetchError> {
+    let lists = try_join_all(Watched::ALL.map(|resource| all(client, resource))).await?;
+    let mut objects = Vec::new();
+    let mut policies = Vec::new();
+    for projected in lists.into_iter().flatten() {
+        match projected {
+            Projected::Object(object) => objects.push(*object),
+            Projected::Policy(registered) => policies.extend(registered.policy.ok()),
+            Projected::Nothing => {}
+        }
+    }
+    Ok(World { cluster: Cluster::new(objects, release), policies })
+}
+
+/// What was found of what a judgement lacked.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Objects to be judged by.
+    pub objects: Vec<Object>,
+    /// Whether the sender may relax, where that was asked.
+    pub may_relax: Option<bool>,
+}
+
+/// Reads what a judgement lacked. What is not there, or cannot be read, stays lacking.
+pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack], request: &Request<'_>) -> Found {
+    let mut found = Found::default();
+    for lack in lacks {
+        match lack {
+            Lack::Vmi { namespace, name } => {
+                if let Some(vmi) = vmi(client, namespace, name).await {
+                    found.objects.extend(launchers(client, &vmi).await);
+                    found.objects.push(Object::Vmi(Box::new(vmi)));
+                }
+            }
+            Lack::Launcher { namespace, name } => {
+                if let Some(Object::Launcher(launcher)) = one(client, Watched::Pods, namespace, name).await {
+                    if cluster.vmi(namespace, &launcher.guest).is_none() {
+                        let vmi = vmi(client, namespace, &launcher.guest).await;
+                        found.objects.extend(vmi.map(|vmi| Object::Vmi(Box::new(vmi))));
+                    }
+                    found.objects.push(Object::Launcher(launcher));
+                }
+            }
+            Lack::Migration { namespace, name } => {
+                found.objects.extend(one(client, Watched::Migrations, namespace, name).await);
+            }
+            Lack::RightToRelax => found.may_relax = may_relax(client, request).await,
+        }
+    }
+    found
+}
+
+async fn one(client: &Client, resource: Watched, namespace: &str, name: &str) -> Option<Object> {
+    let api: Api<Seen> = Api::namespaced_with(client.clone(), namespace, &resource.api());
+    let seen = match api.get_opt(name).await {
+        Ok(seen) => seen?,
+        Err(error) => {
+            debug!(%resource, namespace, name, %error, "cannot be read");
+            return None;
+        }
+    };
+    match projected(resource, &seen) {
+        Ok(Projected::Object(object)) => Some(*object),
+        Ok(Projected::Policy(_) | Projected::Nothing) => None,
+        Err(error) => {
+            debug!(%error, "cannot be read");
+            None
+        }
+    }
+}
+
+async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
+    match one(client, Watched::Vmis, namespace, name).await {
+        Some(Object::Vmi(vmi)) => Some(*vmi),
+        _ => None,
+    }
+}
+
+/// The launchers of a guest, by the label that virt-controller puts on them.
+async fn launchers(client: &Client, vmi: &Vmi) -> Vec<Object> {
+    let api: Api<Seen> = Api::namespaced_with(client.clone(), &vmi.metadata.namespace, &Watched::Pods.api());
+    let params = ListParams::default().labels(&format!("kubevirt.io/created-by={}", vmi.metadata.uid)).limit(PAGE);
+    match api.list(&params).await {
+        Ok(list) => {
+            let objects = list.items.iter().filter_map(|seen| projected(Watched::Pods, seen).ok());
+            objects
+                .filter_map(|projected| match projected {
+                    Projected::Object(object) => Some(*object),
+                    Projected::Policy(_) | Projected::Nothing => None,
+                })
+                .collect()
+        }
+        Err(error) => {
+            debug!(guest = vmi.metadata.name, %error, "its launchers cannot be read");
+            Vec::new()
+        }
+    }
+}
+
+/// Whether the sender may set `cpufit.io/relax`: a right of its own, the verb `relax` on `cpupolicies`.
+async fn may_relax(client: &Client, request: &Request<'_>) -> Option<bool> {
+    let user = &request.user;
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.username.to_string()),
+            groups: Some(user.groups.iter().map(|group| group.0.to_string()).collect()),
+            resource_attributes: Some(ResourceAttributes {
+                group: Some("cpufit.io".to_owned()),
+                resource: Some("cpupolicies".to_owned()),
+                verb: Some("relax".to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let api: Api<SubjectAccessReview> = Api::all(client.clone());
+    match api.create(&PostParams::default(), &review).await {
+        Ok(answer) => Some(answer.status.is_some_and(|status| status.allowed)),
+        Err(error) => {
+            debug!(user = %&*user.username, %error, "who may relax cannot be asked");
+            None
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! When the API server was last heard of, for each watched resource: how old the data is at most.
+//!
+//! A watch that is well brings at least a bookmark a minute. The client library keeps those to itself, so answers are looked at
+//! below it: a layer around the client marks the time of every successful answer to a list or watch, and of every piece of it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Body;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::time::Instant;
+use tower::{BoxError, Layer, Service};
+
+use super::kinds::Watched;
+
+const RESOURCES: usize = Watched::ALL.len();
+
+/// Since when each resource is silent, and what went wrong last.
+#[derive(Debug)]
+pub struct Freshness {
+    start: Instant,
+    /// Milliseconds since the start, plus one; 0 for never.
+    heard: [AtomicU64; RESOURCES],
+    trouble: Mutex<[Option<String>; RESOURCES]>,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self { start: Instant::now(), heard: [const { AtomicU64::new(0) }; RESOURCES], trouble: Mutex::default() }
+    }
+}
+
+impl Freshness {
+    /// The API server spoke of a resource.
+    pub fn hear(&self, resource: Watched) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.heard[resource as usize].store(now + 1, Ordering::Relaxed);
+    }
+
+    /// Something went wrong with a resource's watch, or nothing does any more.
+    pub fn note(&self, resource: Watched, trouble: Option<String>) {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize] = trouble;
+    }
+
+    /// How long ago the API server last spoke of a resource; `None` before it ever did.
+    #[must_use]
+    pub fn age(&self, resource: Watched) -> Option<Duration> {
+        let heard = self.heard[resource as usize].load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.start.elapsed().saturating_sub(Duration::from_millis(heard)))
+    }
+
+    /// What went wrong last with a resource's watch, if it is not well.
+    #[must_use]
+    pub fn trouble(&self, resource: Watched) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize].clone()
+    }
+}
+
+/// `cpufit_watch_age_seconds`, computed when it is asked for: a number that nobody updates would lie when it matters.
+#[derive(Debug)]
+pub struct AgeCollector(pub Arc<Freshness>);
+
+impl Collector for AgeCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(
+            "watch_age_seconds",
+            "Seconds since the API server was last heard of, by watched resource; about 60 at most while a watch is well",
+            None,
+            prometheus_client::metrics::MetricType::Gauge,
+        )?;
+        for resource in Watched::ALL {
+            if let Some(age) = self.0.age(resource) {
+                ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&[("resource", resource.plural())])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Listens to the answers of a client.
+#[derive(Clone, Debug)]
+pub struct Listening(pub Arc<Freshness>);
+
+impl<S> Layer<S> for Listening {
+    type Service = Listener<S>;
+
+    fn layer(&self, inner: S) -> Listener<S> {
+        Listener { inner, freshness: Arc::clone(&self.0) }
+    }
+}
+
+/// A client that is listened to.
+#[derive(Clone, Debug)]
+pub struct Listener<S> {
+    inner: S,
+    freshness: Arc<Freshness>,
+}
+
+impl<S, Q, B> Service<Request<Q>> for Listener<S>
+where
+    S: Service<Request<Q>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let resource = Watched::of_path(request.uri().path());
+        let answer = self.inner.call(request);
+        let freshness = Arc::clone(&self.freshness);
+        Box::pin(async move {
+            let (head, body) = answer.await?.into_parts();
+            let body = body.map_err(Into::into);
+            let Some(resource) = resource.filter(|_| head.status.is_success()) else {
+                return Ok(Response::from_parts(head, body.boxed_unsync()));
+            };
+            freshness.hear(resource);
+            let body = body.map_frame(move |frame| {
+                freshness.hear(resource);
+                frame
+            });
+            Ok(Response::from_parts(head, body.boxed_unsync()))
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! From changes to snapshots: what is known of the cluster, published whole and never changed after.
+//!
+//! A change that changes nothing of what is judged, such as a node's heartbeat, publishes nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info};
+
+use super::kinds::{Projected, Registered, Watched};
+use super::watch::Change;
+use crate::compat::fleet::Roster;
+use crate::compat::placement::Placement;
+use crate::kubevirt::cluster::{Cluster, Launcher, Name, Object};
+use crate::kubevirt::release::Release;
+use crate::world::World;
+
+/// What is known at one instant.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// What guests are judged by.
+    pub world: World,
+    /// The policies as the cluster holds them, valid or not, by name.
+    pub policies: Arc<BTreeMap<String, Registered>>,
+}
+
+/// All that is known, as it changes.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    roster: Roster,
+    cluster: Cluster,
+    policies: BTreeMap<String, Registered>,
+    /// What came up since a resource began to be read anew.
+    relisted: HashMap<Watched, HashSet<Name>>,
+    synced: HashSet<Watched>,
+    placements: HashSet<Arc<Placement<'static>>>,
+    nodes_changed: bool,
+    policies_changed: bool,
+    changed: bool,
+}
+
+impl Inventory {
+    /// Nothing is known; the release is what the user says it is, if it does.
+    #[must_use]
+    pub fn new(release: Option<Release>) -> Self {
+        Self { cluster: Cluster::new([], release), ..Self::default() }
+    }
+
+    /// Takes a change in.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Relisting(resource) => {
+                self.relisted.insert(resource, HashSet::new());
+            }
+            Change::Put(resource, name, projected) => {
+                if let Some(seen) = self.relisted.get_mut(&resource) {
+                    seen.insert(name);
+                }
+                self.put(projected);
+            }
+            Change::Gone(resource, name) => self.remove(resource, &name),
+            Change::Listed(resource) => {
+                let seen = self.relisted.remove(&resource).unwrap_or_default();
+                self.keep_only(resource, &seen);
+                self.sync(resource);
+            }
+            Change::Absent(resource) => {
+                self.relisted.remove(&resource);
+                self.keep_only(resource, &HashSet::new());
+                self.sync(resource);
+            }
+        }
+    }
+
+    fn sync(&mut self, resource: Watched) {
+        if self.synced.insert(resource) {
+            self.changed = true;
+            debug!(%resource, "read");
+        }
+    }
+
+    fn put(&mut self, projected: Projected) {
+        match projected {
+            Projected::Nothing => {}
+            Projected::Policy(policy) => {
+                let known = self.policies.get(&policy.metadata.name);
+                self.policies_changed |= known.is_none_or(|known| known.policy != policy.policy);
+                self.changed |= known.is_none_or(|known| {
+                    known.metadata.generation != policy.metadata.generation
+                        || known.metadata.uid != policy.metadata.uid
+                        || known.status != policy.status
+                });
+                self.policies.insert(policy.metadata.name.clone(), *policy);
+            }
+            Projected::Object(object) => match *object {
+                Object::Node(node) => self.nodes_changed |= self.roster.insert(node),
+                Object::Launcher(launcher) => {
+                    let launcher = self.sharing(launcher);
+                    self.changed |= self.cluster.put(Object::Launcher(launcher));
+                }
+                other => self.changed |= self.cluster.put(other),
+            },
+        }
+    }
+
+    /// Thousands of launchers ask the same few things of a node.
+    fn sharing(&mut self, mut launcher: Launcher) -> Launcher {
+        if let Some(known) = self.placements.get(&launcher.placement) {
+            launcher.placement = Arc::clone(known);
+        } else {
+            // Those that nobody shares any more are forgotten now and then.
+            if self.placements.len() == self.placements.capacity() {
+                self.placements.retain(|placement| Arc::strong_count(placement) > 1);
+            }
+            self.placements.insert(Arc::clone(&launcher.placement));
+        }
+        launcher
+    }
+
+    fn remove(&mut self, resource: Watched, name: &Name) {
+        match resource {
+            Watched::Nodes => self.nodes_changed |= self.roster.remove(&name.1),
+            Watched::Policies => self.policies_changed |= self.policies.remove(&name.1).is_some(),
+            other => {
+                if let Some(kind) = other.kept_as() {
+                    self.changed |= self.cluster.remove(kind, name);
+                }
+            }
+        }
+    }
+
+    /// Drops all of a resource but these.
+    fn keep_only(&mut self, resource: Watched, seen: &HashSet<Name>) {
+        let is_namespaced = |name: &Name| !name.0.is_empty();
+        let known: Vec<Name> = match (resource, resource.kept_as()) {
+            (Watched::Nodes, _) => self.roster.names().map(|name| (String::new(), name.to_owned())).collect(),
+            (Watched::Policies, _) => self.policies.keys().map(|name| (String::new(), name.clone())).collect(),
+            (_, Some(kind)) => self.cluster.names(kind),
+            (_, None) => Vec::new(),
+        };
+        for name in known {
+            // Those of a namespace and those of the cluster are kept together and read apart.
+            let is_its = match resource {
+                Watched::Instancetypes | Watched::Preferences => is_namespaced(&name),
+                Watched::ClusterInstancetypes | Watched::ClusterPreferences => !is_namespaced(&name),
+                _ => true,
+            };
+            if is_its && !seen.contains(&name) {
+                self.remove(resource, &name);
+            }
+        }
+    }
+
+    /// Whether every resource was read once.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.synced.len() == Watched::ALL.len()
+    }
+
+    /// Whether anything that is judged changed since the last snapshot.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.changed || self.nodes_changed || self.policies_changed
+    }
+
+    /// What is known now.
+    pub fn snapshot(&mut self) -> Snapshot {
+        if std::mem::take(&mut self.nodes_changed) {
+            self.cluster.set_fleet(Arc::new(self.roster.fleet()));
+        }
+        self.policies_changed = false;
+        self.changed = false;
+        let valid = self.policies.values().filter_map(|registered| registered.policy.as_ref().ok());
+        Snapshot {
+            world: World { cluster: self.cluster.clone(), policies: valid.cloned().collect() },
+            policies: Arc::new(self.policies.clone()),
+        }
+    }
+}
+
+/// Takes changes in and publishes what follows from them, until nobody sends any more.
+///
+/// The first snapshot comes when every resource was read once; from then on changes as close together as `together` make one.
+pub async fn run(
+    mut inventory: Inventory,
+    mut changes: mpsc::Receiver<Change>,
+    together: Duration,
+    mut publish: impl FnMut(Snapshot),
+) {
+    let mut due = None;
+    loop {
+        let change = tokio::select! {
+            change = changes.recv() => change,
+            () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
+                due = None;
+                publish(inventory.snapshot());
+                continue;
+            }
+        };
+        let Some(change) = change else { return };
+        let was_synced = inventory.is_synced();
+        inventory.apply(change);
+        if inventory.is_synced() && inventory.has_changed() {
+            if !was_synced {
+                info!("every resource was read");
+                publish(inventory.snapshot());
+            } else if due.is_none() {
+                due = Some(Instant::now() + together);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! Streams of changes in, snapshots out.
+#![allow(clippy::expect_used)]
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::live::kinds::project;
+
+fn put(resource: Watched, object: &Value) -> Change {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let name = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
+    match project(resource, &object.to_string()).expect("well-formed") {
+        Projected::Nothing => Change::Gone(resource, name),
+        projected => Change::Put(resource, name, projected),
+    }
+}
+
+fn node(name: &str, version: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": name, "resourceVersion": version,
+            "labels": {"cpu-feature.node.kubevirt.io/fpu": "true", "kubernetes.io/hostname": name},
+            "annotations": {"kubevirt.io/heartbeat": version},
+            "managedFields": [{"manager": "kubelet"}],
+        },
+        "spec": {},
+        "status": {
+            "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": version}],
+            "images": [{"names": [version]}],
+        },
+    })
+}
+
+fn vmi(name: &str, phase: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"),
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "cpufit.io/policy": "intel"}},
+        "spec": {"domain": {"cpu": {"model": "host-model"}}},
+        "status": {"phase": phase, "nodeName": "node-a"},
+    })
+}
+
+fn pod(guest: &str, phase: &str) -> Value {
+    json!({
+        "metadata": {"name": format!("virt-launcher-{guest}-x7k2p"), "namespace": "shop",
+            "labels": {"kubevirt.io": "virt-launcher"},
+            "ownerReferences": [{"kind": "VirtualMachineInstance", "name": guest, "uid": format!("uid-{guest}"), "controller": true}]},
+        "spec": {"nodeName": "node-a", "nodeSelector": {"cpu-feature.node.kubevirt.io/fpu": "true"}},
+        "status": {"phase": phase},
+    })
+}
+
+fn policy(name: &str, enforce: &str, generation: u32) -> Value {
+    json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy",
+        "metadata": {"name": name, "uid": name, "generation": generation}, "spec": {"enforce": enforce},
+    })
+}
+
+fn after(changes: impl IntoIterator<Item = Change>) -> Inventory {
+    let mut inventory = Inventory::new(None);
+    changes.into_iter().for_each(|change| inventory.apply(change));
+    inventory
+}
+
+/// Every resource read once, with these objects.
+fn synced(changes: impl IntoIterator<Item = Change>) -> Inventory {
+    let begun = Watched::ALL.map(Change::Relisting);
+    let listed = Watched::ALL.map(Change::Listed);
+    let mut inventory = after(begun.into_iter().chain(changes).chain(listed));
+    assert!(inventory.is_synced() && inventory.has_changed());
+    drop(inventory.snapshot());
+    inventory
+}
+
+#[test]
+fn nothing_is_known_before_every_resource_was_read() {
+    let all_but_one = Watched::ALL.into_iter().skip(1).map(Change::Listed);
+    let mut inventory = after(all_but_one);
+    assert!(!inventory.is_synced(), "guests would be judged by a fleet without nodes");
+    inventory.apply(Change::Absent(Watched::ALL[0]));
+    assert!(inventory.is_synced(), "a cluster without KubeVirt would never be ready");
+}
+
+#[rstest]
+#[case::heartbeat(Watched::Nodes, node("node-a", "1"), node("node-a", "2"))]
+#[case::guest_annotated(
+    Watched::Vmis,
+    vmi("db", "Running"),
+    { let mut vmi = vmi("db", "Running"); vmi["metadata"]["annotations"]["other"] = json!("x"); vmi }
+)]
+#[case::launcher_status(
+    Watched::Pods,
+    pod("db", "Running"),
+    { let mut pod = pod("db", "Running"); pod["status"]["podIP"] = json!("10.0.0.1"); pod }
+)]
+fn what_bears_on_no_judgement_publishes_nothing(
+    #[case] resource: Watched,
+    #[case] before: Value,
+    #[case] after: Value,
+) {
+    let mut inventory = synced([put(resource, &before)]);
+    inventory.apply(put(resource, &after));
+    assert!(!inventory.has_changed(), "15,000 nodes would publish a snapshot with each heartbeat");
+}
+
+#[rstest]
+#[case::cordon(Watched::Nodes, { let mut node = node("node-a", "2"); node["spec"]["unschedulable"] = json!(true); node })]
+#[case::label(Watched::Nodes, { let mut node = node("node-a", "2"); node["metadata"]["labels"]["cpu-feature.node.kubevirt.io/vme"] = json!("true"); node })]
+#[case::guest_stopped(Watched::Vmis, vmi("db", "Succeeded"))]
+#[case::launcher_finished(Watched::Pods, pod("db", "Succeeded"))]
+#[case::policy(Watched::Policies, policy("intel", "Pinned", 2))]
+fn what_bears_on_a_judgement_publishes(#[case] resource: Watched, #[case] changed: Value) {
+    let mut inventory = synced([
+        put(Watched::Nodes, &node("node-a", "1")),
+        put(Watched::Vmis, &vmi("db", "Running")),
+        put(Watched::Pods, &pod("db", "Running")),
+        put(Watched::Policies, &policy("intel", "None", 1)),
+    ]);
+    inventory.apply(put(resource, &changed));
+    assert!(inventory.has_changed(), "reviews would be answered by what was");
+}
+
+#[test]
+fn what_vanished_while_the_watch_was_down_is_gone_after_the_next_list() {
+    let mut inventory = synced([
+        put(Watched::Nodes, &node("node-a", "1")),
+        put(Watched::Nodes, &node("node-b", "1")),
+        put(Watched::Vmis, &vmi("db", "Running")),
+        put(Watched::Vmis, &vmi("web", "Running")),
+    ]);
+    let before = inventory.snapshot();
+    for change in [
+        Change::Relisting(Watched::Nodes),
+        put(Watched::Nodes, &node("node-b", "2")),
+        Change::Listed(Watched::Nodes),
+        Change::Relisting(Watched::Vmis),
+        put(Watched::Vmis, &vmi("web", "Running")),
+        Change::Listed(Watched::Vmis),
+    ] {
+        inventory.apply(change);
+    }
+    let now = inventory.snapshot().world.cluster;
+    assert!(now.fleet.find("node-a").is_none(), "guests would be sent to a node that is gone");
+    assert!(now.vmi("shop", "db").is_none() && now.vmi("shop", "web").is_some());
+    assert!(before.world.cluster.fleet.find("node-a").is_some(), "a snapshot never changes: a review is judged by one");
+    assert!(before.world.cluster.vmi("shop", "db").is_some());
+}
+
+#[test]
+fn a_list_of_the_cluster_wide_kind_leaves_the_other_alone() {
+    let kind = |namespace: &str| json!({"metadata": {"name": "u1", "namespace": namespace}, "spec": {"cpu": {"model": "Haswell"}}});
+    let mut inventory =
+        synced([put(Watched::Instancetypes, &kind("shop")), put(Watched::ClusterInstancetypes, &kind(""))]);
+    inventory.apply(Change::Relisting(Watched::ClusterInstancetypes));
+    inventory.apply(Change::Listed(Watched::ClusterInstancetypes));
+    let cluster = inventory.snapshot().world.cluster;
+    let matcher = |kind: &str| crate::kubevirt::wire::Matcher {
+        name: "u1".to_owned(),
+        kind: kind.to_owned(),
+        ..crate::kubevirt::wire::Matcher::default()
+    };
+    assert!(cluster.instancetype("shop", &matcher("VirtualMachineInstancetype")).is_some());
+    assert!(cluster.instancetype("shop", &matcher("")).is_none());
+}
+
+#[test]
+fn an_invalid_policy_governs_nobody_and_is_kept_to_be_told() {
+    let mut inventory = synced([
+        put(Watched::Policies, &policy("intel", "Pinned", 1)),
+        put(Watched::Policies, &policy("odd", "Sometimes", 1)),
+    ]);
+    inventory.apply(Change::Relisting(Watched::Vmis));
+    let snapshot = inventory.snapshot();
+    let names: Vec<&str> = snapshot.world.policies.iter().map(|policy| policy.name.as_str()).collect();
+    assert_eq!(names, ["intel"], "half a policy is worse than none");
+    assert!(snapshot.policies["odd"].policy.as_ref().is_err_and(|problem| problem.contains("Sometimes")));
+}
+
+#[test]
+fn launchers_that_ask_the_same_share_it() {
+    let mut inventory = synced([
+        put(Watched::Vmis, &vmi("db", "Running")),
+        put(Watched::Vmis, &vmi("web", "Running")),
+        put(Watched::Pods, &pod("db", "Running")),
+        put(Watched::Pods, &pod("web", "Running")),
+    ]);
+    let cluster = inventory.snapshot().world.cluster;
+    let of = |name| cluster.vmi("shop", name).and_then(|vmi| cluster.current_launcher(vmi)).expect("its launcher");
+    assert!(Arc::ptr_eq(&of("db").placement, &of("web").placement), "20,000 guests would cost 200 MB");
+    let kept = cluster.vmi("shop", "db").expect("known");
+    assert_eq!(kept.metadata.annotations.keys().collect::<Vec<_>>(), ["cpufit.io/policy"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_close_together_make_one_snapshot() {
+    let (sender, receiver) = mpsc::channel(64);
+    let (published, mut snapshots) = mpsc::unbounded_channel();
+    let running = tokio::spawn(run(Inventory::new(None), receiver, Duration::from_millis(20), move |snapshot| {
+        published.send(snapshot.world.cluster.fleet.len()).expect("the test listens");
+    }));
+    for resource in Watched::ALL {
+        sender.send(Change::Listed(resource)).await.expect("it listens");
+    }
+    assert_eq!(snapshots.recv().await, Some(0));
+    for name in ["node-a", "node-b", "node-c"] {
+        sender.send(put(Watched::Nodes, &node(name, "1"))).await.expect("it listens");
+    }
+    assert_eq!(snapshots.recv().await, Some(3), "a relist of 15,000 nodes would publish 15,000 times");
+    sender.send(put(Watched::Nodes, &node("node-a", "2"))).await.expect("it listens");
+    drop(sender);
+    running.await.expect("it ends when nobody sends any more");
+    assert_eq!(snapshots.recv().await, None, "a heartbeat publishes nothing");
+}
+
+#[rstest]
+#[case("/api/v1/nodes", Some(Watched::Nodes))]
+#[case("/api/v1/pods", Some(Watched::Pods))]
+#[case("/api/v1/nodes/node-a", None)]
+#[case("/apis/kubevirt.io/v1/virtualmachineinstances", Some(Watched::Vmis))]
+#[case("/apis/kubevirt.io/v1/namespaces/shop/virtualmachineinstances", None)]
+#[case("/apis/cpufit.io/v1alpha1/cpupolicies", Some(Watched::Policies))]
+#[case("/apis/other.io/v1/nodes", None)]
+fn only_a_list_or_watch_of_all_namespaces_is_news_of_a_resource(#[case] path: &str, #[case] expected: Option<Watched>) {
+    assert_eq!(Watched::of_path(path), expected, "{path}: the age of the data would be that of something else");
+}

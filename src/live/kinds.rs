@@ -1,0 +1,301 @@
+//! Which kinds are watched, and what is kept of an object: no more than guests are judged by.
+
+use std::fmt;
+
+use kube::core::ApiResource;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::kubevirt::cluster::{Kind, Name, Object};
+use crate::kubevirt::wire::{Meta, Reader};
+use crate::policy::Policy;
+
+/// A resource that is watched, in all namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Watched {
+    /// Nodes.
+    Nodes,
+    /// Namespaces.
+    Namespaces,
+    /// Pods, launchers only.
+    Pods,
+    /// `VirtualMachine`s.
+    VirtualMachines,
+    /// `VirtualMachineInstance`s.
+    Vmis,
+    /// `VirtualMachineInstanceMigration`s.
+    Migrations,
+    /// The KubeVirt custom resource.
+    KubeVirts,
+    /// `CPUPolicy` objects.
+    Policies,
+    /// Instancetypes of a namespace.
+    Instancetypes,
+    /// Instancetypes of the cluster.
+    ClusterInstancetypes,
+    /// Preferences of a namespace.
+    Preferences,
+    /// Preferences of the cluster.
+    ClusterPreferences,
+}
+
+impl Watched {
+    /// All.
+    pub const ALL: [Self; 12] = [
+        Self::Nodes,
+        Self::Namespaces,
+        Self::Pods,
+        Self::VirtualMachines,
+        Self::Vmis,
+        Self::Migrations,
+        Self::KubeVirts,
+        Self::Policies,
+        Self::Instancetypes,
+        Self::ClusterInstancetypes,
+        Self::Preferences,
+        Self::ClusterPreferences,
+    ];
+
+    /// Group, version, kind and plural.
+    const fn names(self) -> (&'static str, &'static str, &'static str, &'static str) {
+        const KUBEVIRT: &str = "kubevirt.io";
+        const TYPES: &str = "instancetype.kubevirt.io";
+        match self {
+            Self::Nodes => ("", "v1", "Node", "nodes"),
+            Self::Namespaces => ("", "v1", "Namespace", "namespaces"),
+            Self::Pods => ("", "v1", "Pod", "pods"),
+            Self::VirtualMachines => (KUBEVIRT, "v1", "VirtualMachine", "virtualmachines"),
+            Self::Vmis => (KUBEVIRT, "v1", "VirtualMachineInstance", "virtualmachineinstances"),
+            Self::Migrations => (KUBEVIRT, "v1", "VirtualMachineInstanceMigration", "virtualmachineinstancemigrations"),
+            Self::KubeVirts => (KUBEVIRT, "v1", "KubeVirt", "kubevirts"),
+            Self::Policies => ("cpufit.io", "v1alpha1", "CPUPolicy", "cpupolicies"),
+            Self::Instancetypes => (TYPES, "v1beta1", "VirtualMachineInstancetype", "virtualmachineinstancetypes"),
+            Self::ClusterInstancetypes => {
+                (TYPES, "v1beta1", "VirtualMachineClusterInstancetype", "virtualmachineclusterinstancetypes")
+            }
+            Self::Preferences => (TYPES, "v1beta1", "VirtualMachinePreference", "virtualmachinepreferences"),
+            Self::ClusterPreferences => {
+                (TYPES, "v1beta1", "VirtualMachineClusterPreference", "virtualmachineclusterpreferences")
+            }
+        }
+    }
+
+    /// The plural name, by which people know it.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        self.names().3
+    }
+
+    /// What the client library must know.
+    #[must_use]
+    pub fn api(self) -> ApiResource {
+        let (group, version, kind, plural) = self.names();
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version,
+            kind: kind.to_owned(),
+            plural: plural.to_owned(),
+        }
+    }
+
+    /// Which of them are read, by their labels.
+    #[must_use]
+    pub fn selector(self) -> Option<&'static str> {
+        (self == Self::Pods).then_some("kubevirt.io=virt-launcher")
+    }
+
+    /// The resource whose list or watch in all namespaces has this path.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|watched| {
+            let (group, version, _, plural) = watched.names();
+            let rest = if group.is_empty() { path.strip_prefix("/api/") } else { path.strip_prefix("/apis/") };
+            let rest =
+                rest.and_then(
+                    |rest| if group.is_empty() { Some(rest) } else { rest.strip_prefix(group)?.strip_prefix('/') },
+                );
+            rest.and_then(|rest| rest.strip_prefix(version)?.strip_prefix('/')) == Some(plural)
+        })
+    }
+
+    /// Where it is kept; nodes and policies are kept elsewhere.
+    #[must_use]
+    pub fn kept_as(self) -> Option<Kind> {
+        Some(match self {
+            Self::Nodes | Self::Policies => return None,
+            Self::Namespaces => Kind::Namespace,
+            Self::Pods => Kind::Launcher,
+            Self::VirtualMachines => Kind::VirtualMachine,
+            Self::Vmis => Kind::Vmi,
+            Self::Migrations => Kind::Migration,
+            Self::KubeVirts => Kind::KubeVirt,
+            Self::Instancetypes | Self::ClusterInstancetypes => Kind::Instancetype,
+            Self::Preferences | Self::ClusterPreferences => Kind::Preference,
+        })
+    }
+}
+
+impl fmt::Display for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.plural())
+    }
+}
+
+/// A `CPUPolicy` as the cluster holds it.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// `metadata`.
+    pub metadata: Meta,
+    /// The policy, or what is wrong with it.
+    pub policy: Result<Policy, String>,
+    /// `status`, as it stands there.
+    pub status: serde_json::Value,
+}
+
+/// What is kept of an object.
+#[derive(Clone, Debug)]
+pub enum Projected {
+    /// Something that guests are judged by.
+    Object(Box<Object>),
+    /// A policy.
+    Policy(Box<Registered>),
+    /// It bears on nothing: a pod that is finished.
+    Nothing,
+}
+
+/// An object's text.
+struct Text<'a>(&'a str);
+
+impl<'a> Reader<'a> for Text<'a> {
+    type Error = serde_json::Error;
+
+    fn read<T: Deserialize<'a>>(&self) -> Result<T, Self::Error> {
+        serde_json::from_str(self.0)
+    }
+}
+
+/// Reads of an object what is kept of it.
+///
+/// # Errors
+///
+/// A field is not what the kind says.
+pub fn project(watched: Watched, json: &str) -> Result<Projected, serde_json::Error> {
+    if watched == Watched::Policies {
+        return registered(json).map(|registered| Projected::Policy(Box::new(registered)));
+    }
+    let (group, _, kind, _) = watched.names();
+    let object = Object::read(group, kind, &Text(json))?;
+    Ok(object.map_or(Projected::Nothing, |object| Projected::Object(Box::new(slim(object)))))
+}
+
+fn registered(json: &str) -> Result<Registered, serde_json::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Whole {
+        metadata: Meta,
+        status: serde_json::Value,
+    }
+    let Whole { metadata, status } = serde_json::from_str(json)?;
+    Ok(Registered { metadata, policy: Policy::from_json(json).map_err(|error| error.to_string()), status })
+}
+
+/// Without what only other programs read: annotations are often larger than all the rest.
+fn slim(mut object: Object) -> Object {
+    let own = |meta: &mut Meta| {
+        meta.annotations.retain(|key, _| key.starts_with("cpufit.io/"));
+        meta.resource_version.clear();
+        meta.generation = 0;
+    };
+    match &mut object {
+        Object::Node(_) | Object::Launcher(_) => {}
+        Object::VirtualMachine(vm) => {
+            own(&mut vm.metadata);
+            own(&mut vm.spec.template.metadata);
+        }
+        Object::Vmi(vmi) => own(&mut vmi.metadata),
+        Object::Migration(vmim) => own(&mut vmim.metadata),
+        Object::KubeVirt(kubevirt) => own(&mut kubevirt.metadata),
+        Object::Namespace(namespace) => own(&mut namespace.metadata),
+        Object::Instancetype(found) => own(&mut found.metadata),
+        Object::Preference(found) => own(&mut found.metadata),
+    }
+    object
+}
+
+/// An object of a list or a watch, projected at once: nothing else of it is ever held.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    meta: kube::core::ObjectMeta,
+    text: Box<RawValue>,
+}
+
+impl Seen {
+    /// Namespace and name.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        (self.meta.namespace.clone().unwrap_or_default(), self.meta.name.clone().unwrap_or_default())
+    }
+
+    /// The object as it came.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        self.text.get()
+    }
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// The part of an object that the client library looks at.
+        #[derive(Deserialize)]
+        struct Head {
+            metadata: HeadMeta,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct HeadMeta {
+            name: Option<String>,
+            namespace: Option<String>,
+            resource_version: Option<String>,
+        }
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let Head { metadata } = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        let meta = kube::core::ObjectMeta {
+            name: metadata.name,
+            namespace: metadata.namespace,
+            resource_version: metadata.resource_version,
+            ..kube::core::ObjectMeta::default()
+        };
+        Ok(Self { meta, text })
+    }
+}
+
+impl kube::Resource for Seen {
+    type DynamicType = ApiResource;
+    type Scope = kube::core::DynamicResourceScope;
+
+    fn kind(api: &ApiResource) -> std::borrow::Cow<'_, str> {
+        api.kind.as_str().into()
+    }
+
+    fn group(api: &ApiResource) -> std::borrow::Cow<'_, str> {
+        api.group.as_str().into()
+    }
+
+    fn version(api: &ApiResource) -> std::borrow::Cow<'_, str> {
+        api.version.as_str().into()
+    }
+
+    fn plural(api: &ApiResource) -> std::borrow::Cow<'_, str> {
+        api.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &kube::core::ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut kube::core::ObjectMeta {
+        &mut self.meta
+    }
+}

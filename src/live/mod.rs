@@ -1,0 +1,146 @@
+//! A live cluster: watched, judged by, told about.
+//!
+//! ```text
+//! API server --watch--> Change --inventory--> Snapshot --swap--> reviews
+//!            <--events--  Report                        judge
+//!            <--fetch---  Lack
+//! ```
+//!
+//! Nothing here decides anything: judgements are those of [`judge`](crate::judge), on the snapshot of the moment.
+
+pub mod connect;
+pub mod fetch;
+pub mod freshness;
+pub mod inventory;
+pub mod kinds;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use kube::Client;
+use tokio::sync::{Semaphore, mpsc, watch as latest};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use crate::admission::Stage;
+use crate::admission::response::Decision;
+use crate::admission::review::{Request, ReviewError};
+use crate::judge::{self, Answer, Hearing};
+use crate::kubevirt::release::Release;
+use crate::report::Report;
+use crate::webhook::{Judging, Time};
+use crate::world::World;
+use freshness::Freshness;
+use inventory::{Inventory, Snapshot};
+use kinds::Watched;
+
+/// So many reviews may read at the API server at once; a storm of them must not become another.
+const READS: usize = 8;
+/// So many changes wait to be taken in.
+const CHANGES: usize = 1024;
+
+/// How a cluster is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whose rules apply, where the user says so.
+    pub release: Option<Release>,
+    /// Changes this close together make one snapshot.
+    pub publish_after: Duration,
+}
+
+/// A cluster that is watched.
+pub struct Live {
+    client: Client,
+    snapshot: ArcSwap<Snapshot>,
+    reads: Semaphore,
+    reports: mpsc::Sender<Report>,
+}
+
+impl Live {
+    /// Starts to watch. `published` hears of every snapshot, the first of which comes when all was read once.
+    pub fn start(
+        client: &Client,
+        settings: Settings,
+        freshness: &Arc<Freshness>,
+        reports: mpsc::Sender<Report>,
+        tasks: &mut JoinSet<()>,
+    ) -> (Arc<Self>, latest::Receiver<u64>) {
+        let live = Arc::new(Self {
+            client: client.clone(),
+            snapshot: ArcSwap::default(),
+            reads: Semaphore::new(READS),
+            reports,
+        });
+        let (sender, changes) = mpsc::channel(CHANGES);
+        for resource in Watched::ALL {
+            tasks.spawn(watch::follow(client.clone(), resource, Arc::clone(freshness), sender.clone()));
+        }
+        let (published, hears) = latest::channel(0);
+        let publishing = Arc::clone(&live);
+        tasks.spawn(inventory::run(
+            Inventory::new(settings.release),
+            changes,
+            settings.publish_after,
+            move |snapshot| {
+                debug!(
+                    nodes = snapshot.world.cluster.fleet.len(),
+                    guests = snapshot.world.cluster.vmis().count(),
+                    policies = snapshot.policies.len(),
+                    "published"
+                );
+                publishing.snapshot.store(Arc::new(snapshot));
+                published.send_modify(|number| *number += 1);
+            },
+        ));
+        (live, hears)
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    async fn answer(&self, stage: Stage, request: &Request<'_>, time: Time) -> Result<Answer, ReviewError> {
+        let snapshot = self.snapshot();
+        let enough = || Instant::now() >= time.half;
+        let hearing = Hearing { world: &snapshot.world, may_relax: None, enough: &enough };
+        let answer = judge::answer(&hearing, stage, request)?;
+        if answer.lacks.is_empty() {
+            return Ok(answer);
+        }
+        let Ok(_share) = self.reads.try_acquire() else { return Ok(answer) };
+        let reading = fetch::lacking(&self.client, &snapshot.world.cluster, &answer.lacks, request);
+        let Ok(found) = timeout_at(time.half, reading).await else { return Ok(answer) };
+        if found.objects.is_empty() && found.may_relax.is_none() {
+            return Ok(answer);
+        }
+        let mut world: World = snapshot.world.clone();
+        for object in found.objects {
+            world.cluster.put(object);
+        }
+        judge::answer(&Hearing { world: &world, may_relax: found.may_relax, enough: &enough }, stage, request)
+    }
+}
+
+impl Judging for Live {
+    fn judge<'a>(
+        &'a self,
+        stage: Stage,
+        request: &'a Request<'_>,
+        time: Time,
+    ) -> BoxFuture<'a, Result<Decision, ReviewError>> {
+        Box::pin(async move {
+            let answer = self.answer(stage, request, time).await?;
+            for report in answer.reports {
+                // A full queue means that more is told than can be written: Events are a courtesy, reviews are not.
+                let _ = self.reports.try_send(report);
+            }
+            Ok(answer.decision)
+        })
+    }
+}

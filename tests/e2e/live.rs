@@ -1,0 +1,69 @@
+//! The cluster watched for real: what is created is known, what vanishes is gone, whatever KubeVirt's kinds do.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::common::read;
+use crate::controlplane::ControlPlane;
+use crate::installed::{Installation, told_by_cpufit};
+use crate::webhook::{Scene, Session};
+use crate::world::{self, data};
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn kubevirts_kinds_may_come_later() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let installation = Installation::new(&cluster);
+    let replica = installation.serve(&[]);
+    let ready = replica.get("/readyz?verbose");
+    assert!(ready.contains("virtualmachineinstances heard of") && ready.contains("(not installed)"), "{ready}");
+
+    world::install_kubevirt(&cluster);
+    world::create(&cluster, &Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml"));
+    replica.until_known(5, 1);
+    let tries = replica.server.log().lines().filter(|line| line.contains("the watch failed")).count();
+    assert!(tries < 50, "a kind that is not there is looked for {tries} times: a busy loop");
+    let metrics = replica.get("/metrics");
+    assert!(metrics.contains("cpufit_watch_age_seconds{resource=\"nodes\"}"), "{metrics}");
+
+    let explained = told_by_cpufit(installation.kubeconfig(), "explain vmi/db -n shop");
+    insta::assert_snapshot!("explained_live", explained);
+
+    cluster.kubectl(&["delete", "node", "node-e"]);
+    replica.until_known(4, 1);
+}
+
+/// A guest, its launcher and its migration made one after the other: the cache has none of them yet.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn what_was_created_a_moment_ago_is_looked_up() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let scene = Scene::new(&cluster);
+    // What comes after the first snapshot is published in an hour, so that the cache is behind for certain.
+    let replica = scene.installation.serve(&["--publish-after", "3600000"]);
+    replica.until_known(5, 1);
+    scene.await_webhook();
+    let of = |kind: &str, name: &str| cluster.get(&[kind, name, "--namespace=shop"]);
+    let mut vmi = of("vmi", "db");
+    let source = vmi["status"]["nodeName"].clone();
+    vmi["metadata"] = json!({"name": "young", "namespace": "shop"});
+    let created = cluster.kubectl_with(&["create", "--validate=false", "-o", "json", "-f", "-"], &vmi);
+    let created: serde_json::Value = serde_json::from_str(&created).expect("a VMI");
+    let pods = cluster.get(&["pods", "--namespace=shop", "--selector=kubevirt.io=virt-launcher"]);
+    let pods = pods["items"].as_array().expect("pods");
+    let mut pod = pods.iter().find(|pod| pod["metadata"]["ownerReferences"][0]["name"] == "db").expect("db's").clone();
+    pod["metadata"] = json!({
+        "name": "virt-launcher-young-x", "namespace": "shop",
+        "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": created["metadata"]["uid"]},
+        "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "young",
+            "uid": created["metadata"]["uid"], "controller": true}],
+    });
+    assert_eq!(pod["spec"]["nodeName"], source, "the launcher runs where its guest is");
+    cluster.kubectl_with(&["create", "--validate=false", "-f", "-"], &pod);
+    let migration = String::from_utf8(read(&data("migrate-db.yaml"))).expect("text").replace("db", "young");
+    cluster.workplace().write("migrate-young.yaml", migration);
+    let jane = Session { cluster: &cluster, kubeconfig: cluster.kubeconfig("jane", &["shop-admins"]) };
+    let told = jane.told("create -f migrate-young.yaml --dry-run=server");
+    insta::assert_snapshot!("looked_up", told);
+}

@@ -48,6 +48,20 @@ pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi) -> Outlook {
     outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
 }
 
+/// What is told of a VMI in the mutating stage, once it is decided what becomes of it.
+#[must_use]
+pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
+    match common {
+        Common::Written { model, replaced } => Some(will_run(vmi, model, *replaced, policy, &world.cluster)),
+        Common::NotWritten(_) => {
+            let outlook = Outlook { common: common.clone(), becomes: None, said: None, unmet: None };
+            let told = outlook.otherwise(policy, vmi, &Blamed { field: String::new(), instancetype: None });
+            told.said.or(told.unmet.map(|unmet| unmet.message))
+        }
+        Common::Untouched(_) => None,
+    }
+}
+
 /// The VMI that virt-controller will make of a VM, as far as it bears on its CPU, before any webhook sees it.
 fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate::compat::verdict::Finding>) {
     let (spec, notes) = subject::guest_of(vm, cluster);
@@ -177,13 +191,13 @@ fn written(vmi: &Vmi, policy: &Policy, common: &Common, cluster: &Cluster) -> Op
             (annotations.get(POLICY) == Some(&policy.name))
                 .then(|| will_run(vmi, &wanted.name, replaced, policy, cluster))
         }
-        // The mutating webhook was not asked, or was too slow: failurePolicy Ignore.
+        // It runs since before the policy, or the mutating webhook was too slow: failurePolicy Ignore.
         Common::Written { .. } if wanted.otherwise != Otherwise::Allow => Some(format!(
-            "{} runs with {}, though policy {} replaces it by {}: its mutating webhook was not reached",
+            "{} is not on CPU model {} but on {}, which would be replaced at its start (policy {})",
             title(vmi),
+            wanted.name,
             mode(model_of(vmi)),
-            policy.name,
-            wanted.name
+            policy.name
         )),
         _ => None,
     }

@@ -104,6 +104,13 @@ impl fmt::Display for Refused {
     }
 }
 
+/// Whether anything could be dropped from a pod at all: a look, without judgement.
+#[must_use]
+pub fn concerns(world: &World, pod: &Pod<'_>) -> bool {
+    let by_policy = || world.policies.iter().any(|policy| policy.launcher_selectors != LauncherSelectors::Keep);
+    is_target(pod) && (by_policy() || migration_of(pod, &world.cluster).is_some_and(is_relaxed))
+}
+
 /// What is to be dropped from a pod that is being created. `policy` is the one that governs the guest.
 pub fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
     let cluster = &world.cluster;
@@ -252,6 +259,13 @@ fn migration_of<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmim> {
     let found = cluster.migration(pod.metadata.namespace.as_deref().unwrap_or_default(), name)?;
     let uid = found.metadata.uid.as_str();
     (uid.is_empty() || pod_label(&pod.metadata.labels, "migrationJobUID") == Some(uid)).then_some(found)
+}
+
+/// The migration that a target pod names, where it is not known: it may be annotated.
+#[must_use]
+pub fn unknown_migration<'p>(pod: &'p Pod<'_>, cluster: &Cluster) -> Option<&'p str> {
+    let name = pod_label(&pod.metadata.annotations, "migrationJobName").filter(|_| is_target(pod))?;
+    migration_of(pod, cluster).is_none().then_some(name)
 }
 
 fn is_relaxed(migration: &Vmim) -> bool {

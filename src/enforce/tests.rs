@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
 mod model;
+mod promises;
 mod trim;
 
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@
 //! - [`outlook`]: what people are told of the common model, and who is refused for not using it.
 //!
 //! The guest's CPU comes from its VMI at start, never from its pod; so the model is the only thing written that changes
-//! what a guest gets. VirtualMachines are never changed: GitOps tools would change them back.
+//! what a guest gets. No VirtualMachine is ever changed: GitOps tools would change it back.
 
 pub mod model;
 pub mod outlook;

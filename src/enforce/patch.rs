@@ -9,16 +9,13 @@ use serde_json::{Map, Value};
 pub fn set(object: &Value, path: &[&str], value: Value) -> Option<PatchOperation> {
     let mut at = object;
     for (depth, field) in path.iter().enumerate() {
-        match at.get(field).filter(|found| !found.is_null()) {
-            Some(found) => at = found,
-            None => {
-                let value = path[depth + 1..]
-                    .iter()
-                    .rev()
-                    .fold(value, |inner, field| Value::Object(Map::from_iter([((*field).to_owned(), inner)])));
-                return Some(PatchOperation::Add(AddOperation { path: pointer(&path[..=depth]), value }));
-            }
-        }
+        let Some(found) = at.get(field).filter(|found| !found.is_null()) else {
+            let below = path[depth + 1..].iter().rev();
+            let nest = |inner, field: &&str| Value::Object(Map::from_iter([((*field).to_owned(), inner)]));
+            let value = below.fold(value, nest);
+            return Some(PatchOperation::Add(AddOperation { path: pointer(&path[..=depth]), value }));
+        };
+        at = found;
     }
     (*at != value).then(|| PatchOperation::Replace(ReplaceOperation { path: pointer(path), value }))
 }
@@ -47,6 +44,8 @@ fn pointer(path: &[&str]) -> PointerBuf {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
     use super::*;
     use rstest::rstest;
     use serde_json::json;

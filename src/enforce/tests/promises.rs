@@ -191,7 +191,7 @@ fn a_vm_is_judged_as_the_guest_that_its_vmi_becomes() {
 /// A target pod with inherited entries, its guest's model, the policy's word, and whether it is to be relaxed.
 fn target() -> impl Strategy<Value = (Vec<Node>, Vec<String>, &'static str, &'static str, bool, bool)> {
     let of_cpu = ["fpu", "vme", "hle", "gfni", "amd-stibp", "gone"].map(feature);
-    let more = [
+    let others = [
         known("Cascadelake-Server"),
         known("Gone"),
         model(MODELS[0]),
@@ -199,7 +199,7 @@ fn target() -> impl Strategy<Value = (Vec<Node>, Vec<String>, &'static str, &'st
         machine("q35"),
         "zone".to_owned(),
     ];
-    let entries = subsequence([of_cpu.to_vec(), more.to_vec()].concat(), 0..=12);
+    let entries = subsequence([of_cpu.to_vec(), others.to_vec()].concat(), 0..=12);
     let mode = select(vec!["host-model", "host-model", MODELS[0], "host-passthrough"]);
     (nodes(), entries, mode, select(vec!["Keep", "DropStale", "Common"]), any::<bool>(), any::<bool>())
 }
@@ -248,7 +248,7 @@ fn trimming_only_lets_more_nodes_in_and_keeps_what_is_not_of_the_cpu() {
         match *mode {
             "host-passthrough" => prop_assert!(dropped.is_empty(), "a guest at risk: {dropped:?}"),
             "host-model" if !dropped.is_empty() => {
-                prop_assert!(features(&after) > 0, "the guess is reset: {dropped:?}")
+                prop_assert!(features(&after) > 0, "the guess is reset: {dropped:?}");
             }
             _ => {}
         }

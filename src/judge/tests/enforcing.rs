@@ -170,7 +170,7 @@ fn arm_guests_pass_whatever_a_policy_wants() {
     assert_eq!(mutated(&world, &vmi_of(&web), KUBECTL).0, vmi_of(&web));
 }
 
-/// A target pod under DropStale: patched, told in warning, Event and audit annotation; not on a dry run.
+/// A target pod under `DropStale`: patched, told in warning, Event and audit annotation; not on a dry run.
 #[test]
 fn what_is_dropped_from_a_pod_is_told() {
     let db = running("db", "node-a", "host-model");

@@ -141,6 +141,9 @@ pub struct CheckArgs {
     /// Add what KubeVirt would render: selector, affinity and tolerations of the pod
     #[arg(long)]
     pub predict: bool,
+    /// With -o yaml: print the objects as the webhook would change them, instead of the results
+    #[arg(long)]
+    pub mutated: bool,
 }
 
 /// `cpufit audit`.

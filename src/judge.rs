@@ -18,6 +18,7 @@ use crate::compat::advise::{Advice, Depth, own_node};
 use crate::compat::bits::Bits;
 use crate::compat::fleet::{Fleet, NodeIndex};
 use crate::compat::verdict::{Check, Impact, Outcome, Verdict};
+use crate::enforce::outlook::Outlook;
 use crate::fleetwide;
 use crate::kubevirt::cluster::{self, is_launcher, pod_label};
 use crate::kubevirt::migration;
@@ -217,14 +218,16 @@ pub enum Lack {
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
 pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
-    if stage == Stage::Mutate {
-        return Ok(Decision::admit().into());
-    }
-    if let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)? {
+    if stage == Stage::Validate
+        && let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)?
+    {
         return Ok(Answer { decision, reports: Vec::new(), lacks: fleetwide::lacks(hearing.world, request) });
     }
     let Some(manifest) = concern(request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
+    if stage == Stage::Mutate {
+        return mutate::answer(hearing.world, &manifest, &user, request);
+    }
     let lacks = lacks(hearing.world, &manifest);
     let Some(case) = judge(hearing.world, &manifest, &user, depth(&manifest)) else {
         return Ok(Decision::admit().into());
@@ -361,15 +364,23 @@ fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewErro
 /// Judges an object that somebody creates.
 #[must_use]
 pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth: Depth) -> Option<Case<'a>> {
-    let judged = manifest.subject(world)?;
+    let mut judged = manifest.subject(world)?;
     let mut verdict = judged.assess(&world.cluster);
     if depth == Depth::Brief && is_plain(&judged, &verdict, world) {
         let (advice, speech) = (Advice::default(), Speech::default());
         return Some(Case { judged, verdict, advice, speech, decision: Decision::admit() });
     }
+    let rules = rules(world, manifest, user, &judged, &verdict);
+    let mut outlook = mutate::outlook(world, manifest, &rules.policy);
+    if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
+        judged = becomes;
+        verdict = judged.assess(&world.cluster);
+    }
     let advice = judged.advise(&world.cluster, &mut verdict, depth);
     let speech = say::speak(&judged, &verdict, &advice, &world.cluster);
-    let decision = decide(world, manifest, user, &judged, &verdict, &advice, &speech);
+    let words = words(&judged, &verdict, &advice, &speech, outlook);
+    let decision = decide(&rules, manifest, &judged, &verdict, &speech, &words);
+    verdict.findings.extend(mutate::finding(&words));
     Some(Case { judged, verdict, advice, speech, decision })
 }
 
@@ -406,15 +417,13 @@ pub(crate) fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fit
     }
 }
 
-fn decide(
-    world: &World,
-    manifest: &Manifest<'_>,
-    user: &UserName,
-    judged: &Judged<'_>,
-    verdict: &Verdict,
-    advice: &Advice,
-    speech: &Speech,
-) -> Decision {
+/// What governs a request.
+struct Rules {
+    policy: Policy,
+    facts: RequestFacts,
+}
+
+fn rules(world: &World, manifest: &Manifest<'_>, user: &UserName, judged: &Judged<'_>, verdict: &Verdict) -> Rules {
     let none = BTreeMap::new();
     let labels = manifest.labels(world);
     let namespace = judged.subject.namespace.as_str();
@@ -423,12 +432,24 @@ fn decide(
     let guest = Guest { namespace, namespace_labels, labels: &labels, user, kubevirt_namespace };
     let policy = policy_for(world, &guest, judged, verdict);
     let facts = RequestFacts { kind: manifest.kind(), exemption: policy.exempt(&guest) };
-    match policy::decide(&policy, facts, verdict, &words(judged, verdict, advice, speech)) {
+    Rules { policy, facts }
+}
+
+fn decide(
+    rules: &Rules,
+    manifest: &Manifest<'_>,
+    judged: &Judged<'_>,
+    verdict: &Verdict,
+    speech: &Speech,
+    words: &Words,
+) -> Decision {
+    let Rules { policy, facts } = rules;
+    match policy::decide(policy, *facts, verdict, words) {
         Ruling::Admit { warnings, audit, .. } => {
-            Decision::Admit { warnings, audit: audit_annotations(audit, &policy, verdict, speech), patch: Vec::new() }
+            Decision::Admit { warnings, audit: audit_annotations(audit, policy, verdict, speech), patch: Vec::new() }
         }
         Ruling::Deny(denial) => Decision::Deny {
-            audit: audit_annotations(denial.audit, &policy, verdict, speech),
+            audit: audit_annotations(denial.audit, policy, verdict, speech),
             warnings: denial.warnings.clone(),
             denial: shown(denial, manifest, judged),
         },
@@ -463,7 +484,8 @@ fn shown(denial: policy::Denial, manifest: &Manifest<'_>, judged: &Judged<'_>) -
 }
 
 /// Every line names its object: kubectl prints equal lines once.
-fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speech) -> Words {
+fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speech, outlook: Option<Outlook>) -> Words {
+    let (model, unmet) = outlook.map(|outlook| (outlook.said, outlook.unmet)).unwrap_or_default();
     let title = judged.subject.title();
     let named = |line: &String| format!("{title}: {line}");
     Words {
@@ -476,6 +498,8 @@ fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speec
             .iter()
             .map(|(field, message)| FieldCause { field: field.clone(), message: format!("{title} {message}") })
             .collect(),
+        model,
+        unmet,
     }
 }
 
@@ -489,6 +513,10 @@ fn audit_annotations(wanted: bool, policy: &Policy, verdict: &Verdict, speech: &
         ("reason".to_owned(), speech.headline.clone()),
     ])
 }
+
+mod mutate;
+
+pub use mutate::{Mutation, mutation};
 
 #[cfg(test)]
 mod tests;

@@ -19,13 +19,14 @@ use crate::compat::bits::Bits;
 use crate::compat::fleet::{Fleet, NodeIndex};
 use crate::compat::verdict::{Check, Impact, Outcome, Verdict};
 use crate::enforce::outlook::Outlook;
+use crate::enforce::{self, trim};
 use crate::fleetwide;
 use crate::kubevirt::cluster::{self, is_launcher, pod_label};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::{
-    self, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
+    self, DenialKind, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
 };
 use crate::report::{self, Reason, Regarding, Report};
 use crate::say::{self, Speech};
@@ -152,8 +153,8 @@ impl<'a> Reader<'a> for Part<'a> {
 pub struct Hearing<'h> {
     /// The cluster and the policies.
     pub world: &'h World,
-    /// Whether the sender may set `cpufit.io/relax`; `None` where nobody asked.
-    pub may_relax: Option<bool>,
+    /// Whether the sender may set `cpufit.io/relax`.
+    pub right_to_relax: Right,
     /// Whether half of the request's time is used up: counting ends there.
     pub enough: &'h (dyn Fn() -> bool + Sync),
 }
@@ -162,8 +163,22 @@ impl<'h> Hearing<'h> {
     /// By this world, without haste.
     #[must_use]
     pub fn new(world: &'h World) -> Self {
-        Self { world, may_relax: None, enough: &|| false }
+        Self { world, right_to_relax: Right::Unasked, enough: &|| false }
     }
+}
+
+/// Whether somebody has a right, as the API server answers a `SubjectAccessReview`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Right {
+    /// The API server was not asked yet.
+    #[default]
+    Unasked,
+    /// It was asked and gave no answer.
+    Unanswered,
+    /// They have it.
+    Held,
+    /// They have it not.
+    NotHeld,
 }
 
 /// The answer to a review, and what is to be done beside it.
@@ -218,6 +233,9 @@ pub enum Lack {
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
 pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
+    if stage == Stage::Authorize {
+        return authorize(hearing.right_to_relax, request);
+    }
     if stage == Stage::Validate
         && let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)?
     {
@@ -234,6 +252,45 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
     };
     let reports = if request.dry_run { Vec::new() } else { reports(hearing.world, &manifest, &user, &case) };
     Ok(Answer { decision: case.decision, reports, lacks })
+}
+
+/// Whether the sender may relax a migration: a right of its own, the verb `relax` on `cpupolicies`.
+///
+/// This stage alone is registered to fail closed, for reviews of migrations that newly bear the annotation.
+fn authorize(right: Right, request: &Request<'_>) -> Result<Answer, ReviewError> {
+    let read = |path, json| review::object::<Vmim>(path, json);
+    let new = match request.object.as_ref() {
+        Some(Object::Text(json)) if &*request.kind.kind == "VirtualMachineInstanceMigration" => {
+            read("request.object", json)?
+        }
+        _ => return Ok(Decision::admit().into()),
+    };
+    let old = request.old_object.map(|json| read("request.oldObject", json)).transpose()?;
+    if !trim::asks_relax(&new, old.as_ref()) {
+        return Ok(Decision::admit().into());
+    }
+    let user = &*request.user.username;
+    let problem = match right {
+        Right::Held => return Ok(Decision::admit().into()),
+        Right::Unasked => "whether it may be set was not asked".to_owned(),
+        Right::Unanswered => "the API server does not say whether it may be set; try again".to_owned(),
+        Right::NotHeld => format!("{user} may not set it: that takes the verb relax on cpupolicies.cpufit.io"),
+    };
+    let name = if new.metadata.name.is_empty() { &new.metadata.generate_name } else { &new.metadata.name };
+    let decision = Decision::Deny {
+        denial: Denial {
+            code: DenialKind::Forbidden,
+            message: format!("annotation {}: {problem}", enforce::RELAX),
+            group: "kubevirt.io".to_owned(),
+            kind: "VirtualMachineInstanceMigration".to_owned(),
+            name: name.clone(),
+            causes: Vec::new(),
+        },
+        warnings: Vec::new(),
+        audit: BTreeMap::new(),
+    };
+    let lacks = if right == Right::Unasked { vec![Lack::RightToRelax] } else { Vec::new() };
+    Ok(Answer { decision, reports: Vec::new(), lacks })
 }
 
 /// Nobody waits for remedies where a controller asks: its warnings end in a log.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
-use super::{Answer, Lack, Manifest, lacks, regarding, rules};
+use super::{Answer, Lack, Manifest, Rules, lacks, regarding, rules};
 use crate::admission::response::Decision;
 use crate::admission::review::{Object, Request, ReviewError, object};
 use crate::compat::verdict::{Check, Finding};
 use crate::enforce::model::{Common, common_model};
 use crate::enforce::outlook::{self, Outlook};
 use crate::enforce::trim;
-use crate::policy::{Policy, UserName, Words};
+use crate::policy::{Exemption, Policy, UserName, Words};
 use crate::report::{Reason, Report};
 use crate::world::World;
 
@@ -48,7 +48,10 @@ pub fn mutation<E>(
     };
     let Some(judged) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
     let verdict = judged.assess(&world.cluster);
-    let policy = rules(world, manifest, user, &judged, &verdict).policy;
+    let Rules { policy, facts } = rules(world, manifest, user, &judged, &verdict);
+    if facts.exemption.is_some_and(Exemption::is_silent) {
+        return Ok(Mutation::default());
+    }
     Ok(match manifest {
         Manifest::Vmi(vmi) => {
             let common = common_model(world, &policy, vmi);

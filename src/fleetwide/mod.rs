@@ -1,9 +1,9 @@
 //! What one act means for guests that nobody asked about: an eviction, an edited node, another default model, a changed
 //! policy; and the [`audit`] of them all.
 //!
-//! Plain functions from the world and what is asked to warnings and the numbers behind them. None ever denies. Those that
-//! look at many guests judge like ones together ([`Guests`]), and stop when they are told that it is [`Enough`]: then what
-//! they say begins with "at least".
+//! Plain functions from the world and what is asked to warnings and the numbers behind them. None ever denies. Those
+//! that look at many guests judge like ones together ([`Guests`]), and stop when they are told that it is [`Enough`]:
+//! then what they say begins with "at least".
 
 pub mod audit;
 pub mod eviction;

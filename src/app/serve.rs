@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -18,7 +18,7 @@ use crate::args::ServeArgs;
 use crate::judge::{self, Hearing};
 use crate::live::freshness::{AgeCollector, Freshness, Listening};
 use crate::live::kinds::Watched;
-use crate::live::{Live, Settings, connect};
+use crate::live::{Live, Settings, connect, events};
 use crate::server::{self, Transport};
 use crate::telemetry::{self, Metrics};
 use crate::tls::{CertificateFiles, Certificates, server_config};
@@ -29,8 +29,6 @@ use crate::world;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the age of what is known is looked at.
 const AGE_LOOK: Duration = Duration::from_secs(5);
-/// So many reports wait to be written as Events.
-const REPORTS: usize = 256;
 
 /// Runs until it is asked to stop.
 ///
@@ -142,7 +140,7 @@ async fn live(
     info!(cluster = %config.cluster_url, "judging by a live cluster");
     let client = connect::client_through(config, &Listening(Arc::clone(freshness)))?;
     let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
-    let (reports, _written) = mpsc::channel(REPORTS);
+    let (reports, _written) = events::channel(&Arc::default());
     let (live, mut published) = Live::start(&client, settings, freshness, reports, tasks);
 
     let ready = Arc::clone(readiness);

@@ -341,3 +341,100 @@ mod enforcement {
         assert!(!warnings.is_empty() && warnings.len() <= 4, "{warnings:?}");
     }
 }
+
+mod told {
+    use super::*;
+
+    fn answered(world: &World, review: &Value) -> Answer {
+        let bytes = review.to_string();
+        let request = review::decode(bytes.as_bytes()).expect("a review");
+        answer(&Hearing::new(world), Stage::Validate, &request).expect("an answer")
+    }
+
+    /// The launcher pod of a guest, as a target of its migration.
+    fn target(guest: &str, keys: &[String]) -> Value {
+        let selector: serde_json::Map<String, Value> = keys.iter().map(|key| (key.clone(), json!("true"))).collect();
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "generateName": format!("virt-launcher-{guest}-"), "namespace": "shop",
+                "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "j"},
+                "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": guest,
+                    "uid": format!("uid-{guest}"), "controller": true}],
+            },
+            "spec": {"nodeSelector": selector},
+        })
+    }
+
+    #[rstest]
+    #[case::by_virtctl(VIRTCTL)]
+    #[case::by_a_drain(CONTROLLER)]
+    #[case::by_a_person(KUBECTL)]
+    fn a_migration_without_a_target_is_told_of_at_the_guest(#[case] user: &str) {
+        let reports = answered(&stuck(intel()), &by(review(&migration("db")), user)).reports;
+        let report = reports.iter().find(|report| report.reason == Reason::NoTarget).expect("an Event");
+        assert_eq!((report.regarding.kind, report.regarding.name.as_str()), (report::Kind::Vmi, "db"));
+        assert!(report.message.contains("amd-stibp"), "virtctl shows no warning: {}", report.message);
+    }
+
+    #[test]
+    fn a_launcher_pod_is_told_of_at_its_guest() {
+        let pod = by(review(&target("db", &[feature("amd-stibp")])), CONTROLLER);
+        let reports = answered(&stuck(intel()), &pod).reports;
+        let told: Vec<_> = reports.iter().map(|r| (r.reason, r.regarding.uid.as_str())).collect();
+        assert!(told.contains(&(Reason::NoTarget, "uid-db")), "a pod that stays Pending says nothing itself: {told:?}");
+    }
+
+    #[test]
+    fn a_guest_that_its_own_node_would_not_take_again_is_told_of() {
+        // node-a lacks amd-stibp, which the running launcher asks for.
+        let pod = by(review(&target("db", &[feature("avx")])), CONTROLLER);
+        let reports = answered(&stuck(intel()), &pod).reports;
+        assert!(reports.iter().any(|r| r.reason == Reason::OwnNode), "one kubelet restart from death: {reports:#?}");
+    }
+
+    #[rstest]
+    #[case::a_person_reads_the_warning(KUBECTL, None)]
+    #[case::a_controller_does_not(CONTROLLER, Some("db"))]
+    fn a_vmi_is_told_of_at_its_vm(#[case] user: &str, #[case] expected: Option<&str>) {
+        let guest = running("db", "", "EPYC-Turin").tweak(|vmi| {
+            vmi["status"] = json!({});
+            vmi["metadata"]["ownerReferences"] = json!([{"kind": "VirtualMachine", "name": "db", "uid": "vm-db"}]);
+        });
+        let reports = answered(&world(mixed(), Vec::new(), None), &by(review(&guest), user)).reports;
+        let names: Vec<_> = reports.iter().map(|r| (r.regarding.kind, r.regarding.name.as_str())).collect();
+        let expected: Vec<_> = expected.map(|name| (report::Kind::VirtualMachine, name)).into_iter().collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_dry_run_leaves_no_trace() {
+        let asked = review(&migration("db")).tweak(|review| review["request"]["dryRun"] = json!(true));
+        assert_eq!(answered(&stuck(intel()), &asked).reports, [], "sideEffects: NoneOnDryRun would be a lie");
+    }
+
+    #[test]
+    fn what_the_policy_does_not_want_recorded_is_not() {
+        let mut quiet = stuck(intel());
+        quiet.policies[0].audit = Dial::Off;
+        let reports = answered(&quiet, &review(&migration("db"))).reports;
+        assert!(reports.iter().all(|report| report.reason == Reason::OwnNode), "{reports:#?}");
+    }
+
+    #[rstest]
+    #[case::known(migration("db"), vec![])]
+    #[case::vmi_created_a_moment_ago(
+        migration("new"),
+        vec![Lack::Vmi { namespace: "shop".to_owned(), name: "new".to_owned() }]
+    )]
+    #[case::pod_of_a_known_guest(target("db", &[]), vec![])]
+    #[case::pod_of_a_guest_just_created(
+        target("new", &[]),
+        vec![Lack::Vmi { namespace: "shop".to_owned(), name: "new".to_owned() }]
+    )]
+    #[case::vm_needs_nothing(vm("new", "EPYC-Rome"), vec![])]
+    fn what_is_not_known_yet_is_asked_for(#[case] object: Value, #[case] expected: Vec<Lack>) {
+        let lacks = answered(&stuck(intel()), &review(&object)).lacks;
+        assert_eq!(lacks, expected, "a guest would be judged by half of what there is");
+    }
+}

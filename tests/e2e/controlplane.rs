@@ -162,6 +162,14 @@ impl ControlPlane {
         )
     }
 
+    /// The kubeconfig of a service account, by a token as pods get it.
+    #[track_caller]
+    pub fn token_kubeconfig(&self, namespace: &str, name: &str) -> PathBuf {
+        let token = self.kubectl(&["create", "token", name, "--namespace", namespace, "--duration=1h"]);
+        let user = json!({"token": token.trim()});
+        kubeconfig_of(&self.workplace, &self.authority, self.port, &format!("{namespace}-{name}-token"), &user)
+    }
+
     /// kubectl as the administrator: what it prints on standard output; it must succeed.
     #[track_caller]
     pub fn kubectl(&self, args: &[&str]) -> String {
@@ -200,6 +208,12 @@ impl ControlPlane {
         let output = output.join().expect("a reader");
         let end = if status.success() { String::new() } else { format!("[{status}]\n") };
         format!("$ kubectl {}\n{output}{end}", args.join(" "))
+    }
+
+    /// The administrator's session.
+    #[track_caller]
+    pub fn told_admin(&self, args: &[&str]) -> String {
+        self.told(&self.admin, args)
     }
 
     /// An address of the Services' range, another one for each control plane.
@@ -246,17 +260,21 @@ fn kubectl(assets: &Path, folder: &Path, kubeconfig: &Path, args: &[&str]) -> co
 
 fn kubeconfig(workplace: &Workplace, authority: &Authority, port: u16, user: &str, groups: &[&str]) -> PathBuf {
     let Pair { certificate, key } = authority.client(user, groups);
-    let data = |pem: &str| STANDARD.encode(pem);
+    let user_data = json!({
+        "client-certificate-data": STANDARD.encode(certificate), "client-key-data": STANDARD.encode(key),
+    });
+    kubeconfig_of(workplace, authority, port, user, &user_data)
+}
+
+fn kubeconfig_of(workplace: &Workplace, authority: &Authority, port: u16, user: &str, user_data: &Value) -> PathBuf {
     let content = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "e2e",
         "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": user}}],
         "clusters": [{"name": "e2e", "cluster": {
             "server": format!("https://{}", SocketAddr::new(LOOPBACK, port)),
-            "certificate-authority-data": data(&authority.certificate),
+            "certificate-authority-data": STANDARD.encode(&authority.certificate),
         }}],
-        "users": [{"name": user, "user": {
-            "client-certificate-data": data(&certificate), "client-key-data": data(&key),
-        }}],
+        "users": [{"name": user, "user": user_data}],
     });
     workplace.write(&format!("{}.kubeconfig", user.replace(':', "-")), content.to_string())
 }

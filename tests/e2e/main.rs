@@ -8,6 +8,7 @@
 mod common;
 mod controlplane;
 mod guard;
+mod installed;
 mod live;
 mod pki;
 mod process;

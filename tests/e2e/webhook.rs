@@ -1,116 +1,110 @@
-//! The webhook, asked by the API server as it would be in a cluster: what a person at kubectl reads.
+//! The webhook as installed, on a live cluster: what a person at kubectl reads, and what nobody reads.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::common::{BIN, cpufit, head, read};
+use crate::common::{head, read};
 use crate::controlplane::ControlPlane;
-use crate::process::Server;
+use crate::installed::{Installation, Replica, SOON, told_by_cpufit};
 use crate::world::{self, data};
 
-const STARTED: Duration = Duration::from_secs(60);
-
-/// `cpufit serve` behind the Service `cpufit-system/cpufit`.
-struct Webhook {
-    server: Server,
-}
-
-impl Webhook {
-    /// Judges by a snapshot of the cluster, taken now, and by a policy.
-    #[track_caller]
-    fn start(cluster: &ControlPlane, policy: &Path) -> Self {
-        let kinds = "nodes,pods,vm,vmi,vmim,kubevirt,ns";
-        let snapshot = cluster.kubectl(&["get", kinds, "-A", "-o", "yaml"]);
-        let snapshot = cluster.workplace().write("cluster.yaml", snapshot);
-        let certificates = cluster.workplace().path().join("webhook");
-        let made = cpufit([OsStr::new("certs"), OsStr::new("--out"), certificates.as_os_str()]).run();
-        assert_eq!(made.code(), 0, "no certificates for the webhook: {}", head(&made.stderr));
-
-        let address = cluster.service_address();
-        let mut serve = Command::new(BIN);
-        serve
-            .args([OsStr::new("serve"), OsStr::new("--snapshot"), snapshot.as_os_str()])
-            .args([OsStr::new("--policy"), policy.as_os_str()])
-            .args([OsStr::new("--cert"), certificates.join("tls.crt").as_os_str()])
-            .args([OsStr::new("--key"), certificates.join("tls.key").as_os_str()])
-            .args(["--listen", &format!("{address}:0"), "--admin-listen", "127.0.0.1:0"]);
-        let mut server = Server::start(cluster.workplace(), "cpufit", &serve);
-        let port = server.wait(STARTED, |server| port(&server.log())).unwrap_or_else(|problem| panic!("{problem}"));
-
-        let ca_bundle = STANDARD.encode(read(&certificates.join("ca.pem")));
-        let service = json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "cpufit", "namespace": "cpufit-system"},
-            "spec": {"clusterIP": address, "ports": [{"port": port}]},
-        });
-        let rule = |group: &str, resources: &[&str], operations: &[&str]| json!({"apiGroups": [group], "apiVersions": ["v1"], "resources": resources, "operations": operations});
-        let guests = ["virtualmachines", "virtualmachineinstances"];
-        let client = json!({
-            "service": {"namespace": "cpufit-system", "name": "cpufit", "path": "/validate", "port": port},
-            "caBundle": ca_bundle,
-        });
-        let webhook = |name: &str, rules: serde_json::Value, selector: serde_json::Value| {
-            json!({
-                "name": name, "clientConfig": client, "rules": rules, "objectSelector": selector,
-                "admissionReviewVersions": ["v1"], "failurePolicy": "Ignore", "sideEffects": "NoneOnDryRun",
-                "timeoutSeconds": 5,
-            })
-        };
-        let configuration = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-            "metadata": {"name": "cpufit"},
-            "webhooks": [
-                webhook("validate.cpufit.io", json!([
-                    rule("kubevirt.io", &guests, &["CREATE", "UPDATE"]),
-                    rule("kubevirt.io", &["virtualmachineinstancemigrations"], &["CREATE"]),
-                ]), json!({})),
-                webhook("pods.validate.cpufit.io", json!([rule("", &["pods"], &["CREATE"])]),
-                    json!({"matchLabels": {"kubevirt.io": "virt-launcher"}})),
-            ],
-        });
-        cluster.kubectl_with(&["create", "-f", "-"], &service);
-        cluster.kubectl_with(&["create", "-f", "-"], &configuration);
-        Self { server }
-    }
-}
-
-/// The port in `listening on https://ADDRESS:PORT, admin …`.
-fn port(log: &str) -> Option<u16> {
-    let line = log.lines().find_map(|line| line.split_once("listening on https://"))?.1;
-    line.split_once(", admin")?.0.rsplit_once(':')?.1.parse().ok()
-}
-
 /// A person, or an account, at kubectl.
-struct Session<'a> {
-    cluster: &'a ControlPlane,
-    kubeconfig: PathBuf,
+pub struct Session<'a> {
+    pub cluster: &'a ControlPlane,
+    pub kubeconfig: PathBuf,
 }
 
 impl Session<'_> {
     /// The command and all that came of it. Nothing in it differs from run to run: the webhook is named by its Service.
     #[track_caller]
-    fn told(&self, command: &str) -> String {
+    pub fn told(&self, command: &str) -> String {
         let args: Vec<&str> = command.split(' ').collect();
         self.cluster.told(&self.kubeconfig, &args)
     }
 }
 
-/// The API server asks a new webhook only after it has heard of it.
-#[track_caller]
-fn await_webhook(session: &Session<'_>) {
-    let deadline = Instant::now() + STARTED;
-    loop {
-        let told = session.told("create -f migrate-db.yaml --dry-run=server");
-        if told.contains("Warning: cpufit") {
-            return;
+/// The demo's cluster with KubeVirt's kinds, people and files to try, cpufit installed and its policy applied.
+pub struct Scene<'c> {
+    pub cluster: &'c ControlPlane,
+    pub installation: Installation<'c>,
+    pub jane: Session<'c>,
+    pub controller: Session<'c>,
+}
+
+impl<'c> Scene<'c> {
+    #[track_caller]
+    pub fn new(cluster: &'c ControlPlane) -> Self {
+        world::install_kubevirt(cluster);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        world::create(cluster, &root.join("demo/cluster.yaml"));
+        for file in ["migrate-db.yaml", "migrate-ledger.yaml", "report.yaml", "launcher.yaml"] {
+            cluster.workplace().write(file, read(&data(file)));
         }
-        assert!(Instant::now() < deadline, "the API server does not ask the webhook: {told}");
-        std::thread::sleep(Duration::from_millis(200));
+        cluster.kubectl(&["create", "-f", data("people.yaml").to_str().expect("a path in UTF-8")]);
+        let installation = Installation::new(cluster);
+        cluster.kubectl(&["apply", "-f", root.join("demo/policy.yaml").to_str().expect("a path in UTF-8")]);
+        let jane = Session { cluster, kubeconfig: cluster.kubeconfig("jane", &["shop-admins"]) };
+        let controller = Session { cluster, kubeconfig: cluster.service_account("kubevirt", "kubevirt-controller") };
+        Self { cluster, installation, jane, controller }
+    }
+
+    /// One replica that knows the cluster and is asked by the API server.
+    #[track_caller]
+    pub fn serve(&self) -> Replica {
+        let replica = self.installation.serve(&[]);
+        replica.until_known(5, 1);
+        self.await_webhook();
+        replica
+    }
+
+    /// The API server asks a new webhook only after it has heard of it and of its authority.
+    #[track_caller]
+    pub fn await_webhook(&self) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let told = self.jane.told("create -f migrate-db.yaml --dry-run=server");
+            if told.contains("Warning: cpufit") {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the API server does not ask the webhook: {told}");
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    }
+
+    /// The Events that cpufit wrote: object, reason, message.
+    #[track_caller]
+    pub fn events(&self) -> Vec<(String, String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let events = self.cluster.get(&["events", "--all-namespaces"]);
+        let of_cpufit =
+            events["items"].as_array().expect("a list").iter().filter(|event| {
+                event["reportingComponent"].as_str().is_some_and(|component| component.contains("cpufit"))
+            });
+        let mut out: Vec<_> = of_cpufit
+            .map(|event| {
+                let object = &event["involvedObject"];
+                let object = format!("{}/{}", text(&object["kind"]), text(&object["name"]));
+                (object, text(&event["reason"]), text(&event["message"]))
+            })
+            .collect();
+        out.sort();
+        out
+    }
+
+    /// Waits for an Event.
+    #[track_caller]
+    pub fn await_event(&self, object: &str, reason: &str) -> String {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let events = self.events();
+            if let Some((.., message)) = events.iter().find(|(about, why, _)| about == object && why == reason) {
+                return message.clone();
+            }
+            assert!(Instant::now() < deadline, "no Event {reason} about {object}: {events:#?}");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
     }
 }
 
@@ -118,31 +112,57 @@ fn await_webhook(session: &Session<'_>) {
 #[ignore = "needs a control plane: make e2e"]
 fn webhook_as_kubectl_shows_it() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
-    world::install_kubevirt(&cluster);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    world::create(&cluster, &root.join("demo/cluster.yaml"));
-    for file in ["migrate-db.yaml", "migrate-ledger.yaml", "report.yaml", "launcher.yaml"] {
-        cluster.workplace().write(file, read(&data(file)));
-    }
-    cluster.kubectl(&["create", "-f", data("people.yaml").to_str().expect("a path in UTF-8")]);
-    let jane = Session { cluster: &cluster, kubeconfig: cluster.kubeconfig("jane", &["shop-admins"]) };
-    let controller =
-        Session { cluster: &cluster, kubeconfig: cluster.service_account("kubevirt", "kubevirt-controller") };
+    let scene = Scene::new(&cluster);
+    let webhook = scene.serve();
+    let Scene { jane, controller, .. } = &scene;
 
-    let webhook = Webhook::start(&cluster, &root.join("demo/policy.yaml"));
-    await_webhook(&jane);
-
-    let asked_first = jane.told("create -f migrate-db.yaml --dry-run=server --warnings-as-errors");
-    insta::assert_snapshot!("asked_first", asked_first);
+    // Story 1. await_webhook asked by dry runs as well.
+    insta::assert_snapshot!(
+        "asked_first",
+        jane.told("create -f migrate-db.yaml --dry-run=server --warnings-as-errors")
+    );
     let stored = cluster.get(&["vmim", "--namespace=shop"]);
     assert_eq!(stored["items"], json!([]), "a dry run must store nothing");
-
     insta::assert_snapshot!("the_lottery", jane.told("apply -f report.yaml"));
     insta::assert_snapshot!("denied", jane.told("create -f migrate-ledger.yaml"));
+    let told_of = scene.await_event("VirtualMachineInstance/ledger", "CPUNoTarget");
+    assert!(told_of.contains("amd-stibp"), "virtctl shows no warning, the Event is all there is: {told_of}");
+    let about_db = scene.events().into_iter().filter(|(object, ..)| object.ends_with("/db")).collect::<Vec<_>>();
+    assert_eq!(about_db, [], "a dry run leaves no Event");
+
     insta::assert_snapshot!("controller_is_exempt", controller.told("create -f migrate-ledger.yaml"));
     insta::assert_snapshot!("launcher_nowhere", controller.told("create -f launcher.yaml"));
+    scene.await_event("VirtualMachineInstance/lost", "CPUNoNode");
+
+    // Whom the policy spares, and who is left alone.
+    cluster.kubectl(&["delete", "vmim", "--all", "--namespace=shop"]);
+    let exempt = json!({"spec": {"exemptions": {"users": ["jane"]}}}).to_string();
+    cluster.kubectl(&["patch", "cpupolicy", "intel-pool", "--type=merge", "-p", &exempt]);
+    let deadline = Instant::now() + SOON;
+    let spared = loop {
+        let told = jane.told("create -f migrate-ledger.yaml");
+        if !told.contains("Forbidden") {
+            break told;
+        }
+        assert!(Instant::now() < deadline, "the policy's exemption is not heeded: {told}");
+    };
+    insta::assert_snapshot!("user_is_exempt", spared);
+    cluster.kubectl(&["label", "namespace", "shop", "cpufit.io/exempt=true"]);
+    let deadline = Instant::now() + SOON;
+    while jane.told("create -f migrate-db.yaml --dry-run=server").contains("cpufit") {
+        assert!(Instant::now() < deadline, "a namespace labelled cpufit.io/exempt=true is left alone");
+    }
+    cluster.kubectl(&["label", "namespace", "shop", "cpufit.io/exempt-"]);
+
+    // Who has no rights gets no help from it: the API server refuses before anybody is asked.
+    let stranger = Session { cluster: &cluster, kubeconfig: cluster.kubeconfig("stranger", &[]) };
+    insta::assert_snapshot!("a_stranger", stranger.told("create -f migrate-db.yaml --validate=false"));
+    let explained = told_by_cpufit(&stranger.kubeconfig, "explain vmi/db -n shop");
+    assert!(explained.contains("forbidden") && explained.contains("[exit code 2]"), "{explained}");
+    assert!(!explained.contains("node-d"), "what kubectl does not show, cpufit does not show: {explained}");
     assert!(!webhook.server.log().contains("panicked at"), "{}", head(&webhook.server.log()));
 
+    // Without it everything goes on.
     drop(webhook);
     cluster.kubectl(&["delete", "vmim", "--all", "--namespace=shop"]);
     cluster.kubectl(&["delete", "vm", "report", "--namespace=lab"]);

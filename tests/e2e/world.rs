@@ -55,10 +55,14 @@ pub fn create(cluster: &ControlPlane, snapshot: &Path) {
 /// Creates objects of one kind; their recorded UIDs and the new ones.
 #[track_caller]
 fn create_all(cluster: &ControlPlane, mut objects: Vec<Value>) -> Vec<(String, String)> {
-    // The API server's own namespaces are there.
-    objects.retain(|object| {
-        object["kind"] != "Namespace" || !matches!(object["metadata"]["name"].as_str(), Some("default" | "kube-system"))
-    });
+    // Some namespaces are there: the API server's own, and that of what was installed before.
+    let there = cluster.get(&["namespaces"]);
+    let is_there = |object: &Value| {
+        let items = there["items"].as_array().expect("a list");
+        object["kind"] == "Namespace"
+            && items.iter().any(|known| known["metadata"]["name"] == object["metadata"]["name"])
+    };
+    objects.retain(|object| !is_there(object));
     if objects.is_empty() {
         return Vec::new();
     }

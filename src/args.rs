@@ -85,6 +85,9 @@ pub struct ServeArgs {
     /// Where the certificate comes from: files, or self-managed, in a Secret of the cluster, renewed and made known by itself
     #[arg(long, value_enum, default_value_t = CertificateSource::Files)]
     pub certificates: CertificateSource,
+    /// How long a self-managed certificate lasts, seconds; it is renewed when a third of that is left
+    #[arg(long, value_name = "SECONDS", default_value = "7776000", value_parser = seconds, hide = true)]
+    pub certificate_validity: Duration,
     /// The certificate chain, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.crt")]
     pub cert: PathBuf,

@@ -383,7 +383,7 @@ impl Metrics {
         let rotations = Counter::default();
         registry.register(
             "certificate_rotations",
-            "Certificates that this replica made, as the leader, and had served in the place of another",
+            "Certificates that this replica, as the leader, made and had served",
             rotations.clone(),
         );
         let events = Family::default();
@@ -453,7 +453,7 @@ impl Metrics {
         self.expiry.set(not_after.unwrap_or_default() as f64);
     }
 
-    /// A certificate made here takes the place of another.
+    /// A certificate made here is served from now on.
     pub fn certificate_rotation(&self) {
         self.rotations.inc();
     }
@@ -562,7 +562,7 @@ mod tests {
         # TYPE cpufit_certificate_reloads counter
         # HELP cpufit_certificate_not_after_seconds When the serving certificate expires, in seconds since 1970; 0 if unknown.
         # TYPE cpufit_certificate_not_after_seconds gauge
-        # HELP cpufit_certificate_rotations Certificates that this replica made, as the leader, and had served in the place of another.
+        # HELP cpufit_certificate_rotations Certificates that this replica, as the leader, made and had served.
         # TYPE cpufit_certificate_rotations counter
         # HELP cpufit_events What was to be told in Events, by what became of it.
         # TYPE cpufit_events counter

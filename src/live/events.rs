@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
+use super::connect::words;
 use crate::report::{Reason, Regarding, Report};
 use crate::telemetry::{EventResult, Metrics};
 
@@ -168,7 +169,7 @@ impl Writer {
             }
             Ok(Err(error)) => {
                 self.ledger.failed(write, true, now.tick);
-                error.to_string()
+                words(&error)
             }
             Err(_) => {
                 self.ledger.failed(write, true, now.tick);

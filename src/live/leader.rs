@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use super::connect::words;
+
 /// The Lease.
 pub const NAME: &str = "cpufit";
 /// How long a Lease lasts that is not renewed.
@@ -140,7 +142,7 @@ impl Candidate {
                 None
             }
             Ok(Err(error)) => {
-                self.failed(&error.to_string());
+                self.failed(&words(&error));
                 None
             }
             Err(_) => {
@@ -199,19 +201,16 @@ impl Candidate {
         }
         let held = held(spec.as_ref(), step, &self.me, Timestamp::now());
         let params = PostParams::default();
-        let stored = match lease {
-            Some(lease) => {
-                let lease = Lease { spec: Some(held), ..lease };
-                self.api.replace(NAME, &params, &lease).await?
-            }
-            None => {
-                let metadata = ObjectMeta {
-                    name: Some(NAME.to_owned()),
-                    labels: Some([("app.kubernetes.io/name".to_owned(), "cpufit".to_owned())].into()),
-                    ..ObjectMeta::default()
-                };
-                self.api.create(&params, &Lease { metadata, spec: Some(held) }).await?
-            }
+        let stored = if let Some(lease) = lease {
+            let lease = Lease { spec: Some(held), ..lease };
+            self.api.replace(NAME, &params, &lease).await?
+        } else {
+            let metadata = ObjectMeta {
+                name: Some(NAME.to_owned()),
+                labels: Some([("app.kubernetes.io/name".to_owned(), "cpufit".to_owned())].into()),
+                ..ObjectMeta::default()
+            };
+            self.api.create(&params, &Lease { metadata, spec: Some(held) }).await?
         };
         self.observe(stored.spec.as_ref());
         Ok(true)
@@ -247,7 +246,7 @@ impl Candidate {
         });
         match released.await {
             Ok(Ok(())) => debug!(lease = NAME, "released"),
-            Ok(Err(error)) => debug!(lease = NAME, %error, "not released; it ends by itself"),
+            Ok(Err(error)) => debug!(lease = NAME, error = words(&error), "not released; it ends by itself"),
             Err(_) => debug!(lease = NAME, "not released in time; it ends by itself"),
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! Nothing here decides anything: judgements are those of [`judge`](crate::judge), on the snapshot of the moment.
 
+pub mod certificates;
 pub mod connect;
 pub mod events;
 pub mod fetch;

@@ -167,7 +167,7 @@ pub struct ExplainArgs {
 /// `cpufit manifests`.
 #[derive(Debug, ClapArgs)]
 pub struct ManifestsArgs {
-    /// Only the CustomResourceDefinition of CPUPolicy
+    /// Only the CRD of CPUPolicy
     #[arg(long)]
     pub crd: bool,
     /// How to print: yaml, or json (a List)

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod certificates;
+mod chart;
 #[path = "../common/mod.rs"]
 mod common;
 mod controlplane;
@@ -13,7 +14,9 @@ mod guard;
 mod installed;
 mod leader;
 mod live;
+mod manifests;
 mod pki;
+mod policy_crd;
 mod process;
 mod random;
 mod scheduler;

@@ -315,6 +315,10 @@ wire! {
         kind: String,
         /// `status`.
         status: String,
+        /// `reason`.
+        reason: String,
+        /// `message`.
+        message: String,
     }
     /// A VirtualMachine.
     VirtualMachine {
@@ -416,6 +420,8 @@ wire! {
         affinity: Option<AnyAffinity>,
         /// `tolerations`.
         tolerations: Vec<Toleration>,
+        /// `evictionStrategy`: what becomes of the guest when its launcher is evicted.
+        eviction_strategy: String,
     }
     /// `spec.domain`.
     Domain {
@@ -592,6 +598,8 @@ wire! {
     Configuration {
         /// `cpuModel`.
         cpu_model: String,
+        /// `evictionStrategy`: that of guests that state none.
+        eviction_strategy: String,
         /// `machineType`, deprecated: for all architectures.
         machine_type: String,
         /// `architectureConfiguration`.

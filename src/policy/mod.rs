@@ -127,8 +127,8 @@ pub struct Guest<'a> {
 /// thing: expressions count like labels, and a policy without selectors selects every guest instead of none.
 /// `None` where no policy selects the guest: then [`Policy::builtin`] governs.
 #[must_use]
-pub fn governing<'p>(policies: &'p [Policy], guest: &Guest<'_>) -> Option<&'p Policy> {
-    policies.iter().filter(|policy| policy.selects(guest)).min_by_key(|policy| {
+pub fn governing<'p>(policies: impl IntoIterator<Item = &'p Policy>, guest: &Guest<'_>) -> Option<&'p Policy> {
+    policies.into_iter().filter(|policy| policy.selects(guest)).min_by_key(|policy| {
         let of_guest = policy.virtual_machine_selector.specificity();
         (Reverse(policy.namespace_selector.specificity() + of_guest), Reverse(of_guest), policy.name.as_str())
     })

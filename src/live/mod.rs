@@ -16,6 +16,7 @@ pub mod freshness;
 pub mod inventory;
 pub mod kinds;
 pub mod leader;
+pub mod status;
 pub mod watch;
 
 use std::sync::Arc;

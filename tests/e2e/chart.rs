@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::common::{cpufit, head, program};
 use crate::controlplane::ControlPlane;
-use crate::install::{authorities, write_authority};
+use crate::manifests::{authorities, write_authority};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::args::{CertificateSource, ServeArgs};
 use crate::live::freshness::{Freshness, Listening};
 use crate::live::kinds::Watched;
-use crate::live::{Live, Settings, certificates, connect, events, leader};
+use crate::live::{Live, Settings, certificates, connect, events, leader, status};
 use crate::report::Report;
 use crate::telemetry::Metrics;
 use crate::tls::Resolver;
@@ -48,14 +48,15 @@ pub(super) async fn start(
     let client = connect::client_through(config, &Listening(Arc::clone(&freshness)))?;
     let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
     let (reports, told) = events::channel(metrics);
-    let (live, published) = Live::start(&client, settings, &freshness, reports, tasks);
+    let (live, published) = Live::start(&client, settings, &freshness, reports.clone(), tasks);
 
     readiness.meet(Condition::Fresh);
-    tasks.spawn(synced(Arc::clone(readiness), published));
+    tasks.spawn(synced(Arc::clone(readiness), published.clone()));
     tasks.spawn(fresh(Arc::clone(readiness), Arc::clone(&freshness), args.stale_after));
 
     let me = leader::identity(args.own_name.as_deref());
     let (writers, leads) = Writers::start(&client, args, me, told, metrics);
+    tasks.spawn(status::run(client.clone(), Arc::clone(&live), published, leads.clone(), reports));
     if args.certificates == CertificateSource::SelfManaged {
         let settings =
             certificates::Settings { namespace: args.own_namespace.clone(), validity: args.certificate_validity };

@@ -87,6 +87,9 @@ pub struct ServeArgs {
     /// Where the certificate comes from: files, or self-managed, in a Secret of the cluster, renewed and made known by itself
     #[arg(long, value_enum, default_value_t = CertificateSource::Files)]
     pub certificates: CertificateSource,
+    /// How long a self-managed certificate lasts, seconds; it is renewed when a third of that is left
+    #[arg(long, value_name = "SECONDS", default_value = "7776000", value_parser = seconds, hide = true)]
+    pub certificate_validity: Duration,
     /// The certificate chain, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.crt")]
     pub cert: PathBuf,
@@ -105,7 +108,10 @@ pub struct ServeArgs {
     /// Reviews are no longer judged when the API server was silent for so long, seconds: what is known is too old
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub stale_after: Duration,
-    /// How long requests under way may take to finish at a shutdown, seconds
+    /// How long, at a shutdown, reviews that still come are answered, until everybody has heard of it, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    pub linger: Duration,
+    /// How long requests under way may take to finish at a shutdown, after that, seconds
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub drain: Duration,
     /// Log lines: text or json

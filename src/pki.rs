@@ -49,10 +49,16 @@ pub struct Validity {
 }
 
 impl Validity {
+    /// From `now`, less an hour for clocks that lag, for so long.
+    #[must_use]
+    pub fn lasting(now: SystemTime, duration: Duration) -> Self {
+        Self { from: now - BACKDATED, until: now + duration }
+    }
+
     /// From `now`, less an hour for clocks that lag, for so many days.
     #[must_use]
     pub fn of_days(now: SystemTime, days: u16) -> Self {
-        Self { from: now - BACKDATED, until: now + Duration::from_secs(u64::from(days) * 24 * 60 * 60) }
+        Self::lasting(now, Duration::from_secs(u64::from(days) * 24 * 60 * 60))
     }
 }
 

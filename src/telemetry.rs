@@ -227,6 +227,19 @@ labels! {
         /// The old pair goes on serving.
         Kept = "kept",
     }
+    /// What became of something that was to be told in an Event.
+    EventResult {
+        /// An Event was written, or one that counts several was renewed.
+        Written = "written",
+        /// Counted in an Event that was there.
+        Deduplicated = "deduplicated",
+        /// Left out: too much was told about the object, or altogether.
+        Limited = "limited",
+        /// The API server refused it or could not be reached.
+        Failed = "failed",
+        /// Left out: too many waited to be written.
+        Dropped = "dropped",
+    }
     /// Why no request came of a connection.
     HandshakeFailure {
         /// The client sent an alert, most often because it does not trust the certificate.
@@ -301,6 +314,11 @@ struct ReloadLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabel {
+    result: EventResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HandshakeLabel {
     reason: HandshakeFailure,
 }
@@ -319,6 +337,8 @@ pub struct Metrics {
     judge_panics: Counter,
     reloads: Family<ReloadLabel, Counter>,
     expiry: Gauge<f64, AtomicU64>,
+    rotations: Counter,
+    events: Family<EventLabel, Counter>,
     handshake_failures: Family<HandshakeLabel, Counter>,
 }
 
@@ -351,7 +371,7 @@ impl Metrics {
         let reloads = Family::default();
         registry.register(
             "certificate_reloads",
-            "Changes of the certificate files: replaced, or kept the old pair because the new one was unusable",
+            "Changes of the serving certificate: replaced, or kept the old pair because the new one was unusable",
             reloads.clone(),
         );
         let expiry = Gauge::default();
@@ -360,6 +380,14 @@ impl Metrics {
             "When the serving certificate expires, in seconds since 1970; 0 if unknown",
             expiry.clone(),
         );
+        let rotations = Counter::default();
+        registry.register(
+            "certificate_rotations",
+            "Certificates that this replica, as the leader, made and had served",
+            rotations.clone(),
+        );
+        let events = Family::default();
+        registry.register("events", "What was to be told in Events, by what became of it", events.clone());
         let handshake_failures = Family::default();
         registry.register(
             "tls_handshake_failures",
@@ -375,13 +403,27 @@ impl Metrics {
         for result in ReloadResult::ALL {
             drop(reloads.get_or_create(&ReloadLabel { result: *result }));
         }
+        for result in EventResult::ALL {
+            drop(events.get_or_create(&EventLabel { result: *result }));
+        }
         for reason in HandshakeFailure::ALL {
             drop(handshake_failures.get_or_create(&HandshakeLabel { reason: *reason }));
         }
         for stage in Stage::ALL {
             drop(latency.get_or_create(&StageLabel { stage }));
         }
-        Self { registry, requests, latency, decode_errors, judge_panics, reloads, expiry, handshake_failures }
+        Self {
+            registry,
+            requests,
+            latency,
+            decode_errors,
+            judge_panics,
+            reloads,
+            expiry,
+            rotations,
+            events,
+            handshake_failures,
+        }
     }
 
     /// A request was answered.
@@ -400,7 +442,7 @@ impl Metrics {
         self.judge_panics.inc();
     }
 
-    /// The certificate files changed.
+    /// The serving certificate changed, or would have.
     pub fn certificate_reload(&self, result: ReloadResult) {
         self.reloads.get_or_create(&ReloadLabel { result }).inc();
     }
@@ -409,6 +451,16 @@ impl Metrics {
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits for 142 million years")]
     pub fn certificate_expiry(&self, not_after: Option<i64>) {
         self.expiry.set(not_after.unwrap_or_default() as f64);
+    }
+
+    /// A certificate made here is served from now on.
+    pub fn certificate_rotation(&self) {
+        self.rotations.inc();
+    }
+
+    /// Something was to be told in an Event.
+    pub fn event(&self, result: EventResult) {
+        self.events.get_or_create(&EventLabel { result }).inc();
     }
 
     /// A connection ended before a request.
@@ -506,10 +558,14 @@ mod tests {
         # TYPE cpufit_decode_errors counter
         # HELP cpufit_judge_panics Judgements that panicked; each such request was admitted with a warning.
         # TYPE cpufit_judge_panics counter
-        # HELP cpufit_certificate_reloads Changes of the certificate files: replaced, or kept the old pair because the new one was unusable.
+        # HELP cpufit_certificate_reloads Changes of the serving certificate: replaced, or kept the old pair because the new one was unusable.
         # TYPE cpufit_certificate_reloads counter
         # HELP cpufit_certificate_not_after_seconds When the serving certificate expires, in seconds since 1970; 0 if unknown.
         # TYPE cpufit_certificate_not_after_seconds gauge
+        # HELP cpufit_certificate_rotations Certificates that this replica, as the leader, made and had served.
+        # TYPE cpufit_certificate_rotations counter
+        # HELP cpufit_events What was to be told in Events, by what became of it.
+        # TYPE cpufit_events counter
         # HELP cpufit_tls_handshake_failures Connections that ended before a request; refused most often means that the caBundle is not the certificate's.
         # TYPE cpufit_tls_handshake_failures counter
         # HELP cpufit_build Version of the program.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -19,6 +19,7 @@ use rustls::{InconsistentKeys, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
 use thiserror::Error;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::telemetry::{Metrics, ReloadResult};
@@ -121,7 +122,8 @@ impl Pair {
 
 /// Answers each handshake with the pair of the moment.
 pub struct Resolver {
-    current: ArcSwap<CertifiedKey>,
+    current: ArcSwapOption<CertifiedKey>,
+    serves: watch::Sender<bool>,
     metrics: Arc<Metrics>,
 }
 
@@ -129,14 +131,32 @@ impl Resolver {
     /// Serves `pair` until it is replaced.
     #[must_use]
     pub fn new(pair: &Pair, metrics: Arc<Metrics>) -> Arc<Self> {
-        metrics.certificate_expiry(pair.not_after);
-        Arc::new(Self { current: ArcSwap::new(Arc::clone(&pair.certified)), metrics })
+        let resolver = Self::waiting(metrics);
+        resolver.serve(pair);
+        resolver
+    }
+
+    /// Has no pair yet: handshakes fail until there is one.
+    #[must_use]
+    pub fn waiting(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { current: ArcSwapOption::empty(), serves: watch::Sender::new(false), metrics })
+    }
+
+    /// Waits until there is a pair.
+    pub async fn has_pair(&self) {
+        // An error means that the resolver is gone, which this borrows.
+        let _ = self.serves.subscribe().wait_for(|serves| *serves).await;
+    }
+
+    fn serve(&self, pair: &Pair) {
+        self.current.store(Some(Arc::clone(&pair.certified)));
+        self.metrics.certificate_expiry(pair.not_after);
+        self.serves.send_replace(true);
     }
 
     /// Serves `pair` to all handshakes from now on; connections that exist are not touched.
     pub fn replace(&self, pair: &Pair) {
-        self.current.store(Arc::clone(&pair.certified));
-        self.metrics.certificate_expiry(pair.not_after);
+        self.serve(pair);
         self.metrics.certificate_reload(ReloadResult::Replaced);
     }
 }
@@ -149,7 +169,7 @@ impl fmt::Debug for Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current.load_full())
+        self.current.load_full()
     }
 }
 
@@ -297,7 +317,7 @@ fn warn_if_expired(chain: &Path, pair: &Pair) {
 }
 
 /// `notAfter` of an X.509 certificate, in seconds since 1970.
-fn not_after(certificate: &[u8]) -> Option<i64> {
+pub(crate) fn not_after(certificate: &[u8]) -> Option<i64> {
     const SEQUENCE: u8 = 0x30;
     const VERSION: u8 = 0xa0;
     let (_, certificate, _) = der(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
@@ -392,7 +412,7 @@ mod tests {
     }
 
     fn served(certificates: &Certificates) -> Vec<u8> {
-        certificates.resolver.current.load().cert[0].to_vec()
+        certificates.resolver.current.load_full().unwrap().cert[0].to_vec()
     }
 
     fn der_of(pem: &str) -> Vec<u8> {

@@ -1,36 +1,31 @@
 //! `cpufit serve`: the webhook on a live cluster, or on a snapshot.
 
-use std::fmt::Write as _;
+mod live;
+
 use std::io::{self, IsTerminal};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::admission::Stage;
 use crate::admission::review::Request;
-use crate::args::ServeArgs;
+use crate::args::{CertificateSource, ServeArgs};
 use crate::judge::{self, Hearing};
-use crate::live::freshness::{AgeCollector, Freshness, Listening};
-use crate::live::kinds::Watched;
-use crate::live::{Live, Settings, connect};
+use crate::live::freshness::{AgeCollector, Freshness};
 use crate::server::{self, Transport};
 use crate::telemetry::{self, Metrics};
-use crate::tls::{CertificateFiles, Certificates, server_config};
+use crate::tls::{CertificateFiles, Certificates, Resolver, server_config};
 use crate::webhook::{self, Condition, Edge, Judge, Readiness, admin};
 use crate::world;
 
 /// How often the certificate files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often the age of what is known is looked at.
-const AGE_LOOK: Duration = Duration::from_secs(5);
-/// So many reports wait to be written as Events.
-const REPORTS: usize = 256;
 
 /// Runs until it is asked to stop.
 ///
@@ -50,16 +45,17 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let listener = listen(args.listen).await?;
     let admin_listener = listen(args.admin_listen).await?;
 
-    let files = CertificateFiles { chain: args.cert.clone(), key: args.key.clone() };
-    let certificates = Arc::new(Certificates::load(files, Arc::clone(&metrics))?);
-    let tls = server_config(certificates.resolver())?;
+    let mut tasks = JoinSet::new();
+    let resolver = certificates(args, &metrics, &mut tasks)?;
+    let tls = server_config(Arc::clone(&resolver))?;
 
     let readiness = Arc::new(Readiness::new());
-    let mut tasks = JoinSet::new();
-    let (judge, details) = if args.world.snapshot.is_empty() {
-        live(args, &freshness, &readiness, &mut tasks).await?
+    let (judge, details, writers) = if args.world.snapshot.is_empty() {
+        let parts = live::Parts { freshness, readiness: &readiness, metrics: &metrics, resolver: &resolver };
+        live::start(args, parts, &mut tasks).await?
     } else {
-        snapshot(args, &readiness)?
+        let (judge, details) = snapshot(args, &readiness)?;
+        (judge, details, live::Writers::default())
     };
     let edge = Edge::new(judge, Arc::clone(&readiness), Arc::clone(&metrics), webhook::Limits::default());
 
@@ -72,7 +68,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         }
     };
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let limits = server::Limits { drain: args.drain, ..server::Limits::default() };
+    let limits = server::Limits { linger: args.linger, drain: args.drain, ..server::Limits::default() };
     let reviews = tokio::spawn(server::serve(
         listener,
         Transport::Tls(tls),
@@ -85,25 +81,50 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         admin_listener,
         Transport::Plain,
         admin::router(Arc::clone(&readiness), Arc::clone(&metrics), details),
-        server::Limits { drain: Duration::from_secs(1), ..server::Limits::default() },
+        // As long as reviews are answered it says that no more should be sent here.
+        server::Limits { linger: args.linger, drain: Duration::from_secs(1), ..server::Limits::default() },
         metrics,
         stopped(),
     ));
-    tasks.spawn(certificates.watch(LOOK));
-    readiness.meet(Condition::Serving);
     println!("listening on https://{address}, admin http://{admin_address}");
     if io::stdout().is_terminal() {
         println!("stop with Ctrl-C");
     }
 
-    asked_to_stop().await?;
+    let mut stop_asked = pin!(asked_to_stop());
+    tokio::select! {
+        asked = &mut stop_asked => asked?,
+        () = resolver.has_pair() => {
+            readiness.meet(Condition::Serving);
+            stop_asked.await?;
+        }
+    }
     info!("draining");
     readiness.lose(Condition::Serving);
     drop(stop);
     let (reviews, admin) = (reviews.await?, admin.await?);
     info!(%reviews, %admin, "drained");
+    // Only now may another replica begin to lead: what was told here is written here.
+    writers.end().await;
     tasks.shutdown().await;
     Ok(())
+}
+
+/// What answers handshakes: the pair of the files, or none until the Secret holds one.
+fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) -> anyhow::Result<Arc<Resolver>> {
+    match args.certificates {
+        CertificateSource::Files => {
+            let files = CertificateFiles { chain: args.cert.clone(), key: args.key.clone() };
+            let certificates = Arc::new(Certificates::load(files, Arc::clone(metrics))?);
+            let resolver = certificates.resolver();
+            tasks.spawn(certificates.watch(LOOK));
+            Ok(resolver)
+        }
+        CertificateSource::SelfManaged if args.world.snapshot.is_empty() => Ok(Resolver::waiting(Arc::clone(metrics))),
+        CertificateSource::SelfManaged => {
+            bail!("--certificates=self-managed keeps them in a live cluster: with --snapshot, say --cert and --key")
+        }
+    }
 }
 
 /// The judgement on a snapshot, which neither changes nor ages.
@@ -126,70 +147,6 @@ fn snapshot(args: &ServeArgs, readiness: &Readiness) -> anyhow::Result<(Judge, a
         Ok(judge::answer(&Hearing::new(&world), stage, request)?.decision)
     });
     Ok((judge, Arc::new(String::new)))
-}
-
-/// The judgement on a live cluster.
-async fn live(
-    args: &ServeArgs,
-    freshness: &Arc<Freshness>,
-    readiness: &Arc<Readiness>,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<(Judge, admin::Details)> {
-    if !args.world.policy.is_empty() {
-        bail!("--policy goes with --snapshot: on a live cluster the policies are its CPUPolicy objects");
-    }
-    let config = args.world.cluster.config().await?;
-    info!(cluster = %config.cluster_url, "judging by a live cluster");
-    let client = connect::client_through(config, &Listening(Arc::clone(freshness)))?;
-    let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
-    let (reports, _written) = mpsc::channel(REPORTS);
-    let (live, mut published) = Live::start(&client, settings, freshness, reports, tasks);
-
-    let ready = Arc::clone(readiness);
-    tasks.spawn(async move {
-        // An error means that the process ends.
-        if published.changed().await.is_ok() {
-            ready.meet(Condition::Synced);
-        }
-    });
-    let (ready, ages, limit) = (Arc::clone(readiness), Arc::clone(freshness), args.stale_after);
-    ready.meet(Condition::Fresh);
-    tasks.spawn(async move {
-        let mut ticks = interval(AGE_LOOK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let is_stale = ages.age(Watched::Nodes).is_some_and(|age| age > limit);
-            match (is_stale, ready.holds(Condition::Fresh)) {
-                (true, true) => {
-                    warn!(after = ?limit, "the API server is silent: no more reviews are judged by what was known");
-                    ready.lose(Condition::Fresh);
-                }
-                (false, false) => {
-                    info!("the API server is heard again");
-                    ready.meet(Condition::Fresh);
-                }
-                _ => {}
-            }
-        }
-    });
-    let ages = Arc::clone(freshness);
-    Ok((live, Arc::new(move || told(&ages))))
-}
-
-/// How old what is known of each resource is at most, and what is wrong with its watch.
-fn told(freshness: &Freshness) -> String {
-    let mut out = String::new();
-    for resource in Watched::ALL {
-        let age = match freshness.age(resource) {
-            Some(age) => format!("heard of {} s ago", age.as_secs()),
-            None => "not heard of yet".to_owned(),
-        };
-        let trouble = freshness.trouble(resource).map(|trouble| format!(" ({trouble})")).unwrap_or_default();
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "[ ]{resource} {age}{trouble}");
-    }
-    out
 }
 
 /// SIGTERM, as the kubelet sends it, or Ctrl-C.

@@ -346,8 +346,8 @@ pub struct PolicyCondition {
 
 /// The conditions of a policy that is not valid: it is ignored as a whole.
 #[must_use]
-pub fn conditions_of_invalid(error: &PolicyError) -> [PolicyCondition; 2] {
-    let message = error.to_string();
+pub fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 2] {
+    let message = problem.to_owned();
     [
         PolicyCondition { kind: "Valid", holds: false, reason: "Invalid", message },
         PolicyCondition {

@@ -68,3 +68,25 @@ pub fn client_through(config: Config, layer: &super::freshness::Listening) -> Re
     let builder = ClientBuilder::try_from(config).map_err(ConnectError::Client)?;
     Ok(builder.with_layer(layer).build())
 }
+
+/// The API server's own words, or else the error and its causes, on one line.
+#[must_use]
+pub fn words(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error { status.message.clone() } else { chain(error) }
+}
+
+/// An error and its causes, on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        // Some errors print their causes as well.
+        if !out.contains(&words) {
+            out = format!("{out}: {words}");
+        }
+        source = cause.source();
+    }
+    out
+}

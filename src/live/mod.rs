@@ -8,11 +8,15 @@
 //!
 //! Nothing here decides anything: judgements are those of [`judge`](crate::judge), on the snapshot of the moment.
 
+pub mod certificates;
 pub mod connect;
+pub mod events;
 pub mod fetch;
 pub mod freshness;
 pub mod inventory;
 pub mod kinds;
+pub mod leader;
+pub mod status;
 pub mod watch;
 
 use std::sync::Arc;
@@ -31,9 +35,9 @@ use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
 use crate::judge::{self, Answer, Hearing, Right};
 use crate::kubevirt::release::Release;
-use crate::report::Report;
 use crate::webhook::{Judging, Time};
 use crate::world::World;
+use events::Reports;
 use freshness::Freshness;
 use inventory::{Inventory, Snapshot};
 use kinds::Watched;
@@ -57,7 +61,7 @@ pub struct Live {
     client: Client,
     snapshot: ArcSwap<Snapshot>,
     reads: Semaphore,
-    reports: mpsc::Sender<Report>,
+    reports: Reports,
 }
 
 impl Live {
@@ -66,7 +70,7 @@ impl Live {
         client: &Client,
         settings: Settings,
         freshness: &Arc<Freshness>,
-        reports: mpsc::Sender<Report>,
+        reports: Reports,
         tasks: &mut JoinSet<()>,
     ) -> (Arc<Self>, latest::Receiver<u64>) {
         let live = Arc::new(Self {
@@ -135,8 +139,7 @@ impl Judging for Live {
         Box::pin(async move {
             let answer = self.answer(stage, request, time).await?;
             for report in answer.reports {
-                // A full queue means that more is told than can be written: Events are a courtesy, reviews are not.
-                let _ = self.reports.try_send(report);
+                self.reports.tell(report);
             }
             Ok(answer.decision)
         })

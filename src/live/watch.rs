@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::connect::chain;
 use super::freshness::Freshness;
 use super::kinds::{Projected, Seen, Watched, project};
 use crate::kubevirt::cluster::Name;
@@ -143,15 +144,5 @@ fn told(error: &Error) -> String {
     if let Some(status) = refusal(error) {
         return status.message.clone();
     }
-    let mut out = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        // Some errors print their causes as well.
-        if !out.contains(&words) {
-            out = format!("{out}: {words}");
-        }
-        source = cause.source();
-    }
-    out
+    chain(error)
 }

@@ -4,13 +4,16 @@
 // A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod certificates;
 mod chart;
 #[path = "../common/mod.rs"]
 mod common;
 mod controlplane;
+mod events;
 mod guard;
 mod installed;
 mod kubevirt;
+mod leader;
 mod live;
 mod load;
 mod manifests;

@@ -161,6 +161,17 @@ impl Server {
         common::wait(&mut self.watcher, limit).and_then(|status| status.code())
     }
 
+    /// Sends it a signal, as `kill` names it.
+    #[track_caller]
+    pub fn signal(&self, signal: &str) {
+        let watcher = self.watcher.id();
+        let children =
+            std::fs::read_to_string(format!("/proc/{watcher}/task/{watcher}/children")).expect("its children");
+        let server = children.split_whitespace().next().expect("the server runs");
+        let sent = Command::new("kill").args(["-s", signal, server]).status().expect("kill");
+        assert!(sent.success(), "SIG{signal} could not be sent to {}", self.name);
+    }
+
     fn tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();

@@ -155,7 +155,7 @@ fn conditions_say_what_is_wrong() {
     let [_, ready] = nowhere[0].conditions();
     assert_eq!((ready.holds, ready.reason), (false, "ModelNotUsable"));
     let error = Policy::from_json(&policy(&json!({"enforce": "Sometimes"}))).expect_err("an invalid one");
-    let [valid, ready] = conditions_of_invalid(&error);
+    let [valid, ready] = conditions_of_invalid(&error.to_string());
     assert!(!valid.holds && !ready.holds && valid.message.contains("spec.enforce"), "{}", valid.message);
 }
 

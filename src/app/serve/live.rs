@@ -1,0 +1,151 @@
+//! What `cpufit serve` runs on a live cluster: watches, judgement, and those who write.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+use crate::args::{CertificateSource, ServeArgs};
+use crate::live::freshness::{Freshness, Listening};
+use crate::live::kinds::Watched;
+use crate::live::{Live, Settings, certificates, connect, events, leader, status};
+use crate::report::Report;
+use crate::telemetry::Metrics;
+use crate::tls::Resolver;
+use crate::webhook::{Condition, Judge, Readiness, admin};
+
+/// How often the age of what is known is looked at.
+const AGE_LOOK: Duration = Duration::from_secs(5);
+/// How long writing what is left, and letting go of the Lease, may take at the end.
+const END: Duration = Duration::from_secs(5);
+
+/// What is there already.
+pub(super) struct Parts<'a> {
+    pub freshness: Arc<Freshness>,
+    pub readiness: &'a Arc<Readiness>,
+    pub metrics: &'a Arc<Metrics>,
+    pub resolver: &'a Arc<Resolver>,
+}
+
+/// The judgement on a live cluster.
+pub(super) async fn start(
+    args: &ServeArgs,
+    parts: Parts<'_>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<(Judge, admin::Details, Writers)> {
+    let Parts { freshness, readiness, metrics, resolver } = parts;
+    if !args.world.policy.is_empty() {
+        bail!("--policy goes with --snapshot: on a live cluster the policies are its CPUPolicy objects");
+    }
+    let config = args.world.cluster.config().await?;
+    info!(cluster = %config.cluster_url, "judging by a live cluster");
+    let client = connect::client_through(config, &Listening(Arc::clone(&freshness)))?;
+    let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
+    let (reports, told) = events::channel(metrics);
+    let (live, published) = Live::start(&client, settings, &freshness, reports.clone(), tasks);
+
+    readiness.meet(Condition::Fresh);
+    tasks.spawn(synced(Arc::clone(readiness), published.clone()));
+    tasks.spawn(fresh(Arc::clone(readiness), Arc::clone(&freshness), args.stale_after));
+
+    let me = leader::identity(args.own_name.as_deref());
+    let (writers, leads) = Writers::start(&client, args, me, told, metrics);
+    tasks.spawn(status::run(client.clone(), Arc::clone(&live), published, leads.clone(), reports));
+    if args.certificates == CertificateSource::SelfManaged {
+        let settings =
+            certificates::Settings { namespace: args.own_namespace.clone(), validity: args.certificate_validity };
+        tasks.spawn(certificates::run(client, settings, Arc::clone(resolver), leads, Arc::clone(metrics)));
+    }
+    Ok((live, Arc::new(move || ages(&freshness)), writers))
+}
+
+/// Those who finish their work when the reviews have drained.
+pub(super) struct Writers {
+    stop: watch::Sender<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Default for Writers {
+    /// None.
+    fn default() -> Self {
+        Self { stop: watch::Sender::new(()), tasks: JoinSet::new() }
+    }
+}
+
+impl Writers {
+    /// Starts to write what is told, and to stand for leader; whether this replica leads.
+    fn start(
+        client: &Client,
+        args: &ServeArgs,
+        me: String,
+        told: mpsc::Receiver<Report>,
+        metrics: &Arc<Metrics>,
+    ) -> (Self, watch::Receiver<bool>) {
+        let mut writers = Self::default();
+        let stop = || writers.stop.subscribe();
+        let (elected, leads) = watch::channel(false);
+        let election = leader::run(client.clone(), args.own_namespace.clone(), me.clone(), elected, stop());
+        let events = events::run(client.clone(), me, told, Arc::clone(metrics), stop());
+        writers.tasks.spawn(election);
+        writers.tasks.spawn(events);
+        (writers, leads)
+    }
+
+    /// Has them finish.
+    pub(super) async fn end(mut self) {
+        drop(self.stop);
+        if timeout(END, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
+            warn!(after = ?END, "the API server is slow: not all was written");
+        }
+    }
+}
+
+/// Meets the condition when every watch was read once through.
+async fn synced(readiness: Arc<Readiness>, mut published: watch::Receiver<u64>) {
+    // An error means that the process ends.
+    if published.changed().await.is_ok() {
+        readiness.meet(Condition::Synced);
+    }
+}
+
+/// Meets and loses the condition as the API server speaks and is silent.
+async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Duration) {
+    let mut ticks = interval(AGE_LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let is_stale = freshness.age(Watched::Nodes).is_some_and(|age| age > limit);
+        match (is_stale, readiness.holds(Condition::Fresh)) {
+            (true, true) => {
+                warn!(after = ?limit, "the API server is silent: no more reviews are judged by what was known");
+                readiness.lose(Condition::Fresh);
+            }
+            (false, false) => {
+                info!("the API server is heard again");
+                readiness.meet(Condition::Fresh);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How old what is known of each resource is at most, and what is wrong with its watch.
+fn ages(freshness: &Freshness) -> String {
+    let mut out = String::new();
+    for resource in Watched::ALL {
+        let age = match freshness.age(resource) {
+            Some(age) => format!("heard of {} s ago", age.as_secs()),
+            None => "not heard of yet".to_owned(),
+        };
+        let trouble = freshness.trouble(resource).map(|trouble| format!(" ({trouble})")).unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "[ ]{resource} {age}{trouble}");
+    }
+    out
+}

@@ -1,0 +1,304 @@
+//! Self-managed certificates: kept in a Secret, served by every replica, made and renewed by the leader, who tells the API
+//! server whom to trust.
+
+mod rotation;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject, ObjectMeta};
+use kube::{Api, Client};
+use rustls_pki_types::DnsName;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::connect::words;
+use crate::pki::{Names, PkiError};
+use crate::telemetry::Metrics;
+use crate::tls::{self, Resolver};
+use rotation::{Step, Stored};
+
+/// The Secret.
+pub const SECRET: &str = "cpufit-certificates";
+/// The Service under whose name the API server asks, and the webhook configurations.
+const NAME: &str = "cpufit";
+/// How long one round of requests may take.
+const ROUND: Duration = Duration::from_secs(15);
+
+/// Whose certificates, and for how long.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the Secret and the Service are.
+    pub namespace: String,
+    /// How long a certificate lasts; it is replaced when a third of that is left.
+    pub validity: Duration,
+}
+
+impl Settings {
+    /// The names under which the API server asks.
+    fn names(&self) -> Names {
+        let namespace = &self.namespace;
+        let names = ["svc.cluster.local", "svc", ""].map(|end| format!("{NAME}.{namespace}.{end}"));
+        // A namespace's name is one of DNS.
+        let dns = names.iter().filter_map(|name| DnsName::try_from(name.trim_end_matches('.').to_owned()).ok());
+        Names { dns: dns.collect(), ips: Vec::new() }
+    }
+
+    /// How often the Secret and the configurations are looked at.
+    fn look(&self) -> Duration {
+        (self.validity / 20).clamp(Duration::from_millis(200), Duration::from_secs(10))
+    }
+
+    /// How long API servers are given to hear of an authority.
+    fn settling(&self) -> Duration {
+        (self.validity / 6).min(Duration::from_secs(10))
+    }
+}
+
+/// Why a round came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error("{what}: {}", words(source))]
+    Api { what: &'static str, source: kube::Error },
+    #[error("a certificate cannot be made: {0}")]
+    Making(#[from] PkiError),
+    #[error("no answer in {ROUND:?}")]
+    Slow,
+}
+
+/// Serves what the Secret holds, for ever; and sees to it while this replica leads.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    resolver: Arc<Resolver>,
+    mut leads: watch::Receiver<bool>,
+    metrics: Arc<Metrics>,
+) {
+    let names = settings.names();
+    let secrets = Api::namespaced(client.clone(), &settings.namespace);
+    let mut keeper =
+        Keeper { client, secrets, settings, names, resolver, metrics, served: None, last: None, told: None };
+    let mut trouble = None;
+    loop {
+        let is_leader = *leads.borrow_and_update();
+        let outcome = timeout(ROUND, keeper.round(is_leader)).await.unwrap_or(Err(RoundError::Slow));
+        match outcome.map_err(|error| error.to_string()) {
+            Ok(()) => trouble = None,
+            Err(error) if trouble.as_ref() == Some(&error) => debug!(error, "the certificates cannot be seen to"),
+            Err(error) => {
+                warn!(error, "the certificates cannot be seen to; tried again every few seconds");
+                trouble = Some(error);
+            }
+        }
+        // Until there is something to serve, everybody waits for this.
+        let look = keeper.settings.look();
+        let pause = if keeper.served.is_some() { look } else { look.min(Duration::from_millis(500)) };
+        tokio::select! {
+            () = sleep(pause) => {}
+            changed = leads.changed() => if changed.is_err() { sleep(pause).await },
+        }
+    }
+}
+
+struct Keeper {
+    client: Client,
+    secrets: Api<Secret>,
+    settings: Settings,
+    names: Names,
+    resolver: Arc<Resolver>,
+    metrics: Arc<Metrics>,
+    /// The certificate that is served.
+    served: Option<String>,
+    /// What the Secret held when it was last read.
+    last: Option<Stored>,
+    /// The bundle that the API server was told, and since when.
+    told: Option<(String, Instant)>,
+}
+
+impl Keeper {
+    async fn round(&mut self, is_leader: bool) -> Result<(), RoundError> {
+        let api = |what| move |source| RoundError::Api { what, source };
+        let secret = self.secrets.get_opt(SECRET).await.map_err(api("reading the Secret"))?;
+        let mut stored = match &secret {
+            Some(secret) => self.read(secret),
+            None => Stored::default(),
+        };
+        if is_leader {
+            let now = SystemTime::now();
+            let mut step = stored.step(self.settings.validity, self.is_settled(&stored), now);
+            if secret.is_none()
+                && let Some(last) = self.last.clone()
+            {
+                // Deleted: what is served everywhere goes on serving until what is made now is known.
+                info!(secret = SECRET, "the Secret is gone: made anew");
+                stored = last;
+                step = if stored.step(self.settings.validity, false, now) == Step::Make {
+                    Step::Make
+                } else {
+                    Step::Prepare
+                };
+            }
+            if step != Step::Keep {
+                stored = stored.after(step, &self.names, self.settings.validity, now)?;
+                match self.store(secret, &stored).await {
+                    Ok(()) => {}
+                    // Somebody else wrote it first: read in the next round.
+                    Err(kube::Error::Api(status)) if status.code == 409 => return Ok(()),
+                    Err(source) => return Err(RoundError::Api { what: "writing the Secret", source }),
+                }
+                info!(secret = SECRET, ?step, "certificates");
+                if matches!(step, Step::Make | Step::Promote) {
+                    self.metrics.certificate_rotation();
+                }
+            }
+        }
+        self.serve(&stored);
+        if is_leader {
+            self.tell(&stored.bundle()).await.map_err(api("telling the API server whom to trust"))?;
+        } else {
+            self.told = None;
+        }
+        if !stored.bundle().is_empty() {
+            self.last = Some(stored);
+        }
+        Ok(())
+    }
+
+    fn read(&self, secret: &Secret) -> Stored {
+        let none = BTreeMap::new();
+        let data: BTreeMap<_, _> =
+            secret.data.as_ref().unwrap_or(&none).iter().map(|(key, ByteString(value))| (key.clone(), value)).collect();
+        Stored::read(&data, &self.names)
+    }
+
+    async fn store(&self, secret: Option<Secret>, stored: &Stored) -> kube::Result<()> {
+        let data = stored.data().into_iter().map(|(key, value)| (key, ByteString(value.into_bytes()))).collect();
+        let params = PostParams { field_manager: Some(NAME.to_owned()), ..PostParams::default() };
+        if let Some(secret) = secret {
+            // With the version that was read: of two that write, one is refused.
+            let secret = Secret { data: Some(data), ..secret };
+            self.secrets.replace(SECRET, &params, &secret).await?;
+        } else {
+            let metadata = ObjectMeta {
+                name: Some(SECRET.to_owned()),
+                labels: Some([("app.kubernetes.io/name".to_owned(), NAME.to_owned())].into()),
+                ..ObjectMeta::default()
+            };
+            let type_ = Some("kubernetes.io/tls".to_owned());
+            self.secrets.create(&params, &Secret { metadata, type_, data: Some(data), ..Secret::default() }).await?;
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, stored: &Stored) {
+        let Some(held) = stored.current() else { return };
+        if self.served.as_ref() == Some(&held.pair.certificate_pem) {
+            return;
+        }
+        let (chain, key) = (held.pair.certificate_pem.as_bytes(), held.pair.key_pem.as_bytes());
+        match tls::Pair::from_pem(("tls.crt of the Secret", chain), ("tls.key of the Secret", key)) {
+            Ok(pair) => {
+                self.resolver.replace(&pair);
+                info!(secret = SECRET, not_after = pair.not_after(), "serving a new certificate");
+            }
+            Err(error) => warn!(%error, "the Secret's certificate cannot serve; the one before goes on"),
+        }
+        self.served = Some(held.pair.certificate_pem.clone());
+    }
+
+    fn is_settled(&self, stored: &Stored) -> bool {
+        let told = self.told.as_ref().filter(|(bundle, _)| *bundle == stored.bundle());
+        told.is_some_and(|(_, since)| since.elapsed() >= self.settings.settling())
+    }
+
+    /// Sees to it that both configurations trust the bundle; those that are not there need not be told.
+    async fn tell(&mut self, bundle: &str) -> kube::Result<()> {
+        let mut is_news = self.told.as_ref().is_none_or(|(told, _)| told != bundle);
+        let kinds = [
+            ApiResource::erase::<MutatingWebhookConfiguration>(&()),
+            ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
+        ];
+        for kind in &kinds {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), kind);
+            let Some(found) = api.get_opt(NAME).await? else {
+                if is_news {
+                    info!(kind = kind.kind, name = NAME, "there is no such webhook configuration yet");
+                }
+                continue;
+            };
+            if let Some(patch) = trusting(kind, &found.data, bundle) {
+                api.patch(NAME, &PatchParams::apply(NAME).force(), &Patch::Apply(&patch)).await?;
+                info!(kind = kind.kind, name = NAME, "caBundle written");
+                is_news = true;
+            }
+        }
+        if is_news {
+            self.told = Some((bundle.to_owned(), Instant::now()));
+        }
+        Ok(())
+    }
+}
+
+/// What to apply so that all webhooks of a configuration trust a bundle, if they do not all.
+///
+/// Applied under a manager of its own, so that nobody who applies the manifests, which say nothing of it, takes it away.
+fn trusting(kind: &ApiResource, configuration: &Value, bundle: &str) -> Option<Value> {
+    let bundle = STANDARD.encode(bundle);
+    let webhooks = configuration["webhooks"].as_array()?;
+    if webhooks.iter().all(|webhook| webhook["clientConfig"]["caBundle"] == bundle.as_str()) {
+        return None;
+    }
+    let webhooks: Vec<Value> =
+        webhooks.iter().map(|webhook| json!({"name": webhook["name"], "clientConfig": {"caBundle": bundle}})).collect();
+    Some(json!({
+        "apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": NAME}, "webhooks": webhooks,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_written_only_when_a_webhook_of_it_does_not_trust_the_bundle() {
+        let kind = ApiResource::erase::<ValidatingWebhookConfiguration>(&());
+        let webhook = |name: &str, bundle: Option<&str>| {
+            let service = json!({"name": "cpufit", "namespace": "cpufit-system"});
+            let bundle = bundle.map(|bundle| STANDARD.encode(bundle));
+            json!({"name": name, "clientConfig": {"service": service, "caBundle": bundle}, "failurePolicy": "Ignore"})
+        };
+        let told = json!({"webhooks": [webhook("a", Some("AB")), webhook("b", Some("AB"))]});
+        assert_eq!(trusting(&kind, &told, "AB"), None, "each look would be a write");
+        assert_eq!(trusting(&kind, &json!({}), "AB"), None);
+        let reset = json!({"webhooks": [webhook("a", Some("AB")), webhook("b", None)]});
+        let bundle = STANDARD.encode("AB");
+        let expected = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": "cpufit"},
+            "webhooks": [
+                {"name": "a", "clientConfig": {"caBundle": bundle}},
+                {"name": "b", "clientConfig": {"caBundle": bundle}},
+            ],
+        });
+        assert_eq!(trusting(&kind, &reset, "AB"), Some(expected), "and nothing else of it is owned");
+        assert!(trusting(&kind, &told, "ABC").is_some());
+    }
+
+    #[test]
+    fn the_names_are_those_by_which_the_api_server_asks() {
+        let settings = Settings { namespace: "harvester-system".to_owned(), validity: Duration::from_secs(60) };
+        let names: Vec<String> = settings.names().dns.iter().map(|name| name.as_ref().to_owned()).collect();
+        let expected =
+            ["cpufit.harvester-system.svc.cluster.local", "cpufit.harvester-system.svc", "cpufit.harvester-system"];
+        assert_eq!(names, expected);
+    }
+}

@@ -1,0 +1,169 @@
+//! In which order certificates are replaced, so that no handshake fails. Values in, values out.
+//!
+//! Every certificate has an authority of its own, whose key is thrown away as soon as it has signed: there is no key with which
+//! anybody could make another one. Both end at the same instant.
+//!
+//! ```text
+//! Make     tls.crt signed by A            ca.crt: A
+//! Prepare  next.crt signed by B           ca.crt: A B    told to the API server, and some time given
+//! Promote  tls.crt is what next.crt was   ca.crt: A B    replicas that have not read it yet serve A's
+//! Prune                                   ca.crt:   B    when A has ended, and with it all that A signed
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use crate::pki::{self, Inspected, Names, Pair, PkiError, Validity};
+use crate::tls;
+
+/// The key of the Secret that holds all authorities which are trusted.
+pub const BUNDLE: &str = "ca.crt";
+const CURRENT: (&str, &str) = ("tls.crt", "tls.key");
+const NEXT: (&str, &str) = ("next.crt", "next.key");
+
+/// A certificate authority that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Authority {
+    pem: String,
+    until: SystemTime,
+}
+
+/// A certificate and its key, found to be signed by an authority that is trusted and to bear all names.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// The two.
+    pub pair: Pair,
+    until: SystemTime,
+}
+
+/// What the Secret holds.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    authorities: Vec<Authority>,
+    current: Option<Held>,
+    next: Option<Held>,
+}
+
+/// What is to be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Keep,
+    /// There is nothing that can serve: a certificate is made, and serves at once.
+    Make,
+    /// The time of what serves comes to its end: its successor is made, and serves when its authority is known everywhere.
+    Prepare,
+    /// The successor serves.
+    Promote,
+    /// Authorities that have ended are forgotten.
+    Prune,
+}
+
+impl Stored {
+    /// Reads the Secret. What cannot be read, or belongs to no authority of it, counts as not there.
+    #[must_use]
+    pub fn read<V: AsRef<[u8]>>(data: &BTreeMap<String, V>, names: &Names) -> Self {
+        let text = |key| data.get(key).and_then(|bytes| std::str::from_utf8(bytes.as_ref()).ok());
+        let authorities = authorities(text(BUNDLE).unwrap_or_default());
+        let held = |(certificate, key)| {
+            let pair = Pair { certificate_pem: text(certificate)?.to_owned(), key_pem: text(key)?.to_owned() };
+            let inspected = authorities.iter().find_map(|authority| Inspected::new(&authority.pem, &pair).ok())?;
+            let until = inspected.until();
+            inspected.first_missing(names).is_none().then_some(Held { pair, until })
+        };
+        let (current, next) = (held(CURRENT), held(NEXT));
+        Self { authorities, current, next }
+    }
+
+    /// What the Secret should hold.
+    #[must_use]
+    pub fn data(&self) -> BTreeMap<String, String> {
+        let mut data = BTreeMap::from([(BUNDLE.to_owned(), self.bundle())]);
+        for ((certificate, key), held) in [(CURRENT, &self.current), (NEXT, &self.next)] {
+            if let Some(Held { pair, .. }) = held {
+                data.insert(certificate.to_owned(), pair.certificate_pem.clone());
+                data.insert(key.to_owned(), pair.key_pem.clone());
+            }
+        }
+        data
+    }
+
+    /// All authorities that are trusted, PEM.
+    #[must_use]
+    pub fn bundle(&self) -> String {
+        self.authorities.iter().map(|authority| authority.pem.as_str()).collect()
+    }
+
+    /// What serves.
+    #[must_use]
+    pub fn current(&self) -> Option<&Held> {
+        self.current.as_ref()
+    }
+
+    /// What is to be done; `is_settled` says that the bundle has been known everywhere for long enough.
+    #[must_use]
+    pub fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> Step {
+        let is_valid = |held: &&Held| now < held.until;
+        let next = self.next.as_ref().filter(is_valid);
+        match self.current.as_ref().filter(is_valid) {
+            // Worse than a certificate that is not known everywhere is none.
+            None if next.is_some() => Step::Promote,
+            None => Step::Make,
+            Some(_) if next.is_some() => {
+                if is_settled {
+                    Step::Promote
+                } else {
+                    Step::Keep
+                }
+            }
+            Some(current) if now + validity / 3 >= current.until => Step::Prepare,
+            Some(_) if self.authorities.iter().any(|authority| authority.until <= now) => Step::Prune,
+            Some(_) => Step::Keep,
+        }
+    }
+
+    /// What the Secret should hold after a step.
+    ///
+    /// # Errors
+    ///
+    /// A certificate cannot be made.
+    pub fn after(mut self, step: Step, names: &Names, validity: Duration, now: SystemTime) -> Result<Self, PkiError> {
+        self.authorities.retain(|authority| now < authority.until);
+        match step {
+            Step::Keep | Step::Prune => {}
+            Step::Make => {
+                self.current = Some(self.make(names, validity, now)?);
+                self.next = None;
+            }
+            Step::Prepare => self.next = Some(self.make(names, validity, now)?),
+            Step::Promote => self.current = self.next.take(),
+        }
+        Ok(self)
+    }
+
+    fn make(&mut self, names: &Names, validity: Duration, now: SystemTime) -> Result<Held, PkiError> {
+        let validity = Validity::lasting(now, validity);
+        let authority = pki::Authority::new("cpufit", validity)?;
+        let pair = authority.issue(names, validity)?;
+        self.authorities.push(Authority { pem: authority.certificate_pem().to_owned(), until: validity.until });
+        Ok(Held { pair, until: validity.until })
+    }
+}
+
+/// The certificates of a bundle; what is none is left out.
+fn authorities(bundle: &str) -> Vec<Authority> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let read = |block: &str| {
+        let certificate = CertificateDer::from_pem_slice(block.as_bytes()).ok()?;
+        let until = u64::try_from(tls::not_after(&certificate)?).ok()?;
+        let pem = format!("{}\n", block.get(block.find("-----BEGIN CERTIFICATE-----")?..)?);
+        Some(Authority { pem, until: UNIX_EPOCH + Duration::from_secs(until) })
+    };
+    bundle.split_inclusive(END).filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Steps by table, then rotations simulated: replicas and API servers that lag, leaders that are replaced.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use rstest::rstest;
+use rustls_pki_types::DnsName;
+
+use super::*;
+
+const VALIDITY: Duration = Duration::from_secs(90);
+
+fn names() -> Names {
+    Names { dns: vec![DnsName::try_from("cpufit.cpufit-system.svc").unwrap()], ips: Vec::new() }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+}
+
+fn made() -> Stored {
+    after(Stored::default(), Step::Make, 0)
+}
+
+fn after(stored: Stored, step: Step, seconds: u64) -> Stored {
+    stored.after(step, &names(), VALIDITY, at(seconds)).unwrap()
+}
+
+fn reread(stored: &Stored) -> Stored {
+    Stored::read(&stored.data(), &names())
+}
+
+#[rstest]
+#[case::nothing(Stored::default(), 0, Step::Make)]
+#[case::young(made(), 59, Step::Keep)]
+#[case::two_thirds_gone(made(), 60, Step::Prepare)]
+#[case::ended(made(), 90, Step::Make)]
+#[case::prepared(after(made(), Step::Prepare, 60), 61, Step::Keep)]
+#[case::prepared_and_the_old_one_ended(after(made(), Step::Prepare, 60), 90, Step::Promote)]
+#[case::both_ended(after(made(), Step::Prepare, 60), 150, Step::Make)]
+#[case::promoted(after(after(made(), Step::Prepare, 60), Step::Promote, 70), 89, Step::Keep)]
+#[case::the_old_authority_ended(after(after(made(), Step::Prepare, 60), Step::Promote, 70), 90, Step::Prune)]
+fn what_is_done_when(#[case] stored: Stored, #[case] seconds: u64, #[case] expected: Step) {
+    assert_eq!(stored.step(VALIDITY, false, at(seconds)), expected);
+    assert_eq!(reread(&stored).step(VALIDITY, false, at(seconds)), expected, "by another leader, from the Secret");
+}
+
+#[test]
+fn a_successor_serves_when_its_authority_is_known() {
+    let prepared = after(made(), Step::Prepare, 60);
+    assert_eq!(prepared.step(VALIDITY, true, at(61)), Step::Promote);
+    let promoted = after(prepared, Step::Promote, 61);
+    assert_eq!(promoted.authorities.len(), 2, "a replica that has not read it yet serves the old one");
+    assert_eq!(after(promoted, Step::Prune, 90).authorities.len(), 1);
+}
+
+/// Made unusable by hand, or by a restore of half a backup.
+#[rstest]
+#[case::no_key("tls.key", None)]
+#[case::rubbish("tls.crt", Some("rubbish".to_owned()))]
+#[case::a_key_of_another("tls.key", Some(made().data()["tls.key"].clone()))]
+#[case::no_authority("ca.crt", None)]
+#[case::another_authority("ca.crt", Some(made().data()["ca.crt"].clone()))]
+fn what_cannot_serve_is_made_anew(#[case] key: &str, #[case] value: Option<String>) {
+    let mut data = made().data();
+    data.remove(key);
+    data.extend(value.map(|value| (key.to_owned(), value)));
+    assert_eq!(Stored::read(&data, &names()).step(VALIDITY, false, at(0)), Step::Make);
+}
+
+#[test]
+fn a_certificate_for_another_namespace_does_not_serve_here() {
+    let other = Names { dns: vec![DnsName::try_from("cpufit.elsewhere.svc").unwrap()], ips: Vec::new() };
+    assert_eq!(Stored::read(&made().data(), &other).step(VALIDITY, false, at(0)), Step::Make);
+}
+
+#[test]
+fn a_bundle_is_read_as_it_was_written_whatever_stands_between() {
+    let both = after(made(), Step::Prepare, 60);
+    assert_eq!(authorities(&both.bundle()), both.authorities);
+    let noisy = both.bundle().replace("-----BEGIN", "# an authority\r\n-----BEGIN") + "rubbish";
+    assert_eq!(authorities(&noisy), both.authorities);
+    assert_eq!(authorities("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"), []);
+}
+
+#[test]
+fn no_key_of_an_authority_is_stored_and_none_is_printed() {
+    let stored = after(made(), Step::Prepare, 60);
+    let keys: Vec<String> = stored.data().into_keys().collect();
+    assert_eq!(keys, ["ca.crt", "next.crt", "next.key", "tls.crt", "tls.key"]);
+    assert_eq!(stored.bundle().matches("PRIVATE").count(), 0);
+    assert!(!format!("{stored:?}").contains("PRIVATE"), "a debug line would give it away");
+}
+
+/// Whatever a replica serves is signed by an authority that the API server knows, though both are behind.
+#[rstest]
+#[case::quick(1, 1)]
+#[case::replicas_lag(1, 12)]
+#[case::api_servers_lag(9, 1)]
+#[case::both_lag(9, 12)]
+fn no_handshake_fails_while_certificates_are_rotated(#[case] server_lag: u64, #[case] replica_lag: u64) {
+    const SETTLING: u64 = 10;
+    let mut stored = made();
+    let mut history: Vec<(u64, Stored)> = vec![(0, stored.clone())];
+    let mut told = (stored.bundle(), 0);
+    let mut served = Vec::new();
+    for second in 1..=900 {
+        // A new leader knows nothing but the Secret.
+        if second % 64 == 0 {
+            stored = reread(&stored);
+            told.1 = second;
+        }
+        let is_settled = told.0 == stored.bundle() && second - told.1 >= SETTLING;
+        let step = stored.step(VALIDITY, is_settled, at(second));
+        assert_ne!(step, Step::Make, "second {second}");
+        if step != Step::Keep {
+            stored = after(stored, step, second);
+            history.push((second, stored.clone()));
+        }
+        if told.0 != stored.bundle() {
+            told = (stored.bundle(), second);
+        }
+        let as_of = |lag: u64| {
+            let seen = history.iter().rfind(|(at, _)| at + lag <= second);
+            &seen.unwrap_or(&history[0]).1
+        };
+        let known = as_of(server_lag);
+        for replica in [as_of(0), as_of(replica_lag)] {
+            let Held { pair, until } = replica.current().unwrap();
+            assert!(at(second) < *until, "second {second}: an expired certificate is served");
+            let trusted = known.authorities.iter().any(|authority| Inspected::new(&authority.pem, pair).is_ok());
+            assert!(trusted, "second {second}: the API server does not know who signed it");
+            if served.last() != Some(&pair.certificate_pem) {
+                served.push(pair.certificate_pem.clone());
+            }
+        }
+        assert!(stored.authorities.len() <= 3, "second {second}: authorities pile up");
+    }
+    assert!(served.len() >= 12, "{} certificates in ten times the validity of one", served.len());
+}

@@ -1,0 +1,256 @@
+//! Which replica leads: the one that holds the Lease.
+//!
+//! As client-go does it, so that clocks of different machines are never compared: a Lease is free when its holder was not seen
+//! to renew it for as long as it lasts, by one's own clock. Writes carry the version that was read, so one of two wins.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::core::ObjectMeta;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::connect::words;
+
+/// The Lease.
+pub const NAME: &str = "cpufit";
+/// How long a Lease lasts that is not renewed.
+const DURATION: Duration = Duration::from_secs(15);
+/// How often its holder renews it.
+const RENEW: Duration = Duration::from_secs(5);
+/// When a holder that cannot renew it stops to lead: well before anybody else may begin.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// How often others look at it, and a holder tries again after a failure.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long a request may take.
+const REQUEST: Duration = Duration::from_secs(4);
+
+/// What this replica is called, unlike any other: as it is told, or by its host and by chance.
+#[must_use]
+pub fn identity(told: Option<&str>) -> String {
+    if let Some(told) = told.filter(|told| !told.is_empty()) {
+        return told.to_owned();
+    }
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let chance = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    format!("{}-{:08x}", if host.trim().is_empty() { "cpufit" } else { host.trim() }, chance >> 32)
+}
+
+/// Tries to lead until `stop` changes, then lets go; `leads` hears who does.
+pub async fn run(
+    client: Client,
+    namespace: String,
+    me: String,
+    leads: watch::Sender<bool>,
+    mut stop: watch::Receiver<()>,
+) {
+    let mut candidate = Candidate {
+        api: Api::namespaced(client, &namespace),
+        me,
+        seen: None,
+        leads,
+        gives_up: None,
+        is_in_trouble: false,
+    };
+    loop {
+        let next = tokio::select! {
+            biased;
+            // An error means that the process ends.
+            _ = stop.changed() => break,
+            next = candidate.turn() => next,
+        };
+        tokio::select! {
+            biased;
+            _ = stop.changed() => break,
+            () = sleep_until(next) => {}
+        }
+    }
+    candidate.let_go().await;
+}
+
+/// What to do about the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// There is none: make it.
+    Create,
+    /// Nobody holds it any more: take it.
+    Take,
+    /// It is held here: say so again.
+    Renew,
+    /// Somebody else holds it.
+    Follow,
+}
+
+/// `unchanged` is how long the Lease has been seen as it is.
+fn step(lease: Option<&LeaseSpec>, unchanged: Duration, me: &str) -> Step {
+    let Some(lease) = lease else { return Step::Create };
+    match lease.holder_identity.as_deref().unwrap_or_default() {
+        "" => Step::Take,
+        holder if holder == me => Step::Renew,
+        _ => {
+            let seconds = lease.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            let lasts = seconds.map_or(DURATION, Duration::from_secs);
+            if unchanged > lasts { Step::Take } else { Step::Follow }
+        }
+    }
+}
+
+/// The Lease as it stands when `me` holds it from now on.
+fn held(before: Option<&LeaseSpec>, step: Step, me: &str, now: Timestamp) -> LeaseSpec {
+    let mut spec = before.cloned().unwrap_or_default();
+    if step != Step::Renew {
+        spec.acquire_time = Some(MicroTime(now));
+        spec.lease_transitions = Some(before.map_or(0, |before| before.lease_transitions.unwrap_or_default() + 1));
+    }
+    spec.holder_identity = Some(me.to_owned());
+    spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
+    spec.renew_time = Some(MicroTime(now));
+    spec
+}
+
+struct Candidate {
+    api: Api<Lease>,
+    me: String,
+    /// The Lease as it was seen last, and when it was first seen so.
+    seen: Option<(LeaseSpec, Instant)>,
+    leads: watch::Sender<bool>,
+    /// Until when this replica leads without another renewal, if it does.
+    gives_up: Option<Instant>,
+    is_in_trouble: bool,
+}
+
+impl Candidate {
+    /// One attempt, and when the next one is due.
+    async fn turn(&mut self) -> Instant {
+        let started = Instant::now();
+        let limit = self.gives_up.map_or(started + REQUEST, |gives_up| gives_up.min(started + REQUEST));
+        let outcome = timeout(limit.saturating_duration_since(started), self.attempt()).await;
+        let is_held = match outcome {
+            Ok(Ok(is_held)) => {
+                self.is_in_trouble = false;
+                Some(is_held)
+            }
+            // Somebody else wrote it first.
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
+                debug!(lease = NAME, "another replica was quicker");
+                None
+            }
+            Ok(Err(error)) => {
+                self.failed(&words(&error));
+                None
+            }
+            Err(_) => {
+                self.failed("no answer in time");
+                None
+            }
+        };
+        match is_held {
+            Some(true) => {
+                self.gives_up = Some(started + GIVE_UP);
+                self.lead(true);
+                started + RENEW
+            }
+            Some(false) => {
+                self.gives_up = None;
+                self.lead(false);
+                started + LOOK
+            }
+            None => {
+                let now = Instant::now();
+                if self.gives_up.is_some_and(|gives_up| gives_up <= now) {
+                    self.gives_up = None;
+                    self.lead(false);
+                }
+                self.gives_up.map_or(now + LOOK, |gives_up| gives_up.min(now + LOOK))
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &str) {
+        if self.is_in_trouble {
+            debug!(lease = NAME, error, "the Lease cannot be read or written");
+        } else {
+            warn!(lease = NAME, error, "the Lease cannot be read or written; tried again every few seconds");
+        }
+        self.is_in_trouble = true;
+    }
+
+    fn lead(&self, leads: bool) {
+        let changed = self.leads.send_if_modified(|before| std::mem::replace(before, leads) != leads);
+        if changed && leads {
+            info!(replica = self.me, "leads");
+        } else if changed {
+            info!(replica = self.me, "leads no more");
+        }
+    }
+
+    /// Whether the Lease is held here after it.
+    async fn attempt(&mut self) -> kube::Result<bool> {
+        let lease = self.api.get_opt(NAME).await?;
+        let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
+        let unchanged = self.observe(spec.as_ref());
+        let step = step(spec.as_ref(), unchanged, &self.me);
+        if step == Step::Follow {
+            return Ok(false);
+        }
+        let held = held(spec.as_ref(), step, &self.me, Timestamp::now());
+        let params = PostParams::default();
+        let stored = if let Some(lease) = lease {
+            let lease = Lease { spec: Some(held), ..lease };
+            self.api.replace(NAME, &params, &lease).await?
+        } else {
+            let metadata = ObjectMeta {
+                name: Some(NAME.to_owned()),
+                labels: Some([("app.kubernetes.io/name".to_owned(), "cpufit".to_owned())].into()),
+                ..ObjectMeta::default()
+            };
+            self.api.create(&params, &Lease { metadata, spec: Some(held) }).await?
+        };
+        self.observe(stored.spec.as_ref());
+        Ok(true)
+    }
+
+    /// How long the Lease has been as it is.
+    fn observe(&mut self, spec: Option<&LeaseSpec>) -> Duration {
+        match (spec, &self.seen) {
+            (Some(spec), Some((seen, since))) if seen == spec => since.elapsed(),
+            (spec, _) => {
+                self.seen = spec.map(|spec| (spec.clone(), Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Nobody need wait for a holder that ends.
+    async fn let_go(self) {
+        self.lead(false);
+        // An attempt may have been under way: the Lease itself tells who holds it.
+        let released = timeout(REQUEST, async {
+            let lease = self.api.get(NAME).await?;
+            let Some(spec) = lease.spec.clone().filter(|spec| spec.holder_identity.as_ref() == Some(&self.me)) else {
+                return Ok(());
+            };
+            let spec = LeaseSpec {
+                holder_identity: Some(String::new()),
+                lease_duration_seconds: Some(1),
+                renew_time: Some(MicroTime(Timestamp::now())),
+                ..spec
+            };
+            self.api.replace(NAME, &PostParams::default(), &Lease { spec: Some(spec), ..lease }).await.map(|_| ())
+        });
+        match released.await {
+            Ok(Ok(())) => debug!(lease = NAME, "released"),
+            Ok(Err(error)) => debug!(lease = NAME, error = words(&error), "not released; it ends by itself"),
+            Err(_) => debug!(lease = NAME, "not released in time; it ends by itself"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

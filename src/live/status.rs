@@ -1,0 +1,208 @@
+//! What the leader writes into the status of each policy: whether it is valid, on how many nodes its model is usable, and how
+//! its guests stand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Clock};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, warn};
+
+use super::Live;
+use super::connect::words;
+use super::events::Reports;
+use super::inventory::Snapshot;
+use super::kinds::{Registered, Watched};
+use crate::fleetwide::policy::{PolicyCondition, PolicyStatus, conditions_of_invalid, statuses};
+use crate::report::{Kind, Reason, Regarding, Report};
+
+/// The status follows the cluster no more closely than this.
+const EVERY: Duration = Duration::from_secs(5);
+/// Counting takes one part of so many of one core at most.
+const SHARE: u32 = 20;
+/// What takes longer is given up: half a count would mislead.
+const COUNTING: Duration = Duration::from_secs(30);
+/// When to try again after a failure.
+const AGAIN: Duration = Duration::from_secs(30);
+/// How long a write may take.
+const WRITE: Duration = Duration::from_secs(5);
+
+/// Writes the status of all policies after each snapshot while this replica leads, for ever.
+pub async fn run(
+    client: Client,
+    live: Arc<Live>,
+    mut published: watch::Receiver<u64>,
+    mut leads: watch::Receiver<bool>,
+    reports: Reports,
+) {
+    let api: Api<DynamicObject> = Api::all_with(client, &Watched::Policies.api());
+    let mut scribe = Scribe { api, reports, told: BTreeMap::new(), trouble: None };
+    let mut not_before = Instant::now();
+    let mut again = None;
+    loop {
+        tokio::select! {
+            changed = published.changed() => if changed.is_err() { return },
+            changed = leads.changed() => if changed.is_err() { return },
+            () = async { sleep_until(again.unwrap_or_else(Instant::now)).await }, if again.is_some() => {}
+        }
+        sleep_until(not_before).await;
+        let is_synced = *published.borrow_and_update() > 0;
+        if !*leads.borrow_and_update() || !is_synced {
+            again = None;
+            continue;
+        }
+        let started = Instant::now();
+        let is_done = scribe.write(live.snapshot()).await;
+        not_before = started + EVERY.max(started.elapsed() * SHARE);
+        again = (!is_done).then(|| started + AGAIN);
+    }
+}
+
+struct Scribe {
+    api: Api<DynamicObject>,
+    reports: Reports,
+    /// The invalid policies of which an Event told: UID and generation by name.
+    told: BTreeMap<String, (String, i64)>,
+    trouble: Option<String>,
+}
+
+impl Scribe {
+    /// Whether all is as it should be.
+    async fn write(&mut self, snapshot: Arc<Snapshot>) -> bool {
+        self.told.retain(|name, _| snapshot.policies.contains_key(name));
+        if snapshot.policies.is_empty() {
+            return true;
+        }
+        let counted = Arc::clone(&snapshot);
+        let counting = spawn_blocking(move || {
+            let started = Clock::now();
+            statuses(&counted.world, &|| started.elapsed() > COUNTING)
+        });
+        let Ok(found) = counting.await else { return false };
+        let mut is_done = true;
+        for (name, registered) in &*snapshot.policies {
+            let found = found.iter().find(|found| found.name == *name);
+            if found.is_some_and(|found| !found.looked.is_complete()) {
+                debug!(policy = name, "too many guests to count: its status stays as it is");
+                is_done = false;
+                continue;
+            }
+            self.tell(registered);
+            let wanted = status(registered, found, Timestamp::now());
+            if differs(&registered.status, &wanted) {
+                is_done &= self.patch(name, wanted).await;
+            }
+        }
+        is_done
+    }
+
+    async fn patch(&mut self, name: &str, status: Value) -> bool {
+        let patch = Patch::Merge(json!({"status": status}));
+        let failure = match timeout(WRITE, self.api.patch_status(name, &PatchParams::default(), &patch)).await {
+            Ok(Ok(_)) => {
+                self.trouble = None;
+                return true;
+            }
+            // Deleted a moment ago.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => return true,
+            Ok(Err(error)) => words(&error),
+            Err(_) => format!("no answer in {WRITE:?}"),
+        };
+        if self.trouble.is_none() {
+            warn!(policy = name, error = failure, "its status cannot be written; this is said once until it can");
+        } else {
+            debug!(policy = name, error = failure, "its status cannot be written");
+        }
+        self.trouble = Some(failure);
+        false
+    }
+
+    /// Tells of an invalid policy, once for what it says.
+    fn tell(&mut self, registered: &Registered) {
+        let Registered { metadata, policy, .. } = registered;
+        let Err(problem) = policy else { return };
+        let now = (metadata.uid.clone(), metadata.generation);
+        if self.told.insert(metadata.name.clone(), now.clone()) == Some(now) || is_known_invalid(registered) {
+            return;
+        }
+        self.reports.tell(Report {
+            regarding: Regarding {
+                kind: Kind::Policy,
+                namespace: String::new(),
+                name: metadata.name.clone(),
+                uid: metadata.uid.clone(),
+            },
+            reason: Reason::PolicyInvalid,
+            message: format!("the policy is ignored: {problem}"),
+        });
+    }
+}
+
+/// Whether its status says already that it is invalid, as it stands: then a leader before told of it.
+fn is_known_invalid(registered: &Registered) -> bool {
+    let known = condition(&registered.status, "Valid");
+    known.is_some_and(|known| {
+        known["status"] == "False" && known["observedGeneration"] == registered.metadata.generation
+    })
+}
+
+fn condition<'s>(status: &'s Value, kind: &str) -> Option<&'s Value> {
+    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}
+
+/// The status as it should be; as a merge patch, so that `null` takes a field away.
+fn status(registered: &Registered, found: Option<&PolicyStatus>, now: Timestamp) -> Value {
+    let generation = registered.metadata.generation;
+    let conditions = match (&registered.policy, found) {
+        (Err(problem), _) => conditions_of_invalid(problem),
+        (Ok(_), Some(found)) => found.conditions(),
+        // It was not there when it was counted.
+        (Ok(_), None) => return json!({}),
+    };
+    let count = |of: fn(&PolicyStatus) -> usize| found.map(of);
+    json!({
+        "observedGeneration": generation,
+        "nodes": count(|found| found.nodes),
+        "usableNodes": count(|found| found.usable_nodes.unwrap_or(found.nodes)),
+        "coverage": found.map(PolicyStatus::coverage),
+        "guests": count(|found| found.guests),
+        "notCompliant": count(|found| found.not_compliant),
+        "pinned": count(|found| found.pinned),
+        "unschedulable": count(|found| found.unschedulable),
+        "stale": count(|found| found.stale),
+        "recommendedModel": found.and_then(|found| found.recommended_model.as_ref()),
+        "conditions": merged(&registered.status, &conditions, generation, now),
+    })
+}
+
+/// The conditions as they should be: those of others stay, and the time of what did not change.
+fn merged(before: &Value, conditions: &[PolicyCondition], generation: i64, now: Timestamp) -> Value {
+    let is_own = |known: &&Value| conditions.iter().any(|own| known["type"] == own.kind);
+    let known = before["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let own = conditions.iter().map(|PolicyCondition { kind, holds, reason, message }| {
+        let holds = if *holds { "True" } else { "False" };
+        let since = condition(before, kind).filter(|known| known["status"] == holds);
+        let since = since.and_then(|known| known["lastTransitionTime"].as_str().map(str::to_owned));
+        let since = since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        json!({
+            "type": kind, "status": holds, "observedGeneration": generation, "reason": reason, "message": message,
+            "lastTransitionTime": since,
+        })
+    });
+    own.chain(known.iter().filter(|known| !is_own(known)).cloned()).collect()
+}
+
+/// Whether a merge patch would change anything.
+fn differs(before: &Value, patch: &Value) -> bool {
+    patch.as_object().is_some_and(|patch| patch.iter().any(|(field, value)| before[field.as_str()] != *value))
+}
+
+#[cfg(test)]
+mod tests;

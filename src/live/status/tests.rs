@@ -1,0 +1,98 @@
+//! A policy and what was counted in, the patch of its status out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use rstest::rstest;
+
+use super::*;
+use crate::live::kinds::{Projected, project};
+
+const GENERATION: i64 = 3;
+
+fn registered(enforce: &str, status: &Value) -> Registered {
+    let object = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy",
+        "metadata": {"name": "intel", "uid": "u", "generation": GENERATION},
+        "spec": {"enforce": enforce, "commonModel": {"name": "Cascadelake-Server"}}, "status": status,
+    });
+    match project(Watched::Policies, &object.to_string()).unwrap() {
+        Projected::Policy(policy) => *policy,
+        other => panic!("{other:?} is no policy"),
+    }
+}
+
+fn counted() -> PolicyStatus {
+    PolicyStatus {
+        name: "intel".to_owned(),
+        nodes: 6,
+        usable_nodes: Some(5),
+        guests: 14,
+        not_compliant: 3,
+        pinned: 1,
+        ..PolicyStatus::default()
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+}
+
+/// The API server's part: a merge patch, applied.
+fn applied(before: &Value, patch: &Value) -> Value {
+    let mut after = before.clone();
+    json_patch::merge(&mut after, patch);
+    after
+}
+
+#[test]
+fn a_valid_policys_status() {
+    let patch = status(&registered("Pinned", &Value::Null), Some(&counted()), at(0));
+    insta::assert_json_snapshot!(patch);
+}
+
+#[test]
+fn an_invalid_policy_says_why_and_counts_nothing() {
+    let before = status(&registered("Pinned", &Value::Null), Some(&counted()), at(0));
+    let before = applied(&json!({}), &before);
+    let after = applied(&before, &status(&registered("Sometimes", &before), None, at(60)));
+    insta::assert_json_snapshot!(after);
+}
+
+#[test]
+fn a_status_that_is_right_is_not_written_again() {
+    let before = applied(&json!({}), &status(&registered("Pinned", &Value::Null), Some(&counted()), at(0)));
+    let again = status(&registered("Pinned", &before), Some(&counted()), at(60));
+    assert!(!differs(&before, &again), "each write would be heard, and written again: {again}");
+    let more = PolicyStatus { guests: 15, ..counted() };
+    assert!(differs(&before, &status(&registered("Pinned", &before), Some(&more), at(60))));
+    assert!(!differs(&before, &status(&registered("Pinned", &before), None, at(60))), "not counted yet");
+}
+
+/// `kubectl wait` and alerts go by the time of the last transition.
+#[rstest]
+#[case::still_usable(5, "2027-01-15T08:00:00Z")]
+#[case::no_longer_usable(0, "2027-01-15T08:01:00Z")]
+fn the_time_is_that_of_the_last_transition(#[case] usable: usize, #[case] expected: &str) {
+    let before = applied(&json!({}), &status(&registered("Pinned", &Value::Null), Some(&counted()), at(0)));
+    let found = PolicyStatus { usable_nodes: Some(usable), ..counted() };
+    let after = status(&registered("Pinned", &before), Some(&found), at(60));
+    let since = |kind| condition(&after, kind).expect(kind)["lastTransitionTime"].clone();
+    assert_eq!(since("Ready"), expected);
+    assert_eq!(since("Valid"), "2027-01-15T08:00:00Z");
+}
+
+#[test]
+fn the_conditions_of_others_stay() {
+    let others = json!({"conditions": [{"type": "Synced", "status": "True", "reason": "GitOps"}]});
+    let after = status(&registered("Pinned", &others), Some(&counted()), at(0));
+    assert_eq!(condition(&after, "Synced"), Some(&others["conditions"][0]));
+    assert_eq!(after["conditions"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn an_invalid_policy_is_told_once() {
+    let known = |status: &str, generation: i64| json!({"conditions": [{"type": "Valid", "status": status, "observedGeneration": generation}]});
+    assert!(!is_known_invalid(&registered("Sometimes", &Value::Null)));
+    assert!(!is_known_invalid(&registered("Sometimes", &known("True", 2))));
+    assert!(!is_known_invalid(&registered("Sometimes", &known("False", 2))), "it was changed, and is invalid still");
+    assert!(is_known_invalid(&registered("Sometimes", &known("False", GENERATION))), "a leader before told of it");
+}

@@ -1,0 +1,76 @@
+//! What nobody reads at a keyboard, as Events: one for a reason, counted, none of a dry run.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::controlplane::ControlPlane;
+use crate::installed::SOON;
+use crate::webhook::Scene;
+
+/// Those about a guest in namespace `shop` for a reason.
+fn events(cluster: &ControlPlane, guest: &str, reason: &str) -> Vec<Value> {
+    let all = cluster.get(&["events", "--namespace=shop"]);
+    let all = all["items"].as_array().expect("items").clone();
+    all.into_iter().filter(|event| event["involvedObject"]["name"] == guest && event["reason"] == reason).collect()
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn a_storm_of_retries_is_one_event() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let scene = Scene::new(&cluster);
+    let replica = scene.serve();
+    for _ in 0..3 {
+        scene.jane.told("create -f migrate-ledger.yaml --dry-run=server");
+    }
+    let denied = scene.jane.told("create -f migrate-ledger.yaml");
+    assert!(denied.contains("Forbidden"), "{denied}");
+    let message = scene.await_event("VirtualMachineInstance/ledger", "CPUNoTarget");
+    let first = events(&cluster, "ledger", "CPUNoTarget");
+    assert_eq!(first.len(), 1, "{first:#?}");
+    assert_eq!(first[0]["count"], 1, "the dry runs before must not count");
+    assert_eq!(first[0]["reportingComponent"], "cpufit.io/cpufit");
+    assert_eq!(first[0]["reportingInstance"], "cpufit-0");
+
+    for _ in 0..5 {
+        scene.jane.told("create -f migrate-ledger.yaml");
+    }
+    let deadline = Instant::now() + SOON;
+    loop {
+        let now = events(&cluster, "ledger", "CPUNoTarget");
+        assert_eq!(now.len(), 1, "{now:#?}");
+        if now[0]["count"] == 6 {
+            assert_eq!(now[0]["message"], message.as_str());
+            break;
+        }
+        assert!(Instant::now() < deadline, "{now:#?}");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    let told = cluster.told(cluster.admin(), &["events", "--for", "vmi/ledger", "--namespace=shop"]);
+    assert!(told.contains("(x6 over ") && told.contains("CPUNoTarget"), "{told}");
+    let described = cluster.told(cluster.admin(), &["describe", "vmi", "ledger", "--namespace=shop"]);
+    assert!(described.contains("(x6 over ") && described.contains("cpufit.io/cpufit"), "{described}");
+    println!("{told}");
+
+    // The guest is at odds with its own node besides, which is another reason.
+    assert_eq!(events(&cluster, "ledger", "CPUOwnNode").len(), 1);
+    let metrics = replica.get("/metrics");
+    for line in [
+        "cpufit_events_total{result=\"written\"} 4",
+        "cpufit_events_total{result=\"deduplicated\"} 10",
+        "cpufit_events_total{result=\"failed\"} 0",
+        "cpufit_events_total{result=\"dropped\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+
+    // What is told just before the end is written at the end.
+    scene.jane.told("create -f migrate-ledger.yaml");
+    replica.server.signal("TERM");
+    replica.until("ended", |replica| replica.server.log().contains("drained"));
+    let deadline = Instant::now() + SOON;
+    while events(&cluster, "ledger", "CPUNoTarget")[0]["count"] != 7 {
+        assert!(Instant::now() < deadline, "the last word is lost");
+    }
+}

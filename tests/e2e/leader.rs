@@ -1,0 +1,64 @@
+//! Two replicas and one Lease: one leads, and another one soon after it is gone.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::controlplane::ControlPlane;
+use crate::installed::{Installation, Replica, SOON};
+
+const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+fn lease(cluster: &ControlPlane) -> Value {
+    cluster.get(&["lease", "cpufit", "--namespace=cpufit-system"])["spec"].clone()
+}
+
+/// How long it took.
+#[track_caller]
+fn until_held_by(cluster: &ControlPlane, holder: &str) -> Duration {
+    let started = Instant::now();
+    loop {
+        let lease = lease(cluster);
+        if lease["holderIdentity"] == holder {
+            return started.elapsed();
+        }
+        assert!(started.elapsed() < SOON, "{holder} does not lead: {lease}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn one_replica_leads_and_another_one_when_it_is_gone() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let installation = Installation::new(&cluster);
+    let start = |name: &str| installation.start(name, ANYWHERE, &[]);
+    let is_ready = |replica: &Replica| replica.get("/readyz").contains(" 200 ");
+    let first = start("cpufit-a");
+    until_held_by(&cluster, "cpufit-a");
+    let second = start("cpufit-b");
+    second.until("ready", is_ready);
+    assert_eq!(lease(&cluster)["holderIdentity"], "cpufit-a");
+    assert_eq!(lease(&cluster)["leaseTransitions"], 0);
+
+    // As kill -9.
+    drop(first);
+    let took = until_held_by(&cluster, "cpufit-b");
+    println!("after SIGKILL: {took:?}");
+    assert!(took > Duration::from_secs(8), "a leader that is only slow must not be replaced: {took:?}");
+    assert_eq!(lease(&cluster)["leaseTransitions"], 1);
+
+    let third = start("cpufit-c");
+    third.until("ready", is_ready);
+    second.server.signal("TERM");
+    let took = until_held_by(&cluster, "cpufit-c");
+    println!("after SIGTERM: {took:?}");
+    assert!(took < Duration::from_secs(8), "a rolling update would wait for a Lease to run out: {took:?}");
+    assert_eq!(lease(&cluster)["leaseTransitions"], 2);
+    third.until("told so", |replica| replica.server.log().contains("leads"));
+
+    // The last one lets go as well.
+    third.server.signal("TERM");
+    until_held_by(&cluster, "");
+}

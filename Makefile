@@ -12,7 +12,7 @@ CONTROLPLANE = $(CURDIR)/target/controlplane
 E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint golden cases bench controlplane e2e scheduler-agreement fmt certs clean cargo
+.PHONY: help build demo test lint golden cases bench controlplane e2e chart scheduler-agreement fmt certs clean cargo
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,9 @@ controlplane: ## etcd, kube-apiserver, kube-scheduler, kubectl, kwok and helm fo
 
 e2e: cargo controlplane ## the end-to-end tests, on a real control plane (docs/testing.md)
 	$(E2E) --ignored --nocapture
+
+chart: cargo controlplane ## the Helm chart and the overlays: linted, rendered, compared with deploy/base
+	$(E2E) --ignored --nocapture chart::
 
 scheduler-agreement: cargo controlplane ## N random pods (SEED=…): kube-scheduler, running, and cpufit agree, counted
 	$(E2E) --ignored --nocapture --exact scheduler::scheduler_agreement

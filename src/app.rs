@@ -10,7 +10,7 @@ use clap::CommandFactory;
 
 use crate::args::{Args, Verb, WorldArgs};
 use crate::cli::check::Checked;
-use crate::cli::{certs, check, explain, manifests};
+use crate::cli::{audit, certs, check, explain, manifests};
 use crate::live::{connect, fetch};
 use crate::world::{self, World};
 
@@ -40,6 +40,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let scene = scene(&args.world, &mut stdin)?;
             let namespace = args.namespace.as_deref().unwrap_or(&scene.namespace);
             explain::run(&args, &scene.world, namespace, stdin, out)?;
+        }
+        Verb::Audit(args) => {
+            args.world.stdin_once(&[])?;
+            let scene = scene(&args.world, &mut stdin)?;
+            if audit::run(&args, &scene.world, out)? == audit::Audited::Failed {
+                return Ok(ExitCode::from(1));
+            }
         }
         Verb::Certs(args) => certs::run(&args)?,
         Verb::Manifests(args) => manifests::run(&args, out)?,

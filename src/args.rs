@@ -30,6 +30,8 @@ pub enum Verb {
     Check(CheckArgs),
     /// Say why a guest can or cannot start or migrate: every node, what it lacks, the remedies
     Explain(ExplainArgs),
+    /// Judge every guest, worst first: whom a restart of the kubelet would fail, who can migrate nowhere, and why
+    Audit(AuditArgs),
     /// Make development certificates
     Certs(CertsArgs),
     /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
@@ -144,6 +146,52 @@ pub struct CheckArgs {
     pub mutated: bool,
 }
 
+/// `cpufit audit`.
+#[derive(Debug, ClapArgs)]
+pub struct AuditArgs {
+    /// What guests are judged by.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// Only guests of this namespace; without it, of all
+    #[arg(short, long, conflicts_with = "all_namespaces")]
+    pub namespace: Option<String>,
+    /// Guests of all namespaces: the default
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// How to print: table, wide, json or yaml
+    #[arg(short, long, value_enum, default_value_t = AuditOutput::Table)]
+    pub output: AuditOutput,
+    /// Exit with 1 where a guest is as badly off as this, or worse
+    #[arg(long, value_name = "STATE", value_enum)]
+    pub fail_on: Option<FailOn>,
+}
+
+/// How `audit` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuditOutput {
+    /// For people.
+    Table,
+    /// For people, with all columns.
+    Wide,
+    /// For scripts.
+    Json,
+    /// For scripts.
+    Yaml,
+}
+
+/// From which state on `audit` fails, mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// One node is left to migrate to.
+    Fragile,
+    /// It can migrate nowhere.
+    Pinned,
+    /// It cannot start.
+    Unschedulable,
+    /// A restart of the kubelet would fail the running guest.
+    OwnNode,
+}
+
 /// `cpufit explain`.
 #[derive(Debug, ClapArgs)]
 pub struct ExplainArgs {
@@ -167,7 +215,7 @@ pub struct ExplainArgs {
 /// `cpufit manifests`.
 #[derive(Debug, ClapArgs)]
 pub struct ManifestsArgs {
-    /// Only the CustomResourceDefinition of CPUPolicy
+    /// Only the CRD of CPUPolicy
     #[arg(long)]
     pub crd: bool,
     /// How to print: yaml, or json (a List)

@@ -15,9 +15,11 @@ use crate::admission::Stage;
 use crate::admission::response::{Decision, Denial, DenialCause};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::compat::advise::{Advice, Depth, own_node};
-use crate::compat::fleet::Fleet;
+use crate::compat::bits::Bits;
+use crate::compat::fleet::{Fleet, NodeIndex};
 use crate::compat::verdict::{Check, Impact, Outcome, Verdict};
 use crate::enforce::outlook::Outlook;
+use crate::fleetwide;
 use crate::kubevirt::cluster::{self, is_launcher, pod_label};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
@@ -216,6 +218,11 @@ pub enum Lack {
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
 pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
+    if stage == Stage::Validate
+        && let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)?
+    {
+        return Ok(Answer { decision, reports: Vec::new(), lacks: fleetwide::lacks(hearing.world, request) });
+    }
     let Some(manifest) = concern(request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
     if stage == Stage::Mutate {
@@ -389,23 +396,24 @@ fn is_plain(judged: &Judged<'_>, verdict: &Verdict, world: &World) -> bool {
 
 /// The policy that governs a guest; the built-in one where none selects it and a node it lives on.
 fn policy_for(world: &World, guest: &Guest<'_>, judged: &Judged<'_>, verdict: &Verdict) -> Policy {
-    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, judged, verdict, &world.cluster.fleet);
-    let policies: Vec<Policy> = world.policies.iter().filter(at_home).cloned().collect();
-    policy::governing(&policies, guest).cloned().unwrap_or_else(Policy::builtin)
+    let fleet = &world.cluster.fleet;
+    let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
+    let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));
+    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &verdict.fitting, fleet);
+    policy::governing(world.policies.iter().filter(at_home), guest).cloned().unwrap_or_else(Policy::builtin)
 }
 
 /// Whether a guest lives on nodes that a policy selects: on the one it runs on, else on any it may start on;
 /// where it may start on none, on any at all.
-fn lives_on(selector: &LabelSelector, judged: &Judged<'_>, verdict: &Verdict, fleet: &Fleet) -> bool {
+pub(crate) fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fitting: &Bits, fleet: &Fleet) -> bool {
     if *selector == LabelSelector::default() {
         return true;
     }
     let selected = |node| selector.matches_by(|key| fleet.label(node, key));
-    let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
-    match judged.subject.source().or(running).and_then(|node| fleet.find(node)) {
+    match runs_on {
         Some(node) => selected(node),
-        None if verdict.fitting.is_empty() => (0..fleet.len()).any(selected),
-        None => verdict.fitting.iter().any(selected),
+        None if fitting.is_empty() => (0..fleet.len()).any(selected),
+        None => fitting.iter().any(selected),
     }
 }
 

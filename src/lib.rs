@@ -16,6 +16,7 @@
 //! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to words.
 //! - [`enforce`]: what the webhook changes, and the patches that change it.
 //! - [`judge`]: one object through all of these; what webhook and command line both call.
+//! - [`fleetwide`]: what one act means for guests nobody asked about; the audit of them all.
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by.
 //! - [`admission`]: the AdmissionReview in and out. [`webhook`], [`server`], [`tls`]: HTTP around it.
 //! - [`cli`], [`args`], [`app`]: the verbs, and the one place that builds things.
@@ -26,6 +27,7 @@ pub mod args;
 pub mod cli;
 pub mod compat;
 pub mod enforce;
+pub mod fleetwide;
 pub mod judge;
 pub mod kubevirt;
 pub mod live;

@@ -61,8 +61,8 @@ fn nearest_line(verdict: &Verdict, advice: &Advice) -> Option<String> {
     let free = blocked_line(advice);
     let near = verdict.nearest.first().map(|first| {
         // One label less is no comfort where libvirt would refuse: labels that drifted can be cured.
-        let curable = |near: &&Nearest| matches!(near.evidence, Evidence::Drifted | Evidence::SourceLacksToo);
-        match verdict.nearest.iter().find(curable).filter(|_| first.evidence == Evidence::OtherHardware) {
+        let curable = verdict.nearest.iter().find(|near| is_curable(near));
+        match curable.filter(|_| first.evidence == Evidence::OtherHardware) {
             Some(better) => format!("{}; better: {}", lacks_line(first), lacks_line(better)),
             None => lacks_line(first),
         }
@@ -73,6 +73,11 @@ fn nearest_line(verdict: &Verdict, advice: &Advice) -> Option<String> {
         (None, Some(near)) => Some(format!("nearest is {near}")),
         (None, None) => None,
     }
+}
+
+/// Whether only labels are to blame, as far as can be told.
+fn is_curable(near: &Nearest) -> bool {
+    matches!(near.evidence, Evidence::Drifted | Evidence::SourceLacksToo)
 }
 
 /// `9 nodes fit but are cordoned (worker-02, worker-03 and 7 more)`.
@@ -126,13 +131,37 @@ fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
     if matches!(remedy.action, Action::UseModel { .. }) && matches!(judged.subject.stage, Stage::Start(_)) {
         return None;
     }
-    let short = match remedy.action.commands(&judged.subject).as_slice() {
+    Some(format!("cheapest remedy: {}. All remedies: {all}", step(&remedy.action, judged)))
+}
+
+/// A remedy as short as it can be said: its command where one will do, else what it is.
+#[must_use]
+pub fn step(action: &Action, judged: &Judged<'_>) -> String {
+    match action.commands(&judged.subject).as_slice() {
         [command] if !command.starts_with('#') => {
             command.split("      #").next().unwrap_or(command).trim_end().to_owned()
         }
-        _ => remedy.action.summary(),
+        _ => action.summary(),
+    }
+}
+
+/// Why a running guest can go nowhere: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.
+#[must_use]
+pub fn obstacles(verdict: &Verdict, advice: &Advice) -> String {
+    let lacks = |near: &Nearest| {
+        let lacks = label::fold(near.missing.iter().map(|(key, value)| (key.as_str(), value.as_str())), LABELS);
+        let other = if near.evidence == Evidence::OtherHardware { " (other hardware)" } else { "" };
+        format!("{} lacks {lacks}{other}", near.node)
     };
-    Some(format!("cheapest remedy: {short}. All remedies: {all}"))
+    let first = verdict.nearest.first();
+    let better = first.filter(|first| first.evidence == Evidence::OtherHardware);
+    let better = better.and_then(|_| verdict.nearest.iter().find(|near| is_curable(near)));
+    let near = first.into_iter().chain(better).map(lacks);
+    let found = blocked_line(advice).into_iter().chain(near).reduce(|one, other| format!("{one}, {other}"));
+    found.unwrap_or_else(|| match verdict.judged {
+        0 => "there is no other node".to_owned(),
+        judged => format!("none of the {judged} other nodes meets its node affinity"),
+    })
 }
 
 /// How the guest is named on the command line: `vmi/db -n shop`.

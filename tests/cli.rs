@@ -439,3 +439,50 @@ fn explain_numbers_objects_as_check_does() {
         assert_eq!(numbers, [0, 1, 2], "{verb}: a row could not be traced to its object");
     }
 }
+
+fn audit(args: &[&str]) -> Ran {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
+    let (snapshot, policy) = (demo.join("cluster.yaml"), demo.join("policy.yaml"));
+    let args: Vec<&OsStr> =
+        args.iter().map(|arg| if *arg == "POLICY" { policy.as_os_str() } else { OsStr::new(arg) }).collect();
+    cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), snapshot.as_os_str()]).args(args).run()
+}
+
+#[test]
+fn an_audit_lists_the_worst_first() {
+    let ran = audit(&[]);
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    insta::assert_snapshot!(ran.stdout);
+    let wide = audit(&["-o", "wide", "--policy", "POLICY"]);
+    insta::assert_snapshot!("an_audit_with_all_columns", wide.stdout);
+}
+
+#[test]
+fn an_audit_can_be_scripted() {
+    let ran = audit(&["-A", "-o", "json", "--policy", "POLICY"]);
+    let report = ran.json();
+    let items = report["items"].as_array().expect("items");
+    let pinned = items.iter().filter(|item| item["impact"] == "Pinned").map(|item| item["guest"].as_str());
+    assert_eq!(
+        pinned.collect::<Vec<_>>(),
+        [Some("shop/ledger"), Some("shop/db")],
+        "story and scripts go by these words"
+    );
+    assert_eq!(items[0]["ownNode"], true, "a guest in danger stands first");
+    assert_eq!((&report["summary"]["guests"], &report["summary"]["denied"]), (&3.into(), &1.into()));
+    assert!(audit(&["-o", "yaml"]).stdout.starts_with("items:"), "YAML was asked for");
+    assert_eq!(audit(&["-n", "lab", "-o", "json"]).json()["summary"]["guests"], 0, "another namespace's guests");
+}
+
+#[test]
+fn an_audit_fails_a_pipeline_from_the_state_it_is_told() {
+    for state in ["fragile", "pinned", "unschedulable", "own-node"] {
+        assert_eq!(audit(&["--fail-on", state]).code(), 1, "{state}: shop/ledger is in danger on its own node");
+    }
+    let reviews = shipped("reviews").join("cluster.yaml");
+    let ran = cpufit([OsStr::new("audit"), OsStr::new("--snapshot"), reviews.as_os_str()])
+        .args(["-n", "lab", "--fail-on", "fragile"])
+        .run();
+    assert_eq!(ran.code(), 0, "no guest, no failure: {}", head(&ran.stderr));
+    assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is none must not pass for a pass");
+}

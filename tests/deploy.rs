@@ -73,8 +73,12 @@ fn what_belongs_to_cpufit_is_labelled_and_in_its_namespace() {
             "{kind}: what is left over would not be found"
         );
         let namespace = match kind {
-            "Namespace" | "CustomResourceDefinition" | "ClusterRole" | "ClusterRoleBinding" => Value::Null,
-            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => Value::Null,
+            "Namespace"
+            | "CustomResourceDefinition"
+            | "ClusterRole"
+            | "ClusterRoleBinding"
+            | "MutatingWebhookConfiguration"
+            | "ValidatingWebhookConfiguration" => Value::Null,
             _ => json!("cpufit-system"),
         };
         assert_eq!(
@@ -233,4 +237,38 @@ fn every_field_is_described() {
     let mut found = Vec::new();
     undescribed("", &schema(&[]), &mut found);
     assert!(found.is_empty(), "kubectl explain would say nothing about {found:?}");
+}
+
+/// The paths of a chart's values: of maps that are not empty those below.
+fn paths(path: &str, value: &Value, found: &mut BTreeSet<String>) {
+    match value.as_object() {
+        // What a user may fill with anything is one value.
+        Some(fields) if !fields.is_empty() && !["resources", "nodeSelector"].contains(&path) => {
+            for (name, value) in fields {
+                paths(&format!("{path}{}{name}", if path.is_empty() { "" } else { "." }), value, found);
+            }
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_value_of_the_chart_is_documented_and_known_to_its_schema() {
+    let file = |name: &str| String::from_utf8(read(&base("../helm/cpufit").join(name))).expect("UTF-8");
+    let values: Value = serde_saphyr::from_str(&file("values.yaml")).expect("values");
+    let mut expected = BTreeSet::new();
+    paths("", &values, &mut expected);
+
+    let readme = file("README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: BTreeSet<String> = rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect();
+    assert_eq!(documented, expected, "a value that nobody hears of, or one that does nothing");
+
+    let schema: Value = serde_json::from_str(&file("values.schema.json")).expect("a schema");
+    for path in expected {
+        let pointer: String = path.split('.').flat_map(|step| ["/properties/", step]).collect();
+        assert!(schema.pointer(&pointer).is_some(), "{path}: refused when it is set");
+    }
 }

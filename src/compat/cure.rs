@@ -201,19 +201,7 @@ impl<'f> Case<'_, 'f> {
     /// The most modern model that the most nodes can run, of those the guest may run on at all.
     fn common_model(&self, start: &Start<'_>) -> Option<(String, Vec<String>, Vec<String>)> {
         let passes = |model: &str| self.fleet.look_up(&start.with_model(model).placement).passes().placement;
-        let mut best: Option<(String, Bits)> = None;
-        for vendor in self.vendors() {
-            // Some models of one vendor run on the other's hosts; a migration never leads from one to the other.
-            let of_vendor = self.fleet.bearing(&format!("{}{vendor}", label::CPU_VENDOR), "true");
-            for model in models::ranked(self.fleet.offered(Family::CpuModel, &of_vendor), vendor) {
-                let mut nodes = passes(model);
-                nodes.intersect(&of_vendor);
-                if nodes.count() >= 2 && best.as_ref().is_none_or(|(_, best)| nodes.count() > best.count()) {
-                    best = Some((model.to_owned(), nodes));
-                }
-            }
-        }
-        let (model, nodes) = best?;
+        let (model, nodes) = models::most_common(self.fleet, &self.vendors(), passes)?;
         let is_on_all = |other: &str| passes(other).count_common(&nodes) == nodes.count();
         let mut also: Vec<String> = Vec::new();
         if let Some(node) = nodes.iter().next() {

@@ -6,6 +6,10 @@
 
 use std::cmp::Reverse;
 
+use super::bits::Bits;
+use super::fleet::Fleet;
+use super::label;
+
 /// A family of models: a name less its suffixes.
 struct Family {
     name: &'static str,
@@ -105,6 +109,24 @@ pub fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str) -> Ve
     out.sort_unstable();
     out.dedup();
     out.into_iter().map(|(_, model)| model).collect()
+}
+
+/// The most modern model that the most nodes can run, and these nodes: at least two, all of one of these vendors.
+/// `passes` tells which nodes come into question with a model.
+pub fn most_common(fleet: &Fleet, vendors: &[&str], passes: impl Fn(&str) -> Bits) -> Option<(String, Bits)> {
+    let mut best: Option<(String, Bits)> = None;
+    for vendor in vendors {
+        // Some models of one vendor run on the other's hosts; a migration never leads from one to the other.
+        let of_vendor = fleet.bearing(&format!("{}{vendor}", label::CPU_VENDOR), "true");
+        for model in ranked(fleet.offered(label::Family::CpuModel, &of_vendor), vendor) {
+            let mut nodes = passes(model);
+            nodes.intersect(&of_vendor);
+            if nodes.count() >= 2 && best.as_ref().is_none_or(|(_, best)| nodes.count() > best.count()) {
+                best = Some((model.to_owned(), nodes));
+            }
+        }
+    }
+    best
 }
 
 /// Whether two models are of one family: the same hardware generation, with other mitigations.

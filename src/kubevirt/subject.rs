@@ -428,8 +428,11 @@ pub fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
 /// What of a VM bears on the judgement: an update that leaves it alone is not our concern.
 #[must_use]
 pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
-    let demand =
-        |vm: &VirtualMachine| (vm.spec.template.spec.clone(), vm.spec.instancetype.clone(), vm.spec.preference.clone());
+    let demand = |vm: &VirtualMachine| {
+        // What becomes of it at an eviction changes nothing of where it can run.
+        let spec = VmiSpec { eviction_strategy: String::new(), ..vm.spec.template.spec.clone() };
+        (spec, vm.spec.instancetype.clone(), vm.spec.preference.clone())
+    };
     demand(old) != demand(new)
 }
 

@@ -318,6 +318,10 @@ wire! {
         kind: String,
         /// `status`.
         status: String,
+        /// `reason`.
+        reason: String,
+        /// `message`.
+        message: String,
     }
     /// A VirtualMachine.
     VirtualMachine {
@@ -419,6 +423,8 @@ wire! {
         affinity: Option<AnyAffinity>,
         /// `tolerations`.
         tolerations: Vec<Toleration>,
+        /// `evictionStrategy`: what becomes of the guest when its launcher is evicted.
+        eviction_strategy: String,
     }
     /// `spec.domain`.
     Domain {
@@ -595,6 +601,8 @@ wire! {
     Configuration {
         /// `cpuModel`.
         cpu_model: String,
+        /// `evictionStrategy`: that of guests that state none.
+        eviction_strategy: String,
         /// `machineType`, deprecated: for all architectures.
         machine_type: String,
         /// `architectureConfiguration`.

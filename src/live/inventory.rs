@@ -184,6 +184,7 @@ impl Inventory {
 /// Takes changes in and publishes what follows from them, until nobody sends any more.
 ///
 /// The first snapshot comes when every resource was read once; from then on changes as close together as `together` make one.
+/// Where a snapshot takes longer to make, the next one waits longer: at most a tenth of the time goes into them.
 pub async fn run(
     mut inventory: Inventory,
     mut changes: mpsc::Receiver<Change>,
@@ -191,12 +192,15 @@ pub async fn run(
     mut publish: impl FnMut(Snapshot),
 ) {
     let mut due = None;
+    let mut pause = together;
     loop {
         let change = tokio::select! {
             change = changes.recv() => change,
             () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
                 due = None;
+                let started = Instant::now();
                 publish(inventory.snapshot());
+                pause = together.max(started.elapsed() * 9);
                 continue;
             }
         };
@@ -208,7 +212,7 @@ pub async fn run(
                 info!("every resource was read");
                 publish(inventory.snapshot());
             } else if due.is_none() {
-                due = Some(Instant::now() + together);
+                due = Some(Instant::now() + pause);
             }
         }
     }

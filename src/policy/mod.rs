@@ -135,9 +135,9 @@ pub struct Guest<'a> {
 /// thing: expressions count like labels, and a policy without selectors selects every guest instead of none.
 /// `None` where no policy selects the guest: then [`Policy::builtin`] governs.
 #[must_use]
-pub fn governing<'p>(policies: &'p [Policy], guest: &Guest<'_>) -> Option<&'p Policy> {
+pub fn governing<'p>(policies: impl IntoIterator<Item = &'p Policy>, guest: &Guest<'_>) -> Option<&'p Policy> {
     let rank = |policy: &&'p Policy| (Reverse(policy.specificity()), policy.name.as_str());
-    policies.iter().filter(|policy| policy.selects(guest)).min_by_key(rank)
+    policies.into_iter().filter(|policy| policy.selects(guest)).min_by_key(rank)
 }
 
 /// From which impact up something is done.

@@ -4,15 +4,22 @@
 // A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod chart;
 #[path = "../common/mod.rs"]
 mod common;
 mod controlplane;
 mod guard;
 mod installed;
+mod kubevirt;
 mod live;
+mod load;
+mod manifests;
 mod pki;
+mod policy_crd;
 mod process;
 mod random;
 mod scheduler;
+mod servers;
+mod session;
 mod webhook;
 mod world;

@@ -1,5 +1,5 @@
-//! Agreement with the running scheduler: random launcher pods, created for real on random clusters, bound or reported
-//! Unschedulable by kube-scheduler, and judged by `cpufit check` on what kubectl shows of the cluster.
+//! Agreement with the running scheduler: random launcher pods, created for real on random clusters, through the webhook, bound
+//! or reported Unschedulable by kube-scheduler, and judged by `cpufit check` on the live cluster.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Tally, check, fitting, list};
 use crate::controlplane::{ControlPlane, Part};
+use crate::installed::{Installation, Replica};
 use crate::random::{Random, node, pod};
 
 /// Pods on one cluster; then comes another one.
@@ -39,6 +40,7 @@ fn scheduler_agreement() {
     let wanted = usize::try_from(number("AGREEMENT_PODS", 200)).expect("a number of pods");
     let seed = number("AGREEMENT_SEED", 4);
     let Some(cluster) = ControlPlane::start(&[Part::Scheduler]) else { return };
+    let webhook = Webhook::new(&cluster);
 
     let started = Instant::now();
     let mut random = Random::new(seed);
@@ -46,7 +48,7 @@ fn scheduler_agreement() {
     let (mut bound, mut rounds, mut done) = (0, 0, 0);
     while done < wanted {
         let count = PODS_PER_CLUSTER.min(wanted - done);
-        bound += round(&cluster, &mut random, rounds, count, &mut tally);
+        bound += round(&webhook, &mut random, rounds, count, &mut tally);
         done += count;
         rounds += 1;
     }
@@ -55,8 +57,39 @@ fn scheduler_agreement() {
     tally.finish("a person would be told that a pod has a node, or has none, and the scheduler does otherwise");
 }
 
+/// cpufit, installed and asked about every pod.
+struct Webhook<'c> {
+    cluster: &'c ControlPlane,
+    installation: Installation<'c>,
+    replica: Replica,
+}
+
+impl<'c> Webhook<'c> {
+    fn new(cluster: &'c ControlPlane) -> Self {
+        let installation = Installation::new(cluster);
+        let replica = installation.serve("cpufit-0", &[]);
+        Self { cluster, installation, replica }
+    }
+
+    /// Creates pods; what kubectl printed, warnings and all.
+    fn create(&self, pods: &Value) -> String {
+        self.cluster.workplace().write("pods.json", pods.to_string());
+        self.cluster.told(self.cluster.admin(), &["create", "-f", "pods.json"])
+    }
+
+    /// How many launcher pods it was asked about.
+    fn asked(&self) -> usize {
+        let metrics = self.replica.get("/metrics");
+        let of_pods = metrics.lines().filter(|line| {
+            line.starts_with("cpufit_requests_total") && line.contains("validate") && line.contains(r#"kind="Pod""#)
+        });
+        of_pods.filter_map(|line| line.rsplit_once(' ')?.1.parse::<usize>().ok()).sum()
+    }
+}
+
 /// Another cluster and its pods; the number of those that were bound.
-fn round(cluster: &ControlPlane, random: &mut Random, number: usize, count: usize, tally: &mut Tally) -> usize {
+fn round(webhook: &Webhook<'_>, random: &mut Random, number: usize, count: usize, tally: &mut Tally) -> usize {
+    let cluster = webhook.cluster;
     cluster.kubectl(&["delete", "pods", "--all", "--namespace=default", "--force", "--grace-period=0", "--wait=false"]);
     cluster.kubectl(&["delete", "nodes", "--all", "--wait=false"]);
     let size = FEWEST_NODES + random.below(MOST_NODES - FEWEST_NODES + 1);
@@ -67,23 +100,33 @@ fn round(cluster: &ControlPlane, random: &mut Random, number: usize, count: usiz
 
     let pods: Vec<Value> =
         (0..count).map(|i| pod(random, &format!("virt-launcher-g{number}-{i:02}"), &names)).collect();
-    cluster.kubectl_with(&["create", "-f", "-"], &list(pods));
+    // The nodes of this round, and none of those before.
+    webhook.replica.until_known(names.len(), 0);
+    let asked_before = webhook.asked();
+    let told = webhook.create(&list(pods));
     let outcomes = outcomes(cluster, count, names.len());
+    assert_eq!(webhook.asked() - asked_before, count, "the API server did not ask about every pod: {told}");
 
-    let snapshot = cluster.kubectl(&["get", "nodes,pods", "-A", "-o", "yaml"]);
-    let snapshot = cluster.workplace().write(&format!("snapshot-{number}.yaml"), snapshot);
     let judged: Vec<Value> = launchers(cluster).into_iter().map(unbound).collect();
     let expected: Vec<&Value> = judged.iter().map(|pod| &pod["metadata"]["name"]).collect();
     let file = cluster.workplace().write(&format!("pods-{number}.json"), list(judged.clone()).to_string());
-    let results = check(&[&snapshot], &[&file], &[]);
+    let kubeconfig = webhook.installation.kubeconfig().to_str().expect("a path in UTF-8");
+    let results = check(&[], &[&file], &["--kubeconfig", kubeconfig]);
     assert_eq!(results.len(), expected.len(), "check judged another number of pods than it was given");
 
     for (pod, result) in judged.iter().zip(&results) {
         let name = pod["metadata"]["name"].as_str().expect("a name");
         assert_eq!(result["nodes"]["judged"], json!(names.len()), "{name}: the snapshot has other nodes: {result}");
-        let problem = disagreement(&outcomes[name], &fitting(result));
-        let shown = || format!("the pod: {}", pod["spec"]);
-        tally.case(name, &problem.map_or_else(Vec::new, |problem| vec![problem, shown()]));
+        let mut problems: Vec<String> = disagreement(&outcomes[name], &fitting(result)).into_iter().collect();
+        let warned = told.lines().any(|line| line.contains(&format!("/{name} cannot start")));
+        let stuck = matches!(outcomes[name], Outcome::Unschedulable(_));
+        if warned != stuck && result["verdict"] != "unknown" {
+            problems.push(format!("the webhook's warning says otherwise: {told}"));
+        }
+        if !problems.is_empty() {
+            problems.push(format!("the pod: {}", pod["spec"]));
+        }
+        tally.case(name, &problems);
     }
     outcomes.values().filter(|outcome| matches!(outcome, Outcome::Bound(_))).count()
 }

@@ -197,15 +197,20 @@ impl Roster {
 }
 /// By architecture, whether a node bears labels to judge by.
 fn labelled(fleet: &Fleet) -> BTreeMap<String, bool> {
+    let speaks = |family| matches!(family, Family::CpuFeature | Family::CpuModel);
     let mut out = BTreeMap::new();
-    for node in 0..fleet.len() {
-        let architecture = fleet.label(node, label::ARCH).unwrap_or_default();
-        let speaks = |family| {
-            matches!(family, Family::CpuFeature | Family::CpuModel)
-                || (architecture == "arm64" && family == Family::MachineType)
-        };
-        let known = out.entry(architecture.to_owned()).or_insert(false);
-        *known = *known || fleet.labels(node).any(|(key, _)| speaks(Family::of(key)));
+    for profile in &fleet.profiles {
+        let speaks = profile.labels.iter().any(|&label| speaks(Family::of(&fleet.labels[label as usize].key)));
+        for node in profile.start..profile.end {
+            let architecture = fleet.label(node, label::ARCH).unwrap_or_default();
+            let known = speaks
+                || (architecture == "arm64"
+                    && fleet.labels(node).any(|(key, _)| Family::of(key) == Family::MachineType));
+            match out.get_mut(architecture) {
+                Some(before) => *before = *before || known,
+                None => drop(out.insert(architecture.to_owned(), known)),
+            }
+        }
     }
     out
 }

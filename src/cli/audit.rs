@@ -1,0 +1,170 @@
+//! `cpufit audit`: every guest judged, worst first.
+
+use std::fmt::Write as _;
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::output::table;
+use crate::args::{AuditArgs, AuditOutput, FailOn};
+use crate::compat::label;
+use crate::fleetwide::audit::{Answer, AuditRow, Severity, Stand, audit};
+use crate::world::World;
+
+/// What `--fail-on` makes of it: the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audited {
+    /// No guest is as badly off as that.
+    Passed,
+    /// At least one is.
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'r> {
+    items: &'r [AuditRow],
+    summary: Summary,
+}
+
+/// How many guests are in which state; each stands in the worst one.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    guests: usize,
+    own_node: usize,
+    unschedulable: usize,
+    pinned: usize,
+    fragile: usize,
+    fits: usize,
+    unknown: usize,
+    off_common_model: usize,
+    stale: usize,
+    denied: usize,
+    warned: usize,
+}
+
+impl Summary {
+    fn of(rows: &[AuditRow]) -> Self {
+        let count = |is: &dyn Fn(&AuditRow) -> bool| rows.iter().filter(|row| is(row)).count();
+        let severity = |wanted: Severity| count(&|row| row.severity() == wanted);
+        let unknown = count(&|row| row.severity() == Severity::None && row.verdict == "unknown");
+        Self {
+            guests: rows.len(),
+            own_node: severity(Severity::OwnNode),
+            unschedulable: severity(Severity::Unschedulable),
+            pinned: severity(Severity::Pinned),
+            fragile: severity(Severity::Fragile),
+            fits: severity(Severity::None) - unknown,
+            unknown,
+            off_common_model: count(&|row| row.on_common_model == Some(false)),
+            stale: count(&|row| !row.stale.is_empty()),
+            denied: count(&|row| row.answer == Answer::Deny),
+            warned: count(&|row| row.answer == Answer::Warn),
+        }
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+///
+/// Standard output cannot be written.
+pub fn run(args: &AuditArgs, world: &World, mut out: impl Write) -> anyhow::Result<Audited> {
+    let mut rows = audit(world, &|| false);
+    if let Some(namespace) = &args.namespace {
+        rows.retain(|row| row.namespace == *namespace);
+    }
+    let summary = Summary::of(&rows);
+    match args.output {
+        AuditOutput::Table | AuditOutput::Wide => {
+            out.write_all(people(&rows, &summary, args.output, !world.policies.is_empty()).as_bytes())?;
+        }
+        AuditOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&Report { items: &rows, summary })?)?,
+        AuditOutput::Yaml => write!(out, "{}", serde_saphyr::to_string(&Report { items: &rows, summary })?)?,
+    }
+    let limit = args.fail_on.map(|state| match state {
+        FailOn::Fragile => Severity::Fragile,
+        FailOn::Pinned => Severity::Pinned,
+        FailOn::Unschedulable => Severity::Unschedulable,
+        FailOn::OwnNode => Severity::OwnNode,
+    });
+    let failed = limit.is_some_and(|limit| rows.iter().any(|row| row.severity() >= limit));
+    Ok(if failed { Audited::Failed } else { Audited::Passed })
+}
+
+fn people(rows: &[AuditRow], summary: &Summary, output: AuditOutput, policies: bool) -> String {
+    if rows.is_empty() {
+        return "no guests: does the dump hold vm,vmi of all namespaces (-A)?\n".to_owned();
+    }
+    let wide = output == AuditOutput::Wide;
+    let mut cells = vec![head(wide)];
+    cells.extend(rows.iter().map(|row| line(row, wide)));
+    let mut out = table(&cells);
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{}", totals(summary));
+    if policies {
+        let _ = writeln!(out, "{}", ruled(rows, summary));
+    }
+    out
+}
+
+fn head(wide: bool) -> Vec<String> {
+    let more: &[&str] = if wide { &["CAUSE", "INHERITED", "STALE", "POLICY", "ON MODEL"] } else { &[] };
+    ["GUEST", "NODE", "CPU", "STATE", "TARGETS"].iter().chain(more).chain(&["WHY"]).map(ToString::to_string).collect()
+}
+
+fn line(row: &AuditRow, wide: bool) -> Vec<String> {
+    let dash = || "-".to_owned();
+    let targets = match row.start_nodes {
+        None => format!("{} of {}", row.targets, row.judged),
+        Some(0) => format!("starts on 0 of {}", row.judged),
+        Some(starts) => format!("starts on {starts} of {}, then {}", row.judged, row.targets),
+    };
+    let node = match row.stand {
+        Stand::Stopped => "(stopped)".to_owned(),
+        Stand::Running | Stand::Starting => row.node.clone().unwrap_or_else(dash),
+    };
+    let mut out = vec![row.guest.clone(), node, row.cpu.clone(), row.state().to_owned(), targets];
+    if wide {
+        out.push(row.cause.map_or_else(dash, str::to_owned));
+        out.push(row.inherited.to_string());
+        out.push(if row.stale.is_empty() { dash() } else { label::fold_names(&row.stale, 3) });
+        out.push(row.policy.clone().unwrap_or_else(dash));
+        out.push(row.on_common_model.map_or_else(dash, |on| if on { "yes" } else { "no" }.to_owned()));
+    }
+    out.push(if row.why.is_empty() { dash() } else { row.why.clone() });
+    out
+}
+
+/// `6 guests: 1 in danger on its own node, 2 can migrate nowhere, 3 fit`.
+fn totals(summary: &Summary) -> String {
+    let Summary { guests, own_node, unschedulable, pinned, fragile, fits, unknown, .. } = summary;
+    let parts = [
+        (own_node, "in danger on the own node"),
+        (unschedulable, "cannot start"),
+        (pinned, "can migrate nowhere"),
+        (fragile, "with one node left"),
+        (unknown, "unknown"),
+        (fits, "well"),
+    ];
+    let told: Vec<String> =
+        parts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let noun = if *guests == 1 { "guest" } else { "guests" };
+    format!("{guests} {noun}: {}", told.join(", "))
+}
+
+/// What the policies would say if everything were asked for anew.
+fn ruled(rows: &[AuditRow], summary: &Summary) -> String {
+    let names = |is: &dyn Fn(&AuditRow) -> bool| {
+        let names: Vec<&str> = rows.iter().filter(|row| is(row)).map(|row| row.guest.as_str()).collect();
+        if names.is_empty() { String::new() } else { format!(" ({})", label::fold_names(&names, 3)) }
+    };
+    format!(
+        "Under the policies, asked for by a person now: {} denied{}, {} warned about{}; {} not on the common model",
+        summary.denied,
+        names(&|row| row.answer == Answer::Deny),
+        summary.warned,
+        names(&|row| row.answer == Answer::Warn),
+        summary.off_common_model
+    )
+}

@@ -1,0 +1,262 @@
+//! Every guest judged, worst first.
+
+use std::cmp::Reverse;
+
+use serde::Serialize;
+
+use super::policy::{Standing, stale, standing};
+use super::{Enough, is_exempt, policy_of};
+use crate::compat::advise::{Advice, Depth, targets_by_start};
+use crate::compat::label;
+use crate::compat::subject::Stage;
+use crate::compat::verdict::{Cause, Check, Impact, Outcome, Verdict};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::wire::{VirtualMachine, Vmi};
+use crate::policy::{Policy, always_told};
+use crate::say;
+use crate::world::World;
+
+/// Where a guest is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stand {
+    /// It runs: judged as if it were to migrate now.
+    Running,
+    /// Its VMI waits to be started: judged as a start.
+    Starting,
+    /// Only its VM is there: judged as a start.
+    Stopped,
+}
+
+/// What a policy answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// Nothing is said.
+    Admit,
+    /// There are warnings.
+    Warn,
+    /// It is denied.
+    Deny,
+}
+
+/// One guest, judged. Also the JSON of `cpufit audit`: fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditRow {
+    /// `namespace/name`.
+    pub guest: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub stand: Stand,
+    /// The node it runs on.
+    pub node: Option<String>,
+    /// Its CPU model or mode.
+    pub cpu: String,
+    /// How many CPU entries of its launcher were inherited at an earlier migration.
+    pub inherited: usize,
+    /// How many nodes it could migrate to; before its start, from the start node that leaves it fewest.
+    pub targets: usize,
+    /// How many nodes were judged, its own left out.
+    pub judged: usize,
+    /// On how many nodes it may start; `None` for one that runs.
+    pub start_nodes: Option<usize>,
+    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    pub verdict: &'static str,
+    /// `Fragile`, `Pinned`, `Unschedulable`, or null.
+    pub impact: Option<&'static str>,
+    /// `structural`, `placement`, `temporary`, or null.
+    pub cause: Option<&'static str>,
+    /// Its own node no longer meets its launcher: a restart of the kubelet there would fail it.
+    pub own_node: bool,
+    /// Why, in one line; empty where all is well.
+    pub why: String,
+    /// The policy that governs it; null for the built-in one.
+    pub policy: Option<String>,
+    /// Whether it is on its policy's common model; null where that has none for it.
+    pub on_common_model: Option<bool>,
+    /// What its policy would answer if a person asked for its migration, or its start, now.
+    pub answer: Answer,
+    /// The CPU features its launcher asks for that no node offers any more.
+    pub stale: Vec<String>,
+    /// Its launcher is outdated.
+    pub outdated_launcher: bool,
+    /// Libvirt's last refusal of it.
+    pub refused: Option<String>,
+    #[serde(skip)]
+    severity: Severity,
+}
+
+/// How bad it is, worst last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing is wrong, as far as is known.
+    #[default]
+    None,
+    /// One node is left.
+    Fragile,
+    /// It can migrate nowhere.
+    Pinned,
+    /// It cannot start.
+    Unschedulable,
+    /// The running guest is in danger.
+    OwnNode,
+}
+
+impl AuditRow {
+    /// How bad it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    /// One word for tables.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match self.severity {
+            Severity::OwnNode => "OWN-NODE",
+            Severity::Unschedulable => "CANNOT START",
+            Severity::Pinned => "STUCK",
+            Severity::Fragile => "FRAGILE",
+            Severity::None if self.verdict == "unknown" => "UNKNOWN",
+            Severity::None => "FITS",
+        }
+    }
+}
+
+/// Judges every guest: own-node first, then by impact, targets left, and name. Stops where it is told that it is enough.
+#[must_use]
+pub fn audit(world: &World, enough: Enough<'_>) -> Vec<AuditRow> {
+    let cluster = &world.cluster;
+    let ended = |vmi: &&Vmi| matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed");
+    let mut out: Vec<AuditRow> =
+        cluster.vmis().filter(|vmi| !ended(vmi)).take_while(|_| !enough()).map(|vmi| of_vmi(world, vmi)).collect();
+    let stopped =
+        |vm: &&VirtualMachine| cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).as_ref().is_none_or(ended);
+    out.extend(cluster.vms().filter(stopped).take_while(|_| !enough()).map(|vm| of_vm(world, vm)));
+    out.sort_by(|one, other| {
+        let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != "unknown", row.targets);
+        rank(one).cmp(&rank(other)).then_with(|| one.guest.cmp(&other.guest))
+    });
+    out
+}
+
+fn of_vmi(world: &World, vmi: &Vmi) -> AuditRow {
+    let cluster = &world.cluster;
+    let (judged, stand) = match subject::of_running(vmi, cluster) {
+        Some(judged) => (judged, Stand::Running),
+        None => (subject::of_vmi(vmi, cluster), Stand::Starting),
+    };
+    let stale: Vec<String> = stale(vmi, cluster).iter().map(|key| label::name(key).to_owned()).collect();
+    AuditRow { stale, ..row(world, vmi, &judged, stand) }
+}
+
+fn of_vm(world: &World, vm: &VirtualMachine) -> AuditRow {
+    // Policies select a VM by the labels and namespace that its VMI will have.
+    let mut vmi = Vmi { spec: vm.spec.template.spec.clone(), ..Vmi::default() };
+    vmi.metadata.labels.clone_from(&vm.spec.template.metadata.labels);
+    vmi.metadata.namespace.clone_from(&vm.metadata.namespace);
+    vmi.metadata.name.clone_from(&vm.metadata.name);
+    row(world, &vmi, &subject::of_vm(vm, &world.cluster), Stand::Stopped)
+}
+
+fn row(world: &World, vmi: &Vmi, judged: &Judged<'_>, stand: Stand) -> AuditRow {
+    let cluster = &world.cluster;
+    let fleet = &cluster.fleet;
+    let mut verdict = judged.assess(cluster);
+    let advice = judged.advise(cluster, &mut verdict, Depth::Brief);
+    let subject = &judged.subject;
+    let own_node = stand == Stand::Running && verdict.findings.iter().any(|finding| finding.check == Check::OwnNode);
+    let impact = verdict.outcome.impact();
+    let runs_on = fleet.find(&vmi.status.node_name);
+    let policy = policy_of(world, &world.policies, vmi, runs_on, &verdict.fitting);
+    let builtin = Policy::builtin();
+    let rules = policy.unwrap_or(&builtin);
+    let left_alone = is_exempt(world, &vmi.metadata.namespace);
+    let spared = left_alone || rules.exemptions.namespaces.contains(&vmi.metadata.namespace);
+    let denied = !spared && rules.enforce.reached(impact) && verdict.cause == Some(Cause::Structural);
+    let told = verdict.findings.iter().any(|finding| always_told(finding.check));
+    let common = policy.and_then(|policy| policy.common_model.as_ref()).map(|common| standing(vmi, cluster, common));
+    let inherited = match &subject.stage {
+        Stage::Migration(_) => subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key)).count(),
+        Stage::Start(_) => 0,
+    };
+    let targets = match subject.stage {
+        Stage::Migration(_) => verdict.fitting.count(),
+        Stage::Start(onward) => {
+            targets_by_start(&subject.placement, onward, &verdict.fitting, fleet).into_keys().next().unwrap_or(0)
+        }
+    };
+    AuditRow {
+        guest: subject.title(),
+        namespace: subject.namespace.clone(),
+        name: subject.name.clone(),
+        stand,
+        node: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
+        cpu: subject.mode.to_string(),
+        inherited: if is_inherited(judged) { inherited } else { 0 },
+        targets,
+        judged: verdict.judged,
+        start_nodes: matches!(subject.stage, Stage::Start(_)).then(|| verdict.fitting.count()),
+        verdict: verdict.outcome.as_str(),
+        impact: impact.map(Impact::as_str),
+        cause: verdict.cause.map(Cause::as_str),
+        own_node,
+        why: why(judged, &verdict, &advice, cluster, own_node),
+        policy: policy.map(|policy| policy.name.clone()),
+        on_common_model: common.filter(|stands| *stands != Standing::Apart).map(|stands| stands == Standing::On),
+        answer: match denied {
+            true => Answer::Deny,
+            false if !left_alone && (rules.warn.reached(impact) || told) => Answer::Warn,
+            false => Answer::Admit,
+        },
+        stale: Vec::new(),
+        outdated_launcher: stand == Stand::Running && subject.outdated_launcher,
+        refused: subject.refused.as_ref().filter(|_| stand == Stand::Running).map(|refused| refused.reason.clone()),
+        severity: match impact {
+            _ if own_node => Severity::OwnNode,
+            Some(Impact::Unschedulable) => Severity::Unschedulable,
+            Some(Impact::Pinned) => Severity::Pinned,
+            Some(Impact::Fragile) => Severity::Fragile,
+            None => Severity::None,
+        },
+    }
+}
+
+fn is_inherited(judged: &Judged<'_>) -> bool {
+    matches!(&judged.subject.stage, Stage::Migration(migration) if migration.inherited)
+}
+
+/// The reason in one line.
+fn why(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &Cluster, own_node: bool) -> String {
+    let of = |check: Check| verdict.findings.iter().find(|finding| finding.check == check);
+    if let Some(finding) = of(Check::OwnNode).filter(|_| own_node) {
+        return finding.message.clone();
+    }
+    let refused = of(Check::LibvirtRefused).map(|finding| finding.message.clone());
+    match (&verdict.outcome, &judged.subject.stage) {
+        (Outcome::Unknown(why), _) => why.clone(),
+        (Outcome::Impaired(Impact::Pinned), Stage::Migration(_)) => say::obstacles(verdict, advice),
+        (Outcome::Impaired(Impact::Fragile), Stage::Migration(_)) => {
+            let left = cluster.fleet.names(&verdict.fitting).join(", ");
+            let why = say::obstacles(verdict, advice);
+            if verdict.nearest.is_empty() && advice.blocked.is_empty() {
+                format!("only {left} is left")
+            } else {
+                format!("only {left} is left; {why}")
+            }
+        }
+        (Outcome::Impaired(_), Stage::Start(_)) => {
+            let found = of(Check::StartNode).or_else(|| of(Check::MigrationTarget));
+            found.map(|finding| finding.message.clone()).unwrap_or_default()
+        }
+        (_, _) => refused.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+#![allow(clippy::expect_used)]
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::compat::node::Node;
+use crate::fleetwide::tests::NEVER;
+use crate::kubevirt::cluster::Object;
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
+use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};
+
+fn features() -> Vec<String> {
+    [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature).collect()
+}
+
+/// One guest of each sort: in danger where it is, stuck, with one target left, well, and two that are stopped.
+fn world(policies: &[Value]) -> World {
+    let nodes: Vec<Node> = intel().tweak(|nodes| take(of(nodes, "node-d"), &[feature("fpu")]));
+    let mut objects: Vec<Object> = Vec::new();
+    for (name, node, cpu, inherited) in [
+        ("well", "node-a", "Skylake-Server-noTSX-IBRS", Vec::new()),
+        ("ledger", "node-a", "host-model", [&features()[..], &[feature("gone")]].concat()),
+        ("danger", "node-d", "host-model", features()),
+        ("cache", "node-a", "host-model", features()),
+        ("stuck", "node-e", "host-model", ICE_LAKE.map(feature).to_vec()),
+    ] {
+        let guest = running(name, node, cpu);
+        objects.push(launcher(&guest, inherited));
+        objects.push(vmi(guest));
+    }
+    for (name, model) in [("off", "Skylake-Server-noTSX-IBRS"), ("never", "EPYC-Genoa")] {
+        objects.push(Object::VirtualMachine(Box::new(read(vm(name, model)))));
+    }
+    let policy = |spec: &Value| {
+        let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"}, "spec": spec});
+        Policy::from_json(&text.to_string()).expect("a policy")
+    };
+    World { cluster: cluster("1.9.0", nodes, objects), policies: policies.iter().map(policy).collect() }
+}
+
+fn one<'r>(rows: &'r [AuditRow], name: &str) -> &'r AuditRow {
+    rows.iter().find(|row| row.name == name).expect("a row of that name")
+}
+
+#[test]
+fn the_worst_comes_first() {
+    let rows = audit(&world(&[]), NEVER);
+    let order: Vec<(&str, &str)> = rows.iter().map(|row| (row.name.as_str(), row.state())).collect();
+    let expected = [
+        ("ledger", "OWN-NODE"),
+        ("danger", "OWN-NODE"),
+        ("never", "CANNOT START"),
+        ("stuck", "STUCK"),
+        ("cache", "FRAGILE"),
+        ("off", "FITS"),
+        ("well", "FITS"),
+    ];
+    assert_eq!(order, expected, "what is urgent would be read last, or not at all");
+}
+
+#[test]
+fn each_says_why() {
+    let rows = audit(&world(&[]), NEVER);
+    let told: Vec<String> = rows.iter().map(|row| format!("{}: {}", row.guest, row.why)).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    shop/ledger: its own node node-a no longer meets its pod's selector (cpu-feature gone): a restart of the kubelet there would fail the running guest
+    shop/danger: its own node node-d no longer meets its pod's selector (cpu-feature fpu): a restart of the kubelet there would fail the running guest
+    shop/never: cannot start: no node offers cpu-model EPYC-Genoa, which its selector requires
+    shop/stuck: node-a lacks cpu-feature gfni, vaes (other hardware)
+    shop/cache: only node-c is left; node-d lacks cpu-feature fpu
+    shop/off: 
+    shop/well:
+    ");
+}
+
+#[test]
+fn a_row_tells_what_scripts_ask_for() {
+    let rows =
+        audit(&world(&[json!({"enforce": "Pinned", "commonModel": {"name": "Skylake-Server-noTSX-IBRS"}})]), NEVER);
+    let ledger = one(&rows, "ledger");
+    assert_eq!((ledger.targets, ledger.judged, ledger.inherited), (0, 4, 23));
+    assert_eq!(
+        (ledger.impact, ledger.cause, ledger.stale.as_slice()),
+        (Some("Pinned"), Some("structural"), ["gone".to_owned()].as_slice())
+    );
+    assert_eq!((ledger.policy.as_deref(), ledger.on_common_model), (Some("pool"), Some(false)));
+    assert_eq!(ledger.answer, Answer::Deny);
+    let well = one(&rows, "well");
+    assert_eq!((well.on_common_model, well.answer, well.stand), (Some(true), Answer::Admit, Stand::Running));
+    let off = one(&rows, "off");
+    assert_eq!((off.stand, off.node.as_deref(), off.start_nodes), (Stand::Stopped, None, Some(5)));
+}
+
+/// What a policy would deny or warn about, were it asked for by a person.
+#[rstest]
+#[case::built_in(None, 0, 5)]
+#[case::enforced(Some(json!({"enforce": "Pinned"})), 3, 2)]
+#[case::exempt(Some(json!({"enforce": "Pinned", "exemptions": {"namespaces": ["shop"]}})), 0, 5)]
+#[case::quiet_but_for_danger(Some(json!({"warn": "None"})), 0, 2)]
+fn a_policy_is_tried_before_it_is_enforced(#[case] spec: Option<Value>, #[case] denied: usize, #[case] warned: usize) {
+    let rows = audit(&world(&Vec::from_iter(spec)), NEVER);
+    let count = |answer: Answer| rows.iter().filter(|row| row.answer == answer).count();
+    assert_eq!((count(Answer::Deny), count(Answer::Warn)), (denied, warned), "{rows:#?}");
+}
+
+#[test]
+fn a_guest_that_has_ended_is_no_guest() {
+    let ended = running("done", "node-a", "host-model").tweak(|vmi| vmi["status"]["phase"] = json!("Succeeded"));
+    let cluster = cluster("1.9.0", intel(), [vmi(ended)]);
+    assert_eq!(audit(&World { cluster, policies: Vec::new() }, NEVER), Vec::new());
+}
+
+#[test]
+fn an_audit_ends_when_it_is_told_to() {
+    assert_eq!(audit(&world(&[]), &|| true), Vec::new());
+}

@@ -1,0 +1,192 @@
+//! An eviction of a launcher pod, `kubectl drain` above all: why this guest cannot leave, and what to do.
+//!
+//! KubeVirt's own webhook answers 429 to the eviction of a guest that is to be migrated, and kubectl tries again until the
+//! launcher is gone; what is said here is printed beside that. Mirrors `pod-eviction-admitter.go` (`admitLauncherPod`).
+
+use serde::Deserialize;
+
+use super::guests::not_migratable;
+use super::{is_exempt, policy_of, told};
+use crate::admission::response::Decision;
+use crate::compat::advise::Depth;
+use crate::compat::verdict::{Check, Impact, Outcome};
+use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::wire::Vmi;
+use crate::policy::Policy;
+use crate::say;
+use crate::world::World;
+
+/// `policy/v1` Eviction, as far as it is read. A drain's dry run stands here, not in the request's `dryRun`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Eviction {
+    delete_options: Option<DeleteOptions>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct DeleteOptions {
+    dry_run: Option<Vec<String>>,
+}
+
+impl Eviction {
+    /// Whether nothing is to be stored.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        self.delete_options.as_ref().and_then(|options| options.dry_run.as_ref()).is_some_and(|on| !on.is_empty())
+    }
+}
+
+/// What becomes of a guest whose launcher is evicted. Mirrors `VMIEvictionStrategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strategy {
+    /// `LiveMigrate`: it is migrated, or stays.
+    LiveMigrate,
+    /// `LiveMigrateIfPossible`: it is migrated if it can be at all, else shut down.
+    IfPossible,
+    /// `None`, or none anywhere: the pod is evicted like any other.
+    ShutDown,
+    /// `External`, or one this release does not know: others act on it.
+    Others,
+}
+
+/// The eviction of a pod by its name. Silent where it is not the launcher that a known guest runs in, and where the guest
+/// can leave.
+pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool) -> Decision {
+    let cluster = &world.cluster;
+    let Some(vmi) = cluster.guest_of_launcher(namespace, pod).filter(|_| !is_exempt(world, namespace)) else {
+        return Decision::admit();
+    };
+    if cluster.current_launcher(vmi).is_none_or(|current| current.name != pod) {
+        return Decision::admit();
+    }
+    told(lines(world, vmi, dry_run).unwrap_or_default())
+}
+
+fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
+    let strategy = strategy(world, vmi)?;
+    let name = super::title(vmi);
+    let node = &vmi.status.node_name;
+    if let Some(condition) = not_migratable(vmi) {
+        let why = reason(&condition.reason, &condition.message);
+        return match strategy {
+            Strategy::LiveMigrate => {
+                let mut out = vec![
+                    format!(
+                        "{name} cannot leave {node}: it is not live-migratable{why}. The drain waits until it is stopped"
+                    ),
+                    format!(
+                        "{name}: to go on: virtctl stop {} -n {}{}",
+                        vmi.metadata.name,
+                        vmi.metadata.namespace,
+                        give_up(world, node)
+                    ),
+                ];
+                out.extend(dry_run.then(|| dry_run_line(&name)));
+                Some(out)
+            }
+            Strategy::IfPossible => {
+                Some(vec![format!("{name} {} shut down: it is not live-migratable{why}", will_be(dry_run))])
+            }
+            Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
+            Strategy::Others => None,
+        };
+    }
+    match strategy {
+        Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
+        Strategy::Others => None,
+        Strategy::LiveMigrate | Strategy::IfPossible => {
+            let mut out = migration(world, vmi).unwrap_or_default();
+            out.extend(dry_run.then(|| dry_run_line(&name)));
+            Some(out)
+        }
+    }
+}
+
+/// What is decided for this guest; `None` where it cannot be known.
+fn strategy(world: &World, vmi: &Vmi) -> Option<Strategy> {
+    let cluster = &world.cluster;
+    let default = &cluster.config.configuration.eviction_strategy;
+    let stated = [&vmi.spec.eviction_strategy, default].into_iter().find(|stated| !stated.is_empty());
+    match stated.map(String::as_str) {
+        Some("LiveMigrate") => Some(Strategy::LiveMigrate),
+        Some("LiveMigrateIfPossible") => Some(Strategy::IfPossible),
+        Some("None") => Some(Strategy::ShutDown),
+        Some(_) => Some(Strategy::Others),
+        // Only the KubeVirt resource tells that there is no default.
+        None => cluster.kubevirt_namespace.is_some().then_some(Strategy::ShutDown),
+    }
+}
+
+/// The migration that KubeVirt makes of the eviction, where it has nowhere to go.
+fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
+    let cluster = &world.cluster;
+    let judged = subject::of_running(vmi, cluster)?;
+    let mut verdict = judged.assess(cluster);
+    let name = super::title(vmi);
+    let node = &vmi.status.node_name;
+    let source = cluster.fleet.find(node);
+    let policy = policy_of(world, &world.policies, vmi, source, &verdict.fitting).cloned();
+    if !policy.unwrap_or_else(Policy::builtin).warn.reached(Some(Impact::Pinned)) {
+        return None;
+    }
+    let advice = judged.advise(cluster, &mut verdict, Depth::Full);
+    let refused = verdict.findings.iter().find(|finding| finding.check == Check::LibvirtRefused);
+    let mut out = Vec::new();
+    match (&judged.hindrance, &verdict.outcome) {
+        (Some(hindrance), _) => {
+            out.push(format!("{name} cannot leave {node}: {}. The drain waits until that changes", hindrance.message));
+        }
+        (None, Outcome::Impaired(Impact::Pinned | Impact::Unschedulable)) => {
+            let why = say::obstacles(&verdict, &advice);
+            out.push(format!("{name} cannot leave {node}: {why}. The drain waits until that changes"));
+            let remedy = verdict.findings.iter().find_map(|finding| finding.remedies.first());
+            let step = remedy.map(|remedy| say::step(&remedy.action, &judged));
+            out.push(format!("{name}: {}{}", next(step, &judged), give_up(world, node)));
+        }
+        (None, _) => {}
+    }
+    out.extend(refused.map(|finding| format!("{name}: {}", finding.message)));
+    Some(out)
+}
+
+fn next(step: Option<String>, judged: &Judged<'_>) -> String {
+    let explain = format!("kubectl cpufit explain {}", say::reference(judged));
+    match step {
+        Some(step) if step.starts_with("kubectl") || step.starts_with("virtctl") => format!("to go on: {step}"),
+        Some(step) => format!("to go on: {step} ({explain})"),
+        None => format!("what would help: {explain}"),
+    }
+}
+
+/// A drain cordons before it evicts: the way back.
+fn give_up(world: &World, node: &str) -> String {
+    let fleet = &world.cluster.fleet;
+    let cordoned = fleet.find(node).is_some_and(|node| fleet.is_cordoned(node));
+    if cordoned { format!(". To give up: kubectl uncordon {node}") } else { String::new() }
+}
+
+fn dry_run_line(name: &str) -> String {
+    format!(
+        "{name}: a dry run moves nothing, and KubeVirt answers it as the real eviction: the drain never ends, stop it with Ctrl-C"
+    )
+}
+
+fn will_be(dry_run: bool) -> &'static str {
+    if dry_run { "would be" } else { "will be" }
+}
+
+fn shut_down(name: &str, dry_run: bool) -> String {
+    format!("{name} {} shut down, not migrated: it has no evictionStrategy LiveMigrate", will_be(dry_run))
+}
+
+fn reason(reason: &str, message: &str) -> String {
+    match (reason, message) {
+        ("", "") => String::new(),
+        (text, "") | ("", text) => format!(" ({text})"),
+        (reason, message) => format!(" ({reason}: {message})"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+#![allow(clippy::expect_used)]
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::compat::node::Node;
+use crate::fleetwide::tests::{recorded, recording, said};
+use crate::kubevirt::cluster::Object;
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, read, running, vmi};
+use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};
+
+/// What shop/db inherited at its first migration, from a Cascade Lake node.
+fn inherited() -> impl Iterator<Item = String> {
+    [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature)
+}
+
+/// node-a is being drained, node-d is cordoned, node-c lost two labels.
+fn drained() -> Vec<Node> {
+    let mut nodes = intel();
+    cordon(of(&mut nodes, "node-a"));
+    cordon(of(&mut nodes, "node-d"));
+    take(of(&mut nodes, "node-c"), &[feature("fpu"), feature("vme")]);
+    nodes
+}
+
+fn db() -> Value {
+    running("db", "node-a", "host-model").tweak(|db| db["spec"]["evictionStrategy"] = json!("LiveMigrate"))
+}
+
+fn world(nodes: Vec<Node>, db: &Value, more: Vec<Object>) -> World {
+    let objects = vec![vmi(db.clone()), launcher(db, inherited())];
+    World { cluster: cluster("1.9.0", nodes, objects.into_iter().chain(more)), policies: Vec::new() }
+}
+
+fn evict(world: &World) -> Vec<String> {
+    eviction(world, "shop", "virt-launcher-db-x7k2p", false).warnings().to_vec()
+}
+
+#[test]
+fn a_drain_says_why_the_guest_cannot_leave_and_what_to_do() {
+    insta::assert_snapshot!(evict(&world(drained(), &db(), Vec::new())).join("\n"), @r"
+    cpufit: shop/db cannot leave node-a: node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme. The drain waits until that changes
+    cpufit: shop/db: to go on: kubectl uncordon node-d. To give up: kubectl uncordon node-a
+    ");
+}
+
+#[test]
+fn a_guest_that_can_leave_leaves_in_silence() {
+    assert_eq!(
+        evict(&world(intel(), &db(), Vec::new())),
+        Vec::<String>::new(),
+        "every drain would be full of warnings"
+    );
+}
+
+#[rstest]
+#[case::unknown_pod("shop", "virt-launcher-web-1")]
+#[case::another_namespace("lab", "virt-launcher-db-x7k2p")]
+fn a_pod_that_is_no_launcher_of_a_known_guest_is_let_go(#[case] namespace: &str, #[case] pod: &str) {
+    let world = world(drained(), &db(), Vec::new());
+    assert_eq!(eviction(&world, namespace, pod, true), told(Vec::new()));
+}
+
+#[test]
+fn the_pod_it_left_behind_is_not_the_guest() {
+    let old = Value::clone(&db()).tweak(|old| old["status"]["nodeName"] = json!("node-b"));
+    let Object::Launcher(mut pod) = launcher(&old, inherited()) else { panic!("a launcher") };
+    "virt-launcher-db-old".clone_into(&mut pod.name);
+    let world = world(drained(), &db(), vec![Object::Launcher(pod)]);
+    let warnings = eviction(&world, "shop", "virt-launcher-db-old", false);
+    assert!(warnings.warnings().is_empty(), "{warnings:?}: the guest does not leave with it");
+}
+
+/// What KubeVirt makes of the eviction depends on the strategy and on whether the guest can be migrated at all.
+#[rstest]
+#[case::stuck("LiveMigrate", "", true, "shop/db cannot leave node-a: node-d fits but is cordoned")]
+#[case::by_default("", "LiveMigrate", true, "shop/db cannot leave node-a: node-d fits but is cordoned")]
+#[case::its_own_wins("None", "LiveMigrate", true, "shop/db will be shut down, not migrated")]
+#[case::nowhere("", "", true, "shop/db will be shut down, not migrated")]
+#[case::if_possible("LiveMigrateIfPossible", "", true, "shop/db cannot leave node-a: node-d fits but is cordoned")]
+#[case::not_possible(
+    "LiveMigrateIfPossible",
+    "",
+    false,
+    "shop/db will be shut down: it is not live-migratable (DisksNotLiveMigratable: PVC root is not shared)"
+)]
+#[case::never(
+    "LiveMigrate",
+    "",
+    false,
+    "shop/db cannot leave node-a: it is not live-migratable (DisksNotLiveMigratable: PVC root is not shared)"
+)]
+#[case::others_act("External", "", true, "")]
+fn what_becomes_of_it(#[case] own: &str, #[case] default: &str, #[case] migratable: bool, #[case] expected: &str) {
+    let guest = db().tweak(|db| {
+        db["spec"]["evictionStrategy"] = json!(own);
+        let status = if migratable { "True" } else { "False" };
+        db["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": status,
+            "reason": "DisksNotLiveMigratable", "message": "PVC root is not shared"}]);
+    });
+    let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+        "spec": {"configuration": {"evictionStrategy": default}}});
+    let warnings = evict(&world(drained(), &guest, vec![Object::KubeVirt(Box::new(read(kubevirt)))]));
+    let first = warnings.first().map_or("", |line| line.strip_prefix("cpufit: ").expect("the prefix"));
+    if expected.is_empty() {
+        assert_eq!(first, "", "somebody else decides");
+    } else {
+        assert!(first.starts_with(expected), "{first}");
+    }
+}
+
+#[test]
+fn without_the_kubevirt_resource_a_default_is_not_guessed() {
+    let guest = db().tweak(|db| db["spec"]["evictionStrategy"] = Value::Null);
+    assert_eq!(
+        evict(&world(drained(), &guest, Vec::new())),
+        Vec::<String>::new(),
+        "a shutdown is announced on a guess"
+    );
+}
+
+#[test]
+fn an_exempt_namespace_is_left_alone() {
+    let namespace = json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}});
+    let world = world(drained(), &db(), vec![Object::Namespace(read(namespace))]);
+    assert_eq!(evict(&world), Vec::<String>::new());
+}
+
+#[test]
+fn a_dry_run_says_what_it_will_not() {
+    let warnings = said(&recorded(), &recording("eviction-dry-run.json"));
+    insta::assert_snapshot!(warnings.join("\n"), @r"
+    cpufit: shop/r1 cannot leave node-d: node-e lacks cpu-feature vmx-activity-wait-sipi (other hardware), node-a lacks cpu-feature pku, umip. The drain waits until that changes
+    cpufit: shop/r1: to go on: skip-node and 2 labels on node-a (kubectl cpufit explain vmi/r1 -n shop)
+    cpufit: shop/r1: a dry run moves nothing, and KubeVirt answers it as the real eviction: the drain never ends, stop it with Ctrl-C
+    ");
+}
+
+#[test]
+fn the_recorded_eviction_of_a_pod_that_is_gone_passes() {
+    assert_eq!(said(&recorded(), &recording("eviction.json")), Vec::<String>::new());
+}

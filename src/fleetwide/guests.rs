@@ -1,0 +1,154 @@
+//! Many guests, like ones judged once.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+use crate::compat::bits::Bits;
+use crate::compat::fleet::{Fleet, HostModelClass, NodeIndex};
+use crate::compat::label;
+use crate::compat::placement::Placement;
+use crate::compat::verdict::Verdict;
+use crate::kubevirt::cluster::{Cluster, Launcher};
+use crate::kubevirt::migration::{self, NoPod, SourceLabels};
+use crate::kubevirt::subject;
+use crate::kubevirt::wire::{Vmi, VmiSpec, Vmim};
+
+/// What the migration of like guests demands, and which nodes meet it.
+#[derive(Debug)]
+pub struct Demand {
+    /// The predicted target pod's placement, or why there is none.
+    pub placement: Result<Placement<'static>, NoPod>,
+    fitting: OnceCell<Bits>,
+}
+
+impl Demand {
+    /// The nodes that the scheduler's node filters accept, each guest's own node included.
+    pub fn fitting(&self, fleet: &Fleet) -> &Bits {
+        self.fitting.get_or_init(|| match &self.placement {
+            Ok(placement) => fleet.look_up(placement).passes().fitting,
+            Err(_) => Bits::none(fleet.len()),
+        })
+    }
+
+    /// How many targets a guest that runs on this node has.
+    #[must_use]
+    pub fn targets(&self, fleet: &Fleet, source: Option<NodeIndex>) -> usize {
+        let fitting = self.fitting(fleet);
+        fitting.count() - usize::from(source.is_some_and(|node| fitting.contains(node)))
+    }
+}
+
+/// The guests of a cluster: what their start and their migration demand, worked out once for all that are alike.
+#[derive(Debug)]
+pub struct Guests<'w> {
+    cluster: &'w Cluster,
+    moves: Alike<'w, Demand>,
+    starts: Alike<'w, Verdict>,
+}
+
+/// What was found out, by what it depends on.
+type Alike<'w, T> = HashMap<u64, Vec<(Likeness<'w>, Rc<T>)>>;
+
+/// All of a guest that its predicted pods depend on: guests that agree on it are judged alike.
+#[derive(Debug, PartialEq)]
+struct Likeness<'w> {
+    spec: &'w VmiSpec,
+    tsc_frequency: Option<i64>,
+    machine: Option<&'w str>,
+    labelled: bool,
+    inherited: Vec<(&'w str, &'w str)>,
+    /// Classes are interned: equal ones have one address.
+    source: Option<*const HostModelClass>,
+}
+
+impl Likeness<'_> {
+    /// Equal for equal ones; what is costly to hash is left to the comparison.
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let Self { spec, tsc_frequency, machine, labelled, inherited, source } = self;
+        (tsc_frequency, machine, labelled, inherited, source).hash(&mut hasher);
+        spec.node_selector.hash(&mut hasher);
+        spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl<'w> Guests<'w> {
+    /// The guests of a cluster.
+    #[must_use]
+    pub fn new(cluster: &'w Cluster) -> Self {
+        Self { cluster, moves: HashMap::new(), starts: HashMap::new() }
+    }
+
+    /// What the migration of a guest that runs would demand now; `None` where it does not run.
+    pub fn demand(&mut self, vmi: &'w Vmi) -> Option<Rc<Demand>> {
+        if !migration::runs(vmi) {
+            return None;
+        }
+        let cluster = self.cluster;
+        let fleet: &'w Fleet = &cluster.fleet;
+        let source = fleet.find(&vmi.status.node_name);
+        let selector = cluster.current_launcher(vmi).map(|pod| &pod.placement.selector);
+        let inherited = selector.into_iter().flatten().filter(|(key, _)| label::is_inherited(key));
+        let likeness = Likeness {
+            inherited: inherited.map(|(key, value)| (key.as_ref(), value.as_ref())).collect(),
+            source: source.map(|node| std::ptr::from_ref(fleet.host_model_class(node))),
+            ..likeness(vmi)
+        };
+        Some(alike(&mut self.moves, likeness, || {
+            let labels = source.map(|node| fleet.node(node).labels);
+            Demand { placement: predict(vmi, cluster, labels.as_ref()), fitting: OnceCell::new() }
+        }))
+    }
+
+    /// The verdict on a guest's start.
+    pub fn start(&mut self, vmi: &'w Vmi) -> Rc<Verdict> {
+        let cluster = self.cluster;
+        alike(&mut self.starts, likeness(vmi), || subject::of_vmi(vmi, cluster).assess(cluster))
+    }
+}
+
+fn likeness(vmi: &Vmi) -> Likeness<'_> {
+    Likeness {
+        spec: &vmi.spec,
+        tsc_frequency: vmi.status.topology_hints.tsc_frequency,
+        machine: vmi.status.machine.as_ref().map(|machine| machine.kind.as_str()),
+        labelled: !vmi.status.selinux_context.is_empty(),
+        inherited: Vec::new(),
+        source: None,
+    }
+}
+
+fn alike<'w, T>(known: &mut Alike<'w, T>, likeness: Likeness<'w>, find_out: impl FnOnce() -> T) -> Rc<T> {
+    let bucket = known.entry(likeness.hash()).or_default();
+    if let Some((_, found)) = bucket.iter().find(|(other, _)| *other == likeness) {
+        return Rc::clone(found);
+    }
+    let found = Rc::new(find_out());
+    bucket.push((likeness, Rc::clone(&found)));
+    found
+}
+
+/// The target pod of a guest's migration away from a node with these labels.
+///
+/// # Errors
+///
+/// KubeVirt would create none.
+pub(super) fn predict(
+    vmi: &Vmi,
+    cluster: &Cluster,
+    labels: Option<&SourceLabels>,
+) -> Result<Placement<'static>, NoPod> {
+    let selector = cluster.current_launcher(vmi).map(Launcher::selector).unwrap_or_default();
+    let target =
+        migration::predict(&Vmim::default(), vmi, &selector, labels, &cluster.config, cluster.release.release());
+    target.map(|target| target.pod.placement())
+}
+
+/// Why KubeVirt does not live-migrate a guest at all: the condition `LiveMigratable`.
+#[must_use]
+pub(super) fn not_migratable(vmi: &Vmi) -> Option<&crate::kubevirt::wire::Condition> {
+    vmi.status.conditions.iter().find(|condition| condition.kind == "LiveMigratable" && condition.status == "False")
+}

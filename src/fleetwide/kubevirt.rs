@@ -1,0 +1,130 @@
+//! The KubeVirt resource gets another `configuration.cpuModel`: where guests without a model of their own can then start.
+
+use super::guests::Guests;
+use super::policy::{guest_nodes, states_model};
+use super::{Enough, Looked, Named, policy_of, title, told};
+use crate::admission::response::Decision;
+use crate::compat::bits::Bits;
+use crate::compat::fleet::Fleet;
+use crate::compat::label::{self, Family};
+use crate::compat::subject::CpuMode;
+use crate::kubevirt::wire::KubeVirt;
+use crate::policy::ReplacedMode;
+use crate::world::World;
+
+/// Warns whoever changes the default CPU model. Silent where it stays.
+pub fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough<'_>) -> Decision {
+    let [old, new] = [before, after].map(|kubevirt| kubevirt.spec.configuration.cpu_model.as_str());
+    if old == new {
+        return Decision::admit();
+    }
+    let lines = match CpuMode::parse(new) {
+        CpuMode::Named(model) => named(world, &model, enough),
+        CpuMode::Unset | CpuMode::HostModel => {
+            let (guests, looked) = without_model(world, enough);
+            vec![format!(
+                "cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, and \
+                 keeps it{}",
+                concerned(&guests, looked)
+            )]
+        }
+        CpuMode::HostPassthrough => {
+            let (guests, looked) = without_model(world, enough);
+            vec![format!(
+                "cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware takes \
+                 it{}",
+                concerned(&guests, looked)
+            )]
+        }
+    };
+    let name = &after.metadata.name;
+    let lines = lines.into_iter().map(|line| format!("KubeVirt {name}: {line}"));
+    told(lines.collect())
+}
+
+fn concerned(guests: &Named, looked: Looked) -> String {
+    if guests.is_empty() { String::new() } else { format!(" ({})", looked.count(guests.count, "guest")) }
+}
+
+fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
+    let fleet: &Fleet = &world.cluster.fleet;
+    let nodes = labelled(fleet);
+    let total = nodes.count();
+    if total == 0 {
+        return vec![format!("no node has a CPU model label: where cpuModel {model} is usable cannot be told")];
+    }
+    let on = |prefix: &str| {
+        let mut found = fleet.bearing(&format!("{prefix}{model}"), "true");
+        found.intersect(&nodes);
+        found
+    };
+    let usable = on(label::CPU_MODEL);
+    let known = on(label::CPU_MODEL_MIGRATION);
+    let mut left_out = nodes.clone();
+    left_out.subtract(&usable);
+    let mut out = Vec::new();
+    let names = label::fold_names(&fleet.names(&left_out), 3);
+    match usable.count() {
+        0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {total} nodes, usable on none")),
+        0 => out.push(format!(
+            "cpuModel {model} is known on {} of {total} nodes, usable on 0 of {total}: cpu-model-migration labels do not \
+             mean usable",
+            known.count()
+        )),
+        count if count < total => out.push(format!("cpuModel {model} is usable on {count} of {total} nodes, not on {names}")),
+        _ => return out,
+    }
+    let (guests, looked) = without_model(world, enough);
+    if !guests.is_empty() {
+        let where_to = match usable.count() {
+            0 => "could start nowhere".to_owned(),
+            1 => format!("could start on {} alone", label::fold_names(&fleet.names(&usable), 1)),
+            count => format!("would crowd on these {count}"),
+        };
+        let without = looked.count(guests.count, "guest");
+        out.push(format!("at their next start {without} without a model of their own {where_to}: {}", guests.names()));
+    }
+    out.extend(looked.broken_off());
+    out
+}
+
+/// The x86 nodes that can take guests now and whose CPU labels tell what they can run.
+fn labelled(fleet: &Fleet) -> Bits {
+    let mut nodes = guest_nodes(fleet);
+    nodes.intersect(&fleet.bearing(label::SCHEDULABLE, "true"));
+    let tells = |node: &usize| fleet.labels(*node).any(|(key, _)| Family::of(key) == Family::CpuModel);
+    for node in nodes.iter().filter(|node| !tells(node)).collect::<Vec<_>>() {
+        nodes.remove(node);
+    }
+    nodes
+}
+
+/// The guests whose VM states no CPU model and whose policy gives them none: they take the default at their next start.
+fn without_model(world: &World, enough: Enough<'_>) -> (Named, Looked) {
+    let cluster = &world.cluster;
+    let mut named = Named::default();
+    let mut looked = Looked { at: 0, of: cluster.vmis().count() };
+    let mut guests = Guests::new(cluster);
+    for vmi in cluster.vmis() {
+        if enough() {
+            break;
+        }
+        looked.at += 1;
+        if states_model(vmi, cluster) != Some(false) || !matches!(vmi.spec.architecture.as_str(), "" | "amd64") {
+            continue;
+        }
+        let runs_on = cluster.fleet.find(&vmi.status.node_name);
+        let start = runs_on.is_none().then(|| guests.start(vmi));
+        let none = Bits::none(cluster.fleet.len());
+        let fitting = start.as_ref().map_or(&none, |start| &start.fitting);
+        let policy = policy_of(world, &world.policies, vmi, runs_on, fitting);
+        let common = policy.and_then(|policy| policy.common_model.as_ref());
+        if common.is_none_or(|common| !common.replaces.contains(&ReplacedMode::Unset)) {
+            named.add(title(vmi));
+        }
+    }
+    (named, looked)
+}
+
+#[cfg(test)]
+mod tests;

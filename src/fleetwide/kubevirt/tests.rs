@@ -1,0 +1,80 @@
+#![allow(clippy::expect_used)]
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fleetwide::tests::{NEVER, recorded, recording, said};
+use crate::kubevirt::cluster::Object;
+use crate::testing::cluster::{cluster, read, running, vm, vmi};
+use crate::testing::fleet::mixed;
+
+fn world() -> World {
+    let mut objects = Vec::new();
+    for (name, stated) in [("db", ""), ("erp", ""), ("web", "EPYC")] {
+        objects.push(vmi(running(name, "node-a", "host-model")));
+        objects.push(Object::VirtualMachine(Box::new(read(vm(name, stated)))));
+    }
+    World { cluster: cluster("1.9.0", mixed(), objects), policies: Vec::new() }
+}
+
+fn kubevirt(model: &str) -> KubeVirt {
+    let json: Value = json!({"metadata": {"name": "kubevirt"}, "spec": {"configuration": {"cpuModel": model}}});
+    read(json)
+}
+
+fn changed(from: &str, to: &str) -> String {
+    update(&world(), &kubevirt(from), &kubevirt(to), NEVER).warnings().join("\n")
+}
+
+#[test]
+fn a_named_default_says_where_it_can_run_and_who_would_crowd_there() {
+    insta::assert_snapshot!(changed("", "Icelake-Server-noTSX"), @r"
+    cpufit: KubeVirt kubevirt: cpuModel Icelake-Server-noTSX is usable on 1 of 8 nodes, not on amd-1, amd-2, amd-3 and 4 more
+    cpufit: KubeVirt kubevirt: at their next start 2 guests without a model of their own could start on node-e alone: shop/db, shop/erp
+    ");
+    insta::assert_snapshot!(changed("", "Skylake-Server-noTSX-IBRS"), @r"
+    cpufit: KubeVirt kubevirt: cpuModel Skylake-Server-noTSX-IBRS is usable on 5 of 8 nodes, not on amd-1, amd-2, amd-3
+    cpufit: KubeVirt kubevirt: at their next start 2 guests without a model of their own would crowd on these 5: shop/db, shop/erp
+    ");
+}
+
+#[test]
+fn known_is_not_usable() {
+    insta::assert_snapshot!(changed("", "EPYC-Genoa"), @r"
+    cpufit: KubeVirt kubevirt: cpuModel EPYC-Genoa is known on 0 of 8 nodes, usable on none
+    cpufit: KubeVirt kubevirt: at their next start 2 guests without a model of their own could start nowhere: shop/db, shop/erp
+    ");
+    insta::assert_snapshot!(changed("", "Skylake-Server-IBRS"), @r"
+    cpufit: KubeVirt kubevirt: cpuModel Skylake-Server-IBRS is known on 8 of 8 nodes, usable on 0 of 8: cpu-model-migration labels do not mean usable
+    cpufit: KubeVirt kubevirt: at their next start 2 guests without a model of their own could start nowhere: shop/db, shop/erp
+    ");
+}
+
+#[test]
+fn modes_are_told_by_what_follows() {
+    insta::assert_snapshot!(changed("Haswell", ""), @"cpufit: KubeVirt kubevirt: cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, and keeps it (2 guests)");
+    insta::assert_snapshot!(changed("", "host-passthrough"), @"cpufit: KubeVirt kubevirt: cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware takes it (2 guests)");
+}
+
+#[test]
+fn another_edit_of_the_resource_is_not_spoken_of() {
+    assert_eq!(changed("Haswell", "Haswell"), "");
+}
+
+#[test]
+fn a_policy_that_replaces_unset_models_keeps_its_guests() {
+    let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "all"},
+        "spec": {"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}}});
+    let policies = vec![crate::policy::Policy::from_json(&text.to_string()).expect("a policy")];
+    let world = World { policies, ..world() };
+    let lines = update(&world, &kubevirt(""), &kubevirt("Icelake-Server-noTSX"), NEVER).warnings().join("\n");
+    assert!(!lines.contains("shop/db"), "they do not take the default: {lines}");
+}
+
+#[test]
+fn the_recorded_change_is_answered() {
+    insta::assert_snapshot!(said(&recorded(), &recording("kubevirt-update-cpumodel.json")).join("\n"), @r"
+    cpufit: KubeVirt kubevirt: cpuModel Cascadelake-Server-noTSX is usable on 4 of 7 nodes, not on amd-a, amd-b, node-b
+    cpufit: KubeVirt kubevirt: at their next start 3 guests without a model of their own would crowd on these 4: shop/db, shop/v3 and 1 more
+    ");
+}

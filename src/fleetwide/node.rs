@@ -1,0 +1,229 @@
+//! An edit of a node: whom it strands or frees, and which guests it leaves at odds with the node they run on.
+//!
+//! Only the edited node changes, so every guest is judged on that one alone, before and after; the rest of the fleet is
+//! counted for those alone for whom it makes a difference.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use super::guests::{Demand, Guests, not_migratable, predict};
+use super::{Enough, Looked, Named, title, told};
+use crate::admission::response::Decision;
+use crate::compat::fleet::Fleet;
+use crate::compat::label::{self, Family};
+use crate::compat::node::Node;
+use crate::compat::placement::Placement;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::migration;
+use crate::kubevirt::wire::Vmi;
+use crate::world::World;
+
+/// What an edit of a node does to the guests that run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consequences {
+    /// Guests on the node whose launcher it no longer meets: the kubelet would fail them at its next start.
+    pub at_odds: Named,
+    /// The selector entries it meets no longer, and with an empty value the conditions of node affinities.
+    pub lost: BTreeSet<(String, String)>,
+    /// Guests that had a node to migrate to and have none now.
+    pub stranded: Named,
+    /// Guests that are left with one.
+    pub fragile: Named,
+    /// Guests that had none and have one now.
+    pub freed: Named,
+    /// How many guests were looked at.
+    pub looked: Looked,
+}
+
+/// Warns whoever edits a node of what the edit does to guests. Silent where it does nothing to any.
+pub fn update(world: &World, before: &Node, after: &Node, enough: Enough<'_>) -> Decision {
+    told(lines(before, after, &consequences(&world.cluster, before, after, enough)))
+}
+
+/// Whether an edit can matter to any guest.
+fn matters(before: &Node, after: &Node) -> bool {
+    before.labels != after.labels || before.taints != after.taints || before.cordoned != after.cordoned
+}
+
+/// A node alone, to be asked whether it takes a pod.
+struct Alone(Fleet);
+
+impl Alone {
+    fn new(node: &Node) -> Self {
+        Self(Fleet::new(vec![node.clone()]))
+    }
+
+    fn takes(&self, placement: &Placement<'_>) -> bool {
+        !self.0.look_up(placement).passes().fitting.is_empty()
+    }
+
+    /// What of a running pod's selector and affinity the node does not meet.
+    fn lacks(&self, placement: &Placement<'_>) -> BTreeSet<(String, String)> {
+        let refusal = self.0.look_up(placement).refusal(0);
+        let affinity = refusal.affinity.into_iter().map(|condition| (condition, String::new()));
+        refusal.missing.into_iter().chain(affinity).collect()
+    }
+}
+
+/// Judges an edit.
+#[must_use]
+pub fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Enough<'_>) -> Consequences {
+    let mut out = Consequences::default();
+    if !matters(before, after) {
+        return out;
+    }
+    let labels_changed = before.labels != after.labels;
+    let edit = Edit { cluster, before: Alone::new(before), after: Alone::new(after), labels: [before, after] };
+    let mut guests = Guests::new(cluster);
+    let mut changes: HashMap<*const Demand, OnceCell<(bool, bool)>> = HashMap::new();
+    out.looked.of = cluster.vmis().count();
+    // Those on the node come first: what they may lose is more than a place to go.
+    let on_it = |vmi: &&Vmi| vmi.status.node_name == before.name;
+    for vmi in cluster.vmis().filter(on_it) {
+        if enough() {
+            return out;
+        }
+        out.looked.at += 1;
+        if labels_changed {
+            edit.at_home(vmi, &mut out);
+        }
+    }
+    for vmi in cluster.vmis().filter(|vmi| !on_it(vmi)) {
+        if enough() {
+            return out;
+        }
+        out.looked.at += 1;
+        let Some(demand) = guests.demand(vmi).filter(|_| not_migratable(vmi).is_none()) else { continue };
+        let Ok(placement) = &demand.placement else { continue };
+        let takes = || (edit.before.takes(placement), edit.after.takes(placement));
+        let change = changes.entry(Rc::as_ptr(&demand)).or_default();
+        let (did, does) = *change.get_or_init(takes);
+        if did != does {
+            let others = edit.others(&demand, vmi);
+            note(vmi, others + usize::from(did), others + usize::from(does), &mut out);
+        }
+    }
+    out
+}
+
+struct Edit<'c> {
+    cluster: &'c Cluster,
+    before: Alone,
+    after: Alone,
+    labels: [&'c Node; 2],
+}
+
+impl Edit<'_> {
+    /// How many nodes take a guest, the edited one and its own left out.
+    fn others(&self, demand: &Demand, vmi: &Vmi) -> usize {
+        let fleet = &self.cluster.fleet;
+        let edited = fleet.find(&self.labels[0].name);
+        let edited = edited.is_some_and(|node| demand.fitting(fleet).contains(node));
+        demand.targets(fleet, fleet.find(&vmi.status.node_name)) - usize::from(edited)
+    }
+
+    /// A guest that runs on the edited node: does the node still meet its launcher, and where can it go from there?
+    fn at_home(&self, vmi: &Vmi, out: &mut Consequences) {
+        if let Some(pod) = self.cluster.current_launcher(vmi) {
+            let (had, has) = (self.before.lacks(&pod.placement), self.after.lacks(&pod.placement));
+            if !has.is_subset(&had) {
+                out.at_odds.add(title(vmi));
+                out.lost.extend(has.difference(&had).cloned());
+            }
+        }
+        if !migration::runs(vmi) || not_migratable(vmi).is_some() {
+            return;
+        }
+        let fleet = &self.cluster.fleet;
+        let targets = self.labels.map(|node| {
+            let Ok(placement) = predict(vmi, self.cluster, Some(&node.labels)) else { return 0 };
+            let mut fitting = fleet.look_up(&placement).passes().fitting;
+            fleet.find(&node.name).into_iter().for_each(|own| fitting.remove(own));
+            fitting.count()
+        });
+        note(vmi, targets[0], targets[1], out);
+    }
+}
+
+fn note(vmi: &Vmi, before: usize, after: usize, out: &mut Consequences) {
+    match (before, after) {
+        (1.., 0) => out.stranded.add(title(vmi)),
+        (2.., 1) => out.fragile.add(title(vmi)),
+        (0, 1..) => out.freed.add(title(vmi)),
+        _ => {}
+    }
+}
+
+fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
+    let Consequences { at_odds, lost, stranded, fragile, freed, looked } = found;
+    let node = &after.name;
+    let edit = match (before.cordoned, after.cordoned) {
+        (false, true) => format!("cordoning {node}"),
+        (true, false) => format!("uncordoning {node}"),
+        _ => format!("this edit of {node}"),
+    };
+    let mut out = Vec::new();
+    if !at_odds.is_empty() {
+        let (conditions, entries): (Vec<_>, Vec<_>) = lost.iter().partition(|(_, value)| value.is_empty());
+        let conditions = conditions.into_iter().map(|(condition, _)| condition.clone());
+        let entries = label::fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), 3);
+        let lost = Some(entries).filter(|entries| !entries.is_empty()).into_iter().chain(conditions);
+        let lost = lost.collect::<Vec<_>>().join(", ");
+        let (ask, them) = if at_odds.count == 1 { ("asks", "it") } else { ("ask", "them") };
+        out.push(format!(
+            "{} on {node} ({}) {ask} for {lost}, which it will no longer meet: a restart of the kubelet there would fail {them}",
+            looked.count(at_odds.count, "guest"),
+            at_odds.names()
+        ));
+    }
+    let many = |named: &Named| looked.count(named.count, "guest");
+    if !stranded.is_empty() {
+        out.push(format!("{edit} leaves {} no node to migrate to: {}", many(stranded), stranded.names()));
+    }
+    if !fragile.is_empty() {
+        out.push(format!("{edit} leaves {} one node to migrate to: {}", many(fragile), fragile.names()));
+    }
+    if !freed.is_empty() {
+        out.push(format!("{edit} frees {} that could migrate nowhere: {}", many(freed), freed.names()));
+    }
+    if !(at_odds.is_empty() && stranded.is_empty()) {
+        out.extend(undo(before, after));
+    }
+    if out.is_empty() {
+        out.extend(looked.broken_off().map(|line| format!("{node}: {line}")));
+    }
+    out
+}
+
+/// How to take the edit back, where one short command will do.
+fn undo(before: &Node, after: &Node) -> Option<String> {
+    let node = &after.name;
+    if before.labels == after.labels {
+        return (!before.cordoned && after.cordoned).then(|| format!("{node}: to undo: kubectl uncordon {node}"));
+    }
+    let changed = changed(&before.labels, &after.labels);
+    if changed.iter().all(|(key, _)| Family::of(key).is_labeller()) && after.skip_node.is_none() {
+        return Some(format!(
+            "{node}: virt-handler's node-labeller undoes this within 3 minutes: the node has no skip-node"
+        ));
+    }
+    let pairs: Vec<String> = changed
+        .iter()
+        .map(|(key, value)| value.map_or_else(|| format!("{key}-"), |value| format!("{key}={value}")))
+        .collect();
+    (pairs.len() <= 2).then(|| format!("{node}: to undo: kubectl label node {node} --overwrite {}", pairs.join(" ")))
+}
+
+/// The labels that differ, with the values they had.
+fn changed<'n>(
+    before: &'n BTreeMap<String, String>,
+    after: &'n BTreeMap<String, String>,
+) -> Vec<(&'n str, Option<&'n str>)> {
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = keys.into_iter().filter(|&key| before.get(key) != after.get(key));
+    differs.map(|key| (key.as_str(), before.get(key).map(String::as_str))).collect()
+}
+
+#[cfg(test)]
+mod tests;

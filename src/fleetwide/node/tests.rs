@@ -1,0 +1,133 @@
+#![allow(clippy::expect_used)]
+
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+use crate::fleetwide::tests::{NEVER, recorded, recording, said};
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, running, vmi};
+use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cascade_lake, cordon, feature, intel, of, set, take};
+
+fn inherited() -> impl Iterator<Item = String> {
+    [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature)
+}
+
+/// shop/db on node-a and shop/erp on node-c, both migrated before: only Cascade Lake takes them.
+fn world(nodes: Vec<Node>) -> World {
+    let guests = [running("db", "node-a", "host-model"), running("erp", "node-c", "host-model")];
+    let objects = guests.iter().flat_map(|guest| [vmi(guest.clone()), launcher(guest, inherited())]);
+    World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
+}
+
+fn edit(nodes: Vec<Node>, name: &str, change: impl FnOnce(&mut Node)) -> Vec<String> {
+    let before = of(&mut nodes.clone(), name).clone();
+    let after = before.clone().tweak(change);
+    update(&world(nodes), &before, &after, NEVER).warnings().to_vec()
+}
+
+#[test]
+fn a_label_that_running_guests_ask_for_is_an_outage_in_waiting() {
+    let lines = edit(intel(), "node-a", |node| take(node, &[feature("fpu"), feature("vme")]));
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    cpufit: 1 guest on node-a (shop/db) asks for cpu-feature fpu, vme, which it will no longer meet: a restart of the kubelet there would fail it
+    cpufit: this edit of node-a leaves 1 guest one node to migrate to: shop/erp
+    cpufit: node-a: virt-handler's node-labeller undoes this within 3 minutes: the node has no skip-node
+    ");
+}
+
+#[test]
+fn a_frozen_node_stays_as_it_is_edited() {
+    let lines = edit(intel(), "node-c", |node| {
+        node.skip_node = Some("true".to_owned());
+        take(node, &[feature("fpu")]);
+    });
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    cpufit: 1 guest on node-c (shop/erp) asks for cpu-feature fpu, which it will no longer meet: a restart of the kubelet there would fail it
+    cpufit: this edit of node-c leaves 1 guest one node to migrate to: shop/db
+    cpufit: node-c: to undo: kubectl label node node-c --overwrite cpu-feature.node.kubevirt.io/fpu=true
+    ");
+}
+
+/// Two Cascade Lake nodes are left, each the other's only target.
+fn pair() -> Vec<Node> {
+    intel().into_iter().filter(|node| node.name != "node-d").collect()
+}
+
+#[test]
+fn a_cordon_says_whom_it_strands() {
+    insta::assert_snapshot!(edit(pair(), "node-c", cordon).join("\n"), @r"
+    cpufit: cordoning node-c leaves 1 guest no node to migrate to: shop/db
+    cpufit: node-c: to undo: kubectl uncordon node-c
+    ");
+}
+
+#[test]
+fn and_an_uncordon_whom_it_frees() {
+    let nodes = pair().tweak(|nodes| cordon(of(nodes, "node-c")));
+    let lines = edit(nodes, "node-c", |node| {
+        node.cordoned = false;
+        node.taints.clear();
+    });
+    insta::assert_snapshot!(lines.join("\n"), @"cpufit: uncordoning node-c frees 1 guest that could migrate nowhere: shop/db");
+}
+
+#[test]
+fn and_a_cordon_of_one_of_two_targets_leaves_one() {
+    insta::assert_snapshot!(edit(intel(), "node-d", cordon).join("\n"), @"cpufit: cordoning node-d leaves 2 guests one node to migrate to: shop/db, shop/erp");
+}
+
+#[rstest]
+#[case::heartbeat(|node: &mut Node| node.not_ready = true)]
+#[case::a_label_nobody_asks_for(|node: &mut Node| set(node, "example.com/rack", "9"))]
+#[case::skip_node(|node: &mut Node| node.skip_node = Some("true".to_owned()))]
+#[case::the_cordon_of_a_node_nobody_could_go_to(cordon)]
+fn what_changes_nothing_for_anyone_is_not_spoken_of(#[case] change: fn(&mut Node)) {
+    assert_eq!(edit(intel(), "node-b", change), Vec::<String>::new(), "nobody reads the tenth warning of no weight");
+}
+
+#[test]
+fn a_guest_that_cannot_be_migrated_anyway_is_stranded_by_nobody() {
+    let guest = running("db", "node-a", "host-model").tweak(|db| {
+        db["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False"}]);
+    });
+    let cluster = cluster("1.9.0", pair(), [vmi(guest.clone()), launcher(&guest, inherited())]);
+    let before = cascade_lake("node-c");
+    let after = before.clone().tweak(cordon);
+    assert!(consequences(&cluster, &before, &after, NEVER).stranded.is_empty());
+}
+
+/// The cache may already hold the node as it is after the edit, or not know it yet.
+#[rstest]
+#[case::as_before(false)]
+#[case::as_after(true)]
+fn the_review_tells_both_versions_of_the_node(#[case] ahead: bool) {
+    let before = cascade_lake("node-c");
+    let after = before.clone().tweak(cordon);
+    let nodes = pair().tweak(|nodes| *of(nodes, "node-c") = if ahead { after.clone() } else { before.clone() });
+    let found = consequences(&world(nodes).cluster, &before, &after, NEVER);
+    assert_eq!((found.stranded.count, found.freed.count), (1, 0), "said or not as the race goes");
+}
+
+#[test]
+fn a_count_that_was_broken_off_says_so() {
+    let calls = std::cell::Cell::new(0);
+    let enough = || calls.replace(calls.get() + 1) >= 1;
+    let before = cascade_lake("node-a");
+    let after = before.clone().tweak(|node| take(node, &[feature("fpu")]));
+    let lines = update(&world(intel()), &before, &after, &enough).warnings().to_vec();
+    assert!(lines.iter().any(|line| line.contains("at least 1 guest on node-a")), "{lines:?}");
+    let none = update(&world(intel()), &before, &after, &|| true).warnings().to_vec();
+    assert_eq!(none, ["cpufit: node-a: only 0 of 2 guests were looked at in time; all: kubectl cpufit audit"]);
+}
+
+#[rstest]
+#[case::labels("node-update-labels.json")]
+#[case::cordon("node-update-cordon.json")]
+#[case::annotation("node-update-annotation.json")]
+fn recorded_edits(#[case] name: &str) {
+    let lines = said(&recorded(), &recording(name));
+    insta::with_settings!({snapshot_suffix => name.trim_end_matches(".json")}, {
+        insta::assert_snapshot!(lines.join("\n"));
+    });
+}

@@ -1,0 +1,172 @@
+#![allow(clippy::expect_used)]
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::compat::node::Node;
+use crate::fleetwide::tests::{NEVER, said};
+use crate::kubevirt::cluster::Object;
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
+use crate::testing::fleet::{feature, intel, mixed, model, of, set, take};
+
+const MODEL: &str = "Cascadelake-Server-noTSX";
+
+fn policy(spec: &Value) -> String {
+    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"}, "spec": spec})
+        .to_string()
+}
+
+fn common(name: &str) -> Value {
+    json!({"commonModel": {"name": name}, "nodeSelector": {"matchLabels": {"pool": "intel"}}})
+}
+
+/// The Intel nodes of the mixed fleet are a pool of their own.
+fn nodes() -> Vec<Node> {
+    mixed().tweak(|nodes| nodes.iter_mut().take(5).for_each(|node| set(node, "pool", "intel")))
+}
+
+/// Guests of several CPU modes on the pool, and one outside.
+fn world(nodes: Vec<Node>, policies: &[String]) -> World {
+    let guests = [
+        ("db", "node-a", "host-model"),
+        ("erp", "node-c", "host-model"),
+        ("mail", "node-e", "host-model"),
+        ("on", "node-a", MODEL),
+        ("old", "node-d", "Skylake-Server-noTSX-IBRS"),
+        ("amd", "amd-1", "host-model"),
+    ];
+    let mut objects: Vec<Object> = Vec::new();
+    for (name, node, cpu) in guests {
+        let guest = running(name, node, cpu);
+        objects.push(launcher(&guest, if name == "db" { vec![feature("gone"), feature("fpu")] } else { Vec::new() }));
+        objects.push(vmi(guest));
+        let stated = if name == "erp" { "" } else { cpu };
+        objects.push(Object::VirtualMachine(Box::new(read(vm(name, stated)))));
+    }
+    let policies = policies.iter().map(|text| Policy::from_json(text).expect("a policy")).collect();
+    World { cluster: cluster("1.9.0", nodes, objects), policies }
+}
+
+fn changed(world: &World, spec: &Value) -> Vec<String> {
+    change(world, "intel-pool", &policy(spec), None, NEVER).warnings().to_vec()
+}
+
+#[test]
+fn a_common_model_says_at_once_who_is_not_on_it_and_what_cannot_run_it() {
+    insta::assert_snapshot!(changed(&world(nodes(), &[]), &common(MODEL)).join("\n"), @r"
+    cpufit: intel-pool: 3 running guests are not on Cascadelake-Server-noTSX (shop/db, shop/erp and 1 more) until their next restart
+    cpufit: intel-pool: node-b is selected but cannot run Cascadelake-Server-noTSX; it lacks cpu-feature arch-capabilities, avx512vnni and 3 more
+    cpufit: intel-pool: 1 guest keeps its own CPU model (shop/old): commonModel.replaces does not name it
+    ");
+}
+
+#[test]
+fn enforcement_says_whom_it_would_deny() {
+    let spec = json!({"enforce": "Pinned"});
+    insta::assert_snapshot!(changed(&world(nodes(), &[]), &spec).join("\n"), @"cpufit: intel-pool: enforce Pinned would deny 4 guests if created now: shop/amd, shop/db and 2 more");
+}
+
+#[rstest]
+#[case::usable_nowhere(common("Denverton"))]
+#[case::known_only(common("Skylake-Server-IBRS"))]
+#[case::no_node(json!({"nodeSelector": {"matchLabels": {"pool": "none"}}}))]
+fn what_could_never_work_is_said(#[case] spec: Value) {
+    let lines = changed(&world(nodes(), &[]), &spec);
+    let told = |line: &String| line.contains("no selected node can run") || line.contains("selects no node");
+    assert!(lines.iter().any(told), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("until their next restart")), "a restart would not help: {lines:?}");
+}
+
+#[test]
+fn a_node_that_has_every_feature_lacks_only_the_label() {
+    let nodes = nodes().tweak(|nodes| take(of(nodes, "node-c"), &[model(MODEL), model("Cascadelake-Server")]));
+    let lines = changed(&world(nodes, &[]), &common(MODEL));
+    let line = lines.iter().find(|line| line.contains("cannot run")).expect("two nodes cannot run it");
+    assert!(line.contains("node-b, node-c are selected"), "{line}");
+}
+
+#[test]
+fn a_more_specific_policy_keeps_its_guests() {
+    let other = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "vip"},
+        "spec": {"virtualMachineSelector": {"matchLabels": {"vip": "yes"}}}});
+    let mut world = world(nodes(), &[other.to_string()]);
+    let all = changed(&world, &common(MODEL)).join("\n");
+    let vip = running("vip", "node-a", "host-model").tweak(|vip| vip["metadata"]["labels"] = json!({"vip": "yes"}));
+    world.cluster = cluster("1.9.0", nodes(), [vmi(vip)]);
+    let lines = changed(&world, &common(MODEL)).join("\n");
+    assert!(all.contains("shop/db") && !lines.contains("shop/vip"), "the wrong people would be told: {lines}");
+}
+
+#[test]
+fn an_invalid_policy_is_named_by_field_and_problem() {
+    let world = world(nodes(), &[]);
+    let spec = json!({"enforce": "Sometimes", "warn": 3});
+    insta::assert_snapshot!(changed(&world, &spec).join("\n"), @r#"
+    cpufit: intel-pool: spec.enforce: "Sometimes" is not one of None, Unschedulable, Pinned, Fragile
+    cpufit: intel-pool: spec.warn: must be a string, is a number
+    cpufit: intel-pool: it is ignored until that is mended
+    "#);
+}
+
+#[test]
+fn a_policy_that_stays_the_same_is_not_spoken_of() {
+    let text = policy(&common(MODEL));
+    let decision = change(&world(nodes(), &[]), "intel-pool", &text, Some(&text), NEVER);
+    assert_eq!(decision, Decision::admit(), "every apply in a pipeline would repeat it");
+}
+
+#[test]
+fn a_review_is_answered() {
+    let object: Value = serde_json::from_str(&policy(&common(MODEL))).expect("JSON");
+    let review = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
+        "uid": "1", "kind": {"group": "cpufit.io", "version": "v1alpha1", "kind": "CPUPolicy"}, "name": "intel-pool",
+        "operation": "CREATE", "userInfo": {"username": "admin"}, "object": object}});
+    assert!(!said(&world(nodes(), &[]), &review).is_empty());
+}
+
+#[test]
+fn a_count_that_was_broken_off_says_so() {
+    let calls = std::cell::Cell::new(0);
+    let enough = || calls.replace(calls.get() + 1) >= 2;
+    let lines = change(&world(nodes(), &[]), "intel-pool", &policy(&common(MODEL)), None, &enough).warnings().to_vec();
+    assert!(lines[0].contains("at least 1 running guest"), "{lines:?}");
+}
+
+#[test]
+fn the_status_counts_what_the_columns_show() {
+    let statuses = statuses(&world(nodes(), &[policy(&common(MODEL))]), NEVER);
+    let [status] = statuses.as_slice() else { panic!("one status for each policy: {statuses:?}") };
+    let PolicyStatus { guests, not_compliant, pinned, unschedulable, stale, recommended_model, .. } = status;
+    assert_eq!(
+        (status.coverage().as_str(), *guests, *not_compliant, *pinned, *unschedulable, *stale),
+        ("4/5", 5, 4, 2, 0, 1),
+        "kubectl get cpupolicies would mislead"
+    );
+    assert_eq!(recommended_model.as_deref(), Some("Skylake-Server-noTSX-IBRS"));
+    assert!(status.looked.is_complete());
+    assert!(status.conditions().iter().all(|condition| condition.holds));
+}
+
+#[test]
+fn conditions_say_what_is_wrong() {
+    let nowhere = statuses(&world(nodes(), &[policy(&common("Denverton"))]), NEVER);
+    let [_, ready] = nowhere[0].conditions();
+    assert_eq!((ready.holds, ready.reason), (false, "ModelNotUsable"));
+    let error = Policy::from_json(&policy(&json!({"enforce": "Sometimes"}))).expect_err("an invalid one");
+    let [valid, ready] = conditions_of_invalid(&error);
+    assert!(!valid.holds && !ready.holds && valid.message.contains("spec.enforce"), "{}", valid.message);
+}
+
+#[test]
+fn a_guest_that_waits_for_a_node_is_unschedulable() {
+    let waiting =
+        running("wait", "", "Icelake-Server-noTSX").tweak(|vmi| vmi["status"] = json!({"phase": "Scheduling"}));
+    let nodes = intel().tweak(|nodes| nodes.retain(|node| node.name != "node-e"));
+    let cluster = cluster("1.9.0", nodes, [vmi(waiting)]);
+    let policies = vec![Policy::from_json(&policy(&json!({}))).expect("a policy")];
+    let statuses = statuses(&World { cluster, policies }, NEVER);
+    assert_eq!((statuses[0].guests, statuses[0].unschedulable, statuses[0].pinned), (1, 1, 0));
+    assert_eq!(statuses[0].coverage(), "4");
+}

@@ -1,0 +1,98 @@
+//! What the tests of these acts share: the recorded cluster and its reviews.
+
+#![allow(clippy::expect_used)]
+
+use std::path::PathBuf;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::admission::review::decode;
+use crate::snapshot::Source;
+use crate::testing::cluster::{cluster, launcher, running, vmi};
+use crate::testing::fleet::{feature, intel};
+use crate::world;
+
+pub(super) const NEVER: Enough<'static> = &|| false;
+
+fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/reviews").join(name)
+}
+
+/// The cluster whose reviews were recorded.
+pub(super) fn recorded() -> World {
+    let source = Source::Path(data("cluster.yaml"));
+    world::load(&[source], &[], None, std::io::empty()).expect("the recorded cluster")
+}
+
+/// A recorded review.
+pub(super) fn recording(name: &str) -> Value {
+    let bytes = std::fs::read(data(name)).expect("a recorded review");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// What is said to a review.
+#[track_caller]
+pub(super) fn said(world: &World, review: &Value) -> Vec<String> {
+    let bytes = review.to_string();
+    let request = decode(bytes.as_bytes()).expect("a review");
+    let decision = answer(world, &request, NEVER).expect("an answer").expect("one of these acts");
+    for warning in decision.warnings() {
+        assert!(warning.chars().count() <= 256, "the API server would cut it: {warning}");
+        assert!(warning.starts_with("cpufit: ") && !warning.contains('\n'), "{warning}");
+    }
+    assert!(decision.warnings().len() <= 4);
+    assert!(matches!(decision, Decision::Admit { .. }), "none of these acts is ever denied");
+    decision.warnings().to_vec()
+}
+
+#[rstest]
+#[case::kubelet("system:node:node-a", false)]
+#[case::node_controller("system:serviceaccount:kube-system:node-controller", false)]
+#[case::node_labeller("system:serviceaccount:kubevirt:kubevirt-handler", false)]
+#[case::a_person("admin", true)]
+#[case::a_pipeline("system:serviceaccount:gitops:argocd", true)]
+fn only_where_somebody_reads_it_is_a_node_looked_at(#[case] user: &str, #[case] expected: bool) {
+    assert_eq!(is_read(user), expected, "work for every heartbeat, or silence for a person");
+}
+
+#[test]
+fn the_rest_is_none_of_these_acts() {
+    let world = World::default();
+    for name in ["vm-create.json", "pod-start.json", "vmim-create-stuck.json"] {
+        let bytes = recording(name).to_string();
+        let request = decode(bytes.as_bytes()).expect("a review");
+        assert_eq!(answer(&world, &request, NEVER), Ok(None), "{name} would not be judged");
+    }
+}
+
+#[test]
+fn a_malformed_node_is_named_by_its_field() {
+    let mut review = recording("node-update-cordon.json");
+    review["request"]["object"]["spec"]["taints"] = json!([1]);
+    let bytes = review.to_string();
+    let request = decode(bytes.as_bytes()).expect("a review");
+    let error = answer(&World::default(), &request, NEVER).expect_err("a wrong answer instead of a reason");
+    assert!(error.to_string().contains("request.object.spec.taints[0]"), "{error}");
+}
+
+/// What makes 20,000 guests a matter of a second: like ones are judged once, whatever node of a kind they run on.
+#[test]
+fn like_guests_are_judged_once() {
+    let guest = |name: &str, node: &str| running(name, node, "host-model");
+    let guests = [guest("one", "node-a"), guest("two", "node-c"), guest("other", "node-b"), guest("moved", "node-a")];
+    let objects = guests.iter().flat_map(|guest| {
+        let inherited = (guest["metadata"]["name"] == "moved").then(|| feature("fpu"));
+        [vmi(guest.clone()), launcher(guest, inherited)]
+    });
+    let cluster = cluster("1.9.0", intel(), objects);
+    let mut guests = Guests::new(&cluster);
+    let mut demand = |name| guests.demand(cluster.vmi("shop", name).expect("a guest")).expect("it runs");
+    let (one, two, other, moved) = (demand("one"), demand("two"), demand("other"), demand("moved"));
+    assert!(std::rc::Rc::ptr_eq(&one, &two), "each guest would be judged anew");
+    assert!(!std::rc::Rc::ptr_eq(&one, &other), "another kind of host asks for more or less");
+    assert!(!std::rc::Rc::ptr_eq(&one, &moved), "what it inherited would be overlooked");
+    let fleet = &cluster.fleet;
+    assert_eq!(one.targets(fleet, fleet.find("node-a")), 2, "node-c and node-d; its own node is no target");
+}

@@ -1,0 +1,372 @@
+//! The manifests of `deploy/base`, unmodified, on a real API server: what it sends to cpufit, and what cpufit may do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::common;
+use crate::controlplane::ControlPlane;
+use crate::world;
+
+const CONFIGURATIONS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
+
+/// The API server asks a new webhook only after it has heard of it.
+const HEARD: Duration = Duration::from_secs(30);
+
+fn deploy(folder: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(folder).to_str().expect("a path in UTF-8").to_owned()
+}
+
+/// How often each of cpufit's webhooks was called, without anybody there to answer: the API server counts what it
+/// lets pass then.
+fn calls(cluster: &ControlPlane) -> BTreeMap<String, u64> {
+    let mut calls = BTreeMap::new();
+    for line in cluster.kubectl(&["get", "--raw=/metrics"]).lines() {
+        assert!(
+            !line.starts_with("apiserver_admission_match_condition_evaluation_errors_total{"),
+            "a condition of a webhook cannot be evaluated: {line}"
+        );
+        let Some(rest) = line.strip_prefix("apiserver_admission_webhook_fail_open_count{name=\"") else { continue };
+        let (name, rest) = rest.split_once('"').expect("a name");
+        let count: f64 = rest.rsplit(' ').next().and_then(|count| count.parse().ok()).expect("a count");
+        // Nobody counts so far that a float could not hold it.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let count = count as u64;
+        *calls.entry(name.to_owned()).or_default() += count;
+    }
+    calls
+}
+
+struct Asked<'a> {
+    cluster: &'a ControlPlane,
+    admin: PathBuf,
+    before: BTreeMap<String, u64>,
+}
+
+impl Asked<'_> {
+    /// What the API server asked since the last time.
+    fn since(&mut self) -> Vec<String> {
+        let now = calls(self.cluster);
+        let asked = now.iter().filter(|(name, count)| self.before.get(*name).is_none_or(|before| before < count));
+        let asked = asked.map(|(name, _)| name.trim_end_matches(".cpufit.io").to_owned()).collect();
+        self.before = now;
+        asked
+    }
+
+    #[track_caller]
+    fn create(&mut self, object: &Value, webhooks: &[&str]) {
+        self.cluster.kubectl_with(&["create", "-f", "-"], object);
+        assert_eq!(self.since(), webhooks, "asked about the creation of {object}");
+    }
+
+    #[track_caller]
+    fn patch(&mut self, what: &[&str], patch: &Value, webhooks: &[&str]) {
+        let patch_text = patch.to_string();
+        self.cluster.kubectl(&[&["patch", "--type=merge", "-p", &patch_text], what].concat());
+        assert_eq!(self.since(), webhooks, "asked about the change of {what:?}: {patch}");
+    }
+
+    /// The same as somebody else.
+    #[track_caller]
+    fn run_as(&mut self, kubeconfig: &Path, command: &str, webhooks: &[&str]) {
+        let args: Vec<&str> = command.split(' ').collect();
+        let told = self.cluster.told(kubeconfig, &args);
+        assert!(!told.contains("exit status"), "{told}");
+        assert_eq!(self.since(), webhooks, "asked about {command}");
+    }
+
+    #[track_caller]
+    fn run(&mut self, command: &str, webhooks: &[&str]) {
+        self.run_as(&self.admin.clone(), command, webhooks);
+    }
+
+    /// Refused because nobody answers the webhook that guards the right to relax.
+    #[track_caller]
+    fn refused(&mut self, command: &str) {
+        let args: Vec<&str> = command.split(' ').collect();
+        let told = self.cluster.told(&self.admin, &args);
+        let guard = "failed calling webhook \"relax.validate.cpufit.io\"";
+        assert!(told.contains(guard), "whoever may create migrations could relax them, with cpufit down: {told}");
+        self.since();
+    }
+}
+
+fn object(api_version: &str, kind: &str, namespace: &str, name: &str) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "metadata": {"namespace": namespace, "name": name}})
+}
+
+fn with(mut object: Value, fields: &Value) -> Value {
+    for (path, value) in fields.as_object().expect("fields") {
+        match path.strip_prefix("metadata.") {
+            Some(field) => object["metadata"][field] = value.clone(),
+            None => object[path] = value.clone(),
+        }
+    }
+    object
+}
+
+fn guest(kind: &str, namespace: &str, name: &str) -> Value {
+    let cpu = json!({"domain": {"cpu": {"cores": 1}, "devices": {}}});
+    let spec = if kind == "VirtualMachine" { json!({"template": {"spec": cpu}}) } else { cpu };
+    with(object("kubevirt.io/v1", kind, namespace, name), &json!({"spec": spec}))
+}
+
+fn pod(name: &str, labels: &Value) -> Value {
+    let spec = json!({"containers": [{"name": "compute", "image": "x"}]});
+    with(object("v1", "Pod", "shop", name), &json!({"metadata.labels": labels, "spec": spec}))
+}
+
+/// A node with as many labels and annotations as nodes have: what a condition may cost is limited.
+fn node() -> Value {
+    let labels: Map<String, Value> =
+        (0..300).map(|i| (format!("cpu-feature.node.kubevirt.io/feature-{i}"), json!("true"))).collect();
+    let annotations = json!({"kubevirt.io/heartbeat": "1", "big": "x".repeat(9_000)});
+    let fields = json!({"metadata.labels": labels, "metadata.annotations": annotations});
+    with(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"}}), &fields)
+}
+
+#[track_caller]
+fn install(cluster: &ControlPlane) -> Asked<'_> {
+    world::install_kubevirt(cluster);
+    cluster.kubectl(&["apply", "--server-side", "-k", &deploy("base")]);
+    for (name, exempt) in [("shop", "false"), ("exempt", "true"), ("kubevirt", "false")] {
+        let labels = json!({"cpufit.io/exempt": exempt});
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        cluster.kubectl_with(&["create", "-f", "-"], &namespace);
+    }
+    let admin = cluster.kubeconfig("root", &["system:masters"]);
+    let mut asked = Asked { cluster, admin, before: BTreeMap::new() };
+    let deadline = Instant::now() + HEARD;
+    let mut heard = BTreeSet::new();
+    while heard.len() < 2 {
+        assert!(Instant::now() < deadline, "the API server asks none of the webhooks");
+        cluster.kubectl_with(
+            &["create", "--dry-run=server", "-f", "-"],
+            &guest("VirtualMachineInstance", "shop", "probe"),
+        );
+        heard.extend(asked.since());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    asked
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn install_asks_about_what_matters_and_nothing_else() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let mut asked = install(&cluster);
+    let noise = json!({"metadata": {"labels": {"seen": "yes"}}});
+
+    asked.create(&guest("VirtualMachine", "shop", "db"), &["validate"]);
+    asked.patch(&["vm", "db", "-n=shop"], &noise, &[]);
+    asked.patch(&["vm", "db", "-n=shop", "--subresource=status"], &json!({"status": {"ready": true}}), &[]);
+    asked.patch(
+        &["vm", "db", "-n=shop"],
+        &json!({"spec": {"template": {"metadata": {"labels": {"a": "b"}}}}}),
+        &["validate"],
+    );
+    for left_alone in ["exempt", "kubevirt", "kube-system"] {
+        asked.create(&guest("VirtualMachine", left_alone, "db"), &[]);
+    }
+    asked.create(&guest("VirtualMachineInstance", "shop", "db"), &["mutate", "validate"]);
+    asked.patch(&["vmi", "db", "-n=shop"], &json!({"status": {"phase": "Running"}}), &[]);
+
+    let migration = object("kubevirt.io/v1", "VirtualMachineInstanceMigration", "shop", "move");
+    asked.create(&with(migration, &json!({"spec": {"vmiName": "db"}})), &["validate"]);
+    asked.run("annotate vmim move -n shop note=1", &[]);
+
+    asked.create(&pod("plain", &json!({"app": "web"})), &[]);
+    asked.create(&pod("virt-launcher-db-1", &json!({"kubevirt.io": "virt-launcher"})), &["pods.validate"]);
+    let target = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "1"});
+    asked.create(&pod("virt-launcher-db-2", &target), &["pods.mutate", "pods.validate"]);
+    asked.run("label pod virt-launcher-db-1 -n shop a=b", &[]);
+    for (name, webhooks) in [("plain", &[][..]), ("virt-launcher-db-1", &["evictions.validate"])] {
+        let path = format!("/api/v1/namespaces/shop/pods/{name}/eviction");
+        let eviction = object("policy/v1", "Eviction", "shop", name);
+        cluster.kubectl_with(&["create", "--raw", &path, "-f", "-"], &eviction);
+        assert_eq!(asked.since(), webhooks, "asked about the eviction of {name}");
+    }
+
+    asked.create(&with(object("kubevirt.io/v1", "KubeVirt", "kubevirt", "kubevirt"), &json!({"spec": {}})), &[]);
+    let model = json!({"spec": {"configuration": {"cpuModel": "EPYC"}}});
+    asked.patch(&["kubevirt", "kubevirt", "-n=kubevirt"], &model, &["kubevirts.validate"]);
+    asked.patch(&["kubevirt", "kubevirt", "-n=kubevirt"], &noise, &[]);
+
+    let policy =
+        json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "all"}, "spec": {}});
+    asked.create(&policy, &["policies.validate"]);
+    asked.patch(&["cpol", "all"], &noise, &[]);
+    asked.patch(&["cpol", "all", "--subresource=status"], &json!({"status": {"guests": 1}}), &[]);
+    asked.patch(&["cpol", "all"], &json!({"spec": {"enforce": "Pinned"}}), &["policies.validate"]);
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn install_hears_of_edits_of_nodes_but_not_of_heartbeats() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let mut asked = install(&cluster);
+    let edit = &["nodes.validate"];
+    asked.create(&node(), &[]);
+    asked.run("label node node-a zone=a", edit);
+    asked.run("cordon node-a", edit);
+    asked.run("uncordon node-a", edit);
+    asked.run("taint node node-a a=b:NoSchedule", edit);
+    asked.run("annotate node node-a node-labeller.kubevirt.io/skip-node=true", edit);
+    asked.run("annotate node node-a node-labeller.kubevirt.io/skip-node=false --overwrite", edit);
+    asked.run("annotate node node-a node-labeller.kubevirt.io/skip-node-", edit);
+    asked.run("annotate node node-a kubevirt.io/heartbeat=2 --overwrite", &[]);
+    asked.patch(&["node", "node-a", "--subresource=status"], &json!({"status": {"phase": "Running"}}), &[]);
+
+    cluster.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        "kubevirt",
+        "--clusterrole=cluster-admin",
+        "--group=system:serviceaccounts:kubevirt",
+    ]);
+    for account in ["kubevirt-handler", "kubevirt-controller"] {
+        let kubeconfig = cluster.service_account("kubevirt", account);
+        asked.run_as(&kubeconfig, &format!("label node node-a by={account} --overwrite"), &[]);
+    }
+    let person = cluster.service_account("kubevirt", "somebody");
+    asked.run_as(&person, "label node node-a by=somebody --overwrite", edit);
+    let kubelet = cluster.kubeconfig("system:node:node-a", &["system:nodes"]);
+    asked.run_as(&kubelet, "label node node-a by=kubelet --overwrite", &[]);
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn install_guards_the_right_to_relax() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let mut asked = install(&cluster);
+    let migration = |namespace, name: &str, annotations: Value| {
+        let object = object("kubevirt.io/v1", "VirtualMachineInstanceMigration", namespace, name);
+        with(object, &json!({"spec": {"vmiName": "db"}, "metadata.annotations": annotations}))
+    };
+    for namespace in ["shop", "exempt"] {
+        let relaxed = migration(namespace, "relaxed", json!({"cpufit.io/relax": "true"}));
+        cluster.workplace().write("relaxed.json", relaxed.to_string());
+        asked.refused("create -f relaxed.json");
+    }
+    asked.create(&migration("exempt", "plain", json!({})), &[]);
+    asked.refused("annotate vmim plain -n exempt cpufit.io/relax=true");
+
+    // One that has the annotation, from before: it may go on, but not be raised to another value.
+    cluster.kubectl(&["delete", "validatingwebhookconfiguration", "cpufit"]);
+    let deadline = Instant::now() + HEARD;
+    let quiet = migration("shop", "quiet", json!({"cpufit.io/relax": "false"}));
+    cluster.workplace().write("quiet.json", quiet.to_string());
+    while cluster.told(&asked.admin, &["create", "-f", "quiet.json"]).contains("exit status") {
+        assert!(Instant::now() < deadline, "the API server does not forget the webhooks");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    cluster.kubectl(&["apply", "--server-side", "-k", &deploy("base")]);
+    while !cluster.told(&asked.admin, &["create", "-f", "relaxed.json", "--dry-run=server"]).contains("exit status") {
+        assert!(Instant::now() < deadline + HEARD, "the API server does not hear of the webhooks");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    asked.since();
+    asked.run("label vmim quiet -n shop a=b", &[]);
+    asked.refused("annotate vmim quiet -n shop cpufit.io/relax=true --overwrite");
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn install_again_keeps_the_authority_that_the_leader_wrote() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    world::install_kubevirt(&cluster);
+    for mode in ["--server-side=true", "--server-side=false"] {
+        cluster.kubectl(&["apply", mode, "-k", &deploy("base")]);
+        let authority = write_authority(&cluster);
+        cluster.kubectl(&["apply", mode, "-k", &deploy("base")]);
+        assert_eq!(
+            authorities(&cluster),
+            BTreeSet::from([authority]),
+            "{mode}: until the leader looks again, nobody is warned"
+        );
+        cluster.kubectl(&["delete", "-k", &deploy("base"), "--wait=false"]);
+        cluster.kubectl(&["wait", "--for=delete", "--timeout=30s", "crd/cpupolicies.cpufit.io"]);
+        // Nobody is there to delete what stands in a namespace, so that it stays, ending.
+        let finalized =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cpufit-system"}, "spec": {}});
+        cluster.kubectl_with(&["replace", "--raw=/api/v1/namespaces/cpufit-system/finalize", "-f", "-"], &finalized);
+    }
+}
+
+/// Gives all webhooks an authority, as the leader does; what it is.
+#[track_caller]
+pub fn write_authority(cluster: &ControlPlane) -> String {
+    let folder = cluster.workplace().path().join("certs");
+    let made = common::cpufit(["certs", "--out", folder.to_str().expect("a path in UTF-8")]).run();
+    assert_eq!(made.code(), 0, "{}", made.stderr);
+    let authority = STANDARD.encode(common::read(&folder.join("ca.pem")));
+    for kind in CONFIGURATIONS {
+        let webhooks = cluster.get(&[kind, "cpufit"])["webhooks"].as_array().map_or(0, Vec::len);
+        let patch: Value = (0..webhooks)
+            .map(|i| json!({"op": "add", "path": format!("/webhooks/{i}/clientConfig/caBundle"), "value": authority}))
+            .collect();
+        cluster.kubectl(&["patch", kind, "cpufit", "--type=json", "-p", &patch.to_string()]);
+    }
+    authority
+}
+
+/// The different authorities of cpufit's webhooks; empty for one that has none.
+#[track_caller]
+pub fn authorities(cluster: &ControlPlane) -> BTreeSet<String> {
+    let webhooks = CONFIGURATIONS.map(|kind| cluster.get(&[kind, "cpufit"])["webhooks"].clone());
+    let webhooks = webhooks.iter().flat_map(|list| list.as_array().expect("webhooks"));
+    webhooks.map(|webhook| webhook["clientConfig"]["caBundle"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn install_gives_no_more_rights_than_are_needed() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    world::install_kubevirt(&cluster);
+    cluster.kubectl(&["apply", "--server-side", "-k", &deploy("base")]);
+    let account = cluster.service_account("cpufit-system", "cpufit");
+    let allowed = |question: &str| {
+        let args: Vec<&str> = ["auth", "can-i"].into_iter().chain(question.split(' ')).collect();
+        cluster.told(&account, &args).lines().any(|line| line == "yes")
+    };
+    for yes in [
+        "watch nodes",
+        "list pods -A",
+        "watch virtualmachines.kubevirt.io -A",
+        "get virtualmachineclusterinstancetypes.instancetype.kubevirt.io",
+        "watch cpupolicies.cpufit.io",
+        "patch cpupolicies.cpufit.io --subresource=status",
+        "create events.events.k8s.io -n shop",
+        "create subjectaccessreviews.authorization.k8s.io",
+        "create leases.coordination.k8s.io -n cpufit-system",
+        "update leases.coordination.k8s.io/cpufit -n cpufit-system",
+        "update secrets/cpufit-certificates -n cpufit-system",
+        "patch validatingwebhookconfigurations.admissionregistration.k8s.io/cpufit",
+        "patch mutatingwebhookconfigurations.admissionregistration.k8s.io/cpufit",
+    ] {
+        assert!(allowed(yes), "{yes}: cpufit could not do its work");
+    }
+    for no in [
+        "patch nodes",
+        "patch pods -n shop",
+        "update virtualmachineinstances.kubevirt.io -n shop",
+        "create virtualmachineinstancemigrations.kubevirt.io -n shop",
+        "update cpupolicies.cpufit.io",
+        "relax cpupolicies.cpufit.io",
+        "list secrets -n cpufit-system",
+        "get secrets/other -n cpufit-system",
+        "get secrets/cpufit-certificates -n shop",
+        "create secrets -n shop",
+        "update leases.coordination.k8s.io/other -n cpufit-system",
+        "update leases.coordination.k8s.io -n kube-node-lease",
+        "patch validatingwebhookconfigurations.admissionregistration.k8s.io/virt-api-validator",
+        "create mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "get configmaps -n cpufit-system",
+    ] {
+        assert!(!allowed(no), "{no}: whoever takes over cpufit could do that");
+    }
+}

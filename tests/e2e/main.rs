@@ -20,5 +20,6 @@ mod policy_crd;
 mod process;
 mod random;
 mod scheduler;
+mod status;
 mod webhook;
 mod world;

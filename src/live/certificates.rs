@@ -229,16 +229,24 @@ impl Keeper {
         ];
         for kind in &kinds {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), kind);
-            let Some(found) = api.get_opt(NAME).await? else {
+            let Some(mut found) = api.get_opt(NAME).await? else {
                 if is_news {
                     info!(kind = kind.kind, name = NAME, "there is no such webhook configuration yet");
                 }
                 continue;
             };
-            if let Some(patch) = trusting(kind, &found.data, bundle) {
-                api.patch(NAME, &PatchParams::apply(NAME).force(), &Patch::Apply(&patch)).await?;
+            let params = PatchParams { field_manager: Some(NAME.to_owned()), ..PatchParams::default() };
+            if let Some(patch) = trusting(&found.data, bundle) {
+                found = api.patch(NAME, &params, &Patch::Strategic(&patch)).await?;
                 info!(kind = kind.kind, name = NAME, "caBundle written");
                 is_news = true;
+            }
+            if let Some(patch) = disowning(&found.metadata) {
+                match api.patch(NAME, &params, &Patch::Merge(&patch)).await {
+                    // Somebody wrote it in between: at the next look.
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    other => drop(other?),
+                }
             }
         }
         if is_news {
@@ -248,49 +256,69 @@ impl Keeper {
     }
 }
 
-/// What to apply so that all webhooks of a configuration trust a bundle, if they do not all.
-///
-/// Applied under a manager of its own, so that nobody who applies the manifests, which say nothing of it, takes it away.
-fn trusting(kind: &ApiResource, configuration: &Value, bundle: &str) -> Option<Value> {
+/// A strategic merge patch by which all webhooks of a configuration trust a bundle, if they do not all.
+fn trusting(configuration: &Value, bundle: &str) -> Option<Value> {
     let bundle = STANDARD.encode(bundle);
     let webhooks = configuration["webhooks"].as_array()?;
     if webhooks.iter().all(|webhook| webhook["clientConfig"]["caBundle"] == bundle.as_str()) {
         return None;
     }
-    let webhooks: Vec<Value> =
-        webhooks.iter().map(|webhook| json!({"name": webhook["name"], "clientConfig": {"caBundle": bundle}})).collect();
-    Some(json!({
-        "apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": NAME}, "webhooks": webhooks,
-    }))
+    let trusting = |webhook: &Value| json!({"name": webhook["name"], "clientConfig": {"caBundle": bundle}});
+    Some(json!({"webhooks": webhooks.iter().map(trusting).collect::<Vec<_>>()}))
+}
+
+/// A merge patch by which nothing of a configuration is owned here, if anything is.
+///
+/// A field that has an owner keeps its webhook in the list. Who applies a release on the server's side that has one webhook
+/// less, as Helm and Flux do, would be refused: what is left of it, a `caBundle`, is no webhook.
+fn disowning(metadata: &ObjectMeta) -> Option<Value> {
+    let managers = metadata.managed_fields.as_ref()?;
+    let others: Vec<_> = managers.iter().filter(|entry| entry.manager.as_deref() != Some(NAME)).collect();
+    // No entry at all would mean that nothing is to be changed.
+    if others.len() == managers.len() || others.is_empty() {
+        return None;
+    }
+    Some(json!({"metadata": {"resourceVersion": metadata.resource_version, "managedFields": others}}))
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_configuration_is_written_only_when_a_webhook_of_it_does_not_trust_the_bundle() {
-        let kind = ApiResource::erase::<ValidatingWebhookConfiguration>(&());
         let webhook = |name: &str, bundle: Option<&str>| {
             let service = json!({"name": "cpufit", "namespace": "cpufit-system"});
             let bundle = bundle.map(|bundle| STANDARD.encode(bundle));
             json!({"name": name, "clientConfig": {"service": service, "caBundle": bundle}, "failurePolicy": "Ignore"})
         };
         let told = json!({"webhooks": [webhook("a", Some("AB")), webhook("b", Some("AB"))]});
-        assert_eq!(trusting(&kind, &told, "AB"), None, "each look would be a write");
-        assert_eq!(trusting(&kind, &json!({}), "AB"), None);
+        assert_eq!(trusting(&told, "AB"), None, "each look would be a write");
+        assert_eq!(trusting(&json!({}), "AB"), None);
         let reset = json!({"webhooks": [webhook("a", Some("AB")), webhook("b", None)]});
         let bundle = STANDARD.encode("AB");
         let expected = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-            "metadata": {"name": "cpufit"},
             "webhooks": [
                 {"name": "a", "clientConfig": {"caBundle": bundle}},
                 {"name": "b", "clientConfig": {"caBundle": bundle}},
             ],
         });
-        assert_eq!(trusting(&kind, &reset, "AB"), Some(expected), "and nothing else of it is owned");
-        assert!(trusting(&kind, &told, "ABC").is_some());
+        assert_eq!(trusting(&reset, "AB"), Some(expected), "and nothing else of it is touched");
+        assert!(trusting(&told, "ABC").is_some());
+    }
+
+    #[test]
+    fn nothing_of_a_configuration_is_owned() {
+        let metadata = |managers: &[&str]| {
+            let managers: Vec<Value> = managers.iter().map(|manager| json!({"manager": manager})).collect();
+            serde_json::from_value::<ObjectMeta>(json!({"resourceVersion": "7", "managedFields": managers})).unwrap()
+        };
+        let expected = json!({"metadata": {"resourceVersion": "7", "managedFields": [{"manager": "helm"}]}});
+        assert_eq!(disowning(&metadata(&["helm", "cpufit"])), Some(expected));
+        assert_eq!(disowning(&metadata(&["helm"])), None, "each look would be a write");
+        assert_eq!(disowning(&metadata(&["cpufit"])), None);
+        assert_eq!(disowning(&ObjectMeta::default()), None);
     }
 
     #[test]

@@ -128,6 +128,23 @@ fn certificates_are_made_once_and_what_is_reset_is_written_again() {
     until_told(&cluster);
     assert_eq!(secret(&cluster)["data"], made["data"], "nothing was made anew for that");
 
+    // A release that has one webhook less, as Helm and Flux apply it.
+    let mut configuration = cluster.get(&[KINDS[1], "cpufit"]);
+    configuration["metadata"] = json!({"name": "cpufit"});
+    let webhooks = configuration["webhooks"].as_array_mut().expect("webhooks");
+    for webhook in webhooks.iter_mut() {
+        webhook["clientConfig"].as_object_mut().expect("a client").remove("caBundle");
+    }
+    let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=helm", "-f", "-"];
+    cluster.kubectl(&["delete", KINDS[1], "cpufit"]);
+    cluster.kubectl_with(&apply, &configuration);
+    until_told(&cluster);
+    let gone = configuration["webhooks"].as_array_mut().expect("webhooks").pop().expect("one");
+    cluster.kubectl_with(&apply, &configuration);
+    until_told(&cluster);
+    let left = cluster.get(&[KINDS[1], "cpufit"])["webhooks"].to_string();
+    assert!(!left.contains(gone["name"].as_str().expect("a name")), "{left}");
+
     let logs = replicas.each_ref().map(|replica| replica.server.log()).concat();
     assert!(!logs.contains("PRIVATE KEY"), "a key stands in the log");
     assert!(!logs.contains("cannot be seen to"), "{logs}");

@@ -24,5 +24,6 @@ mod random;
 mod scheduler;
 mod servers;
 mod session;
+mod status;
 mod webhook;
 mod world;

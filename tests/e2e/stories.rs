@@ -52,14 +52,14 @@ fn edits_are_answered() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     let _replica = scene.serve();
-    for file in ["web.yaml", "pool.yaml"] {
+    for file in ["forge.yaml", "pool.yaml"] {
         cluster.workplace().write(file, read(&data(file)));
     }
     let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
-    insta::assert_snapshot!("fields_to_blame", scene.jane.told("apply -f web.yaml"));
+    insta::assert_snapshot!("fields_to_blame", scene.jane.told("apply -f forge.yaml"));
     let stored = cluster.get(&["vm", "--namespace=shop"]);
     let names: Vec<_> = stored["items"].as_array().expect("a list").iter().map(|vm| &vm["metadata"]["name"]).collect();
-    assert!(names.iter().all(|name| *name != "web"), "what is denied is not stored: {names:?}");
+    assert!(names.iter().all(|name| *name != "forge"), "what is denied is not stored: {names:?}");
 
     insta::assert_snapshot!("policy_applied", admin.told("apply -f pool.yaml"));
     insta::assert_snapshot!(

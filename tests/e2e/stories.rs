@@ -67,7 +67,7 @@ fn edits_are_answered() {
         admin.told("patch cpupolicy pool --type=merge -p {\"spec\":{\"enforce\":\"Sometimes\"}}")
     );
     let edits = [
-        admin.told("label node node-a cpu-feature.node.kubevirt.io/avx512f-"),
+        admin.told("label node node-a cpu-feature.node.kubevirt.io/fpu-"),
         admin.told("label node node-b example.com/rack=7"),
         admin.told("cordon node-c"),
         admin.told("uncordon node-d"),

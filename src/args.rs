@@ -108,7 +108,10 @@ pub struct ServeArgs {
     /// Reviews are no longer judged when the API server was silent for so long, seconds: what is known is too old
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub stale_after: Duration,
-    /// How long requests under way may take to finish at a shutdown, seconds
+    /// How long, at a shutdown, reviews that still come are answered, until everybody has heard of it, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    pub linger: Duration,
+    /// How long requests under way may take to finish at a shutdown, after that, seconds
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub drain: Duration,
     /// Log lines: text or json
@@ -144,6 +147,9 @@ pub struct CheckArgs {
     /// Add what KubeVirt would render: selector, affinity and tolerations of the pod
     #[arg(long)]
     pub predict: bool,
+    /// With -o yaml: print the objects as the webhook would change them, instead of the results
+    #[arg(long)]
+    pub mutated: bool,
 }
 
 /// `cpufit audit`.

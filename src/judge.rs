@@ -18,13 +18,15 @@ use crate::compat::advise::{Advice, Depth, own_node};
 use crate::compat::bits::Bits;
 use crate::compat::fleet::{Fleet, NodeIndex};
 use crate::compat::verdict::{Check, Impact, Outcome, Verdict};
+use crate::enforce::outlook::Outlook;
+use crate::enforce::{self, trim};
 use crate::fleetwide;
 use crate::kubevirt::cluster::{self, is_launcher, pod_label};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::{
-    self, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
+    self, DenialKind, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
 };
 use crate::report::{self, Reason, Regarding, Report};
 use crate::say::{self, Speech};
@@ -151,8 +153,8 @@ impl<'a> Reader<'a> for Part<'a> {
 pub struct Hearing<'h> {
     /// The cluster and the policies.
     pub world: &'h World,
-    /// Whether the sender may set `cpufit.io/relax`; `None` where nobody asked.
-    pub may_relax: Option<bool>,
+    /// Whether the sender may set `cpufit.io/relax`.
+    pub right_to_relax: Right,
     /// Whether half of the request's time is used up: counting ends there.
     pub enough: &'h (dyn Fn() -> bool + Sync),
 }
@@ -161,8 +163,22 @@ impl<'h> Hearing<'h> {
     /// By this world, without haste.
     #[must_use]
     pub fn new(world: &'h World) -> Self {
-        Self { world, may_relax: None, enough: &|| false }
+        Self { world, right_to_relax: Right::Unasked, enough: &|| false }
     }
+}
+
+/// Whether somebody has a right, as the API server answers a `SubjectAccessReview`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Right {
+    /// The API server was not asked yet.
+    #[default]
+    Unasked,
+    /// It was asked and gave no answer.
+    Unanswered,
+    /// They have it.
+    Held,
+    /// They have it not.
+    NotHeld,
 }
 
 /// The answer to a review, and what is to be done beside it.
@@ -217,20 +233,64 @@ pub enum Lack {
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
 pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
-    if stage == Stage::Mutate {
-        return Ok(Decision::admit().into());
+    if stage == Stage::Authorize {
+        return authorize(hearing.right_to_relax, request);
     }
-    if let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)? {
-        return Ok(decision.into());
+    if stage == Stage::Validate
+        && let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)?
+    {
+        return Ok(Answer { decision, reports: Vec::new(), lacks: fleetwide::lacks(hearing.world, request) });
     }
     let Some(manifest) = concern(request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
+    if stage == Stage::Mutate {
+        return mutate::answer(hearing.world, &manifest, &user, request);
+    }
     let lacks = lacks(hearing.world, &manifest);
     let Some(case) = judge(hearing.world, &manifest, &user, depth(&manifest)) else {
         return Ok(Decision::admit().into());
     };
     let reports = if request.dry_run { Vec::new() } else { reports(hearing.world, &manifest, &user, &case) };
     Ok(Answer { decision: case.decision, reports, lacks })
+}
+
+/// Whether the sender may relax a migration: a right of its own, the verb `relax` on `cpupolicies`.
+///
+/// This stage alone is registered to fail closed, for reviews of migrations that newly bear the annotation.
+fn authorize(right: Right, request: &Request<'_>) -> Result<Answer, ReviewError> {
+    let read = |path, json| review::object::<Vmim>(path, json);
+    let new = match request.object.as_ref() {
+        Some(Object::Text(json)) if &*request.kind.kind == "VirtualMachineInstanceMigration" => {
+            read("request.object", json)?
+        }
+        _ => return Ok(Decision::admit().into()),
+    };
+    let old = request.old_object.map(|json| read("request.oldObject", json)).transpose()?;
+    if !trim::asks_relax(&new, old.as_ref()) {
+        return Ok(Decision::admit().into());
+    }
+    let user = &*request.user.username;
+    let problem = match right {
+        Right::Held => return Ok(Decision::admit().into()),
+        Right::Unasked => "whether it may be set was not asked".to_owned(),
+        Right::Unanswered => "the API server does not say whether it may be set; try again".to_owned(),
+        Right::NotHeld => format!("{user} may not set it: that takes the verb relax on cpupolicies.cpufit.io"),
+    };
+    let name = if new.metadata.name.is_empty() { &new.metadata.generate_name } else { &new.metadata.name };
+    let decision = Decision::Deny {
+        denial: Denial {
+            code: DenialKind::Forbidden,
+            message: format!("annotation {}: {problem}", enforce::RELAX),
+            group: "kubevirt.io".to_owned(),
+            kind: "VirtualMachineInstanceMigration".to_owned(),
+            name: name.clone(),
+            causes: Vec::new(),
+        },
+        warnings: Vec::new(),
+        audit: BTreeMap::new(),
+    };
+    let lacks = if right == Right::Unasked { vec![Lack::RightToRelax] } else { Vec::new() };
+    Ok(Answer { decision, reports: Vec::new(), lacks })
 }
 
 /// Nobody waits for remedies where a controller asks: its warnings end in a log.
@@ -361,15 +421,23 @@ fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewErro
 /// Judges an object that somebody creates.
 #[must_use]
 pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth: Depth) -> Option<Case<'a>> {
-    let judged = manifest.subject(world)?;
+    let mut judged = manifest.subject(world)?;
     let mut verdict = judged.assess(&world.cluster);
     if depth == Depth::Brief && is_plain(&judged, &verdict, world) {
         let (advice, speech) = (Advice::default(), Speech::default());
         return Some(Case { judged, verdict, advice, speech, decision: Decision::admit() });
     }
+    let rules = rules(world, manifest, user, &judged, &verdict);
+    let mut outlook = mutate::outlook(world, manifest, &rules.policy);
+    if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
+        judged = becomes;
+        verdict = judged.assess(&world.cluster);
+    }
     let advice = judged.advise(&world.cluster, &mut verdict, depth);
     let speech = say::speak(&judged, &verdict, &advice, &world.cluster);
-    let decision = decide(world, manifest, user, &judged, &verdict, &advice, &speech);
+    let words = words(&judged, &verdict, &advice, &speech, outlook);
+    let decision = decide(&rules, manifest, &judged, &verdict, &speech, &words);
+    verdict.findings.extend(mutate::finding(&words));
     Some(Case { judged, verdict, advice, speech, decision })
 }
 
@@ -406,15 +474,13 @@ pub(crate) fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fit
     }
 }
 
-fn decide(
-    world: &World,
-    manifest: &Manifest<'_>,
-    user: &UserName,
-    judged: &Judged<'_>,
-    verdict: &Verdict,
-    advice: &Advice,
-    speech: &Speech,
-) -> Decision {
+/// What governs a request.
+struct Rules {
+    policy: Policy,
+    facts: RequestFacts,
+}
+
+fn rules(world: &World, manifest: &Manifest<'_>, user: &UserName, judged: &Judged<'_>, verdict: &Verdict) -> Rules {
     let none = BTreeMap::new();
     let labels = manifest.labels(world);
     let namespace = judged.subject.namespace.as_str();
@@ -423,12 +489,24 @@ fn decide(
     let guest = Guest { namespace, namespace_labels, labels: &labels, user, kubevirt_namespace };
     let policy = policy_for(world, &guest, judged, verdict);
     let facts = RequestFacts { kind: manifest.kind(), exemption: policy.exempt(&guest) };
-    match policy::decide(&policy, facts, verdict, &words(judged, verdict, advice, speech)) {
+    Rules { policy, facts }
+}
+
+fn decide(
+    rules: &Rules,
+    manifest: &Manifest<'_>,
+    judged: &Judged<'_>,
+    verdict: &Verdict,
+    speech: &Speech,
+    words: &Words,
+) -> Decision {
+    let Rules { policy, facts } = rules;
+    match policy::decide(policy, *facts, verdict, words) {
         Ruling::Admit { warnings, audit, .. } => {
-            Decision::Admit { warnings, audit: audit_annotations(audit, &policy, verdict, speech), patch: Vec::new() }
+            Decision::Admit { warnings, audit: audit_annotations(audit, policy, verdict, speech), patch: Vec::new() }
         }
         Ruling::Deny(denial) => Decision::Deny {
-            audit: audit_annotations(denial.audit, &policy, verdict, speech),
+            audit: audit_annotations(denial.audit, policy, verdict, speech),
             warnings: denial.warnings.clone(),
             denial: shown(denial, manifest, judged),
         },
@@ -463,7 +541,8 @@ fn shown(denial: policy::Denial, manifest: &Manifest<'_>, judged: &Judged<'_>) -
 }
 
 /// Every line names its object: kubectl prints equal lines once.
-fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speech) -> Words {
+fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speech, outlook: Option<Outlook>) -> Words {
+    let (model, unmet) = outlook.map(|outlook| (outlook.said, outlook.unmet)).unwrap_or_default();
     let title = judged.subject.title();
     let named = |line: &String| format!("{title}: {line}");
     Words {
@@ -476,6 +555,8 @@ fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speec
             .iter()
             .map(|(field, message)| FieldCause { field: field.clone(), message: format!("{title} {message}") })
             .collect(),
+        model,
+        unmet,
     }
 }
 
@@ -489,6 +570,10 @@ fn audit_annotations(wanted: bool, policy: &Policy, verdict: &Verdict, speech: &
         ("reason".to_owned(), speech.headline.clone()),
     ])
 }
+
+mod mutate;
+
+pub use mutate::{Mutation, mutation};
 
 #[cfg(test)]
 mod tests;

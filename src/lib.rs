@@ -14,6 +14,7 @@
 //! - [`compat`], the judgement: nodes by kind of hardware, what fits, why not, what would cure it. Pure.
 //! - [`kubevirt`]: what KubeVirt itself would do with an object; from objects to subjects.
 //! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to words.
+//! - [`enforce`]: what the webhook changes, and the patches that change it.
 //! - [`judge`]: one object through all of these; what webhook and command line both call.
 //! - [`fleetwide`]: what one act means for guests nobody asked about; the audit of them all.
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by.
@@ -25,6 +26,7 @@ pub mod app;
 pub mod args;
 pub mod cli;
 pub mod compat;
+pub mod enforce;
 pub mod fleetwide;
 pub mod judge;
 pub mod kubevirt;

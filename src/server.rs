@@ -6,9 +6,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::header::CONNECTION;
+use http::{HeaderValue, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -45,6 +51,9 @@ pub struct Limits {
     pub idle: Duration,
     /// How many requests one HTTP/2 connection carries at once.
     pub streams: u32,
+    /// How long, once it is asked to stop, the server goes on answering, each connection's last request: clients that are
+    /// about to send one on an open connection would find it closed, and API servers send no review twice.
+    pub linger: Duration,
     /// How long requests in flight may take to finish at the end.
     pub drain: Duration,
 }
@@ -56,6 +65,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(120),
             streams: 256,
+            linger: Duration::ZERO,
             drain: Duration::from_secs(20),
         }
     }
@@ -114,8 +124,8 @@ struct Shared {
 
 /// Serves `router` on `listener` until `shutdown` completes, then lets the requests in flight finish.
 ///
-/// From then on no connection is accepted, HTTP/2 clients get GOAWAY and HTTP/1.1 connections close after their answer. What is
-/// not done within [`Limits::drain`] is cut. Errors of one connection are its own; errors of the listener are waited out.
+/// For [`Limits::linger`] all goes on, but HTTP/1.1 connections close after their answer. From then on no connection is accepted,
+/// HTTP/2 clients get GOAWAY, and silent connections are closed. What is not done within [`Limits::drain`] is cut. Errors of one connection are its own; errors of the listener are waited out.
 pub async fn serve(
     listener: TcpListener,
     transport: Transport,
@@ -128,11 +138,17 @@ pub async fn serve(
         Transport::Plain => None,
         Transport::Tls(config) => Some(TlsAcceptor::from(config)),
     };
+    let farewell = Arc::new(AtomicBool::new(false));
+    let router = router.layer(from_fn_with_state(Arc::clone(&farewell), last_of_its_connection));
     let shared = Arc::new(Shared { protocols: Protocols::new(&limits), acceptor, limits, metrics });
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();
-    let mut shutdown = pin!(shutdown);
+    let mut shutdown = pin!(async {
+        shutdown.await;
+        farewell.store(true, Ordering::Relaxed);
+        sleep(limits.linger).await;
+    });
     loop {
         let accepted = tokio::select! {
             biased;
@@ -171,6 +187,17 @@ pub async fn serve(
     connections.shutdown().await;
     info!(%drained, "stopped serving");
     drained
+}
+
+/// Closes an HTTP/1.1 connection after its answer, once the server is about to stop.
+async fn last_of_its_connection(State(farewell): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
+    // HTTP/2 has GOAWAY for that, and forbids the header.
+    let is_http1 = request.version() < Version::HTTP_2;
+    let mut response = next.run(request).await;
+    if is_http1 && farewell.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Pauses between failed accepts, so that exhausted file descriptors do not keep a core busy.

@@ -75,6 +75,52 @@ fn exit_codes_tell_admitted_denied_and_could_not_judge() {
     assert_eq!(lost.code(), 2, "an error must not look like a verdict");
 }
 
+/// A VMI, the VM of another guest, and a pod: what the mutating webhook would leave of them.
+#[test]
+fn mutated_objects_are_printed_whole_and_only_vmis_and_target_pods_change() {
+    const GUESTS: &str = "\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata: {name: web, namespace: shop}
+spec: {domain: {cpu: null, devices: {rng: {}}}}
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: db, namespace: shop}
+spec: {template: {spec: {domain: {devices: {}}}}}
+";
+    let scratch = Scratch::new();
+    let (nodes, file) = (
+        scratch.write("nodes.yaml", format!("{NODES}---\n{NODES}").replace("node-1", "node-3")),
+        scratch.write("guests.yaml", GUESTS),
+    );
+    let policy = scratch.write("policy.yaml", policy("{commonModel: {name: Haswell}}"));
+    let with = |more: &[&'static str]| {
+        let more: Vec<&OsStr> =
+            more.iter().map(OsStr::new).chain([OsStr::new("--policy"), policy.as_os_str()]).collect();
+        run("check", &nodes, &file, &more)
+    };
+    let ran = with(&["-o", "yaml", "--mutated"]);
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    let documents: Vec<&str> = ran.stdout.split("---\n").collect();
+    assert_eq!(documents.len(), 2, "{}", ran.stdout);
+    for word in ["model: Haswell", "cpufit.io/policy: test", "cpufit.io/replaced-model: Unset", "rng:"] {
+        assert!(documents[0].contains(word), "{word} is missing: {}", documents[0]);
+    }
+    assert!(!documents[1].contains("Haswell"), "a VM is never changed: {}", documents[1]);
+
+    let json = with(&["-o", "json"]).json();
+    let patch = &results(&json)[0]["patch"];
+    assert_eq!(patch[0]["path"], "/spec/domain/cpu", "{patch}");
+    assert_eq!(results(&json)[1]["patch"], serde_json::json!([]));
+    assert!(
+        results(&json)[1]["warnings"][0].as_str().is_some_and(|line| line.contains("will run with CPU model Haswell"))
+    );
+
+    let refused = with(&["--mutated"]);
+    assert_cannot_judge(&refused, &["-o yaml"]);
+}
+
 #[test]
 fn the_default_output_is_for_people() {
     let scratch = Scratch::new();

@@ -15,11 +15,13 @@ pub enum Stage {
     Validate,
     /// `POST /mutate`: may patch as well.
     Mutate,
+    /// `POST /authorize`: only whether the sender has the right to what an annotation asks for.
+    Authorize,
 }
 
 impl Stage {
     /// All, in the order of the routes' names in logs and metrics.
-    pub const ALL: [Self; 2] = [Self::Validate, Self::Mutate];
+    pub const ALL: [Self; 3] = [Self::Validate, Self::Mutate, Self::Authorize];
 
     /// As logs and metrics spell it.
     #[must_use]
@@ -27,6 +29,7 @@ impl Stage {
         match self {
             Self::Validate => "validate",
             Self::Mutate => "mutate",
+            Self::Authorize => "authorize",
         }
     }
 }

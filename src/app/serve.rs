@@ -68,7 +68,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         }
     };
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let limits = server::Limits { drain: args.drain, ..server::Limits::default() };
+    let limits = server::Limits { linger: args.linger, drain: args.drain, ..server::Limits::default() };
     let reviews = tokio::spawn(server::serve(
         listener,
         Transport::Tls(tls),
@@ -81,7 +81,8 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         admin_listener,
         Transport::Plain,
         admin::router(Arc::clone(&readiness), Arc::clone(&metrics), details),
-        server::Limits { drain: Duration::from_secs(1), ..server::Limits::default() },
+        // As long as reviews are answered it says that no more should be sent here.
+        server::Limits { linger: args.linger, drain: Duration::from_secs(1), ..server::Limits::default() },
         metrics,
         stopped(),
     ));

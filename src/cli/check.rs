@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 
 use anyhow::{Context, bail};
+use json_patch::PatchOperation;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::output::{Numbering, Origin, ResultRow, table};
 use crate::admission::Stage;
@@ -53,15 +55,24 @@ struct HeadMeta {
 ///
 /// An input cannot be read or judged; the error names file, document and field.
 pub fn run(args: &CheckArgs, world: &World, stdin: impl Read, mut out: impl Write) -> anyhow::Result<Checked> {
+    if args.mutated && args.output != CheckOutput::Yaml {
+        bail!("--mutated prints objects: say -o yaml with it");
+    }
     let mut rows = Vec::new();
     let mut responses = Vec::new();
+    let mut objects = Vec::new();
     let mut numbering = Numbering::default();
     snapshot::read_all(&args.file, stdin, |item| {
         let index = numbering.of(&item.place.file);
         if args.output == CheckOutput::Review {
             responses.push(response(world, &item)?);
         } else {
-            rows.push(row(world, &item, index, args.predict)?);
+            let (item, patch) = mutated(world, item)?;
+            let row = row(world, &item, index, args.predict)?;
+            rows.push(ResultRow { patch: serde_json::to_value(patch)?, ..row });
+            if args.mutated {
+                objects.push(object_of(&item)?);
+            }
         }
         anyhow::Ok(())
     })?;
@@ -75,6 +86,12 @@ pub fn run(args: &CheckArgs, world: &World, stdin: impl Read, mut out: impl Writ
     }
     let checked = if rows.iter().all(|row| row.allowed) { Checked::Admitted } else { Checked::Denied };
     match args.output {
+        CheckOutput::Yaml if args.mutated => {
+            for (at, object) in objects.iter().enumerate() {
+                let start = if at == 0 { "" } else { "---\n" };
+                write!(out, "{start}{}", serde_saphyr::to_string(object)?)?;
+            }
+        }
         CheckOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&Results { results: rows })?)?,
         CheckOutput::Yaml => write!(out, "{}", serde_saphyr::to_string(&Results { results: rows })?)?,
         CheckOutput::Table | CheckOutput::Review => out.write_all(people(&rows).as_bytes())?,
@@ -115,6 +132,46 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
         None if is_pod(group(item), &item.kind) => stranger(origin, &item.parse()?, world),
         None => ResultRow::skipped(origin, "not a kind that is judged"),
     })
+}
+
+/// The object, or the review with the object in it, as it leaves the mutating webhook, and the patch that makes it so.
+///
+/// # Errors
+///
+/// It is malformed.
+pub fn mutated(world: &World, item: Item) -> anyhow::Result<(Item, Vec<PatchOperation>)> {
+    let text = item.json.get();
+    let (patch, root) = if item.kind == "AdmissionReview" {
+        let request = decode(text.as_bytes()).with_context(|| item.place.to_string())?;
+        let answer = judge::answer(&Hearing::new(world), Stage::Mutate, &request);
+        match answer.with_context(|| item.place.to_string())?.decision {
+            Decision::Admit { patch, .. } => (patch, "/request/object"),
+            Decision::Deny { .. } => (Vec::new(), ""),
+        }
+    } else {
+        match Manifest::read(group(&item), &item.kind, &&item)? {
+            Some(manifest) => {
+                let whole = || serde_json::from_str::<Value>(text);
+                (judge::mutation(world, &manifest, &UserName::from(""), whole)?.patch, "")
+            }
+            None => (Vec::new(), ""),
+        }
+    };
+    if patch.is_empty() {
+        return Ok((item, patch));
+    }
+    let mut whole: Value = serde_json::from_str(text)?;
+    if let Some(object) = whole.pointer_mut(root) {
+        json_patch::patch(object, &patch).with_context(|| item.place.to_string())?;
+    }
+    let json = serde_json::value::to_raw_value(&whole)?;
+    Ok((Item { json, ..item }, patch))
+}
+
+/// The object itself: of a review, the one it asks about.
+fn object_of(item: &Item) -> anyhow::Result<Value> {
+    let mut whole: Value = serde_json::from_str(item.json.get())?;
+    Ok(if item.kind == "AdmissionReview" { whole["request"]["object"].take() } else { whole })
 }
 
 fn is_pod(group: &str, kind: &str) -> bool {

@@ -75,6 +75,7 @@ pub fn run(
     let mut unknown = Vec::new();
     let mut numbering = Numbering::default();
     snapshot::read_all(&args.file, stdin, |item| {
+        let (item, _) = super::check::mutated(world, item)?;
         let known = explain_item(world, &item, numbering.of(&item.place.file), &mut explain)?;
         if !known {
             unknown.push(format!("{} ({})", item.place, item.kind));

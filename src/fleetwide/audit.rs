@@ -128,7 +128,7 @@ impl AuditRow {
     }
 }
 
-/// Judges every guest: own-node first, then by impact, targets left, and name. Stops where it is told that it is enough.
+/// Judges every guest: own-node first, then by impact, targets left, and name. Stops when told that it is enough.
 #[must_use]
 pub fn audit(world: &World, enough: Enough<'_>) -> Vec<AuditRow> {
     let cluster = &world.cluster;

@@ -1,7 +1,7 @@
 //! An eviction of a launcher pod, `kubectl drain` above all: why this guest cannot leave, and what to do.
 //!
-//! KubeVirt's own webhook answers 429 to the eviction of a guest that is to be migrated, and kubectl tries again until the
-//! launcher is gone; what is said here is printed beside that. Mirrors `pod-eviction-admitter.go` (`admitLauncherPod`).
+//! KubeVirt's own webhook answers 429 to the eviction of a guest that is to be migrated, and kubectl tries again until
+//! the launcher is gone; what is said here is printed beside that. Mirrors `pod-eviction-admitter.go` (`admitLauncherPod`).
 
 use serde::Deserialize;
 
@@ -50,8 +50,8 @@ enum Strategy {
     Others,
 }
 
-/// The eviction of a pod by its name. Silent where it is not the launcher that a known guest runs in, and where the guest
-/// can leave.
+/// The eviction of a pod by its name. Silent where it is not the launcher that a known guest runs in, and where the
+/// guest can leave.
 pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool) -> Decision {
     let cluster = &world.cluster;
     let Some(vmi) = cluster.guest_of_launcher(namespace, pod).filter(|_| !is_exempt(world, namespace)) else {
@@ -73,7 +73,8 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
             Strategy::LiveMigrate => {
                 let mut out = vec![
                     format!(
-                        "{name} cannot leave {node}: it is not live-migratable{why}. The drain waits until it is stopped"
+                        "{name} cannot leave {node}: it is not live-migratable{why}. The drain waits until \
+                         it is stopped"
                     ),
                     format!(
                         "{name}: to go on: virtctl stop {} -n {}{}",
@@ -168,7 +169,8 @@ fn give_up(world: &World, node: &str) -> String {
 
 fn dry_run_line(name: &str) -> String {
     format!(
-        "{name}: a dry run moves nothing, and KubeVirt answers it as the real eviction: the drain never ends, stop it with Ctrl-C"
+        "{name}: a dry run moves nothing, and KubeVirt answers it as the real eviction: the drain never ends, \
+         stop it with Ctrl-C"
     )
 }
 

@@ -1,4 +1,4 @@
-//! The KubeVirt resource gets another `configuration.cpuModel`: where guests without a model of their own can then start.
+//! The KubeVirt resource gets another `configuration.cpuModel`: where guests without a model of their own can start.
 
 use super::guests::Guests;
 use super::policy::{guest_nodes, states_model};
@@ -23,16 +23,16 @@ pub fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough
         CpuMode::Unset | CpuMode::HostModel => {
             let (guests, looked) = without_model(world, enough);
             vec![format!(
-                "cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, and \
-                 keeps it{}",
+                "cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, \
+                 and keeps it{}",
                 concerned(&guests, looked)
             )]
         }
         CpuMode::HostPassthrough => {
             let (guests, looked) = without_model(world, enough);
             vec![format!(
-                "cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware takes \
-                 it{}",
+                "cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware \
+                 takes it{}",
                 concerned(&guests, looked)
             )]
         }
@@ -67,11 +67,13 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
     match usable.count() {
         0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {total} nodes, usable on none")),
         0 => out.push(format!(
-            "cpuModel {model} is known on {} of {total} nodes, usable on 0 of {total}: cpu-model-migration labels do not \
-             mean usable",
+            "cpuModel {model} is known on {} of {total} nodes, usable on 0 of {total}: cpu-model-migration labels do \
+             not mean usable",
             known.count()
         )),
-        count if count < total => out.push(format!("cpuModel {model} is usable on {count} of {total} nodes, not on {names}")),
+        count if count < total => {
+            out.push(format!("cpuModel {model} is usable on {count} of {total} nodes, not on {names}"));
+        }
         _ => return out,
     }
     let (guests, looked) = without_model(world, enough);

@@ -1,9 +1,9 @@
 //! What one act means for guests that nobody asked about: an eviction, an edited node, another default model, a changed
 //! policy; and the [`audit`] of them all.
 //!
-//! Plain functions from the world and what is asked to warnings and the numbers behind them. None ever denies. Those that
-//! look at many guests judge like ones together ([`Guests`]), and stop when they are told that it is [`Enough`]: then what
-//! they say begins with "at least".
+//! Plain functions from the world and what is asked to warnings and the numbers behind them. None ever denies. Those
+//! that look at many guests judge like ones together ([`Guests`]), and stop when they are told that it is [`Enough`]:
+//! then what they say begins with "at least".
 
 pub mod audit;
 pub mod eviction;
@@ -20,7 +20,7 @@ use crate::compat::bits::Bits;
 use crate::compat::fleet::NodeIndex;
 use crate::compat::label;
 use crate::compat::node::Node;
-use crate::judge::lives_on;
+use crate::judge::{Lack, lives_on};
 use crate::kubevirt::wire::{self, Vmi};
 use crate::policy::{Guest, Policy, UserName, governing, is_left_alone};
 use crate::world::World;
@@ -63,6 +63,17 @@ pub fn answer(world: &World, request: &Request<'_>, enough: Enough<'_>) -> Resul
         }
         _ => None,
     })
+}
+
+/// What such a review is about and the world does not hold: the launcher of a guest that was created a moment ago.
+#[must_use]
+pub fn lacks(world: &World, request: &Request<'_>) -> Vec<Lack> {
+    let (namespace, name) = (&*request.namespace, &*request.name);
+    let is_eviction = &*request.sub_resource == "eviction";
+    if !is_eviction || world.cluster.guest_of_launcher(namespace, name).is_some() {
+        return Vec::new();
+    }
+    vec![Lack::Launcher { namespace: namespace.to_owned(), name: name.to_owned() }]
 }
 
 /// Whether anybody reads what is said of a node: kubelets and controllers edit nodes all day, and drop it.

@@ -172,7 +172,8 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
         let lost = lost.collect::<Vec<_>>().join(", ");
         let (ask, them) = if at_odds.count == 1 { ("asks", "it") } else { ("ask", "them") };
         out.push(format!(
-            "{} on {node} ({}) {ask} for {lost}, which it will no longer meet: a restart of the kubelet there would fail {them}",
+            "{} on {node} ({}) {ask} for {lost}, which it will no longer meet: a restart of the kubelet there would \
+             fail {them}",
             looked.count(at_odds.count, "guest"),
             at_odds.names()
         ));

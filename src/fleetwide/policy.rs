@@ -19,8 +19,8 @@ use crate::world::World;
 
 /// Warns whoever makes or changes a policy of what does not meet it today.
 ///
-/// `text` is the policy as it was sent, `before` as it was stored. An invalid one is never half-applied: the warning names
-/// field and problem.
+/// `text` is the policy as it was sent, `before` as it was stored. An invalid one is never half-applied: the warning
+/// names field and problem.
 pub fn change(world: &World, name: &str, text: &str, before: Option<&str>, enough: Enough<'_>) -> Decision {
     match Policy::from_json(text) {
         Err(error) => told(invalid(name, &error)),

@@ -15,6 +15,8 @@ use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
 use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
 
+mod enforcing;
+
 const KUBECTL: &str = "kubernetes-admin";
 const CONTROLLER: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
 const VIRTCTL: &str = "system:serviceaccount:kubevirt:kubevirt-apiserver";

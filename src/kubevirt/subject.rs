@@ -69,10 +69,8 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
         return None;
     }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let vmi = vmi_of_pod(pod, cluster);
     let owner = cluster::owner(pod);
-    let vmi = owner
-        .and_then(|owner| cluster.vmi(namespace, &owner.name))
-        .filter(|vmi| vmi.metadata.uid.is_empty() || owner.is_some_and(|owner| owner.uid == vmi.metadata.uid));
     let name = owner.map(|owner| owner.name.as_str()).filter(|name| !name.is_empty());
     let name = name.or(pod.metadata.name.as_deref()).or(pod.metadata.generate_name.as_deref()).unwrap_or_default();
 
@@ -106,6 +104,14 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     Some(Judged { subject, predicted: None, hindrance: None, notes: Vec::new() })
 }
 
+/// The VMI that owns a pod, where it is known; one of that name with another UID is another guest.
+#[must_use]
+pub fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
+    let owner = cluster::owner(pod)?;
+    let vmi = cluster.vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name)?;
+    (vmi.metadata.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
+}
+
 /// Whether the entries of a target pod were inherited: its guest's present launcher has some already.
 fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) -> bool {
     match vmi.and_then(|vmi| cluster.current_launcher(vmi)) {
@@ -131,8 +137,14 @@ pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
 #[must_use]
 pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
     let (spec, notes) = guest_of(vm, cluster);
+    of_vm_as(vm, &spec, notes, cluster)
+}
+
+/// A VM whose guest's specification is known to become another one than [`guest_of`] tells.
+#[must_use]
+pub fn of_vm_as(vm: &VirtualMachine, spec: &VmiSpec, notes: Vec<Finding>, cluster: &Cluster) -> Judged<'static> {
     let name = name_of(&vm.metadata);
-    let mut out = of_spec(&vm.metadata.namespace, &name, &spec, &VmiStatus::default(), cluster);
+    let mut out = of_spec(&vm.metadata.namespace, &name, spec, &VmiStatus::default(), cluster);
     "spec.template.spec".clone_into(&mut out.subject.field_root);
     out.subject.has_vm = true;
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
@@ -143,14 +155,18 @@ pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
     out
 }
 
-fn name_of(meta: &super::wire::Meta) -> String {
+/// The name, or what it is generated from.
+#[must_use]
+pub fn name_of(meta: &super::wire::Meta) -> String {
     if meta.name.is_empty() { meta.generate_name.clone() } else { meta.name.clone() }
 }
 
-/// The guest's specification with instancetype and preference applied, as far as placement goes.
+/// The guest's specification with instancetype and preference applied, as far as placement goes, and what was
+/// found on the way.
 ///
 /// Mirrors `pkg/instancetype/apply` (`cpu.go`) and `pkg/instancetype/preference/apply`.
-fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> (VmiSpec, Vec<Finding>) {
+#[must_use]
+pub fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> (VmiSpec, Vec<Finding>) {
     let mut spec = vm.spec.template.spec.clone();
     let mut notes = Vec::new();
     let namespace = &vm.metadata.namespace;

@@ -169,6 +169,9 @@ pub struct PodMeta<'a> {
     /// `labels`.
     #[serde(borrow)]
     pub labels: Texts<'a>,
+    /// `annotations`.
+    #[serde(borrow)]
+    pub annotations: Texts<'a>,
     /// `ownerReferences`.
     #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<OwnerReference>,

@@ -9,7 +9,7 @@ use tracing::debug;
 use super::kinds::{Projected, Seen, Watched, project};
 use super::watch::PAGE;
 use crate::admission::review::Request;
-use crate::judge::Lack;
+use crate::judge::{Lack, Right};
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::Vmi;
@@ -91,12 +91,18 @@ pub async fn world(client: &Client, release: Option<Release>) -> Result<World, F
 }
 
 /// What was found of what a judgement lacked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Found {
     /// Objects to be judged by.
     pub objects: Vec<Object>,
-    /// Whether the sender may relax, where that was asked.
-    pub may_relax: Option<bool>,
+    /// Whether the sender may relax.
+    pub right_to_relax: Right,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { objects: Vec::new(), right_to_relax: Right::Unanswered }
+    }
 }
 
 /// Reads what a judgement lacked. What is not there, or cannot be read, stays lacking.
@@ -122,7 +128,7 @@ pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack], request
             Lack::Migration { namespace, name } => {
                 found.objects.extend(one(client, Watched::Migrations, namespace, name).await);
             }
-            Lack::RightToRelax => found.may_relax = may_relax(client, request).await,
+            Lack::RightToRelax => found.right_to_relax = right_to_relax(client, request).await,
         }
     }
     found
@@ -176,7 +182,7 @@ async fn launchers(client: &Client, vmi: &Vmi) -> Vec<Object> {
 }
 
 /// Whether the sender may set `cpufit.io/relax`: a right of its own, the verb `relax` on `cpupolicies`.
-async fn may_relax(client: &Client, request: &Request<'_>) -> Option<bool> {
+async fn right_to_relax(client: &Client, request: &Request<'_>) -> Right {
     let user = &request.user;
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
@@ -194,10 +200,11 @@ async fn may_relax(client: &Client, request: &Request<'_>) -> Option<bool> {
     };
     let api: Api<SubjectAccessReview> = Api::all(client.clone());
     match api.create(&PostParams::default(), &review).await {
-        Ok(answer) => Some(answer.status.is_some_and(|status| status.allowed)),
+        Ok(answer) if answer.status.as_ref().is_some_and(|status| status.allowed) => Right::Held,
+        Ok(_) => Right::NotHeld,
         Err(error) => {
             debug!(user = %&*user.username, %error, "who may relax cannot be asked");
-            None
+            Right::Unanswered
         }
     }
 }

@@ -33,7 +33,7 @@ use tracing::debug;
 use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
-use crate::judge::{self, Answer, Hearing};
+use crate::judge::{self, Answer, Hearing, Right};
 use crate::kubevirt::release::Release;
 use crate::webhook::{Judging, Time};
 use crate::world::World;
@@ -112,22 +112,20 @@ impl Live {
     async fn answer(&self, stage: Stage, request: &Request<'_>, time: Time) -> Result<Answer, ReviewError> {
         let snapshot = self.snapshot();
         let enough = || Instant::now() >= time.half;
-        let hearing = Hearing { world: &snapshot.world, may_relax: None, enough: &enough };
+        let hearing = Hearing { world: &snapshot.world, right_to_relax: Right::Unasked, enough: &enough };
         let answer = judge::answer(&hearing, stage, request)?;
         if answer.lacks.is_empty() {
             return Ok(answer);
         }
         let Ok(_share) = self.reads.try_acquire() else { return Ok(answer) };
         let reading = fetch::lacking(&self.client, &snapshot.world.cluster, &answer.lacks, request);
-        let Ok(found) = timeout_at(time.half, reading).await else { return Ok(answer) };
-        if found.objects.is_empty() && found.may_relax.is_none() {
-            return Ok(answer);
-        }
+        let found = timeout_at(time.half, reading).await.unwrap_or_default();
         let mut world: World = snapshot.world.clone();
         for object in found.objects {
             world.cluster.put(object);
         }
-        judge::answer(&Hearing { world: &world, may_relax: found.may_relax, enough: &enough }, stage, request)
+        let hearing = Hearing { world: &world, right_to_relax: found.right_to_relax, enough: &enough };
+        judge::answer(&hearing, stage, request)
     }
 }
 

@@ -81,6 +81,10 @@ pub struct Words {
     pub details: Vec<String>,
     /// The fields to blame.
     pub causes: Vec<FieldCause>,
+    /// What becomes of the guest's CPU model. Said first, whatever the dials say.
+    pub model: Option<String>,
+    /// The field to blame where the policy refuses guests that do not use its common model.
+    pub unmet: Option<FieldCause>,
 }
 
 /// The answer to a request.
@@ -165,7 +169,7 @@ pub fn always_told(check: Check) -> bool {
 /// Decides what becomes of a request.
 ///
 /// Denied is only what a policy enforces, what is structural, and what nobody exempted: a guess, a cordon or a zone
-/// never denies. A request from a namespace that is left alone passes without a word.
+/// never denies. A guest that does not use the common model is denied where the policy says so. A request from a namespace that is left alone passes without a word.
 pub fn decide(policy: &Policy, request: RequestFacts, verdict: &Verdict, words: &Words) -> Ruling {
     let RequestFacts { kind, exemption } = request;
     if exemption.is_some_and(Exemption::is_silent) {
@@ -177,28 +181,46 @@ pub fn decide(policy: &Policy, request: RequestFacts, verdict: &Verdict, words: 
     let notes: &[String] = if told { &words.notes } else { &[] };
 
     let enforced = policy.enforce.reached(impact) && verdict.cause == Some(Cause::Structural) && kind.is_deniable();
-    if enforced && exemption.is_none() {
-        return Ruling::Deny(denial(policy, kind, words, notes, audit));
+    let unmet = words.unmet.as_ref().filter(|_| kind.is_deniable());
+    if (enforced || unmet.is_some()) && exemption.is_none() {
+        return Ruling::Deny(denial(policy, kind, words, unmet.filter(|_| !enforced), notes, audit));
     }
+    let spared = words.unmet.as_ref().map(|unmet| format!("{} (policy {})", unmet.message, policy.name));
+    let model = words.model.as_ref().or(spared.as_ref());
     let warnings = if policy.warn.reached(impact) {
-        warnings(Some(&words.headline), &words.lines, notes)
+        warnings(model, Some(&words.headline), &words.lines, notes)
     } else if told && notes.is_empty() {
-        warnings(Some(&words.headline), &[], &[])
+        warnings(model, Some(&words.headline), &[], &[])
     } else {
-        warnings(None, &[], notes)
+        warnings(model, None, &[], notes)
     };
-    Ruling::Admit { warnings, audit, spared: exemption.filter(|_| enforced) }
+    Ruling::Admit { warnings, audit, spared: exemption.filter(|_| enforced || unmet.is_some()) }
 }
 
-fn denial(policy: &Policy, kind: RequestKind, words: &Words, notes: &[String], audit: bool) -> Denial {
-    let mut causes = words.causes.clone();
+/// `alone` is the only reason, where there is one: the guest's CPU model.
+fn denial(
+    policy: &Policy,
+    kind: RequestKind,
+    words: &Words,
+    alone: Option<&FieldCause>,
+    notes: &[String],
+    audit: bool,
+) -> Denial {
+    let mut causes: Vec<FieldCause> = match alone {
+        Some(unmet) => vec![unmet.clone()],
+        None => words.causes.iter().chain(&words.unmet).cloned().collect(),
+    };
+    let (headline, details) = match alone {
+        Some(unmet) => (&unmet.message, &[][..]),
+        None => (&words.headline, &words.details[..]),
+    };
     let fields_named = !causes.is_empty() && causes.iter().all(|cause| !cause.field.is_empty());
     let by = format!(" (policy {})", policy.name);
     if let Some(first) = causes.first_mut() {
         first.message.push_str(&by);
     }
-    let mut message = format!("{}{by}", words.headline);
-    for line in &words.details {
+    let mut message = format!("{headline}{by}");
+    for line in details {
         message.push_str("\n  ");
         message.push_str(line);
     }
@@ -206,16 +228,16 @@ fn denial(policy: &Policy, kind: RequestKind, words: &Words, notes: &[String], a
         kind: if kind.is_mendable() && fields_named { DenialKind::Invalid } else { DenialKind::Forbidden },
         message,
         causes,
-        warnings: warnings(None, &[], notes),
+        warnings: warnings(words.model.as_ref(), None, &[], notes),
         audit,
     }
 }
 
-/// Headline first; of the rest the notes are kept before the lines, and stand after them.
-fn warnings(headline: Option<&String>, lines: &[String], notes: &[String]) -> Vec<String> {
-    let headline = headline.filter(|headline| !headline.is_empty());
-    let room = MAX_WARNINGS - usize::from(headline.is_some());
+/// The model and the headline first; of the rest the notes are kept before the lines, and stand after them.
+fn warnings(model: Option<&String>, headline: Option<&String>, lines: &[String], notes: &[String]) -> Vec<String> {
+    let first: Vec<&String> = model.into_iter().chain(headline).filter(|line| !line.is_empty()).collect();
+    let room = MAX_WARNINGS - first.len();
     let notes = &notes[..notes.len().min(room)];
     let lines = &lines[..lines.len().min(room - notes.len())];
-    headline.into_iter().chain(lines).chain(notes).map(|line| format!("cpufit: {line}")).collect()
+    first.into_iter().chain(lines).chain(notes).map(|line| format!("cpufit: {line}")).collect()
 }

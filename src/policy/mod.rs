@@ -81,6 +81,14 @@ impl Policy {
         self.namespace_selector.matches(guest.namespace_labels) && self.virtual_machine_selector.matches(guest.labels)
     }
 
+    /// How closely it describes its guests: the labels it asks for of namespace and guest together, then of the guest
+    /// alone. Of two policies as specific as each other the name decides which governs.
+    #[must_use]
+    pub fn specificity(&self) -> (usize, usize) {
+        let of_guest = self.virtual_machine_selector.specificity();
+        (self.namespace_selector.specificity() + of_guest, of_guest)
+    }
+
     /// Why the guest's request is not to be denied, if so.
     #[must_use]
     pub fn exempt(&self, guest: &Guest<'_>) -> Option<Exemption> {
@@ -128,10 +136,8 @@ pub struct Guest<'a> {
 /// `None` where no policy selects the guest: then [`Policy::builtin`] governs.
 #[must_use]
 pub fn governing<'p>(policies: impl IntoIterator<Item = &'p Policy>, guest: &Guest<'_>) -> Option<&'p Policy> {
-    policies.into_iter().filter(|policy| policy.selects(guest)).min_by_key(|policy| {
-        let of_guest = policy.virtual_machine_selector.specificity();
-        (Reverse(policy.namespace_selector.specificity() + of_guest), Reverse(of_guest), policy.name.as_str())
-    })
+    let rank = |policy: &&'p Policy| (Reverse(policy.specificity()), policy.name.as_str());
+    policies.into_iter().filter(|policy| policy.selects(guest)).min_by_key(rank)
 }
 
 /// From which impact up something is done.

@@ -1,4 +1,4 @@
-//! The webhook over HTTP: `POST /validate` and `POST /mutate`.
+//! The webhook over HTTP: `POST /validate`, `POST /mutate` and `POST /authorize`.
 //!
 //! ```text
 //! turned away   503 nothing to judge by yet   415 not JSON   413 over 8 MiB   429 too many at once
@@ -133,13 +133,16 @@ impl fmt::Debug for Edge {
     }
 }
 
-/// `POST /validate` and `POST /mutate`; a plain router, to which more routes can be added.
+/// `POST /validate`, `POST /mutate` and `POST /authorize`; a plain router, to which more routes can be added.
 pub fn router(edge: Arc<Edge>) -> Router {
     let handler = |stage| post(move |State(edge): State<Arc<Edge>>, request| review(stage, edge, request));
     Router::new()
         .route("/validate", handler(Stage::Validate))
         .route("/mutate", handler(Stage::Mutate))
-        .fallback(async || plain(StatusCode::NOT_FOUND, "no such path; POST /validate and POST /mutate are served"))
+        .route("/authorize", handler(Stage::Authorize))
+        .fallback(async || {
+            plain(StatusCode::NOT_FOUND, "no such path; POST /validate, /mutate and /authorize are served")
+        })
         .method_not_allowed_fallback(async || plain(StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST"))
         .with_state(edge)
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io::{PipeReader, Read as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -20,6 +21,9 @@ const READY: Duration = Duration::from_secs(90);
 
 /// No kubectl of a test waits for anything; one that hangs must end as a failure.
 const KUBECTL: Duration = Duration::from_secs(60);
+
+const API: &str = "kube-apiserver";
+const AUDIT_LOG: &str = "audit.log";
 
 /// From here addresses of Services are taken. On Linux they are loopback addresses: what listens there is reached through the
 /// Service, by the API server.
@@ -70,7 +74,8 @@ fn free_ports<const N: usize>() -> [u16; N] {
 pub struct ControlPlane {
     // In the order in which they are stopped.
     _others: Vec<Server>,
-    _api: Server,
+    api: Mutex<Option<Server>>,
+    api_command: Command,
     _etcd: Server,
     authority: Authority,
     port: u16,
@@ -114,7 +119,8 @@ impl ControlPlane {
         let [client, peer, port, scheduler, kwok] = free_ports();
         let authority = Authority::new();
         let etcd = etcd(&workplace, assets, client, peer);
-        let mut api = api_server(&workplace, assets, &authority, port, client);
+        let api_command = api_server(&workplace, assets, &authority, port, client);
+        let mut api = Server::start(&workplace, API, &api_command);
         let admin = kubeconfig(&workplace, &authority, port, "admin", &["system:masters"]);
         let kubectl = |args: &[&str]| kubectl(assets, workplace.path(), &admin, args).run().code == Some(0);
 
@@ -134,13 +140,59 @@ impl ControlPlane {
                 }
                 Part::Kwok => {
                     let mut server = start_kwok(&workplace, assets, &admin, kwok);
-                    server.wait(READY, |_| answers(SocketAddr::new(LOOPBACK, kwok), "/healthz").then_some(()))?;
+                    server.wait(READY, |_| is_well(SocketAddr::new(LOOPBACK, kwok)))?;
                     server
                 }
             });
         }
-        let (assets, workplace) = (assets.to_owned(), workplace);
-        Ok(Self { _others: others, _api: api, _etcd: etcd, authority, port, assets, admin, workplace })
+        let (api, assets) = (Mutex::new(Some(api)), assets.to_owned());
+        Ok(Self { _others: others, api, api_command, _etcd: etcd, authority, port, assets, admin, workplace })
+    }
+
+    /// Kills the API server, leaves it away for a while, and starts it again: the same port, the same etcd. Ready when
+    /// this returns.
+    #[track_caller]
+    pub fn api_restart(&self, away: Duration) {
+        let mut api = self.api.lock().expect("no restart failed");
+        drop(api.take());
+        std::thread::sleep(away);
+        let mut server = Server::start(&self.workplace, API, &self.api_command);
+        let kubectl = |args: &[&str]| kubectl(&self.assets, self.workplace.path(), &self.admin, args).run();
+        let ready = server.wait(READY, |_| (kubectl(&["get", "--raw=/readyz"]).code == Some(0)).then_some(()));
+        *api = Some(server);
+        ready.unwrap_or_else(|problem| panic!("the API server does not come back: {problem}"));
+    }
+
+    /// What the API server recorded so far of requests that change pods, nodes, KubeVirt's or cpufit's objects, and of
+    /// all requests of cpufit's account: `audit.k8s.io/v1` Events, each with its annotations.
+    pub fn audit_log(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.workplace.path().join(AUDIT_LOG)).unwrap_or_default();
+        // The last line may still be in the making.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// What the API server said so far: among other things why webhooks failed.
+    pub fn api_log(&self) -> String {
+        std::fs::read_to_string(self.workplace.path().join(format!("{API}.log"))).unwrap_or_default()
+    }
+
+    /// How often the API server went on without a webhook that had failed, since it was started; `failurePolicy:
+    /// Ignore` shows it nowhere else.
+    #[track_caller]
+    pub fn failed_open(&self) -> u64 {
+        let metrics = self.kubectl(&["get", "--raw=/metrics"]);
+        let counts = metrics.lines().filter(|line| line.starts_with("apiserver_admission_webhook_fail_open_count{"));
+        counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+    }
+
+    /// A server's certificate of this control plane's authority.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn admin(&self) -> &Path {
+        &self.admin
     }
 
     /// A folder for the test's files, which is also where kubectl runs; gone with the control plane.
@@ -162,12 +214,12 @@ impl ControlPlane {
         )
     }
 
-    /// The kubeconfig of a service account, by a token as pods get it.
+    /// The kubeconfig of a service account, by a token that the API server gives for it, as a pod has it: for an hour.
     #[track_caller]
     pub fn token_kubeconfig(&self, namespace: &str, name: &str) -> PathBuf {
         let token = self.kubectl(&["create", "token", name, "--namespace", namespace, "--duration=1h"]);
-        let user = json!({"token": token.trim()});
-        kubeconfig_of(&self.workplace, &self.authority, self.port, &format!("{namespace}-{name}-token"), &user)
+        let file = format!("{namespace}-{name}.token");
+        write_kubeconfig(&self.workplace, &self.authority, self.port, &file, &json!({"token": token.trim()}))
     }
 
     /// kubectl as the administrator: what it prints on standard output; it must succeed.
@@ -193,6 +245,22 @@ impl ControlPlane {
     /// A session at a terminal: the command, then both outputs as they came, then the exit code if it is not 0.
     #[track_caller]
     pub fn told(&self, kubeconfig: &Path, args: &[&str]) -> String {
+        self.tell(kubeconfig, args, KUBECTL)
+            .unwrap_or_else(|so_far| panic!("kubectl {args:?} did not end within {KUBECTL:?}: {so_far}"))
+    }
+
+    /// The same for a command that need not end by itself, such as a drain: the person stops it after a while.
+    #[track_caller]
+    pub fn told_for(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> String {
+        let stopped = |so_far| format!("{so_far}[stopped after {} s]\n", limit.as_secs());
+        self.tell(kubeconfig, args, limit).unwrap_or_else(stopped)
+    }
+
+    /// # Errors
+    ///
+    /// What it had said when it was killed at the limit.
+    #[track_caller]
+    fn tell(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> Result<String, String> {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let mut command = kubectl_command(&self.assets, self.workplace.path(), kubeconfig, args);
         command.stdin(Stdio::null()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);
@@ -200,27 +268,33 @@ impl ControlPlane {
         // The command holds the pipe's other ends, which must close for its reader to end.
         drop(command);
         let output = std::thread::spawn(move || read(reader));
-        let status = common::wait(&mut child, KUBECTL).unwrap_or_else(|| {
+        let status = common::wait(&mut child, limit);
+        if status.is_none() {
             child.kill().ok();
             child.wait().ok();
-            panic!("kubectl {args:?} did not end within {KUBECTL:?}")
-        });
-        let output = output.join().expect("a reader");
-        let end = if status.success() { String::new() } else { format!("[{status}]\n") };
-        format!("$ kubectl {}\n{output}{end}", args.join(" "))
+        }
+        let told = format!("$ kubectl {}\n{}", args.join(" "), output.join().expect("a reader"));
+        match status {
+            None => Err(told),
+            Some(status) if status.success() => Ok(told),
+            Some(status) => Ok(format!("{told}[{status}]\n")),
+        }
     }
 
-    /// The administrator's session.
+    /// A kwok of its own for stages of the tests' own, whose kinds must be served by now; `None`, said on standard
+    /// output, where kwok is not there.
     #[track_caller]
-    pub fn told_admin(&self, args: &[&str]) -> String {
-        self.told(&self.admin, args)
-    }
-
-    /// An address of the Services' range, another one for each control plane.
-    pub fn service_address(&self) -> Ipv4Addr {
-        let [high, low] = self.port.to_be_bytes();
-        // Neither the first nor the last ones of the range, which the API server gives away or refuses.
-        Ipv4Addr::new(127, 96, high.clamp(1, 254), low.clamp(1, 254))
+    pub fn play(&self, stages: &Path) -> Option<Server> {
+        if !self.assets.join("kwok").is_file() {
+            println!("LEFT OUT: this test needs kwok, which is not in {}", self.assets.display());
+            return None;
+        }
+        let [port] = free_ports();
+        let name = format!("kwok-{port}");
+        let mut server = kwok(&self.workplace, &self.assets, &self.admin, &name, port, stages);
+        let ready = server.wait(READY, |_| is_well(SocketAddr::new(LOOPBACK, port)));
+        ready.unwrap_or_else(|problem| panic!("{problem}"));
+        Some(server)
     }
 }
 
@@ -236,15 +310,21 @@ fn read(mut from: PipeReader) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Whether a plain HTTP server answers 200.
-fn answers(address: SocketAddr, path: &str) -> bool {
+/// The status and the body that a plain HTTP server answers with; `None` where it does not.
+pub fn http_get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     use std::io::Write as _;
-    let limit = Duration::from_secs(2);
-    let Ok(mut stream) = std::net::TcpStream::connect_timeout(&address, limit) else { return false };
-    stream.set_read_timeout(Some(limit)).ok();
-    let mut answer = [0; 64];
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").is_ok()
-        && stream.read(&mut answer).is_ok_and(|length| String::from_utf8_lossy(&answer[..length]).contains(" 200 "))
+    let limit = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+fn is_well(address: SocketAddr) -> Option<()> {
+    http_get(address, "/healthz").filter(|(status, _)| *status == 200).map(drop)
 }
 
 fn kubectl_command(assets: &Path, folder: &Path, kubeconfig: &Path, args: &[&str]) -> Command {
@@ -260,13 +340,19 @@ fn kubectl(assets: &Path, folder: &Path, kubeconfig: &Path, args: &[&str]) -> co
 
 fn kubeconfig(workplace: &Workplace, authority: &Authority, port: u16, user: &str, groups: &[&str]) -> PathBuf {
     let Pair { certificate, key } = authority.client(user, groups);
-    let user_data = json!({
+    let credentials = json!({
         "client-certificate-data": STANDARD.encode(certificate), "client-key-data": STANDARD.encode(key),
     });
-    kubeconfig_of(workplace, authority, port, user, &user_data)
+    write_kubeconfig(workplace, authority, port, &user.replace(':', "-"), &credentials)
 }
 
-fn kubeconfig_of(workplace: &Workplace, authority: &Authority, port: u16, user: &str, user_data: &Value) -> PathBuf {
+fn write_kubeconfig(
+    workplace: &Workplace,
+    authority: &Authority,
+    port: u16,
+    user: &str,
+    credentials: &Value,
+) -> PathBuf {
     let content = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "e2e",
         "contexts": [{"name": "e2e", "context": {"cluster": "e2e", "user": user}}],
@@ -274,9 +360,9 @@ fn kubeconfig_of(workplace: &Workplace, authority: &Authority, port: u16, user: 
             "server": format!("https://{}", SocketAddr::new(LOOPBACK, port)),
             "certificate-authority-data": STANDARD.encode(&authority.certificate),
         }}],
-        "users": [{"name": user, "user": user_data}],
+        "users": [{"name": user, "user": credentials}],
     });
-    workplace.write(&format!("{}.kubeconfig", user.replace(':', "-")), content.to_string())
+    workplace.write(&format!("{user}.kubeconfig"), content.to_string())
 }
 
 fn etcd(workplace: &Workplace, assets: &Path, client: u16, peer: u16) -> Server {
@@ -293,7 +379,24 @@ fn etcd(workplace: &Workplace, assets: &Path, client: u16, peer: u16) -> Server 
     Server::start(workplace, "etcd", &command)
 }
 
-fn api_server(workplace: &Workplace, assets: &Path, authority: &Authority, port: u16, etcd: u16) -> Server {
+/// Metadata of what `ControlPlane::audit_log` promises, once a request is answered.
+fn audit_policy() -> Value {
+    let changes = ["create", "update", "patch", "delete", "deletecollection"];
+    json!({
+        "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts:cpufit-system"]},
+            {"level": "Metadata", "verbs": changes, "resources": [
+                {"group": "", "resources": ["pods", "pods/eviction", "nodes"]},
+                {"group": "kubevirt.io"},
+                {"group": "cpufit.io"},
+            ]},
+            {"level": "None"},
+        ],
+    })
+}
+
+fn api_server(workplace: &Workplace, assets: &Path, authority: &Authority, port: u16, etcd: u16) -> Command {
     let ca = workplace.write("ca.pem", &authority.certificate);
     let names = ["kubernetes.default.svc", "kubernetes", "localhost"];
     let Pair { certificate, key } = authority.server(&names, &[LOOPBACK, FIRST_SERVICE]);
@@ -302,6 +405,7 @@ fn api_server(workplace: &Workplace, assets: &Path, authority: &Authority, port:
     let (private, public) = token_keys();
     workplace.write("tokens.key", private);
     workplace.write("tokens.pub", public);
+    workplace.write("audit-policy.yaml", audit_policy().to_string());
     let mut command = Command::new(assets.join("kube-apiserver"));
     command
         .arg(format!("--etcd-servers=http://{}", SocketAddr::new(LOOPBACK, etcd)))
@@ -314,10 +418,11 @@ fn api_server(workplace: &Workplace, assets: &Path, authority: &Authority, port:
         .args(["--service-account-key-file=tokens.pub", "--service-account-signing-key-file=tokens.key"])
         .args(["--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=Node,RBAC"])
         .args(["--endpoint-reconciler-type=none", "--external-hostname=localhost"])
-        .args(["--allow-privileged", "--profiling=false"])
+        .args(["--allow-privileged", "--profiling=false", "--audit-policy-file=audit-policy.yaml"])
+        .arg(format!("--audit-log-path={AUDIT_LOG}"))
         // No controller is there to make accounts, or to take from new nodes the taint that says they are not ready.
         .arg("--disable-admission-plugins=ServiceAccount,TaintNodesByCondition");
-    Server::start(workplace, "kube-apiserver", &command)
+    command
 }
 
 fn start_scheduler(workplace: &Workplace, assets: &Path, authority: &Authority, admin: &Path, port: u16) -> Server {
@@ -341,16 +446,21 @@ fn start_scheduler(workplace: &Workplace, assets: &Path, authority: &Authority, 
 }
 
 fn start_kwok(workplace: &Workplace, assets: &Path, admin: &Path, port: u16) -> Server {
+    kwok(workplace, assets, admin, "kwok", port, &assets.join("stages"))
+}
+
+/// kwok with the stages of a folder.
+fn kwok(workplace: &Workplace, assets: &Path, admin: &Path, name: &str, port: u16, stages: &Path) -> Server {
     let mut command = Command::new(assets.join("kwok"));
     command
         .arg(format!("--kubeconfig={}", admin.display()))
         .arg(format!("--server-address={}", SocketAddr::new(LOOPBACK, port)))
         .args(["--manage-all-nodes=true", "--node-lease-duration-seconds=0"]);
-    let stages = std::fs::read_dir(assets.join("stages")).expect("the stages are built with kwok");
+    let stages = std::fs::read_dir(stages).unwrap_or_else(|error| panic!("{}: {error}", stages.display()));
     let mut stages: Vec<PathBuf> = stages.map(|stage| stage.expect("a stage").path()).collect();
     stages.sort();
     for stage in stages {
         command.arg("--config").arg(stage);
     }
-    Server::start(workplace, "kwok", &command)
+    Server::start(workplace, name, &command)
 }

@@ -47,9 +47,9 @@ fn a_storm_of_retries_is_one_event() {
         assert!(Instant::now() < deadline, "{now:#?}");
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
-    let told = cluster.told_admin(&["events", "--for", "vmi/ledger", "--namespace=shop"]);
+    let told = cluster.told(cluster.admin(), &["events", "--for", "vmi/ledger", "--namespace=shop"]);
     assert!(told.contains("(x6 over ") && told.contains("CPUNoTarget"), "{told}");
-    let described = cluster.told_admin(&["describe", "vmi", "ledger", "--namespace=shop"]);
+    let described = cluster.told(cluster.admin(), &["describe", "vmi", "ledger", "--namespace=shop"]);
     assert!(described.contains("(x6 over ") && described.contains("cpufit.io/cpufit"), "{described}");
     println!("{told}");
 

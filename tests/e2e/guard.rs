@@ -6,9 +6,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::common::read;
 use crate::controlplane::{ControlPlane, Part};
+use crate::installed::{Fault, Installation};
+use crate::kubevirt::{VirtApi, play_guests};
+use crate::load::Load;
+use crate::session::Session;
+use crate::world::{self, data};
 
 /// Well above what is needed: a leftover server would stay for ever.
 const GONE: Duration = Duration::from_secs(30);
@@ -77,4 +83,179 @@ fn kwok_plays_the_kubelet() {
     cluster.kubectl(&["wait", "--for=condition=Ready", "--timeout=30s", "node/node-a"]);
     cluster.kubectl(&["wait", "--for=jsonpath={.status.phase}=Running", "--timeout=30s", "pod/guest"]);
     assert_eq!(cluster.get(&["pod", "guest"])["spec"]["nodeName"], "node-a");
+}
+
+/// The demonstration's cluster, and people, with their files in the workplace.
+#[track_caller]
+fn inhabited(parts: &[Part]) -> Option<ControlPlane> {
+    let cluster = ControlPlane::start(parts)?;
+    world::install_kubevirt(&cluster);
+    world::create(&cluster, &Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml"));
+    cluster.kubectl(&["create", "-f", data("people.yaml").to_str().expect("a path in UTF-8")]);
+    cluster.workplace().write("migrate-db.yaml", read(&data("migrate-db.yaml")));
+    Some(cluster)
+}
+
+fn jane(cluster: &ControlPlane) -> Session<'_> {
+    Session { cluster, kubeconfig: cluster.kubeconfig("jane", &["shop-admins"]) }
+}
+
+/// A migration that cpufit warns of.
+fn migration(number: usize) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"name": format!("migrate-db-{number}"), "namespace": "shop"}, "spec": {"vmiName": "db"},
+    })
+}
+
+/// Why webhooks failed.
+fn failures(cluster: &ControlPlane) -> String {
+    let log = cluster.api_log();
+    log.lines().filter(|line| line.contains("failing open")).collect::<Vec<_>>().join("\n")
+}
+
+const MIGRATIONS: &str = "/apis/kubevirt.io/v1/namespaces/shop/virtualmachineinstancemigrations?dryRun=All";
+const MIGRATE: &str = "create -f migrate-db.yaml --dry-run=server";
+
+/// By its manifests and with the rights of its own account, two of it behind the Service; one goes, and each request of
+/// a load is accounted for.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn replicas_behind_the_service_of_the_manifests() {
+    let Some(cluster) = inhabited(&[]) else { return };
+    let jane = jane(&cluster);
+    let installation = Installation::new(&cluster);
+    let first = installation.serve("cpufit-0", &[]);
+    jane.told_until(MIGRATE, "Warning: cpufit");
+
+    let second = installation.serve("cpufit-1", &[]);
+    let failed_open = cluster.failed_open();
+    let load = Load::start(&jane.kubeconfig, 4, MIGRATIONS, migration);
+    load.until_sent(100);
+    assert_eq!(first.stop(), Some(0), "SIGTERM is answered by an orderly end");
+    load.until_sent(100);
+    let count = load.stop();
+    println!("{} sent, the slowest in {:?}", count.sent, count.slowest);
+    assert_eq!(count.failures, Vec::<String>::new());
+    let unanswered = u64::try_from(count.sent - count.warned).expect("a number");
+    println!("{unanswered} unanswered: {}", failures(&cluster));
+    assert_eq!(cluster.failed_open() - failed_open, unanswered, "who is not warned is one whom no replica answered");
+    assert!(second.get("/metrics").contains("cpufit_requests"), "{}", second.get("/metrics"));
+    assert!(!second.server.log().contains("panicked at"), "{}", second.server.log());
+    let asked = |event: &Value, status: i64| {
+        event["user"]["username"] == "system:serviceaccount:cpufit-system:cpufit"
+            && event["responseStatus"]["code"] == status
+    };
+    let log = cluster.audit_log();
+    assert!(log.iter().any(|event| asked(event, 200)), "cpufit asks the API server by its own account");
+    let refused: Vec<&Value> = log.iter().filter(|event| asked(event, 403)).collect();
+    assert!(refused.is_empty(), "the manifests lack rights: {refused:#?}");
+    let audited = log.iter().find(|event| event["user"]["username"] == "jane").expect("jane's requests are recorded");
+    assert_eq!(audited["objectRef"]["resource"], "virtualmachineinstancemigrations", "{audited}");
+}
+
+/// In cpufit's place, where the API server does take their certificate, and does ask them.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn impostors_fail_as_they_should() {
+    let Some(cluster) = inhabited(&[]) else { return };
+    let jane = jane(&cluster);
+    let installation = Installation::new(&cluster);
+    for (fault, why) in [
+        (Fault::Slow, "deadline exceeded"),
+        (Fault::Rubbish, "parse error"),
+        (Fault::Expired, "certificate has expired"),
+    ] {
+        let impostor = installation.impostor(fault);
+        let (failed_open, deadline) = (cluster.failed_open(), Instant::now() + GONE);
+        while cluster.failed_open() == failed_open {
+            assert!(Instant::now() < deadline, "the API server never asks the one that is {fault:?}");
+            let told = jane.told(MIGRATE);
+            assert!(told.contains("created (server dry run)"), "{fault:?}: {told}");
+        }
+        drop(impostor);
+        assert!(failures(&cluster).contains(why), "{fault:?}: {}", failures(&cluster));
+    }
+}
+
+/// The API server is killed under load, and back with all it knew.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn the_api_server_restarts() {
+    let Some(cluster) = inhabited(&[]) else { return };
+    cluster.kubectl(&["create", "serviceaccount", "robot", "--namespace=default"]);
+    let robot = Session { cluster: &cluster, kubeconfig: cluster.token_kubeconfig("default", "robot") };
+    let whoami = "auth whoami -o jsonpath={.status.userInfo.username}";
+    let before = robot.told(whoami);
+    assert!(before.contains("system:serviceaccount:default:robot"), "{before}");
+    let load = Load::start(cluster.admin(), 2, MIGRATIONS, migration);
+    load.until_sent(20);
+    cluster.api_restart(Duration::from_secs(1));
+    let during = load.so_far();
+    load.until_sent(20);
+    let after = load.stop();
+    println!("{} of {} failed, the first: {:?}", after.failures.len(), after.sent, after.failures.first());
+    assert!(!during.failures.is_empty(), "nobody noticed that the API server was away");
+    assert_eq!(robot.told(whoami), before, "a token outlives the API server that gave it");
+}
+
+/// Guests come to run, evictions are refused, and what a guest leaves out is set.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn kubevirt_is_played() {
+    let Some(cluster) = inhabited(&[]) else { return };
+    let virt_api = VirtApi::start(&cluster);
+    virt_api.set_defaults();
+    virt_api.intercept_evictions();
+    let guest = |name: &str, spec: Value| {
+        let metadata = json!({"name": name, "namespace": "lab", "annotations": {"test.cpufit.io/node": "node-c"}});
+        json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": metadata, "spec": spec})
+    };
+    let deadline = Instant::now() + GONE;
+    while virt_api.seen().is_empty() {
+        assert!(Instant::now() < deadline, "the API server does not ask virt-api");
+        cluster.kubectl_with(&["create", "--dry-run=server", "-f", "-"], &guest("nobody", json!({"domain": {}})));
+    }
+    let asked = virt_api.seen().len();
+    for (name, spec, expected) in [
+        ("unset", json!({"domain": {}}), json!(["host-model", "q35", "amd64"])),
+        ("named", json!({"domain": {"cpu": {"model": "EPYC", "cores": 2}}}), json!(["EPYC", "q35", "amd64"])),
+        ("arm", json!({"architecture": "arm64", "domain": {}}), json!(["host-passthrough", "virt", "arm64"])),
+    ] {
+        cluster.kubectl_with(&["create", "-f", "-"], &guest(name, spec));
+        let vmi = cluster.get(&["vmi", name, "--namespace=lab"]);
+        let (domain, architecture) = (&vmi["spec"]["domain"], &vmi["spec"]["architecture"]);
+        assert_eq!(json!([domain["cpu"]["model"], domain["machine"]["type"], architecture]), expected, "{name}");
+    }
+    let seen = virt_api.seen();
+    assert_eq!(seen[asked]["object"]["spec"], json!({"domain": {}}), "seen as it came");
+    let model = r#"{"spec":{"configuration":{"cpuModel":"Haswell"}}}"#;
+    cluster.kubectl(&["patch", "kubevirt", "kubevirt", "--namespace=kubevirt", "--type=merge", "-p", model]);
+    cluster.kubectl_with(&["create", "-f", "-"], &guest("later", json!({"domain": {}})));
+    let later = cluster.get(&["vmi", "later", "--namespace=lab"]);
+    assert_eq!(later["spec"]["domain"]["cpu"]["model"], "Haswell", "the cluster's default is as it is now");
+
+    let Some(_guests) = play_guests(&cluster) else { return };
+    cluster.kubectl(&[
+        "wait",
+        "--for=jsonpath={.status.phase}=Running",
+        "--timeout=30s",
+        "vmi/unset",
+        "--namespace=lab",
+    ]);
+    let vmi = cluster.get(&["vmi", "unset", "--namespace=lab"]);
+    assert_eq!(
+        (&vmi["status"]["nodeName"], &vmi["metadata"]["labels"]["kubevirt.io/nodeName"]),
+        (&json!("node-c"), &json!("node-c"))
+    );
+
+    let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
+    let drain = "drain node-a --ignore-daemonsets --delete-emptydir-data --force";
+    for drain in [format!("{drain} --dry-run=server"), drain.to_owned()] {
+        let drained = admin.told_for(&drain, Duration::from_secs(3));
+        assert!(drained.contains("Eviction triggered evacuation of VMI \"shop/db\""), "{drained}");
+        assert!(drained.ends_with("[stopped after 3 s]\n"), "{drained}");
+    }
+    let eviction = cluster.audit_log().into_iter().find(|event| event["objectRef"]["subresource"] == "eviction");
+    assert_eq!(eviction.expect("recorded")["responseStatus"]["code"], 429);
 }

@@ -1,20 +1,29 @@
-//! cpufit as it is installed: the manifests as `cpufit manifests` prints them, the process under its ServiceAccount's rights.
+//! cpufit as it is installed: the manifests as `cpufit manifests` prints them, the process under the rights
+//! of its account.
 //!
-//! Nobody runs the Deployment here, so a test starts its process, with the Deployment's own arguments but for the addresses:
-//! it listens where the API server finds the Service, on the clusterIP.
+//! Nobody runs the Deployment here, so a test starts its process, with the Deployment's own arguments but for the addresses,
+//! and puts it behind the Service.
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::any;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::common::{BIN, cpufit, head};
 use crate::controlplane::ControlPlane;
+use crate::kubevirt::{answer, request};
 use crate::process::Server;
+use crate::servers::{Behind, Https, Proxy};
 
 /// Seconds at most; a machine under load is given its time.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -26,7 +35,14 @@ pub struct Installation<'c> {
     args: Vec<String>,
     /// Where the API server reaches the Service.
     pub service: SocketAddr,
+    /// What sends its requests on; made when the first is put behind it.
+    proxy: OnceCell<Proxy>,
 }
+
+/// A free port of this machine.
+pub const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const SERVER_NAME: &str = "cpufit.cpufit-system.svc";
+const CONFIGURATIONS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
 
 impl<'c> Installation<'c> {
     /// Applies the manifests, unmodified.
@@ -35,7 +51,7 @@ impl<'c> Installation<'c> {
         let printed = cpufit(["manifests", "-o", "json"]).run();
         assert_eq!(printed.code(), 0, "no manifests: {}", head(&printed.stderr));
         let list: Value = serde_json::from_str(&printed.stdout).expect("a List");
-        cluster.kubectl_with(&["apply", "-f", "-"], &list);
+        cluster.kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &list);
         cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd/cpupolicies.cpufit.io"]);
         let find = |kind: &str| {
             let items = list["items"].as_array().expect("items");
@@ -62,18 +78,60 @@ impl<'c> Installation<'c> {
                 })
                 .collect(),
             service: SocketAddr::new(address.parse().expect("an address"), 443),
+            proxy: OnceCell::new(),
         }
     }
 
-    /// One replica, answering where the Service is, ready.
+    /// A replica behind the Service, ready.
     #[track_caller]
-    pub fn serve(&self, more: &[&str]) -> Replica {
-        let replica = self.start("cpufit-0", self.service, more);
+    pub fn serve(&self, name: &str, more: &[&str]) -> Replica {
+        let mut replica = self.start(name, ANYWHERE, more);
         replica.until("ready", |replica| replica.get("/readyz").contains(" 200 "));
+        replica.behind = Some(self.put_behind(replica.address));
         replica
     }
 
-    /// A replica, on this address; it need not be ready.
+    #[track_caller]
+    fn put_behind(&self, address: SocketAddr) -> Behind {
+        let IpAddr::V4(service) = self.service.ip() else { panic!("the Services have IPv4 addresses") };
+        self.proxy.get_or_init(|| Proxy::start(service, self.service.port())).put(address)
+    }
+
+    /// Puts somebody else behind the Service, whom the API server takes for cpufit.
+    #[track_caller]
+    pub fn impostor(&self, fault: Fault) -> Impostor {
+        let authority = self.cluster.authority();
+        let pair = match fault {
+            Fault::Expired => authority.expired_server(SERVER_NAME),
+            Fault::Slow | Fault::Rubbish => authority.server(&[SERVER_NAME], &[]),
+        };
+        self.trust_authority();
+        let handler = move |review: Bytes| async move {
+            if fault == Fault::Slow {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+            }
+            let (kind, honest) = answer(&request(&review), json!({"allowed": true, "warnings": ["not cpufit"]}));
+            (kind, if fault == Fault::Rubbish { "<html>It works!</html>".to_owned() } else { honest })
+        };
+        let server = Https::start(&pair, Router::new().fallback(any(handler)));
+        Impostor { _behind: self.put_behind(server.address), _server: server }
+    }
+
+    /// The control plane's authority as the `caBundle` of cpufit's webhooks.
+    #[track_caller]
+    fn trust_authority(&self) {
+        let bundle = STANDARD.encode(&self.cluster.authority().certificate);
+        for kind in CONFIGURATIONS {
+            let configuration = self.cluster.get(&[kind, "cpufit"]);
+            let count = configuration["webhooks"].as_array().map_or(0, Vec::len);
+            let patch: Vec<Value> = (0..count)
+                .map(|i| json!({"op": "add", "path": format!("/webhooks/{i}/clientConfig/caBundle"), "value": bundle}))
+                .collect();
+            self.cluster.kubectl(&["patch", kind, "cpufit", "--type=json", "-p", &Value::Array(patch).to_string()]);
+        }
+    }
+
+    /// A replica that listens there; it is behind no Service, and need not be ready.
     #[track_caller]
     pub fn start(&self, name: &str, listen: SocketAddr, more: &[&str]) -> Replica {
         let mut command = Command::new(BIN);
@@ -82,30 +140,57 @@ impl<'c> Installation<'c> {
         command.args(["--log", "info,cpufit=debug"]);
         command.env("POD_NAME", name).env("POD_NAMESPACE", "cpufit-system");
         let mut server = Server::start(self.cluster.workplace(), name, &command);
-        let admin = |server: &Server| {
-            Some(server.log().lines().find_map(|l| l.split_once("admin http://"))?.1.trim().to_owned())
-        };
-        let admin = server.wait(SOON, admin).unwrap_or_else(|problem| panic!("{problem}"));
-        Replica { server, admin }
+        let (address, admin) =
+            server.wait(SOON, |server| addresses(&server.log())).unwrap_or_else(|problem| panic!("{problem}"));
+        Replica { behind: None, server, address, admin }
     }
 
-    /// The kubeconfig of the ServiceAccount.
+    /// The kubeconfig of cpufit's account.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 }
 
-/// One running cpufit; ended when dropped.
+/// What is wrong with one in cpufit's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Answers after ten seconds.
+    Slow,
+    /// Answers 200 with what is no review.
+    Rubbish,
+    /// Its certificate was good until yesterday.
+    Expired,
+}
+
+/// Out of the way when dropped.
+pub struct Impostor {
+    // In this order: nobody is sent to a server that is gone.
+    _behind: Behind,
+    _server: Https,
+}
+
+/// One running cpufit; killed when dropped.
 pub struct Replica {
+    // In this order: nobody is sent to a replica that is gone.
+    behind: Option<Behind>,
     pub server: Server,
-    admin: String,
+    /// Where it answers reviews.
+    pub address: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// The addresses in `listening on https://ADDRESS:PORT, admin http://ADDRESS:PORT`.
+fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line = log.lines().find_map(|line| line.split_once("listening on https://"))?.1;
+    let (https, admin) = line.split_once(", admin http://")?;
+    Some((https.parse().ok()?, admin.trim().parse().ok()?))
 }
 
 impl Replica {
     /// A page of the admin port, with its head; empty where nobody answers.
     pub fn get(&self, path: &str) -> String {
         let get = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(&self.admin)?;
+            let mut stream = TcpStream::connect(self.admin)?;
             stream.set_read_timeout(Some(Duration::from_secs(5)))?;
             write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();
@@ -113,6 +198,14 @@ impl Replica {
             Ok(answer)
         };
         get().unwrap_or_default()
+    }
+
+    /// As a kubelet stops a pod: nobody new is sent to it, then SIGTERM. Its exit code, `None` where it had to be killed.
+    #[track_caller]
+    pub fn stop(self) -> Option<i32> {
+        let Self { behind, server, .. } = self;
+        drop(behind);
+        server.terminate(SOON)
     }
 
     /// Waits until something holds.

@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::common::read;
 use crate::controlplane::ControlPlane;
 use crate::installed::{Installation, told_by_cpufit};
-use crate::webhook::{Scene, Session};
+use crate::session::Session;
+use crate::webhook::Scene;
 use crate::world::{self, data};
 
 #[test]
@@ -15,7 +16,7 @@ use crate::world::{self, data};
 fn kubevirts_kinds_may_come_later() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let installation = Installation::new(&cluster);
-    let replica = installation.serve(&[]);
+    let replica = installation.serve("cpufit-0", &[]);
     let ready = replica.get("/readyz?verbose");
     assert!(ready.contains("virtualmachineinstances heard of") && ready.contains("(not installed)"), "{ready}");
 
@@ -41,7 +42,7 @@ fn what_was_created_a_moment_ago_is_looked_up() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     // What comes after the first snapshot is published in an hour, so that the cache is behind for certain.
-    let replica = scene.installation.serve(&["--publish-after", "3600000"]);
+    let replica = scene.installation.serve("cpufit-0", &["--publish-after", "3600000"]);
     replica.until_known(5, 1);
     scene.await_webhook();
     let of = |kind: &str, name: &str| cluster.get(&[kind, name, "--namespace=shop"]);

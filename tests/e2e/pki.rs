@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
 };
+use time::{Duration, OffsetDateTime};
 
 /// A certificate and its key, PEM.
 pub struct Pair {
@@ -34,6 +35,15 @@ impl Authority {
         params.subject_alt_names =
             names.iter().map(|name| SanType::DnsName((*name).try_into().expect("a DNS name"))).collect();
         params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// For a server that was good for a day, and is so no more.
+    pub fn expired_server(&self, name: &str) -> Pair {
+        let mut params = named(name, &[]);
+        params.subject_alt_names = vec![SanType::DnsName(name.try_into().expect("a DNS name"))];
+        let now = OffsetDateTime::now_utc();
+        (params.not_before, params.not_after) = (now - Duration::days(2), now - Duration::days(1));
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 

@@ -5,24 +5,27 @@
 //! it. The folder has one too, and its pipe is held by the test and by every watcher: it is removed after the last of them.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::common;
+
 /// Dead servers are gone at once; a machine under load is given its time.
 const LAST_WAIT: Duration = Duration::from_secs(30);
 
-/// `$1` the log, the rest the server. `read` ends above 128 when only its time is up: then the pipe is still held.
+/// `$1` the log, the rest the server. What comes through the pipe are names of signals for the server. `read` ends
+/// above 128 when only its time is up: then the pipe is still held.
 const WATCHER: &str = r#"
 log=$1; shift
 "$@" </dev/null >>"$log" 2>&1 &
 server=$!
 while kill -0 "$server" 2>/dev/null; do
-  read -r -t 1 _
-  [ $? -gt 128 ] || break
+  read -r -t 1 signal; end=$?
+  if [ "$end" -eq 0 ]; then kill -s "$signal" "$server"; elif [ "$end" -le 128 ]; then break; fi
 done
 kill -KILL "$server" 2>/dev/null
 wait "$server"
@@ -105,11 +108,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it; what it says goes to `NAME.log` in the folder.
+    /// Starts it; what it says goes to the end of `NAME.log` in the folder.
     #[track_caller]
     pub fn start(workplace: &Workplace, name: &str, command: &Command) -> Self {
         let log = workplace.path().join(format!("{name}.log"));
-        File::create(&log).expect("a log");
+        File::options().create(true).append(true).open(&log).expect("a log");
         let mut watcher = shell(WATCHER);
         watcher.arg(&log).arg(command.get_program()).args(command.get_args());
         for (key, value) in command.get_envs() {
@@ -148,6 +151,14 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Sends it SIGTERM and waits for its end; what it exits with, `None` where it had to be killed at the limit.
+    pub fn terminate(mut self, limit: Duration) -> Option<i32> {
+        if let Some(pipe) = &mut self.pipe {
+            writeln!(pipe, "TERM").ok();
+        }
+        common::wait(&mut self.watcher, limit).and_then(|status| status.code())
     }
 
     /// Sends it a signal, as `kill` names it.

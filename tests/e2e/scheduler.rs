@@ -67,14 +67,14 @@ struct Webhook<'c> {
 impl<'c> Webhook<'c> {
     fn new(cluster: &'c ControlPlane) -> Self {
         let installation = Installation::new(cluster);
-        let replica = installation.serve(&[]);
+        let replica = installation.serve("cpufit-0", &[]);
         Self { cluster, installation, replica }
     }
 
     /// Creates pods; what kubectl printed, warnings and all.
     fn create(&self, pods: &Value) -> String {
         self.cluster.workplace().write("pods.json", pods.to_string());
-        self.cluster.told_admin(&["create", "-f", "pods.json"])
+        self.cluster.told(self.cluster.admin(), &["create", "-f", "pods.json"])
     }
 
     /// How many launcher pods it was asked about.

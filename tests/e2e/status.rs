@@ -36,7 +36,7 @@ fn the_status_of_policies_follows_the_cluster() {
     let status = until(&cluster, "intel-pool", "valid and counted", |status| is(status, "Valid", "True"));
     assert_eq!((&status["observedGeneration"], &status["nodes"]), (&json!(1), &json!(5)), "{status:#}");
     assert!(status["guests"].as_u64() > Some(0), "{status:#}");
-    let told = cluster.told_admin(&["get", "cpupolicies"]);
+    let told = cluster.told(cluster.admin(), &["get", "cpupolicies"]);
     println!("{told}");
 
     cluster.kubectl(&["delete", "node", "node-e"]);
@@ -70,7 +70,8 @@ fn an_invalid_policy_that_slips_through_is_told_once() {
     let deadline = Instant::now() + SOON;
     // The API server goes by the new schema a moment later.
     let path = cluster.workplace().write("wrong.json", wrong.to_string());
-    while !cluster.told_admin(&["apply", "-f", path.to_str().expect("a path in UTF-8")]).contains("created") {
+    while !cluster.told(cluster.admin(), &["apply", "-f", path.to_str().expect("a path in UTF-8")]).contains("created")
+    {
         assert!(Instant::now() < deadline, "the schema stays as it was");
     }
     let replica = scene.serve();
@@ -78,9 +79,9 @@ fn an_invalid_policy_that_slips_through_is_told_once() {
     assert!(status["conditions"].to_string().contains("spec.enforce"), "{status:#}");
     let message = scene.await_event("CPUPolicy/wrong", "CPUPolicyInvalid");
     assert!(message.contains("spec.enforce"), "{message}");
-    let told = cluster.told_admin(&["events", "--for", "cpupolicy/wrong"]);
+    let told = cluster.told(cluster.admin(), &["events", "--for", "cpupolicy/wrong"]);
     assert!(told.contains("CPUPolicyInvalid"), "{told}");
-    let described = cluster.told_admin(&["describe", "cpupolicy", "wrong"]);
+    let described = cluster.told(cluster.admin(), &["describe", "cpupolicy", "wrong"]);
     assert!(described.contains("the policy is ignored"), "{described}");
     until(&cluster, "intel-pool", "the others are in force", |status| is(status, "Valid", "True"));
 

@@ -1,6 +1,6 @@
 //! The webhook as installed, on a live cluster: what a person at kubectl reads, and what nobody reads.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -8,22 +8,8 @@ use serde_json::{Value, json};
 use crate::common::{head, read};
 use crate::controlplane::ControlPlane;
 use crate::installed::{Installation, Replica, SOON, told_by_cpufit};
+use crate::session::Session;
 use crate::world::{self, data};
-
-/// A person, or an account, at kubectl.
-pub struct Session<'a> {
-    pub cluster: &'a ControlPlane,
-    pub kubeconfig: PathBuf,
-}
-
-impl Session<'_> {
-    /// The command and all that came of it. Nothing in it differs from run to run: the webhook is named by its Service.
-    #[track_caller]
-    pub fn told(&self, command: &str) -> String {
-        let args: Vec<&str> = command.split(' ').collect();
-        self.cluster.told(&self.kubeconfig, &args)
-    }
-}
 
 /// The demo's cluster with KubeVirt's kinds, people and files to try, cpufit installed and its policy applied.
 pub struct Scene<'c> {
@@ -53,7 +39,7 @@ impl<'c> Scene<'c> {
     /// One replica that knows the cluster and is asked by the API server.
     #[track_caller]
     pub fn serve(&self) -> Replica {
-        let replica = self.installation.serve(&[]);
+        let replica = self.installation.serve("cpufit-0", &[]);
         replica.until_known(5, 1);
         self.await_webhook();
         replica
@@ -62,15 +48,7 @@ impl<'c> Scene<'c> {
     /// The API server asks a new webhook only after it has heard of it and of its authority.
     #[track_caller]
     pub fn await_webhook(&self) {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let told = self.jane.told("create -f migrate-db.yaml --dry-run=server");
-            if told.contains("Warning: cpufit") {
-                return;
-            }
-            assert!(Instant::now() < deadline, "the API server does not ask the webhook: {told}");
-            std::thread::sleep(std::time::Duration::from_millis(200));
-        }
+        self.jane.told_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
     }
 
     /// The Events that cpufit wrote: object, reason, message.

@@ -22,6 +22,7 @@ fn words() -> Words {
         notes: vec!["shop/ledger: its own node lacks fpu".to_owned()],
         details: vec!["node-c lacks fpu".to_owned(), "what helps: restart".to_owned()],
         causes: vec![FieldCause { field: "spec.x".to_owned(), message: "no node offers it".to_owned() }],
+        ..Words::default()
     }
 }
 
@@ -246,5 +247,41 @@ proptest! {
         let ruling = decide(&Policy::builtin(), facts, &verdict, &words());
         let admitted = matches!(ruling, Ruling::Admit { .. });
         prop_assert!(admitted, "installing cpufit would break a cluster that has no policy");
+    }
+}
+
+/// What a policy's common model means for a guest is said first, and refused where the policy says so.
+#[rstest]
+#[case::a_person(None, None, true)]
+#[case::and_its_impact(None, Some(Impact::Unschedulable), true)]
+#[case::a_controller(Some(Exemption::Controller), None, false)]
+fn a_guest_without_the_common_model(
+    #[case] exemption: Option<Exemption>,
+    #[case] impact: Option<Impact>,
+    #[case] denied: bool,
+) {
+    let unmet = FieldCause { field: "spec.domain.cpu.model".to_owned(), message: "shop/web asks for EPYC".to_owned() };
+    let words = Words { unmet: Some(unmet.clone()), ..words() };
+    let facts = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption };
+    let cause = impact.map(|_| Cause::Structural);
+    let verdict = verdict(impact.map_or(Outcome::Fits, Outcome::Impaired), cause, &[]);
+    match decide(&enforcing(Dial::From(Impact::Pinned)), facts, &verdict, &words) {
+        Ruling::Deny(denial) => {
+            assert!(denied, "{denial:?}: a drain would hang");
+            assert_eq!(denial.kind, DenialKind::Invalid);
+            let causes: Vec<&str> = denial.causes.iter().map(|cause| cause.field.as_str()).collect();
+            let expected =
+                if impact.is_some() { vec!["spec.x", "spec.domain.cpu.model"] } else { vec!["spec.domain.cpu.model"] };
+            assert_eq!(causes, expected, "a bullet is missing");
+            assert!(denial.message.lines().next().is_some_and(|line| line.ends_with("(policy intel-pool)")));
+        }
+        Ruling::Admit { warnings, spared, .. } => {
+            assert!(!denied, "the policy is not enforced");
+            assert_eq!(spared, exemption);
+            assert_eq!(
+                warnings.first().map(String::as_str),
+                Some("cpufit: shop/web asks for EPYC (policy intel-pool)")
+            );
+        }
     }
 }

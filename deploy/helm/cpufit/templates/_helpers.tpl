@@ -50,6 +50,11 @@ clientConfig:
   service: { namespace: {{ .Release.Namespace }}, name: cpufit, port: 443, path: /validate }
 {{- end }}
 
+{{- define "cpufit.authorize" -}}
+clientConfig:
+  service: { namespace: {{ .Release.Namespace }}, name: cpufit, port: 443, path: /authorize }
+{{- end }}
+
 {{/* Whom a role is bound to. */}}
 {{- define "cpufit.subjects" -}}
 subjects:

@@ -1,0 +1,204 @@
+//! What people are told of the common model, and who is refused for not using it.
+
+use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
+use super::{POLICY, REPLACED};
+use crate::compat::subject::CpuMode;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
+use crate::policy::{CommonModel, FieldCause, Otherwise, Policy, ReplacedMode};
+use crate::world::World;
+
+/// What a common model means for a guest, in the validating stage.
+#[derive(Debug)]
+pub struct Outlook {
+    /// What becomes of its CPU model.
+    pub common: Common,
+    /// The guest as it will be, where that is not as it was sent: to be judged in its place.
+    pub becomes: Option<Judged<'static>>,
+    /// What is told, whatever the dials say; one line that names guest and policy.
+    pub said: Option<String>,
+    /// The field to blame where a policy refuses guests that do not use its model; to be told where the guest is spared.
+    pub unmet: Option<FieldCause>,
+}
+
+/// The guest that a VirtualMachine will become. `policy` is the one that governs it.
+#[must_use]
+pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine) -> Outlook {
+    let cluster = &world.cluster;
+    let (vmi, notes) = vmi_of(vm, cluster);
+    let common = common_model(world, policy, &vmi);
+    let becomes = match &common {
+        Common::Written { model, .. } => Some(subject::of_vm_as(vm, &with_model(&vmi, model).spec, notes, cluster)),
+        _ => None,
+    };
+    let said = match &common {
+        Common::Written { model, replaced } => Some(will_run(&vmi, model, *replaced, policy, cluster)),
+        _ => None,
+    };
+    let outlook = Outlook { common, becomes, said, unmet: None };
+    outlook.otherwise(policy, &vmi, &blamed(vm, &vmi, cluster))
+}
+
+/// A VMI in the validating stage, changed by the mutating one if it was to be.
+#[must_use]
+pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi) -> Outlook {
+    let common = common_model(world, policy, vmi);
+    let outlook = Outlook { said: written(vmi, policy, &common, &world.cluster), common, becomes: None, unmet: None };
+    outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
+}
+
+/// What is told of a VMI in the mutating stage, once it is decided what becomes of it.
+#[must_use]
+pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
+    match common {
+        Common::Written { model, replaced } => Some(will_run(vmi, model, *replaced, policy, &world.cluster)),
+        Common::NotWritten(_) => {
+            let outlook = Outlook { common: common.clone(), becomes: None, said: None, unmet: None };
+            let told = outlook.otherwise(policy, vmi, &Blamed { field: String::new(), instancetype: None });
+            told.said.or(told.unmet.map(|unmet| unmet.message))
+        }
+        Common::Untouched(_) => None,
+    }
+}
+
+/// The VMI that virt-controller will make of a VM, as far as it bears on its CPU, before any webhook sees it.
+fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate::compat::verdict::Finding>) {
+    let (spec, notes) = subject::guest_of(vm, cluster);
+    let template = &vm.spec.template.metadata;
+    let metadata = Meta {
+        name: subject::name_of(&vm.metadata),
+        namespace: vm.metadata.namespace.clone(),
+        labels: template.labels.clone(),
+        annotations: template.annotations.clone(),
+        ..Meta::default()
+    };
+    (Vmi { metadata, spec, status: VmiStatus::default() }, notes)
+}
+
+/// Where the guest's model stands.
+struct Blamed {
+    /// The path of `cpu`, or of the instancetype that has the model.
+    field: String,
+    /// The instancetype.
+    instancetype: Option<String>,
+}
+
+fn field(root: &str, below: &str) -> String {
+    format!("{root}.{below}")
+}
+
+fn blamed(vm: &VirtualMachine, vmi: &Vmi, cluster: &Cluster) -> Blamed {
+    let of_template = vm.spec.template.spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str());
+    let matcher = vm.spec.instancetype.as_ref().filter(|_| of_template.is_empty() && !model_of(vmi).is_empty());
+    let found = matcher.filter(|matcher| cluster.instancetype(&vm.metadata.namespace, matcher).is_some());
+    Blamed { field: field("spec.template.spec", "domain.cpu"), instancetype: found.map(|matcher| matcher.name.clone()) }
+}
+
+impl Outlook {
+    /// What `otherwise` says of a guest that does not use the model.
+    ///
+    /// Refused is only what the guest's own words bring about: a mode that is not replaced, a feature that the model's
+    /// nodes lack. Where the fleet or the policies are the cause, people are told.
+    fn otherwise(mut self, policy: &Policy, vmi: &Vmi, blamed: &Blamed) -> Self {
+        let Some(common) = &policy.common_model else { return self };
+        if common.otherwise == Otherwise::Allow {
+            return self;
+        }
+        let title = title(vmi);
+        let Some((message, field)) = not_used(&self.common, common, vmi, blamed) else { return self };
+        let line = format!("{title} {message}");
+        match field.filter(|_| common.otherwise == Otherwise::Deny) {
+            Some(field) => self.unmet = Some(FieldCause { field, message: line }),
+            None => self.said = Some(format!("{line} (policy {})", policy.name)),
+        }
+        self
+    }
+}
+
+/// Why the guest does not use the model, and the field to blame where it is the guest's own.
+fn not_used(common: &Common, wanted: &CommonModel, vmi: &Vmi, blamed: &Blamed) -> Option<(String, Option<String>)> {
+    let model = &wanted.name;
+    let in_spec = field(&blamed.field, "model");
+    let own = match &blamed.instancetype {
+        Some(name) => format!(" of its instancetype {name}"),
+        None => String::new(),
+    };
+    let keeps = |reason: &Reason| {
+        let mode = mode(model_of(vmi));
+        format!("keeps {mode}{own} instead of the common CPU model {model}: {reason}")
+    };
+    match common {
+        Common::Untouched(Untouched::Mode { sent, becomes }) => {
+            let instead = match sent {
+                ReplacedMode::Unset => format!("states no CPU model and would run with {becomes}"),
+                _ => format!("asks for {becomes}{own}"),
+            };
+            let change = match &blamed.instancetype {
+                Some(_) => "; change it there: KubeVirt refuses a model in the template beside it",
+                None => "",
+            };
+            let field = if blamed.instancetype.is_some() { "spec.instancetype.name".to_owned() } else { in_spec };
+            Some((format!("{instead}, not the common CPU model {model}{change}"), Some(field)))
+        }
+        Common::NotWritten(reason @ Reason::Features { features, .. }) => {
+            let listed = &vmi.spec.domain.cpu.as_ref()?.features;
+            let at = listed.iter().position(|listed| features.contains(&listed.name));
+            // One that an enlightenment or a preference asks for stands in no list of the template.
+            let field = at.map_or(in_spec, |at| field(&blamed.field, &format!("features[{at}].name")));
+            Some((keeps(reason), Some(field)))
+        }
+        Common::NotWritten(reason) => Some((keeps(reason), None)),
+        Common::Untouched(_) | Common::Written { .. } => None,
+    }
+}
+
+fn mode(model: &str) -> String {
+    match CpuMode::parse(model) {
+        CpuMode::Unset => "the cluster's default".to_owned(),
+        own => own.to_string(),
+    }
+}
+
+fn title(vmi: &Vmi) -> String {
+    let (namespace, name) = (&vmi.metadata.namespace, subject::name_of(&vmi.metadata));
+    if namespace.is_empty() { name } else { format!("{namespace}/{name}") }
+}
+
+/// `shop/web will run with CPU model Skylake-Server-noTSX-IBRS, not its host's (policy intel-pool)`.
+fn will_run(vmi: &Vmi, model: &str, replaced: ReplacedMode, policy: &Policy, cluster: &Cluster) -> String {
+    let instead = match replaced {
+        ReplacedMode::Unset => match CpuMode::parse(&cluster.config.configuration.cpu_model) {
+            CpuMode::Unset | CpuMode::HostModel => "its host's".to_owned(),
+            default => format!("{default}, the cluster's default"),
+        },
+        ReplacedMode::HostModel => "its host's".to_owned(),
+        ReplacedMode::HostPassthrough => "its host's own CPU".to_owned(),
+        // Once replaced, only its kind is known.
+        ReplacedMode::Named if model_of(vmi) == model => "the one it was sent with".to_owned(),
+        ReplacedMode::Named => model_of(vmi).to_owned(),
+    };
+    format!("{} will run with CPU model {model}, not {instead} (policy {})", title(vmi), policy.name)
+}
+
+/// What is to be said of a VMI that came through the mutating stage.
+fn written(vmi: &Vmi, policy: &Policy, common: &Common, cluster: &Cluster) -> Option<String> {
+    let wanted = policy.common_model.as_ref()?;
+    match common {
+        Common::Untouched(Untouched::UsesIt) => {
+            let annotations = &vmi.metadata.annotations;
+            let replaced = annotations.get(REPLACED)?.parse().ok()?;
+            (annotations.get(POLICY) == Some(&policy.name))
+                .then(|| will_run(vmi, &wanted.name, replaced, policy, cluster))
+        }
+        // It runs since before the policy, or the mutating webhook was too slow: failurePolicy Ignore.
+        Common::Written { .. } if wanted.otherwise != Otherwise::Allow => Some(format!(
+            "{} is not on CPU model {} but on {}, which would be replaced at its start (policy {})",
+            title(vmi),
+            wanted.name,
+            mode(model_of(vmi)),
+            policy.name
+        )),
+        _ => None,
+    }
+}

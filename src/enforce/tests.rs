@@ -1,0 +1,65 @@
+//! What the webhook changes, case by case: the common model, and selectors trimmed.
+
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+mod model;
+mod promises;
+mod trim;
+
+use serde_json::{Value, json};
+
+use crate::compat::node::Node;
+use crate::kubevirt::cluster::Object;
+use crate::policy::Policy;
+use crate::testing::cluster::cluster;
+use crate::world::World;
+
+const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
+
+/// A policy of this name and spec, read as a person's would be.
+fn policy(name: &str, spec: &Value) -> Policy {
+    let text = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec,
+    });
+    Policy::from_json(&text.to_string()).expect("a policy")
+}
+
+/// A policy with this common model, for modes and otherwise as given.
+fn with_model(model: &str, replaces: &[&str], otherwise: &str) -> Policy {
+    policy("intel-pool", &json!({"commonModel": {"name": model, "replaces": replaces, "otherwise": otherwise}}))
+}
+
+fn world(nodes: Vec<Node>, objects: Vec<Object>, policies: Vec<Policy>) -> World {
+    World { cluster: cluster("1.9.0", nodes, objects), policies }
+}
+
+/// A VMI of namespace `shop` as virt-controller or a person sends it.
+fn sent(cpu: &Value) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"namespace": "shop", "name": "web", "labels": {"app": "web"}},
+        "spec": {"domain": {"cpu": cpu, "devices": {}}},
+    })
+}
+
+/// A patch applied as the API server does.
+fn applied(object: &Value, patch: &[json_patch::PatchOperation]) -> Value {
+    let mut out = object.clone();
+    json_patch::patch(&mut out, patch).expect("the API server would refuse the whole request");
+    out
+}
+
+/// What KubeVirt's own webhook does to a VMI after ours: model, architecture and machine type filled in, and `spec` and
+/// `metadata` replaced whole by what it was given.
+fn defaulted(object: &Value, world: &World) -> Value {
+    let mut out = object.clone();
+    let mut spec = crate::testing::cluster::read::<crate::kubevirt::wire::Vmi>(object.clone()).spec;
+    crate::kubevirt::defaults::apply(&mut spec, &world.cluster.config);
+    if out["spec"]["domain"]["cpu"].is_null() {
+        out["spec"]["domain"]["cpu"] = json!({});
+    }
+    out["spec"]["domain"]["cpu"]["model"] = json!(spec.domain.cpu.map(|cpu| cpu.model));
+    out["spec"]["domain"]["machine"] = json!({"type": spec.domain.machine.map(|machine| machine.kind)});
+    out["spec"]["architecture"] = json!(spec.architecture);
+    out
+}

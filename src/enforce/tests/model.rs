@@ -1,0 +1,297 @@
+//! The common model: into whom it is written, and who is left as he is.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::{SKYLAKE, applied, defaulted, policy, sent, with_model, world};
+use crate::compat::node::Node;
+use crate::compat::verdict::Impact;
+use crate::enforce::model::{Common, Reason, Untouched, common_model};
+use crate::enforce::{POLICY, REPLACED, SENT};
+use crate::kubevirt::cluster::Object;
+use crate::kubevirt::wire::Vmi;
+use crate::policy::{Policy, ReplacedMode, Word as _};
+use crate::testing::Tweak;
+use crate::testing::cluster::read;
+use crate::testing::fleet::{arm, cascade_lake, cordon, ice_lake, intel, mixed, model, rome, set, skylake, take};
+use crate::world::World;
+
+const ALL: [&str; 4] = ["Unset", "HostModel", "HostPassthrough", "Named"];
+
+/// The decision, and the object as it leaves the webhook.
+fn decided(world: &World, object: &Value) -> (Common, Value) {
+    let policy = world.policies.first().cloned().unwrap_or_else(Policy::builtin);
+    let vmi: Vmi = read(object.clone());
+    let common = common_model(world, &policy, &vmi);
+    let patch = common.patch(&policy, object);
+    (common, applied(object, &patch))
+}
+
+fn reason(world: &World, object: &Value) -> Option<Reason> {
+    match decided(world, object) {
+        (Common::NotWritten(reason), after) => {
+            assert_eq!(&after, object, "it says no and writes all the same");
+            Some(reason)
+        }
+        _ => None,
+    }
+}
+
+fn kubevirt(model: &str) -> Object {
+    Object::KubeVirt(Box::new(read(json!({
+        "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+        "spec": {"configuration": {"cpuModel": model}}, "status": {"observedKubeVirtVersion": "v1.9.0"},
+    }))))
+}
+
+/// Every CPU mode under every single row of `replaces`, and every way to send no model.
+#[rstest]
+fn a_mode_is_replaced_where_it_is_listed_and_nowhere_else(
+    #[values("Unset", "HostModel", "HostPassthrough", "Named", "")] listed: &str,
+    #[values(
+        ("Unset", json!({})), ("Unset", Value::Null), ("Unset", json!({"cores": 2})), ("Unset", json!({"model": ""})),
+        ("Unset", json!({"model": null})), ("HostModel", json!({"model": "host-model"})),
+        ("HostPassthrough", json!({"model": "host-passthrough", "features": [{"name": "fpu"}]})),
+        ("Named", json!({"model": "Cascadelake-Server-noTSX", "cores": 4}))
+    )]
+    given: (&str, Value),
+) {
+    let (mode, cpu) = given;
+    let rows: Vec<&str> = Some(listed).filter(|row| !row.is_empty()).into_iter().collect();
+    let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &rows, "Warn")]);
+    let object = sent(&cpu);
+    let (common, after) = decided(&world, &object);
+    if mode == listed {
+        let replaced = ReplacedMode::ALL.iter().copied().find(|word| word.as_str() == mode).expect("a mode");
+        assert_eq!(common, Common::Written { model: SKYLAKE.to_owned(), replaced });
+        let expected = object.clone().tweak(|vmi| {
+            if vmi["spec"]["domain"]["cpu"].is_null() {
+                vmi["spec"]["domain"]["cpu"] = json!({});
+            }
+            vmi["spec"]["domain"]["cpu"]["model"] = json!(SKYLAKE);
+            vmi["metadata"]["annotations"] = json!({POLICY: "intel-pool", REPLACED: mode});
+        });
+        assert_eq!(after, expected, "more or less than model and reason was changed");
+    } else {
+        assert!(matches!(common, Common::Untouched(Untouched::Mode { .. })), "{common:?}: a choice is overruled");
+        assert_eq!(after["spec"], object["spec"]);
+    }
+    // Asked again, at once and after KubeVirt's own webhook.
+    for again in [after.clone(), defaulted(&after, &world)] {
+        assert_eq!(decided(&world, &again).1, again, "a second call changes what the first one left");
+    }
+}
+
+#[rstest]
+#[case::no_domain(json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": {}}))]
+#[case::null_domain(json!({"metadata": {"namespace": "shop", "name": "web", "annotations": null}, "spec": {"domain": null}}))]
+#[case::generated(json!({"metadata": {"namespace": "shop", "generateName": "web-"}, "spec": {"domain": {"cpu": null}}}))]
+fn what_is_missing_on_the_way_is_made(#[case] object: Value) {
+    let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
+    let (_, after) = decided(&world, &object);
+    assert_eq!(after["spec"]["domain"]["cpu"]["model"], SKYLAKE);
+    assert_eq!(after["metadata"]["annotations"], json!({POLICY: "intel-pool", REPLACED: "Unset"}));
+}
+
+#[rstest]
+#[case::no_policy(Policy::builtin(), json!({}), Untouched::NoCommonModel)]
+#[case::uses_it(with_model(SKYLAKE, &ALL, "Deny"), json!({"model": SKYLAKE}), Untouched::UsesIt)]
+fn others_are_left_as_they_are(#[case] policy: Policy, #[case] cpu: Value, #[case] expected: Untouched) {
+    let object = sent(&cpu);
+    let (common, after) = decided(&world(intel(), Vec::new(), vec![policy]), &object);
+    assert_eq!((common, &after), (Common::Untouched(expected), &object));
+}
+
+#[rstest]
+#[case::arm("arm64")]
+#[case::mainframe("s390x")]
+#[case::as_the_cluster_says("")]
+fn other_architectures_are_left_alone(#[case] architecture: &str) {
+    let config = json!({
+        "spec": {"configuration": {"architectureConfiguration": {"defaultArchitecture": "arm64"}}},
+        "status": {"observedKubeVirtVersion": "v1.9.0"},
+    });
+    let objects = vec![Object::KubeVirt(Box::new(read(config)))];
+    let world = world(mixed(), objects, vec![with_model(SKYLAKE, &ALL, "Deny")]);
+    let object = sent(&json!({})).tweak(|vmi| vmi["spec"]["architecture"] = json!(architecture));
+    let (common, after) = decided(&world, &object);
+    assert_eq!((common, &after), (Common::Untouched(Untouched::Architecture), &object), "it could never start");
+}
+
+#[test]
+fn a_namespace_that_is_left_alone_is_left_alone() {
+    let namespace =
+        Object::Namespace(read(json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}})));
+    let world = world(intel(), vec![namespace], vec![with_model(SKYLAKE, &ALL, "Deny")]);
+    assert_eq!(decided(&world, &sent(&json!({}))).0, Common::Untouched(Untouched::LeftAlone));
+}
+
+/// The cluster's own default counts for what a guest without a model becomes.
+#[rstest]
+#[case::gives_the_common_model(SKYLAKE, Common::Untouched(Untouched::UsesIt))]
+#[case::gives_another("Cascadelake-Server-noTSX", Common::Written { model: SKYLAKE.to_owned(), replaced: ReplacedMode::Unset })]
+fn the_clusters_default_is_known(#[case] default: &str, #[case] expected: Common) {
+    let world = world(intel(), vec![kubevirt(default)], vec![with_model(SKYLAKE, &["Unset"], "Warn")]);
+    assert_eq!(decided(&world, &sent(&json!({}))).0, expected);
+}
+
+/// A model nobody asked to be filled in for unset guests is not written at the second call, when KubeVirt has filled in
+/// host-model, which the policy does replace.
+#[test]
+fn an_unset_model_is_remembered_past_kubevirts_defaulting() {
+    let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &["HostModel"], "Warn")]);
+    let (_, first) = decided(&world, &sent(&json!({})));
+    assert_eq!(first["metadata"]["annotations"], json!({SENT: "Unset"}));
+    let second = defaulted(&first, &world);
+    assert_eq!(second["spec"]["domain"]["cpu"]["model"], "host-model");
+    assert_eq!(decided(&world, &second).1, second, "a default is taken for a wish");
+}
+
+mod not_written {
+    use super::*;
+
+    #[rstest]
+    #[case::nobody_has_it("EPYC-Turin", Reason::NoNode { nodes: 5, known: 0 })]
+    #[case::known_everywhere("EPYC-Rome", Reason::NoNode { nodes: 5, known: 5 })]
+    fn a_model_usable_nowhere(#[case] name: &str, #[case] expected: Reason) {
+        let world = world(intel(), Vec::new(), vec![with_model(name, &ALL, "Warn")]);
+        assert_eq!(reason(&world, &sent(&json!({}))), Some(expected), "no guest would start any more");
+    }
+
+    #[test]
+    fn a_model_usable_only_outside_the_policys_nodes() {
+        let spec = json!({"nodeSelector": {"matchLabels": {"cpu-vendor.node.kubevirt.io/AMD": "true"}}, "commonModel": {"name": SKYLAKE}});
+        let world = world(mixed(), Vec::new(), vec![policy("amd-pool", &spec)]);
+        assert_eq!(reason(&world, &sent(&json!({}))), Some(Reason::NoNode { nodes: 3, known: 3 }));
+    }
+
+    #[rstest]
+    #[case::selector(json!({"nodeSelector": {"cpu-vendor.node.kubevirt.io/AMD": "true"}}))]
+    #[case::host(json!({"nodeSelector": {"kubernetes.io/hostname": "amd-2"}}))]
+    #[case::affinity(json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        {"nodeSelectorTerms": [{"matchExpressions": [
+            {"key": "cpu-vendor.node.kubevirt.io/Intel", "operator": "DoesNotExist"}]}]}}}}))]
+    fn a_guest_bound_to_other_nodes(#[case] placement: Value) {
+        let world = world(mixed(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
+        let object = sent(&json!({})).tweak(|vmi| {
+            for (field, value) in placement.as_object().expect("fields") {
+                vmi["spec"][field] = value.clone();
+            }
+        });
+        assert_eq!(reason(&world, &object), Some(Reason::OtherNodes { nodes: 5 }), "it could not start any more");
+    }
+
+    #[test]
+    fn a_feature_that_the_models_nodes_lack() {
+        let nodes = vec![cascade_lake("n1"), cascade_lake("n2"), rome("n3")];
+        let world = world(nodes, Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
+        let cpu = json!({"features": [{"name": "fpu"}, {"name": "clzero", "policy": "require"}, {"name": "gfni", "policy": "optional"}]});
+        let expected = Reason::Features { features: vec!["clzero".to_owned()], nodes: 2 };
+        assert_eq!(reason(&world, &sent(&cpu)), Some(expected));
+    }
+
+    #[test]
+    fn features_of_the_guest_stay() {
+        let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
+        let cpu = json!({"features": [{"name": "fpu", "policy": "require"}], "dedicatedCpuPlacement": false});
+        let (_, after) = decided(&world, &sent(&cpu));
+        assert_eq!(
+            after["spec"]["domain"]["cpu"],
+            json!({"features": [{"name": "fpu", "policy": "require"}], "dedicatedCpuPlacement": false, "model": SKYLAKE})
+        );
+    }
+
+    /// Two pools claim the guest alike: which it belongs to is not guessed, whichever name comes first.
+    #[rstest]
+    #[case::free(json!({}), None)]
+    #[case::says_where(json!({"cpu-vendor.node.kubevirt.io/Intel": "true"}), Some(SKYLAKE))]
+    fn a_guest_between_two_pools(#[case] selector: Value, #[case] written: Option<&str>) {
+        let pool = |name: &str, vendor: &str, model: &str| {
+            let selector = json!({"matchLabels": {format!("cpu-vendor.node.kubevirt.io/{vendor}"): "true"}});
+            policy(name, &json!({"nodeSelector": selector, "commonModel": {"name": model}}))
+        };
+        let policies = vec![pool("intel-pool", "Intel", SKYLAKE), pool("amd-pool", "AMD", "EPYC-Rome")];
+        let world = world(mixed(), Vec::new(), policies.clone());
+        let object = sent(&json!({})).tweak(|vmi| vmi["spec"]["nodeSelector"] = selector);
+        let model = decided(&world, &object).1["spec"]["domain"]["cpu"]["model"].as_str().map(str::to_owned);
+        assert_eq!(model.as_deref(), written);
+        if written.is_none() {
+            let expected = Reason::BetweenPools { policy: "amd-pool".to_owned(), model: "EPYC-Rome".to_owned() };
+            assert_eq!(reason(&world, &object), Some(expected));
+            let world = World { policies: policies.into_iter().rev().collect(), ..world };
+            let expected = Reason::BetweenPools { policy: "intel-pool".to_owned(), model: SKYLAKE.to_owned() };
+            assert_eq!(reason(&world, &object), Some(expected));
+        }
+    }
+
+    /// The impact with the model is never worse than without.
+    #[rstest]
+    #[case::only_one_node(vec![skylake("n1"), skylake("n2"), ice_lake("n3")], "Icelake-Server-noTSX", None, Some(Impact::Pinned))]
+    #[case::two_nodes(vec![skylake("n1"), skylake("n2"), skylake("n3"), ice_lake("n4"), ice_lake("n5")], "Icelake-Server-noTSX", None, Some(Impact::Fragile))]
+    fn a_guest_that_would_be_worse_off(
+        #[case] nodes: Vec<Node>,
+        #[case] name: &str,
+        #[case] is: Option<Impact>,
+        #[case] would_be: Option<Impact>,
+    ) {
+        // Passthrough goes anywhere, by its labels: only the new CPU is what could pin it.
+        let world = world(nodes, Vec::new(), vec![with_model(name, &ALL, "Warn")]);
+        assert_eq!(reason(&world, &sent(&json!({"model": "host-passthrough"}))), Some(Reason::Worse { is, would_be }));
+    }
+
+    /// Two nodes are cordoned: no model would help today, but tomorrow the guest fits again.
+    #[test]
+    fn what_passes_must_not_become_what_lasts() {
+        let without = |name: &str| skylake(name).tweak(|node| take(node, &[model(SKYLAKE)])).tweak(cordon);
+        let world = world(
+            vec![skylake("n1"), without("n2"), without("n3")],
+            Vec::new(),
+            vec![with_model(SKYLAKE, &ALL, "Warn")],
+        );
+        let pinned = Some(Impact::Pinned);
+        let found = reason(&world, &sent(&json!({"model": "host-passthrough"})));
+        assert_eq!(found, Some(Reason::Worse { is: pinned, would_be: pinned }), "enforced, it would be denied");
+    }
+
+    #[test]
+    fn nodes_without_labels_are_no_ground_to_change_anything() {
+        let bare = |name: &str| crate::testing::fleet::node(name);
+        let world = world(vec![bare("n1"), bare("n2"), arm("n3")], Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
+        assert!(matches!(reason(&world, &sent(&json!({}))), Some(Reason::Unknown(_))));
+    }
+
+    #[test]
+    fn each_reason_is_a_short_clause() {
+        let reasons = [
+            Reason::NoNode { nodes: 0, known: 0 },
+            Reason::NoNode { nodes: 5, known: 0 },
+            Reason::NoNode { nodes: 5, known: 3 },
+            Reason::OtherNodes { nodes: 1 },
+            Reason::Features { features: vec!["gfni".to_owned(), "vaes".to_owned()], nodes: 4 },
+            Reason::BetweenPools { policy: "amd-pool".to_owned(), model: "EPYC-Rome".to_owned() },
+            Reason::Worse { is: None, would_be: Some(Impact::Pinned) },
+            Reason::Worse { is: Some(Impact::Fragile), would_be: Some(Impact::Fragile) },
+        ];
+        let said: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(said.join("\n"), @"
+        the policy selects no node
+        usable on none of the 5 nodes
+        known on 3 of 5 nodes, usable on none
+        its node selector, affinity or machine type keeps it off the 1 node that can run it
+        it requires cpu-feature gfni, vaes, which none of the 4 nodes with that model offers
+        it also fits the nodes of policy amd-pool (EPYC-Rome); a node selector would say where it belongs
+        with it, it could migrate nowhere
+        with it, it would have one node left to migrate to, also when cordoned nodes come back
+        ");
+    }
+}
+
+/// A node the guest cannot name must not count: labels of other values do not.
+#[test]
+fn a_model_label_of_another_value_is_none() {
+    let nodes = vec![cascade_lake("n1"), cascade_lake("n2")]
+        .into_iter()
+        .map(|node| node.tweak(|node| set(node, &model(SKYLAKE), "false")));
+    let world = world(nodes.collect(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
+    assert_eq!(reason(&world, &sent(&json!({}))), Some(Reason::NoNode { nodes: 2, known: 2 }));
+}

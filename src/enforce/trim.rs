@@ -1,0 +1,388 @@
+//! Selector entries dropped from the pod of a migration's target, at its CREATE: the only chance, for a pod's selector
+//! is fixed from then on.
+//!
+//! The target must supply the CPU the guest *has*, whatever its pod asks for: dropping an entry cures labels that
+//! disagree with the hardware, and nothing else. Libvirt has the last word; if it refuses, the guest stays where it is.
+//!
+//! Never dropped are entries of other families than `cpu-feature` and `cpu-model-migration`; what the guest, its
+//! node selector or KubeVirt's own configuration asks for; and, of a host-model guest, the last inherited
+//! `cpu-feature`: KubeVirt takes a guest whose pod has none for one that never migrated, and would pin it to the CPU of
+//! the node it happens to be on. A host-passthrough guest keeps all: there libvirt checks next to nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use json_patch::PatchOperation;
+use serde_json::{Map, Value, json};
+
+use super::model::model_of;
+use super::{DROPPED, RELAX, patch};
+use crate::compat::fleet::{Fleet, NodeIndex};
+use crate::compat::label::{self, Family};
+use crate::compat::placement::Placement;
+use crate::compat::subject::CpuMode;
+use crate::kubevirt::cluster::{self, Cluster, is_launcher, pod_label};
+use crate::kubevirt::subject::vmi_of_pod;
+use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};
+use crate::policy::{self, LauncherSelectors, Policy};
+use crate::world::World;
+
+/// A selector entry: key and value.
+pub type Entry = (String, String);
+
+/// What is dropped from a pod. Nothing at all for most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Trim {
+    /// `namespace/name` of the guest.
+    pub guest: String,
+    /// What is dropped, by reason.
+    pub cuts: Vec<Cut>,
+    /// What was asked for and not done.
+    pub refused: Option<Refused>,
+}
+
+/// Entries dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The reason.
+    pub by: By,
+    /// The entries, by key.
+    pub entries: Vec<Entry>,
+}
+
+/// Why entries are dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// No node advertises them any more: `launcherSelectors: DropStale`.
+    DropStale {
+        /// The policy.
+        policy: String,
+    },
+    /// The guest has the common model, which they do not belong to: `launcherSelectors: Common`.
+    Common {
+        /// The policy.
+        policy: String,
+        /// The model.
+        model: String,
+    },
+    /// The migration is annotated `cpufit.io/relax: "true"`.
+    Relax {
+        /// The migration.
+        migration: String,
+        /// The node that fits without them.
+        node: String,
+    },
+}
+
+/// Why entries are kept that a policy or an annotation would have dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The guest is not known, so neither are its CPU mode and the features it requires.
+    UnknownGuest,
+    /// Its CPU is the host's own.
+    HostPassthrough,
+    /// No node bears the labels to judge by.
+    NoLabels,
+    /// No inherited feature would be left.
+    LastFeature,
+    /// What keeps every node away is not only entries that may be dropped.
+    OtherCauses,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownGuest => "its VMI is not known, so neither are its CPU mode and the features it requires",
+            Self::HostPassthrough => "it runs with host-passthrough, of which libvirt checks next to nothing",
+            Self::NoLabels => "no node has a CPU model or feature label: is virt-handler running?",
+            Self::LastFeature => {
+                "no inherited cpu-feature would be left, and its next migration would ask for the CPU of its node of then"
+            }
+            Self::OtherCauses => "no node lacks only inherited cpu-feature and cpu-model-migration labels",
+        })
+    }
+}
+
+/// Whether anything could be dropped from a pod at all: a look, without judgement.
+#[must_use]
+pub fn concerns(world: &World, pod: &Pod<'_>) -> bool {
+    let by_policy = || world.policies.iter().any(|policy| policy.launcher_selectors != LauncherSelectors::Keep);
+    is_target(pod) && (by_policy() || migration_of(pod, &world.cluster).is_some_and(is_relaxed))
+}
+
+/// What is to be dropped from a pod that is being created. `policy` is the one that governs the guest.
+pub fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
+    let cluster = &world.cluster;
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    if !is_target(pod) || cluster.namespace(namespace).is_some_and(policy::is_left_alone) {
+        return Trim::default();
+    }
+    let migration = migration_of(pod, cluster);
+    let relaxed = migration.filter(|migration| is_relaxed(migration));
+    if policy.launcher_selectors == LauncherSelectors::Keep && relaxed.is_none() {
+        return Trim::default();
+    }
+    let name = cluster::owner(pod).map(|owner| owner.name.as_str()).unwrap_or_default();
+    let mut out = Trim { guest: format!("{namespace}/{name}"), ..Trim::default() };
+    let Some(vmi) = vmi_of_pod(pod, cluster) else { return out.refuse(Refused::UnknownGuest) };
+    let mode = CpuMode::parse(model_of(vmi));
+    if mode == CpuMode::HostPassthrough {
+        return if relaxed.is_some() { out.refuse(Refused::HostPassthrough) } else { out };
+    }
+    let mut case = Case { cluster, vmi, migration, placement: cluster::placement(pod) };
+    if !cluster.fleet.is_labelled(case.placement.get(label::ARCH)) {
+        return out.refuse(Refused::NoLabels);
+    }
+    match (policy.launcher_selectors, &policy.common_model) {
+        (LauncherSelectors::DropStale, _) => {
+            let by = By::DropStale { policy: policy.name.clone() };
+            match case.stale() {
+                Ok(entries) => out.cut(&mut case, by, entries),
+                Err(refused) => out.refused = Some(refused),
+            }
+        }
+        (LauncherSelectors::Common, Some(common)) if mode == CpuMode::Named(common.name.clone()) => {
+            let by = By::Common { policy: policy.name.clone(), model: common.name.clone() };
+            let entries = case.foreign(&common.name);
+            out.cut(&mut case, by, entries);
+        }
+        _ => {}
+    }
+    if let Some(relaxed) = relaxed {
+        match case.in_the_way() {
+            Ok(Some((node, entries))) => {
+                let migration = relaxed.metadata.name.clone();
+                out.cut(&mut case, By::Relax { migration, node }, entries);
+                out.refused = None;
+            }
+            Ok(None) => {}
+            Err(refused) => out.refused = Some(refused),
+        }
+    }
+    out
+}
+
+impl Trim {
+    fn refuse(self, why: Refused) -> Self {
+        Self { refused: Some(why), ..self }
+    }
+
+    fn cut(&mut self, case: &mut Case<'_>, by: By, mut entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        entries.sort_unstable();
+        case.placement.selector.retain(|(key, _)| !entries.iter().any(|(dropped, _)| dropped == key));
+        self.cuts.push(Cut { by, entries });
+    }
+
+    /// All that is dropped, by key.
+    #[must_use]
+    pub fn dropped(&self) -> Vec<&Entry> {
+        let mut out: Vec<&Entry> = self.cuts.iter().flat_map(|cut| &cut.entries).collect();
+        out.sort_unstable();
+        out
+    }
+
+    /// The patch of the pod. Applied, and decided again, it is empty.
+    #[must_use]
+    pub fn patch(&self, pod: &Pod<'_>) -> Vec<PatchOperation> {
+        let dropped = self.dropped();
+        if dropped.is_empty() {
+            return Vec::new();
+        }
+        let mut out: Vec<PatchOperation> =
+            dropped.iter().map(|(key, _)| patch::remove(&["spec", "nodeSelector", key])).collect();
+        // What an earlier call dropped stays told.
+        let before = pod.metadata.annotations.get(DROPPED).unwrap_or_default();
+        let earlier = before.split(',').filter(|key| !key.is_empty());
+        let all: BTreeSet<&str> = dropped.iter().map(|(key, _)| key.as_str()).chain(earlier).collect();
+        let all: Vec<&str> = all.into_iter().collect();
+        let object = json!({"metadata": {"annotations": annotations(&pod.metadata.annotations)}});
+        out.extend(patch::annotate(&object, &[(DROPPED, all.join(","))]));
+        out
+    }
+
+    /// What was done and what was not, a sentence each: for warnings and for Events on the VMI.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let guest = &self.guest;
+        let done = self.cuts.iter().map(|cut| {
+            let entries = cut.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+            let keys = label::fold(entries, 4);
+            match &cut.by {
+                By::DropStale { policy } => format!(
+                    "{guest}: its target need not have {keys}, which no node offers any more (policy {policy}); libvirt \
+                     decides"
+                ),
+                By::Common { policy, model } => {
+                    format!("{guest}: its target need not have {keys}: it runs with model {model} (policy {policy})")
+                }
+                By::Relax { migration, node } => format!(
+                    "{guest}: its target need not have {keys}, so that {node} fits ({migration} is annotated {RELAX}); \
+                     libvirt decides"
+                ),
+            }
+        });
+        let undone = self.refused.map(|why| format!("{guest}: its selector stays as it is: {why}"));
+        done.chain(undone).collect()
+    }
+
+    /// Audit annotations, by key.
+    #[must_use]
+    pub fn audit(&self) -> BTreeMap<String, String> {
+        let dropped: Vec<&str> = self.dropped().into_iter().map(|(key, _)| key.as_str()).collect();
+        let done = (!dropped.is_empty()).then(|| ("dropped-selectors".to_owned(), dropped.join(",")));
+        let undone = self.refused.map(|why| ("kept-selectors".to_owned(), why.to_string()));
+        done.into_iter().chain(undone).collect()
+    }
+}
+
+fn annotations(texts: &Texts<'_>) -> Value {
+    if texts.0.is_empty() {
+        return Value::Null;
+    }
+    Value::Object(texts.0.iter().map(|(key, value)| (key.to_string(), json!(value))).collect::<Map<_, _>>())
+}
+
+/// The pod of a migration's target, not bound to a node yet.
+fn is_target(pod: &Pod<'_>) -> bool {
+    let labels = &pod.metadata.labels;
+    let is_bound = pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty());
+    is_launcher(labels) && pod_label(labels, "migrationJobUID").is_some() && !is_bound
+}
+
+/// The migration a pod is the target of; one of that name with another UID is another one.
+fn migration_of<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmim> {
+    let name = pod_label(&pod.metadata.annotations, "migrationJobName")?;
+    let found = cluster.migration(pod.metadata.namespace.as_deref().unwrap_or_default(), name)?;
+    let uid = found.metadata.uid.as_str();
+    (uid.is_empty() || pod_label(&pod.metadata.labels, "migrationJobUID") == Some(uid)).then_some(found)
+}
+
+/// The migration that a target pod names, where it is not known: it may be annotated.
+#[must_use]
+pub fn unknown_migration<'p>(pod: &'p Pod<'_>, cluster: &Cluster) -> Option<&'p str> {
+    let name = pod_label(&pod.metadata.annotations, "migrationJobName").filter(|_| is_target(pod))?;
+    migration_of(pod, cluster).is_none().then_some(name)
+}
+
+fn is_relaxed(migration: &Vmim) -> bool {
+    migration.metadata.annotations.get(RELAX).is_some_and(|value| value == "true")
+}
+
+/// Whether a change of a migration asks for what `cpufit.io/relax` does: whoever sends it must be allowed to.
+#[must_use]
+pub fn asks_relax(migration: &Vmim, old: Option<&Vmim>) -> bool {
+    is_relaxed(migration) && !old.is_some_and(is_relaxed)
+}
+
+/// A target pod whose guest is known.
+struct Case<'c> {
+    cluster: &'c Cluster,
+    vmi: &'c Vmi,
+    migration: Option<&'c Vmim>,
+    placement: Placement<'c>,
+}
+
+impl Case<'_> {
+    /// Whether an entry is asked for by the guest itself, or by KubeVirt's configuration for all.
+    fn is_own(&self, key: &str) -> bool {
+        let spec = &self.vmi.spec;
+        let feature = label::name(key);
+        let requires = |wanted: &str| matches!(wanted, "" | "require" | "force");
+        let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+        spec.node_selector.contains_key(key)
+            || self.cluster.config.configuration.developer_configuration.node_selectors.contains_key(key)
+            || (Family::of(key) == Family::CpuFeature
+                && features.into_iter().any(|own| own.name == feature && requires(&own.policy)))
+    }
+
+    /// Whether a person asked for it with this migration.
+    fn is_wished(&self, key: &str) -> bool {
+        self.migration.is_some_and(|migration| migration.spec.added_node_selector.contains_key(key))
+    }
+
+    /// The inherited entries.
+    fn inherited(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_cpu = |key: &str| matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration);
+        let entries = self.placement.selector.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
+        entries.filter(move |(key, _)| of_cpu(key) && !self.is_own(key) && !self.is_wished(key))
+    }
+
+    fn features<'e>(entries: impl IntoIterator<Item = (&'e str, &'e str)>) -> usize {
+        entries.into_iter().filter(|(key, _)| Family::of(key) == Family::CpuFeature).count()
+    }
+
+    /// Inherited features that no node advertises any more.
+    fn stale(&self) -> Result<Vec<Entry>, Refused> {
+        let fleet = &self.cluster.fleet;
+        let is_stale =
+            |(key, value): &(&str, &str)| Family::of(key) == Family::CpuFeature && fleet.bearing(key, value).is_empty();
+        let stale: Vec<Entry> = self.inherited().filter(is_stale).map(owned).collect();
+        if !stale.is_empty() && stale.len() >= Self::features(self.inherited()) {
+            return Err(Refused::LastFeature);
+        }
+        Ok(stale)
+    }
+
+    /// Entries that a guest with this named model does not need. What its next pod asks for is rendered from its
+    /// VMI, so none needs to be kept for the sake of that.
+    fn foreign(&self, model: &str) -> Vec<Entry> {
+        let asks_for_model = |key: &str| Family::of(key) == Family::CpuModel && label::name(key) == model;
+        if !self.placement.selector.iter().any(|(key, _)| asks_for_model(key)) {
+            return Vec::new();
+        }
+        let of_cpu = |key: &str| matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration);
+        let entries = self.placement.selector.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
+        entries.filter(|(key, _)| of_cpu(key) && !self.is_own(key)).map(owned).collect()
+    }
+
+    /// The fewest inherited entries without which a node fits, and that node; `None` where one fits as it is.
+    fn in_the_way(&self) -> Result<Option<(String, Vec<Entry>)>, Refused> {
+        let fleet = &self.cluster.fleet;
+        let from_elsewhere = self.migration.is_some_and(|migration| migration.spec.receive.is_some());
+        let source = fleet.find(&self.vmi.status.node_name).filter(|_| !from_elsewhere);
+        let lookup = fleet.look_up(&self.placement);
+        if lookup.passes().fitting.iter().any(|node| Some(node) != source) {
+            return Ok(None);
+        }
+        let inherited: BTreeSet<&str> = self.inherited().map(|(key, _)| key).collect();
+        let candidates = fleet.in_name_order().into_iter().filter(|&node| Some(node) != source).filter_map(|node| {
+            let refusal = lookup.refusal(node);
+            let only_entries = refusal.affinity.is_empty()
+                && refusal.taints.is_empty()
+                && !refusal.cordoned
+                && !refusal.other_node
+                && refusal.missing.iter().all(|(key, _)| inherited.contains(key.as_str()));
+            (only_entries && is_of_vendor(fleet, source, node)).then_some((node, refusal.missing))
+        });
+        let mut is_last = false;
+        let features = Self::features(self.inherited());
+        let keeps_one = |(_, missing): &(NodeIndex, Vec<Entry>)| {
+            let keeps = Self::features(missing.iter().map(|(key, value)| (key.as_str(), value.as_str()))) < features;
+            is_last |= !keeps;
+            keeps
+        };
+        let best = candidates.filter(keeps_one).min_by_key(|(_, missing)| missing.len());
+        match best {
+            Some((node, missing)) => Ok(Some((fleet.name(node).to_owned(), missing))),
+            None if is_last => Err(Refused::LastFeature),
+            None => Err(Refused::OtherCauses),
+        }
+    }
+}
+
+/// Older releases do not ask for the vendor, and libvirt would refuse, or the guest crash.
+fn is_of_vendor(fleet: &Fleet, source: Option<NodeIndex>, node: NodeIndex) -> bool {
+    let vendors = |node| fleet.names_under(node, Family::CpuVendor);
+    source.is_none_or(|source| {
+        let (from, to) = (vendors(source), vendors(node));
+        from.is_empty() || to.is_empty() || from.iter().any(|vendor| to.contains(vendor))
+    })
+}
+
+fn owned((key, value): (&str, &str)) -> Entry {
+    (key.to_owned(), value.to_owned())
+}

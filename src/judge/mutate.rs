@@ -1,0 +1,130 @@
+//! The mutating stage: what the webhook changes in an object, and what it says of that.
+
+use std::collections::BTreeMap;
+
+use json_patch::PatchOperation;
+use serde_json::Value;
+
+use super::{Answer, Lack, Manifest, Rules, lacks, regarding, rules};
+use crate::admission::response::Decision;
+use crate::admission::review::{Object, Request, ReviewError, object};
+use crate::compat::verdict::{Check, Finding};
+use crate::enforce::model::{Common, common_model};
+use crate::enforce::outlook::{self, Outlook};
+use crate::enforce::trim;
+use crate::policy::{Exemption, Policy, UserName, Words};
+use crate::report::{Reason, Report};
+use crate::world::World;
+
+/// What is changed in an object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Mutation {
+    /// How.
+    pub patch: Vec<PatchOperation>,
+    /// What the sender is told at once; the rest is said in the validating stage, which sees the result.
+    pub warnings: Vec<String>,
+    /// What is told about the guest.
+    pub events: Vec<(Reason, String)>,
+    /// Audit annotations, by key.
+    pub audit: BTreeMap<String, String>,
+}
+
+/// What the webhook changes in an object that somebody creates. `read` gives it whole, if it is a VMI.
+///
+/// # Errors
+///
+/// Whatever `read` says.
+pub fn mutation<E>(
+    world: &World,
+    manifest: &Manifest<'_>,
+    user: &UserName,
+    read: impl FnOnce() -> Result<Value, E>,
+) -> Result<Mutation, E> {
+    // Of nearly all requests it is known from a look that nothing is changed.
+    let concerns = match manifest {
+        Manifest::Vmi(_) => world.policies.iter().any(|policy| policy.common_model.is_some()),
+        Manifest::Pod(pod) => trim::concerns(world, pod),
+        Manifest::VirtualMachine(_) | Manifest::Migration(_) => false,
+    };
+    let Some(judged) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
+    let verdict = judged.assess(&world.cluster);
+    let Rules { policy, facts } = rules(world, manifest, user, &judged, &verdict);
+    if facts.exemption.is_some_and(Exemption::is_silent) {
+        return Ok(Mutation::default());
+    }
+    Ok(match manifest {
+        Manifest::Vmi(vmi) => {
+            let common = common_model(world, &policy, vmi);
+            let event = match &common {
+                Common::Written { .. } => Some(Reason::ModelReplaced),
+                Common::NotWritten(_) => Some(Reason::ModelNotReplaced),
+                Common::Untouched(_) => None,
+            };
+            let said = outlook::of_sent(world, &policy, vmi, &common);
+            Mutation {
+                patch: common.patch(&policy, &read()?),
+                events: event.zip(said).into_iter().collect(),
+                ..Mutation::default()
+            }
+        }
+        Manifest::Pod(pod) => {
+            let trimmed = trim::trim(world, &policy, pod);
+            let said = trimmed.sentences();
+            Mutation {
+                patch: trimmed.patch(pod),
+                warnings: said.iter().map(|line| format!("cpufit: {line}")).collect(),
+                events: said.into_iter().map(|line| (Reason::SelectorsDropped, line)).collect(),
+                audit: trimmed.audit(),
+            }
+        }
+        Manifest::VirtualMachine(_) | Manifest::Migration(_) => Mutation::default(),
+    })
+}
+
+/// Answers a review in the mutating stage.
+pub(super) fn answer(
+    world: &World,
+    manifest: &Manifest<'_>,
+    user: &UserName,
+    request: &Request<'_>,
+) -> Result<Answer, ReviewError> {
+    let whole = || match &request.object {
+        Some(Object::Text(json)) => object("request.object", json),
+        Some(Object::Pod(_)) | None => Ok(Value::Null),
+    };
+    let Mutation { patch, warnings, events, audit } = mutation(world, manifest, user, whole)?;
+    let told = if request.dry_run { None } else { regarding(world, manifest, user) };
+    let report = |(reason, message)| Some(Report { regarding: told.clone()?, reason, message });
+    let reports = events.into_iter().filter_map(report).collect();
+    Ok(Answer { decision: Decision::Admit { warnings, audit, patch }, reports, lacks: missing(world, manifest) })
+}
+
+/// What was not known of a migration's target: its guest, or whether its migration is annotated.
+fn missing(world: &World, manifest: &Manifest<'_>) -> Vec<Lack> {
+    let Manifest::Pod(pod) = manifest else { return Vec::new() };
+    let unknown = trim::unknown_migration(pod, &world.cluster).map(|name| Lack::Migration {
+        namespace: pod.metadata.namespace.as_deref().unwrap_or_default().to_owned(),
+        name: name.to_owned(),
+    });
+    let guest = if trim::concerns(world, pod) { lacks(world, manifest) } else { Vec::new() };
+    guest.into_iter().chain(unknown).collect()
+}
+
+/// What the common model means for an object in the validating stage.
+pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy) -> Option<Outlook> {
+    match manifest {
+        Manifest::VirtualMachine(vm) => Some(outlook::of_vm(world, policy, vm)),
+        Manifest::Vmi(vmi) => Some(outlook::of_vmi(world, policy, vmi)),
+        Manifest::Pod(_) | Manifest::Migration(_) => None,
+    }
+}
+
+/// The same as a finding.
+pub(super) fn finding(words: &Words) -> Option<Finding> {
+    let (field, message) = match (&words.unmet, &words.model) {
+        (Some(unmet), _) => (unmet.field.clone(), unmet.message.clone()),
+        (None, Some(model)) => (String::new(), model.clone()),
+        (None, None) => return None,
+    };
+    Some(Finding { check: Check::CommonModel, impact: None, field, message, remedies: Vec::new() })
+}

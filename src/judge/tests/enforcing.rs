@@ -1,0 +1,195 @@
+//! The common model and trimmed selectors, as the API server is answered: who is told, who is changed, who is refused.
+
+use super::*;
+use crate::compat::subject::CpuMode;
+use crate::report::Reason;
+use crate::testing::cluster::read;
+
+const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
+
+fn pool(spec: &Value) -> World {
+    let text = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"}, "spec": spec,
+    });
+    let policies = vec![Policy::from_json(&text.to_string()).expect("a policy")];
+    World { cluster: cluster("1.9.0", intel(), Vec::new()), policies }
+}
+
+fn common(otherwise: &str) -> World {
+    pool(&json!({"commonModel": {"name": SKYLAKE, "otherwise": otherwise}}))
+}
+
+fn answered(world: &World, stage: Stage, review: &Value) -> Answer {
+    let bytes = review.to_string();
+    let request = review::decode(bytes.as_bytes()).expect("a review");
+    answer(&Hearing::new(world), stage, &request).expect("an answer")
+}
+
+/// What the mutating webhook leaves of an object.
+fn mutated(world: &World, object: &Value, user: &str) -> (Value, Answer) {
+    let answer = answered(world, Stage::Mutate, &by(review(object), user));
+    let Decision::Admit { patch, .. } = &answer.decision else { panic!("denied while it is changed") };
+    let mut out = object.clone();
+    json_patch::patch(&mut out, patch).expect("a patch that applies");
+    (out, answer)
+}
+
+fn vmi_of(vm: &Value) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"namespace": vm["metadata"]["namespace"], "name": vm["metadata"]["name"],
+            "labels": vm["spec"]["template"]["metadata"]["labels"],
+            "ownerReferences": [{"kind": "VirtualMachine", "name": vm["metadata"]["name"], "uid": vm["metadata"]["uid"], "controller": true}]},
+        "spec": vm["spec"]["template"]["spec"],
+    })
+}
+
+/// Story 13: the person is told, the VM stays as it was sent, its guest gets the model.
+#[test]
+fn one_model_for_everyone_and_nobodys_yaml_touched() {
+    let (world, web) = (common("Warn"), vm("web", ""));
+    let warnings = admitted(&world, &review(&web));
+    insta::assert_debug_snapshot!(warnings, @r#"
+    [
+        "cpufit: shop/web will run with CPU model Skylake-Server-noTSX-IBRS, not its host's (policy intel-pool)",
+    ]
+    "#);
+    for asked in [review(&web), update(&vm("web", "EPYC"), &web)] {
+        let answer = answered(&world, Stage::Mutate, &asked);
+        assert_eq!(answer.decision, Decision::admit(), "GitOps tools would change it back");
+    }
+    let (guest, answer) = mutated(&world, &vmi_of(&web), CONTROLLER);
+    assert_eq!(guest["spec"]["domain"]["cpu"]["model"], SKYLAKE);
+    assert_eq!(
+        guest["metadata"]["annotations"],
+        json!({"cpufit.io/policy": "intel-pool", "cpufit.io/replaced-model": "Unset"})
+    );
+    let told: Vec<(Reason, &str)> =
+        answer.reports.iter().map(|report| (report.reason, report.regarding.name.as_str())).collect();
+    assert_eq!(told, [(Reason::ModelReplaced, "web")], "nobody at the keyboard: an Event on the VM");
+    // Stopped and started again it gets the same.
+    assert_eq!(mutated(&world, &vmi_of(&web), CONTROLLER).0, guest);
+    // A person who made the VMI is told in the validating stage.
+    let warnings = admitted(&world, &review(&guest));
+    assert!(warnings[0].contains("shop/web will run with CPU model"), "{warnings:?}");
+}
+
+/// The VM is judged as the guest that it will become.
+#[test]
+fn a_vm_is_judged_with_the_model() {
+    let bytes = review(&vm("web", "host-model")).to_string();
+    let request = review::decode(bytes.as_bytes()).expect("a review");
+    for (world, mode) in [(common("Warn"), CpuMode::Named(SKYLAKE.to_owned())), (pool(&json!({})), CpuMode::HostModel)]
+    {
+        let case = case(&world, &request).expect("an answer").expect("our concern");
+        assert_eq!(case.judged.subject.mode, mode, "another guest is judged than the one that will run");
+        let found = case.verdict.findings.iter().any(|finding| finding.check == Check::CommonModel);
+        assert_eq!(found, mode != CpuMode::HostModel);
+    }
+}
+
+/// A guest whose own words keep it off the model, under each `otherwise`.
+#[rstest]
+#[case::another_model(json!({"model": "Cascadelake-Server-noTSX"}), "spec.template.spec.domain.cpu.model")]
+#[case::passthrough(json!({"model": "host-passthrough"}), "spec.template.spec.domain.cpu.model")]
+#[case::a_feature(json!({"features": [{"name": "fpu"}, {"name": "clzero", "policy": "require"}]}), "spec.template.spec.domain.cpu.features[1].name")]
+fn a_guest_that_does_not_use_it(#[case] cpu: Value, #[case] field: &str) {
+    let asked = |user| {
+        by(review(&vm("web", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = cpu.clone())), user)
+    };
+    let of = |otherwise: &str| {
+        let mut world = common(otherwise);
+        world.cluster = cluster(
+            "1.9.0",
+            intel()
+                .into_iter()
+                .chain([
+                    crate::testing::fleet::rome("amd-1"),
+                    crate::testing::fleet::rome("amd-2"),
+                    crate::testing::fleet::rome("amd-3"),
+                ])
+                .collect(),
+            Vec::new(),
+        );
+        world
+    };
+    let names_model = |lines: &[String]| {
+        lines.iter().any(|line| line.contains("common CPU model") && line.contains("(policy intel-pool)"))
+    };
+    assert!(!names_model(&admitted(&of("Allow"), &asked(KUBECTL))), "Allow says nothing");
+    assert!(names_model(&admitted(&of("Warn"), &asked(KUBECTL))), "Warn says it");
+    let denial = denied(&of("Deny"), &asked(KUBECTL)).expect("Deny refuses it");
+    assert_eq!(denial.code, DenialKind::Invalid);
+    let cause = denial.causes.last().expect("a bullet");
+    assert_eq!(cause.field, field);
+    assert!(cause.message.starts_with("shop/web ") && denial.message.contains("policy intel-pool"), "{denial:?}");
+    assert!(names_model(&admitted(&of("Deny"), &asked(CONTROLLER))), "a controller is spared and told");
+}
+
+/// Where fleet or policies are the cause, a guest is told of and never refused.
+#[rstest]
+#[case::usable_nowhere("EPYC-Turin", json!({}))]
+#[case::known_only("EPYC-Rome", json!({}))]
+#[case::bound_elsewhere("Icelake-Server-noTSX", json!({"kubernetes.io/hostname": "node-b"}))]
+#[case::worse_off("Icelake-Server-noTSX", json!({}))]
+fn what_is_not_the_guests_fault_is_never_refused(#[case] model: &str, #[case] selector: Value) {
+    let world =
+        pool(&json!({"commonModel": {"name": model, "replaces": ["Unset", "HostPassthrough"], "otherwise": "Deny"}}));
+    let web = vm("web", "host-passthrough").tweak(|vm| vm["spec"]["template"]["spec"]["nodeSelector"] = selector);
+    let warnings = admitted(&world, &review(&web));
+    assert!(warnings[0].contains(&format!("instead of the common CPU model {model}: ")), "{warnings:?}");
+    let (guest, answer) = mutated(&world, &vmi_of(&web), CONTROLLER);
+    assert_eq!(guest, vmi_of(&web));
+    assert_eq!(answer.reports.iter().map(|report| report.reason).collect::<Vec<_>>(), [Reason::ModelNotReplaced]);
+}
+
+/// The model of an instancetype is changed there: KubeVirt refuses one in the template beside it.
+#[test]
+fn a_model_of_an_instancetype_is_not_the_templates() {
+    let mut world = common("Deny");
+    let instancetype = json!({"metadata": {"name": "u1"}, "spec": {"cpu": {"model": "Cascadelake-Server-noTSX"}}});
+    world.cluster = cluster("1.9.0", intel(), [Object::Instancetype(read(instancetype))]);
+    let web = vm("web", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "u1"}));
+    let denial = denied(&world, &review(&web)).expect("it does not use the model");
+    assert_eq!(denial.causes[0].field, "spec.instancetype.name");
+    insta::assert_snapshot!(
+        denial.causes[0].message,
+        @"shop/web asks for Cascadelake-Server-noTSX of its instancetype u1, not the common CPU model Skylake-Server-noTSX-IBRS; change it there: KubeVirt refuses a model in the template beside it (policy intel-pool)"
+    );
+    // One that states none is as good as no instancetype.
+    world.cluster = cluster("1.9.0", intel(), [Object::Instancetype(read(json!({"metadata": {"name": "u1"}})))]);
+    let warnings = admitted(&world, &review(&web));
+    assert!(warnings[0].contains("shop/web will run with CPU model"), "{warnings:?}");
+}
+
+#[test]
+fn arm_guests_pass_whatever_a_policy_wants() {
+    let world = World { cluster: cluster("1.9.0", mixed(), Vec::new()), ..common("Deny") };
+    let web = vm("web", "host-passthrough").tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = json!("arm64"));
+    assert!(admitted(&world, &review(&web)).iter().all(|line| !line.contains("CPU model")));
+    assert_eq!(mutated(&world, &vmi_of(&web), KUBECTL).0, vmi_of(&web));
+}
+
+/// A target pod under `DropStale`: patched, told in warning, Event and audit annotation; not on a dry run.
+#[test]
+fn what_is_dropped_from_a_pod_is_told() {
+    let db = running("db", "node-a", "host-model");
+    let mut world = pool(&json!({"launcherSelectors": "DropStale"}));
+    world.cluster = cluster("1.9.0", intel(), [vmi(db.clone()), launcher(&db, [feature("fpu"), feature("amd-stibp")])]);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"generateName": "virt-launcher-db-", "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"},
+            "ownerReferences": [{"kind": "VirtualMachineInstance", "name": "db", "uid": "uid-db"}]},
+        "spec": {"nodeSelector": {feature("amd-stibp"): "true", feature("fpu"): "true"}},
+    });
+    let (after, answer) = mutated(&world, &pod, CONTROLLER);
+    assert_eq!(after["spec"]["nodeSelector"], json!({feature("fpu"): "true"}));
+    assert_eq!(answer.reports.iter().map(|report| report.reason).collect::<Vec<_>>(), [Reason::SelectorsDropped]);
+    let Decision::Admit { warnings, audit, .. } = &answer.decision else { panic!("denied") };
+    assert!(
+        warnings[0].starts_with("cpufit: shop/db") && audit.contains_key("dropped-selectors"),
+        "{warnings:?} {audit:?}"
+    );
+    let dry = review(&pod).tweak(|review| review["request"]["dryRun"] = json!(true));
+    assert!(answered(&world, Stage::Mutate, &dry).reports.is_empty(), "an Event of what never happened");
+}

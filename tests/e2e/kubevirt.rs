@@ -1,0 +1,201 @@
+//! Those parts of KubeVirt that meet cpufit at the API server, played: its webhooks by a server inside the test, what
+//! becomes of a guest by kwok.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::post;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+
+use crate::controlplane::ControlPlane;
+use crate::process::Server;
+use crate::servers::Https;
+use crate::world::data;
+
+/// virt-controller and virt-handler: guests annotated with `test.cpufit.io/node` come to run there. KubeVirt's kinds
+/// must be served.
+#[track_caller]
+pub fn play_guests(cluster: &ControlPlane) -> Option<Server> {
+    cluster.play(&data("stages"))
+}
+
+/// A client by a kubeconfig file.
+///
+/// # Errors
+///
+/// It is none, or no client can be made of it.
+pub async fn client(kubeconfig: &std::path::Path) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// An answer in JSON.
+pub type Answer = ([(http::HeaderName, &'static str); 1], String);
+
+/// An admission review's answer to a request.
+pub fn answer(request: &Value, mut response: Value) -> Answer {
+    response["uid"] = request["uid"].clone();
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+    ([(http::header::CONTENT_TYPE, "application/json")], review.to_string())
+}
+
+/// The request in an admission review.
+pub fn request(review: &[u8]) -> Value {
+    serde_json::from_slice::<Value>(review).expect("the API server sends reviews")["request"].take()
+}
+
+/// virt-api: KubeVirt's webhooks, under their own names. Which of them the API server asks is up to the test.
+pub struct VirtApi<'a> {
+    cluster: &'a ControlPlane,
+    server: Https,
+    seen: Arc<Mutex<Vec<Value>>>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    kubeconfig: Arc<std::path::Path>,
+    seen: Arc<Mutex<Vec<Value>>>,
+}
+
+impl<'a> VirtApi<'a> {
+    #[track_caller]
+    pub fn start(cluster: &'a ControlPlane) -> Self {
+        let seen = Arc::default();
+        let shared = Shared { kubeconfig: cluster.admin().into(), seen: Arc::clone(&seen) };
+        let router = Router::new()
+            .route("/launcher-eviction-validate", post(intercept_eviction))
+            .route("/virtualmachineinstances-mutate", post(set_defaults))
+            .with_state(shared);
+        let pair = cluster.authority().server(&["virt-api"], &[std::net::Ipv4Addr::LOCALHOST.into()]);
+        Self { cluster, server: Https::start(&pair, router), seen }
+    }
+
+    /// `virt-launcher-eviction-interceptor`: a launcher pod is never evicted, its guest migrates.
+    #[track_caller]
+    pub fn intercept_evictions(&self) {
+        let rule = json!({
+            "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/eviction"], "operations": ["*"],
+            "scope": "Namespaced",
+        });
+        let name = "virt-launcher-eviction-interceptor.kubevirt.io";
+        self.register(
+            "ValidatingWebhookConfiguration",
+            "virt-api-validator",
+            name,
+            "/launcher-eviction-validate",
+            &rule,
+        );
+    }
+
+    /// `virtualmachineinstances-mutator`: what a guest leaves out is set.
+    #[track_caller]
+    pub fn set_defaults(&self) {
+        let rule = json!({
+            "apiGroups": ["kubevirt.io"], "apiVersions": ["v1alpha3", "v1"], "resources": ["virtualmachineinstances"],
+            "operations": ["CREATE"],
+        });
+        let name = "virtualmachineinstances-mutator.kubevirt.io";
+        self.register(
+            "MutatingWebhookConfiguration",
+            "virt-api-mutator",
+            name,
+            "/virtualmachineinstances-mutate",
+            &rule,
+        );
+    }
+
+    #[track_caller]
+    fn register(&self, kind: &str, configuration: &str, webhook: &str, path: &str, rule: &Value) {
+        let configuration = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": configuration},
+            "webhooks": [{
+                "name": webhook, "rules": [rule], "failurePolicy": "Fail", "sideEffects": "NoneOnDryRun",
+                "timeoutSeconds": 10,
+                "admissionReviewVersions": ["v1"],
+                "clientConfig": {
+                    "url": format!("https://{}{path}", self.server.address),
+                    "caBundle": STANDARD.encode(&self.cluster.authority().certificate),
+                },
+            }],
+        });
+        self.cluster.kubectl_with(&["create", "-f", "-"], &configuration);
+    }
+
+    /// The requests that it was asked about so far, each with its object as it came here, after those asked before.
+    pub fn seen(&self) -> Vec<Value> {
+        self.seen.lock().expect("no panic").clone()
+    }
+}
+
+async fn intercept_eviction(State(shared): State<Shared>, review: Bytes) -> Answer {
+    let request = request(&review);
+    shared.seen.lock().expect("no panic").push(request.clone());
+    let (namespace, name) =
+        (request["namespace"].as_str().unwrap_or_default(), request["name"].as_str().unwrap_or_default());
+    let client = client(&shared.kubeconfig).await.expect("a client");
+    let Ok(pod) = Api::<Pod>::namespaced(client, namespace).get(name).await else {
+        return answer(&request, json!({"allowed": true}));
+    };
+    let is_launcher =
+        pod.metadata.labels.is_some_and(|labels| labels.get("kubevirt.io").is_some_and(|app| app == "virt-launcher"));
+    let domain = pod.metadata.annotations.and_then(|annotations| annotations.get("kubevirt.io/domain").cloned());
+    let response = match domain.filter(|_| is_launcher) {
+        Some(vmi) => json!({"allowed": false, "status": {
+            "code": 429, "reason": "TooManyRequests",
+            "message": format!("Eviction triggered evacuation of VMI \"{namespace}/{vmi}\""),
+        }}),
+        None => json!({"allowed": true}),
+    };
+    answer(&request, response)
+}
+
+/// `pkg/defaults`, of which only what touches the CPU and the node, and no finalizer: nobody would take it off again.
+async fn set_defaults(State(shared): State<Shared>, review: Bytes) -> Answer {
+    let request = request(&review);
+    shared.seen.lock().expect("no panic").push(request.clone());
+    let client = client(&shared.kubeconfig).await.expect("a client");
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("kubevirt.io", "v1", "KubeVirt"));
+    let list = Api::<DynamicObject>::all_with(client, &kind).list(&ListParams::default()).await;
+    let kubevirt = list.ok().and_then(|list| list.items.into_iter().next());
+    let configuration = kubevirt.map(|kubevirt| kubevirt.data["spec"]["configuration"].clone()).unwrap_or_default();
+
+    let mut spec = request["object"]["spec"].clone();
+    with_defaults(&mut spec, &configuration);
+    let patch = json!([
+        {"op": "replace", "path": "/spec", "value": spec},
+        {"op": "replace", "path": "/metadata", "value": request["object"]["metadata"]},
+    ]);
+    answer(&request, json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())}))
+}
+
+fn with_defaults(spec: &mut Value, configuration: &Value) {
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let architecture = text(&spec["architecture"])
+        .or_else(|| text(&configuration["architectureConfiguration"]["defaultArchitecture"]))
+        .unwrap_or_else(|| "amd64".to_owned());
+    if text(&spec["domain"]["cpu"]["model"]).is_none() {
+        let model = match architecture.as_str() {
+            "arm64" => "host-passthrough".to_owned(),
+            _ => text(&configuration["cpuModel"]).unwrap_or_else(|| "host-model".to_owned()),
+        };
+        spec["domain"]["cpu"]["model"] = json!(model);
+    }
+    if text(&spec["domain"]["machine"]["type"]).is_none() {
+        let machine = match architecture.as_str() {
+            "arm64" => "virt",
+            "s390x" => "s390-ccw-virtio",
+            _ => "q35",
+        };
+        spec["domain"]["machine"]["type"] = json!(machine);
+    }
+    spec["architecture"] = json!(architecture);
+}

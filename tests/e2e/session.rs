@@ -1,0 +1,46 @@
+//! A person, or an account, at kubectl.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::controlplane::ControlPlane;
+
+/// What the API server hears of a moment later: webhooks, rights, new kinds.
+const HEARD: Duration = Duration::from_secs(60);
+
+pub struct Session<'a> {
+    pub cluster: &'a ControlPlane,
+    pub kubeconfig: PathBuf,
+}
+
+impl Session<'_> {
+    /// The command and all that came of it. Nothing in it differs from run to run: webhooks are named by their Service.
+    #[track_caller]
+    pub fn told(&self, command: &str) -> String {
+        self.cluster.told(&self.kubeconfig, &words(command))
+    }
+
+    /// The same for a command that need not end by itself.
+    #[track_caller]
+    pub fn told_for(&self, command: &str, limit: Duration) -> String {
+        self.cluster.told_for(&self.kubeconfig, &words(command), limit)
+    }
+
+    /// Says it again and again until the answer has this in it.
+    #[track_caller]
+    pub fn told_until(&self, command: &str, text: &str) -> String {
+        let deadline = Instant::now() + HEARD;
+        loop {
+            let told = self.told(command);
+            if told.contains(text) {
+                return told;
+            }
+            assert!(Instant::now() < deadline, "after {HEARD:?} there is still no {text:?}: {told}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+fn words(command: &str) -> Vec<&str> {
+    command.split(' ').collect()
+}

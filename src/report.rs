@@ -57,6 +57,8 @@ pub enum Reason {
     ModelNotReplaced,
     /// Selector keys were taken off its migration's target pod.
     SelectorsDropped,
+    /// They should have been, and were not.
+    SelectorsKept,
     /// A policy is not valid, and ignored.
     PolicyInvalid,
 }
@@ -74,6 +76,7 @@ impl Reason {
             Self::ModelReplaced => "CPUModelReplaced",
             Self::ModelNotReplaced => "CPUModelNotReplaced",
             Self::SelectorsDropped => "CPUSelectorsDropped",
+            Self::SelectorsKept => "CPUSelectorsKept",
             Self::PolicyInvalid => "CPUPolicyInvalid",
         }
     }

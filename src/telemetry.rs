@@ -581,6 +581,7 @@ mod tests {
         cpufit_decode_errors_total{reason="wrong-version"} 1
         cpufit_judge_panics_total 1
         cpufit_request_duration_seconds_count{stage="validate"} 1
+        cpufit_request_duration_seconds_sum{stage="authorize"} 0.0
         cpufit_request_duration_seconds_sum{stage="mutate"} 0.0
         cpufit_request_duration_seconds_sum{stage="validate"} 0.00006
         cpufit_requests_total{stage="validate",kind="Pod",outcome="warned"} 1

@@ -207,6 +207,18 @@ impl Trim {
     /// What was done and what was not, a sentence each: for warnings and for Events on the VMI.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
+        self.done().into_iter().chain(self.undone()).collect()
+    }
+
+    /// What was not done, and why.
+    #[must_use]
+    pub fn undone(&self) -> Option<String> {
+        self.refused.map(|why| format!("{}: its selector stays as it is: {why}", self.guest))
+    }
+
+    /// What was done, a sentence for each reason.
+    #[must_use]
+    pub fn done(&self) -> Vec<String> {
         let guest = &self.guest;
         let done = self.cuts.iter().map(|cut| {
             let entries = cut.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -225,8 +237,7 @@ impl Trim {
                 ),
             }
         });
-        let undone = self.refused.map(|why| format!("{guest}: its selector stays as it is: {why}"));
-        done.chain(undone).collect()
+        done.collect()
     }
 
     /// Audit annotations, by key.

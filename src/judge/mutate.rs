@@ -69,11 +69,12 @@ pub fn mutation<E>(
         }
         Manifest::Pod(pod) => {
             let trimmed = trim::trim(world, &policy, pod);
-            let said = trimmed.sentences();
+            let done = trimmed.done().into_iter().map(|line| (Reason::SelectorsDropped, line));
+            let undone = trimmed.undone().map(|line| (Reason::SelectorsKept, line));
             Mutation {
                 patch: trimmed.patch(pod),
-                warnings: said.iter().map(|line| format!("cpufit: {line}")).collect(),
-                events: said.into_iter().map(|line| (Reason::SelectorsDropped, line)).collect(),
+                warnings: trimmed.sentences().iter().map(|line| format!("cpufit: {line}")).collect(),
+                events: done.chain(undone).collect(),
                 audit: trimmed.audit(),
             }
         }

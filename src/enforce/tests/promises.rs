@@ -90,7 +90,7 @@ fn policies() -> impl Strategy<Value = Vec<Policy>> {
             1 => subsequence(vec!["Unset", "HostModel", "HostPassthrough", "Named"], 0..=4),
             2 => Just(vec!["Unset", "HostModel", "HostPassthrough", "Named"])
         ],
-        select(vec!["Allow", "Warn"]),
+        select(vec!["Allow", "Warn", "Deny"]),
         select(vec!["None", "Unschedulable", "Pinned", "Fragile"]),
         select(vec!["", "", "Intel", "AMD"]),
     );

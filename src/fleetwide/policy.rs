@@ -324,7 +324,7 @@ impl PolicyStatus {
         let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
             (0, _) => (false, "NoNodes", "nodeSelector selects no node that runs guests".to_owned()),
             (nodes, Some(0)) => (false, "ModelNotUsable", format!("the common model is usable on 0 of {nodes} nodes")),
-            (_, _) => (true, "InForce", format!("it governs {} guests", self.guests)),
+            (_, _) => (true, "InForce", format!("it governs {}", Looked::default().count(self.guests, "guest"))),
         };
         let ready = PolicyCondition { kind: "Ready", holds: ready, reason, message };
         [PolicyCondition { kind: "Valid", holds: true, reason: "Valid", message: String::new() }, ready]

@@ -272,8 +272,7 @@ fn authorize(right: Right, request: &Request<'_>) -> Result<Answer, ReviewError>
     let user = &*request.user.username;
     let problem = match right {
         Right::Held => return Ok(Decision::admit().into()),
-        Right::Unasked => "whether it may be set was not asked".to_owned(),
-        Right::Unanswered => "the API server does not say whether it may be set; try again".to_owned(),
+        Right::Unasked | Right::Unanswered => "the API server did not say whether it may be set; try again".to_owned(),
         Right::NotHeld => format!("{user} may not set it: that takes the verb relax on cpupolicies.cpufit.io"),
     };
     let name = if new.metadata.name.is_empty() { &new.metadata.generate_name } else { &new.metadata.name };
@@ -428,6 +427,11 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
         return Some(Case { judged, verdict, advice, speech, decision: Decision::admit() });
     }
     let rules = rules(world, manifest, user, &judged, &verdict);
+    if let Manifest::Migration(vmim) = manifest
+        && mutate::foresee(world, &rules.policy, &mut judged, Some(vmim))
+    {
+        verdict = judged.assess(&world.cluster);
+    }
     let mut outlook = mutate::outlook(world, manifest, &rules.policy);
     if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
         judged = becomes;
@@ -573,6 +577,7 @@ fn audit_annotations(wanted: bool, policy: &Policy, verdict: &Verdict, speech: &
 
 mod mutate;
 
+pub(crate) use mutate::foresee;
 pub use mutate::{Mutation, mutation};
 
 #[cfg(test)]

@@ -17,8 +17,9 @@
 //! - [`enforce`]: what the webhook changes, and the patches that change it.
 //! - [`judge`]: one object through all of these; what webhook and command line both call.
 //! - [`fleetwide`]: what one act means for guests nobody asked about; the audit of them all.
-//! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by.
-//! - [`admission`]: the AdmissionReview in and out. [`webhook`], [`server`], [`tls`]: HTTP around it.
+//! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
+//!   to: Events ([`report`]), status, certificates ([`pki`]).
+//! - [`admission`]: the AdmissionReview in and out. [`webhook`], [`server`], [`tls`], [`telemetry`]: HTTP around it.
 //! - [`cli`], [`args`], [`app`]: the verbs, and the one place that builds things.
 
 pub mod admission;

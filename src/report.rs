@@ -49,8 +49,6 @@ pub enum Reason {
     OneTarget,
     /// The node it runs on no longer meets its pod's selector.
     OwnNode,
-    /// Nothing could be judged.
-    NotJudged,
     /// It was given the common CPU model.
     ModelReplaced,
     /// It should have been given the common CPU model, and was not.
@@ -72,7 +70,6 @@ impl Reason {
             Self::NoNode => "CPUNoNode",
             Self::OneTarget => "CPUOneTarget",
             Self::OwnNode => "CPUOwnNode",
-            Self::NotJudged => "CPUNotJudged",
             Self::ModelReplaced => "CPUModelReplaced",
             Self::ModelNotReplaced => "CPUModelNotReplaced",
             Self::SelectorsDropped => "CPUSelectorsDropped",

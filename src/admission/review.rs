@@ -150,8 +150,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// `authenticationv1.UserInfo`, without `uid` and `extra`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+/// `authenticationv1.UserInfo`.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, expecting = "an object")]
 pub struct User<'a> {
     /// `username`.
@@ -160,6 +160,12 @@ pub struct User<'a> {
     /// `groups`.
     #[serde(borrow, deserialize_with = "nullable")]
     pub groups: Vec<Text<'a>>,
+    /// `uid`.
+    #[serde(borrow, deserialize_with = "nullable")]
+    pub uid: Text<'a>,
+    /// `extra`: what else is known of the sender, such as the scopes of a token; read where rights are asked for.
+    #[serde(borrow)]
+    pub extra: Option<&'a RawValue>,
 }
 
 /// Why bytes are not a review that can be judged. Each prints as one line that says what is wrong and where.
@@ -553,7 +559,8 @@ mod tests {
             request["kind"]["group"] = Value::Null;
         });
         let request = decode(text.as_bytes()).unwrap();
-        assert_eq!(request.user, User::default());
+        let User { username, groups, uid, extra } = &request.user;
+        assert!(username.is_empty() && groups.is_empty() && uid.is_empty() && extra.is_none());
         assert!(!request.dry_run);
     }
 

@@ -113,24 +113,50 @@ pub fn concerns(world: &World, pod: &Pod<'_>) -> bool {
 
 /// What is to be dropped from a pod that is being created. `policy` is the one that governs the guest.
 pub fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
+    if !is_target(pod) {
+        return Trim::default();
+    }
     let cluster = &world.cluster;
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    if !is_target(pod) || cluster.namespace(namespace).is_some_and(policy::is_left_alone) {
-        return Trim::default();
-    }
-    let migration = migration_of(pod, cluster);
-    let relaxed = migration.filter(|migration| is_relaxed(migration));
-    if policy.launcher_selectors == LauncherSelectors::Keep && relaxed.is_none() {
-        return Trim::default();
-    }
     let name = cluster::owner(pod).map(|owner| owner.name.as_str()).unwrap_or_default();
+    let (vmi, migration) = (vmi_of_pod(pod, cluster), migration_of(pod, cluster));
+    from_target(world, policy, (namespace, name), vmi, migration, cluster::placement(pod))
+}
+
+/// What will be dropped from the pod of a migration's target, as it is predicted. `migration` is the one that is asked
+/// for, where it is known.
+pub fn foreseen(
+    world: &World,
+    policy: &Policy,
+    vmi: &Vmi,
+    migration: Option<&Vmim>,
+    placement: &Placement<'_>,
+) -> Trim {
+    let guest = (vmi.metadata.namespace.as_str(), vmi.metadata.name.as_str());
+    from_target(world, policy, guest, Some(vmi), migration, placement.clone().into_owned())
+}
+
+fn from_target(
+    world: &World,
+    policy: &Policy,
+    (namespace, name): (&str, &str),
+    vmi: Option<&Vmi>,
+    migration: Option<&Vmim>,
+    placement: Placement<'_>,
+) -> Trim {
+    let cluster = &world.cluster;
+    let relaxed = migration.filter(|migration| is_relaxed(migration));
+    let is_asked = policy.launcher_selectors != LauncherSelectors::Keep || relaxed.is_some();
+    if !is_asked || cluster.namespace(namespace).is_some_and(policy::is_left_alone) {
+        return Trim::default();
+    }
     let mut out = Trim { guest: format!("{namespace}/{name}"), ..Trim::default() };
-    let Some(vmi) = vmi_of_pod(pod, cluster) else { return out.refuse(Refused::UnknownGuest) };
+    let Some(vmi) = vmi else { return out.refuse(Refused::UnknownGuest) };
     let mode = CpuMode::parse(model_of(vmi));
     if mode == CpuMode::HostPassthrough {
         return if relaxed.is_some() { out.refuse(Refused::HostPassthrough) } else { out };
     }
-    let mut case = Case { cluster, vmi, migration, placement: cluster::placement(pod) };
+    let mut case = Case { cluster, vmi, migration, placement };
     if !cluster.fleet.is_labelled(case.placement.get(label::ARCH)) {
         return out.refuse(Refused::NoLabels);
     }
@@ -173,8 +199,14 @@ impl Trim {
             return;
         }
         entries.sort_unstable();
-        case.placement.selector.retain(|(key, _)| !entries.iter().any(|(dropped, _)| dropped == key));
         self.cuts.push(Cut { by, entries });
+        self.leave(&mut case.placement);
+    }
+
+    /// Takes what is dropped out of a placement.
+    pub fn leave(&self, placement: &mut Placement<'_>) {
+        let dropped = self.dropped();
+        placement.selector.retain(|(key, _)| !dropped.iter().any(|(dropped, _)| dropped == key));
     }
 
     /// All that is dropped, by key.

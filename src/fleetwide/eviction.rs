@@ -7,9 +7,11 @@ use serde::Deserialize;
 
 use super::guests::not_migratable;
 use super::{is_exempt, policy_of, told};
+use crate::admission::one_line;
 use crate::admission::response::Decision;
 use crate::compat::advise::Depth;
 use crate::compat::verdict::{Check, Impact, Outcome};
+use crate::judge::foresee;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::Policy;
@@ -122,14 +124,18 @@ fn strategy(world: &World, vmi: &Vmi) -> Option<Strategy> {
 /// The migration that KubeVirt makes of the eviction, where it has nowhere to go.
 fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
     let cluster = &world.cluster;
-    let judged = subject::of_running(vmi, cluster)?;
+    let mut judged = subject::of_running(vmi, cluster)?;
     let mut verdict = judged.assess(cluster);
     let name = super::title(vmi);
     let node = &vmi.status.node_name;
     let source = cluster.fleet.find(node);
     let policy = policy_of(world, &world.policies, vmi, source, &verdict.fitting).cloned();
-    if !policy.unwrap_or_else(Policy::builtin).warn.reached(Some(Impact::Pinned)) {
+    let policy = policy.unwrap_or_else(Policy::builtin);
+    if !policy.warn.reached(Some(Impact::Pinned)) {
         return None;
+    }
+    if foresee(world, &policy, &mut judged, None) {
+        verdict = judged.assess(cluster);
     }
     let advice = judged.advise(cluster, &mut verdict, Depth::Full);
     let refused = verdict.findings.iter().find(|finding| finding.check == Check::LibvirtRefused);
@@ -182,8 +188,9 @@ fn shut_down(name: &str, dry_run: bool) -> String {
     format!("{name} {} shut down, not migrated: it has no evictionStrategy LiveMigrate", will_be(dry_run))
 }
 
+/// As KubeVirt says it, so short that what follows is not cut off.
 fn reason(reason: &str, message: &str) -> String {
-    match (reason, message) {
+    match (reason, &*one_line(message, 80)) {
         ("", "") => String::new(),
         (text, "") | ("", text) => format!(" ({text})"),
         (reason, message) => format!(" ({reason}: {message})"),

@@ -84,7 +84,9 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
             count => format!("would crowd on these {count}"),
         };
         let without = looked.count(guests.count, "guest");
-        out.push(format!("at their next start {without} without a model of their own {where_to}: {}", guests.names()));
+        let its = if guests.count == 1 { "its" } else { "their" };
+        let names = guests.names();
+        out.push(format!("at {its} next start {without} without a model of {its} own {where_to}: {names}"));
     }
     out.extend(looked.broken_off());
     out

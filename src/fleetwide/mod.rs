@@ -65,6 +65,15 @@ pub fn answer(world: &World, request: &Request<'_>, enough: Enough<'_>) -> Resul
     })
 }
 
+/// Whether all guests are looked at for an answer.
+#[must_use]
+pub fn counts(request: &Request<'_>) -> bool {
+    matches!(
+        (&*request.kind.group, &*request.kind.kind),
+        ("", "Node") | ("kubevirt.io", "KubeVirt") | ("cpufit.io", "CPUPolicy")
+    )
+}
+
 /// What such a review is about and the world does not hold: the launcher of a guest that was created a moment ago.
 #[must_use]
 pub fn lacks(world: &World, request: &Request<'_>) -> Vec<Lack> {

@@ -41,6 +41,7 @@ fn invalid(name: &str, error: &PolicyError) -> Vec<String> {
                 problems.iter().take(shown).map(|problem| format!("{name}: {problem}")).collect();
             let more = match problems.len() - shown {
                 0 => String::new(),
+                1 => "1 more problem; ".to_owned(),
                 more => format!("{more} more problems; "),
             };
             out.push(format!("{name}: {more}{ignored}"));
@@ -117,6 +118,9 @@ fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
             break;
         }
         out.looked.at += 1;
+        if is_finished(vmi) {
+            continue;
+        }
         let runs_on = cluster.fleet.find(&vmi.status.node_name);
         let none = Bits::none(cluster.fleet.len());
         let start = runs_on.is_none().then(|| guests.start(vmi));
@@ -136,6 +140,11 @@ fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
         }
     }
     out
+}
+
+/// Whether it has ended: of its VMI only the record is left.
+fn is_finished(vmi: &Vmi) -> bool {
+    matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed")
 }
 
 /// Whether a guest would be denied if it were created now, with the common model where it would get that.
@@ -324,7 +333,8 @@ impl PolicyStatus {
         let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
             (0, _) => (false, "NoNodes", "nodeSelector selects no node that runs guests".to_owned()),
             (nodes, Some(0)) => (false, "ModelNotUsable", format!("the common model is usable on 0 of {nodes} nodes")),
-            (_, _) => (true, "InForce", format!("it governs {}", Looked::default().count(self.guests, "guest"))),
+            (_, _) if self.guests == 1 => (true, "InForce", "it governs 1 guest".to_owned()),
+            (_, _) => (true, "InForce", format!("it governs {} guests", self.guests)),
         };
         let ready = PolicyCondition { kind: "Ready", holds: ready, reason, message };
         [PolicyCondition { kind: "Valid", holds: true, reason: "Valid", message: String::new() }, ready]
@@ -404,7 +414,7 @@ fn count<'w>(world: &'w World, vmi: &'w Vmi, guests: &mut Guests<'w>, statuses: 
     let fitting = start.as_ref().map_or(&none, |start| &start.fitting);
     let Some(policy) = policy_of(world, &world.policies, vmi, runs_on, fitting) else { return };
     let Some(status) = statuses.iter_mut().find(|status| status.name == policy.name) else { return };
-    if matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed") {
+    if is_finished(vmi) {
         return;
     }
     status.guests += 1;

@@ -12,6 +12,8 @@ use crate::compat::verdict::{Check, Finding};
 use crate::enforce::model::{Common, common_model};
 use crate::enforce::outlook::{self, Outlook};
 use crate::enforce::trim;
+use crate::kubevirt::subject::Judged;
+use crate::kubevirt::wire::Vmim;
 use crate::policy::{Exemption, Policy, UserName, Words};
 use crate::report::{Reason, Report};
 use crate::world::World;
@@ -118,6 +120,24 @@ pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy) -
         Manifest::Vmi(vmi) => Some(outlook::of_vmi(world, policy, vmi)),
         Manifest::Pod(_) | Manifest::Migration(_) => None,
     }
+}
+
+/// Judges a migration that is not under way yet by what will be left of its target's selector; whether that makes a
+/// difference. `asked` is the migration, where somebody asks for one.
+pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Judged<'_>, asked: Option<&Vmim>) -> bool {
+    let vmi = world.cluster.vmi(&judged.subject.namespace, &judged.subject.name);
+    let Some(vmi) = vmi.filter(|_| judged.hindrance.is_none()) else { return false };
+    let trimmed = trim::foreseen(world, policy, vmi, asked, &judged.subject.placement);
+    let title = format!("{}: ", trimmed.guest);
+    judged.notes.extend(trimmed.sentences().into_iter().map(|line| Finding {
+        check: Check::Assumed,
+        impact: None,
+        field: "spec.vmiName".to_owned(),
+        message: line.strip_prefix(&title).unwrap_or(&line).to_owned(),
+        remedies: Vec::new(),
+    }));
+    trimmed.leave(&mut judged.subject.placement);
+    !trimmed.cuts.is_empty()
 }
 
 /// The same as a finding.

@@ -134,19 +134,12 @@ impl Keeper {
         };
         if is_leader {
             let now = SystemTime::now();
-            let mut step = stored.step(self.settings.validity, self.is_settled(&stored), now);
-            if secret.is_none()
-                && let Some(last) = self.last.clone()
-            {
-                // Deleted: what is served everywhere goes on serving until what is made now is known.
-                info!(secret = SECRET, "the Secret is gone: made anew");
-                stored = last;
-                step = if stored.step(self.settings.validity, false, now) == Step::Make {
-                    Step::Make
-                } else {
-                    Step::Prepare
-                };
+            let is_settled = self.is_settled(&stored);
+            if stored.current().is_none() && self.last.is_some() {
+                info!(secret = SECRET, "the Secret is gone, or of no use");
             }
+            let step;
+            (stored, step) = stored.plan(self.last.as_ref(), self.settings.validity, is_settled, now);
             if step != Step::Keep {
                 stored = stored.after(step, &self.names, self.settings.validity, now)?;
                 match self.store(secret, &stored).await {

@@ -196,9 +196,19 @@ async fn launchers(client: &Client, vmi: &Vmi) -> Vec<Object> {
 /// Whether the sender may set `cpufit.io/relax`: a right of its own, the verb `relax` on `cpupolicies`.
 async fn right_to_relax(client: &Client, request: &Request<'_>) -> Right {
     let user = &request.user;
+    // A token may be for less than its bearer may do: that stands in `extra`, and what cannot be read of it gives no right.
+    let extra = match user.extra.map(|extra| serde_json::from_str(extra.get())).transpose() {
+        Ok(extra) => extra.flatten(),
+        Err(error) => {
+            debug!(user = %&*user.username, %error, "what else is known of the user cannot be read");
+            return Right::Unanswered;
+        }
+    };
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
             user: Some(user.username.to_string()),
+            uid: Some(user.uid.to_string()).filter(|uid| !uid.is_empty()),
+            extra,
             groups: Some(user.groups.iter().map(|group| group.0.to_string()).collect()),
             resource_attributes: Some(ResourceAttributes {
                 group: Some("cpufit.io".to_owned()),

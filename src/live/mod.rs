@@ -25,15 +25,17 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use kube::Client;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, mpsc, watch as latest};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
-use crate::judge::{self, Answer, Hearing, Right};
+use crate::fleetwide;
+use crate::judge::{self, Answer, Hearing, Lack, Right};
 use crate::kubevirt::release::Release;
 use crate::webhook::{Judging, Time};
 use crate::world::World;
@@ -113,11 +115,21 @@ impl Live {
         let snapshot = self.snapshot();
         let enough = || Instant::now() >= time.half;
         let hearing = Hearing { world: &snapshot.world, right_to_relax: Right::Unasked, enough: &enough };
-        let answer = judge::answer(&hearing, stage, request)?;
+        let answer = if fleetwide::counts(request) {
+            aside(|| judge::answer(&hearing, stage, request))
+        } else {
+            judge::answer(&hearing, stage, request)
+        }?;
         if answer.lacks.is_empty() {
             return Ok(answer);
         }
-        let Ok(_share) = self.reads.try_acquire() else { return Ok(answer) };
+        let share = if answer.lacks.contains(&Lack::RightToRelax) {
+            // Without it the request is denied.
+            timeout_at(time.half, self.reads.acquire()).await.ok().and_then(Result::ok)
+        } else {
+            self.reads.try_acquire().ok()
+        };
+        let Some(_share) = share else { return Ok(answer) };
         let reading = fetch::lacking(&self.client, &snapshot.world.cluster, &answer.lacks, request);
         let found = timeout_at(time.half, reading).await.unwrap_or_default();
         let mut world: World = snapshot.world.clone();
@@ -126,6 +138,14 @@ impl Live {
         }
         let hearing = Hearing { world: &world, right_to_relax: found.right_to_relax, enough: &enough };
         judge::answer(&hearing, stage, request)
+    }
+}
+
+/// Work that may take a second: the other reviews need not wait for it.
+fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -145,3 +165,6 @@ impl Judging for Live {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,11 +81,15 @@ impl Scribe {
             return true;
         }
         let counted = Arc::clone(&snapshot);
+        // Gone when nobody waits for the count any more: a process that ends waits for all that blocks.
+        let waiting = Arc::new(());
+        let is_waiting = Arc::downgrade(&waiting);
         let counting = spawn_blocking(move || {
             let started = Clock::now();
-            statuses(&counted.world, &|| started.elapsed() > COUNTING)
+            statuses(&counted.world, &|| started.elapsed() > COUNTING || is_waiting.strong_count() == 0)
         });
         let Ok(found) = counting.await else { return false };
+        drop(waiting);
         let mut is_done = true;
         for (name, registered) in &*snapshot.policies {
             let found = found.iter().find(|found| found.name == *name);

@@ -1,11 +1,13 @@
 //! One watch for each resource: listed, followed, taken up again after trouble.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use kube::core::Status;
-use kube::runtime::watcher::{self, Error, Event, watcher};
-use kube::runtime::{WatchStreamExt as _, watcher::ListSemantic};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Error, Event, ListSemantic, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -70,13 +72,16 @@ async fn follow_by(
     if streaming {
         config = config.streaming_lists();
     }
-    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut events = watcher(api, config).backoff(Patient::default()).boxed();
     let mut is_absent = false;
     while let Some(event) = events.next().await {
         let change = match event {
             Ok(event) => {
-                freshness.note(resource, None);
-                is_absent = false;
+                // That it is about to be read says nothing yet.
+                if !matches!(event, Event::Init) {
+                    freshness.note(resource, None);
+                    is_absent = false;
+                }
                 match event {
                     Event::Init => Change::Relisting(resource),
                     Event::InitDone => Change::Listed(resource),
@@ -115,6 +120,25 @@ async fn follow_by(
     Ended::NobodyListens
 }
 
+/// Pauses between attempts, longer and longer up to half a minute, until all has been well for two minutes.
+///
+/// By default anything that is no error ends the pauses, and a list that is read page by page is announced before it is
+/// asked for: what is not installed would be looked for every second.
+#[derive(Default)]
+struct Patient(DefaultBackoff);
+
+impl Iterator for Patient {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for Patient {
+    fn reset(&mut self) {}
+}
+
 fn put(resource: Watched, seen: &Seen) -> Change {
     let name = seen.name();
     match project(resource, seen.json()) {
@@ -145,4 +169,50 @@ fn told(error: &Error) -> String {
         return status.message.clone();
     }
     chain(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// An API server that knows no streaming lists and serves no custom resource.
+    async fn answer(request: Request<Body>, lists: Arc<AtomicUsize>) -> Result<Response<Body>, Infallible> {
+        let streams = request.uri().query().is_some_and(|query| query.contains("sendInitialEvents"));
+        let (code, words) = if streams {
+            (StatusCode::UNPROCESSABLE_ENTITY, "sendInitialEvents is forbidden for watch")
+        } else {
+            lists.fetch_add(1, Ordering::Relaxed);
+            (StatusCode::NOT_FOUND, "the server could not find the requested resource")
+        };
+        let status = serde_json::json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(), "message": words,
+        });
+        let mut response = Response::new(Body::from(status.to_string().into_bytes()));
+        *response.status_mut() = code;
+        Ok(response)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_installed_is_looked_for_now_and_then() {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let service = tower::service_fn({
+            let lists = Arc::clone(&lists);
+            move |request| answer(request, Arc::clone(&lists))
+        });
+        let (sender, mut changes) = mpsc::channel(1024);
+        let following = follow(Client::new(service, "default"), Watched::Vmis, Arc::default(), sender);
+        assert!(timeout(Duration::from_secs(600), following).await.is_err(), "it must go on for ever");
+        let asked = lists.load(Ordering::Relaxed);
+        assert!((10..60).contains(&asked), "a cluster without KubeVirt is asked {asked} times in ten minutes");
+        let told = std::iter::from_fn(|| changes.try_recv().ok());
+        let absent = told.filter(|change| matches!(change, Change::Absent(_))).count();
+        assert_eq!(absent, 1, "each time all guests are forgotten and a line is logged");
+    }
 }

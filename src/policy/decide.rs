@@ -169,7 +169,8 @@ pub fn always_told(check: Check) -> bool {
 /// Decides what becomes of a request.
 ///
 /// Denied is only what a policy enforces, what is structural, and what nobody exempted: a guess, a cordon or a zone
-/// never denies. A guest that does not use the common model is denied where the policy says so. A request from a namespace that is left alone passes without a word.
+/// never denies. A guest that does not use the common model is denied where the policy says so. A request from a
+/// namespace that is left alone passes without a word.
 pub fn decide(policy: &Policy, request: RequestFacts, verdict: &Verdict, words: &Words) -> Ruling {
     let RequestFacts { kind, exemption } = request;
     if exemption.is_some_and(Exemption::is_silent) {

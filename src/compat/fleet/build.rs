@@ -15,6 +15,8 @@ pub struct Roster {
     labels: Vec<(Arc<str>, Arc<str>)>,
     profiles: HashSet<Arc<[u32]>>,
     nodes: BTreeMap<Arc<str>, Entry>,
+    /// With so many labels it is looked whether nodes still bear them.
+    room: usize,
 }
 
 /// A node, its labels by their numbers.
@@ -31,24 +33,13 @@ struct Entry {
 impl Roster {
     /// Takes a node in, in the place of one with the same name; whether that changes anything.
     pub fn insert(&mut self, node: Node) -> bool {
-        let Node { name, labels, mut taints, cordoned, not_ready, skip_node } = node;
-        let (mut of_profile, mut of_node) = (Vec::new(), Vec::new());
-        for (key, value) in &labels {
-            let (family, label) = self.intern(key, value);
-            let list = if family.is_profile() { &mut of_profile } else { &mut of_node };
-            list.push(label);
+        if self.labels.len() >= self.room {
+            self.forget();
         }
-        of_profile.sort_unstable();
-        of_node.sort_unstable();
+        let Node { name, labels, mut taints, cordoned, not_ready, skip_node } = node;
+        let (profile, own) = self.numbered(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         taints.sort_unstable();
-        let profile = if let Some(known) = self.profiles.get(of_profile.as_slice()) {
-            Arc::clone(known)
-        } else {
-            let profile: Arc<[u32]> = of_profile.into();
-            self.profiles.insert(Arc::clone(&profile));
-            profile
-        };
-        let entry = Entry { profile, own: of_node.into(), taints, cordoned, not_ready, skip_node };
+        let entry = Entry { profile, own, taints, cordoned, not_ready, skip_node };
         match self.nodes.get_mut(name.as_str()) {
             Some(known) if *known == entry => false,
             Some(known) => {
@@ -70,6 +61,49 @@ impl Roster {
     /// The names of all nodes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(AsRef::as_ref)
+    }
+
+    /// Forgets labels that no node bears any more, once they are the most: values that change all day would fill the
+    /// memory.
+    fn forget(&mut self) {
+        const FEW: usize = 1024;
+        let mut borne = vec![false; self.labels.len()];
+        for &label in self.nodes.values().flat_map(|entry| entry.profile.iter().chain(&*entry.own)) {
+            borne[label as usize] = true;
+        }
+        let count = borne.into_iter().filter(|borne| *borne).count();
+        self.room = 2 * count.max(FEW);
+        if 2 * count >= self.labels.len() {
+            return;
+        }
+        let mut fresh = Self { room: self.room, ..Self::default() };
+        for (name, entry) in std::mem::take(&mut self.nodes) {
+            let labels = entry.profile.iter().chain(&*entry.own).map(|&label| &self.labels[label as usize]);
+            let (profile, own) = fresh.numbered(labels.map(|(key, value)| (key.as_ref(), value.as_ref())));
+            fresh.nodes.insert(name, Entry { profile, own, ..entry });
+        }
+        *self = fresh;
+    }
+
+    /// Labels by their numbers: those of the profile, and the node's own.
+    fn numbered<'l>(&mut self, labels: impl Iterator<Item = (&'l str, &'l str)>) -> (Arc<[u32]>, Arc<[u32]>) {
+        let (mut of_profile, mut of_node) = (Vec::new(), Vec::new());
+        for (key, value) in labels {
+            let (family, label) = self.intern(key, value);
+            let list = if family.is_profile() { &mut of_profile } else { &mut of_node };
+            list.push(label);
+        }
+        of_profile.sort_unstable();
+        of_node.sort_unstable();
+        if let Some(known) = self.profiles.get(of_profile.as_slice()) {
+            return (Arc::clone(known), of_node.into());
+        }
+        if self.profiles.len() == self.profiles.capacity() {
+            self.profiles.retain(|profile| Arc::strong_count(profile) > 1);
+        }
+        let profile: Arc<[u32]> = of_profile.into();
+        self.profiles.insert(Arc::clone(&profile));
+        (profile, of_node.into())
     }
 
     fn intern(&mut self, key: &str, value: &str) -> (Family, u32) {
@@ -213,4 +247,37 @@ fn labelled(fleet: &Fleet) -> BTreeMap<String, bool> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, labels: &[(&str, String)]) -> Node {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        Node { name: name.to_owned(), labels, ..Node::default() }
+    }
+
+    /// Some label nodes with a time or a count that changes all day.
+    #[test]
+    fn labels_that_are_gone_fill_no_memory() {
+        let mut roster = Roster::default();
+        let fpu = || ("cpu-feature.node.kubevirt.io/fpu", "true".to_owned());
+        roster.insert(node("steady", &[fpu(), ("zone", "a".to_owned())]));
+        for time in 0..20_000 {
+            let stamp = ("cpu-feature.node.kubevirt.io/stamp", time.to_string());
+            roster.insert(node("restless", &[fpu(), stamp, ("seen", time.to_string())]));
+        }
+        assert!(roster.labels.len() < 5_000, "{} labels are kept of 5", roster.labels.len());
+        assert!(roster.profiles.len() < 5_000, "{} profiles are kept of 2", roster.profiles.len());
+        let fleet = roster.fleet();
+        let labels = |name: &str| {
+            let node = fleet.find(name).unwrap_or_default();
+            fleet.labels(node).collect::<BTreeMap<_, _>>()
+        };
+        let stamp = "cpu-feature.node.kubevirt.io/stamp";
+        assert_eq!(labels("steady"), BTreeMap::from([("cpu-feature.node.kubevirt.io/fpu", "true"), ("zone", "a")]));
+        assert_eq!((labels("restless")[stamp], labels("restless")["seen"]), ("19999", "19999"));
+        assert!(!roster.insert(node("steady", &[fpu(), ("zone", "a".to_owned())])), "a heartbeat would publish");
+    }
 }

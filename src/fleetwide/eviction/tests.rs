@@ -142,3 +142,28 @@ fn a_dry_run_says_what_it_will_not() {
 fn the_recorded_eviction_of_a_pod_that_is_gone_passes() {
     assert_eq!(said(&recorded(), &recording("eviction.json")), Vec::<String>::new());
 }
+
+/// KubeVirt's reasons are long, and what the drain waits for stands at the end.
+#[test]
+fn a_long_reason_leaves_room_for_what_to_do() {
+    let why = "cannot migrate VMI: PVC db-root is not shared, live migration requires that all PVCs must be shared (using ReadWriteMany access mode)";
+    let condition =
+        json!({"type": "LiveMigratable", "status": "False", "reason": "DisksNotLiveMigratable", "message": why});
+    let db = db().tweak(|db| db["status"]["conditions"] = json!([condition]));
+    let lines = evict(&world(drained(), &db, Vec::new()));
+    assert!(lines[0].ends_with("The drain waits until it is stopped"), "{lines:?}");
+    assert!(lines[0].chars().count() <= 220, "longer names would cut it off: {lines:?}");
+}
+
+/// The target of the drain's migration will ask for less than the launcher does now.
+#[test]
+fn what_a_policy_drops_holds_up_no_drain() {
+    let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"},
+        "spec": {"launcherSelectors": "DropStale"}});
+    let db = db();
+    let objects = vec![vmi(db.clone()), launcher(&db, inherited().chain([feature("gone")]))];
+    let mut world = World { cluster: cluster("1.9.0", intel(), objects), policies: Vec::new() };
+    assert!(evict(&world)[0].contains("cannot leave node-a"));
+    world.policies.push(Policy::from_json(&text.to_string()).expect("a policy"));
+    assert_eq!(evict(&world), Vec::<String>::new(), "the drain goes on");
+}

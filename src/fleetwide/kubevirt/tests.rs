@@ -51,6 +51,15 @@ fn known_is_not_usable() {
 }
 
 #[test]
+fn one_guest_is_spoken_of_as_one() {
+    let objects = [vmi(running("db", "node-a", "host-model")), Object::VirtualMachine(Box::new(read(vm("db", ""))))];
+    let world = World { cluster: cluster("1.9.0", mixed(), objects), policies: Vec::new() };
+    let lines = update(&world, &kubevirt(""), &kubevirt("EPYC-Genoa"), NEVER).warnings().join("\n");
+    let expected = "at its next start 1 guest without a model of its own could start nowhere: shop/db";
+    assert!(lines.ends_with(expected), "{lines}");
+}
+
+#[test]
 fn modes_are_told_by_what_follows() {
     insta::assert_snapshot!(changed("Haswell", ""), @"cpufit: KubeVirt kubevirt: cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, and keeps it (2 guests)");
     insta::assert_snapshot!(changed("", "host-passthrough"), @"cpufit: KubeVirt kubevirt: cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware takes it (2 guests)");

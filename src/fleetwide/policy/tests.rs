@@ -62,6 +62,26 @@ fn a_common_model_says_at_once_who_is_not_on_it_and_what_cannot_run_it() {
     ");
 }
 
+/// Of a guest that has ended only the record is left: it is on no model until anything.
+#[rstest]
+#[case::ended("Succeeded")]
+#[case::failed("Failed")]
+fn guests_that_have_ended_are_not_counted(#[case] phase: &str) {
+    let ended = running("db", "node-a", "host-model").tweak(|db| db["status"]["phase"] = json!(phase));
+    let world = World { cluster: cluster("1.9.0", nodes(), [vmi(ended)]), policies: Vec::new() };
+    let lines = changed(&world, &common(MODEL)).join("\n");
+    assert!(!lines.contains("shop/db"), "{lines}");
+}
+
+#[test]
+fn one_is_spoken_of_as_one() {
+    let status = PolicyStatus { nodes: 2, guests: 1, ..PolicyStatus::default() };
+    assert_eq!(status.conditions()[1].message, "it governs 1 guest");
+    let spec = json!({"enforce": 1, "warn": 2, "audit": 3, "nodeSelector": 4});
+    let lines = changed(&world(nodes(), &[]), &spec);
+    assert_eq!(lines[3], "cpufit: intel-pool: 1 more problem; it is ignored until that is mended");
+}
+
 #[test]
 fn enforcement_says_whom_it_would_deny() {
     let spec = json!({"enforce": "Pinned"});

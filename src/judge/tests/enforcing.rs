@@ -193,3 +193,36 @@ fn what_is_dropped_from_a_pod_is_told() {
     let dry = review(&pod).tweak(|review| review["request"]["dryRun"] = json!(true));
     assert!(answered(&world, Stage::Mutate, &dry).reports.is_empty(), "an Event of what never happened");
 }
+
+/// What will be dropped from the target's pod stands in no migration's way, and whoever asks for it is told.
+#[rstest]
+#[case::stale("DropStale", json!({}), &["fpu", "amd-stibp"], "which no node offers any more (policy intel-pool)")]
+#[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-b fits (migrate-db is annotated cpufit.io/relax)")]
+fn a_migration_is_judged_by_what_is_left(
+    #[case] word: &str,
+    #[case] annotations: Value,
+    #[case] inherited: &[&str],
+    #[case] why: &str,
+) {
+    let db = running("db", "node-a", "host-model");
+    let world = |word: &str| {
+        let mut nodes = intel();
+        nodes.retain(|node| node.name != "node-c");
+        nodes.iter_mut().filter(|node| node.name != "node-a").for_each(|node| {
+            crate::testing::fleet::take(node, &[feature("hle")]);
+        });
+        World {
+            cluster: cluster("1.9.0", nodes, [vmi(db.clone()), launcher(&db, inherited.iter().copied().map(feature))]),
+            ..pool(&json!({"launcherSelectors": word, "enforce": "Pinned"}))
+        }
+    };
+    let asked = migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = annotations.clone());
+    let warnings = admitted(&world(word), &review(&asked));
+    assert!(
+        warnings.iter().any(|line| line.starts_with("cpufit: shop/db: its target need not have") && line.contains(why)),
+        "{warnings:?}"
+    );
+    assert!(warnings.iter().all(|line| !line.contains("cannot migrate")), "{warnings:?}");
+    let plain = migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({}));
+    assert!(denied(&world("Keep"), &review(&plain)).is_some(), "else nothing is shown by this");
+}

@@ -103,6 +103,18 @@ impl Stored {
         self.current.as_ref()
     }
 
+    /// What to go on from, and what is to be done. `last` is what the Secret held when it was last of use: deleted or
+    /// spoilt, that is still served everywhere, until what is made now is known.
+    #[must_use]
+    pub fn plan(self, last: Option<&Self>, validity: Duration, is_settled: bool, now: SystemTime) -> (Self, Step) {
+        let Some(last) = last.filter(|_| self.current.is_none()) else {
+            let step = self.step(validity, is_settled, now);
+            return (self, step);
+        };
+        let step = if last.step(validity, false, now) == Step::Make { Step::Make } else { Step::Prepare };
+        (last.clone(), step)
+    }
+
     /// What is to be done; `is_settled` says that the bundle has been known everywhere for long enough.
     #[must_use]
     pub fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> Step {

@@ -66,6 +66,25 @@ fn what_cannot_serve_is_made_anew(#[case] key: &str, #[case] value: Option<Strin
     assert_eq!(Stored::read(&data, &names()).step(VALIDITY, false, at(0)), Step::Make);
 }
 
+/// What replicas serve goes on being trusted, whether the Secret was deleted or spoilt.
+#[rstest]
+#[case::deleted(|data: &mut BTreeMap<String, String>| data.clear())]
+#[case::spoilt(|data: &mut BTreeMap<String, String>| drop(data.insert("ca.crt".to_owned(), "rubbish".to_owned())))]
+fn what_is_served_outlives_its_secret(#[case] change: fn(&mut BTreeMap<String, String>)) {
+    let last = made();
+    let mut data = last.data();
+    change(&mut data);
+    let found = || Stored::read(&data, &names());
+    let (planned, step) = found().plan(Some(&last), VALIDITY, true, at(10));
+    assert_eq!(step, Step::Prepare);
+    let stored = after(planned, step, 10);
+    assert!(stored.bundle().contains(&last.bundle()), "handshakes of other replicas would fail");
+    assert_eq!(stored.data()["tls.crt"], last.data()["tls.crt"]);
+    assert_eq!(found().plan(Some(&last), VALIDITY, true, at(90)).1, Step::Make, "it has ended besides");
+    assert_eq!(found().plan(None, VALIDITY, true, at(10)).1, Step::Make, "nothing was ever served");
+    assert_eq!(last.clone().plan(Some(&made()), VALIDITY, true, at(10)).1, Step::Keep, "what it holds counts");
+}
+
 #[test]
 fn a_certificate_for_another_namespace_does_not_serve_here() {
     let other = Names { dns: vec![DnsName::try_from("cpufit.elsewhere.svc").unwrap()], ips: Vec::new() };

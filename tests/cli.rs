@@ -145,6 +145,14 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn without_a_cluster_and_without_a_snapshot_both_are_offered() {
+    let scratch = Scratch::new();
+    let gone = scratch.path().join("gone.kubeconfig");
+    let ran = cpufit(["audit", "--kubeconfig"]).args([&gone]).run();
+    assert_cannot_judge(&ran, &["gone.kubeconfig", "--kubeconfig FILE", "--snapshot FILE"]);
+}
+
+#[test]
 fn bad_yaml_is_placed_by_file_and_document() {
     let scratch = Scratch::new();
     let (nodes, file) = (scratch.write("nodes.yaml", NODES), scratch.write("pod.yaml", pod("db", "Haswell")));

@@ -1,10 +1,11 @@
 //! Reaching a cluster as kubectl does: kubeconfig, context, in-cluster service account.
 
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 /// Which cluster.
@@ -21,15 +22,25 @@ pub struct ClusterArgs {
 /// A cluster that cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The kubeconfig file cannot be read, or has no such context.
-    #[error("no cluster to talk to: {0}. Say --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// No kubeconfig and no service account.
-    #[error("no cluster to talk to: {0}. Say --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
-    Infer(#[from] kube::config::InferConfigError),
+    /// There is no kubeconfig, it cannot be read, or it has no such context; and this is no pod.
+    #[error("no cluster to talk to: {0}; say --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
+    Kubeconfig(String),
     /// The client cannot be made of it, for example because a certificate is unreadable.
     #[error("the cluster's configuration cannot be used")]
     Client(#[source] kube::Error),
+}
+
+impl From<KubeconfigError> for ConnectError {
+    fn from(error: KubeconfigError) -> Self {
+        Self::Kubeconfig(error.to_string())
+    }
+}
+
+impl From<InferConfigError> for ConnectError {
+    fn from(error: InferConfigError) -> Self {
+        // Of people's machines none is a pod: what is wrong with their kubeconfig is what they can mend.
+        Self::Kubeconfig(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    }
 }
 
 impl ClusterArgs {

@@ -48,15 +48,17 @@ pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi) -> Outlook {
     outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
 }
 
-/// What is told of a VMI in the mutating stage, once it is decided what becomes of it.
+/// What is told of a VMI in the mutating stage, once it is decided what becomes of it. Of one that is not replaced no
+/// more than its VM's owner knows already, unless it would be refused: whoever is spared that reads no warning.
 #[must_use]
 pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
     match common {
         Common::Written { model, replaced } => Some(will_run(vmi, model, *replaced, policy, &world.cluster)),
-        Common::NotWritten(_) => {
+        Common::NotWritten(_) | Common::Untouched(Untouched::Mode { .. }) => {
             let outlook = Outlook { common: common.clone(), becomes: None, said: None, unmet: None };
             let told = outlook.otherwise(policy, vmi, &Blamed { field: String::new(), instancetype: None });
-            told.said.or(told.unmet.map(|unmet| unmet.message))
+            let refused = told.unmet.map(|unmet| format!("{} (policy {})", unmet.message, policy.name));
+            refused.or(told.said.filter(|_| matches!(common, Common::NotWritten(_))))
         }
         Common::Untouched(_) => None,
     }

@@ -59,8 +59,7 @@ pub fn mutation<E>(
             let common = common_model(world, &policy, vmi);
             let event = match &common {
                 Common::Written { .. } => Some(Reason::ModelReplaced),
-                Common::NotWritten(_) => Some(Reason::ModelNotReplaced),
-                Common::Untouched(_) => None,
+                Common::NotWritten(_) | Common::Untouched(_) => Some(Reason::ModelNotReplaced),
             };
             let said = outlook::of_sent(world, &policy, vmi, &common);
             Mutation {

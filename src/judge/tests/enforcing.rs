@@ -124,6 +124,12 @@ fn a_guest_that_does_not_use_it(#[case] cpu: Value, #[case] field: &str) {
     assert_eq!(cause.field, field);
     assert!(cause.message.starts_with("shop/web ") && denial.message.contains("policy intel-pool"), "{denial:?}");
     assert!(names_model(&admitted(&of("Deny"), &asked(CONTROLLER))), "a controller is spared and told");
+    // What virt-controller is told ends in a log: of what would have been refused there is an Event.
+    let web = vm("web", "").tweak(|vm| vm["spec"]["template"]["spec"]["domain"]["cpu"] = cpu.clone());
+    let told = mutated(&of("Deny"), &vmi_of(&web), CONTROLLER).1.reports;
+    let told: Vec<_> = told.into_iter().map(|report| (report.reason, report.message)).collect();
+    assert_eq!(told.iter().map(|(reason, _)| *reason).collect::<Vec<_>>(), [Reason::ModelNotReplaced]);
+    assert!(names_model(&[told[0].1.clone()]), "{told:?}");
 }
 
 /// Where fleet or policies are the cause, a guest is told of and never refused.
@@ -197,7 +203,7 @@ fn what_is_dropped_from_a_pod_is_told() {
 /// What will be dropped from the target's pod stands in no migration's way, and whoever asks for it is told.
 #[rstest]
 #[case::stale("DropStale", json!({}), &["fpu", "amd-stibp"], "which no node offers any more (policy intel-pool)")]
-#[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-b fits (migrate-db is annotated cpufit.io/relax)")]
+#[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-d fits (migrate-db is annotated cpufit.io/relax)")]
 fn a_migration_is_judged_by_what_is_left(
     #[case] word: &str,
     #[case] annotations: Value,

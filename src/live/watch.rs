@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     /// An API server that knows no streaming lists and serves no custom resource.
-    async fn answer(request: Request<Body>, lists: Arc<AtomicUsize>) -> Result<Response<Body>, Infallible> {
+    fn answer(request: &Request<Body>, lists: &AtomicUsize) -> Response<Body> {
         let streams = request.uri().query().is_some_and(|query| query.contains("sendInitialEvents"));
         let (code, words) = if streams {
             (StatusCode::UNPROCESSABLE_ENTITY, "sendInitialEvents is forbidden for watch")
@@ -185,7 +185,7 @@ mod tests {
         });
         let mut response = Response::new(Body::from(status.to_string().into_bytes()));
         *response.status_mut() = code;
-        Ok(response)
+        response
     }
 
     #[tokio::test(start_paused = true)]
@@ -193,7 +193,7 @@ mod tests {
         let lists = Arc::new(AtomicUsize::new(0));
         let service = tower::service_fn({
             let lists = Arc::clone(&lists);
-            move |request| answer(request, Arc::clone(&lists))
+            move |request| std::future::ready(Ok::<_, Infallible>(answer(&request, &lists)))
         });
         let (sender, mut changes) = mpsc::channel(1024);
         let following = follow(Client::new(service, "default"), Watched::Vmis, Arc::default(), sender);

@@ -80,7 +80,11 @@ fn scene(args: &WorldArgs, mut stdin: impl Read) -> anyhow::Result<Scene> {
         let (namespace, url) = (config.default_namespace.clone(), config.cluster_url.clone());
         let client = connect::client(config)?;
         let read = fetch::world(&client, args.kubevirt_version).await;
-        anyhow::Ok((read.with_context(|| format!("reading the cluster at {url}"))?, namespace))
+        let (world, left_out) = read.with_context(|| format!("reading the cluster at {url}"))?;
+        for error in left_out {
+            eprintln!("note: judged without: {:#}", anyhow::Error::from(error));
+        }
+        anyhow::Ok((world, namespace))
     })?;
     if !args.policy.is_empty() {
         world.policies.clear();

@@ -26,7 +26,8 @@ use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::{
-    self, DenialKind, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName, Words,
+    self, DenialKind, Exemption, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName,
+    Words,
 };
 use crate::report::{self, Reason, Regarding, Report};
 use crate::say::{self, Speech};
@@ -58,6 +59,8 @@ pub struct Case<'a> {
     pub speech: Speech,
     /// What the sender is told, and whether the object passes.
     pub decision: Decision,
+    /// What is told of a guest that comes to run without its policy's common model.
+    pub left: Option<String>,
 }
 
 impl<'a> Manifest<'a> {
@@ -339,7 +342,11 @@ fn reports(world: &World, manifest: &Manifest<'_>, user: &UserName, case: &Case<
     }
     // A guest in danger is told of whatever the dials say.
     if let Some(finding) = case.verdict.findings.iter().find(|finding| finding.check == Check::OwnNode) {
-        out.push(Report { regarding, reason: Reason::OwnNode, message: finding.message.clone() });
+        out.push(Report { regarding: regarding.clone(), reason: Reason::OwnNode, message: finding.message.clone() });
+    }
+    // Told at each start, and not of its VM before.
+    if let (Manifest::Vmi(_), Some(left)) = (manifest, &case.left) {
+        out.push(Report { regarding, reason: Reason::ModelNotReplaced, message: left.clone() });
     }
     out
 }
@@ -424,7 +431,7 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
     let mut verdict = judged.assess(&world.cluster);
     if depth == Depth::Brief && is_plain(&judged, &verdict, world) {
         let (advice, speech) = (Advice::default(), Speech::default());
-        return Some(Case { judged, verdict, advice, speech, decision: Decision::admit() });
+        return Some(Case { judged, verdict, advice, speech, decision: Decision::admit(), left: None });
     }
     let rules = rules(world, manifest, user, &judged, &verdict);
     if let Manifest::Migration(vmim) = manifest
@@ -437,12 +444,14 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
         judged = becomes;
         verdict = judged.assess(&world.cluster);
     }
+    let is_told = !rules.facts.exemption.is_some_and(Exemption::is_silent);
+    let left = outlook.as_ref().filter(|_| is_told).and_then(|outlook| outlook.left(&rules.policy));
     let advice = judged.advise(&world.cluster, &mut verdict, depth);
     let speech = say::speak(&judged, &verdict, &advice, &world.cluster);
     let words = words(&judged, &verdict, &advice, &speech, outlook);
     let decision = decide(&rules, manifest, &judged, &verdict, &speech, &words);
     verdict.findings.extend(mutate::finding(&words));
-    Some(Case { judged, verdict, advice, speech, decision })
+    Some(Case { judged, verdict, advice, speech, decision, left })
 }
 
 /// Whether there is nothing to say: most requests, and they must cost next to nothing.

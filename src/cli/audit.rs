@@ -39,6 +39,7 @@ struct Summary {
     unknown: usize,
     off_common_model: usize,
     stale: usize,
+    changed: usize,
     denied: usize,
     warned: usize,
 }
@@ -58,6 +59,7 @@ impl Summary {
             unknown,
             off_common_model: count(&|row| row.on_common_model == Some(false)),
             stale: count(&|row| !row.stale.is_empty()),
+            changed: count(&|row| row.change.is_some()),
             denied: count(&|row| row.answer == Answer::Deny),
             warned: count(&|row| row.answer == Answer::Warn),
         }
@@ -160,11 +162,14 @@ fn ruled(rows: &[AuditRow], summary: &Summary) -> String {
         if names.is_empty() { String::new() } else { format!(" ({})", label::fold_names(&names, 3)) }
     };
     format!(
-        "Under the policies, asked for by a person now: {} denied{}, {} warned about{}; {} not on the common model",
+        "Under the policies, asked for by a person now: {} denied{}, {} warned about{}; {} not on the common model, {} would get \
+         it at the next start{}",
         summary.denied,
         names(&|row| row.answer == Answer::Deny),
         summary.warned,
         names(&|row| row.answer == Answer::Warn),
-        summary.off_common_model
+        summary.off_common_model,
+        summary.changed,
+        names(&|row| row.change.is_some())
     )
 }

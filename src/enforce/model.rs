@@ -176,19 +176,15 @@ impl Common {
                 out.extend(patch::annotate(object, &why));
                 out
             }
-            // KubeVirt's default would look like a mode to be replaced when this is asked again.
-            Self::Untouched(Untouched::Mode { sent: sent @ ReplacedMode::Unset, becomes })
-                if replaces(policy, becomes) && model_in(object).is_empty() =>
+            // KubeVirt's default would look like a wish when this is asked again, and be replaced, or refused.
+            Self::NotWritten(_) | Self::Untouched(Untouched::Mode { sent: ReplacedMode::Unset, .. })
+                if model_in(object).is_empty() =>
             {
-                patch::annotate(object, &[(SENT, sent.as_str().to_owned())])
+                patch::annotate(object, &[(SENT, ReplacedMode::Unset.as_str().to_owned())])
             }
             Self::Untouched(_) | Self::NotWritten(_) => Vec::new(),
         }
     }
-}
-
-fn replaces(policy: &Policy, mode: &CpuMode) -> bool {
-    policy.common_model.as_ref().is_some_and(|common| common.replaces.contains(&replaced(mode)))
 }
 
 fn model_in(object: &Value) -> &str {

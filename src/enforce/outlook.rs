@@ -48,24 +48,18 @@ pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi) -> Outlook {
     outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
 }
 
-/// What is told of a VMI in the mutating stage, once it is decided what becomes of it. Of one that is not replaced no
-/// more than its VM's owner knows already, unless it would be refused: whoever is spared that reads no warning.
+/// What is told of a VMI in the mutating stage, once it is decided what becomes of it. Why the model is not written is
+/// told in the validating one, which is asked once.
 #[must_use]
 pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
     match common {
         Common::Written { model, replaced } => Some(will_run(vmi, model, *replaced, policy, &world.cluster)),
-        Common::NotWritten(_) | Common::Untouched(Untouched::Mode { .. }) => {
-            let outlook = Outlook { common: common.clone(), becomes: None, said: None, unmet: None };
-            let told = outlook.otherwise(policy, vmi, &Blamed { field: String::new(), instancetype: None });
-            let refused = told.unmet.map(|unmet| format!("{} (policy {})", unmet.message, policy.name));
-            refused.or(told.said.filter(|_| matches!(common, Common::NotWritten(_))))
-        }
-        Common::Untouched(_) => None,
+        Common::NotWritten(_) | Common::Untouched(_) => None,
     }
 }
 
 /// The VMI that virt-controller will make of a VM, as far as it bears on its CPU, before any webhook sees it.
-fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate::compat::verdict::Finding>) {
+pub(crate) fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate::compat::verdict::Finding>) {
     let (spec, notes) = subject::guest_of(vm, cluster);
     let template = &vm.spec.template.metadata;
     let metadata = Meta {
@@ -98,6 +92,16 @@ fn blamed(vm: &VirtualMachine, vmi: &Vmi, cluster: &Cluster) -> Blamed {
 }
 
 impl Outlook {
+    /// What is told of a guest that comes to run without the policy's model, refused for that or not.
+    #[must_use]
+    pub fn left(&self, policy: &Policy) -> Option<String> {
+        if self.becomes.is_some() || self.common == Common::Untouched(Untouched::UsesIt) {
+            return None;
+        }
+        let unmet = || self.unmet.as_ref().map(|unmet| format!("{} (policy {})", unmet.message, policy.name));
+        self.said.clone().or_else(unmet)
+    }
+
     /// What `otherwise` says of a guest that does not use the model.
     ///
     /// Refused is only what the guest's own words bring about: a mode that is not replaced, a feature that the model's

@@ -10,10 +10,12 @@ use crate::compat::advise::{Advice, Depth, targets_by_start};
 use crate::compat::label;
 use crate::compat::subject::Stage;
 use crate::compat::verdict::{Cause, Check, Impact, Outcome, Verdict};
+use crate::enforce::model::{Common, common_model, model_of};
+use crate::enforce::outlook;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{VirtualMachine, Vmi};
-use crate::policy::{Policy, always_told};
+use crate::policy::{Policy, Word as _, always_told};
 use crate::say;
 use crate::world::World;
 
@@ -39,6 +41,15 @@ pub enum Answer {
     Warn,
     /// It is denied.
     Deny,
+}
+
+/// What a policy changes in a guest that starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The common model, which is written into its VMI.
+    pub model: String,
+    /// The CPU mode it takes the place of: `Unset`, `HostModel`, `HostPassthrough` or `Named`.
+    pub replaces: &'static str,
 }
 
 /// One guest, judged. Also the JSON of `cpufit audit`: fields are only ever added.
@@ -79,6 +90,8 @@ pub struct AuditRow {
     pub policy: Option<String>,
     /// Whether it is on its policy's common model; null where that has none for it.
     pub on_common_model: Option<bool>,
+    /// What its policy would change at its next start; null where it is so already, or nothing is changed.
+    pub change: Option<Change>,
     /// What its policy would answer if a person asked for its migration, or its start, now.
     pub answer: Answer,
     /// The CPU features its launcher asks for that no node offers any more.
@@ -209,6 +222,7 @@ fn row(world: &World, vmi: &Vmi, judged: &Judged<'_>, stand: Stand) -> AuditRow 
         why: why(judged, &verdict, &advice, cluster, own_node),
         policy: policy.map(|policy| policy.name.clone()),
         on_common_model: common.filter(|stands| *stands != Standing::Apart).map(|stands| stands == Standing::On),
+        change: policy.and_then(|policy| change(world, policy, vmi)),
         answer: match denied {
             true => Answer::Deny,
             false if !left_alone && (rules.warn.reached(impact) || told) => Answer::Warn,
@@ -224,6 +238,18 @@ fn row(world: &World, vmi: &Vmi, judged: &Judged<'_>, stand: Stand) -> AuditRow 
             Some(Impact::Fragile) => Severity::Fragile,
             None => Severity::None,
         },
+    }
+}
+
+/// What a policy makes of the CPU model of a guest that starts anew: from its VM, where it has one.
+fn change(world: &World, policy: &Policy, vmi: &Vmi) -> Option<Change> {
+    let cluster = &world.cluster;
+    let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).map(|vm| outlook::vmi_of(vm, cluster).0);
+    match common_model(world, policy, anew.as_ref().unwrap_or(vmi)) {
+        Common::Written { model, replaced } if model_of(vmi) != model => {
+            Some(Change { model, replaces: replaced.as_str() })
+        }
+        Common::Written { .. } | Common::NotWritten(_) | Common::Untouched(_) => None,
     }
 }
 

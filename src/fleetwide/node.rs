@@ -38,7 +38,15 @@ pub struct Consequences {
 
 /// Warns whoever edits a node of what the edit does to guests. Silent where it does nothing to any.
 pub fn update(world: &World, before: &Node, after: &Node, enough: Enough<'_>) -> Decision {
-    told(lines(before, after, &consequences(&world.cluster, before, after, enough)))
+    let [before, after] = [before, after].map(settled);
+    told(lines(&before, &after, &consequences(&world.cluster, &before, &after, enough)))
+}
+
+/// The node as it will be a moment later: the node controller makes the taint of cordoned nodes follow the cordon.
+fn settled(node: &Node) -> Node {
+    let mut node = node.clone();
+    node.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+    node
 }
 
 /// Whether an edit can matter to any guest.

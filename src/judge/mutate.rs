@@ -9,7 +9,7 @@ use super::{Answer, Lack, Manifest, Rules, lacks, regarding, rules};
 use crate::admission::response::Decision;
 use crate::admission::review::{Object, Request, ReviewError, object};
 use crate::compat::verdict::{Check, Finding};
-use crate::enforce::model::{Common, common_model};
+use crate::enforce::model::common_model;
 use crate::enforce::outlook::{self, Outlook};
 use crate::enforce::trim;
 use crate::kubevirt::subject::Judged;
@@ -57,14 +57,10 @@ pub fn mutation<E>(
     Ok(match manifest {
         Manifest::Vmi(vmi) => {
             let common = common_model(world, &policy, vmi);
-            let event = match &common {
-                Common::Written { .. } => Some(Reason::ModelReplaced),
-                Common::NotWritten(_) | Common::Untouched(_) => Some(Reason::ModelNotReplaced),
-            };
             let said = outlook::of_sent(world, &policy, vmi, &common);
             Mutation {
                 patch: common.patch(&policy, &read()?),
-                events: event.zip(said).into_iter().collect(),
+                events: said.map(|line| (Reason::ModelReplaced, line)).into_iter().collect(),
                 ..Mutation::default()
             }
         }

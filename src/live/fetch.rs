@@ -1,6 +1,6 @@
 //! Objects read at the API server when they are needed: what was created a moment ago, and all of a cluster at once.
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
@@ -71,13 +71,21 @@ async fn all(client: &Client, resource: Watched) -> Result<Vec<Projected>, Fetch
     }
 }
 
-/// The cluster and its policies as they are now.
+/// The cluster and its policies as they are now, and what had to be left out because its reader may not read it.
 ///
 /// # Errors
 ///
-/// Something cannot be read; the error says what.
-pub async fn world(client: &Client, release: Option<Release>) -> Result<World, FetchError> {
-    let lists = try_join_all(Watched::ALL.map(|resource| all(client, resource))).await?;
+/// Something that nothing can be judged without cannot be read; the error says what.
+pub async fn world(client: &Client, release: Option<Release>) -> Result<(World, Vec<FetchError>), FetchError> {
+    let mut left_out = Vec::new();
+    let mut lists = Vec::new();
+    for (resource, list) in Watched::ALL.into_iter().zip(join_all(Watched::ALL.map(|one| all(client, one))).await) {
+        match list {
+            Ok(list) => lists.push(list),
+            Err(error) if resource.is_dispensable() && is_forbidden(&error) => left_out.push(error),
+            Err(error) => return Err(error),
+        }
+    }
     let mut objects = Vec::new();
     let mut policies = Vec::new();
     for projected in lists.into_iter().flatten() {
@@ -87,7 +95,11 @@ pub async fn world(client: &Client, release: Option<Release>) -> Result<World, F
             Projected::Nothing => {}
         }
     }
-    Ok(World { cluster: Cluster::new(objects, release), policies })
+    Ok((World { cluster: Cluster::new(objects, release), policies }, left_out))
+}
+
+fn is_forbidden(error: &FetchError) -> bool {
+    matches!(error, FetchError::Read { source: kube::Error::Api(status), .. } if status.code == 403)
 }
 
 /// What was found of what a judgement lacked.

@@ -100,6 +100,21 @@ impl Watched {
         }
     }
 
+    /// Whether guests can be judged without it, less exactly.
+    #[must_use]
+    pub fn is_dispensable(self) -> bool {
+        match self {
+            Self::Nodes | Self::Pods | Self::VirtualMachines | Self::Vmis | Self::Migrations => false,
+            Self::Namespaces
+            | Self::KubeVirts
+            | Self::Policies
+            | Self::Instancetypes
+            | Self::ClusterInstancetypes
+            | Self::Preferences
+            | Self::ClusterPreferences => true,
+        }
+    }
+
     /// Which of them are read, by their labels.
     #[must_use]
     pub fn selector(self) -> Option<&'static str> {

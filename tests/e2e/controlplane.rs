@@ -38,6 +38,8 @@ pub enum Part {
     Scheduler,
     /// Plays the kubelets: nodes are Ready and pods Running.
     Kwok,
+    /// An API server that knows no streaming lists, as older ones.
+    NoStreamingLists,
 }
 
 impl Part {
@@ -45,6 +47,7 @@ impl Part {
         match self {
             Self::Scheduler => "kube-scheduler",
             Self::Kwok => "kwok",
+            Self::NoStreamingLists => API,
         }
     }
 }
@@ -119,7 +122,10 @@ impl ControlPlane {
         let [client, peer, port, scheduler, kwok] = free_ports();
         let authority = Authority::new();
         let etcd = etcd(&workplace, assets, client, peer);
-        let api_command = api_server(&workplace, assets, &authority, port, client);
+        let mut api_command = api_server(&workplace, assets, &authority, port, client);
+        if parts.contains(&Part::NoStreamingLists) {
+            api_command.arg("--feature-gates=WatchList=false");
+        }
         let mut api = Server::start(&workplace, API, &api_command);
         let admin = kubeconfig(&workplace, &authority, port, "admin", &["system:masters"]);
         let kubectl = |args: &[&str]| kubectl(assets, workplace.path(), &admin, args).run().code == Some(0);
@@ -131,7 +137,8 @@ impl ControlPlane {
 
         let mut others = Vec::new();
         for part in parts {
-            others.push(match part {
+            let server = match part {
+                Part::NoStreamingLists => continue,
                 Part::Scheduler => {
                     let mut server = start_scheduler(&workplace, assets, &authority, &admin, scheduler);
                     let address = format!("--server=https://{}", SocketAddr::new(LOOPBACK, scheduler));
@@ -143,7 +150,8 @@ impl ControlPlane {
                     server.wait(READY, |_| is_well(SocketAddr::new(LOOPBACK, kwok)))?;
                     server
                 }
-            });
+            };
+            others.push(server);
         }
         let (api, assets) = (Mutex::new(Some(api)), assets.to_owned());
         Ok(Self { _others: others, api, api_command, _etcd: etcd, authority, port, assets, admin, workplace })

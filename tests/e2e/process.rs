@@ -103,6 +103,8 @@ impl Drop for Workplace {
 pub struct Server {
     name: String,
     log: PathBuf,
+    /// Where in the log its words begin.
+    from: usize,
     watcher: Child,
     pipe: Option<ChildStdin>,
 }
@@ -112,7 +114,8 @@ impl Server {
     #[track_caller]
     pub fn start(workplace: &Workplace, name: &str, command: &Command) -> Self {
         let log = workplace.path().join(format!("{name}.log"));
-        File::options().create(true).append(true).open(&log).expect("a log");
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let from = file.metadata().expect("its length").len();
         let mut watcher = shell(WATCHER);
         watcher.arg(&log).arg(command.get_program()).args(command.get_args());
         for (key, value) in command.get_envs() {
@@ -124,12 +127,13 @@ impl Server {
         watcher.current_dir(workplace.path()).stdout(workplace.pipe().expect("a pipe"));
         let mut watcher = watcher.spawn().expect("bash");
         let pipe = watcher.stdin.take();
-        Self { name: name.to_owned(), log, watcher, pipe }
+        Self { name: name.to_owned(), log, from: usize::try_from(from).expect("a length"), watcher, pipe }
     }
 
-    /// What it said so far.
+    /// What it said so far; what one of its name said before is left out.
     pub fn log(&self) -> String {
-        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(bytes.get(self.from..).unwrap_or_default()).into_owned()
     }
 
     /// Waits until `ready` says so.

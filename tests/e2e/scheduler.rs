@@ -118,7 +118,9 @@ fn round(webhook: &Webhook<'_>, random: &mut Random, number: usize, count: usize
         let name = pod["metadata"]["name"].as_str().expect("a name");
         assert_eq!(result["nodes"]["judged"], json!(names.len()), "{name}: the snapshot has other nodes: {result}");
         let mut problems: Vec<String> = disagreement(&outcomes[name], &fitting(result)).into_iter().collect();
-        let warned = told.lines().any(|line| line.contains(&format!("/{name} cannot start")));
+        // Warnings name the guest.
+        let guest = name.trim_start_matches("virt-launcher-");
+        let warned = told.lines().any(|line| line.contains(&format!("/{guest} cannot start")));
         let stuck = matches!(outcomes[name], Outcome::Unschedulable(_));
         if warned != stuck && result["verdict"] != "unknown" {
             problems.push(format!("the webhook's warning says otherwise: {told}"));

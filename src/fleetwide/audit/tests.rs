@@ -105,6 +105,50 @@ fn a_policy_is_tried_before_it_is_enforced(#[case] spec: Option<Value>, #[case] 
     assert_eq!((count(Answer::Deny), count(Answer::Warn)), (denied, warned), "{rows:#?}");
 }
 
+/// The dry look before a common model is enforced: whose CPU changes at the next start.
+#[test]
+fn what_a_policy_would_change() {
+    let world = |spec: Value| {
+        let mut world = world(&[spec]);
+        let (template, web) = (vm("web", ""), running("web", "node-a", "host-model"));
+        let replaced = running("replaced", "node-a", "Skylake-Server-noTSX-IBRS");
+        let objects = [
+            Object::VirtualMachine(Box::new(read(template))),
+            Object::VirtualMachine(Box::new(read(vm("replaced", "host-model")))),
+            Object::VirtualMachine(Box::new(read(vm("idle", "host-model")))),
+            vmi(running("alone", "node-a", "host-passthrough")),
+            vmi(web),
+            vmi(replaced),
+        ];
+        world.cluster = cluster("1.9.0", intel(), objects);
+        world
+    };
+    let told = |spec: Value| {
+        let mut rows = audit(&world(spec), NEVER);
+        rows.sort_by(|one, other| one.name.cmp(&other.name));
+        let line = |row: &AuditRow| format!("{}: {}", row.name, json!(row.change));
+        rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    };
+    insta::assert_snapshot!(told(json!({"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}})), @r#"
+    alone: null
+    idle: {"model":"Skylake-Server-noTSX-IBRS","replaces":"HostModel"}
+    replaced: null
+    web: {"model":"Skylake-Server-noTSX-IBRS","replaces":"Unset"}
+    "#);
+    insta::assert_snapshot!(told(json!({"commonModel": {"name": "EPYC-Rome"}})), @"
+    alone: null
+    idle: null
+    replaced: null
+    web: null
+    ");
+    insta::assert_snapshot!(told(json!({})), @"
+    alone: null
+    idle: null
+    replaced: null
+    web: null
+    ");
+}
+
 #[test]
 fn a_guest_that_has_ended_is_no_guest() {
     let ended = running("done", "node-a", "host-model").tweak(|vmi| vmi["status"]["phase"] = json!("Succeeded"));

@@ -1,0 +1,98 @@
+//! cpufit down, slow, broken, or cut off from the API server: things go on as without it, and what was missed is found.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::read;
+use crate::controlplane::ControlPlane;
+use crate::installed::{Fault, told_by_cpufit};
+use crate::load::Load;
+use crate::webhook::Scene;
+use crate::world::data;
+
+const MIGRATIONS: &str = "/apis/kubevirt.io/v1/namespaces/shop/virtualmachineinstancemigrations?dryRun=All";
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn whatever_becomes_of_it_guests_start_and_nothing_is_missed_for_good() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let scene = Scene::new(&cluster);
+    let launcher = String::from_utf8(read(&data("launcher.yaml"))).expect("text");
+    let start = |name: &str| {
+        let file = format!("launcher-{name}.yaml");
+        cluster
+            .workplace()
+            .write(&file, launcher.replace("virt-launcher-lost-7k2px", &format!("virt-launcher-lost-{name}")));
+        let told = scene.controller.told(&format!("create -f {file}"));
+        assert!(told.contains("created"), "{name}: {told}");
+        assert!(!told.contains("cpufit"), "{name}: nobody was there to say anything: {told}");
+    };
+    let lost = String::from_utf8(read(&data("lost.yaml"))).expect("text");
+    cluster.workplace().write("lost.yaml", lost);
+    cluster.kubectl(&["create", "--validate=false", "-f", "lost.yaml"]);
+    start("down");
+    for fault in [Fault::Slow, Fault::Rubbish, Fault::Expired] {
+        let _impostor = scene.installation.impostor(fault);
+        let failed_open = cluster.failed_open();
+        start(&format!("{fault:?}").to_lowercase());
+        assert!(cluster.failed_open() > failed_open, "{fault:?}: the API server did not ask it");
+    }
+
+    let audited = told_by_cpufit(scene.installation.kubeconfig(), "audit --fail-on pinned");
+    insta::assert_snapshot!("audit", audited);
+    let json = told_by_cpufit(scene.installation.kubeconfig(), "audit -A -o json");
+    let json: Value = serde_json::from_str(json.split_once('\n').expect("the command, then JSON").1).expect("JSON");
+    let items = json["items"].as_array().expect("items");
+    let lost = items.iter().find(|item| item["guest"] == "lab/lost").expect("what was missed");
+    assert_eq!(lost["impact"], json!("Unschedulable"), "{lost}");
+}
+
+/// The API server goes and comes back: reviews are answered again, what is known catches up, readiness tells the truth.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn the_api_server_restarts_under_load() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let scene = Scene::new(&cluster);
+    let replica = scene.serve();
+    let migration = |number: usize| {
+        json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
+            "metadata": {"name": format!("migrate-db-{number}"), "namespace": "shop"}, "spec": {"vmiName": "db"},
+        })
+    };
+    let load = Load::start(&scene.jane.kubeconfig, 2, MIGRATIONS, migration);
+    load.until_sent(50);
+    cluster.api_restart(Duration::from_secs(3));
+    let away = replica.get("/readyz?verbose");
+    let warned = load.so_far().warned;
+    replica.until("every watch is well again", |replica| {
+        let ready = replica.get("/readyz?verbose");
+        ready.contains(" 200 ")
+            && !ready
+                .lines()
+                .any(|line| line.starts_with("[ ]") && line.contains('(') && !line.contains("not installed"))
+    });
+    // What changed meanwhile, and changes now, is known.
+    cluster.kubectl_with(
+        &["create", "-f", "-"],
+        &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-new"}}),
+    );
+    replica.until_known(6, 1);
+    load.until_sent(50);
+    let count = load.stop();
+    assert!(count.warned > warned, "reviews are answered again");
+    assert!(away.contains("nodes heard of"), "{away}");
+    let known = replica.get("/metrics");
+    let age =
+        known.lines().find(|line| line.starts_with("cpufit_watch_age_seconds{resource=\"nodes\"}")).expect("its age");
+    let age: f64 = age.rsplit(' ').next().and_then(|age| age.parse().ok()).expect("seconds");
+    assert!(age < 70.0, "a watch that is well is heard of at least once a minute: {age}");
+    assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
+    println!(
+        "{} sent, {} failed while the API server was away, {} warned",
+        count.sent,
+        count.failures.len(),
+        count.warned
+    );
+}

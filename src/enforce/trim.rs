@@ -408,13 +408,20 @@ impl Case<'_> {
             is_last |= !keeps;
             keeps
         };
-        let best = candidates.filter(keeps_one).min_by_key(|(_, missing)| missing.len());
+        // Of two as near, on the one with another CPU libvirt would refuse.
+        let is_unlike = |node| source.is_some_and(|source| !is_like(fleet, source, node));
+        let best = candidates.filter(keeps_one).min_by_key(|(node, missing)| (missing.len(), is_unlike(*node)));
         match best {
             Some((node, missing)) => Ok(Some((fleet.name(node).to_owned(), missing))),
             None if is_last => Err(Refused::LastFeature),
             None => Err(Refused::OtherCauses),
         }
     }
+}
+
+/// Whether two nodes have the same host model: what one of them lacks are labels that drifted, probably.
+fn is_like(fleet: &Fleet, one: NodeIndex, other: NodeIndex) -> bool {
+    fleet.names_under(one, Family::HostModelCpu) == fleet.names_under(other, Family::HostModelCpu)
 }
 
 /// Older releases do not ask for the vendor, and libvirt would refuse, or the guest crash.

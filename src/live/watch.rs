@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use kube::core::Status;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::utils::Backoff;
+use kube::runtime::utils::Backoff as _;
 use kube::runtime::watcher::{self, DefaultBackoff, Error, Event, ListSemantic, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::connect::chain;
@@ -19,6 +19,8 @@ use crate::kubevirt::cluster::Name;
 
 /// How many objects a page holds: with nodes of 34 KB each, a few megabytes.
 pub const PAGE: u32 = 250;
+/// How long is waited before another attempt, at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What happened to a resource.
 #[derive(Debug)]
@@ -72,13 +74,15 @@ async fn follow_by(
     if streaming {
         config = config.streaming_lists();
     }
-    let mut events = watcher(api, config).backoff(Patient::default()).boxed();
+    let mut events = watcher(api, config).boxed();
+    let mut pauses = DefaultBackoff::default();
     let mut is_absent = false;
     while let Some(event) = events.next().await {
         let change = match event {
             Ok(event) => {
-                // That it is about to be read says nothing yet.
+                // That it is about to be read says nothing yet: pages are announced before the first is asked for.
                 if !matches!(event, Event::Init) {
+                    pauses.reset();
                     freshness.note(resource, None);
                     is_absent = false;
                 }
@@ -95,21 +99,25 @@ async fn follow_by(
                     Some(status) if status.code == 404 => {
                         freshness.hear(resource);
                         freshness.note(resource, Some("not installed".to_owned()));
-                        if is_absent {
-                            continue;
+                        if !is_absent {
+                            is_absent = true;
+                            info!(%resource, "not installed; looked for again every half minute");
+                            if changes.send(Change::Absent(resource)).await.is_err() {
+                                return Ended::NobodyListens;
+                            }
                         }
-                        is_absent = true;
-                        info!(%resource, "not installed; looked for again every half minute");
-                        if changes.send(Change::Absent(resource)).await.is_err() {
-                            return Ended::NobodyListens;
-                        }
-                        continue;
                     }
                     Some(status) if streaming && matches!(status.code, 400 | 422) => return Ended::CannotStream,
-                    Some(status) if status.code == 410 => debug!(%resource, "too old to go on from; read anew"),
-                    _ => warn!(%resource, error = %told(&error), "the watch failed; tried again"),
+                    other => {
+                        if other.is_some_and(|status| status.code == 410) {
+                            debug!(%resource, "too old to go on from; read anew");
+                        } else {
+                            warn!(%resource, error = %told(&error), "the watch failed; tried again");
+                        }
+                        freshness.note(resource, Some(told(&error)));
+                    }
                 }
-                freshness.note(resource, Some(told(&error)));
+                sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
                 continue;
             }
         };
@@ -118,25 +126,6 @@ async fn follow_by(
         }
     }
     Ended::NobodyListens
-}
-
-/// Pauses between attempts, longer and longer up to half a minute, until all has been well for two minutes.
-///
-/// By default anything that is no error ends the pauses, and a list that is read page by page is announced before it is
-/// asked for: what is not installed would be looked for every second.
-#[derive(Default)]
-struct Patient(DefaultBackoff);
-
-impl Iterator for Patient {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        self.0.next()
-    }
-}
-
-impl Backoff for Patient {
-    fn reset(&mut self) {}
 }
 
 fn put(resource: Watched, seen: &Seen) -> Change {
@@ -183,7 +172,7 @@ mod tests {
     use super::*;
 
     /// An API server that knows no streaming lists and serves no custom resource.
-    async fn answer(request: Request<Body>, lists: Arc<AtomicUsize>) -> Result<Response<Body>, Infallible> {
+    fn answer(request: &Request<Body>, lists: &AtomicUsize) -> Response<Body> {
         let streams = request.uri().query().is_some_and(|query| query.contains("sendInitialEvents"));
         let (code, words) = if streams {
             (StatusCode::UNPROCESSABLE_ENTITY, "sendInitialEvents is forbidden for watch")
@@ -196,7 +185,7 @@ mod tests {
         });
         let mut response = Response::new(Body::from(status.to_string().into_bytes()));
         *response.status_mut() = code;
-        Ok(response)
+        response
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,7 +193,7 @@ mod tests {
         let lists = Arc::new(AtomicUsize::new(0));
         let service = tower::service_fn({
             let lists = Arc::clone(&lists);
-            move |request| answer(request, Arc::clone(&lists))
+            move |request| std::future::ready(Ok::<_, Infallible>(answer(&request, &lists)))
         });
         let (sender, mut changes) = mpsc::channel(1024);
         let following = follow(Client::new(service, "default"), Watched::Vmis, Arc::default(), sender);

@@ -13,7 +13,7 @@ use crate::kubevirt::wire::Pod;
 use crate::policy::Policy;
 use crate::testing::Tweak;
 use crate::testing::cluster::{migration, read, running, vmi};
-use crate::testing::fleet::{cascade_lake, cordon, feature, known, machine, model, skylake, take, vendor};
+use crate::testing::fleet::{cascade_lake, cordon, feature, give, known, machine, model, skylake, take, vendor};
 use crate::world::World;
 
 /// The target pod of a migration of shop/db, with these selector keys.
@@ -209,6 +209,10 @@ mod relax {
     #[case::by_name(
         vec![cascade_lake("n1"), cascade_lake("n3").tweak(|n| take(n, &keys(&["fpu"]))), cascade_lake("n2").tweak(|n| take(n, &keys(&["hle"])))],
         keys(&["hle"]), "n2"
+    )]
+    #[case::like_hardware_first(
+        vec![cascade_lake("n1"), skylake("n2").tweak(|n| give(n, [known("Cascadelake-Server")])), cascade_lake("n3").tweak(|n| take(n, &keys(&["fpu"])))],
+        keys(&["fpu"]), "n3"
     )]
     #[case::not_to_a_cordoned_node(
         vec![cascade_lake("n1"), cascade_lake("n2").tweak(|n| take(n, &keys(&["fpu", "vme"]))), cascade_lake("n3").tweak(|n| take(n, &keys(&["hle"]))).tweak(cordon)],

@@ -241,7 +241,7 @@ fn what_is_dropped_from_a_pod_is_told() {
 /// What will be dropped from the target's pod stands in no migration's way, and whoever asks for it is told.
 #[rstest]
 #[case::stale("DropStale", json!({}), &["fpu", "amd-stibp"], "which no node offers any more (policy intel-pool)")]
-#[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-b fits (migrate-db is annotated cpufit.io/relax)")]
+#[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-d fits (migrate-db is annotated cpufit.io/relax)")]
 fn a_migration_is_judged_by_what_is_left(
     #[case] word: &str,
     #[case] annotations: Value,

@@ -9,6 +9,7 @@ mod chart;
 #[path = "../common/mod.rs"]
 mod common;
 mod controlplane;
+mod enforcing;
 mod events;
 mod guard;
 mod installed;
@@ -25,5 +26,6 @@ mod scheduler;
 mod servers;
 mod session;
 mod status;
+mod trimming;
 mod webhook;
 mod world;

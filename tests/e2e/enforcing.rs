@@ -197,7 +197,8 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     let replica = scene.serve();
-    VirtApi::start(&cluster).set_defaults();
+    let virt_api = VirtApi::start(&cluster);
+    virt_api.set_defaults();
     let Scene { jane, controller, .. } = &scene;
     for kind in ["vmi", "vm"] {
         cluster.kubectl(&[
@@ -226,7 +227,7 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     let read = cluster.told(&jane.kubeconfig, &["get", "vmi", "web", "-n", "shop", "-o", path]);
     insta::assert_snapshot!("story_13", [told, virt_controller, read, jane.told("diff -f web.yaml")].concat());
     let message = scene.await_event("VirtualMachine/web", "CPUModelReplaced");
-    insta::assert_snapshot!(message, @"");
+    insta::assert_snapshot!(message, @"shop/web will run with CPU model Skylake-Server-noTSX-IBRS, not its host's (policy intel-pool)");
 
     // Stopped and started again it takes the model again, and its VM is as before.
     cluster.kubectl(&["delete", "vmi", "web", "-n", "shop"]);
@@ -237,6 +238,11 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     insta::assert_snapshot!("otherwise_deny", jane.told("apply -f legacy.yaml"));
     let legacy = vmi_of(&vm("legacy", Some("host-passthrough")), &json!("8c1b0a7e-5f0e-4a51-9a0b-2f5b4f1b7c11"));
     cluster.workplace().write("legacy-vmi.json", legacy.to_string());
+    // Beside what else is wrong with it, it is a bullet of its own.
+    govern(&cluster, &json!({"enforce": "Unschedulable"}));
+    cluster.workplace().write("nowhere.yaml", vm("nowhere", Some("EPYC-Genoa")).to_string());
+    jane.told_until("create -f nowhere.yaml --dry-run=server", "no node offers");
+    insta::assert_snapshot!("otherwise_deny_bullets", jane.told("create -f nowhere.yaml"));
     insta::assert_snapshot!("otherwise_deny_vmi", jane.told("create -f legacy-vmi.json --validate=false"));
     insta::assert_snapshot!("otherwise_deny_controller", controller.told("create -f legacy-vmi.json --validate=false"));
     scene.await_event("VirtualMachine/legacy", "CPUModelNotReplaced");
@@ -248,7 +254,7 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
         .filter(|event| event["involvedObject"]["name"] == "legacy")
         .map(|event| (&event["message"], &event["count"]))
         .collect();
-    insta::assert_snapshot!(json!(about), @"");
+    insta::assert_snapshot!(json!(about), @r#"[["shop/legacy asks for host-passthrough, not the common CPU model Skylake-Server-noTSX-IBRS (policy intel-pool)",1]]"#);
     cluster.kubectl(&["delete", "vmi", "legacy", "-n", "shop"]);
 
     // The dry look: at the cluster as it is, by a policy that is not there yet.
@@ -268,7 +274,12 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
         .iter()
         .map(|row| format!("{}: {}", row["guest"].as_str().unwrap_or_default(), row["change"]))
         .collect();
-    insta::assert_snapshot!(format!("{}\nchanged: {}", changes.join("\n"), audited["summary"]["changed"]), @"");
+    insta::assert_snapshot!(format!("{}\nchanged: {}", changes.join("\n"), audited["summary"]["changed"]), @r#"
+    shop/ledger: {"model":"Cascadelake-Server-noTSX","replaces":"HostModel"}
+    shop/db: {"model":"Cascadelake-Server-noTSX","replaces":"HostModel"}
+    shop/web: {"model":"Cascadelake-Server-noTSX","replaces":"Unset"}
+    changed: 3
+    "#);
     let file = cluster.workplace().path().join("web-vmi.json");
     let check = |more: &[&std::ffi::OsStr]| {
         let args = [

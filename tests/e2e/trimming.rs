@@ -95,7 +95,7 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     create(&migration("stale", "ledger", false));
     let pod = target(&cluster, "virt-launcher-ledger-new", "ledger", "stale", &selector_of(&cluster, "ledger"));
     insta::assert_snapshot!("drop_stale", trimmed(&scene, &pod, &[&feature("amd-stibp")]));
-    insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/ledger", "CPUSelectorsDropped"), @"");
+    insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/ledger", "CPUSelectorsDropped"), @"shop/ledger: its target need not have cpu-feature amd-stibp, which no node offers any more (policy intel-pool); libvirt decides");
 
     // What a guest with the common model does not need: web waits on its first node, so its launcher is made up.
     let common = "Skylake-Server-noTSX-IBRS";
@@ -130,13 +130,15 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     insta::assert_snapshot!("relax_allowed", kate.told("create -f relax.yaml"));
     let pod = target(&cluster, "virt-launcher-db-relaxed", "db", "relaxed", &selector_of(&cluster, "db"));
     insta::assert_snapshot!("relaxed", trimmed(&scene, &pod, &[&feature("fpu"), &feature("vme")]));
-    insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/db", "CPUSelectorsDropped"), @"");
+    insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/db", "CPUSelectorsDropped"), @"shop/db: its target need not have cpu-feature fpu, vme, so that node-c fits (relaxed is annotated cpufit.io/relax); libvirt decides");
     assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
 
     // Nobody can say whether they may: refused. Whoever does not ask for it is not held up.
     drop(replica);
     cluster.kubectl(&["delete", "vmim", "--all", "-n", "shop"]);
     cluster.workplace().write("plain.yaml", migration("plain", "db", false).to_string());
-    let down = [kate.told("create -f relax.yaml"), kate.told("create -f plain.yaml")];
-    insta::assert_snapshot!("relax_while_down", down.concat());
+    let refused = kate.told("create -f relax.yaml");
+    // How the connection breaks is not always the same.
+    let (what, _how) = refused.split_once(": Post ").unwrap_or((&refused, ""));
+    insta::assert_snapshot!("relax_while_down", format!("{what}: …\n{}", kate.told("create -f plain.yaml")));
 }

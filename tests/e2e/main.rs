@@ -9,6 +9,7 @@ mod chart;
 #[path = "../common/mod.rs"]
 mod common;
 mod controlplane;
+mod enforcing;
 mod events;
 mod failing;
 mod guard;
@@ -27,5 +28,6 @@ mod servers;
 mod session;
 mod status;
 mod stories;
+mod trimming;
 mod webhook;
 mod world;

@@ -1,0 +1,144 @@
+//! Selector entries taken off target pods on a live cluster: by policy, by annotation, and who may ask for it.
+
+use serde_json::{Value, json};
+
+use crate::controlplane::ControlPlane;
+use crate::enforcing::{govern, until};
+use crate::session::Session;
+use crate::webhook::Scene;
+
+const DROPPED: &str = "cpufit.io/dropped-selectors";
+
+fn migration(name: &str, guest: &str, relax: bool) -> Value {
+    let annotations = if relax { json!({"cpufit.io/relax": "true"}) } else { json!(null) };
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"name": name, "namespace": "shop", "annotations": annotations}, "spec": {"vmiName": guest},
+    })
+}
+
+/// The target pod of a migration as virt-controller makes it: its guest's launcher over again, on no node yet.
+#[track_caller]
+fn target(cluster: &ControlPlane, name: &str, guest: &str, migration: &str, selector: &Value) -> Value {
+    let uid = |kind: &str, name: &str| cluster.get(&[kind, name, "-n", "shop"])["metadata"]["uid"].clone();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": "shop",
+            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid("vmi", guest), "app": guest,
+                "kubevirt.io/migrationJobUID": uid("vmim", migration)},
+            "annotations": {"kubevirt.io/domain": guest, "kubevirt.io/migrationJobName": migration},
+            "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": guest,
+                "uid": uid("vmi", guest), "controller": true}],
+        },
+        "spec": {"nodeSelector": selector, "containers": [{"name": "compute", "image": "registry.example/virt-launcher:v1"}]},
+    })
+}
+
+/// The selector of a guest's launcher.
+#[track_caller]
+fn selector_of(cluster: &ControlPlane, guest: &str) -> Value {
+    let pods = cluster.get(&["pods", "-n", "shop", "-l", &format!("app={guest}")]);
+    pods["items"][0]["spec"]["nodeSelector"].clone()
+}
+
+/// What was taken off a stored pod, and nothing else changed in its selector.
+#[track_caller]
+fn taken(cluster: &ControlPlane, sent: &Value) -> Vec<String> {
+    let pod = cluster.get(&["pod", sent["metadata"]["name"].as_str().expect("a name"), "-n", "shop"]);
+    let (now, before) = (&pod["spec"]["nodeSelector"], &sent["spec"]["nodeSelector"]);
+    let before = before.as_object().expect("a selector");
+    let is_kept = |key: &str, value: &Value| now.get(key).inspect(|now| assert_eq!(*now, value)).is_some();
+    let keys: Vec<String> =
+        before.iter().filter(|(key, value)| !is_kept(key, value)).map(|(key, _)| key.clone()).collect();
+    assert_eq!(now.as_object().map_or(0, serde_json::Map::len) + keys.len(), before.len(), "entries came in");
+    let told = pod["metadata"]["annotations"][DROPPED].as_str().unwrap_or_default();
+    assert_eq!(told, keys.join(","), "the pod's annotation");
+    keys
+}
+
+/// The audit annotation of the request that made a pod.
+fn audited(cluster: &ControlPlane, pod: &str) -> Option<String> {
+    let log = cluster.audit_log();
+    let of_pod = log.iter().find(|event| {
+        event["objectRef"]["resource"] == "pods" && event["objectRef"]["name"] == pod && event["verb"] == "create"
+    });
+    of_pod?["annotations"]["pods.mutate.cpufit.io/dropped-selectors"].as_str().map(str::to_owned)
+}
+
+/// Creates a target pod as virt-controller, again and again until it comes out with these keys taken off.
+#[track_caller]
+fn trimmed(scene: &Scene<'_>, pod: &Value, wanted: &[&str]) -> String {
+    let name = pod["metadata"]["name"].as_str().expect("a name");
+    scene.cluster.workplace().write("target.json", pod.to_string());
+    let ask = || scene.controller.told("create -f target.json --dry-run=server");
+    // The policy is in force a moment after it was changed.
+    until(name, ask, |told| told.contains("need not have"));
+    let told = scene.controller.told("create -f target.json");
+    assert_eq!(taken(scene.cluster, pod), wanted);
+    let annotation = until("audited", || audited(scene.cluster, name), Option::is_some);
+    assert_eq!(annotation, Some(wanted.join(",")));
+    told
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn target_pods_lose_exactly_what_may_be_dropped() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let scene = Scene::new(&cluster);
+    let replica = scene.serve();
+    let feature = |name: &str| format!("cpu-feature.node.kubevirt.io/{name}");
+    let create = |object: &Value| cluster.kubectl_with(&["create", "-f", "-"], object);
+    govern(&cluster, &json!({"enforce": "None", "launcherSelectors": "DropStale"}));
+
+    // What no node offers any more.
+    create(&migration("stale", "ledger", false));
+    let pod = target(&cluster, "virt-launcher-ledger-new", "ledger", "stale", &selector_of(&cluster, "ledger"));
+    insta::assert_snapshot!("drop_stale", trimmed(&scene, &pod, &[&feature("amd-stibp")]));
+    insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/ledger", "CPUSelectorsDropped"), @"shop/ledger: its target need not have cpu-feature amd-stibp, which no node offers any more (policy intel-pool); libvirt decides");
+
+    // What a guest with the common model does not need: web waits on its first node, so its launcher is made up.
+    let common = "Skylake-Server-noTSX-IBRS";
+    govern(&cluster, &json!({"launcherSelectors": "Common", "commonModel": {"name": common}}));
+    create(&migration("common", "web", false));
+    let model = format!("cpu-model.node.kubevirt.io/{common}");
+    let foreign = "cpu-model-migration.node.kubevirt.io/Cascadelake-Server";
+    let selector = json!({
+        feature("avx512vnni"): "true", foreign: "true", model: "true", "cpu-vendor.node.kubevirt.io/Intel": "true",
+        "kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true", "machine-type.node.kubevirt.io/q35": "true",
+    });
+    let pod = target(&cluster, "virt-launcher-web-new", "web", "common", &selector);
+    insta::assert_snapshot!("drop_common", trimmed(&scene, &pod, &[&feature("avx512vnni"), foreign]));
+    scene.await_event("VirtualMachineInstance/web", "CPUSelectorsDropped");
+
+    // Kept is kept, until somebody who may asks for less.
+    govern(&cluster, &json!({"launcherSelectors": "Keep", "commonModel": null}));
+    create(&migration("plain", "db", false));
+    let pod = target(&cluster, "virt-launcher-db-plain", "db", "plain", &selector_of(&cluster, "db"));
+    cluster.workplace().write("target.json", pod.to_string());
+    scene.controller.told("create -f target.json");
+    assert_eq!(taken(&cluster, &pod), [""; 0]);
+
+    cluster.workplace().write("relax.yaml", migration("relaxed", "db", true).to_string());
+    let jane = &scene.jane;
+    let on_create = jane.told("create -f relax.yaml");
+    let on_update = jane.told("annotate vmim plain -n shop cpufit.io/relax=true");
+    insta::assert_snapshot!("relax_refused", [on_create, on_update].concat());
+    cluster.kubectl(&["create", "clusterrolebinding", "kate", "--clusterrole=cpufit-admin", "--user=kate"]);
+    let kate = Session { cluster: &cluster, kubeconfig: cluster.kubeconfig("kate", &["shop-admins"]) };
+    kate.told_until("create -f relax.yaml --dry-run=server", " created");
+    insta::assert_snapshot!("relax_allowed", kate.told("create -f relax.yaml"));
+    let pod = target(&cluster, "virt-launcher-db-relaxed", "db", "relaxed", &selector_of(&cluster, "db"));
+    insta::assert_snapshot!("relaxed", trimmed(&scene, &pod, &[&feature("fpu"), &feature("vme")]));
+    insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/db", "CPUSelectorsDropped"), @"shop/db: its target need not have cpu-feature fpu, vme, so that node-c fits (relaxed is annotated cpufit.io/relax); libvirt decides");
+    assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
+
+    // Nobody can say whether they may: refused. Whoever does not ask for it is not held up.
+    drop(replica);
+    cluster.kubectl(&["delete", "vmim", "--all", "-n", "shop"]);
+    cluster.workplace().write("plain.yaml", migration("plain", "db", false).to_string());
+    let refused = kate.told("create -f relax.yaml");
+    // How the connection breaks is not always the same.
+    let (what, _how) = refused.split_once(": Post ").unwrap_or((&refused, ""));
+    insta::assert_snapshot!("relax_while_down", format!("{what}: …\n{}", kate.told("create -f plain.yaml")));
+}

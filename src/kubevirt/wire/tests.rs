@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its input has failed")]
 
+use std::borrow::Cow;
+
 use super::*;
 use rstest::rstest;
 

@@ -2,6 +2,7 @@
 
 mod live;
 
+use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::info;
 
 use crate::admission::Stage;
@@ -50,7 +51,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let tls = server_config(Arc::clone(&resolver))?;
 
     let readiness = Arc::new(Readiness::new());
-    let (judge, details, writers) = if args.world.snapshot.is_empty() {
+    let (judge, details, mut writers) = if args.world.snapshot.is_empty() {
         let parts = live::Parts { freshness, readiness: &readiness, metrics: &metrics, resolver: &resolver };
         live::start(args, parts, &mut tasks).await?
     } else {
@@ -91,14 +92,16 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         println!("stop with Ctrl-C");
     }
 
-    let mut stop_asked = pin!(asked_to_stop());
-    tokio::select! {
-        asked = &mut stop_asked => asked?,
-        () = resolver.has_pair() => {
-            readiness.meet(Condition::Serving);
-            stop_asked.await?;
+    let outcome = {
+        let mut end = pin!(end(&mut tasks, &mut writers));
+        tokio::select! {
+            outcome = &mut end => outcome,
+            () = resolver.has_pair() => {
+                readiness.meet(Condition::Serving);
+                end.await
+            }
         }
-    }
+    };
     info!("draining");
     readiness.lose(Condition::Serving);
     drop(stop);
@@ -107,7 +110,28 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     // Only now may another replica begin to lead: what was told here is written here.
     writers.end().await;
     tasks.shutdown().await;
-    Ok(())
+    outcome
+}
+
+/// Waits until there is reason to stop. A watch that broke would leave reviews to be judged by old data for ever, so a
+/// task that panicked is one: the kubelet starts the process anew.
+async fn end(tasks: &mut JoinSet<()>, writers: &mut live::Writers) -> anyhow::Result<()> {
+    tokio::select! {
+        asked = asked_to_stop() => Ok(asked?),
+        panic = panicked(tasks) => Err(panic).context("a task of the process failed, see the log"),
+        panic = panicked(writers.tasks()) => Err(panic).context("a task that writes failed, see the log"),
+    }
+}
+
+/// The first task that does not end in order. Some end when their work is done.
+async fn panicked(tasks: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match tasks.join_next().await {
+            Some(Err(error)) => return error,
+            Some(Ok(())) => {}
+            None => pending().await,
+        }
+    }
 }
 
 /// What answers handshakes: the pair of the files, or none until the Secret holds one.

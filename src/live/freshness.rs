@@ -31,7 +31,8 @@ pub struct Freshness {
     start: Instant,
     /// Milliseconds since the start, plus one; 0 for never.
     heard: [AtomicU64; RESOURCES],
-    trouble: Mutex<[Option<String>; RESOURCES]>,
+    /// Since when, on the same clock, and what.
+    trouble: Mutex<[Option<(u64, String)>; RESOURCES]>,
 }
 
 impl Default for Freshness {
@@ -43,12 +44,17 @@ impl Default for Freshness {
 impl Freshness {
     /// The API server spoke of a resource.
     pub fn hear(&self, resource: Watched) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.heard[resource as usize].store(now + 1, Ordering::Relaxed);
+        self.heard[resource as usize].store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the start, plus one.
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).map_or(u64::MAX, |now| now.saturating_add(1))
     }
 
     /// Something went wrong with a resource's watch, or nothing does any more.
     pub fn note(&self, resource: Watched, trouble: Option<String>) {
+        let trouble = trouble.map(|trouble| (self.now(), trouble));
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize] = trouble;
     }
 
@@ -62,7 +68,10 @@ impl Freshness {
     /// What went wrong last with a resource's watch, if it is not well.
     #[must_use]
     pub fn trouble(&self, resource: Watched) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize].clone()
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize].clone();
+        // A watch that was taken up again is well, though nothing happened since.
+        let heard = self.heard[resource as usize].load(Ordering::Relaxed);
+        trouble.filter(|(since, _)| *since >= heard).map(|(_, trouble)| trouble)
     }
 }
 
@@ -139,5 +148,25 @@ where
             });
             Ok(Response::from_parts(head, body.boxed_unsync()))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn trouble_is_over_when_the_api_server_is_heard_again() {
+        let freshness = Freshness::default();
+        assert_eq!(freshness.age(Watched::Nodes), None, "never heard of is not fresh");
+        freshness.hear(Watched::Nodes);
+        tokio::time::advance(Duration::from_secs(40)).await;
+        freshness.note(Watched::Nodes, Some("connection refused".to_owned()));
+        assert_eq!(freshness.age(Watched::Nodes), Some(Duration::from_secs(40)));
+        assert_eq!(freshness.trouble(Watched::Nodes).as_deref(), Some("connection refused"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        freshness.hear(Watched::Nodes);
+        assert_eq!(freshness.trouble(Watched::Nodes), None, "a quiet watch would be called broken for ever");
+        assert_eq!(freshness.trouble(Watched::Vmis), None);
     }
 }

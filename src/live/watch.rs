@@ -33,7 +33,7 @@ pub enum Change {
     Gone(Watched, Name),
     /// All of it was read.
     Listed(Watched),
-    /// The API server does not serve it: the custom resource is not installed.
+    /// The API server does not serve it: the custom resource is not installed, or not for us to read.
     Absent(Watched),
 }
 
@@ -95,17 +95,18 @@ async fn follow_by(
             }
             Err(error) => {
                 match refusal(&error) {
-                    // Not served at all, or not yet.
-                    Some(status) if status.code == 404 => {
+                    // Not served at all, or not yet; or not for us, and guests can be judged without it.
+                    Some(status) if status.code == 404 || (status.code == 403 && resource.is_dispensable()) => {
+                        let why = if status.code == 404 { "not installed".to_owned() } else { told(&error) };
                         freshness.hear(resource);
-                        freshness.note(resource, Some("not installed".to_owned()));
                         if !is_absent {
                             is_absent = true;
-                            info!(%resource, "not installed; looked for again every half minute");
+                            info!(%resource, why, "judged without; looked for again every half minute");
                             if changes.send(Change::Absent(resource)).await.is_err() {
                                 return Ended::NobodyListens;
                             }
                         }
+                        freshness.note(resource, Some(why));
                     }
                     Some(status) if streaming && matches!(status.code, 400 | 422) => return Ended::CannotStream,
                     other => {

@@ -52,7 +52,8 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
                 writeln!(text, "[{}]{condition} {}", if held { '+' } else { '-' }, if held { "ok" } else { "not yet" });
         }
     }
-    if verbose {
+    // Who is not ready says what it waits for.
+    if verbose || !ready {
         text.push_str(&(admin.details)());
     }
     text.push_str(if ready { "ok" } else { "not ready" });

@@ -97,6 +97,11 @@ impl Writers {
         (writers, leads)
     }
 
+    /// Their tasks.
+    pub(super) fn tasks(&mut self) -> &mut JoinSet<()> {
+        &mut self.tasks
+    }
+
     /// Has them finish.
     pub(super) async fn end(mut self) {
         drop(self.stop);

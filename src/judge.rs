@@ -440,13 +440,18 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
         judged = becomes;
         verdict = judged.assess(&world.cluster);
     }
+    let trimmed = mutate::trim(world, manifest, &rules.policy, &mut judged);
+    if trimmed.is_some() {
+        verdict = judged.assess(&world.cluster);
+    }
     let is_told = !rules.facts.exemption.is_some_and(Exemption::is_silent);
     let left = outlook.as_ref().filter(|_| is_told).and_then(|outlook| outlook.left(&rules.policy));
     let advice = judged.advise(&world.cluster, &mut verdict, depth);
     let speech = say::speak(&judged, &verdict, &advice, &world.cluster);
-    let words = words(&judged, &verdict, &advice, &speech, outlook);
-    let decision = decide(&rules, manifest, &judged, &verdict, &speech, &words);
+    let mut words = words(&judged, &verdict, &advice, &speech, outlook);
     verdict.findings.extend(mutate::finding(&words));
+    words.model = words.model.or(trimmed);
+    let decision = decide(&rules, manifest, &judged, &verdict, &speech, &words);
     Some(Case { judged, verdict, advice, speech, decision, left })
 }
 

@@ -114,23 +114,45 @@ pub fn concerns(world: &World, pod: &Pod<'_>) -> bool {
 /// What is to be dropped from a pod that is being created. `policy` is the one that governs the guest.
 pub fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
     let cluster = &world.cluster;
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    if !is_target(pod) || cluster.namespace(namespace).is_some_and(policy::is_left_alone) {
+    if !is_target(pod) {
         return Trim::default();
     }
-    let migration = migration_of(pod, cluster);
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let name = cluster::owner(pod).map(|owner| owner.name.as_str()).unwrap_or_default();
+    let (vmi, migration) = (vmi_of_pod(pod, cluster), migration_of(pod, cluster));
+    of_target(world, policy, (namespace, name), vmi, migration, cluster::placement(pod))
+}
+
+/// What will be dropped from the pod of a migration's target, which is predicted to be placed so.
+pub fn of_migration(world: &World, policy: &Policy, migration: &Vmim, placement: &Placement<'_>) -> Trim {
+    let guest = (migration.metadata.namespace.as_str(), migration.spec.vmi_name.as_str());
+    let vmi = world.cluster.vmi(guest.0, guest.1);
+    of_target(world, policy, guest, vmi, Some(migration), placement.clone())
+}
+
+fn of_target(
+    world: &World,
+    policy: &Policy,
+    (namespace, name): (&str, &str),
+    vmi: Option<&Vmi>,
+    migration: Option<&Vmim>,
+    placement: Placement<'_>,
+) -> Trim {
+    let cluster = &world.cluster;
+    if cluster.namespace(namespace).is_some_and(policy::is_left_alone) {
+        return Trim::default();
+    }
     let relaxed = migration.filter(|migration| is_relaxed(migration));
     if policy.launcher_selectors == LauncherSelectors::Keep && relaxed.is_none() {
         return Trim::default();
     }
-    let name = cluster::owner(pod).map(|owner| owner.name.as_str()).unwrap_or_default();
     let mut out = Trim { guest: format!("{namespace}/{name}"), ..Trim::default() };
-    let Some(vmi) = vmi_of_pod(pod, cluster) else { return out.refuse(Refused::UnknownGuest) };
+    let Some(vmi) = vmi else { return out.refuse(Refused::UnknownGuest) };
     let mode = CpuMode::parse(model_of(vmi));
     if mode == CpuMode::HostPassthrough {
         return if relaxed.is_some() { out.refuse(Refused::HostPassthrough) } else { out };
     }
-    let mut case = Case { cluster, vmi, migration, placement: cluster::placement(pod) };
+    let mut case = Case { cluster, vmi, migration, placement };
     if !cluster.fleet.is_labelled(case.placement.get(label::ARCH)) {
         return out.refuse(Refused::NoLabels);
     }

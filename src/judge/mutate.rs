@@ -12,6 +12,7 @@ use crate::compat::verdict::{Check, Finding};
 use crate::enforce::model::common_model;
 use crate::enforce::outlook::{self, Outlook};
 use crate::enforce::trim;
+use crate::kubevirt::subject::Judged;
 use crate::policy::{Exemption, Policy, UserName, Words};
 use crate::report::{Reason, Report};
 use crate::world::World;
@@ -113,6 +114,16 @@ pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy) -
         Manifest::Vmi(vmi) => Some(outlook::of_vmi(world, policy, vmi)),
         Manifest::Pod(_) | Manifest::Migration(_) => None,
     }
+}
+
+/// What will be dropped from the selector of a migration's target: the migration is judged without that.
+pub(super) fn trim(world: &World, manifest: &Manifest<'_>, policy: &Policy, judged: &mut Judged<'_>) -> Option<String> {
+    let Manifest::Migration(vmim) = manifest else { return None };
+    let placement = &mut judged.subject.placement;
+    let trimmed = trim::of_migration(world, policy, vmim, placement);
+    let dropped = trimmed.dropped();
+    placement.selector.retain(|(key, _)| !dropped.iter().any(|(dropped, _)| dropped == key));
+    (!dropped.is_empty()).then(|| trimmed.done().join("; "))
 }
 
 /// The same as a finding.

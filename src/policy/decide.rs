@@ -81,7 +81,7 @@ pub struct Words {
     pub details: Vec<String>,
     /// The fields to blame.
     pub causes: Vec<FieldCause>,
-    /// What becomes of the guest's CPU model. Said first, whatever the dials say.
+    /// What becomes of the guest's CPU model, or of its target's selector. Said first, whatever the dials say.
     pub model: Option<String>,
     /// The field to blame where the policy refuses guests that do not use its common model.
     pub unmet: Option<FieldCause>,

@@ -237,3 +237,33 @@ fn what_is_dropped_from_a_pod_is_told() {
     let dry = review(&pod).tweak(|review| review["request"]["dryRun"] = json!(true));
     assert!(answered(&world, Stage::Mutate, &dry).reports.is_empty(), "an Event of what never happened");
 }
+
+/// A migration is judged by the selector that its target will have: else a person would be denied what the policy, or
+/// an administrator, has just made possible.
+#[rstest]
+#[case::kept("Keep", &[], true)]
+#[case::stale("DropStale", &["which no node offers any more (policy intel-pool)"], false)]
+#[case::relaxed("Keep", &["so that node-b fits (move is annotated cpufit.io/relax)"], false)]
+fn a_migration_is_judged_without_what_will_be_dropped(
+    #[case] selectors: &str,
+    #[case] said: &[&str],
+    #[case] is_denied: bool,
+) {
+    let db = running("db", "node-a", "host-model");
+    let mut world = pool(&json!({"launcherSelectors": selectors, "enforce": "Pinned"}));
+    world.cluster = cluster("1.9.0", intel(), [vmi(db.clone()), launcher(&db, [feature("fpu"), feature("amd-stibp")])]);
+    let is_relaxed = selectors == "Keep" && !is_denied;
+    let annotations = if is_relaxed { json!({"cpufit.io/relax": "true"}) } else { json!({}) };
+    let asked = review(&json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"namespace": "shop", "name": "move", "annotations": annotations}, "spec": {"vmiName": "db"},
+    }));
+    match ask(&world, &asked).expect("an answer") {
+        Decision::Deny { denial, .. } => assert!(is_denied, "{denial:?}"),
+        Decision::Admit { warnings, .. } => {
+            assert!(!is_denied, "{warnings:?}");
+            assert!(said.iter().all(|said| warnings[0].contains(said)), "{warnings:?}");
+            assert!(!warnings.iter().any(|line| line.contains("cannot migrate")), "{warnings:?}");
+        }
+    }
+}

@@ -97,7 +97,8 @@ fn a_webhook_that_does_not_answer_stops_nothing_but_relax() {
         for webhook in configuration["webhooks"].as_array().expect("webhooks") {
             seen += 1;
             let name = webhook["name"].as_str().expect("a name");
-            let policy = if name == "relax.validate.cpufit.io" { "Fail" } else { "Ignore" };
+            let (policy, path) =
+                if name == "relax.validate.cpufit.io" { ("Fail", "/authorize") } else { ("Ignore", path) };
             assert_eq!(
                 webhook["failurePolicy"], policy,
                 "{name}: without cpufit, guests could not start; or anybody may relax"

@@ -153,14 +153,14 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
         ] {
             assert_eq!(told.matches(" created\n").count(), MODES.len(), "{told}");
         }
-        let (vms_now, vmis_now) = (stored(&cluster, "vm"), stored(&cluster, "vmi"));
+        let (templates, guests) = (stored(&cluster, "vm"), stored(&cluster, "vmi"));
         for (sent, (name, mode, model)) in vms.iter().zip(MODES) {
-            let vm = &vms_now[&of("vm", name)];
+            let vm = &templates[&of("vm", name)];
             assert_eq!(vm["spec"], sent["spec"], "GitOps tools would change it back");
             assert_eq!(vm["metadata"]["annotations"], Value::Null);
             let (wanted, annotations) = expected(replaces, mode, model);
             for who in ["person", "controller"] {
-                let vmi = &vmis_now[&of(who, name)];
+                let vmi = &guests[&of(who, name)];
                 let cpu = &vmi["spec"]["domain"]["cpu"];
                 assert_eq!(cpu, &json!({"cores": 1, "model": wanted}), "{replaces:?}, {who}, {name}");
                 assert_eq!(vmi["metadata"]["annotations"], annotations, "{replaces:?}, {who}, {name}");
@@ -257,7 +257,21 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     insta::assert_snapshot!(json!(about), @r#"[["shop/legacy asks for host-passthrough, not the common CPU model Skylake-Server-noTSX-IBRS (policy intel-pool)",1]]"#);
     cluster.kubectl(&["delete", "vmi", "legacy", "-n", "shop"]);
 
-    // The dry look: at the cluster as it is, by a policy that is not there yet.
+    the_dry_look(&cluster);
+
+    govern(&cluster, &json!({"commonModel": {"otherwise": "Warn"}}));
+    jane.told_until("apply -f legacy.yaml --dry-run=server", " created");
+    insta::assert_snapshot!("otherwise_warn", jane.told("create -f legacy.yaml --dry-run=server"));
+    govern(&cluster, &json!({"commonModel": {"otherwise": "Allow"}}));
+    let ask = || jane.told("create -f legacy.yaml --dry-run=server");
+    let silent = until("Allow is silent", ask, |told| !told.contains(COMMON));
+    assert!(silent.contains("created (server dry run)"), "{silent}");
+    assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
+}
+
+/// At the cluster as it is, by a policy that is not there yet.
+#[track_caller]
+fn the_dry_look(cluster: &ControlPlane) {
     let new = json!({
         "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"},
         "spec": {"commonModel": {"name": "Cascadelake-Server-noTSX", "replaces": ["Unset", "HostModel", "HostPassthrough"]}},
@@ -305,13 +319,4 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     };
     assert_eq!(check(&[]), by(COMMON), "not what the webhook did");
     assert_eq!(check(&["--policy".as_ref(), new.as_ref()]), by("Cascadelake-Server-noTSX"));
-
-    govern(&cluster, &json!({"commonModel": {"otherwise": "Warn"}}));
-    jane.told_until("apply -f legacy.yaml --dry-run=server", " created");
-    insta::assert_snapshot!("otherwise_warn", jane.told("create -f legacy.yaml --dry-run=server"));
-    govern(&cluster, &json!({"commonModel": {"otherwise": "Allow"}}));
-    let ask = || jane.told("create -f legacy.yaml --dry-run=server");
-    let silent = until("Allow is silent", ask, |told| !told.contains(COMMON));
-    assert!(silent.contains("created (server dry run)"), "{silent}");
-    assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
 }

@@ -89,11 +89,13 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     let replica = scene.serve();
     let feature = |name: &str| format!("cpu-feature.node.kubevirt.io/{name}");
     let create = |object: &Value| cluster.kubectl_with(&["create", "-f", "-"], object);
-    govern(&cluster, &json!({"enforce": "None", "launcherSelectors": "DropStale"}));
+    govern(&cluster, &json!({"launcherSelectors": "DropStale"}));
 
-    // What no node offers any more.
-    create(&migration("stale", "ledger", false));
-    let pod = target(&cluster, "virt-launcher-ledger-new", "ledger", "stale", &selector_of(&cluster, "ledger"));
+    // What no node offers any more: a migration that was denied for it is let in.
+    scene.jane.told_until("create -f migrate-ledger.yaml --dry-run=server", "need not have");
+    insta::assert_snapshot!("drop_stale_migration", scene.jane.told("create -f migrate-ledger.yaml"));
+    let pod =
+        target(&cluster, "virt-launcher-ledger-new", "ledger", "migrate-ledger", &selector_of(&cluster, "ledger"));
     insta::assert_snapshot!("drop_stale", trimmed(&scene, &pod, &[&feature("amd-stibp")]));
     insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/ledger", "CPUSelectorsDropped"), @"shop/ledger: its target need not have cpu-feature amd-stibp, which no node offers any more (policy intel-pool); libvirt decides");
 

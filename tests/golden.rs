@@ -7,9 +7,30 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use common::{Scratch, Tally, check, data, differences, fitting, kubevirt, list, node, read_json};
+use common::{Scratch, Tally, data, differences, fitting, kubevirt, list, node, read_json};
 use serde_json::{Map, Value, json};
+
+/// What `check` says; a policy that keeps the selectors of launcher pods, as any does that says nothing of them, changes
+/// nothing of it: neither the pod that is predicted nor the nodes that take it, and there is no patch.
+fn check(snapshots: &[&Path], files: &[&Path], more: &[&str]) -> Vec<Value> {
+    let results = common::check(snapshots, files, more);
+    let scratch = Scratch::new();
+    let keep = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "keep"},
+        "spec": {"launcherSelectors": "Keep"},
+    });
+    let keep = scratch.write_json("keep.json", &keep);
+    let kept =
+        common::check(snapshots, files, &[more, &["--policy", keep.to_str().expect("a path in UTF-8")]].concat());
+    assert_eq!(results, kept, "a policy that keeps all changes what is judged");
+    assert!(
+        kept.iter().all(|result| result["patch"].as_array().is_some_and(Vec::is_empty)),
+        "it patches what it keeps"
+    );
+    results
+}
 
 fn vectors(file: &str) -> Value {
     read_json(&data("GOLDEN", "golden").join(file))

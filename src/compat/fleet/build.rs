@@ -107,25 +107,23 @@ impl Roster {
     }
 
     fn intern(&mut self, key: &str, value: &str) -> (Family, u32) {
-        let found = match self.keys.get_mut(key) {
-            Some(found) => found,
-            None => self.keys.entry(key.into()).or_insert(Key { family: Family::of(key), values: Vec::new() }),
-        };
-        let label = match found.values.binary_search_by(|(v, _)| v.as_ref().cmp(value)) {
-            Ok(at) => found.values[at].1,
-            Err(at) => {
-                let label = self.labels.len() as u32;
-                let value: Arc<str> = value.into();
-                // The key's text is shared as well.
-                let key = self.keys.get_key_value(key).map_or_else(|| key.into(), |(key, _)| Arc::clone(key));
-                self.labels.push((Arc::clone(&key), Arc::clone(&value)));
-                if let Some(found) = self.keys.get_mut(&key) {
-                    found.values.insert(at, (value, label));
-                }
-                label
-            }
-        };
-        (Family::of(key), label)
+        let place = |found: &Key| found.values.binary_search_by(|(v, _)| v.as_ref().cmp(value));
+        if let Some(found) = self.keys.get(key)
+            && let Ok(at) = place(found)
+        {
+            return (found.family, found.values[at].1);
+        }
+        let label = self.labels.len() as u32;
+        let value: Arc<str> = value.into();
+        // The key's text is shared as well.
+        let key = self.keys.get_key_value(key).map_or_else(|| key.into(), |(key, _)| Arc::clone(key));
+        self.labels.push((Arc::clone(&key), Arc::clone(&value)));
+        let family = Family::of(&key);
+        let found = self.keys.entry(key).or_insert(Key { family, values: Vec::new() });
+        if let Err(at) = found.values.binary_search_by(|(v, _)| v.cmp(&value)) {
+            found.values.insert(at, (value, label));
+        }
+        (family, label)
     }
 
     /// The nodes of now, indexed.

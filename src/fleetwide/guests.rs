@@ -13,7 +13,7 @@ use crate::compat::verdict::Verdict;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration::{self, NoPod, SourceLabels};
 use crate::kubevirt::subject;
-use crate::kubevirt::wire::{Vmi, VmiSpec, Vmim};
+use crate::kubevirt::wire::{Condition, LIVE_MIGRATABLE, Vmi, VmiSpec, Vmim};
 
 /// What the migration of like guests demands, and which nodes meet it.
 #[derive(Debug)]
@@ -149,6 +149,6 @@ pub(super) fn predict(
 
 /// Why KubeVirt does not live-migrate a guest at all: the condition `LiveMigratable`.
 #[must_use]
-pub(super) fn not_migratable(vmi: &Vmi) -> Option<&crate::kubevirt::wire::Condition> {
-    vmi.status.conditions.iter().find(|condition| condition.kind == "LiveMigratable" && condition.status == "False")
+pub(super) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
+    vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
 }

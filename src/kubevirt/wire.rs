@@ -566,6 +566,9 @@ wire! {
     }
 }
 
+/// The condition of a VMI that says whether it can be migrated at all (`VirtualMachineInstanceIsMigratable`).
+pub const LIVE_MIGRATABLE: &str = "LiveMigratable";
+
 /// Where an object is read from, and how its errors name it.
 pub trait Reader<'a> {
     /// What a malformed object gives.

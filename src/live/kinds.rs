@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::kubevirt::cluster::{Kind, Name, Object};
-use crate::kubevirt::wire::{Meta, Reader};
+use crate::kubevirt::wire::{LIVE_MIGRATABLE, Meta, Reader};
 use crate::policy::Policy;
 
 /// A resource that is watched, in all namespaces.
@@ -229,7 +229,11 @@ fn slim(mut object: Object) -> Object {
             own(&mut vm.metadata);
             own(&mut vm.spec.template.metadata);
         }
-        Object::Vmi(vmi) => own(&mut vmi.metadata),
+        Object::Vmi(vmi) => {
+            own(&mut vmi.metadata);
+            // The others come and go with the guest's agent, and judge nothing.
+            vmi.status.conditions.retain(|condition| condition.kind == LIVE_MIGRATABLE);
+        }
         Object::Migration(vmim) => own(&mut vmim.metadata),
         Object::KubeVirt(kubevirt) => own(&mut kubevirt.metadata),
         Object::Namespace(namespace) => own(&mut namespace.metadata),

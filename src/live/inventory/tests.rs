@@ -90,6 +90,11 @@ fn nothing_is_known_before_every_resource_was_read() {
     vmi("db", "Running"),
     { let mut vmi = vmi("db", "Running"); vmi["metadata"]["annotations"]["other"] = json!("x"); vmi }
 )]
+#[case::agent_connected(
+    Watched::Vmis,
+    vmi("db", "Running"),
+    { let mut vmi = vmi("db", "Running"); vmi["status"]["conditions"] = json!([{"type": "AgentConnected", "status": "True"}]); vmi }
+)]
 #[case::launcher_status(
     Watched::Pods,
     pod("db", "Running"),
@@ -108,6 +113,11 @@ fn what_bears_on_no_judgement_publishes_nothing(
 #[rstest]
 #[case::cordon(Watched::Nodes, { let mut node = node("node-a", "2"); node["spec"]["unschedulable"] = json!(true); node })]
 #[case::label(Watched::Nodes, { let mut node = node("node-a", "2"); node["metadata"]["labels"]["cpu-feature.node.kubevirt.io/vme"] = json!("true"); node })]
+#[case::not_migratable(Watched::Vmis, {
+    let mut vmi = vmi("db", "Running");
+    vmi["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False"}]);
+    vmi
+})]
 #[case::guest_stopped(Watched::Vmis, vmi("db", "Succeeded"))]
 #[case::launcher_finished(Watched::Pods, pod("db", "Succeeded"))]
 #[case::policy(Watched::Policies, policy("intel", "Pinned", 2))]

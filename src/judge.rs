@@ -61,6 +61,8 @@ pub struct Case<'a> {
     pub decision: Decision,
     /// What is told of a guest that comes to run without its policy's common model.
     pub left: Option<String>,
+    /// The exemption without which it would have been denied.
+    pub spared: Option<Exemption>,
 }
 
 impl<'a> Manifest<'a> {
@@ -194,11 +196,13 @@ pub struct Answer {
     pub reports: Vec<Report>,
     /// What was not known. With it the answer may be another one.
     pub lacks: Vec<Lack>,
+    /// The exemption without which it would have been denied; `None` on a dry run.
+    pub spared: Option<Exemption>,
 }
 
 impl From<Decision> for Answer {
     fn from(decision: Decision) -> Self {
-        Self { decision, reports: Vec::new(), lacks: Vec::new() }
+        Self { decision, reports: Vec::new(), lacks: Vec::new(), spared: None }
     }
 }
 
@@ -242,7 +246,7 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
     if stage == Stage::Validate
         && let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)?
     {
-        return Ok(Answer { decision, reports: Vec::new(), lacks: fleetwide::lacks(hearing.world, request) });
+        return Ok(Answer { lacks: fleetwide::lacks(hearing.world, request), ..decision.into() });
     }
     let Some(manifest) = concern(request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
@@ -254,7 +258,8 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
         return Ok(Decision::admit().into());
     };
     let reports = if request.dry_run { Vec::new() } else { reports(hearing.world, &manifest, &user, &case) };
-    Ok(Answer { decision: case.decision, reports, lacks })
+    let spared = case.spared.filter(|_| !request.dry_run);
+    Ok(Answer { decision: case.decision, reports, lacks, spared })
 }
 
 /// Whether the sender may relax a migration: a right of its own, the verb `relax` on `cpupolicies`.
@@ -292,7 +297,7 @@ fn authorize(right: Right, request: &Request<'_>) -> Result<Answer, ReviewError>
         audit: BTreeMap::new(),
     };
     let lacks = if right == Right::Unasked { vec![Lack::RightToRelax] } else { Vec::new() };
-    Ok(Answer { decision, reports: Vec::new(), lacks })
+    Ok(Answer { lacks, ..decision.into() })
 }
 
 /// Nobody waits for remedies where a controller asks: its warnings end in a log.
@@ -431,7 +436,7 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
     let mut verdict = judged.assess(&world.cluster);
     if depth == Depth::Brief && is_plain(&judged, &verdict, world) {
         let (advice, speech) = (Advice::default(), Speech::default());
-        return Some(Case { judged, verdict, advice, speech, decision: Decision::admit(), left: None });
+        return Some(Case { judged, verdict, advice, speech, decision: Decision::admit(), left: None, spared: None });
     }
     let rules = rules(world, manifest, user, &judged, &verdict);
     if let Manifest::Migration(vmim) = manifest
@@ -449,9 +454,9 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
     let advice = judged.advise(&world.cluster, &mut verdict, depth);
     let speech = say::speak(&judged, &verdict, &advice, &world.cluster);
     let words = words(&judged, &verdict, &advice, &speech, outlook);
-    let decision = decide(&rules, manifest, &judged, &verdict, &speech, &words);
+    let (decision, spared) = decide(&rules, manifest, &judged, &verdict, &speech, &words);
     verdict.findings.extend(mutate::finding(&words));
-    Some(Case { judged, verdict, advice, speech, decision, left })
+    Some(Case { judged, verdict, advice, speech, decision, left, spared })
 }
 
 /// Whether there is nothing to say: most requests, and they must cost next to nothing.
@@ -512,17 +517,21 @@ fn decide(
     verdict: &Verdict,
     speech: &Speech,
     words: &Words,
-) -> Decision {
+) -> (Decision, Option<Exemption>) {
     let Rules { policy, facts } = rules;
     match policy::decide(policy, *facts, verdict, words) {
-        Ruling::Admit { warnings, audit, .. } => {
-            Decision::Admit { warnings, audit: audit_annotations(audit, policy, verdict, speech), patch: Vec::new() }
+        Ruling::Admit { warnings, audit, spared } => {
+            let audit = audit_annotations(audit, policy, verdict, speech);
+            (Decision::Admit { warnings, audit, patch: Vec::new() }, spared)
         }
-        Ruling::Deny(denial) => Decision::Deny {
-            audit: audit_annotations(denial.audit, policy, verdict, speech),
-            warnings: denial.warnings.clone(),
-            denial: shown(denial, manifest, judged),
-        },
+        Ruling::Deny(denial) => {
+            let decision = Decision::Deny {
+                audit: audit_annotations(denial.audit, policy, verdict, speech),
+                warnings: denial.warnings.clone(),
+                denial: shown(denial, manifest, judged),
+            };
+            (decision, None)
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::admission::Stage;
 use crate::admission::review::{Request, ReviewError};
+use crate::policy::{Exemption, Word as _};
 
 /// The shape of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -291,6 +292,12 @@ impl EncodeLabelValue for Stage {
     }
 }
 
+impl EncodeLabelValue for Exemption {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     stage: Stage,
@@ -319,6 +326,11 @@ struct EventLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExemptionLabel {
+    exemption: Exemption,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HandshakeLabel {
     reason: HandshakeFailure,
 }
@@ -332,6 +344,7 @@ const LATENCY_BUCKETS: [f64; 13] =
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
+    spared: Family<ExemptionLabel, Counter>,
     latency: Family<StageLabel, Histogram, fn() -> Histogram>,
     decode_errors: Family<DecodeLabel, Counter>,
     judge_panics: Counter,
@@ -354,6 +367,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("cpufit");
         let requests = Family::default();
         registry.register("requests", "Admission requests by webhook, kind of object and outcome", requests.clone());
+        let spared = Family::default();
+        registry.register("spared", "Requests that a policy would have denied but for an exemption", spared.clone());
         let latency: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
         registry.register(
             "request_duration_seconds",
@@ -400,6 +415,10 @@ impl Metrics {
         for reason in DecodeReason::ALL {
             drop(decode_errors.get_or_create(&DecodeLabel { reason: *reason }));
         }
+        // A labelled namespace is left alone before anything is decided.
+        for exemption in Exemption::ALL.iter().filter(|exemption| !exemption.is_silent()) {
+            drop(spared.get_or_create(&ExemptionLabel { exemption: *exemption }));
+        }
         for result in ReloadResult::ALL {
             drop(reloads.get_or_create(&ReloadLabel { result: *result }));
         }
@@ -415,6 +434,7 @@ impl Metrics {
         Self {
             registry,
             requests,
+            spared,
             latency,
             decode_errors,
             judge_panics,
@@ -430,6 +450,11 @@ impl Metrics {
     pub fn request(&self, stage: Stage, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
         self.requests.get_or_create(&RequestLabels { stage, kind, outcome }).inc();
         self.latency.get_or_create(&StageLabel { stage }).observe(took.as_secs_f64());
+    }
+
+    /// A policy would have denied a request that was not a dry run, but for an exemption.
+    pub fn spared(&self, exemption: Exemption) {
+        self.spared.get_or_create(&ExemptionLabel { exemption }).inc();
     }
 
     /// A body was no review.
@@ -545,6 +570,7 @@ mod tests {
         metrics.request(Stage::Validate, ObjectKind::Pod, RequestOutcome::Warned, Duration::from_micros(60));
         metrics.decode_error(DecodeReason::WrongVersion);
         metrics.judge_panic();
+        metrics.spared(Exemption::Controller);
         metrics.certificate_reload(ReloadResult::Kept);
         metrics.certificate_expiry(Some(1_900_000_000));
         let text = metrics.render().unwrap();
@@ -552,6 +578,8 @@ mod tests {
         insta::assert_snapshot!(about.join("\n"), @r#"
         # HELP cpufit_requests Admission requests by webhook, kind of object and outcome.
         # TYPE cpufit_requests counter
+        # HELP cpufit_spared Requests that a policy would have denied but for an exemption.
+        # TYPE cpufit_spared counter
         # HELP cpufit_request_duration_seconds Seconds from the request's head to its answer, the body's arrival included.
         # TYPE cpufit_request_duration_seconds histogram
         # HELP cpufit_decode_errors Bodies that were no AdmissionReview, by reason.
@@ -585,6 +613,7 @@ mod tests {
         cpufit_request_duration_seconds_sum{stage="mutate"} 0.0
         cpufit_request_duration_seconds_sum{stage="validate"} 0.00006
         cpufit_requests_total{stage="validate",kind="Pod",outcome="warned"} 1
+        cpufit_spared_total{exemption="controller"} 1
         "#);
     }
 }

@@ -94,7 +94,8 @@ pub(super) fn answer(
     let told = if request.dry_run { None } else { regarding(world, manifest, user) };
     let report = |(reason, message)| Some(Report { regarding: told.clone()?, reason, message });
     let reports = events.into_iter().filter_map(report).collect();
-    Ok(Answer { decision: Decision::Admit { warnings, audit, patch }, reports, lacks: missing(world, manifest) })
+    let decision = Decision::Admit { warnings, audit, patch };
+    Ok(Answer { reports, lacks: missing(world, manifest), ..decision.into() })
 }
 
 /// What was not known of a migration's target: its guest, or whether its migration is annotated.

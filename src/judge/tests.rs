@@ -308,6 +308,19 @@ mod enforcement {
         assert!(warnings.first().is_some_and(|line| line.contains("shop/db cannot migrate")), "{warnings:?}");
     }
 
+    #[rstest]
+    #[case::kubevirts_controller(CONTROLLER, false, Some(Exemption::Controller))]
+    #[case::a_listed_user("backup", false, Some(Exemption::User))]
+    #[case::a_dry_run(CONTROLLER, true, None)]
+    #[case::a_person_is_denied(KUBECTL, false, None)]
+    fn the_spared_are_counted(#[case] user: &str, #[case] dry_run: bool, #[case] expected: Option<Exemption>) {
+        let review = by(review(&migration("db")), user).tweak(|review| review["request"]["dryRun"] = json!(dry_run));
+        let bytes = review.to_string();
+        let request = review::decode(bytes.as_bytes()).expect("a review");
+        let found = answer(&Hearing::new(&stuck(intel())), Stage::Validate, &request).expect("an answer").spared;
+        assert_eq!(found, expected, "nobody would see what drains and restarts the policy would stop");
+    }
+
     #[test]
     fn a_target_pod_is_never_denied() {
         let pod = json!({

@@ -37,6 +37,7 @@ use crate::admission::review::{Request, ReviewError};
 use crate::fleetwide;
 use crate::judge::{self, Answer, Hearing, Lack, Right};
 use crate::kubevirt::release::Release;
+use crate::telemetry::Metrics;
 use crate::webhook::{Judging, Time};
 use crate::world::World;
 use events::Reports;
@@ -64,6 +65,7 @@ pub struct Live {
     snapshot: ArcSwap<Snapshot>,
     reads: Semaphore,
     reports: Reports,
+    metrics: Arc<Metrics>,
 }
 
 impl Live {
@@ -73,6 +75,7 @@ impl Live {
         settings: Settings,
         freshness: &Arc<Freshness>,
         reports: Reports,
+        metrics: &Arc<Metrics>,
         tasks: &mut JoinSet<()>,
     ) -> (Arc<Self>, latest::Receiver<u64>) {
         let live = Arc::new(Self {
@@ -80,6 +83,7 @@ impl Live {
             snapshot: ArcSwap::default(),
             reads: Semaphore::new(READS),
             reports,
+            metrics: Arc::clone(metrics),
         });
         let (sender, changes) = mpsc::channel(CHANGES);
         for resource in Watched::ALL {
@@ -158,6 +162,9 @@ impl Judging for Live {
     ) -> BoxFuture<'a, Result<Decision, ReviewError>> {
         Box::pin(async move {
             let answer = self.answer(stage, request, time).await?;
+            if let Some(exemption) = answer.spared {
+                self.metrics.spared(exemption);
+            }
             for report in answer.reports {
                 self.reports.tell(report);
             }

@@ -34,6 +34,7 @@ fn live(asked: &Arc<Mutex<Value>>) -> Live {
         snapshot: ArcSwap::default(),
         reads: Semaphore::new(READS),
         reports,
+        metrics,
     }
 }
 
@@ -65,6 +66,41 @@ async fn who_may_relax_is_asked_for_the_sender_as_they_are() {
     let asked = asked.lock().expect("no panic");
     assert_eq!((&asked["user"], &asked["uid"], &asked["groups"]), (&json!("ops"), &json!("7"), &json!(["admins"])));
     assert_eq!(asked["extra"], extra, "a scoped token would be given all that its bearer may do");
+}
+
+/// The word of a controller goes to Events and metrics, for nobody reads its warnings.
+#[tokio::test(start_paused = true)]
+async fn what_an_exemption_spares_is_counted() {
+    use crate::policy::Policy;
+    use crate::testing::cluster::{cluster, launcher, migration, running, vmi};
+    use crate::testing::fleet::{feature, intel};
+
+    let live = live(&Arc::default());
+    let db = running("db", "node-a", "host-model");
+    let objects = [launcher(&db, [feature("hle"), feature("amd-stibp")]), vmi(db)];
+    let strict = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "strict"},
+        "spec": {"enforce": "Fragile"},
+    });
+    let policies = vec![Policy::from_json(&strict.to_string()).expect("a policy")];
+    let world = World { cluster: cluster("1.9.0", intel(), objects), policies };
+    live.snapshot.store(Arc::new(Snapshot { world, ..Snapshot::default() }));
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "1", "operation": "CREATE", "namespace": "shop",
+            "kind": {"group": "kubevirt.io", "version": "v1", "kind": "VirtualMachineInstanceMigration"},
+            "userInfo": {"username": "system:serviceaccount:kubevirt:kubevirt-controller"},
+            "object": migration("db"),
+        },
+    });
+    let bytes = review.to_string();
+    let request = decode(bytes.as_bytes()).expect("a review");
+    let now = Instant::now();
+    let time = Time { half: now + Duration::from_secs(2), end: now + Duration::from_secs(4) };
+    let _ = live.judge(Stage::Validate, &request, time).await.expect("an answer");
+    let text = live.metrics.render().expect("text");
+    assert!(text.contains("cpufit_spared_total{exemption=\"controller\"} 1"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -48,7 +48,7 @@ pub(super) async fn start(
     let client = connect::client_through(config, &Listening(Arc::clone(&freshness)))?;
     let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
     let (reports, told) = events::channel(metrics);
-    let (live, published) = Live::start(&client, settings, &freshness, reports.clone(), tasks);
+    let (live, published) = Live::start(&client, settings, &freshness, reports.clone(), metrics, tasks);
 
     readiness.meet(Condition::Fresh);
     tasks.spawn(synced(Arc::clone(readiness), published.clone()));

@@ -21,6 +21,9 @@ use crate::kubevirt::wire::Vmi;
 use crate::policy::{self, Guest, LabelSelector, Policy, ReplacedMode, UserName, Word as _};
 use crate::world::World;
 
+/// The annotation of a VMI that is made as the target of a decentralized migration: `CreateMigrationTarget` of KubeVirt.
+const RECEIVES: &str = "kubevirt.io/create-migration-target";
+
 /// What becomes of the CPU model of a guest that is to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -47,6 +50,8 @@ pub enum Untouched {
     LeftAlone,
     /// The guest's architecture has no such models, or models of its own.
     Architecture,
+    /// It is the target of a migration from elsewhere: it goes on with the CPU it has there.
+    Received,
     /// The guest uses the common model already, or gets it from the cluster's own default.
     UsesIt,
     /// The guest's CPU mode is not among those that `replaces` lists.
@@ -151,6 +156,9 @@ pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
     }
     let own = model_of(vmi);
     let becomes = if own.is_empty() { cluster.config.cpu_model(architecture) } else { own };
+    if vmi.metadata.annotations.contains_key(RECEIVES) {
+        return Common::Untouched(Untouched::Received);
+    }
     if becomes == common.name {
         return Common::Untouched(Untouched::UsesIt);
     }

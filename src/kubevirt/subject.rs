@@ -431,7 +431,9 @@ pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
     let demand = |vm: &VirtualMachine| {
         // What becomes of it at an eviction changes nothing of where it can run.
         let spec = VmiSpec { eviction_strategy: String::new(), ..vm.spec.template.spec.clone() };
-        (spec, vm.spec.instancetype.clone(), vm.spec.preference.clone())
+        // The labels decide which policy governs it.
+        let labels = vm.spec.template.metadata.labels.clone();
+        (spec, labels, vm.spec.instancetype.clone(), vm.spec.preference.clone())
     };
     demand(old) != demand(new)
 }

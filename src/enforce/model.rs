@@ -105,12 +105,14 @@ pub enum Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |count: &usize| if *count == 1 { "the 1 node".to_owned() } else { format!("the {count} nodes") };
+        let of = |count: &usize| format!("the {}", label::nodes(*count));
         match self {
             Self::Unknown(why) => f.write_str(why),
             Self::NoNode { nodes: 0, .. } => f.write_str("the policy selects no node"),
             Self::NoNode { nodes, known: 0 } => write!(f, "usable on none of {}", of(nodes)),
-            Self::NoNode { nodes, known } => write!(f, "known on {known} of {nodes} nodes, usable on none"),
+            Self::NoNode { nodes, known } => {
+                write!(f, "known on {known} of {}, usable on none", label::nodes(*nodes))
+            }
             Self::OtherNodes { nodes } => {
                 write!(f, "its node selector, affinity or machine type keeps it off {} that can run it", of(nodes))
             }

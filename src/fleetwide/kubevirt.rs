@@ -65,14 +65,15 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
     let mut out = Vec::new();
     let names = label::fold_names(&fleet.names(&left_out), 3);
     match usable.count() {
-        0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {total} nodes, usable on none")),
+    let nodes = label::nodes(total);
+        0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {nodes}, usable on none")),
         0 => out.push(format!(
-            "cpuModel {model} is known on {} of {total} nodes, usable on 0 of {total}: cpu-model-migration labels do \
+            "cpuModel {model} is known on {} of {nodes}, usable on 0 of {total}: cpu-model-migration labels do \
              not mean usable",
             known.count()
         )),
         count if count < total => {
-            out.push(format!("cpuModel {model} is usable on {count} of {total} nodes, not on {names}"));
+            out.push(format!("cpuModel {model} is usable on {count} of {nodes}, not on {names}"));
         }
         _ => return out,
     }

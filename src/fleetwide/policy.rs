@@ -253,8 +253,9 @@ impl Pool {
             known.intersect(&self.nodes);
             let total = self.nodes.count();
             return Some(format!(
-                "no selected node can run {model}: known on {} of {total} nodes, usable on 0 of {total}",
-                known.count()
+                "no selected node can run {model}: known on {} of {}, usable on 0 of {total}",
+                known.count(),
+                label::nodes(total)
             ));
         }
         let lacks = lacking(fleet, first, &usable);
@@ -332,7 +333,9 @@ impl PolicyStatus {
     pub fn conditions(&self) -> [PolicyCondition; 2] {
         let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
             (0, _) => (false, "NoNodes", "nodeSelector selects no node that runs guests".to_owned()),
-            (nodes, Some(0)) => (false, "ModelNotUsable", format!("the common model is usable on 0 of {nodes} nodes")),
+            (nodes, Some(0)) => {
+                (false, "ModelNotUsable", format!("the common model is usable on 0 of {}", label::nodes(nodes)))
+            }
             (_, _) if self.guests == 1 => (true, "InForce", "it governs 1 guest".to_owned()),
             (_, _) => (true, "InForce", format!("it governs {} guests", self.guests)),
         };

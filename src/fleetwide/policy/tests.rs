@@ -170,6 +170,13 @@ fn the_status_counts_what_the_columns_show() {
 }
 
 #[test]
+fn one_node_is_spoken_of_as_one() {
+    let nodes = nodes().tweak(|nodes| nodes.iter_mut().skip(1).for_each(|node| take(node, &["pool".to_owned()])));
+    let lines = changed(&world(nodes, &[]), &common("Denverton")).join("\n");
+    assert!(lines.contains("known on 0 of 1 node, usable on 0 of 1"), "{lines}");
+}
+
+#[test]
 fn conditions_say_what_is_wrong() {
     let nowhere = statuses(&world(nodes(), &[policy(&common("Denverton"))]), NEVER);
     let [_, ready] = nowhere[0].conditions();

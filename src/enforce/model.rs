@@ -18,7 +18,7 @@ use crate::compat::verdict::{Cause, Impact, Outcome, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{self, Guest, LabelSelector, Policy, ReplacedMode, UserName, Word as _};
+use crate::policy::{self, LabelSelector, Policy, ReplacedMode, UserName, Word as _};
 use crate::world::World;
 
 /// The annotation of a VMI that is made as the target of a decentralized migration: `CreateMigrationTarget` of KubeVirt.
@@ -156,11 +156,11 @@ pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
     if !architecture.eq_ignore_ascii_case("amd64") {
         return Common::Untouched(Untouched::Architecture);
     }
-    let own = model_of(vmi);
-    let becomes = if own.is_empty() { cluster.config.cpu_model(architecture) } else { own };
     if vmi.metadata.annotations.contains_key(RECEIVES) {
         return Common::Untouched(Untouched::Received);
     }
+    let own = model_of(vmi);
+    let becomes = if own.is_empty() { cluster.config.cpu_model(architecture) } else { own };
     if becomes == common.name {
         return Common::Untouched(Untouched::UsesIt);
     }
@@ -273,7 +273,8 @@ pub fn is_worse(is: &Verdict, would_be: &Verdict) -> bool {
 }
 
 /// The nodes a policy is about.
-fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
+#[must_use]
+pub fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
     if *selector == LabelSelector::default() {
         return Bits::all(fleet.len());
     }
@@ -322,15 +323,7 @@ fn shut_out(then: &Judged<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason> {
 
 /// A policy with as good a claim to the guest, for other nodes and with another model.
 fn rival(world: &World, policy: &Policy, model: &str, vmi: &Vmi, reach: &Bits) -> Option<Reason> {
-    let none = std::collections::BTreeMap::new();
-    let namespace = vmi.metadata.namespace.as_str();
-    let guest = Guest {
-        namespace,
-        namespace_labels: world.cluster.namespace(namespace).unwrap_or(&none),
-        labels: &vmi.metadata.labels,
-        user: &UserName::from(""),
-        kubevirt_namespace: None,
-    };
+    let guest = world.guest(&vmi.metadata.namespace, &vmi.metadata.labels, UserName::NOBODY);
     let everywhere = LabelSelector::default();
     world
         .policies

@@ -161,6 +161,13 @@ pub fn name_of(meta: &super::wire::Meta) -> String {
     if meta.name.is_empty() { meta.generate_name.clone() } else { meta.name.clone() }
 }
 
+/// `namespace/name` of a guest.
+#[must_use]
+pub fn title(vmi: &Vmi) -> String {
+    let (namespace, name) = (&vmi.metadata.namespace, name_of(&vmi.metadata));
+    if namespace.is_empty() { name } else { format!("{namespace}/{name}") }
+}
+
 /// The guest's specification with instancetype and preference applied, as far as placement goes, and what was
 /// found on the way.
 ///

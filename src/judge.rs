@@ -499,12 +499,8 @@ struct Rules {
 }
 
 fn rules(world: &World, manifest: &Manifest<'_>, user: &UserName, judged: &Judged<'_>, verdict: &Verdict) -> Rules {
-    let none = BTreeMap::new();
     let labels = manifest.labels(world);
-    let namespace = judged.subject.namespace.as_str();
-    let namespace_labels = world.cluster.namespace(namespace).unwrap_or(&none);
-    let kubevirt_namespace = world.cluster.kubevirt_namespace.as_deref();
-    let guest = Guest { namespace, namespace_labels, labels: &labels, user, kubevirt_namespace };
+    let guest = world.guest(&judged.subject.namespace, &labels, user);
     let policy = policy_for(world, &guest, judged, verdict);
     let facts = RequestFacts { kind: manifest.kind(), exemption: policy.exempt(&guest) };
     Rules { policy, facts }

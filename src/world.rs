@@ -1,10 +1,11 @@
 //! All that reviews are judged by: the cluster and the policies.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
-use crate::policy::Policy;
+use crate::policy::{Guest, Policy, UserName};
 use crate::snapshot::{self, Item, Source};
 
 /// The cluster and the policies at one instant.
@@ -49,6 +50,24 @@ pub enum WorldError {
 }
 
 impl World {
+    /// A guest with these labels as policies see it, and who asks.
+    #[must_use]
+    pub fn guest<'g>(
+        &'g self,
+        namespace: &'g str,
+        labels: &'g BTreeMap<String, String>,
+        user: &'g UserName,
+    ) -> Guest<'g> {
+        static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+        Guest {
+            namespace,
+            namespace_labels: self.cluster.namespace(namespace).unwrap_or(&NO_LABELS),
+            labels,
+            user,
+            kubevirt_namespace: self.cluster.kubevirt_namespace.as_deref(),
+        }
+    }
+
     /// Reads policies from files, besides those that are there.
     ///
     /// # Errors

@@ -306,10 +306,10 @@ impl Page<'_> {
         let mut others = self.fleet().look_up(&after.placement).passes().fitting;
         self.source().into_iter().for_each(|node| others.remove(node));
         Some(format!(
-            "Asked for {}: {} of {} nodes can take it; without that wish {} can.",
+            "Asked for {}: {} of {} can take it; without that wish {} can.",
             label::fold(wish, 3),
             self.case.verdict.fitting.count(),
-            self.case.verdict.judged,
+            label::nodes(self.case.verdict.judged),
             others.count()
         ))
     }

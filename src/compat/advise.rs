@@ -310,7 +310,7 @@ impl<'s, 'f> Case<'s, 'f> {
                 let others = match (total, migration.from_elsewhere) {
                     (0, _) => return "cannot migrate: there is no other node".to_owned(),
                     (1, false) => "the only other node does not meet its selector or is not free".to_owned(),
-                    (_, true) => format!("none of {total} nodes meets its selector and is free"),
+                    (_, true) => format!("none of {} meets its selector and is free", label::nodes(total)),
                     _ => format!("none of the {total} other nodes meets its selector and is free"),
                 };
                 let now = if verdict.cause == Some(Cause::Structural) { "" } else { " now" };
@@ -385,8 +385,9 @@ impl<'s, 'f> Case<'s, 'f> {
             impact: None,
             field: self.subject.field("domain.cpu.model"),
             message: format!(
-                "CPU model {name} is known on {known} of {total} nodes, usable on 0 of {total}: cpu-model-migration \
-                 labels do not mean usable"
+                "CPU model {name} is known on {known} of {}, usable on 0 of {total}: cpu-model-migration \
+                 labels do not mean usable",
+                label::nodes(total)
             ),
             remedies: Vec::new(),
         })

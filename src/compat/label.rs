@@ -256,6 +256,12 @@ pub fn fold_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }
 
+/// `1 node`, `7 nodes`.
+#[must_use]
+pub fn nodes(count: usize) -> String {
+    format!("{count} node{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,8 +18,11 @@ use crate::compat::verdict::{Cause, Impact, Outcome, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{self, Guest, LabelSelector, Policy, ReplacedMode, UserName, Word as _};
+use crate::policy::{self, LabelSelector, Policy, ReplacedMode, UserName, Word as _};
 use crate::world::World;
+
+/// The annotation of a VMI that is made as the target of a decentralized migration: `CreateMigrationTarget` of KubeVirt.
+const RECEIVES: &str = "kubevirt.io/create-migration-target";
 
 /// What becomes of the CPU model of a guest that is to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub enum Untouched {
     LeftAlone,
     /// The guest's architecture has no such models, or models of its own.
     Architecture,
+    /// It is the target of a migration from elsewhere: it goes on with the CPU it has there.
+    Received,
     /// The guest uses the common model already, or gets it from the cluster's own default.
     UsesIt,
     /// The guest's CPU mode is not among those that `replaces` lists.
@@ -100,12 +105,14 @@ pub enum Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |count: &usize| if *count == 1 { "the 1 node".to_owned() } else { format!("the {count} nodes") };
+        let of = |count: &usize| format!("the {}", label::nodes(*count));
         match self {
             Self::Unknown(why) => f.write_str(why),
             Self::NoNode { nodes: 0, .. } => f.write_str("the policy selects no node"),
             Self::NoNode { nodes, known: 0 } => write!(f, "usable on none of {}", of(nodes)),
-            Self::NoNode { nodes, known } => write!(f, "known on {known} of {nodes} nodes, usable on none"),
+            Self::NoNode { nodes, known } => {
+                write!(f, "known on {known} of {}, usable on none", label::nodes(*nodes))
+            }
             Self::OtherNodes { nodes } => {
                 write!(f, "its node selector, affinity or machine type keeps it off {} that can run it", of(nodes))
             }
@@ -148,6 +155,9 @@ pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
     let architecture = architecture(vmi, cluster);
     if !architecture.eq_ignore_ascii_case("amd64") {
         return Common::Untouched(Untouched::Architecture);
+    }
+    if vmi.metadata.annotations.contains_key(RECEIVES) {
+        return Common::Untouched(Untouched::Received);
     }
     let own = model_of(vmi);
     let becomes = if own.is_empty() { cluster.config.cpu_model(architecture) } else { own };
@@ -263,7 +273,8 @@ pub fn is_worse(is: &Verdict, would_be: &Verdict) -> bool {
 }
 
 /// The nodes a policy is about.
-fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
+#[must_use]
+pub fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
     if *selector == LabelSelector::default() {
         return Bits::all(fleet.len());
     }
@@ -312,15 +323,7 @@ fn shut_out(then: &Judged<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason> {
 
 /// A policy with as good a claim to the guest, for other nodes and with another model.
 fn rival(world: &World, policy: &Policy, model: &str, vmi: &Vmi, reach: &Bits) -> Option<Reason> {
-    let none = std::collections::BTreeMap::new();
-    let namespace = vmi.metadata.namespace.as_str();
-    let guest = Guest {
-        namespace,
-        namespace_labels: world.cluster.namespace(namespace).unwrap_or(&none),
-        labels: &vmi.metadata.labels,
-        user: &UserName::from(""),
-        kubevirt_namespace: None,
-    };
+    let guest = world.guest(&vmi.metadata.namespace, &vmi.metadata.labels, UserName::NOBODY);
     let everywhere = LabelSelector::default();
     world
         .policies

@@ -4,7 +4,7 @@ use super::model::{Common, Reason, Untouched, common_model, model_of, with_model
 use super::{POLICY, REPLACED};
 use crate::compat::subject::CpuMode;
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Judged, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
 use crate::policy::{CommonModel, FieldCause, Otherwise, Policy, ReplacedMode};
 use crate::world::World;
@@ -164,11 +164,6 @@ fn mode(model: &str) -> String {
         CpuMode::Unset => "the cluster's default".to_owned(),
         own => own.to_string(),
     }
-}
-
-fn title(vmi: &Vmi) -> String {
-    let (namespace, name) = (&vmi.metadata.namespace, subject::name_of(&vmi.metadata));
-    if namespace.is_empty() { name } else { format!("{namespace}/{name}") }
 }
 
 /// `shop/web will run with CPU model Skylake-Server-noTSX-IBRS, not its host's (policy intel-pool)`.

@@ -4,15 +4,16 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use super::policy::{Standing, stale, standing};
+use super::policy::{Standing, at_next_start, stale, standing};
 use super::{Enough, is_exempt, policy_of};
 use crate::compat::advise::{Advice, Depth, targets_by_start};
 use crate::compat::label;
 use crate::compat::subject::Stage;
 use crate::compat::verdict::{Cause, Check, Impact, Outcome, Verdict};
-use crate::enforce::model::{Common, common_model, model_of};
-use crate::enforce::outlook;
+use crate::enforce::model::{Common, model_of};
+use crate::judge::foresee;
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{VirtualMachine, Vmi};
 use crate::policy::{Policy, Word as _, always_told};
@@ -145,7 +146,7 @@ impl AuditRow {
 #[must_use]
 pub fn audit(world: &World, enough: Enough<'_>) -> Vec<AuditRow> {
     let cluster = &world.cluster;
-    let ended = |vmi: &&Vmi| matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed");
+    let ended = |vmi: &&Vmi| migration::has_ended(vmi);
     let mut out: Vec<AuditRow> =
         cluster.vmis().filter(|vmi| !ended(vmi)).take_while(|_| !enough()).map(|vmi| of_vmi(world, vmi)).collect();
     let stopped =
@@ -165,7 +166,7 @@ fn of_vmi(world: &World, vmi: &Vmi) -> AuditRow {
         None => (subject::of_vmi(vmi, cluster), Stand::Starting),
     };
     let stale: Vec<String> = stale(vmi, cluster).iter().map(|key| label::name(key).to_owned()).collect();
-    AuditRow { stale, ..row(world, vmi, &judged, stand) }
+    AuditRow { stale, ..row(world, vmi, judged, stand) }
 }
 
 fn of_vm(world: &World, vm: &VirtualMachine) -> AuditRow {
@@ -174,30 +175,30 @@ fn of_vm(world: &World, vm: &VirtualMachine) -> AuditRow {
     vmi.metadata.labels.clone_from(&vm.spec.template.metadata.labels);
     vmi.metadata.namespace.clone_from(&vm.metadata.namespace);
     vmi.metadata.name.clone_from(&vm.metadata.name);
-    row(world, &vmi, &subject::of_vm(vm, &world.cluster), Stand::Stopped)
+    row(world, &vmi, subject::of_vm(vm, &world.cluster), Stand::Stopped)
 }
 
-fn row(world: &World, vmi: &Vmi, judged: &Judged<'_>, stand: Stand) -> AuditRow {
+fn row(world: &World, vmi: &Vmi, mut judged: Judged<'_>, stand: Stand) -> AuditRow {
     let cluster = &world.cluster;
     let fleet = &cluster.fleet;
     let mut verdict = judged.assess(cluster);
-    let advice = judged.advise(cluster, &mut verdict, Depth::Brief);
-    let subject = &judged.subject;
-    let own_node = stand == Stand::Running && verdict.findings.iter().any(|finding| finding.check == Check::OwnNode);
-    let impact = verdict.outcome.impact();
+    let inherited = inherited(&judged);
     let runs_on = fleet.find(&vmi.status.node_name);
     let policy = policy_of(world, &world.policies, vmi, runs_on, &verdict.fitting);
     let builtin = Policy::builtin();
     let rules = policy.unwrap_or(&builtin);
+    if stand == Stand::Running && foresee(world, rules, &mut judged, None) {
+        verdict = judged.assess(cluster);
+    }
+    let advice = judged.advise(cluster, &mut verdict, Depth::Brief);
+    let subject = &judged.subject;
+    let own_node = stand == Stand::Running && verdict.findings.iter().any(|finding| finding.check == Check::OwnNode);
+    let impact = verdict.outcome.impact();
     let left_alone = is_exempt(world, &vmi.metadata.namespace);
     let spared = left_alone || rules.exemptions.namespaces.contains(&vmi.metadata.namespace);
     let denied = !spared && rules.enforce.reached(impact) && verdict.cause == Some(Cause::Structural);
     let told = verdict.findings.iter().any(|finding| always_told(finding.check));
     let common = policy.and_then(|policy| policy.common_model.as_ref()).map(|common| standing(vmi, cluster, common));
-    let inherited = match &subject.stage {
-        Stage::Migration(_) => subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key)).count(),
-        Stage::Start(_) => 0,
-    };
     let targets = match subject.stage {
         Stage::Migration(_) => verdict.fitting.count(),
         Stage::Start(onward) => {
@@ -211,7 +212,7 @@ fn row(world: &World, vmi: &Vmi, judged: &Judged<'_>, stand: Stand) -> AuditRow 
         stand,
         node: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         cpu: subject.mode.to_string(),
-        inherited: if is_inherited(judged) { inherited } else { 0 },
+        inherited,
         targets,
         judged: verdict.judged,
         start_nodes: matches!(subject.stage, Stage::Start(_)).then(|| verdict.fitting.count()),
@@ -219,7 +220,7 @@ fn row(world: &World, vmi: &Vmi, judged: &Judged<'_>, stand: Stand) -> AuditRow 
         impact: impact.map(Impact::as_str),
         cause: verdict.cause.map(Cause::as_str),
         own_node,
-        why: why(judged, &verdict, &advice, cluster, own_node),
+        why: why(&judged, &verdict, &advice, cluster, own_node),
         policy: policy.map(|policy| policy.name.clone()),
         on_common_model: common.filter(|stands| *stands != Standing::Apart).map(|stands| stands == Standing::On),
         change: policy.and_then(|policy| change(world, policy, vmi)),
@@ -243,9 +244,7 @@ fn row(world: &World, vmi: &Vmi, judged: &Judged<'_>, stand: Stand) -> AuditRow 
 
 /// What a policy makes of the CPU model of a guest that starts anew: from its VM, where it has one.
 fn change(world: &World, policy: &Policy, vmi: &Vmi) -> Option<Change> {
-    let cluster = &world.cluster;
-    let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).map(|vm| outlook::vmi_of(vm, cluster).0);
-    match common_model(world, policy, anew.as_ref().unwrap_or(vmi)) {
+    match at_next_start(world, policy, vmi) {
         Common::Written { model, replaced } if model_of(vmi) != model => {
             Some(Change { model, replaces: replaced.as_str() })
         }
@@ -253,8 +252,14 @@ fn change(world: &World, policy: &Policy, vmi: &Vmi) -> Option<Change> {
     }
 }
 
-fn is_inherited(judged: &Judged<'_>) -> bool {
-    matches!(&judged.subject.stage, Stage::Migration(migration) if migration.inherited)
+/// How many entries its launcher inherited.
+fn inherited(judged: &Judged<'_>) -> usize {
+    match &judged.subject.stage {
+        Stage::Migration(migration) if migration.inherited => {
+            judged.subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key)).count()
+        }
+        Stage::Migration(_) | Stage::Start(_) => 0,
+    }
 }
 
 /// The reason in one line.

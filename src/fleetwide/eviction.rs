@@ -67,7 +67,7 @@ pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool) -> Dec
 
 fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
     let strategy = strategy(world, vmi)?;
-    let name = super::title(vmi);
+    let name = subject::title(vmi);
     let node = &vmi.status.node_name;
     if let Some(condition) = not_migratable(vmi) {
         let why = reason(&condition.reason, &condition.message);
@@ -126,7 +126,7 @@ fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
     let cluster = &world.cluster;
     let mut judged = subject::of_running(vmi, cluster)?;
     let mut verdict = judged.assess(cluster);
-    let name = super::title(vmi);
+    let name = subject::title(vmi);
     let node = &vmi.status.node_name;
     let source = cluster.fleet.find(node);
     let policy = policy_of(world, &world.policies, vmi, source, &verdict.fitting).cloned();

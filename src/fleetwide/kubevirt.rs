@@ -2,12 +2,13 @@
 
 use super::guests::Guests;
 use super::policy::{guest_nodes, states_model};
-use super::{Enough, Looked, Named, policy_of, title, told};
+use super::{Enough, Looked, Named, policy_of, told};
 use crate::admission::response::Decision;
 use crate::compat::bits::Bits;
 use crate::compat::fleet::Fleet;
 use crate::compat::label::{self, Family};
 use crate::compat::subject::CpuMode;
+use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::KubeVirt;
 use crate::policy::ReplacedMode;
 use crate::world::World;
@@ -64,15 +65,16 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
     left_out.subtract(&usable);
     let mut out = Vec::new();
     let names = label::fold_names(&fleet.names(&left_out), 3);
+    let nodes = label::nodes(total);
     match usable.count() {
-        0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {total} nodes, usable on none")),
+        0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {nodes}, usable on none")),
         0 => out.push(format!(
-            "cpuModel {model} is known on {} of {total} nodes, usable on 0 of {total}: cpu-model-migration labels do \
+            "cpuModel {model} is known on {} of {nodes}, usable on 0 of {total}: cpu-model-migration labels do \
              not mean usable",
             known.count()
         )),
         count if count < total => {
-            out.push(format!("cpuModel {model} is usable on {count} of {total} nodes, not on {names}"));
+            out.push(format!("cpuModel {model} is usable on {count} of {nodes}, not on {names}"));
         }
         _ => return out,
     }

@@ -22,7 +22,7 @@ use crate::compat::label;
 use crate::compat::node::Node;
 use crate::judge::{Lack, lives_on};
 use crate::kubevirt::wire::{self, Vmi};
-use crate::policy::{Guest, Policy, UserName, governing, is_left_alone};
+use crate::policy::{Policy, UserName, governing, is_left_alone};
 use crate::world::World;
 
 pub use guests::{Demand, Guests};
@@ -99,11 +99,6 @@ const NAMED: usize = 2;
 fn told(lines: Vec<String>) -> Decision {
     let warnings = lines.into_iter().take(WARNINGS).map(|line| format!("cpufit: {line}")).collect();
     Decision::Admit { warnings, audit: BTreeMap::new(), patch: Vec::new() }
-}
-
-/// `namespace/name` of a guest.
-fn title(vmi: &Vmi) -> String {
-    format!("{}/{}", vmi.metadata.namespace, vmi.metadata.name)
 }
 
 /// Guests that something is said about: how many, and the first of them.
@@ -185,20 +180,11 @@ fn policy_of<'p>(
     runs_on: Option<NodeIndex>,
     fitting: &Bits,
 ) -> Option<&'p Policy> {
-    let none = BTreeMap::new();
-    let cluster = &world.cluster;
-    let namespace_labels = cluster.namespace(&vmi.metadata.namespace).unwrap_or(&none);
-    if is_left_alone(namespace_labels) {
+    let guest = world.guest(&vmi.metadata.namespace, &vmi.metadata.labels, UserName::NOBODY);
+    if is_left_alone(guest.namespace_labels) {
         return None;
     }
-    let guest = Guest {
-        namespace: &vmi.metadata.namespace,
-        namespace_labels,
-        labels: &vmi.metadata.labels,
-        user: &UserName::from(""),
-        kubevirt_namespace: None,
-    };
-    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, runs_on, fitting, &cluster.fleet);
+    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, runs_on, fitting, &world.cluster.fleet);
     governing(policies.into_iter().filter(at_home), &guest)
 }
 

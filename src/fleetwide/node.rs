@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::guests::{Demand, Guests, not_migratable, predict};
-use super::{Enough, Looked, Named, title, told};
+use super::{Enough, Looked, Named, told};
 use crate::admission::response::Decision;
 use crate::compat::fleet::Fleet;
 use crate::compat::label::{self, Family};
@@ -16,6 +16,7 @@ use crate::compat::node::Node;
 use crate::compat::placement::Placement;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
+use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 

@@ -1,9 +1,10 @@
 //! A policy is made or changed: which guests and nodes do not meet it, said at once; and what its status tells.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::guests::Guests;
-use super::{Enough, Looked, Named, nodes_are, policy_of, title, told};
+use super::guests::{Demand, Guests};
+use super::{Enough, Looked, Named, nodes_are, policy_of, told};
 use crate::admission::response::Decision;
 use crate::compat::bits::Bits;
 use crate::compat::fleet::{Fleet, NodeIndex};
@@ -11,10 +12,13 @@ use crate::compat::label::{self, Family};
 use crate::compat::models;
 use crate::compat::subject::{CpuMode, Stage};
 use crate::compat::verdict::{Cause, Impact, Verdict};
+use crate::enforce::model::{self, Common, Untouched, common_model};
+use crate::enforce::{outlook, trim};
 use crate::kubevirt::cluster::{Cluster, Launcher};
-use crate::kubevirt::subject;
+use crate::kubevirt::migration;
+use crate::kubevirt::subject::{self, title};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{CommonModel, Dial, Policy, PolicyError, ReplacedMode};
+use crate::policy::{CommonModel, Dial, LauncherSelectors, Policy, PolicyError};
 use crate::world::World;
 
 /// Warns whoever makes or changes a policy of what does not meet it today.
@@ -56,8 +60,8 @@ struct Governed {
     guests: usize,
     /// Not on the common model, but on it from their next start on.
     until_restart: Named,
-    /// Not on the common model, and on another that is not replaced.
-    kept: Named,
+    /// Not on the common model, and not from their next start on either, by the reason.
+    kept: BTreeMap<String, Named>,
     /// Would be denied if they were created now.
     denied: Named,
     looked: Looked,
@@ -71,24 +75,15 @@ fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
     let mut out = Vec::new();
     if let Some(common) = &policy.common_model {
         let model = &common.name;
-        // A model that runs nowhere is given to nobody.
-        if !until_restart.is_empty() && !pool.usable(&world.cluster.fleet, model).is_empty() {
-            let verb = if until_restart.count == 1 { "is" } else { "are" };
+        if !until_restart.is_empty() {
+            let (verb, its) = if until_restart.count == 1 { ("is", "its") } else { ("are", "their") };
             out.push(format!(
-                "{name}: {} {verb} not on {model} ({}) until their next restart",
+                "{name}: {} {verb} not on {model} ({}) until {its} next restart",
                 looked.count(until_restart.count, "running guest"),
                 until_restart.names()
             ));
         }
         out.extend(pool.cannot_run(&world.cluster.fleet, model).map(|line| format!("{name}: {line}")));
-        if !kept.is_empty() {
-            let (keep, its) = if kept.count == 1 { ("keeps", "its") } else { ("keep", "their") };
-            out.push(format!(
-                "{name}: {} {keep} {its} own CPU model ({}): commonModel.replaces does not name it",
-                looked.count(kept.count, "guest"),
-                kept.names()
-            ));
-        }
     }
     if pool.nodes.is_empty() {
         out.push(format!("{name}: nodeSelector selects no node that runs guests"));
@@ -99,6 +94,16 @@ fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
             policy.enforce,
             looked.count(denied.count, "guest"),
             denied.names()
+        ));
+    }
+    let mut kept: Vec<_> = kept.iter().collect();
+    kept.sort_by_key(|(_, guests)| Reverse(guests.count));
+    for (reason, guests) in kept {
+        let (keep, its) = if guests.count == 1 { ("keeps", "its") } else { ("keep", "their") };
+        out.push(format!(
+            "{name}: {} {keep} {its} own CPU model ({}): {reason}",
+            looked.count(guests.count, "guest"),
+            guests.names()
         ));
     }
     if out.len() < 4 {
@@ -118,7 +123,7 @@ fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
             break;
         }
         out.looked.at += 1;
-        if is_finished(vmi) {
+        if migration::has_ended(vmi) {
             continue;
         }
         let runs_on = cluster.fleet.find(&vmi.status.node_name);
@@ -130,25 +135,23 @@ fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
             continue;
         }
         out.guests += 1;
-        if let Some(common) = &policy.common_model
-            && let Standing::Off { replaced } = standing(vmi, cluster, common)
-        {
-            if replaced { out.until_restart.add(title(vmi)) } else { out.kept.add(title(vmi)) }
+        let is_off = |common| standing(vmi, cluster, common) == Standing::Off;
+        if policy.common_model.as_ref().is_some_and(is_off) {
+            match kept_by(&at_next_start(world, policy, vmi)) {
+                None => out.until_restart.add(title(vmi)),
+                Some(reason) => out.kept.entry(reason).or_default().add(title(vmi)),
+            }
         }
-        if policy.enforce != Dial::Off && denies(policy, vmi, &guests.start(vmi), cluster) {
+        if policy.enforce != Dial::Off && denies(world, policy, vmi, &guests.start(vmi)) {
             out.denied.add(title(vmi));
         }
     }
     out
 }
 
-/// Whether it has ended: of its VMI only the record is left.
-fn is_finished(vmi: &Vmi) -> bool {
-    matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed")
-}
-
 /// Whether a guest would be denied if it were created now, with the common model where it would get that.
-fn denies(policy: &Policy, vmi: &Vmi, start: &Verdict, cluster: &Cluster) -> bool {
+fn denies(world: &World, policy: &Policy, vmi: &Vmi, start: &Verdict) -> bool {
+    let cluster = &world.cluster;
     let is_denied = |verdict: &Verdict| {
         policy.enforce.reached(verdict.outcome.impact()) && verdict.cause == Some(Cause::Structural)
     };
@@ -156,7 +159,8 @@ fn denies(policy: &Policy, vmi: &Vmi, start: &Verdict, cluster: &Cluster) -> boo
         return false;
     }
     let Some(common) = &policy.common_model else { return true };
-    if standing(vmi, cluster, common) != (Standing::Off { replaced: true }) {
+    let is_off = standing(vmi, cluster, common) == Standing::Off;
+    if !is_off || kept_by(&at_next_start(world, policy, vmi)).is_some() {
         return true;
     }
     let mut judged = subject::of_vmi(vmi, cluster);
@@ -175,10 +179,7 @@ pub enum Standing {
     /// It runs with it.
     On,
     /// It runs with another.
-    Off {
-        /// Its next start puts it on the common model.
-        replaced: bool,
-    },
+    Off,
     /// It is no x86 guest: named models are not for it.
     Apart,
 }
@@ -193,19 +194,27 @@ pub fn standing(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> Standing 
     if architecture != "amd64" {
         return Standing::Apart;
     }
-    let mode = CpuMode::parse(vmi.spec.domain.cpu.as_ref().map_or("", |cpu| &cpu.model));
-    if mode == CpuMode::Named(common.name.clone()) {
-        return Standing::On;
+    let mode = CpuMode::parse(model::model_of(vmi));
+    if mode == CpuMode::Named(common.name.clone()) { Standing::On } else { Standing::Off }
+}
+
+/// What a policy makes of the CPU model of a guest that starts anew: from its VM, where it has one.
+pub(super) fn at_next_start(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
+    let cluster = &world.cluster;
+    let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).map(|vm| outlook::vmi_of(vm, cluster).0);
+    common_model(world, policy, anew.as_ref().unwrap_or(vmi))
+}
+
+/// Why a guest that starts anew comes to run without the common model, if so.
+fn kept_by(common: &Common) -> Option<String> {
+    match common {
+        Common::Written { .. } | Common::Untouched(Untouched::UsesIt) => None,
+        Common::NotWritten(reason) => Some(reason.to_string()),
+        Common::Untouched(Untouched::Received) => {
+            Some("it comes by a decentralized migration, with the CPU it has there".to_owned())
+        }
+        Common::Untouched(_) => Some("commonModel.replaces does not name it".to_owned()),
     }
-    let named = |mode| common.replaces.contains(&mode);
-    // A running guest's model is written into its VMI; whether anybody stated it stands in its VM.
-    let replaced = match (states_model(vmi, cluster), mode) {
-        (Some(false), _) | (None, CpuMode::Unset) => named(ReplacedMode::Unset),
-        (_, CpuMode::Unset | CpuMode::HostModel) => named(ReplacedMode::HostModel),
-        (_, CpuMode::HostPassthrough) => named(ReplacedMode::HostPassthrough),
-        (_, CpuMode::Named(_)) => named(ReplacedMode::Named),
-    };
-    Standing::Off { replaced }
 }
 
 /// Whether a guest's VM states a CPU model, itself or by its instancetype; `None` where its VM is not known.
@@ -228,10 +237,7 @@ struct Pool {
 impl Pool {
     fn of(fleet: &Fleet, policy: &Policy) -> Self {
         let mut nodes = guest_nodes(fleet);
-        let out = nodes.iter().filter(|&node| !policy.node_selector.matches_by(|key| fleet.label(node, key)));
-        for node in out.collect::<Vec<_>>() {
-            nodes.remove(node);
-        }
+        nodes.intersect(&model::pool(&policy.node_selector, fleet));
         Self { nodes }
     }
 
@@ -253,8 +259,9 @@ impl Pool {
             known.intersect(&self.nodes);
             let total = self.nodes.count();
             return Some(format!(
-                "no selected node can run {model}: known on {} of {total} nodes, usable on 0 of {total}",
-                known.count()
+                "no selected node can run {model}: known on {} of {}, usable on 0 of {total}",
+                known.count(),
+                label::nodes(total)
             ));
         }
         let lacks = lacking(fleet, first, &usable);
@@ -332,7 +339,9 @@ impl PolicyStatus {
     pub fn conditions(&self) -> [PolicyCondition; 2] {
         let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
             (0, _) => (false, "NoNodes", "nodeSelector selects no node that runs guests".to_owned()),
-            (nodes, Some(0)) => (false, "ModelNotUsable", format!("the common model is usable on 0 of {nodes} nodes")),
+            (nodes, Some(0)) => {
+                (false, "ModelNotUsable", format!("the common model is usable on 0 of {}", label::nodes(nodes)))
+            }
             (_, _) if self.guests == 1 => (true, "InForce", "it governs 1 guest".to_owned()),
             (_, _) => (true, "InForce", format!("it governs {} guests", self.guests)),
         };
@@ -414,18 +423,34 @@ fn count<'w>(world: &'w World, vmi: &'w Vmi, guests: &mut Guests<'w>, statuses: 
     let fitting = start.as_ref().map_or(&none, |start| &start.fitting);
     let Some(policy) = policy_of(world, &world.policies, vmi, runs_on, fitting) else { return };
     let Some(status) = statuses.iter_mut().find(|status| status.name == policy.name) else { return };
-    if is_finished(vmi) {
+    if migration::has_ended(vmi) {
         return;
     }
     status.guests += 1;
-    let off = |common| matches!(standing(vmi, cluster, common), Standing::Off { .. });
+    let off = |common| standing(vmi, cluster, common) == Standing::Off;
     status.not_compliant += usize::from(policy.common_model.as_ref().is_some_and(off));
     if let Some(demand) = &demand {
-        status.pinned += usize::from(demand.placement.is_ok() && demand.targets(fleet, runs_on) == 0);
+        status.pinned += usize::from(is_pinned(world, policy, vmi, demand));
         status.stale += usize::from(!stale(vmi, cluster).is_empty());
     }
     let outcome = start.and_then(|start| start.outcome.impact());
     status.unschedulable += usize::from(outcome == Some(Impact::Unschedulable));
+}
+
+/// Whether a guest can migrate nowhere, whatever the policy drops from its target's selector.
+fn is_pinned(world: &World, policy: &Policy, vmi: &Vmi, demand: &Demand) -> bool {
+    let fleet = &world.cluster.fleet;
+    let own = fleet.find(&vmi.status.node_name);
+    let Ok(placement) = &demand.placement else { return false };
+    if demand.targets(fleet, own) > 0 {
+        return false;
+    }
+    if policy.launcher_selectors == LauncherSelectors::Keep {
+        return true;
+    }
+    let mut left = placement.clone();
+    trim::foreseen(world, policy, vmi, None, placement).leave(&mut left);
+    fleet.look_up(&left).passes().fitting.iter().all(|node| Some(node) == own)
 }
 
 /// The CPU features that a running guest's launcher asks for and no node, its own included, offers.

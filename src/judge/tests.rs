@@ -89,6 +89,19 @@ mod concern {
     use super::*;
 
     #[test]
+    fn a_guest_that_moves_under_another_policy_is_judged() {
+        let mut world = world(intel(), Vec::new(), None);
+        let strict = json!({
+            "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "strict"},
+            "spec": {"enforce": "Fragile", "virtualMachineSelector": {"matchLabels": {"tier": "gold"}}},
+        });
+        world.policies = vec![Policy::from_json(&strict.to_string()).expect("a policy")];
+        let old = vm("db", "EPYC-Turin");
+        let new = old.clone().tweak(|vm| vm["spec"]["template"]["metadata"] = json!({"labels": {"tier": "gold"}}));
+        assert!(denied(&world, &update(&old, &new)).is_some(), "a label is a way around the policy");
+    }
+
+    #[test]
     fn status_noise_of_a_vm_is_not_judged() {
         let old = vm("db", "EPYC-Turin");
         let new = old.clone().tweak(|vm| {

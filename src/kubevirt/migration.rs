@@ -151,6 +151,12 @@ pub fn runs(vmi: &Vmi) -> bool {
     }
 }
 
+/// Whether the guest has ended (`IsFinal`): of its VMI only the record is left.
+#[must_use]
+pub fn has_ended(vmi: &Vmi) -> bool {
+    matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed")
+}
+
 /// What a host model demands, from the labels of its node; `None` where no label names the model.
 fn host_model(labels: &SourceLabels, release: Release) -> Option<BTreeMap<String, String>> {
     let model_key = if release.inherits_host_model() { label::CPU_MODEL_MIGRATION } else { label::HOST_MODEL_CPU };

@@ -161,6 +161,13 @@ pub fn name_of(meta: &super::wire::Meta) -> String {
     if meta.name.is_empty() { meta.generate_name.clone() } else { meta.name.clone() }
 }
 
+/// `namespace/name` of a guest.
+#[must_use]
+pub fn title(vmi: &Vmi) -> String {
+    let (namespace, name) = (&vmi.metadata.namespace, name_of(&vmi.metadata));
+    if namespace.is_empty() { name } else { format!("{namespace}/{name}") }
+}
+
 /// The guest's specification with instancetype and preference applied, as far as placement goes, and what was
 /// found on the way.
 ///
@@ -431,7 +438,9 @@ pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
     let demand = |vm: &VirtualMachine| {
         // What becomes of it at an eviction changes nothing of where it can run.
         let spec = VmiSpec { eviction_strategy: String::new(), ..vm.spec.template.spec.clone() };
-        (spec, vm.spec.instancetype.clone(), vm.spec.preference.clone())
+        // The labels decide which policy governs it.
+        let labels = vm.spec.template.metadata.labels.clone();
+        (spec, labels, vm.spec.instancetype.clone(), vm.spec.preference.clone())
     };
     demand(old) != demand(new)
 }

@@ -270,6 +270,9 @@ impl Exemption {
 pub struct UserName(String);
 
 impl UserName {
+    /// Nobody: what is asked of no request.
+    pub const NOBODY: &'static Self = &Self(String::new());
+
     /// The name as it was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {

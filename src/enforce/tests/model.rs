@@ -7,6 +7,7 @@ use super::{SKYLAKE, applied, defaulted, policy, sent, with_model, world};
 use crate::compat::node::Node;
 use crate::compat::verdict::Impact;
 use crate::enforce::model::{Common, Reason, Untouched, common_model};
+use crate::enforce::outlook::of_vmi;
 use crate::enforce::{POLICY, REPLACED, SENT};
 use crate::kubevirt::cluster::Object;
 use crate::kubevirt::wire::Vmi;
@@ -103,6 +104,18 @@ fn others_are_left_as_they_are(#[case] policy: Policy, #[case] cpu: Value, #[cas
     let object = sent(&cpu);
     let (common, after) = decided(&world(intel(), Vec::new(), vec![policy]), &object);
     assert_eq!((common, &after), (Common::Untouched(expected), &object));
+}
+
+/// The target of a decentralized migration must offer the CPU that the guest has where it comes from.
+#[test]
+fn a_guest_that_comes_from_elsewhere_keeps_its_cpu() {
+    let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Deny")]);
+    let object = sent(&json!({"model": "host-model"}))
+        .tweak(|vmi| vmi["metadata"]["annotations"] = json!({"kubevirt.io/create-migration-target": "true"}));
+    let (common, after) = decided(&world, &object);
+    assert_eq!((common, &after), (Common::Untouched(Untouched::Received), &object), "libvirt would refuse the guest");
+    let outlook = of_vmi(&world, &world.policies[0], &read(object));
+    assert_eq!((outlook.said, outlook.unmet), (None, None), "and nobody is to blame");
 }
 
 #[rstest]

@@ -60,6 +60,19 @@ fn the_worst_comes_first() {
     assert_eq!(order, expected, "what is urgent would be read last, or not at all");
 }
 
+/// The audit agrees with what the webhook says of the same guest's migration.
+#[test]
+fn a_guest_is_judged_by_what_is_left_of_its_selector() {
+    let row = |selectors: &str| {
+        let rows = audit(&world(&[json!({"launcherSelectors": selectors})]), NEVER);
+        let row = one(&rows, "ledger");
+        (row.verdict, row.targets, row.inherited == features().len() + 1, row.stale.clone())
+    };
+    let stale = vec!["gone".to_owned()];
+    assert_eq!(row("Keep"), ("pinned", 0, true, stale.clone()));
+    assert_eq!(row("DropStale"), ("fragile", 1, true, stale), "it would be counted as stuck and is not");
+}
+
 #[test]
 fn each_says_why() {
     let rows = audit(&world(&[]), NEVER);

@@ -62,6 +62,25 @@ fn a_common_model_says_at_once_who_is_not_on_it_and_what_cannot_run_it() {
     ");
 }
 
+/// What would not be written is not promised, and those who enforce learn what to mend.
+#[rstest]
+#[case::feature_missing(
+    json!({"domain": {"cpu": {"model": "host-model", "features": [{"name": "amd-stibp", "policy": "require"}]}}}),
+    "1 guest keeps its own CPU model (shop/db): it requires cpu-feature amd-stibp, which none of the"
+)]
+#[case::other_nodes(
+    json!({"domain": {"cpu": {"model": "host-model"}}, "nodeSelector": {"kubernetes.io/hostname": "node-b"}}),
+    "1 guest keeps its own CPU model (shop/db): its node selector, affinity or machine type keeps it off the"
+)]
+fn a_guest_that_would_not_get_the_model_is_not_promised_it(#[case] spec: Value, #[case] expected: &str) {
+    let guest = running("db", "node-a", "host-model").tweak(|db| db["spec"] = spec.clone());
+    let own = vm("db", "host-model").tweak(|vm| vm["spec"]["template"]["spec"] = spec);
+    let objects = [vmi(guest), Object::VirtualMachine(Box::new(read(own)))];
+    let world = World { cluster: cluster("1.9.0", nodes(), objects), policies: Vec::new() };
+    let lines = changed(&world, &common(MODEL)).join("\n");
+    assert!(lines.contains(expected) && !lines.contains("next restart"), "{lines}");
+}
+
 /// Of a guest that has ended only the record is left: it is on no model until anything.
 #[rstest]
 #[case::ended("Succeeded")]
@@ -96,7 +115,7 @@ fn what_could_never_work_is_said(#[case] spec: Value) {
     let lines = changed(&world(nodes(), &[]), &spec);
     let told = |line: &String| line.contains("no selected node can run") || line.contains("selects no node");
     assert!(lines.iter().any(told), "{lines:?}");
-    assert!(!lines.iter().any(|line| line.contains("until their next restart")), "a restart would not help: {lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("next restart")), "a restart would not help: {lines:?}");
 }
 
 #[test]
@@ -167,6 +186,23 @@ fn the_status_counts_what_the_columns_show() {
     assert_eq!(recommended_model.as_deref(), Some("Skylake-Server-noTSX-IBRS"));
     assert!(status.looked.is_complete());
     assert!(status.conditions().iter().all(|condition| condition.holds));
+}
+
+/// The webhook takes what no node offers any more off its target: it is free to go.
+#[test]
+fn a_guest_whose_selector_would_be_trimmed_is_not_pinned() {
+    let pinned = |selectors: &str| {
+        let spec = json!({"launcherSelectors": selectors, "nodeSelector": {"matchLabels": {"pool": "intel"}}});
+        statuses(&world(nodes(), &[policy(&spec)]), NEVER)[0].pinned
+    };
+    assert_eq!((pinned("Keep"), pinned("DropStale")), (2, 1), "people would mend what mends itself");
+}
+
+#[test]
+fn one_node_is_spoken_of_as_one() {
+    let nodes = nodes().tweak(|nodes| nodes.iter_mut().skip(1).for_each(|node| take(node, &["pool".to_owned()])));
+    let lines = changed(&world(nodes, &[]), &common("Denverton")).join("\n");
+    assert!(lines.contains("known on 0 of 1 node, usable on 0 of 1"), "{lines}");
 }
 
 #[test]

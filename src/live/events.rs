@@ -90,7 +90,7 @@ pub async fn run(
                 Some(report) => writer.take(report),
                 None => break,
             },
-            () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {}
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
         let now = Now::read();
         if let Some(write) = writer.ledger.due(now.tick) {

@@ -38,7 +38,6 @@ pub struct Inventory {
     synced: HashSet<Watched>,
     placements: HashSet<Arc<Placement<'static>>>,
     nodes_changed: bool,
-    policies_changed: bool,
     changed: bool,
 }
 
@@ -87,9 +86,9 @@ impl Inventory {
             Projected::Nothing => {}
             Projected::Policy(policy) => {
                 let known = self.policies.get(&policy.metadata.name);
-                self.policies_changed |= known.is_none_or(|known| known.policy != policy.policy);
                 self.changed |= known.is_none_or(|known| {
-                    known.metadata.generation != policy.metadata.generation
+                    known.policy != policy.policy
+                        || known.metadata.generation != policy.metadata.generation
                         || known.metadata.uid != policy.metadata.uid
                         || known.status != policy.status
                 });
@@ -123,7 +122,7 @@ impl Inventory {
     fn remove(&mut self, resource: Watched, name: &Name) {
         match resource {
             Watched::Nodes => self.nodes_changed |= self.roster.remove(&name.1),
-            Watched::Policies => self.policies_changed |= self.policies.remove(&name.1).is_some(),
+            Watched::Policies => self.changed |= self.policies.remove(&name.1).is_some(),
             other => {
                 if let Some(kind) = other.kept_as() {
                     self.changed |= self.cluster.remove(kind, name);
@@ -163,7 +162,7 @@ impl Inventory {
     /// Whether anything that is judged changed since the last snapshot.
     #[must_use]
     pub fn has_changed(&self) -> bool {
-        self.changed || self.nodes_changed || self.policies_changed
+        self.changed || self.nodes_changed
     }
 
     /// What is known now.
@@ -171,7 +170,6 @@ impl Inventory {
         if std::mem::take(&mut self.nodes_changed) {
             self.cluster.set_fleet(Arc::new(self.roster.fleet()));
         }
-        self.policies_changed = false;
         self.changed = false;
         let valid = self.policies.values().filter_map(|registered| registered.policy.as_ref().ok());
         Snapshot {
@@ -196,7 +194,7 @@ pub async fn run(
     loop {
         let change = tokio::select! {
             change = changes.recv() => change,
-            () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = None;
                 let started = Instant::now();
                 publish(inventory.snapshot());

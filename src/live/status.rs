@@ -50,7 +50,7 @@ pub async fn run(
         tokio::select! {
             changed = published.changed() => if changed.is_err() { return },
             changed = leads.changed() => if changed.is_err() { return },
-            () = async { sleep_until(again.unwrap_or_else(Instant::now)).await }, if again.is_some() => {}
+            () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
         }
         sleep_until(not_before).await;
         let is_synced = *published.borrow_and_update() > 0;

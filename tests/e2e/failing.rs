@@ -96,3 +96,23 @@ fn the_api_server_restarts_under_load() {
         count.warned
     );
 }
+
+/// What is known grew old, because nothing was heard of the API server: nobody is judged by it, and everybody is let in.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn old_data_judges_nobody() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let scene = Scene::new(&cluster);
+    // Shorter than the minute in which a watch that is well is heard of.
+    let replica = scene.installation.serve("cpufit-0", &["--stale-after", "15"]);
+    scene.await_webhook();
+    replica.until("not fresh", |replica| replica.get("/readyz").contains("[-]fresh"));
+    replica.until("nobody judged by old data", |_| {
+        let told = scene.jane.told("create -f migrate-db.yaml --dry-run=server");
+        assert!(told.contains("created (server dry run)"), "a review that is not answered stops nobody: {told}");
+        !told.contains("cpufit")
+    });
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-new"}});
+    cluster.kubectl_with(&["create", "-f", "-"], &node);
+    replica.until("fresh again", |replica| replica.server.log().contains("the API server is heard again"));
+}

@@ -9,11 +9,11 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use cpufit::compat::advise::{Depth, advise};
-use cpufit::compat::assess::assess;
-use cpufit::compat::fleet::Fleet;
-use cpufit::compat::node::Node;
-use cpufit::compat::verdict::Outcome;
+use cpufit::fit::advise::{Depth, advise};
+use cpufit::fit::assess::assess;
+use cpufit::fit::fleet::Fleet;
+use cpufit::fit::node::Node;
+use cpufit::fit::verdict::Outcome;
 use cpufit::kubevirt::subject::{self, Judged};
 use cpufit::kubevirt::wire::Pod;
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode};

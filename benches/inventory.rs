@@ -7,7 +7,7 @@ mod table;
 use std::hint::black_box;
 use std::time::Instant;
 
-use cpufit::compat::node::Node;
+use cpufit::fit::node::Node;
 use cpufit::live::inventory::Inventory;
 use cpufit::live::kinds::{Projected, Watched, project};
 use cpufit::live::watch::Change;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! object --subject--> Judged --assess--> Verdict --speak--> Speech --decide--> Decision
-//!         kubevirt           compat               say               policy
+//!         kubevirt           fit               say               policy
 //! ```
 
 use std::collections::BTreeMap;
@@ -14,12 +14,12 @@ use serde_json::value::RawValue;
 use crate::admission::Stage;
 use crate::admission::response::{Decision, Denial, DenialCause};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
-use crate::compat::advise::{Advice, Depth, own_node};
-use crate::compat::bits::Bits;
-use crate::compat::fleet::{Fleet, NodeIndex};
-use crate::compat::verdict::{Check, Impact, Outcome, Verdict};
 use crate::enforce::outlook::Outlook;
 use crate::enforce::{self, trim};
+use crate::fit::advise::{Advice, Depth, own_node};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::verdict::{Check, Impact, Outcome, Verdict};
 use crate::fleetwide;
 use crate::kubevirt::cluster::{self, is_launcher, pod_label};
 use crate::kubevirt::migration;

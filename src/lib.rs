@@ -6,12 +6,12 @@
 //!
 //! ```text
 //! bytes --decode--> Request --subject--> Judged --assess--> Verdict --speak--> Speech --decide--> Decision --render--> response
-//!         admission           kubevirt           compat               say               policy              admission
+//!         admission           kubevirt           fit                  say               policy              admission
 //! ```
 //!
 //! The layers, from the inside out:
 //!
-//! - [`compat`], the judgement: nodes by kind of hardware, what fits, why not, what would cure it. Pure.
+//! - [`fit`], the judgement: nodes by kind of hardware, what fits, why not, what would cure it. Pure.
 //! - [`kubevirt`]: what KubeVirt itself would do with an object; from objects to subjects.
 //! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to words.
 //! - [`enforce`]: what the webhook changes, and the patches that change it.
@@ -26,8 +26,8 @@ pub mod admission;
 pub mod app;
 pub mod args;
 pub mod cli;
-pub mod compat;
 pub mod enforce;
+pub mod fit;
 pub mod fleetwide;
 pub mod judge;
 pub mod kubevirt;

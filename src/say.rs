@@ -2,11 +2,11 @@
 //!
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once.
 
-use crate::compat::advise::{Advice, targets_by_start};
-use crate::compat::label::{self, Family};
-use crate::compat::remedy::Action;
-use crate::compat::subject::Stage;
-use crate::compat::verdict::{Check, Evidence, Finding, Impact, Nearest, Verdict};
+use crate::fit::advise::{Advice, targets_by_start};
+use crate::fit::label::{self, Family};
+use crate::fit::remedy::Action;
+use crate::fit::subject::Stage;
+use crate::fit::verdict::{Check, Evidence, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Judged;
 

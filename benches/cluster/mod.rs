@@ -13,7 +13,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use cpufit::admission::Stage;
 use cpufit::admission::review::Request;
-use cpufit::compat::node::{Effect, Node, Taint};
+use cpufit::fit::node::{Effect, Node, Taint};
 use cpufit::judge::{self, Hearing};
 use cpufit::kubevirt::cluster::{Cluster, Object, launcher};
 use cpufit::telemetry::Metrics;

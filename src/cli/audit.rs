@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::output::table;
 use crate::args::{AuditArgs, AuditOutput, FailOn};
-use crate::compat::label;
+use crate::fit::label;
 use crate::fleetwide::audit::{Answer, AuditRow, Severity, Stand, audit};
 use crate::world::World;
 

@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::admission::response::{Decision, warnings};
-use crate::compat::advise::{Advice, targets_by_start};
-use crate::compat::fleet::Fleet;
-use crate::compat::remedy::{Outage, Remedy};
-use crate::compat::subject::{Stage, Subject};
-use crate::compat::verdict::{Evidence, Finding, Verdict};
+use crate::fit::advise::{Advice, targets_by_start};
+use crate::fit::fleet::Fleet;
+use crate::fit::remedy::{Outage, Remedy};
+use crate::fit::subject::{Stage, Subject};
+use crate::fit::verdict::{Evidence, Finding, Verdict};
 use crate::judge::Case;
 use crate::kubevirt::launch::Rendered;
 use crate::world::World;
@@ -226,8 +226,8 @@ impl ResultRow {
         Self {
             allowed: denial.is_none(),
             verdict: verdict.outcome.as_str(),
-            impact: verdict.outcome.impact().map(crate::compat::verdict::Impact::as_str),
-            cause: verdict.cause.map(crate::compat::verdict::Cause::as_str),
+            impact: verdict.outcome.impact().map(crate::fit::verdict::Impact::as_str),
+            cause: verdict.cause.map(crate::fit::verdict::Cause::as_str),
             nodes: nodes(verdict, advice, fleet),
             nearest: verdict.nearest.iter().map(near).collect(),
             targets_by_start_node: by_start(subject, verdict, fleet),
@@ -262,7 +262,7 @@ fn nodes(verdict: &Verdict, advice: &Advice, fleet: &Fleet) -> Nodes {
     }
 }
 
-fn near(near: &crate::compat::verdict::Nearest) -> Near {
+fn near(near: &crate::fit::verdict::Nearest) -> Near {
     Near {
         node: near.node.clone(),
         missing: near.missing.iter().map(|(key, value)| Entry { key: key.clone(), value: value.clone() }).collect(),
@@ -287,7 +287,7 @@ fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<B
 fn finding_row(finding: &Finding, subject: &Subject<'_>) -> FindingRow {
     FindingRow {
         check: finding.check.as_str(),
-        impact: finding.impact.map(crate::compat::verdict::Impact::as_str),
+        impact: finding.impact.map(crate::fit::verdict::Impact::as_str),
         field: finding.field.clone(),
         message: finding.message.clone(),
         remedies: finding.remedies.iter().map(|remedy| remedy_row(remedy, subject)).collect(),

@@ -9,12 +9,12 @@ use json_patch::PatchOperation;
 use serde_json::{Value, json};
 
 use super::{POLICY, REPLACED, SENT, patch};
-use crate::compat::bits::Bits;
-use crate::compat::fleet::Fleet;
-use crate::compat::label::{self, Family};
-use crate::compat::placement::Placement;
-use crate::compat::subject::CpuMode;
-use crate::compat::verdict::{Cause, Impact, Outcome, Verdict};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::Fleet;
+use crate::fit::label::{self, Family};
+use crate::fit::placement::Placement;
+use crate::fit::subject::CpuMode;
+use crate::fit::verdict::{Cause, Impact, Outcome, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;

@@ -2,7 +2,7 @@
 
 use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
 use super::{POLICY, REPLACED};
-use crate::compat::subject::CpuMode;
+use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
@@ -59,7 +59,7 @@ pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Op
 }
 
 /// The VMI that virt-controller will make of a VM, as far as it bears on its CPU, before any webhook sees it.
-pub(crate) fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate::compat::verdict::Finding>) {
+pub(crate) fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate::fit::verdict::Finding>) {
     let (spec, notes) = subject::guest_of(vm, cluster);
     let template = &vm.spec.template.metadata;
     let metadata = Meta {

@@ -8,7 +8,7 @@ mod trim;
 
 use serde_json::{Value, json};
 
-use crate::compat::node::Node;
+use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
 use crate::policy::Policy;
 use crate::testing::cluster::cluster;

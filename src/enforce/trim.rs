@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 
 use super::model::model_of;
 use super::{DROPPED, RELAX, patch};
-use crate::compat::fleet::{Fleet, NodeIndex};
-use crate::compat::label::{self, Family};
-use crate::compat::placement::Placement;
-use crate::compat::subject::CpuMode;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::{self, Family};
+use crate::fit::placement::Placement;
+use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::{self, Cluster, is_launcher, pod_label};
 use crate::kubevirt::subject::vmi_of_pod;
 use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::policy::{Standing, at_next_start, stale, standing};
 use super::{Enough, is_exempt, policy_of};
-use crate::compat::advise::{Advice, Depth, targets_by_start};
-use crate::compat::label;
-use crate::compat::subject::Stage;
-use crate::compat::verdict::{Cause, Check, Impact, Outcome, Verdict};
 use crate::enforce::model::{Common, model_of};
+use crate::fit::advise::{Advice, Depth, targets_by_start};
+use crate::fit::label;
+use crate::fit::subject::Stage;
+use crate::fit::verdict::{Cause, Check, Impact, Outcome, Verdict};
 use crate::judge::foresee;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;

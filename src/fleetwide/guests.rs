@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
-use crate::compat::bits::Bits;
-use crate::compat::fleet::{Fleet, HostModelClass, NodeIndex};
-use crate::compat::label;
-use crate::compat::placement::Placement;
-use crate::compat::verdict::Verdict;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, HostModelClass, NodeIndex};
+use crate::fit::label;
+use crate::fit::placement::Placement;
+use crate::fit::verdict::Verdict;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration::{self, NoPod, SourceLabels};
 use crate::kubevirt::subject;

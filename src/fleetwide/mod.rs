@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 
 use crate::admission::response::{Decision, WARNINGS};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
-use crate::compat::bits::Bits;
-use crate::compat::fleet::NodeIndex;
-use crate::compat::label;
-use crate::compat::node::Node;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+use crate::fit::label;
+use crate::fit::node::Node;
 use crate::judge::{Lack, lives_on};
 use crate::kubevirt::wire::{self, Vmi};
 use crate::policy::{Policy, UserName, governing, is_left_alone};

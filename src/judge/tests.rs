@@ -6,8 +6,8 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::compat::node::Node;
-use crate::compat::verdict::{Cause, Impact};
+use crate::fit::node::Node;
+use crate::fit::verdict::{Cause, Impact};
 use crate::kubevirt::cluster::Object;
 use crate::policy::DenialKind;
 use crate::policy::{Dial, Exemptions};

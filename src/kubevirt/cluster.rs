@@ -7,9 +7,9 @@ use super::defaults::ClusterConfig;
 use super::launch;
 use super::release::Release;
 use super::wire::{self, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, Texts, VirtualMachine, Vmi, Vmim};
-use crate::compat::fleet::Fleet;
-use crate::compat::node::{Effect, Node, Taint};
-use crate::compat::placement::Placement;
+use crate::fit::fleet::Fleet;
+use crate::fit::node::{Effect, Node, Taint};
+use crate::fit::placement::Placement;
 
 /// The cluster at one instant, as far as guests are judged by it.
 ///
@@ -419,7 +419,7 @@ impl From<wire::Node> for Node {
             taints: node.spec.taints.into_iter().filter_map(taint).collect(),
             cordoned: node.spec.unschedulable,
             not_ready: ready.is_some_and(|ready| ready.status != "True"),
-            skip_node: node.metadata.annotations.get(crate::compat::label::SKIP_NODE).cloned(),
+            skip_node: node.metadata.annotations.get(crate::fit::label::SKIP_NODE).cloned(),
         }
     }
 }

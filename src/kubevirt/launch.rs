@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::defaults::{ClusterConfig, is_on};
 use super::release::Release;
 use super::wire::{self, Toleration, VmiSpec, VmiStatus};
-use crate::compat::label;
-use crate::compat::node::Effect;
-use crate::compat::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
+use crate::fit::label;
+use crate::fit::node::Effect;
+use crate::fit::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
 
 /// The scheduling part of a pod that KubeVirt would create.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]

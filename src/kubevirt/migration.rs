@@ -11,7 +11,7 @@ use super::defaults::ClusterConfig;
 use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
 use super::wire::{Vmi, Vmim};
-use crate::compat::label;
+use crate::fit::label;
 
 /// Why KubeVirt would create no target pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,15 +5,13 @@ use super::defaults;
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
 use super::wire::{Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
-use crate::compat::advise::{Advice, Depth, advise};
-use crate::compat::assess::assess;
-use crate::compat::bits::Bits;
-use crate::compat::label::{self, Family};
-use crate::compat::placement::{Expression, Placement};
-use crate::compat::subject::{
-    CpuMode, HostModelRule, Migration, Onward, Running, Stage, Start, Subject, libvirt_refusal,
-};
-use crate::compat::verdict::{Check, Finding, Outcome, Verdict};
+use crate::fit::advise::{Advice, Depth, advise};
+use crate::fit::assess::assess;
+use crate::fit::bits::Bits;
+use crate::fit::label::{self, Family};
+use crate::fit::placement::{Expression, Placement};
+use crate::fit::subject::{CpuMode, HostModelRule, Migration, Onward, Running, Stage, Start, Subject, libvirt_refusal};
+use crate::fit::verdict::{Check, Finding, Outcome, Verdict};
 
 /// An object made ready for judgement.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use tracing::{debug, info};
 
 use super::kinds::{Projected, Registered, Watched};
 use super::watch::Change;
-use crate::compat::fleet::Roster;
-use crate::compat::placement::Placement;
+use crate::fit::fleet::Roster;
+use crate::fit::placement::Placement;
 use crate::kubevirt::cluster::{Cluster, Launcher, Name, Object};
 use crate::kubevirt::release::Release;
 use crate::world::World;

@@ -1,7 +1,7 @@
 //! From a verdict to an answer.
 
 use super::{Exemption, Policy};
-use crate::compat::verdict::{Cause, Check, Verdict};
+use crate::fit::verdict::{Cause, Check, Verdict};
 
 /// At most so many warnings go with one answer: headline, nearest node, next step and one more.
 const MAX_WARNINGS: usize = 4;

@@ -15,7 +15,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::compat::verdict::Impact;
+use crate::fit::verdict::Impact;
 use word::{spelled, words};
 
 pub use decide::{Denial, DenialKind, FieldCause, RequestFacts, RequestKind, Ruling, Words, always_told, decide};

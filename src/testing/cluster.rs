@@ -3,8 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::compat::node::Node;
-use crate::compat::placement::Placement;
+use crate::fit::node::Node;
+use crate::fit::placement::Placement;
 use crate::kubevirt::cluster::{Cluster, Launcher, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::Vmi;

@@ -1,8 +1,8 @@
 //! Nodes as KubeVirt labels them: five Intel nodes of three generations, three AMD nodes, an ARM node.
 
 use super::Tweak;
-use crate::compat::label;
-use crate::compat::node::{Effect, Node, Taint};
+use crate::fit::label;
+use crate::fit::node::{Effect, Node, Taint};
 
 /// What every x86 node of the small fleet offers.
 pub(crate) const COMMON: [&str; 13] =

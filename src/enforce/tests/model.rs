@@ -4,11 +4,11 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{SKYLAKE, applied, defaulted, policy, sent, with_model, world};
-use crate::compat::node::Node;
-use crate::compat::verdict::Impact;
 use crate::enforce::model::{Common, Reason, Untouched, common_model};
 use crate::enforce::outlook::of_vmi;
 use crate::enforce::{POLICY, REPLACED, SENT};
+use crate::fit::node::Node;
+use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::Object;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, ReplacedMode, Word as _};

@@ -6,14 +6,14 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use super::{applied, defaulted, policy, sent, world};
-use crate::compat::advise::Depth;
-use crate::compat::bits::Bits;
-use crate::compat::label::Family;
-use crate::compat::node::Node;
 use crate::enforce::model::{Common, common_model};
 use crate::enforce::outlook;
 use crate::enforce::trim::trim;
 use crate::enforce::{DROPPED, RELAX};
+use crate::fit::advise::Depth;
+use crate::fit::bits::Bits;
+use crate::fit::label::Family;
+use crate::fit::node::Node;
 use crate::judge::{Manifest, judge};
 use crate::kubevirt::cluster::{Object, placement};
 use crate::kubevirt::subject;

@@ -4,10 +4,10 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{SKYLAKE, applied, policy, world};
-use crate::compat::label;
-use crate::compat::node::Node;
 use crate::enforce::trim::{By, Refused, Trim, asks_relax, trim};
 use crate::enforce::{DROPPED, RELAX};
+use crate::fit::label;
+use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
 use crate::kubevirt::wire::Pod;
 use crate::policy::Policy;

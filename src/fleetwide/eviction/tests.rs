@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::compat::node::Node;
+use crate::fit::node::Node;
 use crate::fleetwide::tests::{recorded, recording, said};
 use crate::kubevirt::cluster::Object;
 use crate::testing::Tweak;

@@ -1,7 +1,7 @@
 //! The common model and trimmed selectors, as the API server is answered: who is told, who is changed, who is refused.
 
 use super::*;
-use crate::compat::subject::CpuMode;
+use crate::fit::subject::CpuMode;
 use crate::report::Reason;
 use crate::testing::cluster::read;
 

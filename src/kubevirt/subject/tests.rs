@@ -8,9 +8,9 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::compat::fleet::Fleet;
-use crate::compat::node::Node;
-use crate::compat::remedy::{Action, Remedy};
+use crate::fit::fleet::Fleet;
+use crate::fit::node::Node;
+use crate::fit::remedy::{Action, Remedy};
 use crate::kubevirt::cluster::Object;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration as request, read, running, vm, vmi};

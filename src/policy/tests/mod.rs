@@ -2,8 +2,8 @@
 #![allow(clippy::expect_used)]
 
 use super::*;
-use crate::compat::bits::Bits;
-use crate::compat::verdict::{Cause, Check, Finding, Outcome, Verdict};
+use crate::fit::bits::Bits;
+use crate::fit::verdict::{Cause, Check, Finding, Outcome, Verdict};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! A placement looked up in a fleet: which nodes pass, which come nearest, and why one does not.
 
 use super::{Fleet, NodeIndex, Profile};
-use crate::compat::bits::{Bits, Counters};
-use crate::compat::label::{self, Family};
-use crate::compat::node::Taint;
-use crate::compat::placement::{NameRule, NodeSelector, Placement, Term};
+use crate::fit::bits::{Bits, Counters};
+use crate::fit::label::{self, Family};
+use crate::fit::node::Taint;
+use crate::fit::placement::{NameRule, NodeSelector, Placement, Term};
 
 /// One selector entry, looked up.
 #[derive(Clone, Copy, Debug)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Fleet, HostModelClass, Key, Label, Members, Profile};
-use crate::compat::bits::Bits;
-use crate::compat::label::{self, Family};
-use crate::compat::node::{Node, Taint};
+use crate::fit::bits::Bits;
+use crate::fit::label::{self, Family};
+use crate::fit::node::{Node, Taint};
 
 /// Nodes as they come and go, each label kept once for all of them: what a live cluster's fleets are made from.
 #[derive(Debug, Default)]

@@ -4,17 +4,17 @@ use std::borrow::Cow;
 
 use rstest::rstest;
 
-use crate::compat::advise::{Advice, Depth, advise, targets_by_start};
-use crate::compat::assess::assess;
-use crate::compat::fleet::Fleet;
-use crate::compat::label;
-use crate::compat::node::Node;
-use crate::compat::placement::{Expression, NodeSelector, Placement, Term};
-use crate::compat::subject::{
+use crate::fit::advise::{Advice, Depth, advise, targets_by_start};
+use crate::fit::assess::assess;
+use crate::fit::fleet::Fleet;
+use crate::fit::label;
+use crate::fit::node::Node;
+use crate::fit::placement::{Expression, NodeSelector, Placement, Term};
+use crate::fit::subject::{
     CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject,
     without_obsolete_host_model,
 };
-use crate::compat::verdict::{Cause, Check, Evidence, Finding, Impact, Outcome, Verdict};
+use crate::fit::verdict::{Cause, Check, Evidence, Finding, Impact, Outcome, Verdict};
 use crate::testing::Tweak;
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, ice_lake, intel, known, machine, mixed, model, node, of, required, rome,

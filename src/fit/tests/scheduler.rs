@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::compat::fleet::Fleet;
-use crate::compat::label::Family;
-use crate::compat::node::{Effect, Node, Taint};
-use crate::compat::placement::{
+use crate::fit::fleet::Fleet;
+use crate::fit::label::Family;
+use crate::fit::node::{Effect, Node, Taint};
+use crate::fit::placement::{
     Expression, NameRule, NodeSelector, Placement, Term, Toleration, TolerationOperator as Compares,
 };
 
@@ -388,7 +388,7 @@ fn keeps(nodes: &[Node]) -> Result<(), TestCaseError> {
     }
     let again = fleet.with(Vec::new());
     prop_assert_eq!(again.profiles(), fleet.profiles(), "rebuilding a fleet must not change it");
-    let everyone = fleet.split_by_class(&crate::compat::bits::Bits::all(fleet.len()));
+    let everyone = fleet.split_by_class(&crate::fit::bits::Bits::all(fleet.len()));
     let members: usize = everyone.iter().map(|(_, nodes)| nodes.count()).sum();
     prop_assert_eq!(members, fleet.len(), "a start node of no class would never be judged");
     Ok(())

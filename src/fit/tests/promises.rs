@@ -8,18 +8,18 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rstest::rstest;
 
-use crate::compat::advise::{Depth, advise, targets_by_start};
-use crate::compat::assess::assess;
-use crate::compat::fleet::Fleet;
-use crate::compat::label;
-use crate::compat::node::Node;
-use crate::compat::placement::Placement;
-use crate::compat::remedy::{Action, Outage, Remedy};
-use crate::compat::subject::{
+use crate::fit::advise::{Depth, advise, targets_by_start};
+use crate::fit::assess::assess;
+use crate::fit::fleet::Fleet;
+use crate::fit::label;
+use crate::fit::node::Node;
+use crate::fit::placement::Placement;
+use crate::fit::remedy::{Action, Outage, Remedy};
+use crate::fit::subject::{
     CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject,
     without_obsolete_host_model,
 };
-use crate::compat::verdict::{Check, Outcome, Verdict};
+use crate::fit::verdict::{Check, Outcome, Verdict};
 use crate::testing::Tweak;
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, ice_lake, machine, model, required, rome, set, skylake, taint, take, tsc,

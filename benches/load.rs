@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cpufit::server::{Limits, Transport, serve};
 use cpufit::telemetry::{LogFormat, Metrics, init};
-use cpufit::tls::{Pair, Resolver, server_config};
+use cpufit::web::server::{Limits, Transport, serve};
+use cpufit::web::tls::{Pair, Resolver, server_config};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};

@@ -19,7 +19,7 @@
 //! - [`fleetwide`]: what one act means for guests nobody asked about; the audit of them all.
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
 //!   to: Events ([`report`]), status, certificates ([`pki`]).
-//! - [`admission`]: the AdmissionReview in and out. [`webhook`], [`server`], [`tls`], [`telemetry`]: HTTP around it.
+//! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
 //! - [`cli`], [`args`], [`app`]: the verbs, and the one place that builds things.
 
 pub mod admission;
@@ -36,11 +36,9 @@ pub mod pki;
 pub mod policy;
 pub mod report;
 pub mod say;
-pub mod server;
 pub mod snapshot;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
-pub mod tls;
-pub mod webhook;
+pub mod web;
 pub mod world;

@@ -72,7 +72,7 @@ impl FromStr for LogFormat {
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     /// The filter does not parse.
-    #[error("log filter {filter:?} is not understood; examples: info, cpufit=debug, warn,cpufit::tls=debug")]
+    #[error("log filter {filter:?} is not understood; examples: info, cpufit=debug, warn,cpufit::web::tls=debug")]
     Filter {
         /// The filter as given.
         filter: String,

@@ -17,7 +17,7 @@ use cpufit::fit::node::{Effect, Node, Taint};
 use cpufit::judge::{self, Hearing};
 use cpufit::kubevirt::cluster::{Cluster, Object, launcher};
 use cpufit::telemetry::Metrics;
-use cpufit::webhook::{self, Condition, Edge, Judge, Readiness};
+use cpufit::web::{self, Condition, Edge, Judge, Readiness};
 use cpufit::world::World;
 use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
@@ -325,10 +325,10 @@ pub fn router(world: World, metrics: Arc<Metrics>) -> Router {
     let judge: Judge = Arc::new(move |stage: Stage, request: &Request<'_>| {
         Ok(judge::answer(&Hearing::new(&world), stage, request)?.decision)
     });
-    let edge = Edge::new(judge, Arc::new(readiness), metrics, webhook::Limits::default());
+    let edge = Edge::new(judge, Arc::new(readiness), metrics, web::Limits::default());
     let null = async |body: Bytes| {
         drop(body);
         ([(CONTENT_TYPE, "application/json")], ANSWER)
     };
-    webhook::router(edge).route("/null", post(null))
+    web::router(edge).route("/null", post(null))
 }

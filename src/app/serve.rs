@@ -19,10 +19,10 @@ use crate::admission::review::Request;
 use crate::args::{CertificateSource, ServeArgs};
 use crate::judge::{self, Hearing};
 use crate::live::freshness::{AgeCollector, Freshness};
-use crate::server::{self, Transport};
 use crate::telemetry::{self, Metrics};
-use crate::tls::{CertificateFiles, Certificates, Resolver, server_config};
-use crate::webhook::{self, Condition, Edge, Judge, Readiness, admin};
+use crate::web::server::{self, Transport};
+use crate::web::tls::{CertificateFiles, Certificates, Resolver, server_config};
+use crate::web::{self, Condition, Edge, Judge, Readiness, admin};
 use crate::world;
 
 /// How often the certificate files are looked at.
@@ -58,7 +58,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         let (judge, details) = snapshot(args, &readiness)?;
         (judge, details, live::Writers::default())
     };
-    let edge = Edge::new(judge, Arc::clone(&readiness), Arc::clone(&metrics), webhook::Limits::default());
+    let edge = Edge::new(judge, Arc::clone(&readiness), Arc::clone(&metrics), web::Limits::default());
 
     let (stop, stopping) = watch::channel(());
     let stopped = || {
@@ -73,7 +73,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let reviews = tokio::spawn(server::serve(
         listener,
         Transport::Tls(tls),
-        webhook::router(edge),
+        web::router(edge),
         limits,
         Arc::clone(&metrics),
         stopped(),

@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 use super::connect::words;
 use crate::pki::{Names, PkiError};
 use crate::telemetry::Metrics;
-use crate::tls::{self, Resolver};
+use crate::web::tls::{self, Resolver};
 use rotation::{Step, Stored};
 
 /// The Secret.

@@ -38,7 +38,7 @@ use crate::fleetwide;
 use crate::judge::{self, Answer, Hearing, Lack, Right};
 use crate::kubevirt::release::Release;
 use crate::telemetry::Metrics;
-use crate::webhook::{Judging, Time};
+use crate::web::{Judging, Time};
 use crate::world::World;
 use events::Reports;
 use freshness::Freshness;

@@ -12,7 +12,7 @@ use cpufit::admission::response::{Decision, Denial};
 use cpufit::admission::review::Request;
 use cpufit::policy::DenialKind;
 use cpufit::telemetry::Metrics;
-use cpufit::webhook::{Condition, Edge, Judge, Limits, Readiness};
+use cpufit::web::{Condition, Edge, Judge, Limits, Readiness};
 use serde_json::{Value, json};
 
 /// A judgement of the object's name: `deny`, `warn` and `panic` do that, everything else is admitted.

@@ -12,7 +12,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::routing::post;
 use cpufit::admission::Stage;
 use cpufit::telemetry::Metrics;
-use cpufit::webhook::{BODY_BYTES, Condition, Edge, Limits, Readiness, admin, router};
+use cpufit::web::{BODY_BYTES, Condition, Edge, Limits, Readiness, admin, router};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;

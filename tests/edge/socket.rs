@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use axum::routing::post;
 use bytes::Bytes;
-use cpufit::server::{Drained, Limits, Transport, serve};
 use cpufit::telemetry::Metrics;
-use cpufit::tls::{Pair, Resolver, server_config};
-use cpufit::webhook::{self, admin, router};
+use cpufit::web::server::{Drained, Limits, Transport, serve};
+use cpufit::web::tls::{Pair, Resolver, server_config};
+use cpufit::web::{self, admin, router};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -59,7 +59,7 @@ struct Running {
 
 impl Running {
     async fn start(limits: Limits) -> Self {
-        let (edge, metrics) = edge(webhook::Limits::default());
+        let (edge, metrics) = edge(web::Limits::default());
         let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let hold = {
             let (arrived, release) = (Arc::clone(&arrived), Arc::clone(&release));
@@ -187,7 +187,7 @@ async fn reviews_are_answered_over_every_tls_and_http(
         let answer: Value = serde_json::from_str(&text(response).await).unwrap();
         assert_eq!(answer["response"]["warnings"][0], "shop/warn: as you wish");
     }
-    let too_large = client.post("/validate", &" ".repeat(webhook::BODY_BYTES + 1)).await;
+    let too_large = client.post("/validate", &" ".repeat(web::BODY_BYTES + 1)).await;
     // An HTTP/1.1 client that still writes may see the connection close before the answer.
     assert!(
         too_large.is_ok_and(|response| response.status() == StatusCode::PAYLOAD_TOO_LARGE) || http == Version::HTTP_11

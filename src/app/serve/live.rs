@@ -17,8 +17,8 @@ use crate::live::kinds::Watched;
 use crate::live::{Live, Settings, certificates, connect, events, leader, status};
 use crate::report::Report;
 use crate::telemetry::Metrics;
-use crate::tls::Resolver;
-use crate::webhook::{Condition, Judge, Readiness, admin};
+use crate::web::tls::Resolver;
+use crate::web::{Condition, Judge, Readiness, admin};
 
 /// How often the age of what is known is looked at.
 const AGE_LOOK: Duration = Duration::from_secs(5);

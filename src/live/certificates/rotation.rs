@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use crate::pki::{self, Inspected, Names, Pair, PkiError, Validity};
-use crate::tls;
+use crate::web::tls;
 
 /// The key of the Secret that holds all authorities which are trusted.
 pub const BUNDLE: &str = "ca.crt";

@@ -10,7 +10,8 @@ use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 
-use super::{Condition, Readiness, plain};
+use super::router::plain;
+use super::{Condition, Readiness};
 use crate::telemetry::Metrics;
 
 const INDEX: &str = "cpufit: keeps KubeVirt guests migratable\n

@@ -20,32 +20,22 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use http_body_util::BodyExt as _;
 use thiserror::Error;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info};
 
+use super::Readiness;
+use super::body::{BODY_BYTES, UNIT, declared_length, read};
+use super::clock::{Clock, Time};
+use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, ReviewError, decode};
-use crate::admission::{Stage, one_line};
 use crate::telemetry::{DecodeReason, Metrics, ObjectKind, RequestOutcome};
-
-pub mod admin;
-mod readiness;
-
-pub use readiness::{Condition, Readiness};
-
-/// The largest body that is read, in bytes. API servers accept objects of 3 MiB, and an update carries two.
-pub const BODY_BYTES: usize = 8 << 20;
-
-/// What a review is charged against [`Limits::memory`], at least and by the piece.
-const UNIT: usize = 64 << 10;
 
 /// The judgement of reviews. An error is a malformed object.
 pub trait Judging: Send + Sync {
@@ -75,15 +65,6 @@ where
 
 /// The judgement as the routes share it.
 pub type Judge = Arc<dyn Judging>;
-
-/// The time a judgement has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time {
-    /// Half of it is used up then: what is only nice to know is left out.
-    pub half: Instant,
-    /// The answer must be there then.
-    pub end: Instant,
-}
 
 /// What one client, or all together, may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,14 +129,14 @@ pub fn router(edge: Arc<Edge>) -> Router {
 }
 
 /// A line of text.
-fn plain(status: StatusCode, line: impl fmt::Display) -> Response {
+pub(super) fn plain(status: StatusCode, line: impl fmt::Display) -> Response {
     (status, [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], format!("{line}\n"))
         .into_response()
 }
 
 /// Why a request got no decision.
 #[derive(Debug, Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error("not ready: what reviews are judged by is still being read")]
     NotReady,
     #[error("content type must be application/json, without content encoding")]
@@ -219,32 +200,6 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// When a request came and when it must be done.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    started: Instant,
-    /// From here on the answer might come too late: no judgement is begun.
-    judge_by: Instant,
-    /// From here on nobody waits for the answer.
-    end: Instant,
-}
-
-impl Clock {
-    fn start(query: Option<&str>, limits: &Limits) -> Self {
-        /// API servers allow webhooks no more.
-        const LONGEST: Duration = Duration::from_secs(30);
-        let started = Instant::now();
-        let asked = query.and_then(timeout_of).filter(|asked| !asked.is_zero());
-        let granted = asked.unwrap_or(limits.timeout).min(LONGEST);
-        let margin = (granted / 10).min(Duration::from_secs(1));
-        Self { started, judge_by: started + granted.saturating_sub(margin), end: started + granted }
-    }
-
-    fn time(&self) -> Time {
-        Time { half: self.started + (self.judge_by - self.started) / 2, end: self.judge_by }
-    }
-}
-
 async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response {
     let clock = Clock::start(request.uri().query(), &edge.limits);
     match answer(stage, &edge, request, clock).await {
@@ -292,43 +247,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let plain = text(CONTENT_ENCODING).is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
     let media_type = text(CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default();
     plain && media_type.trim().eq_ignore_ascii_case("application/json")
-}
-
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// The body in one piece: as it came, if it came in one frame, else copied once.
-async fn read<'m>(
-    mut body: Body,
-    declared: usize,
-    memory: &'m Semaphore,
-    share: &mut SemaphorePermit<'m>,
-) -> Result<Bytes, Refusal> {
-    let mut first = Bytes::new();
-    let mut joined = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::Broken(one_line(&error.to_string(), 160).into_owned()))?;
-        let Ok(data) = frame.into_data() else { continue };
-        let length = first.len().max(joined.len()) + data.len();
-        if length > BODY_BYTES {
-            return Err(Refusal::TooLarge);
-        }
-        if let Some(more) = length.div_ceil(UNIT).checked_sub(share.num_permits()).filter(|more| *more > 0) {
-            let more = u32::try_from(more).map_err(|_| Refusal::Busy)?;
-            share.merge(memory.try_acquire_many(more).map_err(|_| Refusal::Busy)?);
-        }
-        if first.is_empty() && joined.is_empty() {
-            first = data;
-            continue;
-        }
-        if joined.is_empty() {
-            joined = Vec::with_capacity(declared.max(length));
-            joined.extend_from_slice(&std::mem::take(&mut first));
-        }
-        joined.extend_from_slice(&data);
-    }
-    Ok(if joined.is_empty() { first } else { joined.into() })
 }
 
 /// From bytes to bytes, recorded in one metric and one log line.
@@ -409,89 +327,5 @@ fn log(stage: Stage, request: &Request<'_>, decision: &Decision, outcome: Reques
         line!(debug);
     } else {
         line!(info);
-    }
-}
-
-/// The `timeout` of a query.
-fn timeout_of(query: &str) -> Option<Duration> {
-    query.split('&').find_map(|pair| pair.strip_prefix("timeout=")).and_then(go_duration)
-}
-
-/// A duration as Go writes it: `10s`, `500ms`, `1m30s`, `1.5h`.
-fn go_duration(text: &str) -> Option<Duration> {
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    if rest == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut total = 0.0;
-    loop {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(digits);
-        let number: f64 = number.parse().ok()?;
-        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(end);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total += number * seconds;
-        if tail.is_empty() {
-            return Duration::try_from_secs_f64(total).ok();
-        }
-        rest = tail;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rstest::rstest;
-
-    use super::*;
-
-    #[rstest]
-    #[case::seconds("10s", Some(10_000))]
-    #[case::milliseconds("500ms", Some(500))]
-    #[case::compound("1m30s", Some(90_000))]
-    #[case::fraction("1.5s", Some(1_500))]
-    #[case::leading_point(".5s", Some(500))]
-    #[case::plus("+2s", Some(2_000))]
-    #[case::micro("2000µs", Some(2))]
-    #[case::zero("0", Some(0))]
-    #[case::hours("1h0m0s", Some(3_600_000))]
-    #[case::no_unit("10", None)]
-    #[case::no_number("s", None)]
-    #[case::negative("-1s", None)]
-    #[case::unknown_unit("10d", None)]
-    #[case::two_points("1..2s", None)]
-    #[case::empty("", None)]
-    #[case::overflow("99999999999999999999999h", None)]
-    fn durations_as_go_writes_them(#[case] text: &str, #[case] milliseconds: Option<u64>) {
-        assert_eq!(go_duration(text), milliseconds.map(Duration::from_millis));
-    }
-
-    #[test]
-    fn the_timeout_is_found_among_other_parameters() {
-        assert_eq!(timeout_of("a=b&timeout=3s"), Some(Duration::from_secs(3)));
-        assert_eq!(timeout_of("xtimeout=3s"), None);
-    }
-
-    /// Answering a little early costs nothing; a little late costs the review.
-    #[tokio::test]
-    async fn a_clock_leaves_a_margin_and_believes_no_nonsense() {
-        let granted = |query| {
-            let clock = Clock::start(query, &Limits::default());
-            (clock.judge_by - clock.started, clock.end - clock.started)
-        };
-        let seconds = Duration::from_secs_f64;
-        assert_eq!(granted(Some("timeout=5s")), (seconds(4.5), seconds(5.0)));
-        assert_eq!(granted(Some("timeout=1h")), (seconds(29.0), seconds(30.0)));
-        assert_eq!(granted(None), (seconds(9.0), seconds(10.0)));
-        assert_eq!(granted(Some("timeout=soon")), granted(None));
-        assert_eq!(granted(Some("timeout=0s")), granted(None));
     }
 }

@@ -1,0 +1,18 @@
+//! The webhook over HTTP, and all that stands around it: connections, TLS, the admin port.
+//!
+//! - [`server`]: connections, bounded in number and time; [`tls`]: the certificate they are served with.
+//! - [`router()`]: `POST /validate`, `/mutate` and `/authorize`, from a request's body to its answer.
+//! - [`admin`]: `/livez`, `/readyz` and `/metrics`, on a port of their own.
+
+pub mod admin;
+mod body;
+mod clock;
+mod readiness;
+mod router;
+pub mod server;
+pub mod tls;
+
+pub use body::BODY_BYTES;
+pub use clock::Time;
+pub use readiness::{Condition, Readiness};
+pub use router::{Edge, Judge, Judging, Limits, router};

@@ -1,0 +1,195 @@
+//! TLS as it is served: the certificate with its key as a pair, and the settings.
+
+mod files;
+mod x509;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{InconsistentKeys, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
+use thiserror::Error;
+use tokio::sync::watch;
+
+pub use self::files::{CertificateFiles, Certificates, Reload};
+pub(crate) use self::x509::not_after;
+use crate::telemetry::{Metrics, ReloadResult};
+
+/// Why a certificate and key cannot serve. Each names the file and the cure.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}; it must be a PEM file this process may read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not PEM.
+    #[error("{origin} is not valid PEM; it is half-written or was stored in another format")]
+    Pem {
+        /// The file.
+        origin: String,
+        /// Why.
+        source: pem::Error,
+    },
+    /// A file holds no certificate.
+    #[error("{origin} holds no CERTIFICATE block; give the PEM chain, the server's own certificate first")]
+    NoCertificate {
+        /// The file.
+        origin: String,
+    },
+    /// A file holds no key.
+    #[error(
+        "{origin} holds no unencrypted PRIVATE KEY block; give the key of the certificate, as PKCS#8, PKCS#1 or SEC1"
+    )]
+    NoKey {
+        /// The file.
+        origin: String,
+    },
+    /// Certificate and key are not a pair.
+    #[error("the key in {key} is not that of the certificate in {chain}; give both files of one issue")]
+    Mismatch {
+        /// The certificate's file.
+        chain: String,
+        /// The key's file.
+        key: String,
+    },
+    /// The pair is of a sort that cannot serve.
+    #[error("the pair {chain} and {key} cannot serve; use an X.509 v3 certificate with an ECDSA, Ed25519 or RSA key")]
+    Unusable {
+        /// The certificate's file.
+        chain: String,
+        /// The key's file.
+        key: String,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The TLS library refused the settings.
+    #[error("TLS cannot be set up")]
+    Setup(#[source] rustls::Error),
+}
+
+/// A certificate chain and the key that belongs to it.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    certified: Arc<CertifiedKey>,
+    not_after: Option<i64>,
+}
+
+impl Pair {
+    /// Reads a PEM chain and key and checks that they belong together; `chain_origin` and `key_origin` name them in errors.
+    ///
+    /// # Errors
+    /// Not PEM, not a pair, or of a sort that cannot serve.
+    pub fn from_pem((chain_origin, chain): (&str, &[u8]), (key_origin, key): (&str, &[u8])) -> Result<Self, TlsError> {
+        let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+            .collect::<Result<_, _>>()
+            .map_err(|source| TlsError::Pem { origin: chain_origin.to_owned(), source })?;
+        let Some(leaf) = certificates.first() else {
+            return Err(TlsError::NoCertificate { origin: chain_origin.to_owned() });
+        };
+        let not_after = not_after(leaf);
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| match source {
+            pem::Error::NoItemsFound => TlsError::NoKey { origin: key_origin.to_owned() },
+            source => TlsError::Pem { origin: key_origin.to_owned(), source },
+        })?;
+        let certified = CertifiedKey::from_der(certificates, key, &provider()).map_err(|source| match source {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                TlsError::Mismatch { chain: chain_origin.to_owned(), key: key_origin.to_owned() }
+            }
+            source => TlsError::Unusable { chain: chain_origin.to_owned(), key: key_origin.to_owned(), source },
+        })?;
+        Ok(Self { certified: Arc::new(certified), not_after })
+    }
+
+    /// When the certificate expires, in seconds since 1970; `None` if it does not say so legibly.
+    #[must_use]
+    pub fn not_after(&self) -> Option<i64> {
+        self.not_after
+    }
+}
+
+/// Answers each handshake with the pair of the moment.
+pub struct Resolver {
+    current: ArcSwapOption<CertifiedKey>,
+    serves: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+}
+
+impl Resolver {
+    /// Serves `pair` until it is replaced.
+    #[must_use]
+    pub fn new(pair: &Pair, metrics: Arc<Metrics>) -> Arc<Self> {
+        let resolver = Self::waiting(metrics);
+        resolver.serve(pair);
+        resolver
+    }
+
+    /// Has no pair yet: handshakes fail until there is one.
+    #[must_use]
+    pub fn waiting(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { current: ArcSwapOption::empty(), serves: watch::Sender::new(false), metrics })
+    }
+
+    /// Waits until there is a pair.
+    pub async fn has_pair(&self) {
+        // An error means that the resolver is gone, which this borrows.
+        let _ = self.serves.subscribe().wait_for(|serves| *serves).await;
+    }
+
+    fn serve(&self, pair: &Pair) {
+        self.current.store(Some(Arc::clone(&pair.certified)));
+        self.metrics.certificate_expiry(pair.not_after);
+        self.serves.send_replace(true);
+    }
+
+    /// Serves `pair` to all handshakes from now on; connections that exist are not touched.
+    pub fn replace(&self, pair: &Pair) {
+        self.serve(pair);
+        self.metrics.certificate_reload(ReloadResult::Replaced);
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.current.load_full()
+    }
+}
+
+/// TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, with the certificate of `resolver`.
+///
+/// Sessions are not resumed: API servers keep connections open instead, and each handshake sees the newest certificate.
+///
+/// # Errors
+/// The TLS library refuses the settings; it does not.
+pub fn server_config(resolver: Arc<Resolver>) -> Result<Arc<ServerConfig>, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(TlsError::Setup)?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}

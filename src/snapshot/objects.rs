@@ -128,11 +128,19 @@ impl Document {
         if self.keys.insert(key.to_owned()) { Ok(()) } else { Err(self.wrong(objects, key, "appears twice").into()) }
     }
 
-    /// A field other than a list's items.
-    pub(super) fn field(&mut self, objects: &Objects<'_>, key: &str, json: &str) -> Result<(), Halt> {
+    /// Whether the document has the key so far.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// A field that is whole. A list's items come one by one ([`Self::item`]), but for what an alias stands for.
+    pub(super) fn field(&mut self, objects: &mut Objects<'_>, key: &str, json: &str) -> Result<(), Halt> {
         if key == "items" {
             self.begin_items();
-            return if json == "null" { Ok(()) } else { Err(self.not_a_list(objects, error::describe(json))) };
+            let Ok(items) = serde_json::from_str::<Option<Vec<Box<RawValue>>>>(json) else {
+                return Err(self.not_a_list(objects, error::describe(json)));
+            };
+            return items.into_iter().flatten().try_for_each(|item| self.item(objects, item));
         }
         let slot = match key {
             "kind" => Some(&mut self.kind),

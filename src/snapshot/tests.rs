@@ -8,6 +8,8 @@ use rstest::rstest;
 use super::*;
 use crate::kubevirt::wire;
 
+mod presentation;
+
 fn items(dump: impl AsRef<[u8]>) -> Result<Vec<Item>, Error> {
     let mut items = Vec::new();
     read("cluster.yaml", dump.as_ref(), |item| {

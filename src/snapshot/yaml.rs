@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use serde_json::value::RawValue;
-use serde_saphyr::granit_parser::{
-    ErrorKind, Event, FallibleBufferedInput, InputIoError, Marker, Parser, ScalarStyle, ScanError, Tag,
+use granit_parser::{
+    ErrorKind, Event, FallibleBufferedInput, InputIoError, Marker, Options, Parser, ScalarStyle, ScanError, Tag,
 };
+use serde_json::value::RawValue;
 
 use super::error::{self, Error, Halt};
 use super::input::{Failed, Input};
@@ -24,8 +24,11 @@ const MOST_ALIASED: usize = 16 * 1024 * 1024;
 pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<(), Halt> {
     let (line, _) = input.position();
     let file = objects.file().to_owned();
-    let chars = Chars(&mut *input);
-    let outcome = Reader { parser: Parser::new_from_fallible_iter(chars), nodes: Nodes::default() }.documents(objects);
+    let mut options = Options::default();
+    // Whether the parser reports comments depends on what other crates enable; nothing here reads them.
+    options.set_emit_comments(false);
+    let parser = Parser::new_from_fallible_iter_with_options(Chars(&mut *input), options);
+    let outcome = Reader { parser, nodes: Nodes::default() }.documents(objects);
     let (marker, reason) = match outcome {
         Ok(()) => return Ok(()),
         Err(Stop::Halt(halt)) => return Err(halt),
@@ -76,11 +79,15 @@ struct Reader<'i, 'r> {
 }
 
 impl Reader<'_, '_> {
+    /// The next event that carries data. Comments and names of anchors may stand anywhere and mean nothing.
     fn next(&mut self) -> Result<(Event<'static>, Marker), Stop> {
-        match self.parser.next_event() {
-            Some(Ok((event, span))) => Ok((event, span.start)),
-            Some(Err(error)) => Err(Stop::Parser(Box::new(error))),
-            None => Ok((Event::StreamEnd, Marker::default())),
+        loop {
+            match self.parser.next_event() {
+                Some(Ok((event, span))) if is_data(&event) => return Ok((event, span.start)),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(Stop::Parser(Box::new(error))),
+                None => return Ok((Event::StreamEnd, Marker::default())),
+            }
         }
     }
 
@@ -113,15 +120,18 @@ impl Reader<'_, '_> {
     /// The outermost mapping, after its start.
     fn object(&mut self, objects: &mut Objects<'_>) -> Result<(), Stop> {
         let mut document = Document::new(objects);
+        let mut merged = Vec::new();
         loop {
             let (event, marker) = self.next()?;
-            let key = match event {
-                Event::MappingEnd => break,
-                Event::Scalar(key, ..) if key == "<<" => {
-                    return Err(Stop::Here(marker, "a merge key cannot stand at the top of an object".to_owned()));
-                }
-                Event::Scalar(key, ..) => key,
-                _ => return Err(Stop::Here(marker, "a key must be text".to_owned())),
+            if event == Event::MappingEnd {
+                break;
+            }
+            let key = self.nodes.key_of(event).map_err(|reason| Stop::Here(marker, reason))?;
+            let Key::Text(key) = key else {
+                let (event, marker) = self.next()?;
+                let json = self.value(event, marker)?;
+                merge(json.as_bytes(), &mut merged).map_err(|reason| Stop::Here(marker, reason))?;
+                continue;
             };
             document.key(objects, &key)?;
             let (event, marker) = self.next()?;
@@ -131,6 +141,12 @@ impl Reader<'_, '_> {
             } else {
                 let json = self.value(event, marker)?;
                 document.field(objects, &key, &json)?;
+            }
+        }
+        for (key, json) in merged {
+            if !document.has(&key) {
+                document.key(objects, &key)?;
+                document.field(objects, &key, json.get())?;
             }
         }
         Ok(document.finish(objects)?)
@@ -160,6 +176,21 @@ impl Reader<'_, '_> {
         String::from_utf8(std::mem::take(&mut self.nodes.json))
             .map_err(|error| Stop::Here(marker, error.utf8_error().to_string()))
     }
+}
+
+/// Whether the event is a node, or the beginning or end of one.
+fn is_data(event: &Event<'_>) -> bool {
+    matches!(
+        event,
+        Event::StreamEnd
+            | Event::DocumentStart(..)
+            | Event::MappingStart(..)
+            | Event::MappingEnd
+            | Event::SequenceStart(..)
+            | Event::SequenceEnd
+            | Event::Scalar(..)
+            | Event::Alias(_)
+    )
 }
 
 /// A document that is a mere text is often a message.
@@ -205,6 +236,13 @@ enum Expects {
     Merge(usize),
 }
 
+/// What stands in a key's place.
+enum Key<'e> {
+    Text(Cow<'e, str>),
+    /// `<<`: the entries of its value are added where they are missing.
+    Merge,
+}
+
 impl Nodes {
     fn forget(&mut self) {
         self.anchors.clear();
@@ -212,39 +250,35 @@ impl Nodes {
     }
 
     fn event(&mut self, event: Event<'_>) -> Result<(), String> {
+        let is_key = matches!(self.open.last(), Some(Open { shape: Shape::Map { expects: Expects::Key, .. }, .. }));
+        if is_key && event != Event::MappingEnd {
+            return match self.key_of(event)? {
+                Key::Text(key) => self.key(&key),
+                Key::Merge => {
+                    let start = self.json.len();
+                    self.expect(Expects::Merge(start));
+                    Ok(())
+                }
+            };
+        }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                if let Some(Open { shape: Shape::Map { expects: expects @ Expects::Key, .. }, .. }) =
-                    self.open.last_mut()
-                {
-                    if text == "<<" && style == ScalarStyle::Plain {
-                        *expects = Expects::Merge(self.json.len());
-                        return Ok(());
-                    }
-                    // `yes: …` and `0x10: …` have the keys "true" and "16", for JSON has no others.
-                    let typed = if style == ScalarStyle::Plain { typed(&text) } else { None };
-                    return self.key(&typed.unwrap_or(Cow::Borrowed(&text)), anchor);
-                }
                 let start = self.begin_value();
                 self.scalar(&text, style, tag.as_deref())?;
                 self.end_value(start, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => self.open(b'[', anchor, Shape::List),
+            Event::SequenceStart(_, anchor, _) => {
+                self.open(b'[', anchor, Shape::List);
+                Ok(())
+            }
             Event::MappingStart(_, anchor, _) => {
                 let shape = Shape::Map { keys: Keys::default(), expects: Expects::Key, merged: Vec::new() };
-                self.open(b'{', anchor, shape)
+                self.open(b'{', anchor, shape);
+                Ok(())
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => {
-                let Some(json) = self.anchors.get(&anchor) else {
-                    return Err("the alias is of a value that contains it, or of a whole list of objects".to_owned());
-                };
-                let json = json.clone();
-                self.count_aliased(json.len())?;
-                if matches!(self.open.last(), Some(Open { shape: Shape::Map { expects: Expects::Key, .. }, .. })) {
-                    let key: String = serde_json::from_slice(&json).map_err(|_| "a key must be text".to_owned())?;
-                    return self.key(&key, 0);
-                }
+                let json = self.aliased(anchor)?;
                 let start = self.begin_value();
                 self.json.extend_from_slice(&json);
                 self.end_value(start, 0)
@@ -253,14 +287,54 @@ impl Nodes {
         }
     }
 
-    fn open(&mut self, bracket: u8, anchor: usize, shape: Shape) -> Result<(), String> {
-        if matches!(self.open.last(), Some(Open { shape: Shape::Map { expects: Expects::Key, .. }, .. })) {
-            return Err("a key must be text".to_owned());
+    /// The key that an event in a key's place is.
+    fn key_of<'e>(&mut self, event: Event<'e>) -> Result<Key<'e>, String> {
+        let not_text = || "a key must be text".to_owned();
+        match event {
+            Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<" => Ok(Key::Merge),
+            Event::Scalar(text, style, anchor, tag) => {
+                if anchor != 0 {
+                    let start = self.json.len();
+                    self.scalar(&text, style, tag.as_deref())?;
+                    self.anchors.insert(anchor, self.json[start..].into());
+                    self.json.truncate(start);
+                }
+                // `yes: …` and `0x10: …` have the keys "true" and "16", for JSON has no others.
+                let typed = if style == ScalarStyle::Plain { typed(&text).map(Cow::into_owned) } else { None };
+                Ok(Key::Text(typed.map_or(text, Cow::Owned)))
+            }
+            Event::Alias(anchor) => {
+                let json = self.aliased(anchor)?;
+                let text = match json.first() {
+                    Some(b'{' | b'[') => return Err(not_text()),
+                    Some(b'"') => serde_json::from_slice(&json).map_err(|_| not_text())?,
+                    _ => String::from_utf8_lossy(&json).into_owned(),
+                };
+                Ok(Key::Text(Cow::Owned(text)))
+            }
+            _ => Err(not_text()),
         }
+    }
+
+    /// The JSON of the value that an alias stands for.
+    fn aliased(&mut self, anchor: usize) -> Result<Box<[u8]>, String> {
+        let Some(json) = self.anchors.get(&anchor).cloned() else {
+            return Err("the alias is of a value that contains it, or of a whole list of objects".to_owned());
+        };
+        self.count_aliased(json.len())?;
+        Ok(json)
+    }
+
+    fn expect(&mut self, next: Expects) {
+        if let Some(Open { shape: Shape::Map { expects, .. }, .. }) = self.open.last_mut() {
+            *expects = next;
+        }
+    }
+
+    fn open(&mut self, bracket: u8, anchor: usize, shape: Shape) {
         let start = self.begin_value();
         self.json.push(bracket);
         self.open.push(Open { start, anchor, shape });
-        Ok(())
     }
 
     fn close(&mut self) -> Result<(), String> {
@@ -310,11 +384,8 @@ impl Nodes {
     }
 
     /// A key of the innermost mapping.
-    fn key(&mut self, key: &str, anchor: usize) -> Result<(), String> {
+    fn key(&mut self, key: &str) -> Result<(), String> {
         let quoted = self.begin_key(key)?;
-        if anchor != 0 {
-            self.anchors.insert(anchor, self.json[quoted.clone()].into());
-        }
         if let Some(Open { shape: Shape::Map { keys, expects, .. }, .. }) = self.open.last_mut() {
             if !keys.insert(&self.json, quoted) {
                 return Err(format!("the key {:?} appears twice in one mapping", error::short(key)));

@@ -3,6 +3,7 @@
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once.
 
 use crate::fit::advise::{Advice, targets_by_start};
+use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label::{self, Family};
 use crate::fit::remedy::Action;
 use crate::fit::subject::Stage;
@@ -126,23 +127,19 @@ fn with_model_line(judged: &Judged<'_>, finding: &Finding, cluster: &Cluster) ->
 
 /// `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
 fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
-    let all = format!("kubectl cpufit explain {}", reference(judged));
     let remedy = finding.remedies.first()?;
     if matches!(remedy.action, Action::UseModel { .. }) && matches!(judged.subject.stage, Stage::Start(_)) {
         return None;
     }
-    Some(format!("cheapest remedy: {}. All remedies: {all}", step(&remedy.action, judged)))
+    let all = explain(judged).map(|command| format!(". All remedies: {command}")).unwrap_or_default();
+    Some(format!("cheapest remedy: {}{all}", step(&remedy.action, judged)))
 }
 
 /// A remedy as short as it can be said: its command where one will do, else what it is.
 #[must_use]
 pub fn step(action: &Action, judged: &Judged<'_>) -> String {
-    match action.commands(&judged.subject).as_slice() {
-        [command] if !command.starts_with('#') => {
-            command.split("      #").next().unwrap_or(command).trim_end().to_owned()
-        }
-        _ => action.summary(),
-    }
+    let script = action.commands(&judged.subject);
+    script.single().map_or_else(|| action.summary(), ToString::to_string)
 }
 
 /// Why a running guest can go nowhere: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.
@@ -164,14 +161,16 @@ pub fn obstacles(verdict: &Verdict, advice: &Advice) -> String {
     })
 }
 
-/// How the guest is named on the command line: `vmi/db -n shop`.
+/// `kubectl cpufit explain vmi/db -n shop`; `None` where the guest has no valid name yet.
 #[must_use]
-pub fn reference(judged: &Judged<'_>) -> String {
+pub fn explain(judged: &Judged<'_>) -> Option<Command> {
     let kind = match judged.subject.stage {
         Stage::Start(_) if judged.subject.field_root == "spec.template.spec" => "vm",
         Stage::Start(_) | Stage::Migration(_) => "vmi",
     };
-    format!("{kind}/{} -n {}", judged.subject.name, judged.subject.namespace)
+    let guest = Name::new(&judged.subject.name).ok()?.of(kind);
+    let namespace = Namespace::new(&judged.subject.namespace).ok()?;
+    Some(Command::kubectl(["cpufit", "explain"]).arg(guest).namespace(namespace))
 }
 
 /// One word for tables.
@@ -194,7 +193,7 @@ pub fn details(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice) -> Vec<S
         let lacks = label::fold(near.missing.iter().map(|(key, value)| (key.as_str(), value.as_str())), 6);
         format!("{} lacks {}: {lacks}", near.node, near.missing.len())
     }));
-    out.push(format!("what helps: kubectl cpufit explain {}", reference(judged)));
+    out.extend(explain(judged).map(|command| format!("what helps: {command}")));
     out
 }
 

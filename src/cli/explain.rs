@@ -479,7 +479,7 @@ impl Page<'_> {
         }
         let mut out = if list.is_empty() { String::new() } else { table(&rows) };
         for (number, remedy) in list.iter().enumerate() {
-            for (at, command) in remedy.action.commands(subject).into_iter().enumerate() {
+            for (at, command) in remedy.action.commands(subject).lines().into_iter().enumerate() {
                 let head = if at == 0 { (number + 1).to_string() } else { String::new() };
                 let _ = writeln!(out, "{head:<2} {command}");
             }

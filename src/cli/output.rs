@@ -302,8 +302,8 @@ fn remedy_row(remedy: &Remedy, subject: &Subject<'_>) -> RemedyRow {
         outage: outage(action.outage()),
         risk: action.risk(),
         then_fits: ThenFits { min: *min, max: *max },
-        commands: action.commands(subject),
-        undo: action.undo(),
+        commands: action.commands(subject).lines(),
+        undo: action.undo().map(|command| command.to_string()),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod advise;
 pub mod assess;
 pub mod bits;
+pub mod command;
 mod cure;
 pub mod fleet;
 pub mod label;
@@ -10,6 +11,7 @@ pub mod models;
 pub mod node;
 pub mod placement;
 pub mod remedy;
+pub mod shown;
 pub mod subject;
 pub mod verdict;
 

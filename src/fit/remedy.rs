@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::command::{
+    Command, CpuModel, Invalid, Json, LabelKey, LabelValue, MachineType, Name, Namespace, Script, Word,
+};
 use super::fleet::Fleet;
 use super::label::{self, Family};
 use super::node::Node;
@@ -189,86 +192,99 @@ impl Action {
         }
     }
 
-    /// The commands, ready to paste; comments begin with `#`.
+    /// The commands, in order.
     #[must_use]
-    pub fn commands(&self, subject: &Subject<'_>) -> Vec<String> {
+    pub fn commands(&self, subject: &Subject<'_>) -> Script {
+        self.script(subject).into()
+    }
+
+    fn script(&self, subject: &Subject<'_>) -> Result<Vec<Command>, Invalid> {
         let Subject { name, namespace, .. } = subject;
-        let skip = |node: &str| {
-            format!(
-                "kubectl annotate node {node} {}=true      # first: the labeller would undo the rest in 3 minutes",
-                label::SKIP_NODE
-            )
+        let skip = |node: &str| -> Result<Command, Invalid> {
+            let skip = LabelKey::new(label::SKIP_NODE)?.set_to(&LabelValue::new("true")?);
+            let skip = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?).arg(skip);
+            Ok(skip.comment("first: the labeller would undo the rest in 3 minutes"))
         };
-        let restart =
-            || format!("virtctl restart {name} -n {namespace}      # a reboot inside the guest is not enough");
-        let patch = |patch: &str| format!("kubectl patch vm {name} -n {namespace} --type merge -p '{patch}'");
-        match self {
-            Self::Uncordon { nodes } => nodes.iter().take(1).map(|node| format!("kubectl uncordon {node}")).collect(),
-            Self::RemoveSkipNode { node, value, .. } => vec![format!(
-                "kubectl annotate node {node} {}-      # its value {value:?} does not count, its presence does",
-                label::SKIP_NODE
-            )],
+        let of_guest = |command: Command| -> Result<Command, Invalid> {
+            Ok(command.arg(Name::new(name)?).namespace(Namespace::new(namespace)?))
+        };
+        let restart = || -> Result<Command, Invalid> {
+            let restart = of_guest(Command::virtctl(["restart"]))?;
+            Ok(restart.comment("a reboot inside the guest is not enough"))
+        };
+        let patch = |below: &[&'static str], value: Json| -> Result<Command, Invalid> {
+            let patch = value.below(below).below(&["spec", "template", "spec"]);
+            Ok(of_guest(Command::kubectl(["patch", "vm"]))?.args(["--type", "merge", "-p"]).arg(patch))
+        };
+        let label =
+            |node: &str| -> Result<Command, Invalid> { Ok(Command::kubectl(["label", "node"]).arg(Name::new(node)?)) };
+        Ok(match self {
+            Self::Uncordon { nodes } => match nodes.first() {
+                Some(node) => vec![Command::kubectl(["uncordon"]).arg(Name::new(node)?)],
+                None => Vec::new(),
+            },
+            Self::RemoveSkipNode { node, .. } => {
+                vec![unskip(node)?.comment("its value does not count, its presence does")]
+            }
             Self::AddLabels { node, labels } => {
-                let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                vec![skip(node), format!("kubectl label node {node} {}", pairs.join(" "))]
+                let pair = |(key, value): &(String, String)| -> Result<Word, Invalid> {
+                    Ok(LabelKey::new(key)?.set_to(&LabelValue::new(value)?))
+                };
+                let pairs: Vec<Word> = labels.iter().map(pair).collect::<Result<_, _>>()?;
+                vec![skip(node)?, label(node)?.args(pairs)]
             }
             Self::RemoveLabels { node, keys } => {
-                let keys: Vec<String> = keys.iter().map(|key| format!("{key}-")).collect();
-                vec![skip(node), format!("kubectl label node {node} {}", keys.join(" "))]
+                let removed = |key: &String| LabelKey::new(key).map(LabelKey::removed);
+                let keys: Vec<Word> = keys.iter().map(removed).collect::<Result<_, _>>()?;
+                vec![skip(node)?, label(node)?.args(keys)]
             }
             Self::RemoveTscLabel { node, .. } => {
-                vec![skip(node), format!("kubectl label node {node} {}-", label::TSC_FREQUENCY), restart()]
+                let key = LabelKey::new(label::TSC_FREQUENCY)?.removed();
+                vec![skip(node)?, label(node)?.arg(key), restart()?]
             }
-            Self::DropStale { .. } => {
-                vec![
-                    "# in the CPUPolicy that governs this guest: spec.launcherSelectors: DropStale".to_owned(),
-                    "# (read and checked by this release, acted on by a later one)".to_owned(),
-                ]
-            }
-            Self::DropWish { .. } => vec![format!("virtctl migrate {name} -n {namespace}")],
-            Self::Restart => vec![restart()],
-            Self::UseModel { model, .. } if subject.has_vm => vec![
-                patch(&format!(r#"{{"spec":{{"template":{{"spec":{{"domain":{{"cpu":{{"model":"{model}"}}}}}}}}}}}}"#)),
-                restart(),
+            Self::DropStale { .. } => vec![
+                Command::remark(["in the CPUPolicy that governs this guest: spec.launcherSelectors: DropStale".into()]),
+                Command::remark(["(read and checked by this release, acted on by a later one)".into()]),
             ],
+            Self::DropWish { .. } => vec![of_guest(Command::virtctl(["migrate"]))?],
+            Self::Restart => vec![restart()?],
+            Self::UseModel { model, .. } if subject.has_vm => {
+                vec![patch(&["domain", "cpu", "model"], Json::Text(CpuModel::new(model)?.into()))?, restart()?]
+            }
             Self::UseModel { model, .. } => {
-                let field = match subject.field_root.as_str() {
-                    "" => "spec.domain.cpu.model".to_owned(),
-                    _ => subject.field("domain.cpu.model"),
-                };
-                vec![format!("# set {field} to {model}; the guest takes it when it is created anew")]
+                let set = Word::joined("set spec.domain.cpu.model to ", CpuModel::new(model)?);
+                vec![Command::remark([set, "and create the guest anew".into()])]
             }
             Self::ChangeSelector { keys } => {
-                let nulls: Vec<String> = keys.iter().map(|key| format!(r#""{key}":null"#)).collect();
-                vec![patch(&format!(
-                    r#"{{"spec":{{"template":{{"spec":{{"nodeSelector":{{{}}}}}}}}}}}"#,
-                    nulls.join(",")
-                ))]
+                let null = |key: &String| LabelKey::new(key).map(|key| (key.into(), Json::Null));
+                let nulls = keys.iter().map(null).collect::<Result<_, _>>()?;
+                vec![patch(&["nodeSelector"], Json::Object(nulls))?]
             }
-            Self::ChangeMachineType { to, .. } => vec![
-                patch(&format!(r#"{{"spec":{{"template":{{"spec":{{"domain":{{"machine":{{"type":"{to}"}}}}}}}}}}}}"#)),
-                restart(),
-            ],
-            Self::MendVirtHandler { nodes } => nodes
-                .iter()
-                .take(1)
-                .map(|node| {
-                    format!(
-                        "kubectl get pods -A -l kubevirt.io=virt-handler -o wide --field-selector spec.nodeName={node}"
-                    )
-                })
-                .collect(),
+            Self::ChangeMachineType { to, .. } => {
+                vec![patch(&["domain", "machine", "type"], Json::Text(MachineType::new(to)?.into()))?, restart()?]
+            }
+            Self::MendVirtHandler { nodes } => match nodes.first() {
+                Some(node) => vec![
+                    Command::kubectl(["get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide"])
+                        .arg("--field-selector")
+                        .arg(Word::joined("spec.nodeName=", Name::new(node)?)),
+                ],
+                None => Vec::new(),
+            },
             Self::AddNode { .. } => Vec::new(),
-        }
+        })
     }
 
     /// The command that takes it back, where there is one.
     #[must_use]
-    pub fn undo(&self) -> Option<String> {
+    pub fn undo(&self) -> Option<Command> {
         match self {
-            Self::Uncordon { nodes } => nodes.first().map(|node| format!("kubectl cordon {node}")),
+            Self::Uncordon { nodes } => {
+                let node = Name::new(nodes.first()?).ok()?;
+                Some(Command::kubectl(["cordon"]).arg(node))
+            }
             Self::AddLabels { node, .. } | Self::RemoveLabels { node, .. } | Self::RemoveTscLabel { node, .. } => {
-                Some(format!("kubectl annotate node {node} {}-", label::SKIP_NODE))
+                unskip(node).ok()
             }
             _ => None,
         }
@@ -362,6 +378,11 @@ impl Action {
         };
         (after, changed)
     }
+}
+
+fn unskip(node: &str) -> Result<Command, Invalid> {
+    let annotate = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?);
+    Ok(annotate.arg(LabelKey::new(label::SKIP_NODE)?.removed()))
 }
 
 /// Puts one key in the place of those of a family.

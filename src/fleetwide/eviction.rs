@@ -10,6 +10,8 @@ use super::{is_exempt, policy_of, told};
 use crate::admission::one_line;
 use crate::admission::response::Decision;
 use crate::fit::advise::Depth;
+use crate::fit::command::{Command, Name, Namespace};
+use crate::fit::remedy::Remedy;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::foresee;
 use crate::kubevirt::subject::{self, Judged};
@@ -73,18 +75,11 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
         let why = reason(&condition.reason, &condition.message);
         return match strategy {
             Strategy::LiveMigrate => {
-                let mut out = vec![
-                    format!(
-                        "{name} cannot leave {node}: it is not live-migratable{why}. The drain waits until \
-                         it is stopped"
-                    ),
-                    format!(
-                        "{name}: to go on: virtctl stop {} -n {}{}",
-                        vmi.metadata.name,
-                        vmi.metadata.namespace,
-                        give_up(world, node)
-                    ),
-                ];
+                let mut out = vec![format!(
+                    "{name} cannot leave {node}: it is not live-migratable{why}. The drain waits until it is stopped"
+                )];
+                let steps = [stop(vmi).map(|stop| format!("to go on: {stop}")), give_up(world, node)];
+                out.extend(sentences(&name, steps));
                 out.extend(dry_run.then(|| dry_run_line(&name)));
                 Some(out)
             }
@@ -148,8 +143,7 @@ fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
             let why = say::obstacles(&verdict, &advice);
             out.push(format!("{name} cannot leave {node}: {why}. The drain waits until that changes"));
             let remedy = verdict.findings.iter().find_map(|finding| finding.remedies.first());
-            let step = remedy.map(|remedy| say::step(&remedy.action, &judged));
-            out.push(format!("{name}: {}{}", next(step, &judged), give_up(world, node)));
+            out.extend(sentences(&name, [next(remedy, &judged), give_up(world, node)]));
         }
         (None, _) => {}
     }
@@ -157,20 +151,35 @@ fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
     Some(out)
 }
 
-fn next(step: Option<String>, judged: &Judged<'_>) -> String {
-    let explain = format!("kubectl cpufit explain {}", say::reference(judged));
-    match step {
-        Some(step) if step.starts_with("kubectl") || step.starts_with("virtctl") => format!("to go on: {step}"),
-        Some(step) => format!("to go on: {step} ({explain})"),
-        None => format!("what would help: {explain}"),
+/// `shop/db: to go on: …. To give up: …`, of those steps that there are.
+fn sentences(name: &str, steps: [Option<String>; 2]) -> Option<String> {
+    let steps = steps.into_iter().flatten().reduce(|one, other| format!("{one}. {other}"))?;
+    Some(format!("{name}: {steps}"))
+}
+
+fn next(remedy: Option<&Remedy>, judged: &Judged<'_>) -> Option<String> {
+    let explain = say::explain(judged);
+    let Some(Remedy { action, .. }) = remedy else {
+        return explain.map(|command| format!("what would help: {command}"));
+    };
+    if let Some(command) = action.commands(&judged.subject).single() {
+        return Some(format!("to go on: {command}"));
     }
+    let more = explain.map(|command| format!(" ({command})")).unwrap_or_default();
+    Some(format!("to go on: {}{more}", action.summary()))
+}
+
+fn stop(vmi: &Vmi) -> Option<Command> {
+    let (name, namespace) = (&vmi.metadata.name, &vmi.metadata.namespace);
+    let (name, namespace) = (Name::new(name).ok()?, Namespace::new(namespace).ok()?);
+    Some(Command::virtctl(["stop"]).arg(name).namespace(namespace))
 }
 
 /// A drain cordons before it evicts: the way back.
-fn give_up(world: &World, node: &str) -> String {
+fn give_up(world: &World, node: &str) -> Option<String> {
     let fleet = &world.cluster.fleet;
-    let cordoned = fleet.find(node).is_some_and(|node| fleet.is_cordoned(node));
-    if cordoned { format!(". To give up: kubectl uncordon {node}") } else { String::new() }
+    fleet.find(node).filter(|&node| fleet.is_cordoned(node))?;
+    Some(format!("To give up: {}", Command::kubectl(["uncordon"]).arg(Name::new(node).ok()?)))
 }
 
 fn dry_run_line(name: &str) -> String {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use super::guests::{Demand, Guests, not_migratable, predict};
 use super::{Enough, Looked, Named, told};
 use crate::admission::response::Decision;
+use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
@@ -209,8 +210,10 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
 /// How to take the edit back, where one short command will do.
 fn undo(before: &Node, after: &Node) -> Option<String> {
     let node = &after.name;
+    let name = Name::new(node).ok();
     if before.labels == after.labels {
-        return (!before.cordoned && after.cordoned).then(|| format!("{node}: to undo: kubectl uncordon {node}"));
+        let uncordon = Command::kubectl(["uncordon"]).arg(name.filter(|_| !before.cordoned && after.cordoned)?);
+        return Some(format!("{node}: to undo: {uncordon}"));
     }
     let changed = changed(&before.labels, &after.labels);
     if changed.iter().all(|(key, _)| Family::of(key).is_labeller()) && after.skip_node.is_none() {
@@ -218,11 +221,16 @@ fn undo(before: &Node, after: &Node) -> Option<String> {
             "{node}: virt-handler's node-labeller undoes this within 3 minutes: the node has no skip-node"
         ));
     }
-    let pairs: Vec<String> = changed
-        .iter()
-        .map(|(key, value)| value.map_or_else(|| format!("{key}-"), |value| format!("{key}={value}")))
-        .collect();
-    (pairs.len() <= 2).then(|| format!("{node}: to undo: kubectl label node {node} --overwrite {}", pairs.join(" ")))
+    let pair = |&(key, value): &(&str, Option<&str>)| {
+        let key = LabelKey::new(key)?;
+        Ok(match value {
+            Some(value) => key.set_to(&LabelValue::new(value)?),
+            None => key.removed(),
+        })
+    };
+    let pairs = changed.iter().map(pair).collect::<Result<Vec<_>, Invalid>>().ok()?;
+    let label = Command::kubectl(["label", "node"]).arg(name?).arg("--overwrite");
+    (pairs.len() <= 2).then(|| format!("{node}: to undo: {}", label.args(pairs)))
 }
 
 /// The labels that differ, with the values they had.

@@ -437,7 +437,7 @@ mod founding {
             .findings
             .iter()
             .flat_map(|f| &f.remedies)
-            .flat_map(|remedy| remedy.action.commands(&db()))
+            .flat_map(|remedy| remedy.action.commands(&db()).lines())
             .collect();
         assert!(
             commands

@@ -1,0 +1,341 @@
+//! Commands to paste into a shell.
+//!
+//! A [`Command`] is a list of words. A word is text of this crate, or text of an object that is valid by the rules of
+//! Kubernetes for what it is used as: [`Name`], [`Namespace`], [`LabelKey`], [`LabelValue`], [`CpuModel`],
+//! [`MachineType`]. Each word is quoted for a POSIX shell where it is written. A remedy whose object is named otherwise
+//! has no command: its [`Script`] is one comment that says which text is not valid, and why.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+use thiserror::Error;
+
+use super::shown::Shown;
+
+/// How much of a text that is not valid a comment repeats, in characters.
+const REPEATED: usize = 63;
+
+/// Text of an object that is not valid for what a command would use it as.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{what} {} is not valid: {why}", quoted_for_people(text))]
+pub struct Invalid {
+    what: &'static str,
+    text: String,
+    why: &'static str,
+}
+
+/// One word of a command, not yet quoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word(Cow<'static, str>);
+
+impl From<&'static str> for Word {
+    fn from(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+macro_rules! checked {
+    ($($(#[$meta:meta])* $name:ident, $what:literal, $rule:expr;)*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text, where it is valid.
+            ///
+            /// # Errors
+            ///
+            /// It is not; the error holds the text and the rule.
+            pub fn new(text: &str) -> Result<Self, Invalid> {
+                let rule: fn(&str) -> Result<(), &'static str> = $rule;
+                let invalid = |why| Invalid { what: $what, text: text.to_owned(), why };
+                rule(text).map(|()| Self(text.to_owned())).map_err(invalid)
+            }
+        }
+
+        impl From<$name> for Word {
+            fn from(valid: $name) -> Self {
+                Self(Cow::Owned(valid.0))
+            }
+        }
+    )*};
+}
+
+checked! {
+    /// The name of an object. Mirrors `IsDNS1123Subdomain` of `k8s.io/apimachinery/pkg/util/validation`.
+    Name, "name", subdomain;
+    /// The name of a namespace, or nothing where none is known. Mirrors `IsDNS1123Label`.
+    Namespace, "namespace", |text| if text.is_empty() { Ok(()) } else { dns_label(text) };
+    /// A label's key. Mirrors `IsQualifiedName`.
+    LabelKey, "label key", qualified_name;
+    /// A label's value. Mirrors `IsValidLabelValue`.
+    LabelValue, "label value", |text| if text.is_empty() { Ok(()) } else { label_part(text) };
+    /// A CPU model, which is the last part of a label's key.
+    CpuModel, "CPU model", label_part;
+    /// A machine type, which is the last part of a label's key.
+    MachineType, "machine type", label_part;
+}
+
+impl Name {
+    /// As kubectl's arguments name an object of a kind: `vmi/db`.
+    #[must_use]
+    pub fn of(self, kind: &'static str) -> Word {
+        Word(Cow::Owned(format!("{kind}/{}", self.0)))
+    }
+}
+
+impl LabelKey {
+    /// As `kubectl label` sets it: `key=value`.
+    #[must_use]
+    pub fn set_to(self, value: &LabelValue) -> Word {
+        Word(Cow::Owned(format!("{}={}", self.0, value.0)))
+    }
+
+    /// As `kubectl label` and `kubectl annotate` take it off: `key-`.
+    #[must_use]
+    pub fn removed(self) -> Word {
+        Word(Cow::Owned(format!("{}-", self.0)))
+    }
+}
+
+impl Word {
+    /// A word that begins with text of this crate: `spec.nodeName=node-a`.
+    #[must_use]
+    pub fn joined(start: &'static str, rest: impl Into<Self>) -> Self {
+        Self(Cow::Owned(format!("{start}{}", rest.into().0)))
+    }
+}
+
+/// A JSON value, for patches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Json {
+    /// `null`: a merge patch removes the key.
+    Null,
+    /// A string.
+    Text(Word),
+    /// An object.
+    Object(Vec<(Word, Json)>),
+}
+
+impl Json {
+    /// The value below these keys: for `["spec", "running"]`, `{"spec":{"running":…}}`.
+    #[must_use]
+    pub fn below(self, path: &[&'static str]) -> Self {
+        path.iter().rev().fold(self, |value, &key| Self::Object(vec![(key.into(), value)]))
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Text(Word(text)) => write_json_string(text, f),
+            Self::Object(entries) => {
+                for (at, (Word(key), value)) in entries.iter().enumerate() {
+                    f.write_char(if at == 0 { '{' } else { ',' })?;
+                    write_json_string(key, f)?;
+                    write!(f, ":{value}")?;
+                }
+                f.write_str(if entries.is_empty() { "{}" } else { "}" })
+            }
+        }
+    }
+}
+
+impl From<Json> for Word {
+    fn from(json: Json) -> Self {
+        Self(Cow::Owned(json.to_string()))
+    }
+}
+
+fn write_json_string(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_char('"')?;
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => write!(f, "\\{c}")?,
+            '\0'..='\u{1f}' | '\u{7f}' => write!(f, "\\u{:04x}", u32::from(c))?,
+            _ => f.write_char(c)?,
+        }
+    }
+    f.write_char('"')
+}
+
+/// A command with an optional comment behind it, or a comment alone. [`Display`](fmt::Display) leaves the comment out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    words: Vec<Word>,
+    comment: Vec<Word>,
+}
+
+impl Command {
+    /// `kubectl` with these words: `["uncordon"]`.
+    #[must_use]
+    pub fn kubectl<const N: usize>(words: [&'static str; N]) -> Self {
+        Self::default().arg("kubectl").args(words)
+    }
+
+    /// `virtctl` with these words: `["restart"]`.
+    #[must_use]
+    pub fn virtctl<const N: usize>(words: [&'static str; N]) -> Self {
+        Self::default().arg("virtctl").args(words)
+    }
+
+    /// No command: a line that says what to do.
+    #[must_use]
+    pub fn remark<const N: usize>(words: [Word; N]) -> Self {
+        Self { words: Vec::new(), comment: words.into() }
+    }
+
+    /// One more word.
+    #[must_use]
+    pub fn arg(mut self, word: impl Into<Word>) -> Self {
+        self.words.push(word.into());
+        self
+    }
+
+    /// More words.
+    #[must_use]
+    pub fn args(mut self, words: impl IntoIterator<Item = impl Into<Word>>) -> Self {
+        self.words.extend(words.into_iter().map(Into::into));
+        self
+    }
+
+    /// `-n` and the namespace, where one is known.
+    #[must_use]
+    pub fn namespace(self, namespace: Namespace) -> Self {
+        if namespace.0.is_empty() { self } else { self.arg("-n").arg(namespace) }
+    }
+
+    /// A comment behind it.
+    #[must_use]
+    pub fn comment(mut self, text: &'static str) -> Self {
+        self.comment = vec![text.into()];
+        self
+    }
+
+    /// Whether it is a comment alone.
+    #[must_use]
+    pub fn is_remark(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The line to paste, with its comment.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let comment: Vec<&str> = self.comment.iter().map(|Word(text)| text.as_ref()).collect();
+        let comment = comment.join(" ");
+        match (self.is_remark(), comment.is_empty()) {
+            (true, _) => format!("# {comment}"),
+            (false, true) => self.to_string(),
+            (false, false) => format!("{self}      # {comment}"),
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Word(word)) in self.words.iter().enumerate() {
+            if at > 0 {
+                f.write_char(' ')?;
+            }
+            f.write_str(&quoted(word))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is to be run, in order; or why there is no command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script(Result<Vec<Command>, Invalid>);
+
+impl From<Result<Vec<Command>, Invalid>> for Script {
+    fn from(commands: Result<Vec<Command>, Invalid>) -> Self {
+        Self(commands)
+    }
+}
+
+impl Script {
+    /// The lines to paste. Where a text is not valid, a comment alone.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match &self.0 {
+            Ok(commands) => commands.iter().map(Command::line).collect(),
+            Err(invalid) => vec![format!("# no command: {invalid}")],
+        }
+    }
+
+    /// The command, where one does it all.
+    #[must_use]
+    pub fn single(&self) -> Option<&Command> {
+        match self.0.as_deref() {
+            Ok([command]) if !command.is_remark() => Some(command),
+            _ => None,
+        }
+    }
+}
+
+/// The word as a POSIX shell reads it back; bare where no character of it means anything to a shell.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    // A word that begins with `=` is expanded by zsh.
+    if !word.is_empty() && word.chars().all(is_plain) && !word.starts_with('=') {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
+/// In quotes and on one line: a comment is pasted too, and not every shell takes it for one.
+fn quoted_for_people(text: &str) -> String {
+    let cut: String = text.chars().take(REPEATED).collect();
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    let shown = format!("{}{more}", Shown::new(cut));
+    format!("'{}'", shown.replace('\'', r"'\''"))
+}
+
+fn subdomain(text: &str) -> Result<(), &'static str> {
+    let is_label = |part: &str| is_bounded(part, |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "-");
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        Ok(())
+    } else {
+        Err(
+            "a name has at most 253 lower-case letters, digits, - and . and each part begins and ends with a letter or digit",
+        )
+    }
+}
+
+fn dns_label(text: &str) -> Result<(), &'static str> {
+    if text.len() <= 63 && is_bounded(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "-") {
+        Ok(())
+    } else {
+        Err("it has at most 63 lower-case letters, digits and - and begins and ends with a letter or digit")
+    }
+}
+
+fn label_part(text: &str) -> Result<(), &'static str> {
+    if text.len() <= 63 && is_bounded(text, char::is_ascii_alphanumeric, "-_.") {
+        Ok(())
+    } else {
+        Err("it has at most 63 letters, digits, - _ and . and begins and ends with a letter or digit")
+    }
+}
+
+fn qualified_name(text: &str) -> Result<(), &'static str> {
+    match text.split_once('/') {
+        None => label_part(text),
+        Some((prefix, name)) => subdomain(prefix).and(label_part(name)).map_err(|_| {
+            "it has a DNS name before the / and at most 63 letters, digits, - _ and . behind it, and each part begins and \
+             ends with a letter or digit"
+        }),
+    }
+}
+
+/// Whether all characters are of a kind or among some more, the first and the last of that kind.
+fn is_bounded(text: &str, kind: fn(&char) -> bool, inside: &str) -> bool {
+    let at_end = |c: Option<char>| c.is_some_and(|c| kind(&c));
+    at_end(text.chars().next())
+        && at_end(text.chars().next_back())
+        && text.chars().all(|c| kind(&c) || inside.contains(c))
+}
+
+#[cfg(test)]
+mod tests;

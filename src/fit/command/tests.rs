@@ -1,0 +1,361 @@
+//! Whatever objects are named, a shell runs what was meant and nothing else.
+
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+use std::io::Write as _;
+use std::process::{Command as Process, Output, Stdio};
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use rstest::rstest;
+
+use super::*;
+use crate::fit::label::SKIP_NODE;
+use crate::fit::placement::Placement;
+use crate::fit::remedy::Action;
+use crate::fit::subject::{Migration, Stage, Subject};
+
+/// A shell whose every command, known or not, prints its arguments, each between a colon and a NUL, and a NUL behind all.
+const ECHO: &str = r#"
+PATH=/nowhere
+echo_arguments() { for word in "$@"; do printf ':%s\0' "$word"; done; printf '\0'; }
+kubectl() { echo_arguments kubectl "$@"; }
+virtctl() { echo_arguments virtctl "$@"; }
+"#;
+
+fn shell(arguments: &[&str], script: &str) -> Output {
+    let mut shell = Process::new("sh")
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a POSIX shell is there");
+    shell.stdin.take().expect("it is piped").write_all(script.as_bytes()).expect("the shell reads all of it");
+    shell.wait_with_output().expect("the shell ends")
+}
+
+/// What the lines run: each command's words.
+fn run(lines: &[String]) -> Vec<Vec<String>> {
+    run_each(&[lines.to_vec()]).remove(0)
+}
+
+/// What each of the scripts runs. One shell runs them all: to start one takes longer than all that it does here.
+fn run_each(scripts: &[Vec<String>]) -> Vec<Vec<Vec<String>>> {
+    let scripts: Vec<String> = scripts.iter().map(|lines| lines.join("\n")).collect();
+    let script = scripts.join("\nkubectl next script\n");
+    let parsed = shell(&["-n"], &script);
+    assert!(parsed.status.success(), "{script}\n{}", String::from_utf8_lossy(&parsed.stderr));
+    let ran = shell(&[], &format!("{ECHO}{script}\n"));
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{script}\n{}", String::from_utf8_lossy(&ran.stderr));
+    let words = String::from_utf8(ran.stdout).expect("words are text");
+    let mut out = vec![Vec::new()];
+    for command in words.split("\0\0").filter(|words| !words.is_empty()) {
+        let command: Vec<String> = command.split('\0').map(|word| word[1..].to_owned()).collect();
+        match out.last_mut() {
+            Some(last) if command != ["kubectl", "next", "script"] => last.push(command),
+            _ => out.push(Vec::new()),
+        }
+    }
+    assert_eq!(out.len(), scripts.len(), "a script ended the others: {script}");
+    out
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+/// What a stranger would put into a name, or a person by mistake.
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = select(vec![
+        "a",
+        "node-1",
+        "x.y",
+        "cpu-feature.node.kubevirt.io/fpu",
+        "/",
+        "=",
+        "-",
+        "--",
+        "'",
+        "\"",
+        "\\",
+        "`id`",
+        "$(id)",
+        "$HOME",
+        "; touch x;",
+        "&& id",
+        "| sh",
+        "\n",
+        "\r",
+        "\t",
+        " ",
+        "  ",
+        "# ",
+        "!",
+        "!!",
+        "*",
+        "?",
+        "[a]",
+        "{a,b}",
+        "~",
+        "<x",
+        ">x",
+        "\u{1b}[31m",
+        "\u{202e}",
+        "\u{2028}",
+        "é",
+        "漢",
+        "%s",
+        "\u{7f}",
+    ]);
+    prop_oneof![
+        3 => prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat()),
+        1 => any::<String>().prop_map(|text| text.replace('\0', "")),
+        2 => "[a-z0-9]([-a-z0-9]{0,12}[a-z0-9])?".prop_map(|text| text),
+        1 => "[A-Za-z0-9]([-A-Za-z0-9_.]{0,12}[A-Za-z0-9])?".prop_map(|text| text),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_shell_reads_back_each_word(texts in prop::collection::vec(hostile(), 1..40)) {
+        let command = texts.iter().cloned().fold(Command::kubectl([]), |command, text| command.arg(Word(Cow::Owned(text))));
+        let expected = std::iter::once("kubectl".to_owned()).chain(texts).collect::<Vec<_>>();
+        prop_assert_eq!(run(&[command.to_string()]), vec![expected]);
+    }
+
+    #[test]
+    fn json_is_read_back(key in any::<String>(), text in any::<String>()) {
+        let word = |text: &str| Word(Cow::Owned(text.to_owned()));
+        let json = Json::Object(vec![(word(&key), Json::Text(word(&text))), (word(&format!("{key}-")), Json::Null)]);
+        let read: serde_json::Value = serde_json::from_str(&json.below(&["spec", "x"]).to_string()).expect("JSON");
+        prop_assert_eq!(read, serde_json::json!({"spec": {"x": {key.clone(): text, format!("{key}-"): null}}}));
+    }
+
+    #[test]
+    fn a_remedy_runs_what_is_meant_or_nothing(
+        guest in hostile(), namespace in hostile(), node in hostile(), key in hostile(), value in hostile(), has_vm in any::<bool>(),
+    ) {
+        let mut subject = Subject::new(&namespace, &guest, Stage::Migration(Migration::default()), Placement::default());
+        subject.has_vm = has_vm;
+        let actions = actions(&guest, &namespace, &node, &key, &value, has_vm);
+        let mut scripts: Vec<Vec<String>> = actions.iter().map(|(action, ..)| action.commands(&subject).lines()).collect();
+        scripts.extend(actions.iter().map(|(action, ..)| action.undo().iter().map(Command::line).collect()));
+        let mut ran = run_each(&scripts);
+        let undone = ran.split_off(actions.len());
+        for (((action, valid, expected), ran), lines) in actions.iter().zip(ran).zip(&scripts) {
+            for line in lines {
+                prop_assert_eq!(Shown::new(line.as_str()).to_string(), line.clone(), "{:?}", action);
+            }
+            if valid.iter().all(|valid| *valid) {
+                prop_assert_eq!(&ran, expected, "{:?}", action);
+            } else {
+                prop_assert!(ran.is_empty(), "{:?} runs {:?}", action, ran);
+                prop_assert!(matches!(lines.as_slice(), [line] if line.starts_with("# no command: ")), "{:?}", lines);
+            }
+        }
+        for ((action, ..), undone) in actions.iter().zip(undone) {
+            let expected = match action {
+                Action::Uncordon { .. } => Some(words(&["kubectl", "cordon", &node])),
+                Action::AddLabels { .. } | Action::RemoveLabels { .. } | Action::RemoveTscLabel { .. } => {
+                    Some(words(&["kubectl", "annotate", "node", &node, &format!("{SKIP_NODE}-")]))
+                }
+                _ => None,
+            };
+            let expected: Vec<_> = expected.filter(|_| is_name(&node)).into_iter().collect();
+            prop_assert_eq!(undone, expected, "{:?}", action);
+        }
+    }
+}
+
+type Row = (Action, Vec<bool>, Vec<Vec<String>>);
+
+/// Every action: whether what it is about is valid, and the words that its commands then have.
+fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, has_vm: bool) -> Vec<Row> {
+    let text = |text: &str| text.to_owned();
+    let of_guest = || vec![is_name(guest), namespace.is_empty() || is_label(namespace)];
+    let with = |mut all: Vec<bool>, more: bool| {
+        all.push(more);
+        all
+    };
+    let named = |head: &[&str]| {
+        let mut all = words(head);
+        all.push(guest.to_owned());
+        if !namespace.is_empty() {
+            all.extend(words(&["-n", namespace]));
+        }
+        all
+    };
+    let patch = |patch: serde_json::Value| {
+        let patch = serde_json::json!({"spec": {"template": {"spec": patch}}}).to_string();
+        [named(&["kubectl", "patch", "vm"]), words(&["--type", "merge", "-p", &patch])].concat()
+    };
+    let skip = || words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}=true")]);
+    let restart = || named(&["virtctl", "restart"]);
+    let key_and_node = || vec![is_name(node), is_key(key)];
+    let model = if has_vm {
+        let commands = vec![patch(serde_json::json!({"domain": {"cpu": {"model": value}}})), restart()];
+        (with(of_guest(), is_part(value)), commands)
+    } else {
+        (vec![is_part(value)], Vec::new())
+    };
+    vec![
+        (
+            Action::Uncordon { nodes: vec![text(node), text(key)] },
+            vec![is_name(node)],
+            vec![words(&["kubectl", "uncordon", node])],
+        ),
+        (
+            Action::RemoveSkipNode { node: text(node), value: text(value), like: text(key) },
+            vec![is_name(node)],
+            vec![words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}-")])],
+        ),
+        (
+            Action::AddLabels { node: text(node), labels: vec![(text(key), text(value))] },
+            with(key_and_node(), value.is_empty() || is_part(value)),
+            vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
+        ),
+        (
+            Action::RemoveLabels { node: text(node), keys: vec![text(key)] },
+            key_and_node(),
+            vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}-")])],
+        ),
+        (
+            Action::RemoveTscLabel { node: text(node), frequency: 2 },
+            with(of_guest(), is_name(node)),
+            vec![
+                skip(),
+                words(&["kubectl", "label", "node", node, "cpu-timer.node.kubevirt.io/tsc-frequency-"]),
+                restart(),
+            ],
+        ),
+        (Action::DropStale { keys: vec![text(key)] }, Vec::new(), Vec::new()),
+        (Action::DropWish { keys: vec![text(key)] }, of_guest(), vec![named(&["virtctl", "migrate"])]),
+        (Action::Restart, of_guest(), vec![restart()]),
+        (Action::UseModel { model: text(value), nodes: vec![text(node)], also: vec![text(key)] }, model.0, model.1),
+        (
+            Action::ChangeSelector { keys: vec![text(key)] },
+            with(of_guest(), is_key(key)),
+            vec![patch(serde_json::json!({"nodeSelector": {key: null}}))],
+        ),
+        (
+            Action::ChangeMachineType { from: text(key), to: text(value) },
+            with(of_guest(), is_part(value)),
+            vec![patch(serde_json::json!({"domain": {"machine": {"type": value}}})), restart()],
+        ),
+        (
+            Action::MendVirtHandler { nodes: vec![text(node)] },
+            vec![is_name(node)],
+            vec![words(&[
+                "kubectl",
+                "get",
+                "pods",
+                "-A",
+                "-l",
+                "kubevirt.io=virt-handler",
+                "-o",
+                "wide",
+                "--field-selector",
+                &format!("spec.nodeName={node}"),
+            ])],
+        ),
+        (Action::AddNode { like: text(node) }, Vec::new(), Vec::new()),
+    ]
+}
+
+// The rules of Kubernetes once more, as its documentation has them, read byte by byte.
+
+fn is_part(text: &str) -> bool {
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let inside = bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || [b'-', b'_', b'.'].contains(byte));
+    inside && ends(bytes.first()) && ends(bytes.last()) && bytes.len() < 64
+}
+
+fn is_label(text: &str) -> bool {
+    is_part(text) && !text.contains(['_', '.']) && !text.contains(|c: char| c.is_ascii_uppercase())
+}
+
+fn is_name(text: &str) -> bool {
+    // No part of it is as long here as a label may not be.
+    text.split('.').all(is_label)
+}
+
+fn is_key(text: &str) -> bool {
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        [name] => is_part(name),
+        [prefix, name] => is_name(prefix) && is_part(name),
+        _ => false,
+    }
+}
+
+#[rstest]
+#[case::plain("node-1", true)]
+#[case::dots("node-1.example.com", true)]
+#[case::one_character("a", true)]
+#[case::digits("0", true)]
+#[case::a_part_longer_than_a_label_is(&"a".repeat(253), true)]
+#[case::too_long(&"a".repeat(254), false)]
+#[case::nothing("", false)]
+#[case::generated("web-", false)]
+#[case::upper_case("Node", false)]
+#[case::two_dots("a..b", false)]
+#[case::dash_at_a_dot("a-.b", false)]
+#[case::underscore("a_b", false)]
+#[case::option("-h", false)]
+#[case::newline_at_the_end("a\n", false)]
+fn names(#[case] text: &str, #[case] valid: bool) {
+    assert_eq!(Name::new(text).is_ok(), valid);
+}
+
+#[rstest]
+#[case::plain("shop", true)]
+#[case::unknown("", true)]
+#[case::dot("a.b", false)]
+#[case::too_long(&"a".repeat(64), false)]
+fn namespaces(#[case] text: &str, #[case] valid: bool) {
+    assert_eq!(Namespace::new(text).is_ok(), valid);
+}
+
+#[rstest]
+#[case::labeller("cpu-feature.node.kubevirt.io/fpu", true)]
+#[case::no_prefix("cpumanager", true)]
+#[case::upper_case("example.com/Rack_1.a", true)]
+#[case::upper_case_prefix("Example.com/rack", false)]
+#[case::empty_prefix("/rack", false)]
+#[case::empty_name("example.com/", false)]
+#[case::two_slashes("a/b/c", false)]
+#[case::nothing("", false)]
+#[case::shell("zone'; touch x; echo '", false)]
+fn label_keys(#[case] text: &str, #[case] valid: bool) {
+    assert_eq!(LabelKey::new(text).is_ok(), valid);
+}
+
+#[rstest]
+#[case::empty("", true)]
+#[case::plain("true", true)]
+#[case::longest(&"a".repeat(63), true)]
+#[case::too_long(&"a".repeat(64), false)]
+#[case::blank("a b", false)]
+#[case::ends_in_a_dot("a.", false)]
+fn label_values(#[case] text: &str, #[case] valid: bool) {
+    assert_eq!(LabelValue::new(text).is_ok(), valid);
+}
+
+#[test]
+fn a_comment_says_what_is_not_valid_and_why() {
+    let action = Action::ChangeSelector { keys: vec!["zone'; touch x; echo '\n\u{202e}".to_owned()] };
+    let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
+    insta::assert_snapshot!(action.commands(&subject).lines().join("\n"), @r"# no command: label key 'zone'\''; touch x; echo '\''\u{a}\u{202e}' is not valid: it has at most 63 letters, digits, - _ and . and begins and ends with a letter or digit");
+    assert!(action.commands(&subject).single().is_none());
+}
+
+#[test]
+fn what_needs_no_quotes_has_none() {
+    let action = Action::Uncordon { nodes: vec!["node-1.example.com".to_owned()] };
+    let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
+    assert_eq!(action.commands(&subject).lines(), ["kubectl uncordon node-1.example.com"]);
+}

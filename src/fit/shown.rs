@@ -1,0 +1,121 @@
+//! Text from objects as people may read it.
+//!
+//! Names, models, keys and messages can hold any character where an object comes from a file or from a stranger. Printed
+//! as they are, a newline forges a row, an escape sequence rewrites the screen, a bidirectional override reorders a line.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// Text that a terminal shows as it is: whatever is not printable stands in it as `\u{…}`.
+///
+/// Escaped are controls (C0, DEL, C1), line and paragraph separators, all format characters (bidirectional overrides and
+/// isolates, zero-width characters, the byte order mark), blanks other than U+0020, combining marks, and code points that
+/// are private or not assigned. A backslash stays as it is. The text is one line, and to escape it again changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Shown<'a>(Cow<'a, str>);
+
+impl<'a> Shown<'a> {
+    /// The text, with `\u{…}` for what is not printable.
+    #[must_use]
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Self {
+        let text = text.into();
+        if text.chars().all(is_printable) {
+            return Self(text);
+        }
+        let mut out = String::with_capacity(text.len() + 8);
+        for c in text.chars() {
+            if is_printable(c) { out.push(c) } else { out.extend(c.escape_unicode()) }
+        }
+        Self(Cow::Owned(out))
+    }
+
+    /// As a string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// As a string.
+    #[must_use]
+    pub fn into_cow(self) -> Cow<'a, str> {
+        self.0
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Whether a terminal shows the character as one of its own. Beyond ASCII it is what the standard library takes for
+/// printable where it writes a string for debugging.
+fn is_printable(c: char) -> bool {
+    match c {
+        ' '..='~' => true,
+        _ => !c.is_ascii() && c.escape_debug().next() == Some(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::newline("a\nb", r"a\u{a}b")]
+    #[case::carriage_return("a\rb", r"a\u{d}b")]
+    #[case::tab("a\tb", r"a\u{9}b")]
+    #[case::nul("\0", r"\u{0}")]
+    #[case::colour("\u{1b}[31mred", r"\u{1b}[31mred")]
+    #[case::title_of_the_window("\u{1b}]0;x\u{7}", r"\u{1b}]0;x\u{7}")]
+    #[case::delete("\u{7f}", r"\u{7f}")]
+    #[case::c1_control_sequence("\u{9b}1m", r"\u{9b}1m")]
+    #[case::next_line("\u{85}", r"\u{85}")]
+    #[case::line_separator("\u{2028}", r"\u{2028}")]
+    #[case::paragraph_separator("\u{2029}", r"\u{2029}")]
+    #[case::zero_width("\u{200b}\u{200c}\u{200d}", r"\u{200b}\u{200c}\u{200d}")]
+    #[case::marks_of_direction("\u{200e}\u{200f}\u{61c}", r"\u{200e}\u{200f}\u{61c}")]
+    #[case::embeddings_and_overrides(
+        "\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}",
+        r"\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}"
+    )]
+    #[case::isolates("\u{2066}\u{2067}\u{2068}\u{2069}", r"\u{2066}\u{2067}\u{2068}\u{2069}")]
+    #[case::byte_order_mark("\u{feff}", r"\u{feff}")]
+    #[case::tag("\u{e0041}", r"\u{e0041}")]
+    #[case::soft_hyphen("\u{ad}", r"\u{ad}")]
+    #[case::blank_that_does_not_break("\u{a0}", r"\u{a0}")]
+    #[case::combining("e\u{301}", r"e\u{301}")]
+    #[case::letters("Käse, Ελλάδα, 漢字, naïve …", "Käse, Ελλάδα, 漢字, naïve …")]
+    #[case::backslash(r"C:\u{a}", r"C:\u{a}")]
+    fn what_is_not_printable_is_escaped(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(Shown::new(text).as_str(), shown);
+    }
+
+    /// What the Unicode standard gives a meaning for direction, joining or lines, spelled out.
+    fn is_dangerous(c: char) -> bool {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn no_text_leaves_its_line_or_its_place(text in any::<String>()) {
+            let shown = Shown::new(text.as_str());
+            prop_assert!(!shown.as_str().contains(is_dangerous), "{shown:?}");
+            prop_assert_eq!(shown.as_str().lines().count(), usize::from(!text.is_empty()));
+            prop_assert_eq!(Shown::new(shown.as_str()), shown.clone(), "escaped twice it would be another text");
+        }
+
+        #[test]
+        fn every_character_is_shown_or_escaped(c in any::<char>()) {
+            let shown = Shown::new(c.to_string()).into_cow().into_owned();
+            let escaped: String = c.escape_unicode().collect();
+            prop_assert!(shown == c.to_string() && !is_dangerous(c) || shown == escaped, "{shown:?}");
+        }
+    }
+}

@@ -7,12 +7,16 @@ CASES ?=
 # make scheduler-agreement N=1000 SEED=7: how many pods, and which.
 N ?= 200
 SEED ?= 4
+# make attack SHORT=1: each attack for three seconds. ROWS=idle: those of that name. BINARY=target/release/cpufit: that build.
+SHORT ?=
+ROWS ?=
+BINARY ?=
 # Where the control plane of the end-to-end tests is built; KUBEBUILDER_ASSETS, where it is set, is used instead.
 CONTROLPLANE = $(CURDIR)/target/controlplane
 E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint golden cases bench controlplane e2e chart scheduler-agreement fmt certs clean cargo
+.PHONY: help build demo test lint golden cases bench controlplane e2e chart scheduler-agreement attack fmt certs clean cargo
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +59,10 @@ chart: cargo controlplane ## the Helm chart and the overlays: linted, rendered, 
 
 scheduler-agreement: cargo controlplane ## N random pods (SEED=…): kube-scheduler, running, and cpufit agree, counted
 	$(E2E) --ignored --nocapture --exact scheduler::scheduler_agreement
+
+attack: cargo ## attacks on the running webhook, and what they cost others (SHORT=1 for a minute, ROWS=idle for some, BINARY=… for another build)
+	@ulimit -n 8192 2>/dev/null; ROWS="$(ROWS)" ATTACK_BINARY="$(if $(BINARY),$(abspath $(BINARY)))" \
+	  $(CARGO) test --locked --test attack -- --ignored --nocapture --exact $(if $(SHORT),short,long)
 
 fmt: cargo ## format the code
 	$(CARGO) fmt

@@ -600,7 +600,7 @@ impl Drop for Server {
 }
 
 /// The addresses in `listening on https://127.0.0.1:PORT, admin http://127.0.0.1:PORT`.
-fn ports(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+pub fn ports(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let (https, admin) = line.strip_prefix("listening on https://")?.split_once(", admin http://")?;
     Some((https.trim().parse().ok()?, admin.trim().parse().ok()?))
 }
@@ -616,7 +616,8 @@ async fn within<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, S
         .unwrap_or_else(|_| Err("no answer in 30 seconds".to_owned()))
 }
 
-fn client_config(ca: &Path, http: Http, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+/// A TLS client that trusts this authority, of these versions only if some are given.
+pub fn client_config(ca: &Path, http: Http, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).expect("ca.pem of cpufit certs") {
         roots.add(certificate.expect("a certificate in PEM")).expect("a usable CA");

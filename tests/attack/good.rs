@@ -1,0 +1,161 @@
+//! Those who mean well, beside an attack: API servers and the kubelet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, timeout};
+
+use crate::common::Http;
+use crate::target::{Client, Target, short};
+
+/// How often each sends.
+const EVERY: Duration = Duration::from_millis(100);
+/// When a review is lost: `timeoutSeconds` of the webhook that fails closed.
+const REVIEW: Duration = Duration::from_secs(5);
+/// When a probe is lost: `timeoutSeconds` of the readiness probe.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// What became of what was sent.
+#[derive(Debug, Default)]
+pub struct Count {
+    pub sent: usize,
+    pub lost: usize,
+    /// Some of the reasons.
+    pub reasons: Vec<String>,
+    took: Vec<Duration>,
+}
+
+impl Count {
+    fn add(&mut self, took: Duration, outcome: Result<(), String>) {
+        self.sent += 1;
+        self.took.push(took);
+        if let Err(reason) = outcome {
+            self.lost += 1;
+            if self.reasons.len() < 3 && !self.reasons.contains(&reason) {
+                self.reasons.push(reason);
+            }
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.lost += other.lost;
+        self.took.extend(other.took);
+        for reason in other.reasons {
+            if self.reasons.len() < 3 && !self.reasons.contains(&reason) {
+                self.reasons.push(reason);
+            }
+        }
+    }
+
+    /// The time that this part of them took at most, milliseconds.
+    pub fn quantile(&self, part: f64) -> u128 {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let at = (took.len() as f64 * part) as usize;
+        took.get(at.min(took.len().saturating_sub(1))).map_or(0, Duration::as_millis)
+    }
+}
+
+/// What became of all.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub reviews: Count,
+    pub probes: Count,
+}
+
+/// An API server on a connection that it keeps, one that connects anew for each review, and a kubelet.
+pub struct Good {
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<Counts>,
+}
+
+impl Good {
+    pub fn start(target: &Arc<Target>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for keeps in [true, false] {
+            let (target, stopped) = (Arc::clone(target), stopped.clone());
+            tasks.spawn(async move { Counts { reviews: reviews(&target, keeps, stopped).await, ..Counts::default() } });
+        }
+        let target = Arc::clone(target);
+        tasks.spawn(async move { Counts { probes: probes(&target, stopped).await, ..Counts::default() } });
+        Self { stop, tasks }
+    }
+
+    /// Lets what was sent end, and counts.
+    pub async fn stop(mut self) -> Counts {
+        self.stop.send(true).ok();
+        let mut counts = Counts::default();
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.expect("a good client does not panic");
+            counts.reviews.merge(ended.reviews);
+            counts.probes.merge(ended.probes);
+        }
+        counts
+    }
+}
+
+async fn reviews(target: &Arc<Target>, keeps: bool, stopped: watch::Receiver<bool>) -> Count {
+    let mut count = Count::default();
+    let mut kept: Option<Client> = None;
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !*stopped.borrow() {
+        ticks.tick().await;
+        let started = Instant::now();
+        let sent = timeout(REVIEW, async {
+            // A connection that the server closed between two reviews costs none.
+            let open = match kept.take() {
+                Some(mut client) => client.is_open().await.then_some(client),
+                None => None,
+            };
+            let mut client = match open {
+                Some(client) => client,
+                None => target.client(Http::Two, None).await?,
+            };
+            let (status, _, answer) = client.post("/validate?timeout=5s", target.review.clone()).await?;
+            if status != 200 {
+                return Err(format!("{status}: {}", short(&answer)));
+            }
+            if !answer.windows(14).any(|part| part == b"\"allowed\":true")
+                || answer.windows(9).any(|w| w == b"not judged")
+            {
+                return Err(format!("unjudged: {}", short(&answer)));
+            }
+            Ok(client)
+        });
+        let sent = sent.await.unwrap_or_else(|_| Err(format!("no answer in {REVIEW:?}")));
+        let outcome = match sent {
+            Ok(client) => {
+                kept = keeps.then_some(client);
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        };
+        count.add(started.elapsed(), outcome);
+    }
+    count
+}
+
+async fn probes(target: &Target, stopped: watch::Receiver<bool>) -> Count {
+    let mut count = Count::default();
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !*stopped.borrow() {
+        ticks.tick().await;
+        for path in ["/livez", "/readyz"] {
+            let started = Instant::now();
+            let outcome = match target.admin(path, PROBE).await {
+                Ok(status) if status == 200 => Ok(()),
+                Ok(status) => Err(format!("{path}: {status}")),
+                Err(reason) => Err(format!("{path}: {reason}")),
+            };
+            count.add(started.elapsed(), outcome);
+        }
+    }
+    count
+}

@@ -1,0 +1,115 @@
+//! Attacks on the running webhook, and what they cost the clients beside them: `make attack`.
+//!
+//! Each row starts `cpufit serve --snapshot` as a process of its own and attacks it over loopback for some seconds, while [`good`]
+//! clients send reviews as API servers do and probes as the kubelet does. A row is a function in [`rows`]; to add one, write it
+//! and list it in [`rows::ALL`]. An attack runs until it is dropped, so it needs no end of its own.
+// A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod good;
+mod h2;
+mod process;
+mod rows;
+mod target;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use good::Good;
+use process::Peak;
+use rows::Row;
+use target::Tally;
+
+/// The most resident memory that a row may need, MiB: the manifests' limit is 384, and what runs here has no optimization.
+const MOST_MEMORY: u64 = 300;
+
+/// Every row for a short while.
+#[test]
+#[ignore = "attacks a running server for a minute: make attack SHORT=1"]
+fn short() {
+    run(Duration::from_secs(3));
+}
+
+/// Every row for long enough that timeouts pass as well.
+#[test]
+#[ignore = "attacks a running server for minutes: make attack"]
+fn long() {
+    run(Duration::from_secs(25));
+}
+
+/// Runs all rows, or those whose names contain `ROWS`, and prints the table.
+fn run(span: Duration) {
+    let chosen = std::env::var("ROWS").unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut table = String::new();
+    let mut problems = Vec::new();
+    writeln!(
+        table,
+        "{:<34} {:>9} {:>9} | {:>5} {:>5} {:>7} {:>7} | {:>6} {:>5} | {:>6} {:>6}",
+        "attack", "tries", "answered", "good", "lost", "p50 ms", "p99 ms", "probes", "lost", "MiB", "files"
+    )
+    .unwrap();
+    for row in rows::ALL.iter().filter(|row| row.name.contains(&chosen)) {
+        let line = runtime.block_on(one(row, span, &mut problems));
+        println!("{line}");
+        writeln!(table, "{line}").unwrap();
+    }
+    println!("\nEach for {} s, over loopback:\n\n{table}", span.as_secs());
+    assert!(problems.is_empty(), "the attacks cost others something:\n  {}", problems.join("\n  "));
+}
+
+/// One row: its line of the table. What it cost others is added to `problems`.
+async fn one(row: &Row, span: Duration, problems: &mut Vec<String>) -> String {
+    let (mut process, target) = target::start();
+    let target = Arc::new(target);
+    let peak = Peak::watch(process.pid());
+    let tally = Arc::new(Tally::default());
+    let good = Good::start(&target);
+    let attack = tokio::spawn((row.attack)(Arc::clone(&target), Arc::clone(&tally)));
+    tokio::time::sleep(span).await;
+    let good = good.stop().await;
+    let ended = attack.is_finished();
+    attack.abort();
+    let (memory, files) = peak.stop();
+
+    let mut fail = |problem: String| problems.push(format!("{}: {problem}", row.name));
+    if let Some(ended) = process.ended() {
+        fail(format!("the server ended: {ended}"));
+    }
+    if process.log().contains("panicked at") {
+        fail("the server panicked".to_owned());
+    }
+    if ended {
+        fail("the attack ended before its time: it shows nothing".to_owned());
+    }
+    let (reviews, probes) = (&good.reviews, &good.probes);
+    for (what, count) in [("reviews", reviews), ("probes", probes)] {
+        if count.sent == 0 {
+            fail(format!("no {what} were sent"));
+        }
+        if count.lost > 0 {
+            fail(format!("{} of {} {what} were lost: {}", count.lost, count.sent, count.reasons.join("; ")));
+        }
+    }
+    if memory.is_some_and(|memory| memory > MOST_MEMORY) {
+        fail(format!("{memory:?} MiB of memory, more than {MOST_MEMORY}"));
+    }
+    let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    format!(
+        "{:<34} {:>9} {:>9} | {:>5} {:>5} {:>7} {:>7} | {:>6} {:>5} | {:>6} {:>6}",
+        row.name,
+        tally.tries(),
+        tally.answered(),
+        reviews.sent,
+        reviews.lost,
+        reviews.quantile(0.5),
+        reviews.quantile(0.99),
+        probes.sent,
+        probes.lost,
+        number(memory),
+        number(files)
+    )
+}

@@ -1,0 +1,241 @@
+//! The server under attack, and the ways to reach it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use std::io::{BufRead as _, BufReader};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::common::{self, BIN, Http, Scratch, client_config, cpufit, ports, read, shipped};
+
+/// How long the server may take to start.
+const START: Duration = Duration::from_secs(60);
+
+/// What an attack did: attempts, and those that the server answered by anything but a closed connection.
+#[derive(Debug, Default)]
+pub struct Tally {
+    tries: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Tally {
+    pub fn tried(&self) {
+        self.tries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn tries(&self) -> u64 {
+        self.tries.load(Ordering::Relaxed)
+    }
+
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// The running server; killed when dropped.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    _certificates: Scratch,
+}
+
+impl Process {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<String> {
+        self.child.try_wait().unwrap().map(|status| status.to_string())
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Where the server is, and what is sent to it.
+pub struct Target {
+    pub https: SocketAddr,
+    pub admin: SocketAddr,
+    /// A review that is admitted with a warning.
+    pub review: Bytes,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+}
+
+/// Starts the server on a snapshot; `ATTACK_BINARY` names another build of it, to compare.
+pub fn start() -> (Process, Target) {
+    let certificates = Scratch::new();
+    let at = |name: &str| certificates.path().join(name);
+    assert_eq!(cpufit(["certs", "--out"]).args([certificates.path()]).run().code(), 0);
+    let binary = std::env::var_os("ATTACK_BINARY").filter(|path| !path.is_empty()).unwrap_or_else(|| BIN.into());
+    let mut child = Command::new(binary)
+        .arg("serve")
+        .args([std::ffi::OsStr::new("--snapshot"), shipped("reviews/cluster.yaml").as_os_str()])
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .arg("--cert")
+        .arg(at("tls.crt"))
+        .arg("--key")
+        .arg(at("tls.key"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server can be started");
+    let log = Arc::new(Mutex::new(String::new()));
+    let errors = BufReader::new(child.stderr.take().unwrap());
+    let kept = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for line in errors.lines().map_while(Result::ok) {
+            let mut kept = kept.lock().unwrap();
+            // A flood of lines must not use up the attacker's memory.
+            if kept.len() < 1 << 20 {
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        }
+    });
+    let (said, lines) = mpsc::channel();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(said.send(line))));
+    let line = lines.recv_timeout(START).expect("the server says where it listens");
+    let (https, admin) = ports(&line).expect("two addresses");
+    let ca = at("ca.pem");
+    let target = Target {
+        https,
+        admin,
+        review: read(&shipped("reviews/pod-start.json")).into(),
+        http1: client_config(&ca, Http::One, &[]),
+        http2: client_config(&ca, Http::Two, &[]),
+    };
+    (Process { child, log, _certificates: certificates }, target)
+}
+
+/// A connection from a loopback address of choice, `127.0.0.1` by default. Only Linux has more than one.
+pub async fn connect(to: SocketAddr, from: Option<Ipv4Addr>) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    if let Some(from) = from {
+        socket.bind((IpAddr::V4(from), 0).into())?;
+    }
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+impl Target {
+    /// A TLS connection after its handshake.
+    pub async fn tls(&self, http: Http, from: Option<Ipv4Addr>) -> io::Result<TlsStream<TcpStream>> {
+        let config = if http == Http::One { &self.http1 } else { &self.http2 };
+        let stream = connect(self.https, from).await?;
+        TlsConnector::from(Arc::clone(config)).connect(ServerName::IpAddress(self.https.ip().into()), stream).await
+    }
+
+    /// A connection that speaks HTTP.
+    pub async fn client(&self, http: Http, from: Option<Ipv4Addr>) -> Result<Client, String> {
+        let stream = TokioIo::new(self.tls(http, from).await.map_err(|error| format!("connecting: {error}"))?);
+        let text = |error: hyper::Error| format!("HTTP handshake: {error}");
+        let sender = match http {
+            Http::One => {
+                let (sender, connection) = http1::handshake(stream).await.map_err(text)?;
+                tokio::spawn(connection);
+                Sender::One(sender)
+            }
+            Http::Two => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.map_err(text)?;
+                tokio::spawn(connection);
+                Sender::Two(sender)
+            }
+        };
+        Ok(Client { sender, address: self.https })
+    }
+
+    /// GET on the admin port, on a connection of its own, as the kubelet probes.
+    pub async fn admin(&self, path: &str, limit: Duration) -> Result<StatusCode, String> {
+        let asked = async {
+            let stream = connect(self.admin, None).await.map_err(|error| format!("connecting: {error}"))?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+            tokio::spawn(connection);
+            let request = Request::get(path).header("host", self.admin.to_string()).body(Full::<Bytes>::default());
+            let response = sender.send_request(request.unwrap()).await.map_err(|error| format!("{error:?}"))?;
+            Ok(response.status())
+        };
+        timeout(limit, asked).await.unwrap_or_else(|_| Err(format!("no answer in {limit:?}")))
+    }
+}
+
+enum Sender {
+    One(http1::SendRequest<Full<Bytes>>),
+    Two(http2::SendRequest<Full<Bytes>>),
+}
+
+/// One connection over TLS.
+pub struct Client {
+    sender: Sender,
+    address: SocketAddr,
+}
+
+impl Client {
+    /// Whether a request can be sent: the server has not closed the connection.
+    pub async fn is_open(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::One(sender) => sender.ready().await.is_ok(),
+            Sender::Two(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Posts JSON: the status and the whole answer.
+    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<(StatusCode, HeaderMap, Bytes), String> {
+        let request = |uri: String| {
+            let request = Request::post(uri).header("content-type", "application/json");
+            request.header("host", self.address.to_string()).body(Full::new(body)).unwrap()
+        };
+        let address = self.address;
+        let sent = match &mut self.sender {
+            Sender::One(sender) => sender.send_request(request(path.to_owned())).await,
+            Sender::Two(sender) => sender.send_request(request(format!("https://{address}{path}"))).await,
+        };
+        let (head, body) = sent.map_err(|error| format!("sending: {error:?}"))?.into_parts();
+        let body = body.collect().await.map_err(|error| format!("reading: {error:?}"))?.to_bytes();
+        Ok((head.status, head.headers, body))
+    }
+
+    /// Another sender on the same HTTP/2 connection.
+    pub fn sibling(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::One(_) => None,
+            Sender::Two(sender) => Some(Self { sender: Sender::Two(sender.clone()), address: self.address }),
+        }
+    }
+}
+
+/// A text short enough for a reason.
+pub fn short(text: &[u8]) -> String {
+    common::head(String::from_utf8_lossy(text).trim()).chars().take(120).collect()
+}

@@ -24,12 +24,12 @@ use crate::fleetwide;
 use crate::kubevirt::cluster::{self, is_launcher, pod_label};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
-use crate::kubevirt::wire::{Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
+use crate::kubevirt::wire::{EachText, Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::{
     self, DenialKind, Exemption, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName,
     Words,
 };
-use crate::report::{self, Reason, Regarding, Report};
+use crate::report::{self, Note, Quotable, Reason, Regarding, Report};
 use crate::say::{self, Speech};
 use crate::world::World;
 
@@ -139,6 +139,17 @@ impl<'a> Manifest<'a> {
     }
 }
 
+impl EachText for Manifest<'_> {
+    fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {
+        match self {
+            Self::Pod(pod) => pod.each_text(field, visit),
+            Self::VirtualMachine(vm) => vm.each_text(field, visit),
+            Self::Vmi(vmi) => vmi.each_text(field, visit),
+            Self::Migration(vmim) => vmim.each_text(field, visit),
+        }
+    }
+}
+
 /// A part of a review.
 struct Part<'a> {
     path: &'static str,
@@ -216,6 +227,13 @@ pub enum Lack {
         /// Its name.
         name: String,
     },
+    /// A VirtualMachine, about which an Event is to be written.
+    VirtualMachine {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// A launcher pod, and the VirtualMachineInstance it belongs to.
     Launcher {
         /// Its namespace.
@@ -253,11 +271,12 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
     if stage == Stage::Mutate {
         return mutate::answer(hearing.world, &manifest, &user, request);
     }
-    let lacks = lacks(hearing.world, &manifest);
+    let mut lacks = lacks(hearing.world, &manifest);
     let Some(case) = judge(hearing.world, &manifest, &user, depth(&manifest)) else {
         return Ok(Decision::admit().into());
     };
-    let reports = if request.dry_run { Vec::new() } else { reports(hearing.world, &manifest, &user, &case) };
+    let events = if request.dry_run { Vec::new() } else { events(&manifest, &case) };
+    let reports = reports(hearing.world, &manifest, &user, events, &mut lacks);
     let spared = case.spared.filter(|_| !request.dry_run);
     Ok(Answer { decision: case.decision, reports, lacks, spared })
 }
@@ -310,25 +329,29 @@ fn depth(manifest: &Manifest<'_>) -> Depth {
 
 /// What the judgement of an object would need and the world does not hold: what was created a moment ago.
 fn lacks(world: &World, manifest: &Manifest<'_>) -> Vec<Lack> {
-    let vmi = |namespace: &str, name: &str| {
-        let known = world.cluster.vmi(namespace, name);
+    let vmi = |namespace: &str, name: &str, known: Option<&Vmi>| {
         let has_pod = |vmi: &Vmi| !migration::runs(vmi) || world.cluster.current_launcher(vmi).is_some();
         let lack = Lack::Vmi { namespace: namespace.to_owned(), name: name.to_owned() };
         if known.is_some_and(has_pod) { Vec::new() } else { vec![lack] }
     };
     match manifest {
         Manifest::Pod(pod) => match cluster::owner(pod) {
-            Some(owner) => vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name),
+            Some(owner) => {
+                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+                vmi(namespace, &owner.name, subject::vmi_of_pod(pod, &world.cluster))
+            }
             None => Vec::new(),
         },
-        Manifest::Migration(vmim) => vmi(&vmim.metadata.namespace, &vmim.spec.vmi_name),
+        Manifest::Migration(vmim) => {
+            let (namespace, name) = (&vmim.metadata.namespace, &vmim.spec.vmi_name);
+            vmi(namespace, name, world.cluster.vmi(namespace, name))
+        }
         Manifest::VirtualMachine(_) | Manifest::Vmi(_) => Vec::new(),
     }
 }
 
-/// What is told about the guest: where nobody reads the warnings, and the policy wants it recorded.
-fn reports(world: &World, manifest: &Manifest<'_>, user: &UserName, case: &Case<'_>) -> Vec<Report> {
-    let Some(regarding) = regarding(world, manifest, user) else { return Vec::new() };
+/// What is reported about the guest: where nobody reads the warnings, and the policy wants it recorded.
+fn events(manifest: &Manifest<'_>, case: &Case<'_>) -> Vec<(Reason, String)> {
     let audited = match &case.decision {
         Decision::Admit { audit, .. } | Decision::Deny { audit, .. } => !audit.is_empty(),
     };
@@ -343,46 +366,68 @@ fn reports(world: &World, manifest: &Manifest<'_>, user: &UserName, case: &Case<
             Some(line) => format!("{}; {line}", case.speech.headline),
             None => case.speech.headline.clone(),
         };
-        out.push(Report { regarding: regarding.clone(), reason, message });
+        out.push((reason, message));
     }
     // A guest in danger is told of whatever the dials say.
     if let Some(finding) = case.verdict.findings.iter().find(|finding| finding.check == Check::OwnNode) {
-        out.push(Report { regarding: regarding.clone(), reason: Reason::OwnNode, message: finding.message.clone() });
+        out.push((Reason::OwnNode, finding.message.clone()));
     }
     // Told at each start, and not of its VM before.
     if let (Manifest::Vmi(_), Some(left)) = (manifest, &case.left) {
-        out.push(Report { regarding, reason: Reason::ModelNotReplaced, message: left.clone() });
+        out.push((Reason::ModelNotReplaced, left.clone()));
     }
     out
 }
 
-/// About whom something is told: the VMI, and the VM where there is no VMI yet. `None` where the sender reads it at a keyboard.
-fn regarding(world: &World, manifest: &Manifest<'_>, user: &UserName) -> Option<Regarding> {
-    let vmi = |namespace: &str, name: &str, uid: &str| Regarding {
-        kind: report::Kind::Vmi,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        uid: uid.to_owned(),
+/// The Events of a review, about the object that they belong to. An object that the world does not hold gets none: it is
+/// added to `lacks`.
+fn reports(
+    world: &World,
+    manifest: &Manifest<'_>,
+    user: &UserName,
+    events: Vec<(Reason, String)>,
+    lacks: &mut Vec<Lack>,
+) -> Vec<Report> {
+    if events.is_empty() {
+        return Vec::new();
+    }
+    let Some((kind, namespace, name, uid)) = regarding(manifest, user) else { return Vec::new() };
+    let Some(regarding) = Regarding::known(world, kind, namespace, name, uid) else {
+        // Those of VMIs are there already.
+        if kind == report::Kind::VirtualMachine {
+            lacks.push(Lack::VirtualMachine { namespace: namespace.to_owned(), name: name.to_owned() });
+        }
+        return Vec::new();
     };
+    let quotable = Quotable::of(manifest);
+    let report = |(reason, line): (Reason, String)| {
+        let note = Note::new(reason, &line, quotable);
+        Report { regarding: regarding.clone(), reason, note }
+    };
+    events.into_iter().map(report).collect()
+}
+
+/// The object that Events of a review are about, as the review refers to it: kind, namespace, name, and UID where it
+/// states one. It is the VMI, and the VM where there is no VMI yet. `None` where a person sends it and reads the warnings.
+fn regarding<'m>(
+    manifest: &'m Manifest<'_>,
+    user: &UserName,
+) -> Option<(report::Kind, &'m str, &'m str, Option<&'m str>)> {
+    use report::Kind;
     match manifest {
         Manifest::Pod(pod) => {
             let owner = cluster::owner(pod)?;
-            Some(vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name, &owner.uid))
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            Some((Kind::Vmi, namespace, &owner.name, Some(&owner.uid)))
         }
-        Manifest::Migration(vmim) => {
-            let known = world.cluster.vmi(&vmim.metadata.namespace, &vmim.spec.vmi_name)?;
-            Some(vmi(&known.metadata.namespace, &known.metadata.name, &known.metadata.uid))
-        }
+        Manifest::Migration(vmim) => Some((Kind::Vmi, &vmim.metadata.namespace, &vmim.spec.vmi_name, None)),
         Manifest::Vmi(new) if user.service_account().is_some() => {
             let owner = new.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
-            Some(Regarding {
-                kind: report::Kind::VirtualMachine,
-                ..vmi(&new.metadata.namespace, &owner.name, &owner.uid)
-            })
+            Some((Kind::VirtualMachine, &new.metadata.namespace, &owner.name, Some(&owner.uid)))
         }
         Manifest::VirtualMachine(vm) if user.service_account().is_some() && !vm.metadata.uid.is_empty() => {
-            let known = vmi(&vm.metadata.namespace, &vm.metadata.name, &vm.metadata.uid);
-            Some(Regarding { kind: report::Kind::VirtualMachine, ..known })
+            let meta = &vm.metadata;
+            Some((Kind::VirtualMachine, &meta.namespace, &meta.name, Some(&meta.uid)))
         }
         Manifest::Vmi(_) | Manifest::VirtualMachine(_) => None,
     }

@@ -1,8 +1,19 @@
-//! What is told about a guest when nobody sits at a keyboard: the content of a Kubernetes Event.
+//! What is reported about a guest, as the content of a Kubernetes Event.
+//!
+//! Whoever reaches the port may send a review of anything. So an Event is written only about an object that the watch
+//! knows, under the UID that the watch knows ([`Regarding`]), and its note repeats text of the reviewed object only where
+//! all of it is made of names and labels ([`Note`]). Both types can be made in no other way.
+
+mod note;
 
 use std::fmt;
 
-/// Which object an Event is about.
+use crate::kubevirt::wire::Meta;
+use crate::world::World;
+
+pub use note::{Note, Quotable};
+
+/// The kind of object an Event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A VirtualMachineInstance.
@@ -25,20 +36,69 @@ impl Kind {
     }
 }
 
-/// The object an Event is about.
+/// The object an Event is about: one that the watch knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Regarding {
-    /// What it is.
-    pub kind: Kind,
-    /// Its namespace; empty for what has none.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its UID, by which `kubectl describe` finds the Event; empty where it is not known.
-    pub uid: String,
+    kind: Kind,
+    namespace: String,
+    name: String,
+    uid: String,
 }
 
-/// Why an Event is written: a word of its own for each, so that people and alerts can filter.
+impl Regarding {
+    /// A guest's object, as `world` knows it. `uid` is the UID by which the review refers to it, where it states one:
+    /// an object of the same name with another UID is another object.
+    ///
+    /// `None` where `world` does not know the object, or knows it under another UID.
+    #[must_use]
+    pub fn known(world: &World, kind: Kind, namespace: &str, name: &str, uid: Option<&str>) -> Option<Self> {
+        let meta = match kind {
+            Kind::Vmi => &world.cluster.vmi(namespace, name)?.metadata,
+            Kind::VirtualMachine => &world.cluster.vm(namespace, name)?.metadata,
+            Kind::Policy => return None,
+        };
+        // A dump may have been cleaned of UIDs.
+        let is_it = meta.uid.is_empty() || uid.is_none_or(|uid| uid == meta.uid);
+        is_it.then(|| Self::of(kind, meta))
+    }
+
+    /// A policy that the watch knows, by its metadata.
+    #[must_use]
+    pub(crate) fn policy(meta: &Meta) -> Self {
+        Self::of(Kind::Policy, meta)
+    }
+
+    fn of(kind: Kind, meta: &Meta) -> Self {
+        let Meta { namespace, name, uid, .. } = meta.clone();
+        Self { kind, namespace, name, uid }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its namespace; empty for a cluster-scoped object.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its UID, by which `kubectl describe` finds the Event; empty in a dump that was cleaned of UIDs.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+}
+
+/// Why an Event is written: the Event's `reason`, by which people and alerts filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// It runs or would run, and can migrate nowhere.
@@ -62,6 +122,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All.
+    pub const ALL: [Self; 9] = [
+        Self::NoTarget,
+        Self::NoNode,
+        Self::OneTarget,
+        Self::OwnNode,
+        Self::ModelReplaced,
+        Self::ModelNotReplaced,
+        Self::SelectorsDropped,
+        Self::SelectorsKept,
+        Self::PolicyInvalid,
+    ];
+
     /// As it stands in the Event.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -78,6 +151,22 @@ impl Reason {
         }
     }
 
+    /// What it means, in words that no object has a part in.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::NoTarget => "it can migrate to no node",
+            Self::NoNode => "no node can take it",
+            Self::OneTarget => "it can migrate to one node only",
+            Self::OwnNode => "its own node does not meet its launcher's selector",
+            Self::ModelReplaced => "its policy's common CPU model was written into it",
+            Self::ModelNotReplaced => "its policy's common CPU model was not written into it",
+            Self::SelectorsDropped => "selector keys were taken off its migration's target",
+            Self::SelectorsKept => "its migration's target keeps its selector",
+            Self::PolicyInvalid => "the policy is not valid, and ignored",
+        }
+    }
+
     /// Whether it is news rather than trouble: an Event of type `Normal`.
     #[must_use]
     pub fn is_normal(self) -> bool {
@@ -91,13 +180,13 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One thing to be told about an object.
+/// An Event to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Report {
-    /// About whom.
+    /// The object it is about.
     pub regarding: Regarding,
-    /// Why.
+    /// Why it is written.
     pub reason: Reason,
-    /// What, in one line.
-    pub message: String,
+    /// What it says.
+    pub note: Note,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
-use super::{Answer, Lack, Manifest, Rules, lacks, regarding, rules};
+use super::{Answer, Lack, Manifest, Rules, lacks, reports, rules};
 use crate::admission::response::Decision;
 use crate::admission::review::{Object, Request, ReviewError, object};
 use crate::enforce::model::common_model;
@@ -15,7 +15,7 @@ use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::subject::Judged;
 use crate::kubevirt::wire::Vmim;
 use crate::policy::{Exemption, Policy, UserName, Words};
-use crate::report::{Reason, Report};
+use crate::report::Reason;
 use crate::world::World;
 
 /// What is changed in an object.
@@ -91,11 +91,11 @@ pub(super) fn answer(
         Some(Object::Pod(_)) | None => Ok(Value::Null),
     };
     let Mutation { patch, warnings, events, audit } = mutation(world, manifest, user, whole)?;
-    let told = if request.dry_run { None } else { regarding(world, manifest, user) };
-    let report = |(reason, message)| Some(Report { regarding: told.clone()?, reason, message });
-    let reports = events.into_iter().filter_map(report).collect();
+    let mut lacks = missing(world, manifest);
+    let events = if request.dry_run { Vec::new() } else { events };
+    let reports = reports(world, manifest, user, events, &mut lacks);
     let decision = Decision::Admit { warnings, audit, patch };
-    Ok(Answer { reports, lacks: missing(world, manifest), ..decision.into() })
+    Ok(Answer { reports, lacks, ..decision.into() })
 }
 
 /// What was not known of a migration's target: its guest, or whether its migration is annotated.

@@ -12,10 +12,11 @@ use crate::kubevirt::cluster::Object;
 use crate::policy::DenialKind;
 use crate::policy::{Dial, Exemptions};
 use crate::testing::Tweak;
-use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
+use crate::testing::cluster::{cluster, launcher, migration, read, running, vm, vmi};
 use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
 
 mod enforcing;
+mod forged;
 
 const KUBECTL: &str = "kubernetes-admin";
 const CONTROLLER: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
@@ -401,15 +402,15 @@ mod told {
     fn a_migration_without_a_target_is_told_of_at_the_guest(#[case] user: &str) {
         let reports = answered(&stuck(intel()), &by(review(&migration("db")), user)).reports;
         let report = reports.iter().find(|report| report.reason == Reason::NoTarget).expect("an Event");
-        assert_eq!((report.regarding.kind, report.regarding.name.as_str()), (report::Kind::Vmi, "db"));
-        assert!(report.message.contains("amd-stibp"), "virtctl shows no warning: {}", report.message);
+        assert_eq!((report.regarding.kind(), report.regarding.name()), (report::Kind::Vmi, "db"));
+        assert!(report.note.as_str().contains("amd-stibp"), "virtctl shows no warning: {:?}", report.note);
     }
 
     #[test]
     fn a_launcher_pod_is_told_of_at_its_guest() {
         let pod = by(review(&target("db", &[feature("amd-stibp")])), CONTROLLER);
         let reports = answered(&stuck(intel()), &pod).reports;
-        let told: Vec<_> = reports.iter().map(|r| (r.reason, r.regarding.uid.as_str())).collect();
+        let told: Vec<_> = reports.iter().map(|r| (r.reason, r.regarding.uid())).collect();
         assert!(told.contains(&(Reason::NoTarget, "uid-db")), "a pod that stays Pending says nothing itself: {told:?}");
     }
 
@@ -429,8 +430,9 @@ mod told {
             vmi["status"] = json!({});
             vmi["metadata"]["ownerReferences"] = json!([{"kind": "VirtualMachine", "name": "db", "uid": "vm-db"}]);
         });
-        let reports = answered(&world(mixed(), Vec::new(), None), &by(review(&guest), user)).reports;
-        let names: Vec<_> = reports.iter().map(|r| (r.regarding.kind, r.regarding.name.as_str())).collect();
+        let known = Object::VirtualMachine(Box::new(read(vm("db", "EPYC-Turin"))));
+        let reports = answered(&world(mixed(), vec![known], None), &by(review(&guest), user)).reports;
+        let names: Vec<_> = reports.iter().map(|r| (r.regarding.kind(), r.regarding.name())).collect();
         let expected: Vec<_> = expected.map(|name| (report::Kind::VirtualMachine, name)).into_iter().collect();
         assert_eq!(names, expected);
     }
@@ -461,8 +463,17 @@ mod told {
         vec![Lack::Vmi { namespace: "shop".to_owned(), name: "new".to_owned() }]
     )]
     #[case::vm_needs_nothing(vm("new", "EPYC-Rome"), vec![])]
+    #[case::pod_of_a_guest_made_anew(
+        target("db", &[]).tweak(|pod| pod["metadata"]["ownerReferences"][0]["uid"] = json!("another")),
+        vec![Lack::Vmi { namespace: "shop".to_owned(), name: "db".to_owned() }]
+    )]
+    #[case::vm_of_an_event(
+        running("new", "", "EPYC-Turin").tweak(|vmi| vmi["status"] = json!({})),
+        vec![Lack::VirtualMachine { namespace: "shop".to_owned(), name: "new".to_owned() }]
+    )]
+    #[case::vm_of_no_event(running("new", "", "EPYC-Rome").tweak(|vmi| vmi["status"] = json!({})), vec![])]
     fn what_is_not_known_yet_is_asked_for(#[case] object: Value, #[case] expected: Vec<Lack>) {
-        let lacks = answered(&stuck(intel()), &review(&object)).lacks;
+        let lacks = answered(&stuck(mixed()), &by(review(&object), CONTROLLER)).lacks;
         assert_eq!(lacks, expected, "a guest would be judged by half of what there is");
     }
 }

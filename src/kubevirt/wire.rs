@@ -3,6 +3,7 @@
 //! A launcher pod is 28 KB of which a few hundred bytes matter: [`Pod`] borrows them from the review.
 //! The other kinds are small and rare, and own their text.
 
+mod each_text;
 mod text;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+pub use each_text::EachText;
 pub use text::{Text, Texts};
 
 /// `null` where a list or struct may stand is its default, as for Go's decoder.
@@ -48,6 +50,18 @@ macro_rules! object_only {
     (@visitor $life:lifetime) => { ObjectVisitor(PhantomData) };
 }
 
+/// All text of a struct's fields; a field that is not listed does not compile.
+macro_rules! each_text {
+    ($name:ty { $($field:ident),* $(,)? }) => {
+        impl EachText for $name {
+            fn each_text(&self, _: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {
+                let Self { $($field,)* } = self;
+                $($field.each_text(stringify!($field), visit);)*
+            }
+        }
+    };
+}
+
 macro_rules! wire {
     ($($(#[$meta:meta])* $name:ident { $($(#[$fmeta:meta])* $field:ident : $type:ty,)* })*) => {$(
         $(#[$meta])*
@@ -56,6 +70,7 @@ macro_rules! wire {
         pub struct $name { $($(#[$fmeta])* #[serde(deserialize_with = "nullable")] pub $field: $type,)* }
 
         object_only!($name);
+        each_text!($name { $($field,)* });
     )*};
 }
 
@@ -123,6 +138,11 @@ pub struct PodSpec<'a> {
 object_only!(Pod<'a>);
 object_only!(PodMeta<'a>);
 object_only!(PodSpec<'a>);
+each_text!(Pod<'_> { metadata, spec, status, });
+each_text!(PodMeta<'_> {
+    name, generate_name, namespace, labels, annotations, owner_references, deletion_timestamp, creation_timestamp,
+});
+each_text!(PodSpec<'_> { node_name, node_selector, affinity, tolerations, });
 
 wire! {
     /// `status.phase`.
@@ -616,6 +636,8 @@ pub struct Toleration {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toleration_seconds: Option<i64>,
 }
+
+each_text!(Toleration { key, operator, value, effect, toleration_seconds });
 
 #[cfg(test)]
 mod tests;

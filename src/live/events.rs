@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::connect::words;
-use crate::report::{Reason, Regarding, Report};
+use crate::report::{Note, Reason, Regarding, Report};
 use crate::telemetry::{EventResult, Metrics};
 
 /// Who reports.
@@ -38,8 +38,6 @@ const OBJECTS: usize = 4096;
 const WRITE: Duration = Duration::from_secs(5);
 /// How long writing what is left may take at the end.
 const LAST_WRITES: Duration = Duration::from_secs(3);
-/// How long a note may be, in bytes: the limit of Events.
-const NOTE: usize = 1024;
 /// How long an object's name may be.
 const NAME: usize = 253;
 
@@ -161,7 +159,7 @@ impl Writer {
                 self.ledger.failed(write, is_passing, now.tick);
                 // A namespace that is being deleted, or is gone, takes no Events.
                 if status.code == 404 || status.has_cause("NamespaceTerminating") {
-                    debug!(namespace = write.0.namespace, error = status.message, "no Event: the namespace is gone");
+                    debug!(namespace = write.0.namespace(), error = status.message, "no Event: the namespace is gone");
                     self.metrics.event(EventResult::Failed);
                     return;
                 }
@@ -199,11 +197,11 @@ impl HasCause for kube::core::Status {
 /// Creates or renews an Event.
 async fn put(client: &Client, replica: &str, (about, reason): &Due, series: &Series) -> kube::Result<()> {
     // That of a cluster-scoped object is in `default`: where kubectl looks for it.
-    let namespace = if about.namespace.is_empty() { "default" } else { &about.namespace };
+    let namespace = if about.namespace().is_empty() { "default" } else { about.namespace() };
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     if series.is_stored {
         let patch = json!({
-            "count": series.count, "lastTimestamp": Time(series.last), "message": series.note,
+            "count": series.count, "lastTimestamp": Time(series.last), "message": series.note.as_str(),
             "reportingInstance": replica,
         });
         api.patch(&series.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -219,7 +217,7 @@ async fn put(client: &Client, replica: &str, (about, reason): &Due, series: &Ser
 
 fn event(namespace: &str, replica: &str, about: &Regarding, reason: Reason, series: &Series) -> Event {
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let (api_version, kind) = about.kind.api();
+    let (api_version, kind) = about.kind().api();
     Event {
         metadata: ObjectMeta {
             name: Some(series.name.clone()),
@@ -229,14 +227,14 @@ fn event(namespace: &str, replica: &str, about: &Regarding, reason: Reason, seri
         involved_object: ObjectReference {
             api_version: Some(api_version.to_owned()),
             kind: Some(kind.to_owned()),
-            namespace: known(&about.namespace),
-            name: Some(about.name.clone()),
-            uid: known(&about.uid),
+            namespace: known(about.namespace()),
+            name: Some(about.name().to_owned()),
+            uid: known(about.uid()),
             ..ObjectReference::default()
         },
         type_: Some(if reason.is_normal() { "Normal" } else { "Warning" }.to_owned()),
         reason: Some(reason.as_str().to_owned()),
-        message: Some(series.note.clone()),
+        message: Some(series.note.as_str().to_owned()),
         count: Some(series.count),
         first_timestamp: Some(Time(series.first)),
         last_timestamp: Some(Time(series.last)),
@@ -277,7 +275,7 @@ impl Bucket {
 #[derive(Clone, Debug)]
 struct Series {
     name: String,
-    note: String,
+    note: Note,
     count: i32,
     first: Timestamp,
     last: Timestamp,
@@ -325,7 +323,7 @@ impl Ledger {
     }
 
     fn take(&mut self, report: Report, now: Now) -> Taken {
-        let Report { regarding, reason, message } = report;
+        let Report { regarding, reason, note } = report;
         let Now { tick, clock } = now;
         if !self.objects.contains_key(&regarding) && self.objects.len() >= OBJECTS {
             self.objects.retain(|_, told| told.heard + FORGOTTEN > tick);
@@ -343,7 +341,7 @@ impl Ledger {
             told.heard = tick;
             series.count = series.count.saturating_add(1);
             series.last = clock;
-            series.note = note(&message);
+            series.note = note;
             if !series.is_queued {
                 series.is_queued = true;
                 let at = series.renewed + RENEWED;
@@ -359,8 +357,8 @@ impl Ledger {
         self.all.tokens -= 1.0;
         told.heard = tick;
         let series = Series {
-            name: name(&regarding.name, clock),
-            note: note(&message),
+            name: name(regarding.name(), clock),
+            note,
             count: 1,
             first: clock,
             last: clock,
@@ -456,15 +454,6 @@ fn name(object: &str, clock: Timestamp) -> String {
     // Writing to a String cannot fail.
     let _ = write!(name, "{suffix}");
     name
-}
-
-/// On one line, no longer than an Event allows.
-fn note(message: &str) -> String {
-    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() <= NOTE {
-        return line;
-    }
-    format!("{}…", cut(&line, NOTE - '…'.len_utf8()))
 }
 
 fn cut(text: &str, bytes: usize) -> &str {

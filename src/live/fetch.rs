@@ -128,6 +128,9 @@ pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack], request
                     found.objects.push(Object::Vmi(Box::new(vmi)));
                 }
             }
+            Lack::VirtualMachine { namespace, name } => {
+                found.objects.extend(one(client, Watched::VirtualMachines, namespace, name).await);
+            }
             Lack::Launcher { namespace, name } => {
                 if let Some(Object::Launcher(launcher)) = one(client, Watched::Pods, namespace, name).await {
                     if cluster.vmi(namespace, &launcher.guest).is_none() {

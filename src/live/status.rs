@@ -21,7 +21,7 @@ use super::events::Reports;
 use super::inventory::Snapshot;
 use super::kinds::{Registered, Watched};
 use crate::fleetwide::policy::{PolicyCondition, PolicyStatus, conditions_of_invalid, statuses};
-use crate::report::{Kind, Reason, Regarding, Report};
+use crate::report::{Note, Reason, Regarding, Report};
 
 /// The status follows the cluster no more closely than this.
 const EVERY: Duration = Duration::from_secs(5);
@@ -137,14 +137,9 @@ impl Scribe {
             return;
         }
         self.reports.tell(Report {
-            regarding: Regarding {
-                kind: Kind::Policy,
-                namespace: String::new(),
-                name: metadata.name.clone(),
-                uid: metadata.uid.clone(),
-            },
+            regarding: Regarding::policy(metadata),
             reason: Reason::PolicyInvalid,
-            message: format!("the policy is ignored: {problem}"),
+            note: Note::of_watched(&format!("the policy is ignored: {problem}")),
         });
     }
 }

@@ -8,6 +8,8 @@ use crate::fit::placement::Placement;
 use crate::kubevirt::cluster::{Cluster, Launcher, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::Vmi;
+use crate::report::{Kind, Regarding};
+use crate::world::World;
 
 /// An object from its JSON.
 pub(crate) fn read<T: DeserializeOwned>(json: Value) -> T {
@@ -69,4 +71,11 @@ pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) ->
         placement: Placement { selector, ..Placement::default() }.into(),
     };
     Object::Launcher(launcher)
+}
+
+/// A guest that the watch knows, as Events refer to it.
+pub(crate) fn known(namespace: &str, name: &str, uid: &str) -> Regarding {
+    let guest = vmi(json!({"metadata": {"namespace": namespace, "name": name, "uid": uid}}));
+    let world = World { cluster: Cluster::new([guest], None), ..World::default() };
+    Regarding::known(&world, Kind::Vmi, namespace, name, Some(uid)).expect("it is known")
 }

@@ -109,6 +109,19 @@ fn webhook_as_kubectl_shows_it() {
     assert_eq!(about_db, [], "a dry run leaves no Event");
 
     insta::assert_snapshot!("controller_is_exempt", controller.told("create -f migrate-ledger.yaml"));
+    // The pod of a guest that exists: its Event bears the guest's own UID.
+    let guest = cluster.workplace().write("lost.yaml", read(&data("lost.yaml")));
+    let guest = [
+        "create",
+        "--validate=false",
+        "-f",
+        guest.to_str().expect("a path in UTF-8"),
+        "-o",
+        "jsonpath={.metadata.uid}",
+    ];
+    let uid = cluster.kubectl(&guest);
+    let launcher = String::from_utf8(read(&data("launcher.yaml"))).expect("text");
+    cluster.workplace().write("launcher.yaml", launcher.replace("8c1b0a7e-5f0e-4a51-9a0b-2f5b4f1b7c11", &uid));
     insta::assert_snapshot!("launcher_nowhere", controller.told("create -f launcher.yaml"));
     scene.await_event("VirtualMachineInstance/lost", "CPUNoNode");
 

@@ -3,7 +3,6 @@
 use super::*;
 use crate::fit::subject::CpuMode;
 use crate::report::Reason;
-use crate::testing::cluster::read;
 
 const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
 
@@ -12,7 +11,8 @@ fn pool(spec: &Value) -> World {
         "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"}, "spec": spec,
     });
     let policies = vec![Policy::from_json(&text.to_string()).expect("a policy")];
-    World { cluster: cluster("1.9.0", intel(), Vec::new()), policies }
+    let web = Object::VirtualMachine(Box::new(read(vm("web", ""))));
+    World { cluster: cluster("1.9.0", intel(), [web]), policies }
 }
 
 fn common(otherwise: &str) -> World {
@@ -65,7 +65,7 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
         json!({"cpufit.io/policy": "intel-pool", "cpufit.io/replaced-model": "Unset"})
     );
     let told: Vec<(Reason, &str)> =
-        answer.reports.iter().map(|report| (report.reason, report.regarding.name.as_str())).collect();
+        answer.reports.iter().map(|report| (report.reason, report.regarding.name())).collect();
     assert_eq!(told, [(Reason::ModelReplaced, "web")], "nobody at the keyboard: an Event on the VM");
     // Stopped and started again it gets the same.
     assert_eq!(mutated(&world, &vmi_of(&web), CONTROLLER).0, guest);
@@ -148,7 +148,7 @@ fn what_is_not_the_guests_fault_is_never_refused(#[case] model: &str, #[case] se
 fn not_replaced(world: &World, guest: &Value, user: &str) -> Vec<String> {
     let answer = answered(world, Stage::Validate, &by(review(guest), user));
     let told = answer.reports.into_iter().filter(|report| report.reason == Reason::ModelNotReplaced);
-    told.map(|report| format!("{}: {}", report.regarding.name, report.message)).collect()
+    told.map(|report| format!("{}: {}", report.regarding.name(), report.note.as_str())).collect()
 }
 
 /// Nobody reads what virt-controller is told, so it is told as an Event on the VM, and once.

@@ -1,17 +1,13 @@
 //! Reports in, Events due out.
 #![allow(clippy::expect_used)]
 
-use rstest::rstest;
-
 use super::*;
-use crate::report::Kind;
+use crate::kubevirt::wire::Meta;
+use crate::testing::cluster::known;
 
-fn guest(name: &str) -> Regarding {
-    Regarding { kind: Kind::Vmi, namespace: "shop".to_owned(), name: name.to_owned(), uid: format!("uid-{name}") }
-}
-
-fn report(name: &str, reason: Reason, message: &str) -> Report {
-    Report { regarding: guest(name), reason, message: message.to_owned() }
+fn report(name: &str, reason: Reason, line: &str) -> Report {
+    let regarding = known("shop", name, &format!("uid-{name}"));
+    Report { regarding, reason, note: Note::of_watched(line) }
 }
 
 struct Bench {
@@ -41,7 +37,7 @@ impl Bench {
         while let Some(due) = self.ledger.due(now) {
             let series = self.ledger.series(&due.0, due.1).expect("what is due is there").clone();
             self.ledger.written(&due, series.count, now);
-            out.push((due.0.name, series.count, series.note));
+            out.push((due.0.name().to_owned(), series.count, series.note.as_str().to_owned()));
         }
         out
     }
@@ -76,7 +72,7 @@ fn another_reason_and_another_object_are_other_events() {
     bench.tell(0, report("db", Reason::OwnNode, "b"));
     bench.tell(0, report("web", Reason::NoTarget, "c"));
     let mut reborn = report("db", Reason::NoTarget, "d");
-    reborn.regarding.uid = "another".to_owned();
+    reborn.regarding = known("shop", "db", "another");
     bench.tell(0, reborn);
     assert_eq!(bench.written(0), [event("db", 1, "a"), event("db", 1, "b"), event("web", 1, "c"), event("db", 1, "d")]);
 }
@@ -152,24 +148,8 @@ fn what_is_left_is_written_at_the_end() {
     assert_eq!(bench.ledger.rest().len(), 2);
 }
 
-#[rstest]
-#[case::short("one line", "one line")]
-#[case::lines("one\n  two\r\nthree ", "one two three")]
-#[case::none("", "")]
-fn a_note_is_one_line(#[case] message: &str, #[case] expected: &str) {
-    assert_eq!(note(message), expected);
-}
-
 #[test]
-fn notes_and_names_fit_whatever_they_are_made_of() {
-    for text in ["é".repeat(2000), "x".repeat(1025), "ab€".repeat(400)] {
-        let note = note(&text);
-        assert!(
-            (1020..=NOTE).contains(&note.len()) && note.ends_with('…'),
-            "the API server refuses {} bytes",
-            note.len()
-        );
-    }
+fn names_fit_whatever_they_are_made_of() {
     let clock = Timestamp::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     assert_eq!(name("db", clock), "db.18fae27693b40000");
     let long = name(&"a.".repeat(126), clock);
@@ -178,12 +158,11 @@ fn notes_and_names_fit_whatever_they_are_made_of() {
 
 #[test]
 fn a_policys_event_names_no_namespace_and_is_kept_in_default() {
-    let about =
-        Regarding { kind: Kind::Policy, namespace: String::new(), name: "intel".to_owned(), uid: "u".to_owned() };
+    let about = Regarding::policy(&Meta { name: "intel".to_owned(), uid: "u".to_owned(), ..Meta::default() });
     let clock = Timestamp::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let series = Series {
         name: "intel.1".to_owned(),
-        note: "spec.enforce: Sometimes is none".to_owned(),
+        note: Note::of_watched("spec.enforce: Sometimes is none"),
         count: 1,
         first: clock,
         last: clock,

@@ -1,0 +1,157 @@
+//! The note of an Event: the one place where its text is made.
+
+use crate::kubevirt::wire::EachText;
+
+use super::Reason;
+
+/// The longest note, in bytes: the limit of `events.k8s.io/v1`.
+const LONGEST: usize = 1024;
+
+/// Fields of which no text is ever said: annotations are compared with known words, of the others only their presence
+/// counts. Times cannot hold words, but colons, which no label may have.
+const UNSAID: [&str; 8] =
+    ["annotations", "creation_timestamp", "deletion_timestamp", "realtime", "snp", "tdx", "receive", "send_to"];
+
+/// Whether an Event may repeat text of a reviewed object: all its text that is read is made of names, label keys and
+/// label values. CPU models, features and machine types are label values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotable(bool);
+
+impl Quotable {
+    /// Looks at all text of an object that could be said.
+    #[must_use]
+    pub fn of(object: &impl EachText) -> Self {
+        let mut is_quotable = true;
+        object.each_text("", &mut |field, text| {
+            // What a name is generated from ends in a dash, as a rule.
+            let text = if field == "generate_name" { text.trim_end_matches(['-', '.']) } else { text };
+            is_quotable &= UNSAID.contains(&field) || is_name_or_label(text);
+        });
+        Self(is_quotable)
+    }
+}
+
+/// What an Event says: one line of printable text, no longer than an Event allows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Note(String);
+
+impl Note {
+    /// A note about a review. `line` is repeated if the reviewed object is `quotable`; else the note says what the reason
+    /// means, and that details are left out.
+    #[must_use]
+    pub fn new(reason: Reason, line: &str, quotable: Quotable) -> Self {
+        if quotable.0 {
+            return Self::of_watched(line);
+        }
+        let meaning = reason.meaning();
+        Self(format!(
+            "{meaning}; details are left out: the reviewed object holds text that is no name, label key or value"
+        ))
+    }
+
+    /// A note that is made of what the watch knows alone.
+    #[must_use]
+    pub fn of_watched(line: &str) -> Self {
+        let words = line.split(|c: char| c.is_whitespace() || is_unprintable(c)).filter(|word| !word.is_empty());
+        let line = words.collect::<Vec<_>>().join(" ");
+        if line.len() <= LONGEST {
+            return Self(line);
+        }
+        let end = (0..=LONGEST - '…'.len_utf8()).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
+        Self(format!("{}…", &line[..end]))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Controls, and what changes the direction of the text after it.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Whether text is a label key, a label value, or an object's name; the empty text is a label value.
+///
+/// Mirrors `IsQualifiedName`, `IsValidLabelValue` and `IsDNS1123Subdomain` of apimachinery's `util/validation`.
+fn is_name_or_label(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((prefix, name)) => is_subdomain(prefix) && !name.is_empty() && is_label_value(name),
+        None => is_label_value(text) || is_subdomain(text),
+    }
+}
+
+fn is_label_value(text: &str) -> bool {
+    let is_end = |c: Option<u8>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    let bytes = text.as_bytes();
+    text.len() <= 63
+        && bytes.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
+        && is_end(bytes.first().copied())
+        && is_end(bytes.last().copied())
+}
+
+fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(|label| !label.is_empty() && is_dns_label(label))
+}
+
+fn is_dns_label(label: &str) -> bool {
+    label.len() <= 63
+        && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::empty("", true)]
+    #[case::model("Skylake-Server-noTSX-IBRS", true)]
+    #[case::feature("tsc_adjust", true)]
+    #[case::machine("pc-q35-rhel9.4.0", true)]
+    #[case::key("cpu-feature.node.kubevirt.io/amd-stibp", true)]
+    #[case::long_name(&"a23456789.".repeat(20).trim_end_matches('.').to_owned(), true)]
+    #[case::words("call us", false)]
+    #[case::address("https://evil.example/x", false)]
+    #[case::path("a/b/c", false)]
+    #[case::key_without_a_name("example.com/", false)]
+    #[case::key_without_a_prefix("/name", false)]
+    #[case::ends_in_a_dash("zone-", false)]
+    #[case::too_long(&"A".repeat(64), false)]
+    #[case::newline("a\nb", false)]
+    #[case::letters_of_others("приветик", false)]
+    #[case::quote("zone'", false)]
+    #[case::colon("a:b", false)]
+    fn names_and_labels(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_name_or_label(text), expected);
+    }
+
+    #[rstest]
+    #[case::short("one line", "one line")]
+    #[case::lines("one\n  two\r\nthree ", "one two three")]
+    #[case::none("", "")]
+    #[case::escape("a\u{1b}[31mb", "a [31mb")]
+    #[case::direction("a\u{202e}b\u{2066}c\u{2028}d", "a b c d")]
+    fn a_note_is_one_printable_line(#[case] message: &str, #[case] expected: &str) {
+        assert_eq!(Note::of_watched(message).as_str(), expected);
+    }
+
+    #[test]
+    fn a_note_fits_whatever_it_is_made_of() {
+        for text in ["é".repeat(2000), "x".repeat(1025), "ab€".repeat(400)] {
+            let note = Note::of_watched(&text).0;
+            let fits = (1020..=LONGEST).contains(&note.len()) && note.ends_with('…');
+            assert!(fits, "the API server refuses {} bytes", note.len());
+        }
+        for reason in Reason::ALL {
+            let note = Note::new(reason, "evil words", Quotable(false)).0;
+            assert!(note.len() <= LONGEST && !note.contains("evil"), "{note}");
+        }
+    }
+}

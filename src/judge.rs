@@ -15,13 +15,13 @@ use crate::admission::Stage;
 use crate::admission::response::{Decision, Denial, DenialCause};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::enforce::outlook::Outlook;
-use crate::enforce::{self, trim};
+use crate::enforce::trim;
 use crate::fit::advise::{Advice, Depth, own_node};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::verdict::{Check, Impact, Outcome, Verdict};
 use crate::fleetwide;
-use crate::kubevirt::cluster::{self, is_launcher, pod_label};
+use crate::kubevirt::cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{EachText, Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
@@ -31,6 +31,7 @@ use crate::policy::{
 };
 use crate::report::{self, Note, Quotable, Reason, Regarding, Report};
 use crate::say::{self, Speech};
+use crate::well_known;
 use crate::world::World;
 
 /// An object that is judged.
@@ -82,7 +83,7 @@ impl<'a> Manifest<'a> {
     }
 
     fn launcher(pod: Arc<Pod<'a>>) -> Option<Self> {
-        is_launcher(&pod.metadata.labels).then_some(Self::Pod(pod))
+        well_known::LAUNCHER.is_set(&pod.metadata.labels).then_some(Self::Pod(pod))
     }
 
     /// Fills in the namespace a request was sent to, where the object does not name it yet.
@@ -115,7 +116,7 @@ impl<'a> Manifest<'a> {
 
     fn kind(&self) -> RequestKind {
         match self {
-            Self::Pod(pod) if pod_label(&pod.metadata.labels, "migrationJobUID").is_some() => RequestKind::TargetPod,
+            Self::Pod(pod) if well_known::MIGRATION_UID.is_set(&pod.metadata.labels) => RequestKind::TargetPod,
             Self::Pod(_) => RequestKind::LauncherPod,
             Self::VirtualMachine(_) => RequestKind::VirtualMachine,
             Self::Vmi(_) => RequestKind::VirtualMachineInstance,
@@ -266,7 +267,7 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
     {
         return Ok(Answer { lacks: fleetwide::lacks(hearing.world, request), ..decision.into() });
     }
-    let Some(manifest) = concern(request)? else { return Ok(Decision::admit().into()) };
+    let Some(manifest) = concern(hearing.world, request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
     if stage == Stage::Mutate {
         return mutate::answer(hearing.world, &manifest, &user, request);
@@ -306,7 +307,7 @@ fn authorize(right: Right, request: &Request<'_>) -> Result<Answer, ReviewError>
     let decision = Decision::Deny {
         denial: Denial {
             code: DenialKind::Forbidden,
-            message: format!("annotation {}: {problem}", enforce::RELAX),
+            message: format!("annotation {}: {problem}", well_known::RELAX.key),
             group: "kubevirt.io".to_owned(),
             kind: "VirtualMachineInstanceMigration".to_owned(),
             name: name.clone(),
@@ -439,13 +440,13 @@ fn regarding<'m>(
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
 pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Case<'a>>, ReviewError> {
-    let Some(manifest) = concern(request)? else { return Ok(None) };
+    let Some(manifest) = concern(world, request)? else { return Ok(None) };
     let user = UserName::from(&*request.user.username);
     Ok(judge(world, &manifest, &user, depth(&manifest)))
 }
 
 /// The object of a review, if it is to be judged at all.
-fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewError> {
+fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewError> {
     let Some(object) = request.object.as_ref().filter(|_| request.sub_resource.is_empty()) else { return Ok(None) };
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
     let read = |path, json| Manifest::read(group, kind, &Part { path, json });
@@ -460,7 +461,11 @@ fn concern<'a>(request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewErro
                 None => None,
             };
             match (new, old) {
-                (Some(Manifest::VirtualMachine(new)), Some(Manifest::VirtualMachine(old))) => {
+                (Some(Manifest::VirtualMachine(new)), Some(Manifest::VirtualMachine(mut old))) => {
+                    let user = UserName::from(&*request.user.username);
+                    if user.is_kubevirt_controller(world.cluster.kubevirt_namespace.as_deref()) {
+                        subject::capture_revisions(&mut old, &new);
+                    }
                     subject::concerns(&old, &new).then_some(Manifest::VirtualMachine(new))
                 }
                 (new, _) => new,

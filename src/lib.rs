@@ -13,6 +13,7 @@
 //!
 //! - [`fit`], the judgement: nodes by kind of hardware, what fits, why not, what would cure it. Pure.
 //! - [`kubevirt`]: what KubeVirt itself would do with an object; from objects to subjects.
+//! - [`well_known`]: labels and annotations that are read for their meaning, and how each is read.
 //! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to words.
 //! - [`enforce`]: what the webhook changes, and the patches that change it.
 //! - [`judge`]: one object through all of these; what webhook and command line both call.
@@ -41,4 +42,5 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod web;
+pub mod well_known;
 pub mod world;

@@ -8,7 +8,7 @@ use std::fmt;
 use json_patch::PatchOperation;
 use serde_json::{Value, json};
 
-use super::{POLICY, REPLACED, SENT, patch};
+use super::patch;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
@@ -19,10 +19,8 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{self, LabelSelector, Policy, ReplacedMode, UserName, Word as _};
+use crate::well_known;
 use crate::world::World;
-
-/// The annotation of a VMI that is made as the target of a decentralized migration: `CreateMigrationTarget` of KubeVirt.
-const RECEIVES: &str = "kubevirt.io/create-migration-target";
 
 /// What becomes of the CPU model of a guest that is to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +154,7 @@ pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
     if !architecture.eq_ignore_ascii_case("amd64") {
         return Common::Untouched(Untouched::Architecture);
     }
-    if vmi.metadata.annotations.contains_key(RECEIVES) {
+    if well_known::MIGRATION_TARGET.is_set(&vmi.metadata.annotations) {
         return Common::Untouched(Untouched::Received);
     }
     let own = model_of(vmi);
@@ -182,7 +180,10 @@ impl Common {
             Self::Written { model, replaced } => {
                 let mut out: Vec<PatchOperation> =
                     patch::set(object, &["spec", "domain", "cpu", "model"], json!(model)).into_iter().collect();
-                let why = [(POLICY, policy.name.clone()), (REPLACED, replaced.as_str().to_owned())];
+                let why = [
+                    (well_known::POLICY.key, policy.name.clone()),
+                    (well_known::REPLACED_MODEL.key, replaced.as_str().to_owned()),
+                ];
                 out.extend(patch::annotate(object, &why));
                 out
             }
@@ -190,7 +191,7 @@ impl Common {
             Self::NotWritten(_) | Self::Untouched(Untouched::Mode { sent: ReplacedMode::Unset, .. })
                 if model_in(object).is_empty() =>
             {
-                patch::annotate(object, &[(SENT, ReplacedMode::Unset.as_str().to_owned())])
+                patch::annotate(object, &[(well_known::SENT_MODEL.key, ReplacedMode::Unset.as_str().to_owned())])
             }
             Self::Untouched(_) | Self::NotWritten(_) => Vec::new(),
         }
@@ -233,8 +234,7 @@ fn architecture<'v>(vmi: &'v Vmi, cluster: &'v Cluster) -> &'v str {
 /// The mode the guest was sent with: without a model, also where KubeVirt has since filled in its default.
 fn sent(vmi: &Vmi, cluster: &Cluster) -> ReplacedMode {
     let own = model_of(vmi);
-    let unset = ReplacedMode::Unset.as_str();
-    let was_unset = vmi.metadata.annotations.get(SENT).is_some_and(|sent| sent == unset)
+    let was_unset = well_known::SENT_MODEL.is_set(&vmi.metadata.annotations)
         && own == cluster.config.cpu_model(architecture(vmi, cluster));
     if was_unset { ReplacedMode::Unset } else { replaced(&CpuMode::parse(own)) }
 }

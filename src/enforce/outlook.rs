@@ -1,12 +1,12 @@
 //! What people are told of the common model, and who is refused for not using it.
 
 use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
-use super::{POLICY, REPLACED};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
 use crate::policy::{CommonModel, FieldCause, Otherwise, Policy, ReplacedMode};
+use crate::well_known;
 use crate::world::World;
 
 /// What a common model means for a guest, in the validating stage.
@@ -62,13 +62,17 @@ pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Op
 pub(crate) fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate::fit::verdict::Finding>) {
     let (spec, notes) = subject::guest_of(vm, cluster);
     let template = &vm.spec.template.metadata;
-    let metadata = Meta {
+    let mut metadata = Meta {
         name: subject::name_of(&vm.metadata),
         namespace: vm.metadata.namespace.clone(),
         labels: template.labels.clone(),
         annotations: template.annotations.clone(),
         ..Meta::default()
     };
+    // As `startVMI` of `pkg/virt-controller/watch/vm/vm.go` does, whatever the template says.
+    if vm.spec.run_strategy == "WaitAsReceiver" {
+        metadata.annotations.insert(well_known::MIGRATION_TARGET.key.to_owned(), "true".to_owned());
+    }
     (Vmi { metadata, spec, status: VmiStatus::default() }, notes)
 }
 
@@ -188,8 +192,8 @@ fn written(vmi: &Vmi, policy: &Policy, common: &Common, cluster: &Cluster) -> Op
     match common {
         Common::Untouched(Untouched::UsesIt) => {
             let annotations = &vmi.metadata.annotations;
-            let replaced = annotations.get(REPLACED)?.parse().ok()?;
-            (annotations.get(POLICY) == Some(&policy.name))
+            let replaced = well_known::REPLACED_MODEL.value(annotations)?.parse().ok()?;
+            (well_known::POLICY.value(annotations) == Some(policy.name.as_str()))
                 .then(|| will_run(vmi, &wanted.name, replaced, policy, cluster))
         }
         // It runs since before the policy, or the mutating webhook was too slow: failurePolicy Ignore.

@@ -16,15 +16,16 @@ use json_patch::PatchOperation;
 use serde_json::{Map, Value, json};
 
 use super::model::model_of;
-use super::{DROPPED, RELAX, patch};
+use super::patch;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::subject::CpuMode;
-use crate::kubevirt::cluster::{self, Cluster, is_launcher, pod_label};
+use crate::kubevirt::cluster::{self, Cluster};
 use crate::kubevirt::subject::vmi_of_pod;
 use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};
 use crate::policy::{self, LauncherSelectors, Policy};
+use crate::well_known;
 use crate::world::World;
 
 /// A selector entry: key and value.
@@ -227,12 +228,12 @@ impl Trim {
         let mut out: Vec<PatchOperation> =
             dropped.iter().map(|(key, _)| patch::remove(&["spec", "nodeSelector", key])).collect();
         // What an earlier call dropped stays told.
-        let before = pod.metadata.annotations.get(DROPPED).unwrap_or_default();
+        let before = well_known::DROPPED_SELECTORS.value(&pod.metadata.annotations).unwrap_or_default();
         let earlier = before.split(',').filter(|key| !key.is_empty());
         let all: BTreeSet<&str> = dropped.iter().map(|(key, _)| key.as_str()).chain(earlier).collect();
         let all: Vec<&str> = all.into_iter().collect();
         let object = json!({"metadata": {"annotations": annotations(&pod.metadata.annotations)}});
-        out.extend(patch::annotate(&object, &[(DROPPED, all.join(","))]));
+        out.extend(patch::annotate(&object, &[(well_known::DROPPED_SELECTORS.key, all.join(","))]));
         out
     }
 
@@ -264,8 +265,9 @@ impl Trim {
                     format!("{guest}: its target need not have {keys}: it runs with model {model} (policy {policy})")
                 }
                 By::Relax { migration, node } => format!(
-                    "{guest}: its target need not have {keys}, so that {node} fits ({migration} is annotated {RELAX}); \
-                     libvirt decides"
+                    "{guest}: its target need not have {keys}, so that {node} fits ({migration} is annotated {}); \
+                     libvirt decides",
+                    well_known::RELAX.key
                 ),
             }
         });
@@ -293,26 +295,26 @@ fn annotations(texts: &Texts<'_>) -> Value {
 fn is_target(pod: &Pod<'_>) -> bool {
     let labels = &pod.metadata.labels;
     let is_bound = pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty());
-    is_launcher(labels) && pod_label(labels, "migrationJobUID").is_some() && !is_bound
+    well_known::LAUNCHER.is_set(labels) && well_known::MIGRATION_UID.is_set(labels) && !is_bound
 }
 
 /// The migration a pod is the target of; one of that name with another UID is another one.
 fn migration_of<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmim> {
-    let name = pod_label(&pod.metadata.annotations, "migrationJobName")?;
+    let name = well_known::MIGRATION_NAME.value(&pod.metadata.annotations)?;
     let found = cluster.migration(pod.metadata.namespace.as_deref().unwrap_or_default(), name)?;
     let uid = found.metadata.uid.as_str();
-    (uid.is_empty() || pod_label(&pod.metadata.labels, "migrationJobUID") == Some(uid)).then_some(found)
+    (uid.is_empty() || well_known::MIGRATION_UID.value(&pod.metadata.labels) == Some(uid)).then_some(found)
 }
 
 /// The migration that a target pod names, where it is not known: it may be annotated.
 #[must_use]
 pub fn unknown_migration<'p>(pod: &'p Pod<'_>, cluster: &Cluster) -> Option<&'p str> {
-    let name = pod_label(&pod.metadata.annotations, "migrationJobName").filter(|_| is_target(pod))?;
+    let name = well_known::MIGRATION_NAME.value(&pod.metadata.annotations).filter(|_| is_target(pod))?;
     migration_of(pod, cluster).is_none().then_some(name)
 }
 
 fn is_relaxed(migration: &Vmim) -> bool {
-    migration.metadata.annotations.get(RELAX).is_some_and(|value| value == "true")
+    well_known::RELAX.is_set(&migration.metadata.annotations)
 }
 
 /// Whether a change of a migration asks for what `cpufit.io/relax` does: whoever sends it must be allowed to.

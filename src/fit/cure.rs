@@ -264,10 +264,8 @@ impl<'f> Case<'_, 'f> {
             return None;
         }
         let node = bearing.iter().next()?;
-        let frequency = others
-            .iter()
-            .filter_map(|other| self.fleet.label(other, label::TSC_FREQUENCY)?.parse::<i64>().ok())
-            .min()?;
+        let frequency =
+            others.iter().filter_map(|other| label::frequency(self.fleet.label(other, label::TSC_FREQUENCY)?)).min()?;
         let action = Action::RemoveTscLabel { node: self.fleet.name(node).to_owned(), frequency };
         let count = self.fitting_after(&action);
         let then_fits = self.after_change(&action, count, enough).filter(|_| count > 0)?;

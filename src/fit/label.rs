@@ -195,6 +195,14 @@ pub fn is_inherited(key: &str) -> bool {
     contains("cpu-feature.node.") || contains("cpu-model-migration.node.")
 }
 
+/// A frequency in Hz, as KubeVirt reads the value of [`TSC_FREQUENCY`]; `None` where it passes the node over.
+///
+/// Mirrors `TSCFrequencyFromNode` of `pkg/virt-controller/watch/topology/tsc.go`.
+#[must_use]
+pub fn frequency(value: &str) -> Option<i64> {
+    value.parse().ok().filter(|&hz| hz > 0)
+}
+
 /// Whether a key is the one by which KubeVirt keeps host-model guests off obsolete hosts, in any domain.
 #[must_use]
 pub fn is_obsolete_host_model(key: &str) -> bool {
@@ -284,6 +292,22 @@ mod tests {
     fn families(#[case] key: &str, #[case] family: Family, #[case] short_name: &str) {
         assert_eq!(Family::of(key), family, "{key}: a wrong family files the cause under the wrong heading");
         assert_eq!(name(key), short_name);
+    }
+
+    #[rstest]
+    #[case::hertz("2100000000", Some(2_100_000_000))]
+    #[case::zero("0", None)]
+    #[case::negative("-1", None)]
+    #[case::empty("", None)]
+    #[case::fraction("2.1", None)]
+    #[case::a_word("true", None)]
+    #[case::too_large("99999999999999999999", None)]
+    fn a_frequency_is_a_whole_number_above_zero(#[case] value: &str, #[case] expected: Option<i64>) {
+        assert_eq!(
+            frequency(value),
+            expected,
+            "a start would be promised the clock of a node that KubeVirt passes over"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The KubeVirt resource gets another `configuration.cpuModel`: where guests without a model of their own can start.
 
 use super::guests::Guests;
-use super::policy::{guest_nodes, states_model};
+use super::policy::{bearing, guest_nodes, states_model};
 use super::{Enough, Looked, Named, policy_of, told};
 use crate::admission::response::Decision;
 use crate::fit::bits::Bits;
@@ -11,6 +11,7 @@ use crate::fit::subject::CpuMode;
 use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::KubeVirt;
 use crate::policy::ReplacedMode;
+use crate::well_known;
 use crate::world::World;
 
 /// Warns whoever changes the default CPU model. Silent where it stays.
@@ -97,7 +98,7 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
 /// The x86 nodes that can take guests now and whose CPU labels tell what they can run.
 fn labelled(fleet: &Fleet) -> Bits {
     let mut nodes = guest_nodes(fleet);
-    nodes.intersect(&fleet.bearing(label::SCHEDULABLE, "true"));
+    nodes.intersect(&bearing(fleet, &well_known::SCHEDULABLE));
     let tells = |node: &usize| fleet.labels(*node).any(|(key, _)| Family::of(key) == Family::CpuModel);
     for node in nodes.iter().filter(|node| !tells(node)).collect::<Vec<_>>() {
         nodes.remove(node);

@@ -19,6 +19,7 @@ use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, title};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{CommonModel, Dial, LauncherSelectors, Policy, PolicyError};
+use crate::well_known::{self, WellKnown};
 use crate::world::World;
 
 /// Warns whoever makes or changes a policy of what does not meet it today.
@@ -277,11 +278,19 @@ impl Pool {
 
 /// The nodes that run x86 guests: those with a virt-handler, well or not.
 pub(super) fn guest_nodes(fleet: &Fleet) -> Bits {
-    let mut nodes = fleet.bearing(label::SCHEDULABLE, "true");
-    nodes.union(&fleet.bearing(label::SCHEDULABLE, "false"));
+    let mut nodes = bearing(fleet, &well_known::HAS_VIRT_HANDLER);
     for architecture in ["arm64", "s390x"] {
         nodes.subtract(&fleet.bearing(label::ARCH, architecture));
     }
+    nodes
+}
+
+/// The nodes that bear a label which counts there.
+pub(super) fn bearing(fleet: &Fleet, known: &WellKnown) -> Bits {
+    let mut nodes = Bits::none(fleet.len());
+    (0..fleet.len())
+        .filter(|&node| fleet.label(node, known.key).is_some_and(|value| known.counts(value)))
+        .for_each(|node| nodes.insert(node));
     nodes
 }
 

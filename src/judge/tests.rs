@@ -121,17 +121,44 @@ mod concern {
     #[case::model(|vm: &mut Value| vm["spec"]["template"]["spec"]["domain"]["cpu"] = json!({"model": "EPYC-Turin"}))]
     #[case::selector(|vm: &mut Value| vm["spec"]["template"]["spec"]["nodeSelector"] = json!({"rack": "9"}))]
     #[case::instancetype(|vm: &mut Value| vm["spec"]["instancetype"] = json!({"name": "gone"}))]
+    #[case::instancetype_dropped(|vm: &mut Value| drop(vm["spec"]["instancetype"].take()))]
+    #[case::revision_of_the_instancetype(|vm: &mut Value| vm["spec"]["instancetype"]["revisionName"] = json!("another"))]
+    #[case::its_revision_dropped(|vm: &mut Value| drop(vm["spec"]["instancetype"]["revisionName"].take()))]
+    #[case::revision_of_the_preference(|vm: &mut Value| vm["spec"]["preference"]["revisionName"] = json!("another"))]
+    #[case::its_revision_is_dropped(|vm: &mut Value| drop(vm["spec"]["preference"]["revisionName"].take()))]
     #[case::affinity(|vm: &mut Value| {
         let terms = json!([{"matchExpressions": [{"key": "rack", "operator": "Exists"}]}]);
         vm["spec"]["template"]["spec"]["affinity"] =
             json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
     })]
     fn a_changed_demand_is_judged(#[case] change: fn(&mut Value)) {
-        let old = vm("db", "EPYC-Rome");
+        let old = vm("db", "EPYC-Rome").tweak(|vm| {
+            vm["spec"]["instancetype"] = json!({"name": "gone", "revisionName": "one"});
+            vm["spec"]["preference"] = json!({"name": "gone", "revisionName": "two"});
+        });
         let world = world(mixed(), Vec::new(), None);
         assert!(admitted(&world, &update(&old, &old)).is_empty());
         let warnings = admitted(&world, &update(&old, &old.clone().tweak(change)));
         assert!(!warnings.is_empty(), "the edit that strands the guest passes without a word");
+    }
+
+    /// virt-controller writes down which revision a VM uses: the one there is, so nothing changes for the guest.
+    #[rstest]
+    #[case::by_virt_controller(CONTROLLER, json!("one"), false)]
+    #[case::by_a_person(KUBECTL, json!("one"), true)]
+    #[case::by_a_namesake("system:serviceaccount:shop:kubevirt-controller", json!("one"), true)]
+    #[case::changed_by_virt_controller(CONTROLLER, Value::Null, true)]
+    fn a_captured_revision_is_no_change(#[case] user: &str, #[case] to: Value, #[case] judged: bool) {
+        let with = |revision: Value| {
+            vm("db", "EPYC-Rome")
+                .tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "gone", "revisionName": revision}))
+        };
+        let old = if to.is_null() { with(json!("one")) } else { with(Value::Null) };
+        let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}});
+        let kubevirt = Object::KubeVirt(Box::new(crate::testing::cluster::read(kubevirt)));
+        let world = world(mixed(), vec![kubevirt], None);
+        let warnings = admitted(&world, &by(update(&old, &with(to)), user));
+        assert_eq!(!warnings.is_empty(), judged, "{warnings:?}");
     }
 
     #[rstest]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::defaults::ClusterConfig;
 use super::launch;
 use super::release::Release;
-use super::wire::{self, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, Texts, VirtualMachine, Vmi, Vmim};
+use super::wire::{self, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, VirtualMachine, Vmi, Vmim};
 use crate::fit::fleet::Fleet;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
+use crate::well_known;
 
 /// The cluster at one instant, as far as guests are judged by it.
 ///
@@ -419,7 +420,7 @@ impl From<wire::Node> for Node {
             taints: node.spec.taints.into_iter().filter_map(taint).collect(),
             cordoned: node.spec.unschedulable,
             not_ready: ready.is_some_and(|ready| ready.status != "True"),
-            skip_node: node.metadata.annotations.get(crate::fit::label::SKIP_NODE).cloned(),
+            skip_node: well_known::SKIP_NODE.value(&node.metadata.annotations).map(str::to_owned),
         }
     }
 }
@@ -427,21 +428,6 @@ impl From<wire::Node> for Node {
 /// A taint with an effect this release does not know is no refusal, as for the scheduler.
 fn taint(taint: wire::Taint) -> Option<Taint> {
     Some(Taint { key: taint.key, value: taint.value, effect: Effect::parse(&taint.effect)? })
-}
-
-/// Whether a pod is a virt-launcher, under whatever domain the distribution uses.
-#[must_use]
-pub fn is_launcher(labels: &Texts<'_>) -> bool {
-    labels.0.iter().any(|(key, value)| value == "virt-launcher" && key.starts_with("kubevirt."))
-}
-
-/// A label of a pod by the part of its key after the domain.
-#[must_use]
-pub fn pod_label<'l>(labels: &'l Texts<'_>, name: &str) -> Option<&'l str> {
-    let found = labels.0.iter().find(|(key, _)| {
-        key.strip_suffix(name).and_then(|domain| domain.strip_suffix('/')).is_some_and(|d| d.starts_with("kubevirt."))
-    });
-    found.map(|(_, value)| value.as_ref())
 }
 
 /// The VMI that owns a pod: its controller, never the pod's `vm.kubevirt.io/name`.
@@ -466,7 +452,7 @@ pub fn placement<'a>(pod: &Pod<'a>) -> Placement<'a> {
 #[must_use]
 pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
     let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-    if !is_launcher(&pod.metadata.labels) || finished {
+    if !well_known::LAUNCHER.is_set(&pod.metadata.labels) || finished {
         return None;
     }
     let owner = owner(pod)?;

@@ -12,6 +12,7 @@ use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
 use super::wire::{Vmi, Vmim};
 use crate::fit::label;
+use crate::well_known;
 
 /// Why KubeVirt would create no target pod.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +89,7 @@ pub fn predict(
         require_in_terms(&mut affinity, &condition, 1);
     } else {
         let term = json!({
-            "labelSelector": {"matchLabels": {"kubevirt.io/created-by": vmi.metadata.uid}},
+            "labelSelector": {"matchLabels": {well_known::CREATED_BY.key: vmi.metadata.uid}},
             "topologyKey": label::HOSTNAME,
         });
         avoid_pods(&mut affinity, term);

@@ -4,7 +4,7 @@ use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
-use super::wire::{Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use super::wire::{Matcher, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::fit::advise::{Advice, Depth, advise};
 use crate::fit::assess::assess;
 use crate::fit::bits::Bits;
@@ -12,6 +12,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
 use crate::fit::subject::{CpuMode, HostModelRule, Migration, Onward, Running, Stage, Start, Subject, libvirt_refusal};
 use crate::fit::verdict::{Check, Finding, Outcome, Verdict};
+use crate::well_known;
 
 /// An object made ready for judgement.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
 /// A launcher pod as it is given; `None` where it is none.
 #[must_use]
 pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
-    if !cluster::is_launcher(&pod.metadata.labels) {
+    if !well_known::LAUNCHER.is_set(&pod.metadata.labels) {
         return None;
     }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -75,12 +76,12 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     let placement = cluster::placement(pod);
     let running_on = placement.node_name.as_deref().filter(|node| !node.is_empty()).map(str::to_owned);
     let mode = vmi.map_or_else(|| mode_of(&placement), |vmi| mode(&vmi.spec));
-    let is_target = cluster::pod_label(&pod.metadata.labels, "migrationJobUID").is_some();
+    let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
     let stage = if is_target && running_on.is_none() {
         let source = vmi
             .map(|vmi| vmi.status.node_name.as_str())
             .filter(|node| !node.is_empty())
-            .or_else(|| cluster::pod_label(&pod.metadata.labels, "nodeName"));
+            .or_else(|| well_known::NODE_NAME.value(&pod.metadata.labels));
         Stage::Migration(Migration {
             source: source.map(str::to_owned),
             inherited: is_inherited(vmi, cluster, &placement),
@@ -306,7 +307,7 @@ fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
     subject.has_vm = vmi.metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachine"));
-    subject.outdated_launcher = vmi.metadata.labels.keys().any(|key| key.ends_with("/outdatedLauncherImage"));
+    subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     if let Some(state) = &vmi.status.migration_state {
         subject.refused = libvirt_refusal(&state.target_node, &state.failure_reason);
     }
@@ -441,6 +442,22 @@ pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
         (spec, labels, vm.spec.instancetype.clone(), vm.spec.preference.clone())
     };
     demand(old) != demand(new)
+}
+
+/// Writes into an old VM the revision names that the new one has and it has not.
+///
+/// virt-controller captures the instancetype and the preference of a VM so, as they are at that time (`pkg/instancetype`,
+/// `revision/store.go`): sent by it, such an update changes nothing of the guest. Sent by a person it may name any revision.
+pub fn capture_revisions(old: &mut VirtualMachine, new: &VirtualMachine) {
+    let capture = |old: &mut Option<Matcher>, new: &Option<Matcher>| {
+        if let (Some(old), Some(new)) = (old, new)
+            && old.revision_name.is_empty()
+        {
+            old.revision_name.clone_from(&new.revision_name);
+        }
+    };
+    capture(&mut old.spec.instancetype, &new.spec.instancetype);
+    capture(&mut old.spec.preference, &new.spec.preference);
 }
 
 #[cfg(test)]

@@ -279,6 +279,8 @@ wire! {
         instancetype: Option<Matcher>,
         /// `preference`.
         preference: Option<Matcher>,
+        /// `runStrategy`: `WaitAsReceiver` makes its VMI the target of a decentralized migration.
+        run_strategy: String,
     }
     /// `spec.instancetype` and `spec.preference`.
     Matcher {
@@ -286,6 +288,8 @@ wire! {
         name: String,
         /// `kind`; empty means the cluster-wide one.
         kind: String,
+        /// `revisionName`: the `ControllerRevision` that goes before the object of that name.
+        revision_name: String,
         /// `inferFromVolume`: resolved by virt-controller.
         infer_from_volume: String,
     }

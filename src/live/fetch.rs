@@ -13,6 +13,7 @@ use crate::judge::{Lack, Right};
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::Vmi;
+use crate::well_known;
 use crate::world::World;
 
 /// What could not be read.
@@ -178,7 +179,8 @@ async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
 /// The launchers of a guest, by the label that virt-controller puts on them.
 async fn launchers(client: &Client, vmi: &Vmi) -> Vec<Object> {
     let api: Api<Seen> = Api::namespaced_with(client.clone(), &vmi.metadata.namespace, &Watched::Pods.api());
-    let params = ListParams::default().labels(&format!("kubevirt.io/created-by={}", vmi.metadata.uid)).limit(PAGE);
+    let params =
+        ListParams::default().labels(&format!("{}={}", well_known::CREATED_BY.key, vmi.metadata.uid)).limit(PAGE);
     match api.list(&params).await {
         Ok(list) => {
             let objects = list.items.iter().filter_map(|seen| projected(Watched::Pods, seen).ok());

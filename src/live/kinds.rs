@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::kubevirt::cluster::{Kind, Name, Object};
 use crate::kubevirt::wire::{LIVE_MIGRATABLE, Meta, Reader};
 use crate::policy::Policy;
+use crate::well_known;
 
 /// A resource that is watched, in all namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -219,7 +220,7 @@ fn registered(json: &str) -> Result<Registered, serde_json::Error> {
 /// Without what only other programs read: annotations are often larger than all the rest.
 fn slim(mut object: Object) -> Object {
     let own = |meta: &mut Meta| {
-        meta.annotations.retain(|key, _| key.starts_with("cpufit.io/"));
+        meta.annotations.retain(|key, _| well_known::is_read_annotation(key));
         meta.resource_version.clear();
         meta.generation = 0;
     };

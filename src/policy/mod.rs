@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::fit::verdict::Impact;
+use crate::well_known;
 use word::{spelled, words};
 
 pub use decide::{Denial, DenialKind, FieldCause, RequestFacts, RequestKind, Ruling, Words, always_told, decide};
@@ -28,8 +29,6 @@ pub use word::{UnknownWord, Word};
 pub const API_VERSION: &str = "cpufit.io/v1alpha1";
 /// `kind` of a `CPUPolicy`.
 pub const KIND: &str = "CPUPolicy";
-/// The label of a namespace that is left alone entirely, where its value is `true`.
-pub const EXEMPT_LABEL: &str = "cpufit.io/exempt";
 
 /// One `CPUPolicy`. The field's name in YAML stands first in its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +109,7 @@ impl Policy {
 /// Whether a namespace with these labels is left alone entirely, whatever the policies say.
 #[must_use]
 pub fn is_left_alone(namespace_labels: &BTreeMap<String, String>) -> bool {
-    namespace_labels.get(EXEMPT_LABEL).is_some_and(|value| value == "true")
+    well_known::EXEMPT.is_set(namespace_labels)
 }
 
 /// The guest a policy is sought for, and who asks.
@@ -246,7 +245,7 @@ impl Default for Exemptions {
 words! {
     /// Why a request is not denied whatever the verdict.
     Exemption {
-        /// Its namespace bears the label [`EXEMPT_LABEL`]: nothing is said or recorded either.
+        /// Its namespace bears the label [`well_known::EXEMPT`]: nothing is said or recorded either.
         LabelledNamespace = "labelled-namespace",
         /// The policy lists its namespace.
         Namespace = "namespace",

@@ -5,16 +5,16 @@ use serde_json::{Value, json};
 
 use super::{SKYLAKE, applied, defaulted, policy, sent, with_model, world};
 use crate::enforce::model::{Common, Reason, Untouched, common_model};
-use crate::enforce::outlook::of_vmi;
-use crate::enforce::{POLICY, REPLACED, SENT};
+use crate::enforce::outlook::{of_vm, of_vmi};
 use crate::fit::node::Node;
 use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::Object;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, ReplacedMode, Word as _};
 use crate::testing::Tweak;
-use crate::testing::cluster::read;
+use crate::testing::cluster::{read, vm};
 use crate::testing::fleet::{arm, cascade_lake, cordon, ice_lake, intel, mixed, model, rome, set, skylake, take};
+use crate::well_known::{MIGRATION_TARGET, POLICY, REPLACED_MODEL, SENT_MODEL};
 use crate::world::World;
 
 const ALL: [&str; 4] = ["Unset", "HostModel", "HostPassthrough", "Named"];
@@ -33,7 +33,7 @@ fn reason(world: &World, object: &Value) -> Option<Reason> {
         (Common::NotWritten(reason), after) => {
             assert_eq!(after["spec"], object["spec"], "it says no and writes all the same");
             let is_unset = object["spec"]["domain"]["cpu"]["model"].is_null();
-            let mark = if is_unset { json!({SENT: "Unset"}) } else { json!(null) };
+            let mark = if is_unset { json!({SENT_MODEL.key: "Unset"}) } else { json!(null) };
             assert_eq!(after["metadata"]["annotations"], mark);
             Some(reason)
         }
@@ -73,7 +73,7 @@ fn a_mode_is_replaced_where_it_is_listed_and_nowhere_else(
                 vmi["spec"]["domain"]["cpu"] = json!({});
             }
             vmi["spec"]["domain"]["cpu"]["model"] = json!(SKYLAKE);
-            vmi["metadata"]["annotations"] = json!({POLICY: "intel-pool", REPLACED: mode});
+            vmi["metadata"]["annotations"] = json!({POLICY.key: "intel-pool", REPLACED_MODEL.key: mode});
         });
         assert_eq!(after, expected, "more or less than model and reason was changed");
     } else {
@@ -94,7 +94,7 @@ fn what_is_missing_on_the_way_is_made(#[case] object: Value) {
     let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Warn")]);
     let (_, after) = decided(&world, &object);
     assert_eq!(after["spec"]["domain"]["cpu"]["model"], SKYLAKE);
-    assert_eq!(after["metadata"]["annotations"], json!({POLICY: "intel-pool", REPLACED: "Unset"}));
+    assert_eq!(after["metadata"]["annotations"], json!({POLICY.key: "intel-pool", REPLACED_MODEL.key: "Unset"}));
 }
 
 #[rstest]
@@ -106,16 +106,49 @@ fn others_are_left_as_they_are(#[case] policy: Policy, #[case] cpu: Value, #[cas
     assert_eq!((common, &after), (Common::Untouched(expected), &object));
 }
 
-/// The target of a decentralized migration must offer the CPU that the guest has where it comes from.
-#[test]
-fn a_guest_that_comes_from_elsewhere_keeps_its_cpu() {
+/// The target of a decentralized migration must offer the CPU that the guest has where it comes from. KubeVirt asks for the
+/// value `true`; with any other the guest starts here like all others, and gets the model.
+#[rstest]
+#[case::absent(None, false)]
+#[case::empty(Some(""), false)]
+#[case::yes(Some("true"), true)]
+#[case::no(Some("false"), false)]
+#[case::another_case(Some("True"), false)]
+#[case::another_word(Some("yes"), false)]
+fn a_guest_that_comes_from_elsewhere_keeps_its_cpu(#[case] value: Option<&str>, #[case] comes: bool) {
     let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Deny")]);
-    let object = sent(&json!({"model": "host-model"}))
-        .tweak(|vmi| vmi["metadata"]["annotations"] = json!({"kubevirt.io/create-migration-target": "true"}));
+    let object = sent(&json!({"model": "host-model"})).tweak(|vmi| {
+        vmi["metadata"]["annotations"] = value.map_or(json!({}), |value| json!({MIGRATION_TARGET.key: value}));
+    });
     let (common, after) = decided(&world, &object);
-    assert_eq!((common, &after), (Common::Untouched(Untouched::Received), &object), "libvirt would refuse the guest");
-    let outlook = of_vmi(&world, &world.policies[0], &read(object));
-    assert_eq!((outlook.said, outlook.unmet), (None, None), "and nobody is to blame");
+    if comes {
+        assert_eq!(
+            (common, &after),
+            (Common::Untouched(Untouched::Received), &object),
+            "libvirt would refuse the guest"
+        );
+        let outlook = of_vmi(&world, &world.policies[0], &read(object));
+        assert_eq!((outlook.said, outlook.unmet), (None, None), "and nobody is to blame");
+    } else {
+        assert_eq!(after["spec"]["domain"]["cpu"]["model"], SKYLAKE, "an annotation without effect escapes the policy");
+    }
+}
+
+/// virt-controller writes the annotation itself into the VMI of a VM that waits for one.
+#[rstest]
+#[case::waits("WaitAsReceiver", json!({}), true)]
+#[case::waits_whatever_the_template_says("WaitAsReceiver", json!({MIGRATION_TARGET.key: "false"}), true)]
+#[case::runs("Always", json!({}), false)]
+#[case::runs_as_its_template_says("Always", json!({MIGRATION_TARGET.key: "true"}), true)]
+fn a_vm_that_waits_for_a_guest_gets_no_model(#[case] strategy: &str, #[case] annotations: Value, #[case] comes: bool) {
+    let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &ALL, "Deny")]);
+    let vm = vm("web", "host-model").tweak(|vm| {
+        vm["spec"]["runStrategy"] = json!(strategy);
+        vm["spec"]["template"]["metadata"]["annotations"] = annotations;
+    });
+    let outlook = of_vm(&world, &world.policies[0], &read(vm));
+    assert_eq!(outlook.common == Common::Untouched(Untouched::Received), comes);
+    assert_eq!(outlook.said.is_none(), comes, "it is promised a model that its VMI does not get");
 }
 
 #[rstest]
@@ -157,7 +190,7 @@ fn the_clusters_default_is_known(#[case] default: &str, #[case] expected: Common
 fn an_unset_model_is_remembered_past_kubevirts_defaulting() {
     let world = world(intel(), Vec::new(), vec![with_model(SKYLAKE, &["HostModel"], "Warn")]);
     let (_, first) = decided(&world, &sent(&json!({})));
-    assert_eq!(first["metadata"]["annotations"], json!({SENT: "Unset"}));
+    assert_eq!(first["metadata"]["annotations"], json!({SENT_MODEL.key: "Unset"}));
     let second = defaulted(&first, &world);
     assert_eq!(second["spec"]["domain"]["cpu"]["model"], "host-model");
     assert_eq!(decided(&world, &second).1, second, "a default is taken for a wish");

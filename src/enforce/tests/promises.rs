@@ -9,7 +9,6 @@ use super::{applied, defaulted, policy, sent, world};
 use crate::enforce::model::{Common, common_model};
 use crate::enforce::outlook;
 use crate::enforce::trim::trim;
-use crate::enforce::{DROPPED, RELAX};
 use crate::fit::advise::Depth;
 use crate::fit::bits::Bits;
 use crate::fit::label::Family;
@@ -24,6 +23,7 @@ use crate::testing::cluster::{migration, read, running, vmi};
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, ice_lake, known, machine, model, rome, skylake, take, vendor,
 };
+use crate::well_known::{DROPPED_SELECTORS, RELAX};
 use crate::world::World;
 
 /// Runs a property over the same situations at each run.
@@ -117,7 +117,7 @@ fn decided(world: &World, object: &Value) -> (Policy, Common, Value) {
     let manifest = Manifest::Vmi(Box::new(read(object.clone())));
     let patch = crate::judge::mutation(world, &manifest, &UserName::from(""), || Ok::<_, ()>(object.clone()));
     let after = applied(object, &patch.expect("the object").patch);
-    let named = after["metadata"]["annotations"][crate::enforce::POLICY].as_str();
+    let named = after["metadata"]["annotations"][crate::well_known::POLICY.key].as_str();
     let governing = world.policies.iter().find(|policy| Some(policy.name.as_str()) == named);
     let policy = governing.or(world.policies.first()).cloned().unwrap_or_else(Policy::builtin);
     let common = common_model(world, &policy, &read(object.clone()));
@@ -213,7 +213,7 @@ fn trimming_only_lets_more_nodes_in_and_keeps_what_is_not_of_the_cpu() {
                 vmi["spec"]["domain"]["cpu"]["features"] = json!([{"name": "fpu"}]);
             }
         });
-        let job = migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({RELAX: relax.to_string()}));
+        let job = migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({RELAX.key: relax.to_string()}));
         let policy = policy("pool", &json!({"launcherSelectors": word, "commonModel": {"name": MODELS[0]}}));
         let objects = vec![vmi(guest), Object::Migration(Box::new(read(job)))];
         let world = world(nodes.clone(), objects, vec![policy.clone()]);
@@ -255,7 +255,7 @@ fn trimming_only_lets_more_nodes_in_and_keeps_what_is_not_of_the_cpu() {
         if *word == "Keep" && !relax {
             prop_assert!(out.patch(&before).is_empty(), "Keep keeps all");
         }
-        prop_assert_eq!(after.metadata.annotations.get(DROPPED).is_some(), !dropped.is_empty());
+        prop_assert_eq!(after.metadata.annotations.get(DROPPED_SELECTORS.key).is_some(), !dropped.is_empty());
         prop_assert!(trim(&world, &policy, &after).patch(&after).is_empty(), "a second call drops more");
         cut.set(cut.get() + usize::from(!dropped.is_empty()));
         Ok(())

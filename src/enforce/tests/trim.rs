@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::{SKYLAKE, applied, policy, world};
 use crate::enforce::trim::{By, Refused, Trim, asks_relax, trim};
-use crate::enforce::{DROPPED, RELAX};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
@@ -14,6 +13,7 @@ use crate::policy::Policy;
 use crate::testing::Tweak;
 use crate::testing::cluster::{migration, read, running, vmi};
 use crate::testing::fleet::{cascade_lake, cordon, feature, give, known, machine, model, skylake, take, vendor};
+use crate::well_known::{DROPPED_SELECTORS, RELAX};
 use crate::world::World;
 
 /// The target pod of a migration of shop/db, with these selector keys.
@@ -47,7 +47,7 @@ fn job(change: impl FnOnce(&mut Value)) -> Object {
 }
 
 fn relaxed() -> Object {
-    job(|vmim| vmim["metadata"]["annotations"] = json!({RELAX: "true"}))
+    job(|vmim| vmim["metadata"]["annotations"] = json!({RELAX.key: "true"}))
 }
 
 fn mode(word: &str) -> Policy {
@@ -96,7 +96,7 @@ mod drop_stale {
         let pod = target(&[keys(&["amd-stibp", "fpu", "vme"]), vec![known("Cascadelake-Server")]].concat());
         assert_eq!(dropped(&world, &pod), keys(&["amd-stibp"]));
         let (out, after) = trimmed(&world, &pod);
-        assert_eq!(after["metadata"]["annotations"][DROPPED], feature("amd-stibp"));
+        assert_eq!(after["metadata"]["annotations"][DROPPED_SELECTORS.key], feature("amd-stibp"));
         assert_eq!(after["metadata"]["annotations"]["kubevirt.io/migrationJobName"], "migrate-db");
         insta::assert_snapshot!(
             out.sentences().join("\n"),
@@ -265,8 +265,8 @@ mod relax {
     }
 
     #[rstest]
-    #[case::another_value(json!({RELAX: "yes"}), "job")]
-    #[case::another_migration(json!({RELAX: "true"}), "earlier")]
+    #[case::another_value(json!({RELAX.key: "yes"}), "job")]
+    #[case::another_migration(json!({RELAX.key: "true"}), "earlier")]
     fn only_this_migrations_annotation_counts(#[case] annotations: Value, #[case] uid: &str) {
         let migration = job(|vmim| {
             vmim["metadata"]["annotations"] = annotations;
@@ -287,12 +287,12 @@ mod relax {
 }
 
 #[rstest]
-#[case::created(json!({RELAX: "true"}), None, true)]
-#[case::added(json!({RELAX: "true"}), Some(json!({})), true)]
-#[case::turned_on(json!({RELAX: "true"}), Some(json!({RELAX: "false"})), true)]
-#[case::as_it_was(json!({RELAX: "true"}), Some(json!({RELAX: "true"})), false)]
-#[case::taken_back(json!({}), Some(json!({RELAX: "true"})), false)]
-#[case::another_word(json!({RELAX: "True"}), None, false)]
+#[case::created(json!({RELAX.key: "true"}), None, true)]
+#[case::added(json!({RELAX.key: "true"}), Some(json!({})), true)]
+#[case::turned_on(json!({RELAX.key: "true"}), Some(json!({RELAX.key: "false"})), true)]
+#[case::as_it_was(json!({RELAX.key: "true"}), Some(json!({RELAX.key: "true"})), false)]
+#[case::taken_back(json!({}), Some(json!({RELAX.key: "true"})), false)]
+#[case::another_word(json!({RELAX.key: "True"}), None, false)]
 #[case::none(Value::Null, None, false)]
 fn who_asks_must_be_allowed_to(#[case] new: Value, #[case] old: Option<Value>, #[case] expected: bool) {
     let of = |annotations: Value| read(migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = annotations));

@@ -97,6 +97,43 @@ mod pods {
         assert!(matches!(judged.subject.stage, Stage::Migration(_)));
     }
 
+    /// A launcher is a migration's target where its label holds a migration's UID; no migration has an empty one.
+    #[rstest]
+    #[case::absent(None, false)]
+    #[case::empty(Some(""), false)]
+    #[case::a_uid(Some("0f6a"), true)]
+    #[case::a_word(Some("false"), true)]
+    fn a_target_names_its_migration(#[case] uid: Option<&str>, #[case] is_target: bool) {
+        let mut labels = json!({"kubevirt.io": "virt-launcher"});
+        if let Some(uid) = uid {
+            labels["kubevirt.io/migrationJobUID"] = json!(uid);
+        }
+        let judged = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher");
+        assert_eq!(matches!(judged.subject.stage, Stage::Migration(_)), is_target);
+    }
+
+    #[test]
+    fn an_empty_name_names_no_node() {
+        let labels = json!({
+            "kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job", "kubevirt.io/nodeName": "",
+        });
+        let judged = of_pod(&pod(&labels, &json!({})), &cluster("1.9.0", mixed(), [])).expect("a launcher");
+        assert_eq!(source(&judged), None, "a node without a name is left out of the targets");
+    }
+
+    /// virt-controller writes the label empty, and everybody asks only whether it is there.
+    #[rstest]
+    #[case::absent(json!({}), false)]
+    #[case::empty(json!({"kubevirt.io/outdatedLauncherImage": ""}), true)]
+    #[case::no(json!({"kubevirt.io/outdatedLauncherImage": "false"}), true)]
+    #[case::somebody_elses(json!({"example.io/outdatedLauncherImage": ""}), false)]
+    fn an_outdated_launcher_bears_the_label(#[case] labels: Value, #[case] expected: bool) {
+        let guest = running("db", "node-a", "host-model").tweak(|db| db["metadata"]["labels"] = labels);
+        let cluster = cluster("1.9.0", mixed(), [vmi(guest.clone())]);
+        let judged = of_running(&read(guest), &cluster).expect("it runs");
+        assert_eq!(judged.subject.outdated_launcher, expected);
+    }
+
     #[test]
     fn a_distribution_may_rename_kubevirt() {
         let domain = "kubevirt.internal.virtualization.example.io";

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::live::kinds::project;
+use crate::well_known::{self, Place};
 
 fn put(resource: Watched, object: &Value) -> Change {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -201,6 +202,21 @@ fn launchers_that_ask_the_same_share_it() {
     assert!(Arc::ptr_eq(&of("db").placement, &of("web").placement), "20,000 guests would cost 200 MB");
     let kept = cluster.vmi("shop", "db").expect("known");
     assert_eq!(kept.metadata.annotations.keys().collect::<Vec<_>>(), ["cpufit.io/policy"]);
+}
+
+/// Whatever annotation is read anywhere is kept of a watched object: without it a guest would be judged as another.
+#[test]
+fn annotations_that_are_read_are_kept() {
+    let mut guest = vmi("db", "Running");
+    for known in well_known::ALL {
+        guest["metadata"]["annotations"][known.key] = json!("true");
+    }
+    let cluster = synced([put(Watched::Vmis, &guest)]).snapshot().world.cluster;
+    let kept = &cluster.vmi("shop", "db").expect("known").metadata.annotations;
+    for known in well_known::ALL.into_iter().filter(|known| known.place == Place::Annotation) {
+        assert!(kept.contains_key(known.key), "{} is dropped before it is read", known.key);
+    }
+    assert!(well_known::MIGRATION_TARGET.is_set(kept) && !kept.keys().any(|key| key.starts_with("kubectl.")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,405 @@
+//! The labels and annotations that are read for their meaning, and how the value of each is read.
+//!
+//! A label or annotation means here what it means to the program that acts on it. Some count by their presence alone
+//! (`skip-node: "false"` still stops the labeller), some only with one exact value (`create-migration-target: "True"` makes
+//! nothing a target), some hold a name. [`ALL`] lists each one with the function that reads it so; nothing else in this
+//! crate looks into the labels and annotations of an object for a meaning.
+//!
+//! Not in the list: node labels that a launcher pod selects. Those the scheduler compares, key and value, as [`fit`] does.
+//!
+//! [`fit`]: crate::fit
+
+use std::collections::BTreeMap;
+
+use crate::fit::label;
+
+/// A label or annotation that is read for its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WellKnown {
+    /// The key.
+    pub key: &'static str,
+    /// Label or annotation.
+    pub place: Place,
+    /// The kinds of object that it is read on.
+    pub on: &'static str,
+    /// How its value is read.
+    pub reading: Reading,
+    /// Whether a distribution that renames KubeVirt's domain (`kubevirt.internal.example.io/…`) is understood too.
+    pub in_any_domain: bool,
+    /// Who reads it so: the file and the identifier in KubeVirt, or this crate for keys of its own.
+    pub mirrors: &'static str,
+}
+
+/// Where a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `metadata.labels`.
+    Label,
+    /// `metadata.annotations`.
+    Annotation,
+}
+
+/// How a value is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It counts where the key is there, whatever its value.
+    Presence,
+    /// It counts with exactly this value; case matters.
+    Exactly(&'static str),
+    /// It holds a name, a UID or a word. The empty value names nothing.
+    Text,
+    /// It holds a whole number above 0: [`label::frequency`].
+    Frequency,
+}
+
+const fn label(key: &'static str, on: &'static str, reading: Reading, mirrors: &'static str) -> WellKnown {
+    WellKnown { key, place: Place::Label, on, reading, in_any_domain: false, mirrors }
+}
+
+const fn annotation(key: &'static str, on: &'static str, reading: Reading, mirrors: &'static str) -> WellKnown {
+    WellKnown { place: Place::Annotation, ..label(key, on, reading, mirrors) }
+}
+
+/// Whose labels the node-labeller leaves alone.
+pub const SKIP_NODE: WellKnown = annotation(
+    label::SKIP_NODE,
+    "Node",
+    Reading::Presence,
+    "pkg/virt-handler/node-labeller/node_labeller.go: skipNodeLabelling (`_, exists :=`)",
+);
+
+/// Where virt-handler is well and launcher pods may be sent.
+pub const SCHEDULABLE: WellKnown = label(
+    label::SCHEDULABLE,
+    "Node",
+    Reading::Exactly("true"),
+    "pkg/virt-controller/watch/topology/filter.go: IsSchedulable (`== \"true\"`)",
+);
+
+/// Where a virt-handler runs or ran: the same key, read for its presence.
+pub const HAS_VIRT_HANDLER: WellKnown = label(
+    label::SCHEDULABLE,
+    "Node",
+    Reading::Presence,
+    "pkg/virt-operator/resource/apply/delete.go: deleteKubeVirtLabelsFromNodes (a selector without a value)",
+);
+
+/// A node's TSC frequency in Hz.
+pub const TSC_FREQUENCY: WellKnown = label(
+    label::TSC_FREQUENCY,
+    "Node",
+    Reading::Frequency,
+    "pkg/virt-controller/watch/topology/tsc.go: TSCFrequencyFromNode (`strconv.ParseInt`, above 0)",
+);
+
+/// Which pods are virt-launchers.
+pub const LAUNCHER: WellKnown = label(
+    "kubevirt.io",
+    "Pod",
+    Reading::Exactly("virt-launcher"),
+    "pkg/virt-api/webhooks/mutating-webhook/mutators/virt-launcher-pod-mutator.go: isVirtLauncherPod",
+)
+.in_any_domain();
+
+/// The UID of the migration that a launcher is, or was, the target of. No migration has an empty one.
+pub const MIGRATION_UID: WellKnown = label(
+    "kubevirt.io/migrationJobUID",
+    "Pod",
+    Reading::Text,
+    "pkg/virt-controller/watch/migration/migration.go: listMatchingTargetPods (`value == string(migration.UID)`)",
+)
+.in_any_domain();
+
+/// The name of that migration.
+pub const MIGRATION_NAME: WellKnown = annotation(
+    "kubevirt.io/migrationJobName",
+    "Pod",
+    Reading::Text,
+    "pkg/virt-controller/watch/migration/migration.go: getControllerOf",
+)
+.in_any_domain();
+
+/// The node that a guest runs on; a launcher has the labels of its guest.
+pub const NODE_NAME: WellKnown = label(
+    "kubevirt.io/nodeName",
+    "Pod",
+    Reading::Text,
+    "pkg/virt-handler/vm.go: isVMIOwnedByNode (`nodeName != \"\"`)",
+)
+.in_any_domain();
+
+/// The UID of the guest that a pod was made for.
+pub const CREATED_BY: WellKnown =
+    label("kubevirt.io/created-by", "Pod", Reading::Text, "pkg/virt-controller/services/template.go: podLabels");
+
+/// A guest whose launcher is of another release than virt-controller's.
+pub const OUTDATED_LAUNCHER: WellKnown = label(
+    "kubevirt.io/outdatedLauncherImage",
+    "VirtualMachineInstance",
+    Reading::Presence,
+    "pkg/virt-controller/watch/vmi/lifecycle.go: setLauncherContainerInfo (written empty); \
+     pkg/monitoring/metrics/virt-controller/vmistats_collector.go: isVMIOutdated",
+)
+.in_any_domain();
+
+/// A guest that is made as the target of a decentralized migration, and comes with the CPU that it has.
+pub const MIGRATION_TARGET: WellKnown = annotation(
+    "kubevirt.io/create-migration-target",
+    "VirtualMachineInstance",
+    Reading::Exactly("true"),
+    "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTarget",
+);
+
+/// A namespace that is left alone entirely. The webhook configurations' `namespaceSelector` says the same.
+pub const EXEMPT: WellKnown =
+    label("cpufit.io/exempt", "Namespace", Reading::Exactly("true"), "cpufit: policy::is_left_alone");
+
+/// A migration whose target need not have what keeps it off every node.
+pub const RELAX: WellKnown = annotation(
+    "cpufit.io/relax",
+    "VirtualMachineInstanceMigration",
+    Reading::Exactly("true"),
+    "cpufit: enforce::trim, asks_relax",
+);
+
+/// The policy whose common model was written into a guest.
+pub const POLICY: WellKnown =
+    annotation("cpufit.io/policy", "VirtualMachineInstance", Reading::Text, "cpufit: enforce::outlook");
+
+/// The CPU mode that the common model took the place of, in the words of `commonModel.replaces`.
+pub const REPLACED_MODEL: WellKnown =
+    annotation("cpufit.io/replaced-model", "VirtualMachineInstance", Reading::Text, "cpufit: enforce::outlook");
+
+/// A guest that was sent without a model and left so. KubeVirt's own webhook fills one in, and no later call could tell it
+/// from a wish.
+pub const SENT_MODEL: WellKnown =
+    annotation("cpufit.io/sent-model", "VirtualMachineInstance", Reading::Exactly("Unset"), "cpufit: enforce::model");
+
+/// The selector keys that were dropped from a pod, with commas.
+pub const DROPPED_SELECTORS: WellKnown =
+    annotation("cpufit.io/dropped-selectors", "Pod", Reading::Text, "cpufit: enforce::trim");
+
+/// All of them.
+pub const ALL: [&WellKnown; 17] = [
+    &SKIP_NODE,
+    &SCHEDULABLE,
+    &HAS_VIRT_HANDLER,
+    &TSC_FREQUENCY,
+    &LAUNCHER,
+    &MIGRATION_UID,
+    &MIGRATION_NAME,
+    &NODE_NAME,
+    &CREATED_BY,
+    &OUTDATED_LAUNCHER,
+    &MIGRATION_TARGET,
+    &EXEMPT,
+    &RELAX,
+    &POLICY,
+    &REPLACED_MODEL,
+    &SENT_MODEL,
+    &DROPPED_SELECTORS,
+];
+
+/// Whether an annotation of this key is ever read: what is kept of an object's annotations.
+#[must_use]
+pub fn is_read_annotation(key: &str) -> bool {
+    ALL.iter().any(|known| known.place == Place::Annotation && known.is_key(key))
+}
+
+/// Labels or annotations.
+pub trait Pairs {
+    /// All of them.
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)>;
+
+    /// The value of a key.
+    fn value(&self, key: &str) -> Option<&str> {
+        self.pairs().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
+}
+
+impl Pairs for BTreeMap<String, String> {
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
+impl WellKnown {
+    /// The same key, read in any domain that begins with `kubevirt.` as well.
+    const fn in_any_domain(self) -> Self {
+        Self { in_any_domain: true, ..self }
+    }
+
+    /// Whether it counts, with the value that stands there.
+    #[must_use]
+    pub fn is_set(&self, pairs: &impl Pairs) -> bool {
+        self.value(pairs).is_some()
+    }
+
+    /// The value that stands there; `None` where it does not count.
+    #[must_use]
+    pub fn value<'p>(&self, pairs: &'p impl Pairs) -> Option<&'p str> {
+        let renamed = || pairs.pairs().find(|(key, _)| self.is_key(key)).map(|(_, value)| value);
+        let value = pairs.value(self.key).or_else(|| self.in_any_domain.then(renamed)?)?;
+        self.counts(value).then_some(value)
+    }
+
+    /// Whether a value of it counts.
+    #[must_use]
+    pub fn counts(&self, value: &str) -> bool {
+        match self.reading {
+            Reading::Presence => true,
+            Reading::Exactly(wanted) => value == wanted,
+            Reading::Text => !value.is_empty(),
+            Reading::Frequency => label::frequency(value).is_some(),
+        }
+    }
+
+    /// Whether a key is this one, in KubeVirt's domain or in the one that a distribution gave it.
+    fn is_key(&self, key: &str) -> bool {
+        let is_renamed = || {
+            let name = self.key.strip_prefix("kubevirt.io")?;
+            let domain = key.strip_suffix(name)?;
+            Some(domain.starts_with("kubevirt.") && !domain.contains('/'))
+        };
+        key == self.key || (self.in_any_domain && is_renamed() == Some(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+    use std::path::Path;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    const PRESENCE: [bool; 6] = [false, true, true, true, true, true];
+    const TRUE_ALONE: [bool; 6] = [false, false, true, false, false, false];
+    const ANY_TEXT: [bool; 6] = [false, false, true, true, true, true];
+    const NONE: [bool; 6] = [false; 6];
+
+    /// What each makes of: no key, an empty value, `true`, `false`, `True`, another word; and a value that counts where none
+    /// of these does.
+    const TABLE: [(WellKnown, [bool; 6], Option<&str>); ALL.len()] = [
+        (SKIP_NODE, PRESENCE, None),
+        (SCHEDULABLE, TRUE_ALONE, None),
+        (HAS_VIRT_HANDLER, PRESENCE, None),
+        (TSC_FREQUENCY, NONE, Some("2100000000")),
+        (LAUNCHER, NONE, Some("virt-launcher")),
+        (MIGRATION_UID, ANY_TEXT, None),
+        (MIGRATION_NAME, ANY_TEXT, None),
+        (NODE_NAME, ANY_TEXT, None),
+        (CREATED_BY, ANY_TEXT, None),
+        (OUTDATED_LAUNCHER, PRESENCE, None),
+        (MIGRATION_TARGET, TRUE_ALONE, None),
+        (EXEMPT, TRUE_ALONE, None),
+        (RELAX, TRUE_ALONE, None),
+        (POLICY, ANY_TEXT, None),
+        (REPLACED_MODEL, ANY_TEXT, None),
+        (SENT_MODEL, NONE, Some("Unset")),
+        (DROPPED_SELECTORS, ANY_TEXT, None),
+    ];
+
+    #[test]
+    fn a_value_counts_as_for_the_program_that_acts_on_it() {
+        let values = [None, Some(""), Some("true"), Some("false"), Some("True"), Some("another")];
+        for (known, expected, also) in TABLE {
+            let with = |value: Option<&str>| -> BTreeMap<String, String> {
+                let other = ("example.org/other".to_owned(), "true".to_owned());
+                value.map(|value| (known.key.to_owned(), value.to_owned())).into_iter().chain([other]).collect()
+            };
+            for (value, counts) in values.into_iter().zip(expected) {
+                let pairs = with(value);
+                assert_eq!(known.is_set(&pairs), counts, "{}: {value:?}", known.key);
+                assert_eq!(known.value(&pairs), value.filter(|_| counts), "{}: {value:?}", known.key);
+            }
+            assert_eq!(also.is_some(), expected == NONE, "{}: no value is shown to count", known.key);
+            assert!(also.is_none_or(|also| known.is_set(&with(Some(also)))), "{} counts with no value", known.key);
+        }
+    }
+
+    #[test]
+    fn every_entry_has_its_row_and_says_who_reads_it_so() {
+        assert_eq!(TABLE.map(|(known, ..)| known), ALL.map(|known| *known));
+        for known in ALL {
+            assert!(!known.mirrors.is_empty() && !known.on.is_empty(), "{}", known.key);
+            let twins = ALL.iter().filter(|other| other.key == known.key && other.reading == known.reading);
+            assert_eq!(twins.count(), 1, "{} twice", known.key);
+        }
+    }
+
+    /// A meaning that is read elsewhere would be read in another way sooner or later.
+    #[test]
+    fn nobody_reads_an_annotation_or_spells_a_key_elsewhere() {
+        let spelled = |line: &str| {
+            ALL.iter().filter(|known| known.key.contains('/')).any(|known| line.contains(&format!("\"{}\"", known.key)))
+        };
+        let read = |line: &str| {
+            let calls = ["annotations.get(", "annotations.contains_key(", "annotations.keys("];
+            calls.iter().any(|call| line.contains(call))
+        };
+        let mut seen = 0;
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+                let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                if entry.is_dir() && !matches!(name, "tests" | "testing") {
+                    folders.push(entry);
+                } else if entry.extension().is_some_and(|kind| kind == "rs")
+                    && !matches!(name, "well_known.rs" | "label.rs" | "tests.rs")
+                {
+                    let text = std::fs::read_to_string(&entry).expect("a source file");
+                    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                    let bad: Vec<&str> = code.lines().filter(|line| spelled(line) || read(line)).collect();
+                    assert!(bad.is_empty(), "{}: {bad:#?}", entry.display());
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 50, "the sources were not found");
+    }
+
+    #[rstest]
+    #[case::own_domain("kubevirt.io/migrationJobUID", true)]
+    #[case::renamed("kubevirt.internal.virtualization.example.io/migrationJobUID", true)]
+    #[case::another_domain("example.io/migrationJobUID", false)]
+    #[case::another_name("kubevirt.io/oldmigrationJobUID", false)]
+    #[case::no_domain("migrationJobUID", false)]
+    fn a_renamed_domain_is_kubevirts_own(#[case] key: &str, #[case] expected: bool) {
+        let pairs = BTreeMap::from([(key.to_owned(), "uid".to_owned())]);
+        assert_eq!(MIGRATION_UID.is_set(&pairs), expected);
+    }
+
+    #[rstest]
+    #[case::own_domain("kubevirt.io", true)]
+    #[case::renamed("kubevirt.internal.virtualization.example.io", true)]
+    #[case::with_a_name("kubevirt.io/component", false)]
+    #[case::another("app.kubernetes.io", false)]
+    fn the_launchers_key_is_the_bare_domain(#[case] key: &str, #[case] expected: bool) {
+        let pairs = BTreeMap::from([(key.to_owned(), "virt-launcher".to_owned())]);
+        assert_eq!(LAUNCHER.is_set(&pairs), expected);
+    }
+
+    /// Whoever may set annotations of a VM must not escape a policy by a domain of their own.
+    #[test]
+    fn what_frees_a_guest_from_a_policy_is_read_in_one_domain_alone() {
+        let target = |key: &str| MIGRATION_TARGET.is_set(&BTreeMap::from([(key.to_owned(), "true".to_owned())]));
+        assert!(target("kubevirt.io/create-migration-target"));
+        assert!(!target("kubevirt.example.io/create-migration-target"));
+    }
+
+    #[test]
+    fn the_key_of_kubevirts_own_domain_goes_before_a_renamed_one() {
+        let pairs = BTreeMap::from([
+            ("kubevirt.a.io/nodeName".to_owned(), "other".to_owned()),
+            ("kubevirt.io/nodeName".to_owned(), "node-a".to_owned()),
+        ]);
+        assert_eq!(NODE_NAME.value(&pairs), Some("node-a"));
+    }
+}

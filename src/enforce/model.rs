@@ -303,7 +303,7 @@ fn shut_out(then: &Judged<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason> {
         .iter()
         .cloned()
         .partition(|(key, _)| Family::of(key) == Family::CpuFeature && !subject.is_own(key));
-    let left = open(&Placement { selector: rest, ..subject.placement.clone() });
+    let left = open(&Placement { selector: rest.into_iter().collect(), ..subject.placement.clone() });
     if left.is_empty() {
         return Some(Reason::OtherNodes { nodes: usable.count() });
     }

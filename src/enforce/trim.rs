@@ -157,7 +157,7 @@ fn from_target(
     if mode == CpuMode::HostPassthrough {
         return if relaxed.is_some() { out.refuse(Refused::HostPassthrough) } else { out };
     }
-    let mut case = Case { cluster, vmi, migration, placement };
+    let mut case = Case { cluster, vmi, migration, required: required(vmi), placement };
     if !cluster.fleet.is_labelled(case.placement.get(label::ARCH)) {
         return out.refuse(Refused::NoLabels);
     }
@@ -206,8 +206,8 @@ impl Trim {
 
     /// Takes what is dropped out of a placement.
     pub fn leave(&self, placement: &mut Placement<'_>) {
-        let dropped = self.dropped();
-        placement.selector.retain(|(key, _)| !dropped.iter().any(|(dropped, _)| dropped == key));
+        let dropped: BTreeSet<&str> = self.dropped().into_iter().map(|(key, _)| key.as_str()).collect();
+        placement.selector.retain(|(key, _)| !dropped.contains(&**key));
     }
 
     /// All that is dropped, by key.
@@ -328,20 +328,24 @@ struct Case<'c> {
     cluster: &'c Cluster,
     vmi: &'c Vmi,
     migration: Option<&'c Vmim>,
+    /// The CPU features that the guest itself requires.
+    required: BTreeSet<&'c str>,
     placement: Placement<'c>,
+}
+
+/// The CPU features that a guest's own specification requires.
+fn required(vmi: &Vmi) -> BTreeSet<&str> {
+    let features = vmi.spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+    let required = features.filter(|own| matches!(own.policy.as_str(), "" | "require" | "force"));
+    required.map(|own| own.name.as_str()).collect()
 }
 
 impl Case<'_> {
     /// Whether an entry is asked for by the guest itself, or by KubeVirt's configuration for all.
     fn is_own(&self, key: &str) -> bool {
-        let spec = &self.vmi.spec;
-        let feature = label::name(key);
-        let requires = |wanted: &str| matches!(wanted, "" | "require" | "force");
-        let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
-        spec.node_selector.contains_key(key)
+        self.vmi.spec.node_selector.contains_key(key)
             || self.cluster.config.configuration.developer_configuration.node_selectors.contains_key(key)
-            || (Family::of(key) == Family::CpuFeature
-                && features.into_iter().any(|own| own.name == feature && requires(&own.policy)))
+            || (Family::of(key) == Family::CpuFeature && self.required.contains(label::name(key)))
     }
 
     /// Whether a person asked for it with this migration.
@@ -394,15 +398,16 @@ impl Case<'_> {
             return Ok(None);
         }
         let inherited: BTreeSet<&str> = self.inherited().map(|(key, _)| key).collect();
-        let candidates = fleet.in_name_order().into_iter().filter(|&node| Some(node) != source).filter_map(|node| {
-            let refusal = lookup.refusal(node);
-            let only_entries = refusal.affinity.is_empty()
-                && refusal.taints.is_empty()
-                && !refusal.cordoned
-                && !refusal.other_node
-                && refusal.missing.iter().all(|(key, _)| inherited.contains(key.as_str()));
-            (only_entries && is_of_vendor(fleet, source, node)).then_some((node, refusal.missing))
-        });
+        let mut without = self.placement.borrowed();
+        without.selector.retain(|(key, _)| !inherited.contains(&**key));
+        let mut free = fleet.look_up(&without).passes().fitting;
+        if let Some(source) = source {
+            free.remove(source);
+        }
+        // Inherited entries, vendor and host model stand in a node's profile: one node of each tells enough.
+        let candidates = fleet.one_of_each_profile(&free).into_iter();
+        let candidates = candidates.filter(|&node| is_of_vendor(fleet, source, node));
+        let candidates = candidates.map(|node| (node, lookup.missing(node)));
         let mut is_last = false;
         let features = Self::features(self.inherited());
         let keeps_one = |(_, missing): &(NodeIndex, Vec<Entry>)| {

@@ -237,7 +237,7 @@ impl<'s, 'f> Case<'s, 'f> {
         }
         // What somebody wished for this one migration says nothing about the node the guest is on.
         let is_wish = |key: &str| match &self.subject.stage {
-            Stage::Migration(migration) => migration.wish.iter().any(|(wished, _)| wished == key),
+            Stage::Migration(migration) => migration.wishes(key),
             Stage::Start(_) => false,
         };
         let source_lacks = |(key, value): &(String, String)| {
@@ -395,16 +395,8 @@ impl<'s, 'f> Case<'s, 'f> {
 
     /// The same label required and forbidden: accepted by KubeVirt, never schedulable.
     fn contradiction(&self) -> Option<Finding> {
-        use super::placement::Expression;
-        let affinity = self.subject.placement.affinity.as_ref()?;
-        let forbids = |key: &str| {
-            !affinity.terms.is_empty()
-                && affinity
-                    .terms
-                    .iter()
-                    .all(|term| term.expressions.iter().any(|e| matches!(e, Expression::DoesNotExist(k) if k == key)))
-        };
-        let (key, value) = self.subject.placement.selector.iter().find(|(key, _)| forbids(key))?;
+        let forbidden = self.subject.placement.affinity.as_ref()?.forbidden_keys();
+        let (key, value) = self.subject.placement.selector.iter().find(|(key, _)| forbidden.contains(&**key))?;
         Some(Finding {
             check: Check::Contradiction,
             impact: Some(Impact::Unschedulable),

@@ -1,13 +1,14 @@
 //! From a subject and the fleet to a verdict.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::bits::Bits;
 use super::fleet::{Fleet, HostModelClass, NodeIndex, Passes};
 use super::label;
 use super::label::Family;
 use super::placement::Placement;
-use super::subject::{HostModelRule, Onward, Stage, Subject, merge};
+use super::subject::{HostModelRule, Onward, Stage, Subject};
 use super::verdict::{Cause, Impact, Outcome, Verdict};
 
 /// Start nodes from which a guest would have the same targets, up to themselves.
@@ -19,8 +20,6 @@ pub struct StartGroup {
     pub targets: Bits,
     /// Where it could go if no node were cordoned, tainted or unwell.
     pub passes: Passes,
-    /// What its migration would ask of a node.
-    pub placement: Placement<'static>,
 }
 
 impl StartGroup {
@@ -113,41 +112,52 @@ fn cause(passes: &Passes, wanted: usize) -> Cause {
 #[must_use]
 pub fn start_groups(placement: &Placement<'_>, onward: Onward, start_nodes: &Bits, fleet: &Fleet) -> Vec<StartGroup> {
     let mut out: Vec<StartGroup> = Vec::new();
+    let mut known: HashMap<Option<Added<'_>>, usize> = HashMap::new();
+    let has_vendor = placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
     for (class, nodes) in fleet.split_by_class(start_nodes) {
-        let demand = after_start(placement, onward, class);
-        if let Some(demand) = demand {
-            if let Some(group) = out.iter_mut().find(|group| group.placement == demand) {
-                group.nodes.union(&nodes);
-                continue;
-            }
-            let passes = fleet.look_up(&demand).passes();
-            out.push(StartGroup { nodes, targets: passes.fitting.clone(), passes, placement: demand });
+        let added = Added::of(class, onward, has_vendor);
+        if let Some(&at) = known.get(&added) {
+            out[at].nodes.union(&nodes);
+            continue;
+        }
+        known.insert(added, out.len());
+        let passes = if let Some(added) = added {
+            fleet.look_up(&added.to(placement)).passes()
         } else {
             let none = Bits::none(fleet.len());
-            let passes = Passes { cpu: none.clone(), placement: none.clone(), fitting: none.clone() };
-            out.push(StartGroup { nodes, targets: none, passes, placement: placement.clone().into_owned() });
-        }
+            Passes { cpu: none.clone(), placement: none.clone(), fitting: none }
+        };
+        out.push(StartGroup { nodes, targets: passes.fitting.clone(), passes });
     }
     out
 }
 
-/// What the first migration away from a node of this class would demand; `None` where no pod would be made.
-fn after_start(placement: &Placement<'_>, onward: Onward, class: &HostModelClass) -> Option<Placement<'static>> {
-    let mut out = placement.clone().into_owned();
-    out.node_name = None;
-    match (onward.host_model, &class.model) {
-        (HostModelRule::NotAsked, _) | (HostModelRule::Copied, None) => {}
-        (HostModelRule::CopiedOrRefused, None) => return None,
-        (HostModelRule::Copied | HostModelRule::CopiedOrRefused, Some(entries)) => {
-            merge(&mut out.selector, entries.iter().map(|(k, v)| (Cow::Owned(k.clone()), Cow::Owned(v.clone()))));
-        }
+/// What the first migration away from a node asks for beyond the selector at start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Added<'x> {
+    host_model: Option<&'x [(String, String)]>,
+    vendor: Option<&'x str>,
+}
+
+impl<'x> Added<'x> {
+    /// For a start on a node of this class; `None` where no pod would be made.
+    fn of(class: &'x HostModelClass, onward: Onward, has_vendor: bool) -> Option<Self> {
+        let host_model = match (onward.host_model, &class.model) {
+            (HostModelRule::NotAsked, _) | (HostModelRule::Copied, None) => None,
+            (HostModelRule::CopiedOrRefused, None) => return None,
+            (HostModelRule::Copied | HostModelRule::CopiedOrRefused, Some(entries)) => Some(entries.as_slice()),
+        };
+        let vendor = class.vendors.first().filter(|_| onward.vendor && !has_vendor).map(String::as_str);
+        Some(Self { host_model, vendor })
     }
-    let has_vendor = out.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
-    if onward.vendor
-        && !has_vendor
-        && let Some(vendor) = class.vendors.first()
-    {
-        out.selector.push((Cow::Owned(vendor.clone()), Cow::Borrowed("true")));
+
+    /// The placement of the migration's target.
+    fn to(self, placement: &'x Placement<'_>) -> Placement<'x> {
+        let host_model = self.host_model.unwrap_or_default().iter();
+        let host_model = host_model.map(|(key, value)| (Cow::Borrowed(key.as_str()), Cow::Borrowed(value.as_str())));
+        let vendor = self.vendor.map(|vendor| (Cow::Borrowed(vendor), Cow::Borrowed("true")));
+        let mut out = Placement { node_name: None, ..placement.borrowed() };
+        out.selector.extend(host_model.chain(vendor));
+        out
     }
-    Some(out)
 }

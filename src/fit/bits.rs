@@ -98,6 +98,18 @@ impl Bits {
         }
     }
 
+    /// Keeps what is in both; `few` are sorted.
+    pub fn keep_few(&mut self, few: &[u32]) {
+        let mut few = few.iter().map(|&member| member as usize).peekable();
+        for (at, word) in self.words.iter_mut().enumerate() {
+            let mut kept = 0;
+            while let Some(member) = few.next_if(|member| member / 64 == at) {
+                kept |= 1 << (member % 64);
+            }
+            *word &= kept;
+        }
+    }
+
     /// Adds what is in `other`.
     pub fn union(&mut self, other: &Self) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
@@ -179,19 +191,12 @@ impl Iterator for Ones {
 
 /// A counter for each index, kept as planes of bits: adding a set to all counters costs a few word
 /// operations for 64 of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Counters {
     planes: Vec<Bits>,
-    len: usize,
 }
 
 impl Counters {
-    /// All counters at zero.
-    #[must_use]
-    pub fn new(len: usize) -> Self {
-        Self { planes: Vec::new(), len }
-    }
-
     /// Adds one to the counter of each index that is *not* in `present`.
     pub fn add_absent(&mut self, present: &Bits) {
         let mut carry = present.clone();
@@ -213,38 +218,27 @@ impl Counters {
         }
     }
 
-    /// Adds one to every counter.
-    pub fn add_all(&mut self) {
-        self.add_absent(&Bits::none(self.len));
-    }
-
     /// The value of one counter.
     #[must_use]
     pub fn get(&self, index: usize) -> u32 {
         self.planes.iter().enumerate().map(|(power, plane)| u32::from(plane.contains(index)) << power).sum()
     }
 
-    /// The indices whose counter is `value`.
+    /// The indices of `within` by the values of their counters, the lowest first.
     #[must_use]
-    pub fn equal_to(&self, value: u32) -> Bits {
-        let mut out = Bits::all(self.len);
-        if value >> self.planes.len() != 0 {
-            return Bits::none(self.len);
+    pub fn groups(&self, within: &Bits) -> Vec<(u32, Bits)> {
+        let mut out = vec![(0, within.clone())];
+        for (power, plane) in self.planes.iter().enumerate().rev() {
+            let halves = out.into_iter().flat_map(|(value, without)| {
+                let (mut without, mut with) = (without.clone(), without);
+                without.subtract(plane);
+                with.intersect(plane);
+                [(value, without), (value | 1 << power, with)]
+            });
+            out = halves.filter(|(_, set)| !set.is_empty()).collect();
         }
-        for (power, plane) in self.planes.iter().enumerate() {
-            if value >> power & 1 == 1 {
-                out.intersect(plane);
-            } else {
-                out.subtract(plane);
-            }
-        }
+        out.retain(|(_, set)| !set.is_empty());
         out
-    }
-
-    /// The largest value any counter could have.
-    #[must_use]
-    pub fn limit(&self) -> u32 {
-        (1 << self.planes.len()) - 1
     }
 }
 
@@ -256,7 +250,7 @@ mod tests {
     proptest! {
         #[test]
         fn counters_count_like_a_loop(sets in prop::collection::vec(prop::collection::vec(any::<bool>(), 130), 0..40)) {
-            let mut counters = Counters::new(130);
+            let mut counters = Counters::default();
             let mut plain = vec![0_u32; 130];
             for set in &sets {
                 let mut bits = Bits::none(130);
@@ -265,11 +259,30 @@ mod tests {
                 }
                 counters.add_absent(&bits);
             }
+            let mut within = Bits::none(130);
+            within.insert_range(10, 120);
+            let groups = counters.groups(&within);
+            prop_assert!(groups.is_sorted_by_key(|(value, _)| *value));
+            prop_assert_eq!(groups.iter().map(|(_, set)| set.count()).sum::<usize>(), 110);
             for (at, &expected) in plain.iter().enumerate() {
                 prop_assert_eq!(counters.get(at), expected);
-                prop_assert!(counters.equal_to(expected).contains(at));
-                prop_assert!(!counters.equal_to(expected + 1).contains(at));
+                let found: Vec<u32> = groups.iter().filter(|(_, set)| set.contains(at)).map(|(value, _)| *value).collect();
+                prop_assert_eq!(found, if within.contains(at) { vec![expected] } else { Vec::new() });
             }
+        }
+
+        #[test]
+        fn few_are_kept_as_a_set_of_them_would_be(
+            members in prop::collection::btree_set(0_usize..200, 0..80),
+            few in prop::collection::btree_set(0_u32..200, 0..20),
+        ) {
+            let mut bits = Bits::none(200);
+            for &member in &members {
+                bits.insert(member);
+            }
+            bits.keep_few(&few.iter().copied().collect::<Vec<_>>());
+            let both: Vec<usize> = few.iter().map(|&member| member as usize).filter(|member| members.contains(member)).collect();
+            prop_assert_eq!(bits.iter().collect::<Vec<_>>(), both);
         }
 
         #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::bits::{Bits, Counters};
 use super::label::{self, Family};
+use super::memo::FleetId;
 use super::node::{Node, Taint};
 use super::placement::{Expression, NameRule, NodeSelector, Placement, Term};
 
@@ -25,6 +26,7 @@ pub type NodeIndex = usize;
 /// All nodes at one instant. Immutable; remedies make a new one from edited nodes.
 #[derive(Debug, Default)]
 pub struct Fleet {
+    id: FleetId,
     names: Vec<Arc<str>>,
     /// The place of each node in the order of names.
     rank: Vec<u32>,
@@ -37,6 +39,8 @@ pub struct Fleet {
     own_labels: Vec<Arc<[u32]>>,
     /// Nodes with the same taints, by their taints.
     taints: Vec<(Vec<Taint>, Members)>,
+    /// Per node, its place in `taints`; none for a node without taints.
+    taints_of: Vec<Option<u32>>,
     cordoned: Bits,
     not_ready: Bits,
     skip_node: BTreeMap<NodeIndex, String>,
@@ -70,6 +74,16 @@ struct Key {
     family: Family,
     /// By value.
     values: Vec<(Arc<str>, u32)>,
+}
+
+impl Key {
+    /// The label with this value.
+    fn label(&self, value: &str) -> Option<u32> {
+        match self.values.as_slice() {
+            [(only, label)] => (only.as_ref() == value).then_some(*label),
+            many => many.binary_search_by(|(known, _)| known.as_ref().cmp(value)).ok().map(|at| many[at].1),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -120,11 +134,7 @@ impl Members {
 
     fn keep_in(&self, bits: &mut Bits) {
         match self {
-            Self::Few(few) => {
-                let mut kept = Bits::none(bits.len());
-                few.iter().map(|&m| m as usize).filter(|&m| bits.contains(m)).for_each(|m| kept.insert(m));
-                *bits = kept;
-            }
+            Self::Few(few) => bits.keep_few(few),
             Self::Many(many) => bits.intersect(many),
             Self::All => {}
         }
@@ -216,6 +226,16 @@ impl Fleet {
         out
     }
 
+    /// Of each profile that any of these nodes has, the first of them by name; in the order of names.
+    #[must_use]
+    pub fn one_of_each_profile(&self, nodes: &Bits) -> Vec<NodeIndex> {
+        // The nodes of a profile are numbered by name.
+        let first = |profile: &Profile| nodes.iter_range(profile.start, profile.end).next();
+        let mut out: Vec<NodeIndex> = self.profiles.iter().filter_map(first).collect();
+        out.sort_unstable_by_key(|&node| self.rank[node]);
+        out
+    }
+
     /// All nodes in the order of their names.
     #[must_use]
     pub fn in_name_order(&self) -> Vec<NodeIndex> {
@@ -232,8 +252,10 @@ impl Fleet {
             let labels = &self.profile(node).labels;
             return key.values.iter().find(|(_, label)| labels.binary_search(label).is_ok()).map(|(v, _)| v.as_ref());
         }
+        // A key's text is kept once.
+        let (key, _) = self.keys.get_key_value(key)?;
         let mut own = self.own_labels[node].iter().map(|&label| &self.labels[label as usize]);
-        own.find(|label| label.key.as_ref() == key).map(|label| label.value.as_ref())
+        own.find(|label| Arc::ptr_eq(&label.key, key)).map(|label| label.value.as_ref())
     }
 
     /// All labels of a node, in no particular order.
@@ -277,14 +299,21 @@ impl Fleet {
     /// The taints of a node.
     #[must_use]
     pub fn taints(&self, node: NodeIndex) -> &[Taint] {
-        self.taints
-            .iter()
-            .find(|(_, members)| match members {
-                Members::Few(few) => few.binary_search(&(node as u32)).is_ok(),
-                Members::Many(many) => many.contains(node),
-                Members::All => true,
-            })
-            .map_or(&[], |(taints, _)| taints)
+        self.taints_of[node].map_or(&[], |at| &self.taints[at as usize].0)
+    }
+
+    /// The nodes with taints of which `is_meant` says so.
+    pub(super) fn tainted(&self, is_meant: impl Fn(&[Taint]) -> bool) -> Bits {
+        let mut out = Bits::none(self.len());
+        for (_, members) in self.taints.iter().filter(|(taints, _)| is_meant(taints)) {
+            members.add_to(&mut out);
+        }
+        out
+    }
+
+    /// What tells it from other fleets.
+    pub(super) fn id(&self) -> FleetId {
+        self.id
     }
 
     /// The nodes that bear a label with this value.
@@ -292,9 +321,9 @@ impl Fleet {
     pub fn bearing(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
         if let Some(found) = self.keys.get(key)
-            && let Ok(at) = found.values.binary_search_by(|(v, _)| v.as_ref().cmp(value))
+            && let Some(label) = found.label(value)
         {
-            let members = self.members(found.values[at].1);
+            let members = self.members(label);
             if found.family.is_profile() {
                 let mut profiles = Bits::none(self.profiles.len());
                 members.add_to(&mut profiles);
@@ -368,11 +397,7 @@ impl Fleet {
         let Some(found) = self.keys.get(key) else {
             return Resolved { family: Family::of(key), label: None };
         };
-        let label = match found.values.as_slice() {
-            [(only, label)] => (only.as_ref() == value).then_some(*label),
-            many => many.binary_search_by(|(v, _)| v.as_ref().cmp(value)).ok().map(|at| many[at].1),
-        };
-        Resolved { family: found.family, label }
+        Resolved { family: found.family, label: found.label(value) }
     }
 
     fn profile(&self, node: NodeIndex) -> &Profile {
@@ -398,19 +423,17 @@ impl Fleet {
         out
     }
 
-    /// Those of `nodes` that meet a required node affinity; with `only_cpu`, as if every other condition held.
-    fn meeting(&self, affinity: &NodeSelector, nodes: &Bits, only_cpu: bool) -> Bits {
-        let terms = affinity.terms.iter().filter(|term| !term.is_empty());
-        let met = terms.map(|term| self.meeting_term(term, nodes.clone(), only_cpu));
-        let any = met.reduce(|mut any, one| {
-            any.union(&one);
-            any
-        });
-        any.unwrap_or_else(|| Bits::none(self.len()))
+    /// The nodes that meet a required node affinity; with `only_cpu`, as if every other condition held.
+    pub(super) fn meeting(&self, affinity: &NodeSelector, only_cpu: bool) -> Bits {
+        let mut out = Bits::none(self.len());
+        for term in affinity.terms.iter().filter(|term| !term.is_empty()) {
+            out.union(&self.meeting_term(term, only_cpu));
+        }
+        out
     }
 
-    fn meeting_term(&self, term: &Term, nodes: Bits, only_cpu: bool) -> Bits {
-        let mut out = nodes;
+    fn meeting_term(&self, term: &Term, only_cpu: bool) -> Bits {
+        let mut out = Bits::all(self.len());
         for expression in &term.expressions {
             if !only_cpu || Family::of(expression.key()).is_cpu() {
                 self.keep_matching(expression, &mut out);
@@ -441,9 +464,17 @@ impl Fleet {
         };
         let negated = matches!(expression, Expression::NotIn(..) | Expression::DoesNotExist(_));
         // Those that have the label with a value that decides: for it, or for a negated condition against it.
-        let decides = |value: &str| expression.holds(Some(value)) != negated;
-        let deciding: Vec<&Members> =
-            key.values.iter().filter(|(value, _)| decides(value)).map(|(_, label)| self.members(*label)).collect();
+        let deciding: Vec<&Members> = match expression {
+            Expression::In(_, wanted) | Expression::NotIn(_, wanted) => {
+                let found = wanted.iter().filter_map(|value| key.label(value));
+                found.map(|label| self.members(label)).collect()
+            }
+            _ => {
+                let decides = |value: &str| expression.holds(Some(value)) != negated;
+                let found = key.values.iter().filter(|(value, _)| decides(value));
+                found.map(|(_, label)| self.members(*label)).collect()
+            }
+        };
         let in_profile = key.family.is_profile();
         match deciding.as_slice() {
             [one] if !in_profile && negated => return one.take_from(nodes),

@@ -1,18 +1,22 @@
 //! The judgement: pure functions of a guest's demand and the nodes. No HTTP, no clients, no clock.
 
 pub mod advise;
+mod affinity;
 pub mod assess;
 pub mod bits;
 pub mod command;
 mod cure;
 pub mod fleet;
 pub mod label;
+mod memo;
 pub mod models;
 pub mod node;
 pub mod placement;
 pub mod remedy;
+mod selector;
 pub mod shown;
 pub mod subject;
+mod toleration;
 pub mod verdict;
 
 #[cfg(test)]

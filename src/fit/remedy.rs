@@ -1,6 +1,6 @@
 //! Remedies as data: what to change, what it costs, and what it promises.
 
-use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::command::{
     Command, CpuModel, Invalid, Json, LabelKey, LabelValue, MachineType, Name, Namespace, Script, Word,
@@ -317,11 +317,12 @@ impl Action {
             }),
             Self::RemoveLabels { node, keys } => {
                 let feature = |key: &String| label::twin(key, label::CPU_FEATURE);
-                let features: Vec<String> = keys.iter().map(feature).collect();
-                after.placement.selector.retain(|(key, _)| !features.iter().any(|feature| feature == key));
+                let features: BTreeSet<String> = keys.iter().map(feature).collect();
+                after.placement.selector.retain(|(key, _)| !features.contains(&**key));
+                let removed: BTreeSet<&String> = keys.iter().collect();
                 edit(node, &|node| {
                     node.skip_node = Some("true".to_owned());
-                    node.labels.retain(|key, _| !keys.contains(key));
+                    node.labels.retain(|key, _| !removed.contains(key));
                 })
             }
             Self::RemoveTscLabel { node, frequency } => {
@@ -333,9 +334,10 @@ impl Action {
                 })
             }
             Self::DropStale { keys } | Self::DropWish { keys } | Self::ChangeSelector { keys } => {
-                after.placement.selector.retain(|(key, _)| !keys.iter().any(|dropped| dropped == key));
+                let dropped: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+                after.placement.selector.retain(|(key, _)| !dropped.contains(&**key));
                 if let Stage::Migration(migration) = &mut after.stage {
-                    migration.wish.retain(|(key, _)| !keys.contains(key));
+                    migration.wish.retain(|(key, _)| !dropped.contains(key.as_str()));
                 }
                 // A vendor that was wished for stands in the place of the source's own, which comes back.
                 if keys.iter().any(|key| Family::of(key) == Family::CpuVendor)
@@ -343,7 +345,7 @@ impl Action {
                     && let Some(source) = subject.source().and_then(|source| fleet.find(source))
                     && let Some(vendor) = fleet.host_model_class(source).vendors.first()
                 {
-                    after.placement.selector.push((Cow::Owned(vendor.clone()), Cow::Borrowed("true")));
+                    after.placement.selector.insert(vendor.clone(), "true");
                 }
                 Vec::new()
             }
@@ -388,7 +390,7 @@ fn unskip(node: &str) -> Result<Command, Invalid> {
 /// Puts one key in the place of those of a family.
 fn replace(subject: &mut Subject<'_>, family: Family, key: String) {
     subject.placement.selector.retain(|(key, _)| Family::of(key) != family);
-    subject.placement.selector.push((Cow::Owned(key), Cow::Borrowed("true")));
+    subject.placement.selector.insert(key, "true");
 }
 
 fn uncordon(node: &mut Node) {

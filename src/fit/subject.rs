@@ -1,9 +1,7 @@
 //! The guest under judgement, whichever kind of object carried it.
 
-use std::borrow::Cow;
-
 use super::label::{self, Family};
-use super::placement::{Entry, Expression, NodeSelector, Placement, Term};
+use super::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 
 /// How the guest's CPU is chosen. Mirrors `spec.domain.cpu.model`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,23 +71,14 @@ pub struct Start<'a> {
     pub onward: Onward,
 }
 
-impl Start<'_> {
+impl<'a> Start<'a> {
     /// The same guest with a named model: no host-model condition any more, but the model's key.
     #[must_use]
-    pub fn with_model(&self, model: &str) -> Start<'static> {
-        let mut placement = self.placement.clone().into_owned();
+    pub fn with_model(&self, model: &str) -> Start<'a> {
+        let mut placement = self.placement.clone();
         placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
-        placement.selector.push((Cow::Owned(format!("{}{model}", label::CPU_MODEL)), Cow::Borrowed("true")));
-        if let Some(affinity) = &mut placement.affinity {
-            for term in &mut affinity.terms {
-                term.expressions
-                    .retain(|e| !matches!(e, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)));
-            }
-            affinity.terms.retain(|term| !term.is_empty());
-            if affinity.terms.is_empty() {
-                placement.affinity = None;
-            }
-        }
+        placement.selector.insert(format!("{}{model}", label::CPU_MODEL), "true");
+        placement.affinity = placement.affinity.and_then(|affinity| affinity.without_obsolete_host_model());
         Start {
             mode: CpuMode::Named(model.to_owned()),
             placement,
@@ -114,10 +103,23 @@ pub struct Migration {
     pub source: Option<String>,
     /// Whether its CPU entries were inherited from an earlier migration's selector.
     pub inherited: bool,
-    /// `spec.addedNodeSelector`: what the person who asked for it wished.
+    /// `spec.addedNodeSelector`: what the person who asked for it wished, sorted by key.
     pub wish: Vec<(String, String)>,
     /// It comes from another cluster, so that no node here is its source.
     pub from_elsewhere: bool,
+}
+
+impl Migration {
+    /// Whether somebody wished for this key.
+    #[must_use]
+    pub fn wishes(&self, key: &str) -> bool {
+        has_key(&self.wish, key)
+    }
+}
+
+/// Whether one of these entries, sorted by key, has this one.
+fn has_key(entries: &[(String, String)], key: &str) -> bool {
+    entries.binary_search_by(|(known, _)| known.as_str().cmp(key)).is_ok()
 }
 
 /// A running guest's pod and where it is.
@@ -165,7 +167,7 @@ pub struct Subject<'a> {
     pub outdated_launcher: bool,
     /// Whether a VirtualMachine owns it, so that a restart keeps it.
     pub has_vm: bool,
-    /// `spec.nodeSelector` of the guest's own specification: what a person chose.
+    /// `spec.nodeSelector` of the guest's own specification, what a person chose, sorted by key.
     pub own_selector: Vec<(String, String)>,
     /// The path of the guest's spec in the judged object: `spec.template.spec`, `spec`, or empty for a pod.
     pub field_root: String,
@@ -218,7 +220,7 @@ impl<'a> Subject<'a> {
     /// Whether an entry of the selector comes from the guest's own `spec.nodeSelector`.
     #[must_use]
     pub fn is_own(&self, key: &str) -> bool {
-        self.own_selector.iter().any(|(own, _)| own == key)
+        has_key(&self.own_selector, key)
     }
 }
 
@@ -243,23 +245,9 @@ pub fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
 
 /// The condition KubeVirt puts on host-model guests: no node whose host model is declared obsolete.
 #[must_use]
-pub fn without_obsolete_host_model() -> NodeSelector {
-    NodeSelector {
-        terms: vec![Term {
-            expressions: vec![Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())],
-            names: Vec::new(),
-        }],
-    }
-}
-
-/// Merges entries into a selector as KubeVirt merges maps: a key there already takes the new value.
-pub fn merge<'a>(selector: &mut Vec<Entry<'a>>, entries: impl IntoIterator<Item = Entry<'a>>) {
-    for (key, value) in entries {
-        match selector.iter_mut().find(|(known, _)| *known == key) {
-            Some(entry) => entry.1 = value,
-            None => selector.push((key, value)),
-        }
-    }
+pub fn without_obsolete_host_model() -> Affinity {
+    let expressions = vec![Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())];
+    NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] }.into()
 }
 
 #[cfg(test)]

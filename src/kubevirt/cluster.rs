@@ -441,8 +441,8 @@ pub fn owner<'p>(pod: &'p Pod<'_>) -> Option<&'p wire::OwnerReference> {
 pub fn placement<'a>(pod: &Pod<'a>) -> Placement<'a> {
     let required = &pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
     Placement {
-        selector: pod.spec.node_selector.0.clone(),
-        affinity: required.clone().map(launch::node_selector),
+        selector: pod.spec.node_selector.0.iter().cloned().collect(),
+        affinity: required.clone().map(|required| launch::node_selector(required).into()),
         tolerations: pod.spec.tolerations.iter().map(launch::toleration).collect(),
         node_name: pod.spec.node_name.as_ref().map(|name| name.0.clone()),
     }

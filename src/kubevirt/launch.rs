@@ -37,7 +37,7 @@ impl Rendered {
                 .iter()
                 .map(|(key, value)| (Cow::Owned(key.clone()), Cow::Owned(value.clone())))
                 .collect(),
-            affinity: self.affinity.as_ref().and_then(required_node_affinity),
+            affinity: self.affinity.as_ref().and_then(required_node_affinity).map(placement::Affinity::from),
             tolerations: self.tolerations.iter().map(toleration).collect(),
             node_name: None,
         }

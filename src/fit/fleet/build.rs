@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Fleet, HostModelClass, Key, Label, Members, Profile};
 use crate::fit::bits::Bits;
 use crate::fit::label::{self, Family};
+use crate::fit::memo::FleetId;
 use crate::fit::node::{Node, Taint};
 
 /// Nodes as they come and go, each label kept once for all of them: what a live cluster's fleets are made from.
@@ -139,7 +140,12 @@ impl Roster {
         groups.sort_unstable_by_key(|(_, members)| members[0]);
 
         let count = nodes.len();
-        let mut fleet = Fleet { cordoned: Bits::none(count), not_ready: Bits::none(count), ..Fleet::default() };
+        let mut fleet = Fleet {
+            id: FleetId::fresh(),
+            cordoned: Bits::none(count),
+            not_ready: Bits::none(count),
+            ..Fleet::default()
+        };
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.labels.len()];
         let mut classes: HashMap<HostModelClass, usize> = HashMap::new();
         let mut taints: BTreeMap<&[Taint], Vec<u32>> = BTreeMap::new();
@@ -182,8 +188,13 @@ impl Roster {
         let mut ordered: Vec<(HostModelClass, usize)> = classes.into_iter().collect();
         ordered.sort_unstable_by_key(|(_, number)| *number);
         fleet.classes = ordered.into_iter().map(|(class, _)| class).collect();
-        fleet.taints =
-            taints.into_iter().map(|(taints, members)| (taints.to_vec(), Members::of(members, count))).collect();
+        fleet.taints_of = vec![None; count];
+        for (at, (taints, members)) in taints.into_iter().enumerate() {
+            for &node in &members {
+                fleet.taints_of[node as usize] = Some(at as u32);
+            }
+            fleet.taints.push((taints.to_vec(), Members::of(members, count)));
+        }
         let profiles = fleet.profiles.len();
         // A label that no node bears any more is one that is not known.
         fleet.keys.clone_from(&self.keys);

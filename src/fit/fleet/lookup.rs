@@ -84,8 +84,10 @@ impl<'f> Lookup<'f, '_> {
         if cpu.is_empty() {
             return Passes { placement: cpu.clone(), fitting: cpu.clone(), cpu };
         }
-        let affinity = self.placement.affinity.as_ref();
-        let mut placement = affinity.map_or_else(|| cpu.clone(), |affinity| fleet.meeting(affinity, &cpu, false));
+        let mut placement = cpu.clone();
+        if let Some(affinity) = &self.placement.affinity {
+            placement.intersect(&affinity.met(fleet).all);
+        }
         for entry in self.entries.iter().filter(|e| !e.family.is_cpu() && e.family != Family::Schedulable) {
             self.keep(*entry, &mut placement);
         }
@@ -103,11 +105,7 @@ impl<'f> Lookup<'f, '_> {
         if !self.placement.tolerates_cordon() {
             fitting.subtract(&fleet.cordoned);
         }
-        for (taints, members) in &fleet.taints {
-            if taints.iter().any(|taint| taint.effect.refuses() && !self.placement.tolerates(taint)) {
-                members.take_from(&mut fitting);
-            }
-        }
+        fitting.subtract(&self.placement.tolerations.kept_out(fleet).by_any);
         Passes { cpu, placement, fitting }
     }
 
@@ -126,9 +124,9 @@ impl<'f> Lookup<'f, '_> {
             self.keep(*entry, &mut nodes);
         }
         if let Some(affinity) = &self.placement.affinity
-            && affinity.terms.iter().flat_map(|t| &t.expressions).any(|e| Family::of(e.key()).is_cpu())
+            && let Some(met) = &affinity.met(fleet).cpu
         {
-            nodes = fleet.meeting(affinity, &nodes, true);
+            nodes.intersect(met);
         }
         nodes
     }
@@ -145,8 +143,8 @@ impl<'f> Lookup<'f, '_> {
     #[must_use]
     pub fn nearest(&self, leave_out: Option<NodeIndex>, most: usize) -> Vec<NodeIndex> {
         let fleet = self.fleet;
-        let mut by_profile = Counters::new(fleet.profiles.len());
-        let mut by_node = Counters::new(fleet.len());
+        let mut by_profile = Counters::default();
+        let mut by_node = Counters::default();
         let mut everywhere = 0;
         for entry in &self.entries {
             match (entry.label, entry.family.is_profile()) {
@@ -159,12 +157,8 @@ impl<'f> Lookup<'f, '_> {
                 }
             }
         }
-        let mut shut_out = Bits::none(fleet.len());
-        for (taints, members) in &fleet.taints {
-            if taints.iter().any(|taint| self.shuts_out(taint)) {
-                members.add_to(&mut shut_out);
-            }
-        }
+        // A cordon's and a failing node's own taints pass; those of a person stay.
+        let mut shut_out = self.placement.tolerations.kept_out(fleet).by_person.clone();
         let mut open = shut_out.clone();
         open.invert();
         if let Some(node) = leave_out {
@@ -178,22 +172,18 @@ impl<'f> Lookup<'f, '_> {
             if wanted == 0 || group.is_empty() {
                 continue;
             }
-            let by_count: Vec<(u32, Bits)> = (0..=by_node.limit())
-                .map(|count| {
-                    let mut nodes = by_node.equal_to(count);
-                    nodes.intersect(&group);
-                    (count, nodes)
-                })
-                .filter(|(_, nodes)| !nodes.is_empty())
-                .collect();
-            for of_profile in 0..=by_profile.limit() {
+            let by_count = by_node.groups(&group);
+            for (of_profile, profiles) in by_profile.groups(&Bits::all(fleet.profiles.len())) {
                 if best.len() == wanted && best[wanted - 1].0 < of_profile {
                     break;
                 }
-                for profile in by_profile.equal_to(of_profile).iter() {
+                for profile in profiles.iter() {
                     let Profile { start, end, .. } = fleet.profiles[profile];
                     for (of_node, nodes) in &by_count {
                         let count = of_profile + of_node;
+                        if best.len() == wanted && best[wanted - 1].0 < count {
+                            break;
+                        }
                         if count + everywhere == 0 {
                             continue;
                         }
@@ -214,11 +204,6 @@ impl<'f> Lookup<'f, '_> {
         out
     }
 
-    fn shuts_out(&self, taint: &Taint) -> bool {
-        // A cordon's and a failing node's own taints pass; those of a person stay.
-        taint.effect.refuses() && !taint.key.starts_with("node.kubernetes.io/") && !self.placement.tolerates(taint)
-    }
-
     /// The selector entries a node does not meet, by key.
     #[must_use]
     pub fn missing(&self, node: NodeIndex) -> Vec<(String, String)> {
@@ -237,7 +222,8 @@ impl<'f> Lookup<'f, '_> {
     /// Why one node does not take the pod.
     #[must_use]
     pub fn refusal(&self, node: NodeIndex) -> Refusal {
-        let affinity = self.placement.affinity.as_ref().map(|affinity| self.failing(affinity, node));
+        let affinity = self.placement.affinity.as_ref().filter(|affinity| !affinity.met(self.fleet).all.contains(node));
+        let affinity = affinity.map(|affinity| self.failing(affinity, node));
         Refusal {
             missing: self.missing(node),
             affinity: affinity.unwrap_or_default(),
@@ -269,7 +255,7 @@ impl<'f> Lookup<'f, '_> {
         tainted || (self.fleet.is_cordoned(node) && !self.placement.tolerates_cordon())
     }
 
-    /// The conditions that fail in the term that comes nearest to matching; none where one matches.
+    /// The conditions that fail in the term that comes nearest to matching.
     fn failing(&self, affinity: &NodeSelector, node: NodeIndex) -> Vec<String> {
         let name = self.fleet.name(node);
         let fails = |term: &Term| -> Vec<String> {

@@ -290,7 +290,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         selector.push(entry(tsc(SLOW), "true"));
     }
     let affinity = (mode == CpuMode::HostModel).then(without_obsolete_host_model);
-    let placement = Placement { selector, affinity, ..Placement::default() };
+    let placement = Placement { selector: selector.into_iter().collect(), affinity, ..Placement::default() };
     let host_model = match mode {
         CpuMode::HostModel if !guest.features.is_empty() => HostModelRule::NotAsked,
         CpuMode::HostModel if guest.strict => HostModelRule::CopiedOrRefused,
@@ -306,6 +306,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         wish.extend(wish_zone.map(|zone| (ZONE.to_owned(), zone.to_owned())));
         wish.extend(name_of(wish_host).map(|host| (label::HOSTNAME.to_owned(), host)));
         wish.retain(|(key, _)| placement.get(key).is_none());
+        wish.sort_unstable();
         let selector = &mut subject.placement.selector;
         selector.extend(wish.iter().map(|(key, value)| entry(key, value)));
         let inherited = (*inherited || !guest.features.is_empty()) && mode == CpuMode::HostModel;
@@ -318,10 +319,10 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         };
         if mode == CpuMode::HostModel && guest.features.is_empty() {
             for (key, value) in class.model.iter().flatten() {
-                selector.push(entry(key, value));
+                selector.extend([entry(key, value)]);
             }
             if inherited && *stale {
-                selector.push(entry(feature(STALE), "true"));
+                selector.extend([entry(feature(STALE), "true")]);
             }
         }
         if guest.vendor {
@@ -340,6 +341,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         "spec".clone_into(&mut subject.field_root);
     }
     subject.mode = mode;
+    own.sort_unstable();
     subject.own_selector = own;
     subject.machine_type = Some(guest.machine.to_owned());
     subject.has_vm = true;

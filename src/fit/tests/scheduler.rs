@@ -77,8 +77,8 @@ impl Demand {
                 .iter()
                 .map(|(key, value)| (Cow::Owned(key.clone()), Cow::Owned(value.clone())))
                 .collect(),
-            affinity: self.affinity.as_ref().map(terms),
-            tolerations: self.tolerations.clone(),
+            affinity: self.affinity.as_ref().map(|affinity| terms(affinity).into()),
+            tolerations: self.tolerations.iter().cloned().collect(),
             node_name: self.node_name.clone().map(Cow::Owned),
         }
     }

@@ -25,7 +25,7 @@ const ONWARD: Onward = Onward { host_model: HostModelRule::Copied, vendor: true 
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 fn ask(subject: &mut Subject<'_>, key: &str, value: &str) {
-    subject.placement.selector.push((Cow::Owned(key.to_owned()), Cow::Owned(value.to_owned())));
+    subject.placement.selector.insert(key.to_owned(), value.to_owned());
 }
 
 /// What a guest asks for at its start.
@@ -38,6 +38,7 @@ fn start(cpu: &str) -> Start<'static> {
     selector.push((Cow::Borrowed(label::ARCH), Cow::Borrowed("amd64")));
     let affinity = is_host_model.then(without_obsolete_host_model);
     let onward = if is_host_model { ONWARD } else { Onward { host_model: HostModelRule::NotAsked, ..ONWARD } };
+    let selector = selector.into_iter().collect();
     Start { mode, placement: Placement { selector, affinity, ..Placement::default() }, onward }
 }
 
@@ -146,7 +147,7 @@ mod outcomes {
     #[case::affinity(
         db().tweak(|s| {
             let expressions = vec![Expression::In(ZONE.to_owned(), vec!["z9".to_owned()])];
-            s.placement.affinity = Some(NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] });
+            s.placement.affinity = Some(NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] }.into());
         }),
         pool(|_| {}),
         "pinned",
@@ -155,7 +156,7 @@ mod outcomes {
     #[case::forbidden_feature(
         db().tweak(|s| {
             let expressions = vec![Expression::DoesNotExist(feature("hle"))];
-            s.placement.affinity = Some(NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] });
+            s.placement.affinity = Some(NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] }.into());
         }),
         pool(|_| {}),
         "pinned",
@@ -496,8 +497,11 @@ mod findings {
                 ask(s, &feature("hle"), "true");
             }
             if forbids {
-                let terms = s.placement.affinity.iter_mut().flat_map(|affinity| &mut affinity.terms);
-                terms.for_each(|term| term.expressions.push(Expression::DoesNotExist(feature("hle"))));
+                s.placement.affinity = s.placement.affinity.as_deref().cloned().map(|mut affinity| {
+                    let forbidden = || Expression::DoesNotExist(feature("hle"));
+                    affinity.terms.iter_mut().for_each(|term| term.expressions.push(forbidden()));
+                    affinity.into()
+                });
             }
         });
         let (verdict, _) = judge(&subject, intel());
@@ -551,7 +555,7 @@ mod findings {
         let subject = db().tweak(|s| {
             s.refused = Some(refused());
             s.restart.iter_mut().for_each(|start| {
-                start.placement.selector.push((Cow::Owned(ZONE.to_owned()), Cow::Borrowed("gone")));
+                start.placement.selector.insert(ZONE, "gone");
             });
         });
         let (verdict, _) = judge(&subject, pool());

@@ -443,11 +443,7 @@ mod machines {
         let now = of_vm(&read(with(&cpu)), &cluster);
         let promised = now.subject.restart.as_ref().expect("a start").with_model("EPYC-Rome");
         let then = of_vm(&read(with(&cpu.tweak(|cpu| cpu["model"] = json!("EPYC-Rome")))), &cluster);
-        let sorted = |placement: &Placement<'_>| {
-            let mut entries = placement.selector.clone();
-            entries.sort_unstable();
-            entries.into_iter().map(|(k, v)| (k.into_owned(), v.into_owned())).collect::<Vec<_>>()
-        };
+        let sorted = |placement: &Placement<'_>| placement.selector.clone().into_owned();
         assert_eq!(sorted(&promised.placement), sorted(&then.subject.placement));
         assert_eq!(
             promised.placement.affinity, then.subject.placement.affinity,

@@ -1,0 +1,298 @@
+//! The required node affinity of a pod.
+
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use super::bits::Bits;
+use super::fleet::Fleet;
+use super::label::{self, Family};
+use super::memo::Memo;
+
+/// One condition on a label. Mirrors `v1.NodeSelectorRequirement`; each variant holds what it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Expression {
+    /// The label has one of the values, which are sorted.
+    In(String, Vec<String>),
+    /// The label has none of the values, which are sorted, or is absent.
+    NotIn(String, Vec<String>),
+    /// The label is there.
+    Exists(String),
+    /// The label is not there.
+    DoesNotExist(String),
+    /// The label is an integer greater than this.
+    Gt(String, i64),
+    /// The label is an integer less than this.
+    Lt(String, i64),
+    /// The API server would refuse it (unknown operator, not an integer): matches no node.
+    Invalid(String),
+}
+
+impl Expression {
+    /// The key it speaks of.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::In(key, _)
+            | Self::NotIn(key, _)
+            | Self::Exists(key)
+            | Self::DoesNotExist(key)
+            | Self::Gt(key, _)
+            | Self::Lt(key, _)
+            | Self::Invalid(key) => key,
+        }
+    }
+
+    /// Whether the condition holds for a node with this value of the label, or without it. Mirrors
+    /// `labels.Requirement.Matches`.
+    #[must_use]
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        let among = |values: &[String]| {
+            value.is_some_and(|value| values.binary_search_by(|known| known.as_str().cmp(value)).is_ok())
+        };
+        let number = || value.and_then(integer);
+        match self {
+            Self::In(_, values) => among(values),
+            Self::NotIn(_, values) => !among(values),
+            Self::Exists(_) => value.is_some(),
+            Self::DoesNotExist(_) => value.is_none(),
+            Self::Gt(_, bound) => number().is_some_and(|number| number > *bound),
+            Self::Lt(_, bound) => number().is_some_and(|number| number < *bound),
+            Self::Invalid(_) => false,
+        }
+    }
+
+    /// From the API's words. Mirrors `labels.NewRequirement`: values that are no label values, too many or too
+    /// few of them, or a bound that is no integer make the condition, and so its term, match nothing.
+    #[must_use]
+    pub fn new(key: String, operator: &str, mut values: Vec<String>) -> Self {
+        if !values.iter().all(|value| is_label_value(value)) {
+            return Self::Invalid(key);
+        }
+        if !values.is_sorted() {
+            values.sort_unstable();
+        }
+        match (operator, values.len()) {
+            ("In", 1..) => Self::In(key, values),
+            ("NotIn", 1..) => Self::NotIn(key, values),
+            ("Exists", 0) => Self::Exists(key),
+            ("DoesNotExist", 0) => Self::DoesNotExist(key),
+            ("Gt" | "Lt", 1) => match values.pop().and_then(|value| integer(&value)) {
+                Some(bound) if operator == "Gt" => Self::Gt(key, bound),
+                Some(bound) => Self::Lt(key, bound),
+                None => Self::Invalid(key),
+            },
+            _ => Self::Invalid(key),
+        }
+    }
+}
+
+/// Whether text can be a label's value. Mirrors `validation.IsValidLabelValue`.
+#[must_use]
+pub fn is_label_value(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let at_an_end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    bytes.len() <= 63 && bytes.iter().copied().all(inside) && at_an_end(bytes.first()) && at_an_end(bytes.last())
+}
+
+impl std::fmt::Display for Expression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// So many values are printed before the rest is counted.
+        const SHOWN: usize = 5;
+        match self {
+            Self::In(key, values) => write!(f, "{key} in ({})", label::fold_names(values, SHOWN)),
+            Self::NotIn(key, values) => write!(f, "{key} not in ({})", label::fold_names(values, SHOWN)),
+            Self::Exists(key) => write!(f, "{key} exists"),
+            Self::DoesNotExist(key) => write!(f, "{key} does not exist"),
+            Self::Gt(key, bound) => write!(f, "{key} > {bound}"),
+            Self::Lt(key, bound) => write!(f, "{key} < {bound}"),
+            Self::Invalid(key) => write!(f, "{key}: invalid expression"),
+        }
+    }
+}
+
+/// A base-10 integer as Go's `strconv.ParseInt(text, 10, 64)` reads it: a sign, then digits only.
+#[must_use]
+pub fn integer(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+/// A condition on the node's name: the only field `matchFields` knows is `metadata.name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum NameRule {
+    /// The node has this name.
+    Is(String),
+    /// The node has another name.
+    IsNot(String),
+    /// Another field, operator or number of values: matches no node.
+    Invalid,
+}
+
+/// One of the ORed terms of a required node affinity; its conditions are ANDed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Term {
+    /// Conditions on labels.
+    pub expressions: Vec<Expression>,
+    /// Conditions on the node's name.
+    pub names: Vec<NameRule>,
+}
+
+impl Term {
+    /// A term without conditions matches no node (`nodeaffinity.isEmptyNodeSelectorTerm`).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.expressions.is_empty() && self.names.is_empty()
+    }
+
+    /// The label keys it forbids.
+    fn forbidden_keys(&self) -> BTreeSet<&str> {
+        let forbidden = self.expressions.iter().filter_map(|rule| match rule {
+            Expression::DoesNotExist(key) => Some(key.as_str()),
+            _ => None,
+        });
+        forbidden.collect()
+    }
+}
+
+/// The required node affinity: terms are ORed. Mirrors `v1.NodeSelector`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NodeSelector {
+    /// The terms. None at all match no node.
+    pub terms: Vec<Term>,
+}
+
+/// A required node affinity, shared by all placements that are derived from one.
+#[derive(Clone, Debug, Default)]
+pub struct Affinity(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    selector: NodeSelector,
+    met: Memo<Met>,
+    without_obsolete: OnceLock<Option<Affinity>>,
+}
+
+/// The nodes of a fleet that meet an affinity.
+#[derive(Debug)]
+pub(super) struct Met {
+    /// Those that meet it.
+    pub(super) all: Bits,
+    /// Those that meet it as far as it speaks of CPU labels; `None` where it speaks of none.
+    pub(super) cpu: Option<Bits>,
+}
+
+impl Affinity {
+    /// The nodes of a fleet that meet it.
+    pub(super) fn met(&self, fleet: &Fleet) -> Arc<Met> {
+        self.0.met.of(fleet, || {
+            let speaks_of_cpu =
+                self.terms.iter().flat_map(|term| &term.expressions).any(|rule| Family::of(rule.key()).is_cpu());
+            Met { all: fleet.meeting(self, false), cpu: speaks_of_cpu.then(|| fleet.meeting(self, true)) }
+        })
+    }
+
+    /// The same without the condition by which KubeVirt keeps host-model guests off obsolete hosts; `None` where
+    /// nothing is left of it.
+    #[must_use]
+    pub fn without_obsolete_host_model(&self) -> Option<Self> {
+        let found = self.0.without_obsolete.get_or_init(|| {
+            let mut left = self.0.selector.clone();
+            for term in &mut left.terms {
+                term.expressions.retain(
+                    |rule| !matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)),
+                );
+            }
+            left.terms.retain(|term| !term.is_empty());
+            (!left.terms.is_empty()).then(|| left.into())
+        });
+        found.clone()
+    }
+
+    /// The label keys that every term forbids.
+    #[must_use]
+    pub fn forbidden_keys(&self) -> BTreeSet<&str> {
+        let of_term = self.terms.iter().map(Term::forbidden_keys);
+        of_term.reduce(|both, other| both.intersection(&other).copied().collect()).unwrap_or_default()
+    }
+}
+
+impl From<NodeSelector> for Affinity {
+    fn from(selector: NodeSelector) -> Self {
+        Self(Arc::new(Shared { selector, met: Memo::default(), without_obsolete: OnceLock::new() }))
+    }
+}
+
+impl Deref for Affinity {
+    type Target = NodeSelector;
+
+    fn deref(&self) -> &NodeSelector {
+        &self.0.selector
+    }
+}
+
+impl PartialEq for Affinity {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.selector == other.0.selector
+    }
+}
+
+impl Eq for Affinity {}
+
+impl Hash for Affinity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.selector.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::plain("12", Some(12))]
+    #[case::signed("+12", Some(12))]
+    #[case::negative("-12", Some(-12))]
+    #[case::zeros("0012", Some(12))]
+    #[case::overflow("9223372036854775808", None)]
+    #[case::lowest("-9223372036854775808", Some(i64::MIN))]
+    #[case::fraction("1.5", None)]
+    #[case::spaced(" 1", None)]
+    #[case::empty("", None)]
+    #[case::two_signs("+-1", None)]
+    fn integers_are_read_as_go_reads_them(#[case] text: &str, #[case] expected: Option<i64>) {
+        assert_eq!(integer(text), expected, "Gt and Lt would differ from the scheduler");
+    }
+
+    #[test]
+    fn values_are_found_whatever_their_order_and_printed_folded() {
+        let values = ["c", "a", "e", "b", "g", "d", "f"].map(str::to_owned).to_vec();
+        let rule = Expression::new("zone".to_owned(), "In", values);
+        for value in ["a", "d", "g"] {
+            assert!(rule.holds(Some(value)), "{value} is listed");
+        }
+        assert!(!rule.holds(Some("h")) && !rule.holds(None));
+        assert_eq!(rule.to_string(), "zone in (a, b, c, d, e and 2 more)");
+    }
+
+    #[test]
+    fn a_key_is_forbidden_where_every_term_forbids_it() {
+        let term = |keys: &[&str]| Term {
+            expressions: keys.iter().map(|key| Expression::DoesNotExist((*key).to_owned())).collect(),
+            names: Vec::new(),
+        };
+        let forbidden = |terms: Vec<Term>| -> Vec<String> {
+            let affinity = Affinity::from(NodeSelector { terms });
+            affinity.forbidden_keys().into_iter().map(str::to_owned).collect()
+        };
+        assert_eq!(forbidden(vec![term(&["a", "b"]), term(&["c", "b"])]), ["b"]);
+        assert!(forbidden(vec![term(&["a"]), term(&[])]).is_empty(), "a term without the condition can be met");
+        assert!(forbidden(Vec::new()).is_empty());
+    }
+}

@@ -1,0 +1,56 @@
+//! A result that depends on one fleet, worked out once however often it is asked for.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::fleet::Fleet;
+
+/// Tells fleets apart. Zero is that of the empty fleet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FleetId(u64);
+
+impl FleetId {
+    /// One that no fleet had before.
+    pub(super) fn fresh() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// What was found for the fleet that was asked about last. It takes no part in comparisons.
+pub(super) struct Memo<T>(Mutex<Option<Kept<T>>>);
+
+struct Kept<T> {
+    fleet: FleetId,
+    nodes: usize,
+    found: Arc<T>,
+}
+
+impl<T> Memo<T> {
+    /// What `find_out` gives for this fleet.
+    pub(super) fn of(&self, fleet: &Fleet, find_out: impl FnOnce() -> T) -> Arc<T> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.fleet == fleet.id()) {
+            return Arc::clone(&kept.found);
+        }
+        let found = Arc::new(find_out());
+        // Remedies are tried on fleets of a few edited nodes, between two questions about the whole one.
+        if kept.as_ref().is_none_or(|kept| kept.nodes <= fleet.len()) {
+            *kept = Some(Kept { fleet: fleet.id(), nodes: fleet.len(), found: Arc::clone(&found) });
+        }
+        found
+    }
+}
+
+impl<T> Default for Memo<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> fmt::Debug for Memo<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memo")
+    }
+}

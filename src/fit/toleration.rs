@@ -1,0 +1,147 @@
+//! Tolerations: which taints a pod puts up with.
+
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use super::bits::Bits;
+use super::fleet::Fleet;
+use super::memo::Memo;
+use super::node::{Effect, Taint};
+
+/// A toleration. Mirrors `v1.Toleration` and `ToleratesTaint` of `k8s.io/component-helpers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Toleration {
+    /// Empty with [`TolerationOperator::Exists`] tolerates every key.
+    pub key: String,
+    /// How the value is compared.
+    pub operator: TolerationOperator,
+    /// The value compared with.
+    pub value: String,
+    /// `None` tolerates every effect.
+    pub effect: Option<Effect>,
+}
+
+/// How a toleration compares values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TolerationOperator {
+    /// The values are equal; the default.
+    #[default]
+    Equal,
+    /// Any value.
+    Exists,
+    /// A word this release does not know (`Lt` and `Gt` need a feature gate that is off): tolerates nothing.
+    Unknown,
+}
+
+/// The tolerations of a pod, shared by all placements that are derived from one. Two are equal that tolerate the same.
+#[derive(Clone, Debug, Default)]
+pub struct Tolerations(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Sorted, each once; without those that tolerate nothing, and without values that are not compared.
+    sorted: Vec<Toleration>,
+    kept_out: Memo<KeptOut>,
+}
+
+/// The nodes that taints keep a pod off.
+#[derive(Debug)]
+pub(super) struct KeptOut {
+    /// By any taint that is not tolerated.
+    pub(super) by_any: Bits,
+    /// By one that a person set: those of a cordon or of a failing node pass.
+    pub(super) by_person: Bits,
+}
+
+impl Tolerations {
+    /// Whether a taint is tolerated.
+    #[must_use]
+    pub fn tolerates(&self, taint: &Taint) -> bool {
+        let has = |key: &str, operator, value: &str, effect| {
+            let order = |known: &Toleration| -> Ordering {
+                let (known_key, known_value) = (known.key.as_str(), known.value.as_str());
+                (known_key, known.operator, known_value, known.effect).cmp(&(key, operator, value, effect))
+            };
+            self.0.sorted.binary_search_by(order).is_ok()
+        };
+        // Empty keys and absent effects stand for all.
+        ["", &taint.key].into_iter().any(|key| {
+            [None, Some(taint.effect)].into_iter().any(|effect| {
+                has(key, TolerationOperator::Exists, "", effect)
+                    || has(key, TolerationOperator::Equal, &taint.value, effect)
+            })
+        })
+    }
+
+    /// The nodes of a fleet that their taints keep the pod off.
+    pub(super) fn kept_out(&self, fleet: &Fleet) -> Arc<KeptOut> {
+        self.0.kept_out.of(fleet, || {
+            let nodes_with = |keeps_out: &dyn Fn(&Taint) -> bool| {
+                let refuses = |taint: &Taint| taint.effect.refuses() && keeps_out(taint) && !self.tolerates(taint);
+                fleet.tainted(|taints| taints.iter().any(refuses))
+            };
+            KeptOut {
+                by_any: nodes_with(&|_| true),
+                by_person: nodes_with(&|taint| !taint.key.starts_with("node.kubernetes.io/")),
+            }
+        })
+    }
+}
+
+impl FromIterator<Toleration> for Tolerations {
+    fn from_iter<I: IntoIterator<Item = Toleration>>(tolerations: I) -> Self {
+        let known = tolerations.into_iter().filter(|one| one.operator != TolerationOperator::Unknown);
+        let mut sorted: Vec<Toleration> = known
+            .map(|mut toleration| {
+                if toleration.operator == TolerationOperator::Exists {
+                    toleration.value.clear();
+                }
+                toleration
+            })
+            .collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        Self(Arc::new(Shared { sorted, kept_out: Memo::default() }))
+    }
+}
+
+impl PartialEq for Tolerations {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.sorted == other.0.sorted
+    }
+}
+
+impl Eq for Tolerations {}
+
+impl Hash for Tolerations {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.sorted.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn toleration(key: &str, operator: TolerationOperator, value: &str, effect: Option<Effect>) -> Toleration {
+        Toleration { key: key.into(), operator, value: value.into(), effect }
+    }
+
+    #[rstest]
+    #[case::everything(toleration("", TolerationOperator::Exists, "", None), true)]
+    #[case::same(toleration("k", TolerationOperator::Equal, "v", Some(Effect::NoSchedule)), true)]
+    #[case::any_value(toleration("k", TolerationOperator::Exists, "w", None), true)]
+    #[case::any_key_same_value(toleration("", TolerationOperator::Equal, "v", None), true)]
+    #[case::other_value(toleration("k", TolerationOperator::Equal, "w", None), false)]
+    #[case::other_effect(toleration("k", TolerationOperator::Exists, "", Some(Effect::NoExecute)), false)]
+    #[case::other_key(toleration("x", TolerationOperator::Exists, "", None), false)]
+    #[case::unknown_operator(toleration("k", TolerationOperator::Unknown, "v", None), false)]
+    fn tolerations(#[case] toleration: Toleration, #[case] expected: bool) {
+        let taint = Taint { key: "k".into(), value: "v".into(), effect: Effect::NoSchedule };
+        let others = ["a", "j", "l", "z"].map(|key| self::toleration(key, TolerationOperator::Equal, "v", None));
+        let all: Tolerations = others.into_iter().chain([toleration]).collect();
+        assert_eq!(all.tolerates(&taint), expected, "{all:?}: a guest would be promised or refused wrongly");
+    }
+}

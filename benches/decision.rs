@@ -9,9 +9,9 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use cpufit::fit::advise::{Depth, advise};
 use cpufit::fit::assess::assess;
 use cpufit::fit::fleet::Fleet;
+use cpufit::fit::judgement::{Depth, Judgement};
 use cpufit::fit::node::Node;
 use cpufit::fit::verdict::Outcome;
 use cpufit::kubevirt::subject::{self, Judged};
@@ -79,18 +79,14 @@ fn judge(criterion: &mut Criterion, size: usize) {
         group.sampling_mode(SamplingMode::Flat).bench_with_input(id.clone(), &judged, |bencher, judged| {
             bencher.iter(|| assess(black_box(&judged.subject), &cluster.fleet));
         });
-        let verdict = assess(&judged.subject, &cluster.fleet);
         group.finish();
         let mut group = criterion.benchmark_group("advice in brief");
         group.sampling_mode(SamplingMode::Flat).bench_with_input(id, &judged, |bencher, judged| {
-            bencher.iter_batched_ref(
-                || verdict.clone(),
-                |verdict| advise(black_box(&judged.subject), &cluster.fleet, verdict, Depth::Brief),
-                BatchSize::SmallInput,
-            );
+            bencher.iter(|| Judgement::new(black_box(&judged.subject), &cluster.fleet, Depth::Brief).verdict());
         });
         if demand == Demand::Feasible {
-            assert_eq!(verdict.outcome == Outcome::Fits, fits >= 2);
+            let outcome = assess(&judged.subject, &cluster.fleet).outcome;
+            assert_eq!(outcome == Outcome::Fits, fits >= 2);
         }
     }
 }

@@ -16,10 +16,10 @@ use crate::admission::response::{Decision, Denial, DenialCause};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::enforce::outlook::Outlook;
 use crate::enforce::trim;
-use crate::fit::advise::{Advice, Depth, own_node};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::verdict::{Check, Impact, Outcome, Verdict};
+use crate::fit::judgement::Depth;
+use crate::fit::verdict::{Assessment, Check, Impact, Verdict};
 use crate::fleetwide;
 use crate::kubevirt::cluster;
 use crate::kubevirt::migration;
@@ -52,10 +52,8 @@ pub enum Manifest<'a> {
 pub struct Case<'a> {
     /// Who is judged.
     pub judged: Judged<'a>,
-    /// The outcome.
+    /// What was found.
     pub verdict: Verdict,
-    /// What goes beyond findings.
-    pub advice: Advice,
     /// The verdict in words.
     pub speech: Speech,
     /// What the sender is told, and whether the object passes.
@@ -357,7 +355,7 @@ fn events(manifest: &Manifest<'_>, case: &Case<'_>) -> Vec<(Reason, String)> {
         Decision::Admit { audit, .. } | Decision::Deny { audit, .. } => !audit.is_empty(),
     };
     let mut out = Vec::new();
-    if audited && let Some(impact) = case.verdict.outcome.impact() {
+    if audited && let Some(impact) = case.verdict.assessment.outcome.impact() {
         let reason = match impact {
             Impact::Unschedulable => Reason::NoNode,
             Impact::Pinned => Reason::NoTarget,
@@ -370,8 +368,8 @@ fn events(manifest: &Manifest<'_>, case: &Case<'_>) -> Vec<(Reason, String)> {
         out.push((reason, message));
     }
     // A guest in danger is told of whatever the dials say.
-    if let Some(finding) = case.verdict.findings.iter().find(|finding| finding.check == Check::OwnNode) {
-        out.push((Reason::OwnNode, finding.message.clone()));
+    if let Some(finding) = case.verdict.found(Check::OwnNode) {
+        out.push((Reason::OwnNode, say::finding::message(finding)));
     }
     // Told at each start, and not of its VM before.
     if let (Manifest::Vmi(_), Some(left)) = (manifest, &case.left) {
@@ -483,48 +481,36 @@ fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Manifest<'
 #[must_use]
 pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth: Depth) -> Option<Case<'a>> {
     let mut judged = manifest.subject(world)?;
-    let mut verdict = judged.assess(&world.cluster);
-    if depth == Depth::Brief && is_plain(&judged, &verdict, world) {
-        let (advice, speech) = (Advice::default(), Speech::default());
-        return Some(Case { judged, verdict, advice, speech, decision: Decision::admit(), left: None, spared: None });
+    let cluster = &world.cluster;
+    let found = judged.look_up(cluster, depth);
+    if depth == Depth::Brief && found.is_plain() {
+        let (verdict, speech) = (Verdict::plain(found.into_assessment()), Speech::default());
+        return Some(Case { judged, verdict, speech, decision: Decision::admit(), left: None, spared: None });
     }
-    let rules = rules(world, manifest, user, &judged, &verdict);
-    if let Manifest::Migration(vmim) = manifest
-        && mutate::foresee(world, &rules.policy, &mut judged, Some(vmim))
-    {
-        verdict = judged.assess(&world.cluster);
+    let rules = rules(world, manifest, user, &judged, found.assessment());
+    if let Manifest::Migration(vmim) = manifest {
+        mutate::foresee(world, &rules.policy, &mut judged, Some(vmim));
     }
     let mut outlook = mutate::outlook(world, manifest, &rules.policy);
     if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
         judged = becomes;
-        verdict = judged.assess(&world.cluster);
     }
     let is_told = !rules.facts.exemption.is_some_and(Exemption::is_silent);
     let left = outlook.as_ref().filter(|_| is_told).and_then(|outlook| outlook.left(&rules.policy));
-    let advice = judged.advise(&world.cluster, &mut verdict, depth);
-    let speech = say::speak(&judged, &verdict, &advice, &world.cluster);
-    let words = words(&judged, &verdict, &advice, &speech, outlook);
+    judged.notes.extend(outlook.as_ref().and_then(mutate::finding));
+    let verdict = judged.judge(cluster, depth);
+    let speech = say::speak(&judged, &verdict, cluster);
+    let words = words(&judged, &verdict, &speech, outlook);
     let (decision, spared) = decide(&rules, manifest, &judged, &verdict, &speech, &words);
-    verdict.findings.extend(mutate::finding(&words));
-    Some(Case { judged, verdict, advice, speech, decision, left, spared })
-}
-
-/// Whether there is nothing to say: most requests, and they must cost next to nothing.
-fn is_plain(judged: &Judged<'_>, verdict: &Verdict, world: &World) -> bool {
-    verdict.outcome == Outcome::Fits
-        && judged.hindrance.is_none()
-        && judged.subject.refused.is_none()
-        && !judged.subject.outdated_launcher
-        && !verdict.fitting.meets(world.cluster.fleet.not_ready())
-        && own_node(&judged.subject, &world.cluster.fleet).is_none()
+    Some(Case { judged, verdict, speech, decision, left, spared })
 }
 
 /// The policy that governs a guest; the built-in one where none selects it and a node it lives on.
-fn policy_for(world: &World, guest: &Guest<'_>, judged: &Judged<'_>, verdict: &Verdict) -> Policy {
+fn policy_for(world: &World, guest: &Guest<'_>, judged: &Judged<'_>, assessment: &Assessment) -> Policy {
     let fleet = &world.cluster.fleet;
     let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
     let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));
-    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &verdict.fitting, fleet);
+    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &assessment.fitting, fleet);
     policy::governing(world.policies.iter().filter(at_home), guest).cloned().unwrap_or_else(Policy::builtin)
 }
 
@@ -548,10 +534,16 @@ struct Rules {
     facts: RequestFacts,
 }
 
-fn rules(world: &World, manifest: &Manifest<'_>, user: &UserName, judged: &Judged<'_>, verdict: &Verdict) -> Rules {
+fn rules(
+    world: &World,
+    manifest: &Manifest<'_>,
+    user: &UserName,
+    judged: &Judged<'_>,
+    assessment: &Assessment,
+) -> Rules {
     let labels = manifest.labels(world);
     let guest = world.guest(&judged.subject.namespace, &labels, user);
-    let policy = policy_for(world, &guest, judged, verdict);
+    let policy = policy_for(world, &guest, judged, assessment);
     let facts = RequestFacts { kind: manifest.kind(), exemption: policy.exempt(&guest) };
     Rules { policy, facts }
 }
@@ -609,7 +601,7 @@ fn shown(denial: policy::Denial, manifest: &Manifest<'_>, judged: &Judged<'_>) -
 }
 
 /// Every line names its object: kubectl prints equal lines once.
-fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speech, outlook: Option<Outlook>) -> Words {
+fn words(judged: &Judged<'_>, verdict: &Verdict, speech: &Speech, outlook: Option<Outlook>) -> Words {
     let (model, unmet) = outlook.map(|outlook| (outlook.said, outlook.unmet)).unwrap_or_default();
     let title = judged.subject.title();
     let named = |line: &String| format!("{title}: {line}");
@@ -617,7 +609,7 @@ fn words(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, speech: &Speec
         headline: if speech.headline.is_empty() { String::new() } else { format!("{title} {}", speech.headline) },
         lines: speech.lines.iter().map(named).collect(),
         notes: speech.notes.iter().map(named).collect(),
-        details: say::details(judged, verdict, advice),
+        details: say::details(judged, verdict),
         causes: speech
             .causes
             .iter()
@@ -634,7 +626,7 @@ fn audit_annotations(wanted: bool, policy: &Policy, verdict: &Verdict, speech: &
     }
     BTreeMap::from([
         ("policy".to_owned(), policy.name.clone()),
-        ("verdict".to_owned(), verdict.outcome.as_str().to_owned()),
+        ("verdict".to_owned(), verdict.assessment.outcome.as_str().to_owned()),
         ("reason".to_owned(), speech.headline.clone()),
     ])
 }

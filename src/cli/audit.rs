@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::output::table;
 use crate::args::{AuditArgs, AuditOutput, FailOn};
-use crate::fit::label;
 use crate::fleetwide::audit::{Answer, AuditRow, Severity, Stand, audit};
+use crate::say::plural;
 use crate::world::World;
 
 /// What `--fail-on` makes of it: the exit code.
@@ -130,7 +130,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     if wide {
         out.push(row.cause.map_or_else(dash, str::to_owned));
         out.push(row.inherited.to_string());
-        out.push(if row.stale.is_empty() { dash() } else { label::fold_names(&row.stale, 3) });
+        out.push(if row.stale.is_empty() { dash() } else { plural::fold_names(&row.stale, 3) });
         out.push(row.policy.clone().unwrap_or_else(dash));
         out.push(row.on_common_model.map_or_else(dash, |on| if on { "yes" } else { "no" }.to_owned()));
     }
@@ -159,7 +159,7 @@ fn totals(summary: &Summary) -> String {
 fn ruled(rows: &[AuditRow], summary: &Summary) -> String {
     let names = |is: &dyn Fn(&AuditRow) -> bool| {
         let names: Vec<&str> = rows.iter().filter(|row| is(row)).map(|row| row.guest.as_str()).collect();
-        if names.is_empty() { String::new() } else { format!(" ({})", label::fold_names(&names, 3)) }
+        if names.is_empty() { String::new() } else { format!(" ({})", plural::fold_names(&names, 3)) }
     };
     format!(
         "Under the policies, asked for by a person now: {} denied{}, {} warned about{}; {} not on the common model, {} would get \

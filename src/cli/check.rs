@@ -12,7 +12,7 @@ use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::args::{CheckArgs, CheckOutput};
-use crate::fit::advise::Depth;
+use crate::fit::judgement::Depth;
 use crate::judge::{self, Case, Hearing, Manifest};
 use crate::kubevirt::cluster::placement;
 use crate::kubevirt::wire::Pod;
@@ -228,7 +228,7 @@ fn people(rows: &[ResultRow]) -> String {
             || "-".to_owned(),
             |near| {
                 let entries = near.missing.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
-                format!("{} lacks {}", near.node, crate::fit::label::fold(entries, 3))
+                format!("{} lacks {}", near.node, crate::say::plural::fold(entries, 3))
             },
         );
         let allowed = if row.allowed { "yes" } else { "NO" };

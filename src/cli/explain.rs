@@ -7,20 +7,20 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::check::judged;
-use super::output::{Numbering, Origin, ResultRow, outage, table};
+use super::output::{Numbering, Origin, ResultRow, table};
 use crate::admission::review::decode;
 use crate::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
-use crate::fit::advise::{Depth, evidence};
 use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
-use crate::fit::remedy::{Action, Remedy};
+use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
-use crate::fit::verdict::Evidence;
+use crate::fit::verdict::{Evidence, Verdict};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
 use crate::policy::UserName;
-use crate::say;
+use crate::say::{self, plural};
 use crate::snapshot::{self, Item};
 use crate::world::World;
 
@@ -204,10 +204,10 @@ impl Page<'_> {
     }
 
     fn facts(&self) -> Vec<String> {
-        let Case { judged, verdict, advice, .. } = self.case;
+        let Case { judged, verdict, .. } = self.case;
         let mut out = Vec::new();
         for finding in &verdict.findings {
-            out.push(capital(&finding.message));
+            out.push(capital(&say::finding::message(finding)));
         }
         if matches!(judged.subject.stage, Stage::Migration(_)) && judged.hindrance.is_none() {
             out.extend(self.fitting_by_labels());
@@ -219,21 +219,17 @@ impl Page<'_> {
                     .to_owned(),
             );
         }
-        if matches!(judged.subject.stage, Stage::Start(_)) && verdict.fitting.is_empty() {
+        if matches!(judged.subject.stage, Stage::Start(_)) && verdict.assessment.fitting.is_empty() {
             out.extend(self.nearest());
         }
         out.extend(self.tsc());
         out.extend(self.frozen());
         out.extend(self.blocked_by_taint());
-        let cordoned: Vec<&str> = advice
-            .blocked
-            .iter()
-            .filter(|(_, why)| why.iter().any(|why| why == "cordoned"))
-            .map(|(node, _)| node.as_str())
-            .collect();
+        let cordoned: Vec<&str> =
+            verdict.blocked.iter().filter(|blocked| blocked.cordoned).map(|blocked| blocked.node.as_str()).collect();
         if !cordoned.is_empty() {
             let verb = if cordoned.len() == 1 { "node fits but is cordoned" } else { "nodes fit but are cordoned" };
-            out.push(format!("{} {verb}: {}.", cordoned.len(), label::fold_names(&cordoned, 12)));
+            out.push(format!("{} {verb}: {}.", cordoned.len(), plural::fold_names(&cordoned, 12)));
         }
         out.extend(self.common_model());
         out
@@ -241,10 +237,10 @@ impl Page<'_> {
 
     /// The nodes that fit, or that the source is the only one that does.
     fn fitting_by_labels(&self) -> Option<String> {
-        let fitting = self.fleet().names(&self.case.verdict.fitting);
+        let fitting = self.fleet().names(&self.case.verdict.assessment.fitting);
         if !fitting.is_empty() {
             let verb = if fitting.len() == 1 { "fits" } else { "fit" };
-            return Some(format!("{} {verb} by labels.", label::fold_names(&fitting, 12)));
+            return Some(format!("{} {verb} by labels.", plural::fold_names(&fitting, 12)));
         }
         let source = self.source()?;
         let subject = &self.case.judged.subject;
@@ -254,7 +250,7 @@ impl Page<'_> {
             .then(|| {
                 format!("{name}, where it runs, is the only node that fits by labels and is no target for itself.")
             })
-            .filter(|_| self.case.advice.blocked.is_empty())
+            .filter(|_| self.case.verdict.blocked.is_empty())
     }
 
     /// Entries that no node offers: labels, not machines, are at fault.
@@ -277,7 +273,7 @@ impl Page<'_> {
         Some(format!(
             "It asks for {}: no node offers {them}{any_more}{source}. The same on every node: labels are at fault, not \
              hardware.",
-            label::fold(entries, 8)
+            plural::fold(entries, 8)
         ))
     }
 
@@ -289,8 +285,8 @@ impl Page<'_> {
             nearest.iter().filter(|near| near.missing == least.missing).map(|near| near.node.as_str()).collect();
         let verb = if same.len() == 1 { "lacks" } else { "lack" };
         let entries = least.missing.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-        let only = if self.case.verdict.fitting.is_empty() { " only" } else { "" };
-        Some(format!("Nearest: {} {verb}{only} {}.", label::fold_names(&same, 3), label::fold(entries, 12)))
+        let only = if self.case.verdict.assessment.fitting.is_empty() { " only" } else { "" };
+        Some(format!("Nearest: {} {verb}{only} {}.", plural::fold_names(&same, 3), plural::fold(entries, 12)))
     }
 
     /// A host that was asked for, judged with and without that wish.
@@ -302,14 +298,14 @@ impl Page<'_> {
         }
         let keys: Vec<String> = migration.wish.iter().map(|(key, _)| key.clone()).collect();
         let wish: Vec<(&str, &str)> = migration.wish.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let (after, _) = Action::DropWish { keys }.apply(subject, self.fleet());
+        let (after, _) = Action::from(DropAddedSelector { keys }).apply(subject, self.fleet());
         let mut others = self.fleet().look_up(&after.placement).passes().fitting;
         self.source().into_iter().for_each(|node| others.remove(node));
         Some(format!(
             "Asked for {}: {} of {} can take it; without that wish {} can.",
-            label::fold(wish, 3),
-            self.case.verdict.fitting.count(),
-            label::nodes(self.case.verdict.judged),
+            plural::fold(wish, 3),
+            self.case.verdict.assessment.fitting.count(),
+            plural::nodes(self.case.verdict.assessment.nodes_judged),
             others.count()
         ))
     }
@@ -317,14 +313,14 @@ impl Page<'_> {
     fn tsc(&self) -> Option<String> {
         let selector = &self.case.judged.subject.placement.selector;
         let (key, value) = selector.iter().find(|(key, _)| Family::of(key) == Family::SchedulingTsc)?;
-        if !self.case.verdict.fitting.is_empty() {
+        if !self.case.verdict.assessment.fitting.is_empty() {
             return None;
         }
         let offering = self.fleet().names(&self.fleet().bearing(key, value));
         let who = match offering.as_slice() {
             [] => "no node offers it".to_owned(),
             [one] => format!("only {one} offers it"),
-            many => format!("{} offer it", label::fold_names(many, 3)),
+            many => format!("{} offer it", plural::fold_names(many, 3)),
         };
         Some(format!(
             "It asks for {}: {who}. The frequency is written once into status.topologyHints: waiting does not help, and \
@@ -366,7 +362,7 @@ impl Page<'_> {
                 format!(
                     "{} {noun} tainted {taint} and {verb} no guests without a toleration: {}.",
                     nodes.len(),
-                    label::fold_names(&nodes, 6)
+                    plural::fold_names(&nodes, 6)
                 )
             })
             .collect()
@@ -374,16 +370,16 @@ impl Page<'_> {
 
     fn common_model(&self) -> Option<String> {
         let found = self.remedy_list().find_map(|remedy| match &remedy.action {
-            Action::UseModel { model, nodes, also } => Some((model, nodes, also)),
+            Action::UseModel(model) => Some(model),
             _ => None,
         });
-        let (model, nodes, also) = found?;
-        let also = if also.is_empty() { String::new() } else { format!(" (so does {})", label::fold_names(also, 3)) };
+        let UseModel { model, nodes, also } = found?;
+        let also = if also.is_empty() { String::new() } else { format!(" (so does {})", plural::fold_names(also, 3)) };
         let all = match nodes.len() {
             2 => "both nodes".to_owned(),
             many => format!("{many} nodes"),
         };
-        Some(format!("{model} runs on {all}: {}{also}.", label::fold_names(nodes, 6)))
+        Some(format!("{model} runs on {all}: {}{also}.", plural::fold_names(nodes, 6)))
     }
 
     fn remedy_list(&self) -> impl Iterator<Item = &Remedy> {
@@ -398,7 +394,7 @@ impl Page<'_> {
         let source = self.source();
         let others = self.fleet().in_name_order().into_iter().filter(|&node| Some(node) != source);
         let mut nodes: Vec<_> = others.map(|node| (node, lookup.missing(node))).collect();
-        nodes.sort_by_key(|(node, missing)| (!self.case.verdict.fitting.contains(*node), missing.len()));
+        nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
         let mut rows = vec![["NODE", "CPU", "REST", "LACKS", ""].map(str::to_owned).to_vec()];
         let hidden = nodes.len().saturating_sub(ROWS);
         for (node, missing) in nodes.into_iter().take(ROWS) {
@@ -419,7 +415,7 @@ impl Page<'_> {
             let lacks = if missing.is_empty() {
                 "-".to_owned()
             } else {
-                label::fold(missing.iter().map(|(k, v)| (k.as_str(), v.as_str())), 8)
+                plural::fold(missing.iter().map(|(k, v)| (k.as_str(), v.as_str())), 8)
             };
             rows.push(vec![
                 self.fleet().name(node).to_owned(),
@@ -447,7 +443,8 @@ impl Page<'_> {
         {
             return "virt-handler is not well there";
         }
-        match evidence(&self.case.judged.subject, self.fleet(), node, missing) {
+        let judgement = Judgement::new(&self.case.judged.subject, self.fleet(), Depth::Brief);
+        match judgement.evidence(node, missing) {
             Evidence::SourceLacksToo => "its own node lacks it too: labels changed, not machines",
             Evidence::Drifted if self.fleet().skip_node(node).is_some() => {
                 "same host model as its own node: frozen labels, probably"
@@ -461,19 +458,18 @@ impl Page<'_> {
     fn remedies(&self) -> String {
         let subject = &self.case.judged.subject;
         let list: Vec<&Remedy> = self.remedy_list().collect();
-        let not_helping = &self.case.advice.not_helping;
-        if list.is_empty() && not_helping.is_empty() {
+        let Verdict { not_helping, by_luck, assessment, .. } = &self.case.verdict;
+        if list.is_empty() && not_helping.is_empty() && by_luck.is_empty() {
             return String::new();
         }
-        let range = |(min, max): (usize, usize)| if min == max { min.to_string() } else { format!("{min} to {max}") };
-        let total = self.case.verdict.judged;
+        let total = assessment.nodes_judged;
         let mut rows = vec![["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"].map(str::to_owned).to_vec()];
         for (number, remedy) in list.iter().enumerate() {
             rows.push(vec![
                 (number + 1).to_string(),
-                remedy.action.summary(),
-                outage(remedy.action.outage()).to_owned(),
-                format!("{} of {total}", range(remedy.then_fits)),
+                say::remedy::summary(&remedy.action),
+                remedy.action.outage().as_str().to_owned(),
+                format!("{} of {total}", plural::range(remedy.then_fits)),
                 remedy.action.risk().to_owned(),
             ]);
         }
@@ -490,26 +486,17 @@ impl Page<'_> {
         if !not_helping.is_empty() {
             out.push_str("Would not help here:\n");
             for not in not_helping {
-                let odds = match not.then_fits {
-                    Some(odds) if odds.1 > 0 => format!(" (then fits {} of {total})", range(odds)),
-                    _ => String::new(),
-                };
-                let _ = writeln!(out, "-  {}: {}{odds}", words(not.id), not.why);
+                let _ = writeln!(out, "-  {}: {}", say::remedy::title(not.id), say::remedy::why_not(&not.why));
+            }
+        }
+        if !by_luck.is_empty() {
+            out.push_str("Luck decides:\n");
+            for luck in by_luck {
+                let (title, why) = (say::remedy::title(luck.id), say::remedy::luck(luck));
+                let _ = writeln!(out, "-  {title}: {why} (then fits {} of {total})", plural::range(luck.then_fits));
             }
         }
         out
-    }
-}
-
-/// A remedy's identifier as people say it.
-fn words(id: &str) -> &str {
-    match id {
-        "restart" => "restart as it is",
-        "restart-with-common-model" => "restart with a common model",
-        "add-labels" => "add labels",
-        "remove-labels" => "remove labels",
-        "drop-stale" => "drop stale keys",
-        other => other,
     }
 }
 

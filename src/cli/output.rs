@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::admission::response::{Decision, warnings};
-use crate::fit::advise::{Advice, targets_by_start};
+use crate::fit::assess::targets_by_start;
 use crate::fit::fleet::Fleet;
-use crate::fit::remedy::{Outage, Remedy};
+use crate::fit::remedy::Remedy;
 use crate::fit::subject::{Stage, Subject};
-use crate::fit::verdict::{Evidence, Finding, Verdict};
+use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, Verdict};
 use crate::judge::Case;
 use crate::kubevirt::launch::Rendered;
+use crate::say;
 use crate::world::World;
 
 /// One object, judged.
@@ -51,6 +52,8 @@ pub struct ResultRow {
     pub remedies: Vec<RemedyRow>,
     /// Well-known remedies that would not help, and why.
     pub not_helping: Vec<NotHelpingRow>,
+    /// Well-known remedies that help or do not by where the guest starts.
+    pub by_luck: Vec<ByLuckRow>,
     /// What the sender would be warned of.
     pub warnings: Vec<String>,
     /// Why it would be denied.
@@ -150,6 +153,18 @@ pub struct NotHelpingRow {
     pub why: String,
 }
 
+/// A remedy that helps or does not by where the guest starts.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ByLuckRow {
+    /// Which.
+    pub id: &'static str,
+    /// What decides.
+    pub why: String,
+    /// How many nodes it could go to afterwards.
+    pub then_fits: ThenFits,
+}
+
 /// What a result is about.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
@@ -204,6 +219,7 @@ impl ResultRow {
             findings: Vec::new(),
             remedies: Vec::new(),
             not_helping: Vec::new(),
+            by_luck: Vec::new(),
             warnings: Vec::new(),
             denial: None,
             patch: Value::Array(Vec::new()),
@@ -215,7 +231,8 @@ impl ResultRow {
     /// A judged object.
     #[must_use]
     pub fn new(origin: Origin, case: &Case<'_>, world: &World, predict: bool) -> Self {
-        let Case { judged, verdict, advice, decision, .. } = case;
+        let Case { judged, verdict, decision, .. } = case;
+        let assessment = &verdict.assessment;
         let fleet = &world.cluster.fleet;
         let subject = &judged.subject;
         let findings: Vec<FindingRow> = verdict.findings.iter().map(|f| finding_row(f, subject)).collect();
@@ -225,18 +242,27 @@ impl ResultRow {
         };
         Self {
             allowed: denial.is_none(),
-            verdict: verdict.outcome.as_str(),
-            impact: verdict.outcome.impact().map(crate::fit::verdict::Impact::as_str),
-            cause: verdict.cause.map(crate::fit::verdict::Cause::as_str),
-            nodes: nodes(verdict, advice, fleet),
+            verdict: assessment.outcome.as_str(),
+            impact: assessment.outcome.impact().map(Impact::as_str),
+            cause: assessment.cause.map(Cause::as_str),
+            nodes: nodes(verdict, fleet),
             nearest: verdict.nearest.iter().map(near).collect(),
             targets_by_start_node: by_start(subject, verdict, fleet),
             remedies: findings.iter().flat_map(|finding| finding.remedies.clone()).collect(),
             findings,
-            not_helping: advice
+            not_helping: verdict
                 .not_helping
                 .iter()
-                .map(|not| NotHelpingRow { id: not.id, why: not.why.clone() })
+                .map(|not| NotHelpingRow { id: not.id.as_str(), why: say::remedy::why_not(&not.why) })
+                .collect(),
+            by_luck: verdict
+                .by_luck
+                .iter()
+                .map(|luck| ByLuckRow {
+                    id: luck.id.as_str(),
+                    why: say::remedy::luck(luck),
+                    then_fits: then_fits(luck.then_fits),
+                })
                 .collect(),
             warnings: warnings(decision).map(std::borrow::Cow::into_owned).collect(),
             denial,
@@ -254,15 +280,15 @@ impl ResultRow {
     }
 }
 
-fn nodes(verdict: &Verdict, advice: &Advice, fleet: &Fleet) -> Nodes {
+fn nodes(verdict: &Verdict, fleet: &Fleet) -> Nodes {
     Nodes {
-        judged: verdict.judged,
-        fitting: fleet.names(&verdict.fitting).into_iter().map(str::to_owned).collect(),
-        blocked: advice.blocked.iter().cloned().collect(),
+        judged: verdict.assessment.nodes_judged,
+        fitting: fleet.names(&verdict.assessment.fitting).into_iter().map(str::to_owned).collect(),
+        blocked: verdict.blocked.iter().map(|blocked| (blocked.node.clone(), blocked.reasons())).collect(),
     }
 }
 
-fn near(near: &crate::fit::verdict::Nearest) -> Near {
+fn near(near: &Nearest) -> Near {
     Near {
         node: near.node.clone(),
         missing: near.missing.iter().map(|(key, value)| Entry { key: key.clone(), value: value.clone() }).collect(),
@@ -278,7 +304,7 @@ fn near(near: &crate::fit::verdict::Nearest) -> Near {
 fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<BTreeMap<String, usize>> {
     let Stage::Start(onward) = subject.stage else { return None };
     let mut out = BTreeMap::new();
-    for (count, nodes) in targets_by_start(&subject.placement, onward, &verdict.fitting, fleet) {
+    for (count, nodes) in targets_by_start(&subject.placement, onward, &verdict.assessment.fitting, fleet) {
         out.extend(nodes.iter().map(|node| (fleet.name(node).to_owned(), count)));
     }
     Some(out)
@@ -287,33 +313,28 @@ fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<B
 fn finding_row(finding: &Finding, subject: &Subject<'_>) -> FindingRow {
     FindingRow {
         check: finding.check.as_str(),
-        impact: finding.impact.map(crate::fit::verdict::Impact::as_str),
+        impact: finding.impact.map(Impact::as_str),
         field: finding.field.clone(),
-        message: finding.message.clone(),
+        message: say::finding::message(finding),
         remedies: finding.remedies.iter().map(|remedy| remedy_row(remedy, subject)).collect(),
     }
 }
 
 fn remedy_row(remedy: &Remedy, subject: &Subject<'_>) -> RemedyRow {
-    let Remedy { action, then_fits: (min, max) } = remedy;
+    let Remedy { action, then_fits: fits } = remedy;
     RemedyRow {
-        id: action.id(),
-        summary: action.summary(),
-        outage: outage(action.outage()),
+        id: action.id().as_str(),
+        summary: say::remedy::summary(action),
+        outage: action.outage().as_str(),
         risk: action.risk(),
-        then_fits: ThenFits { min: *min, max: *max },
+        then_fits: then_fits(*fits),
         commands: action.commands(subject).lines(),
         undo: action.undo().map(|command| command.to_string()),
     }
 }
 
-/// As people and JSON read it.
-#[must_use]
-pub fn outage(outage: Outage) -> &'static str {
-    match outage {
-        Outage::None => "none",
-        Outage::Restart => "restart",
-    }
+fn then_fits((min, max): (usize, usize)) -> ThenFits {
+    ThenFits { min, max }
 }
 
 /// Rows in columns, two spaces apart, no space at a line's end.

@@ -14,11 +14,12 @@ use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::subject::CpuMode;
-use crate::fit::verdict::{Cause, Impact, Outcome, Verdict};
+use crate::fit::verdict::{Assessment, Cause, Impact, Outcome};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{self, LabelSelector, Policy, ReplacedMode, UserName, Word as _};
+use crate::say::{self, plural};
 use crate::well_known;
 use crate::world::World;
 
@@ -103,13 +104,13 @@ pub enum Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |count: &usize| format!("the {}", label::nodes(*count));
+        let of = |count: &usize| format!("the {}", plural::nodes(*count));
         match self {
             Self::Unknown(why) => f.write_str(why),
             Self::NoNode { nodes: 0, .. } => f.write_str("the policy selects no node"),
             Self::NoNode { nodes, known: 0 } => write!(f, "usable on none of {}", of(nodes)),
             Self::NoNode { nodes, known } => {
-                write!(f, "known on {known} of {}, usable on none", label::nodes(*nodes))
+                write!(f, "known on {known} of {}, usable on none", plural::nodes(*nodes))
             }
             Self::OtherNodes { nodes } => {
                 write!(f, "its node selector, affinity or machine type keeps it off {} that can run it", of(nodes))
@@ -117,7 +118,7 @@ impl fmt::Display for Reason {
             Self::Features { features, nodes } => write!(
                 f,
                 "it requires cpu-feature {}, which none of {} with that model offers",
-                label::fold_names(features, 4),
+                plural::fold_names(features, 4),
                 of(nodes)
             ),
             Self::BetweenPools { policy, model } => write!(
@@ -246,7 +247,7 @@ fn hindrance(world: &World, policy: &Policy, model: &str, vmi: &Vmi) -> Option<R
     let (now, then) = (subject::of_vmi(vmi, cluster), subject::of_vmi(&with_model(vmi, model), cluster));
     let (is, would_be) = (now.assess(cluster), then.assess(cluster));
     if let Outcome::Unknown(why) = is.outcome {
-        return Some(Reason::Unknown(why));
+        return Some(Reason::Unknown(say::finding::unknown(&why)));
     }
     let pool = pool(&policy.node_selector, fleet);
     let on = |prefix: &str| both(fleet.bearing(&format!("{prefix}{model}"), "true"), &pool);
@@ -267,8 +268,8 @@ fn hindrance(world: &World, policy: &Policy, model: &str, vmi: &Vmi) -> Option<R
 /// Whether one verdict is worse than another: by impact, `None` being the mildest, and by what a policy can deny it
 /// for. What passes by itself, a cordon for one, must not become what no node that comes back can cure.
 #[must_use]
-pub fn is_worse(is: &Verdict, would_be: &Verdict) -> bool {
-    let lasts = |verdict: &Verdict| verdict.cause == Some(Cause::Structural);
+pub fn is_worse(is: &Assessment, would_be: &Assessment) -> bool {
+    let lasts = |verdict: &Assessment| verdict.cause == Some(Cause::Structural);
     would_be.outcome.impact() > is.outcome.impact() || (lasts(would_be) && !lasts(is))
 }
 

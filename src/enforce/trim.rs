@@ -25,6 +25,7 @@ use crate::kubevirt::cluster::{self, Cluster};
 use crate::kubevirt::subject::vmi_of_pod;
 use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};
 use crate::policy::{self, LauncherSelectors, Policy};
+use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
 
@@ -255,7 +256,7 @@ impl Trim {
         let guest = &self.guest;
         let done = self.cuts.iter().map(|cut| {
             let entries = cut.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-            let keys = label::fold(entries, 4);
+            let keys = plural::fold(entries, 4);
             match &cut.by {
                 By::DropStale { policy } => format!(
                     "{guest}: its target need not have {keys}, which no node offers any more (policy {policy}); libvirt \

@@ -1,15 +1,15 @@
 //! From a subject and the fleet to a verdict.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::bits::Bits;
 use super::fleet::{Fleet, HostModelClass, NodeIndex, Passes};
-use super::label;
-use super::label::Family;
+use super::judgement::{Depth, Judgement};
+use super::label::{self, Family};
 use super::placement::Placement;
 use super::subject::{HostModelRule, Onward, Stage, Subject};
-use super::verdict::{Cause, Impact, Outcome, Verdict};
+use super::verdict::{Assessment, Cause, Impact, Outcome, Unknown};
 
 /// Start nodes from which a guest would have the same targets, up to themselves.
 #[derive(Clone, Debug)]
@@ -44,27 +44,31 @@ impl StartGroup {
     }
 }
 
-/// Judges a subject: the outcome, its cause, the fitting nodes. What is to be said is added by
-/// [`advise`](super::advise::advise).
-pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Verdict {
-    let source = subject.source().and_then(|name| fleet.find(name));
-    let mut passes = fleet.look_up(&subject.placement).passes();
-    if let Some(source) = source {
-        passes.leave_out(source);
-    }
-    let judged = fleet.len() - usize::from(source.is_some());
+/// Judges a subject: the outcome, its cause, the fitting nodes. What is found beside is said by a
+/// [`Judgement`]'s verdict.
+pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Assessment {
+    Judgement::new(subject, fleet, Depth::Brief).into_assessment()
+}
+
+/// Judges a subject whose source is left out of the nodes that pass.
+pub(super) fn assess_passes(
+    subject: &Subject<'_>,
+    fleet: &Fleet,
+    passes: &Passes,
+    source: Option<NodeIndex>,
+) -> Assessment {
+    let nodes_judged = fleet.len() - usize::from(source.is_some());
     let (outcome, cause) = if fleet.is_empty() {
-        (Outcome::Unknown("no node is known".to_owned()), None)
+        (Outcome::Unknown(Unknown::NoNodes), None)
     } else if !fleet.is_labelled(subject.placement.get(label::ARCH)) {
-        let why = "no node has a CPU model or feature label: is virt-handler running?";
-        (Outcome::Unknown(why.to_owned()), None)
+        (Outcome::Unknown(Unknown::NoLabels), None)
     } else {
         match &subject.stage {
-            Stage::Migration(_) => by_targets(&passes),
-            Stage::Start(onward) => by_start(&subject.placement, *onward, &passes, fleet),
+            Stage::Migration(_) => by_targets(passes),
+            Stage::Start(onward) => by_start(&subject.placement, *onward, passes, fleet),
         }
     };
-    Verdict { outcome, cause, judged, fitting: passes.fitting, nearest: Vec::new(), findings: Vec::new() }
+    Assessment { outcome, cause, nodes_judged, fitting: passes.fitting.clone() }
 }
 
 /// Targets left: none is pinned, one is fragile.
@@ -160,4 +164,22 @@ impl<'x> Added<'x> {
         out.selector.extend(host_model.chain(vendor));
         out
     }
+}
+
+/// The start nodes by how many nodes a guest started there could go to, fewest first.
+#[must_use]
+pub fn targets_by_start(
+    placement: &Placement<'_>,
+    onward: Onward,
+    start_nodes: &Bits,
+    fleet: &Fleet,
+) -> BTreeMap<usize, Bits> {
+    let mut out: BTreeMap<usize, Bits> = BTreeMap::new();
+    for group in start_groups(placement, onward, start_nodes, fleet) {
+        for node in group.nodes.iter() {
+            let nodes = out.entry(group.targets_from(node)).or_insert_with(|| Bits::none(fleet.len()));
+            nodes.insert(node);
+        }
+    }
+    out
 }

@@ -221,53 +221,11 @@ pub fn short<'a>(key: &'a str, value: &str) -> Cow<'a, str> {
     }
 }
 
-/// Many entries as people read them, grouped by family, at most `most` names, the rest counted.
-///
-/// `cpu-feature fpu, vme and 3 more; cpu-model-migration GraniteRapids`.
-#[must_use]
-pub fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usize) -> String {
-    let mut groups: Vec<(Family, Vec<String>)> = Vec::new();
-    let mut total = 0;
-    for (key, value) in entries {
-        total += 1;
-        if total > most {
-            continue;
-        }
-        let family = Family::of(key);
-        let text = match family {
-            Family::Other | Family::Schedulable | Family::Hostname | Family::SchedulingTsc => {
-                short(key, value).into_owned()
-            }
-            _ if value == "true" => name(key).to_owned(),
-            _ => format!("{}={value}", name(key)),
-        };
-        match groups.iter_mut().find(|(f, _)| *f == family) {
-            Some((_, names)) => names.push(text),
-            None => groups.push((family, vec![text])),
-        }
-    }
-    let out = groups
-        .iter()
-        .map(|(family, names)| match family {
-            Family::Other | Family::Schedulable | Family::Hostname | Family::SchedulingTsc => names.join(", "),
-            _ => format!("{} {}", family.word(), names.join(", ")),
-        })
-        .collect::<Vec<_>>()
-        .join("; ");
-    if total > most { format!("{out} and {} more", total - most) } else { out }
-}
-
 /// Names joined for people, at most `most`, the rest counted: `node-a, node-c and 7 more`.
 #[must_use]
 pub fn fold_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
-}
-
-/// `1 node`, `7 nodes`.
-#[must_use]
-pub fn nodes(count: usize) -> String {
-    format!("{count} node{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -316,17 +274,5 @@ mod tests {
         let renamed = twin("host-model-required-features.node.virtualization.example.io/fpu", CPU_FEATURE);
         assert_eq!(renamed, "cpu-feature.node.virtualization.example.io/fpu", "no node there has KubeVirt's own key");
         assert!(is_inherited(&renamed) && is_obsolete_host_model("node-labeller.example.io/obsolete-host-model"));
-    }
-
-    #[test]
-    fn folding_groups_by_family_and_counts_the_rest() {
-        let entries = [
-            ("cpu-feature.node.kubevirt.io/fpu", "true"),
-            ("cpu-feature.node.kubevirt.io/vme", "true"),
-            ("cpu-model-migration.node.kubevirt.io/X", "true"),
-            ("kubernetes.io/arch", "arm64"),
-        ];
-        assert_eq!(fold(entries, 9), "cpu-feature fpu, vme; cpu-model-migration X; kubernetes.io/arch=arm64");
-        assert_eq!(fold(entries, 1), "cpu-feature fpu and 3 more");
     }
 }

@@ -1,12 +1,12 @@
 //! The judgement: pure functions of a guest's demand and the nodes. No HTTP, no clients, no clock.
 
-pub mod advise;
 mod affinity;
 pub mod assess;
 pub mod bits;
+pub mod check;
 pub mod command;
-mod cure;
 pub mod fleet;
+pub mod judgement;
 pub mod label;
 mod memo;
 pub mod models;

@@ -211,6 +211,13 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Whether the guest runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
+        leaves || self.running.is_some()
+    }
+
     /// The path of a field below the guest's spec.
     #[must_use]
     pub fn field(&self, below: &str) -> String {

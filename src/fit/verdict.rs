@@ -3,7 +3,10 @@
 use std::fmt;
 
 use super::bits::Bits;
-use super::remedy::Remedy;
+use super::node::Taint;
+use super::remedy::{ByLuck, NotHelping};
+
+pub use super::check::{Check, Detail, Finding};
 
 /// How bad it is for the guest, mildest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,7 +71,18 @@ pub enum Outcome {
     /// Too few nodes, or none.
     Impaired(Impact),
     /// It cannot be known, and why. Never denied.
-    Unknown(String),
+    Unknown(Unknown),
+}
+
+/// Why nothing can be known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// There is no node.
+    NoNodes,
+    /// No node bears a CPU model or feature label.
+    NoLabels,
+    /// KubeVirt would create no pod, or an object is not known.
+    Hindered(Box<Detail>),
 }
 
 impl Outcome {
@@ -105,6 +119,14 @@ pub struct Nearest {
     pub evidence: Evidence,
 }
 
+impl Nearest {
+    /// Whether only labels are to blame, as far as can be told.
+    #[must_use]
+    pub fn is_curable(&self) -> bool {
+        matches!(self.evidence, Evidence::Drifted | Evidence::SourceLacksToo)
+    }
+}
+
 /// What a lack of CPU labels says about the hardware behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
@@ -119,85 +141,80 @@ pub enum Evidence {
     None,
 }
 
-/// One thing to say about a guest.
+/// A node on which all but a cordon or taints fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Which check found it.
-    pub check: Check,
-    /// How bad it is; `None` for a note.
-    pub impact: Option<Impact>,
-    /// The field of the judged object that is to blame, as a path; may be empty.
-    pub field: String,
-    /// One sentence in the field's own words.
-    pub message: String,
-    /// What would cure it, the least harmful first.
-    pub remedies: Vec<Remedy>,
+pub struct Blocked {
+    /// The node.
+    pub node: String,
+    /// It is cordoned.
+    pub cordoned: bool,
+    /// Its taints that are not tolerated, that of a cordon left out.
+    pub taints: Vec<Taint>,
 }
 
-/// The checks, in the order in which their findings are reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Check {
-    /// Node labels are missing altogether, or the objects a judgement needs.
-    Unknown,
-    /// KubeVirt would create no pod.
-    NoPod,
-    /// No node takes the guest at start.
-    StartNode,
-    /// No node, or one, is left to migrate to.
-    MigrationTarget,
-    /// A running guest's own node no longer meets its pod's selector or affinity.
-    OwnNode,
-    /// Libvirt refused the last migration, whatever the labels say.
-    LibvirtRefused,
-    /// The launcher is outdated: the next migration crosses QEMU versions.
-    OutdatedLauncher,
-    /// The model is known to nodes, but usable on none.
-    ModelKnownNotUsable,
-    /// The demand contradicts itself.
-    Contradiction,
-    /// A node fits, though its Ready condition says otherwise.
-    NotReady,
-    /// What had to be assumed.
-    Assumed,
-    /// The policy's common model.
-    CommonModel,
-}
-
-impl Check {
-    /// As JSON spells it.
+impl Blocked {
+    /// What keeps the guest out, as JSON spells it: `cordoned`, `taint KEY=VALUE:EFFECT`.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::NoPod => "no-pod",
-            Self::StartNode => "start-node",
-            Self::MigrationTarget => "migration-target",
-            Self::OwnNode => "own-node",
-            Self::LibvirtRefused => "libvirt-refused",
-            Self::OutdatedLauncher => "outdated-launcher",
-            Self::ModelKnownNotUsable => "model-known-not-usable",
-            Self::Contradiction => "contradiction",
-            Self::NotReady => "not-ready",
-            Self::Assumed => "assumed",
-            Self::CommonModel => "common-model",
-        }
+    pub fn reasons(&self) -> Vec<String> {
+        let cordoned = self.cordoned.then(|| "cordoned".to_owned());
+        cordoned.into_iter().chain(self.taints.iter().map(|taint| format!("taint {taint}"))).collect()
     }
 }
 
-/// What a judgement found.
+/// The numbers of a judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Verdict {
+pub struct Assessment {
     /// The judgement in one word.
     pub outcome: Outcome,
     /// Why, where the outcome is an impact.
     pub cause: Option<Cause>,
-    /// How many nodes were judged.
-    pub judged: usize,
+    /// How many nodes were judged, the source of a migration left out.
+    pub nodes_judged: usize,
     /// The nodes that the scheduler's node filters accept, the source of a migration left out.
     pub fitting: Bits,
+}
+
+/// What a judgement found, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Verdict {
+    /// The numbers.
+    pub assessment: Assessment,
     /// Up to three nodes that lack least.
     pub nearest: Vec<Nearest>,
-    /// What is to be said, in the order of [`Check`].
+    /// What was found, in the order of the checks.
     pub findings: Vec<Finding>,
+    /// The nodes on which all but a cordon or taints fits, by name.
+    pub blocked: Vec<Blocked>,
+    /// Well-known remedies that would not help, and why.
+    pub not_helping: Vec<NotHelping>,
+    /// Well-known remedies that help or do not by where the guest starts.
+    pub by_luck: Vec<ByLuck>,
+}
+
+impl Verdict {
+    /// A verdict beside which nothing was looked for.
+    pub fn plain(assessment: Assessment) -> Self {
+        Self {
+            assessment,
+            nearest: Vec::new(),
+            findings: Vec::new(),
+            blocked: Vec::new(),
+            not_helping: Vec::new(),
+            by_luck: Vec::new(),
+        }
+    }
+
+    /// What a check found first.
+    #[must_use]
+    pub fn found(&self, check: Check) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.check == check)
+    }
+
+    /// Whether something was found that is reported whatever the policy's `warn` says.
+    #[must_use]
+    pub fn is_always_reported(&self) -> bool {
+        self.findings.iter().any(|finding| finding.check.spec().always_reported)
+    }
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::policy::{Standing, at_next_start, stale, standing};
 use super::{Enough, is_exempt, policy_of};
 use crate::enforce::model::{Common, model_of};
-use crate::fit::advise::{Advice, Depth, targets_by_start};
+use crate::fit::assess::targets_by_start;
+use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Cause, Check, Impact, Outcome, Verdict};
@@ -16,7 +17,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{VirtualMachine, Vmi};
-use crate::policy::{Policy, Word as _, always_told};
+use crate::policy::{Policy, Word as _};
 use crate::say;
 use crate::world::World;
 
@@ -181,28 +182,29 @@ fn of_vm(world: &World, vm: &VirtualMachine) -> AuditRow {
 fn row(world: &World, vmi: &Vmi, mut judged: Judged<'_>, stand: Stand) -> AuditRow {
     let cluster = &world.cluster;
     let fleet = &cluster.fleet;
-    let mut verdict = judged.assess(cluster);
+    let fitting = judged.assess(cluster).fitting;
     let inherited = inherited(&judged);
     let runs_on = fleet.find(&vmi.status.node_name);
-    let policy = policy_of(world, &world.policies, vmi, runs_on, &verdict.fitting);
+    let policy = policy_of(world, &world.policies, vmi, runs_on, &fitting);
     let builtin = Policy::builtin();
     let rules = policy.unwrap_or(&builtin);
-    if stand == Stand::Running && foresee(world, rules, &mut judged, None) {
-        verdict = judged.assess(cluster);
+    if stand == Stand::Running {
+        foresee(world, rules, &mut judged, None);
     }
-    let advice = judged.advise(cluster, &mut verdict, Depth::Brief);
+    let verdict = judged.judge(cluster, Depth::Brief);
+    let assessment = &verdict.assessment;
     let subject = &judged.subject;
-    let own_node = stand == Stand::Running && verdict.findings.iter().any(|finding| finding.check == Check::OwnNode);
-    let impact = verdict.outcome.impact();
+    let own_node = stand == Stand::Running && verdict.found(Check::OwnNode).is_some();
+    let impact = assessment.outcome.impact();
     let left_alone = is_exempt(world, &vmi.metadata.namespace);
     let spared = left_alone || rules.exemptions.namespaces.contains(&vmi.metadata.namespace);
-    let denied = !spared && rules.enforce.reached(impact) && verdict.cause == Some(Cause::Structural);
-    let told = verdict.findings.iter().any(|finding| always_told(finding.check));
+    let denied = !spared && rules.enforce.reached(impact) && assessment.cause == Some(Cause::Structural);
+    let told = verdict.is_always_reported();
     let common = policy.and_then(|policy| policy.common_model.as_ref()).map(|common| standing(vmi, cluster, common));
     let targets = match subject.stage {
-        Stage::Migration(_) => verdict.fitting.count(),
+        Stage::Migration(_) => assessment.fitting.count(),
         Stage::Start(onward) => {
-            targets_by_start(&subject.placement, onward, &verdict.fitting, fleet).into_keys().next().unwrap_or(0)
+            targets_by_start(&subject.placement, onward, &assessment.fitting, fleet).into_keys().next().unwrap_or(0)
         }
     };
     AuditRow {
@@ -214,13 +216,13 @@ fn row(world: &World, vmi: &Vmi, mut judged: Judged<'_>, stand: Stand) -> AuditR
         cpu: subject.mode.to_string(),
         inherited,
         targets,
-        judged: verdict.judged,
-        start_nodes: matches!(subject.stage, Stage::Start(_)).then(|| verdict.fitting.count()),
-        verdict: verdict.outcome.as_str(),
+        judged: assessment.nodes_judged,
+        start_nodes: matches!(subject.stage, Stage::Start(_)).then(|| assessment.fitting.count()),
+        verdict: assessment.outcome.as_str(),
         impact: impact.map(Impact::as_str),
-        cause: verdict.cause.map(Cause::as_str),
+        cause: assessment.cause.map(Cause::as_str),
         own_node,
-        why: why(&judged, &verdict, &advice, cluster, own_node),
+        why: why(&judged, &verdict, cluster, own_node),
         policy: policy.map(|policy| policy.name.clone()),
         on_common_model: common.filter(|stands| *stands != Standing::Apart).map(|stands| stands == Standing::On),
         change: policy.and_then(|policy| change(world, policy, vmi)),
@@ -263,29 +265,27 @@ fn inherited(judged: &Judged<'_>) -> usize {
 }
 
 /// The reason in one line.
-fn why(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &Cluster, own_node: bool) -> String {
-    let of = |check: Check| verdict.findings.iter().find(|finding| finding.check == check);
-    if let Some(finding) = of(Check::OwnNode).filter(|_| own_node) {
-        return finding.message.clone();
+fn why(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster, own_node: bool) -> String {
+    let of = |check: Check| verdict.found(check).map(say::finding::message);
+    if let Some(message) = of(Check::OwnNode).filter(|_| own_node) {
+        return message;
     }
-    let refused = of(Check::LibvirtRefused).map(|finding| finding.message.clone());
-    match (&verdict.outcome, &judged.subject.stage) {
-        (Outcome::Unknown(why), _) => why.clone(),
-        (Outcome::Impaired(Impact::Pinned), Stage::Migration(_)) => say::obstacles(verdict, advice),
+    match (&verdict.assessment.outcome, &judged.subject.stage) {
+        (Outcome::Unknown(why), _) => say::finding::unknown(why),
+        (Outcome::Impaired(Impact::Pinned), Stage::Migration(_)) => say::obstacles(verdict),
         (Outcome::Impaired(Impact::Fragile), Stage::Migration(_)) => {
-            let left = cluster.fleet.names(&verdict.fitting).join(", ");
-            let why = say::obstacles(verdict, advice);
-            if verdict.nearest.is_empty() && advice.blocked.is_empty() {
+            let left = cluster.fleet.names(&verdict.assessment.fitting).join(", ");
+            let why = say::obstacles(verdict);
+            if verdict.nearest.is_empty() && verdict.blocked.is_empty() {
                 format!("only {left} is left")
             } else {
                 format!("only {left} is left; {why}")
             }
         }
         (Outcome::Impaired(_), Stage::Start(_)) => {
-            let found = of(Check::StartNode).or_else(|| of(Check::MigrationTarget));
-            found.map(|finding| finding.message.clone()).unwrap_or_default()
+            of(Check::StartNode).or_else(|| of(Check::MigrationTarget)).unwrap_or_default()
         }
-        (_, _) => refused.unwrap_or_default(),
+        (_, _) => of(Check::LibvirtRefused).unwrap_or_default(),
     }
 }
 

@@ -9,8 +9,8 @@ use super::guests::not_migratable;
 use super::{is_exempt, policy_of, told};
 use crate::admission::one_line;
 use crate::admission::response::Decision;
-use crate::fit::advise::Depth;
 use crate::fit::command::{Command, Name, Namespace};
+use crate::fit::judgement::Depth;
 use crate::fit::remedy::Remedy;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::foresee;
@@ -120,34 +120,33 @@ fn strategy(world: &World, vmi: &Vmi) -> Option<Strategy> {
 fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
     let cluster = &world.cluster;
     let mut judged = subject::of_running(vmi, cluster)?;
-    let mut verdict = judged.assess(cluster);
+    let fitting = judged.assess(cluster).fitting;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
     let source = cluster.fleet.find(node);
-    let policy = policy_of(world, &world.policies, vmi, source, &verdict.fitting).cloned();
+    let policy = policy_of(world, &world.policies, vmi, source, &fitting).cloned();
     let policy = policy.unwrap_or_else(Policy::builtin);
     if !policy.warn.reached(Some(Impact::Pinned)) {
         return None;
     }
-    if foresee(world, &policy, &mut judged, None) {
-        verdict = judged.assess(cluster);
-    }
-    let advice = judged.advise(cluster, &mut verdict, Depth::Full);
-    let refused = verdict.findings.iter().find(|finding| finding.check == Check::LibvirtRefused);
+    foresee(world, &policy, &mut judged, None);
+    let verdict = judged.judge(cluster, Depth::Full);
+    let refused = verdict.found(Check::LibvirtRefused).map(say::finding::message);
     let mut out = Vec::new();
-    match (&judged.hindrance, &verdict.outcome) {
+    match (&judged.hindrance, &verdict.assessment.outcome) {
         (Some(hindrance), _) => {
-            out.push(format!("{name} cannot leave {node}: {}. The drain waits until that changes", hindrance.message));
+            let why = say::finding::message(hindrance);
+            out.push(format!("{name} cannot leave {node}: {why}. The drain waits until that changes"));
         }
         (None, Outcome::Impaired(Impact::Pinned | Impact::Unschedulable)) => {
-            let why = say::obstacles(&verdict, &advice);
+            let why = say::obstacles(&verdict);
             out.push(format!("{name} cannot leave {node}: {why}. The drain waits until that changes"));
             let remedy = verdict.findings.iter().find_map(|finding| finding.remedies.first());
             out.extend(sentences(&name, [next(remedy, &judged), give_up(world, node)]));
         }
         (None, _) => {}
     }
-    out.extend(refused.map(|finding| format!("{name}: {}", finding.message)));
+    out.extend(refused.map(|message| format!("{name}: {message}")));
     Some(out)
 }
 
@@ -166,7 +165,7 @@ fn next(remedy: Option<&Remedy>, judged: &Judged<'_>) -> Option<String> {
         return Some(format!("to go on: {command}"));
     }
     let more = explain.map(|command| format!(" ({command})")).unwrap_or_default();
-    Some(format!("to go on: {}{more}", action.summary()))
+    Some(format!("to go on: {}{more}", say::remedy::summary(action)))
 }
 
 fn stop(vmi: &Vmi) -> Option<Command> {

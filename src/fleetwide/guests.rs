@@ -9,7 +9,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, HostModelClass, NodeIndex};
 use crate::fit::label;
 use crate::fit::placement::Placement;
-use crate::fit::verdict::Verdict;
+use crate::fit::verdict::Assessment;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration::{self, NoPod, SourceLabels};
 use crate::kubevirt::subject;
@@ -45,7 +45,7 @@ impl Demand {
 pub struct Guests<'w> {
     cluster: &'w Cluster,
     moves: Alike<'w, Demand>,
-    starts: Alike<'w, Verdict>,
+    starts: Alike<'w, Assessment>,
 }
 
 /// What was found out, by what it depends on.
@@ -103,8 +103,8 @@ impl<'w> Guests<'w> {
         }))
     }
 
-    /// The verdict on a guest's start.
-    pub fn start(&mut self, vmi: &'w Vmi) -> Rc<Verdict> {
+    /// The numbers of a guest's start.
+    pub fn start(&mut self, vmi: &'w Vmi) -> Rc<Assessment> {
         let cluster = self.cluster;
         alike(&mut self.starts, likeness(vmi), || subject::of_vmi(vmi, cluster).assess(cluster))
     }

@@ -11,6 +11,7 @@ use crate::fit::subject::CpuMode;
 use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::KubeVirt;
 use crate::policy::ReplacedMode;
+use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
 
@@ -65,8 +66,8 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
     let mut left_out = nodes.clone();
     left_out.subtract(&usable);
     let mut out = Vec::new();
-    let names = label::fold_names(&fleet.names(&left_out), 3);
-    let nodes = label::nodes(total);
+    let names = plural::fold_names(&fleet.names(&left_out), 3);
+    let nodes = plural::nodes(total);
     match usable.count() {
         0 if known.is_empty() => out.push(format!("cpuModel {model} is known on 0 of {nodes}, usable on none")),
         0 => out.push(format!(
@@ -83,7 +84,7 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
     if !guests.is_empty() {
         let where_to = match usable.count() {
             0 => "could start nowhere".to_owned(),
-            1 => format!("could start on {} alone", label::fold_names(&fleet.names(&usable), 1)),
+            1 => format!("could start on {} alone", plural::fold_names(&fleet.names(&usable), 1)),
             count => format!("would crowd on these {count}"),
         };
         let without = looked.count(guests.count, "guest");

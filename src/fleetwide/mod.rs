@@ -18,11 +18,11 @@ use crate::admission::response::{Decision, WARNINGS};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
-use crate::fit::label;
 use crate::fit::node::Node;
 use crate::judge::{Lack, lives_on};
 use crate::kubevirt::wire::{self, Vmi};
 use crate::policy::{Policy, UserName, governing, is_left_alone};
+use crate::say::plural::fold_names;
 use crate::world::World;
 
 pub use guests::{Demand, Guests};
@@ -169,7 +169,7 @@ impl Looked {
 
 /// `node-a is` or `node-a, node-b are`, folded.
 fn nodes_are<S: AsRef<str>>(names: &[S]) -> String {
-    format!("{} {}", label::fold_names(names, NAMED), if names.len() == 1 { "is" } else { "are" })
+    format!("{} {}", fold_names(names, NAMED), if names.len() == 1 { "is" } else { "are" })
 }
 
 /// The policy that governs a guest of the cluster; `None` where none does, or its namespace is left alone.

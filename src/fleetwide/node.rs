@@ -19,6 +19,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::Vmi;
+use crate::say::plural;
 use crate::world::World;
 
 /// What an edit of a node does to the guests that run.
@@ -177,7 +178,7 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
     if !at_odds.is_empty() {
         let (conditions, entries): (Vec<_>, Vec<_>) = lost.iter().partition(|(_, value)| value.is_empty());
         let conditions = conditions.into_iter().map(|(condition, _)| condition.clone());
-        let entries = label::fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), 3);
+        let entries = plural::fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), 3);
         let lost = Some(entries).filter(|entries| !entries.is_empty()).into_iter().chain(conditions);
         let lost = lost.collect::<Vec<_>>().join(", ");
         let (ask, them) = if at_odds.count == 1 { ("asks", "it") } else { ("ask", "them") };

@@ -13,12 +13,13 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::fit::subject::{CpuMode, Stage};
-use crate::fit::verdict::{Cause, Impact, Verdict};
+use crate::fit::verdict::{Assessment, Cause, Impact};
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, title};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{CommonModel, Dial, LauncherSelectors, Policy, PolicyError};
+use crate::say::plural;
 use crate::well_known::{self, WellKnown};
 use crate::world::World;
 
@@ -151,9 +152,9 @@ fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
 }
 
 /// Whether a guest would be denied if it were created now, with the common model where it would get that.
-fn denies(world: &World, policy: &Policy, vmi: &Vmi, start: &Verdict) -> bool {
+fn denies(world: &World, policy: &Policy, vmi: &Vmi, start: &Assessment) -> bool {
     let cluster = &world.cluster;
-    let is_denied = |verdict: &Verdict| {
+    let is_denied = |verdict: &Assessment| {
         policy.enforce.reached(verdict.outcome.impact()) && verdict.cause == Some(Cause::Structural)
     };
     if !is_denied(start) || policy.exemptions.namespaces.contains(&vmi.metadata.namespace) {
@@ -262,14 +263,14 @@ impl Pool {
             return Some(format!(
                 "no selected node can run {model}: known on {} of {}, usable on 0 of {total}",
                 known.count(),
-                label::nodes(total)
+                plural::nodes(total)
             ));
         }
         let lacks = lacking(fleet, first, &usable);
         let lacks = if lacks.is_empty() {
             format!("no feature, only the label cpu-model {model}")
         } else {
-            label::fold(lacks.iter().map(|key| (*key, "true")), 2)
+            plural::fold(lacks.iter().map(|key| (*key, "true")), 2)
         };
         let who = if names.len() == 1 { "it" } else { names[0] };
         Some(format!("{} selected but cannot run {model}; {who} lacks {lacks}", nodes_are(&names)))
@@ -349,7 +350,7 @@ impl PolicyStatus {
         let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
             (0, _) => (false, "NoNodes", "nodeSelector selects no node that runs guests".to_owned()),
             (nodes, Some(0)) => {
-                (false, "ModelNotUsable", format!("the common model is usable on 0 of {}", label::nodes(nodes)))
+                (false, "ModelNotUsable", format!("the common model is usable on 0 of {}", plural::nodes(nodes)))
             }
             (_, _) if self.guests == 1 => (true, "InForce", "it governs 1 guest".to_owned()),
             (_, _) => (true, "InForce", format!("it governs {} guests", self.guests)),

@@ -14,7 +14,7 @@ use crate::enforce::trim;
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::subject::Judged;
 use crate::kubevirt::wire::Vmim;
-use crate::policy::{Exemption, Policy, UserName, Words};
+use crate::policy::{Exemption, Policy, UserName};
 use crate::report::Reason;
 use crate::world::World;
 
@@ -49,8 +49,8 @@ pub fn mutation<E>(
         Manifest::VirtualMachine(_) | Manifest::Migration(_) => false,
     };
     let Some(judged) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
-    let verdict = judged.assess(&world.cluster);
-    let Rules { policy, facts } = rules(world, manifest, user, &judged, &verdict);
+    let assessment = judged.assess(&world.cluster);
+    let Rules { policy, facts } = rules(world, manifest, user, &judged, &assessment);
     if facts.exemption.is_some_and(Exemption::is_silent) {
         return Ok(Mutation::default());
     }
@@ -125,23 +125,22 @@ pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Judged<'_>, a
     let Some(vmi) = vmi.filter(|_| judged.hindrance.is_none()) else { return false };
     let trimmed = trim::foreseen(world, policy, vmi, asked, &judged.subject.placement);
     let title = format!("{}: ", trimmed.guest);
-    judged.notes.extend(trimmed.sentences().into_iter().map(|line| Finding {
-        check: Check::Assumed,
-        impact: None,
-        field: "spec.vmiName".to_owned(),
-        message: line.strip_prefix(&title).unwrap_or(&line).to_owned(),
-        remedies: Vec::new(),
-    }));
+    judged.notes.extend(
+        trimmed
+            .sentences()
+            .into_iter()
+            .map(|line| Finding::noted(Check::Assumed, "spec.vmiName", line.strip_prefix(&title).unwrap_or(&line))),
+    );
     trimmed.leave(&mut judged.subject.placement);
     !trimmed.cuts.is_empty()
 }
 
 /// The same as a finding.
-pub(super) fn finding(words: &Words) -> Option<Finding> {
-    let (field, message) = match (&words.unmet, &words.model) {
-        (Some(unmet), _) => (unmet.field.clone(), unmet.message.clone()),
-        (None, Some(model)) => (String::new(), model.clone()),
+pub(super) fn finding(outlook: &Outlook) -> Option<Finding> {
+    let (field, message) = match (&outlook.unmet, &outlook.said) {
+        (Some(unmet), _) => (unmet.field.as_str(), &unmet.message),
+        (None, Some(said)) => ("", said),
         (None, None) => return None,
     };
-    Some(Finding { check: Check::CommonModel, impact: None, field, message, remedies: Vec::new() })
+    Some(Finding::noted(Check::CommonModel, field, message))
 }

@@ -313,7 +313,10 @@ mod enforcement {
         let bytes = review(&object).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
         let case = case(&world, &request).expect("an answer").expect("our concern");
-        assert_eq!((case.verdict.outcome.impact(), case.verdict.cause), (Some(Impact::Pinned), Some(cause)));
+        assert_eq!(
+            (case.verdict.assessment.outcome.impact(), case.verdict.assessment.cause),
+            (Some(Impact::Pinned), Some(cause))
+        );
         let Decision::Admit { warnings, .. } = case.decision else { panic!("denied: {:#?}", case.decision) };
         assert!(warnings.iter().any(|line| line.contains("shop/db")), "and it is said all the same: {warnings:?}");
     }

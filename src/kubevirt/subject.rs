@@ -5,13 +5,11 @@ use super::defaults;
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
 use super::wire::{Matcher, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
-use crate::fit::advise::{Advice, Depth, advise};
-use crate::fit::assess::assess;
-use crate::fit::bits::Bits;
+use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
 use crate::fit::subject::{CpuMode, HostModelRule, Migration, Onward, Running, Stage, Start, Subject, libvirt_refusal};
-use crate::fit::verdict::{Check, Finding, Outcome, Verdict};
+use crate::fit::verdict::{Assessment, Check, Finding, Verdict};
 use crate::well_known;
 
 /// An object made ready for judgement.
@@ -28,33 +26,25 @@ pub struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// The verdict, without advice.
-    pub fn assess(&self, cluster: &Cluster) -> Verdict {
-        let mut verdict = assess(&self.subject, &cluster.fleet);
-        if let Some(hindrance) = &self.hindrance {
-            verdict.outcome = Outcome::Unknown(hindrance.message.clone());
-            verdict.cause = None;
-            verdict.fitting = Bits::none(cluster.fleet.len());
-        }
-        verdict
+    /// The guest looked up among the nodes, with what is known beside them.
+    #[must_use]
+    pub fn look_up<'j>(&'j self, cluster: &'j Cluster, depth: Depth) -> Judgement<'j, 'j> {
+        Judgement::new(&self.subject, &cluster.fleet, depth).beside(self.hindrance.as_ref(), &self.notes)
     }
 
-    /// Fills in findings and advice.
-    pub fn advise(&self, cluster: &Cluster, verdict: &mut Verdict, depth: Depth) -> Advice {
-        let advice = advise(&self.subject, &cluster.fleet, verdict, depth);
-        if let Some(hindrance) = &self.hindrance {
-            verdict.findings.retain(|finding| finding.check != Check::Unknown);
-            verdict.nearest.clear();
-            verdict.findings.push(hindrance.clone());
-        }
-        verdict.findings.extend(self.notes.iter().cloned());
-        verdict.findings.sort_by_key(|finding| finding.check);
-        advice
+    /// Outcome, cause and fitting nodes.
+    pub fn assess(&self, cluster: &Cluster) -> Assessment {
+        self.look_up(cluster, Depth::Brief).into_assessment()
+    }
+
+    /// The verdict.
+    pub fn judge(&self, cluster: &Cluster, depth: Depth) -> Verdict {
+        self.look_up(cluster, depth).verdict()
     }
 }
 
 fn finding(check: Check, field: &str, message: String) -> Finding {
-    Finding { check, impact: None, field: field.to_owned(), message, remedies: Vec::new() }
+    Finding::noted(check, field, message)
 }
 
 fn assumed(cluster: &Cluster) -> Vec<Finding> {

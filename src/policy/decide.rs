@@ -1,7 +1,7 @@
 //! From a verdict to an answer.
 
 use super::{Exemption, Policy};
-use crate::fit::verdict::{Cause, Check, Verdict};
+use crate::fit::verdict::{Cause, Verdict};
 
 /// At most so many warnings go with one answer: headline, nearest node, next step and one more.
 const MAX_WARNINGS: usize = 4;
@@ -75,7 +75,7 @@ pub struct Words {
     pub headline: String,
     /// Further warnings: the nearest node, the next step.
     pub lines: Vec<String>,
-    /// What else was found. Said, beside a denial too, where a finding of [`always_told`] is among it.
+    /// What else was found. Said, beside a denial too, where [`Verdict::is_always_reported`] says so.
     pub notes: Vec<String>,
     /// A denial's further lines.
     pub details: Vec<String>,
@@ -148,24 +148,6 @@ impl DenialKind {
     }
 }
 
-/// Whether a finding is told whatever the warn dial says: without it the rest of the answer would mislead, or a guest
-/// that runs is in danger.
-#[must_use]
-pub fn always_told(check: Check) -> bool {
-    match check {
-        Check::Unknown
-        | Check::NoPod
-        | Check::OwnNode
-        | Check::LibvirtRefused
-        | Check::ModelKnownNotUsable
-        | Check::Contradiction
-        | Check::Assumed => true,
-        Check::StartNode | Check::MigrationTarget | Check::OutdatedLauncher | Check::NotReady | Check::CommonModel => {
-            false
-        }
-    }
-}
-
 /// Decides what becomes of a request.
 ///
 /// Denied is only what a policy enforces, what is structural, and what nobody exempted: a guess, a cordon or a zone
@@ -176,12 +158,13 @@ pub fn decide(policy: &Policy, request: RequestFacts, verdict: &Verdict, words: 
     if exemption.is_some_and(Exemption::is_silent) {
         return Ruling::Admit { warnings: Vec::new(), audit: false, spared: None };
     }
-    let impact = verdict.outcome.impact();
+    let impact = verdict.assessment.outcome.impact();
     let audit = policy.audit.reached(impact);
-    let told = verdict.findings.iter().any(|finding| always_told(finding.check));
+    let told = verdict.is_always_reported();
     let notes: &[String] = if told { &words.notes } else { &[] };
 
-    let enforced = policy.enforce.reached(impact) && verdict.cause == Some(Cause::Structural) && kind.is_deniable();
+    let enforced =
+        policy.enforce.reached(impact) && verdict.assessment.cause == Some(Cause::Structural) && kind.is_deniable();
     let unmet = words.unmet.as_ref().filter(|_| kind.is_deniable());
     if (enforced || unmet.is_some()) && exemption.is_none() {
         return Ruling::Deny(denial(policy, kind, words, unmet.filter(|_| !enforced), notes, audit));

@@ -19,7 +19,7 @@ use crate::fit::verdict::Impact;
 use crate::well_known;
 use word::{spelled, words};
 
-pub use decide::{Denial, DenialKind, FieldCause, RequestFacts, RequestKind, Ruling, Words, always_told, decide};
+pub use decide::{Denial, DenialKind, FieldCause, RequestFacts, RequestKind, Ruling, Words, decide};
 pub use read::PolicyError;
 pub use selector::{LabelCondition, LabelSelector, Operator};
 pub use tree::Problem;

@@ -12,7 +12,10 @@ use rstest::rstest;
 use super::*;
 use crate::fit::label::SKIP_NODE;
 use crate::fit::placement::Placement;
-use crate::fit::remedy::Action;
+use crate::fit::remedy::{
+    Action, AddLabels, AddNode, ChangeMachineType, ChangeSelector, DropAddedSelector, DropStale, FixVirtHandler,
+    RemoveLabels, RemoveSkipNode, RemoveTscLabel, Restart, Uncordon, UseModel,
+};
 use crate::fit::subject::{Migration, Stage, Subject};
 
 /// A shell whose every command, known or not, prints its arguments, each between a colon and a NUL, and a NUL behind all.
@@ -159,8 +162,8 @@ proptest! {
         }
         for ((action, ..), undone) in actions.iter().zip(undone) {
             let expected = match action {
-                Action::Uncordon { .. } => Some(words(&["kubectl", "cordon", &node])),
-                Action::AddLabels { .. } | Action::RemoveLabels { .. } | Action::RemoveTscLabel { .. } => {
+                Action::Uncordon(_) => Some(words(&["kubectl", "cordon", &node])),
+                Action::AddLabels(_) | Action::RemoveLabels(_) | Action::RemoveTscLabel(_) => {
                     Some(words(&["kubectl", "annotate", "node", &node, &format!("{SKIP_NODE}-")]))
                 }
                 _ => None,
@@ -204,27 +207,27 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, has
     };
     vec![
         (
-            Action::Uncordon { nodes: vec![text(node), text(key)] },
+            Action::from(Uncordon { nodes: vec![text(node), text(key)] }),
             vec![is_name(node)],
             vec![words(&["kubectl", "uncordon", node])],
         ),
         (
-            Action::RemoveSkipNode { node: text(node), value: text(value), like: text(key) },
+            Action::from(RemoveSkipNode { node: text(node), value: text(value), like: text(key) }),
             vec![is_name(node)],
             vec![words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}-")])],
         ),
         (
-            Action::AddLabels { node: text(node), labels: vec![(text(key), text(value))] },
+            Action::from(AddLabels { node: text(node), labels: vec![(text(key), text(value))] }),
             with(key_and_node(), value.is_empty() || is_part(value)),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
         ),
         (
-            Action::RemoveLabels { node: text(node), keys: vec![text(key)] },
+            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)] }),
             key_and_node(),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}-")])],
         ),
         (
-            Action::RemoveTscLabel { node: text(node), frequency: 2 },
+            Action::from(RemoveTscLabel { node: text(node), frequency: 2 }),
             with(of_guest(), is_name(node)),
             vec![
                 skip(),
@@ -232,22 +235,26 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, has
                 restart(),
             ],
         ),
-        (Action::DropStale { keys: vec![text(key)] }, Vec::new(), Vec::new()),
-        (Action::DropWish { keys: vec![text(key)] }, of_guest(), vec![named(&["virtctl", "migrate"])]),
-        (Action::Restart, of_guest(), vec![restart()]),
-        (Action::UseModel { model: text(value), nodes: vec![text(node)], also: vec![text(key)] }, model.0, model.1),
+        (Action::from(DropStale { keys: vec![text(key)] }), Vec::new(), Vec::new()),
+        (Action::from(DropAddedSelector { keys: vec![text(key)] }), of_guest(), vec![named(&["virtctl", "migrate"])]),
+        (Action::from(Restart), of_guest(), vec![restart()]),
         (
-            Action::ChangeSelector { keys: vec![text(key)] },
+            Action::from(UseModel { model: text(value), nodes: vec![text(node)], also: vec![text(key)] }),
+            model.0,
+            model.1,
+        ),
+        (
+            Action::from(ChangeSelector { keys: vec![text(key)] }),
             with(of_guest(), is_key(key)),
             vec![patch(serde_json::json!({"nodeSelector": {key: null}}))],
         ),
         (
-            Action::ChangeMachineType { from: text(key), to: text(value) },
+            Action::from(ChangeMachineType { from: text(key), to: text(value) }),
             with(of_guest(), is_part(value)),
             vec![patch(serde_json::json!({"domain": {"machine": {"type": value}}})), restart()],
         ),
         (
-            Action::MendVirtHandler { nodes: vec![text(node)] },
+            Action::from(FixVirtHandler { nodes: vec![text(node)] }),
             vec![is_name(node)],
             vec![words(&[
                 "kubectl",
@@ -262,7 +269,7 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, has
                 &format!("spec.nodeName={node}"),
             ])],
         ),
-        (Action::AddNode { like: text(node) }, Vec::new(), Vec::new()),
+        (Action::from(AddNode { like: text(node) }), Vec::new(), Vec::new()),
     ]
 }
 
@@ -347,7 +354,7 @@ fn label_values(#[case] text: &str, #[case] valid: bool) {
 
 #[test]
 fn a_comment_says_what_is_not_valid_and_why() {
-    let action = Action::ChangeSelector { keys: vec!["zone'; touch x; echo '\n\u{202e}".to_owned()] };
+    let action = Action::from(ChangeSelector { keys: vec!["zone'; touch x; echo '\n\u{202e}".to_owned()] });
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
     insta::assert_snapshot!(action.commands(&subject).lines().join("\n"), @r"# no command: label key 'zone'\''; touch x; echo '\''\u{a}\u{202e}' is not valid: it has at most 63 letters, digits, - _ and . and begins and ends with a letter or digit");
     assert!(action.commands(&subject).single().is_none());
@@ -355,7 +362,7 @@ fn a_comment_says_what_is_not_valid_and_why() {
 
 #[test]
 fn what_needs_no_quotes_has_none() {
-    let action = Action::Uncordon { nodes: vec!["node-1.example.com".to_owned()] };
+    let action = Action::from(Uncordon { nodes: vec!["node-1.example.com".to_owned()] });
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
     assert_eq!(action.commands(&subject).lines(), ["kubectl uncordon node-1.example.com"]);
 }

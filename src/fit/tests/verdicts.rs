@@ -4,17 +4,19 @@ use std::borrow::Cow;
 
 use rstest::rstest;
 
-use crate::fit::advise::{Advice, Depth, advise, targets_by_start};
-use crate::fit::assess::assess;
+use crate::fit::assess::{assess, targets_by_start};
+use crate::fit::check::KnownNotUsable;
 use crate::fit::fleet::Fleet;
+use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::placement::{Expression, NodeSelector, Placement, Term};
+use crate::fit::remedy::RemedyId;
 use crate::fit::subject::{
     CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject,
     without_obsolete_host_model,
 };
-use crate::fit::verdict::{Cause, Check, Evidence, Finding, Impact, Outcome, Verdict};
+use crate::fit::verdict::{Cause, Check, Detail, Evidence, Finding, Impact, Outcome, Verdict};
 use crate::testing::Tweak;
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, ice_lake, intel, known, machine, mixed, model, node, of, required, rome,
@@ -80,20 +82,17 @@ fn db() -> Subject<'static> {
     leaving(&cascade_lake("node-a"), "host-model", true)
 }
 
-fn judge(subject: &Subject<'_>, nodes: Vec<Node>) -> (Verdict, Advice) {
-    let fleet = Fleet::new(nodes);
-    let mut verdict = assess(subject, &fleet);
-    let advice = advise(subject, &fleet, &mut verdict, Depth::Full);
-    (verdict, advice)
+fn judge(subject: &Subject<'_>, nodes: Vec<Node>) -> Verdict {
+    Judgement::new(subject, &Fleet::new(nodes), Depth::Full).verdict()
 }
 
 fn found(verdict: &Verdict, check: Check) -> Option<&Finding> {
-    verdict.findings.iter().find(|finding| finding.check == check)
+    verdict.found(check)
 }
 
 /// The identifiers of all that is offered.
 fn offers(verdict: &Verdict) -> Vec<&'static str> {
-    verdict.findings.iter().flat_map(|finding| &finding.remedies).map(|remedy| remedy.action.id()).collect()
+    verdict.findings.iter().flat_map(|finding| &finding.remedies).map(|remedy| remedy.action.id().as_str()).collect()
 }
 
 /// What node-a's guest meets on node-c: its features under another label state.
@@ -205,16 +204,16 @@ mod outcomes {
         #[case] expected: &str,
         #[case] cause: Option<Cause>,
     ) {
-        let (verdict, _) = judge(&subject, nodes);
+        let verdict = judge(&subject, nodes);
         assert_eq!(
-            (verdict.outcome.as_str(), verdict.cause),
+            (verdict.assessment.outcome.as_str(), verdict.assessment.cause),
             (expected, cause),
             "a guest in need is let pass, or one is denied for what will pass by itself: {verdict:#?}"
         );
-        let in_need = verdict.outcome.impact().is_some();
+        let in_need = verdict.assessment.outcome.impact().is_some();
         let said = verdict.findings.iter().any(|f| matches!(f.check, Check::StartNode | Check::MigrationTarget));
         assert_eq!(in_need, said, "an impact nobody is told of, or words without one");
-        assert!(!verdict.fitting.iter().any(|n| n >= verdict.fitting.len()));
+        assert!(!verdict.assessment.fitting.iter().any(|n| n >= verdict.assessment.fitting.len()));
     }
 
     #[rstest]
@@ -222,16 +221,20 @@ mod outcomes {
     #[case::no_cpu_labels(vec![node("n1"), node("n2")])]
     fn fitting_is_told_even_where_nothing_can_be_known(#[case] nodes: Vec<Node>) {
         let count = nodes.len();
-        let (verdict, _) = judge(&starting("host-model"), nodes);
-        assert_eq!(verdict.fitting.count(), count, "the scheduler's own answer is withheld");
+        let verdict = judge(&starting("host-model"), nodes);
+        assert_eq!(verdict.assessment.fitting.count(), count, "the scheduler's own answer is withheld");
         assert!(found(&verdict, Check::Unknown).is_some(), "nobody is told why there is no verdict");
         assert!(offers(&verdict).is_empty(), "a remedy for a guess");
     }
 
     #[test]
     fn the_source_is_no_target() {
-        let (verdict, _) = judge(&db(), pool(|n| n[1..].iter_mut().for_each(drifted)));
-        assert_eq!((verdict.judged, verdict.fitting.count()), (2, 0), "a guest cannot migrate to where it is");
+        let verdict = judge(&db(), pool(|n| n[1..].iter_mut().for_each(drifted)));
+        assert_eq!(
+            (verdict.assessment.nodes_judged, verdict.assessment.fitting.count()),
+            (2, 0),
+            "a guest cannot migrate to where it is"
+        );
     }
 
     /// The lottery of host-model: what it can do later depends on where it starts.
@@ -261,8 +264,8 @@ mod outcomes {
             s.stage = Stage::Start(onward);
             ask(s, &feature("avx"), "true");
         });
-        let (verdict, _) = judge(&subject, intel());
-        assert_eq!(verdict.outcome, Outcome::Fits, "KubeVirt lets it go anywhere of its vendor");
+        let verdict = judge(&subject, intel());
+        assert_eq!(verdict.assessment.outcome, Outcome::Fits, "KubeVirt lets it go anywhere of its vendor");
     }
 
     #[rstest]
@@ -272,8 +275,8 @@ mod outcomes {
         let bare =
             |name: &str| rome(name).tweak(|node| node.labels.retain(|key, _| !key.starts_with(label::HOST_MODEL_CPU)));
         let subject = starting("host-model").tweak(|s| s.stage = Stage::Start(Onward { host_model, vendor: true }));
-        let (verdict, _) = judge(&subject, vec![bare("amd-1"), bare("amd-2"), bare("amd-3")]);
-        assert_eq!(verdict.outcome.as_str(), expected, "KubeVirt's older releases make no target pod then");
+        let verdict = judge(&subject, vec![bare("amd-1"), bare("amd-2"), bare("amd-3")]);
+        assert_eq!(verdict.assessment.outcome.as_str(), expected, "KubeVirt's older releases make no target pod then");
     }
 }
 
@@ -282,7 +285,7 @@ mod evidence {
 
     fn of_node_c(change: impl Fn(&mut Node), subject: &Subject<'static>, source: impl Fn(&mut Node)) -> Evidence {
         let nodes = vec![cascade_lake("node-a").tweak(source), cascade_lake("node-c").tweak(change)];
-        let (verdict, _) = judge(subject, nodes);
+        let verdict = judge(subject, nodes);
         let near = verdict.nearest.iter().find(|near| near.node == "node-c").expect("node-c lacks something");
         near.evidence
     }
@@ -346,7 +349,7 @@ mod founding {
         assert_eq!(subject.placement.selector.len(), 25);
         let nodes =
             vec![cascade_lake("node-a"), skylake("node-b"), cascade_lake("node-c").tweak(drifted), rome("amd-1")];
-        let (verdict, _) = judge(&subject, nodes);
+        let verdict = judge(&subject, nodes);
         let near = verdict.nearest.first().expect("a nearest node");
         let missing = vec![(feature("fpu"), "true".to_owned()), (feature("vme"), "true".to_owned())];
         assert_eq!(
@@ -404,17 +407,18 @@ mod founding {
         #[case] nodes: Vec<Node>,
         #[case] expected: &[&str],
     ) {
-        let (verdict, advice) = judge(&subject, nodes);
+        let verdict = judge(&subject, nodes);
         let mut offered: Vec<&str> = offers(&verdict).into_iter().filter(|id| FOUR.contains(id)).collect();
         offered.sort_unstable();
         assert_eq!(
             offered, expected,
             "a remedy that does not help was offered, or one that does was not: {verdict:#?}"
         );
-        if verdict.outcome != Outcome::Fits {
+        if verdict.assessment.outcome != Outcome::Fits {
             for id in FOUR.iter().filter(|id| !expected.contains(id)) {
-                let not = advice.not_helping.iter().find(|not| not.id == *id);
-                assert!(not.is_some_and(|not| !not.why.is_empty()), "{id} is left out and nobody says why");
+                let is_named = verdict.not_helping.iter().any(|not| not.id.as_str() == *id)
+                    || verdict.by_luck.iter().any(|luck| luck.id.as_str() == *id);
+                assert!(is_named, "{id} is left out and nobody says why: {verdict:#?}");
             }
         }
     }
@@ -423,9 +427,9 @@ mod founding {
     fn the_cheapest_remedy_comes_first() {
         let nodes =
             vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(drifted), cascade_lake("node-d").tweak(cordon)];
-        let (verdict, _) = judge(&db(), nodes);
+        let verdict = judge(&db(), nodes);
         // A new machine harms no guest, yet it is what one does last.
-        let remedies = verdict.findings.iter().flat_map(|f| &f.remedies).filter(|r| r.action.id() != "add-node");
+        let remedies = verdict.findings.iter().flat_map(|f| &f.remedies).filter(|r| r.action.id() != RemedyId::AddNode);
         let outages: Vec<_> = remedies.map(|remedy| remedy.action.outage()).collect();
         assert_eq!(offers(&verdict).first(), Some(&"uncordon"), "labels are forged where an uncordon would do");
         assert!(outages.is_sorted(), "a guest is restarted where it need not be: {:?}", offers(&verdict));
@@ -433,7 +437,7 @@ mod founding {
 
     #[test]
     fn the_labels_to_add_are_those_that_are_missing() {
-        let (verdict, _) = judge(&db(), two(drifted));
+        let verdict = judge(&db(), two(drifted));
         let commands: Vec<String> = verdict
             .findings
             .iter()
@@ -466,7 +470,7 @@ mod findings {
     #[case::declared_obsolete(|node: &mut Node| give(node, [label::OBSOLETE_HOST_MODEL.to_owned()]), true)]
     fn own_node(#[case] change: fn(&mut Node), #[case] expected: bool) {
         let nodes = pool().tweak(|nodes| change(of(nodes, "node-a")));
-        let (verdict, _) = judge(&db(), nodes);
+        let verdict = judge(&db(), nodes);
         let finding = found(&verdict, Check::OwnNode);
         assert_eq!(
             finding.is_some(),
@@ -474,17 +478,19 @@ mod findings {
             "a kubelet that restarts fails the guest, and nobody was warned: {verdict:#?}"
         );
         if let Some(finding) = finding {
-            assert!(finding.message.contains("node-a") && finding.message.contains("kubelet"), "{}", finding.message);
+            let Detail::OwnNode(found) = &finding.detail else { panic!("{finding:?}") };
+            assert_eq!(found.node, "node-a");
+            assert!(!found.missing.is_empty() || !found.affinity.is_empty(), "{found:?}");
         }
     }
 
     #[test]
     fn not_ready_fits_with_a_note() {
         let nodes = pool().tweak(|nodes| of(nodes, "node-c").not_ready = true);
-        let (verdict, _) = judge(&db(), nodes);
-        assert_eq!(verdict.fitting.count(), 2, "the scheduler goes by taints, not by the condition");
+        let verdict = judge(&db(), nodes);
+        assert_eq!(verdict.assessment.fitting.count(), 2, "the scheduler goes by taints, not by the condition");
         let note = found(&verdict, Check::NotReady).expect("a note that node-c is not Ready");
-        assert!(note.message.contains("node-c") && note.impact.is_none(), "{}", note.message);
+        assert_eq!((&note.detail, note.impact), (&Detail::NotReady(vec!["node-c".to_owned()]), None));
     }
 
     #[rstest]
@@ -504,7 +510,7 @@ mod findings {
                 });
             }
         });
-        let (verdict, _) = judge(&subject, intel());
+        let verdict = judge(&subject, intel());
         assert_eq!(
             found(&verdict, Check::Contradiction).is_some(),
             expected,
@@ -515,12 +521,13 @@ mod findings {
     #[test]
     fn a_model_that_nodes_know_but_cannot_run() {
         let known_only = |name: &str| skylake(name).tweak(|node| give(node, [known("Haswell")]));
-        let (verdict, _) = judge(&starting("Haswell"), vec![known_only("n1"), known_only("n2"), skylake("n3")]);
+        let verdict = judge(&starting("Haswell"), vec![known_only("n1"), known_only("n2"), skylake("n3")]);
         let finding = found(&verdict, Check::ModelKnownNotUsable).expect("manuals send people to those labels");
-        assert!(finding.message.contains("known on 2 of 3 nodes, usable on 0 of 3"), "{}", finding.message);
+        let expected = KnownNotUsable { model: "Haswell".to_owned(), known: 2, total: 3 };
+        assert_eq!(finding.detail, Detail::KnownNotUsable(expected));
 
         let usable = skylake("n1").tweak(|node| give(node, [model("Haswell"), known("Haswell")]));
-        let (verdict, _) = judge(&starting("Haswell"), vec![usable, known_only("n2")]);
+        let verdict = judge(&starting("Haswell"), vec![usable, known_only("n2")]);
         assert!(found(&verdict, Check::ModelKnownNotUsable).is_none(), "it is usable on one");
     }
 
@@ -536,17 +543,14 @@ mod findings {
     #[test]
     fn libvirts_word_stands_beside_labels_that_fit() {
         let subject = db().tweak(|s| s.refused = Some(refused()));
-        let (verdict, advice) = judge(&subject, pool());
-        assert_eq!(verdict.outcome, Outcome::Fits);
+        let verdict = judge(&subject, pool());
+        assert_eq!(verdict.assessment.outcome, Outcome::Fits);
         let finding =
             found(&verdict, Check::LibvirtRefused).expect("a bare \"fits\" sends people into the same failure");
-        assert!(
-            finding.message.contains("node-c") && finding.message.contains("extra features: ht"),
-            "{}",
-            finding.message
-        );
+        let Detail::LibvirtRefused(found) = &finding.detail else { panic!("{finding:?}") };
+        assert_eq!((found.target.as_str(), &found.reason), ("node-c", &refused().reason));
         assert_eq!(offers(&verdict), ["restart"]);
-        assert!(advice.not_helping.iter().any(|not| not.id == "add-labels"), "labels are not the cause");
+        assert!(verdict.not_helping.iter().any(|not| not.id == RemedyId::AddLabels), "labels are not the cause");
     }
 
     /// A restart that libvirt's refusal calls for is offered only where the guest can start again.
@@ -558,7 +562,7 @@ mod findings {
                 start.placement.selector.insert(ZONE, "gone");
             });
         });
-        let (verdict, _) = judge(&subject, pool());
+        let verdict = judge(&subject, pool());
         assert!(!offers(&verdict).contains(&"restart"), "the guest is stopped and stays down: {verdict:#?}");
     }
 
@@ -566,7 +570,7 @@ mod findings {
     #[case::migration(db(), true)]
     #[case::start(starting("host-model"), false)]
     fn an_outdated_launcher_is_told_where_it_matters(#[case] subject: Subject<'static>, #[case] expected: bool) {
-        let (verdict, _) = judge(&subject.tweak(|s| s.outdated_launcher = true), pool());
+        let verdict = judge(&subject.tweak(|s| s.outdated_launcher = true), pool());
         assert_eq!(found(&verdict, Check::OutdatedLauncher).is_some(), expected);
     }
 
@@ -581,7 +585,7 @@ mod findings {
             drifted(of(nodes, "node-c"));
             of(nodes, "node-d").not_ready = true;
         });
-        let (verdict, _) = judge(&subject, nodes);
+        let verdict = judge(&subject, nodes);
         let checks: Vec<Check> = verdict.findings.iter().map(|finding| finding.check).collect();
         assert!(checks.is_sorted() && checks.len() >= 4, "messages would change places from run to run: {checks:?}");
     }
@@ -595,7 +599,7 @@ mod findings {
                 migration.wish.push((label::HOSTNAME.to_owned(), "node-e".to_owned()));
             }
         });
-        let (verdict, _) = judge(&subject, intel());
+        let verdict = judge(&subject, intel());
         assert_eq!(verdict.nearest.first().map(|near| near.node.as_str()), Some("node-e"), "the wish goes unanswered");
         assert!(offers(&verdict).contains(&"drop-added-node-selector"), "without the wish it could go elsewhere");
     }
@@ -605,9 +609,8 @@ mod findings {
     fn brief_advice_has_no_remedies() {
         let fleet = Fleet::new(vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(drifted)]);
         let subject = db();
-        let mut verdict = assess(&subject, &fleet);
-        let advice = advise(&subject, &fleet, &mut verdict, Depth::Brief);
-        assert!(offers(&verdict).is_empty() && advice.not_helping.is_empty(), "remedies cost time in every pod's way");
+        let verdict = Judgement::new(&subject, &fleet, Depth::Brief).verdict();
+        assert!(offers(&verdict).is_empty() && verdict.not_helping.is_empty(), "remedies cost time in every pod's way");
         assert_eq!(verdict.nearest.len(), 1, "the nearest node is named all the same");
     }
 
@@ -619,7 +622,7 @@ mod findings {
         assert!(
             nodes.iter().all(|node| node.labels.keys().any(|key| *key == vendor("Intel") || *key == vendor("AMD")))
         );
-        let (verdict, _) = judge(&db(), nodes);
+        let verdict = judge(&db(), nodes);
         assert!(
             !offers(&verdict).contains(&"restart-with-common-model"),
             "a migration never leads from one vendor to the other: {verdict:#?}"

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::fleet::Fleet;
 use crate::fit::node::Node;
-use crate::fit::remedy::{Action, Remedy};
+use crate::fit::remedy::{Action, ChangeSelector, Remedy, RemoveLabels};
+use crate::fit::verdict::Outcome;
 use crate::kubevirt::cluster::Object;
+use crate::say::finding::message;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration as request, read, running, vm, vmi};
 use crate::testing::fleet::{
@@ -45,9 +47,7 @@ fn keys(judged: &Judged<'_>) -> BTreeMap<String, String> {
 }
 
 fn remedies(judged: &Judged<'_>, cluster: &Cluster) -> Vec<Remedy> {
-    let mut verdict = judged.assess(cluster);
-    let _ = judged.advise(cluster, &mut verdict, Depth::Full);
-    verdict.findings.into_iter().flat_map(|finding| finding.remedies).collect()
+    judged.judge(cluster, Depth::Full).findings.into_iter().flat_map(|finding| finding.remedies).collect()
 }
 
 mod pods {
@@ -235,12 +235,11 @@ mod migrations {
     #[test]
     fn a_guest_that_is_not_known_is_no_verdict() {
         let (judged, cluster) = judged(Vec::new(), mixed());
-        let mut verdict = judged.assess(&cluster);
-        let _ = judged.advise(&cluster, &mut verdict, Depth::Full);
-        assert!(matches!(verdict.outcome, Outcome::Unknown(_)), "a guess would deny");
+        let verdict = judged.judge(&cluster, Depth::Full);
+        assert!(matches!(verdict.assessment.outcome, Outcome::Unknown(_)), "a guess would deny");
         let finding = verdict.findings.first().expect("the reason");
         assert_eq!((finding.check, finding.field.as_str()), (Check::Unknown, "spec.vmiName"));
-        assert!(finding.message.contains("shop/db"), "{}", finding.message);
+        assert!(message(finding).contains("shop/db"), "{}", message(finding));
     }
 
     #[rstest]
@@ -257,7 +256,7 @@ mod migrations {
         assert!(judged.predicted.is_none(), "a pod that never comes is judged: {:#?}", judged.predicted);
         let hindrance = judged.hindrance.as_ref().expect("the reason");
         assert_eq!(hindrance.check, Check::NoPod);
-        assert!(hindrance.message.contains(words), "{}", hindrance.message);
+        assert!(message(hindrance).contains(words), "{}", message(hindrance));
         let verdict = judged.assess(&cluster);
         assert!(verdict.fitting.is_empty() && matches!(verdict.outcome, Outcome::Unknown(_)));
     }
@@ -306,7 +305,7 @@ mod migrations {
         assert_eq!(source(&judged), None);
         assert!(keys(&judged).contains_key(&vendor("AMD")), "its CPU is of another vendor than it may land on");
         let verdict = judged.assess(&cluster);
-        assert_eq!((verdict.judged, verdict.fitting.count()), (9, 3));
+        assert_eq!((verdict.nodes_judged, verdict.fitting.count()), (9, 3));
     }
 
     #[test]
@@ -380,7 +379,7 @@ mod machines {
         let judged = of(|vm| vm["spec"]["instancetype"] = matcher, Vec::new());
         let note = judged.notes.first().expect("the verdict rests on a guess that nobody hears of");
         assert_eq!((note.check, note.field.as_str()), (Check::Assumed, "spec.instancetype"));
-        assert!(note.message.contains(words), "{}", note.message);
+        assert!(message(note).contains(words), "{}", message(note));
     }
 
     #[test]
@@ -499,7 +498,7 @@ mod releases {
         let cluster = Cluster::new(mixed().into_iter().map(Object::Node), None);
         let judged = of_vm(&read(vm("db", "")), &cluster);
         let note = judged.notes.first().expect("the rules of a guessed release, unsaid");
-        assert!(note.check == Check::Assumed && note.message.contains("v1.9.0"), "{}", note.message);
+        assert!(note.check == Check::Assumed && message(note).contains("v1.9.0"), "{}", message(note));
     }
 
     #[test]
@@ -514,7 +513,7 @@ mod releases {
             !keys(&judged).contains_key(&machine("q35")),
             "every VM of an old cluster would be called unschedulable"
         );
-        assert!(judged.notes.first().is_some_and(|note| note.message.contains("v1.5.1")));
+        assert!(judged.notes.first().is_some_and(|note| message(note).contains("v1.5.1")));
     }
 }
 
@@ -528,7 +527,10 @@ mod promises {
     }
 
     fn find(all: &[Remedy], id: &str) -> Remedy {
-        all.iter().find(|remedy| remedy.action.id() == id).unwrap_or_else(|| panic!("no {id} in {all:#?}")).clone()
+        all.iter()
+            .find(|remedy| remedy.action.id().as_str() == id)
+            .unwrap_or_else(|| panic!("no {id} in {all:#?}"))
+            .clone()
     }
 
     #[test]
@@ -538,7 +540,7 @@ mod promises {
         let nodes = vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(|n| take(n, &[feature("vme")]))];
         let before = cluster("1.9.0", nodes.clone(), objects());
         let remedy = find(&remedies(&of_migration(&read(request("db")), &before), &before), "remove-labels");
-        let Action::RemoveLabels { node, keys } = &remedy.action else { panic!("{remedy:?}") };
+        let Action::RemoveLabels(RemoveLabels { node, keys }) = &remedy.action else { panic!("{remedy:?}") };
         assert_eq!((node.as_str(), keys.as_slice()), ("node-a", &[required("vme")][..]));
         let nodes = nodes.tweak(|nodes| take(of(nodes, node), keys));
         assert_eq!(after(nodes, objects(), request("db")), remedy.then_fits.0, "KubeVirt asks for it all the same");
@@ -573,7 +575,7 @@ mod promises {
         });
         let cluster = cluster("1.9.0", nodes, [vmi(guest.clone()), launcher(&guest, [feature("gfni")])]);
         let remedy = find(&remedies(&of_migration(&read(request("db")), &cluster), &cluster), "change-node-selector");
-        let Action::ChangeSelector { keys } = &remedy.action else { panic!("{remedy:?}") };
+        let Action::ChangeSelector(ChangeSelector { keys }) = &remedy.action else { panic!("{remedy:?}") };
         assert_eq!(
             (keys.as_slice(), remedy.then_fits),
             (&[ZONE.to_owned()][..], (1, 1)),

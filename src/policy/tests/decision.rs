@@ -3,12 +3,12 @@
 use super::*;
 
 fn finding(check: Check) -> Finding {
-    Finding { check, impact: None, field: String::new(), message: String::new(), remedies: Vec::new() }
+    Finding::noted(check, "", "")
 }
 
 fn verdict(outcome: Outcome, cause: Option<Cause>, checks: &[Check]) -> Verdict {
     let findings = checks.iter().copied().map(finding).collect();
-    Verdict { outcome, cause, judged: 4, fitting: Bits::none(4), nearest: Vec::new(), findings }
+    Verdict { findings, ..Verdict::plain(Assessment { outcome, cause, nodes_judged: 4, fitting: Bits::none(4) }) }
 }
 
 fn impaired(impact: Impact, cause: Cause) -> Verdict {
@@ -125,7 +125,7 @@ const NOTE: &str = "cpufit: shop/ledger: its own node lacks fpu";
 #[case::libvirt(Outcome::Fits, &[Check::LibvirtRefused], &[NOTE])]
 #[case::no_pod(Outcome::Fits, &[Check::NoPod], &[NOTE])]
 #[case::assumed(Outcome::Fits, &[Check::Assumed], &[NOTE])]
-#[case::unknown(Outcome::Unknown("no labels".to_owned()), &[Check::Unknown], &[NOTE])]
+#[case::unknown(Outcome::Unknown(Unknown::NoLabels), &[Check::Unknown], &[NOTE])]
 #[case::no_matter(Outcome::Fits, &[Check::OutdatedLauncher, Check::NotReady], &[])]
 fn what_is_told(#[case] outcome: Outcome, #[case] checks: &[Check], #[case] expected: &[&str]) {
     let (warnings, _) = admitted(&Policy::builtin(), &verdict(outcome, None, checks), &words());
@@ -134,7 +134,7 @@ fn what_is_told(#[case] outcome: Outcome, #[case] checks: &[Check], #[case] expe
 
 #[test]
 fn what_must_be_told_falls_back_on_the_headline() {
-    let verdict = verdict(Outcome::Unknown("no labels".to_owned()), None, &[Check::Unknown]);
+    let verdict = verdict(Outcome::Unknown(Unknown::NoLabels), None, &[Check::Unknown]);
     let words = Words { headline: "shop/ledger cannot be judged".to_owned(), ..Words::default() };
     let (warnings, _) = admitted(&Policy::builtin(), &verdict, &words);
     assert_eq!(warnings, ["cpufit: shop/ledger cannot be judged"], "silence would pass for a good verdict");
@@ -200,7 +200,7 @@ fn a_labelled_namespace_is_left_alone() {
 fn any_verdict() -> impl Strategy<Value = Verdict> {
     let outcome = prop_oneof![
         Just(Outcome::Fits),
-        Just(Outcome::Unknown("no labels".to_owned())),
+        Just(Outcome::Unknown(Unknown::NoLabels)),
         proptest::sample::select(Impact::ALL.to_vec()).prop_map(Outcome::Impaired),
     ];
     let cause =
@@ -229,8 +229,8 @@ proptest! {
         let policy = Policy { warn, audit, ..enforcing(enforce) };
         match decide(&policy, facts, &verdict, &words()) {
             Ruling::Deny(denial) => {
-                prop_assert_eq!(verdict.cause, Some(Cause::Structural), "a cordon or a zone would deny");
-                prop_assert!(verdict.outcome.impact().is_some(), "a guess would deny");
+                prop_assert_eq!(verdict.assessment.cause, Some(Cause::Structural), "a cordon or a zone would deny");
+                prop_assert!(verdict.assessment.outcome.impact().is_some(), "a guess would deny");
                 prop_assert_eq!(facts.exemption, None, "an exemption would not hold");
                 prop_assert!(enforce != Dial::Off, "a dial that is off would deny");
                 prop_assert!(!denial.message.is_empty(), "a denial without a reason");

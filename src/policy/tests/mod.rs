@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::fit::bits::Bits;
-use crate::fit::verdict::{Cause, Check, Finding, Outcome, Verdict};
+use crate::fit::verdict::{Assessment, Cause, Check, Finding, Outcome, Unknown, Verdict};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};

@@ -1,15 +1,21 @@
 //! What people read: a verdict in a few short lines, for warnings, denials and Events.
 //!
-//! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once.
+//! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once. Findings and
+//! remedies are data: [`finding`] and [`remedy`] make sentences of them, [`plural`] counts and folds.
 
-use crate::fit::advise::{Advice, targets_by_start};
+pub mod finding;
+pub mod plural;
+pub mod remedy;
+
+use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
-use crate::fit::label::{self, Family};
+use crate::fit::label::Family;
 use crate::fit::remedy::Action;
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Check, Evidence, Finding, Impact, Nearest, Verdict};
+use crate::fit::verdict::{Blocked, Check, Evidence, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Judged;
+use plural::{fold_entries, fold_names, nodes};
 
 /// How many missing labels a warning names.
 const LABELS: usize = 4;
@@ -29,23 +35,26 @@ pub struct Speech {
 
 /// Puts a verdict into words.
 #[must_use]
-pub fn speak(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice, cluster: &Cluster) -> Speech {
+pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Speech {
     let mut speech = Speech::default();
     for finding in &verdict.findings {
+        let message = finding::message(finding);
         match finding.check {
             Check::StartNode | Check::MigrationTarget => {
-                speech.headline.clone_from(&finding.message);
-                speech.lines.extend(nearest_line(verdict, advice).filter(|_| is_told(judged, finding, verdict)));
+                speech.headline.clone_from(&message);
+                speech.lines.extend(nearest_line(verdict).filter(|_| is_told(judged, finding, verdict)));
                 speech.lines.extend(with_model_line(judged, finding, cluster));
                 speech.lines.extend(next_step(judged, finding));
             }
+            // Said first, by itself.
+            Check::CommonModel => continue,
             // The release's rules matter where something is wrong; what was not found matters always.
-            Check::Assumed if verdict.outcome.impact().is_none() && finding.field.is_empty() => continue,
-            _ => speech.notes.push(finding.message.clone()),
+            Check::Assumed if verdict.assessment.outcome.impact().is_none() && finding.field.is_empty() => continue,
+            _ => speech.notes.push(message.clone()),
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
             let better = with_model_line(judged, finding, cluster).map(|line| format!("; {line}"));
-            speech.causes.push((finding.field.clone(), finding.message.clone() + &better.unwrap_or_default()));
+            speech.causes.push((finding.field.clone(), message + &better.unwrap_or_default()));
         }
     }
     speech
@@ -58,11 +67,11 @@ fn is_told(judged: &Judged<'_>, finding: &Finding, verdict: &Verdict) -> bool {
 }
 
 /// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`.
-fn nearest_line(verdict: &Verdict, advice: &Advice) -> Option<String> {
-    let free = blocked_line(advice);
+fn nearest_line(verdict: &Verdict) -> Option<String> {
+    let free = blocked_line(&verdict.blocked);
     let near = verdict.nearest.first().map(|first| {
         // One label less is no comfort where libvirt would refuse: labels that drifted can be cured.
-        let curable = verdict.nearest.iter().find(|near| is_curable(near));
+        let curable = verdict.nearest.iter().find(|near| near.is_curable());
         match curable.filter(|_| first.evidence == Evidence::OtherHardware) {
             Some(better) => format!("{}; better: {}", lacks_line(first), lacks_line(better)),
             None => lacks_line(first),
@@ -76,31 +85,25 @@ fn nearest_line(verdict: &Verdict, advice: &Advice) -> Option<String> {
     }
 }
 
-/// Whether only labels are to blame, as far as can be told.
-fn is_curable(near: &Nearest) -> bool {
-    matches!(near.evidence, Evidence::Drifted | Evidence::SourceLacksToo)
-}
-
 /// `9 nodes fit but are cordoned (worker-02, worker-03 and 7 more)`.
-fn blocked_line(advice: &Advice) -> Option<String> {
-    let (first, why) = advice.blocked.first()?;
-    let same: Vec<&str> = advice.blocked.iter().filter(|(_, w)| w == why).map(|(n, _)| n.as_str()).collect();
-    let state = |is: &str| match why.as_slice() {
-        [one] if one == "cordoned" => format!("{is} cordoned"),
-        _ => {
-            let taints: Vec<String> = why.iter().map(|w| w.replacen("taint ", "tainted ", 1)).collect();
-            format!("{is} {}", taints.join(" and "))
-        }
+fn blocked_line(blocked: &[Blocked]) -> Option<String> {
+    let first = blocked.first()?;
+    let is_like = |other: &&Blocked| other.cordoned == first.cordoned && other.taints == first.taints;
+    let same: Vec<&str> = blocked.iter().filter(is_like).map(|other| other.node.as_str()).collect();
+    let state = |is: &str| {
+        let cordoned = first.cordoned.then(|| "cordoned".to_owned());
+        let taints = first.taints.iter().map(|taint| format!("tainted {taint}"));
+        format!("{is} {}", cordoned.into_iter().chain(taints).collect::<Vec<_>>().join(" and "))
     };
     Some(match same.len() {
-        1 => format!("{first} fits but {}", state("is")),
-        many => format!("{many} nodes fit but {} ({})", state("are"), label::fold_names(&same, 2)),
+        1 => format!("{} fits but {}", first.node, state("is")),
+        many => format!("{many} nodes fit but {} ({})", state("are"), fold_names(&same, 2)),
     })
 }
 
 /// `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
 fn lacks_line(near: &Nearest) -> String {
-    let lacks = label::fold(near.missing.iter().map(|(key, value)| (key.as_str(), value.as_str())), LABELS);
+    let lacks = fold_entries(&near.missing, LABELS);
     let evidence = match near.evidence {
         Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
         Evidence::Drifted => " (drifted labels, probably)",
@@ -114,48 +117,40 @@ fn lacks_line(near: &Nearest) -> String {
 fn with_model_line(judged: &Judged<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
     let (Stage::Start(_), Some(start)) = (&judged.subject.stage, &judged.subject.restart) else { return None };
     let model = finding.remedies.iter().find_map(|remedy| match &remedy.action {
-        Action::UseModel { model, .. } => Some(model),
+        Action::UseModel(model) => Some(&model.model),
         _ => None,
     })?;
     let start = start.with_model(model);
     let fitting = cluster.fleet.look_up(&start.placement).passes().fitting;
     let outlook = targets_by_start(&start.placement, start.onward, &fitting, &cluster.fleet);
     let fewest = *outlook.keys().next()?;
-    let nodes = if fewest == 1 { "node" } else { "nodes" };
-    Some(format!("with model {model} it could go to {fewest} {nodes} from anywhere"))
+    Some(format!("with model {model} it could go to {} from anywhere", nodes(fewest)))
 }
 
 /// `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
 fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
     let remedy = finding.remedies.first()?;
-    if matches!(remedy.action, Action::UseModel { .. }) && matches!(judged.subject.stage, Stage::Start(_)) {
+    if matches!(remedy.action, Action::UseModel(_)) && matches!(judged.subject.stage, Stage::Start(_)) {
         return None;
     }
     let all = explain(judged).map(|command| format!(". All remedies: {command}")).unwrap_or_default();
-    Some(format!("cheapest remedy: {}{all}", step(&remedy.action, judged)))
-}
-
-/// A remedy as short as it can be said: its command where one will do, else what it is.
-#[must_use]
-pub fn step(action: &Action, judged: &Judged<'_>) -> String {
-    let script = action.commands(&judged.subject);
-    script.single().map_or_else(|| action.summary(), ToString::to_string)
+    Some(format!("cheapest remedy: {}{all}", remedy::step(&remedy.action, &judged.subject)))
 }
 
 /// Why a running guest can go nowhere: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.
 #[must_use]
-pub fn obstacles(verdict: &Verdict, advice: &Advice) -> String {
+pub fn obstacles(verdict: &Verdict) -> String {
     let lacks = |near: &Nearest| {
-        let lacks = label::fold(near.missing.iter().map(|(key, value)| (key.as_str(), value.as_str())), LABELS);
+        let lacks = fold_entries(&near.missing, LABELS);
         let other = if near.evidence == Evidence::OtherHardware { " (other hardware)" } else { "" };
         format!("{} lacks {lacks}{other}", near.node)
     };
     let first = verdict.nearest.first();
     let better = first.filter(|first| first.evidence == Evidence::OtherHardware);
-    let better = better.and_then(|_| verdict.nearest.iter().find(|near| is_curable(near)));
+    let better = better.and_then(|_| verdict.nearest.iter().find(|near| near.is_curable()));
     let near = first.into_iter().chain(better).map(lacks);
-    let found = blocked_line(advice).into_iter().chain(near).reduce(|one, other| format!("{one}, {other}"));
-    found.unwrap_or_else(|| match verdict.judged {
+    let found = blocked_line(&verdict.blocked).into_iter().chain(near).reduce(|one, other| format!("{one}, {other}"));
+    found.unwrap_or_else(|| match verdict.assessment.nodes_judged {
         0 => "there is no other node".to_owned(),
         judged => format!("none of the {judged} other nodes meets its node affinity"),
     })
@@ -176,21 +171,21 @@ pub fn explain(judged: &Judged<'_>) -> Option<Command> {
 /// One word for tables.
 #[must_use]
 pub fn state(verdict: &Verdict) -> &'static str {
-    match verdict.outcome.impact() {
+    match verdict.assessment.outcome.impact() {
         Some(Impact::Unschedulable) => "CANNOT START",
         Some(Impact::Pinned) => "STUCK",
         Some(Impact::Fragile) => "FRAGILE",
-        None if verdict.outcome.as_str() == "unknown" => "UNKNOWN",
+        None if verdict.assessment.outcome.as_str() == "unknown" => "UNKNOWN",
         None => "FITS",
     }
 }
 
 /// A denial's further lines: the nearest nodes, where the cause lies, where help is.
 #[must_use]
-pub fn details(judged: &Judged<'_>, verdict: &Verdict, advice: &Advice) -> Vec<String> {
-    let mut out: Vec<String> = blocked_line(advice).into_iter().collect();
+pub fn details(judged: &Judged<'_>, verdict: &Verdict) -> Vec<String> {
+    let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
     out.extend(verdict.nearest.iter().map(|near| {
-        let lacks = label::fold(near.missing.iter().map(|(key, value)| (key.as_str(), value.as_str())), 6);
+        let lacks = fold_entries(&near.missing, 6);
         format!("{} lacks {}: {lacks}", near.node, near.missing.len())
     }));
     out.extend(explain(judged).map(|command| format!("what helps: {command}")));

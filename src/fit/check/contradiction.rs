@@ -1,0 +1,39 @@
+//! The same label required and forbidden: accepted by KubeVirt, never schedulable.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::verdict::Impact;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::Contradiction,
+    word: "contradiction",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// An entry that is asked for and forbidden.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The label key.
+    pub key: String,
+    /// The value asked for.
+    pub value: String,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let mut out = judgement.notes_of(Check::Contradiction);
+    let placement = &judgement.subject.placement;
+    let Some(affinity) = &placement.affinity else { return out };
+    let forbidden = affinity.forbidden_keys();
+    if let Some((key, value)) = placement.selector.iter().find(|(key, _)| forbidden.contains(&**key)) {
+        out.push(Finding {
+            check: Check::Contradiction,
+            impact: Some(Impact::Unschedulable),
+            field: judgement.subject.field("domain.cpu.features"),
+            detail: Detail::Contradiction(Contradiction { key: key.to_string(), value: value.to_string() }),
+            remedies: Vec::new(),
+        });
+    }
+    out
+}

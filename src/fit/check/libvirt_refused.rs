@@ -1,0 +1,31 @@
+//! Libvirt refused the last migration: the only trace of the guest's real CPU, and better evidence than any label.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::remedy;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::LibvirtRefused,
+    word: "libvirt-refused",
+    always_reported: true,
+    applies_to_launcher_pods: true,
+    find,
+};
+
+/// What libvirt said of the last migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibvirtRefused {
+    /// The node that was tried; empty where it is not known.
+    pub target: String,
+    /// Libvirt's words.
+    pub reason: String,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let Some(refused) = &judgement.subject.refused else { return Vec::new() };
+    let detail = LibvirtRefused { target: refused.target.clone(), reason: refused.reason.clone() };
+    vec![Finding {
+        remedies: remedy::after_refusal(judgement),
+        ..Finding::note(Check::LibvirtRefused, "status.migrationState.failureReason", Detail::LibvirtRefused(detail))
+    }]
+}

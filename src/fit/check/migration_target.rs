@@ -1,0 +1,79 @@
+//! No node, or one, is left to migrate to: of a guest that runs, now; of one that is to start, from a node it may start on.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::assess::targets_by_start;
+use crate::fit::judgement::Judgement;
+use crate::fit::remedy;
+use crate::fit::subject::{CpuMode, Stage};
+use crate::fit::verdict::{Cause, Impact, Outcome};
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::MigrationTarget,
+    word: "migration-target",
+    always_reported: false,
+    applies_to_launcher_pods: true,
+    find,
+};
+
+/// Too few nodes to migrate to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoTarget {
+    /// It runs, and no node offers these CPU entries of its target's selector.
+    Nowhere(Vec<(String, String)>),
+    /// It runs, and there is no other node.
+    NoOtherNode,
+    /// It runs, and none of so many nodes takes it.
+    None {
+        /// How many were judged.
+        judged: usize,
+        /// Whether it comes from another cluster, so that no node here is its source.
+        from_elsewhere: bool,
+        /// Whether no node's CPU labels fit: it will not pass by itself.
+        lasting: bool,
+    },
+    /// It runs, and this node alone is left.
+    One(String),
+    /// It is to start: from how many nodes it could go to so many, fewest first.
+    ByStart {
+        /// Its CPU mode.
+        mode: CpuMode,
+        /// The start nodes by how many targets they leave.
+        targets: Vec<(usize, Vec<String>)>,
+    },
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let Outcome::Impaired(impact) = judgement.assessment.outcome else { return Vec::new() };
+    let detail = match &judgement.subject.stage {
+        Stage::Start(_) if impact == Impact::Unschedulable => return Vec::new(),
+        Stage::Start(onward) => {
+            let fitting = &judgement.assessment.fitting;
+            let by_targets = targets_by_start(&judgement.subject.placement, *onward, fitting, judgement.fleet);
+            let targets = by_targets.iter().map(|(count, nodes)| (*count, judgement.names(nodes))).collect();
+            NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets }
+        }
+        Stage::Migration(migration) => running(judgement, impact, migration.from_elsewhere),
+    };
+    vec![Finding {
+        check: Check::MigrationTarget,
+        impact: Some(impact),
+        field: judgement.field(),
+        detail: Detail::NoTarget(detail),
+        remedies: remedy::offers(judgement),
+    }]
+}
+
+fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) -> NoTarget {
+    let assessment = &judgement.assessment;
+    let nowhere = judgement.cpu_nowhere();
+    if !nowhere.is_empty() {
+        return NoTarget::Nowhere(nowhere);
+    }
+    if impact == Impact::Fragile {
+        return NoTarget::One(judgement.names(&assessment.fitting).join(", "));
+    }
+    match assessment.nodes_judged {
+        0 => NoTarget::NoOtherNode,
+        judged => NoTarget::None { judged, from_elsewhere, lasting: assessment.cause == Some(Cause::Structural) },
+    }
+}

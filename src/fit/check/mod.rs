@@ -1,0 +1,172 @@
+//! The checks: what is looked for in a judgement. One file each, in the order in which findings are reported.
+//!
+//! A check is found by [`CheckSpec::find`]; [`ALL`] lists them, and nothing else does. What is known from outside the
+//! nodes (no pod would be created, a version had to be assumed, a policy's common model) comes as notes of the
+//! [`Judgement`], and its check picks it out.
+
+mod assumed;
+mod common_model;
+mod contradiction;
+mod libvirt_refused;
+mod migration_target;
+mod model_not_usable;
+mod no_pod;
+mod not_ready;
+mod outdated_launcher;
+mod own_node;
+mod start_node;
+mod unknown;
+
+pub use contradiction::Contradiction;
+pub use libvirt_refused::LibvirtRefused;
+pub use migration_target::NoTarget;
+pub use model_not_usable::KnownNotUsable;
+pub use own_node::{OwnNode, own_node};
+pub use start_node::NoStartNode;
+
+use super::judgement::Judgement;
+use super::remedy::Remedy;
+use super::verdict::{Impact, Unknown};
+
+/// A check, and how it is used.
+#[derive(Debug)]
+pub struct CheckSpec {
+    /// Which.
+    pub id: Check,
+    /// As JSON spells it.
+    pub word: &'static str,
+    /// Reported whatever the policy's `warn` says: without it the rest of an answer would mislead, or a guest that runs
+    /// is in danger.
+    pub always_reported: bool,
+    /// Also looked for in launcher pods that fit, which are admitted without further work where nothing is found.
+    pub applies_to_launcher_pods: bool,
+    /// What is found; nothing where all is well.
+    pub find: fn(&Judgement<'_, '_>) -> Vec<Finding>,
+}
+
+/// Declares the checks in the order in which their findings are reported.
+macro_rules! checks {
+    ($($(#[$doc:meta])* $id:ident = $file:ident,)*) => {
+        /// A check, by name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Check {
+            $($(#[$doc])* $id,)*
+        }
+
+        /// All checks, in the order in which their findings are reported.
+        pub const ALL: &[CheckSpec] = &[$($file::SPEC,)*];
+    };
+}
+
+checks! {
+    /// Node labels are missing altogether, or the objects a judgement needs.
+    Unknown = unknown,
+    /// KubeVirt would create no pod.
+    NoPod = no_pod,
+    /// No node takes the guest at start.
+    StartNode = start_node,
+    /// No node, or one, is left to migrate to.
+    MigrationTarget = migration_target,
+    /// A running guest's own node no longer meets its pod's selector or affinity.
+    OwnNode = own_node,
+    /// Libvirt refused the last migration, whatever the labels say.
+    LibvirtRefused = libvirt_refused,
+    /// The launcher is outdated: the next migration crosses QEMU versions.
+    OutdatedLauncher = outdated_launcher,
+    /// The model is known to nodes, but usable on none.
+    ModelKnownNotUsable = model_not_usable,
+    /// The demand contradicts itself.
+    Contradiction = contradiction,
+    /// A node fits, though its Ready condition says otherwise.
+    NotReady = not_ready,
+    /// What had to be assumed.
+    Assumed = assumed,
+    /// The policy's common model.
+    CommonModel = common_model,
+}
+
+impl Check {
+    /// The check itself.
+    #[must_use]
+    pub fn spec(self) -> &'static CheckSpec {
+        // The macro declares both in one order.
+        &ALL[self as usize]
+    }
+
+    /// As JSON spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.spec().word
+    }
+}
+
+/// One thing that was found about a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which check found it.
+    pub check: Check,
+    /// How bad it is; `None` for a note.
+    pub impact: Option<Impact>,
+    /// The field of the judged object that is to blame, as a path; may be empty.
+    pub field: String,
+    /// What was found.
+    pub detail: Detail,
+    /// What would cure it, the least harmful first.
+    pub remedies: Vec<Remedy>,
+}
+
+impl Finding {
+    /// A note: something to say that is no impact by itself.
+    #[must_use]
+    pub fn note(check: Check, field: impl Into<String>, detail: Detail) -> Self {
+        Self { check, impact: None, field: field.into(), detail, remedies: Vec::new() }
+    }
+
+    /// A note in words of its own: of what lies outside the nodes.
+    #[must_use]
+    pub fn noted(check: Check, field: impl Into<String>, words: impl Into<String>) -> Self {
+        Self::note(check, field, Detail::Noted(words.into()))
+    }
+}
+
+/// What was found, as data: the words are made of it elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing can be judged.
+    Unknown(Unknown),
+    /// One sentence, of something that lies outside the nodes.
+    Noted(String),
+    /// No node takes it at start.
+    NoStartNode(NoStartNode),
+    /// Too few nodes to migrate to.
+    NoTarget(NoTarget),
+    /// Its own node does not meet its pod.
+    OwnNode(OwnNode),
+    /// Libvirt refused it.
+    LibvirtRefused(LibvirtRefused),
+    /// The launcher is outdated.
+    OutdatedLauncher,
+    /// A model that nodes know and cannot run.
+    KnownNotUsable(KnownNotUsable),
+    /// A demand that contradicts itself.
+    Contradiction(Contradiction),
+    /// These nodes fit and are not ready.
+    NotReady(Vec<String>),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_check_stands_at_its_place_and_has_a_word_of_its_own() {
+        for (at, spec) in ALL.iter().enumerate() {
+            assert_eq!(spec.id as usize, at, "{:?} would be described by another check", spec.id);
+            assert!(spec.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", spec.word);
+        }
+        let words: BTreeSet<&str> = ALL.iter().map(|spec| spec.word).collect();
+        assert_eq!(words.len(), ALL.len(), "JSON would not tell two checks apart");
+    }
+}

@@ -1,0 +1,40 @@
+//! A named model that nodes know but cannot run: manuals send users to those labels.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::ModelKnownNotUsable,
+    word: "model-known-not-usable",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// A model that stands in `cpu-model-migration` labels alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownNotUsable {
+    /// The model.
+    pub model: String,
+    /// How many nodes know it.
+    pub known: usize,
+    /// Of so many.
+    pub total: usize,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let selector = &judgement.subject.placement.selector;
+    let Some((key, _)) = selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel) else {
+        return Vec::new();
+    };
+    let fleet = judgement.fleet;
+    let model = label::name(key);
+    let known = fleet.bearing(&format!("{}{model}", label::CPU_MODEL_MIGRATION), "true").count();
+    if known == 0 || !fleet.bearing(key, "true").is_empty() {
+        return Vec::new();
+    }
+    let detail = KnownNotUsable { model: model.to_owned(), known, total: fleet.len() };
+    let field = judgement.subject.field("domain.cpu.model");
+    vec![Finding::note(Check::ModelKnownNotUsable, field, Detail::KnownNotUsable(detail))]
+}

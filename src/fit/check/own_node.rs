@@ -1,0 +1,49 @@
+//! A running guest's own node no longer meets its pod's selector or affinity: a kubelet that restarts fails the guest.
+//!
+//! Mirrors the kubelet's `HandlePodAdditions` and `generalFilter`, by which it admits its pods anew.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::fleet::Fleet;
+use crate::fit::subject::Subject;
+use crate::fit::verdict::Impact;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::OwnNode,
+    word: "own-node",
+    always_reported: true,
+    applies_to_launcher_pods: true,
+    find: |judgement| own_node(judgement.subject, judgement.fleet).into_iter().collect(),
+};
+
+/// A node that does not meet the pod of the guest that runs there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnNode {
+    /// The node.
+    pub node: String,
+    /// The selector entries it does not meet, by key.
+    pub missing: Vec<(String, String)>,
+    /// The conditions of the required affinity it does not meet.
+    pub affinity: Vec<String>,
+}
+
+/// Whether the guest's own node no longer meets the selector of the pod that runs there.
+#[must_use]
+pub fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> {
+    let running = subject.running.as_ref()?;
+    let node = fleet.find(&running.node)?;
+    let refusal = fleet.look_up(&running.placement).refusal(node);
+    if refusal.missing.is_empty() && refusal.affinity.is_empty() {
+        return None;
+    }
+    Some(Finding {
+        check: Check::OwnNode,
+        impact: Some(Impact::Unschedulable),
+        field: "spec.nodeSelector".to_owned(),
+        detail: Detail::OwnNode(OwnNode {
+            node: running.node.clone(),
+            missing: refusal.missing,
+            affinity: refusal.affinity,
+        }),
+        remedies: Vec::new(),
+    })
+}

@@ -1,0 +1,18 @@
+//! Nothing can be judged: no node is known, none bears the labels to judge by, or an object is not known.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::verdict::Outcome;
+
+pub(super) const SPEC: CheckSpec =
+    CheckSpec { id: Check::Unknown, word: "unknown", always_reported: true, applies_to_launcher_pods: true, find };
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    if judgement.hindrance.is_some() {
+        return judgement.notes_of(Check::Unknown);
+    }
+    match &judgement.assessment.outcome {
+        Outcome::Unknown(why) => vec![Finding::note(Check::Unknown, "", Detail::Unknown(why.clone()))],
+        Outcome::Fits | Outcome::Impaired(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,274 @@
+//! A subject looked up in the fleet: the numbers, the nearest nodes, and all that is found about it.
+
+use std::cell::OnceCell;
+
+use super::assess;
+use super::bits::Bits;
+use super::check::{self, Check, Finding};
+use super::fleet::{Fleet, Lookup, NodeIndex, Passes};
+use super::label::{self, Family};
+use super::node::Taint;
+use super::remedy;
+use super::subject::{Stage, Subject};
+use super::verdict::{Assessment, Blocked, Cause, Evidence, Nearest, Outcome, Unknown, Verdict};
+
+/// How many nearest nodes are named.
+const NEAREST: usize = 3;
+
+/// How much is to be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What is wrong, and the nearest node: for requests that no person waits for.
+    Brief,
+    /// Remedies as well.
+    Full,
+}
+
+/// A node on which all fits but what may pass.
+pub(super) struct KeptOut {
+    pub node: NodeIndex,
+    pub cordoned: bool,
+    pub taints: Vec<Taint>,
+    pub unwell: bool,
+}
+
+/// A subject looked up in the fleet.
+#[derive(Debug)]
+pub struct Judgement<'s, 'f> {
+    pub(super) subject: &'s Subject<'s>,
+    pub(super) fleet: &'f Fleet,
+    pub(super) depth: Depth,
+    /// The node it must leave.
+    pub(super) source: Option<NodeIndex>,
+    pub(super) lookup: Lookup<'f, 's>,
+    pub(super) passes: Passes,
+    /// Outcome, cause and fitting nodes.
+    pub(super) assessment: Assessment,
+    /// Why nothing can be judged.
+    pub(super) hindrance: Option<&'s Finding>,
+    /// What is known from outside the nodes.
+    pub(super) notes: &'s [Finding],
+    nearest: OnceCell<Vec<Nearest>>,
+}
+
+impl<'s, 'f> Judgement<'s, 'f> {
+    /// Looks the subject up and assesses it.
+    #[must_use]
+    pub fn new(subject: &'s Subject<'s>, fleet: &'f Fleet, depth: Depth) -> Self {
+        let source = subject.source().and_then(|name| fleet.find(name));
+        let lookup = fleet.look_up(&subject.placement);
+        let mut passes = lookup.passes();
+        if let Some(node) = source {
+            passes.leave_out(node);
+        }
+        let assessment = assess::assess_passes(subject, fleet, &passes, source);
+        Self {
+            subject,
+            fleet,
+            depth,
+            source,
+            lookup,
+            passes,
+            assessment,
+            hindrance: None,
+            notes: &[],
+            nearest: OnceCell::new(),
+        }
+    }
+
+    /// The same, where something is known beside the nodes: `hindrance` says why nothing can be judged, and becomes the
+    /// outcome; `notes` are reported as they are.
+    #[must_use]
+    pub fn beside(mut self, hindrance: Option<&'s Finding>, notes: &'s [Finding]) -> Self {
+        if let Some(finding) = hindrance {
+            self.assessment.outcome = Outcome::Unknown(Unknown::Hindered(Box::new(finding.detail.clone())));
+            self.assessment.cause = None;
+            self.assessment.fitting = Bits::none(self.fleet.len());
+        }
+        Self { hindrance, notes, ..self }
+    }
+
+    /// Outcome, cause and fitting nodes.
+    pub fn assessment(&self) -> &Assessment {
+        &self.assessment
+    }
+
+    /// Outcome, cause and fitting nodes alone.
+    pub fn into_assessment(self) -> Assessment {
+        self.assessment
+    }
+
+    /// Whether there is nothing to say of a launcher pod: most requests, and they must cost next to nothing.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.assessment.outcome == Outcome::Fits
+            && check::ALL.iter().filter(|spec| spec.applies_to_launcher_pods).all(|spec| (spec.find)(self).is_empty())
+    }
+
+    /// The verdict, complete.
+    pub fn verdict(self) -> Verdict {
+        let findings: Vec<Finding> = check::ALL.iter().flat_map(|spec| (spec.find)(&self)).collect();
+        let not_helping = if self.depth == Depth::Full { remedy::not_helping(&self, &findings) } else { Vec::new() };
+        let by_luck = if self.depth == Depth::Full { remedy::by_luck(&self) } else { Vec::new() };
+        let blocked = self.blocked();
+        let nearest = self.nearest().to_vec();
+        Verdict { assessment: self.assessment, nearest, findings, blocked, not_helping, by_luck }
+    }
+
+    pub(super) fn is_migration(&self) -> bool {
+        matches!(self.subject.stage, Stage::Migration(_))
+    }
+
+    /// The notes of a check.
+    pub(super) fn notes_of(&self, check: Check) -> Vec<Finding> {
+        self.hindrance.into_iter().chain(self.notes).filter(|finding| finding.check == check).cloned().collect()
+    }
+
+    /// The names of nodes, sorted.
+    pub(super) fn names(&self, nodes: &Bits) -> Vec<String> {
+        self.fleet.names(nodes).into_iter().map(str::to_owned).collect()
+    }
+
+    /// Up to three nodes that lack least.
+    pub(super) fn nearest(&self) -> &[Nearest] {
+        self.nearest.get_or_init(|| if self.hindrance.is_some() { Vec::new() } else { self.find_nearest() })
+    }
+
+    fn find_nearest(&self) -> Vec<Nearest> {
+        let mut nodes = self.lookup.nearest(self.source, NEAREST);
+        // A host that was asked for by name is named first, however much it lacks.
+        if let Stage::Migration(migration) = &self.subject.stage
+            && let Some((_, host)) = migration.wish.iter().find(|(key, _)| key == label::HOSTNAME)
+            && let Some(at) = nodes.iter().position(|&node| self.fleet.name(node) == host)
+        {
+            nodes[..=at].rotate_right(1);
+        }
+        nodes
+            .into_iter()
+            .map(|node| {
+                let missing = self.lookup.missing(node);
+                let evidence = self.evidence(node, &missing);
+                Nearest { node: self.fleet.name(node).to_owned(), missing, evidence }
+            })
+            .collect()
+    }
+
+    fn blocked(&self) -> Vec<Blocked> {
+        if self.hindrance.is_some() {
+            return Vec::new();
+        }
+        let kept_out = self.kept_out().into_iter().filter(|kept| !kept.unwell);
+        let mut out: Vec<Blocked> = kept_out
+            .map(|kept| Blocked {
+                node: self.fleet.name(kept.node).to_owned(),
+                cordoned: kept.cordoned,
+                taints: kept.taints,
+            })
+            .collect();
+        out.sort_unstable_by(|one, other| one.node.cmp(&other.node));
+        out
+    }
+
+    /// The nodes on which all fits but what may pass: cordon, taints, an unwell virt-handler.
+    pub(super) fn kept_out(&self) -> Vec<KeptOut> {
+        let mut nodes = self.passes.placement.clone();
+        nodes.subtract(&self.passes.fitting);
+        let well = self.subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::Schedulable);
+        nodes
+            .iter()
+            .map(|node| KeptOut {
+                node,
+                cordoned: self.lookup.is_kept_out_by_cordon(node),
+                taints: self.lookup.untolerated(node),
+                unwell: well.is_some_and(|(key, value)| self.fleet.label(node, key) != Some(value)),
+            })
+            .collect()
+    }
+
+    /// What a node's lack of these entries says about the hardware behind it.
+    #[must_use]
+    pub fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
+        let lacks: Vec<&(String, String)> = missing.iter().filter(|(key, _)| Family::of(key).is_profile()).collect();
+        if lacks.is_empty() {
+            return Evidence::None;
+        }
+        // What somebody wished for this one migration says nothing about the node the guest is on.
+        let is_wish = |key: &str| match &self.subject.stage {
+            Stage::Migration(migration) => migration.wishes(key),
+            Stage::Start(_) => false,
+        };
+        let source_lacks = |(key, value): &(String, String)| {
+            !is_wish(key) && self.source.is_some_and(|s| self.fleet.label(s, key) != Some(value))
+        };
+        if lacks.iter().all(|entry| source_lacks(entry)) {
+            return Evidence::SourceLacksToo;
+        }
+        let Some(source) = self.source else { return Evidence::None };
+        let host_model = |node| self.fleet.names_under(node, Family::HostModelCpu);
+        let alike = host_model(node) == host_model(source) && !host_model(node).is_empty();
+        let frozen = self.fleet.skip_node(node).is_some();
+        let own_host_model_has = |key: &str| {
+            let twin = match Family::of(key) {
+                Family::CpuFeature => label::HOST_MODEL_REQUIRED,
+                Family::CpuModelMigration => label::HOST_MODEL_CPU,
+                _ => return false,
+            };
+            self.fleet.label(node, &label::twin(key, twin)).is_some()
+        };
+        let drifted = alike && lacks.iter().all(|entry| source_lacks(entry) || frozen || own_host_model_has(&entry.0));
+        if drifted { Evidence::Drifted } else { Evidence::OtherHardware }
+    }
+
+    /// The nodes other than the one it must leave.
+    pub(super) fn others(&self) -> impl Iterator<Item = NodeIndex> {
+        let source = self.source;
+        (0..self.fleet.len()).filter(move |node| Some(*node) != source)
+    }
+
+    /// Of the nearest nodes those whose labels are to blame, as far as can be told.
+    pub(super) fn curable(&self) -> impl Iterator<Item = (NodeIndex, &Nearest)> {
+        self.nearest()
+            .iter()
+            .filter(|near| near.is_curable())
+            .filter_map(|near| Some((self.fleet.find(&near.node)?, near)))
+    }
+
+    /// Entries that no node at all meets, the source included.
+    pub(super) fn nowhere(&self) -> Vec<(String, String)> {
+        let mut out: Vec<(String, String)> = self
+            .subject
+            .placement
+            .selector
+            .iter()
+            .filter(|(key, value)| self.fleet.bearing(key, value).is_empty())
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect();
+        out.sort_unstable();
+        out
+    }
+
+    /// CPU entries that no node meets, where they are the reason that none takes the guest.
+    pub(super) fn cpu_nowhere(&self) -> Vec<(String, String)> {
+        if !self.assessment.fitting.is_empty() || self.assessment.cause != Some(Cause::Structural) {
+            return Vec::new();
+        }
+        self.nowhere().into_iter().filter(|(key, _)| Family::of(key).is_cpu()).collect()
+    }
+
+    /// The field to blame for an impact.
+    pub(super) fn field(&self) -> String {
+        if self.subject.field_root.is_empty() {
+            return "spec.nodeSelector".to_owned();
+        }
+        let missing = self.nearest().first().map(|nearest| nearest.missing.as_slice()).unwrap_or_default();
+        let family = missing.first().map(|(key, _)| Family::of(key));
+        let below = match family {
+            Some(Family::MachineType) => "domain.machine.type",
+            Some(Family::CpuFeature) if !self.is_migration() => "domain.cpu.features",
+            _ if missing.iter().any(|(key, _)| self.subject.is_own(key)) => "nodeSelector",
+            _ if self.assessment.cause == Some(Cause::Placement) => "nodeSelector",
+            _ => "domain.cpu.model",
+        };
+        self.subject.field(below)
+    }
+}

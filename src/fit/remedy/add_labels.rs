@@ -1,0 +1,132 @@
+//! Add the labels that the nearest node lacks, under `skip-node`: where labels and hardware disagree.
+
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, label_node, skip_node};
+use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Word};
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::node::Node;
+use crate::fit::subject::Subject;
+use crate::fit::verdict::Evidence;
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::AddLabels,
+    word: "add-labels",
+    outage: Outage::None,
+    risk: "if the hardware lacks them the migration fails, the guest stays",
+    offer,
+    not_helping: |judgement| why_not(judgement).map(WhyNot::Labels),
+};
+
+/// Label a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddLabels {
+    /// The node.
+    pub node: String,
+    /// The labels.
+    pub labels: Vec<(String, String)>,
+}
+
+/// Why no label that is added helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoLabels {
+    /// No other node lacks a label.
+    NothingMissing,
+    /// Each node that lacks a label lacks one that is not a person's to add; of the nearest, these.
+    NotToAdd {
+        /// The nearest node.
+        node: String,
+        /// What it lacks of that kind.
+        lacks: NotToAdd,
+    },
+    /// Each node that lacks a label lacks what its hardware does not have: libvirt would refuse.
+    OtherHardware {
+        /// The nearest node.
+        node: String,
+    },
+}
+
+/// A label that does not stay, or does not make true what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotToAdd {
+    /// virt-controller writes it: a TSC frequency.
+    TscFrequency(String),
+    /// virt-handler's heartbeat writes it: `kubevirt.io/schedulable`, `cpumanager`.
+    Heartbeat(String),
+    /// It does not make QEMU offer the machine type.
+    MachineType(String),
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    if !judgement.needs_a_node() {
+        return None;
+    }
+    let can_be_made = |(key, _): &(String, String)| {
+        matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor)
+    };
+    let (_, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(can_be_made))?;
+    judgement.if_more_fit(AddLabels { node: near.node.clone(), labels: near.missing.clone() })
+}
+
+/// What of a node's lack is not a person's to add.
+fn not_to_add(missing: &[(String, String)]) -> Option<NotToAdd> {
+    missing.iter().find_map(|(key, _)| match Family::of(key) {
+        Family::SchedulingTsc => Some(NotToAdd::TscFrequency(key.clone())),
+        Family::Schedulable => Some(NotToAdd::Heartbeat(key.clone())),
+        Family::MachineType => Some(NotToAdd::MachineType(label::name(key).to_owned())),
+        _ if matches!(key.as_str(), label::CPU_MANAGER | label::CPU_MANAGER_OLD) => {
+            Some(NotToAdd::Heartbeat(key.clone()))
+        }
+        _ => None,
+    })
+}
+
+fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
+    if !judgement.needs_a_node() {
+        return None;
+    }
+    // Nodes of one profile differ in their own labels alone: in what is not a person's to add, and in places.
+    let mut lacking = false;
+    for node in judgement.others() {
+        let missing = judgement.lookup.missing(node);
+        lacking |= !missing.is_empty();
+        if !missing.is_empty() && !is_hopeless(judgement, node, &missing) {
+            return None;
+        }
+    }
+    if !lacking {
+        return Some(NoLabels::NothingMissing);
+    }
+    let near = judgement.nearest().first()?;
+    let node = near.node.clone();
+    Some(match not_to_add(&near.missing) {
+        Some(lacks) => NoLabels::NotToAdd { node, lacks },
+        None => NoLabels::OtherHardware { node },
+    })
+}
+
+/// Whether labels cannot make a node take the guest for good.
+fn is_hopeless(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> bool {
+    not_to_add(missing).is_some() || judgement.evidence(node, missing) == Evidence::OtherHardware
+}
+
+impl Act for AddLabels {
+    fn commands(&self, _: &Subject<'_>) -> Commands {
+        let pair = |(key, value): &(String, String)| -> Result<Word, Invalid> {
+            Ok(LabelKey::new(key)?.set_to(&LabelValue::new(value)?))
+        };
+        let pairs: Vec<Word> = self.labels.iter().map(pair).collect::<Result<_, _>>()?;
+        Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.args(pairs)])
+    }
+
+    fn undo(&self) -> Option<Command> {
+        end_skip_node(&self.node).ok()
+    }
+
+    fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        edit(fleet, [&self.node], |node| {
+            node.skip_node = Some("true".to_owned());
+            node.labels.extend(self.labels.iter().cloned());
+        })
+    }
+}

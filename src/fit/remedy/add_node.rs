@@ -1,0 +1,47 @@
+//! Add a node with the hardware of the one it runs on.
+
+use super::uncordon::uncordon;
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::label;
+use crate::fit::node::Node;
+use crate::fit::subject::Subject;
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::AddNode,
+    word: "add-node",
+    outage: Outage::None,
+    risk: "none",
+    offer,
+    not_helping: |_| None,
+};
+
+/// Add a node like this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddNode {
+    /// The node whose like is wanted.
+    pub like: String,
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let like = judgement.fleet.name(judgement.source?).to_owned();
+    judgement.if_more_fit(AddNode { like })
+}
+
+impl Act for AddNode {
+    fn commands(&self, _: &Subject<'_>) -> Commands {
+        Ok(Vec::new())
+    }
+
+    fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        edit(fleet, [&self.like], |node| {
+            node.name.push_str("-twin");
+            uncordon(node);
+            node.not_ready = false;
+            if let Some(host) = node.labels.get_mut(label::HOSTNAME) {
+                host.clone_from(&node.name);
+            }
+        })
+    }
+}

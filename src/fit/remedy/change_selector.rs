@@ -1,0 +1,55 @@
+//! Change entries of the guest's own `spec.nodeSelector`.
+
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, drop_keys, patch_command};
+use crate::fit::command::{Json, LabelKey};
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::label;
+use crate::fit::node::Node;
+use crate::fit::subject::{CpuMode, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::ChangeSelector,
+    word: "change-node-selector",
+    outage: Outage::None,
+    risk: "it may run where it was not meant to",
+    offer,
+    not_helping: |_| None,
+};
+
+/// Take these keys out of the guest's node selector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeSelector {
+    /// The keys.
+    pub keys: Vec<String>,
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    if !judgement.needs_a_node() || judgement.passes.cpu.is_empty() {
+        return None;
+    }
+    let subject = judgement.subject;
+    // KubeVirt copies these from the launcher the guest runs in, whatever its spec says by then.
+    let copies = judgement.is_migration() && subject.mode == CpuMode::HostModel;
+    let is_inherited = |key: &str| copies && label::is_inherited(key);
+    let keys: Vec<String> = subject
+        .own_selector
+        .iter()
+        .map(|(key, _)| key.clone())
+        .filter(|key| subject.placement.get(key).is_some() && !is_inherited(key))
+        .collect();
+    if keys.is_empty() { None } else { judgement.if_more_fit(ChangeSelector { keys }) }
+}
+
+impl Act for ChangeSelector {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
+        let null = |key: &String| LabelKey::new(key).map(|key| (key.into(), Json::Null));
+        let nulls = self.keys.iter().map(null).collect::<Result<_, _>>()?;
+        Ok(vec![patch_command(subject, &["nodeSelector"], Json::Object(nulls))?])
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        drop_keys(subject, fleet, &self.keys);
+        Vec::new()
+    }
+}

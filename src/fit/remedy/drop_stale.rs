@@ -1,0 +1,98 @@
+//! Drop inherited CPU features that no node offers any more: `launcherSelectors: DropStale` of a policy.
+
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, drop_keys};
+use crate::fit::command::Command;
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::label::Family;
+use crate::fit::node::Node;
+use crate::fit::subject::{Stage, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::DropStale,
+    word: "drop-stale",
+    outage: Outage::None,
+    risk: "libvirt decides; if it refuses, the guest stays",
+    offer,
+    not_helping: |judgement| Some(WhyNot::Drop(why_not(judgement))),
+};
+
+/// Drop these keys from the selector of its migration's target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropStale {
+    /// The keys.
+    pub keys: Vec<String>,
+}
+
+/// Why dropping stale keys does not help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoDrop {
+    /// The guest has inherited nothing.
+    NothingInherited,
+    /// Some node offers each feature it inherited.
+    NothingStale,
+    /// A model key is stale as well, which is never dropped.
+    ModelKey {
+        /// The key.
+        key: String,
+    },
+    /// All its inherited features are stale: the last one stays.
+    LastFeature,
+    /// Without them no more nodes fit.
+    NotEnough {
+        /// The stale keys.
+        keys: Vec<String>,
+    },
+}
+
+/// Its inherited features, and which of them no node offers.
+struct Inherited {
+    count: usize,
+    stale: Vec<String>,
+}
+
+fn inherited(judgement: &Judgement<'_, '_>) -> Inherited {
+    let subject = judgement.subject;
+    let is = |key: &str| Family::of(key) == Family::CpuFeature && !subject.is_own(key);
+    Inherited {
+        count: subject.placement.selector.iter().filter(|(key, _)| is(key)).count(),
+        stale: judgement.nowhere().into_iter().map(|(key, _)| key).filter(|key| is(key)).collect(),
+    }
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let Stage::Migration(_) = &judgement.subject.stage else { return None };
+    let Inherited { count, stale } = inherited(judgement);
+    // The last inherited feature stays: without any, the next migration takes a newer CPU for the guest's.
+    if stale.is_empty() || stale.len() >= count {
+        return None;
+    }
+    judgement.if_more_fit(DropStale { keys: stale })
+}
+
+fn why_not(judgement: &Judgement<'_, '_>) -> NoDrop {
+    let inherits = matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.inherited);
+    if !inherits {
+        return NoDrop::NothingInherited;
+    }
+    let Inherited { count, stale } = inherited(judgement);
+    let model = judgement.nowhere().into_iter().find(|(key, _)| Family::of(key) == Family::CpuModelMigration);
+    match model {
+        Some((key, _)) => NoDrop::ModelKey { key },
+        None if stale.is_empty() => NoDrop::NothingStale,
+        None if stale.len() >= count => NoDrop::LastFeature,
+        None => NoDrop::NotEnough { keys: stale },
+    }
+}
+
+impl Act for DropStale {
+    fn commands(&self, _: &Subject<'_>) -> Commands {
+        let remark = "in the CPUPolicy that governs this guest: spec.launcherSelectors: DropStale";
+        Ok(vec![Command::remark([remark.into()])])
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        drop_keys(subject, fleet, &self.keys);
+        Vec::new()
+    }
+}

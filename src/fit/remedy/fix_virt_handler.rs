@@ -1,0 +1,51 @@
+//! Bring virt-handler back on nodes that it marked unschedulable: `kubevirt.io/schedulable` is not `true` there.
+
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use crate::fit::command::{Command, Name, Word};
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::label;
+use crate::fit::node::Node;
+use crate::fit::subject::Subject;
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::FixVirtHandler,
+    word: "mend-virt-handler",
+    outage: Outage::None,
+    risk: "none",
+    offer,
+    not_helping: |_| None,
+};
+
+/// Look at virt-handler on these nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixVirtHandler {
+    /// The nodes, by name.
+    pub nodes: Vec<String>,
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    if !judgement.needs_a_node() {
+        return None;
+    }
+    let only_unwell = judgement.kept_out().into_iter().filter(|k| k.unwell && !k.cordoned && k.taints.is_empty());
+    let mut nodes: Vec<String> = only_unwell.map(|k| judgement.fleet.name(k.node).to_owned()).collect();
+    nodes.sort_unstable();
+    if nodes.is_empty() { None } else { judgement.if_more_fit(FixVirtHandler { nodes }) }
+}
+
+impl Act for FixVirtHandler {
+    fn commands(&self, _: &Subject<'_>) -> Commands {
+        let look = |node: &String| {
+            let pods = ["get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide", "--field-selector"];
+            Ok(Command::kubectl(pods).arg(Word::joined("spec.nodeName=", Name::new(node)?)))
+        };
+        self.nodes.iter().map(look).collect()
+    }
+
+    fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        edit(fleet, &self.nodes, |node| {
+            node.labels.insert(label::SCHEDULABLE.to_owned(), "true".to_owned());
+        })
+    }
+}

@@ -1,0 +1,395 @@
+//! The remedies, one file each, the least harmful first.
+//!
+//! A remedy's file says when it is offered, when it is known not to help and why, what it changes in nodes and guest, its
+//! commands and how to take it back. A remedy is a promise: it is tried before it is offered ([`trial`]), and a
+//! property test carries it out and judges again. Where it is neither certain to help nor certain not to, nothing is said.
+
+mod add_labels;
+mod add_node;
+mod change_machine_type;
+mod change_selector;
+mod drop_added_selector;
+mod drop_stale;
+mod fix_virt_handler;
+mod remove_labels;
+mod remove_skip_node;
+mod remove_tsc_label;
+mod restart;
+mod trial;
+mod uncordon;
+mod use_model;
+
+pub use add_labels::{AddLabels, NoLabels, NotToAdd};
+pub use add_node::AddNode;
+pub use change_machine_type::ChangeMachineType;
+pub use change_selector::ChangeSelector;
+pub use drop_added_selector::DropAddedSelector;
+pub use drop_stale::{DropStale, NoDrop};
+pub use fix_virt_handler::FixVirtHandler;
+pub use remove_labels::{NoRemoval, RemoveLabels};
+pub use remove_skip_node::RemoveSkipNode;
+pub use remove_tsc_label::RemoveTscLabel;
+pub use restart::{NoRestart, Restart};
+pub use uncordon::{NoUncordon, Uncordon};
+pub use use_model::{NoModel, UseModel};
+
+use std::collections::BTreeSet;
+
+use super::check::{Check, Finding};
+use super::command::{Command, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script};
+use super::fleet::Fleet;
+use super::judgement::{Depth, Judgement};
+use super::label::{self, Family};
+use super::node::Node;
+use super::subject::{Stage, Subject};
+use super::verdict::Outcome;
+
+/// What the guest loses meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outage {
+    /// Nothing.
+    None,
+    /// It is restarted.
+    Restart,
+}
+
+impl Outage {
+    /// As people and JSON read it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// A remedy, and how it is used.
+#[derive(Debug)]
+pub struct RemedySpec {
+    /// Which.
+    pub id: RemedyId,
+    /// As JSON spells it. Two remedies that people know by one name share it.
+    pub word: &'static str,
+    /// What the guest loses meanwhile.
+    pub outage: Outage,
+    /// What may go wrong, in a few words.
+    pub risk: &'static str,
+    /// The remedy, where it is certain to help.
+    pub offer: fn(&Judgement<'_, '_>) -> Option<Remedy>,
+    /// Why it does not help, where that is certain. Asked where it is not offered.
+    pub not_helping: fn(&Judgement<'_, '_>) -> Option<WhyNot>,
+}
+
+/// What a remedy changes, and how a person does that.
+trait Act {
+    /// The commands, in order.
+    fn commands(&self, subject: &Subject<'_>) -> Commands;
+
+    /// The command that takes it back, where there is one.
+    fn undo(&self) -> Option<Command> {
+        None
+    }
+
+    /// Does it to the guest; the nodes that it changes or adds.
+    fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node>;
+}
+
+/// Declares the remedies in the order in which they are offered.
+macro_rules! remedies {
+    ($($(#[$doc:meta])* $id:ident = $file:ident,)*) => {
+        /// A remedy, by name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum RemedyId {
+            $($(#[$doc])* $id,)*
+        }
+
+        /// All remedies, in the order in which they are offered.
+        pub const ALL: &[RemedySpec] = &[$($file::SPEC,)*];
+
+        /// What to do.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Action {
+            $($(#[$doc])* $id($id),)*
+        }
+
+        impl Action {
+            /// Which remedy it is.
+            #[must_use]
+            pub fn id(&self) -> RemedyId {
+                match self {
+                    $(Self::$id(_) => RemedyId::$id,)*
+                }
+            }
+
+            fn act(&self) -> &dyn Act {
+                match self {
+                    $(Self::$id(action) => action,)*
+                }
+            }
+        }
+
+        $(impl From<$id> for Action {
+            fn from(action: $id) -> Self {
+                Self::$id(action)
+            }
+        })*
+    };
+}
+
+remedies! {
+    /// Uncordon one of these nodes: all else fits there.
+    Uncordon = uncordon,
+    /// Bring virt-handler back: it marked these nodes unschedulable.
+    FixVirtHandler = fix_virt_handler,
+    /// Ask for the migration without its `addedNodeSelector`.
+    DropAddedSelector = drop_added_selector,
+    /// Let the labeller work again on a node whose labels are frozen and poorer than those of its like.
+    RemoveSkipNode = remove_skip_node,
+    /// Add the missing labels under `skip-node`.
+    AddLabels = add_labels,
+    /// Drop inherited keys that no node offers (`launcherSelectors: DropStale`).
+    DropStale = drop_stale,
+    /// Take host-model labels off the node it runs on, under `skip-node`: its first migration asks for less.
+    RemoveLabels = remove_labels,
+    /// Change entries of the guest's own node selector.
+    ChangeSelector = change_selector,
+    /// Restart: selectors inherited from earlier migrations end with the VMI.
+    Restart = restart,
+    /// Give it a named model that runs on more nodes; takes effect at the next start.
+    UseModel = use_model,
+    /// Change the machine type; takes effect at the next start.
+    ChangeMachineType = change_machine_type,
+    /// Take the clock of a node that takes no guests out of the choice, under `skip-node`, and start again.
+    RemoveTscLabel = remove_tsc_label,
+    /// Add a node with the hardware of this one.
+    AddNode = add_node,
+}
+
+impl RemedyId {
+    /// The remedy itself.
+    #[must_use]
+    pub fn spec(self) -> &'static RemedySpec {
+        // The macro declares both in one order.
+        &ALL[self as usize]
+    }
+
+    /// As JSON spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.spec().word
+    }
+}
+
+/// A change that would cure a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Remedy {
+    /// What to do.
+    pub action: Action,
+    /// The fewest and the most nodes that fit afterwards, over the places where it may start.
+    pub then_fits: (usize, usize),
+}
+
+impl Remedy {
+    fn new(action: impl Into<Action>, then_fits: (usize, usize)) -> Self {
+        Self { action: action.into(), then_fits }
+    }
+}
+
+impl Action {
+    /// What the guest loses meanwhile.
+    #[must_use]
+    pub fn outage(&self) -> Outage {
+        self.id().spec().outage
+    }
+
+    /// What may go wrong, in a few words.
+    #[must_use]
+    pub fn risk(&self) -> &'static str {
+        self.id().spec().risk
+    }
+
+    /// The commands, in order.
+    #[must_use]
+    pub fn commands(&self, subject: &Subject<'_>) -> Script {
+        self.act().commands(subject).into()
+    }
+
+    /// The command that takes it back, where there is one.
+    #[must_use]
+    pub fn undo(&self) -> Option<Command> {
+        self.act().undo()
+    }
+
+    /// The guest after it was done, and the nodes it changes or adds: what the promise is checked against.
+    #[must_use]
+    pub fn apply<'a>(&self, subject: &Subject<'a>, fleet: &Fleet) -> (Subject<'a>, Vec<Node>) {
+        let mut after = subject.clone();
+        after.refused = None;
+        let changed = self.act().apply(&mut after, fleet);
+        (after, changed)
+    }
+}
+
+/// Why a well-known remedy does not help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhyNot {
+    /// Nodes fit, and libvirt refused: neither labels nor cordons are the cause.
+    LibvirtRefused,
+    /// Of [`Uncordon`].
+    Uncordon(NoUncordon),
+    /// Of [`Restart`].
+    Restart(NoRestart),
+    /// Of [`UseModel`].
+    Model(NoModel),
+    /// Of [`AddLabels`].
+    Labels(NoLabels),
+    /// Of [`RemoveLabels`].
+    Removal(NoRemoval),
+    /// Of [`DropStale`].
+    Drop(NoDrop),
+}
+
+/// A well-known remedy that would not help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotHelping {
+    /// Which.
+    pub id: RemedyId,
+    /// Why not.
+    pub why: WhyNot,
+}
+
+/// A remedy that helps or does not by where the guest starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByLuck {
+    /// Which.
+    pub id: RemedyId,
+    /// The fewest and the most nodes it could go to afterwards.
+    pub then_fits: (usize, usize),
+    /// Started on these it could go nowhere.
+    pub stuck_on: Vec<String>,
+}
+
+/// What helps a guest that has too few nodes, by outage and risk; nothing in brief.
+pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
+    match judgement.depth {
+        Depth::Brief => Vec::new(),
+        Depth::Full => ALL.iter().filter_map(|spec| (spec.offer)(judgement)).collect(),
+    }
+}
+
+/// What makes libvirt's refusal void, where it leaves the guest somewhere to go.
+pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
+    restart::cures(judgement, 1).into_iter().collect()
+}
+
+/// The well-known remedies that are known not to help.
+pub(super) fn not_helping(judgement: &Judgement<'_, '_>, findings: &[Finding]) -> Vec<NotHelping> {
+    let offered = |word: &str| {
+        findings.iter().flat_map(|finding| &finding.remedies).any(|remedy| remedy.action.id().as_str() == word)
+    };
+    match judgement.assessment.outcome {
+        Outcome::Fits if findings.iter().any(|finding| finding.check == Check::LibvirtRefused) => {
+            let ids = [RemedyId::AddLabels, RemedyId::RemoveLabels, RemedyId::Uncordon, RemedyId::DropStale];
+            ids.into_iter().map(|id| NotHelping { id, why: WhyNot::LibvirtRefused }).collect()
+        }
+        Outcome::Impaired(_) => ALL
+            .iter()
+            .filter(|spec| !offered(spec.word))
+            .filter_map(|spec| Some(NotHelping { id: spec.id, why: (spec.not_helping)(judgement)? }))
+            .collect(),
+        Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
+    }
+}
+
+/// What helps or does not by where the guest starts.
+pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Vec<ByLuck> {
+    match judgement.assessment.outcome {
+        Outcome::Impaired(_) => restart::by_luck(judgement).into_iter().collect(),
+        Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
+    }
+}
+
+/// The nodes that an action changes: these, edited.
+fn edit<'n>(fleet: &Fleet, names: impl IntoIterator<Item = &'n String>, change: impl Fn(&mut Node)) -> Vec<Node> {
+    let mut nodes: Vec<Node> =
+        names.into_iter().filter_map(|name| fleet.find(name)).map(|node| fleet.node(node)).collect();
+    nodes.iter_mut().for_each(change);
+    nodes
+}
+
+/// Takes keys out of what a guest asks for.
+fn drop_keys(subject: &mut Subject<'_>, fleet: &Fleet, keys: &[String]) {
+    let dropped: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+    subject.placement.selector.retain(|(key, _)| !dropped.contains(&**key));
+    if let Stage::Migration(migration) = &mut subject.stage {
+        migration.wish.retain(|(key, _)| !dropped.contains(key.as_str()));
+    }
+    // A vendor that was wished for stands in the place of the source's own, which comes back.
+    if keys.iter().any(|key| Family::of(key) == Family::CpuVendor)
+        && subject.restart.as_ref().is_some_and(|start| start.onward.vendor)
+        && let Some(source) = subject.source().and_then(|source| fleet.find(source))
+        && let Some(vendor) = fleet.host_model_class(source).vendors.first()
+    {
+        subject.placement.selector.insert(vendor.clone(), "true");
+    }
+}
+
+/// Puts one key in the place of those of a family.
+fn replace_key(subject: &mut Subject<'_>, family: Family, key: String) {
+    subject.placement.selector.retain(|(key, _)| Family::of(key) != family);
+    subject.placement.selector.insert(key, "true");
+}
+
+/// Commands, in order.
+type Commands = Result<Vec<Command>, Invalid>;
+
+/// `kubectl label node NODE`.
+fn label_node(node: &str) -> Result<Command, Invalid> {
+    Ok(Command::kubectl(["label", "node"]).arg(Name::new(node)?))
+}
+
+/// The command that keeps the labeller off a node, which goes before a change of its labels.
+fn skip_node(node: &str) -> Result<Command, Invalid> {
+    let skip = LabelKey::new(label::SKIP_NODE)?.set_to(&LabelValue::new("true")?);
+    let annotate = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?).arg(skip);
+    Ok(annotate.comment("first: the labeller would undo the rest in 3 minutes"))
+}
+
+/// The command that lets the labeller back.
+fn end_skip_node(node: &str) -> Result<Command, Invalid> {
+    let annotate = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?);
+    Ok(annotate.arg(LabelKey::new(label::SKIP_NODE)?.removed()))
+}
+
+/// A command about the guest: its name and namespace behind it.
+fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid> {
+    Ok(command.arg(Name::new(&subject.name)?).namespace(Namespace::new(&subject.namespace)?))
+}
+
+/// The command that starts a guest anew.
+fn restart_command(subject: &Subject<'_>) -> Result<Command, Invalid> {
+    let restart = of_guest(Command::virtctl(["restart"]), subject)?;
+    Ok(restart.comment("a reboot inside the guest is not enough"))
+}
+
+/// The command that changes the template of a VM, below the guest's spec.
+fn patch_command(subject: &Subject<'_>, below: &[&'static str], value: Json) -> Result<Command, Invalid> {
+    let patch = value.below(below).below(&["spec", "template", "spec"]);
+    Ok(of_guest(Command::kubectl(["patch", "vm"]), subject)?.args(["--type", "merge", "-p"]).arg(patch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_remedy_stands_at_its_place() {
+        for (at, spec) in ALL.iter().enumerate() {
+            assert_eq!(spec.id as usize, at, "{:?} would be described by another remedy", spec.id);
+            assert!(spec.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", spec.word);
+            assert!(!spec.risk.is_empty(), "{}: nobody is told what may go wrong", spec.word);
+        }
+    }
+}

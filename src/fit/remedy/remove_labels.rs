@@ -1,0 +1,126 @@
+//! Take host-model labels off the node it runs on, under `skip-node`, so that its first migration asks for less.
+//!
+//! Only for a guest that never migrated, and only where labels drifted: else libvirt would refuse.
+
+use std::collections::BTreeSet;
+
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, label_node, skip_node};
+use crate::fit::command::{Command, LabelKey, Word};
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::node::Node;
+use crate::fit::placement::Expression;
+use crate::fit::subject::{CpuMode, Stage, Subject};
+use crate::fit::verdict::Evidence;
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::RemoveLabels,
+    word: "remove-labels",
+    outage: Outage::None,
+    risk: "guests whose pods select a removed label die at a restart of the kubelet; libvirt may refuse",
+    offer,
+    not_helping: |judgement| why_not(judgement).map(WhyNot::Removal),
+};
+
+/// Take labels off a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveLabels {
+    /// The node.
+    pub node: String,
+    /// The label keys.
+    pub keys: Vec<String>,
+}
+
+/// Why no label that is taken off helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoRemoval {
+    /// What its target is asked for was inherited: a node's labels change nothing of it.
+    Inherited,
+    /// It is no host-model guest: nothing it asks for is copied from a node's host model.
+    NotHostModel {
+        /// Its CPU mode.
+        mode: CpuMode,
+    },
+    /// It is to start, and nothing it asks for is that a label be absent.
+    NothingTooMuch,
+    /// Each node that lacks a CPU label lacks what its hardware does not have: libvirt would refuse.
+    OtherHardware {
+        /// The nearest node.
+        node: String,
+    },
+}
+
+fn required(key: &str) -> String {
+    label::twin(key, label::HOST_MODEL_REQUIRED)
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let Stage::Migration(migration) = &judgement.subject.stage else { return None };
+    let fleet = judgement.fleet;
+    let source = judgement.source.filter(|_| !migration.inherited)?;
+    let from_source = |(key, _): &(String, String)| {
+        Family::of(key) == Family::CpuFeature && fleet.label(source, &required(key)).is_some()
+    };
+    let (_, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(from_source))?;
+    if near.evidence != Evidence::Drifted {
+        return None;
+    }
+    judgement.if_more_fit(RemoveLabels {
+        node: fleet.name(source).to_owned(),
+        keys: near.missing.iter().map(|(key, _)| required(key)).collect(),
+    })
+}
+
+fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
+    let subject = judgement.subject;
+    match &subject.stage {
+        Stage::Migration(migration) if migration.inherited => Some(NoRemoval::Inherited),
+        Stage::Migration(_) if subject.mode != CpuMode::HostModel => {
+            Some(NoRemoval::NotHostModel { mode: subject.mode.clone() })
+        }
+        Stage::Migration(_) => {
+            let hopeless = |node: usize| {
+                let missing = judgement.lookup.missing(node);
+                let lacks_of_cpu = missing.iter().any(|(key, _)| Family::of(key).is_profile());
+                lacks_of_cpu && judgement.evidence(node, &missing) == Evidence::OtherHardware
+            };
+            let near = judgement.nearest().first()?;
+            judgement.others().all(hopeless).then(|| NoRemoval::OtherHardware { node: near.node.clone() })
+        }
+        Stage::Start(_) => {
+            let affinity = subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
+            let is_positive = |rule: &Expression| {
+                matches!(rule, Expression::In(..) | Expression::Exists(_) | Expression::Gt(..) | Expression::Lt(..))
+                    || label::is_obsolete_host_model(rule.key())
+            };
+            let unschedulable = judgement.passes.fitting.is_empty();
+            let asks_for_tsc =
+                subject.placement.selector.iter().any(|(key, _)| Family::of(key) == Family::SchedulingTsc);
+            (unschedulable && !asks_for_tsc && affinity.flat_map(|term| &term.expressions).all(is_positive))
+                .then_some(NoRemoval::NothingTooMuch)
+        }
+    }
+}
+
+impl Act for RemoveLabels {
+    fn commands(&self, _: &Subject<'_>) -> Commands {
+        let removed = |key: &String| LabelKey::new(key).map(LabelKey::removed);
+        let keys: Vec<Word> = self.keys.iter().map(removed).collect::<Result<_, _>>()?;
+        Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.args(keys)])
+    }
+
+    fn undo(&self) -> Option<Command> {
+        end_skip_node(&self.node).ok()
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        let features: BTreeSet<String> = self.keys.iter().map(|key| label::twin(key, label::CPU_FEATURE)).collect();
+        subject.placement.selector.retain(|(key, _)| !features.contains(&**key));
+        let removed: BTreeSet<&String> = self.keys.iter().collect();
+        edit(fleet, [&self.node], |node| {
+            node.skip_node = Some("true".to_owned());
+            node.labels.retain(|key, _| !removed.contains(key));
+        })
+    }
+}

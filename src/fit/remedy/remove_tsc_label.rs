@@ -1,0 +1,77 @@
+//! Take the clock of a node that takes no guests out of the choice, under `skip-node`, and start again.
+//!
+//! Mirrors `LowestTSCFrequencyOnCluster` of KubeVirt's `topology/hinter.go`: the lowest frequency of the fleet is
+//! written into `status.topologyHints` once, when the VMI is created.
+
+use super::restart::anew;
+use super::{
+    Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node, label_node, replace_key,
+    restart_command, skip_node,
+};
+use crate::fit::bits::Bits;
+use crate::fit::command::{Command, LabelKey};
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::node::Node;
+use crate::fit::subject::Subject;
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::RemoveTscLabel,
+    word: "remove-labels",
+    outage: Outage::Restart,
+    risk: "guests there that need a TSC frequency lose a place to go",
+    offer,
+    not_helping: |_| None,
+};
+
+/// Take the frequency label off a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoveTscLabel {
+    /// The node.
+    pub node: String,
+    /// The frequency the guest then gets, Hz.
+    pub frequency: i64,
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    if !judgement.needs_a_node() {
+        return None;
+    }
+    let fleet = judgement.fleet;
+    let selector = &judgement.subject.placement.selector;
+    let (key, value) = selector.iter().find(|(key, _)| Family::of(key) == Family::SchedulingTsc)?;
+    let bearing = fleet.bearing(key, value);
+    let mut others = Bits::all(fleet.len());
+    others.subtract(&bearing);
+    if bearing.count() != 1 || bearing.count_common(&judgement.passes.fitting) > 0 {
+        return None;
+    }
+    let node = bearing.iter().next()?;
+    let frequency =
+        others.iter().filter_map(|other| label::frequency(fleet.label(other, label::TSC_FREQUENCY)?)).min()?;
+    let action = Action::from(RemoveTscLabel { node: fleet.name(node).to_owned(), frequency });
+    let count = judgement.fitting_after(&action);
+    let then_fits = judgement.after_change(&action, count, judgement.enough()).filter(|_| count > 0)?;
+    Some(Remedy { action, then_fits })
+}
+
+impl Act for RemoveTscLabel {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
+        let key = LabelKey::new(label::TSC_FREQUENCY)?.removed();
+        Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.arg(key), restart_command(subject)?])
+    }
+
+    fn undo(&self) -> Option<Command> {
+        end_skip_node(&self.node).ok()
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        anew(subject);
+        replace_key(subject, Family::SchedulingTsc, format!("{}{}", label::SCHEDULING_TSC, self.frequency));
+        edit(fleet, [&self.node], |node| {
+            node.skip_node = Some("true".to_owned());
+            node.labels.retain(|key, _| key != label::TSC_FREQUENCY);
+        })
+    }
+}

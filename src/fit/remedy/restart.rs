@@ -1,0 +1,93 @@
+//! Restart as it is: selectors inherited from earlier migrations end with the VMI.
+
+use super::{Act, ByLuck, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, restart_command};
+use crate::fit::assess::targets_by_start;
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::node::Node;
+use crate::fit::subject::{HostModelRule, Onward, Stage, Start, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::Restart,
+    word: "restart",
+    outage: Outage::Restart,
+    risk: "depends on where it starts",
+    offer: |judgement| cures(judgement, judgement.enough()),
+    not_helping: |judgement| why_not(judgement).map(WhyNot::Restart),
+};
+
+/// Restart the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart;
+
+/// Why a restart does not help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoRestart {
+    /// No node takes it at its start: it would stay down.
+    StartsNowhere,
+    /// Wherever it starts, no more nodes are left to migrate to than now.
+    NoMore {
+        /// How many at most.
+        most: usize,
+    },
+}
+
+/// How it would start anew, where it runs.
+fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
+    judgement.subject.restart.as_ref().filter(|_| judgement.is_migration() && judgement.subject.is_running())
+}
+
+pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Remedy> {
+    let then_fits = judgement.restart_cures(start(judgement)?, enough)?;
+    Some(Remedy::new(Restart, then_fits))
+}
+
+fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
+    let ((_, most), fitting) = judgement.outlook(start(judgement)?);
+    if fitting.is_empty() {
+        Some(NoRestart::StartsNowhere)
+    } else if most < judgement.enough() {
+        Some(NoRestart::NoMore { most })
+    } else {
+        None
+    }
+}
+
+/// Where it starts decides: some starts leave it a node to go to, some do not.
+pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
+    let start = start(judgement)?;
+    let (then_fits, fitting) = judgement.outlook(start);
+    if then_fits.1 < judgement.enough() || cures(judgement, judgement.enough()).is_some() {
+        return None;
+    }
+    let by_targets = targets_by_start(&start.placement, start.onward, &fitting, judgement.fleet);
+    let stuck_on = by_targets.get(&0).map(|nodes| judgement.names(nodes)).unwrap_or_default();
+    Some(ByLuck { id: RemedyId::Restart, then_fits, stuck_on })
+}
+
+/// The guest is started anew: it is where its start placement lets it be.
+pub(super) fn anew(subject: &mut Subject<'_>) {
+    let onward = subject.restart.as_ref().map(|start| start.onward);
+    if let Some(start) = &subject.restart {
+        subject.placement = start.placement.clone();
+        subject.mode = start.mode.clone();
+    }
+    let fallback = match subject.stage {
+        Stage::Start(onward) => onward,
+        Stage::Migration(_) => Onward { host_model: HostModelRule::NotAsked, vendor: false },
+    };
+    subject.stage = Stage::Start(onward.unwrap_or(fallback));
+    subject.running = None;
+    subject.outdated_launcher = false;
+}
+
+impl Act for Restart {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
+        Ok(vec![restart_command(subject)?])
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
+        anew(subject);
+        Vec::new()
+    }
+}

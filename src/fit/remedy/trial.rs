@@ -1,0 +1,74 @@
+//! A remedy is tried before it is offered: on the nodes it changes, with all others as they are.
+
+use super::{Action, Remedy};
+use crate::fit::assess::{StartGroup, start_groups};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::node::Node;
+use crate::fit::subject::{Stage, Start};
+use crate::fit::verdict::Impact;
+
+impl Judgement<'_, '_> {
+    /// Whether it has no node to be on next. Where it starts is not the trouble of a guest that starts; where it could
+    /// go from there is.
+    pub(super) fn needs_a_node(&self) -> bool {
+        self.is_migration() || self.passes.fitting.is_empty()
+    }
+
+    /// How many targets make it better off: one target is no cure for a guest that has one.
+    pub(super) fn enough(&self) -> usize {
+        if self.assessment.outcome.impact() == Some(Impact::Fragile) { 2 } else { 1 }
+    }
+
+    /// Targets after a start, fewest and most; and where it may start.
+    pub(super) fn outlook(&self, start: &Start<'_>) -> ((usize, usize), Bits) {
+        let fitting = self.fleet.look_up(&start.placement).passes().fitting;
+        let groups = start_groups(&start.placement, start.onward, &fitting, self.fleet);
+        let range = (
+            groups.iter().map(StartGroup::fewest).min().unwrap_or(0),
+            groups.iter().map(StartGroup::most).max().unwrap_or(0),
+        );
+        (range, fitting)
+    }
+
+    /// The targets it has after a start anew, fewest and most, where that is certain to cure: every start leaves it so
+    /// many, or at least it gets off a cordoned source.
+    pub(super) fn restart_cures(&self, start: &Start<'_>, enough: usize) -> Option<(usize, usize)> {
+        let (range, fitting) = self.outlook(start);
+        if fitting.is_empty() {
+            return None;
+        }
+        let leaves = self.source.is_some_and(|source| self.fleet.is_cordoned(source) && !fitting.contains(source));
+        (range.0 >= enough || leaves).then_some(range)
+    }
+
+    /// How many nodes fit once an action is done, judged on the nodes it changes and all others as they are.
+    pub(super) fn fitting_after(&self, action: &Action) -> usize {
+        let (after, changed) = action.apply(self.subject, self.fleet);
+        let mut unchanged = self.fleet.look_up(&after.placement).passes().fitting;
+        let source = after.source().and_then(|name| self.fleet.find(name));
+        let names = changed.iter().filter_map(|node| self.fleet.find(&node.name));
+        names.chain(source).for_each(|node| unchanged.remove(node));
+        let others: Vec<Node> = changed.into_iter().filter(|node| after.source() != Some(&node.name)).collect();
+        unchanged.count() + Fleet::new(others).look_up(&after.placement).passes().fitting.count()
+    }
+
+    /// A remedy, if more nodes fit once it is done.
+    pub(super) fn if_more_fit(&self, action: impl Into<Action>) -> Option<Remedy> {
+        let action = action.into();
+        let count = self.fitting_after(&action);
+        (count > self.passes.fitting.count()).then_some(Remedy { action, then_fits: (count, count) })
+    }
+
+    /// What a restart with a changed guest leaves: a guest that cannot start gets so many nodes to start on; one that
+    /// runs must have somewhere to go from where it starts.
+    pub(super) fn after_change(&self, action: &Action, nodes: usize, enough: usize) -> Option<(usize, usize)> {
+        if !self.is_migration() {
+            return Some((nodes, nodes));
+        }
+        let (after, _) = action.apply(self.subject, self.fleet);
+        let Stage::Start(onward) = after.stage else { return None };
+        self.restart_cures(&Start { mode: after.mode, placement: after.placement, onward }, enough)
+    }
+}

@@ -1,0 +1,151 @@
+//! Give it a named model that runs on more nodes; takes effect at the next start.
+
+use super::restart::anew;
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, patch_command, restart_command};
+use crate::fit::bits::Bits;
+use crate::fit::command::{Command, CpuModel, Json, Word};
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::models;
+use crate::fit::node::Node;
+use crate::fit::subject::{CpuMode, Start, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::UseModel,
+    word: "restart-with-common-model",
+    outage: Outage::Restart,
+    risk: "the guest sees another CPU",
+    offer,
+    not_helping: |judgement| why_not(judgement).map(WhyNot::Model),
+};
+
+/// Set a named model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UseModel {
+    /// The model.
+    pub model: String,
+    /// The nodes on which it is usable and the guest may run, cordons and taints aside.
+    pub nodes: Vec<String>,
+    /// Other models of its family that are usable on all of them.
+    pub also: Vec<String>,
+}
+
+/// Why no named model helps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoModel {
+    /// Whatever its model, these entries keep it off the nearest node.
+    StillLacks {
+        /// The nearest node.
+        node: String,
+        /// What it would still lack.
+        missing: Vec<(String, String)>,
+    },
+    /// Whatever its model, no more nodes would take it, though none lacks a label.
+    NotTheCpu,
+    /// No current model of its vendor is usable on two of the nodes it may run on.
+    NoneShared,
+    /// It has the one that runs on the most nodes.
+    HasIt {
+        /// That model.
+        model: String,
+    },
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let start = judgement.subject.restart.as_ref()?;
+    let (model, nodes) = common_model(judgement, start)?;
+    if start.mode == CpuMode::Named(model.clone()) {
+        return None;
+    }
+    let then_fits = judgement.restart_cures(&start.with_model(&model), judgement.enough())?;
+    let also = usable_as_well(judgement, start, &model, &nodes);
+    Some(Remedy::new(UseModel { model, nodes: judgement.names(&nodes), also }, then_fits))
+}
+
+fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
+    let start = judgement.subject.restart.as_ref()?;
+    if let Some(why) = not_the_model(judgement, start) {
+        return Some(why);
+    }
+    match common_model(judgement, start) {
+        None => Some(NoModel::NoneShared),
+        Some((model, _)) if start.mode == CpuMode::Named(model.clone()) => Some(NoModel::HasIt { model }),
+        Some(_) => None,
+    }
+}
+
+/// Whether the guest would be no better off if no CPU model were asked for at all.
+fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
+    let mut free = start.with_model("any");
+    free.placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
+    let ((_, most), fitting) = judgement.outlook(&free);
+    let starts_nowhere = !judgement.is_migration() && judgement.passes.fitting.is_empty();
+    let is_better = if starts_nowhere { !fitting.is_empty() } else { most >= judgement.enough() };
+    if is_better {
+        return None;
+    }
+    let lookup = judgement.fleet.look_up(&free.placement);
+    Some(match lookup.nearest(judgement.source, 1).first() {
+        Some(&node) => {
+            NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing: lookup.missing(node) }
+        }
+        None => NoModel::NotTheCpu,
+    })
+}
+
+/// The nodes that a guest with this model may run on, cordons and taints aside.
+fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
+    judgement.fleet.look_up(&start.with_model(model).placement).passes().placement
+}
+
+/// The most modern model that the most nodes can run, of those the guest may run on at all.
+fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
+    models::most_common(judgement.fleet, &vendors(judgement), |model| open(judgement, start, model))
+}
+
+/// Other models of the family that run on all of these nodes.
+fn usable_as_well(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
+    let Some(node) = nodes.iter().next() else { return Vec::new() };
+    let is_on_all = |other: &str| open(judgement, start, other).count_common(nodes) == nodes.count();
+    let of_node = judgement.fleet.names_under(node, Family::CpuModel).into_iter();
+    of_node
+        .filter(|other| *other != model && models::same_family(other, model) && is_on_all(other))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The vendors whose models come into question: that of the node it runs on, else all.
+fn vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
+    let fleet = judgement.fleet;
+    let running = judgement.subject.running.as_ref().and_then(|running| fleet.find(&running.node));
+    if let Some(node) = judgement.source.or(running) {
+        return fleet.names_under(node, Family::CpuVendor);
+    }
+    let mut out: Vec<&str> = Vec::new();
+    for (class, _) in fleet.split_by_class(&Bits::all(fleet.len())) {
+        out.extend(class.vendors.iter().map(|key| label::name(key)));
+    }
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+impl Act for UseModel {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
+        let model = CpuModel::new(&self.model)?;
+        if !subject.has_vm {
+            let set = Word::joined("set spec.domain.cpu.model to ", model);
+            return Ok(vec![Command::remark([set, "and create the guest anew".into()])]);
+        }
+        let patch = patch_command(subject, &["domain", "cpu", "model"], Json::Text(model.into()))?;
+        let restart = subject.is_running().then(|| restart_command(subject)).transpose()?;
+        Ok([patch].into_iter().chain(restart).collect())
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
+        subject.restart = subject.restart.as_ref().map(|start| start.with_model(&self.model));
+        anew(subject);
+        Vec::new()
+    }
+}

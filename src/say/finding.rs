@@ -1,0 +1,115 @@
+//! What a check found, as one sentence without its end: it follows the name of the guest, or stands for itself.
+
+use super::plural::{fold_entries, fold_names, nodes, number};
+use crate::fit::check::{KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, OwnNode};
+use crate::fit::label;
+use crate::fit::verdict::{Detail, Finding, Unknown};
+
+/// The finding in words.
+#[must_use]
+pub fn message(finding: &Finding) -> String {
+    detail(&finding.detail)
+}
+
+fn detail(found: &Detail) -> String {
+    match found {
+        Detail::Unknown(why) => unknown(why),
+        Detail::Noted(words) => words.clone(),
+        Detail::NoStartNode(found) => no_start_node(found),
+        Detail::NoTarget(found) => no_target(found),
+        Detail::OwnNode(found) => own_node(found),
+        Detail::LibvirtRefused(LibvirtRefused { target, reason }) => {
+            let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
+            format!("the last try{to} failed in libvirt, whatever the labels say: {reason}")
+        }
+        Detail::OutdatedLauncher => {
+            "runs in an outdated launcher: its QEMU is older than the one on any target; a restart ends that".to_owned()
+        }
+        Detail::KnownNotUsable(KnownNotUsable { model, known, total }) => format!(
+            "CPU model {model} is known on {known} of {}, usable on 0 of {total}: cpu-model-migration labels do not mean \
+             usable",
+            nodes(*total)
+        ),
+        Detail::Contradiction(found) => {
+            let entry = label::short(&found.key, &found.value);
+            format!("requires and forbids {entry}: no node can ever meet both")
+        }
+        Detail::NotReady(names) => {
+            let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
+            format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
+        }
+    }
+}
+
+/// Why nothing can be known.
+#[must_use]
+pub fn unknown(why: &Unknown) -> String {
+    match why {
+        Unknown::NoNodes => "no node is known".to_owned(),
+        Unknown::NoLabels => "no node has a CPU model or feature label: is virt-handler running?".to_owned(),
+        Unknown::Hindered(by) => detail(by),
+    }
+}
+
+fn no_start_node(found: &NoStartNode) -> String {
+    let NoStartNode { judged, nowhere, temporary } = found;
+    if !nowhere.is_empty() {
+        return format!("cannot start: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
+    }
+    let none = match judged {
+        1 => "the only node does not take".to_owned(),
+        many => format!("none of {many} nodes takes"),
+    };
+    match temporary {
+        true => format!("cannot start now: {none} it as things stand"),
+        false => format!("cannot start: {none} it by its selector"),
+    }
+}
+
+fn no_target(found: &NoTarget) -> String {
+    match found {
+        NoTarget::Nowhere(entries) => {
+            format!("cannot migrate: no node offers {}, which its selector requires", fold_entries(entries, 3))
+        }
+        NoTarget::NoOtherNode => "cannot migrate: there is no other node".to_owned(),
+        NoTarget::None { judged, from_elsewhere, lasting } => {
+            let none = match (judged, from_elsewhere) {
+                (1, false) => "the only other node does not meet its selector or is not free".to_owned(),
+                (many, true) => format!("none of {} meets its selector and is free", nodes(*many)),
+                (many, false) => format!("none of the {many} other nodes meets its selector and is free"),
+            };
+            let now = if *lasting { "" } else { " now" };
+            format!("cannot migrate{now}: {none}")
+        }
+        NoTarget::One(only) => format!("can migrate to one node only: {only}"),
+        NoTarget::ByStart { mode, targets } => format!("uses {mode}: {}", by_start(targets)),
+    }
+}
+
+/// `started on node-e it could never leave; on node-b it could go to 4 nodes`.
+fn by_start(targets: &[(usize, Vec<String>)]) -> String {
+    let parts: Vec<String> = targets
+        .iter()
+        .take(4)
+        .enumerate()
+        .map(|(at, (count, names))| {
+            let start = if at == 0 || *count == 0 { "started on" } else { "on" };
+            let names = fold_names(names, 3);
+            match count {
+                0 => format!("{start} {names} it could never leave"),
+                1 => format!("{start} {names} it could go to 1 node only"),
+                many => format!("{start} {names} it could go to {many} nodes"),
+            }
+        })
+        .collect();
+    parts.join("; ")
+}
+
+fn own_node(found: &OwnNode) -> String {
+    let OwnNode { node, missing, affinity } = found;
+    let lacks = if missing.is_empty() { affinity.join(", ") } else { fold_entries(missing, 5) };
+    format!(
+        "its own node {node} no longer meets its pod's selector ({lacks}): a restart of the kubelet there would fail the \
+         running guest"
+    )
+}

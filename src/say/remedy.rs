@@ -1,0 +1,166 @@
+//! Remedies in words: what to do in one line, and why a well-known one does not help.
+
+use super::plural::{fold_entries, fold_names, number};
+use crate::fit::label;
+use crate::fit::remedy::{
+    Action, ByLuck, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, RemedyId, WhyNot,
+};
+use crate::fit::subject::Subject;
+
+/// What to do, in one line.
+#[must_use]
+pub fn summary(action: &Action) -> String {
+    match action {
+        Action::Uncordon(uncordon) => match uncordon.nodes.as_slice() {
+            [node] => format!("uncordon {node}"),
+            many => format!("uncordon any of {}", fold_names(many, 3)),
+        },
+        Action::RemoveSkipNode(remove) => format!("take skip-node off {}, wait 3 minutes", remove.node),
+        Action::AddLabels(add) => {
+            let count = add.labels.len();
+            format!("skip-node and {count} {} on {}", number(count, "label", "labels"), add.node)
+        }
+        Action::RemoveLabels(remove) => {
+            let count = remove.keys.len();
+            format!("skip-node and {count} {} less on {}", number(count, "label", "labels"), remove.node)
+        }
+        Action::RemoveTscLabel(remove) => format!("take {}'s clock out of the choice, restart", remove.node),
+        Action::DropStale(drop) => format!("policy launcherSelectors: DropStale ({} stale)", drop.keys.len()),
+        Action::DropAddedSelector(_) => "migrate without addedNodeSelector".to_owned(),
+        Action::Restart(_) => "restart as it is".to_owned(),
+        Action::UseModel(model) => format!("restart with {}", model.model),
+        Action::ChangeSelector(change) => format!("change nodeSelector {}", fold_names(&change.keys, 2)),
+        Action::ChangeMachineType(change) => format!("restart with machine type {}", change.to),
+        Action::FixVirtHandler(fix) => format!("look at virt-handler on {}", fold_names(&fix.nodes, 3)),
+        Action::AddNode(add) => format!("add a node like {}", add.like),
+    }
+}
+
+/// A remedy as short as it can be said: its command where one will do, else what it is.
+#[must_use]
+pub fn step(action: &Action, subject: &Subject<'_>) -> String {
+    action.commands(subject).single().map_or_else(|| summary(action), ToString::to_string)
+}
+
+/// A remedy's name as people say it.
+#[must_use]
+pub fn title(id: RemedyId) -> &'static str {
+    match id {
+        RemedyId::Restart => "restart as it is",
+        RemedyId::UseModel => "restart with a common model",
+        RemedyId::AddLabels => "add labels",
+        RemedyId::RemoveLabels => "remove labels",
+        RemedyId::DropStale => "drop stale keys",
+        other => other.as_str(),
+    }
+}
+
+/// Why a well-known remedy does not help.
+#[must_use]
+pub fn why_not(why: &WhyNot) -> String {
+    match why {
+        WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
+        WhyNot::Uncordon(why) => no_uncordon(why),
+        WhyNot::Restart(NoRestart::StartsNowhere) => "it could start nowhere: stop it and it stays down".to_owned(),
+        WhyNot::Restart(NoRestart::NoMore { most: 0 }) => {
+            "wherever it starts, no node is left to migrate to".to_owned()
+        }
+        WhyNot::Restart(NoRestart::NoMore { most }) => {
+            format!("wherever it starts, at most {most} {} left to migrate to", number(*most, "node is", "nodes are"))
+        }
+        WhyNot::Model(why) => no_model(why),
+        WhyNot::Labels(why) => no_labels(why),
+        WhyNot::Removal(why) => no_removal(why),
+        WhyNot::Drop(why) => no_drop(why),
+    }
+}
+
+/// Where it starts decides: on which nodes it would be stuck.
+#[must_use]
+pub fn luck(luck: &ByLuck) -> String {
+    match luck.stuck_on.as_slice() {
+        [] => "where it starts decides".to_owned(),
+        nodes => format!("started on {} it would be stuck again", fold_names(nodes, 3)),
+    }
+}
+
+fn no_uncordon(why: &NoUncordon) -> String {
+    match why {
+        NoUncordon::NoneCordoned => "no node is cordoned".to_owned(),
+        NoUncordon::SourceAlone { source } => {
+            format!("the cordon of {source}, where the guest runs, is not the cause; no other node is cordoned")
+        }
+        NoUncordon::MoreInTheWay { nodes, source } => {
+            let (is, keeps) = (number(nodes.len(), "is", "are"), "more than that keeps the guest off");
+            let others = format!("{} {is} cordoned, and {keeps}", fold_names(nodes, 3));
+            match source {
+                Some(source) => {
+                    format!("the cordon of {source}, where the guest runs, is not the cause; {others}")
+                }
+                None => others,
+            }
+        }
+    }
+}
+
+fn no_model(why: &NoModel) -> String {
+    match why {
+        NoModel::StillLacks { node, missing } => {
+            format!("not a matter of CPU models: {node} would still lack {}", fold_entries(missing, 4))
+        }
+        NoModel::NotTheCpu => "not a matter of CPU models: no node lacks a label it would ask for".to_owned(),
+        NoModel::NoneShared => {
+            "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
+        }
+        NoModel::HasIt { model } => format!("it asks for {model} already, which runs on the most nodes"),
+    }
+}
+
+fn no_labels(why: &NoLabels) -> String {
+    match why {
+        NoLabels::NothingMissing => "no other node lacks a label".to_owned(),
+        NoLabels::NotToAdd { node, lacks } => match lacks {
+            NotToAdd::TscFrequency(key) => format!(
+                "{node} lacks {}, which virt-controller owns: skip-node does not keep a hand-made one",
+                label::name(key)
+            ),
+            NotToAdd::Heartbeat(key) => {
+                format!("{node} lacks {key}: virt-handler's heartbeat would undo it within the minute")
+            }
+            NotToAdd::MachineType(name) => {
+                format!("{node} lacks machine-type {name}: a label does not make QEMU offer it")
+            }
+        },
+        NoLabels::OtherHardware { node } => {
+            format!("{node} is other hardware: libvirt would refuse even if the labels were added")
+        }
+    }
+}
+
+fn no_removal(why: &NoRemoval) -> String {
+    match why {
+        NoRemoval::Inherited => "its selector is inherited: labels taken off a node change nothing of it".to_owned(),
+        NoRemoval::NotHostModel { mode } => {
+            format!("it uses {mode}: what it asks for is not copied from a node's host model")
+        }
+        NoRemoval::NothingTooMuch => "it asks for labels that are there, for none to be absent".to_owned(),
+        NoRemoval::OtherHardware { node } => {
+            format!("{node} is other hardware: libvirt would refuse, whatever its target is asked for")
+        }
+    }
+}
+
+fn no_drop(why: &NoDrop) -> String {
+    match why {
+        NoDrop::NothingInherited => "it has inherited nothing".to_owned(),
+        NoDrop::NothingStale => "nothing is stale: every feature it inherited is offered by some node".to_owned(),
+        NoDrop::ModelKey { key } => {
+            format!("{} is stale as well, and only feature keys are dropped", label::short(key, "true"))
+        }
+        NoDrop::LastFeature => "all features it inherited are stale, and the last one is never dropped".to_owned(),
+        NoDrop::NotEnough { keys } => {
+            let entries: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "true")).collect();
+            format!("without {} no more nodes fit", super::plural::fold(entries, 3))
+        }
+    }
+}

@@ -76,7 +76,7 @@ fn scene(args: &WorldArgs, mut stdin: impl Read) -> anyhow::Result<Scene> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut world, namespace) = runtime.block_on(async {
-        let config = args.cluster.config().await?;
+        let config = args.cluster.config()?;
         let (namespace, url) = (config.default_namespace.clone(), config.cluster_url.clone());
         let client = connect::client(config)?;
         let read = fetch::world(&client, args.kubevirt_version).await;

@@ -53,7 +53,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let readiness = Arc::new(Readiness::new());
     let (judge, details, mut writers) = if args.world.snapshot.is_empty() {
         let parts = live::Parts { freshness, readiness: &readiness, metrics: &metrics, resolver: &resolver };
-        live::start(args, parts, &mut tasks).await?
+        live::start(args, parts, &mut tasks)?
     } else {
         let (judge, details) = snapshot(args, &readiness)?;
         (judge, details, live::Writers::default())

@@ -1,12 +1,14 @@
 //! Reaching a cluster as kubectl does: kubeconfig, context, in-cluster service account.
 
-use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
-use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+
+use super::kubeconfig;
+use super::proxy::{Environment, ProxyError};
 
 /// Which cluster.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -25,6 +27,9 @@ pub enum ConnectError {
     /// There is no kubeconfig, it cannot be read, or it has no such context; and this is no pod.
     #[error("no cluster to talk to: {0}; say --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
     Kubeconfig(String),
+    /// The proxy in front of it cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The client cannot be made of it, for example because a certificate is unreadable.
     #[error("the cluster's configuration cannot be used")]
     Client(#[source] kube::Error),
@@ -36,25 +41,21 @@ impl From<KubeconfigError> for ConnectError {
     }
 }
 
-impl From<InferConfigError> for ConnectError {
-    fn from(error: InferConfigError) -> Self {
-        // Of people's machines none is a pod: what is wrong with their kubeconfig is what they can mend.
-        Self::Kubeconfig(error.source().map_or_else(|| error.to_string(), ToString::to_string))
-    }
-}
-
 impl ClusterArgs {
     /// The configuration that kubectl would use.
     ///
     /// # Errors
     ///
     /// There is none, or it is malformed.
-    pub async fn config(&self) -> Result<Config, ConnectError> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let mut config = match (&self.kubeconfig, &self.context) {
-            (Some(path), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
-            (None, Some(_)) => Config::from_kubeconfig(&options).await?,
-            (None, None) => Config::infer().await?,
+    pub fn config(&self) -> Result<Config, ConnectError> {
+        let environment = Environment::read();
+        let of = |kubeconfig| kubeconfig::config(kubeconfig, self.context.as_deref(), &environment);
+        let mut config = match &self.kubeconfig {
+            Some(path) => of(Kubeconfig::read_from(path)?)?,
+            None if self.context.is_some() => of(kubeconfig::read()?)?,
+            // Of people's machines none is a pod: what is wrong with their kubeconfig is what they can mend. In a pod
+            // the API server is a Service, which no proxy is needed for.
+            None => kubeconfig::read().and_then(of).or_else(|error| Config::incluster().map_err(|_| error))?,
         };
         config.connect_timeout = Some(Duration::from_secs(5));
         Ok(config)

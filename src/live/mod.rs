@@ -15,7 +15,9 @@ pub mod fetch;
 pub mod freshness;
 pub mod inventory;
 pub mod kinds;
+pub mod kubeconfig;
 pub mod leader;
+pub mod proxy;
 pub mod status;
 pub mod watch;
 

@@ -4,6 +4,8 @@
 // Every test file includes this module whole and uses its own part.
 #![allow(dead_code)]
 
+pub mod forward;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -81,7 +83,8 @@ where
     let mut command = Command::new(BIN);
     command.args(args).env("NO_COLOR", "1").env_remove("RUST_LOG").env_remove("KUBECONFIG");
     for (key, _) in std::env::vars_os() {
-        if key.to_string_lossy().starts_with("CPUFIT_") {
+        let name = key.to_string_lossy().to_ascii_uppercase();
+        if name.starts_with("CPUFIT_") || name.ends_with("_PROXY") {
             command.env_remove(key);
         }
     }
@@ -100,6 +103,12 @@ impl Run {
         S: AsRef<OsStr>,
     {
         self.command.args(args);
+        self
+    }
+
+    /// One variable of the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
         self
     }
 

@@ -22,6 +22,7 @@ mod manifests;
 mod pki;
 mod policy_crd;
 mod process;
+mod proxy;
 mod random;
 mod scheduler;
 mod servers;

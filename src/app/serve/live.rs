@@ -34,7 +34,7 @@ pub(super) struct Parts<'a> {
 }
 
 /// The judgement on a live cluster.
-pub(super) async fn start(
+pub(super) fn start(
     args: &ServeArgs,
     parts: Parts<'_>,
     tasks: &mut JoinSet<()>,
@@ -43,7 +43,7 @@ pub(super) async fn start(
     if !args.world.policy.is_empty() {
         bail!("--policy goes with --snapshot: on a live cluster the policies are its CPUPolicy objects");
     }
-    let config = args.world.cluster.config().await?;
+    let config = args.world.cluster.config()?;
     info!(cluster = %config.cluster_url, "judging by a live cluster");
     let client = connect::client_through(config, &Listening(Arc::clone(&freshness)))?;
     let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };

@@ -1,0 +1,277 @@
+//! The proxy in front of the API server, if any: as kubectl finds it.
+//!
+//! Mirrors Go's `golang.org/x/net/http/httpproxy` (`config.init`, `config.useProxy`), which kubectl's HTTP client asks.
+
+use std::net::IpAddr;
+
+use http::Uri;
+use http::uri::Scheme;
+
+/// The schemes of proxies that can be used; `socks5h` is another name of `socks5`, whose proxy resolves names.
+const SCHEMES: [&str; 4] = ["http", "https", "socks5", "socks5h"];
+/// Where a SOCKS proxy listens by default.
+const SOCKS_PORT: u16 = 1080;
+
+/// A proxy's address that cannot be used. The value is not shown: it may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{origin} is no address of an HTTP or SOCKS 5 proxy; say for example http://proxy.example:3128")]
+pub struct ProxyError {
+    /// The variable or field that holds the address.
+    pub origin: &'static str,
+}
+
+/// What the environment says of proxies.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    https: Option<String>,
+    http: Option<String>,
+    exceptions: Exceptions,
+}
+
+impl Environment {
+    /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or the same in small letters.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::of(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+    }
+
+    fn of(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let either = |name: &str| {
+            let filled = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+            filled(name).or_else(|| filled(&name.to_ascii_lowercase()))
+        };
+        let exceptions = Exceptions::parse(&either("NO_PROXY").unwrap_or_default());
+        Self { https: either("HTTPS_PROXY"), http: either("HTTP_PROXY"), exceptions }
+    }
+
+    /// The proxy by which a server is reached; `None` where it is reached directly.
+    ///
+    /// # Errors
+    ///
+    /// The variable that names it holds no address of a proxy.
+    pub fn proxy_for(&self, server: &Uri) -> Result<Option<Uri>, ProxyError> {
+        let (origin, value, default_port) = if server.scheme() == Some(&Scheme::HTTP) {
+            ("HTTP_PROXY", &self.http, 80)
+        } else {
+            ("HTTPS_PROXY", &self.https, 443)
+        };
+        let host = server.host().unwrap_or_default();
+        match value {
+            Some(value) if !self.exceptions.hold(host, server.port_u16().unwrap_or(default_port)) => {
+                parse(origin, value).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The address of a proxy; without a scheme it is one for HTTP.
+///
+/// # Errors
+///
+/// It is none, or of a scheme that is not supported; `origin` names where it was found.
+pub fn parse(origin: &'static str, value: &str) -> Result<Uri, ProxyError> {
+    let value = value.trim();
+    let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+    let read = || {
+        let mut parts = whole.parse::<Uri>().ok()?.into_parts();
+        let scheme = parts.scheme.as_ref()?.as_str().to_owned();
+        let authority = parts.authority.as_ref().filter(|authority| !authority.host().is_empty())?;
+        if !SCHEMES.contains(&scheme.as_str()) {
+            return None;
+        }
+        if scheme.starts_with("socks5") {
+            if authority.port().is_none() {
+                parts.authority = Some(format!("{authority}:{SOCKS_PORT}").parse().ok()?);
+            }
+            parts.scheme = Some("socks5".parse().ok()?);
+        }
+        Uri::from_parts(parts).ok()
+    };
+    read().ok_or(ProxyError { origin })
+}
+
+/// The servers that are reached without a proxy: `NO_PROXY`.
+#[derive(Clone, Debug, Default)]
+struct Exceptions(Vec<Exception>);
+
+#[derive(Clone, Debug)]
+enum Exception {
+    /// `*`
+    All,
+    /// `10.0.0.0/8`
+    Network(IpAddr, u32),
+    /// `10.0.0.1`, `10.0.0.1:6443`
+    Address(IpAddr, Option<String>),
+    /// `.example.com`, and with `itself` also `example.com`; on one port or on all.
+    Domain { suffix: String, itself: bool, port: Option<String> },
+}
+
+impl Exceptions {
+    fn parse(text: &str) -> Self {
+        Self(text.split(',').filter_map(|entry| Exception::parse(&entry.trim().to_lowercase())).collect())
+    }
+
+    /// Whether a server is one of them. This machine always is.
+    fn hold(&self, host: &str, port: u16) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_lowercase();
+        let address = host.parse::<IpAddr>().ok();
+        if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+            return true;
+        }
+        let is_port = |wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| *wanted == port.to_string());
+        self.0.iter().any(|exception| match exception {
+            Exception::All => true,
+            Exception::Network(network, length) => address.is_some_and(|address| is_in(address, *network, *length)),
+            Exception::Address(one, port) => address == Some(*one) && is_port(port),
+            Exception::Domain { suffix, itself, port } => {
+                address.is_none() && is_port(port) && (host.ends_with(suffix) || (*itself && host == suffix[1..]))
+            }
+        })
+    }
+}
+
+impl Exception {
+    fn parse(entry: &str) -> Option<Self> {
+        if entry == "*" {
+            return Some(Self::All);
+        }
+        if let Some((network, length)) = entry.split_once('/')
+            && let (Ok(network), Ok(length)) = (network.parse::<IpAddr>(), length.parse())
+        {
+            let longest = if network.is_ipv4() { 32 } else { 128 };
+            return (length <= longest).then_some(Self::Network(network, length));
+        }
+        let (host, port) = match split_port(entry) {
+            Some((host, port)) => (host, Some(port.to_owned()).filter(|port| !port.is_empty())),
+            None => (entry, None),
+        };
+        if let Ok(address) = host.parse() {
+            return Some(Self::Address(address, port));
+        }
+        let host = if host.starts_with("*.") { &host[1..] } else { host };
+        if host.is_empty() {
+            return None;
+        }
+        let itself = !host.starts_with('.');
+        let suffix = if itself { format!(".{host}") } else { host.to_owned() };
+        Some(Self::Domain { suffix, itself, port })
+    }
+}
+
+/// Host and port of `host:port` and `[host]:port`.
+fn split_port(entry: &str) -> Option<(&str, &str)> {
+    if let Some(rest) = entry.strip_prefix('[') {
+        return rest.split_once("]:");
+    }
+    entry.split_once(':').filter(|(_, port)| !port.contains(':'))
+}
+
+/// Whether the first `length` bits are the network's.
+fn is_in(address: IpAddr, network: IpAddr, length: u32) -> bool {
+    match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) => {
+            let differing = address.to_bits() ^ network.to_bits();
+            differing.leading_zeros() >= length
+        }
+        (IpAddr::V6(address), IpAddr::V6(network)) => {
+            let differing = address.to_bits() ^ network.to_bits();
+            differing.leading_zeros() >= length
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::nothing("", "https://api.example.com:6443", false)]
+    #[case::all("*", "https://api.example.com:6443", true)]
+    #[case::all_among_others("a.example, *", "https://10.0.0.1", true)]
+    #[case::itself("api.example.com", "https://api.example.com:6443", true)]
+    #[case::below("example.com", "https://api.example.com:6443", true)]
+    #[case::end_of_a_word("ample.com", "https://api.example.com:6443", false)]
+    #[case::dot_below(".example.com", "https://api.example.com", true)]
+    #[case::dot_not_itself(".example.com", "https://example.com", false)]
+    #[case::star_below("*.example.com", "https://api.example.com", true)]
+    #[case::star_not_itself("*.example.com", "https://example.com", false)]
+    #[case::capitals("API.Example.COM", "https://api.example.com", true)]
+    #[case::port("api.example.com:6443", "https://api.example.com:6443", true)]
+    #[case::default_port("api.example.com:443", "https://api.example.com", true)]
+    #[case::other_port("api.example.com:443", "https://api.example.com:6443", false)]
+    #[case::no_port_after_a_colon("api.example.com:", "https://api.example.com:6443", true)]
+    #[case::address("10.1.2.3", "https://10.1.2.3:6443", true)]
+    #[case::address_port("10.1.2.3:6443", "https://10.1.2.3:6443", true)]
+    #[case::address_other_port("10.1.2.3:443", "https://10.1.2.3:6443", false)]
+    #[case::no_address_by_its_end("2.3", "https://10.1.2.3:6443", false)]
+    #[case::network("10.0.0.0/8", "https://10.1.2.3:6443", true)]
+    #[case::network_named_by_a_host_of_it("10.9.9.9/8", "https://10.1.2.3:6443", true)]
+    #[case::other_network("10.128.0.0/9", "https://10.1.2.3:6443", false)]
+    #[case::every_network("0.0.0.0/0", "https://10.1.2.3", true)]
+    #[case::names_are_in_no_network("0.0.0.0/0", "https://api.example.com", false)]
+    #[case::too_long_a_prefix("10.0.0.0/33", "https://10.0.0.0", false)]
+    #[case::v6("fd00::1", "https://[fd00::1]:6443", true)]
+    #[case::v6_port("[fd00::1]:6443", "https://[fd00::1]:6443", true)]
+    #[case::v6_network("fd00::/8", "https://[fd12::1]:6443", true)]
+    #[case::v6_other_network("fd00::/16", "https://[fd12::1]:6443", false)]
+    #[case::empty_entries(",, ,api.example.com,", "https://api.example.com", true)]
+    #[case::no_host(":6443", "https://api.example.com:6443", false)]
+    #[case::openshift(
+        ".cluster.local,.svc,10.128.0.0/14,127.0.0.1,172.30.0.0/16,api-int.a.example,localhost",
+        "https://172.30.0.1:443",
+        true
+    )]
+    #[case::this_machine("", "https://127.0.0.1:6443", true)]
+    #[case::this_machine_v6("", "https://[::1]:6443", true)]
+    #[case::this_machine_by_name("", "https://localhost:6443", true)]
+    // As kubectl (1.34, net/http of Go 1.24) does.
+    fn exceptions_are_those_of_kubectl(#[case] no_proxy: &str, #[case] server: &str, #[case] is_direct: bool) {
+        let environment = Environment::of(|name| match name {
+            "HTTPS_PROXY" => Some("http://proxy.corp:3128".to_owned()),
+            "NO_PROXY" => Some(no_proxy.to_owned()),
+            _ => None,
+        });
+        let proxy = environment.proxy_for(&server.parse().unwrap()).unwrap();
+        assert_eq!(proxy.is_none(), is_direct, "{server} with NO_PROXY={no_proxy}");
+    }
+
+    #[test]
+    fn a_variable_may_be_written_in_small_letters() {
+        let of = |pairs: &'static [(&str, &str)], server: &str| {
+            let find = |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
+            let proxy = Environment::of(find).proxy_for(&server.parse().unwrap()).unwrap();
+            proxy.map(|proxy| proxy.authority().unwrap().to_string())
+        };
+        assert_eq!(of(&[("https_proxy", "a:1")], "https://x"), Some("a:1".to_owned()));
+        assert_eq!(of(&[("https_proxy", "a:1"), ("HTTPS_PROXY", "b:1")], "https://x"), Some("b:1".to_owned()));
+        assert_eq!(of(&[("https_proxy", "a:1"), ("HTTPS_PROXY", " ")], "https://x"), Some("a:1".to_owned()));
+        assert_eq!(of(&[("https_proxy", "a:1"), ("no_proxy", "x")], "https://x"), None);
+        assert_eq!(of(&[("HTTPS_PROXY", "a:1")], "http://x"), None, "HTTP_PROXY is for servers without TLS");
+        assert_eq!(of(&[("HTTP_PROXY", "a:1")], "http://x"), Some("a:1".to_owned()));
+        assert_eq!(of(&[("ALL_PROXY", "a:1")], "https://x"), None, "kubectl does not look at it");
+    }
+
+    #[rstest]
+    #[case("http://proxy:3128", Some("http://proxy:3128/"))]
+    #[case(" proxy:3128 ", Some("http://proxy:3128/"))]
+    #[case("proxy", Some("http://proxy/"))]
+    #[case("http://jane:secret@proxy:3128/", Some("http://jane:secret@proxy:3128/"))]
+    #[case("https://proxy", Some("https://proxy/"))]
+    #[case("socks5://proxy", Some("socks5://proxy:1080/"))]
+    #[case("socks5h://proxy:9050", Some("socks5://proxy:9050/"))]
+    #[case("socks4://proxy:1080", None)]
+    #[case("ftp://proxy", None)]
+    #[case("http://", None)]
+    #[case("a b", None)]
+    fn addresses_of_proxies(#[case] value: &str, #[case] uri: Option<&str>) {
+        let parsed = parse("HTTPS_PROXY", value);
+        assert_eq!(parsed.as_ref().ok().map(ToString::to_string).as_deref(), uri, "{value}");
+        let Err(error) = parsed else { return };
+        assert!(!error.to_string().contains(value), "a password may stand there: {error}");
+    }
+}

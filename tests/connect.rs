@@ -1,0 +1,255 @@
+//! How the program reaches a cluster: kubeconfigs as kubectl finds them, proxies as kubectl uses them.
+// A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use common::forward::Forward;
+use common::{Ran, Scratch, cpufit, head, list, node};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+
+/// A name that only a proxy of the test can resolve.
+const NAME: &str = "api.cluster.example";
+
+/// An API server that serves two nodes and nothing else, over TLS.
+struct Api {
+    folder: Scratch,
+    address: SocketAddr,
+}
+
+impl Api {
+    fn start() -> Self {
+        let folder = Scratch::new();
+        let out = folder.path().to_str().unwrap();
+        let made = cpufit(["certs", "--out", out, "--dns-name", NAME]).run();
+        assert_eq!(made.code(), 0, "{}", head(&made.stderr));
+        let chain = CertificateDer::pem_file_iter(folder.path().join("tls.crt")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(folder.path().join("tls.key")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain.map(Result::unwrap).collect(), key)
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+                thread::spawn(move || serve(StreamOwned::new(connection, stream)));
+            }
+        });
+        Self { folder, address }
+    }
+
+    /// A kubeconfig that names the server so, with more fields of the cluster.
+    fn kubeconfig(&self, file: &str, server: &str, more: &[(&str, &str)]) -> PathBuf {
+        let mut cluster = json!({"server": server, "certificate-authority": "ca.pem"});
+        for (key, value) in more {
+            cluster[*key] = Value::from(*value);
+        }
+        let content = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": ""}}],
+            "clusters": [{"name": "test", "cluster": cluster}],
+        });
+        self.folder.write_json(file, &content)
+    }
+
+    fn by_name(&self) -> String {
+        format!("https://{NAME}:{}", self.address.port())
+    }
+
+    fn by_address(&self) -> String {
+        format!("https://{}", self.address)
+    }
+}
+
+fn labels() -> Value {
+    json!({"kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true"})
+}
+
+/// Answers requests until the client has no more.
+fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
+    loop {
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            request.push(byte[0]);
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let (code, mut body) = if path.split('?').next() == Some("/api/v1/nodes") {
+            ("200 OK", list([node("node-a", &labels()), node("node-b", &labels())]))
+        } else {
+            (
+                "404 Not Found",
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "message": "none"}),
+            )
+        };
+        if code == "200 OK" {
+            body["kind"] = "NodeList".into();
+            body["metadata"] = json!({});
+        }
+        let body = body.to_string();
+        write!(
+            stream,
+            "HTTP/1.1 {code}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        stream.flush()?;
+    }
+}
+
+fn guest(api: &Api) -> PathBuf {
+    let vmi = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "db", "namespace": "shop"},
+        "spec": {"domain": {"devices": {}, "cpu": {"model": "host-passthrough"}}},
+    });
+    api.folder.write_json("vmi.json", &vmi)
+}
+
+/// What `check` says, with these variables.
+fn ask(api: &Api, args: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let guest = guest(api);
+    let mut run = cpufit(["check", "-o", "json", "-f"]).args([guest.as_os_str()]).args(args);
+    let home = api.folder.path().to_str().unwrap();
+    for (name, value) in [("HOME", home)].iter().chain(variables) {
+        run = run.env(name, value);
+    }
+    run.run()
+}
+
+#[track_caller]
+fn judged(ran: &Ran) {
+    assert_eq!(ran.code(), 0, "the cluster was not reached: {}", head(&ran.stderr));
+    assert_eq!(ran.json()["results"][0]["nodes"]["judged"], 2, "{}", head(&ran.stdout));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_environments_proxy_is_used() {
+    let api = Api::start();
+    let proxy = Forward::start(api.address);
+    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
+    let url = format!("http://{}", proxy.address());
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", &url)]));
+    let asked = proxy.asked();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|line| *line == format!("CONNECT {NAME}:{}", api.address.port())),
+        "{asked:?}"
+    );
+
+    // Credentials are decoded, and a name for the scheme may be missing.
+    let proxy = Forward::start(api.address);
+    let url = format!("jane:s%40crét@{}", proxy.address()).replace('é', "%C3%A9");
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("https_proxy", &url)]));
+    assert!(proxy.asked()[0].ends_with(" Basic amFuZTpzQGNyw6l0"), "{:?}", proxy.asked());
+
+    let socks = Forward::start(api.address);
+    let url = format!("socks5h://{}", socks.address());
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", &url)]));
+    assert_eq!(socks.asked()[0], format!("SOCKS5 {NAME}:{}", api.address.port()));
+}
+
+#[test]
+fn no_proxy_is_honoured() {
+    let api = Api::start();
+    let proxy = Forward::start(api.address);
+    let url = format!("http://{}", proxy.address());
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    // Nobody listens there, and what stands for the proxy itself in NO_PROXY is no matter of the cluster.
+    for no_proxy in ["127.0.0.1,.svc,10.0.0.0/8", "", ",", "*", "not an/entry"] {
+        let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", no_proxy)];
+        judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));
+    }
+    // A name that is excepted is looked up here, where nobody knows it.
+    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
+    let variables = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", ".cluster.example")];
+    assert_eq!(ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables).code(), 2);
+    assert_eq!(proxy.asked(), [""; 0], "a server that NO_PROXY excepts was asked for at the proxy");
+    judged(&ask(
+        &api,
+        &["--kubeconfig", text(&kubeconfig)],
+        &[("HTTPS_PROXY", url.as_str()), ("NO_PROXY", "127.0.0.1")],
+    ));
+}
+
+#[test]
+fn the_kubeconfigs_proxy_goes_first() {
+    let api = Api::start();
+    let proxy = Forward::start(api.address);
+    let url = format!("http://{}", proxy.address());
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[("proxy-url", &url)]);
+    let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "*")];
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));
+    assert_eq!(proxy.asked()[0], format!("CONNECT {}", api.address));
+    assert!(proxy.received() > 1000);
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_named_without_its_password() {
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
+    let ran = ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", "socks4://jane:secret@127.0.0.1:9")]);
+    assert_eq!(ran.code(), 2);
+    assert!(ran.stderr.contains("HTTPS_PROXY is no address of an HTTP or SOCKS 5 proxy"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+}
+
+#[test]
+fn kubeconfigs_are_found_as_kubectl_finds_them() {
+    let api = Api::start();
+    let file = api.kubeconfig("a", &api.by_address(), &[]);
+    let other = api.folder.write_json(
+        "b",
+        &json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "elsewhere",
+            "contexts": [{"name": "elsewhere", "context": {"cluster": "test"}}],
+            "clusters": [{"name": "test", "cluster": {"server": "https://127.0.0.1:9"}}],
+        }),
+    );
+    let empty = api.folder.write("empty", "");
+    let missing = api.folder.path().join("missing");
+    let [file, other, empty, missing] = [&file, &other, &empty, &missing].map(|path| text(path).to_owned());
+    for list in [
+        file.clone(),
+        format!("{file}:{missing}"),
+        format!("{missing}:{file}"),
+        format!(":{missing}::{empty}:{file}:{other}:"),
+    ] {
+        judged(&ask(&api, &[], &[("KUBECONFIG", &list)]));
+    }
+    // The first file that names a context says which is current; a cluster is the first of its name.
+    judged(&ask(&api, &["--context", "elsewhere"], &[("KUBECONFIG", &format!("{file}:{other}"))]));
+
+    let none = ask(&api, &[], &[("KUBECONFIG", &format!("{missing}:{missing}2"))]);
+    assert_eq!(none.code(), 2);
+    assert!(none.stderr.contains(&format!("there is no kubeconfig ({missing}, {missing}2)")), "{}", none.stderr);
+    let named = ask(&api, &["--kubeconfig", &missing], &[]);
+    assert_eq!(named.code(), 2);
+    assert!(named.stderr.contains("No such file"), "{}", named.stderr);
+    let broken = api.folder.write("broken", "{");
+    let broken = ask(&api, &[], &[("KUBECONFIG", &format!("{file}:{}", text(&broken)))]);
+    assert_eq!(broken.code(), 2, "a file that is there and cannot be read is passed over");
+
+    std::fs::create_dir(api.folder.path().join(".kube")).unwrap();
+    std::fs::copy(&file, api.folder.path().join(".kube/config")).unwrap();
+    std::fs::copy(api.folder.path().join("ca.pem"), api.folder.path().join(".kube/ca.pem")).unwrap();
+    judged(&ask(&api, &[], &[]));
+    judged(&ask(&api, &[], &[("KUBECONFIG", ":")]));
+}

@@ -11,7 +11,7 @@ use cpufit::policy::{Dial, LauncherSelectors, Operator, Otherwise, Policy, Polic
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use common::{cpufit, read};
+use common::{cpufit, documented_commands, read};
 
 fn base(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base").join(file)
@@ -114,6 +114,76 @@ fn a_webhook_that_does_not_answer_stops_nothing_but_relax() {
         }
     }
     assert_eq!(seen, 9, "a webhook is missing, or is not tested");
+}
+
+/// Short names that other resources have, by whom; of projects that are often installed beside KubeVirt.
+const TAKEN: [(&str, &str); 24] = [
+    (
+        "Kubernetes",
+        "cm cs csr cj deploy ds ep ev hpa ing limits netpol no ns pc pdb po pv pvc quota rc rs sa sc sts svc crd crds",
+    ),
+    ("Argo CD", "app apps appproj appprojs appset appsets"),
+    ("Argo Rollouts", "ar at cat exp ro"),
+    ("Argo Workflows", "clusterwftmpl cronwf cwf cwft wf wfat wfeb wfebs wftmpl wfts"),
+    ("Calico", "bgpconfig bgppeer felixconfig gnp gns hep ippool ippools ipamconfig kcconfig np"),
+    ("CDI", "cdi cdis das dic dics dv dvs osvp ot ots ovvp"),
+    ("cert-manager", "cert certs ciss cr crs iss"),
+    (
+        "Cilium",
+        "cbgpadvert cbgpcluster cbgpnode cbgpnodeoverride cbgppeer ccec ccg ccnp cec cegp cep ces ciliumcg ciliumep \
+         ciliumid ciliumn ciliumnp clrp cn cnc cnp cpip ippool ippools l2announcement lbippool lbippools",
+    ),
+    ("Cluster API", "ma md mhc mhcs ms"),
+    ("Crossplane", "comp comprev xrd xrds"),
+    ("Flux", "gitrepo hc helmrepo hr ks ocirepo"),
+    ("Gatekeeper", "constraint constraints"),
+    ("Gateway API", "btlspolicy gc gtw lset mesh refgrant xbackend xbtrafficpolicy"),
+    ("Harvester", "hrq hrqs kp kps preferences sb sbs svmbackup svmbackups vmimage vmimages vmt vmts vmtr vmtrs"),
+    ("Istio", "ap dr gw pa ra se telemetry vs we wg"),
+    ("Karpenter", "nc np nodeclaims nodepools"),
+    ("Knative", "cfg kcert king ksvc kservice rev rt sks"),
+    (
+        "KubeVirt",
+        "kv kvs migrationpolicy vm vms vmbackup vmbackups vmcf vmcfs vmclone vmclones vmclusterinstancetype vmcp vmcps \
+         vmexport vmexports vmf vmfs vmi vmis vmim vmims vminstancetype vmipreset vmipresets vmirs vmirss vmp vmpool vmpools \
+         vmpref vmprefs vmps vmrestore vmrestores vmsnapshot vmsnapshots vmsnapshotcontent vmsnapshotcontents",
+    ),
+    (
+        "Kyverno",
+        "admr ccleanpol cadmr cephr cleanpol cpol cpolr dpol ephr gctxentry gpol ivpol mpol ndpol ngpol nivpol nmpol nvpol \
+         pol polex polr ur vpol",
+    ),
+    (
+        "Longhorn",
+        "lhb lhbbi lhbi lhbids lhbim lhbt lhbundle lhbv lhe lhef lhei lhim lhn lho lhr lhrj lhs lhsb lhsd lhsg lhsm lhsnap \
+         lhsr lhv lhva",
+    ),
+    ("Multus", "net-attach-def"),
+    ("NMState", "nnce nncp nns"),
+    ("Prometheus operator", "am amcfg pmon prb prom promagent promrule ruler scfg smon"),
+    ("VolumeSnapshot", "vs vsc vsclass vsclasses vscs"),
+];
+
+/// kubectl takes whichever resource of a short name it finds first: one person's `kubectl delete` would meet the other's.
+#[test]
+fn the_short_names_are_nobody_elses() {
+    let names = &documents("crd.yaml").remove(0)["spec"]["names"];
+    let mut ours: Vec<String> = serde_json::from_value(names["shortNames"].clone()).expect("short names");
+    ours.extend(["plural", "singular"].map(|field| names[field].as_str().expect("a name").to_owned()));
+    assert_eq!(ours[0], "cpupol", "docs/policy.md names it");
+    for (project, taken) in TAKEN {
+        let clash: Vec<&str> = taken.split_whitespace().filter(|taken| ours.iter().any(|our| our == taken)).collect();
+        assert!(clash.is_empty(), "{project} has {clash:?}");
+    }
+}
+
+#[test]
+fn an_uninstall_that_was_interrupted_can_be_run_again() {
+    let commands = documented_commands("docs/install.md", "Uninstalling");
+    assert!(commands.len() > 3, "{commands:?}");
+    for command in commands {
+        assert!(command.contains("kubectl delete ") && command.contains(" --ignore-not-found"), "{command}");
+    }
 }
 
 /// The schema of a `CPUPolicy`, or of a field of it.

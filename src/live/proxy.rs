@@ -269,9 +269,7 @@ mod tests {
     #[case("http://", None)]
     #[case("a b", None)]
     fn addresses_of_proxies(#[case] value: &str, #[case] uri: Option<&str>) {
-        let parsed = parse("HTTPS_PROXY", value);
-        assert_eq!(parsed.as_ref().ok().map(ToString::to_string).as_deref(), uri, "{value}");
-        let Err(error) = parsed else { return };
-        assert!(!error.to_string().contains(value), "a password may stand there: {error}");
+        let parsed = parse("HTTPS_PROXY", value).map(|uri| uri.to_string());
+        assert_eq!(parsed, uri.map(str::to_owned).ok_or(ProxyError { origin: "HTTPS_PROXY" }), "{value}");
     }
 }

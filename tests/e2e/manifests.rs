@@ -199,9 +199,9 @@ fn install_asks_about_what_matters_and_nothing_else() {
     let policy =
         json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "all"}, "spec": {}});
     asked.create(&policy, &["policies.validate"]);
-    asked.patch(&["cpol", "all"], &noise, &[]);
-    asked.patch(&["cpol", "all", "--subresource=status"], &json!({"status": {"guests": 1}}), &[]);
-    asked.patch(&["cpol", "all"], &json!({"spec": {"enforce": "Pinned"}}), &["policies.validate"]);
+    asked.patch(&["cpupol", "all"], &noise, &[]);
+    asked.patch(&["cpupol", "all", "--subresource=status"], &json!({"status": {"guests": 1}}), &[]);
+    asked.patch(&["cpupol", "all"], &json!({"spec": {"enforce": "Pinned"}}), &["policies.validate"]);
 }
 
 #[test]
@@ -288,7 +288,12 @@ fn install_again_keeps_the_authority_that_the_leader_wrote() {
             BTreeSet::from([authority]),
             "{mode}: until the leader looks again, nobody is warned"
         );
-        cluster.kubectl(&["delete", "-k", &deploy("base"), "--wait=false"]);
+        // The second time nothing is there any more, or it is about to go.
+        for command in [0, 1].iter().flat_map(|_| common::documented_commands("docs/install.md", "Uninstalling")) {
+            let command = command.split('#').next().expect("a command").replace("deploy/base", &deploy("base"));
+            let args: Vec<&str> = command.split_whitespace().skip(1).chain(["--wait=false"]).collect();
+            cluster.kubectl(&args);
+        }
         cluster.kubectl(&["wait", "--for=delete", "--timeout=30s", "crd/cpupolicies.cpufit.io"]);
         // Nobody is there to delete what stands in a namespace, so that it stays, ending.
         let finalized =

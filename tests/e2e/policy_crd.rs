@@ -145,7 +145,7 @@ fn policy_crd_shows_what_is_in_force_and_what_it_came_to() {
     {
         let minimal = policy(name, &spec);
         cluster.kubectl_with(&["create", "-f", "-"], &minimal);
-        let stored = cluster.get(&["cpol", name]);
+        let stored = cluster.get(&["cpupol", name]);
         assert_eq!(stored["spec"]["enforce"], "None", "kubectl get -o yaml does not show what is in force: {stored}");
         let read = |document: &Value| Policy::from_json(&document.to_string()).expect("a policy");
         assert_eq!(read(&stored), read(&minimal), "a policy does something else on the cluster than from a file");
@@ -158,9 +158,9 @@ fn policy_crd_shows_what_is_in_force_and_what_it_came_to() {
         "conditions": [condition],
     }});
     let patch = status.to_string();
-    cluster.kubectl(&["patch", "cpol", "intel-pool", "--subresource=status", "--type=merge", "-p", &patch]);
+    cluster.kubectl(&["patch", "cpupol", "intel-pool", "--subresource=status", "--type=merge", "-p", &patch]);
     assert_eq!(
-        cluster.get(&["cpol", "intel-pool"])["status"],
+        cluster.get(&["cpupol", "intel-pool"])["status"],
         status["status"],
         "the API server dropped a field of status"
     );

@@ -2,7 +2,8 @@
 
 mod serve;
 
-use std::io::{self, Read, Write};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Read};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -11,7 +12,10 @@ use clap::CommandFactory;
 use crate::args::{Args, Verb, WorldArgs};
 use crate::cli::check::Checked;
 use crate::cli::{audit, certs, check, explain, manifests};
+use crate::console;
 use crate::live::{connect, fetch};
+use crate::page::Page;
+use crate::policy::PolicyError;
 use crate::world::{self, World};
 
 /// Runs a verb to its end.
@@ -21,44 +25,72 @@ use crate::world::{self, World};
 /// What kept it from being done; `main` prints it and exits with 2.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut stdin = io::stdin().lock();
-    let out = io::stdout().lock();
+    let mut page = Page::default();
+    let mut code = ExitCode::SUCCESS;
     match args.verb {
         Verb::Serve(args) => {
             args.world.stdin_once(&[])?;
-            drop((stdin, out));
+            drop(stdin);
             serve::serve(&args)?;
         }
         Verb::Check(args) => {
             args.world.stdin_once(&args.file)?;
             let Scene { world, .. } = scene(&args.world, &mut stdin)?;
-            if check::run(&args, &world, stdin, out)? == Checked::Denied {
-                return Ok(ExitCode::from(1));
+            if check::run(&args, &world, stdin, &mut page)? == Checked::Denied {
+                code = ExitCode::from(1);
             }
         }
         Verb::Explain(args) => {
             args.world.stdin_once(&args.file)?;
             let scene = scene(&args.world, &mut stdin)?;
             let namespace = args.namespace.as_deref().unwrap_or(&scene.namespace);
-            explain::run(&args, &scene.world, namespace, stdin, out)?;
+            explain::run(&args, &scene.world, namespace, stdin, &mut page)?;
         }
         Verb::Audit(args) => {
             args.world.stdin_once(&[])?;
             let scene = scene(&args.world, &mut stdin)?;
-            if audit::run(&args, &scene.world, out)? == audit::Audited::Failed {
-                return Ok(ExitCode::from(1));
+            if audit::run(&args, &scene.world, &mut page)? == audit::Audited::Failed {
+                code = ExitCode::from(1);
             }
         }
-        Verb::Certs(args) => certs::run(&args)?,
-        Verb::Manifests(args) => manifests::run(&args, out)?,
-        Verb::Completions(args) => {
-            // A generator panics where it cannot write: a closed pipe must not look like a bug.
-            let mut script = Vec::new();
-            clap_complete::generate(args.shell, &mut Args::command(), "cpufit", &mut script);
-            let mut out = out;
-            out.write_all(&script)?;
-        }
+        Verb::Certs(args) => certs::run(&args, &mut page)?,
+        Verb::Manifests(args) => manifests::run(&args, &mut page)?,
+        Verb::Completions(args) => page.completions(args.shell, &mut Args::command(), "cpufit"),
     }
-    Ok(ExitCode::SUCCESS)
+    console::print(&page)?;
+    Ok(code)
+}
+
+/// From now on a panic is one line, in the log where there is one, and as few of its words are taken as they are.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("no message");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, message = text, "panicked");
+        } else {
+            console::tell(&Page::of(format_args!("error: cpufit panicked at {place}: {text}")));
+        }
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            console::tell(&backtrace.to_string().lines().collect());
+        }
+    }));
+}
+
+/// What kept a verb from being done: the error and its causes on one line, the problems of a policy each on its own.
+#[must_use]
+pub fn failure(error: &anyhow::Error) -> Page {
+    let mut first = "error".to_owned();
+    let mut below = Vec::new();
+    for cause in error.chain() {
+        let mut lines = cause.downcast_ref().map_or_else(|| vec![cause.to_string()], PolicyError::lines).into_iter();
+        first.extend(lines.next().map(|line| format!(": {line}")));
+        below.extend(lines);
+    }
+    std::iter::once(first).chain(below).collect()
 }
 
 /// What a verb works on.
@@ -82,7 +114,7 @@ fn scene(args: &WorldArgs, mut stdin: impl Read) -> anyhow::Result<Scene> {
         let read = fetch::world(&client, args.kubevirt_version).await;
         let (world, left_out) = read.with_context(|| format!("reading the cluster at {url}"))?;
         for error in left_out {
-            eprintln!("note: judged without: {:#}", anyhow::Error::from(error));
+            console::tell(&Page::of(format_args!("note: judged without: {:#}", anyhow::Error::from(error))));
         }
         anyhow::Ok((world, namespace))
     })?;

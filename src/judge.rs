@@ -306,6 +306,7 @@ fn authorize(right: Right, request: &Request<'_>) -> Result<Answer, ReviewError>
         denial: Denial {
             code: DenialKind::Forbidden,
             message: format!("annotation {}: {problem}", well_known::RELAX.key),
+            details: Vec::new(),
             group: "kubevirt.io".to_owned(),
             kind: "VirtualMachineInstanceMigration".to_owned(),
             name: name.clone(),
@@ -593,6 +594,7 @@ fn shown(denial: policy::Denial, manifest: &Manifest<'_>, judged: &Judged<'_>) -
     Denial {
         code: denial.kind,
         message: denial.message,
+        details: denial.details,
         group: group.to_owned(),
         kind: kind.to_owned(),
         name,

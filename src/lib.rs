@@ -21,18 +21,24 @@
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
 //!   to: Events ([`report`]), status, certificates ([`pki`]).
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
-//! - [`cli`], [`args`], [`app`]: the verbs, and the one place that builds things.
+//! - [`cli`], [`args`], [`app`]: the verbs, and the one place that builds things. [`page`]: what they print, escaped;
+//!   [`console`]: where.
+
+// Only `console` prints, and only pages.
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 pub mod admission;
 pub mod app;
 pub mod args;
 pub mod cli;
+pub mod console;
 pub mod enforce;
 pub mod fit;
 pub mod fleetwide;
 pub mod judge;
 pub mod kubevirt;
 pub mod live;
+pub mod page;
 pub mod pki;
 pub mod policy;
 pub mod report;

@@ -1,4 +1,5 @@
 //! The `cpufit` command: arguments in, a verb, an exit code out.
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -10,12 +11,13 @@ use cpufit::args::Args;
 const TROUBLE: u8 = 2;
 
 fn main() -> ExitCode {
+    cpufit::app::report_panics();
     match cpufit::app::run(Args::parse()) {
         Ok(code) => code,
         // The reader of a pipe has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            cpufit::console::tell(&cpufit::app::failure(&error));
             ExitCode::from(TROUBLE)
         }
     }

@@ -3,7 +3,6 @@
 //! Labels are finite enums, so no request can add a series. One metric and one log line a request.
 
 use std::fmt;
-use std::io::IsTerminal as _;
 use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -17,12 +16,16 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
-use tracing::Subscriber;
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::admission::Stage;
 use crate::admission::review::{Request, ReviewError};
+use crate::console;
+use crate::fit::shown::Shown;
 use crate::policy::{Exemption, Word as _};
 
 /// The shape of log lines.
@@ -89,7 +92,7 @@ pub enum TelemetryError {
 /// # Errors
 /// The filter does not parse, or logging was set up before.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let subscriber = subscriber(format, filter, std::io::stderr)?;
+    let subscriber = subscriber(format, filter, console::log)?;
     tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Twice)
 }
 
@@ -109,9 +112,35 @@ where
     let filter = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
-        LogFormat::Text => Box::new(builder.with_ansi(std::io::stderr().is_terminal()).finish()),
+        LogFormat::Text => {
+            let lines = ShownLines { plain: Format::default(), is_coloured: console::is_log_read() };
+            Box::new(builder.with_ansi(false).event_format(lines).finish())
+        }
         LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
     })
+}
+
+/// The text format. What objects and peers sent cannot forge a line: each event is one line of [`Shown`] text.
+struct ShownLines {
+    plain: Format,
+    is_coloured: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for ShownLines
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'w> FormatFields<'w> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = String::new();
+        self.plain.format_event(context, Writer::new(&mut line), event)?;
+        let line = Shown::new(line.trim_end());
+        match *event.metadata().level() {
+            Level::ERROR if self.is_coloured => writeln!(out, "\u{1b}[31m{line}\u{1b}[0m"),
+            Level::WARN if self.is_coloured => writeln!(out, "\u{1b}[33m{line}\u{1b}[0m"),
+            _ => writeln!(out, "{line}"),
+        }
+    }
 }
 
 macro_rules! labels {
@@ -557,9 +586,30 @@ mod tests {
         assert_eq!(logged(LogFormat::Text, "warn"), "");
     }
 
+    /// A name that a stranger chose, in the message, in a value, and in the place of either.
+    #[test]
+    fn no_value_forges_a_line() {
+        let hostile = "a\nERROR cpufit: forged\r\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1m\u{202e}\u{2028}b";
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let text = subscriber(LogFormat::Text, "info", move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(text, || {
+            let error = io::Error::other(hostile);
+            tracing::info!(name = %hostile, quoted = hostile, ?hostile, error = &error as &dyn std::error::Error, "said");
+            tracing::warn!("{hostile}");
+            let _entered = tracing::info_span!("span", name = %hostile).entered();
+            tracing::error!("in a span");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        for line in text.lines() {
+            assert_eq!(Shown::new(line).as_str(), line);
+        }
+    }
+
     #[test]
     fn a_filter_that_does_not_parse_is_named() {
-        let error = subscriber(LogFormat::Text, "cpufit=loud", io::stderr).err().unwrap();
+        let error = subscriber(LogFormat::Text, "cpufit=loud", io::sink).err().unwrap();
         assert!(error.to_string().contains("\"cpufit=loud\""), "{error}");
     }
 

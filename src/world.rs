@@ -24,11 +24,11 @@ pub enum WorldError {
     #[error(transparent)]
     Snapshot(#[from] snapshot::Error),
     /// A policy is not one.
-    #[error("{place}: {source}")]
+    #[error("{place}")]
     Policy {
         /// Where it stands.
         place: String,
-        /// What is wrong with it; printed with it.
+        /// What is wrong with it.
         source: crate::policy::PolicyError,
     },
     /// Two policies have one name.

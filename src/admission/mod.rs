@@ -2,7 +2,6 @@
 //!
 //! Nothing here knows of HTTP, so the command line reads and prints reviews with the same code as the webhook.
 
-use std::borrow::Cow;
 use std::fmt;
 
 pub mod response;
@@ -37,41 +36,5 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// The text on one line of at most `max` characters: control characters become spaces, what is too long ends in `…`.
-pub(crate) fn one_line(text: &str, max: usize) -> Cow<'_, str> {
-    let text = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
-    // Bytes bound characters, so most texts need no counting.
-    let fits = text.len() <= max || text.chars().nth(max).is_none();
-    if fits && !text.contains(char::is_control) {
-        return Cow::Borrowed(text);
-    }
-    let kept = if fits { max } else { max.saturating_sub(1) };
-    let mut line: String = text.chars().take(kept).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if !fits {
-        line.truncate(line.trim_end().len());
-        line.push('…');
-    }
-    Cow::Owned(line)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_cut_between_characters_never_inside_one() {
-        assert_eq!(one_line("käse", 4), "käse");
-        assert_eq!(one_line("käsekuchen", 4), "käs…");
-        assert_eq!(one_line("äääää", 3), "ää…");
-        assert_eq!(one_line("ab cd", 4), "ab…", "no blank is left before the ellipsis");
-        assert_eq!(one_line("", 4), "");
-    }
-
-    #[test]
-    fn control_characters_become_spaces() {
-        assert_eq!(one_line("\na\nb\tc\u{1b}[1m\u{85}d\r\n", 80), "a b c [1m d");
     }
 }

@@ -1,6 +1,7 @@
 //! Decision out: the AdmissionReview that answers a request, by the rules of the channel it travels.
 //!
-//! - A warning with a newline or another control character vanishes whole, so each becomes a space.
+//! - A warning with a newline or another control character vanishes whole, and a denial's message ends in a terminal: all
+//!   text is [`Shown`], and only a denial has line feeds, between lines of its own.
 //! - A warning is at most [`WARNING_CHARS`] characters long, and there are at most [`WARNINGS`] of them: beyond 4,096 in one
 //!   request the API server cuts all and drops some.
 //! - KubeVirt's controllers take a refusal whose text holds `exceeded quota` or `violates PodSecurity` for one of those,
@@ -16,8 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use json_patch::PatchOperation;
 use serde::ser::{Error as _, Serialize, Serializer};
 
+use super::Stage;
 use super::review::{API_VERSION, KIND};
-use super::{Stage, one_line};
+use crate::fit::shown::Shown;
 use crate::policy::DenialKind;
 
 /// The longest warning, in characters.
@@ -78,8 +80,10 @@ impl Decision {
 pub struct Denial {
     /// How it is shown.
     pub code: DenialKind,
-    /// The message; its first line is complete in itself, for controllers show only that.
+    /// The message, on one line and complete in itself, for controllers show only that.
     pub message: String,
+    /// Further lines below it.
+    pub details: Vec<String>,
     /// Group of the object.
     pub group: String,
     /// Kind of the object.
@@ -112,9 +116,16 @@ pub fn render(stage: Stage, uid: &str, decision: &Decision) -> Result<Vec<u8>, s
 }
 
 /// The warnings as they are sent.
-pub fn warnings(decision: &Decision) -> impl Iterator<Item = Cow<'_, str>> {
-    let lines = decision.warnings().iter().map(|warning| one_line(warning, WARNING_CHARS));
-    lines.filter(|line| !line.is_empty()).take(WARNINGS)
+pub fn warnings(decision: &Decision) -> impl Iterator<Item = Shown<'_>> {
+    let lines = decision.warnings().iter().map(|warning| Shown::within(warning, WARNING_CHARS));
+    lines.filter(|line| !line.as_str().is_empty()).take(WARNINGS)
+}
+
+/// A denial's message as it is sent, line by line.
+pub fn lines(denial: &Denial) -> impl Iterator<Item = String> {
+    let first = Shown::within(&denial.message, usize::MAX);
+    let details = denial.details.iter().map(|line| format!("  {}", Shown::within(line, usize::MAX)));
+    std::iter::once(first.to_string()).chain(details).map(|line| unmistakable(line.into()).into_owned())
 }
 
 /// The code as it is sent: a 422 without causes would be shown as nothing at all.
@@ -141,7 +152,7 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<Cow<'a, str>>,
+    warnings: Vec<Shown<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     audit_annotations: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,7 +164,7 @@ struct Response<'a> {
 #[derive(serde::Serialize)]
 struct Status<'a> {
     code: u16,
-    message: Cow<'a, str>,
+    message: String,
     reason: &'static str,
     details: Details<'a>,
 }
@@ -176,7 +187,7 @@ struct Cause<'a> {
     reason: &'a str,
     message: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    field: &'a str,
+    field: Cow<'a, str>,
 }
 
 /// JSON, as base64, as a JSON string: how the protocol carries a patch.
@@ -221,26 +232,20 @@ impl<'a> Review<'a> {
 
 impl<'a> Status<'a> {
     fn new(denial: &'a Denial) -> Self {
-        let Denial { code: _, message, group, kind, name, causes } = denial;
+        let Denial { code: _, message: _, details: _, group, kind, name, causes } = denial;
         let code = code(denial);
         let causes = causes.iter().map(|DenialCause { field, reason, message }| Cause {
             reason,
-            message: unmistakable(one_line(message, usize::MAX)),
-            field,
+            message: unmistakable(Shown::within(message, usize::MAX).into_cow()),
+            field: Shown::new(field).into_cow(),
         });
         Self {
             code: code.code(),
-            message: unmistakable(printable(message)),
+            message: lines(denial).collect::<Vec<_>>().join("\n"),
             reason: code.reason(),
             details: Details { name, group, kind, causes: causes.collect() },
         }
     }
-}
-
-/// Without control characters, newlines apart: the message ends in a terminal.
-fn printable(text: &str) -> Cow<'_, str> {
-    let unprintable = |c: char| c.is_control() && c != '\n';
-    if text.contains(unprintable) { Cow::Owned(text.replace(unprintable, " ")) } else { Cow::Borrowed(text) }
 }
 
 /// Without the phrases by which KubeVirt's controllers tell refusals apart.
@@ -275,7 +280,8 @@ mod tests {
     fn denial(code: DenialKind, causes: &[(&str, &str)]) -> Denial {
         Denial {
             code,
-            message: "shop/web: no node offers CPU model X\n  node-a lacks it".to_owned(),
+            message: "shop/web: no node offers CPU model X".to_owned(),
+            details: vec!["node-a lacks it".to_owned()],
             group: "kubevirt.io".to_owned(),
             kind: "VirtualMachine".to_owned(),
             name: "web".to_owned(),
@@ -299,7 +305,7 @@ mod tests {
     }
 
     fn sent(decision: &Decision) -> Vec<String> {
-        warnings(decision).map(Cow::into_owned).collect()
+        warnings(decision).map(|line| line.to_string()).collect()
     }
 
     #[test]
@@ -403,7 +409,8 @@ mod tests {
     #[test]
     fn a_warning_of_many_lines_arrives_on_one() {
         let decision = warn(vec!["cpufit: shop/db\ncannot\tmigrate\u{7f}now\u{9b}1m\r\n".to_owned()]);
-        assert_eq!(sent(&decision), ["cpufit: shop/db cannot migrate now 1m"], "it would vanish whole");
+        let line = r"cpufit: shop/db\u{a}cannot\u{9}migrate\u{7f}now\u{9b}1m";
+        assert_eq!(sent(&decision), [line], "it would vanish whole");
     }
 
     #[test]
@@ -418,10 +425,11 @@ mod tests {
     fn no_denial_is_mistaken_for_another() {
         let mut refusal = denial(DenialKind::Invalid, &[("f", "exceeded\nquota, violates PodSecurity")]);
         refusal.message = "label exceeded quota\nviolates PodSecurity\u{1b}[31m, exceeded\tquota".to_owned();
+        refusal.details = vec!["node \u{202e}a\nadmitted".to_owned()];
         let rendered = line(Stage::Validate, &deny(refusal));
         for phrase in ["exceeded quota", "violates PodSecurity"] {
             assert!(!rendered.contains(phrase), "KubeVirt would report another cause: {rendered}");
         }
-        insta::assert_snapshot!(rendered, @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":422,"message":"label exceeded the quota\nviolates Pod Security [31m, exceeded the quota","reason":"Invalid","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine","causes":[{"reason":"FieldValueInvalid","message":"exceeded the quota, violates Pod Security","field":"f"}]}}}}"#);
+        insta::assert_snapshot!(rendered, @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":422,"message":"label exceeded the quota\\u{a}violates Pod Security\\u{1b}[31m, exceeded\\u{9}quota\n  node \\u{202e}a\\u{a}admitted","reason":"Invalid","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine","causes":[{"reason":"FieldValueInvalid","message":"exceeded\\u{a}quota, violates Pod Security","field":"f"}]}}}}"#);
     }
 }

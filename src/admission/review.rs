@@ -24,7 +24,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::one_line;
+use crate::fit::shown::Shown;
 use crate::kubevirt::wire::{Pod, Text};
 
 /// The `apiVersion` that is served.
@@ -492,7 +492,7 @@ fn explain<'a, T: Deserialize<'a>>(base: &str, text: &'a str, error: &serde_json
 }
 
 fn clip(text: &str) -> String {
-    one_line(text, REASON_CHARS).into_owned()
+    Shown::within(text, REASON_CHARS).to_string()
 }
 
 #[cfg(test)]

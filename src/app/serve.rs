@@ -3,13 +3,14 @@
 mod live;
 
 use std::future::pending;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tracing::info;
@@ -17,8 +18,10 @@ use tracing::info;
 use crate::admission::Stage;
 use crate::admission::review::Request;
 use crate::args::{CertificateSource, ServeArgs};
+use crate::console;
 use crate::judge::{self, Hearing};
 use crate::live::freshness::{AgeCollector, Freshness};
+use crate::page::Page;
 use crate::telemetry::{self, Metrics};
 use crate::web::server::{self, Transport};
 use crate::web::tls::{CertificateFiles, Certificates, Resolver, server_config};
@@ -36,6 +39,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[tokio::main]
 pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log)?;
+    let mut signals = Signals::new()?;
     let freshness = Arc::new(Freshness::default());
     let metrics = Arc::new(Metrics::new(|registry| {
         registry.register_collector(Box::new(AgeCollector(Arc::clone(&freshness))));
@@ -87,13 +91,14 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         metrics,
         stopped(),
     ));
-    println!("listening on https://{address}, admin http://{admin_address}");
-    if io::stdout().is_terminal() {
-        println!("stop with Ctrl-C");
+    let mut page = Page::of(format_args!("listening on https://{address}, admin http://{admin_address}"));
+    if console::is_terminal() {
+        page.line("stop with Ctrl-C");
     }
+    console::print(&page)?;
 
     let outcome = {
-        let mut end = pin!(end(&mut tasks, &mut writers));
+        let mut end = pin!(end(&mut signals, &mut tasks, &mut writers));
         tokio::select! {
             outcome = &mut end => outcome,
             () = resolver.has_pair() => {
@@ -115,9 +120,9 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 
 /// Waits until there is reason to stop. A watch that broke would leave reviews to be judged by old data for ever, so a
 /// task that panicked is one: the kubelet starts the process anew.
-async fn end(tasks: &mut JoinSet<()>, writers: &mut live::Writers) -> anyhow::Result<()> {
+async fn end(signals: &mut Signals, tasks: &mut JoinSet<()>, writers: &mut live::Writers) -> anyhow::Result<()> {
     tokio::select! {
-        asked = asked_to_stop() => Ok(asked?),
+        () = signals.asked_to_stop() => Ok(()),
         panic = panicked(tasks) => Err(panic).context("a task of the process failed, see the log"),
         panic = panicked(writers.tasks()) => Err(panic).context("a task that writes failed, see the log"),
     }
@@ -170,15 +175,24 @@ fn snapshot(args: &ServeArgs, readiness: &Readiness) -> anyhow::Result<(Judge, a
     let judge: Judge = Arc::new(move |stage: Stage, request: &Request<'_>| {
         Ok(judge::answer(&Hearing::new(&world), stage, request)?.decision)
     });
-    Ok((judge, Arc::new(String::new)))
+    Ok((judge, Arc::new(Page::default)))
 }
 
-/// SIGTERM, as the kubelet sends it, or Ctrl-C.
-async fn asked_to_stop() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted,
+/// SIGTERM, as the kubelet sends it, and Ctrl-C. From the moment on when this is made they do not kill the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -1,13 +1,10 @@
 //! `cpufit audit`: every guest judged, worst first.
 
-use std::fmt::Write as _;
-use std::io::Write;
-
 use serde::Serialize;
 
-use super::output::table;
 use crate::args::{AuditArgs, AuditOutput, FailOn};
 use crate::fleetwide::audit::{Answer, AuditRow, Severity, Stand, audit};
+use crate::page::{Page, PageError};
 use crate::say::plural;
 use crate::world::World;
 
@@ -70,8 +67,8 @@ impl Summary {
 ///
 /// # Errors
 ///
-/// Standard output cannot be written.
-pub fn run(args: &AuditArgs, world: &World, mut out: impl Write) -> anyhow::Result<Audited> {
+/// It cannot be written as JSON or YAML.
+pub fn run(args: &AuditArgs, world: &World, page: &mut Page) -> Result<Audited, PageError> {
     let mut rows = audit(world, &|| false);
     if let Some(namespace) = &args.namespace {
         rows.retain(|row| row.namespace == *namespace);
@@ -79,10 +76,10 @@ pub fn run(args: &AuditArgs, world: &World, mut out: impl Write) -> anyhow::Resu
     let summary = Summary::of(&rows);
     match args.output {
         AuditOutput::Table | AuditOutput::Wide => {
-            out.write_all(people(&rows, &summary, args.output, !world.policies.is_empty()).as_bytes())?;
+            people(&rows, &summary, args.output, !world.policies.is_empty(), page);
         }
-        AuditOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&Report { items: &rows, summary })?)?,
-        AuditOutput::Yaml => write!(out, "{}", serde_saphyr::to_string(&Report { items: &rows, summary })?)?,
+        AuditOutput::Json => page.json(&Report { items: &rows, summary })?,
+        AuditOutput::Yaml => page.yaml(&Report { items: &rows, summary })?,
     }
     let limit = args.fail_on.map(|state| match state {
         FailOn::Fragile => Severity::Fragile,
@@ -94,48 +91,62 @@ pub fn run(args: &AuditArgs, world: &World, mut out: impl Write) -> anyhow::Resu
     Ok(if failed { Audited::Failed } else { Audited::Passed })
 }
 
-fn people(rows: &[AuditRow], summary: &Summary, output: AuditOutput, policies: bool) -> String {
+fn people(rows: &[AuditRow], summary: &Summary, output: AuditOutput, policies: bool, page: &mut Page) {
     if rows.is_empty() {
-        return "no guests: does the dump hold vm,vmi of all namespaces (-A)?\n".to_owned();
+        return page.line("no guests: does the dump hold vm,vmi of all namespaces (-A)?");
     }
     let wide = output == AuditOutput::Wide;
     let mut cells = vec![head(wide)];
     cells.extend(rows.iter().map(|row| line(row, wide)));
-    let mut out = table(&cells);
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{}", totals(summary));
+    page.listing(&cells);
+    page.line(totals(summary));
     if policies {
-        let _ = writeln!(out, "{}", ruled(rows, summary));
+        page.line(ruled(rows, summary));
     }
-    out
 }
 
 fn head(wide: bool) -> Vec<String> {
-    let more: &[&str] = if wide { &["CAUSE", "INHERITED", "STALE", "POLICY", "ON MODEL"] } else { &[] };
-    ["GUEST", "NODE", "CPU", "STATE", "TARGETS"].iter().chain(more).chain(&["WHY"]).map(ToString::to_string).collect()
+    let more: &[&str] = if wide { &["CAUSE", "INHERITED", "STALE", "POLICY", "ON-MODEL"] } else { &[] };
+    ["GUEST", "NODE", "CPU", "STATE", "STARTS", "TARGETS"]
+        .iter()
+        .chain(more)
+        .chain(&["WHY"])
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     let dash = || "-".to_owned();
-    let targets = match row.start_nodes {
-        None => format!("{} of {}", row.targets, row.judged),
-        Some(0) => format!("starts on 0 of {}", row.judged),
-        Some(starts) => format!("starts on {starts} of {}, then {}", row.judged, row.targets),
+    // Before its start its own node is among those judged.
+    let (starts, targets) = match row.start_nodes {
+        None => (dash(), format!("{}/{}", row.targets, row.judged)),
+        Some(0) => (format!("0/{}", row.judged), dash()),
+        Some(starts) => {
+            (format!("{starts}/{}", row.judged), format!("{}/{}", row.targets, row.judged.saturating_sub(1)))
+        }
     };
     let node = match row.stand {
         Stand::Stopped => "(stopped)".to_owned(),
         Stand::Running | Stand::Starting => row.node.clone().unwrap_or_else(dash),
     };
-    let mut out = vec![row.guest.clone(), node, row.cpu.clone(), row.state().to_owned(), targets];
+    let mut out = vec![row.guest.clone(), node, row.cpu.clone(), row.state().to_owned(), starts, targets];
     if wide {
         out.push(row.cause.map_or_else(dash, str::to_owned));
         out.push(row.inherited.to_string());
-        out.push(if row.stale.is_empty() { dash() } else { plural::fold_names(&row.stale, 3) });
+        out.push(stale(&row.stale));
         out.push(row.policy.clone().unwrap_or_else(dash));
         out.push(row.on_common_model.map_or_else(dash, |on| if on { "yes" } else { "no" }.to_owned()));
     }
     out.push(if row.why.is_empty() { dash() } else { row.why.clone() });
     out
+}
+
+/// `fpu,vme,+3`: a cell without blanks, and `-` where there is none.
+fn stale(features: &[String]) -> String {
+    const MOST: usize = 3;
+    let more = features.len().checked_sub(MOST).filter(|more| *more > 0).map(|more| format!("+{more}"));
+    let cell = features.iter().take(MOST).cloned().chain(more).collect::<Vec<_>>().join(",");
+    if cell.is_empty() { "-".to_owned() } else { cell }
 }
 
 /// `6 guests: 1 in danger on its own node, 2 can migrate nowhere, 3 fit`.

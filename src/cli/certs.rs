@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use rustls_pki_types::DnsName;
 use time::OffsetDateTime;
 
+use crate::page::Page;
 use crate::pki::{Authority, Inspected, Names, Pair, Validity};
 
 const AUTHORITY: &str = "ca.pem";
@@ -60,18 +61,17 @@ fn dns_name(text: &str) -> Result<DnsName<'static>, String> {
 ///
 /// When the folder holds files that are not a pair made here, or a valid pair for other names, unless `--force`
 /// was given; when certificates cannot be made or files not be written.
-pub fn run(args: &CertsArgs) -> anyhow::Result<()> {
+pub fn run(args: &CertsArgs, page: &mut Page) -> anyhow::Result<()> {
     let CertsArgs { out, .. } = args;
     let (outcome, until) = match make(args, SystemTime::now())? {
         Outcome::Made { until } => ("made", until),
         Outcome::Renewed { until } => ("renewed", until),
         Outcome::Kept { until } => ("kept, still valid (--force replaces them)", until),
     };
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "development certificates {outcome}; they end on {}", day(until))?;
-    writeln!(stdout, "  authority    {}", out.join(AUTHORITY).display())?;
-    writeln!(stdout, "  certificate  {}", out.join(CERTIFICATE).display())?;
-    writeln!(stdout, "  private key  {}", out.join(KEY).display())?;
+    page.line(format_args!("development certificates {outcome}; they end on {}", day(until)));
+    page.line(format_args!("  authority    {}", out.join(AUTHORITY).display()));
+    page.line(format_args!("  certificate  {}", out.join(CERTIFICATE).display()));
+    page.line(format_args!("  private key  {}", out.join(KEY).display()));
     Ok(())
 }
 

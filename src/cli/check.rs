@@ -1,13 +1,14 @@
 //! `cpufit check`: judges manifests as the webhook would.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use anyhow::{Context, bail};
 use json_patch::PatchOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::output::{Numbering, Origin, ResultRow, table};
+use super::output::{Numbering, Origin, ResultRow};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
@@ -16,6 +17,7 @@ use crate::fit::judgement::Depth;
 use crate::judge::{self, Case, Hearing, Manifest};
 use crate::kubevirt::cluster::placement;
 use crate::kubevirt::wire::Pod;
+use crate::page::Page;
 use crate::policy::UserName;
 use crate::snapshot::{self, Item};
 use crate::world::World;
@@ -54,7 +56,7 @@ struct HeadMeta {
 /// # Errors
 ///
 /// An input cannot be read or judged; the error names file, document and field.
-pub fn run(args: &CheckArgs, world: &World, stdin: impl Read, mut out: impl Write) -> anyhow::Result<Checked> {
+pub fn run(args: &CheckArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<Checked> {
     if args.mutated && args.output != CheckOutput::Yaml {
         bail!("--mutated prints objects: say -o yaml with it");
     }
@@ -79,22 +81,20 @@ pub fn run(args: &CheckArgs, world: &World, stdin: impl Read, mut out: impl Writ
     if args.output == CheckOutput::Review {
         let denied = responses.iter().any(|(_, denied)| *denied);
         for (json, _) in responses {
-            out.write_all(&json)?;
-            out.write_all(b"\n")?;
+            page.json_line(&serde_json::from_slice::<&RawValue>(&json)?)?;
         }
         return Ok(if denied { Checked::Denied } else { Checked::Admitted });
     }
     let checked = if rows.iter().all(|row| row.allowed) { Checked::Admitted } else { Checked::Denied };
     match args.output {
         CheckOutput::Yaml if args.mutated => {
-            for (at, object) in objects.iter().enumerate() {
-                let start = if at == 0 { "" } else { "---\n" };
-                write!(out, "{start}{}", serde_saphyr::to_string(object)?)?;
+            for object in &objects {
+                page.yaml(object)?;
             }
         }
-        CheckOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&Results { results: rows })?)?,
-        CheckOutput::Yaml => write!(out, "{}", serde_saphyr::to_string(&Results { results: rows })?)?,
-        CheckOutput::Table | CheckOutput::Review => out.write_all(people(&rows).as_bytes())?,
+        CheckOutput::Json => page.json(&Results { results: rows })?,
+        CheckOutput::Yaml => page.yaml(&Results { results: rows })?,
+        CheckOutput::Table | CheckOutput::Review => people(&rows, page),
     }
     Ok(checked)
 }
@@ -214,15 +214,15 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
     Ok((render(Stage::Validate, &request.uid, &decision)?, denied))
 }
 
-fn people(rows: &[ResultRow]) -> String {
-    let mut cells = vec![["OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"].map(str::to_owned).to_vec()];
+fn people(rows: &[ResultRow], page: &mut Page) {
+    let mut cells = vec![["KIND", "OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"].map(str::to_owned).to_vec()];
     for row in rows {
         let title = if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
         let verdict = if row.skipped.is_some() { "-" } else { row.verdict };
         let fits = if row.skipped.is_some() {
             "-".to_owned()
         } else {
-            format!("{} of {}", row.nodes.fitting.len(), row.nodes.judged)
+            format!("{}/{}", row.nodes.fitting.len(), row.nodes.judged)
         };
         let nearest = row.nearest.first().map_or_else(
             || "-".to_owned(),
@@ -232,20 +232,13 @@ fn people(rows: &[ResultRow]) -> String {
             },
         );
         let allowed = if row.allowed { "yes" } else { "NO" };
-        cells.push(vec![format!("{} {title}", row.kind), verdict.to_owned(), allowed.to_owned(), fits, nearest]);
+        cells.push(vec![row.kind.clone(), title, verdict.to_owned(), allowed.to_owned(), fits, nearest]);
     }
-    let mut out = table(&cells);
+    page.listing(&cells);
     for row in rows {
-        row.warnings.iter().for_each(|warning| {
-            out.push_str("Warning: ");
-            out.push_str(warning);
-            out.push('\n');
-        });
-        if let Some(denial) = &row.denial {
-            out.push_str("Denied: ");
-            out.push_str(denial);
-            out.push('\n');
-        }
+        row.warnings.iter().for_each(|warning| page.line(format_args!("Warning: {warning}")));
+        // Its line feeds are those between its lines.
+        let denial = row.denial.as_deref().unwrap_or_default().lines().enumerate();
+        denial.for_each(|(at, line)| page.line(format_args!("{}{line}", if at == 0 { "Denied: " } else { "" })));
     }
-    out
 }

@@ -1,13 +1,12 @@
 //! `cpufit explain`: why a guest can or cannot start or migrate: every node, what it lacks, the remedies.
 
-use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::Read;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::check::judged;
-use super::output::{Numbering, Origin, ResultRow, table};
+use super::output::{Numbering, Origin, ResultRow};
 use crate::admission::review::decode;
 use crate::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -19,6 +18,7 @@ use crate::fit::verdict::{Evidence, Verdict};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
+use crate::page::Page;
 use crate::policy::UserName;
 use crate::say::{self, plural};
 use crate::snapshot::{self, Item};
@@ -42,16 +42,15 @@ pub fn run(
     world: &World,
     namespace: &str,
     stdin: impl Read,
-    mut out: impl Write,
+    page: &mut Page,
 ) -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    let mut text = String::new();
     let mut explain = |origin: Origin, case: &Case<'_>| {
         if args.output == ExplainOutput::Table {
-            if !text.is_empty() {
-                text.push('\n');
+            if !page.is_empty() {
+                page.line("");
             }
-            text.push_str(&Page { case, world }.to_string());
+            Explained { case, world }.print(page);
         } else {
             rows.push(ResultRow::new(origin, case, world, true));
         }
@@ -82,13 +81,13 @@ pub fn run(
         }
         anyhow::Ok(())
     })?;
-    if rows.is_empty() && text.is_empty() {
+    if rows.is_empty() && page.is_empty() {
         bail!("nothing to explain in {}: say VM, VMI, migration or launcher pod", unknown.join(", "));
     }
     match args.output {
-        ExplainOutput::Table => out.write_all(text.as_bytes())?,
-        ExplainOutput::Json => writeln!(out, "{}", serde_json::to_string_pretty(&Results { results: rows })?)?,
-        ExplainOutput::Yaml => write!(out, "{}", serde_saphyr::to_string(&Results { results: rows })?)?,
+        ExplainOutput::Table => {}
+        ExplainOutput::Json => page.json(&Results { results: rows })?,
+        ExplainOutput::Yaml => page.yaml(&Results { results: rows })?,
     }
     Ok(())
 }
@@ -157,25 +156,21 @@ fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Ca
 }
 
 /// What is printed about one guest.
-struct Page<'c> {
+struct Explained<'c> {
     case: &'c Case<'c>,
     world: &'c World,
 }
 
-impl std::fmt::Display for Page<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{}", self.title())?;
-        for line in self.facts() {
-            writeln!(f, "{line}")?;
-        }
+impl Explained<'_> {
+    fn print(&self, page: &mut Page) {
+        page.line(self.title());
+        self.facts().into_iter().for_each(|line| page.line(line));
         if self.case.judged.hindrance.is_none() && !self.cluster().fleet.is_empty() {
-            f.write_str(&self.nodes())?;
+            self.nodes(page);
         }
-        f.write_str(&self.remedies())
+        self.remedies(page);
     }
-}
 
-impl Page<'_> {
     fn cluster(&self) -> &Cluster {
         &self.world.cluster
     }
@@ -387,7 +382,7 @@ impl Page<'_> {
     }
 
     /// Every node: how much of the demand it meets, what it lacks, what that means.
-    fn nodes(&self) -> String {
+    fn nodes(&self, page: &mut Page) {
         let subject = &self.case.judged.subject;
         let lookup = self.fleet().look_up(&subject.placement);
         let cpu_total = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
@@ -395,7 +390,7 @@ impl Page<'_> {
         let others = self.fleet().in_name_order().into_iter().filter(|&node| Some(node) != source);
         let mut nodes: Vec<_> = others.map(|node| (node, lookup.missing(node))).collect();
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
-        let mut rows = vec![["NODE", "CPU", "REST", "LACKS", ""].map(str::to_owned).to_vec()];
+        let mut rows = vec![["NODE", "CPU", "REST", "LACKS", "MEANING"].map(str::to_owned).to_vec()];
         let hidden = nodes.len().saturating_sub(ROWS);
         for (node, missing) in nodes.into_iter().take(ROWS) {
             let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
@@ -425,12 +420,10 @@ impl Page<'_> {
                 self.meaning(node, &missing).to_owned(),
             ]);
         }
-        let mut out = table(&rows);
+        page.table(&rows);
         if hidden > 0 {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "and {hidden} nodes that lack more (-o json lists the nearest)");
+            page.line(format_args!("and {hidden} nodes that lack more (-o json lists the nearest)"));
         }
-        out
     }
 
     fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
@@ -455,13 +448,10 @@ impl Page<'_> {
         }
     }
 
-    fn remedies(&self) -> String {
+    fn remedies(&self, page: &mut Page) {
         let subject = &self.case.judged.subject;
         let list: Vec<&Remedy> = self.remedy_list().collect();
         let Verdict { not_helping, by_luck, assessment, .. } = &self.case.verdict;
-        if list.is_empty() && not_helping.is_empty() && by_luck.is_empty() {
-            return String::new();
-        }
         let total = assessment.nodes_judged;
         let mut rows = vec![["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"].map(str::to_owned).to_vec()];
         for (number, remedy) in list.iter().enumerate() {
@@ -473,30 +463,32 @@ impl Page<'_> {
                 remedy.action.risk().to_owned(),
             ]);
         }
-        let mut out = if list.is_empty() { String::new() } else { table(&rows) };
+        if !list.is_empty() {
+            page.table(&rows);
+        }
         for (number, remedy) in list.iter().enumerate() {
             for (at, command) in remedy.action.commands(subject).lines().into_iter().enumerate() {
                 let head = if at == 0 { (number + 1).to_string() } else { String::new() };
-                let _ = writeln!(out, "{head:<2} {command}");
+                page.line(format_args!("{head:<2} {command}"));
             }
             if let Some(undo) = remedy.action.undo() {
-                let _ = writeln!(out, "   # undo: {undo}");
+                page.line(format_args!("   # undo: {undo}"));
             }
         }
         if !not_helping.is_empty() {
-            out.push_str("Would not help here:\n");
+            page.line("Would not help here:");
             for not in not_helping {
-                let _ = writeln!(out, "-  {}: {}", say::remedy::title(not.id), say::remedy::why_not(&not.why));
+                page.line(format_args!("-  {}: {}", say::remedy::title(not.id), say::remedy::why_not(&not.why)));
             }
         }
         if !by_luck.is_empty() {
-            out.push_str("Luck decides:\n");
+            page.line("Luck decides:");
             for luck in by_luck {
                 let (title, why) = (say::remedy::title(luck.id), say::remedy::luck(luck));
-                let _ = writeln!(out, "-  {title}: {why} (then fits {} of {total})", plural::range(luck.then_fits));
+                let fits = plural::range(luck.then_fits);
+                page.line(format_args!("-  {title}: {why} (then fits {fits} of {total})"));
             }
         }
-        out
     }
 }
 

@@ -1,11 +1,10 @@
 //! `cpufit manifests`: what a cluster needs, from the same files as `kubectl apply -k deploy/base`.
 
-use std::io::Write;
-
 use anyhow::Context;
 use serde_json::{Value, json};
 
 use crate::args::{ManifestsArgs, ManifestsOutput};
+use crate::page::Page;
 
 const CRD: &str = include_str!("../../deploy/base/crd.yaml");
 
@@ -29,15 +28,15 @@ const BASE: [&str; 12] = [
 ///
 /// # Errors
 ///
-/// Standard output is closed.
-pub fn run(args: &ManifestsArgs, mut out: impl Write) -> anyhow::Result<()> {
-    let text = if args.crd { CRD.to_owned() } else { BASE.join("---\n") };
+/// A manifest of cpufit's own cannot be read; a test reads them all.
+pub fn run(args: &ManifestsArgs, page: &mut Page) -> anyhow::Result<()> {
+    let manifests: &[&'static str] = if args.crd { &[CRD] } else { &BASE };
     match args.output {
-        ManifestsOutput::Yaml => out.write_all(text.as_bytes())?,
+        ManifestsOutput::Yaml => manifests.iter().for_each(|text| page.document(text)),
         ManifestsOutput::Json => {
+            let text = manifests.join("---\n");
             let items: Vec<Value> = serde_saphyr::from_multiple(&text).context("a manifest of cpufit's own")?;
-            serde_json::to_writer_pretty(&mut out, &json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
-            writeln!(out)?;
+            page.json(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
         }
     }
     Ok(())

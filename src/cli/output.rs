@@ -1,12 +1,11 @@
 //! What `check` and `explain` print as JSON: an interface. Fields are only ever added.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::admission::response::{Decision, warnings};
+use crate::admission::response::{Decision, lines, warnings};
 use crate::fit::assess::targets_by_start;
 use crate::fit::fleet::Fleet;
 use crate::fit::remedy::Remedy;
@@ -238,7 +237,9 @@ impl ResultRow {
         let findings: Vec<FindingRow> = verdict.findings.iter().map(|f| finding_row(f, subject)).collect();
         let (denial, patch) = match decision {
             Decision::Admit { patch, .. } => (None, serde_json::to_value(patch).unwrap_or(Value::Null)),
-            Decision::Deny { denial, .. } => (Some(denial.message.clone()), Value::Array(Vec::new())),
+            Decision::Deny { denial, .. } => {
+                (Some(lines(denial).collect::<Vec<_>>().join("\n")), Value::Array(Vec::new()))
+            }
         };
         Self {
             allowed: denial.is_none(),
@@ -264,7 +265,7 @@ impl ResultRow {
                     then_fits: then_fits(luck.then_fits),
                 })
                 .collect(),
-            warnings: warnings(decision).map(std::borrow::Cow::into_owned).collect(),
+            warnings: warnings(decision).map(|line| line.to_string()).collect(),
             denial,
             patch,
             // A pod as given is not predicted.
@@ -335,25 +336,4 @@ fn remedy_row(remedy: &Remedy, subject: &Subject<'_>) -> RemedyRow {
 
 fn then_fits((min, max): (usize, usize)) -> ThenFits {
     ThenFits { min, max }
-}
-
-/// Rows in columns, two spaces apart, no space at a line's end.
-#[must_use]
-pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut out = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{cell:<width$}  ");
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
 }

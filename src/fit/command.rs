@@ -11,6 +11,7 @@ use std::fmt::{self, Write as _};
 use thiserror::Error;
 
 use super::shown::Shown;
+use super::syntax;
 
 /// How much of a text that is not valid a comment repeats, in characters.
 const REPEATED: usize = 63;
@@ -63,17 +64,17 @@ macro_rules! checked {
 
 checked! {
     /// The name of an object. Mirrors `IsDNS1123Subdomain` of `k8s.io/apimachinery/pkg/util/validation`.
-    Name, "name", subdomain;
+    Name, "name", syntax::subdomain;
     /// The name of a namespace, or nothing where none is known. Mirrors `IsDNS1123Label`.
-    Namespace, "namespace", |text| if text.is_empty() { Ok(()) } else { dns_label(text) };
+    Namespace, "namespace", |text| if text.is_empty() { Ok(()) } else { syntax::dns_label(text) };
     /// A label's key. Mirrors `IsQualifiedName`.
-    LabelKey, "label key", qualified_name;
+    LabelKey, "label key", syntax::qualified;
     /// A label's value. Mirrors `IsValidLabelValue`.
-    LabelValue, "label value", |text| if text.is_empty() { Ok(()) } else { label_part(text) };
+    LabelValue, "label value", syntax::label_value;
     /// A CPU model, which is the last part of a label's key.
-    CpuModel, "CPU model", label_part;
+    CpuModel, "CPU model", syntax::label_name;
     /// A machine type, which is the last part of a label's key.
-    MachineType, "machine type", label_part;
+    MachineType, "machine type", syntax::label_name;
 }
 
 impl Name {
@@ -290,51 +291,6 @@ fn quoted_for_people(text: &str) -> String {
     let more = if cut.len() < text.len() { "…" } else { "" };
     let shown = format!("{}{more}", Shown::new(cut));
     format!("'{}'", shown.replace('\'', r"'\''"))
-}
-
-fn subdomain(text: &str) -> Result<(), &'static str> {
-    let is_label = |part: &str| is_bounded(part, |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "-");
-    if text.len() <= 253 && text.split('.').all(is_label) {
-        Ok(())
-    } else {
-        Err(
-            "a name has at most 253 lower-case letters, digits, - and . and each part begins and ends with a letter or digit",
-        )
-    }
-}
-
-fn dns_label(text: &str) -> Result<(), &'static str> {
-    if text.len() <= 63 && is_bounded(text, |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "-") {
-        Ok(())
-    } else {
-        Err("it has at most 63 lower-case letters, digits and - and begins and ends with a letter or digit")
-    }
-}
-
-fn label_part(text: &str) -> Result<(), &'static str> {
-    if text.len() <= 63 && is_bounded(text, char::is_ascii_alphanumeric, "-_.") {
-        Ok(())
-    } else {
-        Err("it has at most 63 letters, digits, - _ and . and begins and ends with a letter or digit")
-    }
-}
-
-fn qualified_name(text: &str) -> Result<(), &'static str> {
-    match text.split_once('/') {
-        None => label_part(text),
-        Some((prefix, name)) => subdomain(prefix).and(label_part(name)).map_err(|_| {
-            "it has a DNS name before the / and at most 63 letters, digits, - _ and . behind it, and each part begins and \
-             ends with a letter or digit"
-        }),
-    }
-}
-
-/// Whether all characters are of a kind or among some more, the first and the last of that kind.
-fn is_bounded(text: &str, kind: fn(&char) -> bool, inside: &str) -> bool {
-    let at_end = |c: Option<char>| c.is_some_and(|c| kind(&c));
-    at_end(text.chars().next())
-        && at_end(text.chars().next_back())
-        && text.chars().all(|c| kind(&c) || inside.contains(c))
 }
 
 #[cfg(test)]

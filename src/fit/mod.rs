@@ -16,6 +16,7 @@ pub mod remedy;
 mod selector;
 pub mod shown;
 pub mod subject;
+pub mod syntax;
 mod toleration;
 pub mod verdict;
 

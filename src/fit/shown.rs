@@ -29,6 +29,29 @@ impl<'a> Shown<'a> {
         Self(Cow::Owned(out))
     }
 
+    /// The text without blanks and controls at its ends, and at most `most` characters of it as it is shown; what is cut
+    /// off ends in `…`. No `\u{…}` is cut in two.
+    #[must_use]
+    pub fn within(text: &'a str, most: usize) -> Self {
+        let text = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+        let shown = Self::new(text);
+        // Bytes bound characters, so most texts need no counting.
+        if shown.0.len() <= most || shown.0.chars().nth(most).is_none() {
+            return shown;
+        }
+        let mut out = String::new();
+        let mut room = most.saturating_sub(1);
+        for c in text.chars() {
+            let needed = if is_printable(c) { 1 } else { c.escape_unicode().count() };
+            let Some(left) = room.checked_sub(needed) else { break };
+            room = left;
+            if needed == 1 { out.push(c) } else { out.extend(c.escape_unicode()) }
+        }
+        out.truncate(out.trim_end().len());
+        out.push('…');
+        Self(Cow::Owned(out))
+    }
+
     /// As a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -50,7 +73,7 @@ impl fmt::Display for Shown<'_> {
 
 /// Whether a terminal shows the character as one of its own. Beyond ASCII it is what the standard library takes for
 /// printable where it writes a string for debugging.
-fn is_printable(c: char) -> bool {
+pub(crate) fn is_printable(c: char) -> bool {
     match c {
         ' '..='~' => true,
         _ => !c.is_ascii() && c.escape_debug().next() == Some(c),
@@ -94,6 +117,18 @@ mod tests {
         assert_eq!(Shown::new(text).as_str(), shown);
     }
 
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        let within = |text, most| Shown::within(text, most).to_string();
+        assert_eq!(within("käse", 4), "käse");
+        assert_eq!(within("käsekuchen", 4), "käs…");
+        assert_eq!(within("ab cd", 4), "ab…", "no blank is left before the ellipsis");
+        assert_eq!(within("a\nb", 7), "a\\u{a}b");
+        assert_eq!(within("a\nb", 6), "a…", "half of an escape says nothing");
+        assert_eq!(within("\n ab\r\n", 2), "ab", "whoever ends a message in a newline means nothing by it");
+        assert_eq!(within("", 4), "");
+    }
+
     /// What the Unicode standard gives a meaning for direction, joining or lines, spelled out.
     fn is_dangerous(c: char) -> bool {
         c.is_control()
@@ -109,6 +144,8 @@ mod tests {
             prop_assert!(!shown.as_str().contains(is_dangerous), "{shown:?}");
             prop_assert_eq!(shown.as_str().lines().count(), usize::from(!text.is_empty()));
             prop_assert_eq!(Shown::new(shown.as_str()), shown.clone(), "escaped twice it would be another text");
+            let most = text.len() % 9;
+            prop_assert!(Shown::within(&text, most).as_str().chars().count() <= most.max(1));
         }
 
         #[test]

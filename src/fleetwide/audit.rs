@@ -134,7 +134,7 @@ impl AuditRow {
     pub fn state(&self) -> &'static str {
         match self.severity {
             Severity::OwnNode => "OWN-NODE",
-            Severity::Unschedulable => "CANNOT START",
+            Severity::Unschedulable => "CANNOT-START",
             Severity::Pinned => "STUCK",
             Severity::Fragile => "FRAGILE",
             Severity::None if self.verdict == "unknown" => "UNKNOWN",

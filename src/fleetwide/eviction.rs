@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use super::guests::not_migratable;
 use super::{is_exempt, policy_of, told};
-use crate::admission::one_line;
 use crate::admission::response::Decision;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::judgement::Depth;
 use crate::fit::remedy::Remedy;
+use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::foresee;
 use crate::kubevirt::subject::{self, Judged};
@@ -198,7 +198,7 @@ fn shut_down(name: &str, dry_run: bool) -> String {
 
 /// As KubeVirt says it, so short that what follows is not cut off.
 fn reason(reason: &str, message: &str) -> String {
-    match (reason, &*one_line(message, 80)) {
+    match (reason, Shown::within(message, 80).as_str()) {
         ("", "") => String::new(),
         (text, "") | ("", text) => format!(" ({text})"),
         (reason, message) => format!(" ({reason}: {message})"),

@@ -20,6 +20,7 @@ use super::connect::words;
 use super::events::Reports;
 use super::inventory::Snapshot;
 use super::kinds::{Registered, Watched};
+use crate::fit::shown::Shown;
 use crate::fleetwide::policy::{PolicyCondition, PolicyStatus, conditions_of_invalid, statuses};
 use crate::report::{Note, Reason, Regarding, Report};
 
@@ -191,7 +192,7 @@ fn merged(before: &Value, conditions: &[PolicyCondition], generation: i64, now: 
         let since = since.and_then(|known| known["lastTransitionTime"].as_str().map(str::to_owned));
         let since = since.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         json!({
-            "type": kind, "status": holds, "observedGeneration": generation, "reason": reason, "message": message,
+            "type": kind, "status": holds, "observedGeneration": generation, "reason": reason, "message": Shown::new(message),
             "lastTransitionTime": since,
         })
     });

@@ -109,8 +109,10 @@ pub enum Ruling {
 pub struct Denial {
     /// The HTTP status, chosen for what kubectl prints of it.
     pub kind: DenialKind,
-    /// The reason; its first line is complete in itself and names the policy.
+    /// The reason, on one line that is complete in itself and names the policy.
     pub message: String,
+    /// Further lines below it.
+    pub details: Vec<String>,
     /// The fields to blame; the first one names the policy.
     pub causes: Vec<FieldCause>,
     /// What the client is told beside it.
@@ -203,14 +205,10 @@ fn denial(
     if let Some(first) = causes.first_mut() {
         first.message.push_str(&by);
     }
-    let mut message = format!("{headline}{by}");
-    for line in details {
-        message.push_str("\n  ");
-        message.push_str(line);
-    }
     Denial {
         kind: if kind.is_mendable() && fields_named { DenialKind::Invalid } else { DenialKind::Forbidden },
-        message,
+        message: format!("{headline}{by}"),
+        details: details.to_vec(),
         causes,
         warnings: warnings(words.model.as_ref(), None, &[], notes),
         audit,

@@ -7,7 +7,6 @@
 mod decide;
 mod read;
 mod selector;
-mod syntax;
 mod tree;
 mod word;
 

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use super::selector::{LabelCondition, LabelSelector, Operator};
-use super::syntax;
 use super::tree::{Object, Problem, Tree};
 use super::word::{Word, parse, quoted};
 use super::{
     API_VERSION, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, LauncherSelectors, Otherwise, Policy, ReplacedMode,
 };
+use crate::fit::syntax;
 
 /// Why a document is no policy.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum PolicyError {
     #[error("not JSON: {0}")]
     Syntax(serde_json::Error),
     /// It is JSON, but not a valid `CPUPolicy`.
-    #[error("{}", Listed(name, problems))]
+    #[error("{}{}", Heading(name, problems), Further(problems))]
     Invalid {
         /// `metadata.name`; empty where it is missing.
         name: String,
@@ -26,10 +26,10 @@ pub enum PolicyError {
     },
 }
 
-/// One problem on one line; more below a heading.
-struct Listed<'a>(&'a str, &'a [Problem]);
+/// The policy and its problem, or how many it has.
+struct Heading<'a>(&'a str, &'a [Problem]);
 
-impl fmt::Display for Listed<'_> {
+impl fmt::Display for Heading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(name, problems) = self;
         f.write_str(KIND)?;
@@ -39,8 +39,31 @@ impl fmt::Display for Listed<'_> {
         if let [problem] = problems {
             return write!(f, ": {problem}");
         }
-        write!(f, ": {} problems", problems.len())?;
-        problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+        write!(f, ": {} problems", problems.len())
+    }
+}
+
+/// All problems, where there are several.
+struct Further<'a>(&'a [Problem]);
+
+impl fmt::Display for Further<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut several = self.0.iter().enumerate().filter(|_| self.0.len() > 1);
+        several.try_for_each(|(at, problem)| write!(f, "{} {problem}", if at == 0 { ":" } else { ";" }))
+    }
+}
+
+impl PolicyError {
+    /// The error line by line: with several problems each has a line of its own below the first.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Invalid { name, problems } if problems.len() > 1 => {
+                let heading = Heading(name, problems).to_string();
+                std::iter::once(heading).chain(problems.iter().map(|problem| format!("  {problem}"))).collect()
+            }
+            Self::Invalid { .. } | Self::Syntax(_) => vec![self.to_string()],
+        }
     }
 }
 

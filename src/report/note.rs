@@ -1,8 +1,9 @@
 //! The note of an Event: the one place where its text is made.
 
-use crate::kubevirt::wire::EachText;
-
 use super::Reason;
+use crate::fit::shown::Shown;
+use crate::fit::syntax;
+use crate::kubevirt::wire::EachText;
 
 /// The longest note, in bytes: the limit of `events.k8s.io/v1`.
 const LONGEST: usize = 1024;
@@ -52,8 +53,7 @@ impl Note {
     /// A note that is made of what the watch knows alone.
     #[must_use]
     pub fn of_watched(line: &str) -> Self {
-        let words = line.split(|c: char| c.is_whitespace() || is_unprintable(c)).filter(|word| !word.is_empty());
-        let line = words.collect::<Vec<_>>().join(" ");
+        let line = Shown::within(line, usize::MAX).to_string();
         if line.len() <= LONGEST {
             return Self(line);
         }
@@ -68,40 +68,9 @@ impl Note {
     }
 }
 
-/// Controls, and what changes the direction of the text after it.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
 /// Whether text is a label key, a label value, or an object's name; the empty text is a label value.
-///
-/// Mirrors `IsQualifiedName`, `IsValidLabelValue` and `IsDNS1123Subdomain` of apimachinery's `util/validation`.
 fn is_name_or_label(text: &str) -> bool {
-    match text.split_once('/') {
-        Some((prefix, name)) => is_subdomain(prefix) && !name.is_empty() && is_label_value(name),
-        None => is_label_value(text) || is_subdomain(text),
-    }
-}
-
-fn is_label_value(text: &str) -> bool {
-    let is_end = |c: Option<u8>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    let bytes = text.as_bytes();
-    text.len() <= 63
-        && bytes.iter().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
-        && is_end(bytes.first().copied())
-        && is_end(bytes.last().copied())
-}
-
-fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|label| !label.is_empty() && is_dns_label(label))
-}
-
-fn is_dns_label(label: &str) -> bool {
-    label.len() <= 63
-        && label.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
-        && !label.starts_with('-')
-        && !label.ends_with('-')
+    [syntax::qualified, syntax::label_value, syntax::subdomain].iter().any(|rule| rule(text).is_ok())
 }
 
 #[cfg(test)]
@@ -134,10 +103,10 @@ mod tests {
 
     #[rstest]
     #[case::short("one line", "one line")]
-    #[case::lines("one\n  two\r\nthree ", "one two three")]
+    #[case::lines("one\n  two\r\nthree \n", r"one\u{a}  two\u{d}\u{a}three")]
     #[case::none("", "")]
-    #[case::escape("a\u{1b}[31mb", "a [31mb")]
-    #[case::direction("a\u{202e}b\u{2066}c\u{2028}d", "a b c d")]
+    #[case::escape("a\u{1b}[31mb", r"a\u{1b}[31mb")]
+    #[case::direction("a\u{202e}b\u{2066}c\u{2028}d", r"a\u{202e}b\u{2066}c\u{2028}d")]
     fn a_note_is_one_printable_line(#[case] message: &str, #[case] expected: &str) {
         assert_eq!(Note::of_watched(message).as_str(), expected);
     }

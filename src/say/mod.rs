@@ -172,7 +172,7 @@ pub fn explain(judged: &Judged<'_>) -> Option<Command> {
 #[must_use]
 pub fn state(verdict: &Verdict) -> &'static str {
     match verdict.assessment.outcome.impact() {
-        Some(Impact::Unschedulable) => "CANNOT START",
+        Some(Impact::Unschedulable) => "CANNOT-START",
         Some(Impact::Pinned) => "STUCK",
         Some(Impact::Fragile) => "FRAGILE",
         None if verdict.assessment.outcome.as_str() == "unknown" => "UNKNOWN",

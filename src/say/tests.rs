@@ -6,7 +6,7 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use crate::admission::Stage;
-use crate::admission::response::{Decision, WARNING_CHARS, WARNINGS};
+use crate::admission::response::{Decision, WARNING_CHARS, WARNINGS, lines};
 use crate::admission::review;
 use crate::fit::node::Node;
 use crate::fit::verdict::Impact;
@@ -73,11 +73,10 @@ fn a_denial() {
     let policy = Policy { name: "intel-pool".to_owned(), enforce: Dial::From(Impact::Pinned), ..Policy::builtin() };
     let world = World { policies: vec![policy], ..world(intel(), migrated("ledger", &["amd-stibp"])) };
     let Decision::Deny { denial, .. } = told(&world, &migration("ledger")) else { panic!("admitted") };
-    let longest = denial.message.lines().map(|line| line.chars().count()).max();
-    assert!(longest <= Some(WARNING_CHARS), "{}", denial.message);
-    let first = denial.message.lines().next().unwrap_or_default();
-    assert!(first.contains("shop/ledger"), "KubeVirt's controllers show this line alone: {first}");
-    assert_snapshot!(denial.message, @r"
+    let lines: Vec<String> = lines(&denial).collect();
+    assert!(lines.iter().all(|line| line.chars().count() <= WARNING_CHARS), "{lines:#?}");
+    assert!(lines[0].contains("shop/ledger"), "KubeVirt's controllers show this line alone: {}", lines[0]);
+    assert_snapshot!(lines.join("\n"), @r"
     shop/ledger cannot migrate: no node offers cpu-feature amd-stibp, which its selector requires (policy intel-pool)
       node-c lacks 1: cpu-feature amd-stibp
       node-d lacks 1: cpu-feature amd-stibp

@@ -1,6 +1,5 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics`, over plain HTTP.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,15 +11,19 @@ use http::{HeaderValue, StatusCode};
 
 use super::router::plain;
 use super::{Condition, Readiness};
+use crate::page::Page;
 use crate::telemetry::Metrics;
 
-const INDEX: &str = "cpufit: keeps KubeVirt guests migratable\n
-/livez            200 while the process answers
-/readyz           200 when reviews should be sent here, else 503; ?verbose lists the conditions and the age of what is known
-/metrics          OpenMetrics text";
+const INDEX: [&str; 5] = [
+    "cpufit: keeps KubeVirt guests migratable",
+    "",
+    "/livez            200 while the process answers",
+    "/readyz           200 when reviews should be sent here, else 503; ?verbose lists the conditions and the age of what is known",
+    "/metrics          OpenMetrics text",
+];
 
 /// Lines that `/readyz?verbose` lists besides the conditions.
-pub type Details = Arc<dyn Fn() -> String + Send + Sync>;
+pub type Details = Arc<dyn Fn() -> Page + Send + Sync>;
 
 #[derive(Clone)]
 struct Admin {
@@ -32,11 +35,11 @@ struct Admin {
 /// `/livez`, `/readyz` with `?verbose`, `/metrics`, and `/` which lists them; a plain router, to which more can be added.
 pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details) -> Router {
     Router::new()
-        .route("/", get(async || plain(StatusCode::OK, INDEX)))
-        .route("/livez", get(async || plain(StatusCode::OK, "ok")))
+        .route("/", get(async || plain(StatusCode::OK, INDEX.into_iter().collect())))
+        .route("/livez", get(async || plain(StatusCode::OK, Page::of("ok"))))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .fallback(async || plain(StatusCode::NOT_FOUND, "no such path; / lists them"))
+        .fallback(async || plain(StatusCode::NOT_FOUND, Page::of("no such path; / lists them")))
         .with_state(Admin { readiness, metrics, details })
 }
 
@@ -44,21 +47,20 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
     let verbose = query.is_some_and(|query| query.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
     let ready = admin.readiness.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut text = String::new();
+    let mut page = Page::default();
     for condition in Condition::ALL {
         let held = admin.readiness.holds(condition);
         if verbose || !held {
-            // Writing to a String cannot fail.
-            let _ =
-                writeln!(text, "[{}]{condition} {}", if held { '+' } else { '-' }, if held { "ok" } else { "not yet" });
+            let (mark, state) = if held { ('+', "ok") } else { ('-', "not yet") };
+            page.line(format_args!("[{mark}]{condition} {state}"));
         }
     }
     // Who is not ready says what it waits for.
     if verbose || !ready {
-        text.push_str(&(admin.details)());
+        page.append(&(admin.details)());
     }
-    text.push_str(if ready { "ok" } else { "not ready" });
-    plain(status, text)
+    page.line(if ready { "ok" } else { "not ready" });
+    plain(status, page)
 }
 
 async fn metrics_text(State(admin): State<Admin>) -> Response {
@@ -67,6 +69,6 @@ async fn metrics_text(State(admin): State<Admin>) -> Response {
             let format = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
             ([(CONTENT_TYPE, format)], text).into_response()
         }
-        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, Page::of(error)),
     }
 }

@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::router::Refusal;
-use crate::admission::one_line;
+use crate::fit::shown::Shown;
 
 /// The largest body that is read, in bytes. API servers accept objects of 3 MiB, and an update carries two.
 pub const BODY_BYTES: usize = 8 << 20;
@@ -30,7 +30,7 @@ pub(super) async fn read<'m>(
     let mut first = Bytes::new();
     let mut joined = Vec::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::Broken(one_line(&error.to_string(), 160).into_owned()))?;
+        let frame = frame.map_err(|error| Refusal::Broken(Shown::within(&error.to_string(), 160).to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         let length = first.len().max(joined.len()) + data.len();
         if length > BODY_BYTES {

@@ -35,6 +35,7 @@ use super::clock::{Clock, Time};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, ReviewError, decode};
+use crate::page::Page;
 use crate::telemetry::{DecodeReason, Metrics, ObjectKind, RequestOutcome};
 
 /// The judgement of reviews. An error is a malformed object.
@@ -122,15 +123,17 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/mutate", handler(Stage::Mutate))
         .route("/authorize", handler(Stage::Authorize))
         .fallback(async || {
-            plain(StatusCode::NOT_FOUND, "no such path; POST /validate, /mutate and /authorize are served")
+            plain(StatusCode::NOT_FOUND, Page::of("no such path; POST /validate, /mutate and /authorize are served"))
         })
-        .method_not_allowed_fallback(async || plain(StatusCode::METHOD_NOT_ALLOWED, "reviews are sent by POST"))
+        .method_not_allowed_fallback(async || {
+            plain(StatusCode::METHOD_NOT_ALLOWED, Page::of("reviews are sent by POST"))
+        })
         .with_state(edge)
 }
 
-/// A line of text.
-pub(super) fn plain(status: StatusCode, line: impl fmt::Display) -> Response {
-    (status, [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], format!("{line}\n"))
+/// Lines of text.
+pub(super) fn plain(status: StatusCode, page: Page) -> Response {
+    (status, [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], page.into_string())
         .into_response()
 }
 
@@ -191,7 +194,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = plain(self.status(), &self);
+        let mut response = plain(self.status(), Page::of(&self));
         if matches!(self, Self::Busy) {
             // API servers obey it, within the time they grant.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));

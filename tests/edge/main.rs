@@ -29,6 +29,7 @@ fn by_name(_: Stage, request: &Request<'_>) -> Decision {
             denial: Denial {
                 code: DenialKind::Forbidden,
                 message: "as you wish".to_owned(),
+                details: Vec::new(),
                 group: String::new(),
                 kind: "Pod".to_owned(),
                 name: "deny".to_owned(),

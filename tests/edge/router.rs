@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::routing::post;
 use cpufit::admission::Stage;
+use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
 use cpufit::web::{BODY_BYTES, Condition, Edge, Limits, Readiness, admin, router};
 use http::{Request, Response, StatusCode};
@@ -439,7 +440,7 @@ async fn more_than_the_memory_allows_waits_briefly_and_is_told_to_come_again() {
 #[tokio::test]
 async fn the_admin_port_tells_what_is_missing() {
     let readiness = Arc::new(Readiness::new());
-    let router = admin::router(Arc::clone(&readiness), Arc::default(), Arc::new(String::new));
+    let router = admin::router(Arc::clone(&readiness), Arc::default(), Arc::new(Page::default));
     let get = async |path: &str| send(&router, Request::get(path).body(Body::empty()).unwrap()).await;
     assert_eq!(get("/livez").await, (StatusCode::OK, "ok\n".to_owned()));
     readiness.meet(Condition::Serving);
@@ -466,7 +467,7 @@ async fn every_request_is_counted_once() {
         send(&router, posted("/mutate", review(name).to_string())).await;
     }
     send(&router, posted("/mutate", "{}")).await;
-    let admin = admin::router(ready(), metrics, Arc::new(String::new));
+    let admin = admin::router(ready(), metrics, Arc::new(Page::default));
     let (status, text) = send(&admin, Request::get("/metrics").body(Body::empty()).unwrap()).await;
     assert_eq!(status, StatusCode::OK);
     let mut counted: Vec<&str> = text.lines().filter(|line| line.starts_with("cpufit_requests_total")).collect();

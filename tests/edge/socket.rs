@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::routing::post;
 use bytes::Bytes;
+use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
 use cpufit::web::server::{Drained, Limits, Transport, serve};
 use cpufit::web::tls::{Pair, Resolver, server_config};
@@ -301,7 +302,7 @@ async fn the_admin_port_is_plain_http() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Arc::new(Metrics::default());
-    let router = admin::router(ready(), Arc::clone(&metrics), Arc::new(String::new));
+    let router = admin::router(ready(), Arc::clone(&metrics), Arc::new(Page::default));
     let never = std::future::pending();
     tokio::spawn(serve(listener, Transport::Plain, router, Limits::default(), metrics, never));
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());

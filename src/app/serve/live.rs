@@ -1,6 +1,5 @@
 //! What `cpufit serve` runs on a live cluster: watches, judgement, and those who write.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use crate::args::{CertificateSource, ServeArgs};
 use crate::live::freshness::{Freshness, Listening};
 use crate::live::kinds::Watched;
 use crate::live::{Live, Settings, certificates, connect, events, leader, status};
+use crate::page::Page;
 use crate::report::Report;
 use crate::telemetry::Metrics;
 use crate::web::tls::Resolver;
@@ -141,16 +141,15 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
 }
 
 /// How old what is known of each resource is at most, and what is wrong with its watch.
-fn ages(freshness: &Freshness) -> String {
-    let mut out = String::new();
+fn ages(freshness: &Freshness) -> Page {
+    let mut page = Page::default();
     for resource in Watched::ALL {
         let age = match freshness.age(resource) {
             Some(age) => format!("heard of {} s ago", age.as_secs()),
             None => "not heard of yet".to_owned(),
         };
         let trouble = freshness.trouble(resource).map(|trouble| format!(" ({trouble})")).unwrap_or_default();
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "[ ]{resource} {age}{trouble}");
+        page.line(format_args!("[ ]{resource} {age}{trouble}"));
     }
-    out
+    page
 }

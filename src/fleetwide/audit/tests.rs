@@ -51,7 +51,7 @@ fn the_worst_comes_first() {
     let expected = [
         ("ledger", "OWN-NODE"),
         ("danger", "OWN-NODE"),
-        ("never", "CANNOT START"),
+        ("never", "CANNOT-START"),
         ("stuck", "STUCK"),
         ("cache", "FRAGILE"),
         ("off", "FITS"),

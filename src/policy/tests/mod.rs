@@ -242,8 +242,8 @@ mod reference {
     #[test]
     fn its_report_is_what_is_printed() {
         let spec = json!({"enfroce": "None", "warn": "pinned", "commonModel": {"name": "host-model"}});
-        let error = read(&with_spec(spec)).expect_err("three mistakes").to_string();
-        assert_eq!(blocks("text"), [format!("{error}\n")], "the page would promise another report");
+        let error = read(&with_spec(spec)).expect_err("three mistakes");
+        assert_eq!(blocks("text"), [error.lines().join("\n") + "\n"], "the page would promise another report");
     }
 
     #[test]

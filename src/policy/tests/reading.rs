@@ -266,13 +266,12 @@ fn all_problems_at_once_in_the_order_of_the_reference() {
 fn an_error_reads_well() {
     let one = read(&with_spec(json!({"enfroce": "None"}))).expect_err("a misspelled field").to_string();
     assert_eq!(one, "CPUPolicy intel-pool: spec.enfroce: unknown field, did you mean enforce?", "one line for one");
-    let two = read(&with_spec(json!({"warn": 1, "audit": 2}))).expect_err("two wrong types").to_string();
-    assert_eq!(
-        two,
-        "CPUPolicy intel-pool: 2 problems\n  spec.warn: must be a string, is a number\n  \
-         spec.audit: must be a string, is a number",
-        "the person would not find both"
-    );
+    let two = read(&with_spec(json!({"warn": 1, "audit": 2}))).expect_err("two wrong types");
+    let (warn, audit) = ("spec.warn: must be a string, is a number", "spec.audit: must be a string, is a number");
+    let lines = ["CPUPolicy intel-pool: 2 problems".to_owned(), format!("  {warn}"), format!("  {audit}")];
+    assert_eq!(two.lines(), lines, "the person would not find both");
+    let line = format!("CPUPolicy intel-pool: 2 problems: {warn}; {audit}");
+    assert_eq!(two.to_string(), line, "an Event and a condition have one line");
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! What Kubernetes accepts as a name. Mirrors `k8s.io/apimachinery/pkg/util/validation`.
 
 /// A qualified name: a label key, optionally with a DNS prefix (`IsQualifiedName`).
-pub(super) fn qualified(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// The rule that the text breaks.
+pub fn qualified(text: &str) -> Result<(), &'static str> {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
@@ -13,7 +17,11 @@ pub(super) fn qualified(text: &str) -> Result<(), &'static str> {
 }
 
 /// The part of a label key after the slash.
-pub(super) fn label_name(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// The rule that the text breaks.
+pub fn label_name(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("a label key needs a name");
     }
@@ -21,7 +29,11 @@ pub(super) fn label_name(text: &str) -> Result<(), &'static str> {
 }
 
 /// A label value (`IsValidLabelValue`); may be empty.
-pub(super) fn label_value(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// The rule that the text breaks.
+pub fn label_value(text: &str) -> Result<(), &'static str> {
     if text.is_empty() { Ok(()) } else { label_text(text) }
 }
 
@@ -39,7 +51,11 @@ fn label_text(text: &str) -> Result<(), &'static str> {
 }
 
 /// A DNS subdomain (`IsDNS1123Subdomain`): the name of most objects.
-pub(super) fn subdomain(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// The rule that the text breaks.
+pub fn subdomain(text: &str) -> Result<(), &'static str> {
     if text.len() <= 253 && text.split('.').all(is_dns_label) {
         Ok(())
     } else {
@@ -48,7 +64,11 @@ pub(super) fn subdomain(text: &str) -> Result<(), &'static str> {
 }
 
 /// A DNS label (`IsDNS1123Label`): the name of a namespace.
-pub(super) fn dns_label(text: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+///
+/// The rule that the text breaks.
+pub fn dns_label(text: &str) -> Result<(), &'static str> {
     if text.len() <= 63 && is_dns_label(text) {
         Ok(())
     } else {

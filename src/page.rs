@@ -1,0 +1,224 @@
+//! What is printed: lines and tables for people, JSON and YAML for programs.
+//!
+//! A [`Page`] takes no text as it is. Each line and each cell becomes [`Shown`] here, so that no object can forge a line or
+//! send an escape sequence, whoever put the sentence together. JSON and YAML keep their values exact: what is not printable
+//! is escaped as the format has it.
+
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
+
+use serde::{Serialize, Serializer};
+use unicode_width::UnicodeWidthStr as _;
+
+use crate::fit::shown::{Shown, is_printable};
+
+/// Text to print: complete lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page(String);
+
+/// A value that cannot be written as JSON or YAML; none of this crate is.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// Not as JSON.
+    #[error("cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+    /// Not as YAML.
+    #[error("cannot be written as YAML")]
+    Yaml(#[from] serde_saphyr::SerializeError),
+}
+
+impl Page {
+    /// A page of one line.
+    #[must_use]
+    pub fn of(line: impl Display) -> Self {
+        let mut page = Self::default();
+        page.line(line);
+        page
+    }
+
+    /// What is to be printed.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    /// What is to be printed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is nothing on it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One line.
+    pub fn line(&mut self, text: impl Display) {
+        self.0.push_str(Shown::new(text.to_string().trim_end()).as_str());
+        self.0.push('\n');
+    }
+
+    /// The lines of another page below these.
+    pub fn append(&mut self, page: &Self) {
+        self.0.push_str(&page.0);
+    }
+
+    /// Rows in columns, two blanks apart or more.
+    ///
+    /// Whoever splits a line at two blanks gets its cells: within a cell no blank follows another, none stands at its ends,
+    /// and an empty cell is `-`.
+    pub fn table(&mut self, rows: &[Vec<String>]) {
+        self.columns(rows, |_| Blanks::Single);
+    }
+
+    /// A table for `awk` as well: a blank stands in cells of the last column alone.
+    pub fn listing(&mut self, rows: &[Vec<String>]) {
+        let last = rows.first().map_or(0, Vec::len);
+        self.columns(rows, |column| if column + 1 == last { Blanks::Single } else { Blanks::None });
+    }
+
+    fn columns(&mut self, rows: &[Vec<String>], blanks: impl Fn(usize) -> Blanks) {
+        let shown = |row: &Vec<String>| -> Vec<String> {
+            row.iter().enumerate().map(|(column, text)| cell(text, blanks(column))).collect()
+        };
+        let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
+        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        for row in &rows {
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                self.0.push_str(cell);
+                if column + 1 < row.len() {
+                    self.0.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+                }
+            }
+            self.0.push('\n');
+        }
+    }
+
+    /// A value as JSON, indented.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written as JSON.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), PageError> {
+        self.0.push_str(&printable_json(&serde_json::to_string_pretty(value)?));
+        self.0.push('\n');
+        Ok(())
+    }
+
+    /// A value as JSON on one line.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written as JSON.
+    pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), PageError> {
+        self.0.push_str(&printable_json(&serde_json::to_string(value)?));
+        self.0.push('\n');
+        Ok(())
+    }
+
+    /// A value as a document of YAML.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written as YAML.
+    pub fn yaml(&mut self, value: &impl Serialize) -> Result<(), PageError> {
+        self.begin_document();
+        let mut text = serde_saphyr::to_string(value)?;
+        // Blocks hold tabs as they are; quoted text escapes all controls.
+        if text.contains('\t') {
+            let quoted = serde_saphyr::ser_options! { prefer_block_scalars: false };
+            text = serde_saphyr::to_string_with_options(value, quoted)?;
+        }
+        self.0.push_str(&text);
+        Ok(())
+    }
+
+    /// A document of YAML that is part of this program.
+    pub fn document(&mut self, text: &'static str) {
+        self.begin_document();
+        self.0.push_str(text);
+    }
+
+    fn begin_document(&mut self) {
+        if !self.0.is_empty() {
+            self.0.push_str("---\n");
+        }
+    }
+
+    /// The script that completes a command's arguments in a shell.
+    pub fn completions(&mut self, shell: clap_complete::Shell, command: &mut clap::Command, name: &'static str) {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, command, name, &mut script);
+        self.0.push_str(&String::from_utf8_lossy(&script));
+    }
+}
+
+impl<T: Display> FromIterator<T> for Page {
+    fn from_iter<I: IntoIterator<Item = T>>(lines: I) -> Self {
+        let mut page = Self::default();
+        lines.into_iter().for_each(|line| page.line(line));
+        page
+    }
+}
+
+/// Which blanks a cell may have inside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blanks {
+    /// None.
+    None,
+    /// Single ones.
+    Single,
+}
+
+/// The text of a cell; a blank that it may not have is escaped.
+fn cell(text: &str, blanks: Blanks) -> String {
+    let text = text.trim_matches(' ');
+    if text.is_empty() {
+        return "-".to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut before = None;
+    for c in Shown::new(text).as_str().chars() {
+        if c == ' ' && (blanks == Blanks::None || before == Some(' ')) {
+            out.push_str("\\u{20}");
+        } else {
+            out.push(c);
+        }
+        before = Some(c);
+    }
+    out
+}
+
+/// JSON text with `\uXXXX` for what is not printable. Beyond line feeds and indentation such characters stand in strings
+/// alone, and serde escapes only those that JSON does not allow there.
+fn printable_json(text: &str) -> Cow<'_, str> {
+    let is_fine = |c: char| c == '\n' || is_printable(c);
+    if text.chars().all(is_fine) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_fine(c) {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! Whatever objects are named, a page has as many lines and cells as were put on it.
+
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = select(vec![
+        "node-a",
+        "x",
+        " ",
+        "  ",
+        "   ",
+        "-",
+        "\n",
+        "\r",
+        "\r\n",
+        "\t",
+        "\u{1b}[2J",
+        "\u{1b}]0;t\u{7}",
+        "\u{9b}1m",
+        "\u{85}",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{202e}",
+        "\u{2066}",
+        "\u{200b}",
+        "\u{feff}",
+        "\u{a0}",
+        "\u{3000}",
+        "漢字",
+        "é",
+        "e\u{301}",
+        "\0",
+        "\\u{a}",
+        "'",
+        "\"",
+        "\u{e0041}",
+        "👩\u{200d}🚀",
+    ]);
+    prop_oneof![3 => prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat()), 1 => any::<String>()]
+}
+
+fn rows() -> impl Strategy<Value = Vec<Vec<String>>> {
+    (1_usize..6).prop_flat_map(|columns| prop::collection::vec(prop::collection::vec(hostile(), columns), 1..6))
+}
+
+/// Whether a terminal or an editor could take it for anything but a letter.
+fn is_raw(c: char) -> bool {
+    c.is_control() && c != '\n'
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
+}
+
+/// The cells of a line, as whoever splits it at two blanks or more finds them.
+fn cells(line: &str) -> Vec<&str> {
+    line.split("  ").map(|cell| cell.trim_matches(' ')).filter(|cell| !cell.is_empty()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn a_table_has_its_rows_and_columns(rows in rows()) {
+        let mut page = Page::default();
+        page.table(&rows);
+        prop_assert!(!page.as_str().contains(is_raw), "{page:?}");
+        prop_assert_eq!(page.as_str().lines().count(), rows.len());
+        for (line, row) in page.as_str().lines().zip(&rows) {
+            prop_assert_eq!(cells(line).len(), row.len(), "{}", line);
+            prop_assert_eq!(line.trim_end(), line);
+        }
+    }
+
+    #[test]
+    fn a_listing_can_be_split_at_any_blank(rows in rows()) {
+        let mut page = Page::default();
+        page.listing(&rows);
+        prop_assert!(!page.as_str().contains(is_raw), "{page:?}");
+        prop_assert_eq!(page.as_str().lines().count(), rows.len());
+        for (line, row) in page.as_str().lines().zip(&rows) {
+            let before_last: Vec<&str> = line.split_ascii_whitespace().take(row.len() - 1).collect();
+            let cells = cells(line);
+            prop_assert_eq!(cells.len(), row.len(), "{}", line);
+            prop_assert_eq!(&before_last[..], &cells[..row.len() - 1]);
+        }
+    }
+
+    /// Where the columns of a terminal are those of the program.
+    #[test]
+    fn columns_begin_below_each_other(rows in rows()) {
+        let mut page = Page::default();
+        page.table(&rows);
+        let begins = |line: &str| -> Vec<usize> {
+            let cells = cells(line);
+            let at = |cell: &&str| line[..cell.as_ptr() as usize - line.as_ptr() as usize].width();
+            cells.iter().map(at).collect()
+        };
+        let first = begins(page.as_str().lines().next().unwrap_or_default());
+        for line in page.as_str().lines() {
+            prop_assert_eq!(begins(line), first.clone());
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line(texts in prop::collection::vec(hostile(), 0..6)) {
+        let page: Page = texts.iter().collect();
+        prop_assert!(!page.as_str().contains(is_raw), "{page:?}");
+        prop_assert_eq!(page.as_str().lines().count(), texts.len());
+    }
+
+    #[test]
+    fn json_is_exact_and_can_be_shown(key in hostile(), text in hostile()) {
+        let value = json!({"items": [{"key": key, "text": text}, {key.clone(): text.clone()}]});
+        let mut page = Page::default();
+        page.json(&value).expect("it is JSON");
+        page.json_line(&value).expect("it is JSON");
+        prop_assert!(!page.as_str().contains(is_raw), "{page:?}");
+        let read = serde_json::Deserializer::from_str(page.as_str()).into_iter::<Value>();
+        let read: Vec<Value> = read.collect::<Result<_, _>>().expect("it is JSON");
+        prop_assert_eq!(read, [value.clone(), value]);
+    }
+
+    #[test]
+    fn yaml_is_exact_and_without_controls(key in hostile(), text in hostile()) {
+        let value = json!({"items": [{"key": key, "text": text}]});
+        let mut page = Page::default();
+        page.yaml(&value).expect("it is YAML");
+        page.yaml(&value).expect("it is YAML");
+        let raw = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}');
+        prop_assert!(!page.as_str().contains(raw), "{page:?}");
+        let read: Vec<Value> = serde_saphyr::from_multiple(page.as_str()).expect("it is YAML");
+        prop_assert_eq!(read, [value.clone(), value]);
+    }
+}
+
+#[test]
+fn wide_characters_take_two_columns() {
+    let rows = [["NAME", "STATE"], ["漢字", "FITS"], ["é", ""]].map(|row| row.map(str::to_owned).to_vec());
+    let mut page = Page::default();
+    page.table(&rows);
+    assert_eq!(page.as_str(), "NAME  STATE\n漢字  FITS\né     -\n");
+}

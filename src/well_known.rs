@@ -150,6 +150,22 @@ pub const MIGRATION_TARGET: WellKnown = annotation(
     "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTarget",
 );
 
+/// The name of the instancetype or preference that a `ControllerRevision` is a copy of.
+pub const REVISION_OF: WellKnown = label(
+    "instancetype.kubevirt.io/object-name",
+    "ControllerRevision",
+    Reading::Text,
+    "pkg/instancetype/find/revision.go: Find (`label == vm.Spec.Instancetype.Name`)",
+);
+
+/// The architecture of what boots from a `DataSource`.
+pub const BOOTS_ARCHITECTURE: WellKnown = label(
+    "template.kubevirt.io/architecture",
+    "DataSource",
+    Reading::Text,
+    "pkg/defaults/defaults.go: setDefaultArchitectureFromDataSource",
+);
+
 /// A namespace that is left alone entirely. The webhook configurations' `namespaceSelector` says the same.
 pub const EXEMPT: WellKnown =
     label("cpufit.io/exempt", "Namespace", Reading::Exactly("true"), "cpufit: policy::is_left_alone");
@@ -180,7 +196,7 @@ pub const DROPPED_SELECTORS: WellKnown =
     annotation("cpufit.io/dropped-selectors", "Pod", Reading::Text, "cpufit: enforce::trim");
 
 /// All of them.
-pub const ALL: [&WellKnown; 17] = [
+pub const ALL: [&WellKnown; 19] = [
     &SKIP_NODE,
     &SCHEDULABLE,
     &HAS_VIRT_HANDLER,
@@ -192,6 +208,8 @@ pub const ALL: [&WellKnown; 17] = [
     &CREATED_BY,
     &OUTDATED_LAUNCHER,
     &MIGRATION_TARGET,
+    &REVISION_OF,
+    &BOOTS_ARCHITECTURE,
     &EXEMPT,
     &RELAX,
     &POLICY,
@@ -298,6 +316,8 @@ mod tests {
         (CREATED_BY, ANY_TEXT, None),
         (OUTDATED_LAUNCHER, PRESENCE, None),
         (MIGRATION_TARGET, TRUE_ALONE, None),
+        (REVISION_OF, ANY_TEXT, None),
+        (BOOTS_ARCHITECTURE, ANY_TEXT, None),
         (EXEMPT, TRUE_ALONE, None),
         (RELAX, TRUE_ALONE, None),
         (POLICY, ANY_TEXT, None),

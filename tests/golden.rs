@@ -192,6 +192,50 @@ fn migration_targets_are_predicted_as_kubevirt_creates_them() {
     tally.finish("a migration would be judged by a selector that its target pod will not have");
 }
 
+/// The part of a placement that filters nodes by their labels.
+fn required(placement: &Value) -> Value {
+    let affinity = &placement["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    json!({"nodeSelector": placement["nodeSelector"], "required node affinity": affinity})
+}
+
+/// `VirtualMachine`s as people sent them, as virt-api stored them, and the instances that virt-controller made of them: at each of
+/// these moments the pod is predicted that came to be.
+#[test]
+fn virtual_machines_become_the_pods_that_kubevirt_makes_of_them() {
+    const FIELDS: [&str; 2] = ["nodeSelector", "required node affinity"];
+    let folder = data("GOLDEN", "golden").join("vm-pods");
+    let mut files: Vec<_> =
+        std::fs::read_dir(&folder).expect("vm-pods").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} holds no vectors", folder.display());
+    for file in files {
+        let vectors = read_json(&file);
+        let scratch = Scratch::new();
+        let snapshot =
+            scratch.write_json("snapshot.json", &list(vectors["cluster"].as_array().expect("cluster").clone()));
+        let (accepted, refused): (Vec<&Value>, Vec<&Value>) =
+            vectors["cases"].as_array().expect("cases").iter().partition(|case| case["pod"].is_object());
+        for stand in ["vm", "stored", "vmi"] {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            let mut tally = Tally::new(format!("vm-pods/{stem}, {stand}"));
+            let input = scratch.write_json("guests.json", &list(accepted.iter().map(|case| case[stand].clone())));
+            let results = check(&[&snapshot], &[&input], &["--predict"]);
+            assert_eq!(results.len(), accepted.len(), "a guest got no result, so nobody learns that it cannot start");
+            for (case, result) in accepted.iter().zip(&results) {
+                let predicted = match &result["predicted"] {
+                    Value::Object(_) => required(&result["predicted"]),
+                    none => none.clone(),
+                };
+                tally.case(name(case), &placement_differences(&FIELDS, &required(&case["pod"]), &predicted));
+            }
+            if !refused.is_empty() {
+                tally.note(format!("{} that virt-api refused left out", refused.len()));
+            }
+            tally.finish("a guest would be judged by a selector that its launcher pod will not have");
+        }
+    }
+}
+
 /// A launcher pod at start, with nothing but this selector.
 fn launcher(name: &str, selector: &Value) -> Value {
     json!({

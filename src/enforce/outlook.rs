@@ -3,9 +3,11 @@
 use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::subject::{self, Judged, title};
-use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
+use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus};
 use crate::policy::{CommonModel, FieldCause, Otherwise, Policy, ReplacedMode};
+use crate::say::finding::message;
 use crate::well_known;
 use crate::world::World;
 
@@ -26,10 +28,18 @@ pub struct Outlook {
 #[must_use]
 pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine) -> Outlook {
     let cluster = &world.cluster;
-    let (vmi, notes) = vmi_of(vm, cluster);
+    let guest = guest_of(vm, cluster);
+    if let Some(missing) = guest.missing {
+        let common = Common::NotWritten(Reason::Unknown(message(&missing)));
+        return Outlook { common, becomes: None, said: None, unmet: None };
+    }
+    let vmi = vmi_of(vm, guest.spec.clone());
     let common = common_model(world, policy, &vmi);
     let becomes = match &common {
-        Common::Written { model, .. } => Some(subject::of_vm_as(vm, &with_model(&vmi, model).spec, notes, cluster)),
+        Common::Written { model, .. } => {
+            let guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
+            Some(subject::of_guest(vm, guest, cluster))
+        }
         _ => None,
     };
     let said = match &common {
@@ -37,7 +47,7 @@ pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine) -> Outlook {
         _ => None,
     };
     let outlook = Outlook { common, becomes, said, unmet: None };
-    outlook.otherwise(policy, &vmi, &blamed(vm, &vmi, cluster))
+    outlook.otherwise(policy, &vmi, &blamed(vm, &vmi))
 }
 
 /// A VMI in the validating stage, changed by the mutating one if it was to be.
@@ -59,8 +69,7 @@ pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Op
 }
 
 /// The VMI that virt-controller will make of a VM, as far as it bears on its CPU, before any webhook sees it.
-pub(crate) fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate::fit::verdict::Finding>) {
-    let (spec, notes) = subject::guest_of(vm, cluster);
+pub(crate) fn vmi_of(vm: &VirtualMachine, spec: VmiSpec) -> Vmi {
     let template = &vm.spec.template.metadata;
     let mut metadata = Meta {
         name: subject::name_of(&vm.metadata),
@@ -73,7 +82,7 @@ pub(crate) fn vmi_of(vm: &VirtualMachine, cluster: &Cluster) -> (Vmi, Vec<crate:
     if vm.spec.run_strategy == "WaitAsReceiver" {
         metadata.annotations.insert(well_known::MIGRATION_TARGET.key.to_owned(), "true".to_owned());
     }
-    (Vmi { metadata, spec, status: VmiStatus::default() }, notes)
+    Vmi { metadata, spec, status: VmiStatus::default() }
 }
 
 /// Where the guest's model stands.
@@ -88,10 +97,9 @@ fn field(root: &str, below: &str) -> String {
     format!("{root}.{below}")
 }
 
-fn blamed(vm: &VirtualMachine, vmi: &Vmi, cluster: &Cluster) -> Blamed {
+fn blamed(vm: &VirtualMachine, vmi: &Vmi) -> Blamed {
     let of_template = vm.spec.template.spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str());
-    let matcher = vm.spec.instancetype.as_ref().filter(|_| of_template.is_empty() && !model_of(vmi).is_empty());
-    let found = matcher.filter(|matcher| cluster.instancetype(&vm.metadata.namespace, matcher).is_some());
+    let found = vm.spec.instancetype.as_ref().filter(|_| of_template.is_empty() && !model_of(vmi).is_empty());
     Blamed { field: field("spec.template.spec", "domain.cpu"), instancetype: found.map(|matcher| matcher.name.clone()) }
 }
 

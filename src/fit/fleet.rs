@@ -316,6 +316,11 @@ impl Fleet {
         self.id
     }
 
+    /// The values that a label has on any node, sorted.
+    pub fn values(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.keys.get(key).into_iter().flat_map(|key| &key.values).map(|(value, _)| value.as_ref())
+    }
+
     /// The nodes that bear a label with this value.
     #[must_use]
     pub fn bearing(&self, key: &str, value: &str) -> Bits {

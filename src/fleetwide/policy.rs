@@ -15,6 +15,7 @@ use crate::fit::models;
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Assessment, Cause, Impact};
 use crate::kubevirt::cluster::{Cluster, Launcher};
+use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, title};
 use crate::kubevirt::wire::Vmi;
@@ -203,7 +204,10 @@ pub fn standing(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> Standing 
 /// What a policy makes of the CPU model of a guest that starts anew: from its VM, where it has one.
 pub(super) fn at_next_start(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
     let cluster = &world.cluster;
-    let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).map(|vm| outlook::vmi_of(vm, cluster).0);
+    let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).and_then(|vm| {
+        let guest = guest_of(vm, cluster);
+        guest.missing.is_none().then(|| outlook::vmi_of(vm, guest.spec))
+    });
     common_model(world, policy, anew.as_ref().unwrap_or(vmi))
 }
 
@@ -219,15 +223,12 @@ fn kept_by(common: &Common) -> Option<String> {
     }
 }
 
-/// Whether a guest's VM states a CPU model, itself or by its instancetype; `None` where its VM is not known.
+/// Whether a guest's VM states a CPU model, itself or by its instancetype; `None` where its VM or instancetype is not known.
 #[must_use]
 pub(super) fn states_model(vmi: &Vmi, cluster: &Cluster) -> Option<bool> {
     let owner = vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
-    let namespace = &vmi.metadata.namespace;
-    let vm = cluster.vm(namespace, &owner.name)?;
-    let own = vm.spec.template.spec.domain.cpu.as_ref().is_some_and(|cpu| !cpu.model.is_empty());
-    let instancetype = vm.spec.instancetype.as_ref().and_then(|matcher| cluster.instancetype(namespace, matcher));
-    Some(own || instancetype.is_some_and(|found| found.spec.cpu.model.as_ref().is_some_and(|model| !model.is_empty())))
+    let guest = guest_of(cluster.vm(&vmi.metadata.namespace, &owner.name)?, cluster);
+    guest.missing.is_none().then(|| guest.spec.domain.cpu.is_some_and(|cpu| !cpu.model.is_empty()))
 }
 
 /// The nodes of a policy on which its guests can run: selected, x86, and with a virt-handler.

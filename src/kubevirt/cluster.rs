@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::defaults::ClusterConfig;
+use super::guest::Revision;
 use super::launch;
 use super::release::Release;
-use super::wire::{self, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, VirtualMachine, Vmi, Vmim};
+use super::wire::{
+    self, DataSource, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, VirtualMachine, Vmi, Vmim,
+};
 use crate::fit::fleet::Fleet;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
@@ -38,6 +41,8 @@ pub struct Cluster {
     namespaces: Kept<MetaOnly>,
     instancetypes: Kept<Instancetype>,
     preferences: Kept<Preference>,
+    revisions: Kept<Revision>,
+    data_sources: Kept<DataSource>,
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
@@ -134,6 +139,10 @@ pub enum Object {
     Instancetype(Instancetype),
     /// A preference.
     Preference(Preference),
+    /// A ControllerRevision that holds an instancetype or a preference.
+    Revision(Revision),
+    /// A DataSource.
+    DataSource(DataSource),
 }
 
 impl Object {
@@ -157,6 +166,8 @@ impl Object {
             ("instancetype.kubevirt.io", "VirtualMachinePreference" | "VirtualMachineClusterPreference") => {
                 Some(Self::Preference(reader.read()?))
             }
+            ("apps", "ControllerRevision") => Revision::read(reader.read()?).map(Self::Revision),
+            ("cdi.kubevirt.io", "DataSource") => Some(Self::DataSource(reader.read()?)),
             _ => None,
         })
     }
@@ -181,6 +192,10 @@ pub enum Kind {
     Instancetype,
     /// A preference.
     Preference,
+    /// A ControllerRevision that holds an instancetype or a preference.
+    Revision,
+    /// A DataSource.
+    DataSource,
 }
 
 impl Cluster {
@@ -230,6 +245,8 @@ impl Cluster {
             Object::Namespace(namespace) => put(&mut self.namespaces, key(&namespace.metadata), namespace),
             Object::Instancetype(found) => put(&mut self.instancetypes, key(&found.metadata), found),
             Object::Preference(found) => put(&mut self.preferences, key(&found.metadata), found),
+            Object::Revision(found) => put(&mut self.revisions, key(&found.metadata), found),
+            Object::DataSource(found) => put(&mut self.data_sources, key(&found.metadata), found),
         }
     }
 
@@ -249,6 +266,8 @@ impl Cluster {
             Kind::Namespace => remove(&mut self.namespaces, name),
             Kind::Instancetype => remove(&mut self.instancetypes, name),
             Kind::Preference => remove(&mut self.preferences, name),
+            Kind::Revision => remove(&mut self.revisions, name),
+            Kind::DataSource => remove(&mut self.data_sources, name),
         }
     }
 
@@ -264,6 +283,8 @@ impl Cluster {
             Kind::Namespace => self.namespaces.keys().cloned().collect(),
             Kind::Instancetype => self.instancetypes.keys().cloned().collect(),
             Kind::Preference => self.preferences.keys().cloned().collect(),
+            Kind::Revision => self.revisions.keys().cloned().collect(),
+            Kind::DataSource => self.data_sources.keys().cloned().collect(),
         }
     }
 
@@ -363,16 +384,28 @@ impl Cluster {
         get(&self.namespaces, "", name).map(|namespace| &namespace.metadata.labels)
     }
 
-    /// An instancetype by what a VM says of it.
+    /// An instancetype; those of the cluster have no namespace.
     #[must_use]
-    pub fn instancetype(&self, namespace: &str, matcher: &wire::Matcher) -> Option<&Instancetype> {
-        self.instancetypes.get(&matched(namespace, matcher)).map(AsRef::as_ref)
+    pub fn instancetype(&self, namespace: &str, name: &str) -> Option<&Instancetype> {
+        get(&self.instancetypes, namespace, name)
     }
 
-    /// A preference by what a VM says of it.
+    /// A preference; those of the cluster have no namespace.
     #[must_use]
-    pub fn preference(&self, namespace: &str, matcher: &wire::Matcher) -> Option<&Preference> {
-        self.preferences.get(&matched(namespace, matcher)).map(AsRef::as_ref)
+    pub fn preference(&self, namespace: &str, name: &str) -> Option<&Preference> {
+        get(&self.preferences, namespace, name)
+    }
+
+    /// A ControllerRevision that holds an instancetype or a preference.
+    #[must_use]
+    pub fn revision(&self, namespace: &str, name: &str) -> Option<&Revision> {
+        get(&self.revisions, namespace, name)
+    }
+
+    /// A DataSource.
+    #[must_use]
+    pub fn data_source(&self, namespace: &str, name: &str) -> Option<&DataSource> {
+        get(&self.data_sources, namespace, name)
     }
 }
 
@@ -402,13 +435,6 @@ fn observed(kubevirt: &KubeVirt) -> Option<Release> {
 
 fn is_observed(kubevirt: &KubeVirt) -> bool {
     observed(kubevirt).is_some()
-}
-
-fn matched(namespace: &str, matcher: &wire::Matcher) -> Name {
-    // The kind decides: the cluster-wide one is the default.
-    let kind = matcher.kind.to_ascii_lowercase();
-    let scoped = !kind.is_empty() && !kind.starts_with("virtualmachinecluster");
-    (if scoped { namespace.to_owned() } else { String::new() }, matcher.name.clone())
 }
 
 impl From<wire::Node> for Node {

@@ -91,20 +91,7 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) {
 ///
 /// KubeVirt stops at the first dependency that the user switched off, and leaves the rest undone.
 fn hyperv_dependencies(hyperv: &mut Hyperv) -> bool {
-    let states = [
-        &mut hyperv.vpindex,
-        &mut hyperv.runtime,
-        &mut hyperv.reset,
-        &mut hyperv.synic,
-        &mut hyperv.synictimer,
-        &mut hyperv.frequencies,
-        &mut hyperv.reenlightenment,
-        &mut hyperv.tlbflush,
-        &mut hyperv.ipi,
-        &mut hyperv.evmcs,
-        &mut hyperv.vapic,
-    ];
-    for state in states.into_iter().flatten() {
+    for state in hyperv.settings_mut().into_iter().filter_map(|(_, state)| state.as_mut()) {
         // SetDefaults_FeatureState: present and silent means on.
         state.enabled.get_or_insert(true);
     }

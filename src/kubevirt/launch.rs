@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::defaults::{ClusterConfig, is_on};
 use super::release::Release;
+use super::topology;
 use super::wire::{self, Toleration, VmiSpec, VmiStatus};
 use crate::fit::label;
 use crate::fit::node::Effect;
@@ -100,7 +101,7 @@ fn selector(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, release:
     {
         on(format!("{}{machine}", label::MACHINE_TYPE));
     }
-    if needs_tsc(spec)
+    if topology::needs_tsc(spec)
         && let Some(frequency) = status.topology_hints.tsc_frequency.filter(|&hz| hz > 0)
     {
         on(format!("{}{frequency}", label::SCHEDULING_TSC));
@@ -121,32 +122,15 @@ pub fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Option<&'v 
         .find(|kind| !kind.is_empty())
 }
 
-/// Whether the guest is bound to a TSC frequency. Mirrors `topology.GetTscFrequencyRequirement`.
-pub(super) fn needs_tsc(spec: &VmiSpec) -> bool {
-    let invtsc = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).any(|feature| {
-        // KubeVirt overlooks the empty policy here, though it means require elsewhere.
-        feature.name == "invtsc" && matches!(feature.policy.as_str(), "require" | "force")
-    });
-    invtsc || spec.domain.features.hyperv.as_ref().is_some_and(|hyperv| is_on(hyperv.reenlightenment.as_ref()))
-}
-
 fn hyperv_keys(spec: &VmiSpec) -> Vec<String> {
     let Some(hyperv) = &spec.domain.features.hyperv else { return Vec::new() };
-    let table = [
-        (&hyperv.vpindex, "vpindex"),
-        (&hyperv.runtime, "runtime"),
-        (&hyperv.reset, "reset"),
-        (&hyperv.synic, "synic"),
-        (&hyperv.synictimer, "synictimer"),
-        (&hyperv.frequencies, "frequencies"),
-        (&hyperv.reenlightenment, "reenlightenment"),
-        (&hyperv.tlbflush, "tlbflush"),
-        (&hyperv.ipi, "ipi"),
-    ];
-    let mut out: Vec<String> = table
+    // QEMU alone decides on those two; what EVMCS needs is asked for otherwise.
+    let is_labelled = |name: &str| !matches!(name, "evmcs" | "vapic");
+    let mut out: Vec<String> = hyperv
+        .settings()
         .into_iter()
-        .filter(|(state, _)| is_on(state.as_ref()))
-        .map(|(_, name)| format!("{}{name}", label::HYPERV))
+        .filter(|(name, state)| is_labelled(name) && is_on(state.as_ref()))
+        .map(|(name, _)| format!("{}{name}", label::HYPERV))
         .collect();
     if hyperv.evmcs.as_ref().is_some_and(|evmcs| evmcs.enabled != Some(false)) {
         out.push(format!("{}Intel", label::CPU_VENDOR));

@@ -35,6 +35,14 @@ pub enum NoPod {
     /// No `host-model-cpu` label tells what to ask for.
     #[error("the source has no host-model-cpu label: KubeVirt creates no target pod, the migration stays Pending")]
     NoHostModel,
+    /// A guest that is to start needs a TSC frequency, and the one that is configured is none.
+    #[error(
+        "minimumClusterTSCFrequency of the KubeVirt resource is {configured}, and must be greater than 0: KubeVirt creates no pod"
+    )]
+    NoTscFrequency {
+        /// `spec.configuration.developerConfiguration.minimumClusterTSCFrequency`.
+        configured: i64,
+    },
     /// `status.selinuxContext` is empty.
     #[error("status.selinuxContext of the VMI is not set: KubeVirt creates no target pod until virt-handler sets it")]
     NoSelinuxContext,

@@ -2,8 +2,10 @@
 
 pub mod cluster;
 pub mod defaults;
+pub mod guest;
 pub mod launch;
 pub mod migration;
 pub mod release;
 pub mod subject;
+pub mod topology;
 pub mod wire;

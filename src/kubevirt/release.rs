@@ -83,6 +83,24 @@ impl Release {
         self >= Self(1, 6, 0)
     }
 
+    /// The architecture of a VirtualMachine that names none comes from its preference or its DataSource.
+    #[must_use]
+    pub fn reads_preferred_architecture(self) -> bool {
+        self >= Self(1, 7, 0)
+    }
+
+    /// `preferredLaunchSecurity` of a preference is honoured.
+    #[must_use]
+    pub fn reads_preferred_launch_security(self) -> bool {
+        self >= Self(1, 9, 0)
+    }
+
+    /// A ControllerRevision that the status of a VirtualMachine names counts only if it is a copy of what its spec names.
+    #[must_use]
+    pub fn compares_revision_name(self) -> bool {
+        self >= Self(1, 6, 0)
+    }
+
     /// `cpu-model-migration` labels mean *known*, not usable.
     #[must_use]
     pub fn migration_labels_mean_known(self) -> bool {

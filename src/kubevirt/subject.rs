@@ -2,8 +2,10 @@
 
 use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
+use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
+use super::topology;
 use super::wire::{Matcher, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
@@ -125,15 +127,18 @@ pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
 /// A VM: the guest it will become.
 #[must_use]
 pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
-    let (spec, notes) = guest_of(vm, cluster);
-    of_vm_as(vm, &spec, notes, cluster)
+    of_guest(vm, guest_of(vm, cluster), cluster)
 }
 
-/// A VM whose guest's specification is known to become another one than [`guest_of`] tells.
+/// A VM by the guest that it becomes, which may be another one than [`guest_of`] tells.
 #[must_use]
-pub fn of_vm_as(vm: &VirtualMachine, spec: &VmiSpec, notes: Vec<Finding>, cluster: &Cluster) -> Judged<'static> {
+pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<'static> {
+    let Guest { spec, notes, missing } = guest;
     let name = name_of(&vm.metadata);
-    let mut out = of_spec(&vm.metadata.namespace, &name, spec, &VmiStatus::default(), cluster);
+    let mut out = of_spec(&vm.metadata.namespace, &name, &spec, &VmiStatus::default(), cluster);
+    if missing.is_some() {
+        out = unknown(out.subject, missing);
+    }
     "spec.template.spec".clone_into(&mut out.subject.field_root);
     out.subject.has_vm = true;
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
@@ -157,82 +162,28 @@ pub fn title(vmi: &Vmi) -> String {
     if namespace.is_empty() { name } else { format!("{namespace}/{name}") }
 }
 
-/// The guest's specification with instancetype and preference applied, as far as placement goes, and what was
-/// found on the way.
-///
-/// Mirrors `pkg/instancetype/apply` (`cpu.go`) and `pkg/instancetype/preference/apply`.
-#[must_use]
-pub fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> (VmiSpec, Vec<Finding>) {
-    let mut spec = vm.spec.template.spec.clone();
-    let mut notes = Vec::new();
-    let namespace = &vm.metadata.namespace;
-    let unknown = |what: &str, name: &str| {
-        let name = if name.is_empty() { "inferred from a volume" } else { name };
-        finding(Check::Assumed, &format!("spec.{what}"), format!("the {what} ({name}) is not known: judged without it"))
-    };
-    if let Some(matcher) = &vm.spec.instancetype {
-        match cluster.instancetype(namespace, matcher) {
-            Some(found) => {
-                let cpu = spec.domain.cpu.get_or_insert_default();
-                if let Some(model) = &found.spec.cpu.model {
-                    if cpu.model.is_empty() {
-                        cpu.model.clone_from(model);
-                    } else {
-                        notes.push(finding(
-                            Check::Contradiction,
-                            "spec.template.spec.domain.cpu.model",
-                            format!(
-                                "CPU model {} conflicts with {model} of instancetype {}: KubeVirt will refuse the VM",
-                                cpu.model, matcher.name
-                            ),
-                        ));
-                    }
-                }
-                cpu.dedicated_cpu_placement |= found.spec.cpu.dedicated_cpu_placement == Some(true);
-                for (key, value) in &found.spec.node_selector {
-                    spec.node_selector.entry(key.clone()).or_insert_with(|| value.clone());
-                }
-            }
-            None => notes.push(unknown("instancetype", &matcher.name)),
-        }
-    }
-    if let Some(matcher) = &vm.spec.preference {
-        match cluster.preference(namespace, matcher) {
-            Some(found) => {
-                let cpu = spec.domain.cpu.get_or_insert_default();
-                for feature in &found.spec.cpu.preferred_cpu_features {
-                    if !cpu.features.iter().any(|own| own.name == feature.name) {
-                        cpu.features.push(feature.clone());
-                    }
-                }
-                let machine = spec.domain.machine.get_or_insert_default();
-                if machine.kind.is_empty() {
-                    machine.kind.clone_from(&found.spec.machine.preferred_machine_type);
-                }
-            }
-            None => notes.push(unknown("preference", &matcher.name)),
-        }
-    }
-    (spec, notes)
+/// A guest of which not enough is known to predict its pod.
+fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Judged<'_> {
+    let subject = Subject { mode: CpuMode::Unset, placement: Placement::default(), restart: None, ..subject };
+    Judged { subject, predicted: None, hindrance: why, notes: Vec::new() }
 }
 
 fn of_spec(namespace: &str, name: &str, spec: &VmiSpec, status: &VmiStatus, cluster: &Cluster) -> Judged<'static> {
-    let mut spec = spec.clone();
+    let (mut spec, mut status) = (spec.clone(), status.clone());
     defaults::apply(&mut spec, &cluster.config);
-    let rendered = launch::render(&spec, status, &cluster.config, cluster.release.release());
+    let no_frequency = topology::hint(&spec, &mut status, cluster).err();
+    let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
     let start = start(&spec, &rendered, cluster);
     let mut subject = Subject::new(namespace, name, Stage::Start(start.onward), start.placement.clone());
     subject.mode = start.mode.clone();
     subject.restart = Some(start);
     subject.own_selector = spec.node_selector.clone().into_iter().collect();
-    subject.machine_type = launch::machine_type(&spec, status).map(str::to_owned);
-    let mut notes = assumed(cluster);
-    if launch::needs_tsc(&spec) && status.topology_hints.tsc_frequency.is_none() && spec.architecture == "amd64" {
-        let words =
-            "at its start KubeVirt will also ask for a TSC frequency, the lowest of the fleet: judged without it";
-        notes.push(finding(Check::Assumed, "status.topologyHints", words.to_owned()));
+    subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
+    if let Some(configured) = no_frequency {
+        let words = NoPod::NoTscFrequency { configured }.to_string();
+        return unknown(subject, Some(finding(Check::NoPod, "", words)));
     }
-    Judged { subject, predicted: Some(rendered), hindrance: None, notes }
+    Judged { subject, predicted: Some(rendered), hindrance: None, notes: assumed(cluster) }
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -303,7 +254,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     }
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
-    subject.restart = Some(restart(vmi, cluster));
+    subject.restart = restart(vmi, cluster);
 }
 
 fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
@@ -315,18 +266,22 @@ fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
 }
 
 /// How a guest would start anew: from its VM where that is known, with the defaults of now.
-fn restart(vmi: &Vmi, cluster: &Cluster) -> Start<'static> {
+fn restart(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     let vm = vmi
         .metadata
         .owner_references
         .iter()
         .find(|owner| owner.kind.ends_with("VirtualMachine"))
         .and_then(|owner| cluster.vm(&vmi.metadata.namespace, &owner.name));
-    let mut spec = vm.map_or_else(|| vmi.spec.clone(), |vm| guest_of(vm, cluster).0);
+    let mut spec = match vm.map(|vm| guest_of(vm, cluster)) {
+        Some(Guest { missing: Some(_), .. }) => return None,
+        Some(guest) => guest.spec,
+        None => vmi.spec.clone(),
+    };
     defaults::apply(&mut spec, &cluster.config);
-    // The TSC frequency is computed anew, to the same result while the nodes stay the same.
-    let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
-    start(&spec, &launch::render(&spec, &status, &cluster.config, cluster.release.release()), cluster)
+    let mut status = VmiStatus::default();
+    topology::hint(&spec, &mut status, cluster).ok()?;
+    Some(start(&spec, &launch::render(&spec, &status, &cluster.config, cluster.release.release()), cluster))
 }
 
 /// A migration: its target pod is predicted.
@@ -377,7 +332,10 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
             let field = match why {
                 NoPod::NoSelinuxContext => "status.selinuxContext",
                 NoPod::SentElsewhere => "spec.sendTo",
-                NoPod::NotRunning { .. } | NoPod::SourceNodeGone { .. } | NoPod::NoHostModel => "spec.vmiName",
+                NoPod::NotRunning { .. }
+                | NoPod::SourceNodeGone { .. }
+                | NoPod::NoHostModel
+                | NoPod::NoTscFrequency { .. } => "spec.vmiName",
             };
             (Placement::default(), None, Some(finding(Check::NoPod, field, why.to_string())))
         }

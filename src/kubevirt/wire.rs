@@ -74,6 +74,14 @@ macro_rules! wire {
     )*};
 }
 
+mod instancetype;
+
+pub use instancetype::{
+    ControllerRevision, DataSource, DataSourceRef, DataSourceSource, DataSourceSpec, DataVolumeSourceRef,
+    DataVolumeTemplate, DataVolumeTemplateSpec, Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, Preference,
+    PreferenceCpu, PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
+};
+
 /// A launcher pod.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, remote = "Self")]
@@ -270,6 +278,8 @@ wire! {
         metadata: Meta,
         /// `spec`.
         spec: VmSpec,
+        /// `status`.
+        status: VmStatus,
     }
     /// `spec` of a VirtualMachine.
     VmSpec {
@@ -281,64 +291,8 @@ wire! {
         preference: Option<Matcher>,
         /// `runStrategy`: `WaitAsReceiver` makes its VMI the target of a decentralized migration.
         run_strategy: String,
-    }
-    /// `spec.instancetype` and `spec.preference`.
-    Matcher {
-        /// `name`.
-        name: String,
-        /// `kind`; empty means the cluster-wide one.
-        kind: String,
-        /// `revisionName`: the `ControllerRevision` that goes before the object of that name.
-        revision_name: String,
-        /// `inferFromVolume`: resolved by virt-controller.
-        infer_from_volume: String,
-    }
-    /// A VirtualMachineInstancetype or VirtualMachineClusterInstancetype.
-    Instancetype {
-        /// `metadata`.
-        metadata: Meta,
-        /// `spec`.
-        spec: InstancetypeSpec,
-    }
-    /// `spec` of an instancetype.
-    InstancetypeSpec {
-        /// `cpu`.
-        cpu: InstancetypeCpu,
-        /// `nodeSelector`.
-        node_selector: BTreeMap<String, String>,
-    }
-    /// `spec.cpu` of an instancetype.
-    InstancetypeCpu {
-        /// `model`.
-        model: Option<String>,
-        /// `dedicatedCPUPlacement`.
-        #[serde(rename = "dedicatedCPUPlacement")]
-        dedicated_cpu_placement: Option<bool>,
-    }
-    /// A VirtualMachinePreference or VirtualMachineClusterPreference.
-    Preference {
-        /// `metadata`.
-        metadata: Meta,
-        /// `spec`.
-        spec: PreferenceSpec,
-    }
-    /// `spec` of a preference.
-    PreferenceSpec {
-        /// `cpu`.
-        cpu: PreferenceCpu,
-        /// `machine`.
-        machine: PreferenceMachine,
-    }
-    /// `spec.cpu` of a preference.
-    PreferenceCpu {
-        /// `preferredCPUFeatures`.
-        #[serde(rename = "preferredCPUFeatures")]
-        preferred_cpu_features: Vec<CpuFeature>,
-    }
-    /// `spec.machine` of a preference.
-    PreferenceMachine {
-        /// `preferredMachineType`.
-        preferred_machine_type: String,
+        /// `dataVolumeTemplates`.
+        data_volume_templates: Vec<DataVolumeTemplate>,
     }
     /// `spec.template` of a VirtualMachine.
     VmiTemplate {
@@ -390,6 +344,8 @@ wire! {
         features: Vec<CpuFeature>,
         /// `dedicatedCpuPlacement`.
         dedicated_cpu_placement: bool,
+        /// `numa`.
+        numa: Option<Value>,
         /// `realtime`.
         realtime: Option<Value>,
     }
@@ -579,6 +535,9 @@ wire! {
         disabled_feature_gates: Vec<String>,
         /// `nodeSelectors`.
         node_selectors: BTreeMap<String, String>,
+        /// `minimumClusterTSCFrequency`, Hz.
+        #[serde(rename = "minimumClusterTSCFrequency")]
+        minimum_cluster_tsc_frequency: Option<i64>,
     }
     /// `status` of the KubeVirt custom resource.
     KubeVirtStatus {
@@ -587,6 +546,70 @@ wire! {
         observed_kubevirt_version: String,
         /// `defaultArchitecture`.
         default_architecture: String,
+    }
+}
+
+impl Hyperv {
+    /// The enlightenments that KubeVirt knows and that bear on placement, by their names.
+    #[must_use]
+    pub fn settings(&self) -> [(&'static str, &Option<FeatureState>); 11] {
+        let Self {
+            vpindex,
+            runtime,
+            reset,
+            synic,
+            synictimer,
+            frequencies,
+            reenlightenment,
+            tlbflush,
+            ipi,
+            evmcs,
+            vapic,
+        } = self;
+        [
+            ("vpindex", vpindex),
+            ("runtime", runtime),
+            ("reset", reset),
+            ("synic", synic),
+            ("synictimer", synictimer),
+            ("frequencies", frequencies),
+            ("reenlightenment", reenlightenment),
+            ("tlbflush", tlbflush),
+            ("ipi", ipi),
+            ("evmcs", evmcs),
+            ("vapic", vapic),
+        ]
+    }
+
+    /// The same, to be changed.
+    #[must_use]
+    pub fn settings_mut(&mut self) -> [(&'static str, &mut Option<FeatureState>); 11] {
+        let Self {
+            vpindex,
+            runtime,
+            reset,
+            synic,
+            synictimer,
+            frequencies,
+            reenlightenment,
+            tlbflush,
+            ipi,
+            evmcs,
+            vapic,
+        } = self;
+        [
+            ("vpindex", vpindex),
+            ("runtime", runtime),
+            ("reset", reset),
+            ("synic", synic),
+            ("synictimer", synictimer),
+            ("frequencies", frequencies),
+            ("reenlightenment", reenlightenment),
+            ("tlbflush", tlbflush),
+            ("ipi", ipi),
+            ("evmcs", evmcs),
+            ("vapic", vapic),
+        ]
     }
 }
 

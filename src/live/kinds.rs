@@ -38,11 +38,15 @@ pub enum Watched {
     Preferences,
     /// Preferences of the cluster.
     ClusterPreferences,
+    /// `ControllerRevision`s, those of instancetypes and preferences only.
+    Revisions,
+    /// `DataSource`s of CDI.
+    DataSources,
 }
 
 impl Watched {
     /// All.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Nodes,
         Self::Namespaces,
         Self::Pods,
@@ -55,6 +59,8 @@ impl Watched {
         Self::ClusterInstancetypes,
         Self::Preferences,
         Self::ClusterPreferences,
+        Self::Revisions,
+        Self::DataSources,
     ];
 
     /// Group, version, kind and plural.
@@ -78,6 +84,8 @@ impl Watched {
             Self::ClusterPreferences => {
                 (TYPES, "v1beta1", "VirtualMachineClusterPreference", "virtualmachineclusterpreferences")
             }
+            Self::Revisions => ("apps", "v1", "ControllerRevision", "controllerrevisions"),
+            Self::DataSources => ("cdi.kubevirt.io", "v1beta1", "DataSource", "datasources"),
         }
     }
 
@@ -112,14 +120,21 @@ impl Watched {
             | Self::Instancetypes
             | Self::ClusterInstancetypes
             | Self::Preferences
-            | Self::ClusterPreferences => true,
+            | Self::ClusterPreferences
+            | Self::Revisions
+            | Self::DataSources => true,
         }
     }
 
     /// Which of them are read, by their labels.
     #[must_use]
     pub fn selector(self) -> Option<&'static str> {
-        (self == Self::Pods).then_some("kubevirt.io=virt-launcher")
+        match self {
+            Self::Pods => Some("kubevirt.io=virt-launcher"),
+            // There is the label: those of other controllers, and of VirtualMachines at their start, are left out.
+            Self::Revisions => Some(well_known::REVISION_OF.key),
+            _ => None,
+        }
     }
 
     /// The resource whose list or watch in all namespaces has this path.
@@ -149,6 +164,8 @@ impl Watched {
             Self::KubeVirts => Kind::KubeVirt,
             Self::Instancetypes | Self::ClusterInstancetypes => Kind::Instancetype,
             Self::Preferences | Self::ClusterPreferences => Kind::Preference,
+            Self::Revisions => Kind::Revision,
+            Self::DataSources => Kind::DataSource,
         })
     }
 }
@@ -219,9 +236,12 @@ fn registered(json: &str) -> Result<Registered, serde_json::Error> {
 
 /// Without what only other programs read: annotations are often larger than all the rest.
 fn slim(mut object: Object) -> Object {
-    let own = |meta: &mut Meta| {
+    let versioned = |meta: &mut Meta| {
         meta.annotations.retain(|key, _| well_known::is_read_annotation(key));
         meta.resource_version.clear();
+    };
+    let own = |meta: &mut Meta| {
+        versioned(meta);
         meta.generation = 0;
     };
     match &mut object {
@@ -238,8 +258,11 @@ fn slim(mut object: Object) -> Object {
         Object::Migration(vmim) => own(&mut vmim.metadata),
         Object::KubeVirt(kubevirt) => own(&mut kubevirt.metadata),
         Object::Namespace(namespace) => own(&mut namespace.metadata),
-        Object::Instancetype(found) => own(&mut found.metadata),
-        Object::Preference(found) => own(&mut found.metadata),
+        // By its generation a revision is told from the object of today.
+        Object::Instancetype(found) => versioned(&mut found.metadata),
+        Object::Preference(found) => versioned(&mut found.metadata),
+        Object::Revision(found) => own(&mut found.metadata),
+        Object::DataSource(found) => own(&mut found.metadata),
     }
     object
 }

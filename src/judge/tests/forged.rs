@@ -18,8 +18,14 @@ fn scene() -> World {
     let db = running("db", "node-a", "host-model");
     let inherited = launcher(&db, [feature("hle"), feature("amd-stibp")]);
     let known = |name| Object::VirtualMachine(Box::new(read(vm(name, ""))));
+    let instancetype = Object::Instancetype(read(json!({"metadata": {"name": "u1", "namespace": "shop"}, "spec": {}})));
+    let preference = Object::Preference(read(json!({"metadata": {"name": "p1"}, "spec": {}})));
     World {
-        cluster: cluster("1.9.0", intel(), [vmi(db), inherited, known("db"), known("web"), known("lost")]),
+        cluster: cluster(
+            "1.9.0",
+            intel(),
+            [vmi(db), inherited, known("db"), known("web"), known("lost"), instancetype, preference],
+        ),
         policies: vec![Policy::from_json(&policy.to_string()).expect("a policy")],
     }
 }

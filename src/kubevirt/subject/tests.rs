@@ -372,14 +372,22 @@ mod machines {
         assert_eq!((note.check, note.field.as_str()), (Check::Contradiction, "spec.template.spec.domain.cpu.model"));
     }
 
+    /// Without them nothing is known of what the guest asks for.
     #[rstest]
-    #[case::of_a_name(json!({"name": "gone"}), "gone")]
-    #[case::inferred(json!({"inferFromVolume": "disk"}), "inferred")]
-    fn an_unknown_instancetype_is_said(#[case] matcher: Value, #[case] words: &str) {
-        let judged = of(|vm| vm["spec"]["instancetype"] = matcher, Vec::new());
-        let note = judged.notes.first().expect("the verdict rests on a guess that nobody hears of");
-        assert_eq!((note.check, note.field.as_str()), (Check::Assumed, "spec.instancetype"));
-        assert!(message(note).contains(words), "{}", message(note));
+    #[case::of_a_name("instancetype", json!({"name": "gone"}), "virtualmachineclusterinstancetypes")]
+    #[case::inferred("instancetype", json!({"inferFromVolume": "disk"}), "inferred from volume disk")]
+    #[case::preference("preference", json!({"name": "gone"}), "virtualmachineclusterpreferences")]
+    #[case::of_the_namespace(
+        "preference", json!({"name": "gone", "kind": "VirtualMachinePreference"}), "virtualmachinepreferences"
+    )]
+    fn what_a_vm_names_and_is_not_known_is_no_verdict(#[case] what: &str, #[case] matcher: Value, #[case] words: &str) {
+        let judged = of(|vm| vm["spec"][what] = matcher, Vec::new());
+        let why = judged.hindrance.as_ref().expect("a guess, said as if it were known");
+        assert_eq!((why.check, &why.field), (Check::Unknown, &format!("spec.{what}")));
+        assert!(message(why).contains(words), "the resource to add is not named: {}", message(why));
+        assert!(judged.predicted.is_none() && judged.subject.restart.is_none());
+        let verdict = judged.assess(&cluster("1.9.0", mixed(), []));
+        assert!(matches!(verdict.outcome, Outcome::Unknown(_)) && verdict.fitting.is_empty());
     }
 
     #[test]
@@ -398,12 +406,6 @@ mod machines {
         let keys = keys(&judged);
         assert!(keys.contains_key(&feature("gfni")) && keys.contains_key(&machine("pc-q35-9.2")), "{keys:#?}");
         assert!(!keys.contains_key(&feature("hle")), "the guest's own word on a feature stands");
-    }
-
-    #[test]
-    fn an_unknown_preference_is_said() {
-        let judged = of(|vm| vm["spec"]["preference"] = json!({"name": "gone"}), Vec::new());
-        assert_eq!(judged.notes.first().map(|note| note.field.as_str()), Some("spec.preference"));
     }
 
     /// What a restart would bring is what its VM says now, not what the guest was started with.

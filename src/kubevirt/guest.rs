@@ -1,0 +1,169 @@
+//! The guest that a VirtualMachine becomes: its template, with what virt-api fills in when the VirtualMachine is created and what
+//! virt-controller takes from its instancetype and preference when it starts.
+//!
+//! Mirrors `pkg/instancetype/webhooks/vm/mutator.go`, `pkg/defaults/defaults.go` (`setDefaultArchitectureFromDataSource`),
+//! `pkg/instancetype/apply` and `pkg/instancetype/preference/apply`, as far as placement goes. KubeVirt's own defaults come after
+//! it: [`defaults::apply`](super::defaults::apply).
+
+mod find;
+
+use super::cluster::Cluster;
+use super::wire::{DataSource, InstancetypeSpec, PreferenceSpec, VirtualMachine, VmiSpec};
+use crate::fit::verdict::{Check, Finding};
+use crate::well_known;
+
+pub use find::Revision;
+
+/// The guest that a VirtualMachine becomes.
+#[derive(Clone, Debug, Default)]
+pub struct Guest {
+    /// Its specification, before KubeVirt's own defaults.
+    pub spec: VmiSpec,
+    /// What was found on the way.
+    pub notes: Vec<Finding>,
+    /// What would have to be known: without it the specification is not that of the guest.
+    pub missing: Option<Finding>,
+}
+
+/// The guest that a VirtualMachine becomes.
+#[must_use]
+pub fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
+    let mut guest = Guest { spec: vm.spec.template.spec.clone(), ..Guest::default() };
+    let instancetype = guest.keep(find::instancetype(vm, cluster));
+    let preference = guest.keep(find::preference(vm, cluster));
+    let release = cluster.release.release();
+    if let Some(preference) = preference {
+        if guest.spec.architecture.is_empty() && release.reads_preferred_architecture() {
+            guest.spec.architecture.clone_from(&preference.preferred_architecture);
+        }
+        guest.prefer_machine(preference);
+    }
+    if guest.spec.architecture.is_empty() && release.reads_preferred_architecture() {
+        guest.take_architecture_of_data_source(vm, cluster);
+    }
+    if let Some(instancetype) = instancetype {
+        guest.take_instancetype(vm, instancetype);
+    }
+    if let Some(preference) = preference {
+        guest.prefer(preference);
+        if release.reads_preferred_launch_security() && guest.spec.domain.launch_security.is_none() {
+            guest.spec.domain.launch_security.clone_from(&preference.preferred_launch_security);
+        }
+    }
+    guest
+}
+
+impl Guest {
+    /// What was found, and a note of what had to be assumed.
+    fn keep<'c, T>(&mut self, found: find::Result<'c, T>) -> Option<&'c T> {
+        match found {
+            Ok(found) => {
+                let found = found?;
+                self.notes.extend(found.assumed);
+                Some(found.spec)
+            }
+            Err(missing) => {
+                self.missing.get_or_insert(*missing);
+                None
+            }
+        }
+    }
+
+    /// Mirrors `ApplyToVMI` of `apply/vmi.go`. What the template says already is a conflict, for which virt-api refuses the
+    /// VirtualMachine, and virt-controller to start it.
+    fn take_instancetype(&mut self, vm: &VirtualMachine, from: &InstancetypeSpec) {
+        let spec = &mut self.spec;
+        let cpu = spec.domain.cpu.get_or_insert_default();
+        let mut conflicts = Vec::new();
+        let mut take = |path: &'static str, both: bool| conflicts.extend(both.then_some(path));
+        if let Some(selector) = &from.node_selector {
+            take("nodeSelector", !spec.node_selector.is_empty());
+            for (key, value) in selector {
+                spec.node_selector.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        if let Some(model) = &from.cpu.model {
+            take("domain.cpu.model", !cpu.model.is_empty());
+            if cpu.model.is_empty() {
+                cpu.model.clone_from(model);
+            }
+        }
+        if let Some(dedicated) = from.cpu.dedicated_cpu_placement {
+            take("domain.cpu.dedicatedCpuPlacement", cpu.dedicated_cpu_placement);
+            cpu.dedicated_cpu_placement |= dedicated;
+        }
+        if let Some(numa) = &from.cpu.numa {
+            take("domain.cpu.numa", cpu.numa.is_some());
+            cpu.numa.get_or_insert_with(|| numa.clone());
+        }
+        if let Some(realtime) = &from.cpu.realtime {
+            take("domain.cpu.realtime", cpu.realtime.is_some());
+            cpu.realtime.get_or_insert_with(|| realtime.clone());
+        }
+        if let Some(security) = &from.launch_security {
+            take("domain.launchSecurity", spec.domain.launch_security.is_some());
+            spec.domain.launch_security.get_or_insert_with(|| security.clone());
+        }
+        let name = vm.spec.instancetype.as_ref().map_or("", |matcher| &matcher.name);
+        self.notes.extend(conflicts.into_iter().map(|path| {
+            let field = format!("spec.template.spec.{path}");
+            let words =
+                format!("{field} conflicts with instancetype {name}, which sets it too: KubeVirt refuses the VM");
+            Finding::noted(Check::Contradiction, field, words)
+        }));
+    }
+
+    /// Mirrors `applyMachinePreferences` and `mutateMachineType`.
+    fn prefer_machine(&mut self, preference: &PreferenceSpec) {
+        let machine = self.spec.domain.machine.get_or_insert_default();
+        if machine.kind.is_empty() {
+            machine.kind.clone_from(&preference.machine.preferred_machine_type);
+        }
+    }
+
+    /// Mirrors `applyCPUPreferences` and `applyFeaturePreferences`.
+    fn prefer(&mut self, preference: &PreferenceSpec) {
+        let cpu = self.spec.domain.cpu.get_or_insert_default();
+        // Only the guest's own count: a preference may name a feature twice.
+        let own = cpu.features.len();
+        for feature in &preference.cpu.preferred_cpu_features {
+            if !cpu.features[..own].iter().any(|own| own.name == feature.name) {
+                cpu.features.push(feature.clone());
+            }
+        }
+        if let Some(preferred) = &preference.features.preferred_hyperv {
+            let hyperv = self.spec.domain.features.hyperv.get_or_insert_default();
+            for ((_, own), (_, preferred)) in hyperv.settings_mut().into_iter().zip(preferred.settings()) {
+                if own.is_none() {
+                    own.clone_from(preferred);
+                }
+            }
+        }
+    }
+
+    /// Mirrors `setDefaultArchitectureFromDataSource`: the first DataSource that says so, and that is there.
+    fn take_architecture_of_data_source(&mut self, vm: &VirtualMachine, cluster: &Cluster) {
+        let refs = vm.spec.data_volume_templates.iter().filter_map(|template| template.spec.source_ref.as_ref());
+        for source in refs.filter(|source| source.kind.eq_ignore_ascii_case("datasource")) {
+            let namespace = Some(&source.namespace).filter(|own| !own.is_empty()).unwrap_or(&vm.metadata.namespace);
+            let Some(found) = resolved(cluster, namespace, &source.name) else { continue };
+            let architecture = well_known::BOOTS_ARCHITECTURE.value(&found.metadata.labels);
+            if let Some(architecture @ ("amd64" | "arm64" | "s390x")) = architecture {
+                architecture.clone_into(&mut self.spec.architecture);
+                return;
+            }
+        }
+    }
+}
+
+/// A DataSource, or the one that it stands for: one hop, as in KubeVirt.
+fn resolved<'c>(cluster: &'c Cluster, namespace: &str, name: &str) -> Option<&'c DataSource> {
+    let found = cluster.data_source(namespace, name)?;
+    match &found.spec.source.data_source {
+        Some(other) => cluster.data_source(&other.namespace, &other.name),
+        None => Some(found),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! The instancetype and the preference that a VirtualMachine names, as it uses them: the ControllerRevision that it is pinned to
+//! goes before the object of that name.
+//!
+//! Mirrors `pkg/instancetype/find` (`spec.go`, `revision.go`), `pkg/instancetype/preference/find` and, for when a revision that
+//! the status names counts, `syncStatusWithMatcher` of `pkg/instancetype/revision/store.go`.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::fit::verdict::{Check, Finding};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::wire::{
+    ControllerRevision, InstancetypeSpec, Matcher, Meta, PreferenceSpec, StatusRef, VirtualMachine,
+};
+use crate::well_known;
+
+/// A ControllerRevision of KubeVirt: a copy of an instancetype or a preference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Revision {
+    /// `metadata`.
+    pub metadata: Meta,
+    /// The name of the object it is a copy of.
+    object: String,
+    /// What it is a copy of.
+    copy: Copied,
+}
+
+/// What a ControllerRevision holds.
+#[derive(Clone, Debug, PartialEq)]
+enum Copied {
+    Instancetype(Box<InstancetypeSpec>),
+    Preference(Box<PreferenceSpec>),
+    /// It cannot be read, and why.
+    Unreadable(String),
+}
+
+impl Revision {
+    /// Reads a ControllerRevision; `None` where it is a copy of something else.
+    #[must_use]
+    pub fn read(revision: ControllerRevision) -> Option<Self> {
+        let ControllerRevision { metadata, data } = revision;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        if !text(&data["apiVersion"]).starts_with("instancetype.kubevirt.io/") {
+            return None;
+        }
+        let spec = &data["spec"];
+        let copy = match data["kind"].as_str() {
+            Some("VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype") => {
+                Option::deserialize(spec).map(|spec| Copied::Instancetype(Box::new(spec.unwrap_or_default())))
+            }
+            Some("VirtualMachinePreference" | "VirtualMachineClusterPreference") => {
+                Option::deserialize(spec).map(|spec| Copied::Preference(Box::new(spec.unwrap_or_default())))
+            }
+            // Up to v1alpha2 a revision held a specification alone, encoded; KubeVirt itself has replaced those since.
+            kind => Ok(Copied::Unreadable(format!("holds a {}", kind.unwrap_or("nameless kind")))),
+        };
+        let copy = copy.unwrap_or_else(|error| Copied::Unreadable(format!("holds a malformed spec: {error}")));
+        // KubeVirt goes by the label; a dump that was cleaned of labels still tells by the copy itself.
+        let labelled = well_known::REVISION_OF.value(&metadata.labels).map(str::to_owned);
+        let object = labelled.unwrap_or_else(|| text(&data["metadata"]["name"]));
+        Some(Self { metadata, object, copy })
+    }
+}
+
+/// An instancetype or a preference, and how it is known.
+pub(super) struct Found<'c, T> {
+    pub(super) spec: &'c T,
+    /// What had to be assumed.
+    pub(super) assumed: Option<Finding>,
+}
+
+/// What a VirtualMachine uses; nothing where it names none; or what would have to be known.
+pub(super) type Result<'c, T> = std::result::Result<Option<Found<'c, T>>, Box<Finding>>;
+
+/// The instancetype of a VirtualMachine.
+pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, InstancetypeSpec> {
+    let Some(matcher) = &vm.spec.instancetype else { return Ok(None) };
+    let search = Search {
+        what: "instancetype",
+        kinds: ["VirtualMachineInstancetype", "VirtualMachineClusterInstancetype"],
+        vm,
+        matcher,
+        status: |vm: &VirtualMachine| vm.status.instancetype_ref.clone(),
+        cluster,
+    };
+    let live =
+        |namespace: &str, name: &str| cluster.instancetype(namespace, name).map(|found| (&found.metadata, &found.spec));
+    let copied = |copy: &'c Copied| match copy {
+        Copied::Instancetype(spec) => Some(&**spec),
+        Copied::Preference(_) | Copied::Unreadable(_) => None,
+    };
+    search.find(live, copied).map(Some)
+}
+
+/// The preference of a VirtualMachine.
+pub(super) fn preference<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, PreferenceSpec> {
+    let Some(matcher) = &vm.spec.preference else { return Ok(None) };
+    let search = Search {
+        what: "preference",
+        kinds: ["VirtualMachinePreference", "VirtualMachineClusterPreference"],
+        vm,
+        matcher,
+        status: |vm: &VirtualMachine| vm.status.preference_ref.clone(),
+        cluster,
+    };
+    let live =
+        |namespace: &str, name: &str| cluster.preference(namespace, name).map(|found| (&found.metadata, &found.spec));
+    let copied = |copy: &'c Copied| match copy {
+        Copied::Preference(spec) => Some(&**spec),
+        Copied::Instancetype(_) | Copied::Unreadable(_) => None,
+    };
+    search.find(live, copied).map(Some)
+}
+
+/// What is looked for.
+struct Search<'v, 'c> {
+    /// `instancetype` or `preference`: the field of the VirtualMachine's spec.
+    what: &'static str,
+    /// The kind of a namespace and the kind of the cluster.
+    kinds: [&'static str; 2],
+    vm: &'v VirtualMachine,
+    matcher: &'v Matcher,
+    status: fn(&VirtualMachine) -> Option<StatusRef>,
+    cluster: &'c Cluster,
+}
+
+impl<'c> Search<'_, 'c> {
+    fn find<T>(
+        &self,
+        live: impl Fn(&str, &str) -> Option<(&'c Meta, &'c T)>,
+        copied: impl Fn(&'c Copied) -> Option<&'c T>,
+    ) -> std::result::Result<Found<'c, T>, Box<Finding>> {
+        let (what, name) = (self.what, &self.matcher.name);
+        if name.is_empty() {
+            return self.missing(format!(
+                "the {what} is inferred from volume {}, and not known until virt-api has done so: name it",
+                self.matcher.infer_from_volume
+            ));
+        }
+        let Some((kind, namespace)) = self.kind() else {
+            let [of_namespace, of_cluster] = self.kinds;
+            return self.missing(format!(
+                "kind {} of the {what} is neither {of_namespace} nor {of_cluster}: KubeVirt refuses the VM",
+                self.matcher.kind
+            ));
+        };
+        let live = live(namespace, name);
+        let Some(pinned) = self.pinned() else {
+            return match live {
+                Some((_, spec)) => Ok(Found { spec, assumed: None }),
+                None => self.missing(format!(
+                    "{kind} {name} is not known, and so not what the guest asks for; a dump must hold {}",
+                    plural(kind)
+                )),
+            };
+        };
+        if let Some(revision) = self.cluster.revision(&self.vm.metadata.namespace, &pinned) {
+            return match (copied(&revision.copy), &revision.copy) {
+                (Some(spec), _) => Ok(Found { spec, assumed: None }),
+                (None, Copied::Unreadable(why)) => self.missing(format!(
+                    "ControllerRevision {pinned}, to which the VM's {what} is pinned, {why}: what the guest asks for is not known"
+                )),
+                (None, _) => self.missing(format!(
+                    "ControllerRevision {pinned}, to which the VM's {what} is pinned, is no copy of one: KubeVirt does not \
+                     start the VM"
+                )),
+            };
+        }
+        match live {
+            Some((meta, spec)) if is_copy_of(&pinned, meta) != Some(false) => {
+                let assumed = is_copy_of(&pinned, meta).is_none().then(|| {
+                    self.finding(Check::Assumed, format!(
+                        "the VM is pinned to ControllerRevision {pinned}, which is not known: judged by {what} {name} as it is \
+                         now; a dump must hold controllerrevisions"
+                    ))
+                });
+                Ok(Found { spec, assumed })
+            }
+            _ => self.missing(format!(
+                "the VM is pinned to ControllerRevision {pinned} of {what} {name}, which is not known, and so not what the guest \
+                 asks for; a dump must hold controllerrevisions"
+            )),
+        }
+    }
+
+    /// The kind that is named, and where the object is kept; `None` for a kind that KubeVirt does not know.
+    fn kind(&self) -> Option<(&'static str, &str)> {
+        let [of_namespace, of_cluster] = self.kinds;
+        let asked = &self.matcher.kind;
+        let is = |kind: &str| asked.eq_ignore_ascii_case(kind) || asked.eq_ignore_ascii_case(&plural(kind));
+        if asked.is_empty() || is(of_cluster) {
+            Some((of_cluster, ""))
+        } else {
+            is(of_namespace).then_some((of_namespace, &self.vm.metadata.namespace))
+        }
+    }
+
+    /// The ControllerRevision that goes before the object of that name.
+    fn pinned(&self) -> Option<String> {
+        let matcher = self.matcher;
+        if !matcher.revision_name.is_empty() {
+            return Some(matcher.revision_name.clone());
+        }
+        // A manifest without status is applied over the VirtualMachine that is there, whose status stays.
+        let stored = || self.cluster.vm(&self.vm.metadata.namespace, &self.vm.metadata.name).and_then(self.status);
+        let status = (self.status)(self.vm).or_else(stored)?;
+        let is_same = |asked: &str, known: &str| asked.is_empty() || known.is_empty() || asked == known;
+        let pinned = status.controller_revision_ref.map(|revision| revision.name).filter(|name| !name.is_empty())?;
+        if !is_same(&matcher.name, &status.name) || !is_same(&matcher.kind, &status.kind) {
+            return None;
+        }
+        let known = self.cluster.revision(&self.vm.metadata.namespace, &pinned);
+        let is_its = known.is_none_or(|known| known.object == matcher.name);
+        (is_its || !self.cluster.release.release().compares_revision_name()).then_some(pinned)
+    }
+
+    fn finding(&self, check: Check, message: String) -> Finding {
+        Finding::noted(check, format!("spec.{}", self.what), message)
+    }
+
+    fn missing<T>(&self, message: String) -> std::result::Result<T, Box<Finding>> {
+        Err(Box::new(self.finding(Check::Unknown, message)))
+    }
+}
+
+/// Whether a ControllerRevision of this name is a copy of an object as it is now, by the UID and the generation that KubeVirt puts
+/// into the name (`GenerateName`); `None` where a dump was cleaned of them.
+fn is_copy_of(revision: &str, object: &Meta) -> Option<bool> {
+    if object.uid.is_empty() || object.generation == 0 {
+        return None;
+    }
+    Some(revision.ends_with(&format!("-{}-{}", object.uid, object.generation)))
+}
+
+/// The resource's name: `virtualmachineinstancetypes`.
+fn plural(kind: &str) -> String {
+    format!("{}s", kind.to_ascii_lowercase())
+}

@@ -1,0 +1,308 @@
+//! What a VirtualMachine takes from elsewhere: in KubeVirt's order, and by the rules of its release.
+
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::kubevirt::cluster::Object;
+use crate::kubevirt::wire::LaunchSecurity;
+use crate::say::finding::message;
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, read, vm};
+use crate::testing::fleet::mixed;
+
+/// An object as a dump has it.
+fn object(group: &str, kind: &str, name: &str, rest: &Value) -> Object {
+    struct Json(Value);
+    impl crate::kubevirt::wire::Reader<'static> for Json {
+        type Error = serde_json::Error;
+        fn read<T: serde::Deserialize<'static>>(&self) -> Result<T, serde_json::Error> {
+            serde_json::from_str(self.0.to_string().leak())
+        }
+    }
+    let mut json = json!({"metadata": {"name": name, "namespace": "shop"}});
+    if kind.starts_with("VirtualMachineCluster") {
+        json["metadata"] = json!({"name": name});
+    }
+    for (key, value) in rest.as_object().expect("an object") {
+        match value {
+            Value::Object(fields) if key == "metadata" => {
+                fields.iter().for_each(|(field, value)| json["metadata"][field] = value.clone());
+            }
+            other => json[key] = other.clone(),
+        }
+    }
+    Object::read(group, kind, &Json(json)).expect("well-formed").expect("a kind that guests are judged by")
+}
+
+fn preference(spec: &Value) -> Object {
+    object("instancetype.kubevirt.io", "VirtualMachineClusterPreference", "p", &json!({"spec": spec}))
+}
+
+fn instancetype(rest: &Value) -> Object {
+    object("instancetype.kubevirt.io", "VirtualMachineClusterInstancetype", "i", rest)
+}
+
+/// A VirtualMachine that names both, its template's domain as given.
+fn machine(domain: &Value) -> Value {
+    vm("db", "").tweak(|vm| {
+        vm["spec"]["template"]["spec"] = json!({"domain": domain});
+        vm["spec"]["preference"] = json!({"name": "p"});
+    })
+}
+
+fn of(release: &str, vm: Value, objects: Vec<Object>) -> Guest {
+    guest_of(&read(vm), &cluster(release, mixed(), objects))
+}
+
+fn features(guest: &Guest) -> Vec<(&str, &str)> {
+    let features = guest.spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+    features.map(|feature| (feature.name.as_str(), feature.policy.as_str())).collect()
+}
+
+#[test]
+fn a_preference_may_name_a_feature_twice() {
+    let spec = json!({"cpu": {"preferredCPUFeatures": [
+        {"name": "svm", "policy": "require"}, {"name": "svm", "policy": "forbid"}, {"name": "avx2"}]}});
+    let domain = json!({"cpu": {"features": [{"name": "avx2", "policy": "optional"}]}});
+    let guest = of("1.9.0", machine(&domain), vec![preference(&spec)]);
+    assert_eq!(
+        features(&guest),
+        [("avx2", "optional"), ("svm", "require"), ("svm", "forbid")],
+        "KubeVirt looks at the guest's own features before it adds any: the launcher asks for both"
+    );
+}
+
+#[test]
+fn hyperv_is_filled_in_setting_by_setting() {
+    let spec = json!({"features": {"preferredHyperv": {
+        "evmcs": {"enabled": true}, "vpindex": {"enabled": true}, "ipi": {}, "synictimer": {"direct": {"enabled": true}}}}});
+    let domain = json!({"features": {"hyperv": {"vpindex": {"enabled": false}}}});
+    let guest = of("1.9.0", machine(&domain), vec![preference(&spec)]);
+    let hyperv = guest.spec.domain.features.hyperv.expect("filled in");
+    let set: Vec<_> =
+        hyperv.settings().into_iter().filter_map(|(name, state)| Some((name, state.as_ref()?.enabled))).collect();
+    assert_eq!(set, [("vpindex", Some(false)), ("synictimer", None), ("ipi", None), ("evmcs", Some(true))]);
+}
+
+#[rstest]
+#[case::filled_in("1.7.0", json!({}), "arm64")]
+#[case::its_own(  "1.7.0", json!({"architecture": "s390x"}), "s390x")]
+#[case::before(   "1.6.6", json!({}), "")]
+fn a_preferred_architecture(#[case] release: &str, #[case] template: Value, #[case] expected: &str) {
+    let vm = machine(&json!({}))
+        .tweak(|vm| vm["spec"]["template"]["spec"]["architecture"] = template["architecture"].clone());
+    let guest = of(release, vm, vec![preference(&json!({"preferredArchitecture": "arm64"}))]);
+    assert_eq!(guest.spec.architecture, expected);
+}
+
+#[rstest]
+#[case::of_the_preference("1.9.0", json!({}), json!({"preferredLaunchSecurity": {"tdx": {}}}), json!({}), Some("tdx"))]
+#[case::before("1.8.4", json!({}), json!({"preferredLaunchSecurity": {"tdx": {}}}), json!({}), None)]
+#[case::of_the_instancetype("1.9.0", json!({"cpu": {}, "launchSecurity": {"snp": {}}}),
+    json!({"preferredLaunchSecurity": {"tdx": {}}}), json!({}), Some("snp"))]
+#[case::its_own("1.9.0", json!({}), json!({"preferredLaunchSecurity": {"tdx": {}}}), json!({"launchSecurity": {"sev": {}}}), Some("sev"))]
+fn launch_security(
+    #[case] release: &str,
+    #[case] of_instancetype: Value,
+    #[case] of_preference: Value,
+    #[case] domain: Value,
+    #[case] expected: Option<&str>,
+) {
+    let vm = machine(&domain).tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "i"}));
+    let guest = of(release, vm, vec![preference(&of_preference), instancetype(&json!({"spec": of_instancetype}))]);
+    let found = guest.spec.domain.launch_security.map(|security| match security {
+        LaunchSecurity { sev: Some(_), .. } => "sev",
+        LaunchSecurity { snp: Some(_), .. } => "snp",
+        LaunchSecurity { tdx: Some(_), .. } => "tdx",
+        _ => "none",
+    });
+    assert_eq!(found, expected);
+}
+
+/// Each field that both set is named, for KubeVirt names them too when it refuses the VM.
+#[test]
+fn what_template_and_instancetype_both_set_is_a_conflict() {
+    let spec = json!({"nodeSelector": {"pool": "a"}, "launchSecurity": {"sev": {}}, "cpu": {"model": "EPYC",
+        "dedicatedCPUPlacement": false, "realtime": {}, "numa": {"guestMappingPassthrough": {}}}});
+    let domain = json!({"cpu": {"model": "Haswell", "dedicatedCpuPlacement": true, "realtime": {},
+        "numa": {"guestMappingPassthrough": {}}}, "launchSecurity": {"snp": {}}});
+    let vm = vm("db", "").tweak(|vm| {
+        vm["spec"]["template"]["spec"] = json!({"domain": domain, "nodeSelector": {"pool": "b"}});
+        vm["spec"]["instancetype"] = json!({"name": "i"});
+    });
+    let guest = of("1.9.0", vm.clone(), vec![instancetype(&json!({"spec": spec}))]);
+    let fields: Vec<&str> = guest.notes.iter().map(|note| note.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "nodeSelector",
+            "domain.cpu.model",
+            "domain.cpu.dedicatedCpuPlacement",
+            "domain.cpu.numa",
+            "domain.cpu.realtime",
+            "domain.launchSecurity"
+        ]
+        .map(|path| format!("spec.template.spec.{path}"))
+    );
+    let alone = of("1.9.0", vm, vec![instancetype(&json!({"spec": {"cpu": {"guest": 2}}}))]);
+    assert!(alone.notes.is_empty(), "{:#?}", alone.notes);
+}
+
+mod data_sources {
+    use super::*;
+
+    fn data_source(name: &str, rest: &Value) -> Object {
+        object("cdi.kubevirt.io", "DataSource", name, rest)
+    }
+
+    fn labelled(architecture: &str) -> Value {
+        json!({"metadata": {"labels": {well_known::BOOTS_ARCHITECTURE.key: architecture}}})
+    }
+
+    fn booting_from(refs: Vec<Value>) -> Value {
+        let templates: Vec<Value> = refs.into_iter().map(|source| json!({"spec": {"sourceRef": source}})).collect();
+        vm("db", "").tweak(|vm| {
+            vm["spec"]["template"]["spec"] = json!({"domain": {}});
+            vm["spec"]["dataVolumeTemplates"] = json!(templates);
+        })
+    }
+
+    #[rstest]
+    #[case::own_namespace("1.7.0", vec![json!({"kind": "DataSource", "name": "arm"})], "arm64")]
+    #[case::any_case("1.7.0", vec![json!({"kind": "datasource", "name": "arm", "namespace": ""})], "arm64")]
+    #[case::other_namespace("1.7.0", vec![json!({"kind": "DataSource", "name": "arm", "namespace": "images"})], "")]
+    #[case::other_kind("1.7.0", vec![json!({"kind": "PersistentVolumeClaim", "name": "arm"})], "")]
+    #[case::one_hop("1.7.0", vec![json!({"kind": "DataSource", "name": "alias"})], "arm64")]
+    #[case::not_two_hops("1.7.0", vec![json!({"kind": "DataSource", "name": "alias-of-alias"})], "")]
+    #[case::unknown_architecture("1.7.0", vec![json!({"kind": "DataSource", "name": "riscv"})], "")]
+    #[case::the_first_that_says_so(
+        "1.7.0",
+        vec![json!(null), json!({"kind": "DataSource", "name": "gone"}), json!({"kind": "DataSource", "name": "riscv"}),
+            json!({"kind": "DataSource", "name": "z"}), json!({"kind": "DataSource", "name": "arm"})],
+        "s390x"
+    )]
+    #[case::before("1.6.6", vec![json!({"kind": "DataSource", "name": "arm"})], "")]
+    fn an_architecture(#[case] release: &str, #[case] refs: Vec<Value>, #[case] expected: &str) {
+        let stands_for = |name: &str| json!({"spec": {"source": {"dataSource": {"namespace": "shop", "name": name}}}});
+        let objects = vec![
+            data_source("arm", &labelled("arm64")),
+            data_source("z", &labelled("s390x")),
+            data_source("riscv", &labelled("riscv64")),
+            data_source("alias", &stands_for("arm")),
+            data_source("alias-of-alias", &stands_for("alias")),
+        ];
+        assert_eq!(of(release, booting_from(refs), objects).spec.architecture, expected);
+    }
+
+    #[test]
+    fn a_preference_goes_before_it() {
+        let vm = booting_from(vec![json!({"kind": "DataSource", "name": "arm"})])
+            .tweak(|vm| vm["spec"]["preference"] = json!({"name": "p"}));
+        let objects =
+            vec![data_source("arm", &labelled("arm64")), preference(&json!({"preferredArchitecture": "s390x"}))];
+        assert_eq!(of("1.9.0", vm, objects).spec.architecture, "s390x");
+    }
+}
+
+mod revisions {
+    use super::*;
+
+    const OF: &str = well_known::REVISION_OF.key;
+    const UID: &str = "3e86e367-0000-4000-8000-000000000041";
+
+    /// The copy that a VM was given: model EPYC-Genoa. The object has been corrected since.
+    fn copy(labels: &Value) -> Object {
+        let data = json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
+            "metadata": {"name": "i"}, "spec": {"cpu": {"model": "EPYC-Genoa"}}});
+        object("apps", "ControllerRevision", "copy", &json!({"metadata": {"labels": labels}, "data": data}))
+    }
+
+    fn today(meta: &Value) -> Object {
+        instancetype(&json!({"metadata": meta, "spec": {"cpu": {"model": "EPYC-Milan"}}}))
+    }
+
+    fn pinned(spec: &Value, status: &Value) -> Value {
+        vm("db", "").tweak(|vm| {
+            vm["spec"]["template"]["spec"] = json!({"domain": {}});
+            vm["spec"]["instancetype"] = json!({"name": "i"});
+            spec.as_object().into_iter().flatten().for_each(|(k, v)| vm["spec"]["instancetype"][k] = v.clone());
+            vm["status"] = json!({"instancetypeRef": status});
+        })
+    }
+
+    fn model(guest: &Guest) -> Result<&str, String> {
+        match &guest.missing {
+            Some(why) => Err(message(why)),
+            None => Ok(guest.spec.domain.cpu.as_ref().map_or("", |cpu| &cpu.model)),
+        }
+    }
+
+    #[rstest]
+    #[case::by_the_spec("1.4.1", json!({"revisionName": "copy"}), json!(null), json!({OF: "other"}), "EPYC-Genoa")]
+    #[case::by_the_status("1.5.0", json!({}), json!({"name": "i", "controllerRevisionRef": {"name": "copy"}}), json!({OF: "i"}), "EPYC-Genoa")]
+    #[case::without_labels("1.6.2", json!({}), json!({"name": "i", "controllerRevisionRef": {"name": "copy"}}), json!({}), "EPYC-Genoa")]
+    #[case::of_another_object("1.6.0", json!({}), json!({"controllerRevisionRef": {"name": "copy"}}), json!({OF: "other"}), "EPYC-Milan")]
+    #[case::which_1_5_overlooks("1.5.3", json!({}), json!({"controllerRevisionRef": {"name": "copy"}}), json!({OF: "other"}), "EPYC-Genoa")]
+    #[case::renamed_since("1.5.3", json!({}), json!({"name": "old", "controllerRevisionRef": {"name": "copy"}}), json!({}), "EPYC-Milan")]
+    #[case::of_another_kind_since("1.9.0", json!({"kind": "VirtualMachineClusterInstancetype"}),
+        json!({"kind": "VirtualMachineInstancetype", "name": "i", "controllerRevisionRef": {"name": "copy"}}), json!({}), "EPYC-Milan")]
+    #[case::not_pinned("1.9.0", json!({}), json!({"name": "i"}), json!({}), "EPYC-Milan")]
+    fn the_copy_goes_before_the_object(
+        #[case] release: &str,
+        #[case] spec: Value,
+        #[case] status: Value,
+        #[case] labels: Value,
+        #[case] expected: &str,
+    ) {
+        let guest = of(release, pinned(&spec, &status), vec![copy(&labels), today(&json!({}))]);
+        assert_eq!(model(&guest), Ok(expected));
+    }
+
+    #[test]
+    fn a_manifest_without_status_keeps_that_of_the_vm_that_is_there() {
+        let status = json!({"name": "i", "controllerRevisionRef": {"name": "copy"}});
+        let stored = Object::VirtualMachine(Box::new(read(pinned(&json!({}), &status))));
+        let guest = of("1.9.0", pinned(&json!({}), &json!(null)), vec![stored, copy(&json!({})), today(&json!({}))]);
+        assert_eq!(model(&guest), Ok("EPYC-Genoa"));
+    }
+
+    /// The name of a revision tells whether it is a copy of the object of today.
+    #[rstest]
+    #[case::the_same(json!({"uid": UID, "generation": 1}), Some(true))]
+    #[case::edited_since(json!({"uid": UID, "generation": 2}), None)]
+    #[case::made_anew(json!({"uid": "another", "generation": 1}), None)]
+    #[case::cleaned(json!({}), Some(false))]
+    fn a_copy_that_is_not_known(#[case] meta: Value, #[case] known: Option<bool>) {
+        let name = format!("db-i-v1beta1-{UID}-1");
+        let vm = pinned(&json!({}), &json!({"name": "i", "controllerRevisionRef": {"name": name}}));
+        let guest = of("1.9.0", vm, vec![today(&meta)]);
+        match known {
+            Some(surely) => {
+                assert_eq!(model(&guest), Ok("EPYC-Milan"));
+                assert_eq!(guest.notes.is_empty(), surely, "{:#?}", guest.notes);
+            }
+            None => assert!(model(&guest).is_err_and(|why| why.contains("controllerrevisions") && why.contains(&name))),
+        }
+        let notes = guest.notes.iter().all(|note| message(note).contains("controllerrevisions"));
+        assert!(notes, "the resource to add is not named: {:#?}", guest.notes);
+    }
+
+    #[rstest]
+    #[case::of_a_preference(json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachinePreference"}), "no copy")]
+    #[case::encoded(json!({"apiVersion": "instancetype.kubevirt.io/v1alpha1", "kind": "VirtualMachineInstancetypeSpecRevision", "spec": "eyJ9"}), "SpecRevision")]
+    #[case::malformed(json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineInstancetype", "spec": {"cpu": 7}}), "malformed")]
+    fn a_copy_of_something_else_is_no_verdict(#[case] data: Value, #[case] words: &str) {
+        let copy = object("apps", "ControllerRevision", "copy", &json!({"data": data}));
+        let guest = of("1.9.0", pinned(&json!({"revisionName": "copy"}), &json!(null)), vec![copy, today(&json!({}))]);
+        assert!(model(&guest).is_err_and(|why| why.contains(words)), "{:?}", model(&guest));
+    }
+
+    #[test]
+    fn a_kind_that_kubevirt_does_not_know() {
+        let guest = of("1.9.0", pinned(&json!({"kind": "Flavor"}), &json!(null)), vec![today(&json!({}))]);
+        assert!(model(&guest).is_err_and(|why| why.contains("Flavor")));
+    }
+}

@@ -1,0 +1,51 @@
+//! The TSC frequency that a guest is given, once, before its launcher is made.
+//!
+//! Mirrors `pkg/virt-controller/watch/topology` (`hinter.go`, `tsc.go`, `filter.go`).
+
+use super::cluster::Cluster;
+use super::defaults::is_on;
+use super::wire::{VmiSpec, VmiStatus};
+use crate::fit::label;
+
+/// Whether the guest is bound to a TSC frequency. Mirrors `GetTscFrequencyRequirement`.
+#[must_use]
+pub fn needs_tsc(spec: &VmiSpec) -> bool {
+    let invtsc = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).any(|feature| {
+        // KubeVirt overlooks the empty policy here, though it means require elsewhere.
+        feature.name == "invtsc" && matches!(feature.policy.as_str(), "require" | "force")
+    });
+    invtsc || spec.domain.features.hyperv.as_ref().is_some_and(|hyperv| is_on(hyperv.reenlightenment.as_ref()))
+}
+
+/// Gives a guest that is to start its TSC frequency, where it needs one and has none yet. Mirrors `TopologyHintsForVMI`.
+///
+/// # Errors
+///
+/// The frequency that the KubeVirt custom resource names, which is none: virt-controller waits with the pod.
+pub fn hint(spec: &VmiSpec, status: &mut VmiStatus, cluster: &Cluster) -> Result<(), i64> {
+    if spec.architecture == "amd64" && needs_tsc(spec) && status.topology_hints.tsc_frequency.is_none() {
+        status.topology_hints.tsc_frequency = Some(lowest_frequency(cluster)?);
+    }
+    Ok(())
+}
+
+/// The lowest frequency of the cluster in Hz; 0 where no node tells. Mirrors `LowestTSCFrequencyOnCluster`: taints and cordons are
+/// not looked at.
+fn lowest_frequency(cluster: &Cluster) -> Result<i64, i64> {
+    match cluster.config.configuration.developer_configuration.minimum_cluster_tsc_frequency {
+        Some(configured) if configured > 0 => return Ok(configured),
+        Some(configured) => return Err(configured),
+        None => {}
+    }
+    let fleet = &cluster.fleet;
+    let schedulable = fleet.bearing(label::SCHEDULABLE, "true");
+    let mut frequencies: Vec<(i64, &str)> =
+        fleet.values(label::TSC_FREQUENCY).filter_map(|value| Some((label::frequency(value)?, value))).collect();
+    frequencies.sort_unstable();
+    let is_offered = |value: &str| {
+        let nodes = fleet.bearing(label::TSC_FREQUENCY, value);
+        let runs_a_guest = |name: &str| cluster.vmis().any(|vmi| vmi.status.node_name == name);
+        nodes.meets(&schedulable) || nodes.iter().any(|node| runs_a_guest(fleet.name(node)))
+    };
+    Ok(frequencies.into_iter().find(|(_, value)| is_offered(value)).map_or(0, |(hz, _)| hz))
+}

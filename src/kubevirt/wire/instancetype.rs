@@ -1,0 +1,159 @@
+//! What a VirtualMachine takes from elsewhere: instancetypes, preferences, revisions of them, and `DataSource`s.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::{CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, nullable};
+
+wire! {
+    /// `spec.instancetype` and `spec.preference` of a VirtualMachine.
+    Matcher {
+        /// `name`.
+        name: String,
+        /// `kind`; empty means the cluster-wide one.
+        kind: String,
+        /// `revisionName`: the ControllerRevision that goes before the object of that name.
+        revision_name: String,
+        /// `inferFromVolume`: resolved by virt-api when the VirtualMachine is created.
+        infer_from_volume: String,
+    }
+    /// `status` of a VirtualMachine.
+    VmStatus {
+        /// `instancetypeRef` (KubeVirt 1.5 and later).
+        instancetype_ref: Option<StatusRef>,
+        /// `preferenceRef` (KubeVirt 1.5 and later).
+        preference_ref: Option<StatusRef>,
+    }
+    /// `status.instancetypeRef` and `status.preferenceRef`. Mirrors `InstancetypeStatusRef`.
+    StatusRef {
+        /// `name`.
+        name: String,
+        /// `kind`.
+        kind: String,
+        /// `controllerRevisionRef`.
+        controller_revision_ref: Option<RevisionRef>,
+    }
+    /// `controllerRevisionRef`.
+    RevisionRef {
+        /// `name`.
+        name: String,
+    }
+    /// A VirtualMachineInstancetype or VirtualMachineClusterInstancetype.
+    Instancetype {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: InstancetypeSpec,
+    }
+    /// `spec` of an instancetype, the part that bears on placement.
+    InstancetypeSpec {
+        /// `cpu`.
+        cpu: InstancetypeCpu,
+        /// `nodeSelector`.
+        node_selector: Option<BTreeMap<String, String>>,
+        /// `launchSecurity`.
+        launch_security: Option<LaunchSecurity>,
+    }
+    /// `spec.cpu` of an instancetype.
+    InstancetypeCpu {
+        /// `model`.
+        model: Option<String>,
+        /// `dedicatedCPUPlacement`.
+        #[serde(rename = "dedicatedCPUPlacement")]
+        dedicated_cpu_placement: Option<bool>,
+        /// `numa`.
+        numa: Option<Value>,
+        /// `realtime`.
+        realtime: Option<Value>,
+    }
+    /// A VirtualMachinePreference or VirtualMachineClusterPreference.
+    Preference {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: PreferenceSpec,
+    }
+    /// `spec` of a preference, the part that bears on placement.
+    PreferenceSpec {
+        /// `cpu`.
+        cpu: PreferenceCpu,
+        /// `features`.
+        features: PreferenceFeatures,
+        /// `machine`.
+        machine: PreferenceMachine,
+        /// `preferredArchitecture` (KubeVirt 1.7 and later).
+        preferred_architecture: String,
+        /// `preferredLaunchSecurity` (KubeVirt 1.9 and later).
+        preferred_launch_security: Option<LaunchSecurity>,
+    }
+    /// `spec.cpu` of a preference.
+    PreferenceCpu {
+        /// `preferredCPUFeatures`.
+        #[serde(rename = "preferredCPUFeatures")]
+        preferred_cpu_features: Vec<CpuFeature>,
+    }
+    /// `spec.features` of a preference.
+    PreferenceFeatures {
+        /// `preferredHyperv`.
+        preferred_hyperv: Option<Hyperv>,
+    }
+    /// `spec.machine` of a preference.
+    PreferenceMachine {
+        /// `preferredMachineType`.
+        preferred_machine_type: String,
+    }
+    /// A ControllerRevision (`apps/v1`).
+    ControllerRevision {
+        /// `metadata`.
+        metadata: Meta,
+        /// `data`: the object it is a copy of.
+        data: Value,
+    }
+    /// `spec.dataVolumeTemplates[]` of a VirtualMachine.
+    DataVolumeTemplate {
+        /// `spec`.
+        spec: DataVolumeTemplateSpec,
+    }
+    /// `spec` of a DataVolume template.
+    DataVolumeTemplateSpec {
+        /// `sourceRef`.
+        source_ref: Option<DataVolumeSourceRef>,
+    }
+    /// `sourceRef` of a DataVolume.
+    DataVolumeSourceRef {
+        /// `kind`.
+        kind: String,
+        /// `namespace`; empty means the VirtualMachine's own.
+        namespace: String,
+        /// `name`.
+        name: String,
+    }
+    /// A DataSource (`cdi.kubevirt.io/v1beta1`).
+    DataSource {
+        /// `metadata`.
+        metadata: Meta,
+        /// `spec`.
+        spec: DataSourceSpec,
+    }
+    /// `spec` of a DataSource.
+    DataSourceSpec {
+        /// `source`.
+        source: DataSourceSource,
+    }
+    /// `spec.source` of a DataSource.
+    DataSourceSource {
+        /// `dataSource`: it stands for another one.
+        data_source: Option<DataSourceRef>,
+    }
+    /// `spec.source.dataSource` of a DataSource.
+    DataSourceRef {
+        /// `namespace`.
+        namespace: String,
+        /// `name`.
+        name: String,
+    }
+}

@@ -11,7 +11,7 @@ use clap::CommandFactory;
 
 use crate::args::{Args, Verb, WorldArgs};
 use crate::cli::check::Checked;
-use crate::cli::{audit, certs, check, explain, manifests};
+use crate::cli::{Namespace, audit, certs, check, explain, manifests};
 use crate::console;
 use crate::live::{connect, fetch};
 use crate::page::Page;
@@ -35,20 +35,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Check(args) => {
             args.world.stdin_once(&args.file)?;
-            let Scene { world, .. } = scene(&args.world, &mut stdin)?;
-            if check::run(&args, &world, stdin, &mut page)? == Checked::Denied {
+            let scene = scene(&args.world, args.namespace.as_deref(), &mut stdin)?;
+            if check::run(&args, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
                 code = ExitCode::from(1);
             }
         }
         Verb::Explain(args) => {
             args.world.stdin_once(&args.file)?;
-            let scene = scene(&args.world, &mut stdin)?;
-            let namespace = args.namespace.as_deref().unwrap_or(&scene.namespace);
-            explain::run(&args, &scene.world, namespace, stdin, &mut page)?;
+            let scene = scene(&args.world, args.namespace.as_deref(), &mut stdin)?;
+            explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
         }
         Verb::Audit(args) => {
             args.world.stdin_once(&[])?;
-            let scene = scene(&args.world, &mut stdin)?;
+            let scene = scene(&args.world, None, &mut stdin)?;
             if audit::run(&args, &scene.world, &mut page)? == audit::Audited::Failed {
                 code = ExitCode::from(1);
             }
@@ -96,20 +95,23 @@ pub fn failure(error: &anyhow::Error) -> Page {
 /// What a verb works on.
 struct Scene {
     world: World,
-    /// The namespace that is meant where none is said.
-    namespace: String,
+    /// Where objects are that name no namespace.
+    namespace: Namespace,
 }
 
-/// A snapshot, or else a live cluster, read once.
-fn scene(args: &WorldArgs, mut stdin: impl Read) -> anyhow::Result<Scene> {
+/// A snapshot, or else a live cluster, read once. The namespace is the one that is asked for, else the context's, else
+/// `default`, as for kubectl.
+fn scene(args: &WorldArgs, asked: Option<&str>, mut stdin: impl Read) -> anyhow::Result<Scene> {
+    let namespace = |context: &str| Namespace { name: asked.unwrap_or(context).to_owned(), is_asked: asked.is_some() };
     if !args.snapshot.is_empty() {
-        let world = world::load(&args.snapshot, &args.policy, args.kubevirt_version, stdin)?;
-        return Ok(Scene { world, namespace: "default".to_owned() });
+        let namespace = namespace("default");
+        let world = world::load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;
+        return Ok(Scene { world, namespace });
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut world, namespace) = runtime.block_on(async {
         let config = args.cluster.config()?;
-        let (namespace, url) = (config.default_namespace.clone(), config.cluster_url.clone());
+        let (namespace, url) = (namespace(&config.default_namespace), config.cluster_url.clone());
         let client = connect::client(config)?;
         let read = fetch::world(&client, args.kubevirt_version).await;
         let (world, left_out) = read.with_context(|| format!("reading the cluster at {url}"))?;

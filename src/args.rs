@@ -141,6 +141,9 @@ pub struct CheckArgs {
     /// virt-launcher Pod, AdmissionReview)
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
     pub file: Vec<Source>,
+    /// The namespace of objects that name none, else that of the kubeconfig's context, or default; others are refused
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
     /// How to print: table, json, yaml, or review (the AdmissionReview response)
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Table)]
     pub output: CheckOutput,
@@ -159,7 +162,7 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub world: WorldArgs,
     /// Only guests of this namespace; without it, of all
-    #[arg(short, long, conflicts_with = "all_namespaces")]
+    #[arg(short, long, value_name = "NAME", conflicts_with = "all_namespaces")]
     pub namespace: Option<String>,
     /// Guests of all namespaces: the default
     #[arg(short = 'A', long)]
@@ -207,8 +210,8 @@ pub struct ExplainArgs {
     /// The guest: vm/NAME, vmi/NAME, vmim/NAME or pod/NAME; or say -f FILE
     #[arg(value_name = "KIND/NAME", required_unless_present = "file", conflicts_with = "file")]
     pub object: Option<ObjectRef>,
-    /// Its namespace; else that of the kubeconfig's context, or default
-    #[arg(short, long)]
+    /// Its namespace, and that of objects of a file that name none; else that of the kubeconfig's context, or default
+    #[arg(short, long, value_name = "NAME")]
     pub namespace: Option<String>,
     /// Explain the objects of this file instead: file, folder or -
     #[arg(short = 'f', long = "filename", value_name = "FILE")]

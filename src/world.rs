@@ -93,7 +93,8 @@ impl World {
 
 /// Reads a snapshot and policies.
 ///
-/// A `CPUPolicy` in the snapshot counts like one of `policies`. Kinds that bear on nothing are passed over.
+/// A `CPUPolicy` in the snapshot counts like one of `policies`. Kinds that bear on nothing are passed over. Objects that name no
+/// namespace are in this one.
 ///
 /// # Errors
 ///
@@ -102,6 +103,7 @@ pub fn load(
     snapshots: &[Source],
     policies: &[Source],
     release: Option<Release>,
+    namespace: &str,
     mut stdin: impl Read,
 ) -> Result<World, WorldError> {
     let mut world = World::default();
@@ -110,7 +112,7 @@ pub fn load(
         if is_policy(&item) {
             world.add(policy(&item)?, &item)?;
         } else {
-            objects.extend(object(&item)?);
+            objects.extend(object(&item.in_namespace(namespace))?);
         }
         Ok::<_, WorldError>(())
     })?;

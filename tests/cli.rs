@@ -7,7 +7,8 @@ mod common;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use common::{Ran, Scratch, check, cpufit, fitting, head, results, shipped};
+use common::{Ran, Scratch, check, cpufit, fitting, head, list, results, shipped, texts};
+use serde_json::Value;
 
 const NODES: &str = "\
 apiVersion: v1
@@ -493,4 +494,82 @@ fn an_audit_fails_a_pipeline_from_the_state_it_is_told() {
         .run();
     assert_eq!(ran.code(), 0, "no guest, no failure: {}", head(&ran.stderr));
     assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is none must not pass for a pass");
+}
+
+/// The objects of a file, and the same without this namespace.
+fn without_namespace(file: &Path, namespace: &str) -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let items = documents.into_iter().flat_map(|mut document| match document["items"].take() {
+        Value::Array(items) => items,
+        _ => vec![document],
+    });
+    let strip = |mut object: Value| {
+        if object["metadata"]["namespace"] == namespace {
+            object["metadata"].as_object_mut().unwrap().remove("namespace");
+        }
+        object
+    };
+    items.map(strip).collect()
+}
+
+#[test]
+fn an_object_that_names_no_namespace_is_in_the_one_that_is_asked_for() {
+    let scratch = Scratch::new();
+    let mut judged = 0;
+    for case in std::fs::read_dir(shipped("cases")).unwrap().map(|entry| entry.unwrap().path()) {
+        let [snapshot, input] = ["snapshot.yaml", "input.yaml"].map(|file| case.join(file));
+        let named = run("check", &snapshot, &input, &["-o", "json", "--predict"].map(OsStr::new)).json();
+        let namespace = named["results"][0]["namespace"].as_str().unwrap().to_owned();
+        let strip = |file: &Path| {
+            let items = without_namespace(file, &namespace);
+            scratch.write_json(file.file_name().unwrap().to_str().unwrap(), &list(items))
+        };
+        let [snapshot, bare] = [&snapshot, &input].map(|file| strip(file));
+        let bare =
+            run("check", &snapshot, &bare, &["-n", &namespace, "-o", "json", "--predict"].map(OsStr::new)).json();
+        let [named, mut bare] = [named, bare].map(|answer| results(&answer));
+        for (named, bare) in named.iter().zip(&mut bare) {
+            bare["file"] = named["file"].clone();
+            assert_eq!(bare, named, "{}: without its namespace it is judged otherwise", case.display());
+            judged += 1;
+        }
+        let other = run("check", &snapshot, &input, &["-n", "elsewhere"].map(OsStr::new));
+        assert_cannot_judge(&other, &["metadata.namespace: expected \"elsewhere\", as -n says, found", &namespace]);
+    }
+    assert!(judged > 9, "{judged} objects were compared");
+}
+
+#[test]
+fn without_a_namespace_it_is_default_and_no_command_names_another() {
+    const STUCK: &str = "\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: web}
+spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: Penryn}, devices: {}}}}}
+";
+    let scratch = Scratch::new();
+    let labelled = NODES.replace("arch: amd64", "arch: amd64, cpu-vendor.node.kubevirt.io/Intel: 'true'");
+    let (nodes, file) = (scratch.write("nodes.yaml", labelled), scratch.write("guest.yaml", STUCK));
+    let without_machine_types = ["--kubevirt-version", "v1.5.0"];
+    let told = |verb: &str, more: &[&str]| {
+        let more: Vec<&OsStr> = more.iter().chain(&without_machine_types).map(OsStr::new).collect();
+        run(verb, &nodes, &file, &more)
+    };
+    let commands = |more: &[&str]| {
+        let json = told("check", &[more, &["-o", "json"]].concat()).json();
+        let result = results(&json).remove(0);
+        let remedies = result["remedies"].as_array().unwrap().clone();
+        let commands: Vec<String> = remedies.iter().flat_map(|remedy| texts(&remedy["commands"])).collect();
+        (result["namespace"].as_str().unwrap().to_owned(), commands)
+    };
+    for (more, expected) in [(&[][..], "default"), (&["-n", "shop"], "shop")] {
+        let (namespace, commands) = commands(more);
+        assert_eq!(namespace, expected);
+        let patch = commands.iter().find(|command| command.contains("patch")).expect("a command that changes the VM");
+        assert!(patch.contains(&format!(" -n {expected} ")), "{patch}");
+        let explained = told("explain", more);
+        assert!(explained.stdout.contains(&format!("-n {expected} ")), "{}", explained.stdout);
+    }
+    let mutated = told("check", &["-o", "yaml", "--mutated"]);
+    assert!(!mutated.stdout.contains("namespace"), "applied elsewhere, it would be refused: {}", mutated.stdout);
 }

@@ -137,6 +137,24 @@ fn judged(ran: &Ran) {
     assert_eq!(ran.json()["results"][0]["nodes"]["judged"], 2, "{}", head(&ran.stdout));
 }
 
+#[test]
+fn the_contexts_namespace_is_that_of_manifests_that_name_none() {
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    let mut content: Value = serde_json::from_slice(&std::fs::read(&kubeconfig).unwrap()).unwrap();
+    let bare =
+        api.folder.write("bare.yaml", "{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: web}}");
+    for (of_context, more, expected) in
+        [(Value::Null, &[][..], "default"), (json!("prod"), &[], "prod"), (json!("prod"), &["-n", "shop"], "shop")]
+    {
+        content["contexts"][0]["context"]["namespace"] = of_context;
+        api.folder.write_json("config", &content);
+        let ran =
+            cpufit(["check", "-o", "json", "--kubeconfig", text(&kubeconfig), "-f", text(&bare)]).args(more).run();
+        assert_eq!(ran.json()["results"][0]["namespace"], expected, "{}", head(&ran.stdout));
+    }
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

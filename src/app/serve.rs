@@ -158,7 +158,13 @@ fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()
 
 /// The judgement on a snapshot, which neither changes nor ages.
 fn snapshot(args: &ServeArgs, readiness: &Readiness) -> anyhow::Result<(Judge, admin::Details)> {
-    let world = world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, io::stdin().lock())?;
+    let world = world::load(
+        &args.world.snapshot,
+        &args.world.policy,
+        args.world.kubevirt_version,
+        "default",
+        io::stdin().lock(),
+    )?;
     if world.cluster.fleet.is_empty() {
         bail!("the snapshot holds no node: kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml");
     }

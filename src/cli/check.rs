@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::Namespace;
 use super::output::{Numbering, Origin, ResultRow};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
@@ -56,7 +57,13 @@ struct HeadMeta {
 /// # Errors
 ///
 /// An input cannot be read or judged; the error names file, document and field.
-pub fn run(args: &CheckArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<Checked> {
+pub fn run(
+    args: &CheckArgs,
+    world: &World,
+    namespace: &Namespace,
+    stdin: impl Read,
+    page: &mut Page,
+) -> anyhow::Result<Checked> {
     if args.mutated && args.output != CheckOutput::Yaml {
         bail!("--mutated prints objects: say -o yaml with it");
     }
@@ -66,15 +73,16 @@ pub fn run(args: &CheckArgs, world: &World, stdin: impl Read, page: &mut Page) -
     let mut numbering = Numbering::default();
     snapshot::read_all(&args.file, stdin, |item| {
         let index = numbering.of(&item.place.file);
+        let judged = namespace.of(item.clone())?;
         if args.output == CheckOutput::Review {
-            responses.push(response(world, &item)?);
+            responses.push(response(world, &judged)?);
         } else {
-            let (item, patch) = mutated(world, item)?;
-            let row = row(world, &item, index, args.predict)?;
-            rows.push(ResultRow { patch: serde_json::to_value(patch)?, ..row });
+            let patch = mutation(world, &judged)?;
+            let row = row(world, &patched(judged, &patch)?, index, args.predict)?;
             if args.mutated {
-                objects.push(object_of(&item)?);
+                objects.push(object_of(&patched(item, &patch)?)?);
             }
+            rows.push(ResultRow { patch: serde_json::to_value(patch)?, ..row });
         }
         anyhow::Ok(())
     })?;
@@ -134,38 +142,47 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
     })
 }
 
-/// The object, or the review with the object in it, as it leaves the mutating webhook, and the patch that makes it so.
+/// What the mutating webhook would change in the object, or in the object of the review.
 ///
 /// # Errors
 ///
 /// It is malformed.
-pub fn mutated(world: &World, item: Item) -> anyhow::Result<(Item, Vec<PatchOperation>)> {
+pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation>> {
     let text = item.json.get();
-    let (patch, root) = if item.kind == "AdmissionReview" {
+    Ok(if item.kind == "AdmissionReview" {
         let request = decode(text.as_bytes()).with_context(|| item.place.to_string())?;
         let answer = judge::answer(&Hearing::new(world), Stage::Mutate, &request);
         match answer.with_context(|| item.place.to_string())?.decision {
-            Decision::Admit { patch, .. } => (patch, "/request/object"),
-            Decision::Deny { .. } => (Vec::new(), ""),
+            Decision::Admit { patch, .. } => patch,
+            Decision::Deny { .. } => Vec::new(),
         }
     } else {
-        match Manifest::read(group(&item), &item.kind, &&item)? {
+        match Manifest::read(group(item), &item.kind, &item)? {
             Some(manifest) => {
                 let whole = || serde_json::from_str::<Value>(text);
-                (judge::mutation(world, &manifest, &UserName::from(""), whole)?.patch, "")
+                judge::mutation(world, &manifest, &UserName::from(""), whole)?.patch
             }
-            None => (Vec::new(), ""),
+            None => Vec::new(),
         }
-    };
+    })
+}
+
+/// The object, or the review with the object in it, as it leaves the mutating webhook.
+///
+/// # Errors
+///
+/// The patch does not go with it.
+pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
     if patch.is_empty() {
-        return Ok((item, patch));
+        return Ok(item);
     }
-    let mut whole: Value = serde_json::from_str(text)?;
+    let mut whole: Value = serde_json::from_str(item.json.get())?;
+    let root = if item.kind == "AdmissionReview" { "/request/object" } else { "" };
     if let Some(object) = whole.pointer_mut(root) {
-        json_patch::patch(object, &patch).with_context(|| item.place.to_string())?;
+        json_patch::patch(object, patch).with_context(|| item.place.to_string())?;
     }
     let json = serde_json::value::to_raw_value(&whole)?;
-    Ok((Item { json, ..item }, patch))
+    Ok(Item { json, ..item })
 }
 
 /// The object itself: of a review, the one it asks about.

@@ -5,7 +5,8 @@ use std::io::Read;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use super::check::judged;
+use super::Namespace;
+use super::check::{judged, mutation, patched};
 use super::output::{Numbering, Origin, ResultRow};
 use crate::admission::review::decode;
 use crate::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
@@ -40,7 +41,7 @@ struct Results {
 pub fn run(
     args: &ExplainArgs,
     world: &World,
-    namespace: &str,
+    namespace: &Namespace,
     stdin: impl Read,
     page: &mut Page,
 ) -> anyhow::Result<()> {
@@ -56,7 +57,7 @@ pub fn run(
         }
     };
     if let Some(object) = &args.object {
-        let case = find(world, namespace, object)?;
+        let case = find(world, &namespace.name, object)?;
         let kind = match object.kind {
             ObjectKind::VirtualMachine => "VirtualMachine",
             ObjectKind::Vmi => "VirtualMachineInstance",
@@ -65,7 +66,7 @@ pub fn run(
         };
         let origin = Origin {
             kind: kind.to_owned(),
-            namespace: namespace.to_owned(),
+            namespace: namespace.name.clone(),
             name: object.name.clone(),
             ..Origin::default()
         };
@@ -74,7 +75,9 @@ pub fn run(
     let mut unknown = Vec::new();
     let mut numbering = Numbering::default();
     snapshot::read_all(&args.file, stdin, |item| {
-        let (item, _) = super::check::mutated(world, item)?;
+        let item = namespace.of(item)?;
+        let patch = mutation(world, &item)?;
+        let item = patched(item, &patch)?;
         let known = explain_item(world, &item, numbering.of(&item.place.file), &mut explain)?;
         if !known {
             unknown.push(format!("{} ({})", item.place, item.kind));

@@ -6,3 +6,34 @@ pub mod check;
 pub mod explain;
 pub mod manifests;
 pub mod output;
+
+use serde_json::Value;
+
+use crate::snapshot::{Error, Item};
+
+/// Where objects are that name no namespace.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+    /// Whether the user named it: objects of another are then refused, as kubectl does.
+    pub is_asked: bool,
+}
+
+impl Namespace {
+    /// The object in its namespace.
+    ///
+    /// # Errors
+    ///
+    /// It names another one than the user.
+    pub fn of(&self, item: Item) -> Result<Item, Error> {
+        let named = item.namespace();
+        if self.is_asked && !named.is_empty() && named != self.name {
+            let field = if item.kind == "AdmissionReview" { "request.namespace" } else { "metadata.namespace" };
+            let problem =
+                format!("expected {}, as -n says, found {}", Value::from(self.name.as_str()), Value::from(named));
+            return Err(item.wrong(field, &problem));
+        }
+        Ok(item.in_namespace(&self.name))
+    }
+}

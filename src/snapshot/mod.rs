@@ -37,6 +37,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::kubevirt::wire::Reader;
@@ -114,6 +115,66 @@ impl Item {
     /// [`Error::Field`] names the object, the field, what was expected and what stood there.
     pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         serde_json::from_str(self.json.get()).map_err(|_| error::field::<T>(self.place.clone(), &self.kind, &self.json))
+    }
+}
+
+/// Kinds of which no object is in a namespace. Of the others that nobody reads it does not matter.
+const CLUSTER_SCOPED: [&str; 6] = [
+    "Node",
+    "Namespace",
+    "CPUPolicy",
+    "VirtualMachineClusterInstancetype",
+    "VirtualMachineClusterPreference",
+    "AdmissionReview",
+];
+
+impl Item {
+    /// The namespace that the object names: its own, or the one that a review was sent to; empty where it names none.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Head {
+            metadata: Option<Names>,
+            request: Option<Names>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Names {
+            namespace: Option<String>,
+        }
+        let Head { metadata, request } = serde_json::from_str(self.json.get()).unwrap_or_default();
+        let names = if self.kind == "AdmissionReview" { request } else { metadata };
+        names.and_then(|names| names.namespace).unwrap_or_default()
+    }
+
+    /// That a field of it does not hold what it should.
+    #[must_use]
+    pub fn wrong(&self, field: &str, problem: &str) -> Error {
+        let object = error::object_name(&self.kind, self.json.get());
+        Error::Field { place: self.place.clone(), object: object.into(), field: field.into(), problem: problem.into() }
+    }
+
+    /// The object as kubectl would send it to a namespace: there if it names none and is of a kind that has one.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        if CLUSTER_SCOPED.contains(&self.kind.as_str()) || !self.namespace().is_empty() {
+            return self;
+        }
+        let Ok(mut object) = serde_json::from_str::<Value>(self.json.get()) else { return self };
+        let metadata = object.as_object_mut().map(|fields| fields.entry("metadata").or_insert(Value::Null));
+        match metadata {
+            Some(Value::Object(metadata)) => {
+                metadata.insert("namespace".to_owned(), namespace.into());
+            }
+            Some(metadata @ Value::Null) => *metadata = serde_json::json!({ "namespace": namespace }),
+            // What is no object is told when the object is read.
+            _ => return self,
+        }
+        if let Ok(json) = serde_json::value::to_raw_value(&object) {
+            self.json = json;
+        }
+        self
     }
 }
 
@@ -199,12 +260,20 @@ fn dumps(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found)
 }
 
+/// Whether a document that opens so is JSON: YAML has braces too, and needs no quotes in them.
+fn is_json(opening: &str) -> bool {
+    match opening.strip_prefix('{') {
+        Some(rest) => rest.trim_start().is_empty() || rest.trim_start().starts_with(['"', '}']),
+        None => opening.starts_with('['),
+    }
+}
+
 fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<(), Halt> {
     loop {
         let opening = input.opening()?;
         match opening.bytes().next() {
             None => break,
-            Some(b'{' | b'[') => {
+            Some(_) if is_json(&opening) => {
                 input.skip_blanks()?;
                 json::read_document(input, objects)?;
             }

@@ -39,6 +39,7 @@ const YAML: &str = "apiVersion: v1\nkind: Node\nmetadata:\n  name: a\n";
 #[rstest]
 #[case::yaml(YAML, &["1 v1 Node a"])]
 #[case::json(NODE, &["1 v1 Node a"])]
+#[case::yaml_in_braces("{apiVersion: v1, kind: Node, metadata: {name: a}} # mine\n", &["1 v1 Node a"])]
 #[case::blanks_before_json(" \n\t\r\n {\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"a\"}}", &["1 v1 Node a"])]
 #[case::key_order("metadata: {name: a}\nkind: Node\napiVersion: v1\n", &["1 v1 Node a"])]
 #[case::crlf("apiVersion: v1\r\nkind: Node\r\nmetadata:\r\n  name: a\r\n---\r\napiVersion: v1\r\nkind: Node\r\nmetadata: {name: b}\r\n", &["1 v1 Node a", "2 v1 Node b"])]

@@ -60,7 +60,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// From now on a panic is one line, in the log where there is one, and as few of its words are taken as they are.
+/// From now on a panic is one line of shown text: in the log where there is one, else on standard error.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -68,7 +68,7 @@ pub fn report_panics() {
         let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
         let text = text.unwrap_or("no message");
         if tracing::dispatcher::has_been_set() {
-            tracing::error!(place, message = text, "panicked");
+            tracing::error!("panicked at {place}: {text}");
         } else {
             console::tell(&Page::of(format_args!("error: cpufit panicked at {place}: {text}")));
         }

@@ -150,9 +150,10 @@ fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
     Some(out)
 }
 
-/// `shop/db: to go on: …. To give up: …`, of those steps that there are.
+/// `shop/db: to go on: …. To give up: …`, of those steps that there are and for which there is room.
 fn sentences(name: &str, steps: [Option<String>; 2]) -> Option<String> {
-    let steps = steps.into_iter().flatten().reduce(|one, other| format!("{one}. {other}"))?;
+    let all = steps.iter().flatten().cloned().reduce(|one, other| format!("{one}. {other}"));
+    let steps = say::first_with_room(name, all.into_iter().chain(steps.into_iter().flatten()))?;
     Some(format!("{name}: {steps}"))
 }
 

@@ -19,6 +19,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::Vmi;
+use crate::say;
 use crate::say::plural;
 use crate::world::World;
 
@@ -214,7 +215,7 @@ fn undo(before: &Node, after: &Node) -> Option<String> {
     let name = Name::new(node).ok();
     if before.labels == after.labels {
         let uncordon = Command::kubectl(["uncordon"]).arg(name.filter(|_| !before.cordoned && after.cordoned)?);
-        return Some(format!("{node}: to undo: {uncordon}"));
+        return undo_line(node, &uncordon);
     }
     let changed = changed(&before.labels, &after.labels);
     if changed.iter().all(|(key, _)| Family::of(key).is_labeller()) && after.skip_node.is_none() {
@@ -231,7 +232,12 @@ fn undo(before: &Node, after: &Node) -> Option<String> {
     };
     let pairs = changed.iter().map(pair).collect::<Result<Vec<_>, Invalid>>().ok()?;
     let label = Command::kubectl(["label", "node"]).arg(name?).arg("--overwrite");
-    (pairs.len() <= 2).then(|| format!("{node}: to undo: {}", label.args(pairs)))
+    undo_line(node, &label.args(pairs)).filter(|_| changed.len() <= 2)
+}
+
+fn undo_line(node: &str, command: &Command) -> Option<String> {
+    let line = say::first_with_room(node, [format!("to undo: {command}")])?;
+    Some(format!("{node}: {line}"))
 }
 
 /// The labels that differ, with the values they had.

@@ -7,6 +7,7 @@ pub mod finding;
 pub mod plural;
 pub mod remedy;
 
+use crate::admission::response::WARNING_CHARS;
 use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label::Family;
@@ -134,7 +135,18 @@ fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
         return None;
     }
     let all = explain(judged).map(|command| format!(". All remedies: {command}")).unwrap_or_default();
-    Some(format!("cheapest remedy: {}{all}", remedy::step(&remedy.action, &judged.subject)))
+    let command = remedy::step(&remedy.action, &judged.subject);
+    let summary = remedy::summary(&remedy.action);
+    let texts = [(&command, all.as_str()), (&command, ""), (&summary, &all), (&summary, "")];
+    let texts = texts.map(|(step, all)| format!("cheapest remedy: {step}{all}"));
+    first_with_room(&judged.subject.title(), texts)
+}
+
+/// The first of some texts for which a warning about an object has room: a command that is cut off is another command.
+#[must_use]
+pub fn first_with_room(title: &str, texts: impl IntoIterator<Item = String>) -> Option<String> {
+    let room = WARNING_CHARS.saturating_sub("cpufit: : ".len() + title.chars().count());
+    texts.into_iter().find(|text| text.chars().count() <= room)
 }
 
 /// Why a running guest can go nowhere: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.

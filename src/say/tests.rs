@@ -126,6 +126,39 @@ fn long_names_are_still_told() {
     assert!(decision.warnings().first().is_some_and(|line| line.contains("cannot migrate")), "{decision:#?}");
 }
 
+/// A command that is cut off is another command, and its quotes may stay open.
+#[test]
+fn a_command_is_whole_or_left_out() {
+    let nodes = intel().tweak(|nodes| {
+        take(of(nodes, "node-c"), &[feature("fpu")]);
+        cordon(of(nodes, "node-d"));
+    });
+    let mut found = Vec::new();
+    for length in [1, 40, 80, 120, 160, 200, 253] {
+        let name = "a".repeat(length);
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "1", "operation": "CREATE", "namespace": "shop", "userInfo": {"username": "kubernetes-admin"},
+                "kind": {"group": "kubevirt.io", "version": "v1", "kind": "VirtualMachineInstanceMigration"},
+                "object": migration(&name),
+            },
+        })
+        .to_string();
+        let request = review::decode(review.as_bytes()).expect("a review");
+        let world = world(nodes.clone(), migrated(&name, &[]));
+        let decision = answer(&Hearing::new(&world), Stage::Validate, &request).expect("an answer").decision;
+        for line in crate::admission::response::warnings(&decision).map(|line| line.to_string()) {
+            let commands = line.matches("kubectl ").count();
+            let whole = line.matches("kubectl uncordon node-d").count()
+                + usize::from(line.ends_with(&format!("kubectl cpufit explain vmi/{name} -n shop")));
+            assert_eq!(commands, whole, "{line}");
+            found.push(commands);
+        }
+    }
+    assert!(found.contains(&2) && found.contains(&1), "no command was tried: {found:?}");
+}
+
 /// What fits is admitted without a word.
 #[test]
 fn silence_where_all_is_well() {

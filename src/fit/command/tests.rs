@@ -366,3 +366,32 @@ fn what_needs_no_quotes_has_none() {
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
     assert_eq!(action.commands(&subject).lines(), ["kubectl uncordon node-1.example.com"]);
 }
+
+/// Whoever puts a command together by hand quotes nothing.
+#[test]
+fn no_command_is_put_together_elsewhere() {
+    fn files(folder: &std::path::Path, out: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder of the sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                files(&path, out);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                out.push(path);
+            }
+        }
+    }
+    let mut sources = Vec::new();
+    files(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+    assert!(sources.len() > 50, "the sources are elsewhere");
+    for source in sources.iter().filter(|source| !source.iter().any(|part| part.to_string_lossy().starts_with("tests")))
+    {
+        let text = std::fs::read_to_string(source).expect("a source");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (at, _) in code.match_indices("kubectl ").chain(code.match_indices("virtctl ")) {
+            let rest = code[at..].split(['"', '\n']).next().unwrap_or_default();
+            let line = code[..at].rsplit('\n').next().unwrap_or_default();
+            let is_comment = line.trim_start().starts_with("//");
+            assert!(is_comment || !rest.contains('{'), "{}: {line}{rest}", source.display());
+        }
+    }
+}

@@ -168,8 +168,6 @@ impl<'a> Reader<'a> for Part<'a> {
 pub struct Hearing<'h> {
     /// The cluster and the policies.
     pub world: &'h World,
-    /// Whether the sender may set `cpufit.io/relax`.
-    pub right_to_relax: Right,
     /// Whether half of the request's time is used up: counting ends there.
     pub enough: &'h (dyn Fn() -> bool + Sync),
 }
@@ -178,22 +176,8 @@ impl<'h> Hearing<'h> {
     /// By this world, without haste.
     #[must_use]
     pub fn new(world: &'h World) -> Self {
-        Self { world, right_to_relax: Right::Unasked, enough: &|| false }
+        Self { world, enough: &|| false }
     }
-}
-
-/// Whether somebody has a right, as the API server answers a `SubjectAccessReview`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Right {
-    /// The API server was not asked yet.
-    #[default]
-    Unasked,
-    /// It was asked and gave no answer.
-    Unanswered,
-    /// They have it.
-    Held,
-    /// They have it not.
-    NotHeld,
 }
 
 /// The answer to a review, and what is to be done beside it.
@@ -247,8 +231,6 @@ pub enum Lack {
         /// Its name.
         name: String,
     },
-    /// Whether the sender may set `cpufit.io/relax`.
-    RightToRelax,
 }
 
 /// Answers a review.
@@ -258,7 +240,7 @@ pub enum Lack {
 /// An object of a kind that is judged is malformed; the error names the field.
 pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
     if stage == Stage::Authorize {
-        return authorize(hearing.right_to_relax, request);
+        return authorize(request).map(Answer::from);
     }
     if stage == Stage::Validate
         && let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)?
@@ -280,43 +262,40 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
     Ok(Answer { decision: case.decision, reports, lacks, spared })
 }
 
-/// Whether the sender may relax a migration: a right of its own, the verb `relax` on `cpupolicies`.
+/// Refuses a migration that newly bears the annotation `cpufit.io/relax`, whoever sends it.
 ///
-/// This stage alone is registered to fail closed, for reviews of migrations that newly bear the annotation.
-fn authorize(right: Right, request: &Request<'_>) -> Result<Answer, ReviewError> {
+/// The API server asks only about senders who lack the verb `relax` on `cpupolicies`: that is a match condition of the
+/// webhook. So the answer tells nobody what a user may do. This stage alone is registered to fail closed.
+fn authorize(request: &Request<'_>) -> Result<Decision, ReviewError> {
     let read = |path, json| review::object::<Vmim>(path, json);
     let new = match request.object.as_ref() {
         Some(Object::Text(json)) if &*request.kind.kind == "VirtualMachineInstanceMigration" => {
             read("request.object", json)?
         }
-        _ => return Ok(Decision::admit().into()),
+        _ => return Ok(Decision::admit()),
     };
     let old = request.old_object.map(|json| read("request.oldObject", json)).transpose()?;
     if !trim::asks_relax(&new, old.as_ref()) {
-        return Ok(Decision::admit().into());
+        return Ok(Decision::admit());
     }
-    let user = &*request.user.username;
-    let problem = match right {
-        Right::Held => return Ok(Decision::admit().into()),
-        Right::Unasked | Right::Unanswered => "the API server did not say whether it may be set; try again".to_owned(),
-        Right::NotHeld => format!("{user} may not set it: that takes the verb relax on cpupolicies.cpufit.io"),
-    };
-    let name = if new.metadata.name.is_empty() { &new.metadata.generate_name } else { &new.metadata.name };
-    let decision = Decision::Deny {
+    let name = if new.metadata.name.is_empty() { new.metadata.generate_name } else { new.metadata.name };
+    Ok(Decision::Deny {
         denial: Denial {
             code: DenialKind::Forbidden,
-            message: format!("annotation {}: {problem}", well_known::RELAX.key),
+            message: format!(
+                "annotation {}: {} may not set it: that takes the verb relax on cpupolicies.cpufit.io",
+                well_known::RELAX.key,
+                &*request.user.username
+            ),
             details: Vec::new(),
             group: "kubevirt.io".to_owned(),
             kind: "VirtualMachineInstanceMigration".to_owned(),
-            name: name.clone(),
+            name,
             causes: Vec::new(),
         },
         warnings: Vec::new(),
         audit: BTreeMap::new(),
-    };
-    let lacks = if right == Right::Unasked { vec![Lack::RightToRelax] } else { Vec::new() };
-    Ok(Answer { lacks, ..decision.into() })
+    })
 }
 
 /// Nobody waits for remedies where a controller asks: its warnings end in a log.

@@ -263,12 +263,10 @@ labels! {
         Written = "written",
         /// Counted in an Event that was there.
         Deduplicated = "deduplicated",
-        /// Left out: too much was told about the object, or altogether.
+        /// Left out: its object or its namespace has used up its budget.
         Limited = "limited",
         /// The API server refused it or could not be reached.
         Failed = "failed",
-        /// Left out: too many waited to be written.
-        Dropped = "dropped",
     }
     /// Why no request came of a connection.
     HandshakeFailure {

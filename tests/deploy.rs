@@ -186,6 +186,20 @@ fn an_uninstall_that_was_interrupted_can_be_run_again() {
     }
 }
 
+/// cpufit refuses whomever it is asked about: the API server must not ask about those who have the right.
+#[test]
+fn who_may_relax_is_known_to_the_api_server_alone() {
+    let objects = objects();
+    let webhooks =
+        object(&objects, "ValidatingWebhookConfiguration", "cpufit")["webhooks"].as_array().expect("webhooks");
+    let relax = webhooks.iter().find(|webhook| webhook["name"] == "relax.validate.cpufit.io").expect("there");
+    let conditions = relax["matchConditions"].as_array().expect("conditions");
+    let right = "!authorizer.group('cpufit.io').resource('cpupolicies').check('relax').allowed()";
+    assert!(conditions.iter().any(|condition| condition["expression"] == right), "nobody could relax");
+    let role = object(&objects, "ClusterRole", "cpufit").to_string();
+    assert!(!role.contains("subjectaccessreviews"), "whoever reaches the port could have rights looked up");
+}
+
 /// The schema of a `CPUPolicy`, or of a field of it.
 fn schema(path: &[&str]) -> Value {
     let crd = documents("crd.yaml").remove(0);

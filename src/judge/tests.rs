@@ -212,6 +212,40 @@ mod concern {
     }
 }
 
+/// What guards the right to relax answers the same whoever is named as the sender: it knows of no rights.
+#[rstest]
+#[case::a_person(KUBECTL)]
+#[case::a_controller(CONTROLLER)]
+#[case::an_exempt_user("backup")]
+#[case::nobody("")]
+fn who_may_relax_is_not_told(#[case] user: &str) {
+    let relaxed =
+        migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({well_known::RELAX.key: "true"}));
+    for asked in [review(&relaxed), update(&migration("db"), &relaxed)] {
+        let bytes = by(asked, user).to_string();
+        let request = review::decode(bytes.as_bytes()).expect("a review");
+        let answer = answer(&Hearing::new(&stuck(intel())), Stage::Authorize, &request).expect("an answer");
+        let Decision::Deny { denial, .. } = answer.decision else { panic!("{user} may") };
+        assert_eq!(
+            denial.message,
+            format!(
+                "annotation cpufit.io/relax: {user} may not set it: that takes the verb relax on cpupolicies.cpufit.io"
+            )
+        );
+        assert_eq!(
+            (answer.lacks.len(), answer.reports.len()),
+            (0, 0),
+            "a forged review would be work for the API server"
+        );
+    }
+    for asked in [review(&migration("db")), update(&relaxed, &relaxed), review(&vm("db", ""))] {
+        let bytes = by(asked, user).to_string();
+        let request = review::decode(bytes.as_bytes()).expect("a review");
+        let answer = answer(&Hearing::new(&stuck(intel())), Stage::Authorize, &request).expect("an answer");
+        assert_eq!(answer, Decision::admit().into(), "who does not ask for it is held up");
+    }
+}
+
 mod malformed {
     use super::*;
 

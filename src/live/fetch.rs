@@ -1,15 +1,13 @@
 //! Objects read at the API server when they are needed: what was created a moment ago, and all of a cluster at once.
 
 use futures_util::future::join_all;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use kube::{Api, Client};
 use tracing::debug;
 
 use super::kinds::{Projected, Seen, Watched, project};
 use super::watch::PAGE;
-use crate::admission::review::Request;
-use crate::judge::{Lack, Right};
+use crate::judge::Lack;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::Vmi;
@@ -103,48 +101,32 @@ fn is_forbidden(error: &FetchError) -> bool {
     matches!(error, FetchError::Read { source: kube::Error::Api(status), .. } if status.code == 403)
 }
 
-/// What was found of what a judgement lacked.
-#[derive(Debug)]
-pub struct Found {
-    /// Objects to be judged by.
-    pub objects: Vec<Object>,
-    /// Whether the sender may relax.
-    pub right_to_relax: Right,
-}
-
-impl Default for Found {
-    fn default() -> Self {
-        Self { objects: Vec::new(), right_to_relax: Right::Unanswered }
-    }
-}
-
-/// Reads what a judgement lacked. What is not there, or cannot be read, stays lacking.
-pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack], request: &Request<'_>) -> Found {
-    let mut found = Found::default();
+/// Reads what a judgement lacked: the objects that were found. What is not there, or cannot be read, stays lacking.
+pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack]) -> Vec<Object> {
+    let mut found = Vec::new();
     for lack in lacks {
         match lack {
             Lack::Vmi { namespace, name } => {
                 if let Some(vmi) = vmi(client, namespace, name).await {
-                    found.objects.extend(launchers(client, &vmi).await);
-                    found.objects.push(Object::Vmi(Box::new(vmi)));
+                    found.extend(launchers(client, &vmi).await);
+                    found.push(Object::Vmi(Box::new(vmi)));
                 }
             }
             Lack::VirtualMachine { namespace, name } => {
-                found.objects.extend(one(client, Watched::VirtualMachines, namespace, name).await);
+                found.extend(one(client, Watched::VirtualMachines, namespace, name).await);
             }
             Lack::Launcher { namespace, name } => {
                 if let Some(Object::Launcher(launcher)) = one(client, Watched::Pods, namespace, name).await {
                     if cluster.vmi(namespace, &launcher.guest).is_none() {
                         let vmi = vmi(client, namespace, &launcher.guest).await;
-                        found.objects.extend(vmi.map(|vmi| Object::Vmi(Box::new(vmi))));
+                        found.extend(vmi.map(|vmi| Object::Vmi(Box::new(vmi))));
                     }
-                    found.objects.push(Object::Launcher(launcher));
+                    found.push(Object::Launcher(launcher));
                 }
             }
             Lack::Migration { namespace, name } => {
-                found.objects.extend(one(client, Watched::Migrations, namespace, name).await);
+                found.extend(one(client, Watched::Migrations, namespace, name).await);
             }
-            Lack::RightToRelax => found.right_to_relax = right_to_relax(client, request).await,
         }
     }
     found
@@ -194,44 +176,6 @@ async fn launchers(client: &Client, vmi: &Vmi) -> Vec<Object> {
         Err(error) => {
             debug!(guest = vmi.metadata.name, %error, "its launchers cannot be read");
             Vec::new()
-        }
-    }
-}
-
-/// Whether the sender may set `cpufit.io/relax`: a right of its own, the verb `relax` on `cpupolicies`.
-async fn right_to_relax(client: &Client, request: &Request<'_>) -> Right {
-    let user = &request.user;
-    // A token may be for less than its bearer may do: that stands in `extra`, and what cannot be read of it gives no right.
-    let extra = match user.extra.map(|extra| serde_json::from_str(extra.get())).transpose() {
-        Ok(extra) => extra.flatten(),
-        Err(error) => {
-            debug!(user = %&*user.username, %error, "what else is known of the user cannot be read");
-            return Right::Unanswered;
-        }
-    };
-    let review = SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: Some(user.username.to_string()),
-            uid: Some(user.uid.to_string()).filter(|uid| !uid.is_empty()),
-            extra,
-            groups: Some(user.groups.iter().map(|group| group.0.to_string()).collect()),
-            resource_attributes: Some(ResourceAttributes {
-                group: Some("cpufit.io".to_owned()),
-                resource: Some("cpupolicies".to_owned()),
-                verb: Some("relax".to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
-    };
-    let api: Api<SubjectAccessReview> = Api::all(client.clone());
-    match api.create(&PostParams::default(), &review).await {
-        Ok(answer) if answer.status.as_ref().is_some_and(|status| status.allowed) => Right::Held,
-        Ok(_) => Right::NotHeld,
-        Err(error) => {
-            debug!(user = %&*user.username, %error, "who may relax cannot be asked");
-            Right::Unanswered
         }
     }
 }

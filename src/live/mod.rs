@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod kubeconfig;
 pub mod leader;
 pub mod proxy;
+mod rate;
 pub mod status;
 pub mod watch;
 
@@ -37,7 +38,7 @@ use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
 use crate::fleetwide;
-use crate::judge::{self, Answer, Hearing, Lack, Right};
+use crate::judge::{self, Answer, Hearing};
 use crate::kubevirt::release::Release;
 use crate::telemetry::Metrics;
 use crate::web::{Judging, Time};
@@ -120,7 +121,7 @@ impl Live {
     async fn answer(&self, stage: Stage, request: &Request<'_>, time: Time) -> Result<Answer, ReviewError> {
         let snapshot = self.snapshot();
         let enough = || Instant::now() >= time.half;
-        let hearing = Hearing { world: &snapshot.world, right_to_relax: Right::Unasked, enough: &enough };
+        let hearing = Hearing { world: &snapshot.world, enough: &enough };
         let answer = if fleetwide::counts(request) {
             aside(|| judge::answer(&hearing, stage, request))
         } else {
@@ -129,20 +130,15 @@ impl Live {
         if answer.lacks.is_empty() {
             return Ok(answer);
         }
-        let share = if answer.lacks.contains(&Lack::RightToRelax) {
-            // Without it the request is denied.
-            timeout_at(time.half, self.reads.acquire()).await.ok().and_then(Result::ok)
-        } else {
-            self.reads.try_acquire().ok()
-        };
+        let share = self.reads.try_acquire().ok();
         let Some(_share) = share else { return Ok(answer) };
-        let reading = fetch::lacking(&self.client, &snapshot.world.cluster, &answer.lacks, request);
+        let reading = fetch::lacking(&self.client, &snapshot.world.cluster, &answer.lacks);
         let found = timeout_at(time.half, reading).await.unwrap_or_default();
         let mut world: World = snapshot.world.clone();
-        for object in found.objects {
+        for object in found {
             world.cluster.put(object);
         }
-        let hearing = Hearing { world: &world, right_to_relax: found.right_to_relax, enough: &enough };
+        let hearing = Hearing { world: &world, enough: &enough };
         judge::answer(&hearing, stage, request)
     }
 }

@@ -1,34 +1,38 @@
 //! What is looked up while a review waits.
 #![allow(clippy::expect_used)]
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request as HttpRequest, Response};
-use http_body_util::BodyExt as _;
 use kube::client::Body;
+use rstest::rstest;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::*;
 use crate::admission::review::decode;
 
-/// Judges by nothing, and asks an API server that grants every right and notes what it was asked.
-fn live(asked: &Arc<Mutex<Value>>) -> Live {
-    let asked = Arc::clone(asked);
+/// Judges by nothing. Its API server has these objects, by path, and notes which paths were read.
+fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) -> Live {
+    let (objects, read) = (Arc::clone(objects), Arc::clone(read));
     let service = tower::service_fn(move |request: HttpRequest<Body>| {
-        let asked = Arc::clone(&asked);
+        let (objects, read) = (Arc::clone(&objects), Arc::clone(&read));
         async move {
-            let body = request.into_body().collect().await.expect("a body").to_bytes();
-            let mut review: Value = serde_json::from_slice(&body).expect("JSON");
-            asked.lock().expect("no panic").clone_from(&review["spec"]);
-            review["status"] = json!({"allowed": true});
-            Ok::<_, Infallible>(Response::new(Body::from(review.to_string().into_bytes())))
+            let path = request.uri().path().to_owned();
+            let found = objects.get(&path).cloned();
+            read.lock().expect("no panic").push(path);
+            let status = if found.is_some() { 200 } else { 404 };
+            let gone =
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
+            let answer = Response::builder().status(status);
+            let body = Body::from(found.unwrap_or(gone).to_string().into_bytes());
+            Ok::<_, Infallible>(answer.body(body).expect("an answer"))
         }
     });
     let metrics = Arc::new(crate::telemetry::Metrics::new(|_| {}));
-    let (reports, _) = events::channel(&metrics);
+    let reports = Reports::new(&metrics);
     Live {
         client: Client::new(service, "default"),
         snapshot: ArcSwap::default(),
@@ -38,36 +42,6 @@ fn live(asked: &Arc<Mutex<Value>>) -> Live {
     }
 }
 
-/// A storm of other reads is no reason to deny it, and a token for less than its bearer may do is told as one.
-#[tokio::test(start_paused = true)]
-async fn who_may_relax_is_asked_for_the_sender_as_they_are() {
-    let asked = Arc::default();
-    let live = live(&asked);
-    let extra = json!({"scopes.authorization.openshift.io": ["user:info"]});
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "1", "operation": "CREATE", "namespace": "shop",
-            "kind": {"group": "kubevirt.io", "version": "v1", "kind": "VirtualMachineInstanceMigration"},
-            "userInfo": {"username": "ops", "uid": "7", "groups": ["admins"], "extra": extra},
-            "object": {"metadata": {"name": "migrate-db", "annotations": {"cpufit.io/relax": "true"}}},
-        },
-    });
-    let bytes = review.to_string();
-    let request = decode(bytes.as_bytes()).expect("a review");
-    let now = Instant::now();
-    let time = Time { half: now + Duration::from_secs(2), end: now + Duration::from_secs(4) };
-    let all = live.reads.acquire_many(u32::try_from(READS).expect("few")).await.expect("open");
-    let (answer, ()) = tokio::join!(live.answer(Stage::Authorize, &request, time), async {
-        sleep(Duration::from_secs(1)).await;
-        drop(all);
-    });
-    assert_eq!(answer.expect("an answer").decision, Decision::admit());
-    let asked = asked.lock().expect("no panic");
-    assert_eq!((&asked["user"], &asked["uid"], &asked["groups"]), (&json!("ops"), &json!("7"), &json!(["admins"])));
-    assert_eq!(asked["extra"], extra, "a scoped token would be given all that its bearer may do");
-}
-
 /// The word of a controller goes to Events and metrics, for nobody reads its warnings.
 #[tokio::test(start_paused = true)]
 async fn what_an_exemption_spares_is_counted() {
@@ -75,7 +49,7 @@ async fn what_an_exemption_spares_is_counted() {
     use crate::testing::cluster::{cluster, launcher, migration, running, vmi};
     use crate::testing::fleet::{feature, intel};
 
-    let live = live(&Arc::default());
+    let live = live(&Arc::default(), &Arc::default());
     let db = running("db", "node-a", "host-model");
     let objects = [launcher(&db, [feature("hle"), feature("amd-stibp")]), vmi(db)];
     let strict = json!({
@@ -101,6 +75,42 @@ async fn what_an_exemption_spares_is_counted() {
     let _ = live.judge(Stage::Validate, &request, time).await.expect("an answer");
     let text = live.metrics.render().expect("text");
     assert!(text.contains("cpufit_spared_total{exemption=\"controller\"} 1"), "{text}");
+}
+
+/// An Event is about a VM that exists: where the watch does not know it yet, the API server is asked.
+#[rstest]
+#[case::created_a_moment_ago(Some("vm-web"), 1)]
+#[case::another_one(Some("vm-of-another-time"), 0)]
+#[case::forged(None, 0)]
+#[tokio::test(start_paused = true)]
+async fn events_are_about_vms_that_exist(#[case] uid: Option<&str>, #[case] events: usize) {
+    use crate::testing::Tweak;
+    use crate::testing::cluster::{cluster, running, vm};
+    use crate::testing::fleet::intel;
+
+    const PATH: &str = "/apis/kubevirt.io/v1/namespaces/shop/virtualmachines/web";
+    let known = uid.map(|uid| (PATH.to_owned(), vm("web", "").tweak(|vm| vm["metadata"]["uid"] = json!(uid))));
+    let read = Arc::default();
+    let live = live(&Arc::new(known.into_iter().collect()), &read);
+    let world = World { cluster: cluster("1.9.0", intel(), Vec::new()), ..World::default() };
+    live.snapshot.store(Arc::new(Snapshot { world, ..Snapshot::default() }));
+    let guest = running("web", "", "EPYC-Turin").tweak(|vmi| vmi["status"] = json!({}));
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "1", "operation": "CREATE", "namespace": "shop",
+            "kind": {"group": "kubevirt.io", "version": "v1", "kind": "VirtualMachineInstance"},
+            "userInfo": {"username": "system:serviceaccount:kubevirt:kubevirt-controller"}, "object": guest,
+        },
+    });
+    let bytes = review.to_string();
+    let request = decode(bytes.as_bytes()).expect("a review");
+    let now = Instant::now();
+    let time = Time { half: now + Duration::from_secs(2), end: now + Duration::from_secs(4) };
+    let answer = live.answer(Stage::Validate, &request, time).await.expect("an answer");
+    assert_eq!(*read.lock().expect("no panic"), [PATH]);
+    assert_eq!(answer.reports.len(), events, "{:#?}", answer.reports);
+    assert!(answer.reports.iter().all(|report| report.regarding.uid() == "vm-web"), "{:#?}", answer.reports);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

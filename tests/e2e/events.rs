@@ -60,7 +60,7 @@ fn a_storm_of_retries_is_one_event() {
         "cpufit_events_total{result=\"written\"} 4",
         "cpufit_events_total{result=\"deduplicated\"} 10",
         "cpufit_events_total{result=\"failed\"} 0",
-        "cpufit_events_total{result=\"dropped\"} 0",
+        "cpufit_events_total{result=\"limited\"} 0",
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }

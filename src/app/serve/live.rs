@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use anyhow::bail;
 use kube::Client;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::args::{CertificateSource, ServeArgs};
+use crate::live::events::Reports;
 use crate::live::freshness::{Freshness, Listening};
 use crate::live::kinds::Watched;
 use crate::live::{Live, Settings, certificates, connect, events, leader, status};
 use crate::page::Page;
-use crate::report::Report;
 use crate::telemetry::Metrics;
 use crate::web::tls::Resolver;
 use crate::web::{Condition, Judge, Readiness, admin};
@@ -47,7 +47,7 @@ pub(super) fn start(
     info!(cluster = %config.cluster_url, "judging by a live cluster");
     let client = connect::client_through(config, &Listening(Arc::clone(&freshness)))?;
     let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
-    let (reports, told) = events::channel(metrics);
+    let reports = Reports::new(metrics);
     let (live, published) = Live::start(&client, settings, &freshness, reports.clone(), metrics, tasks);
 
     readiness.meet(Condition::Fresh);
@@ -55,7 +55,7 @@ pub(super) fn start(
     tasks.spawn(fresh(Arc::clone(readiness), Arc::clone(&freshness), args.stale_after));
 
     let me = leader::identity(args.own_name.as_deref());
-    let (writers, leads) = Writers::start(&client, args, me, told, metrics);
+    let (writers, leads) = Writers::start(&client, args, me, reports.clone());
     tasks.spawn(status::run(client.clone(), Arc::clone(&live), published, leads.clone(), reports));
     if args.certificates == CertificateSource::SelfManaged {
         let settings =
@@ -80,18 +80,12 @@ impl Default for Writers {
 
 impl Writers {
     /// Starts to write what is told, and to stand for leader; whether this replica leads.
-    fn start(
-        client: &Client,
-        args: &ServeArgs,
-        me: String,
-        told: mpsc::Receiver<Report>,
-        metrics: &Arc<Metrics>,
-    ) -> (Self, watch::Receiver<bool>) {
+    fn start(client: &Client, args: &ServeArgs, me: String, reports: Reports) -> (Self, watch::Receiver<bool>) {
         let mut writers = Self::default();
         let stop = || writers.stop.subscribe();
         let (elected, leads) = watch::channel(false);
         let election = leader::run(client.clone(), args.own_namespace.clone(), me.clone(), elected, stop());
-        let events = events::run(client.clone(), me, told, Arc::clone(metrics), stop());
+        let events = events::run(client.clone(), me, reports, stop());
         writers.tasks.spawn(election);
         writers.tasks.spawn(events);
         (writers, leads)

@@ -1,0 +1,295 @@
+//! What was reported lately, and what is to be written when.
+//!
+//! Each namespace has a budget and a queue of its own, and the namespaces take turns: one of them can neither use up what
+//! another one may write nor keep it waiting for more than a turn.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::super::rate::{Bucket, Rate, take_all};
+use crate::report::{Note, Reason, Regarding, Report};
+
+/// An Event that is reported again is renewed no more often than this.
+pub(super) const RENEWED: Duration = Duration::from_secs(10);
+/// What is reported again after this is another Event.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+/// So many objects are remembered, in all; of each at most one Event for a reason, which may wait to be written.
+const OBJECTS: usize = 2048;
+
+/// Writes about one object: ten at once, then two a minute.
+const OF_OBJECT: Rate = Rate { burst: 10.0, per_second: 1.0 / 30.0 };
+/// Writes about the objects of one namespace: enough for the guests of a node that is drained.
+const OF_NAMESPACE: Rate = Rate { burst: 50.0, per_second: 0.5 };
+/// All writes: the pace at which namespaces take turns.
+const OF_ALL: Rate = Rate { burst: 100.0, per_second: 5.0 };
+
+/// One instant, by the clock that never jumps and by the one that people read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) tick: Instant,
+    pub(super) clock: Timestamp,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self { tick: Instant::now(), clock: Timestamp::now() }
+    }
+}
+
+/// One Event, as it should stand.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) note: Note,
+    pub(super) count: i32,
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
+    /// The API server has it.
+    pub(super) is_stored: bool,
+    /// How many of `count` the API server knows.
+    written: i32,
+    renewed: Instant,
+    is_queued: bool,
+}
+
+impl Series {
+    pub(super) fn new(note: Note, now: Now) -> Self {
+        Self {
+            note,
+            count: 1,
+            first: now.clock,
+            last: now.clock,
+            is_stored: false,
+            written: 0,
+            renewed: now.tick,
+            is_queued: true,
+        }
+    }
+}
+
+/// What was reported of an object.
+#[derive(Debug)]
+struct History {
+    budget: Bucket,
+    series: BTreeMap<Reason, Series>,
+    heard: Instant,
+}
+
+impl History {
+    fn is_queued(&self) -> bool {
+        self.series.values().any(|series| series.is_queued)
+    }
+}
+
+/// An Event that is to be written: about what, and why.
+pub(super) type Due = (Regarding, Reason);
+
+/// What was reported of the objects of a namespace.
+#[derive(Debug)]
+struct Namespace {
+    budget: Bucket,
+    objects: HashMap<Regarding, History>,
+    queue: BTreeMap<(Instant, u64), Due>,
+    /// When it had its last turn, as a number that grows.
+    turn: u64,
+}
+
+impl Namespace {
+    /// Forgets the object that was reported of longest ago; whether there was one.
+    fn forget_one(&mut self) -> bool {
+        let oldest = self.objects.iter().min_by_key(|(_, history)| history.heard);
+        let Some(oldest) = oldest.map(|(regarding, _)| regarding.clone()) else { return false };
+        self.queue.retain(|_, due| due.0 != oldest);
+        self.objects.remove(&oldest).is_some()
+    }
+}
+
+/// What a report became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// An Event of its own.
+    New,
+    /// One more of an Event that is there.
+    Again,
+    /// Nothing: its object or its namespace has used up its budget.
+    TooMuch,
+}
+
+/// What was reported lately, and what is to be written when.
+#[derive(Debug)]
+pub(super) struct EventQueue {
+    namespaces: HashMap<String, Namespace>,
+    all: Bucket,
+    /// Counts up, for turns and for those of one instant.
+    number: u64,
+}
+
+impl EventQueue {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { namespaces: HashMap::new(), all: Bucket::full(OF_ALL, now), number: 0 }
+    }
+
+    pub(super) fn take(&mut self, report: Report, now: Now) -> Taken {
+        let Report { regarding, reason, note } = report;
+        let tick = now.tick;
+        let namespace = regarding.namespace().to_owned();
+        let known = self.namespaces.get_mut(&namespace).and_then(|known| known.objects.get_mut(&regarding));
+        if let Some(history) = known {
+            history.series.retain(|_, series| series.is_queued || series.renewed + FORGOTTEN > tick);
+            if let Some(series) = history.series.get_mut(&reason) {
+                history.heard = tick;
+                series.count = series.count.saturating_add(1);
+                series.last = now.clock;
+                series.note = note;
+                if !series.is_queued {
+                    series.is_queued = true;
+                    let at = series.renewed + RENEWED;
+                    self.queue(at.max(tick), (regarding, reason));
+                }
+                return Taken::Again;
+            }
+        } else if !self.make_room(&namespace, tick) {
+            return Taken::TooMuch;
+        }
+        let of_namespace = self.namespaces.entry(namespace).or_insert_with(|| Namespace {
+            budget: Bucket::full(OF_NAMESPACE, tick),
+            objects: HashMap::new(),
+            queue: BTreeMap::new(),
+            turn: 0,
+        });
+        let history = of_namespace.objects.entry(regarding.clone()).or_insert_with(|| History {
+            budget: Bucket::full(OF_OBJECT, tick),
+            series: BTreeMap::new(),
+            heard: tick,
+        });
+        if !take_all([(&mut history.budget, OF_OBJECT), (&mut of_namespace.budget, OF_NAMESPACE)], tick) {
+            // Nothing of it needs to be remembered.
+            if history.series.is_empty() && history.budget.is_full(OF_OBJECT, tick) {
+                of_namespace.objects.remove(&regarding);
+            }
+            return Taken::TooMuch;
+        }
+        history.heard = tick;
+        history.series.insert(reason, Series::new(note, now));
+        self.queue(tick, (regarding, reason));
+        Taken::New
+    }
+
+    /// Whether there is room for one more object of a namespace: where memory is full, one that has less than its even
+    /// share gets the place of the object that the largest namespace reported of longest ago.
+    fn make_room(&mut self, namespace: &str, now: Instant) -> bool {
+        if self.objects() < OBJECTS && self.namespaces.len() < OBJECTS {
+            return true;
+        }
+        for known in self.namespaces.values_mut() {
+            known.objects.retain(|_, history| history.is_queued() || history.heard + FORGOTTEN > now);
+        }
+        // A budget is forgotten when nothing of it is used.
+        self.namespaces.retain(|_, known| !known.objects.is_empty() || !known.budget.is_full(OF_NAMESPACE, now));
+        if self.objects() < OBJECTS {
+            return true;
+        }
+        let own = self.namespaces.get(namespace).map_or(0, |known| known.objects.len());
+        let others = self.namespaces.values().filter(|known| !known.objects.is_empty()).count() - usize::from(own > 0);
+        if own >= OBJECTS / (others + 1) {
+            return false;
+        }
+        let largest = self.namespaces.values_mut().max_by_key(|known| known.objects.len());
+        largest.is_some_and(Namespace::forget_one)
+    }
+
+    fn objects(&self) -> usize {
+        self.namespaces.values().map(|namespace| namespace.objects.len()).sum()
+    }
+
+    fn queue(&mut self, at: Instant, due: Due) {
+        self.number += 1;
+        if let Some(namespace) = self.namespaces.get_mut(due.0.namespace()) {
+            namespace.queue.insert((at, self.number), due);
+        }
+    }
+
+    /// When [`due`](Self::due) has the next one; `None` where nothing waits.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let first = self.namespaces.values().filter_map(|namespace| namespace.queue.keys().next()).min();
+        first.map(|(at, _)| self.all.next(OF_ALL).max(*at))
+    }
+
+    /// The next one that is to be written by now: of the namespaces that have one, that whose last turn is longest ago.
+    /// A renewal for which there is no budget waits.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
+        while self.all.has_one(OF_ALL, now) {
+            let is_due = |namespace: &&mut Namespace| namespace.queue.keys().next().is_some_and(|(at, _)| *at <= now);
+            let namespace = self.namespaces.values_mut().filter(is_due).min_by_key(|namespace| namespace.turn)?;
+            let (_, due) = namespace.queue.pop_first()?;
+            let Some(history) = namespace.objects.get_mut(&due.0) else { continue };
+            let Some(series) = history.series.get_mut(&due.1) else { continue };
+            // A new one has paid when it was taken.
+            let is_new = series.written == 0 && !series.is_stored;
+            let budgets = [(&mut history.budget, OF_OBJECT), (&mut namespace.budget, OF_NAMESPACE)];
+            if !is_new && !take_all(budgets, now) {
+                self.queue(now + RENEWED, due);
+                continue;
+            }
+            series.is_queued = false;
+            self.number += 1;
+            namespace.turn = self.number;
+            self.all.take();
+            return Some(due);
+        }
+        None
+    }
+
+    /// All that is still to be written.
+    pub(super) fn rest(&mut self) -> Vec<Due> {
+        let queues = self.namespaces.values_mut().map(|namespace| std::mem::take(&mut namespace.queue));
+        queues.flat_map(BTreeMap::into_values).collect()
+    }
+
+    pub(super) fn series(&self, (about, reason): &Due) -> Option<&Series> {
+        self.namespaces.get(about.namespace())?.objects.get(about)?.series.get(reason)
+    }
+
+    fn history_mut(&mut self, about: &Regarding) -> Option<&mut History> {
+        self.namespaces.get_mut(about.namespace())?.objects.get_mut(about)
+    }
+
+    /// It was written, with this count.
+    pub(super) fn written(&mut self, due: &Due, count: i32, now: Instant) {
+        if let Some(series) = self.history_mut(&due.0).and_then(|history| history.series.get_mut(&due.1)) {
+            series.is_stored = true;
+            series.written = count;
+            series.renewed = now;
+        }
+    }
+
+    /// The API server has it no more: it is made anew.
+    pub(super) fn lost(&mut self, due: &Due, now: Instant) {
+        if let Some(series) = self.history_mut(&due.0).and_then(|history| history.series.get_mut(&due.1)) {
+            series.is_stored = false;
+            series.written = 0;
+            // It may have been reported again meanwhile.
+            if !std::mem::replace(&mut series.is_queued, true) {
+                self.queue(now, due.clone());
+            }
+        }
+    }
+
+    /// It could not be written: tried again later, or never.
+    pub(super) fn failed(&mut self, due: &Due, is_passing: bool, now: Instant) {
+        let Some(history) = self.history_mut(&due.0) else { return };
+        if is_passing && history.heard + FORGOTTEN > now {
+            let series = history.series.get_mut(&due.1);
+            if series.is_some_and(|series| !std::mem::replace(&mut series.is_queued, true)) {
+                self.queue(now + RENEWED, due.clone());
+            }
+        } else {
+            history.series.remove(&due.1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

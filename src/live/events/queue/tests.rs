@@ -1,0 +1,212 @@
+//! Reports in, Events due out.
+#![allow(clippy::expect_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::cluster::known;
+
+fn report_of(namespace: &str, name: &str, reason: Reason, line: &str) -> Report {
+    let regarding = known(namespace, name, &format!("uid-{name}"));
+    Report { regarding, reason, note: Note::of_watched(line) }
+}
+
+fn report(name: &str, reason: Reason, line: &str) -> Report {
+    report_of("shop", name, reason, line)
+}
+
+struct Bench {
+    queue: EventQueue,
+    start: Now,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let start = Now::read();
+        Self { queue: EventQueue::new(start.tick), start }
+    }
+
+    fn at(&self, seconds: u64) -> Now {
+        let passed = Duration::from_secs(seconds);
+        Now { tick: self.start.tick + passed, clock: self.start.clock + passed }
+    }
+
+    fn tell(&mut self, seconds: u64, report: Report) -> Taken {
+        self.queue.take(report, self.at(seconds))
+    }
+
+    /// What is written by then, each time with success.
+    fn written(&mut self, seconds: u64) -> Vec<(String, i32, String)> {
+        let now = self.at(seconds).tick;
+        let mut out = Vec::new();
+        while let Some(due) = self.queue.due(now) {
+            let series = self.queue.series(&due).expect("what is due is there").clone();
+            self.queue.written(&due, series.count, now);
+            out.push((due.0.name().to_owned(), series.count, series.note.as_str().to_owned()));
+        }
+        out
+    }
+}
+
+fn event(name: &str, count: i32, note: &str) -> (String, i32, String) {
+    (name.to_owned(), count, note.to_owned())
+}
+
+#[test]
+fn what_is_told_again_is_counted_with_the_newest_words_and_no_storm_of_writes() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.tell(0, report("db", Reason::NoTarget, "first")), Taken::New);
+    assert_eq!(bench.written(0), [event("db", 1, "first")], "the first word must not wait");
+    for second in 1..=9 {
+        assert_eq!(bench.tell(second, report("db", Reason::NoTarget, "again")), Taken::Again);
+        assert_eq!(bench.written(second), [], "each retry of virt-controller would be a write");
+    }
+    bench.tell(9, report("db", Reason::NoTarget, "newest"));
+    assert_eq!(bench.written(10), [event("db", 11, "newest")]);
+    assert_eq!(bench.written(600), [], "what is not told is not written");
+    assert_eq!(bench.tell(609, report("db", Reason::NoTarget, "late")), Taken::Again);
+    assert_eq!(bench.written(609), [event("db", 12, "late")]);
+    assert_eq!(bench.tell(1210, report("db", Reason::NoTarget, "new")), Taken::New, "old counts would never end");
+    assert_eq!(bench.written(1210), [event("db", 1, "new")]);
+}
+
+#[test]
+fn another_reason_and_another_object_are_other_events() {
+    let mut bench = Bench::new();
+    bench.tell(0, report("db", Reason::NoTarget, "a"));
+    bench.tell(0, report("db", Reason::OwnNode, "b"));
+    bench.tell(0, report("web", Reason::NoTarget, "c"));
+    let mut reborn = report("db", Reason::NoTarget, "d");
+    reborn.regarding = known("shop", "db", "another");
+    bench.tell(0, reborn);
+    assert_eq!(bench.written(0), [event("db", 1, "a"), event("db", 1, "b"), event("web", 1, "c"), event("db", 1, "d")]);
+}
+
+/// A guest that is created, denied and created again by a controller has another UID each time; one whose word changes has not.
+#[test]
+fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
+    let mut bench = Bench::new();
+    let storm = |bench: &mut Bench, second, guests: std::ops::Range<u32>| {
+        let taken = guests.map(|number| bench.tell(second, report(&format!("g{number}"), Reason::NoNode, "x")));
+        taken.filter(|taken| *taken == Taken::New).count()
+    };
+    assert_eq!(storm(&mut bench, 0, 0..500), 50);
+    assert_eq!(bench.written(0).len(), 50);
+    assert_eq!(storm(&mut bench, 10, 500..600), 5);
+    bench.written(10);
+
+    // One object's share: ten at once, then one each half minute.
+    let mut bench = Bench::new();
+    bench.tell(0, report("db", Reason::NoTarget, "x"));
+    let mut writes = bench.written(0).len();
+    for second in 1..=300 {
+        bench.tell(second, report("db", Reason::NoTarget, "x"));
+        writes += bench.written(second).len();
+    }
+    assert!((15..=22).contains(&writes), "{writes} writes in five minutes of one object");
+}
+
+/// The guests of one namespace, forged or real, are all the storm there is: others are written of as if it were not.
+#[test]
+fn no_namespace_uses_up_what_another_may_write() {
+    let mut bench = Bench::new();
+    for number in 0..500 {
+        bench.tell(0, report_of("noisy", &format!("g{number}"), Reason::NoNode, "x"));
+    }
+    assert_eq!(bench.tell(0, report("db", Reason::NoTarget, "true")), Taken::New);
+    let now = bench.at(0).tick;
+    let first = [bench.queue.due(now), bench.queue.due(now)].map(|due| due.expect("due").0.namespace().to_owned());
+    assert!(first.contains(&"shop".to_owned()), "it waits for more than one turn of another namespace: {first:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Some namespaces storm for ever, each with as many objects and reasons as it likes. One that keeps to its budget has
+    /// each of its Events written within a turn of all.
+    #[test]
+    fn a_quiet_namespace_is_heard_among_loud_ones(
+        loud in 1_usize..30,
+        each in 1_usize..20,
+        seconds in 20_u64..60,
+        seed in any::<u64>(),
+    ) {
+        let guests = |namespace: usize| (0..60).map(move |guest| known(&format!("loud-{namespace}"), &format!("g{guest}"), "u"));
+        let guests: Vec<Vec<Regarding>> = (0..loud).map(|namespace| guests(namespace).collect()).collect();
+        let mut bench = Bench::new();
+        let (mut random, mut told, mut heard, mut waited) = (seed | 1, 0_u64, 0_u64, 0_u64);
+        let turn = u64::try_from(loud).expect("few") / 5 + 2;
+        let note = Note::of_watched("x");
+        for second in 0..seconds {
+            for _ in 0..loud * each {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let number = usize::try_from(random >> 8).expect("64 bits");
+                let regarding = guests[number % loud][number / loud % 60].clone();
+                bench.tell(second, Report { regarding, reason: Reason::ALL[number % 9], note: note.clone() });
+            }
+            if second % turn == 0 {
+                let quiet = report_of("quiet", &format!("q{told}"), Reason::NoTarget, "true");
+                prop_assert_eq!(bench.tell(second, quiet), Taken::New);
+                told += 1;
+            }
+            let written = bench.written(second);
+            heard += u64::try_from(written.iter().filter(|(name, ..)| name.starts_with('q')).count()).expect("few");
+            waited = if heard < told { waited + 1 } else { 0 };
+            prop_assert!(waited <= turn, "{waited} s for a turn among {loud}");
+            prop_assert!(bench.queue.objects() <= OBJECTS);
+        }
+    }
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut bench = Bench::new();
+    for number in 0..6_000 {
+        let second = number / 100;
+        bench.tell(second, report_of(&format!("n{}", number % 150), &format!("g{number}"), Reason::NoNode, "x"));
+        bench.written(second);
+    }
+    assert!(bench.queue.objects() <= OBJECTS, "{}", bench.queue.objects());
+    assert_eq!(bench.tell(61, report("last", Reason::NoNode, "x")), Taken::New, "a full memory is full for all");
+    bench.tell(20_000, report_of("later", "first", Reason::NoNode, "x"));
+    for second in 20_000..21_000 {
+        bench.written(second);
+    }
+    assert_eq!(bench.queue.next_due(), None, "what was written is due no more");
+}
+
+#[test]
+fn an_event_that_expired_is_made_anew_and_what_failed_in_passing_is_tried_again() {
+    let mut bench = Bench::new();
+    bench.tell(0, report("db", Reason::NoTarget, "x"));
+    let now = bench.at(0).tick;
+    let due = bench.queue.due(now).expect("due");
+    bench.queue.failed(&due, true, now);
+    assert_eq!(bench.written(9), [], "an API server that is down must not be hammered");
+    assert_eq!(bench.written(10), [event("db", 1, "x")]);
+
+    bench.tell(30, report("db", Reason::NoTarget, "y"));
+    let now = bench.at(30).tick;
+    let due = bench.queue.due(now).expect("due");
+    bench.queue.lost(&due, now);
+    assert!(!bench.queue.series(&due).expect("there").is_stored);
+    assert_eq!(bench.written(30), [event("db", 2, "y")]);
+
+    bench.tell(60, report("gone", Reason::NoTarget, "z"));
+    let now = bench.at(60).tick;
+    let due = bench.queue.due(now).expect("due");
+    bench.queue.failed(&due, false, now);
+    assert_eq!(bench.written(600), [], "a namespace that is gone takes no Events");
+}
+
+#[test]
+fn what_is_left_is_written_at_the_end() {
+    let mut bench = Bench::new();
+    bench.tell(0, report("db", Reason::NoTarget, "x"));
+    bench.written(0);
+    bench.tell(1, report("db", Reason::NoTarget, "y"));
+    bench.tell(1, report("web", Reason::NoTarget, "z"));
+    assert_eq!(bench.queue.rest().len(), 2);
+}

@@ -108,7 +108,9 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let parsed = EnvFilter::try_new(filter);
+    // The HTTP/2 library warns of each client that resets too many streams: a line a connection, whenever somebody likes.
+    let quiet = if filter.contains("h2") { filter.to_owned() } else { format!("{filter},h2=error") };
+    let parsed = EnvFilter::try_new(quiet);
     let filter = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     Ok(match format {
@@ -559,6 +561,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()).unwrap(), || {
             tracing::info!(node = "node-a", "told");
             tracing::debug!("not told");
+            tracing::warn!(target: "h2::proto::streams::recv", "reset");
         });
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -582,6 +585,7 @@ mod tests {
         assert_eq!((&value["node"], &value["message"]), (&"node-a".into(), &"told".into()));
         assert!(logged(LogFormat::Text, "info").contains("told node=\"node-a\""));
         assert_eq!(logged(LogFormat::Text, "warn"), "");
+        assert!(logged(LogFormat::Text, "warn,h2=warn").contains("reset"), "who asks for it gets it");
     }
 
     /// A name that a stranger chose, in the message, in a value, and in the place of either.

@@ -8,8 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use tokio::net::TcpListener;
+use anyhow::{Context, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -25,7 +24,7 @@ use crate::page::Page;
 use crate::telemetry::{self, Metrics};
 use crate::web::server::{self, Transport};
 use crate::web::tls::{CertificateFiles, Certificates, Resolver, server_config};
-use crate::web::{self, Condition, Edge, Judge, Readiness, admin};
+use crate::web::{self, Condition, Edge, Judge, Pulse, Readiness, admin};
 use crate::world;
 
 /// How often the certificate files are looked at.
@@ -44,11 +43,9 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(|registry| {
         registry.register_collector(Box::new(AgeCollector(Arc::clone(&freshness))));
     }));
-    let listen = |address| async move {
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
-    };
-    let listener = listen(args.listen).await?;
-    let admin_listener = listen(args.admin_listen).await?;
+    let listen = |address| server::listen(address).with_context(|| format!("cannot listen on {address}"));
+    let listener = listen(args.listen)?;
+    let admin_listener = listen(args.admin_listen)?;
 
     let mut tasks = JoinSet::new();
     let resolver = certificates(args, &metrics, &mut tasks)?;
@@ -82,15 +79,19 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
         Arc::clone(&metrics),
         stopped(),
     ));
-    let admin = tokio::spawn(server::serve(
+    let pulse = Arc::new(Pulse::default());
+    let beating = Arc::clone(&pulse);
+    tasks.spawn(async move { beating.beat().await });
+    let admin = admin::serve(
         admin_listener,
-        Transport::Plain,
-        admin::router(Arc::clone(&readiness), Arc::clone(&metrics), details),
+        admin::router(Arc::clone(&readiness), Arc::clone(&metrics), details, pulse),
         // As long as reviews are answered it says that no more should be sent here.
-        server::Limits { linger: args.linger, drain: Duration::from_secs(1), ..server::Limits::default() },
+        server::Limits { linger: args.linger, ..server::Limits::admin() },
         metrics,
         stopped(),
-    ));
+    )
+    .await
+    .context("cannot serve the admin port")?;
     let mut page = Page::of(format_args!("listening on https://{address}, admin http://{admin_address}"));
     if console::is_terminal() {
         page.line("stop with Ctrl-C");
@@ -110,7 +111,9 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     info!("draining");
     readiness.lose(Condition::Serving);
     drop(stop);
-    let (reviews, admin) = (reviews.await?, admin.await?);
+    let reviews = reviews.await?;
+    let admin = tokio::task::spawn_blocking(|| admin.join()).await?;
+    let admin = admin.map_err(|_| anyhow!("the thread of the admin port panicked, see the log"))?;
     info!(%reviews, %admin, "drained");
     // Only now may another replica begin to lead: what was told here is written here.
     writers.end().await;

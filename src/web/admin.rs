@@ -1,6 +1,8 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics`, over plain HTTP.
 
+use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -8,8 +10,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
+use super::pulse::Pulse;
 use super::router::plain;
+use super::server::{self, Drained, Limits, Transport};
 use super::{Condition, Readiness};
 use crate::page::Page;
 use crate::telemetry::Metrics;
@@ -17,7 +23,7 @@ use crate::telemetry::Metrics;
 const INDEX: [&str; 5] = [
     "cpufit: keeps KubeVirt guests migratable",
     "",
-    "/livez            200 while the process answers",
+    "/livez            200 while the process runs",
     "/readyz           200 when reviews should be sent here, else 503; ?verbose lists the conditions and the age of what is known",
     "/metrics          OpenMetrics text",
 ];
@@ -30,17 +36,65 @@ struct Admin {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     details: Details,
+    pulse: Arc<Pulse>,
 }
 
 /// `/livez`, `/readyz` with `?verbose`, `/metrics`, and `/` which lists them; a plain router, to which more can be added.
-pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details) -> Router {
+pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details, pulse: Arc<Pulse>) -> Router {
     Router::new()
         .route("/", get(async || plain(StatusCode::OK, INDEX.into_iter().collect())))
-        .route("/livez", get(async || plain(StatusCode::OK, Page::of("ok"))))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .fallback(async || plain(StatusCode::NOT_FOUND, Page::of("no such path; / lists them")))
-        .with_state(Admin { readiness, metrics, details })
+        .with_state(Admin { readiness, metrics, details, pulse })
+}
+
+/// Serves the admin port until `shutdown` completes, on a thread and a runtime of its own: probes wait for no review and for none
+/// that is only pretended.
+///
+/// # Errors
+/// The thread or its runtime cannot be made.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<JoinHandle<Drained>> {
+    let listener = listener.into_std()?;
+    let (started, start) = oneshot::channel();
+    let serving = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        let begun = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let listener = {
+                let _context = runtime.enter();
+                TcpListener::from_std(listener)?
+            };
+            io::Result::Ok((runtime, listener))
+        };
+        match begun() {
+            Ok((runtime, listener)) => {
+                // Nobody waits for it any more where the receiver is gone.
+                let _ = started.send(Ok(()));
+                runtime.block_on(server::serve(listener, Transport::Plain, router, limits, metrics, shutdown))
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+                Drained::Completely
+            }
+        }
+    })?;
+    start.await.unwrap_or_else(|_| Err(io::Error::other("the thread of the admin port panicked")))?;
+    Ok(serving)
+}
+
+async fn livez(State(admin): State<Admin>) -> Response {
+    if admin.pulse.is_felt() {
+        plain(StatusCode::OK, Page::of("ok"))
+    } else {
+        plain(StatusCode::SERVICE_UNAVAILABLE, Page::of("the runtime that answers reviews does not run"))
+    }
 }
 
 async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Response {

@@ -7,12 +7,20 @@
 pub mod admin;
 mod body;
 mod clock;
+mod connection;
+mod head;
+mod memory;
+mod places;
+mod pulse;
 mod readiness;
 mod router;
+mod seldom;
 pub mod server;
 pub mod tls;
 
 pub use body::BODY_BYTES;
 pub use clock::Time;
+pub use places::Peer;
+pub use pulse::Pulse;
 pub use readiness::{Condition, Readiness};
 pub use router::{Edge, Judge, Judging, Limits, router};

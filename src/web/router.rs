@@ -25,13 +25,14 @@ use futures_util::future::BoxFuture;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use thiserror::Error;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info};
 
-use super::Readiness;
-use super::body::{BODY_BYTES, UNIT, declared_length, read};
+use super::body::{BODY_BYTES, declared_length, read};
 use super::clock::{Clock, Time};
+use super::memory::Memory;
+use super::seldom::Seldom;
+use super::{Peer, Readiness};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, ReviewError, decode};
@@ -70,9 +71,11 @@ pub type Judge = Arc<dyn Judging>;
 /// What one client, or all together, may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of bodies in flight; each counts in steps of 64 KiB as it arrives.
+    /// Bytes of requests in flight: each counts 8 KiB and what arrived of its body. Three eighths are for bodies up to 256 KiB, and
+    /// the others for larger ones.
     pub memory: usize,
-    /// How long a request waits for its share of the memory.
+    /// How long a request waits for its share of the memory, while the slowest bodies end. What is judged gives it back within
+    /// less, and API servers that are told to come again do so after a second.
     pub wait: Duration,
     /// How long a body may take to arrive, whatever time the API server grants.
     pub body: Duration,
@@ -84,7 +87,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory: 64 << 20,
-            wait: Duration::from_millis(200),
+            wait: Duration::from_secs(1),
             body: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
         }
@@ -97,15 +100,18 @@ pub struct Edge {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     limits: Limits,
-    memory: Semaphore,
+    memory: Memory,
+    /// Of each outcome without a decision, the log lines that are written.
+    turned_away: Vec<Seldom>,
 }
 
 impl Edge {
     /// The judgement and what surrounds it.
     #[must_use]
     pub fn new(judge: Judge, readiness: Arc<Readiness>, metrics: Arc<Metrics>, limits: Limits) -> Arc<Self> {
-        let memory = Semaphore::new((limits.memory / UNIT).clamp(1, Semaphore::MAX_PERMITS));
-        Arc::new(Self { judge, readiness, metrics, limits, memory })
+        let memory = Memory::new(limits.memory, limits.wait);
+        let turned_away = RequestOutcome::ALL.iter().map(|_| Seldom::new(10, Duration::from_secs(1))).collect();
+        Arc::new(Self { judge, readiness, metrics, limits, memory, turned_away })
     }
 }
 
@@ -148,6 +154,8 @@ pub(super) enum Refusal {
     TooLarge,
     #[error("too many reviews at once; try again in a second")]
     Busy,
+    #[error("memory is short, and of all bodies still arriving this one took longest; try again in a second")]
+    Slowest,
     #[error("the body did not arrive in time")]
     Slow,
     #[error("the body could not be read: {0}")]
@@ -164,7 +172,7 @@ impl Refusal {
             Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::Slowest => StatusCode::TOO_MANY_REQUESTS,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -176,7 +184,7 @@ impl Refusal {
             Self::NotReady => RequestOutcome::NotReady,
             Self::NotJson => RequestOutcome::NotJson,
             Self::TooLarge => RequestOutcome::TooLarge,
-            Self::Busy => RequestOutcome::Busy,
+            Self::Busy | Self::Slowest => RequestOutcome::Busy,
             Self::Slow => RequestOutcome::Slow,
             Self::Broken(_) | Self::Malformed(_) => RequestOutcome::Malformed,
             Self::Unwritable(_) => RequestOutcome::Failed,
@@ -195,7 +203,7 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = plain(self.status(), Page::of(&self));
-        if matches!(self, Self::Busy) {
+        if matches!(self, Self::Busy | Self::Slowest) {
             // API servers obey it, within the time they grant.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -213,7 +221,10 @@ async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response
             if let Some(reason) = refusal.decode_reason() {
                 edge.metrics.decode_error(reason);
             }
-            info!(%stage, status = refusal.status().as_u16(), outcome = %refusal.outcome(), reason = %refusal, ?took, "turned away");
+            let outcome = refusal.outcome();
+            if let Some(more) = edge.turned_away.get(outcome as usize).and_then(Seldom::line) {
+                info!(%stage, status = refusal.status().as_u16(), %outcome, reason = %refusal, ?took, more, "turned away");
+            }
             refusal.into_response()
         }
     }
@@ -232,16 +243,14 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
     if declared > BODY_BYTES {
         return Err(Refusal::TooLarge);
     }
-    let mut share = match edge.memory.try_acquire() {
-        Ok(share) => share,
-        Err(_) => match timeout(edge.limits.wait, edge.memory.acquire()).await {
-            Ok(Ok(share)) => share,
-            Ok(Err(_)) | Err(_) => return Err(Refusal::Busy),
-        },
-    };
+    let peer = head.extensions.get::<Peer>().cloned();
+    // A head may hold far more than is charged for it.
+    drop(head);
+    let Some(mut share) = edge.memory.share(peer.as_ref().map(Peer::address)).await else { return Err(Refusal::Busy) };
     let until = clock.end.min(clock.started + edge.limits.body);
-    let reading = timeout_at(until, read(body, declared, &edge.memory, &mut share));
-    let body = reading.await.map_err(|_| Refusal::Slow)??;
+    let body = timeout_at(until, read(body, declared, &mut share)).await.map_err(|_| Refusal::Slow)??;
+    share.whole();
+    let _answering = peer.as_ref().map(Peer::answering);
     decide(stage, edge, &body, clock).await
 }
 

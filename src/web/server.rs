@@ -1,4 +1,4 @@
-//! Connections: accepted, bounded in number and time, TLS and HTTP spoken on them, drained at the end.
+//! A port: connections accepted, bounded in number and time, drained at the end.
 
 use std::fmt;
 use std::future::Future;
@@ -10,23 +10,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use http::header::CONNECTION;
-use http::{HeaderValue, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
-use crate::telemetry::{HandshakeFailure, Metrics};
+use super::connection::{Protocols, Shared, connection};
+use super::places::Places;
+use super::seldom::Seldom;
+use crate::telemetry::Metrics;
+
+/// How many connections are accepted in a row where each takes the place of another, and how long those accepted then have, before the
+/// next ones, to read what was sent to them. The runtime looks for what arrived in each pause.
+const IN_A_ROW: usize = 32;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is spoken below HTTP.
 #[derive(Clone, Debug)]
@@ -38,19 +38,42 @@ pub enum Transport {
 }
 
 /// What connections may use up.
+///
+/// The clients that matter are few: each API server keeps one HTTP/2 connection, and opens another for each
+/// [`streams`](Self::streams) reviews that it sends at once. Several of them may speak from one address, through a proxy such as
+/// konnectivity's. All others are let in as long as they cost those nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many are open at once; further ones wait in the kernel's queue.
+    /// How many are open at once. For a further one the longest idle one ends; further ones wait in the kernel's queue while all
+    /// wait for answers.
+    ///
+    /// 640, and 192 on the admin port, leave room for files and watches below the 1,024 descriptors that a process may
+    /// have where nothing else is configured.
     pub connections: usize,
+    /// How many one address may have open at once. For a further one its longest idle one ends; while all of them wait for
+    /// answers, a further one is refused.
+    ///
+    /// More than half of all. Over HTTP/2 that carries 38,400 reviews at once. An API server that has to use HTTP/1.1 opens a
+    /// connection for each request that it reviews, 200 changes at once where it is not configured otherwise
+    /// (`--max-mutating-requests-inflight`).
+    pub per_peer: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
-    /// How long an HTTP/1.1 connection may stay silent, and a request's head may take.
+    /// How long a connection may be without a request, and the head of one over HTTP/1.1 may take.
     ///
     /// Longer than the 90 seconds after which API servers close it themselves: who closes first must not be the server, or a
     /// review is sent into a closing connection.
     pub idle: Duration,
-    /// How many requests one HTTP/2 connection carries at once.
+    /// How many requests one HTTP/2 connection carries at once. Go's clients begin with 100, before they know the server's
+    /// limit, and open another connection beyond it.
     pub streams: u32,
+    /// The largest head of a request over HTTP/2, unpacked, in bytes. That of a review takes some hundred, and some thousand
+    /// where the API server was given a token to send with it.
+    pub http2_head: u32,
+    /// The largest head of a request over HTTP/1.1, and what is read at once, in bytes.
+    pub http1_buffer: usize,
+    /// Each connection carries one request: for clients that connect for each one anyway.
+    pub one_request: bool,
     /// How long, once it is asked to stop, the server goes on answering, each connection's last request: clients that are
     /// about to send one on an open connection would find it closed, and API servers send no review twice.
     pub linger: Duration,
@@ -61,12 +84,35 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1024,
+            connections: 640,
+            per_peer: 384,
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(120),
-            streams: 256,
+            streams: 100,
+            http2_head: 16 << 10,
+            http1_buffer: 64 << 10,
+            one_request: false,
             linger: Duration::ZERO,
             drain: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Limits {
+    /// Those of the admin port: few connections and short ones. The kubelet connects anew for each probe, and Prometheus can.
+    #[must_use]
+    pub fn admin() -> Self {
+        Self {
+            // As each is over in moments, more are open only where somebody holds them. So many that one that comes among
+            // five thousand a second, as many as a processor accepts, has some 25 milliseconds for its request.
+            connections: 192,
+            // The node's address is the kubelet's, and that of all pods in the host's network.
+            per_peer: 128,
+            idle: Duration::from_secs(5),
+            http1_buffer: 16 << 10,
+            one_request: true,
+            drain: Duration::from_secs(1),
+            ..Self::default()
         }
     }
 }
@@ -90,36 +136,19 @@ impl fmt::Display for Drained {
     }
 }
 
-/// HTTP/1.1 and HTTP/2 as they are spoken here.
-struct Protocols {
-    http1: Builder<TokioExecutor>,
-    http2: Builder<TokioExecutor>,
-}
+/// How many connections the kernel keeps until they are accepted. Beyond it a client tries again after a second, too late for a probe.
+const BACKLOG: u32 = 1024;
 
-impl Protocols {
-    fn new(limits: &Limits) -> Self {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
-            // A launcher review comes in one frame, without waiting for a window.
-            .max_frame_size(256 << 10)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(20));
-        Self { http1: builder.clone().http1_only(), http2: builder.http2_only() }
-    }
-}
-
-/// What every connection shares.
-struct Shared {
-    protocols: Protocols,
-    acceptor: Option<TlsAcceptor>,
-    limits: Limits,
-    metrics: Arc<Metrics>,
+/// Listens on an address.
+///
+/// # Errors
+/// The address is taken, not this machine's, or may not be used.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port whose last server ended just now has connections that linger in the kernel.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `router` on `listener` until `shutdown` completes, then lets the requests in flight finish.
@@ -138,15 +167,24 @@ pub async fn serve(
         Transport::Plain => None,
         Transport::Tls(config) => Some(TlsAcceptor::from(config)),
     };
-    let farewell = Arc::new(AtomicBool::new(false));
-    let router = router.layer(from_fn_with_state(Arc::clone(&farewell), last_of_its_connection));
-    let shared = Arc::new(Shared { protocols: Protocols::new(&limits), acceptor, limits, metrics });
-    let graceful = GracefulShutdown::new();
+    let shared = Arc::new(Shared {
+        acceptor,
+        protocols: Protocols::new(&limits),
+        router,
+        limits,
+        metrics,
+        last_answers: AtomicBool::new(false),
+        stop: watch::Sender::new(false),
+        refused: Seldom::new(10, Duration::from_secs(60)),
+    });
+    let places = Places::new(limits.connections, limits.per_peer);
+    let full = Seldom::new(1, Duration::from_secs(60));
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();
+    let mut in_a_row = 0_usize;
     let mut shutdown = pin!(async {
         shutdown.await;
-        farewell.store(true, Ordering::Relaxed);
+        shared.last_answers.store(true, Ordering::Relaxed);
         sleep(limits.linger).await;
     });
     loop {
@@ -155,30 +193,48 @@ pub async fn serve(
             () = &mut shutdown => break,
             // Only to forget those that ended.
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept(), if connections.len() < limits.connections => accepted,
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                backoff = Backoff::default();
-                let service = TowerToHyperService::new(router.clone());
-                connections.spawn(connection(stream, peer, service, Arc::clone(&shared), graceful.watcher()));
-                if connections.len() == limits.connections {
-                    warn!(connections = limits.connections, "as many connections as allowed are open; others wait");
-                }
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(%error, "a connection ended before it was accepted");
+                continue;
             }
-            Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection ended before it was accepted"),
             Err(error) => {
                 let pause = backoff.next();
                 warn!(%error, ?pause, "cannot accept connections");
+                // Descriptors may be short: the idlest connection gives its own back.
+                places.end_idlest();
                 tokio::select! {
                     () = &mut shutdown => break,
-                    () = sleep(pause) => {}
+                    () = sleep(pause) => continue,
                 }
+            }
+        };
+        backoff = Backoff::default();
+        let place = tokio::select! {
+            () = &mut shutdown => break,
+            place = places.take(peer.ip()) => place,
+        };
+        if let Some(place) = place {
+            connections.spawn(connection(stream, place, Arc::clone(&shared)));
+        }
+        if places.are_taken(peer.ip()) {
+            if let Some(more) = full.line() {
+                let Limits { connections, per_peer, .. } = limits;
+                warn!(%peer, connections, per_peer, more, "as many connections as allowed are open: the idlest ones end for others");
+            }
+            in_a_row += 1;
+            if in_a_row.is_multiple_of(IN_A_ROW) {
+                sleep(PAUSE).await;
             }
         }
     }
     drop(listener);
-    let drained = if timeout(limits.drain, graceful.shutdown()).await.is_ok() {
+    shared.stop.send_replace(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    let drained = if timeout(limits.drain, all).await.is_ok() {
         Drained::Completely
     } else {
         while connections.try_join_next().is_some() {}
@@ -187,17 +243,6 @@ pub async fn serve(
     connections.shutdown().await;
     info!(%drained, "stopped serving");
     drained
-}
-
-/// Closes an HTTP/1.1 connection after its answer, once the server is about to stop.
-async fn last_of_its_connection(State(farewell): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
-    // HTTP/2 has GOAWAY for that, and forbids the header.
-    let is_http1 = request.version() < Version::HTTP_2;
-    let mut response = next.run(request).await;
-    if is_http1 && farewell.load(Ordering::Relaxed) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 /// Pauses between failed accepts, so that exhausted file descriptors do not keep a core busy.
@@ -217,58 +262,6 @@ impl Backoff {
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: TowerToHyperService<Router>,
-    shared: Arc<Shared>,
-    watcher: Watcher,
-) {
-    // Without it an answer may wait 40 ms for the client's acknowledgement of the one before.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, %error, "cannot set TCP_NODELAY");
-    }
-    let Protocols { http1, http2 } = &shared.protocols;
-    let served = match &shared.acceptor {
-        None => watcher.watch(http1.serve_connection(TokioIo::new(stream), service)).await,
-        Some(acceptor) => {
-            let Some(stream) = handshake(acceptor, stream, peer, &shared).await else { return };
-            let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { http2 } else { http1 };
-            watcher.watch(protocol.serve_connection(TokioIo::new(stream), service)).await
-        }
-    };
-    if let Err(error) = served {
-        debug!(%peer, %error, "connection ended");
-    }
-}
-
-async fn handshake(
-    acceptor: &TlsAcceptor,
-    stream: TcpStream,
-    peer: SocketAddr,
-    shared: &Shared,
-) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    let failure = match timeout(shared.limits.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => return Some(stream),
-        Ok(Err(error)) => {
-            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            if let Some(rustls::Error::AlertReceived(alert)) = tls {
-                warn!(%peer, ?alert, "the client refused the TLS handshake; does its caBundle belong to this certificate?");
-                HandshakeFailure::Refused
-            } else {
-                debug!(%peer, %error, "TLS handshake failed");
-                HandshakeFailure::Other
-            }
-        }
-        Err(_) => {
-            debug!(%peer, "TLS handshake took too long");
-            HandshakeFailure::Slow
-        }
-    };
-    shared.metrics.handshake_failure(failure);
-    None
 }
 
 #[cfg(test)]

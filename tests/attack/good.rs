@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::common::Http;
@@ -61,45 +60,49 @@ impl Count {
 }
 
 /// What became of all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counts {
     pub reviews: Count,
     pub probes: Count,
 }
 
 /// An API server on a connection that it keeps, one that connects anew for each review, and a kubelet.
+///
+/// They run on a thread of their own, as they would on a machine of their own: attackers hold up the server, not them.
 pub struct Good {
     stop: watch::Sender<bool>,
-    tasks: JoinSet<Counts>,
+    counts: oneshot::Receiver<Counts>,
 }
 
 impl Good {
     pub fn start(target: &Arc<Target>) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        for keeps in [true, false] {
-            let (target, stopped) = (Arc::clone(target), stopped.clone());
-            tasks.spawn(async move { Counts { reviews: reviews(&target, keeps, stopped).await, ..Counts::default() } });
-        }
+        let (count, counts) = oneshot::channel();
         let target = Arc::clone(target);
-        tasks.spawn(async move { Counts { probes: probes(&target, stopped).await, ..Counts::default() } });
-        Self { stop, tasks }
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let all = async {
+                tokio::join!(
+                    reviews(&target, true, &stopped),
+                    reviews(&target, false, &stopped),
+                    probes(&target, &stopped)
+                )
+            };
+            let (mut kept, anew, probes) = runtime.block_on(all);
+            kept.merge(anew);
+            count.send(Counts { reviews: kept, probes }).ok();
+        });
+        Self { stop, counts }
     }
 
     /// Lets what was sent end, and counts.
-    pub async fn stop(mut self) -> Counts {
+    pub async fn stop(self) -> Counts {
         self.stop.send(true).ok();
-        let mut counts = Counts::default();
-        while let Some(ended) = self.tasks.join_next().await {
-            let ended = ended.expect("a good client does not panic");
-            counts.reviews.merge(ended.reviews);
-            counts.probes.merge(ended.probes);
-        }
-        counts
+        self.counts.await.expect("a good client does not panic")
     }
 }
 
-async fn reviews(target: &Arc<Target>, keeps: bool, stopped: watch::Receiver<bool>) -> Count {
+async fn reviews(target: &Arc<Target>, keeps: bool, stopped: &watch::Receiver<bool>) -> Count {
     let mut count = Count::default();
     let mut kept: Option<Client> = None;
     let mut ticks = interval(EVERY);
@@ -141,7 +144,7 @@ async fn reviews(target: &Arc<Target>, keeps: bool, stopped: watch::Receiver<boo
     count
 }
 
-async fn probes(target: &Target, stopped: watch::Receiver<bool>) -> Count {
+async fn probes(target: &Target, stopped: &watch::Receiver<bool>) -> Count {
     let mut count = Count::default();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -48,8 +48,8 @@ fn run(span: Duration) {
     let mut problems = Vec::new();
     writeln!(
         table,
-        "{:<34} {:>9} {:>9} | {:>5} {:>5} {:>7} {:>7} | {:>6} {:>5} | {:>6} {:>6}",
-        "attack", "tries", "answered", "good", "lost", "p50 ms", "p99 ms", "probes", "lost", "MiB", "files"
+        "{:<34} {:>9} {:>9} | {:>5} {:>5} {:>7} {:>7} | {:>6} {:>5} {:>7} | {:>6} {:>6}",
+        "attack", "tries", "answered", "good", "lost", "p50 ms", "p99 ms", "probes", "lost", "p99 ms", "MiB", "files"
     )
     .unwrap();
     for row in rows::ALL.iter().filter(|row| row.name.contains(&chosen)) {
@@ -65,6 +65,7 @@ fn run(span: Duration) {
 async fn one(row: &Row, span: Duration, problems: &mut Vec<String>) -> String {
     let (mut process, target) = target::start();
     let target = Arc::new(target);
+    target.until_ready().await;
     let peak = Peak::watch(process.pid());
     let tally = Arc::new(Tally::default());
     let good = Good::start(&target);
@@ -99,7 +100,7 @@ async fn one(row: &Row, span: Duration, problems: &mut Vec<String>) -> String {
     }
     let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     format!(
-        "{:<34} {:>9} {:>9} | {:>5} {:>5} {:>7} {:>7} | {:>6} {:>5} | {:>6} {:>6}",
+        "{:<34} {:>9} {:>9} | {:>5} {:>5} {:>7} {:>7} | {:>6} {:>5} {:>7} | {:>6} {:>6}",
         row.name,
         tally.tries(),
         tally.answered(),
@@ -109,6 +110,7 @@ async fn one(row: &Row, span: Duration, problems: &mut Vec<String>) -> String {
         reviews.quantile(0.99),
         probes.sent,
         probes.lost,
+        probes.quantile(0.99),
         number(memory),
         number(files)
     )

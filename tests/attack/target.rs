@@ -150,6 +150,12 @@ pub async fn connect(to: SocketAddr, from: Option<Ipv4Addr>) -> io::Result<TcpSt
 }
 
 impl Target {
+    /// Waits until reviews are answered.
+    pub async fn until_ready(&self) {
+        let ready = async { while !self.admin("/readyz", START).await.is_ok_and(|status| status == 200) {} };
+        timeout(START, ready).await.expect("the server is ready");
+    }
+
     /// A TLS connection after its handshake.
     pub async fn tls(&self, http: Http, from: Option<Ipv4Addr>) -> io::Result<TlsStream<TcpStream>> {
         let config = if http == Http::One { &self.http1 } else { &self.http2 };

@@ -1,6 +1,8 @@
 //! The webhook's edge as an API server sees it: the router in process, and the server on a socket.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod memory;
+mod places;
 mod router;
 mod socket;
 

@@ -24,7 +24,7 @@ use tower::ServiceExt as _;
 
 use crate::{by_name, edge, ready, review};
 
-async fn send(router: &Router, request: Request<Body>) -> (StatusCode, String) {
+pub(crate) async fn send(router: &Router, request: Request<Body>) -> (StatusCode, String) {
     let response = router.clone().oneshot(request).await.unwrap();
     let status = response.status();
     (status, text(response).await)
@@ -34,7 +34,7 @@ async fn text(response: Response<Body>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-fn posted(path: &str, body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn posted(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
 }
 
@@ -275,13 +275,13 @@ async fn more_routes_can_be_mounted_beside() {
 }
 
 /// A body in frames, each after a pause, without a declared length.
-struct Frames {
+pub(crate) struct Frames {
     frames: VecDeque<(Duration, Bytes)>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Frames {
-    fn body(frames: impl IntoIterator<Item = (Duration, Vec<u8>)>) -> Body {
+    pub(crate) fn body(frames: impl IntoIterator<Item = (Duration, Vec<u8>)>) -> Body {
         let frames = frames.into_iter().map(|(pause, bytes)| (pause, Bytes::from(bytes))).collect();
         Body::new(Self { frames, pause: None })
     }
@@ -321,7 +321,7 @@ async fn a_body_in_many_frames_is_put_together(#[case] size: usize) {
 }
 
 /// A review of exactly so many bytes.
-fn padded(length: usize) -> Vec<u8> {
+pub(crate) fn padded(length: usize) -> Vec<u8> {
     let mut body = review("db").to_string().into_bytes();
     body.resize(length, b' ');
     body
@@ -416,31 +416,10 @@ async fn a_body_that_never_ends_is_not_waited_for() {
     assert_eq!((status, started.elapsed().as_secs()), (StatusCode::REQUEST_TIMEOUT, 3));
 }
 
-#[tokio::test(start_paused = true)]
-async fn more_than_the_memory_allows_waits_briefly_and_is_told_to_come_again() {
-    let limits = Limits { memory: 64 << 10, wait: Duration::from_millis(100), ..Limits::default() };
-    let (edge, _) = edge(limits);
-    let router = router(edge);
-    let slow = Frames::body([(Duration::from_secs(1), review("db").to_string().into_bytes())]);
-    let first = tokio::spawn(router.clone().oneshot(posted("/validate", slow)));
-    tokio::task::yield_now().await;
-    let busy = router.clone().oneshot(posted("/validate", review("db").to_string())).await.unwrap();
-    assert_eq!(busy.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(busy.headers()["retry-after"], "1", "API servers try again after it");
-    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK, "what is under way is not disturbed");
-    assert_eq!(
-        send(&router, posted("/validate", review("db").to_string())).await.0,
-        StatusCode::OK,
-        "memory is given back"
-    );
-    let (status, _) = send(&router, posted("/validate", padded((64 << 10) + 1))).await;
-    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "a body counts by its size");
-}
-
 #[tokio::test]
 async fn the_admin_port_tells_what_is_missing() {
     let readiness = Arc::new(Readiness::new());
-    let router = admin::router(Arc::clone(&readiness), Arc::default(), Arc::new(Page::default));
+    let router = admin::router(Arc::clone(&readiness), Arc::default(), Arc::new(Page::default), Arc::default());
     let get = async |path: &str| send(&router, Request::get(path).body(Body::empty()).unwrap()).await;
     assert_eq!(get("/livez").await, (StatusCode::OK, "ok\n".to_owned()));
     readiness.meet(Condition::Serving);
@@ -467,7 +446,7 @@ async fn every_request_is_counted_once() {
         send(&router, posted("/mutate", review(name).to_string())).await;
     }
     send(&router, posted("/mutate", "{}")).await;
-    let admin = admin::router(ready(), metrics, Arc::new(Page::default));
+    let admin = admin::router(ready(), metrics, Arc::new(Page::default), Arc::default());
     let (status, text) = send(&admin, Request::get("/metrics").body(Body::empty()).unwrap()).await;
     assert_eq!(status, StatusCode::OK);
     let mut counted: Vec<&str> = text.lines().filter(|line| line.starts_with("cpufit_requests_total")).collect();

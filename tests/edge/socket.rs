@@ -286,15 +286,54 @@ async fn a_client_that_does_not_trust_the_certificate_is_counted() {
     timeout(PATIENCE, counted).await.expect("a wrong caBundle is the commonest mistake, and must be visible");
 }
 
+/// The same over HTTP/2: `:authority` stands for Host.
+#[rstest]
+#[case::as_clients_send_it(None, StatusCode::OK)]
+#[case::both_alike(Some("LocalHost"), StatusCode::OK)]
+#[case::both_unlike(Some("elsewhere"), StatusCode::BAD_REQUEST)]
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_their_turn() {
-    let running = Running::start(Limits { connections: 1, ..Limits::default() }).await;
-    let first = running.connect(&[&TLS13], Version::HTTP_11).await;
-    let (address, chain) = (running.address, running.chain.clone());
-    let mut second = tokio::spawn(async move { Client::connect(address, &chain, &[&TLS13], Version::HTTP_11).await });
-    assert!(timeout(Duration::from_millis(50), &mut second).await.is_err(), "only one is served at once");
-    drop(first);
-    assert!(timeout(PATIENCE, second).await.unwrap().unwrap().is_ok());
+async fn host_and_authority_agree(#[case] host: Option<&str>, #[case] status: StatusCode) {
+    let running = Running::start(Limits::default()).await;
+    let client = running.connect(&[&TLS13], Version::HTTP_2).await;
+    let Sender::Http2(mut sender) = client.sender else { unreachable!("asked for HTTP/2") };
+    let mut request = Request::post("https://localhost/validate").header("content-type", "application/json");
+    if let Some(host) = host {
+        request = request.header("host", host);
+    }
+    let request = request.body(Full::new(Bytes::from(review("db").to_string()))).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), status);
+}
+
+/// Over TLS as well: whatever a silent client has got to, it ends.
+#[rstest]
+#[case::before_the_handshake(0)]
+#[case::after_it(1)]
+#[case::of_http_2(2)]
+#[tokio::test]
+async fn idle_connections_end(#[case] stage: u8) {
+    let short = Duration::from_millis(100);
+    let running = Running::start(Limits { idle: short, handshake: short, ..Limits::default() }).await;
+    if stage == 2 {
+        let mut client = running.connect(&[&TLS13], Version::HTTP_2).await;
+        assert_eq!(client.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
+        let Sender::Http2(sender) = client.sender else { unreachable!("asked for HTTP/2") };
+        let ended = async {
+            while !sender.is_closed() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        return timeout(PATIENCE, ended).await.expect("its keep-alive pings keep it open for ever");
+    }
+    let mut plain = TcpStream::connect(running.address).await.unwrap();
+    let mut tls;
+    let stream: &mut (dyn tokio::io::AsyncRead + Unpin + Send) = if stage == 0 {
+        &mut plain
+    } else {
+        tls = handshake(running.address, &running.chain, &[&TLS13], b"h2").await.unwrap();
+        &mut tls
+    };
+    let read = async { while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {} };
+    timeout(PATIENCE, read).await.expect("it would hold a place for ever");
 }
 
 #[tokio::test]
@@ -302,7 +341,7 @@ async fn the_admin_port_is_plain_http() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let metrics = Arc::new(Metrics::default());
-    let router = admin::router(ready(), Arc::clone(&metrics), Arc::new(Page::default));
+    let router = admin::router(ready(), Arc::clone(&metrics), Arc::new(Page::default), Arc::default());
     let never = std::future::pending();
     tokio::spawn(serve(listener, Transport::Plain, router, Limits::default(), metrics, never));
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());

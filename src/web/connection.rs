@@ -1,0 +1,186 @@
+//! One connection: its handshake, what is spoken on it, and when it ends.
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+
+use super::head;
+use super::places::{Peer, Place};
+use super::router::plain;
+use super::seldom::Seldom;
+use super::server::Limits;
+use crate::page::Page;
+use crate::telemetry::{HandshakeFailure, Metrics};
+
+/// How long a client that was told to end its idle connection may take to do so.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// What the connections of a port share.
+pub(super) struct Shared {
+    pub(super) acceptor: Option<TlsAcceptor>,
+    pub(super) protocols: Protocols,
+    pub(super) router: Router,
+    pub(super) limits: Limits,
+    pub(super) metrics: Arc<Metrics>,
+    /// Each HTTP/1.1 connection closes after its answer.
+    pub(super) last_answers: AtomicBool,
+    /// Turns true when connections are to end.
+    pub(super) stop: watch::Sender<bool>,
+    pub(super) refused: Seldom,
+}
+
+/// HTTP/1.1 and HTTP/2 as they are spoken here.
+pub(super) struct Protocols {
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(limits.http1_buffer);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(limits.http2_head)
+            // A launcher review comes in one frame, without waiting for a window.
+            .max_frame_size(256 << 10)
+            .initial_stream_window_size(256 << 10)
+            .initial_connection_window_size(1 << 20)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20));
+        Self { http1: builder.clone().http1_only(), http2: builder.http2_only() }
+    }
+}
+
+/// Serves a connection until it ends, is idle for too long, or its place is needed.
+pub(super) async fn connection(stream: TcpStream, place: Place, shared: Arc<Shared>) {
+    tokio::select! {
+        biased;
+        () = place.needed() => debug!(peer = %place.peer().address(), "a connection ended: its place was needed"),
+        () = converse(stream, &place, &shared) => {}
+    }
+}
+
+async fn converse(stream: TcpStream, place: &Place, shared: &Arc<Shared>) {
+    // Without it an answer may wait 40 ms for the client's acknowledgement of the one before.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let Protocols { http1, http2 } = &shared.protocols;
+    match &shared.acceptor {
+        None => drive(http1, stream, place, shared).await,
+        Some(acceptor) => {
+            let Some(stream) = handshake(acceptor, stream, place.peer(), shared).await else { return };
+            let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { http2 } else { http1 };
+            drive(protocol, stream, place, shared).await;
+        }
+    }
+}
+
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+    peer: &Peer,
+    shared: &Shared,
+) -> Option<TlsStream<TcpStream>> {
+    let peer = peer.address();
+    let failure = match timeout(shared.limits.handshake, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => {
+            let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            if let Some(rustls::Error::AlertReceived(alert)) = tls {
+                if let Some(more) = shared.refused.line() {
+                    warn!(%peer, ?alert, more, "the client refused the TLS handshake; does its caBundle belong to this certificate?");
+                }
+                HandshakeFailure::Refused
+            } else {
+                debug!(%peer, %error, "TLS handshake failed");
+                HandshakeFailure::Other
+            }
+        }
+        Err(_) => {
+            debug!(%peer, "TLS handshake took too long");
+            HandshakeFailure::Slow
+        }
+    };
+    shared.metrics.handshake_failure(failure);
+    None
+}
+
+/// Speaks HTTP. Who is idle for too long, and everybody when the server stops, is told so first.
+async fn drive<S>(protocol: &Builder<TokioExecutor>, stream: S, place: &Place, shared: &Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| answer(request, place.peer().clone(), Arc::clone(shared)));
+    let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+    let mut stop = shared.stop.subscribe();
+    let parting = tokio::select! {
+        biased;
+        ended = connection.as_mut() => return told(place, ended),
+        _ = stop.wait_for(|stop| *stop) => None,
+        () = place.idle_for(shared.limits.idle) => Some(PARTING),
+    };
+    connection.as_mut().graceful_shutdown();
+    let ended = match parting {
+        None => connection.await,
+        Some(parting) => {
+            let late = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            timeout(parting, connection).await.unwrap_or_else(|_| late())
+        }
+    };
+    told(place, ended);
+}
+
+fn told(place: &Place, ended: Result<(), Box<dyn StdError + Send + Sync>>) {
+    if let Err(error) = ended {
+        debug!(peer = %place.peer().address(), %error, "connection ended");
+    }
+}
+
+/// One request through the router.
+async fn answer(mut request: Request<Incoming>, peer: Peer, shared: Arc<Shared>) -> Result<Response, Infallible> {
+    let mut under_way = peer.request();
+    let is_http1 = request.version() < Version::HTTP_2;
+    let fault = head::fault(&request);
+    let mut response = if let Some(fault) = fault {
+        debug!(peer = %peer.address(), fault, "a malformed head");
+        plain(StatusCode::BAD_REQUEST, Page::of(fault))
+    } else {
+        request.extensions_mut().insert(peer);
+        shared.router.clone().oneshot(request.map(Body::new)).await?
+    };
+    if response.status().is_success() {
+        under_way.succeeded();
+    }
+    // HTTP/2 has GOAWAY for that, and forbids the header.
+    let is_last = fault.is_some() || shared.limits.one_request || shared.last_answers.load(Ordering::Relaxed);
+    if is_http1 && is_last {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}

@@ -1,0 +1,216 @@
+//! The memory that the bodies of reviews share.
+//!
+//! A body is charged for what arrived of it, not for what its head declares. Where that is more than is free, the slowest body
+//! still arriving ends, not the one that asks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+/// What is charged by the piece, in bytes.
+const UNIT: usize = 1 << 10;
+
+/// What a request is charged besides its body: its task, its stream and its buffers. A request over HTTP/2 with one byte of its
+/// body was measured to hold 7 KiB.
+const REQUEST: usize = 8 << 10;
+
+/// The most bytes of a body that is small: the reviews of pods and nodes take 10 to 60 KiB, those of guests less. Small bodies
+/// have memory of their own, so that no number of large ones keeps them out.
+const SMALL: usize = 256 << 10;
+
+/// Eighths of the memory that are for small bodies.
+const FOR_SMALL: usize = 3;
+
+/// The memory of all bodies.
+#[derive(Debug)]
+pub(super) struct Memory {
+    small: Pool,
+    large: Pool,
+    next: AtomicU64,
+}
+
+/// The memory of the small ones, or of the large ones.
+#[derive(Debug)]
+struct Pool {
+    free: Semaphore,
+    /// How long a request waits for what others give back.
+    wait: Duration,
+    bodies: Mutex<Bodies>,
+}
+
+#[derive(Debug, Default)]
+struct Bodies {
+    /// Those still arriving, oldest first, by who sends them.
+    arriving: HashMap<Option<IpAddr>, BTreeMap<u64, Arriving>>,
+    /// Units that requests wait for.
+    wanted: usize,
+    /// Units of bodies that were told to end and are about to be given back.
+    ending: HashMap<u64, usize>,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    units: usize,
+    end: Arc<Notify>,
+}
+
+impl Memory {
+    /// So many bytes in all; a request waits at most so long for its part of them.
+    pub(super) fn new(bytes: usize, wait: Duration) -> Self {
+        let small = bytes / 8 * FOR_SMALL;
+        Self { small: Pool::new(small, wait), large: Pool::new(bytes - small, wait), next: AtomicU64::new(0) }
+    }
+
+    /// The share of a new request of this client, which holds nothing of its body yet; `None` where none became free in time.
+    pub(super) async fn share(&self, peer: Option<IpAddr>) -> Option<Share<'_>> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let owner = Owner { id, peer, end: Arc::new(Notify::new()) };
+        let permits = self.small.acquire(&owner, units(0)).await?;
+        self.small.bodies().note(&owner, permits.num_permits());
+        Some(Share { memory: self, pool: &self.small, is_small: true, owner, permits })
+    }
+}
+
+/// The units of a request that holds so many bytes of its body.
+fn units(bytes: usize) -> usize {
+    (REQUEST + bytes).div_ceil(UNIT)
+}
+
+impl Pool {
+    fn new(bytes: usize, wait: Duration) -> Self {
+        let free = Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS));
+        Self { free, wait, bodies: Mutex::default() }
+    }
+
+    /// So many units more for a body; `None` where they did not become free in time, though slower bodies were told to end.
+    async fn acquire(&self, owner: &Owner, units: usize) -> Option<SemaphorePermit<'_>> {
+        let count = u32::try_from(units).ok()?;
+        if let Ok(permits) = self.free.try_acquire_many(count) {
+            return Some(permits);
+        }
+        let _wanted = Wanted::new(self, owner, units);
+        timeout(self.wait, self.free.acquire_many(count)).await.ok()?.ok()
+    }
+
+    fn bodies(&self) -> MutexGuard<'_, Bodies> {
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Units that a request waits for, until it is dropped.
+struct Wanted<'m> {
+    pool: &'m Pool,
+    units: usize,
+}
+
+impl<'m> Wanted<'m> {
+    fn new(pool: &'m Pool, owner: &Owner, units: usize) -> Self {
+        let mut bodies = pool.bodies();
+        bodies.wanted += units;
+        while bodies.ending.values().sum::<usize>() < bodies.wanted && bodies.end_slowest(owner) {}
+        Self { pool, units }
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.pool.bodies().wanted -= self.units;
+    }
+}
+
+impl Bodies {
+    /// A body that is still arriving holds so many units.
+    fn note(&mut self, owner: &Owner, units: usize) {
+        let arriving = Arriving { units, end: Arc::clone(&owner.end) };
+        self.arriving.entry(owner.peer).or_default().insert(owner.id, arriving);
+    }
+
+    /// Forgets a body: it is whole, holds its memory elsewhere, or gives it back.
+    fn forget(&mut self, owner: &Owner) {
+        self.ending.remove(&owner.id);
+        if let Some(bodies) = self.arriving.get_mut(&owner.peer) {
+            bodies.remove(&owner.id);
+            if bodies.is_empty() {
+                self.arriving.remove(&owner.peer);
+            }
+        }
+    }
+
+    /// Tells the body that has been arriving for longest to end, of the client whose bodies hold most; whether there was one
+    /// besides that of `asking`.
+    fn end_slowest(&mut self, asking: &Owner) -> bool {
+        let others = |bodies: &BTreeMap<u64, Arriving>| bodies.keys().copied().find(|id| *id != asking.id);
+        let of_peers = self.arriving.values_mut().filter_map(|bodies| others(bodies).map(|id| (id, bodies)));
+        let most = of_peers
+            .max_by_key(|(id, bodies)| (bodies.values().map(|body| body.units).sum::<usize>(), std::cmp::Reverse(*id)));
+        let Some((id, bodies)) = most else { return false };
+        if let Some(slowest) = bodies.remove(&id) {
+            slowest.end.notify_one();
+            self.ending.insert(id, slowest.units);
+        }
+        true
+    }
+}
+
+/// Whose body it is.
+#[derive(Debug)]
+struct Owner {
+    /// The later it came, the larger.
+    id: u64,
+    peer: Option<IpAddr>,
+    end: Arc<Notify>,
+}
+
+/// What one request holds of the memory, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Share<'m> {
+    memory: &'m Memory,
+    pool: &'m Pool,
+    is_small: bool,
+    owner: Owner,
+    permits: SemaphorePermit<'m>,
+}
+
+impl Share<'_> {
+    /// Fires when the memory is needed for another body and this one has been arriving for longest.
+    pub(super) fn needed(&self) -> Arc<Notify> {
+        Arc::clone(&self.owner.end)
+    }
+
+    /// Holds so many bytes of a body in all; false where they did not become free in time.
+    pub(super) async fn hold(&mut self, bytes: usize) -> bool {
+        let (held, wanted) = (self.permits.num_permits(), units(bytes));
+        if wanted <= held {
+            return true;
+        }
+        let memory = self.memory;
+        if bytes > SMALL && self.is_small {
+            let Some(permits) = memory.large.acquire(&self.owner, wanted).await else { return false };
+            self.pool.bodies().forget(&self.owner);
+            self.pool = &memory.large;
+            self.is_small = false;
+            self.permits = permits;
+        } else {
+            let Some(more) = self.pool.acquire(&self.owner, wanted - held).await else { return false };
+            self.permits.merge(more);
+        }
+        self.pool.bodies().note(&self.owner, wanted);
+        true
+    }
+
+    /// The body is whole: from now on it is not the client that is waited for, and nothing ends it.
+    pub(super) fn whole(&self) {
+        self.pool.bodies().forget(&self.owner);
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.pool.bodies().forget(&self.owner);
+    }
+}

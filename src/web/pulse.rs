@@ -1,0 +1,67 @@
+//! Whether the runtime that answers reviews still runs, as the admin port, which has its own, cannot tell by itself.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often it beats.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long it may fail to beat. A runtime that is overloaded comes to it within seconds; restarted, it would be so again.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Beats while a runtime runs.
+#[derive(Debug)]
+pub struct Pulse {
+    started: Instant,
+    /// Milliseconds after the start.
+    last: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { started: Instant::now(), last: AtomicU64::new(0) }
+    }
+}
+
+impl Pulse {
+    /// Beats for ever, on the runtime in question.
+    pub async fn beat(&self) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.last.store(self.milliseconds(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it did beat lately, or began lately.
+    #[must_use]
+    pub fn is_felt(&self) -> bool {
+        let since = self.milliseconds().saturating_sub(self.last.load(Ordering::Relaxed));
+        u128::from(since) <= SILENCE.as_millis()
+    }
+
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_felt_until_it_was_silent_for_too_long() {
+        let Some(long_ago) = Instant::now().checked_sub(SILENCE + EVERY) else { return };
+        let pulse = Pulse { started: long_ago, last: AtomicU64::new(0) };
+        assert!(!pulse.is_felt());
+        tokio::select! {
+            () = pulse.beat() => {}
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+        assert!(pulse.is_felt());
+        assert!(Pulse::default().is_felt(), "at the start it need not have beaten yet");
+    }
+}

@@ -190,6 +190,9 @@ impl Explained<'_> {
         let subject = &self.case.judged.subject;
         let entries = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
         let noun = if entries == 1 { "entry" } else { "entries" };
+        if self.case.judged.hindrance.is_some() {
+            return format!("{}    {}", subject.title(), say::state(&self.case.verdict));
+        }
         let on = subject.source().map(|node| format!(" on {node}")).unwrap_or_default();
         let what = match &subject.stage {
             Stage::Migration(migration) if migration.inherited => {

@@ -2,6 +2,7 @@
 
 use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
 use crate::fit::subject::CpuMode;
+use crate::kubevirt::authors::{Origin, Setting};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::subject::{self, Judged, title};
@@ -37,7 +38,8 @@ pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine) -> Outlook {
     let common = common_model(world, policy, &vmi);
     let becomes = match &common {
         Common::Written { model, .. } => {
-            let guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
+            let mut guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
+            guest.origins.push((Setting::Model, Origin::Policy(policy.name.clone())));
             Some(subject::of_guest(vm, guest, cluster))
         }
         _ => None,

@@ -2,6 +2,7 @@
 
 mod affinity;
 pub mod assess;
+pub mod author;
 pub mod bits;
 pub mod check;
 pub mod command;

@@ -1,5 +1,6 @@
 //! The guest under judgement, whichever kind of object carried it.
 
+use super::author::Authors;
 use super::label::{self, Family};
 use super::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 
@@ -107,6 +108,10 @@ pub struct Migration {
     pub wish: Vec<(String, String)>,
     /// It comes from another cluster, so that no node here is its source.
     pub from_elsewhere: bool,
+    /// What the source's host model has and KubeVirt does not ask for, because it takes a feature that the guest itself asks
+    /// for as the trace of an earlier migration: libvirt will likely refuse a node that lacks any of it. `None` where the
+    /// host model is asked for, was inherited, or is not the guest's CPU mode.
+    pub unasked: Option<Vec<(String, String)>>,
 }
 
 impl Migration {
@@ -129,6 +134,15 @@ pub struct Running<'a> {
     pub node: String,
     /// What its pod asks of a node: a kubelet that restarts asks again.
     pub placement: Placement<'a>,
+}
+
+/// Why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotMigratable {
+    /// `reason`.
+    pub reason: String,
+    /// `message`.
+    pub message: String,
 }
 
 /// Libvirt's last word on the guest. Mirrors `status.migrationState`.
@@ -163,6 +177,8 @@ pub struct Subject<'a> {
     pub running: Option<Running<'a>>,
     /// Libvirt's last refusal.
     pub refused: Option<LibvirtRefusal>,
+    /// KubeVirt refuses to migrate it, and why.
+    pub not_migratable: Option<NotMigratable>,
     /// `kubevirt.io/outdatedLauncherImage`: its QEMU is older than that of a target.
     pub outdated_launcher: bool,
     /// Whether a VirtualMachine owns it, so that a restart keeps it.
@@ -173,6 +189,8 @@ pub struct Subject<'a> {
     pub field_root: String,
     /// The machine type it asks for.
     pub machine_type: Option<String>,
+    /// Who asks for each entry of the selector and each rule of the affinity, as far as it is known.
+    pub authors: Authors,
 }
 
 impl<'a> Subject<'a> {
@@ -188,11 +206,13 @@ impl<'a> Subject<'a> {
             restart: None,
             running: None,
             refused: None,
+            not_migratable: None,
             outdated_launcher: false,
             has_vm: false,
             own_selector: Vec::new(),
             field_root: String::new(),
             machine_type: None,
+            authors: Authors::default(),
         }
     }
 

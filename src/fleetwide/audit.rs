@@ -102,6 +102,8 @@ pub struct AuditRow {
     pub outdated_launcher: bool,
     /// Libvirt's last refusal of it.
     pub refused: Option<String>,
+    /// Why KubeVirt refuses to migrate it, whatever the labels say; null where it does not.
+    pub not_migratable: Option<String>,
     #[serde(skip)]
     severity: Severity,
 }
@@ -234,8 +236,10 @@ fn row(world: &World, vmi: &Vmi, mut judged: Judged<'_>, stand: Stand) -> AuditR
         stale: Vec::new(),
         outdated_launcher: stand == Stand::Running && subject.outdated_launcher,
         refused: subject.refused.as_ref().filter(|_| stand == Stand::Running).map(|refused| refused.reason.clone()),
+        not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
         severity: match impact {
             _ if own_node => Severity::OwnNode,
+            _ if subject.not_migratable.is_some() => Severity::Pinned,
             Some(Impact::Unschedulable) => Severity::Unschedulable,
             Some(Impact::Pinned) => Severity::Pinned,
             Some(Impact::Fragile) => Severity::Fragile,
@@ -268,6 +272,9 @@ fn inherited(judged: &Judged<'_>) -> usize {
 fn why(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster, own_node: bool) -> String {
     let of = |check: Check| verdict.found(check).map(say::finding::message);
     if let Some(message) = of(Check::OwnNode).filter(|_| own_node) {
+        return message;
+    }
+    if let Some(message) = of(Check::NotMigratable) {
         return message;
     }
     match (&verdict.assessment.outcome, &judged.subject.stage) {

@@ -5,7 +5,6 @@
 
 use serde::Deserialize;
 
-use super::guests::not_migratable;
 use super::{is_exempt, policy_of, told};
 use crate::admission::response::Decision;
 use crate::fit::command::{Command, Name, Namespace};
@@ -14,6 +13,7 @@ use crate::fit::remedy::Remedy;
 use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::foresee;
+use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::Policy;
@@ -71,7 +71,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
     let strategy = strategy(world, vmi)?;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
-    if let Some(condition) = not_migratable(vmi) {
+    if let Some(condition) = migration::not_migratable(vmi) {
         let why = reason(&condition.reason, &condition.message);
         return match strategy {
             Strategy::LiveMigrate => {

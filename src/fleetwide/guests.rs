@@ -13,7 +13,7 @@ use crate::fit::verdict::Assessment;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration::{self, NoPod, SourceLabels};
 use crate::kubevirt::subject;
-use crate::kubevirt::wire::{Condition, LIVE_MIGRATABLE, Vmi, VmiSpec, Vmim};
+use crate::kubevirt::wire::{Vmi, VmiSpec, Vmim};
 
 /// What the migration of like guests demands, and which nodes meet it.
 #[derive(Debug)]
@@ -145,10 +145,4 @@ pub(super) fn predict(
     let target =
         migration::predict(&Vmim::default(), vmi, &selector, labels, &cluster.config, cluster.release.release());
     target.map(|target| target.pod.placement())
-}
-
-/// Why KubeVirt does not live-migrate a guest at all: the condition `LiveMigratable`.
-#[must_use]
-pub(super) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
-    vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
 }

@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::guests::{Demand, Guests, not_migratable, predict};
+use super::guests::{Demand, Guests, predict};
 use super::{Enough, Looked, Named, told};
 use crate::admission::response::Decision;
 use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Name};
@@ -106,7 +106,7 @@ pub fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Enou
             return out;
         }
         out.looked.at += 1;
-        let Some(demand) = guests.demand(vmi).filter(|_| not_migratable(vmi).is_none()) else { continue };
+        let Some(demand) = guests.demand(vmi).filter(|_| migration::not_migratable(vmi).is_none()) else { continue };
         let Ok(placement) = &demand.placement else { continue };
         let takes = || (edit.before.takes(placement), edit.after.takes(placement));
         let change = changes.entry(Rc::as_ptr(&demand)).or_default();
@@ -144,7 +144,7 @@ impl Edit<'_> {
                 out.lost.extend(has.difference(&had).cloned());
             }
         }
-        if !migration::runs(vmi) || not_migratable(vmi).is_some() {
+        if !migration::runs(vmi) || migration::not_migratable(vmi).is_some() {
             return;
         }
         let fleet = &self.cluster.fleet;

@@ -4,6 +4,7 @@
 //! Mirrors `pkg/defaults` (`SetDefaultVirtualMachineInstance`, `setDefaultCPUModel`,
 //! `SetHypervFeatureDependencies`) and `pkg/virt-config` (`GetMachineType`, `GetDefaultArchitecture`).
 
+use super::authors::{Origin, Origins, Setting};
 use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec};
 
 /// What of the KubeVirt custom resource bears on placement.
@@ -55,6 +56,17 @@ impl ClusterConfig {
         if configured.machine_type.is_empty() { built_in } else { &configured.machine_type }
     }
 
+    /// The field of `spec.configuration` that says so.
+    #[must_use]
+    pub fn machine_type_field(&self, architecture: &str) -> &'static str {
+        match architecture {
+            _ if !self.configuration.machine_type.is_empty() => "machineType",
+            "arm64" => "architectureConfiguration.arm64.machineType",
+            "s390x" => "architectureConfiguration.s390x.machineType",
+            _ => "architectureConfiguration.amd64.machineType",
+        }
+    }
+
     /// The CPU model of guests of an architecture that name none (`setDefaultCPUModel`).
     #[must_use]
     pub fn cpu_model(&self, architecture: &str) -> &str {
@@ -66,49 +78,57 @@ impl ClusterConfig {
     }
 }
 
-/// Fills in what KubeVirt would fill in. Idempotent.
-pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) {
+/// Fills in what KubeVirt would fill in, and tells from where. Idempotent.
+pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
+    let mut filled = Origins::new();
     if spec.architecture.is_empty() {
         config.default_architecture().clone_into(&mut spec.architecture);
+        filled.push((Setting::Architecture, Origin::Configuration("architectureConfiguration.defaultArchitecture")));
     }
     let machine = spec.domain.machine.get_or_insert_with(Machine::default);
     if machine.kind.is_empty() {
         config.machine_type(&spec.architecture).clone_into(&mut machine.kind);
+        filled.push((Setting::MachineType, Origin::Configuration(config.machine_type_field(&spec.architecture))));
     }
     if let Some(hyperv) = &mut spec.domain.features.hyperv {
-        let needs_vmx = hyperv_dependencies(hyperv);
+        let needs_vmx = hyperv_dependencies(hyperv, &mut filled);
         if needs_vmx {
-            require_vmx(spec);
+            require_vmx(spec, &mut filled);
         }
     }
     let cpu = spec.domain.cpu.get_or_insert_default();
     if cpu.model.is_empty() {
         config.cpu_model(&spec.architecture).clone_into(&mut cpu.model);
+        filled.push((Setting::Model, Origin::Configuration("cpuModel")));
     }
+    filled
 }
 
 /// Switches on what enlightenments depend on; says whether EVMCS asks for the CPU feature `vmx`.
 ///
 /// KubeVirt stops at the first dependency that the user switched off, and leaves the rest undone.
-fn hyperv_dependencies(hyperv: &mut Hyperv) -> bool {
+fn hyperv_dependencies(hyperv: &mut Hyperv, filled: &mut Origins) -> bool {
     for state in hyperv.settings_mut().into_iter().filter_map(|(_, state)| state.as_mut()) {
         // SetDefaults_FeatureState: present and silent means on.
         state.enabled.get_or_insert(true);
     }
-    let requires = |wanted: bool, dependency: &mut Option<FeatureState>| -> bool {
-        if !wanted {
-            return true;
+    let mut requires = |by: Option<&'static str>, name: &'static str, dependency: &mut Option<FeatureState>| -> bool {
+        let Some(by) = by else { return true };
+        let state = dependency.get_or_insert_default();
+        if state.enabled.is_none() {
+            filled.push((Setting::HyperV(name), Origin::HyperV(by)));
         }
-        *dependency.get_or_insert_default().enabled.get_or_insert(true)
+        *state.enabled.get_or_insert(true)
     };
-    let wants_vapic = is_on(hyperv.evmcs.as_ref());
-    let wants_vpindex = is_on(hyperv.ipi.as_ref()) || is_on(hyperv.tlbflush.as_ref());
-    let wants_synic = is_on(hyperv.synictimer.as_ref());
-    requires(wants_vapic, &mut hyperv.vapic)
-        && requires(wants_vpindex, &mut hyperv.vpindex)
-        && requires(wants_synic, &mut hyperv.synic)
-        && requires(is_on(hyperv.synic.as_ref()), &mut hyperv.vpindex)
-        && wants_vapic
+    let on = |name: &'static str, state: &Option<FeatureState>| is_on(state.as_ref()).then_some(name);
+    let wants_vapic = on("evmcs", &hyperv.evmcs);
+    let wants_vpindex = on("ipi", &hyperv.ipi).or(on("tlbflush", &hyperv.tlbflush));
+    let wants_synic = on("synictimer", &hyperv.synictimer);
+    requires(wants_vapic, "vapic", &mut hyperv.vapic)
+        && requires(wants_vpindex, "vpindex", &mut hyperv.vpindex)
+        && requires(wants_synic, "synic", &mut hyperv.synic)
+        && requires(on("synic", &hyperv.synic), "vpindex", &mut hyperv.vpindex)
+        && wants_vapic.is_some()
 }
 
 /// Whether an enlightenment is switched on, defaults applied.
@@ -117,11 +137,17 @@ pub fn is_on(state: Option<&FeatureState>) -> bool {
     state.is_some_and(|state| state.enabled == Some(true))
 }
 
-fn require_vmx(spec: &mut VmiSpec) {
+fn require_vmx(spec: &mut VmiSpec, filled: &mut Origins) {
     let features = &mut spec.domain.cpu.get_or_insert_default().features;
-    match features.iter_mut().find(|feature| feature.name == "vmx") {
-        Some(vmx) => "require".clone_into(&mut vmx.policy),
-        None => features.push(CpuFeature { name: "vmx".to_owned(), policy: "require".to_owned() }),
+    let known = features.iter().position(|feature| feature.name == "vmx");
+    let at = known.unwrap_or_else(|| {
+        features.push(CpuFeature { name: "vmx".to_owned(), policy: String::new() });
+        features.len() - 1
+    });
+    let vmx = &mut features[at];
+    if vmx.policy != "require" {
+        "require".clone_into(&mut vmx.policy);
+        filled.push((Setting::Feature("vmx".to_owned()), Origin::HyperV("evmcs")));
     }
 }
 

@@ -7,8 +7,9 @@
 
 mod find;
 
+use super::authors::{Origin, Origins, Setting};
 use super::cluster::Cluster;
-use super::wire::{DataSource, InstancetypeSpec, PreferenceSpec, VirtualMachine, VmiSpec};
+use super::wire::{DataSource, InstancetypeSpec, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
 use crate::fit::verdict::{Check, Finding};
 use crate::well_known;
 
@@ -21,6 +22,8 @@ pub struct Guest {
     pub spec: VmiSpec,
     /// What was found on the way.
     pub notes: Vec<Finding>,
+    /// Where settings come from that the template itself does not have.
+    pub origins: Origins,
     /// What would have to be known: without it the specification is not that of the guest.
     pub missing: Option<Finding>,
 }
@@ -33,8 +36,12 @@ pub fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
     let preference = guest.keep(find::preference(vm, cluster));
     let release = cluster.release.release();
     if let Some(preference) = preference {
-        if guest.spec.architecture.is_empty() && release.reads_preferred_architecture() {
+        if guest.spec.architecture.is_empty()
+            && !preference.preferred_architecture.is_empty()
+            && release.reads_preferred_architecture()
+        {
             guest.spec.architecture.clone_from(&preference.preferred_architecture);
+            guest.origins.push((Setting::Architecture, Origin::Preference));
         }
         guest.prefer_machine(preference);
     }
@@ -48,6 +55,7 @@ pub fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
         guest.prefer(preference);
         if release.reads_preferred_launch_security() && guest.spec.domain.launch_security.is_none() {
             guest.spec.domain.launch_security.clone_from(&preference.preferred_launch_security);
+            guest.origins.push((Setting::LaunchSecurity, Origin::Preference));
         }
     }
     guest
@@ -78,6 +86,9 @@ impl Guest {
         let mut take = |path: &'static str, both: bool| conflicts.extend(both.then_some(path));
         if let Some(selector) = &from.node_selector {
             take("nodeSelector", !spec.node_selector.is_empty());
+            if spec.node_selector.is_empty() {
+                self.origins.push((Setting::NodeSelector, Origin::Instancetype));
+            }
             for (key, value) in selector {
                 spec.node_selector.entry(key.clone()).or_insert_with(|| value.clone());
             }
@@ -86,10 +97,14 @@ impl Guest {
             take("domain.cpu.model", !cpu.model.is_empty());
             if cpu.model.is_empty() {
                 cpu.model.clone_from(model);
+                self.origins.push((Setting::Model, Origin::Instancetype));
             }
         }
         if let Some(dedicated) = from.cpu.dedicated_cpu_placement {
             take("domain.cpu.dedicatedCpuPlacement", cpu.dedicated_cpu_placement);
+            if dedicated && !cpu.dedicated_cpu_placement {
+                self.origins.push((Setting::DedicatedCpus, Origin::Instancetype));
+            }
             cpu.dedicated_cpu_placement |= dedicated;
         }
         if let Some(numa) = &from.cpu.numa {
@@ -98,10 +113,16 @@ impl Guest {
         }
         if let Some(realtime) = &from.cpu.realtime {
             take("domain.cpu.realtime", cpu.realtime.is_some());
+            if cpu.realtime.is_none() {
+                self.origins.push((Setting::Realtime, Origin::Instancetype));
+            }
             cpu.realtime.get_or_insert_with(|| realtime.clone());
         }
         if let Some(security) = &from.launch_security {
             take("domain.launchSecurity", spec.domain.launch_security.is_some());
+            if spec.domain.launch_security.is_none() {
+                self.origins.push((Setting::LaunchSecurity, Origin::Instancetype));
+            }
             spec.domain.launch_security.get_or_insert_with(|| security.clone());
         }
         let name = vm.spec.instancetype.as_ref().map_or("", |matcher| &matcher.name);
@@ -118,6 +139,9 @@ impl Guest {
         let machine = self.spec.domain.machine.get_or_insert_default();
         if machine.kind.is_empty() {
             machine.kind.clone_from(&preference.machine.preferred_machine_type);
+            if !machine.kind.is_empty() {
+                self.origins.push((Setting::MachineType, Origin::Preference));
+            }
         }
     }
 
@@ -129,13 +153,15 @@ impl Guest {
         for feature in &preference.cpu.preferred_cpu_features {
             if !cpu.features[..own].iter().any(|own| own.name == feature.name) {
                 cpu.features.push(feature.clone());
+                self.origins.push((Setting::Feature(feature.name.clone()), Origin::Preference));
             }
         }
         if let Some(preferred) = &preference.features.preferred_hyperv {
             let hyperv = self.spec.domain.features.hyperv.get_or_insert_default();
-            for ((_, own), (_, preferred)) in hyperv.settings_mut().into_iter().zip(preferred.settings()) {
-                if own.is_none() {
+            for ((name, own), (_, preferred)) in hyperv.settings_mut().into_iter().zip(preferred.settings()) {
+                if own.is_none() && preferred.is_some() {
                     own.clone_from(preferred);
+                    self.origins.push((Setting::HyperV(name), Origin::Preference));
                 }
             }
         }
@@ -150,6 +176,8 @@ impl Guest {
             let architecture = well_known::BOOTS_ARCHITECTURE.value(&found.metadata.labels);
             if let Some(architecture @ ("amd64" | "arm64" | "s390x")) = architecture {
                 architecture.clone_into(&mut self.spec.architecture);
+                let Meta { namespace, name, .. } = &found.metadata;
+                self.origins.push((Setting::Architecture, Origin::DataSource(namespace.clone(), name.clone())));
                 return;
             }
         }

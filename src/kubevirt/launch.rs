@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::authors::Setting;
 use super::defaults::{ClusterConfig, is_on};
 use super::release::Release;
 use super::topology;
@@ -26,6 +27,12 @@ pub struct Rendered {
     pub affinity: Option<Value>,
     /// `spec.tolerations`.
     pub tolerations: Vec<Toleration>,
+    /// What each entry of the selector follows from, by key.
+    #[serde(skip)]
+    pub settings: BTreeMap<String, Setting>,
+    /// What each condition follows from that KubeVirt adds to the required node affinity.
+    #[serde(skip)]
+    pub rules: Vec<(Expression, Setting)>,
 }
 
 impl Rendered {
@@ -50,66 +57,100 @@ impl Rendered {
 #[must_use]
 pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, release: Release) -> Rendered {
     let mut affinity = spec.affinity.clone().map(|affinity| affinity.0);
+    let mut rules = Vec::new();
+    let mut reject = |affinity: &mut Option<Value>, key: String, setting: Setting| {
+        reject_label(affinity, &key);
+        rules.push((Expression::DoesNotExist(key), setting));
+    };
     let model = spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str());
     if matches!(model, "" | "host-model") && release.avoids_obsolete_host_models() {
-        reject_label(&mut affinity, label::OBSOLETE_HOST_MODEL);
+        reject(&mut affinity, label::OBSOLETE_HOST_MODEL.to_owned(), Setting::Model);
     }
     for feature in spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).filter(|f| f.policy == "forbid") {
-        reject_label(&mut affinity, &format!("{}{}", label::CPU_FEATURE, feature.name));
+        let key = format!("{}{}", label::CPU_FEATURE, feature.name);
+        reject(&mut affinity, key, Setting::Feature(feature.name.clone()));
     }
     if config.gate("CrossArchitectureVirtualization") && !spec.architecture.is_empty() {
         prefer_architecture(&mut affinity, &spec.architecture.to_lowercase());
     }
-    Rendered { node_selector: selector(spec, status, config, release), affinity, tolerations: spec.tolerations.clone() }
+    let (node_selector, settings) = selector(spec, status, config, release);
+    Rendered { node_selector, affinity, tolerations: spec.tolerations.clone(), settings, rules }
 }
 
-/// The entries in KubeVirt's order: later ones win, so that a guest may override the first three only.
-fn selector(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, release: Release) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::from([(label::SCHEDULABLE.to_owned(), "true".to_owned())]);
+/// The entries in KubeVirt's order, later ones win, so that a guest may override the first three only; and what each follows from.
+fn selector(
+    spec: &VmiSpec,
+    status: &VmiStatus,
+    config: &ClusterConfig,
+    release: Release,
+) -> (BTreeMap<String, String>, BTreeMap<String, Setting>) {
+    let (mut out, mut settings) = (BTreeMap::new(), BTreeMap::new());
+    let mut ask = |key: &str, value: &str, setting: Setting| {
+        out.insert(key.to_owned(), value.to_owned());
+        settings.insert(key.to_owned(), setting);
+    };
+    ask(label::SCHEDULABLE, "true", Setting::KubeVirt);
     let crosses = config.gate("CrossArchitectureVirtualization") && !spec.architecture.is_empty();
     if !spec.architecture.is_empty() && release.selects_arch() {
-        out.insert(label::ARCH.to_owned(), spec.architecture.to_lowercase());
+        ask(label::ARCH, &spec.architecture.to_lowercase(), Setting::Architecture);
     }
-    out.extend(config.configuration.developer_configuration.node_selectors.clone());
-    out.extend(spec.node_selector.clone());
+    for (key, value) in &config.configuration.developer_configuration.node_selectors {
+        ask(key, value, Setting::ClusterSelector);
+    }
+    for (key, value) in &spec.node_selector {
+        ask(key, value, Setting::NodeSelector);
+    }
     if crosses {
-        out.remove(label::ARCH);
-        out.insert(format!("{}{}", label::VM_ARCH, spec.architecture), "true".to_owned());
+        ask(&format!("{}{}", label::VM_ARCH, spec.architecture), "true", Setting::Architecture);
     }
-
-    let mut on = |key: String| out.insert(key, "true".to_owned());
     let cpu = spec.domain.cpu.as_ref();
     if cpu.is_some_and(|cpu| cpu.dedicated_cpu_placement) {
         let key = if release.renamed_cpumanager() { label::CPU_MANAGER } else { label::CPU_MANAGER_OLD };
-        on(key.to_owned());
+        ask(key, "true", Setting::DedicatedCpus);
     }
     if config.gate("HypervStrictCheck") {
-        for key in hyperv_keys(spec) {
-            on(key);
+        for (key, setting) in hyperv_keys(spec) {
+            ask(&key, "true", setting);
         }
     }
     if let Some(cpu) = cpu.filter(|cpu| !cpu.model.is_empty()) {
         if !matches!(cpu.model.as_str(), "host-model" | "host-passthrough") {
-            on(format!("{}{}", label::CPU_MODEL, cpu.model));
+            ask(&format!("{}{}", label::CPU_MODEL, cpu.model), "true", Setting::Model);
         }
         for feature in cpu.features.iter().filter(|f| matches!(f.policy.as_str(), "" | "require")) {
-            on(format!("{}{}", label::CPU_FEATURE, feature.name));
+            let setting = Setting::Feature(feature.name.clone());
+            ask(&format!("{}{}", label::CPU_FEATURE, feature.name), "true", setting);
         }
     }
     if release.selects_machine_type()
         && let Some(machine) = machine_type(spec, status)
     {
-        on(format!("{}{machine}", label::MACHINE_TYPE));
+        ask(&format!("{}{machine}", label::MACHINE_TYPE), "true", Setting::MachineType);
     }
-    if topology::needs_tsc(spec)
+    if let Some(setting) = topology::asks_for_tsc(spec)
         && let Some(frequency) = status.topology_hints.tsc_frequency.filter(|&hz| hz > 0)
     {
-        on(format!("{}{frequency}", label::SCHEDULING_TSC));
+        ask(&format!("{}{frequency}", label::SCHEDULING_TSC), "true", setting);
     }
-    for key in capabilities(spec, release) {
-        out.insert(key.to_owned(), release.capability_value().to_owned());
+    for (key, setting) in capabilities(spec, release) {
+        ask(key, release.capability_value(), setting);
     }
-    out
+    if crosses {
+        out.remove(label::ARCH);
+        settings.remove(label::ARCH);
+    }
+    (out, settings)
+}
+
+/// Whether a guest itself asks for an entry that looks inherited: by a CPU feature or a node selector, its own or the cluster's. The
+/// spec must have met [`defaults::apply`](super::defaults::apply).
+#[must_use]
+pub fn asks(spec: &VmiSpec, config: &ClusterConfig, key: &str) -> bool {
+    let feature = key.strip_prefix(label::CPU_FEATURE);
+    let mut features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+    features.any(|own| feature == Some(own.name.as_str()) && matches!(own.policy.as_str(), "" | "require"))
+        || spec.node_selector.contains_key(key)
+        || config.configuration.developer_configuration.node_selectors.contains_key(key)
 }
 
 /// The machine type asked for: what the guest was started with, else what its spec says.
@@ -122,43 +163,43 @@ pub fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Option<&'v 
         .find(|kind| !kind.is_empty())
 }
 
-fn hyperv_keys(spec: &VmiSpec) -> Vec<String> {
+fn hyperv_keys(spec: &VmiSpec) -> Vec<(String, Setting)> {
     let Some(hyperv) = &spec.domain.features.hyperv else { return Vec::new() };
     // QEMU alone decides on those two; what EVMCS needs is asked for otherwise.
     let is_labelled = |name: &str| !matches!(name, "evmcs" | "vapic");
-    let mut out: Vec<String> = hyperv
+    let mut out: Vec<(String, Setting)> = hyperv
         .settings()
         .into_iter()
         .filter(|(name, state)| is_labelled(name) && is_on(state.as_ref()))
-        .map(|(name, _)| format!("{}{name}", label::HYPERV))
+        .map(|(name, _)| (format!("{}{name}", label::HYPERV), Setting::HyperV(name)))
         .collect();
     if hyperv.evmcs.as_ref().is_some_and(|evmcs| evmcs.enabled != Some(false)) {
-        out.push(format!("{}Intel", label::CPU_VENDOR));
+        out.push((format!("{}Intel", label::CPU_VENDOR), Setting::HyperV("evmcs")));
     }
     out
 }
 
-fn capabilities(spec: &VmiSpec, release: Release) -> Vec<&'static str> {
+fn capabilities(spec: &VmiSpec, release: Release) -> Vec<(&'static str, Setting)> {
     let mut out = Vec::new();
     if spec.domain.cpu.as_ref().is_some_and(|cpu| cpu.realtime.is_some()) {
-        out.push(label::REALTIME);
+        out.push((label::REALTIME, Setting::Realtime));
     }
     let Some(security) = &spec.domain.launch_security else { return out };
     if security.sev.is_some() || security.snp.is_some() {
-        out.push(label::SEV);
+        out.push((label::SEV, Setting::LaunchSecurity));
     }
     let policy = security.sev.as_ref().and_then(|sev| sev.policy.as_ref());
     if policy.is_some_and(|policy| policy.encrypted_state == Some(true)) {
-        out.push(label::SEV_ES);
+        out.push((label::SEV_ES, Setting::LaunchSecurity));
     }
     if security.snp.is_some() {
-        out.push(label::SEV_SNP);
+        out.push((label::SEV_SNP, Setting::LaunchSecurity));
     }
     if security.tdx.is_some() && release.selects_tdx() {
-        out.push(label::TDX);
+        out.push((label::TDX, Setting::LaunchSecurity));
     }
     if spec.architecture == "s390x" {
-        out.push(label::S390_PV);
+        out.push((label::S390_PV, Setting::LaunchSecurity));
     }
     out
 }

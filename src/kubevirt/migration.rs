@@ -3,15 +3,17 @@
 //! Mirrors `pkg/virt-controller/watch/migration/migration.go` (`createTargetPod`,
 //! `prepareNodeSelectorForHostCpuModel`, `getHostCpuModelFromMap`, `getCPUVendorLabelKey`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use super::authors::Setting;
 use super::defaults::ClusterConfig;
 use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
-use super::wire::{Vmi, Vmim};
+use super::wire::{Condition, LIVE_MIGRATABLE, Vmi, Vmim};
 use crate::fit::label;
+use crate::fit::placement::Expression;
 use crate::well_known;
 
 /// Why KubeVirt would create no target pod.
@@ -20,6 +22,11 @@ pub enum NoPod {
     /// The guest is sent to another cluster: `spec.sendTo`.
     #[error("it is sent to another cluster (spec.sendTo): its target pod is created there, none is here")]
     SentElsewhere,
+    /// The cluster or namespace it comes from has not reported yet: so begins every decentralized migration.
+    #[error(
+        "its source has not reported yet: KubeVirt creates no target pod until it has, and what one will ask for is not known"
+    )]
+    SourceNotReported,
     /// The guest does not run.
     #[error("the guest does not run{}: KubeVirt creates no target pod", phase_in_words(.phase))]
     NotRunning {
@@ -60,8 +67,12 @@ pub type SourceLabels = BTreeMap<String, String>;
 pub struct Target {
     /// The scheduling part of the pod.
     pub pod: Rendered,
-    /// The guest is taken for one that migrated before: its CPU entries come from the source pod.
+    /// Entries of an earlier migration come with it: the source pod has some that the guest itself does not ask for.
     pub inherited: bool,
+    /// What the source's host model has and KubeVirt does not ask for: see [`Migration::unasked`].
+    ///
+    /// [`Migration::unasked`]: crate::fit::subject::Migration::unasked
+    pub unasked: Option<Vec<(String, String)>>,
     /// It comes from another cluster.
     pub from_elsewhere: bool,
 }
@@ -88,13 +99,18 @@ pub fn predict(
     if !from_elsewhere && !runs(vmi) {
         return Err(NoPod::NotRunning { phase: vmi.status.phase.clone() });
     }
-    let Rendered { node_selector: rendered, mut affinity, tolerations } =
+    let Rendered { node_selector: rendered, mut affinity, tolerations, mut settings, mut rules } =
         launch::render(&vmi.spec, &vmi.status, config, release);
     let elsewhere = vmi.status.migration_state.as_ref().and_then(|state| state.source_state.as_ref());
+    // `IsMigrationSourceSynchronized`, as far as the pod depends on it.
+    if from_elsewhere && elsewhere.is_none_or(|source| source.node.is_empty() || source.node_selectors.is_empty()) {
+        return Err(NoPod::SourceNotReported);
+    }
     if from_elsewhere {
         let node = elsewhere.map_or("", |source| source.node.as_str());
         let condition = json!({"key": label::HOSTNAME, "operator": "NotIn", "values": [node]});
         require_in_terms(&mut affinity, &condition, 1);
+        rules.push((Expression::NotIn(label::HOSTNAME.to_owned(), vec![node.to_owned()]), Setting::KubeVirt));
     } else {
         let term = json!({
             "labelSelector": {"matchLabels": {well_known::CREATED_BY.key: vmi.metadata.uid}},
@@ -109,9 +125,17 @@ pub fn predict(
     if release.has_added_node_selector() {
         selector.extend(migration.spec.added_node_selector.clone());
     }
+    let asked: BTreeSet<String> = rendered.keys().filter(|key| label::is_inherited(key)).cloned().collect();
+    settings.extend(
+        selector
+            .keys()
+            .filter(|key| !rendered.contains_key(*key))
+            .map(|key| (key.clone(), Setting::Added))
+            .collect::<Vec<_>>(),
+    );
     selector.extend(rendered);
 
-    let mut inherited = false;
+    let (mut inherited, mut unasked) = (false, None);
     let gone = || NoPod::SourceNodeGone { node: vmi.status.node_name.clone() };
     if vmi.spec.domain.cpu.as_ref().is_some_and(|cpu| cpu.model == "host-model") {
         let host_model = if from_elsewhere {
@@ -123,15 +147,25 @@ pub fn predict(
                 .filter(|(key, _)| label::is_inherited(key))
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect();
-            inherited = !of_source.is_empty();
-            match (inherited, host_model(labels, release)) {
-                (true, _) => of_source,
+            inherited = of_source.keys().any(|key| !asked.contains(key));
+            match (!of_source.is_empty(), host_model(labels, release)) {
+                (true, hidden) => {
+                    let hidden = hidden.into_iter().flatten().filter(|(key, _)| !of_source.contains_key(key));
+                    unasked = (!inherited).then(|| hidden.collect());
+                    of_source
+                }
                 (false, Some(found)) => found,
                 (false, None) if release.overlooks_missing_host_model() => BTreeMap::new(),
                 (false, None) => return Err(NoPod::NoHostModel),
             }
         };
-        selector.extend(host_model);
+        for (key, value) in host_model {
+            // What the guest itself asks for stays its own.
+            if settings.get(&key).is_none_or(|known| *known == Setting::Added) {
+                settings.insert(key.clone(), if inherited { Setting::Inherited } else { Setting::SourceNode });
+            }
+            selector.insert(key, value);
+        }
     }
     if release.selects_vendor() && !selector.keys().any(|key| key.starts_with(label::CPU_VENDOR)) {
         let labels = match labels {
@@ -142,13 +176,25 @@ pub fn predict(
         // KubeVirt takes any one of several vendor keys, in the random order of a Go map.
         if let Some(vendor) = labels.keys().find(|key| key.starts_with(label::CPU_VENDOR)) {
             selector.insert(vendor.clone(), "true".to_owned());
+            settings.insert(vendor.clone(), Setting::SourceNode);
         }
     }
-    if vmi.status.selinux_context.is_empty() {
+    let context = match elsewhere {
+        Some(source) if from_elsewhere => &source.selinux_context,
+        _ => &vmi.status.selinux_context,
+    };
+    let is_matched = config.configuration.migrations.match_selinux_level_on_migration != Some(false);
+    if is_matched && context.is_empty() {
         return Err(NoPod::NoSelinuxContext);
     }
-    let pod = Rendered { node_selector: selector, affinity, tolerations };
-    Ok(Target { pod, inherited, from_elsewhere })
+    let pod = Rendered { node_selector: selector, affinity, tolerations, settings, rules };
+    Ok(Target { pod, inherited, unasked, from_elsewhere })
+}
+
+/// Why KubeVirt does not live-migrate a guest: the condition `LiveMigratable`. Mirrors `isMigratable`.
+#[must_use]
+pub fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
+    vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
 }
 
 /// Whether the guest runs (`IsRunning`). A dump that was cut down to the essentials may leave the phase out.
@@ -206,7 +252,17 @@ mod tests {
         json!({"phase": "Running", "nodeName": "n1"}),
         Some("it is sent to another cluster (spec.sendTo): its target pod is created there, none is here")
     )]
-    #[case::received(json!({"receive": {"migrationID": "x"}}), json!({"phase": "WaitingForSync"}), None)]
+    #[case::received_too_early(
+        json!({"receive": {"migrationID": "x"}}),
+        json!({"phase": "WaitingForSync"}),
+        Some("its source has not reported yet: KubeVirt creates no target pod until it has, and what one will ask for is not known")
+    )]
+    #[case::received(
+        json!({"receive": {"migrationID": "x"}}),
+        json!({"phase": "WaitingForSync", "migrationState": {"sourceState": {
+            "node": "far", "nodeSelectors": {"a": "b"}, "selinuxContext": "none"}}}),
+        None
+    )]
     fn who_gets_a_target_pod(#[case] spec: Value, #[case] mut status: Value, #[case] expected: Option<&str>) {
         status["selinuxContext"] = json!("none");
         let read = |value: Value| serde_json::from_value::<Vmim>(value).ok();

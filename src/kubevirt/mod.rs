@@ -1,5 +1,6 @@
 //! What KubeVirt itself would do with an object.
 
+pub mod authors;
 pub mod cluster;
 pub mod defaults;
 pub mod guest;

@@ -1,16 +1,20 @@
 //! From KubeVirt's objects to subjects: who is judged, at which point of its life, with what demand.
 
+use super::authors::{Origin, Origins, Setting, Source, overlay, seen_from_migration};
 use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
 use super::topology;
-use super::wire::{Matcher, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use super::wire::{Condition, Matcher, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use crate::fit::author::Authors;
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
-use crate::fit::subject::{CpuMode, HostModelRule, Migration, Onward, Running, Stage, Start, Subject, libvirt_refusal};
+use crate::fit::subject::{
+    CpuMode, HostModelRule, Migration, NotMigratable, Onward, Running, Stage, Start, Subject, libvirt_refusal,
+};
 use crate::fit::verdict::{Assessment, Check, Finding, Verdict};
 use crate::well_known;
 
@@ -77,8 +81,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
         Stage::Migration(Migration {
             source: source.map(str::to_owned),
             inherited: is_inherited(vmi, cluster, &placement),
-            wish: Vec::new(),
-            from_elsewhere: false,
+            ..Migration::default()
         })
     } else {
         Stage::Start(onward(&placement, &mode, cluster))
@@ -103,10 +106,13 @@ pub fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
     (vmi.metadata.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
 }
 
-/// Whether the entries of a target pod were inherited: its guest's present launcher has some already.
+/// Whether entries of a target pod were inherited: its guest's present launcher has some that the guest itself does not ask for.
 fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) -> bool {
-    match vmi.and_then(|vmi| cluster.current_launcher(vmi)) {
-        Some(source) => source.placement.selector.iter().any(|(key, _)| label::is_inherited(key)),
+    match vmi.and_then(|vmi| Some((vmi, cluster.current_launcher(vmi)?))) {
+        Some((vmi, source)) => {
+            let mut entries = source.placement.selector.iter().filter(|(key, _)| label::is_inherited(key));
+            entries.any(|(key, _)| !launch::asks(&vmi.spec, &cluster.config, key))
+        }
         // Nothing is known of the source: a target that asks for features has a selector already.
         None => target.selector.iter().any(|(key, _)| label::is_inherited(key)),
     }
@@ -115,7 +121,14 @@ fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) ->
 /// A VMI that is to be started.
 #[must_use]
 pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
-    let mut out = of_spec(&vmi.metadata.namespace, &name_of(&vmi.metadata), &vmi.spec, &vmi.status, cluster);
+    let mut out = of_spec(
+        &vmi.metadata.namespace,
+        &name_of(&vmi.metadata),
+        &vmi.spec,
+        &vmi.status,
+        cluster,
+        |rendered, filled| authors_of_vmi(vmi, rendered, &filled, cluster),
+    );
     "spec".clone_into(&mut out.subject.field_root);
     let restart = out.subject.restart.clone();
     describe(&mut out.subject, vmi, cluster);
@@ -133,9 +146,13 @@ pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
 /// A VM by the guest that it becomes, which may be another one than [`guest_of`] tells.
 #[must_use]
 pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<'static> {
-    let Guest { spec, notes, missing } = guest;
+    let Guest { spec, notes, missing, origins } = guest;
     let name = name_of(&vm.metadata);
-    let mut out = of_spec(&vm.metadata.namespace, &name, &spec, &VmiStatus::default(), cluster);
+    let authors = |rendered: &Rendered, filled: Origins| {
+        let origins: Origins = origins.into_iter().chain(filled).collect();
+        Source::vm(vm, &origins).authors(rendered)
+    };
+    let mut out = of_spec(&vm.metadata.namespace, &name, &spec, &VmiStatus::default(), cluster, authors);
     if missing.is_some() {
         out = unknown(out.subject, missing);
     }
@@ -164,13 +181,26 @@ pub fn title(vmi: &Vmi) -> String {
 
 /// A guest of which not enough is known to predict its pod.
 fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Judged<'_> {
-    let subject = Subject { mode: CpuMode::Unset, placement: Placement::default(), restart: None, ..subject };
+    let subject = Subject {
+        mode: CpuMode::Unset,
+        placement: Placement::default(),
+        restart: None,
+        authors: Authors::default(),
+        ..subject
+    };
     Judged { subject, predicted: None, hindrance: why, notes: Vec::new() }
 }
 
-fn of_spec(namespace: &str, name: &str, spec: &VmiSpec, status: &VmiStatus, cluster: &Cluster) -> Judged<'static> {
+fn of_spec(
+    namespace: &str,
+    name: &str,
+    spec: &VmiSpec,
+    status: &VmiStatus,
+    cluster: &Cluster,
+    authors: impl FnOnce(&Rendered, Origins) -> Authors,
+) -> Judged<'static> {
     let (mut spec, mut status) = (spec.clone(), status.clone());
-    defaults::apply(&mut spec, &cluster.config);
+    let filled = defaults::apply(&mut spec, &cluster.config);
     let no_frequency = topology::hint(&spec, &mut status, cluster).err();
     let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
     let start = start(&spec, &rendered, cluster);
@@ -183,6 +213,7 @@ fn of_spec(namespace: &str, name: &str, spec: &VmiSpec, status: &VmiStatus, clus
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
     }
+    subject.authors = authors(&rendered, filled);
     Judged { subject, predicted: Some(rendered), hindrance: None, notes: assumed(cluster) }
 }
 
@@ -265,15 +296,31 @@ fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
     Some(Running { node: vmi.status.node_name.clone(), placement: (*pod.placement).clone() })
 }
 
+/// Who asks for what a pod of a guest requires: told by its VM, where that asks for it too.
+fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, Origin)], cluster: &Cluster) -> Authors {
+    let mut authors = Source::vmi(vmi, filled).authors(rendered);
+    if let Some((vm, guest)) = vm_of(vmi, cluster).map(|vm| (vm, guest_of(vm, cluster)))
+        && guest.missing.is_none()
+    {
+        let Guest { mut spec, mut origins, .. } = guest;
+        origins.extend(defaults::apply(&mut spec, &cluster.config));
+        // One that is pinned to a frequency already asks for no other.
+        let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
+        let anew = launch::render(&spec, &status, &cluster.config, cluster.release.release());
+        overlay(&mut authors, &Source::vm(vm, &origins).authors(&anew), mode(&spec) == mode(&vmi.spec));
+    }
+    authors
+}
+
+/// The VM that owns a guest, where it is known.
+fn vm_of<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c VirtualMachine> {
+    let owner = vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
+    cluster.vm(&vmi.metadata.namespace, &owner.name)
+}
+
 /// How a guest would start anew: from its VM where that is known, with the defaults of now.
 fn restart(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
-    let vm = vmi
-        .metadata
-        .owner_references
-        .iter()
-        .find(|owner| owner.kind.ends_with("VirtualMachine"))
-        .and_then(|owner| cluster.vm(&vmi.metadata.namespace, &owner.name));
-    let mut spec = match vm.map(|vm| guest_of(vm, cluster)) {
+    let mut spec = match vm_of(vmi, cluster).map(|vm| guest_of(vm, cluster)) {
         Some(Guest { missing: Some(_), .. }) => return None,
         Some(guest) => guest.spec,
         None => vmi.spec.clone(),
@@ -316,13 +363,13 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     }
     let mut migration = Migration {
         source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
-        inherited: false,
-        wish: Vec::new(),
         from_elsewhere: vmim.spec.receive.is_some(),
+        ..Migration::default()
     };
     let (placement, predicted, hindrance) = match target {
         Ok(target) => {
             migration.inherited = target.inherited;
+            migration.unasked.clone_from(&target.unasked);
             migration.wish = wish(vmim, &target, |plain| {
                 migration::predict(plain, vmi, &selector, labels.as_ref(), &cluster.config, release)
             });
@@ -332,6 +379,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
             let field = match why {
                 NoPod::NoSelinuxContext => "status.selinuxContext",
                 NoPod::SentElsewhere => "spec.sendTo",
+                NoPod::SourceNotReported => "spec.receive",
                 NoPod::NotRunning { .. }
                 | NoPod::SourceNodeGone { .. }
                 | NoPod::NoHostModel
@@ -340,12 +388,27 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
             (Placement::default(), None, Some(finding(Check::NoPod, field, why.to_string())))
         }
     };
-    if migration.from_elsewhere {
+    let from_elsewhere = migration.from_elsewhere;
+    if from_elsewhere {
         migration.source = None;
     }
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
     describe(&mut subject, vmi, cluster);
+    if let Some(rendered) = &predicted {
+        subject.authors = authors_of_vmi(vmi, rendered, &[], cluster);
+        seen_from_migration(&mut subject.authors);
+    }
+    if from_elsewhere {
+        // It has not started here: there is nothing to be restarted.
+        subject.restart = None;
+    }
+    // Disks that are not shared keep no guest from going elsewhere.
+    let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
+    let is_spared = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
+    subject.not_migratable = migration::not_migratable(vmi)
+        .filter(|condition| !is_spared(condition))
+        .map(|condition| NotMigratable { reason: condition.reason.clone(), message: condition.message.clone() });
     Judged { subject, predicted, hindrance, notes }
 }
 

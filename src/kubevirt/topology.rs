@@ -2,19 +2,24 @@
 //!
 //! Mirrors `pkg/virt-controller/watch/topology` (`hinter.go`, `tsc.go`, `filter.go`).
 
+use super::authors::Setting;
 use super::cluster::Cluster;
 use super::defaults::is_on;
 use super::wire::{VmiSpec, VmiStatus};
 use crate::fit::label;
 
-/// Whether the guest is bound to a TSC frequency. Mirrors `GetTscFrequencyRequirement`.
+/// What binds the guest to a TSC frequency, if anything does. Mirrors `GetTscFrequencyRequirement`.
 #[must_use]
-pub fn needs_tsc(spec: &VmiSpec) -> bool {
+pub fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
     let invtsc = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).any(|feature| {
         // KubeVirt overlooks the empty policy here, though it means require elsewhere.
         feature.name == "invtsc" && matches!(feature.policy.as_str(), "require" | "force")
     });
-    invtsc || spec.domain.features.hyperv.as_ref().is_some_and(|hyperv| is_on(hyperv.reenlightenment.as_ref()))
+    if invtsc {
+        return Some(Setting::Feature("invtsc".to_owned()));
+    }
+    let hyperv = spec.domain.features.hyperv.as_ref()?;
+    is_on(hyperv.reenlightenment.as_ref()).then_some(Setting::HyperV("reenlightenment"))
 }
 
 /// Gives a guest that is to start its TSC frequency, where it needs one and has none yet. Mirrors `TopologyHintsForVMI`.
@@ -23,7 +28,7 @@ pub fn needs_tsc(spec: &VmiSpec) -> bool {
 ///
 /// The frequency that the KubeVirt custom resource names, which is none: virt-controller waits with the pod.
 pub fn hint(spec: &VmiSpec, status: &mut VmiStatus, cluster: &Cluster) -> Result<(), i64> {
-    if spec.architecture == "amd64" && needs_tsc(spec) && status.topology_hints.tsc_frequency.is_none() {
+    if spec.architecture == "amd64" && asks_for_tsc(spec).is_some() && status.topology_hints.tsc_frequency.is_none() {
         status.topology_hints.tsc_frequency = Some(lowest_frequency(cluster)?);
     }
     Ok(())

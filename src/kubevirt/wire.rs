@@ -504,12 +504,20 @@ wire! {
         cpu_model: String,
         /// `evictionStrategy`: that of guests that state none.
         eviction_strategy: String,
+        /// `migrations`.
+        migrations: MigrationConfiguration,
         /// `machineType`, deprecated: for all architectures.
         machine_type: String,
         /// `architectureConfiguration`.
         architecture_configuration: Architectures,
         /// `developerConfiguration`.
         developer_configuration: DeveloperConfiguration,
+    }
+    /// `spec.configuration.migrations`.
+    MigrationConfiguration {
+        /// `matchSELinuxLevelOnMigration`; not set means true.
+        #[serde(rename = "matchSELinuxLevelOnMigration")]
+        match_selinux_level_on_migration: Option<bool>,
     }
     /// `spec.configuration.architectureConfiguration`.
     Architectures {

@@ -3,6 +3,7 @@
 use super::plural::{fold_entries, fold_names, nodes, number};
 use crate::fit::check::{KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, OwnNode};
 use crate::fit::label;
+use crate::fit::subject::NotMigratable;
 use crate::fit::verdict::{Detail, Finding, Unknown};
 
 /// The finding in words.
@@ -18,6 +19,7 @@ fn detail(found: &Detail) -> String {
         Detail::NoStartNode(found) => no_start_node(found),
         Detail::NoTarget(found) => no_target(found),
         Detail::OwnNode(found) => own_node(found),
+        Detail::NotMigratable(refused) => not_migratable(refused),
         Detail::LibvirtRefused(LibvirtRefused { target, reason }) => {
             let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
             format!("the last try{to} failed in libvirt, whatever the labels say: {reason}")
@@ -39,6 +41,21 @@ fn detail(found: &Detail) -> String {
             format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
         }
     }
+}
+
+/// As KubeVirt says it: `DisksNotLiveMigratable: PVC web-disk is not shared`.
+#[must_use]
+pub fn condition(refused: &NotMigratable) -> String {
+    let message = refused.message.strip_prefix("cannot migrate VMI: ").unwrap_or(&refused.message);
+    match (refused.reason.as_str(), message) {
+        ("", "") => "condition LiveMigratable is False".to_owned(),
+        ("", text) | (text, "") => text.to_owned(),
+        (reason, message) => format!("{reason}: {message}"),
+    }
+}
+
+fn not_migratable(refused: &NotMigratable) -> String {
+    format!("cannot migrate, whatever the labels say: KubeVirt refuses it ({})", condition(refused))
 }
 
 /// Why nothing can be known.

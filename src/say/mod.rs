@@ -41,7 +41,10 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Speec
     for finding in &verdict.findings {
         let message = finding::message(finding);
         match finding.check {
-            Check::StartNode | Check::MigrationTarget => {
+            Check::NotMigratable if verdict.assessment.outcome.impact().is_some() => {
+                speech.headline.clone_from(&message);
+            }
+            Check::StartNode | Check::MigrationTarget if speech.headline.is_empty() => {
                 speech.headline.clone_from(&message);
                 speech.lines.extend(nearest_line(verdict).filter(|_| is_told(judged, finding, verdict)));
                 speech.lines.extend(with_model_line(judged, finding, cluster));
@@ -183,6 +186,9 @@ pub fn explain(judged: &Judged<'_>) -> Option<Command> {
 /// One word for tables.
 #[must_use]
 pub fn state(verdict: &Verdict) -> &'static str {
+    if verdict.found(Check::NotMigratable).is_some() {
+        return "STUCK";
+    }
     match verdict.assessment.outcome.impact() {
         Some(Impact::Unschedulable) => "CANNOT-START",
         Some(Impact::Pinned) => "STUCK",

@@ -59,6 +59,7 @@ pub fn title(id: RemedyId) -> &'static str {
 #[must_use]
 pub fn why_not(why: &WhyNot) -> String {
     match why {
+        WhyNot::NotMigratable(reason) => format!("KubeVirt refuses to migrate it for another reason ({reason})"),
         WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
         WhyNot::Uncordon(why) => no_uncordon(why),
         WhyNot::Restart(NoRestart::StartsNowhere) => "it could start nowhere: stop it and it stays down".to_owned(),

@@ -11,6 +11,7 @@ mod libvirt_refused;
 mod migration_target;
 mod model_not_usable;
 mod no_pod;
+mod not_migratable;
 mod not_ready;
 mod outdated_launcher;
 mod own_node;
@@ -26,6 +27,7 @@ pub use start_node::NoStartNode;
 
 use super::judgement::Judgement;
 use super::remedy::Remedy;
+use super::subject::NotMigratable;
 use super::verdict::{Impact, Unknown};
 
 /// A check, and how it is used.
@@ -63,6 +65,8 @@ checks! {
     Unknown = unknown,
     /// KubeVirt would create no pod.
     NoPod = no_pod,
+    /// KubeVirt refuses to migrate it.
+    NotMigratable = not_migratable,
     /// No node takes the guest at start.
     StartNode = start_node,
     /// No node, or one, is left to migrate to.
@@ -142,6 +146,8 @@ pub enum Detail {
     NoTarget(NoTarget),
     /// Its own node does not meet its pod.
     OwnNode(OwnNode),
+    /// KubeVirt refuses to migrate it.
+    NotMigratable(NotMigratable),
     /// Libvirt refused it.
     LibvirtRefused(LibvirtRefused),
     /// The launcher is outdated.

@@ -61,7 +61,10 @@ fn inherited(judgement: &Judgement<'_, '_>) -> Inherited {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    let Stage::Migration(_) = &judgement.subject.stage else { return None };
+    let Stage::Migration(migration) = &judgement.subject.stage else { return None };
+    if !migration.inherited {
+        return None;
+    }
     let Inherited { count, stale } = inherited(judgement);
     // The last inherited feature stays: without any, the next migration takes a newer CPU for the guest's.
     if stale.is_empty() || stale.len() >= count {

@@ -41,7 +41,7 @@ use super::fleet::Fleet;
 use super::judgement::{Depth, Judgement};
 use super::label::{self, Family};
 use super::node::Node;
-use super::subject::{Stage, Subject};
+use super::subject::{NotMigratable, Stage, Subject};
 use super::verdict::Outcome;
 
 /// What the guest loses meanwhile.
@@ -235,6 +235,8 @@ impl Action {
 /// Why a well-known remedy does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WhyNot {
+    /// KubeVirt refuses to migrate the guest, for this reason.
+    NotMigratable(String),
     /// Nodes fit, and libvirt refused: neither labels nor cordons are the cause.
     LibvirtRefused,
     /// Of [`Uncordon`].
@@ -275,6 +277,8 @@ pub struct ByLuck {
 pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     match judgement.depth {
         Depth::Brief => Vec::new(),
+        // Nodes would fit, and no migration would begin.
+        Depth::Full if judgement.subject.not_migratable.is_some() => Vec::new(),
         Depth::Full => ALL.iter().filter_map(|spec| (spec.offer)(judgement)).collect(),
     }
 }
@@ -289,6 +293,9 @@ pub(super) fn not_helping(judgement: &Judgement<'_, '_>, findings: &[Finding]) -
     let offered = |word: &str| {
         findings.iter().flat_map(|finding| &finding.remedies).any(|remedy| remedy.action.id().as_str() == word)
     };
+    if let Some(refused) = &judgement.subject.not_migratable {
+        return useless_where_refused(refused);
+    }
     match judgement.assessment.outcome {
         Outcome::Fits if findings.iter().any(|finding| finding.check == Check::LibvirtRefused) => {
             let ids = [RemedyId::AddLabels, RemedyId::RemoveLabels, RemedyId::Uncordon, RemedyId::DropStale];
@@ -301,6 +308,18 @@ pub(super) fn not_helping(judgement: &Judgement<'_, '_>, findings: &[Finding]) -
             .collect(),
         Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
     }
+}
+
+/// What leaves a guest as it is that KubeVirt refuses to migrate. Of some reasons a start elsewhere, or a node's host-model label, may
+/// make an end: of these nothing is said.
+fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
+    use RemedyId::{AddLabels, DropStale, RemoveLabels, Restart, Uncordon, UseModel};
+    let ids: &[RemedyId] = match refused.reason.as_str() {
+        "DisksNotLiveMigratable" => &[Restart, UseModel, AddLabels, RemoveLabels, DropStale, Uncordon],
+        "CPUModeLiveMigratable" => &[DropStale, Uncordon],
+        _ => &[AddLabels, RemoveLabels, DropStale, Uncordon],
+    };
+    ids.iter().map(|&id| NotHelping { id, why: WhyNot::NotMigratable(refused.reason.clone()) }).collect()
 }
 
 /// What helps or does not by where the guest starts.

@@ -58,7 +58,7 @@ fn required(key: &str) -> String {
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let Stage::Migration(migration) = &judgement.subject.stage else { return None };
     let fleet = judgement.fleet;
-    let source = judgement.source.filter(|_| !migration.inherited)?;
+    let source = judgement.source.filter(|_| !migration.inherited && migration.unasked.is_none())?;
     let from_source = |(key, _): &(String, String)| {
         Family::of(key) == Family::CpuFeature && fleet.label(source, &required(key)).is_some()
     };
@@ -76,6 +76,8 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
     let subject = judgement.subject;
     match &subject.stage {
         Stage::Migration(migration) if migration.inherited => Some(NoRemoval::Inherited),
+        // What the guest itself asks for comes from no label of its node.
+        Stage::Migration(migration) if migration.unasked.is_some() => None,
         Stage::Migration(_) if subject.mode != CpuMode::HostModel => {
             Some(NoRemoval::NotHostModel { mode: subject.mode.clone() })
         }

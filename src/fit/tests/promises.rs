@@ -329,7 +329,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
             selector.extend(class.vendors.first().map(|key| entry(key, "true")));
         }
         let source = known.then(|| source_name.clone());
-        subject.stage = Stage::Migration(Migration { source, inherited, wish, from_elsewhere: false });
+        subject.stage = Stage::Migration(Migration { source, inherited, wish, ..Migration::default() });
         subject.running = Some(Running { node: source_name, placement });
         subject.refused = guest.refused.then(|| LibvirtRefusal {
             target: "n0".to_owned(),

@@ -297,7 +297,7 @@ mod migrations {
     fn another_clusters_guest_has_no_source_here() {
         let guest = running("db", "", "EPYC-Rome").tweak(|db| {
             db["status"]["migrationState"] =
-                json!({"sourceState": {"node": "far-1", "nodeSelectors": {vendor("AMD"): "true"}}});
+                json!({"sourceState": {"node": "far-1", "nodeSelectors": {vendor("AMD"): "true"}, "selinuxContext": "none"}});
         });
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
         let judged =
@@ -306,6 +306,65 @@ mod migrations {
         assert!(keys(&judged).contains_key(&vendor("AMD")), "its CPU is of another vendor than it may land on");
         let verdict = judged.assess(&cluster);
         assert_eq!((verdict.nodes_judged, verdict.fitting.count()), (9, 3));
+    }
+
+    /// The first moment of every decentralized migration: nothing is known yet, and nothing is wrong.
+    #[test]
+    fn before_its_source_has_reported_nothing_is_known() {
+        let guest = running("db", "", "host-model").tweak(|db| db["status"]["phase"] = json!("WaitingForSync"));
+        let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
+        let judged =
+            of_migration(&read(request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}))), &cluster);
+        let why = judged.hindrance.as_ref().expect("a guess");
+        assert!(message(why).contains("has not reported yet"), "{}", message(why));
+        assert!(judged.subject.restart.is_none(), "what has not started here is restarted");
+        let verdict = judged.judge(&cluster, Depth::Full);
+        assert!(matches!(verdict.assessment.outcome, Outcome::Unknown(_)) && verdict.not_helping.is_empty());
+    }
+
+    /// What the guest itself asks for is no trace of a migration, though KubeVirt takes it for one.
+    #[rstest]
+    #[case::own_feature(vec!["svm"], vec!["svm"], false, Some(true))]
+    #[case::inherited_besides(vec!["svm"], vec!["svm", "fpu"], true, None)]
+    #[case::inherited(vec![], vec!["fpu"], true, None)]
+    #[case::first(vec![], vec![], false, None)]
+    fn own_features_are_not_inherited(
+        #[case] asks: Vec<&str>,
+        #[case] launcher_has: Vec<&str>,
+        #[case] inherited: bool,
+        #[case] hides: Option<bool>,
+    ) {
+        let features: Vec<Value> = asks.iter().map(|name| json!({"name": name, "policy": "require"})).collect();
+        let guest =
+            running("db", "node-a", "host-model").tweak(|db| db["spec"]["domain"]["cpu"]["features"] = json!(features));
+        let (judged, _) =
+            judged(vec![vmi(guest.clone()), launcher(&guest, launcher_has.into_iter().map(feature))], mixed());
+        let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
+        assert_eq!(migration.inherited, inherited, "a guest that never migrated is called one that did");
+        let hidden = migration.unasked.as_ref();
+        assert_eq!(hidden.map(|keys| keys.iter().any(|(key, _)| *key == known("Cascadelake-Server"))), hides);
+    }
+
+    #[rstest]
+    #[case::here("DisksNotLiveMigratable", json!({}), true)]
+    #[case::sent_elsewhere("DisksNotLiveMigratable", json!({"sendTo": {"migrationID": "x"}}), false)]
+    #[case::for_another_reason("HostDeviceNotLiveMigratable", json!({"sendTo": {"migrationID": "x"}}), true)]
+    fn what_kubevirt_refuses_is_said_first(#[case] reason: &str, #[case] spec: Value, #[case] refused: bool) {
+        let guest = running("db", "node-a", "host-model").tweak(|db| {
+            let condition = json!({"type": "LiveMigratable", "status": "False", "reason": reason, "message": "the disk is not shared"});
+            db["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}, condition]);
+        });
+        let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
+        let asked =
+            request("db").tweak(|r| spec.as_object().into_iter().flatten().for_each(|(k, v)| r["spec"][k] = v.clone()));
+        let verdict = of_migration(&read(asked), &cluster).judge(&cluster, Depth::Full);
+        let found = verdict.found(Check::NotMigratable).map(message);
+        assert_eq!(found.is_some(), refused, "a migration that KubeVirt refuses is promised, or the other way round");
+        if let Some(words) = found.filter(|_| spec == json!({})) {
+            assert!(words.contains(reason) && words.contains("the disk is not shared"), "{words}");
+            assert_eq!(verdict.findings.first().map(|finding| finding.check), Some(Check::NotMigratable));
+            assert_eq!(verdict.not_helping.len(), 6, "remedies for another cause are offered");
+        }
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! Who asks for what a launcher pod requires of a node: each entry of its selector, each rule of its required node affinity.
+
+use std::collections::BTreeMap;
+
+use super::placement::Expression;
+
+/// An object that has a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The VirtualMachine.
+    VirtualMachine,
+    /// The VirtualMachineInstance.
+    VirtualMachineInstance,
+}
+
+/// Who asks for a requirement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// A field of the guest's own specification, as it stands in this object.
+    Field {
+        /// The object.
+        of: Holder,
+        /// The field's path in it.
+        path: String,
+    },
+    /// An instancetype that the VirtualMachine names.
+    Instancetype(Named),
+    /// A preference that the VirtualMachine names.
+    Preference(Named),
+    /// A DataSource that the VirtualMachine boots from.
+    DataSource {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A field of the KubeVirt custom resource, as a path below `spec.configuration`; the built-in default where it is not set.
+    Configuration(&'static str),
+    /// A Hyper-V setting that asks for more than itself, and who asks for that setting.
+    HyperV {
+        /// The setting: `evmcs`.
+        setting: &'static str,
+        /// Who asks for it.
+        author: Box<Author>,
+    },
+    /// The common model of a CPUPolicy.
+    Policy(String),
+    /// `spec.addedNodeSelector` of the migration.
+    AddedNodeSelector,
+    /// Labels of this node, where the guest runs: its host model at the first migration, its vendor at each.
+    SourceNode(String),
+    /// An earlier migration: the launcher that the guest runs in had it already, and the guest itself does not ask for it.
+    Inherited,
+    /// KubeVirt asks it of every launcher, or of every one with this CPU mode.
+    KubeVirt,
+}
+
+/// An instancetype or a preference.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The field of it that asks, as a path below `spec`.
+    pub field: &'static str,
+}
+
+/// Who asks, and where that stands in the judged object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Who asks.
+    pub author: Author,
+    /// A path in the judged object that leads there: a field that it has. Empty where none does.
+    pub field: String,
+}
+
+/// The authors of all that a launcher pod requires of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Authors {
+    /// Of the selector's entries, by key.
+    pub entries: BTreeMap<String, Asked>,
+    /// Of the conditions that KubeVirt adds to the required node affinity.
+    pub rules: Vec<(Expression, Asked)>,
+    /// Of the rest of the required node affinity, which is the guest's own.
+    pub affinity: Option<Asked>,
+    /// Of the CPU mode: host-model and host-passthrough are no entries at start.
+    pub mode: Option<Asked>,
+}
+
+impl Authors {
+    /// Who asks for a selector entry; `None` where it is not known.
+    #[must_use]
+    pub fn of_entry(&self, key: &str) -> Option<&Asked> {
+        self.entries.get(key)
+    }
+
+    /// Who asks for an expression of the required node affinity; `None` where it is not known.
+    #[must_use]
+    pub fn of_expression(&self, expression: &Expression) -> Option<&Asked> {
+        let added = self.rules.iter().find(|(rule, _)| rule == expression).map(|(_, asked)| asked);
+        added.or(self.affinity.as_ref())
+    }
+}

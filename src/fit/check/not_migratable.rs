@@ -1,0 +1,23 @@
+//! KubeVirt refuses to migrate the guest, whatever the labels say: condition `LiveMigratable` of its VMI is False.
+//!
+//! Mirrors `isMigratable` of `migration-create-admitter.go`.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::verdict::Impact;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::NotMigratable,
+    word: "not-migratable",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let Some(refused) = &judgement.subject.not_migratable else { return Vec::new() };
+    vec![Finding {
+        impact: Some(Impact::Pinned),
+        ..Finding::note(Check::NotMigratable, "spec.vmiName", Detail::NotMigratable(refused.clone()))
+    }]
+}

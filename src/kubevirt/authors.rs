@@ -1,0 +1,264 @@
+//! Who asks for what a launcher requires: carried from where a setting is filled in to the entry that follows from it.
+
+use super::launch::Rendered;
+use super::wire::{VirtualMachine, Vmi, VmiSpec};
+use crate::fit::author::{Asked, Author, Authors, Holder, Named};
+
+/// What in a guest's specification, or beside it, a requirement of its launcher follows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// KubeVirt asks it of every launcher.
+    KubeVirt,
+    /// `developerConfiguration.nodeSelectors` of the KubeVirt custom resource.
+    ClusterSelector,
+    /// `architecture`.
+    Architecture,
+    /// `nodeSelector`.
+    NodeSelector,
+    /// `domain.cpu.dedicatedCpuPlacement`.
+    DedicatedCpus,
+    /// A setting below `domain.features.hyperv`.
+    HyperV(&'static str),
+    /// `domain.cpu.model`.
+    Model,
+    /// A feature of `domain.cpu.features`, by name.
+    Feature(String),
+    /// `domain.machine.type`.
+    MachineType,
+    /// `domain.cpu.realtime`.
+    Realtime,
+    /// `domain.launchSecurity`.
+    LaunchSecurity,
+    /// `spec.addedNodeSelector` of a migration.
+    Added,
+    /// The selector of the launcher that the guest runs in.
+    Inherited,
+    /// Labels of the node that the guest runs on.
+    SourceNode,
+}
+
+/// Where a setting comes from that does not stand in the object itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The instancetype.
+    Instancetype,
+    /// The preference.
+    Preference,
+    /// A DataSource: its namespace and name.
+    DataSource(String, String),
+    /// A field of the KubeVirt custom resource, below `spec.configuration`.
+    Configuration(&'static str),
+    /// A Hyper-V setting that depends on it.
+    HyperV(&'static str),
+    /// The common model of a policy.
+    Policy(String),
+}
+
+/// The settings that were filled in, and from where. The last that filled one in counts.
+pub type Origins = Vec<(Setting, Origin)>;
+
+/// An object that holds a guest's specification.
+pub(super) struct Source<'s> {
+    holder: Holder,
+    /// The specification as it stands there.
+    spec: &'s VmiSpec,
+    origins: &'s [(Setting, Origin)],
+    instancetype: Named,
+    preference: Named,
+    /// The node that the guest runs on.
+    node: &'s str,
+}
+
+impl<'s> Source<'s> {
+    /// A VirtualMachine.
+    pub(super) fn vm(vm: &'s VirtualMachine, origins: &'s [(Setting, Origin)]) -> Self {
+        let named = |matcher: Option<&super::wire::Matcher>, cluster_wide: &str| {
+            matcher.map_or_else(Named::default, |matcher| Named {
+                kind: if matcher.kind.is_empty() { cluster_wide.to_owned() } else { matcher.kind.clone() },
+                name: matcher.name.clone(),
+                ..Named::default()
+            })
+        };
+        Self {
+            holder: Holder::VirtualMachine,
+            spec: &vm.spec.template.spec,
+            origins,
+            instancetype: named(vm.spec.instancetype.as_ref(), "VirtualMachineClusterInstancetype"),
+            preference: named(vm.spec.preference.as_ref(), "VirtualMachineClusterPreference"),
+            node: "",
+        }
+    }
+
+    /// A VirtualMachineInstance.
+    pub(super) fn vmi(vmi: &'s Vmi, origins: &'s [(Setting, Origin)]) -> Self {
+        Self {
+            holder: Holder::VirtualMachineInstance,
+            spec: &vmi.spec,
+            origins,
+            instancetype: Named::default(),
+            preference: Named::default(),
+            node: &vmi.status.node_name,
+        }
+    }
+
+    fn root(&self) -> &'static str {
+        match self.holder {
+            Holder::VirtualMachine => "spec.template.spec",
+            Holder::VirtualMachineInstance => "spec",
+        }
+    }
+
+    /// The field of a setting, where the object has it.
+    fn path(&self, setting: &Setting) -> Option<String> {
+        let spec = self.spec;
+        let cpu = spec.domain.cpu.as_ref();
+        let below = match setting {
+            Setting::Architecture => (!spec.architecture.is_empty()).then(|| "architecture".to_owned()),
+            Setting::NodeSelector => (!spec.node_selector.is_empty()).then(|| "nodeSelector".to_owned()),
+            Setting::DedicatedCpus => {
+                cpu.filter(|cpu| cpu.dedicated_cpu_placement).map(|_| "domain.cpu.dedicatedCpuPlacement".to_owned())
+            }
+            Setting::HyperV(name) => {
+                let hyperv = spec.domain.features.hyperv.as_ref()?;
+                let is_set = hyperv.settings().into_iter().any(|(known, state)| known == *name && state.is_some());
+                is_set.then(|| format!("domain.features.hyperv.{name}"))
+            }
+            Setting::Model => cpu.filter(|cpu| !cpu.model.is_empty()).map(|_| "domain.cpu.model".to_owned()),
+            Setting::Feature(name) => {
+                let at = cpu?.features.iter().position(|feature| feature.name == *name)?;
+                Some(format!("domain.cpu.features[{at}].name"))
+            }
+            Setting::MachineType => {
+                let machine = spec.domain.machine.as_ref().filter(|machine| !machine.kind.is_empty());
+                machine.map(|_| "domain.machine.type".to_owned())
+            }
+            Setting::Realtime => cpu?.realtime.as_ref().map(|_| "domain.cpu.realtime".to_owned()),
+            Setting::LaunchSecurity => spec.domain.launch_security.as_ref().map(|_| "domain.launchSecurity".to_owned()),
+            Setting::KubeVirt
+            | Setting::ClusterSelector
+            | Setting::Added
+            | Setting::Inherited
+            | Setting::SourceNode => None,
+        };
+        below.map(|below| format!("{}.{below}", self.root()))
+    }
+
+    fn author(&self, setting: &Setting) -> Author {
+        match self.origins.iter().rfind(|(filled, _)| filled == setting).map(|(_, origin)| origin) {
+            Some(Origin::Instancetype) => {
+                Author::Instancetype(Named { field: field(setting), ..self.instancetype.clone() })
+            }
+            Some(Origin::Preference) => {
+                Author::Preference(Named { field: preferred(setting), ..self.preference.clone() })
+            }
+            Some(Origin::DataSource(namespace, name)) => {
+                Author::DataSource { namespace: namespace.clone(), name: name.clone() }
+            }
+            Some(Origin::Configuration(field)) => Author::Configuration(field),
+            Some(Origin::HyperV(name)) => {
+                Author::HyperV { setting: name, author: Box::new(self.author(&Setting::HyperV(name))) }
+            }
+            Some(Origin::Policy(name)) => Author::Policy(name.clone()),
+            None => match (self.path(setting), setting) {
+                (Some(path), _) => Author::Field { of: self.holder, path },
+                (None, Setting::ClusterSelector) => Author::Configuration("developerConfiguration.nodeSelectors"),
+                (None, Setting::Added) => Author::AddedNodeSelector,
+                (None, Setting::Inherited) => Author::Inherited,
+                (None, Setting::SourceNode) => Author::SourceNode(self.node.to_owned()),
+                (None, _) => Author::KubeVirt,
+            },
+        }
+    }
+
+    /// The path that leads to an author, in this object.
+    fn field(&self, author: &Author) -> String {
+        match author {
+            Author::Field { path, .. } => path.clone(),
+            Author::Instancetype(_) => "spec.instancetype".to_owned(),
+            Author::Preference(_) => "spec.preference".to_owned(),
+            Author::DataSource { .. } => "spec.dataVolumeTemplates".to_owned(),
+            Author::HyperV { author, .. } => self.field(author),
+            Author::Configuration(_) | Author::Policy(_) => format!("{}.domain", self.root()),
+            Author::KubeVirt | Author::AddedNodeSelector | Author::SourceNode(_) | Author::Inherited => String::new(),
+        }
+    }
+
+    fn asked(&self, setting: &Setting) -> Asked {
+        let author = self.author(setting);
+        Asked { field: self.field(&author), author }
+    }
+
+    /// The authors of a predicted launcher.
+    pub(super) fn authors(&self, rendered: &Rendered) -> Authors {
+        let affinity = self.spec.affinity.as_ref().map(|_| {
+            let path = format!("{}.affinity", self.root());
+            Asked { author: Author::Field { of: self.holder, path: path.clone() }, field: path }
+        });
+        Authors {
+            entries: rendered.settings.iter().map(|(key, setting)| (key.clone(), self.asked(setting))).collect(),
+            rules: rendered.rules.iter().map(|(rule, setting)| (rule.clone(), self.asked(setting))).collect(),
+            affinity,
+            mode: Some(self.asked(&Setting::Model)),
+        }
+    }
+}
+
+/// The field of an instancetype that a setting comes from.
+fn field(setting: &Setting) -> &'static str {
+    match setting {
+        Setting::NodeSelector => "nodeSelector",
+        Setting::DedicatedCpus => "cpu.dedicatedCPUPlacement",
+        Setting::Realtime => "cpu.realtime",
+        Setting::LaunchSecurity => "launchSecurity",
+        _ => "cpu.model",
+    }
+}
+
+/// The field of a preference that a setting comes from.
+fn preferred(setting: &Setting) -> &'static str {
+    match setting {
+        Setting::Architecture => "preferredArchitecture",
+        Setting::MachineType => "machine.preferredMachineType",
+        Setting::LaunchSecurity => "preferredLaunchSecurity",
+        Setting::HyperV(_) => "features.preferredHyperv",
+        _ => "cpu.preferredCPUFeatures",
+    }
+}
+
+/// Fills in what the VirtualMachine of a guest knows better than the guest itself: who asks for the same entries there.
+///
+/// `same_mode`: whether the VirtualMachine asks for the CPU mode that the guest has.
+pub(super) fn overlay(authors: &mut Authors, of_vm: &Authors, same_mode: bool) {
+    let better = |known: &mut Asked, other: Option<&Asked>| {
+        if let Some(other) = other
+            && matches!(known.author, Author::Field { .. })
+        {
+            known.author = other.author.clone();
+        }
+    };
+    for (key, asked) in &mut authors.entries {
+        better(asked, of_vm.entries.get(key));
+    }
+    for (rule, asked) in &mut authors.rules {
+        better(asked, of_vm.rules.iter().find(|(other, _)| other == rule).map(|(_, asked)| asked));
+    }
+    if let Some(asked) = &mut authors.affinity {
+        better(asked, of_vm.affinity.as_ref());
+    }
+    if let Some(asked) = authors.mode.as_mut().filter(|_| same_mode) {
+        better(asked, of_vm.mode.as_ref());
+    }
+}
+
+/// Lets the authors lead to fields of a migration, which has none of its guest's.
+pub(super) fn seen_from_migration(authors: &mut Authors) {
+    let Authors { entries, rules, affinity, mode } = authors;
+    let all = entries.values_mut().chain(rules.iter_mut().map(|(_, asked)| asked)).chain(affinity).chain(mode);
+    for asked in all {
+        let field = if asked.author == Author::AddedNodeSelector { "spec.addedNodeSelector" } else { "spec.vmiName" };
+        field.clone_into(&mut asked.field);
+    }
+}
+
+#[cfg(test)]
+mod tests;

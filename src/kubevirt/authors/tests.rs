@@ -1,0 +1,121 @@
+//! Who is said to ask is who asks: with what the author has taken away, the requirement is gone, or another asks for it.
+
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fit::label;
+use crate::fit::subject::Stage;
+use crate::kubevirt::cluster::{Cluster, Object};
+use crate::kubevirt::subject::{of_migration, of_vm};
+use crate::kubevirt::wire::Reader;
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, migration, read, running, vmi};
+use crate::testing::fleet::{feature, known, mixed, vendor};
+
+struct Json(Value);
+
+impl Reader<'static> for Json {
+    type Error = serde_json::Error;
+    fn read<T: serde::Deserialize<'static>>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.0.to_string().leak())
+    }
+}
+
+fn object(json: &Value) -> Option<Object> {
+    let group = json["apiVersion"].as_str().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
+    Object::read(group, json["kind"].as_str().unwrap_or_default(), &Json(json.clone())).expect("well-formed")
+}
+
+/// The value at a path such as `spec.a[0].b`, or what holds its last part.
+fn at<'v>(object: &'v mut Value, path: &str) -> &'v mut Value {
+    path.split('.').fold(object, |value, part| match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
+        Some((field, index)) => &mut value[field][index.parse::<usize>().expect("an index")],
+        None => &mut value[part],
+    })
+}
+
+/// The VM without what the author has of it; `None` where that lies elsewhere.
+fn without(vm: &Value, author: &Author) -> Option<Value> {
+    let mut vm = vm.clone();
+    match author {
+        Author::Field { path, .. } => {
+            // Of a feature its name is told; without the feature there is none.
+            let path = path.strip_suffix(".name").unwrap_or(path);
+            match path.strip_suffix(']').and_then(|path| path.rsplit_once('[')) {
+                Some((list, index)) => {
+                    let index: usize = index.parse().expect("an index");
+                    at(&mut vm, list).as_array_mut().expect("a list").remove(index);
+                }
+                None => *at(&mut vm, path) = Value::Null,
+            }
+        }
+        Author::Instancetype(_) => vm["spec"]["instancetype"] = Value::Null,
+        Author::Preference(_) => vm["spec"]["preference"] = Value::Null,
+        Author::HyperV { author, .. } => return without(&vm, author),
+        _ => return None,
+    }
+    Some(vm)
+}
+
+fn authors(vm: &Value, cluster: &Cluster) -> (Authors, Rendered) {
+    let judged = of_vm(&read(vm.clone()), cluster);
+    (judged.subject.authors, judged.predicted.expect("a predicted pod"))
+}
+
+#[test]
+fn without_the_author_the_requirement_is_gone_or_anothers() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/vm-pods");
+    let (mut looked, mut taken) = (0, 0);
+    for entry in std::fs::read_dir(folder).expect("the vectors") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("a file");
+        let vectors: Value = serde_json::from_str(&text).expect("JSON");
+        let cluster = Cluster::new(vectors["cluster"].as_array().into_iter().flatten().filter_map(object), None);
+        for case in vectors["cases"].as_array().into_iter().flatten() {
+            let vm = &case["vm"];
+            let (said, rendered) = authors(vm, &cluster);
+            for (key, value) in &rendered.node_selector {
+                let Asked { author, field } =
+                    said.of_entry(key).unwrap_or_else(|| panic!("{}: nobody asks for {key}", case["name"]));
+                looked += 1;
+                assert!(
+                    field.is_empty() || !at(&mut vm.clone(), field).is_null(),
+                    "{}: {key}: it has no {field}",
+                    case["name"]
+                );
+                let Some(left) = without(vm, author) else { continue };
+                taken += 1;
+                let (then, rendered) = authors(&left, &cluster);
+                let is_gone = rendered.node_selector.get(key) != Some(value);
+                let is_anothers = then.of_entry(key).is_some_and(|asked| asked.author != *author);
+                assert!(is_gone || is_anothers, "{}: {key} is there without {author:?}", case["name"]);
+            }
+        }
+    }
+    assert!(looked > 1000 && taken > 300, "{looked} requirements, {taken} tried: nothing is shown");
+}
+
+#[test]
+fn of_a_migration() {
+    let guest = running("db", "node-a", "host-model")
+        .tweak(|db| db["spec"]["domain"]["cpu"]["features"] = json!([{"name": "aes", "policy": "require"}]));
+    let asked = migration("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = json!({"rack": "r1"}));
+    let of = |keys: Vec<String>| {
+        let cluster = cluster("1.9.0", mixed(), [vmi(guest.clone()), launcher(&guest, keys)]);
+        let judged = of_migration(&read(asked.clone()), &cluster);
+        assert!(matches!(judged.subject.stage, Stage::Migration(_)));
+        judged.subject.authors
+    };
+    let author = |authors: &Authors, key: &str| authors.of_entry(key).map(|asked| asked.author.clone());
+    let own = Author::Field { of: Holder::VirtualMachineInstance, path: "spec.domain.cpu.features[0].name".to_owned() };
+    let later = of(vec![feature("aes"), feature("fpu"), known("Cascadelake-Server")]);
+    assert_eq!(author(&later, &feature("aes")), Some(own.clone()), "its own feature is called inherited");
+    assert_eq!(author(&later, &feature("fpu")), Some(Author::Inherited));
+    assert_eq!(author(&later, "rack"), Some(Author::AddedNodeSelector));
+    assert_eq!(author(&later, &vendor("Intel")), Some(Author::SourceNode("node-a".to_owned())));
+    assert_eq!(later.of_entry("rack").map(|asked| asked.field.as_str()), Some("spec.addedNodeSelector"));
+    assert_eq!(author(&later, label::SCHEDULABLE), Some(Author::KubeVirt));
+    let guest_has_none = of(vec![feature("aes")]);
+    assert_eq!(author(&guest_has_none, &feature("aes")), Some(own));
+}

@@ -104,7 +104,7 @@ impl Page {
     ///
     /// It cannot be written as JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), PageError> {
-        self.0.push_str(&printable_json(&serde_json::to_string_pretty(value)?));
+        self.0.push_str(&printable(&serde_json::to_string_pretty(value)?, json_escape));
         self.0.push('\n');
         Ok(())
     }
@@ -115,12 +115,13 @@ impl Page {
     ///
     /// It cannot be written as JSON.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), PageError> {
-        self.0.push_str(&printable_json(&serde_json::to_string(value)?));
+        self.0.push_str(&printable(&serde_json::to_string(value)?, json_escape));
         self.0.push('\n');
         Ok(())
     }
 
-    /// A value as a document of YAML.
+    /// A value as a document of YAML: in blocks, or where a text in it is not printable in the style of JSON, which is YAML
+    /// too and can escape everything.
     ///
     /// # Errors
     ///
@@ -132,6 +133,10 @@ impl Page {
         if text.contains('\t') {
             let quoted = serde_saphyr::ser_options! { prefer_block_scalars: false };
             text = serde_saphyr::to_string_with_options(value, quoted)?;
+        }
+        if !text.chars().all(is_fine) {
+            text = printable(&serde_json::to_string_pretty(value)?, yaml_escape).into_owned();
+            text.push('\n');
         }
         self.0.push_str(&text);
         Ok(())
@@ -193,25 +198,34 @@ fn cell(text: &str, blanks: Blanks) -> String {
     out
 }
 
-/// JSON text with `\uXXXX` for what is not printable. Beyond line feeds and indentation such characters stand in strings
+/// Whether a character may stand in JSON or YAML as it is.
+fn is_fine(c: char) -> bool {
+    c == '\n' || is_printable(c)
+}
+
+/// JSON text with escapes for what is not printable. Beyond line feeds and indentation such characters stand in strings
 /// alone, and serde escapes only those that JSON does not allow there.
-fn printable_json(text: &str) -> Cow<'_, str> {
-    let is_fine = |c: char| c == '\n' || is_printable(c);
+fn printable(text: &str, escape: fn(char, &mut String)) -> Cow<'_, str> {
     if text.chars().all(is_fine) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_fine(c) {
-            out.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        }
+        if is_fine(c) { out.push(c) } else { escape(c, &mut out) }
     }
     Cow::Owned(out)
+}
+
+fn json_escape(c: char, out: &mut String) {
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "\\u{unit:04x}");
+    }
+}
+
+/// YAML knows no pairs of surrogates.
+fn yaml_escape(c: char, out: &mut String) {
+    let _ = write!(out, "\\U{:08x}", u32::from(c));
 }
 
 impl Serialize for Shown<'_> {

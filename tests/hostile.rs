@@ -167,7 +167,7 @@ fn json_and_yaml_hold_the_names_as_they_are() {
             };
             let (json, yaml) = (run("json"), run("yaml"));
             assert_clean(verb, &json.stdout);
-            assert!(!yaml.stdout.contains(|c: char| c.is_control() && c != '\n'), "{verb}: {:?}", head(&yaml.stdout));
+            assert!(!yaml.stdout.contains(is_raw), "{verb}: {:?}", head(&yaml.stdout));
             let value = json.json();
             assert_eq!(
                 serde_saphyr::from_str::<Value>(&yaml.stdout).unwrap(),

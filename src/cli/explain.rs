@@ -13,6 +13,7 @@ use crate::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
+use crate::fit::models;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Evidence, Verdict};
@@ -375,7 +376,13 @@ impl Explained<'_> {
             _ => None,
         });
         let UseModel { model, nodes, also } = found?;
-        let also = if also.is_empty() { String::new() } else { format!(" (so does {})", plural::fold_names(also, 3)) };
+        // A model that is not offered first is told with what speaks against it.
+        let told = |model: &String| {
+            let drawbacks = models::drawbacks(model).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            if drawbacks.is_empty() { model.clone() } else { format!("{model} {drawbacks}") }
+        };
+        let also: Vec<String> = also.iter().map(told).collect();
+        let also = if also.is_empty() { String::new() } else { format!(" (so does {})", plural::fold_names(&also, 3)) };
         let all = match nodes.len() {
             2 => "both nodes".to_owned(),
             many => format!("{many} nodes"),

@@ -474,9 +474,12 @@ pub fn stale(vmi: &Vmi, cluster: &Cluster) -> Vec<String> {
     selector.into_iter().flatten().filter(nowhere).map(|(key, _)| key.to_string()).collect()
 }
 
-/// The most modern model that the most of these nodes can run.
+/// The best model that all of these nodes can run; where there is none, the best that the most of them can.
 #[must_use]
 pub fn recommended(fleet: &Fleet, nodes: &Bits) -> Option<String> {
+    if let Ok(candidates) = models::recommend(fleet, nodes).candidates {
+        return candidates.into_iter().next().map(|candidate| candidate.model);
+    }
     let classes = fleet.split_by_class(nodes);
     let vendors: BTreeSet<&str> =
         classes.iter().flat_map(|(class, _)| &class.vendors).map(|key| label::name(key)).collect();

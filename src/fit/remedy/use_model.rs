@@ -99,20 +99,17 @@ fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     judgement.fleet.look_up(&start.with_model(model).placement).passes().placement
 }
 
-/// The most modern model that the most nodes can run, of those the guest may run on at all.
+/// The best model that the most nodes can run, of those the guest may run on at all.
 fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
     models::most_common(judgement.fleet, &vendors(judgement), |model| open(judgement, start, model))
 }
 
-/// Other models of the family that run on all of these nodes.
+/// Other models of the family that run on all of these nodes, the best first.
 fn usable_as_well(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
     let Some(node) = nodes.iter().next() else { return Vec::new() };
     let is_on_all = |other: &str| open(judgement, start, other).count_common(nodes) == nodes.count();
-    let of_node = judgement.fleet.names_under(node, Family::CpuModel).into_iter();
-    of_node
-        .filter(|other| *other != model && models::same_family(other, model) && is_on_all(other))
-        .map(str::to_owned)
-        .collect()
+    let of_node = judgement.fleet.names_under(node, Family::CpuModel);
+    models::of_same_family(model, &of_node).into_iter().filter(|other| is_on_all(other)).map(str::to_owned).collect()
 }
 
 /// The vendors whose models come into question: that of the node it runs on, else all.

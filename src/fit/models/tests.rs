@@ -1,0 +1,204 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::facts::FAMILIES;
+use super::*;
+use crate::fit::node::Node;
+
+#[test]
+fn the_most_modern_model_of_the_vendor_comes_first_and_hardened_before_plain() {
+    let models = [
+        "Westmere-IBRS",
+        "Skylake-Server-v4",
+        "Skylake-Server-noTSX-IBRS",
+        "EPYC-Milan",
+        "qemu64",
+        "Skylake-Server",
+        "Broadwell-IBRS",
+        "made-up",
+        "Skylake-Server-IBRS",
+        "Skylake-Server-v5",
+    ];
+    assert_eq!(
+        ranked(models, "Intel"),
+        [
+            "Skylake-Server-noTSX-IBRS",
+            "Skylake-Server-v5",
+            "Skylake-Server-v4",
+            "Skylake-Server-IBRS",
+            "Skylake-Server",
+            "Broadwell-IBRS",
+            "Westmere-IBRS"
+        ],
+        "a guest would be given an older or a vulnerable CPU"
+    );
+    assert_eq!(ranked(models, "AMD"), ["EPYC-Milan"]);
+    assert_eq!(
+        of_same_family("EPYC-IBPB", &["EPYC", "EPYC-v1", "EPYC-v2", "EPYC-v4", "EPYC-Rome"]),
+        ["EPYC-v4", "EPYC"]
+    );
+}
+
+#[test]
+fn a_version_that_is_not_known_yet_is_like_the_newest_that_is() {
+    let order = ranked(["Skylake-Server-v9", "Skylake-Server-noTSX-IBRS", "Skylake-Server-v5"], "Intel");
+    assert_eq!(order, ["Skylake-Server-noTSX-IBRS", "Skylake-Server-v9", "Skylake-Server-v5"]);
+    // The newest version of SapphireRapids that is known has TSX.
+    assert_eq!(drawbacks("SapphireRapids-v99"), [Drawback::Tsx]);
+    assert_eq!(ranked(["EPYC-Venice", "EPYC-v5000", "EPYC-IBPBX"], "AMD"), ["EPYC-v5000"]);
+}
+
+#[test]
+fn what_speaks_against_a_model_is_said() {
+    assert_eq!(drawbacks("Skylake-Server"), [Drawback::NoMitigations("spec-ctrl"), Drawback::Tsx]);
+    assert_eq!(drawbacks("Skylake-Server-v1"), drawbacks("Skylake-Server"), "another spelling of it");
+    assert_eq!(drawbacks("EPYC"), [Drawback::NoMitigations("ibpb")]);
+    assert_eq!(drawbacks("EPYC-IBPB"), []);
+    assert_eq!(drawbacks("Broadwell-noTSX"), [Drawback::NoMitigations("spec-ctrl")]);
+    assert_eq!(drawbacks("Cascadelake-Server-noTSX"), []);
+    assert_eq!(drawbacks("made-up"), []);
+}
+
+/// The facts keep the forms that the ranking relies on.
+#[test]
+fn the_table_is_well_formed() {
+    for family in FAMILIES {
+        let name = family.name;
+        assert!(family.rank > 0 && !family.vendor.is_empty(), "{name}");
+        assert_eq!(family.models[0].suffix, "", "{name}: the plain model goes first");
+        let forms: Vec<(u8, u16)> = family.models.iter().map(|model| split(model.suffix).expect(name)).collect();
+        assert!(forms.windows(2).all(|pair| pair[0] < pair[1]), "{name}: {forms:?}");
+        for other in family.models.iter().filter_map(|model| model.same_as) {
+            let target = family.models.iter().find(|model| model.suffix == other).expect(name);
+            assert!(target.same_as.is_none(), "{name}{other} is itself another spelling");
+        }
+        for model in family.models {
+            let known = Known::of(&format!("{name}{}", model.suffix)).expect(name);
+            assert_eq!(known.family.name, name, "{name}{} is taken for one of another family", model.suffix);
+        }
+    }
+    let mut ranks: Vec<(&str, u16)> = FAMILIES.iter().map(|family| (family.vendor, family.rank)).collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    assert_eq!(ranks.len(), FAMILIES.len(), "two families of a vendor have one rank");
+}
+
+/// Made-up clusters: which models their nodes have in common, best first.
+///
+/// A host's models are those whose features lie within its own, as libvirt 12.8.0 lists them; `Broadwell . -IBRS` are the
+/// plain model and one variant.
+#[derive(Deserialize)]
+struct Recorded {
+    hosts: BTreeMap<String, Host>,
+    clusters: Vec<Cluster>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Host {
+    vendor: String,
+    #[serde(rename = "hostModel")]
+    own_model: String,
+    known_models: Vec<String>,
+    models: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Cluster {
+    name: String,
+    nodes: Vec<String>,
+    why: String,
+    candidates: Vec<String>,
+}
+
+fn recorded() -> Recorded {
+    serde_json::from_str(include_str!("../../../tests/data/models/clusters.json")).unwrap()
+}
+
+/// `Broadwell . -IBRS`: Broadwell, Broadwell-IBRS.
+fn spread(packed: &[String]) -> Vec<String> {
+    let of_family = |line: &String| -> Vec<String> {
+        let mut words = line.split(' ');
+        let family = words.next().unwrap().to_owned();
+        words.map(|suffix| format!("{family}{}", suffix.trim_start_matches('.'))).collect()
+    };
+    packed.iter().flat_map(of_family).collect()
+}
+
+/// A node of this name and kind; `(not schedulable now)` behind the kind.
+fn node(name: &str, kind: &str, hosts: &BTreeMap<String, Host>) -> Node {
+    let (kind, schedulable) = kind.split_once(" (").map_or((kind, "true"), |(kind, _)| (kind, "false"));
+    let Host { vendor, own_model, known_models, models } = &hosts[kind];
+    let mut labels = BTreeMap::from([
+        ("kubernetes.io/arch".to_owned(), "amd64".to_owned()),
+        (label::SCHEDULABLE.to_owned(), schedulable.to_owned()),
+        (format!("{}{vendor}", label::CPU_VENDOR), "true".to_owned()),
+        (format!("host-model-cpu.node.kubevirt.io/{own_model}"), "true".to_owned()),
+    ]);
+    let migration = known_models.iter().map(|model| format!("cpu-model-migration.node.kubevirt.io/{model}"));
+    let usable = spread(models).into_iter().map(|model| format!("{}{model}", label::CPU_MODEL));
+    labels.extend(migration.chain(usable).map(|key| (key, "true".to_owned())));
+    Node { name: name.to_owned(), labels, ..Node::default() }
+}
+
+fn of(nodes: Vec<Node>) -> Recommendation {
+    let fleet = Fleet::new(nodes);
+    recommend(&fleet, &Bits::all(fleet.len()))
+}
+
+#[test]
+fn the_recommendation_is_the_best_model_that_all_nodes_can_run() {
+    let Recorded { hosts, clusters } = recorded();
+    assert_eq!(clusters.len(), 30);
+    for cluster in clusters {
+        let numbered = |(number, kind): (usize, &String)| node(&format!("node{}", number + 1), kind, &hosts);
+        let found = of(cluster.nodes.iter().enumerate().map(numbered).collect());
+        assert_eq!(found.counted.len(), cluster.nodes.len(), "{}: {:?}", cluster.name, found.not_counted);
+        let models: Vec<String> = found.candidates.unwrap().into_iter().map(|candidate| candidate.model).collect();
+        assert_eq!(models, spread(&cluster.candidates), "{}: {}", cluster.name, cluster.why);
+    }
+}
+
+#[test]
+fn who_does_not_count_and_why_there_is_none_is_said() {
+    let hosts = recorded().hosts;
+    let with = |name: &str, kind: &str, change: fn(&mut Node)| {
+        let mut node = node(name, kind, &hosts);
+        change(&mut node);
+        node
+    };
+    let not_labelled = |node: &mut Node| node.labels.retain(|key, _| !key.starts_with(label::CPU_MODEL));
+    let arm = |node: &mut Node| drop(node.labels.insert("kubernetes.io/arch".to_owned(), "arm64".to_owned()));
+    let control_plane = |node: &mut Node| {
+        node.labels.retain(|key, _| key == "kubernetes.io/arch");
+    };
+    let nothing = |_: &mut Node| {};
+    let found =
+        of(vec![with("a", "epyc-rome", nothing), with("b", "epyc-rome", arm), with("c", "epyc", control_plane)]);
+    assert_eq!(found.counted, ["a"]);
+    assert_eq!(
+        found.not_counted,
+        [("b".to_owned(), NotCounted::Architecture("arm64".to_owned())), ("c".to_owned(), NotCounted::TakesNoGuests)]
+    );
+    assert_eq!(found.candidates.unwrap()[0].family, "EPYC-Rome");
+
+    let none = |nodes| of(nodes).candidates.unwrap_err();
+    assert_eq!(none(Vec::new()), WhyNone::NoNode);
+    assert_eq!(none(vec![with("a", "epyc-rome", arm)]), WhyNone::NoNode);
+    assert_eq!(
+        none(vec![with("a", "epyc-rome", nothing), with("b", "epyc-rome", not_labelled)]),
+        WhyNone::NoModels(vec!["b".to_owned()]),
+        "a node that takes guests and offers no model would be left without them"
+    );
+    assert_eq!(
+        none(vec![with("a", "epyc-rome", nothing), with("b", "broadwell", nothing)]),
+        WhyNone::Vendors(vec!["AMD".to_owned(), "Intel".to_owned()])
+    );
+    let only =
+        |node: &mut Node| node.labels.retain(|key, _| !key.starts_with(label::CPU_MODEL) || key.ends_with("/EPYC"));
+    let other =
+        |node: &mut Node| node.labels.retain(|key, _| !key.starts_with(label::CPU_MODEL) || key.ends_with("_G3"));
+    assert_eq!(none(vec![with("a", "epyc-rome", only), with("b", "epyc-rome", other)]), WhyNone::NothingInCommon);
+}

@@ -105,7 +105,10 @@ fn scene(args: &WorldArgs, asked: Option<&str>, mut stdin: impl Read) -> anyhow:
     let namespace = |context: &str| Namespace { name: asked.unwrap_or(context).to_owned(), is_asked: asked.is_some() };
     if !args.snapshot.is_empty() {
         let namespace = namespace("default");
-        let world = world::load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;
+        let (world, notes) = world::load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;
+        for note in notes {
+            console::tell(&Page::of(format_args!("note: {note}")));
+        }
         return Ok(Scene { world, namespace });
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

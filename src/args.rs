@@ -43,9 +43,16 @@ pub enum Verb {
 /// What guests are judged by.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct WorldArgs {
-    /// A dump of the cluster to judge by instead of a live one: file, folder or -
-    /// (kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml)
-    #[arg(long, value_name = "FILE")]
+    /// A dump of the cluster to judge by instead of a live one.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = concat!(
+            "A dump of the cluster to judge by instead of a live one: file, folder (with all below it) or - (",
+            crate::dump_command!(),
+            ")"
+        )
+    )]
     pub snapshot: Vec<Source>,
     /// Policies of kind CPUPolicy, in the place of those of the cluster: file, folder or -; without any, the built-in
     /// policy warns and never denies

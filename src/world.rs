@@ -1,12 +1,20 @@
 //! All that reviews are judged by: the cluster and the policies.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
 use crate::policy::{Guest, Policy, UserName};
-use crate::snapshot::{self, Item, Source};
+use crate::snapshot::{self, Item, Place, Source};
+
+/// A dump that nothing can be judged by.
+pub const NO_NODES: &str = concat!(
+    "the dump holds no node, so nothing can be judged by it: add what `",
+    crate::dump_command!(),
+    "` prints (leave out kinds that the cluster does not have)"
+);
 
 /// The cluster and the policies at one instant.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +46,18 @@ pub enum WorldError {
         place: String,
         /// The name.
         name: String,
+    },
+    /// Two nodes have one name, and differ: dumps of two clusters, or of two days.
+    #[error(
+        "{place}: there is a Node named {name} already, with other labels or taints ({first}): give one dump of one cluster"
+    )]
+    NodeTwice {
+        /// Where the second one stands.
+        place: String,
+        /// The name.
+        name: String,
+        /// Where the first one stands.
+        first: String,
     },
     /// `--policy` names a file with something else in it.
     #[error("{place}: a {kind} is not a CPUPolicy (apiVersion cpufit.io/v1alpha1, kind CPUPolicy)")]
@@ -94,7 +114,7 @@ impl World {
 /// Reads a snapshot and policies.
 ///
 /// A `CPUPolicy` in the snapshot counts like one of `policies`. Kinds that bear on nothing are passed over. Objects that name no
-/// namespace are in this one.
+/// namespace are in this one. What is worth knowing of the dumps comes beside the world, a line each.
 ///
 /// # Errors
 ///
@@ -105,20 +125,53 @@ pub fn load(
     release: Option<Release>,
     namespace: &str,
     mut stdin: impl Read,
-) -> Result<World, WorldError> {
+) -> Result<(World, Vec<String>), WorldError> {
     let mut world = World::default();
     let mut objects = Vec::new();
-    snapshot::read_all(snapshots, &mut stdin, |item| {
+    // By name, the place in `objects`, and where the node stands.
+    let mut places: HashMap<String, (usize, Place)> = HashMap::new();
+    let mut twice: Vec<String> = Vec::new();
+    let skipped = snapshot::read_dumps(snapshots, &mut stdin, |item| {
         if is_policy(&item) {
-            world.add(policy(&item)?, &item)?;
-        } else {
-            objects.extend(object(&item.in_namespace(namespace))?);
+            return world.add(policy(&item)?, &item);
         }
-        Ok::<_, WorldError>(())
+        let item = item.in_namespace(namespace);
+        let Some(object) = object(&item)? else { return Ok(()) };
+        if let Object::Node(node) = &object {
+            match places.entry(node.name.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert((objects.len(), item.place));
+                }
+                Entry::Occupied(known) => {
+                    let (at, first) = known.get();
+                    if !matches!(&objects[*at], Object::Node(known) if known == node) {
+                        let (place, name, first) = (item.place.to_string(), node.name.clone(), first.to_string());
+                        return Err(WorldError::NodeTwice { place, name, first });
+                    }
+                    twice.push(node.name.clone());
+                    return Ok(());
+                }
+            }
+        }
+        objects.push(object);
+        Ok(())
     })?;
     world.add_policies(policies, &mut stdin)?;
     world.cluster = Cluster::new(objects, release);
-    Ok(world)
+    let mut notes: Vec<String> = skipped.line().into_iter().collect();
+    if let Some(first) = twice.first() {
+        let one = format!("node {first} is in the dump more than once, alike, and counts once");
+        let more = twice.len() - 1;
+        notes.push(match more {
+            0 => one,
+            1 => format!("{one}; so does 1 other"),
+            _ => format!("{one}; so do {more} others"),
+        });
+    }
+    if world.cluster.fleet.is_empty() {
+        notes.push(NO_NODES.to_owned());
+    }
+    Ok((world, notes))
 }
 
 fn is_policy(item: &Item) -> bool {

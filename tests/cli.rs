@@ -212,6 +212,26 @@ fn a_snapshot_without_nodes_is_admitted_unknown_and_said() {
     for words in ["unknown", "no node is known"] {
         assert!(ran.stdout.contains(words), "a user who forgot the nodes is not told: {}", ran.stdout);
     }
+    for words in ["note: the dump holds no node", "kubectl get nodes,pods,", ",controllerrevisions,", " -A -o yaml"] {
+        assert!(ran.stderr.contains(words), "what to add is not told: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_node_that_stands_in_two_dumps_counts_once_or_is_an_error() {
+    let scratch = Scratch::new();
+    let file = scratch.write("pod.yaml", pod("db", "Haswell"));
+    let (one, same) = (scratch.write("a.yaml", NODES), scratch.write("b.yaml", NODES));
+    let with = |second: &Path| {
+        let more = [OsStr::new("--snapshot"), second.as_os_str(), OsStr::new("-o"), OsStr::new("json")];
+        run("check", &one, &file, &more)
+    };
+    let alike = with(&same);
+    assert_eq!(alike.json()["results"][0]["nodes"]["judged"], 2, "{}", alike.stderr);
+    let note = "node node-1 is in the dump more than once, alike, and counts once; so does 1 other";
+    assert!(alike.stderr.contains(note), "{}", alike.stderr);
+    let other = scratch.write("c.yaml", NODES.replace("node-1", "node-0").replace("Haswell", "Penryn"));
+    assert_cannot_judge(&with(&other), &["c.yaml, document 2", "a Node named node-2 already", "a.yaml, document 2"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::admission::Stage;
 use crate::admission::review::Request;
@@ -161,7 +161,7 @@ fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()
 
 /// The judgement on a snapshot, which neither changes nor ages.
 fn snapshot(args: &ServeArgs, readiness: &Readiness) -> anyhow::Result<(Judge, admin::Details)> {
-    let world = world::load(
+    let (world, notes) = world::load(
         &args.world.snapshot,
         &args.world.policy,
         args.world.kubevirt_version,
@@ -169,7 +169,10 @@ fn snapshot(args: &ServeArgs, readiness: &Readiness) -> anyhow::Result<(Judge, a
         io::stdin().lock(),
     )?;
     if world.cluster.fleet.is_empty() {
-        bail!("the snapshot holds no node: kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns -A -o yaml");
+        bail!(world::NO_NODES);
+    }
+    for note in notes {
+        warn!(note, "read a snapshot");
     }
     info!(
         nodes = world.cluster.fleet.len(),

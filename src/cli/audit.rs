@@ -93,7 +93,7 @@ pub fn run(args: &AuditArgs, world: &World, page: &mut Page) -> Result<Audited, 
 
 fn people(rows: &[AuditRow], summary: &Summary, output: AuditOutput, policies: bool, page: &mut Page) {
     if rows.is_empty() {
-        return page.line("no guests: does the dump hold vm,vmi of all namespaces (-A)?");
+        return page.line(concat!("no guests: does the dump hold what `", crate::dump_command!(), "` prints?"));
     }
     let wide = output == AuditOutput::Wide;
     let mut cells = vec![head(wide)];

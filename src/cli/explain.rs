@@ -153,8 +153,8 @@ fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Ca
     };
     found.with_context(|| {
         format!(
-            "{name} is not in namespace {namespace}; is it the right namespace (-n)? A snapshot must hold \
-             vm,vmi,vmim,pods of all namespaces (-A)"
+            "{name} is not in namespace {namespace}; is it the right namespace (-n)? A snapshot must hold what `{}` prints",
+            crate::dump_command!()
         )
     })
 }

@@ -23,7 +23,7 @@ fn data(name: &str) -> PathBuf {
 /// The cluster whose reviews were recorded.
 pub(super) fn recorded() -> World {
     let source = Source::Path(data("cluster.yaml"));
-    world::load(&[source], &[], None, "default", std::io::empty()).expect("the recorded cluster")
+    world::load(&[source], &[], None, "default", std::io::empty()).expect("the recorded cluster").0
 }
 
 /// A recorded review.

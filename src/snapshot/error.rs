@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment};
 
+use super::input::MOST_HELD;
 use super::{Place, STDIN};
 
 /// Why a dump cannot be read.
@@ -21,6 +22,22 @@ pub enum Error {
         file: String,
         /// What the system says.
         reason: io::Error,
+    },
+    /// Something that is opened as a file and is none.
+    #[error("{} is {what}, not a file; say - and give its content on standard input", file_name(file))]
+    NotAFile {
+        /// The path.
+        file: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// An object, or a text in one, that is larger than any of Kubernetes.
+    #[error("{}, line {line}: an object of more than {} MiB; the API server takes none above 3", file_name(file), MOST_HELD >> 20)]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// The line at which reading ended, from 1.
+        line: usize,
     },
     /// Bytes that are no text.
     #[error("{}, line {line}: not UTF-8 text{cure}", file_name(file))]

@@ -1,10 +1,13 @@
 //! The bytes of a dump: buffered, checked to be UTF-8, and with the line they stand in.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 
 use super::error::{Error, Halt};
 
 const BUFFER: usize = 64 * 1024;
+/// How much of a dump one object may take: five times what the API server takes, so that an endless one ends as an error.
+pub(super) const MOST_HELD: usize = 16 * 1024 * 1024;
 /// How much of a document's first line is looked at to tell what it is.
 const OPENING: usize = 512;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -25,6 +28,8 @@ pub(super) struct Input<'r> {
     column: usize,
     is_start: bool,
     failure: Option<Error>,
+    /// Bytes read since an object was last complete.
+    held: &'r Cell<usize>,
 }
 
 /// What another reading of the source brought.
@@ -38,7 +43,7 @@ enum Fill {
 }
 
 impl<'r> Input<'r> {
-    pub(super) fn new(file: &'r str, reader: &'r mut dyn Read) -> Self {
+    pub(super) fn new(file: &'r str, reader: &'r mut dyn Read, held: &'r Cell<usize>) -> Self {
         Self {
             file,
             reader,
@@ -50,6 +55,7 @@ impl<'r> Input<'r> {
             column: 1,
             is_start: true,
             failure: None,
+            held,
         }
     }
 
@@ -144,6 +150,10 @@ impl<'r> Input<'r> {
             return Fill::Failed;
         }
         (self.line, self.column) = self.position();
+        if self.held.get() > MOST_HELD {
+            self.failure = Some(Error::TooLarge { file: self.file.to_owned(), line: self.line });
+            return Fill::Failed;
+        }
         self.buffer.copy_within(self.next..self.end, 0);
         self.checked -= self.next;
         self.end -= self.next;
@@ -156,7 +166,10 @@ impl<'r> Input<'r> {
                 Ok(0) if self.end == self.checked => return Fill::End,
                 // The source ends within a character.
                 Ok(0) => return self.not_text(),
-                Ok(count) => self.end += count,
+                Ok(count) => {
+                    self.end += count;
+                    self.held.set(self.held.get() + count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(reason) => {
                     self.failure = Some(Error::Read { file: self.file.to_owned(), reason });

@@ -24,16 +24,17 @@
 //! dump (an error, a table, a description) is recognized and said.
 
 mod error;
+mod folder;
 mod input;
 mod json;
 mod objects;
 mod yaml;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
@@ -44,8 +45,19 @@ use crate::kubevirt::wire::Reader;
 
 pub use error::Error;
 use error::Halt;
+pub use folder::Skipped;
 use input::Input;
 use objects::Objects;
+
+/// The command that dumps all that bears on a verdict, as help and errors show it.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! dump_command {
+    () => {
+        "kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns,vminstancetype,vmclusterinstancetype,vmpref,vmcp,controllerrevisions,\
+         datasources,cpupolicies -A -o yaml"
+    };
+}
 
 /// How standard input is called in arguments and in [`Place::file`].
 pub const STDIN: &str = "-";
@@ -55,7 +67,7 @@ pub const STDIN: &str = "-";
 pub enum Source {
     /// Standard input, `-`.
     Stdin,
-    /// A file, or a folder whose `.yaml`, `.yml` and `.json` files are read in name order, as kubectl does.
+    /// A file, or a folder with `.yaml`, `.yml` and `.json` files.
     Path(PathBuf),
 }
 
@@ -205,7 +217,8 @@ pub fn read<E: From<Error>>(
             Halt::Caller
         })
     };
-    let outcome = read_documents(&mut Input::new(file, &mut reader), &mut Objects::new(file, &mut each));
+    let held = Cell::default();
+    let outcome = read_documents(&mut Input::new(file, &mut reader, &held), &mut Objects::new(file, &mut each, &held));
     match (outcome, callers) {
         (_, Some(error)) => Err(error),
         (Err(Halt::Error(error)), None) => Err(E::from(*error)),
@@ -213,7 +226,7 @@ pub fn read<E: From<Error>>(
     }
 }
 
-/// Reads all objects of all sources, in the order given; `-` is read from `stdin`.
+/// Reads all objects of all sources, in the order given; `-` is read from `stdin`, of a folder the files in it.
 ///
 /// # Errors
 /// As [`read`], and where a file or folder cannot be opened or a folder holds no dump.
@@ -226,10 +239,8 @@ pub fn read_all<E: From<Error>>(
         match source {
             Source::Stdin => read(STDIN, &mut stdin, &mut each)?,
             Source::Path(path) => {
-                for path in dumps(path)? {
-                    let name = path.display().to_string();
-                    let file = File::open(&path).map_err(|reason| Error::Read { file: name.clone(), reason })?;
-                    read(&name, file, &mut each)?;
+                for path in folder::flat(path)? {
+                    read(&path.display().to_string(), folder::open(&path)?, &mut each)?;
                 }
             }
         }
@@ -237,27 +248,48 @@ pub fn read_all<E: From<Error>>(
     Ok(())
 }
 
-/// The file itself, or the dumps in the folder.
-fn dumps(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let name = || path.display().to_string();
-    let unreadable = |reason| Error::Read { file: name(), reason };
-    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return Ok(vec![path.to_owned()]);
+/// Reads all objects of dumps of a cluster, in the order given; `-` is read from `stdin`. Folders are read with all that is below
+/// them, as `must-gather` and support bundles write them, and files there that hold no Kubernetes object are passed over.
+///
+/// # Errors
+/// As [`read_all`]. A file that is named, and one of a folder that begins with an object, must be readable to its end.
+pub fn read_dumps<E: From<Error>>(
+    sources: &[Source],
+    mut stdin: impl Read,
+    mut each: impl FnMut(Item) -> Result<(), E>,
+) -> Result<Skipped, E> {
+    /// Who is at fault.
+    enum Fault<E> {
+        Dump(Error),
+        Caller(E),
     }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).map_err(unreadable)? {
-        let file = entry.map_err(unreadable)?.path();
-        let is_dump = file.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-        // Through symbolic links, as a mounted ConfigMap has them.
-        if is_dump && !file.is_dir() {
-            found.push(file);
+    impl<E> From<Error> for Fault<E> {
+        fn from(error: Error) -> Self {
+            Self::Dump(error)
         }
     }
-    if found.is_empty() {
-        return Err(Error::EmptyFolder { folder: name() });
+    let mut skipped = Skipped::default();
+    for source in sources {
+        let Source::Path(path) = source else {
+            read(STDIN, &mut stdin, &mut each)?;
+            continue;
+        };
+        let is_folder = folder::is_folder(path)?;
+        for path in if is_folder { folder::deep(path)? } else { vec![path.clone()] } {
+            let mut objects = 0;
+            let outcome = read(&path.display().to_string(), folder::open(&path)?, |item| {
+                objects += 1;
+                each(item).map_err(Fault::Caller)
+            });
+            match outcome {
+                Ok(()) => {}
+                Err(Fault::Caller(error)) => return Err(error),
+                Err(Fault::Dump(error)) if is_folder && objects == 0 => skipped.add(&error),
+                Err(Fault::Dump(error)) => return Err(error.into()),
+            }
+        }
     }
-    found.sort();
-    Ok(found)
+    Ok(skipped)
 }
 
 /// Whether a document that opens so is JSON: YAML has braces too, and needs no quotes in them.

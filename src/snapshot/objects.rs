@@ -1,6 +1,7 @@
 //! From the fields of a document to objects: a List is taken apart, anything else put together again.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use serde::Deserialize;
@@ -18,11 +19,13 @@ pub(super) struct Objects<'a> {
     each: &'a mut dyn FnMut(Item) -> Result<(), Halt>,
     document: usize,
     is_empty: bool,
+    /// Bytes read since an object was last complete.
+    held: &'a Cell<usize>,
 }
 
 impl<'a> Objects<'a> {
-    pub(super) fn new(file: &'a str, each: &'a mut dyn FnMut(Item) -> Result<(), Halt>) -> Self {
-        Self { file, each, document: 0, is_empty: true }
+    pub(super) fn new(file: &'a str, each: &'a mut dyn FnMut(Item) -> Result<(), Halt>, held: &'a Cell<usize>) -> Self {
+        Self { file, each, document: 0, is_empty: true, held }
     }
 
     pub(super) fn file(&self) -> &'a str {
@@ -41,6 +44,7 @@ impl<'a> Objects<'a> {
 
     pub(super) fn next_document(&mut self) {
         self.document += 1;
+        self.held.set(0);
     }
 
     pub(super) fn place(&self, item: Option<usize>) -> Place {
@@ -171,6 +175,7 @@ impl Document {
 
     /// One element of the `items`.
     pub(super) fn item(&mut self, objects: &mut Objects<'_>, json: Box<RawValue>) -> Result<(), Halt> {
+        objects.held.set(0);
         let index = self.within.unwrap_or(self.next_item);
         self.next_item += 1;
         self.deliver(objects, index, json, self.kind.is_some() && self.api_version.is_some())

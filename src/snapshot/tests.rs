@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use std::cell::Cell;
+use std::fs;
 use std::io::{self, Read};
 
 use insta::assert_snapshot;
@@ -8,6 +9,7 @@ use rstest::rstest;
 use super::*;
 use crate::kubevirt::wire;
 
+mod dumps;
 mod presentation;
 
 fn items(dump: impl AsRef<[u8]>) -> Result<Vec<Item>, Error> {

@@ -471,6 +471,9 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
     if let Manifest::Migration(vmim) = manifest {
         mutate::foresee(world, &rules.policy, &mut judged, Some(vmim));
     }
+    if let Manifest::Pod(pod) = manifest {
+        judged.subject.authors = subject::authors_of_pod(pod, cluster);
+    }
     let mut outlook = mutate::outlook(world, manifest, &rules.policy);
     if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
         judged = becomes;

@@ -10,6 +10,7 @@ mod find;
 use super::authors::{Origin, Origins, Setting};
 use super::cluster::Cluster;
 use super::wire::{DataSource, InstancetypeSpec, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
+use crate::fit::label;
 use crate::fit::verdict::{Check, Finding};
 use crate::well_known;
 
@@ -167,12 +168,17 @@ impl Guest {
         }
     }
 
-    /// Mirrors `setDefaultArchitectureFromDataSource`: the first DataSource that says so, and that is there.
+    /// Mirrors `setDefaultArchitectureFromDataSource`: the first DataSource that says so, and that is there. One that is not known
+    /// may say so too, which matters where nodes differ.
     fn take_architecture_of_data_source(&mut self, vm: &VirtualMachine, cluster: &Cluster) {
+        let mut unknown = None;
         let refs = vm.spec.data_volume_templates.iter().filter_map(|template| template.spec.source_ref.as_ref());
         for source in refs.filter(|source| source.kind.eq_ignore_ascii_case("datasource")) {
             let namespace = Some(&source.namespace).filter(|own| !own.is_empty()).unwrap_or(&vm.metadata.namespace);
-            let Some(found) = resolved(cluster, namespace, &source.name) else { continue };
+            let Some(found) = resolved(cluster, namespace, &source.name) else {
+                unknown.get_or_insert_with(|| format!("{namespace}/{}", source.name));
+                continue;
+            };
             let architecture = well_known::BOOTS_ARCHITECTURE.value(&found.metadata.labels);
             if let Some(architecture @ ("amd64" | "arm64" | "s390x")) = architecture {
                 architecture.clone_into(&mut self.spec.architecture);
@@ -180,6 +186,13 @@ impl Guest {
                 self.origins.push((Setting::Architecture, Origin::DataSource(namespace.clone(), name.clone())));
                 return;
             }
+        }
+        if let Some(name) = unknown.filter(|_| cluster.fleet.values(label::ARCH).count() > 1) {
+            let words = format!(
+                "the VM boots from DataSource {name}, which is not known and may name an architecture: judged by the cluster's \
+                 default; a dump must hold datasources"
+            );
+            self.notes.push(Finding::noted(Check::Assumed, "spec.dataVolumeTemplates", words));
         }
     }
 }

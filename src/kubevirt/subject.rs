@@ -1,5 +1,7 @@
 //! From KubeVirt's objects to subjects: who is judged, at which point of its life, with what demand.
 
+use std::collections::BTreeMap;
+
 use super::authors::{Origin, Origins, Setting, Source, overlay, seen_from_migration};
 use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
@@ -8,7 +10,7 @@ use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
 use super::topology;
 use super::wire::{Condition, Matcher, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
-use crate::fit::author::Authors;
+use crate::fit::author::{Asked, Author, Authors};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
@@ -308,6 +310,36 @@ fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, Origin)], 
         let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
         let anew = launch::render(&spec, &status, &cluster.config, cluster.release.release());
         overlay(&mut authors, &Source::vm(vm, &origins).authors(&anew), mode(&spec) == mode(&vmi.spec));
+    }
+    authors
+}
+
+/// Who asks for what a launcher pod requires. It takes a prediction, so it is found out where something is to be said alone.
+#[must_use]
+pub fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
+    let Some(vmi) = vmi_of_pod(pod, cluster) else { return Authors::default() };
+    let anew = launch::render(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release());
+    let mut authors = authors_of_vmi(vmi, &anew, &[], cluster);
+    let source = cluster.current_launcher(vmi);
+    let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
+    // What no start asks for comes from the migration: of the launcher that is left, of its node, or of who asked for it.
+    let by_migration = |key: &str| match source {
+        Some(source) if label::is_inherited(key) && source.placement.get(key).is_some() => Author::Inherited,
+        _ if label::is_inherited(key) || Family::of(key) == Family::CpuVendor => {
+            Author::SourceNode(vmi.status.node_name.clone())
+        }
+        _ => Author::AddedNodeSelector,
+    };
+    let mut entries = BTreeMap::new();
+    for (key, _) in &pod.spec.node_selector.0 {
+        let known = authors.entries.remove(&**key).map(|asked| asked.author);
+        if let Some(author) = known.or_else(|| is_target.then(|| by_migration(key))) {
+            entries.insert(key.to_string(), Asked { author, field: "spec.nodeSelector".to_owned() });
+        }
+    }
+    authors.entries = entries;
+    for asked in authors.rules.iter_mut().map(|(_, asked)| asked).chain(&mut authors.affinity) {
+        "spec.affinity".clone_into(&mut asked.field);
     }
     authors
 }

@@ -2,6 +2,7 @@
 
 use super::restart::anew;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, patch_command, restart_command};
+use crate::fit::author::Author;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, CpuModel, Json, Word};
 use crate::fit::fleet::Fleet;
@@ -54,6 +55,9 @@ pub enum NoModel {
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let start = judgement.subject.restart.as_ref()?;
+    if is_of_instancetype(judgement.subject) {
+        return None;
+    }
     let (model, nodes) = common_model(judgement, start)?;
     if start.mode == CpuMode::Named(model.clone()) {
         return None;
@@ -61,6 +65,11 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let then_fits = judgement.restart_cures(&start.with_model(&model), judgement.enough())?;
     let also = usable_as_well(judgement, start, &model, &nodes);
     Some(Remedy::new(UseModel { model, nodes: judgement.names(&nodes), also }, then_fits))
+}
+
+/// Whether the guest's CPU model is that of an instancetype: KubeVirt refuses a VM with another one in its template.
+fn is_of_instancetype(subject: &Subject<'_>) -> bool {
+    subject.authors.mode.as_ref().is_some_and(|asked| matches!(asked.author, Author::Instancetype(_)))
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {

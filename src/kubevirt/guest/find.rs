@@ -65,7 +65,7 @@ impl Revision {
 /// An instancetype or a preference, and how it is known.
 pub(super) struct Found<'c, T> {
     pub(super) spec: &'c T,
-    /// What had to be assumed.
+    /// What had to be assumed, or is worth knowing.
     pub(super) assumed: Option<Finding>,
 }
 
@@ -125,7 +125,7 @@ struct Search<'v, 'c> {
 }
 
 impl<'c> Search<'_, 'c> {
-    fn find<T>(
+    fn find<T: PartialEq>(
         &self,
         live: impl Fn(&str, &str) -> Option<(&'c Meta, &'c T)>,
         copied: impl Fn(&'c Copied) -> Option<&'c T>,
@@ -156,7 +156,16 @@ impl<'c> Search<'_, 'c> {
         };
         if let Some(revision) = self.cluster.revision(&self.vm.metadata.namespace, &pinned) {
             return match (copied(&revision.copy), &revision.copy) {
-                (Some(spec), _) => Ok(Found { spec, assumed: None }),
+                (Some(spec), _) => {
+                    let has_changed = live.is_some_and(|(_, now)| now != spec);
+                    let words = || {
+                        format!(
+                            "the VM uses ControllerRevision {pinned} of {what} {name}, which has changed since: the change does \
+                             not reach it while it is pinned to that revision"
+                        )
+                    };
+                    Ok(Found { spec, assumed: has_changed.then(|| self.finding(Check::Assumed, words())) })
+                }
                 (None, Copied::Unreadable(why)) => self.missing(format!(
                     "ControllerRevision {pinned}, to which the VM's {what} is pinned, {why}: what the guest asks for is not known"
                 )),

@@ -6,12 +6,13 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
 use crate::kubevirt::wire::LaunchSecurity;
 use crate::say::finding::message;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, read, vm};
-use crate::testing::fleet::mixed;
+use crate::testing::fleet::{intel, mixed};
 
 /// An object as a dump has it.
 fn object(group: &str, kind: &str, name: &str, rest: &Value) -> Object {
@@ -197,6 +198,19 @@ mod data_sources {
         assert_eq!(of(release, booting_from(refs), objects).spec.architecture, expected);
     }
 
+    /// Where nodes differ, one that is not known may decide.
+    #[rstest]
+    #[case::among_two_architectures("1.9.0", mixed(), true)]
+    #[case::among_one("1.9.0", intel(), false)]
+    #[case::before("1.6.6", mixed(), false)]
+    fn one_that_is_not_known_is_said(#[case] release: &str, #[case] nodes: Vec<Node>, #[case] said: bool) {
+        let vm = booting_from(vec![json!({"kind": "DataSource", "name": "gone"})]);
+        let guest = guest_of(&read(vm), &cluster(release, nodes, []));
+        let words: Vec<String> = guest.notes.iter().map(message).collect();
+        assert_eq!(words.len(), usize::from(said), "{words:#?}");
+        assert!(words.iter().all(|words| words.contains("shop/gone") && words.contains("datasources")), "{words:#?}");
+    }
+
     #[test]
     fn a_preference_goes_before_it() {
         let vm = booting_from(vec![json!({"kind": "DataSource", "name": "arm"})])
@@ -259,6 +273,8 @@ mod revisions {
     ) {
         let guest = of(release, pinned(&spec, &status), vec![copy(&labels), today(&json!({}))]);
         assert_eq!(model(&guest), Ok(expected));
+        let told = guest.notes.iter().filter(|note| message(note).contains("has changed since")).count();
+        assert_eq!(told, usize::from(expected == "EPYC-Genoa"), "nobody learns why the correction does not arrive");
     }
 
     #[test]

@@ -171,6 +171,24 @@ mod pods {
     }
 
     #[test]
+    fn what_a_target_asks_for_beside_its_guest_comes_of_the_migration() {
+        use crate::fit::author::Author;
+        let guest = running("db", "node-a", "host-model")
+            .tweak(|db| db["spec"]["domain"]["cpu"]["features"] = json!([{"name": "aes", "policy": "require"}]));
+        let cluster = cluster("1.9.0", mixed(), [vmi(guest.clone()), launcher(&guest, [feature("fpu")])]);
+        let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
+        let asks = [feature("aes"), feature("fpu"), feature("hle"), vendor("Intel"), "rack".to_owned()];
+        let authors = authors_of_pod(&pod(&labels, &selector(&asks)), &cluster);
+        let of = |key: &str| authors.of_entry(key).map(|asked| asked.author.clone());
+        assert!(matches!(of(&feature("aes")), Some(Author::Field { path, .. }) if path.ends_with("features[0].name")));
+        assert_eq!(of(&feature("fpu")), Some(Author::Inherited));
+        assert_eq!(of(&feature("hle")), Some(Author::SourceNode("node-a".to_owned())));
+        assert_eq!(of(&vendor("Intel")), Some(Author::SourceNode("node-a".to_owned())));
+        assert_eq!(of("rack"), Some(Author::AddedNodeSelector));
+        assert!(authors.entries.values().all(|asked| asked.field == "spec.nodeSelector"));
+    }
+
+    #[test]
     fn a_pod_that_runs_is_judged_where_it_is() {
         let labels = json!({"kubevirt.io": "virt-launcher", "kubevirt.io/migrationJobUID": "job"});
         let spec = json!({"nodeName": "node-c", "nodeSelector": {feature("fpu"): "true"}});
@@ -416,6 +434,21 @@ mod machines {
         assert!(keys.contains_key(&model("EPYC-Rome")), "it would be judged as host-model: {keys:#?}");
         assert!(keys.contains_key(label::CPU_MANAGER) && keys.get(ZONE).is_some_and(|zone| zone == "z1"), "{keys:#?}");
         assert!(judged.notes.is_empty(), "{:#?}", judged.notes);
+    }
+
+    /// KubeVirt refuses a model in the template beside that of the instancetype.
+    #[test]
+    fn the_model_of_an_instancetype_is_not_replaced_in_the_template() {
+        let offered = |vm: Value, objects: Vec<Object>| {
+            let cluster = cluster("1.9.0", mixed(), objects);
+            let judged = of_vm(&read(vm), &cluster);
+            remedies(&judged, &cluster).into_iter().any(|remedy| matches!(remedy.action, Action::UseModel(_)))
+        };
+        assert!(offered(vm("db", "EPYC-Turin"), Vec::new()), "nothing is shown: no other model helps here");
+        let spec = json!({"cpu": {"model": "EPYC-Turin"}});
+        let named = vm("db", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "big"}));
+        let objects = vec![instancetype("VirtualMachineClusterInstancetype", "", &spec)];
+        assert!(!offered(named, objects), "a patch that KubeVirt refuses");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One object through the whole pipeline: subject, verdict, words, decision.
 //!
 //! ```text
-//! object --subject--> Judged --assess--> Verdict --speak--> Speech --decide--> Decision
-//!         kubevirt           fit               say               policy
+//! object --subject--> Judged --judge--> Verdict --speak--> Messages --rule--> Decision
+//!         kubevirt           fit              say                policy
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,9 +12,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::admission::Stage;
-use crate::admission::response::{Decision, Denial, DenialCause};
+use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
-use crate::enforce::outlook::Outlook;
 use crate::enforce::trim;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -26,11 +25,10 @@ use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{EachText, Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::{
-    self, DenialKind, Exemption, FieldCause, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName,
-    Words,
+    self, Exemption, Grounds, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName,
 };
 use crate::report::{self, Note, Quotable, Reason, Regarding, Report};
-use crate::say::{self, Speech};
+use crate::say::{self, Messages};
 use crate::well_known;
 use crate::world::World;
 
@@ -55,13 +53,24 @@ pub struct Case<'a> {
     /// What was found.
     pub verdict: Verdict,
     /// The verdict in words.
-    pub speech: Speech,
+    pub messages: Messages,
     /// What the sender is told, and whether the object passes.
     pub decision: Decision,
     /// What is told of a guest that comes to run without its policy's common model.
     pub left: Option<String>,
+    /// What the policy rules, in one word.
+    pub ruling: Ruling,
+}
+
+impl Case<'_> {
     /// The exemption without which it would have been denied.
-    pub spared: Option<Exemption>,
+    #[must_use]
+    pub fn exempted(&self) -> Option<Exemption> {
+        match self.ruling {
+            Ruling::Admit { exempted, .. } => exempted,
+            Ruling::LeftAlone | Ruling::Deny { .. } => None,
+        }
+    }
 }
 
 impl<'a> Manifest<'a> {
@@ -258,7 +267,7 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
     };
     let events = if request.dry_run { Vec::new() } else { events(&manifest, &case) };
     let reports = reports(hearing.world, &manifest, &user, events, &mut lacks);
-    let spared = case.spared.filter(|_| !request.dry_run);
+    let spared = case.exempted().filter(|_| !request.dry_run);
     Ok(Answer { decision: case.decision, reports, lacks, spared })
 }
 
@@ -293,7 +302,7 @@ fn authorize(request: &Request<'_>) -> Result<Decision, ReviewError> {
             name,
             causes: Vec::new(),
         },
-        warnings: Vec::new(),
+        warnings: Warnings::default(),
         audit: BTreeMap::new(),
     })
 }
@@ -341,9 +350,9 @@ fn events(manifest: &Manifest<'_>, case: &Case<'_>) -> Vec<(Reason, String)> {
             Impact::Pinned => Reason::NoTarget,
             Impact::Fragile => Reason::OneTarget,
         };
-        let message = match case.speech.lines.first() {
-            Some(line) => format!("{}; {line}", case.speech.headline),
-            None => case.speech.headline.clone(),
+        let message = match case.messages.lines.first() {
+            Some(line) => format!("{}; {line}", case.messages.headline),
+            None => case.messages.headline.clone(),
         };
         out.push((reason, message));
     }
@@ -463,9 +472,10 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
     let mut judged = manifest.subject(world)?;
     let cluster = &world.cluster;
     let found = judged.look_up(cluster, depth);
-    if depth == Depth::Brief && found.is_plain() {
-        let (verdict, speech) = (Verdict::plain(found.into_assessment()), Speech::default());
-        return Some(Case { judged, verdict, speech, decision: Decision::admit(), left: None, spared: None });
+    if matches!(manifest, Manifest::Pod(_)) && depth == Depth::Brief && found.is_plain() {
+        let (verdict, messages) = (Verdict::plain(found.into_assessment()), Messages::default());
+        let ruling = Ruling::Admit { warned: false, recorded: false, exempted: None };
+        return Some(Case { judged, verdict, messages, decision: Decision::admit(), left: None, ruling });
     }
     let rules = rules(world, manifest, user, &judged, found.assessment());
     if let Manifest::Migration(vmim) = manifest {
@@ -482,10 +492,11 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
     let left = outlook.as_ref().filter(|_| is_told).and_then(|outlook| outlook.left(&rules.policy));
     judged.notes.extend(outlook.as_ref().and_then(mutate::finding));
     let verdict = judged.judge(cluster, depth);
-    let speech = say::speak(&judged, &verdict, cluster);
-    let words = words(&judged, &verdict, &speech, outlook);
-    let (decision, spared) = decide(&rules, manifest, &judged, &verdict, &speech, &words);
-    Some(Case { judged, verdict, speech, decision, left, spared })
+    let mut messages = say::speak(&judged, &verdict, cluster);
+    (messages.model, messages.unmet) = outlook.map(|outlook| (outlook.said, outlook.unmet)).unwrap_or_default();
+    let ruling = policy::rule(&rules.policy, rules.facts, &verdict.assessment, messages.unmet.is_some());
+    let decision = decide(ruling, &rules.policy, manifest, &judged, &verdict, &messages);
+    Some(Case { judged, verdict, messages, decision, left, ruling })
 }
 
 /// The policy that governs a guest; the built-in one where none selects it and a node it lives on.
@@ -531,32 +542,37 @@ fn rules(
     Rules { policy, facts }
 }
 
+/// The ruling with its words.
 fn decide(
-    rules: &Rules,
+    ruling: Ruling,
+    policy: &Policy,
     manifest: &Manifest<'_>,
     judged: &Judged<'_>,
     verdict: &Verdict,
-    speech: &Speech,
-    words: &Words,
-) -> (Decision, Option<Exemption>) {
-    let Rules { policy, facts } = rules;
-    match policy::decide(policy, *facts, verdict, words) {
-        Ruling::Admit { warnings, audit, spared } => {
-            let audit = audit_annotations(audit, policy, verdict, speech);
-            (Decision::Admit { warnings, audit, patch: Vec::new() }, spared)
+    messages: &Messages,
+) -> Decision {
+    let audit = if ruling.is_recorded() { audit_annotations(policy, verdict, messages) } else { BTreeMap::new() };
+    let is_always_reported = verdict.is_always_reported();
+    let notes = if is_always_reported { messages.named(&messages.notes) } else { Vec::new() };
+    match ruling {
+        Ruling::LeftAlone => Decision::admit(),
+        Ruling::Admit { warned, .. } => {
+            // What must be said and has no words of its own falls back on the headline.
+            let headline = messages.sentence().filter(|_| warned || (is_always_reported && notes.is_empty()));
+            let model = messages.model.clone().or_else(|| messages.unmet_line(&policy.name));
+            let advice = if warned { messages.named(&messages.lines) } else { Vec::new() };
+            let warnings = Warnings { first: model.into_iter().chain(headline).collect(), advice, notes };
+            Decision::Admit { warnings, audit, patch: Vec::new() }
         }
-        Ruling::Deny(denial) => {
-            let decision = Decision::Deny {
-                audit: audit_annotations(denial.audit, policy, verdict, speech),
-                warnings: denial.warnings.clone(),
-                denial: shown(denial, manifest, judged),
-            };
-            (decision, None)
+        Ruling::Deny { grounds, .. } => {
+            let warnings = Warnings { first: messages.model.iter().cloned().collect(), advice: Vec::new(), notes };
+            let denial = denial(manifest, judged, messages, &policy.name, grounds);
+            Decision::Deny { denial, warnings, audit }
         }
     }
 }
 
-fn shown(denial: policy::Denial, manifest: &Manifest<'_>, judged: &Judged<'_>) -> Denial {
+fn denial(manifest: &Manifest<'_>, judged: &Judged<'_>, messages: &Messages, policy: &str, grounds: Grounds) -> Denial {
     let (group, kind) = match manifest {
         Manifest::Pod(_) => ("", "Pod"),
         Manifest::VirtualMachine(_) => ("kubevirt.io", "VirtualMachine"),
@@ -568,50 +584,18 @@ fn shown(denial: policy::Denial, manifest: &Manifest<'_>, judged: &Judged<'_>) -
         Manifest::Pod(pod) => pod.metadata.name.as_deref().unwrap_or_default().to_owned(),
         Manifest::VirtualMachine(_) | Manifest::Vmi(_) => judged.subject.name.clone(),
     };
-    let cause = |cause: FieldCause| DenialCause {
-        field: cause.field,
-        reason: "FieldValueInvalid".to_owned(),
-        message: cause.message,
-    };
-    Denial {
-        code: denial.kind,
-        message: denial.message,
-        details: denial.details,
-        group: group.to_owned(),
-        kind: kind.to_owned(),
-        name,
-        causes: denial.causes.into_iter().map(cause).collect(),
-    }
+    let (message, causes) = messages.denial(policy, grounds == Grounds::CommonModel);
+    let details = if grounds == Grounds::CommonModel { Vec::new() } else { messages.details.clone() };
+    let fields_named = !causes.is_empty() && causes.iter().all(|cause| !cause.field.is_empty());
+    let code = if manifest.kind().is_mendable() && fields_named { DenialKind::Invalid } else { DenialKind::Forbidden };
+    Denial { code, message, details, group: group.to_owned(), kind: kind.to_owned(), name, causes }
 }
 
-/// Every line names its object: kubectl prints equal lines once.
-fn words(judged: &Judged<'_>, verdict: &Verdict, speech: &Speech, outlook: Option<Outlook>) -> Words {
-    let (model, unmet) = outlook.map(|outlook| (outlook.said, outlook.unmet)).unwrap_or_default();
-    let title = judged.subject.title();
-    let named = |line: &String| format!("{title}: {line}");
-    Words {
-        headline: if speech.headline.is_empty() { String::new() } else { format!("{title} {}", speech.headline) },
-        lines: speech.lines.iter().map(named).collect(),
-        notes: speech.notes.iter().map(named).collect(),
-        details: say::details(judged, verdict),
-        causes: speech
-            .causes
-            .iter()
-            .map(|(field, message)| FieldCause { field: field.clone(), message: format!("{title} {message}") })
-            .collect(),
-        model,
-        unmet,
-    }
-}
-
-fn audit_annotations(wanted: bool, policy: &Policy, verdict: &Verdict, speech: &Speech) -> BTreeMap<String, String> {
-    if !wanted {
-        return BTreeMap::new();
-    }
+fn audit_annotations(policy: &Policy, verdict: &Verdict, messages: &Messages) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("policy".to_owned(), policy.name.clone()),
         ("verdict".to_owned(), verdict.assessment.outcome.as_str().to_owned()),
-        ("reason".to_owned(), speech.headline.clone()),
+        ("reason".to_owned(), messages.headline.clone()),
     ])
 }
 

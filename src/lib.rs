@@ -5,8 +5,8 @@
 //! lacks and what cures it.
 //!
 //! ```text
-//! bytes --decode--> Request --subject--> Judged --assess--> Verdict --speak--> Speech --decide--> Decision --render--> response
-//!         admission           kubevirt           fit                  say               policy              admission
+//! bytes --decode--> Request --subject--> Judged --judge--> Verdict --speak--> Messages --rule--> Decision --render--> response
+//!         admission           kubevirt           fit               say                policy            admission
 //! ```
 //!
 //! The layers, from the inside out:

@@ -20,7 +20,7 @@ use serde::ser::{Error as _, Serialize, Serializer};
 use super::Stage;
 use super::review::{API_VERSION, KIND};
 use crate::fit::shown::Shown;
-use crate::policy::DenialKind;
+use crate::say::FieldCause;
 
 /// The longest warning, in characters.
 pub const WARNING_CHARS: usize = 256;
@@ -31,6 +31,74 @@ const CHANNEL: usize = 4096;
 // Even if every character took four bytes.
 const _: () = assert!(WARNINGS * WARNING_CHARS * 4 <= CHANNEL);
 
+/// What each warning begins with: kubectl prints it as it is.
+const PREFIX: &str = "cpufit: ";
+
+/// What the sender of a request should know, a line each; each names its object, none bears a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Warnings {
+    /// What comes first and is always kept.
+    pub first: Vec<String>,
+    /// What to do about it: dropped where there is no room.
+    pub advice: Vec<String>,
+    /// What else was found: kept before the advice, and printed after it.
+    pub notes: Vec<String>,
+}
+
+impl Warnings {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lines().next().is_none()
+    }
+
+    /// The lines, those for which there is no room left out.
+    fn lines(&self) -> impl Iterator<Item = &String> {
+        let is_told = |line: &&String| !Shown::within(line, WARNING_CHARS).as_str().is_empty();
+        let first = self.first.iter().filter(is_told).take(WARNINGS);
+        let room = WARNINGS - first.clone().count();
+        let notes = self.notes.iter().filter(is_told).take(room);
+        let advice = self.advice.iter().filter(is_told).take(room - notes.clone().count());
+        first.chain(advice).chain(notes)
+    }
+}
+
+/// Lines of one weight.
+impl From<Vec<String>> for Warnings {
+    fn from(first: Vec<String>) -> Self {
+        Self { first, ..Self::default() }
+    }
+}
+
+/// How a denial is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DenialKind {
+    /// 403: kubectl prints the message and not the causes.
+    Forbidden,
+    /// 422: kubectl prints the causes, one bullet each, and not the message.
+    Invalid,
+}
+
+impl DenialKind {
+    /// The HTTP status.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Forbidden => 403,
+            Self::Invalid => 422,
+        }
+    }
+
+    /// `status.reason` of the answer.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Forbidden => "Forbidden",
+            Self::Invalid => "Invalid",
+        }
+    }
+}
+
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -38,7 +106,7 @@ pub enum Decision {
     /// It goes through.
     Admit {
         /// What its sender should know.
-        warnings: Vec<String>,
+        warnings: Warnings,
         /// Audit annotations, by key.
         audit: BTreeMap<String, String>,
         /// How the object is changed; only on [`Stage::Mutate`].
@@ -49,7 +117,7 @@ pub enum Decision {
         /// Why.
         denial: Denial,
         /// What its sender should know besides.
-        warnings: Vec<String>,
+        warnings: Warnings,
         /// Audit annotations, by key.
         audit: BTreeMap<String, String>,
     },
@@ -58,20 +126,23 @@ pub enum Decision {
 impl Decision {
     /// Admitted, and nothing to say.
     pub fn admit() -> Self {
-        Self::Admit { warnings: Vec::new(), audit: BTreeMap::new(), patch: Vec::new() }
+        Self::admit_with(Warnings::default())
     }
 
-    /// Admitted, with one warning.
-    pub fn admit_with(warning: impl Into<String>) -> Self {
-        Self::Admit { warnings: vec![warning.into()], audit: BTreeMap::new(), patch: Vec::new() }
+    /// Admitted, with these warnings.
+    pub fn admit_with(warnings: impl Into<Warnings>) -> Self {
+        Self::Admit { warnings: warnings.into(), audit: BTreeMap::new(), patch: Vec::new() }
     }
 
-    /// What the sender should know.
+    /// The warnings as they are sent: each on one line of its own, as long and as many as the channel takes.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        match self {
-            Self::Admit { warnings, .. } | Self::Deny { warnings, .. } => warnings,
-        }
+    pub fn warnings(&self) -> Vec<String> {
+        let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
+        let sent = |line: &String| {
+            let line = Shown::within(line, usize::MAX);
+            Shown::within(&format!("{PREFIX}{line}"), WARNING_CHARS).to_string()
+        };
+        warnings.lines().map(sent).collect()
     }
 }
 
@@ -91,18 +162,7 @@ pub struct Denial {
     /// Name of the object.
     pub name: String,
     /// The fields to blame.
-    pub causes: Vec<DenialCause>,
-}
-
-/// One field to blame: `metav1.StatusCause`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DenialCause {
-    /// Its path.
-    pub field: String,
-    /// `metav1.CauseType`, such as `FieldValueInvalid`.
-    pub reason: String,
-    /// What is wrong with it, on one line.
-    pub message: String,
+    pub causes: Vec<FieldCause>,
 }
 
 /// The answer as JSON, in one buffer.
@@ -113,12 +173,6 @@ pub fn render(stage: Stage, uid: &str, decision: &Decision) -> Result<Vec<u8>, s
     let mut buffer = Vec::with_capacity(512);
     serde_json::to_writer(&mut buffer, &Review::new(stage, uid, decision))?;
     Ok(buffer)
-}
-
-/// The warnings as they are sent.
-pub fn warnings(decision: &Decision) -> impl Iterator<Item = Shown<'_>> {
-    let lines = decision.warnings().iter().map(|warning| Shown::within(warning, WARNING_CHARS));
-    lines.filter(|line| !line.as_str().is_empty()).take(WARNINGS)
 }
 
 /// A denial's message as it is sent, line by line.
@@ -152,7 +206,7 @@ struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<Shown<'a>>,
+    warnings: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     audit_annotations: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,8 +237,8 @@ struct Details<'a> {
 
 #[derive(serde::Serialize)]
 struct Cause<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    reason: &'a str,
+    /// `metav1.CauseType`.
+    reason: &'static str,
     message: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     field: Cow<'a, str>,
@@ -202,7 +256,7 @@ impl Serialize for Base64Json<'_> {
 
 impl<'a> Review<'a> {
     fn new(stage: Stage, uid: &'a str, decision: &'a Decision) -> Self {
-        let warnings = warnings(decision).collect();
+        let warnings = decision.warnings();
         let response = match decision {
             Decision::Admit { audit, patch, .. } => {
                 let patch = (stage == Stage::Mutate && !patch.is_empty()).then_some(Base64Json(patch));
@@ -234,8 +288,8 @@ impl<'a> Status<'a> {
     fn new(denial: &'a Denial) -> Self {
         let Denial { code: _, message: _, details: _, group, kind, name, causes } = denial;
         let code = code(denial);
-        let causes = causes.iter().map(|DenialCause { field, reason, message }| Cause {
-            reason,
+        let causes = causes.iter().map(|FieldCause { field, message }| Cause {
+            reason: "FieldValueInvalid",
             message: unmistakable(Shown::within(message, usize::MAX).into_cow()),
             field: Shown::new(field).into_cow(),
         });
@@ -287,25 +341,21 @@ mod tests {
             name: "web".to_owned(),
             causes: causes
                 .iter()
-                .map(|(field, message)| DenialCause {
-                    field: (*field).to_owned(),
-                    reason: "FieldValueInvalid".to_owned(),
-                    message: (*message).to_owned(),
-                })
+                .map(|(field, message)| FieldCause { field: (*field).to_owned(), message: (*message).to_owned() })
                 .collect(),
         }
     }
 
     fn deny(denial: Denial) -> Decision {
-        Decision::Deny { denial, warnings: Vec::new(), audit: BTreeMap::new() }
+        Decision::Deny { denial, warnings: Warnings::default(), audit: BTreeMap::new() }
     }
 
-    fn warn(warnings: Vec<String>) -> Decision {
-        Decision::Admit { warnings, audit: BTreeMap::new(), patch: Vec::new() }
+    fn sent(warnings: impl Into<Warnings>) -> Vec<String> {
+        Decision::admit_with(warnings).warnings()
     }
 
-    fn sent(decision: &Decision) -> Vec<String> {
-        warnings(decision).map(|line| line.to_string()).collect()
+    fn numbered(word: &str, count: usize) -> Vec<String> {
+        (1..=count).map(|at| format!("{word} {at}")).collect()
     }
 
     #[test]
@@ -316,7 +366,7 @@ mod tests {
     #[test]
     fn warnings_and_audit_annotations() {
         let decision = Decision::Admit {
-            warnings: vec!["shop/db cannot migrate now".to_owned(), "node-d fits but is cordoned".to_owned()],
+            warnings: vec!["shop/db cannot migrate now".to_owned(), "node-d fits but is cordoned".to_owned()].into(),
             audit: BTreeMap::from([("verdict".to_owned(), "pinned".to_owned())]),
             patch: Vec::new(),
         };
@@ -331,8 +381,8 @@ mod tests {
             },
             "uid": "u-1",
             "warnings": [
-              "shop/db cannot migrate now",
-              "node-d fits but is cordoned"
+              "cpufit: shop/db cannot migrate now",
+              "cpufit: node-d fits but is cordoned"
             ]
           }
         }
@@ -375,8 +425,8 @@ mod tests {
     #[test]
     fn a_plain_denial_keeps_its_lines_and_may_warn_too() {
         let Decision::Deny { denial, audit, .. } = deny(denial(DenialKind::Forbidden, &[])) else { unreachable!() };
-        let decision = Decision::Deny { denial, warnings: vec!["and more".to_owned()], audit };
-        insta::assert_snapshot!(line(Stage::Validate, &decision), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":403,"message":"shop/web: no node offers CPU model X\n  node-a lacks it","reason":"Forbidden","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine"}},"warnings":["and more"]}}"#);
+        let decision = Decision::Deny { denial, warnings: vec!["and more".to_owned()].into(), audit };
+        insta::assert_snapshot!(line(Stage::Validate, &decision), @r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"u-1","allowed":false,"status":{"code":403,"message":"shop/web: no node offers CPU model X\n  node-a lacks it","reason":"Forbidden","details":{"name":"web","group":"kubevirt.io","kind":"VirtualMachine"}},"warnings":["cpufit: and more"]}}"#);
     }
 
     #[test]
@@ -391,7 +441,7 @@ mod tests {
         let patch: Vec<PatchOperation> =
             serde_json::from_value(json!([{"op": "add", "path": "/spec/domain/cpu", "value": {"model": "X"}}]))
                 .unwrap();
-        let decision = Decision::Admit { warnings: Vec::new(), audit: BTreeMap::new(), patch };
+        let decision = Decision::Admit { warnings: Warnings::default(), audit: BTreeMap::new(), patch };
         let rendered: Value = serde_json::from_str(&line(Stage::Mutate, &decision)).unwrap();
         assert_eq!(rendered["response"]["patchType"], "JSONPatch");
         let patch = STANDARD.decode(rendered["response"]["patch"].as_str().unwrap()).unwrap();
@@ -402,23 +452,36 @@ mod tests {
 
     #[test]
     fn at_most_four_warnings_and_no_empty_one() {
-        let decision = warn(["", "\n", "1", "2", "3", "4", "5"].map(str::to_owned).to_vec());
-        assert_eq!(sent(&decision), ["1", "2", "3", "4"]);
+        let five = ["", "\n", "1", "2", "3", "4", "5"].map(str::to_owned).to_vec();
+        assert_eq!(sent(five), ["cpufit: 1", "cpufit: 2", "cpufit: 3", "cpufit: 4"]);
+    }
+
+    #[test]
+    fn notes_are_kept_before_advice_and_stand_behind_it() {
+        let all = |first, advice, notes| Warnings {
+            first: numbered("first", first),
+            advice: numbered("advice", advice),
+            notes: numbered("note", notes),
+        };
+        assert_eq!(sent(all(1, 9, 1)), ["cpufit: first 1", "cpufit: advice 1", "cpufit: advice 2", "cpufit: note 1"]);
+        assert_eq!(sent(all(1, 9, 9)), ["cpufit: first 1", "cpufit: note 1", "cpufit: note 2", "cpufit: note 3"]);
+        assert_eq!(sent(all(5, 1, 1)).len(), WARNINGS, "the API server would cut what follows");
     }
 
     #[test]
     fn a_warning_of_many_lines_arrives_on_one() {
-        let decision = warn(vec!["cpufit: shop/db\ncannot\tmigrate\u{7f}now\u{9b}1m\r\n".to_owned()]);
-        let line = r"cpufit: shop/db\u{a}cannot\u{9}migrate\u{7f}now\u{9b}1m";
-        assert_eq!(sent(&decision), [line], "it would vanish whole");
+        let line = "shop/db\ncannot\tmigrate\u{7f}now\u{9b}1m\r\n".to_owned();
+        let sent_line = r"cpufit: shop/db\u{a}cannot\u{9}migrate\u{7f}now\u{9b}1m";
+        assert_eq!(sent(vec![line]), [sent_line], "it would vanish whole");
     }
 
     #[test]
     fn a_long_warning_is_cut_between_characters() {
-        let long = sent(&warn(vec!["ü".repeat(257)])).remove(0);
+        let room = WARNING_CHARS - PREFIX.len();
+        let long = sent(vec!["ü".repeat(room + 1)]).remove(0);
         assert_eq!(long.chars().count(), WARNING_CHARS);
         assert!(long.ends_with("ü…"));
-        assert_eq!(sent(&warn(vec!["ü".repeat(256)])).remove(0), "ü".repeat(256));
+        assert_eq!(sent(vec!["ü".repeat(room)]).remove(0), format!("{PREFIX}{}", "ü".repeat(room)));
     }
 
     #[test]

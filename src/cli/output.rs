@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::admission::response::{Decision, lines, warnings};
+use crate::admission::response::{Decision, lines};
 use crate::fit::assess::targets_by_start;
 use crate::fit::fleet::Fleet;
 use crate::fit::remedy::Remedy;
@@ -265,7 +265,7 @@ impl ResultRow {
                     then_fits: then_fits(luck.then_fits),
                 })
                 .collect(),
-            warnings: warnings(decision).map(|line| line.to_string()).collect(),
+            warnings: decision.warnings(),
             denial,
             patch,
             // A pod as given is not predicted.

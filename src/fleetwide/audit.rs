@@ -5,19 +5,19 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::policy::{Standing, at_next_start, stale, standing};
-use super::{Enough, is_exempt, policy_of};
+use super::{Enough, policy_of};
 use crate::enforce::model::{Common, model_of};
 use crate::fit::assess::targets_by_start;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Cause, Check, Impact, Outcome, Verdict};
-use crate::judge::foresee;
+use crate::judge::{Case, Manifest, judge};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, Judged};
-use crate::kubevirt::wire::{VirtualMachine, Vmi};
-use crate::policy::{Policy, Word as _};
+use crate::kubevirt::subject::Judged;
+use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim};
+use crate::policy::{Policy, UserName, Word as _};
 use crate::say;
 use crate::world::World;
 
@@ -150,11 +150,15 @@ impl AuditRow {
 pub fn audit(world: &World, enough: Enough<'_>) -> Vec<AuditRow> {
     let cluster = &world.cluster;
     let ended = |vmi: &&Vmi| migration::has_ended(vmi);
-    let mut out: Vec<AuditRow> =
-        cluster.vmis().filter(|vmi| !ended(vmi)).take_while(|_| !enough()).map(|vmi| of_vmi(world, vmi)).collect();
+    let mut out: Vec<AuditRow> = cluster
+        .vmis()
+        .filter(|vmi| !ended(vmi))
+        .take_while(|_| !enough())
+        .filter_map(|vmi| of_vmi(world, vmi))
+        .collect();
     let stopped =
         |vm: &&VirtualMachine| cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).as_ref().is_none_or(ended);
-    out.extend(cluster.vms().filter(stopped).take_while(|_| !enough()).map(|vm| of_vm(world, vm)));
+    out.extend(cluster.vms().filter(stopped).take_while(|_| !enough()).filter_map(|vm| of_vm(world, vm)));
     out.sort_by(|one, other| {
         let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != "unknown", row.targets);
         rank(one).cmp(&rank(other)).then_with(|| one.guest.cmp(&other.guest))
@@ -162,46 +166,39 @@ pub fn audit(world: &World, enough: Enough<'_>) -> Vec<AuditRow> {
     out
 }
 
-fn of_vmi(world: &World, vmi: &Vmi) -> AuditRow {
-    let cluster = &world.cluster;
-    let (judged, stand) = match subject::of_running(vmi, cluster) {
-        Some(judged) => (judged, Stand::Running),
-        None => (subject::of_vmi(vmi, cluster), Stand::Starting),
+fn of_vmi(world: &World, vmi: &Vmi) -> Option<AuditRow> {
+    let (manifest, stand) = if migration::runs(vmi) {
+        let mut vmim = Vmim::default();
+        vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);
+        vmim.spec.vmi_name.clone_from(&vmi.metadata.name);
+        (Manifest::Migration(Box::new(vmim)), Stand::Running)
+    } else {
+        (Manifest::Vmi(Box::new(vmi.clone())), Stand::Starting)
     };
-    let stale: Vec<String> = stale(vmi, cluster).iter().map(|key| label::name(key).to_owned()).collect();
-    AuditRow { stale, ..row(world, vmi, judged, stand) }
+    let stale: Vec<String> = stale(vmi, &world.cluster).iter().map(|key| label::name(key).to_owned()).collect();
+    Some(AuditRow { stale, ..row(world, vmi, &manifest, stand)? })
 }
 
-fn of_vm(world: &World, vm: &VirtualMachine) -> AuditRow {
+fn of_vm(world: &World, vm: &VirtualMachine) -> Option<AuditRow> {
     // Policies select a VM by the labels and namespace that its VMI will have.
     let mut vmi = Vmi { spec: vm.spec.template.spec.clone(), ..Vmi::default() };
     vmi.metadata.labels.clone_from(&vm.spec.template.metadata.labels);
     vmi.metadata.namespace.clone_from(&vm.metadata.namespace);
     vmi.metadata.name.clone_from(&vm.metadata.name);
-    row(world, &vmi, subject::of_vm(vm, &world.cluster), Stand::Stopped)
+    row(world, &vmi, &Manifest::VirtualMachine(Box::new(vm.clone())), Stand::Stopped)
 }
 
-fn row(world: &World, vmi: &Vmi, mut judged: Judged<'_>, stand: Stand) -> AuditRow {
+/// A guest judged as the webhook judges what a person asks for.
+fn row(world: &World, vmi: &Vmi, manifest: &Manifest<'_>, stand: Stand) -> Option<AuditRow> {
     let cluster = &world.cluster;
     let fleet = &cluster.fleet;
-    let fitting = judged.assess(cluster).fitting;
-    let inherited = inherited(&judged);
-    let runs_on = fleet.find(&vmi.status.node_name);
-    let policy = policy_of(world, &world.policies, vmi, runs_on, &fitting);
-    let builtin = Policy::builtin();
-    let rules = policy.unwrap_or(&builtin);
-    if stand == Stand::Running {
-        foresee(world, rules, &mut judged, None);
-    }
-    let verdict = judged.judge(cluster, Depth::Brief);
+    let Case { judged, verdict, decision, ruling, .. } = judge(world, manifest, UserName::NOBODY, Depth::Brief)?;
     let assessment = &verdict.assessment;
+    let runs_on = fleet.find(&vmi.status.node_name);
+    let policy = policy_of(world, &world.policies, vmi, runs_on, &assessment.fitting);
     let subject = &judged.subject;
     let own_node = stand == Stand::Running && verdict.found(Check::OwnNode).is_some();
     let impact = assessment.outcome.impact();
-    let left_alone = is_exempt(world, &vmi.metadata.namespace);
-    let spared = left_alone || rules.exemptions.namespaces.contains(&vmi.metadata.namespace);
-    let denied = !spared && rules.enforce.reached(impact) && assessment.cause == Some(Cause::Structural);
-    let told = verdict.is_always_reported();
     let common = policy.and_then(|policy| policy.common_model.as_ref()).map(|common| standing(vmi, cluster, common));
     let targets = match subject.stage {
         Stage::Migration(_) => assessment.fitting.count(),
@@ -209,14 +206,14 @@ fn row(world: &World, vmi: &Vmi, mut judged: Judged<'_>, stand: Stand) -> AuditR
             targets_by_start(&subject.placement, onward, &assessment.fitting, fleet).into_keys().next().unwrap_or(0)
         }
     };
-    AuditRow {
+    Some(AuditRow {
         guest: subject.title(),
         namespace: subject.namespace.clone(),
         name: subject.name.clone(),
         stand,
         node: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         cpu: subject.mode.to_string(),
-        inherited,
+        inherited: inherited(&judged),
         targets,
         judged: assessment.nodes_judged,
         start_nodes: matches!(subject.stage, Stage::Start(_)).then(|| assessment.fitting.count()),
@@ -228,9 +225,9 @@ fn row(world: &World, vmi: &Vmi, mut judged: Judged<'_>, stand: Stand) -> AuditR
         policy: policy.map(|policy| policy.name.clone()),
         on_common_model: common.filter(|stands| *stands != Standing::Apart).map(|stands| stands == Standing::On),
         change: policy.and_then(|policy| change(world, policy, vmi)),
-        answer: match denied {
+        answer: match ruling.denies() {
             true => Answer::Deny,
-            false if !left_alone && (rules.warn.reached(impact) || told) => Answer::Warn,
+            false if !decision.warnings().is_empty() => Answer::Warn,
             false => Answer::Admit,
         },
         stale: Vec::new(),
@@ -245,7 +242,7 @@ fn row(world: &World, vmi: &Vmi, mut judged: Judged<'_>, stand: Stand) -> AuditR
             Some(Impact::Fragile) => Severity::Fragile,
             None => Severity::None,
         },
-    }
+    })
 }
 
 /// What a policy makes of the CPU model of a guest that starts anew: from its VM, where it has one.
@@ -258,13 +255,13 @@ fn change(world: &World, policy: &Policy, vmi: &Vmi) -> Option<Change> {
     }
 }
 
-/// How many entries its launcher inherited.
+/// How many entries its launcher inherited, whatever a policy drops of them.
 fn inherited(judged: &Judged<'_>) -> usize {
-    match &judged.subject.stage {
-        Stage::Migration(migration) if migration.inherited => {
-            judged.subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key)).count()
+    match (&judged.subject.stage, &judged.predicted) {
+        (Stage::Migration(migration), Some(target)) if migration.inherited => {
+            target.node_selector.keys().filter(|key| label::is_inherited(key)).count()
         }
-        Stage::Migration(_) | Stage::Start(_) => 0,
+        _ => 0,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::judge::foresee;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::Policy;
+use crate::policy::{Policy, RequestFacts, RequestKind, Ruling, rule};
 use crate::say;
 use crate::world::World;
 
@@ -126,11 +126,13 @@ fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
     let source = cluster.fleet.find(node);
     let policy = policy_of(world, &world.policies, vmi, source, &fitting).cloned();
     let policy = policy.unwrap_or_else(Policy::builtin);
-    if !policy.warn.reached(Some(Impact::Pinned)) {
-        return None;
-    }
     foresee(world, &policy, &mut judged, None);
     let verdict = judged.judge(cluster, Depth::Full);
+    let facts = RequestFacts { kind: RequestKind::Other, exemption: None };
+    let warned = matches!(rule(&policy, facts, &verdict.assessment, false), Ruling::Admit { warned: true, .. });
+    if !warned && !verdict.is_always_reported() {
+        return None;
+    }
     let refused = verdict.found(Check::LibvirtRefused).map(say::finding::message);
     let mut out = Vec::new();
     match (&judged.hindrance, &verdict.assessment.outcome) {

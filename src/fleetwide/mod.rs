@@ -12,9 +12,7 @@ pub mod kubevirt;
 pub mod node;
 pub mod policy;
 
-use std::collections::BTreeMap;
-
-use crate::admission::response::{Decision, WARNINGS};
+use crate::admission::response::Decision;
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
@@ -95,10 +93,9 @@ fn is_read(user: &str) -> bool {
 /// How many guests or nodes a line names.
 const NAMED: usize = 2;
 
-/// Lines as an answer that admits: each names its object, none bears a prefix yet.
+/// Lines as an answer that admits: each names its object.
 fn told(lines: Vec<String>) -> Decision {
-    let warnings = lines.into_iter().take(WARNINGS).map(|line| format!("cpufit: {line}")).collect();
-    Decision::Admit { warnings, audit: BTreeMap::new(), patch: Vec::new() }
+    Decision::admit_with(lines)
 }
 
 /// Guests that something is said about: how many, and the first of them.

@@ -1,5 +1,6 @@
 //! A policy is made or changed: which guests and nodes do not meet it, said at once; and what its status tells.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +14,15 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::fit::subject::{CpuMode, Stage};
-use crate::fit::verdict::{Assessment, Cause, Impact};
+use crate::fit::verdict::{Assessment, Impact};
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, title};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{CommonModel, Dial, LauncherSelectors, Policy, PolicyError};
+use crate::policy::{
+    CommonModel, Dial, LauncherSelectors, Otherwise, Policy, PolicyError, RequestFacts, RequestKind, UserName, rule,
+};
 use crate::say::plural;
 use crate::well_known::{self, WellKnown};
 use crate::world::World;
@@ -145,7 +148,8 @@ fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
                 Some(reason) => out.kept.entry(reason).or_default().add(title(vmi)),
             }
         }
-        if policy.enforce != Dial::Off && denies(world, policy, vmi, &guests.start(vmi)) {
+        let refuses = policy.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny);
+        if (policy.enforce != Dial::Off || refuses) && denies(world, policy, vmi, &guests.start(vmi)) {
             out.denied.add(title(vmi));
         }
     }
@@ -155,13 +159,14 @@ fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
 /// Whether a guest would be denied if it were created now, with the common model where it would get that.
 fn denies(world: &World, policy: &Policy, vmi: &Vmi, start: &Assessment) -> bool {
     let cluster = &world.cluster;
-    let is_denied = |verdict: &Assessment| {
-        policy.enforce.reached(verdict.outcome.impact()) && verdict.cause == Some(Cause::Structural)
-    };
-    if !is_denied(start) || policy.exemptions.namespaces.contains(&vmi.metadata.namespace) {
+    let guest = world.guest(&vmi.metadata.namespace, &vmi.metadata.labels, UserName::NOBODY);
+    let facts = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption: policy.exempt(&guest) };
+    let refuses = policy.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny);
+    let unmet = refuses && outlook::of_vmi(world, policy, &anew(world, vmi)).unmet.is_some();
+    if !rule(policy, facts, start, unmet).denies() {
         return false;
     }
-    let Some(common) = &policy.common_model else { return true };
+    let Some(common) = policy.common_model.as_ref().filter(|_| !unmet) else { return true };
     let is_off = standing(vmi, cluster, common) == Standing::Off;
     if !is_off || kept_by(&at_next_start(world, policy, vmi)).is_some() {
         return true;
@@ -173,7 +178,7 @@ fn denies(world: &World, policy: &Policy, vmi: &Vmi, start: &Assessment) -> bool
         judged.subject.placement = start.placement;
         judged.subject.mode = start.mode;
     }
-    is_denied(&judged.assess(cluster))
+    rule(policy, facts, &judged.assess(cluster), false).denies()
 }
 
 /// How a guest stands to the common model.
@@ -201,14 +206,19 @@ pub fn standing(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> Standing 
     if mode == CpuMode::Named(common.name.clone()) { Standing::On } else { Standing::Off }
 }
 
-/// What a policy makes of the CPU model of a guest that starts anew: from its VM, where it has one.
+/// What a policy makes of the CPU model of a guest that starts anew.
 pub(super) fn at_next_start(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
+    common_model(world, policy, &anew(world, vmi))
+}
+
+/// The VMI with which a guest starts anew: from its VM, where it has one.
+fn anew<'v>(world: &World, vmi: &'v Vmi) -> Cow<'v, Vmi> {
     let cluster = &world.cluster;
     let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).and_then(|vm| {
         let guest = guest_of(vm, cluster);
         guest.missing.is_none().then(|| outlook::vmi_of(vm, guest.spec))
     });
-    common_model(world, policy, anew.as_ref().unwrap_or(vmi))
+    anew.map_or(Cow::Borrowed(vmi), Cow::Owned)
 }
 
 /// Why a guest that starts anew comes to run without the common model, if so.

@@ -44,7 +44,7 @@ pub(super) fn said(world: &World, review: &Value) -> Vec<String> {
     }
     assert!(decision.warnings().len() <= 4);
     assert!(matches!(decision, Decision::Admit { .. }), "none of these acts is ever denied");
-    decision.warnings().to_vec()
+    decision.warnings()
 }
 
 #[rstest]

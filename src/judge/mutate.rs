@@ -70,7 +70,7 @@ pub fn mutation<E>(
             let undone = trimmed.undone().map(|line| (Reason::SelectorsKept, line));
             Mutation {
                 patch: trimmed.patch(pod),
-                warnings: trimmed.sentences().iter().map(|line| format!("cpufit: {line}")).collect(),
+                warnings: trimmed.sentences(),
                 events: done.chain(undone).collect(),
                 audit: trimmed.audit(),
             }
@@ -94,7 +94,7 @@ pub(super) fn answer(
     let mut lacks = missing(world, manifest);
     let events = if request.dry_run { Vec::new() } else { events };
     let reports = reports(world, manifest, user, events, &mut lacks);
-    let decision = Decision::Admit { warnings, audit, patch };
+    let decision = Decision::Admit { warnings: warnings.into(), audit, patch };
     Ok(Answer { reports, lacks, ..decision.into() })
 }
 

@@ -9,7 +9,6 @@ use super::*;
 use crate::fit::node::Node;
 use crate::fit::verdict::{Cause, Impact};
 use crate::kubevirt::cluster::Object;
-use crate::policy::DenialKind;
 use crate::policy::{Dial, Exemptions};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, read, running, vm, vmi};
@@ -17,6 +16,7 @@ use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake
 
 mod enforcing;
 mod forged;
+mod wording;
 
 const KUBECTL: &str = "kubernetes-admin";
 const CONTROLLER: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
@@ -57,7 +57,7 @@ fn ask(world: &World, review: &Value) -> Result<Decision, String> {
 
 fn admitted(world: &World, review: &Value) -> Vec<String> {
     match ask(world, review).expect("an answer") {
-        Decision::Admit { warnings, .. } => warnings,
+        decision @ Decision::Admit { .. } => decision.warnings(),
         denied @ Decision::Deny { .. } => panic!("denied: {denied:#?}"),
     }
 }
@@ -351,7 +351,8 @@ mod enforcement {
             (case.verdict.assessment.outcome.impact(), case.verdict.assessment.cause),
             (Some(Impact::Pinned), Some(cause))
         );
-        let Decision::Admit { warnings, .. } = case.decision else { panic!("denied: {:#?}", case.decision) };
+        assert!(matches!(case.decision, Decision::Admit { .. }), "denied: {:#?}", case.decision);
+        let warnings = case.decision.warnings();
         assert!(warnings.iter().any(|line| line.contains("shop/db")), "and it is said all the same: {warnings:?}");
     }
 

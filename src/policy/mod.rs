@@ -1,11 +1,11 @@
 //! What an administrator wants: which guests are told, recorded or refused, and who is exempt.
 //!
 //! A [`Policy`] is one `CPUPolicy` (`cpufit.io/v1alpha1`), read by [`Policy::from_json`]. [`governing`] chooses the one
-//! that a guest is under; without any, [`Policy::builtin`] governs. [`decide()`] turns a verdict into a [`Ruling`]. All
+//! that a guest is under; without any, [`Policy::builtin`] governs. [`rule`] turns a verdict into a [`Ruling`]. All
 //! are pure functions; the three dials, enforce, warn and audit, work as those of Kubernetes' pod security admission.
 
-mod decide;
 mod read;
+mod rule;
 mod selector;
 mod tree;
 mod word;
@@ -18,8 +18,8 @@ use crate::fit::verdict::Impact;
 use crate::well_known;
 use word::{spelled, words};
 
-pub use decide::{Denial, DenialKind, FieldCause, RequestFacts, RequestKind, Ruling, Words, decide};
 pub use read::PolicyError;
+pub use rule::{Grounds, RequestFacts, RequestKind, Ruling, rule};
 pub use selector::{LabelCondition, LabelSelector, Operator};
 pub use tree::Problem;
 pub use word::{UnknownWord, Word};

@@ -21,47 +21,106 @@ use plural::{fold_entries, fold_names, nodes};
 /// How many missing labels a warning names.
 const LABELS: usize = 4;
 
-/// A verdict in words.
+/// One field that is to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldCause {
+    /// The field's path.
+    pub field: String,
+    /// What is wrong with it, on one line.
+    pub message: String,
+}
+
+/// A verdict in words, for every channel. A line without the guest's name is printed behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Speech {
-    /// The first line, complete in itself, without the object's name.
+pub struct Messages {
+    /// The guest: `namespace/name`.
+    pub title: String,
+    /// The verdict in one sentence, without the guest's name; empty where all is well.
     pub headline: String,
-    /// What follows it as warnings, without the object's name: nearest node, next step.
+    /// What follows it: the nearest node, the next step.
     pub lines: Vec<String>,
-    /// Notes that are always told: what libvirt said, what had to be assumed.
+    /// What else was found.
     pub notes: Vec<String>,
-    /// Fields to blame, with the reason.
-    pub causes: Vec<(String, String)>,
+    /// A denial's further lines.
+    pub details: Vec<String>,
+    /// The fields to blame, without the guest's name.
+    pub causes: Vec<FieldCause>,
+    /// What becomes of the guest's CPU model, complete in itself. Said first, whatever the dials say.
+    pub model: Option<String>,
+    /// The field to blame where the policy refuses guests that do not use its common model, complete in itself.
+    pub unmet: Option<FieldCause>,
+}
+
+impl Messages {
+    /// The headline with the guest's name; `None` where all is well.
+    #[must_use]
+    pub fn sentence(&self) -> Option<String> {
+        (!self.headline.is_empty()).then(|| format!("{} {}", self.title, self.headline))
+    }
+
+    /// Lines with the guest's name: kubectl prints equal lines once.
+    #[must_use]
+    pub fn named(&self, lines: &[String]) -> Vec<String> {
+        lines.iter().map(|line| format!("{}: {line}", self.title)).collect()
+    }
+
+    /// Why a policy refuses a guest for its CPU model, as it is told where it is admitted all the same.
+    #[must_use]
+    pub fn unmet_line(&self, policy: &str) -> Option<String> {
+        self.unmet.as_ref().map(|unmet| format!("{} (policy {policy})", unmet.message))
+    }
+
+    /// A denial's message, complete in itself, and the fields to blame. `for_model` where nothing but
+    /// the guest's CPU model is to blame.
+    #[must_use]
+    pub fn denial(&self, policy: &str, for_model: bool) -> (String, Vec<FieldCause>) {
+        let by = format!(" (policy {policy})");
+        let named = |cause: &FieldCause| FieldCause {
+            field: cause.field.clone(),
+            message: format!("{} {}", self.title, cause.message),
+        };
+        let of_impact = self.causes.iter().filter(|_| !for_model).map(named);
+        let mut causes: Vec<FieldCause> = of_impact.chain(self.unmet.clone()).collect();
+        let headline = match &self.unmet {
+            Some(unmet) if for_model => unmet.message.clone(),
+            _ => self.sentence().unwrap_or_else(|| self.title.clone()),
+        };
+        if let Some(first) = causes.first_mut() {
+            first.message.push_str(&by);
+        }
+        (format!("{headline}{by}"), causes)
+    }
 }
 
 /// Puts a verdict into words.
 #[must_use]
-pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Speech {
-    let mut speech = Speech::default();
+pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
+    let mut out = Messages { title: judged.subject.title(), details: details(judged, verdict), ..Messages::default() };
     for finding in &verdict.findings {
         let message = finding::message(finding);
         match finding.check {
             Check::NotMigratable if verdict.assessment.outcome.impact().is_some() => {
-                speech.headline.clone_from(&message);
+                out.headline.clone_from(&message);
             }
-            Check::StartNode | Check::MigrationTarget if speech.headline.is_empty() => {
-                speech.headline.clone_from(&message);
-                speech.lines.extend(nearest_line(verdict).filter(|_| is_told(judged, finding, verdict)));
-                speech.lines.extend(with_model_line(judged, finding, cluster));
-                speech.lines.extend(next_step(judged, finding));
+            Check::StartNode | Check::MigrationTarget if out.headline.is_empty() => {
+                out.headline.clone_from(&message);
+                out.lines.extend(nearest_line(verdict).filter(|_| is_told(judged, finding, verdict)));
+                out.lines.extend(with_model_line(judged, finding, cluster));
+                out.lines.extend(next_step(judged, finding));
             }
             // Said first, by itself.
             Check::CommonModel => continue,
             // The release's rules matter where something is wrong; what was not found matters always.
             Check::Assumed if verdict.assessment.outcome.impact().is_none() && finding.field.is_empty() => continue,
-            _ => speech.notes.push(message.clone()),
+            _ => out.notes.push(message.clone()),
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
             let better = with_model_line(judged, finding, cluster).map(|line| format!("; {line}"));
-            speech.causes.push((finding.field.clone(), message + &better.unwrap_or_default()));
+            let message = message + &better.unwrap_or_default();
+            out.causes.push(FieldCause { field: finding.field.clone(), message });
         }
     }
-    speech
+    out
 }
 
 /// Whether the nearest node is worth a line: not where the guest starts and only its arch or zone keeps it from there.
@@ -199,8 +258,7 @@ pub fn state(verdict: &Verdict) -> &'static str {
 }
 
 /// A denial's further lines: the nearest nodes, where the cause lies, where help is.
-#[must_use]
-pub fn details(judged: &Judged<'_>, verdict: &Verdict) -> Vec<String> {
+fn details(judged: &Judged<'_>, verdict: &Verdict) -> Vec<String> {
     let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
     out.extend(verdict.nearest.iter().map(|near| {
         let lacks = fold_entries(&near.missing, 6);

@@ -148,7 +148,7 @@ fn a_command_is_whole_or_left_out() {
         let request = review::decode(review.as_bytes()).expect("a review");
         let world = world(nodes.clone(), migrated(&name, &[]));
         let decision = answer(&Hearing::new(&world), Stage::Validate, &request).expect("an answer").decision;
-        for line in crate::admission::response::warnings(&decision).map(|line| line.to_string()) {
+        for line in decision.warnings() {
             let commands = line.matches("kubectl ").count();
             let whole = line.matches("kubectl uncordon node-d").count()
                 + usize::from(line.ends_with(&format!("kubectl cpufit explain vmi/{name} -n shop")));

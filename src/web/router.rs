@@ -298,7 +298,7 @@ fn outcome(stage: Stage, decision: &Decision) -> RequestOutcome {
 }
 
 fn unjudged(request: &Request<'_>, why: &str) -> Decision {
-    Decision::admit_with(format!("cpufit: {} was not judged: {why}", subject(request)))
+    Decision::admit_with(vec![format!("{} was not judged: {why}", subject(request))])
 }
 
 /// The object as people name it.

@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cpufit::admission::Stage;
-use cpufit::admission::response::{Decision, Denial};
+use cpufit::admission::response::{Decision, Denial, DenialKind, Warnings};
 use cpufit::admission::review::Request;
-use cpufit::policy::DenialKind;
 use cpufit::telemetry::Metrics;
 use cpufit::web::{Condition, Edge, Judge, Limits, Readiness};
 use serde_json::{Value, json};
@@ -21,9 +20,9 @@ use serde_json::{Value, json};
 fn by_name(_: Stage, request: &Request<'_>) -> Decision {
     match &*request.name {
         "panic" => panic!("told to"),
-        "warn" => Decision::admit_with("shop/warn: as you wish"),
+        "warn" => Decision::admit_with(vec!["shop/warn: as you wish".to_owned()]),
         "patch" => Decision::Admit {
-            warnings: Vec::new(),
+            warnings: Warnings::default(),
             audit: BTreeMap::new(),
             patch: serde_json::from_value(json!([{"op": "remove", "path": "/a"}])).unwrap(),
         },
@@ -37,7 +36,7 @@ fn by_name(_: Stage, request: &Request<'_>) -> Decision {
                 name: "deny".to_owned(),
                 causes: Vec::new(),
             },
-            warnings: Vec::new(),
+            warnings: Warnings::default(),
             audit: BTreeMap::new(),
         },
         _ => Decision::admit(),

@@ -173,3 +173,28 @@ fn a_guest_that_has_ended_is_no_guest() {
 fn an_audit_ends_when_it_is_told_to() {
     assert_eq!(audit(&world(&[]), &|| true), Vec::new());
 }
+
+/// One rule of denial: what the audit counts is what the webhook answers to the same object.
+#[rstest]
+#[case::enforced(json!({"enforce": "Unschedulable"}))]
+#[case::another_model(json!({"commonModel": {"name": "Cascadelake-Server", "replaces": ["HostModel"], "otherwise": "Deny"}}))]
+#[case::replaced(json!({"enforce": "Fragile", "commonModel": {"name": "Skylake-Server-noTSX-IBRS", "replaces": ["Named"]}}))]
+#[case::exempt(json!({"enforce": "Fragile", "exemptions": {"namespaces": ["shop"]}}))]
+fn the_audit_denies_what_the_webhook_denies(#[case] spec: Value) {
+    let world = world(&[spec]);
+    for row in audit(&world, NEVER) {
+        let object = match row.stand {
+            Stand::Stopped => {
+                vm(&row.name, if row.name == "never" { "EPYC-Genoa" } else { "Skylake-Server-noTSX-IBRS" })
+            }
+            Stand::Running | Stand::Starting => crate::testing::cluster::migration(&row.name),
+        };
+        let manifest = match object["kind"].as_str() {
+            Some("VirtualMachine") => Manifest::VirtualMachine(Box::new(read(object))),
+            _ => Manifest::Migration(Box::new(read(object))),
+        };
+        let case = judge(&world, &manifest, &"kubernetes-admin".into(), Depth::Full).expect("it is judged");
+        assert_eq!(row.answer == Answer::Deny, case.ruling.denies(), "{}: {:#?}", row.guest, case.decision);
+        assert_eq!(row.answer == Answer::Admit, case.decision == crate::admission::response::Decision::admit());
+    }
+}

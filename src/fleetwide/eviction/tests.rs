@@ -35,7 +35,7 @@ fn world(nodes: Vec<Node>, db: &Value, more: Vec<Object>) -> World {
 }
 
 fn evict(world: &World) -> Vec<String> {
-    eviction(world, "shop", "virt-launcher-db-x7k2p", false).warnings().to_vec()
+    eviction(world, "shop", "virt-launcher-db-x7k2p", false).warnings()
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn world(nodes: Vec<Node>) -> World {
 fn edit(nodes: Vec<Node>, name: &str, change: impl FnOnce(&mut Node)) -> Vec<String> {
     let before = of(&mut nodes.clone(), name).clone();
     let after = before.clone().tweak(change);
-    update(&world(nodes), &before, &after, NEVER).warnings().to_vec()
+    update(&world(nodes), &before, &after, NEVER).warnings()
 }
 
 #[test]
@@ -113,9 +113,9 @@ fn a_count_that_was_broken_off_says_so() {
     let enough = || calls.replace(calls.get() + 1) >= 1;
     let before = cascade_lake("node-a");
     let after = before.clone().tweak(|node| take(node, &[feature("fpu")]));
-    let lines = update(&world(intel()), &before, &after, &enough).warnings().to_vec();
+    let lines = update(&world(intel()), &before, &after, &enough).warnings();
     assert!(lines.iter().any(|line| line.contains("at least 1 guest on node-a")), "{lines:?}");
-    let none = update(&world(intel()), &before, &after, &|| true).warnings().to_vec();
+    let none = update(&world(intel()), &before, &after, &|| true).warnings();
     assert_eq!(none, ["cpufit: node-a: only 0 of 2 guests were looked at in time; all: kubectl cpufit audit"]);
 }
 

@@ -50,7 +50,7 @@ fn world(nodes: Vec<Node>, policies: &[String]) -> World {
 }
 
 fn changed(world: &World, spec: &Value) -> Vec<String> {
-    change(world, "intel-pool", &policy(spec), None, NEVER).warnings().to_vec()
+    change(world, "intel-pool", &policy(spec), None, NEVER).warnings()
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_review_is_answered() {
 fn a_count_that_was_broken_off_says_so() {
     let calls = std::cell::Cell::new(0);
     let enough = || calls.replace(calls.get() + 1) >= 2;
-    let lines = change(&world(nodes(), &[]), "intel-pool", &policy(&common(MODEL)), None, &enough).warnings().to_vec();
+    let lines = change(&world(nodes(), &[]), "intel-pool", &policy(&common(MODEL)), None, &enough).warnings();
     assert!(lines[0].contains("at least 1 running guest"), "{lines:?}");
 }
 

@@ -229,7 +229,8 @@ fn what_is_dropped_from_a_pod_is_told() {
     let (after, answer) = mutated(&world, &pod, CONTROLLER);
     assert_eq!(after["spec"]["nodeSelector"], json!({feature("fpu"): "true"}));
     assert_eq!(answer.reports.iter().map(|report| report.reason).collect::<Vec<_>>(), [Reason::SelectorsDropped]);
-    let Decision::Admit { warnings, audit, .. } = &answer.decision else { panic!("denied") };
+    let Decision::Admit { audit, .. } = &answer.decision else { panic!("denied") };
+    let warnings = answer.decision.warnings();
     assert!(
         warnings[0].starts_with("cpufit: shop/db") && audit.contains_key("dropped-selectors"),
         "{warnings:?} {audit:?}"

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::fit::bits::Bits;
-use crate::fit::verdict::{Assessment, Cause, Check, Finding, Outcome, Unknown, Verdict};
+use crate::fit::verdict::{Assessment, Cause, Outcome, Unknown};
 use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -213,7 +213,7 @@ mod exemption {
     }
 }
 
-mod decision;
+mod ruling;
 
 fn dial() -> impl Strategy<Value = Dial> {
     proptest::sample::select(Dial::ALL.to_vec())

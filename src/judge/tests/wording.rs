@@ -1,0 +1,148 @@
+//! A ruling put into words: what is told, and how a denial reads.
+
+use super::*;
+use crate::fit::placement::Placement;
+use crate::fit::subject::{Migration, Stage as LifeStage, Subject};
+use crate::fit::verdict::{Assessment, Finding, Outcome, Unknown};
+use crate::say::FieldCause;
+
+fn verdict(outcome: Outcome, cause: Option<Cause>, checks: &[Check]) -> Verdict {
+    let assessment = Assessment { outcome, cause, nodes_judged: 4, fitting: Bits::none(4) };
+    let findings = checks.iter().map(|check| Finding::noted(*check, "", "")).collect();
+    Verdict { findings, ..Verdict::plain(assessment) }
+}
+
+fn pinned(checks: &[Check]) -> Verdict {
+    verdict(Outcome::Impaired(Impact::Pinned), Some(Cause::Structural), checks)
+}
+
+fn messages() -> Messages {
+    Messages {
+        title: "shop/ledger".to_owned(),
+        headline: "cannot migrate".to_owned(),
+        lines: vec!["node-c lacks fpu".to_owned(), "explain".to_owned()],
+        notes: vec!["its own node lacks fpu".to_owned()],
+        details: vec!["node-c lacks fpu".to_owned(), "what helps: restart".to_owned()],
+        causes: vec![FieldCause { field: "spec.x".to_owned(), message: "no node offers it".to_owned() }],
+        ..Messages::default()
+    }
+}
+
+fn unmet() -> FieldCause {
+    FieldCause { field: "spec.domain.cpu.model".to_owned(), message: "shop/web asks for EPYC".to_owned() }
+}
+
+fn put(policy: &Policy, manifest: &Manifest<'_>, verdict: &Verdict, messages: &Messages) -> Decision {
+    let subject = Subject::new("shop", "ledger", LifeStage::Migration(Migration::default()), Placement::default());
+    let judged = Judged { subject, predicted: None, hindrance: None, notes: Vec::new() };
+    let facts = RequestFacts { kind: manifest.kind(), exemption: None };
+    let ruling = policy::rule(policy, facts, &verdict.assessment, messages.unmet.is_some());
+    decide(ruling, policy, manifest, &judged, verdict, messages)
+}
+
+fn migrating() -> Manifest<'static> {
+    Manifest::Migration(Box::default())
+}
+
+fn starting() -> Manifest<'static> {
+    Manifest::Vmi(Box::default())
+}
+
+fn strict() -> Policy {
+    Policy { name: "intel-pool".to_owned(), enforce: Dial::From(Impact::Pinned), ..Policy::builtin() }
+}
+
+fn refused(manifest: &Manifest<'_>, verdict: &Verdict, messages: &Messages) -> (Denial, Vec<String>) {
+    let decision = put(&strict(), manifest, verdict, messages);
+    let warnings = decision.warnings();
+    match decision {
+        Decision::Deny { denial, audit, .. } => {
+            assert!(!audit.is_empty() || verdict.assessment.outcome.impact().is_none(), "it would leave no trace");
+            (denial, warnings)
+        }
+        Decision::Admit { .. } => panic!("it was admitted: {decision:?}"),
+    }
+}
+
+#[test]
+fn a_denial_is_complete() {
+    let (denial, warnings) = refused(&migrating(), &pinned(&[Check::MigrationTarget]), &messages());
+    assert_eq!(
+        (denial.message.as_str(), denial.details.as_slice()),
+        ("shop/ledger cannot migrate (policy intel-pool)", messages().details.as_slice()),
+        "the person would not know why, by whose wish, or what to do"
+    );
+    let cause = &denial.causes[0];
+    assert_eq!(cause.message, "shop/ledger no node offers it (policy intel-pool)", "422 shows the causes only");
+    assert_eq!(denial.code, DenialKind::Forbidden, "nothing in a migration can be mended");
+    assert_eq!(warnings, Vec::<String>::new(), "everything would be said twice");
+    let (_, warnings) = refused(&migrating(), &pinned(&[Check::OwnNode]), &messages());
+    assert_eq!(warnings, ["cpufit: shop/ledger: its own node lacks fpu"], "a guest in danger would go unmentioned");
+}
+
+#[rstest]
+#[case::fields(messages().causes, DenialKind::Invalid)]
+#[case::no_causes(vec![], DenialKind::Forbidden)]
+#[case::no_field(vec![FieldCause { field: String::new(), message: "no node".to_owned() }], DenialKind::Forbidden)]
+fn without_fields_the_message_must_show(#[case] causes: Vec<FieldCause>, #[case] expected: DenialKind) {
+    let messages = Messages { causes, ..messages() };
+    let (denial, _) = refused(&starting(), &pinned(&[Check::MigrationTarget]), &messages);
+    assert_eq!(denial.code, expected, "with 422 kubectl prints the causes alone, without it the message alone");
+}
+
+#[rstest]
+#[case::the_model_alone(None, &["spec.domain.cpu.model"], "shop/web asks for EPYC (policy intel-pool)")]
+#[case::and_its_impact(Some(Impact::Pinned), &["spec.x", "spec.domain.cpu.model"], "shop/ledger cannot migrate (policy intel-pool)")]
+fn a_guest_without_the_common_model(#[case] impact: Option<Impact>, #[case] fields: &[&str], #[case] first: &str) {
+    let messages = Messages { unmet: Some(unmet()), ..messages() };
+    let judged = verdict(impact.map_or(Outcome::Fits, Outcome::Impaired), impact.map(|_| Cause::Structural), &[]);
+    let (denial, _) = refused(&starting(), &judged, &messages);
+    assert_eq!(denial.code, DenialKind::Invalid);
+    assert_eq!(
+        denial.causes.iter().map(|cause| cause.field.as_str()).collect::<Vec<_>>(),
+        fields,
+        "a bullet is missing"
+    );
+    assert_eq!(denial.message, first);
+}
+
+#[test]
+fn a_guest_that_is_spared_is_told_of_its_model_first() {
+    let messages = Messages { unmet: Some(unmet()), ..messages() };
+    let target = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption: Some(Exemption::Controller) };
+    let judged = pinned(&[Check::MigrationTarget]);
+    let ruling = policy::rule(&strict(), target, &judged.assessment, true);
+    let subject = Subject::new("shop", "web", LifeStage::Migration(Migration::default()), Placement::default());
+    let prepared = Judged { subject, predicted: None, hindrance: None, notes: Vec::new() };
+    let warnings = decide(ruling, &strict(), &starting(), &prepared, &judged, &messages).warnings();
+    assert_eq!(warnings.first().map(String::as_str), Some("cpufit: shop/web asks for EPYC (policy intel-pool)"));
+}
+
+const HEADLINE: &str = "cpufit: shop/ledger cannot migrate";
+const NEAREST: &str = "cpufit: shop/ledger: node-c lacks fpu";
+const NEXT: &str = "cpufit: shop/ledger: explain";
+const NOTE: &str = "cpufit: shop/ledger: its own node lacks fpu";
+
+#[rstest]
+#[case::fits(Outcome::Fits, &[], &[])]
+#[case::dial_reached(Outcome::Impaired(Impact::Fragile), &[Check::MigrationTarget], &[HEADLINE, NEAREST, NEXT])]
+#[case::and_a_note(Outcome::Impaired(Impact::Fragile), &[Check::OwnNode], &[HEADLINE, NEAREST, NEXT, NOTE])]
+#[case::own_node(Outcome::Fits, &[Check::OwnNode], &[NOTE])]
+#[case::libvirt(Outcome::Fits, &[Check::LibvirtRefused], &[NOTE])]
+#[case::no_pod(Outcome::Fits, &[Check::NoPod], &[NOTE])]
+#[case::assumed(Outcome::Fits, &[Check::Assumed], &[NOTE])]
+#[case::unknown(Outcome::Unknown(Unknown::NoLabels), &[Check::Unknown], &[NOTE])]
+#[case::no_matter(Outcome::Fits, &[Check::OutdatedLauncher, Check::NotReady], &[])]
+fn what_is_told(#[case] outcome: Outcome, #[case] checks: &[Check], #[case] expected: &[&str]) {
+    let decision = put(&Policy::builtin(), &migrating(), &verdict(outcome, None, checks), &messages());
+    assert_eq!(decision.warnings(), expected, "people would not be told, or be told for nothing");
+}
+
+#[test]
+fn what_must_be_told_falls_back_on_the_headline() {
+    let judged = verdict(Outcome::Unknown(Unknown::NoLabels), None, &[Check::Unknown]);
+    let messages =
+        Messages { title: "shop/ledger".to_owned(), headline: "cannot be judged".to_owned(), ..Messages::default() };
+    let decision = put(&Policy::builtin(), &migrating(), &judged, &messages);
+    assert_eq!(decision.warnings(), ["cpufit: shop/ledger cannot be judged"], "silence would pass for a good verdict");
+}

@@ -127,12 +127,22 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
         origin.namespace = request.namespace.to_string();
         origin.name = request.name.to_string();
         let case = judge::case(world, &request).with_context(|| item.place.to_string())?;
-        return Ok(match (case, request.object) {
+        return Ok(match (case, &request.object) {
             (Some(case), _) => ResultRow::new(origin, &case, world, predict),
             (None, Some(object)) if is_pod(&request.kind.group, &request.kind.kind) => {
                 stranger(origin, &object.pod().with_context(|| item.place.to_string())?, world)
             }
-            (None, _) => ResultRow::skipped(origin, "nothing in this request bears on where a guest can run"),
+            (None, _) => {
+                // An eviction, an edit of a node or of KubeVirt's configuration: what is told is about other guests.
+                let answer = judge::answer(&Hearing::new(world), Stage::Validate, &request);
+                let warnings = answer.with_context(|| item.place.to_string())?.decision.warnings();
+                let why = if warnings.is_empty() {
+                    "nothing in this request bears on where a guest can run"
+                } else {
+                    "no guest is judged: the warnings are about others"
+                };
+                ResultRow { warnings, ..ResultRow::skipped(origin, why) }
+            }
         });
     }
     Ok(match judged(world, item)? {

@@ -149,7 +149,14 @@ fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Ca
         ObjectKind::Migration => {
             cluster.migration(namespace, name).and_then(|vmim| judge(Manifest::Migration(Box::new(vmim.clone()))))
         }
-        ObjectKind::Pod => cluster.guest_of_launcher(namespace, name).and_then(|vmi| migrate(&vmi.metadata.name)),
+        // A guest whose launcher waits for a node has not started: its launcher is no migration's target.
+        ObjectKind::Pod => cluster.guest_of_launcher(namespace, name).and_then(|vmi| {
+            if running(&vmi.metadata.name).is_some() {
+                migrate(&vmi.metadata.name)
+            } else {
+                judge(Manifest::Vmi(Box::new(vmi.clone())))
+            }
+        }),
     };
     found.with_context(|| {
         format!(
@@ -189,7 +196,9 @@ impl Explained<'_> {
 
     fn title(&self) -> String {
         let subject = &self.case.judged.subject;
-        let entries = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
+        let is_inherited = matches!(&subject.stage, Stage::Migration(migration) if migration.inherited);
+        let is_counted = |key: &str| if is_inherited { label::is_inherited(key) } else { Family::of(key).is_cpu() };
+        let entries = subject.placement.selector.iter().filter(|(key, _)| is_counted(key)).count();
         let noun = if entries == 1 { "entry" } else { "entries" };
         if self.case.judged.hindrance.is_some() {
             return format!("{}    {}", subject.title(), say::state(&self.case.verdict));
@@ -209,12 +218,13 @@ impl Explained<'_> {
         let Case { judged, verdict, .. } = self.case;
         let mut out = Vec::new();
         for finding in &verdict.findings {
-            out.push(capital(&say::finding::message(finding)));
+            out.push(say::finding::sentence(finding));
         }
         if matches!(judged.subject.stage, Stage::Migration(_)) && judged.hindrance.is_none() {
             out.extend(self.fitting_by_labels());
             out.extend(self.nowhere());
             out.extend(self.nearest());
+            out.extend(self.excluded());
             out.extend(self.wish());
             out.push(
                 "Judged by labels; the guest's real CPU is known to libvirt alone, which checks again at the migration."
@@ -223,6 +233,7 @@ impl Explained<'_> {
         }
         if matches!(judged.subject.stage, Stage::Start(_)) && verdict.assessment.fitting.is_empty() {
             out.extend(self.nearest());
+            out.extend(self.excluded());
         }
         out.extend(self.tsc());
         out.extend(self.frozen());
@@ -283,12 +294,33 @@ impl Explained<'_> {
     fn nearest(&self) -> Option<String> {
         let nearest = &self.case.verdict.nearest;
         let least = nearest.first()?;
-        let same: Vec<&str> =
-            nearest.iter().filter(|near| near.missing == least.missing).map(|near| near.node.as_str()).collect();
+        let same: Vec<&str> = nearest
+            .iter()
+            .filter(|near| near.missing == least.missing && near.has == least.has)
+            .map(|near| near.node.as_str())
+            .collect();
         let verb = if same.len() == 1 { "lacks" } else { "lack" };
-        let entries = least.missing.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         let only = if self.case.verdict.assessment.fitting.is_empty() { " only" } else { "" };
-        Some(format!("Nearest: {} {verb}{only} {}.", plural::fold_names(&same, 3), plural::fold(entries, 12)))
+        let (names, lack) = (plural::fold_names(&same, 3), plural::fold_lack(least, 12));
+        Some(format!("Nearest: {names} {verb}{only} {lack}."))
+    }
+
+    /// The nodes that meet every selector entry and fail the node affinity, and what of it.
+    fn excluded(&self) -> Vec<String> {
+        let mut by_conditions: std::collections::BTreeMap<&[String], Vec<&str>> = std::collections::BTreeMap::new();
+        for excluded in &self.case.verdict.excluded {
+            by_conditions.entry(&excluded.conditions).or_default().push(&excluded.node);
+        }
+        let line = |(conditions, nodes): (&[String], Vec<&str>)| {
+            let (meet, fail) =
+                (plural::number(nodes.len(), "meets", "meet"), plural::number(nodes.len(), "fails", "fail"));
+            let names = plural::fold_names(&nodes, 6);
+            format!(
+                "{names} {meet} every entry of its selector, of the CPU and others, and {fail} its node affinity: {}.",
+                plural::fold_names(conditions, 6)
+            )
+        };
+        by_conditions.into_iter().map(line).collect()
     }
 
     /// A host that was asked for, judged with and without that wish.
@@ -400,8 +432,16 @@ impl Explained<'_> {
         let lookup = self.fleet().look_up(&subject.placement);
         let cpu_total = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
         let source = self.source();
-        let others = self.fleet().in_name_order().into_iter().filter(|&node| Some(node) != source);
-        let mut nodes: Vec<_> = others.map(|node| (node, lookup.missing(node))).collect();
+        let mut others: Vec<NodeIndex> = self.fleet().in_name_order();
+        others.retain(|&node| Some(node) != source);
+        // Nodes of another architecture are counted in one line, unless there are no others.
+        if let Some(architecture) = subject.placement.get(label::ARCH) {
+            let foreign = self.fleet().bearing_another(label::ARCH, architecture);
+            if others.iter().any(|node| !foreign.contains(*node)) {
+                others.retain(|node| !foreign.contains(*node));
+            }
+        }
+        let mut nodes: Vec<_> = others.into_iter().map(|node| (node, lookup.missing(node))).collect();
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
         let mut rows = vec![["NODE", "CPU", "REST", "LACKS", "MEANING"].map(str::to_owned).to_vec()];
         let hidden = nodes.len().saturating_sub(ROWS);
@@ -414,7 +454,7 @@ impl Explained<'_> {
             }
             rest.extend(refusal.taints.iter().map(|taint| format!("tainted {}", taint.key)));
             if !refusal.affinity.is_empty() {
-                rest.push("affinity".to_owned());
+                rest.push(format!("affinity: {}", plural::fold_names(&refusal.affinity, 2)));
             }
             if self.fleet().not_ready().contains(node) {
                 rest.push("not ready".to_owned());
@@ -503,14 +543,4 @@ impl Explained<'_> {
             }
         }
     }
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    let mut out: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
-    out.push_str(chars.as_str());
-    if !out.ends_with('.') {
-        out.push('.');
-    }
-    out
 }

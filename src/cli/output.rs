@@ -77,6 +77,8 @@ pub struct Nodes {
     pub fitting: Vec<String>,
     /// Those on which all but a cordon or a taint fits, with the reason.
     pub blocked: BTreeMap<String, Vec<String>>,
+    /// Those that meet every selector entry and fail the required node affinity, with the conditions they fail.
+    pub excluded: BTreeMap<String, Vec<String>>,
 }
 
 /// `nearest` of a result.
@@ -97,6 +99,9 @@ pub struct Entry {
     pub key: String,
     /// The value asked for.
     pub value: String,
+    /// The value that the label has instead, where it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub has: Option<String>,
 }
 
 /// `findings` of a result.
@@ -286,13 +291,18 @@ fn nodes(verdict: &Verdict, fleet: &Fleet) -> Nodes {
         judged: verdict.assessment.nodes_judged,
         fitting: fleet.names(&verdict.assessment.fitting).into_iter().map(str::to_owned).collect(),
         blocked: verdict.blocked.iter().map(|blocked| (blocked.node.clone(), blocked.reasons())).collect(),
+        excluded: verdict.excluded.iter().map(|node| (node.node.clone(), node.conditions.clone())).collect(),
     }
 }
 
 fn near(near: &Nearest) -> Near {
     Near {
         node: near.node.clone(),
-        missing: near.missing.iter().map(|(key, value)| Entry { key: key.clone(), value: value.clone() }).collect(),
+        missing: near
+            .missing
+            .iter()
+            .map(|(key, value)| Entry { key: key.clone(), value: value.clone(), has: near.has.get(key).cloned() })
+            .collect(),
         evidence: match near.evidence {
             Evidence::SourceLacksToo => Some("source-lacks-too"),
             Evidence::Drifted => Some("drifted"),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::bits::Bits;
-use super::fleet::{Fleet, HostModelClass, NodeIndex, Passes};
+use super::fleet::{Fleet, HostModelClass, Lookup, NodeIndex, Passes};
 use super::judgement::{Depth, Judgement};
 use super::label::{self, Family};
 use super::placement::Placement;
@@ -53,36 +53,48 @@ pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Assessment {
 /// Judges a subject whose source is left out of the nodes that pass.
 pub(super) fn assess_passes(
     subject: &Subject<'_>,
-    fleet: &Fleet,
+    lookup: &Lookup<'_, '_>,
     passes: &Passes,
-    source: Option<NodeIndex>,
+    neighbours: &Bits,
 ) -> Assessment {
-    let nodes_judged = fleet.len() - usize::from(source.is_some());
+    let fleet = lookup.fleet();
+    let nodes_judged = neighbours.count();
     let (outcome, cause) = if fleet.is_empty() {
         (Outcome::Unknown(Unknown::NoNodes), None)
     } else if !fleet.is_labelled(subject.placement.get(label::ARCH)) {
         (Outcome::Unknown(Unknown::NoLabels), None)
     } else {
         match &subject.stage {
-            Stage::Migration(_) => by_targets(passes),
-            Stage::Start(onward) => by_start(&subject.placement, *onward, passes, fleet),
+            Stage::Migration(_) => by_targets(lookup, passes, neighbours),
+            Stage::Start(onward) => by_start(&subject.placement, *onward, lookup, passes),
         }
     };
     Assessment { outcome, cause, nodes_judged, fitting: passes.fitting.clone() }
 }
 
 /// Targets left: none is pinned, one is fragile.
-fn by_targets(passes: &Passes) -> (Outcome, Option<Cause>) {
+fn by_targets(lookup: &Lookup<'_, '_>, passes: &Passes, neighbours: &Bits) -> (Outcome, Option<Cause>) {
+    let impaired = |impact, wanted| {
+        let mut open = lookup.open();
+        open.intersect(neighbours);
+        (Outcome::Impaired(impact), Some(cause(passes, &open, wanted)))
+    };
     match passes.fitting.count_to(2) {
-        0 => (Outcome::Impaired(Impact::Pinned), Some(cause(passes, 1))),
-        1 => (Outcome::Impaired(Impact::Fragile), Some(cause(passes, 2))),
+        0 => impaired(Impact::Pinned, 1),
+        1 => impaired(Impact::Fragile, 2),
         _ => (Outcome::Fits, None),
     }
 }
 
-fn by_start(placement: &Placement<'_>, onward: Onward, passes: &Passes, fleet: &Fleet) -> (Outcome, Option<Cause>) {
+fn by_start(
+    placement: &Placement<'_>,
+    onward: Onward,
+    lookup: &Lookup<'_, '_>,
+    passes: &Passes,
+) -> (Outcome, Option<Cause>) {
+    let fleet = lookup.fleet();
     if passes.fitting.is_empty() {
-        return (Outcome::Impaired(Impact::Unschedulable), Some(cause(passes, 1)));
+        return (Outcome::Impaired(Impact::Unschedulable), Some(cause(passes, &lookup.open(), 1)));
     }
     let groups = start_groups(placement, onward, &passes.fitting, fleet);
     let Some(worst) = groups.iter().min_by_key(|group| group.fewest()) else {
@@ -92,18 +104,25 @@ fn by_start(placement: &Placement<'_>, onward: Onward, passes: &Passes, fleet: &
     if fewest >= 2 {
         return (Outcome::Fits, None);
     }
+    // A migration asks for more of the CPU than the start does, and for nothing else.
+    let migrating = Placement { node_name: None, ..placement.borrowed() };
+    let mut open = fleet.look_up(&migrating).open();
     let mut left = worst.passes.clone();
     let node = worst.nodes.iter().find(|&node| worst.targets.contains(node)).or_else(|| worst.nodes.iter().next());
     if let Some(node) = node {
         left.leave_out(node);
+        open.remove(node);
     }
     let impact = if fewest == 0 { Impact::Pinned } else { Impact::Fragile };
-    (Outcome::Impaired(impact), Some(cause(&left, fewest + 1)))
+    (Outcome::Impaired(impact), Some(cause(&left, &open, fewest + 1)))
 }
 
-/// Why fewer than `wanted` nodes fit: the first condition that leaves too few.
-fn cause(passes: &Passes, wanted: usize) -> Cause {
-    if passes.cpu.count_to(wanted) < wanted {
+/// Why fewer than `wanted` nodes fit: the first condition that leaves too few. Where already too few nodes are `open`
+/// to the guest whatever their CPU, the CPU is not the cause.
+fn cause(passes: &Passes, open: &Bits, wanted: usize) -> Cause {
+    if open.count_to(wanted) < wanted {
+        Cause::Placement
+    } else if passes.cpu.count_to(wanted) < wanted {
         Cause::Structural
     } else if passes.placement.count_to(wanted) < wanted {
         Cause::Placement

@@ -321,6 +321,17 @@ impl Fleet {
         self.keys.get(key).into_iter().flat_map(|key| &key.values).map(|(value, _)| value.as_ref())
     }
 
+    /// The nodes that bear a label with another value than this.
+    #[must_use]
+    pub fn bearing_another(&self, key: &str, value: &str) -> Bits {
+        let mut out = Bits::none(self.len());
+        let values = self.keys.get(key).into_iter().flat_map(|key| &key.values);
+        for (other, _) in values.filter(|(other, _)| other.as_ref() != value) {
+            out.union(&self.bearing(key, other));
+        }
+        out
+    }
+
     /// The nodes that bear a label with this value.
     #[must_use]
     pub fn bearing(&self, key: &str, value: &str) -> Bits {

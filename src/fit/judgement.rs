@@ -10,7 +10,7 @@ use super::label::{self, Family};
 use super::node::Taint;
 use super::remedy;
 use super::subject::{Stage, Subject};
-use super::verdict::{Assessment, Blocked, Cause, Evidence, Nearest, Outcome, Unknown, Verdict};
+use super::verdict::{Assessment, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown, Verdict};
 
 /// How many nearest nodes are named.
 const NEAREST: usize = 3;
@@ -42,6 +42,8 @@ pub struct Judgement<'s, 'f> {
     pub(super) source: Option<NodeIndex>,
     pub(super) lookup: Lookup<'f, 's>,
     pub(super) passes: Passes,
+    /// The nodes that come into question: of the guest's architecture, the one it must leave left out.
+    pub(super) neighbours: Bits,
     /// Outcome, cause and fitting nodes.
     pub(super) assessment: Assessment,
     /// Why nothing can be judged.
@@ -61,7 +63,14 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if let Some(node) = source {
             passes.leave_out(node);
         }
-        let assessment = assess::assess_passes(subject, fleet, &passes, source);
+        let mut neighbours = Bits::all(fleet.len());
+        if let Some(architecture) = subject.placement.get(label::ARCH) {
+            neighbours.subtract(&fleet.bearing_another(label::ARCH, architecture));
+        }
+        if let Some(node) = source {
+            neighbours.remove(node);
+        }
+        let assessment = assess::assess_passes(subject, &lookup, &passes, &neighbours);
         Self {
             subject,
             fleet,
@@ -69,6 +78,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             source,
             lookup,
             passes,
+            neighbours,
             assessment,
             hindrance: None,
             notes: &[],
@@ -112,7 +122,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         let by_luck = if self.depth == Depth::Full { remedy::by_luck(&self) } else { Vec::new() };
         let blocked = self.blocked();
         let nearest = self.nearest().to_vec();
-        Verdict { assessment: self.assessment, nearest, findings, blocked, not_helping, by_luck }
+        let excluded = self.excluded();
+        Verdict { assessment: self.assessment, nearest, excluded, findings, blocked, not_helping, by_luck }
     }
 
     pub(super) fn is_migration(&self) -> bool {
@@ -135,7 +146,15 @@ impl<'s, 'f> Judgement<'s, 'f> {
     }
 
     fn find_nearest(&self) -> Vec<Nearest> {
-        let mut nodes = self.lookup.nearest(self.source, NEAREST);
+        let mut nodes = self.lookup.nearest(&self.neighbours, NEAREST);
+        // Nodes of another architecture are named only where there is no other, and the guest is in need.
+        if nodes.is_empty() && self.assessment.outcome.impact().is_some() {
+            let mut all = Bits::all(self.fleet.len());
+            if let Some(node) = self.source {
+                all.remove(node);
+            }
+            nodes = self.lookup.nearest(&all, NEAREST);
+        }
         // A host that was asked for by name is named first, however much it lacks.
         if let Stage::Migration(migration) = &self.subject.stage
             && let Some((_, host)) = migration.wish.iter().find(|(key, _)| key == label::HOSTNAME)
@@ -148,7 +167,9 @@ impl<'s, 'f> Judgement<'s, 'f> {
             .map(|node| {
                 let missing = self.lookup.missing(node);
                 let evidence = self.evidence(node, &missing);
-                Nearest { node: self.fleet.name(node).to_owned(), missing, evidence }
+                let value = |(key, _): &(String, String)| Some((key.clone(), self.fleet.label(node, key)?.to_owned()));
+                let has = missing.iter().filter_map(value).collect();
+                Nearest { node: self.fleet.name(node).to_owned(), missing, has, evidence }
             })
             .collect()
     }
@@ -219,10 +240,31 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if drifted { Evidence::Drifted } else { Evidence::OtherHardware }
     }
 
-    /// The nodes other than the one it must leave.
+    /// The nodes that come into question.
     pub(super) fn others(&self) -> impl Iterator<Item = NodeIndex> {
-        let source = self.source;
-        (0..self.fleet.len()).filter(move |node| Some(*node) != source)
+        self.neighbours.iter()
+    }
+
+    /// The nodes that meet every selector entry and fail the required node affinity.
+    pub(super) fn excluded_nodes(&self) -> Bits {
+        let has_failed = self.assessment.outcome.impact().is_some() && self.hindrance.is_none();
+        let mut nodes = if has_failed { self.lookup.excluded_by_affinity() } else { Bits::none(self.fleet.len()) };
+        nodes.intersect(&self.neighbours);
+        nodes
+    }
+
+    /// The nodes that meet every selector entry and fail the required node affinity, by name: all of them in full, in
+    /// brief the first three.
+    fn excluded(&self) -> Vec<Excluded> {
+        let nodes = self.excluded_nodes();
+        let most = if self.depth == Depth::Full { usize::MAX } else { NEAREST };
+        let mut nodes: Vec<NodeIndex> = nodes.iter().collect();
+        nodes.sort_unstable_by_key(|&node| self.fleet.name(node));
+        let excluded = |node: NodeIndex| Excluded {
+            node: self.fleet.name(node).to_owned(),
+            conditions: self.lookup.refusal(node).affinity,
+        };
+        nodes.into_iter().take(most).map(excluded).collect()
     }
 
     /// Of the nearest nodes those whose labels are to blame, as far as can be told.

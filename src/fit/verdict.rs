@@ -1,5 +1,6 @@
 //! The outcome of a judgement, and what is said about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::bits::Bits;
@@ -115,8 +116,19 @@ pub struct Nearest {
     pub node: String,
     /// The selector entries it does not meet, by key.
     pub missing: Vec<(String, String)>,
+    /// Of those entries the ones whose label is there with another value, and that value.
+    pub has: BTreeMap<String, String>,
     /// What the lack says about the node's hardware.
     pub evidence: Evidence,
+}
+
+/// A node that meets every selector entry and fails the required node affinity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excluded {
+    /// The node.
+    pub node: String,
+    /// The conditions it fails, of the term that comes nearest to matching.
+    pub conditions: Vec<String>,
 }
 
 impl Nearest {
@@ -183,6 +195,8 @@ pub struct Verdict {
     pub assessment: Assessment,
     /// Up to three nodes that lack least.
     pub nearest: Vec<Nearest>,
+    /// The nodes that meet every selector entry and fail the required node affinity, by name.
+    pub excluded: Vec<Excluded>,
     /// What was found, in the order of the checks.
     pub findings: Vec<Finding>,
     /// The nodes on which all but a cordon or taints fits, by name.
@@ -199,6 +213,7 @@ impl Verdict {
         Self {
             assessment,
             nearest: Vec::new(),
+            excluded: Vec::new(),
             findings: Vec::new(),
             blocked: Vec::new(),
             not_helping: Vec::new(),

@@ -1,10 +1,10 @@
 //! What a check found, as one sentence without its end: it follows the name of the guest, or stands for itself.
 
 use super::plural::{fold_entries, fold_names, nodes, number};
-use crate::fit::check::{KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, OwnNode};
+use crate::fit::check::{KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, OtherArchitectures, OwnNode};
 use crate::fit::label;
 use crate::fit::subject::NotMigratable;
-use crate::fit::verdict::{Detail, Finding, Unknown};
+use crate::fit::verdict::{Check, Detail, Finding, Unknown};
 
 /// The finding in words.
 #[must_use]
@@ -36,6 +36,13 @@ fn detail(found: &Detail) -> String {
             let entry = label::short(&found.key, &found.value);
             format!("requires and forbids {entry}: no node can ever meet both")
         }
+        Detail::EmptyLabel(found) => format!(
+            "{} {} {} with an empty value, and true is asked for: KubeVirt 1.5.0 to 1.5.2 writes it so, 1.5.3 writes true",
+            fold_names(&found.nodes, 3),
+            number(found.nodes.len(), "carries", "carry"),
+            found.key
+        ),
+        Detail::OtherArchitectures(found) => other_architectures(found),
         Detail::NotReady(names) => {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
             format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
@@ -58,6 +65,25 @@ fn not_migratable(refused: &NotMigratable) -> String {
     format!("cannot migrate, whatever the labels say: KubeVirt refuses it ({})", condition(refused))
 }
 
+/// The finding as a sentence that stands for itself. A name at its beginning is left as it is.
+#[must_use]
+pub fn sentence(finding: &Finding) -> String {
+    let message = message(finding);
+    let begins_with_a_name = matches!(finding.detail, Detail::NotReady(_) | Detail::EmptyLabel(_))
+        || finding.check == Check::CommonModel
+        || !message.split(' ').next().is_some_and(|word| word.chars().all(char::is_alphabetic));
+    let mut chars = message.chars();
+    let mut out: String = match chars.next() {
+        Some(first) if !begins_with_a_name => first.to_uppercase().collect(),
+        first => first.into_iter().collect(),
+    };
+    out.push_str(chars.as_str());
+    if !out.ends_with('.') {
+        out.push('.');
+    }
+    out
+}
+
 /// Why nothing can be known.
 #[must_use]
 pub fn unknown(why: &Unknown) -> String {
@@ -74,6 +100,7 @@ fn no_start_node(found: &NoStartNode) -> String {
         return format!("cannot start: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
     }
     let none = match judged {
+        0 => return "cannot start: no node is of its architecture".to_owned(),
         1 => "the only node does not take".to_owned(),
         many => format!("none of {many} nodes takes"),
     };
@@ -88,18 +115,34 @@ fn no_target(found: &NoTarget) -> String {
         NoTarget::Nowhere(entries) => {
             format!("cannot migrate: no node offers {}, which its selector requires", fold_entries(entries, 3))
         }
-        NoTarget::NoOtherNode => "cannot migrate: there is no other node".to_owned(),
-        NoTarget::None { judged, from_elsewhere, lasting } => {
+        NoTarget::NoOtherNode => "cannot migrate: there is no other node of its architecture".to_owned(),
+        NoTarget::None { judged, from_elsewhere, lasting, by_affinity } => {
+            let (meets, fails) = match by_affinity {
+                true => ("meets its selector and its node affinity and is free", "its selector or its node affinity"),
+                false => ("meets its selector and is free", "its selector"),
+            };
             let none = match (judged, from_elsewhere) {
-                (1, false) => "the only other node does not meet its selector or is not free".to_owned(),
-                (many, true) => format!("none of {} meets its selector and is free", nodes(*many)),
-                (many, false) => format!("none of the {many} other nodes meets its selector and is free"),
+                (1, false) => format!("the only other node does not meet {fails} or is not free"),
+                (many, true) => format!("none of {} {meets}", nodes(*many)),
+                (many, false) => format!("none of the {many} other nodes {meets}"),
             };
             let now = if *lasting { "" } else { " now" };
             format!("cannot migrate{now}: {none}")
         }
         NoTarget::One(only) => format!("can migrate to one node only: {only}"),
         NoTarget::ByStart { mode, targets } => format!("uses {mode}: {}", by_start(targets)),
+    }
+}
+
+/// `no node is amd64: 2 are arm64, 2 are s390x`.
+fn other_architectures(found: &OtherArchitectures) -> String {
+    let OtherArchitectures { wanted, none_wanted, counts } = found;
+    let counts: Vec<String> =
+        counts.iter().map(|(name, count)| format!("{count} {} {name}", number(*count, "is", "are"))).collect();
+    let counts = counts.join(", ");
+    match none_wanted {
+        true => format!("no node is of its architecture {wanted}: {counts}"),
+        false => format!("nodes of another architecture than {wanted} are not counted: {counts}"),
     }
 }
 

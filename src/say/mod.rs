@@ -13,10 +13,10 @@ use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label::Family;
 use crate::fit::remedy::Action;
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Blocked, Check, Evidence, Finding, Impact, Nearest, Verdict};
+use crate::fit::verdict::{Blocked, Check, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Judged;
-use plural::{fold_entries, fold_names, nodes};
+use plural::{fold_lack, fold_names, nodes};
 
 /// How many missing labels a warning names.
 const LABELS: usize = 4;
@@ -131,7 +131,7 @@ fn is_told(judged: &Judged<'_>, finding: &Finding, verdict: &Verdict) -> bool {
 
 /// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`.
 fn nearest_line(verdict: &Verdict) -> Option<String> {
-    let free = blocked_line(&verdict.blocked);
+    let free = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
     let near = verdict.nearest.first().map(|first| {
         // One label less is no comfort where libvirt would refuse: labels that drifted can be cured.
         let curable = verdict.nearest.iter().find(|near| near.is_curable());
@@ -164,9 +164,19 @@ fn blocked_line(blocked: &[Blocked]) -> Option<String> {
     })
 }
 
+/// `hv-2 meets its selector, not its node affinity (rack > 3)`.
+fn excluded_line(excluded: &[Excluded]) -> Option<String> {
+    let first = excluded.first()?;
+    let like: Vec<&str> =
+        excluded.iter().filter(|other| other.conditions == first.conditions).map(|other| other.node.as_str()).collect();
+    let meets = plural::number(like.len(), "meets", "meet");
+    let conditions = fold_names(&first.conditions, 2);
+    Some(format!("{} {meets} its selector, not its node affinity ({conditions})", fold_names(&like, 2)))
+}
+
 /// `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
 fn lacks_line(near: &Nearest) -> String {
-    let lacks = fold_entries(&near.missing, LABELS);
+    let lacks = fold_lack(near, LABELS);
     let evidence = match near.evidence {
         Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
         Evidence::Drifted => " (drifted labels, probably)",
@@ -215,7 +225,7 @@ pub fn first_with_room(title: &str, texts: impl IntoIterator<Item = String>) -> 
 #[must_use]
 pub fn obstacles(verdict: &Verdict) -> String {
     let lacks = |near: &Nearest| {
-        let lacks = fold_entries(&near.missing, LABELS);
+        let lacks = fold_lack(near, LABELS);
         let other = if near.evidence == Evidence::OtherHardware { " (other hardware)" } else { "" };
         format!("{} lacks {lacks}{other}", near.node)
     };
@@ -223,7 +233,8 @@ pub fn obstacles(verdict: &Verdict) -> String {
     let better = first.filter(|first| first.evidence == Evidence::OtherHardware);
     let better = better.and_then(|_| verdict.nearest.iter().find(|near| near.is_curable()));
     let near = first.into_iter().chain(better).map(lacks);
-    let found = blocked_line(&verdict.blocked).into_iter().chain(near).reduce(|one, other| format!("{one}, {other}"));
+    let kept_out = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
+    let found = kept_out.into_iter().chain(near).reduce(|one, other| format!("{one}, {other}"));
     found.unwrap_or_else(|| match verdict.assessment.nodes_judged {
         0 => "there is no other node".to_owned(),
         judged => format!("none of the {judged} other nodes meets its node affinity"),
@@ -261,7 +272,7 @@ pub fn state(verdict: &Verdict) -> &'static str {
 fn details(judged: &Judged<'_>, verdict: &Verdict) -> Vec<String> {
     let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
     out.extend(verdict.nearest.iter().map(|near| {
-        let lacks = fold_entries(&near.missing, 6);
+        let lacks = fold_lack(near, 6);
         format!("{} lacks {}: {lacks}", near.node, near.missing.len())
     }));
     out.extend(explain(judged).map(|command| format!("what helps: {command}")));

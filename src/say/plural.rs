@@ -2,6 +2,7 @@
 
 pub use crate::fit::label::fold_names;
 use crate::fit::label::{Family, name, short};
+use crate::fit::verdict::Nearest;
 
 /// `1 node`, `7 nodes`.
 #[must_use]
@@ -61,6 +62,25 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usi
         .collect::<Vec<_>>()
         .join("; ");
     if total > most { format!("{out} and {} more", total - most) } else { out }
+}
+
+/// What a node lacks: `cpu-feature fpu, vme; kubevirt.io/schedulable=true (has false)`.
+#[must_use]
+pub fn fold_lack(near: &Nearest, most: usize) -> String {
+    let has_another = |(key, _): &&(String, String)| near.has.contains_key(key);
+    let (other, absent): (Vec<_>, Vec<_>) = near.missing.iter().partition(has_another);
+    let shown = other.len().min(most);
+    let other = other.iter().map(|(key, value)| match near.has[key].as_str() {
+        "" => format!("{key}={value} (its value is empty)"),
+        has => format!("{key}={value} (has {has})"),
+    });
+    let absent_room = most - shown;
+    let hidden = near.missing.len() - shown - absent.len().min(absent_room);
+    let absent = fold(absent.iter().take(absent_room).map(|(key, value)| (key.as_str(), value.as_str())), most);
+    let groups: Vec<String> =
+        Some(absent).filter(|text| !text.is_empty()).into_iter().chain(other.take(shown)).collect();
+    let groups = groups.join("; ");
+    if hidden > 0 { format!("{groups} and {hidden} more") } else { groups }
 }
 
 /// The same of entries that own their text.

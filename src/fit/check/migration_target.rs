@@ -30,6 +30,8 @@ pub enum NoTarget {
         from_elsewhere: bool,
         /// Whether no node's CPU labels fit: it will not pass by itself.
         lasting: bool,
+        /// Whether a node meets the selector and fails the node affinity.
+        by_affinity: bool,
     },
     /// It runs, and this node alone is left.
     One(String),
@@ -74,6 +76,11 @@ fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) 
     }
     match assessment.nodes_judged {
         0 => NoTarget::NoOtherNode,
-        judged => NoTarget::None { judged, from_elsewhere, lasting: assessment.cause == Some(Cause::Structural) },
+        judged => NoTarget::None {
+            judged,
+            from_elsewhere,
+            lasting: assessment.cause == Some(Cause::Structural),
+            by_affinity: !judgement.excluded_nodes().is_empty(),
+        },
     }
 }

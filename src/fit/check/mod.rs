@@ -7,21 +7,25 @@
 mod assumed;
 mod common_model;
 mod contradiction;
+mod empty_label;
 mod libvirt_refused;
 mod migration_target;
 mod model_not_usable;
 mod no_pod;
 mod not_migratable;
 mod not_ready;
+mod other_architecture;
 mod outdated_launcher;
 mod own_node;
 mod start_node;
 mod unknown;
 
 pub use contradiction::Contradiction;
+pub use empty_label::EmptyLabel;
 pub use libvirt_refused::LibvirtRefused;
 pub use migration_target::NoTarget;
 pub use model_not_usable::KnownNotUsable;
+pub use other_architecture::OtherArchitectures;
 pub use own_node::{OwnNode, own_node};
 pub use start_node::NoStartNode;
 
@@ -81,6 +85,10 @@ checks! {
     ModelKnownNotUsable = model_not_usable,
     /// The demand contradicts itself.
     Contradiction = contradiction,
+    /// A capability label has no value where one is asked for.
+    EmptyLabel = empty_label,
+    /// Nodes of another architecture are not judged.
+    OtherArchitecture = other_architecture,
     /// A node fits, though its Ready condition says otherwise.
     NotReady = not_ready,
     /// What had to be assumed.
@@ -156,6 +164,10 @@ pub enum Detail {
     KnownNotUsable(KnownNotUsable),
     /// A demand that contradicts itself.
     Contradiction(Contradiction),
+    /// A label without a value.
+    EmptyLabel(EmptyLabel),
+    /// Nodes of another architecture.
+    OtherArchitectures(OtherArchitectures),
     /// These nodes fit and are not ready.
     NotReady(Vec<String>),
 }

@@ -138,10 +138,58 @@ impl<'f> Lookup<'f, '_> {
         }
     }
 
-    /// Up to `most` nodes that lack the fewest selector entries, those that lack none left out: count first,
+    /// The nodes that meet all that is not of the CPU and does not pass by itself: architecture, zone, machine type, node
+    /// name, and the affinity where that does not speak of CPU labels.
+    #[must_use]
+    pub fn open(&self) -> Bits {
+        let fleet = self.fleet;
+        let mut nodes = Bits::all(fleet.len());
+        for entry in self.entries.iter().filter(|e| !e.family.is_cpu() && e.family != Family::Schedulable) {
+            self.keep(*entry, &mut nodes);
+        }
+        if let Some(affinity) = &self.placement.affinity {
+            let met = affinity.met(fleet);
+            if met.cpu.is_none() {
+                nodes.intersect(&met.all);
+            }
+        }
+        if let Some(name) = self.placement.node_name.as_deref().filter(|name| !name.is_empty()) {
+            let found = fleet.find(name).filter(|&node| nodes.contains(node));
+            nodes = Bits::none(fleet.len());
+            if let Some(node) = found {
+                nodes.insert(node);
+            }
+        }
+        nodes
+    }
+
+    /// The nodes that meet every selector entry and fail the required affinity.
+    #[must_use]
+    pub fn excluded_by_affinity(&self) -> Bits {
+        let fleet = self.fleet;
+        let Some(affinity) = &self.placement.affinity else { return Bits::none(fleet.len()) };
+        let mut nodes = Bits::all(fleet.len());
+        nodes.subtract(&affinity.met(fleet).all);
+        for entry in &self.entries {
+            if !entry.family.is_profile() {
+                self.keep(*entry, &mut nodes);
+            }
+        }
+        let mut profiles = Bits::all(fleet.profiles.len());
+        for entry in self.entries.iter().filter(|entry| entry.family.is_profile()) {
+            match entry.label {
+                Some(label) => fleet.members(label).keep_in(&mut profiles),
+                None => return Bits::none(fleet.len()),
+            }
+        }
+        nodes.intersect(&fleet.expand(&profiles));
+        nodes
+    }
+
+    /// Up to `most` of these nodes that lack the fewest selector entries, those that lack none left out: count first,
     /// then name; nodes whose taints shut the pod out come last.
     #[must_use]
-    pub fn nearest(&self, leave_out: Option<NodeIndex>, most: usize) -> Vec<NodeIndex> {
+    pub fn nearest(&self, among: &Bits, most: usize) -> Vec<NodeIndex> {
         let fleet = self.fleet;
         let mut by_profile = Counters::default();
         let mut by_node = Counters::default();
@@ -159,12 +207,9 @@ impl<'f> Lookup<'f, '_> {
         }
         // A cordon's and a failing node's own taints pass; those of a person stay.
         let mut shut_out = self.placement.tolerations.kept_out(fleet).by_person.clone();
-        let mut open = shut_out.clone();
-        open.invert();
-        if let Some(node) = leave_out {
-            open.remove(node);
-            shut_out.remove(node);
-        }
+        shut_out.intersect(among);
+        let mut open = among.clone();
+        open.subtract(&shut_out);
         let mut out = Vec::new();
         for group in [open, shut_out] {
             let mut best: Vec<(u32, u32, NodeIndex)> = Vec::new();

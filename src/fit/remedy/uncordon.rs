@@ -60,9 +60,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoUncordon> {
     let mut nodes = Bits::none(fleet.len());
     (0..fleet.len()).filter(kept_out).for_each(|node| nodes.insert(node));
     let source = judgement.source.filter(|&source| fleet.is_cordoned(source));
-    if let Some(source) = judgement.source {
-        nodes.remove(source);
-    }
+    nodes.intersect(&judgement.neighbours);
     let name = |node| fleet.name(node).to_owned();
     match (nodes.is_empty(), source) {
         (true, None) => Some(NoUncordon::NoneCordoned),

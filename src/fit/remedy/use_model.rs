@@ -95,7 +95,7 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
         return None;
     }
     let lookup = judgement.fleet.look_up(&free.placement);
-    Some(match lookup.nearest(judgement.source, 1).first() {
+    Some(match lookup.nearest(&judgement.neighbours, 1).first() {
         Some(&node) => {
             NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing: lookup.missing(node) }
         }

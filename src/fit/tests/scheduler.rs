@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
 use crate::fit::node::{Effect, Node, Taint};
@@ -358,7 +359,11 @@ fn agree(nodes: &[Node], demand: &Demand, most: usize) -> Result<(), TestCaseErr
     }
     for leave_out in [None, Some("n1"), Some("n2")] {
         let source = leave_out.and_then(|name| fleet.find(name));
-        let found: Vec<&str> = lookup.nearest(source, most).into_iter().map(|node| fleet.name(node)).collect();
+        let mut among = Bits::all(fleet.len());
+        if let Some(node) = source {
+            among.remove(node);
+        }
+        let found: Vec<&str> = lookup.nearest(&among, most).into_iter().map(|node| fleet.name(node)).collect();
         let expected = naive::nearest(by_name.values().copied(), demand, leave_out, most);
         prop_assert_eq!(found, expected, "people are sent to a node that lacks more than another, or to the source");
     }

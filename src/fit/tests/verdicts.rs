@@ -161,7 +161,7 @@ mod outcomes {
         "pinned",
         Some(Cause::Structural)
     )]
-    #[case::alone(db(), vec![cascade_lake("node-a")], "pinned", Some(Cause::Structural))]
+    #[case::alone(db(), vec![cascade_lake("node-a")], "pinned", Some(Cause::Placement))]
     #[case::empty_cluster(db(), Vec::new(), "unknown", None)]
     #[case::no_labeller(starting("host-model"), vec![node("n1"), node("n2")], "unknown", None)]
     #[case::only_arm(starting("host-model"), vec![arm("arm-1")], "unknown", None)]
@@ -194,7 +194,7 @@ mod outcomes {
         Some(Cause::Placement)
     )]
     #[case::model_on_one(starting("Icelake-Server-noTSX"), mixed(), "pinned", Some(Cause::Structural))]
-    #[case::model_on_two(starting("EPYC-Rome"), vec![rome("amd-1"), rome("amd-2")], "fragile", Some(Cause::Structural))]
+    #[case::model_on_two(starting("EPYC-Rome"), vec![rome("amd-1"), rome("amd-2")], "fragile", Some(Cause::Placement))]
     #[case::model_on_three(starting("EPYC-Rome"), mixed(), "fits", None)]
     #[case::worst_start_decides(starting("host-model"), mixed(), "pinned", Some(Cause::Structural))]
     #[case::any_start_will_do(starting("host-model"), vec![rome("amd-1"), rome("amd-2"), rome("amd-3")], "fits", None)]

@@ -323,7 +323,7 @@ mod migrations {
         assert_eq!(source(&judged), None);
         assert!(keys(&judged).contains_key(&vendor("AMD")), "its CPU is of another vendor than it may land on");
         let verdict = judged.assess(&cluster);
-        assert_eq!((verdict.nodes_judged, verdict.fitting.count()), (9, 3));
+        assert_eq!((verdict.nodes_judged, verdict.fitting.count()), (8, 3));
     }
 
     /// The first moment of every decentralized migration: nothing is known yet, and nothing is wrong.

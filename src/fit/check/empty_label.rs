@@ -1,0 +1,42 @@
+//! A capability label without a value: the nodes can do it and say so, and the guest asks for `true`.
+//!
+//! Mirrors `nodeselectorrenderer.go`, which asks `true` since KubeVirt 1.5.0, and `node_labeller.go`, which writes the
+//! empty text until 1.5.2.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::label;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::EmptyLabel,
+    word: "empty-label",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// A label that is there with an empty value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EmptyLabel {
+    /// The label key.
+    pub key: String,
+    /// The nodes that bear it so, by name.
+    pub nodes: Vec<String>,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    if judgement.assessment.outcome.impact().is_none() {
+        return Vec::new();
+    }
+    let is_capability =
+        |key: &str| [label::REALTIME, label::SEV, label::SEV_ES, label::SEV_SNP, label::TDX].contains(&key);
+    let selector = judgement.subject.placement.selector.iter();
+    let asked = selector.filter(|(key, value)| is_capability(key) && value == "true");
+    let found = asked.filter_map(|(key, _)| {
+        let mut nodes = judgement.fleet.bearing(key, "");
+        nodes.intersect(&judgement.neighbours);
+        let nodes = judgement.names(&nodes);
+        (!nodes.is_empty()).then(|| EmptyLabel { key: key.to_string(), nodes })
+    });
+    found.map(|found| Finding::note(Check::EmptyLabel, "", Detail::EmptyLabel(found))).collect()
+}

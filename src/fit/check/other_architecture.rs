@@ -1,0 +1,46 @@
+//! Nodes of another architecture are no neighbours: they are counted in one line, and nowhere else.
+
+use std::collections::BTreeMap;
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::bits::Bits;
+use crate::fit::judgement::Judgement;
+use crate::fit::label;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::OtherArchitecture,
+    word: "other-architecture",
+    always_reported: false,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// Nodes of other architectures than the guest's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherArchitectures {
+    /// The guest's.
+    pub wanted: String,
+    /// Whether no node is of that one, the node it must leave included.
+    pub none_wanted: bool,
+    /// How many nodes are of each of the others.
+    pub counts: BTreeMap<String, usize>,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let (fleet, subject) = (judgement.fleet, judgement.subject);
+    let Some(wanted) = subject.placement.get(label::ARCH).filter(|_| judgement.assessment.outcome.impact().is_some())
+    else {
+        return Vec::new();
+    };
+    let others: Bits = fleet.bearing_another(label::ARCH, wanted);
+    let mut counts = BTreeMap::new();
+    for node in others.iter() {
+        *counts.entry(fleet.label(node, label::ARCH).unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return Vec::new();
+    }
+    let none_wanted = fleet.bearing(label::ARCH, wanted).is_empty();
+    let detail = OtherArchitectures { wanted: wanted.to_owned(), none_wanted, counts };
+    vec![Finding::note(Check::OtherArchitecture, "", Detail::OtherArchitectures(detail))]
+}

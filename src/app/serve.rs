@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use rustls_pki_types::ServerName;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -146,8 +147,11 @@ async fn panicked(tasks: &mut JoinSet<()>) -> JoinError {
 fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) -> anyhow::Result<Arc<Resolver>> {
     match args.certificates {
         CertificateSource::Files => {
+            // On a snapshot nobody asks by the Service's name.
+            let service = args.world.snapshot.is_empty().then(|| format!("cpufit.{}.svc", args.own_namespace));
+            let name = service.and_then(|service| ServerName::try_from(service).ok());
             let files = CertificateFiles { chain: args.cert.clone(), key: args.key.clone() };
-            let certificates = Arc::new(Certificates::load(files, Arc::clone(metrics))?);
+            let certificates = Arc::new(Certificates::load(files, name, Arc::clone(metrics))?);
             let resolver = certificates.resolver();
             tasks.spawn(certificates.watch(LOOK));
             Ok(resolver)

@@ -89,6 +89,14 @@ fn chart_installs_what_kustomize_does() {
         ("base", &[][..]),
         ("overlays/cert-manager", &["--set=certificates.source=cert-manager"]),
         ("overlays/harvester", &["--set=webhooks.kubevirtNamespaces={kubevirt,openshift-cnv,harvester-system}"]),
+        (
+            "overlays/network",
+            &[
+                "--set=networkPolicy.reviewsFrom[0].ipBlock.cidr=192.0.2.10/32",
+                "--set=networkPolicy.reviewsFrom[1].ipBlock.cidr=192.0.2.11/32",
+                "--set=networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring",
+            ],
+        ),
     ] {
         let mut expected = objects(&output(&kubectl, &["kustomize", &format!("deploy/{folder}")]));
         // Helm keeps its own record there before it installs anything, so it is there already.
@@ -142,7 +150,7 @@ extraArgs: [--drain=10]
 webhooks: { kubevirtNamespaces: [virt], timeoutSeconds: 10, podTimeoutSeconds: 2 }
 serviceAccount: { annotations: { a: b } }
 aggregateToView: false
-networkPolicy: { apiServerPorts: [16443] }
+networkPolicy: { apiServerPorts: [16443], reviewsFrom: [{ ipBlock: { cidr: 192.0.2.0/24 } }], metricsFrom: [{ podSelector: {} }] }
 resources: { requests: { cpu: 1 } }
 nodeSelector: { pool: infra }
 tolerations: [{ key: infra, operator: Exists }]
@@ -168,6 +176,7 @@ fn chart_with_every_value_changed_is_taken_by_the_api_server() {
         "registry.example/cpufit@sha256:0000",
         "virt-tools",
         "16443",
+        "192.0.2.0/24",
         "--drain=10",
         "--log=info,cpufit=debug",
         "team: virt",

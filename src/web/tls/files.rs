@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls_pki_types::ServerName;
 use tracing::{info, warn};
 
 use super::{Pair, Resolver, TlsError};
@@ -38,6 +39,8 @@ pub enum Reload {
 #[derive(Debug)]
 pub struct Certificates {
     files: CertificateFiles,
+    /// The name by which API servers ask.
+    name: Option<ServerName<'static>>,
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
     /// What the last look saw, so that an unusable pair is reported once.
@@ -51,16 +54,21 @@ enum Seen {
 }
 
 impl Certificates {
-    /// Reads the pair for the first time.
+    /// Reads the pair for the first time. A warning says where clients that ask by `name` would refuse the certificate.
     ///
     /// # Errors
     /// A file cannot be read, or the two are no pair that can serve.
-    pub fn load(files: CertificateFiles, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
+    pub fn load(
+        files: CertificateFiles,
+        name: Option<ServerName<'static>>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, TlsError> {
         let (chain, key) = read(&files)?;
         let pair = pair(&files, &chain, &key)?;
-        warn_if_expired(&files.chain, &pair);
         let resolver = Resolver::new(&pair, Arc::clone(&metrics));
-        Ok(Self { files, resolver, metrics, seen: Mutex::new(Seen::Content { chain, key }) })
+        let certificates = Self { files, name, resolver, metrics, seen: Mutex::new(Seen::Content { chain, key }) };
+        certificates.warn_of(&pair);
+        Ok(certificates)
     }
 
     /// What answers handshakes with the pair.
@@ -91,7 +99,7 @@ impl Certificates {
             Ok(pair) => {
                 self.resolver.replace(&pair);
                 info!(file = %self.files.chain.display(), not_after = pair.not_after, "serving a new certificate");
-                warn_if_expired(&self.files.chain, &pair);
+                self.warn_of(&pair);
                 Reload::Replaced
             }
             Err(error) => {
@@ -100,6 +108,13 @@ impl Certificates {
                 warn!(%error, cause, "the certificate files changed but cannot serve; the old pair goes on serving");
                 Reload::Kept(error)
             }
+        }
+    }
+
+    fn warn_of(&self, pair: &Pair) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        for objection in pair.objections(i64::try_from(now).unwrap_or(i64::MAX), self.name.as_ref()) {
+            warn!(file = %self.files.chain.display(), "{objection}");
         }
     }
 
@@ -128,13 +143,6 @@ fn pair(files: &CertificateFiles, chain: &[u8], key: &[u8]) -> Result<Pair, TlsE
     Pair::from_pem((&chain_origin, chain), (&key_origin, key))
 }
 
-fn warn_if_expired(chain: &Path, pair: &Pair) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    if pair.not_after.is_some_and(|end| end < i64::try_from(now).unwrap_or(i64::MAX)) {
-        warn!(file = %chain.display(), "the certificate has expired; API servers refuse it until it is renewed");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -147,6 +155,7 @@ mod tests {
     use rustls_pki_types::pem::PemObject as _;
     use tempfile::TempDir;
 
+    use super::super::Objection;
     use super::*;
 
     /// A self-signed chain and key that end in a given year.
@@ -168,7 +177,7 @@ mod tests {
 
     fn load(directory: &Path) -> (Certificates, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::default());
-        (Certificates::load(files(directory), Arc::clone(&metrics)).unwrap(), metrics)
+        (Certificates::load(files(directory), None, Arc::clone(&metrics)).unwrap(), metrics)
     }
 
     fn served(certificates: &Certificates) -> Vec<u8> {
@@ -242,10 +251,25 @@ mod tests {
     }
 
     #[test]
+    fn what_clients_will_refuse_is_told() {
+        let (chain, key) = issue(2040);
+        let pair = Pair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.as_bytes())).unwrap();
+        let service = ServerName::try_from("cpufit.cpufit-system.svc").unwrap();
+        let localhost = ServerName::try_from("localhost").unwrap();
+        let (now, far) = (1_900_000_000, 4_000_000_000);
+        assert_eq!(pair.objections(now, None), []);
+        assert_eq!(pair.objections(now, Some(&localhost)), []);
+        assert_eq!(pair.objections(now, Some(&service)), [Objection::Name("cpufit.cpufit-system.svc".to_owned())]);
+        assert_eq!(pair.objections(far, Some(&localhost)), [Objection::Expired]);
+        // rcgen's certificates begin in 1975.
+        assert_eq!(pair.objections(100_000_000, None), [Objection::NotYetValid]);
+    }
+
+    #[test]
     fn errors_name_the_file_and_the_cure() {
         let directory = TempDir::new().unwrap();
         let at = |error: TlsError| error.to_string().replace(&directory.path().display().to_string(), "/d");
-        let load = || at(Certificates::load(files(directory.path()), Arc::default()).unwrap_err());
+        let load = || at(Certificates::load(files(directory.path()), None, Arc::default()).unwrap_err());
         let (pair, other) = (issue(2040), issue(2041));
         let mut told = vec![load()];
         write(directory.path(), &(String::new(), pair.1.clone()));
@@ -264,7 +288,7 @@ mod tests {
         /d/tls.key holds no unencrypted PRIVATE KEY block; give the key of the certificate, as PKCS#8, PKCS#1 or SEC1
         the key in /d/tls.key is not that of the certificate in /d/tls.crt; give both files of one issue
         /d/tls.crt is not valid PEM; it is half-written or was stored in another format
-        the pair /d/tls.crt and /d/tls.key cannot serve; use an X.509 v3 certificate with an ECDSA, Ed25519 or RSA key
+        the pair /d/tls.crt and /d/tls.key cannot serve; use an X.509 v3 certificate with an ECDSA key on P-256 or P-384, an Ed25519 key, or an RSA key of 2048 to 4096 bits
         "#);
     }
 }

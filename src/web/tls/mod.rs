@@ -9,17 +9,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{InconsistentKeys, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem};
 use thiserror::Error;
 use tokio::sync::watch;
 
 pub use self::files::{CertificateFiles, Certificates, Reload};
+use self::x509::Facts;
 pub(crate) use self::x509::not_after;
 use crate::telemetry::{Metrics, ReloadResult};
 
@@ -64,8 +66,20 @@ pub enum TlsError {
         /// The key's file.
         key: String,
     },
-    /// The pair is of a sort that cannot serve.
-    #[error("the pair {chain} and {key} cannot serve; use an X.509 v3 certificate with an ECDSA, Ed25519 or RSA key")]
+    /// The certificate is of a sort that is not served.
+    #[error(
+        "the certificate in {chain} {fault}; use an X.509 v3 certificate with an ECDSA key on P-256 or P-384, an Ed25519 key, or an RSA key of 2048 to 4096 bits"
+    )]
+    Unserved {
+        /// The certificate's file.
+        chain: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The pair cannot serve for another reason.
+    #[error(
+        "the pair {chain} and {key} cannot serve; use an X.509 v3 certificate with an ECDSA key on P-256 or P-384, an Ed25519 key, or an RSA key of 2048 to 4096 bits"
+    )]
     Unusable {
         /// The certificate's file.
         chain: String,
@@ -83,6 +97,7 @@ pub enum TlsError {
 #[derive(Clone, Debug)]
 pub struct Pair {
     certified: Arc<CertifiedKey>,
+    not_before: Option<i64>,
     not_after: Option<i64>,
 }
 
@@ -98,7 +113,11 @@ impl Pair {
         let Some(leaf) = certificates.first() else {
             return Err(TlsError::NoCertificate { origin: chain_origin.to_owned() });
         };
-        let not_after = not_after(leaf);
+        let facts = Facts::of(leaf);
+        if let Some(fault) = facts.as_ref().and_then(Facts::fault) {
+            return Err(TlsError::Unserved { chain: chain_origin.to_owned(), fault });
+        }
+        let (not_before, not_after) = facts.map_or((None, None), |facts| (facts.not_before, facts.not_after));
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| match source {
             pem::Error::NoItemsFound => TlsError::NoKey { origin: key_origin.to_owned() },
             source => TlsError::Pem { origin: key_origin.to_owned(), source },
@@ -109,13 +128,47 @@ impl Pair {
             }
             source => TlsError::Unusable { chain: chain_origin.to_owned(), key: key_origin.to_owned(), source },
         })?;
-        Ok(Self { certified: Arc::new(certified), not_after })
+        Ok(Self { certified: Arc::new(certified), not_before, not_after })
     }
 
     /// When the certificate expires, in seconds since 1970; `None` if it does not say so legibly.
     #[must_use]
     pub fn not_after(&self) -> Option<i64> {
         self.not_after
+    }
+}
+
+/// Why clients refuse a certificate that can serve.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Objection {
+    /// `notBefore` is in the future.
+    #[error("the certificate is not valid yet; API servers refuse it until then, unless this clock is wrong")]
+    NotYetValid,
+    /// `notAfter` is in the past.
+    #[error("the certificate has expired; API servers refuse it until it is renewed")]
+    Expired,
+    /// It does not bear the name by which API servers ask.
+    #[error("the certificate does not bear the name {0}, by which API servers ask, and they refuse it")]
+    Name(String),
+}
+
+impl Pair {
+    /// Why clients that ask by this name refuse the certificate at an instant, in seconds since 1970.
+    #[must_use]
+    pub fn objections(&self, now: i64, name: Option<&ServerName<'_>>) -> Vec<Objection> {
+        let mut out = Vec::new();
+        if self.not_before.is_some_and(|begin| begin > now) {
+            out.push(Objection::NotYetValid);
+        }
+        if self.not_after.is_some_and(|end| end < now) {
+            out.push(Objection::Expired);
+        }
+        let bears = |name: &ServerName<'_>| {
+            let leaf = self.certified.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+            leaf.is_some_and(|leaf| verify_server_name(&leaf, name).is_ok())
+        };
+        out.extend(name.filter(|name| !bears(name)).map(|name| Objection::Name(name.to_str().into_owned())));
+        out
     }
 }
 

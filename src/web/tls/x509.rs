@@ -1,22 +1,104 @@
 //! What is read of an X.509 certificate besides what the TLS library reads.
 
+const SEQUENCE: u8 = 0x30;
+
+/// What stands in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// 1, 2 or 3.
+    version: u8,
+    /// The first instant at which it holds, in seconds since 1970; `None` where it is not legible.
+    pub(super) not_before: Option<i64>,
+    /// The last one.
+    pub(super) not_after: Option<i64>,
+    key: Key,
+}
+
+/// Its public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    /// With a modulus of so many bits.
+    Rsa(usize),
+    /// ECDSA on a curve of this name.
+    Curve(&'static str),
+    Ed25519,
+    Ed448,
+    /// Something else.
+    Other,
+}
+
+impl Facts {
+    /// Reads a certificate in DER; `None` where it is none.
+    pub(super) fn of(certificate: &[u8]) -> Option<Self> {
+        const VERSION: u8 = 0xa0;
+        let (_, certificate, _) = der(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
+        let (_, mut fields, _) = der(certificate)?;
+        let mut version = 1;
+        if fields.first() == Some(&VERSION) {
+            let (_, number, rest) = der(fields)?;
+            version = der(number)?.1.last()?.saturating_add(1);
+            fields = rest;
+        }
+        // serialNumber, signature, issuer.
+        for _ in 0..3 {
+            fields = der(fields)?.2;
+        }
+        let (_, validity, fields) = der(fields)?;
+        let (begin, not_before, rest) = der(validity)?;
+        let (end, not_after, _) = der(rest)?;
+        let (_, _subject, fields) = der(fields)?;
+        let (_, key, _) = der(fields)?;
+        let (not_before, not_after) = (time_of(begin, not_before), time_of(end, not_after));
+        Some(Self { version, not_before, not_after, key: Key::of(key).unwrap_or(Key::Other) })
+    }
+
+    /// Why it is not served, as what stands after "the certificate"; `None` where it is.
+    pub(super) fn fault(&self) -> Option<String> {
+        if self.version < 3 {
+            return Some(format!("is of X.509 version {}, which bears no names that clients verify", self.version));
+        }
+        let key = match self.key {
+            // A key of 2,048 bits may begin with a zero.
+            Key::Rsa(2_047..=4_096) | Key::Curve("P-256" | "P-384") | Key::Ed25519 => return None,
+            Key::Rsa(bits @ ..2_047) => return Some(format!("has an RSA key of {bits} bits, which is too weak")),
+            Key::Rsa(bits) => format!("an RSA key of {bits} bits"),
+            Key::Curve(curve) => format!("an ECDSA key on {curve}"),
+            Key::Ed448 => "an Ed448 key".to_owned(),
+            Key::Other => "a key of another sort".to_owned(),
+        };
+        Some(format!("has {key}, with which the TLS library cannot sign"))
+    }
+}
+
+impl Key {
+    /// Reads a `SubjectPublicKeyInfo`.
+    fn of(info: &[u8]) -> Option<Self> {
+        let (_, algorithm, rest) = der(info)?;
+        let (_, sort, parameters) = der(algorithm)?;
+        Some(match sort {
+            b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01" => {
+                // A bit string of whole bytes, which holds a sequence of modulus and exponent.
+                let numbers = der(rest)?.1.strip_prefix(b"\0")?;
+                let (_, modulus, _) = der(der(numbers)?.1)?;
+                let modulus = &modulus[modulus.iter().take_while(|byte| **byte == 0).count()..];
+                Self::Rsa(modulus.len() * 8 - modulus.first()?.leading_zeros() as usize)
+            }
+            b"\x2a\x86\x48\xce\x3d\x02\x01" => Self::Curve(match der(parameters)?.1 {
+                b"\x2a\x86\x48\xce\x3d\x03\x01\x07" => "P-256",
+                b"\x2b\x81\x04\x00\x22" => "P-384",
+                b"\x2b\x81\x04\x00\x23" => "P-521",
+                _ => "another curve",
+            }),
+            b"\x2b\x65\x70" => Self::Ed25519,
+            b"\x2b\x65\x71" => Self::Ed448,
+            _ => Self::Other,
+        })
+    }
+}
+
 /// `notAfter` of an X.509 certificate, in seconds since 1970.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<i64> {
-    const SEQUENCE: u8 = 0x30;
-    const VERSION: u8 = 0xa0;
-    let (_, certificate, _) = der(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
-    let (_, mut fields, _) = der(certificate)?;
-    if fields.first() == Some(&VERSION) {
-        fields = der(fields)?.2;
-    }
-    // serialNumber, signature, issuer.
-    for _ in 0..3 {
-        fields = der(fields)?.2;
-    }
-    let (_, validity, _) = der(fields)?;
-    let (_, _, end) = der(validity)?;
-    let (tag, time, _) = der(end)?;
-    time_of(tag, time)
+    Facts::of(certificate)?.not_after
 }
 
 /// Tag, content and rest of the first DER element.
@@ -87,5 +169,84 @@ mod tests {
         for bad in [&b""[..], b"\x30", b"\x30\x84\xff\xff\xff\xff", b"\x30\x03\x30\x01\x00", b"\x04\x00"] {
             assert_eq!(not_after(bad), None, "{bad:?}");
         }
+    }
+
+    /// An element of DER.
+    fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[tag, 0x82], &length[..], content].concat()
+    }
+
+    /// A certificate with this version and key; its signature is of no interest.
+    fn certificate(version: Option<u8>, algorithm: &[u8], key: &[u8]) -> Vec<u8> {
+        let time = element(0x17, b"300101000000Z");
+        let key = element(SEQUENCE, &[element(SEQUENCE, algorithm), element(0x03, &[b"\0", key].concat())].concat());
+        let fields = [
+            version.map_or_else(Vec::new, |version| element(0xa0, &element(0x02, &[version]))),
+            element(0x02, b"\x01"),
+            element(SEQUENCE, b""),
+            element(SEQUENCE, b""),
+            element(SEQUENCE, &[time.clone(), time].concat()),
+            element(SEQUENCE, b""),
+            key,
+        ];
+        element(SEQUENCE, &element(SEQUENCE, &fields.concat()))
+    }
+
+    fn oid(content: &[u8]) -> Vec<u8> {
+        element(0x06, content)
+    }
+
+    fn rsa(bits: usize) -> Vec<u8> {
+        let mut modulus = vec![0xff; bits / 8];
+        modulus.insert(0, 0);
+        let numbers = [element(0x02, &modulus), element(0x02, &[1, 0, 1])].concat();
+        certificate(Some(2), &oid(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01"), &element(SEQUENCE, &numbers))
+    }
+
+    fn ec(curve: &[u8]) -> Vec<u8> {
+        let algorithm = [oid(b"\x2a\x86\x48\xce\x3d\x02\x01"), oid(curve)].concat();
+        certificate(Some(2), &algorithm, b"\x04")
+    }
+
+    #[test]
+    fn what_is_served_and_what_is_not() {
+        let p256 = &b"\x2a\x86\x48\xce\x3d\x03\x01\x07"[..];
+        let (ed25519, ed448) = (oid(b"\x2b\x65\x70"), oid(b"\x2b\x65\x71"));
+        let told: Vec<String> = [
+            rsa(1024),
+            rsa(2048),
+            rsa(3072),
+            rsa(4096),
+            rsa(8192),
+            ec(p256),
+            ec(b"\x2b\x81\x04\x00\x22"),
+            ec(b"\x2b\x81\x04\x00\x23"),
+            ec(b"\x2b\x81\x04\x00\x0a"),
+            certificate(Some(2), &ed25519, b"\x01"),
+            certificate(Some(2), &ed448, b"\x01"),
+            certificate(Some(2), &oid(b"\x2a\x03"), b"\x01"),
+            certificate(None, &ed25519, b"\x01"),
+            certificate(Some(1), &ed25519, b"\x01"),
+        ]
+        .iter()
+        .map(|certificate| Facts::of(certificate).unwrap().fault().unwrap_or_else(|| "is served".to_owned()))
+        .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        has an RSA key of 1024 bits, which is too weak
+        is served
+        is served
+        is served
+        has an RSA key of 8192 bits, with which the TLS library cannot sign
+        is served
+        is served
+        has an ECDSA key on P-521, with which the TLS library cannot sign
+        has an ECDSA key on another curve, with which the TLS library cannot sign
+        is served
+        has an Ed448 key, with which the TLS library cannot sign
+        has a key of another sort, with which the TLS library cannot sign
+        is of X.509 version 1, which bears no names that clients verify
+        is of X.509 version 2, which bears no names that clients verify
+        ");
     }
 }

@@ -512,7 +512,7 @@ impl Explained<'_> {
                 (number + 1).to_string(),
                 say::remedy::summary(&remedy.action),
                 remedy.action.outage().as_str().to_owned(),
-                format!("{} of {total}", plural::range(remedy.then_fits)),
+                format!("{} of {}", plural::range(remedy.then_fits), total + added(&remedy.action)),
                 remedy.action.risk().to_owned(),
             ]);
         }
@@ -543,4 +543,9 @@ impl Explained<'_> {
             }
         }
     }
+}
+
+/// How many nodes a remedy adds to those that are judged.
+fn added(action: &Action) -> usize {
+    usize::from(matches!(action, Action::AddNode(_)))
 }

@@ -109,7 +109,7 @@ fn no_model(why: &NoModel) -> String {
         NoModel::StillLacks { node, missing } => {
             format!("not a matter of CPU models: {node} would still lack {}", fold_entries(missing, 4))
         }
-        NoModel::NotTheCpu => "not a matter of CPU models: no node lacks a label it would ask for".to_owned(),
+        NoModel::NotTheCpu => "not a matter of CPU models: no other node of its architecture lacks a label".to_owned(),
         NoModel::NoneShared => {
             "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
         }
@@ -119,7 +119,7 @@ fn no_model(why: &NoModel) -> String {
 
 fn no_labels(why: &NoLabels) -> String {
     match why {
-        NoLabels::NothingMissing => "no other node lacks a label".to_owned(),
+        NoLabels::NothingMissing => "no other node of its architecture lacks a label".to_owned(),
         NoLabels::NotToAdd { node, lacks } => match lacks {
             NotToAdd::TscFrequency(key) => format!(
                 "{node} lacks {}, which virt-controller owns: skip-node does not keep a hand-made one",

@@ -57,7 +57,7 @@ async fn server(nodes: usize) {
     let key = KeyPair::generate().unwrap();
     let chain = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
     let pair = Pair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.serialize_pem().as_bytes())).unwrap();
-    let transport = Transport::Tls(server_config(Resolver::new(&pair, Arc::clone(&metrics))).unwrap());
+    let transport = Transport::Tls(server_config(Resolver::new(&pair, Arc::clone(&metrics)), None).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}\n{chain}", listener.local_addr().unwrap());
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));

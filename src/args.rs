@@ -25,7 +25,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run the admission webhook
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Judge manifests as the webhook would: exit 0 admitted, 1 denied, 2 could not judge
     Check(CheckArgs),
     /// Say why a guest can or cannot start or migrate: every node, what it lacks, the remedies
@@ -103,6 +103,12 @@ pub struct ServeArgs {
     /// Its key, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.key")]
     pub key: PathBuf,
+    /// Answer reviews only to clients with a certificate of this authority, PEM; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+    /// Of these, only to clients of this name: the certificate's common name or a DNS name; may be repeated
+    #[arg(long, value_name = "NAME", requires = "client_ca")]
+    pub client_name: Vec<String>,
     /// The namespace cpufit runs in, where its Lease, Secret and Service are
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "cpufit-system")]
     pub own_namespace: String,

@@ -242,6 +242,19 @@ pub enum Lack {
     },
 }
 
+impl Lack {
+    /// The namespace of what is lacked.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Vmi { namespace, .. }
+            | Self::VirtualMachine { namespace, .. }
+            | Self::Launcher { namespace, .. }
+            | Self::Migration { namespace, .. } => namespace,
+        }
+    }
+}
+
 /// Answers a review.
 ///
 /// # Errors

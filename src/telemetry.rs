@@ -274,6 +274,8 @@ labels! {
     HandshakeFailure {
         /// The client sent an alert, most often because it does not trust the certificate.
         Refused = "refused",
+        /// The client has no certificate, or none that is asked for (`--client-ca`, `--client-name`).
+        Client = "client-certificate",
         /// It took too long.
         Slow = "slow",
         /// Anything else, such as a port scan.

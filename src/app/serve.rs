@@ -24,7 +24,7 @@ use crate::live::freshness::{AgeCollector, Freshness};
 use crate::page::Page;
 use crate::telemetry::{self, Metrics};
 use crate::web::server::{self, Transport};
-use crate::web::tls::{CertificateFiles, Certificates, Resolver, server_config};
+use crate::web::tls::{CertificateFiles, Certificates, Clients, Resolver, server_config, watch as watch_files};
 use crate::web::{self, Condition, Edge, Judge, Pulse, Readiness, admin};
 use crate::world;
 
@@ -50,7 +50,8 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 
     let mut tasks = JoinSet::new();
     let resolver = certificates(args, &metrics, &mut tasks)?;
-    let tls = server_config(Arc::clone(&resolver))?;
+    let clients = clients(args, &metrics, &mut tasks)?;
+    let tls = server_config(Arc::clone(&resolver), clients)?;
 
     let readiness = Arc::new(Readiness::new());
     let (judge, details, mut writers) = if args.world.snapshot.is_empty() {
@@ -153,7 +154,7 @@ fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()
             let files = CertificateFiles { chain: args.cert.clone(), key: args.key.clone() };
             let certificates = Arc::new(Certificates::load(files, name, Arc::clone(metrics))?);
             let resolver = certificates.resolver();
-            tasks.spawn(certificates.watch(LOOK));
+            tasks.spawn(watch_files(certificates, LOOK));
             Ok(resolver)
         }
         CertificateSource::SelfManaged if args.world.snapshot.is_empty() => Ok(Resolver::waiting(Arc::clone(metrics))),
@@ -161,6 +162,14 @@ fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()
             bail!("--certificates=self-managed keeps them in a live cluster: with --snapshot, say --cert and --key")
         }
     }
+}
+
+/// Which clients are answered; `None`: all that reach the port.
+fn clients(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) -> anyhow::Result<Option<Arc<Clients>>> {
+    let Some(file) = &args.client_ca else { return Ok(None) };
+    let clients = Clients::load(file.clone(), args.client_name.clone(), Arc::clone(metrics))?;
+    tasks.spawn(watch_files(Arc::clone(&clients), LOOK));
+    Ok(Some(clients))
 }
 
 /// The judgement on a snapshot, which neither changes nor ages.

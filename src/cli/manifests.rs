@@ -9,10 +9,11 @@ use crate::page::Page;
 const CRD: &str = include_str!("../../deploy/base/crd.yaml");
 
 /// In the order of `deploy/base/kustomization.yaml`.
-const BASE: [&str; 12] = [
+const BASE: [&str; 13] = [
     include_str!("../../deploy/base/namespace.yaml"),
     CRD,
     include_str!("../../deploy/base/serviceaccount.yaml"),
+    include_str!("../../deploy/base/resourcequota.yaml"),
     include_str!("../../deploy/base/rbac.yaml"),
     include_str!("../../deploy/base/rbac-certificates.yaml"),
     include_str!("../../deploy/base/rbac-people.yaml"),

@@ -7,6 +7,7 @@ use tracing::debug;
 
 use super::kinds::{Projected, Seen, Watched, project};
 use super::watch::PAGE;
+use crate::fit::syntax;
 use crate::judge::Lack;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
@@ -133,6 +134,11 @@ pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack]) -> Vec<
 }
 
 async fn one(client: &Client, resource: Watched, namespace: &str, name: &str) -> Option<Object> {
+    // Names come from reviews, and go into the path of a request.
+    if syntax::dns_label(namespace).is_err() || syntax::subdomain(name).is_err() {
+        debug!(%resource, "what is no name is not looked up");
+        return None;
+    }
     let api: Api<Seen> = Api::namespaced_with(client.clone(), namespace, &resource.api());
     let seen = match api.get_opt(name).await {
         Ok(seen) => seen?,

@@ -17,6 +17,7 @@ pub mod inventory;
 pub mod kinds;
 pub mod kubeconfig;
 pub mod leader;
+mod lookups;
 pub mod proxy;
 mod rate;
 pub mod status;
@@ -47,6 +48,7 @@ use events::Reports;
 use freshness::Freshness;
 use inventory::{Inventory, Snapshot};
 use kinds::Watched;
+use lookups::Lookups;
 
 /// So many reviews may read at the API server at once; a storm of them must not become another.
 const READS: usize = 8;
@@ -67,6 +69,7 @@ pub struct Live {
     client: Client,
     snapshot: ArcSwap<Snapshot>,
     reads: Semaphore,
+    lookups: Lookups,
     reports: Reports,
     metrics: Arc<Metrics>,
 }
@@ -85,6 +88,7 @@ impl Live {
             client: client.clone(),
             snapshot: ArcSwap::default(),
             reads: Semaphore::new(READS),
+            lookups: Lookups::new(Instant::now()),
             reports,
             metrics: Arc::clone(metrics),
         });
@@ -127,10 +131,9 @@ impl Live {
         } else {
             judge::answer(&hearing, stage, request)
         }?;
-        if answer.lacks.is_empty() {
-            return Ok(answer);
-        }
-        let share = self.reads.try_acquire().ok();
+        let Some(lack) = answer.lacks.first() else { return Ok(answer) };
+        let may_read = self.lookups.may(&snapshot.world, lack.namespace(), Instant::now());
+        let share = self.reads.try_acquire().ok().filter(|_| may_read);
         let Some(_share) = share else { return Ok(answer) };
         let reading = fetch::lacking(&self.client, &snapshot.world.cluster, &answer.lacks);
         let found = timeout_at(time.half, reading).await.unwrap_or_default();

@@ -37,6 +37,7 @@ fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) 
         client: Client::new(service, "default"),
         snapshot: ArcSwap::default(),
         reads: Semaphore::new(READS),
+        lookups: Lookups::new(Instant::now()),
         reports,
         metrics,
     }

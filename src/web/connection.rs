@@ -117,6 +117,9 @@ async fn handshake(
                     warn!(%peer, ?alert, more, "the client refused the TLS handshake; does its caBundle belong to this certificate?");
                 }
                 HandshakeFailure::Refused
+            } else if let Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) = tls {
+                debug!(%peer, %error, "the client has no certificate that --client-ca and --client-name ask for");
+                HandshakeFailure::Client
             } else {
                 debug!(%peer, %error, "TLS handshake failed");
                 HandshakeFailure::Other

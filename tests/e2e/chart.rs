@@ -88,7 +88,7 @@ fn chart_installs_what_kustomize_does() {
     for (folder, values) in [
         ("base", &[][..]),
         ("overlays/cert-manager", &["--set=certificates.source=cert-manager"]),
-        ("overlays/harvester", &["--set=webhooks.kubevirtNamespaces={kubevirt,openshift-cnv,harvester-system}"]),
+        ("overlays/harvester", &["--set=webhooks.kubevirtNamespaces={harvester-system}"]),
         (
             "overlays/network",
             &[
@@ -97,6 +97,7 @@ fn chart_installs_what_kustomize_does() {
                 "--set=networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name=monitoring",
             ],
         ),
+        ("overlays/openshift", &["--set=webhooks.kubevirtNamespaces={openshift-cnv}"]),
     ] {
         let mut expected = objects(&output(&kubectl, &["kustomize", &format!("deploy/{folder}")]));
         // Helm keeps its own record there before it installs anything, so it is there already.

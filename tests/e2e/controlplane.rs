@@ -23,6 +23,8 @@ const READY: Duration = Duration::from_secs(90);
 const KUBECTL: Duration = Duration::from_secs(60);
 
 const API: &str = "kube-apiserver";
+/// The name in the API server's certificate for cpufit's webhooks.
+pub const CLIENT: &str = "kube-apiserver-cpufit";
 const AUDIT_LOG: &str = "audit.log";
 
 /// From here addresses of Services are taken. On Linux they are loopback addresses: what listens there is reached through the
@@ -40,6 +42,8 @@ pub enum Part {
     Kwok,
     /// An API server that knows no streaming lists, as older ones.
     NoStreamingLists,
+    /// An API server that has a certificate for cpufit's webhooks, of the authority in `clients.pem`.
+    ClientCertificate,
 }
 
 impl Part {
@@ -47,7 +51,7 @@ impl Part {
         match self {
             Self::Scheduler => "kube-scheduler",
             Self::Kwok => "kwok",
-            Self::NoStreamingLists => API,
+            Self::NoStreamingLists | Self::ClientCertificate => API,
         }
     }
 }
@@ -126,6 +130,10 @@ impl ControlPlane {
         if parts.contains(&Part::NoStreamingLists) {
             api_command.arg("--feature-gates=WatchList=false");
         }
+        if parts.contains(&Part::ClientCertificate) {
+            api_command.arg("--admission-control-config-file=admission.yaml");
+            write_client_certificate(&workplace);
+        }
         let mut api = Server::start(&workplace, API, &api_command);
         let admin = kubeconfig(&workplace, &authority, port, "admin", &["system:masters"]);
         let kubectl = |args: &[&str]| kubectl(assets, workplace.path(), &admin, args).run().code == Some(0);
@@ -138,7 +146,7 @@ impl ControlPlane {
         let mut others = Vec::new();
         for part in parts {
             let server = match part {
-                Part::NoStreamingLists => continue,
+                Part::NoStreamingLists | Part::ClientCertificate => continue,
                 Part::Scheduler => {
                     let mut server = start_scheduler(&workplace, assets, &authority, &admin, scheduler);
                     let address = format!("--server=https://{}", SocketAddr::new(LOOPBACK, scheduler));
@@ -352,6 +360,29 @@ fn kubeconfig(workplace: &Workplace, authority: &Authority, port: u16, user: &st
         "client-certificate-data": STANDARD.encode(certificate), "client-key-data": STANDARD.encode(key),
     });
     write_kubeconfig(workplace, authority, port, &user.replace(':', "-"), &credentials)
+}
+
+/// The API server's configuration for webhooks, as docs/install.md tells it.
+fn write_client_certificate(workplace: &Workplace) {
+    let authority = Authority::new();
+    workplace.write("clients.pem", &authority.certificate);
+    let Pair { certificate, key } = authority.client(CLIENT, &[]);
+    let user = json!({
+        "client-certificate": workplace.write("client.pem", certificate), "client-key": workplace.write("client.key", key),
+    });
+    let users = json!([{"name": "cpufit.cpufit-system.svc", "user": user}]);
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "users": users}).to_string();
+    let kubeconfig = workplace.write("webhooks.kubeconfig", kubeconfig);
+    let plugin = |name: &str| {
+        let configuration = json!({
+            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration", "kubeConfigFile": kubeconfig,
+        });
+        json!({"name": name, "configuration": configuration})
+    };
+    let plugins = [plugin("ValidatingAdmissionWebhook"), plugin("MutatingAdmissionWebhook")];
+    let admission =
+        json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins});
+    workplace.write("admission.yaml", admission.to_string());
 }
 
 fn write_kubeconfig(

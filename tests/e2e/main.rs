@@ -13,6 +13,7 @@ mod enforcing;
 mod events;
 mod failing;
 mod guard;
+mod guarded;
 mod installed;
 mod kubevirt;
 mod leader;

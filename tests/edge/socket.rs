@@ -73,7 +73,7 @@ impl Running {
         let router = router(edge).route("/hold", post(hold));
         let (chain, pair) = issue();
         let resolver = Resolver::new(&pair, Arc::clone(&metrics));
-        let transport = Transport::Tls(server_config(Arc::clone(&resolver)).unwrap());
+        let transport = Transport::Tls(server_config(Arc::clone(&resolver), None).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -1,11 +1,11 @@
-//! The serving certificate in files: replaced without a restart when their content changes.
+//! Certificates in files: replaced without a restart when their content changes.
 //!
 //! Content is compared, once a second or so, rather than watched for: a Secret volume changes by swapping the symlink
 //! `..data`, editors rename, and inotify sees neither reliably. A pair that is half-written or does not belong together
 //! leaves the old one serving and is reported once.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,22 +35,85 @@ pub enum Reload {
     Kept(TlsError),
 }
 
-/// The pair in files, and the resolver that serves it.
+/// Files that are looked at again and again.
+pub trait Look: Send + Sync + 'static {
+    /// Looks once, and takes into service what they hold, if that is new and usable.
+    fn look(&self) -> Reload;
+}
+
+/// Looks at files for ever.
+pub async fn watch(files: Arc<impl Look>, every: Duration) {
+    let mut tick = tokio::time::interval(every);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let files = Arc::clone(&files);
+        // A volume that hangs must not hold up requests.
+        if let Err(error) = tokio::task::spawn_blocking(move || files.look()).await {
+            warn!(%error, "could not look at the certificate files");
+        }
+    }
+}
+
+/// Files, and what the last look at them saw, so that a change is reported once.
 #[derive(Debug)]
-pub struct Certificates {
-    files: CertificateFiles,
-    /// The name by which API servers ask.
-    name: Option<ServerName<'static>>,
-    resolver: Arc<Resolver>,
-    metrics: Arc<Metrics>,
-    /// What the last look saw, so that an unusable pair is reported once.
+pub(super) struct Watched {
+    paths: Vec<PathBuf>,
     seen: Mutex<Seen>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    Content { chain: Vec<u8>, key: Vec<u8> },
+    Contents(Vec<Vec<u8>>),
     Unreadable { path: PathBuf, kind: io::ErrorKind },
+}
+
+impl Watched {
+    /// Reads them for the first time.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub(super) fn read(paths: Vec<PathBuf>) -> Result<(Self, Vec<Vec<u8>>), TlsError> {
+        let contents = read(&paths).map_err(|(path, source)| TlsError::Read { path, source })?;
+        let seen = Mutex::new(Seen::Contents(contents.clone()));
+        Ok((Self { paths, seen }, contents))
+    }
+
+    /// What they hold now; `None` where that is what the last look saw.
+    pub(super) fn changed(&self) -> Option<Result<Vec<Vec<u8>>, TlsError>> {
+        let (now, contents) = match read(&self.paths) {
+            Ok(contents) => (Seen::Contents(contents.clone()), Ok(contents)),
+            Err((path, source)) => {
+                let now = Seen::Unreadable { path: path.clone(), kind: source.kind() };
+                (now, Err(TlsError::Read { path, source }))
+            }
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == now {
+            return None;
+        }
+        *seen = now;
+        Some(contents)
+    }
+
+    /// The path of one of them, for messages.
+    pub(super) fn name(&self, which: usize) -> String {
+        self.paths.get(which).map(|path| path.display().to_string()).unwrap_or_default()
+    }
+}
+
+fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, (PathBuf, io::Error)> {
+    paths.iter().map(|path| std::fs::read(path).map_err(|error| (path.clone(), error))).collect()
+}
+
+/// The pair in files, and the resolver that serves it.
+#[derive(Debug)]
+pub struct Certificates {
+    watched: Watched,
+    /// The name by which API servers ask.
+    name: Option<ServerName<'static>>,
+    resolver: Arc<Resolver>,
+    metrics: Arc<Metrics>,
 }
 
 impl Certificates {
@@ -63,10 +126,10 @@ impl Certificates {
         name: Option<ServerName<'static>>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, TlsError> {
-        let (chain, key) = read(&files)?;
-        let pair = pair(&files, &chain, &key)?;
+        let (watched, contents) = Watched::read(vec![files.chain, files.key])?;
+        let pair = pair(&watched, &contents)?;
         let resolver = Resolver::new(&pair, Arc::clone(&metrics));
-        let certificates = Self { files, name, resolver, metrics, seen: Mutex::new(Seen::Content { chain, key }) };
+        let certificates = Self { watched, name, resolver, metrics };
         certificates.warn_of(&pair);
         Ok(certificates)
     }
@@ -77,28 +140,21 @@ impl Certificates {
         Arc::clone(&self.resolver)
     }
 
-    /// Looks at the files once and serves what they hold, if that is new and usable.
-    pub fn look(&self) -> Reload {
-        let (now, outcome) = match read(&self.files) {
-            Ok((chain, key)) => {
-                let pair = pair(&self.files, &chain, &key);
-                (Seen::Content { chain, key }, pair)
-            }
-            Err(TlsError::Read { path, source }) => {
-                (Seen::Unreadable { path: path.clone(), kind: source.kind() }, Err(TlsError::Read { path, source }))
-            }
-            Err(error) => return Reload::Kept(error),
-        };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == now {
-            return Reload::Unchanged;
+    fn warn_of(&self, pair: &Pair) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        for objection in pair.objections(i64::try_from(now).unwrap_or(i64::MAX), self.name.as_ref()) {
+            warn!(file = %self.watched.name(0), "{objection}");
         }
-        *seen = now;
-        drop(seen);
-        match outcome {
+    }
+}
+
+impl Look for Certificates {
+    fn look(&self) -> Reload {
+        let Some(contents) = self.watched.changed() else { return Reload::Unchanged };
+        match contents.and_then(|contents| pair(&self.watched, &contents)) {
             Ok(pair) => {
                 self.resolver.replace(&pair);
-                info!(file = %self.files.chain.display(), not_after = pair.not_after, "serving a new certificate");
+                info!(file = %self.watched.name(0), not_after = pair.not_after, "serving a new certificate");
                 self.warn_of(&pair);
                 Reload::Replaced
             }
@@ -110,37 +166,11 @@ impl Certificates {
             }
         }
     }
-
-    fn warn_of(&self, pair: &Pair) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        for objection in pair.objections(i64::try_from(now).unwrap_or(i64::MAX), self.name.as_ref()) {
-            warn!(file = %self.files.chain.display(), "{objection}");
-        }
-    }
-
-    /// Looks at the files again and again, for ever.
-    pub async fn watch(self: Arc<Self>, every: Duration) {
-        let mut tick = tokio::time::interval(every);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            let certificates = Arc::clone(&self);
-            // A volume that hangs must not hold up requests.
-            if let Err(error) = tokio::task::spawn_blocking(move || certificates.look()).await {
-                warn!(%error, "could not look at the certificate files");
-            }
-        }
-    }
 }
 
-fn read(files: &CertificateFiles) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
-    let read = |path: &Path| std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source });
-    Ok((read(&files.chain)?, read(&files.key)?))
-}
-
-fn pair(files: &CertificateFiles, chain: &[u8], key: &[u8]) -> Result<Pair, TlsError> {
-    let (chain_origin, key_origin) = (files.chain.display().to_string(), files.key.display().to_string());
-    Pair::from_pem((&chain_origin, chain), (&key_origin, key))
+fn pair(watched: &Watched, contents: &[Vec<u8>]) -> Result<Pair, TlsError> {
+    let content = |which: usize| contents.get(which).map(Vec::as_slice).unwrap_or_default();
+    Pair::from_pem((&watched.name(0), content(0)), (&watched.name(1), content(1)))
 }
 
 #[cfg(test)]
@@ -149,6 +179,7 @@ mod tests {
 
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use rustls_pki_types::CertificateDer;

@@ -1,5 +1,6 @@
 //! TLS as it is served: the certificate with its key as a pair, and the settings.
 
+mod clients;
 mod files;
 mod x509;
 
@@ -20,7 +21,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem};
 use thiserror::Error;
 use tokio::sync::watch;
 
-pub use self::files::{CertificateFiles, Certificates, Reload};
+pub use self::clients::Clients;
+pub use self::files::{CertificateFiles, Certificates, Look, Reload, watch};
 use self::x509::Facts;
 pub(crate) use self::x509::not_after;
 use crate::telemetry::{Metrics, ReloadResult};
@@ -85,6 +87,20 @@ pub enum TlsError {
         chain: String,
         /// The key's file.
         key: String,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// The file of the client authority holds none.
+    #[error("{origin} holds no CERTIFICATE block; give the certificate of the authority that signs the clients', PEM")]
+    NoClientAuthority {
+        /// The file.
+        origin: String,
+    },
+    /// A certificate of the client authority is of a sort that cannot sign.
+    #[error("{origin} holds a certificate that cannot be an authority's; give an X.509 v3 certificate")]
+    ClientAuthority {
+        /// The file.
+        origin: String,
         /// Why.
         source: rustls::Error,
     },
@@ -225,18 +241,21 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, with the certificate of `resolver`.
+/// TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, with the certificate of `resolver`; spoken with `clients` alone, where they are given.
 ///
-/// Sessions are not resumed: API servers keep connections open instead, and each handshake sees the newest certificate.
+/// Sessions are not resumed: API servers keep connections open instead, and each handshake sees the newest certificates.
 ///
 /// # Errors
 /// The TLS library refuses the settings; it does not.
-pub fn server_config(resolver: Arc<Resolver>) -> Result<Arc<ServerConfig>, TlsError> {
-    let mut config = ServerConfig::builder_with_provider(provider())
+pub fn server_config(resolver: Arc<Resolver>, clients: Option<Arc<Clients>>) -> Result<Arc<ServerConfig>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(TlsError::Setup)?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+        .map_err(TlsError::Setup)?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

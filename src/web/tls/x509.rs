@@ -12,6 +12,8 @@ pub(super) struct Facts {
     /// The last one.
     pub(super) not_after: Option<i64>,
     key: Key,
+    /// The common name of its subject; `None` where there is none, or more than one.
+    pub(super) common_name: Option<String>,
 }
 
 /// Its public key.
@@ -46,10 +48,11 @@ impl Facts {
         let (_, validity, fields) = der(fields)?;
         let (begin, not_before, rest) = der(validity)?;
         let (end, not_after, _) = der(rest)?;
-        let (_, _subject, fields) = der(fields)?;
+        let (_, subject, fields) = der(fields)?;
         let (_, key, _) = der(fields)?;
         let (not_before, not_after) = (time_of(begin, not_before), time_of(end, not_after));
-        Some(Self { version, not_before, not_after, key: Key::of(key).unwrap_or(Key::Other) })
+        let key = Key::of(key).unwrap_or(Key::Other);
+        Some(Self { version, not_before, not_after, key, common_name: common_name(subject) })
     }
 
     /// Why it is not served, as what stands after "the certificate"; `None` where it is.
@@ -99,6 +102,30 @@ impl Key {
 /// `notAfter` of an X.509 certificate, in seconds since 1970.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<i64> {
     Facts::of(certificate)?.not_after
+}
+
+/// The common name among the names of a subject.
+fn common_name(mut sets: &[u8]) -> Option<String> {
+    /// `id-at-commonName`, 2.5.4.3.
+    const COMMON_NAME: &[u8] = b"\x06\x03\x55\x04\x03";
+    const UTF8_STRING: u8 = 0x0c;
+    const PRINTABLE_STRING: u8 = 0x13;
+    let mut found = None;
+    while !sets.is_empty() {
+        let (_, mut attributes, others) = der(sets)?;
+        sets = others;
+        while !attributes.is_empty() {
+            let (_, attribute, others) = der(attributes)?;
+            attributes = others;
+            let Some(value) = attribute.strip_prefix(COMMON_NAME) else { continue };
+            let (tag, text, _) = der(value)?;
+            if found.is_some() || ![UTF8_STRING, PRINTABLE_STRING].contains(&tag) {
+                return None;
+            }
+            found = Some(std::str::from_utf8(text).ok()?.to_owned());
+        }
+    }
+    found
 }
 
 /// Tag, content and rest of the first DER element.

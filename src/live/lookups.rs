@@ -1,0 +1,82 @@
+//! How often reviews may have the API server read: what was created a moment ago is looked up, and a storm of reviews,
+//! forged or not, must not become a storm of reads.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use super::rate::{Bucket, Rate, take_all};
+use crate::world::World;
+
+/// Look-ups for one namespace; each reads two objects at most.
+const OF_NAMESPACE: Rate = Rate { burst: 20.0, per_second: 2.0 };
+/// Look-ups in all.
+const OF_ALL: Rate = Rate { burst: 100.0, per_second: 20.0 };
+
+/// What is left of the look-ups.
+#[derive(Debug)]
+pub(super) struct Lookups(Mutex<Left>);
+
+#[derive(Debug)]
+struct Left {
+    all: Bucket,
+    /// By namespace; those that the watch does not know share one, under the empty name.
+    of_namespaces: HashMap<String, Bucket>,
+}
+
+impl Lookups {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Mutex::new(Left { all: Bucket::full(OF_ALL, now), of_namespaces: HashMap::new() }))
+    }
+
+    /// Whether a look-up for a namespace may be made; it counts as made then. A namespace that is used up is judged by what
+    /// is known.
+    pub(super) fn may(&self, world: &World, namespace: &str, now: Instant) -> bool {
+        let is_known = world.cluster.namespace(namespace).is_some();
+        let name = if is_known { namespace } else { "" };
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Left { all, of_namespaces } = &mut *left;
+        if !of_namespaces.contains_key(name) {
+            // Those of which nothing is used need not be remembered: so there are never more than were asked for within seconds.
+            of_namespaces.retain(|_, bucket| !bucket.is_full(OF_NAMESPACE, now));
+            of_namespaces.insert(name.to_owned(), Bucket::full(OF_NAMESPACE, now));
+        }
+        let Some(bucket) = of_namespaces.get_mut(name) else { return false };
+        take_all([(bucket, OF_NAMESPACE), (all, OF_ALL)], now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubevirt::cluster::{Cluster, Object};
+    use crate::testing::cluster::read;
+
+    #[test]
+    fn a_storm_reads_no_more_than_its_share() {
+        let namespaces = ["shop", "lab"].map(|name| Object::Namespace(read(json!({"metadata": {"name": name}}))));
+        let world = World { cluster: Cluster::new(namespaces, None), ..World::default() };
+        let start = Instant::now();
+        let lookups = Lookups::new(start);
+        let made = |namespace: &str, second: u64| {
+            let now = start + Duration::from_secs(second);
+            (0..1000).filter(|_| lookups.may(&world, namespace, now)).count()
+        };
+        assert_eq!(made("shop", 0), 20);
+        let forged: usize = (0..100)
+            .map(|number| {
+                let now = start;
+                (0..10).filter(|_| lookups.may(&world, &format!("no-such-{number}"), now)).count()
+            })
+            .sum();
+        assert_eq!(forged, 20, "namespaces that nobody knows are one");
+        assert_eq!(made("lab", 0), 20, "another namespace's storm keeps it from nothing");
+        assert_eq!(made("shop", 10), 20, "forgiven");
+        assert!(lookups.0.lock().is_ok_and(|left| left.of_namespaces.len() <= 3));
+    }
+}

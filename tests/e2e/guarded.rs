@@ -1,0 +1,135 @@
+//! Who may speak to cpufit, and what cpufit's own account may change.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use serde_json::json;
+
+use crate::controlplane::{CLIENT, ControlPlane, Part};
+use crate::installed::SOON;
+use crate::manifests::write_authority;
+use crate::webhook::Scene;
+
+/// What somebody is answered who trusts the server, and has no certificate.
+fn asked_by_a_stranger(address: SocketAddr, authority: &str) -> String {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+        roots.add(certificate.expect("PEM")).expect("an authority");
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("TLS")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("cpufit.cpufit-system.svc").expect("a name");
+    let stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a client");
+    let mut stream = StreamOwned::new(connection, stream);
+    let mut answer = Vec::new();
+    let asked =
+        stream.write_all(b"POST /validate HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    match asked.and_then(|()| stream.read_to_end(&mut answer)) {
+        Ok(_) => String::from_utf8_lossy(&answer).into_owned(),
+        Err(error) => format!("{error}"),
+    }
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn with_a_client_authority_the_api_server_alone_is_answered() {
+    let Some(cluster) = ControlPlane::start(&[Part::ClientCertificate]) else { return };
+    let scene = Scene::new(&cluster);
+    let authority = cluster.workplace().path().join("clients.pem");
+    let authority = authority.to_str().expect("a path in UTF-8");
+    let replica = scene.installation.serve("cpufit-0", &["--client-ca", authority, "--client-name", CLIENT]);
+    replica.until_known(5, 1);
+    scene.await_webhook();
+    let secret = cluster.get(&["secret", "cpufit-certificates", "--namespace=cpufit-system"]);
+    let bundle = STANDARD.decode(secret["data"]["ca.crt"].as_str().expect("a bundle")).expect("base64");
+    let answer = asked_by_a_stranger(replica.address, &String::from_utf8(bundle).expect("PEM"));
+    assert!(answer.contains("CertificateRequired"), "whoever reaches the port is answered: {answer}");
+    replica.until("the stranger is counted", |replica| {
+        replica.get("/metrics").contains("cpufit_tls_handshake_failures_total{reason=\"client-certificate\"} 1")
+    });
+    drop(replica);
+
+    // The API server's certificate is of the authority, and of another name than is asked for.
+    let replica = scene.installation.serve("cpufit-1", &["--client-ca", authority, "--client-name", "somebody-else"]);
+    let before = cluster.failed_open();
+    let told = scene.jane.told("create -f migrate-db.yaml --dry-run=server");
+    assert!(!told.contains("cpufit") && told.contains(" created"), "{told}");
+    assert!(cluster.failed_open() > before, "nobody asked");
+    assert!(!replica.get("/metrics").contains("reason=\"client-certificate\"} 0"), "{}", replica.get("/metrics"));
+}
+
+/// With the `ValidatingAdmissionPolicy`, the account that writes `caBundle` can do nothing else with the right to.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn cpufit_may_change_its_cabundle_alone() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let deploy = |folder| Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(folder);
+    cluster.kubectl(&["apply", "--server-side", "-k", deploy("base").to_str().expect("UTF-8")]);
+    let policy = deploy("components/cabundle-only/policy.yaml");
+    cluster.kubectl(&["apply", "--server-side", "-f", policy.to_str().expect("UTF-8")]);
+    let account = cluster.service_account("cpufit-system", "cpufit");
+    let patch = |kind: &str, operations: serde_json::Value| {
+        let patch = operations.to_string();
+        cluster.told(&account, &["patch", kind, "cpufit", "--type=json", "-p", &patch])
+    };
+    write_authority(&cluster);
+    let bundle = STANDARD.encode(&cluster.authority().certificate);
+    let kinds = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
+    let changes = [
+        json!({"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Fail"}),
+        json!({"op": "replace", "path": "/webhooks/0/clientConfig/service/name", "value": "other"}),
+        json!({"op": "replace", "path": "/webhooks/0/clientConfig/service/namespace", "value": "other"}),
+        json!({"op": "replace", "path": "/webhooks/0/clientConfig/service/path", "value": "/other"}),
+        json!({"op": "replace", "path": "/webhooks/0/clientConfig/service/port", "value": 444}),
+        json!({"op": "replace", "path": "/webhooks/0/clientConfig",
+            "value": {"url": "https://other.example/", "caBundle": bundle}}),
+        json!({"op": "replace", "path": "/webhooks/0/rules/0/resources", "value": ["*"]}),
+        json!({"op": "replace", "path": "/webhooks/0/rules/0/operations", "value": ["*"]}),
+        json!({"op": "remove", "path": "/webhooks/0/namespaceSelector"}),
+        json!({"op": "add", "path": "/webhooks/0/objectSelector", "value": {"matchLabels": {"a": "b"}}}),
+        json!({"op": "add", "path": "/webhooks/0/matchConditions", "value": [{"name": "never", "expression": "false"}]}),
+        json!({"op": "replace", "path": "/webhooks/0/matchPolicy", "value": "Exact"}),
+        json!({"op": "replace", "path": "/webhooks/0/sideEffects", "value": "None"}),
+        json!({"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 30}),
+        json!({"op": "replace", "path": "/webhooks/0/name", "value": "other.cpufit.io"}),
+        json!({"op": "remove", "path": "/webhooks/0"}),
+        json!({"op": "move", "from": "/webhooks/0", "path": "/webhooks/1"}),
+        json!({"op": "copy", "from": "/webhooks/0", "path": "/webhooks/-"}),
+        json!({"op": "remove", "path": "/metadata/labels"}),
+        json!({"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}),
+        json!({"op": "add", "path": "/metadata/finalizers", "value": ["example.com/a"]}),
+    ];
+    for kind in kinds {
+        // The policy is heard of a moment after it is made.
+        let deadline = Instant::now() + SOON;
+        while !patch(kind, json!([changes[0]])).contains("caBundle of webhooks alone") {
+            assert!(Instant::now() < deadline, "{kind}: the policy is not heeded");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        for change in &changes {
+            let told = patch(kind, json!([change]));
+            assert!(told.contains("exit status"), "{kind}: cpufit may do {change}: {told}");
+        }
+        let told =
+            patch(kind, json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}]));
+        assert!(told.contains("patched"), "cpufit's webhooks would not be trusted: {told}");
+    }
+    let reinvoked = json!([{"op": "replace", "path": "/webhooks/0/reinvocationPolicy", "value": "Never"}]);
+    let told = patch(kinds[0], reinvoked);
+    assert!(told.contains("caBundle of webhooks alone"), "{told}");
+    let admin = json!([{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 7}]).to_string();
+    cluster.kubectl(&["patch", kinds[0], "cpufit", "--type=json", "-p", &admin]);
+}

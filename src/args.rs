@@ -8,6 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::cli::certs::CertsArgs;
 use crate::kubevirt::release::Release;
+use crate::kubevirt::replicas::ReplicasKind;
 use crate::live::connect::ClusterArgs;
 use crate::snapshot::Source;
 use crate::telemetry::LogFormat;
@@ -300,6 +301,8 @@ pub struct ObjectRef {
 pub enum ObjectKind {
     /// VirtualMachine.
     VirtualMachine,
+    /// `VirtualMachineInstanceReplicaSet` or `VirtualMachinePool`.
+    Replicas(ReplicasKind),
     /// VirtualMachineInstance.
     Vmi,
     /// VirtualMachineInstanceMigration.
@@ -315,12 +318,22 @@ impl std::str::FromStr for ObjectRef {
         let (kind, name) = text.split_once('/').ok_or("say KIND/NAME, for example vmi/db")?;
         let kind = match kind.to_ascii_lowercase().as_str() {
             "vm" | "vms" | "virtualmachine" | "virtualmachines" => ObjectKind::VirtualMachine,
+            "vmirs" | "vmirss" | "virtualmachineinstancereplicaset" | "virtualmachineinstancereplicasets" => {
+                ObjectKind::Replicas(ReplicasKind::ReplicaSet)
+            }
+            "vmpool" | "vmpools" | "virtualmachinepool" | "virtualmachinepools" => {
+                ObjectKind::Replicas(ReplicasKind::Pool)
+            }
             "vmi" | "vmis" | "virtualmachineinstance" | "virtualmachineinstances" => ObjectKind::Vmi,
             "vmim" | "vmims" | "virtualmachineinstancemigration" | "virtualmachineinstancemigrations" => {
                 ObjectKind::Migration
             }
             "pod" | "pods" | "po" => ObjectKind::Pod,
-            other => return Err(format!("{other} is not a kind that can be explained: vm, vmi, vmim or pod")),
+            other => {
+                return Err(format!(
+                    "{other} is not a kind that can be explained: vm, vmi, vmirs, vmpool, vmim or pod"
+                ));
+            }
         };
         if name.is_empty() {
             return Err("the name is missing: say KIND/NAME, for example vmi/db".to_owned());

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::admission::Stage;
 use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
-use crate::enforce::trim;
+use crate::enforce::{self, trim};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
@@ -23,27 +23,12 @@ use crate::fleetwide;
 use crate::kubevirt::cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
-use crate::kubevirt::wire::{EachText, Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
-use crate::policy::{
-    self, Exemption, Grounds, Guest, LabelSelector, Policy, RequestFacts, RequestKind, Ruling, UserName,
-};
+use crate::kubevirt::wire::{Meta, OwnerReference, Reader, Vmi, Vmim};
+use crate::policy::{self, Exemption, Grounds, Guest, LabelSelector, Policy, RequestFacts, Ruling, UserName};
 use crate::report::{self, Note, Quotable, Reason, Regarding, Report};
 use crate::say::{self, Messages};
 use crate::well_known;
 use crate::world::World;
-
-/// An object that is judged.
-#[derive(Debug)]
-pub enum Manifest<'a> {
-    /// A virt-launcher pod.
-    Pod(Arc<Pod<'a>>),
-    /// A VirtualMachine.
-    VirtualMachine(Box<VirtualMachine>),
-    /// A VirtualMachineInstance.
-    Vmi(Box<Vmi>),
-    /// A VirtualMachineInstanceMigration.
-    Migration(Box<Vmim>),
-}
 
 /// An object with all that was found out about it.
 #[derive(Debug)]
@@ -69,91 +54,6 @@ impl Case<'_> {
         match self.ruling {
             Ruling::Admit { exempted, .. } => exempted,
             Ruling::LeftAlone | Ruling::Deny { .. } => None,
-        }
-    }
-}
-
-impl<'a> Manifest<'a> {
-    /// Reads an object of a kind that is judged; `None` for all others, and for pods that are no launcher.
-    ///
-    /// # Errors
-    ///
-    /// Whatever `read` says.
-    pub fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
-        Ok(match (group, kind) {
-            ("", "Pod") => Self::launcher(Arc::new(reader.read()?)),
-            ("kubevirt.io", "VirtualMachine") => Some(Self::VirtualMachine(Box::new(reader.read()?))),
-            ("kubevirt.io", "VirtualMachineInstance") => Some(Self::Vmi(Box::new(reader.read()?))),
-            ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Self::Migration(Box::new(reader.read()?))),
-            _ => None,
-        })
-    }
-
-    fn launcher(pod: Arc<Pod<'a>>) -> Option<Self> {
-        well_known::LAUNCHER.is_set(&pod.metadata.labels).then_some(Self::Pod(pod))
-    }
-
-    /// Fills in the namespace a request was sent to, where the object does not name it yet.
-    fn put_into(&mut self, namespace: &Text<'a>) {
-        let meta = match self {
-            Self::Pod(pod) => {
-                if pod.metadata.namespace.is_none() {
-                    Arc::make_mut(pod).metadata.namespace = Some(namespace.clone());
-                }
-                return;
-            }
-            Self::VirtualMachine(vm) => &mut vm.metadata,
-            Self::Vmi(vmi) => &mut vmi.metadata,
-            Self::Migration(vmim) => &mut vmim.metadata,
-        };
-        if meta.namespace.is_empty() {
-            meta.namespace = namespace.to_string();
-        }
-    }
-
-    /// The subject; `None` where nothing is to be judged.
-    fn subject(&self, world: &World) -> Option<Judged<'a>> {
-        match self {
-            Self::Pod(pod) => subject::of_pod(pod, &world.cluster),
-            Self::VirtualMachine(vm) => Some(subject::of_vm(vm, &world.cluster)),
-            Self::Vmi(vmi) => Some(subject::of_vmi(vmi, &world.cluster)),
-            Self::Migration(vmim) => Some(subject::of_migration(vmim, &world.cluster)),
-        }
-    }
-
-    fn kind(&self) -> RequestKind {
-        match self {
-            Self::Pod(pod) if well_known::MIGRATION_UID.is_set(&pod.metadata.labels) => RequestKind::TargetPod,
-            Self::Pod(_) => RequestKind::LauncherPod,
-            Self::VirtualMachine(_) => RequestKind::VirtualMachine,
-            Self::Vmi(_) => RequestKind::VirtualMachineInstance,
-            Self::Migration(_) => RequestKind::Migration,
-        }
-    }
-
-    /// The labels by which policies select the guest: those of its VMI.
-    fn labels(&self, world: &World) -> BTreeMap<String, String> {
-        let texts = |labels: &Texts<'_>| labels.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        match self {
-            Self::Pod(pod) => texts(&pod.metadata.labels),
-            Self::VirtualMachine(vm) => vm.spec.template.metadata.labels.clone(),
-            Self::Vmi(vmi) => vmi.metadata.labels.clone(),
-            Self::Migration(vmim) => world
-                .cluster
-                .vmi(&vmim.metadata.namespace, &vmim.spec.vmi_name)
-                .map(|vmi| vmi.metadata.labels.clone())
-                .unwrap_or_default(),
-        }
-    }
-}
-
-impl EachText for Manifest<'_> {
-    fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {
-        match self {
-            Self::Pod(pod) => pod.each_text(field, visit),
-            Self::VirtualMachine(vm) => vm.each_text(field, visit),
-            Self::Vmi(vmi) => vmi.each_text(field, visit),
-            Self::Migration(vmim) => vmim.each_text(field, visit),
         }
     }
 }
@@ -219,8 +119,10 @@ pub enum Lack {
         /// Its name.
         name: String,
     },
-    /// A VirtualMachine, about which an Event is to be written.
-    VirtualMachine {
+    /// A VirtualMachine, a replica set or a pool, about which an Event is to be written.
+    Owner {
+        /// Which of them.
+        kind: report::Kind,
         /// Its namespace.
         namespace: String,
         /// Its name.
@@ -248,7 +150,7 @@ impl Lack {
     pub fn namespace(&self) -> &str {
         match self {
             Self::Vmi { namespace, .. }
-            | Self::VirtualMachine { namespace, .. }
+            | Self::Owner { namespace, .. }
             | Self::Launcher { namespace, .. }
             | Self::Migration { namespace, .. } => namespace,
         }
@@ -269,13 +171,15 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
     {
         return Ok(Answer { lacks: fleetwide::lacks(hearing.world, request), ..decision.into() });
     }
-    let Some(manifest) = concern(hearing.world, request)? else { return Ok(Decision::admit().into()) };
+    let Some(Concern { manifest, before }) = concern(hearing.world, request)? else {
+        return Ok(Decision::admit().into());
+    };
     let user = UserName::from(&*request.user.username);
     if stage == Stage::Mutate {
         return mutate::answer(hearing.world, &manifest, &user, request);
     }
     let mut lacks = lacks(hearing.world, &manifest);
-    let Some(case) = judge(hearing.world, &manifest, &user, depth(&manifest)) else {
+    let Some(case) = judge_change(hearing.world, before.as_ref(), &manifest, &user, depth(&manifest)) else {
         return Ok(Decision::admit().into());
     };
     let events = if request.dry_run { Vec::new() } else { events(&manifest, &case) };
@@ -347,7 +251,7 @@ fn lacks(world: &World, manifest: &Manifest<'_>) -> Vec<Lack> {
             let (namespace, name) = (&vmim.metadata.namespace, &vmim.spec.vmi_name);
             vmi(namespace, name, world.cluster.vmi(namespace, name))
         }
-        Manifest::VirtualMachine(_) | Manifest::Vmi(_) => Vec::new(),
+        Manifest::VirtualMachine(_) | Manifest::Replicas(_) | Manifest::Vmi(_) => Vec::new(),
     }
 }
 
@@ -363,18 +267,23 @@ fn events(manifest: &Manifest<'_>, case: &Case<'_>) -> Vec<(Reason, String)> {
             Impact::Pinned => Reason::NoTarget,
             Impact::Fragile => Reason::OneTarget,
         };
-        let message = match case.messages.lines.first() {
+        let mut message = match case.messages.lines.first() {
             Some(line) => format!("{}; {line}", case.messages.headline),
             None => case.messages.headline.clone(),
         };
+        // An Event about what makes many guests says which of them it is.
+        if let Some((report::Kind::Replicas(_), _)) = manifest.metadata().and_then(owner) {
+            message = format!("{} {message}", case.judged.subject.title());
+        }
         out.push((reason, message));
     }
     // A guest in danger is told of whatever the dials say.
     if let Some(finding) = case.verdict.found(Check::OwnNode) {
         out.push((Reason::OwnNode, say::finding::message(finding)));
     }
-    // Told at each start, and not of its VM before.
-    if let (Manifest::Vmi(_), Some(left)) = (manifest, &case.left) {
+    // Told at each start, and not of its VM before, unless nobody was there to read why it would be denied.
+    let is_start = matches!(manifest, Manifest::Vmi(_)) || case.exempted() == Some(Exemption::Controller);
+    if let Some(left) = case.left.as_ref().filter(|_| is_start) {
         out.push((Reason::ModelNotReplaced, left.clone()));
     }
     out
@@ -395,8 +304,8 @@ fn reports(
     let Some((kind, namespace, name, uid)) = regarding(manifest, user) else { return Vec::new() };
     let Some(regarding) = Regarding::known(world, kind, namespace, name, uid) else {
         // Those of VMIs are there already.
-        if kind == report::Kind::VirtualMachine {
-            lacks.push(Lack::VirtualMachine { namespace: namespace.to_owned(), name: name.to_owned() });
+        if kind != report::Kind::Vmi {
+            lacks.push(Lack::Owner { kind, namespace: namespace.to_owned(), name: name.to_owned() });
         }
         return Vec::new();
     };
@@ -408,13 +317,27 @@ fn reports(
     events.into_iter().map(report).collect()
 }
 
+/// What a VMI or a VM is made of: a VM, a replica set or a pool.
+fn owner(meta: &Meta) -> Option<(report::Kind, &OwnerReference)> {
+    meta.owner_references.iter().find_map(|owner| Some((report::Kind::of_owner(&owner.kind)?, owner)))
+}
+
 /// The object that Events of a review are about, as the review refers to it: kind, namespace, name, and UID where it
-/// states one. It is the VMI, and the VM where there is no VMI yet. `None` where a person sends it and reads the warnings.
+/// states one. It is the VMI; before there is one, what it is made of: a VM, a replica set, and before there is a VM, the pool
+/// it is made of. `None` where a person sends it and reads the warnings.
 fn regarding<'m>(
     manifest: &'m Manifest<'_>,
     user: &UserName,
 ) -> Option<(report::Kind, &'m str, &'m str, Option<&'m str>)> {
     use report::Kind;
+    let itself = |kind, meta: &'m Meta| {
+        let is_stored = !meta.uid.is_empty();
+        is_stored.then_some((kind, meta.namespace.as_str(), meta.name.as_str(), Some(meta.uid.as_str())))
+    };
+    let owner = |meta: &'m Meta| {
+        let (kind, owner) = owner(meta)?;
+        Some((kind, meta.namespace.as_str(), owner.name.as_str(), Some(owner.uid.as_str())))
+    };
     match manifest {
         Manifest::Pod(pod) => {
             let owner = cluster::owner(pod)?;
@@ -422,15 +345,10 @@ fn regarding<'m>(
             Some((Kind::Vmi, namespace, &owner.name, Some(&owner.uid)))
         }
         Manifest::Migration(vmim) => Some((Kind::Vmi, &vmim.metadata.namespace, &vmim.spec.vmi_name, None)),
-        Manifest::Vmi(new) if user.service_account().is_some() => {
-            let owner = new.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
-            Some((Kind::VirtualMachine, &new.metadata.namespace, &owner.name, Some(&owner.uid)))
-        }
-        Manifest::VirtualMachine(vm) if user.service_account().is_some() && !vm.metadata.uid.is_empty() => {
-            let meta = &vm.metadata;
-            Some((Kind::VirtualMachine, &meta.namespace, &meta.name, Some(&meta.uid)))
-        }
-        Manifest::Vmi(_) | Manifest::VirtualMachine(_) => None,
+        _ if user.service_account().is_none() => None,
+        Manifest::Vmi(new) => owner(&new.metadata),
+        Manifest::VirtualMachine(vm) => owner(&vm.metadata).or_else(|| itself(Kind::VirtualMachine, &vm.metadata)),
+        Manifest::Replicas(replicas) => itself(Kind::Replicas(replicas.kind), &replicas.vm.metadata),
     }
 }
 
@@ -440,48 +358,82 @@ fn regarding<'m>(
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
 pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Case<'a>>, ReviewError> {
-    let Some(manifest) = concern(world, request)? else { return Ok(None) };
+    let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(None) };
     let user = UserName::from(&*request.user.username);
-    Ok(judge(world, &manifest, &user, depth(&manifest)))
+    Ok(judge_change(world, before.as_ref(), &manifest, &user, depth(&manifest)))
+}
+
+/// The object of a review that is to be judged, and the one whose place it takes.
+struct Concern<'a> {
+    manifest: Manifest<'a>,
+    before: Option<Manifest<'a>>,
 }
 
 /// The object of a review, if it is to be judged at all.
-fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Manifest<'a>>, ReviewError> {
+fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Concern<'a>>, ReviewError> {
     let Some(object) = request.object.as_ref().filter(|_| request.sub_resource.is_empty()) else { return Ok(None) };
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
     let read = |path, json| Manifest::read(group, kind, &Part { path, json });
-    let mut manifest = match (request.operation, object) {
-        (Operation::Create, Object::Pod(pod)) => Manifest::launcher(Arc::clone(pod)),
-        (Operation::Create, Object::Text(json)) => read("request.object", json)?,
-        // Of updates only a VM's can change what its guest will ask for; pods and VMIs are fixed by then.
-        (Operation::Update, Object::Text(json)) if (group, kind) == ("kubevirt.io", "VirtualMachine") => {
+    let (mut manifest, mut before) = match (request.operation, object) {
+        (Operation::Create, Object::Pod(pod)) => (Manifest::launcher(Arc::clone(pod)), None),
+        (Operation::Create, Object::Text(json)) => (read("request.object", json)?, None),
+        (Operation::Update, Object::Text(json)) if Manifest::is_mutable(group, kind) => {
             let new = read("request.object", json)?;
             let old = match request.old_object {
                 Some(json) => read("request.oldObject", json)?,
                 None => None,
             };
-            match (new, old) {
-                (Some(Manifest::VirtualMachine(new)), Some(Manifest::VirtualMachine(mut old))) => {
-                    let user = UserName::from(&*request.user.username);
-                    if user.is_kubevirt_controller(world.cluster.kubevirt_namespace.as_deref()) {
-                        subject::capture_revisions(&mut old, &new);
-                    }
-                    subject::concerns(&old, &new).then_some(Manifest::VirtualMachine(new))
-                }
-                (new, _) => new,
-            }
+            let user = UserName::from(&*request.user.username);
+            let captures = user.is_kubevirt_controller(world.cluster.kubevirt_namespace.as_deref());
+            let templates = old.as_ref().and_then(Manifest::template).zip(new.as_ref().and_then(Manifest::template));
+            let is_same = templates.is_some_and(|(old, new)| !subject::concerns(old, new, captures));
+            (new.filter(|_| !is_same), old)
         }
-        (Operation::Update | Operation::Delete | Operation::Connect, _) => None,
+        (Operation::Update | Operation::Delete | Operation::Connect, _) => return Ok(None),
     };
-    if let Some(manifest) = &mut manifest {
-        manifest.put_into(&request.namespace);
+    for object in [&mut manifest, &mut before].into_iter().flatten() {
+        object.put_into(&request.namespace);
     }
-    Ok(manifest)
+    Ok(manifest.map(|manifest| Concern { manifest, before }))
+}
+
+/// Judges an object that takes the place of another, if it does.
+///
+/// An update that would be denied is not where the object before it would be denied as well, and nothing is worse: who finds
+/// a guest that does not comply must be able to change everything else of it, and to mend it step by step.
+fn judge_change<'a>(
+    world: &World,
+    before: Option<&Manifest<'a>>,
+    manifest: &Manifest<'a>,
+    user: &UserName,
+    depth: Depth,
+) -> Option<Case<'a>> {
+    let case = judge(world, manifest, user, depth)?;
+    let is_denied = |case: &Case<'_>| matches!(case.decision, Decision::Deny { .. });
+    let Some(before) = before.filter(|_| is_denied(&case)) else { return Some(case) };
+    let was = judge(world, before, user, Depth::Full)?;
+    let is_worse = enforce::model::is_worse(&was.verdict.assessment, &case.verdict.assessment)
+        || (case.messages.unmet.is_some() && was.messages.unmet.is_none());
+    if is_denied(&was) && !is_worse {
+        return judge_as(world, manifest, user, depth, Some(Exemption::NotWorse));
+    }
+    Some(case)
 }
 
 /// Judges an object that somebody creates.
 #[must_use]
 pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth: Depth) -> Option<Case<'a>> {
+    judge_as(world, manifest, user, depth, None)
+}
+
+/// The same, where it is spared for a reason that the object alone does not tell.
+fn judge_as<'a>(
+    world: &World,
+    manifest: &Manifest<'a>,
+    user: &UserName,
+    depth: Depth,
+    spared: Option<Exemption>,
+) -> Option<Case<'a>> {
     let mut judged = manifest.subject(world)?;
     let cluster = &world.cluster;
     let found = judged.look_up(cluster, depth);
@@ -490,7 +442,8 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
         let ruling = Ruling::Admit { warned: false, recorded: false, exempted: None };
         return Some(Case { judged, verdict, messages, decision: Decision::admit(), left: None, ruling });
     }
-    let rules = rules(world, manifest, user, &judged, found.assessment());
+    let mut rules = rules(world, manifest, user, &judged, found.assessment());
+    rules.facts.exemption = rules.facts.exemption.or(spared);
     if let Manifest::Migration(vmim) = manifest {
         mutate::foresee(world, &rules.policy, &mut judged, Some(vmim));
     }
@@ -507,8 +460,12 @@ pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth:
     let verdict = judged.judge(cluster, depth);
     let mut messages = say::speak(&judged, &verdict, cluster);
     (messages.model, messages.unmet) = outlook.map(|outlook| (outlook.said, outlook.unmet)).unwrap_or_default();
+    if rules.facts.exemption == Some(Exemption::NotWorse) {
+        let why = "admitted, for it was no better before; a new one would be denied";
+        messages.lines.insert(0, format!("{why} (policy {})", rules.policy.name));
+    }
     let ruling = policy::rule(&rules.policy, rules.facts, &verdict.assessment, messages.unmet.is_some());
-    let decision = decide(ruling, &rules.policy, manifest, &judged, &verdict, &messages);
+    let decision = decide(ruling, &rules.policy, manifest, &verdict, &messages);
     Some(Case { judged, verdict, messages, decision, left, ruling })
 }
 
@@ -551,7 +508,8 @@ fn rules(
     let labels = manifest.labels(world);
     let guest = world.guest(&judged.subject.namespace, &labels, user);
     let policy = policy_for(world, &guest, judged, assessment);
-    let facts = RequestFacts { kind: manifest.kind(), exemption: policy.exempt(&guest) };
+    let kind = manifest.request_kind();
+    let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };
     Rules { policy, facts }
 }
 
@@ -560,7 +518,6 @@ fn decide(
     ruling: Ruling,
     policy: &Policy,
     manifest: &Manifest<'_>,
-    judged: &Judged<'_>,
     verdict: &Verdict,
     messages: &Messages,
 ) -> Decision {
@@ -579,41 +536,36 @@ fn decide(
         }
         Ruling::Deny { grounds, .. } => {
             let warnings = Warnings { first: messages.model.iter().cloned().collect(), advice: Vec::new(), notes };
-            let denial = denial(manifest, judged, messages, &policy.name, grounds);
+            let denial = denial(manifest, messages, &policy.name, grounds);
             Decision::Deny { denial, warnings, audit }
         }
     }
 }
 
-fn denial(manifest: &Manifest<'_>, judged: &Judged<'_>, messages: &Messages, policy: &str, grounds: Grounds) -> Denial {
-    let (group, kind) = match manifest {
-        Manifest::Pod(_) => ("", "Pod"),
-        Manifest::VirtualMachine(_) => ("kubevirt.io", "VirtualMachine"),
-        Manifest::Vmi(_) => ("kubevirt.io", "VirtualMachineInstance"),
-        Manifest::Migration(_) => ("kubevirt.io", "VirtualMachineInstanceMigration"),
-    };
-    let name = match manifest {
-        Manifest::Migration(vmim) => vmim.metadata.name.clone(),
-        Manifest::Pod(pod) => pod.metadata.name.as_deref().unwrap_or_default().to_owned(),
-        Manifest::VirtualMachine(_) | Manifest::Vmi(_) => judged.subject.name.clone(),
-    };
+fn denial(manifest: &Manifest<'_>, messages: &Messages, policy: &str, grounds: Grounds) -> Denial {
+    let (group, kind, name) = manifest.identity();
     let (message, causes) = messages.denial(policy, grounds == Grounds::CommonModel);
     let details = if grounds == Grounds::CommonModel { Vec::new() } else { messages.details.clone() };
     let fields_named = !causes.is_empty() && causes.iter().all(|cause| !cause.field.is_empty());
-    let code = if manifest.kind().is_mendable() && fields_named { DenialKind::Invalid } else { DenialKind::Forbidden };
+    let is_mendable = manifest.request_kind().is_mendable() && fields_named;
+    let code = if is_mendable { DenialKind::Invalid } else { DenialKind::Forbidden };
     Denial { code, message, details, group: group.to_owned(), kind: kind.to_owned(), name, causes }
 }
 
 fn audit_annotations(policy: &Policy, verdict: &Verdict, messages: &Messages) -> BTreeMap<String, String> {
+    let unmet = messages.unmet.as_ref().filter(|_| messages.headline.is_empty());
+    let reason = unmet.map_or(&messages.headline, |unmet| &unmet.message);
     BTreeMap::from([
         ("policy".to_owned(), policy.name.clone()),
         ("verdict".to_owned(), verdict.assessment.outcome.as_str().to_owned()),
-        ("reason".to_owned(), messages.headline.clone()),
+        ("reason".to_owned(), reason.clone()),
     ])
 }
 
+mod manifest;
 mod mutate;
 
+pub use manifest::Manifest;
 pub(crate) use mutate::foresee;
 pub use mutate::{Mutation, mutation};
 

@@ -8,6 +8,7 @@ mod note;
 
 use std::fmt;
 
+use crate::kubevirt::replicas::ReplicasKind;
 use crate::kubevirt::wire::Meta;
 use crate::world::World;
 
@@ -20,17 +21,30 @@ pub enum Kind {
     Vmi,
     /// A VirtualMachine, where there is no VMI yet.
     VirtualMachine,
+    /// A replica set or a pool, where there is no VMI or VM yet.
+    Replicas(ReplicasKind),
     /// A `CPUPolicy`.
     Policy,
 }
 
 impl Kind {
+    /// The kind of what a VMI or a VM is made of, by the name of the kind in its `ownerReferences`.
+    #[must_use]
+    pub fn of_owner(kind: &str) -> Option<Self> {
+        if kind.ends_with("VirtualMachine") {
+            return Some(Self::VirtualMachine);
+        }
+        ReplicasKind::ALL.into_iter().find(|known| known.kind() == kind).map(Self::Replicas)
+    }
+
     /// `apiVersion` and `kind`.
     #[must_use]
     pub fn api(self) -> (&'static str, &'static str) {
         match self {
             Self::Vmi => ("kubevirt.io/v1", "VirtualMachineInstance"),
             Self::VirtualMachine => ("kubevirt.io/v1", "VirtualMachine"),
+            Self::Replicas(kind @ ReplicasKind::ReplicaSet) => ("kubevirt.io/v1", kind.kind()),
+            Self::Replicas(kind @ ReplicasKind::Pool) => ("pool.kubevirt.io/v1beta1", kind.kind()),
             Self::Policy => (crate::policy::API_VERSION, crate::policy::KIND),
         }
     }
@@ -55,6 +69,7 @@ impl Regarding {
         let meta = match kind {
             Kind::Vmi => &world.cluster.vmi(namespace, name)?.metadata,
             Kind::VirtualMachine => &world.cluster.vm(namespace, name)?.metadata,
+            Kind::Replicas(kind) => &world.cluster.replicas(kind, namespace, name)?.vm.metadata,
             Kind::Policy => return None,
         };
         // A dump may have been cleaned of UIDs.

@@ -183,6 +183,10 @@ labels! {
         VirtualMachine = "VirtualMachine",
         /// A VirtualMachineInstance.
         VirtualMachineInstance = "VirtualMachineInstance",
+        /// A `VirtualMachineInstanceReplicaSet`.
+        ReplicaSet = "VirtualMachineInstanceReplicaSet",
+        /// A `VirtualMachinePool`.
+        Pool = "VirtualMachinePool",
         /// A VirtualMachineInstanceMigration.
         Migration = "VirtualMachineInstanceMigration",
         /// The KubeVirt custom resource.
@@ -290,6 +294,8 @@ impl ObjectKind {
         match (&*request.kind.group, &*request.kind.kind) {
             ("kubevirt.io", "VirtualMachine") => Self::VirtualMachine,
             ("kubevirt.io", "VirtualMachineInstance") => Self::VirtualMachineInstance,
+            ("kubevirt.io", "VirtualMachineInstanceReplicaSet") => Self::ReplicaSet,
+            ("pool.kubevirt.io", "VirtualMachinePool") => Self::Pool,
             ("kubevirt.io", "VirtualMachineInstanceMigration") => Self::Migration,
             ("kubevirt.io", "KubeVirt") => Self::KubeVirt,
             ("", "Pod") => Self::Pod,

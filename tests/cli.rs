@@ -361,6 +361,49 @@ fn explain_finds_a_guest_by_kind_and_name() {
     assert_cannot_judge(&explain(&["teapot/db", "-n", "shop"]), &["teapot"]);
 }
 
+/// What makes many guests by a template: judged from a file, and by its name in a snapshot.
+#[test]
+fn replica_sets_and_pools_are_judged_and_explained() {
+    const TEMPLATE: &str = "{metadata: {labels: {app: web}}, spec: {domain: {cpu: {model: EPYC}, devices: {}}}}";
+    const IN_POOL: &str = "spec.virtualMachineTemplate.spec.template.spec.domain.cpu.model";
+    let set = format!(
+        "apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceReplicaSet\nmetadata: {{generateName: web-}}\n\
+         spec: {{selector: {{matchLabels: {{app: web}}}}, template: {TEMPLATE}}}\n"
+    );
+    let pool = |version: &str| {
+        format!(
+            "---\napiVersion: pool.kubevirt.io/{version}\nkind: VirtualMachinePool\nmetadata: {{name: web, namespace: shop}}\n\
+             spec: {{virtualMachineTemplate: {{spec: {{template: {TEMPLATE}}}}}}}\n"
+        )
+    };
+    let scratch = Scratch::new();
+    let snapshot = scratch.write("nodes.yaml", format!("{NODES}{}", pool("v1beta1")));
+    let enforce = scratch.write("enforce.yaml", policy("{enforce: Unschedulable}"));
+    let file = scratch.write("objects.yaml", format!("{set}{}{}", pool("v1alpha1"), pool("v1beta1")));
+    let more = [OsStr::new("-o"), OsStr::new("json"), OsStr::new("--policy"), enforce.as_os_str()];
+    let ran = run("check", &snapshot, &file, &more);
+    assert_eq!(ran.code(), 1, "a pipeline would let a pool through that no node takes: {}", head(&ran.stderr));
+    let rows = results(&ran.json());
+    let found: Vec<(&str, &str)> = rows
+        .iter()
+        .map(|row| (row["kind"].as_str().expect("a kind"), row["findings"][0]["field"].as_str().unwrap_or_default()))
+        .collect();
+    let expected = [
+        ("VirtualMachineInstanceReplicaSet", "spec.template.spec.domain.cpu.model"),
+        ("VirtualMachinePool", IN_POOL),
+        ("VirtualMachinePool", IN_POOL),
+    ];
+    assert_eq!(found, expected);
+    assert!(rows.iter().all(|row| row["allowed"] == false));
+
+    let explain = |what: &str| cpufit(["explain", what, "-n", "shop", "--snapshot"]).args([snapshot.as_os_str()]).run();
+    let explained = explain("vmpool/web");
+    assert_eq!(explained.code(), 0, "{}", head(&explained.stderr));
+    assert!(explained.stdout.contains("shop/web") && explained.stdout.contains("EPYC"), "{}", head(&explained.stdout));
+    assert_cannot_judge(&explain("vmirs/web"), &["web", "vmirs"]);
+    assert_cannot_judge(&explain("vm/web"), &["web"]);
+}
+
 #[test]
 fn help_and_completions_are_there() {
     for verb in [&[][..], &["serve"], &["check"], &["explain"], &["certs"], &["completions"]] {

@@ -61,6 +61,7 @@ pub fn run(
         let case = find(world, &namespace.name, object)?;
         let kind = match object.kind {
             ObjectKind::VirtualMachine => "VirtualMachine",
+            ObjectKind::Replicas(kind) => kind.kind(),
             ObjectKind::Vmi => "VirtualMachineInstance",
             ObjectKind::Migration => "VirtualMachineInstanceMigration",
             ObjectKind::Pod => "Pod",
@@ -86,7 +87,10 @@ pub fn run(
         anyhow::Ok(())
     })?;
     if rows.is_empty() && page.is_empty() {
-        bail!("nothing to explain in {}: say VM, VMI, migration or launcher pod", unknown.join(", "));
+        bail!(
+            "nothing to explain in {}: say VM, VMI, replica set, pool, migration or launcher pod",
+            unknown.join(", ")
+        );
     }
     match args.output {
         ExplainOutput::Table => {}
@@ -142,6 +146,9 @@ fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Ca
         ObjectKind::VirtualMachine => {
             cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone()))))
         }
+        ObjectKind::Replicas(kind) => cluster
+            .replicas(kind, namespace, name)
+            .and_then(|replicas| judge(Manifest::Replicas(Box::new(replicas.clone())))),
         ObjectKind::Vmi => match cluster.vmi(namespace, name) {
             Some(vmi) => judge(Manifest::Vmi(Box::new(vmi.clone()))),
             None => cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone())))),
@@ -159,8 +166,12 @@ fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Ca
         }),
     };
     found.with_context(|| {
+        let needed = match object.kind {
+            ObjectKind::Replicas(kind) => format!(", and {} beside them", kind.short_name()),
+            _ => String::new(),
+        };
         format!(
-            "{name} is not in namespace {namespace}; is it the right namespace (-n)? A snapshot must hold what `{}` prints",
+            "{name} is not in namespace {namespace}; is it the right namespace (-n)? A snapshot must hold what `{}` prints{needed}",
             crate::dump_command!()
         )
     })

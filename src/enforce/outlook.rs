@@ -5,6 +5,7 @@ use crate::fit::subject::CpuMode;
 use crate::kubevirt::authors::{Origin, Setting};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
+use crate::kubevirt::replicas::Replicas;
 use crate::kubevirt::subject::{self, Judged, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus};
 use crate::policy::{CommonModel, Otherwise, Policy, ReplacedMode};
@@ -29,6 +30,25 @@ pub struct Outlook {
 /// The guest that a VirtualMachine will become. `policy` is the one that governs it.
 #[must_use]
 pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine) -> Outlook {
+    of_template(world, policy, vm, |guest| subject::of_guest(vm, guest, &world.cluster))
+}
+
+/// Any guest that KubeVirt will make of a replica set or a pool.
+#[must_use]
+pub fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas) -> Outlook {
+    let mut outlook = of_template(world, policy, &replicas.vm, |guest| replicas.judged_as(guest, &world.cluster));
+    if let Some(unmet) = &mut outlook.unmet {
+        unmet.field = replicas.kind.field(&unmet.field);
+    }
+    outlook
+}
+
+fn of_template(
+    world: &World,
+    policy: &Policy,
+    vm: &VirtualMachine,
+    judged: impl FnOnce(Guest) -> Judged<'static>,
+) -> Outlook {
     let cluster = &world.cluster;
     let guest = guest_of(vm, cluster);
     if let Some(missing) = guest.missing {
@@ -41,7 +61,7 @@ pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine) -> Outlook {
         Common::Written { model, .. } => {
             let mut guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
             guest.origins.push((Setting::Model, Origin::Policy(policy.name.clone())));
-            Some(subject::of_guest(vm, guest, cluster))
+            Some(judged(guest))
         }
         _ => None,
     };

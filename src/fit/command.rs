@@ -183,8 +183,8 @@ impl Command {
 
     /// No command: a line that says what to do.
     #[must_use]
-    pub fn remark<const N: usize>(words: [Word; N]) -> Self {
-        Self { words: Vec::new(), comment: words.into() }
+    pub fn remark(words: impl IntoIterator<Item = Word>) -> Self {
+        Self { words: Vec::new(), comment: words.into_iter().collect() }
     }
 
     /// One more word.

@@ -158,6 +158,38 @@ pub struct LibvirtRefusal {
     pub extra: Vec<String>,
 }
 
+/// The kind of object that bears the guest's name and holds the template it is made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Template {
+    /// A VirtualMachine, which a restart keeps.
+    VirtualMachine,
+    /// A `VirtualMachineInstanceReplicaSet`: its VMIs stay as they are until they are deleted.
+    ReplicaSet,
+    /// A `VirtualMachinePool`, which brings a change to its VMs itself (`spec.updateStrategy`).
+    Pool,
+}
+
+impl Template {
+    /// The resource as kubectl's arguments name it.
+    #[must_use]
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::VirtualMachine => "vm",
+            Self::ReplicaSet => "vmirs",
+            Self::Pool => "vmpool",
+        }
+    }
+
+    /// The path of the guest's spec in it.
+    #[must_use]
+    pub fn path(self) -> &'static [&'static str] {
+        match self {
+            Self::VirtualMachine | Self::ReplicaSet => &["spec", "template", "spec"],
+            Self::Pool => &["spec", "virtualMachineTemplate", "spec", "template", "spec"],
+        }
+    }
+}
+
 /// The guest under judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject<'a> {
@@ -181,11 +213,11 @@ pub struct Subject<'a> {
     pub not_migratable: Option<NotMigratable>,
     /// `kubevirt.io/outdatedLauncherImage`: its QEMU is older than that of a target.
     pub outdated_launcher: bool,
-    /// Whether a VirtualMachine owns it, so that a restart keeps it.
-    pub has_vm: bool,
+    /// What it is made by; `None` for a VMI that nothing makes anew, or something of another name.
+    pub template: Option<Template>,
     /// `spec.nodeSelector` of the guest's own specification, what a person chose, sorted by key.
     pub own_selector: Vec<(String, String)>,
-    /// The path of the guest's spec in the judged object: `spec.template.spec`, `spec`, or empty for a pod.
+    /// The path of the guest's spec in the judged object: that of its template, `spec`, or empty for a pod.
     pub field_root: String,
     /// The machine type it asks for.
     pub machine_type: Option<String>,
@@ -208,7 +240,7 @@ impl<'a> Subject<'a> {
             refused: None,
             not_migratable: None,
             outdated_launcher: false,
-            has_vm: false,
+            template: None,
             own_selector: Vec::new(),
             field_root: String::new(),
             machine_type: None,
@@ -236,6 +268,12 @@ impl<'a> Subject<'a> {
     pub fn is_running(&self) -> bool {
         let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
         leaves || self.running.is_some()
+    }
+
+    /// The template, where the judged object is the one that holds it.
+    #[must_use]
+    pub fn judged_template(&self) -> Option<Template> {
+        self.template.filter(|template| self.field_root == template.path().join("."))
     }
 
     /// The path of a field below the guest's spec.

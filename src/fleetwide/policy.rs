@@ -160,7 +160,8 @@ fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
 fn denies(world: &World, policy: &Policy, vmi: &Vmi, start: &Assessment) -> bool {
     let cluster = &world.cluster;
     let guest = world.guest(&vmi.metadata.namespace, &vmi.metadata.labels, UserName::NOBODY);
-    let facts = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption: policy.exempt(&guest) };
+    let kind = RequestKind::VirtualMachineInstance;
+    let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };
     let refuses = policy.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny);
     let unmet = refuses && outlook::of_vmi(world, policy, &anew(world, vmi)).unmet.is_some();
     if !rule(policy, facts, start, unmet).denies() {

@@ -46,7 +46,7 @@ pub fn mutation<E>(
     let concerns = match manifest {
         Manifest::Vmi(_) => world.policies.iter().any(|policy| policy.common_model.is_some()),
         Manifest::Pod(pod) => trim::concerns(world, pod),
-        Manifest::VirtualMachine(_) | Manifest::Migration(_) => false,
+        Manifest::VirtualMachine(_) | Manifest::Replicas(_) | Manifest::Migration(_) => false,
     };
     let Some(judged) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
     let assessment = judged.assess(&world.cluster);
@@ -75,7 +75,7 @@ pub fn mutation<E>(
                 audit: trimmed.audit(),
             }
         }
-        Manifest::VirtualMachine(_) | Manifest::Migration(_) => Mutation::default(),
+        Manifest::VirtualMachine(_) | Manifest::Replicas(_) | Manifest::Migration(_) => Mutation::default(),
     })
 }
 
@@ -113,6 +113,7 @@ fn missing(world: &World, manifest: &Manifest<'_>) -> Vec<Lack> {
 pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy) -> Option<Outlook> {
     match manifest {
         Manifest::VirtualMachine(vm) => Some(outlook::of_vm(world, policy, vm)),
+        Manifest::Replicas(replicas) => Some(outlook::of_replicas(world, policy, replicas)),
         Manifest::Vmi(vmi) => Some(outlook::of_vmi(world, policy, vmi)),
         Manifest::Pod(_) | Manifest::Migration(_) => None,
     }

@@ -11,11 +11,12 @@ use crate::fit::verdict::{Cause, Impact};
 use crate::kubevirt::cluster::Object;
 use crate::policy::{Dial, Exemptions};
 use crate::testing::Tweak;
-use crate::testing::cluster::{cluster, launcher, migration, read, running, vm, vmi};
+use crate::testing::cluster::{cluster, launcher, migration, read, replica_set, running, vm, vm_pool, vmi};
 use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
 
 mod enforcing;
 mod forged;
+mod replicas;
 mod wording;
 
 const KUBECTL: &str = "kubernetes-admin";
@@ -534,7 +535,7 @@ mod told {
     )]
     #[case::vm_of_an_event(
         running("new", "", "EPYC-Turin").tweak(|vmi| vmi["status"] = json!({})),
-        vec![Lack::VirtualMachine { namespace: "shop".to_owned(), name: "new".to_owned() }]
+        vec![Lack::Owner { kind: report::Kind::VirtualMachine, namespace: "shop".to_owned(), name: "new".to_owned() }]
     )]
     #[case::vm_of_no_event(running("new", "", "EPYC-Rome").tweak(|vmi| vmi["status"] = json!({})), vec![])]
     fn what_is_not_known_yet_is_asked_for(#[case] object: Value, #[case] expected: Vec<Lack>) {

@@ -7,6 +7,7 @@ use super::defaults::ClusterConfig;
 use super::guest::Revision;
 use super::launch;
 use super::release::Release;
+use super::replicas::{Replicas, ReplicasKind};
 use super::wire::{
     self, DataSource, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, VirtualMachine, Vmi, Vmim,
 };
@@ -34,6 +35,8 @@ pub struct Cluster {
     kubevirts: Vec<KubeVirt>,
     vmis: Kept<Vmi>,
     vms: Kept<VirtualMachine>,
+    replica_sets: Kept<Replicas>,
+    pools: Kept<Replicas>,
     migrations: Kept<Vmim>,
     launchers: Kept<Launcher>,
     /// The launchers by the UID of the VMI that owns them; those that name none under the empty one.
@@ -127,6 +130,8 @@ pub enum Object {
     Launcher(Launcher),
     /// A VirtualMachine.
     VirtualMachine(Box<VirtualMachine>),
+    /// A replica set or a pool.
+    Replicas(Box<Replicas>),
     /// A VirtualMachineInstance.
     Vmi(Box<Vmi>),
     /// A VirtualMachineInstanceMigration.
@@ -168,7 +173,10 @@ impl Object {
             }
             ("apps", "ControllerRevision") => Revision::read(reader.read()?).map(Self::Revision),
             ("cdi.kubevirt.io", "DataSource") => Some(Self::DataSource(reader.read()?)),
-            _ => None,
+            _ => match ReplicasKind::of(group, kind) {
+                Some(kind) => Some(Self::Replicas(Box::new(Replicas::read(kind, reader)?))),
+                None => None,
+            },
         })
     }
 }
@@ -180,6 +188,8 @@ pub enum Kind {
     Launcher,
     /// A VirtualMachine.
     VirtualMachine,
+    /// A replica set or a pool.
+    Replicas(ReplicasKind),
     /// A VirtualMachineInstance.
     Vmi,
     /// A VirtualMachineInstanceMigration.
@@ -227,6 +237,7 @@ impl Cluster {
             Object::Node(_) => false,
             Object::Launcher(launcher) => self.put_launcher(launcher),
             Object::VirtualMachine(vm) => put(&mut self.vms, key(&vm.metadata), *vm),
+            Object::Replicas(replicas) => put(self.kept(replicas.kind), key(&replicas.vm.metadata), *replicas),
             Object::Vmi(vmi) => put(&mut self.vmis, key(&vmi.metadata), *vmi),
             Object::Migration(vmim) => put(&mut self.migrations, key(&vmim.metadata), *vmim),
             Object::KubeVirt(kubevirt) => {
@@ -255,6 +266,7 @@ impl Cluster {
         match kind {
             Kind::Launcher => self.remove_launcher(name),
             Kind::VirtualMachine => remove(&mut self.vms, name),
+            Kind::Replicas(kind) => remove(self.kept(kind), name),
             Kind::Vmi => remove(&mut self.vmis, name),
             Kind::Migration => remove(&mut self.migrations, name),
             Kind::KubeVirt => {
@@ -277,6 +289,8 @@ impl Cluster {
         match kind {
             Kind::Launcher => self.launchers.keys().cloned().collect(),
             Kind::VirtualMachine => self.vms.keys().cloned().collect(),
+            Kind::Replicas(ReplicasKind::ReplicaSet) => self.replica_sets.keys().cloned().collect(),
+            Kind::Replicas(ReplicasKind::Pool) => self.pools.keys().cloned().collect(),
             Kind::Vmi => self.vmis.keys().cloned().collect(),
             Kind::Migration => self.migrations.keys().cloned().collect(),
             Kind::KubeVirt => self.kubevirts.iter().map(|kubevirt| key(&kubevirt.metadata)).collect(),
@@ -349,6 +363,23 @@ impl Cluster {
     /// All `VirtualMachine`s.
     pub fn vms(&self) -> impl Iterator<Item = &VirtualMachine> {
         self.vms.values().map(AsRef::as_ref)
+    }
+
+    /// A replica set or a pool.
+    #[must_use]
+    pub fn replicas(&self, kind: ReplicasKind, namespace: &str, name: &str) -> Option<&Replicas> {
+        let kept = match kind {
+            ReplicasKind::ReplicaSet => &self.replica_sets,
+            ReplicasKind::Pool => &self.pools,
+        };
+        get(kept, namespace, name)
+    }
+
+    fn kept(&mut self, kind: ReplicasKind) -> &mut Kept<Replicas> {
+        match kind {
+            ReplicasKind::ReplicaSet => &mut self.replica_sets,
+            ReplicasKind::Pool => &mut self.pools,
+        }
     }
 
     /// A migration.

@@ -7,6 +7,7 @@ pub mod guest;
 pub mod launch;
 pub mod migration;
 pub mod release;
+pub mod replicas;
 pub mod subject;
 pub mod topology;
 pub mod wire;

@@ -9,13 +9,13 @@ use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
 use super::topology;
-use super::wire::{Condition, Matcher, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::fit::author::{Asked, Author, Authors};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
 use crate::fit::subject::{
-    CpuMode, HostModelRule, Migration, NotMigratable, Onward, Running, Stage, Start, Subject, libvirt_refusal,
+    CpuMode, HostModelRule, Migration, NotMigratable, Onward, Running, Stage, Start, Subject, Template, libvirt_refusal,
 };
 use crate::fit::verdict::{Assessment, Check, Finding, Verdict};
 use crate::well_known;
@@ -159,7 +159,7 @@ pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<
         out = unknown(out.subject, missing);
     }
     "spec.template.spec".clone_into(&mut out.subject.field_root);
-    out.subject.has_vm = true;
+    out.subject.template = Some(Template::VirtualMachine);
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
@@ -280,7 +280,8 @@ fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start
 /// What a VMI tells beyond its demand.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
-    subject.has_vm = vmi.metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachine"));
+    let has_vm = vmi.metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachine"));
+    subject.template = has_vm.then_some(Template::VirtualMachine);
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     if let Some(state) = &vmi.status.migration_state {
         subject.refused = libvirt_refusal(&state.target_node, &state.failure_reason);
@@ -474,33 +475,26 @@ pub fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
     Some(of_migration(&vmim, cluster))
 }
 
-/// What of a VM bears on the judgement: an update that leaves it alone is not our concern.
-#[must_use]
-pub fn concerns(old: &VirtualMachine, new: &VirtualMachine) -> bool {
-    let demand = |vm: &VirtualMachine| {
-        // What becomes of it at an eviction changes nothing of where it can run.
-        let spec = VmiSpec { eviction_strategy: String::new(), ..vm.spec.template.spec.clone() };
-        // The labels decide which policy governs it.
-        let labels = vm.spec.template.metadata.labels.clone();
-        (spec, labels, vm.spec.instancetype.clone(), vm.spec.preference.clone())
-    };
-    demand(old) != demand(new)
-}
-
-/// Writes into an old VM the revision names that the new one has and it has not.
+/// Whether an update of a VM bears on the judgement: one that leaves its demand alone is not our concern.
 ///
-/// virt-controller captures the instancetype and the preference of a VM so, as they are at that time (`pkg/instancetype`,
-/// `revision/store.go`): sent by it, such an update changes nothing of the guest. Sent by a person it may name any revision.
-pub fn capture_revisions(old: &mut VirtualMachine, new: &VirtualMachine) {
-    let capture = |old: &mut Option<Matcher>, new: &Option<Matcher>| {
-        if let (Some(old), Some(new)) = (old, new)
-            && old.revision_name.is_empty()
-        {
-            old.revision_name.clone_from(&new.revision_name);
+/// `captures` says that virt-controller sends it: it writes into a VM which revision of its instancetype and preference it
+/// uses, the one there is (`pkg/instancetype/revision/store.go`), which changes nothing of the guest. A person may name any.
+#[must_use]
+pub fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> bool {
+    // What becomes of it at an eviction changes nothing of where it can run.
+    let guest = |vm: &VirtualMachine| VmiSpec { eviction_strategy: String::new(), ..vm.spec.template.spec.clone() };
+    let same = |old: &Option<Matcher>, new: &Option<Matcher>| match (old, new) {
+        (Some(old), Some(new)) if captures && old.revision_name.is_empty() => {
+            Matcher { revision_name: String::new(), ..new.clone() } == *old
         }
+        (old, new) => old == new,
     };
-    capture(&mut old.spec.instancetype, &new.spec.instancetype);
-    capture(&mut old.spec.preference, &new.spec.preference);
+    let Meta { labels: before, .. } = &old.spec.template.metadata;
+    // The labels decide which policy governs it.
+    guest(old) != guest(new)
+        || *before != new.spec.template.metadata.labels
+        || !same(&old.spec.instancetype, &new.spec.instancetype)
+        || !same(&old.spec.preference, &new.spec.preference)
 }
 
 #[cfg(test)]

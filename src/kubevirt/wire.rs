@@ -75,12 +75,14 @@ macro_rules! wire {
 }
 
 mod instancetype;
+mod replicas;
 
 pub use instancetype::{
     ControllerRevision, DataSource, DataSourceRef, DataSourceSource, DataSourceSpec, DataVolumeSourceRef,
     DataVolumeTemplate, DataVolumeTemplateSpec, Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, Preference,
     PreferenceCpu, PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
 };
+pub use replicas::{Pool, PoolSpec, ReplicaSet, ReplicaSetSpec, VmTemplate};
 
 /// A launcher pod.
 #[derive(Clone, Debug, Default, serde::Deserialize)]

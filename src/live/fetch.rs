@@ -11,7 +11,9 @@ use crate::fit::syntax;
 use crate::judge::Lack;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
+use crate::kubevirt::replicas::ReplicasKind;
 use crate::kubevirt::wire::Vmi;
+use crate::report;
 use crate::well_known;
 use crate::world::World;
 
@@ -113,8 +115,14 @@ pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack]) -> Vec<
                     found.push(Object::Vmi(Box::new(vmi)));
                 }
             }
-            Lack::VirtualMachine { namespace, name } => {
-                found.extend(one(client, Watched::VirtualMachines, namespace, name).await);
+            Lack::Owner { kind, namespace, name } => {
+                let resource = match kind {
+                    report::Kind::VirtualMachine => Watched::VirtualMachines,
+                    report::Kind::Replicas(ReplicasKind::ReplicaSet) => Watched::ReplicaSets,
+                    report::Kind::Replicas(ReplicasKind::Pool) => Watched::Pools,
+                    report::Kind::Vmi | report::Kind::Policy => continue,
+                };
+                found.extend(one(client, resource, namespace, name).await);
             }
             Lack::Launcher { namespace, name } => {
                 if let Some(Object::Launcher(launcher)) = one(client, Watched::Pods, namespace, name).await {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::kubevirt::cluster::{Kind, Name, Object};
+use crate::kubevirt::replicas::ReplicasKind;
 use crate::kubevirt::wire::{LIVE_MIGRATABLE, Meta, Reader};
 use crate::policy::Policy;
 use crate::well_known;
@@ -22,6 +23,10 @@ pub enum Watched {
     Pods,
     /// `VirtualMachine`s.
     VirtualMachines,
+    /// `VirtualMachineInstanceReplicaSet`s.
+    ReplicaSets,
+    /// `VirtualMachinePool`s.
+    Pools,
     /// `VirtualMachineInstance`s.
     Vmis,
     /// `VirtualMachineInstanceMigration`s.
@@ -46,11 +51,13 @@ pub enum Watched {
 
 impl Watched {
     /// All.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Nodes,
         Self::Namespaces,
         Self::Pods,
         Self::VirtualMachines,
+        Self::ReplicaSets,
+        Self::Pools,
         Self::Vmis,
         Self::Migrations,
         Self::KubeVirts,
@@ -72,6 +79,9 @@ impl Watched {
             Self::Namespaces => ("", "v1", "Namespace", "namespaces"),
             Self::Pods => ("", "v1", "Pod", "pods"),
             Self::VirtualMachines => (KUBEVIRT, "v1", "VirtualMachine", "virtualmachines"),
+            Self::ReplicaSets => (KUBEVIRT, "v1", ReplicasKind::ReplicaSet.kind(), "virtualmachineinstancereplicasets"),
+            // The version that every release with pools serves; 1.9 serves v1beta1 as well, of the same shape.
+            Self::Pools => (ReplicasKind::Pool.group(), "v1alpha1", ReplicasKind::Pool.kind(), "virtualmachinepools"),
             Self::Vmis => (KUBEVIRT, "v1", "VirtualMachineInstance", "virtualmachineinstances"),
             Self::Migrations => (KUBEVIRT, "v1", "VirtualMachineInstanceMigration", "virtualmachineinstancemigrations"),
             Self::KubeVirts => (KUBEVIRT, "v1", "KubeVirt", "kubevirts"),
@@ -115,6 +125,8 @@ impl Watched {
         match self {
             Self::Nodes | Self::Pods | Self::VirtualMachines | Self::Vmis | Self::Migrations => false,
             Self::Namespaces
+            | Self::ReplicaSets
+            | Self::Pools
             | Self::KubeVirts
             | Self::Policies
             | Self::Instancetypes
@@ -159,6 +171,8 @@ impl Watched {
             Self::Namespaces => Kind::Namespace,
             Self::Pods => Kind::Launcher,
             Self::VirtualMachines => Kind::VirtualMachine,
+            Self::ReplicaSets => Kind::Replicas(ReplicasKind::ReplicaSet),
+            Self::Pools => Kind::Replicas(ReplicasKind::Pool),
             Self::Vmis => Kind::Vmi,
             Self::Migrations => Kind::Migration,
             Self::KubeVirts => Kind::KubeVirt,
@@ -249,6 +263,10 @@ fn slim(mut object: Object) -> Object {
         Object::VirtualMachine(vm) => {
             own(&mut vm.metadata);
             own(&mut vm.spec.template.metadata);
+        }
+        Object::Replicas(replicas) => {
+            own(&mut replicas.vm.metadata);
+            own(&mut replicas.vm.spec.template.metadata);
         }
         Object::Vmi(vmi) => {
             own(&mut vmi.metadata);

@@ -88,8 +88,11 @@ impl Policy {
     }
 
     /// Why the guest's request is not to be denied, if so.
+    ///
+    /// What KubeVirt's controllers create to start, restart, scale, clone or restore a guest is exempt whatever the policy
+    /// says: a restart or a recovery must not fail for a policy. Their migrations are while `exemptions.controllers` is true.
     #[must_use]
-    pub fn exempt(&self, guest: &Guest<'_>) -> Option<Exemption> {
+    pub fn exempt(&self, guest: &Guest<'_>, kind: RequestKind) -> Option<Exemption> {
         let Exemptions { users, namespaces, controllers } = &self.exemptions;
         if is_left_alone(guest.namespace_labels) {
             Some(Exemption::LabelledNamespace)
@@ -97,7 +100,9 @@ impl Policy {
             Some(Exemption::Namespace)
         } else if users.contains(guest.user) {
             Some(Exemption::User)
-        } else if *controllers && guest.user.is_kubevirt_controller(guest.kubevirt_namespace) {
+        } else if (*controllers || kind != RequestKind::Migration)
+            && guest.user.is_kubevirt_controller(guest.kubevirt_namespace)
+        {
             Some(Exemption::Controller)
         } else {
             None
@@ -231,7 +236,7 @@ pub struct Exemptions {
     pub users: Vec<UserName>,
     /// `namespaces`: by name. Default: none.
     pub namespaces: Vec<String>,
-    /// `controllers`: KubeVirt's own controllers, whose drains and restarts would hang. Default: true.
+    /// `controllers`: the migrations of KubeVirt's own controllers, whose drains and updates would hang. Default: true.
     pub controllers: bool,
 }
 
@@ -252,6 +257,8 @@ words! {
         User = "user",
         /// It comes from one of KubeVirt's own controllers.
         Controller = "controller",
+        /// It updates an object that would have been denied as well, and makes nothing worse.
+        NotWorse = "not-worse",
     }
 }
 

@@ -10,6 +10,8 @@ pub enum RequestKind {
     VirtualMachine,
     /// A `VirtualMachineInstance`: its fields are the person's to mend.
     VirtualMachineInstance,
+    /// A `VirtualMachineInstanceReplicaSet` or a `VirtualMachinePool`: its template is the person's to mend.
+    Replicas,
     /// A `VirtualMachineInstanceMigration`: nothing in it can be mended, for the guest is to blame.
     Migration,
     /// A launcher pod at a guest's start.
@@ -22,9 +24,10 @@ pub enum RequestKind {
 
 impl RequestKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::VirtualMachine,
         Self::VirtualMachineInstance,
+        Self::Replicas,
         Self::Migration,
         Self::LauncherPod,
         Self::TargetPod,
@@ -35,7 +38,11 @@ impl RequestKind {
     #[must_use]
     pub fn is_deniable(self) -> bool {
         match self {
-            Self::VirtualMachine | Self::VirtualMachineInstance | Self::Migration | Self::LauncherPod => true,
+            Self::VirtualMachine
+            | Self::VirtualMachineInstance
+            | Self::Replicas
+            | Self::Migration
+            | Self::LauncherPod => true,
             Self::TargetPod | Self::Other => false,
         }
     }
@@ -43,7 +50,7 @@ impl RequestKind {
     /// Whether the person who sent it can mend its fields.
     #[must_use]
     pub fn is_mendable(self) -> bool {
-        matches!(self, Self::VirtualMachine | Self::VirtualMachineInstance)
+        matches!(self, Self::VirtualMachine | Self::VirtualMachineInstance | Self::Replicas)
     }
 }
 
@@ -123,11 +130,15 @@ pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unm
         (false, true) => Some(Grounds::CommonModel),
         (false, false) => None,
     };
-    let recorded = policy.audit.reached(impact);
+    // A guest that a controller makes is recorded where a person would be denied, whatever the dial says.
+    let is_escape = grounds.is_some() && exemption == Some(Exemption::Controller) && kind != RequestKind::Migration;
+    let recorded = policy.audit.reached(impact) || is_escape;
+    // An update that makes nothing worse is never without a word.
+    let is_spared = grounds == Some(Grounds::Impact) && exemption == Some(Exemption::NotWorse);
     match (grounds, exemption) {
         (Some(grounds), None) => Ruling::Deny { grounds, recorded },
         (grounds, exemption) => Ruling::Admit {
-            warned: policy.warn.reached(impact),
+            warned: policy.warn.reached(impact) || is_spared,
             recorded,
             exempted: exemption.filter(|_| grounds.is_some()),
         },

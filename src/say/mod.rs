@@ -12,7 +12,7 @@ use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label::Family;
 use crate::fit::remedy::Action;
-use crate::fit::subject::Stage;
+use crate::fit::subject::{Stage, Template};
 use crate::fit::verdict::{Blocked, Check, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Judged;
@@ -244,10 +244,7 @@ pub fn obstacles(verdict: &Verdict) -> String {
 /// `kubectl cpufit explain vmi/db -n shop`; `None` where the guest has no valid name yet.
 #[must_use]
 pub fn explain(judged: &Judged<'_>) -> Option<Command> {
-    let kind = match judged.subject.stage {
-        Stage::Start(_) if judged.subject.field_root == "spec.template.spec" => "vm",
-        Stage::Start(_) | Stage::Migration(_) => "vmi",
-    };
+    let kind = judged.subject.judged_template().map_or("vmi", Template::resource);
     let guest = Name::new(&judged.subject.name).ok()?.of(kind);
     let namespace = Namespace::new(&judged.subject.namespace).ok()?;
     Some(Command::kubectl(["cpufit", "explain"]).arg(guest).namespace(namespace))

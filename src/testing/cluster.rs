@@ -43,6 +43,27 @@ pub(crate) fn vm(name: &str, model: &str) -> Value {
     })
 }
 
+/// A replica set of guests such as the one of this VM; a replica set knows no instancetype and no preference.
+pub(crate) fn replica_set(vm: &Value) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceReplicaSet",
+        "metadata": vm["metadata"],
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": vm["spec"]["template"]},
+    })
+}
+
+/// A pool of VMs such as this one.
+pub(crate) fn vm_pool(vm: &Value) -> Value {
+    json!({
+        "apiVersion": "pool.kubevirt.io/v1beta1", "kind": "VirtualMachinePool",
+        "metadata": vm["metadata"],
+        "spec": {
+            "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+            "virtualMachineTemplate": {"metadata": {"labels": {"app": "web"}}, "spec": vm["spec"]},
+        },
+    })
+}
+
 /// A request to migrate a guest of namespace `shop`.
 pub(crate) fn migration(guest: &str) -> Value {
     json!({

@@ -25,6 +25,7 @@ mod policy_crd;
 mod process;
 mod proxy;
 mod random;
+mod replicas;
 mod scheduler;
 mod servers;
 mod session;

@@ -172,6 +172,31 @@ fn install_asks_about_what_matters_and_nothing_else() {
     for left_alone in ["exempt", "kubevirt", "kube-system"] {
         asked.create(&guest("VirtualMachine", left_alone, "db"), &[]);
     }
+    let template = json!({"template": {"spec": {"domain": {"cpu": {"cores": 1}, "devices": {}}}}});
+    for (version, kind, resource, spec) in [
+        ("kubevirt.io/v1", "VirtualMachineInstanceReplicaSet", "vmirs", template.clone()),
+        (
+            "pool.kubevirt.io/v1alpha1",
+            "VirtualMachinePool",
+            "vmpool.v1alpha1.pool.kubevirt.io",
+            json!({"virtualMachineTemplate": {"spec": template}}),
+        ),
+        (
+            "pool.kubevirt.io/v1beta1",
+            "VirtualMachinePool",
+            "vmpool.v1beta1.pool.kubevirt.io",
+            json!({"virtualMachineTemplate": {"spec": template}}),
+        ),
+    ] {
+        let name = version.rsplit('/').next().expect("a version");
+        asked.create(&with(object(version, kind, "shop", name), &json!({"spec": spec})), &["validate"]);
+        asked.patch(&[resource, name, "-n=shop"], &noise, &[]);
+        asked.patch(&[resource, name, "-n=shop", "--subresource=status"], &json!({"status": {"replicas": 1}}), &[]);
+        // What only counts guests is sent as well, and not judged; who scales by the subresource is not heard of.
+        asked.patch(&[resource, name, "-n=shop"], &json!({"spec": {"replicas": 2}}), &["validate"]);
+        asked.run(&format!("scale {resource} {name} -n shop --replicas=3"), &[]);
+        asked.create(&with(object(version, kind, "exempt", name), &json!({"spec": spec})), &[]);
+    }
     asked.create(&guest("VirtualMachineInstance", "shop", "db"), &["mutate", "validate"]);
     asked.patch(&["vmi", "db", "-n=shop"], &json!({"status": {"phase": "Running"}}), &[]);
 
@@ -357,6 +382,8 @@ fn install_gives_no_more_rights_than_are_needed() {
         "watch nodes",
         "list pods -A",
         "watch virtualmachines.kubevirt.io -A",
+        "watch virtualmachineinstancereplicasets.kubevirt.io -A",
+        "list virtualmachinepools.pool.kubevirt.io -A",
         "get virtualmachineclusterinstancetypes.instancetype.kubevirt.io",
         "watch cpupolicies.cpufit.io",
         "patch cpupolicies.cpufit.io --subresource=status",
@@ -375,6 +402,7 @@ fn install_gives_no_more_rights_than_are_needed() {
         "patch pods -n shop",
         "update virtualmachineinstances.kubevirt.io -n shop",
         "create virtualmachineinstancemigrations.kubevirt.io -n shop",
+        "update virtualmachinepools.pool.kubevirt.io -n shop",
         "update cpupolicies.cpufit.io",
         "relax cpupolicies.cpufit.io",
         "list secrets -n cpufit-system",

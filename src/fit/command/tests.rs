@@ -16,7 +16,7 @@ use crate::fit::remedy::{
     Action, AddLabels, AddNode, ChangeMachineType, ChangeSelector, DropAddedSelector, DropStale, FixVirtHandler,
     RemoveLabels, RemoveSkipNode, RemoveTscLabel, Restart, Uncordon, UseModel,
 };
-use crate::fit::subject::{Migration, Stage, Subject};
+use crate::fit::subject::{Migration, Stage, Subject, Template};
 
 /// A shell whose every command, known or not, prints its arguments, each between a colon and a NUL, and a NUL behind all.
 const ECHO: &str = r#"
@@ -140,11 +140,12 @@ proptest! {
 
     #[test]
     fn a_remedy_runs_what_is_meant_or_nothing(
-        guest in hostile(), namespace in hostile(), node in hostile(), key in hostile(), value in hostile(), has_vm in any::<bool>(),
+        guest in hostile(), namespace in hostile(), node in hostile(), key in hostile(), value in hostile(),
+        template in select(vec![None, Some(Template::VirtualMachine), Some(Template::ReplicaSet), Some(Template::Pool)]),
     ) {
         let mut subject = Subject::new(&namespace, &guest, Stage::Migration(Migration::default()), Placement::default());
-        subject.has_vm = has_vm;
-        let actions = actions(&guest, &namespace, &node, &key, &value, has_vm);
+        subject.template = template;
+        let actions = actions(&guest, &namespace, &node, &key, &value, template);
         let mut scripts: Vec<Vec<String>> = actions.iter().map(|(action, ..)| action.commands(&subject).lines()).collect();
         scripts.extend(actions.iter().map(|(action, ..)| action.undo().iter().map(Command::line).collect()));
         let mut ran = run_each(&scripts);
@@ -177,7 +178,7 @@ proptest! {
 type Row = (Action, Vec<bool>, Vec<Vec<String>>);
 
 /// Every action: whether what it is about is valid, and the words that its commands then have.
-fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, has_vm: bool) -> Vec<Row> {
+fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, template: Option<Template>) -> Vec<Row> {
     let text = |text: &str| text.to_owned();
     let of_guest = || vec![is_name(guest), namespace.is_empty() || is_label(namespace)];
     let with = |mut all: Vec<bool>, more: bool| {
@@ -192,19 +193,29 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, has
         }
         all
     };
-    let patch = |patch: serde_json::Value| {
-        let patch = serde_json::json!({"spec": {"template": {"spec": patch}}}).to_string();
-        [named(&["kubectl", "patch", "vm"]), words(&["--type", "merge", "-p", &patch])].concat()
+    let has_vm = template == Some(Template::VirtualMachine);
+    // A change of the template and what follows it, of a valid value; by hand where there is no template.
+    let change = |is_valid: bool, patch: serde_json::Value, then: Option<Vec<String>>| {
+        let (resource, patch) = match template {
+            None => return (vec![is_valid], Vec::new()),
+            Some(Template::VirtualMachine) => ("vm", serde_json::json!({"spec": {"template": {"spec": patch}}})),
+            Some(Template::ReplicaSet) => ("vmirs", serde_json::json!({"spec": {"template": {"spec": patch}}})),
+            Some(Template::Pool) => {
+                let vm = serde_json::json!({"spec": {"template": {"spec": patch}}});
+                ("vmpool", serde_json::json!({"spec": {"virtualMachineTemplate": vm}}))
+            }
+        };
+        let patch = [named(&["kubectl", "patch", resource]), words(&["--type", "merge", "-p", &patch.to_string()])];
+        (with(of_guest(), is_valid), [patch.concat()].into_iter().chain(then.filter(|_| has_vm)).collect())
     };
     let skip = || words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}=true")]);
     let restart = || named(&["virtctl", "restart"]);
     let key_and_node = || vec![is_name(node), is_key(key)];
-    let model = if has_vm {
-        let commands = vec![patch(serde_json::json!({"domain": {"cpu": {"model": value}}})), restart()];
-        (with(of_guest(), is_part(value)), commands)
-    } else {
-        (vec![is_part(value)], Vec::new())
-    };
+    let is_one = has_vm || template.is_none();
+    let anew = |then: Vec<bool>| if is_one { [of_guest(), then].concat() } else { then };
+    let model = change(is_part(value), serde_json::json!({"domain": {"cpu": {"model": value}}}), Some(restart()));
+    let selector = change(is_key(key), serde_json::json!({"nodeSelector": {key: null}}), None);
+    let machine = change(is_part(value), serde_json::json!({"domain": {"machine": {"type": value}}}), Some(restart()));
     vec![
         (
             Action::from(Uncordon { nodes: vec![text(node), text(key)] }),
@@ -228,31 +239,22 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, has
         ),
         (
             Action::from(RemoveTscLabel { node: text(node), frequency: 2 }),
-            with(of_guest(), is_name(node)),
-            vec![
-                skip(),
-                words(&["kubectl", "label", "node", node, "cpu-timer.node.kubevirt.io/tsc-frequency-"]),
-                restart(),
-            ],
+            anew(vec![is_name(node)]),
+            [skip(), words(&["kubectl", "label", "node", node, "cpu-timer.node.kubevirt.io/tsc-frequency-"])]
+                .into_iter()
+                .chain(is_one.then(restart))
+                .collect(),
         ),
         (Action::from(DropStale { keys: vec![text(key)] }), Vec::new(), Vec::new()),
         (Action::from(DropAddedSelector { keys: vec![text(key)] }), of_guest(), vec![named(&["virtctl", "migrate"])]),
-        (Action::from(Restart), of_guest(), vec![restart()]),
+        (Action::from(Restart), anew(Vec::new()), is_one.then(restart).into_iter().collect()),
         (
             Action::from(UseModel { model: text(value), nodes: vec![text(node)], also: vec![text(key)] }),
             model.0,
             model.1,
         ),
-        (
-            Action::from(ChangeSelector { keys: vec![text(key)] }),
-            with(of_guest(), is_key(key)),
-            vec![patch(serde_json::json!({"nodeSelector": {key: null}}))],
-        ),
-        (
-            Action::from(ChangeMachineType { from: text(key), to: text(value) }),
-            with(of_guest(), is_part(value)),
-            vec![patch(serde_json::json!({"domain": {"machine": {"type": value}}})), restart()],
-        ),
+        (Action::from(ChangeSelector { keys: vec![text(key)] }), selector.0, selector.1),
+        (Action::from(ChangeMachineType { from: text(key), to: text(value) }), machine.0, machine.1),
         (
             Action::from(FixVirtHandler { nodes: vec![text(node)] }),
             vec![is_name(node)],

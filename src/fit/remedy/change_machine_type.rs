@@ -1,8 +1,8 @@
 //! Change the machine type; takes effect at the next start.
 
 use super::restart::anew;
-use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, patch_command, replace_key, restart_command};
-use crate::fit::command::{Json, MachineType};
+use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, replace_key};
+use crate::fit::command::{Json, MachineType, Word};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -57,10 +57,9 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 
 impl Act for ChangeMachineType {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
-        let to = Json::Text(MachineType::new(&self.to)?.into());
-        let patch = patch_command(subject, &["domain", "machine", "type"], to)?;
-        let restart = subject.is_running().then(|| restart_command(subject)).transpose()?;
-        Ok([patch].into_iter().chain(restart).collect())
+        let to = MachineType::new(&self.to)?;
+        let by_hand = vec![Word::joined("set spec.domain.machine.type to ", to.clone())];
+        change_template(subject, &["domain", "machine", "type"], Json::Text(to.into()), SPEC.outage, by_hand)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

@@ -1,7 +1,7 @@
 //! Change entries of the guest's own `spec.nodeSelector`.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, drop_keys, patch_command};
-use crate::fit::command::{Json, LabelKey};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys};
+use crate::fit::command::{Json, LabelKey, Word};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
@@ -43,9 +43,11 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 
 impl Act for ChangeSelector {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
-        let null = |key: &String| LabelKey::new(key).map(|key| (key.into(), Json::Null));
-        let nulls = self.keys.iter().map(null).collect::<Result<_, _>>()?;
-        Ok(vec![patch_command(subject, &["nodeSelector"], Json::Object(nulls))?])
+        let keys = self.keys.iter().map(|key| LabelKey::new(key)).collect::<Result<Vec<_>, _>>()?;
+        let by_hand = keys.iter().map(|key| Word::joined("take spec.nodeSelector ", key.clone()));
+        let by_hand = by_hand.chain(["out".into()]).collect();
+        let nulls = keys.into_iter().map(|key| (key.into(), Json::Null)).collect();
+        change_template(subject, &["nodeSelector"], Json::Object(nulls), SPEC.outage, by_hand)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

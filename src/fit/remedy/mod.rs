@@ -36,12 +36,12 @@ pub use use_model::{NoModel, UseModel};
 use std::collections::BTreeSet;
 
 use super::check::{Check, Finding};
-use super::command::{Command, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script};
+use super::command::{Command, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script, Word};
 use super::fleet::Fleet;
 use super::judgement::{Depth, Judgement};
 use super::label::{self, Family};
 use super::node::Node;
-use super::subject::{NotMigratable, Stage, Subject};
+use super::subject::{NotMigratable, Stage, Subject, Template};
 use super::verdict::Outcome;
 
 /// What the guest loses meanwhile.
@@ -389,14 +389,39 @@ fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid>
 
 /// The command that starts a guest anew.
 fn restart_command(subject: &Subject<'_>) -> Result<Command, Invalid> {
-    let restart = of_guest(Command::virtctl(["restart"]), subject)?;
-    Ok(restart.comment("a reboot inside the guest is not enough"))
+    let restart = || of_guest(Command::virtctl(["restart"]), subject);
+    Ok(match subject.template {
+        Some(Template::VirtualMachine) => restart()?.comment("a reboot inside the guest is not enough"),
+        // A dump may have been cleaned of owners.
+        None => restart()?.comment("a VMI that no VM owns is deleted and created anew; a reboot inside is not enough"),
+        Some(Template::ReplicaSet | Template::Pool) => {
+            Command::remark(["create its guests anew: a reboot inside is not enough".into()])
+        }
+    })
 }
 
-/// The command that changes the template of a VM, below the guest's spec.
-fn patch_command(subject: &Subject<'_>, below: &[&'static str], value: Json) -> Result<Command, Invalid> {
-    let patch = value.below(below).below(&["spec", "template", "spec"]);
-    Ok(of_guest(Command::kubectl(["patch", "vm"]), subject)?.args(["--type", "merge", "-p"]).arg(patch))
+/// The commands that change the template of a guest, below its spec, and start a VM's guest anew where the change takes that;
+/// where there is no template, what is to be done `by_hand`.
+fn change_template(
+    subject: &Subject<'_>,
+    below: &[&'static str],
+    value: Json,
+    outage: Outage,
+    by_hand: Vec<Word>,
+) -> Commands {
+    let Some(template) = subject.template else {
+        let anew = by_hand.into_iter().chain(["and create the guest anew".into()]);
+        return Ok(vec![Command::remark(anew)]);
+    };
+    let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
+    let patch = patch.args(["--type", "merge", "-p"]).arg(value.below(below).below(template.path()));
+    Ok(match template {
+        Template::VirtualMachine if outage == Outage::Restart && subject.is_running() => {
+            vec![patch, restart_command(subject)?]
+        }
+        Template::VirtualMachine | Template::Pool => vec![patch],
+        Template::ReplicaSet => vec![patch.comment("VMIs that it has already stay as they are until they are deleted")],
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Give it a named model that runs on more nodes; takes effect at the next start.
 
 use super::restart::anew;
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, patch_command, restart_command};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;
-use crate::fit::command::{Command, CpuModel, Json, Word};
+use crate::fit::command::{CpuModel, Json, Word};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -140,13 +140,8 @@ fn vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
 impl Act for UseModel {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let model = CpuModel::new(&self.model)?;
-        if !subject.has_vm {
-            let set = Word::joined("set spec.domain.cpu.model to ", model);
-            return Ok(vec![Command::remark([set, "and create the guest anew".into()])]);
-        }
-        let patch = patch_command(subject, &["domain", "cpu", "model"], Json::Text(model.into()))?;
-        let restart = subject.is_running().then(|| restart_command(subject)).transpose()?;
-        Ok([patch].into_iter().chain(restart).collect())
+        let by_hand = vec![Word::joined("set spec.domain.cpu.model to ", model.clone())];
+        change_template(subject, &["domain", "cpu", "model"], Json::Text(model.into()), SPEC.outage, by_hand)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

@@ -16,7 +16,7 @@ use crate::fit::node::Node;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
-    CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject,
+    CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject, Template,
     without_obsolete_host_model,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Verdict};
@@ -344,7 +344,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     own.sort_unstable();
     subject.own_selector = own;
     subject.machine_type = Some(guest.machine.to_owned());
-    subject.has_vm = true;
+    subject.template = Some(Template::VirtualMachine);
     subject.restart = guest.knows_start.then_some(start);
     subject
 }

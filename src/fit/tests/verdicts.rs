@@ -13,7 +13,7 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::RemedyId;
 use crate::fit::subject::{
-    CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject,
+    CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject, Template,
     without_obsolete_host_model,
 };
 use crate::fit::verdict::{Cause, Check, Detail, Evidence, Finding, Impact, Outcome, Verdict};
@@ -50,7 +50,7 @@ fn starting(cpu: &str) -> Subject<'static> {
     Subject::new("shop", "db", Stage::Start(start.onward), start.placement.clone()).tweak(|subject| {
         subject.mode = start.mode.clone();
         subject.restart = Some(start);
-        subject.has_vm = true;
+        subject.template = Some(Template::VirtualMachine);
         "spec".clone_into(&mut subject.field_root);
     })
 }

@@ -1,9 +1,8 @@
 //! A ruling put into words: what is told, and how a denial reads.
 
 use super::*;
-use crate::fit::placement::Placement;
-use crate::fit::subject::{Migration, Stage as LifeStage, Subject};
 use crate::fit::verdict::{Assessment, Finding, Outcome, Unknown};
+use crate::policy::RequestKind;
 use crate::say::FieldCause;
 
 fn verdict(outcome: Outcome, cause: Option<Cause>, checks: &[Check]) -> Verdict {
@@ -33,11 +32,9 @@ fn unmet() -> FieldCause {
 }
 
 fn put(policy: &Policy, manifest: &Manifest<'_>, verdict: &Verdict, messages: &Messages) -> Decision {
-    let subject = Subject::new("shop", "ledger", LifeStage::Migration(Migration::default()), Placement::default());
-    let judged = Judged { subject, predicted: None, hindrance: None, notes: Vec::new() };
-    let facts = RequestFacts { kind: manifest.kind(), exemption: None };
+    let facts = RequestFacts { kind: manifest.request_kind(), exemption: None };
     let ruling = policy::rule(policy, facts, &verdict.assessment, messages.unmet.is_some());
-    decide(ruling, policy, manifest, &judged, verdict, messages)
+    decide(ruling, policy, manifest, verdict, messages)
 }
 
 fn migrating() -> Manifest<'static> {
@@ -112,9 +109,7 @@ fn a_guest_that_is_spared_is_told_of_its_model_first() {
     let target = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption: Some(Exemption::Controller) };
     let judged = pinned(&[Check::MigrationTarget]);
     let ruling = policy::rule(&strict(), target, &judged.assessment, true);
-    let subject = Subject::new("shop", "web", LifeStage::Migration(Migration::default()), Placement::default());
-    let prepared = Judged { subject, predicted: None, hindrance: None, notes: Vec::new() };
-    let warnings = decide(ruling, &strict(), &starting(), &prepared, &judged, &messages).warnings();
+    let warnings = decide(ruling, &strict(), &starting(), &judged, &messages).warnings();
     assert_eq!(warnings.first().map(String::as_str), Some("cpufit: shop/web asks for EPYC (policy intel-pool)"));
 }
 

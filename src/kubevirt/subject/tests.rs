@@ -395,7 +395,7 @@ mod migrations {
         let (judged, _) = judged(vec![vmi(guest)], mixed());
         let refused = judged.subject.refused.as_ref().expect("the only trace of the guest's real CPU");
         assert_eq!((refused.target.as_str(), refused.missing.as_slice()), ("node-c", &["vmx-foo".to_owned()][..]));
-        assert!(judged.subject.outdated_launcher && judged.subject.has_vm);
+        assert!(judged.subject.outdated_launcher && judged.subject.template == Some(Template::VirtualMachine));
     }
 }
 
@@ -519,7 +519,7 @@ mod machines {
     fn a_guest_without_a_vm_starts_as_it_is() {
         let guest = running("db", "node-a", "EPYC").tweak(|db| db["metadata"]["ownerReferences"] = json!([]));
         let judged = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), [vmi(guest)]));
-        assert!(!judged.subject.has_vm, "a virtctl restart of a VM that is not there");
+        assert!(judged.subject.template.is_none(), "a virtctl restart of a VM that is not there");
         assert_eq!(judged.subject.restart.as_ref().map(|start| start.mode.to_string()).as_deref(), Some("EPYC"));
     }
 

@@ -60,7 +60,7 @@ mod spelling {
     #[case::otherwise(spells_all::<Otherwise>, "Allow Warn Deny")]
     #[case::launcher_selectors(spells_all::<LauncherSelectors>, "Keep DropStale Common")]
     #[case::operator(spells_all::<Operator>, "In NotIn Exists DoesNotExist")]
-    #[case::exemption(spells_all::<Exemption>, "labelled-namespace namespace user controller")]
+    #[case::exemption(spells_all::<Exemption>, "labelled-namespace namespace user controller not-worse")]
     fn of_every_word(#[case] check: fn(&str), #[case] words: &str) {
         check(words);
     }
@@ -196,11 +196,16 @@ mod exemption {
             user: &user.into(),
             kubevirt_namespace: Some("kubevirt"),
         };
-        assert_eq!(policy.exempt(&guest), expected, "someone would be denied who should not be, or the reverse");
+        assert_eq!(
+            policy.exempt(&guest, RequestKind::Migration),
+            expected,
+            "someone would be denied who should not be, or the reverse"
+        );
     }
 
+    /// A restart, a pool that grows, a clone or a restore must not fail for a policy; a drain may where the policy says so.
     #[test]
-    fn controllers_may_be_denied_where_the_policy_says_so() {
+    fn only_migrations_of_controllers_may_be_denied_where_the_policy_says_so() {
         let policy = read_spec(json!({"exemptions": {"controllers": false}}));
         let guest = Guest {
             namespace: "shop",
@@ -209,7 +214,18 @@ mod exemption {
             user: &"system:serviceaccount:kubevirt:kubevirt-controller".into(),
             kubevirt_namespace: None,
         };
-        assert_eq!(policy.exempt(&guest), None, "the switch would do nothing");
+        for kind in RequestKind::ALL {
+            let expected = (kind != RequestKind::Migration).then_some(Exemption::Controller);
+            assert_eq!(policy.exempt(&guest, kind), expected, "{kind:?}");
+        }
+        let virtctl = UserName::from("system:serviceaccount:kubevirt:kubevirt-apiserver");
+        for kind in RequestKind::ALL {
+            assert_eq!(
+                policy.exempt(&Guest { user: &virtctl, ..guest }, kind),
+                None,
+                "{kind:?}: a person asks by virtctl"
+            );
+        }
     }
 }
 

@@ -81,6 +81,32 @@ fn the_exempt_are_told_and_recorded(#[case] exemption: Exemption) {
     );
 }
 
+/// What a person would be denied and a controller is not: recorded even where the policy records nothing else, for nobody
+/// reads what a controller is answered. A drain is recorded as the dial says.
+#[rstest]
+#[case::vmi(RequestKind::VirtualMachineInstance, Exemption::Controller, true)]
+#[case::vm(RequestKind::VirtualMachine, Exemption::Controller, true)]
+#[case::launcher(RequestKind::LauncherPod, Exemption::Controller, true)]
+#[case::drain(RequestKind::Migration, Exemption::Controller, false)]
+#[case::target_pod(RequestKind::TargetPod, Exemption::Controller, false)]
+#[case::a_listed_user(RequestKind::VirtualMachine, Exemption::User, false)]
+#[case::a_listed_namespace(RequestKind::VirtualMachine, Exemption::Namespace, false)]
+#[case::an_update(RequestKind::Replicas, Exemption::NotWorse, false)]
+fn what_escapes_denial_is_recorded(#[case] kind: RequestKind, #[case] exemption: Exemption, #[case] expected: bool) {
+    let policy = Policy { audit: Dial::Off, warn: Dial::Off, ..enforcing(Dial::From(Impact::Pinned)) };
+    let facts = RequestFacts { kind, exemption: Some(exemption) };
+    let (fits, pinned) = (assessment(Outcome::Fits, None), impaired(Impact::Pinned, Cause::Structural));
+    for (judged, unmet) in [(&pinned, false), (&fits, true)] {
+        let Ruling::Admit { warned, recorded, exempted } = rule(&policy, facts, judged, unmet) else {
+            panic!("{kind:?} is denied")
+        };
+        assert_eq!(recorded, expected, "{kind:?}: unmet is {unmet}");
+        assert_eq!(exempted, kind.is_deniable().then_some(exemption), "{kind:?}: unmet is {unmet}");
+        // An update that makes nothing worse is never without a word; the model has words of its own.
+        assert_eq!(warned, exemption == Exemption::NotWorse && !unmet, "{kind:?}: unmet is {unmet}");
+    }
+}
+
 #[test]
 fn a_labelled_namespace_is_left_alone() {
     let facts = RequestFacts { kind: RequestKind::Migration, exemption: Some(Exemption::LabelledNamespace) };

@@ -1,0 +1,157 @@
+//! The objects that are judged, and what they have in common.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::kubevirt::replicas::{Replicas, ReplicasKind};
+use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::wire::{EachText, Meta, Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
+use crate::policy::RequestKind;
+use crate::well_known;
+use crate::world::World;
+
+/// An object that is judged.
+#[derive(Debug)]
+pub enum Manifest<'a> {
+    /// A virt-launcher pod.
+    Pod(Arc<Pod<'a>>),
+    /// A VirtualMachine.
+    VirtualMachine(Box<VirtualMachine>),
+    /// A replica set or a pool.
+    Replicas(Box<Replicas>),
+    /// A VirtualMachineInstance.
+    Vmi(Box<Vmi>),
+    /// A VirtualMachineInstanceMigration.
+    Migration(Box<Vmim>),
+}
+
+impl<'a> Manifest<'a> {
+    /// Reads an object of a kind that is judged; `None` for all others, and for pods that are no launcher.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `read` says.
+    pub fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
+        Ok(match (group, kind) {
+            ("", "Pod") => Self::launcher(Arc::new(reader.read()?)),
+            ("kubevirt.io", "VirtualMachine") => Some(Self::VirtualMachine(Box::new(reader.read()?))),
+            ("kubevirt.io", "VirtualMachineInstance") => Some(Self::Vmi(Box::new(reader.read()?))),
+            ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Self::Migration(Box::new(reader.read()?))),
+            _ => match ReplicasKind::of(group, kind) {
+                Some(kind) => Some(Self::Replicas(Box::new(Replicas::read(kind, reader)?))),
+                None => None,
+            },
+        })
+    }
+
+    pub(super) fn launcher(pod: Arc<Pod<'a>>) -> Option<Self> {
+        well_known::LAUNCHER.is_set(&pod.metadata.labels).then_some(Self::Pod(pod))
+    }
+
+    /// Whether an update of an object of this kind can change what its guests will ask for: pods and VMIs are fixed by then.
+    pub(super) fn is_mutable(group: &str, kind: &str) -> bool {
+        (group, kind) == ("kubevirt.io", "VirtualMachine") || ReplicasKind::of(group, kind).is_some()
+    }
+
+    /// Fills in the namespace a request was sent to, where the object does not name it yet.
+    pub(super) fn put_into(&mut self, namespace: &Text<'a>) {
+        let meta = match self {
+            Self::Pod(pod) => {
+                if pod.metadata.namespace.is_none() {
+                    Arc::make_mut(pod).metadata.namespace = Some(namespace.clone());
+                }
+                return;
+            }
+            Self::VirtualMachine(vm) => &mut vm.metadata,
+            Self::Replicas(replicas) => &mut replicas.vm.metadata,
+            Self::Vmi(vmi) => &mut vmi.metadata,
+            Self::Migration(vmim) => &mut vmim.metadata,
+        };
+        if meta.namespace.is_empty() {
+            meta.namespace = namespace.to_string();
+        }
+    }
+
+    /// The subject; `None` where nothing is to be judged.
+    pub(super) fn subject(&self, world: &World) -> Option<Judged<'a>> {
+        match self {
+            Self::Pod(pod) => subject::of_pod(pod, &world.cluster),
+            Self::VirtualMachine(vm) => Some(subject::of_vm(vm, &world.cluster)),
+            Self::Replicas(replicas) => Some(replicas.judged(&world.cluster)),
+            Self::Vmi(vmi) => Some(subject::of_vmi(vmi, &world.cluster)),
+            Self::Migration(vmim) => Some(subject::of_migration(vmim, &world.cluster)),
+        }
+    }
+
+    pub(super) fn request_kind(&self) -> RequestKind {
+        match self {
+            Self::Pod(pod) if well_known::MIGRATION_UID.is_set(&pod.metadata.labels) => RequestKind::TargetPod,
+            Self::Pod(_) => RequestKind::LauncherPod,
+            Self::VirtualMachine(_) => RequestKind::VirtualMachine,
+            Self::Replicas(_) => RequestKind::Replicas,
+            Self::Vmi(_) => RequestKind::VirtualMachineInstance,
+            Self::Migration(_) => RequestKind::Migration,
+        }
+    }
+
+    /// `metadata`; that of pods is of another shape.
+    pub(super) fn metadata(&self) -> Option<&Meta> {
+        match self {
+            Self::Pod(_) => None,
+            Self::VirtualMachine(vm) => Some(&vm.metadata),
+            Self::Replicas(replicas) => Some(&replicas.vm.metadata),
+            Self::Vmi(vmi) => Some(&vmi.metadata),
+            Self::Migration(vmim) => Some(&vmim.metadata),
+        }
+    }
+
+    /// The API group, the kind and the name of the object.
+    pub(super) fn identity(&self) -> (&'static str, &'static str, String) {
+        match self {
+            Self::Pod(pod) => ("", "Pod", pod.metadata.name.as_deref().unwrap_or_default().to_owned()),
+            Self::VirtualMachine(vm) => ("kubevirt.io", "VirtualMachine", subject::name_of(&vm.metadata)),
+            Self::Replicas(replicas) => {
+                (replicas.kind.group(), replicas.kind.kind(), subject::name_of(&replicas.vm.metadata))
+            }
+            Self::Vmi(vmi) => ("kubevirt.io", "VirtualMachineInstance", subject::name_of(&vmi.metadata)),
+            Self::Migration(vmim) => ("kubevirt.io", "VirtualMachineInstanceMigration", vmim.metadata.name.clone()),
+        }
+    }
+
+    /// The VirtualMachine that is judged: the object itself, or the one that stands for the guests of a replica set or pool.
+    pub(super) fn template(&self) -> Option<&VirtualMachine> {
+        match self {
+            Self::VirtualMachine(vm) => Some(vm),
+            Self::Replicas(replicas) => Some(&replicas.vm),
+            Self::Pod(_) | Self::Vmi(_) | Self::Migration(_) => None,
+        }
+    }
+
+    /// The labels by which policies select the guest: those of its VMI.
+    pub(super) fn labels(&self, world: &World) -> BTreeMap<String, String> {
+        let texts = |labels: &Texts<'_>| labels.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        match self {
+            Self::Pod(pod) => texts(&pod.metadata.labels),
+            Self::VirtualMachine(vm) => vm.spec.template.metadata.labels.clone(),
+            Self::Replicas(replicas) => replicas.vm.spec.template.metadata.labels.clone(),
+            Self::Vmi(vmi) => vmi.metadata.labels.clone(),
+            Self::Migration(vmim) => world
+                .cluster
+                .vmi(&vmim.metadata.namespace, &vmim.spec.vmi_name)
+                .map(|vmi| vmi.metadata.labels.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl EachText for Manifest<'_> {
+    fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {
+        match self {
+            Self::Pod(pod) => pod.each_text(field, visit),
+            Self::VirtualMachine(vm) => vm.each_text(field, visit),
+            Self::Replicas(replicas) => replicas.vm.each_text(field, visit),
+            Self::Vmi(vmi) => vmi.each_text(field, visit),
+            Self::Migration(vmim) => vmim.each_text(field, visit),
+        }
+    }
+}

@@ -236,10 +236,14 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     assert_eq!(cluster.get(&["vm", "web", "-n", "shop"]), web);
 
     insta::assert_snapshot!("otherwise_deny", jane.told("apply -f legacy.yaml"));
-    let legacy = vmi_of(&vm("legacy", Some("host-passthrough")), &json!("8c1b0a7e-5f0e-4a51-9a0b-2f5b4f1b7c11"));
-    cluster.workplace().write("legacy-vmi.json", legacy.to_string());
+    // A VM that is older than the policy: Events are written about objects that exist.
+    govern(&cluster, &json!({"commonModel": {"otherwise": "Warn"}}));
+    jane.told_until("apply -f legacy.yaml", "legacy created");
+    let legacy = cluster.get(&["vm", "legacy", "-n", "shop"]);
+    cluster.workplace().write("legacy-vmi.json", vmi_of(&legacy, &legacy["metadata"]["uid"]).to_string());
     // Beside what else is wrong with it, it is a bullet of its own.
-    govern(&cluster, &json!({"enforce": "Unschedulable"}));
+    govern(&cluster, &json!({"enforce": "Unschedulable", "commonModel": {"otherwise": "Deny"}}));
+    jane.told_until("create -f legacy-vmi.json --validate=false --dry-run=server", "is invalid");
     cluster.workplace().write("nowhere.yaml", vm("nowhere", Some("EPYC-Genoa")).to_string());
     jane.told_until("create -f nowhere.yaml --dry-run=server", "no node offers");
     insta::assert_snapshot!("otherwise_deny_bullets", jane.told("create -f nowhere.yaml"));
@@ -255,7 +259,7 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
         .map(|event| (&event["message"], &event["count"]))
         .collect();
     insta::assert_snapshot!(json!(about), @r#"[["shop/legacy asks for host-passthrough, not the common CPU model Skylake-Server-noTSX-IBRS (policy intel-pool)",1]]"#);
-    cluster.kubectl(&["delete", "vmi", "legacy", "-n", "shop"]);
+    cluster.kubectl(&["delete", "vm,vmi", "legacy", "-n", "shop"]);
 
     the_dry_look(&cluster);
 

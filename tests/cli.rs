@@ -377,7 +377,9 @@ fn replica_sets_and_pools_are_judged_and_explained() {
         )
     };
     let scratch = Scratch::new();
-    let snapshot = scratch.write("nodes.yaml", format!("{NODES}{}", pool("v1beta1")));
+    // All that the guests ask for but their model is there.
+    let nodes = NODES.replace("kubernetes.io/arch", "machine-type.node.kubevirt.io/q35: 'true', kubernetes.io/arch");
+    let snapshot = scratch.write("nodes.yaml", format!("{nodes}{}", pool("v1beta1")));
     let enforce = scratch.write("enforce.yaml", policy("{enforce: Unschedulable}"));
     let file = scratch.write("objects.yaml", format!("{set}{}{}", pool("v1alpha1"), pool("v1beta1")));
     let more = [OsStr::new("-o"), OsStr::new("json"), OsStr::new("--policy"), enforce.as_os_str()];

@@ -16,7 +16,7 @@ CONTROLPLANE = $(CURDIR)/target/controlplane
 E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint golden cases bench controlplane e2e chart scheduler-agreement attack fmt certs clean cargo
+.PHONY: help build demo test lint golden cases cost bench controlplane e2e chart scheduler-agreement attack fmt certs clean cargo
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ golden: cargo ## agreement with KubeVirt and kube-scheduler, counted (GOLDEN=DIR
 
 cases: cargo ## the cases from the field (CASES=DIR for others)
 	CASES=$(if $(CASES),$(abspath $(CASES))) $(CARGO) test --locked --test cases -- --nocapture
+
+cost: cargo ## what one object of 3 MiB costs, whatever is large in it: processor time and memory, the worst of all shapes
+	$(CARGO) test --locked --release --test cost -- --ignored --nocapture
 
 bench: cargo ## benchmarks, and one table of what they showed (BENCH_ARGS=--test only tries them)
 	@mkdir -p target && rm -f target/bench.txt

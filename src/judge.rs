@@ -14,13 +14,14 @@ use serde_json::value::RawValue;
 use crate::admission::Stage;
 use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
+use crate::bounds::Measured;
 use crate::enforce::{self, trim};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
-use crate::fit::verdict::{Assessment, Check, Impact, Verdict};
+use crate::fit::verdict::{Assessment, Check, Finding, Impact, Verdict};
 use crate::fleetwide;
-use crate::kubevirt::cluster;
+use crate::kubevirt::cluster::{self, Cluster};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Meta, OwnerReference, Reader, Vmi, Vmim};
@@ -67,7 +68,7 @@ struct Part<'a> {
 impl<'a> Reader<'a> for Part<'a> {
     type Error = ReviewError;
 
-    fn read<T: Deserialize<'a>>(&self) -> Result<T, ReviewError> {
+    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, ReviewError> {
         review::object(self.path, self.json)
     }
 }
@@ -436,6 +437,8 @@ fn judge_as<'a>(
 ) -> Option<Case<'a>> {
     let mut judged = manifest.subject(world)?;
     let cluster = &world.cluster;
+    let of_namespace = namespace_note(cluster, &judged.subject.namespace);
+    judged.notes.extend(of_namespace.clone());
     let found = judged.look_up(cluster, depth);
     if matches!(manifest, Manifest::Pod(_)) && depth == Depth::Brief && found.is_plain() {
         let (verdict, messages) = (Verdict::plain(found.into_assessment()), Messages::default());
@@ -453,6 +456,7 @@ fn judge_as<'a>(
     let mut outlook = mutate::outlook(world, manifest, &rules.policy);
     if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
         judged = becomes;
+        judged.notes.extend(of_namespace);
     }
     let is_told = !rules.facts.exemption.is_some_and(Exemption::is_silent);
     let left = outlook.as_ref().filter(|_| is_told).and_then(|outlook| outlook.left(&rules.policy));
@@ -467,6 +471,13 @@ fn judge_as<'a>(
     let ruling = policy::rule(&rules.policy, rules.facts, &verdict.assessment, messages.unmet.is_some());
     let decision = decide(ruling, &rules.policy, manifest, &verdict, &messages);
     Some(Case { judged, verdict, messages, decision, left, ruling })
+}
+
+/// What has to be said where not all labels of the namespace are known.
+fn namespace_note(cluster: &Cluster, namespace: &str) -> Option<Finding> {
+    let excess = cluster.namespace_excess(namespace)?;
+    let words = format!("the namespace is too large to be read whole ({excess}): another policy may govern it");
+    Some(Finding::noted(Check::Assumed, "metadata.namespace", words))
 }
 
 /// The policy that governs a guest; the built-in one where none selects it and a node it lives on.
@@ -506,7 +517,7 @@ fn rules(
     assessment: &Assessment,
 ) -> Rules {
     let labels = manifest.labels(world);
-    let guest = world.guest(&judged.subject.namespace, &labels, user);
+    let guest = world.guest(&judged.subject.namespace, &labels, user).less(manifest.excess(world));
     let policy = policy_for(world, &guest, judged, assessment);
     let kind = manifest.request_kind();
     let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };

@@ -30,6 +30,7 @@
 pub mod admission;
 pub mod app;
 pub mod args;
+pub mod bounds;
 pub mod cli;
 pub mod console;
 pub mod enforce;

@@ -4,9 +4,11 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 
+use crate::bounds::Excess;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
-use crate::policy::{Guest, Policy, UserName};
+use crate::kubevirt::wire::Meta;
+use crate::policy::{Guest, Policy, Unread, UserName};
 use crate::snapshot::{self, Item, Place, Source};
 
 /// A dump that nothing can be judged by.
@@ -70,7 +72,7 @@ pub enum WorldError {
 }
 
 impl World {
-    /// A guest with these labels as policies see it, and who asks.
+    /// A guest with these labels as policies see it, and who asks. It is one that was read whole.
     #[must_use]
     pub fn guest<'g>(
         &'g self,
@@ -85,7 +87,17 @@ impl World {
             labels,
             user,
             kubevirt_namespace: self.cluster.kubevirt_namespace.as_deref(),
+            unread: Unread {
+                namespace_labels: self.cluster.namespace_excess(namespace).is_some_and(Excess::cuts_labels),
+                ..Unread::default()
+            },
         }
+    }
+
+    /// A guest of the cluster as policies see it; nobody asks.
+    #[must_use]
+    pub fn guest_of<'g>(&'g self, metadata: &'g Meta) -> Guest<'g> {
+        self.guest(&metadata.namespace, &metadata.labels, UserName::NOBODY).less(metadata.excess.as_ref())
     }
 
     /// Reads policies from files, besides those that are there.

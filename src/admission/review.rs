@@ -24,6 +24,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use crate::bounds::{self, Bounded, Measured};
 use crate::fit::shown::Shown;
 use crate::kubevirt::wire::{Pod, Text};
 
@@ -157,8 +158,8 @@ pub struct User<'a> {
     /// `username`.
     #[serde(borrow, deserialize_with = "nullable")]
     pub username: Text<'a>,
-    /// `groups`.
-    #[serde(borrow, deserialize_with = "nullable")]
+    /// `groups`, as many as are read: those beyond give no rights.
+    #[serde(borrow, deserialize_with = "bounds::cut")]
     pub groups: Vec<Text<'a>>,
     /// `uid`.
     #[serde(borrow, deserialize_with = "nullable")]
@@ -342,7 +343,8 @@ impl<'de: 'a, 'a, const READ: bool> Deserialize<'de> for WireRequest<'a, READ> {
                         Field::UserInfo => out.user_info = value(&mut map)?,
                         Field::DryRun => out.dry_run = value(&mut map)?,
                         Field::Object if READ && out.kind.is("", "Pod") => {
-                            out.object = map.next_value::<Option<Pod<'a>>>()?.map(|pod| Object::Pod(Arc::new(pod)));
+                            let pod = map.next_value::<Option<Bounded<Pod<'a>>>>()?;
+                            out.object = pod.map(|Bounded(pod)| Object::Pod(Arc::new(pod)));
                         }
                         Field::Object => out.object = map.next_value::<Option<&'a RawValue>>()?.map(Object::Text),
                         Field::OldObject => out.old_object = map.next_value()?,
@@ -394,12 +396,16 @@ fn check<'a, const READ: bool>(
     check_request(request.ok_or(ReviewError::NoRequest)?)
 }
 
-/// Reads what is needed of an object of the request; `path` is its name in messages, such as `request.object`.
+/// Reads what is needed of an object of the request, within the bounds; `path` is its name in messages, such as
+/// `request.object`.
 ///
 /// # Errors
 /// A field is not what `T` needs it to be, or nested too deeply; the error names its path.
-pub fn object<'a, T: Deserialize<'a>>(path: &str, raw: &'a RawValue) -> Result<T, ReviewError> {
-    serde_json::from_str(raw.get()).map_err(|error| explain::<T>(path, raw.get(), &error))
+pub fn object<'a, T: Deserialize<'a> + Measured>(path: &str, raw: &'a RawValue) -> Result<T, ReviewError> {
+    match serde_json::from_str(raw.get()) {
+        Ok(Bounded(object)) => Ok(object),
+        Err(error) => Err(explain::<Bounded<T>>(path, raw.get(), &error)),
+    }
 }
 
 fn check_head(head: &Head<'_>) -> Result<(), ReviewError> {
@@ -598,7 +604,8 @@ mod tests {
             object::<wire::Pod<'_>>("request.object", raw).unwrap_err().to_string(),
             "request.object.spec.nodeSelector: invalid type: sequence, expected a map of strings"
         );
-        assert!(matches!(object::<Value>("request.object", raw), Err(ReviewError::TooDeep { .. })));
+        let kept_whole = RawValue::from_string(format!(r#"{{"spec": {{"affinity": {deep}}}}}"#)).unwrap();
+        assert!(matches!(object::<wire::Vmi>("request.object", &kept_whole), Err(ReviewError::TooDeep { .. })));
     }
 
     #[test]

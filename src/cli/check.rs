@@ -14,6 +14,8 @@ use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
 use crate::args::{CheckArgs, CheckOutput};
+use crate::enforce::outline::Outline;
+use crate::enforce::patch::apply;
 use crate::fit::judgement::Depth;
 use crate::judge::{self, Case, Hearing, Manifest};
 use crate::kubevirt::cluster::placement;
@@ -169,8 +171,8 @@ pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation
     } else {
         match Manifest::read(group(item), &item.kind, &item)? {
             Some(manifest) => {
-                let whole = || serde_json::from_str::<Value>(text);
-                judge::mutation(world, &manifest, &UserName::from(""), whole)?.patch
+                let outline = || item.parse::<Outline>();
+                judge::mutation(world, &manifest, &UserName::from(""), outline)?.patch
             }
             None => Vec::new(),
         }
@@ -186,13 +188,9 @@ pub fn patched(item: Item, patch: &[PatchOperation]) -> anyhow::Result<Item> {
     if patch.is_empty() {
         return Ok(item);
     }
-    let mut whole: Value = serde_json::from_str(item.json.get())?;
-    let root = if item.kind == "AdmissionReview" { "/request/object" } else { "" };
-    if let Some(object) = whole.pointer_mut(root) {
-        json_patch::patch(object, patch).with_context(|| item.place.to_string())?;
-    }
-    let json = serde_json::value::to_raw_value(&whole)?;
-    Ok(Item { json, ..item })
+    let root = if item.kind == "AdmissionReview" { &["request", "object"][..] } else { &[] };
+    let json = apply(item.json.get(), root, patch).with_context(|| item.place.to_string())?;
+    Ok(Item { json: RawValue::from_string(json)?, ..item })
 }
 
 /// The object itself: of a review, the one it asks about.

@@ -9,6 +9,7 @@ use json_patch::PatchOperation;
 use serde_json::{Value, json};
 
 use super::patch;
+use crate::bounds::Excess;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
@@ -18,7 +19,7 @@ use crate::fit::verdict::{Assessment, Cause, Impact, Outcome};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{self, LabelSelector, Policy, ReplacedMode, UserName, Word as _};
+use crate::policy::{self, LabelSelector, Policy, ReplacedMode, Word as _};
 use crate::say::{self, plural};
 use crate::well_known;
 use crate::world::World;
@@ -93,6 +94,8 @@ pub enum Reason {
         /// Its model.
         model: String,
     },
+    /// What the guest asks of a node is too large to be read.
+    TooLarge(Excess),
     /// The guest would be worse off.
     Worse {
         /// How it is without the model.
@@ -125,6 +128,7 @@ impl fmt::Display for Reason {
                 f,
                 "it also fits the nodes of policy {policy} ({model}); a node selector would say where it belongs"
             ),
+            Self::TooLarge(excess) => write!(f, "it is too large to judge: {excess}"),
             Self::Worse { is, would_be } if is == would_be => {
                 write!(f, "with it, it {}, also when cordoned nodes come back", fate(*would_be))
             }
@@ -244,7 +248,13 @@ fn sent(vmi: &Vmi, cluster: &Cluster) -> ReplacedMode {
 fn hindrance(world: &World, policy: &Policy, model: &str, vmi: &Vmi) -> Option<Reason> {
     let cluster = &world.cluster;
     let fleet = &cluster.fleet;
+    if let Some(excess) = &vmi.metadata.excess {
+        return Some(Reason::TooLarge(excess.clone()));
+    }
     let (now, then) = (subject::of_vmi(vmi, cluster), subject::of_vmi(&with_model(vmi, model), cluster));
+    if let Some(excess) = now.predicted.as_ref().and_then(|pod| pod.excess.clone()) {
+        return Some(Reason::TooLarge(excess));
+    }
     let (is, would_be) = (now.assess(cluster), then.assess(cluster));
     if let Outcome::Unknown(why) = is.outcome {
         return Some(Reason::Unknown(say::finding::unknown(&why)));
@@ -324,7 +334,7 @@ fn shut_out(then: &Judged<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason> {
 
 /// A policy with as good a claim to the guest, for other nodes and with another model.
 fn rival(world: &World, policy: &Policy, model: &str, vmi: &Vmi, reach: &Bits) -> Option<Reason> {
-    let guest = world.guest(&vmi.metadata.namespace, &vmi.metadata.labels, UserName::NOBODY);
+    let guest = world.guest_of(&vmi.metadata);
     let everywhere = LabelSelector::default();
     world
         .policies

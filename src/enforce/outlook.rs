@@ -7,7 +7,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::replicas::Replicas;
 use crate::kubevirt::subject::{self, Judged, title};
-use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus};
+use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
 use crate::policy::{CommonModel, Otherwise, Policy, ReplacedMode};
 use crate::say::FieldCause;
 use crate::say::finding::message;
@@ -51,11 +51,12 @@ fn of_template(
 ) -> Outlook {
     let cluster = &world.cluster;
     let guest = guest_of(vm, cluster);
-    if let Some(missing) = guest.missing {
-        let common = Common::NotWritten(Reason::Unknown(message(&missing)));
+    // Whoever makes a guest too large does not keep out of a policy by naming what is not known.
+    if let (Some(missing), None) = (&guest.missing, &guest.excess) {
+        let common = Common::NotWritten(Reason::Unknown(message(missing)));
         return Outlook { common, becomes: None, said: None, unmet: None };
     }
-    let vmi = vmi_of(vm, guest.spec.clone());
+    let vmi = vmi_of(vm, &guest);
     let common = common_model(world, policy, &vmi);
     let becomes = match &common {
         Common::Written { model, .. } => {
@@ -92,20 +93,21 @@ pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Op
 }
 
 /// The VMI that virt-controller will make of a VM, as far as it bears on its CPU, before any webhook sees it.
-pub(crate) fn vmi_of(vm: &VirtualMachine, spec: VmiSpec) -> Vmi {
+pub(crate) fn vmi_of(vm: &VirtualMachine, guest: &Guest) -> Vmi {
     let template = &vm.spec.template.metadata;
     let mut metadata = Meta {
         name: subject::name_of(&vm.metadata),
         namespace: vm.metadata.namespace.clone(),
         labels: template.labels.clone(),
         annotations: template.annotations.clone(),
+        excess: guest.excess.clone(),
         ..Meta::default()
     };
     // As `startVMI` of `pkg/virt-controller/watch/vm/vm.go` does, whatever the template says.
     if vm.spec.run_strategy == "WaitAsReceiver" {
         metadata.annotations.insert(well_known::MIGRATION_TARGET.key.to_owned(), "true".to_owned());
     }
-    Vmi { metadata, spec, status: VmiStatus::default() }
+    Vmi { metadata, spec: guest.spec.clone(), status: VmiStatus::default() }
 }
 
 /// Where the guest's model stands.
@@ -189,6 +191,8 @@ fn not_used(common: &Common, wanted: &CommonModel, vmi: &Vmi, blamed: &Blamed) -
             let field = at.map_or(in_spec, |at| field(&blamed.field, &format!("features[{at}].name")));
             Some((keeps(reason), Some(field)))
         }
+        // Nobody makes a guest too large but whoever wrote it.
+        Common::NotWritten(reason @ Reason::TooLarge(excess)) => Some((keeps(reason), Some(excess.field().to_owned()))),
         Common::NotWritten(reason) => Some((keeps(reason), None)),
         Common::Untouched(_) | Common::Written { .. } => None,
     }

@@ -21,7 +21,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::subject::CpuMode;
-use crate::kubevirt::cluster::{self, Cluster};
+use crate::kubevirt::cluster::{self, Cluster, is_launcher};
 use crate::kubevirt::subject::vmi_of_pod;
 use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};
 use crate::policy::{self, LauncherSelectors, Policy};
@@ -82,6 +82,8 @@ pub enum By {
 pub enum Refused {
     /// The guest is not known, so neither are its CPU mode and the features it requires.
     UnknownGuest,
+    /// The guest, its migration, the pod or KubeVirt's configuration is too large to be read whole.
+    TooLarge,
     /// Its CPU is the host's own.
     HostPassthrough,
     /// No node bears the labels to judge by.
@@ -96,6 +98,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UnknownGuest => "its VMI is not known, so neither are its CPU mode and the features it requires",
+            Self::TooLarge => "its VMI, its migration, its pod or the KubeVirt resource is too large to judge by",
             Self::HostPassthrough => "it runs with host-passthrough, of which libvirt checks next to nothing",
             Self::NoLabels => "no node has a CPU model or feature label: is virt-handler running?",
             Self::LastFeature => {
@@ -122,7 +125,8 @@ pub fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = cluster::owner(pod).map(|owner| owner.name.as_str()).unwrap_or_default();
     let (vmi, migration) = (vmi_of_pod(pod, cluster), migration_of(pod, cluster));
-    from_target(world, policy, (namespace, name), vmi, migration, cluster::placement(pod))
+    let placement = pod.metadata.excess.is_none().then(|| cluster::placement(pod));
+    from_target(world, policy, (namespace, name), vmi, migration, placement)
 }
 
 /// What will be dropped from the pod of a migration's target, as it is predicted. `migration` is the one that is asked
@@ -135,7 +139,7 @@ pub fn foreseen(
     placement: &Placement<'_>,
 ) -> Trim {
     let guest = (vmi.metadata.namespace.as_str(), vmi.metadata.name.as_str());
-    from_target(world, policy, guest, Some(vmi), migration, placement.clone().into_owned())
+    from_target(world, policy, guest, Some(vmi), migration, Some(placement.clone()))
 }
 
 fn from_target(
@@ -144,7 +148,7 @@ fn from_target(
     (namespace, name): (&str, &str),
     vmi: Option<&Vmi>,
     migration: Option<&Vmim>,
-    placement: Placement<'_>,
+    placement: Option<Placement<'_>>,
 ) -> Trim {
     let cluster = &world.cluster;
     let relaxed = migration.filter(|migration| is_relaxed(migration));
@@ -154,6 +158,10 @@ fn from_target(
     }
     let mut out = Trim { guest: format!("{namespace}/{name}"), ..Trim::default() };
     let Some(vmi) = vmi else { return out.refuse(Refused::UnknownGuest) };
+    let is_read = vmi.metadata.excess.is_none()
+        && cluster.config.excess.is_none()
+        && migration.is_none_or(|migration| migration.metadata.excess.is_none());
+    let Some(placement) = placement.filter(|_| is_read) else { return out.refuse(Refused::TooLarge) };
     let mode = CpuMode::parse(model_of(vmi));
     if mode == CpuMode::HostPassthrough {
         return if relaxed.is_some() { out.refuse(Refused::HostPassthrough) } else { out };
@@ -296,7 +304,7 @@ fn annotations(texts: &Texts<'_>) -> Value {
 fn is_target(pod: &Pod<'_>) -> bool {
     let labels = &pod.metadata.labels;
     let is_bound = pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty());
-    well_known::LAUNCHER.is_set(labels) && well_known::MIGRATION_UID.is_set(labels) && !is_bound
+    is_launcher(pod) && well_known::MIGRATION_UID.is_set(labels) && !is_bound
 }
 
 /// The migration a pod is the target of; one of that name with another UID is another one.

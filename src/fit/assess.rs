@@ -69,6 +69,13 @@ pub(super) fn assess_passes(
             Stage::Start(onward) => by_start(&subject.placement, *onward, lookup, passes),
         }
     };
+    // What is wrong without it may be right with it.
+    let (outcome, cause) = match (outcome, fleet.unread()) {
+        (Outcome::Impaired(_), Some((node, why))) => {
+            (Outcome::Unknown(Unknown::UnreadNode { node: node.to_owned(), why: why.to_owned() }), None)
+        }
+        (outcome, _) => (outcome, cause),
+    };
     Assessment { outcome, cause, nodes_judged, fitting: passes.fitting.clone() }
 }
 

@@ -44,6 +44,8 @@ pub struct Fleet {
     cordoned: Bits,
     not_ready: Bits,
     skip_node: BTreeMap<NodeIndex, String>,
+    /// The nodes of which no more is known than why.
+    unread: BTreeMap<NodeIndex, String>,
     classes: Vec<HostModelClass>,
     /// The architectures of the nodes, and whether any node of each bears the labels to judge by.
     labelled: BTreeMap<String, bool>,
@@ -296,6 +298,12 @@ impl Fleet {
         self.skip_node.get(&node).map(String::as_str)
     }
 
+    /// The first node that is too large to be read, and why: it takes no guest as far as is known, and might take any.
+    #[must_use]
+    pub fn unread(&self) -> Option<(&str, &str)> {
+        self.unread.first_key_value().map(|(&node, why)| (self.name(node), why.as_str()))
+    }
+
     /// The taints of a node.
     #[must_use]
     pub fn taints(&self, node: NodeIndex) -> &[Taint] {
@@ -392,6 +400,7 @@ impl Fleet {
             cordoned: self.is_cordoned(node),
             not_ready: self.not_ready.contains(node),
             skip_node: self.skip_node(node).map(str::to_owned),
+            unread: self.unread.get(&node).cloned(),
         }
     }
 

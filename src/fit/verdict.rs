@@ -82,6 +82,13 @@ pub enum Unknown {
     NoNodes,
     /// No node bears a CPU model or feature label.
     NoLabels,
+    /// A node that might take it is too large to be read.
+    UnreadNode {
+        /// The node.
+        node: String,
+        /// What of it is too large.
+        why: String,
+    },
     /// KubeVirt would create no pod, or an object is not known.
     Hindered(Box<Detail>),
 }

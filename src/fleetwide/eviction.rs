@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{is_exempt, policy_of, told};
 use crate::admission::response::Decision;
+use crate::bounds::{Excess, Measured};
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::judgement::Depth;
 use crate::fit::remedy::Remedy;
@@ -31,6 +32,11 @@ pub struct Eviction {
 #[serde(rename_all = "camelCase", default)]
 struct DeleteOptions {
     dry_run: Option<Vec<String>>,
+}
+
+/// Nothing that is decided by it is decided wrongly by less of it.
+impl Measured for Eviction {
+    fn mark(&mut self, _: Excess) {}
 }
 
 impl Eviction {
@@ -136,6 +142,10 @@ fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
     let refused = verdict.found(Check::LibvirtRefused).map(say::finding::message);
     let mut out = Vec::new();
     match (&judged.hindrance, &verdict.assessment.outcome) {
+        (Some(hindrance), _) if hindrance.check == Check::Unknown => {
+            let why = say::finding::message(hindrance);
+            out.push(format!("{name}: whether it can leave {node} is not known: {why}"));
+        }
         (Some(hindrance), _) => {
             let why = say::finding::message(hindrance);
             out.push(format!("{name} cannot leave {node}: {why}. The drain waits until that changes"));

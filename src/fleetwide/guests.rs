@@ -10,7 +10,7 @@ use crate::fit::fleet::{Fleet, HostModelClass, NodeIndex};
 use crate::fit::label;
 use crate::fit::placement::Placement;
 use crate::fit::verdict::Assessment;
-use crate::kubevirt::cluster::{Cluster, Launcher};
+use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration::{self, NoPod, SourceLabels};
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Vmi, VmiSpec, Vmim};
@@ -61,14 +61,16 @@ struct Likeness<'w> {
     inherited: Vec<(&'w str, &'w str)>,
     /// Classes are interned: equal ones have one address.
     source: Option<*const HostModelClass>,
+    /// The guest, or its launcher, is too large to be read whole.
+    too_large: bool,
 }
 
 impl Likeness<'_> {
     /// Equal for equal ones; what is costly to hash is left to the comparison.
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { spec, tsc_frequency, machine, labelled, inherited, source } = self;
-        (tsc_frequency, machine, labelled, inherited, source).hash(&mut hasher);
+        let Self { spec, tsc_frequency, machine, labelled, inherited, source, too_large } = self;
+        (tsc_frequency, machine, labelled, inherited, source, too_large).hash(&mut hasher);
         spec.node_selector.hash(&mut hasher);
         spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
         hasher.finish()
@@ -90,12 +92,15 @@ impl<'w> Guests<'w> {
         let cluster = self.cluster;
         let fleet: &'w Fleet = &cluster.fleet;
         let source = fleet.find(&vmi.status.node_name);
-        let selector = cluster.current_launcher(vmi).map(|pod| &pod.placement.selector);
+        let launcher = cluster.current_launcher(vmi);
+        let selector = launcher.map(|pod| &pod.placement.selector);
         let inherited = selector.into_iter().flatten().filter(|(key, _)| label::is_inherited(key));
+        let alone = likeness(vmi);
         let likeness = Likeness {
+            too_large: alone.too_large || launcher.is_some_and(|pod| pod.excess.is_some()),
             inherited: inherited.map(|(key, value)| (key.as_ref(), value.as_ref())).collect(),
             source: source.map(|node| std::ptr::from_ref(fleet.host_model_class(node))),
-            ..likeness(vmi)
+            ..alone
         };
         Some(alike(&mut self.moves, likeness, || {
             let labels = source.map(|node| fleet.node(node).labels);
@@ -118,6 +123,7 @@ fn likeness(vmi: &Vmi) -> Likeness<'_> {
         labelled: !vmi.status.selinux_context.is_empty(),
         inherited: Vec::new(),
         source: None,
+        too_large: vmi.metadata.excess.is_some(),
     }
 }
 
@@ -141,7 +147,7 @@ pub(super) fn predict(
     cluster: &Cluster,
     labels: Option<&SourceLabels>,
 ) -> Result<Placement<'static>, NoPod> {
-    let selector = cluster.current_launcher(vmi).map(Launcher::selector).unwrap_or_default();
+    let selector = subject::source_selector(vmi, cluster)?;
     let target =
         migration::predict(&Vmim::default(), vmi, &selector, labels, &cluster.config, cluster.release.release());
     target.map(|target| target.pod.placement())

@@ -92,7 +92,7 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
         let names = guests.names();
         out.push(format!("at {its} next start {without} without a model of {its} own {where_to}: {names}"));
     }
-    out.extend(looked.broken_off());
+    out.extend(looked.left_out());
     out
 }
 
@@ -111,13 +111,13 @@ fn labelled(fleet: &Fleet) -> Bits {
 fn without_model(world: &World, enough: Enough<'_>) -> (Named, Looked) {
     let cluster = &world.cluster;
     let mut named = Named::default();
-    let mut looked = Looked { at: 0, of: cluster.vmis().count() };
+    let mut looked = Looked::none_of(cluster);
     let mut guests = Guests::new(cluster);
     for vmi in cluster.vmis() {
         if enough() {
             break;
         }
-        looked.at += 1;
+        looked.at(vmi);
         if states_model(vmi, cluster) != Some(false) || !matches!(vmi.spec.architecture.as_str(), "" | "amd64") {
             continue;
         }

@@ -18,6 +18,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::node::Node;
 use crate::judge::{Lack, lives_on};
+use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::{self, Vmi};
 use crate::policy::{Policy, UserName, governing, is_left_alone};
 use crate::say::plural::fold_names;
@@ -140,27 +141,49 @@ pub struct Looked {
     pub at: usize,
     /// Of so many.
     pub of: usize,
+    /// So many of those looked at are too large to judge.
+    pub too_large: usize,
 }
 
 impl Looked {
+    /// None of the guests of a cluster yet.
+    fn none_of(cluster: &Cluster) -> Self {
+        Self { of: cluster.vmis().count(), ..Self::default() }
+    }
+
+    /// One more guest is looked at.
+    fn at(&mut self, vmi: &Vmi) {
+        self.at += 1;
+        self.too_large += usize::from(vmi.metadata.excess.is_some());
+    }
+
     /// Whether all guests were looked at.
     #[must_use]
     pub fn is_complete(self) -> bool {
         self.at >= self.of
     }
 
-    /// `14 guests`, or `at least 14 guests` where not all were looked at.
+    /// `14 guests`, or `at least 14 guests` where not all were looked at, or not all could be judged.
     fn count(self, count: usize, noun: &str) -> String {
-        let least = if self.is_complete() { "" } else { "at least " };
+        let least = if self.is_complete() && self.too_large == 0 { "" } else { "at least " };
         let s = if count == 1 { "" } else { "s" };
         format!("{least}{count} {noun}{s}")
     }
 
-    /// What is to be said of a count that was broken off, if nothing else tells it.
-    fn broken_off(self) -> Option<String> {
-        (!self.is_complete()).then(|| {
-            format!("only {} of {} guests were looked at in time; all: kubectl cpufit audit", self.at, self.of)
-        })
+    /// What is to be said of a count that was broken off, or that leaves guests out, if nothing else tells it.
+    fn left_out(self) -> Option<String> {
+        if !self.is_complete() {
+            return Some(format!(
+                "only {} of {} guests were looked at in time; all: kubectl cpufit audit",
+                self.at, self.of
+            ));
+        }
+        let guests = match self.too_large {
+            0 => return None,
+            1 => "1 guest is".to_owned(),
+            many => format!("{many} guests are"),
+        };
+        Some(format!("{guests} too large to judge, and left out; which: kubectl cpufit audit"))
     }
 }
 
@@ -177,7 +200,7 @@ fn policy_of<'p>(
     runs_on: Option<NodeIndex>,
     fitting: &Bits,
 ) -> Option<&'p Policy> {
-    let guest = world.guest(&vmi.metadata.namespace, &vmi.metadata.labels, UserName::NOBODY);
+    let guest = world.guest_of(&vmi.metadata);
     if is_left_alone(guest.namespace_labels) {
         return None;
     }

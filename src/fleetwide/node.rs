@@ -89,14 +89,14 @@ pub fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Enou
     let edit = Edit { cluster, before: Alone::new(before), after: Alone::new(after), labels: [before, after] };
     let mut guests = Guests::new(cluster);
     let mut changes: HashMap<*const Demand, OnceCell<(bool, bool)>> = HashMap::new();
-    out.looked.of = cluster.vmis().count();
+    out.looked = Looked::none_of(cluster);
     // Those on the node come first: what they may lose is more than a place to go.
     let on_it = |vmi: &&Vmi| vmi.status.node_name == before.name;
     for vmi in cluster.vmis().filter(on_it) {
         if enough() {
             return out;
         }
-        out.looked.at += 1;
+        out.looked.at(vmi);
         if labels_changed {
             edit.at_home(vmi, &mut out);
         }
@@ -105,7 +105,7 @@ pub fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Enou
         if enough() {
             return out;
         }
-        out.looked.at += 1;
+        out.looked.at(vmi);
         let Some(demand) = guests.demand(vmi).filter(|_| migration::not_migratable(vmi).is_none()) else { continue };
         let Ok(placement) = &demand.placement else { continue };
         let takes = || (edit.before.takes(placement), edit.after.takes(placement));
@@ -204,7 +204,7 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
         out.extend(undo(before, after));
     }
     if out.is_empty() {
-        out.extend(looked.broken_off().map(|line| format!("{node}: {line}")));
+        out.extend(looked.left_out().map(|line| format!("{node}: {line}")));
     }
     out
 }

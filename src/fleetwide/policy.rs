@@ -113,7 +113,7 @@ fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
         ));
     }
     if out.len() < 4 {
-        out.extend(looked.broken_off().map(|line| format!("{name}: {line}")));
+        out.extend(looked.left_out().map(|line| format!("{name}: {line}")));
     }
     out
 }
@@ -121,14 +121,14 @@ fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
 /// The guests that a policy would govern beside the other policies of the world.
 fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
     let cluster = &world.cluster;
-    let mut out = Governed { looked: Looked { at: 0, of: cluster.vmis().count() }, ..Governed::default() };
+    let mut out = Governed { looked: Looked::none_of(cluster), ..Governed::default() };
     let mut guests = Guests::new(cluster);
     let others = || world.policies.iter().filter(|other| other.name != policy.name);
     for vmi in cluster.vmis() {
         if enough() {
             break;
         }
-        out.looked.at += 1;
+        out.looked.at(vmi);
         if migration::has_ended(vmi) {
             continue;
         }
@@ -217,7 +217,7 @@ fn anew<'v>(world: &World, vmi: &'v Vmi) -> Cow<'v, Vmi> {
     let cluster = &world.cluster;
     let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).and_then(|vm| {
         let guest = guest_of(vm, cluster);
-        guest.missing.is_none().then(|| outlook::vmi_of(vm, guest.spec))
+        guest.missing.is_none().then(|| outlook::vmi_of(vm, &guest))
     });
     anew.map_or(Cow::Borrowed(vmi), Cow::Owned)
 }
@@ -342,6 +342,8 @@ pub struct PolicyStatus {
     pub stale: usize,
     /// The most modern model that the most of its nodes can run.
     pub recommended_model: Option<String>,
+    /// Those of the guests that are too large to judge: they count neither as pinned nor as unschedulable.
+    pub too_large: usize,
     /// How many guests were looked at, of all in the cluster.
     pub looked: Looked,
 }
@@ -356,6 +358,18 @@ impl PolicyStatus {
         }
     }
 
+    /// `it governs 12 guests, 1 of which is too large to judge`.
+    fn governs(&self) -> String {
+        let guests = if self.guests == 1 { "guest" } else { "guests" };
+        let too_large = match (self.guests, self.too_large) {
+            (_, 0) => String::new(),
+            (1, 1) => ", which is too large to judge".to_owned(),
+            (_, 1) => ", 1 of which is too large to judge".to_owned(),
+            (_, many) => format!(", {many} of which are too large to judge"),
+        };
+        format!("it governs {} {guests}{too_large}", self.guests)
+    }
+
     /// What its conditions say, if it is valid.
     #[must_use]
     pub fn conditions(&self) -> [PolicyCondition; 2] {
@@ -364,8 +378,7 @@ impl PolicyStatus {
             (nodes, Some(0)) => {
                 (false, "ModelNotUsable", format!("the common model is usable on 0 of {}", plural::nodes(nodes)))
             }
-            (_, _) if self.guests == 1 => (true, "InForce", "it governs 1 guest".to_owned()),
-            (_, _) => (true, "InForce", format!("it governs {} guests", self.guests)),
+            (_, _) => (true, "InForce", self.governs()),
         };
         let ready = PolicyCondition { kind: "Ready", holds: ready, reason, message };
         [PolicyCondition { kind: "Valid", holds: true, reason: "Valid", message: String::new() }, ready]
@@ -421,12 +434,12 @@ pub fn statuses(world: &World, enough: Enough<'_>) -> Vec<PolicyStatus> {
         })
         .collect();
     let mut guests = Guests::new(cluster);
-    let mut looked = Looked { at: 0, of: cluster.vmis().count() };
+    let mut looked = Looked::none_of(cluster);
     for vmi in cluster.vmis() {
         if enough() {
             break;
         }
-        looked.at += 1;
+        looked.at(vmi);
         count(world, vmi, &mut guests, &mut out);
     }
     for status in &mut out {
@@ -449,6 +462,7 @@ fn count<'w>(world: &'w World, vmi: &'w Vmi, guests: &mut Guests<'w>, statuses: 
         return;
     }
     status.guests += 1;
+    status.too_large += usize::from(vmi.metadata.excess.is_some());
     let off = |common| standing(vmi, cluster, common) == Standing::Off;
     status.not_compliant += usize::from(policy.common_model.as_ref().is_some_and(off));
     if let Some(demand) = &demand {

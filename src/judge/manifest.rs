@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::bounds::Excess;
+use crate::kubevirt::cluster::is_launcher;
 use crate::kubevirt::replicas::{Replicas, ReplicasKind};
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{EachText, Meta, Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
@@ -45,7 +47,7 @@ impl<'a> Manifest<'a> {
     }
 
     pub(super) fn launcher(pod: Arc<Pod<'a>>) -> Option<Self> {
-        well_known::LAUNCHER.is_set(&pod.metadata.labels).then_some(Self::Pod(pod))
+        is_launcher(&pod).then_some(Self::Pod(pod))
     }
 
     /// Whether an update of an object of this kind can change what its guests will ask for: pods and VMIs are fixed by then.
@@ -124,6 +126,17 @@ impl<'a> Manifest<'a> {
             Self::VirtualMachine(vm) => Some(vm),
             Self::Replicas(replicas) => Some(&replicas.vm),
             Self::Pod(_) | Self::Vmi(_) | Self::Migration(_) => None,
+        }
+    }
+
+    /// Why the object whose labels these are is too large to be read whole, if it is.
+    pub(super) fn excess<'m>(&'m self, world: &'m World) -> Option<&'m Excess> {
+        match self {
+            Self::Pod(pod) => pod.metadata.excess.as_ref(),
+            Self::Migration(vmim) => {
+                world.cluster.vmi(&vmim.metadata.namespace, &vmim.spec.vmi_name)?.metadata.excess.as_ref()
+            }
+            _ => self.metadata()?.excess.as_ref(),
         }
     }
 

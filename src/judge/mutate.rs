@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use json_patch::PatchOperation;
-use serde_json::Value;
 
 use super::{Answer, Lack, Manifest, Rules, lacks, reports, rules};
 use crate::admission::response::Decision;
 use crate::admission::review::{Object, Request, ReviewError, object};
 use crate::enforce::model::common_model;
+use crate::enforce::outline::Outline;
 use crate::enforce::outlook::{self, Outlook};
 use crate::enforce::trim;
 use crate::fit::verdict::{Check, Finding};
@@ -31,7 +31,7 @@ pub struct Mutation {
     pub audit: BTreeMap<String, String>,
 }
 
-/// What the webhook changes in an object that somebody creates. `read` gives it whole, if it is a VMI.
+/// What the webhook changes in an object that somebody creates. `read` gives its outline, if it is a VMI.
 ///
 /// # Errors
 ///
@@ -40,7 +40,7 @@ pub fn mutation<E>(
     world: &World,
     manifest: &Manifest<'_>,
     user: &UserName,
-    read: impl FnOnce() -> Result<Value, E>,
+    read: impl FnOnce() -> Result<Outline, E>,
 ) -> Result<Mutation, E> {
     // Of nearly all requests it is known from a look that nothing is changed.
     let concerns = match manifest {
@@ -59,7 +59,7 @@ pub fn mutation<E>(
             let common = common_model(world, &policy, vmi);
             let said = outlook::of_sent(world, &policy, vmi, &common);
             Mutation {
-                patch: common.patch(&policy, &read()?),
+                patch: common.patch(&policy, &read()?.to_value()),
                 events: said.map(|line| (Reason::ModelReplaced, line)).into_iter().collect(),
                 ..Mutation::default()
             }
@@ -86,11 +86,11 @@ pub(super) fn answer(
     user: &UserName,
     request: &Request<'_>,
 ) -> Result<Answer, ReviewError> {
-    let whole = || match &request.object {
+    let outline = || match &request.object {
         Some(Object::Text(json)) => object("request.object", json),
-        Some(Object::Pod(_)) | None => Ok(Value::Null),
+        Some(Object::Pod(_)) | None => Ok(Outline::default()),
     };
-    let Mutation { patch, warnings, events, audit } = mutation(world, manifest, user, whole)?;
+    let Mutation { patch, warnings, events, audit } = mutation(world, manifest, user, outline)?;
     let mut lacks = missing(world, manifest);
     let events = if request.dry_run { Vec::new() } else { events };
     let reports = reports(world, manifest, user, events, &mut lacks);

@@ -11,6 +11,7 @@ use super::replicas::{Replicas, ReplicasKind};
 use super::wire::{
     self, DataSource, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, VirtualMachine, Vmi, Vmim,
 };
+use crate::bounds::Excess;
 use crate::fit::fleet::Fleet;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
@@ -111,6 +112,8 @@ pub struct Launcher {
     pub created: String,
     /// What it asks of a node; shared by launchers that ask the same.
     pub placement: Arc<Placement<'static>>,
+    /// Why it is too large to judge by, if it is.
+    pub excess: Option<Excess>,
 }
 
 impl Launcher {
@@ -415,6 +418,12 @@ impl Cluster {
         get(&self.namespaces, "", name).map(|namespace| &namespace.metadata.labels)
     }
 
+    /// Why the labels of a namespace are not all known, if so.
+    #[must_use]
+    pub fn namespace_excess(&self, name: &str) -> Option<&Excess> {
+        get(&self.namespaces, "", name)?.metadata.excess.as_ref()
+    }
+
     /// An instancetype; those of the cluster have no namespace.
     #[must_use]
     pub fn instancetype(&self, namespace: &str, name: &str) -> Option<&Instancetype> {
@@ -470,6 +479,9 @@ fn is_observed(kubevirt: &KubeVirt) -> bool {
 
 impl From<wire::Node> for Node {
     fn from(node: wire::Node) -> Self {
+        if let Some(excess) = node.metadata.excess {
+            return Self { name: node.metadata.name, unread: Some(excess.to_string()), ..Self::default() };
+        }
         let ready = node.status.conditions.iter().find(|condition| condition.kind == "Ready");
         Self {
             name: node.metadata.name,
@@ -478,6 +490,7 @@ impl From<wire::Node> for Node {
             cordoned: node.spec.unschedulable,
             not_ready: ready.is_some_and(|ready| ready.status != "True"),
             skip_node: well_known::SKIP_NODE.value(&node.metadata.annotations).map(str::to_owned),
+            unread: None,
         }
     }
 }
@@ -485,6 +498,14 @@ impl From<wire::Node> for Node {
 /// A taint with an effect this release does not know is no refusal, as for the scheduler.
 fn taint(taint: wire::Taint) -> Option<Taint> {
     Some(Taint { key: taint.key, value: taint.value, effect: Effect::parse(&taint.effect)? })
+}
+
+/// Whether a pod is a virt-launcher, under whatever domain the distribution uses.
+#[must_use]
+pub fn is_launcher(pod: &Pod<'_>) -> bool {
+    // virt-controller copies a guest's labels: they may push the one out of sight.
+    let are_cut = pod.metadata.excess.as_ref().is_some_and(Excess::cuts_labels);
+    well_known::LAUNCHER.is_set(&pod.metadata.labels) || (are_cut && owner(pod).is_some())
 }
 
 /// The VMI that owns a pod: its controller, never the pod's `vm.kubevirt.io/name`.
@@ -509,12 +530,15 @@ pub fn placement<'a>(pod: &Pod<'a>) -> Placement<'a> {
 #[must_use]
 pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
     let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-    if !well_known::LAUNCHER.is_set(&pod.metadata.labels) || finished {
+    if !is_launcher(pod) || finished {
         return None;
     }
     let owner = owner(pod)?;
     let text = |text: &Option<wire::Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
-    let mut placement = placement(pod).into_owned();
+    let mut placement = match &pod.metadata.excess {
+        Some(_) => Placement::default(),
+        None => placement(pod).into_owned(),
+    };
     placement.node_name = None;
     Some(Launcher {
         name: text(&pod.metadata.name),
@@ -524,6 +548,7 @@ pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
         node: text(&pod.spec.node_name),
         created: pod.metadata.creation_timestamp.clone().unwrap_or_default(),
         placement: Arc::new(placement),
+        excess: pod.metadata.excess.clone(),
     })
 }
 
@@ -540,6 +565,7 @@ mod tests {
             owner: String::new(),
             created: String::new(),
             placement: Arc::default(),
+            excess: None,
         };
         Object::Launcher(launcher)
     }

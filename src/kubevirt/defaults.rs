@@ -6,6 +6,7 @@
 
 use super::authors::{Origin, Origins, Setting};
 use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec};
+use crate::bounds::Excess;
 
 /// What of the KubeVirt custom resource bears on placement.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,11 +15,17 @@ pub struct ClusterConfig {
     pub configuration: Configuration,
     /// `status.defaultArchitecture`.
     pub default_architecture: String,
+    /// Why the custom resource is too large to judge by, if it is.
+    pub excess: Option<Excess>,
 }
 
 impl From<KubeVirt> for ClusterConfig {
     fn from(kubevirt: KubeVirt) -> Self {
-        Self { configuration: kubevirt.spec.configuration, default_architecture: kubevirt.status.default_architecture }
+        Self {
+            configuration: kubevirt.spec.configuration,
+            default_architecture: kubevirt.status.default_architecture,
+            excess: kubevirt.metadata.excess,
+        }
     }
 }
 

@@ -7,9 +7,12 @@
 
 mod find;
 
+use std::collections::BTreeSet;
+
 use super::authors::{Origin, Origins, Setting};
 use super::cluster::Cluster;
 use super::wire::{DataSource, InstancetypeSpec, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
+use crate::bounds::Excess;
 use crate::fit::label;
 use crate::fit::verdict::{Check, Finding};
 use crate::well_known;
@@ -27,12 +30,15 @@ pub struct Guest {
     pub origins: Origins,
     /// What would have to be known: without it the specification is not that of the guest.
     pub missing: Option<Finding>,
+    /// Why it is too large to judge, if it is: the VirtualMachine, or what it takes its values from.
+    pub excess: Option<Excess>,
 }
 
 /// The guest that a VirtualMachine becomes.
 #[must_use]
 pub fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
-    let mut guest = Guest { spec: vm.spec.template.spec.clone(), ..Guest::default() };
+    let mut guest =
+        Guest { spec: vm.spec.template.spec.clone(), excess: vm.metadata.excess.clone(), ..Guest::default() };
     let instancetype = guest.keep(find::instancetype(vm, cluster));
     let preference = guest.keep(find::preference(vm, cluster));
     let release = cluster.release.release();
@@ -69,6 +75,7 @@ impl Guest {
             Ok(found) => {
                 let found = found?;
                 self.notes.extend(found.assumed);
+                self.excess = self.excess.take().or(found.excess);
                 Some(found.spec)
             }
             Err(missing) => {
@@ -150,12 +157,10 @@ impl Guest {
     fn prefer(&mut self, preference: &PreferenceSpec) {
         let cpu = self.spec.domain.cpu.get_or_insert_default();
         // Only the guest's own count: a preference may name a feature twice.
-        let own = cpu.features.len();
-        for feature in &preference.cpu.preferred_cpu_features {
-            if !cpu.features[..own].iter().any(|own| own.name == feature.name) {
-                cpu.features.push(feature.clone());
-                self.origins.push((Setting::Feature(feature.name.clone()), Origin::Preference));
-            }
+        let own: BTreeSet<String> = cpu.features.iter().map(|feature| feature.name.clone()).collect();
+        for feature in preference.cpu.preferred_cpu_features.iter().filter(|feature| !own.contains(&feature.name)) {
+            cpu.features.push(feature.clone());
+            self.origins.push((Setting::Feature(feature.name.clone()), Origin::Preference));
         }
         if let Some(preferred) = &preference.features.preferred_hyperv {
             let hyperv = self.spec.domain.features.hyperv.get_or_insert_default();

@@ -13,6 +13,7 @@ use super::defaults::{ClusterConfig, is_on};
 use super::release::Release;
 use super::topology;
 use super::wire::{self, Toleration, VmiSpec, VmiStatus};
+use crate::bounds::{ADDED_CONDITIONS, Excess};
 use crate::fit::label;
 use crate::fit::node::Effect;
 use crate::fit::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
@@ -33,6 +34,9 @@ pub struct Rendered {
     /// What each condition follows from that KubeVirt adds to the required node affinity.
     #[serde(skip)]
     pub rules: Vec<(Expression, Setting)>,
+    /// Why its affinity is not whole, if so.
+    #[serde(skip)]
+    pub excess: Option<Excess>,
 }
 
 impl Rendered {
@@ -66,7 +70,10 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
     if matches!(model, "" | "host-model") && release.avoids_obsolete_host_models() {
         reject(&mut affinity, label::OBSOLETE_HOST_MODEL.to_owned(), Setting::Model);
     }
-    for feature in spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).filter(|f| f.policy == "forbid") {
+    let forbidden = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).filter(|f| f.policy == "forbid");
+    let excess = (forbidden.clone().count() * terms(affinity.as_ref()) > ADDED_CONDITIONS)
+        .then(|| Excess::of_conditions("spec.domain.cpu.features"));
+    for feature in forbidden.filter(|_| excess.is_none()) {
         let key = format!("{}{}", label::CPU_FEATURE, feature.name);
         reject(&mut affinity, key, Setting::Feature(feature.name.clone()));
     }
@@ -74,7 +81,7 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
         prefer_architecture(&mut affinity, &spec.architecture.to_lowercase());
     }
     let (node_selector, settings) = selector(spec, status, config, release);
-    Rendered { node_selector, affinity, tolerations: spec.tolerations.clone(), settings, rules }
+    Rendered { node_selector, affinity, tolerations: spec.tolerations.clone(), settings, rules, excess }
 }
 
 /// The entries in KubeVirt's order, later ones win, so that a guest may override the first three only; and what each follows from.
@@ -240,6 +247,12 @@ pub(super) fn require_in_terms(affinity: &mut Option<Value>, condition: &Value, 
             append(term, "matchExpressions", condition.clone());
         }
     }
+}
+
+/// How many required terms there are.
+fn terms(affinity: Option<&Value>) -> usize {
+    let required = affinity.map(|affinity| &affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]);
+    required.and_then(|required| required["nodeSelectorTerms"].as_array()).map_or(0, Vec::len)
 }
 
 fn prefer_architecture(affinity: &mut Option<Value>, architecture: &str) {

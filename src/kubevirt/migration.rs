@@ -12,11 +12,12 @@ use super::defaults::ClusterConfig;
 use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
 use super::wire::{Condition, LIVE_MIGRATABLE, Vmi, Vmim};
+use crate::bounds::Excess;
 use crate::fit::label;
 use crate::fit::placement::Expression;
 use crate::well_known;
 
-/// Why KubeVirt would create no target pod.
+/// Why no target pod is predicted: KubeVirt would create none, or it cannot be told which.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPod {
     /// The guest is sent to another cluster: `spec.sendTo`.
@@ -49,6 +50,14 @@ pub enum NoPod {
     NoTscFrequency {
         /// `spec.configuration.developerConfiguration.minimumClusterTSCFrequency`.
         configured: i64,
+    },
+    /// An object that it depends on is too large to be read whole.
+    #[error("{whose} too large to judge: {excess}")]
+    TooLarge {
+        /// Which, with its verb.
+        whose: &'static str,
+        /// What of it.
+        excess: Excess,
     },
     /// `status.selinuxContext` is empty.
     #[error("status.selinuxContext of the VMI is not set: KubeVirt creates no target pod until virt-handler sets it")]
@@ -92,6 +101,7 @@ pub fn predict(
     config: &ClusterConfig,
     release: Release,
 ) -> Result<Target, NoPod> {
+    was_read(migration, vmi, config)?;
     let from_elsewhere = migration.spec.receive.is_some();
     if migration.spec.send_to.is_some() && !from_elsewhere {
         return Err(NoPod::SentElsewhere);
@@ -99,8 +109,11 @@ pub fn predict(
     if !from_elsewhere && !runs(vmi) {
         return Err(NoPod::NotRunning { phase: vmi.status.phase.clone() });
     }
-    let Rendered { node_selector: rendered, mut affinity, tolerations, mut settings, mut rules } =
+    let Rendered { node_selector: rendered, mut affinity, tolerations, mut settings, mut rules, excess } =
         launch::render(&vmi.spec, &vmi.status, config, release);
+    if let Some(excess) = excess {
+        return Err(NoPod::TooLarge { whose: "it is", excess });
+    }
     let elsewhere = vmi.status.migration_state.as_ref().and_then(|state| state.source_state.as_ref());
     // `IsMigrationSourceSynchronized`, as far as the pod depends on it.
     if from_elsewhere && elsewhere.is_none_or(|source| source.node.is_empty() || source.node_selectors.is_empty()) {
@@ -187,8 +200,19 @@ pub fn predict(
     if is_matched && context.is_empty() {
         return Err(NoPod::NoSelinuxContext);
     }
-    let pod = Rendered { node_selector: selector, affinity, tolerations, settings, rules };
+    let pod = Rendered { node_selector: selector, affinity, tolerations, settings, rules, excess: None };
     Ok(Target { pod, inherited, unasked, from_elsewhere })
+}
+
+/// Whether all that the pod depends on was read whole.
+fn was_read(migration: &Vmim, vmi: &Vmi, config: &ClusterConfig) -> Result<(), NoPod> {
+    let read = [
+        ("its migration is", &migration.metadata.excess),
+        ("it is", &vmi.metadata.excess),
+        ("the KubeVirt resource is", &config.excess),
+    ];
+    let beyond = read.into_iter().find_map(|(whose, excess)| Some((whose, excess.clone()?)));
+    beyond.map_or(Ok(()), |(whose, excess)| Err(NoPod::TooLarge { whose, excess }))
 }
 
 /// Why KubeVirt does not live-migrate a guest: the condition `LiveMigratable`. Mirrors `isMigratable`.

@@ -10,6 +10,7 @@ use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
 use super::topology;
 use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use crate::bounds::Excess;
 use crate::fit::author::{Asked, Author, Authors};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
@@ -49,10 +50,20 @@ impl Judged<'_> {
     pub fn judge(&self, cluster: &Cluster, depth: Depth) -> Verdict {
         self.look_up(cluster, depth).verdict()
     }
+
+    fn hindered_by(self, excess: Option<&Excess>) -> Self {
+        let hindrance = excess.map(too_large).or(self.hindrance);
+        Self { hindrance, ..self }
+    }
 }
 
 fn finding(check: Check, field: &str, message: String) -> Finding {
     Finding::noted(check, field, message)
+}
+
+/// What goes beyond a bound was not read, so nothing can be said by nodes.
+fn too_large(excess: &Excess) -> Finding {
+    finding(Check::Unknown, excess.field(), format!("it is too large to judge: {excess}"))
 }
 
 fn assumed(cluster: &Cluster) -> Vec<Finding> {
@@ -62,7 +73,7 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
 /// A launcher pod as it is given; `None` where it is none.
 #[must_use]
 pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
-    if !well_known::LAUNCHER.is_set(&pod.metadata.labels) {
+    if !cluster::is_launcher(pod) {
         return None;
     }
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -97,7 +108,8 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     if let Some(node) = running_on {
         subject.running = Some(Running { node, placement: subject.placement.clone() });
     }
-    Some(Judged { subject, predicted: None, hindrance: None, notes: Vec::new() })
+    let hindrance = pod.metadata.excess.as_ref().map(too_large);
+    Some(Judged { subject, predicted: None, hindrance, notes: Vec::new() })
 }
 
 /// The VMI that owns a pod, where it is known; one of that name with another UID is another guest.
@@ -136,7 +148,7 @@ pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
     describe(&mut out.subject, vmi, cluster);
     // Judged at start, the start is its own.
     out.subject.restart = restart;
-    out
+    out.hindered_by(vmi.metadata.excess.as_ref())
 }
 
 /// A VM: the guest it will become.
@@ -148,7 +160,7 @@ pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
 /// A VM by the guest that it becomes, which may be another one than [`guest_of`] tells.
 #[must_use]
 pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<'static> {
-    let Guest { spec, notes, missing, origins } = guest;
+    let Guest { spec, notes, missing, origins, excess } = guest;
     let name = name_of(&vm.metadata);
     let authors = |rendered: &Rendered, filled: Origins| {
         let origins: Origins = origins.into_iter().chain(filled).collect();
@@ -165,7 +177,7 @@ pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);
     }
-    out
+    out.hindered_by(excess.as_ref())
 }
 
 /// The name, or what it is generated from.
@@ -215,8 +227,12 @@ fn of_spec(
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
     }
+    let hindrance = rendered.excess.as_ref().map(too_large).or_else(|| {
+        let excess = cluster.config.excess.as_ref()?;
+        Some(finding(Check::Unknown, "", format!("the KubeVirt resource is too large to judge by: {excess}")))
+    });
     subject.authors = authors(&rendered, filled);
-    Judged { subject, predicted: Some(rendered), hindrance: None, notes: assumed(cluster) }
+    Judged { subject, predicted: Some(rendered), hindrance, notes: assumed(cluster) }
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -295,7 +311,7 @@ fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
     if vmi.status.node_name.is_empty() {
         return None;
     }
-    let pod = cluster.current_launcher(vmi)?;
+    let pod = cluster.current_launcher(vmi).filter(|pod| pod.excess.is_none())?;
     Some(Running { node: vmi.status.node_name.clone(), placement: (*pod.placement).clone() })
 }
 
@@ -351,9 +367,15 @@ fn vm_of<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c VirtualMachine> {
     cluster.vm(&vmi.metadata.namespace, &owner.name)
 }
 
-/// How a guest would start anew: from its VM where that is known, with the defaults of now.
+/// How a guest would start anew: from its VM where that is known, with the defaults of now. `None` where any of what it
+/// follows from is not known, or too large to be read.
 fn restart(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
-    let mut spec = match vm_of(vmi, cluster).map(|vm| guest_of(vm, cluster)) {
+    let of_vm = vm_of(vmi, cluster).map(|vm| guest_of(vm, cluster));
+    let excess = of_vm.as_ref().map_or(&vmi.metadata.excess, |guest| &guest.excess);
+    if excess.is_some() || cluster.config.excess.is_some() {
+        return None;
+    }
+    let mut spec = match of_vm {
         Some(Guest { missing: Some(_), .. }) => return None,
         Some(guest) => guest.spec,
         None => vmi.spec.clone(),
@@ -361,7 +383,22 @@ fn restart(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     defaults::apply(&mut spec, &cluster.config);
     let mut status = VmiStatus::default();
     topology::hint(&spec, &mut status, cluster).ok()?;
-    Some(start(&spec, &launch::render(&spec, &status, &cluster.config, cluster.release.release()), cluster))
+    let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
+    rendered.excess.is_none().then(|| start(&spec, &rendered, cluster))
+}
+
+/// The selector of the launcher that a guest runs in; empty where that is not known.
+///
+/// # Errors
+///
+/// The launcher is too large to be read.
+pub fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<String, String>, NoPod> {
+    match cluster.current_launcher(vmi) {
+        Some(Launcher { excess: Some(excess), .. }) => {
+            Err(NoPod::TooLarge { whose: "its launcher pod is", excess: excess.clone() })
+        }
+        pod => Ok(pod.map(Launcher::selector).unwrap_or_default()),
+    }
 }
 
 /// A migration: its target pod is predicted.
@@ -375,7 +412,10 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
         return Judged {
             subject,
             predicted: None,
-            hindrance: Some(finding(Check::Unknown, "spec.vmiName", words)),
+            hindrance: Some(match &vmim.metadata.excess {
+                Some(excess) => too_large(excess),
+                None => finding(Check::Unknown, "spec.vmiName", words),
+            }),
             notes: Vec::new(),
         };
     };
@@ -383,10 +423,20 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     let source = fleet.find(&vmi.status.node_name);
     let labels = source.map(|node| fleet.node(node).labels);
     let pod = cluster.current_launcher(vmi);
-    let selector = pod.map(Launcher::selector).unwrap_or_default();
     let release = cluster.release.release();
     let mut notes = assumed(cluster);
-    let target = migration::predict(vmim, vmi, &selector, labels.as_ref(), &cluster.config, release);
+    let selector = source_selector(vmi, cluster);
+    let predict = |vmim: &Vmim| {
+        migration::predict(
+            vmim,
+            vmi,
+            selector.as_ref().map_err(Clone::clone)?,
+            labels.as_ref(),
+            &cluster.config,
+            release,
+        )
+    };
+    let target = predict(vmim);
     if pod.is_none() && vmim.spec.receive.is_none() && target.is_ok() {
         notes.push(finding(
             Check::Assumed,
@@ -403,22 +453,23 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
         Ok(target) => {
             migration.inherited = target.inherited;
             migration.unasked.clone_from(&target.unasked);
-            migration.wish = wish(vmim, &target, |plain| {
-                migration::predict(plain, vmi, &selector, labels.as_ref(), &cluster.config, release)
-            });
+            migration.wish = wish(vmim, &target, predict);
             (target.pod.placement(), Some(target.pod), None)
         }
         Err(why) => {
-            let field = match why {
+            let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
+            let field = match &why {
+                NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
                 NoPod::NoSelinuxContext => "status.selinuxContext",
                 NoPod::SentElsewhere => "spec.sendTo",
                 NoPod::SourceNotReported => "spec.receive",
                 NoPod::NotRunning { .. }
                 | NoPod::SourceNodeGone { .. }
                 | NoPod::NoHostModel
-                | NoPod::NoTscFrequency { .. } => "spec.vmiName",
+                | NoPod::NoTscFrequency { .. }
+                | NoPod::TooLarge { .. } => "spec.vmiName",
             };
-            (Placement::default(), None, Some(finding(Check::NoPod, field, why.to_string())))
+            (Placement::default(), None, Some(finding(check, field, why.to_string())))
         }
     };
     let from_elsewhere = migration.from_elsewhere;
@@ -492,6 +543,7 @@ pub fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> b
     let Meta { labels: before, .. } = &old.spec.template.metadata;
     // The labels decide which policy governs it.
     guest(old) != guest(new)
+        || old.metadata.excess != new.metadata.excess
         || *before != new.spec.template.metadata.labels
         || !same(&old.spec.instancetype, &new.spec.instancetype)
         || !same(&old.spec.preference, &new.spec.preference)

@@ -4,16 +4,15 @@
 //! The other kinds are small and rare, and own their text.
 
 mod each_text;
+mod object;
 mod text;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::bounds::{Excess, Measured};
 pub use each_text::EachText;
 pub use text::{Text, Texts};
 
@@ -31,23 +30,11 @@ macro_rules! object_only {
     ($name:ident $(<$life:lifetime>)?) => {
         impl<'de $(: $life, $life)?> Deserialize<'de> for $name $(<$life>)? {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct ObjectVisitor $(<$life>(PhantomData<&$life ()>))?;
-                impl<'de $(: $life, $life)?> Visitor<'de> for ObjectVisitor $(<$life>)? {
-                    type Value = $name $(<$life>)?;
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str("an object")
-                    }
-                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                        // The inherent function that `remote = "Self"` makes.
-                        $name::deserialize(MapAccessDeserializer::new(map))
-                    }
-                }
-                deserializer.deserialize_map(object_only!(@visitor $($life)?))
+                // The inherent function that `remote = "Self"` makes.
+                $name::deserialize($crate::kubevirt::wire::object::ObjectOnly(deserializer))
             }
         }
     };
-    (@visitor) => { ObjectVisitor };
-    (@visitor $life:lifetime) => { ObjectVisitor(PhantomData) };
 }
 
 /// All text of a struct's fields; a field that is not listed does not compile.
@@ -75,6 +62,7 @@ macro_rules! wire {
 }
 
 mod instancetype;
+mod meta;
 mod replicas;
 
 pub use instancetype::{
@@ -82,6 +70,7 @@ pub use instancetype::{
     DataVolumeTemplate, DataVolumeTemplateSpec, Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, Preference,
     PreferenceCpu, PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
 };
+pub use meta::Meta;
 pub use replicas::{Pool, PoolSpec, ReplicaSet, ReplicaSetSpec, VmTemplate};
 
 /// A launcher pod.
@@ -125,6 +114,9 @@ pub struct PodMeta<'a> {
     pub deletion_timestamp: Option<String>,
     /// `creationTimestamp`.
     pub creation_timestamp: Option<String>,
+    /// Why the whole pod is too large to judge, if it is: what goes beyond a bound was not read.
+    #[serde(skip)]
+    pub excess: Option<Excess>,
 }
 
 /// `spec` of a pod.
@@ -151,6 +143,7 @@ object_only!(PodSpec<'a>);
 each_text!(Pod<'_> { metadata, spec, status, });
 each_text!(PodMeta<'_> {
     name, generate_name, namespace, labels, annotations, owner_references, deletion_timestamp, creation_timestamp,
+    excess,
 });
 each_text!(PodSpec<'_> { node_name, node_selector, affinity, tolerations, });
 
@@ -201,31 +194,6 @@ wire! {
         operator: String,
         /// `values`.
         values: Vec<String>,
-    }
-    /// `metadata` of all other kinds.
-    Meta {
-        /// `name`.
-        name: String,
-        /// `generateName`.
-        generate_name: String,
-        /// `namespace`.
-        namespace: String,
-        /// `uid`.
-        uid: String,
-        /// `resourceVersion`.
-        resource_version: String,
-        /// `generation`.
-        generation: i64,
-        /// `labels`.
-        labels: BTreeMap<String, String>,
-        /// `annotations`.
-        annotations: BTreeMap<String, String>,
-        /// `ownerReferences`.
-        owner_references: Vec<OwnerReference>,
-        /// `deletionTimestamp`.
-        deletion_timestamp: Option<String>,
-        /// `creationTimestamp`.
-        creation_timestamp: Option<String>,
     }
     /// A Namespace, or anything of which only the metadata matters.
     MetaOnly {
@@ -626,7 +594,33 @@ impl Hyperv {
 /// The condition of a VMI that says whether it can be migrated at all (`VirtualMachineInstanceIsMigratable`).
 pub const LIVE_MIGRATABLE: &str = "LiveMigratable";
 
-/// Where an object is read from, and how its errors name it.
+macro_rules! measured {
+    ($($name:ident $(<$life:lifetime>)?),*) => {$(
+        impl $(<$life>)? Measured for $name $(<$life>)? {
+            fn mark(&mut self, excess: Excess) {
+                self.metadata.excess = Some(excess);
+            }
+        }
+    )*};
+}
+
+measured!(
+    Pod<'a>,
+    MetaOnly,
+    Node,
+    VirtualMachine,
+    Instancetype,
+    Preference,
+    ControllerRevision,
+    DataSource,
+    ReplicaSet,
+    Pool,
+    Vmi,
+    Vmim,
+    KubeVirt
+);
+
+/// Where an object is read from, within the bounds, and how its errors name it.
 pub trait Reader<'a> {
     /// What a malformed object gives.
     type Error;
@@ -636,7 +630,7 @@ pub trait Reader<'a> {
     /// # Errors
     ///
     /// It does not have the shape that is asked for.
-    fn read<T: Deserialize<'a>>(&self) -> Result<T, Self::Error>;
+    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error>;
 }
 
 /// An affinity kept whole, of which the part that filters nodes is well-formed.

@@ -6,9 +6,10 @@ use kube::core::ApiResource;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::bounds::{Bounded, Excess, Measured};
 use crate::kubevirt::cluster::{Kind, Name, Object};
 use crate::kubevirt::replicas::ReplicasKind;
-use crate::kubevirt::wire::{LIVE_MIGRATABLE, Meta, Reader};
+use crate::kubevirt::wire::{Cpu, Domain, LIVE_MIGRATABLE, Meta, Reader, VmiSpec};
 use crate::policy::Policy;
 use crate::well_known;
 
@@ -218,8 +219,8 @@ struct Text<'a>(&'a str);
 impl<'a> Reader<'a> for Text<'a> {
     type Error = serde_json::Error;
 
-    fn read<T: Deserialize<'a>>(&self) -> Result<T, Self::Error> {
-        serde_json::from_str(self.0)
+    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error> {
+        serde_json::from_str(self.0).map(|Bounded(object)| object)
     }
 }
 
@@ -244,8 +245,24 @@ fn registered(json: &str) -> Result<Registered, serde_json::Error> {
         metadata: Meta,
         status: serde_json::Value,
     }
-    let Whole { metadata, status } = serde_json::from_str(json)?;
+    impl Measured for Whole {
+        fn mark(&mut self, excess: Excess) {
+            self.metadata.excess = Some(excess);
+        }
+    }
+    let Bounded(Whole { metadata, status }) = serde_json::from_str(json)?;
     Ok(Registered { metadata, policy: Policy::from_json(json).map_err(|error| error.to_string()), status })
+}
+
+/// Of a guest that is too large to judge no more is kept than that, and its CPU model.
+fn forget(spec: &mut VmiSpec) {
+    let model = spec.domain.cpu.take().map(|cpu| Cpu { model: cpu.model, ..Cpu::default() });
+    *spec = VmiSpec {
+        architecture: std::mem::take(&mut spec.architecture),
+        domain: Domain { cpu: model, ..Domain::default() },
+        eviction_strategy: std::mem::take(&mut spec.eviction_strategy),
+        ..VmiSpec::default()
+    };
 }
 
 /// Without what only other programs read: annotations are often larger than all the rest.
@@ -261,14 +278,23 @@ fn slim(mut object: Object) -> Object {
     match &mut object {
         Object::Node(_) | Object::Launcher(_) => {}
         Object::VirtualMachine(vm) => {
+            if vm.metadata.excess.is_some() {
+                forget(&mut vm.spec.template.spec);
+            }
             own(&mut vm.metadata);
             own(&mut vm.spec.template.metadata);
         }
         Object::Replicas(replicas) => {
+            if replicas.vm.metadata.excess.is_some() {
+                forget(&mut replicas.vm.spec.template.spec);
+            }
             own(&mut replicas.vm.metadata);
             own(&mut replicas.vm.spec.template.metadata);
         }
         Object::Vmi(vmi) => {
+            if vmi.metadata.excess.is_some() {
+                forget(&mut vmi.spec);
+            }
             own(&mut vmi.metadata);
             // The others come and go with the guest's agent, and judge nothing.
             vmi.status.conditions.retain(|condition| condition.kind == LIVE_MIGRATABLE);

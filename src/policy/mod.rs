@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::bounds::Excess;
 use crate::fit::verdict::Impact;
 use crate::well_known;
 use word::{spelled, words};
@@ -76,7 +77,16 @@ impl Policy {
     /// Whether the guest is one of those the policy is about.
     #[must_use]
     pub fn selects(&self, guest: &Guest<'_>) -> bool {
-        self.namespace_selector.matches(guest.namespace_labels) && self.virtual_machine_selector.matches(guest.labels)
+        let selects = |selector: &LabelSelector, labels, is_cut| {
+            if is_cut { selector.can_match(labels) } else { selector.matches(labels) }
+        };
+        selects(&self.namespace_selector, guest.namespace_labels, guest.unread.namespace_labels)
+            && selects(&self.virtual_machine_selector, guest.labels, guest.unread.labels)
+    }
+
+    /// Whether it refuses guests for the CPU model they have.
+    fn refuses_models(&self) -> bool {
+        self.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny)
     }
 
     /// How closely it describes its guests: the labels it asks for of namespace and guest together, then of the guest
@@ -129,9 +139,35 @@ pub struct Guest<'a> {
     pub user: &'a UserName,
     /// The namespace of the `KubeVirt` resource, where it is known: see [`UserName::is_kubevirt_controller`].
     pub kubevirt_namespace: Option<&'a str>,
+    /// What of it was not read.
+    pub unread: Unread,
+}
+
+/// What is not known of a guest, because an object is too large to be read whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// Labels of the namespace: any may be among those that were not read.
+    pub namespace_labels: bool,
+    /// Labels of the guest.
+    pub labels: bool,
+    /// Which nodes take it, and so which policies' nodes it lives on.
+    pub nodes: bool,
+}
+
+impl Guest<'_> {
+    /// The same guest, of which so much was not read.
+    #[must_use]
+    pub fn less(mut self, excess: Option<&Excess>) -> Self {
+        self.unread.labels |= excess.is_some_and(Excess::cuts_labels);
+        self.unread.nodes |= excess.is_some();
+        self
+    }
 }
 
 /// The policy that governs a guest: of those that select it the most specific one.
+///
+/// Of a guest that is too large to be read whole, it is one of those that could select it, a policy that refuses guests for
+/// their model before any other: nothing that is added to a guest takes it out of the reach of such a policy.
 ///
 /// Mirrors `MigrationPolicyList.MatchPolicy` of KubeVirt: most matching labels of namespace and guest together, then
 /// most of the guest alone, then the name that comes first in the alphabet. It differs where KubeVirt knows no such
@@ -139,7 +175,10 @@ pub struct Guest<'a> {
 /// `None` where no policy selects the guest: then [`Policy::builtin`] governs.
 #[must_use]
 pub fn governing<'p>(policies: impl IntoIterator<Item = &'p Policy>, guest: &Guest<'_>) -> Option<&'p Policy> {
-    let rank = |policy: &&'p Policy| (Reverse(policy.specificity()), policy.name.as_str());
+    let is_known = guest.unread == Unread::default();
+    let rank = |policy: &&'p Policy| {
+        (!is_known && !policy.refuses_models(), Reverse(policy.specificity()), policy.name.as_str())
+    };
     policies.into_iter().filter(|policy| policy.selects(guest)).min_by_key(rank)
 }
 

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use serde::de::{Deserialize, Deserializer};
+
 use super::selector::{LabelCondition, LabelSelector, Operator};
 use super::tree::{Object, Problem, Tree};
 use super::word::{Word, parse, quoted};
 use super::{
     API_VERSION, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, LauncherSelectors, Otherwise, Policy, ReplacedMode,
 };
+use crate::bounds::{Bounded, Excess, Measured};
 use crate::fit::syntax;
 
 /// Why a document is no policy.
@@ -85,6 +88,24 @@ const METADATA: [&str; 14] = [
     "uid",
 ];
 
+/// A document as far as it is within the bounds.
+struct Document {
+    tree: Tree,
+    excess: Option<Excess>,
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { tree: Tree::deserialize(deserializer)?, excess: None })
+    }
+}
+
+impl Measured for Document {
+    fn mark(&mut self, excess: Excess) {
+        self.excess = Some(excess);
+    }
+}
+
 impl Policy {
     /// Reads one `CPUPolicy` from its JSON text, as it stands in a file or as the API server stores it.
     ///
@@ -93,9 +114,16 @@ impl Policy {
     /// [`PolicyError::Syntax`] where the text is not JSON, otherwise [`PolicyError::Invalid`] with every problem:
     /// what has any is not to be applied in part.
     pub fn from_json(text: &str) -> Result<Self, PolicyError> {
-        let tree: Tree = serde_json::from_str(text).map_err(PolicyError::Syntax)?;
+        let Bounded(Document { tree, excess }) = serde_json::from_str(text).map_err(PolicyError::Syntax)?;
         let mut problems = Vec::new();
         let policy = Object::root(&tree, &mut problems, policy);
+        if let Some(excess) = excess {
+            // What else is found may be for what was not read.
+            problems = vec![Problem {
+                field: excess.field().to_owned(),
+                message: format!("{}: too much to read", excess.why()),
+            }];
+        }
         // Another kind altogether: its own fields are no misspellings of ours.
         if ["apiVersion", "kind"].iter().all(|field| problems.iter().any(|problem| problem.field == *field)) {
             problems.truncate(2);

@@ -65,6 +65,15 @@ impl LabelSelector {
         self.matches_by(|key| labels.get(key).map(String::as_str))
     }
 
+    /// Whether labels of which not all are known can meet every condition: one that is not known may be there, or not.
+    #[must_use]
+    pub fn can_match(&self, labels: &BTreeMap<String, String>) -> bool {
+        let met_by =
+            |key: &str, holds: &dyn Fn(Option<&str>) -> bool| labels.get(key).is_none_or(|value| holds(Some(value)));
+        self.match_labels.iter().all(|(key, wanted)| met_by(key, &|value| value == Some(wanted)))
+            && self.match_expressions.iter().all(|rule| met_by(&rule.key, &|value| rule.holds(value)))
+    }
+
     /// The same for labels that are not kept in a map: `value` yields the value of a key.
     pub fn matches_by<'l>(&self, value: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted))

@@ -90,6 +90,7 @@ pub fn unknown(why: &Unknown) -> String {
     match why {
         Unknown::NoNodes => "no node is known".to_owned(),
         Unknown::NoLabels => "no node has a CPU model or feature label: is virt-handler running?".to_owned(),
+        Unknown::UnreadNode { node, why } => format!("node {node} might take it and is too large to read: {why}"),
         Unknown::Hindered(by) => detail(by),
     }
 }

@@ -41,6 +41,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::bounds::{Bounded, Measured};
 use crate::kubevirt::wire::Reader;
 
 pub use error::Error;
@@ -121,12 +122,15 @@ pub struct Item {
 }
 
 impl Item {
-    /// Reads the object as `T`, which may borrow from it.
+    /// Reads the object as `T`, which may borrow from it, within the [bounds](crate::bounds).
     ///
     /// # Errors
     /// [`Error::Field`] names the object, the field, what was expected and what stood there.
-    pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
-        serde_json::from_str(self.json.get()).map_err(|_| error::field::<T>(self.place.clone(), &self.kind, &self.json))
+    pub fn parse<'a, T: Deserialize<'a> + Measured>(&'a self) -> Result<T, Error> {
+        match serde_json::from_str(self.json.get()) {
+            Ok(Bounded(object)) => Ok(object),
+            Err(_) => Err(error::field::<Bounded<T>>(self.place.clone(), &self.kind, &self.json)),
+        }
     }
 }
 
@@ -193,7 +197,7 @@ impl Item {
 impl<'a> Reader<'a> for &'a Item {
     type Error = Error;
 
-    fn read<T: Deserialize<'a>>(&self) -> Result<T, Error> {
+    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Error> {
         self.parse()
     }
 }

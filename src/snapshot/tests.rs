@@ -84,7 +84,7 @@ fn concatenated_and_line_delimited_json_is_read() {
 fn yaml_and_json_of_one_object_are_the_same() {
     let yaml = "apiVersion: v1\nkind: Node\nspec:\n  unschedulable: yes\n  numbers: [1, -2, 1.5, ~, 'x\\', \"\\u00e4\\n\"]\n  text: |\n    a: b\n    \"c\"\n  folded: >-\n    one\n    two\n  empty: {}\n  none: []\n  yes: 0x10\n  0x10: yes\n";
     let items = items(yaml).unwrap();
-    let value: serde_json::Value = items[0].parse().unwrap();
+    let value: serde_json::Value = serde_json::from_str(items[0].json.get()).unwrap();
     assert_eq!(
         value["spec"],
         serde_json::json!({
@@ -173,7 +173,8 @@ fn long_blanks_and_characters_across_buffers_are_harmless() {
         format!("{blanks}{{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{{\"name\":\"{name}\"}}}}{blanks}"),
     ] {
         let items = items(dump).unwrap();
-        assert_eq!(items[0].parse::<wire::Node>().unwrap().metadata.name, name);
+        let whole: serde_json::Value = serde_json::from_str(items[0].json.get()).unwrap();
+        assert!(whole["metadata"]["name"] == name, "characters are lost");
     }
 }
 

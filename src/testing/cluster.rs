@@ -90,6 +90,7 @@ pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) ->
         owner: guest.metadata.uid,
         created: "2026-01-01T00:00:00Z".to_owned(),
         placement: Placement { selector, ..Placement::default() }.into(),
+        excess: None,
     };
     Object::Launcher(launcher)
 }

@@ -115,7 +115,8 @@ fn situation() -> impl Strategy<Value = (Vec<Node>, Value, Vec<Policy>)> {
 /// The policy by which the webhook itself would decide, and the decision.
 fn decided(world: &World, object: &Value) -> (Policy, Common, Value) {
     let manifest = Manifest::Vmi(Box::new(read(object.clone())));
-    let patch = crate::judge::mutation(world, &manifest, &UserName::from(""), || Ok::<_, ()>(object.clone()));
+    let patch =
+        crate::judge::mutation(world, &manifest, &UserName::from(""), || serde_json::from_value(object.clone()));
     let after = applied(object, &patch.expect("the object").patch);
     let named = after["metadata"]["annotations"][crate::well_known::POLICY.key].as_str();
     let governing = world.policies.iter().find(|policy| Some(policy.name.as_str()) == named);

@@ -29,6 +29,7 @@ struct Entry {
     cordoned: bool,
     not_ready: bool,
     skip_node: Option<String>,
+    unread: Option<String>,
 }
 
 impl Roster {
@@ -37,10 +38,10 @@ impl Roster {
         if self.labels.len() >= self.room {
             self.forget();
         }
-        let Node { name, labels, mut taints, cordoned, not_ready, skip_node } = node;
+        let Node { name, labels, mut taints, cordoned, not_ready, skip_node, unread } = node;
         let (profile, own) = self.numbered(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         taints.sort_unstable();
-        let entry = Entry { profile, own, taints, cordoned, not_ready, skip_node };
+        let entry = Entry { profile, own, taints, cordoned, not_ready, skip_node, unread };
         match self.nodes.get_mut(name.as_str()) {
             Some(known) if *known == entry => false,
             Some(known) => {
@@ -169,6 +170,9 @@ impl Roster {
                 }
                 if let Some(value) = &entry.skip_node {
                     fleet.skip_node.insert(index, value.clone());
+                }
+                if let Some(why) = &entry.unread {
+                    fleet.unread.insert(index, why.clone());
                 }
                 if !entry.taints.is_empty() {
                     taints.entry(&entry.taints).or_default().push(index as u32);

@@ -80,7 +80,8 @@ impl<'f> Lookup<'f, '_> {
     #[must_use]
     pub fn passes(&self) -> Passes {
         let fleet = self.fleet;
-        let cpu = self.cpu();
+        let mut cpu = self.cpu();
+        fleet.unread.keys().for_each(|&node| cpu.remove(node));
         if cpu.is_empty() {
             return Passes { placement: cpu.clone(), fitting: cpu.clone(), cpu };
         }
@@ -210,6 +211,10 @@ impl<'f> Lookup<'f, '_> {
         shut_out.intersect(among);
         let mut open = among.clone();
         open.subtract(&shut_out);
+        for &node in fleet.unread.keys() {
+            open.remove(node);
+            shut_out.remove(node);
+        }
         let mut out = Vec::new();
         for group in [open, shut_out] {
             let mut best: Vec<(u32, u32, NodeIndex)> = Vec::new();

@@ -270,6 +270,7 @@ fn node(names: usize) -> impl Strategy<Value = Node> {
                 cordoned,
                 not_ready,
                 skip_node: skip_node.map(str::to_owned),
+                unread: None,
             }
         },
     )

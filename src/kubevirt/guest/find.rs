@@ -7,6 +7,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::bounds::Excess;
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::{
@@ -67,6 +68,8 @@ pub(super) struct Found<'c, T> {
     pub(super) spec: &'c T,
     /// What had to be assumed, or is worth knowing.
     pub(super) assumed: Option<Finding>,
+    /// Why it is too large to be read whole, if it is.
+    pub(super) excess: Option<Excess>,
 }
 
 /// What a VirtualMachine uses; nothing where it names none; or what would have to be known.
@@ -147,7 +150,7 @@ impl<'c> Search<'_, 'c> {
         let live = live(namespace, name);
         let Some(pinned) = self.pinned() else {
             return match live {
-                Some((_, spec)) => Ok(Found { spec, assumed: None }),
+                Some((meta, spec)) => Ok(Found { spec, assumed: None, excess: self.excess(meta) }),
                 None => self.missing(format!(
                     "{kind} {name} is not known, and so not what the guest asks for; a dump must hold {}",
                     plural(kind)
@@ -164,7 +167,11 @@ impl<'c> Search<'_, 'c> {
                              not reach it while it is pinned to that revision"
                         )
                     };
-                    Ok(Found { spec, assumed: has_changed.then(|| self.finding(Check::Assumed, words())) })
+                    Ok(Found {
+                        spec,
+                        assumed: has_changed.then(|| self.finding(Check::Assumed, words())),
+                        excess: self.excess(&revision.metadata),
+                    })
                 }
                 (None, Copied::Unreadable(why)) => self.missing(format!(
                     "ControllerRevision {pinned}, to which the VM's {what} is pinned, {why}: what the guest asks for is not known"
@@ -183,7 +190,7 @@ impl<'c> Search<'_, 'c> {
                          now; a dump must hold controllerrevisions"
                     ))
                 });
-                Ok(Found { spec, assumed })
+                Ok(Found { spec, assumed, excess: self.excess(meta) })
             }
             _ => self.missing(format!(
                 "the VM is pinned to ControllerRevision {pinned} of {what} {name}, which is not known, and so not what the guest \
@@ -221,6 +228,12 @@ impl<'c> Search<'_, 'c> {
         let known = self.cluster.revision(&self.vm.metadata.namespace, &pinned);
         let is_its = known.is_none_or(|known| known.object == matcher.name);
         (is_its || !self.cluster.release.release().compares_revision_name()).then_some(pinned)
+    }
+
+    fn excess(&self, meta: &Meta) -> Option<Excess> {
+        let excess = meta.excess.clone()?;
+        let field = if self.what == "instancetype" { "spec.instancetype.name" } else { "spec.preference.name" };
+        Some(excess.of(&format!("{} {}", self.what, self.matcher.name), field))
     }
 
     fn finding(&self, check: Check, message: String) -> Finding {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{AnyAffinity, Text, Texts};
+use crate::bounds::Excess;
 
 /// All text of a value.
 pub trait EachText {
@@ -21,7 +22,8 @@ macro_rules! no_text {
     )*};
 }
 
-no_text!(bool, i64);
+// The words for an excess hold no text of the object.
+no_text!(bool, i64, Excess);
 
 impl EachText for String {
     fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {

@@ -1,10 +1,8 @@
 //! What a VirtualMachine takes from elsewhere: instancetypes, preferences, revisions of them, and `DataSource`s.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::{CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, nullable};

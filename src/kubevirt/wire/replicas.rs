@@ -1,9 +1,6 @@
 //! What many guests are made of: replica sets and pools.
 
-use std::fmt;
-
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer};
 
 use super::{EachText, Meta, VmSpec, VmiTemplate, nullable};
 

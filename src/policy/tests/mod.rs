@@ -100,8 +100,35 @@ mod choice {
             labels: &labels(guest),
             user: &"admin".into(),
             kubevirt_namespace: None,
+            unread: Unread::default(),
         };
         governing(policies, &guest).map(|policy| policy.name.clone())
+    }
+
+    fn refusing(policy: Policy) -> Policy {
+        let common = CommonModel { name: "Haswell".to_owned(), replaces: Vec::new(), otherwise: Otherwise::Deny };
+        Policy { common_model: Some(common), ..policy }
+    }
+
+    /// What was not read of a guest may be what a policy asks for; what was read is known.
+    #[rstest]
+    #[case::it_may_have_it(vec![policy("a", "", "tier=web")], Some("a"))]
+    #[case::it_has_another_value(vec![policy("a", "", "app=web")], None)]
+    #[case::the_one_that_refuses_first(vec![refusing(policy("a", "", "")), policy("b", "", "tier=web x=y")], Some("a"))]
+    #[case::of_two_that_refuse_the_closer(
+        vec![refusing(policy("a", "", "")), refusing(policy("b", "", "tier=web"))], Some("b"))]
+    #[case::the_namespace_is_known(vec![refusing(policy("a", "env=test", ""))], None)]
+    fn more_labels_than_are_read_hide_no_guest(#[case] policies: Vec<Policy>, #[case] expected: Option<&str>) {
+        let guest = Guest {
+            namespace: "shop",
+            namespace_labels: &labels("env=prod"),
+            labels: &labels("app=db"),
+            user: &"admin".into(),
+            kubevirt_namespace: None,
+            unread: Unread { labels: true, nodes: true, ..Unread::default() },
+        };
+        let found = governing(&policies, &guest).map(|policy| policy.name.as_str());
+        assert_eq!(found, expected, "a guest would slip out of a policy, or into one that is not about it");
     }
 
     #[rstest]
@@ -195,6 +222,7 @@ mod exemption {
             labels: &BTreeMap::new(),
             user: &user.into(),
             kubevirt_namespace: Some("kubevirt"),
+            unread: Unread::default(),
         };
         assert_eq!(
             policy.exempt(&guest, RequestKind::Migration),
@@ -213,6 +241,7 @@ mod exemption {
             labels: &BTreeMap::new(),
             user: &"system:serviceaccount:kubevirt:kubevirt-controller".into(),
             kubevirt_namespace: None,
+            unread: Unread::default(),
         };
         for kind in RequestKind::ALL {
             let expected = (kind != RequestKind::Migration).then_some(Exemption::Controller);

@@ -1,0 +1,390 @@
+//! Reading within the bounds: a deserializer around another, which counts and skips.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
+
+use super::{ALL_ENTRIES, ALL_TEXT, Excess, Limit, QUOTED, QUOTED_FIELDS, TEXT, entries};
+
+/// Something that can be marked as too large.
+pub trait Measured {
+    /// Marks it. What goes beyond was not read.
+    fn mark(&mut self, excess: Excess);
+}
+
+/// An object that is read within the bounds, and marked where it goes beyond one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounded<T>(pub T);
+
+impl<'de, T: Deserialize<'de> + Measured> Deserialize<'de> for Bounded<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (mut object, excess) = within::<T, D>(deserializer)?;
+        if let Some(excess) = excess {
+            object.mark(excess);
+        }
+        Ok(Self(object))
+    }
+}
+
+/// Reads what is cut off at the bounds without a mark: nothing that it decides is decided wrongly by less of it.
+///
+/// # Errors
+///
+/// Those of the deserializer.
+pub fn cut<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(within::<Option<T>, D>(deserializer)?.0.unwrap_or_default())
+}
+
+/// Reads a value, and says what of it goes beyond a bound.
+fn within<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<(T, Option<Excess>), D::Error> {
+    let budget = Budget { entries: Cell::new(ALL_ENTRIES), text: Cell::new(ALL_TEXT), excess: RefCell::default() };
+    let path = Path { parent: None, name: Name::None };
+    let value = T::deserialize(Within { inner: deserializer, at: At { budget: &budget, path: &path, key: None } })?;
+    Ok((value, budget.excess.into_inner()))
+}
+
+/// What is left of an object's bounds.
+struct Budget {
+    entries: Cell<usize>,
+    text: Cell<usize>,
+    excess: RefCell<Option<Excess>>,
+}
+
+/// Where a value stands, on the stack of those who read it.
+#[derive(Clone, Copy)]
+struct Path<'p, 'de> {
+    parent: Option<&'p Path<'p, 'de>>,
+    name: Name<'de>,
+}
+
+#[derive(Clone, Copy)]
+enum Name<'de> {
+    /// The object itself, an item of a list, or a key with escapes, which no field has.
+    None,
+    /// The value of a key.
+    Key(&'de str),
+}
+
+impl<'de> Path<'_, 'de> {
+    /// The nearest key, and where it stands.
+    fn key(&self) -> Option<(&'de str, &Self)> {
+        match self.name {
+            Name::Key(key) => Some((key, self)),
+            Name::None => self.parent?.key(),
+        }
+    }
+
+    fn field(&self) -> &'de str {
+        self.key().map(|(key, _)| key).unwrap_or_default()
+    }
+
+    fn is_quoted(&self) -> bool {
+        let of_annotations = |path: &Self| path.parent.is_some_and(|parent| parent.field() == "annotations");
+        self.key().is_some_and(|(key, path)| QUOTED_FIELDS.contains(&key) || of_annotations(path))
+    }
+
+    /// `spec.nodeSelector`: keys that are no plain names end it, so that it never holds a text of the object.
+    fn print(&self) -> String {
+        let above = self.parent.map(Self::print).unwrap_or_default();
+        match self.name {
+            Name::Key(key) if is_plain(key) && above.is_empty() => key.to_owned(),
+            Name::Key(key) if is_plain(key) => format!("{above}.{key}"),
+            _ => above,
+        }
+    }
+}
+
+fn is_plain(key: &str) -> bool {
+    (1..=63).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// What is known of the value that is read next.
+#[derive(Clone, Copy)]
+struct At<'p, 'de> {
+    budget: &'p Budget,
+    path: &'p Path<'p, 'de>,
+    /// Set where the value is a key: what it is read into.
+    key: Option<KeyOf<'p, 'de>>,
+}
+
+#[derive(Clone, Copy)]
+struct KeyOf<'p, 'de> {
+    found: &'p Cell<Option<&'de str>>,
+    /// A field's name, of which nothing is kept.
+    is_field: bool,
+}
+
+impl<'de> At<'_, 'de> {
+    fn note(&self, limit: Limit) {
+        let mut excess = self.budget.excess.borrow_mut();
+        let excess = excess.get_or_insert_with(|| Excess::new(self.path.print(), limit));
+        // An entry of the labels that is too long is cut as well.
+        let of = |path: Option<&Path<'_, 'de>>| path.is_some_and(|path| path.field() == "labels");
+        excess.0.cuts_labels |= of(Some(self.path)) || of(self.path.parent);
+    }
+
+    /// Whether one more entry may be read, after so many.
+    fn has_room(&self, count: usize, most: usize) -> bool {
+        count < most && self.budget.entries.get() > 0
+    }
+
+    /// One entry is read, before what stands in it, or it turns out that there is none.
+    fn count(&self, is_there: bool) {
+        let left = self.budget.entries.get();
+        self.budget.entries.set(if is_there { left - 1 } else { left + 1 });
+    }
+
+    /// There is an entry beyond the bound.
+    fn note_entry(&self, count: usize, most: usize) {
+        self.note(if count < most { Limit::AllEntries } else { Limit::Entries(most) });
+    }
+
+    /// How many bytes of a text are kept.
+    fn kept(&self, text: &str) -> usize {
+        let whole = text.len();
+        if self.key.is_some_and(|key| key.is_field) {
+            return whole;
+        }
+        let to_a_character = |mut end: usize| {
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            end
+        };
+        if whole > TEXT && self.path.is_quoted() {
+            return to_a_character(whole.min(QUOTED));
+        }
+        let left = self.budget.text.get();
+        if whole > TEXT {
+            self.note(Limit::Text(TEXT));
+        } else if whole > left {
+            self.note(Limit::AllText);
+        }
+        let kept = to_a_character(whole.min(TEXT).min(left));
+        self.budget.text.set(left - kept);
+        kept
+    }
+}
+
+/// A deserializer, or a seed, within the bounds.
+struct Within<'p, 'de, D> {
+    inner: D,
+    at: At<'p, 'de>,
+}
+
+macro_rules! forward {
+    ($($method:ident($($name:ident: $type:ty),*);)*) => {$(
+        fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, D::Error> {
+            self.inner.$method($($name,)* Watch { visitor, at: self.at, is_struct: false })
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Within<'_, 'de, D> {
+    type Error = D::Error;
+
+    forward! {
+        deserialize_any();
+        deserialize_str();
+        deserialize_string();
+        deserialize_option();
+        deserialize_seq();
+        deserialize_tuple(len: usize);
+        deserialize_tuple_struct(name: &'static str, len: usize);
+        deserialize_map();
+        deserialize_identifier();
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_struct(name, fields, Watch { visitor, at: self.at, is_struct: true })
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
+        // The raw text of a value, which serde_json hands over in its own way: it is borrowed, or as long as the object.
+        if name.starts_with("$serde_json::private::") {
+            return self.inner.deserialize_newtype_struct(name, visitor);
+        }
+        self.inner.deserialize_newtype_struct(name, Watch { visitor, at: self.at, is_struct: false })
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_enum(name, variants, visitor)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_ignored_any(visitor)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+
+    // What is of one size.
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Within<'_, 'de, S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        self.inner.deserialize(Within { inner: deserializer, at: self.at })
+    }
+}
+
+/// A visitor that sees no more of a value than the bounds allow.
+struct Watch<'p, 'de, V> {
+    visitor: V,
+    at: At<'p, 'de>,
+    is_struct: bool,
+}
+
+macro_rules! pass_on {
+    ($($method:ident($type:ty);)*) => {$(
+        fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
+            self.visitor.$method(value)
+        }
+    )*};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Watch<'_, 'de, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.visitor.expecting(f)
+    }
+
+    pass_on! {
+        visit_bool(bool);
+        visit_i64(i64);
+        visit_i128(i128);
+        visit_u64(u64);
+        visit_u128(u128);
+        visit_f64(f64);
+        visit_bytes(&[u8]);
+        visit_borrowed_bytes(&'de [u8]);
+        visit_byte_buf(Vec<u8>);
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<V::Value, E> {
+        self.visitor.visit_str(&text[..self.at.kept(text)])
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<V::Value, E> {
+        if let Some(key) = self.at.key {
+            key.found.set(Some(text));
+        }
+        self.visitor.visit_borrowed_str(&text[..self.at.kept(text)])
+    }
+
+    fn visit_string<E: Error>(self, mut text: String) -> Result<V::Value, E> {
+        text.truncate(self.at.kept(&text));
+        self.visitor.visit_string(text)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_none()
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.visitor.visit_unit()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        self.visitor.visit_some(Within { inner: deserializer, at: self.at })
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        self.visitor.visit_newtype_struct(Within { inner: deserializer, at: self.at })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        let most = entries(self.at.path.field());
+        self.visitor.visit_seq(Counted { inner, at: self.at, most, count: 0, is_struct: false, key: None })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        let most = if self.is_struct { usize::MAX } else { entries(self.at.path.field()) };
+        self.visitor.visit_map(Counted { inner, at: self.at, most, count: 0, is_struct: self.is_struct, key: None })
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
+        self.visitor.visit_enum(inner)
+    }
+}
+
+/// A list, map or struct of which the entries are counted; of a struct they are not.
+struct Counted<'p, 'de, A> {
+    inner: A,
+    at: At<'p, 'de>,
+    most: usize,
+    count: usize,
+    is_struct: bool,
+    key: Option<&'de str>,
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Counted<'_, 'de, A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        if !self.at.has_room(self.count, self.most) {
+            if self.inner.next_element::<IgnoredAny>()?.is_some() {
+                self.at.note_entry(self.count, self.most);
+                while self.inner.next_element::<IgnoredAny>()?.is_some() {}
+            }
+            return Ok(None);
+        }
+        let path = Path { parent: Some(self.at.path), name: Name::None };
+        let at = At { budget: self.at.budget, path: &path, key: None };
+        self.at.count(true);
+        let item = self.inner.next_element_seed(Within { inner: seed, at })?;
+        match item {
+            Some(_) => self.count += 1,
+            None => self.at.count(false),
+        }
+        Ok(item)
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Counted<'_, 'de, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        if !self.is_struct && !self.at.has_room(self.count, self.most) {
+            if self.inner.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                self.at.note_entry(self.count, self.most);
+                while self.inner.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            }
+            return Ok(None);
+        }
+        let found = Cell::new(None);
+        let key = KeyOf { found: &found, is_field: self.is_struct };
+        let at = At { budget: self.at.budget, path: self.at.path, key: Some(key) };
+        let name = self.inner.next_key_seed(Within { inner: seed, at })?;
+        self.key = found.get();
+        if name.is_some() && !self.is_struct {
+            self.count += 1;
+            self.at.count(true);
+        }
+        Ok(name)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        let path = Path { parent: Some(self.at.path), name: self.key.map_or(Name::None, Name::Key) };
+        let at = At { budget: self.at.budget, path: &path, key: None };
+        self.inner.next_value_seed(Within { inner: seed, at })
+    }
+}

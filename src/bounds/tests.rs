@@ -1,0 +1,152 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its input has failed")]
+
+use std::collections::BTreeMap;
+
+use rstest::rstest;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::kubevirt::wire::{Node, Pod, Vmi};
+
+fn vmi(json: &Value) -> Vmi {
+    serde_json::from_str::<Bounded<Vmi>>(&json.to_string()).unwrap().0
+}
+
+fn map(count: usize) -> Value {
+    (0..count).map(|at| (format!("key-{at:05}"), json!("true"))).collect::<serde_json::Map<_, _>>().into()
+}
+
+fn required(terms: &Value) -> Value {
+    json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}})
+}
+
+#[rstest]
+#[case::selector(json!({"spec": {"nodeSelector": map(SELECTOR)}}), json!({"spec": {"nodeSelector": map(SELECTOR + 1)}}),
+    "spec.nodeSelector holds more than 1024 entries")]
+#[case::labels(json!({"metadata": {"labels": map(LABELS)}}), json!({"metadata": {"labels": map(LABELS + 1)}}),
+    "metadata.labels holds more than 2048 entries")]
+#[case::tolerations(json!({"spec": {"tolerations": vec![json!({}); TOLERATIONS]}}),
+    json!({"spec": {"tolerations": vec![json!({}); TOLERATIONS + 1]}}), "spec.tolerations holds more than 256 entries")]
+#[case::terms(json!({"spec": {"affinity": required(&json!(vec![json!({}); TERMS]))}}),
+    json!({"spec": {"affinity": required(&json!(vec![json!({}); TERMS + 1]))}}),
+    "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms holds more than 128 entries")]
+#[case::model(json!({"spec": {"domain": {"cpu": {"model": "m".repeat(TEXT)}}}}),
+    json!({"spec": {"domain": {"cpu": {"model": "m".repeat(TEXT + 1)}}}}), "spec.domain.cpu.model is longer than 1024 bytes")]
+#[case::a_value(json!({"spec": {"nodeSelector": {"disk": "v".repeat(TEXT)}}}),
+    json!({"spec": {"nodeSelector": {"disk": "v".repeat(TEXT + 1)}}}), "spec.nodeSelector.disk is longer than 1024 bytes")]
+#[case::a_key(json!({"spec": {"nodeSelector": {"k".repeat(TEXT): ""}}}),
+    json!({"spec": {"nodeSelector": {"k".repeat(TEXT + 1): ""}}}), "spec.nodeSelector is longer than 1024 bytes")]
+fn beyond_a_bound_an_object_is_marked(#[case] within: Value, #[case] beyond: Value, #[case] words: &str) {
+    assert_eq!(vmi(&within).metadata.excess, None, "a real object would not be judged");
+    let marked = vmi(&beyond).metadata.excess.map(|excess| excess.to_string());
+    assert_eq!(marked.as_deref(), Some(words));
+}
+
+/// Each list is within its bound; together they are not.
+#[test]
+fn all_entries_together_are_bounded() {
+    let values: Vec<String> = (0..VALUES).map(|at| at.to_string()).collect();
+    let rule = json!({"key": "zone", "operator": "In", "values": values});
+    let found = vmi(&json!({"spec": {"affinity": required(&json!([{"matchExpressions": [rule, rule, rule]}]))}}));
+    let words = found.metadata.excess.unwrap().to_string();
+    assert!(
+        words.ends_with("values goes beyond the 4096 entries that its lists and maps may have together"),
+        "{words}"
+    );
+}
+
+#[test]
+fn all_texts_together_are_bounded() {
+    let selector: BTreeMap<String, String> = (0..200).map(|at| (at.to_string(), "a".repeat(TEXT))).collect();
+    let found = vmi(&json!({"spec": {"nodeSelector": selector}}));
+    let kept: usize = found.spec.node_selector.iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert!(kept <= ALL_TEXT, "{kept} bytes are kept");
+    let words = found.metadata.excess.unwrap().to_string();
+    assert!(words.ends_with("goes beyond the 131072 bytes that its texts may have together"), "{words}");
+}
+
+/// Operators keep whole objects in annotations, and libvirt is wordy.
+#[rstest]
+#[case::annotation(json!({"metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "ä".repeat(100_000)}}}))]
+#[case::condition(json!({"status": {"conditions": [{"type": "Ready", "message": "ä".repeat(100_000)}]}}))]
+#[case::refusal(json!({"status": {"migrationState": {"failureReason": "ä".repeat(100_000)}}}))]
+fn what_is_only_quoted_is_cut_and_no_reason_not_to_judge(#[case] object: Value) {
+    let found = vmi(&object);
+    assert_eq!(found.metadata.excess, None);
+    let Vmi { metadata, status, .. } = found;
+    let texts =
+        metadata.annotations.into_values().chain(status.conditions.into_iter().map(|condition| condition.message));
+    let texts = texts.chain(status.migration_state.map(|state| state.failure_reason));
+    assert_eq!(texts.map(|text| text.len()).max(), Some(QUOTED), "cut between characters");
+}
+
+#[test]
+fn what_is_not_read_has_no_bound() {
+    let object = json!({"spec": {"volumes": vec![json!({"name": "x".repeat(5000)}); 5000]}, "more": map(20_000)});
+    assert_eq!(vmi(&object).metadata.excess, None);
+}
+
+/// A label that was not read may be the one by which a policy selects.
+#[rstest]
+#[case::too_many(json!({"metadata": {"labels": map(LABELS + 1)}}), true)]
+#[case::too_long(json!({"metadata": {"labels": {"app": "v".repeat(TEXT + 1)}}}), true)]
+#[case::elsewhere(json!({"metadata": {"labels": map(3)}, "spec": {"nodeSelector": map(SELECTOR + 1)}}), false)]
+#[case::after_another(
+    json!({"metadata": {"annotations": map(ANNOTATIONS + 1), "labels": map(LABELS + 1)}}), true)]
+fn cut_labels_are_known_to_be_cut(#[case] object: Value, #[case] expected: bool) {
+    assert_eq!(vmi(&object).metadata.excess.unwrap().cuts_labels(), expected);
+}
+
+#[test]
+fn the_words_hold_nothing_of_the_object() {
+    let object = json!({"spec": {"nodeSelector": {"\u{1b}[31mrm -rf /": "v".repeat(TEXT + 1)}}});
+    assert_eq!(vmi(&object).metadata.excess.unwrap().field(), "spec.nodeSelector");
+}
+
+/// As text, borrowed or with escapes, and as a value: what is kept is the same.
+#[test]
+fn a_pod_keeps_no_more_than_the_bound() {
+    let object =
+        json!({"metadata": {"labels": {"a": "\n".repeat(TEXT + 1)}}, "spec": {"nodeSelector": map(SELECTOR + 5)}});
+    let text = object.to_string();
+    let Bounded(pod): Bounded<Pod<'_>> = serde_json::from_str(&text).unwrap();
+    assert_eq!(pod.spec.node_selector.0.len(), SELECTOR);
+    assert_eq!(pod.metadata.labels.get("a").map(str::len), Some(TEXT));
+    assert_eq!(
+        pod.metadata.excess.map(|excess| excess.to_string()).as_deref(),
+        Some("metadata.labels.a is longer than 1024 bytes")
+    );
+}
+
+/// A field's name with escapes is the same field.
+#[test]
+fn escapes_hide_nothing() {
+    let text =
+        json!({"spec": {"nodeSelector": map(SELECTOR + 1)}}).to_string().replace("nodeSelector", r"nodeSelecto\u0072");
+    let Bounded(found): Bounded<Vmi> = serde_json::from_str(&text).unwrap();
+    assert!(found.metadata.excess.is_some() && found.spec.node_selector.len() <= SELECTOR);
+}
+
+#[test]
+fn errors_are_those_of_the_object() {
+    let wrong = r#"{"spec": {"unschedulable": "yes"}}"#;
+    let error = serde_json::from_str::<Bounded<Node>>(wrong).unwrap_err().to_string();
+    assert!(error.starts_with("invalid type: string \"yes\", expected a boolean"), "{error}");
+    let deserializer = &mut serde_json::Deserializer::from_str(wrong);
+    let error = serde_path_to_error::deserialize::<_, Bounded<Node>>(deserializer).unwrap_err();
+    assert_eq!(error.path().to_string(), "spec.unschedulable");
+}
+
+#[test]
+fn groups_beyond_the_bound_are_dropped() {
+    #[derive(Deserialize)]
+    struct User {
+        #[serde(deserialize_with = "cut")]
+        groups: Vec<String>,
+    }
+    let user = |count| json!({"groups": vec!["g"; count]}).to_string();
+    let read = |text: &str| serde_json::from_str::<User>(text).unwrap().groups.len();
+    assert_eq!((read(&user(3)), read(r#"{"groups": null}"#)), (3, 0));
+    assert!(read(&user(100_000)) <= GROUPS);
+}

@@ -1,0 +1,64 @@
+//! The metadata of an object.
+
+use std::collections::BTreeMap;
+
+use serde::de::{Deserialize, Deserializer};
+
+use super::{EachText, OwnerReference, nullable};
+use crate::bounds::Excess;
+
+/// `metadata` of all other kinds.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default, remote = "Self")]
+pub struct Meta {
+    /// `name`.
+    #[serde(deserialize_with = "nullable")]
+    pub name: String,
+    /// `generateName`.
+    #[serde(deserialize_with = "nullable")]
+    pub generate_name: String,
+    /// `namespace`.
+    #[serde(deserialize_with = "nullable")]
+    pub namespace: String,
+    /// `uid`.
+    #[serde(deserialize_with = "nullable")]
+    pub uid: String,
+    /// `resourceVersion`.
+    #[serde(deserialize_with = "nullable")]
+    pub resource_version: String,
+    /// `generation`.
+    #[serde(deserialize_with = "nullable")]
+    pub generation: i64,
+    /// `labels`.
+    #[serde(deserialize_with = "nullable")]
+    pub labels: BTreeMap<String, String>,
+    /// `annotations`.
+    #[serde(deserialize_with = "nullable")]
+    pub annotations: BTreeMap<String, String>,
+    /// `ownerReferences`.
+    #[serde(deserialize_with = "nullable")]
+    pub owner_references: Vec<OwnerReference>,
+    /// `deletionTimestamp`.
+    pub deletion_timestamp: Option<String>,
+    /// `creationTimestamp`.
+    pub creation_timestamp: Option<String>,
+    /// Why the whole object is too large to judge, if it is: what goes beyond a bound was not read.
+    #[serde(skip)]
+    pub excess: Option<Excess>,
+}
+
+object_only!(Meta);
+each_text!(Meta {
+    name,
+    generate_name,
+    namespace,
+    uid,
+    resource_version,
+    generation,
+    labels,
+    annotations,
+    owner_references,
+    deletion_timestamp,
+    creation_timestamp,
+    excess,
+});

@@ -1,0 +1,13 @@
+//! What one object costs, however large it is: allocations, memory and steps, counted.
+//!
+//! Every list, map and text that is read of any object, found by walking the types that read it, is made large, one at a
+//! time; each such object goes through a review, a watch, the count of a policy's guests, the audit, and `check`. Nothing
+//! is timed here: `make cost` measures the processor time as well.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss, missing_docs)]
+
+mod growth;
+mod measure;
+mod objects;
+mod paths;
+mod shapes;
+mod size;

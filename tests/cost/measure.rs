@@ -1,0 +1,83 @@
+//! The processor time and memory of objects of 3 MiB, as a table: `make cost`. Times are printed and never asserted.
+
+use std::fs;
+
+use allocation_counter::measure;
+
+use crate::objects::{Kind, all_large};
+use crate::paths;
+
+const BYTES: usize = 3 << 20;
+
+/// The time this thread has had a processor, in nanoseconds.
+fn processor_time() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
+    text.split(' ').next().and_then(|time| time.parse().ok()).expect("a number")
+}
+
+/// The row with the largest value.
+#[derive(Default)]
+struct Worst(f64, String);
+
+impl Worst {
+    fn note(&mut self, value: f64, name: &str) {
+        if value > self.0 {
+            *self = Self(value, name.to_owned());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Way {
+    objects: usize,
+    milliseconds: Worst,
+    mebibytes: Worst,
+    kept: Worst,
+}
+
+impl Way {
+    fn take(&mut self, name: &str, work: impl FnOnce()) {
+        let mut took = 0;
+        let info = measure(|| {
+            let before = processor_time();
+            work();
+            took = processor_time() - before;
+        });
+        self.objects += 1;
+        self.milliseconds.note(took as f64 / 1e6, name);
+        self.mebibytes.note(info.bytes_max as f64 / f64::from(1 << 20), name);
+        self.kept.note(info.bytes_current as f64 / f64::from(1 << 20), name);
+    }
+}
+
+#[test]
+#[ignore = "measures: make cost"]
+fn what_three_mebibytes_cost() {
+    let mut ways: [(&str, Way); 4] =
+        ["a review", "a watch", "status and audit", "check"].map(|name| (name, Way::default()));
+    for kind in Kind::ALL {
+        let mut inventory = paths::inventory_without(kind);
+        let world = inventory.snapshot().world;
+        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+            let [(_, reviewed), (_, watched), (_, counted), (_, checked)] = &mut ways;
+            for review in paths::reviews(kind, &object) {
+                reviewed.take(&name, || drop(paths::answer(&world, &review)));
+            }
+            let text = object.to_string();
+            drop(object);
+            let at = ("shop".to_owned(), "x".to_owned());
+            watched.take(&name, || paths::watch(&mut inventory, kind, at.clone(), &text));
+            let with = inventory.snapshot().world;
+            counted.take(&name, || paths::count(&with));
+            if matches!(kind, Kind::VirtualMachine | Kind::Vmi | Kind::Migration | Kind::Pod) {
+                checked.take(&name, || paths::check(&world, &text));
+            }
+            inventory = paths::inventory_without(kind);
+        }
+    }
+    println!("{:<17} {:>8} {:>9} {:>9} {:>9}", "3 MiB in", "objects", "ms", "MiB held", "MiB kept");
+    for (name, Way { objects, milliseconds, mebibytes, kept }) in &ways {
+        println!("{name:<17} {objects:>8} {:>9.1} {:>9.1} {:>9.2}", milliseconds.0, mebibytes.0, kept.0);
+        println!("    the longest: {}\n    the largest: {}", milliseconds.1, mebibytes.1);
+    }
+}

@@ -1,0 +1,142 @@
+//! The ways an object takes through the program, each as a function of its text.
+
+use std::hint::black_box;
+
+use cpufit::admission::Stage;
+use cpufit::admission::response::{Decision, render};
+use cpufit::admission::review::decode;
+use cpufit::cli::check;
+use cpufit::fleetwide::audit::audit;
+use cpufit::fleetwide::policy::statuses;
+use cpufit::judge::{self, Hearing};
+use cpufit::live::inventory::Inventory;
+use cpufit::live::kinds::{Watched, project};
+use cpufit::live::watch::Change;
+use cpufit::snapshot;
+use cpufit::world::World;
+use serde_json::{Value, json};
+
+use crate::objects::{Kind, cluster};
+
+fn watched(kind: Kind) -> Watched {
+    match kind {
+        Kind::Node => Watched::Nodes,
+        Kind::Namespace => Watched::Namespaces,
+        Kind::Pod => Watched::Pods,
+        Kind::VirtualMachine => Watched::VirtualMachines,
+        Kind::Vmi => Watched::Vmis,
+        Kind::Migration => Watched::Migrations,
+        Kind::KubeVirt => Watched::KubeVirts,
+        Kind::Instancetype => Watched::Instancetypes,
+        Kind::Preference => Watched::Preferences,
+        Kind::Revision => Watched::Revisions,
+        Kind::DataSource => Watched::DataSources,
+        Kind::Policy => Watched::Policies,
+    }
+}
+
+/// What is watched of the cluster without this object.
+pub fn inventory_without(kind: Kind) -> Inventory {
+    let mut inventory = Inventory::new(None);
+    for resource in Watched::ALL {
+        inventory.apply(Change::Relisting(resource));
+    }
+    let mut has_left_out = false;
+    for (other, object) in cluster() {
+        // Of the nodes one is left out, of other kinds there is one.
+        if other == kind && !std::mem::replace(&mut has_left_out, true) {
+            continue;
+        }
+        put(&mut inventory, other, &object.to_string());
+    }
+    for resource in Watched::ALL {
+        inventory.apply(Change::Listed(resource));
+    }
+    assert!(inventory.snapshot().world.cluster.fleet.len() >= 39, "an empty cluster costs nothing");
+    inventory
+}
+
+fn put(inventory: &mut Inventory, kind: Kind, text: &str) {
+    let object: Value = serde_json::from_str(text).unwrap();
+    let name = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let name = (name("namespace"), name("name"));
+    drop(object);
+    watch(inventory, kind, name, text);
+}
+
+/// A watch hears of the object.
+pub fn watch(inventory: &mut Inventory, kind: Kind, name: (String, String), text: &str) {
+    let resource = watched(kind);
+    inventory.apply(Change::Put(resource, name, project(resource, text).expect("an object of its kind")));
+}
+
+/// A watch hears that it is gone.
+pub fn forget(inventory: &mut Inventory, kind: Kind, name: (String, String)) {
+    inventory.apply(Change::Gone(watched(kind), name));
+}
+
+/// What the leader and `audit` make of it.
+pub fn count(world: &World) {
+    black_box(statuses(world, &|| false));
+    black_box(audit(world, &|| false));
+}
+
+/// The text of a review of an object.
+pub fn review(kind: Kind, operation: &str, object: &Value, old: Option<&Value>) -> String {
+    let (group, version, name) = kind.api();
+    let meta = &object["metadata"];
+    json!({
+        "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1",
+        "request": {
+            "uid": "u-1", "kind": {"group": group, "version": version, "kind": name}, "operation": operation,
+            "name": meta["name"], "namespace": meta["namespace"], "userInfo": {"username": "admin", "groups": ["admins"]},
+            "object": object, "oldObject": old,
+        },
+    })
+    .to_string()
+}
+
+/// The reviews in which an object of this kind is read.
+pub fn reviews(kind: Kind, object: &Value) -> Vec<String> {
+    let create = |object: &Value| review(kind, "CREATE", object, None);
+    let update = |object: &Value, old: &Value| review(kind, "UPDATE", object, Some(old));
+    match kind {
+        Kind::Pod => {
+            let mut target = object.clone();
+            target["spec"]["nodeName"] = Value::Null;
+            if let Some(labels) = target["metadata"]["labels"].as_object_mut() {
+                labels.insert("kubevirt.io/migrationJobUID".to_owned(), "m-1".into());
+            }
+            vec![create(object), create(&target)]
+        }
+        Kind::VirtualMachine | Kind::Policy => {
+            vec![create(object), update(object, &kind.base()), update(&kind.base(), object)]
+        }
+        Kind::Vmi | Kind::Migration => vec![create(object)],
+        Kind::Node | Kind::KubeVirt => vec![update(object, &kind.base()), update(&kind.base(), object)],
+        Kind::Namespace | Kind::Instancetype | Kind::Preference | Kind::Revision | Kind::DataSource => Vec::new(),
+    }
+}
+
+/// A review is answered in every stage, with what the sender is told.
+pub fn answer(world: &World, review: &str) -> Vec<Decision> {
+    let stages = [Stage::Mutate, Stage::Validate, Stage::Authorize];
+    let decided = stages.map(|stage| {
+        let request = decode(review.as_bytes()).expect("a review");
+        let answer = judge::answer(&Hearing::new(world), stage, &request).expect("an object of its kind");
+        black_box(render(stage, &request.uid, &answer.decision).unwrap());
+        answer.decision
+    });
+    decided.into()
+}
+
+/// `cpufit check` reads a file with the object.
+pub fn check(world: &World, text: &str) {
+    snapshot::read("object.yaml", text.as_bytes(), |item| {
+        let patch = check::mutation(world, &item).expect("an object of its kind");
+        let item = check::patched(item, &patch).expect("an object");
+        black_box(check::judged(world, &item)?);
+        Ok::<_, snapshot::Error>(())
+    })
+    .expect("an object");
+}

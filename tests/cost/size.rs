@@ -1,0 +1,153 @@
+//! However large one object is, it needs little memory and little work.
+
+use std::collections::BTreeSet;
+
+use allocation_counter::measure;
+use cpufit::admission::response::Decision;
+use cpufit::bounds;
+
+use crate::objects::{Kind, all_large};
+use crate::paths;
+use crate::shapes::{Place, Shape};
+
+/// How large the objects are here. The test is not optimized; `make cost` takes 3 MiB.
+const BYTES: usize = 128 << 10;
+/// So much may be held at once beyond the text: for 3 MiB, 32 MiB less what reading the text takes.
+const HELD: u64 = 8 << 20;
+/// So many allocations may be made.
+const ALLOCATIONS: u64 = 400_000;
+
+/// Every list and map that is read stands in the table of the bounds, or is known to have that of all others.
+#[test]
+fn every_list_and_map_has_a_bound() {
+    let known: BTreeSet<&str> = bounds::ENTRIES.iter().map(|(field, _)| *field).collect();
+    let is_counted = |place: &Place| matches!(place.shape, Shape::List | Shape::Map);
+    let mut read = BTreeSet::new();
+    for kind in Kind::ALL {
+        for place in kind.places().iter().filter(|place| is_counted(place)) {
+            let field = place.field();
+            assert!(
+                known.contains(field) || field == "replaces",
+                "{kind:?} {place}: how many entries do real objects have? Name its bound in bounds::ENTRIES"
+            );
+            read.insert(field);
+        }
+    }
+    let unread: Vec<&str> = known.into_iter().filter(|field| !read.contains(field) && *field != "groups").collect();
+    assert!(unread.is_empty(), "{unread:?} are bounds of nothing that is read");
+}
+
+/// The walk finds what is read: a walk that ends early would prove nothing.
+#[test]
+fn the_walk_finds_nested_lists() {
+    let names = |kind: Kind| -> BTreeSet<String> { kind.places().iter().map(ToString::to_string).collect() };
+    let vm = names(Kind::VirtualMachine);
+    for path in [
+        "metadata.labels",
+        "metadata.ownerReferences[].uid",
+        "spec.template.spec.domain.cpu.features[].policy",
+        "spec.template.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[].matchExpressions[].values[]",
+    ] {
+        assert!(vm.contains(path), "{path} is not found in {vm:#?}");
+    }
+    assert!(names(Kind::Vmi).contains("status.migrationState.sourceState.nodeSelectors"));
+    assert!(names(Kind::Pod).contains("spec.tolerations[].tolerationSeconds"));
+    assert!(names(Kind::KubeVirt).contains("spec.configuration.developerConfiguration.featureGates[]"));
+}
+
+fn assert_small(name: &str, way: &str, text: usize, info: &allocation_counter::AllocationInfo) {
+    let held = info.bytes_max;
+    let most = HELD + 2 * text as u64;
+    assert!(held <= most, "{name}: {way} holds {held} bytes at once, of a text of {text}");
+    let count = info.count_total;
+    assert!(count <= ALLOCATIONS, "{name}: {way} makes {count} allocations, of a text of {text}");
+}
+
+#[test]
+fn an_object_in_a_review_is_cheap() {
+    for kind in Kind::ALL {
+        let world = paths::inventory_without(kind).snapshot().world;
+        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+            for review in paths::reviews(kind, &object) {
+                let info = measure(|| drop(paths::answer(&world, &review)));
+                assert_small(&name, "a review", review.len(), &info);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stored_object_is_cheap() {
+    for kind in Kind::ALL {
+        let mut inventory = paths::inventory_without(kind);
+        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+            let text = object.to_string();
+            let named = |field: &str| object["metadata"][field].as_str().unwrap_or_default().chars().take(64).collect();
+            let at = (named("namespace"), named("name"));
+            let info = measure(|| paths::watch(&mut inventory, kind, at.clone(), &text));
+            assert_small(&name, "a watch", text.len(), &info);
+            assert!(info.bytes_current < 1 << 20, "{name}: {} bytes are kept of {}", info.bytes_current, text.len());
+            let world = inventory.snapshot().world;
+            let info = measure(|| paths::count(&world));
+            assert_small(&name, "to count", text.len(), &info);
+            paths::forget(&mut inventory, kind, at);
+        }
+    }
+}
+
+#[test]
+fn an_object_in_a_file_is_cheap() {
+    for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::Migration, Kind::Pod] {
+        let world = paths::inventory_without(kind).snapshot().world;
+        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+            let text = object.to_string();
+            let info = measure(|| paths::check(&world, &text));
+            // A file is read into memory, and copied where the mutating webhook would change it.
+            assert_small(&name, "to check", 3 * text.len(), &info);
+        }
+    }
+}
+
+fn warnings(decisions: &[Decision]) -> Vec<String> {
+    decisions.iter().flat_map(Decision::warnings).collect()
+}
+
+/// Admitted with a warning that names the field, whatever is too large in a guest.
+#[test]
+fn what_is_too_large_is_said() {
+    for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::Migration] {
+        let mut world = paths::inventory_without(kind).snapshot().world;
+        world.policies.clear();
+        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+            let decisions = paths::answer(&world, &paths::review(kind, "CREATE", &object, None));
+            let told = warnings(&decisions);
+            let is_said = told.iter().any(|line| line.contains("too large to judge: "));
+            let is_cut = name.contains("annotations{}") || name.contains("message") || name.contains("failureReason");
+            assert_eq!(is_said, !is_cut, "{name}: {told:?}");
+            let admits = |decision: &Decision| matches!(decision, Decision::Admit { .. });
+            assert!(decisions.iter().all(admits), "{name}: a guess denies");
+        }
+    }
+}
+
+/// Under `otherwise: Deny`, who is too large to judge keeps off the model by its own doing, and a model that is not
+/// replaced is refused for itself.
+#[test]
+fn nobody_escapes_a_policy_by_size() {
+    for kind in [Kind::VirtualMachine, Kind::Vmi] {
+        let world = paths::inventory_without(kind).snapshot().world;
+        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+            let is_cut = name.contains("annotations{}") || name.contains("message") || name.contains("failureReason");
+            // Of another architecture there is no common model, and a guest's status is not what a person sends.
+            if is_cut || name.contains("status.") || name.contains("spec.architecture") {
+                continue;
+            }
+            let decisions = paths::answer(&world, &paths::review(kind, "CREATE", &object, None));
+            let denied = decisions.iter().find_map(|decision| match decision {
+                Decision::Deny { denial, .. } => Some(denial),
+                Decision::Admit { .. } => None,
+            });
+            assert!(denied.is_some(), "{name}: too large to be refused: {:?}", warnings(&decisions));
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Who may speak to cpufit, and what cpufit's own account may change.
 
+use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -43,7 +44,9 @@ fn sent_by_a_stranger(address: SocketAddr, authority: &str, reviews: &[String]) 
     for (number, review) in reviews.iter().enumerate() {
         let end = if number + 1 == reviews.len() { "close" } else { "keep-alive" };
         let length = review.len();
-        requests += &format!(
+        // Writing to a String cannot fail.
+        let _ = write!(
+            requests,
             "POST /validate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: {end}\r\n\r\n{review}"
         );
     }

@@ -1,7 +1,7 @@
 //! The remedies, one file each, the least harmful first.
 //!
 //! A remedy's file says when it is offered, when it is known not to help and why, what it changes in nodes and guest, its
-//! commands and how to take it back. A remedy is a promise: it is tried before it is offered ([`trial`]), and a
+//! commands and how to take it back. A remedy is a promise: it is tried before it is offered (`trial`), and a
 //! property test carries it out and judges again. Where it is neither certain to help nor certain not to, nothing is said.
 
 mod add_labels;

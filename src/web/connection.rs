@@ -107,26 +107,34 @@ async fn handshake(
     peer: &Peer,
     shared: &Shared,
 ) -> Option<TlsStream<TcpStream>> {
-    let peer = peer.address();
-    let failure = match timeout(shared.limits.handshake, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => return Some(stream),
+    let shake_hands = async {
+        // What the client has to send first: from here on it may wait for the processor.
+        stream.readable().await?;
+        peer.step();
+        acceptor.accept(stream).await
+    };
+    let failure = match timeout(shared.limits.handshake, shake_hands).await {
+        Ok(Ok(stream)) => {
+            peer.step();
+            return Some(stream);
+        }
         Ok(Err(error)) => {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             if let Some(rustls::Error::AlertReceived(alert)) = tls {
                 if let Some(more) = shared.refused.line() {
-                    warn!(%peer, ?alert, more, "the client refused the TLS handshake; does its caBundle belong to this certificate?");
+                    warn!(peer = %peer.address(), ?alert, more, "the client refused the TLS handshake; does its caBundle belong to this certificate?");
                 }
                 HandshakeFailure::Refused
             } else if let Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) = tls {
-                debug!(%peer, %error, "the client has no certificate that --client-ca and --client-name ask for");
+                debug!(peer = %peer.address(), %error, "the client has no certificate that --client-ca and --client-name ask for");
                 HandshakeFailure::Client
             } else {
-                debug!(%peer, %error, "TLS handshake failed");
+                debug!(peer = %peer.address(), %error, "TLS handshake failed");
                 HandshakeFailure::Other
             }
         }
         Err(_) => {
-            debug!(%peer, "TLS handshake took too long");
+            debug!(peer = %peer.address(), "TLS handshake took too long");
             HandshakeFailure::Slow
         }
     };

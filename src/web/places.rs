@@ -212,7 +212,8 @@ struct Doing {
     answering: usize,
     /// A request was answered with success.
     of_use: bool,
-    /// When the connection was accepted, the last head arrived or the last answer was ready, whichever was last.
+    /// When the connection was accepted, a step of its handshake was done, the last head arrived or the last answer was ready,
+    /// whichever was last.
     since: Instant,
 }
 
@@ -226,6 +227,11 @@ impl Peer {
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// A step of the handshake is done: it is not the client that was waited for until now.
+    pub(super) fn step(&self) {
+        self.change(|doing| doing.since = Instant::now());
     }
 
     /// A request's head arrived.

@@ -25,7 +25,7 @@ use crate::telemetry::Metrics;
 
 /// How many connections are accepted in a row where each takes the place of another, and how long those accepted then have, before the
 /// next ones, to read what was sent to them. The runtime looks for what arrived in each pause.
-const IN_A_ROW: usize = 32;
+const IN_A_ROW: usize = 16;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is spoken below HTTP.

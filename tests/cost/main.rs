@@ -1,4 +1,4 @@
-//! What one object costs, however large it is: allocations, memory and steps, counted.
+//! What one object costs, however large it is: allocations and memory, counted.
 //!
 //! Every list, map and text that is read of any object, found by walking the types that read it, is made large, one at a
 //! time; each such object goes through a review, a watch, the count of a policy's guests, the audit, and `check`. Nothing

@@ -527,67 +527,28 @@ wire! {
     }
 }
 
+/// Each enlightenment of a borrowed [`Hyperv`] with its name; a field that is not listed does not compile.
+macro_rules! settings {
+    ($hyperv:expr => $($field:ident)*) => {{
+        let Hyperv { $($field,)* } = $hyperv;
+        [$((stringify!($field), $field),)*]
+    }};
+    ($hyperv:expr) => {
+        settings!($hyperv => vpindex runtime reset synic synictimer frequencies reenlightenment tlbflush ipi evmcs vapic)
+    };
+}
+
 impl Hyperv {
     /// The enlightenments that KubeVirt knows and that bear on placement, by their names.
     #[must_use]
     pub fn settings(&self) -> [(&'static str, &Option<FeatureState>); 11] {
-        let Self {
-            vpindex,
-            runtime,
-            reset,
-            synic,
-            synictimer,
-            frequencies,
-            reenlightenment,
-            tlbflush,
-            ipi,
-            evmcs,
-            vapic,
-        } = self;
-        [
-            ("vpindex", vpindex),
-            ("runtime", runtime),
-            ("reset", reset),
-            ("synic", synic),
-            ("synictimer", synictimer),
-            ("frequencies", frequencies),
-            ("reenlightenment", reenlightenment),
-            ("tlbflush", tlbflush),
-            ("ipi", ipi),
-            ("evmcs", evmcs),
-            ("vapic", vapic),
-        ]
+        settings!(self)
     }
 
     /// The same, to be changed.
     #[must_use]
     pub fn settings_mut(&mut self) -> [(&'static str, &mut Option<FeatureState>); 11] {
-        let Self {
-            vpindex,
-            runtime,
-            reset,
-            synic,
-            synictimer,
-            frequencies,
-            reenlightenment,
-            tlbflush,
-            ipi,
-            evmcs,
-            vapic,
-        } = self;
-        [
-            ("vpindex", vpindex),
-            ("runtime", runtime),
-            ("reset", reset),
-            ("synic", synic),
-            ("synictimer", synictimer),
-            ("frequencies", frequencies),
-            ("reenlightenment", reenlightenment),
-            ("tlbflush", tlbflush),
-            ("ipi", ipi),
-            ("evmcs", evmcs),
-            ("vapic", vapic),
-        ]
+        settings!(self)
     }
 }
 

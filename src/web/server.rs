@@ -23,9 +23,10 @@ use super::places::Places;
 use super::seldom::Seldom;
 use crate::telemetry::Metrics;
 
-/// How many connections are accepted in a row where each takes the place of another, and how long those accepted then have, before the
-/// next ones, to read what was sent to them. The runtime looks for what arrived in each pause.
-const IN_A_ROW: usize = 16;
+/// How long a connection has at least, to send its request and be read, before one that comes later can take its place.
+const GRACE: Duration = Duration::from_millis(25);
+/// How long accepting pauses, where each connection takes the place of another: the shortest time that the runtime measures. It looks
+/// for what arrived in each pause.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is spoken below HTTP.
@@ -99,12 +100,18 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How many connections are accepted between two pauses where each takes the place of another: so many that those of one address
+    /// are not all replaced within [`GRACE`].
+    fn in_a_row(&self) -> usize {
+        (self.per_peer / (GRACE.as_millis() / PAUSE.as_millis()) as usize).max(1)
+    }
+
     /// Those of the admin port: few connections and short ones. The kubelet connects anew for each probe, and Prometheus can.
     #[must_use]
     pub fn admin() -> Self {
         Self {
-            // As each is over in moments, more are open only where somebody holds them. So many that one that comes among
-            // five thousand a second, as many as a processor accepts, has some 25 milliseconds for its request.
+            // As each is over in moments, more are open only where somebody holds them. So many that five thousand a second are accepted
+            // though each has its time.
             connections: 192,
             // The node's address is the kubelet's, and that of all pods in the host's network.
             per_peer: 128,
@@ -226,7 +233,7 @@ pub async fn serve(
                 warn!(%peer, connections, per_peer, more, "as many connections as allowed are open: the idlest ones end for others");
             }
             in_a_row += 1;
-            if in_a_row.is_multiple_of(IN_A_ROW) {
+            if in_a_row.is_multiple_of(limits.in_a_row()) {
                 sleep(PAUSE).await;
             }
         }

@@ -16,16 +16,13 @@ use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::bounds::Measured;
 use crate::enforce::{self, trim};
-use crate::fit::bits::Bits;
-use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::verdict::{Assessment, Check, Finding, Impact, Verdict};
-use crate::fleetwide;
 use crate::kubevirt::cluster::{self, Cluster};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Meta, OwnerReference, Reader, Vmi, Vmim};
-use crate::policy::{self, Exemption, Grounds, Guest, LabelSelector, Policy, RequestFacts, Ruling, UserName};
+use crate::policy::{self, Exemption, Grounds, Guest, Policy, RequestFacts, Ruling, UserName, lives_on};
 use crate::report::{self, Note, Quotable, Reason, Regarding, Report};
 use crate::say::{self, Messages};
 use crate::well_known;
@@ -168,9 +165,9 @@ pub fn answer(hearing: &Hearing<'_>, stage: Stage, request: &Request<'_>) -> Res
         return authorize(request).map(Answer::from);
     }
     if stage == Stage::Validate
-        && let Some(decision) = fleetwide::answer(hearing.world, request, hearing.enough)?
+        && let Some(decision) = crate::review::answer(hearing.world, request, hearing.enough)?
     {
-        return Ok(Answer { lacks: fleetwide::lacks(hearing.world, request), ..decision.into() });
+        return Ok(Answer { lacks: crate::review::lacks(hearing.world, request), ..decision.into() });
     }
     let Some(Concern { manifest, before }) = concern(hearing.world, request)? else {
         return Ok(Decision::admit().into());
@@ -487,20 +484,6 @@ fn policy_for(world: &World, guest: &Guest<'_>, judged: &Judged<'_>, assessment:
     let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));
     let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &assessment.fitting, fleet);
     policy::governing(world.policies.iter().filter(at_home), guest).cloned().unwrap_or_else(Policy::builtin)
-}
-
-/// Whether a guest lives on nodes that a policy selects: on the one it runs on, else on any it may start on;
-/// where it may start on none, on any at all.
-pub(crate) fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fitting: &Bits, fleet: &Fleet) -> bool {
-    if *selector == LabelSelector::default() {
-        return true;
-    }
-    let selected = |node| selector.matches_by(|key| fleet.label(node, key));
-    match runs_on {
-        Some(node) => selected(node),
-        None if fitting.is_empty() => (0..fleet.len()).any(selected),
-        None => fitting.iter().any(selected),
-    }
 }
 
 /// What governs a request.

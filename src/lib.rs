@@ -17,7 +17,8 @@
 //! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to words.
 //! - [`enforce`]: what the webhook changes, and the patches that change it.
 //! - [`judge`]: one object through all of these; what webhook and command line both call.
-//! - [`fleetwide`]: what one act means for guests nobody asked about; the audit of them all.
+//! - [`review`]: what one act means for guests nobody asked about. [`answers`]: questions about the whole cluster, the
+//!   audit of all guests among them.
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
 //!   to: Events ([`report`]), status, certificates ([`pki`]).
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
@@ -28,6 +29,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 pub mod admission;
+pub mod answers;
 pub mod app;
 pub mod args;
 pub mod bounds;
@@ -35,7 +37,6 @@ pub mod cli;
 pub mod console;
 pub mod enforce;
 pub mod fit;
-pub mod fleetwide;
 pub mod judge;
 pub mod kubevirt;
 pub mod live;
@@ -43,6 +44,7 @@ pub mod page;
 pub mod pki;
 pub mod policy;
 pub mod report;
+pub mod review;
 pub mod say;
 pub mod snapshot;
 pub mod telemetry;

@@ -38,9 +38,9 @@ use tracing::debug;
 use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
-use crate::fleetwide;
 use crate::judge::{self, Answer, Hearing};
 use crate::kubevirt::release::Release;
+use crate::review;
 use crate::telemetry::Metrics;
 use crate::web::{Judging, Time};
 use crate::world::World;
@@ -126,7 +126,7 @@ impl Live {
         let snapshot = self.snapshot();
         let enough = || Instant::now() >= time.half;
         let hearing = Hearing { world: &snapshot.world, enough: &enough };
-        let answer = if fleetwide::counts(request) {
+        let answer = if review::counts(request) {
             aside(|| judge::answer(&hearing, stage, request))
         } else {
             judge::answer(&hearing, stage, request)

@@ -20,8 +20,8 @@ use super::connect::words;
 use super::events::Reports;
 use super::inventory::Snapshot;
 use super::kinds::{Registered, Watched};
+use crate::answers::status::{PolicyCondition, PolicyStatus, conditions_of_invalid, statuses};
 use crate::fit::shown::Shown;
-use crate::fleetwide::policy::{PolicyCondition, PolicyStatus, conditions_of_invalid, statuses};
 use crate::report::{Note, Reason, Regarding, Report};
 
 /// The status follows the cluster no more closely than this.

@@ -6,6 +6,7 @@
 
 mod read;
 mod rule;
+mod select;
 mod selector;
 mod tree;
 mod word;
@@ -21,6 +22,7 @@ use word::{spelled, words};
 
 pub use read::PolicyError;
 pub use rule::{Grounds, RequestFacts, RequestKind, Ruling, rule};
+pub use select::lives_on;
 pub use selector::{LabelCondition, LabelSelector, Operator};
 pub use tree::Problem;
 pub use word::{UnknownWord, Word};

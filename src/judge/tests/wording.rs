@@ -6,7 +6,7 @@ use crate::policy::RequestKind;
 use crate::say::FieldCause;
 
 fn verdict(outcome: Outcome, cause: Option<Cause>, checks: &[Check]) -> Verdict {
-    let assessment = Assessment { outcome, cause, nodes_judged: 4, fitting: Bits::none(4) };
+    let assessment = Assessment { outcome, cause, nodes_judged: 4, fitting: crate::fit::bits::Bits::none(4) };
     let findings = checks.iter().map(|check| Finding::noted(*check, "", "")).collect();
     Verdict { findings, ..Verdict::plain(assessment) }
 }

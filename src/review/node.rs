@@ -7,9 +7,9 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::guests::{Demand, Guests, predict};
-use super::{Enough, Looked, Named, told};
+use super::told;
 use crate::admission::response::Decision;
+use crate::answers::{Demand, Enough, Guests, Looked, Named, predict};
 use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};

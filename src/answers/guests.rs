@@ -142,7 +142,7 @@ fn alike<'w, T>(known: &mut Alike<'w, T>, likeness: Likeness<'w>, find_out: impl
 /// # Errors
 ///
 /// KubeVirt would create none.
-pub(super) fn predict(
+pub(crate) fn predict(
     vmi: &Vmi,
     cluster: &Cluster,
     labels: Option<&SourceLabels>,

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use super::policy::{Standing, at_next_start, stale, standing};
+use super::standing::{Standing, at_next_start, standing};
+use super::status::stale;
 use super::{Enough, policy_of};
 use crate::enforce::model::{Common, model_of};
 use crate::fit::assess::targets_by_start;

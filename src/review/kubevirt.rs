@@ -1,9 +1,10 @@
 //! The KubeVirt resource gets another `configuration.cpuModel`: where guests without a model of their own can start.
 
-use super::guests::Guests;
-use super::policy::{bearing, guest_nodes, states_model};
-use super::{Enough, Looked, Named, policy_of, told};
+use super::told;
 use crate::admission::response::Decision;
+use crate::answers::pool::{bearing, guest_nodes};
+use crate::answers::standing::states_model;
+use crate::answers::{Enough, Guests, Looked, Named, policy_of};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};

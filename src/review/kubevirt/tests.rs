@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fleetwide::tests::{NEVER, recorded, recording, said};
 use crate::kubevirt::cluster::Object;
+use crate::review::tests::{NEVER, recorded, recording, said};
 use crate::testing::cluster::{cluster, read, running, vm, vmi};
 use crate::testing::fleet::mixed;
 

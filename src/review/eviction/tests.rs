@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fit::node::Node;
-use crate::fleetwide::tests::{recorded, recording, said};
 use crate::kubevirt::cluster::Object;
+use crate::review::tests::{recorded, recording, said};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};

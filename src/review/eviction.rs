@@ -5,8 +5,9 @@
 
 use serde::Deserialize;
 
-use super::{is_exempt, policy_of, told};
+use super::told;
 use crate::admission::response::Decision;
+use crate::answers::{is_exempt, policy_of};
 use crate::bounds::{Excess, Measured};
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::judgement::Depth;

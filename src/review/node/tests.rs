@@ -4,7 +4,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::fleetwide::tests::{NEVER, recorded, recording, said};
+use crate::review::tests::{NEVER, recorded, recording, said};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cascade_lake, cordon, feature, intel, of, set, take};

@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fit::node::Node;
-use crate::fleetwide::tests::NEVER;
 use crate::kubevirt::cluster::Object;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};
+
+const NEVER: Enough<'static> = &|| false;
 
 fn features() -> Vec<String> {
     [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature).collect()

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admission::review::decode;
+use crate::answers::Guests;
 use crate::snapshot::Source;
 use crate::testing::cluster::{cluster, launcher, running, vmi};
 use crate::testing::fleet::{feature, intel};

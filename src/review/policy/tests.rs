@@ -4,9 +4,10 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::answers::status::{PolicyStatus, conditions_of_invalid, statuses};
 use crate::fit::node::Node;
-use crate::fleetwide::tests::{NEVER, said};
 use crate::kubevirt::cluster::Object;
+use crate::review::tests::{NEVER, said};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{feature, intel, mixed, model, of, set, take};

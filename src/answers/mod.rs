@@ -1,0 +1,141 @@
+//! Questions about the whole cluster: plain functions from the world to what is asked.
+//!
+//! Those that look at many guests judge like ones together ([`Guests`]), and stop when they are told that it is [`Enough`]:
+//! then what they say begins with "at least".
+
+pub mod audit;
+mod guests;
+pub mod pool;
+pub mod standing;
+pub mod status;
+
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::wire::Vmi;
+use crate::policy::{Policy, governing, is_left_alone, lives_on};
+use crate::say::plural::fold_names;
+use crate::world::World;
+
+pub(crate) use guests::predict;
+pub use guests::{Demand, Guests};
+
+/// Whether to stop counting, because half of the request's time is used up.
+pub type Enough<'e> = &'e dyn Fn() -> bool;
+
+/// How many guests or nodes a line names.
+pub(crate) const NAMED: usize = 2;
+
+/// Guests that something is said about: how many, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// How many there are, as far as they were looked at.
+    pub count: usize,
+    /// The first few, as `namespace/name`.
+    pub first: Vec<String>,
+}
+
+impl Named {
+    /// Adds one.
+    pub fn add(&mut self, title: String) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(title);
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// `shop/db, shop/web and 12 more`.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let names = self.first.join(", ");
+        match self.count - self.first.len() {
+            0 => names,
+            more => format!("{names} and {more} more"),
+        }
+    }
+}
+
+/// How far a count went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// So many guests were looked at.
+    pub at: usize,
+    /// Of so many.
+    pub of: usize,
+    /// So many of those looked at are too large to judge.
+    pub too_large: usize,
+}
+
+impl Looked {
+    /// None of the guests of a cluster yet.
+    pub(crate) fn none_of(cluster: &Cluster) -> Self {
+        Self { of: cluster.vmis().count(), ..Self::default() }
+    }
+
+    /// One more guest is looked at.
+    pub(crate) fn at(&mut self, vmi: &Vmi) {
+        self.at += 1;
+        self.too_large += usize::from(vmi.metadata.excess.is_some());
+    }
+
+    /// Whether all guests were looked at.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        self.at >= self.of
+    }
+
+    /// `14 guests`, or `at least 14 guests` where not all were looked at, or not all could be judged.
+    pub(crate) fn count(self, count: usize, noun: &str) -> String {
+        let least = if self.is_complete() && self.too_large == 0 { "" } else { "at least " };
+        let s = if count == 1 { "" } else { "s" };
+        format!("{least}{count} {noun}{s}")
+    }
+
+    /// What is to be said of a count that was broken off, or that leaves guests out, if nothing else tells it.
+    pub(crate) fn left_out(self) -> Option<String> {
+        if !self.is_complete() {
+            return Some(format!(
+                "only {} of {} guests were looked at in time; all: kubectl cpufit audit",
+                self.at, self.of
+            ));
+        }
+        let guests = match self.too_large {
+            0 => return None,
+            1 => "1 guest is".to_owned(),
+            many => format!("{many} guests are"),
+        };
+        Some(format!("{guests} too large to judge, and left out; which: kubectl cpufit audit"))
+    }
+}
+
+/// `node-a is` or `node-a, node-b are`, folded.
+pub(crate) fn nodes_are<S: AsRef<str>>(names: &[S]) -> String {
+    format!("{} {}", fold_names(names, NAMED), if names.len() == 1 { "is" } else { "are" })
+}
+
+/// The policy that governs a guest of the cluster; `None` where none does, or its namespace is left alone.
+pub(crate) fn policy_of<'p>(
+    world: &World,
+    policies: impl IntoIterator<Item = &'p Policy>,
+    vmi: &Vmi,
+    runs_on: Option<NodeIndex>,
+    fitting: &Bits,
+) -> Option<&'p Policy> {
+    let guest = world.guest_of(&vmi.metadata);
+    if is_left_alone(guest.namespace_labels) {
+        return None;
+    }
+    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, runs_on, fitting, &world.cluster.fleet);
+    governing(policies.into_iter().filter(at_home), &guest)
+}
+
+/// Whether a namespace is left alone entirely.
+pub(crate) fn is_exempt(world: &World, namespace: &str) -> bool {
+    world.cluster.namespace(namespace).is_some_and(is_left_alone)
+}

@@ -1,0 +1,109 @@
+//! The nodes that a policy selects, the models that they can run, and the features that they lack.
+
+use std::collections::BTreeSet;
+
+use super::nodes_are;
+use crate::enforce::model::{self};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::{self, Family};
+use crate::fit::models;
+use crate::policy::Policy;
+use crate::say::plural;
+use crate::well_known::{self, WellKnown};
+/// The nodes of a policy on which its guests can run: selected, x86, and with a virt-handler.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    pub(crate) nodes: Bits,
+}
+
+impl Pool {
+    pub(crate) fn of(fleet: &Fleet, policy: &Policy) -> Self {
+        let mut nodes = guest_nodes(fleet);
+        nodes.intersect(&model::pool(&policy.node_selector, fleet));
+        Self { nodes }
+    }
+
+    pub(crate) fn usable(&self, fleet: &Fleet, model: &str) -> Bits {
+        let mut usable = fleet.bearing(&format!("{}{model}", label::CPU_MODEL), "true");
+        usable.intersect(&self.nodes);
+        usable
+    }
+
+    /// The nodes that cannot run the model, and what they lack.
+    pub(crate) fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {
+        let usable = self.usable(fleet, model);
+        let mut others = self.nodes.clone();
+        others.subtract(&usable);
+        let names = fleet.names(&others);
+        let first = fleet.find(names.first()?)?;
+        if usable.is_empty() {
+            let mut known = fleet.bearing(&format!("{}{model}", label::CPU_MODEL_MIGRATION), "true");
+            known.intersect(&self.nodes);
+            let total = self.nodes.count();
+            return Some(format!(
+                "no selected node can run {model}: known on {} of {}, usable on 0 of {total}",
+                known.count(),
+                plural::nodes(total)
+            ));
+        }
+        let lacks = lacking(fleet, first, &usable);
+        let lacks = if lacks.is_empty() {
+            format!("no feature, only the label cpu-model {model}")
+        } else {
+            plural::fold(lacks.iter().map(|key| (*key, "true")), 2)
+        };
+        let who = if names.len() == 1 { "it" } else { names[0] };
+        Some(format!("{} selected but cannot run {model}; {who} lacks {lacks}", nodes_are(&names)))
+    }
+}
+
+/// The nodes that run x86 guests: those with a virt-handler, well or not.
+pub(crate) fn guest_nodes(fleet: &Fleet) -> Bits {
+    let mut nodes = bearing(fleet, &well_known::HAS_VIRT_HANDLER);
+    for architecture in ["arm64", "s390x"] {
+        nodes.subtract(&fleet.bearing(label::ARCH, architecture));
+    }
+    nodes
+}
+
+/// The nodes that bear a label which counts there.
+pub(crate) fn bearing(fleet: &Fleet, known: &WellKnown) -> Bits {
+    let mut nodes = Bits::none(fleet.len());
+    (0..fleet.len())
+        .filter(|&node| fleet.label(node, known.key).is_some_and(|value| known.counts(value)))
+        .for_each(|node| nodes.insert(node));
+    nodes
+}
+
+/// The CPU features that all of these nodes have and this one has not, sorted.
+pub(crate) fn lacking<'f>(fleet: &'f Fleet, node: NodeIndex, others: &Bits) -> Vec<&'f str> {
+    let features = |node| -> BTreeSet<&'f str> {
+        let labels =
+            fleet.labels(node).filter(|(key, value)| Family::of(key) == Family::CpuFeature && *value == "true");
+        labels.map(|(key, _)| key).collect()
+    };
+    // Nodes of one class have like hardware: one of each tells enough.
+    let classes = fleet.split_by_class(others);
+    let ones = classes.iter().filter_map(|(_, nodes)| nodes.iter().next()).map(features);
+    let common = ones.reduce(|common, other| common.intersection(&other).copied().collect()).unwrap_or_default();
+    common.difference(&features(node)).copied().collect()
+}
+
+/// The best model that all of these nodes can run; where there is none, the best that the most of them can.
+#[must_use]
+pub fn recommended(fleet: &Fleet, nodes: &Bits) -> Option<String> {
+    if let Ok(candidates) = models::recommend(fleet, nodes).candidates {
+        return candidates.into_iter().next().map(|candidate| candidate.model);
+    }
+    let classes = fleet.split_by_class(nodes);
+    let vendors: BTreeSet<&str> =
+        classes.iter().flat_map(|(class, _)| &class.vendors).map(|key| label::name(key)).collect();
+    let vendors: Vec<&str> = vendors.into_iter().collect();
+    let passes = |model: &str| {
+        let mut usable = fleet.bearing(&format!("{}{model}", label::CPU_MODEL), "true");
+        usable.intersect(nodes);
+        usable
+    };
+    models::most_common(fleet, &vendors, passes).map(|(model, _)| model)
+}

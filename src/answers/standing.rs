@@ -1,0 +1,71 @@
+//! How a guest stands to a policy's common model, as it runs and when it starts anew.
+
+use std::borrow::Cow;
+
+use crate::enforce::model::{self, Common, Untouched, common_model};
+use crate::enforce::outlook;
+use crate::fit::subject::CpuMode;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::guest::guest_of;
+use crate::kubevirt::wire::Vmi;
+use crate::policy::{CommonModel, Policy};
+use crate::world::World;
+/// How a guest stands to the common model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It runs with it.
+    On,
+    /// It runs with another.
+    Off,
+    /// It is no x86 guest: named models are not for it.
+    Apart,
+}
+
+/// How a guest stands to a common model.
+#[must_use]
+pub fn standing(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> Standing {
+    let architecture = match vmi.spec.architecture.as_str() {
+        "" => cluster.config.default_architecture(),
+        named => named,
+    };
+    if architecture != "amd64" {
+        return Standing::Apart;
+    }
+    let mode = CpuMode::parse(model::model_of(vmi));
+    if mode == CpuMode::Named(common.name.clone()) { Standing::On } else { Standing::Off }
+}
+
+/// What a policy makes of the CPU model of a guest that starts anew.
+pub(crate) fn at_next_start(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
+    common_model(world, policy, &anew(world, vmi))
+}
+
+/// The VMI with which a guest starts anew: from its VM, where it has one.
+pub(crate) fn anew<'v>(world: &World, vmi: &'v Vmi) -> Cow<'v, Vmi> {
+    let cluster = &world.cluster;
+    let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).and_then(|vm| {
+        let guest = guest_of(vm, cluster);
+        guest.missing.is_none().then(|| outlook::vmi_of(vm, &guest))
+    });
+    anew.map_or(Cow::Borrowed(vmi), Cow::Owned)
+}
+
+/// Why a guest that starts anew comes to run without the common model, if so.
+pub(crate) fn kept_by(common: &Common) -> Option<String> {
+    match common {
+        Common::Written { .. } | Common::Untouched(Untouched::UsesIt) => None,
+        Common::NotWritten(reason) => Some(reason.to_string()),
+        Common::Untouched(Untouched::Received) => {
+            Some("it comes by a decentralized migration, with the CPU it has there".to_owned())
+        }
+        Common::Untouched(_) => Some("commonModel.replaces does not name it".to_owned()),
+    }
+}
+
+/// Whether a guest's VM states a CPU model, itself or by its instancetype; `None` where its VM or instancetype is not known.
+#[must_use]
+pub(crate) fn states_model(vmi: &Vmi, cluster: &Cluster) -> Option<bool> {
+    let owner = vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
+    let guest = guest_of(cluster.vm(&vmi.metadata.namespace, &owner.name)?, cluster);
+    guest.missing.is_none().then(|| guest.spec.domain.cpu.is_some_and(|cpu| !cpu.model.is_empty()))
+}

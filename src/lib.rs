@@ -16,8 +16,8 @@
 //! - [`well_known`]: labels and annotations that are read for their meaning, and how each is read.
 //! - [`policy`]: the dials, and from verdict to ruling. [`say`]: from verdict to words.
 //! - [`enforce`]: what the webhook changes, and the patches that change it.
-//! - [`judge`]: one object through all of these; what webhook and command line both call.
-//! - [`review`]: what one act means for guests nobody asked about. [`answers`]: questions about the whole cluster, the
+//! - [`judge`]: one object through all of these; what reviews and command line both call.
+//! - [`review`]: one review answered, a file for each kind of object. [`answers`]: questions about the whole cluster, the
 //!   audit of all guests among them.
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
 //!   to: Events ([`report`]), status, certificates ([`pki`]).

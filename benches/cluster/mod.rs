@@ -14,8 +14,8 @@ use bytes::Bytes;
 use cpufit::admission::Stage;
 use cpufit::admission::review::Request;
 use cpufit::fit::node::{Effect, Node, Taint};
-use cpufit::judge::{self, Hearing};
 use cpufit::kubevirt::cluster::{Cluster, Object, launcher};
+use cpufit::review::{self, ReviewContext};
 use cpufit::telemetry::Metrics;
 use cpufit::web::{self, Condition, Edge, Judge, Readiness};
 use cpufit::world::World;
@@ -323,7 +323,7 @@ pub fn router(world: World, metrics: Arc<Metrics>) -> Router {
         readiness.meet(condition);
     }
     let judge: Judge = Arc::new(move |stage: Stage, request: &Request<'_>| {
-        Ok(judge::answer(&Hearing::new(&world), stage, request)?.decision)
+        Ok(review::answer(&ReviewContext::new(&world), stage, request)?.decision)
     });
     let edge = Edge::new(judge, Arc::new(readiness), metrics, web::Limits::default());
     let null = async |body: Bytes| {

@@ -19,9 +19,9 @@ use crate::admission::Stage;
 use crate::admission::review::Request;
 use crate::args::{CertificateSource, ServeArgs};
 use crate::console;
-use crate::judge::{self, Hearing};
 use crate::live::freshness::{AgeCollector, Freshness};
 use crate::page::Page;
+use crate::review::{self, ReviewContext};
 use crate::telemetry::{self, Metrics};
 use crate::web::server::{self, Transport};
 use crate::web::tls::{CertificateFiles, Certificates, Clients, Resolver, server_config, watch as watch_files};
@@ -198,7 +198,7 @@ fn snapshot(args: &ServeArgs, readiness: &Readiness) -> anyhow::Result<(Judge, a
     readiness.meet(Condition::Synced);
     readiness.meet(Condition::Fresh);
     let judge: Judge = Arc::new(move |stage: Stage, request: &Request<'_>| {
-        Ok(judge::answer(&Hearing::new(&world), stage, request)?.decision)
+        Ok(review::answer(&ReviewContext::new(&world), stage, request)?.decision)
     });
     Ok((judge, Arc::new(Page::default)))
 }

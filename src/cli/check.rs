@@ -17,11 +17,12 @@ use crate::args::{CheckArgs, CheckOutput};
 use crate::enforce::outline::Outline;
 use crate::enforce::patch::apply;
 use crate::fit::judgement::Depth;
-use crate::judge::{self, Case, Hearing, Manifest};
+use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::placement;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
 use crate::policy::UserName;
+use crate::review::{self, ReviewContext};
 use crate::snapshot::{self, Item};
 use crate::world::World;
 
@@ -128,7 +129,7 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
         origin.kind = request.kind.kind.to_string();
         origin.namespace = request.namespace.to_string();
         origin.name = request.name.to_string();
-        let case = judge::case(world, &request).with_context(|| item.place.to_string())?;
+        let case = review::case(world, &request).with_context(|| item.place.to_string())?;
         return Ok(match (case, &request.object) {
             (Some(case), _) => ResultRow::new(origin, &case, world, predict),
             (None, Some(object)) if is_pod(&request.kind.group, &request.kind.kind) => {
@@ -136,7 +137,7 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
             }
             (None, _) => {
                 // An eviction, an edit of a node or of KubeVirt's configuration: what is told is about other guests.
-                let answer = judge::answer(&Hearing::new(world), Stage::Validate, &request);
+                let answer = review::answer(&ReviewContext::new(world), Stage::Validate, &request);
                 let warnings = answer.with_context(|| item.place.to_string())?.decision.warnings();
                 let why = if warnings.is_empty() {
                     "nothing in this request bears on where a guest can run"
@@ -163,7 +164,7 @@ pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation
     let text = item.json.get();
     Ok(if item.kind == "AdmissionReview" {
         let request = decode(text.as_bytes()).with_context(|| item.place.to_string())?;
-        let answer = judge::answer(&Hearing::new(world), Stage::Mutate, &request);
+        let answer = review::answer(&ReviewContext::new(world), Stage::Mutate, &request);
         match answer.with_context(|| item.place.to_string())?.decision {
             Decision::Admit { patch, .. } => patch,
             Decision::Deny { .. } => Vec::new(),
@@ -233,7 +234,7 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
         bail!("{}: a {} is no AdmissionReview; -o review answers reviews only", item.place, item.kind);
     }
     let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
-    let answer = judge::answer(&Hearing::new(world), Stage::Validate, &request);
+    let answer = review::answer(&ReviewContext::new(world), Stage::Validate, &request);
     let decision = answer.with_context(|| item.place.to_string())?.decision;
     let denied = matches!(decision, Decision::Deny { .. });
     Ok((render(Stage::Validate, &request.uid, &decision)?, denied))

@@ -22,6 +22,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
 use crate::page::Page;
 use crate::policy::UserName;
+use crate::review;
 use crate::say::{self, plural};
 use crate::snapshot::{self, Item};
 use crate::world::World;
@@ -115,7 +116,7 @@ fn explain_item(
     };
     if item.kind == "AdmissionReview" {
         let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
-        let case = judge::case(world, &request).with_context(|| item.place.to_string())?;
+        let case = review::case(world, &request).with_context(|| item.place.to_string())?;
         if let Some(case) = &case {
             explain(origin(case), case);
         }

@@ -46,17 +46,17 @@ impl<'a> Manifest<'a> {
         })
     }
 
-    pub(super) fn launcher(pod: Arc<Pod<'a>>) -> Option<Self> {
+    pub(crate) fn launcher(pod: Arc<Pod<'a>>) -> Option<Self> {
         is_launcher(&pod).then_some(Self::Pod(pod))
     }
 
     /// Whether an update of an object of this kind can change what its guests will ask for: pods and VMIs are fixed by then.
-    pub(super) fn is_mutable(group: &str, kind: &str) -> bool {
+    pub(crate) fn is_mutable(group: &str, kind: &str) -> bool {
         (group, kind) == ("kubevirt.io", "VirtualMachine") || ReplicasKind::of(group, kind).is_some()
     }
 
     /// Fills in the namespace a request was sent to, where the object does not name it yet.
-    pub(super) fn put_into(&mut self, namespace: &Text<'a>) {
+    pub(crate) fn put_into(&mut self, namespace: &Text<'a>) {
         let meta = match self {
             Self::Pod(pod) => {
                 if pod.metadata.namespace.is_none() {
@@ -97,7 +97,7 @@ impl<'a> Manifest<'a> {
     }
 
     /// `metadata`; that of pods is of another shape.
-    pub(super) fn metadata(&self) -> Option<&Meta> {
+    pub(crate) fn metadata(&self) -> Option<&Meta> {
         match self {
             Self::Pod(_) => None,
             Self::VirtualMachine(vm) => Some(&vm.metadata),
@@ -121,7 +121,7 @@ impl<'a> Manifest<'a> {
     }
 
     /// The VirtualMachine that is judged: the object itself, or the one that stands for the guests of a replica set or pool.
-    pub(super) fn template(&self) -> Option<&VirtualMachine> {
+    pub(crate) fn template(&self) -> Option<&VirtualMachine> {
         match self {
             Self::VirtualMachine(vm) => Some(vm),
             Self::Replicas(replicas) => Some(&replicas.vm),

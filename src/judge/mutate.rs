@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use json_patch::PatchOperation;
 
-use super::{Answer, Lack, Manifest, Rules, lacks, reports, rules};
-use crate::admission::response::Decision;
-use crate::admission::review::{Object, Request, ReviewError, object};
+use super::{Manifest, Rules, rules};
 use crate::enforce::model::common_model;
 use crate::enforce::outline::Outline;
 use crate::enforce::outlook::{self, Outlook};
@@ -77,36 +75,6 @@ pub fn mutation<E>(
         }
         Manifest::VirtualMachine(_) | Manifest::Replicas(_) | Manifest::Migration(_) => Mutation::default(),
     })
-}
-
-/// Answers a review in the mutating stage.
-pub(super) fn answer(
-    world: &World,
-    manifest: &Manifest<'_>,
-    user: &UserName,
-    request: &Request<'_>,
-) -> Result<Answer, ReviewError> {
-    let outline = || match &request.object {
-        Some(Object::Text(json)) => object("request.object", json),
-        Some(Object::Pod(_)) | None => Ok(Outline::default()),
-    };
-    let Mutation { patch, warnings, events, audit } = mutation(world, manifest, user, outline)?;
-    let mut lacks = missing(world, manifest);
-    let events = if request.dry_run { Vec::new() } else { events };
-    let reports = reports(world, manifest, user, events, &mut lacks);
-    let decision = Decision::Admit { warnings: warnings.into(), audit, patch };
-    Ok(Answer { reports, lacks, ..decision.into() })
-}
-
-/// What was not known of a migration's target: its guest, or whether its migration is annotated.
-fn missing(world: &World, manifest: &Manifest<'_>) -> Vec<Lack> {
-    let Manifest::Pod(pod) = manifest else { return Vec::new() };
-    let unknown = trim::unknown_migration(pod, &world.cluster).map(|name| Lack::Migration {
-        namespace: pod.metadata.namespace.as_deref().unwrap_or_default().to_owned(),
-        name: name.to_owned(),
-    });
-    let guest = if trim::concerns(world, pod) { lacks(world, manifest) } else { Vec::new() };
-    guest.into_iter().chain(unknown).collect()
 }
 
 /// What the common model means for an object in the validating stage.

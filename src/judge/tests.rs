@@ -6,13 +6,18 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::admission::Stage;
+use crate::admission::review;
 use crate::fit::node::Node;
 use crate::fit::verdict::{Cause, Impact};
 use crate::kubevirt::cluster::Object;
 use crate::policy::{Dial, Exemptions};
+use crate::report::{self, Reason, Report};
+use crate::review::{Answer, MissingInput, ReviewContext, answer, case};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, read, replica_set, running, vm, vm_pool, vmi};
 use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
+use crate::well_known;
 
 mod enforcing;
 mod forged;
@@ -52,7 +57,7 @@ fn update(old: &Value, new: &Value) -> Value {
 fn ask(world: &World, review: &Value) -> Result<Decision, String> {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).map_err(|error| error.to_string())?;
-    let answer = answer(&Hearing::new(world), Stage::Validate, &request);
+    let answer = answer(&ReviewContext::new(world), Stage::Validate, &request);
     answer.map(|answer| answer.decision).map_err(|error| error.to_string())
 }
 
@@ -206,7 +211,7 @@ mod concern {
         let bytes = review(&migration("db")).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
         assert_eq!(
-            answer(&Hearing::new(&stuck(intel())), Stage::Mutate, &request),
+            answer(&ReviewContext::new(&stuck(intel())), Stage::Mutate, &request),
             Ok(Decision::admit().into()),
             "said twice"
         );
@@ -225,7 +230,7 @@ fn who_may_relax_is_not_told(#[case] user: &str) {
     for asked in [review(&relaxed), update(&migration("db"), &relaxed)] {
         let bytes = by(asked, user).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        let answer = answer(&Hearing::new(&stuck(intel())), Stage::Authorize, &request).expect("an answer");
+        let answer = answer(&ReviewContext::new(&stuck(intel())), Stage::Authorize, &request).expect("an answer");
         let Decision::Deny { denial, .. } = answer.decision else { panic!("{user} may") };
         assert_eq!(
             denial.message,
@@ -242,7 +247,7 @@ fn who_may_relax_is_not_told(#[case] user: &str) {
     for asked in [review(&migration("db")), update(&relaxed, &relaxed), review(&vm("db", ""))] {
         let bytes = by(asked, user).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        let answer = answer(&Hearing::new(&stuck(intel())), Stage::Authorize, &request).expect("an answer");
+        let answer = answer(&ReviewContext::new(&stuck(intel())), Stage::Authorize, &request).expect("an answer");
         assert_eq!(answer, Decision::admit().into(), "who does not ask for it is held up");
     }
 }
@@ -397,7 +402,7 @@ mod enforcement {
         let review = by(review(&migration("db")), user).tweak(|review| review["request"]["dryRun"] = json!(dry_run));
         let bytes = review.to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        let found = answer(&Hearing::new(&stuck(intel())), Stage::Validate, &request).expect("an answer").spared;
+        let found = answer(&ReviewContext::new(&stuck(intel())), Stage::Validate, &request).expect("an answer").spared;
         assert_eq!(found, expected, "nobody would see what drains and restarts the policy would stop");
     }
 
@@ -443,7 +448,7 @@ mod told {
     fn answered(world: &World, review: &Value) -> Answer {
         let bytes = review.to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        answer(&Hearing::new(world), Stage::Validate, &request).expect("an answer")
+        answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer")
     }
 
     /// The launcher pod of a guest, as a target of its migration.
@@ -521,24 +526,24 @@ mod told {
     #[case::known(migration("db"), vec![])]
     #[case::vmi_created_a_moment_ago(
         migration("new"),
-        vec![Lack::Vmi { namespace: "shop".to_owned(), name: "new".to_owned() }]
+        vec![MissingInput::Vmi { namespace: "shop".to_owned(), name: "new".to_owned() }]
     )]
     #[case::pod_of_a_known_guest(target("db", &[]), vec![])]
     #[case::pod_of_a_guest_just_created(
         target("new", &[]),
-        vec![Lack::Vmi { namespace: "shop".to_owned(), name: "new".to_owned() }]
+        vec![MissingInput::Vmi { namespace: "shop".to_owned(), name: "new".to_owned() }]
     )]
     #[case::vm_needs_nothing(vm("new", "EPYC-Rome"), vec![])]
     #[case::pod_of_a_guest_made_anew(
         target("db", &[]).tweak(|pod| pod["metadata"]["ownerReferences"][0]["uid"] = json!("another")),
-        vec![Lack::Vmi { namespace: "shop".to_owned(), name: "db".to_owned() }]
+        vec![MissingInput::Vmi { namespace: "shop".to_owned(), name: "db".to_owned() }]
     )]
     #[case::vm_of_an_event(
         running("new", "", "EPYC-Turin").tweak(|vmi| vmi["status"] = json!({})),
-        vec![Lack::Owner { kind: report::Kind::VirtualMachine, namespace: "shop".to_owned(), name: "new".to_owned() }]
+        vec![MissingInput::Owner { kind: report::Kind::VirtualMachine, namespace: "shop".to_owned(), name: "new".to_owned() }]
     )]
     #[case::vm_of_no_event(running("new", "", "EPYC-Rome").tweak(|vmi| vmi["status"] = json!({})), vec![])]
-    fn what_is_not_known_yet_is_asked_for(#[case] object: Value, #[case] expected: Vec<Lack>) {
+    fn what_is_not_known_yet_is_asked_for(#[case] object: Value, #[case] expected: Vec<MissingInput>) {
         let lacks = answered(&stuck(mixed()), &by(review(&object), CONTROLLER)).lacks;
         assert_eq!(lacks, expected, "a guest would be judged by half of what there is");
     }

@@ -8,12 +8,12 @@ use tracing::debug;
 use super::kinds::{Projected, Seen, Watched, project};
 use super::watch::PAGE;
 use crate::fit::syntax;
-use crate::judge::Lack;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::replicas::ReplicasKind;
 use crate::kubevirt::wire::Vmi;
 use crate::report;
+use crate::review::MissingInput;
 use crate::well_known;
 use crate::world::World;
 
@@ -105,17 +105,17 @@ fn is_forbidden(error: &FetchError) -> bool {
 }
 
 /// Reads what a judgement lacked: the objects that were found. What is not there, or cannot be read, stays lacking.
-pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack]) -> Vec<Object> {
+pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[MissingInput]) -> Vec<Object> {
     let mut found = Vec::new();
     for lack in lacks {
         match lack {
-            Lack::Vmi { namespace, name } => {
+            MissingInput::Vmi { namespace, name } => {
                 if let Some(vmi) = vmi(client, namespace, name).await {
                     found.extend(launchers(client, &vmi).await);
                     found.push(Object::Vmi(Box::new(vmi)));
                 }
             }
-            Lack::Owner { kind, namespace, name } => {
+            MissingInput::Owner { kind, namespace, name } => {
                 let resource = match kind {
                     report::Kind::VirtualMachine => Watched::VirtualMachines,
                     report::Kind::Replicas(ReplicasKind::ReplicaSet) => Watched::ReplicaSets,
@@ -124,7 +124,7 @@ pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack]) -> Vec<
                 };
                 found.extend(one(client, resource, namespace, name).await);
             }
-            Lack::Launcher { namespace, name } => {
+            MissingInput::Launcher { namespace, name } => {
                 if let Some(Object::Launcher(launcher)) = one(client, Watched::Pods, namespace, name).await {
                     if cluster.vmi(namespace, &launcher.guest).is_none() {
                         let vmi = vmi(client, namespace, &launcher.guest).await;
@@ -133,7 +133,7 @@ pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Lack]) -> Vec<
                     found.push(Object::Launcher(launcher));
                 }
             }
-            Lack::Migration { namespace, name } => {
+            MissingInput::Migration { namespace, name } => {
                 found.extend(one(client, Watched::Migrations, namespace, name).await);
             }
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! API server --watch--> Change --inventory--> Snapshot --swap--> reviews
 //!            <--events--  Report                        judge
-//!            <--fetch---  Lack
+//!            <--fetch---  MissingInput
 //! ```
 //!
 //! Nothing here decides anything: judgements are those of [`judge`], on the snapshot of the moment.
@@ -38,9 +38,9 @@ use tracing::debug;
 use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
-use crate::judge::{self, Answer, Hearing};
 use crate::kubevirt::release::Release;
 use crate::review;
+use crate::review::{Answer, ReviewContext};
 use crate::telemetry::Metrics;
 use crate::web::{Judging, Time};
 use crate::world::World;
@@ -125,11 +125,11 @@ impl Live {
     async fn answer(&self, stage: Stage, request: &Request<'_>, time: Time) -> Result<Answer, ReviewError> {
         let snapshot = self.snapshot();
         let enough = || Instant::now() >= time.half;
-        let hearing = Hearing { world: &snapshot.world, enough: &enough };
+        let hearing = ReviewContext { world: &snapshot.world, enough: &enough };
         let answer = if review::counts(request) {
-            aside(|| judge::answer(&hearing, stage, request))
+            aside(|| review::answer(&hearing, stage, request))
         } else {
-            judge::answer(&hearing, stage, request)
+            review::answer(&hearing, stage, request)
         }?;
         let Some(lack) = answer.lacks.first() else { return Ok(answer) };
         let may_read = self.lookups.may(&snapshot.world, lack.namespace(), Instant::now());
@@ -141,8 +141,8 @@ impl Live {
         for object in found {
             world.cluster.put(object);
         }
-        let hearing = Hearing { world: &world, enough: &enough };
-        judge::answer(&hearing, stage, request)
+        let hearing = ReviewContext { world: &world, enough: &enough };
+        review::answer(&hearing, stage, request)
     }
 }
 

@@ -1,28 +1,89 @@
-//! What one act means for guests that nobody asked about: an eviction, an edited node, another default model, a changed
-//! policy.
+//! One review answered: one file for each kind of object that is reviewed, and [`answer`], which chooses among them.
 //!
-//! Plain functions from the world and what is asked to warnings and the numbers behind them. None ever denies.
+//! A guest, what it is made of, its launcher or its migration (`workload`) is judged, and may be denied. An eviction, an
+//! edit of a node, of KubeVirt's configuration or of a policy is answered by what it means for guests that exist: with
+//! warnings alone. `relax` says who may set the annotation `cpufit.io/relax`; `missing` what the world does not hold yet.
 
 pub mod eviction;
 pub mod kubevirt;
+mod missing;
 pub mod node;
 pub mod policy;
+mod relax;
+mod workload;
 
+use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::answers::Enough;
 use crate::fit::node::Node;
-use crate::judge::Lack;
 use crate::kubevirt::wire;
-use crate::policy::UserName;
+use crate::policy::{Exemption, UserName};
+use crate::report::Report;
 use crate::world::World;
+
+pub use missing::MissingInput;
+pub use workload::case;
+
+/// What is at hand when a review is answered.
+#[derive(Clone, Copy)]
+pub struct ReviewContext<'h> {
+    /// The cluster and the policies.
+    pub world: &'h World,
+    /// Whether half of the request's time is used up: counting ends there.
+    pub enough: &'h (dyn Fn() -> bool + Sync),
+}
+
+impl<'h> ReviewContext<'h> {
+    /// By this world, without haste.
+    #[must_use]
+    pub fn new(world: &'h World) -> Self {
+        Self { world, enough: &|| false }
+    }
+}
+
+/// The answer to a review, and what is to be done beside it.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Answer {
+    /// What becomes of the request.
+    pub decision: Decision,
+    /// What is told about guests, once the request is known to be no dry run.
+    pub reports: Vec<Report>,
+    /// What was not known. With it the answer may be another one.
+    pub lacks: Vec<MissingInput>,
+    /// The exemption without which it would have been denied; `None` on a dry run.
+    pub spared: Option<Exemption>,
+}
+
+impl From<Decision> for Answer {
+    fn from(decision: Decision) -> Self {
+        Self { decision, reports: Vec::new(), lacks: Vec::new(), spared: None }
+    }
+}
+
+/// Answers a review.
+///
+/// # Errors
+///
+/// An object of a kind that is judged is malformed; the error names the field.
+pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
+    match stage {
+        Stage::Authorize => Ok(relax::authorize(request)?.into()),
+        Stage::Mutate => workload::mutate(context.world, request),
+        Stage::Validate => match act(context.world, request, context.enough)? {
+            Some(decision) => Ok(Answer { lacks: missing::of_act(context.world, request), ..decision.into() }),
+            None => workload::validate(context.world, request),
+        },
+    }
+}
 
 /// Answers a review of one of these acts; `None` where it is about something else.
 ///
 /// # Errors
 ///
 /// An object is malformed; the error names the field.
-pub fn answer(world: &World, request: &Request<'_>, enough: Enough<'_>) -> Result<Option<Decision>, ReviewError> {
+fn act(world: &World, request: &Request<'_>, enough: Enough<'_>) -> Result<Option<Decision>, ReviewError> {
     let Some(Object::Text(new)) = request.object else { return Ok(None) };
     let old = request.old_object;
     let kind = (&*request.kind.group, &*request.kind.kind);
@@ -59,17 +120,6 @@ pub fn counts(request: &Request<'_>) -> bool {
         (&*request.kind.group, &*request.kind.kind),
         ("", "Node") | ("kubevirt.io", "KubeVirt") | ("cpufit.io", "CPUPolicy")
     )
-}
-
-/// What such a review is about and the world does not hold: the launcher of a guest that was created a moment ago.
-#[must_use]
-pub fn lacks(world: &World, request: &Request<'_>) -> Vec<Lack> {
-    let (namespace, name) = (&*request.namespace, &*request.name);
-    let is_eviction = &*request.sub_resource == "eviction";
-    if !is_eviction || world.cluster.guest_of_launcher(namespace, name).is_some() {
-        return Vec::new();
-    }
-    vec![Lack::Launcher { namespace: namespace.to_owned(), name: name.to_owned() }]
 }
 
 /// Whether anybody reads what is said of a node: kubelets and controllers edit nodes all day, and drop it.

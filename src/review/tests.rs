@@ -38,7 +38,7 @@ pub(super) fn recording(name: &str) -> Value {
 pub(super) fn said(world: &World, review: &Value) -> Vec<String> {
     let bytes = review.to_string();
     let request = decode(bytes.as_bytes()).expect("a review");
-    let decision = answer(world, &request, NEVER).expect("an answer").expect("one of these acts");
+    let decision = act(world, &request, NEVER).expect("an answer").expect("one of these acts");
     for warning in decision.warnings() {
         assert!(warning.chars().count() <= 256, "the API server would cut it: {warning}");
         assert!(warning.starts_with("cpufit: ") && !warning.contains('\n'), "{warning}");
@@ -64,7 +64,7 @@ fn the_rest_is_none_of_these_acts() {
     for name in ["vm-create.json", "pod-start.json", "vmim-create-stuck.json"] {
         let bytes = recording(name).to_string();
         let request = decode(bytes.as_bytes()).expect("a review");
-        assert_eq!(answer(&world, &request, NEVER), Ok(None), "{name} would not be judged");
+        assert_eq!(act(&world, &request, NEVER), Ok(None), "{name} would not be judged");
     }
 }
 
@@ -74,7 +74,7 @@ fn a_malformed_node_is_named_by_its_field() {
     review["request"]["object"]["spec"]["taints"] = json!([1]);
     let bytes = review.to_string();
     let request = decode(bytes.as_bytes()).expect("a review");
-    let error = answer(&World::default(), &request, NEVER).expect_err("a wrong answer instead of a reason");
+    let error = act(&World::default(), &request, NEVER).expect_err("a wrong answer instead of a reason");
     assert!(error.to_string().contains("request.object.spec.taints[0]"), "{error}");
 }
 

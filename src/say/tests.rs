@@ -10,9 +10,9 @@ use crate::admission::response::{Decision, WARNING_CHARS, WARNINGS, lines};
 use crate::admission::review;
 use crate::fit::node::Node;
 use crate::fit::verdict::Impact;
-use crate::judge::{Hearing, answer};
 use crate::kubevirt::cluster::Object;
 use crate::policy::{Dial, Policy};
+use crate::review::{ReviewContext, answer};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, known, mixed, of, set, take};
@@ -29,7 +29,7 @@ fn told(world: &World, object: &Value) -> Decision {
     })
     .to_string();
     let request = review::decode(review.as_bytes()).expect("a review");
-    let decision = answer(&Hearing::new(world), Stage::Validate, &request).expect("an answer").decision;
+    let decision = answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer").decision;
     assert!(decision.warnings().len() <= WARNINGS, "the API server drops the rest");
     for line in decision.warnings() {
         assert!(line.chars().count() <= WARNING_CHARS, "it is cut: {line}");
@@ -147,7 +147,7 @@ fn a_command_is_whole_or_left_out() {
         .to_string();
         let request = review::decode(review.as_bytes()).expect("a review");
         let world = world(nodes.clone(), migrated(&name, &[]));
-        let decision = answer(&Hearing::new(&world), Stage::Validate, &request).expect("an answer").decision;
+        let decision = answer(&ReviewContext::new(&world), Stage::Validate, &request).expect("an answer").decision;
         for line in decision.warnings() {
             let commands = line.matches("kubectl ").count();
             let whole = line.matches("kubectl uncordon node-d").count()

@@ -8,10 +8,10 @@ use cpufit::admission::review::decode;
 use cpufit::answers::audit::audit;
 use cpufit::answers::status::statuses;
 use cpufit::cli::check;
-use cpufit::judge::{self, Hearing};
 use cpufit::live::inventory::Inventory;
 use cpufit::live::kinds::{Watched, project};
 use cpufit::live::watch::Change;
+use cpufit::review::{self, ReviewContext};
 use cpufit::snapshot;
 use cpufit::world::World;
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ pub fn answer(world: &World, review: &str) -> Vec<Decision> {
     let stages = [Stage::Mutate, Stage::Validate, Stage::Authorize];
     let decided = stages.map(|stage| {
         let request = decode(review.as_bytes()).expect("a review");
-        let answer = judge::answer(&Hearing::new(world), stage, &request).expect("an object of its kind");
+        let answer = review::answer(&ReviewContext::new(world), stage, &request).expect("an object of its kind");
         black_box(render(stage, &request.uid, &answer.decision).unwrap());
         answer.decision
     });

@@ -22,7 +22,7 @@ fn common(otherwise: &str) -> World {
 fn answered(world: &World, stage: Stage, review: &Value) -> Answer {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).expect("a review");
-    answer(&Hearing::new(world), stage, &request).expect("an answer")
+    answer(&ReviewContext::new(world), stage, &request).expect("an answer")
 }
 
 /// What the mutating webhook leaves of an object.

@@ -90,7 +90,7 @@ fn objects() -> Vec<Value> {
 fn reports(world: &World, object: &Value) -> Vec<Report> {
     let bytes = by(review(object), CONTROLLER).to_string();
     let Ok(request) = review::decode(bytes.as_bytes()) else { return Vec::new() };
-    let answers = [Stage::Mutate, Stage::Validate].map(|stage| answer(&Hearing::new(world), stage, &request));
+    let answers = [Stage::Mutate, Stage::Validate].map(|stage| answer(&ReviewContext::new(world), stage, &request));
     answers.into_iter().flatten().flat_map(|answer| answer.reports).collect()
 }
 

@@ -64,7 +64,7 @@ fn refusing() -> World {
 fn answered(world: &World, stage: Stage, review: &Value) -> Answer {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).expect("a review");
-    answer(&Hearing::new(world), stage, &request).expect("an answer")
+    answer(&ReviewContext::new(world), stage, &request).expect("an answer")
 }
 
 fn cased(world: &World, review: &Value) -> Option<(Option<Impact>, String)> {
@@ -462,9 +462,9 @@ mod controllers {
         let world = refusing();
         for (what, asked, about) in sent(UNKNOWN) {
             let answer = answered(&world, Stage::Validate, &by(asked, CONTROLLER));
-            let lacks: Vec<Lack> = about
+            let lacks: Vec<MissingInput> = about
                 .or((what == "a clone" || what == "a restore").then_some(report::Kind::VirtualMachine))
-                .map(|kind| Lack::Owner {
+                .map(|kind| MissingInput::Owner {
                     kind,
                     namespace: "shop".to_owned(),
                     name: if about.is_some() { "web" } else { "web-0" }.to_owned(),

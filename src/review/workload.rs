@@ -1,0 +1,224 @@
+//! A guest, what it is made of, its launcher or its migration is created or changed: it is judged, by the policy that governs it.
+
+use super::{Answer, MissingInput, missing};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::admission::response::Decision;
+use crate::admission::review::{self, Object, Operation, Request, ReviewError};
+use crate::bounds::Measured;
+use crate::enforce::outline::Outline;
+use crate::fit::judgement::Depth;
+use crate::fit::verdict::{Check, Impact};
+use crate::judge::{Case, Manifest, Mutation, judge_change, mutation};
+use crate::kubevirt::cluster::{self};
+use crate::kubevirt::subject::{self};
+use crate::kubevirt::wire::{Meta, OwnerReference, Reader};
+use crate::policy::{Exemption, UserName};
+use crate::report::{self, Note, Quotable, Reason, Regarding, Report};
+use crate::say::{self};
+use crate::world::World;
+
+/// A part of a review.
+struct Part<'a> {
+    path: &'static str,
+    json: &'a RawValue,
+}
+
+impl<'a> Reader<'a> for Part<'a> {
+    type Error = ReviewError;
+
+    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, ReviewError> {
+        review::object(self.path, self.json)
+    }
+}
+
+/// What a review asks about, judged; `None` where it is not our concern.
+///
+/// # Errors
+///
+/// An object of a kind that is judged is malformed; the error names the field.
+pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Case<'a>>, ReviewError> {
+    let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(None) };
+    let user = UserName::from(&*request.user.username);
+    Ok(judge_change(world, before.as_ref(), &manifest, &user, depth(&manifest)))
+}
+
+/// The object of a review that is to be judged, and the one whose place it takes.
+struct Concern<'a> {
+    manifest: Manifest<'a>,
+    before: Option<Manifest<'a>>,
+}
+
+/// The object of a review, if it is to be judged at all.
+fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Concern<'a>>, ReviewError> {
+    let Some(object) = request.object.as_ref().filter(|_| request.sub_resource.is_empty()) else { return Ok(None) };
+    let (group, kind) = (&*request.kind.group, &*request.kind.kind);
+    let read = |path, json| Manifest::read(group, kind, &Part { path, json });
+    let (mut manifest, mut before) = match (request.operation, object) {
+        (Operation::Create, Object::Pod(pod)) => (Manifest::launcher(Arc::clone(pod)), None),
+        (Operation::Create, Object::Text(json)) => (read("request.object", json)?, None),
+        (Operation::Update, Object::Text(json)) if Manifest::is_mutable(group, kind) => {
+            let new = read("request.object", json)?;
+            let old = match request.old_object {
+                Some(json) => read("request.oldObject", json)?,
+                None => None,
+            };
+            let user = UserName::from(&*request.user.username);
+            let captures = user.is_kubevirt_controller(world.cluster.kubevirt_namespace.as_deref());
+            let templates = old.as_ref().and_then(Manifest::template).zip(new.as_ref().and_then(Manifest::template));
+            let is_same = templates.is_some_and(|(old, new)| !subject::concerns(old, new, captures));
+            (new.filter(|_| !is_same), old)
+        }
+        (Operation::Update | Operation::Delete | Operation::Connect, _) => return Ok(None),
+    };
+    for object in [&mut manifest, &mut before].into_iter().flatten() {
+        object.put_into(&request.namespace);
+    }
+    Ok(manifest.map(|manifest| Concern { manifest, before }))
+}
+
+/// Nobody waits for remedies where a controller asks: its warnings end in a log.
+fn depth(manifest: &Manifest<'_>) -> Depth {
+    match manifest {
+        Manifest::Pod(_) => Depth::Brief,
+        _ => Depth::Full,
+    }
+}
+
+/// What is reported about the guest: where nobody reads the warnings, and the policy wants it recorded.
+fn events(manifest: &Manifest<'_>, case: &Case<'_>) -> Vec<(Reason, String)> {
+    let audited = match &case.decision {
+        Decision::Admit { audit, .. } | Decision::Deny { audit, .. } => !audit.is_empty(),
+    };
+    let mut out = Vec::new();
+    if audited && let Some(impact) = case.verdict.assessment.outcome.impact() {
+        let reason = match impact {
+            Impact::Unschedulable => Reason::NoNode,
+            Impact::Pinned => Reason::NoTarget,
+            Impact::Fragile => Reason::OneTarget,
+        };
+        let mut message = match case.messages.lines.first() {
+            Some(line) => format!("{}; {line}", case.messages.headline),
+            None => case.messages.headline.clone(),
+        };
+        // An Event about what makes many guests says which of them it is.
+        if let Some((report::Kind::Replicas(_), _)) = manifest.metadata().and_then(owner) {
+            message = format!("{} {message}", case.judged.subject.title());
+        }
+        out.push((reason, message));
+    }
+    // A guest in danger is told of whatever the dials say.
+    if let Some(finding) = case.verdict.found(Check::OwnNode) {
+        out.push((Reason::OwnNode, say::finding::message(finding)));
+    }
+    // Told at each start, and not of its VM before, unless nobody was there to read why it would be denied.
+    let is_start = matches!(manifest, Manifest::Vmi(_)) || case.exempted() == Some(Exemption::Controller);
+    if let Some(left) = case.left.as_ref().filter(|_| is_start) {
+        out.push((Reason::ModelNotReplaced, left.clone()));
+    }
+    out
+}
+
+/// The Events of a review, about the object that they belong to. An object that the world does not hold gets none: it is
+/// added to `lacks`.
+fn reports(
+    world: &World,
+    manifest: &Manifest<'_>,
+    user: &UserName,
+    events: Vec<(Reason, String)>,
+    lacks: &mut Vec<MissingInput>,
+) -> Vec<Report> {
+    if events.is_empty() {
+        return Vec::new();
+    }
+    let Some((kind, namespace, name, uid)) = regarding(manifest, user) else { return Vec::new() };
+    let Some(regarding) = Regarding::known(world, kind, namespace, name, uid) else {
+        // Those of VMIs are there already.
+        if kind != report::Kind::Vmi {
+            lacks.push(MissingInput::Owner { kind, namespace: namespace.to_owned(), name: name.to_owned() });
+        }
+        return Vec::new();
+    };
+    let quotable = Quotable::of(manifest);
+    let report = |(reason, line): (Reason, String)| {
+        let note = Note::new(reason, &line, quotable);
+        Report { regarding: regarding.clone(), reason, note }
+    };
+    events.into_iter().map(report).collect()
+}
+
+/// What a VMI or a VM is made of: a VM, a replica set or a pool.
+fn owner(meta: &Meta) -> Option<(report::Kind, &OwnerReference)> {
+    meta.owner_references.iter().find_map(|owner| Some((report::Kind::of_owner(&owner.kind)?, owner)))
+}
+
+/// The object that Events of a review are about, as the review refers to it: kind, namespace, name, and UID where it
+/// states one. It is the VMI; before there is one, what it is made of: a VM, a replica set, and before there is a VM, the pool
+/// it is made of. `None` where a person sends it and reads the warnings.
+fn regarding<'m>(
+    manifest: &'m Manifest<'_>,
+    user: &UserName,
+) -> Option<(report::Kind, &'m str, &'m str, Option<&'m str>)> {
+    use report::Kind;
+    let itself = |kind, meta: &'m Meta| {
+        let is_stored = !meta.uid.is_empty();
+        is_stored.then_some((kind, meta.namespace.as_str(), meta.name.as_str(), Some(meta.uid.as_str())))
+    };
+    let owner = |meta: &'m Meta| {
+        let (kind, owner) = owner(meta)?;
+        Some((kind, meta.namespace.as_str(), owner.name.as_str(), Some(owner.uid.as_str())))
+    };
+    match manifest {
+        Manifest::Pod(pod) => {
+            let owner = cluster::owner(pod)?;
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            Some((Kind::Vmi, namespace, &owner.name, Some(&owner.uid)))
+        }
+        Manifest::Migration(vmim) => Some((Kind::Vmi, &vmim.metadata.namespace, &vmim.spec.vmi_name, None)),
+        _ if user.service_account().is_none() => None,
+        Manifest::Vmi(new) => owner(&new.metadata),
+        Manifest::VirtualMachine(vm) => owner(&vm.metadata).or_else(|| itself(Kind::VirtualMachine, &vm.metadata)),
+        Manifest::Replicas(replicas) => itself(Kind::Replicas(replicas.kind), &replicas.vm.metadata),
+    }
+}
+
+/// Answers a review in the validating stage.
+///
+/// # Errors
+///
+/// The object is malformed; the error names the field.
+pub(super) fn validate(world: &World, request: &Request<'_>) -> Result<Answer, ReviewError> {
+    let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(Decision::admit().into()) };
+    let user = UserName::from(&*request.user.username);
+    let mut lacks = missing::of_workload(world, &manifest);
+    let Some(case) = judge_change(world, before.as_ref(), &manifest, &user, depth(&manifest)) else {
+        return Ok(Decision::admit().into());
+    };
+    let events = if request.dry_run { Vec::new() } else { events(&manifest, &case) };
+    let reports = reports(world, &manifest, &user, events, &mut lacks);
+    let spared = case.exempted().filter(|_| !request.dry_run);
+    Ok(Answer { decision: case.decision, reports, lacks, spared })
+}
+
+/// Answers a review in the mutating stage.
+///
+/// # Errors
+///
+/// The object is malformed; the error names the field.
+pub(super) fn mutate(world: &World, request: &Request<'_>) -> Result<Answer, ReviewError> {
+    let Some(Concern { manifest, .. }) = concern(world, request)? else { return Ok(Decision::admit().into()) };
+    let user = UserName::from(&*request.user.username);
+    let outline = || match &request.object {
+        Some(Object::Text(json)) => review::object("request.object", json),
+        Some(Object::Pod(_)) | None => Ok(Outline::default()),
+    };
+    let Mutation { patch, warnings, events, audit } = mutation(world, &manifest, &user, outline)?;
+    let mut lacks = missing::of_mutation(world, &manifest);
+    let events = if request.dry_run { Vec::new() } else { events };
+    let reports = reports(world, &manifest, &user, events, &mut lacks);
+    let decision = Decision::Admit { warnings: warnings.into(), audit, patch };
+    Ok(Answer { reports, lacks, ..decision.into() })
+}

@@ -75,7 +75,7 @@ certs: build ## development certificates into certs/
 
 clean: cargo ## remove what was built, and the development certificates
 	$(CARGO) clean
-	rm -rf certs
+	find certs -type f ! -name README.md -delete
 
 cargo:
 	@command -v $(CARGO) >/dev/null 2>&1 || { \

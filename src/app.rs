@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::CommandFactory;
 
-use crate::args::{Args, Verb, WorldArgs};
+use crate::cli::args::{Args, Verb, WorldArgs};
 use crate::cli::check::Checked;
 use crate::cli::{Namespace, audit, certs, check, explain, manifests};
 use crate::console;

@@ -22,7 +22,7 @@
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
 //!   to: Events ([`report`]), status, certificates ([`pki`]).
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
-//! - [`cli`], [`args`], [`app`]: the verbs, and the one place that builds things. [`page`]: what they print, escaped;
+//! - [`cli`], [`app`]: the verbs, and the one place that builds things. [`page`]: what they print, escaped;
 //!   [`console`]: where.
 
 // Only `console` prints, and only pages.
@@ -31,7 +31,6 @@
 pub mod admission;
 pub mod answers;
 pub mod app;
-pub mod args;
 pub mod bounds;
 pub mod cli;
 pub mod console;

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cpufit::args::Args;
+use cpufit::cli::args::Args;
 
 /// Input could not be read or judged.
 const TROUBLE: u8 = 2;

@@ -20,7 +20,6 @@ use serde::ser::{Error as _, Serialize, Serializer};
 use super::Stage;
 use super::review::{API_VERSION, KIND};
 use crate::fit::shown::Shown;
-use crate::say::FieldCause;
 
 /// The longest warning, in characters.
 pub const WARNING_CHARS: usize = 256;
@@ -163,6 +162,15 @@ pub struct Denial {
     pub name: String,
     /// The fields to blame.
     pub causes: Vec<FieldCause>,
+}
+
+/// One field that is to blame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldCause {
+    /// The field's path.
+    pub field: String,
+    /// What is wrong with it, on one line.
+    pub message: String,
 }
 
 /// The answer as JSON, in one buffer.

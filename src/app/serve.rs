@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::admission::Stage;
 use crate::admission::review::Request;
-use crate::args::{CertificateSource, ServeArgs};
+use crate::cli::args::{CertificateSource, ServeArgs};
 use crate::console;
 use crate::live::freshness::{AgeCollector, Freshness};
 use crate::page::Page;

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::args::{AuditArgs, AuditOutput, FailOn};
 use crate::answers::audit::{Answer, AuditRow, Severity, Stand, audit};
-use crate::args::{AuditArgs, AuditOutput, FailOn};
 use crate::page::{Page, PageError};
 use crate::say::plural;
 use crate::world::World;

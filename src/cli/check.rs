@@ -9,11 +9,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Namespace;
+use super::args::{CheckArgs, CheckOutput};
 use super::output::{Numbering, Origin, ResultRow};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
-use crate::args::{CheckArgs, CheckOutput};
 use crate::enforce::outline::Outline;
 use crate::enforce::patch::apply;
 use crate::fit::judgement::Depth;

@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::Namespace;
+use super::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
 use super::check::{judged, mutation, patched};
 use super::output::{Numbering, Origin, ResultRow};
 use crate::admission::review::decode;
-use crate::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::args::{ManifestsArgs, ManifestsOutput};
+use super::args::{ManifestsArgs, ManifestsOutput};
 use crate::page::Page;
 
 const CRD: &str = include_str!("../../deploy/base/crd.yaml");

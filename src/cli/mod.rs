@@ -1,5 +1,6 @@
 //! The verbs: each gathers inputs, calls the same functions as the webhook, and prints.
 
+pub mod args;
 pub mod audit;
 pub mod certs;
 pub mod check;

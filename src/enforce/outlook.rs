@@ -1,6 +1,7 @@
 //! What people are told of the common model, and who is refused for not using it.
 
 use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
+use crate::admission::response::FieldCause;
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::authors::{Origin, Setting};
 use crate::kubevirt::cluster::Cluster;
@@ -9,7 +10,6 @@ use crate::kubevirt::replicas::Replicas;
 use crate::kubevirt::subject::{self, Judged, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
 use crate::policy::{CommonModel, Otherwise, Policy, ReplacedMode};
-use crate::say::FieldCause;
 use crate::say::finding::message;
 use crate::well_known;
 use crate::world::World;

@@ -7,7 +7,7 @@ pub mod finding;
 pub mod plural;
 pub mod remedy;
 
-use crate::admission::response::WARNING_CHARS;
+use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label::Family;
@@ -20,15 +20,6 @@ use plural::{fold_lack, fold_names, nodes};
 
 /// How many missing labels a warning names.
 const LABELS: usize = 4;
-
-/// One field that is to blame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldCause {
-    /// The field's path.
-    pub field: String,
-    /// What is wrong with it, on one line.
-    pub message: String,
-}
 
 /// A verdict in words, for every channel. A line without the guest's name is printed behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

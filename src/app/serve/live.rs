@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
-use crate::args::{CertificateSource, ServeArgs};
+use crate::cli::args::{CertificateSource, ServeArgs};
 use crate::live::events::Reports;
 use crate::live::freshness::{Freshness, Listening};
 use crate::live::kinds::Watched;

@@ -1,9 +1,9 @@
 //! A ruling put into words: what is told, and how a denial reads.
 
 use super::*;
+use crate::admission::response::FieldCause;
 use crate::fit::verdict::{Assessment, Finding, Outcome, Unknown};
 use crate::policy::RequestKind;
-use crate::say::FieldCause;
 
 fn verdict(outcome: Outcome, cause: Option<Cause>, checks: &[Check]) -> Verdict {
     let assessment = Assessment { outcome, cause, nodes_judged: 4, fitting: crate::fit::bits::Bits::none(4) };

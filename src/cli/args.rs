@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::cli::certs::CertsArgs;
+use super::certs::CertsArgs;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::replicas::ReplicasKind;
 use crate::live::connect::ClusterArgs;

@@ -263,7 +263,7 @@ labels! {
         /// The old pair goes on serving.
         Kept = "kept",
     }
-    /// What became of something that was to be told in an Event.
+    /// What became of a report that was to become an Event.
     EventResult {
         /// An Event was written, or one that counts several was renewed.
         Written = "written",
@@ -439,7 +439,7 @@ impl Metrics {
             rotations.clone(),
         );
         let events = Family::default();
-        registry.register("events", "What was to be told in Events, by what became of it", events.clone());
+        registry.register("events", "Reports for Events, by what became of them", events.clone());
         let handshake_failures = Family::default();
         registry.register(
             "tls_handshake_failures",
@@ -448,7 +448,7 @@ impl Metrics {
         );
         registry.register("build", "Version of the program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         more(&mut registry);
-        // Counters that exist from the start can be told from those that never moved.
+        // A counter that exists from the start shows 0 where nothing happened.
         for reason in DecodeReason::ALL {
             drop(decode_errors.get_or_create(&DecodeLabel { reason: *reason }));
         }
@@ -520,7 +520,7 @@ impl Metrics {
         self.rotations.inc();
     }
 
-    /// Something was to be told in an Event.
+    /// A report was queued for an Event.
     pub fn event(&self, result: EventResult) {
         self.events.get_or_create(&EventLabel { result }).inc();
     }
@@ -567,8 +567,8 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()).unwrap(), || {
-            tracing::info!(node = "node-a", "told");
-            tracing::debug!("not told");
+            tracing::info!(node = "node-a", "noted");
+            tracing::debug!("not noted");
             tracing::warn!(target: "h2::proto::streams::recv", "reset");
         });
         let bytes = lines.0.lock().unwrap().clone();
@@ -590,8 +590,8 @@ mod tests {
     fn json_lines_are_json_and_the_filter_filters() {
         let line = logged(LogFormat::Json, "info");
         let value: serde_json::Value = serde_json::from_str(line.trim_end()).expect("one object on one line");
-        assert_eq!((&value["node"], &value["message"]), (&"node-a".into(), &"told".into()));
-        assert!(logged(LogFormat::Text, "info").contains("told node=\"node-a\""));
+        assert_eq!((&value["node"], &value["message"]), (&"node-a".into(), &"noted".into()));
+        assert!(logged(LogFormat::Text, "info").contains("noted node=\"node-a\""));
         assert_eq!(logged(LogFormat::Text, "warn"), "");
         assert!(logged(LogFormat::Text, "warn,h2=warn").contains("reset"), "who asks for it gets it");
     }
@@ -634,7 +634,7 @@ mod tests {
         metrics.certificate_reload(ReloadResult::Kept);
         metrics.certificate_expiry(Some(1_900_000_000));
         let text = metrics.render().unwrap();
-        let (about, mut told): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('#'));
+        let (about, mut values): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('#'));
         insta::assert_snapshot!(about.join("\n"), @r#"
         # HELP cpufit_requests Admission requests by webhook, kind of object and outcome.
         # TYPE cpufit_requests counter
@@ -652,7 +652,7 @@ mod tests {
         # TYPE cpufit_certificate_not_after_seconds gauge
         # HELP cpufit_certificate_rotations Certificates that this replica, as the leader, made and had served.
         # TYPE cpufit_certificate_rotations counter
-        # HELP cpufit_events What was to be told in Events, by what became of it.
+        # HELP cpufit_events Reports for Events, by what became of them.
         # TYPE cpufit_events counter
         # HELP cpufit_tls_handshake_failures Connections that ended before a request; refused most often means that the caBundle is not the certificate's.
         # TYPE cpufit_tls_handshake_failures counter
@@ -660,9 +660,9 @@ mod tests {
         # TYPE cpufit_build info
         # EOF
         "#);
-        told.retain(|line| !line.contains("_bucket") && !line.ends_with(" 0"));
-        told.sort_unstable();
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        values.retain(|line| !line.contains("_bucket") && !line.ends_with(" 0"));
+        values.sort_unstable();
+        insta::assert_snapshot!(values.join("\n"), @r#"
         cpufit_build_info{version="0.1.0"} 1
         cpufit_certificate_not_after_seconds 1900000000.0
         cpufit_certificate_reloads_total{result="kept"} 1

@@ -45,7 +45,7 @@ pub struct Warnings {
 }
 
 impl Warnings {
-    /// Whether there is none.
+    /// Whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lines().next().is_none()
@@ -53,11 +53,11 @@ impl Warnings {
 
     /// The lines, those for which there is no room left out.
     fn lines(&self) -> impl Iterator<Item = &String> {
-        let is_told = |line: &&String| !Shown::within(line, WARNING_CHARS).as_str().is_empty();
-        let first = self.first.iter().filter(is_told).take(WARNINGS);
+        let is_shown = |line: &&String| !Shown::within(line, WARNING_CHARS).as_str().is_empty();
+        let first = self.first.iter().filter(is_shown).take(WARNINGS);
         let room = WARNINGS - first.clone().count();
-        let notes = self.notes.iter().filter(is_told).take(room);
-        let advice = self.advice.iter().filter(is_told).take(room - notes.clone().count());
+        let notes = self.notes.iter().filter(is_shown).take(room);
+        let advice = self.advice.iter().filter(is_shown).take(room - notes.clone().count());
         first.chain(advice).chain(notes)
     }
 }
@@ -310,7 +310,7 @@ impl<'a> Status<'a> {
     }
 }
 
-/// Without the phrases by which KubeVirt's controllers tell refusals apart.
+/// Without the phrases by which KubeVirt's controllers distinguish refusals.
 fn unmistakable(text: Cow<'_, str>) -> Cow<'_, str> {
     const PHRASES: [(&str, &str); 2] =
         [("violates PodSecurity", "violates Pod Security"), ("exceeded quota", "exceeded the quota")];

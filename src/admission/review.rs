@@ -73,7 +73,7 @@ impl<'a> Object<'a> {
     /// The object as a pod.
     ///
     /// # Errors
-    /// It is none; the error names the field.
+    /// It is not such an object; the error names the field.
     pub fn pod(&self) -> Result<Pod<'a>, ReviewError> {
         match self {
             Self::Text(raw) => object("request.object", raw),

@@ -130,7 +130,7 @@ impl<'de> At<'_, 'de> {
         count < most && self.budget.entries.get() > 0
     }
 
-    /// One entry is read, before what stands in it, or it turns out that there is none.
+    /// One entry is about to be read, or the list turns out to have ended.
     fn count(&self, is_there: bool) {
         let left = self.budget.entries.get();
         self.budget.entries.set(if is_there { left - 1 } else { left + 1 });

@@ -1,5 +1,5 @@
-//! Self-managed certificates: kept in a Secret, served by every replica, made and renewed by the leader, who tells the API
-//! server whom to trust.
+//! Self-managed certificates: kept in a Secret, served by every replica, made and renewed by the leader, which writes
+//! the authority into the webhook configurations (`caBundle`).
 
 mod rotation;
 
@@ -58,7 +58,7 @@ impl Settings {
         (self.validity / 20).clamp(Duration::from_millis(200), Duration::from_secs(10))
     }
 
-    /// How long API servers are given to hear of an authority.
+    /// How long API servers are given to read a new authority.
     fn settling(&self) -> Duration {
         (self.validity / 6).min(Duration::from_secs(10))
     }
@@ -85,8 +85,17 @@ pub async fn run(
 ) {
     let names = settings.names();
     let secrets = Api::namespaced(client.clone(), &settings.namespace);
-    let mut keeper =
-        Keeper { client, secrets, settings, names, resolver, metrics, served: None, last: None, told: None };
+    let mut keeper = Keeper {
+        client,
+        secrets,
+        settings,
+        names,
+        resolver,
+        metrics,
+        served: None,
+        last: None,
+        published_bundle: None,
+    };
     let mut trouble = None;
     loop {
         let is_leader = *leads.borrow_and_update();
@@ -120,8 +129,8 @@ struct Keeper {
     served: Option<String>,
     /// What the Secret held when it was last read.
     last: Option<Stored>,
-    /// The bundle that the API server was told, and since when.
-    told: Option<(String, Instant)>,
+    /// The bundle that the webhook configurations hold, and since when.
+    published_bundle: Option<(String, Instant)>,
 }
 
 impl Keeper {
@@ -156,9 +165,9 @@ impl Keeper {
         }
         self.serve(&stored);
         if is_leader {
-            self.tell(&stored.bundle()).await.map_err(api("telling the API server whom to trust"))?;
+            self.publish(&stored.bundle()).await.map_err(api("writing caBundle into the webhook configurations"))?;
         } else {
-            self.told = None;
+            self.published_bundle = None;
         }
         if !stored.bundle().is_empty() {
             self.last = Some(stored);
@@ -209,13 +218,13 @@ impl Keeper {
     }
 
     fn is_settled(&self, stored: &Stored) -> bool {
-        let told = self.told.as_ref().filter(|(bundle, _)| *bundle == stored.bundle());
-        told.is_some_and(|(_, since)| since.elapsed() >= self.settings.settling())
+        let published = self.published_bundle.as_ref().filter(|(bundle, _)| *bundle == stored.bundle());
+        published.is_some_and(|(_, since)| since.elapsed() >= self.settings.settling())
     }
 
-    /// Sees to it that both configurations trust the bundle; those that are not there need not be told.
-    async fn tell(&mut self, bundle: &str) -> kube::Result<()> {
-        let mut is_news = self.told.as_ref().is_none_or(|(told, _)| told != bundle);
+    /// Writes the bundle into both webhook configurations; one that does not exist is passed over.
+    async fn publish(&mut self, bundle: &str) -> kube::Result<()> {
+        let mut is_news = self.published_bundle.as_ref().is_none_or(|(published, _)| published != bundle);
         let kinds = [
             ApiResource::erase::<MutatingWebhookConfiguration>(&()),
             ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
@@ -243,7 +252,7 @@ impl Keeper {
             }
         }
         if is_news {
-            self.told = Some((bundle.to_owned(), Instant::now()));
+            self.published_bundle = Some((bundle.to_owned(), Instant::now()));
         }
         Ok(())
     }
@@ -286,8 +295,8 @@ mod tests {
             let bundle = bundle.map(|bundle| STANDARD.encode(bundle));
             json!({"name": name, "clientConfig": {"service": service, "caBundle": bundle}, "failurePolicy": "Ignore"})
         };
-        let told = json!({"webhooks": [webhook("a", Some("AB")), webhook("b", Some("AB"))]});
-        assert_eq!(trusting(&told, "AB"), None, "each look would be a write");
+        let published = json!({"webhooks": [webhook("a", Some("AB")), webhook("b", Some("AB"))]});
+        assert_eq!(trusting(&published, "AB"), None, "each look would be a write");
         assert_eq!(trusting(&json!({}), "AB"), None);
         let reset = json!({"webhooks": [webhook("a", Some("AB")), webhook("b", None)]});
         let bundle = STANDARD.encode("AB");
@@ -298,7 +307,7 @@ mod tests {
             ],
         });
         assert_eq!(trusting(&reset, "AB"), Some(expected), "and nothing else of it is touched");
-        assert!(trusting(&told, "ABC").is_some());
+        assert!(trusting(&published, "ABC").is_some());
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Reports {
     }
 
     /// Queues an Event. Returns at once, whatever becomes of it.
-    pub fn tell(&self, report: Report) {
+    pub fn push(&self, report: Report) {
         let taken = self.queue().take(report, Now::read());
         match taken {
             Taken::New => {}

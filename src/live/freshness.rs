@@ -43,7 +43,7 @@ impl Default for Freshness {
 
 impl Freshness {
     /// The API server spoke of a resource.
-    pub fn hear(&self, resource: Watched) {
+    pub fn received(&self, resource: Watched) {
         self.heard[resource as usize].store(self.now(), Ordering::Relaxed);
     }
 
@@ -141,9 +141,9 @@ where
             let Some(resource) = resource.filter(|_| head.status.is_success()) else {
                 return Ok(Response::from_parts(head, body.boxed_unsync()));
             };
-            freshness.hear(resource);
+            freshness.received(resource);
             let body = body.map_frame(move |frame| {
-                freshness.hear(resource);
+                freshness.received(resource);
                 frame
             });
             Ok(Response::from_parts(head, body.boxed_unsync()))
@@ -159,13 +159,13 @@ mod tests {
     async fn trouble_is_over_when_the_api_server_is_heard_again() {
         let freshness = Freshness::default();
         assert_eq!(freshness.age(Watched::Nodes), None, "never heard of is not fresh");
-        freshness.hear(Watched::Nodes);
+        freshness.received(Watched::Nodes);
         tokio::time::advance(Duration::from_secs(40)).await;
         freshness.note(Watched::Nodes, Some("connection refused".to_owned()));
         assert_eq!(freshness.age(Watched::Nodes), Some(Duration::from_secs(40)));
         assert_eq!(freshness.trouble(Watched::Nodes).as_deref(), Some("connection refused"));
         tokio::time::advance(Duration::from_secs(2)).await;
-        freshness.hear(Watched::Nodes);
+        freshness.received(Watched::Nodes);
         assert_eq!(freshness.trouble(Watched::Nodes), None, "a quiet watch would be called broken for ever");
         assert_eq!(freshness.trouble(Watched::Vmis), None);
     }

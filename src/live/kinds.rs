@@ -302,7 +302,7 @@ fn slim(mut object: Object) -> Object {
         Object::Migration(vmim) => own(&mut vmim.metadata),
         Object::KubeVirt(kubevirt) => own(&mut kubevirt.metadata),
         Object::Namespace(namespace) => own(&mut namespace.metadata),
-        // By its generation a revision is told from the object of today.
+        // Its generation distinguishes a revision from the object of today.
         Object::Instancetype(found) => versioned(&mut found.metadata),
         Object::Preference(found) => versioned(&mut found.metadata),
         Object::Revision(found) => own(&mut found.metadata),

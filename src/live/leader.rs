@@ -31,18 +31,18 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long a request may take.
 const REQUEST: Duration = Duration::from_secs(4);
 
-/// What this replica is called, unlike any other: as it is told, or by its host and by chance.
+/// The unique name of this replica (holder of the Lease): the configured one, or host name and a random suffix.
 #[must_use]
-pub fn identity(told: Option<&str>) -> String {
-    if let Some(told) = told.filter(|told| !told.is_empty()) {
-        return told.to_owned();
+pub fn identity(configured: Option<&str>) -> String {
+    if let Some(name) = configured.filter(|name| !name.is_empty()) {
+        return name.to_owned();
     }
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let chance = std::collections::hash_map::RandomState::new().build_hasher().finish();
     format!("{}-{:08x}", if host.trim().is_empty() { "cpufit" } else { host.trim() }, chance >> 32)
 }
 
-/// Tries to lead until `stop` changes, then lets go; `leads` hears who does.
+/// Runs leader election until `stop` changes, then releases the Lease; `leads` is true while this replica leads.
 pub async fn run(
     client: Client,
     namespace: String,
@@ -77,7 +77,7 @@ pub async fn run(
 /// What to do about the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// There is none: make it.
+    /// There is no Lease: create it.
     Create,
     /// Nobody holds it any more: take it.
     Take,
@@ -230,7 +230,7 @@ impl Candidate {
     /// Nobody need wait for a holder that ends.
     async fn let_go(self) {
         self.lead(false);
-        // An attempt may have been under way: the Lease itself tells who holds it.
+        // An attempt may have been under way: the Lease itself names its holder.
         let released = timeout(REQUEST, async {
             let lease = self.api.get(NAME).await?;
             let Some(spec) = lease.spec.clone().filter(|spec| spec.holder_identity.as_ref() == Some(&self.me)) else {

@@ -1,4 +1,4 @@
-//! A live cluster: watched, judged by, told about.
+//! A live cluster: watched, judged by, written to.
 //!
 //! ```text
 //! API server --watch--> Change --inventory--> Snapshot --swap--> reviews
@@ -75,7 +75,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Starts to watch. `published` hears of every snapshot, the first of which comes when all was read once.
+    /// Starts to watch. The receiver sees every snapshot, the first when everything was read once.
     pub fn start(
         client: &Client,
         settings: Settings,
@@ -167,7 +167,7 @@ impl Judging for Live {
                 self.metrics.spared(exemption);
             }
             for report in answer.reports {
-                self.reports.tell(report);
+                self.reports.push(report);
             }
             Ok(answer.decision)
         })

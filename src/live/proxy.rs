@@ -69,7 +69,7 @@ impl Environment {
 ///
 /// # Errors
 ///
-/// It is none, or of a scheme that is not supported; `origin` names where it was found.
+/// It is not a URL, or its scheme is not supported; `origin` names where it was found.
 pub fn parse(origin: &'static str, value: &str) -> Result<Uri, ProxyError> {
     let value = value.trim();
     let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };

@@ -44,7 +44,7 @@ pub async fn run(
     reports: Reports,
 ) {
     let api: Api<DynamicObject> = Api::all_with(client, &Watched::Policies.api());
-    let mut scribe = Scribe { api, reports, told: BTreeMap::new(), trouble: None };
+    let mut writer = StatusWriter { api, reports, reported_invalid: BTreeMap::new(), trouble: None };
     let mut not_before = Instant::now();
     let mut again = None;
     loop {
@@ -60,24 +60,24 @@ pub async fn run(
             continue;
         }
         let started = Instant::now();
-        let is_done = scribe.write(live.snapshot()).await;
+        let is_done = writer.write(live.snapshot()).await;
         not_before = started + EVERY.max(started.elapsed() * SHARE);
         again = (!is_done).then(|| started + AGAIN);
     }
 }
 
-struct Scribe {
+struct StatusWriter {
     api: Api<DynamicObject>,
     reports: Reports,
-    /// The invalid policies of which an Event told: UID and generation by name.
-    told: BTreeMap<String, (String, i64)>,
+    /// The invalid policies that an Event was written about: UID and generation, by name.
+    reported_invalid: BTreeMap<String, (String, i64)>,
     trouble: Option<String>,
 }
 
-impl Scribe {
+impl StatusWriter {
     /// Whether all is as it should be.
     async fn write(&mut self, snapshot: Arc<Snapshot>) -> bool {
-        self.told.retain(|name, _| snapshot.policies.contains_key(name));
+        self.reported_invalid.retain(|name, _| snapshot.policies.contains_key(name));
         if snapshot.policies.is_empty() {
             return true;
         }
@@ -99,7 +99,7 @@ impl Scribe {
                 is_done = false;
                 continue;
             }
-            self.tell(registered);
+            self.report_invalid(registered);
             let wanted = status(registered, found, Timestamp::now());
             if differs(&registered.status, &wanted) {
                 is_done &= self.patch(name, wanted).await;
@@ -130,14 +130,15 @@ impl Scribe {
     }
 
     /// Tells of an invalid policy, once for what it says.
-    fn tell(&mut self, registered: &Registered) {
+    fn report_invalid(&mut self, registered: &Registered) {
         let Registered { metadata, policy, .. } = registered;
         let Err(problem) = policy else { return };
         let now = (metadata.uid.clone(), metadata.generation);
-        if self.told.insert(metadata.name.clone(), now.clone()) == Some(now) || is_known_invalid(registered) {
+        if self.reported_invalid.insert(metadata.name.clone(), now.clone()) == Some(now) || is_known_invalid(registered)
+        {
             return;
         }
-        self.reports.tell(Report {
+        self.reports.push(Report {
             regarding: Regarding::policy(metadata),
             reason: Reason::PolicyInvalid,
             note: Note::of_watched(&format!("the policy is ignored: {problem}")),
@@ -145,7 +146,7 @@ impl Scribe {
     }
 }
 
-/// Whether its status says already that it is invalid, as it stands: then a leader before told of it.
+/// Whether its status says already that it is invalid, as it stands: then a leader before wrote that Event.
 fn is_known_invalid(registered: &Registered) -> bool {
     let known = condition(&registered.status, "Valid");
     known.is_some_and(|known| {

@@ -97,8 +97,8 @@ async fn follow_by(
                 match refusal(&error) {
                     // Not served at all, or not yet; or not for us, and guests can be judged without it.
                     Some(status) if status.code == 404 || (status.code == 403 && resource.is_dispensable()) => {
-                        let why = if status.code == 404 { "not installed".to_owned() } else { told(&error) };
-                        freshness.hear(resource);
+                        let why = if status.code == 404 { "not installed".to_owned() } else { words(&error) };
+                        freshness.received(resource);
                         if !is_absent {
                             is_absent = true;
                             info!(%resource, why, "judged without; looked for again every half minute");
@@ -113,9 +113,9 @@ async fn follow_by(
                         if other.is_some_and(|status| status.code == 410) {
                             debug!(%resource, "too old to go on from; read anew");
                         } else {
-                            warn!(%resource, error = %told(&error), "the watch failed; tried again");
+                            warn!(%resource, error = %words(&error), "the watch failed; tried again");
                         }
-                        freshness.note(resource, Some(told(&error)));
+                        freshness.note(resource, Some(words(&error)));
                     }
                 }
                 sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
@@ -154,7 +154,7 @@ fn refusal(error: &Error) -> Option<&Status> {
 }
 
 /// The API server's own words, or else the error and its causes, on one line.
-fn told(error: &Error) -> String {
+fn words(error: &Error) -> String {
     if let Some(status) = refusal(error) {
         return status.message.clone();
     }
@@ -201,8 +201,8 @@ mod tests {
         assert!(timeout(Duration::from_secs(600), following).await.is_err(), "it must go on for ever");
         let asked = lists.load(Ordering::Relaxed);
         assert!((10..60).contains(&asked), "a cluster without KubeVirt is asked {asked} times in ten minutes");
-        let told = std::iter::from_fn(|| changes.try_recv().ok());
-        let absent = told.filter(|change| matches!(change, Change::Absent(_))).count();
+        let received = std::iter::from_fn(|| changes.try_recv().ok());
+        let absent = received.filter(|change| matches!(change, Change::Absent(_))).count();
         assert_eq!(absent, 1, "each time all guests are forgotten and a line is logged");
     }
 }

@@ -1,4 +1,4 @@
-//! What an administrator wants: which guests are told, recorded or refused, and who is exempt.
+//! What an administrator wants: which guests are warned about, recorded or denied, and who is exempt.
 //!
 //! A [`Policy`] is one `CPUPolicy` (`cpufit.io/v1alpha1`), read by [`Policy::from_json`]. [`governing`] chooses the one
 //! that a guest is under; without any, [`Policy::builtin`] governs. [`rule`] turns a verdict into a [`Ruling`]. All
@@ -336,7 +336,7 @@ impl UserName {
     ///
     /// Distributions install KubeVirt into namespaces of their own, so any namespace will do unless the right one is
     /// given. Giving it keeps others from passing for a controller with a service account of the same name.
-    /// `kubevirt-apiserver` is none of them: it asks on behalf of a person with virtctl, who reads the denial.
+    /// `kubevirt-apiserver` is not among them: it asks on behalf of a person with virtctl, who reads the denial.
     /// Mirrors `pkg/virt-api/webhooks/serviceaccounts.go` without that one.
     #[must_use]
     pub fn is_kubevirt_controller(&self, kubevirt_namespace: Option<&str>) -> bool {

@@ -162,7 +162,7 @@ fn exactly(object: &mut Object<'_, '_>, field: &'static str, wanted: &str) {
 }
 
 fn metadata(object: &mut Object<'_, '_>) -> String {
-    let name = object.required("name", "policies are told apart by it");
+    let name = object.required("name", "it names the policy");
     if let Some(Err(reason)) = name.map(syntax::subdomain) {
         object.problem("name", format!("{} is not a name: {reason}", quoted(name.unwrap_or_default())));
     }
@@ -207,7 +207,7 @@ fn selector(object: &mut Object<'_, '_>) -> LabelSelector {
 }
 
 fn condition(object: &mut Object<'_, '_>) -> Option<LabelCondition> {
-    let key = object.required("key", "a condition speaks of a label");
+    let key = object.required("key", "a condition is about a label");
     if let Some((key, Err(reason))) = key.map(|key| (key, syntax::qualified(key))) {
         object.problem("key", format!("{} is not a label key: {reason}", quoted(key)));
     }

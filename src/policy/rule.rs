@@ -18,7 +18,7 @@ pub enum RequestKind {
     LauncherPod,
     /// A launcher pod as a migration's target. Never denied: its migration would stay pending for ever.
     TargetPod,
-    /// An eviction, or a change of a node, a policy or KubeVirt's configuration. Never denied: people are told.
+    /// An eviction, or a change of a node, a policy or KubeVirt's configuration. Never denied: people are warned.
     Other,
 }
 

@@ -80,7 +80,7 @@ impl LabelSelector {
             && self.match_expressions.iter().all(|condition| condition.holds(value(&condition.key)))
     }
 
-    /// How much it asks: the number of different labels it speaks of. Saying more about the same label
+    /// How much it asks: the number of different labels in it. Saying more about the same label
     /// makes no selector more specific.
     #[must_use]
     pub fn specificity(&self) -> usize {

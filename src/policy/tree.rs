@@ -1,7 +1,7 @@
 //! A JSON document as it was written, and a reader of its objects that reports every problem.
 //!
 //! `serde_json::Value` keeps the last of two equal keys and stops at the first error; a person who
-//! mends a policy wants to hear of both keys, and of all errors at once.
+//! mends a policy needs both keys, and all errors at once.
 
 use std::fmt;
 

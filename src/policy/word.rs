@@ -12,7 +12,7 @@ pub trait Word: Copy + Sized + 'static {
     fn as_str(self) -> &'static str;
 }
 
-/// A word that is none of those allowed.
+/// A word that is not allowed there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct UnknownWord {
     given: String,

@@ -23,7 +23,7 @@ pub enum Error {
         /// What the system says.
         reason: io::Error,
     },
-    /// Something that is opened as a file and is none.
+    /// Something that was opened as a file and is not one.
     #[error("{} is {what}, not a file; say - and give its content on standard input", file_name(file))]
     NotAFile {
         /// The path.
@@ -109,7 +109,7 @@ pub enum Error {
         /// `kind` or `apiVersion`.
         missing: &'static str,
     },
-    /// A list whose `items` is none.
+    /// A List whose `items` is not a list.
     #[error("{place}: items: expected a list, found {found}")]
     NotAList {
         /// Where.

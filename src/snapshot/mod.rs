@@ -1,6 +1,6 @@
 //! Kubernetes objects from dumps: files, folders, standard input.
 //!
-//! `kubectl get … -o yaml` and `-o json` are what people have. [`read`] takes either, told apart by content, with Lists,
+//! `kubectl get … -o yaml` and `-o json` are what people have. [`read`] takes either, recognised by content, with Lists,
 //! many documents and objects in any mixture, and hands over one [`Item`] at a time. A List is never held whole, so a dump
 //! may be larger than memory. [`Item::parse`] then reads only the fields a type asks for, borrowing from the item.
 //!
@@ -184,7 +184,7 @@ impl Item {
                 metadata.insert("namespace".to_owned(), namespace.into());
             }
             Some(metadata @ Value::Null) => *metadata = serde_json::json!({ "namespace": namespace }),
-            // What is no object is told when the object is read.
+            // What is not an object is reported when the object is read.
             _ => return self,
         }
         if let Ok(json) = serde_json::value::to_raw_value(&object) {

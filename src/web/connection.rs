@@ -1,4 +1,4 @@
-//! One connection: its handshake, what is spoken on it, and when it ends.
+//! One connection: its handshake, its protocol, and when it ends.
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -34,7 +34,7 @@ use super::server::Limits;
 use crate::page::Page;
 use crate::telemetry::{HandshakeFailure, Metrics};
 
-/// How long a client that was told to end its idle connection may take to do so.
+/// How long a client may take to end an idle connection after the server asked it to.
 const PARTING: Duration = Duration::from_secs(5);
 
 /// What the connections of a port share.
@@ -51,7 +51,7 @@ pub(super) struct Shared {
     pub(super) refused: Seldom,
 }
 
-/// HTTP/1.1 and HTTP/2 as they are spoken here.
+/// HTTP/1.1 and HTTP/2, with the limits of this server.
 pub(super) struct Protocols {
     http1: Builder<TokioExecutor>,
     http2: Builder<TokioExecutor>,
@@ -142,7 +142,7 @@ async fn handshake(
     None
 }
 
-/// Speaks HTTP. Who is idle for too long, and everybody when the server stops, is told so first.
+/// Serves HTTP. A connection that is idle for too long is closed gracefully, as all are when the server stops.
 async fn drive<S>(protocol: &Builder<TokioExecutor>, stream: S, place: &Place, shared: &Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -152,7 +152,7 @@ where
     let mut stop = shared.stop.subscribe();
     let parting = tokio::select! {
         biased;
-        ended = connection.as_mut() => return told(place, ended),
+        ended = connection.as_mut() => return closed(place, ended),
         _ = stop.wait_for(|stop| *stop) => None,
         () = place.idle_for(shared.limits.idle) => Some(PARTING),
     };
@@ -164,10 +164,10 @@ where
             timeout(parting, connection).await.unwrap_or_else(|_| late())
         }
     };
-    told(place, ended);
+    closed(place, ended);
 }
 
-fn told(place: &Place, ended: Result<(), Box<dyn StdError + Send + Sync>>) {
+fn closed(place: &Place, ended: Result<(), Box<dyn StdError + Send + Sync>>) {
     if let Err(error) = ended {
         debug!(peer = %place.peer().address(), %error, "connection ended");
     }

@@ -1,4 +1,4 @@
-//! Whether the runtime that answers reviews still runs, as the admin port, which has its own, cannot tell by itself.
+//! Whether the runtime that answers reviews still runs, as the admin port, which has a runtime of its own, cannot see by itself.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -79,7 +79,7 @@ impl Default for Writers {
 }
 
 impl Writers {
-    /// Starts to write what is told, and to stand for leader; whether this replica leads.
+    /// Starts the writer of Events and leader election; the receiver is true while this replica leads.
     fn start(client: &Client, args: &ServeArgs, me: String, reports: Reports) -> (Self, watch::Receiver<bool>) {
         let mut writers = Self::default();
         let stop = || writers.stop.subscribe();
@@ -113,7 +113,7 @@ async fn synced(readiness: Arc<Readiness>, mut published: watch::Receiver<u64>) 
     }
 }
 
-/// Meets and loses the condition as the API server speaks and is silent.
+/// Sets the condition while data from the API server is fresh, and clears it while it is not.
 async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Duration) {
     let mut ticks = interval(AGE_LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Make     tls.crt signed by A            ca.crt: A
-//! Prepare  next.crt signed by B           ca.crt: A B    told to the API server, and some time given
+//! Prepare  next.crt signed by B           ca.crt: A B    written into the webhook configurations; API servers get time to read it
 //! Promote  tls.crt is what next.crt was   ca.crt: A B    replicas that have not read it yet serve A's
 //! Prune                                   ca.crt:   B    when A has ended, and with it all that A signed
 //! ```
@@ -121,7 +121,7 @@ impl Stored {
         let is_valid = |held: &&Held| now < held.until;
         let next = self.next.as_ref().filter(is_valid);
         match self.current.as_ref().filter(is_valid) {
-            // Worse than a certificate that is not known everywhere is none.
+            // Nothing valid is served: promote `next`, although its authority may not be everywhere yet.
             None if next.is_some() => Step::Promote,
             None => Step::Make,
             Some(_) if next.is_some() => {
@@ -165,7 +165,7 @@ impl Stored {
     }
 }
 
-/// The certificates of a bundle; what is none is left out.
+/// The certificates of a bundle; what is not a certificate is left out.
 fn authorities(bundle: &str) -> Vec<Authority> {
     const END: &str = "-----END CERTIFICATE-----";
     let read = |block: &str| {

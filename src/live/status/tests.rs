@@ -94,5 +94,8 @@ fn an_invalid_policy_is_told_once() {
     assert!(!is_known_invalid(&registered("Sometimes", &Value::Null)));
     assert!(!is_known_invalid(&registered("Sometimes", &known("True", 2))));
     assert!(!is_known_invalid(&registered("Sometimes", &known("False", 2))), "it was changed, and is invalid still");
-    assert!(is_known_invalid(&registered("Sometimes", &known("False", GENERATION))), "a leader before told of it");
+    assert!(
+        is_known_invalid(&registered("Sometimes", &known("False", GENERATION))),
+        "a leader before wrote that Event"
+    );
 }

@@ -74,7 +74,7 @@ mod spelling {
         let error = "Pined".parse::<Dial>().expect_err("no such word").to_string();
         assert_eq!(
             error, "\"Pined\" is not one of None, Unschedulable, Pinned, Fragile; did you mean Pinned?",
-            "the person is not told what to write"
+            "the error does not say what to write"
         );
     }
 }

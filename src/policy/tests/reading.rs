@@ -61,7 +61,7 @@ fn what_is_left_out_is_as_built_in(#[case] spec: Value) {
 fn a_common_model_has_defaults() {
     let model = read_spec(json!({"commonModel": {"name": "EPYC-Rome"}})).common_model.expect("it was given");
     assert_eq!(model.replaces, [ReplacedMode::Unset, ReplacedMode::HostModel], "guests would keep their host's CPU");
-    assert_eq!(model.otherwise, Otherwise::Warn, "guests would be refused unasked, or nobody told");
+    assert_eq!(model.otherwise, Otherwise::Warn, "guests would be refused unasked, or nobody warned");
     let none = read_spec(json!({"commonModel": {"name": "EPYC-Rome", "replaces": []}})).common_model;
     assert_eq!(none.map(|model| model.replaces), Some(vec![]), "an empty list must not replace anything");
 }
@@ -172,7 +172,7 @@ fn a_dump_of_a_live_policy() {
 )]
 #[case::no_key(
     json!({"virtualMachineSelector": {"matchExpressions": [{"operator": "Exists"}]}}),
-    "spec.virtualMachineSelector.matchExpressions[0].key: is required: a condition speaks of a label"
+    "spec.virtualMachineSelector.matchExpressions[0].key: is required: a condition is about a label"
 )]
 #[case::no_values(
     json!({"virtualMachineSelector": {"matchExpressions": [{"key": "a", "operator": "NotIn", "values": []}]}}),
@@ -200,7 +200,7 @@ fn a_mistake_is_named(#[case] spec: Value, #[case] expected: &str) {
 )]
 #[case::no_name(
     r#"{"apiVersion":"cpufit.io/v1alpha1","kind":"CPUPolicy","metadata":{},"spec":{}}"#,
-    "metadata.name: is required: policies are told apart by it"
+    "metadata.name: is required: it names the policy"
 )]
 #[case::bad_name(
     r#"{"apiVersion":"cpufit.io/v1alpha1","kind":"CPUPolicy","metadata":{"name":"Intel"},"spec":{}}"#,

@@ -60,7 +60,7 @@ fn what_is_warned_about_and_recorded(#[case] dial: Dial, #[case] impact: Impact,
         else {
             panic!("a policy that enforces nothing denies");
         };
-        assert_eq!((warned, recorded), is_as_expected, "people would not be told, or Events would flood a namespace");
+        assert_eq!((warned, recorded), is_as_expected, "people would not be warned, or Events would flood a namespace");
     }
 }
 
@@ -112,7 +112,7 @@ fn a_labelled_namespace_is_left_alone() {
     let facts = RequestFacts { kind: RequestKind::Migration, exemption: Some(Exemption::LabelledNamespace) };
     let ruling =
         rule(&enforcing(Dial::From(Impact::Fragile)), facts, &impaired(Impact::Pinned, Cause::Structural), true);
-    assert_eq!(ruling, Ruling::LeftAlone, "a namespace that opted out would still be spoken to");
+    assert_eq!(ruling, Ruling::LeftAlone, "a namespace that opted out would still get warnings");
 }
 
 #[rstest]

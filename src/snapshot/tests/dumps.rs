@@ -119,7 +119,7 @@ fn a_named_pipe_is_refused_and_one_of_the_shell_read() {
     let socket = folder.path().join("socket");
     let _held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     assert!(dumps(&socket).unwrap_err().starts_with("dump is a socket, not a file"));
-    // In a folder it is none of the dump's files.
+    // In a folder it is not one of the dump's files.
     write(folder.path(), &[("a.yaml", YAML)]);
     assert_eq!(dumps(folder.path()).unwrap().0, ["a.yaml Node a"]);
 }

@@ -260,13 +260,13 @@ mod tests {
     fn errors_name_the_file_and_the_cure() {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("ca.crt");
-        let told = |content: &str| {
+        let error_of = |content: &str| {
             fs::write(&file, content).unwrap();
             let error = Clients::load(file.clone(), Vec::new(), Arc::default()).unwrap_err().to_string();
             error.replace(&directory.path().display().to_string(), "/d")
         };
         insta::assert_snapshot!(
-            [told(""), told("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")].join("\n"),
+            [error_of(""), error_of("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")].join("\n"),
             @r"
         /d/ca.crt holds no CERTIFICATE block; give the certificate of the authority that signs the clients', PEM
         /d/ca.crt holds a certificate that cannot be an authority's; give an X.509 v3 certificate

@@ -302,18 +302,18 @@ mod tests {
         let at = |error: TlsError| error.to_string().replace(&directory.path().display().to_string(), "/d");
         let load = || at(Certificates::load(files(directory.path()), None, Arc::default()).unwrap_err());
         let (pair, other) = (issue(2040), issue(2041));
-        let mut told = vec![load()];
+        let mut lines = vec![load()];
         write(directory.path(), &(String::new(), pair.1.clone()));
-        told.push(load());
+        lines.push(load());
         write(directory.path(), &(pair.0.clone(), String::new()));
-        told.push(load());
+        lines.push(load());
         write(directory.path(), &(pair.0.clone(), other.1));
-        told.push(load());
+        lines.push(load());
         write(directory.path(), &("-----BEGIN CERTIFICATE-----\nMIIB".to_owned(), pair.1.clone()));
-        told.push(load());
+        lines.push(load());
         write(directory.path(), &("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".to_owned(), pair.1));
-        told.push(load());
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        lines.push(load());
+        insta::assert_snapshot!(lines.join("\n"), @r#"
         cannot read /d/tls.crt; it must be a PEM file this process may read
         /d/tls.crt holds no CERTIFICATE block; give the PEM chain, the server's own certificate first
         /d/tls.key holds no unencrypted PRIVATE KEY block; give the key of the certificate, as PKCS#8, PKCS#1 or SEC1

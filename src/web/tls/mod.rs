@@ -241,7 +241,7 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
-/// TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, with the certificate of `resolver`; spoken with `clients` alone, where they are given.
+/// TLS 1.3 and 1.2, HTTP/2 and HTTP/1.1, with the certificate of `resolver`; for `clients` alone, where they are given.
 ///
 /// Sessions are not resumed: API servers keep connections open instead, and each handshake sees the newest certificates.
 ///

@@ -12,7 +12,7 @@ pub(super) struct Facts {
     /// The last one.
     pub(super) not_after: Option<i64>,
     key: Key,
-    /// The common name of its subject; `None` where there is none, or more than one.
+    /// The common name of its subject; `None` where it has none, or more than one.
     pub(super) common_name: Option<String>,
 }
 
@@ -30,7 +30,7 @@ enum Key {
 }
 
 impl Facts {
-    /// Reads a certificate in DER; `None` where it is none.
+    /// Reads a certificate in DER; `None` where it is not one.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
         const VERSION: u8 = 0xa0;
         let (_, certificate, _) = der(certificate).filter(|(tag, ..)| *tag == SEQUENCE)?;
@@ -240,7 +240,7 @@ mod tests {
     fn what_is_served_and_what_is_not() {
         let p256 = &b"\x2a\x86\x48\xce\x3d\x03\x01\x07"[..];
         let (ed25519, ed448) = (oid(b"\x2b\x65\x70"), oid(b"\x2b\x65\x71"));
-        let told: Vec<String> = [
+        let lines: Vec<String> = [
             rsa(1024),
             rsa(2048),
             rsa(3072),
@@ -259,7 +259,7 @@ mod tests {
         .iter()
         .map(|certificate| Facts::of(certificate).unwrap().fault().unwrap_or_else(|| "is served".to_owned()))
         .collect();
-        insta::assert_snapshot!(told.join("\n"), @r"
+        insta::assert_snapshot!(lines.join("\n"), @r"
         has an RSA key of 1024 bits, which is too weak
         is served
         is served

@@ -119,23 +119,23 @@ fn no_handshake_fails_while_certificates_are_rotated(#[case] server_lag: u64, #[
     const SETTLING: u64 = 10;
     let mut stored = made();
     let mut history: Vec<(u64, Stored)> = vec![(0, stored.clone())];
-    let mut told = (stored.bundle(), 0);
+    let mut published = (stored.bundle(), 0);
     let mut served = Vec::new();
     for second in 1..=900 {
         // A new leader knows nothing but the Secret.
         if second % 64 == 0 {
             stored = reread(&stored);
-            told.1 = second;
+            published.1 = second;
         }
-        let is_settled = told.0 == stored.bundle() && second - told.1 >= SETTLING;
+        let is_settled = published.0 == stored.bundle() && second - published.1 >= SETTLING;
         let step = stored.step(VALIDITY, is_settled, at(second));
         assert_ne!(step, Step::Make, "second {second}");
         if step != Step::Keep {
             stored = after(stored, step, second);
             history.push((second, stored.clone()));
         }
-        if told.0 != stored.bundle() {
-            told = (stored.bundle(), second);
+        if published.0 != stored.bundle() {
+            published = (stored.bundle(), second);
         }
         let as_of = |lag: u64| {
             let seen = history.iter().rfind(|(at, _)| at + lag <= second);

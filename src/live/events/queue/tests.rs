@@ -31,7 +31,7 @@ impl Bench {
         Now { tick: self.start.tick + passed, clock: self.start.clock + passed }
     }
 
-    fn tell(&mut self, seconds: u64, report: Report) -> Taken {
+    fn queue(&mut self, seconds: u64, report: Report) -> Taken {
         self.queue.take(report, self.at(seconds))
     }
 
@@ -55,30 +55,30 @@ fn event(name: &str, count: i32, note: &str) -> (String, i32, String) {
 #[test]
 fn what_is_told_again_is_counted_with_the_newest_words_and_no_storm_of_writes() {
     let mut bench = Bench::new();
-    assert_eq!(bench.tell(0, report("db", Reason::NoTarget, "first")), Taken::New);
+    assert_eq!(bench.queue(0, report("db", Reason::NoTarget, "first")), Taken::New);
     assert_eq!(bench.written(0), [event("db", 1, "first")], "the first word must not wait");
     for second in 1..=9 {
-        assert_eq!(bench.tell(second, report("db", Reason::NoTarget, "again")), Taken::Again);
+        assert_eq!(bench.queue(second, report("db", Reason::NoTarget, "again")), Taken::Again);
         assert_eq!(bench.written(second), [], "each retry of virt-controller would be a write");
     }
-    bench.tell(9, report("db", Reason::NoTarget, "newest"));
+    bench.queue(9, report("db", Reason::NoTarget, "newest"));
     assert_eq!(bench.written(10), [event("db", 11, "newest")]);
-    assert_eq!(bench.written(600), [], "what is not told is not written");
-    assert_eq!(bench.tell(609, report("db", Reason::NoTarget, "late")), Taken::Again);
+    assert_eq!(bench.written(600), [], "what is not reported is not written");
+    assert_eq!(bench.queue(609, report("db", Reason::NoTarget, "late")), Taken::Again);
     assert_eq!(bench.written(609), [event("db", 12, "late")]);
-    assert_eq!(bench.tell(1210, report("db", Reason::NoTarget, "new")), Taken::New, "old counts would never end");
+    assert_eq!(bench.queue(1210, report("db", Reason::NoTarget, "new")), Taken::New, "old counts would never end");
     assert_eq!(bench.written(1210), [event("db", 1, "new")]);
 }
 
 #[test]
 fn another_reason_and_another_object_are_other_events() {
     let mut bench = Bench::new();
-    bench.tell(0, report("db", Reason::NoTarget, "a"));
-    bench.tell(0, report("db", Reason::OwnNode, "b"));
-    bench.tell(0, report("web", Reason::NoTarget, "c"));
+    bench.queue(0, report("db", Reason::NoTarget, "a"));
+    bench.queue(0, report("db", Reason::OwnNode, "b"));
+    bench.queue(0, report("web", Reason::NoTarget, "c"));
     let mut reborn = report("db", Reason::NoTarget, "d");
     reborn.regarding = known("shop", "db", "another");
-    bench.tell(0, reborn);
+    bench.queue(0, reborn);
     assert_eq!(bench.written(0), [event("db", 1, "a"), event("db", 1, "b"), event("web", 1, "c"), event("db", 1, "d")]);
 }
 
@@ -87,7 +87,7 @@ fn another_reason_and_another_object_are_other_events() {
 fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
     let mut bench = Bench::new();
     let storm = |bench: &mut Bench, second, guests: std::ops::Range<u32>| {
-        let taken = guests.map(|number| bench.tell(second, report(&format!("g{number}"), Reason::NoNode, "x")));
+        let taken = guests.map(|number| bench.queue(second, report(&format!("g{number}"), Reason::NoNode, "x")));
         taken.filter(|taken| *taken == Taken::New).count()
     };
     assert_eq!(storm(&mut bench, 0, 0..500), 50);
@@ -97,10 +97,10 @@ fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
 
     // One object's share: ten at once, then one each half minute.
     let mut bench = Bench::new();
-    bench.tell(0, report("db", Reason::NoTarget, "x"));
+    bench.queue(0, report("db", Reason::NoTarget, "x"));
     let mut writes = bench.written(0).len();
     for second in 1..=300 {
-        bench.tell(second, report("db", Reason::NoTarget, "x"));
+        bench.queue(second, report("db", Reason::NoTarget, "x"));
         writes += bench.written(second).len();
     }
     assert!((15..=22).contains(&writes), "{writes} writes in five minutes of one object");
@@ -111,9 +111,9 @@ fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
 fn no_namespace_uses_up_what_another_may_write() {
     let mut bench = Bench::new();
     for number in 0..500 {
-        bench.tell(0, report_of("noisy", &format!("g{number}"), Reason::NoNode, "x"));
+        bench.queue(0, report_of("noisy", &format!("g{number}"), Reason::NoNode, "x"));
     }
-    assert_eq!(bench.tell(0, report("db", Reason::NoTarget, "true")), Taken::New);
+    assert_eq!(bench.queue(0, report("db", Reason::NoTarget, "true")), Taken::New);
     let now = bench.at(0).tick;
     let first = [bench.queue.due(now), bench.queue.due(now)].map(|due| due.expect("due").0.namespace().to_owned());
     assert!(first.contains(&"shop".to_owned()), "it waits for more than one turn of another namespace: {first:?}");
@@ -134,7 +134,7 @@ proptest! {
         let guests = |namespace: usize| (0..60).map(move |guest| known(&format!("loud-{namespace}"), &format!("g{guest}"), "u"));
         let guests: Vec<Vec<Regarding>> = (0..loud).map(|namespace| guests(namespace).collect()).collect();
         let mut bench = Bench::new();
-        let (mut random, mut told, mut heard, mut waited) = (seed | 1, 0_u64, 0_u64, 0_u64);
+        let (mut random, mut reported, mut seen, mut waited) = (seed | 1, 0_u64, 0_u64, 0_u64);
         let turn = u64::try_from(loud).expect("few") / 5 + 2;
         let note = Note::of_watched("x");
         for second in 0..seconds {
@@ -144,16 +144,16 @@ proptest! {
                 random ^= random << 17;
                 let number = usize::try_from(random >> 8).expect("64 bits");
                 let regarding = guests[number % loud][number / loud % 60].clone();
-                bench.tell(second, Report { regarding, reason: Reason::ALL[number % 9], note: note.clone() });
+                bench.queue(second, Report { regarding, reason: Reason::ALL[number % 9], note: note.clone() });
             }
             if second % turn == 0 {
-                let quiet = report_of("quiet", &format!("q{told}"), Reason::NoTarget, "true");
-                prop_assert_eq!(bench.tell(second, quiet), Taken::New);
-                told += 1;
+                let quiet = report_of("quiet", &format!("q{reported}"), Reason::NoTarget, "true");
+                prop_assert_eq!(bench.queue(second, quiet), Taken::New);
+                reported += 1;
             }
             let written = bench.written(second);
-            heard += u64::try_from(written.iter().filter(|(name, ..)| name.starts_with('q')).count()).expect("few");
-            waited = if heard < told { waited + 1 } else { 0 };
+            seen += u64::try_from(written.iter().filter(|(name, ..)| name.starts_with('q')).count()).expect("few");
+            waited = if seen < reported { waited + 1 } else { 0 };
             prop_assert!(waited <= turn, "{waited} s for a turn among {loud}");
             prop_assert!(bench.queue.objects() <= OBJECTS);
         }
@@ -165,12 +165,12 @@ fn memory_is_bounded() {
     let mut bench = Bench::new();
     for number in 0..6_000 {
         let second = number / 100;
-        bench.tell(second, report_of(&format!("n{}", number % 150), &format!("g{number}"), Reason::NoNode, "x"));
+        bench.queue(second, report_of(&format!("n{}", number % 150), &format!("g{number}"), Reason::NoNode, "x"));
         bench.written(second);
     }
     assert!(bench.queue.objects() <= OBJECTS, "{}", bench.queue.objects());
-    assert_eq!(bench.tell(61, report("last", Reason::NoNode, "x")), Taken::New, "a full memory is full for all");
-    bench.tell(20_000, report_of("later", "first", Reason::NoNode, "x"));
+    assert_eq!(bench.queue(61, report("last", Reason::NoNode, "x")), Taken::New, "a full memory is full for all");
+    bench.queue(20_000, report_of("later", "first", Reason::NoNode, "x"));
     for second in 20_000..21_000 {
         bench.written(second);
     }
@@ -180,21 +180,21 @@ fn memory_is_bounded() {
 #[test]
 fn an_event_that_expired_is_made_anew_and_what_failed_in_passing_is_tried_again() {
     let mut bench = Bench::new();
-    bench.tell(0, report("db", Reason::NoTarget, "x"));
+    bench.queue(0, report("db", Reason::NoTarget, "x"));
     let now = bench.at(0).tick;
     let due = bench.queue.due(now).expect("due");
     bench.queue.failed(&due, true, now);
     assert_eq!(bench.written(9), [], "an API server that is down must not be hammered");
     assert_eq!(bench.written(10), [event("db", 1, "x")]);
 
-    bench.tell(30, report("db", Reason::NoTarget, "y"));
+    bench.queue(30, report("db", Reason::NoTarget, "y"));
     let now = bench.at(30).tick;
     let due = bench.queue.due(now).expect("due");
     bench.queue.lost(&due, now);
     assert!(!bench.queue.series(&due).expect("there").is_stored);
     assert_eq!(bench.written(30), [event("db", 2, "y")]);
 
-    bench.tell(60, report("gone", Reason::NoTarget, "z"));
+    bench.queue(60, report("gone", Reason::NoTarget, "z"));
     let now = bench.at(60).tick;
     let due = bench.queue.due(now).expect("due");
     bench.queue.failed(&due, false, now);
@@ -204,9 +204,9 @@ fn an_event_that_expired_is_made_anew_and_what_failed_in_passing_is_tried_again(
 #[test]
 fn what_is_left_is_written_at_the_end() {
     let mut bench = Bench::new();
-    bench.tell(0, report("db", Reason::NoTarget, "x"));
+    bench.queue(0, report("db", Reason::NoTarget, "x"));
     bench.written(0);
-    bench.tell(1, report("db", Reason::NoTarget, "y"));
-    bench.tell(1, report("web", Reason::NoTarget, "z"));
+    bench.queue(1, report("db", Reason::NoTarget, "y"));
+    bench.queue(1, report("web", Reason::NoTarget, "z"));
     assert_eq!(bench.queue.rest().len(), 2);
 }

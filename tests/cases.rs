@@ -293,6 +293,32 @@ fn explain_says_every_idea_of_every_case() {
     tally.finish("the user does not learn what would have saved the day");
 }
 
+/// The value at a path such as `spec.a[0].b`.
+fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
+    path.split('.').fold(object, |value, part| match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
+        Some((field, index)) => &value[field][index.parse::<usize>().expect("an index")],
+        None => &value[part],
+    })
+}
+
+#[test]
+fn the_field_of_a_finding_is_one_that_the_object_has() {
+    let (mut tally, mut named) = (Tally::new("fields"), 0);
+    for folder in folders() {
+        let text = std::fs::read_to_string(folder.join("input.yaml")).unwrap();
+        let object: Value = serde_saphyr::from_str(&text).unwrap();
+        let results = common::results(&explain(&folder, &["-o", "json"]).json());
+        let findings = results.iter().flat_map(|result| result["findings"].as_array().into_iter().flatten());
+        let fields = findings.filter_map(|finding| finding["field"].as_str()).filter(|field| !field.is_empty());
+        let fields: Vec<&str> = fields.collect();
+        named += fields.len();
+        let absent = fields.iter().filter(|field| at(&object, field).is_null());
+        tally.case(&name(&folder), &absent.map(|field| format!("it has no {field}")).collect::<Vec<_>>());
+    }
+    assert!(named > 0, "no finding names a field, so nobody learns where to look");
+    tally.finish("a person looks for a field that is not there");
+}
+
 fn ids(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(|entry| entry["id"].as_str().map(str::to_owned)).collect()
 }

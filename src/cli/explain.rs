@@ -14,6 +14,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
+use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Evidence, Verdict};
@@ -272,9 +273,7 @@ impl Explained<'_> {
         let refusal = self.fleet().look_up(&subject.placement).refusal(source);
         let name = self.fleet().name(source);
         (refusal.missing.is_empty() && refusal.affinity.is_empty())
-            .then(|| {
-                format!("{name}, where it runs, is the only node that fits by labels and is no target for itself.")
-            })
+            .then(|| format!("{name}, where it runs, is the only node that fits, and is no target for itself."))
             .filter(|_| self.case.verdict.blocked.is_empty())
     }
 
@@ -313,23 +312,25 @@ impl Explained<'_> {
             .collect();
         let verb = if same.len() == 1 { "lacks" } else { "lack" };
         let only = if self.case.verdict.assessment.fitting.is_empty() { " only" } else { "" };
-        let (names, lack) = (plural::fold_names(&same, 3), plural::fold_lack(least, 12));
+        let (names, lack) = (plural::fold_names(&same, 3), plural::fold_lack(&least.missing, &least.has, 12));
         Some(format!("Nearest: {names} {verb}{only} {lack}."))
     }
 
     /// The nodes that meet every selector entry and fail the node affinity, and what of it.
     fn excluded(&self) -> Vec<String> {
-        let mut by_conditions: std::collections::BTreeMap<&[String], Vec<&str>> = std::collections::BTreeMap::new();
+        let mut by_conditions: std::collections::BTreeMap<&[AffinityRule], Vec<&str>> =
+            std::collections::BTreeMap::new();
         for excluded in &self.case.verdict.excluded {
             by_conditions.entry(&excluded.conditions).or_default().push(&excluded.node);
         }
-        let line = |(conditions, nodes): (&[String], Vec<&str>)| {
+        let line = |(conditions, nodes): (&[AffinityRule], Vec<&str>)| {
+            let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
             let (meet, fail) =
                 (plural::number(nodes.len(), "meets", "meet"), plural::number(nodes.len(), "fails", "fail"));
             let names = plural::fold_names(&nodes, 6);
             format!(
                 "{names} {meet} every entry of its selector, of the CPU and others, and {fail} its node affinity: {}.",
-                plural::fold_names(conditions, 6)
+                plural::fold_names(&conditions, 6)
             )
         };
         by_conditions.into_iter().map(line).collect()
@@ -466,7 +467,8 @@ impl Explained<'_> {
             }
             rest.extend(refusal.taints.iter().map(|taint| format!("tainted {}", taint.key)));
             if !refusal.affinity.is_empty() {
-                rest.push(format!("affinity: {}", plural::fold_names(&refusal.affinity, 2)));
+                let conditions: Vec<String> = refusal.affinity.iter().map(ToString::to_string).collect();
+                rest.push(format!("affinity: {}", plural::fold_names(&conditions, 2)));
             }
             if self.fleet().not_ready().contains(node) {
                 rest.push("not ready".to_owned());
@@ -475,7 +477,7 @@ impl Explained<'_> {
             let lacks = if missing.is_empty() {
                 "-".to_owned()
             } else {
-                plural::fold(missing.iter().map(|(k, v)| (k.as_str(), v.as_str())), 8)
+                plural::fold_lack(&missing, &lookup.values(node, &missing), 8)
             };
             rows.push(vec![
                 self.fleet().name(node).to_owned(),

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use crate::admission::response::{Decision, lines};
 use crate::fit::assess::targets_by_start;
+use crate::fit::author::Authors;
 use crate::fit::fleet::Fleet;
+use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::Remedy;
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, Verdict};
@@ -79,6 +81,8 @@ pub struct Nodes {
     pub blocked: BTreeMap<String, Vec<String>>,
     /// Those that meet every selector entry and fail the required node affinity, with the conditions they fail.
     pub excluded: BTreeMap<String, Vec<String>>,
+    /// The same with who asks for each condition.
+    pub affinity: BTreeMap<String, Vec<AffinityRow>>,
 }
 
 /// `nearest` of a result.
@@ -102,6 +106,20 @@ pub struct Entry {
     /// The value that the label has instead, where it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub has: Option<String>,
+    /// Who asks for it, where that is known.
+    #[serde(rename = "askedBy", skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
+}
+
+/// A condition of the required node affinity that a node fails.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AffinityRow {
+    /// The condition.
+    pub condition: String,
+    /// Who asks for it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
 }
 
 /// `findings` of a result.
@@ -251,8 +269,8 @@ impl ResultRow {
             verdict: assessment.outcome.as_str(),
             impact: assessment.outcome.impact().map(Impact::as_str),
             cause: assessment.cause.map(Cause::as_str),
-            nodes: nodes(verdict, fleet),
-            nearest: verdict.nearest.iter().map(near).collect(),
+            nodes: nodes(verdict, subject, fleet),
+            nearest: verdict.nearest.iter().map(|found| near(found, &subject.authors)).collect(),
             targets_by_start_node: by_start(subject, verdict, fleet),
             remedies: findings.iter().flat_map(|finding| finding.remedies.clone()).collect(),
             findings,
@@ -286,22 +304,40 @@ impl ResultRow {
     }
 }
 
-fn nodes(verdict: &Verdict, fleet: &Fleet) -> Nodes {
+fn nodes(verdict: &Verdict, subject: &Subject<'_>, fleet: &Fleet) -> Nodes {
+    let row = |rule: &AffinityRule| AffinityRow {
+        condition: rule.to_string(),
+        asked_by: subject.authors.of_rule(rule).map(|asked| say::author::who(&asked.author)),
+    };
     Nodes {
         judged: verdict.assessment.nodes_judged,
         fitting: fleet.names(&verdict.assessment.fitting).into_iter().map(str::to_owned).collect(),
         blocked: verdict.blocked.iter().map(|blocked| (blocked.node.clone(), blocked.reasons())).collect(),
-        excluded: verdict.excluded.iter().map(|node| (node.node.clone(), node.conditions.clone())).collect(),
+        affinity: verdict
+            .excluded
+            .iter()
+            .map(|node| (node.node.clone(), node.conditions.iter().map(row).collect()))
+            .collect(),
+        excluded: verdict
+            .excluded
+            .iter()
+            .map(|node| (node.node.clone(), node.conditions.iter().map(ToString::to_string).collect()))
+            .collect(),
     }
 }
 
-fn near(near: &Nearest) -> Near {
+fn near(near: &Nearest, authors: &Authors) -> Near {
     Near {
         node: near.node.clone(),
         missing: near
             .missing
             .iter()
-            .map(|(key, value)| Entry { key: key.clone(), value: value.clone(), has: near.has.get(key).cloned() })
+            .map(|(key, value)| Entry {
+                key: key.clone(),
+                value: value.clone(),
+                has: near.has.get(key).cloned(),
+                asked_by: authors.of_entry(key).map(|asked| say::author::who(&asked.author)),
+            })
             .collect(),
         evidence: match near.evidence {
             Evidence::SourceLacksToo => Some("source-lacks-too"),

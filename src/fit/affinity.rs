@@ -11,7 +11,7 @@ use super::label::{self, Family};
 use super::memo::Memo;
 
 /// One condition on a label. Mirrors `v1.NodeSelectorRequirement`; each variant holds what it needs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expression {
     /// The label has one of the values, which are sorted.
     In(String, Vec<String>),
@@ -124,7 +124,7 @@ pub fn integer(text: &str) -> Option<i64> {
 }
 
 /// A condition on the node's name: the only field `matchFields` knows is `metadata.name`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NameRule {
     /// The node has this name.
     Is(String),
@@ -132,6 +132,29 @@ pub enum NameRule {
     IsNot(String),
     /// Another field, operator or number of values: matches no node.
     Invalid,
+}
+
+/// A condition of a required node affinity that a node does not meet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AffinityRule {
+    /// On a label.
+    Label(Expression),
+    /// On the node's name.
+    Name(NameRule),
+    /// No term of it can match any node.
+    NoTerm,
+}
+
+impl std::fmt::Display for AffinityRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Label(expression) => expression.fmt(f),
+            Self::Name(NameRule::Is(name)) => write!(f, "metadata.name in ({name})"),
+            Self::Name(NameRule::IsNot(name)) => write!(f, "metadata.name not in ({name})"),
+            Self::Name(NameRule::Invalid) => f.write_str("an invalid matchFields"),
+            Self::NoTerm => f.write_str("the node affinity has no term that could match"),
+        }
+    }
 }
 
 /// One of the ORed terms of a required node affinity; its conditions are ANDed.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::placement::Expression;
+use super::placement::{AffinityRule, Expression};
 
 /// An object that has a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,10 @@ pub enum Holder {
     VirtualMachine,
     /// The VirtualMachineInstance.
     VirtualMachineInstance,
+    /// The `VirtualMachineInstanceReplicaSet`.
+    ReplicaSet,
+    /// The `VirtualMachinePool`.
+    Pool,
 }
 
 /// Who asks for a requirement.
@@ -100,5 +104,14 @@ impl Authors {
     pub fn of_expression(&self, expression: &Expression) -> Option<&Asked> {
         let added = self.rules.iter().find(|(rule, _)| rule == expression).map(|(_, asked)| asked);
         added.or(self.affinity.as_ref())
+    }
+
+    /// Who asks for a condition of the required node affinity; `None` where it is not known.
+    #[must_use]
+    pub fn of_rule(&self, rule: &AffinityRule) -> Option<&Asked> {
+        match rule {
+            AffinityRule::Label(expression) => self.of_expression(expression),
+            AffinityRule::Name(_) | AffinityRule::NoTerm => self.affinity.as_ref(),
+        }
     }
 }

@@ -340,6 +340,15 @@ impl Fleet {
         out
     }
 
+    /// The nodes that do not bear a label, whatever its value.
+    #[must_use]
+    pub fn without(&self, key: &str) -> Bits {
+        let mut out = Bits::all(self.len());
+        let values = self.keys.get(key).into_iter().flat_map(|key| &key.values);
+        values.for_each(|(value, _)| out.subtract(&self.bearing(key, value)));
+        out
+    }
+
     /// The nodes that bear a label with this value.
     #[must_use]
     pub fn bearing(&self, key: &str, value: &str) -> Bits {

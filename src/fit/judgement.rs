@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 
 use super::assess;
+use super::author::{Asked, Authors};
 use super::bits::Bits;
 use super::check::{self, Check, Finding};
 use super::fleet::{Fleet, Lookup, NodeIndex, Passes};
@@ -51,6 +52,7 @@ pub struct Judgement<'s, 'f> {
     /// What is known from outside the nodes.
     pub(super) notes: &'s [Finding],
     nearest: OnceCell<Vec<Nearest>>,
+    excluded: OnceCell<Vec<Excluded>>,
 }
 
 impl<'s, 'f> Judgement<'s, 'f> {
@@ -83,6 +85,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             hindrance: None,
             notes: &[],
             nearest: OnceCell::new(),
+            excluded: OnceCell::new(),
         }
     }
 
@@ -122,7 +125,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         let by_luck = if self.depth == Depth::Full { remedy::by_luck(&self) } else { Vec::new() };
         let blocked = self.blocked();
         let nearest = self.nearest().to_vec();
-        let excluded = self.excluded();
+        let excluded = self.excluded().to_vec();
         Verdict { assessment: self.assessment, nearest, excluded, findings, blocked, not_helping, by_luck }
     }
 
@@ -167,8 +170,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             .map(|node| {
                 let missing = self.lookup.missing(node);
                 let evidence = self.evidence(node, &missing);
-                let value = |(key, _): &(String, String)| Some((key.clone(), self.fleet.label(node, key)?.to_owned()));
-                let has = missing.iter().filter_map(value).collect();
+                let has = self.lookup.values(node, &missing);
                 Nearest { node: self.fleet.name(node).to_owned(), missing, has, evidence }
             })
             .collect()
@@ -255,7 +257,11 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// The nodes that meet every selector entry and fail the required node affinity, by name: all of them in full, in
     /// brief the first three.
-    fn excluded(&self) -> Vec<Excluded> {
+    pub(super) fn excluded(&self) -> &[Excluded] {
+        self.excluded.get_or_init(|| self.find_excluded())
+    }
+
+    fn find_excluded(&self) -> Vec<Excluded> {
         let nodes = self.excluded_nodes();
         let most = if self.depth == Depth::Full { usize::MAX } else { NEAREST };
         let mut nodes: Vec<NodeIndex> = nodes.iter().collect();
@@ -297,20 +303,23 @@ impl<'s, 'f> Judgement<'s, 'f> {
         self.nowhere().into_iter().filter(|(key, _)| Family::of(key).is_cpu()).collect()
     }
 
-    /// The field to blame for an impact.
+    /// The field to blame for an impact: where what asks for more than nodes offer stands in the judged object. Empty where
+    /// nothing in it does.
     pub(super) fn field(&self) -> String {
-        if self.subject.field_root.is_empty() {
-            return "spec.nodeSelector".to_owned();
+        let authors = &self.subject.authors;
+        let entries = self.nearest().iter().flat_map(|near| &near.missing);
+        let of_entries = entries.filter_map(|(key, _)| authors.of_entry(key));
+        let rules = self.excluded().iter().flat_map(|node| &node.conditions);
+        let of_rules = rules.filter_map(|rule| authors.of_rule(rule));
+        let leads = |asked: &&Asked| !asked.field.is_empty();
+        let found = of_rules.chain(of_entries).chain(&authors.mode).find(leads);
+        match found {
+            Some(asked) => asked.field.clone(),
+            // Of a pod whose guest is not known.
+            None if self.subject.field_root.is_empty() && *authors == Authors::default() => {
+                "spec.nodeSelector".to_owned()
+            }
+            None => String::new(),
         }
-        let missing = self.nearest().first().map(|nearest| nearest.missing.as_slice()).unwrap_or_default();
-        let family = missing.first().map(|(key, _)| Family::of(key));
-        let below = match family {
-            Some(Family::MachineType) => "domain.machine.type",
-            Some(Family::CpuFeature) if !self.is_migration() => "domain.cpu.features",
-            _ if missing.iter().any(|(key, _)| self.subject.is_own(key)) => "nodeSelector",
-            _ if self.assessment.cause == Some(Cause::Placement) => "nodeSelector",
-            _ => "domain.cpu.model",
-        };
-        self.subject.field(below)
     }
 }

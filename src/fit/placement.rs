@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::label;
 use super::node::{Effect, Taint};
 
-pub use super::affinity::{Affinity, Expression, NameRule, NodeSelector, Term, integer, is_label_value};
+pub use super::affinity::{Affinity, AffinityRule, Expression, NameRule, NodeSelector, Term, integer, is_label_value};
 pub use super::selector::{Entry, Selector};
 pub use super::toleration::{Toleration, TolerationOperator, Tolerations};
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::bits::Bits;
 use super::node::Taint;
+use super::placement::AffinityRule;
 use super::remedy::{ByLuck, NotHelping};
 
 pub use super::check::{Check, Detail, Finding};
@@ -135,7 +136,7 @@ pub struct Excluded {
     /// The node.
     pub node: String,
     /// The conditions it fails, of the term that comes nearest to matching.
-    pub conditions: Vec<String>,
+    pub conditions: Vec<AffinityRule>,
 }
 
 impl Nearest {

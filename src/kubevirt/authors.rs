@@ -103,8 +103,8 @@ impl<'s> Source<'s> {
 
     fn root(&self) -> &'static str {
         match self.holder {
-            Holder::VirtualMachine => "spec.template.spec",
             Holder::VirtualMachineInstance => "spec",
+            _ => "spec.template.spec",
         }
     }
 
@@ -247,6 +247,26 @@ pub(super) fn overlay(authors: &mut Authors, of_vm: &Authors, same_mode: bool) {
     }
     if let Some(asked) = authors.mode.as_mut().filter(|_| same_mode) {
         better(asked, of_vm.mode.as_ref());
+    }
+}
+
+/// Lets the authors lead to fields of the replica set or pool whose template a VirtualMachine stands for.
+pub(super) fn seen_from_replicas(authors: &mut Authors, holder: Holder, place: impl Fn(&str) -> String) {
+    fn holds(author: &mut Author) -> Option<(&mut Holder, &mut String)> {
+        match author {
+            Author::Field { of, path } => Some((of, path)),
+            Author::HyperV { author, .. } => holds(author),
+            _ => None,
+        }
+    }
+    let Authors { entries, rules, affinity, mode } = authors;
+    let all = entries.values_mut().chain(rules.iter_mut().map(|(_, asked)| asked)).chain(affinity).chain(mode);
+    for asked in all {
+        asked.field = place(&asked.field);
+        if let Some((of, path)) = holds(&mut asked.author) {
+            *of = holder;
+            *path = place(path);
+        }
     }
 }
 

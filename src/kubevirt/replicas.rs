@@ -7,10 +7,12 @@
 //! `indexVMSpec`): each guest gets labels, annotations and specification of the template; what differs from guest to guest
 //! are names, of volumes and of what they are filled from.
 
+use super::authors::seen_from_replicas;
 use super::cluster::Cluster;
 use super::guest::{Guest, guest_of};
 use super::subject::{self, Judged};
 use super::wire::{Pool, Reader, ReplicaSet, VirtualMachine, VmSpec};
+use crate::fit::author::Holder;
 use crate::fit::subject::Template;
 use crate::fit::verdict::{Detail, Finding};
 
@@ -133,6 +135,11 @@ impl Replicas {
         });
         out.subject.running = None;
         out.subject.field_root = self.kind.field(&out.subject.field_root);
+        let holder = match self.kind {
+            ReplicasKind::ReplicaSet => Holder::ReplicaSet,
+            ReplicasKind::Pool => Holder::Pool,
+        };
+        seen_from_replicas(&mut out.subject.authors, holder, |field| self.kind.field(field));
         out.notes.iter_mut().chain(&mut out.hindrance).for_each(|finding| self.relocate(finding));
         out
     }

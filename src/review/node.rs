@@ -73,7 +73,7 @@ impl Alone {
     /// What of a running pod's selector and affinity the node does not meet.
     fn lacks(&self, placement: &Placement<'_>) -> BTreeSet<(String, String)> {
         let refusal = self.0.look_up(placement).refusal(0);
-        let affinity = refusal.affinity.into_iter().map(|condition| (condition, String::new()));
+        let affinity = refusal.affinity.into_iter().map(|condition| (condition.to_string(), String::new()));
         refusal.missing.into_iter().chain(affinity).collect()
     }
 }

@@ -1,7 +1,9 @@
 //! What a check found, as one sentence without its end: it follows the name of the guest, or stands for itself.
 
-use super::plural::{fold_entries, fold_names, nodes, number};
-use crate::fit::check::{KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, OtherArchitectures, OwnNode};
+use super::plural::{and_names, fold_entries, fold_lack, fold_names, nodes, number};
+use crate::fit::check::{
+    EmptyLabel, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, OtherArchitectures, OwnNode,
+};
 use crate::fit::label;
 use crate::fit::subject::NotMigratable;
 use crate::fit::verdict::{Check, Detail, Finding, Unknown};
@@ -19,6 +21,7 @@ fn detail(found: &Detail) -> String {
         Detail::NoStartNode(found) => no_start_node(found),
         Detail::NoTarget(found) => no_target(found),
         Detail::OwnNode(found) => own_node(found),
+        Detail::AskedBy(asked) => super::author::asked_by(asked),
         Detail::NotMigratable(refused) => not_migratable(refused),
         Detail::LibvirtRefused(LibvirtRefused { target, reason }) => {
             let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
@@ -36,12 +39,7 @@ fn detail(found: &Detail) -> String {
             let entry = label::short(&found.key, &found.value);
             format!("requires and forbids {entry}: no node can ever meet both")
         }
-        Detail::EmptyLabel(found) => format!(
-            "{} {} {} with an empty value, and true is asked for: KubeVirt 1.5.0 to 1.5.2 writes it so, 1.5.3 writes true",
-            fold_names(&found.nodes, 3),
-            number(found.nodes.len(), "carries", "carry"),
-            found.key
-        ),
+        Detail::EmptyLabel(found) => empty_label(found),
         Detail::OtherArchitectures(found) => other_architectures(found),
         Detail::NotReady(names) => {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
@@ -69,7 +67,7 @@ fn not_migratable(refused: &NotMigratable) -> String {
 #[must_use]
 pub fn sentence(finding: &Finding) -> String {
     let message = message(finding);
-    let begins_with_a_name = matches!(finding.detail, Detail::NotReady(_) | Detail::EmptyLabel(_))
+    let begins_with_a_name = begins_with_a_name(&finding.detail)
         || finding.check == Check::CommonModel
         || !message.split(' ').next().is_some_and(|word| word.chars().all(char::is_alphabetic));
     let mut chars = message.chars();
@@ -82,6 +80,25 @@ pub fn sentence(finding: &Finding) -> String {
         out.push('.');
     }
     out
+}
+
+/// Whether its words begin with the name of a node or a label.
+fn begins_with_a_name(detail: &Detail) -> bool {
+    matches!(detail, Detail::NotReady(_) | Detail::EmptyLabel(_) | Detail::AskedBy(_))
+}
+
+/// `conf-1 and conf-2 carry kubevirt.io/sev with an empty value, and true is asked for: …`.
+fn empty_label(found: &EmptyLabel) -> String {
+    let EmptyLabel { key, nodes, without } = found;
+    let without = match without.as_slice() {
+        [] => String::new(),
+        names => format!("; {} {} no such label at all", and_names(names, 3), number(names.len(), "has", "have")),
+    };
+    format!(
+        "{} {} {key} with an empty value, and true is asked for: KubeVirt 1.5.0 to 1.5.2 writes it so, 1.5.3 writes true{without}",
+        and_names(nodes, 3),
+        number(nodes.len(), "carries", "carry"),
+    )
 }
 
 /// Why nothing can be known.
@@ -167,10 +184,15 @@ fn by_start(targets: &[(usize, Vec<String>)]) -> String {
 }
 
 fn own_node(found: &OwnNode) -> String {
-    let OwnNode { node, missing, affinity } = found;
-    let lacks = if missing.is_empty() { affinity.join(", ") } else { fold_entries(missing, 5) };
+    let OwnNode { node, missing, has, affinity } = found;
+    let affinity: Vec<String> = affinity.iter().map(ToString::to_string).collect();
+    let (what, lacks) = if missing.is_empty() {
+        ("node affinity", fold_names(&affinity, 5))
+    } else {
+        ("selector", fold_lack(missing, has, 5))
+    };
     format!(
-        "its own node {node} no longer meets its pod's selector ({lacks}): a restart of the kubelet there would fail the \
+        "its own node {node} no longer meets its pod's {what} ({lacks}): a restart of the kubelet there would fail the \
          running guest"
     )
 }

@@ -3,6 +3,7 @@
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once. Findings and
 //! remedies are data: [`finding`] and [`remedy`] make sentences of them, [`plural`] counts and folds.
 
+pub mod author;
 pub mod finding;
 pub mod plural;
 pub mod remedy;
@@ -13,7 +14,7 @@ use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label::Family;
 use crate::fit::remedy::Action;
 use crate::fit::subject::{Stage, Template};
-use crate::fit::verdict::{Blocked, Check, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
+use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::Judged;
 use plural::{fold_lack, fold_names, nodes};
@@ -101,6 +102,12 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messa
             }
             // Said first, by itself.
             Check::CommonModel => continue,
+            // Who sends the object sees what it asks for itself.
+            Check::AskedBy => {
+                let is_told = matches!(&finding.detail, Detail::AskedBy(asked) if !asked.in_sight);
+                out.lines.extend(is_told.then_some(message));
+                continue;
+            }
             // The release's rules matter where something is wrong; what was not found matters always.
             Check::Assumed if verdict.assessment.outcome.impact().is_none() && finding.field.is_empty() => continue,
             _ => out.notes.push(message.clone()),
@@ -161,13 +168,14 @@ fn excluded_line(excluded: &[Excluded]) -> Option<String> {
     let like: Vec<&str> =
         excluded.iter().filter(|other| other.conditions == first.conditions).map(|other| other.node.as_str()).collect();
     let meets = plural::number(like.len(), "meets", "meet");
-    let conditions = fold_names(&first.conditions, 2);
+    let conditions: Vec<String> = first.conditions.iter().map(ToString::to_string).collect();
+    let conditions = fold_names(&conditions, 2);
     Some(format!("{} {meets} its selector, not its node affinity ({conditions})", fold_names(&like, 2)))
 }
 
 /// `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
 fn lacks_line(near: &Nearest) -> String {
-    let lacks = fold_lack(near, LABELS);
+    let lacks = fold_lack(&near.missing, &near.has, LABELS);
     let evidence = match near.evidence {
         Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
         Evidence::Drifted => " (drifted labels, probably)",
@@ -216,7 +224,7 @@ pub fn first_with_room(title: &str, texts: impl IntoIterator<Item = String>) -> 
 #[must_use]
 pub fn obstacles(verdict: &Verdict) -> String {
     let lacks = |near: &Nearest| {
-        let lacks = fold_lack(near, LABELS);
+        let lacks = fold_lack(&near.missing, &near.has, LABELS);
         let other = if near.evidence == Evidence::OtherHardware { " (other hardware)" } else { "" };
         format!("{} lacks {lacks}{other}", near.node)
     };
@@ -260,7 +268,7 @@ pub fn state(verdict: &Verdict) -> &'static str {
 fn details(judged: &Judged<'_>, verdict: &Verdict) -> Vec<String> {
     let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
     out.extend(verdict.nearest.iter().map(|near| {
-        let lacks = fold_lack(near, 6);
+        let lacks = fold_lack(&near.missing, &near.has, 6);
         format!("{} lacks {}: {lacks}", near.node, near.missing.len())
     }));
     out.extend(explain(judged).map(|command| format!("what helps: {command}")));

@@ -1,8 +1,9 @@
 //! Numbers with their nouns, lists, and long lists folded.
 
+use std::collections::BTreeMap;
+
 pub use crate::fit::label::fold_names;
 use crate::fit::label::{Family, name, short};
-use crate::fit::verdict::Nearest;
 
 /// `1 node`, `7 nodes`.
 #[must_use]
@@ -64,23 +65,42 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usi
     if total > most { format!("{out} and {} more", total - most) } else { out }
 }
 
-/// What a node lacks: `cpu-feature fpu, vme; kubevirt.io/schedulable=true (has false)`.
+/// What a node lacks: `cpu-feature fpu, vme; kubevirt.io/schedulable (has false, needs true)`. `has` holds the values of labels
+/// that are there with another one.
 #[must_use]
-pub fn fold_lack(near: &Nearest, most: usize) -> String {
-    let has_another = |(key, _): &&(String, String)| near.has.contains_key(key);
-    let (other, absent): (Vec<_>, Vec<_>) = near.missing.iter().partition(has_another);
+pub fn fold_lack(missing: &[(String, String)], has: &BTreeMap<String, String>, most: usize) -> String {
+    let has_another = |(key, _): &&(String, String)| has.contains_key(key);
+    let (other, absent): (Vec<_>, Vec<_>) = missing.iter().partition(has_another);
     let shown = other.len().min(most);
-    let other = other.iter().map(|(key, value)| match near.has[key].as_str() {
-        "" => format!("{key}={value} (its value is empty)"),
-        has => format!("{key}={value} (has {has})"),
+    let other = other.iter().map(|(key, value)| {
+        let label = match Family::of(key) {
+            Family::Other | Family::Schedulable | Family::Hostname => key.as_str().into(),
+            _ => short(key, "true"),
+        };
+        format!("{label} (has {}, needs {})", value_in_words(&has[key]), value_in_words(value))
     });
     let absent_room = most - shown;
-    let hidden = near.missing.len() - shown - absent.len().min(absent_room);
+    let hidden = missing.len() - shown - absent.len().min(absent_room);
     let absent = fold(absent.iter().take(absent_room).map(|(key, value)| (key.as_str(), value.as_str())), most);
     let groups: Vec<String> =
         Some(absent).filter(|text| !text.is_empty()).into_iter().chain(other.take(shown)).collect();
     let groups = groups.join("; ");
     if hidden > 0 { format!("{groups} and {hidden} more") } else { groups }
+}
+
+fn value_in_words(value: &str) -> &str {
+    if value.is_empty() { "an empty value" } else { value }
+}
+
+/// Names in a sentence: `a`, `a and b`, `a, b and c`, `a, b and 7 more`.
+#[must_use]
+pub fn and_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    match names {
+        [first @ .., last] if names.len() <= most && !first.is_empty() => {
+            format!("{} and {}", fold_names(first, most), last.as_ref())
+        }
+        _ => fold_names(names, most),
+    }
 }
 
 /// The same of entries that own their text.
@@ -103,5 +123,26 @@ mod tests {
         ];
         assert_eq!(fold(entries, 9), "cpu-feature fpu, vme; cpu-model-migration X; kubernetes.io/arch=arm64");
         assert_eq!(fold(entries, 1), "cpu-feature fpu and 3 more");
+    }
+
+    #[test]
+    fn a_label_with_another_value_is_said_to_have_it() {
+        let missing = [("cpumanager", "true"), ("kubevirt.io/sev", "true"), ("zone", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let has = [("cpumanager", "false"), ("kubevirt.io/sev", "")];
+        let has = has.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(
+            fold_lack(&missing, &has, 9),
+            "zone=; cpumanager (has false, needs true); kubevirt.io/sev (has an empty value, needs true)"
+        );
+        assert_eq!(fold_lack(&missing, &has, 1), "cpumanager (has false, needs true) and 2 more");
+    }
+
+    #[test]
+    fn names_in_a_sentence() {
+        assert_eq!(and_names(&["a"], 3), "a");
+        assert_eq!(and_names(&["a", "b"], 3), "a and b");
+        assert_eq!(and_names(&["a", "b", "c"], 3), "a, b and c");
+        assert_eq!(and_names(&["a", "b", "c", "d"], 2), "a, b and 2 more");
     }
 }

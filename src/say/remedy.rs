@@ -1,6 +1,6 @@
 //! Remedies in words: what to do in one line, and why a well-known one does not help.
 
-use super::plural::{fold_entries, fold_names, number};
+use super::plural::{fold_lack, fold_names, number};
 use crate::fit::label;
 use crate::fit::remedy::{
     Action, ByLuck, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, RemedyId, WhyNot,
@@ -106,8 +106,8 @@ fn no_uncordon(why: &NoUncordon) -> String {
 
 fn no_model(why: &NoModel) -> String {
     match why {
-        NoModel::StillLacks { node, missing } => {
-            format!("not a matter of CPU models: {node} would still lack {}", fold_entries(missing, 4))
+        NoModel::StillLacks { node, missing, has } => {
+            format!("not a matter of CPU models: {node} would still lack {}", fold_lack(missing, has, 4))
         }
         NoModel::NotTheCpu => "not a matter of CPU models: no other node of its architecture lacks a label".to_owned(),
         NoModel::NoneShared => {

@@ -30,7 +30,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         out.push(Finding {
             check: Check::Contradiction,
             impact: Some(Impact::Unschedulable),
-            field: judgement.subject.field("domain.cpu.features"),
+            field: judgement.subject.authors.of_entry(key).map(|asked| asked.field.clone()).unwrap_or_default(),
             detail: Detail::Contradiction(Contradiction { key: key.to_string(), value: value.to_string() }),
             remedies: Vec::new(),
         });

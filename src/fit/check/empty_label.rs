@@ -22,6 +22,14 @@ pub struct EmptyLabel {
     pub key: String,
     /// The nodes that bear it so, by name.
     pub nodes: Vec<String>,
+    /// The nodes that do not bear it at all, by name.
+    pub without: Vec<String>,
+}
+
+fn finding(judgement: &Judgement<'_, '_>, found: EmptyLabel) -> Finding {
+    let asked = judgement.subject.authors.of_entry(&found.key);
+    let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
+    Finding::note(Check::EmptyLabel, field, Detail::EmptyLabel(found))
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -36,7 +44,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         let mut nodes = judgement.fleet.bearing(key, "");
         nodes.intersect(&judgement.neighbours);
         let nodes = judgement.names(&nodes);
-        (!nodes.is_empty()).then(|| EmptyLabel { key: key.to_string(), nodes })
+        let mut without = judgement.fleet.without(key);
+        without.intersect(&judgement.neighbours);
+        let without = judgement.names(&without);
+        (!nodes.is_empty()).then(|| EmptyLabel { key: key.to_string(), nodes, without })
     });
-    found.map(|found| Finding::note(Check::EmptyLabel, "", Detail::EmptyLabel(found))).collect()
+    found.map(|found| finding(judgement, found)).collect()
 }

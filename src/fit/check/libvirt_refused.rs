@@ -26,6 +26,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let detail = LibvirtRefused { target: refused.target.clone(), reason: refused.reason.clone() };
     vec![Finding {
         remedies: remedy::after_refusal(judgement),
-        ..Finding::note(Check::LibvirtRefused, "status.migrationState.failureReason", Detail::LibvirtRefused(detail))
+        // It stands in the status of the VMI, which the judged object need not be.
+        ..Finding::note(Check::LibvirtRefused, "", Detail::LibvirtRefused(detail))
     }]
 }

@@ -4,6 +4,7 @@
 //! nodes (no pod would be created, a version had to be assumed, a policy's common model) comes as notes of the
 //! [`Judgement`], and its check picks it out.
 
+mod asked_by;
 mod assumed;
 mod common_model;
 mod contradiction;
@@ -20,6 +21,7 @@ mod own_node;
 mod start_node;
 mod unknown;
 
+pub use asked_by::AskedBy;
 pub use contradiction::Contradiction;
 pub use empty_label::EmptyLabel;
 pub use libvirt_refused::LibvirtRefused;
@@ -75,6 +77,8 @@ checks! {
     StartNode = start_node,
     /// No node, or one, is left to migrate to.
     MigrationTarget = migration_target,
+    /// Who asks for what nodes lack.
+    AskedBy = asked_by,
     /// A running guest's own node no longer meets its pod's selector or affinity.
     OwnNode = own_node,
     /// Libvirt refused the last migration, whatever the labels say.
@@ -152,6 +156,8 @@ pub enum Detail {
     NoStartNode(NoStartNode),
     /// Too few nodes to migrate to.
     NoTarget(NoTarget),
+    /// Who asks for what nodes lack.
+    AskedBy(AskedBy),
     /// Its own node does not meet its pod.
     OwnNode(OwnNode),
     /// KubeVirt refuses to migrate it.

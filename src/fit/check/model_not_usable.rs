@@ -35,6 +35,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let detail = KnownNotUsable { model: model.to_owned(), known, total: fleet.len() };
-    let field = judgement.subject.field("domain.cpu.model");
+    let asked = judgement.subject.authors.of_entry(key);
+    let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
     vec![Finding::note(Check::ModelKnownNotUsable, field, Detail::KnownNotUsable(detail))]
 }

@@ -2,8 +2,11 @@
 //!
 //! Mirrors the kubelet's `HandlePodAdditions` and `generalFilter`, by which it admits its pods anew.
 
+use std::collections::BTreeMap;
+
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::fleet::Fleet;
+use crate::fit::placement::AffinityRule;
 use crate::fit::subject::Subject;
 use crate::fit::verdict::Impact;
 
@@ -22,8 +25,10 @@ pub struct OwnNode {
     pub node: String,
     /// The selector entries it does not meet, by key.
     pub missing: Vec<(String, String)>,
+    /// Of those entries the ones whose label is there with another value, and that value.
+    pub has: BTreeMap<String, String>,
     /// The conditions of the required affinity it does not meet.
-    pub affinity: Vec<String>,
+    pub affinity: Vec<AffinityRule>,
 }
 
 /// Whether the guest's own node no longer meets the selector of the pod that runs there.
@@ -31,16 +36,19 @@ pub struct OwnNode {
 pub fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> {
     let running = subject.running.as_ref()?;
     let node = fleet.find(&running.node)?;
-    let refusal = fleet.look_up(&running.placement).refusal(node);
+    let lookup = fleet.look_up(&running.placement);
+    let refusal = lookup.refusal(node);
     if refusal.missing.is_empty() && refusal.affinity.is_empty() {
         return None;
     }
     Some(Finding {
         check: Check::OwnNode,
         impact: Some(Impact::Unschedulable),
-        field: "spec.nodeSelector".to_owned(),
+        // It is about a pod that exists already.
+        field: String::new(),
         detail: Detail::OwnNode(OwnNode {
             node: running.node.clone(),
+            has: lookup.values(node, &refusal.missing),
             missing: refusal.missing,
             affinity: refusal.affinity,
         }),

@@ -1,10 +1,12 @@
 //! A placement looked up in a fleet: which nodes pass, which come nearest, and why one does not.
 
+use std::collections::BTreeMap;
+
 use super::{Fleet, NodeIndex, Profile};
 use crate::fit::bits::{Bits, Counters};
 use crate::fit::label::{self, Family};
 use crate::fit::node::Taint;
-use crate::fit::placement::{NameRule, NodeSelector, Placement, Term};
+use crate::fit::placement::{AffinityRule, NameRule, NodeSelector, Placement, Term};
 
 /// One selector entry, looked up.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +49,8 @@ impl Passes {
 pub struct Refusal {
     /// Selector entries not met, by key.
     pub missing: Vec<(String, String)>,
-    /// The required node affinity is not met, the expressions of the nearest term that fail.
-    pub affinity: Vec<String>,
+    /// The required node affinity is not met, the conditions of the nearest term that fail.
+    pub affinity: Vec<AffinityRule>,
     /// Taints not tolerated (those of a cordon left out).
     pub taints: Vec<Taint>,
     /// It is cordoned.
@@ -269,6 +271,13 @@ impl<'f> Lookup<'f, '_> {
         out
     }
 
+    /// Of selector entries that a node does not meet, those whose label is there with another value, and that value.
+    #[must_use]
+    pub fn values(&self, node: NodeIndex, missing: &[(String, String)]) -> BTreeMap<String, String> {
+        let value = |(key, _): &(String, String)| Some((key.clone(), self.fleet.label(node, key)?.to_owned()));
+        missing.iter().filter_map(value).collect()
+    }
+
     /// Why one node does not take the pod.
     #[must_use]
     pub fn refusal(&self, node: NodeIndex) -> Refusal {
@@ -306,20 +315,19 @@ impl<'f> Lookup<'f, '_> {
     }
 
     /// The conditions that fail in the term that comes nearest to matching.
-    fn failing(&self, affinity: &NodeSelector, node: NodeIndex) -> Vec<String> {
+    fn failing(&self, affinity: &NodeSelector, node: NodeIndex) -> Vec<AffinityRule> {
         let name = self.fleet.name(node);
-        let fails = |term: &Term| -> Vec<String> {
+        let fails = |term: &Term| -> Vec<AffinityRule> {
             let labels = term.expressions.iter().filter(|e| !e.holds(self.fleet.label(node, e.key())));
-            let names = term.names.iter().filter_map(|rule| match rule {
-                NameRule::Is(wanted) if wanted != name => Some(format!("metadata.name in ({wanted})")),
-                NameRule::IsNot(other) if other == name => Some(format!("metadata.name not in ({other})")),
-                NameRule::Invalid => Some("an invalid matchFields".to_owned()),
-                _ => None,
+            let names = term.names.iter().filter(|rule| match rule {
+                NameRule::Is(wanted) => wanted != name,
+                NameRule::IsNot(other) => other == name,
+                NameRule::Invalid => true,
             });
-            labels.map(ToString::to_string).chain(names).collect()
+            labels.cloned().map(AffinityRule::Label).chain(names.cloned().map(AffinityRule::Name)).collect()
         };
         let nearest = affinity.terms.iter().filter(|term| !term.is_empty()).map(fails).min_by_key(Vec::len);
-        nearest.unwrap_or_else(|| vec!["the node affinity has no term that could match".to_owned()])
+        nearest.unwrap_or_else(|| vec![AffinityRule::NoTerm])
     }
 
     /// The fleet looked into.

@@ -12,7 +12,7 @@ use crate::fit::verdict::Impact;
 impl Judgement<'_, '_> {
     /// Whether it has no node to be on next. Where it starts is not the trouble of a guest that starts; where it could
     /// go from there is.
-    pub(super) fn needs_a_node(&self) -> bool {
+    pub(in crate::fit) fn needs_a_node(&self) -> bool {
         self.is_migration() || self.passes.fitting.is_empty()
     }
 

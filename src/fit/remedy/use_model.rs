@@ -1,5 +1,7 @@
 //! Give it a named model that runs on more nodes; takes effect at the next start.
 
+use std::collections::BTreeMap;
+
 use super::restart::anew;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
@@ -41,6 +43,8 @@ pub enum NoModel {
         node: String,
         /// What it would still lack.
         missing: Vec<(String, String)>,
+        /// Of that the labels that are there with another value, and that value.
+        has: BTreeMap<String, String>,
     },
     /// Whatever its model, no more nodes would take it, though none lacks a label.
     NotTheCpu,
@@ -97,7 +101,9 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
     let lookup = judgement.fleet.look_up(&free.placement);
     Some(match lookup.nearest(&judgement.neighbours, 1).first() {
         Some(&node) => {
-            NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing: lookup.missing(node) }
+            let missing = lookup.missing(node);
+            let has = lookup.values(node, &missing);
+            NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing, has }
         }
         None => NoModel::NotTheCpu,
     })

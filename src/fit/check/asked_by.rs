@@ -1,0 +1,71 @@
+//! Who asks for what nodes lack: a field of the guest, or something beside it that a person may not have thought of.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::author::{Asked, Author};
+use crate::fit::judgement::Judgement;
+use crate::fit::label::Family;
+use crate::fit::placement::AffinityRule;
+
+pub(super) const SPEC: CheckSpec =
+    CheckSpec { id: Check::AskedBy, word: "asked-by", always_reported: false, applies_to_launcher_pods: false, find };
+
+/// What one author asks for and nodes do not meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskedBy {
+    /// The author.
+    pub author: Author,
+    /// Entries of the selector that a nearest node lacks, by key.
+    pub entries: Vec<(String, String)>,
+    /// Conditions of the required node affinity that a node fails which meets every entry.
+    pub rules: Vec<AffinityRule>,
+    /// Whether who sends the judged object sees the author in it.
+    pub in_sight: bool,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    if judgement.assessment.outcome.impact().is_none() || judgement.hindrance.is_some() {
+        return Vec::new();
+    }
+    let authors = &judgement.subject.authors;
+    let mut groups: Vec<(Asked, AskedBy)> = Vec::new();
+    for rule in judgement.excluded().iter().flat_map(|node| &node.conditions) {
+        if let Some(asked) = authors.of_rule(rule) {
+            let rules = &mut group(&mut groups, asked).rules;
+            if !rules.contains(rule) {
+                rules.push(rule.clone());
+            }
+        }
+    }
+    for entry in judgement.nearest().iter().flat_map(|near| &near.missing) {
+        if let Some(asked) = authors.of_entry(&entry.0).filter(|asked| matters(judgement, &entry.0, asked)) {
+            let entries = &mut group(&mut groups, asked).entries;
+            if !entries.contains(entry) {
+                entries.push(entry.clone());
+            }
+        }
+    }
+    groups.into_iter().map(|(asked, by)| Finding::note(Check::AskedBy, asked.field, Detail::AskedBy(by))).collect()
+}
+
+/// Whether an entry has to do with what was found: that a guest does not start on nodes of another architecture than the
+/// cluster's default is not what leaves it too few nodes to go to.
+fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &Asked) -> bool {
+    judgement.needs_a_node()
+        || Family::of(key).is_cpu()
+        || !matches!(asked.author, Author::Configuration(_) | Author::KubeVirt)
+}
+
+/// What an author asks for, among that of all.
+fn group<'g>(groups: &'g mut Vec<(Asked, AskedBy)>, asked: &Asked) -> &'g mut AskedBy {
+    let at = groups.iter().position(|(known, _)| known == asked).unwrap_or(groups.len());
+    if at == groups.len() {
+        let in_sight = match &asked.author {
+            Author::Field { path, .. } => *path == asked.field,
+            Author::KubeVirt | Author::SourceNode(_) | Author::Inherited => true,
+            _ => false,
+        };
+        let by = AskedBy { author: asked.author.clone(), entries: Vec::new(), rules: Vec::new(), in_sight };
+        groups.push((asked.clone(), by));
+    }
+    &mut groups[at].1
+}

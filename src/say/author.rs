@@ -1,0 +1,148 @@
+//! Who asks for what nodes lack, in words.
+
+use super::plural::fold;
+use crate::fit::author::{Author, Holder};
+use crate::fit::check::AskedBy;
+use crate::fit::label;
+use crate::fit::placement::{AffinityRule, Expression};
+
+/// How many entries or conditions of one author are named.
+const SHOWN: usize = 4;
+
+/// Who it is: `spec.template.spec.domain.cpu.model of the VM`.
+#[must_use]
+pub fn who(author: &Author) -> String {
+    match author {
+        Author::Field { of, path } => format!("{path} of the {}", holder(*of)),
+        Author::Instancetype(named) | Author::Preference(named) => {
+            format!("{} {} (spec.{})", named.kind, named.name, named.field)
+        }
+        Author::DataSource { namespace, name } => {
+            format!("DataSource {namespace}/{name}, from which it boots (label template.kubevirt.io/architecture)")
+        }
+        Author::Configuration(field) if field.starts_with("developerConfiguration") => {
+            format!("the KubeVirt resource (spec.configuration.{field})")
+        }
+        Author::Configuration(field) => format!("the cluster's default (spec.configuration.{field} of KubeVirt)"),
+        Author::HyperV { setting: "evmcs", author } => {
+            format!("the Hyper-V setting evmcs, which takes vmx and an Intel CPU ({})", who(author))
+        }
+        Author::HyperV { setting, author } => format!("the Hyper-V setting {setting} ({})", who(author)),
+        Author::Policy(name) => format!("the common model of CPUPolicy {name}"),
+        Author::AddedNodeSelector => "spec.addedNodeSelector of the migration".to_owned(),
+        Author::SourceNode(node) if node.is_empty() => "the node it comes from".to_owned(),
+        Author::SourceNode(node) => format!("its migration, after the labels of {node}, where it runs"),
+        Author::Inherited => "an earlier migration: the launcher it runs in has it".to_owned(),
+        Author::KubeVirt => "KubeVirt, of every launcher".to_owned(),
+    }
+}
+
+fn holder(of: Holder) -> &'static str {
+    match of {
+        Holder::VirtualMachine => "VM",
+        Holder::VirtualMachineInstance => "VMI",
+        Holder::ReplicaSet => "replica set",
+        Holder::Pool => "pool",
+    }
+}
+
+/// What an author asks for, and who it is: `cpumanager=true is asked for by …`.
+#[must_use]
+pub fn asked_by(asked: &AskedBy) -> String {
+    let entries = fold(asked.entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), SHOWN);
+    let rules: Vec<String> = asked.rules.iter().map(ToString::to_string).collect();
+    let rules = label::fold_names(&rules, SHOWN);
+    let what = match (entries.is_empty(), rules.is_empty()) {
+        (false, true) => entries,
+        (true, _) => rules,
+        (false, false) => format!("{entries}; {rules}"),
+    };
+    let are = if asked.entries.len() + asked.rules.len() == 1 { "is" } else { "are" };
+    let mut out = format!("{what} {are} asked for by {}", by(asked));
+    if matches!(asked.author, Author::Preference(_)) && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
+        out.push_str(": take the preference of the architecture that is wanted");
+    }
+    out
+}
+
+/// Who it is, where conditions of the node affinity tell more than the author: KubeVirt makes them of a setting.
+fn by(asked: &AskedBy) -> String {
+    let who = who(&asked.author);
+    match asked.rules.as_slice() {
+        [] => who,
+        rules => match owner(rules) {
+            Owner::Obsolete => format!("KubeVirt of every host-model guest ({who})"),
+            Owner::Forbid => format!("the policy forbid of a CPU feature ({who})"),
+            Owner::Guest => who,
+        },
+    }
+}
+
+/// Whose a condition of the required node affinity is.
+enum Owner {
+    /// The guest's own.
+    Guest,
+    /// KubeVirt's, of host-model guests.
+    Obsolete,
+    /// KubeVirt's, of a CPU feature that is forbidden.
+    Forbid,
+}
+
+fn owner(rules: &[AffinityRule]) -> Owner {
+    let all = |is: fn(&str) -> bool| {
+        let is = |rule: &AffinityRule| matches!(rule, AffinityRule::Label(Expression::DoesNotExist(key)) if is(key));
+        rules.iter().all(is)
+    };
+    if all(label::is_obsolete_host_model) {
+        Owner::Obsolete
+    } else if all(|key| key.starts_with(label::CPU_FEATURE)) {
+        Owner::Forbid
+    } else {
+        Owner::Guest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fit::author::Named;
+
+    fn asked(author: Author, entries: &[(&str, &str)], rules: &[AffinityRule]) -> AskedBy {
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        AskedBy { author, entries, rules: rules.to_vec(), in_sight: false }
+    }
+
+    #[test]
+    fn each_author_is_named() {
+        let field = |path: &str| Author::Field { of: Holder::VirtualMachine, path: path.to_owned() };
+        let named = Named {
+            kind: "VirtualMachineClusterPreference".to_owned(),
+            name: "rhel.10".to_owned(),
+            field: "preferredArchitecture",
+        };
+        let evmcs = Author::HyperV {
+            setting: "evmcs",
+            author: Box::new(field("spec.template.spec.domain.features.hyperv.evmcs")),
+        };
+        let forbidden = AffinityRule::Label(Expression::DoesNotExist(format!("{}rtm", label::CPU_FEATURE)));
+        let said = [
+            asked(field("spec.template.spec.domain.cpu.dedicatedCpuPlacement"), &[("cpumanager", "true")], &[]),
+            asked(Author::Preference(named), &[(label::ARCH, "amd64")], &[]),
+            asked(
+                evmcs,
+                &[("cpu-feature.node.kubevirt.io/vmx", "true"), ("cpu-vendor.node.kubevirt.io/Intel", "true")],
+                &[],
+            ),
+            asked(Author::Configuration("cpuModel"), &[("cpu-model.node.kubevirt.io/Haswell", "true")], &[]),
+            asked(field("spec.template.spec.domain.cpu.features[0].name"), &[], &[forbidden]),
+        ]
+        .map(|asked| asked_by(&asked));
+        insta::assert_snapshot!(said.join("\n"), @r"
+        cpumanager=true is asked for by spec.template.spec.domain.cpu.dedicatedCpuPlacement of the VM
+        kubernetes.io/arch=amd64 is asked for by VirtualMachineClusterPreference rhel.10 (spec.preferredArchitecture): take the preference of the architecture that is wanted
+        cpu-feature vmx; cpu-vendor Intel are asked for by the Hyper-V setting evmcs, which takes vmx and an Intel CPU (spec.template.spec.domain.features.hyperv.evmcs of the VM)
+        cpu-model Haswell is asked for by the cluster's default (spec.configuration.cpuModel of KubeVirt)
+        cpu-feature.node.kubevirt.io/rtm does not exist is asked for by the policy forbid of a CPU feature (spec.template.spec.domain.cpu.features[0].name of the VM)
+        ");
+    }
+}

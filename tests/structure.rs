@@ -57,7 +57,7 @@ fn circle(graph: &Graph) -> Option<Vec<String>> {
         let last = path.last().unwrap().clone();
         for next in graph.get(&last).into_iter().flatten() {
             if let Some(at) = path.iter().position(|module| module == next) {
-                return Some([&path[at..], &[next.clone()]].concat());
+                return Some([&path[at..], std::slice::from_ref(next)].concat());
             }
             if !done.contains(next) {
                 path.push(next.clone());

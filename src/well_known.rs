@@ -186,8 +186,8 @@ pub const POLICY: WellKnown =
 pub const REPLACED_MODEL: WellKnown =
     annotation("cpufit.io/replaced-model", "VirtualMachineInstance", Reading::Text, "cpufit: enforce::outlook");
 
-/// A guest that was sent without a model and left so. KubeVirt's own webhook fills one in, and no later call could tell it
-/// from a wish.
+/// A guest that was sent without a model and left so. KubeVirt's own webhook fills one in, and no later call could see
+/// that it was not asked for.
 pub const SENT_MODEL: WellKnown =
     annotation("cpufit.io/sent-model", "VirtualMachineInstance", Reading::Exactly("Unset"), "cpufit: enforce::model");
 

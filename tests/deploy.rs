@@ -349,7 +349,7 @@ fn every_value_of_the_chart_is_documented_and_known_to_its_schema() {
     let readme = file("README.md");
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `"));
     let documented: BTreeSet<String> = rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect();
-    assert_eq!(documented, expected, "a value that nobody hears of, or one that does nothing");
+    assert_eq!(documented, expected, "a value without documentation, or one that does nothing");
 
     let schema: Value = serde_json::from_str(&file("values.schema.json")).expect("a schema");
     for path in expected {

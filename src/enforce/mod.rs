@@ -3,7 +3,7 @@
 //! - [`model`]: the common CPU model, written into a VirtualMachineInstance before it starts.
 //! - [`trim`]: selector entries dropped from the pod of a migration's target.
 //! - [`outline`]: what a patch must know of a VMI.
-//! - [`outlook`]: what people are told of the common model, and who is refused for not using it.
+//! - [`outlook`]: what is said about the common model, and who is denied for not using it.
 //!
 //! The guest's CPU comes from its VMI at start, never from its pod; so the model is the only thing written that changes
 //! what a guest gets. No VirtualMachine is ever changed: GitOps tools would change it back.

@@ -192,7 +192,7 @@ impl Common {
                 out.extend(patch::annotate(object, &why));
                 out
             }
-            // KubeVirt's default would look like a wish when this is asked again, and be replaced, or refused.
+            // KubeVirt's default would look like the guest's own model when this is asked again, and be replaced, or denied.
             Self::NotWritten(_) | Self::Untouched(Untouched::Mode { sent: ReplacedMode::Unset, .. })
                 if model_in(object).is_empty() =>
             {

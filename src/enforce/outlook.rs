@@ -1,4 +1,4 @@
-//! What people are told of the common model, and who is refused for not using it.
+//! What is said about the common model, and who is denied for not using it.
 
 use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
 use crate::admission::response::FieldCause;
@@ -21,9 +21,9 @@ pub struct Outlook {
     pub common: Common,
     /// The guest as it will be, where that is not as it was sent: to be judged in its place.
     pub becomes: Option<Judged<'static>>,
-    /// What is told, whatever the dials say; one line that names guest and policy.
+    /// What is said whatever the dials say; one line that names guest and policy.
     pub said: Option<String>,
-    /// The field to blame where a policy refuses guests that do not use its model; to be told where the guest is spared.
+    /// The field to blame where a policy denies guests that do not use its model; said also where the guest is exempt.
     pub unmet: Option<FieldCause>,
 }
 
@@ -82,8 +82,8 @@ pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi) -> Outlook {
     outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
 }
 
-/// What is told of a VMI in the mutating stage, once it is decided what becomes of it. Why the model is not written is
-/// told in the validating one, which is asked once.
+/// What is said about a VMI in the mutating stage, once it is decided what becomes of it. Why the model is not written is
+/// said in the validating stage, which runs once.
 #[must_use]
 pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
     match common {
@@ -129,7 +129,7 @@ fn blamed(vm: &VirtualMachine, vmi: &Vmi) -> Blamed {
 }
 
 impl Outlook {
-    /// What is told of a guest that comes to run without the policy's model, refused for that or not.
+    /// What is said about a guest that comes to run without the policy's model, denied for that or not.
     #[must_use]
     pub fn left(&self, policy: &Policy) -> Option<String> {
         if self.becomes.is_some() || self.common == Common::Untouched(Untouched::UsesIt) {
@@ -142,7 +142,7 @@ impl Outlook {
     /// What `otherwise` says of a guest that does not use the model.
     ///
     /// Refused is only what the guest's own words bring about: a mode that is not replaced, a feature that the model's
-    /// nodes lack. Where the fleet or the policies are the cause, people are told.
+    /// nodes lack. Where the fleet or the policies are the cause, there are warnings alone.
     fn otherwise(mut self, policy: &Policy, vmi: &Vmi, blamed: &Blamed) -> Self {
         let Some(common) = &policy.common_model else { return self };
         if common.otherwise == Otherwise::Allow {

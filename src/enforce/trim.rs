@@ -236,7 +236,7 @@ impl Trim {
         }
         let mut out: Vec<PatchOperation> =
             dropped.iter().map(|(key, _)| patch::remove(&["spec", "nodeSelector", key])).collect();
-        // What an earlier call dropped stays told.
+        // What an earlier call dropped stays in the annotation.
         let before = well_known::DROPPED_SELECTORS.value(&pod.metadata.annotations).unwrap_or_default();
         let earlier = before.split(',').filter(|key| !key.is_empty());
         let all: BTreeSet<&str> = dropped.iter().map(|(key, _)| key.as_str()).chain(earlier).collect();
@@ -413,7 +413,7 @@ impl Case<'_> {
         if let Some(source) = source {
             free.remove(source);
         }
-        // Inherited entries, vendor and host model stand in a node's profile: one node of each tells enough.
+        // Inherited entries, vendor and host model stand in a node's profile: one node of each is enough.
         let candidates = fleet.one_of_each_profile(&free).into_iter();
         let candidates = candidates.filter(|&node| is_of_vendor(fleet, source, node));
         let candidates = candidates.map(|node| (node, lookup.missing(node)));

@@ -308,11 +308,11 @@ impl Cluster {
     /// What follows from the KubeVirt custom resource and the nodes.
     fn settle(&mut self) {
         // A manifest beside the dump says less than what the cluster says of itself.
-        let told = self.kubevirts.iter().rfind(|kubevirt| is_observed(kubevirt)).or(self.kubevirts.last());
-        let observed = told.and_then(observed);
+        let chosen = self.kubevirts.iter().rfind(|kubevirt| is_observed(kubevirt)).or(self.kubevirts.last());
+        let observed = chosen.and_then(observed);
         self.kubevirt_namespace =
-            told.map(|kubevirt| kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
-        self.config = told.cloned().map(ClusterConfig::from).unwrap_or_default();
+            chosen.map(|kubevirt| kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
+        self.config = chosen.cloned().map(ClusterConfig::from).unwrap_or_default();
         self.release = match self.told_release.or(observed) {
             Some(release) => ReleaseKnown::Observed(release),
             None if self.fleet.is_labelled_without_machine_types() => ReleaseKnown::WithoutMachineTypes,
@@ -401,7 +401,7 @@ impl Cluster {
     #[must_use]
     pub fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
         let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;
-        // A dump that was cleaned of UIDs still tells whose pod it is.
+        // A dump that was cleaned of UIDs still says whose pod it is.
         let is_its = |pod: &&Launcher| pod.guest == vmi.metadata.name && pod.namespace == vmi.metadata.namespace;
         let pods = self.launchers_of.get(&vmi.metadata.uid)?;
         // The first of the most recent, as KubeVirt's strict comparison keeps it.

@@ -85,7 +85,7 @@ impl ClusterConfig {
     }
 }
 
-/// Fills in what KubeVirt would fill in, and tells from where. Idempotent.
+/// Fills in what KubeVirt would fill in, and returns where it came from. Idempotent.
 pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
     let mut filled = Origins::new();
     if spec.architecture.is_empty() {

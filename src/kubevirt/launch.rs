@@ -268,7 +268,7 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
     append(pods, "requiredDuringSchedulingIgnoredDuringExecution", term);
 }
 
-/// The part of an affinity that filters nodes; `None` where there is none, or where it is malformed.
+/// The part of an affinity that filters nodes; `None` where it has none, or where that is malformed.
 fn required_node_affinity(affinity: &Value) -> Option<placement::NodeSelector> {
     let required = affinity.get("nodeAffinity")?.get("requiredDuringSchedulingIgnoredDuringExecution")?;
     serde_json::from_value::<Option<wire::NodeSelector>>(required.clone()).ok()?.map(node_selector)

@@ -17,7 +17,7 @@ use crate::fit::label;
 use crate::fit::placement::Expression;
 use crate::well_known;
 
-/// Why no target pod is predicted: KubeVirt would create none, or it cannot be told which.
+/// Why no target pod is predicted: KubeVirt would create none, or its selector is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPod {
     /// The guest is sent to another cluster: `spec.sendTo`.
@@ -40,10 +40,10 @@ pub enum NoPod {
         /// The node.
         node: String,
     },
-    /// No `host-model-cpu` label tells what to ask for.
+    /// The source has no `host-model-cpu` label to ask for.
     #[error("the source has no host-model-cpu label: KubeVirt creates no target pod, the migration stays Pending")]
     NoHostModel,
-    /// A guest that is to start needs a TSC frequency, and the one that is configured is none.
+    /// A guest that is to start needs a TSC frequency, and the configured value is not a frequency.
     #[error(
         "minimumClusterTSCFrequency of the KubeVirt resource is {configured}, and must be greater than 0: KubeVirt creates no pod"
     )]

@@ -128,7 +128,7 @@ impl Replicas {
     #[must_use]
     pub fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Judged<'static> {
         let mut out = subject::of_guest(&self.vm, guest, cluster);
-        // A VM or VMI of the same name is none of its guests.
+        // A VM or VMI of the same name is not one of its guests.
         out.subject.template = Some(match self.kind {
             ReplicasKind::ReplicaSet => Template::ReplicaSet,
             ReplicasKind::Pool => Template::Pool,

@@ -26,7 +26,7 @@ pub fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
 ///
 /// # Errors
 ///
-/// The frequency that the KubeVirt custom resource names, which is none: virt-controller waits with the pod.
+/// `minimumClusterTSCFrequency` of the KubeVirt resource is not a frequency: virt-controller creates no pod.
 pub fn hint(spec: &VmiSpec, status: &mut VmiStatus, cluster: &Cluster) -> Result<(), i64> {
     if spec.architecture == "amd64" && asks_for_tsc(spec).is_some() && status.topology_hints.tsc_frequency.is_none() {
         status.topology_hints.tsc_frequency = Some(lowest_frequency(cluster)?);
@@ -34,7 +34,7 @@ pub fn hint(spec: &VmiSpec, status: &mut VmiStatus, cluster: &Cluster) -> Result
     Ok(())
 }
 
-/// The lowest frequency of the cluster in Hz; 0 where no node tells. Mirrors `LowestTSCFrequencyOnCluster`: taints and cordons are
+/// The lowest frequency of the cluster in Hz; 0 where no node has the label. Mirrors `LowestTSCFrequencyOnCluster`: taints and cordons are
 /// not looked at.
 fn lowest_frequency(cluster: &Cluster) -> Result<i64, i64> {
     match cluster.config.configuration.developer_configuration.minimum_cluster_tsc_frequency {

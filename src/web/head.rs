@@ -23,7 +23,7 @@ pub(super) fn fault<B>(request: &Request<B>) -> Option<&'static str> {
     if request.version() == Version::HTTP_11 && host.is_none() {
         return Some("the Host header is missing");
     }
-    // The parser has dropped a Content-Length beside it, so that the two cannot be told from a Transfer-Encoding alone. API
+    // The parser has dropped a Content-Length beside it, so that both together look like a Transfer-Encoding alone. API
     // servers, the kubelet and Prometheus send none.
     request.headers().contains_key(TRANSFER_ENCODING).then_some(
         "Transfer-Encoding is not accepted, neither alone nor beside Content-Length: send Content-Length, or use HTTP/2",

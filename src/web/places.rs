@@ -24,7 +24,7 @@ pub(super) struct Places {
 struct State {
     next: u64,
     held: HashMap<u64, Held>,
-    /// How many connections of each address stay: were not told to end.
+    /// How many connections of each address were not asked to end.
     staying: HashMap<IpAddr, usize>,
 }
 
@@ -42,7 +42,7 @@ impl Places {
         Arc::new(Self { total: total.max(1), per_peer: per_peer.max(1), state, freed })
     }
 
-    /// A place for a new connection of this address. Where there is none, the idlest connection is told to end, of this address
+    /// A place for a new connection of this address. Where none is free, the idlest connection is asked to end, of this address
     /// if it has its share already, and its end is waited for.
     ///
     /// `None` where the address has its share and each of its connections waits for an answer.
@@ -223,7 +223,7 @@ impl Peer {
         Self { address, doing: Arc::new(Mutex::new(doing)) }
     }
 
-    /// The address it speaks from, an IPv4 address as such.
+    /// The address of the peer, an IPv4 address as such.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address

@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_millis(25);
 /// for what arrived in each pause.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What is spoken below HTTP.
+/// The protocol below HTTP.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// Nothing: HTTP/1.1 over TCP, for the admin port.
@@ -41,7 +41,7 @@ pub enum Transport {
 /// What connections may use up.
 ///
 /// The clients that matter are few: each API server keeps one HTTP/2 connection, and opens another for each
-/// [`streams`](Self::streams) reviews that it sends at once. Several of them may speak from one address, through a proxy such as
+/// [`streams`](Self::streams) reviews that it sends at once. Several of them may have one address, through a proxy such as
 /// konnectivity's. All others are let in as long as they cost those nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

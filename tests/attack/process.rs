@@ -1,4 +1,4 @@
-//! The most that a process used, as Linux tells; nothing elsewhere.
+//! The most that a process used, as Linux reports it; nothing elsewhere.
 
 use std::fs;
 use std::sync::Arc;

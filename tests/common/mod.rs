@@ -131,7 +131,7 @@ impl Run {
         self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = self.command.spawn().expect("the program under test cannot be started");
         if let (Some(input), Some(mut stdin)) = (self.input.take(), child.stdin.take()) {
-            // A program that fails early closes its end; its exit code tells the rest.
+            // A program that fails early closes its end; its exit code says the rest.
             thread::spawn(move || stdin.write_all(&input).ok());
         }
         let stdout = drain(child.stdout.take().expect("stdout is piped"));
@@ -198,7 +198,7 @@ pub fn check(snapshots: &[&Path], files: &[&Path], more: &[&str]) -> Vec<Value> 
     let ran = run.run();
     assert!(
         matches!(ran.code(), 0 | 1),
-        "check could not judge {files:?} against {snapshots:?} (exit {}), so nobody is told anything: {}",
+        "check could not judge {files:?} against {snapshots:?} (exit {}), so nothing is said about the guest: {}",
         ran.code(),
         head(&ran.stderr)
     );

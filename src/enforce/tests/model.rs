@@ -193,7 +193,7 @@ fn an_unset_model_is_remembered_past_kubevirts_defaulting() {
     assert_eq!(first["metadata"]["annotations"], json!({SENT_MODEL.key: "Unset"}));
     let second = defaulted(&first, &world);
     assert_eq!(second["spec"]["domain"]["cpu"]["model"], "host-model");
-    assert_eq!(decided(&world, &second).1, second, "a default is taken for a wish");
+    assert_eq!(decided(&world, &second).1, second, "a default is taken for the guest's own model");
 }
 
 mod not_written {

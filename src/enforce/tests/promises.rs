@@ -167,7 +167,7 @@ fn a_mutated_guest_is_never_worse_off_nor_denied_for_it() {
     assert!(written.get() > 80, "{} guests were changed: too few to trust it", written.get());
 }
 
-/// What the VM's owner is told is what the guest gets, each time it is started; the VM is only read.
+/// What is said to the VM's owner is what the guest gets at each start; the VM is only read.
 #[test]
 fn a_vm_is_judged_as_the_guest_that_its_vmi_becomes() {
     always(300, &situation(), |(nodes, object, policies)| {

@@ -56,7 +56,7 @@ impl Revision {
             kind => Ok(Copied::Unreadable(format!("holds a {}", kind.unwrap_or("nameless kind")))),
         };
         let copy = copy.unwrap_or_else(|error| Copied::Unreadable(format!("holds a malformed spec: {error}")));
-        // KubeVirt goes by the label; a dump that was cleaned of labels still tells by the copy itself.
+        // KubeVirt goes by the label; a dump that was cleaned of labels still shows it by the copy itself.
         let labelled = well_known::REVISION_OF.value(&metadata.labels).map(str::to_owned);
         let object = labelled.unwrap_or_else(|| text(&data["metadata"]["name"]));
         Some(Self { metadata, object, copy })

@@ -273,8 +273,8 @@ mod revisions {
     ) {
         let guest = of(release, pinned(&spec, &status), vec![copy(&labels), today(&json!({}))]);
         assert_eq!(model(&guest), Ok(expected));
-        let told = guest.notes.iter().filter(|note| message(note).contains("has changed since")).count();
-        assert_eq!(told, usize::from(expected == "EPYC-Genoa"), "nobody learns why the correction does not arrive");
+        let notes = guest.notes.iter().filter(|note| message(note).contains("has changed since")).count();
+        assert_eq!(notes, usize::from(expected == "EPYC-Genoa"), "nobody learns why the correction does not arrive");
     }
 
     #[test]
@@ -285,7 +285,7 @@ mod revisions {
         assert_eq!(model(&guest), Ok("EPYC-Genoa"));
     }
 
-    /// The name of a revision tells whether it is a copy of the object of today.
+    /// The name of a revision says whether it is a copy of the object of today.
     #[rstest]
     #[case::the_same(json!({"uid": UID, "generation": 1}), Some(true))]
     #[case::edited_since(json!({"uid": UID, "generation": 2}), None)]

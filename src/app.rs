@@ -6,17 +6,21 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::CommandFactory;
+use anyhow::{Context as _, bail};
 
-use crate::cli::args::{Args, Verb, WorldArgs};
+use crate::cli::args::{Args, Verb, WorldArgs, program};
 use crate::cli::check::Checked;
 use crate::cli::{Namespace, audit, certs, check, explain, manifests};
 use crate::console;
+use crate::live::connect::ClusterArgs;
 use crate::live::{connect, fetch};
 use crate::page::Page;
 use crate::policy::PolicyError;
+use crate::telemetry::{self, LogFormat};
 use crate::world::{self, World};
+
+/// Input could not be read or judged.
+pub const TROUBLE: u8 = 2;
 
 /// Runs a verb to its end.
 ///
@@ -27,37 +31,58 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut stdin = io::stdin().lock();
     let mut page = Page::default();
     let mut code = ExitCode::SUCCESS;
-    match args.verb {
+    let Args { cluster, verb } = args;
+    log(cluster.verbosity, &verb)?;
+    match verb {
         Verb::Serve(args) => {
             args.world.stdin_once(&[])?;
             drop(stdin);
-            serve::serve(&args)?;
+            serve::serve(&args, &cluster)?;
         }
         Verb::Check(args) => {
-            args.world.stdin_once(&args.file)?;
-            let scene = scene(&args.world, args.namespace.as_deref(), &mut stdin)?;
-            if check::run(&args, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
+            let files = args.files.with(&args.file);
+            args.world.stdin_once(&files)?;
+            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            if check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
                 code = ExitCode::from(1);
             }
         }
         Verb::Explain(args) => {
-            args.world.stdin_once(&args.file)?;
-            let scene = scene(&args.world, args.namespace.as_deref(), &mut stdin)?;
-            explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
+            args.world.stdin_once(&args.files.sources())?;
+            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
+            if !missing.is_empty() {
+                console::print(&page)?;
+                page = Page::default();
+                console::tell(&missing.iter().map(|line| format!("error: {line}")).collect());
+                code = ExitCode::from(TROUBLE);
+            }
         }
         Verb::Audit(args) => {
             args.world.stdin_once(&[])?;
-            let scene = scene(&args.world, None, &mut stdin)?;
-            if audit::run(&args, &scene.world, &mut page)? == audit::Audited::Failed {
+            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
+            if audit::run(&args, only, &scene.world, &mut page)? == audit::Audited::Failed {
                 code = ExitCode::from(1);
             }
         }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
         Verb::Manifests(args) => manifests::run(&args, &mut page)?,
-        Verb::Completions(args) => page.completions(args.shell, &mut Args::command(), "cpufit"),
+        Verb::Completion(args) => page.completions(args.shell, &mut program::command(None), "cpufit"),
     }
     console::print(&page)?;
     Ok(code)
+}
+
+/// Log lines of `-v`, by kubectl's numbers; the webhook has a log of its own.
+fn log(verbosity: u8, verb: &Verb) -> anyhow::Result<()> {
+    let filter = match verbosity {
+        _ if matches!(verb, Verb::Serve(_)) => return Ok(()),
+        0..=5 => return Ok(()),
+        6..=7 => "warn,kube_client=debug,cpufit=debug",
+        _ => "debug",
+    };
+    Ok(telemetry::init(LogFormat::Text, filter)?)
 }
 
 /// From now on a panic is one line of shown text: in the log where there is one, else on standard error.
@@ -86,7 +111,8 @@ pub fn failure(error: &anyhow::Error) -> Page {
     let mut below = Vec::new();
     for cause in error.chain() {
         let mut lines = cause.downcast_ref().map_or_else(|| vec![cause.to_string()], PolicyError::lines).into_iter();
-        first.extend(lines.next().map(|line| format!(": {line}")));
+        // Some errors print their causes as well.
+        first.extend(lines.next().filter(|line| !first.contains(line)).map(|line| format!(": {line}")));
         below.extend(lines);
     }
     std::iter::once(first).chain(below).collect()
@@ -101,9 +127,13 @@ struct Scene {
 
 /// A snapshot, or else a live cluster, read once. The namespace is the one that is asked for, else the context's, else
 /// `default`, as for kubectl.
-fn scene(args: &WorldArgs, asked: Option<&str>, mut stdin: impl Read) -> anyhow::Result<Scene> {
+fn scene(cluster: &ClusterArgs, args: &WorldArgs, mut stdin: impl Read) -> anyhow::Result<Scene> {
+    let asked = cluster.namespace();
     let namespace = |context: &str| Namespace { name: asked.unwrap_or(context).to_owned(), is_asked: asked.is_some() };
     if !args.snapshot.is_empty() {
+        if let Some(option) = cluster.first_given() {
+            bail!("{option} says which cluster to read, and --snapshot reads a dump: give one of them");
+        }
         let namespace = namespace("default");
         let (world, notes) = world::load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;
         for note in notes {
@@ -113,7 +143,7 @@ fn scene(args: &WorldArgs, asked: Option<&str>, mut stdin: impl Read) -> anyhow:
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut world, namespace) = runtime.block_on(async {
-        let config = args.cluster.config()?;
+        let config = cluster.config()?;
         let (namespace, url) = (namespace(&config.default_namespace), config.cluster_url.clone());
         let client = connect::client(config)?;
         let read = fetch::world(&client, args.kubevirt_version).await;

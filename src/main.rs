@@ -4,15 +4,12 @@
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::Parser;
-use cpufit::cli::args::Args;
-
-/// Input could not be read or judged.
-const TROUBLE: u8 = 2;
+use cpufit::app::TROUBLE;
+use cpufit::cli::args::program;
 
 fn main() -> ExitCode {
     cpufit::app::report_panics();
-    match cpufit::app::run(Args::parse()) {
+    match cpufit::app::run(program::parse()) {
         Ok(code) => code,
         // The reader of a pipe has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,

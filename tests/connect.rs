@@ -271,3 +271,73 @@ fn kubeconfigs_are_found_as_kubectl_finds_them() {
     judged(&ask(&api, &[], &[]));
     judged(&ask(&api, &[], &[("KUBECONFIG", ":")]));
 }
+
+/// Each option in the place of what the context says, and what is said where it names nothing.
+#[test]
+fn options_go_before_the_kubeconfig() {
+    let api = Api::start();
+    let file = api.folder.write_json(
+        "many",
+        &json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "away",
+            "contexts": [{"name": "away", "context": {"cluster": "away", "user": "jane"}}],
+            "clusters": [
+                {"name": "away", "cluster": {"server": "https://127.0.0.1:9", "certificate-authority": "ca.pem"}},
+                {"name": "here", "cluster": {"server": api.by_address(), "certificate-authority": "ca.pem"}},
+                {"name": "other-name", "cluster": {"server": api.by_address(), "tls-server-name": "no.such.name", "certificate-authority": "ca.pem"}},
+                {"name": "other-ca", "cluster": {"server": api.by_address()}},
+            ],
+            "users": [{"name": "jane", "user": {}}, {"name": "exec", "user": {"exec": {
+                "apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-plugin"}}}],
+        }),
+    );
+    let (file, ca) = (text(&file).to_owned(), api.folder.path().join("ca.pem"));
+    let (by_address, ca) = (api.by_address(), text(&ca).to_owned());
+    let bare = api.by_address().replace("https://", "http://");
+    for options in [
+        &["--cluster", "here"][..],
+        &["--cluster=here", "--user=jane"],
+        &["--server", &by_address],
+        &["-s", &by_address],
+        &["--cluster", "other-ca", "--certificate-authority", &ca],
+        &["--cluster", "other-ca", "--insecure-skip-tls-verify"],
+        &["--cluster", "other-name", "--tls-server-name", NAME],
+        &["--cluster", "other-name", "--insecure-skip-tls-verify=true"],
+        &["--cluster", "here", "--user", "exec", "--token", "abc"],
+        &["--cluster", "here", "--as", "jane", "--as-group", "a", "--as-group", "b", "--as-uid", "7"],
+        &["--cluster", "here", "--request-timeout", "20"],
+    ] {
+        judged(&ask(&api, &[&["--kubeconfig", file.as_str()], options].concat(), &[]));
+    }
+    // An address is enough.
+    judged(&ask(&api, &["--server", &by_address, "--certificate-authority", &ca], &[]));
+    for (options, words) in [
+        (&["--cluster", "nowhere"][..], "nowhere"),
+        (&["--cluster", "here", "--user", "nobody"], "the kubeconfig has no user nobody"),
+        (&["--context", "nowhere"], "nowhere"),
+        (&["--cluster", "other-ca"], "certificate"),
+        (&["--cluster", "here", "--insecure-skip-tls-verify=maybe"], "maybe"),
+        (&["--cluster", "here", "--user", "exec"], "no-such-plugin"),
+        (&["--server", &bare], "127.0.0.1"),
+    ] {
+        let ran = ask(&api, &[&["--kubeconfig", file.as_str()], options].concat(), &[]);
+        assert_eq!(ran.code(), 2, "{options:?}");
+        assert!(ran.stderr.contains(words), "{options:?}: {}", ran.stderr);
+    }
+    // Written out, requests are seen from 6 on.
+    let seen = ask(&api, &["--kubeconfig", &file, "--cluster", "here", "-v=6"], &[]);
+    assert!(seen.stderr.contains("/api/v1/nodes"), "{}", head(&seen.stderr));
+}
+
+/// A server that takes a connection and never answers does not hold a script for ever.
+#[test]
+fn a_silent_server_is_given_up() {
+    let api = Api::start();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let started = std::time::Instant::now();
+    let ran = ask(&api, &["--server", &server, "--request-timeout", "500ms"], &[]);
+    assert_eq!(ran.code(), 2);
+    assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
+    assert!(ran.stderr.contains("error: reading the cluster at http://"), "{}", ran.stderr);
+}

@@ -19,6 +19,7 @@ use crate::admission::Stage;
 use crate::admission::review::Request;
 use crate::cli::args::{CertificateSource, ServeArgs};
 use crate::console;
+use crate::live::connect::ClusterArgs;
 use crate::live::freshness::{AgeCollector, Freshness};
 use crate::page::Page;
 use crate::review::{self, ReviewContext};
@@ -37,7 +38,7 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// It cannot listen, has no certificate, or no cluster to judge by.
 #[tokio::main]
-pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+pub async fn serve(args: &ServeArgs, cluster: &ClusterArgs) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log)?;
     let mut signals = Signals::new()?;
     let freshness = Arc::new(Freshness::default());
@@ -56,7 +57,7 @@ pub async fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let readiness = Arc::new(Readiness::new());
     let (judge, details, mut writers) = if args.world.snapshot.is_empty() {
         let parts = live::Parts { freshness, readiness: &readiness, metrics: &metrics, resolver: &resolver };
-        live::start(args, parts, &mut tasks)?
+        live::start(args, cluster, parts, &mut tasks)?
     } else {
         let (judge, details) = snapshot(args, &readiness)?;
         (judge, details, live::Writers::default())

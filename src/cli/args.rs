@@ -1,5 +1,8 @@
 //! The command line, every value a type.
 
+pub mod program;
+pub mod shared;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,15 +11,20 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::certs::CertsArgs;
 use crate::kubevirt::release::Release;
-use crate::kubevirt::replicas::ReplicasKind;
 use crate::live::connect::ClusterArgs;
+use crate::policy::LabelSelector;
 use crate::snapshot::Source;
 use crate::telemetry::LogFormat;
+
+pub use shared::{FileArgs, ListArgs};
 
 /// Keeps KubeVirt guests migratable: says which node is nearest, which labels it lacks, and what cures it.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true, max_term_width = 110)]
 pub struct Args {
+    /// Which cluster, as whom, in which namespace.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -38,7 +46,8 @@ pub enum Verb {
     /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
     Manifests(ManifestsArgs),
     /// Print a completion script
-    Completions(CompletionsArgs),
+    #[command(name = "completion", alias = "completions")]
+    Completion(CompletionArgs),
 }
 
 /// What guests are judged by.
@@ -59,9 +68,6 @@ pub struct WorldArgs {
     /// policy warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
-    /// Which cluster, where there is no snapshot.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
     /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt does not tell
     #[arg(long, value_name = "VERSION", value_parser = release)]
     pub kubevirt_version: Option<Release>,
@@ -151,14 +157,20 @@ pub struct CheckArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// What to judge: file, folder or - (VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration,
-    /// virt-launcher Pod, AdmissionReview)
-    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    /// What to judge (VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration, virt-launcher Pod,
+    /// AdmissionReview), besides -f: file, folder or -
+    #[arg(value_name = "FILE", required_unless_present_any = ["filename", "kustomize"])]
     pub file: Vec<Source>,
-    /// The namespace of objects that name none, else that of the kubeconfig's context, or default; others are refused
-    #[arg(short, long, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// How to print: table, json, yaml, or review (the AdmissionReview response)
+    /// Manifests.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Only objects with such labels
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
+    pub selector: Option<LabelSelector>,
+    /// Print tables without their first line
+    #[arg(long)]
+    pub no_headers: bool,
+    /// How to print: table, json, yaml, name, or review (the AdmissionReview response)
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Table)]
     pub output: CheckOutput,
     /// Add what KubeVirt would render: selector, affinity and tolerations of the pod
@@ -175,13 +187,10 @@ pub struct AuditArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// Only guests of this namespace; without it, of all
-    #[arg(short, long, value_name = "NAME", conflicts_with = "all_namespaces")]
-    pub namespace: Option<String>,
-    /// Guests of all namespaces: the default
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// How to print: table, wide, json or yaml
+    /// Which guests: without -n and -l, all.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// How to print: table, wide, json, yaml or name
     #[arg(short, long, value_enum, default_value_t = AuditOutput::Table)]
     pub output: AuditOutput,
     /// Exit with 1 where a guest is as badly off as this, or worse
@@ -200,6 +209,8 @@ pub enum AuditOutput {
     Json,
     /// For scripts.
     Yaml,
+    /// TYPE/NAME of each guest, as kubectl takes it.
+    Name,
 }
 
 /// From which state on `audit` fails, mildest first.
@@ -221,16 +232,22 @@ pub struct ExplainArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// The guest: vm/NAME, vmi/NAME, vmim/NAME or pod/NAME; or say -f FILE
-    #[arg(value_name = "KIND/NAME", required_unless_present = "file", conflicts_with = "file")]
-    pub object: Option<ObjectRef>,
-    /// Its namespace, and that of objects of a file that name none; else that of the kubeconfig's context, or default
-    #[arg(short, long, value_name = "NAME")]
-    pub namespace: Option<String>,
-    /// Explain the objects of this file instead: file, folder or -
-    #[arg(short = 'f', long = "filename", value_name = "FILE")]
-    pub file: Vec<Source>,
-    /// How to print: table, json or yaml
+    /// The guests, as for kubectl get: TYPE NAME, TYPE/NAME, TYPE, several, or a NAME alone (of a VM, or else of a VMI)
+    ///
+    /// TYPE is vm, vmi, vmirs, vmpool, vmim or pod.
+    #[arg(
+        value_name = "TYPE/NAME",
+        required_unless_present_any = ["filename", "kustomize", "selector"],
+        conflicts_with_all = ["filename", "kustomize"]
+    )]
+    pub objects: Vec<String>,
+    /// Manifests to explain instead.
+    #[command(flatten)]
+    pub files: FileArgs,
+    /// Which guests, where no name is given.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// How to print: table, json, yaml or name
     #[arg(short, long, value_enum, default_value_t = ExplainOutput::Table)]
     pub output: ExplainOutput,
 }
@@ -246,9 +263,9 @@ pub struct ManifestsArgs {
     pub output: ManifestsOutput,
 }
 
-/// `cpufit completions`.
+/// `cpufit completion`.
 #[derive(Debug, ClapArgs)]
-pub struct CompletionsArgs {
+pub struct CompletionArgs {
     /// For which shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
@@ -263,6 +280,8 @@ pub enum CheckOutput {
     Json,
     /// For programs and people.
     Yaml,
+    /// TYPE/NAME of each object, as kubectl takes it.
+    Name,
     /// What the API server would be answered.
     Review,
 }
@@ -276,6 +295,8 @@ pub enum ExplainOutput {
     Json,
     /// For programs and people.
     Yaml,
+    /// TYPE/NAME of each object, as kubectl takes it.
+    Name,
 }
 
 /// How `manifests` prints.
@@ -285,61 +306,6 @@ pub enum ManifestsOutput {
     Yaml,
     /// A List.
     Json,
-}
-
-/// An object as kubectl names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectRef {
-    /// What it is.
-    pub kind: ObjectKind,
-    /// Its name.
-    pub name: String,
-}
-
-/// The kinds that can be explained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectKind {
-    /// VirtualMachine.
-    VirtualMachine,
-    /// `VirtualMachineInstanceReplicaSet` or `VirtualMachinePool`.
-    Replicas(ReplicasKind),
-    /// VirtualMachineInstance.
-    Vmi,
-    /// VirtualMachineInstanceMigration.
-    Migration,
-    /// A launcher pod.
-    Pod,
-}
-
-impl std::str::FromStr for ObjectRef {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (kind, name) = text.split_once('/').ok_or("say KIND/NAME, for example vmi/db")?;
-        let kind = match kind.to_ascii_lowercase().as_str() {
-            "vm" | "vms" | "virtualmachine" | "virtualmachines" => ObjectKind::VirtualMachine,
-            "vmirs" | "vmirss" | "virtualmachineinstancereplicaset" | "virtualmachineinstancereplicasets" => {
-                ObjectKind::Replicas(ReplicasKind::ReplicaSet)
-            }
-            "vmpool" | "vmpools" | "virtualmachinepool" | "virtualmachinepools" => {
-                ObjectKind::Replicas(ReplicasKind::Pool)
-            }
-            "vmi" | "vmis" | "virtualmachineinstance" | "virtualmachineinstances" => ObjectKind::Vmi,
-            "vmim" | "vmims" | "virtualmachineinstancemigration" | "virtualmachineinstancemigrations" => {
-                ObjectKind::Migration
-            }
-            "pod" | "pods" | "po" => ObjectKind::Pod,
-            other => {
-                return Err(format!(
-                    "{other} is not a kind that can be explained: vm, vmi, vmirs, vmpool, vmim or pod"
-                ));
-            }
-        };
-        if name.is_empty() {
-            return Err("the name is missing: say KIND/NAME, for example vmi/db".to_owned());
-        }
-        Ok(Self { kind, name: name.to_owned() })
-    }
 }
 
 fn release(text: &str) -> Result<Release, String> {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::args::{AuditArgs, AuditOutput, FailOn};
 use crate::answers::audit::{Answer, AuditRow, Severity, Stand, audit};
+use crate::cli::resource::ObjectKind;
 use crate::page::{Page, PageError};
 use crate::say::plural;
 use crate::world::World;
@@ -63,21 +64,31 @@ impl Summary {
     }
 }
 
-/// Runs the verb.
+/// Runs the verb for the guests of this namespace, or of all.
 ///
 /// # Errors
 ///
 /// It cannot be written as JSON or YAML.
-pub fn run(args: &AuditArgs, world: &World, page: &mut Page) -> Result<Audited, PageError> {
+pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page) -> Result<Audited, PageError> {
     let mut rows = audit(world, &|| false);
-    if let Some(namespace) = &args.namespace {
+    if let Some(namespace) = only {
         rows.retain(|row| row.namespace == *namespace);
+    }
+    if let Some(selector) = &args.list.selector {
+        rows.retain(|row| {
+            super::labels_of_guest(world, &row.namespace, &row.name).is_some_and(|l| selector.matches(l))
+        });
     }
     let summary = Summary::of(&rows);
     match args.output {
         AuditOutput::Table | AuditOutput::Wide => {
-            people(&rows, &summary, args.output, !world.policies.is_empty(), page);
+            people(&rows, &summary, args, !world.policies.is_empty(), page);
         }
+        AuditOutput::Name => rows.iter().for_each(|row| {
+            let is_running = world.cluster.vmi(&row.namespace, &row.name).is_some();
+            let kind = if is_running { ObjectKind::Vmi } else { ObjectKind::VirtualMachine };
+            page.line(kind.title(&row.name));
+        }),
         AuditOutput::Json => page.json(&Report { items: &rows, summary })?,
         AuditOutput::Yaml => page.yaml(&Report { items: &rows, summary })?,
     }
@@ -91,12 +102,12 @@ pub fn run(args: &AuditArgs, world: &World, page: &mut Page) -> Result<Audited, 
     Ok(if failed { Audited::Failed } else { Audited::Passed })
 }
 
-fn people(rows: &[AuditRow], summary: &Summary, output: AuditOutput, policies: bool, page: &mut Page) {
+fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool, page: &mut Page) {
     if rows.is_empty() {
         return page.line(concat!("no guests: does the dump hold what `", crate::dump_command!(), "` prints?"));
     }
-    let wide = output == AuditOutput::Wide;
-    let mut cells = vec![head(wide)];
+    let wide = args.output == AuditOutput::Wide;
+    let mut cells = if args.list.no_headers { Vec::new() } else { vec![head(wide)] };
     cells.extend(rows.iter().map(|row| line(row, wide)));
     page.listing(&cells);
     page.line(totals(summary));

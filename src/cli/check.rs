@@ -1,5 +1,6 @@
 //! `cpufit check`: judges manifests as the webhook would.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use anyhow::{Context, bail};
@@ -21,9 +22,9 @@ use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::placement;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
-use crate::policy::UserName;
+use crate::policy::{LabelSelector, UserName};
 use crate::review::{self, ReviewContext};
-use crate::snapshot::{self, Item};
+use crate::snapshot::{self, Item, Source};
 use crate::world::World;
 
 /// What became of the objects: the exit code.
@@ -53,6 +54,15 @@ struct HeadMeta {
     name: Option<String>,
     generate_name: Option<String>,
     namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// Whether an object has the labels that are asked for; a review has none of its own.
+#[must_use]
+pub fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool {
+    let Some(selector) = selector else { return true };
+    let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
+    selector.matches(&head.metadata.labels.unwrap_or_default())
 }
 
 /// Runs the verb.
@@ -62,6 +72,7 @@ struct HeadMeta {
 /// An input cannot be read or judged; the error names file, document and field.
 pub fn run(
     args: &CheckArgs,
+    files: &[Source],
     world: &World,
     namespace: &Namespace,
     stdin: impl Read,
@@ -74,8 +85,11 @@ pub fn run(
     let mut responses = Vec::new();
     let mut objects = Vec::new();
     let mut numbering = Numbering::default();
-    snapshot::read_all(&args.file, stdin, |item| {
+    snapshot::read_all(files, stdin, |item| {
         let index = numbering.of(&item.place.file);
+        if !is_selected(&item, args.selector.as_ref()) {
+            return Ok(());
+        }
         let judged = namespace.of(item.clone())?;
         if args.output == CheckOutput::Review {
             responses.push(response(world, &judged)?);
@@ -105,14 +119,15 @@ pub fn run(
         }
         CheckOutput::Json => page.json(&Results { results: rows })?,
         CheckOutput::Yaml => page.yaml(&Results { results: rows })?,
-        CheckOutput::Table | CheckOutput::Review => people(&rows, page),
+        CheckOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
+        CheckOutput::Table | CheckOutput::Review => people(&rows, args.no_headers, page),
     }
     Ok(checked)
 }
 
 fn origin(item: &Item, index: usize) -> Origin {
     let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
-    let HeadMeta { name, generate_name, namespace } = head.metadata;
+    let HeadMeta { name, generate_name, namespace, .. } = head.metadata;
     Origin {
         file: item.place.file.clone(),
         index,
@@ -240,8 +255,11 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
     Ok((render(Stage::Validate, &request.uid, &decision)?, denied))
 }
 
-fn people(rows: &[ResultRow], page: &mut Page) {
-    let mut cells = vec![["KIND", "OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"].map(str::to_owned).to_vec()];
+fn people(rows: &[ResultRow], no_headers: bool, page: &mut Page) {
+    let mut cells = Vec::new();
+    if !no_headers {
+        cells.push(["KIND", "OBJECT", "VERDICT", "ALLOWED", "FITS", "NEAREST"].map(str::to_owned).to_vec());
+    }
     for row in rows {
         let title = if row.namespace.is_empty() { row.name.clone() } else { format!("{}/{}", row.namespace, row.name) };
         let verdict = if row.skipped.is_some() { "-" } else { row.verdict };

@@ -6,10 +6,13 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use super::Namespace;
-use super::args::{ExplainArgs, ExplainOutput, ObjectKind, ObjectRef};
-use super::check::{judged, mutation, patched};
+use super::args::{ExplainArgs, ExplainOutput};
+use super::check::{is_selected, judged, mutation, patched};
 use super::output::{Numbering, Origin, ResultRow};
+use super::resource::ObjectKind;
+use super::targets::{Found, Scope, absent, find};
 use crate::admission::review::decode;
+use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
@@ -36,49 +39,61 @@ struct Results {
     results: Vec<ResultRow>,
 }
 
-/// Runs the verb.
+/// Runs the verb. What is asked for by name and is not there comes back, a line each.
 ///
 /// # Errors
 ///
-/// An input cannot be read, or the guest is not in it.
+/// An input cannot be read, or holds nothing that can be explained.
 pub fn run(
     args: &ExplainArgs,
     world: &World,
     namespace: &Namespace,
     stdin: impl Read,
     page: &mut Page,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<String>> {
     let mut rows = Vec::new();
     let mut explain = |origin: Origin, case: &Case<'_>| {
         if args.output == ExplainOutput::Table {
             if !page.is_empty() {
                 page.line("");
             }
-            Explained { case, world }.print(page);
+            Explained { case, world, no_headers: args.list.no_headers }.print(page);
         } else {
             rows.push(ResultRow::new(origin, case, world, true));
         }
     };
-    if let Some(object) = &args.object {
-        let case = find(world, &namespace.name, object)?;
-        let kind = match object.kind {
-            ObjectKind::VirtualMachine => "VirtualMachine",
-            ObjectKind::Replicas(kind) => kind.kind(),
-            ObjectKind::Vmi => "VirtualMachineInstance",
-            ObjectKind::Migration => "VirtualMachineInstanceMigration",
-            ObjectKind::Pod => "Pod",
+    let files = args.files.sources();
+    let mut missing = Vec::new();
+    if files.is_empty() {
+        let scope = Scope {
+            namespace: Some(namespace.name.as_str()).filter(|_| !args.list.all_namespaces),
+            selector: args.list.selector.as_ref(),
         };
-        let origin = Origin {
-            kind: kind.to_owned(),
-            namespace: namespace.name.clone(),
-            name: object.name.clone(),
-            ..Origin::default()
-        };
-        explain(origin, &case);
+        let wanted = find(world, &args.objects, &scope, &namespace.name)?;
+        if wanted.is_empty() {
+            let place = scope.namespace.map_or_else(|| "any namespace".to_owned(), |name| format!("namespace {name}"));
+            console::tell(&Page::of(format_args!("note: nothing that is asked for is in {place}")));
+        }
+        for found in wanted {
+            match found {
+                Ok(Found { kind, namespace, name }) => {
+                    let Some(case) = case_of(world, kind, &namespace, &name) else {
+                        missing.push(absent(kind, &namespace, &name));
+                        continue;
+                    };
+                    let kind = kind.kind().to_owned();
+                    explain(Origin { kind, namespace, name, ..Origin::default() }, &case);
+                }
+                Err(line) => missing.push(line),
+            }
+        }
     }
     let mut unknown = Vec::new();
     let mut numbering = Numbering::default();
-    snapshot::read_all(&args.file, stdin, |item| {
+    snapshot::read_all(&files, stdin, |item| {
+        if !is_selected(&item, args.list.selector.as_ref()) {
+            return Ok(());
+        }
         let item = namespace.of(item)?;
         let patch = mutation(world, &item)?;
         let item = patched(item, &patch)?;
@@ -88,7 +103,7 @@ pub fn run(
         }
         anyhow::Ok(())
     })?;
-    if rows.is_empty() && page.is_empty() {
+    if !unknown.is_empty() && rows.is_empty() && page.is_empty() {
         bail!(
             "nothing to explain in {}: say VM, VMI, replica set, pool, migration or launcher pod",
             unknown.join(", ")
@@ -98,8 +113,9 @@ pub fn run(
         ExplainOutput::Table => {}
         ExplainOutput::Json => page.json(&Results { results: rows })?,
         ExplainOutput::Yaml => page.yaml(&Results { results: rows })?,
+        ExplainOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
     }
-    Ok(())
+    Ok(missing)
 }
 
 fn explain_item(
@@ -130,10 +146,9 @@ fn explain_item(
     Ok(case.is_some())
 }
 
-/// A guest of the snapshot: where it could go if it runs, where it could start if it does not.
-fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Case<'static>> {
+/// A guest of the cluster: where it could go if it runs, where it could start if it does not; `None` where it is not there.
+fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Case<'static>> {
     let cluster = &world.cluster;
-    let name = &object.name;
     let user = UserName::from("");
     let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, &user, Depth::Full);
     let running = |name: &str| cluster.vmi(namespace, name).filter(|vmi| subject::of_running(vmi, cluster).is_some());
@@ -143,7 +158,7 @@ fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Ca
         name.clone_into(&mut vmim.spec.vmi_name);
         judge(Manifest::Migration(Box::new(vmim)))
     };
-    let found = match object.kind {
+    match kind {
         ObjectKind::VirtualMachine | ObjectKind::Vmi if running(name).is_some() => migrate(name),
         ObjectKind::VirtualMachine => {
             cluster.vm(namespace, name).and_then(|vm| judge(Manifest::VirtualMachine(Box::new(vm.clone()))))
@@ -166,23 +181,15 @@ fn find(world: &World, namespace: &str, object: &ObjectRef) -> anyhow::Result<Ca
                 judge(Manifest::Vmi(Box::new(vmi.clone())))
             }
         }),
-    };
-    found.with_context(|| {
-        let needed = match object.kind {
-            ObjectKind::Replicas(kind) => format!(", and {} beside them", kind.short_name()),
-            _ => String::new(),
-        };
-        format!(
-            "{name} is not in namespace {namespace}; is it the right namespace (-n)? A snapshot must hold what `{}` prints{needed}",
-            crate::dump_command!()
-        )
-    })
+        ObjectKind::Node => None,
+    }
 }
 
 /// What is printed about one guest.
 struct Explained<'c> {
     case: &'c Case<'c>,
     world: &'c World,
+    no_headers: bool,
 }
 
 impl Explained<'_> {
@@ -193,6 +200,12 @@ impl Explained<'_> {
             self.nodes(page);
         }
         self.remedies(page);
+    }
+
+    /// The first row of a table.
+    fn head(&self, columns: &[&str]) -> Vec<Vec<String>> {
+        let columns = columns.iter().map(ToString::to_string).collect();
+        if self.no_headers { Vec::new() } else { vec![columns] }
     }
 
     fn cluster(&self) -> &Cluster {
@@ -456,7 +469,7 @@ impl Explained<'_> {
         }
         let mut nodes: Vec<_> = others.into_iter().map(|node| (node, lookup.missing(node))).collect();
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
-        let mut rows = vec![["NODE", "CPU", "REST", "LACKS", "MEANING"].map(str::to_owned).to_vec()];
+        let mut rows = self.head(&["NODE", "CPU", "REST", "LACKS", "MEANING"]);
         let hidden = nodes.len().saturating_sub(ROWS);
         for (node, missing) in nodes.into_iter().take(ROWS) {
             let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
@@ -520,7 +533,7 @@ impl Explained<'_> {
         let list: Vec<&Remedy> = self.remedy_list().collect();
         let Verdict { not_helping, by_luck, assessment, .. } = &self.case.verdict;
         let total = assessment.nodes_judged;
-        let mut rows = vec![["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"].map(str::to_owned).to_vec()];
+        let mut rows = self.head(&["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"]);
         for (number, remedy) in list.iter().enumerate() {
             rows.push(vec![
                 (number + 1).to_string(),

@@ -7,10 +7,16 @@ pub mod check;
 pub mod explain;
 pub mod manifests;
 pub mod output;
+pub mod resource;
+pub mod selector;
+pub mod targets;
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::snapshot::{Error, Item};
+use crate::world::World;
 
 /// Where objects are that name no namespace.
 #[derive(Clone, Debug)]
@@ -37,4 +43,12 @@ impl Namespace {
         }
         Ok(item.in_namespace(&self.name))
     }
+}
+
+/// The labels of a guest: those of its VMI, and of its VM where it is stopped.
+fn labels_of_guest<'w>(world: &'w World, namespace: &str, name: &str) -> Option<&'w BTreeMap<String, String>> {
+    let cluster = &world.cluster;
+    let vmi = cluster.vmi(namespace, name).map(|vmi| &vmi.metadata);
+    let metadata = vmi.or_else(|| cluster.vm(namespace, name).map(|vm| &vm.metadata));
+    metadata.map(|metadata| &metadata.labels)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
 use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
@@ -221,6 +222,15 @@ impl Numbering {
 }
 
 impl ResultRow {
+    /// `TYPE/NAME` as kubectl takes it: `virtualmachine.kubevirt.io/db`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match ObjectKind::of_word(&self.kind) {
+            Some(kind) => kind.title(&self.name),
+            None => format!("{}/{}", self.kind.to_ascii_lowercase(), self.name),
+        }
+    }
+
     /// An object that is none of our concern: admitted without work.
     #[must_use]
     pub fn skipped(origin: Origin, why: &str) -> Self {

@@ -7,11 +7,11 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use kube::Config;
-use kube::config::{Context, ExecAuthCluster, Kubeconfig, KubeconfigError};
+use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig, KubeconfigError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::connect::ConnectError;
+use super::connect::{ClusterArgs, ConnectError};
 use super::proxy::{self, Environment};
 
 /// The files of `$KUBECONFIG`, else `~/.kube/config`.
@@ -55,24 +55,37 @@ fn merge(files: &[PathBuf]) -> Result<Kubeconfig, ConnectError> {
     })
 }
 
-/// The cluster of a context, of the current one if none is named, and how it is reached.
+/// The cluster that is asked for, and how it is reached: the context's, but for what the options say in its place.
+///
+/// Mirrors client-go's `tools/clientcmd` (`ConfigOverrides`), with one difference: a token replaces a client certificate,
+/// which the API server would prefer.
 ///
 /// # Errors
 ///
-/// There is no such context, or a part of it is missing or malformed.
+/// There is no such context, cluster or user, or a part of it is missing or malformed.
 pub fn config(
     kubeconfig: Kubeconfig,
-    context: Option<&str>,
+    options: &ClusterArgs,
     environment: &Environment,
 ) -> Result<Config, ConnectError> {
-    let name = context.map(str::to_owned).or(kubeconfig.current_context).filter(|name| !name.is_empty());
-    let name = name.ok_or(KubeconfigError::CurrentContextNotSet)?;
-    let found = kubeconfig.contexts.into_iter().find(|named| named.name == name).and_then(|named| named.context);
-    let Context { cluster: cluster_name, user, namespace, .. } =
-        found.ok_or_else(|| KubeconfigError::LoadContext(name.clone()))?;
+    let name = options.context.clone().or(kubeconfig.current_context).filter(|name| !name.is_empty());
+    let found = match &name {
+        Some(name) => {
+            let found = kubeconfig.contexts.into_iter().find(|named| named.name == *name);
+            found.and_then(|named| named.context).ok_or_else(|| KubeconfigError::LoadContext(name.clone()))?
+        }
+        None if options.server.is_some() || options.cluster.is_some() => Context::default(),
+        None => return Err(KubeconfigError::CurrentContextNotSet.into()),
+    };
+    let Context { cluster: cluster_name, user, namespace, .. } = found;
+    let cluster_name = options.cluster.clone().unwrap_or(cluster_name);
     let cluster = kubeconfig.clusters.into_iter().find(|named| named.name == cluster_name);
-    let cluster =
-        cluster.and_then(|named| named.cluster).ok_or(KubeconfigError::LoadClusterOfContext(cluster_name.clone()))?;
+    let cluster = match cluster.and_then(|named| named.cluster) {
+        Some(cluster) => cluster,
+        None if options.server.is_some() && options.cluster.is_none() => Cluster::default(),
+        None => return Err(KubeconfigError::LoadClusterOfContext(cluster_name).into()),
+    };
+    let cluster = overridden(cluster, options);
 
     let server = cluster.server.as_deref().filter(|server| !server.is_empty());
     let server = server.ok_or(KubeconfigError::MissingClusterUrl)?;
@@ -98,10 +111,66 @@ pub fn config(
     if let Some(namespace) = namespace.filter(|namespace| !namespace.is_empty()) {
         config.default_namespace = namespace;
     }
-    let user = kubeconfig.auth_infos.into_iter().find(|named| Some(&named.name) == user.as_ref());
-    config.auth_info = user.and_then(|named| named.auth_info).unwrap_or_default();
+    let user = options.user.clone().or(user);
+    let found = kubeconfig.auth_infos.into_iter().find(|named| Some(&named.name) == user.as_ref());
+    if let (None, Some(name)) = (&found, &options.user) {
+        return Err(ConnectError::Kubeconfig(format!("the kubeconfig has no user {name}")));
+    }
+    config.auth_info = authenticated(found.and_then(|named| named.auth_info).unwrap_or_default(), options)?;
     if let Some(exec) = config.auth_info.exec.as_mut().filter(|exec| exec.provide_cluster_info) {
         exec.cluster = Some(seen_by_plugins);
     }
     Ok(config)
+}
+
+/// The cluster with what the options say in the place of its own fields.
+fn overridden(mut cluster: Cluster, options: &ClusterArgs) -> Cluster {
+    if let Some(server) = &options.server {
+        // As kubectl does: an address without a scheme is one of plain HTTP.
+        let is_url = server.contains("://");
+        cluster.server = Some(if is_url { server.clone() } else { format!("http://{server}") });
+    }
+    if let Some(file) = &options.certificate_authority {
+        cluster.certificate_authority = Some(file.clone());
+        cluster.certificate_authority_data = None;
+    }
+    if let Some(name) = &options.tls_server_name {
+        cluster.tls_server_name = Some(name.clone());
+    }
+    if let Some(insecure) = options.insecure_skip_tls_verify {
+        cluster.insecure_skip_tls_verify = Some(insecure);
+    }
+    if cluster.insecure_skip_tls_verify == Some(true) {
+        cluster.certificate_authority = None;
+        cluster.certificate_authority_data = None;
+    }
+    cluster
+}
+
+/// The credentials with what the options say in their place.
+///
+/// # Errors
+///
+/// The token cannot be one.
+pub(super) fn authenticated(found: AuthInfo, options: &ClusterArgs) -> Result<AuthInfo, ConnectError> {
+    let mut out = found;
+    if let Some(token) = &options.token {
+        // The type of a secret is the client library's own: it reads it like a kubeconfig.
+        let bearer: AuthInfo = serde_json::from_value(serde_json::json!({ "token": token }))
+            .map_err(|error| ConnectError::Options(format!("--token: {error}")))?;
+        out = AuthInfo {
+            impersonate: out.impersonate,
+            impersonate_uid: out.impersonate_uid,
+            impersonate_groups: out.impersonate_groups,
+            impersonate_user_extra: out.impersonate_user_extra,
+            ..bearer
+        };
+    }
+    if let Some(name) = &options.as_user {
+        out.impersonate = Some(name.clone());
+        out.impersonate_uid.clone_from(&options.as_uid);
+        out.impersonate_groups = Some(options.as_group.clone()).filter(|groups| !groups.is_empty());
+        out.impersonate_user_extra = None;
+    }
+    Ok(out)
 }

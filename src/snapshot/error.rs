@@ -69,6 +69,14 @@ pub enum Error {
         /// The file.
         file: String,
     },
+    /// What kustomize cannot make manifests of.
+    #[error("cannot build {folder}: {problem}")]
+    Kustomize {
+        /// The folder.
+        folder: String,
+        /// Why, in the program's own words.
+        problem: String,
+    },
     /// A folder without dumps.
     #[error("no .yaml, .yml or .json file in folder {folder}")]
     EmptyFolder {

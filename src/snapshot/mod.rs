@@ -27,6 +27,7 @@ mod error;
 mod folder;
 mod input;
 mod json;
+mod kustomize;
 mod objects;
 mod yaml;
 
@@ -70,6 +71,10 @@ pub enum Source {
     Stdin,
     /// A file, or a folder with `.yaml`, `.yml` and `.json` files.
     Path(PathBuf),
+    /// A file, or a folder with all that is below it.
+    Tree(PathBuf),
+    /// A folder that kustomize makes manifests of.
+    Kustomization(PathBuf),
 }
 
 impl FromStr for Source {
@@ -84,7 +89,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("standard input"),
-            Self::Path(path) => path.display().fmt(f),
+            Self::Path(path) | Self::Tree(path) | Self::Kustomization(path) => path.display().fmt(f),
         }
     }
 }
@@ -242,10 +247,15 @@ pub fn read_all<E: From<Error>>(
     for source in sources {
         match source {
             Source::Stdin => read(STDIN, &mut stdin, &mut each)?,
-            Source::Path(path) => {
-                for path in folder::flat(path)? {
+            Source::Path(path) | Source::Tree(path) => {
+                let is_tree = matches!(source, Source::Tree(_)) && folder::is_folder(path)?;
+                for path in if is_tree { folder::deep(path)? } else { folder::flat(path)? } {
                     read(&path.display().to_string(), folder::open(&path)?, &mut each)?;
                 }
+            }
+            Source::Kustomization(path) => {
+                let made = kustomize::build(path)?;
+                read(&path.display().to_string(), made.as_slice(), &mut each)?;
             }
         }
     }
@@ -274,9 +284,12 @@ pub fn read_dumps<E: From<Error>>(
     }
     let mut skipped = Skipped::default();
     for source in sources {
-        let Source::Path(path) = source else {
-            read(STDIN, &mut stdin, &mut each)?;
-            continue;
+        let path = match source {
+            Source::Stdin => {
+                read(STDIN, &mut stdin, &mut each)?;
+                continue;
+            }
+            Source::Path(path) | Source::Tree(path) | Source::Kustomization(path) => path,
         };
         let is_folder = folder::is_folder(path)?;
         for path in if is_folder { folder::deep(path)? } else { vec![path.clone()] } {

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::cli::args::{CertificateSource, ServeArgs};
+use crate::live::connect::ClusterArgs;
 use crate::live::events::Reports;
 use crate::live::freshness::{Freshness, Listening};
 use crate::live::kinds::Watched;
@@ -36,6 +37,7 @@ pub(super) struct Parts<'a> {
 /// The judgement on a live cluster.
 pub(super) fn start(
     args: &ServeArgs,
+    cluster: &ClusterArgs,
     parts: Parts<'_>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(Judge, admin::Details, Writers)> {
@@ -43,7 +45,7 @@ pub(super) fn start(
     if !args.world.policy.is_empty() {
         bail!("--policy goes with --snapshot: on a live cluster the policies are its CPUPolicy objects");
     }
-    let config = args.world.cluster.config()?;
+    let config = cluster.config()?;
     info!(cluster = %config.cluster_url, "judging by a live cluster");
     let client = connect::client_through(config, &Listening(Arc::clone(&freshness)))?;
     let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };

@@ -1,0 +1,124 @@
+//! The command as it is called: under which name, and with which examples in its help.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use clap::{Command, CommandFactory as _, FromArgMatches as _};
+
+use super::Args;
+
+/// How kubectl calls it.
+const PLUGIN: &str = "kubectl-cpufit";
+
+/// Three examples of each verb: what it does, and the arguments after the program's name.
+const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
+    (
+        "serve",
+        [
+            ("On a cluster, with a certificate of its own", "serve --certificates self-managed"),
+            ("On a dump, without a cluster", "serve --snapshot cluster.yaml --cert certs/tls.crt --key certs/tls.key"),
+            ("With log lines for programs", "serve --certificates self-managed --log-format json"),
+        ],
+    ),
+    (
+        "check",
+        [
+            ("A manifest, on the cluster of the current context", "check -f vm.yaml"),
+            (
+                "All manifests below a folder, by a dump and a policy",
+                "check --snapshot cluster.yaml --policy policy.yaml -R -f manifests/",
+            ),
+            ("What a kustomization makes, for a script", "check -k overlays/production -o json"),
+        ],
+    ),
+    (
+        "explain",
+        [
+            ("A guest", "explain vm/db -n shop"),
+            (
+                "Several, as kubectl get -o name prints them",
+                "explain virtualmachine.kubevirt.io/db virtualmachine.kubevirt.io/web -n shop",
+            ),
+            ("All with a label, in all namespaces", "explain vmi -A -l app=db"),
+        ],
+    ),
+    (
+        "audit",
+        [
+            ("All guests, worst first", "audit"),
+            ("Those of a namespace, under a policy that is not applied yet", "audit -n shop --policy policy.yaml"),
+            ("A gate: exit 1 where a guest can migrate nowhere", "audit --fail-on pinned -o json"),
+        ],
+    ),
+    (
+        "certs",
+        [
+            ("In the folder certs", "certs"),
+            ("For other names", "certs --out certs --dns-name localhost --ip 127.0.0.1"),
+            ("New ones, for a week", "certs --force --days 7"),
+        ],
+    ),
+    (
+        "manifests",
+        [
+            ("All that a cluster needs", "manifests"),
+            ("The definition of CPUPolicy alone", "manifests --crd"),
+            ("As one List", "manifests -o json"),
+        ],
+    ),
+    ("completion", [("For bash", "completion bash"), ("For zsh", "completion zsh"), ("For fish", "completion fish")]),
+];
+
+/// The name that usage lines and examples show, of a program called by this path.
+fn name(program: Option<&OsString>) -> &'static str {
+    let stem = program.and_then(|path| Path::new(path).file_stem());
+    if stem.is_some_and(|stem| stem == PLUGIN) { "kubectl cpufit" } else { "cpufit" }
+}
+
+/// The command line's grammar, under the name by which it was called.
+#[must_use]
+pub fn command(program: Option<&OsString>) -> Command {
+    let name = name(program);
+    let mut command = Args::command().bin_name(name);
+    for (verb, examples) in EXAMPLES {
+        let mut text = "Examples:".to_owned();
+        for (what, arguments) in examples {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\n  # {what}\n  {name} {arguments}");
+        }
+        if command.find_subcommand(verb).is_some() {
+            command = command.mut_subcommand(verb, |verb| verb.after_help(text));
+        }
+    }
+    command
+}
+
+/// The arguments of this process; help, and what is not a command line, end it.
+#[must_use]
+pub fn parse() -> Args {
+    let mut command = command(std::env::args_os().next().as_ref());
+    let matches = command.get_matches_mut();
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_shows_three_examples_and_each_is_a_command_line() {
+        for verb in command(None).get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+            let found = EXAMPLES.iter().find(|(name, _)| *name == verb.get_name());
+            let (_, examples) = found.unwrap_or_else(|| panic!("{} shows no example", verb.get_name()));
+            for (_, arguments) in examples {
+                let words = std::iter::once("cpufit").chain(arguments.split(' '));
+                let parsed = command(None).try_get_matches_from(words);
+                assert!(parsed.is_ok(), "cpufit {arguments}: {}", parsed.map(|_| ()).unwrap_err());
+                assert!(arguments.starts_with(verb.get_name()), "{arguments} is no example of {}", verb.get_name());
+            }
+        }
+        command(None).debug_assert();
+    }
+}

@@ -1,0 +1,59 @@
+//! Arguments that several verbs take: put into a verb's own by `#[command(flatten)]`.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use crate::cli::selector;
+use crate::policy::LabelSelector;
+use crate::snapshot::Source;
+
+/// Which objects of the cluster are listed, and how.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct ListArgs {
+    /// Objects of all namespaces, whatever -n says
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only objects with such labels: KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY, !KEY, joined by commas
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector::parse)]
+    pub selector: Option<LabelSelector>,
+    /// Print tables without their first line
+    #[arg(long)]
+    pub no_headers: bool,
+}
+
+/// Manifests to read.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct FileArgs {
+    /// Manifests: file, folder or -; several by commas, or by giving it again
+    #[arg(short = 'f', long = "filename", value_name = "FILE", value_delimiter = ',')]
+    pub filename: Vec<Source>,
+    /// Read folders with all that is below them
+    #[arg(short = 'R', long, conflicts_with = "kustomize")]
+    pub recursive: bool,
+    /// What kustomize makes of this folder, by kustomize or kubectl, which must be installed
+    #[arg(short = 'k', long, value_name = "DIR", conflicts_with = "filename")]
+    pub kustomize: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// All that is to be read, in the order given.
+    #[must_use]
+    pub fn sources(&self) -> Vec<Source> {
+        let more = self.kustomize.clone().map(Source::Kustomization);
+        self.filename.iter().cloned().chain(more).map(|source| self.reached(source)).collect()
+    }
+
+    /// The same of files that are named without `-f`.
+    #[must_use]
+    pub fn with(&self, files: &[Source]) -> Vec<Source> {
+        self.sources().into_iter().chain(files.iter().cloned().map(|source| self.reached(source))).collect()
+    }
+
+    fn reached(&self, source: Source) -> Source {
+        match source {
+            Source::Path(path) if self.recursive => Source::Tree(path),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Arguments that name objects, as kubectl takes them: `TYPE NAME …`, `TYPE/NAME …`, with groups, and a bare NAME.
+//!
+//! Mirrors cli-runtime's `pkg/resource` (`Builder.ResourceTypeOrNameArgs`). A bare name, which kubectl does not take, is a VM's,
+//! or else a VMI's.
+
+use crate::fit::syntax;
+use crate::kubevirt::replicas::ReplicasKind;
+
+/// A kind that arguments may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// `VirtualMachine`.
+    VirtualMachine,
+    /// `VirtualMachineInstanceReplicaSet` or `VirtualMachinePool`.
+    Replicas(ReplicasKind),
+    /// `VirtualMachineInstance`.
+    Vmi,
+    /// `VirtualMachineInstanceMigration`.
+    Migration,
+    /// A launcher pod.
+    Pod,
+    /// A node.
+    Node,
+}
+
+impl ObjectKind {
+    /// All.
+    pub const ALL: [Self; 7] = [
+        Self::VirtualMachine,
+        Self::Vmi,
+        Self::Replicas(ReplicasKind::ReplicaSet),
+        Self::Replicas(ReplicasKind::Pool),
+        Self::Migration,
+        Self::Pod,
+        Self::Node,
+    ];
+
+    /// Those that `explain` takes.
+    pub const EXPLAINED: [Self; 6] = [
+        Self::VirtualMachine,
+        Self::Vmi,
+        Self::Replicas(ReplicasKind::ReplicaSet),
+        Self::Replicas(ReplicasKind::Pool),
+        Self::Migration,
+        Self::Pod,
+    ];
+
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::VirtualMachine => "VirtualMachine",
+            Self::Replicas(kind) => kind.kind(),
+            Self::Vmi => "VirtualMachineInstance",
+            Self::Migration => "VirtualMachineInstanceMigration",
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+        }
+    }
+
+    /// Its API group.
+    #[must_use]
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::Replicas(ReplicasKind::Pool) => ReplicasKind::Pool.group(),
+            Self::VirtualMachine | Self::Replicas(ReplicasKind::ReplicaSet) | Self::Vmi | Self::Migration => {
+                "kubevirt.io"
+            }
+            Self::Pod | Self::Node => "",
+        }
+    }
+
+    /// Its short names, the one that messages use first.
+    #[must_use]
+    pub const fn short_names(self) -> &'static [&'static str] {
+        match self {
+            Self::VirtualMachine => &["vm", "vms"],
+            Self::Replicas(ReplicasKind::ReplicaSet) => &["vmirs", "vmirss"],
+            Self::Replicas(ReplicasKind::Pool) => &["vmpool", "vmpools"],
+            Self::Vmi => &["vmi", "vmis"],
+            Self::Migration => &["vmim", "vmims"],
+            Self::Pod => &["pod", "po"],
+            Self::Node => &["node", "no"],
+        }
+    }
+
+    /// Its name as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
+    #[must_use]
+    pub fn title(self, name: &str) -> String {
+        let (singular, group) = (self.kind().to_ascii_lowercase(), self.group());
+        if group.is_empty() { format!("{singular}/{name}") } else { format!("{singular}.{group}/{name}") }
+    }
+
+    /// The kind that a word names: singular, plural, short name or kind, alone or with `.GROUP` or `.VERSION.GROUP`.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        let word = word.to_ascii_lowercase();
+        let (name, rest) = word.split_once('.').unwrap_or((&word, ""));
+        Self::ALL.into_iter().find(|kind| {
+            let singular = kind.kind().to_ascii_lowercase();
+            let is_named = name == singular
+                || name.strip_suffix('s') == Some(singular.as_str())
+                || kind.short_names().contains(&name);
+            let after_version = rest.split_once('.').filter(|(version, _)| is_version(version)).map(|(_, group)| group);
+            is_named && (rest.is_empty() || rest == kind.group() || after_version == Some(kind.group()))
+        })
+    }
+}
+
+/// `v1`, `v1alpha1`, `v1beta2`.
+fn is_version(word: &str) -> bool {
+    word.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// What one argument, or an argument with the type before it, asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// All objects of a kind.
+    All(ObjectKind),
+    /// One object.
+    Named(ObjectKind, String),
+    /// An object without its kind.
+    Bare(String),
+}
+
+/// Arguments that name no object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResourceError {
+    /// It is none of the types.
+    #[error("{word:?} is not a type that this verb takes; it takes {takes}")]
+    Type {
+        /// The word.
+        word: String,
+        /// The types.
+        takes: String,
+    },
+    /// `vm/`, `/db` or `vm/a/b`.
+    #[error("{0:?}: say TYPE/NAME with one type and one name, for example vm/db")]
+    Form(String),
+    /// `vm vm/db` or `vm/db web`.
+    #[error("{0:?} stands beside arguments of the form TYPE/NAME: say TYPE/NAME of each, or TYPE NAME NAME …")]
+    Mixed(String),
+    /// The name cannot be one.
+    #[error("{name:?} is no name of an object: {rule}")]
+    Name {
+        /// The name.
+        name: String,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+}
+
+/// Reads the arguments that name objects of these kinds.
+///
+/// # Errors
+///
+/// They are not of a form that kubectl takes, or name another kind.
+pub fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Target>, ResourceError> {
+    let Some(first) = arguments.first() else { return Ok(Vec::new()) };
+    if arguments.iter().any(|argument| argument.contains('/')) {
+        return arguments.iter().map(|argument| slashed(argument, takes)).collect();
+    }
+    let words: Vec<&str> = first.split(',').collect();
+    // What looks like a type with its group, or stands in a list, is meant as a type.
+    let is_type = words.len() > 1 || ObjectKind::of_word(first).is_some();
+    if !is_type {
+        return arguments.iter().map(|name| Ok(Target::Bare(named(name)?))).collect();
+    }
+    let kinds: Vec<ObjectKind> = words.into_iter().map(|word| typed(word, takes)).collect::<Result<_, _>>()?;
+    let names = &arguments[1..];
+    if names.is_empty() {
+        return Ok(kinds.into_iter().map(Target::All).collect());
+    }
+    let mut out = Vec::new();
+    for kind in kinds {
+        for name in names {
+            out.push(Target::Named(kind, named(name)?));
+        }
+    }
+    Ok(out)
+}
+
+fn slashed(argument: &str, takes: &[ObjectKind]) -> Result<Target, ResourceError> {
+    let Some((word, name)) = argument.split_once('/') else { return Err(ResourceError::Mixed(argument.to_owned())) };
+    if word.is_empty() || name.is_empty() || name.contains('/') || word.contains(',') {
+        return Err(ResourceError::Form(argument.to_owned()));
+    }
+    Ok(Target::Named(typed(word, takes)?, named(name)?))
+}
+
+fn typed(word: &str, takes: &[ObjectKind]) -> Result<ObjectKind, ResourceError> {
+    let wrong = || {
+        let takes: Vec<&str> = takes.iter().filter_map(|kind| kind.short_names().first().copied()).collect();
+        ResourceError::Type { word: word.to_owned(), takes: takes.join(", ") }
+    };
+    ObjectKind::of_word(word).filter(|kind| takes.contains(kind)).ok_or_else(wrong)
+}
+
+fn named(name: &str) -> Result<String, ResourceError> {
+    syntax::subdomain(name).map_err(|rule| ResourceError::Name { name: name.to_owned(), rule })?;
+    Ok(name.to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::ObjectKind::{Migration, Node, Pod, Replicas, VirtualMachine, Vmi};
+    use super::*;
+
+    fn read(line: &str, takes: &[ObjectKind]) -> Result<Vec<Target>, ResourceError> {
+        let arguments: Vec<String> = line.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        parse(&arguments, takes)
+    }
+
+    fn named(kind: ObjectKind, name: &str) -> Target {
+        Target::Named(kind, name.to_owned())
+    }
+
+    /// Beside each what kubectl 1.34 does with the same arguments after `get`.
+    #[test]
+    fn arguments_name_what_they_name_for_kubectl() {
+        let pool = Replicas(ReplicasKind::Pool);
+        for (line, expected) in [
+            // kubectl: the same.
+            ("vm/db", vec![named(VirtualMachine, "db")]),
+            ("vm db", vec![named(VirtualMachine, "db")]),
+            ("vm db web", vec![named(VirtualMachine, "db"), named(VirtualMachine, "web")]),
+            ("vm/db vmi/web pod/x", vec![named(VirtualMachine, "db"), named(Vmi, "web"), named(Pod, "x")]),
+            ("virtualmachine.kubevirt.io/db", vec![named(VirtualMachine, "db")]),
+            ("virtualmachines.v1.kubevirt.io/db", vec![named(VirtualMachine, "db")]),
+            ("virtualmachineinstances.kubevirt.io db", vec![named(Vmi, "db")]),
+            ("VirtualMachine/db", vec![named(VirtualMachine, "db")]),
+            ("vmis/db", vec![named(Vmi, "db")]),
+            ("vmim m1", vec![named(Migration, "m1")]),
+            ("virtualmachinepool.pool.kubevirt.io/p", vec![named(pool, "p")]),
+            ("vmpool p", vec![named(pool, "p")]),
+            ("po/x", vec![named(Pod, "x")]),
+            ("pods/x", vec![named(Pod, "x")]),
+            ("vm", vec![Target::All(VirtualMachine)]),
+            ("vm,vmi", vec![Target::All(VirtualMachine), Target::All(Vmi)]),
+            ("vm,vmi db", vec![named(VirtualMachine, "db"), named(Vmi, "db")]),
+            ("vm vm", vec![named(VirtualMachine, "vm")]),
+            // kubectl: the server doesn't have a resource type "db".
+            ("db", vec![Target::Bare("db".into())]),
+            ("db web", vec![Target::Bare("db".into()), Target::Bare("web".into())]),
+            ("web.shop", vec![Target::Bare("web.shop".into())]),
+            // kubectl: You must specify the type of resource to get.
+            ("", vec![]),
+        ] {
+            assert_eq!(read(line, &ObjectKind::EXPLAINED), Ok(expected), "{line}");
+        }
+        assert_eq!(read("no/a node/b nodes/c", &[Node]).map(|targets| targets.len()), Ok(3));
+    }
+
+    /// kubectl refuses all of these as well.
+    #[test]
+    fn other_arguments_are_refused_with_the_argument_named() {
+        for (line, word) in [
+            ("vm/", "vm/"),
+            ("/db", "/db"),
+            ("vm/a/b", "vm/a/b"),
+            ("vm vm/db", "\"vm\""),
+            ("vm/db web", "\"web\""),
+            ("vm,vmi/db", "vm,vmi/db"),
+            ("deploy/db", "deploy"),
+            ("node/a", "node"),
+            ("vm.apps/db", "vm.apps"),
+            ("vm,deploy db", "deploy"),
+            ("vm/DB", "DB"),
+            ("db_1", "db_1"),
+            ("vm/../x", "vm/../x"),
+            ("vm ..", ".."),
+        ] {
+            let error = read(line, &ObjectKind::EXPLAINED).expect_err(line).to_string();
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_printed_as_a_name_can_be_given_back() {
+        for kind in ObjectKind::ALL {
+            assert_eq!(read(&kind.title("a-1"), &[kind]), Ok(vec![named(kind, "a-1")]));
+            for word in kind.short_names() {
+                assert_eq!(ObjectKind::of_word(word), Some(kind));
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The objects of the cluster that arguments ask for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::resource::{self, ObjectKind, Target};
+use crate::kubevirt::cluster::{Cluster, Kind};
+use crate::policy::LabelSelector;
+use crate::world::World;
+
+/// Where objects are looked for that are not named.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The namespace; `None` is all.
+    pub namespace: Option<&'a str>,
+    /// Which labels they have.
+    pub selector: Option<&'a LabelSelector>,
+}
+
+/// An object that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The objects that are asked for, in the order of the arguments, or a line for each that is not there. Those that are named are
+/// looked for in `home`.
+///
+/// # Errors
+///
+/// The arguments name no objects, or names stand beside `-A` or `-l`.
+pub fn find(
+    world: &World,
+    arguments: &[String],
+    scope: &Scope<'_>,
+    home: &str,
+) -> anyhow::Result<Vec<Result<Found, String>>> {
+    let cluster = &world.cluster;
+    let targets = resource::parse(arguments, &ObjectKind::EXPLAINED)?;
+    let is_named = targets.iter().any(|target| !matches!(target, Target::All(_)));
+    if is_named && scope.namespace.is_none() {
+        bail!("an object cannot be read by name across all namespaces: leave out -A, or say TYPE without a name");
+    }
+    if is_named && scope.selector.is_some() {
+        bail!("names and -l do not go together: leave out one of them");
+    }
+    let named = |kind: ObjectKind, name: String| Found { kind, namespace: home.to_owned(), name };
+    let mut out = Vec::new();
+    for target in targets {
+        match target {
+            Target::All(kind) => out.extend(all(cluster, kind, scope).into_iter().map(Ok)),
+            Target::Named(kind, name) => out.push(Ok(named(kind, name))),
+            Target::Bare(name) if cluster.vm(home, &name).is_some() => {
+                out.push(Ok(named(ObjectKind::VirtualMachine, name)));
+            }
+            Target::Bare(name) if cluster.vmi(home, &name).is_some() => out.push(Ok(named(ObjectKind::Vmi, name))),
+            Target::Bare(name) => {
+                let is_file = name.contains('.') && Path::new(&name).exists();
+                let cure = if is_file { format!("; the file of that name: -f {name}") } else { String::new() };
+                out.push(Err(format!("there is no vm and no vmi {name} in namespace {home}{cure}")));
+            }
+        }
+    }
+    if arguments.is_empty() {
+        let vms = all(cluster, ObjectKind::VirtualMachine, scope);
+        let instances = all(cluster, ObjectKind::Vmi, scope);
+        let alone = instances.into_iter().filter(|vmi| cluster.vm(&vmi.namespace, &vmi.name).is_none());
+        out.extend(vms.into_iter().chain(alone).map(Ok));
+    }
+    Ok(out)
+}
+
+/// What is said of a named object that is not there.
+#[must_use]
+pub fn absent(kind: ObjectKind, namespace: &str, name: &str) -> String {
+    let needed = match kind {
+        ObjectKind::Replicas(kind) => format!(", and {} beside them", kind.short_name()),
+        _ => String::new(),
+    };
+    format!(
+        "{name} is not in namespace {namespace}; is it the right namespace (-n)? A snapshot must hold what `{}` prints{needed}",
+        crate::dump_command!()
+    )
+}
+
+/// All objects of a kind, by namespace and name.
+fn all(cluster: &Cluster, kind: ObjectKind, scope: &Scope<'_>) -> Vec<Found> {
+    let kept = match kind {
+        ObjectKind::VirtualMachine => Kind::VirtualMachine,
+        ObjectKind::Replicas(kind) => Kind::Replicas(kind),
+        ObjectKind::Vmi => Kind::Vmi,
+        ObjectKind::Migration => Kind::Migration,
+        ObjectKind::Pod => Kind::Launcher,
+        ObjectKind::Node => return Vec::new(),
+    };
+    let mut names = cluster.names(kept);
+    names.sort();
+    let is_asked_for = |(namespace, name): &(String, String)| {
+        scope.namespace.is_none_or(|asked| asked == namespace)
+            && scope.selector.is_none_or(|selector| {
+                labels(cluster, kind, namespace, name).is_some_and(|labels| selector.matches(labels))
+            })
+    };
+    let found = names.into_iter().filter(is_asked_for);
+    found.map(|(namespace, name)| Found { kind, namespace, name }).collect()
+}
+
+/// The labels of an object; a launcher has those of its guest.
+fn labels<'c>(
+    cluster: &'c Cluster,
+    kind: ObjectKind,
+    namespace: &str,
+    name: &str,
+) -> Option<&'c BTreeMap<String, String>> {
+    let metadata = match kind {
+        ObjectKind::VirtualMachine => &cluster.vm(namespace, name)?.metadata,
+        ObjectKind::Replicas(kind) => &cluster.replicas(kind, namespace, name)?.vm.metadata,
+        ObjectKind::Vmi => &cluster.vmi(namespace, name)?.metadata,
+        ObjectKind::Migration => &cluster.migration(namespace, name)?.metadata,
+        ObjectKind::Pod => &cluster.guest_of_launcher(namespace, name)?.metadata,
+        ObjectKind::Node => return None,
+    };
+    Some(&metadata.labels)
+}

@@ -11,13 +11,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::post;
 use bytes::Bytes;
-use cpufit::admission::Stage;
-use cpufit::admission::review::Request;
 use cpufit::fit::node::{Effect, Node, Taint};
 use cpufit::kubevirt::cluster::{Cluster, Object, launcher};
-use cpufit::review::{self, ReviewContext};
 use cpufit::telemetry::Metrics;
-use cpufit::web::{self, Condition, Edge, Judge, Readiness};
+use cpufit::web::{self, Condition, Edge, Readiness};
 use cpufit::world::World;
 use http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
@@ -322,10 +319,7 @@ pub fn router(world: World, metrics: Arc<Metrics>) -> Router {
     for condition in Condition::ALL {
         readiness.meet(condition);
     }
-    let judge: Judge = Arc::new(move |stage: Stage, request: &Request<'_>| {
-        Ok(review::answer(&ReviewContext::new(&world), stage, request)?.decision)
-    });
-    let edge = Edge::new(judge, Arc::new(readiness), metrics, web::Limits::default());
+    let edge = Edge::new(Arc::new(world), Arc::new(readiness), metrics, web::Limits::default());
     let null = async |body: Bytes| {
         drop(body);
         ([(CONTENT_TYPE, "application/json")], ANSWER)

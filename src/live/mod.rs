@@ -29,20 +29,18 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use kube::Client;
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, mpsc, watch as latest};
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::admission::Stage;
 use crate::admission::response::Decision;
-use crate::admission::review::{Request, ReviewError};
+use crate::admission::review::Request;
 use crate::kubevirt::release::Release;
-use crate::review;
-use crate::review::{Answer, ReviewContext};
+use crate::review::Answer;
 use crate::telemetry::Metrics;
-use crate::web::{Judging, Time};
+use crate::web::{Judging, Pace, Turn, Unjudged, by_world};
 use crate::world::World;
 use events::Reports;
 use freshness::Freshness;
@@ -122,35 +120,29 @@ impl Live {
         self.snapshot.load_full()
     }
 
-    async fn answer(&self, stage: Stage, request: &Request<'_>, time: Time) -> Result<Answer, ReviewError> {
+    async fn answer(&self, stage: Stage, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<Answer, Unjudged> {
         let snapshot = self.snapshot();
-        let enough = || Instant::now() >= time.half;
-        let hearing = ReviewContext { world: &snapshot.world, enough: &enough };
-        let answer = if review::counts(request) {
-            aside(|| review::answer(&hearing, stage, request))
-        } else {
-            review::answer(&hearing, stage, request)
-        }?;
+        let answer = by_world(&snapshot.world, stage, request, turn).await?;
         let Some(lack) = answer.lacks.first() else { return Ok(answer) };
         let may_read = self.lookups.may(&snapshot.world, lack.namespace(), Instant::now());
         let share = self.reads.try_acquire().ok().filter(|_| may_read);
         let Some(_share) = share else { return Ok(answer) };
+        let until = turn.rest();
         let reading = fetch::lacking(&self.client, &snapshot.world.cluster, &answer.lacks);
-        let found = timeout_at(time.half, reading).await.unwrap_or_default();
-        let mut world: World = snapshot.world.clone();
-        for object in found {
-            world.cluster.put(object);
+        let found = timeout_at(until, reading).await.unwrap_or_default();
+        let with = turn.run(Pace::One, |_| {
+            let mut world: World = snapshot.world.clone();
+            for object in found {
+                world.cluster.put(object);
+            }
+            world
+        });
+        let Ok(world) = with.await else { return Ok(answer) };
+        // What was found out without it is better than nothing.
+        match by_world(&world, stage, request, turn).await {
+            Err(Unjudged::NoTurn(_)) => Ok(answer),
+            judged => judged,
         }
-        let hearing = ReviewContext { world: &world, enough: &enough };
-        review::answer(&hearing, stage, request)
-    }
-}
-
-/// Work that may take a second: the other reviews need not wait for it.
-fn aside<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => block_in_place(work),
-        _ => work(),
     }
 }
 
@@ -159,10 +151,10 @@ impl Judging for Live {
         &'a self,
         stage: Stage,
         request: &'a Request<'_>,
-        time: Time,
-    ) -> BoxFuture<'a, Result<Decision, ReviewError>> {
+        turn: &'a mut Turn<'_>,
+    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
         Box::pin(async move {
-            let answer = self.answer(stage, request, time).await?;
+            let answer = self.answer(stage, request, turn).await?;
             if let Some(exemption) = answer.spared {
                 self.metrics.spared(exemption);
             }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Request as HttpRequest, Response};
 use kube::client::Body;
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admission::review::decode;
+use crate::web::{Judges, Turns};
 
 /// Judges by nothing. Its API server has these objects, by path, and notes which paths were read.
 fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) -> Live {
@@ -71,9 +71,9 @@ async fn what_an_exemption_spares_is_counted() {
     });
     let bytes = review.to_string();
     let request = decode(bytes.as_bytes()).expect("a review");
-    let now = Instant::now();
-    let time = Time { half: now + Duration::from_secs(2), end: now + Duration::from_secs(4) };
-    let _ = live.judge(Stage::Validate, &request, time).await.expect("an answer");
+    let turns = Turns::new(Judges::default());
+    let mut turn = turns.turn(None, false, Instant::now() + Duration::from_secs(4));
+    let _ = live.judge(Stage::Validate, &request, &mut turn).await.expect("an answer");
     let text = live.metrics.render().expect("text");
     assert!(text.contains("cpufit_spared_total{exemption=\"controller\"} 1"), "{text}");
 }
@@ -106,27 +106,10 @@ async fn events_are_about_vms_that_exist(#[case] uid: Option<&str>, #[case] even
     });
     let bytes = review.to_string();
     let request = decode(bytes.as_bytes()).expect("a review");
-    let now = Instant::now();
-    let time = Time { half: now + Duration::from_secs(2), end: now + Duration::from_secs(4) };
-    let answer = live.answer(Stage::Validate, &request, time).await.expect("an answer");
+    let turns = Turns::new(Judges::default());
+    let mut turn = turns.turn(None, false, Instant::now() + Duration::from_secs(4));
+    let answer = live.answer(Stage::Validate, &request, &mut turn).await.expect("an answer");
     assert_eq!(*read.lock().expect("no panic"), [PATH]);
     assert_eq!(answer.reports.len(), events, "{:#?}", answer.reports);
     assert!(answer.reports.iter().all(|report| report.regarding.uid() == "vm-web"), "{:#?}", answer.reports);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn long_counts_hold_up_nobody() {
-    let went_on = Arc::new(AtomicBool::new(false));
-    let other = Arc::clone(&went_on);
-    let counting = tokio::spawn(async move {
-        tokio::spawn(async move { other.store(true, Ordering::Relaxed) });
-        aside(|| {
-            let began = std::time::Instant::now();
-            while !went_on.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(10) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            went_on.load(Ordering::Relaxed)
-        })
-    });
-    assert!(counting.await.expect("no panic"), "one edit of a node would stop all reviews");
 }

@@ -6,20 +6,11 @@ use tokio::time::Instant;
 
 use super::Limits;
 
-/// The time a judgement has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time {
-    /// Half of it is used up then: what is only nice to know is left out.
-    pub half: Instant,
-    /// The answer must be there then.
-    pub end: Instant,
-}
-
 /// When a request came and when it must be done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     pub(super) started: Instant,
-    /// From here on the answer might come too late: no judgement is begun.
+    /// From here on the answer might come too late: a judgement that has not begun by then is left out.
     pub(super) judge_by: Instant,
     /// From here on nobody waits for the answer.
     pub(super) end: Instant,
@@ -34,10 +25,6 @@ impl Clock {
         let granted = asked.unwrap_or(limits.timeout).min(LONGEST);
         let margin = (granted / 10).min(Duration::from_secs(1));
         Self { started, judge_by: started + granted.saturating_sub(margin), end: started + granted }
-    }
-
-    pub(super) fn time(&self) -> Time {
-        Time { half: self.started + (self.judge_by - self.started) / 2, end: self.judge_by }
     }
 }
 

@@ -21,7 +21,7 @@ const REQUEST: usize = 8 << 10;
 
 /// The most bytes of a body that is small: the reviews of pods and nodes take 10 to 60 KiB, those of guests less. Small bodies
 /// have memory of their own, so that no number of large ones keeps them out.
-const SMALL: usize = 256 << 10;
+pub(super) const SMALL: usize = 256 << 10;
 
 /// Eighths of the memory that are for small bodies.
 const FOR_SMALL: usize = 3;

@@ -90,7 +90,7 @@ impl State {
     fn hold(&mut self, address: IpAddr, places: Arc<Places>) -> Place {
         let id = self.next;
         self.next += 1;
-        let (peer, end) = (Peer::new(address), Arc::new(Notify::new()));
+        let (peer, end) = (Peer::new(address, id), Arc::new(Notify::new()));
         self.held.insert(id, Held { peer: peer.clone(), end: Arc::clone(&end), stays: true });
         *self.staying.entry(address).or_default() += 1;
         Place { id, peer, end, places }
@@ -200,6 +200,7 @@ impl Drop for Place {
 #[derive(Clone)]
 pub struct Peer {
     address: IpAddr,
+    connection: u64,
     doing: Arc<Mutex<Doing>>,
 }
 
@@ -218,15 +219,20 @@ struct Doing {
 }
 
 impl Peer {
-    fn new(address: IpAddr) -> Self {
+    pub(super) fn new(address: IpAddr, connection: u64) -> Self {
         let doing = Doing { requests: 0, answering: 0, of_use: false, since: Instant::now() };
-        Self { address, doing: Arc::new(Mutex::new(doing)) }
+        Self { address, connection, doing: Arc::new(Mutex::new(doing)) }
     }
 
     /// The address of the peer, an IPv4 address as such.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// The number of its connection.
+    pub(super) fn connection(&self) -> u64 {
+        self.connection
     }
 
     /// A step of the handshake is done: it is not the client that was waited for until now.

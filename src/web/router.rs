@@ -21,7 +21,6 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use thiserror::Error;
@@ -29,44 +28,17 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info};
 
 use super::body::{BODY_BYTES, declared_length, read};
-use super::clock::{Clock, Time};
-use super::memory::Memory;
+use super::clock::Clock;
+use super::judging::{Judge, Unjudged};
+use super::memory::{Memory, SMALL};
 use super::seldom::Seldom;
+use super::turns::{Judges, NoTurn, Pace, Turn, Turns, aside};
 use super::{Peer, Readiness};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, ReviewError, decode};
 use crate::page::Page;
 use crate::telemetry::{DecodeReason, Metrics, ObjectKind, RequestOutcome};
-
-/// The judgement of reviews. An error is a malformed object.
-pub trait Judging: Send + Sync {
-    /// Judges a review, within its time.
-    fn judge<'a>(
-        &'a self,
-        stage: Stage,
-        request: &'a Request<'_>,
-        time: Time,
-    ) -> BoxFuture<'a, Result<Decision, ReviewError>>;
-}
-
-/// A plain function that needs nothing but the review.
-impl<F> Judging for F
-where
-    F: Fn(Stage, &Request<'_>) -> Result<Decision, ReviewError> + Send + Sync,
-{
-    fn judge<'a>(
-        &'a self,
-        stage: Stage,
-        request: &'a Request<'_>,
-        _time: Time,
-    ) -> BoxFuture<'a, Result<Decision, ReviewError>> {
-        Box::pin(async move { self(stage, request) })
-    }
-}
-
-/// The judgement as the routes share it.
-pub type Judge = Arc<dyn Judging>;
 
 /// What one client, or all together, may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +53,8 @@ pub struct Limits {
     pub body: Duration,
     /// The time granted where the API server does not say.
     pub timeout: Duration,
+    /// How many are judged at once.
+    pub judges: Judges,
 }
 
 impl Default for Limits {
@@ -90,6 +64,7 @@ impl Default for Limits {
             wait: Duration::from_secs(1),
             body: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
+            judges: Judges::default(),
         }
     }
 }
@@ -101,6 +76,7 @@ pub struct Edge {
     metrics: Arc<Metrics>,
     limits: Limits,
     memory: Memory,
+    turns: Turns,
     /// Of each outcome without a decision, the log lines that are written.
     turned_away: Vec<Seldom>,
 }
@@ -111,7 +87,8 @@ impl Edge {
     pub fn new(judge: Judge, readiness: Arc<Readiness>, metrics: Arc<Metrics>, limits: Limits) -> Arc<Self> {
         let memory = Memory::new(limits.memory, limits.wait);
         let turned_away = RequestOutcome::ALL.iter().map(|_| Seldom::new(10, Duration::from_secs(1))).collect();
-        Arc::new(Self { judge, readiness, metrics, limits, memory, turned_away })
+        let turns = Turns::new(limits.judges);
+        Arc::new(Self { judge, readiness, metrics, limits, memory, turns, turned_away })
     }
 }
 
@@ -246,12 +223,14 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
     let peer = head.extensions.get::<Peer>().cloned();
     // A head may hold far more than is charged for it.
     drop(head);
-    let Some(mut share) = edge.memory.share(peer.as_ref().map(Peer::address)).await else { return Err(Refusal::Busy) };
+    let address = peer.as_ref().map(Peer::address);
+    let Some(mut share) = edge.memory.share(address).await else { return Err(Refusal::Busy) };
     let until = clock.end.min(clock.started + edge.limits.body);
     let body = timeout_at(until, read(body, declared, &mut share)).await.map_err(|_| Refusal::Slow)??;
     share.whole();
     let _answering = peer.as_ref().map(Peer::answering);
-    decide(stage, edge, &body, clock).await
+    let turn = edge.turns.turn(peer.as_ref(), body.len() > SMALL, clock.judge_by);
+    decide(stage, edge, &body, turn, clock).await
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -261,26 +240,41 @@ fn is_json(headers: &HeaderMap) -> bool {
     plain && media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
+/// Why a review is not judged.
+const ARRIVED_LATE: &str = "the review took too long to arrive";
+const WAITED: &str = "its time was used up while others were judged";
+
 /// From bytes to bytes, recorded in one metric and one log line.
-async fn decide(stage: Stage, edge: &Edge, body: &[u8], clock: Clock) -> Result<Vec<u8>, Refusal> {
-    let request = decode(body)?;
-    let (decision, outcome) = if Instant::now() < clock.judge_by {
-        let judging = async { edge.judge.judge(stage, &request, clock.time()).await };
-        match AssertUnwindSafe(judging).catch_unwind().await {
-            Ok(judged) => {
-                let decision = judged?;
-                let outcome = outcome(stage, &decision);
-                (decision, outcome)
-            }
-            Err(panic) => {
-                edge.metrics.judge_panic();
-                error!(%stage, uid = %&*request.uid, object = %subject(&request), panic = told(&*panic), "the judgement panicked; admitted");
-                (unjudged(&request, "cpufit failed, see its log"), RequestOutcome::Panicked)
-            }
-        }
-    } else {
-        (unjudged(&request, "the review took too long to arrive"), RequestOutcome::Late)
+async fn decide(stage: Stage, edge: &Edge, body: &[u8], mut turn: Turn<'_>, clock: Clock) -> Result<Vec<u8>, Refusal> {
+    let has_arrived_late = Instant::now() >= clock.judge_by;
+    // A small body is read within a millisecond; a large one in its turn, or late, for the answer needs what it says.
+    let in_turn = if body.len() <= SMALL { Ok(decode(body)) } else { turn.run(Pace::One, |_| decode(body)).await };
+    let (request, is_late) = match in_turn {
+        Ok(read) => (read?, false),
+        Err(NoTurn::Late) => (aside(|| decode(body))?, true),
+        Err(NoTurn::Crowded) => return Err(Refusal::Busy),
     };
+    let judging =
+        async { if is_late { Err(NoTurn::Late.into()) } else { edge.judge.judge(stage, &request, &mut turn).await } };
+    let (decision, outcome) = match AssertUnwindSafe(judging).catch_unwind().await {
+        Ok(Ok(decision)) => {
+            let outcome = outcome(stage, &decision);
+            (decision, outcome)
+        }
+        Ok(Err(Unjudged::NoTurn(NoTurn::Late))) => {
+            let why = if has_arrived_late { ARRIVED_LATE } else { WAITED };
+            (unjudged(&request, why), RequestOutcome::Late)
+        }
+        Ok(Err(Unjudged::NoTurn(NoTurn::Crowded))) => return Err(Refusal::Busy),
+        Ok(Err(Unjudged::Malformed(error))) => return Err(error.into()),
+        Err(panic) => {
+            edge.metrics.judge_panic();
+            error!(%stage, uid = %&*request.uid, object = %subject(&request), panic = told(&*panic), "the judgement panicked; admitted");
+            (unjudged(&request, "cpufit failed, see its log"), RequestOutcome::Panicked)
+        }
+    };
+    // What was used to judge is another review's now.
+    drop(turn);
     let json = render(stage, &request.uid, &decision)?;
     let took = clock.started.elapsed();
     edge.metrics.request(stage, ObjectKind::of(&request), outcome, took);

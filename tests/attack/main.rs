@@ -10,6 +10,7 @@
 mod common;
 mod good;
 mod h2;
+mod poison;
 mod process;
 mod rows;
 mod target;

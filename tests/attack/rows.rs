@@ -51,6 +51,9 @@ rows! {
     "admin: connections without pause" => |target, tally| many(16, target, tally, admin_connections),
     "handshakes without pause" => |target, tally| many(32, target, tally, handshakes),
     "reviews without pause" => |target, tally| many(8, target, tally, reviews),
+    "objects: 8 of 3 MiB without pause" => |target, tally| many(8, target, tally, largest_objects),
+    "objects: 8 costly without pause" => |target, tally| many(8, target, tally, costliest_objects),
+    "objects: 64 costly at once" => |target, tally| many(8, target, tally, costliest_at_once),
 }
 
 /// How long an attacker waits after the server refused it, so that the attack does not consist of connecting alone.
@@ -347,4 +350,43 @@ async fn reviews(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<(
         client.post("/validate", target.review.clone()).await.map_err(io::Error::other)?;
         tally.answer();
     }
+}
+
+/// Objects of the largest size, a different one each time.
+async fn largest_objects(number: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
+    judged(number, &target, &tally, &target.largest).await
+}
+
+/// Those that are judged, and cost most of these.
+async fn costliest_objects(number: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
+    judged(number, &target, &tally, &target.costliest).await
+}
+
+async fn judged(number: u32, target: &Target, tally: &Tally, objects: &[Bytes]) -> io::Result<()> {
+    let mut client = target.client(Http::Two, None).await.map_err(io::Error::other)?;
+    for object in objects.iter().cycle().skip(number as usize) {
+        tally.tried();
+        client.post("/validate?timeout=30s", object.clone()).await.map_err(io::Error::other)?;
+        tally.answer();
+    }
+    Ok(())
+}
+
+/// Eight of them at once on each connection.
+async fn costliest_at_once(number: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
+    let client = target.client(Http::Two, None).await.map_err(io::Error::other)?;
+    let mut posts = JoinSet::new();
+    for object in target.costliest.iter().cycle().skip(number as usize) {
+        if posts.len() >= 8 {
+            posts.join_next().await.expect("there are eight").map_err(io::Error::other)??;
+        }
+        let (mut sender, object, tally) = (client.sibling().expect("HTTP/2"), object.clone(), Arc::clone(&tally));
+        tally.tried();
+        posts.spawn(async move {
+            sender.post("/validate?timeout=30s", object).await.map_err(io::Error::other)?;
+            tally.answer();
+            Ok::<_, io::Error>(())
+        });
+    }
+    Ok(())
 }

@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::common::{self, BIN, Http, Scratch, client_config, cpufit, ports, read, shipped};
+use crate::poison;
 
 /// How long the server may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -86,6 +87,10 @@ pub struct Target {
     pub admin: SocketAddr,
     /// A review that is admitted with a warning.
     pub review: Bytes,
+    /// Reviews of objects as large as can be.
+    pub largest: Vec<Bytes>,
+    /// Reviews that cost the most to judge.
+    pub costliest: Vec<Bytes>,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
 }
@@ -95,10 +100,13 @@ pub fn start() -> (Process, Target) {
     let certificates = Scratch::new();
     let at = |name: &str| certificates.path().join(name);
     assert_eq!(cpufit(["certs", "--out"]).args([certificates.path()]).run().code(), 0);
+    std::fs::write(at("nodes.json"), poison::nodes()).unwrap();
     let binary = std::env::var_os("ATTACK_BINARY").filter(|path| !path.is_empty()).unwrap_or_else(|| BIN.into());
     let mut child = Command::new(binary)
         .arg("serve")
         .args([std::ffi::OsStr::new("--snapshot"), shipped("reviews/cluster.yaml").as_os_str()])
+        .arg("--snapshot")
+        .arg(at("nodes.json"))
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .arg("--cert")
         .arg(at("tls.crt"))
@@ -132,6 +140,8 @@ pub fn start() -> (Process, Target) {
         https,
         admin,
         review: read(&shipped("reviews/pod-start.json")).into(),
+        largest: poison::largest(),
+        costliest: poison::costliest(),
         http1: client_config(&ca, Http::One, &[]),
         http2: client_config(&ca, Http::Two, &[]),
     };

@@ -5,6 +5,7 @@ mod memory;
 mod places;
 mod router;
 mod socket;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use axum::Router;
 use axum::body::Body;
 use cpufit::admission::Stage;
 use cpufit::admission::response::Decision;
-use cpufit::admission::review::{Request as Review, ReviewError};
-use cpufit::web::{BODY_BYTES, Edge, Judge, Judging, Limits, Time, router};
+use cpufit::admission::review::Request as Review;
+use cpufit::web::{BODY_BYTES, Edge, Judge, Judges, Judging, Limits, Turn, Unjudged, router};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
@@ -27,6 +27,7 @@ const FIVE: Limits = Limits {
     wait: Duration::from_secs(1),
     body: Duration::from_secs(10),
     timeout: Duration::from_secs(10),
+    judges: Judges { quick: 2, slow: 2, waiting: 16 },
 };
 
 /// Bytes of small bodies that [`FIVE`] has room for, besides what the requests themselves are charged.
@@ -132,7 +133,12 @@ struct Held {
 }
 
 impl Judging for Held {
-    fn judge<'a>(&'a self, _: Stage, _: &'a Review<'_>, _: Time) -> BoxFuture<'a, Result<Decision, ReviewError>> {
+    fn judge<'a>(
+        &'a self,
+        _: Stage,
+        _: &'a Review<'_>,
+        _: &'a mut Turn<'_>,
+    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
         async {
             self.begun.notify_one();
             self.release.notified().await;

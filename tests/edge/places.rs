@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use cpufit::admission::Stage;
 use cpufit::admission::response::Decision;
-use cpufit::admission::review::{Request as Review, ReviewError};
+use cpufit::admission::review::Request as Review;
 use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
 use cpufit::web::server::{Drained, Limits, Transport, serve};
-use cpufit::web::{self, Edge, Judge, Judging, Time, admin, router};
+use cpufit::web::{self, Edge, Judge, Judging, Turn, Unjudged, admin, router};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{Request, StatusCode};
@@ -41,8 +41,8 @@ impl Judging for Held {
         &'a self,
         stage: Stage,
         review: &'a Review<'_>,
-        _: Time,
-    ) -> BoxFuture<'a, Result<Decision, ReviewError>> {
+        _: &'a mut Turn<'_>,
+    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
         async move {
             if &*review.name == "hold" {
                 self.begun.notify_one();

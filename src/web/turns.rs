@@ -1,0 +1,472 @@
+//! Whose turn it is to be judged: few reviews at once, aside of the threads that serve connections, so that no judgement holds
+//! up a connection, a timer or a probe.
+//!
+//! Reviews of one small object, which take a millisecond, have judges of their own. So neither large objects nor questions about all
+//! guests keep them waiting for more than a share of the processor. Where reviews wait, addresses take turns, and of an address its
+//! connections.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::oneshot;
+use tokio::task::block_in_place;
+use tokio::time::{Instant, timeout_at};
+
+use super::Peer;
+
+/// The longest that the judgement of one object may take. Real ones take a millisecond.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// How many reviews are judged at once, and how many wait for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judges {
+    /// Of one small object: as many as there are processors, and no less than two.
+    pub quick: usize,
+    /// Of large objects, and of acts that mean something for all guests: half as many as there are processors.
+    pub slow: usize,
+    /// How many reviews of each sort wait. Beyond, the client with most of them is told to come again.
+    pub waiting: usize,
+}
+
+impl Default for Judges {
+    fn default() -> Self {
+        let processors = available_parallelism().map_or(1, usize::from);
+        Self { quick: processors.max(2), slow: (processors / 2).max(1), waiting: 1024 }
+    }
+}
+
+/// What a judgement looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// One object.
+    One,
+    /// All guests.
+    All,
+}
+
+/// Why a review is not judged.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum NoTurn {
+    /// Its time was used up before its turn came.
+    #[error("the time of the review was used up before its turn came")]
+    Late,
+    /// Too many wait, and of the client that sent it more than of any other.
+    #[error("too many reviews wait to be judged")]
+    Crowded,
+}
+
+/// The judges of the webhook.
+#[derive(Debug)]
+pub struct Turns {
+    quick: Arc<Lane>,
+    slow: Arc<Lane>,
+}
+
+impl Turns {
+    /// So many judges.
+    #[must_use]
+    pub fn new(judges: Judges) -> Self {
+        let lane = |free: usize| Arc::new(Lane { most: judges.waiting, state: Mutex::new(State::new(free.max(1))) });
+        Self { quick: lane(judges.quick), slow: lane(judges.slow) }
+    }
+
+    /// The turn of a review that this client sent, and that must be judged by then.
+    #[must_use]
+    pub fn turn(&self, peer: Option<&Peer>, is_large: bool, end: Instant) -> Turn<'_> {
+        let client = peer.map_or(Client::default(), |peer| (Some(peer.address()), peer.connection()));
+        Turn { turns: self, client, is_large, end, held: None }
+    }
+}
+
+/// A review's turn: it is waited for when something is to be done, and kept until it is dropped or [given back](Self::rest).
+pub struct Turn<'t> {
+    turns: &'t Turns,
+    client: Client,
+    is_large: bool,
+    end: Instant,
+    held: Option<Held>,
+}
+
+impl Turn<'_> {
+    /// Does a piece of work when its turn has come. The work is to end when it is told that it is enough: half of the time that is left
+    /// then, and for one object no more than a second.
+    ///
+    /// # Errors
+    /// Its turn does not come in time, or too many wait.
+    pub async fn run<T>(
+        &mut self,
+        pace: Pace,
+        work: impl FnOnce(&(dyn Fn() -> bool + Sync)) -> T,
+    ) -> Result<T, NoTurn> {
+        if self.held.is_none() {
+            let lane = if self.is_large || pace == Pace::All { &self.turns.slow } else { &self.turns.quick };
+            self.held = Some(lane.take(self.client, self.end).await?);
+        }
+        let now = Instant::now();
+        if now >= self.end {
+            return Err(NoTurn::Late);
+        }
+        let half = (self.end - now) / 2;
+        let until = now + if pace == Pace::One { half.min(LONGEST) } else { half };
+        Ok(aside(|| work(&|| Instant::now() >= until)))
+    }
+
+    /// Gives the turn back, because something else is waited for; when that must be there.
+    pub fn rest(&mut self) -> Instant {
+        self.held = None;
+        let now = Instant::now();
+        now + self.end.saturating_duration_since(now) / 2
+    }
+}
+
+impl fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn").field("is_large", &self.is_large).field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+/// Work that would hold up what else the runtime's thread has to do.
+pub(super) fn aside<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// An address, and the number of a connection.
+type Client = (Option<IpAddr>, u64);
+
+/// Judges, and who waits for one.
+#[derive(Debug)]
+struct Lane {
+    most: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    next: u64,
+    waiting: BTreeMap<Option<IpAddr>, OfAddress>,
+    /// The address whose turn was the last.
+    last: Option<IpAddr>,
+}
+
+/// The reviews of an address that wait: by connection, the first of each first.
+#[derive(Debug, Default)]
+struct OfAddress {
+    waiting: BTreeMap<u64, VecDeque<Waiting>>,
+    /// The connection whose turn was the last.
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    begin: oneshot::Sender<Held>,
+}
+
+impl Lane {
+    async fn take(self: &Arc<Self>, client: Client, end: Instant) -> Result<Held, NoTurn> {
+        let (id, given) = {
+            let mut state = self.lock();
+            if state.free > 0 {
+                state.free -= 1;
+                return Ok(Held(Some(Arc::clone(self))));
+            }
+            if state.waiting.values().map(OfAddress::count).sum::<usize>() >= self.most && !state.make_room(client) {
+                return Err(NoTurn::Crowded);
+            }
+            let (begin, given) = oneshot::channel();
+            let id = state.next;
+            state.next += 1;
+            let of_address = state.waiting.entry(client.0).or_default();
+            of_address.waiting.entry(client.1).or_default().push_back(Waiting { id, begin });
+            (id, given)
+        };
+        let _left = Left { lane: self, client, id };
+        match timeout_at(end, given).await {
+            Ok(Ok(held)) => Ok(held),
+            Ok(Err(_)) => Err(NoTurn::Crowded),
+            Err(_) => Err(NoTurn::Late),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OfAddress {
+    fn count(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+}
+
+impl State {
+    fn new(free: usize) -> Self {
+        Self { free, next: 0, waiting: BTreeMap::new(), last: None }
+    }
+
+    /// Takes away the newest place of the connection that has most of them, of the address that has most; `false` where that is the
+    /// one that asks.
+    fn make_room(&mut self, asking: Client) -> bool {
+        let most = self.waiting.iter().max_by_key(|(address, of)| (of.count(), **address == asking.0));
+        let Some((&address, of)) = most else { return false };
+        let most = of.waiting.iter().max_by_key(|(connection, queue)| (queue.len(), **connection == asking.1));
+        let Some(client) = most.map(|(&connection, _)| (address, connection)).filter(|client| *client != asking) else {
+            return false;
+        };
+        self.take_out(client, VecDeque::pop_back).is_some()
+    }
+
+    /// Who is next: of the address after the last one, of the connection after its last one, the first.
+    fn next(&mut self) -> Option<Waiting> {
+        let address = after(&self.waiting, &self.last)?;
+        let of = self.waiting.get_mut(&address)?;
+        let connection = after(&of.waiting, &of.last)?;
+        of.last = connection;
+        self.last = address;
+        self.take_out((address, connection), VecDeque::pop_front)
+    }
+
+    /// Takes something out of a queue, and forgets what is empty then.
+    fn take_out<T>(&mut self, client: Client, take: impl FnOnce(&mut VecDeque<Waiting>) -> Option<T>) -> Option<T> {
+        let of = self.waiting.get_mut(&client.0)?;
+        let queue = of.waiting.get_mut(&client.1)?;
+        let taken = take(queue);
+        if queue.is_empty() {
+            of.waiting.remove(&client.1);
+            if of.waiting.is_empty() {
+                self.waiting.remove(&client.0);
+            }
+        }
+        taken
+    }
+}
+
+/// The first key after another, or else the first.
+fn after<K: Ord + Copy, V>(map: &BTreeMap<K, V>, last: &K) -> Option<K> {
+    let later = map.range((Bound::Excluded(last), Bound::Unbounded)).next();
+    later.or_else(|| map.iter().next()).map(|(key, _)| *key)
+}
+
+/// Who waits no more, however that ended.
+struct Left<'l> {
+    lane: &'l Lane,
+    client: Client,
+    id: u64,
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.lane.lock().take_out(self.client, |queue| {
+            queue.retain(|waiting| waiting.id != self.id);
+            None::<()>
+        });
+    }
+}
+
+/// A judge, until it is dropped: then it is the next one's.
+#[derive(Debug)]
+struct Held(Option<Arc<Lane>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(lane) = self.0.take() else { return };
+        loop {
+            let next = {
+                let mut state = lane.lock();
+                let Some(next) = state.next() else {
+                    state.free += 1;
+                    return;
+                };
+                next
+            };
+            match next.begin.send(Self(Some(Arc::clone(&lane)))) {
+                Ok(()) => return,
+                // It gave up at this moment; its judge is this one still.
+                Err(mut refused) => refused.0 = None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    fn peer(host: u8, connection: u64) -> Peer {
+        Peer::new(Ipv4Addr::new(10, 0, 0, host).into(), connection)
+    }
+
+    fn attacker() -> Peer {
+        peer(66, 1)
+    }
+
+    fn server() -> Peer {
+        peer(1, 2)
+    }
+
+    fn turns(quick: usize, slow: usize, waiting: usize) -> Arc<Turns> {
+        Arc::new(Turns::new(Judges { quick, slow, waiting }))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    /// Waits for a turn and notes it, then gives it back.
+    fn noting(turns: &Arc<Turns>, peer: Peer, notes: &Arc<Mutex<Vec<&'static str>>>, note: &'static str) {
+        let (turns, notes) = (Arc::clone(turns), Arc::clone(notes));
+        tokio::spawn(async move {
+            let ran =
+                turns.turn(Some(&peer), false, soon()).run(Pace::One, |_| notes.lock().map(|mut n| n.push(note))).await;
+            if let Err(why) = ran {
+                let note = if why == NoTurn::Crowded { "crowded" } else { "late" };
+                let _ = notes.lock().map(|mut notes| notes.push(note));
+            }
+        });
+    }
+
+    async fn settle() {
+        for _ in 0..100 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_take_turns() {
+        let (turns, notes) = (turns(1, 1, 100), Arc::default());
+        let mut first = turns.turn(Some(&attacker()), false, soon());
+        first.run(Pace::One, |_| ()).await.expect("nobody is before it");
+        for _ in 0..3 {
+            noting(&turns, attacker(), &notes, "attacker");
+        }
+        noting(&turns, server(), &notes, "server");
+        noting(&turns, server(), &notes, "server");
+        settle().await;
+        assert!(notes.lock().is_ok_and(|notes| notes.is_empty()), "there is one judge");
+        drop(first);
+        settle().await;
+        let notes = notes.lock().map(|notes| notes.clone()).unwrap_or_default();
+        assert_eq!(notes, ["server", "attacker", "server", "attacker", "attacker"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_of_an_address_take_turns() {
+        let (turns, notes) = (turns(1, 1, 100), Arc::default());
+        let mut first = turns.turn(Some(&peer(1, 1)), false, soon());
+        first.run(Pace::One, |_| ()).await.expect("nobody is before it");
+        for _ in 0..3 {
+            noting(&turns, peer(1, 1), &notes, "many");
+        }
+        noting(&turns, peer(1, 2), &notes, "few");
+        noting(&turns, peer(2, 3), &notes, "elsewhere");
+        settle().await;
+        drop(first);
+        settle().await;
+        let notes = notes.lock().map(|notes| notes.clone()).unwrap_or_default();
+        assert_eq!(notes, ["many", "elsewhere", "few", "many", "many"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_most_waiting_makes_room() {
+        let (turns, notes) = (turns(1, 1, 3), Arc::default());
+        let mut first = turns.turn(Some(&attacker()), false, soon());
+        first.run(Pace::One, |_| ()).await.expect("nobody is before it");
+        for _ in 0..5 {
+            noting(&turns, attacker(), &notes, "attacker");
+        }
+        settle().await;
+        assert_eq!(notes.lock().map(|notes| notes.clone()).unwrap_or_default(), ["crowded", "crowded"]);
+        noting(&turns, server(), &notes, "server");
+        settle().await;
+        drop(first);
+        settle().await;
+        let notes = notes.lock().map(|notes| notes.clone()).unwrap_or_default();
+        assert_eq!(notes, ["crowded", "crowded", "crowded", "server", "attacker", "attacker"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_objects_and_counts_keep_no_small_one_waiting() {
+        let turns = turns(1, 1, 10);
+        let mut large = turns.turn(Some(&attacker()), true, soon());
+        large.run(Pace::One, |_| ()).await.expect("the first");
+        let mut count = turns.turn(Some(&attacker()), false, Instant::now() + Duration::from_secs(1));
+        assert_eq!(count.run(Pace::All, |_| ()).await, Err(NoTurn::Late), "it needs the same judge");
+        let mut small = turns.turn(Some(&attacker()), false, soon());
+        assert_eq!(small.run(Pace::One, |_| ()).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_the_queue_and_takes_no_judge_along() {
+        let turns = turns(1, 1, 1);
+        let mut first = turns.turn(Some(&server()), false, soon());
+        first.run(Pace::One, |_| ()).await.expect("the first");
+        for _ in 0..3 {
+            let mut hasty = turns.turn(Some(&server()), false, Instant::now() + Duration::from_millis(5));
+            assert_eq!(hasty.run(Pace::One, |_| ()).await, Err(NoTurn::Late), "the queue is never full of the gone");
+        }
+        // One that is given the judge and is gone before it begins.
+        let mut gone = turns.turn(Some(&server()), false, soon());
+        let mut waiting = Box::pin(gone.run(Pace::One, |_| ()));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        drop(first);
+        drop(waiting);
+        let mut next = turns.turn(Some(&server()), false, soon());
+        assert_eq!(next.run(Pace::One, |_| ()).await, Ok(()));
+        next.rest();
+        assert_eq!(
+            turns.turn(Some(&server()), false, soon()).run(Pace::One, |_| ()).await,
+            Ok(()),
+            "given back, it is another's"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_long_judgement_holds_up_nothing_else() {
+        let (turns, (send, receive)) = (turns(1, 1, 1), std::sync::mpsc::channel());
+        let judging = tokio::spawn(async move {
+            tokio::spawn(async move { send.send(()) });
+            let work = move |_: &(dyn Fn() -> bool + Sync)| receive.recv_timeout(Duration::from_secs(10)).is_ok();
+            turns.turn(None, false, soon()).run(Pace::One, work).await
+        });
+        assert_eq!(judging.await.expect("no panic"), Ok(true), "one review would stop all connections");
+    }
+
+    #[tokio::test]
+    async fn work_is_told_when_it_is_enough() {
+        let turns = turns(1, 1, 1);
+        let took = async |pace, left| {
+            let mut turn = turns.turn(None, false, Instant::now() + Duration::from_millis(left));
+            let work = |enough: &(dyn Fn() -> bool + Sync)| {
+                let begun = Instant::now();
+                while !enough() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                begun.elapsed().as_millis()
+            };
+            turn.run(pace, work).await
+        };
+        assert!(took(Pace::One, 200).await.is_ok_and(|took| (90..900).contains(&took)), "half of what is left");
+        assert!(
+            took(Pace::One, 60_000).await.is_ok_and(|took| (900..20_000).contains(&took)),
+            "for one object a second"
+        );
+        assert!(took(Pace::All, 4_000).await.is_ok_and(|took| (1_500..20_000).contains(&took)));
+        assert_eq!(took(Pace::One, 0).await, Err(NoTurn::Late), "nobody waits for it any more");
+    }
+}

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use crate::cli::args::{Args, Verb, WorldArgs, program};
 use crate::cli::check::Checked;
-use crate::cli::{Namespace, audit, certs, check, explain, manifests};
+use crate::cli::{Namespace, audit, certs, check, drain, explain, manifests};
 use crate::console;
 use crate::live::connect::ClusterArgs;
 use crate::live::{connect, fetch};
@@ -63,6 +63,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let scene = scene(&cluster, &args.world, &mut stdin)?;
             let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
             if audit::run(&args, only, &scene.world, &mut page)? == audit::Audited::Failed {
+                code = ExitCode::from(1);
+            }
+        }
+        Verb::Drain(args) => {
+            args.world.stdin_once(&[])?;
+            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            if drain::run(&args, &scene.world, &mut page)? == drain::Outlook::Trouble {
                 code = ExitCode::from(1);
             }
         }

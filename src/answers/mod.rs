@@ -4,6 +4,7 @@
 //! then what they say begins with "at least".
 
 pub mod audit;
+pub mod drain;
 mod guests;
 pub mod pool;
 pub mod standing;

@@ -41,6 +41,8 @@ pub enum Verb {
     Explain(ExplainArgs),
     /// Judge every guest, worst first: whom a restart of the kubelet would fail, who can migrate nowhere, and why
     Audit(AuditArgs),
+    /// Say what a drain of a node would do to its guests, and the least to do first: exit 1 where one is stuck or shut down
+    Drain(DrainArgs),
     /// Make development certificates
     Certs(CertsArgs),
     /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
@@ -196,6 +198,37 @@ pub struct AuditArgs {
     /// Exit with 1 where a guest is as badly off as this, or worse
     #[arg(long, value_name = "STATE", value_enum)]
     pub fail_on: Option<FailOn>,
+}
+
+/// `cpufit drain`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  kubectl cpufit drain node-a                       who can leave node-a, who cannot, and the least to do
+  cpufit drain node-a node-b --snapshot dump.yaml   two nodes, each by itself, from a dump
+  kubectl cpufit drain node-a -o json | jq '.leastToDo[].commands[]'")]
+pub struct DrainArgs {
+    /// What guests are judged by.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// The nodes, each drained by itself
+    #[arg(value_name = "NODE", required = true)]
+    pub nodes: Vec<String>,
+    /// How to print: table, wide (every guest), json or yaml
+    #[arg(short, long, value_enum, default_value_t = DrainOutput::Table)]
+    pub output: DrainOutput,
+}
+
+/// How `drain` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DrainOutput {
+    /// For people: those that need looking at.
+    Table,
+    /// For people: every guest.
+    Wide,
+    /// For scripts.
+    Json,
+    /// For scripts.
+    Yaml,
 }
 
 /// How `audit` prints.

@@ -4,6 +4,7 @@ pub mod args;
 pub mod audit;
 pub mod certs;
 pub mod check;
+pub mod drain;
 pub mod explain;
 pub mod manifests;
 pub mod output;

@@ -3,6 +3,7 @@
 pub mod authors;
 pub mod cluster;
 pub mod defaults;
+pub mod eviction;
 pub mod guest;
 pub mod launch;
 pub mod migration;

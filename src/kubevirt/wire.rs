@@ -488,6 +488,10 @@ wire! {
         /// `matchSELinuxLevelOnMigration`; not set means true.
         #[serde(rename = "matchSELinuxLevelOnMigration")]
         match_selinux_level_on_migration: Option<bool>,
+        /// `parallelMigrationsPerCluster`.
+        parallel_migrations_per_cluster: Option<i64>,
+        /// `parallelOutboundMigrationsPerNode`.
+        parallel_outbound_migrations_per_node: Option<i64>,
     }
     /// `spec.configuration.architectureConfiguration`.
     Architectures {

@@ -15,6 +15,7 @@ use crate::fit::remedy::Remedy;
 use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::foresee;
+use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
@@ -48,19 +49,6 @@ impl Eviction {
     }
 }
 
-/// What becomes of a guest whose launcher is evicted. Mirrors `VMIEvictionStrategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strategy {
-    /// `LiveMigrate`: it is migrated, or stays.
-    LiveMigrate,
-    /// `LiveMigrateIfPossible`: it is migrated if it can be at all, else shut down.
-    IfPossible,
-    /// `None`, or none anywhere: the pod is evicted like any other.
-    ShutDown,
-    /// `External`, or one this release does not know: others act on it.
-    Others,
-}
-
 /// The eviction of a pod by its name. Silent where it is not the launcher that a known guest runs in, and where the
 /// guest can leave.
 pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool) -> Decision {
@@ -75,7 +63,7 @@ pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool) -> Dec
 }
 
 fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
-    let strategy = strategy(world, vmi)?;
+    let strategy = strategy(vmi, &world.cluster)?;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
     if let Some(condition) = migration::not_migratable(vmi) {
@@ -94,32 +82,17 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
                 Some(vec![format!("{name} {} shut down: it is not live-migratable{why}", will_be(dry_run))])
             }
             Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
-            Strategy::Others => None,
+            Strategy::External | Strategy::Unknown => None,
         };
     }
     match strategy {
         Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
-        Strategy::Others => None,
+        Strategy::External | Strategy::Unknown => None,
         Strategy::LiveMigrate | Strategy::IfPossible => {
             let mut out = migration(world, vmi).unwrap_or_default();
             out.extend(dry_run.then(|| dry_run_line(&name)));
             Some(out)
         }
-    }
-}
-
-/// What is decided for this guest; `None` where it cannot be known.
-fn strategy(world: &World, vmi: &Vmi) -> Option<Strategy> {
-    let cluster = &world.cluster;
-    let default = &cluster.config.configuration.eviction_strategy;
-    let stated = [&vmi.spec.eviction_strategy, default].into_iter().find(|stated| !stated.is_empty());
-    match stated.map(String::as_str) {
-        Some("LiveMigrate") => Some(Strategy::LiveMigrate),
-        Some("LiveMigrateIfPossible") => Some(Strategy::IfPossible),
-        Some("None") => Some(Strategy::ShutDown),
-        Some(_) => Some(Strategy::Others),
-        // Only the KubeVirt resource tells that there is no default.
-        None => cluster.kubevirt_namespace.is_some().then_some(Strategy::ShutDown),
     }
 }
 

@@ -1,0 +1,213 @@
+//! Which guests keep each other off a node: required pod anti-affinity, both ways.
+//!
+//! Mirrors the scheduler's plugin `InterPodAffinity` (`satisfyPodAntiAffinity`, `satisfyExistingPodsAntiAffinity`), for the
+//! anti-affinity that KubeVirt copies from a guest to its launcher.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::migration;
+use crate::kubevirt::wire::Vmi;
+use crate::policy::{LabelCondition, LabelSelector, Operator};
+use crate::well_known;
+use crate::world::World;
+
+/// One required term of a pod anti-affinity. Mirrors `v1.PodAffinityTerm`.
+#[derive(Clone, Debug)]
+pub(super) struct Term {
+    /// `None` selects no pod.
+    selector: Option<LabelSelector>,
+    namespaces: Vec<String>,
+    /// `namespaceSelector`; `None` where it is not there.
+    namespace_selector: Option<LabelSelector>,
+    topology_key: String,
+}
+
+/// A guest as other guests' terms see it.
+#[derive(Clone, Debug)]
+pub(super) struct Resident<'w> {
+    pub vmi: &'w Vmi,
+    pub node: Option<NodeIndex>,
+    pub terms: Vec<Term>,
+}
+
+/// All guests that run, with their terms.
+#[derive(Clone, Debug)]
+pub(super) struct Residents<'w> {
+    cluster: &'w Cluster,
+    all: Vec<Resident<'w>>,
+    /// Those that have terms.
+    with_terms: Vec<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireTerm {
+    label_selector: Option<WireSelector>,
+    namespaces: Vec<String>,
+    namespace_selector: Option<WireSelector>,
+    topology_key: String,
+    match_label_keys: Vec<String>,
+    mismatch_label_keys: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireSelector {
+    match_labels: BTreeMap<String, String>,
+    match_expressions: Vec<WireCondition>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireCondition {
+    key: String,
+    operator: String,
+    values: Vec<String>,
+}
+
+/// A selector; `None` where it is malformed, as the API server would not have taken it.
+fn selector(wire: WireSelector) -> Option<LabelSelector> {
+    let condition = |wire: WireCondition| {
+        Some(LabelCondition { key: wire.key, operator: wire.operator.parse().ok()?, values: wire.values })
+    };
+    let match_expressions = wire.match_expressions.into_iter().map(condition).collect::<Option<_>>()?;
+    Some(LabelSelector { match_labels: wire.match_labels, match_expressions })
+}
+
+/// The required anti-affinity terms of a guest.
+fn terms(vmi: &Vmi) -> Vec<Term> {
+    let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
+    let required = affinity.and_then(|anti| anti["requiredDuringSchedulingIgnoredDuringExecution"].as_array());
+    let term = |json: &Value| {
+        let wire: WireTerm = serde_json::from_value(json.clone()).ok()?;
+        let mut selects = wire.label_selector.and_then(selector);
+        // The API server writes these into the selector of a pod when it is created.
+        for (keys, operator) in [(wire.match_label_keys, Operator::In), (wire.mismatch_label_keys, Operator::NotIn)] {
+            let own = |key: String| {
+                let values = vec![vmi.metadata.labels.get(&key)?.clone()];
+                Some(LabelCondition { key, operator, values })
+            };
+            if let Some(selects) = &mut selects {
+                selects.match_expressions.extend(keys.into_iter().filter_map(own));
+            }
+        }
+        Some(Term {
+            selector: selects,
+            namespaces: wire.namespaces,
+            namespace_selector: wire.namespace_selector.and_then(selector),
+            topology_key: wire.topology_key,
+        })
+    };
+    required.into_iter().flatten().filter_map(term).collect()
+}
+
+impl<'w> Residents<'w> {
+    pub(super) fn of(world: &'w World) -> Self {
+        let cluster = &world.cluster;
+        let running = cluster.vmis().filter(|vmi| migration::runs(vmi));
+        let resident =
+            |vmi: &'w Vmi| Resident { vmi, node: cluster.fleet.find(&vmi.status.node_name), terms: terms(vmi) };
+        let all: Vec<Resident<'w>> = running.map(resident).collect();
+        let with_terms = (0..all.len()).filter(|&at| !all[at].terms.is_empty()).collect();
+        Self { cluster, all, with_terms }
+    }
+
+    /// Whether no guest keeps another off a node.
+    pub(super) fn is_free(&self) -> bool {
+        self.with_terms.is_empty()
+    }
+
+    fn find(&self, vmi: &Vmi) -> Option<&Resident<'w>> {
+        self.all.iter().find(|resident| std::ptr::eq(resident.vmi, vmi))
+    }
+
+    /// The nodes that other guests keep this one off, those of `leaving` left aside. Its own launcher counts as well: it runs
+    /// until its target does.
+    pub(super) fn kept_off(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
+        let fleet = &self.cluster.fleet;
+        let mut out = Bits::none(fleet.len());
+        let Some(own) = self.find(vmi).filter(|own| !own.terms.is_empty() || !self.is_free()) else { return out };
+        let counts = |other: &Resident<'_>| {
+            std::ptr::eq(other.vmi, vmi) || !leaving.iter().any(|leaving| std::ptr::eq(*leaving, other.vmi))
+        };
+        let others: Box<dyn Iterator<Item = &Resident<'_>>> = if own.terms.is_empty() {
+            Box::new(self.with_terms.iter().map(|&at| &self.all[at]))
+        } else {
+            Box::new(self.all.iter())
+        };
+        for other in others.filter(|other| counts(other)) {
+            let Some(node) = other.node else { continue };
+            for domain in self.domains(own, other, node) {
+                out.union(&domain);
+            }
+        }
+        out
+    }
+
+    /// The nodes that one guest closes to another where it is on this node.
+    pub(super) fn closes(&self, vmi: &Vmi, other: &Vmi, node: NodeIndex) -> Bits {
+        let mut out = Bits::none(self.cluster.fleet.len());
+        if let (Some(own), Some(other)) = (self.find(vmi), self.find(other)) {
+            self.domains(own, other, node).iter().for_each(|domain| out.union(domain));
+        }
+        out
+    }
+
+    /// Whether two guests keep off each other somewhere.
+    pub(super) fn are_apart(&self, one: &Vmi, other: &Vmi) -> bool {
+        let (Some(one), Some(other)) = (self.find(one), self.find(other)) else { return false };
+        one.terms.iter().any(|term| self.selects(term, one.vmi, other.vmi))
+            || other.terms.iter().any(|term| self.selects(term, other.vmi, one.vmi))
+    }
+
+    fn domains(&self, own: &Resident<'_>, other: &Resident<'_>, node: NodeIndex) -> Vec<Bits> {
+        let mine = own.terms.iter().filter(|term| self.selects(term, own.vmi, other.vmi));
+        let its = other.terms.iter().filter(|term| self.selects(term, other.vmi, own.vmi));
+        mine.chain(its).map(|term| domain(&self.cluster.fleet, &term.topology_key, node)).collect()
+    }
+
+    /// Whether a term of a guest speaks of another one. Mirrors `AffinityTerm.Matches`.
+    fn selects(&self, term: &Term, of: &Vmi, other: &Vmi) -> bool {
+        let Some(selector) = &term.selector else { return false };
+        let namespace = other.metadata.namespace.as_str();
+        let is_default = term.namespaces.is_empty() && term.namespace_selector.is_none();
+        let is_in = (is_default && of.metadata.namespace == namespace)
+            || term.namespaces.iter().any(|named| named == namespace)
+            || term.namespace_selector.as_ref().is_some_and(|selects| {
+                static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+                selects.matches(self.cluster.namespace(namespace).unwrap_or(&NO_LABELS))
+            });
+        is_in && selector.matches_by(|key| launcher_label(other, key))
+    }
+}
+
+/// A label that virt-controller gives to a guest's launcher: the guest's own, and what says whose it is.
+fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
+    if key == well_known::LAUNCHER.key {
+        return Some("virt-launcher");
+    }
+    if key == well_known::CREATED_BY.key {
+        return Some(&vmi.metadata.uid);
+    }
+    vmi.metadata.labels.get(key).map(String::as_str)
+}
+
+/// The nodes that share a node's value of a topology key; none where the node has no such label.
+fn domain(fleet: &Fleet, key: &str, node: NodeIndex) -> Bits {
+    if let Some(value) = fleet.label(node, key) {
+        return fleet.bearing(key, value);
+    }
+    let mut alone = Bits::none(fleet.len());
+    // A dump may have been cut down to the labels of CPUs.
+    if key == label::HOSTNAME {
+        alone.insert(node);
+    }
+    alone
+}

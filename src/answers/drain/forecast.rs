@@ -1,0 +1,273 @@
+//! Where the guests of a node go when it is drained: all of them, for two may share one free place.
+//!
+//! KubeVirt starts the migrations in no order that can be known, and the scheduler chooses among the nodes that fit. So who is
+//! sure to leave is told from who may lose its place to another; and of guests that do not all find a place, as many are counted
+//! as stuck as there are in the best case.
+
+use super::State;
+use super::apart::Residents;
+use super::mover::{Fate, Mover};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::kubevirt::wire::Vmi;
+use crate::say::plural::fold_names;
+
+/// How many places are tried for the guests of one node. Beyond it the best that was found counts.
+const TRIES: usize = 20_000;
+
+/// What becomes of one guest.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    /// The nodes that take it, as long as no other guest of its node has gone there.
+    pub targets: Bits,
+    /// One of them on which it finds a place in the best case; `None` where it finds none.
+    pub place: Option<NodeIndex>,
+    /// The guests of its node that may take its places first, and which those are.
+    pub rivals: Option<Rivals>,
+    /// The nodes that fit but for guests there that it must not meet.
+    pub kept_off: Bits,
+}
+
+/// Guests of one node that share places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rivals {
+    names: Vec<String>,
+    places: Bits,
+}
+
+impl Rivals {
+    pub(super) fn sentence(&self, fleet: &Fleet, state: State) -> String {
+        let (names, places) = (fold_names(&self.names, 2), fold_names(&fleet.names(&self.places), 2));
+        match state {
+            State::Stuck => format!("{names} and it share too few places ({places}): whoever comes last waits"),
+            _ => format!("{names} may take its place first ({places})"),
+        }
+    }
+}
+
+impl Outcome {
+    /// `node-d fits, but shop/db keeps it off`.
+    pub(super) fn kept_apart(&self, fleet: &Fleet) -> Option<String> {
+        if self.kept_off.is_empty() {
+            return None;
+        }
+        let names = fold_names(&fleet.names(&self.kept_off), 3);
+        let fits = if self.kept_off.count() == 1 { "fits" } else { "fit" };
+        Some(format!("{names} {fits} by labels, and required pod anti-affinity keeps it off"))
+    }
+}
+
+/// What becomes of the guests of a node, in their order.
+#[derive(Clone, Debug)]
+pub(super) struct Forecast {
+    pub outcomes: Vec<Outcome>,
+    /// By guest, whether it is to be migrated and finds no place.
+    stuck: Vec<bool>,
+}
+
+impl Forecast {
+    pub(super) fn has_stuck(&self) -> bool {
+        self.stuck.contains(&true)
+    }
+
+    /// The guests that find no place, by their numbers.
+    pub(super) fn stuck(&self) -> Vec<usize> {
+        (0..self.stuck.len()).filter(|&at| self.stuck[at]).collect()
+    }
+}
+
+/// Of these guests of a node, all of which their labels let go where `fitting` says.
+pub(super) fn of(residents: &Residents<'_>, movers: &[Mover<'_>]) -> Forecast {
+    with(residents, movers, movers.iter().map(|mover| mover.fitting.clone()).collect())
+}
+
+/// The same, where their labels let them go to these nodes.
+pub(super) fn with(residents: &Residents<'_>, movers: &[Mover<'_>], fitting: Vec<Bits>) -> Forecast {
+    let leaving: Vec<&Vmi> =
+        movers.iter().zip(&fitting).filter(|(_, fitting)| !fitting.is_empty()).map(|(mover, _)| mover.vmi).collect();
+    let mut outcomes: Vec<Outcome> = movers
+        .iter()
+        .zip(fitting)
+        .map(|(mover, fitting)| {
+            let mut targets = fitting.clone();
+            if !residents.is_free() {
+                targets.subtract(&residents.kept_off(mover.vmi, &leaving));
+            }
+            let mut kept_off = fitting;
+            kept_off.subtract(&targets);
+            let place = targets.iter().next();
+            Outcome { place, targets, rivals: None, kept_off }
+        })
+        .collect();
+    if !residents.is_free() {
+        for group in groups(residents, movers, &outcomes) {
+            settle(residents, movers, &mut outcomes, &group);
+        }
+    }
+    let stuck =
+        movers.iter().zip(&outcomes).map(|(mover, outcome)| mover.must_move() && outcome.place.is_none()).collect();
+    Forecast { outcomes, stuck }
+}
+
+/// Guests that keep each other off, directly or by others, two or more.
+fn groups(residents: &Residents<'_>, movers: &[Mover<'_>], outcomes: &[Outcome]) -> Vec<Vec<usize>> {
+    let mut left: Vec<usize> = (0..movers.len()).filter(|&at| !outcomes[at].targets.is_empty()).collect();
+    let mut out = Vec::new();
+    while let Some(first) = left.pop() {
+        let mut group = vec![first];
+        let mut at = 0;
+        while at < group.len() {
+            let one = group[at];
+            let (near, far) =
+                left.into_iter().partition(|&other| residents.are_apart(movers[one].vmi, movers[other].vmi));
+            left = far;
+            group.extend::<Vec<usize>>(near);
+            at += 1;
+        }
+        if group.len() > 1 {
+            group.sort_unstable();
+            out.push(group);
+        }
+    }
+    out
+}
+
+/// Finds places for guests that keep each other off.
+fn settle(residents: &Residents<'_>, movers: &[Mover<'_>], outcomes: &mut [Outcome], group: &[usize]) {
+    let mut search = Search { residents, movers, outcomes, placed: Vec::new(), best: Vec::new(), tries: 0 };
+    let mut order = group.to_vec();
+    order.sort_by_key(|&at| (outcomes[at].targets.count(), &movers[at].title));
+    search.go(&order);
+    let best = search.best;
+    for &at in group {
+        outcomes[at].place = best.iter().find(|(who, _)| *who == at).map(|(_, node)| *node);
+    }
+    let rivals: Vec<(usize, Rivals)> =
+        group.iter().filter_map(|&at| Some((at, rivals(residents, movers, outcomes, group, at)?))).collect();
+    for (at, found) in rivals {
+        outcomes[at].rivals = Some(found);
+    }
+}
+
+struct Search<'s, 'w> {
+    residents: &'s Residents<'w>,
+    movers: &'s [Mover<'w>],
+    outcomes: &'s [Outcome],
+    placed: Vec<(usize, NodeIndex)>,
+    best: Vec<(usize, NodeIndex)>,
+    tries: usize,
+}
+
+impl Search<'_, '_> {
+    /// Places as many as can be; the guests that are left are tried in this order.
+    fn go(&mut self, left: &[usize]) {
+        if self.placed.len() > self.best.len() {
+            self.best.clone_from(&self.placed);
+        }
+        let Some((&at, rest)) = left.split_first() else { return };
+        for node in self.outcomes[at].targets.iter() {
+            // No better than what was found.
+            if self.placed.len() + left.len() <= self.best.len() || self.tries >= TRIES {
+                return;
+            }
+            self.tries += 1;
+            if self.takes(at, node) {
+                self.placed.push((at, node));
+                self.go(rest);
+                self.placed.pop();
+            }
+        }
+        self.go(rest);
+    }
+
+    fn takes(&self, at: usize, node: NodeIndex) -> bool {
+        let closes = |&(other, place): &(usize, NodeIndex)| {
+            self.residents.closes(self.movers[at].vmi, self.movers[other].vmi, place).contains(node)
+        };
+        !self.placed.iter().any(closes)
+    }
+}
+
+/// The guests that may take all places of this one before it comes: each of its places can be closed by another guest.
+fn rivals(
+    residents: &Residents<'_>,
+    movers: &[Mover<'_>],
+    outcomes: &[Outcome],
+    group: &[usize],
+    at: usize,
+) -> Option<Rivals> {
+    let own = movers[at].vmi;
+    let places: Vec<NodeIndex> = outcomes[at].targets.iter().collect();
+    // By guest, the places that it closes to this one from anywhere it can go.
+    let others: Vec<(usize, Bits)> = group
+        .iter()
+        .filter(|&&other| other != at && residents.are_apart(own, movers[other].vmi))
+        .map(|&other| {
+            let mut closed = Bits::none(outcomes[at].targets.len());
+            outcomes[other]
+                .targets
+                .iter()
+                .for_each(|node| closed.union(&residents.closes(own, movers[other].vmi, node)));
+            closed.intersect(&outcomes[at].targets);
+            (other, closed)
+        })
+        .filter(|(_, closed)| !closed.is_empty())
+        .collect();
+    // One guest closes one place; where a place is a whole zone it may close more.
+    let mut taken: Vec<Option<NodeIndex>> = vec![None; others.len()];
+    let mut all = true;
+    for &place in &places {
+        let by_zone = others.iter().zip(&taken).any(|((_, closed), taken)| {
+            taken.is_some_and(|taken| {
+                taken != place
+                    && closed.contains(place)
+                    && closes_both(residents, own, movers, outcomes, &others, taken, place)
+            })
+        });
+        all &= by_zone || augment(&others, &mut taken, place, &mut vec![false; others.len()]);
+    }
+    all.then(|| Rivals {
+        names: others.iter().map(|(other, _)| movers[*other].title.clone()).collect(),
+        places: outcomes[at].targets.clone(),
+    })
+}
+
+/// Whether one guest at one place closes two.
+fn closes_both(
+    residents: &Residents<'_>,
+    own: &Vmi,
+    movers: &[Mover<'_>],
+    outcomes: &[Outcome],
+    others: &[(usize, Bits)],
+    one: NodeIndex,
+    two: NodeIndex,
+) -> bool {
+    others.iter().any(|(other, _)| {
+        outcomes[*other].targets.iter().any(|node| {
+            let closed = residents.closes(own, movers[*other].vmi, node);
+            closed.contains(one) && closed.contains(two)
+        })
+    })
+}
+
+/// Finds a guest that closes this place, the others keeping theirs: a step of bipartite matching.
+fn augment(others: &[(usize, Bits)], taken: &mut [Option<NodeIndex>], place: NodeIndex, seen: &mut [bool]) -> bool {
+    for at in 0..others.len() {
+        if seen[at] || !others[at].1.contains(place) {
+            continue;
+        }
+        seen[at] = true;
+        if taken[at].is_none_or(|other| augment(others, taken, other, seen)) {
+            taken[at] = Some(place);
+            return true;
+        }
+    }
+    false
+}
+
+impl Mover<'_> {
+    /// Whether KubeVirt is to migrate it.
+    pub(super) fn must_move(&self) -> bool {
+        matches!(self.fate, Fate::Moves | Fate::Refused(_))
+    }
+}

@@ -1,0 +1,144 @@
+//! Whether the guests of a node can leave it: what a drain would do, the least that makes it end, and an order for several
+//! nodes.
+//!
+//! `kubectl drain` cordons a node and evicts its pods. KubeVirt answers the eviction of a guest that is to be migrated with 429
+//! and migrates it, a few at a time ([`Parallel`]); the drain waits until the last launcher is gone. A guest without an
+//! `evictionStrategy` is shut down.
+
+mod acts;
+mod apart;
+mod forecast;
+mod mover;
+
+use serde::Serialize;
+
+use crate::fit::fleet::NodeIndex;
+use crate::kubevirt::eviction::Parallel;
+use crate::kubevirt::migration;
+use crate::kubevirt::wire::Vmi;
+use crate::world::World;
+
+use apart::Residents;
+use mover::Mover;
+
+pub use acts::Step;
+
+/// What becomes of a guest when its node is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Its eviction ends it: KubeVirt does not migrate it.
+    ShutDown,
+    /// It is to be migrated and has nowhere to go: the drain waits for it.
+    Stuck,
+    /// KubeVirt does not move it, and the drain waits: somebody else must act.
+    Stays,
+    /// It leaves, and one node can take it.
+    OneTarget,
+    /// It leaves.
+    CanLeave,
+}
+
+impl State {
+    /// All, in the order in which they are listed.
+    pub const ALL: [Self; 5] = [Self::ShutDown, Self::Stuck, Self::Stays, Self::OneTarget, Self::CanLeave];
+
+    /// As JSON and tables spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ShutDown => "shut-down",
+            Self::Stuck => "stuck",
+            Self::Stays => "stays",
+            Self::OneTarget => "one-target",
+            Self::CanLeave => "can-leave",
+        }
+    }
+}
+
+/// A guest of a node that is to be drained. Also the JSON of `cpufit drain`: fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GuestRow {
+    /// `namespace/name`.
+    pub guest: String,
+    /// What becomes of it.
+    pub state: State,
+    /// The nodes that can take it, by name.
+    pub targets: Vec<String>,
+    /// Why, in one line; empty where all is well.
+    pub why: String,
+    /// How many nodes were judged, its own left out.
+    pub judged: usize,
+}
+
+/// A node that is to be drained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeRow {
+    /// The node.
+    pub node: String,
+    /// Its guests, by state and name.
+    pub guests: Vec<GuestRow>,
+}
+
+impl NodeRow {
+    /// How many of its guests are in a state.
+    #[must_use]
+    pub fn count(&self, state: State) -> usize {
+        self.guests.iter().filter(|guest| guest.state == state).count()
+    }
+}
+
+/// What a drain of some nodes would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drained {
+    /// The nodes, in the order in which they were asked for.
+    pub nodes: Vec<NodeRow>,
+    /// The fewest acts after which no guest is stuck: none where nothing need be done, `None` where nothing would do.
+    pub least_to_do: Option<Vec<Step>>,
+    /// How many migrations run at a time.
+    #[serde(skip)]
+    pub parallel: Parallel,
+}
+
+impl Drained {
+    /// Whether a guest is stuck or would be shut down.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.nodes.iter().any(|node| node.count(State::Stuck) + node.count(State::ShutDown) > 0)
+    }
+}
+
+/// The guests that run on a node, or are about to.
+fn guests_of<'w>(world: &'w World, node: &str) -> Vec<&'w Vmi> {
+    world.cluster.vmis().filter(|vmi| vmi.status.node_name == node && !migration::has_ended(vmi)).collect()
+}
+
+/// What the drain of each of these nodes would do, each by itself.
+#[must_use]
+pub fn drain(world: &World, nodes: &[NodeIndex]) -> Drained {
+    let fleet = &world.cluster.fleet;
+    let residents = Residents::of(world);
+    let mut rows = Vec::new();
+    let mut trouble = Vec::new();
+    for &node in nodes {
+        let name = fleet.name(node);
+        let movers: Vec<Mover<'_>> =
+            guests_of(world, name).into_iter().map(|vmi| Mover::of(world, vmi, node)).collect();
+        let forecast = forecast::of(&residents, &movers);
+        let mut guests: Vec<GuestRow> =
+            movers.iter().zip(&forecast.outcomes).map(|(mover, outcome)| mover.row(world, outcome)).collect();
+        guests.sort_by(|one, other| {
+            (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))
+        });
+        rows.push(NodeRow { node: name.to_owned(), guests });
+        if forecast.has_stuck() {
+            trouble.push(movers);
+        }
+    }
+    let least_to_do = acts::least(world, &residents, &trouble);
+    Drained { nodes: rows, least_to_do, parallel: Parallel::of(&world.cluster) }
+}
+
+#[cfg(test)]
+mod tests;

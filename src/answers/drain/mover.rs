@@ -1,0 +1,176 @@
+//! One guest of a node that is to be drained: what its eviction means, and where its labels let it go.
+
+use super::forecast::Outcome;
+use super::{GuestRow, State};
+use crate::answers::policy_of;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+use crate::fit::judgement::Depth;
+use crate::fit::verdict::{self, Check, Verdict};
+use crate::judge::foresee;
+use crate::kubevirt::eviction::{Strategy, strategy};
+use crate::kubevirt::migration;
+use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::wire::Vmi;
+use crate::policy::Policy;
+use crate::say;
+use crate::world::World;
+
+/// What the eviction of a guest's launcher means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// KubeVirt migrates it.
+    Moves,
+    /// KubeVirt would, and does not: why.
+    Refused(String),
+    /// It is shut down: why.
+    ShutDown(String),
+    /// KubeVirt leaves it where it is, and the drain waits: why.
+    Stays(String),
+}
+
+/// A guest of a node that is to be drained.
+#[derive(Debug)]
+pub(super) struct Mover<'w> {
+    pub vmi: &'w Vmi,
+    pub title: String,
+    /// The node it is to leave.
+    pub source: NodeIndex,
+    pub fate: Fate,
+    /// The guest as its migration would be judged; `None` where it does not run.
+    pub judged: Option<Judged<'static>>,
+    /// The nodes that take it by labels, taints and affinity to nodes.
+    pub fitting: Bits,
+    /// The policy that governs it; `None` for the built-in one.
+    pub policy: Option<String>,
+}
+
+impl<'w> Mover<'w> {
+    pub(super) fn of(world: &World, vmi: &'w Vmi, source: NodeIndex) -> Self {
+        let cluster = &world.cluster;
+        let none = Bits::none(cluster.fleet.len());
+        let judged = subject::of_running(vmi, cluster);
+        let mut mover = Self {
+            vmi,
+            title: subject::title(vmi),
+            source,
+            fate: fate(world, vmi),
+            judged: None,
+            fitting: none.clone(),
+            policy: None,
+        };
+        let Some(mut judged) = judged else { return mover };
+        let fitting = judged.assess(cluster).fitting;
+        let policy = policy_of(world, &world.policies, vmi, Some(source), &fitting);
+        mover.policy = policy.map(|policy| policy.name.clone());
+        let policy = policy.cloned().unwrap_or_else(Policy::builtin);
+        let has_changed = foresee(world, &policy, &mut judged, None);
+        mover.fitting = if has_changed { judged.assess(cluster).fitting } else { fitting };
+        if mover.fate == Fate::Moves {
+            if let Some(why) = &judged.hindrance {
+                let words = say::finding::message(why);
+                mover.fate = match why.check {
+                    Check::Unknown => Fate::Stays(format!("whether it can leave is not known: {words}")),
+                    _ => Fate::Refused(words),
+                };
+            } else if let verdict::Outcome::Unknown(why) = judged.assess(cluster).outcome {
+                mover.fate = Fate::Stays(format!("whether it can leave is not known: {}", say::finding::unknown(&why)));
+            }
+        }
+        if mover.fate != Fate::Moves {
+            mover.fitting = none;
+        }
+        mover.judged = Some(judged);
+        mover
+    }
+
+    /// The verdict, with remedies.
+    pub(super) fn verdict(&self, world: &World) -> Option<Verdict> {
+        self.judged.as_ref().map(|judged| judged.judge(&world.cluster, Depth::Full))
+    }
+
+    /// What is said of it.
+    pub(super) fn row(&self, world: &World, outcome: &Outcome) -> GuestRow {
+        let fleet = &world.cluster.fleet;
+        let (targets, judged) = match &self.judged {
+            Some(judged) => (fleet.names(&outcome.targets), judged.assess(&world.cluster).nodes_judged),
+            None => (Vec::new(), fleet.len().saturating_sub(1)),
+        };
+        let (state, why) = match &self.fate {
+            Fate::ShutDown(why) => (State::ShutDown, why.clone()),
+            Fate::Stays(why) => (State::Stays, why.clone()),
+            Fate::Refused(why) => (State::Stuck, why.clone()),
+            Fate::Moves => {
+                let state = match (outcome.place, outcome.targets.count()) {
+                    (None, _) => State::Stuck,
+                    (Some(_), 1) => State::OneTarget,
+                    (Some(_), _) => State::CanLeave,
+                };
+                (state, self.why(world, state, outcome))
+            }
+        };
+        GuestRow {
+            guest: self.title.clone(),
+            state,
+            targets: targets.into_iter().map(str::to_owned).collect(),
+            why,
+            judged,
+        }
+    }
+
+    /// Why a guest that is to be migrated cannot leave, or to one node alone.
+    fn why(&self, world: &World, state: State, outcome: &Outcome) -> String {
+        let fleet = &world.cluster.fleet;
+        let by_labels = || match &self.judged {
+            Some(judged) if self.fitting.is_empty() => {
+                let verdict = judged.judge(&world.cluster, Depth::Brief);
+                say::obstacles(&verdict)
+            }
+            _ => String::new(),
+        };
+        let only = |left: &Bits| format!("only {}", fleet.names(left).join(", "));
+        let parts = [
+            (state == State::Stuck).then(by_labels).filter(|why| !why.is_empty()),
+            (state == State::OneTarget).then(|| only(&outcome.targets)),
+            outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
+            outcome.kept_apart(fleet),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What KubeVirt makes of the eviction, whatever the nodes. Where neither the guest nor the KubeVirt resource tells, it is
+/// judged as one that is to be migrated.
+fn fate(world: &World, vmi: &Vmi) -> Fate {
+    let refused = migration::not_migratable(vmi).map(|condition| {
+        say::finding::condition(&crate::fit::subject::NotMigratable {
+            reason: condition.reason.clone(),
+            message: condition.message.clone(),
+        })
+    });
+    match (strategy(vmi, &world.cluster), refused) {
+        (Some(Strategy::ShutDown), _) => {
+            Fate::ShutDown("evictionStrategy None, or none at all: it is shut down, not migrated".to_owned())
+        }
+        (Some(Strategy::Unknown), _) => {
+            let stated = say_strategy(world, vmi);
+            Fate::ShutDown(format!("evictionStrategy {stated} is not one that KubeVirt migrates for: it is shut down"))
+        }
+        (Some(Strategy::External), _) => {
+            Fate::Stays("evictionStrategy External: something else than KubeVirt has to move it".to_owned())
+        }
+        (Some(Strategy::IfPossible), Some(why)) => {
+            Fate::ShutDown(format!("it is not live-migratable ({why}), and is shut down: LiveMigrateIfPossible"))
+        }
+        (Some(Strategy::LiveMigrate) | None, Some(why)) => Fate::Refused(format!("it is not live-migratable: {why}")),
+        (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) if !migration::runs(vmi) => {
+            Fate::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
+        }
+        (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => Fate::Moves,
+    }
+}
+
+fn say_strategy<'w>(world: &'w World, vmi: &'w Vmi) -> &'w str {
+    let own = vmi.spec.eviction_strategy.as_str();
+    if own.is_empty() { world.cluster.config.configuration.eviction_strategy.as_str() } else { own }
+}

@@ -1,0 +1,169 @@
+#![allow(clippy::expect_used)]
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fit::node::Node;
+use crate::kubevirt::cluster::Object;
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, launcher, read, running, vmi};
+use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};
+
+/// A guest that inherited the CPU of a Cascade Lake node at an earlier migration.
+fn migrated(name: &str, node: &str) -> (Value, Object) {
+    let guest = live(running(name, node, "host-model"));
+    let inherited = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature);
+    let pod = launcher(&guest, inherited);
+    (guest, pod)
+}
+
+fn live(guest: Value) -> Value {
+    guest.tweak(|guest| guest["spec"]["evictionStrategy"] = json!("LiveMigrate"))
+}
+
+/// A guest with a named model that keeps off others of its app.
+fn apart(name: &str, node: &str, model: &str, key: &str) -> Value {
+    live(running(name, node, model)).tweak(|guest| {
+        guest["metadata"]["labels"] = json!({"app": "db"});
+        guest["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": key}]}});
+    })
+}
+
+fn world(nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> World {
+    World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
+}
+
+fn drained(world: &World, node: &str) -> Drained {
+    drain(world, &[world.cluster.fleet.find(node).expect("the node")])
+}
+
+fn states(drained: &Drained) -> Vec<(String, State, usize)> {
+    drained.nodes[0].guests.iter().map(|guest| (guest.guest.clone(), guest.state, guest.targets.len())).collect()
+}
+
+fn commands(drained: &Drained) -> Option<Vec<String>> {
+    Some(drained.least_to_do.as_ref()?.iter().flat_map(|step| step.commands.clone()).collect())
+}
+
+#[test]
+fn one_uncordoned_node_frees_the_guest_that_only_fits_there() {
+    let mut nodes = intel();
+    cordon(of(&mut nodes, "node-d"));
+    take(of(&mut nodes, "node-c"), &[feature("fpu"), feature("vme")]);
+    let (db, pod) = migrated("db", "node-a");
+    let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS"));
+    let found = drained(&world(nodes, [vmi(db), pod, vmi(web)]), "node-a");
+    assert_eq!(
+        states(&found),
+        [("shop/db".to_owned(), State::Stuck, 0), ("shop/web".to_owned(), State::CanLeave, 3)],
+        "{found:?}"
+    );
+    assert_eq!(commands(&found), Some(vec!["kubectl uncordon node-d".to_owned()]));
+    assert!(found.has_failed(), "a script would drain and wait for ever");
+}
+
+#[test]
+fn where_all_can_leave_nothing_need_be_done() {
+    let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS"));
+    let found = drained(&world(intel(), [vmi(web)]), "node-a");
+    assert_eq!(found.least_to_do, Some(Vec::new()));
+    assert!(!found.has_failed());
+}
+
+#[test]
+fn where_nothing_helps_there_is_no_least_to_do() {
+    let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS"));
+    let nodes = intel().into_iter().filter(|node| node.name == "node-a").collect();
+    let found = drained(&world(nodes, [vmi(web)]), "node-a");
+    assert_eq!((states(&found)[0].1, found.least_to_do), (State::Stuck, None));
+}
+
+#[rstest]
+#[case::migrated("LiveMigrate", "", true, State::CanLeave)]
+#[case::by_the_clusters_default("", "LiveMigrate", true, State::CanLeave)]
+#[case::its_own_wins("None", "LiveMigrate", true, State::ShutDown)]
+#[case::no_strategy_at_all("", "", true, State::ShutDown)]
+#[case::if_possible("LiveMigrateIfPossible", "", true, State::CanLeave)]
+#[case::not_possible("LiveMigrateIfPossible", "", false, State::ShutDown)]
+#[case::never("LiveMigrate", "", false, State::Stuck)]
+#[case::others_act("External", "", true, State::Stays)]
+#[case::an_unknown_word("Later", "", true, State::ShutDown)]
+fn the_eviction_strategy_decides(
+    #[case] own: &str,
+    #[case] default: &str,
+    #[case] migratable: bool,
+    #[case] expected: State,
+) {
+    let guest = running("web", "node-a", "Skylake-Server-noTSX-IBRS").tweak(|guest| {
+        guest["spec"]["evictionStrategy"] = json!(own);
+        let status = if migratable { "True" } else { "False" };
+        guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": status,
+            "reason": "DisksNotLiveMigratable", "message": "PVC root is not shared"}]);
+    });
+    let kubevirt = read(json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+        "spec": {"configuration": {"evictionStrategy": default}}}));
+    let found = drained(&world(intel(), [vmi(guest), Object::KubeVirt(Box::new(kubevirt))]), "node-a");
+    assert_eq!(states(&found)[0].1, expected, "{found:?}");
+    assert_eq!(found.has_failed(), matches!(expected, State::Stuck | State::ShutDown));
+}
+
+#[test]
+fn a_guest_that_cannot_be_migrated_is_started_anew_elsewhere() {
+    let guest = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS")).tweak(|guest| {
+        guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False",
+            "reason": "DisksNotLiveMigratable", "message": "PVC root is not shared"}]);
+    });
+    let found = drained(&world(intel(), [vmi(guest)]), "node-a");
+    let commands = commands(&found).expect("a restart on a cordoned node");
+    assert!(commands[0].starts_with("kubectl cordon node-a"), "it would start on node-a again: {commands:?}");
+    assert!(commands[1].starts_with("virtctl restart web -n shop"), "{commands:?}");
+}
+
+/// node-a and node-b, node-c in one zone, node-d and node-e in another.
+fn zoned() -> Vec<Node> {
+    intel().tweak(|nodes| {
+        for node in nodes {
+            let zone = if ["node-d", "node-e"].contains(&node.name.as_str()) { "east" } else { "west" };
+            node.labels.insert("zone".to_owned(), zone.to_owned());
+        }
+    })
+}
+
+#[test]
+fn two_guests_that_share_one_place_do_not_both_leave() {
+    let mut nodes = intel();
+    for name in ["node-b", "node-c", "node-e"] {
+        cordon(of(&mut nodes, name));
+    }
+    let guests =
+        ["db-1", "db-2"].map(|name| apart(name, "node-a", "Skylake-Server-noTSX-IBRS", "kubernetes.io/hostname"));
+    let found = drained(&world(nodes, guests.map(vmi)), "node-a");
+    let states: Vec<State> = states(&found).into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [State::Stuck, State::OneTarget], "{found:?}");
+    assert!(found.nodes[0].guests[1].why.contains("may take its place first"), "{found:?}");
+    assert_eq!(commands(&found).map(|commands| commands.len()), Some(1), "one more place is enough");
+}
+
+#[rstest]
+#[case::by_host("kubernetes.io/hostname", &["node-b", "node-d", "node-e"])]
+#[case::by_zone("zone", &["node-d", "node-e"])]
+fn a_guest_keeps_off_those_that_stay(#[case] key: &str, #[case] expected: &[&str]) {
+    let model = "Skylake-Server-noTSX-IBRS";
+    let found = drained(
+        &world(zoned(), [vmi(apart("db-1", "node-a", model, key)), vmi(apart("db-2", "node-c", model, key))]),
+        "node-a",
+    );
+    let guest = &found.nodes[0].guests[0];
+    assert_eq!(guest.targets, expected, "{guest:?}");
+    assert!(guest.why.contains("anti-affinity keeps it off"), "{guest:?}");
+}
+
+/// Its launcher runs until the target does, and is one of those that it keeps off.
+#[test]
+fn a_guest_that_is_alone_in_its_zone_cannot_move_within_it() {
+    let nodes: Vec<Node> = zoned().into_iter().filter(|node| node.labels["zone"] == "west").collect();
+    let found = drained(&world(nodes, [vmi(apart("db", "node-a", "Skylake-Server-noTSX-IBRS", "zone"))]), "node-a");
+    assert_eq!(states(&found)[0].1, State::Stuck, "{found:?}");
+}

@@ -1,0 +1,169 @@
+//! `cpufit drain`: what a drain of nodes would do to their guests, and the least to do first.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, ensure};
+
+use super::args::{DrainArgs, DrainOutput};
+use crate::answers::drain::{Drained, GuestRow, NodeRow, State, drain};
+use crate::fit::fleet::NodeIndex;
+use crate::page::Page;
+use crate::say::plural::{counted, fold_names, number};
+use crate::world::World;
+
+/// What is ahead of the guests: the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// All of them leave.
+    Clear,
+    /// One is stuck, or would be shut down.
+    Trouble,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+///
+/// A node is not known, or the answer cannot be written as JSON or YAML.
+pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<Outlook> {
+    let fleet = &world.cluster.fleet;
+    let find = |name: &String| {
+        fleet
+            .find(name)
+            .with_context(|| format!("node {name} is not known: the names are those of `kubectl get nodes`"))
+    };
+    let mut nodes: Vec<NodeIndex> = Vec::new();
+    for node in args.nodes.iter().map(find) {
+        let node = node?;
+        ensure!(!nodes.contains(&node), "node {} is named twice", fleet.name(node));
+        nodes.push(node);
+    }
+    let drained = drain(world, &nodes);
+    match args.output {
+        DrainOutput::Table | DrainOutput::Wide => people(&drained, args.output, page),
+        DrainOutput::Json => page.json(&drained)?,
+        DrainOutput::Yaml => page.yaml(&drained)?,
+    }
+    Ok(if drained.has_failed() { Outlook::Trouble } else { Outlook::Clear })
+}
+
+fn people(drained: &Drained, output: DrainOutput, page: &mut Page) {
+    for node in &drained.nodes {
+        if !page.is_empty() {
+            page.line("");
+        }
+        page.line(headline(node));
+        let rows = match output {
+            DrainOutput::Wide => node.guests.iter().map(|guest| cells(guest, 0)).collect(),
+            _ => folded(node),
+        };
+        if !rows.is_empty() {
+            let head = ["GUEST", "STATE", "TARGETS", "WHY"].map(str::to_owned).to_vec();
+            page.table(&[vec![head], rows].concat());
+        }
+        pace(node, drained, page);
+    }
+    least(drained, page);
+}
+
+/// `node-a: 12 guests; 8 can leave, 3 have one target left, 1 cannot leave`.
+fn headline(node: &NodeRow) -> String {
+    let parts = State::ALL.into_iter().filter_map(|state| {
+        let count = node.count(state);
+        let words = match state {
+            State::ShutDown => "would be shut down",
+            State::Stuck => "cannot leave",
+            State::Stays => number(count, "stays until somebody else acts", "stay until somebody else acts"),
+            State::OneTarget => number(count, "has one target left", "have one target left"),
+            State::CanLeave => "can leave",
+        };
+        (count > 0).then(|| format!("{count} {words}"))
+    });
+    let parts: Vec<String> = parts.collect();
+    let guests = match node.guests.len() {
+        0 => "no guests".to_owned(),
+        count => counted(count, "guest", "guests"),
+    };
+    if parts.is_empty() {
+        format!("{}: {guests}", node.node)
+    } else {
+        format!("{}: {guests}; {}", node.node, parts.join(", "))
+    }
+}
+
+fn cells(guest: &GuestRow, more: usize) -> Vec<String> {
+    let why = match more {
+        0 => guest.why.clone(),
+        more => format!("{} (and {more} more like it)", guest.why),
+    };
+    let targets = match guest.state {
+        State::ShutDown | State::Stays => "-".to_owned(),
+        _ => format!("{} of {}", guest.targets.len(), guest.judged),
+    };
+    vec![guest.guest.clone(), guest.state.as_str().to_owned(), targets, why]
+}
+
+/// Those that need looking at, like ones on one line.
+fn folded(node: &NodeRow) -> Vec<Vec<String>> {
+    let mut alike: Vec<(&GuestRow, usize)> = Vec::new();
+    let mut known: BTreeMap<(State, &[String], &str), usize> = BTreeMap::new();
+    for guest in node.guests.iter().filter(|guest| guest.state != State::CanLeave || !guest.why.is_empty()) {
+        let at = *known.entry((guest.state, &guest.targets, &guest.why)).or_insert(alike.len());
+        match alike.get_mut(at) {
+            Some((_, more)) => *more += 1,
+            None => alike.push((guest, 0)),
+        }
+    }
+    alike.into_iter().map(|(guest, more)| cells(guest, more)).collect()
+}
+
+/// What happens in which order, as far as KubeVirt has one.
+fn pace(node: &NodeRow, drained: &Drained, page: &mut Page) {
+    let at_once = drained.parallel.of_a_node() as usize;
+    let (down, moving) = (node.count(State::ShutDown), node.count(State::OneTarget) + node.count(State::CanLeave));
+    let mut steps = Vec::new();
+    if down > 0 {
+        steps.push(format!("{} at once", counted(down, "guest is shut down", "guests are shut down")));
+    }
+    if moving > at_once {
+        steps.push(format!("{moving} migrate, {at_once} at a time, in no order that is known before"));
+    } else if moving > 0 {
+        steps.push(counted(moving, "migrates", "migrate at the same time"));
+    }
+    let waits = node.count(State::Stuck) + node.count(State::Stays);
+    if waits > 0 {
+        steps.push(format!("the drain waits for {}", counted(waits, "guest", "guests")));
+    }
+    if down + moving > 0 {
+        page.line(format_args!("What happens: {}", steps.join("; ")));
+    }
+}
+
+fn least(drained: &Drained, page: &mut Page) {
+    let stuck: usize = drained.nodes.iter().map(|node| node.count(State::Stuck)).sum();
+    let all = if stuck == 1 { "it can leave".to_owned() } else { format!("all {stuck} can leave") };
+    match drained.least_to_do.as_deref() {
+        Some([]) => {}
+        Some([step]) if step.commands.len() == 1 => {
+            page.line(format_args!("Least to do: {} ({}: then {all})", step.commands[0], step.summary));
+        }
+        Some(steps) => {
+            page.line(format_args!("Least to do ({}; then {all}):", counted(steps.len(), "act", "acts")));
+            for (at, step) in steps.iter().enumerate() {
+                let number = at + 1;
+                page.line(format_args!("{number:<2} # {}; outage: {}; risk: {}", step.summary, step.outage, step.risk));
+                step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
+            }
+        }
+        None => {
+            let names: Vec<&str> = drained
+                .nodes
+                .iter()
+                .flat_map(|node| &node.guests)
+                .filter(|guest| guest.state == State::Stuck)
+                .map(|guest| guest.guest.as_str())
+                .collect();
+            page.line(format_args!("Least to do: nothing that is known to help frees {}", fold_names(&names, 3)));
+        }
+    }
+}

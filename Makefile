@@ -4,6 +4,8 @@ CARGO ?= cargo
 # Test data of the same form may stand in for what is shipped: make golden GOLDEN=DIR, make cases CASES=DIR.
 GOLDEN ?=
 CASES ?=
+# Made-up clusters and the models to recommend: make clusters CLUSTERS=FILE.
+CLUSTERS ?=
 # make scheduler-agreement N=1000 SEED=7: how many pods, and which.
 N ?= 200
 SEED ?= 4
@@ -16,7 +18,7 @@ CONTROLPLANE = $(CURDIR)/target/controlplane
 E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint golden cases cost bench controlplane e2e chart scheduler-agreement attack fmt certs clean cargo
+.PHONY: help build demo test lint golden cases clusters cost bench controlplane e2e chart scheduler-agreement attack fmt certs clean cargo
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +44,9 @@ golden: cargo ## agreement with KubeVirt and kube-scheduler, counted (GOLDEN=DIR
 
 cases: cargo ## the cases from the field (CASES=DIR for others)
 	CASES=$(if $(CASES),$(abspath $(CASES))) $(CARGO) test --locked --test cases -- --nocapture
+
+clusters: cargo ## the models to recommend for made-up clusters (CLUSTERS=FILE for others)
+	CLUSTERS=$(if $(CLUSTERS),$(abspath $(CLUSTERS))) $(CARGO) test --locked --test answers every_cluster -- --nocapture
 
 cost: cargo ## what one object of 3 MiB costs, whatever is large in it: processor time and memory, the worst of all shapes
 	$(CARGO) test --locked --release --test cost -- --ignored --nocapture

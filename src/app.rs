@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use crate::cli::args::{Args, Verb, WorldArgs, program};
 use crate::cli::check::Checked;
-use crate::cli::{Namespace, audit, certs, check, drain, explain, manifests};
+use crate::cli::{Namespace, audit, certs, check, drain, explain, manifests, recommend};
 use crate::console;
 use crate::live::connect::ClusterArgs;
 use crate::live::{connect, fetch};
@@ -72,6 +72,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             if drain::run(&args, &scene.world, &mut page)? == drain::Outlook::Trouble {
                 code = ExitCode::from(1);
             }
+        }
+        Verb::Recommend(args) => {
+            args.world.stdin_once(&args.with_node)?;
+            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            recommend::run(&args, &scene.world, stdin, &mut page)?;
         }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
         Verb::Manifests(args) => manifests::run(&args, &mut page)?,

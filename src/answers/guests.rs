@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
+use crate::enforce::model::with_model;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, HostModelClass, NodeIndex};
 use crate::fit::label;
@@ -46,6 +47,7 @@ pub struct Guests<'w> {
     cluster: &'w Cluster,
     moves: Alike<'w, Demand>,
     starts: Alike<'w, Assessment>,
+    open: Alike<'w, Option<Bits>>,
 }
 
 /// What was found out, by what it depends on.
@@ -81,7 +83,7 @@ impl<'w> Guests<'w> {
     /// The guests of a cluster.
     #[must_use]
     pub fn new(cluster: &'w Cluster) -> Self {
-        Self { cluster, moves: HashMap::new(), starts: HashMap::new() }
+        Self { cluster, moves: HashMap::new(), starts: HashMap::new(), open: HashMap::new() }
     }
 
     /// What the migration of a guest that runs would demand now; `None` where it does not run.
@@ -112,6 +114,24 @@ impl<'w> Guests<'w> {
     pub fn start(&mut self, vmi: &'w Vmi) -> Rc<Assessment> {
         let cluster = self.cluster;
         alike(&mut self.starts, likeness(vmi), || subject::of_vmi(vmi, cluster).assess(cluster))
+    }
+
+    /// The nodes that would take a guest that starts with a named model, if each of them offered that model; `None` where it
+    /// cannot be known.
+    pub(crate) fn open_to_models(&mut self, vmi: &'w Vmi) -> Rc<Option<Bits>> {
+        // No model has this name, so that no other condition speaks of it.
+        const ANY: &str = "any";
+        let cluster = self.cluster;
+        alike(&mut self.open, likeness(vmi), || {
+            let judged = subject::of_vmi(&with_model(vmi, ANY), cluster);
+            if judged.hindrance.is_some() {
+                return None;
+            }
+            let mut placement = judged.subject.placement;
+            let key = format!("{}{ANY}", label::CPU_MODEL);
+            placement.selector.retain(|(other, _)| *other != key);
+            Some(cluster.fleet.look_up(&placement).passes().fitting)
+        })
     }
 }
 

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod drain;
 mod guests;
 pub mod pool;
+pub mod recommend;
 pub mod standing;
 pub mod status;
 

@@ -43,6 +43,8 @@ pub enum Verb {
     Audit(AuditArgs),
     /// Say what a drain of a node would do to its guests, and the least to do first: exit 1 where one is stuck or shut down
     Drain(DrainArgs),
+    /// Say which CPU model guests should have, for each kind of hardware: who could run it, who not, and why
+    Recommend(RecommendArgs),
     /// Make development certificates
     Certs(CertsArgs),
     /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
@@ -228,6 +230,43 @@ pub enum DrainOutput {
     /// For scripts.
     Json,
     /// For scripts.
+    Yaml,
+}
+
+/// `cpufit recommend`.
+#[derive(Debug, ClapArgs)]
+pub struct RecommendArgs {
+    /// What guests are judged by.
+    #[command(flatten)]
+    pub world: WorldArgs,
+    /// A pool of the nodes with these labels (zone=a,tier in (db,web),!spot), split by hardware, in the place of those of the
+    /// policies; may be repeated
+    #[arg(long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
+    pub node_selector: Vec<LabelSelector>,
+    /// What if the nodes of this file came: file, folder or -
+    #[arg(long, value_name = "FILE")]
+    pub with_node: Vec<Source>,
+    /// What if this node went; may be repeated
+    #[arg(long, value_name = "NODE")]
+    pub without_node: Vec<String>,
+    /// What if no node had this CPU feature, and none could run a model that holds it; may be repeated
+    #[arg(long, value_name = "FEATURE")]
+    pub without_model_feature: Vec<String>,
+    /// How to print: table, wide (every model), json, or yaml (a CPUPolicy for each pool that warns, and changes and denies nothing)
+    #[arg(short, long, value_enum, default_value_t = RecommendOutput::Table)]
+    pub output: RecommendOutput,
+}
+
+/// How `recommend` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecommendOutput {
+    /// For people: the models that leave out fewer nodes than every better one.
+    Table,
+    /// For people, with every model.
+    Wide,
+    /// For programs.
+    Json,
+    /// A policy for each pool.
     Yaml,
 }
 

@@ -8,6 +8,7 @@ pub mod drain;
 pub mod explain;
 pub mod manifests;
 pub mod output;
+pub mod recommend;
 pub mod resource;
 pub mod selector;
 pub mod targets;

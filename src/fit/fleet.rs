@@ -381,6 +381,30 @@ impl Fleet {
         out
     }
 
+    /// The names of a family, each with the nodes that bear it with the value `true`.
+    #[must_use]
+    pub fn bearers(&self, family: Family) -> BTreeMap<&str, Bits> {
+        let mut out: BTreeMap<&str, Bits> = BTreeMap::new();
+        for key in self.keys.keys().filter(|key| Family::of(key) == family) {
+            let nodes = self.bearing(key, "true");
+            // Distributions that rename KubeVirt's domain keep the name behind it.
+            out.entry(label::name(key)).and_modify(|known| known.union(&nodes)).or_insert(nodes);
+        }
+        out.retain(|_, nodes| !nodes.is_empty());
+        out
+    }
+
+    /// The first node, by name, of those with the same CPU labels as this one.
+    #[must_use]
+    pub fn first_of_profile(&self, node: NodeIndex) -> NodeIndex {
+        self.profile(node).start
+    }
+
+    /// The nodes that are too large to be read, and why.
+    pub fn all_unread(&self) -> impl Iterator<Item = (NodeIndex, &str)> {
+        self.unread.iter().map(|(&node, why)| (node, why.as_str()))
+    }
+
     /// What migrations away from a node demand of a host-model guest.
     #[must_use]
     pub fn host_model_class(&self, node: NodeIndex) -> &HostModelClass {

@@ -10,6 +10,7 @@ mod select;
 mod selector;
 mod tree;
 mod word;
+mod write;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

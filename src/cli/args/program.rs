@@ -52,6 +52,17 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         ],
     ),
     (
+        "recommend",
+        [
+            ("For each kind of hardware", "recommend"),
+            (
+                "What if a node came and another went",
+                "recommend --snapshot cluster.yaml --with-node new.yaml --without-node node-b",
+            ),
+            ("Policies for the nodes of a zone, to be applied", "recommend --node-selector zone=a -o yaml"),
+        ],
+    ),
+    (
         "certs",
         [
             ("In the folder certs", "certs"),

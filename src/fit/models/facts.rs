@@ -6,9 +6,9 @@
 //! another if libvirt or QEMU define it through that one. The rank sorts the plain models of a vendor by their x86-64 level,
 //! then by the number of their features.
 //!
-//! Left out are generic families (`cpu64-rhel5`, `cpu64-rhel6`) and those that KubeVirt's default `obsoleteCPUModels` holds
+//! Not among the families are generic ones (`cpu64-rhel5`, `cpu64-rhel6`) and those that KubeVirt's default `obsoleteCPUModels` holds
 //! (`pkg/virt-handler/node-labeller/util/util.go`): `486`, `pentium*`, `coreduo`, `core2duo`, `n270`, `Conroe`, `athlon`,
-//! `phenom`, `Opteron_G1`, `Opteron_G2`, `qemu32`, `qemu64`, `kvm32`, `kvm64`.
+//! `phenom`, `Opteron_G1`, `Opteron_G2`, `qemu32`, `qemu64`, `kvm32`, `kvm64`. They are [`OBSOLETE`].
 
 /// A family of models: a hardware generation of a vendor.
 #[derive(Debug)]
@@ -142,4 +142,30 @@ pub(super) const FAMILIES: &[Family] = &[
     Family { name: "YongFeng", vendor: "Zhaoxin CentaurHauls", rank: 1, models: &[
         hardened(""), same("-v1", ""), hardened("-v2"), hardened("-v3"),
     ] },
+];
+
+/// Models that are never recommended, less their versions: generic ones of x86 and s390x, and those that KubeVirt calls obsolete.
+pub(super) const OBSOLETE: &[&str] = &[
+    "486",
+    "Conroe",
+    "Opteron_G1",
+    "Opteron_G2",
+    "athlon",
+    "core2duo",
+    "coreduo",
+    "cpu64-rhel5",
+    "cpu64-rhel6",
+    "host",
+    "kvm32",
+    "kvm64",
+    "max",
+    "n270",
+    "pentium",
+    "pentium2",
+    "pentium3",
+    "pentiumpro",
+    "phenom",
+    "qemu",
+    "qemu32",
+    "qemu64",
 ];

@@ -5,38 +5,44 @@
 //! guest), then the plain name before `-IBRS` and `-IBPB`, `-noTSX`, `-noTSX-IBRS`, then versions, the highest first.
 
 mod facts;
+mod features;
 mod recommend;
+mod z;
 
 use std::cmp::Reverse;
 
 use super::bits::Bits;
 use super::fleet::Fleet;
 use super::label;
-use facts::{FAMILIES, Family, Model};
+use facts::{FAMILIES, Family, Model, OBSOLETE};
 
-pub use recommend::{Candidate, NotCounted, Recommendation, WhyNone, recommend};
+pub use features::features;
+pub use recommend::{Candidate, NotCounted, Offer, Recommendation, WhyNone, offers, recommend, takes_part};
 
 /// What is known of a model by its name.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    family: &'static Family,
+    /// As libvirt spells it; several names apart by blanks.
+    vendor: &'static str,
+    /// The hardware generation.
+    family: &'static str,
+    rank: Rank,
     hardened: bool,
     tsx: bool,
-    /// 0 plain, 1 `-IBRS` and `-IBPB`, 2 `-noTSX`, 3 `-noTSX-IBRS`, 4 versions.
-    variant: u8,
-    /// Of `-vN`; 0 for all others.
-    version: u16,
-    /// The suffix of the model that it is another spelling of.
+    /// The suffix of the model of the family that it is another spelling of.
     same_as: Option<&'static str>,
 }
 
 /// A named model's place among others of its vendor: compare with `<`, the smaller goes first.
+/// The family's, hardened or not, with TSX or not, the variant (0 plain, 1 `-IBRS` and `-IBPB`, 2 `-noTSX`, 3 `-noTSX-IBRS`,
+/// 4 versions), the version.
 type Rank = (Reverse<u16>, Reverse<bool>, bool, u8, Reverse<u16>);
 
 impl Known {
     /// `None` for a name of an unknown family, and for generic and obsolete models.
     fn of(model: &str) -> Option<Self> {
-        FAMILIES.iter().filter_map(|family| Self::in_family(family, model)).max_by_key(|known| known.family.name.len())
+        let x86 = FAMILIES.iter().filter_map(|family| Self::in_family(family, model));
+        x86.max_by_key(|known| known.family.len()).or_else(|| z::known(model))
     }
 
     fn in_family(family: &'static Family, model: &str) -> Option<Self> {
@@ -47,25 +53,23 @@ impl Known {
         let same_as = found.same_as.filter(|_| found.suffix == suffix);
         // What is another spelling has the properties of the other.
         let Model { hardened, tsx, .. } = found.same_as.and_then(listed).unwrap_or(found);
-        Some(Self { family, hardened: *hardened, tsx: *tsx, variant, version, same_as })
+        let (hardened, tsx) = (*hardened, *tsx);
+        let rank = (Reverse(family.rank), Reverse(hardened), tsx, variant, Reverse(version));
+        Some(Self { vendor: family.vendor, family: family.name, rank, hardened, tsx, same_as })
     }
 
     fn is_of(&self, vendor: &str) -> bool {
-        self.family.vendor == vendor || self.family.vendor.split(' ').any(|name| name == vendor)
-    }
-
-    fn rank(&self) -> Rank {
-        (Reverse(self.family.rank), Reverse(self.hardened), self.tsx, self.variant, Reverse(self.version))
+        self.vendor == vendor || self.vendor.split(' ').any(|name| name == vendor)
     }
 
     /// The name of the model that it is another spelling of.
     fn other_spelling(&self) -> Option<String> {
-        self.same_as.map(|suffix| format!("{}{suffix}", self.family.name))
+        self.same_as.map(|suffix| format!("{}{suffix}", self.family))
     }
 
     /// What a model of the same family may have and this one has not, or the other way round.
     fn drawbacks(&self) -> Vec<Drawback> {
-        let bit = if matches!(self.family.vendor, "AMD" | "Hygon") { "ibpb" } else { "spec-ctrl" };
+        let bit = if matches!(self.vendor, "AMD" | "Hygon") { "ibpb" } else { "spec-ctrl" };
         let unhardened = (!self.hardened).then_some(Drawback::NoMitigations(bit));
         unhardened.into_iter().chain(self.tsx.then_some(Drawback::Tsx)).collect()
     }
@@ -111,12 +115,43 @@ pub fn drawbacks(model: &str) -> Vec<Drawback> {
     Known::of(model).map_or_else(Vec::new, |known| known.drawbacks())
 }
 
+/// Whether a name is one of the models that are never recommended: generic ones, and those that KubeVirt calls obsolete.
+#[must_use]
+pub fn is_obsolete(model: &str) -> bool {
+    let plain =
+        model.rsplit_once("-v").filter(|(_, version)| version.parse::<u16>().is_ok()).map_or(model, |(name, _)| name);
+    OBSOLETE.contains(&plain)
+}
+
+/// Whether anything is known of a model by its name.
+#[must_use]
+pub fn is_known(model: &str) -> bool {
+    Known::of(model).is_some() || is_obsolete(model)
+}
+
+/// The hardware generation of a model; `None` for a name that is not known.
+#[must_use]
+pub fn generation(model: &str) -> Option<&'static str> {
+    Known::of(model).map(|known| known.family)
+}
+
+/// Whether a model goes before another one of the same vendor; never where one of them is not known.
+#[must_use]
+pub fn is_better(model: &str, than: &str) -> bool {
+    matches!((Known::of(model), Known::of(than)), (Some(one), Some(other)) if one.rank < other.rank)
+}
+
+/// The models that hold a feature.
+#[must_use]
+pub fn holding(feature: &str) -> Vec<&'static str> {
+    features::with_known_features().filter(|model| features(model).is_some_and(|held| held.contains(feature))).collect()
+}
+
 /// The models worth offering to guests on hosts of a vendor (as libvirt spells it), the best first.
 /// Left out are other vendors' models, obsolete and generic ones, and names of unknown families.
 #[must_use]
 pub fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str) -> Vec<&'m str> {
-    let known =
-        |model: &'m str| Known::of(model).filter(|known| known.is_of(vendor)).map(|known| (known.rank(), model));
+    let known = |model: &'m str| Known::of(model).filter(|known| known.is_of(vendor)).map(|known| (known.rank, model));
     let mut out: Vec<(Rank, &str)> = models.into_iter().filter_map(known).collect();
     out.sort_unstable();
     out.dedup();
@@ -146,12 +181,12 @@ pub fn most_common(fleet: &Fleet, vendors: &[&str], passes: impl Fn(&str) -> Bit
 pub fn of_same_family<'m>(model: &str, among: &[&'m str]) -> Vec<&'m str> {
     let Some(of) = Known::of(model) else { return Vec::new() };
     let is_other = |name: &&str| {
-        let same_family = |known: &Known| known.family.name == of.family.name;
+        let same_family = |known: &Known| known.family == of.family;
         *name != model
             && Known::of(name).as_ref().is_some_and(same_family)
             && !is_spelled_otherwise(name, &[among, &[model]].concat())
     };
-    ranked(among.iter().copied().filter(is_other), of.family.vendor)
+    ranked(among.iter().copied().filter(is_other), of.vendor)
 }
 
 /// Whether a model is another spelling of one of these.

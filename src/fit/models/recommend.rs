@@ -1,11 +1,11 @@
 //! Which CPU model guests should have that are to run on any of these nodes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::super::bits::Bits;
 use super::super::fleet::{Fleet, NodeIndex};
 use super::super::label::{self, Family};
-use super::{Drawback, Known, is_spelled_otherwise, ranked};
+use super::{Drawback, Known, ranked};
 
 /// A model that all counted nodes can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +18,26 @@ pub struct Candidate {
     pub drawbacks: Vec<Drawback>,
 }
 
+/// A model that some of the nodes can run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The model.
+    pub candidate: Candidate,
+    /// Those of the nodes that can run it.
+    pub runs_on: Bits,
+}
+
 /// Why a node does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotCounted {
-    /// It is of this architecture; CPU models are named for amd64 only.
+    /// It is of this architecture, on which KubeVirt labels no CPU models, or of another than the nodes that count.
     Architecture(String),
-    /// It offers no CPU model and takes no guests, as a control plane without KubeVirt.
+    /// It offers no CPU model and takes no guests now: `kubevirt.io/schedulable` is there, and not `true`.
     TakesNoGuests,
+    /// It bears neither a CPU model nor `kubevirt.io/schedulable`, as a control plane without KubeVirt.
+    NotLabelled,
+    /// It is too large to be read, and what of it is.
+    TooLarge(String),
 }
 
 /// Why no model can be recommended.
@@ -52,67 +65,107 @@ pub struct Recommendation {
     pub not_counted: Vec<(String, NotCounted)>,
 }
 
+/// The architectures on which KubeVirt labels CPU models: the first of them that any node has is the one that counts.
+const WITH_MODELS: [&str; 2] = ["amd64", "s390x"];
+
 /// The models that all of these nodes can run, best first.
 ///
 /// A node counts if it is of architecture amd64 and takes guests (`kubevirt.io/schedulable`), or offers a model although it
-/// takes none now: each restart of virt-handler turns that label to `false`. Only `cpu-model` labels say what a node can run;
-/// host-model, migration and feature labels play no part.
+/// takes none now: each restart of virt-handler turns that label to `false`. Where no node of amd64 counts, those of s390x do.
+/// Only `cpu-model` labels say what a node can run; host-model, migration and feature labels play no part.
 #[must_use]
 pub fn recommend(fleet: &Fleet, nodes: &Bits) -> Recommendation {
-    let mut counted = Bits::none(fleet.len());
+    let mut of: BTreeMap<&str, Bits> = BTreeMap::new();
     let mut not_counted = Vec::new();
-    for node in fleet.in_name_order().into_iter().filter(|node| nodes.contains(*node)) {
-        match why_not(fleet, node) {
-            None => counted.insert(node),
-            Some(why) => not_counted.push((fleet.name(node).to_owned(), why)),
+    let names = |nodes: &Bits| -> Vec<String> { fleet.names(nodes).into_iter().map(str::to_owned).collect() };
+    for (node, part) in takes_part(fleet, nodes) {
+        match part {
+            Ok(architecture) => {
+                of.entry(architecture).or_insert_with(|| Bits::none(fleet.len())).insert(node);
+            }
+            Err(why) => not_counted.push((fleet.name(node).to_owned(), why)),
         }
     }
-    let names = |nodes: &Bits| fleet.names(nodes).into_iter().map(str::to_owned).collect();
+    let counted = WITH_MODELS.iter().find_map(|architecture| of.remove(architecture));
+    let counted = counted.unwrap_or_else(|| Bits::none(fleet.len()));
+    for (architecture, nodes) in of {
+        let why = NotCounted::Architecture(architecture.to_owned());
+        not_counted.extend(names(&nodes).into_iter().map(|node| (node, why.clone())));
+    }
+    not_counted.sort_by(|(one, _), (other, _)| one.cmp(other));
     Recommendation { candidates: candidates(fleet, &counted), counted: names(&counted), not_counted }
 }
 
-fn why_not(fleet: &Fleet, node: NodeIndex) -> Option<NotCounted> {
-    let architecture = fleet.label(node, label::ARCH).unwrap_or("amd64");
-    if architecture != "amd64" {
-        return Some(NotCounted::Architecture(architecture.to_owned()));
-    }
-    let takes_guests = fleet.label(node, label::SCHEDULABLE) == Some("true");
-    (!takes_guests && models(fleet, node).is_empty()).then_some(NotCounted::TakesNoGuests)
+/// Of each of these nodes the architecture as one of those that guests with a named model run on, or why it does not count; in
+/// the order of names.
+#[must_use]
+pub fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, Result<&'f str, NotCounted>)> {
+    let mut with_models = Bits::none(fleet.len());
+    fleet.bearers(Family::CpuModel).values().for_each(|bearers| with_models.union(bearers));
+    let too_large: BTreeMap<NodeIndex, &str> = fleet.all_unread().collect();
+    let part = |node: NodeIndex| {
+        if let Some(why) = too_large.get(&node) {
+            return Err(NotCounted::TooLarge((*why).to_owned()));
+        }
+        let architecture = fleet.label(node, label::ARCH).unwrap_or("amd64");
+        if !WITH_MODELS.contains(&architecture) {
+            return Err(NotCounted::Architecture(architecture.to_owned()));
+        }
+        match fleet.label(node, label::SCHEDULABLE) {
+            _ if with_models.contains(node) => Ok(architecture),
+            Some("true") => Ok(architecture),
+            Some(_) => Err(NotCounted::TakesNoGuests),
+            None => Err(NotCounted::NotLabelled),
+        }
+    };
+    fleet.in_name_order().into_iter().filter(|node| nodes.contains(*node)).map(|node| (node, part(node))).collect()
 }
 
-fn models(fleet: &Fleet, node: NodeIndex) -> BTreeSet<&str> {
-    fleet.names_under(node, Family::CpuModel).into_iter().collect()
+/// The models that any of these nodes can run and that are worth offering to guests of this vendor, the best first. Of several
+/// spellings of a model only one is listed, unless it is the only one on a node.
+#[must_use]
+pub fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str) -> Vec<Offer> {
+    let mut bearers = fleet.bearers(Family::CpuModel);
+    for bearers in bearers.values_mut() {
+        bearers.intersect(nodes);
+    }
+    bearers.retain(|_, bearers| !bearers.is_empty());
+    let holds_all = |model: &str, runs_on: &Bits| {
+        let mut left = runs_on.clone();
+        bearers.get(model).is_some_and(|bearers| {
+            left.subtract(bearers);
+            left.is_empty()
+        })
+    };
+    let offer = |model: &str| {
+        let known = Known::of(model)?;
+        let runs_on = bearers.get(model)?.clone();
+        let other = known.other_spelling();
+        if other.is_some_and(|other| holds_all(&other, &runs_on)) {
+            return None;
+        }
+        let candidate = Candidate { model: model.to_owned(), family: known.family, drawbacks: known.drawbacks() };
+        Some(Offer { candidate, runs_on })
+    };
+    ranked(bearers.keys().copied(), vendor).into_iter().filter_map(offer).collect()
 }
 
 fn candidates(fleet: &Fleet, counted: &Bits) -> Result<Vec<Candidate>, WhyNone> {
-    let without: Vec<String> = fleet
-        .in_name_order()
-        .into_iter()
-        .filter(|node| counted.contains(*node) && models(fleet, *node).is_empty())
-        .map(|node| fleet.name(node).to_owned())
-        .collect();
+    if counted.is_empty() {
+        return Err(WhyNone::NoNode);
+    }
+    let mut without = counted.clone();
+    fleet.bearers(Family::CpuModel).values().for_each(|bearers| without.subtract(bearers));
     if !without.is_empty() {
-        return Err(WhyNone::NoModels(without));
+        return Err(WhyNone::NoModels(fleet.names(&without).into_iter().map(str::to_owned).collect()));
     }
-    // Nodes of one profile have the same CPU labels.
-    let each = fleet.one_of_each_profile(counted);
-    let Some((first, others)) = each.split_first() else { return Err(WhyNone::NoNode) };
-    let vendors: BTreeSet<&str> = each.iter().flat_map(|node| fleet.names_under(*node, Family::CpuVendor)).collect();
-    let vendor = match Vec::from_iter(&vendors)[..] {
-        [vendor] => *vendor,
-        _ => return Err(WhyNone::Vendors(vendors.into_iter().map(str::to_owned).collect())),
+    let vendors = fleet.bearers(Family::CpuVendor);
+    let vendors: Vec<&str> =
+        vendors.iter().filter(|(_, bearers)| bearers.meets(counted)).map(|(vendor, _)| *vendor).collect();
+    let [vendor] = vendors[..] else {
+        return Err(WhyNone::Vendors(vendors.into_iter().map(str::to_owned).collect()));
     };
-    let mut common = models(fleet, *first);
-    for node in others {
-        let of_node = models(fleet, *node);
-        common.retain(|model| of_node.contains(model));
-    }
-    let common: Vec<&str> = common.into_iter().collect();
-    let candidate = |model: &str| {
-        let known = Known::of(model)?;
-        Some(Candidate { model: model.to_owned(), family: known.family.name, drawbacks: known.drawbacks() })
-    };
-    let once = ranked(common.iter().copied(), vendor).into_iter().filter(|model| !is_spelled_otherwise(model, &common));
-    let candidates: Vec<Candidate> = once.filter_map(candidate).collect();
+    let on_all = |offer: Offer| (offer.runs_on == *counted).then_some(offer.candidate);
+    let candidates: Vec<Candidate> = offers(fleet, counted, vendor).into_iter().filter_map(on_all).collect();
     if candidates.is_empty() { Err(WhyNone::NothingInCommon) } else { Ok(candidates) }
 }

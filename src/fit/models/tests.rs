@@ -76,13 +76,53 @@ fn the_table_is_well_formed() {
         }
         for model in family.models {
             let known = Known::of(&format!("{name}{}", model.suffix)).expect(name);
-            assert_eq!(known.family.name, name, "{name}{} is taken for one of another family", model.suffix);
+            assert_eq!(known.family, name, "{name}{} is taken for one of another family", model.suffix);
         }
     }
     let mut ranks: Vec<(&str, u16)> = FAMILIES.iter().map(|family| (family.vendor, family.rank)).collect();
     ranks.sort_unstable();
     ranks.dedup();
     assert_eq!(ranks.len(), FAMILIES.len(), "two families of a vendor have one rank");
+}
+
+#[test]
+fn models_of_s390x_are_ranked_by_generation() {
+    let models = ["z14-base", "gen15a-base", "z13.2", "z14", "qemu", "max", "z14.2", "z14ZR1", "zEC12", "gen99a"];
+    assert_eq!(
+        ranked(models, "IBM"),
+        ["gen15a-base", "z14.2", "z14", "z14ZR1", "z14-base", "z13.2", "zEC12"],
+        "a guest would be given an older machine"
+    );
+    assert_eq!(generation("gen15a"), Some("z15"));
+    assert!(is_known("qemu") && !is_known("gen99a"), "a name that is not known must be said, not guessed");
+}
+
+/// The features agree with what else is known of the models.
+#[test]
+fn the_features_of_a_model_hold_what_its_properties_say() {
+    let mut seen = 0;
+    for family in FAMILIES {
+        for suffix in family.models.iter().map(|model| model.suffix) {
+            let name = format!("{}{suffix}", family.name);
+            let (known, held) = (Known::of(&name).expect(&name), features(&name).expect(&name));
+            let bit = if matches!(family.vendor, "AMD" | "Hygon") { "ibpb" } else { "spec-ctrl" };
+            assert_eq!((held.contains(bit), held.contains("rtm")), (known.hardened, known.tsx), "{name}: {held:?}");
+            assert!(held.contains("fpu") && held.len() > 25, "{name}: {held:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 140, "{seen} models have features");
+    assert!(features("Skylake-Server-v99").is_none() && features("qemu64").is_none(), "never guessed");
+    assert_eq!(holding("gfni").first(), Some(&"EPYC-Genoa"));
+}
+
+#[test]
+fn obsolete_and_generic_models_are_known_and_never_recommended() {
+    for model in ["486", "486-v1", "Opteron_G2-v1", "qemu64", "kvm64-v1", "cpu64-rhel6", "Conroe"] {
+        assert!(is_obsolete(model) && is_known(model), "{model} would be reported as unknown");
+        assert_eq!(ranked([model], "Intel"), Vec::<&str>::new());
+    }
+    assert!(!is_obsolete("Skylake-Server-v4") && !is_known("FutureLake"));
 }
 
 /// Made-up clusters: which models their nodes have in common, best first.
@@ -180,7 +220,7 @@ fn who_does_not_count_and_why_there_is_none_is_said() {
     assert_eq!(found.counted, ["a"]);
     assert_eq!(
         found.not_counted,
-        [("b".to_owned(), NotCounted::Architecture("arm64".to_owned())), ("c".to_owned(), NotCounted::TakesNoGuests)]
+        [("b".to_owned(), NotCounted::Architecture("arm64".to_owned())), ("c".to_owned(), NotCounted::NotLabelled)]
     );
     assert_eq!(found.candidates.unwrap()[0].family, "EPYC-Rome");
 

@@ -1,0 +1,244 @@
+//! What a model would mean for the guests that run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use super::features::Features;
+use super::pools::Pool;
+use crate::answers::Guests;
+use crate::enforce::model::model_of;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::{self, Family};
+use crate::fit::subject::CpuMode;
+use crate::kubevirt::cluster::{Cluster, Launcher};
+use crate::kubevirt::migration;
+use crate::kubevirt::wire::Vmi;
+use crate::world::World;
+
+/// How many guests would have how many nodes to migrate to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Coverage {
+    /// Guests, by how many nodes each could migrate to.
+    pub guests_by_targets: BTreeMap<usize, usize>,
+    /// Guests that could start nowhere with it.
+    pub cannot_start: usize,
+    /// Guests of which it cannot be known.
+    pub unknown: usize,
+}
+
+/// What guests would lose or gain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// How many guests.
+    pub guests: usize,
+    /// What any of them would, sorted.
+    pub features: Vec<String>,
+}
+
+/// How a guest came by its CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Cpu {
+    /// From its host: `host-model` or `host-passthrough`.
+    Host,
+    /// By a model's name.
+    Named,
+}
+
+/// A guest that runs, as far as it is compared.
+#[derive(Debug)]
+struct Guest {
+    node: NodeIndex,
+    cpu: Cpu,
+    /// Which of `sets` it has; `None` where that is not known.
+    has: Option<usize>,
+    /// Where it could start with any model.
+    open: Rc<Option<Bits>>,
+}
+
+/// The guests that run.
+#[derive(Debug)]
+pub(super) struct Running<'w> {
+    cluster: &'w Cluster,
+    guests: Vec<Guest>,
+    /// The different sets of features that guests have.
+    sets: Vec<Bits>,
+}
+
+impl<'w> Running<'w> {
+    /// Those of a world; like ones are looked at once.
+    pub(super) fn of(world: &'w World, features: &mut Features) -> Self {
+        let cluster = &world.cluster;
+        let fleet: &Fleet = &cluster.fleet;
+        let mut out = Self { cluster, guests: Vec::new(), sets: Vec::new() };
+        let mut like = Guests::new(cluster);
+        let mut known: HashMap<Key<'w>, Option<usize>> = HashMap::new();
+        let of_running = cluster.vmis().filter(|vmi| migration::runs(vmi));
+        for (vmi, node) in of_running.filter_map(|vmi| Some((vmi, fleet.find(&vmi.status.node_name)?))) {
+            let key = Key::of(vmi, fleet.first_of_profile(node), cluster.current_launcher(vmi));
+            let has = known.entry(key).or_insert_with_key(|key| {
+                let set = key.features(fleet, features)?;
+                let at = out.sets.iter().position(|other| *other == set);
+                Some(at.unwrap_or_else(|| {
+                    out.sets.push(set);
+                    out.sets.len() - 1
+                }))
+            });
+            let cpu = match CpuMode::parse(model_of(vmi)) {
+                CpuMode::Named(_) => Cpu::Named,
+                _ => Cpu::Host,
+            };
+            out.guests.push(Guest { node, cpu, has: *has, open: like.open_to_models(vmi) });
+        }
+        out
+    }
+
+    /// Those that run on these nodes.
+    pub(super) fn on(&self, nodes: &Bits) -> Here<'_> {
+        let mut kinds: BTreeMap<(Cpu, Option<usize>), usize> = BTreeMap::new();
+        // Guests to which the same is open are counted together.
+        let mut open: HashMap<*const Option<Bits>, Open> = HashMap::new();
+        let mut count = 0;
+        for guest in self.guests.iter().filter(|guest| nodes.contains(guest.node)) {
+            count += 1;
+            *kinds.entry((guest.cpu, guest.has)).or_default() += 1;
+            let open =
+                open.entry(Rc::as_ptr(&guest.open)).or_insert_with(|| Open { to: Rc::clone(&guest.open), guests: 0 });
+            open.guests += 1;
+        }
+        Here { running: self, kinds, open: open.into_values().collect(), count }
+    }
+}
+
+/// Guests to which the same nodes are open.
+struct Open {
+    to: Rc<Option<Bits>>,
+    guests: usize,
+}
+
+/// The guests that run on some nodes.
+pub(super) struct Here<'r> {
+    running: &'r Running<'r>,
+    kinds: BTreeMap<(Cpu, Option<usize>), usize>,
+    open: Vec<Open>,
+    count: usize,
+}
+
+impl Here<'_> {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many of them would have how many nodes to migrate to, if they started anew with this model.
+    pub(super) fn coverage(&self, model: &str, pool: &Pool) -> Coverage {
+        let fleet: &Fleet = &self.running.cluster.fleet;
+        let mut takes = Bits::none(fleet.len());
+        for (prefix, name) in [(label::CPU_MODEL, Some(model)), (label::CPU_VENDOR, pool.vendor.as_deref())] {
+            let bearers = fleet.bearing(&format!("{prefix}{}", name.unwrap_or_default()), "true");
+            if prefix == label::CPU_MODEL { takes = bearers } else { takes.intersect(&bearers) }
+        }
+        let mut out = Coverage::default();
+        for Open { to, guests } in &self.open {
+            let Some(open) = to.as_ref() else {
+                out.unknown += guests;
+                continue;
+            };
+            match open.count_common(&takes) {
+                0 => out.cannot_start += guests,
+                // Wherever it starts, that node is one of them and no target.
+                nodes => *out.guests_by_targets.entry(nodes - 1).or_default() += guests,
+            }
+        }
+        out
+    }
+
+    /// What those with the CPU of their host have and the model has not.
+    pub(super) fn lose(&self, features: &Features, model: &str) -> Change {
+        self.change(features, model, |cpu| cpu == Cpu::Host, |has, held| (has, held))
+    }
+
+    /// What the model has and guests have not.
+    pub(super) fn gain(&self, features: &Features, model: &str) -> Change {
+        self.change(features, model, |_| true, |has, held| (held, has))
+    }
+
+    fn change(
+        &self,
+        features: &Features,
+        model: &str,
+        is_meant: impl Fn(Cpu) -> bool,
+        order: impl for<'b> Fn(&'b Bits, &'b Bits) -> (&'b Bits, &'b Bits),
+    ) -> Change {
+        let Some(held) = features.of_model(model) else { return Change::default() };
+        let (mut guests, mut all) = (0, Bits::none(held.len()));
+        for ((_, set), count) in self.kinds.iter().filter(|((cpu, _), _)| is_meant(*cpu)) {
+            let Some(has) = set.and_then(|set| self.running.sets.get(set)) else { continue };
+            let (more, less) = order(has, held);
+            let mut change = more.clone();
+            change.subtract(less);
+            if !change.is_empty() {
+                guests += count;
+                all.union(&change);
+            }
+        }
+        Change { guests, features: features.names(&all) }
+    }
+}
+
+/// All that a guest's features depend on.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Key<'w> {
+    /// Those of the nodes of a profile.
+    Host(NodeIndex),
+    /// Those of the node that it left first, as its launcher inherited them; the node that it is on now has them too.
+    Inherited(Vec<&'w str>, NodeIndex),
+    /// Those of a model, and those that its specification asks for.
+    Named(&'w str, Vec<&'w str>),
+}
+
+impl<'w> Key<'w> {
+    fn of(vmi: &'w Vmi, node: NodeIndex, launcher: Option<&'w Launcher>) -> Self {
+        let cpu = vmi.spec.domain.cpu.as_ref();
+        match cpu.map_or("", |cpu| cpu.model.as_str()) {
+            "" | "host-passthrough" => Self::Host(node),
+            "host-model" => {
+                let selector = launcher.into_iter().flat_map(|pod| pod.placement.selector.iter());
+                let inherited: Vec<&str> =
+                    selector.map(|(key, _)| key.as_ref()).filter(|key| label::is_inherited(key)).collect();
+                let names_its_model = |key: &&str| Family::of(key) == Family::CpuModelMigration;
+                if inherited.iter().any(names_its_model) { Self::Inherited(inherited, node) } else { Self::Host(node) }
+            }
+            named => {
+                let asked = cpu.into_iter().flat_map(|cpu| &cpu.features);
+                let asked = asked.filter(|feature| matches!(feature.policy.as_str(), "" | "require" | "force"));
+                Self::Named(named, asked.map(|feature| feature.name.as_str()).collect())
+            }
+        }
+    }
+
+    fn features(&self, fleet: &Fleet, features: &mut Features) -> Option<Bits> {
+        match self {
+            Self::Host(node) => features.of_node(fleet, *node).cloned(),
+            Self::Inherited(keys, node) => {
+                let model = keys.iter().find(|key| Family::of(key) == Family::CpuModelMigration)?;
+                features.add_model(label::name(model));
+                let mut out = features.of_model(label::name(model))?.clone();
+                // Of its host model libvirt may have switched features off.
+                out.intersect(features.of_node(fleet, *node)?);
+                let named = keys.iter().filter(|key| Family::of(key) == Family::CpuFeature).map(|key| label::name(key));
+                out.union(&features.set(named));
+                Some(out)
+            }
+            Self::Named(model, asked) => {
+                features.add_model(model);
+                let mut out = features.of_model(model)?.clone();
+                out.union(&features.set(asked.iter().copied()));
+                Some(out)
+            }
+        }
+    }
+}

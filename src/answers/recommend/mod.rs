@@ -1,0 +1,292 @@
+//! Which CPU model guests should have, for each kind of hardware.
+//!
+//! What a node can run is what its `cpu-model` labels say, nothing else. Which features a model has is a fact of libvirt and QEMU
+//! ([`crate::fit::models`]); which a node has is what its labels say, and what the models hold that it can run.
+
+mod features;
+mod guests;
+pub mod policy;
+mod pools;
+pub mod what_if;
+
+use serde::Serialize;
+
+use crate::fit::bits::Bits;
+use crate::fit::fleet::Fleet;
+use crate::fit::label::Family;
+use crate::fit::models::{self, Drawback, NotCounted, WhyNone};
+use crate::policy::LabelSelector;
+use crate::say::plural;
+use crate::world::World;
+
+use features::Features;
+pub use guests::{Change, Coverage};
+use pools::Pool;
+
+/// What `cpufit recommend` answers. Also its JSON: fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// All nodes as one pool.
+    pub all: All,
+    /// The kinds of hardware that a guest can migrate within.
+    pub pools: Vec<PoolReport>,
+    /// The nodes that are in no pool.
+    pub not_counted: Vec<NotCountedRow>,
+    /// Models that nodes offer and of which nothing is known here: never recommended.
+    pub unknown_models: Vec<UnknownModel>,
+}
+
+/// `all`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct All {
+    /// The recommendation, or null.
+    pub model: Option<String>,
+    /// Why, in one line.
+    pub why: String,
+    /// The models that every node can run that takes part, best first.
+    pub candidates: Vec<String>,
+}
+
+/// `pools` of a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolReport {
+    /// What people call it: `Intel`, `IBM (s390x)`, `intel-pool: Intel`.
+    pub name: String,
+    /// The vendor, as the nodes' label says; null where they have none, or more than one.
+    pub vendor: Option<String>,
+    /// The architecture.
+    pub arch: String,
+    /// The policies whose nodes these are.
+    pub policies: Vec<String>,
+    /// How many nodes take part.
+    pub nodes: usize,
+    /// The best model that all of them can run, or null.
+    pub model: Option<String>,
+    /// Why, in one line.
+    pub why: String,
+    /// How many guests run there.
+    pub guests: usize,
+    /// The models that any of them can run, best first.
+    pub candidates: Vec<CandidateReport>,
+    #[serde(skip)]
+    pub(crate) selector: LabelSelector,
+}
+
+/// A model that nodes of a pool can run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CandidateReport {
+    /// The model.
+    pub model: String,
+    /// The hardware generation.
+    pub generation: &'static str,
+    /// The nodes that can run it, sorted.
+    pub runs_on: Vec<String>,
+    /// Those that cannot.
+    pub leaves_out: Vec<String>,
+    /// Why not: nodes with the same lack together.
+    pub lacks: Vec<LackRow>,
+    /// What speaks against it, beside others of its family.
+    pub drawbacks: Vec<String>,
+    /// How many of the guests that run there would have how many nodes to migrate to, if they started anew with it.
+    pub coverage: Coverage,
+    /// What guests with the CPU of their host would lose.
+    pub lose: Change,
+    /// What guests that have less would gain.
+    pub gain: Change,
+    /// Whether no better model runs on all of these nodes.
+    #[serde(skip)]
+    pub(crate) is_worth_a_look: bool,
+}
+
+/// The features of a model that nodes do not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LackRow {
+    /// The nodes.
+    pub nodes: Vec<String>,
+    /// The features, by their labels; empty where the labels name all of them.
+    pub features: Vec<String>,
+}
+
+/// `notCounted` of a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotCountedRow {
+    /// The node.
+    pub node: String,
+    /// Why.
+    pub why: String,
+}
+
+/// `unknownModels` of a report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnknownModel {
+    /// The name.
+    pub model: String,
+    /// The nodes that offer it.
+    pub nodes: Vec<String>,
+}
+
+/// Which CPU model guests should have.
+///
+/// The pools are the nodes that each of `selectors` selects; without any, those of the policies, and the rest; without
+/// policies, all. Each is split by architecture and vendor.
+#[must_use]
+pub fn recommend(world: &World, selectors: &[LabelSelector]) -> Report {
+    let fleet: &Fleet = &world.cluster.fleet;
+    let (pools, not_counted) = pools::pools(world, selectors);
+    let mut features = Features::of(world);
+    let guests = guests::Running::of(world, &mut features);
+    let reports = pools.into_iter().map(|pool| report(world, pool, &features, &guests)).collect();
+    Report {
+        all: all(fleet),
+        pools: reports,
+        not_counted: not_counted
+            .into_iter()
+            .map(|(node, why)| NotCountedRow { node, why: why_not_counted(&why) })
+            .collect(),
+        unknown_models: unknown_models(fleet),
+    }
+}
+
+fn all(fleet: &Fleet) -> All {
+    let found = models::recommend(fleet, &Bits::all(fleet.len()));
+    let nodes = found.counted.len();
+    match found.candidates {
+        Ok(candidates) => {
+            let best = candidates.first();
+            All {
+                model: best.map(|best| best.model.clone()),
+                why: best.map(|best| why(&best.drawbacks, nodes)).unwrap_or_default(),
+                candidates: candidates.into_iter().map(|candidate| candidate.model).collect(),
+            }
+        }
+        Err(none) => All { model: None, why: why_none(&none, nodes), candidates: Vec::new() },
+    }
+}
+
+fn report(world: &World, pool: Pool, features: &Features, guests: &guests::Running<'_>) -> PoolReport {
+    let fleet: &Fleet = &world.cluster.fleet;
+    let found = models::recommend(fleet, &pool.nodes);
+    let nodes = pool.nodes.count();
+    let here = guests.on(&pool.nodes);
+    let (model, why) = match &found.candidates {
+        Ok(candidates) => match candidates.first() {
+            Some(best) => (Some(best.model.clone()), why(&best.drawbacks, nodes)),
+            None => (None, why_none(&WhyNone::NothingInCommon, nodes)),
+        },
+        Err(none) => (None, why_none(none, nodes)),
+    };
+    let offers = pool.vendor.as_deref().map_or_else(Vec::new, |vendor| models::offers(fleet, &pool.nodes, vendor));
+    let mut seen: Vec<Bits> = Vec::new();
+    let mut candidates = Vec::new();
+    for offer in offers {
+        let is_within = |better: &Bits| {
+            let mut left = offer.runs_on.clone();
+            left.subtract(better);
+            left.is_empty()
+        };
+        let is_worth_a_look = !seen.iter().any(is_within);
+        if is_worth_a_look {
+            seen.push(offer.runs_on.clone());
+        }
+        let mut leaves_out = pool.nodes.clone();
+        leaves_out.subtract(&offer.runs_on);
+        let names = |nodes| fleet.names(nodes).into_iter().map(str::to_owned).collect();
+        let model = offer.candidate.model;
+        candidates.push(CandidateReport {
+            generation: offer.candidate.family,
+            lacks: features.lacks(fleet, &model, &leaves_out),
+            coverage: here.coverage(&model, &pool),
+            lose: here.lose(features, &model),
+            gain: here.gain(features, &model),
+            runs_on: names(&offer.runs_on),
+            leaves_out: names(&leaves_out),
+            drawbacks: offer.candidate.drawbacks.iter().map(ToString::to_string).collect(),
+            model,
+            is_worth_a_look,
+        });
+    }
+    PoolReport {
+        name: pool.name(),
+        vendor: pool.vendor,
+        arch: pool.arch,
+        policies: pool.policies,
+        nodes,
+        model,
+        why,
+        guests: here.count(),
+        candidates,
+        selector: pool.selector,
+    }
+}
+
+/// Why this model: `all 5 nodes can run it, and none that is more modern`.
+fn why(drawbacks: &[Drawback], nodes: usize) -> String {
+    let which = match nodes {
+        1 => "the best that the one node can run: no guest there has anywhere to migrate to".to_owned(),
+        2 => "the best that both nodes can run".to_owned(),
+        _ => format!("the best that all {} can run", plural::nodes(nodes)),
+    };
+    let against = drawbacks.iter().map(|drawback| match drawback {
+        Drawback::NoMitigations(bit) => {
+            format!("without {bit} a guest's kernel reports itself vulnerable to speculative execution")
+        }
+        Drawback::Tsx => {
+            "it asks for TSX (hle, rtm): a node on which an update of microcode or kernel turns that off no \
+                          longer takes it"
+                .to_owned()
+        }
+    });
+    std::iter::once(which).chain(against).collect::<Vec<_>>().join("; ")
+}
+
+fn why_none(none: &WhyNone, nodes: usize) -> String {
+    match none {
+        WhyNone::NoNode => "no node takes part: none with amd64 or s390x takes guests or offers a CPU model".to_owned(),
+        WhyNone::NoModels(without) => {
+            let (verb, offer) = if without.len() == 1 { ("takes", "offers") } else { ("take", "offer") };
+            let names = plural::fold_names(without, 3);
+            format!(
+                "{names} {verb} guests and {offer} no CPU model by a cpu-model label: a guest with a named model could not run there"
+            )
+        }
+        WhyNone::Vendors(vendors) if vendors.is_empty() => {
+            "no node has a cpu-vendor label, and models of several vendors are usable on one CPU".to_owned()
+        }
+        WhyNone::Vendors(vendors) => {
+            let names = vendors.join(" and ");
+            format!("the nodes' labels name CPUs of {names}: no guest migrates from one vendor to another")
+        }
+        WhyNone::NothingInCommon => {
+            format!("no model that is worth recommending is usable on all {}", plural::nodes(nodes))
+        }
+    }
+}
+
+fn why_not_counted(why: &NotCounted) -> String {
+    match why {
+        NotCounted::Architecture(arch) if arch == "arm64" => {
+            "arm64: KubeVirt runs guests there with host-passthrough alone and labels no CPU models, so there is none to recommend"
+                .to_owned()
+        }
+        NotCounted::Architecture(arch) => format!("{arch}: KubeVirt labels no CPU models there"),
+        NotCounted::TakesNoGuests => {
+            "it has no cpu-model label, and kubevirt.io/schedulable is not true: is virt-handler well there?".to_owned()
+        }
+        NotCounted::NotLabelled => {
+            "it has neither a cpu-model label nor kubevirt.io/schedulable: is virt-handler running there?".to_owned()
+        }
+        NotCounted::TooLarge(what) => format!("it is too large to judge: {what}"),
+    }
+}
+
+fn unknown_models(fleet: &Fleet) -> Vec<UnknownModel> {
+    let unknown = |(model, _): &(&str, _)| !models::is_known(model);
+    let row = |(model, nodes): (&str, Bits)| UnknownModel {
+        model: model.to_owned(),
+        nodes: fleet.names(&nodes).into_iter().map(str::to_owned).collect(),
+    };
+    fleet.bearers(Family::CpuModel).into_iter().filter(unknown).map(row).collect()
+}

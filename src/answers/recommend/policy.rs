@@ -1,0 +1,113 @@
+//! The policies that adopt a recommendation: they warn, and neither deny nor change anything.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{PoolReport, Report};
+use crate::fit::label;
+use crate::fit::syntax;
+use crate::policy::{CommonModel, Dial, LabelSelector, Otherwise, Policy};
+use crate::world::World;
+
+/// What adopts the recommendation for a pool.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Adoption {
+    /// This policy, to be applied.
+    Apply(Value),
+    /// Nothing: why, in one line.
+    Nothing(String),
+}
+
+/// What adopts the recommendation for each pool.
+///
+/// The pool of a policy that is there keeps that policy, with another model; one that denies is not made milder here.
+#[must_use]
+pub fn adoptions(world: &World, report: &Report) -> Vec<Adoption> {
+    let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
+    let mut names = BTreeSet::new();
+    for policy in out.iter_mut().filter_map(|adoption| match adoption {
+        Adoption::Apply(policy) => Some(policy),
+        Adoption::Nothing(_) => None,
+    }) {
+        let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let free = (2..).map(|number| format!("{name}-{number}"));
+        let name = std::iter::once(name.clone()).chain(free).find(|name| names.insert(name.clone()));
+        policy["metadata"]["name"] = name.into();
+    }
+    out
+}
+
+fn of_pool(world: &World, report: &Report, pool: &PoolReport) -> Vec<Adoption> {
+    let nothing = |why: String| vec![Adoption::Nothing(format!("{}: no policy: {why}", pool.name))];
+    let Some(model) = &pool.model else { return nothing(pool.why.clone()) };
+    if pool.arch != "amd64" {
+        return nothing(format!("common models are for amd64 alone; name {model} in the VirtualMachines"));
+    }
+    let of_name = |name: &String| world.policies.iter().find(|policy| policy.name == *name);
+    let known: Vec<&Policy> = pool.policies.iter().filter_map(of_name).collect();
+    if known.is_empty() {
+        return vec![Adoption::Apply(document(&name(pool), &selector(pool), model))];
+    }
+    let is_alone =
+        |policy: &&Policy| report.pools.iter().filter(|pool| pool.policies.contains(&policy.name)).count() == 1;
+    known.into_iter().map(|policy| of_policy(policy, model, is_alone(&policy))).collect()
+}
+
+/// A policy that is there stays as it is, but for the model. One that denies is not made milder here.
+fn of_policy(policy: &Policy, model: &str, is_alone: bool) -> Adoption {
+    let name = &policy.name;
+    let common = policy.common_model.as_ref();
+    let is_mild = policy.enforce == Dial::Off && common.is_none_or(|common| common.otherwise != Otherwise::Deny);
+    if common.is_some_and(|common| common.name == model) {
+        return Adoption::Nothing(format!("{name}: its commonModel is {model} already"));
+    }
+    if !is_alone {
+        return Adoption::Nothing(format!(
+            "{name} is about several kinds of hardware, and a policy has one commonModel: a policy for each, with a nodeSelector, \
+             can have {model} for this one"
+        ));
+    }
+    if !is_mild {
+        return Adoption::Nothing(format!(
+            "{name} denies: look at `cpufit audit` with {model} in its commonModel.name before you set it"
+        ));
+    }
+    Adoption::Apply(changed(policy, model))
+}
+
+/// A name that Kubernetes accepts.
+fn name(pool: &PoolReport) -> String {
+    let words = [pool.vendor.as_deref().unwrap_or("any"), &pool.arch];
+    let labels = pool.selector.match_labels.values().map(String::as_str);
+    let text = words.into_iter().chain(labels).collect::<Vec<_>>().join("-").to_ascii_lowercase();
+    let valid: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let valid = valid.trim_matches('-');
+    if syntax::subdomain(valid).is_ok() { valid.to_owned() } else { "common-model".to_owned() }
+}
+
+/// The pool's nodes: what selects them, and their vendor.
+fn selector(pool: &PoolReport) -> LabelSelector {
+    let mut out = pool.selector.clone();
+    if let Some(vendor) = &pool.vendor {
+        out.match_labels.insert(format!("{}{vendor}", label::CPU_VENDOR), "true".to_owned());
+    }
+    out
+}
+
+fn document(name: &str, nodes: &LabelSelector, model: &str) -> Value {
+    let policy = Policy {
+        name: name.to_owned(),
+        node_selector: nodes.clone(),
+        common_model: Some(CommonModel { name: model.to_owned(), replaces: Vec::new(), otherwise: Otherwise::Warn }),
+        ..Policy::builtin()
+    };
+    policy.to_json()
+}
+
+/// A policy as it is, with another common model; where it had none, one that changes no guest.
+fn changed(policy: &Policy, model: &str) -> Value {
+    let none = CommonModel { name: String::new(), replaces: Vec::new(), otherwise: Otherwise::Warn };
+    let common = policy.common_model.clone().unwrap_or(none);
+    Policy { common_model: Some(CommonModel { name: model.to_owned(), ..common }), ..policy.clone() }.to_json()
+}

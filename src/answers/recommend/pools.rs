@@ -1,0 +1,113 @@
+//! Which nodes are recommended for together.
+
+use std::collections::BTreeMap;
+
+use crate::enforce::model;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::Family;
+use crate::fit::models::{self, NotCounted};
+use crate::policy::{LabelSelector, Policy};
+use crate::world::World;
+
+/// Nodes of one architecture and vendor.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    /// The policies whose nodes these are.
+    pub(super) policies: Vec<String>,
+    /// What selects them, architecture and vendor aside.
+    pub(super) selector: LabelSelector,
+    pub(super) arch: String,
+    /// The vendors that each of the nodes is labelled with.
+    vendors: Vec<String>,
+    /// The vendor, where there is one.
+    pub(super) vendor: Option<String>,
+    pub(super) nodes: Bits,
+}
+
+impl Pool {
+    /// What people call it.
+    pub(super) fn name(&self) -> String {
+        let vendor =
+            if self.vendors.is_empty() { "no cpu-vendor label".to_owned() } else { self.vendors.join(" and ") };
+        let hardware = if self.arch == "amd64" { vendor } else { format!("{vendor} ({})", self.arch) };
+        if self.policies.is_empty() { hardware } else { format!("{}: {hardware}", self.policies.join(", ")) }
+    }
+}
+
+/// Nodes that are looked at together before they are split by hardware.
+struct Part {
+    policies: Vec<String>,
+    selector: LabelSelector,
+    nodes: Bits,
+}
+
+/// The pools, and the nodes that take part nowhere, by name.
+pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<Pool>, Vec<(String, NotCounted)>) {
+    let fleet: &Fleet = &world.cluster.fleet;
+    let mut taking_part = Bits::none(fleet.len());
+    let mut arch_of: BTreeMap<NodeIndex, &str> = BTreeMap::new();
+    let mut not_counted = Vec::new();
+    for (node, part) in models::takes_part(fleet, &Bits::all(fleet.len())) {
+        match part {
+            Ok(arch) => {
+                taking_part.insert(node);
+                arch_of.insert(node, arch);
+            }
+            Err(why) => not_counted.push((fleet.name(node).to_owned(), why)),
+        }
+    }
+    let vendors = fleet.bearers(Family::CpuVendor);
+    let mut out: Vec<Pool> = Vec::new();
+    for part in parts(world, selectors) {
+        let mut split: BTreeMap<(&str, Vec<&str>), Bits> = BTreeMap::new();
+        for node in part.nodes.iter().filter(|node| taking_part.contains(*node)) {
+            let of_node = vendors.iter().filter(|(_, bearers)| bearers.contains(node)).map(|(vendor, _)| *vendor);
+            let arch = arch_of.get(&node).copied().unwrap_or_default();
+            let nodes = split.entry((arch, of_node.collect())).or_insert_with(|| Bits::none(fleet.len()));
+            nodes.insert(node);
+        }
+        for ((arch, vendors), nodes) in split {
+            // Two policies may be about the same nodes.
+            if let Some(known) = out.iter_mut().find(|known| known.nodes == nodes) {
+                known.policies.extend(part.policies.iter().cloned());
+                continue;
+            }
+            let vendor = if let [vendor] = vendors[..] { Some(vendor.to_owned()) } else { None };
+            out.push(Pool {
+                policies: part.policies.clone(),
+                selector: part.selector.clone(),
+                arch: arch.to_owned(),
+                vendors: vendors.into_iter().map(str::to_owned).collect(),
+                vendor,
+                nodes,
+            });
+        }
+    }
+    (out, not_counted)
+}
+
+fn parts(world: &World, selectors: &[LabelSelector]) -> Vec<Part> {
+    let fleet: &Fleet = &world.cluster.fleet;
+    let part = |selector: &LabelSelector, policies: Vec<String>| Part {
+        policies,
+        selector: selector.clone(),
+        nodes: model::pool(selector, fleet),
+    };
+    if !selectors.is_empty() {
+        return selectors.iter().map(|selector| part(selector, Vec::new())).collect();
+    }
+    let mut out: Vec<Part> = Vec::new();
+    for Policy { name, node_selector, .. } in &world.policies {
+        match out.iter_mut().find(|known| known.selector == *node_selector) {
+            Some(known) => known.policies.push(name.clone()),
+            None => out.push(part(node_selector, vec![name.clone()])),
+        }
+    }
+    let mut rest = Bits::all(fleet.len());
+    for part in &out {
+        rest.subtract(&part.nodes);
+    }
+    out.push(Part { policies: Vec::new(), selector: LabelSelector::default(), nodes: rest });
+    out
+}

@@ -1,0 +1,283 @@
+//! What if a node came, or went, or a CPU feature did.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::pools::pools;
+use super::why_none;
+use crate::answers::Guests;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::{self, Family};
+use crate::fit::models;
+use crate::fit::node::Node;
+use crate::kubevirt::migration;
+use crate::policy::LabelSelector;
+use crate::say::plural;
+use crate::world::World;
+
+/// A change of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// This node comes, in the place of one with its name.
+    With(Box<Node>),
+    /// The node of this name goes.
+    Without(String),
+    /// No node has this CPU feature any more, and none can run a model that holds it: as after an update of microcode.
+    WithoutFeature(String),
+}
+
+/// A change that cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EditError {
+    /// There is no such node.
+    #[error("--without-node {0}: there is no node of that name")]
+    NoSuchNode(String),
+    /// Nothing is known of such a feature.
+    #[error("--without-model-feature {0}: no node has a label of that cpu-feature, and no known model holds it")]
+    NoSuchFeature(String),
+}
+
+/// What a change would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WhatIf {
+    /// The change: `without node-b`.
+    pub change: String,
+    /// The pools whose model would be another one.
+    pub pools: Vec<PoolChange>,
+    /// What it would mean for guests that run, before any of them starts anew.
+    pub guests: GuestChange,
+}
+
+/// A pool whose model would be another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PoolChange {
+    /// The pool.
+    pub pool: String,
+    /// The model now; null where there is none, or no such pool.
+    pub before: Option<String>,
+    /// The model then.
+    pub after: Option<String>,
+    /// Why there is none then; empty where there is one.
+    pub why: String,
+}
+
+/// Guests, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestChange {
+    /// Running guests of the node's vendor that could not go to a node that comes, and how many there are.
+    pub cannot_go_there: usize,
+    /// See there.
+    pub of: usize,
+    /// Guests that run on a node that goes.
+    pub must_leave: usize,
+    /// Those of them that could not.
+    pub cannot_leave: usize,
+    /// Others that would have one node left, and had more.
+    pub one_left: usize,
+    /// Others that would have none left, and had some.
+    pub none_left: usize,
+}
+
+/// The world after these changes, and what each of them, and all together, would do.
+///
+/// # Errors
+///
+/// A change cannot be made.
+pub fn what_if(world: &World, selectors: &[LabelSelector], edits: &[Edit]) -> Result<(World, Vec<WhatIf>), EditError> {
+    let mut out = Vec::new();
+    let mut all = world.clone();
+    let before = models_of(world, selectors);
+    for edit in edits {
+        let changed = edited(world, std::slice::from_ref(edit))?;
+        out.push(compared(world, &changed, selectors, &before, std::slice::from_ref(edit)));
+    }
+    if !edits.is_empty() {
+        all = edited(world, edits)?;
+    }
+    if edits.len() > 1 {
+        out.push(compared(world, &all, selectors, &before, edits));
+    }
+    Ok((all, out))
+}
+
+impl Edit {
+    /// `without node-b`.
+    fn title(&self) -> String {
+        match self {
+            Self::With(node) => {
+                let key = node.labels.keys().find(|key| Family::of(key) == Family::HostModelCpu);
+                key.map_or_else(
+                    || format!("with {}", node.name),
+                    |key| format!("with {} ({})", node.name, label::name(key)),
+                )
+            }
+            Self::Without(name) => format!("without {name}"),
+            Self::WithoutFeature(feature) => format!("without cpu-feature {feature}"),
+        }
+    }
+}
+
+fn edited(world: &World, edits: &[Edit]) -> Result<World, EditError> {
+    let fleet: &Fleet = &world.cluster.fleet;
+    let mut nodes: BTreeMap<String, Node> =
+        (0..fleet.len()).map(|node| fleet.node(node)).map(|node| (node.name.clone(), node)).collect();
+    for edit in edits {
+        match edit {
+            Edit::With(node) => {
+                nodes.insert(node.name.clone(), Node::clone(node));
+            }
+            Edit::Without(name) => {
+                nodes.remove(name).ok_or_else(|| EditError::NoSuchNode(name.clone()))?;
+            }
+            Edit::WithoutFeature(feature) => {
+                let models = models::holding(feature);
+                let is_lost = |key: &str| match Family::of(key) {
+                    Family::CpuFeature | Family::HostModelRequired => label::name(key) == feature,
+                    Family::CpuModel => {
+                        let name = label::name(key);
+                        models.contains(&name)
+                            || models::features(name).is_some_and(|held| held.contains(feature.as_str()))
+                    }
+                    _ => false,
+                };
+                let is_known =
+                    !models.is_empty() || nodes.values().any(|node| node.labels.keys().any(|key| is_lost(key)));
+                if !is_known {
+                    return Err(EditError::NoSuchFeature(feature.clone()));
+                }
+                for node in nodes.values_mut() {
+                    node.labels.retain(|key, _| !is_lost(key));
+                }
+            }
+        }
+    }
+    let mut out = world.clone();
+    out.cluster.set_fleet(Arc::new(Fleet::new(nodes.into_values().collect())));
+    Ok(out)
+}
+
+/// The model of each pool, or why there is none.
+type Models = BTreeMap<String, Result<String, String>>;
+
+fn models_of(world: &World, selectors: &[LabelSelector]) -> Models {
+    let fleet: &Fleet = &world.cluster.fleet;
+    let (pools, _) = pools(world, selectors);
+    let model = |pool: &super::Pool| match models::recommend(fleet, &pool.nodes).candidates {
+        Ok(candidates) => candidates.into_iter().next().map(|best| best.model).ok_or_else(String::new),
+        Err(none) => Err(why_none(&none, pool.nodes.count())),
+    };
+    pools.iter().map(|pool| (pool.name(), model(pool))).collect()
+}
+
+fn compared(world: &World, changed: &World, selectors: &[LabelSelector], before: &Models, edits: &[Edit]) -> WhatIf {
+    let after = models_of(changed, selectors);
+    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
+    let pools = names.filter_map(|pool| {
+        let model = |of: &Models| of.get(pool).and_then(|model| model.as_ref().ok()).cloned();
+        let (was, then) = (model(before), model(&after));
+        let why = match after.get(pool) {
+            Some(Err(why)) => why.clone(),
+            Some(Ok(_)) => String::new(),
+            None => "no node of it is left".to_owned(),
+        };
+        (was != then).then(|| PoolChange { pool: pool.clone(), before: was, after: then, why })
+    });
+    let title = if edits.len() > 1 { "all of it".to_owned() } else { edits.iter().map(Edit::title).collect() };
+    WhatIf { change: title, pools: pools.collect(), guests: guests(world, changed, edits) }
+}
+
+fn guests(world: &World, changed: &World, edits: &[Edit]) -> GuestChange {
+    let (cluster, then) = (&world.cluster, &changed.cluster);
+    let (fleet, later): (&Fleet, &Fleet) = (&cluster.fleet, &then.fleet);
+    let added: Vec<NodeIndex> = edits
+        .iter()
+        .filter_map(|edit| match edit {
+            Edit::With(node) => later.find(&node.name),
+            _ => None,
+        })
+        .collect();
+    let vendor_of = |fleet: &Fleet, node| -> Option<String> {
+        fleet
+            .labels(node)
+            .find(|(key, _)| Family::of(key) == Family::CpuVendor)
+            .map(|(key, _)| label::name(key).to_owned())
+    };
+    let of_added: Vec<String> = added.iter().filter_map(|node| vendor_of(later, *node)).collect();
+    let (mut now, mut after) = (Guests::new(cluster), Guests::new(then));
+    let mut out = GuestChange::default();
+    for vmi in cluster.vmis().filter(|vmi| migration::runs(vmi)) {
+        let Some(own) = fleet.find(&vmi.status.node_name) else { continue };
+        let Some(demand) = now.demand(vmi).filter(|demand| demand.placement.is_ok()) else { continue };
+        let Some(stays) = later.find(&vmi.status.node_name) else {
+            out.must_leave += 1;
+            let fitting = demand.fitting(fleet);
+            let can = fitting.iter().any(|node| node != own && later.find(fleet.name(node)).is_some());
+            out.cannot_leave += usize::from(!can);
+            continue;
+        };
+        let Some(demanded) = after.demand(vmi).filter(|demand| demand.placement.is_ok()) else { continue };
+        if vendor_of(later, stays).is_some_and(|vendor| of_added.contains(&vendor)) {
+            out.of += 1;
+            let fitting = demanded.fitting(later);
+            out.cannot_go_there += usize::from(!added.iter().any(|node| fitting.contains(*node)));
+        }
+        let (had, has) = (demand.targets(fleet, Some(own)), demanded.targets(later, Some(stays)));
+        out.one_left += usize::from(had > 1 && has == 1);
+        out.none_left += usize::from(had > 0 && has == 0);
+    }
+    out
+}
+
+impl WhatIf {
+    /// It in words, a line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let Self { change, pools, guests } = self;
+        let mut out: Vec<String> = pools.iter().map(PoolChange::line).collect();
+        if out.is_empty() {
+            out.push("no pool's model would change".to_owned());
+        }
+        let GuestChange { cannot_go_there, of, must_leave, cannot_leave, one_left, none_left } = *guests;
+        let guests = |count| plural::counted(count, "guest", "guests");
+        let mut effects = Vec::new();
+        if of > 0 {
+            effects.push(format!(
+                "{cannot_go_there} of {} of that vendor could not go to it before a restart",
+                guests(of)
+            ));
+        }
+        if must_leave > 0 {
+            effects.push(format!("{cannot_leave} of the {} there could not leave it", guests(must_leave)));
+        }
+        if one_left > 0 {
+            effects.push(format!("{} would have one target left", guests(one_left)));
+        }
+        if none_left > 0 {
+            effects.push(format!("{} would have none left", guests(none_left)));
+        }
+        out.extend((!effects.is_empty()).then(|| effects.join("; ")));
+        out.into_iter().map(|line| format!("{change}: {line}")).collect()
+    }
+}
+
+impl PoolChange {
+    fn line(&self) -> String {
+        let Self { pool, before, after, why } = self;
+        match (before, after) {
+            (Some(before), Some(after)) => {
+                let better = models::is_better(after, before);
+                format!(
+                    "the {pool} model {} from {before} to {after}",
+                    if better { "could rise" } else { "would fall" }
+                )
+            }
+            (None, Some(after)) => format!("the {pool} model would be {after}; there is none now"),
+            (Some(before), None) => format!("there would be no {pool} model in the place of {before}: {why}"),
+            (None, None) => format!("there would be no {pool} model: {why}"),
+        }
+    }
+}

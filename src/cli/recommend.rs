@@ -1,0 +1,192 @@
+//! `cpufit recommend`: which CPU model guests should have.
+
+use std::io::Read;
+
+use serde::Serialize;
+
+use crate::answers::recommend::policy::{Adoption, adoptions};
+use crate::answers::recommend::what_if::{Edit, WhatIf, what_if};
+use crate::answers::recommend::{CandidateReport, Change, Coverage, PoolReport, Report, recommend};
+use crate::cli::args::{RecommendArgs, RecommendOutput};
+use crate::fit::node::Node;
+use crate::kubevirt::wire;
+use crate::page::Page;
+use crate::say::plural;
+use crate::snapshot::{self, Item};
+use crate::world::{NO_NODES, World};
+
+/// How many names a cell or a line shows.
+const SHOWN: usize = 4;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Printed<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    what_if: &'r [WhatIf],
+}
+
+/// Runs the verb.
+///
+/// # Errors
+///
+/// A node of `--with-node` cannot be read, a change cannot be made, or nothing can be written as JSON or YAML.
+pub fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
+    let edits = edits(args, stdin)?;
+    let (world, what_if) = what_if(world, &args.node_selector, &edits)?;
+    let report = recommend(&world, &args.node_selector);
+    match args.output {
+        RecommendOutput::Table | RecommendOutput::Wide => {
+            people(&report, &what_if, args.output, page);
+            if adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(_))) {
+                page.line("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
+            }
+        }
+        RecommendOutput::Json => page.json(&Printed { report: &report, what_if: &what_if })?,
+        RecommendOutput::Yaml => policies(&world, &report, page)?,
+    }
+    Ok(())
+}
+
+fn edits(args: &RecommendArgs, stdin: impl Read) -> anyhow::Result<Vec<Edit>> {
+    let mut out = Vec::new();
+    snapshot::read_all(&args.with_node, stdin, |item: Item| {
+        if item.kind != "Node" {
+            return Err(item.wrong("kind", &format!("expected Node, found {}", item.kind)));
+        }
+        out.push(Edit::With(Box::new(Node::from(item.parse::<wire::Node>()?))));
+        Ok(())
+    })?;
+    out.extend(args.without_node.iter().cloned().map(Edit::Without));
+    out.extend(args.without_model_feature.iter().cloned().map(Edit::WithoutFeature));
+    Ok(out)
+}
+
+fn policies(world: &World, report: &Report, page: &mut Page) -> anyhow::Result<()> {
+    let adoptions = adoptions(world, report);
+    let any = adoptions.iter().any(|adoption| matches!(adoption, Adoption::Apply(_)));
+    if any {
+        page.line(
+            "# These policies warn. With `replaces: []` they change no guest: left out, guests that name no model, or",
+        );
+        page.line("# host-model, get this one at their next start.");
+    }
+    for adoption in &adoptions {
+        if let Adoption::Nothing(why) = adoption {
+            page.line(format_args!("# {why}"));
+        }
+    }
+    for adoption in &adoptions {
+        if let Adoption::Apply(policy) = adoption {
+            page.yaml(policy)?;
+        }
+    }
+    if !any {
+        page.line("# There is nothing to apply.");
+    }
+    Ok(())
+}
+
+fn people(report: &Report, what_if: &[WhatIf], output: RecommendOutput, page: &mut Page) {
+    if report.pools.is_empty() && report.not_counted.is_empty() {
+        return page.line(NO_NODES);
+    }
+    let is_shown = |candidate: &&CandidateReport| output == RecommendOutput::Wide || candidate.is_worth_a_look;
+    let head = ["POOL", "MODEL", "RUNS ON", "LEAVES OUT", "TARGETS OF ITS GUESTS", "NOTE"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for pool in &report.pools {
+        rows.extend(pool.candidates.iter().filter(is_shown).map(|candidate| row(pool, candidate)));
+        if pool.model.is_none() {
+            rows.push(vec![pool.name.clone(), "none".to_owned(), format!("0/{}", pool.nodes)]);
+        }
+    }
+    if rows.len() > 1 {
+        page.table(&rows);
+    }
+    for pool in &report.pools {
+        let subject = pool.model.as_deref().unwrap_or("no model is recommended");
+        page.line(format_args!("{}: {subject}: {}", pool.name, pool.why));
+        for candidate in pool.candidates.iter().filter(is_shown) {
+            details(candidate, page);
+        }
+    }
+    for line in what_if.iter().flat_map(WhatIf::lines) {
+        page.line(line);
+    }
+    remarks(report, page);
+}
+
+fn row(pool: &PoolReport, candidate: &CandidateReport) -> Vec<String> {
+    let CandidateReport { model, runs_on, leaves_out, drawbacks, coverage, .. } = candidate;
+    let mut note = drawbacks.clone();
+    if pool.model.as_ref() == Some(model) {
+        note.insert(0, "<- recommended".to_owned());
+    }
+    vec![
+        pool.name.clone(),
+        model.clone(),
+        format!("{}/{}", runs_on.len(), pool.nodes),
+        plural::fold_names(leaves_out, SHOWN),
+        targets(coverage),
+        note.join(", "),
+    ]
+}
+
+/// `2 have 0, 310 have 4`.
+fn targets(coverage: &Coverage) -> String {
+    let Coverage { guests_by_targets, cannot_start, unknown } = coverage;
+    let counts = guests_by_targets.iter().map(|(targets, guests)| format!("{guests} would have {targets}"));
+    let mut out: Vec<String> = counts.collect();
+    if out.len() > SHOWN {
+        let least = guests_by_targets.iter().nth(SHOWN - 1).map_or(0, |(targets, _)| *targets);
+        let most = guests_by_targets.keys().next_back().copied().unwrap_or(least);
+        let guests: usize = guests_by_targets.values().skip(SHOWN - 1).sum();
+        out.truncate(SHOWN - 1);
+        out.push(format!("{guests} would have {least} to {most}"));
+    }
+    if *cannot_start > 0 {
+        out.insert(0, format!("{cannot_start} could not start"));
+    }
+    if *unknown > 0 {
+        out.push(format!("{unknown} unknown"));
+    }
+    out.join(", ")
+}
+
+fn details(candidate: &CandidateReport, page: &mut Page) {
+    let CandidateReport { model, lacks, lose, gain, .. } = candidate;
+    for lack in lacks {
+        let nodes = plural::fold_names(&lack.nodes, SHOWN);
+        let verb = plural::number(lack.nodes.len(), "lacks", "lack");
+        if lack.features.is_empty() {
+            page.line(format_args!(
+                "{model}: {nodes} {verb} no feature of it by their labels, only the label cpu-model {model}"
+            ));
+        } else {
+            page.line(format_args!("{model}: {nodes} {verb} {}", plural::fold_names(&lack.features, SHOWN)));
+        }
+    }
+    for (Change { guests, features }, what) in [(lose, "with the CPU of their host would lose"), (gain, "would gain")] {
+        if *guests > 0 {
+            let guests = plural::counted(*guests, "guest", "guests");
+            page.line(format_args!("{model}: {guests} {what} {}", plural::fold_names(features, SHOWN)));
+        }
+    }
+}
+
+fn remarks(report: &Report, page: &mut Page) {
+    for unknown in &report.unknown_models {
+        let nodes = plural::fold_names(&unknown.nodes, SHOWN);
+        page.line(format_args!("Not considered: {}, a model that is not known here ({nodes})", unknown.model));
+    }
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for row in &report.not_counted {
+        match reasons.iter_mut().find(|(why, _)| *why == row.why) {
+            Some((_, nodes)) => nodes.push(&row.node),
+            None => reasons.push((&row.why, vec![&row.node])),
+        }
+    }
+    for (why, nodes) in reasons {
+        page.line(format_args!("Not counted: {}: {why}", plural::fold_names(&nodes, SHOWN)));
+    }
+}

@@ -6,14 +6,16 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use crate::cli::args::{Args, Verb, WorldArgs, program};
 use crate::cli::check::Checked;
-use crate::cli::{Namespace, audit, certs, check, drain, explain, manifests, recommend};
+use crate::cli::rights::Unreadable;
+use crate::cli::{Namespace, audit, certs, check, drain, explain, manifests, recommend, targets};
 use crate::console;
+use crate::live::connect;
 use crate::live::connect::ClusterArgs;
-use crate::live::{connect, fetch};
+use crate::live::fetch::{self, Reach};
 use crate::page::Page;
 use crate::policy::PolicyError;
 use crate::telemetry::{self, LogFormat};
@@ -42,14 +44,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
-            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &Asked::Files, &mut stdin)?;
             if check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
                 code = ExitCode::from(1);
             }
         }
         Verb::Explain(args) => {
             args.world.stdin_once(&args.files.sources())?;
-            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            let guest = targets::first_guest(&args.objects)?;
+            let asked = if args.list.all_namespaces {
+                Asked::All
+            } else if args.files.sources().is_empty() {
+                Asked::Namespace { guest }
+            } else {
+                Asked::Files
+            };
+            let scene = scene(&cluster, &args.world, &asked, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
                 console::print(&page)?;
@@ -60,22 +70,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Audit(args) => {
             args.world.stdin_once(&[])?;
-            let scene = scene(&cluster, &args.world, &mut stdin)?;
             let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
+            let asked = if only.is_some() { Asked::Namespace { guest: None } } else { Asked::All };
+            let scene = scene(&cluster, &args.world, &asked, &mut stdin)?;
             if audit::run(&args, only, &scene.world, &mut page)? == audit::Audited::Failed {
                 code = ExitCode::from(1);
             }
         }
         Verb::Drain(args) => {
             args.world.stdin_once(&[])?;
-            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &Asked::All, &mut stdin)?;
             if drain::run(&args, &scene.world, &mut page)? == drain::Outlook::Trouble {
                 code = ExitCode::from(1);
             }
         }
         Verb::Recommend(args) => {
             args.world.stdin_once(&args.with_node)?;
-            let scene = scene(&cluster, &args.world, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &Asked::All, &mut stdin)?;
             recommend::run(&args, &scene.world, stdin, &mut page)?;
         }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
@@ -122,7 +133,8 @@ pub fn failure(error: &anyhow::Error) -> Page {
     let mut first = "error".to_owned();
     let mut below = Vec::new();
     for cause in error.chain() {
-        let mut lines = cause.downcast_ref().map_or_else(|| vec![cause.to_string()], PolicyError::lines).into_iter();
+        let lines = cause.downcast_ref().map(PolicyError::lines).or(cause.downcast_ref().map(Unreadable::lines));
+        let mut lines = lines.unwrap_or_else(|| vec![cause.to_string()]).into_iter();
         // Some errors print their causes as well.
         first.extend(lines.next().filter(|line| !first.contains(line)).map(|line| format!(": {line}")));
         below.extend(lines);
@@ -137,9 +149,19 @@ struct Scene {
     namespace: Namespace,
 }
 
+/// Which guests of a live cluster a verb needs.
+enum Asked {
+    /// All.
+    All,
+    /// Those of the namespace: of one that is asked for, where a name is given.
+    Namespace { guest: Option<String> },
+    /// Those that manifests name: of all namespaces, or of the one that its reader may read.
+    Files,
+}
+
 /// A snapshot, or else a live cluster, read once. The namespace is the one that is asked for, else the context's, else
 /// `default`, as for kubectl.
-fn scene(cluster: &ClusterArgs, args: &WorldArgs, mut stdin: impl Read) -> anyhow::Result<Scene> {
+fn scene(cluster: &ClusterArgs, args: &WorldArgs, needs: &Asked, mut stdin: impl Read) -> anyhow::Result<Scene> {
     let asked = cluster.namespace();
     let namespace = |context: &str| Namespace { name: asked.unwrap_or(context).to_owned(), is_asked: asked.is_some() };
     if !args.snapshot.is_empty() {
@@ -158,8 +180,14 @@ fn scene(cluster: &ClusterArgs, args: &WorldArgs, mut stdin: impl Read) -> anyho
         let config = cluster.config()?;
         let (namespace, url) = (namespace(&config.default_namespace), config.cluster_url.clone());
         let client = connect::client(config)?;
-        let read = fetch::world(&client, args.kubevirt_version).await;
-        let (world, left_out) = read.with_context(|| format!("reading the cluster at {url}"))?;
+        let (reach, guest) = match needs {
+            Asked::All => (Reach::Cluster, None),
+            Asked::Namespace { guest } => (Reach::Namespace(&namespace.name), guest.as_deref()),
+            Asked::Files => (Reach::Rather(&namespace.name), None),
+        };
+        let read = fetch::world(&client, args.kubevirt_version, reach).await;
+        let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
+        let (world, left_out) = read.map_err(|error| Unreadable::of(&error, &url.to_string(), home, guest))?;
         for error in left_out {
             console::tell(&Page::of(format_args!("note: judged without: {:#}", anyhow::Error::from(error))));
         }

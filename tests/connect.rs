@@ -79,6 +79,21 @@ fn labels() -> Value {
     json!({"kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true"})
 }
 
+/// What a server says to the bearer of a token: `expired` is nobody, `owner` may read namespace shop, `reader` nodes as well.
+fn refused(token: &str, path: &str) -> Option<(&'static str, String)> {
+    let resource = path.split('?').next().unwrap().rsplit('/').next().unwrap();
+    let in_shop = path.contains("/namespaces/shop");
+    match token {
+        "expired" => Some(("401 Unauthorized", "Unauthorized".to_owned())),
+        "reader" if resource == "nodes" => None,
+        "owner" | "reader" if !in_shop => Some((
+            "403 Forbidden",
+            format!("{resource} is forbidden: User \"jane\" cannot list resource \"{resource}\" at the cluster scope"),
+        )),
+        _ => None,
+    }
+}
+
 /// Answers requests until the client has no more.
 fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
     loop {
@@ -90,7 +105,14 @@ fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std:
         }
         let request = String::from_utf8_lossy(&request).into_owned();
         let path = request.split(' ').nth(1).unwrap_or_default();
-        let (code, mut body) = if path.split('?').next() == Some("/api/v1/nodes") {
+        let bearer = request.lines().find_map(|line| line.strip_prefix("authorization: Bearer "));
+        let (code, mut body) = if let Some((code, message)) = bearer.and_then(|token| refused(token, path)) {
+            let number = code.split(' ').next().unwrap().parse::<u16>().unwrap();
+            (
+                code,
+                json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": number, "message": message}),
+            )
+        } else if path.split('?').next() == Some("/api/v1/nodes") {
             ("200 OK", list([node("node-a", &labels()), node("node-b", &labels())]))
         } else {
             (
@@ -340,4 +362,57 @@ fn a_silent_server_is_given_up() {
     assert_eq!(ran.code(), 2);
     assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
     assert!(ran.stderr.contains("error: reading the cluster at http://"), "{}", ran.stderr);
+}
+
+/// Errors of the API server are its own message, once; below it what can be done.
+#[test]
+fn who_may_not_read_is_told_what_is_missing_and_what_can_be_done() {
+    const NODES: &str =
+        "cannot read nodes: nodes is forbidden: User \"jane\" cannot list resource \"nodes\" at the cluster scope\n";
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    let run = |line: &str| {
+        let words = line.split(' ').map(str::to_owned);
+        cpufit(words).args(["--kubeconfig", text(&kubeconfig)]).run()
+    };
+    let owner = run("explain vm/db -n shop --token owner");
+    assert_eq!((owner.code(), owner.stdout.as_str()), (2, ""), "{}", owner.stderr);
+    assert!(owner.stderr.starts_with("error: reading the cluster at https://"), "{}", owner.stderr);
+    assert_eq!(owner.stderr.matches("is forbidden").count(), 1, "said once: {}", owner.stderr);
+    for words in [
+        NODES,
+        "ClusterRole cpufit-reader",
+        "kubectl create clusterrolebinding cpufit-reader-NAME --clusterrole=cpufit-reader --user=NAME",
+        "\nkubectl create --dry-run=server -f - <<'EOF'\napiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceMigration\n\
+         metadata: {generateName: cpufit-, namespace: \"shop\"}\nspec: {vmiName: \"db\"}\nEOF\n",
+    ] {
+        assert!(owner.stderr.contains(words), "{words} is missing: {}", owner.stderr);
+    }
+    for (line, present, absent) in [
+        // A bare name is a guest; a pod is none, and of all guests none is named.
+        ("explain db -n shop --token owner", "vmiName: \"db\"", "cpufit-auditor"),
+        ("explain vmim/db -n shop --token owner", "cpufit-reader", "vmiName"),
+        ("explain vm -n shop --token owner", "cpufit-reader", "vmiName"),
+        ("audit -n shop --token owner", "cpufit-reader", "vmiName"),
+        ("audit --token reader", "cpufit-auditor", "cpufit-reader"),
+        ("audit --token expired", "login has expired", "forbidden"),
+        ("audit --token expired", "cannot read nodes: Unauthorized\n", "cpufit-reader"),
+    ] {
+        let ran = run(line);
+        assert_eq!(ran.code(), 2, "{line}: {}", ran.stdout);
+        assert!(ran.stderr.contains(present), "{line}: {present} is missing: {}", ran.stderr);
+        assert!(!ran.stderr.contains(absent), "{line}: {absent} is said: {}", ran.stderr);
+    }
+    // With nodes, a namespace is enough; what else may not be read is a note each.
+    let reader = run("audit -n shop --token reader");
+    assert_eq!(reader.code(), 0, "{}", reader.stderr);
+    assert!(
+        reader.stderr.contains("note: judged without: cannot read kubevirts: kubevirts is forbidden"),
+        "{}",
+        reader.stderr
+    );
+    assert!(!reader.stderr.contains("virtualmachineinstances"), "{}", reader.stderr);
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig), "-n", "shop", "--token", "reader"], &[]));
+    let nobody = run("audit --server https://127.0.0.1:9");
+    assert!(nobody.stderr.contains("cannot read nodes: Connection refused (os error 111)\n"), "{}", nobody.stderr);
 }

@@ -357,3 +357,34 @@ fn every_value_of_the_chart_is_documented_and_known_to_its_schema() {
         assert!(schema.pointer(&pointer).is_some(), "{path}: refused when it is set");
     }
 }
+
+/// The pairs of group and resource that a ClusterRole lets be listed.
+fn listed_by(role: &Value) -> BTreeSet<(String, String)> {
+    let mut out = BTreeSet::new();
+    for rule in role["rules"].as_array().expect("rules") {
+        assert_eq!(rule["verbs"], serde_json::json!(["get", "list"]), "it is for reading");
+        for group in rule["apiGroups"].as_array().expect("groups") {
+            for resource in rule["resources"].as_array().expect("resources") {
+                out.insert((group.as_str().unwrap().to_owned(), resource.as_str().unwrap().to_owned()));
+            }
+        }
+    }
+    out
+}
+
+/// What a verb reads and no role gives would be a note in every answer.
+#[test]
+fn an_auditor_may_read_what_the_verbs_read_and_a_reader_what_is_in_no_namespace() {
+    use cpufit::live::kinds::Watched;
+    let objects = objects();
+    let of = |watched: Watched| {
+        let api = watched.api();
+        (api.group, api.plural)
+    };
+    let all: BTreeSet<_> = Watched::ALL.into_iter().map(of).collect();
+    assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-auditor")), all);
+    // A namespace may be read by those who work in it.
+    let shared = Watched::ALL.into_iter().filter(|one| !one.is_namespaced() && *one != Watched::Namespaces);
+    let shared: BTreeSet<_> = shared.chain([Watched::KubeVirts]).map(of).collect();
+    assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-reader")), shared);
+}

@@ -168,6 +168,20 @@ fn options_stand_before_the_verb_or_after_it() {
     ]);
 }
 
+/// kubectl drain takes NAME alone; kubectl get takes the others.
+#[test]
+fn nodes_are_named_as_for_kubectl() {
+    assert_rows(&[
+        ("drain node-b --snapshot $DUMP", 0, &["node-b"], &[]),
+        ("drain node/node-b --snapshot $DUMP", 0, &["node-b"], &[]),
+        ("drain nodes node-b --snapshot $DUMP", 0, &["node-b"], &[]),
+        ("drain no/node-b no/node-c --snapshot $DUMP", 0, &["node-b", "node-c"], &[]),
+        ("drain vm/db --snapshot $DUMP", 2, &[], &["\"vm\" is not a type that this verb takes; it takes node"]),
+        ("drain node --snapshot $DUMP", 2, &[], &["say TYPE/NAME with one type and one name"]),
+        ("drain node/ --snapshot $DUMP", 2, &[], &["\"node/\""]),
+    ]);
+}
+
 #[test]
 fn an_audit_is_narrowed_as_kubectl_get_is() {
     const ALL: &[&str] = &["GUEST", "shop/db", "shop/ledger", "shop/web", "3 guests"];

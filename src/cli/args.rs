@@ -204,15 +204,11 @@ pub struct AuditArgs {
 
 /// `cpufit drain`.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:
-  kubectl cpufit drain node-a                       who can leave node-a, who cannot, and the least to do
-  cpufit drain node-a node-b --snapshot dump.yaml   two nodes, each by itself, from a dump
-  kubectl cpufit drain node-a -o json | jq '.leastToDo[].commands[]'")]
 pub struct DrainArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// The nodes, each drained by itself
+    /// The nodes, each drained by itself: NAME, node NAME or node/NAME
     #[arg(value_name = "NODE", required = true)]
     pub nodes: Vec<String>,
     /// How to print: table, wide (every guest), json or yaml

@@ -33,7 +33,7 @@ pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<O
             .with_context(|| format!("node {name} is not known: the names are those of `kubectl get nodes`"))
     };
     let mut nodes: Vec<NodeIndex> = Vec::new();
-    for node in args.nodes.iter().map(find) {
+    for node in super::targets::nodes(&args.nodes)?.iter().map(find) {
         let node = node?;
         ensure!(!nodes.contains(&node), "node {} is named twice", fleet.name(node));
         nodes.push(node);

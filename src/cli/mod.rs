@@ -10,6 +10,7 @@ pub mod manifests;
 pub mod output;
 pub mod recommend;
 pub mod resource;
+pub mod rights;
 pub mod selector;
 pub mod targets;
 

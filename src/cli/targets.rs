@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::resource::{self, ObjectKind, Target};
+use super::resource::{self, ObjectKind, ResourceError, Target};
 use crate::kubevirt::cluster::{Cluster, Kind};
 use crate::policy::LabelSelector;
 use crate::world::World;
@@ -75,6 +75,33 @@ pub fn find(
         out.extend(vms.into_iter().chain(alone).map(Ok));
     }
     Ok(out)
+}
+
+/// The name of the first VM or VMI that the arguments name.
+///
+/// # Errors
+///
+/// They are not of a form that names objects.
+pub fn first_guest(arguments: &[String]) -> Result<Option<String>, ResourceError> {
+    let targets = resource::parse(arguments, &ObjectKind::EXPLAINED)?;
+    Ok(targets.into_iter().find_map(|target| match target {
+        Target::Named(ObjectKind::VirtualMachine | ObjectKind::Vmi, name) | Target::Bare(name) => Some(name),
+        Target::Named(..) | Target::All(_) => None,
+    }))
+}
+
+/// The names of the nodes that the arguments name: `NAME`, `node NAME` or `node/NAME`.
+///
+/// # Errors
+///
+/// They are not of a form that names objects, or name no node.
+pub fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> {
+    let targets = resource::parse(arguments, &[ObjectKind::Node])?;
+    let name = |target| match target {
+        Target::Named(_, name) | Target::Bare(name) => Ok(name),
+        Target::All(_) => Err(ResourceError::Form(arguments.join(" "))),
+    };
+    targets.into_iter().map(name).collect()
 }
 
 /// What is said of a named object that is not there.

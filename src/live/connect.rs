@@ -228,10 +228,24 @@ impl ConnectError {
     }
 }
 
-/// The API server's own words, or else the error and its causes, on one line.
+/// Why a request failed, on one line: the API server's own words, or else what lies at the bottom of it.
 #[must_use]
 pub fn words(error: &kube::Error) -> String {
-    if let kube::Error::Api(status) = error { status.message.clone() } else { chain(error) }
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        kube::Error::Api(status) => format!("HTTP {} {}", status.code, status.reason).trim_end().to_owned(),
+        kube::Error::Service(_) | kube::Error::HyperError(_) => root(error),
+        other => chain(other),
+    }
+}
+
+/// The last cause of an error: `Connection refused (os error 111)` without all that it passed through.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
 }
 
 /// An error and its causes, on one line.

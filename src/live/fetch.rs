@@ -5,6 +5,7 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tracing::debug;
 
+use super::connect::words;
 use super::kinds::{Projected, Seen, Watched, project};
 use super::watch::PAGE;
 use crate::fit::syntax;
@@ -21,12 +22,12 @@ use crate::world::World;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The API server refuses, or cannot be reached.
-    #[error("cannot read {resource}")]
+    #[error("cannot read {resource}: {}", words(error))]
     Read {
         /// Which resource.
         resource: Watched,
         /// Why.
-        source: kube::Error,
+        error: kube::Error,
     },
     /// An object is not of the shape its kind says.
     #[error("{resource}: {namespace}/{name} is malformed")]
@@ -49,9 +50,45 @@ fn projected(resource: Watched, seen: &Seen) -> Result<Projected, FetchError> {
     })
 }
 
-/// All objects of a resource, page by page; none where the resource is not installed.
-async fn all(client: &Client, resource: Watched) -> Result<Vec<Projected>, FetchError> {
-    let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
+/// Whose guests are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach<'n> {
+    /// Those of all namespaces.
+    Cluster,
+    /// Those of all namespaces; where that is forbidden, those of this one.
+    Rather(&'n str),
+    /// Those of this namespace alone.
+    Namespace(&'n str),
+}
+
+/// All objects of a resource that are reached.
+async fn reached(client: &Client, resource: Watched, reach: Reach<'_>) -> Result<Vec<Projected>, FetchError> {
+    match reach {
+        Reach::Namespace(namespace) if resource.is_of_guests() => all(client, resource, Some(namespace)).await,
+        Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(client, resource, None).await {
+            Err(error) if error.is_forbidden() && resource == Watched::Namespaces => {
+                // Who may work in a namespace may read it, and no list of all.
+                let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
+                match api.get(namespace).await {
+                    Ok(seen) => Ok(vec![projected(resource, &seen)?]),
+                    Err(_) => Err(error),
+                }
+            }
+            Err(error) if error.is_forbidden() && resource.is_of_guests() => {
+                all(client, resource, Some(namespace)).await.map_err(|_| error)
+            }
+            outcome => outcome,
+        },
+        Reach::Cluster => all(client, resource, None).await,
+    }
+}
+
+/// All objects of a resource, in a namespace or in all, page by page; none where the resource is not installed.
+async fn all(client: &Client, resource: Watched, namespace: Option<&str>) -> Result<Vec<Projected>, FetchError> {
+    let api: Api<Seen> = match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource.api()),
+        None => Api::all_with(client.clone(), &resource.api()),
+    };
     let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
     if let Some(selector) = resource.selector() {
         params = params.labels(selector);
@@ -61,7 +98,7 @@ async fn all(client: &Client, resource: Watched) -> Result<Vec<Projected>, Fetch
         let page = match api.list(&params).await {
             Ok(page) => page,
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(out),
-            Err(source) => return Err(FetchError::Read { resource, source }),
+            Err(error) => return Err(FetchError::Read { resource, error }),
         };
         for seen in &page.items {
             out.push(projected(resource, seen)?);
@@ -78,13 +115,18 @@ async fn all(client: &Client, resource: Watched) -> Result<Vec<Projected>, Fetch
 /// # Errors
 ///
 /// Something that nothing can be judged without cannot be read; the error says what.
-pub async fn world(client: &Client, release: Option<Release>) -> Result<(World, Vec<FetchError>), FetchError> {
+pub async fn world(
+    client: &Client,
+    release: Option<Release>,
+    reach: Reach<'_>,
+) -> Result<(World, Vec<FetchError>), FetchError> {
     let mut left_out = Vec::new();
     let mut lists = Vec::new();
-    for (resource, list) in Watched::ALL.into_iter().zip(join_all(Watched::ALL.map(|one| all(client, one))).await) {
+    let read = join_all(Watched::ALL.map(|one| reached(client, one, reach))).await;
+    for (resource, list) in Watched::ALL.into_iter().zip(read) {
         match list {
             Ok(list) => lists.push(list),
-            Err(error) if resource.is_dispensable() && is_forbidden(&error) => left_out.push(error),
+            Err(error) if resource.is_dispensable() && error.is_forbidden() => left_out.push(error),
             Err(error) => return Err(error),
         }
     }
@@ -100,8 +142,24 @@ pub async fn world(client: &Client, release: Option<Release>) -> Result<(World, 
     Ok((World { cluster: Cluster::new(objects, release), policies }, left_out))
 }
 
-fn is_forbidden(error: &FetchError) -> bool {
-    matches!(error, FetchError::Read { source: kube::Error::Api(status), .. } if status.code == 403)
+impl FetchError {
+    /// Whether its reader has not the right.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 403)
+    }
+
+    /// Whether the API server does not know who asks.
+    #[must_use]
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 401)
+    }
+
+    /// Whether its reader has not the right to read nodes, which nothing can be judged without.
+    #[must_use]
+    pub fn is_nodes_forbidden(&self) -> bool {
+        matches!(self, Self::Read { resource: Watched::Nodes, .. }) && self.is_forbidden()
+    }
 }
 
 /// Reads what a judgement lacked: the objects that were found. What is not there, or cannot be read, stays lacking.

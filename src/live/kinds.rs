@@ -139,6 +139,22 @@ impl Watched {
         }
     }
 
+    /// Whether its objects are in namespaces.
+    #[must_use]
+    pub fn is_namespaced(self) -> bool {
+        !matches!(
+            self,
+            Self::Nodes | Self::Namespaces | Self::Policies | Self::ClusterInstancetypes | Self::ClusterPreferences
+        )
+    }
+
+    /// Whether the objects that a guest is judged by are in the guest's own namespace.
+    #[must_use]
+    pub fn is_of_guests(self) -> bool {
+        // KubeVirt's configuration is in its own namespace, and a guest may boot from a DataSource of any.
+        self.is_namespaced() && !matches!(self, Self::KubeVirts | Self::DataSources)
+    }
+
     /// Which of them are read, by their labels.
     #[must_use]
     pub fn selector(self) -> Option<&'static str> {

@@ -26,6 +26,7 @@ mod process;
 mod proxy;
 mod random;
 mod replicas;
+mod rights;
 mod scheduler;
 mod servers;
 mod session;

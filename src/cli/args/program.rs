@@ -63,6 +63,14 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         ],
     ),
     (
+        "drain",
+        [
+            ("Who can leave a node, who cannot, and the least to do", "drain node-a"),
+            ("Two nodes, each by itself, from a dump", "drain node/node-a node/node-b --snapshot cluster.yaml"),
+            ("For a script", "drain node-a -o json"),
+        ],
+    ),
+    (
         "certs",
         [
             ("In the folder certs", "certs"),

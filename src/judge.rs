@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 
 use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
-use crate::enforce::{self};
+use crate::enforce;
+use crate::enforce::model::Common;
+use crate::enforce::outlook::Outlook;
 use crate::fit::judgement::Depth;
-use crate::fit::verdict::{Assessment, Check, Finding, Verdict};
-use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::subject::{self, Judged};
-use crate::policy::{self, Exemption, Grounds, Guest, Policy, RequestFacts, Ruling, UserName, lives_on};
+use crate::fit::verdict::Verdict;
+use crate::kubevirt::subject::Judged;
+use crate::policy::{Exemption, Grounds, Policy, Ruling, UserName};
 use crate::say::{self, Messages};
 use crate::world::World;
 
@@ -32,6 +33,10 @@ pub struct Case<'a> {
     pub left: Option<String>,
     /// What the policy rules, in one word.
     pub ruling: Ruling,
+    /// The policy that governs it; `None` for the built-in one.
+    pub policy: Option<Policy>,
+    /// What becomes of its CPU model at its start; `None` for a pod and for a migration.
+    pub common: Option<Common>,
 }
 
 impl Case<'_> {
@@ -57,13 +62,14 @@ pub(crate) fn judge_change<'a>(
     depth: Depth,
 ) -> Option<Case<'a>> {
     let case = judge(world, manifest, user, depth)?;
-    let is_denied = |case: &Case<'_>| matches!(case.decision, Decision::Deny { .. });
-    let Some(before) = before.filter(|_| is_denied(&case)) else { return Some(case) };
-    let was = judge(world, before, user, Depth::Full)?;
-    let is_worse = enforce::model::is_worse(&was.verdict.assessment, &case.verdict.assessment)
-        || (case.messages.unmet.is_some() && was.messages.unmet.is_none());
-    if is_denied(&was) && !is_worse {
-        return judge_as(world, manifest, user, depth, Some(Exemption::NotWorse));
+    let Some(before) = before.filter(|_| case.ruling.denies()) else { return Some(case) };
+    let was = Ready::of(world, before, user)?;
+    let assessment = was.judged.assess(&world.cluster);
+    let is_worse = enforce::model::is_worse(&assessment, &case.verdict.assessment)
+        || (case.messages.unmet.is_some() && !was.is_unmet());
+    if was.ruling(&assessment).denies() && !is_worse {
+        let ready = Ready::of(world, manifest, user)?.spared(Exemption::NotWorse);
+        return Some(case_of(world, manifest, ready, depth));
     }
     Some(case)
 }
@@ -71,90 +77,55 @@ pub(crate) fn judge_change<'a>(
 /// Judges an object that somebody creates.
 #[must_use]
 pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth: Depth) -> Option<Case<'a>> {
-    judge_as(world, manifest, user, depth, None)
+    Some(judge_subject(world, manifest, user, manifest.subject(world)?, depth))
 }
 
-/// The same, where it is spared for a reason that the object alone does not tell.
-fn judge_as<'a>(
+/// The same, given what it is about.
+pub(crate) fn judge_subject<'a>(
     world: &World,
     manifest: &Manifest<'a>,
     user: &UserName,
+    judged: Judged<'a>,
     depth: Depth,
-    spared: Option<Exemption>,
-) -> Option<Case<'a>> {
-    let mut judged = manifest.subject(world)?;
-    let cluster = &world.cluster;
-    let of_namespace = namespace_note(cluster, &judged.subject.namespace);
-    judged.notes.extend(of_namespace.clone());
-    let found = judged.look_up(cluster, depth);
+) -> Case<'a> {
+    let found = judged.look_up(&world.cluster, depth);
     if matches!(manifest, Manifest::Pod(_)) && depth == Depth::Brief && found.is_plain() {
-        let (verdict, messages) = (Verdict::plain(found.into_assessment()), Messages::default());
-        let ruling = Ruling::Admit { warned: false, recorded: false, exempted: None };
-        return Some(Case { judged, verdict, messages, decision: Decision::admit(), left: None, ruling });
+        let verdict = Verdict::plain(found.into_assessment());
+        return Case {
+            judged,
+            verdict,
+            messages: Messages::default(),
+            decision: Decision::admit(),
+            left: None,
+            ruling: Ruling::Admit { warned: false, recorded: false, exempted: None },
+            policy: None,
+            common: None,
+        };
     }
-    let mut rules = rules(world, manifest, user, &judged, found.assessment());
-    rules.facts.exemption = rules.facts.exemption.or(spared);
-    if let Manifest::Migration(vmim) = manifest {
-        mutate::foresee(world, &rules.policy, &mut judged, Some(vmim));
-    }
-    if let Manifest::Pod(pod) = manifest {
-        judged.subject.authors = subject::authors_of_pod(pod, cluster);
-    }
-    let mut outlook = mutate::outlook(world, manifest, &rules.policy);
-    if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
-        judged = becomes;
-        judged.notes.extend(of_namespace);
-    }
-    let is_told = !rules.facts.exemption.is_some_and(Exemption::is_silent);
-    let left = outlook.as_ref().filter(|_| is_told).and_then(|outlook| outlook.left(&rules.policy));
-    judged.notes.extend(outlook.as_ref().and_then(mutate::finding));
-    let verdict = judged.judge(cluster, depth);
-    let mut messages = say::speak(&judged, &verdict, cluster);
-    (messages.model, messages.unmet) = outlook.map(|outlook| (outlook.said, outlook.unmet)).unwrap_or_default();
-    if rules.facts.exemption == Some(Exemption::NotWorse) {
+    let assessment = found.into_assessment();
+    let ready = Ready::new(world, manifest, user, judged, &assessment);
+    case_of(world, manifest, ready, depth)
+}
+
+/// What is made of an object that is ready for judgement: verdict, words, decision.
+fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, depth: Depth) -> Case<'a> {
+    let verdict = ready.judged.judge(&world.cluster, depth);
+    let ruling = ready.ruling(&verdict.assessment);
+    let Ready { judged, rules: Rules { policy, is_builtin, facts }, outlook } = ready;
+    let is_told = !facts.exemption.is_some_and(Exemption::is_silent);
+    let left = outlook.as_ref().filter(|_| is_told).and_then(|outlook| outlook.left(&policy));
+    let mut messages = say::speak(&judged, &verdict, &world.cluster);
+    let common = outlook.map(|Outlook { common, said, unmet, .. }| {
+        (messages.model, messages.unmet) = (said, unmet);
+        common
+    });
+    if facts.exemption == Some(Exemption::NotWorse) {
         let why = "admitted, for it was no better before; a new one would be denied";
-        messages.lines.insert(0, format!("{why} (policy {})", rules.policy.name));
+        messages.lines.insert(0, format!("{why} (policy {})", policy.name));
     }
-    let ruling = policy::rule(&rules.policy, rules.facts, &verdict.assessment, messages.unmet.is_some());
-    let decision = decide(ruling, &rules.policy, manifest, &verdict, &messages);
-    Some(Case { judged, verdict, messages, decision, left, ruling })
-}
-
-/// What has to be said where not all labels of the namespace are known.
-fn namespace_note(cluster: &Cluster, namespace: &str) -> Option<Finding> {
-    let excess = cluster.namespace_excess(namespace)?;
-    let words = format!("the namespace is too large to be read whole ({excess}): another policy may govern it");
-    Some(Finding::noted(Check::Assumed, "metadata.namespace", words))
-}
-
-/// The policy that governs a guest; the built-in one where none selects it and a node it lives on.
-fn policy_for(world: &World, guest: &Guest<'_>, judged: &Judged<'_>, assessment: &Assessment) -> Policy {
-    let fleet = &world.cluster.fleet;
-    let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
-    let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));
-    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &assessment.fitting, fleet);
-    policy::governing(world.policies.iter().filter(at_home), guest).cloned().unwrap_or_else(Policy::builtin)
-}
-
-/// What governs a request.
-struct Rules {
-    policy: Policy,
-    facts: RequestFacts,
-}
-
-fn rules(
-    world: &World,
-    manifest: &Manifest<'_>,
-    user: &UserName,
-    judged: &Judged<'_>,
-    assessment: &Assessment,
-) -> Rules {
-    let labels = manifest.labels(world);
-    let guest = world.guest(&judged.subject.namespace, &labels, user).less(manifest.excess(world));
-    let policy = policy_for(world, &guest, judged, assessment);
-    let kind = manifest.request_kind();
-    let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };
-    Rules { policy, facts }
+    let decision = decide(ruling, &policy, manifest, &verdict, &messages);
+    let policy = (!is_builtin).then_some(policy);
+    Case { judged, verdict, messages, decision, left, ruling, policy, common }
 }
 
 /// The ruling with its words.
@@ -208,10 +179,13 @@ fn audit_annotations(policy: &Policy, verdict: &Verdict, messages: &Messages) ->
 
 mod manifest;
 mod mutate;
+mod ready;
 
 pub use manifest::Manifest;
 pub(crate) use mutate::foresee;
 pub use mutate::{Mutation, mutation};
+pub(crate) use ready::Ready;
+use ready::Rules;
 
 #[cfg(test)]
 mod tests;

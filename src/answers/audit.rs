@@ -1,24 +1,26 @@
 //! Every guest judged, worst first.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use super::standing::{Standing, at_next_start, standing};
+use super::Enough;
+use super::standing::{Standing, standing};
+use super::stands::{self, Answer, GuestOf, Stands, asked_for, each, why};
 use super::status::stale;
-use super::{Enough, policy_of};
 use crate::enforce::model::{Common, model_of};
-use crate::fit::assess::targets_by_start;
+use crate::enforce::outlook;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Cause, Check, Impact, Outcome, Verdict};
+use crate::fit::verdict::{Cause, Check, Impact};
 use crate::judge::{Case, Manifest, judge};
-use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::Judged;
-use crate::kubevirt::wire::{VirtualMachine, Vmi, Vmim};
-use crate::policy::{Policy, UserName, Word as _};
+use crate::kubevirt::wire::Vmi;
+use crate::policy::{Ruling, UserName, Word as _};
 use crate::say;
 use crate::world::World;
 
@@ -34,16 +36,53 @@ pub enum Stand {
     Stopped,
 }
 
-/// What a policy answers.
+/// How a guest stands at one point of its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StandRow {
+    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    pub verdict: &'static str,
+    /// `Fragile`, `Pinned`, `Unschedulable`, or null.
+    pub impact: Option<&'static str>,
+    /// `structural`, `placement`, `temporary`, or null.
+    pub cause: Option<&'static str>,
+    /// How many nodes were judged: of a guest that runs, its own is left out.
+    pub judged: usize,
+    /// On how many of them it may start; null for one that runs.
+    pub start_nodes: Option<usize>,
+    /// How many nodes it could migrate to, over the nodes it may start on.
+    pub targets: Span,
+    /// What its policy would answer if a person asked for it.
+    pub answer: Answer,
+    /// Why, in one line; empty where all is well.
+    pub why: String,
+    /// The policy that governs it then; null for the built-in one.
+    pub policy: Option<String>,
+}
+
+/// The fewest and the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Answer {
-    /// Nothing is said.
-    Admit,
-    /// There are warnings.
-    Warn,
-    /// It is denied.
-    Deny,
+pub struct Span {
+    /// At least.
+    pub min: usize,
+    /// At most.
+    pub max: usize,
+}
+
+impl StandRow {
+    fn new(stand: &stands::Stand, answer: Answer, why: String) -> Self {
+        Self {
+            verdict: stand.verdict(),
+            impact: stand.impact().map(Impact::as_str),
+            cause: stand.cause.map(Cause::as_str),
+            judged: stand.judged,
+            start_nodes: stand.start_nodes,
+            targets: Span { min: stand.targets.0, max: stand.targets.1 },
+            answer,
+            why,
+            policy: stand.policy.clone(),
+        }
+    }
 }
 
 /// What a policy changes in a guest that starts.
@@ -97,6 +136,10 @@ pub struct AuditRow {
     pub change: Option<Change>,
     /// What its policy would answer if a person asked for its migration, or its start, now.
     pub answer: Answer,
+    /// NOW: its migration if it runs, its start if that is waited for; null for one that is stopped.
+    pub now: Option<StandRow>,
+    /// AT NEXT START: as its VM, or its VMI made again, would be judged.
+    pub at_next_start: StandRow,
     /// The CPU features its launcher asks for that no node offers any more.
     pub stale: Vec<String>,
     /// Its launcher is outdated.
@@ -149,17 +192,9 @@ impl AuditRow {
 /// Judges every guest: own-node first, then by impact, targets left, and name. Stops when told that it is enough.
 #[must_use]
 pub fn audit(world: &World, enough: Enough<'_>) -> Vec<AuditRow> {
-    let cluster = &world.cluster;
-    let ended = |vmi: &&Vmi| migration::has_ended(vmi);
-    let mut out: Vec<AuditRow> = cluster
-        .vmis()
-        .filter(|vmi| !ended(vmi))
-        .take_while(|_| !enough())
-        .filter_map(|vmi| of_vmi(world, vmi))
-        .collect();
-    let stopped =
-        |vm: &&VirtualMachine| cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).as_ref().is_none_or(ended);
-    out.extend(cluster.vms().filter(stopped).take_while(|_| !enough()).filter_map(|vm| of_vm(world, vm)));
+    let mut stands = Stands::new(world);
+    let guests = each(&world.cluster).take_while(|_| !enough());
+    let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut stands)).collect();
     out.sort_by(|one, other| {
         let rank = |row: &AuditRow| (Reverse(row.severity), row.verdict != "unknown", row.targets);
         rank(one).cmp(&rank(other)).then_with(|| one.guest.cmp(&other.guest))
@@ -167,46 +202,39 @@ pub fn audit(world: &World, enough: Enough<'_>) -> Vec<AuditRow> {
     out
 }
 
-fn of_vmi(world: &World, vmi: &Vmi) -> Option<AuditRow> {
-    let (manifest, stand) = if migration::runs(vmi) {
-        let mut vmim = Vmim::default();
-        vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);
-        vmim.spec.vmi_name.clone_from(&vmi.metadata.name);
-        (Manifest::Migration(Box::new(vmim)), Stand::Running)
-    } else {
-        (Manifest::Vmi(Box::new(vmi.clone())), Stand::Starting)
-    };
-    let stale: Vec<String> = stale(vmi, &world.cluster).iter().map(|key| label::name(key).to_owned()).collect();
-    Some(AuditRow { stale, ..row(world, vmi, &manifest, stand)? })
-}
-
-fn of_vm(world: &World, vm: &VirtualMachine) -> Option<AuditRow> {
-    // Policies select a VM by the labels and namespace that its VMI will have.
-    let mut vmi = Vmi { spec: vm.spec.template.spec.clone(), ..Vmi::default() };
-    vmi.metadata.labels.clone_from(&vm.spec.template.metadata.labels);
-    vmi.metadata.namespace.clone_from(&vm.metadata.namespace);
-    vmi.metadata.name.clone_from(&vm.metadata.name);
-    row(world, &vmi, &Manifest::VirtualMachine(Box::new(vm.clone())), Stand::Stopped)
-}
-
 /// A guest judged as the webhook judges what a person asks for.
-fn row(world: &World, vmi: &Vmi, manifest: &Manifest<'_>, stand: Stand) -> Option<AuditRow> {
+fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Option<AuditRow> {
     let cluster = &world.cluster;
-    let fleet = &cluster.fleet;
-    let Case { judged, verdict, decision, ruling, .. } = judge(world, manifest, UserName::NOBODY, Depth::Brief)?;
-    let assessment = &verdict.assessment;
-    let runs_on = fleet.find(&vmi.status.node_name);
-    let policy = policy_of(world, &world.policies, vmi, runs_on, &assessment.fitting);
-    let subject = &judged.subject;
-    let own_node = stand == Stand::Running && verdict.found(Check::OwnNode).is_some();
-    let impact = assessment.outcome.impact();
-    let common = policy.and_then(|policy| policy.common_model.as_ref()).map(|common| standing(vmi, cluster, common));
-    let targets = match subject.stage {
-        Stage::Migration(_) => assessment.fitting.count(),
-        Stage::Start(onward) => {
-            targets_by_start(&subject.placement, onward, &assessment.fitting, fleet).into_keys().next().unwrap_or(0)
+    let (manifest, stand, vmi) = match guest {
+        GuestOf::Vmi(vmi) if migration::runs(vmi) => {
+            (Manifest::Migration(Box::new(asked_for(vmi))), Stand::Running, Cow::Borrowed(vmi))
+        }
+        GuestOf::Vmi(vmi) => (Manifest::Vmi(Box::new(vmi.clone())), Stand::Starting, Cow::Borrowed(vmi)),
+        GuestOf::Vm(vm) => {
+            let made = outlook::vmi_of(vm, &guest_of(vm, cluster));
+            (Manifest::VirtualMachine(Box::new(vm.clone())), Stand::Stopped, Cow::Owned(made))
         }
     };
+    let case = judge(world, &manifest, UserName::NOBODY, Depth::Brief)?;
+    let numbers = stands::Stand::of(&case, &cluster.fleet);
+    let next = stands.at_next_start(guest);
+    let Case { judged, verdict, decision, ruling, policy, .. } = case;
+    let assessment = &verdict.assessment;
+    let policy = policy.filter(|_| ruling != Ruling::LeftAlone);
+    let subject = &judged.subject;
+    let own_node = verdict.found(Check::OwnNode).filter(|_| stand == Stand::Running).map(say::finding::message);
+    let impact = assessment.outcome.impact();
+    let common = policy.as_ref().and_then(|policy| policy.common_model.as_ref());
+    let common = common.map(|common| standing(&vmi, cluster, common));
+    let answer = match ruling.denies() {
+        true => Answer::Deny,
+        false if !decision.warnings().is_empty() => Answer::Warn,
+        false => Answer::Admit,
+    };
+    let is_in_danger = own_node.is_some();
+    let why = why(&judged, &verdict, cluster);
+    let now = (stand != Stand::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
+    let stale = if stand == Stand::Running { stale(&vmi, cluster) } else { Vec::new() };
     Some(AuditRow {
         guest: subject.title(),
         namespace: subject.namespace.clone(),
@@ -215,28 +243,26 @@ fn row(world: &World, vmi: &Vmi, manifest: &Manifest<'_>, stand: Stand) -> Optio
         node: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         cpu: subject.mode.to_string(),
         inherited: inherited(&judged),
-        targets,
+        targets: numbers.targets.0,
         judged: assessment.nodes_judged,
-        start_nodes: matches!(subject.stage, Stage::Start(_)).then(|| assessment.fitting.count()),
+        start_nodes: numbers.start_nodes,
         verdict: assessment.outcome.as_str(),
         impact: impact.map(Impact::as_str),
         cause: assessment.cause.map(Cause::as_str),
-        own_node,
-        why: why(&judged, &verdict, cluster, own_node),
-        policy: policy.map(|policy| policy.name.clone()),
+        own_node: is_in_danger,
+        why: own_node.unwrap_or(why),
+        policy: policy.map(|policy| policy.name),
         on_common_model: common.filter(|stands| *stands != Standing::Apart).map(|stands| stands == Standing::On),
-        change: policy.and_then(|policy| change(world, policy, vmi)),
-        answer: match ruling.denies() {
-            true => Answer::Deny,
-            false if !decision.warnings().is_empty() => Answer::Warn,
-            false => Answer::Admit,
-        },
-        stale: Vec::new(),
+        change: change(&vmi, next.common.as_ref()),
+        answer,
+        now,
+        at_next_start: StandRow::new(&next.stand, next.answer, next.why.clone()),
+        stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
         outdated_launcher: stand == Stand::Running && subject.outdated_launcher,
         refused: subject.refused.as_ref().filter(|_| stand == Stand::Running).map(|refused| refused.reason.clone()),
         not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
         severity: match impact {
-            _ if own_node => Severity::OwnNode,
+            _ if is_in_danger => Severity::OwnNode,
             _ if subject.not_migratable.is_some() => Severity::Pinned,
             Some(Impact::Unschedulable) => Severity::Unschedulable,
             Some(Impact::Pinned) => Severity::Pinned,
@@ -246,11 +272,11 @@ fn row(world: &World, vmi: &Vmi, manifest: &Manifest<'_>, stand: Stand) -> Optio
     })
 }
 
-/// What a policy makes of the CPU model of a guest that starts anew: from its VM, where it has one.
-fn change(world: &World, policy: &Policy, vmi: &Vmi) -> Option<Change> {
-    match at_next_start(world, policy, vmi) {
+/// What a policy makes of the CPU model of a guest that starts anew.
+fn change(vmi: &Vmi, common: Option<&Common>) -> Option<Change> {
+    match common? {
         Common::Written { model, replaced } if model_of(vmi) != model => {
-            Some(Change { model, replaces: replaced.as_str() })
+            Some(Change { model: model.clone(), replaces: replaced.as_str() })
         }
         Common::Written { .. } | Common::NotWritten(_) | Common::Untouched(_) => None,
     }
@@ -263,34 +289,6 @@ fn inherited(judged: &Judged<'_>) -> usize {
             target.node_selector.keys().filter(|key| label::is_inherited(key)).count()
         }
         _ => 0,
-    }
-}
-
-/// The reason in one line.
-fn why(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster, own_node: bool) -> String {
-    let of = |check: Check| verdict.found(check).map(say::finding::message);
-    if let Some(message) = of(Check::OwnNode).filter(|_| own_node) {
-        return message;
-    }
-    if let Some(message) = of(Check::NotMigratable) {
-        return message;
-    }
-    match (&verdict.assessment.outcome, &judged.subject.stage) {
-        (Outcome::Unknown(why), _) => say::finding::unknown(why),
-        (Outcome::Impaired(Impact::Pinned), Stage::Migration(_)) => say::obstacles(verdict),
-        (Outcome::Impaired(Impact::Fragile), Stage::Migration(_)) => {
-            let left = cluster.fleet.names(&verdict.assessment.fitting).join(", ");
-            let why = say::obstacles(verdict);
-            if verdict.nearest.is_empty() && verdict.blocked.is_empty() {
-                format!("only {left} is left")
-            } else {
-                format!("only {left} is left; {why}")
-            }
-        }
-        (Outcome::Impaired(_), Stage::Start(_)) => {
-            of(Check::StartNode).or_else(|| of(Check::MigrationTarget)).unwrap_or_default()
-        }
-        (_, _) => of(Check::LibvirtRefused).unwrap_or_default(),
     }
 }
 

@@ -45,17 +45,23 @@ impl Demand {
 #[derive(Debug)]
 pub struct Guests<'w> {
     cluster: &'w Cluster,
-    moves: Alike<'w, Demand>,
-    starts: Alike<'w, Assessment>,
-    open: Alike<'w, Option<Bits>>,
+    moves: Alike<Likeness<'w>, Demand>,
+    starts: Alike<Likeness<'w>, Assessment>,
+    open: Alike<Likeness<'w>, Option<Bits>>,
 }
 
 /// What was found out, by what it depends on.
-type Alike<'w, T> = HashMap<u64, Vec<(Likeness<'w>, Rc<T>)>>;
+pub(super) type Alike<L, T> = HashMap<u64, Vec<(L, Rc<T>)>>;
+
+/// All that something depends on.
+pub(super) trait Like: PartialEq {
+    /// Equal for equal ones; what is costly to hash is left to the comparison.
+    fn hash(&self) -> u64;
+}
 
 /// All of a guest that its predicted pods depend on: guests that agree on it are judged alike.
 #[derive(Debug, PartialEq)]
-struct Likeness<'w> {
+pub(super) struct Likeness<'w> {
     spec: &'w VmiSpec,
     tsc_frequency: Option<i64>,
     machine: Option<&'w str>,
@@ -67,8 +73,25 @@ struct Likeness<'w> {
     too_large: bool,
 }
 
-impl Likeness<'_> {
-    /// Equal for equal ones; what is costly to hash is left to the comparison.
+impl<'w> Likeness<'w> {
+    /// All of a guest that runs that its migration's target depends on, but for the node that it is to leave.
+    pub(super) fn of_running(vmi: &'w Vmi, cluster: &'w Cluster) -> Self {
+        let fleet: &'w Fleet = &cluster.fleet;
+        let source = fleet.find(&vmi.status.node_name);
+        let launcher = cluster.current_launcher(vmi);
+        let selector = launcher.map(|pod| &pod.placement.selector);
+        let inherited = selector.into_iter().flatten().filter(|(key, _)| label::is_inherited(key));
+        let alone = likeness(vmi);
+        Self {
+            too_large: alone.too_large || launcher.is_some_and(|pod| pod.excess.is_some()),
+            inherited: inherited.map(|(key, value)| (key.as_ref(), value.as_ref())).collect(),
+            source: source.map(|node| std::ptr::from_ref(fleet.host_model_class(node))),
+            ..alone
+        }
+    }
+}
+
+impl Like for Likeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let Self { spec, tsc_frequency, machine, labelled, inherited, source, too_large } = self;
@@ -93,19 +116,8 @@ impl<'w> Guests<'w> {
         }
         let cluster = self.cluster;
         let fleet: &'w Fleet = &cluster.fleet;
-        let source = fleet.find(&vmi.status.node_name);
-        let launcher = cluster.current_launcher(vmi);
-        let selector = launcher.map(|pod| &pod.placement.selector);
-        let inherited = selector.into_iter().flatten().filter(|(key, _)| label::is_inherited(key));
-        let alone = likeness(vmi);
-        let likeness = Likeness {
-            too_large: alone.too_large || launcher.is_some_and(|pod| pod.excess.is_some()),
-            inherited: inherited.map(|(key, value)| (key.as_ref(), value.as_ref())).collect(),
-            source: source.map(|node| std::ptr::from_ref(fleet.host_model_class(node))),
-            ..alone
-        };
-        Some(alike(&mut self.moves, likeness, || {
-            let labels = source.map(|node| fleet.node(node).labels);
+        Some(alike(&mut self.moves, Likeness::of_running(vmi, cluster), || {
+            let labels = fleet.find(&vmi.status.node_name).map(|node| fleet.node(node).labels);
             Demand { placement: predict(vmi, cluster, labels.as_ref()), fitting: OnceCell::new() }
         }))
     }
@@ -147,7 +159,8 @@ fn likeness(vmi: &Vmi) -> Likeness<'_> {
     }
 }
 
-fn alike<'w, T>(known: &mut Alike<'w, T>, likeness: Likeness<'w>, find_out: impl FnOnce() -> T) -> Rc<T> {
+/// What was found out for one that is alike, else what `find_out` gives.
+pub(super) fn alike<L: Like, T>(known: &mut Alike<L, T>, likeness: L, find_out: impl FnOnce() -> T) -> Rc<T> {
     let bucket = known.entry(likeness.hash()).or_default();
     if let Some((_, found)) = bucket.iter().find(|(other, _)| *other == likeness) {
         return Rc::clone(found);

@@ -9,6 +9,7 @@ mod guests;
 pub mod pool;
 pub mod recommend;
 pub mod standing;
+pub mod stands;
 pub mod status;
 
 use crate::fit::bits::Bits;
@@ -21,6 +22,7 @@ use crate::world::World;
 
 pub(crate) use guests::predict;
 pub use guests::{Demand, Guests};
+use stands::{GuestOf, each};
 
 /// Whether to stop counting, because half of the request's time is used up.
 pub type Enough<'e> = &'e dyn Fn() -> bool;
@@ -80,7 +82,22 @@ impl Looked {
         Self { of: cluster.vmis().count(), ..Self::default() }
     }
 
+    /// None of the guests of a cluster yet, those that are stopped included.
+    pub(crate) fn none_of_all(cluster: &Cluster) -> Self {
+        Self { of: each(cluster).count(), ..Self::default() }
+    }
+
     /// One more guest is looked at.
+    pub(crate) fn guest(&mut self, guest: GuestOf<'_>) {
+        let metadata = match guest {
+            GuestOf::Vmi(vmi) => &vmi.metadata,
+            GuestOf::Vm(vm) => &vm.metadata,
+        };
+        self.at += 1;
+        self.too_large += usize::from(metadata.excess.is_some());
+    }
+
+    /// One more guest that has a VMI is looked at.
     pub(crate) fn at(&mut self, vmi: &Vmi) {
         self.at += 1;
         self.too_large += usize::from(vmi.metadata.excess.is_some());

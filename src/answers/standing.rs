@@ -1,15 +1,12 @@
-//! How a guest stands to a policy's common model, as it runs and when it starts anew.
+//! How a guest stands to a policy's common model.
 
-use std::borrow::Cow;
-
-use crate::enforce::model::{self, Common, Untouched, common_model};
-use crate::enforce::outlook;
+use crate::enforce::model::{self, Common, Untouched};
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{CommonModel, Policy};
-use crate::world::World;
+use crate::policy::CommonModel;
+
 /// How a guest stands to the common model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -33,21 +30,6 @@ pub fn standing(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> Standing 
     }
     let mode = CpuMode::parse(model::model_of(vmi));
     if mode == CpuMode::Named(common.name.clone()) { Standing::On } else { Standing::Off }
-}
-
-/// What a policy makes of the CPU model of a guest that starts anew.
-pub(crate) fn at_next_start(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
-    common_model(world, policy, &anew(world, vmi))
-}
-
-/// The VMI with which a guest starts anew: from its VM, where it has one.
-pub(crate) fn anew<'v>(world: &World, vmi: &'v Vmi) -> Cow<'v, Vmi> {
-    let cluster = &world.cluster;
-    let anew = cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).and_then(|vm| {
-        let guest = guest_of(vm, cluster);
-        guest.missing.is_none().then(|| outlook::vmi_of(vm, &guest))
-    });
-    anew.map_or(Cow::Borrowed(vmi), Cow::Owned)
 }
 
 /// Why a guest that starts anew comes to run without the common model, if so.

@@ -2,18 +2,17 @@
 
 use super::pool::{Pool, recommended};
 use super::standing::{Standing, standing};
-use super::{Demand, Enough, Guests, Looked, policy_of};
-use crate::enforce::trim;
-use crate::fit::bits::Bits;
+use super::stands::{GuestOf, Stands, Tally, each};
+use super::{Enough, Looked};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
-use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{CommonModel, LauncherSelectors, Policy};
+use crate::policy::CommonModel;
 use crate::say::plural;
 use crate::world::World;
+
 /// What the status of a policy tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyStatus {
@@ -27,10 +26,10 @@ pub struct PolicyStatus {
     pub guests: usize,
     /// Those that are not on the common model.
     pub not_compliant: usize,
-    /// Those that run and can migrate nowhere.
-    pub pinned: usize,
-    /// Those that wait to be started and that no node takes.
-    pub unschedulable: usize,
+    /// How they stand as they run, or wait to be started.
+    pub now: Tally,
+    /// How the guests that it will govern stand at their next start, those that are stopped included.
+    pub at_next_start: Tally,
     /// Those that run and ask for a CPU feature that no node offers any more.
     pub stale: usize,
     /// The most modern model that the most of its nodes can run.
@@ -60,7 +59,11 @@ impl PolicyStatus {
             (_, 1) => ", 1 of which is too large to judge".to_owned(),
             (_, many) => format!(", {many} of which are too large to judge"),
         };
-        format!("it governs {} {guests}{too_large}", self.guests)
+        let denied = match (self.now.denied, self.at_next_start.denied) {
+            (0, 0) => String::new(),
+            (now, next) => format!("; it would deny {now} now, as they run, and {next} at their next start"),
+        };
+        format!("it governs {} {guests}{too_large}{denied}", self.guests)
     }
 
     /// What its conditions say, if it is valid.
@@ -126,14 +129,14 @@ pub fn statuses(world: &World, enough: Enough<'_>) -> Vec<PolicyStatus> {
             }
         })
         .collect();
-    let mut guests = Guests::new(cluster);
-    let mut looked = Looked::none_of(cluster);
-    for vmi in cluster.vmis() {
+    let mut stands = Stands::new(world);
+    let mut looked = Looked::none_of_all(cluster);
+    for guest in each(cluster) {
         if enough() {
             break;
         }
-        looked.at(vmi);
-        count(world, vmi, &mut guests, &mut out);
+        looked.guest(guest);
+        count(world, guest, &mut stands, &mut out);
     }
     for status in &mut out {
         status.looked = looked;
@@ -141,45 +144,22 @@ pub fn statuses(world: &World, enough: Enough<'_>) -> Vec<PolicyStatus> {
     out
 }
 
-fn count<'w>(world: &'w World, vmi: &'w Vmi, guests: &mut Guests<'w>, statuses: &mut [PolicyStatus]) {
-    let cluster = &world.cluster;
-    let fleet: &Fleet = &cluster.fleet;
-    let runs_on = fleet.find(&vmi.status.node_name);
-    let demand = guests.demand(vmi);
-    let start = demand.is_none().then(|| guests.start(vmi));
-    let none = Bits::none(fleet.len());
-    let fitting = start.as_ref().map_or(&none, |start| &start.fitting);
-    let Some(policy) = policy_of(world, &world.policies, vmi, runs_on, fitting) else { return };
-    let Some(status) = statuses.iter_mut().find(|status| status.name == policy.name) else { return };
-    if migration::has_ended(vmi) {
-        return;
+fn count<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>, statuses: &mut [PolicyStatus]) {
+    let of = |policy: Option<&str>| world.policies.iter().position(|known| Some(known.name.as_str()) == policy);
+    let next = stands.at_next_start(guest);
+    if let Some(at) = of(next.stand.policy.as_deref()) {
+        statuses[at].at_next_start.add(&next.stand);
     }
+    let GuestOf::Vmi(vmi) = guest else { return };
+    let now = stands.now(vmi);
+    let Some(at) = of(now.policy.as_deref()) else { return };
+    let (policy, status) = (&world.policies[at], &mut statuses[at]);
+    status.now.add(&now);
     status.guests += 1;
     status.too_large += usize::from(vmi.metadata.excess.is_some());
-    let off = |common| standing(vmi, cluster, common) == Standing::Off;
+    let off = |common| standing(vmi, &world.cluster, common) == Standing::Off;
     status.not_compliant += usize::from(policy.common_model.as_ref().is_some_and(off));
-    if let Some(demand) = &demand {
-        status.pinned += usize::from(is_pinned(world, policy, vmi, demand));
-        status.stale += usize::from(!stale(vmi, cluster).is_empty());
-    }
-    let outcome = start.and_then(|start| start.outcome.impact());
-    status.unschedulable += usize::from(outcome == Some(Impact::Unschedulable));
-}
-
-/// Whether a guest can migrate nowhere, whatever the policy drops from its target's selector.
-fn is_pinned(world: &World, policy: &Policy, vmi: &Vmi, demand: &Demand) -> bool {
-    let fleet = &world.cluster.fleet;
-    let own = fleet.find(&vmi.status.node_name);
-    let Ok(placement) = &demand.placement else { return false };
-    if demand.targets(fleet, own) > 0 {
-        return false;
-    }
-    if policy.launcher_selectors == LauncherSelectors::Keep {
-        return true;
-    }
-    let mut left = placement.clone();
-    trim::foreseen(world, policy, vmi, None, placement).leave(&mut left);
-    fleet.look_up(&left).passes().fitting.iter().all(|node| Some(node) == own)
+    status.stale += usize::from(migration::runs(vmi) && !stale(vmi, &world.cluster).is_empty());
 }
 
 /// The CPU features that a running guest's launcher asks for and no node, its own included, offers.

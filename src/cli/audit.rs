@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::args::{AuditArgs, AuditOutput, FailOn};
-use crate::answers::audit::{Answer, AuditRow, Severity, Stand, audit};
+use crate::answers::audit::{AuditRow, Severity, Span, Stand, StandRow, audit};
+use crate::answers::stands::{Answer, Tally};
 use crate::cli::resource::ObjectKind;
 use crate::page::{Page, PageError};
 use crate::say::plural;
@@ -40,6 +41,8 @@ struct Summary {
     changed: usize,
     denied: usize,
     warned: usize,
+    now: Tally,
+    at_next_start: Tally,
 }
 
 impl Summary {
@@ -60,8 +63,24 @@ impl Summary {
             changed: count(&|row| row.change.is_some()),
             denied: count(&|row| row.answer == Answer::Deny),
             warned: count(&|row| row.answer == Answer::Warn),
+            now: tally(rows.iter().filter_map(|row| row.now.as_ref())),
+            at_next_start: tally(rows.iter().map(|row| &row.at_next_start)),
         }
     }
+}
+
+fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
+    let mut out = Tally::default();
+    for stand in stands {
+        match stand.impact {
+            Some("Fragile") => out.fragile += 1,
+            Some("Pinned") => out.pinned += 1,
+            Some(_) => out.unschedulable += 1,
+            None => {}
+        }
+        out.denied += usize::from(stand.answer == Answer::Deny);
+    }
+    out
 }
 
 /// Runs the verb for the guests of this namespace, or of all.
@@ -111,14 +130,17 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool
     cells.extend(rows.iter().map(|row| line(row, wide)));
     page.listing(&cells);
     page.line(totals(summary));
+    page.line(next_totals(rows, summary));
     if policies {
-        page.line(ruled(rows, summary));
+        for line in ruled(rows, summary) {
+            page.line(line);
+        }
     }
 }
 
 fn head(wide: bool) -> Vec<String> {
-    let more: &[&str] = if wide { &["CAUSE", "INHERITED", "STALE", "POLICY", "ON-MODEL"] } else { &[] };
-    ["GUEST", "NODE", "CPU", "STATE", "STARTS", "TARGETS"]
+    let more: &[&str] = if wide { &["STARTS", "CAUSE", "INHERITED", "STALE", "POLICY", "ON-MODEL"] } else { &[] };
+    ["GUEST", "NODE", "CPU", "STATE", "NOW", "AT-NEXT-START"]
         .iter()
         .chain(more)
         .chain(&["WHY"])
@@ -128,28 +150,39 @@ fn head(wide: bool) -> Vec<String> {
 
 fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     let dash = || "-".to_owned();
-    // Before its start its own node is among those judged.
-    let (starts, targets) = match row.start_nodes {
-        None => (dash(), format!("{}/{}", row.targets, row.judged)),
-        Some(0) => (format!("0/{}", row.judged), dash()),
-        Some(starts) => {
-            (format!("{starts}/{}", row.judged), format!("{}/{}", row.targets, row.judged.saturating_sub(1)))
-        }
-    };
     let node = match row.stand {
         Stand::Stopped => "(stopped)".to_owned(),
         Stand::Running | Stand::Starting => row.node.clone().unwrap_or_else(dash),
     };
-    let mut out = vec![row.guest.clone(), node, row.cpu.clone(), row.state().to_owned(), starts, targets];
+    let (now, next) = (row.now.as_ref().map_or_else(dash, places), places(&row.at_next_start));
+    let mut out = vec![row.guest.clone(), node, row.cpu.clone(), row.state().to_owned(), now, next];
     if wide {
+        let starts = row.at_next_start.start_nodes.map(|starts| format!("{starts}/{}", row.at_next_start.judged));
+        out.push(starts.unwrap_or_else(dash));
         out.push(row.cause.map_or_else(dash, str::to_owned));
         out.push(row.inherited.to_string());
         out.push(stale(&row.stale));
         out.push(row.policy.clone().unwrap_or_else(dash));
         out.push(row.on_common_model.map_or_else(dash, |on| if on { "yes" } else { "no" }.to_owned()));
     }
-    out.push(if row.why.is_empty() { dash() } else { row.why.clone() });
+    let next = Some(row.at_next_start.why.as_str()).filter(|why| !why.is_empty() && row.why != **why);
+    let next = next.map(|why| format!("at next start: {why}"));
+    let why = Some(row.why.clone()).filter(|why| !why.is_empty()).into_iter().chain(next);
+    out.push(why.reduce(|now, next| format!("{now}; {next}")).unwrap_or_else(dash));
     out
+}
+
+/// To how many of how many nodes it could go: `2/6`, or `0-2/6` by the node it starts on; `no-start` where it could not start.
+fn places(stand: &StandRow) -> String {
+    let Span { min, max } = stand.targets;
+    match stand.start_nodes {
+        _ if stand.verdict == "unknown" => "unknown".to_owned(),
+        None => format!("{min}/{}", stand.judged),
+        Some(0) => "no-start".to_owned(),
+        // One of the nodes that were judged is the one it starts on.
+        Some(_) if min == max => format!("{min}/{}", stand.judged.saturating_sub(1)),
+        Some(_) => format!("{min}-{max}/{}", stand.judged.saturating_sub(1)),
+    }
 }
 
 /// `fpu,vme,+3`: a cell without blanks, and `-` where there is none.
@@ -160,7 +193,7 @@ fn stale(features: &[String]) -> String {
     if cell.is_empty() { "-".to_owned() } else { cell }
 }
 
-/// `6 guests: 1 in danger on its own node, 2 can migrate nowhere, 3 fit`.
+/// `6 guests: 1 in danger on its own node, 2 can migrate nowhere, 3 well`.
 fn totals(summary: &Summary) -> String {
     let Summary { guests, own_node, unschedulable, pinned, fragile, fits, unknown, .. } = summary;
     let parts = [
@@ -171,27 +204,46 @@ fn totals(summary: &Summary) -> String {
         (unknown, "unknown"),
         (fits, "well"),
     ];
-    let told: Vec<String> =
-        parts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    let noun = if *guests == 1 { "guest" } else { "guests" };
-    format!("{guests} {noun}: {}", told.join(", "))
+    format!("{guests} {}: {}", plural::number(*guests, "guest", "guests"), counted(&parts))
 }
 
-/// What the policies would say if everything were asked for anew.
-fn ruled(rows: &[AuditRow], summary: &Summary) -> String {
+/// `At next start: 1 could start nowhere, 2 may start on a node without a migration target, 3 well`.
+fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
+    let Tally { fragile, pinned, unschedulable, .. } = summary.at_next_start;
+    let unknown = rows.iter().filter(|row| row.at_next_start.verdict == "unknown").count();
+    let well = rows.len() - fragile - pinned - unschedulable - unknown;
+    let parts = [
+        (&unschedulable, "could start nowhere"),
+        (&pinned, "may start on a node without a migration target"),
+        (&fragile, "may start on a node with one migration target"),
+        (&unknown, "unknown"),
+        (&well, "well"),
+    ];
+    format!("At next start: {}", counted(&parts))
+}
+
+fn counted(parts: &[(&usize, &str)]) -> String {
+    let told: Vec<String> =
+        parts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    told.join(", ")
+}
+
+/// What the policies would say if a person asked for everything now, and at each guest's next start.
+fn ruled(rows: &[AuditRow], summary: &Summary) -> [String; 3] {
     let names = |is: &dyn Fn(&AuditRow) -> bool| {
         let names: Vec<&str> = rows.iter().filter(|row| is(row)).map(|row| row.guest.as_str()).collect();
-        if names.is_empty() { String::new() } else { format!(" ({})", plural::fold_names(&names, 3)) }
+        let listed = if names.is_empty() { String::new() } else { format!(" ({})", plural::fold_names(&names, 3)) };
+        (names.len(), listed)
     };
-    format!(
-        "Under the policies, asked for by a person now: {} denied{}, {} warned about{}; {} not on the common model, {} would get \
-         it at the next start{}",
-        summary.denied,
-        names(&|row| row.answer == Answer::Deny),
-        summary.warned,
-        names(&|row| row.answer == Answer::Warn),
-        summary.off_common_model,
-        summary.changed,
-        names(&|row| row.change.is_some())
-    )
+    let answers = |head: &str, of: &dyn Fn(&AuditRow) -> Option<Answer>| {
+        let (denied, who) = names(&|row| of(row) == Some(Answer::Deny));
+        let (warned, whom) = names(&|row| of(row) == Some(Answer::Warn));
+        format!("Under the policies, {head}: {denied} denied{who}, {warned} warned about{whom}")
+    };
+    let (changed, who) = names(&|row| row.change.is_some());
+    [
+        answers("now (a migration, or the start that is waited for)", &|row| row.now.as_ref().map(|now| now.answer)),
+        answers("at next start", &|row| Some(row.at_next_start.answer)),
+        format!("Common model: {} not on it, {changed} would get it at next start{who}", summary.off_common_model),
+    ]
 }

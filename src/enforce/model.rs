@@ -178,6 +178,16 @@ pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
 }
 
 impl Common {
+    /// The VMI as the mutating webhook leaves it; `None` where nothing is written.
+    #[must_use]
+    pub fn applied(&self, policy: &Policy, vmi: &Vmi) -> Option<Vmi> {
+        let Self::Written { model, replaced } = self else { return None };
+        let mut out = with_model(vmi, model);
+        let why = [(well_known::POLICY.key, policy.name.as_str()), (well_known::REPLACED_MODEL.key, replaced.as_str())];
+        out.metadata.annotations.extend(why.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        Some(out)
+    }
+
     /// The patch of the VMI, as it stands in `object`. Applied, and decided again, it is empty.
     #[must_use]
     pub fn patch(&self, policy: &Policy, object: &Value) -> Vec<PatchOperation> {

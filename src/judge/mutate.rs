@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use json_patch::PatchOperation;
 
-use super::{Manifest, Rules, rules};
+use super::{Manifest, Rules};
 use crate::enforce::model::common_model;
 use crate::enforce::outline::Outline;
 use crate::enforce::outlook::{self, Outlook};
@@ -48,7 +48,7 @@ pub fn mutation<E>(
     };
     let Some(judged) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
     let assessment = judged.assess(&world.cluster);
-    let Rules { policy, facts } = rules(world, manifest, user, &judged, &assessment);
+    let Rules { policy, facts, .. } = Rules::of(world, manifest, user, &judged, &assessment);
     if facts.exemption.is_some_and(Exemption::is_silent) {
         return Ok(Mutation::default());
     }

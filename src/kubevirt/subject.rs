@@ -308,11 +308,27 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
 }
 
 fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
-    if vmi.status.node_name.is_empty() {
-        return None;
-    }
-    let pod = cluster.current_launcher(vmi).filter(|pod| pod.excess.is_none())?;
-    Some(Running { node: vmi.status.node_name.clone(), placement: (*pod.placement).clone() })
+    let (node, pod) = running_pod(vmi, cluster)?;
+    Some(Running { node: node.to_owned(), placement: (*pod.placement).clone() })
+}
+
+/// The node that a guest runs on, as far as its launcher is known.
+pub(crate) fn runs_on<'v>(vmi: &'v Vmi, cluster: &Cluster) -> Option<&'v str> {
+    running_pod(vmi, cluster).map(|(node, _)| node)
+}
+
+fn running_pod<'v, 'c>(vmi: &'v Vmi, cluster: &'c Cluster) -> Option<(&'v str, &'c Launcher)> {
+    let node = Some(vmi.status.node_name.as_str()).filter(|node| !node.is_empty())?;
+    Some((node, cluster.current_launcher(vmi).filter(|pod| pod.excess.is_none())?))
+}
+
+/// Why KubeVirt refuses to migrate a guest within the cluster, if it does.
+pub(crate) fn not_migratable(vmi: &Vmi) -> Option<NotMigratable> {
+    migration::not_migratable(vmi).map(refusal)
+}
+
+fn refusal(condition: &Condition) -> NotMigratable {
+    NotMigratable { reason: condition.reason.clone(), message: condition.message.clone() }
 }
 
 /// Who asks for what a pod of a guest requires: told by its VM, where that asks for it too.
@@ -490,9 +506,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     // Disks that are not shared keep no guest from going elsewhere.
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
     let is_spared = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
-    subject.not_migratable = migration::not_migratable(vmi)
-        .filter(|condition| !is_spared(condition))
-        .map(|condition| NotMigratable { reason: condition.reason.clone(), message: condition.message.clone() });
+    subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_spared(condition)).map(refusal);
     Judged { subject, predicted, hindrance, notes }
 }
 

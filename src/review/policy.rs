@@ -6,17 +6,12 @@ use std::collections::BTreeMap;
 use super::told;
 use crate::admission::response::Decision;
 use crate::answers::pool::Pool;
-use crate::answers::standing::{Standing, anew, at_next_start, kept_by, standing};
-use crate::answers::{Enough, Guests, Looked, Named, policy_of};
-use crate::enforce::outlook;
-use crate::fit::bits::Bits;
-use crate::fit::subject::Stage;
-use crate::fit::verdict::Assessment;
-use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, title};
-use crate::kubevirt::wire::Vmi;
-use crate::policy::{Dial, Otherwise, Policy, PolicyError, RequestFacts, RequestKind, UserName, rule};
+use crate::answers::standing::{Standing, kept_by, standing};
+use crate::answers::stands::{GuestOf, Stand, Stands, each};
+use crate::answers::{Enough, Looked, Named};
+use crate::policy::{Policy, PolicyError};
 use crate::world::World;
+
 /// Warns whoever makes or changes a policy of what does not meet it today.
 ///
 /// `text` is the policy as it was sent, `before` as it was stored. An invalid one is never half-applied: the warning
@@ -53,13 +48,14 @@ fn invalid(name: &str, error: &PolicyError) -> Vec<String> {
 /// What a policy says of today's guests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Governed {
-    guests: usize,
     /// Not on the common model, but on it from their next start on.
     until_restart: Named,
     /// Not on the common model, and not from their next start on either, by the reason.
     kept: BTreeMap<String, Named>,
-    /// Would be denied if they were created now.
-    denied: Named,
+    /// Would be denied now: the migration of one that runs.
+    denied_now: Named,
+    /// Would be denied at their next start.
+    denied_at_next_start: Named,
     looked: Looked,
 }
 
@@ -67,7 +63,7 @@ fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
     let name = &policy.name;
     let pool = Pool::of(&world.cluster.fleet, policy);
     let found = governed(world, policy, enough);
-    let Governed { guests: _, until_restart, kept, denied, looked } = &found;
+    let Governed { until_restart, kept, denied_now, denied_at_next_start, looked } = &found;
     let mut out = Vec::new();
     if let Some(common) = &policy.common_model {
         let model = &common.name;
@@ -84,14 +80,7 @@ fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
     if pool.nodes.is_empty() {
         out.push(format!("{name}: nodeSelector selects no node that runs guests"));
     }
-    if !denied.is_empty() {
-        out.push(format!(
-            "{name}: enforce {} would deny {} if created now: {}",
-            policy.enforce,
-            looked.count(denied.count, "guest"),
-            denied.names()
-        ));
-    }
+    out.extend(denied(denied_now, denied_at_next_start, *looked).map(|line| format!("{name}: {line}")));
     let mut kept: Vec<_> = kept.iter().collect();
     kept.sort_by_key(|(_, guests)| Reverse(guests.count));
     for (reason, guests) in kept {
@@ -108,69 +97,56 @@ fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
     out
 }
 
+/// `it would deny 1 guest now (shop/ledger), and 4 guests at next start (shop/amd, shop/db and 2 more)`.
+fn denied(now: &Named, at_next_start: &Named, looked: Looked) -> Option<String> {
+    let many = |named: &Named| looked.count(named.count, "guest");
+    let now = (!now.is_empty()).then(|| format!("{} now ({})", many(now), now.names()));
+    let next = (!at_next_start.is_empty())
+        .then(|| format!("{} at next start ({})", many(at_next_start), at_next_start.names()));
+    let both = now.into_iter().chain(next).reduce(|now, next| format!("{now}, and {next}"))?;
+    Some(format!("it would deny {both}; each and why: kubectl cpufit audit"))
+}
+
 /// The guests that a policy would govern beside the other policies of the world.
 fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
-    let cluster = &world.cluster;
-    let mut out = Governed { looked: Looked::none_of(cluster), ..Governed::default() };
-    let mut guests = Guests::new(cluster);
-    let others = || world.policies.iter().filter(|other| other.name != policy.name);
-    for vmi in cluster.vmis() {
+    let others = world.policies.iter().filter(|other| other.name != policy.name);
+    let world = World { cluster: world.cluster.clone(), policies: others.chain([policy]).cloned().collect() };
+    let is_ours = |stand: &Stand| stand.policy.as_ref() == Some(&policy.name);
+    let mut out = Governed { looked: Looked::none_of_all(&world.cluster), ..Governed::default() };
+    let mut stands = Stands::new(&world);
+    for guest in each(&world.cluster) {
         if enough() {
             break;
         }
-        out.looked.at(vmi);
-        if migration::has_ended(vmi) {
+        out.looked.guest(guest);
+        let next = stands.at_next_start(guest);
+        if is_ours(&next.stand) && next.stand.ruling.denies() {
+            out.denied_at_next_start.add(guest.title());
+        }
+        let GuestOf::Vmi(vmi) = guest else { continue };
+        let now = stands.now(vmi);
+        if !is_ours(&now) {
             continue;
         }
-        let runs_on = cluster.fleet.find(&vmi.status.node_name);
-        let none = Bits::none(cluster.fleet.len());
-        let start = runs_on.is_none().then(|| guests.start(vmi));
-        let fitting = start.as_ref().map_or(&none, |start| &start.fitting);
-        let governing = policy_of(world, others().chain([policy]), vmi, runs_on, fitting);
-        if governing.is_none_or(|governing| governing.name != policy.name) {
-            continue;
+        if now.ruling.denies() {
+            out.denied_now.add(guest.title());
         }
-        out.guests += 1;
-        let is_off = |common| standing(vmi, cluster, common) == Standing::Off;
+        let is_off = |common| standing(vmi, &world.cluster, common) == Standing::Off;
         if policy.common_model.as_ref().is_some_and(is_off) {
-            match kept_by(&at_next_start(world, policy, vmi)) {
-                None => out.until_restart.add(title(vmi)),
-                Some(reason) => out.kept.entry(reason).or_default().add(title(vmi)),
+            let kept = match next.common.as_ref().filter(|_| is_ours(&next.stand)) {
+                Some(common) => kept_by(common),
+                None => Some("another policy governs its next start".to_owned()),
+            };
+            match kept {
+                None => out.until_restart.add(guest.title()),
+                Some(reason) => out.kept.entry(reason).or_default().add(guest.title()),
             }
-        }
-        let refuses = policy.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny);
-        if (policy.enforce != Dial::Off || refuses) && denies(world, policy, vmi, &guests.start(vmi)) {
-            out.denied.add(title(vmi));
         }
     }
     out
 }
 
-/// Whether a guest would be denied if it were created now, with the common model where it would get that.
-fn denies(world: &World, policy: &Policy, vmi: &Vmi, start: &Assessment) -> bool {
-    let cluster = &world.cluster;
-    let guest = world.guest(&vmi.metadata.namespace, &vmi.metadata.labels, UserName::NOBODY);
-    let kind = RequestKind::VirtualMachineInstance;
-    let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };
-    let refuses = policy.common_model.as_ref().is_some_and(|common| common.otherwise == Otherwise::Deny);
-    let unmet = refuses && outlook::of_vmi(world, policy, &anew(world, vmi)).unmet.is_some();
-    if !rule(policy, facts, start, unmet).denies() {
-        return false;
-    }
-    let Some(common) = policy.common_model.as_ref().filter(|_| !unmet) else { return true };
-    let is_off = standing(vmi, cluster, common) == Standing::Off;
-    if !is_off || kept_by(&at_next_start(world, policy, vmi)).is_some() {
-        return true;
-    }
-    let mut judged = subject::of_vmi(vmi, cluster);
-    if let Some(start) = &judged.subject.restart {
-        let start = start.with_model(&common.name);
-        judged.subject.stage = Stage::Start(start.onward);
-        judged.subject.placement = start.placement;
-        judged.subject.mode = start.mode;
-    }
-    rule(policy, facts, &judged.assess(cluster), false).denies()
-}
-
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 mod tests;

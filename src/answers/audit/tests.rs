@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
+use crate::policy::Policy;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};

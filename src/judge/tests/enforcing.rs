@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fit::subject::CpuMode;
+use crate::fit::verdict::Check;
 use crate::report::Reason;
 
 const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";

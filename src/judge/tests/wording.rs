@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::admission::response::FieldCause;
-use crate::fit::verdict::{Assessment, Finding, Outcome, Unknown};
-use crate::policy::RequestKind;
+use crate::fit::verdict::{Assessment, Check, Finding, Outcome, Unknown};
+use crate::policy::{self, RequestFacts, RequestKind};
 
 fn verdict(outcome: Outcome, cause: Option<Cause>, checks: &[Check]) -> Verdict {
     let assessment = Assessment { outcome, cause, nodes_judged: 4, fitting: crate::fit::bits::Bits::none(4) };

@@ -4,6 +4,7 @@
 use rstest::rstest;
 
 use super::*;
+use crate::answers::stands::Tally;
 use crate::live::kinds::{Projected, project};
 
 const GENERATION: i64 = 3;
@@ -27,7 +28,8 @@ fn counted() -> PolicyStatus {
         usable_nodes: Some(5),
         guests: 14,
         not_compliant: 3,
-        pinned: 1,
+        now: Tally { pinned: 1, ..Tally::default() },
+        at_next_start: Tally { pinned: 2, denied: 2, ..Tally::default() },
         ..PolicyStatus::default()
     }
 }

@@ -105,7 +105,7 @@ fn one_is_spoken_of_as_one() {
 #[test]
 fn enforcement_says_whom_it_would_deny() {
     let spec = json!({"enforce": "Pinned"});
-    insta::assert_snapshot!(changed(&world(nodes(), &[]), &spec).join("\n"), @"cpufit: intel-pool: enforce Pinned would deny 4 guests if created now: shop/amd, shop/db and 2 more");
+    insta::assert_snapshot!(changed(&world(nodes(), &[]), &spec).join("\n"), @"cpufit: intel-pool: it would deny 2 guests now (shop/db, shop/mail), and 4 guests at next start (shop/amd, shop/db and 2 more); each and why: kubectl cpufit audit");
 }
 
 #[rstest]
@@ -178,9 +178,9 @@ fn a_count_that_was_broken_off_says_so() {
 fn the_status_counts_what_the_columns_show() {
     let statuses = statuses(&world(nodes(), &[policy(&common(MODEL))]), NEVER);
     let [status] = statuses.as_slice() else { panic!("one status for each policy: {statuses:?}") };
-    let PolicyStatus { guests, not_compliant, pinned, unschedulable, stale, recommended_model, .. } = status;
+    let PolicyStatus { guests, not_compliant, now, stale, recommended_model, .. } = status;
     assert_eq!(
-        (status.coverage().as_str(), *guests, *not_compliant, *pinned, *unschedulable, *stale),
+        (status.coverage().as_str(), *guests, *not_compliant, now.pinned, now.unschedulable, *stale),
         ("4/5", 5, 4, 2, 0, 1),
         "kubectl get cpupolicies would mislead"
     );
@@ -194,7 +194,7 @@ fn the_status_counts_what_the_columns_show() {
 fn a_guest_whose_selector_would_be_trimmed_is_not_pinned() {
     let pinned = |selectors: &str| {
         let spec = json!({"launcherSelectors": selectors, "nodeSelector": {"matchLabels": {"pool": "intel"}}});
-        statuses(&world(nodes(), &[policy(&spec)]), NEVER)[0].pinned
+        statuses(&world(nodes(), &[policy(&spec)]), NEVER)[0].now.pinned
     };
     assert_eq!((pinned("Keep"), pinned("DropStale")), (2, 1), "people would mend what mends itself");
 }
@@ -224,6 +224,6 @@ fn a_guest_that_waits_for_a_node_is_unschedulable() {
     let cluster = cluster("1.9.0", nodes, [vmi(waiting)]);
     let policies = vec![Policy::from_json(&policy(&json!({}))).expect("a policy")];
     let statuses = statuses(&World { cluster, policies }, NEVER);
-    assert_eq!((statuses[0].guests, statuses[0].unschedulable, statuses[0].pinned), (1, 1, 0));
+    assert_eq!((statuses[0].guests, statuses[0].now.unschedulable, statuses[0].now.pinned), (1, 1, 0));
     assert_eq!(statuses[0].coverage(), "4");
 }

@@ -1,0 +1,412 @@
+//! How each guest stands: NOW, as it runs or waits to, and AT NEXT START, when it is made anew.
+//!
+//! The audit, the status of a policy and the warnings about its change count by these, and these are ruled on by what rules on
+//! the requests of the webhook and of `check` ([`Ready`]): NOW on the guest's migration, as if a person asked for it, or on the
+//! VMI that waits to be started; AT NEXT START on its VirtualMachine, or on its VMI as it would be created again.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use super::guests::{Alike, Like, Likeness, alike};
+use super::standing::kept_by;
+use crate::enforce::model::Common;
+use crate::enforce::outlook;
+use crate::fit::assess::targets_by_start;
+use crate::fit::author::Authors;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::judgement::Depth;
+use crate::fit::subject::Stage;
+use crate::fit::verdict::{Assessment, Cause, Check, Impact, Outcome, Verdict};
+use crate::judge::{Case, Manifest, Ready, judge_subject};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::guest::guest_of;
+use crate::kubevirt::migration;
+use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus, Vmim};
+use crate::policy::{Grounds, Ruling, UserName, lives_on};
+use crate::say;
+use crate::well_known;
+use crate::world::World;
+
+/// A guest of the cluster.
+#[derive(Clone, Copy, Debug)]
+pub enum GuestOf<'w> {
+    /// It has a VMI, and that has not ended.
+    Vmi(&'w Vmi),
+    /// Only its VM is there.
+    Vm(&'w VirtualMachine),
+}
+
+impl GuestOf<'_> {
+    /// `namespace/name`.
+    #[must_use]
+    pub fn title(self) -> String {
+        match self {
+            Self::Vmi(vmi) => subject::title(vmi),
+            Self::Vm(vm) => format!("{}/{}", vm.metadata.namespace, subject::name_of(&vm.metadata)),
+        }
+    }
+}
+
+/// All guests of a cluster: those that run or wait to, then those that are stopped.
+pub fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
+    let live = cluster.vmis().filter(|vmi| !migration::has_ended(vmi)).map(GuestOf::Vmi);
+    let is_stopped =
+        |vm: &&VirtualMachine| cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).is_none_or(migration::has_ended);
+    live.chain(cluster.vms().filter(is_stopped).map(GuestOf::Vm))
+}
+
+/// What a policy answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// Nothing is said.
+    Admit,
+    /// There are warnings.
+    Warn,
+    /// It is denied.
+    Deny,
+}
+
+/// How a guest stands, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stand {
+    /// The verdict in one word.
+    pub outcome: Outcome,
+    /// Why, where the outcome is an impact.
+    pub cause: Option<Cause>,
+    /// KubeVirt refuses to migrate it, whatever the labels say.
+    pub is_not_migratable: bool,
+    /// How many nodes were judged, the one it is to leave left out.
+    pub judged: usize,
+    /// On how many nodes it may start; `None` for one that runs.
+    pub start_nodes: Option<usize>,
+    /// The fewest and the most nodes that it could migrate to, over the nodes it may start on.
+    pub targets: (usize, usize),
+    /// What its policy rules.
+    pub ruling: Ruling,
+    /// The policy that governs it; `None` for the built-in one, and where its namespace is left alone.
+    pub policy: Option<String>,
+}
+
+impl Stand {
+    /// From a guest that is judged and ruled on.
+    fn new(judged: &Judged<'_>, assessment: &Assessment, ruling: Ruling, policy: Option<&str>, fleet: &Fleet) -> Self {
+        let subject = &judged.subject;
+        let (start_nodes, targets) = match subject.stage {
+            Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
+            Stage::Start(onward) => {
+                let by_start = targets_by_start(&subject.placement, onward, &assessment.fitting, fleet);
+                let count = |entry: Option<&usize>| entry.copied().unwrap_or(0);
+                let targets = (count(by_start.keys().next()), count(by_start.keys().next_back()));
+                (Some(assessment.fitting.count()), targets)
+            }
+        };
+        Self {
+            outcome: assessment.outcome.clone(),
+            cause: assessment.cause,
+            is_not_migratable: subject.not_migratable.is_some(),
+            judged: assessment.nodes_judged,
+            start_nodes,
+            targets,
+            ruling,
+            policy: policy.filter(|_| ruling != Ruling::LeftAlone).map(str::to_owned),
+        }
+    }
+
+    /// From an object that is judged.
+    #[must_use]
+    pub fn of(case: &Case<'_>, fleet: &Fleet) -> Self {
+        let policy = case.policy.as_ref().map(|policy| policy.name.as_str());
+        Self::new(&case.judged, &case.verdict.assessment, case.ruling, policy, fleet)
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub fn impact(&self) -> Option<Impact> {
+        let impact = self.outcome.impact();
+        if self.is_not_migratable { impact.max(Some(Impact::Pinned)) } else { impact }
+    }
+
+    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    #[must_use]
+    pub fn verdict(&self) -> &'static str {
+        self.impact().map_or(self.outcome.as_str(), |impact| Outcome::Impaired(impact).as_str())
+    }
+}
+
+/// How a guest stands at its next start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextStart {
+    /// In numbers.
+    pub stand: Stand,
+    /// What its policy would answer.
+    pub answer: Answer,
+    /// Why it is so, in one line without the guest's name; empty where all is well.
+    pub why: String,
+    /// What becomes of its CPU model.
+    pub common: Option<Common>,
+}
+
+impl NextStart {
+    fn of(case: &Case<'_>, cluster: &Cluster) -> Self {
+        let why = match case.ruling {
+            Ruling::Deny { grounds: Grounds::CommonModel, .. } => {
+                let kept = case.common.as_ref().and_then(kept_by);
+                format!("it would not use the common CPU model: {}", kept.unwrap_or_default())
+            }
+            _ => why(&case.judged, &case.verdict, cluster),
+        };
+        let is_always_told = case
+            .verdict
+            .findings
+            .iter()
+            .any(|found| found.check != Check::OwnNode && found.check.spec().always_reported);
+        let is_told = case.messages.model.is_some() || case.messages.unmet.is_some() || is_always_told;
+        let answer = match case.ruling {
+            Ruling::Deny { .. } => Answer::Deny,
+            Ruling::Admit { warned, .. } if warned || is_told => Answer::Warn,
+            Ruling::Admit { .. } | Ruling::LeftAlone => Answer::Admit,
+        };
+        Self { stand: Stand::of(case, &cluster.fleet), answer, why, common: case.common.clone() }
+    }
+}
+
+/// Why a guest is in need, in one line without its name; empty where it is not.
+pub(super) fn why(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
+    let of = |check: Check| verdict.found(check).map(say::finding::message);
+    if let Some(message) = of(Check::NotMigratable) {
+        return message;
+    }
+    match (&verdict.assessment.outcome, &judged.subject.stage) {
+        (Outcome::Unknown(why), _) => say::finding::unknown(why),
+        (Outcome::Impaired(Impact::Pinned), Stage::Migration(_)) => say::obstacles(verdict),
+        (Outcome::Impaired(Impact::Fragile), Stage::Migration(_)) => {
+            let left = cluster.fleet.names(&verdict.assessment.fitting).join(", ");
+            let why = say::obstacles(verdict);
+            if verdict.nearest.is_empty() && verdict.blocked.is_empty() {
+                format!("only {left} is left")
+            } else {
+                format!("only {left} is left; {why}")
+            }
+        }
+        (Outcome::Impaired(_), Stage::Start(_)) => {
+            of(Check::StartNode).or_else(|| of(Check::MigrationTarget)).unwrap_or_default()
+        }
+        (_, _) => of(Check::LibvirtRefused).unwrap_or_default(),
+    }
+}
+
+/// How many guests stand badly, and how many would be denied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// With one node left to migrate to.
+    pub fragile: usize,
+    /// That can migrate nowhere.
+    pub pinned: usize,
+    /// That no node takes.
+    pub unschedulable: usize,
+    /// That would be denied.
+    pub denied: usize,
+}
+
+impl Tally {
+    /// Adds a guest.
+    pub fn add(&mut self, stand: &Stand) {
+        match stand.impact() {
+            Some(Impact::Fragile) => self.fragile += 1,
+            Some(Impact::Pinned) => self.pinned += 1,
+            Some(Impact::Unschedulable) => self.unschedulable += 1,
+            None => {}
+        }
+        self.denied += usize::from(stand.ruling.denies());
+    }
+}
+
+/// The guests of a world, each as it stands. What follows for like ones is worked out once.
+#[derive(Debug)]
+pub struct Stands<'w> {
+    world: &'w World,
+    moves: Alike<Likeness<'w>, Judged<'static>>,
+    starts: Alike<StartLikeness<'w>, NextStart>,
+}
+
+/// All of a guest that is to start that its start depends on.
+#[derive(Debug, PartialEq)]
+struct StartLikeness<'w> {
+    namespace: &'w str,
+    /// Specification and status, and of the metadata what is read for its meaning.
+    vmi: Vmi,
+    /// Which of them select it.
+    policies: Vec<bool>,
+    /// Which of them select the node it runs on, where it runs.
+    home: Option<Vec<bool>>,
+    /// The kind of object that is judged.
+    made_of: MadeOf,
+}
+
+/// What a start is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum MadeOf {
+    /// Its VM.
+    Vm {
+        /// Something that the guest follows from is not known.
+        is_unknown: bool,
+        /// The VM itself is too large to be read whole.
+        is_cut: bool,
+    },
+    /// Its VMI, created again.
+    VmiAgain,
+    /// Its VMI, which waits to be started.
+    VmiAsItIs,
+}
+
+impl Like for StartLikeness<'_> {
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let Self { namespace, vmi, policies, home, made_of } = self;
+        (namespace, policies, home, made_of).hash(&mut hasher);
+        vmi.spec.node_selector.hash(&mut hasher);
+        vmi.spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl<'w> Stands<'w> {
+    /// The guests of a world.
+    #[must_use]
+    pub fn new(world: &'w World) -> Self {
+        Self { world, moves: HashMap::new(), starts: HashMap::new() }
+    }
+
+    /// How a guest stands as it runs, or waits to.
+    pub fn now(&mut self, vmi: &'w Vmi) -> Stand {
+        let (world, cluster) = (self.world, &self.world.cluster);
+        if !migration::runs(vmi) {
+            return self.start(vmi, &vmi.metadata, MadeOf::VmiAsItIs).stand.clone();
+        }
+        let asked = asked_for(vmi);
+        let like = alike(&mut self.moves, Likeness::of_running(vmi, cluster), || {
+            let mut judged = subject::of_migration(&asked, cluster);
+            (judged.predicted, judged.subject.authors) = (None, Authors::default());
+            judged
+        });
+        let mut judged = Judged::clone(&like);
+        judged.subject.namespace.clone_from(&vmi.metadata.namespace);
+        judged.subject.name.clone_from(&vmi.metadata.name);
+        judged.subject.not_migratable = subject::not_migratable(vmi);
+        judged.subject.running = None;
+        if let Stage::Migration(migration) = &mut judged.subject.stage {
+            migration.source = Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty());
+        }
+        let assessment = judged.assess(cluster);
+        let manifest = Manifest::Migration(Box::new(asked));
+        let ready = Ready::new(world, &manifest, UserName::NOBODY, judged, &assessment);
+        let assessment = ready.judged.assess(cluster);
+        let policy = Some(ready.rules.policy.name.as_str()).filter(|_| !ready.rules.is_builtin);
+        Stand::new(&ready.judged, &assessment, ready.ruling(&assessment), policy, &cluster.fleet)
+    }
+
+    /// How a guest stands when it is made anew: from its VM, where it has one.
+    pub fn at_next_start(&mut self, guest: GuestOf<'w>) -> Rc<NextStart> {
+        let vm = match guest {
+            GuestOf::Vm(vm) => Some(vm),
+            GuestOf::Vmi(vmi) => self.world.cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name),
+        };
+        match (vm, guest) {
+            (Some(vm), _) | (None, GuestOf::Vm(vm)) => self.of_vm(vm),
+            (None, GuestOf::Vmi(vmi)) => {
+                let again = Vmi { status: VmiStatus::default(), ..vmi.clone() };
+                self.start(&again, &vmi.metadata, MadeOf::VmiAgain)
+            }
+        }
+    }
+
+    fn of_vm(&mut self, vm: &'w VirtualMachine) -> Rc<NextStart> {
+        let (world, cluster) = (self.world, &self.world.cluster);
+        let guest = guest_of(vm, cluster);
+        let made_of = MadeOf::Vm { is_unknown: guest.missing.is_some(), is_cut: vm.metadata.excess.is_some() };
+        let live = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name);
+        let node = live.and_then(|vmi| subject::runs_on(vmi, cluster)).and_then(|node| cluster.fleet.find(node));
+        let key = self.likeness(&outlook::vmi_of(vm, &guest), &vm.metadata.namespace, node, made_of);
+        alike(&mut self.starts, key, || {
+            let manifest = Manifest::VirtualMachine(Box::new(vm.clone()));
+            NextStart::of(&judge_start(world, &manifest, subject::of_vm(vm, cluster)), cluster)
+        })
+    }
+
+    /// The start of a VMI that no VM makes, or that waits to be started.
+    fn start(&mut self, vmi: &Vmi, metadata: &'w Meta, made_of: MadeOf) -> Rc<NextStart> {
+        let (world, cluster) = (self.world, &self.world.cluster);
+        let node = subject::runs_on(vmi, cluster).and_then(|node| cluster.fleet.find(node));
+        let key = self.likeness(vmi, &metadata.namespace, node, made_of);
+        alike(&mut self.starts, key, || {
+            let judge = |vmi: Vmi| {
+                let judged = subject::of_vmi(&vmi, cluster);
+                judge_start(world, &Manifest::Vmi(Box::new(vmi)), judged)
+            };
+            let case = judge(vmi.clone());
+            let policy = case.policy.as_ref().filter(|_| made_of == MadeOf::VmiAgain);
+            // What the mutating webhook makes of it, before it is judged.
+            let made = policy.zip(case.common.as_ref()).and_then(|(policy, common)| common.applied(policy, vmi));
+            match made {
+                Some(made) => NextStart { common: case.common.clone(), ..NextStart::of(&judge(made), cluster) },
+                None => NextStart::of(&case, cluster),
+            }
+        })
+    }
+
+    /// What the start of a guest with this VMI depends on.
+    fn likeness(
+        &self,
+        vmi: &Vmi,
+        namespace: &'w str,
+        runs_on: Option<NodeIndex>,
+        made_of: MadeOf,
+    ) -> StartLikeness<'w> {
+        let read =
+            [&well_known::SENT_MODEL, &well_known::MIGRATION_TARGET, &well_known::REPLACED_MODEL, &well_known::POLICY];
+        let annotations = &vmi.metadata.annotations;
+        let annotations = read.iter().filter_map(|known| annotations.get_key_value(known.key));
+        let metadata = Meta {
+            annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            excess: vmi.metadata.excess.clone(),
+            ..Meta::default()
+        };
+        let status = VmiStatus {
+            machine: vmi.status.machine.clone(),
+            topology_hints: vmi.status.topology_hints.clone(),
+            ..VmiStatus::default()
+        };
+        let guest = self.world.guest(namespace, &vmi.metadata.labels, UserName::NOBODY);
+        let guest = guest.less(vmi.metadata.excess.as_ref());
+        let fleet = &self.world.cluster.fleet;
+        let policies = || self.world.policies.iter();
+        let none = Bits::none(fleet.len());
+        let at_home =
+            |node| policies().map(|policy| lives_on(&policy.node_selector, Some(node), &none, fleet)).collect();
+        StartLikeness {
+            namespace,
+            policies: policies().map(|policy| policy.selects(&guest)).collect(),
+            home: runs_on.map(at_home),
+            vmi: Vmi { metadata, spec: vmi.spec.clone(), status },
+            made_of,
+        }
+    }
+}
+
+fn judge_start(world: &World, manifest: &Manifest<'static>, judged: Judged<'static>) -> Case<'static> {
+    judge_subject(world, manifest, UserName::NOBODY, judged, Depth::Brief)
+}
+
+/// The migration of a guest that somebody asks for.
+pub(super) fn asked_for(vmi: &Vmi) -> Vmim {
+    let mut vmim = Vmim::default();
+    vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);
+    vmim.spec.vmi_name.clone_from(&vmi.metadata.name);
+    vmim
+}

@@ -1,0 +1,122 @@
+//! An object with all that a ruling on it follows from: its subject, the policy that governs it, and what the common model
+//! means for it.
+//!
+//! The webhook, `check` and `explain` make words of it; the audit, the status of policies and the warnings about a policy
+//! count by it. So they all rule alike.
+
+use super::{Manifest, mutate};
+use crate::enforce::outlook::Outlook;
+use crate::fit::verdict::{Assessment, Check, Finding};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::subject::{self, Judged};
+use crate::policy::{self, Exemption, Guest, Policy, RequestFacts, Ruling, UserName, lives_on};
+use crate::world::World;
+
+/// An object that is ready for judgement.
+#[derive(Debug)]
+pub(crate) struct Ready<'a> {
+    /// The guest as it will be: with the common model, and without the selector entries that a policy drops.
+    pub(crate) judged: Judged<'a>,
+    /// What governs the request.
+    pub(crate) rules: Rules,
+    /// What the common model means for it; `None` for a pod and for a migration.
+    pub(crate) outlook: Option<Outlook>,
+}
+
+/// What governs a request.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// The policy that governs the guest.
+    pub(crate) policy: Policy,
+    /// Whether that is the built-in one, because none selects the guest.
+    pub(crate) is_builtin: bool,
+    /// What else decides.
+    pub(crate) facts: RequestFacts,
+}
+
+impl<'a> Ready<'a> {
+    /// An object made ready; `None` where nothing is to be judged.
+    pub(super) fn of(world: &World, manifest: &Manifest<'a>, user: &UserName) -> Option<Self> {
+        let judged = manifest.subject(world)?;
+        let assessment = judged.assess(&world.cluster);
+        Some(Self::new(world, manifest, user, judged, &assessment))
+    }
+
+    /// The same, where the subject and its assessment are known already.
+    pub(crate) fn new(
+        world: &World,
+        manifest: &Manifest<'a>,
+        user: &UserName,
+        mut judged: Judged<'a>,
+        assessment: &Assessment,
+    ) -> Self {
+        let cluster = &world.cluster;
+        let of_namespace = namespace_note(cluster, &judged.subject.namespace);
+        judged.notes.extend(of_namespace.clone());
+        let rules = Rules::of(world, manifest, user, &judged, assessment);
+        if let Manifest::Migration(vmim) = manifest {
+            mutate::foresee(world, &rules.policy, &mut judged, Some(vmim));
+        }
+        if let Manifest::Pod(pod) = manifest {
+            judged.subject.authors = subject::authors_of_pod(pod, cluster);
+        }
+        let mut outlook = mutate::outlook(world, manifest, &rules.policy);
+        if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
+            judged = becomes;
+            judged.notes.extend(of_namespace);
+        }
+        judged.notes.extend(outlook.as_ref().and_then(mutate::finding));
+        Self { judged, rules, outlook }
+    }
+
+    /// The same, spared for a reason that the object alone does not tell, where it is not for another.
+    pub(super) fn spared(mut self, why: Exemption) -> Self {
+        self.rules.facts.exemption = self.rules.facts.exemption.or(Some(why));
+        self
+    }
+
+    /// Whether its policy refuses it for the CPU model it has.
+    pub(crate) fn is_unmet(&self) -> bool {
+        self.outlook.as_ref().is_some_and(|outlook| outlook.unmet.is_some())
+    }
+
+    /// What its policy rules, given its assessment.
+    pub(crate) fn ruling(&self, assessment: &Assessment) -> Ruling {
+        policy::rule(&self.rules.policy, self.rules.facts, assessment, self.is_unmet())
+    }
+}
+
+impl Rules {
+    pub(super) fn of(
+        world: &World,
+        manifest: &Manifest<'_>,
+        user: &UserName,
+        judged: &Judged<'_>,
+        assessment: &Assessment,
+    ) -> Self {
+        let labels = manifest.labels(world);
+        let guest = world.guest(&judged.subject.namespace, &labels, user).less(manifest.excess(world));
+        let found = policy_for(world, &guest, judged, assessment);
+        let is_builtin = found.is_none();
+        let policy = found.unwrap_or_else(Policy::builtin);
+        let kind = manifest.request_kind();
+        let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };
+        Self { policy, is_builtin, facts }
+    }
+}
+
+/// The policy that governs a guest; `None` where none selects it and a node it lives on.
+fn policy_for(world: &World, guest: &Guest<'_>, judged: &Judged<'_>, assessment: &Assessment) -> Option<Policy> {
+    let fleet = &world.cluster.fleet;
+    let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
+    let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));
+    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &assessment.fitting, fleet);
+    policy::governing(world.policies.iter().filter(at_home), guest).cloned()
+}
+
+/// What has to be said where not all labels of the namespace are known.
+fn namespace_note(cluster: &Cluster, namespace: &str) -> Option<Finding> {
+    let excess = cluster.namespace_excess(namespace)?;
+    let words = format!("the namespace is too large to be read whole ({excess}): another policy may govern it");
+    Some(Finding::noted(Check::Assumed, "metadata.namespace", words))
+}

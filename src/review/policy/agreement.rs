@@ -1,0 +1,278 @@
+//! One question, one answer: the audit, the status of a policy, the words on its change, and `check` of the same objects.
+
+#![allow(clippy::expect_used)]
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::answers::audit::{AuditRow, StandRow, audit};
+use crate::answers::stands::{Answer, Tally};
+use crate::answers::status::statuses;
+use crate::enforce::patch::apply;
+use crate::fit::assess::targets_by_start;
+use crate::fit::judgement::Depth;
+use crate::fit::node::Node;
+use crate::fit::subject::Stage;
+use crate::fit::verdict::{Check, Impact};
+use crate::judge::{self, Case, Manifest};
+use crate::kubevirt::cluster::Object;
+use crate::policy::UserName;
+use crate::review::tests::NEVER;
+use crate::testing::cluster::{cluster, launcher, migration, read, running, vm, vmi};
+use crate::testing::fleet::{COMMON, SKYLAKE, TSX, feature, mixed, set, take};
+
+const MODELS: [&str; 7] = [
+    "",
+    "host-model",
+    "host-passthrough",
+    "Skylake-Server-noTSX-IBRS",
+    "Cascadelake-Server-noTSX",
+    "Icelake-Server-noTSX",
+    "EPYC-Turin",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Runs,
+    RunsAlone,
+    Waits,
+    Stopped,
+    Ended,
+}
+
+#[derive(Clone, Debug)]
+struct Guest {
+    life: Life,
+    node: Index,
+    stated: &'static str,
+    has: &'static str,
+    inherited: Vec<String>,
+    is_gold: bool,
+    has_launcher: bool,
+    is_migratable: bool,
+}
+
+fn guest() -> impl Strategy<Value = Guest> {
+    let life = select(vec![Life::Runs, Life::Runs, Life::RunsAlone, Life::Waits, Life::Stopped, Life::Ended]);
+    let inherited = prop_oneof![
+        Just(Vec::new()),
+        Just(vec![feature("gone"), feature("fpu")]),
+        Just(vec![feature("gone")]),
+        Just([&COMMON[..], &SKYLAKE].concat().into_iter().map(feature).collect()),
+        Just(TSX.map(feature).to_vec()),
+    ];
+    let rest = (any::<bool>(), prop::bool::weighted(0.9), prop::bool::weighted(0.9));
+    (life, any::<Index>(), select(MODELS.to_vec()), select(MODELS.to_vec()), inherited, rest).prop_map(
+        |(life, node, stated, has, inherited, (is_gold, has_launcher, is_migratable))| Guest {
+            life,
+            node,
+            stated,
+            has,
+            inherited,
+            is_gold,
+            has_launcher,
+            is_migratable,
+        },
+    )
+}
+
+fn spec() -> impl Strategy<Value = Value> {
+    let dial = || select(vec!["None", "Unschedulable", "Pinned", "Fragile"]);
+    let replaces = prop::sample::subsequence(vec!["Unset", "HostModel", "HostPassthrough", "Named"], 1..=4);
+    let common = (select(MODELS[3..].to_vec()), replaces, select(vec!["Allow", "Warn", "Deny"]))
+        .prop_map(|(name, replaces, otherwise)| json!({"name": name, "replaces": replaces, "otherwise": otherwise}));
+    let rest = (any::<[bool; 3]>(), select(vec!["Keep", "DropStale", "Common"]));
+    (dial(), dial(), prop::option::of(common), rest).prop_map(|(enforce, warn, common, (flags, selectors))| {
+        let mut spec = json!({"enforce": enforce, "warn": warn});
+        if let Some(common) = common {
+            spec["commonModel"] = common;
+            spec["launcherSelectors"] = json!(selectors);
+        } else if selectors != "Common" {
+            spec["launcherSelectors"] = json!(selectors);
+        }
+        let [of_gold, of_pool, is_exempt] = flags;
+        if of_gold {
+            spec["virtualMachineSelector"] = json!({"matchLabels": {"tier": "gold"}});
+        }
+        if of_pool {
+            spec["nodeSelector"] = json!({"matchLabels": {"pool": "intel"}});
+        }
+        if is_exempt {
+            spec["exemptions"] = json!({"namespaces": ["lab"]});
+        }
+        spec
+    })
+}
+
+fn policy(name: &str, spec: &Value) -> Policy {
+    let text =
+        json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec});
+    Policy::from_json(&text.to_string()).expect("a policy")
+}
+
+fn nodes(changes: &[(Index, u8)]) -> Vec<Node> {
+    let mut nodes = mixed();
+    nodes.iter_mut().take(5).for_each(|node| set(node, "pool", "intel"));
+    for (at, change) in changes {
+        let node = at.get_mut(&mut nodes);
+        match change % 3 {
+            0 => node.cordoned = true,
+            1 => take(node, &[feature("fpu")]),
+            _ => set(node, &feature("gone"), "true"),
+        }
+    }
+    nodes
+}
+
+/// The objects of a guest: its VMI and its VM, where it has them.
+fn objects(at: usize, guest: &Guest, nodes: &[Node]) -> (Option<Value>, Option<Value>) {
+    let name = format!("g{at}");
+    let mut labels = json!({"app": name});
+    if guest.is_gold {
+        labels["tier"] = json!("gold");
+    }
+    let mut template = vm(&name, guest.stated);
+    template["spec"]["template"]["metadata"]["labels"] = labels.clone();
+    let mut live =
+        running(&name, &guest.node.get(nodes).name, if guest.has.is_empty() { "host-model" } else { guest.has });
+    live["metadata"]["labels"] = labels;
+    if !guest.is_migratable {
+        live["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False", "reason": "Disks"}]);
+    }
+    match guest.life {
+        Life::Runs => (Some(live), Some(template)),
+        Life::RunsAlone => {
+            live["metadata"]["ownerReferences"] = json!([]);
+            (Some(live), None)
+        }
+        Life::Waits => {
+            live["status"] = json!({"phase": "Scheduling"});
+            (Some(live), Some(template))
+        }
+        Life::Stopped => (None, Some(template)),
+        Life::Ended => {
+            live["status"]["phase"] = json!("Succeeded");
+            (Some(live), Some(template))
+        }
+    }
+}
+
+fn world(guests: &[Guest], changes: &[(Index, u8)], policies: Vec<Policy>) -> World {
+    let nodes = nodes(changes);
+    let mut all: Vec<Object> = Vec::new();
+    for (at, guest) in guests.iter().enumerate() {
+        let (live, template) = objects(at, guest, &nodes);
+        if let Some(live) = live {
+            all.extend(guest.has_launcher.then(|| launcher(&live, guest.inherited.clone())));
+            all.push(vmi(live));
+        }
+        all.extend(template.map(|vm| Object::VirtualMachine(Box::new(read(vm)))));
+    }
+    World { cluster: cluster("1.9.0", nodes, all), policies }
+}
+
+/// `check` of an object: as it leaves the mutating webhook, judged for a person.
+fn checked(world: &World, object: &Value) -> Case<'static> {
+    let user = UserName::from("");
+    let manifest = |object: Value| match object["kind"].as_str() {
+        Some("VirtualMachine") => Manifest::VirtualMachine(Box::new(read(object))),
+        Some("VirtualMachineInstance") => Manifest::Vmi(Box::new(read(object))),
+        _ => Manifest::Migration(Box::new(read(object))),
+    };
+    let text = object.to_string();
+    let outline = || serde_json::from_str(&text);
+    let patch = judge::mutation(world, &manifest(object.clone()), &user, outline).expect("a mutation").patch;
+    let patched = apply(&text, &[], &patch).expect("a patch of it");
+    let object = serde_json::from_str(&patched).expect("an object");
+    judge::judge(world, &manifest(object), &user, Depth::Full).expect("it is judged")
+}
+
+/// What of a stand must be as `check` has it.
+type Told = (bool, Option<&'static str>, usize, Option<usize>, (usize, usize));
+
+fn told(row: &StandRow) -> Told {
+    let targets = (row.targets.min, row.targets.max);
+    (row.answer == Answer::Deny, row.impact, row.judged, row.start_nodes, targets)
+}
+
+fn told_by_check(case: &Case<'_>, world: &World) -> Told {
+    let (fleet, assessment) = (&world.cluster.fleet, &case.verdict.assessment);
+    let impact = case.verdict.found(Check::NotMigratable).and_then(|found| found.impact);
+    let impact = impact.max(assessment.outcome.impact()).map(Impact::as_str);
+    let fits = assessment.fitting.count();
+    let (start_nodes, targets) = match case.judged.subject.stage {
+        Stage::Migration(_) => (None, (fits, fits)),
+        Stage::Start(onward) => {
+            let placement = &case.judged.subject.placement;
+            let by_start: Vec<usize> =
+                targets_by_start(placement, onward, &assessment.fitting, fleet).into_keys().collect();
+            let count = |found: Option<&usize>| found.copied().unwrap_or(0);
+            (Some(fits), (count(by_start.iter().min()), count(by_start.iter().max())))
+        }
+    };
+    (case.ruling.denies(), impact, assessment.nodes_judged, start_nodes, targets)
+}
+
+fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>, policy: &str) -> Tally {
+    let mut out = Tally::default();
+    for stand in stands.filter(|stand| stand.policy.as_deref() == Some(policy)) {
+        match stand.impact {
+            Some("Fragile") => out.fragile += 1,
+            Some("Pinned") => out.pinned += 1,
+            Some("Unschedulable") => out.unschedulable += 1,
+            _ => {}
+        }
+        out.denied += usize::from(stand.answer == Answer::Deny);
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn audit_status_words_and_check_agree(
+        guests in prop::collection::vec(guest(), 1..7),
+        changes in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
+        specs in prop::collection::vec(spec(), 1..3),
+    ) {
+        let policies: Vec<Policy> = specs.iter().enumerate().map(|(at, spec)| policy(&format!("p{at}"), spec)).collect();
+        let world = world(&guests, &changes, policies);
+        let rows: Vec<AuditRow> = audit(&world, NEVER);
+        prop_assert_eq!(rows.len(), guests.len());
+        for (at, guest) in guests.iter().enumerate() {
+            let name = format!("g{at}");
+            let row = rows.iter().find(|row| row.name == name).expect("a row of each guest");
+            let (live, template) = objects(at, guest, &nodes(&changes));
+            let next = match (template, &live) {
+                (Some(vm), _) => vm,
+                (None, Some(live)) => {
+                    let mut again = live.clone();
+                    again["status"] = json!({});
+                    again
+                }
+                (None, None) => unreachable!("a guest has one of them"),
+            };
+            prop_assert_eq!(told(&row.at_next_start), told_by_check(&checked(&world, &next), &world), "next start of {}", name);
+            let now = match guest.life {
+                Life::Runs | Life::RunsAlone => Some(checked(&world, &migration(&name))),
+                Life::Waits | Life::Stopped | Life::Ended => None,
+            };
+            match (now, &row.now) {
+                (Some(case), Some(now)) => prop_assert_eq!(told(now), told_by_check(&case, &world), "{} now", name),
+                (_, now) => prop_assert_eq!(now.is_some(), guest.life == Life::Waits, "{}", name),
+            }
+        }
+        let of = |named: &Named| named.count;
+        for (policy, status) in world.policies.iter().zip(statuses(&world, NEVER)) {
+            let now = tally(rows.iter().filter_map(|row| row.now.as_ref()), &policy.name);
+            let next = tally(rows.iter().map(|row| &row.at_next_start), &policy.name);
+            prop_assert_eq!((status.now, status.at_next_start), (now, next), "the status of {}", policy.name);
+            let governed = governed(&world, policy, NEVER);
+            let words = (of(&governed.denied_now), of(&governed.denied_at_next_start));
+            prop_assert_eq!(words, (now.denied, next.denied), "the words on {}", policy.name);
+        }
+    }
+}

@@ -42,6 +42,8 @@ pub mod live;
 pub mod page;
 pub mod pki;
 pub mod policy;
+#[cfg(test)]
+mod proofs;
 pub mod report;
 pub mod review;
 pub mod say;

@@ -57,7 +57,7 @@ pub fn run(
             if !page.is_empty() {
                 page.line("");
             }
-            Explained { case, world, no_headers: args.list.no_headers }.print(page);
+            print(case, world, args.list.no_headers, page);
         } else {
             rows.push(ResultRow::new(origin, case, world, true));
         }
@@ -147,7 +147,7 @@ fn explain_item(
 }
 
 /// A guest of the cluster: where it could go if it runs, where it could start if it does not; `None` where it is not there.
-fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Case<'static>> {
+pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Case<'static>> {
     let cluster = &world.cluster;
     let user = UserName::from("");
     let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, &user, Depth::Full);
@@ -183,6 +183,11 @@ fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Opti
         }),
         ObjectKind::Node => None,
     }
+}
+
+/// The table of one guest.
+pub(crate) fn print(case: &Case<'_>, world: &World, no_headers: bool, page: &mut Page) {
+    Explained { case, world, no_headers }.print(page);
 }
 
 /// What is printed about one guest.
@@ -539,7 +544,11 @@ impl Explained<'_> {
                 (number + 1).to_string(),
                 say::remedy::summary(&remedy.action),
                 remedy.action.outage().as_str().to_owned(),
-                format!("{} of {}", plural::range(remedy.then_fits), total + added(&remedy.action)),
+                format!(
+                    "{} of {}",
+                    plural::range(remedy.then_fits),
+                    remedy.action.nodes_judged_after(subject, self.fleet())
+                ),
                 remedy.action.risk().to_owned(),
             ]);
         }
@@ -570,9 +579,4 @@ impl Explained<'_> {
             }
         }
     }
-}
-
-/// How many nodes a remedy adds to those that are judged.
-fn added(action: &Action) -> usize {
-    usize::from(matches!(action, Action::AddNode(_)))
 }

@@ -107,10 +107,14 @@ pub enum Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |count: &usize| format!("the {}", plural::nodes(*count));
+        let of = |count: &usize| match count {
+            1 => "the only node".to_owned(),
+            many => format!("the {many} nodes"),
+        };
         match self {
             Self::Unknown(why) => f.write_str(why),
             Self::NoNode { nodes: 0, .. } => f.write_str("the policy selects no node"),
+            Self::NoNode { nodes: 1, known: 0 } => f.write_str("not usable on the only node"),
             Self::NoNode { nodes, known: 0 } => write!(f, "usable on none of {}", of(nodes)),
             Self::NoNode { nodes, known } => {
                 write!(f, "known on {known} of {}, usable on none", plural::nodes(*nodes))
@@ -118,6 +122,11 @@ impl fmt::Display for Reason {
             Self::OtherNodes { nodes } => {
                 write!(f, "its node selector, affinity or machine type keeps it off {} that can run it", of(nodes))
             }
+            Self::Features { features, nodes: 1 } => write!(
+                f,
+                "it requires cpu-feature {}, which the only node with that model does not offer",
+                plural::fold_names(features, 4)
+            ),
             Self::Features { features, nodes } => write!(
                 f,
                 "it requires cpu-feature {}, which none of {} with that model offers",

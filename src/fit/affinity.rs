@@ -73,6 +73,9 @@ impl Expression {
         if !values.is_sorted() {
             values.sort_unstable();
         }
+        if matches!(operator, "In" | "NotIn") {
+            values.dedup();
+        }
         match (operator, values.len()) {
             ("In", 1..) => Self::In(key, values),
             ("NotIn", 1..) => Self::NotIn(key, values),

@@ -55,6 +55,18 @@ pub struct Judgement<'s, 'f> {
     excluded: OnceCell<Vec<Excluded>>,
 }
 
+/// The nodes that come into question: of the guest's architecture, the one it must leave left out.
+pub(super) fn neighbours(subject: &Subject<'_>, fleet: &Fleet) -> Bits {
+    let mut out = Bits::all(fleet.len());
+    if let Some(architecture) = subject.placement.get(label::ARCH) {
+        out.subtract(&fleet.bearing_another(label::ARCH, architecture));
+    }
+    if let Some(node) = subject.source().and_then(|name| fleet.find(name)) {
+        out.remove(node);
+    }
+    out
+}
+
 impl<'s, 'f> Judgement<'s, 'f> {
     /// Looks the subject up and assesses it.
     #[must_use]
@@ -65,13 +77,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if let Some(node) = source {
             passes.leave_out(node);
         }
-        let mut neighbours = Bits::all(fleet.len());
-        if let Some(architecture) = subject.placement.get(label::ARCH) {
-            neighbours.subtract(&fleet.bearing_another(label::ARCH, architecture));
-        }
-        if let Some(node) = source {
-            neighbours.remove(node);
-        }
+        let neighbours = neighbours(subject, fleet);
         let assessment = assess::assess_passes(subject, &lookup, &passes, &neighbours);
         Self {
             subject,

@@ -296,7 +296,10 @@ fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start
 /// What a VMI tells beyond its demand.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
-    let has_vm = vmi.metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachine"));
+    let owners = &vmi.metadata.owner_references;
+    // A dump may have been cleaned of owners.
+    let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
+    let has_vm = owners.iter().any(|owner| owner.kind.ends_with("VirtualMachine")) || is_of_vm();
     subject.template = has_vm.then_some(Template::VirtualMachine);
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     if let Some(state) = &vmi.status.migration_state {

@@ -125,8 +125,12 @@ fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
             out.push(format!("{name} cannot leave {node}: {why}. The drain waits until that changes"));
         }
         (None, Outcome::Impaired(Impact::Pinned | Impact::Unschedulable)) => {
-            let why = say::obstacles(&verdict);
-            out.push(format!("{name} cannot leave {node}: {why}. The drain waits until that changes"));
+            let lines = (1..=4).rev().map(|most| {
+                let why = say::obstacles_within(&verdict, most);
+                format!("cannot leave {node}: {why}. The drain waits until that changes")
+            });
+            let short = format!("cannot leave {node}. The drain waits until that changes");
+            out.extend(say::first_with_room(&name, lines.chain([short])).map(|line| format!("{name} {line}")));
             let remedy = verdict.findings.iter().find_map(|finding| finding.remedies.first());
             out.extend(sentences(&name, [next(remedy, &judged), give_up(world, node)]));
         }

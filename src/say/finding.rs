@@ -20,7 +20,7 @@ fn detail(found: &Detail) -> String {
         Detail::Noted(words) => words.clone(),
         Detail::NoStartNode(found) => no_start_node(found),
         Detail::NoTarget(found) => no_target(found),
-        Detail::OwnNode(found) => own_node(found),
+        Detail::OwnNode(found) => own_node(found, 5),
         Detail::AskedBy(asked) => super::author::asked_by(asked),
         Detail::NotMigratable(refused) => not_migratable(refused),
         Detail::LibvirtRefused(LibvirtRefused { target, reason }) => {
@@ -69,7 +69,7 @@ pub fn sentence(finding: &Finding) -> String {
     let message = message(finding);
     let begins_with_a_name = begins_with_a_name(&finding.detail)
         || finding.check == Check::CommonModel
-        || !message.split(' ').next().is_some_and(|word| word.chars().all(char::is_alphabetic));
+        || !message.split(' ').next().is_some_and(|word| word.chars().all(char::is_lowercase));
     let mut chars = message.chars();
     let mut out: String = match chars.next() {
         Some(first) if !begins_with_a_name => first.to_uppercase().collect(),
@@ -183,13 +183,22 @@ fn by_start(targets: &[(usize, Vec<String>)]) -> String {
     parts.join("; ")
 }
 
-fn own_node(found: &OwnNode) -> String {
+/// The finding in words, with less and less of what it lists: where room is short the first that fits is taken.
+pub fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
+    let less = [3, 2, 1].into_iter().filter_map(|most| match &finding.detail {
+        Detail::OwnNode(found) => Some(own_node(found, most)),
+        _ => None,
+    });
+    std::iter::once(message(finding)).chain(less)
+}
+
+fn own_node(found: &OwnNode, most: usize) -> String {
     let OwnNode { node, missing, has, affinity } = found;
     let affinity: Vec<String> = affinity.iter().map(ToString::to_string).collect();
     let (what, lacks) = if missing.is_empty() {
-        ("node affinity", fold_names(&affinity, 5))
+        ("node affinity", fold_names(&affinity, most))
     } else {
-        ("selector", fold_lack(missing, has, 5))
+        ("selector", fold_lack(missing, has, most))
     };
     format!(
         "its own node {node} no longer meets its pod's {what} ({lacks}): a restart of the kubelet there would fail the \

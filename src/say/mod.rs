@@ -90,13 +90,15 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messa
     let mut out = Messages { title: judged.subject.title(), details: details(judged, verdict), ..Messages::default() };
     for finding in &verdict.findings {
         let message = finding::message(finding);
+        let short = || first_with_room(&out.title, finding::shorter(finding));
         match finding.check {
             Check::NotMigratable if verdict.assessment.outcome.impact().is_some() => {
                 out.headline.clone_from(&message);
             }
             Check::StartNode | Check::MigrationTarget if out.headline.is_empty() => {
                 out.headline.clone_from(&message);
-                out.lines.extend(nearest_line(verdict).filter(|_| is_told(judged, finding, verdict)));
+                let nearest = first_with_room(&out.title, nearest_lines(verdict));
+                out.lines.extend(nearest.filter(|_| is_told(judged, finding, verdict)));
                 out.lines.extend(with_model_line(judged, finding, cluster));
                 out.lines.extend(next_step(judged, finding));
             }
@@ -105,12 +107,16 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messa
             // Who sends the object sees what it asks for itself.
             Check::AskedBy => {
                 let is_told = matches!(&finding.detail, Detail::AskedBy(asked) if !asked.in_sight);
-                out.lines.extend(is_told.then_some(message));
+                let line = short().filter(|_| is_told);
+                out.lines.extend(line);
                 continue;
             }
             // The release's rules matter where something is wrong; what was not found matters always.
             Check::Assumed if verdict.assessment.outcome.impact().is_none() && finding.field.is_empty() => continue,
-            _ => out.notes.push(message.clone()),
+            _ => {
+                let line = short().unwrap_or_else(|| message.clone());
+                out.notes.push(line);
+            }
         }
         if !finding.field.is_empty() && finding.impact.is_some() && finding.check != Check::OwnNode {
             let better = with_model_line(judged, finding, cluster).map(|line| format!("; {line}"));
@@ -127,15 +133,23 @@ fn is_told(judged: &Judged<'_>, finding: &Finding, verdict: &Verdict) -> bool {
     !starts || verdict.nearest.first().is_none_or(|near| near.missing.iter().any(|(key, _)| Family::of(key).is_cpu()))
 }
 
-/// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`.
-fn nearest_line(verdict: &Verdict) -> Option<String> {
+/// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`, with less and less of what is lacking.
+fn nearest_lines(verdict: &Verdict) -> impl Iterator<Item = String> + '_ {
+    let all = (1..=LABELS).rev().filter_map(|most| nearest_line(verdict, most, true));
+    let alone = [2, 1].into_iter().filter_map(|most| nearest_line(verdict, most, false));
+    let kept_out = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
+    all.chain(alone).chain(kept_out)
+}
+
+/// `better`: whether a node that can be cured is named behind one that lacks less.
+fn nearest_line(verdict: &Verdict, most: usize, better: bool) -> Option<String> {
     let free = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
     let near = verdict.nearest.first().map(|first| {
         // One label less is no comfort where libvirt would refuse: labels that drifted can be cured.
         let curable = verdict.nearest.iter().find(|near| near.is_curable());
-        match curable.filter(|_| first.evidence == Evidence::OtherHardware) {
-            Some(better) => format!("{}; better: {}", lacks_line(first), lacks_line(better)),
-            None => lacks_line(first),
+        match curable.filter(|_| better && first.evidence == Evidence::OtherHardware) {
+            Some(better) => format!("{}; better: {}", lacks_line(first, most), lacks_line(better, most)),
+            None => lacks_line(first, most),
         }
     });
     match (free, near) {
@@ -174,8 +188,8 @@ fn excluded_line(excluded: &[Excluded]) -> Option<String> {
 }
 
 /// `node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)`.
-fn lacks_line(near: &Nearest) -> String {
-    let lacks = fold_lack(&near.missing, &near.has, LABELS);
+fn lacks_line(near: &Nearest, most: usize) -> String {
+    let lacks = fold_lack(&near.missing, &near.has, most);
     let evidence = match near.evidence {
         Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
         Evidence::Drifted => " (drifted labels, probably)",
@@ -223,8 +237,14 @@ pub fn first_with_room(title: &str, texts: impl IntoIterator<Item = String>) -> 
 /// Why a running guest can go nowhere: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.
 #[must_use]
 pub fn obstacles(verdict: &Verdict) -> String {
+    obstacles_within(verdict, LABELS)
+}
+
+/// The same, with so many missing labels of each node.
+#[must_use]
+pub fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let lacks = |near: &Nearest| {
-        let lacks = fold_lack(&near.missing, &near.has, LABELS);
+        let lacks = fold_lack(&near.missing, &near.has, most);
         let other = if near.evidence == Evidence::OtherHardware { " (other hardware)" } else { "" };
         format!("{} lacks {lacks}{other}", near.node)
     };

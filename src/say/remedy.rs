@@ -59,6 +59,9 @@ pub fn title(id: RemedyId) -> &'static str {
 #[must_use]
 pub fn why_not(why: &WhyNot) -> String {
     match why {
+        WhyNot::NotMigratable(reason) if reason.is_empty() => {
+            "KubeVirt refuses to migrate it for another reason".to_owned()
+        }
         WhyNot::NotMigratable(reason) => format!("KubeVirt refuses to migrate it for another reason ({reason})"),
         WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
         WhyNot::Uncordon(why) => no_uncordon(why),

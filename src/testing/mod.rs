@@ -5,6 +5,8 @@
 
 pub(crate) mod cluster;
 pub(crate) mod fleet;
+pub(crate) mod random;
+pub(crate) mod situation;
 
 /// A minimal value and what is special about this one, in one expression.
 pub(crate) trait Tweak: Sized {

@@ -24,6 +24,8 @@ mod pki;
 mod policy_crd;
 mod process;
 mod proxy;
+/// The generator that the unit tests share.
+#[path = "../../src/testing/random.rs"]
 mod random;
 mod replicas;
 mod rights;

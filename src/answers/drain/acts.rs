@@ -159,6 +159,7 @@ impl Acts<'_> {
     /// All labels that a node is to get are one act, unless two guests want different values of one.
     fn add_labels(&mut self, mover: &Mover<'_>, add: &AddLabels) {
         let mut labels: BTreeMap<String, String> = add.labels.iter().cloned().collect();
+        let mut replaces = add.replaces;
         let same_node = |act: &Act| matches!(&act.action, Action::AddLabels(known) if known.node == add.node);
         let known = self.all.iter().position(same_node);
         if let Some(Action::AddLabels(known)) = known.map(|at| &self.all[at].action) {
@@ -167,11 +168,13 @@ impl Acts<'_> {
                 return self.of_node(mover, add.clone().into());
             }
             labels.extend(known.labels.iter().cloned());
+            replaces |= known.replaces;
         }
         if let Some(at) = known {
             self.all.remove(at);
         }
-        self.of_node(mover, AddLabels { node: add.node.clone(), labels: labels.into_iter().collect() }.into());
+        let add = AddLabels { node: add.node.clone(), labels: labels.into_iter().collect(), replaces };
+        self.of_node(mover, add.into());
     }
 
     /// What a policy drops it drops for all guests that it governs.

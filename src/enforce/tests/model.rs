@@ -326,7 +326,7 @@ mod not_written {
         the policy selects no node
         usable on none of the 5 nodes
         known on 3 of 5 nodes, usable on none
-        its node selector, affinity or machine type keeps it off the 1 node that can run it
+        its node selector, affinity or machine type keeps it off the only node that can run it
         it requires cpu-feature gfni, vaes, which none of the 4 nodes with that model offers
         it also fits the nodes of policy amd-pool (EPYC-Rome); a node selector would say where it belongs
         with it, it could migrate nowhere

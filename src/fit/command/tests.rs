@@ -228,7 +228,7 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, tem
             vec![words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}-")])],
         ),
         (
-            Action::from(AddLabels { node: text(node), labels: vec![(text(key), text(value))] }),
+            Action::from(AddLabels { node: text(node), labels: vec![(text(key), text(value))], replaces: false }),
             with(key_and_node(), value.is_empty() || is_part(value)),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
         ),
@@ -242,12 +242,12 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, tem
             anew(vec![is_name(node)]),
             [skip(), words(&["kubectl", "label", "node", node, "cpu-timer.node.kubevirt.io/tsc-frequency-"])]
                 .into_iter()
-                .chain(is_one.then(restart))
+                .chain(has_vm.then(restart))
                 .collect(),
         ),
         (Action::from(DropStale { keys: vec![text(key)] }), Vec::new(), Vec::new()),
         (Action::from(DropAddedSelector { keys: vec![text(key)] }), of_guest(), vec![named(&["virtctl", "migrate"])]),
-        (Action::from(Restart), anew(Vec::new()), is_one.then(restart).into_iter().collect()),
+        (Action::from(Restart), anew(Vec::new()), has_vm.then(restart).into_iter().collect()),
         (
             Action::from(UseModel { model: text(value), nodes: vec![text(node)], also: vec![text(key)] }),
             model.0,

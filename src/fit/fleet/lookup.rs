@@ -324,7 +324,14 @@ impl<'f> Lookup<'f, '_> {
                 NameRule::IsNot(other) => other == name,
                 NameRule::Invalid => true,
             });
-            labels.cloned().map(AffinityRule::Label).chain(names.cloned().map(AffinityRule::Name)).collect()
+            let mut out: Vec<AffinityRule> = Vec::new();
+            // KubeVirt adds a condition to each term, the guest's own may hold it already: it is one.
+            for rule in labels.cloned().map(AffinityRule::Label).chain(names.cloned().map(AffinityRule::Name)) {
+                if !out.contains(&rule) {
+                    out.push(rule);
+                }
+            }
+            out
         };
         let nearest = affinity.terms.iter().filter(|term| !term.is_empty()).map(fails).min_by_key(Vec::len);
         nearest.unwrap_or_else(|| vec![AffinityRule::NoTerm])

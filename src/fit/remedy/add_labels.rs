@@ -25,6 +25,8 @@ pub struct AddLabels {
     pub node: String,
     /// The labels.
     pub labels: Vec<(String, String)>,
+    /// Whether one of them is there with another value, which kubectl does not replace unless it is asked to.
+    pub replaces: bool,
 }
 
 /// Why no label that is added helps.
@@ -65,7 +67,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor)
     };
     let (_, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(can_be_made))?;
-    judgement.if_more_fit(AddLabels { node: near.node.clone(), labels: near.missing.clone() })
+    let (node, labels) = (near.node.clone(), near.missing.clone());
+    judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty() })
 }
 
 /// What of a node's lack is not a person's to add.
@@ -116,7 +119,8 @@ impl Act for AddLabels {
             Ok(LabelKey::new(key)?.set_to(&LabelValue::new(value)?))
         };
         let pairs: Vec<Word> = self.labels.iter().map(pair).collect::<Result<_, _>>()?;
-        Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.args(pairs)])
+        let overwrite = self.replaces.then_some("--overwrite");
+        Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.args(overwrite).args(pairs)])
     }
 
     fn undo(&self) -> Option<Command> {

@@ -38,7 +38,7 @@ use std::collections::BTreeSet;
 use super::check::{Check, Finding};
 use super::command::{Command, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script, Word};
 use super::fleet::Fleet;
-use super::judgement::{Depth, Judgement};
+use super::judgement::{Depth, Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
 use super::subject::{NotMigratable, Stage, Subject, Template};
@@ -232,6 +232,19 @@ impl Action {
     }
 }
 
+impl Action {
+    /// How many nodes come into question once it is done, of which [`Remedy::then_fits`] counts those that fit: another
+    /// selector may ask for another architecture, and a node may be added.
+    #[must_use]
+    pub fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet) -> usize {
+        let (after, changed) = self.apply(subject, fleet);
+        let added = changed.iter().filter(|node| fleet.find(&node.name).is_none()).count();
+        // Wherever it starts anew, it is no target for itself.
+        let starts = matches!((&subject.stage, &after.stage), (Stage::Migration(_), Stage::Start(_)));
+        (neighbours(&after, fleet).count() + added).saturating_sub(usize::from(starts))
+    }
+}
+
 /// Why a well-known remedy does not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WhyNot {
@@ -285,7 +298,9 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 
 /// What makes libvirt's refusal void, where it leaves the guest somewhere to go.
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
-    restart::cures(judgement, 1).into_iter().collect()
+    // What KubeVirt refuses to migrate goes nowhere after a restart either.
+    let is_migratable = judgement.subject.not_migratable.is_none();
+    restart::cures(judgement, 1).filter(|_| is_migratable).into_iter().collect()
 }
 
 /// The well-known remedies that are known not to help.
@@ -325,6 +340,7 @@ fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
 /// What helps or does not by where the guest starts.
 pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Vec<ByLuck> {
     match judgement.assessment.outcome {
+        _ if judgement.subject.not_migratable.is_some() => Vec::new(),
         Outcome::Impaired(_) => restart::by_luck(judgement).into_iter().collect(),
         Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
     }
@@ -389,11 +405,20 @@ fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid>
 
 /// The command that starts a guest anew.
 fn restart_command(subject: &Subject<'_>) -> Result<Command, Invalid> {
-    let restart = || of_guest(Command::virtctl(["restart"]), subject);
     Ok(match subject.template {
-        Some(Template::VirtualMachine) => restart()?.comment("a reboot inside the guest is not enough"),
-        // A dump may have been cleaned of owners.
-        None => restart()?.comment("a VMI that no VM owns is deleted and created anew; a reboot inside is not enough"),
+        Some(Template::VirtualMachine) if subject.is_running() => {
+            let restart = of_guest(Command::virtctl(["restart"]), subject)?;
+            restart.comment("a reboot inside the guest is not enough")
+        }
+        Some(Template::VirtualMachine) => Command::remark(["it counts from its next start on".into()]),
+        // A dump may have been cleaned of owners, and hold no VM.
+        None => {
+            let (name, namespace) = (Name::new(&subject.name)?, Namespace::new(&subject.namespace)?);
+            let of = [name.into(), "-n".into(), namespace.into()].into_iter();
+            let of = of.take(if subject.namespace.is_empty() { 1 } else { 3 });
+            let otherwise = "if a VM makes it, else delete its VMI and create it anew; a reboot inside is not enough";
+            Command::remark(["virtctl restart".into()].into_iter().chain(of).chain([otherwise.into()]))
+        }
         Some(Template::ReplicaSet | Template::Pool) => {
             Command::remark(["create its guests anew: a reboot inside is not enough".into()])
         }

@@ -24,15 +24,15 @@ impl Random {
         usize::try_from(self.next() % end as u64).expect("less than a usize")
     }
 
-    fn percent(&mut self, chance: usize) -> bool {
+    pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
-    fn some(&mut self, at_most: usize, mut make: impl FnMut(&mut Self) -> Value) -> Vec<Value> {
+    pub fn some(&mut self, at_most: usize, mut make: impl FnMut(&mut Self) -> Value) -> Vec<Value> {
         (0..self.below(at_most + 1)).map(|_| make(self)).collect()
     }
 }
@@ -144,7 +144,7 @@ pub fn pod(random: &mut Random, name: &str, nodes: &[String]) -> Value {
     })
 }
 
-fn term(random: &mut Random, nodes: &[String]) -> Value {
+pub fn term(random: &mut Random, nodes: &[String]) -> Value {
     let mut term = Map::new();
     let expressions = random.some(3, |random| expression(random, nodes));
     if !expressions.is_empty() {
@@ -164,13 +164,13 @@ fn name(random: &mut Random, nodes: &[String]) -> String {
 }
 
 /// One that can be read: over others the scheduler stumbles while it scores, after the filters have let the pod pass.
-fn preference(random: &mut Random) -> Value {
+pub fn preference(random: &mut Random) -> Value {
     let operator = random.one(&["Exists", "DoesNotExist", "Gt", "Lt"]);
     let values: &[&str] = if matches!(operator, "Gt" | "Lt") { &["2"] } else { &[] };
     json!({"key": GENERATION, "operator": operator, "values": values})
 }
 
-fn expression(random: &mut Random, nodes: &[String]) -> Value {
+pub fn expression(random: &mut Random, nodes: &[String]) -> Value {
     let operator = random.one(&["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]);
     match operator {
         "Gt" | "Lt" => {
@@ -190,7 +190,7 @@ fn expression(random: &mut Random, nodes: &[String]) -> Value {
     }
 }
 
-fn toleration(random: &mut Random) -> Value {
+pub fn toleration(random: &mut Random) -> Value {
     let mut toleration = Map::new();
     let mut put = |key: &str, value: Value| drop(toleration.insert(key.to_owned(), value));
     let (key, values) = random.one(&TAINTS);

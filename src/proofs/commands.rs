@@ -1,0 +1,185 @@
+//! Every command that is shown can be pasted, and is one for what exists.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::Fault;
+use super::seen::{Seen, Told};
+use crate::fit::label;
+use crate::fit::syntax;
+use crate::testing::situation::NAMESPACE;
+
+/// The words of a command as a POSIX shell reads them; a comment behind it ends it. `None` where a quote is not closed.
+fn split(line: &str) -> Option<Vec<String>> {
+    let (mut out, mut word, mut is_word) = (Vec::new(), String::new(), false);
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' => {
+                is_word = true;
+                loop {
+                    match chars.next()? {
+                        '\'' => break,
+                        inside => word.push(inside),
+                    }
+                }
+            }
+            ' ' => {
+                if std::mem::take(&mut is_word) {
+                    out.push(std::mem::take(&mut word));
+                }
+            }
+            '#' if !is_word => return Some(out),
+            other => {
+                is_word = true;
+                word.push(other);
+            }
+        }
+    }
+    if is_word {
+        out.push(word);
+    }
+    Some(out)
+}
+
+/// One shell reads all lines, with functions in the place of kubectl and virtctl that print their words.
+pub(super) fn assert_shell_reads(lines: &BTreeSet<String>) {
+    assert!(lines.len() > 100, "{} commands are too few to trust them", lines.len());
+    let mut script = String::from(
+        "kubectl() { printf 'kubectl'; printf '\\037%s' \"$@\"; printf '\\n'; }\nvirtctl() { printf 'virtctl'; printf '\\037%s' \"$@\"; printf '\\n'; }\n",
+    );
+    for line in lines {
+        script.push_str(line);
+        script.push('\n');
+    }
+    let mut shell = Command::new("sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("every system has a shell");
+    let mut input = shell.stdin.take().expect("it is piped");
+    let writer = std::thread::spawn(move || input.write_all(script.as_bytes()));
+    let output = shell.wait_with_output().expect("the shell ends");
+    writer.join().expect("the writer ends").expect("the shell reads all");
+    assert!(output.stderr.is_empty(), "the shell complains: {}", String::from_utf8_lossy(&output.stderr));
+    let read = String::from_utf8(output.stdout).expect("text");
+    let read: Vec<Vec<&str>> = read.lines().map(|line| line.split('\u{1f}').collect()).collect();
+    let meant: Vec<Vec<String>> = lines.iter().map(|line| split(line).expect("its quotes are closed")).collect();
+    assert_eq!(read, meant, "what is pasted is another command than the one that was meant");
+}
+
+/// The rules that the commands of an answer break.
+pub(super) fn faults(told: &Told, seen: &Seen) -> Vec<Fault> {
+    let mut out = Vec::new();
+    for remedy in told.row["remedies"].as_array().into_iter().flatten() {
+        let texts = |value: &Value| -> Vec<String> {
+            value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        for line in texts(&remedy["commands"]) {
+            out.extend(of_line(&line, told, seen, false));
+        }
+        if let Some(undo) = remedy["undo"].as_str() {
+            out.extend(of_line(undo, told, seen, true));
+        }
+    }
+    out
+}
+
+fn of_line(line: &str, told: &Told, seen: &Seen, is_undo: bool) -> Option<Fault> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let fault = |rule| Some(Fault::new(rule, format!("{}: {line}", told.asked)));
+    let Some(words) = split(line) else { return fault("a quote of a command is not closed") };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let known = match words.as_slice() {
+        ["kubectl", "uncordon", node] => is_cordoned(seen, node) == Some(true),
+        ["kubectl", "cordon", node] => is_undo && is_cordoned(seen, node).is_some(),
+        ["kubectl", "annotate", "node", node, change] => {
+            let is = seen.situation.find("Node", node);
+            is.is_some_and(|_| is_change(change)) && change.starts_with(label::SKIP_NODE)
+        }
+        ["kubectl", "label", "node", node, "--overwrite", changes @ ..] => {
+            let labels = seen.situation.find("Node", node).map(|node| &node["metadata"]["labels"]);
+            let replaces = |change: &&str| {
+                change.split_once('=').is_some_and(|(key, _)| labels.is_some_and(|labels| labels[key].is_string()))
+            };
+            labels.is_some()
+                && changes.iter().all(|change| is_change(change))
+                && changes.iter().any(|change| replaces(change))
+        }
+        ["kubectl", "label", "node", node, changes @ ..] => {
+            let labels = seen.situation.find("Node", node).map(|node| &node["metadata"]["labels"]);
+            !changes.is_empty()
+                && labels.is_some_and(|labels| changes.iter().all(|change| changes_label(labels, change)))
+        }
+        ["kubectl", "get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide", "--field-selector", field] => {
+            let node = field.strip_prefix("spec.nodeName=").unwrap_or_default();
+            seen.situation
+                .find("Node", node)
+                .is_some_and(|node| node["metadata"]["labels"][label::SCHEDULABLE] != "true")
+        }
+        ["kubectl", "patch", kind, name, "--type", "merge", "-p", patch, rest @ ..]
+        | ["kubectl", "patch", kind, name, "-n", NAMESPACE, "--type", "merge", "-p", patch, rest @ ..] => {
+            (rest.is_empty() || rest == ["-n", NAMESPACE]) && is_patch(told, seen, kind, name, patch)
+        }
+        ["virtctl", "migrate", guest, "-n", NAMESPACE] => runs(seen, guest),
+        ["virtctl", "restart", guest, "-n", NAMESPACE] => {
+            runs(seen, guest)
+                && (seen.situation.find("VirtualMachine", guest).is_some() || is_asked(told, "VirtualMachine", guest))
+        }
+        _ => return fault("a command is not known"),
+    };
+    if known { None } else { fault("a command is for what is not there") }
+}
+
+fn is_asked(told: &Told, kind: &str, name: &str) -> bool {
+    told.object["kind"] == kind && told.object["metadata"]["name"] == name
+}
+
+fn is_cordoned(seen: &Seen, node: &str) -> Option<bool> {
+    let node = seen.situation.find("Node", node)?;
+    let tainted = node["spec"]["taints"]
+        .as_array()
+        .is_some_and(|taints| taints.iter().any(|t| t["key"] == label::TAINT_UNSCHEDULABLE));
+    Some(node["spec"]["unschedulable"] == true || tainted)
+}
+
+/// `key=value` or `key-`, each valid.
+fn is_change(change: &str) -> bool {
+    match (change.split_once('='), change.strip_suffix('-')) {
+        (Some((key, value)), _) => syntax::qualified(key).is_ok() && syntax::label_value(value).is_ok(),
+        (None, Some(key)) => syntax::qualified(key).is_ok(),
+        (None, None) => false,
+    }
+}
+
+/// Whether kubectl would change something of these labels, and would not refuse to overwrite one.
+fn changes_label(labels: &Value, change: &str) -> bool {
+    is_change(change)
+        && match change.split_once('=') {
+            Some((key, _)) => labels[key].is_null(),
+            None => labels[change.trim_end_matches('-')].is_string(),
+        }
+}
+
+fn is_patch(told: &Told, seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
+    let Ok(patch) = serde_json::from_str::<Value>(patch) else { return false };
+    let (kind, spec) = match kind {
+        "vm" => ("VirtualMachine", &patch["spec"]["template"]["spec"]),
+        "vmirs" => ("VirtualMachineInstanceReplicaSet", &patch["spec"]["template"]["spec"]),
+        "vmpool" => ("VirtualMachinePool", &patch["spec"]["virtualMachineTemplate"]["spec"]["template"]["spec"]),
+        _ => return false,
+    };
+    let is_there = seen.situation.find(kind, name).is_some() || is_asked(told, kind, name);
+    is_there && spec.as_object().is_some_and(|spec| !spec.is_empty())
+}
+
+fn runs(seen: &Seen, guest: &str) -> bool {
+    let vmi = seen.situation.find("VirtualMachineInstance", guest);
+    vmi.is_some_and(|vmi| vmi["status"]["phase"] == "Running")
+}

@@ -1,0 +1,124 @@
+//! What people read is true: every sentence of every channel, over thousands of random situations, held against the raw
+//! objects by rules of the tests' own.
+//!
+//! [`seen`] asks for all that can be asked of a situation, [`faults`] walks the rules. A fault is reported with the smallest
+//! situation that shows it. Whatever can be said must have been said once, or the sentence is not tried: [`variants`].
+
+#![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
+
+mod commands;
+mod names;
+mod seen;
+mod text;
+mod variants;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::testing::situation::Situation;
+use seen::Seen;
+
+/// How many situations are tried; `SITUATIONS` in the environment names another number.
+fn situations() -> u64 {
+    std::env::var("SITUATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000)
+}
+
+/// What is wrong with something that was said.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fault {
+    /// Which rule is broken.
+    rule: &'static str,
+    /// Where and how.
+    what: String,
+}
+
+impl Fault {
+    fn new(rule: &'static str, what: impl Into<String>) -> Self {
+        Self { rule, what: what.into() }
+    }
+}
+
+/// All rules, over all that was seen of a situation.
+fn faults(seen: &Seen) -> Vec<Fault> {
+    let mut out = Vec::new();
+    for told in &seen.told {
+        for said in &told.said {
+            let wrong = text::faults(said).into_iter().chain(names::faults(said, seen));
+            out.extend(
+                wrong.map(|rule| Fault::new(rule, format!("{}: {:?}: {}", told.asked, said.channel, said.line))),
+            );
+        }
+        out.extend(commands::faults(told, seen));
+        out.extend(told.contradictions());
+    }
+    out
+}
+
+/// Walks the situations, on all processors.
+fn walk(each: impl Fn(u64, &Situation, &Seen) + Sync) {
+    let (next, count) = (AtomicU64::new(0), situations());
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count {
+                        return;
+                    }
+                    let situation = Situation::new(seed);
+                    each(seed, &situation, &Seen::of(&situation));
+                }
+            });
+        }
+    });
+}
+
+/// The smallest situation that shows a fault of this rule, as far as leaving objects out one at a time finds it.
+fn smallest(situation: &Situation, rule: &str) -> (Situation, String) {
+    let shows = |situation: &Situation| {
+        faults(&Seen::of(situation)).into_iter().find(|fault| fault.rule == rule).map(|fault| fault.what)
+    };
+    let mut found = (situation.clone(), shows(situation).unwrap_or_default());
+    loop {
+        let less = found.0.smaller().find_map(|less| Some((less.clone(), shows(&less)?)));
+        match less {
+            Some(less) => found = less,
+            None => return found,
+        }
+    }
+}
+
+#[test]
+fn what_is_said_is_true_whole_and_of_this_cluster() {
+    let found = Mutex::new(BTreeMap::<&'static str, (u64, u64)>::new());
+    let said = Mutex::new(BTreeSet::<String>::new());
+    let lines = Mutex::new(BTreeSet::<String>::new());
+    walk(|seed, _, seen| {
+        for fault in faults(seen) {
+            let mut found = found.lock().expect("no test thread panics");
+            let (first, count) = found.entry(fault.rule).or_insert((seed, 0));
+            *first = seed.min(*first);
+            *count += 1;
+        }
+        said.lock().expect("no test thread panics").extend(seen.variants());
+        lines.lock().expect("no test thread panics").extend(seen.commands());
+    });
+    let found = found.into_inner().expect("no test thread panics");
+    let report: Vec<String> = found
+        .iter()
+        .map(|(rule, (seed, count))| {
+            let (situation, what) = smallest(&Situation::new(*seed), rule);
+            format!("{rule}: {count} times, first in situation {seed}:\n  {what}\n{}", situation.brief())
+        })
+        .collect();
+    assert!(report.is_empty(), "{}", report.join("\n"));
+    commands::assert_shell_reads(&lines.into_inner().expect("no test thread panics"));
+    let said = said.into_inner().expect("no test thread panics");
+    let silent: Vec<String> = variants::all().into_iter().filter(|name| !said.contains(name)).collect();
+    assert!(
+        silent.is_empty(),
+        "no situation made anybody say these, so nobody knows whether they are true: {silent:?}"
+    );
+}

@@ -1,0 +1,128 @@
+//! Whatever a line names is there: each word is one of this crate's sentences, or one of the objects'.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::seen::{Said, Seen};
+use super::text::VERBS;
+use crate::testing::situation::{NAMES, Situation};
+
+/// The words of a text: names and keys whole, without the punctuation around them.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let part = |c: char| !(c.is_alphanumeric() || "-_./".contains(c));
+    text.split(part).map(|word| word.trim_matches(['.', '-', '/'])).filter(|word| !word.is_empty())
+}
+
+/// All words of a situation's objects; of a label key its name as well.
+pub(super) fn of_situation(situation: &Situation) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    let all = situation.nodes.iter().chain(&situation.objects).chain(&situation.reviews);
+    all.for_each(|object| gather(object, &mut out));
+    out
+}
+
+fn gather(value: &Value, out: &mut BTreeSet<String>) {
+    let mut put = |text: &str| {
+        for word in words(text) {
+            out.insert(word.to_owned());
+            out.extend(word.split('/').map(str::to_owned));
+        }
+    };
+    match value {
+        Value::String(text) => put(text),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, out)),
+        Value::Object(fields) => {
+            fields.keys().for_each(|key| put(key));
+            fields.values().for_each(|field| gather(field, out));
+        }
+        Value::Number(number) => put(&number.to_string()),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// The words of this crate's sentences: those of its string literals, tests and the facts of CPU models left out.
+fn vocabulary() -> &'static BTreeSet<String> {
+    static WORDS: OnceLock<BTreeSet<String>> = OnceLock::new();
+    WORDS.get_or_init(|| {
+        let mut out = BTreeSet::new();
+        read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut out);
+        out
+    })
+}
+
+fn read(path: &Path, out: &mut BTreeSet<String>) {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if ["testing", "proofs", "tests", "tests.rs", "facts.rs"].contains(&name) {
+        return;
+    }
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).expect("the sources are there").flatten() {
+            read(&entry.path(), out);
+        }
+        return;
+    }
+    let source = std::fs::read_to_string(path).expect("the sources can be read");
+    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for literal in line.split('"').skip(1) {
+            for word in words(literal) {
+                out.extend(word.split(['/', '.']).chain([word]).map(str::to_owned));
+            }
+        }
+        // A literal that goes on in the next line.
+        if !line.contains('"') || line.trim_end().ends_with('\\') {
+            out.extend(words(line).map(str::to_owned));
+        }
+    }
+}
+
+/// One that counts something of a situation.
+fn is_small_number(word: &str) -> bool {
+    is_number(word) && word.len() < 4
+}
+
+fn is_number(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_digit() || c == '/' || c == '.')
+}
+
+/// The rules that a line breaks.
+pub(super) fn faults(said: &Said, seen: &Seen) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    let is_known = |word: &str| {
+        let one = |word: &str| {
+            let lower = word.to_lowercase();
+            is_small_number(word)
+                || seen.words.contains(word)
+                || vocabulary().contains(word)
+                || vocabulary().contains(&lower)
+        };
+        let of_number =
+            word.rsplit_once('-').is_some_and(|(family, number)| is_number(number) && one(family) && one(number));
+        one(word) || of_number || word.split('/').all(one) || word.split('.').all(one)
+    };
+    if words(&said.line).any(|word| !is_known(word)) {
+        out.push("something is named that is not there");
+    }
+    let nodes: BTreeSet<&str> =
+        seen.situation.nodes.iter().filter_map(|node| node["metadata"]["name"].as_str()).collect();
+    let line: Vec<&str> = said.line.split_whitespace().collect();
+    for (at, word) in line.iter().enumerate() {
+        let Some(verb) = line.get(at + 1).map(|verb| verb.trim_end_matches([',', ';', ':', '.'])) else { continue };
+        let is_many = match *word {
+            name if nodes.contains(name) && NAMES.contains(&name) => {
+                let before = |back: usize| at.checked_sub(back).map_or("", |at| line[at].trim_end_matches(','));
+                at > 0 && line[at - 1].ends_with(',') && nodes.contains(before(1))
+                    || before(1) == "and" && nodes.contains(before(2))
+            }
+            "more" if at > 1 && line[at - 2] == "and" && line[at - 1].parse::<usize>().is_ok() => true,
+            _ => continue,
+        };
+        if VERBS.iter().any(|(one, many)| verb == if is_many { *one } else { *many }) {
+            out.push("names and their verb disagree");
+        }
+    }
+    out
+}

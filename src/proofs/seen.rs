@@ -1,0 +1,297 @@
+//! All that is said about a situation, by channel.
+
+use std::collections::BTreeSet;
+
+use clap::Parser as _;
+use serde_json::Value;
+
+use super::{Fault, names, variants};
+use crate::admission::Stage;
+use crate::admission::response::{Decision, lines};
+use crate::admission::review::decode;
+use crate::answers::{audit, status};
+use crate::cli;
+use crate::cli::args::{Args, Verb};
+use crate::cli::output::{Origin, ResultRow};
+use crate::cli::resource::ObjectKind;
+use crate::fit::judgement::Depth;
+use crate::judge::{self, Case, Manifest};
+use crate::kubevirt::replicas::ReplicasKind;
+use crate::page::Page;
+use crate::policy::UserName;
+use crate::review::{self, ReviewContext};
+use crate::testing::situation::{NAMESPACE, Situation, object};
+use crate::world::World;
+
+/// By which channel something is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// A warning of a review's response.
+    Warning,
+    /// The first line of a denial.
+    Denial,
+    /// A further line of a denial.
+    Detail,
+    /// A cause of a denial.
+    Cause,
+    /// An Event's note.
+    Event,
+    /// An audit annotation.
+    Annotation,
+    /// A cell of a table.
+    Cell,
+    /// Any other line on a page.
+    Line,
+    /// A sentence in JSON.
+    Json,
+    /// A condition of a policy's status.
+    Condition,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) channel: Channel,
+    pub(super) line: String,
+}
+
+/// The answer to one question.
+pub(super) struct Told {
+    /// What was asked.
+    pub(super) asked: String,
+    /// The object that was asked about, where it is not one of the dump.
+    pub(super) object: Value,
+    pub(super) said: Vec<Said>,
+    /// The same as `-o json` prints it, where a guest was judged.
+    pub(super) row: Value,
+    pub(super) case: Option<Case<'static>>,
+}
+
+/// A situation and all that is said about it.
+pub(super) struct Seen {
+    pub(super) situation: Situation,
+    pub(super) told: Vec<Told>,
+    /// All words of all objects.
+    pub(super) words: BTreeSet<String>,
+}
+
+impl Seen {
+    pub(super) fn of(situation: &Situation) -> Self {
+        let world = situation.world();
+        // Of a guest that runs its VM and its pod tell the same.
+        let runs = |name: &Value| {
+            situation
+                .of_kind("VirtualMachineInstance")
+                .any(|vmi| vmi["metadata"]["name"] == *name && vmi["status"]["phase"] == "Running")
+        };
+        let is_new = |object: &&Value| object["kind"] != "VirtualMachine" || !runs(&object["metadata"]["name"]);
+        let mut told: Vec<Told> =
+            situation.objects.iter().filter(is_new).filter_map(|object| explained(&world, object)).collect();
+        told.extend(situation.reviews.iter().flat_map(|review| reviewed(&world, review)));
+        told.push(audited(&world));
+        told.push(statuses(&world));
+        let words = names::of_situation(situation);
+        Self { situation: situation.clone(), told, words }
+    }
+
+    /// What of all that can be said was said.
+    pub(super) fn variants(&self) -> BTreeSet<String> {
+        let verdicts = self.told.iter().filter_map(|told| told.case.as_ref()).map(|case| &case.verdict);
+        verdicts.flat_map(variants::of).collect()
+    }
+
+    /// All command lines that are shown.
+    pub(super) fn commands(&self) -> BTreeSet<String> {
+        self.told.iter().flat_map(Told::commands).collect()
+    }
+}
+
+fn strings<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => out.push(text),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, out)),
+        Value::Object(fields) => fields.values().for_each(|field| strings(field, out)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+impl Told {
+    fn new(asked: impl Into<String>) -> Self {
+        Self { asked: asked.into(), object: Value::Null, said: Vec::new(), row: Value::Null, case: None }
+    }
+
+    fn say(&mut self, channel: Channel, lines: impl IntoIterator<Item = impl Into<String>>) {
+        for line in lines {
+            let said = Said { channel, line: line.into() };
+            if !self.said.contains(&said) {
+                self.said.push(said);
+            }
+        }
+    }
+
+    /// A page: the cells of its tables, and its lines without what leads them.
+    fn page(&mut self, page: &Page) {
+        for line in page.as_str().lines().filter(|line| !line.is_empty()) {
+            let (command, remark) = line.split_once("      # ").unwrap_or((line, ""));
+            let led = command.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+            let led = if led.starts_with("  ") { led.trim_start() } else { command };
+            let cells: Vec<&str> = led.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+            match cells.as_slice() {
+                [one] => self.say(Channel::Line, [*one]),
+                many => self.say(Channel::Cell, many.iter().copied()),
+            }
+            self.say(Channel::Line, Some(remark).filter(|remark| !remark.is_empty()));
+        }
+    }
+
+    /// What `explain` says of a case, as a table and as JSON.
+    fn explained(&mut self, world: &World, case: Case<'static>) {
+        let mut page = Page::default();
+        cli::explain::print(&case, world, false, &mut page);
+        self.page(&page);
+        let row = ResultRow::new(Origin::default(), &case, world, false);
+        self.row = serde_json::to_value(row).expect("JSON");
+        let mut sentences = Vec::new();
+        for (list, fields) in [
+            ("findings", &["message"][..]),
+            ("remedies", &["summary", "risk"]),
+            ("notHelping", &["why"]),
+            ("byLuck", &["why"]),
+        ] {
+            for item in self.row[list].as_array().into_iter().flatten() {
+                fields.iter().for_each(|field| strings(&item[*field], &mut sentences));
+            }
+        }
+        let sentences: Vec<String> = sentences.into_iter().map(str::to_owned).collect();
+        self.say(Channel::Json, sentences);
+        self.case = Some(case);
+    }
+
+    /// All command lines of the JSON, remarks left out.
+    pub(super) fn commands(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for remedy in self.row["remedies"].as_array().into_iter().flatten() {
+            strings(&remedy["commands"], &mut out);
+            strings(&remedy["undo"], &mut out);
+        }
+        out.into_iter().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    /// What is said twice, in two ways.
+    pub(super) fn contradictions(&self) -> Vec<Fault> {
+        let ids = |list: &str| -> Vec<&str> {
+            self.row[list].as_array().into_iter().flatten().filter_map(|item| item["id"].as_str()).collect()
+        };
+        let (offered, useless, luck) = (ids("remedies"), ids("notHelping"), ids("byLuck"));
+        let mut out = Vec::new();
+        for id in &useless {
+            if offered.contains(id) || luck.contains(id) {
+                out.push(Fault::new("a remedy is offered and said not to help", format!("{}: {id}", self.asked)));
+            }
+            if useless.iter().filter(|other| *other == id).count() > 1 {
+                out.push(Fault::new("a remedy is said not to help twice", format!("{}: {id}", self.asked)));
+            }
+        }
+        for id in &luck {
+            if offered.contains(id) {
+                out.push(Fault::new("a remedy is certain and a matter of luck", format!("{}: {id}", self.asked)));
+            }
+        }
+        out
+    }
+}
+
+/// What `explain` says of an object of the dump.
+fn explained(world: &World, object: &Value) -> Option<Told> {
+    let name = object["metadata"]["name"].as_str()?.to_owned();
+    let kind = match object["kind"].as_str()? {
+        "VirtualMachine" => ObjectKind::VirtualMachine,
+        "VirtualMachineInstance" => ObjectKind::Vmi,
+        "Pod" if object["spec"]["nodeName"].is_null() => ObjectKind::Pod,
+        "VirtualMachineInstanceReplicaSet" => ObjectKind::Replicas(ReplicasKind::ReplicaSet),
+        "VirtualMachinePool" => ObjectKind::Replicas(ReplicasKind::Pool),
+        _ => return None,
+    };
+    let mut told = Told::new(format!("explain {} {name}", object["kind"]));
+    told.explained(world, cli::explain::case_of(world, kind, NAMESPACE, &name)?);
+    Some(told)
+}
+
+/// What the webhook answers to a review, in both stages.
+fn reviewed(world: &World, review: &Value) -> Vec<Told> {
+    let text = review.to_string();
+    let request = decode(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {review:#}"));
+    let who = format!("{} {} {}", review["request"]["operation"], &*request.kind.kind, &*request.name);
+    let mut out = Vec::new();
+    for stage in [Stage::Mutate, Stage::Validate] {
+        let is_changed = matches!(&*request.kind.kind, "Pod" | "VirtualMachineInstance");
+        if stage == Stage::Mutate && !is_changed {
+            continue;
+        }
+        let answer = review::answer(&ReviewContext::new(world), stage, &request);
+        let answer = answer.unwrap_or_else(|error| panic!("{error}: {review:#}"));
+        let mut told = Told::new(format!("{stage:?} {who}"));
+        told.object = review["request"]["object"].clone();
+        told.say(Channel::Warning, answer.decision.warnings());
+        let (Decision::Admit { audit, .. } | Decision::Deny { audit, .. }) = &answer.decision;
+        told.say(Channel::Annotation, audit.values().cloned());
+        if let Decision::Deny { denial, .. } = &answer.decision {
+            let mut denied = lines(denial);
+            told.say(Channel::Denial, denied.next());
+            told.say(Channel::Detail, denied);
+            told.say(Channel::Cause, denial.causes.iter().map(|cause| cause.message.clone()));
+        }
+        told.say(Channel::Event, answer.reports.iter().map(|report| report.note.as_str()));
+        if stage == Stage::Validate && is_guest(&request.kind.kind) && review["request"]["operation"] == "CREATE" {
+            told.judged_anew(world, &review["request"]["object"]);
+        }
+        out.push(told);
+    }
+    out
+}
+
+fn is_guest(kind: &str) -> bool {
+    matches!(
+        kind,
+        "VirtualMachine" | "VirtualMachineInstance" | "VirtualMachineInstanceMigration" | "VirtualMachinePool"
+    )
+}
+
+impl Told {
+    /// The object judged as `check` and `explain -f` judge it.
+    fn judged_anew(&mut self, world: &World, json: &Value) {
+        use crate::kubevirt::cluster::Object;
+        let manifest = match object(json) {
+            Some(Object::VirtualMachine(vm)) => Manifest::VirtualMachine(vm),
+            Some(Object::Vmi(vmi)) => Manifest::Vmi(vmi),
+            Some(Object::Migration(vmim)) => Manifest::Migration(vmim),
+            Some(Object::Replicas(replicas)) => Manifest::Replicas(replicas),
+            _ => return,
+        };
+        if let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) {
+            self.explained(world, case);
+        }
+    }
+}
+
+fn audited(world: &World) -> Told {
+    let mut told = Told::new("audit");
+    let parsed = Args::try_parse_from(["cpufit", "audit", "-o", "wide"]).expect("a command line");
+    let Verb::Audit(args) = parsed.verb else { unreachable!("it is an audit") };
+    let mut page = Page::default();
+    cli::audit::run(&args, None, world, &mut page).expect("a page");
+    told.page(&page);
+    for row in audit::audit(world, &|| false) {
+        told.say(Channel::Json, Some(row.why).filter(|why| !why.is_empty()));
+    }
+    told
+}
+
+fn statuses(world: &World) -> Told {
+    let mut told = Told::new("status");
+    for status in status::statuses(world, &|| false) {
+        let messages = status.conditions().map(|condition| condition.message);
+        told.say(Channel::Condition, messages.into_iter().filter(|message| !message.is_empty()));
+    }
+    told
+}

@@ -1,0 +1,86 @@
+//! Names for all that can be said: checks, findings, remedies, reasons. A new one is named here, or this does not compile; and
+//! one that no situation brings about fails the test.
+
+use crate::fit::check::{self, Detail, NoTarget};
+use crate::fit::remedy::{self, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
+use crate::fit::verdict::{Unknown, Verdict};
+
+macro_rules! named {
+    ($function:ident, $list:ident, $type:ty, $($pattern:pat => $name:literal,)*) => {
+        fn $function(value: &$type) -> &'static str {
+            match value { $($pattern => $name,)* }
+        }
+        const $list: &[&str] = &[$($name,)*];
+    };
+}
+
+named! { detail, DETAILS, Detail,
+    Detail::Unknown(Unknown::NoNodes) => "unknown: no nodes",
+    Detail::Unknown(Unknown::NoLabels) => "unknown: no labels",
+    // Too large to read: tests/cost and src/bounds have their own.
+    Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::Hindered(_)) => "",
+    Detail::Noted(_) => "noted",
+    Detail::NoStartNode(_) => "no start node",
+    Detail::NoTarget(NoTarget::Nowhere(_)) => "no target: nowhere",
+    Detail::NoTarget(NoTarget::NoOtherNode) => "no target: no other node",
+    Detail::NoTarget(NoTarget::None { .. }) => "no target: none",
+    Detail::NoTarget(NoTarget::One(_)) => "no target: one",
+    Detail::NoTarget(NoTarget::ByStart { .. }) => "no target: by start",
+    Detail::OwnNode(_) => "own node",
+    Detail::NotMigratable(_) => "not migratable",
+    Detail::LibvirtRefused(_) => "libvirt refused",
+    Detail::OutdatedLauncher => "outdated launcher",
+    Detail::KnownNotUsable(_) => "known, not usable",
+    Detail::Contradiction(_) => "contradiction",
+    Detail::EmptyLabel(_) => "empty label",
+    Detail::OtherArchitectures(_) => "other architectures",
+    Detail::AskedBy(_) => "asked by",
+    Detail::NotReady(_) => "not ready",
+}
+
+named! { why_not, REASONS, WhyNot,
+    WhyNot::NotMigratable(_) => "KubeVirt refuses to migrate",
+    WhyNot::LibvirtRefused => "libvirt refused to migrate",
+    WhyNot::Uncordon(NoUncordon::NoneCordoned) => "uncordon: none cordoned",
+    WhyNot::Uncordon(NoUncordon::SourceAlone { .. }) => "uncordon: source alone",
+    WhyNot::Uncordon(NoUncordon::MoreInTheWay { .. }) => "uncordon: more in the way",
+    WhyNot::Restart(NoRestart::StartsNowhere) => "restart: starts nowhere",
+    WhyNot::Restart(NoRestart::NoMore { .. }) => "restart: no more",
+    WhyNot::Model(NoModel::StillLacks { .. }) => "model: still lacks",
+    WhyNot::Model(NoModel::NotTheCpu) => "model: not the CPU",
+    WhyNot::Model(NoModel::NoneShared) => "model: none shared",
+    WhyNot::Model(NoModel::HasIt { .. }) => "model: has it",
+    WhyNot::Labels(NoLabels::NothingMissing) => "labels: nothing missing",
+    WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::TscFrequency(_), .. }) => "labels: TSC frequency",
+    WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::Heartbeat(_), .. }) => "labels: heartbeat",
+    WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::MachineType(_), .. }) => "labels: machine type",
+    WhyNot::Labels(NoLabels::OtherHardware { .. }) => "labels: other hardware",
+    WhyNot::Removal(NoRemoval::Inherited) => "removal: inherited",
+    WhyNot::Removal(NoRemoval::NotHostModel { .. }) => "removal: no host-model",
+    WhyNot::Removal(NoRemoval::NothingTooMuch) => "removal: nothing too much",
+    WhyNot::Removal(NoRemoval::OtherHardware { .. }) => "removal: other hardware",
+    WhyNot::Drop(NoDrop::NothingInherited) => "drop: nothing inherited",
+    WhyNot::Drop(NoDrop::NothingStale) => "drop: nothing stale",
+    WhyNot::Drop(NoDrop::ModelKey { .. }) => "drop: model key",
+    WhyNot::Drop(NoDrop::LastFeature) => "drop: last feature",
+    WhyNot::Drop(NoDrop::NotEnough { .. }) => "drop: not enough",
+}
+
+/// All that can be said.
+pub(super) fn all() -> Vec<String> {
+    let checks = check::ALL.iter().map(|spec| format!("check {:?}", spec.id));
+    let remedies = remedy::ALL.iter().map(|spec| format!("remedy {:?}", spec.id));
+    let named = DETAILS.iter().chain(REASONS).filter(|name| !name.is_empty()).map(ToString::to_string);
+    checks.chain(remedies).chain(named).collect()
+}
+
+/// What of it a verdict says.
+pub(super) fn of(verdict: &Verdict) -> Vec<String> {
+    let mut out = Vec::new();
+    for finding in &verdict.findings {
+        out.extend([format!("check {:?}", finding.check), detail(&finding.detail).to_owned()]);
+        out.extend(finding.remedies.iter().map(|remedy| format!("remedy {:?}", remedy.action.id())));
+    }
+    out.extend(verdict.not_helping.iter().map(|not| why_not(&not.why).to_owned()));
+    out
+}

@@ -1,0 +1,295 @@
+//! Random guests: their VMs, and where they run the VMI, the launcher and what happened to it since.
+
+use serde_json::{Map, Value, json};
+
+use super::nodes::{RACK, ZONE};
+use super::{NAMES, NAMESPACE};
+use crate::fit::label;
+use crate::fit::node::Node;
+use crate::kubevirt::cluster::{Cluster, Object};
+use crate::kubevirt::launch::Rendered;
+use crate::kubevirt::release::Release;
+use crate::kubevirt::subject;
+use crate::kubevirt::wire::{Vmi, Vmim};
+use crate::testing::cluster::{read, vmi};
+use crate::testing::fleet::{feature, vendor};
+use crate::testing::random::{Random, expression, toleration};
+
+/// Once offered, now nowhere: what an upgrade leaves behind in inherited selectors.
+const STALE: &str = "amd-stibp";
+pub(super) const MODELS: [&str; 6] = [
+    "Skylake-Server-noTSX-IBRS",
+    "Cascadelake-Server-noTSX",
+    "Icelake-Server-noTSX",
+    "EPYC-Rome",
+    "EPYC-Turin",
+    "Skylake-Server-IBRS",
+];
+pub(super) const INSTANCETYPES: [&str; 3] = ["d1.large", "cx1.medium", "gone.small"];
+pub(super) const PREFERENCES: [&str; 3] = ["windows.11", "fedora", "gone.preference"];
+
+/// What is written below `spec.template.spec` of a VM.
+pub(super) fn spec(random: &mut Random) -> Value {
+    let mut domain = Map::new();
+    let mut cpu = Map::new();
+    match random.below(10) {
+        0..=2 => {}
+        3..=5 => drop(cpu.insert("model".into(), json!("host-model"))),
+        6 => drop(cpu.insert("model".into(), json!("host-passthrough"))),
+        _ => drop(cpu.insert("model".into(), json!(random.one(&MODELS)))),
+    }
+    if random.percent(25) {
+        let names = ["fpu", "vme", "gfni", "svm", "vmx", "invtsc", "hle"];
+        let policies = ["require", "", "optional", "force", "forbid", "disable"];
+        let features = random.some(3, |random| json!({"name": random.one(&names), "policy": random.one(&policies)}));
+        cpu.insert("features".into(), json!(features));
+    }
+    if random.percent(6) {
+        cpu.insert("dedicatedCpuPlacement".into(), json!(true));
+        if random.percent(50) {
+            cpu.insert("realtime".into(), json!({}));
+        }
+    }
+    if !cpu.is_empty() {
+        domain.insert("cpu".into(), Value::Object(cpu));
+    }
+    if random.percent(40) {
+        let kind = random.one(&["q35", "q35", "pc-q35-9.2", "pc-q35-4.2", "virt"]);
+        domain.insert("machine".into(), json!({"type": kind}));
+    }
+    if random.percent(12) {
+        let names = ["vpindex", "synic", "synictimer", "reenlightenment", "frequencies", "ipi", "tlbflush", "evmcs"];
+        let settings: Map<String, Value> = (0..=random.below(3))
+            .map(|_| (random.one(&names).to_owned(), random.one(&["on", "silent", "off"])))
+            .map(|(name, is)| (name, if is == "silent" { json!({}) } else { json!({"enabled": is == "on"}) }))
+            .collect();
+        domain.insert("features".into(), json!({"hyperv": settings}));
+    }
+    if random.percent(5) {
+        let kinds = [json!({"sev": {}}), json!({"sev": {"policy": {"encryptedState": true}}}), json!({"tdx": {}})];
+        domain.insert("launchSecurity".into(), kinds[random.below(3)].clone());
+    }
+    let mut spec = json!({"domain": domain, "evictionStrategy": random.one(&["LiveMigrate", "LiveMigrate", "None"])});
+    place(random, &mut spec);
+    match random.below(10) {
+        0..=5 => spec["architecture"] = json!("amd64"),
+        6 => spec["architecture"] = json!("arm64"),
+        _ => {}
+    }
+    spec
+}
+
+/// Where the guest may be by its owner's wish.
+fn place(random: &mut Random, spec: &mut Value) {
+    if random.percent(25) {
+        let (key, value) = match random.below(6) {
+            0 => (ZONE.to_owned(), random.one(&["z1", "z2", "z9"]).to_owned()),
+            1 => (label::HOSTNAME.to_owned(), random.one(&NAMES).to_owned()),
+            2 => (RACK.to_owned(), random.one(&["1", "r3", ""]).to_owned()),
+            3 => (vendor(random.one(&["Intel", "AMD"])), "true".to_owned()),
+            4 => (feature(random.one(&["fpu", "gfni", "gone"])), "true".to_owned()),
+            _ => (label::ARCH.to_owned(), random.one(&["amd64", "arm64"]).to_owned()),
+        };
+        spec["nodeSelector"] = json!({key: value});
+    }
+    if random.percent(18) {
+        let names: Vec<String> = NAMES.map(str::to_owned).to_vec();
+        let terms: Vec<Value> = (0..=random.below(2))
+            .map(|_| json!({"matchExpressions": random.some(2, |random| own_expression(random, &names))}))
+            .collect();
+        spec["affinity"] =
+            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
+    }
+    if random.percent(18) {
+        spec["tolerations"] = json!(random.some(2, toleration));
+        if random.percent(40) {
+            spec["tolerations"] = json!([{"key": "example.com/dedicated", "operator": "Exists"}]);
+        }
+    }
+}
+
+fn own_expression(random: &mut Random, names: &[String]) -> Value {
+    match random.below(4) {
+        0 => json!({"key": ZONE, "operator": random.one(&["In", "NotIn"]), "values": ["z1"]}),
+        1 => json!({"key": RACK, "operator": random.one(&["Gt", "Lt"]), "values": ["2"]}),
+        2 => json!({"key": label::HOSTNAME, "operator": random.one(&["In", "NotIn"]), "values": [random.one(&NAMES)]}),
+        _ => expression(random, names),
+    }
+}
+
+/// A VM of this name.
+pub(super) fn vm(random: &mut Random, name: &str) -> Value {
+    let mut vm = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+        "metadata": {"namespace": NAMESPACE, "name": name, "uid": format!("vm-{name}")},
+        "spec": {"template": {"metadata": {"labels": {"app": name}}, "spec": spec(random)}},
+    });
+    if random.percent(15) {
+        vm["spec"]["instancetype"] = json!({"name": random.one(&INSTANCETYPES)});
+        if let Some(cpu) = vm["spec"]["template"]["spec"]["domain"]["cpu"].as_object_mut() {
+            // KubeVirt refuses a VM that states what its instancetype states.
+            cpu.remove("model");
+            cpu.remove("dedicatedCpuPlacement");
+        }
+    }
+    if random.percent(12) {
+        vm["spec"]["preference"] = json!({"name": random.one(&PREFERENCES)});
+    }
+    vm
+}
+
+/// The objects of a guest in this state: its VM, its VMI, its launcher pod. `then` are the nodes as they were when it started.
+pub(super) fn guest(random: &mut Random, name: &str, then: &[Node], others: &[Value]) -> Vec<Value> {
+    let vm = vm(random, name);
+    let has_vm = random.percent(88);
+    let mut out = Vec::new();
+    if random.percent(22) || then.is_empty() {
+        return vec![vm];
+    }
+    let cluster = cluster(then, others, &vm);
+    let Some(vmi) = instance(random, name, &vm, has_vm, &cluster, then) else { return vec![vm] };
+    if has_vm {
+        out.push(vm);
+    }
+    if vmi["status"]["nodeName"].is_string() || random.percent(20) {
+        out.extend(launcher(random, &vmi, &cluster));
+    }
+    out.push(vmi);
+    out
+}
+
+fn cluster(then: &[Node], others: &[Value], vm: &Value) -> Cluster {
+    let objects = others.iter().chain([vm]).filter_map(super::object);
+    Cluster::new(then.iter().cloned().map(Object::Node).chain(objects), None)
+}
+
+/// The VMI that a VM became.
+fn instance(
+    random: &mut Random,
+    name: &str,
+    vm: &Value,
+    has_vm: bool,
+    cluster: &Cluster,
+    then: &[Node],
+) -> Option<Value> {
+    let guest = crate::kubevirt::guest::guest_of(&read(vm.clone()), cluster);
+    if guest.missing.is_some() {
+        return None;
+    }
+    let mut spec = guest.spec;
+    crate::kubevirt::defaults::apply(&mut spec, &cluster.config);
+    let mut sent = vm["spec"]["template"]["spec"].clone();
+    // As KubeVirt's own webhooks leave it.
+    sent["architecture"] = json!(spec.architecture);
+    let cpu = spec.domain.cpu.unwrap_or_default();
+    sent["domain"]["cpu"]["model"] = json!(cpu.model);
+    sent["domain"]["cpu"]["features"] =
+        json!(cpu.features.iter().map(|f| json!({"name": f.name, "policy": f.policy})).collect::<Vec<_>>());
+    sent["domain"]["machine"] = json!({"type": spec.domain.machine.map(|machine| machine.kind)});
+    let phase = random.one(
+        &["Running"; 8]
+            .iter()
+            .chain(&["", "Pending", "Scheduling", "Succeeded", "Failed"])
+            .copied()
+            .collect::<Vec<_>>(),
+    );
+    let mut vmi = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"namespace": NAMESPACE, "name": name, "uid": format!("uid-{name}"), "labels": {"app": name}},
+        "spec": sent, "status": {"phase": phase},
+    });
+    if has_vm {
+        vmi["metadata"]["ownerReferences"] =
+            json!([{"kind": "VirtualMachine", "name": name, "uid": format!("vm-{name}"), "controller": true}]);
+    }
+    if phase == "Running" {
+        let node = &then[random.below(then.len())].name;
+        vmi["status"]["nodeName"] = json!(node);
+        if random.percent(97) {
+            vmi["status"]["selinuxContext"] = json!("none");
+        }
+        history(random, &mut vmi);
+    }
+    Some(vmi)
+}
+
+/// What happened to a guest that runs.
+fn history(random: &mut Random, vmi: &mut Value) {
+    if random.percent(10) {
+        vmi["metadata"]["labels"]["kubevirt.io/outdatedLauncherImage"] = json!("");
+    }
+    if random.percent(12) {
+        let said = random.one(&[
+            "operation failed: guest CPU doesn't match specification: extra features: ht",
+            "operation failed: guest CPU doesn't match specification: missing features: erms,vaes; extra features: rtm",
+            "Live migration failed: timed out",
+        ]);
+        vmi["status"]["migrationState"] = json!({"failed": true, "failureReason": said, "targetNode": random.one(&NAMES), "sourceNode": vmi["status"]["nodeName"]});
+    }
+    if random.percent(10) {
+        let (reason, message) = random.one(&[
+            ("DisksNotLiveMigratable", "cannot migrate VMI: PVC web-disk is not shared"),
+            ("HostDeviceNotLiveMigratable", "VMI uses a PCI host device"),
+            ("CPUModeLiveMigratable", "cannot migrate VMI: missing host-model-cpu label"),
+            ("", "for some reason"),
+            ("SomeReason", ""),
+            ("", ""),
+        ]);
+        vmi["status"]["conditions"] =
+            json!([{"type": "LiveMigratable", "status": "False", "reason": reason, "message": message}]);
+    }
+}
+
+/// The pod it runs in, or is to run in; inherited entries and all.
+fn launcher(random: &mut Random, vmi_json: &Value, cluster: &Cluster) -> Option<Value> {
+    let guest: Vmi = read(vmi_json.clone());
+    let mut rendered = subject::of_vmi(&guest, cluster).predicted?;
+    if random.percent(5) {
+        return None;
+    }
+    if random.percent(40) && guest.status.phase == "Running" {
+        rendered = migrated(&guest, vmi_json, &rendered, cluster).unwrap_or(rendered);
+        if random.percent(35) {
+            rendered.node_selector.insert(feature(STALE), "true".to_owned());
+        }
+    }
+    Some(pod(&guest, &rendered, "abcde"))
+}
+
+/// The pod that the guest came to run in by its first migration, away from a node like the one where it is.
+fn migrated(guest: &Vmi, vmi_json: &Value, first: &Rendered, cluster: &Cluster) -> Option<Rendered> {
+    let pod = pod(guest, first, "first");
+    let nodes = (0..cluster.fleet.len()).map(|at| Object::Node(cluster.fleet.node(at)));
+    let objects = [vmi(vmi_json.clone()), super::object(&pod)?];
+    let before = Cluster::new(nodes.chain(objects), Some(Release::NEWEST));
+    let mut vmim = Vmim::default();
+    vmim.metadata.namespace = NAMESPACE.to_owned();
+    vmim.spec.vmi_name.clone_from(&guest.metadata.name);
+    subject::of_migration(&vmim, &before).predicted
+}
+
+/// A launcher pod of a guest.
+pub(super) fn pod(guest: &Vmi, rendered: &Rendered, suffix: &str) -> Value {
+    let name = &guest.metadata.name;
+    let mut out = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": format!("virt-launcher-{name}-{suffix}"), "namespace": NAMESPACE,
+            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": guest.metadata.uid, "app": name},
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "ownerReferences": [{
+                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name,
+                "uid": guest.metadata.uid, "controller": true,
+            }],
+        },
+        "spec": {
+            "nodeSelector": rendered.node_selector, "tolerations": rendered.tolerations,
+            "affinity": rendered.affinity.clone().unwrap_or(json!({})),
+        },
+        "status": {"phase": "Running"},
+    });
+    if !guest.status.node_name.is_empty() {
+        out["spec"]["nodeName"] = json!(guest.status.node_name);
+    }
+    out
+}

@@ -1,0 +1,116 @@
+//! Random situations: nodes, guests and policies as a dump holds them, and what is asked of the webhook.
+//!
+//! On purpose full of corners: drifted and empty labels, cordons with and without their taint, names that look alike, guests
+//! in each state of their life. A seed makes the same situation on every machine.
+
+mod acts;
+mod guests;
+mod nodes;
+mod policies;
+
+use serde_json::{Value, json};
+
+use super::random::Random;
+use crate::kubevirt::cluster::Object;
+use crate::snapshot::{self, Source};
+use crate::world::{self, World};
+
+/// The namespace of all guests.
+pub(crate) const NAMESPACE: &str = "bank";
+/// Names of nodes: some are the beginning of others.
+pub(crate) const NAMES: [&str; 8] =
+    ["rack7-a", "rack7-ab", "rack7-a.example.net", "rack7-b", "rack17-a", "quux", "rack7-c", "rack7-d"];
+const GUESTS: [&str; 4] = ["ledger", "ledger-2", "vault", "teller.eu"];
+
+/// A cluster and what is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Situation {
+    /// Nodes.
+    pub nodes: Vec<Value>,
+    /// All else that a dump holds.
+    pub objects: Vec<Value>,
+    /// `AdmissionReview`s.
+    pub reviews: Vec<Value>,
+}
+
+impl Situation {
+    /// The situation of this seed.
+    pub(crate) fn new(seed: u64) -> Self {
+        let random = &mut Random::new(seed);
+        let (then, now) = nodes::nodes(random);
+        let mut objects = policies::surroundings(random);
+        let guests = 1 + random.below(2);
+        let first = random.below(GUESTS.len() - 1);
+        for name in &GUESTS[first..first + guests] {
+            let more = guests::guest(random, name, &then, &objects);
+            objects.extend(more);
+        }
+        if random.percent(10) {
+            objects.push(acts::replicas(random));
+        }
+        for at in 0..random.below(3) {
+            let policy = policies::policy(random, &format!("rules-{at}"));
+            objects.push(policy);
+        }
+        let mut situation = Self { nodes: now.iter().map(nodes::json).collect(), objects, reviews: Vec::new() };
+        situation.reviews = acts::reviews(random, &situation);
+        situation
+    }
+
+    /// Nodes, guests and policies as they are read from a dump.
+    pub(crate) fn world(&self) -> World {
+        let items = [self.nodes.clone(), self.objects.clone()].concat();
+        let dump = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        let read = world::load(&[Source::Stdin], &[], None, NAMESPACE, dump.to_string().as_bytes());
+        read.unwrap_or_else(|error| panic!("{error:?}: the situation is none: {dump:#}")).0
+    }
+
+    /// The situation in a few lines: what a fault needs to be read.
+    pub(crate) fn brief(&self) -> String {
+        let all = self.nodes.iter().chain(&self.objects).chain(&self.reviews);
+        let short = |object: &Value| {
+            let text = object.to_string().replace(".node.kubevirt.io/", "~").replace(":\"true\"", "");
+            format!("    {}\n", text.chars().take(1_800).collect::<String>())
+        };
+        all.map(short).collect()
+    }
+
+    /// The objects of a kind.
+    pub(crate) fn of_kind<'s>(&'s self, kind: &'s str) -> impl Iterator<Item = &'s Value> {
+        self.objects.iter().filter(move |object| object["kind"] == kind)
+    }
+
+    /// An object by kind and name.
+    pub(crate) fn find(&self, kind: &str, name: &str) -> Option<&Value> {
+        self.nodes
+            .iter()
+            .chain(&self.objects)
+            .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
+    }
+
+    /// The same with one object less, each in turn: how a situation that shows a fault is made small enough to be read.
+    pub(crate) fn smaller(&self) -> impl Iterator<Item = Self> {
+        let without = |list: &Vec<Value>, at: usize| -> Vec<Value> {
+            list.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, object)| object.clone()).collect()
+        };
+        let reviews =
+            (0..self.reviews.len()).map(move |at| Self { reviews: without(&self.reviews, at), ..self.clone() });
+        let objects =
+            (0..self.objects.len()).map(move |at| Self { objects: without(&self.objects, at), ..self.clone() });
+        let nodes = (0..self.nodes.len()).map(move |at| Self { nodes: without(&self.nodes, at), ..self.clone() });
+        reviews.chain(objects).chain(nodes)
+    }
+}
+
+/// An object of a dump, where guests are judged by it.
+pub(crate) fn object(json: &Value) -> Option<Object> {
+    let mut out = None;
+    let text = json.to_string();
+    let read = snapshot::read("situation.json", text.as_bytes(), |item| {
+        let group = item.api_version.split_once('/').map_or("", |(group, _)| group);
+        out = Object::read(group, &item.kind, &&item)?;
+        Ok::<_, snapshot::Error>(())
+    });
+    read.unwrap_or_else(|error| panic!("{error:?}: {json:#}"));
+    out
+}

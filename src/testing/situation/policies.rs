@@ -1,0 +1,94 @@
+//! Random policies, and what a cluster has beside nodes and guests.
+
+use serde_json::{Value, json};
+
+use super::NAMESPACE;
+use super::guests::{INSTANCETYPES, MODELS, PREFERENCES};
+use crate::fit::label;
+use crate::testing::fleet::{feature, vendor};
+use crate::testing::random::Random;
+
+/// A policy of this name.
+pub(super) fn policy(random: &mut Random, name: &str) -> Value {
+    let dial = ["None", "Unschedulable", "Pinned", "Fragile"];
+    let mut spec = json!({"enforce": random.one(&dial), "warn": random.one(&dial), "audit": random.one(&dial)});
+    let mut selectors = ["Keep", "DropStale", "Keep"];
+    if random.percent(60) {
+        let modes = ["Unset", "HostModel", "HostPassthrough", "Named"];
+        let replaces = &modes[..random.one(&[0, 1, 2, 2, 4])];
+        spec["commonModel"] = json!({
+            "name": random.one(&MODELS), "replaces": replaces, "otherwise": random.one(&["Allow", "Warn", "Deny"]),
+        });
+        selectors = ["Keep", "DropStale", "Common"];
+    }
+    spec["launcherSelectors"] = json!(random.one(&selectors));
+    if random.percent(25) {
+        spec["nodeSelector"] = json!({"matchLabels": {vendor(random.one(&["Intel", "AMD"])): "true"}});
+    }
+    if random.percent(15) {
+        spec["exemptions"] = json!({"controllers": random.percent(50), "namespaces": [NAMESPACE]});
+    }
+    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec})
+}
+
+/// The KubeVirt resource, the namespace, instancetypes and preferences.
+pub(super) fn surroundings(random: &mut Random) -> Vec<Value> {
+    let mut out = vec![namespace(random)];
+    if random.percent(95) {
+        out.push(kubevirt(random));
+    }
+    let kinds = [
+        json!({"guest": 2, "model": MODELS[1], "dedicatedCPUPlacement": true}),
+        json!({"guest": 2, "model": MODELS[random.below(3)]}),
+    ];
+    for (name, cpu) in INSTANCETYPES.iter().zip(kinds) {
+        let mut spec = json!({"cpu": cpu});
+        if random.percent(20) {
+            spec["nodeSelector"] = json!({feature("gfni"): "true"});
+        }
+        out.push(json!({
+            "apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
+            "metadata": {"name": name}, "spec": spec,
+        }));
+    }
+    let kinds = [
+        json!({
+            "features": {"preferredHyperv": {"reenlightenment": {}, "vpindex": {}}},
+            "machine": {"preferredMachineType": "pc-q35-9.2"},
+        }),
+        json!({"cpu": {"preferredCPUFeatures": [{"name": "vme", "policy": "require"}]}}),
+    ];
+    for (name, spec) in PREFERENCES.iter().zip(kinds) {
+        out.push(json!({
+            "apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterPreference",
+            "metadata": {"name": name}, "spec": spec,
+        }));
+    }
+    out
+}
+
+fn namespace(random: &mut Random) -> Value {
+    let labels = if random.percent(3) { json!({"cpufit.io/exempt": "true"}) } else { json!({}) };
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+}
+
+/// The KubeVirt resource.
+pub(super) fn kubevirt(random: &mut Random) -> Value {
+    let mut configuration = json!({"developerConfiguration": {}});
+    if random.percent(30) {
+        configuration["cpuModel"] =
+            json!(random.one(&[MODELS[0], MODELS[3], MODELS[4], "host-passthrough", "host-model"]));
+    }
+    if random.percent(5) {
+        configuration["developerConfiguration"]["nodeSelectors"] = json!({label::HOSTNAME: "quux"});
+    }
+    if random.percent(4) {
+        configuration["developerConfiguration"]["minimumClusterTSCFrequency"] = json!(random.one(&[0, 2_000_000_000]));
+    }
+    let release = random.one(&["v1.9.0", "v1.9.0", "v1.8.0", "v1.7.1", "v1.6.0", "v1.5.0", "v1.4.0", "v1.3.0"]);
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt",
+        "metadata": {"name": "kubevirt", "namespace": "kubevirt", "uid": "kv"},
+        "spec": {"configuration": configuration}, "status": {"observedKubeVirtVersion": release},
+    })
+}

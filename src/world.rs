@@ -186,7 +186,9 @@ pub fn load(
     Ok((world, notes))
 }
 
-fn is_policy(item: &Item) -> bool {
+/// Whether an object is a `CPUPolicy`.
+#[must_use]
+pub fn is_policy(item: &Item) -> bool {
     item.kind == "CPUPolicy" && item.api_version.starts_with("cpufit.io/")
 }
 

@@ -299,3 +299,122 @@ fn both_names_of_completion_print_the_script() {
         assert!(ran.stdout.contains("explain"), "{}", head(&ran.stdout));
     }
 }
+
+const GATED: &str = "\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: lost, namespace: shop}
+spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: NoSuchModel}, devices: {}}}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: 'a<b>&c', namespace: shop}
+";
+
+const POLICY: &str =
+    "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: strict}\nspec: {enforce: Unschedulable}\n";
+
+/// The exit code is the gate: 0 passed, 1 failed, 2 nothing was judged.
+#[test]
+fn a_pipeline_fails_on_the_state_that_is_asked_for() {
+    const LOST: &[&str] = &["VirtualMachine", "shop/lost", "unschedulable"];
+    let made = made();
+    made.write("gated.yaml", GATED);
+    made.write("strict.yaml", POLICY);
+    made.write("broken.yaml", POLICY.replace("Unschedulable", "Sometimes"));
+    made.write("config.yaml", GATED.split_once("---\n").unwrap().1);
+    let rows: &[Row] = &[
+        ("check --snapshot $DUMP -f $MADE/gated.yaml", 0, LOST, &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on denied", 0, LOST, &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on unschedulable", 1, LOST, &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on pinned", 1, LOST, &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on=fragile", 1, LOST, &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on unknown", 0, LOST, &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on unknown,pinned", 1, LOST, &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --policy $MADE/strict.yaml", 1, &["NO"], &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --policy $MADE/strict.yaml --fail-on unknown", 1, &["NO"], &[]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on sometimes", 2, &[], &["invalid value 'sometimes'"]),
+        ("check --snapshot $MADE/config.yaml -f $MADE/gated.yaml --fail-on unknown", 1, &["unknown"], &["no node"]),
+        // Nothing of ours: a note, and no gate.
+        (
+            "check --snapshot $DUMP -f $MADE/config.yaml",
+            0,
+            &["ConfigMap"],
+            &["note: none of 1 object is of a kind that is judged"],
+        ),
+        (
+            "check --snapshot $DUMP -f $MADE/config.yaml --fail-on denied",
+            2,
+            &[],
+            &["none of 1 object is of a kind that is judged: --fail-on would pass"],
+        ),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml -l a=b --fail-on pinned", 2, &[], &["no object is selected"]),
+        // Policies among the manifests.
+        ("check --snapshot $DUMP -f $MADE/strict.yaml", 0, &["CPUPolicy", "strict"], &[]),
+        ("check --snapshot $DUMP -f $MADE/strict.yaml --fail-on denied", 0, &["CPUPolicy"], &[]),
+        ("check --snapshot $DUMP -f $MADE/broken.yaml", 2, &[], &["broken.yaml, document 1", "enforce", "Sometimes"]),
+        // Of a cluster.
+        ("audit --snapshot $DUMP --fail-on own-node", 1, &["shop/ledger"], &[]),
+        ("audit --snapshot $DUMP -l app=web --fail-on fragile", 0, &["shop/web"], &[]),
+        (
+            "audit --snapshot $DUMP -n nowhere --fail-on pinned",
+            2,
+            &[],
+            &["error: there is no ", "nowhere", "--fail-on would pass"],
+        ),
+        ("audit --snapshot $DUMP -l app=none --fail-on pinned", 2, &[], &["there is no guest with such labels"]),
+        (
+            "audit --snapshot $MADE/config.yaml --fail-on pinned",
+            2,
+            &[],
+            &["there is no KubeVirt resource and no guest"],
+        ),
+    ];
+    let run = |row: &Row| assert_row(row, &cpufit(words(row.0, &made)).env("GITHUB_ACTIONS", "").run());
+    let faults: Vec<String> = rows.iter().flat_map(run).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn programs_of_continuous_integration_are_answered_in_their_formats() {
+    let made = made();
+    made.write("gated.yaml", GATED);
+    let run = |more: &str, ci: &str| {
+        let line = format!("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on pinned {more}");
+        cpufit(words(&line, &made)).env("GITHUB_ACTIONS", ci).run()
+    };
+    let junit = run("-o junit", "");
+    assert_eq!((junit.code(), junit.stderr.as_str()), (1, ""), "{}", junit.stdout);
+    for words in [
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"cpufit check\" tests=\"2\" failures=\"1\" errors=\"0\">",
+        "tests=\"2\" failures=\"1\" errors=\"0\" skipped=\"1\">",
+        "<testcase classname=\"VirtualMachine\" name=\"shop/lost #0\">",
+        "<failure type=\"unschedulable\" message=\"unschedulable: ",
+        "name=\"shop/a&lt;b&gt;&amp;c #1\"><skipped message=",
+    ] {
+        assert!(junit.stdout.contains(words), "{words} is missing: {}", junit.stdout);
+    }
+    assert_eq!(junit.stdout.matches("<testcase").count(), 2);
+    assert!(junit.stdout.ends_with("</testsuites>\n"));
+
+    let sarif = run("-o sarif", "");
+    assert_eq!(sarif.code(), 1, "{}", sarif.stderr);
+    let sarif = sarif.json();
+    assert_eq!(sarif["version"], "2.1.0");
+    let (driver, results) = (&sarif["runs"][0]["tool"]["driver"], sarif["runs"][0]["results"].as_array().unwrap());
+    assert_eq!(driver["name"], "cpufit");
+    assert!(results.iter().any(|result| result["level"] == "error"), "{results:?}");
+    for result in results {
+        assert!(driver["rules"].as_array().unwrap().iter().any(|rule| rule["id"] == result["ruleId"]), "{result}");
+        assert!(["error", "warning", "note"].contains(&result["level"].as_str().unwrap()), "{result}");
+        assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+        let uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(uri.ends_with("gated.yaml"), "{uri}");
+        assert_eq!(result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"], "VirtualMachine shop/lost #0");
+    }
+
+    let github = run("-o json", "true");
+    let error = github.stderr.lines().find(|line| line.starts_with("::error file=")).expect("an annotation");
+    assert!(error.contains("gated.yaml,title=VirtualMachine shop/lost #0::unschedulable: "), "{error}");
+    assert_eq!(github.json()["results"][0]["verdict"], "unschedulable", "annotations do not spoil the output");
+}

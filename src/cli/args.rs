@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::certs::CertsArgs;
+use super::gate::CheckFailOn;
 use crate::kubevirt::release::Release;
 use crate::live::connect::ClusterArgs;
 use crate::policy::LabelSelector;
@@ -174,7 +175,12 @@ pub struct CheckArgs {
     /// Print tables without their first line
     #[arg(long)]
     pub no_headers: bool,
-    /// How to print: table, json, yaml, name, or review (the AdmissionReview response)
+    /// Exit with 1 where an object is as badly off as this, or worse, or would be denied; several by commas
+    ///
+    /// With it, an input that holds nothing that is judged ends with exit code 2.
+    #[arg(long, value_name = "STATE", value_enum, value_delimiter = ',')]
+    pub fail_on: Vec<CheckFailOn>,
+    /// How to print: table, json, yaml, name, junit, sarif, or review (the AdmissionReview response)
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Table)]
     pub output: CheckOutput,
     /// Add what KubeVirt would render: selector, affinity and tolerations of the pod
@@ -350,6 +356,10 @@ pub enum CheckOutput {
     Yaml,
     /// TYPE/NAME of each object, as kubectl takes it.
     Name,
+    /// JUnit XML, for programs of continuous integration.
+    Junit,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
     /// What the API server would be answered.
     Review,
 }

@@ -1,12 +1,14 @@
 //! `cpufit audit`: every guest judged, worst first.
 
+use anyhow::bail;
 use serde::Serialize;
 
 use super::args::{AuditArgs, AuditOutput, FailOn};
 use crate::answers::audit::{AuditRow, Severity, Span, Stand, StandRow, audit};
 use crate::answers::stands::{Answer, Tally};
 use crate::cli::resource::ObjectKind;
-use crate::page::{Page, PageError};
+use crate::kubevirt::cluster::Kind;
+use crate::page::Page;
 use crate::say::plural;
 use crate::world::World;
 
@@ -87,8 +89,8 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
 ///
 /// # Errors
 ///
-/// It cannot be written as JSON or YAML.
-pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page) -> Result<Audited, PageError> {
+/// It cannot be written as JSON or YAML, or `--fail-on` is given and there is no guest that could fail.
+pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page) -> anyhow::Result<Audited> {
     let mut rows = audit(world, &|| false);
     if let Some(namespace) = only {
         rows.retain(|row| row.namespace == *namespace);
@@ -97,6 +99,9 @@ pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page)
         rows.retain(|row| {
             super::labels_of_guest(world, &row.namespace, &row.name).is_some_and(|l| selector.matches(l))
         });
+    }
+    if rows.is_empty() && args.fail_on.is_some() {
+        bail!("{}: --fail-on would pass whatever the guests are", nobody(world, only, args.list.selector.is_some()));
     }
     let summary = Summary::of(&rows);
     match args.output {
@@ -119,6 +124,24 @@ pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page)
     });
     let failed = limit.is_some_and(|limit| rows.iter().any(|row| row.severity() >= limit));
     Ok(if failed { Audited::Failed } else { Audited::Passed })
+}
+
+/// Why there is no guest.
+fn nobody(world: &World, only: Option<&str>, is_selected: bool) -> String {
+    let cluster = &world.cluster;
+    let has = |kind: Kind| !cluster.names(kind).is_empty();
+    match only {
+        _ if ![Kind::KubeVirt, Kind::VirtualMachine, Kind::Vmi].into_iter().any(has) => {
+            "there is no KubeVirt resource and no guest".to_owned()
+        }
+        Some(name) if has(Kind::Namespace) && cluster.namespace(name).is_none() => {
+            format!("there is no namespace {name}")
+        }
+        _ => {
+            let place = only.map(|name| format!(" in namespace {name}")).unwrap_or_default();
+            format!("there is no guest{place}{}", if is_selected { " with such labels" } else { "" })
+        }
+    }
 }
 
 fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool, page: &mut Page) {

@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::Namespace;
 use super::args::{CheckArgs, CheckOutput};
+use super::gate::Gate;
 use super::output::{Numbering, Origin, ResultRow};
+use super::{Namespace, ci};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
+use crate::console;
 use crate::enforce::outline::Outline;
 use crate::enforce::patch::apply;
 use crate::fit::judgement::Depth;
@@ -22,17 +24,21 @@ use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::placement;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
-use crate::policy::{LabelSelector, UserName};
+use crate::policy::{LabelSelector, Policy, UserName};
 use crate::review::{self, ReviewContext};
+use crate::say::plural;
 use crate::snapshot::{self, Item, Source};
-use crate::world::World;
+use crate::world::{World, is_policy};
+
+/// Why an object of a foreign kind has no verdict.
+const NOT_JUDGED: &str = "not a kind that is judged";
 
 /// What became of the objects: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// All would be admitted.
+    /// All would be admitted, and none is as badly off as `--fail-on` says.
     Admitted,
-    /// At least one would be denied.
+    /// At least one would be denied, or is.
     Denied,
 }
 
@@ -110,7 +116,24 @@ pub fn run(
         }
         return Ok(if denied { Checked::Denied } else { Checked::Admitted });
     }
-    let checked = if rows.iter().all(|row| row.allowed) { Checked::Admitted } else { Checked::Denied };
+    let gate = Gate(&args.fail_on);
+    let failed = rows.iter().any(|row| gate.failure(row).is_some());
+    if rows.iter().all(|row| row.skipped.as_deref() == Some(NOT_JUDGED)) {
+        let text = match rows.len() {
+            0 => "no object is selected".to_owned(),
+            many => format!("none of {} is of a kind that is judged", plural::counted(many, "object", "objects")),
+        };
+        if !args.fail_on.is_empty() {
+            bail!("{text}: --fail-on would pass whatever the guests are");
+        }
+        console::tell(&Page::of(format_args!("note: {text}")));
+    }
+    if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+        let mut annotated = Page::default();
+        ci::annotations(&rows, gate, &mut annotated);
+        console::tell(&annotated);
+    }
+    let checked = if failed { Checked::Denied } else { Checked::Admitted };
     match args.output {
         CheckOutput::Yaml if args.mutated => {
             for object in &objects {
@@ -120,6 +143,8 @@ pub fn run(
         CheckOutput::Json => page.json(&Results { results: rows })?,
         CheckOutput::Yaml => page.yaml(&Results { results: rows })?,
         CheckOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
+        CheckOutput::Junit => ci::junit(&rows, gate, page),
+        CheckOutput::Sarif => page.json(&ci::sarif(&rows, gate))?,
         CheckOutput::Table | CheckOutput::Review => people(&rows, args.no_headers, page),
     }
     Ok(checked)
@@ -166,7 +191,11 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
     Ok(match judged(world, item)? {
         Some(case) => ResultRow::new(origin, &case, world, predict),
         None if is_pod(group(item), &item.kind) => stranger(origin, &item.parse()?, world),
-        None => ResultRow::skipped(origin, "not a kind that is judged"),
+        None if is_policy(item) => {
+            Policy::from_json(item.json.get()).with_context(|| item.place.to_string())?;
+            ResultRow::skipped(origin, "a valid CPUPolicy; to judge by it: --policy")
+        }
+        None => ResultRow::skipped(origin, NOT_JUDGED),
     })
 }
 

@@ -5,6 +5,7 @@ mod serve;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Read};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
 
@@ -79,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Drain(args) => {
             args.world.stdin_once(&[])?;
-            let scene = scene(&cluster, &args.world, &Asked::All, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &Asked::AllWithRoom, &mut stdin)?;
             if drain::run(&args, &scene.world, &mut page)? == drain::Outlook::Trouble {
                 code = ExitCode::from(1);
             }
@@ -153,6 +154,8 @@ struct Scene {
 enum Asked {
     /// All.
     All,
+    /// All, and what nodes have and all pods ask for.
+    AllWithRoom,
     /// Those of the namespace: of one that is asked for, where a name is given.
     Namespace { guest: Option<String> },
     /// Those that manifests name: of all namespaces, or of the one that its reader may read.
@@ -169,7 +172,8 @@ fn scene(cluster: &ClusterArgs, args: &WorldArgs, needs: &Asked, mut stdin: impl
             bail!("{option} says which cluster to read, and --snapshot reads a dump: give one of them");
         }
         let namespace = namespace("default");
-        let (world, notes) = world::load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;
+        let load = if matches!(needs, Asked::AllWithRoom) { world::load_with_room } else { world::load };
+        let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;
         for note in notes {
             console::tell(&Page::of(format_args!("note: {note}")));
         }
@@ -181,13 +185,18 @@ fn scene(cluster: &ClusterArgs, args: &WorldArgs, needs: &Asked, mut stdin: impl
         let (namespace, url) = (namespace(&config.default_namespace), config.cluster_url.clone());
         let client = connect::client(config)?;
         let (reach, guest) = match needs {
-            Asked::All => (Reach::Cluster, None),
+            Asked::All | Asked::AllWithRoom => (Reach::Cluster, None),
             Asked::Namespace { guest } => (Reach::Namespace(&namespace.name), guest.as_deref()),
             Asked::Files => (Reach::Rather(&namespace.name), None),
         };
         let read = fetch::world(&client, args.kubevirt_version, reach).await;
         let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
-        let (world, left_out) = read.map_err(|error| Unreadable::of(&error, &url.to_string(), home, guest))?;
+        let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url.to_string(), home, guest))?;
+        if matches!(needs, Asked::AllWithRoom) {
+            let (room, missing) = fetch::room(&client).await;
+            world.cluster.room = Arc::new(room);
+            left_out.extend(missing);
+        }
         for error in left_out {
             console::tell(&Page::of(format_args!("note: judged without: {:#}", anyhow::Error::from(error))));
         }

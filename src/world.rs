@@ -3,10 +3,12 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::sync::Arc;
 
 use crate::bounds::Excess;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
+use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Meta;
 use crate::policy::{Guest, Policy, Unread, UserName};
 use crate::snapshot::{self, Item, Place, Source};
@@ -136,7 +138,36 @@ pub fn load(
     policies: &[Source],
     release: Option<Release>,
     namespace: &str,
+    stdin: impl Read,
+) -> Result<(World, Vec<String>), WorldError> {
+    read(snapshots, policies, release, namespace, stdin, None)
+}
+
+/// The same, with what nodes have and pods ask for.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_with_room(
+    snapshots: &[Source],
+    policies: &[Source],
+    release: Option<Release>,
+    namespace: &str,
+    stdin: impl Read,
+) -> Result<(World, Vec<String>), WorldError> {
+    let mut room = Room::default();
+    let (mut world, notes) = read(snapshots, policies, release, namespace, stdin, Some(&mut room))?;
+    world.cluster.room = Arc::new(room);
+    Ok((world, notes))
+}
+
+fn read(
+    snapshots: &[Source],
+    policies: &[Source],
+    release: Option<Release>,
+    namespace: &str,
     mut stdin: impl Read,
+    mut room: Option<&mut Room>,
 ) -> Result<(World, Vec<String>), WorldError> {
     let mut world = World::default();
     let mut objects = Vec::new();
@@ -148,6 +179,9 @@ pub fn load(
             return world.add(policy(&item)?, &item);
         }
         let item = item.in_namespace(namespace);
+        if let Some(room) = &mut room {
+            room.read(group(&item), &item.kind, &&item)?;
+        }
         let Some(object) = object(&item)? else { return Ok(()) };
         if let Object::Node(node) = &object {
             match places.entry(node.name.clone()) {
@@ -199,6 +233,9 @@ fn policy(item: &Item) -> Result<Policy, WorldError> {
 
 /// One object of a dump, if guests are judged by it.
 fn object(item: &Item) -> Result<Option<Object>, snapshot::Error> {
-    let group = item.api_version.split_once('/').map_or("", |(group, _)| group);
-    Object::read(group, &item.kind, &item)
+    Object::read(group(item), &item.kind, &item)
+}
+
+fn group(item: &Item) -> &str {
+    item.api_version.split_once('/').map_or("", |(group, _)| group)
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod common;
+#[path = "cli/drain.rs"]
+mod drain;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -214,9 +214,12 @@ pub struct DrainArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// The nodes, each drained by itself: NAME, node NAME or node/NAME
-    #[arg(value_name = "NODE", required = true)]
+    /// The nodes: one, or several that are drained and returned one after the other; NAME, node NAME or node/NAME
+    #[arg(value_name = "NODE", required_unless_present = "all")]
     pub nodes: Vec<String>,
+    /// All nodes, as a rolling upgrade does
+    #[arg(long, conflicts_with = "nodes")]
+    pub all: bool,
     /// How to print: table, wide (every guest), json or yaml
     #[arg(short, long, value_enum, default_value_t = DrainOutput::Table)]
     pub output: DrainOutput,

@@ -38,7 +38,10 @@ pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<O
         ensure!(!nodes.contains(&node), "node {} is named twice", fleet.name(node));
         nodes.push(node);
     }
-    let drained = drain(world, &nodes);
+    if args.all {
+        nodes = fleet.in_name_order();
+    }
+    let drained = drain(world, &nodes, args.all || nodes.len() > 1);
     match args.output {
         DrainOutput::Table | DrainOutput::Wide => people(&drained, args.output, page),
         DrainOutput::Json => page.json(&drained)?,
@@ -48,7 +51,8 @@ pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<O
 }
 
 fn people(drained: &Drained, output: DrainOutput, page: &mut Page) {
-    for node in &drained.nodes {
+    let worth = |node: &&NodeRow| drained.nodes.len() == 1 || !node.guests.is_empty();
+    for node in drained.nodes.iter().filter(worth) {
         if !page.is_empty() {
             page.line("");
         }
@@ -63,7 +67,31 @@ fn people(drained: &Drained, output: DrainOutput, page: &mut Page) {
         }
         pace(node, drained, page);
     }
+    if drained.nodes.len() > 1 && page.is_empty() {
+        page.line(format_args!("{}: no guests", counted(drained.nodes.len(), "node", "nodes")));
+    }
     least(drained, page);
+    order(drained, page);
+}
+
+/// The order for several nodes, or who is in the way of one.
+fn order(drained: &Drained, page: &mut Page) {
+    const NAMED: usize = 20;
+    match &drained.order {
+        Some(order) => {
+            let more = order.len().saturating_sub(NAMED);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more (-o json lists all)") };
+            let names = order.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            page.line(format_args!("Order in which no guest is stuck, each node drained and returned: {names}{more}"));
+        }
+        None if drained.nodes.len() > 1 => {
+            page.line(format_args!(
+                "Order: none was found in which no guest is stuck; in the way: {}",
+                fold_names(&drained.stranded, 5)
+            ));
+        }
+        None => {}
+    }
 }
 
 /// `node-a: 12 guests; 8 can leave, 3 have one target left, 1 cannot leave`.
@@ -140,12 +168,14 @@ fn pace(node: &NodeRow, drained: &Drained, page: &mut Page) {
 }
 
 fn least(drained: &Drained, page: &mut Page) {
-    let stuck: usize = drained.nodes.iter().map(|node| node.count(State::Stuck)).sum();
-    let all = if stuck == 1 { "it can leave".to_owned() } else { format!("all {stuck} can leave") };
+    let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
+    let leave = [State::Stuck, State::OneTarget, State::CanLeave];
+    let leaving: usize = nodes.map(|node| leave.into_iter().map(|state| node.count(state)).sum::<usize>()).sum();
+    let all = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
     match drained.least_to_do.as_deref() {
         Some([]) => {}
         Some([step]) if step.commands.len() == 1 => {
-            page.line(format_args!("Least to do: {} ({}: then {all})", step.commands[0], step.summary));
+            page.line(format_args!("Least to do: {} (then {all})", step.commands[0]));
         }
         Some(steps) => {
             page.line(format_args!("Least to do ({}; then {all}):", counted(steps.len(), "act", "acts")));

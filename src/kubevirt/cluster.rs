@@ -8,6 +8,7 @@ use super::guest::Revision;
 use super::launch;
 use super::release::Release;
 use super::replicas::{Replicas, ReplicasKind};
+use super::room::Room;
 use super::wire::{
     self, DataSource, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, VirtualMachine, Vmi, Vmim,
 };
@@ -31,6 +32,8 @@ pub struct Cluster {
     pub release: ReleaseKnown,
     /// The namespace KubeVirt is installed in, where its custom resource is known.
     pub kubevirt_namespace: Option<String>,
+    /// What nodes have and pods ask for, where that was read: the webhook does not.
+    pub room: Arc<Room>,
     /// The release that the user named.
     told_release: Option<Release>,
     kubevirts: Vec<KubeVirt>,

@@ -9,6 +9,7 @@ pub mod launch;
 pub mod migration;
 pub mod release;
 pub mod replicas;
+pub mod room;
 pub mod subject;
 pub mod topology;
 pub mod wire;

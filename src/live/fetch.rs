@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use kube::api::ListParams;
+use kube::core::ApiResource;
 use kube::{Api, Client};
 use tracing::debug;
 
@@ -12,6 +13,7 @@ use crate::fit::syntax;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::replicas::ReplicasKind;
+use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Vmi;
 use crate::report;
 use crate::review::MissingInput;
@@ -28,6 +30,26 @@ pub enum FetchError {
         resource: Watched,
         /// Why.
         error: kube::Error,
+    },
+    /// What says how much room there is cannot be read.
+    #[error("cannot read {plural}: how much room nodes have is not known")]
+    Room {
+        /// Which resource.
+        plural: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// An object that says how much room there is is malformed.
+    #[error("{plural}: {namespace}/{name} is malformed")]
+    MalformedRoom {
+        /// Which resource.
+        plural: String,
+        /// The object's namespace.
+        namespace: String,
+        /// The object's name.
+        name: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
     },
     /// An object is not of the shape its kind says.
     #[error("{resource}: {namespace}/{name} is malformed")]
@@ -140,6 +162,49 @@ pub async fn world(
         }
     }
     Ok((World { cluster: Cluster::new(objects, release), policies }, left_out))
+}
+
+/// What the nodes have and all pods ask for, and what could not be read of it: without it no room is known.
+pub async fn room(client: &Client) -> (Room, Vec<FetchError>) {
+    let budgets = ApiResource {
+        group: "policy".to_owned(),
+        version: "v1".to_owned(),
+        api_version: "policy/v1".to_owned(),
+        kind: "PodDisruptionBudget".to_owned(),
+        plural: "poddisruptionbudgets".to_owned(),
+    };
+    let mut room = Room::default();
+    let mut missing = Vec::new();
+    for api in [Watched::Nodes.api(), Watched::Pods.api(), budgets] {
+        if let Err(error) = read_room(client, &api, &mut room).await {
+            missing.push(error);
+            // Half of the pods would make full nodes look free, and pods without nodes say nothing.
+            if api.group.is_empty() {
+                room = Room::default();
+                break;
+            }
+        }
+    }
+    (room, missing)
+}
+
+async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> Result<(), FetchError> {
+    let api: Api<Seen> = Api::all_with(client.clone(), resource);
+    let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
+    loop {
+        let page =
+            api.list(&params).await.map_err(|source| FetchError::Room { plural: resource.plural.clone(), source })?;
+        for seen in &page.items {
+            room.read(&resource.group, &resource.kind, &super::kinds::Text(seen.json())).map_err(|source| {
+                let (namespace, name) = seen.name();
+                FetchError::MalformedRoom { plural: resource.plural.clone(), namespace, name, source }
+            })?;
+        }
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(()),
+        }
+    }
 }
 
 impl FetchError {

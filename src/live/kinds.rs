@@ -230,7 +230,7 @@ pub enum Projected {
 }
 
 /// An object's text.
-struct Text<'a>(&'a str);
+pub(super) struct Text<'a>(pub &'a str);
 
 impl<'a> Reader<'a> for Text<'a> {
     type Error = serde_json::Error;

@@ -62,7 +62,7 @@ impl Act {
 }
 
 /// The fewest acts after which no guest of these nodes is stuck: none where none is, `None` where nothing would do.
-pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Vec<Mover<'_>>]) -> Option<Vec<Step>> {
+pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[&[Mover<'_>]]) -> Option<Vec<Step>> {
     if nodes.is_empty() {
         return Some(Vec::new());
     }
@@ -72,7 +72,7 @@ pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Vec<Mover
 }
 
 /// What may be done for guests that are stuck, and for those that share places.
-fn acts(world: &World, residents: &Residents<'_>, nodes: &[Vec<Mover<'_>>]) -> Vec<Act> {
+fn acts(world: &World, residents: &Residents<'_>, nodes: &[&[Mover<'_>]]) -> Vec<Act> {
     let mut out = Acts { fleet: &world.cluster.fleet, all: Vec::new() };
     for (node, movers) in nodes.iter().enumerate() {
         let forecast = forecast::of(residents, movers);
@@ -205,7 +205,7 @@ impl Acts<'_> {
 struct Problem<'p, 'w> {
     world: &'p World,
     residents: &'p Residents<'w>,
-    nodes: &'p [Vec<Mover<'w>>],
+    nodes: &'p [&'p [Mover<'w>]],
     acts: Vec<Act>,
 }
 
@@ -243,6 +243,8 @@ impl Problem<'_, '_> {
                 let frees = |act: &usize| {
                     let mut fitting = self.fitting((node, at), &[*act], &edited[*act]);
                     fitting.subtract(&self.residents.kept_off(movers[at].vmi, &[]));
+                    let has_room = |place: usize| self.residents.shortage(movers[at].vmi, place, &[]).is_none();
+                    let fitting: Vec<usize> = fitting.iter().filter(|&place| has_room(place)).collect();
                     !fitting.is_empty()
                 };
                 let need: Vec<usize> = (0..self.acts.len()).filter(frees).collect();
@@ -277,7 +279,7 @@ impl Problem<'_, '_> {
         let edited = self.edit(set);
         self.nodes.iter().enumerate().all(|(node, movers)| {
             let fitting = (0..movers.len()).map(|at| self.fitting((node, at), set, &edited)).collect();
-            !forecast::with(self.residents, movers, fitting).has_stuck()
+            !forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), fitting).has_stuck()
         })
     }
 

@@ -3,7 +3,7 @@
 //! Mirrors the scheduler's plugin `InterPodAffinity` (`satisfyPodAntiAffinity`, `satisfyExistingPodsAntiAffinity`), for the
 //! anti-affinity that KubeVirt copies from a guest to its launcher.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
+use crate::kubevirt::room::{self, Amounts, Shortage};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 use crate::well_known;
@@ -44,6 +45,10 @@ pub(super) struct Residents<'w> {
     all: Vec<Resident<'w>>,
     /// Those that have terms.
     with_terms: Vec<usize>,
+    /// By the guest's address, its place in `all`.
+    places: HashMap<*const Vmi, usize>,
+    /// By node, what guests that were moved here have brought and taken away.
+    moved: HashMap<NodeIndex, (Amounts, Amounts)>,
 }
 
 #[derive(Default, Deserialize)]
@@ -116,16 +121,46 @@ impl<'w> Residents<'w> {
             |vmi: &'w Vmi| Resident { vmi, node: cluster.fleet.find(&vmi.status.node_name), terms: terms(vmi) };
         let all: Vec<Resident<'w>> = running.map(resident).collect();
         let with_terms = (0..all.len()).filter(|&at| !all[at].terms.is_empty()).collect();
-        Self { cluster, all, with_terms }
+        let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
+        Self { cluster, all, with_terms, places, moved: HashMap::new() }
     }
 
-    /// Whether no guest keeps another off a node.
+    /// Whether labels alone decide: no guest keeps another off a node, and no node's room is known.
     pub(super) fn is_free(&self) -> bool {
-        self.with_terms.is_empty()
+        self.with_terms.is_empty() && self.cluster.room.is_empty()
+    }
+
+    /// Moves a guest to a node.
+    pub(super) fn put(&mut self, vmi: &Vmi, node: NodeIndex) {
+        let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) else { return };
+        let before = self.all[at].node.replace(node);
+        if let Some(need) = self.cluster.room.need(vmi) {
+            room::add(&mut self.moved.entry(node).or_default().0, &need.amounts);
+            if let Some(before) = before {
+                room::add(&mut self.moved.entry(before).or_default().1, &need.amounts);
+            }
+        }
+    }
+
+    /// How much a guest asks for: processors, then memory.
+    pub(super) fn size(&self, vmi: &Vmi) -> (i64, i64) {
+        let of = |resource: &str| self.cluster.room.need(vmi).and_then(|need| need.amounts.get(resource)).copied();
+        (of("cpu").unwrap_or(0), of("memory").unwrap_or(0))
+    }
+
+    /// Why a node has no room for a guest beside these others that come there; `None` where it has, or that is not known.
+    pub(super) fn shortage(&self, vmi: &Vmi, node: NodeIndex, others: &[&Vmi]) -> Option<Shortage> {
+        let room = &self.cluster.room;
+        let need = room.need(vmi)?;
+        let (mut come, gone) = self.moved.get(&node).cloned().unwrap_or_default();
+        for other in others.iter().filter_map(|other| room.need(other)) {
+            room::add(&mut come, &other.amounts);
+        }
+        room.shortage(self.cluster.fleet.name(node), need, &come, &gone)
     }
 
     fn find(&self, vmi: &Vmi) -> Option<&Resident<'w>> {
-        self.all.iter().find(|resident| std::ptr::eq(resident.vmi, vmi))
+        self.places.get(&std::ptr::from_ref(vmi)).map(|&at| &self.all[at])
     }
 
     /// The nodes that other guests keep this one off, those of `leaving` left aside. Its own launcher counts as well: it runs
@@ -133,7 +168,7 @@ impl<'w> Residents<'w> {
     pub(super) fn kept_off(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
         let fleet = &self.cluster.fleet;
         let mut out = Bits::none(fleet.len());
-        let Some(own) = self.find(vmi).filter(|own| !own.terms.is_empty() || !self.is_free()) else { return out };
+        let Some(own) = self.find(vmi).filter(|_| !self.with_terms.is_empty()) else { return out };
         let counts = |other: &Resident<'_>| {
             std::ptr::eq(other.vmi, vmi) || !leaving.iter().any(|leaving| std::ptr::eq(*leaving, other.vmi))
         };
@@ -189,7 +224,7 @@ impl<'w> Residents<'w> {
 }
 
 /// A label that virt-controller gives to a guest's launcher: the guest's own, and what says whose it is.
-fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
+pub(super) fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
     if key == well_known::LAUNCHER.key {
         return Some("virt-launcher");
     }

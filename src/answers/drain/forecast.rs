@@ -9,6 +9,7 @@ use super::apart::Residents;
 use super::mover::{Fate, Mover};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::kubevirt::room::Shortage;
 use crate::kubevirt::wire::Vmi;
 use crate::say::plural::fold_names;
 
@@ -26,6 +27,8 @@ pub(super) struct Outcome {
     pub rivals: Option<Rivals>,
     /// The nodes that fit but for guests there that it must not meet.
     pub kept_off: Bits,
+    /// The nodes that fit and have no room, and of what.
+    pub no_room: Vec<(NodeIndex, Shortage)>,
 }
 
 /// Guests of one node that share places.
@@ -46,7 +49,19 @@ impl Rivals {
 }
 
 impl Outcome {
-    /// `node-d fits, but shop/db keeps it off`.
+    /// `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.
+    pub(super) fn without_room(&self, fleet: &Fleet) -> Option<String> {
+        let (node, short) = self.no_room.first()?;
+        let more = match self.no_room.len() - 1 {
+            0 => String::new(),
+            1 => ", and 1 more node has none".to_owned(),
+            more => format!(", and {more} more nodes have none"),
+        };
+        let name = fleet.name(*node);
+        Some(format!("{name} fits by CPU, no room: {} (it asks for {}){more}", short.words(), short.wanted()))
+    }
+
+    /// `node-d fits by labels, and required pod anti-affinity keeps it off`.
     pub(super) fn kept_apart(&self, fleet: &Fleet) -> Option<String> {
         if self.kept_off.is_empty() {
             return None;
@@ -78,11 +93,12 @@ impl Forecast {
 
 /// Of these guests of a node, all of which their labels let go where `fitting` says.
 pub(super) fn of(residents: &Residents<'_>, movers: &[Mover<'_>]) -> Forecast {
-    with(residents, movers, movers.iter().map(|mover| mover.fitting.clone()).collect())
+    let fitting = movers.iter().map(|mover| mover.fitting.clone()).collect();
+    with(residents, &movers.iter().collect::<Vec<_>>(), fitting)
 }
 
 /// The same, where their labels let them go to these nodes.
-pub(super) fn with(residents: &Residents<'_>, movers: &[Mover<'_>], fitting: Vec<Bits>) -> Forecast {
+pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: Vec<Bits>) -> Forecast {
     let leaving: Vec<&Vmi> =
         movers.iter().zip(&fitting).filter(|(_, fitting)| !fitting.is_empty()).map(|(mover, _)| mover.vmi).collect();
     let mut outcomes: Vec<Outcome> = movers
@@ -95,8 +111,14 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[Mover<'_>], fitting: Vec
             }
             let mut kept_off = fitting;
             kept_off.subtract(&targets);
+            let short = |node: NodeIndex| Some((node, residents.shortage(mover.vmi, node, &[])?));
+            let no_room: Vec<(NodeIndex, Shortage)> =
+                if residents.is_free() { Vec::new() } else { targets.iter().filter_map(short).collect() };
+            for (node, _) in &no_room {
+                targets.remove(*node);
+            }
             let place = targets.iter().next();
-            Outcome { place, targets, rivals: None, kept_off }
+            Outcome { place, targets, rivals: None, kept_off, no_room }
         })
         .collect();
     if !residents.is_free() {
@@ -109,17 +131,40 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[Mover<'_>], fitting: Vec
     Forecast { outcomes, stuck }
 }
 
-/// Guests that keep each other off, directly or by others, two or more.
-fn groups(residents: &Residents<'_>, movers: &[Mover<'_>], outcomes: &[Outcome]) -> Vec<Vec<usize>> {
+/// The nodes without room for all of these guests that may come there.
+fn tight(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome], guests: &[usize]) -> Vec<NodeIndex> {
+    let mut all = Bits::none(outcomes.first().map_or(0, |outcome| outcome.targets.len()));
+    for &at in guests {
+        all.union(&outcomes[at].targets);
+    }
+    let is_tight = |&node: &NodeIndex| {
+        let coming: Vec<&Vmi> =
+            guests.iter().filter(|&&at| outcomes[at].targets.contains(node)).map(|&at| movers[at].vmi).collect();
+        (1..coming.len()).any(|last| {
+            let others: Vec<&Vmi> =
+                coming.iter().copied().filter(|other| !std::ptr::eq(*other, coming[last])).collect();
+            residents.shortage(coming[last], node, &others).is_some()
+        })
+    };
+    all.iter().filter(is_tight).collect()
+}
+
+/// Guests that keep each other off or share too little room, directly or by others, two or more.
+fn groups(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome]) -> Vec<Vec<usize>> {
     let mut left: Vec<usize> = (0..movers.len()).filter(|&at| !outcomes[at].targets.is_empty()).collect();
+    let tight = tight(residents, movers, outcomes, &left);
     let mut out = Vec::new();
     while let Some(first) = left.pop() {
         let mut group = vec![first];
         let mut at = 0;
         while at < group.len() {
             let one = group[at];
-            let (near, far) =
-                left.into_iter().partition(|&other| residents.are_apart(movers[one].vmi, movers[other].vmi));
+            let (near, far) = left.into_iter().partition(|&other| {
+                residents.are_apart(movers[one].vmi, movers[other].vmi)
+                    || tight
+                        .iter()
+                        .any(|&node| outcomes[one].targets.contains(node) && outcomes[other].targets.contains(node))
+            });
             left = far;
             group.extend::<Vec<usize>>(near);
             at += 1;
@@ -133,7 +178,7 @@ fn groups(residents: &Residents<'_>, movers: &[Mover<'_>], outcomes: &[Outcome])
 }
 
 /// Finds places for guests that keep each other off.
-fn settle(residents: &Residents<'_>, movers: &[Mover<'_>], outcomes: &mut [Outcome], group: &[usize]) {
+fn settle(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &mut [Outcome], group: &[usize]) {
     let mut search = Search { residents, movers, outcomes, placed: Vec::new(), best: Vec::new(), tries: 0 };
     let mut order = group.to_vec();
     order.sort_by_key(|&at| (outcomes[at].targets.count(), &movers[at].title));
@@ -151,7 +196,7 @@ fn settle(residents: &Residents<'_>, movers: &[Mover<'_>], outcomes: &mut [Outco
 
 struct Search<'s, 'w> {
     residents: &'s Residents<'w>,
-    movers: &'s [Mover<'w>],
+    movers: &'s [&'s Mover<'w>],
     outcomes: &'s [Outcome],
     placed: Vec<(usize, NodeIndex)>,
     best: Vec<(usize, NodeIndex)>,
@@ -184,14 +229,16 @@ impl Search<'_, '_> {
         let closes = |&(other, place): &(usize, NodeIndex)| {
             self.residents.closes(self.movers[at].vmi, self.movers[other].vmi, place).contains(node)
         };
-        !self.placed.iter().any(closes)
+        let there = self.placed.iter().filter(|(_, place)| *place == node);
+        let there: Vec<&Vmi> = there.map(|(other, _)| self.movers[*other].vmi).collect();
+        !self.placed.iter().any(closes) && self.residents.shortage(self.movers[at].vmi, node, &there).is_none()
     }
 }
 
 /// The guests that may take all places of this one before it comes: each of its places can be closed by another guest.
 fn rivals(
     residents: &Residents<'_>,
-    movers: &[Mover<'_>],
+    movers: &[&Mover<'_>],
     outcomes: &[Outcome],
     group: &[usize],
     at: usize,
@@ -213,6 +260,9 @@ fn rivals(
         })
         .filter(|(_, closed)| !closed.is_empty())
         .collect();
+    // Where room decides, the largest come first.
+    let beside: Vec<usize> = group.iter().copied().filter(|&other| other != at).collect();
+    let mut by_room = 0;
     // One guest closes one place; where a place is a whole zone it may close more.
     let mut taken: Vec<Option<NodeIndex>> = vec![None; others.len()];
     let mut all = true;
@@ -224,19 +274,46 @@ fn rivals(
                     && closes_both(residents, own, movers, outcomes, &others, taken, place)
             })
         });
-        all &= by_zone || augment(&others, &mut taken, place, &mut vec![false; others.len()]);
+        if by_zone || augment(&others, &mut taken, place, &mut vec![false; others.len()]) {
+            continue;
+        }
+        let filled = fills(residents, movers, outcomes, &beside, at, place);
+        by_room += filled.unwrap_or(0);
+        all &= filled.is_some();
     }
-    all.then(|| Rivals {
-        names: others.iter().map(|(other, _)| movers[*other].title.clone()).collect(),
+    let enough = taken.iter().flatten().count() + by_room <= beside.len();
+    let meets = |other: &usize| {
+        outcomes[*other].targets.meets(&outcomes[at].targets) || others.iter().any(|(it, _)| it == other)
+    };
+    (all && enough).then(|| Rivals {
+        names: beside.iter().filter(|other| meets(other)).map(|other| movers[*other].title.clone()).collect(),
         places: outcomes[at].targets.clone(),
     })
+}
+
+/// How many of these guests at least take all the room of a place; `None` where they cannot.
+fn fills(
+    residents: &Residents<'_>,
+    movers: &[&Mover<'_>],
+    outcomes: &[Outcome],
+    beside: &[usize],
+    at: usize,
+    place: NodeIndex,
+) -> Option<usize> {
+    let mut others: Vec<&Vmi> = beside
+        .iter()
+        .filter(|&&other| outcomes[other].targets.contains(place))
+        .map(|&other| movers[other].vmi)
+        .collect();
+    others.sort_by_key(|vmi| std::cmp::Reverse(residents.size(vmi)));
+    (1..=others.len()).find(|&count| residents.shortage(movers[at].vmi, place, &others[..count]).is_some())
 }
 
 /// Whether one guest at one place closes two.
 fn closes_both(
     residents: &Residents<'_>,
     own: &Vmi,
-    movers: &[Mover<'_>],
+    movers: &[&Mover<'_>],
     outcomes: &[Outcome],
     others: &[(usize, Bits)],
     one: NodeIndex,

@@ -9,6 +9,9 @@ mod acts;
 mod apart;
 mod forecast;
 mod mover;
+mod order;
+
+use std::collections::HashMap;
 
 use serde::Serialize;
 
@@ -20,6 +23,7 @@ use crate::world::World;
 
 use apart::Residents;
 use mover::Mover;
+use order::Order;
 
 pub use acts::Step;
 
@@ -58,6 +62,7 @@ impl State {
 
 /// A guest of a node that is to be drained. Also the JSON of `cpufit drain`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GuestRow {
     /// `namespace/name`.
     pub guest: String,
@@ -69,6 +74,8 @@ pub struct GuestRow {
     pub why: String,
     /// How many nodes were judged, its own left out.
     pub judged: usize,
+    /// The nodes that fit and have no room for it, by name; none where no room is known.
+    pub no_room: Vec<String>,
 }
 
 /// A node that is to be drained.
@@ -96,6 +103,10 @@ pub struct Drained {
     pub nodes: Vec<NodeRow>,
     /// The fewest acts after which no guest is stuck: none where nothing need be done, `None` where nothing would do.
     pub least_to_do: Option<Vec<Step>>,
+    /// Of several nodes, an order in which each is drained and returned and no guest is stuck; `None` where none was found.
+    pub order: Option<Vec<String>>,
+    /// The guests for whom no order was found, by name.
+    pub stranded: Vec<String>,
     /// How many migrations run at a time.
     #[serde(skip)]
     pub parallel: Parallel,
@@ -109,35 +120,43 @@ impl Drained {
     }
 }
 
-/// The guests that run on a node, or are about to.
-fn guests_of<'w>(world: &'w World, node: &str) -> Vec<&'w Vmi> {
-    world.cluster.vmis().filter(|vmi| vmi.status.node_name == node && !migration::has_ended(vmi)).collect()
-}
-
-/// What the drain of each of these nodes would do, each by itself.
+/// What the drain of each of these nodes would do, each by itself; and with `in_turn` in which order.
 #[must_use]
-pub fn drain(world: &World, nodes: &[NodeIndex]) -> Drained {
+pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool) -> Drained {
     let fleet = &world.cluster.fleet;
     let residents = Residents::of(world);
+    let mut guests: HashMap<&str, Vec<&Vmi>> = HashMap::new();
+    for vmi in world.cluster.vmis().filter(|vmi| !migration::has_ended(vmi)) {
+        guests.entry(vmi.status.node_name.as_str()).or_default().push(vmi);
+    }
+    let movers_of = |&node: &NodeIndex| {
+        let here = guests.get(fleet.name(node)).into_iter().flatten();
+        (node, here.map(|vmi| Mover::of(world, vmi, node)).collect())
+    };
+    let turns: Vec<(NodeIndex, Vec<Mover<'_>>)> = nodes.iter().map(movers_of).collect();
     let mut rows = Vec::new();
-    let mut trouble = Vec::new();
-    for &node in nodes {
-        let name = fleet.name(node);
-        let movers: Vec<Mover<'_>> =
-            guests_of(world, name).into_iter().map(|vmi| Mover::of(world, vmi, node)).collect();
-        let forecast = forecast::of(&residents, &movers);
-        let mut guests: Vec<GuestRow> =
-            movers.iter().zip(&forecast.outcomes).map(|(mover, outcome)| mover.row(world, outcome)).collect();
+    let mut trouble: Vec<&[Mover<'_>]> = Vec::new();
+    for (node, movers) in &turns {
+        let forecast = forecast::of(&residents, movers);
+        let row = |(mover, outcome): (&Mover<'_>, &forecast::Outcome)| mover.row(world, outcome);
+        let mut guests: Vec<GuestRow> = movers.iter().zip(&forecast.outcomes).map(row).collect();
         guests.sort_by(|one, other| {
             (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))
         });
-        rows.push(NodeRow { node: name.to_owned(), guests });
+        rows.push(NodeRow { node: fleet.name(*node).to_owned(), guests });
         if forecast.has_stuck() {
             trouble.push(movers);
         }
     }
     let least_to_do = acts::least(world, &residents, &trouble);
-    Drained { nodes: rows, least_to_do, parallel: Parallel::of(&world.cluster) }
+    let (order, stranded) = match in_turn.then(|| order::of(world, &residents, &turns)) {
+        None => (None, Vec::new()),
+        Some(Order::Found(order)) => {
+            (Some(order.into_iter().map(|node| fleet.name(node).to_owned()).collect()), Vec::new())
+        }
+        Some(Order::Stranded(stranded)) => (None, stranded),
+    };
+    Drained { nodes: rows, least_to_do, order, stranded, parallel: Parallel::of(&world.cluster) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One guest of a node that is to be drained: what its eviction means, and where its labels let it go.
 
+use super::apart::launcher_label;
 use super::forecast::Outcome;
 use super::{GuestRow, State};
 use crate::answers::policy_of;
@@ -115,6 +116,7 @@ impl<'w> Mover<'w> {
             targets: targets.into_iter().map(str::to_owned).collect(),
             why,
             judged,
+            no_room: outcome.no_room.iter().map(|(node, _)| fleet.name(*node).to_owned()).collect(),
         }
     }
 
@@ -134,6 +136,7 @@ impl<'w> Mover<'w> {
             (state == State::OneTarget).then(|| only(&outcome.targets)),
             outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
             outcome.kept_apart(fleet),
+            outcome.without_room(fleet),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
@@ -148,7 +151,13 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
             message: condition.message.clone(),
         })
     });
-    match (strategy(vmi, &world.cluster), refused) {
+    let strategy = strategy(vmi, &world.cluster);
+    let is_evicted = matches!(strategy, Some(Strategy::ShutDown | Strategy::Unknown))
+        || (strategy == Some(Strategy::IfPossible) && refused.is_some());
+    if let Some(why) = is_evicted.then(|| protection(world, vmi)).flatten() {
+        return Fate::Stays(why);
+    }
+    match (strategy, refused) {
         (Some(Strategy::ShutDown), _) => {
             Fate::ShutDown("evictionStrategy None, or none at all: it is shut down, not migrated".to_owned())
         }
@@ -167,6 +176,26 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
             Fate::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
         }
         (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => Fate::Moves,
+    }
+}
+
+/// Why the API server refuses the eviction of a guest that would be shut down: budgets of people. One that is to be migrated is
+/// never evicted, so no budget holds it.
+fn protection(world: &World, vmi: &Vmi) -> Option<String> {
+    let budgets = world.cluster.room.budgets().iter();
+    let own: Vec<_> =
+        budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, |key| launcher_label(vmi, key))).collect();
+    match own.as_slice() {
+        [] => None,
+        [budget] if budget.allowed > 0 => None,
+        [budget] => Some(format!(
+            "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does",
+            budget.namespace, budget.name
+        )),
+        [one, two, ..] => Some(format!(
+            "PodDisruptionBudgets {} and {} both protect it: the API server evicts no pod that two protect",
+            one.name, two.name
+        )),
     }
 }
 

@@ -36,7 +36,7 @@ fn world(nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> World {
 }
 
 fn drained(world: &World, node: &str) -> Drained {
-    drain(world, &[world.cluster.fleet.find(node).expect("the node")])
+    drain(world, &[world.cluster.fleet.find(node).expect("the node")], false)
 }
 
 fn states(drained: &Drained) -> Vec<(String, State, usize)> {
@@ -167,3 +167,119 @@ fn a_guest_that_is_alone_in_its_zone_cannot_move_within_it() {
     let found = drained(&world(nodes, [vmi(apart("db", "node-a", "Skylake-Server-noTSX-IBRS", "zone"))]), "node-a");
     assert_eq!(states(&found)[0].1, State::Stuck, "{found:?}");
 }
+
+fn order(world: &World, names: &[&str]) -> (Option<Vec<String>>, Vec<String>) {
+    let nodes: Vec<NodeIndex> = names.iter().map(|name| world.cluster.fleet.find(name).expect("the node")).collect();
+    let found = drain(world, &nodes, true);
+    (found.order, found.stranded)
+}
+
+/// node-c lost two labels, so shop/db, which inherited them, can never be there again: node-d comes before its own node.
+#[test]
+fn a_cordoned_node_is_returned_before_the_guest_that_needs_it_must_leave() {
+    let mut nodes = intel();
+    cordon(of(&mut nodes, "node-d"));
+    take(of(&mut nodes, "node-c"), &[feature("fpu"), feature("vme")]);
+    let (db, pod) = migrated("db", "node-a");
+    let (found, stranded) = order(&world(nodes, [vmi(db), pod]), &["node-a", "node-b", "node-d"]);
+    let found = found.unwrap_or_else(|| panic!("none for {stranded:?}"));
+    let at = |name: &str| found.iter().position(|node| node == name);
+    assert!(at("node-d") < at("node-a"), "shop/db would be stuck on node-a: {found:?}");
+}
+
+/// node-a itself no longer meets what shop/db inherited: once it has gone to node-d it can go nowhere.
+#[test]
+fn a_guest_that_cannot_come_back_leaves_last() {
+    let mut nodes = intel();
+    for name in ["node-a", "node-c"] {
+        take(of(&mut nodes, name), &[feature("fpu"), feature("vme")]);
+    }
+    let (db, pod) = migrated("db", "node-a");
+    let world = world(nodes, [vmi(db), pod]);
+    let (found, _) = order(&world, &["node-a", "node-d"]);
+    assert_eq!(found, Some(vec!["node-d".to_owned(), "node-a".to_owned()]));
+}
+
+#[test]
+fn without_an_order_the_guest_in_the_way_is_named() {
+    let mut nodes = intel();
+    for name in ["node-c", "node-d"] {
+        take(of(&mut nodes, name), &[feature("fpu"), feature("vme")]);
+    }
+    let (db, pod) = migrated("db", "node-a");
+    let (found, stranded) = order(&world(nodes, [vmi(db), pod]), &["node-a", "node-b"]);
+    assert_eq!((found, stranded), (None, vec!["shop/db".to_owned()]));
+}
+
+/// Allocatable of nodes and requests of pods, as a dump has them.
+fn with_room(mut world: World, nodes: &[(&str, &str)], pods: &[(&str, Option<&str>, &str)]) -> World {
+    let mut room = crate::kubevirt::room::Room::default();
+    let mut read = |kind: &str, object: Value| {
+        let text = object.to_string();
+        room.read(if kind == "PodDisruptionBudget" { "policy" } else { "" }, kind, &Json(&text)).expect("well-formed");
+    };
+    for (name, cores) in nodes {
+        read(
+            "Node",
+            json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": cores, "memory": "256Gi", "pods": "110"}}}),
+        );
+    }
+    for (at, (node, guest, cores)) in pods.iter().enumerate() {
+        let owners = guest.map(|guest| json!([{"kind": "VirtualMachineInstance", "name": guest}]));
+        read(
+            "Pod",
+            json!({
+            "metadata": {"name": format!("pod-{at}"), "namespace": "shop", "ownerReferences": owners},
+            "spec": {"nodeName": node, "containers": [{"resources": {"requests": {"cpu": cores, "memory": "4Gi"}}}]},
+            "status": {"phase": "Running"}}),
+        );
+    }
+    world.cluster.room = std::sync::Arc::new(room);
+    world
+}
+
+struct Json<'a>(&'a str);
+
+impl<'a> crate::kubevirt::wire::Reader<'a> for Json<'a> {
+    type Error = serde_json::Error;
+
+    fn read<T: serde::Deserialize<'a> + crate::bounds::Measured>(&self) -> Result<T, Self::Error> {
+        serde_json::from_str(self.0)
+    }
+}
+
+#[test]
+fn a_node_that_fits_and_is_full_is_no_target() {
+    let web = live(running("web", "node-a", "Icelake-Server-noTSX"));
+    let mut nodes = intel();
+    nodes.retain(|node| node.name == "node-a" || node.name == "node-e");
+    let world = with_room(
+        world(nodes, [vmi(web)]),
+        &[("node-a", "64"), ("node-e", "64")],
+        &[("node-a", Some("web"), "8"), ("node-e", None, "62")],
+    );
+    let guest = &drained(&world, "node-a").nodes[0].guests[0];
+    assert_eq!((guest.state, &guest.no_room), (State::Stuck, &vec!["node-e".to_owned()]), "{guest:?}");
+    assert!(
+        guest.why.contains("node-e fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)"),
+        "{}",
+        guest.why
+    );
+}
+
+#[test]
+fn two_guests_share_room_for_one() {
+    let guests = ["web-1", "web-2"].map(|name| vmi(live(running(name, "node-a", "Skylake-Server-noTSX-IBRS"))));
+    let mut nodes = intel();
+    nodes.retain(|node| node.name == "node-a" || node.name == "node-b");
+    let world = with_room(
+        world(nodes, guests),
+        &[("node-a", "64"), ("node-b", "64")],
+        &[("node-a", Some("web-1"), "8"), ("node-a", Some("web-2"), "8"), ("node-b", None, "50")],
+    );
+    let found = drained(&world, "node-a");
+    let states: Vec<State> = states(&found).into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [State::Stuck, State::OneTarget], "{found:?}");
+}
+
+mod promises;

@@ -1,0 +1,258 @@
+//! An order in which nodes can be drained and returned, one after the other, with no guest stuck on the way.
+//!
+//! Wherever the scheduler puts a guest that leaves, it must find a node when that one's turn comes. A node that was drained is
+//! returned: empty and without its cordon. A guest with two nodes to be on is safe for good; one with a single node needs that node to
+//! be drained before, or not at all.
+
+use super::apart::Residents;
+use super::forecast;
+use super::mover::{Fate, Mover};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::world::World;
+
+/// How many steps are tried where no node is safe by itself.
+const STEPS: usize = 20_000;
+
+/// An order, or the guests for whom none was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The nodes in it.
+    Found(Vec<NodeIndex>),
+    /// The guests that would be stuck, by name.
+    Stranded(Vec<String>),
+}
+
+/// Where a guest may be.
+#[derive(Clone, Debug)]
+struct Place {
+    /// The nodes that take it now.
+    now: Bits,
+    /// Those that take it once their cordon has ended, which comes with their return.
+    later: Bits,
+}
+
+impl Place {
+    /// The nodes that take it once these were drained and returned.
+    fn after(&self, done: &Bits) -> Bits {
+        let mut out = self.later.clone();
+        out.intersect(done);
+        out.union(&self.now);
+        out
+    }
+}
+
+/// The order for these nodes, whose guests are given beside them.
+pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[(NodeIndex, Vec<Mover<'_>>)]) -> Order {
+    let fleet = &world.cluster.fleet;
+    let returned = returned(fleet, nodes);
+    let mut stranded = Vec::new();
+    let mut guests: Vec<(usize, usize, Place)> = Vec::new();
+    for (turn, (_, movers)) in nodes.iter().enumerate() {
+        for (at, mover) in movers.iter().enumerate() {
+            match (&mover.fate, &mover.judged) {
+                (Fate::Moves, Some(judged)) => {
+                    let fitting = |fleet: &Fleet| fleet.look_up(&judged.subject.placement).passes().fitting;
+                    let now = fitting(fleet);
+                    let later = returned.as_ref().map_or_else(|| now.clone(), fitting);
+                    guests.push((turn, at, Place { now, later }));
+                }
+                (Fate::Refused(_), _) => stranded.push(mover.title.clone()),
+                _ => {}
+            }
+        }
+    }
+    if !stranded.is_empty() {
+        stranded.sort_unstable();
+        return Order::Stranded(stranded);
+    }
+    let mut search = Search { nodes, guests, done: Bits::none(fleet.len()), order: Vec::new(), steps: 0 };
+    search.safe_ones();
+    if search.order.len() < nodes.len() && !search.rest() {
+        return Order::Stranded(search.stranded());
+    }
+    let order = search.order;
+    match simulate(residents, nodes, &search.guests, &order, fleet.len()) {
+        Ok(()) => Order::Found(order.into_iter().map(|turn| nodes[turn].0).collect()),
+        Err(stranded) => Order::Stranded(stranded),
+    }
+}
+
+/// The nodes as they are once each was returned; `None` where none is cordoned.
+fn returned(fleet: &Fleet, nodes: &[(NodeIndex, Vec<Mover<'_>>)]) -> Option<Fleet> {
+    let mut changed = Vec::new();
+    for &(node, _) in nodes {
+        let is_tainted = fleet.taints(node).iter().any(|taint| taint.key == crate::fit::label::TAINT_UNSCHEDULABLE);
+        if fleet.is_cordoned(node) || is_tainted {
+            let mut after = fleet.node(node);
+            after.cordoned = false;
+            after.taints.retain(|taint| taint.key != crate::fit::label::TAINT_UNSCHEDULABLE);
+            changed.push(after);
+        }
+    }
+    if changed.is_empty() { None } else { Some(fleet.with(changed)) }
+}
+
+struct Search<'s, 'w> {
+    nodes: &'s [(NodeIndex, Vec<Mover<'w>>)],
+    /// The turn of a guest's node, its number there, and where it may be.
+    guests: Vec<(usize, usize, Place)>,
+    done: Bits,
+    order: Vec<usize>,
+    steps: usize,
+}
+
+impl Search<'_, '_> {
+    fn is_done(&self, turn: usize) -> bool {
+        self.done.contains(self.nodes[turn].0)
+    }
+
+    /// Drains, as long as there are any, the nodes whose guests are safe for good once they have left: that harms no other
+    /// guest, whatever comes before or after.
+    fn safe_ones(&mut self) {
+        let mut by_turn: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        self.guests.iter().enumerate().for_each(|(at, (turn, _, _))| by_turn[*turn].push(at));
+        loop {
+            let before = self.order.len();
+            for (turn, here) in by_turn.iter().enumerate() {
+                if !self.is_done(turn) && here.iter().all(|&at| self.is_safe(turn, &self.guests[at].2)) {
+                    self.done.insert(self.nodes[turn].0);
+                    self.order.push(turn);
+                }
+            }
+            if self.order.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Whether a guest of this node leaves it now and is never stuck again.
+    fn is_safe(&self, turn: usize, place: &Place) -> bool {
+        let node = self.nodes[turn].0;
+        let mut targets = place.after(&self.done);
+        let stays_one = targets.contains(node) || place.later.contains(node);
+        targets.remove(node);
+        match targets.count_to(2) {
+            0 => false,
+            1 if !stays_one => targets.iter().all(|only| self.done.contains(only) || !self.has_a_turn(only)),
+            _ => true,
+        }
+    }
+
+    fn has_a_turn(&self, node: NodeIndex) -> bool {
+        self.nodes.iter().any(|(other, _)| *other == node)
+    }
+
+    /// Looks for an order of the nodes that are left, following each guest to all places where it may be.
+    fn rest(&mut self) -> bool {
+        let left: Vec<usize> = (0..self.nodes.len()).filter(|&turn| !self.is_done(turn)).collect();
+        let whereabouts: Vec<Bits> = self
+            .guests
+            .iter()
+            .map(|(turn, _, _)| {
+                let mut at = Bits::none(self.done.len());
+                // Who left before is safe for good.
+                if !self.is_done(*turn) {
+                    at.insert(self.nodes[*turn].0);
+                }
+                at
+            })
+            .collect();
+        self.go(&left, &whereabouts)
+    }
+
+    fn go(&mut self, left: &[usize], whereabouts: &[Bits]) -> bool {
+        if left.is_empty() {
+            return true;
+        }
+        for &turn in left {
+            self.steps += 1;
+            if self.steps > STEPS {
+                return false;
+            }
+            let Some(after) = self.drained(turn, whereabouts) else { continue };
+            let node = self.nodes[turn].0;
+            self.done.insert(node);
+            self.order.push(turn);
+            let rest: Vec<usize> = left.iter().copied().filter(|&other| other != turn).collect();
+            if self.go(&rest, &after) {
+                return true;
+            }
+            self.done.remove(node);
+            self.order.pop();
+        }
+        false
+    }
+
+    /// Where the guests may be once this node was drained; `None` where one of them would be stuck.
+    fn drained(&self, turn: usize, whereabouts: &[Bits]) -> Option<Vec<Bits>> {
+        let node = self.nodes[turn].0;
+        let mut out = whereabouts.to_vec();
+        for (at, (_, _, place)) in out.iter_mut().zip(&self.guests).filter(|(at, _)| at.contains(node)) {
+            let mut targets = place.after(&self.done);
+            targets.remove(node);
+            if targets.is_empty() {
+                return None;
+            }
+            at.remove(node);
+            at.union(&targets);
+        }
+        Some(out)
+    }
+
+    /// The guests that hold up the nodes that are left.
+    fn stranded(&self) -> Vec<String> {
+        let held = self.guests.iter().filter(|(turn, _, place)| !self.is_done(*turn) && !self.is_safe(*turn, place));
+        let mut out: Vec<String> = held.map(|(turn, at, _)| self.nodes[*turn].1[*at].title.clone()).collect();
+        out.sort_unstable();
+        out
+    }
+}
+
+/// Drains the nodes in this order, with room and the guests that keep each other off.
+///
+/// # Errors
+///
+/// The guests that would be stuck.
+fn simulate(
+    residents: &Residents<'_>,
+    nodes: &[(NodeIndex, Vec<Mover<'_>>)],
+    guests: &[(usize, usize, Place)],
+    order: &[usize],
+    len: usize,
+) -> Result<(), Vec<String>> {
+    if residents.is_free() {
+        return Ok(());
+    }
+    let mut residents = residents.clone();
+    let mut done = Bits::none(len);
+    let mut at: Vec<NodeIndex> = guests.iter().map(|(turn, _, _)| nodes[*turn].0).collect();
+    for &turn in order {
+        let node = nodes[turn].0;
+        let here: Vec<usize> = (0..guests.len()).filter(|&guest| at[guest] == node).collect();
+        let movers: Vec<&Mover<'_>> = here.iter().map(|&guest| &nodes[guests[guest].0].1[guests[guest].1]).collect();
+        let fitting = here
+            .iter()
+            .map(|&guest| {
+                let mut fitting = guests[guest].2.after(&done);
+                fitting.remove(node);
+                fitting
+            })
+            .collect();
+        let forecast = forecast::with(&residents, &movers, fitting);
+        let stuck = forecast.stuck();
+        if !stuck.is_empty() {
+            let mut names: Vec<String> = stuck.into_iter().map(|guest| movers[guest].title.clone()).collect();
+            names.sort_unstable();
+            return Err(names);
+        }
+        for (&guest, (mover, outcome)) in here.iter().zip(movers.iter().zip(&forecast.outcomes)) {
+            if let Some(place) = outcome.place {
+                residents.put(mover.vmi, place);
+                at[guest] = place;
+            }
+        }
+        done.insert(node);
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! What is promised holds when it is carried out: the commands of the least to do, and an order, on random fleets.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::fit::label;
+use crate::kubevirt::subject;
+use crate::testing::fleet::{cascade_lake, ice_lake, rome, skylake};
+
+/// `SplitMix64`: the same seed makes the same fleets everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % end as u64).expect("less than a usize")
+    }
+
+    fn percent(&mut self, chance: usize) -> bool {
+        self.below(100) < chance
+    }
+}
+
+/// A cluster as people change it: nodes, and guests with what their launchers ask for.
+#[derive(Clone)]
+struct Stage {
+    nodes: Vec<Node>,
+    guests: BTreeMap<String, (Value, BTreeMap<String, String>)>,
+}
+
+impl Stage {
+    fn random(random: &mut Random, anti_affinity: bool) -> Self {
+        let kinds = [cascade_lake, cascade_lake, skylake, ice_lake, rome];
+        let mut nodes: Vec<Node> =
+            (0..3 + random.below(4)).map(|at| kinds[random.below(kinds.len())](&format!("node-{at}"))).collect();
+        for node in &mut nodes {
+            if random.percent(30) {
+                cordon(node);
+            }
+            if random.percent(35) {
+                take(node, &[feature("fpu"), feature("vme")]);
+            }
+        }
+        let mut stage = Self { nodes, guests: BTreeMap::new() };
+        for at in 0..=random.below(5) {
+            let name = format!("guest-{at}");
+            let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
+            let model = ["host-model", "host-model", "Skylake-Server-noTSX-IBRS", "Icelake-Server-noTSX", "EPYC"]
+                [random.below(5)];
+            let guest = if anti_affinity && random.percent(40) {
+                apart(&name, &node, model, label::HOSTNAME)
+            } else {
+                live(running(&name, &node, model))
+            };
+            // Half of the host-model guests have migrated before, from a node of full labels.
+            let inherited = [&COMMON[..], &SKYLAKE].concat().into_iter().map(|name| (feature(name), "true".to_owned()));
+            let selector =
+                if model == "host-model" && random.percent(50) { inherited.collect() } else { BTreeMap::new() };
+            stage.guests.insert(name, (guest, selector));
+        }
+        stage
+    }
+
+    fn world(&self) -> World {
+        let objects = self.guests.values().flat_map(|(guest, selector)| {
+            let pod = match launcher(guest, []) {
+                Object::Launcher(mut pod) => {
+                    let mut placement = (*pod.placement).clone();
+                    placement.selector = selector.iter().map(|(k, v)| (k.clone().into(), v.clone().into())).collect();
+                    pod.placement = placement.into();
+                    Object::Launcher(pod)
+                }
+                other => other,
+            };
+            [vmi(guest.clone()), pod]
+        });
+        world(self.nodes.clone(), objects.collect::<Vec<_>>())
+    }
+
+    fn node(&mut self, name: &str) -> &mut Node {
+        of(&mut self.nodes, name)
+    }
+
+    /// Moves a guest as a migration does: its launcher is the target that KubeVirt would create.
+    fn migrate(&mut self, name: &str, to: &str) {
+        let world = self.world();
+        let vmi = world.cluster.vmi("shop", name).expect("it runs");
+        let target = subject::of_running(vmi, &world.cluster).and_then(|judged| judged.predicted).expect("a target");
+        let (guest, selector) = self.guests.get_mut(name).expect("a guest");
+        guest["status"]["nodeName"] = json!(to);
+        *selector = target.node_selector;
+    }
+
+    /// Where a guest can go, judged anew.
+    fn targets(&self, name: &str) -> Vec<String> {
+        let world = self.world();
+        let vmi = world.cluster.vmi("shop", name).expect("it runs");
+        let judged = subject::of_running(vmi, &world.cluster).expect("it runs");
+        let fitting = judged.assess(&world.cluster).fitting;
+        world.cluster.fleet.names(&fitting).into_iter().map(str::to_owned).collect()
+    }
+
+    fn node_of(&self, name: &str) -> String {
+        self.guests[name].0["status"]["nodeName"].as_str().expect("a node").to_owned()
+    }
+
+    /// Carries out a command; whether this test can.
+    fn run(&mut self, command: &str) -> bool {
+        let words: Vec<&str> = command.split("      #").next().unwrap_or_default().split(' ').collect();
+        match words.as_slice() {
+            ["kubectl", "cordon", node] => cordon(self.node(node)),
+            ["kubectl", "uncordon", node] => {
+                let node = self.node(node);
+                node.cordoned = false;
+                node.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+            }
+            ["kubectl", "annotate", "node", node, skip] => {
+                self.node(node).skip_node = (!skip.ends_with('-')).then(|| "true".to_owned());
+            }
+            ["kubectl", "label", "node", node, labels @ ..] => {
+                for label in labels {
+                    match label.split_once('=') {
+                        Some((key, value)) => drop(self.node(node).labels.insert(key.to_owned(), value.to_owned())),
+                        None => drop(self.node(node).labels.remove(label.trim_end_matches('-'))),
+                    }
+                }
+            }
+            ["virtctl", "restart", guest, "-n", "shop"] => return self.restart(guest),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Starts a guest anew: where its start fits.
+    fn restart(&mut self, name: &str) -> bool {
+        let world = self.world();
+        let vmi = world.cluster.vmi("shop", name).expect("it runs");
+        let start = subject::of_vmi(vmi, &world.cluster);
+        let fitting = start.assess(&world.cluster).fitting;
+        let Some(node) = fitting.iter().next() else { return true };
+        let node = world.cluster.fleet.name(node).to_owned();
+        let selector = start.predicted.map(|pod| pod.node_selector).unwrap_or_default();
+        let (guest, launcher) = self.guests.get_mut(name).expect("a guest");
+        guest["status"]["nodeName"] = json!(node);
+        *launcher = selector;
+        true
+    }
+}
+
+#[test]
+fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
+    let mut random = Random(7);
+    let (mut carried_out, mut several) = (0, 0);
+    for _ in 0..400 {
+        let stage = Stage::random(&mut random, true);
+        let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
+        let found = drained(&stage.world(), &node);
+        let Some(steps) = found.least_to_do.clone().filter(|steps| !steps.is_empty()) else { continue };
+        let after = |chosen: &dyn Fn(usize) -> bool| {
+            let mut stage = stage.clone();
+            // A drain cordons first.
+            cordon(stage.node(&node));
+            let done = steps
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| chosen(*at))
+                .all(|(_, step)| step.commands.iter().all(|command| stage.run(command)));
+            done.then(|| drained(&stage.world(), &node))
+        };
+        let Some(freed) = after(&|_| true) else { continue };
+        assert_eq!(freed.nodes[0].count(State::Stuck), 0, "{steps:?} do not free all: {:?}", freed.nodes[0]);
+        carried_out += 1;
+        several += usize::from(steps.len() > 1);
+        for part in 0..(1_usize << steps.len()) - 1 {
+            let less = after(&|at| part & (1 << at) != 0).expect("all of it was carried out");
+            assert!(less.nodes[0].count(State::Stuck) > 0, "a part of {steps:?} is enough: {part:b}");
+        }
+    }
+    assert!(carried_out > 60 && several > 5, "too few fleets show it: {carried_out}, {several} of several acts");
+}
+
+#[test]
+fn an_order_strands_nobody_wherever_guests_go() {
+    let mut random = Random(11);
+    let (mut orders, mut moves) = (0, 0);
+    for _ in 0..300 {
+        let start = Stage::random(&mut random, false);
+        let world = start.world();
+        let all: Vec<NodeIndex> = (0..world.cluster.fleet.len()).collect();
+        let found = drain(&world, &all, true);
+        let Some(order) = found.order else {
+            assert!(!found.stranded.is_empty(), "no order, and nobody is in the way");
+            continue;
+        };
+        orders += 1;
+        for _ in 0..3 {
+            let mut stage = start.clone();
+            for node in &order {
+                cordon(stage.node(node));
+                let here: Vec<String> =
+                    stage.guests.keys().filter(|name| stage.node_of(name) == *node).cloned().collect();
+                for name in here {
+                    let targets = stage.targets(&name);
+                    assert!(!targets.is_empty(), "{name} is stuck on {node}, order {order:?}");
+                    let to = targets[random.below(targets.len())].clone();
+                    stage.migrate(&name, &to);
+                    moves += 1;
+                }
+                assert!(stage.run(&format!("kubectl uncordon {node}")));
+            }
+        }
+    }
+    assert!(orders > 60 && moves > 300, "too few fleets show it: {orders} orders, {moves} moves");
+}

@@ -1,0 +1,397 @@
+//! How much of a node is free: what it can give, and what its pods ask for.
+//!
+//! Mirrors the scheduler's plugin `NodeResourcesFit` and `PodRequests` (`k8s.io/component-helpers/resource/helpers.go`). It is read
+//! from dumps and on demand, for the verbs that say room; the webhook holds no pods but launchers.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::wire::{Meta, Reader, Vmi};
+use crate::bounds::{Excess, Measured};
+use crate::policy::{LabelCondition, LabelSelector};
+
+/// Resources by name, in thousandths: of a core, of a byte, of a piece.
+pub type Amounts = BTreeMap<String, i64>;
+
+/// How many pods a node takes, as a resource.
+const PODS: &str = "pods";
+
+/// What nodes have, what is asked of them, and how many pods may be missing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Room {
+    /// `status.allocatable`, by node.
+    allocatable: HashMap<String, Amounts>,
+    /// What pods ask for, by node and by the pods' priority.
+    asked: HashMap<String, BTreeMap<i64, Amounts>>,
+    /// What a pod of a guest asks for, by namespace, guest and node.
+    launchers: HashMap<(String, String, String), Need>,
+    budgets: Vec<Budget>,
+    /// The pods and budgets that were counted: dumps may hold one twice.
+    seen: HashSet<(&'static str, String, String)>,
+}
+
+/// What a pod asks of a node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Need {
+    /// The resources.
+    pub amounts: Amounts,
+    /// Its priority: it may take the place of pods of a lower one.
+    pub priority: i64,
+}
+
+/// A resource of which a node has too little.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// `cpu`, `memory`, ….
+    pub resource: String,
+    /// How much is free, in thousandths.
+    pub free: i64,
+    /// Of so much.
+    pub of: i64,
+    /// How much is asked for.
+    pub asked: i64,
+}
+
+/// A `PodDisruptionBudget` that is not KubeVirt's own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Which pods it protects.
+    selector: LabelSelector,
+    /// `status.disruptionsAllowed`.
+    pub allowed: i64,
+}
+
+impl Budget {
+    /// Whether it protects a pod with these labels.
+    pub fn protects<'l>(&self, namespace: &str, label: impl Fn(&str) -> Option<&'l str>) -> bool {
+        self.namespace == namespace && self.selector.matches_by(label)
+    }
+}
+
+macro_rules! read_only {
+    ($($name:ident { $($field:ident : $type:ty,)* })*) => {$(
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct $name { $($field: Option<$type>,)* }
+    )*};
+}
+
+read_only! {
+    NodeRoom { metadata: Meta, status: NodeRoomStatus, }
+    NodeRoomStatus { allocatable: BTreeMap<String, Value>, }
+    PodRoom { metadata: Meta, spec: PodRoomSpec, status: Phase, }
+    Phase { phase: String, }
+    PodRoomSpec {
+        node_name: String, containers: Vec<Container>, init_containers: Vec<Container>,
+        overhead: BTreeMap<String, Value>, resources: Resources, priority: i64,
+    }
+    Container { resources: Resources, restart_policy: String, }
+    Resources { requests: BTreeMap<String, Value>, }
+    BudgetObject { metadata: Meta, spec: BudgetSpec, status: BudgetStatus, }
+    BudgetSpec { selector: Selector, }
+    BudgetStatus { disruptions_allowed: i64, }
+    Selector { match_labels: BTreeMap<String, String>, match_expressions: Vec<Condition>, }
+    Condition { key: String, operator: String, values: Vec<String>, }
+}
+
+macro_rules! measured {
+    ($($name:ident)*) => {$(
+        impl Measured for $name {
+            fn mark(&mut self, excess: Excess) {
+                self.metadata.get_or_insert_default().excess = Some(excess);
+            }
+        }
+    )*};
+}
+
+measured!(NodeRoom PodRoom BudgetObject);
+
+impl Room {
+    /// Takes in what an object says of room, if it says any.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `reader` says.
+    pub fn read<'a, R: Reader<'a>>(&mut self, group: &str, kind: &str, reader: &R) -> Result<(), R::Error> {
+        match (group, kind) {
+            ("", "Node") => {
+                let node: NodeRoom = reader.read()?;
+                let allocatable = node.status.unwrap_or_default().allocatable.unwrap_or_default();
+                if !allocatable.is_empty() {
+                    self.allocatable.insert(node.metadata.unwrap_or_default().name, amounts(&allocatable));
+                }
+            }
+            ("", "Pod") => self.pod(reader.read()?),
+            ("policy", "PodDisruptionBudget") => self.budget(reader.read()?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn pod(&mut self, pod: PodRoom) {
+        let (metadata, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
+        let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
+        let node = spec.node_name.clone().unwrap_or_default();
+        if node.is_empty() || matches!(phase.as_str(), "Succeeded" | "Failed") {
+            return;
+        }
+        if !self.seen.insert(("pod", metadata.namespace.clone(), metadata.name.clone())) {
+            return;
+        }
+        let priority = spec.priority.unwrap_or_default();
+        let mut asked = requests(&spec);
+        asked.insert(PODS.to_owned(), 1000);
+        let sum = self.asked.entry(node.clone()).or_default().entry(priority).or_default();
+        add(sum, &asked);
+        let owner = metadata.owner_references.into_iter().find(|owner| owner.kind.ends_with("VirtualMachineInstance"));
+        if let Some(owner) = owner {
+            self.launchers.insert((metadata.namespace, owner.name, node), Need { amounts: asked, priority });
+        }
+    }
+
+    fn budget(&mut self, budget: BudgetObject) {
+        let metadata = budget.metadata.unwrap_or_default();
+        // Those that KubeVirt made for guests (until 1.8) belong to the guest.
+        if metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachineInstance")) {
+            return;
+        }
+        if !self.seen.insert(("budget", metadata.namespace.clone(), metadata.name.clone())) {
+            return;
+        }
+        let selector = budget.spec.unwrap_or_default().selector.and_then(selector);
+        let allowed = budget.status.and_then(|status| status.disruptions_allowed);
+        if let (Some(selector), Some(allowed)) = (selector, allowed) {
+            self.budgets.push(Budget { namespace: metadata.namespace, name: metadata.name, selector, allowed });
+        }
+    }
+
+    /// Whether nothing is known of any node's room.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.allocatable.is_empty()
+    }
+
+    /// The budgets of people.
+    #[must_use]
+    pub fn budgets(&self) -> &[Budget] {
+        &self.budgets
+    }
+
+    /// What the migration target of a guest asks for: what its launcher does; `None` where that is not known.
+    #[must_use]
+    pub fn need(&self, vmi: &Vmi) -> Option<&Need> {
+        let (meta, node) = (&vmi.metadata, &vmi.status.node_name);
+        self.launchers.get(&(meta.namespace.clone(), meta.name.clone(), node.clone()))
+    }
+
+    /// The first resource of which a node has too little for a pod, once others have come there: the processor, the memory, then
+    /// any other. `None` where there is room, or it is not known.
+    #[must_use]
+    pub fn shortage(&self, node: &str, need: &Need, come: &Amounts, gone: &Amounts) -> Option<Shortage> {
+        let allocatable = self.allocatable.get(node)?;
+        let pods = self.asked.get(node);
+        let short = |(resource, &asked): (&String, &i64)| {
+            // What a node does not list it does not have; of that nothing is known in a dump that was cut down.
+            let of = *allocatable.get(resource)?;
+            let used: i64 = pods
+                .into_iter()
+                .flat_map(|by| by.range(need.priority..))
+                .filter_map(|(_, sum)| sum.get(resource))
+                .sum();
+            let of_others = come.get(resource).copied().unwrap_or(0) - gone.get(resource).copied().unwrap_or(0);
+            let free = of.saturating_sub(used).saturating_sub(of_others);
+            (asked > 0 && asked > free).then(|| Shortage { resource: resource.clone(), free: free.max(0), of, asked })
+        };
+        let rank = |short: &Shortage| (short.resource != "cpu", short.resource != "memory", short.resource.clone());
+        need.amounts.iter().filter_map(short).min_by_key(rank)
+    }
+}
+
+impl Shortage {
+    /// `2 of 64 cores free`, `3 of 256 GiB of memory free`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Self { resource, free, of, .. } = self;
+        match resource.as_str() {
+            "cpu" => format!("{} of {} cores free", cores(*free), cores(*of)),
+            "memory" => format!("{} of {} GiB of memory free", gib(*free), gib(*of)),
+            PODS => format!("it takes {} pods and has them", of / 1000),
+            other => format!("{} of {} {other} free", free / 1000, of / 1000),
+        }
+    }
+
+    /// `8 cores`, `16 GiB of memory`.
+    #[must_use]
+    pub fn wanted(&self) -> String {
+        match self.resource.as_str() {
+            "cpu" => format!("{} cores", cores(self.asked)),
+            "memory" => format!("{} GiB of memory", gib(self.asked)),
+            other => format!("{} {other}", self.asked / 1000),
+        }
+    }
+}
+
+fn cores(thousandths: i64) -> String {
+    decimal(thousandths, 1000)
+}
+
+fn gib(thousandths: i64) -> String {
+    decimal(thousandths, 1000 << 30)
+}
+
+/// One digit behind the point, cut off, and none where it is 0.
+fn decimal(value: i64, unit: i64) -> String {
+    let tenths = i128::from(value) * 10 / i128::from(unit);
+    match tenths % 10 {
+        0 => (tenths / 10).to_string(),
+        tenth => format!("{}.{tenth}", tenths / 10),
+    }
+}
+
+/// Adds one sum to another.
+pub fn add(sum: &mut Amounts, more: &Amounts) {
+    for (resource, amount) in more {
+        let known = sum.entry(resource.clone()).or_default();
+        *known = known.saturating_add(*amount);
+    }
+}
+
+fn most(of: &mut Amounts, other: &Amounts) {
+    for (resource, amount) in other {
+        let known = of.entry(resource.clone()).or_default();
+        *known = (*known).max(*amount);
+    }
+}
+
+/// What a pod asks for: its containers and side-cars together, or an init container where that asks for more; or what the pod
+/// itself says; and its overhead.
+fn requests(spec: &PodRoomSpec) -> Amounts {
+    let of = |container: &Container| container.resources.as_ref().and_then(|it| it.requests.as_ref()).map(amounts);
+    let mut running = Amounts::new();
+    for container in spec.containers.iter().flatten() {
+        add(&mut running, &of(container).unwrap_or_default());
+    }
+    let (mut sidecars, mut starting) = (Amounts::new(), Amounts::new());
+    for container in spec.init_containers.iter().flatten() {
+        let own = of(container).unwrap_or_default();
+        if container.restart_policy.as_deref() == Some("Always") {
+            add(&mut sidecars, &own);
+            most(&mut starting, &sidecars);
+        } else {
+            let mut beside = sidecars.clone();
+            add(&mut beside, &own);
+            most(&mut starting, &beside);
+        }
+    }
+    add(&mut running, &sidecars);
+    most(&mut running, &starting);
+    if let Some(pod) = spec.resources.as_ref().and_then(|it| it.requests.as_ref()) {
+        running.extend(amounts(pod));
+    }
+    add(&mut running, &spec.overhead.as_ref().map(amounts).unwrap_or_default());
+    running
+}
+
+/// What can be read of it; the API server takes nothing else.
+fn amounts(wire: &BTreeMap<String, Value>) -> Amounts {
+    let amount = |(resource, value): (&String, &Value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Some((resource.clone(), quantity(&text)?))
+    };
+    wire.iter().filter_map(amount).collect()
+}
+
+/// A quantity in thousandths, rounded up. Mirrors `ParseQuantity` of `k8s.io/apimachinery/pkg/api/resource`.
+fn quantity(text: &str) -> Option<i64> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.len() > 18 {
+        return None;
+    }
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let tens = |power: u32| 10_i128.checked_pow(power);
+    let scale = tens(u32::try_from(fraction.len()).ok()?)?;
+    // Numerator and denominator of what the suffix stands for.
+    let (up, down) = match suffix {
+        "n" => (1, tens(9)?),
+        "u" => (1, tens(6)?),
+        "m" => (1, tens(3)?),
+        "" => (1, 1),
+        "k" => (tens(3)?, 1),
+        "M" => (tens(6)?, 1),
+        "G" => (tens(9)?, 1),
+        "T" => (tens(12)?, 1),
+        "P" => (tens(15)?, 1),
+        "E" => (tens(18)?, 1),
+        "Ki" => (1 << 10, 1),
+        "Mi" => (1 << 20, 1),
+        "Gi" => (1 << 30, 1),
+        "Ti" => (1_i128 << 40, 1),
+        "Pi" => (1_i128 << 50, 1),
+        "Ei" => (1_i128 << 60, 1),
+        exponent => {
+            let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
+            let factor = tens(power.unsigned_abs())?;
+            if power < 0 { (1, factor) } else { (factor, 1) }
+        }
+    };
+    let (above, below) = (digits.checked_mul(up)?.checked_mul(1000)?, scale.checked_mul(down)?);
+    Some(i64::try_from((above + below - 1) / below).unwrap_or(i64::MAX))
+}
+
+fn selector(wire: Selector) -> Option<LabelSelector> {
+    let condition = |wire: Condition| {
+        Some(LabelCondition {
+            key: wire.key?,
+            operator: wire.operator?.parse().ok()?,
+            values: wire.values.unwrap_or_default(),
+        })
+    };
+    let match_expressions =
+        wire.match_expressions.unwrap_or_default().into_iter().map(condition).collect::<Option<_>>()?;
+    Some(LabelSelector { match_labels: wire.match_labels.unwrap_or_default(), match_expressions })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::cores("2", Some(2000))]
+    #[case::a_tenth("100m", Some(100))]
+    #[case::with_a_point("1.5", Some(1500))]
+    #[case::never_a_rounding_fault("1.1", Some(1100))]
+    #[case::rounded_up("1n", Some(1))]
+    #[case::binary("16Gi", Some(16_000 << 30))]
+    #[case::decimal("129M", Some(129_000_000_000))]
+    #[case::exponent("12e3", Some(12_000_000))]
+    #[case::exa("1E", Some(i64::MAX))]
+    #[case::a_word("many", None)]
+    #[case::nothing("", None)]
+    fn quantities_are_read_as_kubernetes_reads_them(#[case] text: &str, #[case] expected: Option<i64>) {
+        assert_eq!(quantity(text), expected, "{text}");
+    }
+
+    #[test]
+    fn a_pod_asks_for_its_containers_and_side_cars_or_for_its_largest_init_container() {
+        let spec: PodRoomSpec = serde_json::from_value(serde_json::json!({
+            "containers": [{"resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}, {"resources": {"requests": {"cpu": "500m"}}}],
+            "initContainers": [
+                {"restartPolicy": "Always", "resources": {"requests": {"cpu": "250m"}}},
+                {"resources": {"requests": {"memory": "3Gi", "cpu": "100m"}}},
+            ],
+            "overhead": {"memory": "1Gi"},
+        }))
+        .unwrap_or_default();
+        let asked = requests(&spec);
+        assert_eq!((asked["cpu"], asked["memory"]), (1750, 4000 << 30), "the scheduler would count otherwise");
+    }
+}

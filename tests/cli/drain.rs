@@ -1,0 +1,99 @@
+//! Story: the whole node, and the least to do.
+
+use serde_json::{Value, json};
+
+use crate::common::{Ran, Scratch, cpufit, kubevirt, list, node};
+
+const COMMON: [&str; 4] = ["aes", "avx2", "fpu", "vme"];
+
+/// A node of the small fleet: Skylake node-b, Ice Lake node-e, else Cascade Lake; node-c lost two labels.
+fn host(name: &str) -> Value {
+    let mut labels = json!({
+        "kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name,
+        "cpu-vendor.node.kubevirt.io/Intel": "true", "machine-type.node.kubevirt.io/q35": "true",
+        "cpu-model.node.kubevirt.io/Skylake-Server-noTSX-IBRS": "true",
+        "cpu-model-migration.node.kubevirt.io/Cascadelake-Server": "true",
+    });
+    let (model, more): (&str, &[&str]) = match name {
+        "node-b" => ("Skylake-Server-noTSX-IBRS", &[]),
+        "node-e" => ("Icelake-Server-noTSX", &["gfni"]),
+        _ => ("Cascadelake-Server", &["avx512vnni", "hle", "rtm"]),
+    };
+    labels[format!("host-model-cpu.node.kubevirt.io/{model}")] = json!("true");
+    labels["pool"] = json!(if name == "node-b" { "cache" } else { "general" });
+    for feature in COMMON.iter().chain(more) {
+        labels[format!("host-model-required-features.node.kubevirt.io/{feature}")] = json!("true");
+        if name != "node-c" || !["fpu", "vme"].contains(feature) {
+            labels[format!("cpu-feature.node.kubevirt.io/{feature}")] = json!("true");
+        }
+    }
+    let mut node = node(name, &labels);
+    if name == "node-d" {
+        node["spec"] = json!({"unschedulable": true});
+    }
+    node
+}
+
+fn guest(name: &str, model: &str, selector: &Value) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"namespace": "shop", "name": name, "uid": name},
+        "spec": {"domain": {"cpu": {"model": model}, "machine": {"type": "q35"}}, "nodeSelector": selector},
+        "status": {"phase": "Running", "nodeName": "node-a", "selinuxContext": "none"},
+    })
+}
+
+fn cluster() -> Value {
+    let nodes = ["node-a", "node-b", "node-c", "node-d", "node-e"].map(host);
+    let web = (0..8).map(|at| guest(&format!("web-{at}"), "Skylake-Server-noTSX-IBRS", &json!({})));
+    let cache = (0..3).map(|at| guest(&format!("cache-{at}"), "Skylake-Server-noTSX-IBRS", &json!({"pool": "cache"})));
+    let db = guest("db", "host-model", &json!({}));
+    list(
+        nodes
+            .into_iter()
+            .chain([kubevirt(&json!({"evictionStrategy": "LiveMigrate"}))])
+            .chain(web)
+            .chain(cache)
+            .chain([db]),
+    )
+}
+
+fn drain(args: &[&str], cluster: &Value) -> Ran {
+    let scratch = Scratch::new();
+    let dump = scratch.write_json("cluster.json", cluster);
+    cpufit(["drain"]).args(args).args([std::ffi::OsStr::new("--snapshot"), dump.as_os_str()]).run()
+}
+
+#[test]
+fn the_whole_node_and_the_least_to_do() {
+    let ran = drain(&["node-a"], &cluster());
+    assert_eq!(ran.code(), 1, "a script would drain, and wait for ever: {}", ran.stderr);
+    insta::assert_snapshot!("drain_of_a_node", ran.stdout.trim_end());
+}
+
+#[test]
+fn a_rolling_upgrade_has_an_order() {
+    let ran = drain(&["--all"], &cluster());
+    insta::assert_snapshot!("drain_of_all_nodes", ran.stdout.trim_end());
+}
+
+#[test]
+fn its_json_is_an_interface() {
+    let cluster = cluster();
+    let one = drain(&["node-a", "-o", "json"], &cluster).json();
+    assert_eq!(one["order"], Value::Null, "there is no order of one node");
+    assert_eq!(one["nodes"][0]["node"], "node-a");
+    let db = &one["nodes"][0]["guests"][0];
+    assert_eq!((&db["guest"], &db["state"], &db["targets"]), (&json!("shop/db"), &json!("stuck"), &json!([])));
+    assert_eq!(one["leastToDo"][0]["id"], "uncordon");
+    assert_eq!(one["leastToDo"][0]["commands"], json!(["kubectl uncordon node-d"]));
+    let two = drain(&["node-a", "node-d", "-o", "json"], &cluster).json();
+    assert_eq!(two["order"], json!(["node-d", "node-a"]), "node-d is a target once it was drained and returned");
+}
+
+#[test]
+fn a_node_that_is_not_known_is_an_error() {
+    let ran = drain(&["node-x"], &cluster());
+    assert_eq!(ran.code(), 2, "no verdict was given");
+    assert!(ran.stderr.contains("node node-x is not known"), "{}", ran.stderr);
+}

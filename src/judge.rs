@@ -11,7 +11,7 @@ use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
 use crate::enforce;
 use crate::enforce::model::Common;
 use crate::enforce::outlook::Outlook;
-use crate::fit::judgement::Depth;
+use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::Verdict;
 use crate::kubevirt::subject::Judged;
 use crate::policy::{Exemption, Grounds, Policy, Ruling, UserName};
@@ -59,9 +59,9 @@ pub(crate) fn judge_change<'a>(
     before: Option<&Manifest<'a>>,
     manifest: &Manifest<'a>,
     user: &UserName,
-    depth: Depth,
+    effort: Effort<'_>,
 ) -> Option<Case<'a>> {
-    let case = judge(world, manifest, user, depth)?;
+    let case = judge(world, manifest, user, effort)?;
     let Some(before) = before.filter(|_| case.ruling.denies()) else { return Some(case) };
     let was = Ready::of(world, before, user)?;
     let assessment = was.judged.assess(&world.cluster);
@@ -69,15 +69,20 @@ pub(crate) fn judge_change<'a>(
         || (case.messages.unmet.is_some() && !was.is_unmet());
     if was.ruling(&assessment).denies() && !is_worse {
         let ready = Ready::of(world, manifest, user)?.spared(Exemption::NotWorse);
-        return Some(case_of(world, manifest, ready, depth));
+        return Some(case_of(world, manifest, ready, effort));
     }
     Some(case)
 }
 
 /// Judges an object that somebody creates.
 #[must_use]
-pub fn judge<'a>(world: &World, manifest: &Manifest<'a>, user: &UserName, depth: Depth) -> Option<Case<'a>> {
-    Some(judge_subject(world, manifest, user, manifest.subject(world)?, depth))
+pub fn judge<'a, 'e>(
+    world: &World,
+    manifest: &Manifest<'a>,
+    user: &UserName,
+    effort: impl Into<Effort<'e>>,
+) -> Option<Case<'a>> {
+    Some(judge_subject(world, manifest, user, manifest.subject(world)?, effort.into()))
 }
 
 /// The same, given what it is about.
@@ -86,10 +91,10 @@ pub(crate) fn judge_subject<'a>(
     manifest: &Manifest<'a>,
     user: &UserName,
     judged: Judged<'a>,
-    depth: Depth,
+    effort: Effort<'_>,
 ) -> Case<'a> {
-    let found = judged.look_up(&world.cluster, depth);
-    if matches!(manifest, Manifest::Pod(_)) && depth == Depth::Brief && found.is_plain() {
+    let found = judged.look_up(&world.cluster, effort);
+    if matches!(manifest, Manifest::Pod(_)) && effort.depth == Depth::Brief && found.is_plain() {
         let verdict = Verdict::plain(found.into_assessment());
         return Case {
             judged,
@@ -104,12 +109,12 @@ pub(crate) fn judge_subject<'a>(
     }
     let assessment = found.into_assessment();
     let ready = Ready::new(world, manifest, user, judged, &assessment);
-    case_of(world, manifest, ready, depth)
+    case_of(world, manifest, ready, effort)
 }
 
 /// What is made of an object that is ready for judgement: verdict, words, decision.
-fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, depth: Depth) -> Case<'a> {
-    let verdict = ready.judged.judge(&world.cluster, depth);
+fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, effort: Effort<'_>) -> Case<'a> {
+    let verdict = ready.judged.judge(&world.cluster, effort);
     let ruling = ready.ruling(&verdict.assessment);
     let Ready { judged, rules: Rules { policy, is_builtin, facts }, outlook } = ready;
     let is_told = !facts.exemption.is_some_and(Exemption::is_silent);

@@ -400,7 +400,7 @@ impl<'w> Stands<'w> {
 }
 
 fn judge_start(world: &World, manifest: &Manifest<'static>, judged: Judged<'static>) -> Case<'static> {
-    judge_subject(world, manifest, UserName::NOBODY, judged, Depth::Brief)
+    judge_subject(world, manifest, UserName::NOBODY, judged, Depth::Brief.into())
 }
 
 /// The migration of a guest that somebody asks for.

@@ -1,6 +1,7 @@
 //! `cpufit explain`: why a guest can or cannot start or migrate: every node, what it lacks, the remedies.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
@@ -336,12 +337,12 @@ impl Explained<'_> {
 
     /// The nodes that meet every selector entry and fail the node affinity, and what of it.
     fn excluded(&self) -> Vec<String> {
-        let mut by_conditions: std::collections::BTreeMap<&[AffinityRule], Vec<&str>> =
+        let mut by_conditions: std::collections::BTreeMap<&[Arc<AffinityRule>], Vec<&str>> =
             std::collections::BTreeMap::new();
         for excluded in &self.case.verdict.excluded {
             by_conditions.entry(&excluded.conditions).or_default().push(&excluded.node);
         }
-        let line = |(conditions, nodes): (&[AffinityRule], Vec<&str>)| {
+        let line = |(conditions, nodes): (&[Arc<AffinityRule>], Vec<&str>)| {
             let conditions: Vec<String> = conditions.iter().map(ToString::to_string).collect();
             let (meet, fail) =
                 (plural::number(nodes.len(), "meets", "meet"), plural::number(nodes.len(), "fails", "fail"));

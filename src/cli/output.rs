@@ -1,6 +1,7 @@
 //! What `check` and `explain` print as JSON: an interface. Fields are only ever added.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -315,7 +316,7 @@ impl ResultRow {
 }
 
 fn nodes(verdict: &Verdict, subject: &Subject<'_>, fleet: &Fleet) -> Nodes {
-    let row = |rule: &AffinityRule| AffinityRow {
+    let row = |rule: &Arc<AffinityRule>| AffinityRow {
         condition: rule.to_string(),
         asked_by: subject.authors.of_rule(rule).map(|asked| say::author::who(&asked.author)),
     };

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::bits::Bits;
+use super::effort::{Depth, Effort};
 use super::fleet::{Fleet, HostModelClass, Lookup, NodeIndex, Passes};
-use super::judgement::{Depth, Judgement};
+use super::judgement::Judgement;
 use super::label::{self, Family};
 use super::placement::Placement;
 use super::subject::{HostModelRule, Onward, Stage, Subject};
@@ -56,6 +57,7 @@ pub(super) fn assess_passes(
     lookup: &Lookup<'_, '_>,
     passes: &Passes,
     neighbours: &Bits,
+    effort: Effort<'_>,
 ) -> Assessment {
     let fleet = lookup.fleet();
     let nodes_judged = neighbours.count();
@@ -66,7 +68,7 @@ pub(super) fn assess_passes(
     } else {
         match &subject.stage {
             Stage::Migration(_) => by_targets(lookup, passes, neighbours),
-            Stage::Start(onward) => by_start(&subject.placement, *onward, lookup, passes),
+            Stage::Start(onward) => by_start(&subject.placement, *onward, lookup, passes, effort),
         }
     };
     // What is wrong without it may be right with it.
@@ -98,12 +100,15 @@ fn by_start(
     onward: Onward,
     lookup: &Lookup<'_, '_>,
     passes: &Passes,
+    effort: Effort<'_>,
 ) -> (Outcome, Option<Cause>) {
     let fleet = lookup.fleet();
     if passes.fitting.is_empty() {
         return (Outcome::Impaired(Impact::Unschedulable), Some(cause(passes, &lookup.open(), 1)));
     }
-    let groups = start_groups(placement, onward, &passes.fitting, fleet);
+    let Some(groups) = start_groups(placement, onward, &passes.fitting, fleet, effort) else {
+        return (Outcome::Unknown(Unknown::NotInTime), None);
+    };
     let Some(worst) = groups.iter().min_by_key(|group| group.fewest()) else {
         return (Outcome::Fits, None);
     };
@@ -138,9 +143,15 @@ fn cause(passes: &Passes, open: &Bits, wanted: usize) -> Cause {
     }
 }
 
-/// Where a guest could go from each node it may start on. Cost grows with the kinds of host model.
-#[must_use]
-pub fn start_groups(placement: &Placement<'_>, onward: Onward, start_nodes: &Bits, fleet: &Fleet) -> Vec<StartGroup> {
+/// Where a guest could go from each node it may start on. Cost grows with the kinds of host model; `None` where it is enough
+/// before all are looked at.
+pub(super) fn start_groups(
+    placement: &Placement<'_>,
+    onward: Onward,
+    start_nodes: &Bits,
+    fleet: &Fleet,
+    effort: Effort<'_>,
+) -> Option<Vec<StartGroup>> {
     let mut out: Vec<StartGroup> = Vec::new();
     let mut known: HashMap<Option<Added<'_>>, usize> = HashMap::new();
     let has_vendor = placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
@@ -149,6 +160,9 @@ pub fn start_groups(placement: &Placement<'_>, onward: Onward, start_nodes: &Bit
         if let Some(&at) = known.get(&added) {
             out[at].nodes.union(&nodes);
             continue;
+        }
+        if effort.is_enough() {
+            return None;
         }
         known.insert(added, out.len());
         let passes = if let Some(added) = added {
@@ -159,7 +173,7 @@ pub fn start_groups(placement: &Placement<'_>, onward: Onward, start_nodes: &Bit
         };
         out.push(StartGroup { nodes, targets: passes.fitting.clone(), passes });
     }
-    out
+    Some(out)
 }
 
 /// What the first migration away from a node asks for beyond the selector at start.
@@ -200,8 +214,12 @@ pub fn targets_by_start(
     start_nodes: &Bits,
     fleet: &Fleet,
 ) -> BTreeMap<usize, Bits> {
+    by_count(start_groups(placement, onward, start_nodes, fleet, Depth::Full.into()).unwrap_or_default(), fleet)
+}
+
+pub(super) fn by_count(groups: Vec<StartGroup>, fleet: &Fleet) -> BTreeMap<usize, Bits> {
     let mut out: BTreeMap<usize, Bits> = BTreeMap::new();
-    for group in start_groups(placement, onward, start_nodes, fleet) {
+    for group in groups {
         for node in group.nodes.iter() {
             let nodes = out.entry(group.targets_from(node)).or_insert_with(|| Bits::none(fleet.len()));
             nodes.insert(node);

@@ -14,7 +14,7 @@ use super::bits::{Bits, Counters};
 use super::label::{self, Family};
 use super::memo::FleetId;
 use super::node::{Node, Taint};
-use super::placement::{Expression, NameRule, NodeSelector, Placement, Term};
+use super::placement::{AffinityRule, Expression, NameRule, NodeSelector, Placement, Term};
 
 pub use build::Roster;
 use lookup::Resolved;
@@ -511,6 +511,21 @@ impl Fleet {
             }
         }
         out
+    }
+
+    /// The nodes that meet one condition of an affinity.
+    fn meeting_rule(&self, rule: &AffinityRule) -> Bits {
+        match rule {
+            AffinityRule::Label(expression) => {
+                let mut out = Bits::all(self.len());
+                self.keep_matching(expression, &mut out);
+                out
+            }
+            AffinityRule::Name(rule) => {
+                self.meeting_term(&Term { names: vec![rule.clone()], ..Term::default() }, false)
+            }
+            AffinityRule::NoTerm => Bits::none(self.len()),
+        }
     }
 
     fn keep_matching(&self, expression: &Expression, nodes: &mut Bits) {

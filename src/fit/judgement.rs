@@ -1,6 +1,8 @@
 //! A subject looked up in the fleet: the numbers, the nearest nodes, and all that is found about it.
 
 use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::assess;
 use super::author::{Asked, Authors};
@@ -9,21 +11,15 @@ use super::check::{self, Check, Finding};
 use super::fleet::{Fleet, Lookup, NodeIndex, Passes};
 use super::label::{self, Family};
 use super::node::Taint;
+use super::placement::{AffinityRule, Placement};
 use super::remedy;
-use super::subject::{Stage, Subject};
+use super::subject::{Onward, Stage, Subject};
 use super::verdict::{Assessment, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown, Verdict};
+
+pub use super::effort::{Depth, Effort};
 
 /// How many nearest nodes are named.
 const NEAREST: usize = 3;
-
-/// How much is to be found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// What is wrong, and the nearest node: for requests that no person waits for.
-    Brief,
-    /// Remedies as well.
-    Full,
-}
 
 /// A node on which all fits but what may pass.
 pub(super) struct KeptOut {
@@ -38,7 +34,7 @@ pub(super) struct KeptOut {
 pub struct Judgement<'s, 'f> {
     pub(super) subject: &'s Subject<'s>,
     pub(super) fleet: &'f Fleet,
-    pub(super) depth: Depth,
+    pub(super) effort: Effort<'s>,
     /// The node it must leave.
     pub(super) source: Option<NodeIndex>,
     pub(super) lookup: Lookup<'f, 's>,
@@ -70,7 +66,8 @@ pub(super) fn neighbours(subject: &Subject<'_>, fleet: &Fleet) -> Bits {
 impl<'s, 'f> Judgement<'s, 'f> {
     /// Looks the subject up and assesses it.
     #[must_use]
-    pub fn new(subject: &'s Subject<'s>, fleet: &'f Fleet, depth: Depth) -> Self {
+    pub fn new(subject: &'s Subject<'s>, fleet: &'f Fleet, effort: impl Into<Effort<'s>>) -> Self {
+        let effort = effort.into();
         let source = subject.source().and_then(|name| fleet.find(name));
         let lookup = fleet.look_up(&subject.placement);
         let mut passes = lookup.passes();
@@ -78,11 +75,11 @@ impl<'s, 'f> Judgement<'s, 'f> {
             passes.leave_out(node);
         }
         let neighbours = neighbours(subject, fleet);
-        let assessment = assess::assess_passes(subject, &lookup, &passes, &neighbours);
+        let assessment = assess::assess_passes(subject, &lookup, &passes, &neighbours, effort);
         Self {
             subject,
             fleet,
-            depth,
+            effort,
             source,
             lookup,
             passes,
@@ -127,8 +124,9 @@ impl<'s, 'f> Judgement<'s, 'f> {
     /// The verdict, complete.
     pub fn verdict(self) -> Verdict {
         let findings: Vec<Finding> = check::ALL.iter().flat_map(|spec| (spec.find)(&self)).collect();
-        let not_helping = if self.depth == Depth::Full { remedy::not_helping(&self, &findings) } else { Vec::new() };
-        let by_luck = if self.depth == Depth::Full { remedy::by_luck(&self) } else { Vec::new() };
+        let is_full = self.effort.depth == Depth::Full;
+        let not_helping = if is_full { remedy::not_helping(&self, &findings) } else { Vec::new() };
+        let by_luck = if is_full { remedy::by_luck(&self) } else { Vec::new() };
         let blocked = self.blocked();
         let nearest = self.nearest().to_vec();
         let excluded = self.excluded().to_vec();
@@ -142,6 +140,25 @@ impl<'s, 'f> Judgement<'s, 'f> {
     /// The notes of a check.
     pub(super) fn notes_of(&self, check: Check) -> Vec<Finding> {
         self.hindrance.into_iter().chain(self.notes).filter(|finding| finding.check == check).cloned().collect()
+    }
+
+    /// What is found out, unless it became enough meanwhile: then it is not known whether it is all.
+    pub(super) fn within<T>(&self, find_out: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.effort.is_enough() {
+            return None;
+        }
+        find_out().filter(|_| !self.effort.is_enough())
+    }
+
+    /// The start nodes by how many nodes a guest started there could go to, fewest first.
+    pub(super) fn targets_by_start(
+        &self,
+        start: &Placement<'_>,
+        onward: Onward,
+        nodes: &Bits,
+    ) -> BTreeMap<usize, Bits> {
+        let groups = assess::start_groups(start, onward, nodes, self.fleet, self.effort).unwrap_or_default();
+        assess::by_count(groups, self.fleet)
     }
 
     /// The names of nodes, sorted.
@@ -269,14 +286,22 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     fn find_excluded(&self) -> Vec<Excluded> {
         let nodes = self.excluded_nodes();
-        let most = if self.depth == Depth::Full { usize::MAX } else { NEAREST };
+        let most = if self.effort.depth == Depth::Full { usize::MAX } else { NEAREST };
         let mut nodes: Vec<NodeIndex> = nodes.iter().collect();
         nodes.sort_unstable_by_key(|&node| self.fleet.name(node));
-        let excluded = |node: NodeIndex| Excluded {
-            node: self.fleet.name(node).to_owned(),
-            conditions: self.lookup.refusal(node).affinity,
-        };
-        nodes.into_iter().take(most).map(excluded).collect()
+        nodes.truncate(most);
+        let found = self.within(|| self.lookup.failing_affinity(&nodes, self.effort)).unwrap_or_default();
+        let names = nodes.into_iter().map(|node| self.fleet.name(node).to_owned());
+        names.zip(found).map(|(node, conditions)| Excluded { node, conditions }).collect()
+    }
+
+    /// The conditions of the affinity that excluded nodes fail, each once.
+    pub(super) fn excluding_rules(&self) -> Vec<&AffinityRule> {
+        let (mut shared, mut known) = (HashSet::new(), BTreeSet::new());
+        // Nodes share the conditions they fail; comparing those takes longer than comparing where they are.
+        let rules =
+            self.excluded().iter().flat_map(|node| &node.conditions).filter(|rule| shared.insert(Arc::as_ptr(rule)));
+        rules.map(|rule| &**rule).filter(|rule| known.insert(*rule)).collect()
     }
 
     /// Of the nearest nodes those whose labels are to blame, as far as can be told.
@@ -315,8 +340,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         let authors = &self.subject.authors;
         let entries = self.nearest().iter().flat_map(|near| &near.missing);
         let of_entries = entries.filter_map(|(key, _)| authors.of_entry(key));
-        let rules = self.excluded().iter().flat_map(|node| &node.conditions);
-        let of_rules = rules.filter_map(|rule| authors.of_rule(rule));
+        let rules = self.excluding_rules();
+        let of_rules = rules.into_iter().filter_map(|rule| authors.of_rule(rule));
         let leads = |asked: &&Asked| !asked.field.is_empty();
         let found = of_rules.chain(of_entries).chain(&authors.mode).find(leads);
         match found {

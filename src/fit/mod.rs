@@ -6,6 +6,7 @@ pub mod author;
 pub mod bits;
 pub mod check;
 pub mod command;
+mod effort;
 pub mod fleet;
 pub mod judgement;
 pub mod label;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::bits::Bits;
 use super::node::Taint;
@@ -90,6 +91,8 @@ pub enum Unknown {
         /// What of it is too large.
         why: String,
     },
+    /// There was no time to find it out.
+    NotInTime,
     /// KubeVirt would create no pod, or an object is not known.
     Hindered(Box<Detail>),
 }
@@ -136,7 +139,7 @@ pub struct Excluded {
     /// The node.
     pub node: String,
     /// The conditions it fails, of the term that comes nearest to matching.
-    pub conditions: Vec<AffinityRule>,
+    pub conditions: Vec<Arc<AffinityRule>>,
 }
 
 impl Nearest {

@@ -12,7 +12,7 @@ use super::topology;
 use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::bounds::Excess;
 use crate::fit::author::{Asked, Author, Authors};
-use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
 use crate::fit::subject::{
@@ -37,8 +37,8 @@ pub struct Judged<'a> {
 impl Judged<'_> {
     /// The guest looked up among the nodes, with what is known beside them.
     #[must_use]
-    pub fn look_up<'j>(&'j self, cluster: &'j Cluster, depth: Depth) -> Judgement<'j, 'j> {
-        Judgement::new(&self.subject, &cluster.fleet, depth).beside(self.hindrance.as_ref(), &self.notes)
+    pub fn look_up<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Judgement<'j, 'j> {
+        Judgement::new(&self.subject, &cluster.fleet, effort).beside(self.hindrance.as_ref(), &self.notes)
     }
 
     /// Outcome, cause and fitting nodes.
@@ -47,8 +47,8 @@ impl Judged<'_> {
     }
 
     /// The verdict.
-    pub fn judge(&self, cluster: &Cluster, depth: Depth) -> Verdict {
-        self.look_up(cluster, depth).verdict()
+    pub fn judge<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Verdict {
+        self.look_up(cluster, effort).verdict()
     }
 
     fn hindered_by(self, excess: Option<&Excess>) -> Self {

@@ -17,8 +17,8 @@ macro_rules! named {
 named! { detail, DETAILS, Detail,
     Detail::Unknown(Unknown::NoNodes) => "unknown: no nodes",
     Detail::Unknown(Unknown::NoLabels) => "unknown: no labels",
-    // Too large to read: tests/cost and src/bounds have their own.
-    Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::Hindered(_)) => "",
+    // Too large to read, or no time: tests/cost, src/bounds and the promises have their own.
+    Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::NotInTime | Unknown::Hindered(_)) => "",
     Detail::Noted(_) => "noted",
     Detail::NoStartNode(_) => "no start node",
     Detail::NoTarget(NoTarget::Nowhere(_)) => "no target: nowhere",

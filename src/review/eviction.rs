@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::told;
 use crate::admission::response::Decision;
-use crate::answers::{is_exempt, policy_of};
+use crate::answers::{Enough, is_exempt, policy_of};
 use crate::bounds::{Excess, Measured};
 use crate::fit::command::{Command, Name, Namespace};
-use crate::fit::judgement::Depth;
+use crate::fit::judgement::{Depth, Effort};
 use crate::fit::remedy::Remedy;
 use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
@@ -51,7 +51,7 @@ impl Eviction {
 
 /// The eviction of a pod by its name. Silent where it is not the launcher that a known guest runs in, and where the
 /// guest can leave.
-pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool) -> Decision {
+pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, enough: Enough<'_>) -> Decision {
     let cluster = &world.cluster;
     let Some(vmi) = cluster.guest_of_launcher(namespace, pod).filter(|_| !is_exempt(world, namespace)) else {
         return Decision::admit();
@@ -59,10 +59,10 @@ pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool) -> Dec
     if cluster.current_launcher(vmi).is_none_or(|current| current.name != pod) {
         return Decision::admit();
     }
-    told(lines(world, vmi, dry_run).unwrap_or_default())
+    told(lines(world, vmi, dry_run, enough).unwrap_or_default())
 }
 
-fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
+fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Enough<'_>) -> Option<Vec<String>> {
     let strategy = strategy(vmi, &world.cluster)?;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
@@ -89,7 +89,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
         Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
         Strategy::External | Strategy::Unknown => None,
         Strategy::LiveMigrate | Strategy::IfPossible => {
-            let mut out = migration(world, vmi).unwrap_or_default();
+            let mut out = migration(world, vmi, enough).unwrap_or_default();
             out.extend(dry_run.then(|| dry_run_line(&name)));
             Some(out)
         }
@@ -97,7 +97,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool) -> Option<Vec<String>> {
 }
 
 /// The migration that KubeVirt makes of the eviction, where it has nowhere to go.
-fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
+fn migration(world: &World, vmi: &Vmi, enough: Enough<'_>) -> Option<Vec<String>> {
     let cluster = &world.cluster;
     let mut judged = subject::of_running(vmi, cluster)?;
     let fitting = judged.assess(cluster).fitting;
@@ -107,7 +107,7 @@ fn migration(world: &World, vmi: &Vmi) -> Option<Vec<String>> {
     let policy = policy_of(world, &world.policies, vmi, source, &fitting).cloned();
     let policy = policy.unwrap_or_else(Policy::builtin);
     foresee(world, &policy, &mut judged, None);
-    let verdict = judged.judge(cluster, Depth::Full);
+    let verdict = judged.judge(cluster, Effort::until(Depth::Full, enough));
     let facts = RequestFacts { kind: RequestKind::Other, exemption: None };
     let warned = matches!(rule(&policy, facts, &verdict.assessment, false), Ruling::Admit { warned: true, .. });
     if !warned && !verdict.is_always_reported() {

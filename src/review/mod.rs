@@ -73,7 +73,7 @@ pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) 
         Stage::Mutate => workload::mutate(context.world, request),
         Stage::Validate => match act(context.world, request, context.enough)? {
             Some(decision) => Ok(Answer { lacks: missing::of_act(context.world, request), ..decision.into() }),
-            None => workload::validate(context.world, request),
+            None => workload::validate(context.world, request, context.enough),
         },
     }
 }
@@ -91,7 +91,7 @@ fn act(world: &World, request: &Request<'_>, enough: Enough<'_>) -> Result<Optio
         (("policy", "Eviction"), "eviction", Operation::Create) => {
             let asked: eviction::Eviction = review::object("request.object", new)?;
             let dry_run = request.dry_run || asked.is_dry_run();
-            Some(eviction::eviction(world, &request.namespace, &request.name, dry_run))
+            Some(eviction::eviction(world, &request.namespace, &request.name, dry_run, enough))
         }
         (("", "Node"), "", Operation::Update) if is_read(&request.user.username) => {
             let Some(old) = old else { return Ok(None) };

@@ -10,7 +10,7 @@ use crate::admission::response::Decision;
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::bounds::Measured;
 use crate::enforce::outline::Outline;
-use crate::fit::judgement::Depth;
+use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::{Check, Impact};
 use crate::judge::{Case, Manifest, Mutation, judge_change, mutation};
 use crate::kubevirt::cluster::{self};
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> for Part<'a> {
 pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Case<'a>>, ReviewError> {
     let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(None) };
     let user = UserName::from(&*request.user.username);
-    Ok(judge_change(world, before.as_ref(), &manifest, &user, depth(&manifest)))
+    Ok(judge_change(world, before.as_ref(), &manifest, &user, effort(&manifest, &|| false)))
 }
 
 /// The object of a review that is to be judged, and the one whose place it takes.
@@ -81,11 +81,9 @@ fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Concern<'a
 }
 
 /// Nobody waits for remedies where a controller asks: its warnings end in a log.
-fn depth(manifest: &Manifest<'_>) -> Depth {
-    match manifest {
-        Manifest::Pod(_) => Depth::Brief,
-        _ => Depth::Full,
-    }
+fn effort<'e>(manifest: &Manifest<'_>, enough: &'e dyn Fn() -> bool) -> Effort<'e> {
+    let depth = if matches!(manifest, Manifest::Pod(_)) { Depth::Brief } else { Depth::Full };
+    Effort::until(depth, enough)
 }
 
 /// What is reported about the guest: where nobody reads the warnings, and the policy wants it recorded.
@@ -190,11 +188,11 @@ fn regarding<'m>(
 /// # Errors
 ///
 /// The object is malformed; the error names the field.
-pub(super) fn validate(world: &World, request: &Request<'_>) -> Result<Answer, ReviewError> {
+pub(super) fn validate(world: &World, request: &Request<'_>, enough: &dyn Fn() -> bool) -> Result<Answer, ReviewError> {
     let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
     let mut lacks = missing::of_workload(world, &manifest);
-    let Some(case) = judge_change(world, before.as_ref(), &manifest, &user, depth(&manifest)) else {
+    let Some(case) = judge_change(world, before.as_ref(), &manifest, &user, effort(&manifest, enough)) else {
         return Ok(Decision::admit().into());
     };
     let events = if request.dry_run { Vec::new() } else { events(&manifest, &case) };

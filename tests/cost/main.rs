@@ -5,6 +5,7 @@
 //! is timed here: `make cost` measures the processor time as well.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss, missing_docs)]
 
+mod fleet;
 mod growth;
 mod measure;
 mod objects;

@@ -1,6 +1,7 @@
 //! The ways an object takes through the program, each as a function of its text.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cpufit::admission::Stage;
 use cpufit::admission::response::{Decision, render};
@@ -16,7 +17,7 @@ use cpufit::snapshot;
 use cpufit::world::World;
 use serde_json::{Value, json};
 
-use crate::objects::{Kind, cluster};
+use crate::objects::{Kind, cluster, node};
 
 fn watched(kind: Kind) -> Watched {
     match kind {
@@ -128,6 +129,54 @@ pub fn answer(world: &World, review: &str) -> Vec<Decision> {
         answer.decision
     });
     decided.into()
+}
+
+/// The steps at which the judgements of a review, in every stage, ask whether it is enough.
+pub fn steps(world: &World, text: &str) -> u64 {
+    let steps = AtomicU64::new(0);
+    let enough = || {
+        steps.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    for stage in [Stage::Mutate, Stage::Validate] {
+        let request = decode(text.as_bytes()).expect("a review");
+        let answer = review::answer(&ReviewContext { world, enough: &enough }, stage, &request);
+        drop(black_box(answer.expect("an object of its kind")));
+    }
+    steps.into_inner()
+}
+
+/// What the sender is told where it is enough after so many steps.
+pub fn told_within(world: &World, text: &str, most: u64) -> Vec<String> {
+    let steps = AtomicU64::new(0);
+    let enough = || steps.fetch_add(1, Ordering::Relaxed) >= most;
+    let request = decode(text.as_bytes()).expect("a review");
+    let answer = review::answer(&ReviewContext { world, enough: &enough }, Stage::Validate, &request);
+    let decision = answer.expect("an object of its kind").decision;
+    assert!(matches!(decision, Decision::Admit { .. }), "a guess denies");
+    decision.warnings()
+}
+
+/// The cluster on so many nodes, of forty kinds of hosts.
+pub fn world_of(nodes: usize) -> World {
+    let mut inventory = Inventory::new(None);
+    for resource in Watched::ALL {
+        inventory.apply(Change::Relisting(resource));
+    }
+    for (kind, object) in cluster().into_iter().filter(|(kind, _)| *kind != Kind::Node) {
+        put(&mut inventory, kind, &object.to_string());
+    }
+    for number in 0..nodes {
+        let mut node = node(number % 40);
+        let name = Value::from(format!("node-{number:03}"));
+        node["metadata"]["name"] = name.clone();
+        node["metadata"]["labels"]["kubernetes.io/hostname"] = name;
+        put(&mut inventory, Kind::Node, &node.to_string());
+    }
+    for resource in Watched::ALL {
+        inventory.apply(Change::Listed(resource));
+    }
+    inventory.snapshot().world
 }
 
 /// `cpufit check` reads a file with the object.

@@ -1,5 +1,7 @@
 //! Who asks for what nodes lack: a field of the guest, or something beside it that a person may not have thought of.
 
+use std::collections::BTreeSet;
+
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::{Asked, Author};
 use crate::fit::judgement::Judgement;
@@ -28,20 +30,15 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let authors = &judgement.subject.authors;
     let mut groups: Vec<(Asked, AskedBy)> = Vec::new();
-    for rule in judgement.excluded().iter().flat_map(|node| &node.conditions) {
+    for rule in judgement.excluding_rules() {
         if let Some(asked) = authors.of_rule(rule) {
-            let rules = &mut group(&mut groups, asked).rules;
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
-            }
+            group(&mut groups, asked).rules.push(rule.clone());
         }
     }
-    for entry in judgement.nearest().iter().flat_map(|near| &near.missing) {
+    let mut known = BTreeSet::new();
+    for entry in judgement.nearest().iter().flat_map(|near| &near.missing).filter(|entry| known.insert(*entry)) {
         if let Some(asked) = authors.of_entry(&entry.0).filter(|asked| matters(judgement, &entry.0, asked)) {
-            let entries = &mut group(&mut groups, asked).entries;
-            if !entries.contains(entry) {
-                entries.push(entry.clone());
-            }
+            group(&mut groups, asked).entries.push(entry.clone());
         }
     }
     groups.into_iter().map(|(asked, by)| Finding::note(Check::AskedBy, asked.field, Detail::AskedBy(by))).collect()

@@ -1,7 +1,6 @@
 //! No node, or one, is left to migrate to: of a guest that runs, now; of one that is to start, from a node it may start on.
 
 use super::{Check, CheckSpec, Detail, Finding};
-use crate::fit::assess::targets_by_start;
 use crate::fit::judgement::Judgement;
 use crate::fit::remedy;
 use crate::fit::subject::{CpuMode, Stage};
@@ -50,7 +49,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         Stage::Start(_) if impact == Impact::Unschedulable => return Vec::new(),
         Stage::Start(onward) => {
             let fitting = &judgement.assessment.fitting;
-            let by_targets = targets_by_start(&judgement.subject.placement, *onward, fitting, judgement.fleet);
+            let by_targets = judgement.targets_by_start(&judgement.subject.placement, *onward, fitting);
             let targets = by_targets.iter().map(|(count, nodes)| (*count, judgement.names(nodes))).collect();
             NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets }
         }

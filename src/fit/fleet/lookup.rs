@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
 use super::{Fleet, NodeIndex, Profile};
 use crate::fit::bits::{Bits, Counters};
+use crate::fit::effort::Effort;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Taint;
 use crate::fit::placement::{AffinityRule, NameRule, NodeSelector, Placement, Term};
+
+/// How many failing conditions of a node's affinity are listed.
+const CONDITIONS: usize = 64;
 
 /// One selector entry, looked up.
 #[derive(Clone, Copy, Debug)]
@@ -335,6 +341,45 @@ impl<'f> Lookup<'f, '_> {
         };
         let nearest = affinity.terms.iter().filter(|term| !term.is_empty()).map(fails).min_by_key(Vec::len);
         nearest.unwrap_or_else(|| vec![AffinityRule::NoTerm])
+    }
+
+    /// For each of these nodes the conditions that fail in the term that comes nearest to matching, the first
+    /// [`CONDITIONS`] of them. Conditions are looked up once for all nodes; `None` where it is enough before that is done.
+    pub(in crate::fit) fn failing_affinity(
+        &self,
+        nodes: &[NodeIndex],
+        effort: Effort<'_>,
+    ) -> Option<Vec<Vec<Arc<AffinityRule>>>> {
+        let fleet = self.fleet;
+        let Some(affinity) = self.placement.affinity.as_ref().filter(|_| !nodes.is_empty()) else {
+            return Some(vec![Vec::new(); nodes.len()]);
+        };
+        let mut terms: Vec<Vec<(Arc<AffinityRule>, Bits)>> = Vec::new();
+        for term in affinity.terms.iter().filter(|term| !term.is_empty()) {
+            let mut rules = Vec::new();
+            let labels = term.expressions.iter().cloned().map(AffinityRule::Label);
+            for rule in labels.chain(term.names.iter().cloned().map(AffinityRule::Name)) {
+                if effort.is_enough() {
+                    return None;
+                }
+                let meeting = fleet.meeting_rule(&rule);
+                rules.push((Arc::new(rule), meeting));
+            }
+            terms.push(rules);
+        }
+        let no_term = [Arc::new(AffinityRule::NoTerm)];
+        let mut out = Vec::new();
+        for &node in nodes {
+            if effort.is_enough() {
+                return None;
+            }
+            let fails = |(_, meeting): &&(Arc<AffinityRule>, Bits)| !meeting.contains(node);
+            let nearest = terms.iter().min_by_key(|rules| rules.iter().filter(fails).count());
+            let failing = nearest.map(|rules| rules.iter().filter(fails).take(CONDITIONS));
+            let failing = failing.map(|rules| rules.map(|(rule, _)| Arc::clone(rule)).collect());
+            out.push(failing.unwrap_or_else(|| no_term.to_vec()));
+        }
+        Some(out)
     }
 
     /// The fleet looked into.

@@ -91,6 +91,9 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     // Nodes of one profile differ in their own labels alone: in what is not a person's to add, and in places.
     let mut lacking = false;
     for node in judgement.others() {
+        if judgement.effort.is_enough() {
+            return None;
+        }
         let missing = judgement.lookup.missing(node);
         lacking |= !missing.is_empty();
         if !missing.is_empty() && !is_hopeless(judgement, node, &missing) {

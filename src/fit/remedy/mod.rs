@@ -37,8 +37,9 @@ use std::collections::BTreeSet;
 
 use super::check::{Check, Finding};
 use super::command::{Command, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script, Word};
+use super::effort::Depth;
 use super::fleet::Fleet;
-use super::judgement::{Depth, Judgement, neighbours};
+use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
 use super::subject::{NotMigratable, Stage, Subject, Template};
@@ -288,11 +289,11 @@ pub struct ByLuck {
 
 /// What helps a guest that has too few nodes, by outage and risk; nothing in brief.
 pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
-    match judgement.depth {
+    match judgement.effort.depth {
         Depth::Brief => Vec::new(),
         // Nodes would fit, and no migration would begin.
         Depth::Full if judgement.subject.not_migratable.is_some() => Vec::new(),
-        Depth::Full => ALL.iter().filter_map(|spec| (spec.offer)(judgement)).collect(),
+        Depth::Full => ALL.iter().filter_map(|spec| judgement.within(|| (spec.offer)(judgement))).collect(),
     }
 }
 
@@ -300,7 +301,7 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     // What KubeVirt refuses to migrate goes nowhere after a restart either.
     let is_migratable = judgement.subject.not_migratable.is_none();
-    restart::cures(judgement, 1).filter(|_| is_migratable).into_iter().collect()
+    judgement.within(|| restart::cures(judgement, 1)).filter(|_| is_migratable).into_iter().collect()
 }
 
 /// The well-known remedies that are known not to help.
@@ -319,7 +320,10 @@ pub(super) fn not_helping(judgement: &Judgement<'_, '_>, findings: &[Finding]) -
         Outcome::Impaired(_) => ALL
             .iter()
             .filter(|spec| !offered(spec.word))
-            .filter_map(|spec| Some(NotHelping { id: spec.id, why: (spec.not_helping)(judgement)? }))
+            .filter_map(|spec| {
+                let why = judgement.within(|| (spec.not_helping)(judgement))?;
+                Some(NotHelping { id: spec.id, why })
+            })
             .collect(),
         Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
     }
@@ -341,7 +345,7 @@ fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
 pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Vec<ByLuck> {
     match judgement.assessment.outcome {
         _ if judgement.subject.not_migratable.is_some() => Vec::new(),
-        Outcome::Impaired(_) => restart::by_luck(judgement).into_iter().collect(),
+        Outcome::Impaired(_) => judgement.within(|| restart::by_luck(judgement)).into_iter().collect(),
         Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
     }
 }

@@ -1,7 +1,6 @@
 //! Restart as it is: selectors inherited from earlier migrations end with the VMI.
 
 use super::{Act, ByLuck, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, restart_command};
-use crate::fit::assess::targets_by_start;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -60,7 +59,7 @@ pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
     if then_fits.1 < judgement.enough() || cures(judgement, judgement.enough()).is_some() {
         return None;
     }
-    let by_targets = targets_by_start(&start.placement, start.onward, &fitting, judgement.fleet);
+    let by_targets = judgement.targets_by_start(&start.placement, start.onward, &fitting);
     let stuck_on = by_targets.get(&0).map(|nodes| judgement.names(nodes)).unwrap_or_default();
     Some(ByLuck { id: RemedyId::Restart, then_fits, stuck_on })
 }

@@ -24,7 +24,8 @@ impl Judgement<'_, '_> {
     /// Targets after a start, fewest and most; and where it may start.
     pub(super) fn outlook(&self, start: &Start<'_>) -> ((usize, usize), Bits) {
         let fitting = self.fleet.look_up(&start.placement).passes().fitting;
-        let groups = start_groups(&start.placement, start.onward, &fitting, self.fleet);
+        let groups =
+            start_groups(&start.placement, start.onward, &fitting, self.fleet, self.effort).unwrap_or_default();
         let range = (
             groups.iter().map(StartGroup::fewest).min().unwrap_or(0),
             groups.iter().map(StartGroup::most).max().unwrap_or(0),

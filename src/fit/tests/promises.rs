@@ -1,7 +1,7 @@
 //! A remedy is a promise: carried out for real and judged again, the finding is gone.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::fit::assess::{assess, targets_by_start};
 use crate::fit::fleet::Fleet;
-use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
@@ -19,7 +19,7 @@ use crate::fit::subject::{
     CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject, Template,
     without_obsolete_host_model,
 };
-use crate::fit::verdict::{Assessment, Check, Outcome, Verdict};
+use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::Tweak;
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, ice_lake, machine, model, required, rome, set, skylake, taint, take, tsc,
@@ -446,4 +446,51 @@ fn a_remedy_cures_what_it_is_offered_for() {
         let times = times.borrow().get(&spec.id).copied().unwrap_or(0);
         assert!(times >= 20, "{:?} was offered {times} times: too few to trust it", spec.id);
     }
+}
+
+/// A judgement that is ended early knows less, and nothing else: however many steps it has, no outcome is another one, and no remedy
+/// is offered, or said not to help, that is not so in the end.
+#[test]
+fn a_judgement_that_ends_early_says_nothing_else() {
+    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let ids: Vec<RemedyId> = remedy::ALL.iter().map(|spec| spec.id).collect();
+    let unknown = RefCell::new(0);
+    let outcome = runner.run(&select(ids).prop_flat_map(situation), |situation| {
+        let (fleet, subject) = situation.build();
+        let steps = Cell::new(0);
+        let within = |most: usize| {
+            steps.set(0);
+            let enough = || {
+                steps.set(steps.get() + 1);
+                steps.get() > most
+            };
+            Judgement::new(&subject, &fleet, Effort::until(Depth::Full, &enough)).verdict()
+        };
+        let whole = within(usize::MAX);
+        let all = steps.get();
+        prop_assert_eq!(&whole, &Judgement::new(&subject, &fleet, Depth::Full).verdict());
+        let remedies = |verdict: &Verdict| -> Vec<Remedy> {
+            verdict.findings.iter().flat_map(|finding| finding.remedies.clone()).collect()
+        };
+        for most in [0, 1, 2, all / 3, all / 2, all.saturating_sub(1)] {
+            let part = within(most);
+            if part.assessment.outcome == Outcome::Unknown(Unknown::NotInTime) {
+                *unknown.borrow_mut() += 1;
+                prop_assert!(remedies(&part).is_empty());
+                continue;
+            }
+            prop_assert_eq!(&part.assessment, &whole.assessment);
+            let known = remedies(&whole);
+            prop_assert!(remedies(&part).iter().all(|remedy| known.contains(remedy)), "{:?}", part);
+            prop_assert!(part.not_helping.iter().all(|why| whole.not_helping.contains(why)), "{:?}", part);
+            prop_assert!(part.excluded.is_empty() || part.excluded == whole.excluded);
+        }
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+    let unknown = unknown.into_inner();
+    assert!(unknown >= 20, "{unknown} were ended before they were assessed: too few to trust it");
 }

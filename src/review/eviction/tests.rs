@@ -35,7 +35,7 @@ fn world(nodes: Vec<Node>, db: &Value, more: Vec<Object>) -> World {
 }
 
 fn evict(world: &World) -> Vec<String> {
-    eviction(world, "shop", "virt-launcher-db-x7k2p", false).warnings()
+    eviction(world, "shop", "virt-launcher-db-x7k2p", false, &|| false).warnings()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_guest_that_can_leave_leaves_in_silence() {
 #[case::another_namespace("lab", "virt-launcher-db-x7k2p")]
 fn a_pod_that_is_no_launcher_of_a_known_guest_is_let_go(#[case] namespace: &str, #[case] pod: &str) {
     let world = world(drained(), &db(), Vec::new());
-    assert_eq!(eviction(&world, namespace, pod, true), told(Vec::new()));
+    assert_eq!(eviction(&world, namespace, pod, true, &|| false), told(Vec::new()));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn the_pod_it_left_behind_is_not_the_guest() {
     let Object::Launcher(mut pod) = launcher(&old, inherited()) else { panic!("a launcher") };
     "virt-launcher-db-old".clone_into(&mut pod.name);
     let world = world(drained(), &db(), vec![Object::Launcher(pod)]);
-    let warnings = eviction(&world, "shop", "virt-launcher-db-old", false);
+    let warnings = eviction(&world, "shop", "virt-launcher-db-old", false, &|| false);
     assert!(warnings.warnings().is_empty(), "{warnings:?}: the guest does not leave with it");
 }
 

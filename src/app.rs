@@ -1,5 +1,6 @@
 //! The one place that builds things: wires a verb together, supervises its tasks, drains on shutdown.
 
+mod libvirt;
 mod serve;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -14,6 +15,7 @@ use crate::cli::check::Checked;
 use crate::cli::rights::Unreadable;
 use crate::cli::{Namespace, audit, certs, check, drain, explain, manifests, recommend, targets};
 use crate::console;
+use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
 use crate::live::connect::ClusterArgs;
 use crate::live::fetch::{self, Reach};
@@ -51,16 +53,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         }
         Verb::Explain(args) => {
-            args.world.stdin_once(&args.files.sources())?;
+            args.world.stdin_once(&[args.files.sources().as_slice(), &args.libvirt.libvirt_facts].concat())?;
             let guest = targets::first_guest(&args.objects)?;
             let asked = if args.list.all_namespaces {
                 Asked::All
-            } else if args.files.sources().is_empty() {
+            } else if args.files.sources().is_empty() && !args.libvirt.ask_libvirt {
                 Asked::Namespace { guest }
             } else {
                 Asked::Files
             };
-            let scene = scene(&cluster, &args.world, &asked, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &asked, &mut stdin)?;
+            let guests = |world: &World| explain::guests(&args, world, &scene.namespace);
+            libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
                 console::print(&page)?;
@@ -70,10 +74,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         }
         Verb::Audit(args) => {
-            args.world.stdin_once(&[])?;
+            args.world.stdin_once(&args.libvirt.libvirt_facts)?;
             let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
-            let asked = if only.is_some() { Asked::Namespace { guest: None } } else { Asked::All };
-            let scene = scene(&cluster, &args.world, &asked, &mut stdin)?;
+            let asked = match only {
+                None => Asked::All,
+                Some(_) if args.libvirt.ask_libvirt => Asked::Files,
+                Some(_) => Asked::Namespace { guest: None },
+            };
+            let mut scene = scene(&cluster, &args.world, &asked, &mut stdin)?;
+            let guests = |world: &World| {
+                let is_audited =
+                    |vmi: &&Vmi| audit::is_asked_for(&args, only, world, &vmi.metadata.namespace, &vmi.metadata.name);
+                world.cluster.vmis().filter(is_audited).cloned().collect()
+            };
+            libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             if audit::run(&args, only, &scene.world, &mut page)? == audit::Audited::Failed {
                 code = ExitCode::from(1);
             }
@@ -158,7 +172,8 @@ enum Asked {
     AllWithRoom,
     /// Those of the namespace: of one that is asked for, where a name is given.
     Namespace { guest: Option<String> },
-    /// Those that manifests name: of all namespaces, or of the one that its reader may read.
+    /// Those that manifests name, and all whose launchers libvirt may be asked through: of all namespaces, or of the one
+    /// that its reader may read.
     Files,
 }
 

@@ -30,6 +30,17 @@ pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Says on standard error how far something is, where a person watches; each call takes the place of the one before.
+pub fn progress(what: &'static str, done: usize, of: usize) {
+    if !is_log_read() {
+        return;
+    }
+    let end = if done == of { "\r\u{1b}[K" } else { "" };
+    let mut stderr = io::stderr().lock();
+    // There is nobody to tell of a failure.
+    let _ = write!(stderr, "\r\u{1b}[K{what}: {done} of {of}{end}").and_then(|()| stderr.flush());
+}
+
 /// Where log lines go; [`crate::telemetry`] escapes them.
 #[must_use]
 pub fn log() -> io::Stderr {

@@ -19,6 +19,7 @@
 //! - [`judge`]: one object through all of these; what reviews and command line both call.
 //! - [`review`]: one review answered, a file for each kind of object. [`answers`]: questions about the whole cluster, the
 //!   audit of all guests among them.
+//! - [`libvirt`]: what libvirt answers when it is asked about a running guest's CPU, and how answers are kept.
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
 //!   to: Events ([`report`]), status, certificates ([`pki`]).
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
@@ -38,6 +39,7 @@ pub mod enforce;
 pub mod fit;
 pub mod judge;
 pub mod kubevirt;
+pub mod libvirt;
 pub mod live;
 pub mod page;
 pub mod pki;

@@ -10,6 +10,7 @@ use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Meta;
+use crate::libvirt::{Facts, saved};
 use crate::policy::{Guest, Policy, Unread, UserName};
 use crate::snapshot::{self, Item, Place, Source};
 
@@ -63,6 +64,22 @@ pub enum WorldError {
         /// Where the first one stands.
         first: String,
     },
+    /// Answers of libvirt are not as they were saved.
+    #[error("{place}: not an answer of libvirt as --save-libvirt-facts writes it: {problem}")]
+    LibvirtFacts {
+        /// Where they stand.
+        place: String,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// `--libvirt-facts` names a file with something else in it.
+    #[error("{place}: a {kind} is no answer of libvirt; --save-libvirt-facts writes such files")]
+    NoLibvirtFacts {
+        /// Where it stands.
+        place: String,
+        /// What stands there.
+        kind: String,
+    },
     /// `--policy` names a file with something else in it.
     #[error("{place}: a {kind} is not a CPUPolicy (apiVersion cpufit.io/v1alpha1, kind CPUPolicy)")]
     NotAPolicy {
@@ -113,6 +130,21 @@ impl World {
                 return Err(WorldError::NotAPolicy { place: item.place.to_string(), kind: item.kind });
             }
             self.add(policy(&item)?, &item)
+        })
+    }
+
+    /// Reads answers of libvirt from files, besides those that are there.
+    ///
+    /// # Errors
+    ///
+    /// An input cannot be read, or holds something else.
+    pub fn add_libvirt_facts(&mut self, sources: &[Source], stdin: impl Read) -> Result<(), WorldError> {
+        let facts = Arc::make_mut(&mut self.cluster.libvirt);
+        snapshot::read_all(sources, stdin, |item| {
+            if saved::is_kind(&item.api_version, &item.kind) {
+                return take_in(facts, &item);
+            }
+            Err(WorldError::NoLibvirtFacts { place: item.place.to_string(), kind: item.kind })
         })
     }
 
@@ -174,9 +206,13 @@ fn read(
     // By name, the place in `objects`, and where the node stands.
     let mut places: HashMap<String, (usize, Place)> = HashMap::new();
     let mut twice: Vec<String> = Vec::new();
+    let mut facts = Facts::default();
     let skipped = snapshot::read_dumps(snapshots, &mut stdin, |item| {
         if is_policy(&item) {
             return world.add(policy(&item)?, &item);
+        }
+        if saved::is_kind(&item.api_version, &item.kind) {
+            return take_in(&mut facts, &item);
         }
         let item = item.in_namespace(namespace);
         if let Some(room) = &mut room {
@@ -204,6 +240,7 @@ fn read(
     })?;
     world.add_policies(policies, &mut stdin)?;
     world.cluster = Cluster::new(objects, release);
+    world.cluster.libvirt = Arc::new(facts);
     let mut notes: Vec<String> = skipped.line().into_iter().collect();
     if let Some(first) = twice.first() {
         let one = format!("node {first} is in the dump more than once, alike, and counts once");
@@ -218,6 +255,11 @@ fn read(
         notes.push(NO_NODES.to_owned());
     }
     Ok((world, notes))
+}
+
+fn take_in(facts: &mut Facts, item: &Item) -> Result<(), WorldError> {
+    let taken = saved::take_in(facts, &item.kind, item.json.get());
+    taken.map_err(|problem| WorldError::LibvirtFacts { place: item.place.to_string(), problem })
 }
 
 /// Whether an object is a `CPUPolicy`.

@@ -200,6 +200,22 @@ fn who_may_relax_is_known_to_the_api_server_alone() {
     assert!(!role.contains("subjectaccessreviews"), "whoever reaches the port could have rights looked up");
 }
 
+/// Libvirt is asked by people, with their rights.
+#[test]
+fn the_webhook_may_not_exec() {
+    let objects = objects();
+    let roles = objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("ClusterRole" | "Role")));
+    let rules: Vec<&Value> = roles.flat_map(|role| role["rules"].as_array().expect("rules")).collect();
+    assert!(rules.len() > 3, "the rules were not read");
+    for rule in rules {
+        for resource in rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let is_entered =
+                ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "nodes/proxy", "pods/*", "*"];
+            assert!(!is_entered.contains(&resource), "whoever holds the webhook's token enters launchers: {rule}");
+        }
+    }
+}
+
 /// The schema of a `CPUPolicy`, or of a field of it.
 fn schema(path: &[&str]) -> Value {
     let crd = documents("crd.yaml").remove(0);

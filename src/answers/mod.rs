@@ -3,6 +3,7 @@
 //! Those that look at many guests judge like ones together ([`Guests`]), and stop when they are told that it is [`Enough`]:
 //! then what they say begins with "at least".
 
+pub mod asking;
 pub mod audit;
 pub mod drain;
 mod guests;

@@ -206,6 +206,9 @@ pub struct AuditArgs {
     /// Exit with 1 where a guest is as badly off as this, or worse
     #[arg(long, value_name = "STATE", value_enum)]
     pub fail_on: Option<FailOn>,
+    /// What libvirt says.
+    #[command(flatten)]
+    pub libvirt: LibvirtArgs,
 }
 
 /// `cpufit drain`.
@@ -327,6 +330,27 @@ pub struct ExplainArgs {
     /// How to print: table, json, yaml or name
     #[arg(short, long, value_enum, default_value_t = ExplainOutput::Table)]
     pub output: ExplainOutput,
+    /// What libvirt says.
+    #[command(flatten)]
+    pub libvirt: LibvirtArgs,
+}
+
+/// Asking libvirt about running guests.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct LibvirtArgs {
+    /// Ask libvirt as well, by exec into launchers (pods/exec): the guest's real CPU, and whether the nodes that fit or
+    /// lack CPU labels provide it
+    #[arg(long, conflicts_with = "snapshot")]
+    pub ask_libvirt: bool,
+    /// How long libvirt may take for each question, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, requires = "ask_libvirt")]
+    pub ask_timeout: Duration,
+    /// Keep libvirt's answers in this folder, one file a guest and a node
+    #[arg(long, value_name = "FOLDER", requires = "ask_libvirt")]
+    pub save_libvirt_facts: Option<PathBuf>,
+    /// Answers of libvirt that were kept so: file, folder or -; a dump may hold them too
+    #[arg(long, value_name = "FOLDER", conflicts_with = "ask_libvirt")]
+    pub libvirt_facts: Vec<Source>,
 }
 
 /// `cpufit manifests`.

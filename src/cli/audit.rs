@@ -9,6 +9,7 @@ use crate::answers::stands::{Answer, Tally};
 use crate::cli::resource::ObjectKind;
 use crate::kubevirt::cluster::Kind;
 use crate::page::Page;
+use crate::policy::LabelSelector;
 use crate::say::plural;
 use crate::world::World;
 
@@ -71,6 +72,16 @@ impl Summary {
     }
 }
 
+/// Whether a guest is among those that are audited.
+#[must_use]
+pub fn is_asked_for(args: &AuditArgs, only: Option<&str>, world: &World, namespace: &str, name: &str) -> bool {
+    let selector = args.list.selector.as_ref();
+    let matches = |selector: &LabelSelector| {
+        super::labels_of_guest(world, namespace, name).is_some_and(|labels| selector.matches(labels))
+    };
+    only.is_none_or(|only| only == namespace) && selector.is_none_or(matches)
+}
+
 fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
     let mut out = Tally::default();
     for stand in stands {
@@ -92,14 +103,7 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
 /// It cannot be written as JSON or YAML, or `--fail-on` is given and there is no guest that could fail.
 pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page) -> anyhow::Result<Audited> {
     let mut rows = audit(world, &|| false);
-    if let Some(namespace) = only {
-        rows.retain(|row| row.namespace == *namespace);
-    }
-    if let Some(selector) = &args.list.selector {
-        rows.retain(|row| {
-            super::labels_of_guest(world, &row.namespace, &row.name).is_some_and(|l| selector.matches(l))
-        });
-    }
+    rows.retain(|row| is_asked_for(args, only, world, &row.namespace, &row.name));
     if rows.is_empty() && args.fail_on.is_some() {
         bail!("{}: --fail-on would pass whatever the guests are", nobody(world, only, args.list.selector.is_some()));
     }

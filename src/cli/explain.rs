@@ -1,10 +1,15 @@
 //! `cpufit explain`: why a guest can or cannot start or migrate: every node, what it lacks, the remedies.
 
+mod libvirt;
+
 use std::io::Read;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+
+pub use libvirt::LibvirtRow;
+use libvirt::Said;
 
 use super::Namespace;
 use super::args::{ExplainArgs, ExplainOutput};
@@ -25,6 +30,7 @@ use crate::fit::verdict::{Evidence, Verdict};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
+use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
 use crate::policy::UserName;
 use crate::review;
@@ -147,6 +153,28 @@ fn explain_item(
     Ok(case.is_some())
 }
 
+/// The VMIs among what is explained.
+#[must_use]
+pub fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -> Vec<Vmi> {
+    let scope = Scope {
+        namespace: Some(namespace.name.as_str()).filter(|_| !args.list.all_namespaces),
+        selector: args.list.selector.as_ref(),
+    };
+    if !args.files.sources().is_empty() {
+        return Vec::new();
+    }
+    // What is not there is said when it is explained.
+    let wanted = find(world, &args.objects, &scope, &namespace.name).unwrap_or_default();
+    let cluster = &world.cluster;
+    let of = |Found { kind, namespace, name }: Found| match kind {
+        ObjectKind::VirtualMachine | ObjectKind::Vmi => cluster.vmi(&namespace, &name),
+        ObjectKind::Replicas(_) | ObjectKind::Node => None,
+        ObjectKind::Migration => cluster.vmi(&namespace, &cluster.migration(&namespace, &name)?.spec.vmi_name),
+        ObjectKind::Pod => cluster.guest_of_launcher(&namespace, &name),
+    };
+    wanted.into_iter().flatten().filter_map(of).cloned().collect()
+}
+
 /// A guest of the cluster: where it could go if it runs, where it could start if it does not; `None` where it is not there.
 pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Case<'static>> {
     let cluster = &world.cluster;
@@ -206,6 +234,13 @@ impl Explained<'_> {
             self.nodes(page);
         }
         self.remedies(page);
+        if let Some(said) = self.said() {
+            said.how_to_ask(page);
+        }
+    }
+
+    fn said(&self) -> Option<Said<'_>> {
+        Said::of(&self.case.judged.subject, self.fleet())
     }
 
     /// The first row of a table.
@@ -258,10 +293,13 @@ impl Explained<'_> {
             out.extend(self.nearest());
             out.extend(self.excluded());
             out.extend(self.wish());
-            out.push(
+            match self.said() {
+                Some(said) => out.extend(said.facts()),
+                None => out.push(
                 "Judged by labels; the guest's real CPU is known to libvirt alone, which checks again at the migration."
                     .to_owned(),
-            );
+                ),
+            }
         }
         if matches!(judged.subject.stage, Stage::Start(_)) && verdict.assessment.fitting.is_empty() {
             out.extend(self.nearest());
@@ -451,7 +489,8 @@ impl Explained<'_> {
             2 => "both nodes".to_owned(),
             many => format!("{many} nodes"),
         };
-        Some(format!("{model} runs on {all}: {}{also}.", plural::fold_names(nodes, 6)))
+        let loss = self.said().and_then(|said| said.loss(model)).map(|loss| format!(" {loss}")).unwrap_or_default();
+        Some(format!("{model} runs on {all}: {}{also}.{loss}", plural::fold_names(nodes, 6)))
     }
 
     fn remedy_list(&self) -> impl Iterator<Item = &Remedy> {
@@ -462,7 +501,6 @@ impl Explained<'_> {
     fn nodes(&self, page: &mut Page) {
         let subject = &self.case.judged.subject;
         let lookup = self.fleet().look_up(&subject.placement);
-        let cpu_total = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
         let source = self.source();
         let mut others: Vec<NodeIndex> = self.fleet().in_name_order();
         others.retain(|&node| Some(node) != source);
@@ -475,9 +513,24 @@ impl Explained<'_> {
         }
         let mut nodes: Vec<_> = others.into_iter().map(|node| (node, lookup.missing(node))).collect();
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
-        let mut rows = self.head(&["NODE", "CPU", "REST", "LACKS", "MEANING"]);
         let hidden = nodes.len().saturating_sub(ROWS);
-        for (node, missing) in nodes.into_iter().take(ROWS) {
+        nodes.truncate(ROWS);
+        match self.said() {
+            Some(said) => said.nodes(&nodes, self.head(&["NODE", "BY LABELS", "BY LIBVIRT"]), page),
+            None => self.by_labels(nodes, page),
+        }
+        if hidden > 0 {
+            page.line(format_args!("and {hidden} nodes that lack more (-o json lists the nearest)"));
+        }
+    }
+
+    /// The nodes as their labels and conditions show them.
+    fn by_labels(&self, nodes: Vec<(NodeIndex, Vec<(String, String)>)>, page: &mut Page) {
+        let selector = &self.case.judged.subject.placement.selector;
+        let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
+        let cpu_total = selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
+        let mut rows = self.head(&["NODE", "CPU", "REST", "LACKS", "MEANING"]);
+        for (node, missing) in nodes {
             let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
             let refusal = lookup.refusal(node);
             let mut rest = Vec::new();
@@ -507,9 +560,6 @@ impl Explained<'_> {
             ]);
         }
         page.table(&rows);
-        if hidden > 0 {
-            page.line(format_args!("and {hidden} nodes that lack more (-o json lists the nearest)"));
-        }
     }
 
     fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
@@ -530,6 +580,8 @@ impl Explained<'_> {
             }
             Evidence::Drifted => "same host model as its own node: drifted labels, probably",
             Evidence::OtherHardware => "other hardware: libvirt would refuse even if the labels were added",
+            Evidence::LibvirtAgrees => "libvirt there agrees: labels are at fault",
+            Evidence::LibvirtRefuses => "libvirt there refuses",
             Evidence::None => "",
         }
     }

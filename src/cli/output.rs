@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::explain::LibvirtRow;
 use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
 use crate::fit::assess::targets_by_start;
@@ -67,6 +68,9 @@ pub struct ResultRow {
     /// With `--predict`: what KubeVirt would render, or null.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted: Option<Option<Rendered>>,
+    /// What libvirt says, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub libvirt: Option<LibvirtRow>,
     /// Why it was not judged, where it is none of cpufit's concern.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
@@ -94,7 +98,7 @@ pub struct Near {
     pub node: String,
     /// The selector entries it lacks.
     pub missing: Vec<Entry>,
-    /// `source-lacks-too`, `drifted`, `other-hardware`, or null.
+    /// `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-refuses`, or null.
     pub evidence: Option<&'static str>,
 }
 
@@ -257,6 +261,7 @@ impl ResultRow {
             denial: None,
             patch: Value::Array(Vec::new()),
             predicted: None,
+            libvirt: None,
             skipped: Some(why.to_owned()),
         }
     }
@@ -304,6 +309,7 @@ impl ResultRow {
             patch,
             // A pod as given is not predicted.
             predicted: (predict && origin.kind != "Pod").then(|| judged.predicted.clone()),
+            libvirt: LibvirtRow::of(subject, fleet),
             ..Self::skipped(origin, "")
         }
         .judged()
@@ -354,6 +360,8 @@ fn near(near: &Nearest, authors: &Authors) -> Near {
             Evidence::SourceLacksToo => Some("source-lacks-too"),
             Evidence::Drifted => Some("drifted"),
             Evidence::OtherHardware => Some("other-hardware"),
+            Evidence::LibvirtAgrees => Some("libvirt-agrees"),
+            Evidence::LibvirtRefuses => Some("libvirt-refuses"),
             Evidence::None => None,
         },
     }

@@ -166,6 +166,8 @@ fn write_json_string(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 pub struct Command {
     words: Vec<Word>,
     comment: Vec<Word>,
+    /// What it reads from standard input.
+    input: Option<Word>,
 }
 
 impl Command {
@@ -184,7 +186,7 @@ impl Command {
     /// No command: a line that says what to do.
     #[must_use]
     pub fn remark(words: impl IntoIterator<Item = Word>) -> Self {
-        Self { words: Vec::new(), comment: words.into_iter().collect() }
+        Self { comment: words.into_iter().collect(), ..Self::default() }
     }
 
     /// One more word.
@@ -214,6 +216,13 @@ impl Command {
         self
     }
 
+    /// What it reads from standard input (`-f -`).
+    #[must_use]
+    pub fn fed(mut self, object: Json) -> Self {
+        self.input = Some(object.into());
+        self
+    }
+
     /// Whether it is a comment alone.
     #[must_use]
     pub fn is_remark(&self) -> bool {
@@ -235,6 +244,9 @@ impl Command {
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Word(input)) = &self.input {
+            write!(f, "printf %s {} | ", quoted(input))?;
+        }
         for (at, Word(word)) in self.words.iter().enumerate() {
             if at > 0 {
                 f.write_char(' ')?;

@@ -10,6 +10,7 @@ use super::bits::Bits;
 use super::check::{self, Check, Finding};
 use super::fleet::{Fleet, Lookup, NodeIndex, Passes};
 use super::label::{self, Family};
+use super::libvirt::Answers;
 use super::node::Taint;
 use super::placement::{AffinityRule, Placement};
 use super::remedy;
@@ -39,6 +40,8 @@ pub struct Judgement<'s, 'f> {
     pub(super) source: Option<NodeIndex>,
     pub(super) lookup: Lookup<'f, 's>,
     pub(super) passes: Passes,
+    /// The nodes that would fit if libvirt there, which was asked, did not refuse the guest's CPU.
+    pub(super) refused_targets: Bits,
     /// The nodes that come into question: of the guest's architecture, the one it must leave left out.
     pub(super) neighbours: Bits,
     /// Outcome, cause and fitting nodes.
@@ -74,6 +77,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if let Some(node) = source {
             passes.leave_out(node);
         }
+        let refused = subject.asked().map(|asked| asked.refusing(fleet));
+        let refused_targets = refused.as_ref().map(|refused| passes.leave_out_all(refused));
         let neighbours = neighbours(subject, fleet);
         let assessment = assess::assess_passes(subject, &lookup, &passes, &neighbours, effort);
         Self {
@@ -83,6 +88,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             source,
             lookup,
             passes,
+            refused_targets: refused_targets.unwrap_or_else(|| Bits::none(fleet.len())),
             neighbours,
             assessment,
             hindrance: None,
@@ -172,7 +178,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
     }
 
     fn find_nearest(&self) -> Vec<Nearest> {
-        let mut nodes = self.lookup.nearest(&self.neighbours, NEAREST);
+        let mut nodes = self.nearest_neighbours();
         // Nodes of another architecture are named only where there is no other, and the guest is in need.
         if nodes.is_empty() && self.assessment.outcome.impact().is_some() {
             let mut all = Bits::all(self.fleet.len());
@@ -197,6 +203,25 @@ impl<'s, 'f> Judgement<'s, 'f> {
                 Nearest { node: self.fleet.name(node).to_owned(), missing, has, evidence }
             })
             .collect()
+    }
+
+    /// The neighbours that lack least. Where libvirt was asked, those that it agrees to come first, and those that it refuses
+    /// last: no label that is added takes the guest there.
+    fn nearest_neighbours(&self) -> Vec<NodeIndex> {
+        let Some(asked) = self.subject.asked() else { return self.lookup.nearest(&self.neighbours, NEAREST) };
+        let groups: [fn(&Answers, &str) -> bool; 3] = [
+            |asked, node| asked.agrees(node),
+            |asked, node| asked.answer(node).is_none(),
+            |asked, node| asked.refusal(node).is_some(),
+        ];
+        let mut out = Vec::new();
+        for is_of in groups {
+            let mut group = Bits::none(self.fleet.len());
+            let nodes = self.neighbours.iter().filter(|&node| is_of(asked, self.fleet.name(node)));
+            nodes.for_each(|node| group.insert(node));
+            out.extend(self.lookup.nearest(&group, NEAREST - out.len()));
+        }
+        out
     }
 
     fn blocked(&self) -> Vec<Blocked> {
@@ -231,9 +256,18 @@ impl<'s, 'f> Judgement<'s, 'f> {
             .collect()
     }
 
-    /// What a node's lack of these entries says about the hardware behind it.
+    /// What a node's lack of these entries says about the hardware behind it; where libvirt was asked, what that says.
     #[must_use]
     pub fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
+        match self.subject.asked().and_then(|asked| asked.answer(self.fleet.name(node))) {
+            Some(answer) if answer.agrees() => Evidence::LibvirtAgrees,
+            Some(_) => Evidence::LibvirtRefuses,
+            None => self.evidence_of_labels(node, missing),
+        }
+    }
+
+    /// What the labels alone say about it.
+    pub(super) fn evidence_of_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
         let lacks: Vec<&(String, String)> = missing.iter().filter(|(key, _)| Family::of(key).is_profile()).collect();
         if lacks.is_empty() {
             return Evidence::None;

@@ -10,6 +10,7 @@ mod effort;
 pub mod fleet;
 pub mod judgement;
 pub mod label;
+pub mod libvirt;
 mod memo;
 pub mod models;
 pub mod node;

@@ -2,6 +2,7 @@
 
 use super::author::Authors;
 use super::label::{self, Family};
+use super::libvirt::Answers;
 use super::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 
 /// How the guest's CPU is chosen. Mirrors `spec.domain.cpu.model`.
@@ -209,6 +210,8 @@ pub struct Subject<'a> {
     pub running: Option<Running<'a>>,
     /// Libvirt's last refusal.
     pub refused: Option<LibvirtRefusal>,
+    /// What libvirt says of the CPU it runs with, where libvirt was asked.
+    pub asked: Option<Answers>,
     /// KubeVirt refuses to migrate it, and why.
     pub not_migratable: Option<NotMigratable>,
     /// `kubevirt.io/outdatedLauncherImage`: its QEMU is older than that of a target.
@@ -238,6 +241,7 @@ impl<'a> Subject<'a> {
             restart: None,
             running: None,
             refused: None,
+            asked: None,
             not_migratable: None,
             outdated_launcher: false,
             template: None,
@@ -246,6 +250,13 @@ impl<'a> Subject<'a> {
             machine_type: None,
             authors: Authors::default(),
         }
+    }
+
+    /// What libvirt says of the CPU that a migration would take along; a guest that is to start has none yet.
+    #[must_use]
+    pub fn asked(&self) -> Option<&Answers> {
+        let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
+        self.asked.as_ref().filter(|_| leaves)
     }
 
     /// `namespace/name`.

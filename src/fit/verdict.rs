@@ -146,7 +146,7 @@ impl Nearest {
     /// Whether only labels are to blame, as far as can be told.
     #[must_use]
     pub fn is_curable(&self) -> bool {
-        matches!(self.evidence, Evidence::Drifted | Evidence::SourceLacksToo)
+        matches!(self.evidence, Evidence::Drifted | Evidence::SourceLacksToo | Evidence::LibvirtAgrees)
     }
 }
 
@@ -160,6 +160,10 @@ pub enum Evidence {
     Drifted,
     /// Another host model, or one with fewer features: libvirt would refuse even if the labels were added.
     OtherHardware,
+    /// Libvirt there was asked, and provides the guest's CPU: labels are to blame, whatever they say.
+    LibvirtAgrees,
+    /// Libvirt there was asked, and does not provide the guest's CPU, whatever the labels say.
+    LibvirtRefuses,
     /// Nothing can be said: no source to compare with, or not CPU labels.
     None,
 }

@@ -75,7 +75,7 @@ impl<'a> Manifest<'a> {
     }
 
     /// The subject; `None` where nothing is to be judged.
-    pub(super) fn subject(&self, world: &World) -> Option<Judged<'a>> {
+    pub(crate) fn subject(&self, world: &World) -> Option<Judged<'a>> {
         match self {
             Self::Pod(pod) => subject::of_pod(pod, &world.cluster),
             Self::VirtualMachine(vm) => Some(subject::of_vm(vm, &world.cluster)),

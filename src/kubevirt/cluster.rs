@@ -16,6 +16,7 @@ use crate::bounds::Excess;
 use crate::fit::fleet::Fleet;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
+use crate::libvirt::Facts;
 use crate::well_known;
 
 /// The cluster at one instant, as far as guests are judged by it.
@@ -34,6 +35,8 @@ pub struct Cluster {
     pub kubevirt_namespace: Option<String>,
     /// What nodes have and pods ask for, where that was read: the webhook does not.
     pub room: Arc<Room>,
+    /// What libvirt answered, where it was asked: nothing, unless somebody wants it.
+    pub libvirt: Arc<Facts>,
     /// The release that the user named.
     told_release: Option<Release>,
     kubevirts: Vec<KubeVirt>,

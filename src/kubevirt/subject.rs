@@ -305,6 +305,8 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     if let Some(state) = &vmi.status.migration_state {
         subject.refused = libvirt_refusal(&state.target_node, &state.failure_reason);
     }
+    let meta = &vmi.metadata;
+    subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, &meta.uid);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
     subject.restart = restart(vmi, cluster);

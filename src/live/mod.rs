@@ -11,12 +11,14 @@
 pub mod certificates;
 pub mod connect;
 pub mod events;
+pub mod exec;
 pub mod fetch;
 pub mod freshness;
 pub mod inventory;
 pub mod kinds;
 pub mod kubeconfig;
 pub mod leader;
+pub mod libvirt;
 mod lookups;
 pub mod proxy;
 mod rate;

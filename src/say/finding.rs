@@ -5,6 +5,7 @@ use crate::fit::check::{
     EmptyLabel, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, OtherArchitectures, OwnNode,
 };
 use crate::fit::label;
+use crate::fit::libvirt::Incompatible;
 use crate::fit::subject::NotMigratable;
 use crate::fit::verdict::{Check, Detail, Finding, Unknown};
 
@@ -27,6 +28,7 @@ fn detail(found: &Detail) -> String {
             let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
             format!("the last try{to} failed in libvirt, whatever the labels say: {reason}")
         }
+        Detail::LibvirtRefuses(refusals) => libvirt_refuses(refusals),
         Detail::OutdatedLauncher => {
             "runs in an outdated launcher: its QEMU is older than the one on any target; a restart ends that".to_owned()
         }
@@ -148,8 +150,41 @@ fn no_target(found: &NoTarget) -> String {
             let now = if *lasting { "" } else { " now" };
             format!("cannot migrate{now}: {none}")
         }
+        NoTarget::LibvirtRefuses(names) => format!(
+            "cannot migrate: libvirt refuses its CPU on {}, the only {} by labels",
+            fold_names(names, 3),
+            number(names.len(), "node that fits", "nodes that fit")
+        ),
         NoTarget::One(only) => format!("can migrate to one node only: {only}"),
         NoTarget::ByStart { mode, targets } => format!("uses {mode}: {}", by_start(targets)),
+    }
+}
+
+/// `libvirt refuses its CPU on node-b, which fits by labels: missing features hle, rtm`. Nodes that miss the same stand together.
+fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
+    let mut by_reason: Vec<(&Incompatible, Vec<&str>)> = Vec::new();
+    for (node, why) in refusals {
+        match by_reason.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, nodes)) => nodes.push(node),
+            None => by_reason.push((why, vec![node])),
+        }
+    }
+    let part = |(why, nodes): &(&Incompatible, Vec<&str>)| {
+        let fit = number(nodes.len(), "fits", "fit");
+        format!("on {}, which {fit} by labels: {}", fold_names(nodes, 3), incompatible(why))
+    };
+    format!("libvirt refuses its CPU {}", by_reason.iter().map(part).collect::<Vec<_>>().join("; "))
+}
+
+/// Why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.
+#[must_use]
+pub fn incompatible(why: &Incompatible) -> String {
+    match (why.missing.as_slice(), why.reason.as_str()) {
+        ([], "") => "no reason given".to_owned(),
+        ([], reason) => reason.to_owned(),
+        (missing, _) => {
+            format!("missing {} {}", number(missing.len(), "feature", "features"), fold_names(missing, 12))
+        }
     }
 }
 

@@ -194,6 +194,8 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
         Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
         Evidence::Drifted => " (drifted labels, probably)",
         Evidence::OtherHardware => " (other hardware)",
+        Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
+        Evidence::LibvirtRefuses => " (libvirt there refuses)",
         Evidence::None => "",
     };
     format!("{}, which lacks {lacks}{evidence}", near.node)
@@ -245,7 +247,12 @@ pub fn obstacles(verdict: &Verdict) -> String {
 pub fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let lacks = |near: &Nearest| {
         let lacks = fold_lack(&near.missing, &near.has, most);
-        let other = if near.evidence == Evidence::OtherHardware { " (other hardware)" } else { "" };
+        let other = match near.evidence {
+            Evidence::OtherHardware => " (other hardware)",
+            Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
+            Evidence::LibvirtRefuses => " (libvirt there refuses)",
+            Evidence::SourceLacksToo | Evidence::Drifted | Evidence::None => "",
+        };
         format!("{} lacks {lacks}{other}", near.node)
     };
     let first = verdict.nearest.first();
@@ -253,7 +260,8 @@ pub fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let better = better.and_then(|_| verdict.nearest.iter().find(|near| near.is_curable()));
     let near = first.into_iter().chain(better).map(lacks);
     let kept_out = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
-    let found = kept_out.into_iter().chain(near).reduce(|one, other| format!("{one}, {other}"));
+    let refused = verdict.found(Check::LibvirtRefuses).map(finding::message);
+    let found = refused.into_iter().chain(kept_out).chain(near).reduce(|one, other| format!("{one}, {other}"));
     found.unwrap_or_else(|| match verdict.assessment.nodes_judged {
         0 => "there is no other node".to_owned(),
         judged => format!("none of the {judged} other nodes meets its node affinity"),

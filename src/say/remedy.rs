@@ -138,6 +138,9 @@ fn no_labels(why: &NoLabels) -> String {
         NoLabels::OtherHardware { node } => {
             format!("{node} is other hardware: libvirt would refuse even if the labels were added")
         }
+        NoLabels::LibvirtRefuses { node } => {
+            format!("libvirt on {node} refuses its CPU, whatever the labels there say")
+        }
     }
 }
 

@@ -312,6 +312,30 @@ impl ControlPlane {
         ready.unwrap_or_else(|problem| panic!("{problem}"));
         Some(server)
     }
+
+    /// A kwok that plays the kubelets and answers exec as the `Exec` objects of a file say: with commands of this machine.
+    /// `None`, said on standard output, where kwok is not there.
+    #[track_caller]
+    pub fn play_exec(&self, execs: &Path) -> Option<Server> {
+        if !self.assets.join("kwok").is_file() {
+            println!("LEFT OUT: this test needs kwok, which is not in {}", self.assets.display());
+            return None;
+        }
+        let [port] = free_ports();
+        let Pair { certificate, key } = self.authority.server(&["localhost"], &[LOOPBACK]);
+        let mut command = kwok_command(&self.assets, &self.admin, port, &self.assets.join("stages"));
+        command
+            .arg("--config")
+            .arg(execs)
+            .arg(format!("--node-ip={LOOPBACK}"))
+            .arg(format!("--node-port={port}"))
+            .arg(format!("--tls-cert-file={}", self.workplace.write("kubelet.pem", certificate).display()))
+            .arg(format!("--tls-private-key-file={}", self.workplace.write("kubelet.key", key).display()));
+        let mut server = Server::start(&self.workplace, "kubelets", &command);
+        let ready = server.wait(READY, |_| is_well(SocketAddr::new(LOOPBACK, port)));
+        ready.unwrap_or_else(|problem| panic!("{problem}"));
+        Some(server)
+    }
 }
 
 #[track_caller]
@@ -490,6 +514,10 @@ fn start_kwok(workplace: &Workplace, assets: &Path, admin: &Path, port: u16) -> 
 
 /// kwok with the stages of a folder.
 fn kwok(workplace: &Workplace, assets: &Path, admin: &Path, name: &str, port: u16, stages: &Path) -> Server {
+    Server::start(workplace, name, &kwok_command(assets, admin, port, stages))
+}
+
+fn kwok_command(assets: &Path, admin: &Path, port: u16, stages: &Path) -> Command {
     let mut command = Command::new(assets.join("kwok"));
     command
         .arg(format!("--kubeconfig={}", admin.display()))
@@ -501,5 +529,5 @@ fn kwok(workplace: &Workplace, assets: &Path, admin: &Path, name: &str, port: u1
     for stage in stages {
         command.arg("--config").arg(stage);
     }
-    Server::start(workplace, name, &command)
+    command
 }

@@ -17,6 +17,7 @@ mod guarded;
 mod installed;
 mod kubevirt;
 mod leader;
+mod libvirt;
 mod live;
 mod load;
 mod manifests;

@@ -32,6 +32,8 @@ pub enum NoTarget {
         /// Whether a node meets the selector and fails the node affinity.
         by_affinity: bool,
     },
+    /// It runs, and libvirt, which was asked, refuses it on these nodes, the only ones that fit by labels.
+    LibvirtRefuses(Vec<String>),
     /// It runs, and this node alone is left.
     One(String),
     /// It is to start: from how many nodes it could go to so many, fewest first.
@@ -72,6 +74,9 @@ fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) 
     }
     if impact == Impact::Fragile {
         return NoTarget::One(judgement.names(&assessment.fitting).join(", "));
+    }
+    if !judgement.refused_targets.is_empty() {
+        return NoTarget::LibvirtRefuses(judgement.names(&judgement.refused_targets));
     }
     match assessment.nodes_judged {
         0 => NoTarget::NoOtherNode,

@@ -10,6 +10,7 @@ mod common_model;
 mod contradiction;
 mod empty_label;
 mod libvirt_refused;
+mod libvirt_refuses;
 mod migration_target;
 mod model_not_usable;
 mod no_pod;
@@ -32,6 +33,7 @@ pub use own_node::{OwnNode, own_node};
 pub use start_node::NoStartNode;
 
 use super::judgement::Judgement;
+use super::libvirt::Incompatible;
 use super::remedy::Remedy;
 use super::subject::NotMigratable;
 use super::verdict::{Impact, Unknown};
@@ -83,6 +85,8 @@ checks! {
     OwnNode = own_node,
     /// Libvirt refused the last migration, whatever the labels say.
     LibvirtRefused = libvirt_refused,
+    /// Libvirt was asked, and refuses the guest on nodes that fit by labels.
+    LibvirtRefuses = libvirt_refuses,
     /// The launcher is outdated: the next migration crosses QEMU versions.
     OutdatedLauncher = outdated_launcher,
     /// The model is known to nodes, but usable on none.
@@ -164,6 +168,8 @@ pub enum Detail {
     NotMigratable(NotMigratable),
     /// Libvirt refused it.
     LibvirtRefused(LibvirtRefused),
+    /// Libvirt refuses it on these nodes, which fit by labels.
+    LibvirtRefuses(Vec<(String, Incompatible)>),
     /// The launcher is outdated.
     OutdatedLauncher,
     /// A model that nodes know and cannot run.

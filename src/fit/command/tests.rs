@@ -228,7 +228,12 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, tem
             vec![words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}-")])],
         ),
         (
-            Action::from(AddLabels { node: text(node), labels: vec![(text(key), text(value))], replaces: false }),
+            Action::from(AddLabels {
+                node: text(node),
+                labels: vec![(text(key), text(value))],
+                replaces: false,
+                agreed: false,
+            }),
             with(key_and_node(), value.is_empty() || is_part(value)),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
         ),

@@ -48,6 +48,16 @@ impl Passes {
         self.placement.remove(node);
         self.fitting.remove(node);
     }
+
+    /// Takes nodes out; those of them that fit.
+    pub fn leave_out_all(&mut self, nodes: &Bits) -> Bits {
+        let mut fitting = self.fitting.clone();
+        fitting.intersect(nodes);
+        self.cpu.subtract(nodes);
+        self.placement.subtract(nodes);
+        self.fitting.subtract(nodes);
+        fitting
+    }
 }
 
 /// Why one node does not take a pod.

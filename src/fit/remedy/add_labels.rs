@@ -27,6 +27,8 @@ pub struct AddLabels {
     pub labels: Vec<(String, String)>,
     /// Whether one of them is there with another value, which kubectl does not replace unless it is asked to.
     pub replaces: bool,
+    /// Whether the libvirt there was asked, and provides the guest's CPU.
+    pub agreed: bool,
 }
 
 /// Why no label that is added helps.
@@ -43,6 +45,11 @@ pub enum NoLabels {
     },
     /// Each node that lacks a label lacks what its hardware does not have: libvirt would refuse.
     OtherHardware {
+        /// The nearest node.
+        node: String,
+    },
+    /// The same of each, as the libvirt of the nearest says.
+    LibvirtRefuses {
         /// The nearest node.
         node: String,
     },
@@ -67,8 +74,9 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor)
     };
     let (_, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(can_be_made))?;
+    let agreed = near.evidence == Evidence::LibvirtAgrees;
     let (node, labels) = (near.node.clone(), near.missing.clone());
-    judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty() })
+    judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty(), agreed })
 }
 
 /// What of a node's lack is not a person's to add.
@@ -107,13 +115,15 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     let node = near.node.clone();
     Some(match not_to_add(&near.missing) {
         Some(lacks) => NoLabels::NotToAdd { node, lacks },
+        None if near.evidence == Evidence::LibvirtRefuses => NoLabels::LibvirtRefuses { node },
         None => NoLabels::OtherHardware { node },
     })
 }
 
 /// Whether labels cannot make a node take the guest for good.
 fn is_hopeless(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> bool {
-    not_to_add(missing).is_some() || judgement.evidence(node, missing) == Evidence::OtherHardware
+    let evidence = judgement.evidence(node, missing);
+    not_to_add(missing).is_some() || matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtRefuses)
 }
 
 impl Act for AddLabels {
@@ -124,6 +134,10 @@ impl Act for AddLabels {
         let pairs: Vec<Word> = self.labels.iter().map(pair).collect::<Result<_, _>>()?;
         let overwrite = self.replaces.then_some("--overwrite");
         Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.args(overwrite).args(pairs)])
+    }
+
+    fn risk(&self) -> Option<&'static str> {
+        self.agreed.then_some("libvirt there agrees")
     }
 
     fn undo(&self) -> Option<Command> {

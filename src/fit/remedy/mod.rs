@@ -92,6 +92,11 @@ trait Act {
         None
     }
 
+    /// What may go wrong, where more is known of it than of its kind.
+    fn risk(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Does it to the guest; the nodes that it changes or adds.
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node>;
 }
@@ -208,7 +213,7 @@ impl Action {
     /// What may go wrong, in a few words.
     #[must_use]
     pub fn risk(&self) -> &'static str {
-        self.id().spec().risk
+        self.act().risk().unwrap_or(self.id().spec().risk)
     }
 
     /// The commands, in order.

@@ -62,8 +62,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let from_source = |(key, _): &(String, String)| {
         Family::of(key) == Family::CpuFeature && fleet.label(source, &required(key)).is_some()
     };
-    let (_, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(from_source))?;
-    if near.evidence != Evidence::Drifted {
+    let (node, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(from_source))?;
+    if judgement.evidence_of_labels(node, &near.missing) != Evidence::Drifted {
         return None;
     }
     judgement.if_more_fit(RemoveLabels {
@@ -85,7 +85,8 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
             let hopeless = |node: usize| {
                 let missing = judgement.lookup.missing(node);
                 let lacks_of_cpu = missing.iter().any(|(key, _)| Family::of(key).is_profile());
-                lacks_of_cpu && judgement.evidence(node, &missing) == Evidence::OtherHardware
+                let evidence = judgement.evidence(node, &missing);
+                lacks_of_cpu && matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtRefuses)
             };
             let near = judgement.nearest().first()?;
             judgement.others().all(hopeless).then(|| NoRemoval::OtherHardware { node: near.node.clone() })

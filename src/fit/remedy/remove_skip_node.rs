@@ -37,7 +37,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let fleet = judgement.fleet;
     let source = judgement.source?;
     let (node, near) = judgement.curable().find(|(node, _)| fleet.skip_node(*node).is_some())?;
-    if near.evidence != Evidence::Drifted {
+    if judgement.evidence_of_labels(node, &near.missing) != Evidence::Drifted {
         return None;
     }
     judgement.if_more_fit(RemoveSkipNode {

@@ -31,9 +31,11 @@ pub enum NoRestart {
     },
 }
 
-/// How it would start anew, where it runs.
+/// How it would start anew, where it runs. Where libvirt refuses it on nodes that fit by labels, labels do not say where it
+/// could go after a restart as it is.
 fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
-    judgement.subject.restart.as_ref().filter(|_| judgement.is_migration() && judgement.subject.is_running())
+    let runs = judgement.is_migration() && judgement.subject.is_running() && judgement.refused_targets.is_empty();
+    judgement.subject.restart.as_ref().filter(|_| runs)
 }
 
 pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Remedy> {

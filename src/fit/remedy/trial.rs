@@ -51,7 +51,12 @@ impl Judgement<'_, '_> {
         let source = after.source().and_then(|name| self.fleet.find(name));
         let names = changed.iter().filter_map(|node| self.fleet.find(&node.name));
         names.chain(source).for_each(|node| unchanged.remove(node));
-        let others: Vec<Node> = changed.into_iter().filter(|node| after.source() != Some(&node.name)).collect();
+        let refuses = |node: &Node| after.asked().is_some_and(|asked| asked.refusal(&node.name).is_some());
+        if let Some(asked) = after.asked() {
+            unchanged.subtract(&asked.refusing(self.fleet));
+        }
+        let is_other = |node: &Node| after.source() != Some(&node.name) && !refuses(node);
+        let others: Vec<Node> = changed.into_iter().filter(is_other).collect();
         unchanged.count() + Fleet::new(others).look_up(&after.placement).passes().fitting.count()
     }
 

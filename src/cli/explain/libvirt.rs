@@ -1,0 +1,319 @@
+//! What libvirt said, where it was asked: beside the labels, node by node, and what follows from both.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::fit::bits::Bits;
+use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, Script};
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::{self, Family};
+use crate::fit::libvirt::{Answer, Answers, Labelled, Silence, labelled};
+use crate::fit::subject::Subject;
+use crate::page::Page;
+use crate::say::finding::incompatible;
+use crate::say::plural;
+
+/// What is known of a guest from libvirt, beside what the labels say.
+pub(super) struct Said<'s> {
+    asked: &'s Answers,
+    subject: &'s Subject<'s>,
+    fleet: &'s Fleet,
+}
+
+impl<'s> Said<'s> {
+    /// `None` where libvirt was not asked.
+    pub(super) fn of(subject: &'s Subject<'s>, fleet: &'s Fleet) -> Option<Self> {
+        let asked = subject.asked()?;
+        Some(Self { asked, subject, fleet })
+    }
+
+    /// The guest's CPU, what labels have to do with what libvirt misses, and what this proves.
+    pub(super) fn facts(&self) -> Vec<String> {
+        let mut out = vec![match &self.asked.guest {
+            Ok(guest) => format!("Its CPU, read from its libvirt: {}.", guest.cpu),
+            Err(silence) => format!("Its CPU is not known from its libvirt: {silence}."),
+        }];
+        if self.asked.guest.is_err() {
+            out.push("Judged by labels alone; libvirt checks again at the migration.".to_owned());
+            return out;
+        }
+        out.extend(self.labels_of_missing());
+        out.extend(self.stale_host_models());
+        out.push(
+            "Judged by labels and by libvirt, which checks again at the migration; storage, network and QEMU's version are \
+             not asked about."
+                .to_owned(),
+        );
+        out
+    }
+
+    /// What the labels say of the features that libvirt misses.
+    fn labels_of_missing(&self) -> Vec<String> {
+        let mut nowhere = BTreeSet::new();
+        let mut wrong: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut unasked = BTreeSet::new();
+        for (name, why) in self.asked.nodes.keys().filter_map(|name| Some((name, self.asked.refusal(name)?))) {
+            let Some(node) = self.fleet.find(name) else { continue };
+            for (feature, is) in labelled(self.fleet, node, &why.missing) {
+                match is {
+                    Labelled::Nowhere => drop(nowhere.insert(feature)),
+                    Labelled::There => wrong.entry(name).or_default().push(feature),
+                    Labelled::Elsewhere if !self.asks_for(feature) => drop(unasked.insert(feature)),
+                    Labelled::Elsewhere => {}
+                }
+            }
+        }
+        let names = |set: &BTreeSet<&str>| plural::fold_names(&set.iter().collect::<Vec<_>>(), 8);
+        let mut out: Vec<String> = Vec::new();
+        if !nowhere.is_empty() {
+            out.push(format!("No node has a cpu-feature label for {}: no selector can ask for that.", names(&nowhere)));
+        }
+        if !unasked.is_empty() {
+            out.push(format!("Its target's selector does not ask for cpu-feature {}.", names(&unasked)));
+        }
+        for (node, features) in wrong {
+            let features = plural::fold_names(&features, 8);
+            out.push(format!("{node} bears cpu-feature {features}, which libvirt there does not provide."));
+        }
+        out
+    }
+
+    fn asks_for(&self, feature: &str) -> bool {
+        let is = |key: &str| Family::of(key) == Family::CpuFeature && label::name(key) == feature;
+        self.subject.placement.selector.iter().any(|(key, _)| is(key))
+    }
+
+    /// The nodes whose libvirt has another host model than their label says.
+    fn stale_host_models(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for (name, model) in &self.asked.host_models {
+            let Some(node) = self.fleet.find(name) else { continue };
+            let labels = self.fleet.names_under(node, Family::HostModelCpu);
+            if !labels.is_empty() && !labels.contains(&model.as_str()) {
+                out.push(format!(
+                    "{name} is labelled host-model-cpu {}; libvirt there says {model}: its labels are not those of its libvirt.",
+                    plural::fold_names(&labels, 2)
+                ));
+            }
+        }
+        out
+    }
+
+    /// What the guest would lose with a model.
+    pub(super) fn loss(&self, model: &str) -> Option<String> {
+        let lost = self.asked.losses.get(model)?;
+        Some(match lost.as_slice() {
+            [] => format!("With {model} it would lose no CPU feature."),
+            lost => format!("With {model} it would lose {}.", plural::fold_names(lost, 12)),
+        })
+    }
+
+    /// Each node by labels and by libvirt, below the head.
+    pub(super) fn nodes(
+        &self,
+        nodes: &[(NodeIndex, Vec<(String, String)>)],
+        mut rows: Vec<Vec<String>>,
+        page: &mut Page,
+    ) {
+        for (node, missing) in nodes {
+            let name = self.fleet.name(*node);
+            rows.push(vec![name.to_owned(), self.by_labels(*node, missing), self.by_libvirt(name)]);
+        }
+        page.table(&rows);
+    }
+
+    fn by_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> String {
+        let refusal = self.fleet.look_up(&self.subject.placement).refusal(node);
+        let mut parts = vec![match missing {
+            [] if refusal.affinity.is_empty() => "fits".to_owned(),
+            [] => "meets the selector".to_owned(),
+            missing => format!("lacks {}", plural::fold(missing.iter().map(|(k, v)| (k.as_str(), v.as_str())), 8)),
+        }];
+        if !refusal.affinity.is_empty() {
+            parts.push(format!(
+                "not the affinity ({})",
+                plural::fold_names(&refusal.affinity.iter().map(ToString::to_string).collect::<Vec<_>>(), 2)
+            ));
+        }
+        if refusal.cordoned {
+            parts.push("cordoned".to_owned());
+        }
+        parts.extend(refusal.taints.iter().map(|taint| format!("tainted {}", taint.key)));
+        if self.fleet.not_ready().contains(node) {
+            parts.push("not ready".to_owned());
+        }
+        parts.join(", ")
+    }
+
+    fn by_libvirt(&self, node: &str) -> String {
+        match self.asked.nodes.get(node) {
+            Some(Ok(Answer::Identical)) => "identical: the guest can run there".to_owned(),
+            Some(Ok(Answer::Superset)) => "superset: the guest can run there".to_owned(),
+            Some(Ok(Answer::Incompatible(why))) => format!("incompatible: {}", incompatible(why)),
+            Some(Err(silence)) => silence.to_string(),
+            None if self.asked.guest.is_err() => "not asked: the guest's CPU is not known".to_owned(),
+            None => "not asked: more than CPU labels keeps it off".to_owned(),
+        }
+    }
+
+    /// How a node is asked where no launcher runs: of those, one.
+    pub(super) fn how_to_ask(&self, page: &mut Page) {
+        let is_without = |(_, answer): &(&String, &Result<Answer, Silence>)| **answer == Err(Silence::NoLauncher);
+        let mut without: Vec<&str> =
+            self.asked.nodes.iter().filter(is_without).map(|(name, _)| name.as_str()).collect();
+        without.retain(|name| self.takes_guests(name));
+        let Some(first) = without.first() else { return };
+        page.line(format_args!(
+            "No launcher is known on {}. A guest without disks brings one, with virt-launcher's image and the node's KVM; while it \
+             runs, {first} can be asked:",
+            plural::fold_names(&without, 6)
+        ));
+        Script::from(probe(self.subject, first, self.fleet)).lines().iter().for_each(|line| {
+            page.line(format_args!("   {line}"));
+        });
+    }
+
+    /// Whether a guest that asks for nothing could start on a node.
+    fn takes_guests(&self, name: &str) -> bool {
+        let Some(node) = self.fleet.find(name) else { return false };
+        let refusal = self.fleet.look_up(&self.subject.placement).refusal(node);
+        let is_well = self.fleet.label(node, label::SCHEDULABLE) == Some("true");
+        is_well && !refusal.cordoned && refusal.taints.is_empty() && self.fleet.label(node, label::HOSTNAME).is_some()
+    }
+}
+
+/// A guest that starts on one node, whatever CPU that has, and its end.
+fn probe(subject: &Subject<'_>, node: &str, fleet: &Fleet) -> Result<Vec<Command>, Invalid> {
+    let host = fleet.find(node).and_then(|node| fleet.label(node, label::HOSTNAME)).unwrap_or(node);
+    let text = |text: &'static str| Json::Text(text.into());
+    let object = |entries: Vec<(&'static str, Json)>| {
+        Json::Object(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+    };
+    let cpu = object(vec![("model", text("host-passthrough"))]);
+    let memory = text("128Mi").below(&["requests", "memory"]);
+    let domain = object(vec![("cpu", cpu), ("resources", memory), ("devices", Json::Object(Vec::new()))]);
+    let selector = Json::Text(LabelValue::new(host)?.into()).below(&[label::HOSTNAME]);
+    let guest = object(vec![
+        ("apiVersion", text("kubevirt.io/v1")),
+        ("kind", text("VirtualMachineInstance")),
+        ("metadata", text(PROBE).below(&["name"])),
+        ("spec", object(vec![("nodeSelector", selector), ("domain", domain)])),
+    ]);
+    let namespace = || Namespace::new(&subject.namespace);
+    Ok(vec![
+        Command::kubectl(["create"]).namespace(namespace()?).args(["-f", "-"]).fed(guest),
+        Command::kubectl(["delete", "vmi"]).arg(Name::new(PROBE)?).namespace(namespace()?).comment("afterwards"),
+    ])
+}
+
+/// The name of the guest that brings a launcher.
+const PROBE: &str = "cpufit-probe";
+
+/// `libvirt` of a result.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LibvirtRow {
+    /// The guest's CPU; null where it is not known.
+    pub cpu: Option<CpuRow>,
+    /// Why the guest's CPU is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<String>,
+    /// What the libvirt of each node says; nodes that were not to be asked are not here.
+    pub nodes: BTreeMap<String, NodeRow>,
+    /// The features of the guest, beyond its model's, for which no node has a label.
+    pub unlabelled: Vec<String>,
+    /// By named model, what the guest would lose with it.
+    pub losses: BTreeMap<String, Vec<String>>,
+}
+
+/// `cpu` of what libvirt says.
+#[derive(Debug, Serialize)]
+pub struct CpuRow {
+    /// The model.
+    pub model: String,
+    /// The vendor, or null.
+    pub vendor: Option<String>,
+    /// Features it has beyond the model's.
+    pub require: BTreeSet<String>,
+    /// Features of the model that it has not.
+    pub disable: BTreeSet<String>,
+    /// `kvm` or `qemu`.
+    pub accelerator: &'static str,
+}
+
+/// One node of what libvirt says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRow {
+    /// `identical`, `superset`, `incompatible`, or null.
+    pub answer: Option<&'static str>,
+    /// The features that it misses.
+    pub missing: Vec<MissingRow>,
+    /// Libvirt's words, where they name no features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why there is no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<String>,
+    /// Its host model, where libvirt there was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_model: Option<String>,
+}
+
+/// A feature that a node misses.
+#[derive(Debug, Serialize)]
+pub struct MissingRow {
+    /// The feature.
+    pub feature: String,
+    /// Its label: `there` in spite of that, `elsewhere`, or `nowhere`.
+    pub label: &'static str,
+}
+
+impl LibvirtRow {
+    /// What libvirt says of a guest; `None` where it was not asked.
+    #[must_use]
+    pub fn of(subject: &Subject<'_>, fleet: &Fleet) -> Option<Self> {
+        let asked = subject.asked()?;
+        let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
+        let is_unlabelled = |feature: &&String| anywhere.binary_search(&feature.as_str()).is_err();
+        let guest = asked.guest.as_ref();
+        let node = |(name, answer): (&String, &Result<Answer, Silence>)| {
+            let why = asked.refusal(name);
+            let missing = fleet.find(name).zip(why).map(|(node, why)| labelled(fleet, node, &why.missing));
+            let row = NodeRow {
+                answer: answer.as_ref().ok().map(Answer::as_str),
+                missing: missing.unwrap_or_default().into_iter().map(MissingRow::from).collect(),
+                reason: why.map(|why| why.reason.clone()).filter(|reason| !reason.is_empty()),
+                unanswered: answer.as_ref().err().map(ToString::to_string),
+                host_model: asked.host_models.get(name).cloned(),
+            };
+            (name.clone(), row)
+        };
+        Some(Self {
+            cpu: guest.ok().map(|guest| CpuRow {
+                model: guest.cpu.model.clone(),
+                vendor: guest.cpu.vendor.clone(),
+                require: guest.cpu.require.clone(),
+                disable: guest.cpu.disable.clone(),
+                accelerator: guest.accelerator.as_str(),
+            }),
+            unanswered: guest.err().map(ToString::to_string),
+            nodes: asked.nodes.iter().map(node).collect(),
+            unlabelled: guest
+                .map_or_else(|_| Vec::new(), |guest| guest.cpu.require.iter().filter(is_unlabelled).cloned().collect()),
+            losses: asked.losses.clone(),
+        })
+    }
+}
+
+impl From<(&str, Labelled)> for MissingRow {
+    fn from((feature, label): (&str, Labelled)) -> Self {
+        let label = match label {
+            Labelled::There => "there",
+            Labelled::Elsewhere => "elsewhere",
+            Labelled::Nowhere => "nowhere",
+        };
+        Self { feature: feature.to_owned(), label }
+    }
+}

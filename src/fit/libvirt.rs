@@ -1,0 +1,214 @@
+//! What libvirt itself says of a running guest's CPU, node by node: where it was asked, better evidence than any label.
+//!
+//! Labels decide where a pod may go; libvirt decides whether the guest may. [`Answers`] is what came of asking: the guest's CPU
+//! as its own libvirt describes it, and for each node what the libvirt there says of that CPU.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::bits::Bits;
+use super::fleet::{Fleet, NodeIndex};
+use super::label::Family;
+
+/// A CPU as libvirt describes it: a named model, and what it has more or less than that model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cpu {
+    /// `<model>`.
+    pub model: String,
+    /// `<vendor>`, where it is named.
+    pub vendor: Option<String>,
+    /// Features with policy `require` or `force`.
+    pub require: BTreeSet<String>,
+    /// Features with policy `disable` or `forbid`.
+    pub disable: BTreeSet<String>,
+}
+
+impl fmt::Display for Cpu {
+    /// `Cascadelake-Server with 21 features more and 2 less`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.model)?;
+        let (more, less) = (self.require.len(), self.disable.len());
+        let noun = |count: usize| if count == 1 { "feature" } else { "features" };
+        match (more, less) {
+            (0, 0) => Ok(()),
+            (more, 0) => write!(f, " with {more} {} more", noun(more)),
+            (0, less) => write!(f, " with {less} {} less", noun(less)),
+            (more, less) => write!(f, " with {more} {} more and {less} less", noun(more)),
+        }
+    }
+}
+
+/// By what a guest's CPU is run: `type` of its domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Accelerator {
+    /// By the hardware.
+    Kvm,
+    /// By QEMU alone (`useEmulation`).
+    Qemu,
+}
+
+impl Accelerator {
+    /// As libvirt spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Qemu => "qemu",
+        }
+    }
+}
+
+/// The CPU of a running guest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GuestCpu {
+    /// What it has.
+    pub cpu: Cpu,
+    /// By what it runs.
+    pub accelerator: Accelerator,
+}
+
+/// What the libvirt of a node says of a guest's CPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The node's hypervisor provides just this CPU.
+    Identical,
+    /// It provides this CPU, and more.
+    Superset,
+    /// It does not provide it.
+    Incompatible(Incompatible),
+}
+
+/// Why a node's hypervisor does not provide a CPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incompatible {
+    /// The features that it does not provide, where libvirt names them.
+    pub missing: Vec<String>,
+    /// Libvirt's words, where they are about something else; may be empty.
+    pub reason: String,
+}
+
+impl Answer {
+    /// Whether the guest may run there.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        !matches!(self, Self::Incompatible(_))
+    }
+
+    /// As JSON spells it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Identical => "identical",
+            Self::Superset => "superset",
+            Self::Incompatible(_) => "incompatible",
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Silence {
+    /// No running guest's launcher is known on the node.
+    #[error("not asked: no launcher is known there")]
+    NoLauncher,
+    /// What a file of answers says.
+    #[error("{0}")]
+    Recorded(String),
+    /// The API server refuses exec to whoever asks.
+    #[error("not asked: exec is refused ({0})")]
+    Forbidden(String),
+    /// The command could not be run, or the connection broke.
+    #[error("not asked: exec failed ({0})")]
+    NotRun(String),
+    /// The launcher has no `bash`.
+    #[error("not asked: the launcher there has no bash")]
+    NoShell,
+    /// The launcher's `virsh` is older than the question (libvirt 4.4), or is not there.
+    #[error("not asked: virsh there does not know {0}")]
+    NoVerb(&'static str),
+    /// It took longer than this many seconds.
+    #[error("no answer within {0} s")]
+    TooSlow(u64),
+    /// It is longer than this many bytes.
+    #[error("an answer of more than {0} bytes, which was not read")]
+    TooLong(usize),
+    /// Virsh failed, in its words.
+    #[error("virsh failed: {0}")]
+    Failed(String),
+    /// It is not what libvirt writes.
+    #[error("an answer that cannot be read: {0}")]
+    Unreadable(String),
+    /// The guest has no CPU that can be compared.
+    #[error("libvirt describes no CPU to compare: the guest has {0}")]
+    NoModel(String),
+}
+
+/// What came of asking libvirt about a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// The guest's CPU, as its own libvirt describes it.
+    pub guest: Result<GuestCpu, Silence>,
+    /// What the libvirt of each node says of it. A node that is not here was not asked.
+    pub nodes: BTreeMap<String, Result<Answer, Silence>>,
+    /// The model that the libvirt of each node takes for `host-model`, where that is known.
+    pub host_models: BTreeMap<String, String>,
+    /// What the guest has and would not have with each of these named models.
+    pub losses: BTreeMap<String, Vec<String>>,
+}
+
+impl Answers {
+    /// What the libvirt of a node says; `None` where there is no answer.
+    #[must_use]
+    pub fn answer(&self, node: &str) -> Option<&Answer> {
+        self.nodes.get(node)?.as_ref().ok()
+    }
+
+    /// Why the CPU is not provided there, if libvirt says so.
+    #[must_use]
+    pub fn refusal(&self, node: &str) -> Option<&Incompatible> {
+        match self.answer(node)? {
+            Answer::Incompatible(why) => Some(why),
+            Answer::Identical | Answer::Superset => None,
+        }
+    }
+
+    /// Whether the libvirt of a node was asked and agrees.
+    #[must_use]
+    pub fn agrees(&self, node: &str) -> bool {
+        self.answer(node).is_some_and(Answer::agrees)
+    }
+
+    /// The nodes whose libvirt refuses the CPU.
+    #[must_use]
+    pub fn refusing(&self, fleet: &Fleet) -> Bits {
+        let mut out = Bits::none(fleet.len());
+        let refusing = self.nodes.keys().filter(|node| self.refusal(node).is_some());
+        refusing.filter_map(|node| fleet.find(node)).for_each(|node| out.insert(node));
+        out
+    }
+}
+
+/// What the labels of a node say of a feature that libvirt misses there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Labelled {
+    /// The node bears its label all the same.
+    There,
+    /// Nodes bear its label, this one does not.
+    Elsewhere,
+    /// No node bears a label of that name.
+    Nowhere,
+}
+
+/// What labels say of CPU features on a node, in whatever domain the distribution has.
+#[must_use]
+pub fn labelled<'m>(fleet: &Fleet, node: NodeIndex, features: &'m [String]) -> Vec<(&'m str, Labelled)> {
+    let here = fleet.names_under(node, Family::CpuFeature);
+    let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
+    let is_in = |names: &[&str], feature: &str| names.binary_search(&feature).is_ok();
+    let of = |feature: &'m String| match feature.as_str() {
+        here_too if is_in(&here, here_too) => (here_too, Labelled::There),
+        elsewhere if is_in(&anywhere, elsewhere) => (elsewhere, Labelled::Elsewhere),
+        nowhere => (nowhere, Labelled::Nowhere),
+    };
+    features.iter().map(of).collect()
+}

@@ -1,0 +1,243 @@
+//! Reading what `virsh` printed in a container.
+
+use roxmltree::{Document, Node, ParsingOptions};
+
+use super::{Accelerator, Answer, Cpu, GuestCpu, Incompatible, Silence};
+use crate::fit::shown::Shown;
+use crate::libvirt::question::Question;
+
+/// Bytes of standard output that are read. The description of a guest with many disks has 100 KB.
+pub const OUTPUT: usize = 1 << 20;
+/// Bytes of standard error that are read.
+pub const ERRORS: usize = 64 << 10;
+/// Elements, texts and attributes of one answer.
+const NODES: u32 = 1 << 16;
+/// Features of one CPU, twice what libvirt knows of x86.
+const FEATURES: usize = 2048;
+/// Characters of a model's or a feature's name.
+const NAME: usize = 64;
+/// Characters of libvirt's words that are repeated.
+const WORDS: usize = 240;
+
+/// What a command left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit code; `None` where the container did not tell.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// The host model of a node, and the named models usable there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// What libvirt makes of `host-model` there; `None` where it has none.
+    pub model: Option<Cpu>,
+    /// The models with `usable='yes'`, sorted.
+    pub usable: Vec<String>,
+}
+
+fn unreadable(why: impl std::fmt::Display) -> Silence {
+    Silence::Unreadable(words(&why.to_string()))
+}
+
+/// A stranger's words on one line, cut.
+pub(super) fn words(text: &str) -> String {
+    Shown::within(text, WORDS).to_string()
+}
+
+/// What virsh complains of: the last line, without its `error: `.
+fn complaint(output: &Output) -> String {
+    let line = output.stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    words(line.strip_prefix("error: ").unwrap_or(line))
+}
+
+/// The output of a question that was answered.
+///
+/// # Errors
+///
+/// Virsh, or what was to run it, failed.
+fn answered<'o>(question: &Question, output: &'o Output) -> Result<&'o str, Silence> {
+    if output.stderr.contains("unknown command: '") || output.stderr.contains("virsh: command not found") {
+        return Err(Silence::NoVerb(question.verb()));
+    }
+    match output.code {
+        Some(0) => Ok(&output.stdout),
+        code => Err(Silence::Failed(match (complaint(output), code) {
+            (complaint, _) if !complaint.is_empty() => complaint,
+            (_, Some(code)) => format!("exit code {code} without a word"),
+            (_, None) => "it ended without an exit code".to_owned(),
+        })),
+    }
+}
+
+/// The guest's CPU, of `virsh dumpxml`.
+///
+/// # Errors
+///
+/// There is none that can be compared, or no answer.
+pub fn guest(question: &Question, output: &Output) -> Result<GuestCpu, Silence> {
+    let text = answered(question, output)?;
+    let document = parse(text)?;
+    let domain = document.root_element();
+    if !domain.has_tag_name("domain") {
+        return Err(unreadable(format_args!("expected <domain>, found <{}>", domain.tag_name().name())));
+    }
+    let accelerator = match domain.attribute("type") {
+        Some("kvm") => Accelerator::Kvm,
+        Some("qemu") => Accelerator::Qemu,
+        other => return Err(unreadable(format_args!("a domain of type {}", other.unwrap_or("(none)")))),
+    };
+    let cpu = child(domain, "cpu").ok_or_else(|| Silence::NoModel("no <cpu>: QEMU's default".to_owned()))?;
+    match cpu.attribute("mode") {
+        // Of old, a model without a mode is a custom one.
+        Some("custom") | None => {}
+        Some("host-passthrough") => return Err(Silence::NoModel("host-passthrough, the host's CPU itself".to_owned())),
+        Some("maximum") => return Err(Silence::NoModel("all that QEMU has (maximum)".to_owned())),
+        Some("host-model") => {
+            return Err(Silence::NoModel("host-model, which its libvirt has not yet resolved".to_owned()));
+        }
+        Some(other) => return Err(unreadable(format_args!("a CPU of mode {other}"))),
+    }
+    Ok(GuestCpu { cpu: read_cpu(cpu)?, accelerator })
+}
+
+/// A node's word on a guest's CPU, of `virsh hypervisor-cpu-compare`.
+///
+/// # Errors
+///
+/// There is no answer.
+pub fn comparison(question: &Question, output: &Output) -> Result<Answer, Silence> {
+    const NOT: &str = "the CPU is incompatible with host CPU";
+    // The same since the verb came, in libvirt 4.4; what is compared is named by a path, and stands in the line.
+    let has = |text: &str, words: &str| text.lines().any(|line| line.contains(words));
+    if output.code == Some(0) {
+        let text = answered(question, output)?;
+        return match () {
+            () if has(text, " is identical to the CPU provided by hypervisor on the host") => Ok(Answer::Identical),
+            () if has(text, "The CPU provided by hypervisor on the host is a superset of CPU described in ") => {
+                Ok(Answer::Superset)
+            }
+            () => Err(unreadable(first_line(text))),
+        };
+    }
+    let refusal = output.stderr.lines().find_map(|line| line.split_once(NOT).map(|(_, rest)| rest));
+    if let Some(rest) = refusal.filter(|_| output.code == Some(1)) {
+        return incompatible(rest.trim_start_matches(':').trim()).map(Answer::Incompatible);
+    }
+    // A libvirt that has no details prints it as an answer.
+    if output.code == Some(1) && has(&output.stdout, " is incompatible with the CPU provided by hypervisor on the host")
+    {
+        return Ok(Answer::Incompatible(Incompatible::default()));
+    }
+    answered(question, output)?;
+    Err(unreadable(first_line(&output.stdout)))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing")
+}
+
+fn incompatible(details: &str) -> Result<Incompatible, Silence> {
+    let Some(list) = details.strip_prefix("Host CPU does not provide required features:") else {
+        return Ok(Incompatible { missing: Vec::new(), reason: words(details) });
+    };
+    let mut missing = list.split(',').map(|feature| name(feature.trim())).collect::<Result<Vec<_>, _>>()?;
+    if missing.len() > FEATURES {
+        return Err(unreadable(format_args!("more than {FEATURES} missing features")));
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    Ok(Incompatible { missing, reason: String::new() })
+}
+
+/// A node's host model, of `virsh domcapabilities`.
+///
+/// # Errors
+///
+/// There is no answer.
+pub fn host(question: &Question, output: &Output) -> Result<Host, Silence> {
+    let text = answered(question, output)?;
+    let document = parse(text)?;
+    let root = document.root_element();
+    if !root.has_tag_name("domainCapabilities") {
+        return Err(unreadable(format_args!("expected <domainCapabilities>, found <{}>", root.tag_name().name())));
+    }
+    let mut out = Host::default();
+    let modes = child(root, "cpu").into_iter().flat_map(|cpu| cpu.children().filter(|node| node.has_tag_name("mode")));
+    for mode in modes.filter(|mode| mode.attribute("supported") == Some("yes")) {
+        match mode.attribute("name") {
+            Some("host-model") => out.model = Some(read_cpu(mode)?),
+            Some("custom") => {
+                let usable = mode.children().filter(|node| node.has_tag_name("model"));
+                let usable = usable.filter(|model| model.attribute("usable") == Some("yes"));
+                out.usable =
+                    usable.map(|model| name(model.text().unwrap_or_default().trim())).collect::<Result<_, _>>()?;
+                out.usable.sort_unstable();
+            }
+            _ => {}
+        }
+    }
+    Ok(out)
+}
+
+/// A CPU with all its features, of `virsh hypervisor-cpu-baseline --features`.
+///
+/// # Errors
+///
+/// There is no answer.
+pub fn features(question: &Question, output: &Output) -> Result<Cpu, Silence> {
+    let document = parse(answered(question, output)?)?;
+    let root = document.root_element();
+    if root.has_tag_name("cpu") {
+        read_cpu(root)
+    } else {
+        Err(unreadable(format_args!("expected <cpu>, found <{}>", root.tag_name().name())))
+    }
+}
+
+/// A document without a DTD, and of so many nodes at most.
+fn parse(text: &str) -> Result<Document<'_>, Silence> {
+    if text.len() > OUTPUT {
+        return Err(Silence::TooLong(OUTPUT));
+    }
+    let options = ParsingOptions { allow_dtd: false, nodes_limit: NODES, ..ParsingOptions::default() };
+    Document::parse_with_options(text.trim_start(), options).map_err(unreadable)
+}
+
+fn child<'a, 'i>(node: Node<'a, 'i>, tag: &str) -> Option<Node<'a, 'i>> {
+    node.children().find(|child| child.has_tag_name(tag))
+}
+
+fn read_cpu(cpu: Node<'_, '_>) -> Result<Cpu, Silence> {
+    let text = |tag| child(cpu, tag).and_then(|node| node.text()).map(str::trim);
+    let model = text("model").ok_or_else(|| unreadable("a CPU without <model>"))?;
+    let mut out = Cpu { model: name(model)?, vendor: text("vendor").map(name).transpose()?, ..Cpu::default() };
+    for feature in cpu.children().filter(|node| node.has_tag_name("feature")) {
+        let feature_name = name(feature.attribute("name").unwrap_or_default())?;
+        match feature.attribute("policy") {
+            Some("require" | "force") | None => out.require.insert(feature_name),
+            Some("disable" | "forbid") => out.disable.insert(feature_name),
+            Some("optional") => false,
+            Some(other) => return Err(unreadable(format_args!("a feature of policy {other}"))),
+        };
+        if out.require.len() + out.disable.len() > FEATURES {
+            return Err(unreadable(format_args!("a CPU of more than {FEATURES} features")));
+        }
+    }
+    Ok(out)
+}
+
+/// A name of a model, a vendor or a feature, which is of a plain form: it goes into commands and tables.
+pub(super) fn name(text: &str) -> Result<String, Silence> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    if text.is_empty() || text.len() > NAME || !text.chars().all(is_plain) {
+        return Err(unreadable(format_args!("\"{text}\" is no name of a CPU model or feature")));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

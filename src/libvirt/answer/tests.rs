@@ -1,0 +1,231 @@
+#![allow(clippy::expect_used, reason = "a test that cannot make its data has nothing to say")]
+
+use proptest::prelude::*;
+use rstest::rstest;
+
+use super::*;
+use crate::libvirt::question::xml;
+
+fn output(code: i32, stdout: &str, stderr: &str) -> Output {
+    Output { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
+}
+
+fn asked_for_guest() -> Question {
+    Question::Guest { namespace: "shop".to_owned(), name: "db".to_owned() }
+}
+
+fn compared() -> Question {
+    let cpu = Cpu { model: "EPYC".to_owned(), ..Cpu::default() };
+    Question::Compare(GuestCpu { cpu, accelerator: Accelerator::Kvm })
+}
+
+fn host_asked() -> Question {
+    Question::Host(Accelerator::Kvm)
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+/// As libvirt 9 and 10 describe a guest that runs.
+const LIVE: &str = "<domain type='kvm' id='1' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>shop_db</name>
+  <metadata><kubevirt xmlns=\"http://kubevirt.io\"><uid>1</uid></kubevirt></metadata>
+  <cpu mode='custom' match='exact' check='full'>
+    <model fallback='forbid'>Cascadelake-Server</model>
+    <vendor>Intel</vendor>
+    <topology sockets='1' dies='1' cores='2' threads='1'/>
+    <feature policy='require' name='ss'/>
+    <feature policy='require' name='sse4.1'/>
+    <feature policy='disable' name='hle'/>
+    <numa><cell id='0' cpus='0-1' memory='1048576' unit='KiB'/></numa>
+  </cpu>
+  <devices><graphics type='vnc'><listen type='socket' socket='/var/run/x'/></graphics></devices>
+</domain>
+
+";
+
+#[test]
+fn a_guest_that_runs_is_described_by_model_and_features() {
+    let read = guest(&asked_for_guest(), &output(0, LIVE, "")).expect("a CPU");
+    let expected = Cpu {
+        model: "Cascadelake-Server".to_owned(),
+        vendor: Some("Intel".to_owned()),
+        require: ["ss", "sse4.1"].map(str::to_owned).into(),
+        disable: ["hle".to_owned()].into(),
+    };
+    assert_eq!(read, GuestCpu { cpu: expected.clone(), accelerator: Accelerator::Kvm });
+    assert_eq!(expected.to_string(), "Cascadelake-Server with 2 features more and 1 less");
+    let sent = xml(&expected);
+    let document = Document::parse(&sent).expect("what is sent is XML");
+    assert_eq!(read_cpu(document.root_element()), Ok(expected), "another CPU would be asked about");
+}
+
+#[rstest]
+#[case::passthrough(
+    "<cpu mode='host-passthrough' check='none' migratable='on'/>",
+    "host-passthrough, the host's CPU itself"
+)]
+#[case::maximum("<cpu mode='maximum' check='none'/>", "all that QEMU has (maximum)")]
+#[case::not_resolved("<cpu mode='host-model' check='partial'/>", "host-model, which its libvirt has not yet resolved")]
+#[case::none("", "no <cpu>: QEMU's default")]
+fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str) {
+    let domain = format!("<domain type='kvm'>{cpu}</domain>");
+    assert_eq!(guest(&asked_for_guest(), &output(0, &domain, "")), Err(Silence::NoModel(has.to_owned())));
+}
+
+/// The forms that libvirt has had since 4.4: the path differs by shell, the features by host.
+#[rstest]
+#[case::identical(
+    0,
+    "CPU described in /dev/fd/63 is identical to the CPU provided by hypervisor on the host\n\n",
+    "",
+    Ok(Answer::Identical)
+)]
+#[case::superset(
+    0,
+    "The CPU provided by hypervisor on the host is a superset of CPU described in /proc/self/fd/11\n\n",
+    "",
+    Ok(Answer::Superset)
+)]
+#[case::one_feature(1, "\n", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: the CPU is incompatible with host CPU: Host CPU does not provide required features: amx-bf16\n", Ok(missing(&["amx-bf16"])))]
+#[case::features(1, "", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: the CPU is incompatible with host CPU: Host CPU does not provide required features: rtm, hle, sse4.1\n", Ok(missing(&["hle", "rtm", "sse4.1"])))]
+#[case::vendor(
+    1,
+    "",
+    "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: the CPU is incompatible with host CPU: host CPU vendor does not match required CPU vendor Intel\n",
+    Ok(reason("host CPU vendor does not match required CPU vendor Intel"))
+)]
+#[case::forbidden(
+    1,
+    "",
+    "error: the CPU is incompatible with host CPU: Host CPU provides forbidden features: svm\n",
+    Ok(reason("Host CPU provides forbidden features: svm"))
+)]
+#[case::no_details(
+    1,
+    "CPU described in /dev/fd/63 is incompatible with the CPU provided by hypervisor on the host\n\n",
+    "",
+    Ok(reason(""))
+)]
+#[case::no_details_as_error(1, "", "error: the CPU is incompatible with host CPU\n", Ok(reason("")))]
+#[case::warning_before(1, "", "Authorization not available. Check if polkit service is running\nerror: the CPU is incompatible with host CPU: Host CPU does not provide required features: hle\n", Ok(missing(&["hle"])))]
+#[case::old_virsh(
+    1,
+    "",
+    "error: unknown command: 'hypervisor-cpu-compare'\n",
+    Err(Silence::NoVerb("hypervisor-cpu-compare"))
+)]
+#[case::no_virsh(127, "", "-: line 1: virsh: command not found\n", Err(Silence::NoVerb("hypervisor-cpu-compare")))]
+#[case::unknown_model(1, "", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: internal error: Unknown CPU model Nosuch\n", Err(Silence::Failed("internal error: Unknown CPU model Nosuch".to_owned())))]
+#[case::no_kvm(1, "", "error: invalid argument: the accel 'kvm' is not supported by '/usr/libexec/qemu-kvm' on this host\n", Err(Silence::Failed("invalid argument: the accel 'kvm' is not supported by '/usr/libexec/qemu-kvm' on this host".to_owned())))]
+#[case::no_socket(1, "", "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/virtqemud-sock': No such file or directory\n", Err(Silence::Failed("Failed to connect socket to '/var/run/libvirt/virtqemud-sock': No such file or directory".to_owned())))]
+#[case::silent(1, "", "", Err(Silence::Failed("exit code 1 without a word".to_owned())))]
+#[case::killed(139, "", "", Err(Silence::Failed("exit code 139 without a word".to_owned())))]
+#[case::rubbish(0, "all is well\n", "", Err(Silence::Unreadable("all is well".to_owned())))]
+#[case::nothing(0, "", "", Err(Silence::Unreadable("nothing".to_owned())))]
+#[case::agreeing_and_failing(1, "CPU described in x is identical to the CPU provided by hypervisor on the host\n", "", Err(Silence::Failed("exit code 1 without a word".to_owned())))]
+#[case::refusing_and_well(0, "", "error: the CPU is incompatible with host CPU\n", Err(Silence::Unreadable("nothing".to_owned())))]
+fn a_comparison_is_read(
+    #[case] code: i32,
+    #[case] stdout: &str,
+    #[case] stderr: &str,
+    #[case] expected: Result<Answer, Silence>,
+) {
+    assert_eq!(comparison(&compared(), &output(code, stdout, stderr)), expected);
+}
+
+fn missing(features: &[&str]) -> Answer {
+    Answer::Incompatible(Incompatible { missing: names(features), reason: String::new() })
+}
+
+fn reason(words: &str) -> Answer {
+    Answer::Incompatible(Incompatible { missing: Vec::new(), reason: words.to_owned() })
+}
+
+#[test]
+fn the_host_model_and_the_usable_models_are_read() {
+    // Libvirt 4 to 8 say `usable` alone; 9 adds the vendor, 10.10 the blockers, 11 the canonical name.
+    let text = "<domainCapabilities><path>/usr/libexec/qemu-kvm</path><cpu>
+        <mode name='host-passthrough' supported='yes'><enum name='hostPassthroughMigratable'><value>on</value></enum></mode>
+        <mode name='host-model' supported='yes'>
+          <model fallback='forbid'>Skylake-Server</model><vendor>Intel</vendor><maxphysaddr mode='passthrough' limit='46'/>
+          <feature policy='require' name='md-clear'/><feature policy='disable' name='rtm'/>
+        </mode>
+        <mode name='custom' supported='yes'>
+          <model usable='no' vendor='Intel'>Icelake-Server</model><blockers model='Icelake-Server'><feature name='la57'/></blockers>
+          <model usable='yes' vendor='Intel' canonical='Skylake-Server-v1'>Skylake-Server</model>
+          <model usable='yes'>Nehalem</model><model usable='unknown'>n270</model>
+        </mode></cpu></domainCapabilities>";
+    let read = host(&host_asked(), &output(0, text, "")).expect("a host");
+    assert_eq!(read.usable, names(&["Nehalem", "Skylake-Server"]));
+    assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), Some("Skylake-Server with 1 feature more and 1 less"));
+    let without = "<domainCapabilities><cpu><mode name='host-model' supported='no'/></cpu></domainCapabilities>";
+    assert_eq!(host(&host_asked(), &output(0, without, "")), Ok(Host::default()));
+}
+
+/// What a container may send to whoever trusts it.
+#[rstest]
+#[case::not_xml("Hello")]
+#[case::empty("")]
+#[case::cut("<domain type='kvm'><cpu mode='custom'><model>EPYC</mod")]
+#[case::other_document("<pool type='dir'/>")]
+#[case::other_type("<domain type='hvf'><cpu mode='custom'><model>EPYC</model></cpu></domain>")]
+#[case::other_mode("<domain type='kvm'><cpu mode='best'><model>EPYC</model></cpu></domain>")]
+#[case::no_model("<domain type='kvm'><cpu mode='custom'/></domain>")]
+#[case::entities(
+    "<!DOCTYPE d [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;&a;'>]><domain type='kvm'><cpu><model>&b;</model></cpu></domain>"
+)]
+#[case::external("<!DOCTYPE d SYSTEM 'file:///etc/passwd'><domain type='kvm'><cpu><model>EPYC</model></cpu></domain>")]
+#[case::markup_in_a_name("<domain type='kvm'><cpu><model>EPYC&lt;/model>&lt;x/></model></cpu></domain>")]
+#[case::shell_in_a_name(
+    "<domain type='kvm'><cpu><model>EPYC</model><feature policy='require' name='$(reboot)'/></cpu></domain>"
+)]
+#[case::escape_in_a_name("<domain type='kvm'><cpu><model>EPYC&#x9b;31m</model></cpu></domain>")]
+#[case::no_name("<domain type='kvm'><cpu><model>EPYC</model><feature policy='require'/></cpu></domain>")]
+#[case::other_policy("<domain type='kvm'><cpu><model>EPYC</model><feature policy='maybe' name='hle'/></cpu></domain>")]
+fn what_libvirt_does_not_write_is_not_believed(#[case] text: &str) {
+    let read = guest(&asked_for_guest(), &output(0, text, ""));
+    assert!(matches!(read, Err(Silence::Unreadable(_))), "{read:?}");
+}
+
+#[test]
+fn size_and_depth_are_bounded() {
+    let of = |text: &str| guest(&asked_for_guest(), &output(0, text, ""));
+    let feature = |n: usize| format!("<feature policy='require' name='f{n}'/>");
+    let features = |count: usize| (0..count).map(feature).collect::<String>();
+    let domain =
+        |inner: &str| format!("<domain type='kvm'><cpu mode='custom'><model>EPYC</model>{inner}</cpu></domain>");
+    assert!(of(&domain(&features(FEATURES))).is_ok());
+    assert!(matches!(of(&domain(&features(FEATURES + 1))), Err(Silence::Unreadable(_))));
+    let deep = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
+    assert!(matches!(of(&deep), Err(Silence::Unreadable(_))));
+    let deep = format!("{}{}", "<a>".repeat(30_000), "</a>".repeat(30_000));
+    assert!(matches!(of(&deep), Err(Silence::Unreadable(_))));
+    assert_eq!(of(&" ".repeat(OUTPUT + 1)), Err(Silence::TooLong(OUTPUT)));
+    let long = format!("error: {}", "x".repeat(ERRORS));
+    let Err(Silence::Failed(words)) = comparison(&compared(), &output(1, "", &long)) else { panic!("no failure") };
+    assert!(words.chars().count() <= WORDS, "a stranger fills the screen");
+}
+
+proptest! {
+    #[test]
+    fn no_text_is_a_panic(text in ".{0,200}", code in 0..3_i32) {
+        let output = output(code, &text, &text);
+        let _ = guest(&asked_for_guest(), &output);
+        let _ = host(&host_asked(), &output);
+        let _ = features(&host_asked(), &output);
+        if let Ok(answer) = comparison(&compared(), &output) {
+            prop_assert!(!answer.agrees() || code == 0);
+        }
+    }
+
+    #[test]
+    fn no_broken_description_is_a_panic(at in 0..LIVE.len(), with in "[<>&;/='a-z]{0,6}") {
+        let broken = format!("{}{with}{}", &LIVE[..at], &LIVE[at..]);
+        if let Ok(read) = guest(&asked_for_guest(), &output(0, &broken, "")) {
+            let sent = xml(&read.cpu);
+            prop_assert!(Document::parse(&sent).is_ok(), "{sent}");
+        }
+    }
+}

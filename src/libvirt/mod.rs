@@ -1,0 +1,14 @@
+//! What libvirt answers when it is asked about a running guest's CPU.
+//!
+//! The questions are commands for a launcher's `virsh` ([`question`]); what comes back is text from a container, read as from
+//! a stranger: [`answer`] bounds its size and nodes, takes names of a plain form alone, and says what it cannot read.
+//! [`Facts`] holds the answers, and says for one guest what is known ([`Answers`]). This module asks nobody: `live` does.
+
+pub mod answer;
+pub mod facts;
+pub mod question;
+pub mod saved;
+
+pub use facts::Facts;
+
+pub use crate::fit::libvirt::{Accelerator, Answer, Answers, Cpu, GuestCpu, Incompatible, Silence};

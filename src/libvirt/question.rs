@@ -1,0 +1,148 @@
+//! The questions: commands that are run in a launcher's container `compute`.
+//!
+//! Only a CPU's own description, a domain's name and words of this file go into a command, each as an argument of its own.
+//! No question changes anything, and none needs standard input, which hangs with some kubelets.
+
+use std::fmt::Write as _;
+
+use super::answer::Output;
+use super::{Accelerator, Cpu, GuestCpu};
+
+/// How the script reaches libvirt: as root by virsh's default, else by the socket of the launcher's session, as
+/// virt-launcher itself does (`cmd/virt-launcher/virt-launcher.go`). A question that lasts ends there as well, where the
+/// container has `timeout`.
+const REACH: &str = "export LC_ALL=C; v=(virsh); \
+     if [ \"$UID\" != 0 ]; then v=(virsh -c 'qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock'); fi; \
+     if type timeout >/dev/null 2>&1; then v=(timeout -k 1 \"$1\" \"${v[@]}\"); fi; ";
+
+/// The last line of standard output: virsh's exit code. Not every kubelet tells it.
+const EXIT: &str = "exit code ";
+
+/// A question to a launcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The CPU of a guest, in its own launcher: `virsh dumpxml`.
+    Guest {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Whether the node's hypervisor provides this CPU: `virsh hypervisor-cpu-compare`.
+    Compare(GuestCpu),
+    /// The node's host model, and the named models that are usable there: `virsh domcapabilities`.
+    Host(Accelerator),
+    /// All features of this CPU, as far as the node's hypervisor provides them: `virsh hypervisor-cpu-baseline`.
+    Features(GuestCpu),
+}
+
+impl Question {
+    /// The verb of virsh.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Guest { .. } => "dumpxml",
+            Self::Compare(_) => "hypervisor-cpu-compare",
+            Self::Host(_) => "domcapabilities",
+            Self::Features(_) => "hypervisor-cpu-baseline",
+        }
+    }
+
+    /// The command, which ends by itself after so many seconds.
+    #[must_use]
+    pub fn command(&self, seconds: u64) -> Vec<String> {
+        let (script, arguments) = match self {
+            // KubeVirt's `VMINamespaceKeyFunc`.
+            Self::Guest { namespace, name } => ("dumpxml -- \"$2\"", vec![format!("{namespace}_{name}")]),
+            Self::Compare(guest) => (
+                "hypervisor-cpu-compare --error --virttype \"$3\" <(printf %s \"$2\")",
+                vec![xml(&guest.cpu), guest.accelerator.as_str().to_owned()],
+            ),
+            Self::Host(accelerator) => ("domcapabilities --virttype \"$2\"", vec![accelerator.as_str().to_owned()]),
+            Self::Features(guest) => (
+                "hypervisor-cpu-baseline --features --virttype \"$3\" <(printf %s \"$2\")",
+                vec![xml(&guest.cpu), guest.accelerator.as_str().to_owned()],
+            ),
+        };
+        let head =
+            ["bash", "-c", &format!("{REACH}\"${{v[@]}}\" {script}; echo \"{EXIT}$?\""), "-", &seconds.to_string()];
+        head.map(str::to_owned).into_iter().chain(arguments).collect()
+    }
+}
+
+/// What virsh left, of what the command left: with virsh's own exit code, and without the line that tells it.
+#[must_use]
+pub fn of_virsh(mut output: Output) -> Output {
+    let text = output.stdout.trim_end_matches('\n');
+    let (rest, last) = text.rsplit_once('\n').unwrap_or(("", text));
+    // Virsh need not end its last line.
+    if let Some((end, code)) = last.rsplit_once(EXIT)
+        && let Ok(code) = code.parse()
+    {
+        output = Output { code: Some(code), stdout: format!("{rest}\n{end}"), ..output };
+    }
+    output
+}
+
+/// The CPU as libvirt reads it: what [`answer`](super::answer) took in, and nothing else of what the guest's own libvirt wrote.
+#[must_use]
+pub fn xml(cpu: &Cpu) -> String {
+    // Names are of a plain form: none needs an escape.
+    let mut out = format!("<cpu mode='custom' match='exact'><model fallback='forbid'>{}</model>", cpu.model);
+    if let Some(vendor) = &cpu.vendor {
+        let _ = write!(out, "<vendor>{vendor}</vendor>");
+    }
+    for (policy, names) in [("require", &cpu.require), ("disable", &cpu.disable)] {
+        for name in names {
+            let _ = write!(out, "<feature policy='{policy}' name='{name}'/>");
+        }
+    }
+    out.push_str("</cpu>");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// The command as a container runs it, with a `virsh` that prints its arguments and leaves a code.
+    fn run(question: &Question, virsh: &str) -> Output {
+        let command = question.command(5);
+        let script =
+            format!("virsh() {{ {virsh}; }}; export -f virsh; timeout() {{ shift 3; \"$@\"; }}; {}", command[2]);
+        let ran = Command::new(&command[0]).args(["-c", &script]).args(&command[3..]).output();
+        let ran = ran.unwrap_or_else(|error| panic!("bash: {error}"));
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        of_virsh(Output { code: ran.status.code(), stdout: text(ran.stdout), stderr: text(ran.stderr) })
+    }
+
+    fn question() -> Question {
+        let cpu = Cpu { model: "EPYC".to_owned(), require: ["vaes".to_owned()].into(), ..Cpu::default() };
+        Question::Compare(GuestCpu { cpu, accelerator: Accelerator::Kvm })
+    }
+
+    #[test]
+    fn virsh_reads_the_cpu_and_its_exit_code_comes_back() {
+        let ran = run(&question(), "[ \"$1\" = -c ] && shift 2; echo \"${@:1:4}\"; cat \"${@: -1}\"; return 3");
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        let expected = "hypervisor-cpu-compare --error --virttype kvm\n<cpu mode='custom' match='exact'><model \
+             fallback='forbid'>EPYC</model><feature policy='require' name='vaes'/></cpu>";
+        assert_eq!(ran.stdout, expected);
+    }
+
+    #[test]
+    fn a_name_is_one_argument_and_no_option() {
+        let question = Question::Guest { namespace: "--help; reboot".to_owned(), name: "$(reboot)".to_owned() };
+        let ran = run(&question, "[ \"$1\" = -c ] && shift 2; printf '<%s>' \"$@\"");
+        assert_eq!(ran.stdout, "\n<dumpxml><--><--help; reboot_$(reboot)>");
+        assert_eq!(ran.code, Some(0));
+    }
+
+    #[test]
+    fn what_has_no_exit_code_of_virsh_keeps_that_of_the_command() {
+        let output = Output { code: Some(127), stdout: "exit code x".to_owned(), stderr: String::new() };
+        assert_eq!(of_virsh(output.clone()), output);
+    }
+}

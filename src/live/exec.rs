@@ -1,0 +1,100 @@
+//! A command in a container, over the API server: `pods/exec`, without standard input, within bounds of time and size.
+//!
+//! Only verbs of the command line that were asked for it come here, with the rights of the person; the webhook never does.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::api::{AttachParams, AttachedProcess};
+use kube::{Api, Client};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use super::connect;
+use crate::fit::shown::Shown;
+use crate::libvirt::Silence;
+use crate::libvirt::answer::{ERRORS, OUTPUT, Output};
+
+/// virt-launcher's container in a launcher pod.
+const CONTAINER: &str = "compute";
+
+/// A pod, by namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Runs a command in a launcher's container; what it printed and its exit code.
+///
+/// # Errors
+///
+/// It may not be run, cannot be, takes longer than the limit, or prints more than is read.
+pub async fn exec(client: &Client, pod: &PodName, command: Vec<String>, limit: Duration) -> Result<Output, Silence> {
+    let run = async {
+        let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+        let params = AttachParams::default().container(CONTAINER).stdin(false).stdout(true).stderr(true);
+        let process = pods.exec(&pod.name, command, &params).await.map_err(|error| refused(&error, &pod.namespace))?;
+        output(process).await
+    };
+    tokio::time::timeout(limit, run).await.unwrap_or(Err(Silence::TooSlow(limit.as_secs())))
+}
+
+/// A process that is dropped before its end is no longer listened to: the connection is closed.
+async fn output(mut process: AttachedProcess) -> Result<Output, Silence> {
+    let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
+    let (stdout, stderr) = futures_util::try_join!(text(stdout, OUTPUT), text(stderr, ERRORS))?;
+    let status = match status {
+        Some(status) => status.await,
+        None => None,
+    };
+    let status = status.ok_or_else(|| Silence::NotRun("the connection ended before the command".to_owned()))?;
+    Ok(Output { code: Some(exit_code(&status)?), stdout, stderr })
+}
+
+async fn text(stream: Option<impl AsyncRead + Unpin>, most: usize) -> Result<String, Silence> {
+    let Some(stream) = stream else { return Ok(String::new()) };
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    stream.take(limit).read_to_end(&mut bytes).await.map_err(|error| Silence::NotRun(error.to_string()))?;
+    if bytes.len() > most {
+        return Err(Silence::TooLong(most));
+    }
+    String::from_utf8(bytes).map_err(|_| Silence::Unreadable("it is not text in UTF-8".to_owned()))
+}
+
+/// The exit code, as the kubelet reports it.
+fn exit_code(status: &Status) -> Result<i32, Silence> {
+    if status.status.as_deref() == Some("Success") {
+        return Ok(0);
+    }
+    let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
+    let mut codes = causes.filter(|cause| cause.reason.as_deref() == Some("ExitCode"));
+    match codes.next().and_then(|cause| cause.message.as_deref()?.parse().ok()) {
+        Some(code) => Ok(code),
+        None => Err(not_run(status.message.as_deref().unwrap_or("without a word"))),
+    }
+}
+
+fn refused(error: &kube::Error, namespace: &str) -> Silence {
+    let words = connect::words(error);
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            // The API server may give no reason behind its colon.
+            Silence::Forbidden(shown(&format!("namespace {namespace}: {}", words.trim_end_matches([':', ' ']))))
+        }
+        _ => not_run(&words),
+    }
+}
+
+fn not_run(words: &str) -> Silence {
+    let names_bash = words.contains("\"bash\"") || words.contains("bash:");
+    let is_absent = words.contains("executable file not found") || words.contains("no such file or directory");
+    if names_bash && is_absent { Silence::NoShell } else { Silence::NotRun(shown(words)) }
+}
+
+fn shown(words: &str) -> String {
+    Shown::within(words, 240).to_string()
+}

@@ -1,0 +1,464 @@
+//! Libvirt asked for real: Debian's libvirtd and virsh, without KVM, through kwok's exec and the API server.
+//!
+//! Two libvirtd stand for two kinds of hardware. The host model of the one is what QEMU emulates; that of the other has two
+//! features less, for so it is told by its cache of what QEMU can do. Each launcher's `virsh` leads to one of them.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::{self, Ran, cpufit, program};
+use crate::controlplane::ControlPlane;
+use crate::process::Server;
+use crate::world;
+
+const PROGRAMS: [&str; 4] = ["virsh", "libvirtd", "qemu-system-x86_64", "setpriv"];
+const SOON: Duration = Duration::from_secs(60);
+/// No libvirt runs as root here: as root it would keep its things where the machine's own has them.
+const NOBODY: u32 = 65534;
+/// What the emulated CPU has beyond the named model, and what labels speak of.
+const LABELLED: usize = 4;
+
+fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let folders = path.split(':').chain(["/usr/sbin", "/sbin"]).map(PathBuf::from);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// A libvirtd of a session of its own, with its socket; its guests end with it.
+struct Libvirt {
+    folder: PathBuf,
+    _server: Server,
+}
+
+impl Libvirt {
+    /// Starts it on a folder that is prepared: ready when this returns.
+    #[track_caller]
+    fn start(cluster: &ControlPlane, folder: &Path) -> Self {
+        let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
+        let libvirtd = find("libvirtd").expect("libvirtd");
+        let mut command = Command::new(if is_root() { Path::new("setpriv") } else { &libvirtd });
+        if is_root() {
+            command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups"]).arg(&libvirtd);
+        }
+        for (variable, below) in VARIABLES {
+            command.env(variable, folder.join(below));
+        }
+        let mut server = Server::start(cluster.workplace(), &format!("libvirtd-{name}"), &command);
+        let ready = server.wait(SOON, |_| (virsh(folder, &["version"]).code == Some(0)).then_some(()));
+        ready.unwrap_or_else(|problem| panic!("libvirtd: {problem}"));
+        Self { folder: folder.to_owned(), _server: server }
+    }
+
+    #[track_caller]
+    fn virsh(&self, args: &[&str]) -> String {
+        let ran = virsh(&self.folder, args);
+        assert_eq!(ran.code, Some(0), "virsh {args:?}: {}", ran.stderr);
+        ran.stdout
+    }
+
+    /// A guest with this CPU, which waits before its first instruction.
+    #[track_caller]
+    fn run(&self, cluster: &ControlPlane, name: &str, cpu: &str) {
+        let domain = format!(
+            "<domain type='qemu'><name>{name}</name><memory unit='MiB'>32</memory><vcpu>1</vcpu>\
+             <os><type arch='x86_64' machine='q35'>hvm</type></os>{cpu}\
+             <devices><memballoon model='none'/></devices></domain>"
+        );
+        let file = cluster.workplace().write(&format!("{name}.xml"), domain);
+        self.virsh(&["create", "--paused", file.to_str().expect("a path")]);
+    }
+}
+
+impl Drop for Libvirt {
+    fn drop(&mut self) {
+        for name in virsh(&self.folder, &["list", "--name"]).stdout.split_whitespace() {
+            virsh(&self.folder, &["destroy", name]);
+        }
+    }
+}
+
+const VARIABLES: [(&str, &str); 5] = [
+    ("HOME", "home"),
+    ("XDG_CONFIG_HOME", "config"),
+    ("XDG_CACHE_HOME", "cache"),
+    ("XDG_RUNTIME_DIR", "run"),
+    ("XDG_DATA_HOME", "data"),
+];
+
+fn is_root() -> bool {
+    let ran = program({
+        let mut command = Command::new("id");
+        command.arg("-u");
+        command
+    });
+    ran.run().stdout.trim() == "0"
+}
+
+fn socket(folder: &Path) -> String {
+    format!("qemu+unix:///session?socket={}/run/libvirt/libvirt-sock", folder.display())
+}
+
+fn virsh(folder: &Path, args: &[&str]) -> Ran {
+    let mut command = Command::new("virsh");
+    command.args(["-c", &socket(folder)]).args(args);
+    program(command).run()
+}
+
+/// A folder for a libvirtd, which belongs to whom it runs as.
+#[track_caller]
+fn prepare(cluster: &ControlPlane, name: &str) -> PathBuf {
+    let workplace = cluster.workplace().path();
+    let open = |path: &Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    };
+    open(workplace);
+    let folder = workplace.join(name);
+    for (_, below) in VARIABLES {
+        std::fs::create_dir_all(folder.join(below)).expect("a folder");
+    }
+    let config = "stdio_handler = \"file\"\nsecurity_driver = \"none\"\nnamespaces = []\n";
+    cluster.workplace().write(&format!("{name}/config/libvirt/qemu.conf"), config);
+    folder
+}
+
+#[track_caller]
+fn own(folder: &Path) {
+    if is_root() {
+        let mut command = Command::new("chown");
+        command.arg("-R").arg(format!("{NOBODY}:{NOBODY}")).arg(folder);
+        assert_eq!(program(command).run().code, Some(0), "chown");
+    }
+}
+
+/// A second libvirtd to which QEMU seems to lack these features: it is told so by its own cache.
+#[track_caller]
+fn poorer(cluster: &ControlPlane, like: &Libvirt, features: &[String]) -> Libvirt {
+    let folder = prepare(cluster, "poor");
+    let cache = "cache/libvirt/qemu/cache/capabilities";
+    let files = std::fs::read_dir(like.folder.join(cache)).expect("libvirt keeps what QEMU can do");
+    for file in files.map(|file| file.expect("a file").path()) {
+        let mut text = std::fs::read_to_string(&file).expect("text");
+        for feature in features {
+            let property = format!("<property name='{feature}' type='boolean' value='");
+            text = text.replace(&format!("{property}true'"), &format!("{property}false'"));
+        }
+        let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+        cluster.workplace().write(&format!("poor/{cache}/{name}"), text);
+    }
+    own(&folder);
+    Libvirt::start(cluster, &folder)
+}
+
+/// A `virsh` for the launchers of a node: what it prints comes from the command.
+#[track_caller]
+fn launcher_of(cluster: &ControlPlane, node: &str, script: &str) -> PathBuf {
+    let file = cluster.workplace().write(&format!("bin-{node}/virsh"), format!("#!/bin/bash\n{script}\n"));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+    file.parent().expect("a folder").to_owned()
+}
+
+/// The real virsh: whatever socket it is to use, that of this libvirtd takes its place.
+fn real(libvirt: &Libvirt) -> String {
+    let virsh = find("virsh").expect("virsh");
+    format!("[ \"$1\" = -c ] && shift 2\nexec {} -c '{}' \"$@\"", virsh.display(), socket(&libvirt.folder))
+}
+
+struct Scene<'c> {
+    cluster: &'c ControlPlane,
+    _kubelets: Server,
+    _rich: Libvirt,
+    _poor: Libvirt,
+    /// What the poor one lacks.
+    lacking: Vec<String>,
+    /// What the drifted node lacks by labels.
+    drifted: Vec<String>,
+    kubeconfig: PathBuf,
+}
+
+/// The features of an XML of libvirt that are required.
+fn required(xml: &str) -> Vec<String> {
+    let features = xml.split("<feature policy='require' name='").skip(1);
+    features.filter_map(|rest| Some(rest.split_once('\'')?.0.to_owned())).collect()
+}
+
+impl<'c> Scene<'c> {
+    /// `None`, said on standard output, where libvirt is not there.
+    #[track_caller]
+    fn new(cluster: &'c ControlPlane) -> Option<Self> {
+        let folder = prepare(cluster, "rich");
+        own(&folder);
+        let rich = Libvirt::start(cluster, &folder);
+        for guest in ["db", "stuck", "drift"] {
+            rich.run(cluster, &format!("shop_{guest}"), "<cpu mode='host-model'/>");
+        }
+        rich.run(cluster, "shop_old", "<cpu mode='custom' match='exact' check='none'><model>Nehalem</model></cpu>");
+        let live = rich.virsh(&["dumpxml", "shop_db"]);
+        let mut features = required(&live);
+        assert!(features.len() > LABELLED + 2, "the emulated CPU has more than its model: {live}");
+        let model = live.split_once("<model fallback='forbid'>").and_then(|(_, rest)| rest.split_once('<'));
+        let model = model.expect("a model").0.to_owned();
+        // Names that QEMU and libvirt share, and a guest runs without.
+        let given = ["vaes", "clwb", "la57", "umip", "pku", "3dnowext"].map(str::to_owned);
+        let lacking: Vec<String> = given.into_iter().filter(|name| features.contains(name)).take(2).collect();
+        assert_eq!(lacking.len(), 2, "none of the known features: {features:?}");
+        features.retain(|name| !lacking.contains(name));
+        features.truncate(LABELLED);
+        let poor = poorer(cluster, &rich, &lacking);
+
+        world::install_kubevirt(cluster);
+        for namespace in ["shop", "locked"] {
+            cluster.kubectl(&["create", "namespace", namespace]);
+        }
+        let nodes = [
+            ("source", real(&rich)),
+            ("equal", real(&rich)),
+            ("drifted", real(&rich)),
+            ("poor", real(&poor)),
+            ("locked", real(&rich)),
+            ("rubbish", "echo '<all is=well>'".to_owned()),
+            ("endless", "exec sleep 1000".to_owned()),
+            ("huge", "exec head -c 100000000 /dev/zero".to_owned()),
+            ("old", "echo \"error: unknown command: '$3'\" >&2; exit 1".to_owned()),
+            ("bare", String::new()),
+        ];
+        let mut execs = String::new();
+        for (node, script) in &nodes {
+            let lacks = if *node == "drifted" { &features[..2] } else { &[] };
+            create_node(cluster, node, &model, &features, lacks);
+            if script.is_empty() {
+                continue;
+            }
+            let bin = launcher_of(cluster, node, script);
+            let there = format!("on-{node}");
+            let guests: &[&str] = if *node == "source" { &["db", "stuck", "drift", "old"] } else { &[&there] };
+            for guest in guests {
+                let namespace = if *node == "locked" { "locked" } else { "shop" };
+                let pod = create_guest(cluster, namespace, guest, node);
+                let exec = json!({
+                    "apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Exec",
+                    "metadata": {"name": pod, "namespace": namespace},
+                    "spec": {"execs": [{"containers": ["compute"], "local": {
+                        "envs": [{"name": "PATH", "value": format!("{}:/usr/bin:/bin", bin.display())}],
+                    }}]},
+                });
+                writeln!(execs, "---\n{exec}").expect("text");
+            }
+        }
+        let execs = cluster.workplace().write("execs.yaml", execs);
+        let mut kubelets = cluster.play_exec(&execs)?;
+        let is_there = |_: &Server| {
+            let nodes = cluster.get(&["nodes"]);
+            let nodes = nodes["items"].as_array().expect("nodes").clone();
+            let port = |node: &Value| node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64();
+            nodes.iter().all(|node| port(node).is_some_and(|port| port > 0)).then_some(())
+        };
+        kubelets.wait(SOON, is_there).unwrap_or_else(|problem| panic!("{problem}"));
+        allow(cluster);
+        let kubeconfig = cluster.kubeconfig("jane", &[]);
+        let drifted = features[..2].to_vec();
+        Some(Self { cluster, _kubelets: kubelets, _rich: rich, _poor: poor, lacking, drifted, kubeconfig })
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let kubeconfig = self.kubeconfig.to_str().expect("a path");
+        cpufit(args).args(["--kubeconfig", kubeconfig]).run()
+    }
+
+    #[track_caller]
+    fn explain(&self, guest: &str) -> Value {
+        let name = format!("vmi/{guest}");
+        let ran = self.run(&["explain", &name, "-n", "shop", "--ask-libvirt", "--ask-timeout", "3", "-o", "json"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.json()["results"][0].clone()
+    }
+}
+
+/// Labels as the labeller writes them, of the features that it is to speak of.
+#[track_caller]
+fn create_node(cluster: &ControlPlane, name: &str, model: &str, features: &[String], lacks: &[String]) {
+    let mut labels = json!({
+        "kubernetes.io/hostname": name, "kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true",
+        "cpu-vendor.node.kubevirt.io/AMD": "true",
+        "machine-type.node.kubevirt.io/q35": "true",
+    });
+    let labels_of = labels.as_object_mut().expect("labels");
+    let mut set = |key: String| labels_of.insert(key, "true".into());
+    for prefix in ["host-model-cpu", "cpu-model", "cpu-model-migration"] {
+        set(format!("{prefix}.node.kubevirt.io/{model}"));
+    }
+    for feature in features.iter().filter(|feature| !lacks.contains(feature)) {
+        set(format!("cpu-feature.node.kubevirt.io/{feature}"));
+    }
+    for feature in features {
+        set(format!("host-model-required-features.node.kubevirt.io/{feature}"));
+    }
+    for (pool, nodes) in [("stuck", ["source", "poor"]), ("drift", ["source", "drifted"])] {
+        if nodes.contains(&name) {
+            set(format!("pool.example.com/{pool}"));
+        }
+    }
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
+    cluster.kubectl_with(&["create", "-f", "-"], &node);
+}
+
+/// A guest that runs on a node, with its launcher; the launcher's name.
+#[track_caller]
+fn create_guest(cluster: &ControlPlane, namespace: &str, name: &str, node: &str) -> String {
+    let pool = json!({format!("pool.example.com/{name}"): "true"});
+    let selector = if ["stuck", "drift"].contains(&name) { pool } else { json!({}) };
+    let vmi = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"nodeSelector": selector, "domain": {"cpu": {"model": "host-model"}, "devices": {}}},
+        "status": {"phase": "Running", "nodeName": node, "selinuxContext": "none"},
+    });
+    let created = cluster.kubectl_with(&["create", "--validate=false", "-o", "json", "-f", "-"], &vmi);
+    let created: Value = serde_json::from_str(&created).expect("a VMI");
+    let pod_name = format!("virt-launcher-{name}-x");
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": pod_name, "namespace": namespace,
+            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": created["metadata"]["uid"]},
+            "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name,
+                "uid": created["metadata"]["uid"], "controller": true}]},
+        "spec": {"nodeName": node, "nodeSelector": {"kubevirt.io/schedulable": "true"},
+            "containers": [{"name": "compute", "image": "virt-launcher"}]},
+    });
+    cluster.kubectl_with(&["create", "-f", "-"], &pod);
+    pod_name
+}
+
+/// Jane may read all that bears on a verdict, and exec in namespace shop alone.
+#[track_caller]
+fn allow(cluster: &ControlPlane) {
+    cluster.kubectl(&["create", "clusterrole", "reader", "--verb=get,list,watch", "--resource=*.*"]);
+    cluster.kubectl(&["create", "clusterrolebinding", "reader", "--clusterrole=reader", "--user=jane"]);
+    let rule = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "exec", "namespace": "shop"},
+        "rules": [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]}],
+    });
+    cluster.kubectl_with(&["create", "-f", "-"], &rule);
+    cluster.kubectl(&["create", "rolebinding", "exec", "--role=exec", "--user=jane", "--namespace=shop"]);
+}
+
+fn names(row: &Value) -> Vec<&str> {
+    let rows = row.as_array().map(Vec::as_slice).unwrap_or_default();
+    rows.iter().filter_map(|row| row["feature"].as_str()).collect()
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn libvirt_is_asked_through_launchers() {
+    if let Some(program) = PROGRAMS.iter().find(|program| find(program).is_none()) {
+        println!(
+            "LEFT OUT: this test needs {program} (Debian: libvirt-daemon, libvirt-daemon-driver-qemu, libvirt-clients, qemu-system-x86)"
+        );
+        return;
+    }
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let Some(scene) = Scene::new(&cluster) else { return };
+    everything_is_said_by_node(&scene);
+    labels_that_drifted_are_added_with_confidence(&scene);
+    where_libvirt_refuses_no_label_helps(&scene);
+    an_older_cpu_is_a_subset(&scene);
+    answers_are_kept(&scene);
+}
+
+fn everything_is_said_by_node(scene: &Scene<'_>) {
+    let result = scene.explain("db");
+    let nodes = &result["libvirt"]["nodes"];
+    let answer = |node: &str| nodes[node]["answer"].as_str().unwrap_or_default().to_owned();
+    let silence = |node: &str| nodes[node]["unanswered"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(answer("equal"), "identical", "{result:#}");
+    assert_eq!(answer("drifted"), "identical");
+    assert_eq!(answer("poor"), "incompatible", "{nodes:#}");
+    let mut lacking = scene.lacking.clone();
+    lacking.sort_unstable();
+    assert_eq!(names(&nodes["poor"]["missing"]), lacking, "another feature is named than QEMU lacks");
+    assert!(
+        silence("locked").contains("exec is refused") && silence("locked").contains("namespace locked"),
+        "{nodes:#}"
+    );
+    assert!(silence("rubbish").contains("cannot be read"), "{nodes:#}");
+    assert_eq!(silence("endless"), "no answer within 3 s");
+    assert!(silence("huge").contains("more than") && silence("huge").contains("bytes"), "{nodes:#}");
+    assert_eq!(silence("old"), "not asked: virsh there does not know hypervisor-cpu-compare");
+    assert_eq!(silence("bare"), "not asked: no launcher is known there");
+    let fitting = result["nodes"]["fitting"].as_array().expect("nodes");
+    assert!(fitting.iter().any(|node| node == "equal") && !fitting.iter().any(|node| node == "poor"), "{result:#}");
+
+    let told = scene.run(&["explain", "vmi/db", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3"]);
+    println!("{}{}", told.stdout, told.stderr);
+    assert!(told.stdout.contains("BY LABELS") && told.stdout.contains("identical: the guest can run there"));
+    assert!(told.stdout.contains(&format!("incompatible: missing features {}", lacking.join(", "))), "{}", told.stdout);
+    assert!(told.stdout.contains("No node has a cpu-feature label for"), "{}", told.stdout);
+    assert!(told.stdout.contains("VirtualMachineInstance") && told.stdout.contains("\"bare\""), "{}", told.stdout);
+    assert_eq!(told.stderr, "", "nobody watches, so no progress is shown");
+}
+
+fn labels_that_drifted_are_added_with_confidence(scene: &Scene<'_>) {
+    let result = scene.explain("drift");
+    assert_eq!(result["verdict"], "pinned", "{result:#}");
+    let remedies = result["remedies"].as_array().expect("remedies");
+    let add = remedies.iter().find(|remedy| remedy["id"] == "add-labels").expect("labels are to blame");
+    assert_eq!(add["risk"], "libvirt there agrees");
+    let commands = add["commands"].to_string();
+    assert!(scene.drifted.iter().all(|feature| commands.contains(feature)), "{commands}");
+    assert_eq!(result["nearest"][0]["evidence"], "libvirt-agrees");
+}
+
+fn where_libvirt_refuses_no_label_helps(scene: &Scene<'_>) {
+    let without = scene.run(&["explain", "vmi/stuck", "-n", "shop", "-o", "json"]).json();
+    assert_eq!(without["results"][0]["nodes"]["fitting"], json!(["poor"]), "it fits by labels");
+    let result = scene.explain("stuck");
+    assert_eq!(result["verdict"], "pinned", "{result:#}");
+    assert_eq!(result["nodes"]["fitting"], json!([]));
+    let found: Vec<&str> =
+        result["findings"].as_array().expect("findings").iter().filter_map(|found| found["check"].as_str()).collect();
+    assert!(found.contains(&"libvirt-refuses"), "{found:?}");
+    let remedies: Vec<&str> =
+        result["remedies"].as_array().expect("remedies").iter().filter_map(|remedy| remedy["id"].as_str()).collect();
+    assert!(remedies.contains(&"restart-with-common-model"), "{remedies:?}");
+    assert!(!remedies.contains(&"add-labels") && !remedies.contains(&"restart"), "{remedies:?}");
+    let losses = result["libvirt"]["losses"].as_object().expect("losses");
+    let lost: Vec<&Value> = losses.values().flat_map(|lost| lost.as_array().expect("features")).collect();
+    assert!(scene.lacking.iter().all(|feature| lost.contains(&&json!(feature))), "{losses:?}");
+    let told = scene.run(&["explain", "vmi/stuck", "-n", "shop", "--ask-libvirt"]).stdout;
+    println!("{told}");
+    assert!(told.contains("it would lose"), "{told}");
+    let audit = scene.run(&["audit", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3", "-o", "json"]);
+    assert_eq!(audit.code, Some(0), "{}", audit.stderr);
+    let audit = audit.json();
+    let rows = audit["items"].as_array().expect("items");
+    let stuck = rows.iter().find(|row| row["name"] == "stuck").expect("a row");
+    assert_eq!((&stuck["verdict"], &stuck["targets"]), (&json!("pinned"), &json!(0)), "{stuck:#}");
+    assert!(stuck["why"].as_str().expect("words").contains("libvirt refuses its CPU on poor"), "{stuck:#}");
+}
+
+fn an_older_cpu_is_a_subset(scene: &Scene<'_>) {
+    let result = scene.explain("old");
+    assert_eq!(result["libvirt"]["cpu"]["model"], "Nehalem");
+    for node in ["equal", "poor"] {
+        assert_eq!(result["libvirt"]["nodes"][node]["answer"], "superset", "{result:#}");
+    }
+}
+
+/// Answers that were kept say the same, of the cluster and of a dump that holds them.
+fn answers_are_kept(scene: &Scene<'_>) {
+    let folder = scene.cluster.workplace().path().join("dump");
+    let path = folder.to_str().expect("a path");
+    let args = ["explain", "vmi/stuck", "-n", "shop", "-o", "json"];
+    let asked = scene.run(&[&args[..], &["--ask-libvirt", "--save-libvirt-facts", path]].concat()).json();
+    let read = scene.run(&[&args[..], &["--libvirt-facts", path]].concat()).json();
+    assert_eq!(asked, read);
+    let dump = scene.cluster.kubectl(&["get", "nodes,pods,vmi,ns", "-A", "-o", "yaml"]);
+    std::fs::write(folder.join("cluster.yaml"), dump).expect("a dump");
+    let offline = cpufit([&args[..], &["--snapshot", path]].concat()).run();
+    assert_eq!(common::head(&offline.stderr), "");
+    assert_eq!(asked["results"][0]["libvirt"], offline.json()["results"][0]["libvirt"]);
+}

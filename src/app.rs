@@ -13,7 +13,7 @@ use anyhow::bail;
 use crate::cli::args::{Args, Verb, WorldArgs, program};
 use crate::cli::check::Checked;
 use crate::cli::rights::Unreadable;
-use crate::cli::{Namespace, audit, certs, check, drain, explain, manifests, recommend, targets};
+use crate::cli::{Namespace, audit, certs, check, diff, drain, explain, manifests, recommend, targets};
 use crate::console;
 use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
@@ -21,6 +21,7 @@ use crate::live::connect::ClusterArgs;
 use crate::live::fetch::{self, Reach};
 use crate::page::Page;
 use crate::policy::PolicyError;
+use crate::snapshot::Source;
 use crate::telemetry::{self, LogFormat};
 use crate::world::{self, World};
 
@@ -96,6 +97,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             args.world.stdin_once(&[])?;
             let scene = scene(&cluster, &args.world, &Asked::AllWithRoom, &mut stdin)?;
             if drain::run(&args, &scene.world, &mut page)? == drain::Outlook::Trouble {
+                code = ExitCode::from(1);
+            }
+        }
+        Verb::Diff(args) => {
+            let [old, new] = args.worlds();
+            old.stdin_once(&new.snapshot)?;
+            anyhow::ensure!(!args.policy.contains(&Source::Stdin), "--policy is read for both sides: give a file");
+            // The options that say which cluster to read are about the new side.
+            let namespace = cluster.namespace().map(str::to_owned);
+            let before = scene(&ClusterArgs { namespace, ..ClusterArgs::default() }, &old, &Asked::All, &mut stdin)?;
+            let after = scene(&cluster, &new, &Asked::All, &mut stdin)?;
+            if diff::run(&args, &before.world, &after.world, &mut page)? == diff::Outcome::Worse {
                 code = ExitCode::from(1);
             }
         }

@@ -244,3 +244,49 @@ fn the_printed_policies_only_warn_and_are_read_as_they_are() {
     let with = demo(&["-o", "yaml", "--policy", denies.to_str().unwrap()]).stdout;
     assert!(!with.contains("kind: CPUPolicy"), "a policy that denies would be made milder: {with}");
 }
+
+/// The demo's cluster before an upgrade took `amd-stibp` from its nodes, and after it.
+fn upgrade(scratch: &Scratch) -> [PathBuf; 2] {
+    let after = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml");
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(&after).unwrap()).unwrap();
+    let items = documents.into_iter().flat_map(|mut document| match document["items"].take() {
+        Value::Array(items) => items,
+        _ => vec![document],
+    });
+    let before = items.map(|mut item| {
+        if item["kind"] == "Node" && ["node-a", "node-c", "node-d"].iter().any(|node| item["metadata"]["name"] == *node)
+        {
+            item["metadata"]["labels"]["cpu-feature.node.kubevirt.io/amd-stibp"] = "true".into();
+        }
+        item
+    });
+    [scratch.write_json("before.json", &list(before)), after]
+}
+
+fn diff(old: &Path, new: &Path, more: &[&str]) -> Ran {
+    cpufit(["diff"]).args([old, new]).args(more).run()
+}
+
+#[test]
+fn whom_an_upgrade_stranded_and_by_which_label() {
+    let scratch = Scratch::new();
+    let [before, after] = upgrade(&scratch);
+    let ran = diff(&before, &after, &[]);
+    assert_eq!(ran.code(), 1, "a guest is worse off: {}", head(&ran.stderr));
+    insta::assert_snapshot!("diff_of_an_upgrade", ran.stdout);
+    let json = diff(&before, &after, &["-o", "json"]).json();
+    assert_eq!(json["nodes"][0]["lost"], json!(["cpu-feature.node.kubevirt.io/amd-stibp"]));
+    assert_eq!(json["nodes"][0]["change"], "changed");
+    let ledger =
+        json["guests"].as_array().unwrap().iter().find(|row| row["guest"] == "shop/ledger").expect("the guest");
+    assert_eq!(ledger["after"], "pinned");
+    assert_eq!(ledger["because"], json!(["cpu-feature.node.kubevirt.io/amd-stibp"]));
+    assert_eq!(json["worse"], 1);
+
+    let back = diff(&after, &before, &[]);
+    assert_eq!(back.code(), 0, "nobody is worse off: {}", back.stdout);
+    let same = diff(&after, &after, &["-o", "json"]);
+    assert_eq!((same.code(), &same.json()["nodes"], &same.json()["guests"]), (0, &json!([]), &json!([])));
+    let both = cpufit(["diff", "-", "-"]).stdin("").run();
+    assert_eq!(both.code(), 2, "standard input can be read once");
+}

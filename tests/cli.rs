@@ -410,7 +410,8 @@ fn replica_sets_and_pools_are_judged_and_explained() {
 
 #[test]
 fn help_and_completions_are_there() {
-    for verb in [&[][..], &["serve"], &["check"], &["explain"], &["recommend"], &["certs"], &["completions"]] {
+    for verb in [&[][..], &["serve"], &["check"], &["explain"], &["recommend"], &["diff"], &["certs"], &["completions"]]
+    {
         let ran = cpufit(verb).args(["--help"]).run();
         assert_eq!(ran.code(), 0, "{verb:?}: {}", head(&ran.stderr));
         assert!(ran.stdout.len() > 100, "{verb:?} --help explains nothing: {:?}", ran.stdout);

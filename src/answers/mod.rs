@@ -5,6 +5,7 @@
 
 pub mod asking;
 pub mod audit;
+pub mod diff;
 pub mod drain;
 mod guests;
 pub mod pool;

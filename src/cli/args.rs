@@ -46,6 +46,8 @@ pub enum Verb {
     Drain(DrainArgs),
     /// Say which CPU model guests should have, for each kind of hardware: who could run it, who not, and why
     Recommend(RecommendArgs),
+    /// Say what changed since a dump was taken, or between two: labels, and whom that strands: exit 1 where a guest is worse off
+    Diff(DiffArgs),
     /// Make development certificates
     Certs(CertsArgs),
     /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
@@ -234,6 +236,51 @@ pub enum DrainOutput {
     /// For people: those that need looking at.
     Table,
     /// For people: every guest.
+    Wide,
+    /// For scripts.
+    Json,
+    /// For scripts.
+    Yaml,
+}
+
+/// `cpufit diff`.
+#[derive(Debug, ClapArgs)]
+pub struct DiffArgs {
+    /// The dump of before: file, folder or -
+    #[arg(value_name = "OLD")]
+    pub old: Source,
+    /// The dump of after; without it, the live cluster
+    #[arg(value_name = "NEW")]
+    pub new: Option<Source>,
+    /// Policies of kind CPUPolicy, in the place of those of both sides: file, folder or -
+    #[arg(long, value_name = "FILE")]
+    pub policy: Vec<Source>,
+    /// The release of KubeVirt whose rules apply, where a dump's KubeVirt does not tell
+    #[arg(long, value_name = "VERSION", value_parser = release)]
+    pub kubevirt_version: Option<Release>,
+    /// How to print: table, wide (every node and guest), json or yaml
+    #[arg(short, long, value_enum, default_value_t = DiffOutput::Table)]
+    pub output: DiffOutput,
+}
+
+impl DiffArgs {
+    /// What the old side is judged by, and the new one.
+    #[must_use]
+    pub fn worlds(&self) -> [WorldArgs; 2] {
+        [Some(&self.old), self.new.as_ref()].map(|source| WorldArgs {
+            snapshot: source.cloned().into_iter().collect(),
+            policy: self.policy.clone(),
+            kubevirt_version: self.kubevirt_version,
+        })
+    }
+}
+
+/// How `diff` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffOutput {
+    /// For people, folded.
+    Table,
+    /// For people, with every node and guest.
     Wide,
     /// For scripts.
     Json,

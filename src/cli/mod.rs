@@ -5,6 +5,7 @@ pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod ci;
+pub mod diff;
 pub mod drain;
 pub mod explain;
 pub mod gate;

@@ -262,10 +262,22 @@ impl Fleet {
 
     /// All labels of a node, in no particular order.
     pub fn labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
-        self.profile(node).labels.iter().chain(&*self.own_labels[node]).map(|&label| {
-            let label = &self.labels[label as usize];
-            (label.key.as_ref(), label.value.as_ref())
-        })
+        self.profile_labels(node).chain(self.own_labels(node))
+    }
+
+    /// The labels of a node's CPU that all nodes of its profile share.
+    pub fn profile_labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
+        self.profile(node).labels.iter().map(|&label| self.pair(label))
+    }
+
+    /// The other labels of a node.
+    pub fn own_labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
+        self.own_labels[node].iter().map(|&label| self.pair(label))
+    }
+
+    fn pair(&self, label: u32) -> (&str, &str) {
+        let label = &self.labels[label as usize];
+        (label.key.as_ref(), label.value.as_ref())
     }
 
     /// The names behind a prefix of label keys whose value is `true`, sorted: `cpu-model…/` gives models.

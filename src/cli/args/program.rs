@@ -71,6 +71,14 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         ],
     ),
     (
+        "diff",
+        [
+            ("Two dumps: before an upgrade, and after it", "diff before.yaml after.yaml"),
+            ("A dump, and the live cluster as it is now", "diff before.yaml"),
+            ("For a script: exit 1 where a guest is worse off", "diff before.yaml after.yaml -o json"),
+        ],
+    ),
+    (
         "certs",
         [
             ("In the folder certs", "certs"),

@@ -1,0 +1,212 @@
+//! Which nodes changed, and how.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::{self, Family};
+
+/// A node that came, went or changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeChange {
+    /// The node.
+    pub node: String,
+    /// The labels that it has and had not: the key alone where the value is `true`, else `key=value`; sorted.
+    pub gained: Vec<String>,
+    /// The labels that it had and has not.
+    pub lost: Vec<String>,
+    /// What became of the node.
+    pub change: What,
+    /// Its host model, as its label names it.
+    pub host_model: Option<String>,
+    /// What changed of it besides labels: `cordoned`, `taint …`, `annotation skip-node`, `not ready`; what ended begins with `no longer `.
+    pub also: Vec<String>,
+}
+
+/// What became of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// It was not there.
+    Added,
+    /// It is not there.
+    Removed,
+    /// It was there and is.
+    Changed,
+}
+
+/// A node whose labels are frozen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Frozen {
+    /// The node.
+    pub node: String,
+    /// Whether it was so before.
+    pub was_before: bool,
+}
+
+/// Nodes whose CPU labels differ from those of most nodes with their host model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unlike {
+    /// The nodes.
+    pub nodes: Vec<String>,
+    /// The host model.
+    pub host_model: String,
+    /// How many nodes are alike.
+    pub alike: usize,
+    /// The keys that those have and these have not.
+    pub lacks: Vec<String>,
+    /// The other way round.
+    pub has: Vec<String>,
+}
+
+type Pair<'f> = (&'f str, &'f str);
+
+/// All nodes that came, went or changed, by name.
+pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
+    let mut out = Vec::new();
+    // Of nodes of one profile the labels of the CPU changed alike.
+    let mut of_profiles: HashMap<(NodeIndex, NodeIndex), Labels> = HashMap::new();
+    for node in old.in_name_order() {
+        let name = old.name(node);
+        let Some(now) = new.find(name) else {
+            out.push(whole(old, node, What::Removed));
+            continue;
+        };
+        let profiles = (old.first_of_profile(node), new.first_of_profile(now));
+        let of_profile = of_profiles
+            .entry(profiles)
+            .or_insert_with(|| Labels::between(old.profile_labels(node), new.profile_labels(now)));
+        let mut labels = Labels::between(old.own_labels(node), new.own_labels(now));
+        labels.extend(of_profile);
+        let also = also(old, node, new, now);
+        if labels == Labels::default() && also.is_empty() {
+            continue;
+        }
+        let Labels { gained, lost } = labels;
+        let (name, host_model) = (name.to_owned(), host_model(new, now));
+        out.push(NodeChange { node: name, gained, lost, change: What::Changed, host_model, also });
+    }
+    let came = new.in_name_order().into_iter().filter(|node| old.find(new.name(*node)).is_none());
+    out.extend(came.map(|node| whole(new, node, What::Added)));
+    out.sort_by(|one, other| one.node.cmp(&other.node));
+    out
+}
+
+fn whole(fleet: &Fleet, node: NodeIndex, change: What) -> NodeChange {
+    let mut labels: Vec<String> = fleet.labels(node).map(shown).collect();
+    labels.sort_unstable();
+    let (gained, lost) = if change == What::Added { (labels, Vec::new()) } else { (Vec::new(), labels) };
+    let (node, host_model) = (fleet.name(node).to_owned(), host_model(fleet, node));
+    NodeChange { node, gained, lost, change, host_model, also: Vec::new() }
+}
+
+fn host_model(fleet: &Fleet, node: NodeIndex) -> Option<String> {
+    fleet.names_under(node, Family::HostModelCpu).first().map(|model| (*model).to_owned())
+}
+
+fn shown((key, value): Pair<'_>) -> String {
+    if value == "true" { key.to_owned() } else { format!("{key}={value}") }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Labels {
+    gained: Vec<String>,
+    lost: Vec<String>,
+}
+
+impl Labels {
+    fn between<'f>(old: impl Iterator<Item = Pair<'f>>, new: impl Iterator<Item = Pair<'f>>) -> Self {
+        let (old, new): (BTreeSet<Pair<'f>>, BTreeSet<Pair<'f>>) = (old.collect(), new.collect());
+        Self {
+            gained: new.difference(&old).copied().map(shown).collect(),
+            lost: old.difference(&new).copied().map(shown).collect(),
+        }
+    }
+
+    fn extend(&mut self, other: &Self) {
+        self.gained.extend(other.gained.iter().cloned());
+        self.lost.extend(other.lost.iter().cloned());
+        self.gained.sort_unstable();
+        self.lost.sort_unstable();
+    }
+}
+
+/// What changed of a node besides its labels.
+fn also(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> Vec<String> {
+    let state = |fleet: &Fleet, node: NodeIndex| -> BTreeSet<String> {
+        let taints = fleet.taints(node).iter().filter(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+        let mut out: BTreeSet<String> = taints.map(|taint| format!("taint {taint}")).collect();
+        out.extend(fleet.is_cordoned(node).then(|| "cordoned".to_owned()));
+        out.extend(fleet.not_ready().contains(node).then(|| "not ready".to_owned()));
+        out.extend(fleet.skip_node(node).map(|_| "annotation skip-node".to_owned()));
+        out
+    };
+    let (before, after) = (state(old, was), state(new, is));
+    let ended = before.difference(&after).map(|what| format!("no longer {what}"));
+    after.difference(&before).cloned().chain(ended).collect()
+}
+
+/// The nodes whose labels are frozen, by name.
+pub(super) fn frozen(old: &Fleet, new: &Fleet) -> Vec<Frozen> {
+    let is_frozen = |node: &NodeIndex| new.skip_node(*node).is_some();
+    let row = |node: NodeIndex| {
+        let name = new.name(node);
+        let was_before = old.find(name).is_some_and(|before| old.skip_node(before).is_some());
+        Frozen { node: name.to_owned(), was_before }
+    };
+    new.in_name_order().into_iter().filter(is_frozen).map(row).collect()
+}
+
+/// The nodes that differ from most others with their host model.
+pub(super) fn unlike(fleet: &Fleet) -> Vec<Unlike> {
+    let mut out = Vec::new();
+    let vendors = fleet.bearers(Family::CpuVendor);
+    for (model, nodes) in fleet.bearers(Family::HostModelCpu) {
+        for of_vendor in vendors.values() {
+            let mut nodes = nodes.clone();
+            nodes.intersect(of_vendor);
+            out.extend(unlike_of(fleet, model, &nodes));
+        }
+    }
+    out
+}
+
+fn unlike_of(fleet: &Fleet, model: &str, nodes: &Bits) -> Vec<Unlike> {
+    let mut profiles: BTreeMap<NodeIndex, Vec<NodeIndex>> = BTreeMap::new();
+    for node in nodes.iter() {
+        profiles.entry(fleet.first_of_profile(node)).or_default().push(node);
+    }
+    let Some((usual, alike)) = profiles.iter().max_by_key(|(_, nodes)| nodes.len()) else { return Vec::new() };
+    let (usual, alike) = (*usual, alike.len());
+    // Of two nodes neither is the odd one.
+    if alike < 2 || alike * 2 <= nodes.count() {
+        return Vec::new();
+    }
+    let keys = |node: NodeIndex| -> BTreeSet<&str> {
+        let is_told =
+            |key: &str| matches!(Family::of(key), Family::CpuFeature | Family::CpuModel | Family::HostModelRequired);
+        fleet.profile_labels(node).map(|(key, _)| key).filter(|key| is_told(key)).collect()
+    };
+    let usual_keys = keys(usual);
+    let row = |(profile, nodes): (&NodeIndex, &Vec<NodeIndex>)| {
+        let own = keys(*profile);
+        let names =
+            |keys: std::collections::btree_set::Difference<'_, &str>| keys.map(|key| (*key).to_owned()).collect();
+        let mut nodes: Vec<String> = nodes.iter().map(|node| fleet.name(*node).to_owned()).collect();
+        nodes.sort_unstable();
+        Unlike {
+            nodes,
+            host_model: model.to_owned(),
+            alike,
+            lacks: names(usual_keys.difference(&own)),
+            has: names(own.difference(&usual_keys)),
+        }
+    };
+    let others = profiles.iter().filter(|(profile, _)| **profile != usual);
+    others.map(row).filter(|row| !row.lacks.is_empty() || !row.has.is_empty()).collect()
+}

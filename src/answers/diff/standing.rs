@@ -1,0 +1,153 @@
+//! How a guest of a cluster stands: the verdict that an audit gives it, like guests judged once.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::answers::audit::{Severity, audit};
+use crate::answers::{Demand, Guests};
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label;
+use crate::fit::placement::{AffinityRule, Placement};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi};
+use crate::kubevirt::{migration, subject};
+use crate::policy::LauncherSelectors;
+use crate::world::World;
+
+/// How a guest stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
+    pub(super) verdict: &'static str,
+    pub(super) severity: Severity,
+    /// Its own node no longer meets its launcher.
+    pub(super) own_node: bool,
+}
+
+/// A guest's objects.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Guest<'w> {
+    /// Its VMI.
+    Vmi(&'w Vmi),
+    /// Its VM alone.
+    Vm(&'w VirtualMachine),
+}
+
+/// All guests of a world, by `namespace/name`, as an audit lists them.
+pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, Guest<'_>> {
+    let lives = |vmi: &&Vmi| !migration::has_ended(vmi);
+    let title = |meta: &Meta| {
+        let name = subject::name_of(meta);
+        if meta.namespace.is_empty() { name } else { format!("{}/{name}", meta.namespace) }
+    };
+    let of_vmis = cluster.vmis().filter(lives).map(|vmi| (title(&vmi.metadata), Guest::Vmi(vmi)));
+    let is_stopped = |vm: &&VirtualMachine| {
+        cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).as_ref().is_none_or(|vmi| !lives(vmi))
+    };
+    let stopped = cluster.vms().filter(is_stopped).map(|vm| (title(&vm.metadata), Guest::Vm(vm)));
+    of_vmis.chain(stopped).collect()
+}
+
+/// Tells how guests of a world stand.
+pub(super) struct Judge<'w> {
+    world: &'w World,
+    like: Guests<'w>,
+    /// Where policies change what guests ask for, the audit itself.
+    audited: Option<BTreeMap<String, Standing>>,
+}
+
+impl<'w> Judge<'w> {
+    pub(super) fn new(world: &'w World) -> Self {
+        let changes = world
+            .policies
+            .iter()
+            .any(|policy| policy.common_model.is_some() || policy.launcher_selectors != LauncherSelectors::Keep);
+        let row = |row: crate::answers::audit::AuditRow| {
+            let standing = Standing { verdict: row.verdict, severity: row.severity(), own_node: row.own_node };
+            (row.guest, standing)
+        };
+        let audited = changes.then(|| audit(world, &|| false).into_iter().map(row).collect());
+        Self { world, like: Guests::new(&world.cluster), audited }
+    }
+
+    pub(super) fn standing(&mut self, title: &str, guest: Guest<'w>) -> Option<Standing> {
+        if let Some(audited) = &self.audited {
+            return audited.get(title).copied();
+        }
+        let cluster: &'w Cluster = &self.world.cluster;
+        Some(match guest {
+            Guest::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
+            Guest::Vmi(vmi) => {
+                let verdict = self.like.start(vmi).outcome.as_str();
+                Standing::of(verdict, migration::not_migratable(vmi).is_some(), false)
+            }
+            Guest::Vm(vm) => Standing::of(subject::of_vm(vm, cluster).assess(cluster).outcome.as_str(), false, false),
+        })
+    }
+
+    fn running(&mut self, vmi: &'w Vmi) -> Standing {
+        let fleet: &Fleet = &self.world.cluster.fleet;
+        let own = fleet.find(&vmi.status.node_name);
+        let demand = self.like.demand(vmi);
+        let verdict = demand.map_or("unknown", |demand| verdict(fleet, &demand, own));
+        let is_stuck = migration::not_migratable(vmi).is_some();
+        Standing::of(verdict, is_stuck, own_node(&self.world.cluster, vmi).is_some())
+    }
+
+    /// What the migration of a guest demands; `None` where it does not run.
+    pub(super) fn demand(&mut self, vmi: &'w Vmi) -> Option<Rc<Demand>> {
+        self.like.demand(vmi)
+    }
+
+    /// What its start asks for.
+    pub(super) fn start(&self, guest: Guest<'_>) -> Placement<'static> {
+        let cluster = &self.world.cluster;
+        match guest {
+            Guest::Vmi(vmi) => subject::of_vmi(vmi, cluster).subject.placement,
+            Guest::Vm(vm) => subject::of_vm(vm, cluster).subject.placement,
+        }
+    }
+}
+
+impl Standing {
+    fn of(verdict: &'static str, is_stuck: bool, own_node: bool) -> Self {
+        let severity = match verdict {
+            _ if own_node => Severity::OwnNode,
+            _ if is_stuck => Severity::Pinned,
+            "unschedulable" => Severity::Unschedulable,
+            "pinned" => Severity::Pinned,
+            "fragile" => Severity::Fragile,
+            _ => Severity::None,
+        };
+        Self { verdict, severity, own_node }
+    }
+}
+
+/// As [`crate::fit::assess`] judges a migration.
+fn verdict(fleet: &Fleet, demand: &Demand, own: Option<NodeIndex>) -> &'static str {
+    let Ok(placement) = &demand.placement else { return "unknown" };
+    if fleet.is_empty() || !fleet.is_labelled(placement.get(label::ARCH)) {
+        return "unknown";
+    }
+    match demand.targets(fleet, own) {
+        0 | 1 if fleet.unread().is_some() => "unknown",
+        0 => "pinned",
+        1 => "fragile",
+        _ => "fits",
+    }
+}
+
+/// Whether a guest's own node no longer meets its launcher, and the labels for which: as [`crate::fit::check`] finds it.
+pub(super) fn own_node(cluster: &Cluster, vmi: &Vmi) -> Option<Vec<String>> {
+    let fleet: &Fleet = &cluster.fleet;
+    let (pod, node) = (cluster.current_launcher(vmi)?, fleet.find(&vmi.status.node_name)?);
+    let refusal = fleet.look_up(&pod.placement).refusal(node);
+    if refusal.missing.is_empty() && refusal.affinity.is_empty() {
+        return None;
+    }
+    let of_affinity = refusal.affinity.iter().filter_map(|rule| match rule {
+        AffinityRule::Label(expression) => Some(expression.key().to_owned()),
+        AffinityRule::Name(_) | AffinityRule::NoTerm => None,
+    });
+    Some(refusal.missing.iter().map(|(key, _)| key.clone()).chain(of_affinity).collect())
+}

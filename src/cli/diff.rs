@@ -1,0 +1,277 @@
+//! `cpufit diff`: what changed between two looks at a cluster, and for whom.
+
+use std::collections::BTreeMap;
+
+use crate::answers::diff::{Diff, GuestChange, NodeChange, Turn, Unlike, What, diff};
+use crate::cli::args::{DiffArgs, DiffOutput};
+use crate::fit::command::{Command, LabelKey, Name, Namespace, Script, Word};
+use crate::fit::label::{self, Family};
+use crate::page::{Page, PageError};
+use crate::say::plural;
+use crate::world::{NO_NODES, World};
+
+/// How many names a line shows, where they are folded.
+const SHOWN: usize = 3;
+/// How many nodes a command names.
+const NAMED: usize = 8;
+
+/// What the exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nobody is worse off.
+    Well,
+    /// At least one guest is.
+    Worse,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+///
+/// It cannot be written as JSON or YAML.
+pub fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) -> Result<Outcome, PageError> {
+    let found = diff(old, new);
+    match args.output {
+        DiffOutput::Table => people(&found, new, SHOWN, page),
+        DiffOutput::Wide => people(&found, new, usize::MAX, page),
+        DiffOutput::Json => page.json(&found)?,
+        DiffOutput::Yaml => page.yaml(&found)?,
+    }
+    Ok(if found.worse > 0 { Outcome::Worse } else { Outcome::Well })
+}
+
+fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
+    if new.cluster.fleet.is_empty() {
+        page.line(NO_NODES);
+    }
+    nodes(&found.nodes, most, page);
+    guests(found, most, page);
+    leftovers(found, most, page);
+    advice(found, page);
+    let Diff { worse, better, .. } = found;
+    match (worse, better) {
+        (0, 0) if found.is_empty() => page.line("nothing changed"),
+        (0, 0) => page.line("no guest is worse off, none better"),
+        _ => page.line(format_args!("{}, {better} better", worse_off(*worse))),
+    }
+}
+
+fn worse_off(count: usize) -> String {
+    match count {
+        0 => "no guest is worse off".to_owned(),
+        1 => "1 guest is worse off".to_owned(),
+        many => format!("{many} guests are worse off"),
+    }
+}
+
+/// Nodes that changed alike, on one line.
+fn nodes(changes: &[NodeChange], most: usize, page: &mut Page) {
+    let mut alike: BTreeMap<String, Vec<&NodeChange>> = BTreeMap::new();
+    for change in changes {
+        alike.entry(what(change, most)).or_default().push(change);
+    }
+    let mut groups: Vec<(String, Vec<&NodeChange>)> = alike.into_iter().collect();
+    groups.sort_by(|(_, one), (_, other)| one[0].node.cmp(&other[0].node));
+    for (what, changes) in groups {
+        let names: Vec<&str> = changes.iter().map(|change| change.node.as_str()).collect();
+        let mut models: Vec<&str> = changes.iter().filter_map(|change| change.host_model.as_deref()).collect();
+        models.sort_unstable();
+        models.dedup();
+        let kind = if models.is_empty() { String::new() } else { format!(" ({})", plural::fold_names(&models, most)) };
+        page.line(format_args!("{}{kind}: {what}", plural::fold_names(&names, most)));
+    }
+}
+
+fn what(change: &NodeChange, most: usize) -> String {
+    match change.change {
+        What::Added => return "came".to_owned(),
+        What::Removed => return "gone".to_owned(),
+        What::Changed => {}
+    }
+    let labels = |verb: &str, labels: &[String]| {
+        let pairs = labels.iter().map(|label| label.split_once('=').unwrap_or((label, "true")));
+        (!labels.is_empty()).then(|| format!("{verb} {}", plural::fold(pairs, most.max(8))))
+    };
+    let also = (!change.also.is_empty()).then(|| change.also.join(", "));
+    let parts = [labels("lost", &change.lost), labels("gained", &change.gained), also];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Guests to which the same happened for the same labels, on one line.
+fn guests(found: &Diff, most: usize, page: &mut Page) {
+    let mut alike: BTreeMap<(Turn, String), Vec<&str>> = BTreeMap::new();
+    for change in &found.guests {
+        alike.entry((change.turn, happened(change, &found.gone, most))).or_default().push(&change.guest);
+    }
+    for change in &found.own_node {
+        let why = because(&change.because, &found.gone, most);
+        let what = if change.own_node_after {
+            format!("at odds with the own node now, a restart of the kubelet there would fail the guest{why}")
+        } else {
+            "no longer at odds with the own node".to_owned()
+        };
+        alike.entry((change.turn, what)).or_default().push(&change.guest);
+    }
+    for ((_, what), names) in alike {
+        let count = plural::counted(names.len(), "guest", "guests");
+        page.line(format_args!("{count} ({}): {what}", plural::fold_names(&names, most)));
+    }
+}
+
+fn happened(change: &GuestChange, gone: &[String], most: usize) -> String {
+    let state = |verdict: &str| match verdict {
+        "fits" => "two targets or more",
+        "fragile" => "one target",
+        "pinned" => "no target",
+        "unschedulable" => "no node to start on",
+        _ => "not known",
+    };
+    match (change.before, change.after) {
+        (Some(before), Some(after)) => {
+            format!("{} before, {} now{}", state(before), state(after), because(&change.because, gone, most))
+        }
+        (None, Some(after)) => format!("new, {}", state(after)),
+        (Some(before), None) => format!("gone, {} before", state(before)),
+        (None, None) => String::new(),
+    }
+}
+
+/// `: cpu-feature amd-stibp, which no node has any more`.
+fn because(keys: &[String], gone: &[String], most: usize) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    let (gone, rest): (Vec<&String>, Vec<&String>) = keys.iter().partition(|key| gone.contains(key));
+    let named = |keys: &[&String]| plural::fold(keys.iter().map(|key| (key.as_str(), "true")), most.max(SHOWN));
+    let gone = (!gone.is_empty()).then(|| format!("{}, which no node has any more", named(&gone)));
+    let rest = (!rest.is_empty()).then(|| named(&rest));
+    format!(": {}", gone.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
+}
+
+/// What somebody may have forgotten.
+fn leftovers(found: &Diff, most: usize, page: &mut Page) {
+    for (was_before, since) in [(true, "as before"), (false, "since")] {
+        let names: Vec<&str> =
+            found.frozen.iter().filter(|row| row.was_before == was_before).map(|row| row.node.as_str()).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let verb = plural::number(names.len(), "has", "have");
+        let labels = plural::number(names.len(), "its labels are", "their labels are");
+        page.line(format_args!(
+            "{} {verb} the annotation {} ({since}): {labels} frozen, right or wrong",
+            plural::fold_names(&names, most),
+            label::SKIP_NODE
+        ));
+        commands(&annotate(&names, Freeze::Off), page);
+    }
+    for row in &found.unlike {
+        let Unlike { nodes, host_model, alike, lacks, has } = row;
+        let fold = |keys: &[String]| plural::fold(keys.iter().map(|key| (key.as_str(), "true")), most.max(SHOWN));
+        let lacks = (!lacks.is_empty()).then(|| format!("without {}", fold(lacks)));
+        let has = (!has.is_empty()).then(|| format!("with {}", fold(has)));
+        let differs = plural::number(nodes.len(), "differs", "differ");
+        page.line(format_args!(
+            "{} {differs} from {alike} others with host model {host_model}: {}",
+            plural::fold_names(nodes, most),
+            lacks.into_iter().chain(has).collect::<Vec<_>>().join(", ")
+        ));
+    }
+}
+
+/// What to do now, and before the next upgrade.
+fn advice(found: &Diff, page: &mut Page) {
+    let worse: Vec<&GuestChange> =
+        found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Turn::Worse).collect();
+    let Some(first) = worse.first() else { return };
+    // A restart gives a guest that runs what nodes have now.
+    let is_gone = |change: &&&GuestChange| {
+        change.after != Some("unschedulable") && change.because.iter().any(|key| found.gone.contains(key))
+    };
+    let mut stranded: Vec<&str> = worse.iter().filter(is_gone).map(|change| change.guest.as_str()).collect();
+    stranded.sort_unstable();
+    stranded.dedup();
+    if !stranded.is_empty() {
+        let is_feature = |key: &String| Family::of(key) == Family::CpuFeature;
+        let policy = if found.gone.iter().all(is_feature) {
+            ", or a policy with launcherSelectors: DropStale (libvirt decides)"
+        } else {
+            ""
+        };
+        page.line(format_args!("Now, for {}: a restart{policy}", plural::counted(stranded.len(), "guest", "guests")));
+        for guest in stranded.iter().take(SHOWN) {
+            commands(&restart(guest), page);
+        }
+        if stranded.len() > SHOWN {
+            page.line(format_args!("  # and {} more: -o wide names them", stranded.len() - SHOWN));
+        }
+    }
+    let others = worse.iter().find(|change| !is_gone(change)).unwrap_or(first);
+    if !is_gone(&others) {
+        page.line("Now: what helps, guest by guest:");
+        commands(&explain(&others.guest), page);
+    }
+    let lost: Vec<&str> = found
+        .nodes
+        .iter()
+        .filter(|node| {
+            node.lost.iter().any(|label| worse.iter().any(|change| change.because.iter().any(|key| key == label)))
+        })
+        .filter(|node| node.change == What::Changed)
+        .map(|node| node.node.as_str())
+        .collect();
+    let by_labeller = worse.iter().flat_map(|change| &change.because).any(|key| Family::of(key).is_labeller());
+    if by_labeller && !lost.is_empty() {
+        page.line("Next time, before the upgrade, keep the labels until the guests were restarted or moved:");
+        commands(&annotate(&lost, Freeze::On), page);
+    }
+}
+
+fn commands(script: &Script, page: &mut Page) {
+    for line in script.lines() {
+        page.line(format_args!("  {line}"));
+    }
+}
+
+/// Whether labels are to be frozen, or left to the node-labeller again.
+#[derive(Clone, Copy)]
+enum Freeze {
+    On,
+    Off,
+}
+
+fn annotate(nodes: &[&str], freeze: Freeze) -> Script {
+    let key = || LabelKey::new(label::SKIP_NODE);
+    let command = || {
+        let mut command = Command::kubectl(["annotate", "node"]);
+        for node in nodes.iter().take(NAMED) {
+            command = command.arg(Name::new(node)?);
+        }
+        let word: Word = match freeze {
+            Freeze::On => Word::joined("node-labeller.kubevirt.io/skip-node=", "true"),
+            Freeze::Off => key()?.removed(),
+        };
+        let command = command.arg(word);
+        Ok(vec![if nodes.len() > NAMED { command.comment("and the other nodes") } else { command }])
+    };
+    command().into()
+}
+
+/// `kubectl cpufit explain vmi/db -n shop`.
+fn explain(guest: &str) -> Script {
+    let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
+    let command = || {
+        let command = Command::kubectl(["cpufit", "explain"]).arg(Name::new(name)?.of("vmi"));
+        Ok(vec![command.namespace(Namespace::new(namespace)?)])
+    };
+    command().into()
+}
+
+fn restart(guest: &str) -> Script {
+    let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
+    let command = || {
+        let command = Command::virtctl(["restart"]).arg(Name::new(name)?);
+        Ok(vec![command.namespace(Namespace::new(namespace)?)])
+    };
+    command().into()
+}

@@ -94,8 +94,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         }
         Verb::Drain(args) => {
-            args.world.stdin_once(&[])?;
-            let scene = scene(&cluster, &args.world, &Asked::AllWithRoom, &mut stdin)?;
+            args.world.stdin_once(&args.libvirt.libvirt_facts)?;
+            let mut scene = scene(&cluster, &args.world, &Asked::AllWithRoom, &mut stdin)?;
+            let guests = |world: &World| {
+                world.cluster.vmis().filter(|vmi| drain::leaves(&args, &vmi.status.node_name)).cloned().collect()
+            };
+            libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             if drain::run(&args, &scene.world, &mut page)? == drain::Outlook::Trouble {
                 code = ExitCode::from(1);
             }

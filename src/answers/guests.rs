@@ -9,6 +9,7 @@ use crate::enforce::model::with_model;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, HostModelClass, NodeIndex};
 use crate::fit::label;
+use crate::fit::libvirt::Answers;
 use crate::fit::placement::Placement;
 use crate::fit::verdict::Assessment;
 use crate::kubevirt::cluster::Cluster;
@@ -69,6 +70,8 @@ pub(super) struct Likeness<'w> {
     inherited: Vec<(&'w str, &'w str)>,
     /// Classes are interned: equal ones have one address.
     source: Option<*const HostModelClass>,
+    /// What libvirt says of its CPU, where it was asked.
+    asked: Option<Answers>,
     /// The guest, or its launcher, is too large to be read whole.
     too_large: bool,
 }
@@ -85,6 +88,7 @@ impl<'w> Likeness<'w> {
         Self {
             too_large: alone.too_large || launcher.is_some_and(|pod| pod.excess.is_some()),
             inherited: inherited.map(|(key, value)| (key.as_ref(), value.as_ref())).collect(),
+            asked: cluster.libvirt.of(&vmi.metadata.namespace, &vmi.metadata.name, &vmi.metadata.uid),
             source: source.map(|node| std::ptr::from_ref(fleet.host_model_class(node))),
             ..alone
         }
@@ -94,7 +98,7 @@ impl<'w> Likeness<'w> {
 impl Like for Likeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { spec, tsc_frequency, machine, labelled, inherited, source, too_large } = self;
+        let Self { spec, tsc_frequency, machine, labelled, inherited, source, asked: _, too_large } = self;
         (tsc_frequency, machine, labelled, inherited, source, too_large).hash(&mut hasher);
         spec.node_selector.hash(&mut hasher);
         spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -155,6 +159,7 @@ fn likeness(vmi: &Vmi) -> Likeness<'_> {
         labelled: !vmi.status.selinux_context.is_empty(),
         inherited: Vec::new(),
         source: None,
+        asked: None,
         too_large: vmi.metadata.excess.is_some(),
     }
 }

@@ -228,6 +228,9 @@ pub struct DrainArgs {
     /// How to print: table, wide (every guest), json or yaml
     #[arg(short, long, value_enum, default_value_t = DrainOutput::Table)]
     pub output: DrainOutput,
+    /// What libvirt says.
+    #[command(flatten)]
+    pub libvirt: LibvirtArgs,
 }
 
 /// How `drain` prints.

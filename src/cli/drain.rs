@@ -50,6 +50,13 @@ pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<O
     Ok(if drained.has_failed() { Outlook::Trouble } else { Outlook::Clear })
 }
 
+/// Whether guests of a node are to leave it.
+#[must_use]
+pub fn leaves(args: &DrainArgs, node: &str) -> bool {
+    // What names no node is said when the verb runs.
+    args.all || super::targets::nodes(&args.nodes).is_ok_and(|nodes| nodes.iter().any(|name| name == node))
+}
+
 fn people(drained: &Drained, output: DrainOutput, page: &mut Page) {
     let worth = |node: &&NodeRow| drained.nodes.len() == 1 || !node.guests.is_empty();
     for node in drained.nodes.iter().filter(worth) {

@@ -26,7 +26,7 @@ use crate::fit::models;
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Evidence, Verdict};
+use crate::fit::verdict::{Check, Evidence, Verdict};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
@@ -325,6 +325,10 @@ impl Explained<'_> {
             let verb = if fitting.len() == 1 { "fits" } else { "fit" };
             return Some(format!("{} {verb} by labels.", plural::fold_names(&fitting, 12)));
         }
+        // Others fit by labels, and libvirt refuses them.
+        if self.case.verdict.found(Check::LibvirtRefuses).is_some() {
+            return None;
+        }
         let source = self.source()?;
         let subject = &self.case.judged.subject;
         let refusal = self.fleet().look_up(&subject.placement).refusal(source);
@@ -489,7 +493,8 @@ impl Explained<'_> {
             2 => "both nodes".to_owned(),
             many => format!("{many} nodes"),
         };
-        let loss = self.said().and_then(|said| said.loss(model)).map(|loss| format!(" {loss}")).unwrap_or_default();
+        let loss =
+            self.said().and_then(|said| said.loss(model, nodes)).map(|loss| format!(" {loss}")).unwrap_or_default();
         Some(format!("{model} runs on {all}: {}{also}.{loss}", plural::fold_names(nodes, 6)))
     }
 

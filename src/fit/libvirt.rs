@@ -152,6 +152,8 @@ pub struct Answers {
     pub nodes: BTreeMap<String, Result<Answer, Silence>>,
     /// The model that the libvirt of each node takes for `host-model`, where that is known.
     pub host_models: BTreeMap<String, String>,
+    /// The named models that the libvirt of each node lists as usable, where that is known.
+    pub usable: BTreeMap<String, BTreeSet<String>>,
     /// What the guest has and would not have with each of these named models.
     pub losses: BTreeMap<String, Vec<String>>,
 }

@@ -1,6 +1,8 @@
 //! The guest under judgement, whichever kind of object carried it.
 
 use super::author::Authors;
+use super::bits::Bits;
+use super::fleet::Fleet;
 use super::label::{self, Family};
 use super::libvirt::Answers;
 use super::placement::{Affinity, Expression, NodeSelector, Placement, Term};
@@ -257,6 +259,16 @@ impl<'a> Subject<'a> {
     pub fn asked(&self) -> Option<&Answers> {
         let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
         self.asked.as_ref().filter(|_| leaves)
+    }
+
+    /// The nodes of a fleet that fit, those left out whose libvirt was asked and refuses.
+    #[must_use]
+    pub fn fitting(&self, fleet: &Fleet) -> Bits {
+        let mut fitting = fleet.look_up(&self.placement).passes().fitting;
+        if let Some(asked) = self.asked() {
+            fitting.subtract(&asked.refusing(fleet));
+        }
+        fitting
     }
 
     /// `namespace/name`.

@@ -60,19 +60,16 @@ impl Facts {
         let host_model = |(name, node): (&String, &NodeFacts)| {
             Some((name.clone(), node.host.as_ref()?.model.as_ref()?.model.clone()))
         };
+        let usable = |(name, node): (&String, &NodeFacts)| {
+            Some((name.clone(), node.host.as_ref()?.usable.iter().cloned().collect()))
+        };
         Some(Answers {
+            usable: self.nodes.iter().filter_map(usable).collect(),
             host_models: self.nodes.iter().filter_map(host_model).collect(),
             guest: guest.cpu.clone(),
             nodes: self.nodes.iter().filter_map(of_node).collect(),
             losses: guest.losses.clone(),
         })
-    }
-
-    /// Whether the libvirt of a node lists a named model as usable; `None` where that is not known.
-    #[must_use]
-    pub fn is_usable(&self, node: &str, model: &str) -> Option<bool> {
-        let host = self.nodes.get(node)?.host.as_ref()?;
-        Some(host.usable.binary_search_by(|known| known.as_str().cmp(model)).is_ok())
     }
 }
 

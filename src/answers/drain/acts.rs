@@ -321,9 +321,9 @@ impl Problem<'_, '_> {
         if migrates && mover.fate != Fate::Moves {
             return none;
         }
-        let mut fitting = base.look_up(&subject.placement).passes().fitting;
+        let mut fitting = subject.fitting(base);
         fitting.subtract(&edited.changed);
-        let after = edited.fleet.look_up(&subject.placement).passes().fitting;
+        let after = subject.fitting(&edited.fleet);
         after.iter().filter_map(|index| base.find(edited.fleet.name(index))).for_each(|index| fitting.insert(index));
         // A drained node is cordoned: only who tolerates that starts there again, and then nothing is sure.
         if !migrates && fitting.contains(mover.source) && subject.placement.tolerates_cordon() {

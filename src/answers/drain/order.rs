@@ -52,7 +52,7 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[(NodeIndex, 
         for (at, mover) in movers.iter().enumerate() {
             match (&mover.fate, &mover.judged) {
                 (Fate::Moves, Some(judged)) => {
-                    let fitting = |fleet: &Fleet| fleet.look_up(&judged.subject.placement).passes().fitting;
+                    let fitting = |fleet: &Fleet| judged.subject.fitting(fleet);
                     let now = fitting(fleet);
                     let later = returned.as_ref().map_or_else(|| now.clone(), fitting);
                     guests.push((turn, at, Place { now, later }));

@@ -100,13 +100,18 @@ impl<'s> Said<'s> {
         out
     }
 
-    /// What the guest would lose with a model.
-    pub(super) fn loss(&self, model: &str) -> Option<String> {
-        let lost = self.asked.losses.get(model)?;
-        Some(match lost.as_slice() {
+    /// What the guest would lose with a model, and the nodes whose libvirt does not list it as usable although they are
+    /// labelled so.
+    pub(super) fn loss(&self, model: &str, nodes: &[String]) -> Option<String> {
+        let lost = self.asked.losses.get(model).map(|lost| match lost.as_slice() {
             [] => format!("With {model} it would lose no CPU feature."),
             lost => format!("With {model} it would lose {}.", plural::fold_names(lost, 12)),
-        })
+        });
+        let is_unusable = |node: &&String| self.asked.usable.get(*node).is_some_and(|usable| !usable.contains(model));
+        let unusable: Vec<&String> = nodes.iter().filter(is_unusable).collect();
+        let unusable = (!unusable.is_empty())
+            .then(|| format!("Libvirt does not list it as usable on {}.", plural::fold_names(&unusable, 3)));
+        lost.into_iter().chain(unusable).reduce(|one, other| format!("{one} {other}"))
     }
 
     /// Each node by labels and by libvirt, below the head.

@@ -47,17 +47,12 @@ impl Judgement<'_, '_> {
     /// How many nodes fit once an action is done, judged on the nodes it changes and all others as they are.
     pub(super) fn fitting_after(&self, action: &Action) -> usize {
         let (after, changed) = action.apply(self.subject, self.fleet);
-        let mut unchanged = self.fleet.look_up(&after.placement).passes().fitting;
+        let mut unchanged = after.fitting(self.fleet);
         let source = after.source().and_then(|name| self.fleet.find(name));
         let names = changed.iter().filter_map(|node| self.fleet.find(&node.name));
         names.chain(source).for_each(|node| unchanged.remove(node));
-        let refuses = |node: &Node| after.asked().is_some_and(|asked| asked.refusal(&node.name).is_some());
-        if let Some(asked) = after.asked() {
-            unchanged.subtract(&asked.refusing(self.fleet));
-        }
-        let is_other = |node: &Node| after.source() != Some(&node.name) && !refuses(node);
-        let others: Vec<Node> = changed.into_iter().filter(is_other).collect();
-        unchanged.count() + Fleet::new(others).look_up(&after.placement).passes().fitting.count()
+        let others: Vec<Node> = changed.into_iter().filter(|node| after.source() != Some(&node.name)).collect();
+        unchanged.count() + after.fitting(&Fleet::new(others)).count()
     }
 
     /// A remedy, if more nodes fit once it is done.

@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
+use serde_json::Value;
 
-use crate::cli::args::{Args, Verb, WorldArgs, program};
+use crate::cli::args::{Args, SnapshotArgs, Verb, WorldArgs, program};
 use crate::cli::check::Checked;
 use crate::cli::rights::Unreadable;
-use crate::cli::{Namespace, audit, certs, check, diff, drain, explain, manifests, recommend, targets};
+use crate::cli::{Namespace, audit, certs, check, diff, drain, explain, manifests, recommend, snapshot, targets};
 use crate::console;
 use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
@@ -121,6 +122,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let scene = scene(&cluster, &args.world, &Asked::All, &mut stdin)?;
             recommend::run(&args, &scene.world, stdin, &mut page)?;
         }
+        Verb::Snapshot(args) => {
+            let only = cluster.namespace().filter(|_| !args.all_namespaces);
+            let objects = objects(&cluster, &args, only, stdin)?;
+            snapshot::print(&args, only, objects, &mut page)?;
+        }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
         Verb::Manifests(args) => manifests::run(&args, &mut page)?,
         Verb::Completion(args) => page.completions(args.shell, &mut program::command(None), "cpufit"),
@@ -174,6 +180,47 @@ pub fn failure(error: &anyhow::Error) -> Page {
     std::iter::once(first).chain(below).collect()
 }
 
+/// What is judged of dumps, or else of a live cluster.
+fn objects(
+    cluster: &ClusterArgs,
+    args: &SnapshotArgs,
+    only: Option<&str>,
+    stdin: impl Read,
+) -> anyhow::Result<Vec<Value>> {
+    if !args.snapshot.is_empty() {
+        refuse_cluster(cluster)?;
+        let (objects, skipped) = snapshot::of_dumps(args, stdin)?;
+        if let Some(line) = skipped.line() {
+            note(&line);
+        }
+        return Ok(objects);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let config = cluster.config()?;
+        let url = config.cluster_url.to_string();
+        let client = connect::client(config)?;
+        let read = fetch::objects(&client, only.map_or(Reach::Cluster, Reach::Namespace)).await;
+        let (objects, left_out) = read.map_err(|error| Unreadable::of(&error, &url, only, None))?;
+        for error in left_out {
+            note(&format!("left out: {error}"));
+        }
+        Ok(objects)
+    })
+}
+
+fn note(text: &str) {
+    console::tell(&Page::of(format_args!("note: {text}")));
+}
+
+/// A dump is of one cluster already.
+fn refuse_cluster(cluster: &ClusterArgs) -> anyhow::Result<()> {
+    match cluster.first_given() {
+        Some(option) => bail!("{option} says which cluster to read, and --snapshot reads a dump: give one of them"),
+        None => Ok(()),
+    }
+}
+
 /// What a verb works on.
 struct Scene {
     world: World,
@@ -200,9 +247,7 @@ fn scene(cluster: &ClusterArgs, args: &WorldArgs, needs: &Asked, mut stdin: impl
     let asked = cluster.namespace();
     let namespace = |context: &str| Namespace { name: asked.unwrap_or(context).to_owned(), is_asked: asked.is_some() };
     if !args.snapshot.is_empty() {
-        if let Some(option) = cluster.first_given() {
-            bail!("{option} says which cluster to read, and --snapshot reads a dump: give one of them");
-        }
+        refuse_cluster(cluster)?;
         let namespace = namespace("default");
         let load = if matches!(needs, Asked::AllWithRoom) { world::load_with_room } else { world::load };
         let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;

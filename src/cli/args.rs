@@ -48,6 +48,8 @@ pub enum Verb {
     Recommend(RecommendArgs),
     /// Say what changed since a dump was taken, or between two: labels, and whom that strands: exit 1 where a guest is worse off
     Diff(DiffArgs),
+    /// Print what is judged of a cluster, and nothing else: a dump for --snapshot, without user data and secrets
+    Snapshot(SnapshotArgs),
     /// Make development certificates
     Certs(CertsArgs),
     /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
@@ -401,6 +403,29 @@ pub struct LibvirtArgs {
     /// Answers of libvirt that were kept so: file, folder or -; a dump may hold them too
     #[arg(long, value_name = "FOLDER", conflicts_with = "ask_libvirt")]
     pub libvirt_facts: Vec<Source>,
+}
+
+/// `cpufit snapshot`.
+#[derive(Debug, ClapArgs)]
+pub struct SnapshotArgs {
+    /// A dump to take it from instead of a live cluster: file, folder (with all below it) or -
+    #[arg(long, value_name = "FILE")]
+    pub snapshot: Vec<Source>,
+    /// Guests of all namespaces, whatever -n says
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// How to print: yaml, or json (on one line); a List
+    #[arg(short, long, value_enum, default_value_t = SnapshotOutput::Yaml)]
+    pub output: SnapshotOutput,
+}
+
+/// How `snapshot` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotOutput {
+    /// To be read and compared.
+    Yaml,
+    /// Small.
+    Json,
 }
 
 /// `cpufit manifests`.

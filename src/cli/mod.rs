@@ -15,6 +15,7 @@ pub mod recommend;
 pub mod resource;
 pub mod rights;
 pub mod selector;
+pub mod snapshot;
 pub mod targets;
 
 use std::collections::BTreeMap;

@@ -17,6 +17,7 @@ use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Vmi;
 use crate::report;
 use crate::review::MissingInput;
+use crate::snapshot::prune::prune;
 use crate::well_known;
 use crate::world::World;
 
@@ -83,30 +84,40 @@ pub enum Reach<'n> {
     Namespace(&'n str),
 }
 
-/// All objects of a resource that are reached.
-async fn reached(client: &Client, resource: Watched, reach: Reach<'_>) -> Result<Vec<Projected>, FetchError> {
+/// All objects of a resource that are reached, each as `of` makes it.
+async fn reached<T>(
+    client: &Client,
+    resource: Watched,
+    reach: Reach<'_>,
+    of: &impl Fn(Watched, &Seen) -> Result<T, FetchError>,
+) -> Result<Vec<T>, FetchError> {
     match reach {
-        Reach::Namespace(namespace) if resource.is_of_guests() => all(client, resource, Some(namespace)).await,
-        Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(client, resource, None).await {
+        Reach::Namespace(namespace) if resource.is_of_guests() => all(client, resource, Some(namespace), of).await,
+        Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(client, resource, None, of).await {
             Err(error) if error.is_forbidden() && resource == Watched::Namespaces => {
                 // Who may work in a namespace may read it, and no list of all.
                 let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
                 match api.get(namespace).await {
-                    Ok(seen) => Ok(vec![projected(resource, &seen)?]),
+                    Ok(seen) => Ok(vec![of(resource, &seen)?]),
                     Err(_) => Err(error),
                 }
             }
             Err(error) if error.is_forbidden() && resource.is_of_guests() => {
-                all(client, resource, Some(namespace)).await.map_err(|_| error)
+                all(client, resource, Some(namespace), of).await.map_err(|_| error)
             }
             outcome => outcome,
         },
-        Reach::Cluster => all(client, resource, None).await,
+        Reach::Cluster => all(client, resource, None, of).await,
     }
 }
 
 /// All objects of a resource, in a namespace or in all, page by page; none where the resource is not installed.
-async fn all(client: &Client, resource: Watched, namespace: Option<&str>) -> Result<Vec<Projected>, FetchError> {
+async fn all<T>(
+    client: &Client,
+    resource: Watched,
+    namespace: Option<&str>,
+    of: &impl Fn(Watched, &Seen) -> Result<T, FetchError>,
+) -> Result<Vec<T>, FetchError> {
     let api: Api<Seen> = match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource.api()),
         None => Api::all_with(client.clone(), &resource.api()),
@@ -123,13 +134,55 @@ async fn all(client: &Client, resource: Watched, namespace: Option<&str>) -> Res
             Err(error) => return Err(FetchError::Read { resource, error }),
         };
         for seen in &page.items {
-            out.push(projected(resource, seen)?);
+            out.push(of(resource, seen)?);
         }
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => return Ok(out),
         }
     }
+}
+
+/// All that is reached, each object as `of` makes it, and what had to be left out because its reader may not read it.
+///
+/// # Errors
+///
+/// Something that nothing can be judged without cannot be read; the error says what.
+async fn everything<T>(
+    client: &Client,
+    reach: Reach<'_>,
+    of: &impl Fn(Watched, &Seen) -> Result<T, FetchError>,
+) -> Result<(Vec<T>, Vec<FetchError>), FetchError> {
+    let (mut out, mut left_out) = (Vec::new(), Vec::new());
+    let read = join_all(Watched::ALL.map(|one| reached(client, one, reach, of))).await;
+    for (resource, list) in Watched::ALL.into_iter().zip(read) {
+        match list {
+            Ok(list) => out.extend(list),
+            Err(error) if resource.is_dispensable() && error.is_forbidden() => left_out.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((out, left_out))
+}
+
+/// All that is judged of a cluster, as a dump holds it, and what had to be left out because its reader may not read it.
+///
+/// # Errors
+///
+/// Something that nothing can be judged without cannot be read; the error says what.
+pub async fn objects(
+    client: &Client,
+    reach: Reach<'_>,
+) -> Result<(Vec<serde_json::Value>, Vec<FetchError>), FetchError> {
+    let of = |resource: Watched, seen: &Seen| {
+        let api = resource.api();
+        prune(&api.api_version, &api.kind, seen.json()).map_err(|source| {
+            let (namespace, name) = seen.name();
+            FetchError::Malformed { resource, namespace, name, source }
+        })
+    };
+    let (found, left_out) = everything(client, reach, &of).await?;
+    Ok((found.into_iter().flatten().collect(), left_out))
 }
 
 /// The cluster and its policies as they are now, and what had to be left out because its reader may not read it.
@@ -142,19 +195,10 @@ pub async fn world(
     release: Option<Release>,
     reach: Reach<'_>,
 ) -> Result<(World, Vec<FetchError>), FetchError> {
-    let mut left_out = Vec::new();
-    let mut lists = Vec::new();
-    let read = join_all(Watched::ALL.map(|one| reached(client, one, reach))).await;
-    for (resource, list) in Watched::ALL.into_iter().zip(read) {
-        match list {
-            Ok(list) => lists.push(list),
-            Err(error) if resource.is_dispensable() && error.is_forbidden() => left_out.push(error),
-            Err(error) => return Err(error),
-        }
-    }
+    let (found, left_out) = everything(client, reach, &projected).await?;
     let mut objects = Vec::new();
     let mut policies = Vec::new();
-    for projected in lists.into_iter().flatten() {
+    for projected in found {
         match projected {
             Projected::Object(object) => objects.push(*object),
             Projected::Policy(registered) => policies.extend(registered.policy.ok()),

@@ -29,6 +29,7 @@ mod input;
 mod json;
 mod kustomize;
 mod objects;
+pub mod prune;
 mod yaml;
 
 use std::cell::Cell;

@@ -79,6 +79,14 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         ],
     ),
     (
+        "snapshot",
+        [
+            ("Of the cluster of the current context", "snapshot"),
+            ("With the guests of one namespace alone", "snapshot -n shop"),
+            ("Of a dump, without what is not judged", "snapshot --snapshot dump.yaml -o json"),
+        ],
+    ),
+    (
         "certs",
         [
             ("In the folder certs", "certs"),

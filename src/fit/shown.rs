@@ -6,6 +6,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
+/// How many characters of `namespace/name` stand before what is said of a guest: as many as names have that KubeVirt accepts, 63 and 63
+/// and the slash, so that a longer one leaves room for what is said.
+pub const TITLE_CHARS: usize = 127;
+
 /// Text that a terminal shows as it is: whatever is not printable stands in it as `\u{…}`.
 ///
 /// Escaped are controls (C0, DEL, C1), line and paragraph separators, all format characters (bidirectional overrides and

@@ -15,6 +15,7 @@ use crate::fit::author::{Asked, Author, Authors};
 use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
+use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
     CpuMode, HostModelRule, Migration, NotMigratable, Onward, Running, Stage, Start, Subject, Template, libvirt_refusal,
 };
@@ -186,11 +187,12 @@ pub fn name_of(meta: &super::wire::Meta) -> String {
     if meta.name.is_empty() { meta.generate_name.clone() } else { meta.name.clone() }
 }
 
-/// `namespace/name` of a guest.
+/// `namespace/name` of a guest, before what is said of it.
 #[must_use]
 pub fn title(vmi: &Vmi) -> String {
     let (namespace, name) = (&vmi.metadata.namespace, name_of(&vmi.metadata));
-    if namespace.is_empty() { name } else { format!("{namespace}/{name}") }
+    let title = if namespace.is_empty() { name } else { format!("{namespace}/{name}") };
+    if title.len() <= TITLE_CHARS { title } else { Shown::within(&title, TITLE_CHARS).to_string() }
 }
 
 /// A guest of which not enough is known to predict its pod.

@@ -2,6 +2,7 @@
 //! forged or not, must not become a storm of reads.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
@@ -11,6 +12,9 @@ use crate::world::World;
 
 /// Look-ups for one namespace; each reads two objects at most.
 const OF_NAMESPACE: Rate = Rate { burst: 20.0, per_second: 2.0 };
+/// Look-ups for reviews from one address, three quarters of all: API servers can have one address together, and then there is nobody
+/// else to leave room for but an attacker.
+const OF_PEER: Rate = Rate { burst: 75.0, per_second: 15.0 };
 /// Look-ups in all.
 const OF_ALL: Rate = Rate { burst: 100.0, per_second: 20.0 };
 
@@ -23,27 +27,36 @@ struct Left {
     all: Bucket,
     /// By namespace; those that the watch does not know share one, under the empty name.
     of_namespaces: HashMap<String, Bucket>,
+    of_peers: HashMap<Option<IpAddr>, Bucket>,
 }
 
 impl Lookups {
     pub(super) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Left { all: Bucket::full(OF_ALL, now), of_namespaces: HashMap::new() }))
+        Self(Mutex::new(Left {
+            all: Bucket::full(OF_ALL, now),
+            of_namespaces: HashMap::new(),
+            of_peers: HashMap::new(),
+        }))
     }
 
-    /// Whether a look-up for a namespace may be made; it counts as made then. A namespace that is used up is judged by what
+    /// Whether a look-up for a namespace may be made for a review from this address; it counts as made then. A namespace that is used up is judged by what
     /// is known.
-    pub(super) fn may(&self, world: &World, namespace: &str, now: Instant) -> bool {
+    pub(super) fn may(&self, world: &World, namespace: &str, peer: Option<IpAddr>, now: Instant) -> bool {
         let is_known = world.cluster.namespace(namespace).is_some();
         let name = if is_known { namespace } else { "" };
         let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Left { all, of_namespaces } = &mut *left;
+        let Left { all, of_namespaces, of_peers } = &mut *left;
         if !of_namespaces.contains_key(name) {
             // Those of which nothing is used need not be remembered: so there are never more than were asked for within seconds.
             of_namespaces.retain(|_, bucket| !bucket.is_full(OF_NAMESPACE, now));
             of_namespaces.insert(name.to_owned(), Bucket::full(OF_NAMESPACE, now));
         }
-        let Some(bucket) = of_namespaces.get_mut(name) else { return false };
-        take_all([(bucket, OF_NAMESPACE), (all, OF_ALL)], now)
+        if !of_peers.contains_key(&peer) {
+            of_peers.retain(|_, bucket| !bucket.is_full(OF_PEER, now));
+        }
+        let of_peer = of_peers.entry(peer).or_insert_with(|| Bucket::full(OF_PEER, now));
+        let Some(of_namespace) = of_namespaces.get_mut(name) else { return false };
+        take_all([(of_namespace, OF_NAMESPACE), (of_peer, OF_PEER), (all, OF_ALL)], now)
     }
 }
 
@@ -53,9 +66,26 @@ mod tests {
 
     use serde_json::json;
 
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::kubevirt::cluster::{Cluster, Object};
     use crate::testing::cluster::read;
+
+    const SERVER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+    const ATTACKER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 66)));
+
+    #[test]
+    fn one_address_leaves_look_ups_to_others() {
+        let names: Vec<String> = (0..100).map(|number| format!("space-{number}")).collect();
+        let spaces = names.iter().map(|name| Object::Namespace(read(json!({"metadata": {"name": name}}))));
+        let world = World { cluster: Cluster::new(spaces, None), ..World::default() };
+        let now = Instant::now();
+        let lookups = Lookups::new(now);
+        let made = |peer| names.iter().filter(|name| lookups.may(&world, name, peer, now)).count();
+        assert_eq!(made(ATTACKER), 75);
+        assert_eq!(made(SERVER), 25, "what one address leaves is another's");
+    }
 
     #[test]
     fn a_storm_reads_no_more_than_its_share() {
@@ -65,13 +95,13 @@ mod tests {
         let lookups = Lookups::new(start);
         let made = |namespace: &str, second: u64| {
             let now = start + Duration::from_secs(second);
-            (0..1000).filter(|_| lookups.may(&world, namespace, now)).count()
+            (0..1000).filter(|_| lookups.may(&world, namespace, SERVER, now)).count()
         };
         assert_eq!(made("shop", 0), 20);
         let forged: usize = (0..100)
             .map(|number| {
                 let now = start;
-                (0..10).filter(|_| lookups.may(&world, &format!("no-such-{number}"), now)).count()
+                (0..10).filter(|_| lookups.may(&world, &format!("no-such-{number}"), None, now)).count()
             })
             .sum();
         assert_eq!(forged, 20, "namespaces that nobody knows are one");

@@ -126,7 +126,7 @@ impl Live {
         let snapshot = self.snapshot();
         let answer = by_world(&snapshot.world, stage, request, turn).await?;
         let Some(lack) = answer.lacks.first() else { return Ok(answer) };
-        let may_read = self.lookups.may(&snapshot.world, lack.namespace(), Instant::now());
+        let may_read = self.lookups.may(&snapshot.world, lack.namespace(), turn.address(), Instant::now());
         let share = self.reads.try_acquire().ok().filter(|_| may_read);
         let Some(_share) = share else { return Ok(answer) };
         let until = turn.rest();

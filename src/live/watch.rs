@@ -19,6 +19,8 @@ use crate::kubevirt::cluster::Name;
 
 /// How many objects a page holds: with nodes of 34 KB each, a few megabytes.
 pub const PAGE: u32 = 250;
+/// The same for kinds that many may create, as large as etcd takes them, 1.5 MB: a page of such objects is held twice while it is read.
+const PAGE_OF_ANYBODYS: u32 = 25;
 /// How long is waited before another attempt, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -66,8 +68,8 @@ async fn follow_by(
     changes: &mpsc::Sender<Change>,
 ) -> Ended {
     let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
-    let mut config =
-        watcher::Config { list_semantic: ListSemantic::MostRecent, ..watcher::Config::default() }.page_size(PAGE);
+    let mut config = watcher::Config { list_semantic: ListSemantic::MostRecent, ..watcher::Config::default() }
+        .page_size(page(resource));
     if let Some(selector) = resource.selector() {
         config = config.labels(selector);
     }
@@ -127,6 +129,14 @@ async fn follow_by(
         }
     }
     Ended::NobodyListens
+}
+
+/// How many objects a page of this resource holds, where lists do not stream.
+fn page(resource: Watched) -> u32 {
+    match resource {
+        Watched::Nodes | Watched::Namespaces | Watched::KubeVirts | Watched::Policies => PAGE,
+        _ => PAGE_OF_ANYBODYS,
+    }
 }
 
 fn put(resource: Watched, seen: &Seen) -> Change {

@@ -13,6 +13,7 @@ use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::label::Family;
 use crate::fit::remedy::Action;
+use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Stage, Template};
 use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
@@ -87,7 +88,8 @@ impl Messages {
 /// Puts a verdict into words.
 #[must_use]
 pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
-    let mut out = Messages { title: judged.subject.title(), details: details(judged, verdict), ..Messages::default() };
+    let title = Shown::within(&judged.subject.title(), TITLE_CHARS).to_string();
+    let mut out = Messages { title, details: details(judged, verdict), ..Messages::default() };
     for finding in &verdict.findings {
         let message = finding::message(finding);
         let short = || first_with_room(&out.title, finding::shorter(finding));

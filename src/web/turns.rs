@@ -118,6 +118,12 @@ impl Turn<'_> {
         Ok(aside(|| work(&|| Instant::now() >= until)))
     }
 
+    /// The address that the review came from.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.client.0
+    }
+
     /// Gives the turn back, because something else is waited for; when that must be there.
     pub fn rest(&mut self) -> Instant {
         self.held = None;

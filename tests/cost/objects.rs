@@ -20,6 +20,8 @@ pub enum Kind {
     Pod,
     VirtualMachine,
     Vmi,
+    ReplicaSet,
+    Pool,
     Migration,
     KubeVirt,
     Instancetype,
@@ -30,12 +32,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Node,
         Self::Namespace,
         Self::Pod,
         Self::VirtualMachine,
         Self::Vmi,
+        Self::ReplicaSet,
+        Self::Pool,
         Self::Migration,
         Self::KubeVirt,
         Self::Instancetype,
@@ -53,6 +57,8 @@ impl Kind {
             Self::Pod => ("", "v1", "Pod"),
             Self::VirtualMachine => ("kubevirt.io", "v1", "VirtualMachine"),
             Self::Vmi => ("kubevirt.io", "v1", "VirtualMachineInstance"),
+            Self::ReplicaSet => ("kubevirt.io", "v1", "VirtualMachineInstanceReplicaSet"),
+            Self::Pool => ("pool.kubevirt.io", "v1beta1", "VirtualMachinePool"),
             Self::Migration => ("kubevirt.io", "v1", "VirtualMachineInstanceMigration"),
             Self::KubeVirt => ("kubevirt.io", "v1", "KubeVirt"),
             Self::Instancetype => ("instancetype.kubevirt.io", "v1beta1", "VirtualMachineInstancetype"),
@@ -73,6 +79,11 @@ impl Kind {
                 with_affinity(places::<wire::VirtualMachine>(), &["spec", "template", "spec", "affinity"])
             }
             Self::Vmi => with_affinity(places::<wire::Vmi>(), &["spec", "affinity"]),
+            Self::ReplicaSet => with_affinity(places::<wire::ReplicaSet>(), &["spec", "template", "spec", "affinity"]),
+            Self::Pool => with_affinity(
+                places::<wire::Pool>(),
+                &["spec", "virtualMachineTemplate", "spec", "template", "spec", "affinity"],
+            ),
             Self::Migration => places::<wire::Vmim>(),
             Self::KubeVirt => places::<wire::KubeVirt>(),
             Self::Instancetype => places::<wire::Instancetype>(),
@@ -103,6 +114,16 @@ impl Kind {
                     "ownerReferences": [{"kind": "VirtualMachine", "name": "db", "uid": "vm-db", "controller": true}]},
                 "spec": guest(),
                 "status": {"phase": "Running", "nodeName": HOME, "selinuxContext": "none", "machine": {"type": "q35"}},
+            }),
+            Self::ReplicaSet => json!({
+                "metadata": {"name": "web", "namespace": "shop", "uid": "rs-web"},
+                "spec": {"template": {"metadata": {"labels": {"tier": "web"}}, "spec": guest()}},
+            }),
+            Self::Pool => json!({
+                "metadata": {"name": "workers", "namespace": "shop", "uid": "pool-workers"},
+                "spec": {"virtualMachineTemplate": {
+                    "spec": {"template": {"metadata": {"labels": {"tier": "worker"}}, "spec": guest()}},
+                }},
             }),
             Self::Migration => json!({
                 "metadata": {"name": "move-db", "namespace": "shop", "uid": "m-1"}, "spec": {"vmiName": "db"},
@@ -260,6 +281,19 @@ impl Entries {
     pub const ALL: [Self; 3] = [Self::Least, Self::Whole, Self::Features];
 }
 
+/// A value like [`whole`]'s with another number in its texts and keys.
+fn numbered(like: &Value, number: usize) -> Value {
+    match like {
+        Value::String(_) => format!("t{number}").into(),
+        Value::Array(items) => items.iter().map(|item| numbered(item, number)).collect(),
+        Value::Object(fields) => {
+            let key = |key: &String| if key == "k99999" { format!("k{number}") } else { key.clone() };
+            fields.iter().map(|(name, value)| (key(name), numbered(value, number))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
 /// What stands at a place when it is made so many bytes long; `None` where there is nothing to make long.
 pub fn large(places: &[Place], at: &Place, entries: Entries, bytes: usize) -> Option<Value> {
     let inside = |last: Step| {
@@ -280,8 +314,8 @@ pub fn large(places: &[Place], at: &Place, entries: Entries, bytes: usize) -> Op
         }
         (Shape::List, Entries::Whole) => {
             let item = inside(Step::Item)?;
-            let count = many(&whole(places, item, 99_999), 1);
-            (0..count).map(|number| whole(places, item, number)).collect()
+            let one = whole(places, item, 99_999);
+            (0..many(&one, 1)).map(|number| numbered(&one, number)).collect()
         }
         (Shape::Map, Entries::Whole) => {
             (0..bytes / 20).map(|at| (format!("k{at}"), json!(format!("v{at}")))).collect::<Map<_, _>>().into()

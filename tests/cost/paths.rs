@@ -26,6 +26,8 @@ fn watched(kind: Kind) -> Watched {
         Kind::Pod => Watched::Pods,
         Kind::VirtualMachine => Watched::VirtualMachines,
         Kind::Vmi => Watched::Vmis,
+        Kind::ReplicaSet => Watched::ReplicaSets,
+        Kind::Pool => Watched::Pools,
         Kind::Migration => Watched::Migrations,
         Kind::KubeVirt => Watched::KubeVirts,
         Kind::Instancetype => Watched::Instancetypes,
@@ -110,7 +112,7 @@ pub fn reviews(kind: Kind, object: &Value) -> Vec<String> {
             }
             vec![create(object), create(&target)]
         }
-        Kind::VirtualMachine | Kind::Policy => {
+        Kind::VirtualMachine | Kind::ReplicaSet | Kind::Pool | Kind::Policy => {
             vec![create(object), update(object, &kind.base()), update(&kind.base(), object)]
         }
         Kind::Vmi | Kind::Migration => vec![create(object)],

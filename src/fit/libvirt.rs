@@ -214,3 +214,75 @@ pub fn labelled<'m>(fleet: &Fleet, node: NodeIndex, features: &'m [String]) -> V
     };
     features.iter().map(of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fit::judgement::{Depth, Judgement};
+    use crate::fit::node::Node;
+    use crate::fit::placement::Placement;
+    use crate::fit::remedy::Action;
+    use crate::fit::subject::{Migration, Stage, Subject};
+    use crate::fit::verdict::{Check, Evidence, Impact, Outcome, Verdict};
+
+    const LABEL: &str = "cpu-feature.node.kubevirt.io/fpu";
+
+    fn node(name: &str, has_label: bool) -> Node {
+        let mut node = Node { name: name.to_owned(), ..Node::default() };
+        node.labels.insert("cpu-feature.node.kubevirt.io/sse".to_owned(), "true".to_owned());
+        if has_label {
+            node.labels.insert(LABEL.to_owned(), "true".to_owned());
+        }
+        node
+    }
+
+    /// A guest on `a` that asks for `fpu`: by labels `b` has it, and `c` has not.
+    fn judged(nodes: Option<[(&str, Answer); 2]>) -> Verdict {
+        let fleet = Fleet::new(vec![node("a", true), node("b", true), node("c", false)]);
+        let mut placement = Placement::default();
+        placement.selector.insert(LABEL, "true");
+        let stage = Stage::Migration(Migration { source: Some("a".to_owned()), ..Migration::default() });
+        let mut subject = Subject::new("shop", "db", stage, placement);
+        subject.asked = nodes.map(|nodes| Answers {
+            guest: Err(Silence::NoLauncher),
+            nodes: nodes.into_iter().map(|(name, answer)| (name.to_owned(), Ok(answer))).collect(),
+            host_models: BTreeMap::new(),
+            usable: BTreeMap::new(),
+            losses: BTreeMap::new(),
+        });
+        Judgement::new(&subject, &fleet, Depth::Full).verdict()
+    }
+
+    fn refusal() -> Answer {
+        Answer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
+    }
+
+    fn added(verdict: &Verdict) -> Option<(String, bool)> {
+        let mut remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+        remedies.find_map(|remedy| match &remedy.action {
+            Action::AddLabels(add) => Some((add.node.clone(), add.agreed)),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn libvirts_word_goes_before_the_labels() {
+        let by_labels = judged(None);
+        assert_eq!(by_labels.assessment.outcome, Outcome::Impaired(Impact::Fragile));
+        let both = judged(Some([("b", refusal()), ("c", Answer::Superset)]));
+        assert_eq!(both.assessment.outcome, Outcome::Impaired(Impact::Pinned), "libvirt refuses the only target");
+        assert!(both.assessment.fitting.is_empty() && both.found(Check::LibvirtRefuses).is_some());
+        let nearest = both.nearest.first().map(|near| (near.node.as_str(), near.evidence));
+        assert_eq!(nearest, Some(("c", Evidence::LibvirtAgrees)));
+        assert_eq!(added(&both), Some(("c".to_owned(), true)), "labels are all that is in the way");
+    }
+
+    #[test]
+    fn where_libvirt_refuses_no_label_is_added() {
+        let both = judged(Some([("b", refusal()), ("c", refusal())]));
+        assert_eq!((both.assessment.outcome.impact(), added(&both)), (Some(Impact::Pinned), None));
+        let agreed = judged(Some([("b", Answer::Identical), ("c", refusal())]));
+        assert_eq!((agreed.assessment.outcome.impact(), added(&agreed)), (Some(Impact::Fragile), None));
+        assert!(agreed.found(Check::LibvirtRefuses).is_none(), "what lacks labels is no target by labels either");
+    }
+}

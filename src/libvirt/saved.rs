@@ -221,3 +221,55 @@ impl SavedAnswer {
         Ok((cpu, answer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu() -> GuestCpu {
+        let require = ["vaes", "sse4.1"].map(str::to_owned).into();
+        let cpu = Cpu { model: "EPYC".to_owned(), vendor: Some("AMD".to_owned()), require, ..Cpu::default() };
+        GuestCpu { cpu, accelerator: Accelerator::Kvm }
+    }
+
+    fn facts() -> Facts {
+        let mut facts = Facts::default();
+        let losses = [("EPYC-IBPB".to_owned(), vec!["vaes".to_owned()])].into();
+        let guest = GuestFacts { uid: "1-2".to_owned(), cpu: Ok(cpu()), losses };
+        facts.guests.insert(("shop".to_owned(), "db".to_owned()), guest);
+        let silent = Err(Silence::Recorded("host-passthrough".to_owned()));
+        let passed = GuestFacts { uid: String::new(), cpu: silent, losses: BTreeMap::new() };
+        facts.guests.insert(("shop".to_owned(), "web".to_owned()), passed);
+        let why = Incompatible { missing: vec!["vaes".to_owned()], reason: String::new() };
+        let answers = [(cpu(), Ok(Answer::Incompatible(why)))].into();
+        let host = Some(Host { model: Some(cpu().cpu), usable: vec!["EPYC".to_owned()] });
+        facts.nodes.insert("node-b".to_owned(), NodeFacts { host, answers, silence: None });
+        let silence = Some(Silence::Recorded("no answer".to_owned()));
+        facts.nodes.insert("node-c".to_owned(), NodeFacts { silence, ..NodeFacts::default() });
+        facts
+    }
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let mut read = Facts::default();
+        for (_, object) in files(&facts()) {
+            let kind = object["kind"].as_str().unwrap_or_default();
+            assert!(is_kind(API_VERSION, kind));
+            assert_eq!(take_in(&mut read, kind, &object.to_string()), Ok(()));
+        }
+        assert_eq!(read, facts());
+        assert!(read.of("shop", "db", "1-2").is_some());
+        assert_eq!(read.of("shop", "db", "2-2"), None, "it was started anew: another CPU");
+    }
+
+    #[test]
+    fn what_a_stranger_writes_is_checked() {
+        let shell = r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{"model":"$(reboot)"}}"#;
+        let word =
+            r#"{"metadata":{"name":"n"},"answers":[{"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"yes"}]}"#;
+        let other = r#"{"metadata":{"name":"db"},"accelerator":"hvf","cpu":{"model":"EPYC"}}"#;
+        for (kind, text) in [(GUEST, shell), (NODE, word), (GUEST, other), (GUEST, "[]"), (NODE, r#"{"answers":1}"#)] {
+            assert!(take_in(&mut Facts::default(), kind, text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Names for all that can be said: checks, findings, remedies, reasons. A new one is named here, or this does not compile; and
 //! one that no situation brings about fails the test.
 
-use crate::fit::check::{self, Detail, NoTarget};
+use crate::fit::check::{self, Check, Detail, NoTarget};
 use crate::fit::remedy::{self, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
 use crate::fit::verdict::{Unknown, Verdict};
 
@@ -19,6 +19,8 @@ named! { detail, DETAILS, Detail,
     Detail::Unknown(Unknown::NoLabels) => "unknown: no labels",
     // Too large to read, or no time: tests/cost, src/bounds and the promises have their own.
     Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::NotInTime | Unknown::Hindered(_)) => "",
+    // No situation here asks libvirt: `fit::libvirt` has its own.
+    Detail::LibvirtRefuses(_) | Detail::NoTarget(NoTarget::LibvirtRefuses(_)) => "",
     Detail::Noted(_) => "noted",
     Detail::NoStartNode(_) => "no start node",
     Detail::NoTarget(NoTarget::Nowhere(_)) => "no target: nowhere",
@@ -54,6 +56,7 @@ named! { why_not, REASONS, WhyNot,
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::TscFrequency(_), .. }) => "labels: TSC frequency",
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::Heartbeat(_), .. }) => "labels: heartbeat",
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::MachineType(_), .. }) => "labels: machine type",
+    WhyNot::Labels(NoLabels::LibvirtRefuses { .. }) => "",
     WhyNot::Labels(NoLabels::OtherHardware { .. }) => "labels: other hardware",
     WhyNot::Removal(NoRemoval::Inherited) => "removal: inherited",
     WhyNot::Removal(NoRemoval::NotHostModel { .. }) => "removal: no host-model",
@@ -68,7 +71,8 @@ named! { why_not, REASONS, WhyNot,
 
 /// All that can be said.
 pub(super) fn all() -> Vec<String> {
-    let checks = check::ALL.iter().map(|spec| format!("check {:?}", spec.id));
+    let checks =
+        check::ALL.iter().filter(|spec| spec.id != Check::LibvirtRefuses).map(|spec| format!("check {:?}", spec.id));
     let remedies = remedy::ALL.iter().map(|spec| format!("remedy {:?}", spec.id));
     let named = DETAILS.iter().chain(REASONS).filter(|name| !name.is_empty()).map(ToString::to_string);
     checks.chain(remedies).chain(named).collect()

@@ -65,6 +65,14 @@ impl Freshness {
         Some(self.start.elapsed().saturating_sub(Duration::from_millis(heard)))
     }
 
+    /// The resources that the API server has not spoken of for longer than this, after it did once. Any of them may bear on a
+    /// verdict. One that is not installed, or that may be done without, counts as spoken of when the API server says so.
+    #[must_use]
+    pub fn silent(&self, limit: Duration) -> Vec<Watched> {
+        let is_silent = |resource: &Watched| self.age(*resource).is_some_and(|age| age > limit);
+        Watched::ALL.into_iter().filter(is_silent).collect()
+    }
+
     /// What went wrong last with a resource's watch, if it is not well.
     #[must_use]
     pub fn trouble(&self, resource: Watched) -> Option<String> {
@@ -154,6 +162,20 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of any resource: a verdict needs them all.
+    #[tokio::test(start_paused = true)]
+    async fn each_resource_is_silent_by_itself() {
+        let limit = Duration::from_secs(60);
+        for dead in Watched::ALL {
+            let freshness = Freshness::default();
+            assert_eq!(freshness.silent(limit), Vec::new(), "a resource that was not read yet is not silent");
+            Watched::ALL.into_iter().for_each(|resource| freshness.received(resource));
+            tokio::time::advance(Duration::from_secs(61)).await;
+            Watched::ALL.into_iter().filter(|other| *other != dead).for_each(|resource| freshness.received(resource));
+            assert_eq!(freshness.silent(limit), [dead], "reviews would be judged by what is long gone");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn trouble_is_over_when_the_api_server_is_heard_again() {

@@ -140,11 +140,11 @@ fn migration(world: &World, vmi: &Vmi, enough: Enough<'_>) -> Option<Vec<String>
     Some(out)
 }
 
-/// `shop/db: to go on: …. To give up: …`, of those steps that there are and for which there is room.
-fn sentences(name: &str, steps: [Option<String>; 2]) -> Option<String> {
-    let all = steps.iter().flatten().cloned().reduce(|one, other| format!("{one}. {other}"));
-    let steps = say::first_with_room(name, all.into_iter().chain(steps.into_iter().flatten()))?;
-    Some(format!("{name}: {steps}"))
+/// Each step on a line of its own, where there is room for it: kubectl prints a line once through all its tries, and only a
+/// later try may know of the cordon.
+fn sentences(name: &str, steps: [Option<String>; 2]) -> impl Iterator<Item = String> {
+    let line = |step| Some(format!("{name}: {}", say::first_with_room(name, [step])?));
+    steps.into_iter().flatten().filter_map(line)
 }
 
 fn next(remedy: Option<&Remedy>, judged: &Judged<'_>) -> Option<String> {
@@ -169,7 +169,7 @@ fn stop(vmi: &Vmi) -> Option<Command> {
 fn give_up(world: &World, node: &str) -> Option<String> {
     let fleet = &world.cluster.fleet;
     fleet.find(node).filter(|&node| fleet.is_cordoned(node))?;
-    Some(format!("To give up: {}", Command::kubectl(["uncordon"]).arg(Name::new(node).ok()?)))
+    Some(format!("to give up: {}", Command::kubectl(["uncordon"]).arg(Name::new(node).ok()?)))
 }
 
 fn dry_run_line(name: &str) -> String {

@@ -64,7 +64,8 @@ pub(super) fn start(
             certificates::Settings { namespace: args.own_namespace.clone(), validity: args.certificate_validity };
         tasks.spawn(certificates::run(client, settings, Arc::clone(resolver), leads, Arc::clone(metrics)));
     }
-    Ok((live, Arc::new(move || ages(&freshness)), writers))
+    let limit = args.stale_after;
+    Ok((live, Arc::new(move || ages(&freshness, limit)), writers))
 }
 
 /// Those who finish their work when the reviews have drained.
@@ -121,10 +122,11 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let is_stale = freshness.age(Watched::Nodes).is_some_and(|age| age > limit);
-        match (is_stale, readiness.holds(Condition::Fresh)) {
+        let silent = freshness.silent(limit);
+        match (!silent.is_empty(), readiness.holds(Condition::Fresh)) {
             (true, true) => {
-                warn!(after = ?limit, "the API server is silent: no more reviews are judged by what was known");
+                let silent = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                warn!(after = ?limit, silent, "the API server is silent: no more reviews are judged by what was known");
                 readiness.lose(Condition::Fresh);
             }
             (false, false) => {
@@ -136,16 +138,18 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
     }
 }
 
-/// How old what is known of each resource is at most, and what is wrong with its watch.
-fn ages(freshness: &Freshness) -> Page {
+/// How old what is known of each resource is at most, and what is wrong with its watch; `[-]` for one that is too old.
+fn ages(freshness: &Freshness, limit: Duration) -> Page {
     let mut page = Page::default();
+    let silent = freshness.silent(limit);
     for resource in Watched::ALL {
+        let mark = if silent.contains(&resource) { '-' } else { ' ' };
         let age = match freshness.age(resource) {
             Some(age) => format!("heard of {} s ago", age.as_secs()),
             None => "not heard of yet".to_owned(),
         };
         let trouble = freshness.trouble(resource).map(|trouble| format!(" ({trouble})")).unwrap_or_default();
-        page.line(format_args!("[ ]{resource} {age}{trouble}"));
+        page.line(format_args!("[{mark}]{resource} {age}{trouble}"));
     }
     page
 }

@@ -42,7 +42,8 @@ fn evict(world: &World) -> Vec<String> {
 fn a_drain_says_why_the_guest_cannot_leave_and_what_to_do() {
     insta::assert_snapshot!(evict(&world(drained(), &db(), Vec::new())).join("\n"), @r"
     cpufit: shop/db cannot leave node-a: node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme. The drain waits until that changes
-    cpufit: shop/db: to go on: kubectl uncordon node-d. To give up: kubectl uncordon node-a
+    cpufit: shop/db: to go on: kubectl uncordon node-d
+    cpufit: shop/db: to give up: kubectl uncordon node-a
     ");
 }
 
@@ -166,4 +167,13 @@ fn what_a_policy_drops_holds_up_no_drain() {
     assert!(evict(&world)[0].contains("cannot leave node-a"));
     world.policies.push(Policy::from_json(&text.to_string()).expect("a policy"));
     assert_eq!(evict(&world), Vec::<String>::new(), "the drain goes on");
+}
+
+/// `kubectl drain` cordons, and evicts before the watch tells of the cordon: each try says more, and no line in other words.
+#[test]
+fn a_later_try_repeats_no_line_in_other_words() {
+    let first = evict(&world(drained().tweak(|nodes| of(nodes, "node-a").cordoned = false), &db(), Vec::new()));
+    let second = evict(&world(drained(), &db(), Vec::new()));
+    assert!(second.starts_with(&first), "kubectl would print a line twice: {first:?} {second:?}");
+    assert!(second.len() > first.len(), "nobody is told the way back: {second:?}");
 }

@@ -7,6 +7,7 @@ pub mod eviction;
 pub mod guest;
 pub mod launch;
 pub mod migration;
+pub mod obsolete;
 pub mod release;
 pub mod replicas;
 pub mod room;

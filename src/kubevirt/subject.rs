@@ -8,6 +8,7 @@ use super::defaults;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
+use super::obsolete;
 use super::topology;
 use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::bounds::Excess;
@@ -234,7 +235,9 @@ fn of_spec(
         Some(finding(Check::Unknown, "", format!("the KubeVirt resource is too large to judge by: {excess}")))
     });
     subject.authors = authors(&rendered, filled);
-    Judged { subject, predicted: Some(rendered), hindrance, notes: assumed(cluster) }
+    let mut notes = assumed(cluster);
+    notes.extend(obsolete::findings(&subject.placement, &cluster.config.configuration));
+    Judged { subject, predicted: Some(rendered), hindrance, notes }
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -499,6 +502,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     if from_elsewhere {
         migration.source = None;
     }
+    notes.extend(obsolete::findings(&placement, &cluster.config.configuration));
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
     describe(&mut subject, vmi, cluster);

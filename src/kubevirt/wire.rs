@@ -482,6 +482,12 @@ wire! {
         architecture_configuration: Architectures,
         /// `developerConfiguration`.
         developer_configuration: DeveloperConfiguration,
+        /// `obsoleteCPUModels`: a name withholds its model whatever its value.
+        #[serde(rename = "obsoleteCPUModels")]
+        obsolete_cpu_models: BTreeMap<String, Option<bool>>,
+        /// `minCPUModel`.
+        #[serde(rename = "minCPUModel")]
+        min_cpu_model: String,
     }
     /// `spec.configuration.migrations`.
     MigrationConfiguration {

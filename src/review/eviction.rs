@@ -142,9 +142,9 @@ fn migration(world: &World, vmi: &Vmi, enough: Enough<'_>) -> Option<Vec<String>
 
 /// Each step on a line of its own, where there is room for it: kubectl prints a line once through all its tries, and only a
 /// later try may know of the cordon.
-fn sentences(name: &str, steps: [Option<String>; 2]) -> impl Iterator<Item = String> {
+fn sentences(name: &str, steps: [Option<String>; 2]) -> Vec<String> {
     let line = |step| Some(format!("{name}: {}", say::first_with_room(name, [step])?));
-    steps.into_iter().flatten().filter_map(line)
+    steps.into_iter().flatten().filter_map(line).collect()
 }
 
 fn next(remedy: Option<&Remedy>, judged: &Judged<'_>) -> Option<String> {

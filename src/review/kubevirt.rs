@@ -1,4 +1,7 @@
-//! The KubeVirt resource gets another `configuration.cpuModel`: where guests without a model of their own can start.
+//! The KubeVirt resource gets another `configuration.cpuModel`: where guests without a model of their own can start. Or another
+//! `configuration.obsoleteCPUModels` (`obsolete`): what the nodes' labels will lack.
+
+mod obsolete;
 
 use super::told;
 use crate::admission::response::Decision;
@@ -16,13 +19,20 @@ use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
 
-/// Warns whoever changes the default CPU model. Silent where it stays.
+/// Warns whoever changes the default CPU model, or the models that are withheld. Silent where both stay.
 pub fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough<'_>) -> Decision {
+    let mut lines = obsolete::lines(world, before, after, enough);
+    lines.extend(default_model(world, before, after, enough));
+    let name = &after.metadata.name;
+    told(lines.into_iter().map(|line| format!("KubeVirt {name}: {line}")).collect())
+}
+
+fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough<'_>) -> Vec<String> {
     let [old, new] = [before, after].map(|kubevirt| kubevirt.spec.configuration.cpu_model.as_str());
     if old == new {
-        return Decision::admit();
+        return Vec::new();
     }
-    let lines = match CpuMode::parse(new) {
+    match CpuMode::parse(new) {
         CpuMode::Named(model) => named(world, &model, enough),
         CpuMode::Unset | CpuMode::HostModel => {
             let (guests, looked) = without_model(world, enough);
@@ -40,10 +50,7 @@ pub fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough
                 concerned(&guests, looked)
             )]
         }
-    };
-    let name = &after.metadata.name;
-    let lines = lines.into_iter().map(|line| format!("KubeVirt {name}: {line}"));
-    told(lines.collect())
+    }
 }
 
 fn concerned(guests: &Named, looked: Looked) -> String {

@@ -2,7 +2,7 @@
 
 use super::plural::{and_names, fold_entries, fold_lack, fold_names, nodes, number};
 use crate::fit::check::{
-    EmptyLabel, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, OtherArchitectures, OwnNode,
+    EmptyLabel, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnNode, Withheld,
 };
 use crate::fit::label;
 use crate::fit::libvirt::Incompatible;
@@ -37,6 +37,7 @@ fn detail(found: &Detail) -> String {
              usable",
             nodes(*total)
         ),
+        Detail::Withheld(found) => withheld(found),
         Detail::Contradiction(found) => {
             let entry = label::short(&found.key, &found.value);
             format!("requires and forbids {entry}: no node can ever meet both")
@@ -47,6 +48,27 @@ fn detail(found: &Detail) -> String {
             let (fits, is) = (number(names.len(), "fits", "fit"), number(names.len(), "is", "are"));
             format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
         }
+    }
+}
+
+fn withheld(found: &Withheld) -> String {
+    match found {
+        Withheld::Model { model, by: Obsolete::Configured } => format!(
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so no node is labelled with it: off that list, \
+             its labels return within 3 minutes on each node that can run it, without an outage"
+        ),
+        Withheld::Model { model, by: Obsolete::BuiltIn } => format!(
+            "CPU model {model} is in KubeVirt's built-in list of obsolete models, so no node is labelled with it: an \
+             obsoleteCPUModels without it takes that list's place, and its labels return within 3 minutes, without an outage"
+        ),
+        Withheld::HostModels { nodes } => format!(
+            "the host {} of {} {} in obsoleteCPUModels of the KubeVirt resource, and guests with host-model avoid {}: off that \
+             list, that ends within 3 minutes, without an outage",
+            number(nodes.len(), "model", "models"),
+            fold_names(nodes, 3),
+            number(nodes.len(), "is", "are"),
+            number(nodes.len(), "it", "them")
+        ),
     }
 }
 

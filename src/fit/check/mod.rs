@@ -13,6 +13,7 @@ mod libvirt_refused;
 mod libvirt_refuses;
 mod migration_target;
 mod model_not_usable;
+mod model_withheld;
 mod no_pod;
 mod not_migratable;
 mod not_ready;
@@ -28,6 +29,7 @@ pub use empty_label::EmptyLabel;
 pub use libvirt_refused::LibvirtRefused;
 pub use migration_target::NoTarget;
 pub use model_not_usable::KnownNotUsable;
+pub use model_withheld::{Obsolete, Withheld};
 pub use other_architecture::OtherArchitectures;
 pub use own_node::{OwnNode, own_node};
 pub use start_node::NoStartNode;
@@ -91,6 +93,8 @@ checks! {
     OutdatedLauncher = outdated_launcher,
     /// The model is known to nodes, but usable on none.
     ModelKnownNotUsable = model_not_usable,
+    /// KubeVirt's list of obsolete models keeps labels off the nodes.
+    ModelWithheld = model_withheld,
     /// The demand contradicts itself.
     Contradiction = contradiction,
     /// A capability label has no value where one is asked for.
@@ -174,6 +178,8 @@ pub enum Detail {
     OutdatedLauncher,
     /// A model that nodes know and cannot run.
     KnownNotUsable(KnownNotUsable),
+    /// A model, or host models, that KubeVirt's list of obsolete models keeps out.
+    Withheld(Withheld),
     /// A demand that contradicts itself.
     Contradiction(Contradiction),
     /// A label without a value.

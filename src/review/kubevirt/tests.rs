@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::kubevirt::cluster::Object;
 use crate::review::tests::{NEVER, recorded, recording, said};
-use crate::testing::cluster::{cluster, read, running, vm, vmi};
-use crate::testing::fleet::mixed;
+use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
+use crate::testing::fleet::{feature, intel, mixed, model};
 
 fn world() -> World {
     let mut objects = Vec::new();
@@ -78,6 +78,53 @@ fn a_policy_that_replaces_unset_models_keeps_its_guests() {
     let world = World { policies, ..world() };
     let lines = update(&world, &kubevirt(""), &kubevirt("Icelake-Server-noTSX"), NEVER).warnings().join("\n");
     assert!(!lines.contains("shop/db"), "they do not take the default: {lines}");
+}
+
+fn withholding(models: &Value) -> KubeVirt {
+    read(json!({"metadata": {"name": "kubevirt"}, "spec": {"configuration": {"obsoleteCPUModels": models}}}))
+}
+
+fn listed(world: &World, from: &Value, to: &Value) -> String {
+    update(world, &withholding(from), &withholding(to), NEVER).warnings().join("\n")
+}
+
+/// A guest with a named model, one with host-model, and one that is stopped, on nodes that the list is about.
+fn fleet_of_the_list() -> World {
+    let named = running("named", "node-a", "Skylake-Server-noTSX-IBRS");
+    let host = running("host", "node-a", "host-model");
+    let launchers = [launcher(&named, [model("Skylake-Server-noTSX-IBRS")]), launcher(&host, [feature("fpu")])];
+    let objects = launchers.into_iter().chain([vmi(named), vmi(host)]);
+    let off = Object::VirtualMachine(Box::new(read(vm("off", "Skylake-Server-noTSX-IBRS"))));
+    World { cluster: cluster("1.9.0", intel(), objects.chain([off])), policies: Vec::new() }
+}
+
+#[test]
+fn a_list_of_obsolete_models_says_whose_labels_go_and_whom_that_strands() {
+    insta::assert_snapshot!(listed(&fleet_of_the_list(), &json!(null), &json!({"Skylake-Server-noTSX-IBRS": true})), @r"
+    cpufit: KubeVirt kubevirt: obsoleteCPUModels withholds Skylake-Server-noTSX-IBRS: within 3 minutes its labels go from 5 of 5 nodes (node-a, node-b, node-c and 2 more)
+    cpufit: KubeVirt kubevirt: node-b is then of an obsolete host model: guests with host-model neither start on nor move to it
+    cpufit: KubeVirt kubevirt: then 1 guest no longer fits its own node (shop/named): a restart of the kubelet there would fail it
+    cpufit: KubeVirt kubevirt: then 1 guest could migrate nowhere (shop/named), 2 guests could not start again (shop/named, shop/off)
+    ");
+}
+
+/// As for the labeller, the name counts, whatever its value; and nothing is said of what no node has.
+#[test]
+fn a_list_is_read_as_the_labeller_reads_it() {
+    let said = |value: Value| {
+        listed(&fleet_of_the_list(), &json!({"486": true}), &json!({"486": true, "Skylake-Server-noTSX-IBRS": value}))
+    };
+    assert_eq!(said(json!(true)), said(json!(false)));
+    let unknown = listed(&fleet_of_the_list(), &json!({"486": true}), &json!({"486": true, "Denverton": true}));
+    assert_eq!(unknown, "");
+    let same = json!({"Skylake-Server-noTSX-IBRS": true});
+    assert_eq!(listed(&fleet_of_the_list(), &same, &same), "");
+}
+
+#[test]
+fn what_comes_off_the_list_comes_back() {
+    let listed = listed(&fleet_of_the_list(), &json!({"486": true, "Westmere": true}), &json!({"486": true}));
+    insta::assert_snapshot!(listed, @"cpufit: KubeVirt kubevirt: obsoleteCPUModels no longer withholds Westmere: its labels return within 3 minutes on each node that can run it, and no guest is restarted");
 }
 
 #[test]

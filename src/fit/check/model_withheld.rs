@@ -1,0 +1,61 @@
+//! KubeVirt's list of obsolete CPU models keeps a model's labels, or nodes by their host model, out of the guest's reach.
+//!
+//! That a model is withheld is known from outside the nodes, and comes as a note of the judgement; obsolete host models are
+//! labelled (`node-labeller.kubevirt.io/obsolete-host-model`).
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::label;
+use crate::fit::placement::Expression;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::ModelWithheld,
+    word: "model-withheld",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// What the list keeps out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// The labels of a model that the guest asks for.
+    Model {
+        /// The model.
+        model: String,
+        /// The list.
+        by: Obsolete,
+    },
+    /// Nodes whose host model is in the list: guests with host-model avoid them.
+    HostModels {
+        /// The nodes, by name.
+        nodes: Vec<String>,
+    },
+}
+
+/// A list of obsolete models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obsolete {
+    /// That of the KubeVirt custom resource.
+    Configured,
+    /// The one built into KubeVirt.
+    BuiltIn,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    if judgement.assessment.outcome.impact().is_none() {
+        return Vec::new();
+    }
+    let mut out = judgement.notes_of(Check::ModelWithheld);
+    let affinity = judgement.subject.placement.affinity.iter();
+    let expressions = affinity.flat_map(|affinity| &affinity.terms).flat_map(|term| &term.expressions);
+    let avoids =
+        |rule: &Expression| matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key));
+    let mut nodes = judgement.fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
+    nodes.intersect(&judgement.neighbours);
+    if !nodes.is_empty() && expressions.into_iter().any(avoids) {
+        let detail = Withheld::HostModels { nodes: judgement.names(&nodes) };
+        out.push(Finding::note(Check::ModelWithheld, "", Detail::Withheld(detail)));
+    }
+    out
+}

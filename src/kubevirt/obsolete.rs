@@ -1,0 +1,136 @@
+//! The CPU models that KubeVirt leaves out of the nodes' labels: `spec.configuration.obsoleteCPUModels`.
+//!
+//! Mirrors `pkg/virt-handler/node-labeller`: `filterCpuModels` of `cpu_plugin.go`, `prepareLabels` of `node_labeller.go`,
+//! `DefaultObsoleteCPUModels` of `util/util.go`. A name in the list withholds its model whatever its value. A list takes the place
+//! of the built-in one; an empty one counts as none. `minCPUModel` is read by no labeller since 0.56.
+
+use super::release::Release;
+use super::wire::Configuration;
+use crate::fit::check::{Detail, Finding, Obsolete, Withheld};
+use crate::fit::label::{self, Family};
+use crate::fit::node::Node;
+use crate::fit::placement::Placement;
+use crate::fit::verdict::Check;
+
+/// The models that are withheld without a list; each in a version `-v1` as well.
+const BUILT_IN: [&str; 17] = [
+    "486",
+    "pentium",
+    "pentium2",
+    "pentium3",
+    "pentiumpro",
+    "coreduo",
+    "n270",
+    "core2duo",
+    "Conroe",
+    "athlon",
+    "phenom",
+    "qemu64",
+    "qemu32",
+    "kvm64",
+    "kvm32",
+    "Opteron_G1",
+    "Opteron_G2",
+];
+
+/// The list that withholds a model's labels, if one does.
+#[must_use]
+pub fn withheld(configuration: &Configuration, model: &str) -> Option<Obsolete> {
+    let list = &configuration.obsolete_cpu_models;
+    if !list.is_empty() {
+        return list.contains_key(model).then_some(Obsolete::Configured);
+    }
+    BUILT_IN.contains(&model.strip_suffix("-v1").unwrap_or(model)).then_some(Obsolete::BuiltIn)
+}
+
+/// What of a pod's selector asks for a model that is withheld.
+#[must_use]
+pub(super) fn findings(placement: &Placement<'_>, configuration: &Configuration) -> Vec<Finding> {
+    let models = placement.selector.iter().map(|(key, _)| &**key);
+    let models = models.filter(|key| matches!(Family::of(key), Family::CpuModel | Family::CpuModelMigration));
+    let found = models.filter_map(|key| {
+        let model = label::name(key).to_owned();
+        let by = withheld(configuration, &model)?;
+        Some(Finding::note(Check::ModelWithheld, "", Detail::Withheld(Withheld::Model { model, by })))
+    });
+    found.collect()
+}
+
+/// A node as the labeller will have labelled it within three minutes, as far as that is known: labels of models that are no longer
+/// withheld come back where the host can run them, and which hosts can is not known. `None` where nothing changes.
+#[must_use]
+pub fn relabelled(node: &Node, configuration: &Configuration, release: Release) -> Option<Node> {
+    // A node without virt-handler has no labeller, and one with `skip-node` keeps its labels.
+    if node.skip_node.is_some() || !node.labels.contains_key(label::SCHEDULABLE) {
+        return None;
+    }
+    let mut out = node.clone();
+    out.labels.retain(|key, _| {
+        let is_model = matches!(Family::of(key), Family::CpuModel | Family::CpuModelMigration);
+        !is_model || withheld(configuration, label::name(key)).is_none()
+    });
+    let mut host_models = node.labels.keys().filter(|key| Family::of(key) == Family::HostModelCpu);
+    // The built-in list makes no host model obsolete.
+    let is_obsolete = host_models.any(|key| withheld(configuration, label::name(key)) == Some(Obsolete::Configured));
+    if is_obsolete && release.avoids_obsolete_host_models() {
+        out.labels.insert(label::OBSOLETE_HOST_MODEL.to_owned(), "true".to_owned());
+    } else {
+        out.labels.retain(|key, _| !label::is_obsolete_host_model(key));
+    }
+    (out != *node).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::cluster::read;
+
+    fn configuration(list: &Value) -> Configuration {
+        read(json!({"obsoleteCPUModels": list}))
+    }
+
+    #[rstest]
+    #[case::built_in(json!(null), "Conroe", Some(Obsolete::BuiltIn))]
+    #[case::built_in_version(json!({}), "kvm64-v1", Some(Obsolete::BuiltIn))]
+    #[case::another_version(json!(null), "Haswell-v1", None)]
+    #[case::listed(json!({"Westmere": true}), "Westmere", Some(Obsolete::Configured))]
+    #[case::listed_as_false(json!({"Westmere": false}), "Westmere", Some(Obsolete::Configured))]
+    #[case::listed_without_a_value(json!({"Westmere": null}), "Westmere", Some(Obsolete::Configured))]
+    #[case::a_list_takes_the_place_of_the_other(json!({"Westmere": true}), "Conroe", None)]
+    #[case::each_spelling_by_itself(json!({"Westmere": true}), "Westmere-IBRS", None)]
+    fn a_name_in_the_list_counts(#[case] list: Value, #[case] model: &str, #[case] expected: Option<Obsolete>) {
+        assert_eq!(withheld(&configuration(&list), model), expected);
+    }
+
+    fn node(labels: &[&str]) -> Node {
+        let labels = labels.iter().map(|key| ((*key).to_owned(), "true".to_owned()));
+        Node { name: "n1".to_owned(), labels: labels.collect(), ..Node::default() }
+    }
+
+    const HOST: &str = "host-model-cpu.node.kubevirt.io/Westmere";
+    const MODEL: &str = "cpu-model.node.kubevirt.io/Westmere";
+    const KNOWN: &str = "cpu-model-migration.node.kubevirt.io/Westmere";
+
+    #[test]
+    fn the_labeller_does_as_the_list_says() {
+        let listed = configuration(&json!({"Westmere": true}));
+        let before = node(&[label::SCHEDULABLE, HOST, MODEL, KNOWN, "cpu-feature.node.kubevirt.io/aes"]);
+        let after = node(&[label::SCHEDULABLE, HOST, "cpu-feature.node.kubevirt.io/aes", label::OBSOLETE_HOST_MODEL]);
+        assert_eq!(relabelled(&before, &listed, Release::NEWEST), Some(after.clone()));
+        assert_eq!(relabelled(&after, &listed, Release::NEWEST), None, "it would be said at each edit");
+        let back = relabelled(&after, &configuration(&json!(null)), Release::NEWEST);
+        let back = back.map(|node| node.labels.contains_key(label::OBSOLETE_HOST_MODEL));
+        assert_eq!(back, Some(false), "host-model guests would stay away");
+    }
+
+    #[test]
+    fn labels_stay_where_no_labeller_works() {
+        let listed = configuration(&json!({"Westmere": true}));
+        assert_eq!(relabelled(&node(&[HOST, MODEL, KNOWN]), &listed, Release::NEWEST), None);
+        let frozen = Node { skip_node: Some("false".to_owned()), ..node(&[label::SCHEDULABLE, HOST, MODEL]) };
+        assert_eq!(relabelled(&frozen, &listed, Release::NEWEST), None);
+    }
+}

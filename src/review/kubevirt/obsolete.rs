@@ -1,0 +1,173 @@
+//! An edit of `obsoleteCPUModels`: which labels go, and whom that leaves worse off.
+
+use std::sync::Arc;
+
+use crate::answers::stands::{GuestOf, Stands, each};
+use crate::answers::{Enough, Looked, Named};
+use crate::fit::fleet::Fleet;
+use crate::fit::label::{self, Family};
+use crate::fit::node::Node;
+use crate::fit::verdict::Impact;
+use crate::kubevirt::cluster::Object;
+use crate::kubevirt::obsolete::relabelled;
+use crate::kubevirt::wire::{KubeVirt, Vmi};
+use crate::say::plural;
+use crate::world::World;
+
+/// What is said of the edit; nothing where the list stays as it is.
+pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough<'_>) -> Vec<String> {
+    let [old, new] = [before, after].map(|kubevirt| &kubevirt.spec.configuration.obsolete_cpu_models);
+    let mut out = Vec::new();
+    if old != new {
+        let added: Vec<&str> = new.keys().filter(|name| !old.contains_key(*name)).map(String::as_str).collect();
+        let taken: Vec<&str> = old.keys().filter(|name| !new.contains_key(*name)).map(String::as_str).collect();
+        out.extend(withheld(world, after, &added, enough));
+        if !taken.is_empty() && !new.is_empty() {
+            let (models, its) = (plural::fold_names(&taken, 4), plural::number(taken.len(), "its", "their"));
+            out.push(format!(
+                "obsoleteCPUModels no longer withholds {models}: {its} labels return within 3 minutes on each node that \
+                 can run it, and no guest is restarted"
+            ));
+        }
+        if old.is_empty() && !new.is_empty() {
+            out.push(
+                "obsoleteCPUModels takes the place of KubeVirt's built-in list: old models such as Conroe and qemu64 are \
+                 labelled again where nodes can run them"
+                    .to_owned(),
+            );
+        }
+    }
+    let [old, new] = [before, after].map(|kubevirt| &kubevirt.spec.configuration.min_cpu_model);
+    if old != new && !new.is_empty() {
+        out.push(
+            "minCPUModel changes no label of any node: KubeVirt's labeller does not read it since 0.56".to_owned(),
+        );
+    }
+    out
+}
+
+/// The cluster once the labeller has acted on the edit, and the nodes whose labels it changes.
+fn foreseen(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
+    let mut cluster = world.cluster.clone();
+    let fleet: &Fleet = &world.cluster.fleet;
+    let changed = |node| relabelled(&fleet.node(node), &after.spec.configuration, world.cluster.release.release());
+    let changed: Vec<Node> = (0..fleet.len()).filter_map(changed).collect();
+    cluster.put(Object::KubeVirt(Box::new(after.clone())));
+    cluster.set_fleet(Arc::new(fleet.with(changed.clone())));
+    (World { cluster, policies: world.policies.clone() }, changed)
+}
+
+/// Whom the edit leaves worse off.
+#[derive(Default)]
+struct Worse {
+    /// Guests whose launcher their own node no longer meets: the kubelet would fail them at its next start.
+    at_odds: Named,
+    /// Guests that run and can migrate nowhere any more.
+    pinned: Named,
+    /// Guests that no node takes any more at their next start.
+    no_start: Named,
+    looked: Looked,
+}
+
+fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Enough<'_>) -> Vec<String> {
+    let (outcome, changed) = foreseen(world, after);
+    let old = &world.cluster.fleet;
+    let mut out = Vec::new();
+    let bears = |model: &&str| {
+        let key = |prefix: &str| format!("{prefix}{model}");
+        !old.bearing(&key(label::CPU_MODEL), "true").is_empty()
+            || !old.bearing(&key(label::CPU_MODEL_MIGRATION), "true").is_empty()
+    };
+    let gone: Vec<&str> = added.iter().copied().filter(|model| bears(model)).collect();
+    let names = |is: &dyn Fn(&Node) -> bool| {
+        let mut names: Vec<&str> = changed.iter().filter(|node| is(node)).map(|node| node.name.as_str()).collect();
+        names.sort_unstable();
+        (names.len(), plural::fold_names(&names, 3))
+    };
+    let loses_model = |node: &Node| {
+        let had = old.find(&node.name).into_iter().flat_map(|node| old.labels(node));
+        had.into_iter().any(|(key, _)| {
+            matches!(Family::of(key), Family::CpuModel | Family::CpuModelMigration) && !node.labels.contains_key(key)
+        })
+    };
+    let (count, nodes) = names(&loses_model);
+    if count > 0 && !gone.is_empty() {
+        out.push(format!(
+            "obsoleteCPUModels withholds {}: within 3 minutes {} labels go from {count} of {} ({nodes})",
+            plural::fold_names(&gone, 4),
+            plural::number(gone.len(), "its", "their"),
+            plural::nodes(old.len())
+        ));
+    }
+    let was_obsolete = |node: &Node| {
+        old.find(&node.name).is_some_and(|node| old.labels(node).any(|(key, _)| label::is_obsolete_host_model(key)))
+    };
+    let (count, nodes) = names(&|node| node.labels.contains_key(label::OBSOLETE_HOST_MODEL) && !was_obsolete(node));
+    if count > 0 {
+        let (is, them) = (plural::number(count, "is", "are"), plural::number(count, "it", "them"));
+        out.push(format!(
+            "{nodes} {is} then of an obsolete host model: guests with host-model neither start on nor move to {them}"
+        ));
+    }
+    if changed.is_empty() {
+        return out;
+    }
+    let Worse { at_odds, pinned, no_start, looked } = worse(world, &outcome, enough);
+    let many = |named: &Named| looked.count(named.count, "guest");
+    if !at_odds.is_empty() {
+        let number = |one, many| plural::number(at_odds.count, one, many);
+        let (fits, their, them) = (number("fits", "fit"), number("its", "their"), number("it", "them"));
+        out.push(format!(
+            "then {} no longer {fits} {their} own node ({}): a restart of the kubelet there would fail {them}",
+            many(&at_odds),
+            at_odds.names()
+        ));
+    }
+    let pinned = (!pinned.is_empty()).then(|| format!("{} could migrate nowhere ({})", many(&pinned), pinned.names()));
+    let no_start =
+        (!no_start.is_empty()).then(|| format!("{} could not start again ({})", many(&no_start), no_start.names()));
+    out.extend(
+        pinned
+            .into_iter()
+            .chain(no_start)
+            .reduce(|one, other| format!("{one}, {other}"))
+            .map(|line| format!("then {line}")),
+    );
+    out.extend(looked.left_out());
+    out
+}
+
+/// Compares how each guest stands before and after.
+fn worse(before: &World, after: &World, enough: Enough<'_>) -> Worse {
+    let mut out = Worse { looked: Looked::none_of_all(&before.cluster), ..Worse::default() };
+    let mut stands = [Stands::new(before), Stands::new(after)];
+    for guest in each(&before.cluster) {
+        if enough() {
+            break;
+        }
+        out.looked.guest(guest);
+        let [was, is] = &mut stands;
+        let is_new = |was: Option<Impact>, is: Option<Impact>, what: Impact| is == Some(what) && was != Some(what);
+        let next = [was.at_next_start(guest), is.at_next_start(guest)].map(|next| next.stand.impact());
+        if is_new(next[0], next[1], Impact::Unschedulable) {
+            out.no_start.add(guest.title());
+        }
+        let GuestOf::Vmi(vmi) = guest else { continue };
+        let now = [was.now(vmi), is.now(vmi)].map(|now| now.impact());
+        if is_new(now[0], now[1], Impact::Pinned) {
+            out.pinned.add(guest.title());
+        }
+        if lacks(after, vmi) > lacks(before, vmi) {
+            out.at_odds.add(guest.title());
+        }
+    }
+    out
+}
+
+/// How much of a running guest's launcher its own node does not meet.
+fn lacks(world: &World, vmi: &Vmi) -> usize {
+    let cluster = &world.cluster;
+    let launcher = cluster.current_launcher(vmi).zip(cluster.fleet.find(&vmi.status.node_name));
+    let refusal = launcher.map(|(pod, node)| cluster.fleet.look_up(&pod.placement).refusal(node));
+    refusal.map_or(0, |refusal| refusal.missing.len() + refusal.affinity.len())
+}

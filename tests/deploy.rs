@@ -204,8 +204,8 @@ fn who_may_relax_is_known_to_the_api_server_alone() {
 #[test]
 fn the_webhook_may_not_exec() {
     let objects = objects();
-    let roles = objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("ClusterRole" | "Role")));
-    let rules: Vec<&Value> = roles.flat_map(|role| role["rules"].as_array().expect("rules")).collect();
+    let granting = objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("ClusterRole" | "Role")));
+    let rules: Vec<&Value> = granting.flat_map(|role| role["rules"].as_array().expect("rules")).collect();
     assert!(rules.len() > 3, "the rules were not read");
     for rule in rules {
         for resource in rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -374,7 +374,7 @@ fn every_value_of_the_chart_is_documented_and_known_to_its_schema() {
     }
 }
 
-/// The pairs of group and resource that a ClusterRole lets be listed.
+/// The pairs of group and resource that a `ClusterRole` lets be listed.
 fn listed_by(role: &Value) -> BTreeSet<(String, String)> {
     let mut out = BTreeSet::new();
     for rule in role["rules"].as_array().expect("rules") {

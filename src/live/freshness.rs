@@ -170,9 +170,13 @@ mod tests {
         for dead in Watched::ALL {
             let freshness = Freshness::default();
             assert_eq!(freshness.silent(limit), Vec::new(), "a resource that was not read yet is not silent");
-            Watched::ALL.into_iter().for_each(|resource| freshness.received(resource));
+            for resource in Watched::ALL {
+                freshness.received(resource);
+            }
             tokio::time::advance(Duration::from_secs(61)).await;
-            Watched::ALL.into_iter().filter(|other| *other != dead).for_each(|resource| freshness.received(resource));
+            for resource in Watched::ALL.into_iter().filter(|other| *other != dead) {
+                freshness.received(resource);
+            }
             assert_eq!(freshness.silent(limit), [dead], "reviews would be judged by what is long gone");
         }
     }

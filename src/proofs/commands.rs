@@ -108,9 +108,7 @@ fn of_line(line: &str, told: &Told, seen: &Seen, is_undo: bool) -> Option<Fault>
             let replaces = |change: &&str| {
                 change.split_once('=').is_some_and(|(key, _)| labels.is_some_and(|labels| labels[key].is_string()))
             };
-            labels.is_some()
-                && changes.iter().all(|change| is_change(change))
-                && changes.iter().any(|change| replaces(change))
+            labels.is_some() && changes.iter().all(|change| is_change(change)) && changes.iter().any(replaces)
         }
         ["kubectl", "label", "node", node, changes @ ..] => {
             let labels = seen.situation.find("Node", node).map(|node| &node["metadata"]["labels"]);

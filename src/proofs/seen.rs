@@ -159,7 +159,9 @@ impl Told {
             ("byLuck", &["why"]),
         ] {
             for item in self.row[list].as_array().into_iter().flatten() {
-                fields.iter().for_each(|field| strings(&item[*field], &mut sentences));
+                for field in fields {
+                    strings(&item[*field], &mut sentences);
+                }
             }
         }
         let sentences: Vec<String> = sentences.into_iter().map(str::to_owned).collect();

@@ -82,7 +82,7 @@ pub(super) fn faults(said: &Said) -> Vec<&'static str> {
             rule(!line.contains('…'), "a warning is cut");
         }
         Channel::Denial => {
-            rule(line.contains(" (policy ") && !line.contains('…'), "a denial is not complete in its first line")
+            rule(line.contains(" (policy ") && !line.contains('…'), "a denial is not complete in its first line");
         }
         Channel::Event => rule(line.len() <= 1024, "a note is too long"),
         Channel::Detail

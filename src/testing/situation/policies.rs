@@ -85,6 +85,10 @@ pub(super) fn kubevirt(random: &mut Random) -> Value {
     if random.percent(4) {
         configuration["developerConfiguration"]["minimumClusterTSCFrequency"] = json!(random.one(&[0, 2_000_000_000]));
     }
+    if random.percent(15) {
+        let listed = random.one(&MODELS);
+        configuration["obsoleteCPUModels"] = json!({listed: true});
+    }
     let release = random.one(&["v1.9.0", "v1.9.0", "v1.8.0", "v1.7.1", "v1.6.0", "v1.5.0", "v1.4.0", "v1.3.0"]);
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt",

@@ -49,7 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
-            let scene = scene(&cluster, &args.world, &Asked::Files, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &Asked::Files, Room::Unknown, &mut stdin)?;
             if check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
                 code = ExitCode::from(1);
             }
@@ -64,7 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             } else {
                 Asked::Files
             };
-            let mut scene = scene(&cluster, &args.world, &asked, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &asked, Room::Known, &mut stdin)?;
             let guests = |world: &World| explain::guests(&args, world, &scene.namespace);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
@@ -83,7 +83,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Some(_) if args.libvirt.ask_libvirt => Asked::Files,
                 Some(_) => Asked::Namespace { guest: None },
             };
-            let mut scene = scene(&cluster, &args.world, &asked, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &asked, Room::Unknown, &mut stdin)?;
             let guests = |world: &World| {
                 let is_audited =
                     |vmi: &&Vmi| audit::is_asked_for(&args, only, world, &vmi.metadata.namespace, &vmi.metadata.name);
@@ -96,7 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Drain(args) => {
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
-            let mut scene = scene(&cluster, &args.world, &Asked::AllWithRoom, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &Asked::All, Room::Known, &mut stdin)?;
             let guests = |world: &World| {
                 world.cluster.vmis().filter(|vmi| drain::leaves(&args, &vmi.status.node_name)).cloned().collect()
             };
@@ -111,15 +111,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             anyhow::ensure!(!args.policy.contains(&Source::Stdin), "--policy is read for both sides: give a file");
             // The options that say which cluster to read are about the new side.
             let namespace = cluster.namespace().map(str::to_owned);
-            let before = scene(&ClusterArgs { namespace, ..ClusterArgs::default() }, &old, &Asked::All, &mut stdin)?;
-            let after = scene(&cluster, &new, &Asked::All, &mut stdin)?;
+            let first = ClusterArgs { namespace, ..ClusterArgs::default() };
+            let before = scene(&first, &old, &Asked::All, Room::Unknown, &mut stdin)?;
+            let after = scene(&cluster, &new, &Asked::All, Room::Unknown, &mut stdin)?;
             if diff::run(&args, &before.world, &after.world, &mut page)? == diff::Outcome::Worse {
                 code = ExitCode::from(1);
             }
         }
         Verb::Recommend(args) => {
             args.world.stdin_once(&args.with_node)?;
-            let scene = scene(&cluster, &args.world, &Asked::All, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &Asked::All, Room::Unknown, &mut stdin)?;
             recommend::run(&args, &scene.world, stdin, &mut page)?;
         }
         Verb::Snapshot(args) => {
@@ -232,8 +233,6 @@ struct Scene {
 enum Asked {
     /// All.
     All,
-    /// All, and what nodes have and all pods ask for.
-    AllWithRoom,
     /// Those of the namespace: of one that is asked for, where a name is given.
     Namespace { guest: Option<String> },
     /// Those that manifests name, and all whose launchers libvirt may be asked through: of all namespaces, or of the one
@@ -241,15 +240,28 @@ enum Asked {
     Files,
 }
 
+/// Whether a verb says how much room nodes have, for which all pods are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Known,
+    Unknown,
+}
+
 /// A snapshot, or else a live cluster, read once. The namespace is the one that is asked for, else the context's, else
 /// `default`, as for kubectl.
-fn scene(cluster: &ClusterArgs, args: &WorldArgs, needs: &Asked, mut stdin: impl Read) -> anyhow::Result<Scene> {
+fn scene(
+    cluster: &ClusterArgs,
+    args: &WorldArgs,
+    needs: &Asked,
+    room: Room,
+    mut stdin: impl Read,
+) -> anyhow::Result<Scene> {
     let asked = cluster.namespace();
     let namespace = |context: &str| Namespace { name: asked.unwrap_or(context).to_owned(), is_asked: asked.is_some() };
     if !args.snapshot.is_empty() {
         refuse_cluster(cluster)?;
         let namespace = namespace("default");
-        let load = if matches!(needs, Asked::AllWithRoom) { world::load_with_room } else { world::load };
+        let load = if room == Room::Known { world::load_with_room } else { world::load };
         let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;
         for note in notes {
             console::tell(&Page::of(format_args!("note: {note}")));
@@ -262,14 +274,15 @@ fn scene(cluster: &ClusterArgs, args: &WorldArgs, needs: &Asked, mut stdin: impl
         let (namespace, url) = (namespace(&config.default_namespace), config.cluster_url.clone());
         let client = connect::client(config)?;
         let (reach, guest) = match needs {
-            Asked::All | Asked::AllWithRoom => (Reach::Cluster, None),
+            Asked::All => (Reach::Cluster, None),
             Asked::Namespace { guest } => (Reach::Namespace(&namespace.name), guest.as_deref()),
             Asked::Files => (Reach::Rather(&namespace.name), None),
         };
         let read = fetch::world(&client, args.kubevirt_version, reach).await;
         let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
         let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url.to_string(), home, guest))?;
-        if matches!(needs, Asked::AllWithRoom) {
+        // Who may read one namespace alone may not read the pods of a node.
+        if room == Room::Known && reach == Reach::Cluster {
             let (room, missing) = fetch::room(&client).await;
             world.cluster.room = Arc::new(room);
             left_out.extend(missing);

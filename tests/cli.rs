@@ -5,6 +5,8 @@
 mod common;
 #[path = "cli/drain.rs"]
 mod drain;
+#[path = "cli/pasted.rs"]
+mod pasted;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

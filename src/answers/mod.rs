@@ -10,6 +10,7 @@ pub mod drain;
 mod guests;
 pub mod pool;
 pub mod recommend;
+pub mod scheduler;
 pub mod standing;
 pub mod stands;
 pub mod status;

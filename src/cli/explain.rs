@@ -16,8 +16,10 @@ use super::args::{ExplainArgs, ExplainOutput};
 use super::check::{is_selected, judged, mutation, patched};
 use super::output::{Numbering, Origin, ResultRow};
 use super::resource::ObjectKind;
+use super::scheduler;
 use super::targets::{Found, Scope, absent, find};
 use crate::admission::review::decode;
+use crate::answers::scheduler::Sentence;
 use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
@@ -29,6 +31,7 @@ use crate::fit::subject::Stage;
 use crate::fit::verdict::{Check, Evidence, Verdict};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::room::Amounts;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
@@ -59,12 +62,15 @@ pub fn run(
     page: &mut Page,
 ) -> anyhow::Result<Vec<String>> {
     let mut rows = Vec::new();
-    let mut explain = |origin: Origin, case: &Case<'_>| {
+    let mut explain = |origin: Origin, case: &Case<'_>, said: Option<&Sentence>| {
         if args.output == ExplainOutput::Table {
             if !page.is_empty() {
                 page.line("");
             }
             print(case, world, args.list.no_headers, page);
+            if let Some(said) = said {
+                scheduler::print(said, &case.judged.subject.placement, &world.cluster.fleet, page);
+            }
         } else {
             rows.push(ResultRow::new(origin, case, world, true));
         }
@@ -89,7 +95,7 @@ pub fn run(
                         continue;
                     };
                     let kind = kind.kind().to_owned();
-                    explain(Origin { kind, namespace, name, ..Origin::default() }, &case);
+                    explain(Origin { kind, namespace, name, ..Origin::default() }, &case, None);
                 }
                 Err(line) => missing.push(line),
             }
@@ -129,7 +135,7 @@ fn explain_item(
     world: &World,
     item: &Item,
     index: usize,
-    explain: &mut impl FnMut(Origin, &Case<'_>),
+    explain: &mut impl FnMut(Origin, &Case<'_>, Option<&Sentence>),
 ) -> anyhow::Result<bool> {
     let origin = |case: &Case<'_>| Origin {
         file: item.place.file.clone(),
@@ -142,13 +148,14 @@ fn explain_item(
         let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
         let case = review::case(world, &request).with_context(|| item.place.to_string())?;
         if let Some(case) = &case {
-            explain(origin(case), case);
+            explain(origin(case), case, None);
         }
         return Ok(case.is_some());
     }
     let case = judged(world, item)?;
     if let Some(case) = &case {
-        explain(origin(case), case);
+        let said = scheduler::said(item.json.get()).filter(|_| item.kind == "Pod");
+        explain(origin(case), case, said.as_ref());
     }
     Ok(case.is_some())
 }
@@ -550,6 +557,7 @@ impl Explained<'_> {
             if self.fleet().not_ready().contains(node) {
                 rest.push("not ready".to_owned());
             }
+            rest.extend(self.without_room(node));
             let rest = if rest.is_empty() { "ok".to_owned() } else { rest.join(", ") };
             let lacks = if missing.is_empty() {
                 "-".to_owned()
@@ -565,6 +573,15 @@ impl Explained<'_> {
             ]);
         }
         page.table(&rows);
+    }
+
+    /// `no room: 2 of 64 cores free`, for a guest that runs, where that is known.
+    fn without_room(&self, node: NodeIndex) -> Option<String> {
+        let (subject, cluster) = (&self.case.judged.subject, self.cluster());
+        let need = cluster.room.need(cluster.vmi(&subject.namespace, &subject.name)?)?;
+        let others = Amounts::new();
+        let short = cluster.room.shortage(self.fleet().name(node), need, &others, &others)?;
+        Some(format!("no room: {}", short.words()))
     }
 
     fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {

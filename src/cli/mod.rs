@@ -14,6 +14,7 @@ pub mod output;
 pub mod recommend;
 pub mod resource;
 pub mod rights;
+mod scheduler;
 pub mod selector;
 pub mod snapshot;
 pub mod targets;

@@ -172,13 +172,15 @@ pub(super) fn kubectl_output(file: &str, line: &str) -> Option<Error> {
     if is_failure(line) {
         return Some(Error::Kubectl { file, text: long(line) });
     }
-    if column("Name:") {
-        return Some(Error::NotADump { file, what: "the output of `kubectl describe`" });
-    }
     if column("NAME") || column("NAMESPACE") {
         return Some(Error::NotADump { file, what: "a table" });
     }
     None
+}
+
+/// A description of something else than a pod.
+pub(super) fn not_described(file: &str) -> Error {
+    Error::NotADump { file: file.to_owned(), what: "the output of `kubectl describe`" }
 }
 
 /// Whether kubectl or the shell printed this line because it failed.

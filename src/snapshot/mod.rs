@@ -23,6 +23,7 @@
 //! Every [`Error`] names the file, and the document, item and field where there is one. What kubectl printed instead of a
 //! dump (an error, a table, a description) is recognized and said.
 
+mod describe;
 mod error;
 mod folder;
 mod input;
@@ -326,6 +327,22 @@ fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<()
             Some(_) if is_json(&opening) => {
                 input.skip_blanks()?;
                 json::read_document(input, objects)?;
+            }
+            Some(_) if describe::is_opening(&opening) => {
+                let text = describe::rest(|| input.next_char())
+                    .map_err(|_| input.take_failure().unwrap_or_else(|| error::not_described(objects.file())))?;
+                let pods = describe::pods(&text);
+                if pods.is_empty() {
+                    return Err(error::not_described(objects.file()).into());
+                }
+                for pod in pods {
+                    let text = pod.to_string();
+                    let mut text = text.as_bytes();
+                    let held = Cell::default();
+                    let file = objects.file().to_owned();
+                    json::read_document(&mut Input::new(&file, &mut text, &held), objects)?;
+                }
+                break;
             }
             Some(_) => {
                 if let Some(error) = error::kubectl_output(objects.file(), &opening) {

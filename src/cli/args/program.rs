@@ -66,7 +66,10 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         "drain",
         [
             ("Who can leave a node, who cannot, and the least to do", "drain node-a"),
-            ("Two nodes, each by itself, from a dump", "drain node/node-a node/node-b --snapshot cluster.yaml"),
+            (
+                "A rolling upgrade, from a dump: an order in which no guest is stuck",
+                "drain --all --snapshot cluster.yaml",
+            ),
             ("For a script", "drain node-a -o json"),
         ],
     ),

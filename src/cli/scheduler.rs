@@ -1,0 +1,75 @@
+//! What the scheduler said of a pod, beside the nodes that are known.
+
+use serde::Deserialize;
+
+use crate::answers::scheduler::{Filter, Sentence, refused};
+use crate::fit::fleet::Fleet;
+use crate::fit::placement::Placement;
+use crate::page::Page;
+use crate::say::plural::{fold_names, nodes};
+
+/// What the scheduler said of a pod, from its condition `PodScheduled`; `None` where it said nothing.
+pub fn said(pod: &str) -> Option<Sentence> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Pod {
+        status: Option<Status>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Status {
+        conditions: Option<Vec<Condition>>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Condition {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        status: Option<String>,
+        message: Option<String>,
+    }
+    let Pod { status } = serde_json::from_str(pod).ok()?;
+    let conditions = status?.conditions?;
+    let is_meant = |condition: &&Condition| {
+        condition.kind.as_deref() == Some("PodScheduled") && condition.status.as_deref() == Some("False")
+    };
+    Sentence::parse(conditions.iter().find(is_meant)?.message.as_deref()?)
+}
+
+/// The sentence, group by group.
+pub fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Fleet, page: &mut Page) {
+    let Sentence { total, groups, rest } = sentence;
+    page.line(format_args!("The scheduler found no place among {}:", nodes(*total)));
+    let refused = refused(placement, fleet);
+    for group in groups {
+        let filter = Filter::of(&group.reason);
+        let here = filter.map(|filter| refused.get(&filter).map_or(&[][..], Vec::as_slice));
+        let names = |here: &[usize]| {
+            let names: Vec<&str> = here.iter().map(|&node| fleet.name(node)).collect();
+            fold_names(&names, 6)
+        };
+        let what = match filter {
+            Some(Filter::Cordon) => "cordoned",
+            Some(Filter::Taint) => "tainted, and the pod does not tolerate it",
+            Some(Filter::Selector) => "do not meet its selector or node affinity",
+            None => "for a reason that labels do not show",
+        };
+        let of_dump = match here {
+            None => String::new(),
+            Some([]) => ": none of the nodes known here".to_owned(),
+            Some(here) if here.len() == group.count => format!(": {}", names(here)),
+            Some(here) => format!(": {} of those known here ({})", here.len(), names(here)),
+        };
+        page.line(format_args!("- {} {what} ({}){of_dump}", group.count, group.reason));
+    }
+    if !rest.is_empty() {
+        page.line(format_args!("- {rest}"));
+    }
+    let counted = sentence.counted();
+    if counted != *total && !groups.is_empty() {
+        page.line(format_args!("Its groups make {counted} of {}: of the others it says nothing.", nodes(*total)));
+    }
+    if fleet.len() != *total {
+        page.line(format_args!("{} are known here: the nodes are not those of that moment.", nodes(fleet.len())));
+    }
+}

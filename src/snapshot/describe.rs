@@ -1,0 +1,127 @@
+//! What `kubectl describe pod` prints, as people paste it: back into a pod, as far as it can be read from there.
+//!
+//! A description has the node selector, the tolerations, labels, owner and events of a pod, and not its affinity.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+/// The most that is read of one description.
+const MOST: usize = 1 << 20;
+
+/// Whether a line can open a pasted description: its first field, or what stood at the prompt.
+pub(super) fn is_opening(line: &str) -> bool {
+    let line = line.trim_start();
+    let is_command = |line: &str| line.contains("kubectl") && line.contains("describe");
+    let field = |name: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '\t']));
+    field("Name:") || line.starts_with("```") || (line.starts_with(['$', '#', '>']) && is_command(line))
+}
+
+/// The text that is left, within bounds.
+pub(super) fn rest<E>(mut next: impl FnMut() -> Option<Result<char, E>>) -> Result<String, E> {
+    let mut out = String::new();
+    while let Some(c) = next() {
+        if out.len() < MOST {
+            out.push(c?);
+        }
+    }
+    Ok(out)
+}
+
+/// The pods that a text describes; none where it describes something else.
+pub(super) fn pods(text: &str) -> Vec<Value> {
+    let mut out = Vec::new();
+    let mut lines: Vec<&str> = Vec::new();
+    let indent = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("Name:"))
+        .map_or(0, |line| line.len() - line.trim_start().len());
+    for line in text.lines().map(str::trim_end) {
+        // The whole may be indented, as in a message.
+        let (head, cut) = line.split_at_checked(indent).unwrap_or(("", line));
+        let line = if head.trim().is_empty() { cut } else { line };
+        if line.starts_with("Name:") {
+            out.extend(pod(&lines));
+            lines.clear();
+        }
+        lines.push(line);
+    }
+    out.extend(pod(&lines));
+    out
+}
+
+/// One description; `None` where it is not that of a pod.
+fn pod(lines: &[&str]) -> Option<Value> {
+    // The values of each field: what stands behind its name, and the indented lines below it.
+    let mut fields: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut last = "";
+    for line in lines {
+        if line.starts_with([' ', '\t']) {
+            fields.entry(last).or_default().push(line.trim());
+        } else if let Some((name, value)) = line.split_once(':') {
+            last = name;
+            let values = fields.entry(name).or_default();
+            values.extend(Some(value.trim()).filter(|value| !value.is_empty()));
+        }
+    }
+    let first = |name: &str| fields.get(name)?.first().copied().filter(|value| *value != "<none>");
+    let is_pod = fields.contains_key("Node-Selectors") || fields.contains_key("Tolerations");
+    let name = first("Name").filter(|_| is_pod)?;
+    let pairs = |name: &str, by: &str| -> BTreeMap<String, String> {
+        let values = fields.get(name).into_iter().flatten();
+        let pair = |line: &&str| {
+            let (key, value) = line.split_once(by)?;
+            Some((key.trim().to_owned(), value.trim().to_owned()))
+        };
+        values.filter_map(pair).collect()
+    };
+    let owner = first("Controlled By").and_then(|owner| owner.split_once('/'));
+    let owners: Vec<Value> =
+        owner.into_iter().map(|(kind, name)| json!({"kind": kind, "name": name, "controller": true})).collect();
+    // `Node: node-a/10.0.0.1`
+    let node = first("Node").and_then(|node| node.split('/').next());
+    let tolerations: Vec<Value> =
+        fields.get("Tolerations").into_iter().flatten().filter_map(|line| toleration(line)).collect();
+    let said = fields.get("Events").into_iter().flatten().rev().find_map(|line| sentence(line));
+    let conditions: Vec<Value> = said
+        .into_iter()
+        .map(|said| json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}))
+        .collect();
+    Some(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": name, "namespace": first("Namespace"), "ownerReferences": owners,
+            "labels": pairs("Labels", "="), "annotations": pairs("Annotations", ": "),
+        },
+        "spec": {"nodeName": node, "nodeSelector": pairs("Node-Selectors", "="), "tolerations": tolerations},
+        "status": {"phase": first("Status").unwrap_or("Pending"), "conditions": conditions},
+    }))
+}
+
+/// `key=value:Effect op=Exists for 300s`.
+fn toleration(line: &str) -> Option<Value> {
+    let line = line.split(" for ").next()?.trim();
+    let (what, exists) = match line.strip_suffix("op=Exists") {
+        Some(what) => (what.trim(), true),
+        None => (line, false),
+    };
+    if line == "<none>" || (what.is_empty() && !exists) {
+        return None;
+    }
+    let (pair, effect) = what.rsplit_once(':').unwrap_or((what, ""));
+    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    Some(json!({
+        "key": some(key), "value": some(value), "effect": some(effect),
+        "operator": if exists { "Exists" } else { "Equal" },
+    }))
+}
+
+/// The scheduler's sentence in a line of the events: `0/9 nodes are available: …`.
+fn sentence(line: &str) -> Option<&str> {
+    let at = line.find(" nodes are available").or_else(|| line.find(" node is available"))?;
+    let start = line[..at]
+        .rfind(|c: char| !c.is_ascii_digit() && c != '/')
+        .map_or(0, |before| before + line[before..].chars().next().map_or(1, char::len_utf8));
+    Some(&line[start..])
+}

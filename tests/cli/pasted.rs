@@ -1,0 +1,108 @@
+//! A description of a pending launcher, as people paste it, beside a dump of nodes.
+
+use std::ffi::OsStr;
+
+use crate::common::{Ran, Scratch, cpufit, list, node};
+use serde_json::json;
+
+const DESCRIBED: &str = "\
+$ kubectl describe pod -n shop virt-launcher-db-x7k2p
+Name:             virt-launcher-db-x7k2p
+Namespace:        shop
+Priority:         0
+Service Account:  default
+Node:             <none>
+Labels:           kubevirt.io=virt-launcher
+                  kubevirt.io/created-by=7d3c
+Annotations:      kubevirt.io/domain: db
+Status:           Pending
+IP:               
+Controlled By:    VirtualMachineInstance/db
+Containers:
+  compute:
+    Image:      registry.example/virt-launcher:v1.6.0
+    Limits:
+      devices.kubevirt.io/kvm:  1
+Conditions:
+  Type           Status
+  PodScheduled   False 
+Volumes:
+  private:
+    Type:       EmptyDir (a temporary directory that shares a pod's lifetime)
+QoS Class:                   Burstable
+Node-Selectors:              cpu-feature.node.kubevirt.io/fpu=true
+                             cpu-feature.node.kubevirt.io/vme=true
+                             kubernetes.io/arch=amd64
+                             kubevirt.io/schedulable=true
+Tolerations:                 node.kubernetes.io/not-ready:NoExecute op=Exists for 300s
+                             node.kubernetes.io/unreachable:NoExecute op=Exists for 300s
+Events:
+  Type     Reason            Age   From               Message
+  ----     ------            ----  ----               -------
+  Warning  FailedScheduling  12s   default-scheduler  0/4 nodes are available: 1 node(s) had untolerated taint {gpu: only}, 1 node(s) were unschedulable, 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling.
+";
+
+fn nodes() -> serde_json::Value {
+    let host = |name: &str, features: &[&str]| {
+        let mut labels = json!({"kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64"});
+        for feature in features {
+            labels[format!("cpu-feature.node.kubevirt.io/{feature}")] = json!("true");
+        }
+        node(name, &labels)
+    };
+    let mut nodes = [
+        host("node-a", &["fpu"]),
+        host("node-b", &["fpu", "vme"]),
+        host("node-c", &["fpu", "vme"]),
+        host("node-d", &[]),
+    ];
+    nodes[1]["spec"] = json!({"unschedulable": true});
+    nodes[2]["spec"] = json!({"taints": [{"key": "gpu", "value": "only", "effect": "NoSchedule"}]});
+    list(nodes)
+}
+
+fn explain(text: &str) -> Ran {
+    let scratch = Scratch::new();
+    let (dump, file) = (scratch.write_json("nodes.json", &nodes()), scratch.write("pasted.txt", text));
+    cpufit([OsStr::new("explain"), OsStr::new("--snapshot"), dump.as_os_str(), OsStr::new("-f"), file.as_os_str()])
+        .run()
+}
+
+#[test]
+fn a_pasted_description_is_explained_with_the_schedulers_words() {
+    let ran = explain(DESCRIBED);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    insta::assert_snapshot!("pasted_description", ran.stdout.trim_end());
+}
+
+#[test]
+fn it_may_be_indented_and_fenced() {
+    let indented: String = DESCRIBED.lines().skip(1).map(|line| format!("    {line}\r\n")).collect();
+    let fenced = format!("```\n{}```\n", DESCRIBED.split_once('\n').map_or("", |(_, rest)| rest));
+    let expected = explain(DESCRIBED).stdout;
+    for text in [indented, fenced] {
+        assert_eq!(explain(&text).stdout, expected, "pasted otherwise it says something else: {text}");
+    }
+}
+
+#[test]
+fn the_condition_of_a_pod_in_yaml_is_taken_apart_as_well() {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "virt-launcher-db-x", "namespace": "shop", "labels": {"kubevirt.io": "virt-launcher"}},
+        "spec": {"nodeSelector": {"cpu-feature.node.kubevirt.io/vme": "true"}},
+        "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": "0/4 nodes are available: 2 node(s) didn't match Pod's node affinity/selector, 2 Insufficient memory."}]},
+    });
+    let said = explain(&pod.to_string()).stdout;
+    assert!(said.contains("- 2 do not meet its selector or node affinity"), "{said}");
+    assert!(said.contains(": node-a, node-d"), "{said}");
+    assert!(said.contains("- 2 for a reason that labels do not show (Insufficient memory)"), "{said}");
+}
+
+#[test]
+fn the_description_of_a_node_is_no_pod() {
+    let ran = explain("Name:               node-a\nRoles:              worker\nLabels:             a=b\n");
+    assert_eq!(ran.code(), 2);
+    assert!(ran.stderr.contains("holds the output of `kubectl describe`"), "{}", ran.stderr);
+}

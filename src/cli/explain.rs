@@ -569,7 +569,7 @@ impl Explained<'_> {
                 format!("{}/{cpu_total}", cpu_total - cpu_missing),
                 rest,
                 lacks,
-                self.meaning(node, &missing).to_owned(),
+                self.meaning(node, &missing),
             ]);
         }
         page.table(&rows);
@@ -584,7 +584,17 @@ impl Explained<'_> {
         Some(format!("no room: {}", short.words()))
     }
 
-    fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
+    fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> String {
+        let name = self.fleet().name(node);
+        let doubtful = self.case.verdict.doubtful();
+        if let Some((_, lacks)) = doubtful.iter().find(|(doubtful, _)| doubtful == name) {
+            let lacks = plural::fold_entries(lacks, 4);
+            return format!("lacks {lacks} of its host model: libvirt would likely refuse");
+        }
+        self.evidence(node, missing).to_owned()
+    }
+
+    fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
         let name = self.fleet().name(node);
         if self.case.judged.subject.refused.as_ref().is_some_and(|refused| refused.target == name) {
             return "tried last: libvirt refused";
@@ -617,8 +627,8 @@ impl Explained<'_> {
         for (number, remedy) in list.iter().enumerate() {
             rows.push(vec![
                 (number + 1).to_string(),
-                say::remedy::summary(&remedy.action),
-                remedy.action.outage().as_str().to_owned(),
+                say::remedy::summary(&remedy.action, subject),
+                remedy.action.outage(subject).as_str().to_owned(),
                 format!(
                     "{} of {}",
                     plural::range(remedy.then_fits),

@@ -87,7 +87,10 @@ pub struct Nodes {
     pub blocked: BTreeMap<String, Vec<String>>,
     /// Those that meet every selector entry and fail the required node affinity, with the conditions they fail.
     pub excluded: BTreeMap<String, Vec<String>>,
-    /// The same with who asks for each condition.
+    /// Those that fit and lack entries of the host model of the guest's own node, which KubeVirt does not ask for: libvirt would
+    /// likely refuse.
+    pub doubtful: BTreeMap<String, Vec<Entry>>,
+    /// The excluded ones with who asks for each condition.
     pub affinity: BTreeMap<String, Vec<AffinityRow>>,
 }
 
@@ -330,6 +333,19 @@ fn nodes(verdict: &Verdict, subject: &Subject<'_>, fleet: &Fleet) -> Nodes {
         judged: verdict.assessment.nodes_judged,
         fitting: fleet.names(&verdict.assessment.fitting).into_iter().map(str::to_owned).collect(),
         blocked: verdict.blocked.iter().map(|blocked| (blocked.node.clone(), blocked.reasons())).collect(),
+        doubtful: verdict
+            .doubtful()
+            .iter()
+            .map(|(node, lacks)| {
+                let entry = |(key, value): &(String, String)| Entry {
+                    key: key.clone(),
+                    value: value.clone(),
+                    has: None,
+                    asked_by: None,
+                };
+                (node.clone(), lacks.iter().map(entry).collect())
+            })
+            .collect(),
         affinity: verdict
             .excluded
             .iter()
@@ -390,8 +406,8 @@ fn remedy_row(remedy: &Remedy, subject: &Subject<'_>) -> RemedyRow {
     let Remedy { action, then_fits: fits } = remedy;
     RemedyRow {
         id: action.id().as_str(),
-        summary: say::remedy::summary(action),
-        outage: action.outage().as_str(),
+        summary: say::remedy::summary(action, subject),
+        outage: action.outage(subject).as_str(),
         risk: action.risk(),
         then_fits: then_fits(*fits),
         commands: action.commands(subject).lines(),

@@ -90,6 +90,8 @@ fn by_targets(lookup: &Lookup<'_, '_>, passes: &Passes, neighbours: &Bits) -> (O
     };
     match passes.fitting.count_to(2) {
         0 => impaired(Impact::Pinned, 1),
+        // Every other node takes it: there are no more.
+        1 if neighbours.count_to(2) == 1 => (Outcome::Impaired(Impact::Fragile), None),
         1 => impaired(Impact::Fragile, 2),
         _ => (Outcome::Fits, None),
     }

@@ -129,7 +129,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// The verdict, complete.
     pub fn verdict(self) -> Verdict {
-        let findings: Vec<Finding> = check::ALL.iter().flat_map(|spec| (spec.find)(&self)).collect();
+        let mut findings: Vec<Finding> = check::ALL.iter().flat_map(|spec| (spec.find)(&self)).collect();
+        offer_once(&mut findings);
         let is_full = self.effort.depth == Depth::Full;
         let not_helping = if is_full { remedy::not_helping(&self, &findings) } else { Vec::new() };
         let by_luck = if is_full { remedy::by_luck(&self) } else { Vec::new() };
@@ -386,5 +387,13 @@ impl<'s, 'f> Judgement<'s, 'f> {
             }
             None => String::new(),
         }
+    }
+}
+
+/// Leaves each remedy to the first finding that offers it.
+fn offer_once(findings: &mut [Finding]) {
+    let mut offered = BTreeSet::new();
+    for finding in findings {
+        finding.remedies.retain(|remedy| offered.insert(remedy.action.id()));
     }
 }

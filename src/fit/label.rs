@@ -57,6 +57,11 @@ pub const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The taint the node controller puts on a cordoned node.
 pub const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
+/// The CPU feature of nested virtualization on Intel.
+pub const VMX: &str = "vmx";
+/// The CPU feature of nested virtualization on AMD.
+pub const SVM: &str = "svm";
+
 /// What a label key is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {

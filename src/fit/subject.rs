@@ -1,6 +1,6 @@
 //! The guest under judgement, whichever kind of object carried it.
 
-use super::author::Authors;
+use super::author::{Author, Authors};
 use super::bits::Bits;
 use super::fleet::Fleet;
 use super::label::{self, Family};
@@ -216,6 +216,10 @@ pub struct Subject<'a> {
     pub asked: Option<Answers>,
     /// KubeVirt refuses to migrate it, and why.
     pub not_migratable: Option<NotMigratable>,
+    /// Whether KubeVirt applies a change of its VM's node selector or node affinity while it runs.
+    pub live_update: bool,
+    /// Who asks for the eviction strategy `LiveMigrate`, where a migration is judged and that is its guest's.
+    pub live_migrate: Option<Author>,
     /// `kubevirt.io/outdatedLauncherImage`: its QEMU is older than that of a target.
     pub outdated_launcher: bool,
     /// What it is made by; `None` for a VMI that nothing makes anew, or something of another name.
@@ -245,6 +249,8 @@ impl<'a> Subject<'a> {
             refused: None,
             asked: None,
             not_migratable: None,
+            live_update: false,
+            live_migrate: None,
             outdated_launcher: false,
             template: None,
             own_selector: Vec::new(),

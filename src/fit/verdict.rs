@@ -242,6 +242,15 @@ impl Verdict {
         self.findings.iter().find(|finding| finding.check == check)
     }
 
+    /// The nodes that fit and lack some of the host model of the guest's own node, by name, and what: libvirt would likely refuse.
+    #[must_use]
+    pub fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {
+        match self.found(Check::HostModelUnasked).map(|finding| &finding.detail) {
+            Some(Detail::HostModelUnasked(found)) if found.runs => &found.doubtful,
+            _ => &[],
+        }
+    }
+
     /// Whether something was found that is reported whatever the policy's `warn` says.
     #[must_use]
     pub fn is_always_reported(&self) -> bool {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::defaults::ClusterConfig;
+
 /// A release of KubeVirt, as `status.observedKubeVirtVersion` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release(u16, u16, u16);
@@ -87,6 +89,21 @@ impl Release {
     #[must_use]
     pub fn reads_preferred_architecture(self) -> bool {
         self >= Self(1, 7, 0)
+    }
+
+    /// A change of a VM's node selector or node affinity reaches its running guest.
+    ///
+    /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, and since when
+    /// `handleAffinityChangeRequest` is there.
+    #[must_use]
+    pub fn updates_live(self, config: &ClusterConfig) -> bool {
+        let strategy = config.configuration.vm_rollout_strategy.as_str();
+        if self >= Self(1, 6, 0) {
+            matches!(strategy, "" | "LiveUpdate")
+        } else {
+            let gate = self >= Self(1, 5, 0) || (self >= Self(1, 3, 0) && config.gate("VMLiveUpdateFeatures"));
+            gate && strategy == "LiveUpdate"
+        }
     }
 
     /// `preferredLaunchSecurity` of a preference is honoured.

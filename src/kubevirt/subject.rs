@@ -12,7 +12,7 @@ use super::obsolete;
 use super::topology;
 use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::bounds::Excess;
-use crate::fit::author::{Asked, Author, Authors};
+use crate::fit::author::{Asked, Author, Authors, Holder};
 use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
@@ -178,6 +178,7 @@ pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);
+        out.subject.live_update = cluster.release.release().updates_live(&cluster.config);
     }
     out.hindered_by(excess.as_ref())
 }
@@ -306,6 +307,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
     let has_vm = owners.iter().any(|owner| owner.kind.ends_with("VirtualMachine")) || is_of_vm();
     subject.template = has_vm.then_some(Template::VirtualMachine);
+    subject.live_update = has_vm && cluster.release.release().updates_live(&cluster.config);
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     if let Some(state) = &vmi.status.migration_state {
         subject.refused = libvirt_refusal(&state.target_node, &state.failure_reason);
@@ -513,12 +515,27 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     if from_elsewhere {
         // It has not started here: there is nothing to be restarted.
         subject.restart = None;
+    } else {
+        subject.live_migrate = live_migrate(vmi, cluster);
     }
     // Disks that are not shared keep no guest from going elsewhere.
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
     let is_spared = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
     subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_spared(condition)).map(refusal);
     Judged { subject, predicted, hindrance, notes }
+}
+
+/// Who asks for the eviction strategy `LiveMigrate` of a guest, if it has that one.
+fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
+    const LIVE_MIGRATE: &str = "LiveMigrate";
+    let default = &cluster.config.configuration.eviction_strategy;
+    match vmi.spec.eviction_strategy.as_str() {
+        LIVE_MIGRATE => {
+            Some(Author::Field { of: Holder::VirtualMachineInstance, path: "spec.evictionStrategy".to_owned() })
+        }
+        "" if default == LIVE_MIGRATE => Some(Author::Configuration("evictionStrategy")),
+        _ => None,
+    }
 }
 
 /// What is asked for by `addedNodeSelector` alone: KubeVirt's own entries win over it and stay without it.

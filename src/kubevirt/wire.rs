@@ -474,6 +474,8 @@ wire! {
         cpu_model: String,
         /// `evictionStrategy`: that of guests that state none.
         eviction_strategy: String,
+        /// `vmRolloutStrategy`: `LiveUpdate` or `Stage`.
+        vm_rollout_strategy: String,
         /// `migrations`.
         migrations: MigrationConfiguration,
         /// `machineType`, deprecated: for all architectures.

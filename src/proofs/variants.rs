@@ -39,6 +39,11 @@ named! { detail, DETAILS, Detail,
     Detail::EmptyLabel(_) => "empty label",
     Detail::OtherArchitectures(_) => "other architectures",
     Detail::AskedBy(_) => "asked by",
+    Detail::StartOutlook(_) => "start outlook",
+    Detail::OwnHostModel(_) => "own host model",
+    Detail::HostModelUnasked(_) => "host model unasked",
+    Detail::StaleModel(_) => "stale model",
+    Detail::DrainWaits(_) => "drain waits",
     Detail::NotReady(_) => "not ready",
 }
 

@@ -156,7 +156,7 @@ fn next(remedy: Option<&Remedy>, judged: &Judged<'_>) -> Option<String> {
         return Some(format!("to go on: {command}"));
     }
     let more = explain.map(|command| format!(" ({command})")).unwrap_or_default();
-    Some(format!("to go on: {}{more}", say::remedy::summary(action)))
+    Some(format!("to go on: {}{more}", say::remedy::summary(action, &judged.subject)))
 }
 
 fn stop(vmi: &Vmi) -> Option<Command> {

@@ -1,13 +1,17 @@
 //! What a check found, as one sentence without its end: it follows the name of the guest, or stands for itself.
 
-use super::plural::{and_names, fold_entries, fold_lack, fold_names, nodes, number};
+use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
-    EmptyLabel, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnNode, Withheld,
+    DrainWaits, EmptyLabel, FromStart, HostModelUnasked, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget,
+    Obsolete, OtherArchitectures, OwnHostModel, OwnNode, StaleModel, StartOutlook, Withheld,
 };
 use crate::fit::label;
 use crate::fit::libvirt::Incompatible;
 use crate::fit::subject::NotMigratable;
 use crate::fit::verdict::{Check, Detail, Finding, Unknown};
+
+/// How many kinds of start are told.
+const STARTS: usize = 4;
 
 /// The finding in words.
 #[must_use]
@@ -22,11 +26,20 @@ fn detail(found: &Detail) -> String {
         Detail::NoStartNode(found) => no_start_node(found),
         Detail::NoTarget(found) => no_target(found),
         Detail::OwnNode(found) => own_node(found, 5),
+        Detail::DrainWaits(found) => drain_waits(found),
+        Detail::StartOutlook(found) => start_outlook(found),
+        Detail::OwnHostModel(found) => own_host_model(found, 3),
+        Detail::HostModelUnasked(found) => host_model_unasked(found, 4),
+        Detail::StaleModel(StaleModel { model, node, now }) => format!(
+            "its selector asks for cpu-model-migration {model}, which came with an earlier migration and is not on {node}, where it \
+             runs, any more: the host model of {node} is {now} now"
+        ),
         Detail::AskedBy(asked) => super::author::asked_by(asked),
         Detail::NotMigratable(refused) => not_migratable(refused),
-        Detail::LibvirtRefused(LibvirtRefused { target, reason }) => {
+        Detail::LibvirtRefused(LibvirtRefused { target, reason, unlabelled }) => {
             let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
-            format!("the last try{to} failed in libvirt, whatever the labels say: {reason}")
+            let labels = if *unlabelled { "no node has a label for that" } else { "whatever the labels say" };
+            format!("the last try{to} failed in libvirt, {labels}: {reason}")
         }
         Detail::LibvirtRefuses(refusals) => libvirt_refuses(refusals),
         Detail::OutdatedLauncher => {
@@ -108,7 +121,96 @@ pub fn sentence(finding: &Finding) -> String {
 
 /// Whether its words begin with the name of a node or a label.
 fn begins_with_a_name(detail: &Detail) -> bool {
-    matches!(detail, Detail::NotReady(_) | Detail::EmptyLabel(_) | Detail::AskedBy(_))
+    matches!(
+        detail,
+        Detail::NotReady(_)
+            | Detail::EmptyLabel(_)
+            | Detail::AskedBy(_)
+            | Detail::OwnHostModel(_)
+            | Detail::HostModelUnasked(_)
+    )
+}
+
+/// `a drain of n1 waits until it is shut down: evictionStrategy LiveMigrate (spec.evictionStrategy of the VMI)`.
+fn drain_waits(found: &DrainWaits) -> String {
+    let DrainWaits { node, author, single_node } = found;
+    let none = if *single_node { "; on a single-node cluster the strategy None lets it go on" } else { "" };
+    format!(
+        "a drain of {node} waits until it is shut down: its evictionStrategy is LiveMigrate ({}){none}",
+        super::author::who(author)
+    )
+}
+
+/// `where it starts decides: started on a, b or c it could go to 2 nodes and never to d; started on d it could go to 3 nodes`.
+fn start_outlook(found: &StartOutlook) -> String {
+    let from = |from: &FromStart| {
+        let FromStart { nodes: names, targets, never, .. } = from;
+        let never = match never.as_slice() {
+            [] => String::new(),
+            never => format!(" and never to {}", or_names(never, 3)),
+        };
+        format!("started on {} it could go to {}{never}", or_names(names, 3), nodes(*targets))
+    };
+    let hidden = found.starts.len().saturating_sub(STARTS);
+    let shown: Vec<String> = found.starts.iter().take(STARTS).map(from).collect();
+    let more = if hidden > 0 {
+        format!("; {} more", counted(hidden, "kind of start", "kinds of start"))
+    } else {
+        String::new()
+    };
+    let by_name = found.starts.iter().take(STARTS).filter_map(|from| Some((from.by_name.as_ref()?, &from.nodes)));
+    let by_name: Vec<String> = by_name
+        .map(|(model, names)| {
+            format!("; {model} by name would lose no node against host-model on {}", and_names(names, 3))
+        })
+        .collect();
+    format!("where it starts decides where it can go: {}{more}{}", shown.join("; "), by_name.concat())
+}
+
+/// `EPYC-Rome runs on 1 of 4 nodes (genoa-a); it is the host model of rome-a and rome-b but not usable there by name`.
+fn own_host_model(found: &OwnHostModel, most: usize) -> String {
+    let OwnHostModel { model, usable, total, unusable } = found;
+    let names = if usable.is_empty() { String::new() } else { format!(" ({})", fold_names(usable, most)) };
+    // The reason is for who has room for it.
+    let why = if most < 3 { "" } else { ": a host model may lack some of the model that it is named after" };
+    format!(
+        "{model} runs on {} of {}{names}; it is the host model of {} but not usable there by name{why}",
+        usable.len(),
+        nodes(*total),
+        and_names(unusable, most)
+    )
+}
+
+/// With at most so many entries named, and below four the nodes that are sound left out.
+fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
+    let HostModelUnasked { node, runs, asked, doubtful, sound } = found;
+    let Some((_, first)) = doubtful.first() else { return "KubeVirt does not ask for the host model".to_owned() };
+    let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
+    let asks = format!(
+        "KubeVirt will ask for the guest's own {} alone, as if it had migrated before",
+        fold_entries(asked, most.min(2))
+    );
+    let start = if *runs { String::new() } else { format!("started on {node}, ") };
+    let lacks = number(alike.len(), "lacks", "lack");
+    if most == 1 {
+        let names = fold_names(&alike, 1);
+        return format!("{asks}: {start}{names} may be chosen and {lacks} some of its host model");
+    }
+    let others = match doubtful.len() - alike.len() {
+        0 => String::new(),
+        count => format!("; {} more like that", nodes(count)),
+    };
+    let sound = match sound.as_slice() {
+        names if !names.is_empty() && most >= 3 => {
+            format!("; {} {} all of it", and_names(names, 2), number(names.len(), "has", "have"))
+        }
+        _ => String::new(),
+    };
+    format!(
+        "{asks}: {start}{} may be chosen and {lacks} {} of the host model of {node}: libvirt would likely refuse{others}{sound}",
+        and_names(&alike, 2),
+        fold_entries(first, most),
+    )
 }
 
 /// `conf-1 and conf-2 carry kubevirt.io/sev with an empty value, and true is asked for: …`.
@@ -212,13 +314,14 @@ pub fn incompatible(why: &Incompatible) -> String {
 
 /// `no node is amd64: 2 are arm64, 2 are s390x`.
 fn other_architectures(found: &OtherArchitectures) -> String {
-    let OtherArchitectures { wanted, none_wanted, counts } = found;
+    let OtherArchitectures { wanted, none_wanted, only, counts } = found;
     let counts: Vec<String> =
         counts.iter().map(|(name, count)| format!("{count} {} {name}", number(*count, "is", "are"))).collect();
     let counts = counts.join(", ");
-    match none_wanted {
-        true => format!("no node is of its architecture {wanted}: {counts}"),
-        false => format!("nodes of another architecture than {wanted} are not counted: {counts}"),
+    match (none_wanted, only) {
+        (true, _) => format!("no node is of its architecture {wanted}: {counts}"),
+        (false, Some(only)) => format!("the only node of its architecture {wanted} is {only}: {counts}, not counted"),
+        (false, None) => format!("nodes of another architecture than {wanted} are not counted: {counts}"),
     }
 }
 
@@ -245,6 +348,8 @@ fn by_start(targets: &[(usize, Vec<String>)]) -> String {
 pub fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
     let less = [3, 2, 1].into_iter().filter_map(|most| match &finding.detail {
         Detail::OwnNode(found) => Some(own_node(found, most)),
+        Detail::HostModelUnasked(found) => Some(host_model_unasked(found, most)),
+        Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
         _ => None,
     });
     std::iter::once(message(finding)).chain(less)

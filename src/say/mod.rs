@@ -104,8 +104,8 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messa
                 out.lines.extend(with_model_line(judged, finding, cluster));
                 out.lines.extend(next_step(judged, finding));
             }
-            // Said first, by itself.
-            Check::CommonModel => continue,
+            // Said first, by itself; or for who asks: every start is fine.
+            Check::CommonModel | Check::StartOutlook | Check::DrainWaits => continue,
             // Who sends the object sees what it asks for itself.
             Check::AskedBy => {
                 let is_told = matches!(&finding.detail, Detail::AskedBy(asked) if !asked.in_sight);
@@ -225,7 +225,7 @@ fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
     }
     let all = explain(judged).map(|command| format!(". All remedies: {command}")).unwrap_or_default();
     let command = remedy::step(&remedy.action, &judged.subject);
-    let summary = remedy::summary(&remedy.action);
+    let summary = remedy::summary(&remedy.action, &judged.subject);
     let texts = [(&command, all.as_str()), (&command, ""), (&summary, &all), (&summary, "")];
     let texts = texts.map(|(step, all)| format!("cheapest remedy: {step}{all}"));
     first_with_room(&judged.subject.title(), texts)
@@ -290,6 +290,13 @@ pub fn state(verdict: &Verdict) -> &'static str {
         Some(Impact::Pinned) => "STUCK",
         Some(Impact::Fragile) => "FRAGILE",
         None if verdict.assessment.outcome.as_str() == "unknown" => "UNKNOWN",
+        // Something is known that no label tells.
+        None if [Check::LibvirtRefused, Check::HostModelUnasked]
+            .iter()
+            .any(|&check| verdict.found(check).is_some()) =>
+        {
+            "FITS-BY-LABELS"
+        }
         None => "FITS",
     }
 }

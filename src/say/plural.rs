@@ -95,9 +95,19 @@ fn value_in_words(value: &str) -> &str {
 /// Names in a sentence: `a`, `a and b`, `a, b and c`, `a, b and 7 more`.
 #[must_use]
 pub fn and_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    join_names(names, most, "and")
+}
+
+/// The same as a choice: `a`, `a or b`, `a, b or c`, `a, b and 7 more`.
+#[must_use]
+pub fn or_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
+    join_names(names, most, "or")
+}
+
+fn join_names<S: AsRef<str>>(names: &[S], most: usize, word: &str) -> String {
     match names {
         [first @ .., last] if names.len() <= most && !first.is_empty() => {
-            format!("{} and {}", fold_names(first, most), last.as_ref())
+            format!("{} {word} {}", fold_names(first, most), last.as_ref())
         }
         _ => fold_names(names, most),
     }

@@ -3,13 +3,16 @@
 use super::plural::{fold_lack, fold_names, number};
 use crate::fit::label;
 use crate::fit::remedy::{
-    Action, ByLuck, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, RemedyId, WhyNot,
+    Action, ByLuck, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, Outage, RemedyId, WhyNot,
 };
 use crate::fit::subject::Subject;
 
 /// What to do, in one line.
 #[must_use]
-pub fn summary(action: &Action) -> String {
+pub fn summary(action: &Action, subject: &Subject<'_>) -> String {
+    // What does not run is not started anew.
+    let with = if subject.is_running() { "restart with" } else { "start with" };
+    let anew = if action.outage(subject) == Outage::Restart { ", restart" } else { "" };
     match action {
         Action::Uncordon(uncordon) => match uncordon.nodes.as_slice() {
             [node] => format!("uncordon {node}"),
@@ -24,13 +27,21 @@ pub fn summary(action: &Action) -> String {
             let count = remove.keys.len();
             format!("skip-node and {count} {} less on {}", number(count, "label", "labels"), remove.node)
         }
-        Action::RemoveTscLabel(remove) => format!("take {}'s clock out of the choice, restart", remove.node),
+        Action::RemoveTscLabel(remove) => {
+            let start = if subject.is_running() { "restart" } else { "start" };
+            format!("take {}'s clock out of the choice, {start}", remove.node)
+        }
         Action::DropStale(drop) => format!("policy launcherSelectors: DropStale ({} stale)", drop.keys.len()),
         Action::DropAddedSelector(_) => "migrate without addedNodeSelector".to_owned(),
         Action::Restart(_) => "restart as it is".to_owned(),
-        Action::UseModel(model) => format!("restart with {}", model.model),
-        Action::ChangeSelector(change) => format!("change nodeSelector {}", fold_names(&change.keys, 2)),
-        Action::ChangeMachineType(change) => format!("restart with machine type {}", change.to),
+        Action::UseModel(model) => format!("{with} {}", model.model),
+        Action::ChangeSelector(change) => format!("change nodeSelector {}{anew}", fold_names(&change.keys, 2)),
+        Action::ChangeAffinity(_) => format!("take its own required node affinity out{anew}"),
+        Action::EnableCpuManager(enable) => match enable.nodes.as_slice() {
+            [node] => format!("turn on the CPU manager on {node}"),
+            many => format!("turn on the CPU manager on any of {}", fold_names(many, 3)),
+        },
+        Action::ChangeMachineType(change) => format!("{with} machine type {}", change.to),
         Action::FixVirtHandler(fix) => format!("look at virt-handler on {}", fold_names(&fix.nodes, 3)),
         Action::AddNode(add) => format!("add a node like {}", add.like),
     }
@@ -39,7 +50,7 @@ pub fn summary(action: &Action) -> String {
 /// A remedy as short as it can be said: its command where one will do, else what it is.
 #[must_use]
 pub fn step(action: &Action, subject: &Subject<'_>) -> String {
-    action.commands(subject).single().map_or_else(|| summary(action), ToString::to_string)
+    action.commands(subject).single().map_or_else(|| summary(action, subject), ToString::to_string)
 }
 
 /// A remedy's name as people say it.

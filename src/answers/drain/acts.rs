@@ -46,6 +46,8 @@ type Key = (usize, usize);
 #[derive(Clone, Debug)]
 struct Act {
     action: Action,
+    /// What its guests lose meanwhile.
+    outage: Outage,
     /// The guests that it is done to; empty where it is done to nodes, which is for all.
     guests: BTreeSet<Key>,
     /// The policy that it changes.
@@ -57,7 +59,7 @@ struct Act {
 impl Act {
     /// The least harm first.
     fn rank(&self) -> (Outage, usize) {
-        (self.action.outage(), self.action.id() as usize)
+        (self.outage, self.action.id() as usize)
     }
 }
 
@@ -124,13 +126,14 @@ impl Acts<'_> {
                     self.of_node(mover, FixVirtHandler { nodes: vec![node.clone()] }.into());
                 }
             }
-            Action::RemoveSkipNode(_) => self.of_node(mover, action.clone()),
+            Action::RemoveSkipNode(_) | Action::EnableCpuManager(_) => self.of_node(mover, action.clone()),
             Action::AddLabels(add) => self.add_labels(mover, add),
             Action::DropStale(drop) => self.drop_stale(mover, key, drop),
             // The drain asks for no `addedNodeSelector`; a node that is to be bought is no act of today; a restart is tried anyhow.
             Action::DropAddedSelector(_) | Action::AddNode(_) | Action::Restart(_) => {}
             Action::RemoveLabels(_)
             | Action::ChangeSelector(_)
+            | Action::ChangeAffinity(_)
             | Action::UseModel(_)
             | Action::ChangeMachineType(_)
             | Action::RemoveTscLabel(_) => self.of_guest(mover, key, action.clone()),
@@ -146,13 +149,15 @@ impl Acts<'_> {
         let mut after = self.fleet.node(index);
         after.cordoned = false;
         after.taints.retain(|taint| taint.key != crate::fit::label::TAINT_UNSCHEDULABLE);
-        self.all.push(Act { action, guests: BTreeSet::new(), policy: None, nodes: vec![after] });
+        let guests = BTreeSet::new();
+        self.all.push(Act { action, outage: Outage::None, guests, policy: None, nodes: vec![after] });
     }
 
     fn of_node(&mut self, mover: &Mover<'_>, action: Action) {
         if let Some(judged) = mover.judged.as_ref().filter(|_| !self.all.iter().any(|act| act.action == action)) {
             let (_, nodes) = action.apply(&judged.subject, self.fleet);
-            self.all.push(Act { action, guests: BTreeSet::new(), policy: None, nodes });
+            let outage = action.outage(&judged.subject);
+            self.all.push(Act { action, outage, guests: BTreeSet::new(), policy: None, nodes });
         }
     }
 
@@ -199,7 +204,8 @@ impl Acts<'_> {
     fn of_guest(&mut self, mover: &Mover<'_>, key: Key, action: Action) {
         let Some(judged) = &mover.judged else { return };
         let (_, nodes) = action.apply(&judged.subject, self.fleet);
-        self.all.push(Act { action, guests: [key].into(), policy: None, nodes });
+        let outage = action.outage(&judged.subject);
+        self.all.push(Act { action, outage, guests: [key].into(), policy: None, nodes });
     }
 }
 
@@ -343,23 +349,15 @@ impl Problem<'_, '_> {
             commands = act.action.commands(&judged.subject).lines();
         }
         let base = &self.world.cluster.fleet;
-        if let Some(mover) =
-            first.filter(|mover| act.action.outage() == Outage::Restart && !base.is_cordoned(mover.source))
-        {
+        if let Some(mover) = first.filter(|mover| act.outage == Outage::Restart && !base.is_cordoned(mover.source)) {
             let cordon = Name::new(base.name(mover.source))
                 .map(|node| vec![Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again")]);
             commands.splice(0..0, Script::from(cordon).lines());
         }
-        let what = say::remedy::summary(&act.action);
+        let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
         let names: Vec<&str> = act.guests.iter().map(|&(node, at)| self.nodes[node][at].title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
-        Step {
-            id: act.action.id().as_str(),
-            commands,
-            summary,
-            outage: act.action.outage().as_str(),
-            risk: act.action.risk(),
-        }
+        Step { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk: act.action.risk() }
     }
 }
 

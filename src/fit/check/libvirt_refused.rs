@@ -2,6 +2,7 @@
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
+use crate::fit::label;
 use crate::fit::remedy;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
@@ -19,11 +20,18 @@ pub struct LibvirtRefused {
     pub target: String,
     /// Libvirt's words.
     pub reason: String,
+    /// Whether it names features as missing, and no node has a label for any of them.
+    pub unlabelled: bool,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let Some(refused) = &judgement.subject.refused else { return Vec::new() };
-    let detail = LibvirtRefused { target: refused.target.clone(), reason: refused.reason.clone() };
+    let has_label = |name: &String| judgement.fleet.values(&format!("{}{name}", label::CPU_FEATURE)).next().is_some();
+    let detail = LibvirtRefused {
+        target: refused.target.clone(),
+        reason: refused.reason.clone(),
+        unlabelled: !refused.missing.is_empty() && !refused.missing.iter().any(has_label),
+    };
     vec![Finding {
         remedies: remedy::after_refusal(judgement),
         // It stands in the status of the VMI, which the judged object need not be.

@@ -8,7 +8,9 @@ mod asked_by;
 mod assumed;
 mod common_model;
 mod contradiction;
+mod drain_waits;
 mod empty_label;
+mod host_model_unasked;
 mod libvirt_refused;
 mod libvirt_refuses;
 mod migration_target;
@@ -19,20 +21,28 @@ mod not_migratable;
 mod not_ready;
 mod other_architecture;
 mod outdated_launcher;
+mod own_host_model;
 mod own_node;
+mod stale_model;
 mod start_node;
+mod start_outlook;
 mod unknown;
 
 pub use asked_by::AskedBy;
 pub use contradiction::Contradiction;
+pub use drain_waits::DrainWaits;
 pub use empty_label::EmptyLabel;
+pub use host_model_unasked::HostModelUnasked;
 pub use libvirt_refused::LibvirtRefused;
 pub use migration_target::NoTarget;
 pub use model_not_usable::KnownNotUsable;
 pub use model_withheld::{Obsolete, Withheld};
 pub use other_architecture::OtherArchitectures;
+pub use own_host_model::OwnHostModel;
 pub use own_node::{OwnNode, own_node};
+pub use stale_model::StaleModel;
 pub use start_node::NoStartNode;
+pub use start_outlook::{FromStart, StartOutlook};
 
 use super::judgement::Judgement;
 use super::libvirt::Incompatible;
@@ -81,8 +91,18 @@ checks! {
     StartNode = start_node,
     /// No node, or one, is left to migrate to.
     MigrationTarget = migration_target,
+    /// Where it starts decides where it can go.
+    StartOutlook = start_outlook,
     /// Who asks for what nodes lack.
     AskedBy = asked_by,
+    /// A node's own host model is not usable there by name.
+    OwnHostModel = own_host_model,
+    /// The guest's own feature hides its node's host model from its migration.
+    HostModelUnasked = host_model_unasked,
+    /// A model that it inherited is not known to its own node any more.
+    StaleModel = stale_model,
+    /// A drain of its node waits for it.
+    DrainWaits = drain_waits,
     /// A running guest's own node no longer meets its pod's selector or affinity.
     OwnNode = own_node,
     /// Libvirt refused the last migration, whatever the labels say.
@@ -164,8 +184,18 @@ pub enum Detail {
     NoStartNode(NoStartNode),
     /// Too few nodes to migrate to.
     NoTarget(NoTarget),
+    /// Where it starts decides where it can go.
+    StartOutlook(StartOutlook),
     /// Who asks for what nodes lack.
     AskedBy(AskedBy),
+    /// A node's own host model is not usable there by name.
+    OwnHostModel(OwnHostModel),
+    /// Nodes fit and lack some of the host model that is not asked for.
+    HostModelUnasked(HostModelUnasked),
+    /// A model that its own node does not know any more.
+    StaleModel(StaleModel),
+    /// A drain of its node waits for it.
+    DrainWaits(DrainWaits),
     /// Its own node does not meet its pod.
     OwnNode(OwnNode),
     /// KubeVirt refuses to migrate it.

@@ -22,6 +22,8 @@ pub struct OtherArchitectures {
     pub wanted: String,
     /// Whether no node is of that one, the node it must leave included.
     pub none_wanted: bool,
+    /// The only node of that one, the node it must leave included.
+    pub only: Option<String>,
     /// How many nodes are of each of the others.
     pub counts: BTreeMap<String, usize>,
 }
@@ -40,7 +42,11 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if counts.is_empty() {
         return Vec::new();
     }
-    let none_wanted = fleet.bearing(label::ARCH, wanted).is_empty();
-    let detail = OtherArchitectures { wanted: wanted.to_owned(), none_wanted, counts };
+    let of_wanted = fleet.bearing(label::ARCH, wanted);
+    let only = match of_wanted.count_to(2) {
+        1 => judgement.names(&of_wanted).pop(),
+        _ => None,
+    };
+    let detail = OtherArchitectures { wanted: wanted.to_owned(), none_wanted: of_wanted.is_empty(), only, counts };
     vec![Finding::note(Check::OtherArchitecture, "", Detail::OtherArchitectures(detail))]
 }

@@ -13,8 +13,8 @@ use super::*;
 use crate::fit::label::SKIP_NODE;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{
-    Action, AddLabels, AddNode, ChangeMachineType, ChangeSelector, DropAddedSelector, DropStale, FixVirtHandler,
-    RemoveLabels, RemoveSkipNode, RemoveTscLabel, Restart, Uncordon, UseModel,
+    Action, AddLabels, AddNode, ChangeAffinity, ChangeMachineType, ChangeSelector, DropAddedSelector, DropStale,
+    EnableCpuManager, FixVirtHandler, RemoveLabels, RemoveSkipNode, RemoveTscLabel, Restart, Uncordon, UseModel,
 };
 use crate::fit::subject::{Migration, Stage, Subject, Template};
 
@@ -142,10 +142,12 @@ proptest! {
     fn a_remedy_runs_what_is_meant_or_nothing(
         guest in hostile(), namespace in hostile(), node in hostile(), key in hostile(), value in hostile(),
         template in select(vec![None, Some(Template::VirtualMachine), Some(Template::ReplicaSet), Some(Template::Pool)]),
+        live in any::<bool>(),
     ) {
         let mut subject = Subject::new(&namespace, &guest, Stage::Migration(Migration::default()), Placement::default());
         subject.template = template;
-        let actions = actions(&guest, &namespace, &node, &key, &value, template);
+        subject.live_update = live;
+        let actions = actions(&guest, &namespace, &node, &key, &value, (template, live));
         let mut scripts: Vec<Vec<String>> = actions.iter().map(|(action, ..)| action.commands(&subject).lines()).collect();
         scripts.extend(actions.iter().map(|(action, ..)| action.undo().iter().map(Command::line).collect()));
         let mut ran = run_each(&scripts);
@@ -178,7 +180,14 @@ proptest! {
 type Row = (Action, Vec<bool>, Vec<Vec<String>>);
 
 /// Every action: whether what it is about is valid, and the words that its commands then have.
-fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, template: Option<Template>) -> Vec<Row> {
+fn actions(
+    guest: &str,
+    namespace: &str,
+    node: &str,
+    key: &str,
+    value: &str,
+    (template, live): (Option<Template>, bool),
+) -> Vec<Row> {
     let text = |text: &str| text.to_owned();
     let of_guest = || vec![is_name(guest), namespace.is_empty() || is_label(namespace)];
     let with = |mut all: Vec<bool>, more: bool| {
@@ -214,7 +223,9 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, tem
     let is_one = has_vm || template.is_none();
     let anew = |then: Vec<bool>| if is_one { [of_guest(), then].concat() } else { then };
     let model = change(is_part(value), serde_json::json!({"domain": {"cpu": {"model": value}}}), Some(restart()));
-    let selector = change(is_key(key), serde_json::json!({"nodeSelector": {key: null}}), None);
+    let selector = change(is_key(key), serde_json::json!({"nodeSelector": {key: null}}), (!live).then(restart));
+    let required = serde_json::json!({"requiredDuringSchedulingIgnoredDuringExecution": null});
+    let affinity = change(true, serde_json::json!({"affinity": {"nodeAffinity": required}}), (!live).then(restart));
     let machine = change(is_part(value), serde_json::json!({"domain": {"machine": {"type": value}}}), Some(restart()));
     vec![
         (
@@ -259,6 +270,8 @@ fn actions(guest: &str, namespace: &str, node: &str, key: &str, value: &str, tem
             model.1,
         ),
         (Action::from(ChangeSelector { keys: vec![text(key)] }), selector.0, selector.1),
+        (Action::from(ChangeAffinity), affinity.0, affinity.1),
+        (Action::from(EnableCpuManager { key: text(key), nodes: vec![text(node)] }), vec![is_name(node)], Vec::new()),
         (Action::from(ChangeMachineType { from: text(key), to: text(value) }), machine.0, machine.1),
         (
             Action::from(FixVirtHandler { nodes: vec![text(node)] }),

@@ -1,12 +1,13 @@
 //! Change entries of the guest's own `spec.nodeSelector`.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys};
+use super::restart::anew;
+use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys};
 use crate::fit::command::{Json, LabelKey, Word};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::fit::subject::{CpuMode, Subject};
+use crate::fit::subject::{CpuMode, Stage, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::ChangeSelector,
@@ -38,7 +39,15 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         .map(|(key, _)| key.clone())
         .filter(|key| subject.placement.get(key).is_some() && !is_inherited(key))
         .collect();
-    if keys.is_empty() { None } else { judgement.if_more_fit(ChangeSelector { keys }) }
+    if keys.is_empty() {
+        return None;
+    }
+    let action = Action::from(ChangeSelector { keys });
+    if action.outage(subject) == Outage::Restart && judgement.is_migration() {
+        let then_fits = judgement.after_change(&action, 0, judgement.enough())?;
+        return Some(Remedy { action, then_fits });
+    }
+    judgement.if_more_fit(action)
 }
 
 impl Act for ChangeSelector {
@@ -47,11 +56,20 @@ impl Act for ChangeSelector {
         let by_hand = keys.iter().map(|key| Word::joined("take spec.nodeSelector ", key.clone()));
         let by_hand = by_hand.chain(["out".into()]).collect();
         let nulls = keys.into_iter().map(|key| (key.into(), Json::Null)).collect();
-        change_template(subject, &["nodeSelector"], Json::Object(nulls), SPEC.outage, by_hand)
+        let outage = Action::from(self.clone()).outage(subject);
+        change_template(subject, &["nodeSelector"], Json::Object(nulls), outage, by_hand)
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        let outage = Action::from(self.clone()).outage(subject);
         drop_keys(subject, fleet, &self.keys);
+        let is_dropped = |key: &str| self.keys.iter().any(|dropped| dropped == key);
+        if let Some(start) = &mut subject.restart {
+            start.placement.selector.retain(|(key, _)| !is_dropped(key));
+        }
+        if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
+            anew(subject);
+        }
         Vec::new()
     }
 }

@@ -6,10 +6,12 @@
 
 mod add_labels;
 mod add_node;
+mod change_affinity;
 mod change_machine_type;
 mod change_selector;
 mod drop_added_selector;
 mod drop_stale;
+mod enable_cpu_manager;
 mod fix_virt_handler;
 mod remove_labels;
 mod remove_skip_node;
@@ -21,10 +23,12 @@ mod use_model;
 
 pub use add_labels::{AddLabels, NoLabels, NotToAdd};
 pub use add_node::AddNode;
+pub use change_affinity::ChangeAffinity;
 pub use change_machine_type::ChangeMachineType;
 pub use change_selector::ChangeSelector;
 pub use drop_added_selector::DropAddedSelector;
 pub use drop_stale::{DropStale, NoDrop};
+pub use enable_cpu_manager::EnableCpuManager;
 pub use fix_virt_handler::FixVirtHandler;
 pub use remove_labels::{NoRemoval, RemoveLabels};
 pub use remove_skip_node::RemoveSkipNode;
@@ -160,6 +164,10 @@ remedies! {
     RemoveLabels = remove_labels,
     /// Change entries of the guest's own node selector.
     ChangeSelector = change_selector,
+    /// Take the guest's own required node affinity out of it.
+    ChangeAffinity = change_affinity,
+    /// Turn on the CPU manager of one of these nodes: all else fits there.
+    EnableCpuManager = enable_cpu_manager,
     /// Restart: selectors inherited from earlier migrations end with the VMI.
     Restart = restart,
     /// Give it a named model that runs on more nodes; takes effect at the next start.
@@ -204,10 +212,15 @@ impl Remedy {
 }
 
 impl Action {
-    /// What the guest loses meanwhile.
+    /// What the guest loses meanwhile: nothing where it does not run. Where KubeVirt does not update VMs live, a change of where a
+    /// guest may run reaches it at its next start.
     #[must_use]
-    pub fn outage(&self) -> Outage {
-        self.id().spec().outage
+    pub fn outage(&self, subject: &Subject<'_>) -> Outage {
+        match self {
+            _ if !subject.is_running() => Outage::None,
+            Self::ChangeSelector(_) | Self::ChangeAffinity(_) if !subject.live_update => Outage::Restart,
+            _ => self.id().spec().outage,
+        }
     }
 
     /// What may go wrong, in a few words.
@@ -306,7 +319,31 @@ pub(super) fn offers(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     // What KubeVirt refuses to migrate goes nowhere after a restart either.
     let is_migratable = judgement.subject.not_migratable.is_none();
-    judgement.within(|| restart::cures(judgement, 1)).filter(|_| is_migratable).into_iter().collect()
+    let Some(refused) = judgement.subject.refused.as_ref().filter(|_| is_migratable) else { return Vec::new() };
+    // A guest that had features too many gets those of its new QEMU. What its target lacked, that lacks still.
+    let found = judgement.within(|| {
+        if refused.missing.is_empty() { restart::cures(judgement, 1) } else { use_model::after_refusal(judgement) }
+    });
+    found.into_iter().collect()
+}
+
+/// What makes sure that libvirt takes the guest on every node that fits, at least on so many as now.
+pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<Remedy> {
+    match judgement.effort.depth {
+        Depth::Brief => Vec::new(),
+        Depth::Full => judgement.within(|| use_model::cures(judgement, sound.max(1))).into_iter().collect(),
+    }
+}
+
+/// What leaves more nodes to go to wherever the guest starts.
+pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
+    let is_full = judgement.effort.depth == Depth::Full;
+    let Some(start) = judgement.subject.restart.as_ref().filter(|_| is_full) else { return Vec::new() };
+    let found = judgement.within(|| {
+        let ((fewest, _), _) = judgement.outlook(start);
+        use_model::cures(judgement, fewest + 1)
+    });
+    found.into_iter().collect()
 }
 
 /// The well-known remedies that are known not to help.

@@ -58,6 +58,26 @@ pub enum NoModel {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    offer_where(judgement, |start| judgement.restart_cures(start, judgement.enough()))
+}
+
+/// A common model that leaves at least so many nodes to go to, wherever the guest starts.
+pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Remedy> {
+    offer_where(judgement, |start| Some(judgement.outlook(start).0).filter(|(fewest, _)| *fewest >= enough))
+}
+
+/// A common model for a guest that libvirt refused: libvirt itself says of each node that it can run the whole model. Of the
+/// features of nested virtualization it says no more than that they are there.
+pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let start = judgement.subject.restart.as_ref()?;
+    let is_nested = |key: &str| [label::VMX, label::SVM].iter().any(|name| label::name(key) == *name);
+    let nested =
+        start.placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuFeature && is_nested(key));
+    if nested { None } else { cures(judgement, 1) }
+}
+
+/// The common model of the most nodes, where a start with it is found to help.
+fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Option<(usize, usize)>) -> Option<Remedy> {
     let start = judgement.subject.restart.as_ref()?;
     if is_of_instancetype(judgement.subject) {
         return None;
@@ -66,7 +86,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if start.mode == CpuMode::Named(model.clone()) {
         return None;
     }
-    let then_fits = judgement.restart_cures(&start.with_model(&model), judgement.enough())?;
+    let then_fits = helps(&start.with_model(&model))?;
     let also = usable_as_well(judgement, start, &model, &nodes);
     Some(Remedy::new(UseModel { model, nodes: judgement.names(&nodes), also }, then_fits))
 }

@@ -9,15 +9,15 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::fit::assess::{assess, targets_by_start};
+use crate::fit::author::{Asked, Author, Authors, Holder};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::fit::placement::Placement;
+use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
     CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject, Template,
-    without_obsolete_host_model,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::Tweak;
@@ -59,6 +59,11 @@ struct Guest {
     zone: Option<&'static str>,
     host: Option<usize>,
     tsc: bool,
+    /// It asks for CPUs of its own.
+    dedicated: bool,
+    /// It has a required node affinity of its own, on the zone.
+    affinity: Option<&'static str>,
+    live_update: bool,
     refused: bool,
     knows_start: bool,
     vendor: bool,
@@ -141,8 +146,13 @@ fn guest() -> impl Strategy<Value = Guest> {
     let machine = select(&["q35", "q35", "q35", "pc-q35-9.2", "pc-q35-4.2"][..]);
     let zone = prop::option::weighted(0.2, select(&["z1", "z2", "z9"][..]));
     let host = prop::option::weighted(0.1, 0_usize..8);
-    (mode, features, machine, zone, host, (rarely(0.15), rarely(0.1), rarely(0.9), rarely(0.8), rarely(0.2))).prop_map(
-        |(mode, features, machine, zone, host, (tsc, refused, knows_start, vendor, strict))| Guest {
+    let own = (rarely(0.1), prop::option::weighted(0.15, select(&["z1", "z2", "z9"][..])), any::<bool>());
+    let rest = (rarely(0.15), rarely(0.1), rarely(0.9), rarely(0.8), rarely(0.2));
+    (mode, features, machine, zone, host, rest, own).prop_map(
+        |(mode, features, machine, zone, host, (tsc, refused, knows_start, vendor, strict), own)| Guest {
+            dedicated: own.0,
+            affinity: own.1,
+            live_update: own.2,
             mode,
             features,
             machine,
@@ -220,6 +230,13 @@ impl Situation {
                 *wish_zone = Some("z9");
             }
             (RemedyId::RemoveTscLabel, _) => guest.tsc = true,
+            (RemedyId::EnableCpuManager, _) => {
+                guest.dedicated = true;
+                *kind = source_kind;
+                *damage = Damage { slow_clock: true, cordoned: false, tainted: false, unwell: false, ..damage.clone() };
+                damage.lost.clear();
+            }
+            (RemedyId::ChangeAffinity, _) => guest.affinity = Some("z9"),
             _ => {}
         }
         self
@@ -249,6 +266,7 @@ fn damaged(node: &Node, damage: &Damage) -> Node {
         let clock = if damage.slow_clock { SLOW } else { FAST };
         set(node, label::TSC_FREQUENCY, &clock.to_string());
         give(node, [tsc(clock)]);
+        set(node, label::CPU_MANAGER, if damage.slow_clock { "false" } else { "true" });
         set(node, ZONE, damage.zone);
         if damage.cordoned {
             cordon(node);
@@ -270,6 +288,25 @@ fn entry(key: impl Into<String>, value: impl Into<String>) -> (Cow<'static, str>
     (Cow::Owned(key.into()), Cow::Owned(value.into()))
 }
 
+/// Its required node affinity: what KubeVirt adds for host-model guests stands in each term of its own.
+fn affinity(guest: &Guest, host_model: bool) -> Option<Affinity> {
+    let added = host_model.then(|| Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned()));
+    let own = guest.affinity.map(|zone| Expression::In(ZONE.to_owned(), vec![zone.to_owned()]));
+    let expressions: Vec<Expression> = own.into_iter().chain(added).collect();
+    let term = Term { expressions, names: Vec::new() };
+    (!term.is_empty()).then(|| NodeSelector { terms: vec![term] }.into())
+}
+
+/// Who asks for what of it, as far as remedies go by it.
+fn authors(host_model: bool) -> Authors {
+    let path = "spec.template.spec.affinity".to_owned();
+    let field = Asked { author: Author::Field { of: Holder::VirtualMachine, path: path.clone() }, field: path };
+    let rule = Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned());
+    let kubevirt = Asked { author: Author::KubeVirt, field: String::new() };
+    let rules = if host_model { vec![(rule, kubevirt)] } else { Vec::new() };
+    Authors { rules, affinity: Some(field), ..Authors::default() }
+}
+
 /// The guest as KubeVirt would ask for it, at its start or at a migration away from a node.
 fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, source: usize) -> Subject<'static> {
     let source_name = pristine[source].name.clone();
@@ -289,7 +326,10 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     if guest.tsc {
         selector.push(entry(tsc(SLOW), "true"));
     }
-    let affinity = (mode == CpuMode::HostModel).then(without_obsolete_host_model);
+    if guest.dedicated {
+        selector.push(entry(label::CPU_MANAGER, "true"));
+    }
+    let affinity = affinity(guest, mode == CpuMode::HostModel);
     let placement = Placement { selector: selector.into_iter().collect(), affinity, ..Placement::default() };
     let host_model = match mode {
         CpuMode::HostModel if !guest.features.is_empty() => HostModelRule::NotAsked,
@@ -309,7 +349,8 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         wish.sort_unstable();
         let selector = &mut subject.placement.selector;
         selector.extend(wish.iter().map(|(key, value)| entry(key, value)));
-        let inherited = (*inherited || !guest.features.is_empty()) && mode == CpuMode::HostModel;
+        let own = !guest.features.is_empty() && mode == CpuMode::HostModel;
+        let inherited = *inherited && !own && mode == CpuMode::HostModel;
         // Inherited were the labels of a node of its kind, as they were then.
         let then = Fleet::new(vec![pristine[source].clone()]);
         let class = if inherited {
@@ -325,21 +366,26 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
                 selector.extend([entry(feature(STALE), "true")]);
             }
         }
+        let hidden = class.model.iter().flatten().filter(|(key, _)| selector.get(key).is_none());
+        let unasked = own.then(|| hidden.cloned().collect());
         if guest.vendor {
             selector.extend(class.vendors.first().map(|key| entry(key, "true")));
         }
         let source = known.then(|| source_name.clone());
-        subject.stage = Stage::Migration(Migration { source, inherited, wish, ..Migration::default() });
+        subject.stage = Stage::Migration(Migration { source, inherited, wish, unasked, ..Migration::default() });
         subject.running = Some(Running { node: source_name, placement });
+        let names = |is: bool, name: &str| if is { vec![name.to_owned()] } else { Vec::new() };
         subject.refused = guest.refused.then(|| LibvirtRefusal {
             target: "n0".to_owned(),
-            reason: "guest CPU doesn't match specification: extra features: ht".to_owned(),
-            missing: Vec::new(),
-            extra: vec!["ht".to_owned()],
+            reason: "guest CPU doesn't match specification".to_owned(),
+            missing: names(guest.strict, "vmx-exit-load-perf-global-ctrl"),
+            extra: names(!guest.strict, "ht"),
         });
     } else {
         "spec".clone_into(&mut subject.field_root);
     }
+    subject.authors = authors(mode == CpuMode::HostModel);
+    subject.live_update = guest.live_update;
     subject.mode = mode;
     own.sort_unstable();
     subject.own_selector = own;
@@ -356,6 +402,13 @@ fn badness(assessment: &Assessment) -> usize {
         Outcome::Impaired(impact) => 1 + *impact as usize,
         Outcome::Unknown(_) => usize::MAX,
     }
+}
+
+/// The fewest nodes that a guest which is to start can go to, over the nodes where it may start.
+fn fewest_targets(subject: &Subject<'_>, fleet: &Fleet) -> usize {
+    let Stage::Start(onward) = subject.stage else { return 0 };
+    let fitting = assess(subject, fleet).fitting;
+    targets_by_start(&subject.placement, onward, &fitting, fleet).into_keys().min().unwrap_or(0)
 }
 
 /// Carries a remedy out for real and judges again.
@@ -378,13 +431,20 @@ fn keeps_its_word(
     );
 
     let source = subject.source().and_then(|name| fleet.find(name));
-    let gets_away = action.outage() == Outage::Restart
+    let gets_away = action.outage(subject) == Outage::Restart
         && source.is_some_and(|node| fleet.is_cordoned(node))
         && !verdict.fitting.is_empty()
         && source.and_then(|node| now.find(fleet.name(node))).is_none_or(|node| !verdict.fitting.contains(node));
     let is_gone = match check {
         // The labels never spoke against it; what libvirt said of the old guest is void after a restart.
         Check::LibvirtRefused => after.refused.is_none() && badness(&verdict) <= 1,
+        // It could start everywhere and go somewhere, and now it can go to more nodes from wherever it starts.
+        Check::StartOutlook => fewest_targets(&after, &now) > fewest_targets(subject, fleet),
+        // No node is in doubt any more, and from wherever it starts it can go to one.
+        Check::HostModelUnasked => {
+            let verdict = Judgement::new(&after, &now, Depth::Full).verdict();
+            verdict.found(check).is_none() && fewest_targets(&after, &now) > 0
+        }
         _ => badness(&verdict) < badness(before),
     };
     if !is_gone && !gets_away {

@@ -430,7 +430,7 @@ mod founding {
         let verdict = judge(&db(), nodes);
         // A new machine harms no guest, yet it is what one does last.
         let remedies = verdict.findings.iter().flat_map(|f| &f.remedies).filter(|r| r.action.id() != RemedyId::AddNode);
-        let outages: Vec<_> = remedies.map(|remedy| remedy.action.outage()).collect();
+        let outages: Vec<_> = remedies.map(|remedy| remedy.action.outage(&db())).collect();
         assert_eq!(offers(&verdict).first(), Some(&"uncordon"), "labels are forged where an uncordon would do");
         assert!(outages.is_sorted(), "a guest is restarted where it need not be: {:?}", offers(&verdict));
     }

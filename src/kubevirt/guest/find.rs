@@ -164,7 +164,7 @@ impl<'c> Search<'_, 'c> {
                     let words = || {
                         format!(
                             "the VM uses ControllerRevision {pinned} of {what} {name}, which has changed since: the change does \
-                             not reach it while it is pinned to that revision"
+                             not reach the VM until its revision is cleared"
                         )
                     };
                     Ok(Found {

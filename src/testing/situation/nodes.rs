@@ -8,7 +8,8 @@ use crate::fit::node::{Effect, Node, Taint};
 use crate::kubevirt::cluster::Object;
 use crate::testing::Tweak;
 use crate::testing::fleet::{
-    arm, cascade_lake, cordon, feature, give, ice_lake, machine, required, rome, set, skylake, taint, take, tsc,
+    arm, cascade_lake, cordon, feature, give, ice_lake, known, machine, model, required, rome, set, skylake, taint,
+    take, tsc,
 };
 use crate::testing::random::{self, Random};
 
@@ -61,6 +62,11 @@ fn equip(random: &mut Random, node: &mut Node) {
         let key = random.one(&[label::REALTIME, label::SEV, label::SEV_ES, label::TDX, label::CPU_MANAGER]);
         set(node, key, random.one(&["true", "true", "", "false"]));
     }
+    if random.percent(30) {
+        let value = random.one(&["true", "false"]);
+        set(node, label::CPU_MANAGER, value);
+        set(node, label::CPU_MANAGER_OLD, value);
+    }
     if is_x86 && random.percent(25) {
         give(node, [feature("vmx"), format!("{}evmcs", label::HYPERV)]);
     }
@@ -103,6 +109,9 @@ fn age(random: &mut Random, node: &mut Node) {
             give(node, [format!("{}Opteron_G7", label::HOST_MODEL_CPU)]);
         }
     }
+    if random.percent(10) {
+        rename(random, node);
+    }
     if random.percent(20) {
         take(node, &[machine(random.one(&["q35", "pc-q35-9.2"]))]);
     }
@@ -132,6 +141,17 @@ fn age(random: &mut Random, node: &mut Node) {
         give(node, [label::OBSOLETE_HOST_MODEL.to_owned()]);
     }
     node.not_ready = random.percent(8);
+}
+
+/// A new libvirt: the host model is not usable by its name, or has another one and the old is not known any more.
+fn rename(random: &mut Random, node: &mut Node) {
+    let own = node.labels.keys().find_map(|key| key.strip_prefix(label::HOST_MODEL_CPU)).map(str::to_owned);
+    let Some(own) = own else { return };
+    take(node, &[model(&own)]);
+    if random.percent(50) {
+        take(node, &[known(&own), format!("{}{own}", label::HOST_MODEL_CPU)]);
+        give(node, [format!("{}Opteron_G7", label::HOST_MODEL_CPU)]);
+    }
 }
 
 /// The node as a dump holds it.

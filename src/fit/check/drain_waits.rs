@@ -1,0 +1,40 @@
+//! A drain of the node waits for a guest that can go nowhere: its eviction strategy asks for a migration.
+//!
+//! Mirrors `pod-eviction-admitter.go`: with `LiveMigrate` the eviction is refused until the guest has left.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::author::Author;
+use crate::fit::judgement::Judgement;
+use crate::fit::verdict::Impact;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::DrainWaits,
+    word: "drain-waits",
+    always_reported: false,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// A guest that a drain of its node waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainWaits {
+    /// The node that it runs on.
+    pub node: String,
+    /// Who asks for the strategy `LiveMigrate`.
+    pub author: Author,
+    /// Whether there is no other node at all.
+    pub single_node: bool,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let pinned = judgement.assessment.outcome.impact() == Some(Impact::Pinned);
+    let (Some(author), Some(source), true) = (&judgement.subject.live_migrate, judgement.source, pinned) else {
+        return Vec::new();
+    };
+    let found = DrainWaits {
+        node: judgement.fleet.name(source).to_owned(),
+        author: author.clone(),
+        single_node: judgement.fleet.len() == 1,
+    };
+    vec![Finding::note(Check::DrainWaits, "spec.vmiName", Detail::DrainWaits(found))]
+}

@@ -1,0 +1,99 @@
+//! A feature that a host-model guest asks for itself hides the host model of its node from its first migration.
+//!
+//! Mirrors `prepareNodeSelectorForHostCpuModel` of `migration.go`: any `cpu-feature` key of the launcher is taken for the trace
+//! of an earlier migration, and then nothing is copied from the node. Libvirt goes by the guest's whole CPU all the same.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::bits::Bits;
+use crate::fit::judgement::Judgement;
+use crate::fit::label;
+use crate::fit::placement::Placement;
+use crate::fit::remedy;
+use crate::fit::subject::{CpuMode, HostModelRule, Stage};
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::HostModelUnasked,
+    word: "host-model-unasked",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// Nodes that fit and lack some of the host model that KubeVirt does not ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostModelUnasked {
+    /// The node whose host model it is: where the guest runs, or where it may start.
+    pub node: String,
+    /// Whether it runs there.
+    pub runs: bool,
+    /// The entries by which it looks as if it had migrated: its own.
+    pub asked: Vec<(String, String)>,
+    /// The nodes that fit and lack something, by name, and what each lacks.
+    pub doubtful: Vec<(String, Vec<(String, String)>)>,
+    /// The nodes that fit and lack nothing, by name.
+    pub sound: Vec<String>,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let subject = judgement.subject;
+    if judgement.hindrance.is_some() || subject.mode != CpuMode::HostModel {
+        return Vec::new();
+    }
+    let found = match &subject.stage {
+        Stage::Migration(migration) => match (&migration.unasked, judgement.source) {
+            (Some(unasked), Some(source)) => of(judgement, source, unasked, true),
+            _ => None,
+        },
+        Stage::Start(onward) if onward.host_model == HostModelRule::NotAsked => starts(judgement),
+        Stage::Start(_) => None,
+    };
+    let finding = |found: HostModelUnasked| {
+        let asked = found.asked.first().and_then(|(key, _)| subject.authors.of_entry(key));
+        let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
+        let remedies = remedy::against_doubt(judgement, found.sound.len());
+        Finding { remedies, ..Finding::note(Check::HostModelUnasked, field, Detail::HostModelUnasked(found)) }
+    };
+    found.map(finding).into_iter().collect()
+}
+
+/// The start node from which the most nodes are doubtful.
+fn starts(judgement: &Judgement<'_, '_>) -> Option<HostModelUnasked> {
+    let classes = judgement.fleet.split_by_class(&judgement.passes.fitting);
+    let found = classes.into_iter().filter_map(|(class, nodes)| {
+        let node = nodes.iter().min_by_key(|&node| judgement.fleet.name(node))?;
+        of(judgement, node, class.model.as_deref()?, false)
+    });
+    found.min_by(|one, other| (other.doubtful.len(), &one.node).cmp(&(one.doubtful.len(), &other.node)))
+}
+
+fn of(
+    judgement: &Judgement<'_, '_>,
+    node: usize,
+    host_model: &[(String, String)],
+    runs: bool,
+) -> Option<HostModelUnasked> {
+    let fleet = judgement.fleet;
+    let selector = host_model.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect();
+    let whole = Placement { selector, ..Placement::default() };
+    let lookup = fleet.look_up(&whole);
+    let mut sound: Bits = judgement.passes.fitting.clone();
+    sound.remove(node);
+    let mut doubtful = sound.clone();
+    sound.intersect(&lookup.passes().cpu);
+    doubtful.subtract(&sound);
+    if doubtful.is_empty() {
+        return None;
+    }
+    let lacks = |name: String| {
+        let missing = fleet.find(&name).map(|node| lookup.missing(node)).unwrap_or_default();
+        (name, missing)
+    };
+    let asked = judgement.subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key));
+    Some(HostModelUnasked {
+        node: fleet.name(node).to_owned(),
+        runs,
+        asked: asked.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        doubtful: judgement.names(&doubtful).into_iter().map(lacks).collect(),
+        sound: judgement.names(&sound),
+    })
+}

@@ -1,0 +1,59 @@
+//! The named model is the host model of nodes that cannot run it by that name.
+//!
+//! Libvirt describes a host as a model, more features and fewer: a host model is a name, and no promise that the model as a
+//! whole is usable. Mirrors `node_labeller.go`, which writes `host-model-cpu` and `cpu-model` from different sources.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::OwnHostModel,
+    word: "own-host-model",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// A model that is the host model of nodes on which it is not usable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnHostModel {
+    /// The model.
+    pub model: String,
+    /// The nodes of the guest's architecture on which it is usable, by name.
+    pub usable: Vec<String>,
+    /// How many nodes of its architecture there are.
+    pub total: usize,
+    /// The nodes whose host model it is and which cannot run it by name.
+    pub unusable: Vec<String>,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    if judgement.assessment.outcome.impact().is_none() || judgement.hindrance.is_some() {
+        return Vec::new();
+    }
+    let selector = &judgement.subject.placement.selector;
+    let Some((key, value)) = selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel) else {
+        return Vec::new();
+    };
+    let fleet = judgement.fleet;
+    let mut all = judgement.neighbours.clone();
+    judgement.source.into_iter().for_each(|node| all.insert(node));
+    let mut usable = fleet.bearing(key, value);
+    usable.intersect(&all);
+    let mut unusable = fleet.bearing(&label::twin(key, label::HOST_MODEL_CPU), "true");
+    unusable.intersect(&all);
+    unusable.subtract(&usable);
+    if unusable.is_empty() {
+        return Vec::new();
+    }
+    let found = OwnHostModel {
+        model: label::name(key).to_owned(),
+        usable: judgement.names(&usable),
+        total: all.count(),
+        unusable: judgement.names(&unusable),
+    };
+    let asked = judgement.subject.authors.of_entry(key);
+    let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
+    vec![Finding::note(Check::OwnHostModel, field, Detail::OwnHostModel(found))]
+}

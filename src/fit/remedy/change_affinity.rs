@@ -1,0 +1,81 @@
+//! Take the guest's own required node affinity out of it.
+//!
+//! KubeVirt applies that to a guest that runs, where VMs are updated live: `handleAffinityChangeRequest` of
+//! `pkg/virt-controller/watch/vm/vm.go`.
+
+use super::restart::anew;
+use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template};
+use crate::fit::author::{Author, Holder};
+use crate::fit::command::Json;
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::node::Node;
+use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
+use crate::fit::subject::{Stage, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::ChangeAffinity,
+    word: "change-node-affinity",
+    outage: Outage::None,
+    risk: "it may run where it was not meant to",
+    offer,
+    not_helping: |_| None,
+};
+
+/// The field below the guest's spec.
+const PATH: [&str; 3] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
+
+/// Take the required node affinity out of the guest's own specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeAffinity;
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let subject = judgement.subject;
+    let Some(Author::Field { of, .. }) = subject.authors.affinity.as_ref().map(|asked| &asked.author) else {
+        return None;
+    };
+    // What its template does not have any more cannot be taken out of it.
+    let is_gone = *of == Holder::VirtualMachineInstance && subject.template.is_some();
+    if !judgement.needs_a_node() || is_gone || !has_own(subject) {
+        return None;
+    }
+    let action = Action::from(ChangeAffinity);
+    if action.outage(subject) == Outage::Restart && judgement.is_migration() {
+        let then_fits = judgement.after_change(&action, 0, judgement.enough())?;
+        return Some(Remedy { action, then_fits });
+    }
+    judgement.if_more_fit(action)
+}
+
+/// Whether the required node affinity holds more than what KubeVirt adds.
+fn has_own(subject: &Subject<'_>) -> bool {
+    let is_added = |rule: &Expression| subject.authors.rules.iter().any(|(added, _)| added == rule);
+    let terms = subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
+    terms.into_iter().any(|term| !term.names.is_empty() || !term.expressions.iter().all(is_added))
+}
+
+/// The required node affinity that is left: what KubeVirt adds.
+fn left(subject: &Subject<'_>) -> Option<Affinity> {
+    let expressions: Vec<Expression> = subject.authors.rules.iter().map(|(rule, _)| rule.clone()).collect();
+    let term = Term { expressions, names: Vec::new() };
+    (!term.is_empty()).then(|| NodeSelector { terms: vec![term] }.into())
+}
+
+impl Act for ChangeAffinity {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
+        let by_hand = vec!["take spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution out".into()];
+        change_template(subject, &PATH, Json::Null, Action::from(*self).outage(subject), by_hand)
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
+        let outage = Action::from(*self).outage(subject);
+        let affinity = left(subject);
+        let without = |placement: &mut Placement<'_>| placement.affinity.clone_from(&affinity);
+        without(&mut subject.placement);
+        subject.restart.iter_mut().for_each(|start| without(&mut start.placement));
+        if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
+            anew(subject);
+        }
+        Vec::new()
+    }
+}

@@ -1,0 +1,71 @@
+//! Turn on the CPU manager of a node on which all else fits: the guest asks for CPUs of its own.
+
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use crate::fit::command::{Command, Name, Word};
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::label;
+use crate::fit::node::Node;
+use crate::fit::subject::Subject;
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::EnableCpuManager,
+    word: "enable-cpu-manager",
+    outage: Outage::None,
+    risk: "the kubelet of the node is restarted with another policy",
+    offer,
+    not_helping: |_| None,
+};
+
+/// Turn on the CPU manager of one of these nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnableCpuManager {
+    /// The label's key.
+    pub key: String,
+    /// The nodes, by name.
+    pub nodes: Vec<String>,
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let fleet = judgement.fleet;
+    let selector = judgement.subject.placement.selector.iter();
+    let is_manager = |key: &str| [label::CPU_MANAGER, label::CPU_MANAGER_OLD].contains(&key);
+    let (key, _) = selector.into_iter().find(|(key, value)| is_manager(key) && value == "true")?;
+    // Where no node has it, KubeVirt may not look for it at all.
+    if !judgement.needs_a_node() || fleet.bearing(key, "true").is_empty() {
+        return None;
+    }
+    let takes_then = |node: &usize| {
+        let refusal = judgement.lookup.refusal(*node);
+        let lacks_alone = matches!(refusal.missing.as_slice(), [(lacked, _)] if lacked == key);
+        lacks_alone
+            && refusal.affinity.is_empty()
+            && refusal.taints.is_empty()
+            && !refusal.cordoned
+            && !refusal.other_node
+    };
+    let mut nodes: Vec<String> =
+        judgement.others().filter(takes_then).map(|node| fleet.name(node).to_owned()).collect();
+    nodes.sort_unstable();
+    if nodes.is_empty() { None } else { judgement.if_more_fit(EnableCpuManager { key: key.to_string(), nodes }) }
+}
+
+impl Act for EnableCpuManager {
+    fn commands(&self, _: &Subject<'_>) -> Commands {
+        let remark = |node: &String| {
+            let words: [Word; 3] = [
+                Word::from("set cpuManagerPolicy: static in the configuration of the kubelet on"),
+                Name::new(node)?.into(),
+                Word::from("and restart it without its cpu_manager_state"),
+            ];
+            Ok(Command::remark(words))
+        };
+        self.nodes.iter().take(1).map(remark).collect()
+    }
+
+    fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        edit(fleet, self.nodes.first(), |node| {
+            node.labels.insert(self.key.clone(), "true".to_owned());
+        })
+    }
+}

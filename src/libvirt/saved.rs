@@ -30,6 +30,12 @@ struct Meta {
     uid: String,
 }
 
+impl Meta {
+    fn is_named(&self) -> Result<(), String> {
+        if self.name.is_empty() { Err("metadata.name is missing".to_owned()) } else { Ok(()) }
+    }
+}
+
 /// A CPU, and by what it runs.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -177,6 +183,7 @@ pub fn take_in(facts: &mut Facts, kind: &str, json: &str) -> Result<(), String> 
     }
     if kind == GUEST {
         let SavedGuest { metadata, accelerator, cpu, unanswered, losses } = parse(json)?;
+        metadata.is_named()?;
         let cpu = match cpu {
             Some(cpu) => Ok(cpu.of_guest(&accelerator)?),
             None => Err(recorded(unanswered)),
@@ -187,6 +194,7 @@ pub fn take_in(facts: &mut Facts, kind: &str, json: &str) -> Result<(), String> 
         return Ok(());
     }
     let SavedNode { metadata, host_model, usable_models, answers, unanswered } = parse(json)?;
+    metadata.is_named()?;
     let model = host_model.map(SavedCpu::read).transpose()?;
     let usable = usable_models.as_deref().map(checked_all).transpose()?.map(|mut usable| {
         usable.sort_unstable();

@@ -117,7 +117,10 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    fn groups(message: &str) -> Option<(usize, Vec<(usize, String)>, String)> {
+    /// How many nodes in all, the groups, and what was not read.
+    type Groups = (usize, Vec<(usize, String)>, String);
+
+    fn groups(message: &str) -> Option<Groups> {
         let found = Sentence::parse(message)?;
         Some((found.total, found.groups.into_iter().map(|group| (group.count, group.reason)).collect(), found.rest))
     }

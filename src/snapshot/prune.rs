@@ -136,6 +136,7 @@ fn without_annotations(value: &mut Value) {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

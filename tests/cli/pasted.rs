@@ -77,7 +77,8 @@ fn a_pasted_description_is_explained_with_the_schedulers_words() {
 
 #[test]
 fn it_may_be_indented_and_fenced() {
-    let indented: String = DESCRIBED.lines().skip(1).map(|line| format!("    {line}\r\n")).collect();
+    let lines: Vec<&str> = DESCRIBED.lines().skip(1).collect();
+    let indented = format!("    {}\r\n", lines.join("\r\n    "));
     let fenced = format!("```\n{}```\n", DESCRIBED.split_once('\n').map_or("", |(_, rest)| rest));
     let expected = explain(DESCRIBED).stdout;
     for text in [indented, fenced] {

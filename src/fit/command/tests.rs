@@ -180,6 +180,7 @@ proptest! {
 type Row = (Action, Vec<bool>, Vec<Vec<String>>);
 
 /// Every action: whether what it is about is valid, and the words that its commands then have.
+#[allow(clippy::too_many_lines)]
 fn actions(
     guest: &str,
     namespace: &str,

@@ -38,6 +38,8 @@ pub const VOLUMES: usize = 512;
 pub const CONDITIONS: usize = 128;
 /// Feature gates: KubeVirt knows about 80.
 pub const GATES: usize = 512;
+/// CPU models that the KubeVirt resource calls obsolete: libvirt knows about 150.
+pub const MODELS: usize = 512;
 /// Users and namespaces that a policy exempts.
 pub const EXEMPTED: usize = 1024;
 /// Groups of a user, who may be in many where a directory names them.
@@ -81,6 +83,7 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("conditions", CONDITIONS),
     ("featureGates", GATES),
     ("disabledFeatureGates", GATES),
+    ("obsoleteCPUModels", MODELS),
     ("users", EXEMPTED),
     ("namespaces", EXEMPTED),
     ("groups", GROUPS),

@@ -318,9 +318,14 @@ pub fn large(places: &[Place], at: &Place, entries: Entries, bytes: usize) -> Op
             (0..many(&one, 1)).map(|number| numbered(&one, number)).collect()
         }
         (Shape::Map, Entries::Whole) => {
-            (0..bytes / 20).map(|at| (format!("k{at}"), json!(format!("v{at}")))).collect::<Map<_, _>>().into()
+            let is_scalar = inside(Step::Entry).is_some_and(|entry| entry.shape == Shape::Scalar);
+            let value = |at: usize| if is_scalar { json!(true) } else { json!(format!("v{at}")) };
+            (0..bytes / 20).map(|at| (format!("k{at}"), value(at))).collect::<Map<_, _>>().into()
         }
         (Shape::Map, Entries::Features) => {
+            if inside(Step::Entry).is_some_and(|entry| entry.shape == Shape::Scalar) {
+                return None;
+            }
             let key = |at: usize| (format!("cpu-feature.node.kubevirt.io/f{at}"), json!("true"));
             (0..bytes / 45).map(key).collect::<Map<_, _>>().into()
         }

@@ -102,11 +102,9 @@ pub fn is_label_value(text: &str) -> bool {
 
 impl std::fmt::Display for Expression {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        /// So many values are printed before the rest is counted.
-        const SHOWN: usize = 5;
         match self {
-            Self::In(key, values) => write!(f, "{key} in ({})", label::fold_names(values, SHOWN)),
-            Self::NotIn(key, values) => write!(f, "{key} not in ({})", label::fold_names(values, SHOWN)),
+            Self::In(key, values) => write!(f, "{key} in ({})", listed(values)),
+            Self::NotIn(key, values) => write!(f, "{key} not in ({})", listed(values)),
             Self::Exists(key) => write!(f, "{key} exists"),
             Self::DoesNotExist(key) => write!(f, "{key} does not exist"),
             Self::Gt(key, bound) => write!(f, "{key} > {bound}"),
@@ -114,6 +112,12 @@ impl std::fmt::Display for Expression {
             Self::Invalid(key) => write!(f, "{key}: invalid expression"),
         }
     }
+}
+
+/// Values as people read them: an empty one is seen, and beyond five the rest is counted.
+fn listed(values: &[String]) -> String {
+    let shown: Vec<&str> = values.iter().map(|value| if value.is_empty() { "\"\"" } else { value }).collect();
+    label::fold_names(&shown, 5)
 }
 
 /// A base-10 integer as Go's `strconv.ParseInt(text, 10, 64)` reads it: a sign, then digits only.

@@ -133,7 +133,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         offer_once(&mut findings);
         let is_full = self.effort.depth == Depth::Full;
         let not_helping = if is_full { remedy::not_helping(&self, &findings) } else { Vec::new() };
-        let by_luck = if is_full { remedy::by_luck(&self) } else { Vec::new() };
+        let by_luck = if is_full { remedy::by_luck(&self, &findings) } else { Vec::new() };
         let blocked = self.blocked();
         let nearest = self.nearest().to_vec();
         let excluded = self.excluded().to_vec();

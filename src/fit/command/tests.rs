@@ -274,24 +274,16 @@ fn actions(
         (Action::from(ChangeAffinity), affinity.0, affinity.1),
         (Action::from(EnableCpuManager { key: text(key), nodes: vec![text(node)] }), vec![is_name(node)], Vec::new()),
         (Action::from(ChangeMachineType { from: text(key), to: text(value) }), machine.0, machine.1),
-        (
-            Action::from(FixVirtHandler { nodes: vec![text(node)] }),
-            vec![is_name(node)],
-            vec![words(&[
-                "kubectl",
-                "get",
-                "pods",
-                "-A",
-                "-l",
-                "kubevirt.io=virt-handler",
-                "-o",
-                "wide",
-                "--field-selector",
-                &format!("spec.nodeName={node}"),
-            ])],
-        ),
+        (Action::from(FixVirtHandler { nodes: vec![text(node)] }), vec![is_name(node)], vec![virt_handler(node)]),
         (Action::from(AddNode { like: text(node) }), Vec::new(), Vec::new()),
     ]
+}
+
+/// The virt-handler of a node.
+fn virt_handler(node: &str) -> Vec<String> {
+    let field = format!("spec.nodeName={node}");
+    let head = ["kubectl", "get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide", "--field-selector"];
+    words(&[&head[..], &[&field]].concat())
 }
 
 // The rules of Kubernetes once more, as its documentation has them, read byte by byte.

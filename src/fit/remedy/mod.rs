@@ -384,10 +384,16 @@ fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
 }
 
 /// What helps or does not by where the guest starts.
-pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Vec<ByLuck> {
+pub(super) fn by_luck(judgement: &Judgement<'_, '_>, findings: &[Finding]) -> Vec<ByLuck> {
+    let is_offered = |luck: &ByLuck| {
+        findings.iter().flat_map(|finding| &finding.remedies).any(|remedy| remedy.action.id() == luck.id)
+    };
     match judgement.assessment.outcome {
         _ if judgement.subject.not_migratable.is_some() => Vec::new(),
-        Outcome::Impaired(_) => judgement.within(|| restart::by_luck(judgement)).into_iter().collect(),
+        Outcome::Impaired(_) => {
+            let luck = judgement.within(|| restart::by_luck(judgement));
+            luck.filter(|luck| !is_offered(luck)).into_iter().collect()
+        }
         Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
     }
 }

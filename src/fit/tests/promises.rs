@@ -512,7 +512,7 @@ fn a_remedy_cures_what_it_is_offered_for() {
 /// is offered, or said not to help, that is not so in the end.
 #[test]
 fn a_judgement_that_ends_early_says_nothing_else() {
-    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 600, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let ids: Vec<RemedyId> = remedy::ALL.iter().map(|spec| spec.id).collect();
     let unknown = RefCell::new(0);

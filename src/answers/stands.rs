@@ -1,7 +1,7 @@
 //! How each guest stands: NOW, as it runs or waits to, and AT NEXT START, when it is made anew.
 //!
 //! The audit, the status of a policy and the warnings about its change count by these, and these are ruled on by what rules on
-//! the requests of the webhook and of `check` ([`Ready`]): NOW on the guest's migration, as if a person asked for it, or on the
+//! the requests of the webhook and of `check` (`judge::ready`): NOW on the guest's migration, as if a person asked for it, or on the
 //! VMI that waits to be started; AT NEXT START on its VirtualMachine, or on its VMI as it would be created again.
 
 use std::collections::HashMap;

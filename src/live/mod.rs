@@ -6,7 +6,7 @@
 //!            <--fetch---  MissingInput
 //! ```
 //!
-//! Nothing here decides anything: judgements are those of [`judge`], on the snapshot of the moment.
+//! Nothing here decides anything: judgements are those of [`judge`](crate::judge), on the snapshot of the moment.
 
 pub mod certificates;
 pub mod connect;

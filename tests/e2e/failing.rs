@@ -103,8 +103,9 @@ fn the_api_server_restarts_under_load() {
 fn old_data_judges_nobody() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
-    // Shorter than the minute in which a watch that is well is heard of.
-    let replica = scene.installation.serve("cpufit-0", &["--stale-after", "15"]);
+    // Shorter than the minute in which a healthy watch brings a bookmark, and longer than the half minute in which a resource that
+    // is not installed is looked for again.
+    let replica = scene.installation.serve("cpufit-0", &["--stale-after", "40"]);
     scene.await_webhook();
     replica.until("not fresh", |replica| replica.get("/readyz").contains("[-]fresh"));
     replica.until("nobody judged by old data", |_| {

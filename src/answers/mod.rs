@@ -20,7 +20,7 @@ use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, governing, is_left_alone, lives_on};
-use crate::say::plural::fold_names;
+use crate::say::plural::{self, fold_names};
 use crate::world::World;
 
 pub(crate) use guests::predict;
@@ -115,8 +115,7 @@ impl Looked {
     /// `14 guests`, or `at least 14 guests` where not all were looked at, or not all could be judged.
     pub(crate) fn count(self, count: usize, noun: &str) -> String {
         let least = if self.is_complete() && self.too_large == 0 { "" } else { "at least " };
-        let s = if count == 1 { "" } else { "s" };
-        format!("{least}{count} {noun}{s}")
+        format!("{least}{}", plural::counted(count, noun, &format!("{noun}s")))
     }
 
     /// What is to be said of a count that was broken off, or that leaves guests out, if nothing else tells it.
@@ -138,7 +137,7 @@ impl Looked {
 
 /// `node-a is` or `node-a, node-b are`, folded.
 pub(crate) fn nodes_are<S: AsRef<str>>(names: &[S]) -> String {
-    format!("{} {}", fold_names(names, NAMED), if names.len() == 1 { "is" } else { "are" })
+    format!("{} {}", fold_names(names, NAMED), plural::number(names.len(), "is", "are"))
 }
 
 /// The policy that governs a guest of the cluster; `None` where none does, or its namespace is left alone.

@@ -273,7 +273,7 @@ impl Explained<'_> {
         let is_inherited = matches!(&subject.stage, Stage::Migration(migration) if migration.inherited);
         let is_counted = |key: &str| if is_inherited { label::is_inherited(key) } else { Family::of(key).is_cpu() };
         let entries = subject.placement.selector.iter().filter(|(key, _)| is_counted(key)).count();
-        let noun = if entries == 1 { "entry" } else { "entries" };
+        let noun = plural::number(entries, "entry", "entries");
         if self.case.judged.hindrance.is_some() {
             return format!("{}    {}", subject.title(), say::state(&self.case.verdict));
         }
@@ -318,7 +318,7 @@ impl Explained<'_> {
         let cordoned: Vec<&str> =
             verdict.blocked.iter().filter(|blocked| blocked.cordoned).map(|blocked| blocked.node.as_str()).collect();
         if !cordoned.is_empty() {
-            let verb = if cordoned.len() == 1 { "node fits but is cordoned" } else { "nodes fit but are cordoned" };
+            let verb = plural::number(cordoned.len(), "node fits but is cordoned", "nodes fit but are cordoned");
             out.push(format!("{} {verb}: {}.", cordoned.len(), plural::fold_names(&cordoned, 12)));
         }
         out.extend(self.common_model());
@@ -329,7 +329,7 @@ impl Explained<'_> {
     fn fitting_by_labels(&self) -> Option<String> {
         let fitting = self.fleet().names(&self.case.verdict.assessment.fitting);
         if !fitting.is_empty() {
-            let verb = if fitting.len() == 1 { "fits" } else { "fit" };
+            let verb = plural::number(fitting.len(), "fits", "fit");
             return Some(format!("{} {verb} by labels.", plural::fold_names(&fitting, 12)));
         }
         // Others fit by labels, and libvirt refuses them.
@@ -356,7 +356,7 @@ impl Explained<'_> {
         if entries.is_empty() {
             return None;
         }
-        let them = if entries.len() == 1 { "it" } else { "them" };
+        let them = plural::number(entries.len(), "it", "them");
         let source = match subject.source().filter(|_| self.source().is_some()) {
             Some(source) => format!(", not even {source}, where the guest runs"),
             None => String::new(),
@@ -378,7 +378,7 @@ impl Explained<'_> {
             .filter(|near| near.missing == least.missing && near.has == least.has)
             .map(|near| near.node.as_str())
             .collect();
-        let verb = if same.len() == 1 { "lacks" } else { "lack" };
+        let verb = plural::number(same.len(), "lacks", "lack");
         let only = if self.case.verdict.assessment.fitting.is_empty() { " only" } else { "" };
         let (names, lack) = (plural::fold_names(&same, 3), plural::fold_lack(&least.missing, &least.has, 12));
         Some(format!("Nearest: {names} {verb}{only} {lack}."))

@@ -96,7 +96,7 @@ fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
             count => format!("would crowd on these {count}"),
         };
         let without = looked.count(guests.count, "guest");
-        let its = if guests.count == 1 { "its" } else { "their" };
+        let its = plural::number(guests.count, "its", "their");
         let names = guests.names();
         out.push(format!("at {its} next start {without} without a model of {its} own {where_to}: {names}"));
     }

@@ -1,6 +1,6 @@
 //! Who asks for what nodes lack, in words.
 
-use super::plural::fold;
+use super::plural::{fold, number};
 use crate::fit::author::{Author, Holder};
 use crate::fit::check::AskedBy;
 use crate::fit::label;
@@ -57,7 +57,7 @@ pub fn asked_by(asked: &AskedBy) -> String {
         (true, _) => rules,
         (false, false) => format!("{entries}; {rules}"),
     };
-    let are = if asked.entries.len() + asked.rules.len() == 1 { "is" } else { "are" };
+    let are = number(asked.entries.len() + asked.rules.len(), "is", "are");
     let mut out = format!("{what} {are} asked for by {}", by(asked));
     if matches!(asked.author, Author::Preference(_)) && asked.entries.iter().any(|(key, _)| key == label::ARCH) {
         out.push_str(": take the preference of the architecture that is wanted");

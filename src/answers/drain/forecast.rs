@@ -11,7 +11,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::room::Shortage;
 use crate::kubevirt::wire::Vmi;
-use crate::say::plural::fold_names;
+use crate::say::plural::{fold_names, number};
 
 /// How many places are tried for the guests of one node. Beyond it the best that was found counts.
 const TRIES: usize = 20_000;
@@ -67,7 +67,7 @@ impl Outcome {
             return None;
         }
         let names = fold_names(&fleet.names(&self.kept_off), 3);
-        let fits = if self.kept_off.count() == 1 { "fits" } else { "fit" };
+        let fits = number(self.kept_off.count(), "fits", "fit");
         Some(format!("{names} {fits} by labels, and required pod anti-affinity keeps it off"))
     }
 }

@@ -1,12 +1,13 @@
 //! Whom to ask about a running guest's CPU: its own launcher, and one on each node that labels alone keep it off, or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::remedy::Action;
-use crate::judge::{self, Manifest};
+use crate::fit::subject::CpuMode;
+use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::{Vmi, Vmim};
 use crate::policy::UserName;
@@ -38,6 +39,8 @@ pub struct PlannedGuest {
     pub uid: String,
     /// The pod it runs in.
     pub launcher: LauncherName,
+    /// The node it runs on.
+    pub node: String,
     /// The nodes to ask about it.
     pub nodes: Vec<String>,
 }
@@ -67,6 +70,7 @@ pub fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Pla
             name: vmi.metadata.name.clone(),
             uid: vmi.metadata.uid.clone(),
             launcher: (launcher.namespace.clone(), launcher.name.clone()),
+            node: launcher.node.clone(),
             nodes,
         });
     }
@@ -85,14 +89,29 @@ fn some_of(launchers: &[LauncherName], namespace: &str) -> Vec<LauncherName> {
     out
 }
 
-/// The common model that a guest would be restarted with, were it to migrate now and had too few nodes.
+/// The named models that a guest's CPU is compared with, other than its own: the one that a restart is offered with, its
+/// policy's common model, and the one that is recommended for its node.
 #[must_use]
-pub fn common_model(world: &World, guest: &PlannedGuest) -> Option<String> {
+pub fn candidates(world: &World, guest: &PlannedGuest, recommended: &BTreeMap<NodeIndex, String>) -> BTreeSet<String> {
     let manifest = migration_of(&guest.namespace, &guest.name);
-    let case = judge::judge(world, &manifest, &UserName::from(""), Depth::Full)?;
+    let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) else { return BTreeSet::new() };
+    let node = world.cluster.fleet.find(&guest.node);
+    let of_policy = case.policy.as_ref().and_then(|policy| policy.common_model.as_ref());
+    let models = [
+        offered(&case),
+        of_policy.map(|common| common.name.as_str()),
+        node.and_then(|node| recommended.get(&node)).map(String::as_str),
+    ];
+    let start = case.judged.subject.restart.as_ref();
+    let has_it = |model: &&str| start.is_some_and(|start| start.mode == CpuMode::Named((*model).to_owned()));
+    models.into_iter().flatten().filter(|model| !has_it(model)).map(str::to_owned).collect()
+}
+
+/// The common model that a guest would be restarted with, were it to migrate now and had too few nodes.
+fn offered<'c>(case: &'c Case<'_>) -> Option<&'c str> {
     let mut remedies = case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
     remedies.find_map(|remedy| match &remedy.action {
-        Action::UseModel(found) => Some(found.model.clone()),
+        Action::UseModel(found) => Some(found.model.as_str()),
         _ => None,
     })
 }

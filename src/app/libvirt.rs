@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use crate::answers::asking::{self, Plan};
+use crate::answers::recommend::best_by_node;
 use crate::cli::args::LibvirtArgs;
 use crate::console;
 use crate::kubevirt::wire::Vmi;
@@ -49,13 +50,18 @@ async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan:
     let progress = |done: usize, of: usize| console::progress("libvirt was asked", done, of);
     let asker = Asker { client: &client, limit: args.ask_timeout, progress: &progress };
     world.cluster.libvirt = Arc::new(asker.ask(plan).await);
+    let recommended = best_by_node(world);
+    let mut wanted = Vec::new();
     for guest in &plan.guests {
         let key = (guest.namespace.clone(), guest.name.clone());
         let cpu = world.cluster.libvirt.guests.get(&key).and_then(|known| known.cpu.clone().ok());
-        let Some((cpu, model)) = cpu.zip(asking::common_model(world, guest)) else { continue };
-        let Some(losses) = asker.losses(guest, &cpu, &model).await else { continue };
-        if let Some(known) = Arc::make_mut(&mut world.cluster.libvirt).guests.get_mut(&key) {
-            known.losses.insert(model, losses);
+        wanted.extend(cpu.map(|cpu| (guest, cpu, asking::candidates(world, guest, &recommended))));
+    }
+    let losses = asker.losses(&wanted).await;
+    let facts = Arc::make_mut(&mut world.cluster.libvirt);
+    for ((guest, ..), losses) in wanted.iter().zip(losses) {
+        if let Some(known) = facts.guests.get_mut(&(guest.namespace.clone(), guest.name.clone())) {
+            known.losses = losses;
         }
     }
     Ok(())

@@ -322,6 +322,9 @@ impl Explained<'_> {
             out.push(format!("{} {verb}: {}.", cordoned.len(), plural::fold_names(&cordoned, 12)));
         }
         out.extend(self.common_model());
+        if let Some(said) = self.said() {
+            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), self.case.policy.as_ref()));
+        }
         out
     }
 
@@ -483,12 +486,15 @@ impl Explained<'_> {
             .collect()
     }
 
-    fn common_model(&self) -> Option<String> {
-        let found = self.remedy_list().find_map(|remedy| match &remedy.action {
+    fn offered(&self) -> Option<&UseModel> {
+        self.remedy_list().find_map(|remedy| match &remedy.action {
             Action::UseModel(model) => Some(model),
             _ => None,
-        });
-        let UseModel { model, nodes, also } = found?;
+        })
+    }
+
+    fn common_model(&self) -> Option<String> {
+        let UseModel { model, nodes, also } = self.offered()?;
         // A model that is not offered first is told with what speaks against it.
         let told = |model: &String| {
             let drawbacks = models::drawbacks(model).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");

@@ -8,11 +8,12 @@ use std::fmt::Write as _;
 use super::answer::Output;
 use super::{Accelerator, Cpu, GuestCpu};
 
-/// How the script reaches libvirt: as root by virsh's default, else by the socket of the launcher's session, as
-/// virt-launcher itself does (`cmd/virt-launcher/virt-launcher.go`). A question that lasts ends there as well, where the
-/// container has `timeout`.
-const REACH: &str = "export LC_ALL=C; v=(virsh); \
-     if [ \"$UID\" != 0 ]; then v=(virsh -c 'qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock'); fi; \
+/// How the script reaches libvirt, as virt-launcher itself does (`createLibvirtConnection` in
+/// `cmd/virt-launcher/virt-launcher.go`): as root by `qemu:///system`, else by the socket of its session, which KubeVirt before
+/// 0.59 called `libvirt-sock`. A question that lasts ends there as well, where the container has `timeout`.
+const REACH: &str = "export LC_ALL=C; u=qemu:///system; \
+     if [ \"$UID\" != 0 ]; then s=/var/run/libvirt/virtqemud-sock; o=/var/run/libvirt/libvirt-sock; \
+     if [ ! -S \"$s\" ] && [ -S \"$o\" ]; then s=$o; fi; u=\"qemu+unix:///session?socket=$s\"; fi; v=(virsh -c \"$u\"); \
      if type timeout >/dev/null 2>&1; then v=(timeout -k 1 \"$1\" \"${v[@]}\"); fi; ";
 
 /// The last line of standard output: virsh's exit code. Not every kubelet tells it.

@@ -59,17 +59,38 @@ impl Asker<'_> {
         facts
     }
 
-    /// What a guest would lose with a named model, by the libvirt of its own launcher. Nothing is said where that is not known.
-    pub async fn losses(&self, guest: &PlannedGuest, cpu: &GuestCpu, model: &str) -> Option<Vec<String>> {
-        let features = |cpu: GuestCpu| async move {
-            let question = Question::Features(cpu);
-            let output = self.put(&guest.launcher, &question).await.ok()?;
-            answer::features(&question, &output).ok()
+    /// What guests would lose with named models, by the libvirt of their own nodes. Guests of one node with one CPU are asked
+    /// about once. Nothing is said where an answer is missing.
+    pub async fn losses(
+        &self,
+        wanted: &[(&PlannedGuest, GuestCpu, BTreeSet<String>)],
+    ) -> Vec<BTreeMap<String, Vec<String>>> {
+        let named = |model: &String, of: &GuestCpu| GuestCpu {
+            cpu: Cpu { model: model.clone(), ..Cpu::default() },
+            accelerator: of.accelerator,
         };
-        let named = Cpu { model: model.to_owned(), ..Cpu::default() };
-        let has = features(cpu.clone()).await?;
-        let would_have = features(GuestCpu { cpu: named, accelerator: cpu.accelerator }).await?;
-        Some(losses(&has.require, &would_have.require))
+        let mut questions: BTreeMap<(String, GuestCpu), &LauncherName> = BTreeMap::new();
+        for (guest, cpu, models) in wanted.iter().filter(|(_, _, models)| !models.is_empty()) {
+            let cpus = models.iter().map(|model| named(model, cpu)).chain([cpu.clone()]);
+            for cpu in cpus {
+                questions.entry((guest.node.clone(), cpu)).or_insert(&guest.launcher);
+            }
+        }
+        let questions = questions.into_iter().map(|(about, launcher)| async move {
+            let question = Question::Features(about.1.clone());
+            let output = self.put(launcher, &question).await;
+            (about, output.and_then(|output| answer::features(&question, &output)).ok())
+        });
+        let known: BTreeMap<_, _> = self.all(questions.collect()).await.into_iter().collect();
+        let features = |guest: &PlannedGuest, cpu: GuestCpu| known.get(&(guest.node.clone(), cpu))?.as_ref();
+        let of = |(guest, cpu, models): &(&PlannedGuest, GuestCpu, BTreeSet<String>)| {
+            let Some(has) = features(guest, cpu.clone()) else { return BTreeMap::new() };
+            let loss = |model: &String| {
+                Some((model.clone(), losses(&has.require, &features(guest, named(model, cpu))?.require)))
+            };
+            models.iter().filter_map(loss).collect()
+        };
+        wanted.iter().map(of).collect()
     }
 
     /// All of these, some at once.

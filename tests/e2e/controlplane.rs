@@ -313,10 +313,10 @@ impl ControlPlane {
         Some(server)
     }
 
-    /// A kwok that plays the kubelets and answers exec as the `Exec` objects of a file say: with commands of this machine.
-    /// `None`, said on standard output, where kwok is not there.
+    /// A kwok that plays the kubelets of the nodes with these labels, and answers exec as the `Exec` objects of a file say: with
+    /// commands of this machine, or of another `PATH`. `None`, said on standard output, where kwok is not there.
     #[track_caller]
-    pub fn play_exec(&self, execs: &Path) -> Option<Server> {
+    pub fn play_kubelets(&self, name: &str, execs: &Path, labels: &str, path: Option<&str>) -> Option<Server> {
         if !self.assets.join("kwok").is_file() {
             println!("LEFT OUT: this test needs kwok, which is not in {}", self.assets.display());
             return None;
@@ -329,9 +329,15 @@ impl ControlPlane {
             .arg(execs)
             .arg(format!("--node-ip={LOOPBACK}"))
             .arg(format!("--node-port={port}"))
-            .arg(format!("--tls-cert-file={}", self.workplace.write("kubelet.pem", certificate).display()))
-            .arg(format!("--tls-private-key-file={}", self.workplace.write("kubelet.key", key).display()));
-        let mut server = Server::start(&self.workplace, "kubelets", &command);
+            .arg(format!("--tls-cert-file={}", self.workplace.write(&format!("{name}.pem"), certificate).display()))
+            .arg(format!("--tls-private-key-file={}", self.workplace.write(&format!("{name}.key"), key).display()));
+        command.arg("--manage-all-nodes=false").arg(format!("--manage-nodes-with-label-selector={labels}"));
+        if let Some(path) = path {
+            let mut elsewhere = Command::new("env");
+            elsewhere.arg(format!("PATH={path}")).arg(command.get_program()).args(command.get_args());
+            command = elsewhere;
+        }
+        let mut server = Server::start(&self.workplace, name, &command);
         let ready = server.wait(READY, |_| is_well(SocketAddr::new(LOOPBACK, port)));
         ready.unwrap_or_else(|problem| panic!("{problem}"));
         Some(server)

@@ -162,15 +162,23 @@ fn launcher_of(cluster: &ControlPlane, node: &str, script: &str) -> PathBuf {
     file.parent().expect("a folder").to_owned()
 }
 
-/// The real virsh: whatever socket it is to use, that of this libvirtd takes its place.
+/// The real virsh. The socket of this libvirtd takes the place of the one that it is to use, which must be that of the user
+/// whom virt-launcher runs as.
 fn real(libvirt: &Libvirt) -> String {
     let virsh = find("virsh").expect("virsh");
-    format!("[ \"$1\" = -c ] && shift 2\nexec {} -c '{}' \"$@\"", virsh.display(), socket(&libvirt.folder))
+    format!(
+        "[ \"$1\" = -c ] || {{ echo 'error: no socket is named' >&2; exit 1; }}\n\
+         case \"$UID $2\" in '0 qemu:///system') ;; 0*) false ;; \
+         *' qemu+unix:///session?socket=/var/run/libvirt/'*-sock) ;; *) false ;; esac || {{ echo \"error: not there for $UID: $2\" >&2; \
+         exit 1; }}\nshift 2\nexec {} -c '{}' \"$@\"",
+        virsh.display(),
+        socket(&libvirt.folder)
+    )
 }
 
 struct Scene<'c> {
     cluster: &'c ControlPlane,
-    _kubelets: Server,
+    _kubelets: [Server; 2],
     _rich: Libvirt,
     _poor: Libvirt,
     /// What the poor one lacks.
@@ -223,6 +231,12 @@ impl<'c> Scene<'c> {
             ("rubbish", "echo '<all is=well>'".to_owned()),
             ("endless", "exec sleep 1000".to_owned()),
             ("huge", "exec head -c 100000000 /dev/zero".to_owned()),
+            ("complaining", "exec head -c 100000000 /dev/zero >&2".to_owned()),
+            ("flooding", "exec yes '<cpu>'".to_owned()),
+            ("deep", "printf '<a>%.0s' {1..60000}; printf '</a>%.0s' {1..60000}".to_owned()),
+            ("latin", "printf 'CPU described in \\xff is identical to the CPU provided by hypervisor on the host\\n'".to_owned()),
+            ("lying", "echo 'error: the CPU is incompatible with host CPU: Host CPU does not provide required features: $(reboot)' >&2; exit 1".to_owned()),
+            ("shell-less", real(&rich)),
             ("old", "echo \"error: unknown command: '$3'\" >&2; exit 1".to_owned()),
             ("bare", String::new()),
         ];
@@ -236,6 +250,12 @@ impl<'c> Scene<'c> {
             let bin = launcher_of(cluster, node, script);
             let there = format!("on-{node}");
             let guests: &[&str] = if *node == "source" { &["db", "stuck", "drift", "old"] } else { &[&there] };
+            // The guests of one node have launchers of another user.
+            let user = if *node == "equal" && is_root() {
+                json!({"runAsUser": NOBODY, "runAsGroup": NOBODY})
+            } else {
+                Value::Null
+            };
             for guest in guests {
                 let namespace = if *node == "locked" { "locked" } else { "shop" };
                 let pod = create_guest(cluster, namespace, guest, node);
@@ -244,13 +264,16 @@ impl<'c> Scene<'c> {
                     "metadata": {"name": pod, "namespace": namespace},
                     "spec": {"execs": [{"containers": ["compute"], "local": {
                         "envs": [{"name": "PATH", "value": format!("{}:/usr/bin:/bin", bin.display())}],
+                        "securityContext": user,
                     }}]},
                 });
                 writeln!(execs, "---\n{exec}").expect("text");
             }
         }
         let execs = cluster.workplace().write("execs.yaml", execs);
-        let mut kubelets = cluster.play_exec(&execs)?;
+        let mut kubelets = cluster.play_kubelets("kubelets", &execs, "kubernetes.io/hostname!=shell-less", None)?;
+        let others = "kubernetes.io/hostname=shell-less";
+        let shell_less = cluster.play_kubelets("shell-less", &execs, others, Some("/nonexistent"))?;
         let is_there = |_: &Server| {
             let nodes = cluster.get(&["nodes"]);
             let nodes = nodes["items"].as_array().expect("nodes").clone();
@@ -261,7 +284,15 @@ impl<'c> Scene<'c> {
         allow(cluster);
         let kubeconfig = cluster.kubeconfig("jane", &[]);
         let drifted = features[..2].to_vec();
-        Some(Self { cluster, _kubelets: kubelets, _rich: rich, _poor: poor, lacking, drifted, kubeconfig })
+        Some(Self {
+            cluster,
+            _kubelets: [kubelets, shell_less],
+            _rich: rich,
+            _poor: poor,
+            lacking,
+            drifted,
+            kubeconfig,
+        })
     }
 
     fn run(&self, args: &[&str]) -> Ran {
@@ -314,7 +345,7 @@ fn create_guest(cluster: &ControlPlane, namespace: &str, name: &str, node: &str)
     let vmi = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"nodeSelector": selector, "domain": {"cpu": {"model": "host-model"}, "devices": {}}},
+        "spec": {"nodeSelector": selector, "evictionStrategy": "LiveMigrate", "domain": {"cpu": {"model": "host-model"}, "devices": {}}},
         "status": {"phase": "Running", "nodeName": node, "selinuxContext": "none"},
     });
     let created = cluster.kubectl_with(&["create", "--validate=false", "-o", "json", "-f", "-"], &vmi);
@@ -365,6 +396,8 @@ fn libvirt_is_asked_through_launchers() {
     everything_is_said_by_node(&scene);
     labels_that_drifted_are_added_with_confidence(&scene);
     where_libvirt_refuses_no_label_helps(&scene);
+    both_verdicts_decide_who_can_leave(&scene);
+    models_are_compared(&scene);
     an_older_cpu_is_a_subset(&scene);
     answers_are_kept(&scene);
 }
@@ -387,6 +420,12 @@ fn everything_is_said_by_node(scene: &Scene<'_>) {
     assert!(silence("rubbish").contains("cannot be read"), "{nodes:#}");
     assert_eq!(silence("endless"), "no answer within 3 s");
     assert!(silence("huge").contains("more than") && silence("huge").contains("bytes"), "{nodes:#}");
+    assert!(silence("complaining").contains("more than") && silence("complaining").contains("bytes"), "{nodes:#}");
+    assert!(silence("flooding").contains("more than") && silence("flooding").contains("bytes"), "{nodes:#}");
+    for node in ["deep", "latin", "lying"] {
+        assert!(silence(node).contains("cannot be read"), "{node}: {nodes:#}");
+    }
+    assert_eq!(silence("shell-less"), "not asked: the launcher there has no bash", "{nodes:#}");
     assert_eq!(silence("old"), "not asked: virsh there does not know hypervisor-cpu-compare");
     assert_eq!(silence("bare"), "not asked: no launcher is known there");
     let fitting = result["nodes"]["fitting"].as_array().expect("nodes");
@@ -410,6 +449,84 @@ fn labels_that_drifted_are_added_with_confidence(scene: &Scene<'_>) {
     let commands = add["commands"].to_string();
     assert!(scene.drifted.iter().all(|feature| commands.contains(feature)), "{commands}");
     assert_eq!(result["nearest"][0]["evidence"], "libvirt-agrees");
+    let printed = scene.run(&["explain", "vmi/drift", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3"]).stdout;
+    let command = label_command(scene, &add["commands"]);
+    assert!(printed.lines().any(|line| line.ends_with(&command)), "the command is not printed: {printed}");
+    assert!(printed.contains("libvirt there agrees"), "{printed}");
+}
+
+/// The command that adds to a node the labels that it lacks.
+#[track_caller]
+fn label_command(scene: &Scene<'_>, commands: &Value) -> String {
+    let commands = commands.as_array().expect("commands").iter().filter_map(Value::as_str);
+    let adds = |command: &&str| scene.drifted.iter().all(|feature| command.contains(feature));
+    commands.into_iter().find(adds).expect("a command that adds them all").to_owned()
+}
+
+/// A drain counts a node that libvirt refuses as none, and says which labels to add where libvirt agrees; once they are there,
+/// the guest leaves.
+fn both_verdicts_decide_who_can_leave(scene: &Scene<'_>) {
+    let by_labels = ["drain", "source", "-o", "json"];
+    let by_both = ["drain", "source", "--ask-libvirt", "--ask-timeout", "3", "-o", "json"];
+    let guest = |drained: &Value, name: &str| {
+        let guests = drained["nodes"][0]["guests"].as_array().expect("guests");
+        guests.iter().find(|row| row["guest"] == name).unwrap_or_else(|| panic!("{name}: {drained:#}")).clone()
+    };
+    let without = scene.run(&by_labels).json();
+    assert_eq!(guest(&without, "shop/stuck")["state"], "one-target", "{without:#}");
+    let ran = scene.run(&by_both);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let both = ran.json();
+    let stuck = guest(&both, "shop/stuck");
+    assert_eq!((&stuck["state"], &stuck["targets"]), (&json!("stuck"), &json!([])), "{stuck:#}");
+    assert!(stuck["why"].as_str().expect("words").contains("libvirt refuses its CPU on poor"), "{stuck:#}");
+    let db = guest(&both, "shop/db");
+    assert_eq!(db["state"], "can-leave", "{db:#}");
+    let targets = db["targets"].as_array().expect("targets");
+    assert!(targets.contains(&json!("equal")) && !targets.contains(&json!("poor")), "{db:#}");
+    assert!(guest(&without, "shop/db")["targets"].as_array().expect("targets").contains(&json!("poor")));
+    assert_eq!(guest(&both, "shop/old")["state"], "can-leave");
+    let drift = guest(&both, "shop/drift");
+    assert_eq!(drift["state"], "stuck", "its labels keep it: {drift:#}");
+    let steps = both["leastToDo"].as_array().expect("something helps");
+    let add = steps.iter().find(|step| step["id"] == "add-labels").expect("labels are to blame");
+    assert_eq!(add["risk"], "libvirt there agrees", "{add:#}");
+    let of_stuck = |step: &&Value| step["summary"].as_str().is_some_and(|summary| summary.starts_with("shop/stuck:"));
+    let of_stuck = steps.iter().find(of_stuck).expect("an act for the guest that libvirt refuses");
+    assert_eq!(of_stuck["outage"], "restart", "no label and no cordon helps it: {of_stuck:#}");
+
+    let command = label_command(scene, &add["commands"]);
+    let words: Vec<&str> = command.split(' ').collect();
+    assert_eq!(words[0], "kubectl", "{command}");
+    scene.cluster.kubectl(&words[1..]);
+    let after = scene.run(&by_both).json();
+    assert_eq!(guest(&after, "shop/drift")["state"], "one-target", "{after:#}");
+    assert_eq!(guest(&after, "shop/stuck")["state"], "stuck");
+}
+
+/// A guest is compared with the model of its policy and with the one that is recommended, also where none is offered to it.
+fn models_are_compared(scene: &Scene<'_>) {
+    for (model, nodes) in [("Nehalem", "--all"), ("Westmere", "source")] {
+        scene.cluster.kubectl(&["label", "node", nodes, &format!("cpu-model.node.kubevirt.io/{model}=true")]);
+    }
+    let policy = json!({
+        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "shop"},
+        "spec": {"commonModel": {"name": "Westmere"}},
+    });
+    let file = scene.cluster.workplace().write("policy.json", policy.to_string());
+    let file = file.to_str().expect("a path");
+    let args = ["explain", "vmi/db", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3", "--policy", file];
+    let result = scene.run(&[&args[..], &["-o", "json"]].concat()).json();
+    let losses = &result["results"][0]["libvirt"]["losses"];
+    let recommend = scene.run(&["recommend", "-o", "json"]).json();
+    let recommended =
+        recommend["pools"][0]["model"].as_str().unwrap_or_else(|| panic!("none: {recommend:#}")).to_owned();
+    for model in ["Westmere", &recommended] {
+        let lost = losses[model].as_array().unwrap_or_else(|| panic!("{model}: {losses:#}"));
+        assert!(scene.lacking.iter().all(|feature| lost.contains(&json!(feature))), "{model}: {lost:?}");
+    }
+    let printed = scene.run(&args).stdout;
+    assert!(printed.contains("With Westmere, the common model of CPUPolicy shop, it would lose "), "{printed}");
 }
 
 fn where_libvirt_refuses_no_label_helps(scene: &Scene<'_>) {

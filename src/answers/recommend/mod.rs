@@ -9,10 +9,12 @@ pub mod policy;
 mod pools;
 pub mod what_if;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::fit::bits::Bits;
-use crate::fit::fleet::Fleet;
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
 use crate::fit::models::{self, Drawback, NotCounted, WhyNone};
 use crate::policy::LabelSelector;
@@ -148,6 +150,20 @@ pub fn recommend(world: &World, selectors: &[LabelSelector]) -> Report {
             .collect(),
         unknown_models: unknown_models(fleet),
     }
+}
+
+/// The model recommended for the pool of each node that is in one; of several pools, for the first.
+#[must_use]
+pub fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
+    let mut out = BTreeMap::new();
+    for pool in pools::pools(world, &[]).0 {
+        let found = models::recommend(&world.cluster.fleet, &pool.nodes);
+        let Some(best) = found.candidates.ok().and_then(|candidates| candidates.into_iter().next()) else { continue };
+        for node in pool.nodes.iter() {
+            out.entry(node).or_insert_with(|| best.model.clone());
+        }
+    }
+    out
 }
 
 fn all(fleet: &Fleet) -> All {

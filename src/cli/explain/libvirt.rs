@@ -11,6 +11,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answer, Answers, Labelled, Silence, labelled};
 use crate::fit::subject::Subject;
 use crate::page::Page;
+use crate::policy::Policy;
 use crate::say::finding::incompatible;
 use crate::say::plural;
 
@@ -103,15 +104,23 @@ impl<'s> Said<'s> {
     /// What the guest would lose with a model, and the nodes whose libvirt does not list it as usable although they are
     /// labelled so.
     pub(super) fn loss(&self, model: &str, nodes: &[String]) -> Option<String> {
-        let lost = self.asked.losses.get(model).map(|lost| match lost.as_slice() {
-            [] => format!("With {model} it would lose no CPU feature."),
-            lost => format!("With {model} it would lose {}.", plural::fold_names(lost, 12)),
-        });
+        let lost = self.asked.losses.get(model).map(|lost| loses(model, "", lost));
         let is_unusable = |node: &&String| self.asked.usable.get(*node).is_some_and(|usable| !usable.contains(model));
         let unusable: Vec<&String> = nodes.iter().filter(is_unusable).collect();
         let unusable = (!unusable.is_empty())
             .then(|| format!("Libvirt does not list it as usable on {}.", plural::fold_names(&unusable, 3)));
         lost.into_iter().chain(unusable).reduce(|one, other| format!("{one} {other}"))
+    }
+
+    /// What the guest would lose with the models that are not offered: that of its policy, and others it was compared with.
+    pub(super) fn other_losses(&self, offered: Option<&str>, policy: Option<&Policy>) -> Vec<String> {
+        let others = self.asked.losses.iter().filter(|(model, _)| Some(model.as_str()) != offered);
+        let line = |(model, lost): (&String, &Vec<String>)| {
+            let is_its = |policy: &&Policy| policy.common_model.as_ref().is_some_and(|common| common.name == *model);
+            let whose = policy.filter(is_its).map(|policy| format!(", the common model of CPUPolicy {},", policy.name));
+            loses(model, &whose.unwrap_or_default(), lost)
+        };
+        others.map(line).collect()
     }
 
     /// Each node by labels and by libvirt, below the head.
@@ -185,6 +194,13 @@ impl<'s> Said<'s> {
         let refusal = self.fleet.look_up(&self.subject.placement).refusal(node);
         let is_well = self.fleet.label(node, label::SCHEDULABLE) == Some("true");
         is_well && !refusal.cordoned && refusal.taints.is_empty() && self.fleet.label(node, label::HOSTNAME).is_some()
+    }
+}
+
+fn loses(model: &str, whose: &str, lost: &[String]) -> String {
+    match lost {
+        [] => format!("With {model}{whose} it would lose no CPU feature."),
+        lost => format!("With {model}{whose} it would lose {}.", plural::fold_names(lost, 12)),
     }
 }
 

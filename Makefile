@@ -13,6 +13,8 @@ SEED ?= 4
 SHORT ?=
 ROWS ?=
 BINARY ?=
+# make e2e TESTS="stories::edits_are_answered": those alone.
+TESTS ?=
 # Where the control plane of the end-to-end tests is built; KUBEBUILDER_ASSETS, where it is set, is used instead.
 CONTROLPLANE = $(CURDIR)/target/controlplane
 E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
@@ -59,8 +61,8 @@ bench: cargo ## benchmarks, and one table of what they showed (BENCH_ARGS=--test
 controlplane: ## etcd, kube-apiserver, kube-scheduler, kubectl, kwok and helm for the end-to-end tests, built once with Go
 	@bash tests/controlplane.sh "$(CONTROLPLANE)"
 
-e2e: cargo controlplane ## the end-to-end tests, on a real control plane (docs/testing.md)
-	$(E2E) --ignored --nocapture
+e2e: cargo controlplane ## the end-to-end tests, on a real control plane (TESTS=… for some; docs/testing.md)
+	$(E2E) --ignored --nocapture $(if $(TESTS),--exact $(TESTS))
 
 chart: cargo controlplane ## the Helm chart and the overlays: linted, rendered, compared with deploy/base
 	$(E2E) --ignored --nocapture chart::

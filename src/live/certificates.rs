@@ -55,7 +55,7 @@ impl Settings {
 
     /// How often the Secret and the configurations are looked at.
     fn look(&self) -> Duration {
-        (self.validity / 20).clamp(Duration::from_millis(200), Duration::from_secs(10))
+        (self.validity / 60).clamp(Duration::from_millis(200), Duration::from_secs(10))
     }
 
     /// How long API servers are given to read a new authority.

@@ -23,6 +23,8 @@ use crate::web::tls;
 pub const BUNDLE: &str = "ca.crt";
 const CURRENT: (&str, &str) = ("tls.crt", "tls.key");
 const NEXT: (&str, &str) = ("next.crt", "next.key");
+/// How long before its certificate ends a replica surely serves the successor: three looks at the Secret.
+const LAST_MOMENT: Duration = Duration::from_secs(30);
 
 /// A certificate authority that is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +117,7 @@ impl Stored {
         (last.clone(), step)
     }
 
-    /// What is to be done; `is_settled` says that the bundle has been known everywhere for long enough.
+    /// What is to be done; `is_settled` says that all API servers have had time to read the bundle.
     #[must_use]
     pub fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> Step {
         let is_valid = |held: &&Held| now < held.until;
@@ -124,8 +126,9 @@ impl Stored {
             // Nothing valid is served: promote `next`, although its authority may not be everywhere yet.
             None if next.is_some() => Step::Promote,
             None => Step::Make,
-            Some(_) if next.is_some() => {
-                if is_settled {
+            Some(current) if next.is_some() => {
+                // A successor that was made late is not waited for until nothing valid is served.
+                if is_settled || now + LAST_MOMENT.min(validity / 12) >= current.until {
                     Step::Promote
                 } else {
                     Step::Keep

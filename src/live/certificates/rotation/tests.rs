@@ -35,6 +35,8 @@ fn reread(stored: &Stored) -> Stored {
 #[case::ended(made(), 90, Step::Make)]
 #[case::prepared(after(made(), Step::Prepare, 60), 61, Step::Keep)]
 #[case::prepared_and_the_old_one_ended(after(made(), Step::Prepare, 60), 90, Step::Promote)]
+#[case::prepared_late(after(made(), Step::Prepare, 80), 82, Step::Keep)]
+#[case::prepared_too_late_to_wait(after(made(), Step::Prepare, 80), 83, Step::Promote)]
 #[case::both_ended(after(made(), Step::Prepare, 60), 150, Step::Make)]
 #[case::promoted(after(after(made(), Step::Prepare, 60), Step::Promote, 70), 89, Step::Keep)]
 #[case::the_old_authority_ended(after(after(made(), Step::Prepare, 60), Step::Promote, 70), 90, Step::Prune)]
@@ -154,4 +156,28 @@ fn no_handshake_fails_while_certificates_are_rotated(#[case] server_lag: u64, #[
         assert!(stored.authorities.len() <= 3, "second {second}: authorities pile up");
     }
     assert!(served.len() >= 12, "{} certificates in ten times the validity of one", served.len());
+}
+
+/// The Secret is deleted at any second of a certificate's life, also while its successor waits: what is made then serves
+/// before what is served ends.
+#[test]
+fn no_certificate_ends_unreplaced_whenever_the_secret_is_deleted() {
+    const SETTLING: u64 = 15;
+    for deleted in 1..84 {
+        let mut stored = made();
+        let mut published = (stored.bundle(), 0);
+        for second in 1..=120 {
+            let is_settled = published.0 == stored.bundle() && second - published.1 >= SETTLING;
+            let found = if second == deleted { Stored::default() } else { stored.clone() };
+            let (planned, step) = found.plan(Some(&stored), VALIDITY, is_settled, at(second));
+            assert_ne!(step, Step::Make, "deleted at {deleted}, second {second}: it serves before anybody knows it");
+            stored = if step == Step::Keep { planned } else { after(planned, step, second) };
+            if published.0 != stored.bundle() {
+                published = (stored.bundle(), second);
+            }
+            // A replica that is five seconds behind serves it until then.
+            let until = stored.current().unwrap().until;
+            assert!(at(second + 5) < until, "deleted at {deleted}, second {second}: nothing valid is served");
+        }
+    }
 }

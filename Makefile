@@ -42,13 +42,13 @@ lint: cargo ## formatting, clippy and documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 golden: cargo ## agreement with KubeVirt and kube-scheduler, counted (GOLDEN=DIR for other vectors)
-	GOLDEN=$(if $(GOLDEN),$(abspath $(GOLDEN))) $(CARGO) test --locked --test golden -- --nocapture
+	GOLDEN=$(if $(GOLDEN),$(abspath $(GOLDEN))) $(CARGO) test --locked --test it golden:: -- --nocapture
 
 cases: cargo ## the cases from the field (CASES=DIR for others)
-	CASES=$(if $(CASES),$(abspath $(CASES))) $(CARGO) test --locked --test cases -- --nocapture
+	CASES=$(if $(CASES),$(abspath $(CASES))) $(CARGO) test --locked --test it cases:: -- --nocapture
 
 clusters: cargo ## the models to recommend for made-up clusters (CLUSTERS=FILE for others)
-	CLUSTERS=$(if $(CLUSTERS),$(abspath $(CLUSTERS))) $(CARGO) test --locked --test answers every_cluster -- --nocapture
+	CLUSTERS=$(if $(CLUSTERS),$(abspath $(CLUSTERS))) $(CARGO) test --locked --test it every_cluster -- --nocapture
 
 cost: cargo ## what one object of 3 MiB costs, whatever is large in it: processor time and memory, the worst of all shapes
 	$(CARGO) test --locked --release --test cost -- --ignored --nocapture

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, interval, timeout};
 
-use crate::common::Http;
 use crate::target::{Client, Target, short};
+use crate::tls::Http;
 
 /// How often each sends.
 const EVERY: Duration = Duration::from_millis(100);

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::common::Http;
 use crate::target::Target;
+use crate::tls::Http;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;

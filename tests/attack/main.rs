@@ -6,14 +6,14 @@
 // A test that cannot make its data has nothing to say, so it stops there; its functions are documented by their names.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod good;
 mod h2;
 mod poison;
 mod process;
 mod rows;
 mod target;
+#[path = "../common/tls.rs"]
+mod tls;
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::common::Http;
 use crate::h2;
 use crate::target::{Tally, Target, connect};
+use crate::tls::Http;
 
 /// What an attack is: it runs until it is dropped.
 pub type Attack = fn(Arc<Target>, Arc<Tally>) -> Pin<Box<dyn Future<Output = ()> + Send>>;

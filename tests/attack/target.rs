@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -16,13 +17,17 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::common::{self, BIN, Http, Scratch, client_config, cpufit, ports, read, shipped};
 use crate::poison;
+use crate::tls::{Http, client_config, ports};
+
+/// The server, where `ATTACK_BINARY` names no other.
+const BIN: &str = env!("CARGO_BIN_EXE_cpufit");
 
 /// How long the server may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -56,7 +61,7 @@ impl Tally {
 pub struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
-    _certificates: Scratch,
+    _certificates: TempDir,
 }
 
 impl Process {
@@ -97,14 +102,16 @@ pub struct Target {
 
 /// Starts the server on a snapshot; `ATTACK_BINARY` names another build of it, to compare.
 pub fn start() -> (Process, Target) {
-    let certificates = Scratch::new();
+    let certificates = tempfile::tempdir().unwrap();
+    let reviews = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/reviews");
     let at = |name: &str| certificates.path().join(name);
-    assert_eq!(cpufit(["certs", "--out"]).args([certificates.path()]).run().code(), 0);
+    let made = Command::new(BIN).args(["certs", "--out"]).arg(certificates.path()).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     std::fs::write(at("nodes.json"), poison::nodes()).unwrap();
     let binary = std::env::var_os("ATTACK_BINARY").filter(|path| !path.is_empty()).unwrap_or_else(|| BIN.into());
     let mut child = Command::new(binary)
         .arg("serve")
-        .args([std::ffi::OsStr::new("--snapshot"), shipped("reviews/cluster.yaml").as_os_str()])
+        .args([std::ffi::OsStr::new("--snapshot"), reviews.join("cluster.yaml").as_os_str()])
         .arg("--snapshot")
         .arg(at("nodes.json"))
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
@@ -139,7 +146,7 @@ pub fn start() -> (Process, Target) {
     let target = Target {
         https,
         admin,
-        review: read(&shipped("reviews/pod-start.json")).into(),
+        review: std::fs::read(reviews.join("pod-start.json")).unwrap().into(),
         largest: poison::largest(),
         costliest: poison::costliest(),
         http1: client_config(&ca, Http::One, &[]),
@@ -253,5 +260,5 @@ impl Client {
 
 /// A text short enough for a reason.
 pub fn short(text: &[u8]) -> String {
-    common::head(String::from_utf8_lossy(text).trim()).chars().take(120).collect()
+    String::from_utf8_lossy(text).trim().chars().take(120).collect()
 }

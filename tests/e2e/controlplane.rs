@@ -381,7 +381,7 @@ fn kubectl_command(assets: &Path, folder: &Path, kubeconfig: &Path, args: &[&str
 }
 
 fn kubectl(assets: &Path, folder: &Path, kubeconfig: &Path, args: &[&str]) -> common::Run {
-    common::program(kubectl_command(assets, folder, kubeconfig, args)).limit(KUBECTL)
+    common::program(kubectl_command(assets, folder, kubeconfig, args))
 }
 
 fn kubeconfig(workplace: &Workplace, authority: &Authority, port: u16, user: &str, groups: &[&str]) -> PathBuf {

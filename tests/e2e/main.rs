@@ -6,7 +6,6 @@
 
 mod certificates;
 mod chart;
-#[path = "../common/mod.rs"]
 mod common;
 mod controlplane;
 mod enforcing;

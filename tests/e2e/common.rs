@@ -1,0 +1,14 @@
+//! What these tests share with the others.
+
+#[path = "../common/answers.rs"]
+mod answers;
+#[path = "../common/documents.rs"]
+mod documents;
+#[path = "../common/forward.rs"]
+pub mod forward;
+#[path = "../common/run.rs"]
+mod run;
+
+pub use answers::{Tally, check, fitting, list};
+pub use documents::documented_commands;
+pub use run::{BIN, Ran, Run, cpufit, head, program, read, wait};

@@ -1,0 +1,414 @@
+//! How the program reaches a cluster: kubeconfigs as kubectl finds them, proxies as kubectl uses them.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use crate::common::forward::Forward;
+use crate::common::{Ran, Scratch, cpufit, head, list, node};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+
+/// A name that only a proxy of the test can resolve.
+const NAME: &str = "api.cluster.example";
+
+/// An API server that serves two nodes and nothing else, over TLS.
+struct Api {
+    folder: Scratch,
+    address: SocketAddr,
+}
+
+impl Api {
+    fn start() -> Self {
+        let folder = Scratch::new();
+        let out = folder.path().to_str().unwrap();
+        let made = cpufit(["certs", "--out", out, "--dns-name", NAME]).run();
+        assert_eq!(made.code(), 0, "{}", head(&made.stderr));
+        let chain = CertificateDer::pem_file_iter(folder.path().join("tls.crt")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(folder.path().join("tls.key")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain.map(Result::unwrap).collect(), key)
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+                thread::spawn(move || serve(StreamOwned::new(connection, stream)));
+            }
+        });
+        Self { folder, address }
+    }
+
+    /// A kubeconfig that names the server so, with more fields of the cluster.
+    fn kubeconfig(&self, file: &str, server: &str, more: &[(&str, &str)]) -> PathBuf {
+        let mut cluster = json!({"server": server, "certificate-authority": "ca.pem"});
+        for (key, value) in more {
+            cluster[*key] = Value::from(*value);
+        }
+        let content = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": ""}}],
+            "clusters": [{"name": "test", "cluster": cluster}],
+        });
+        self.folder.write_json(file, &content)
+    }
+
+    fn by_name(&self) -> String {
+        format!("https://{NAME}:{}", self.address.port())
+    }
+
+    fn by_address(&self) -> String {
+        format!("https://{}", self.address)
+    }
+}
+
+fn labels() -> Value {
+    json!({"kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true"})
+}
+
+/// What a server says to the bearer of a token: `expired` is nobody, `owner` may read namespace shop, `reader` nodes as well.
+fn refused(token: &str, path: &str) -> Option<(&'static str, String)> {
+    let resource = path.split('?').next().unwrap().rsplit('/').next().unwrap();
+    let in_shop = path.contains("/namespaces/shop");
+    match token {
+        "expired" => Some(("401 Unauthorized", "Unauthorized".to_owned())),
+        "reader" if resource == "nodes" => None,
+        "owner" | "reader" if !in_shop => Some((
+            "403 Forbidden",
+            format!("{resource} is forbidden: User \"jane\" cannot list resource \"{resource}\" at the cluster scope"),
+        )),
+        _ => None,
+    }
+}
+
+/// Answers requests until the client has no more.
+fn serve(mut stream: StreamOwned<ServerConnection, std::net::TcpStream>) -> std::io::Result<()> {
+    loop {
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            request.push(byte[0]);
+        }
+        let request = String::from_utf8_lossy(&request).into_owned();
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let bearer = request.lines().find_map(|line| line.strip_prefix("authorization: Bearer "));
+        let (code, mut body) = if let Some((code, message)) = bearer.and_then(|token| refused(token, path)) {
+            let number = code.split(' ').next().unwrap().parse::<u16>().unwrap();
+            (
+                code,
+                json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": number, "message": message}),
+            )
+        } else if path.split('?').next() == Some("/api/v1/nodes") {
+            ("200 OK", list([node("node-a", &labels()), node("node-b", &labels())]))
+        } else {
+            (
+                "404 Not Found",
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "message": "none"}),
+            )
+        };
+        if code == "200 OK" {
+            body["kind"] = "NodeList".into();
+            body["metadata"] = json!({});
+        }
+        let body = body.to_string();
+        write!(
+            stream,
+            "HTTP/1.1 {code}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        stream.flush()?;
+    }
+}
+
+fn guest(api: &Api) -> PathBuf {
+    let vmi = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "db", "namespace": "shop"},
+        "spec": {"domain": {"devices": {}, "cpu": {"model": "host-passthrough"}}},
+    });
+    api.folder.write_json("vmi.json", &vmi)
+}
+
+/// What `check` says, with these variables.
+fn ask(api: &Api, args: &[&str], variables: &[(&str, &str)]) -> Ran {
+    let guest = guest(api);
+    let mut run = cpufit(["check", "-o", "json", "-f"]).args([guest.as_os_str()]).args(args);
+    let home = api.folder.path().to_str().unwrap();
+    for (name, value) in [("HOME", home)].iter().chain(variables) {
+        run = run.env(name, value);
+    }
+    run.run()
+}
+
+#[track_caller]
+fn judged(ran: &Ran) {
+    assert_eq!(ran.code(), 0, "the cluster was not reached: {}", head(&ran.stderr));
+    assert_eq!(ran.json()["results"][0]["nodes"]["judged"], 2, "{}", head(&ran.stdout));
+}
+
+#[test]
+fn the_contexts_namespace_is_that_of_manifests_that_name_none() {
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    let mut content: Value = serde_json::from_slice(&std::fs::read(&kubeconfig).unwrap()).unwrap();
+    let bare =
+        api.folder.write("bare.yaml", "{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: web}}");
+    for (of_context, more, expected) in
+        [(Value::Null, &[][..], "default"), (json!("prod"), &[], "prod"), (json!("prod"), &["-n", "shop"], "shop")]
+    {
+        content["contexts"][0]["context"]["namespace"] = of_context;
+        api.folder.write_json("config", &content);
+        let ran =
+            cpufit(["check", "-o", "json", "--kubeconfig", text(&kubeconfig), "-f", text(&bare)]).args(more).run();
+        assert_eq!(ran.json()["results"][0]["namespace"], expected, "{}", head(&ran.stdout));
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn the_environments_proxy_is_used() {
+    let api = Api::start();
+    let proxy = Forward::start(api.address);
+    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
+    let url = format!("http://{}", proxy.address());
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", &url)]));
+    let asked = proxy.asked();
+    assert!(
+        !asked.is_empty() && asked.iter().all(|line| *line == format!("CONNECT {NAME}:{}", api.address.port())),
+        "{asked:?}"
+    );
+
+    // Credentials are decoded, and a name for the scheme may be missing.
+    let proxy = Forward::start(api.address);
+    let url = format!("jane:s%40crét@{}", proxy.address()).replace('é', "%C3%A9");
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("https_proxy", &url)]));
+    assert!(proxy.asked()[0].ends_with(" Basic amFuZTpzQGNyw6l0"), "{:?}", proxy.asked());
+
+    let socks = Forward::start(api.address);
+    let url = format!("socks5h://{}", socks.address());
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", &url)]));
+    assert_eq!(socks.asked()[0], format!("SOCKS5 {NAME}:{}", api.address.port()));
+}
+
+#[test]
+fn no_proxy_is_honoured() {
+    let api = Api::start();
+    let proxy = Forward::start(api.address);
+    let url = format!("http://{}", proxy.address());
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    // Nobody listens there, and what stands for the proxy itself in NO_PROXY is no matter of the cluster.
+    for no_proxy in ["127.0.0.1,.svc,10.0.0.0/8", "", ",", "*", "not an/entry"] {
+        let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", no_proxy)];
+        judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));
+    }
+    // A name that is excepted is looked up here, where nobody knows it.
+    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
+    let variables = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", ".cluster.example")];
+    assert_eq!(ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables).code(), 2);
+    assert_eq!(proxy.asked(), [""; 0], "a server that NO_PROXY excepts was asked for at the proxy");
+    judged(&ask(
+        &api,
+        &["--kubeconfig", text(&kubeconfig)],
+        &[("HTTPS_PROXY", url.as_str()), ("NO_PROXY", "127.0.0.1")],
+    ));
+}
+
+#[test]
+fn the_kubeconfigs_proxy_goes_first() {
+    let api = Api::start();
+    let proxy = Forward::start(api.address);
+    let url = format!("http://{}", proxy.address());
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[("proxy-url", &url)]);
+    let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "*")];
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));
+    assert_eq!(proxy.asked()[0], format!("CONNECT {}", api.address));
+    assert!(proxy.received() > 1000);
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_named_without_its_password() {
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_name(), &[]);
+    let ran = ask(&api, &["--kubeconfig", text(&kubeconfig)], &[("HTTPS_PROXY", "socks4://jane:secret@127.0.0.1:9")]);
+    assert_eq!(ran.code(), 2);
+    assert!(ran.stderr.contains("HTTPS_PROXY is no address of an HTTP or SOCKS 5 proxy"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+}
+
+#[test]
+fn kubeconfigs_are_found_as_kubectl_finds_them() {
+    let api = Api::start();
+    let file = api.kubeconfig("a", &api.by_address(), &[]);
+    let other = api.folder.write_json(
+        "b",
+        &json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "elsewhere",
+            "contexts": [{"name": "elsewhere", "context": {"cluster": "test"}}],
+            "clusters": [{"name": "test", "cluster": {"server": "https://127.0.0.1:9"}}],
+        }),
+    );
+    let empty = api.folder.write("empty", "");
+    let missing = api.folder.path().join("missing");
+    let [file, other, empty, missing] = [&file, &other, &empty, &missing].map(|path| text(path).to_owned());
+    for list in [
+        file.clone(),
+        format!("{file}:{missing}"),
+        format!("{missing}:{file}"),
+        format!(":{missing}::{empty}:{file}:{other}:"),
+    ] {
+        judged(&ask(&api, &[], &[("KUBECONFIG", &list)]));
+    }
+    // The first file that names a context says which is current; a cluster is the first of its name.
+    judged(&ask(&api, &["--context", "elsewhere"], &[("KUBECONFIG", &format!("{file}:{other}"))]));
+
+    let none = ask(&api, &[], &[("KUBECONFIG", &format!("{missing}:{missing}2"))]);
+    assert_eq!(none.code(), 2);
+    assert!(none.stderr.contains(&format!("there is no kubeconfig ({missing}, {missing}2)")), "{}", none.stderr);
+    let named = ask(&api, &["--kubeconfig", &missing], &[]);
+    assert_eq!(named.code(), 2);
+    assert!(named.stderr.contains("No such file"), "{}", named.stderr);
+    let broken = api.folder.write("broken", "{");
+    let broken = ask(&api, &[], &[("KUBECONFIG", &format!("{file}:{}", text(&broken)))]);
+    assert_eq!(broken.code(), 2, "a file that is there and cannot be read is passed over");
+
+    std::fs::create_dir(api.folder.path().join(".kube")).unwrap();
+    std::fs::copy(&file, api.folder.path().join(".kube/config")).unwrap();
+    std::fs::copy(api.folder.path().join("ca.pem"), api.folder.path().join(".kube/ca.pem")).unwrap();
+    judged(&ask(&api, &[], &[]));
+    judged(&ask(&api, &[], &[("KUBECONFIG", ":")]));
+}
+
+/// Each option in the place of what the context says, and what is said where it names nothing.
+#[test]
+fn options_go_before_the_kubeconfig() {
+    let api = Api::start();
+    let file = api.folder.write_json(
+        "many",
+        &json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "away",
+            "contexts": [{"name": "away", "context": {"cluster": "away", "user": "jane"}}],
+            "clusters": [
+                {"name": "away", "cluster": {"server": "https://127.0.0.1:9", "certificate-authority": "ca.pem"}},
+                {"name": "here", "cluster": {"server": api.by_address(), "certificate-authority": "ca.pem"}},
+                {"name": "other-name", "cluster": {"server": api.by_address(), "tls-server-name": "no.such.name", "certificate-authority": "ca.pem"}},
+                {"name": "other-ca", "cluster": {"server": api.by_address()}},
+            ],
+            "users": [{"name": "jane", "user": {}}, {"name": "exec", "user": {"exec": {
+                "apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-plugin"}}}],
+        }),
+    );
+    let (file, ca) = (text(&file).to_owned(), api.folder.path().join("ca.pem"));
+    let (by_address, ca) = (api.by_address(), text(&ca).to_owned());
+    let bare = api.by_address().replace("https://", "http://");
+    for options in [
+        &["--cluster", "here"][..],
+        &["--cluster=here", "--user=jane"],
+        &["--server", &by_address],
+        &["-s", &by_address],
+        &["--cluster", "other-ca", "--certificate-authority", &ca],
+        &["--cluster", "other-ca", "--insecure-skip-tls-verify"],
+        &["--cluster", "other-name", "--tls-server-name", NAME],
+        &["--cluster", "other-name", "--insecure-skip-tls-verify=true"],
+        &["--cluster", "here", "--user", "exec", "--token", "abc"],
+        &["--cluster", "here", "--as", "jane", "--as-group", "a", "--as-group", "b", "--as-uid", "7"],
+        &["--cluster", "here", "--request-timeout", "20"],
+    ] {
+        judged(&ask(&api, &[&["--kubeconfig", file.as_str()], options].concat(), &[]));
+    }
+    // An address is enough.
+    judged(&ask(&api, &["--server", &by_address, "--certificate-authority", &ca], &[]));
+    for (options, words) in [
+        (&["--cluster", "nowhere"][..], "nowhere"),
+        (&["--cluster", "here", "--user", "nobody"], "the kubeconfig has no user nobody"),
+        (&["--context", "nowhere"], "nowhere"),
+        (&["--cluster", "other-ca"], "certificate"),
+        (&["--cluster", "here", "--insecure-skip-tls-verify=maybe"], "maybe"),
+        (&["--cluster", "here", "--user", "exec"], "no-such-plugin"),
+        (&["--server", &bare], "127.0.0.1"),
+    ] {
+        let ran = ask(&api, &[&["--kubeconfig", file.as_str()], options].concat(), &[]);
+        assert_eq!(ran.code(), 2, "{options:?}");
+        assert!(ran.stderr.contains(words), "{options:?}: {}", ran.stderr);
+    }
+    // Written out, requests are seen from 6 on.
+    let seen = ask(&api, &["--kubeconfig", &file, "--cluster", "here", "-v=6"], &[]);
+    assert!(seen.stderr.contains("/api/v1/nodes"), "{}", head(&seen.stderr));
+}
+
+/// A server that takes a connection and never answers does not hold a script for ever.
+#[test]
+fn a_silent_server_is_given_up() {
+    let api = Api::start();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let started = std::time::Instant::now();
+    let ran = ask(&api, &["--server", &server, "--request-timeout", "500ms"], &[]);
+    assert_eq!(ran.code(), 2);
+    assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
+    assert!(ran.stderr.contains("error: reading the cluster at http://"), "{}", ran.stderr);
+}
+
+/// Errors of the API server are its own message, once; below it what can be done.
+#[test]
+fn who_may_not_read_is_told_what_is_missing_and_what_can_be_done() {
+    const NODES: &str =
+        "cannot read nodes: nodes is forbidden: User \"jane\" cannot list resource \"nodes\" at the cluster scope\n";
+    let api = Api::start();
+    let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
+    let run = |line: &str| {
+        let words = line.split(' ').map(str::to_owned);
+        cpufit(words).args(["--kubeconfig", text(&kubeconfig)]).run()
+    };
+    let owner = run("explain vm/db -n shop --token owner");
+    assert_eq!((owner.code(), owner.stdout.as_str()), (2, ""), "{}", owner.stderr);
+    assert!(owner.stderr.starts_with("error: reading the cluster at https://"), "{}", owner.stderr);
+    assert_eq!(owner.stderr.matches("is forbidden").count(), 1, "said once: {}", owner.stderr);
+    for words in [
+        NODES,
+        "ClusterRole cpufit-reader",
+        "kubectl create clusterrolebinding cpufit-reader-NAME --clusterrole=cpufit-reader --user=NAME",
+        "\nkubectl create --dry-run=server -f - <<'EOF'\napiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceMigration\n\
+         metadata: {generateName: cpufit-, namespace: \"shop\"}\nspec: {vmiName: \"db\"}\nEOF\n",
+    ] {
+        assert!(owner.stderr.contains(words), "{words} is missing: {}", owner.stderr);
+    }
+    for (line, present, absent) in [
+        // A bare name is a guest; a pod is none, and of all guests none is named.
+        ("explain db -n shop --token owner", "vmiName: \"db\"", "cpufit-auditor"),
+        ("explain vmim/db -n shop --token owner", "cpufit-reader", "vmiName"),
+        ("explain vm -n shop --token owner", "cpufit-reader", "vmiName"),
+        ("audit -n shop --token owner", "cpufit-reader", "vmiName"),
+        ("audit --token reader", "cpufit-auditor", "cpufit-reader"),
+        ("audit --token expired", "login has expired", "forbidden"),
+        ("audit --token expired", "cannot read nodes: Unauthorized\n", "cpufit-reader"),
+    ] {
+        let ran = run(line);
+        assert_eq!(ran.code(), 2, "{line}: {}", ran.stdout);
+        assert!(ran.stderr.contains(present), "{line}: {present} is missing: {}", ran.stderr);
+        assert!(!ran.stderr.contains(absent), "{line}: {absent} is said: {}", ran.stderr);
+    }
+    // With nodes, a namespace is enough; what else may not be read is a note each.
+    let reader = run("audit -n shop --token reader");
+    assert_eq!(reader.code(), 0, "{}", reader.stderr);
+    assert!(
+        reader.stderr.contains("note: judged without: cannot read kubevirts: kubevirts is forbidden"),
+        "{}",
+        reader.stderr
+    );
+    assert!(!reader.stderr.contains("virtualmachineinstances"), "{}", reader.stderr);
+    judged(&ask(&api, &["--kubeconfig", text(&kubeconfig), "-n", "shop", "--token", "reader"], &[]));
+    let nobody = run("audit --server https://127.0.0.1:9");
+    assert!(nobody.stderr.contains("cannot read nodes: Connection refused (os error 111)\n"), "{}", nobody.stderr);
+}

@@ -1,0 +1,10 @@
+//! The verbs, as people and scripts run them.
+
+mod answers;
+mod connect;
+mod drain;
+mod hostile;
+mod lines;
+mod pasted;
+mod pruned;
+mod scripts;

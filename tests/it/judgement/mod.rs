@@ -1,0 +1,5 @@
+//! What is judged, against truth from elsewhere: KubeVirt and kube-scheduler recorded, cases from the field, counts by hand.
+
+mod cases;
+mod generated;
+mod golden;

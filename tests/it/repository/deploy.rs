@@ -1,0 +1,402 @@
+//! What is installed: the manifests, and the schema of `CPUPolicy`, against the code that they serve.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use cpufit::policy::{Dial, LauncherSelectors, Operator, Otherwise, Policy, PolicyError, ReplacedMode, Word};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::common::{cpufit, documented_commands, read};
+
+fn base(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base").join(file)
+}
+
+/// The documents of a file of the base.
+fn documents(file: &str) -> Vec<Value> {
+    let text = String::from_utf8(read(&base(file))).expect("UTF-8");
+    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn listed() -> Vec<String> {
+    let kustomization = documents("kustomization.yaml").remove(0);
+    serde_json::from_value(kustomization["resources"].clone()).expect("a list of files")
+}
+
+#[test]
+fn manifests_prints_the_base_in_its_order() {
+    let expected: Vec<Value> = listed().iter().flat_map(|file| documents(file)).collect();
+    let yaml = cpufit(["manifests"]).run();
+    assert_eq!(yaml.code(), 0, "{}", yaml.stderr);
+    let printed: Vec<Value> = serde_saphyr::from_multiple(&yaml.stdout).expect("YAML documents");
+    assert_eq!(printed, expected, "cpufit manifests and kubectl apply -k would install different things");
+    let json = cpufit(["manifests", "-o", "json"]).run().json();
+    assert_eq!(json["kind"], "List", "kubectl could not read it");
+    assert_eq!(json["items"], Value::Array(expected), "JSON would install something else than YAML");
+}
+
+#[test]
+fn every_file_of_the_base_is_installed() {
+    let files = std::fs::read_dir(base("")).expect("deploy/base").map(|entry| entry.expect("an entry").file_name());
+    let files: BTreeSet<String> = files.map(|name| name.into_string().expect("UTF-8")).collect();
+    let expected = listed().into_iter().chain(["kustomization.yaml".to_owned()]).collect();
+    assert_eq!(files, expected, "a manifest lies there that nobody installs, or one that is listed is missing");
+}
+
+#[test]
+fn the_definition_alone() {
+    let ran = cpufit(["manifests", "--crd"]).run();
+    assert_eq!(ran.stdout.as_bytes(), read(&base("crd.yaml")), "the schema of policies could not be had alone");
+}
+
+/// All objects of the base.
+fn objects() -> Vec<Value> {
+    listed().iter().flat_map(|file| documents(file)).collect()
+}
+
+fn object<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
+    let found = objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("the base has no {kind} {name}"))
+}
+
+#[test]
+fn what_belongs_to_cpufit_is_labelled_and_in_its_namespace() {
+    for object in objects() {
+        let (kind, metadata) = (object["kind"].as_str().expect("a kind"), &object["metadata"]);
+        assert_eq!(
+            metadata["labels"]["app.kubernetes.io/name"], "cpufit",
+            "{kind}: what is left over would not be found"
+        );
+        let namespace = match kind {
+            "Namespace"
+            | "CustomResourceDefinition"
+            | "ClusterRole"
+            | "ClusterRoleBinding"
+            | "MutatingWebhookConfiguration"
+            | "ValidatingWebhookConfiguration" => Value::Null,
+            _ => json!("cpufit-system"),
+        };
+        assert_eq!(
+            metadata["namespace"], namespace,
+            "{kind}: it would be installed into whichever namespace is current"
+        );
+    }
+}
+
+#[test]
+fn a_webhook_that_does_not_answer_stops_nothing_but_relax() {
+    let objects = objects();
+    let mut seen = 0;
+    for (kind, path) in [("MutatingWebhookConfiguration", "/mutate"), ("ValidatingWebhookConfiguration", "/validate")] {
+        let configuration = object(&objects, kind, "cpufit");
+        for webhook in configuration["webhooks"].as_array().expect("webhooks") {
+            seen += 1;
+            let name = webhook["name"].as_str().expect("a name");
+            let (policy, path) =
+                if name == "relax.validate.cpufit.io" { ("Fail", "/authorize") } else { ("Ignore", path) };
+            assert_eq!(
+                webhook["failurePolicy"], policy,
+                "{name}: without cpufit, guests could not start; or anybody may relax"
+            );
+            assert_eq!(webhook["sideEffects"], "NoneOnDryRun", "{name}: a dry run would be refused");
+            assert_eq!(webhook["clientConfig"]["service"]["path"], path, "{name}: answered as another webhook");
+            assert_eq!(webhook["clientConfig"]["caBundle"], Value::Null, "{name}: the leader's would be overwritten");
+            let most = if name.starts_with("pods.") || name.starts_with("evictions.") { 3 } else { 5 };
+            assert_eq!(webhook["timeoutSeconds"], most, "{name}: a slow cpufit would hold up what it should not");
+            let pods = webhook["rules"][0]["resources"] == json!(["pods"]);
+            let launchers = json!({"matchLabels": {"kubevirt.io": "virt-launcher"}});
+            assert_eq!(pods, webhook["objectSelector"] == launchers, "{name}: every pod of the cluster would be sent");
+        }
+    }
+    assert_eq!(seen, 9, "a webhook is missing, or is not tested");
+}
+
+/// Short names that other resources have, by whom; of projects that are often installed beside KubeVirt.
+const TAKEN: [(&str, &str); 24] = [
+    (
+        "Kubernetes",
+        "cm cs csr cj deploy ds ep ev hpa ing limits netpol no ns pc pdb po pv pvc quota rc rs sa sc sts svc crd crds",
+    ),
+    ("Argo CD", "app apps appproj appprojs appset appsets"),
+    ("Argo Rollouts", "ar at cat exp ro"),
+    ("Argo Workflows", "clusterwftmpl cronwf cwf cwft wf wfat wfeb wfebs wftmpl wfts"),
+    ("Calico", "bgpconfig bgppeer felixconfig gnp gns hep ippool ippools ipamconfig kcconfig np"),
+    ("CDI", "cdi cdis das dic dics dv dvs osvp ot ots ovvp"),
+    ("cert-manager", "cert certs ciss cr crs iss"),
+    (
+        "Cilium",
+        "cbgpadvert cbgpcluster cbgpnode cbgpnodeoverride cbgppeer ccec ccg ccnp cec cegp cep ces ciliumcg ciliumep \
+         ciliumid ciliumn ciliumnp clrp cn cnc cnp cpip ippool ippools l2announcement lbippool lbippools",
+    ),
+    ("Cluster API", "ma md mhc mhcs ms"),
+    ("Crossplane", "comp comprev xrd xrds"),
+    ("Flux", "gitrepo hc helmrepo hr ks ocirepo"),
+    ("Gatekeeper", "constraint constraints"),
+    ("Gateway API", "btlspolicy gc gtw lset mesh refgrant xbackend xbtrafficpolicy"),
+    ("Harvester", "hrq hrqs kp kps preferences sb sbs svmbackup svmbackups vmimage vmimages vmt vmts vmtr vmtrs"),
+    ("Istio", "ap dr gw pa ra se telemetry vs we wg"),
+    ("Karpenter", "nc np nodeclaims nodepools"),
+    ("Knative", "cfg kcert king ksvc kservice rev rt sks"),
+    (
+        "KubeVirt",
+        "kv kvs migrationpolicy vm vms vmbackup vmbackups vmcf vmcfs vmclone vmclones vmclusterinstancetype vmcp vmcps \
+         vmexport vmexports vmf vmfs vmi vmis vmim vmims vminstancetype vmipreset vmipresets vmirs vmirss vmp vmpool vmpools \
+         vmpref vmprefs vmps vmrestore vmrestores vmsnapshot vmsnapshots vmsnapshotcontent vmsnapshotcontents",
+    ),
+    (
+        "Kyverno",
+        "admr ccleanpol cadmr cephr cleanpol cpol cpolr dpol ephr gctxentry gpol ivpol mpol ndpol ngpol nivpol nmpol nvpol \
+         pol polex polr ur vpol",
+    ),
+    (
+        "Longhorn",
+        "lhb lhbbi lhbi lhbids lhbim lhbt lhbundle lhbv lhe lhef lhei lhim lhn lho lhr lhrj lhs lhsb lhsd lhsg lhsm lhsnap \
+         lhsr lhv lhva",
+    ),
+    ("Multus", "net-attach-def"),
+    ("NMState", "nnce nncp nns"),
+    ("Prometheus operator", "am amcfg pmon prb prom promagent promrule ruler scfg smon"),
+    ("VolumeSnapshot", "vs vsc vsclass vsclasses vscs"),
+];
+
+/// kubectl takes whichever resource of a short name it finds first: one person's `kubectl delete` would meet the other's.
+#[test]
+fn the_short_names_are_nobody_elses() {
+    let names = &documents("crd.yaml").remove(0)["spec"]["names"];
+    let mut ours: Vec<String> = serde_json::from_value(names["shortNames"].clone()).expect("short names");
+    ours.extend(["plural", "singular"].map(|field| names[field].as_str().expect("a name").to_owned()));
+    assert_eq!(ours[0], "cpupol", "docs/policy.md names it");
+    for (project, taken) in TAKEN {
+        let clash: Vec<&str> = taken.split_whitespace().filter(|taken| ours.iter().any(|our| our == taken)).collect();
+        assert!(clash.is_empty(), "{project} has {clash:?}");
+    }
+}
+
+#[test]
+fn an_uninstall_that_was_interrupted_can_be_run_again() {
+    let commands = documented_commands("docs/install.md", "Uninstalling");
+    assert!(commands.len() > 3, "{commands:?}");
+    for command in commands {
+        assert!(command.contains("kubectl delete ") && command.contains(" --ignore-not-found"), "{command}");
+    }
+}
+
+/// cpufit refuses whomever it is asked about: the API server must not ask about those who have the right.
+#[test]
+fn who_may_relax_is_known_to_the_api_server_alone() {
+    let objects = objects();
+    let webhooks =
+        object(&objects, "ValidatingWebhookConfiguration", "cpufit")["webhooks"].as_array().expect("webhooks");
+    let relax = webhooks.iter().find(|webhook| webhook["name"] == "relax.validate.cpufit.io").expect("there");
+    let conditions = relax["matchConditions"].as_array().expect("conditions");
+    let right = "!authorizer.group('cpufit.io').resource('cpupolicies').check('relax').allowed()";
+    assert!(conditions.iter().any(|condition| condition["expression"] == right), "nobody could relax");
+    let role = object(&objects, "ClusterRole", "cpufit").to_string();
+    assert!(!role.contains("subjectaccessreviews"), "whoever reaches the port could have rights looked up");
+}
+
+/// Libvirt is asked by people, with their rights.
+#[test]
+fn the_webhook_may_not_exec() {
+    let objects = objects();
+    let granting = objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("ClusterRole" | "Role")));
+    let rules: Vec<&Value> = granting.flat_map(|role| role["rules"].as_array().expect("rules")).collect();
+    assert!(rules.len() > 3, "the rules were not read");
+    for rule in rules {
+        for resource in rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let is_entered =
+                ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "nodes/proxy", "pods/*", "*"];
+            assert!(!is_entered.contains(&resource), "whoever holds the webhook's token enters launchers: {rule}");
+        }
+    }
+}
+
+/// The schema of a `CPUPolicy`, or of a field of it.
+fn schema(path: &[&str]) -> Value {
+    let crd = documents("crd.yaml").remove(0);
+    let mut schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+    for step in path {
+        schema = if *step == "[]" { schema["items"].clone() } else { schema["properties"][step].clone() };
+        assert!(schema.is_object(), "the schema has no {}", path.join("."));
+    }
+    schema
+}
+
+fn document(spec: &Value) -> Value {
+    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "test"}, "spec": spec})
+}
+
+/// The fields that the reader knows, as it tells who writes one that it does not know.
+#[track_caller]
+fn known_to_reader(spec: &Value) -> BTreeSet<String> {
+    let Err(PolicyError::Invalid { problems, .. }) = Policy::from_json(&document(spec).to_string()) else {
+        panic!("an unknown field was taken: {spec}")
+    };
+    let known = problems.iter().find_map(|problem| problem.message.strip_prefix("unknown field; known are "));
+    known.expect("the known fields").split(", ").map(str::to_owned).collect()
+}
+
+#[rstest]
+#[case::spec(&["spec"], json!({"zzzzzzzz": 1}))]
+#[case::namespace_selector(&["spec", "namespaceSelector"], json!({"namespaceSelector": {"zzzzzzzz": 1}}))]
+#[case::guest_selector(&["spec", "virtualMachineSelector"], json!({"virtualMachineSelector": {"zzzzzzzz": 1}}))]
+#[case::node_selector(&["spec", "nodeSelector"], json!({"nodeSelector": {"zzzzzzzz": 1}}))]
+#[case::condition(
+    &["spec", "nodeSelector", "matchExpressions", "[]"],
+    json!({"nodeSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "zzzzzzzz": 1}]}})
+)]
+#[case::common_model(&["spec", "commonModel"], json!({"commonModel": {"name": "m", "zzzzzzzz": 1}}))]
+#[case::exemptions(&["spec", "exemptions"], json!({"exemptions": {"zzzzzzzz": 1}}))]
+fn schema_and_reader_know_the_same_fields(#[case] path: &[&str], #[case] spec: Value) {
+    let properties = schema(path)["properties"].as_object().expect("properties").keys().cloned().collect();
+    assert_eq!(
+        known_to_reader(&spec),
+        properties,
+        "a field of a file would be lost on the cluster, or one of the cluster refused in a file"
+    );
+}
+
+#[test]
+fn the_three_selectors_are_alike() {
+    let [namespaces, guests, nodes] = ["namespaceSelector", "virtualMachineSelector", "nodeSelector"].map(|field| {
+        let mut schema = schema(&["spec", field]);
+        schema.as_object_mut().expect("a schema").remove("description");
+        schema
+    });
+    assert_eq!(namespaces, guests, "what selects namespaces would not select guests");
+    assert_eq!(namespaces, nodes, "what selects namespaces would not select nodes");
+}
+
+fn words<T: Word>() -> Value {
+    T::ALL.iter().map(|word| word.as_str()).collect()
+}
+
+#[rstest]
+#[case::enforce(&["spec", "enforce"], words::<Dial>())]
+#[case::warn(&["spec", "warn"], words::<Dial>())]
+#[case::audit(&["spec", "audit"], words::<Dial>())]
+#[case::replaces(&["spec", "commonModel", "replaces", "[]"], words::<ReplacedMode>())]
+#[case::otherwise(&["spec", "commonModel", "otherwise"], words::<Otherwise>())]
+#[case::launcher_selectors(&["spec", "launcherSelectors"], words::<LauncherSelectors>())]
+#[case::operator(&["spec", "nodeSelector", "matchExpressions", "[]", "operator"], words::<Operator>())]
+fn schema_and_reader_know_the_same_words(#[case] path: &[&str], #[case] expected: Value) {
+    assert_eq!(
+        schema(path)["enum"],
+        expected,
+        "{path:?}: a word would be taken in a file and refused on the cluster, or the other way round"
+    );
+}
+
+/// Sets the schema's defaults, as the API server does before it stores.
+fn set_defaults(schema: &Value, value: &mut Value) {
+    let (Some(properties), Some(fields)) = (schema["properties"].as_object(), value.as_object_mut()) else { return };
+    for (name, schema) in properties {
+        if let Some(default) = schema.get("default") {
+            fields.entry(name.as_str()).or_insert_with(|| default.clone());
+        }
+        if let Some(field) = fields.get_mut(name) {
+            set_defaults(schema, field);
+        }
+    }
+}
+
+#[rstest]
+#[case::nothing(json!({}), &["enforce", "warn", "audit", "launcherSelectors"])]
+#[case::a_model(json!({"commonModel": {"name": "EPYC-Rome"}}), &["commonModel/replaces", "commonModel/otherwise"])]
+#[case::exemptions(json!({"exemptions": {"users": ["backup"]}}), &["exemptions/controllers"])]
+fn schema_and_reader_have_the_same_defaults(#[case] spec: Value, #[case] shown: &[&str]) {
+    let minimal = document(&spec);
+    let mut stored = minimal.clone();
+    set_defaults(&schema(&[]), &mut stored);
+    let policy = |document: &Value| Policy::from_json(&document.to_string()).expect("a policy");
+    assert_eq!(policy(&stored), policy(&minimal), "a policy would do something else on the cluster than from a file");
+    for field in shown {
+        assert!(
+            stored["spec"].pointer(&format!("/{field}")).is_some(),
+            "{field}: kubectl get -o yaml would not show what is in force"
+        );
+    }
+}
+
+#[test]
+fn every_field_is_described() {
+    fn undescribed(path: &str, schema: &Value, found: &mut Vec<String>) {
+        for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            if schema.get("description").is_none() && path != ".metadata" {
+                found.push(path.clone());
+            }
+            undescribed(&path, schema, found);
+            undescribed(&path, &schema["items"], found);
+        }
+    }
+    let mut found = Vec::new();
+    undescribed("", &schema(&[]), &mut found);
+    assert!(found.is_empty(), "kubectl explain would say nothing about {found:?}");
+}
+
+/// The paths of a chart's values: of maps that are not empty those below.
+fn paths(path: &str, value: &Value, found: &mut BTreeSet<String>) {
+    match value.as_object() {
+        // What a user may fill with anything is one value.
+        Some(fields) if !fields.is_empty() && !["resources", "nodeSelector"].contains(&path) => {
+            for (name, value) in fields {
+                paths(&format!("{path}{}{name}", if path.is_empty() { "" } else { "." }), value, found);
+            }
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn every_value_of_the_chart_is_documented_and_known_to_its_schema() {
+    let file = |name: &str| String::from_utf8(read(&base("../helm/cpufit").join(name))).expect("UTF-8");
+    let values: Value = serde_saphyr::from_str(&file("values.yaml")).expect("values");
+    let mut expected = BTreeSet::new();
+    paths("", &values, &mut expected);
+
+    let readme = file("README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `"));
+    let documented: BTreeSet<String> = rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect();
+    assert_eq!(documented, expected, "a value without documentation, or one that does nothing");
+
+    let schema: Value = serde_json::from_str(&file("values.schema.json")).expect("a schema");
+    for path in expected {
+        let pointer: String = path.split('.').flat_map(|step| ["/properties/", step]).collect();
+        assert!(schema.pointer(&pointer).is_some(), "{path}: refused when it is set");
+    }
+}
+
+/// The pairs of group and resource that a `ClusterRole` lets be listed.
+fn listed_by(role: &Value) -> BTreeSet<(String, String)> {
+    let mut out = BTreeSet::new();
+    for rule in role["rules"].as_array().expect("rules") {
+        assert_eq!(rule["verbs"], serde_json::json!(["get", "list"]), "it is for reading");
+        for group in rule["apiGroups"].as_array().expect("groups") {
+            for resource in rule["resources"].as_array().expect("resources") {
+                out.insert((group.as_str().unwrap().to_owned(), resource.as_str().unwrap().to_owned()));
+            }
+        }
+    }
+    out
+}
+
+/// What a verb reads and no role gives would be a note in every answer.
+#[test]
+fn an_auditor_may_read_what_the_verbs_read_and_a_reader_what_is_in_no_namespace() {
+    use cpufit::live::kinds::Watched;
+    let objects = objects();
+    let of = |watched: Watched| {
+        let api = watched.api();
+        (api.group, api.plural)
+    };
+    let all: BTreeSet<_> = Watched::ALL.into_iter().map(of).collect();
+    assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-auditor")), all);
+    // A namespace may be read by those who work in it.
+    let shared = Watched::ALL.into_iter().filter(|one| !one.is_namespaced() && *one != Watched::Namespaces);
+    let shared: BTreeSet<_> = shared.chain([Watched::KubeVirts]).map(of).collect();
+    assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-reader")), shared);
+}

@@ -1,0 +1,196 @@
+//! What bodies may hold of the memory, and which of them ends where it is short; on a clock of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use cpufit::admission::Stage;
+use cpufit::admission::response::Decision;
+use cpufit::admission::review::Request as Review;
+use cpufit::web::{BODY_BYTES, Edge, Judge, Judges, Judging, Limits, Turn, Unjudged, router};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::{Request, Response, StatusCode};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+use tower::ServiceExt as _;
+
+use super::router::{Frames, padded, posted, send};
+use super::{edge, ready, review};
+
+/// Room for five small requests of which little arrived, and for one large body of 7 MiB.
+const FIVE: Limits = Limits {
+    memory: 8 << 20,
+    wait: Duration::from_secs(1),
+    body: Duration::from_secs(10),
+    timeout: Duration::from_secs(10),
+    judges: Judges { quick: 2, slow: 2, waiting: 16 },
+};
+
+/// Bytes of small bodies that [`FIVE`] has room for, besides what the requests themselves are charged.
+const SMALL: usize = 3 << 20;
+
+/// A body of which so many bytes arrive at once, and the rest, a whole review, after a pause.
+fn slow(length: usize, pause: Duration) -> Body {
+    Frames::body([(Duration::ZERO, vec![b' '; length]), (pause, review("db").to_string().into_bytes())])
+}
+
+/// Sends a review in a task of its own and lets it run until it waits.
+async fn begin(router: &Router, body: impl Into<Body>) -> JoinHandle<Response<Body>> {
+    let router = router.clone();
+    let request = posted("/validate", body);
+    let sent = tokio::spawn(async move { router.oneshot(request).await.unwrap() });
+    // On a paused clock this is over when all tasks wait.
+    sleep(Duration::from_millis(1)).await;
+    sent
+}
+
+async fn good(router: &Router) -> StatusCode {
+    send(router, posted("/validate", review("db").to_string())).await.0
+}
+
+/// 12 bodies of 256 KiB less what a request is charged fill the memory for small ones.
+const QUARTER: usize = (256 << 10) - (8 << 10);
+
+#[tokio::test(start_paused = true)]
+async fn where_memory_is_short_the_slowest_body_ends() {
+    let router = router(edge(FIVE).0);
+    let mut held = Vec::new();
+    for _ in 0..SMALL / (256 << 10) {
+        held.push(begin(&router, slow(QUARTER, Duration::from_secs(5))).await);
+    }
+    let started = Instant::now();
+    assert_eq!(good(&router).await, StatusCode::OK, "the newest would pay for the slowest");
+    assert!(started.elapsed() < Duration::from_millis(10), "nor does it wait");
+    let slowest = held.remove(0).await.unwrap();
+    assert_eq!(slowest.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(slowest.headers()["retry-after"], "1", "API servers try again after it");
+    assert!(held.iter().all(|held| !held.is_finished()), "one was enough");
+    for held in held {
+        assert_eq!(held.await.unwrap().status(), StatusCode::OK, "the others arrive in their own time");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_length_that_is_only_declared_is_not_charged() {
+    let router = router(edge(FIVE).0);
+    let mut declared = Vec::new();
+    for _ in 0..100 {
+        let body = Frames::body([(Duration::from_secs(5), review("db").to_string().into_bytes())]);
+        let request = Request::post("/validate").header("content-type", "application/json");
+        let request = request.header("content-length", BODY_BYTES).body(body).unwrap();
+        declared.push(tokio::spawn(router.clone().oneshot(request)));
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(good(&router).await, StatusCode::OK);
+    for declared in declared {
+        assert_eq!(
+            declared.await.unwrap().unwrap().status(),
+            StatusCode::OK,
+            "800 MiB were declared, and none was held"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_with_a_byte_each_end_oldest_first() {
+    let router = router(edge(FIVE).0);
+    let mut held = Vec::new();
+    for _ in 0..2_000 {
+        held.push(begin(&router, slow(1, Duration::from_secs(9))).await);
+        if held.len() % 100 == 0 {
+            assert_eq!(good(&router).await, StatusCode::OK);
+        }
+    }
+    let (over, open): (Vec<_>, Vec<_>) = held.into_iter().partition(JoinHandle::is_finished);
+    // 3 MiB for 9 KiB each.
+    assert!((300..=341).contains(&open.len()), "{} are open", open.len());
+    for over in over {
+        assert_eq!(over.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_bodies_leave_room_for_small_ones() {
+    let router = router(edge(FIVE).0);
+    let large = begin(&router, slow(4 << 20, Duration::from_secs(5))).await;
+    assert_eq!(good(&router).await, StatusCode::OK);
+    assert!(!large.is_finished(), "and nothing ends for it");
+    let second = begin(&router, slow(4 << 20, Duration::from_secs(5))).await;
+    assert_eq!(large.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS, "a second large one takes its place");
+    assert_eq!(second.await.unwrap().status(), StatusCode::OK);
+    let (status, _) = send(&router, posted("/validate", padded(6 << 20))).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "what is larger than all memory is refused");
+}
+
+/// A judgement that waits until it is let go.
+struct Held {
+    begun: Notify,
+    release: Notify,
+}
+
+impl Judging for Held {
+    fn judge<'a>(
+        &'a self,
+        _: Stage,
+        _: &'a Review<'_>,
+        _: &'a mut Turn<'_>,
+    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
+        async {
+            self.begun.notify_one();
+            self.release.notified().await;
+            Ok(Decision::admit())
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_whole_is_judged_whatever_comes_after_it() {
+    let held = Arc::new(Held { begun: Notify::new(), release: Notify::new() });
+    let judge: Judge = Arc::clone(&held) as Judge;
+    let router = router(Edge::new(judge, ready(), Arc::default(), FIVE));
+    let whole = begin(&router, padded(4 << 20)).await;
+    held.begun.notified().await;
+    let started = Instant::now();
+    let second = begin(&router, padded(4 << 20)).await;
+    assert_eq!(second.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(started.elapsed().as_secs(), 1, "it waits for the answer to the first, and no longer");
+    let third = begin(&router, padded(4 << 20)).await;
+    held.release.notify_one();
+    assert_eq!(whole.await.unwrap().status(), StatusCode::OK);
+    held.begun.notified().await;
+    held.release.notify_one();
+    assert_eq!(third.await.unwrap().status(), StatusCode::OK, "memory that is given back goes to who waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_given_back_however_a_request_ends() {
+    let router = router(edge(FIVE).0);
+    for round in 0..200 {
+        let broken: Box<dyn Future<Output = StatusCode> + Unpin> = match round % 4 {
+            // Given up by the client.
+            0 => {
+                let sent = begin(&router, slow(2 << 20, Duration::from_secs(5))).await;
+                sent.abort();
+                Box::new(std::future::ready(StatusCode::OK))
+            }
+            1 => Box::new(send(&router, posted("/validate", padded(BODY_BYTES + 1))).map(|(status, _)| status).boxed()),
+            2 => Box::new(send(&router, posted("/validate", "{")).map(|(status, _)| status).boxed()),
+            _ => Box::new(send(&router, posted("/validate", padded(3 << 20))).map(|(status, _)| status).boxed()),
+        };
+        let expected = [StatusCode::OK, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::BAD_REQUEST, StatusCode::OK];
+        assert_eq!(broken.await, expected[round % 4]);
+    }
+    assert_eq!(send(&router, posted("/validate", padded(4 << 20))).await.0, StatusCode::OK, "all of it is free");
+    let mut held = Vec::new();
+    for _ in 0..SMALL / (256 << 10) {
+        held.push(begin(&router, slow(QUARTER - 1024, Duration::from_secs(5))).await);
+    }
+    for held in held {
+        assert_eq!(held.await.unwrap().status(), StatusCode::OK, "all of it is free");
+    }
+}

@@ -1,0 +1,78 @@
+//! The webhook's edge as an API server sees it: the router in process, and the server on a socket.
+
+mod memory;
+mod places;
+mod router;
+mod socket;
+mod turns;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cpufit::admission::Stage;
+use cpufit::admission::response::{Decision, Denial, DenialKind, Warnings};
+use cpufit::admission::review::Request;
+use cpufit::telemetry::Metrics;
+use cpufit::web::{Condition, Edge, Judge, Limits, Readiness};
+use serde_json::{Value, json};
+
+/// A judgement of the object's name: `deny`, `warn` and `panic` do that, everything else is admitted.
+fn by_name(_: Stage, request: &Request<'_>) -> Decision {
+    match &*request.name {
+        "panic" => panic!("told to"),
+        "warn" => Decision::admit_with(vec!["shop/warn: as you wish".to_owned()]),
+        "patch" => Decision::Admit {
+            warnings: Warnings::default(),
+            audit: BTreeMap::new(),
+            patch: serde_json::from_value(json!([{"op": "remove", "path": "/a"}])).unwrap(),
+        },
+        "deny" => Decision::Deny {
+            denial: Denial {
+                code: DenialKind::Forbidden,
+                message: "as you wish".to_owned(),
+                details: Vec::new(),
+                group: String::new(),
+                kind: "Pod".to_owned(),
+                name: "deny".to_owned(),
+                causes: Vec::new(),
+            },
+            warnings: Warnings::default(),
+            audit: BTreeMap::new(),
+        },
+        _ => Decision::admit(),
+    }
+}
+
+fn ready() -> Arc<Readiness> {
+    let readiness = Readiness::new();
+    for condition in Condition::ALL {
+        readiness.meet(condition);
+    }
+    Arc::new(readiness)
+}
+
+fn edge(limits: Limits) -> (Arc<Edge>, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::default());
+    let judge: Judge = Arc::new(|stage: Stage, request: &Request<'_>| Ok(by_name(stage, request)));
+    (Edge::new(judge, ready(), Arc::clone(&metrics), limits), metrics)
+}
+
+/// A review of a pod of this name.
+fn review(name: &str) -> Value {
+    json!({
+        "kind": "AdmissionReview",
+        "apiVersion": "admission.k8s.io/v1",
+        "request": {
+            "uid": "u-1",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "name": name,
+            "namespace": "shop",
+            "operation": "CREATE",
+            "userInfo": {"username": "admin"},
+            "object": {"metadata": {"name": name}},
+            "oldObject": null,
+            "dryRun": false
+        }
+    })
+}

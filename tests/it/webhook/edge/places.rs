@@ -1,0 +1,321 @@
+//! Which connections end where places are short, and which when nothing happens on them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cpufit::admission::Stage;
+use cpufit::admission::response::Decision;
+use cpufit::admission::review::Request as Review;
+use cpufit::page::Page;
+use cpufit::telemetry::Metrics;
+use cpufit::web::server::{Drained, Limits, Transport, serve};
+use cpufit::web::{self, Edge, Judge, Judging, Turn, Unjudged, admin, router};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rstest::rstest;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::{by_name, ready, review};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Judges by name; `hold` waits until it is released.
+#[derive(Default)]
+struct Held {
+    begun: Notify,
+    release: Notify,
+}
+
+impl Judging for Held {
+    fn judge<'a>(
+        &'a self,
+        stage: Stage,
+        review: &'a Review<'_>,
+        _: &'a mut Turn<'_>,
+    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
+        async move {
+            if &*review.name == "hold" {
+                self.begun.notify_one();
+                self.release.notified().await;
+            }
+            Ok(by_name(stage, review))
+        }
+        .boxed()
+    }
+}
+
+/// A running port, without TLS: places are the same with it.
+struct Port {
+    address: SocketAddr,
+    held: Arc<Held>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Drained>,
+}
+
+impl Port {
+    async fn open(limits: Limits) -> Self {
+        let held = Arc::new(Held::default());
+        let edge = Edge::new(Arc::clone(&held) as Judge, ready(), Arc::default(), web::Limits::default());
+        Self::serve(router(edge), held, limits).await
+    }
+
+    async fn serve(router: axum::Router, held: Arc<Held>, limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let metrics = Arc::new(Metrics::default());
+        let shutdown = async { drop(stopped.await) };
+        let serving = tokio::spawn(serve(listener, Transport::Plain, router, limits, metrics, shutdown));
+        Self { address, held, stop, serving }
+    }
+
+    /// A connection that sends nothing, accepted before this returns.
+    async fn silent(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stream
+    }
+
+    async fn client(&self) -> Client {
+        Client::over(TcpStream::connect(self.address).await.unwrap()).await
+    }
+}
+
+/// One HTTP/1.1 connection.
+struct Client(http1::SendRequest<Full<Bytes>>);
+
+impl Client {
+    async fn over(stream: TcpStream) -> Self {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    async fn review(&mut self, name: &str) -> Result<StatusCode, hyper::Error> {
+        let request = Request::post("/validate").header("host", "localhost").header("content-type", "application/json");
+        let request = request.body(Full::new(Bytes::from(review(name).to_string()))).unwrap();
+        self.0.ready().await?;
+        Ok(self.0.send_request(request).await?.status())
+    }
+}
+
+/// Whether the server ended a connection within moments.
+async fn is_ended(stream: &mut TcpStream) -> bool {
+    matches!(timeout(Duration::from_millis(300), stream.read(&mut [0; 64])).await, Ok(Ok(0) | Err(_)))
+}
+
+fn places(connections: usize) -> Limits {
+    Limits { connections, per_peer: connections, ..Limits::default() }
+}
+
+#[tokio::test]
+async fn the_longest_idle_connection_gives_way() {
+    let port = Port::open(places(3)).await;
+    let (mut first, mut second) = (port.silent().await, port.silent().await);
+    let mut kept = port.client().await;
+    assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK);
+    assert!(!is_ended(&mut first).await, "three fit");
+    let mut fourth = port.client().await;
+    assert_eq!(fourth.review("db").await.unwrap(), StatusCode::OK, "nobody is kept waiting by those who are silent");
+    assert!(is_ended(&mut first).await);
+    assert!(!is_ended(&mut second).await, "one was enough");
+    assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn those_who_are_silent_leave_half_to_those_who_are_of_use() {
+    let port = Port::open(places(4)).await;
+    let mut kept = port.client().await;
+    assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK);
+    for _ in 0..20 {
+        port.silent().await;
+    }
+    assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK, "it was the longest idle, but is an API server's");
+}
+
+#[tokio::test]
+async fn those_who_were_of_use_leave_half_to_newcomers() {
+    let port = Port::open(places(4)).await;
+    let mut of_use = Vec::new();
+    for _ in 0..4 {
+        let mut client = port.client().await;
+        assert_eq!(client.review("db").await.unwrap(), StatusCode::OK);
+        of_use.push(client);
+    }
+    let (mut first, mut second) = (port.silent().await, port.silent().await);
+    assert!(!is_ended(&mut first).await && !is_ended(&mut second).await, "two who are about to send something");
+    assert_eq!(of_use[3].review("db").await.unwrap(), StatusCode::OK);
+    of_use[0].review("db").await.unwrap_err();
+}
+
+#[rstest]
+#[case::a_head("POST /validate HTTP/1.1\r\nhost: a\r\n")]
+#[case::a_body("POST /validate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{")]
+#[tokio::test]
+async fn one_that_is_waited_for_gives_way(#[case] sent: &str) {
+    let port = Port::open(places(1)).await;
+    let mut slow = port.silent().await;
+    slow.write_all(sent.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(port.client().await.review("db").await.unwrap(), StatusCode::OK);
+    assert!(is_ended(&mut slow).await);
+}
+
+#[tokio::test]
+async fn one_that_waits_for_its_answer_does_not_give_way() {
+    let port = Port::open(Limits { per_peer: 2, ..places(1) }).await;
+    let mut first = port.client().await;
+    let first = tokio::spawn(async move { first.review("hold").await });
+    timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
+    let (sent, mut second) = (Arc::new(Notify::new()), port.client().await);
+    let second = {
+        let sent = Arc::clone(&sent);
+        tokio::spawn(async move {
+            sent.notify_one();
+            second.review("db").await
+        })
+    };
+    sent.notified().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!first.is_finished() && !second.is_finished(), "there is one place, and it is in use");
+    port.held.release.notify_one();
+    assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(), StatusCode::OK);
+    assert_eq!(timeout(PATIENCE, second).await.unwrap().unwrap().unwrap(), StatusCode::OK);
+}
+
+/// A connection from another loopback address.
+#[cfg(target_os = "linux")]
+async fn from(host: u8, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), 0).into()).unwrap();
+    let stream = socket.connect(to).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    stream
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_has_most_gives_way() {
+    let port = Port::open(places(4)).await;
+    let mut of_one = from(2, port.address).await;
+    let mut of_many = Vec::new();
+    for _ in 0..3 {
+        of_many.push(from(3, port.address).await);
+    }
+    let mut newcomer = Client::over(from(4, port.address).await).await;
+    assert_eq!(newcomer.review("db").await.unwrap(), StatusCode::OK);
+    assert!(!is_ended(&mut of_one).await, "it is the longest idle, but its address has no more than one");
+    assert!(is_ended(&mut of_many[0]).await);
+    assert!(!is_ended(&mut of_many[1]).await);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn one_address_has_its_share_and_no_more() {
+    let port = Port::open(Limits { connections: 10, per_peer: 2, ..Limits::default() }).await;
+    let mut elsewhere = from(2, port.address).await;
+    let mut first = port.client().await;
+    let first = tokio::spawn(async move { first.review("hold").await });
+    timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
+    let (mut second, mut third) = (port.silent().await, port.silent().await);
+    assert!(is_ended(&mut second).await, "the idle one of the same address");
+    let mut fourth = port.client().await;
+    let fourth = tokio::spawn(async move { fourth.review("hold").await });
+    timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
+    assert!(is_ended(&mut third).await);
+    assert!(is_ended(&mut port.silent().await).await, "while both wait for their answers a further one is refused");
+    assert!(!is_ended(&mut elsewhere).await, "no other address pays for it");
+    assert_eq!(Client::over(from(5, port.address).await).await.review("db").await.unwrap(), StatusCode::OK);
+    port.held.release.notify_one();
+    port.held.release.notify_one();
+    tokio::task::yield_now().await;
+    port.held.release.notify_one();
+    assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(), StatusCode::OK);
+    assert_eq!(timeout(PATIENCE, fourth).await.unwrap().unwrap().unwrap(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
+    let idle = Duration::from_millis(200);
+    let port = Port::open(Limits { idle, ..Limits::default() }).await;
+    let mut silent = port.silent().await;
+    let mut busy = port.client().await;
+    let busy = tokio::spawn(async move { busy.review("hold").await });
+    timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
+    let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a place for ever");
+    assert_eq!(read.unwrap_or(0), 0);
+    tokio::time::sleep(2 * idle).await;
+    port.held.release.notify_one();
+    assert_eq!(timeout(PATIENCE, busy).await.unwrap().unwrap().unwrap(), StatusCode::OK, "it waited for us");
+}
+
+#[tokio::test]
+async fn the_admin_port_carries_one_request_a_connection() {
+    let router = admin::router(ready(), Arc::default(), Arc::new(Page::default), Arc::default());
+    let port = Port::serve(router, Arc::default(), Limits::admin()).await;
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("the server closes").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
+async fn probes_get_through_however_many_are_silent() {
+    let router = admin::router(ready(), Arc::default(), Arc::new(Page::default), Arc::default());
+    let port = Port::serve(router, Arc::default(), Limits::admin()).await;
+    let mut silent = Vec::new();
+    for _ in 0..4 * Limits::admin().connections {
+        silent.push(TcpStream::connect(port.address).await.unwrap());
+    }
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("an answer").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    port.stop.send(()).unwrap();
+    assert_eq!(timeout(PATIENCE, port.serving).await.unwrap().unwrap(), Drained::Completely, "they hold nothing up");
+}
+
+/// What HTTP calls malformed is answered by 400 and the connection's end.
+#[rstest]
+#[case::good("GET /livez HTTP/1.1\r\nhost: a\r\n\r\n", "200 OK")]
+#[case::http_1_0("GET /livez HTTP/1.0\r\n\r\n", "200 OK")]
+#[case::no_host("GET /livez HTTP/1.1\r\n\r\n", "400 Bad Request")]
+#[case::two_hosts("GET /livez HTTP/1.1\r\nhost: a\r\nHost: b\r\n\r\n", "400 Bad Request")]
+#[case::length_beside_chunks(
+    "POST /livez HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "400 Bad Request"
+)]
+#[case::chunks_beside_length(
+    "POST /livez HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+    "400 Bad Request"
+)]
+#[case::chunks("POST /livez HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "400 Bad Request")]
+#[case::another_encoding("POST /livez HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n", "400 Bad Request")]
+#[case::two_lengths(
+    "POST /livez HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{",
+    "400 Bad Request"
+)]
+#[case::a_large_head(&format!("GET /livez HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(20_000)), "431 Request Header Fields Too Large")]
+#[tokio::test]
+async fn malformed_heads_are_refused(#[case] sent: &str, #[case] status: &str) {
+    let router = admin::router(ready(), Arc::default(), Arc::new(Page::default), Arc::default());
+    let port = Port::serve(router, Arc::default(), Limits::admin()).await;
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream.write_all(sent.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("the server closes").unwrap();
+    let (version, rest) = answer.split_once(' ').unwrap();
+    assert!(version.starts_with("HTTP/1.") && rest.starts_with(&format!("{status}\r\n")), "{answer}");
+}

@@ -14,7 +14,7 @@ use crate::enforce::outlook;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Cause, Check, Impact};
+use crate::fit::verdict::{Cause, Check, Finding, Impact};
 use crate::judge::{Case, Manifest, judge};
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
@@ -148,6 +148,8 @@ pub struct AuditRow {
     pub refused: Option<String>,
     /// Why KubeVirt refuses to migrate it, whatever the labels say; null where it does not.
     pub not_migratable: Option<String>,
+    /// The checks that found what may keep it off nodes that fit by labels.
+    pub doubts: Vec<&'static str>,
     #[serde(skip)]
     severity: Severity,
 }
@@ -184,6 +186,7 @@ impl AuditRow {
             Severity::Pinned => "STUCK",
             Severity::Fragile => "FRAGILE",
             Severity::None if self.verdict == "unknown" => "UNKNOWN",
+            Severity::None if !self.doubts.is_empty() => "FITS-BY-LABELS",
             Severity::None => "FITS",
         }
     }
@@ -234,6 +237,8 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
     let is_in_danger = own_node.is_some();
     let why = why(&judged, &verdict, cluster);
     let now = (stand != Stand::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
+    let doubts: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.check.doubts_labels()).collect();
+    let doubt = doubts.first().map(|finding| say::finding::message(finding)).unwrap_or_default();
     let stale = if stand == Stand::Running { stale(&vmi, cluster) } else { Vec::new() };
     Some(AuditRow {
         guest: subject.title(),
@@ -250,7 +255,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
         impact: impact.map(Impact::as_str),
         cause: assessment.cause.map(Cause::as_str),
         own_node: is_in_danger,
-        why: own_node.unwrap_or(why),
+        why: own_node.unwrap_or(if why.is_empty() { doubt } else { why }),
         policy: policy.map(|policy| policy.name),
         on_common_model: common.filter(|stands| *stands != Standing::Apart).map(|stands| stands == Standing::On),
         change: change(&vmi, next.common.as_ref()),
@@ -261,6 +266,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
         outdated_launcher: stand == Stand::Running && subject.outdated_launcher,
         refused: subject.refused.as_ref().filter(|_| stand == Stand::Running).map(|refused| refused.reason.clone()),
         not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
+        doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
         severity: match impact {
             _ if is_in_danger => Severity::OwnNode,
             _ if subject.not_migratable.is_some() => Severity::Pinned,

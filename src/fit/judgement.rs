@@ -369,6 +369,11 @@ impl<'s, 'f> Judgement<'s, 'f> {
         self.nowhere().into_iter().filter(|(key, _)| Family::of(key).is_cpu()).collect()
     }
 
+    /// The field of the judged object by which its guest has what stands `below` the guest's spec.
+    pub(super) fn field_of_guest(&self, below: &str) -> String {
+        if self.is_migration() { "spec.vmiName".to_owned() } else { self.subject.field(below) }
+    }
+
     /// The field to blame for an impact: where what asks for more than nodes offer stands in the judged object. Empty where
     /// nothing in it does.
     pub(super) fn field(&self) -> String {

@@ -139,6 +139,30 @@ pub struct Running<'a> {
     pub placement: Placement<'a>,
 }
 
+/// A rule of the guest that kube-scheduler decides by the pods on the nodes: KubeVirt copies it to the launcher, and it is not
+/// judged here. Mirrors `spec.affinity` and `spec.topologySpreadConstraints`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodRule {
+    /// A required pod affinity.
+    Affinity,
+    /// A required pod anti-affinity.
+    AntiAffinity,
+    /// A topology spread constraint with `DoNotSchedule`.
+    Spread,
+}
+
+impl PodRule {
+    /// Its field below the guest's spec.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Affinity => "affinity.podAffinity",
+            Self::AntiAffinity => "affinity.podAntiAffinity",
+            Self::Spread => "topologySpreadConstraints",
+        }
+    }
+}
+
 /// Why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotMigratable {
@@ -216,6 +240,8 @@ pub struct Subject<'a> {
     pub asked: Option<Answers>,
     /// KubeVirt refuses to migrate it, and why.
     pub not_migratable: Option<NotMigratable>,
+    /// What kube-scheduler goes by beside the node's labels, taints and name.
+    pub pod_rules: Vec<PodRule>,
     /// Whether KubeVirt applies a change of its VM's node selector or node affinity while it runs.
     pub live_update: bool,
     /// Who asks for the eviction strategy `LiveMigrate`, where a migration is judged and that is its guest's.
@@ -249,6 +275,7 @@ impl<'a> Subject<'a> {
             refused: None,
             asked: None,
             not_migratable: None,
+            pod_rules: Vec::new(),
             live_update: false,
             live_migrate: None,
             outdated_launcher: false,

@@ -251,6 +251,12 @@ impl Verdict {
         }
     }
 
+    /// Whether something may keep it off nodes that fit by labels.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.findings.iter().any(|finding| finding.check.doubts_labels())
+    }
+
     /// Whether something was found that is reported whatever the policy's `warn` says.
     #[must_use]
     pub fn is_always_reported(&self) -> bool {

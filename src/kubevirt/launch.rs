@@ -12,11 +12,12 @@ use super::authors::Setting;
 use super::defaults::{ClusterConfig, is_on};
 use super::release::Release;
 use super::topology;
-use super::wire::{self, Toleration, VmiSpec, VmiStatus};
+use super::wire::{self, SpreadConstraint, Toleration, VmiSpec, VmiStatus};
 use crate::bounds::{ADDED_CONDITIONS, Excess};
 use crate::fit::label;
 use crate::fit::node::Effect;
 use crate::fit::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
+use crate::fit::subject::PodRule;
 
 /// The scheduling part of a pod that KubeVirt would create.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
@@ -266,6 +267,23 @@ fn prefer_architecture(affinity: &mut Option<Value>, architecture: &str) {
 pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
     let pods = object(affinity.get_or_insert_with(|| json!({})), "podAntiAffinity");
     append(pods, "requiredDuringSchedulingIgnoredDuringExecution", term);
+}
+
+/// What kube-scheduler decides by the pods on the nodes. KubeVirt copies affinity and topology spread constraints to the launcher.
+#[must_use]
+pub fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
+    let requires = |kind: &str| {
+        let affinity = spec.affinity.as_ref().map(|affinity| &affinity.0[kind]);
+        let terms = affinity.and_then(|of| of["requiredDuringSchedulingIgnoredDuringExecution"].as_array());
+        terms.is_some_and(|terms| !terms.is_empty())
+    };
+    let is_strict = |constraint: &SpreadConstraint| constraint.when_unsatisfiable == "DoNotSchedule";
+    let rules = [
+        (PodRule::Affinity, requires("podAffinity")),
+        (PodRule::AntiAffinity, requires("podAntiAffinity")),
+        (PodRule::Spread, spec.topology_spread_constraints.iter().any(is_strict)),
+    ];
+    rules.into_iter().filter(|(_, is_there)| *is_there).map(|(rule, _)| rule).collect()
 }
 
 /// The part of an affinity that filters nodes; `None` where it has none, or where that is malformed.

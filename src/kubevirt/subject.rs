@@ -227,6 +227,7 @@ fn of_spec(
     subject.restart = Some(start);
     subject.own_selector = spec.node_selector.clone().into_iter().collect();
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
+    subject.pod_rules = launch::pod_rules(&spec);
     if let Some(configured) = no_frequency {
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
@@ -507,6 +508,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     notes.extend(obsolete::findings(&placement, &cluster.config.configuration));
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
+    subject.pod_rules = launch::pod_rules(&vmi.spec);
     describe(&mut subject, vmi, cluster);
     if let Some(rendered) = &predicted {
         subject.authors = authors_of_vmi(vmi, rendered, &[], cluster);

@@ -294,6 +294,13 @@ wire! {
         tolerations: Vec<Toleration>,
         /// `evictionStrategy`: what becomes of the guest when its launcher is evicted.
         eviction_strategy: String,
+        /// `topologySpreadConstraints`.
+        topology_spread_constraints: Vec<SpreadConstraint>,
+    }
+    /// `spec.topologySpreadConstraints[]`.
+    SpreadConstraint {
+        /// `whenUnsatisfiable`: `DoNotSchedule` or `ScheduleAnyway`.
+        when_unsatisfiable: String,
     }
     /// `spec.domain`.
     Domain {

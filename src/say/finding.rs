@@ -2,12 +2,12 @@
 
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
-    DrainWaits, EmptyLabel, FromStart, HostModelUnasked, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget,
-    Obsolete, OtherArchitectures, OwnHostModel, OwnNode, StaleModel, StartOutlook, Withheld,
+    DrainWaits, EmptyLabel, FromStart, HostModelUnasked, Hosts, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget,
+    Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, StaleModel, StartOutlook, UnlikeHosts, Withheld,
 };
 use crate::fit::label;
 use crate::fit::libvirt::Incompatible;
-use crate::fit::subject::NotMigratable;
+use crate::fit::subject::{NotMigratable, PodRule};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown};
 
 /// How many kinds of start are told.
@@ -30,6 +30,8 @@ fn detail(found: &Detail) -> String {
         Detail::StartOutlook(found) => start_outlook(found),
         Detail::OwnHostModel(found) => own_host_model(found, 3),
         Detail::HostModelUnasked(found) => host_model_unasked(found, 4),
+        Detail::UnlikeHosts(found) => unlike_hosts(found, 4),
+        Detail::PodRules(found) => pod_rules(found),
         Detail::StaleModel(StaleModel { model, node, now }) => format!(
             "its selector asks for cpu-model-migration {model}, which came with an earlier migration and is not on {node}, where it \
              runs, any more: the host model of {node} is {now} now"
@@ -213,6 +215,59 @@ fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
     )
 }
 
+/// `host-passthrough keeps the CPU of n1 (EPYC-Rome): 1 node fits by labels and is unlike it (EPYC-Milan on n2), and it may fail
+/// there`. With at most so many names in each place, and with one no kinds at all.
+fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
+    let UnlikeHosts { runs_on, hosts } = found;
+    let model = |of: &Hosts| match of.with.as_slice() {
+        [] => of.model.clone(),
+        with => format!("{} with {}", of.model, fold_names(with, most)),
+    };
+    let kinds = |hosts: &[Hosts]| {
+        let more = hosts.len().saturating_sub(most);
+        let place = |of: &Hosts| format!("{} on {}", model(of), and_names(&of.nodes, most));
+        let mut places: Vec<String> = hosts.iter().take(most).map(place).collect();
+        places.extend((more > 0).then(|| format!("{} more", counted(more, "kind", "kinds"))));
+        if most > 1 { format!(" ({})", places.join("; ")) } else { String::new() }
+    };
+    match (runs_on, hosts.as_slice()) {
+        (Some(node), [own, others @ ..]) => {
+            let count: usize = others.iter().map(|of| of.nodes.len()).sum();
+            let (fits, is) = (number(count, "fits", "fit"), number(count, "is", "are"));
+            let own = if most > 1 { format!(" ({})", model(own)) } else { String::new() };
+            format!(
+                "host-passthrough keeps the CPU of {node}{own}: {} {fits} by labels and {is} unlike it{}, and it may fail there",
+                nodes(count),
+                kinds(others),
+            )
+        }
+        (_, hosts) => format!(
+            "host-passthrough keeps the CPU of the node it starts on: the nodes that fit are unlike each other{}, and moved \
+             between them it may fail",
+            kinds(hosts)
+        ),
+    }
+}
+
+/// `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the 3 nodes that fit`.
+fn pod_rules(found: &PodRules) -> String {
+    let word = |rule: &PodRule| match rule {
+        PodRule::Affinity => "required pod affinity",
+        PodRule::AntiAffinity => "required pod anti-affinity",
+        PodRule::Spread => "topology spread (DoNotSchedule)",
+    };
+    let rules: Vec<&str> = found.rules.iter().map(word).collect();
+    let are = number(rules.len(), "is", "are");
+    let fitting = match found.fitting.as_slice() {
+        [one] => format!("{one}, the only node that fits"),
+        many => format!("any of the {} nodes that fit", many.len()),
+    };
+    format!(
+        "its {} {are} not judged: by the pods on the nodes kube-scheduler may keep it off {fitting}",
+        and_names(&rules, 3)
+    )
+}
+
 /// `conf-1 and conf-2 carry kubevirt.io/sev with an empty value, and true is asked for: …`.
 fn empty_label(found: &EmptyLabel) -> String {
     let EmptyLabel { key, nodes, without } = found;
@@ -350,6 +405,7 @@ pub fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
         Detail::OwnNode(found) => Some(own_node(found, most)),
         Detail::HostModelUnasked(found) => Some(host_model_unasked(found, most)),
         Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
+        Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),
         _ => None,
     });
     std::iter::once(message(finding)).chain(less)

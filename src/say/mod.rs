@@ -290,13 +290,7 @@ pub fn state(verdict: &Verdict) -> &'static str {
         Some(Impact::Pinned) => "STUCK",
         Some(Impact::Fragile) => "FRAGILE",
         None if verdict.assessment.outcome.as_str() == "unknown" => "UNKNOWN",
-        // Something is known that no label tells.
-        None if [Check::LibvirtRefused, Check::HostModelUnasked]
-            .iter()
-            .any(|&check| verdict.found(check).is_some()) =>
-        {
-            "FITS-BY-LABELS"
-        }
+        None if verdict.is_in_doubt() => "FITS-BY-LABELS",
         None => "FITS",
     }
 }

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, WARNING_CHARS, WARNINGS, lines};
 use crate::admission::review;
+use crate::fit::check;
 use crate::fit::node::Node;
+use crate::fit::remedy;
 use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::Object;
 use crate::policy::{Dial, Policy};
@@ -163,4 +165,15 @@ fn a_command_is_whole_or_left_out() {
 #[test]
 fn silence_where_all_is_well() {
     assert_eq!(told(&world(mixed(), Vec::new()), &vm("web", "EPYC-Rome")), Decision::admit());
+}
+
+#[test]
+fn the_manual_lists_every_check_and_every_remedy() {
+    let manual = include_str!("../../docs/cli.md");
+    let checks = check::ALL.iter().map(|spec| (spec.word, spec.id.doubts_labels()));
+    let remedies = remedy::ALL.iter().map(|spec| (spec.word, false));
+    for (word, doubts) in checks.chain(remedies) {
+        let row = format!("| `{word}` {}", if doubts { "\u{2020} |" } else { "|" });
+        assert!(manual.contains(&row), "docs/cli.md has no row {row}");
+    }
 }

@@ -23,10 +23,12 @@ mod other_architecture;
 mod outdated_launcher;
 mod own_host_model;
 mod own_node;
+mod pod_rules;
 mod stale_model;
 mod start_node;
 mod start_outlook;
 mod unknown;
+mod unlike_hosts;
 
 pub use asked_by::AskedBy;
 pub use contradiction::Contradiction;
@@ -40,9 +42,11 @@ pub use model_withheld::{Obsolete, Withheld};
 pub use other_architecture::OtherArchitectures;
 pub use own_host_model::OwnHostModel;
 pub use own_node::{OwnNode, own_node};
+pub use pod_rules::PodRules;
 pub use stale_model::StaleModel;
 pub use start_node::NoStartNode;
 pub use start_outlook::{FromStart, StartOutlook};
+pub use unlike_hosts::{Hosts, UnlikeHosts};
 
 use super::judgement::Judgement;
 use super::libvirt::Incompatible;
@@ -99,6 +103,10 @@ checks! {
     OwnHostModel = own_host_model,
     /// The guest's own feature hides its node's host model from its migration.
     HostModelUnasked = host_model_unasked,
+    /// It takes its node's own CPU, and the nodes that fit are unlike each other.
+    UnlikeHosts = unlike_hosts,
+    /// kube-scheduler goes by pods as well.
+    PodRules = pod_rules,
     /// A model that it inherited is not known to its own node any more.
     StaleModel = stale_model,
     /// A drain of its node waits for it.
@@ -141,6 +149,12 @@ impl Check {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.spec().word
+    }
+
+    /// Whether it finds what may keep the guest off a node that fits by labels: where it does, "fits" alone would mislead.
+    #[must_use]
+    pub fn doubts_labels(self) -> bool {
+        matches!(self, Self::LibvirtRefused | Self::HostModelUnasked | Self::UnlikeHosts | Self::PodRules)
     }
 }
 
@@ -192,6 +206,10 @@ pub enum Detail {
     OwnHostModel(OwnHostModel),
     /// Nodes fit and lack some of the host model that is not asked for.
     HostModelUnasked(HostModelUnasked),
+    /// Nodes that fit and are unlike each other, of a guest that takes its node's own CPU.
+    UnlikeHosts(UnlikeHosts),
+    /// Rules that kube-scheduler decides by the pods on the nodes.
+    PodRules(PodRules),
     /// A model that its own node does not know any more.
     StaleModel(StaleModel),
     /// A drain of its node waits for it.

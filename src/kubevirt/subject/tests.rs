@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
+mod doubts;
+
 use std::collections::BTreeMap;
 
 use rstest::rstest;

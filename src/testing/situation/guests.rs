@@ -100,6 +100,16 @@ fn place(random: &mut Random, spec: &mut Value) {
         spec["affinity"] =
             json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
     }
+    if random.percent(8) {
+        let term = json!({"labelSelector": {"matchLabels": {"app": "ledger"}}, "topologyKey": label::HOSTNAME});
+        let kind = random.one(&["podAffinity", "podAntiAffinity"]);
+        spec["affinity"][kind] =
+            json!({"requiredDuringSchedulingIgnoredDuringExecution": random.some(1, |_| term.clone())});
+    }
+    if random.percent(6) {
+        let strict = random.one(&["DoNotSchedule", "ScheduleAnyway"]);
+        spec["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": strict}]);
+    }
     if random.percent(18) {
         spec["tolerations"] = json!(random.some(2, toleration));
         if random.percent(40) {

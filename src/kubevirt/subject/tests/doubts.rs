@@ -1,0 +1,137 @@
+//! What no label tells is said beside a guest that fits by labels, and nothing where it does not apply.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::super::*;
+use crate::fit::node::Node;
+use crate::fit::verdict::Outcome;
+use crate::say;
+use crate::testing::Tweak;
+use crate::testing::cluster::{cluster, migration as request, read, running, vm, vmi};
+use crate::testing::fleet::{arm, cascade_lake, cordon, give, of, required, rome, skylake, take};
+
+/// What this check says, and the state in one word.
+fn said(check: Check, verdict: &Verdict) -> (Vec<String>, &'static str) {
+    let found = verdict.findings.iter().filter(|finding| finding.check == check);
+    (found.map(say::finding::message).collect(), say::state(verdict))
+}
+
+fn starting(guest: Value, nodes: Vec<Node>) -> Verdict {
+    let cluster = cluster("1.9.0", nodes, []);
+    of_vm(&read(guest), &cluster).judge(&cluster, Depth::Full)
+}
+
+fn leaving(guest: Value, nodes: Vec<Node>) -> Verdict {
+    let cluster = cluster("1.9.0", nodes, [vmi(guest)]);
+    of_migration(&read(request("db")), &cluster).judge(&cluster, Depth::Full)
+}
+
+fn two_kinds() -> Vec<Node> {
+    vec![cascade_lake("node-a"), cascade_lake("node-c"), skylake("node-b"), skylake("node-d")]
+}
+
+/// The same host model by name, of a later generation.
+fn later(name: &str) -> Node {
+    cascade_lake(name).tweak(|node| give(node, ["amx-tile", "amx-bf16"].map(required)))
+}
+
+#[rstest]
+#[case::unlike_models(two_kinds(), &["host-passthrough keeps the CPU of the node it starts on: the nodes that fit are unlike \
+    each other (Cascadelake-Server on node-a and node-c; Skylake-Server-noTSX-IBRS on node-b and node-d), and moved \
+    between them it may fail"])]
+#[case::one_name_of_two_generations(vec![cascade_lake("node-a"), cascade_lake("node-b"), later("node-c")],
+    &["host-passthrough keeps the CPU of the node it starts on: the nodes that fit are unlike \
+    each other (Cascadelake-Server on node-a and node-b; Cascadelake-Server with amx-bf16, amx-tile on node-c), and \
+    moved between them it may fail"])]
+#[case::it_never_goes_to_the_other_vendor(vec![cascade_lake("node-a"), rome("amd-1"), cascade_lake("node-c"), rome("amd-2")], &[])]
+#[case::alike(vec![cascade_lake("node-a"), cascade_lake("node-b"), cascade_lake("node-c")], &[])]
+#[case::the_unlike_one_takes_no_guests(two_kinds().tweak(|nodes| ["node-b", "node-d"].iter().for_each(|name| cordon(of(nodes, name)))), &[])]
+#[case::another_architecture(vec![cascade_lake("node-a"), cascade_lake("node-b"), arm("arm-1")], &[])]
+#[case::no_host_model_known(two_kinds().tweak(|nodes| {
+    ["node-b", "node-d"].iter().for_each(|name| take(of(nodes, name), &[format!("{}Skylake-Server-noTSX-IBRS", label::HOST_MODEL_CPU)]));
+}), &[])]
+fn a_start_with_its_hosts_own_cpu(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
+    let verdict = starting(vm("db", "host-passthrough"), nodes);
+    let state = if expected.is_empty() { say::state(&verdict) } else { "FITS-BY-LABELS" };
+    let expected = expected.iter().map(|line| (*line).to_owned()).collect();
+    assert_eq!(said(Check::UnlikeHosts, &verdict), (expected, state));
+}
+
+#[rstest]
+#[case::unlike(two_kinds(), &["host-passthrough keeps the CPU of node-a (Cascadelake-Server): 2 nodes fit by labels \
+    and are unlike it (Skylake-Server-noTSX-IBRS on node-b and node-d), and it may fail there"])]
+#[case::one_unlike(vec![cascade_lake("node-a"), rome("amd-1")].tweak(|nodes| {
+    take(of(nodes, "amd-1"), &["cpu-vendor.node.kubevirt.io/AMD".to_owned()]);
+    give(of(nodes, "amd-1"), ["cpu-vendor.node.kubevirt.io/Intel".to_owned()]);
+}), &["host-passthrough keeps the CPU of node-a (Cascadelake-Server): 1 node fits by labels and is unlike it \
+    (EPYC-Rome on amd-1), and it may fail there"])]
+#[case::poorer_itself(vec![cascade_lake("node-a"), later("node-b")],
+    &["host-passthrough keeps the CPU of node-a (Cascadelake-Server): 1 node fits by labels and is unlike it \
+    (Cascadelake-Server with amx-bf16, amx-tile on node-b), and it may fail there"])]
+#[case::another_vendor_does_not_fit(vec![cascade_lake("node-a"), rome("amd-1"), cascade_lake("node-c")], &[])]
+#[case::its_own_is_not_known(two_kinds().tweak(|nodes| take(of(nodes, "node-a"), &[format!("{}Cascadelake-Server", label::HOST_MODEL_CPU)])), &[])]
+fn a_migration_with_its_hosts_own_cpu(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
+    let verdict = leaving(running("db", "node-a", "host-passthrough"), nodes);
+    let (lines, state) = said(Check::UnlikeHosts, &verdict);
+    assert_eq!(lines, expected);
+    let fits = verdict.assessment.outcome == Outcome::Fits;
+    assert_eq!(state == "FITS-BY-LABELS", fits && !expected.is_empty(), "{state}");
+}
+
+#[rstest]
+#[case::host_model("host-model")]
+#[case::named("Skylake-Server-noTSX-IBRS")]
+fn what_is_asked_of_a_node_by_labels_is_in_no_doubt(#[case] model: &str) {
+    for verdict in [starting(vm("db", model), two_kinds()), leaving(running("db", "node-a", model), two_kinds())] {
+        assert_eq!(said(Check::UnlikeHosts, &verdict).0, Vec::<String>::new());
+    }
+}
+
+fn apart() -> Value {
+    json!([{"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"}])
+}
+
+#[rstest]
+#[case::anti_affinity(json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": apart()}}}),
+    "affinity.podAntiAffinity", &["its required pod anti-affinity is not judged: by the pods on the nodes kube-scheduler may keep it off any of the 3 nodes that fit"])]
+#[case::affinity(json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": apart()}}}),
+    "affinity.podAffinity", &["its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off any of the 3 nodes that fit"])]
+#[case::spread(json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]}),
+    "topologySpreadConstraints", &["its topology spread (DoNotSchedule) is not judged: by the pods on the nodes kube-scheduler may keep it off any of the 3 nodes that fit"])]
+#[case::both(json!({
+    "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": apart()}},
+    "topologySpreadConstraints": [{"whenUnsatisfiable": "ScheduleAnyway"}, {"whenUnsatisfiable": "DoNotSchedule"}],
+}), "affinity.podAntiAffinity", &["its required pod anti-affinity and topology spread (DoNotSchedule) are not judged: by the pods on the nodes \
+    kube-scheduler may keep it off any of the 3 nodes that fit"])]
+#[case::preferred(json!({"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": {}}]}}}), "", &[])]
+#[case::empty(json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}}), "", &[])]
+#[case::soft_spread(json!({"topologySpreadConstraints": [{"whenUnsatisfiable": "ScheduleAnyway"}]}), "", &[])]
+#[case::null(json!({"affinity": null, "topologySpreadConstraints": null}), "", &[])]
+fn rules_about_other_pods(#[case] more: Value, #[case] field: &str, #[case] expected: &[&str]) {
+    let nodes = || vec![cascade_lake("node-a"), cascade_lake("node-b"), cascade_lake("node-c")];
+    let with = |spec: &mut Value| {
+        let more = more.as_object().cloned().unwrap_or_default();
+        spec.as_object_mut().expect("a spec").extend(more);
+    };
+    let guest = vm("db", "host-model").tweak(|vm| with(&mut vm["spec"]["template"]["spec"]));
+    let verdict = starting(guest, nodes());
+    assert_eq!(said(Check::PodRules, &verdict).0, expected);
+    let fields: Vec<&str> =
+        verdict.findings.iter().filter(|found| found.check == Check::PodRules).map(|found| &*found.field).collect();
+    let expected_fields: Vec<String> = expected.iter().map(|_| format!("spec.template.spec.{field}")).collect();
+    assert_eq!(fields, expected_fields);
+    // The migration of the same guest: one node less.
+    let verdict = leaving(running("db", "node-a", "host-model").tweak(|vmi| with(&mut vmi["spec"])), nodes());
+    let (lines, state) = said(Check::PodRules, &verdict);
+    assert_eq!(lines, expected.iter().map(|line| line.replace("3 nodes", "2 nodes")).collect::<Vec<_>>());
+    assert_eq!(state, if expected.is_empty() { "FITS" } else { "FITS-BY-LABELS" });
+}
+
+#[test]
+fn where_no_node_fits_nothing_is_in_doubt() {
+    let spread = json!([{"whenUnsatisfiable": "DoNotSchedule"}]);
+    let guest = vm("db", "EPYC-Turin").tweak(|vm| vm["spec"]["template"]["spec"]["topologySpreadConstraints"] = spread);
+    let verdict = starting(guest, two_kinds());
+    assert_eq!(said(Check::PodRules, &verdict), (Vec::new(), "CANNOT-START"));
+}

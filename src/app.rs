@@ -14,7 +14,9 @@ use serde_json::Value;
 use crate::cli::args::{Args, SnapshotArgs, Verb, WorldArgs, program};
 use crate::cli::check::Checked;
 use crate::cli::rights::Unreadable;
-use crate::cli::{Namespace, audit, certs, check, diff, drain, explain, manifests, recommend, snapshot, targets};
+use crate::cli::{
+    Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
+};
 use crate::console;
 use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
@@ -129,7 +131,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             snapshot::print(&args, only, objects, &mut page)?;
         }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
-        Verb::Manifests(args) => manifests::run(&args, &mut page)?,
+        Verb::Manifests(args) => manifests::run(&args, cluster.namespace(), &mut page)?,
+        Verb::Probe(args) => probe::run(&args, &mut page)?,
         Verb::Completion(args) => page.completions(args.shell, &mut program::command(None), "cpufit"),
     }
     console::print(&page)?;

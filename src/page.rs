@@ -148,6 +148,12 @@ impl Page {
         self.0.push_str(text);
     }
 
+    /// The same with values of the user in it: lines of shown text.
+    pub fn documents(&mut self, text: &str) {
+        self.begin_document();
+        text.lines().for_each(|line| self.line(line));
+    }
+
     fn begin_document(&mut self) {
         if !self.0.is_empty() {
             self.0.push_str("---\n");

@@ -54,6 +54,9 @@ pub enum Verb {
     Certs(CertsArgs),
     /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
     Manifests(ManifestsArgs),
+    /// Ask a replica's admin port: exit 0 where it answers with 2xx, else 2
+    #[command(hide = true)]
+    Probe(ProbeArgs),
     /// Print a completion script
     #[command(name = "completion", alias = "completions")]
     Completion(CompletionArgs),
@@ -432,11 +435,28 @@ pub enum SnapshotOutput {
 #[derive(Debug, ClapArgs)]
 pub struct ManifestsArgs {
     /// Only the CRD of CPUPolicy
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["image", "kubevirt_namespace", "replicas"])]
     pub crd: bool,
+    /// The image to run, with its tag or digest
+    #[arg(long, value_name = "IMAGE", value_parser = super::manifests::image)]
+    pub image: Option<String>,
+    /// Where KubeVirt is, whose namespace is left alone; several by commas. cpufit's own namespace is that of -n
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = super::manifests::namespace)]
+    pub kubevirt_namespace: Vec<String>,
+    /// How many replicas answer reviews
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16))]
+    pub replicas: Option<u16>,
     /// How to print: yaml, or json (a List)
     #[arg(short, long, value_enum, default_value_t = ManifestsOutput::Yaml)]
     pub output: ManifestsOutput,
+}
+
+/// `cpufit probe`.
+#[derive(Debug, ClapArgs)]
+pub struct ProbeArgs {
+    /// What to ask for, for example `http://cpufit.cpufit-system.svc:8080/readyz`
+    #[arg(value_name = "URL")]
+    pub url: http::Uri,
 }
 
 /// `cpufit completion`.

@@ -1,9 +1,12 @@
 //! `cpufit manifests`: what a cluster needs, from the same files as `kubectl apply -k deploy/base`.
 
-use anyhow::Context;
+use std::borrow::Cow;
+
+use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
 use super::args::{ManifestsArgs, ManifestsOutput};
+use crate::fit::syntax;
 use crate::page::Page;
 
 const CRD: &str = include_str!("../../deploy/base/crd.yaml");
@@ -25,15 +28,51 @@ const BASE: [&str; 13] = [
     include_str!("../../deploy/base/validatingwebhook.yaml"),
 ];
 
+/// The namespace that the files name; nothing else of them is called so.
+const NAMESPACE: &str = "cpufit-system";
+/// The lines that an option replaces, as the files have them.
+const IMAGE: &str = "image: ghcr.io/cpufit/cpufit:v0.1.0";
+const REPLICAS: &str = "replicas: 2";
+const UNWATCHED: &str = "values: [kube-system, kubevirt]";
+
+/// An image: a name with a tag or a digest, of the characters that references have.
+///
+/// # Errors
+///
+/// It has other characters, or neither tag nor digest.
+pub fn image(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
+    // A colon before the last slash is that of a port.
+    let last = text.rsplit('/').next().unwrap_or_default();
+    if !text.is_empty() && text.bytes().all(is_plain) && !last.starts_with([':', '@']) && last.contains([':', '@']) {
+        return Ok(text.to_owned());
+    }
+    Err("say it with its tag or digest, for example registry.example/cpufit:v0.1.0".to_owned())
+}
+
+/// A namespace.
+///
+/// # Errors
+///
+/// No namespace can have that name.
+pub fn namespace(text: &str) -> Result<String, String> {
+    syntax::dns_label(text).map(|()| text.to_owned()).map_err(str::to_owned)
+}
+
 /// Prints them.
 ///
 /// # Errors
 ///
-/// A manifest of cpufit's own cannot be read; a test reads them all.
-pub fn run(args: &ManifestsArgs, page: &mut Page) -> anyhow::Result<()> {
+/// The namespace cannot be one; or a manifest of cpufit's own cannot be read, which a test excludes.
+pub fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> anyhow::Result<()> {
+    let own = own.map(namespace).transpose().map_err(|problem| anyhow!("--namespace: {problem}"))?;
     let manifests: &[&'static str] = if args.crd { &[CRD] } else { &BASE };
+    let manifests: Vec<Cow<'static, str>> = manifests.iter().map(|text| changed(text, args, own.as_deref())).collect();
     match args.output {
-        ManifestsOutput::Yaml => manifests.iter().for_each(|text| page.document(text)),
+        ManifestsOutput::Yaml => manifests.into_iter().for_each(|text| match text {
+            Cow::Borrowed(text) => page.document(text),
+            Cow::Owned(text) => page.documents(&text),
+        }),
         ManifestsOutput::Json => {
             let text = manifests.join("---\n");
             let items: Vec<Value> = serde_saphyr::from_multiple(&text).context("a manifest of cpufit's own")?;
@@ -41,4 +80,31 @@ pub fn run(args: &ManifestsArgs, page: &mut Page) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A manifest as the options ask for it. Values are written in quotes: a namespace may be called 7, or on.
+fn changed(text: &'static str, args: &ManifestsArgs, own: Option<&str>) -> Cow<'static, str> {
+    let quoted = |text: &str| Value::from(text).to_string();
+    let mut changes = Vec::new();
+    if let Some(own) = own {
+        changes.push((NAMESPACE, quoted(own)));
+    }
+    if let Some(image) = &args.image {
+        changes.push((IMAGE, format!("image: {}", quoted(image))));
+    }
+    if let Some(replicas) = args.replicas {
+        changes.push((REPLICAS, format!("replicas: {replicas}")));
+    }
+    if !args.kubevirt_namespace.is_empty() {
+        let mut names: Vec<String> = vec![quoted("kube-system")];
+        for name in args.kubevirt_namespace.iter().map(|name| quoted(name)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        changes.push((UNWATCHED, format!("values: [{}]", names.join(", "))));
+    }
+    changes.into_iter().fold(Cow::Borrowed(text), |text, (old, new)| {
+        if text.contains(old) { Cow::Owned(text.replace(old, &new)) } else { text }
+    })
 }

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod gate;
 pub mod manifests;
 pub mod output;
+pub mod probe;
 pub mod recommend;
 pub mod resource;
 pub mod rights;

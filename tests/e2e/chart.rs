@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::{cpufit, head, program};
 use crate::controlplane::ControlPlane;
 use crate::manifests::{authorities, write_authority};
+
+mod installed;
+mod values;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -47,20 +50,50 @@ fn objects(yaml: &str) -> BTreeMap<String, Value> {
     documents.map(|object| (name(&object), object)).collect()
 }
 
+/// What only helm knows, and says in labels and annotations; the rest is to be as kustomize makes it.
+#[track_caller]
+fn without_helm(objects: &mut BTreeMap<String, Value>) {
+    let of_helm =
+        ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"];
+    for (name, object) in objects.iter_mut() {
+        let labels = object["metadata"]["labels"].as_object_mut().expect("labels");
+        for label in of_helm {
+            assert!(labels.remove(label).is_some(), "{name} lacks the recommended label {label}");
+        }
+        if let Some(labels) = object.pointer_mut("/spec/template/metadata/labels").and_then(Value::as_object_mut) {
+            labels.retain(|label, _| !of_helm.contains(&label.as_str()));
+        }
+    }
+    let definition = objects.get_mut("CustomResourceDefinition /cpupolicies.cpufit.io").expect("the definition");
+    let kept = definition["metadata"].as_object_mut().and_then(|metadata| metadata.remove("annotations"));
+    assert_eq!(kept, Some(json!({"helm.sh/resource-policy": "keep"})), "uninstalled, policies would be gone");
+}
+
+#[track_caller]
+fn template(helm: &Path, values: &[&str]) -> BTreeMap<String, Value> {
+    let args = ["template", "cpufit", "deploy/helm/cpufit", "--namespace=cpufit-system", "--skip-tests"];
+    objects(&output(helm, &[&args[..], values].concat()))
+}
+
 #[track_caller]
 fn rendered(helm: &Path, values: &[&str]) -> BTreeMap<String, Value> {
-    let args = ["template", "cpufit", "deploy/helm/cpufit", "--namespace=cpufit-system"];
-    let mut objects = objects(&output(helm, &[&args[..], values].concat()));
-    // The one thing that only helm knows.
-    let kept = objects.get_mut("CustomResourceDefinition /cpupolicies.cpufit.io").expect("the definition")["metadata"]
-        .as_object_mut()
-        .and_then(|metadata| metadata.remove("annotations"));
-    assert_eq!(
-        kept,
-        Some(serde_json::json!({"helm.sh/resource-policy": "keep"})),
-        "uninstalled, policies would be gone"
-    );
+    let mut objects = template(helm, values);
+    without_helm(&mut objects);
     objects
+}
+
+/// The namespaces that are left alone by name: helm's are the release's besides, which kustomize's Namespace says in a label.
+fn leave_alone_by_name(objects: &mut BTreeMap<String, Value>, namespace: &str) {
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        let configuration = objects.get_mut(&format!("{kind} /cpufit")).expect("a configuration");
+        for webhook in configuration["webhooks"].as_array_mut().expect("webhooks") {
+            if let Some(names) = webhook.pointer_mut("/namespaceSelector/matchExpressions/0/values")
+                && names[0] == "kube-system"
+            {
+                names.as_array_mut().expect("names").insert(0, json!(namespace));
+            }
+        }
+    }
 }
 
 #[track_caller]
@@ -98,10 +131,13 @@ fn chart_installs_what_kustomize_does() {
             ],
         ),
         ("overlays/openshift", &["--set=webhooks.kubevirtNamespaces={openshift-cnv}"]),
+        ("overlays/opt-in", &["--set-string=webhooks.namespaceSelector.matchLabels.cpufit\\.io/enabled=true"]),
     ] {
         let mut expected = objects(&output(&kubectl, &["kustomize", &format!("deploy/{folder}")]));
         // Helm keeps its own record there before it installs anything, so it is there already.
-        expected.remove("Namespace /cpufit-system").expect("the namespace");
+        let namespace = expected.remove("Namespace /cpufit-system").expect("the namespace");
+        assert_eq!(namespace["metadata"]["labels"]["cpufit.io/exempt"], "true", "{folder}: cpufit's own is looked at");
+        leave_alone_by_name(&mut expected, "cpufit-system");
         assert_same(&expected, &rendered(&helm, values), folder);
     }
 }
@@ -120,7 +156,12 @@ fn overlay_for_development_runs_one_replica_of_a_local_image() {
         Some(3),
         "the pod would not know its name, or log too little"
     );
-    assert!(!dev.contains_key("PodDisruptionBudget cpufit-system/cpufit"), "the only node could not be drained");
+    let budget = &dev["PodDisruptionBudget cpufit-system/cpufit"]["spec"];
+    assert_eq!(
+        (&budget["maxUnavailable"], &budget["minAvailable"]),
+        (&json!(1), &Value::Null),
+        "no node to be drained"
+    );
 }
 
 #[test]
@@ -129,7 +170,15 @@ fn chart_is_in_order_and_refuses_what_it_does_not_know() {
     let Some(helm) = tool("helm") else { return };
     output(&helm, &["lint", "--strict", "--quiet", "deploy/helm/cpufit", "--namespace=cpufit-system"]);
     for (wrong, named) in [
-        ("replica=1", "replica"),
+        ("replicas=1", "replicas"),
+        ("image.pullSecrets[0]=a", "pullSecrets"),
+        ("crd.install=false", "crd"),
+        ("imagePullSecrets[0]=a", "imagePullSecrets"),
+        ("webhooks.namespaceSelector.matchExpressions[0].operator=Is", "operator"),
+        ("policies[0].name=Cluster_Policy", "name"),
+        ("policies[0].name=cluster", "spec"),
+        ("nameOverride=-a", "nameOverride"),
+        ("replicaCount=two", "replicaCount"),
         ("certificates.source=vault", "source"),
         ("webhooks.timeoutSeconds=31", "timeoutSeconds"),
         ("image.digest=latest", "digest"),
@@ -142,71 +191,66 @@ fn chart_is_in_order_and_refuses_what_it_does_not_know() {
     }
 }
 
-/// Every value, set to something else.
-const ALL: &str = "
-image: { repository: registry.example/cpufit, pullPolicy: Always, pullSecrets: [registry] }
-replicas: 3
-log: info,cpufit=debug
-extraArgs: [--drain=10]
-webhooks: { kubevirtNamespaces: [virt], timeoutSeconds: 10, podTimeoutSeconds: 2 }
-serviceAccount: { annotations: { a: b } }
-aggregateToView: false
-networkPolicy: { apiServerPorts: [16443], reviewsFrom: [{ ipBlock: { cidr: 192.0.2.0/24 } }], metricsFrom: [{ podSelector: {} }] }
-resources: { requests: { cpu: 1 } }
-nodeSelector: { pool: infra }
-tolerations: [{ key: infra, operator: Exists }]
-affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms: [
-  { matchExpressions: [{ key: a, operator: Exists }] }] } } }
-priorityClassName: high
-podLabels: { team: virt }
-podAnnotations: { c: d }
-crd: { keep: false }
-";
-
+/// Whatever names cpufit's namespace follows `namespace:`, in each overlay and with each component.
 #[test]
-#[ignore = "needs helm and a control plane: make e2e"]
-fn chart_with_every_value_changed_is_taken_by_the_api_server() {
-    let Some(helm) = tool("helm") else { return };
-    let Some(cluster) = ControlPlane::start(&[]) else { return };
-    let values = cluster.workplace().write("values.yaml", ALL);
-    let values = values.to_str().expect("a path in UTF-8");
-    let digest = format!("--set=image.digest=sha256:{}", "0".repeat(64));
-    let chart = ["template", "cpufit", "deploy/helm/cpufit", "--namespace=virt-tools"];
-    let rendered = output(&helm, &[&chart[..], &["--values", values, &digest]].concat());
-    for value in [
-        "registry.example/cpufit@sha256:0000",
-        "virt-tools",
-        "16443",
-        "192.0.2.0/24",
-        "--drain=10",
-        "--log=info,cpufit=debug",
-        "team: virt",
-    ] {
-        assert!(rendered.contains(value), "{value} is lost");
+#[ignore = "needs kubectl: make e2e"]
+fn a_kustomizations_own_namespace_is_everywhere() {
+    let Some(kubectl) = tool("kubectl") else { return };
+    let listed = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(Path::new(ROOT).join("deploy").join(folder)).expect("a folder");
+        entries.map(|entry| format!("{folder}/{}", entry.expect("one").file_name().display())).collect()
+    };
+    let mut cases: Vec<(String, Option<String>)> = Vec::new();
+    for resource in listed("overlays").into_iter().chain(["base".to_owned()]) {
+        cases.push((resource.clone(), None));
+        cases.extend(listed("components").into_iter().map(|component| (resource.clone(), Some(component))));
     }
-    assert!(!rendered.contains("cpufit-system"), "something would be installed into another namespace");
-    cluster.workplace().write("rendered.yaml", rendered);
-    cluster.kubectl(&["create", "namespace", "virt-tools"]);
-    cluster.kubectl(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "rendered.yaml"]);
+    assert!(cases.len() > 20, "{cases:?}");
+    // kustomize takes no absolute paths.
+    let folder = tempfile::tempdir_in(Path::new(ROOT).join("target")).expect("a folder");
+    for (resource, component) in cases {
+        let at = |path: &str| format!("../../deploy/{path}");
+        let components = component.iter().map(|component| at(component)).collect::<Vec<_>>();
+        let kustomization = json!({
+            "namespace": "virt-tools",
+            "resources": [at(&resource)],
+            "components": components,
+            "transformers": [at("namespace")],
+        });
+        std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).expect("written");
+        let made = output(&kubectl, &["kustomize", folder.path().to_str().expect("UTF-8")]);
+        assert!(!made.contains("cpufit-system"), "{resource} with {component:?} names the old namespace");
+        let made = objects(&made);
+        assert!(made.contains_key("Deployment virt-tools/cpufit"));
+        if resource.ends_with("cert-manager") {
+            let certificate = &made["Certificate virt-tools/cpufit"];
+            assert_eq!(
+                certificate["spec"]["dnsNames"],
+                json!(["cpufit.virt-tools.svc"]),
+                "the API server trusts no other"
+            );
+            let annotations = &made["ValidatingWebhookConfiguration /cpufit"]["metadata"]["annotations"];
+            assert_eq!(annotations["cert-manager.io/inject-ca-from"], "virt-tools/cpufit", "caBundle stays empty");
+        }
+    }
 }
 
+/// `manifests` with options makes what kustomize makes of the base.
 #[test]
-#[ignore = "needs helm and a control plane: make e2e"]
-fn chart_is_installed_upgraded_and_uninstalled() {
-    let Some(helm) = tool("helm") else { return };
-    let Some(cluster) = ControlPlane::start(&[]) else { return };
-    let admin = cluster.kubeconfig("root", &["system:masters"]);
-    let admin = format!("--kubeconfig={}", admin.to_str().expect("a path in UTF-8"));
-    let chart = "deploy/helm/cpufit";
-    output(&helm, &["install", "cpufit", chart, "-n=cpufit-system", "--create-namespace", &admin]);
-    let authority = write_authority(&cluster);
-    output(&helm, &["upgrade", "cpufit", chart, "-n=cpufit-system", "--set=replicas=3", &admin]);
-    assert_eq!(cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["spec"]["replicas"], 3);
-    assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "after an upgrade nobody is warned, for a while");
-
-    output(&helm, &["uninstall", "cpufit", "-n=cpufit-system", "--wait=hookOnly", &admin]);
-    let left = cluster.kubectl(&["get", "clusterrole,validatingwebhookconfiguration,crd", "-o=name"]);
-    let left: Vec<&str> = left.lines().filter(|name| name.contains("cpufit")).collect();
-    let definition = "customresourcedefinition.apiextensions.k8s.io/cpupolicies.cpufit.io";
-    assert_eq!(left, [definition], "policies are gone, or something is left behind");
+#[ignore = "needs kubectl: make e2e"]
+fn manifests_in_another_namespace_are_what_kustomize_makes() {
+    let Some(kubectl) = tool("kubectl") else { return };
+    let folder = tempfile::tempdir_in(Path::new(ROOT).join("target")).expect("a folder");
+    let kustomization = json!({
+        "namespace": "virt-tools",
+        "resources": ["../../deploy/overlays/openshift"],
+        "images": [{"name": "ghcr.io/cpufit/cpufit", "newName": "registry.example/cpufit", "newTag": "v9"}],
+        "replicas": [{"name": "cpufit", "count": 3}],
+    });
+    std::fs::write(folder.path().join("kustomization.yaml"), kustomization.to_string()).expect("written");
+    let expected = objects(&output(&kubectl, &["kustomize", folder.path().to_str().expect("UTF-8")]));
+    let options =
+        ["-n=virt-tools", "--kubevirt-namespace=openshift-cnv", "--image=registry.example/cpufit:v9", "--replicas=3"];
+    let printed = cpufit(["manifests"]).args(options).run();
+    assert_same(&expected, &objects(&printed.stdout), "cpufit manifests with options");
 }

@@ -176,7 +176,8 @@ pub struct Replica {
     pub server: Server,
     /// Where it answers reviews.
     pub address: SocketAddr,
-    admin: SocketAddr,
+    /// Where it answers probes.
+    pub admin: SocketAddr,
 }
 
 /// The addresses in `listening on https://ADDRESS:PORT, admin http://ADDRESS:PORT`.

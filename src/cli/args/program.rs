@@ -102,7 +102,10 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         [
             ("All that a cluster needs", "manifests"),
             ("The definition of CPUPolicy alone", "manifests --crd"),
-            ("As one List", "manifests -o json"),
+            (
+                "From a registry of your own, with KubeVirt in another namespace",
+                "manifests --image registry.example/cpufit:v0.1.0 --kubevirt-namespace openshift-cnv",
+            ),
         ],
     ),
     ("completion", [("For bash", "completion bash"), ("For zsh", "completion zsh"), ("For fish", "completion fish")]),

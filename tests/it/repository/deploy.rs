@@ -36,6 +36,93 @@ fn manifests_prints_the_base_in_its_order() {
     assert_eq!(json["items"], Value::Array(expected), "JSON would install something else than YAML");
 }
 
+/// The base with other values at these places: kind, pointer, value.
+fn base_with(changes: &[(&str, &str, Value)]) -> Vec<Value> {
+    let mut objects = objects();
+    for (kind, pointer, value) in changes {
+        let of_kind = objects.iter_mut().filter(|object| object["kind"] == *kind);
+        let mut fields: Vec<&mut Value> = of_kind.filter_map(|object| object.pointer_mut(pointer)).collect();
+        assert!(!fields.is_empty(), "no {kind} has {pointer}");
+        for field in &mut fields {
+            **field = value.clone();
+        }
+    }
+    objects
+}
+
+/// The base in another namespace.
+fn base_in(namespace: &str) -> Vec<Value> {
+    fn moved(value: &mut Value, namespace: &str) {
+        match value {
+            Value::String(text) if text == "cpufit-system" => namespace.clone_into(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| moved(item, namespace)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| moved(field, namespace)),
+            _ => {}
+        }
+    }
+    let mut objects = objects();
+    for object in &mut objects {
+        moved(object, namespace);
+    }
+    objects
+}
+
+const UNWATCHED: &str = "/namespaceSelector/matchExpressions/0/values";
+
+/// Where KubeVirt is, in all five webhooks about guests.
+fn unwatched(names: &[&str]) -> Vec<Value> {
+    let places = [("MutatingWebhookConfiguration", 2), ("ValidatingWebhookConfiguration", 3)];
+    let pointers = places
+        .into_iter()
+        .flat_map(|(kind, count)| (0..count).map(move |webhook| (kind, format!("/webhooks/{webhook}{UNWATCHED}"))));
+    let pointers: Vec<(&str, String)> = pointers.collect();
+    let changes: Vec<(&str, &str, Value)> =
+        pointers.iter().map(|(kind, pointer)| (*kind, pointer.as_str(), json!(names))).collect();
+    base_with(&changes)
+}
+
+const CONTAINER_IMAGE: &str = "/spec/template/spec/containers/0/image";
+
+#[rstest]
+#[case::image(&["--image=registry.example:5000/a/cpufit:v9"], base_with(&[("Deployment", CONTAINER_IMAGE, json!("registry.example:5000/a/cpufit:v9"))]))]
+#[case::digest(&["--image", "cpufit@sha256:00ff"], base_with(&[("Deployment", CONTAINER_IMAGE, json!("cpufit@sha256:00ff"))]))]
+#[case::one(&["--replicas=1"], base_with(&[("Deployment", "/spec/replicas", json!(1))]))]
+#[case::none(&["--replicas", "0"], base_with(&[("Deployment", "/spec/replicas", json!(0))]))]
+#[case::namespace(&["--namespace=virt-tools"], base_in("virt-tools"))]
+#[case::namespace_that_looks_like_a_number(&["-n", "7"], base_in("7"))]
+#[case::namespace_that_looks_like_a_boolean(&["-n", "on"], base_in("on"))]
+#[case::the_same_namespace(&["-n", "cpufit-system"], objects())]
+#[case::openshift(&["--kubevirt-namespace=openshift-cnv"], unwatched(&["kube-system", "openshift-cnv"]))]
+#[case::two(&["--kubevirt-namespace=null,kubevirt"], unwatched(&["kube-system", "null", "kubevirt"]))]
+#[case::twice(
+    &["--kubevirt-namespace=a", "--kubevirt-namespace=kube-system", "--kubevirt-namespace=a"],
+    unwatched(&["kube-system", "a"])
+)]
+fn manifests_with_options(#[case] options: &[&str], #[case] expected: Vec<Value>) {
+    let yaml = cpufit(["manifests"]).args(options).run();
+    assert_eq!(yaml.code(), 0, "{}", yaml.stderr);
+    let printed: Vec<Value> = serde_saphyr::from_multiple(&yaml.stdout).expect("YAML documents");
+    assert_eq!(printed, expected, "{options:?}: something else is installed than was asked for");
+    let json = cpufit(["manifests", "-o", "json"]).args(options).run().json();
+    assert_eq!(json["items"], Value::Array(expected), "{options:?}: JSON would install something else than YAML");
+}
+
+#[rstest]
+#[case::no_tag(&["--image=registry.example/cpufit"], "say it with its tag or digest")]
+#[case::only_a_port(&["--image=registry.example:5000/cpufit"], "say it with its tag or digest")]
+#[case::nothing(&["--image="], "say it with its tag or digest")]
+#[case::two_lines(&["--image=a:b\nprivileged: true"], "say it with its tag or digest")]
+#[case::namespace(&["-n", "Virt_Tools"], "--namespace")]
+#[case::kubevirt_namespace(&["--kubevirt-namespace=a b"], "--kubevirt-namespace")]
+#[case::empty(&["--kubevirt-namespace="], "--kubevirt-namespace")]
+#[case::replicas(&["--replicas=-1"], "--replicas")]
+#[case::both(&["--crd", "--replicas=1"], "--replicas")]
+fn manifests_refuses_what_no_cluster_takes(#[case] options: &[&str], #[case] named: &str) {
+    let ran = cpufit(["manifests"]).args(options).run();
+    assert_eq!(ran.code(), 2, "{options:?}: {}", ran.stdout);
+    assert!(ran.stderr.contains(named) && ran.stdout.is_empty(), "{options:?}: {}", ran.stderr);
+}
+
 #[test]
 fn every_file_of_the_base_is_installed() {
     let files = std::fs::read_dir(base("")).expect("deploy/base").map(|entry| entry.expect("an entry").file_name());
@@ -68,6 +155,8 @@ fn what_belongs_to_cpufit_is_labelled_and_in_its_namespace() {
             metadata["labels"]["app.kubernetes.io/name"], "cpufit",
             "{kind}: what is left over would not be found"
         );
+        assert_eq!(metadata["labels"]["app.kubernetes.io/part-of"], "cpufit", "{kind}: a recommended label");
+        assert_eq!(metadata["labels"]["app.kubernetes.io/component"], "webhook", "{kind}: a recommended label");
         let namespace = match kind {
             "Namespace"
             | "CustomResourceDefinition"
@@ -336,11 +425,21 @@ fn every_field_is_described() {
     assert!(found.is_empty(), "kubectl explain would say nothing about {found:?}");
 }
 
+/// Values that a user may fill with anything: what Kubernetes takes there.
+const FREE: [&str; 7] = [
+    "livenessProbe",
+    "nodeSelector",
+    "podSecurityContext",
+    "readinessProbe",
+    "resources",
+    "securityContext",
+    "strategy",
+];
+
 /// The paths of a chart's values: of maps that are not empty those below.
 fn paths(path: &str, value: &Value, found: &mut BTreeSet<String>) {
     match value.as_object() {
-        // What a user may fill with anything is one value.
-        Some(fields) if !fields.is_empty() && !["resources", "nodeSelector"].contains(&path) => {
+        Some(fields) if !fields.is_empty() && !FREE.contains(&path) => {
             for (name, value) in fields {
                 paths(&format!("{path}{}{name}", if path.is_empty() { "" } else { "." }), value, found);
             }
@@ -368,6 +467,49 @@ fn every_value_of_the_chart_is_documented_and_known_to_its_schema() {
         let pointer: String = path.split('.').flat_map(|step| ["/properties/", step]).collect();
         assert!(schema.pointer(&pointer).is_some(), "{path}: refused when it is set");
     }
+}
+
+/// A package of the chart holds what a link leads to, or nothing.
+#[test]
+fn the_chart_is_complete_without_links() {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            let kind = entry.file_type().expect("a kind");
+            assert!(!kind.is_symlink(), "{}: helm warns of links, and Windows has none", entry.path().display());
+            if kind.is_dir() { walk(&entry.path(), found) } else { found.push(entry.path()) }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&base(".."), &mut found);
+    assert!(found.len() > 40, "{found:?}");
+    let chart = base("../helm/cpufit");
+    assert_eq!(read(&chart.join("files/crd.yaml")), read(&base("crd.yaml")), "copy deploy/base/crd.yaml there");
+    let ignored = String::from_utf8(read(&chart.join(".helmignore"))).expect("UTF-8");
+    assert!(!ignored.contains("README"), "a package without its documentation");
+    let readme = String::from_utf8(read(&chart.join("README.md"))).expect("UTF-8");
+    assert!(!readme.contains("](../") && !readme.contains("](values"), "a link that leads nowhere from a package");
+}
+
+/// Artifact Hub reads some annotations as YAML.
+#[test]
+fn the_chart_says_what_it_installs() {
+    let chart: Value = serde_saphyr::from_slice(&read(&base("../helm/cpufit/Chart.yaml"))).expect("YAML");
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(format!("v{version}"))));
+    let parsed = |name: &str| -> Value {
+        let text = chart["annotations"][format!("artifacthub.io/{name}")].as_str().expect(name);
+        serde_saphyr::from_str(text).expect(name)
+    };
+    let names = &documents("crd.yaml").remove(0);
+    assert_eq!(parsed("crds")[0]["name"], names["metadata"]["name"]);
+    assert_eq!(parsed("crds")[0]["kind"], names["spec"]["names"]["kind"]);
+    assert_eq!(parsed("crds")[0]["version"], names["spec"]["versions"][0]["name"]);
+    Policy::from_json(&parsed("crdsExamples")[0].to_string()).expect("the example is a policy");
+    let deployment = objects();
+    let image = object(&deployment, "Deployment", "cpufit").pointer(CONTAINER_IMAGE).expect("an image");
+    assert_eq!(&parsed("images")[0]["image"], image, "another image would be scanned than is run");
+    assert!(image.as_str().expect("text").ends_with(&format!(":v{version}")), "the release would run another one");
+    assert!(parsed("links")[0]["url"].as_str().is_some_and(|url| url.starts_with("https://")));
 }
 
 /// The pairs of group and resource that a `ClusterRole` lets be listed.

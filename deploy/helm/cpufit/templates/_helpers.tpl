@@ -1,5 +1,38 @@
+{{/* The name of the Deployment and of what serves it. The Service, the Lease, the Secret and the webhook configurations are always called cpufit: by that name
+cpufit finds them, and it comes before virt-api-mutator. */}}
+{{- define "cpufit.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* By which the pods are selected. No more than this: a Deployment's selector cannot be changed, and that of deploy/base is the same. */}}
+{{- define "cpufit.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "cpufit.name" . }}
+{{- end }}
+
+{{- define "cpufit.podLabels" -}}
+{{- $version := .Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trunc 63 | trimSuffix "-" | trimSuffix "_" | trimSuffix "." -}}
+{{- $own := dict
+  "app.kubernetes.io/name" (include "cpufit.name" .)
+  "app.kubernetes.io/component" "webhook"
+  "app.kubernetes.io/part-of" "cpufit"
+  "app.kubernetes.io/instance" (.Release.Name | trunc 63)
+  "app.kubernetes.io/version" $version
+-}}
+{{- toYaml (merge $own (deepCopy .Values.podLabels) .Values.commonLabels) -}}
+{{- end }}
+
 {{- define "cpufit.labels" -}}
-app.kubernetes.io/name: cpufit
+{{- $version := .Values.image.tag | default .Chart.AppVersion | replace "+" "_" | trunc 63 | trimSuffix "-" | trimSuffix "_" | trimSuffix "." -}}
+{{- $own := dict
+  "app.kubernetes.io/name" (include "cpufit.name" .)
+  "app.kubernetes.io/component" "webhook"
+  "app.kubernetes.io/part-of" "cpufit"
+  "app.kubernetes.io/instance" (.Release.Name | trunc 63)
+  "app.kubernetes.io/version" $version
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+-}}
+{{- toYaml (merge $own (deepCopy .Values.commonLabels)) -}}
 {{- end }}
 
 {{- define "cpufit.image" -}}
@@ -12,6 +45,14 @@ app.kubernetes.io/name: cpufit
 {{- end -}}
 {{- end }}
 
+{{- define "cpufit.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default "cpufit" }}
+{{- else -}}
+{{ .Values.serviceAccount.name | default "default" }}
+{{- end -}}
+{{- end }}
+
 {{- define "cpufit.certManager" -}}
 {{- if eq .Values.certificates.source "cert-manager" }}true{{ end -}}
 {{- end }}
@@ -21,15 +62,23 @@ app.kubernetes.io/name: cpufit
 name: cpufit
 labels:
   {{- include "cpufit.labels" . | nindent 2 }}
+{{- $annotations := deepCopy .Values.webhooks.annotations }}
 {{- if include "cpufit.certManager" . }}
+{{- $_ := set $annotations "cert-manager.io/inject-ca-from" (printf "%s/cpufit" .Release.Namespace) }}
+{{- end }}
+{{- with $annotations }}
 annotations:
-  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/cpufit
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
 {{/* Whose guests. */}}
 {{- define "cpufit.namespaceSelector" -}}
 namespaceSelector:
+  {{- with .Values.webhooks.namespaceSelector.matchLabels }}
+  matchLabels:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   matchExpressions:
   - key: kubernetes.io/metadata.name
     operator: NotIn
@@ -38,27 +87,30 @@ namespaceSelector:
   - key: cpufit.io/exempt
     operator: NotIn
     values: ["true"]
+  {{- with .Values.webhooks.namespaceSelector.matchExpressions }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{- define "cpufit.mutate" -}}
 clientConfig:
-  service: { namespace: {{ .Release.Namespace }}, name: cpufit, port: 443, path: /mutate }
+  service: { namespace: {{ .Release.Namespace | quote }}, name: cpufit, port: 443, path: /mutate }
 {{- end }}
 
 {{- define "cpufit.validate" -}}
 clientConfig:
-  service: { namespace: {{ .Release.Namespace }}, name: cpufit, port: 443, path: /validate }
+  service: { namespace: {{ .Release.Namespace | quote }}, name: cpufit, port: 443, path: /validate }
 {{- end }}
 
 {{- define "cpufit.authorize" -}}
 clientConfig:
-  service: { namespace: {{ .Release.Namespace }}, name: cpufit, port: 443, path: /authorize }
+  service: { namespace: {{ .Release.Namespace | quote }}, name: cpufit, port: 443, path: /authorize }
 {{- end }}
 
 {{/* Whom a role is bound to. */}}
 {{- define "cpufit.subjects" -}}
 subjects:
 - kind: ServiceAccount
-  name: cpufit
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "cpufit.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end }}

@@ -1,0 +1,51 @@
+//! `cpufit probe`: one request to a replica, by its exit code. The pod of `helm test` runs it, as the image has no other program.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+use kube::{Client, Config};
+
+use super::args::ProbeArgs;
+use crate::live::connect::words;
+use crate::page::Page;
+
+/// How long a connection, and then an answer, may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How much of an answer is read, bytes.
+const MOST: usize = 1 << 20;
+
+/// Asks, and prints the answer.
+///
+/// # Errors
+///
+/// The address is none of a plain HTTP server, nothing answers there, or it answers with another status than 2xx.
+pub fn run(args: &ProbeArgs, page: &mut Page) -> anyhow::Result<()> {
+    let (Some("http"), Some(server), path) = (args.url.scheme_str(), args.url.authority(), args.url.path()) else {
+        bail!("{}: expected an address such as http://cpufit.cpufit-system.svc:8080/readyz", args.url);
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut config = Config::new(format!("http://{server}").parse()?);
+    // The address says all: no proxy of the environment.
+    config.proxy_url = None;
+    config.connect_timeout = Some(LIMIT);
+    config.read_timeout = Some(LIMIT);
+    let asked = async {
+        let client = Client::try_from(config)?;
+        let answer = client.send(http::Request::get(path).body(Body::empty())?).await;
+        let answer = answer.map_err(|error| anyhow!(words(&error)))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, MOST).collect().await.map_err(|error| anyhow!(error))?.to_bytes();
+        anyhow::Ok((head.status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    let what = || format!("GET {}", args.url);
+    let answer = runtime.block_on(async { tokio::time::timeout(2 * LIMIT, asked).await });
+    let (status, text) =
+        answer.with_context(|| format!("{}: no answer in {:?}", what(), 2 * LIMIT))?.with_context(what)?;
+    if !status.is_success() {
+        bail!("{}: {status}: {}", what(), text.trim_end());
+    }
+    text.lines().for_each(|line| page.line(line));
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The chart on a real API server: installed, tested, upgraded, uninstalled; and adopting what kustomize installed.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{BTreeSet, ControlPlane, ROOT, authorities, output, tool, write_authority};
+use crate::common::cpufit;
+use crate::installed::Installation;
+use crate::servers::Proxy;
+
+const CHART: &str = "deploy/helm/cpufit";
+
+fn admin(cluster: &ControlPlane) -> String {
+    let admin = cluster.kubeconfig("root", &["system:masters"]);
+    format!("--kubeconfig={}", admin.to_str().expect("a path in UTF-8"))
+}
+
+#[test]
+#[ignore = "needs helm and a control plane: make e2e"]
+fn chart_with_every_value_changed_is_taken_by_the_api_server() {
+    let Some(helm) = tool("helm") else { return };
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let values = cluster.workplace().write("values.yaml", super::values::ALL);
+    let values = values.to_str().expect("a path in UTF-8");
+    let digest = format!("--set=image.digest=sha256:{}", "0".repeat(64));
+    let chart = ["template", "cpufit", CHART, "--namespace=virt-tools"];
+    let rendered = output(&helm, &[&chart[..], &["--values", values, &digest]].concat());
+    assert!(!rendered.contains("cpufit-system"), "something would be installed into another namespace");
+    cluster.workplace().write("rendered.yaml", rendered);
+    cluster.kubectl(&["create", "namespace", "virt-tools"]);
+    cluster.kubectl(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "rendered.yaml"]);
+}
+
+#[test]
+#[ignore = "needs helm and a control plane: make e2e"]
+fn chart_is_installed_upgraded_and_uninstalled() {
+    let Some(helm) = tool("helm") else { return };
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let admin = admin(&cluster);
+    output(&helm, &["install", "cpufit", CHART, "-n=cpufit-system", "--create-namespace", &admin]);
+    let authority = write_authority(&cluster);
+    output(&helm, &["upgrade", "cpufit", CHART, "-n=cpufit-system", "--set=replicaCount=3", &admin]);
+    assert_eq!(cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["spec"]["replicas"], 3);
+    assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "after an upgrade nobody is warned, for a while");
+
+    output(&helm, &["uninstall", "cpufit", "-n=cpufit-system", "--wait=hookOnly", &admin]);
+    assert_eq!(left(&cluster), [DEFINITION], "policies are gone, or something is left behind");
+}
+
+const DEFINITION: &str = "customresourcedefinition.apiextensions.k8s.io/cpupolicies.cpufit.io";
+
+/// What is left of cpufit outside its namespace.
+fn left(cluster: &ControlPlane) -> Vec<String> {
+    let kinds = "clusterrole,clusterrolebinding,mutatingwebhookconfiguration,validatingwebhookconfiguration,\
+                 validatingadmissionpolicy,crd";
+    let left = cluster.kubectl(&["get", kinds, "-o=name"]);
+    left.lines().filter(|name| name.contains("cpufit")).map(str::to_owned).collect()
+}
+
+/// Policies come with the release that brings their definition, and are the release's from the next upgrade on.
+#[test]
+#[ignore = "needs helm and a control plane: make e2e"]
+fn chart_installs_policies_with_their_definition() {
+    let Some(helm) = tool("helm") else { return };
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let admin = admin(&cluster);
+    let run = |verb: &str, values: &[&str]| {
+        let args = [verb, "cpufit", CHART, "-n=cpufit-system", &admin];
+        output(&helm, &[&args[..], values].concat());
+    };
+    let policy = || cluster.get(&["cpupolicy", "cluster"]);
+    let named = ["--create-namespace", "--set=policies[0].name=cluster", "--set=policies[0].spec.enforce=Pinned"];
+    run("install", &named);
+    let first = policy();
+    assert_eq!(first["spec"]["enforce"], "Pinned");
+    run("upgrade", &["--set=policies[0].name=cluster", "--set=policies[0].spec.enforce=Fragile"]);
+    let second = policy();
+    assert_eq!(second["spec"]["enforce"], "Fragile");
+    assert_eq!(
+        second["metadata"]["uid"], first["metadata"]["uid"],
+        "without a policy for a moment, and its status gone"
+    );
+    run("upgrade", &["--reset-values"]);
+    let left = cluster.kubectl(&["get", "cpupolicies", "-o=name"]);
+    assert_eq!(left, "", "a policy that was taken out of the values stays in force");
+}
+
+/// What `kubectl apply -k` installed becomes a release, and the webhooks go on answering.
+#[test]
+#[ignore = "needs helm and a control plane: make e2e"]
+fn chart_adopts_what_kustomize_installed() {
+    let Some(helm) = tool("helm") else { return };
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let base = Path::new(ROOT).join("deploy/base");
+    cluster.kubectl(&["apply", "--server-side", "-k", base.to_str().expect("UTF-8")]);
+    let authority = write_authority(&cluster);
+    let uid = cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["metadata"]["uid"].clone();
+    let admin = admin(&cluster);
+    let adopting = ["--take-ownership", "--force-conflicts"];
+    output(&helm, &[&["install", "cpufit", CHART, "-n=cpufit-system", &admin], &adopting[..]].concat());
+    let deployment = cluster.get(&["deployment", "cpufit", "-n=cpufit-system"]);
+    assert_eq!(deployment["metadata"]["uid"], uid, "made anew, it would be down for a while");
+    assert_eq!(deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
+    assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "nobody is warned until caBundle is back");
+    let upgrade = ["upgrade", "cpufit", CHART, "-n=cpufit-system", "--set=replicaCount=3", "--force-conflicts", &admin];
+    output(&helm, &upgrade);
+    assert_eq!(cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["spec"]["replicas"], 3);
+    output(&helm, &["uninstall", "cpufit", "-n=cpufit-system", "--wait=hookOnly", &admin]);
+    assert_eq!(left(&cluster), [DEFINITION], "the release did not own all of it");
+}
+
+/// `helm test`, with this test as the kubelet of its pod: runs the pod's command, and says in its status how that ended. Names of
+/// the cluster are resolved here alone.
+fn tested(cluster: &ControlPlane, helm: &Path, admin: &str, service: IpAddr) -> (i32, String) {
+    let mut command = Command::new(helm);
+    command.args(["test", "cpufit", "-n=cpufit-system", "--timeout=60s", admin]);
+    command.current_dir(ROOT).env("HOME", "/nonexistent").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut testing = command.spawn().expect("helm starts");
+    let limit = Instant::now() + Duration::from_secs(60);
+    let pod = loop {
+        assert!(Instant::now() < limit && testing.try_wait().expect("a status").is_none(), "helm test made no pod");
+        let pods = cluster.get(&["pods", "-n=cpufit-system", "-l=app.kubernetes.io/component=test"]);
+        match pods["items"].get(0) {
+            Some(pod) if pod["status"]["phase"] == "Pending" => break pod.clone(),
+            _ => sleep(Duration::from_millis(200)),
+        }
+    };
+    let args = pod["spec"]["containers"][0]["args"].as_array().expect("arguments");
+    let args = args.iter().map(|arg| arg.as_str().expect("text"));
+    let args = args.map(|arg| arg.replace("cpufit.cpufit-system.svc", &service.to_string()));
+    let ran = cpufit(args).run();
+    let phase = if ran.code() == 0 { "Succeeded" } else { "Failed" };
+    let name = pod["metadata"]["name"].as_str().expect("a name");
+    let patch = json!({"status": {"phase": phase}}).to_string();
+    cluster.kubectl(&["patch", "pod", name, "-n=cpufit-system", "--subresource=status", "-p", &patch]);
+    let ended = testing.wait().expect("a status").code().expect("not killed");
+    (ended, format!("{}{}", ran.stdout, ran.stderr))
+}
+
+#[test]
+#[ignore = "needs helm and a control plane: make e2e"]
+fn helm_test_fails_where_no_replica_is_ready() {
+    let Some(helm) = tool("helm") else { return };
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let admin = admin(&cluster);
+    let installation = Installation::new(&cluster);
+    output(&helm, &["install", "cpufit", CHART, "-n=cpufit-system", &admin, "--take-ownership", "--force-conflicts"]);
+    let IpAddr::V4(service) = installation.service.ip() else { panic!("the Services have IPv4 addresses") };
+    let replica = installation.serve("cpufit-a", &[]);
+    let metrics = Proxy::start(service, 8080);
+    let behind = metrics.put(replica.admin);
+    let (code, said) = tested(&cluster, &helm, &admin, service.into());
+    assert_eq!((code, said.as_str()), (0, "ok\n"), "an installation that works does not pass its own test");
+    drop(behind);
+    let (code, said) = tested(&cluster, &helm, &admin, service.into());
+    assert_ne!(code, 0, "an installation without a replica passes");
+    assert!(
+        said.starts_with(&format!("error: GET http://{service}:8080/readyz")),
+        "the pod's log does not help: {said}"
+    );
+}

@@ -4,6 +4,7 @@ mod libvirt;
 mod serve;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
 use std::io::{self, Read};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,40 +19,58 @@ use crate::cli::{
     Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
 };
 use crate::console;
+use crate::domain::Domain;
 use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
 use crate::live::connect::ClusterArgs;
 use crate::live::fetch::{self, Reach};
 use crate::page::Page;
 use crate::policy::PolicyError;
-use crate::snapshot::Source;
+use crate::snapshot::{Source, recognise};
 use crate::telemetry::{self, LogFormat};
 use crate::world::{self, World};
 
 /// Input could not be read or judged.
 pub const TROUBLE: u8 = 2;
 
+/// What kept a verb from being done.
+#[derive(Debug)]
+pub struct Failure {
+    /// The error.
+    pub error: anyhow::Error,
+    /// What to print of it.
+    pub page: Page,
+}
+
 /// Runs a verb to its end.
 ///
 /// # Errors
 ///
 /// What kept it from being done; `main` prints it and exits with 2.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut stdin = io::stdin().lock();
-    let mut page = Page::default();
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    let mut stdin: Box<dyn Read> = Box::new(io::stdin().lock());
+    let mut domain = args.cluster.domain();
+    if args.cluster.kubevirt_domain.is_none() {
+        let (recognised, rest) = recognise(&args.verb.dumps(), stdin);
+        (domain, stdin) = (recognised, Box::new(rest));
+    }
+    execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
+}
+
+fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Result<ExitCode> {
+    let mut page = Page::in_domain(domain);
     let mut code = ExitCode::SUCCESS;
     let Args { cluster, verb } = args;
-    log(cluster.verbosity, &verb)?;
-    match verb {
+    log(cluster.verbosity, &verb, domain)?;
+    match verb.inward(domain) {
         Verb::Serve(args) => {
             args.world.stdin_once(&[])?;
-            drop(stdin);
-            serve::serve(&args, &cluster)?;
+            serve::serve(&args, &cluster, domain, stdin)?;
         }
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
-            let scene = scene(&cluster, &args.world, &Asked::Files, Room::Unknown, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &Asked::Files, Room::Unknown, domain, &mut stdin)?;
             if check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
                 code = ExitCode::from(1);
             }
@@ -66,14 +85,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             } else {
                 Asked::Files
             };
-            let mut scene = scene(&cluster, &args.world, &asked, Room::Known, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &asked, Room::Known, domain, &mut stdin)?;
             let guests = |world: &World| explain::guests(&args, world, &scene.namespace);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
                 console::print(&page)?;
-                page = Page::default();
-                console::tell(&missing.iter().map(|line| format!("error: {line}")).collect());
+                page = Page::in_domain(domain);
+                let mut errors = Page::in_domain(domain);
+                for line in &missing {
+                    errors.line(format_args!("error: {line}"));
+                }
+                console::tell(&errors);
                 code = ExitCode::from(TROUBLE);
             }
         }
@@ -85,7 +108,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 Some(_) if args.libvirt.ask_libvirt => Asked::Files,
                 Some(_) => Asked::Namespace { guest: None },
             };
-            let mut scene = scene(&cluster, &args.world, &asked, Room::Unknown, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &asked, Room::Unknown, domain, &mut stdin)?;
             let guests = |world: &World| {
                 let is_audited =
                     |vmi: &&Vmi| audit::is_asked_for(&args, only, world, &vmi.metadata.namespace, &vmi.metadata.name);
@@ -98,7 +121,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Verb::Drain(args) => {
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
-            let mut scene = scene(&cluster, &args.world, &Asked::All, Room::Known, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &Asked::All, Room::Known, domain, &mut stdin)?;
             let guests = |world: &World| {
                 world.cluster.vmis().filter(|vmi| drain::leaves(&args, &vmi.status.node_name)).cloned().collect()
             };
@@ -114,20 +137,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             // The options that say which cluster to read are about the new side.
             let namespace = cluster.namespace().map(str::to_owned);
             let first = ClusterArgs { namespace, ..ClusterArgs::default() };
-            let before = scene(&first, &old, &Asked::All, Room::Unknown, &mut stdin)?;
-            let after = scene(&cluster, &new, &Asked::All, Room::Unknown, &mut stdin)?;
+            let before = scene(&first, &old, &Asked::All, Room::Unknown, domain, &mut stdin)?;
+            let after = scene(&cluster, &new, &Asked::All, Room::Unknown, domain, &mut stdin)?;
             if diff::run(&args, &before.world, &after.world, &mut page)? == diff::Outcome::Worse {
                 code = ExitCode::from(1);
             }
         }
         Verb::Recommend(args) => {
             args.world.stdin_once(&args.with_node)?;
-            let scene = scene(&cluster, &args.world, &Asked::All, Room::Unknown, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &Asked::All, Room::Unknown, domain, &mut stdin)?;
             recommend::run(&args, &scene.world, stdin, &mut page)?;
         }
         Verb::Snapshot(args) => {
             let only = cluster.namespace().filter(|_| !args.all_namespaces);
-            let objects = objects(&cluster, &args, only, stdin)?;
+            let objects = objects(&cluster, &args, only, domain, stdin)?;
             snapshot::print(&args, only, objects, &mut page)?;
         }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
@@ -140,14 +163,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Log lines of `-v`, by kubectl's numbers; the webhook has a log of its own.
-fn log(verbosity: u8, verb: &Verb) -> anyhow::Result<()> {
+fn log(verbosity: u8, verb: &Verb, domain: &Domain) -> anyhow::Result<()> {
     let filter = match verbosity {
         _ if matches!(verb, Verb::Serve(_)) => return Ok(()),
         0..=5 => return Ok(()),
         6..=7 => "warn,kube_client=debug,cpufit=debug",
         _ => "debug",
     };
-    Ok(telemetry::init(LogFormat::Text, filter)?)
+    Ok(telemetry::init(LogFormat::Text, filter, domain)?)
 }
 
 /// From now on a panic is one line of shown text: in the log where there is one, else on standard error.
@@ -170,8 +193,7 @@ pub fn report_panics() {
 }
 
 /// What kept a verb from being done: the error and its causes on one line, the problems of a policy each on its own.
-#[must_use]
-pub fn failure(error: &anyhow::Error) -> Page {
+fn failure(error: &anyhow::Error, domain: &Domain) -> Page {
     let mut first = "error".to_owned();
     let mut below = Vec::new();
     for cause in error.chain() {
@@ -181,7 +203,9 @@ pub fn failure(error: &anyhow::Error) -> Page {
         first.extend(lines.next().filter(|line| !first.contains(line)).map(|line| format!(": {line}")));
         below.extend(lines);
     }
-    std::iter::once(first).chain(below).collect()
+    let mut page = Page::in_domain(domain);
+    std::iter::once(first).chain(below).for_each(|line| page.line(line));
+    page
 }
 
 /// What is judged of dumps, or else of a live cluster.
@@ -189,13 +213,14 @@ fn objects(
     cluster: &ClusterArgs,
     args: &SnapshotArgs,
     only: Option<&str>,
+    domain: &Domain,
     stdin: impl Read,
 ) -> anyhow::Result<Vec<Value>> {
     if !args.snapshot.is_empty() {
         refuse_cluster(cluster)?;
-        let (objects, skipped) = snapshot::of_dumps(args, stdin)?;
+        let (objects, skipped) = snapshot::of_dumps(args, domain, stdin)?;
         if let Some(line) = skipped.line() {
-            note(&line);
+            note(domain, line);
         }
         return Ok(objects);
     }
@@ -203,18 +228,20 @@ fn objects(
     runtime.block_on(async {
         let config = cluster.config()?;
         let url = config.cluster_url.to_string();
-        let client = connect::client(config)?;
+        let client = connect::client(config, domain)?;
         let read = fetch::objects(&client, only.map_or(Reach::Cluster, Reach::Namespace)).await;
         let (objects, left_out) = read.map_err(|error| Unreadable::of(&error, &url, only, None))?;
         for error in left_out {
-            note(&format!("left out: {error}"));
+            note(domain, format_args!("left out: {error}"));
         }
         Ok(objects)
     })
 }
 
-fn note(text: &str) {
-    console::tell(&Page::of(format_args!("note: {text}")));
+fn note(domain: &Domain, text: impl Display) {
+    let mut page = Page::in_domain(domain);
+    page.line(format_args!("note: {text}"));
+    console::tell(&page);
 }
 
 /// A dump is of one cluster already.
@@ -257,6 +284,7 @@ fn scene(
     args: &WorldArgs,
     needs: &Asked,
     room: Room,
+    domain: &Domain,
     mut stdin: impl Read,
 ) -> anyhow::Result<Scene> {
     let asked = cluster.namespace();
@@ -265,9 +293,9 @@ fn scene(
         refuse_cluster(cluster)?;
         let namespace = namespace("default");
         let load = if room == Room::Known { world::load_with_room } else { world::load };
-        let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, stdin)?;
+        let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, domain, stdin)?;
         for note in notes {
-            console::tell(&Page::of(format_args!("note: {note}")));
+            self::note(domain, note);
         }
         return Ok(Scene { world, namespace });
     }
@@ -275,7 +303,7 @@ fn scene(
     let (mut world, namespace) = runtime.block_on(async {
         let config = cluster.config()?;
         let (namespace, url) = (namespace(&config.default_namespace), config.cluster_url.clone());
-        let client = connect::client(config)?;
+        let client = connect::client(config, domain)?;
         let (reach, guest) = match needs {
             Asked::All => (Reach::Cluster, None),
             Asked::Namespace { guest } => (Reach::Namespace(&namespace.name), guest.as_deref()),
@@ -284,6 +312,7 @@ fn scene(
         let read = fetch::world(&client, args.kubevirt_version, reach).await;
         let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
         let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url.to_string(), home, guest))?;
+        world.cluster.domain = domain.clone();
         // Who may read one namespace alone may not read the pods of a node.
         if room == Room::Known && reach == Reach::Cluster {
             let (room, missing) = fetch::room(&client).await;
@@ -291,7 +320,7 @@ fn scene(
             left_out.extend(missing);
         }
         for error in left_out {
-            console::tell(&Page::of(format_args!("note: judged without: {:#}", anyhow::Error::from(error))));
+            note(domain, format_args!("judged without: {:#}", anyhow::Error::from(error)));
         }
         anyhow::Ok((world, namespace))
     })?;

@@ -23,6 +23,7 @@
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
 //!   to: Events ([`report`]), status, certificates ([`pki`]).
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
+//! - [`domain`]: KubeVirt's names in a cluster whose distribution renames `kubevirt.io`, translated on the way in and out.
 //! - [`cli`], [`app`]: the verbs, and the one place that builds things. [`page`]: what they print, escaped;
 //!   [`console`]: where.
 
@@ -35,6 +36,7 @@ pub mod app;
 pub mod bounds;
 pub mod cli;
 pub mod console;
+pub mod domain;
 pub mod enforce;
 pub mod fit;
 pub mod judge;

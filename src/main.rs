@@ -12,9 +12,9 @@ fn main() -> ExitCode {
     match cpufit::app::run(program::parse()) {
         Ok(code) => code,
         // The reader of a pipe has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            cpufit::console::tell(&cpufit::app::failure(&error));
+        Err(failure) if is_broken_pipe(&failure.error) => ExitCode::SUCCESS,
+        Err(failure) => {
+            cpufit::console::tell(&failure.page);
             ExitCode::from(TROUBLE)
         }
     }

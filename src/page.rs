@@ -10,11 +10,15 @@ use std::fmt::{Display, Write as _};
 use serde::{Serialize, Serializer};
 use unicode_width::UnicodeWidthStr as _;
 
+use crate::domain::Domain;
 use crate::fit::shown::{Shown, is_printable};
 
-/// Text to print: complete lines.
+/// Text to print: complete lines, with the names of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page(String);
+pub struct Page {
+    text: String,
+    domain: Domain,
+}
 
 /// A value that cannot be written as JSON or YAML; none of this crate is.
 #[derive(Debug, thiserror::Error)]
@@ -36,33 +40,46 @@ impl Page {
         page
     }
 
+    /// An empty page about a cluster with this domain.
+    #[must_use]
+    pub fn in_domain(domain: &Domain) -> Self {
+        Self { text: String::new(), domain: domain.clone() }
+    }
+
+    /// The domain of the names on it.
+    #[must_use]
+    pub fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
     /// What is to be printed.
     #[must_use]
     pub fn into_string(self) -> String {
-        self.0
+        self.text
     }
 
     /// What is to be printed.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether there is nothing on it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.text.is_empty()
     }
 
     /// One line.
     pub fn line(&mut self, text: impl Display) {
-        self.0.push_str(Shown::new(text.to_string().trim_end()).as_str());
-        self.0.push('\n');
+        let text = text.to_string();
+        self.text.push_str(Shown::new(self.domain.outward(text.trim_end())).as_str());
+        self.text.push('\n');
     }
 
     /// The lines of another page below these.
     pub fn append(&mut self, page: &Self) {
-        self.0.push_str(&page.0);
+        self.text.push_str(&page.text);
     }
 
     /// Rows in columns, two blanks apart or more.
@@ -81,7 +98,7 @@ impl Page {
 
     fn columns(&mut self, rows: &[Vec<String>], blanks: impl Fn(usize) -> Blanks) {
         let shown = |row: &Vec<String>| -> Vec<String> {
-            row.iter().enumerate().map(|(column, text)| cell(text, blanks(column))).collect()
+            row.iter().enumerate().map(|(column, text)| cell(&self.domain.outward(text), blanks(column))).collect()
         };
         let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
         let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -89,12 +106,12 @@ impl Page {
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         for row in &rows {
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                self.0.push_str(cell);
+                self.text.push_str(cell);
                 if column + 1 < row.len() {
-                    self.0.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+                    self.text.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
                 }
             }
-            self.0.push('\n');
+            self.text.push('\n');
         }
     }
 
@@ -104,8 +121,9 @@ impl Page {
     ///
     /// It cannot be written as JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), PageError> {
-        self.0.push_str(&printable(&serde_json::to_string_pretty(value)?, json_escape));
-        self.0.push('\n');
+        let text = serde_json::to_string_pretty(value)?;
+        self.text.push_str(&printable(&self.domain.outward(&text), json_escape));
+        self.text.push('\n');
         Ok(())
     }
 
@@ -115,8 +133,9 @@ impl Page {
     ///
     /// It cannot be written as JSON.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), PageError> {
-        self.0.push_str(&printable(&serde_json::to_string(value)?, json_escape));
-        self.0.push('\n');
+        let text = serde_json::to_string(value)?;
+        self.text.push_str(&printable(&self.domain.outward(&text), json_escape));
+        self.text.push('\n');
         Ok(())
     }
 
@@ -138,14 +157,14 @@ impl Page {
             text = printable(&serde_json::to_string_pretty(value)?, yaml_escape).into_owned();
             text.push('\n');
         }
-        self.0.push_str(&text);
+        self.text.push_str(&self.domain.outward(&text));
         Ok(())
     }
 
     /// A document of YAML that is part of this program.
     pub fn document(&mut self, text: &'static str) {
         self.begin_document();
-        self.0.push_str(text);
+        self.text.push_str(&self.domain.outward(text));
     }
 
     /// The same with values of the user in it: lines of shown text.
@@ -155,8 +174,8 @@ impl Page {
     }
 
     fn begin_document(&mut self) {
-        if !self.0.is_empty() {
-            self.0.push_str("---\n");
+        if !self.text.is_empty() {
+            self.text.push_str("---\n");
         }
     }
 
@@ -164,7 +183,7 @@ impl Page {
     pub fn completions(&mut self, shell: clap_complete::Shell, command: &mut clap::Command, name: &'static str) {
         let mut script = Vec::new();
         clap_complete::generate(shell, command, name, &mut script);
-        self.0.push_str(&String::from_utf8_lossy(&script));
+        self.text.push_str(&String::from_utf8_lossy(&script));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Labels are finite enums, so no request can add a series. One metric and one log line a request.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::admission::Stage;
 use crate::admission::review::{Request, ReviewError};
 use crate::console;
+use crate::domain::Domain;
 use crate::fit::shown::Shown;
 use crate::policy::{Exemption, Word as _};
 
@@ -87,13 +89,28 @@ pub enum TelemetryError {
     Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Sends log lines to standard error.
+/// Sends log lines to standard error, with the names of a cluster of this domain.
 ///
 /// # Errors
 /// The filter does not parse, or logging was set up before.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let subscriber = subscriber(format, filter, console::log)?;
+pub fn init(format: LogFormat, filter: &str, domain: &Domain) -> Result<(), TelemetryError> {
+    let domain = domain.clone();
+    let subscriber = subscriber(format, filter, move || Renamed(console::log(), domain.clone()))?;
     tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Twice)
+}
+
+/// A writer of whole lines, with the names of a cluster.
+struct Renamed<W>(W, Domain);
+
+impl<W: io::Write> io::Write for Renamed<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(&self.1.exchanged(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// What [`init`] sets up, with another writer.

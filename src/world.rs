@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use crate::bounds::Excess;
+use crate::domain::Domain;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::room::Room;
@@ -125,7 +126,9 @@ impl World {
     ///
     /// An input cannot be read, holds something else than policies, or one of a name that is there already.
     pub fn add_policies(&mut self, policies: &[Source], stdin: impl Read) -> Result<(), WorldError> {
+        let domain = self.cluster.domain.clone();
         snapshot::read_all(policies, stdin, |item| {
+            let item = item.inward(&domain);
             if !is_policy(&item) {
                 return Err(WorldError::NotAPolicy { place: item.place.to_string(), kind: item.kind });
             }
@@ -139,8 +142,10 @@ impl World {
     ///
     /// An input cannot be read, or holds something else.
     pub fn add_libvirt_facts(&mut self, sources: &[Source], stdin: impl Read) -> Result<(), WorldError> {
+        let domain = self.cluster.domain.clone();
         let facts = Arc::make_mut(&mut self.cluster.libvirt);
         snapshot::read_all(sources, stdin, |item| {
+            let item = item.inward(&domain);
             if saved::is_kind(&item.api_version, &item.kind) {
                 return take_in(facts, &item);
             }
@@ -160,7 +165,7 @@ impl World {
 /// Reads a snapshot and policies.
 ///
 /// A `CPUPolicy` in the snapshot counts like one of `policies`. Kinds that bear on nothing are passed over. Objects that name no
-/// namespace are in this one. What is worth knowing of the dumps comes beside the world, a line each.
+/// namespace are in this one; names of this domain become KubeVirt's own. What is worth knowing of the dumps comes beside the world, a line each.
 ///
 /// # Errors
 ///
@@ -170,9 +175,10 @@ pub fn load(
     policies: &[Source],
     release: Option<Release>,
     namespace: &str,
+    domain: &Domain,
     stdin: impl Read,
 ) -> Result<(World, Vec<String>), WorldError> {
-    read(snapshots, policies, release, namespace, stdin, None)
+    read(snapshots, policies, release, namespace, domain, stdin, None)
 }
 
 /// The same, with what nodes have and pods ask for.
@@ -185,10 +191,11 @@ pub fn load_with_room(
     policies: &[Source],
     release: Option<Release>,
     namespace: &str,
+    domain: &Domain,
     stdin: impl Read,
 ) -> Result<(World, Vec<String>), WorldError> {
     let mut room = Room::default();
-    let (mut world, notes) = read(snapshots, policies, release, namespace, stdin, Some(&mut room))?;
+    let (mut world, notes) = read(snapshots, policies, release, namespace, domain, stdin, Some(&mut room))?;
     world.cluster.room = Arc::new(room);
     Ok((world, notes))
 }
@@ -198,16 +205,19 @@ fn read(
     policies: &[Source],
     release: Option<Release>,
     namespace: &str,
+    domain: &Domain,
     mut stdin: impl Read,
     mut room: Option<&mut Room>,
 ) -> Result<(World, Vec<String>), WorldError> {
     let mut world = World::default();
+    world.cluster.domain = domain.clone();
     let mut objects = Vec::new();
     // By name, the place in `objects`, and where the node stands.
     let mut places: HashMap<String, (usize, Place)> = HashMap::new();
     let mut twice: Vec<String> = Vec::new();
     let mut facts = Facts::default();
     let skipped = snapshot::read_dumps(snapshots, &mut stdin, |item| {
+        let item = item.inward(domain);
         if is_policy(&item) {
             return world.add(policy(&item)?, &item);
         }
@@ -240,6 +250,7 @@ fn read(
     })?;
     world.add_policies(policies, &mut stdin)?;
     world.cluster = Cluster::new(objects, release);
+    world.cluster.domain = domain.clone();
     world.cluster.libvirt = Arc::new(facts);
     let mut notes: Vec<String> = skipped.line().into_iter().collect();
     if let Some(first) = twice.first() {

@@ -19,6 +19,7 @@ use serde::ser::{Error as _, Serialize, Serializer};
 
 use super::Stage;
 use super::review::{API_VERSION, KIND};
+use crate::domain::Domain;
 use crate::fit::shown::Shown;
 
 /// The longest warning, in characters.
@@ -136,10 +137,16 @@ impl Decision {
     /// The warnings as they are sent: each on one line of its own, as long and as many as the channel takes.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
+        self.warnings_in(&Domain::default())
+    }
+
+    /// The same for a cluster with this domain: as long as the channel takes with the cluster's names, in KubeVirt's own.
+    #[must_use]
+    pub fn warnings_in(&self, domain: &Domain) -> Vec<String> {
         let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
         let sent = |line: &String| {
-            let line = Shown::within(line, usize::MAX);
-            Shown::within(&format!("{PREFIX}{line}"), WARNING_CHARS).to_string()
+            let line = format!("{PREFIX}{}", Shown::within(line, usize::MAX));
+            domain.inward(Shown::within(&domain.outward(&line), WARNING_CHARS).as_str()).into_owned()
         };
         warnings.lines().map(sent).collect()
     }
@@ -173,14 +180,17 @@ pub struct FieldCause {
     pub message: String,
 }
 
-/// The answer as JSON, in one buffer.
+/// The answer as JSON, in one buffer, with the names of a cluster of this domain.
 ///
 /// # Errors
 /// A patch that is not JSON; no patch of this crate is.
-pub fn render(stage: Stage, uid: &str, decision: &Decision) -> Result<Vec<u8>, serde_json::Error> {
+pub fn render(stage: Stage, uid: &str, decision: &Decision, domain: &Domain) -> Result<Vec<u8>, serde_json::Error> {
     let mut buffer = Vec::with_capacity(512);
-    serde_json::to_writer(&mut buffer, &Review::new(stage, uid, decision))?;
-    Ok(buffer)
+    serde_json::to_writer(&mut buffer, &Review::new(stage, uid, decision, domain))?;
+    Ok(match domain.exchanged(&buffer) {
+        Cow::Borrowed(_) => buffer,
+        Cow::Owned(renamed) => renamed,
+    })
 }
 
 /// A denial's message as it is sent, line by line.
@@ -253,21 +263,21 @@ struct Cause<'a> {
 }
 
 /// JSON, as base64, as a JSON string: how the protocol carries a patch.
-struct Base64Json<'a>(&'a [PatchOperation]);
+struct Base64Json<'a>(&'a [PatchOperation], &'a Domain);
 
 impl Serialize for Base64Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let json = serde_json::to_vec(self.0).map_err(S::Error::custom)?;
-        serializer.serialize_str(&STANDARD.encode(json))
+        serializer.serialize_str(&STANDARD.encode(self.1.exchanged(&json)))
     }
 }
 
 impl<'a> Review<'a> {
-    fn new(stage: Stage, uid: &'a str, decision: &'a Decision) -> Self {
-        let warnings = decision.warnings();
+    fn new(stage: Stage, uid: &'a str, decision: &'a Decision, domain: &'a Domain) -> Self {
+        let warnings = decision.warnings_in(domain);
         let response = match decision {
             Decision::Admit { audit, patch, .. } => {
-                let patch = (stage == Stage::Mutate && !patch.is_empty()).then_some(Base64Json(patch));
+                let patch = (stage == Stage::Mutate && !patch.is_empty()).then_some(Base64Json(patch, domain));
                 Response {
                     uid,
                     allowed: true,
@@ -331,12 +341,12 @@ mod tests {
     use super::*;
 
     fn pretty(stage: Stage, decision: &Decision) -> String {
-        let rendered = render(stage, "u-1", decision).unwrap();
+        let rendered = render(stage, "u-1", decision, &Domain::default()).unwrap();
         serde_json::to_string_pretty(&serde_json::from_slice::<Value>(&rendered).unwrap()).unwrap()
     }
 
     fn line(stage: Stage, decision: &Decision) -> String {
-        String::from_utf8(render(stage, "u-1", decision).unwrap()).unwrap()
+        String::from_utf8(render(stage, "u-1", decision, &Domain::default()).unwrap()).unwrap()
     }
 
     fn denial(code: DenialKind, causes: &[(&str, &str)]) -> Denial {

@@ -11,6 +11,7 @@ use crate::answers::asking::{self, Plan};
 use crate::answers::recommend::best_by_node;
 use crate::cli::args::LibvirtArgs;
 use crate::console;
+use crate::domain::Domain;
 use crate::kubevirt::wire::Vmi;
 use crate::libvirt::{Facts, saved};
 use crate::live::connect::{self, ClusterArgs};
@@ -40,13 +41,13 @@ pub(super) fn learn(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(ask(args, cluster, world, &plan))?;
     if let Some(folder) = &args.save_libvirt_facts {
-        save(folder, &world.cluster.libvirt)?;
+        save(folder, &world.cluster.libvirt, &world.cluster.domain)?;
     }
     Ok(())
 }
 
 async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan: &Plan) -> anyhow::Result<()> {
-    let client = connect::client(cluster.config()?)?;
+    let client = connect::client(cluster.config()?, &world.cluster.domain)?;
     let progress = |done: usize, of: usize| console::progress("libvirt was asked", done, of);
     let asker = Asker { client: &client, limit: args.ask_timeout, progress: &progress };
     world.cluster.libvirt = Arc::new(asker.ask(plan).await);
@@ -67,12 +68,13 @@ async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan:
     Ok(())
 }
 
-fn save(folder: &Path, facts: &Facts) -> anyhow::Result<()> {
+fn save(folder: &Path, facts: &Facts, domain: &Domain) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     for (name, content) in saved::files(facts) {
         let path = folder.join(name);
         let text = serde_json::to_string_pretty(&content)?;
-        fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, domain.outward(&text).into_owned() + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 mod live;
 
 use std::future::pending;
-use std::io;
+use std::io::{self, Read};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::cli::args::{CertificateSource, ServeArgs};
 use crate::console;
+use crate::domain::Domain;
 use crate::live::connect::ClusterArgs;
 use crate::live::freshness::{AgeCollector, Freshness};
 use crate::page::Page;
@@ -35,8 +36,8 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// It cannot listen, has no certificate, or no cluster to judge by.
 #[tokio::main]
-pub async fn serve(args: &ServeArgs, cluster: &ClusterArgs) -> anyhow::Result<()> {
-    telemetry::init(args.log_format, &args.log)?;
+pub async fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<()> {
+    telemetry::init(args.log_format, &args.log, domain)?;
     let mut signals = Signals::new()?;
     let freshness = Arc::new(Freshness::default());
     let metrics = Arc::new(Metrics::new(|registry| {
@@ -54,12 +55,13 @@ pub async fn serve(args: &ServeArgs, cluster: &ClusterArgs) -> anyhow::Result<()
     let readiness = Arc::new(Readiness::new());
     let (judge, details, mut writers) = if args.world.snapshot.is_empty() {
         let parts = live::Parts { freshness, readiness: &readiness, metrics: &metrics, resolver: &resolver };
-        live::start(args, cluster, parts, &mut tasks)?
+        live::start(args, cluster, domain, parts, &mut tasks)?
     } else {
-        let (judge, details) = snapshot(args, &readiness)?;
+        let (judge, details) = snapshot(args, &readiness, domain, stdin)?;
         (judge, details, live::Writers::default())
     };
-    let edge = Edge::new(judge, Arc::clone(&readiness), Arc::clone(&metrics), web::Limits::default());
+    let limits = web::Limits::default();
+    let edge = Edge::in_domain(domain.clone(), judge, Arc::clone(&readiness), Arc::clone(&metrics), limits);
 
     let (stop, stopping) = watch::channel(());
     let stopped = || {
@@ -171,14 +173,14 @@ fn clients(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) ->
 }
 
 /// The judgement on a snapshot, which neither changes nor ages.
-fn snapshot(args: &ServeArgs, readiness: &Readiness) -> anyhow::Result<(Judge, admin::Details)> {
-    let (world, notes) = world::load(
-        &args.world.snapshot,
-        &args.world.policy,
-        args.world.kubevirt_version,
-        "default",
-        io::stdin().lock(),
-    )?;
+fn snapshot(
+    args: &ServeArgs,
+    readiness: &Readiness,
+    domain: &Domain,
+    stdin: impl Read,
+) -> anyhow::Result<(Judge, admin::Details)> {
+    let (world, notes) =
+        world::load(&args.world.snapshot, &args.world.policy, args.world.kubevirt_version, "default", domain, stdin)?;
     if world.cluster.fleet.is_empty() {
         bail!(world::NO_NODES);
     }

@@ -1,6 +1,7 @@
 //! The command line, every value a type.
 
 pub mod program;
+mod renamed;
 pub mod shared;
 
 use std::net::SocketAddr;

@@ -92,6 +92,7 @@ pub fn run(
     let mut objects = Vec::new();
     let mut numbering = Numbering::default();
     snapshot::read_all(files, stdin, |item| {
+        let item = item.inward(&world.cluster.domain);
         let index = numbering.of(&item.place.file);
         if !is_selected(&item, args.selector.as_ref()) {
             return Ok(());
@@ -112,6 +113,8 @@ pub fn run(
     if args.output == CheckOutput::Review {
         let denied = responses.iter().any(|(_, denied)| *denied);
         for (json, _) in responses {
+            // The page puts the cluster's names in again.
+            let json = world.cluster.domain.exchanged(&json);
             page.json_line(&serde_json::from_slice::<&RawValue>(&json)?)?;
         }
         return Ok(if denied { Checked::Denied } else { Checked::Admitted });
@@ -129,7 +132,7 @@ pub fn run(
         console::tell(&Page::of(format_args!("note: {text}")));
     }
     if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
-        let mut annotated = Page::default();
+        let mut annotated = Page::in_domain(&world.cluster.domain);
         ci::annotations(&rows, gate, &mut annotated);
         console::tell(&annotated);
     }
@@ -178,7 +181,8 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
             (None, _) => {
                 // An eviction, an edit of a node or of KubeVirt's configuration: what is told is about other guests.
                 let answer = review::answer(&ReviewContext::new(world), Stage::Validate, &request);
-                let warnings = answer.with_context(|| item.place.to_string())?.decision.warnings();
+                let warnings =
+                    answer.with_context(|| item.place.to_string())?.decision.warnings_in(&world.cluster.domain);
                 let why = if warnings.is_empty() {
                     "nothing in this request bears on where a guest can run"
                 } else {
@@ -281,7 +285,7 @@ fn response(world: &World, item: &Item) -> anyhow::Result<(Vec<u8>, bool)> {
     let answer = review::answer(&ReviewContext::new(world), Stage::Validate, &request);
     let decision = answer.with_context(|| item.place.to_string())?.decision;
     let denied = matches!(decision, Decision::Deny { .. });
-    Ok((render(Stage::Validate, &request.uid, &decision)?, denied))
+    Ok((render(Stage::Validate, &request.uid, &decision, &world.cluster.domain)?, denied))
 }
 
 fn people(rows: &[ResultRow], no_headers: bool, page: &mut Page) {

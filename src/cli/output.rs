@@ -307,7 +307,7 @@ impl ResultRow {
                     then_fits: then_fits(luck.then_fits),
                 })
                 .collect(),
-            warnings: decision.warnings(),
+            warnings: decision.warnings_in(&world.cluster.domain),
             denial,
             patch,
             // A pod as given is not predicted.

@@ -8,6 +8,7 @@ use crate::answers::recommend::policy::{Adoption, adoptions};
 use crate::answers::recommend::what_if::{Edit, WhatIf, what_if};
 use crate::answers::recommend::{CandidateReport, Change, Coverage, PoolReport, Report, recommend};
 use crate::cli::args::{RecommendArgs, RecommendOutput};
+use crate::domain::Domain;
 use crate::fit::node::Node;
 use crate::kubevirt::wire;
 use crate::page::Page;
@@ -32,7 +33,7 @@ struct Printed<'r> {
 ///
 /// A node of `--with-node` cannot be read, a change cannot be made, or nothing can be written as JSON or YAML.
 pub fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
-    let edits = edits(args, stdin)?;
+    let edits = edits(args, &world.cluster.domain, stdin)?;
     let (world, what_if) = what_if(world, &args.node_selector, &edits)?;
     let report = recommend(&world, &args.node_selector);
     match args.output {
@@ -48,9 +49,10 @@ pub fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Pag
     Ok(())
 }
 
-fn edits(args: &RecommendArgs, stdin: impl Read) -> anyhow::Result<Vec<Edit>> {
+fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<Vec<Edit>> {
     let mut out = Vec::new();
     snapshot::read_all(&args.with_node, stdin, |item: Item| {
+        let item = item.inward(domain);
         if item.kind != "Node" {
             return Err(item.wrong("kind", &format!("expected Node, found {}", item.kind)));
         }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::args::{SnapshotArgs, SnapshotOutput};
+use crate::domain::Domain;
 use crate::page::{Page, PageError};
 use crate::snapshot::prune::prune;
 use crate::snapshot::{Skipped, read_dumps};
@@ -15,9 +16,10 @@ use crate::snapshot::{Skipped, read_dumps};
 /// # Errors
 ///
 /// An input cannot be read, or holds something malformed.
-pub fn of_dumps(args: &SnapshotArgs, stdin: impl Read) -> anyhow::Result<(Vec<Value>, Skipped)> {
+pub fn of_dumps(args: &SnapshotArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<(Vec<Value>, Skipped)> {
     let mut objects = Vec::new();
     let skipped = read_dumps(&args.snapshot, stdin, |item| {
+        let item = item.inward(domain);
         let pruned = prune(&item.api_version, &item.kind, item.json.get()).with_context(|| item.place.to_string())?;
         objects.extend(pruned);
         anyhow::Ok(())

@@ -13,6 +13,7 @@ use super::wire::{
     self, DataSource, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, VirtualMachine, Vmi, Vmim,
 };
 use crate::bounds::Excess;
+use crate::domain::Domain;
 use crate::fit::fleet::Fleet;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
@@ -35,6 +36,8 @@ pub struct Cluster {
     pub kubevirt_namespace: Option<String>,
     /// What nodes have and pods ask for, where that was read: the webhook does not.
     pub room: Arc<Room>,
+    /// The domain of KubeVirt's names in this cluster. Everything else here has KubeVirt's own names; this is for what is printed.
+    pub domain: Domain,
     /// What libvirt answered, where it was asked: nothing, unless somebody wants it.
     pub libvirt: Arc<Facts>,
     /// The release that the user named.

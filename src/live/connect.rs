@@ -9,6 +9,8 @@ use kube::{Client, Config};
 
 use super::kubeconfig;
 use super::proxy::{Environment, ProxyError};
+use super::renaming::Renaming;
+use crate::domain::Domain;
 
 /// Which cluster, as whom, in which namespace: kubectl's options, before the verb or after it.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -59,6 +61,10 @@ pub struct ClusterArgs {
     /// How long to wait for the API server: seconds, or 500ms, 1m, 1m30s; 0 waits without end
     #[arg(long, value_name = "DURATION", global = true, hide_short_help = true, value_parser = duration)]
     pub request_timeout: Option<Duration>,
+    /// The domain of KubeVirt's labels, annotations and API groups, where a distribution renames kubevirt.io; without it a dump that
+    /// uses another domain throughout is recognised
+    #[arg(long, value_name = "DOMAIN", global = true, hide_short_help = true, env = "KUBEVIRT_DOMAIN")]
+    pub kubevirt_domain: Option<Domain>,
     /// Which log lines go to standard error, by number as for kubectl: requests from 6 on, all from 8 on
     #[arg(short, long = "v", value_name = "LEVEL", global = true, hide_short_help = true, default_value_t = 0)]
     pub verbosity: u8,
@@ -139,6 +145,12 @@ impl ClusterArgs {
         given.into_iter().find_map(|(is_given, name)| is_given.then_some(name))
     }
 
+    /// The domain of KubeVirt's names that is given; else KubeVirt's own.
+    #[must_use]
+    pub fn domain(&self) -> Domain {
+        self.kubevirt_domain.clone().unwrap_or_default()
+    }
+
     /// The namespace that is asked for; an empty name asks for none.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
@@ -193,25 +205,30 @@ impl ClusterArgs {
     }
 }
 
-/// A client.
+/// A client of a cluster with this domain.
 ///
 /// # Errors
 ///
 /// The configuration cannot be used.
-pub fn client(config: Config) -> Result<Client, ConnectError> {
-    let plugin = plugin(&config);
-    Client::try_from(config).map_err(|error| ConnectError::of(plugin, error))
-}
-
-/// A client whose answers pass through a layer.
-///
-/// # Errors
-///
-/// The configuration cannot be used.
-pub fn client_through(config: Config, layer: &super::freshness::Listening) -> Result<Client, ConnectError> {
+pub fn client(config: Config, domain: &Domain) -> Result<Client, ConnectError> {
     let plugin = plugin(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
-    Ok(builder.with_layer(layer).build())
+    Ok(builder.with_layer(&Renaming(domain.clone())).build())
+}
+
+/// The same; its answers pass through a layer, in KubeVirt's own names.
+///
+/// # Errors
+///
+/// The configuration cannot be used.
+pub fn client_through(
+    config: Config,
+    domain: &Domain,
+    layer: &super::freshness::Listening,
+) -> Result<Client, ConnectError> {
+    let plugin = plugin(&config);
+    let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
+    Ok(builder.with_layer(&Renaming(domain.clone())).with_layer(layer).build())
 }
 
 /// The program that gives credentials, where the kubeconfig names one.

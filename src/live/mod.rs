@@ -22,6 +22,7 @@ pub mod libvirt;
 mod lookups;
 pub mod proxy;
 mod rate;
+pub mod renaming;
 pub mod status;
 pub mod watch;
 

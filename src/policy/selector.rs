@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::word::words;
+use crate::domain::Domain;
 
 words! {
     /// How a [`LabelCondition`] compares. Mirrors `metav1.LabelSelectorOperator`.
@@ -59,6 +60,19 @@ pub struct LabelSelector {
 }
 
 impl LabelSelector {
+    /// The same selection of labels with KubeVirt's own names.
+    #[must_use]
+    pub fn inward(&self, domain: &Domain) -> Self {
+        let labels = self.match_labels.iter();
+        let expressions = self.match_expressions.iter().cloned();
+        Self {
+            match_labels: labels.map(|(key, value)| (domain.inward(key).into_owned(), value.clone())).collect(),
+            match_expressions: expressions
+                .map(|condition| LabelCondition { key: domain.inward(&condition.key).into_owned(), ..condition })
+                .collect(),
+        }
+    }
+
     /// Whether the labels meet every condition.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::admission::review::decode;
 use crate::answers::Guests;
+use crate::domain::Domain;
 use crate::snapshot::Source;
 use crate::testing::cluster::{cluster, launcher, running, vmi};
 use crate::testing::fleet::{feature, intel};
@@ -24,7 +25,7 @@ fn data(name: &str) -> PathBuf {
 /// The cluster whose reviews were recorded.
 pub(super) fn recorded() -> World {
     let source = Source::Path(data("cluster.yaml"));
-    world::load(&[source], &[], None, "default", std::io::empty()).expect("the recorded cluster").0
+    world::load(&[source], &[], None, "default", &Domain::default(), std::io::empty()).expect("the recorded cluster").0
 }
 
 /// A recorded review.

@@ -36,7 +36,7 @@ mod yaml;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -45,6 +45,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::bounds::{Bounded, Measured};
+use crate::domain::{Domain, Evidence};
 use crate::kubevirt::wire::Reader;
 
 pub use error::Error;
@@ -169,6 +170,19 @@ impl Item {
         let Head { metadata, request } = serde_json::from_str(self.json.get()).unwrap_or_default();
         let names = if self.kind == "AdmissionReview" { request } else { metadata };
         names.and_then(|names| names.namespace).unwrap_or_default()
+    }
+
+    /// The object of a cluster with this domain, with KubeVirt's own names.
+    #[must_use]
+    pub fn inward(mut self, domain: &Domain) -> Self {
+        if domain.is_own() {
+            return self;
+        }
+        self.api_version = domain.inward(&self.api_version).into_owned();
+        if let Ok(json) = RawValue::from_string(domain.inward(self.json.get()).into_owned()) {
+            self.json = json;
+        }
+        self
     }
 
     /// That a field of it does not hold what it should.
@@ -309,6 +323,42 @@ pub fn read_dumps<E: From<Error>>(
         }
     }
     Ok(skipped)
+}
+
+/// Bytes that are looked at together.
+const PIECE: usize = 64 * 1024;
+
+/// The domain that these dumps use throughout, where it is not KubeVirt's own, and what standard input holds. Dumps are read until one
+/// uses KubeVirt's own domain: in most clusters that is the first node. What cannot be read is left to whoever reads the objects.
+pub fn recognise<R: Read>(sources: &[Source], mut stdin: R) -> (Domain, impl Read + use<R>) {
+    let mut evidence = Evidence::default();
+    let mut held = Vec::new();
+    let mut piece = vec![0; PIECE];
+    for source in sources {
+        let path = match source {
+            Source::Stdin => {
+                while let Ok(read @ 1..) = stdin.read(&mut piece) {
+                    held.extend_from_slice(&piece[..read]);
+                    if !evidence.look(&piece[..read]) {
+                        break;
+                    }
+                }
+                continue;
+            }
+            Source::Path(path) | Source::Tree(path) | Source::Kustomization(path) => path,
+        };
+        let files = if path.is_dir() { folder::deep(path).unwrap_or_default() } else { vec![path.clone()] };
+        // What a pipe holds can be read once alone.
+        for file in files.iter().filter(|file| file.is_file()).map_while(|file| folder::open(file).ok()) {
+            let mut file = file;
+            while let Ok(read @ 1..) = file.read(&mut piece) {
+                if !evidence.look(&piece[..read]) {
+                    return (Domain::default(), Cursor::new(held).chain(stdin));
+                }
+            }
+        }
+    }
+    (evidence.domain().unwrap_or_default(), Cursor::new(held).chain(stdin))
 }
 
 /// Whether a document that opens so is JSON: YAML has braces too, and needs no quotes in them.

@@ -37,6 +37,7 @@ use super::{Peer, Readiness};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::{Request, ReviewError, decode};
+use crate::domain::Domain;
 use crate::page::Page;
 use crate::telemetry::{DecodeReason, Metrics, ObjectKind, RequestOutcome};
 
@@ -75,6 +76,7 @@ pub struct Edge {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     limits: Limits,
+    domain: Domain,
     memory: Memory,
     turns: Turns,
     /// Of each outcome without a decision, the log lines that are written.
@@ -85,10 +87,22 @@ impl Edge {
     /// The judgement and what surrounds it.
     #[must_use]
     pub fn new(judge: Judge, readiness: Arc<Readiness>, metrics: Arc<Metrics>, limits: Limits) -> Arc<Self> {
+        Self::in_domain(Domain::default(), judge, readiness, metrics, limits)
+    }
+
+    /// The same for reviews of a cluster with this domain.
+    #[must_use]
+    pub fn in_domain(
+        domain: Domain,
+        judge: Judge,
+        readiness: Arc<Readiness>,
+        metrics: Arc<Metrics>,
+        limits: Limits,
+    ) -> Arc<Self> {
         let memory = Memory::new(limits.memory, limits.wait);
         let turned_away = RequestOutcome::ALL.iter().map(|_| Seldom::new(10, Duration::from_secs(1))).collect();
         let turns = Turns::new(limits.judges);
-        Arc::new(Self { judge, readiness, metrics, limits, memory, turns, turned_away })
+        Arc::new(Self { judge, readiness, metrics, limits, domain, memory, turns, turned_away })
     }
 }
 
@@ -230,7 +244,7 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
     share.whole();
     let _answering = peer.as_ref().map(Peer::answering);
     let turn = edge.turns.turn(peer.as_ref(), body.len() > SMALL, clock.judge_by);
-    decide(stage, edge, &body, turn, clock).await
+    decide(stage, edge, &edge.domain.exchanged(&body), turn, clock).await
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -275,7 +289,7 @@ async fn decide(stage: Stage, edge: &Edge, body: &[u8], mut turn: Turn<'_>, cloc
     };
     // What was used to judge is another review's now.
     drop(turn);
-    let json = render(stage, &request.uid, &decision)?;
+    let json = render(stage, &request.uid, &decision, &edge.domain)?;
     let took = clock.started.elapsed();
     edge.metrics.request(stage, ObjectKind::of(&request), outcome, took);
     log(stage, &request, &decision, outcome, took);

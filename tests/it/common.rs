@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 pub use answers::{Tally, check, fitting, list, results, texts};
 pub use documents::documented_commands;
-pub use run::{BIN, Ran, cpufit, head, program, read, wait};
+pub use run::{BIN, RENAME, Ran, cpufit, head, program, read, wait};
 pub use server::{Answer, Server};
 pub use tls::{Http, client_config, ports};
 
@@ -73,6 +73,11 @@ impl Scratch {
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        let text = std::str::from_utf8(content.as_ref()).ok();
+        let content = match run::rename().zip(text) {
+            Some((domain, text)) => text.replace("kubevirt.io", &domain).into_bytes(),
+            None => content.as_ref().to_vec(),
+        };
         std::fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }

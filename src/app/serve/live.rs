@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use crate::cli::args::{CertificateSource, ServeArgs};
+use crate::domain::Domain;
 use crate::live::connect::ClusterArgs;
 use crate::live::events::Reports;
 use crate::live::freshness::{Freshness, Listening};
@@ -38,6 +39,7 @@ pub(super) struct Parts<'a> {
 pub(super) fn start(
     args: &ServeArgs,
     cluster: &ClusterArgs,
+    domain: &Domain,
     parts: Parts<'_>,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<(Judge, admin::Details, Writers)> {
@@ -47,7 +49,7 @@ pub(super) fn start(
     }
     let config = cluster.config()?;
     info!(cluster = %config.cluster_url, "judging by a live cluster");
-    let client = connect::client_through(config, &Listening(Arc::clone(&freshness)))?;
+    let client = connect::client_through(config, domain, &Listening(Arc::clone(&freshness)))?;
     let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
     let reports = Reports::new(metrics);
     let (live, published) = Live::start(&client, settings, &freshness, reports.clone(), metrics, tasks);

@@ -11,6 +11,7 @@ mod policies;
 use serde_json::{Value, json};
 
 use super::random::Random;
+use crate::domain::Domain;
 use crate::kubevirt::cluster::Object;
 use crate::snapshot::{self, Source};
 use crate::world::{self, World};
@@ -61,7 +62,7 @@ impl Situation {
     pub(crate) fn world(&self) -> World {
         let items = [self.nodes.clone(), self.objects.clone()].concat();
         let dump = json!({"apiVersion": "v1", "kind": "List", "items": items});
-        let read = world::load(&[Source::Stdin], &[], None, NAMESPACE, dump.to_string().as_bytes());
+        let read = world::load(&[Source::Stdin], &[], None, NAMESPACE, &Domain::default(), dump.to_string().as_bytes());
         read.unwrap_or_else(|error| panic!("{error:?}: the situation is none: {dump:#}")).0
     }
 

@@ -1,0 +1,47 @@
+//! Arguments in a cluster whose KubeVirt has another domain than `kubevirt.io`.
+
+use super::Verb;
+use crate::domain::Domain;
+use crate::policy::LabelSelector;
+use crate::snapshot::Source;
+
+impl Verb {
+    /// The dumps that are read for a verb.
+    #[must_use]
+    pub fn dumps(&self) -> Vec<Source> {
+        match self {
+            Self::Serve(args) => args.world.snapshot.clone(),
+            Self::Check(args) => args.world.snapshot.clone(),
+            Self::Explain(args) => args.world.snapshot.clone(),
+            Self::Audit(args) => args.world.snapshot.clone(),
+            Self::Drain(args) => args.world.snapshot.clone(),
+            Self::Recommend(args) => args.world.snapshot.clone(),
+            Self::Diff(args) => args.worlds().into_iter().flat_map(|world| world.snapshot).collect(),
+            Self::Snapshot(args) => args.snapshot.clone(),
+            Self::Certs(_) | Self::Manifests(_) | Self::Completion(_) => Vec::new(),
+        }
+    }
+
+    /// The same verb, with KubeVirt's own names for the types and label keys that its arguments name.
+    #[must_use]
+    pub fn inward(mut self, domain: &Domain) -> Self {
+        let rename = |selector: &mut LabelSelector| *selector = selector.inward(domain);
+        match &mut self {
+            Self::Check(args) => args.selector.iter_mut().for_each(rename),
+            Self::Audit(args) => args.list.selector.iter_mut().for_each(rename),
+            Self::Recommend(args) => args.node_selector.iter_mut().for_each(rename),
+            Self::Explain(args) => {
+                args.list.selector.iter_mut().for_each(rename);
+                args.objects.iter_mut().for_each(|object| *object = domain.inward(object).into_owned());
+            }
+            Self::Serve(_)
+            | Self::Drain(_)
+            | Self::Diff(_)
+            | Self::Snapshot(_)
+            | Self::Certs(_)
+            | Self::Manifests(_)
+            | Self::Completion(_) => {}
+        }
+        self
+    }
+}

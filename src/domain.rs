@@ -1,0 +1,333 @@
+//! The domain of KubeVirt's names: `kubevirt.io`, or another one in the clusters of a distribution that renames it.
+//!
+//! Such a distribution keeps the names and replaces `kubevirt.io` in labels, annotations and API groups. This crate uses KubeVirt's
+//! own names everywhere. A [`Domain`] translates text of a cluster where it comes in, and text for people and for the API server
+//! where it goes out; nothing between the two knows of it. Text comes in as objects of dumps and manifests, as answers of the API server, as
+//! bodies of reviews, and as arguments. It goes out by a page, by the response to a review, by requests to the API server, and by the log.
+//!
+//! The translation exchanges the two domains, so it is its own inverse: what was not made here leaves as it came, and a label of
+//! `kubevirt.io` that an earlier installation left on a node is not taken for one of today's.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::fit::syntax;
+
+/// The domain of KubeVirt itself.
+const KUBEVIRT: &str = "kubevirt.io";
+/// Domains that Kubernetes and this program use: a translation would reach names that KubeVirt does not own.
+const TAKEN: [&str; 3] = ["kubernetes.io", "k8s.io", "cpufit.io"];
+
+/// The domain of KubeVirt's names in one cluster; `kubevirt.io` by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Domain(Option<Arc<str>>);
+
+/// What cannot be the domain.
+#[derive(Debug, Error)]
+pub enum DomainError {
+    /// It is not a domain.
+    #[error("{text:?} is not a domain: {rule}; give one such as internal.virtualization.example.io")]
+    Syntax {
+        /// What was given.
+        text: String,
+        /// The rule that it breaks.
+        rule: &'static str,
+    },
+    /// It has no dot.
+    #[error("{0:?} is not a domain: it has no dot; give one such as internal.virtualization.example.io")]
+    OneLabel(String),
+    /// Others have names in it.
+    #[error("{0} is not a domain that KubeVirt is renamed to: Kubernetes or cpufit has names in it")]
+    Taken(String),
+}
+
+impl FromStr for Domain {
+    type Err = DomainError;
+
+    fn from_str(text: &str) -> Result<Self, DomainError> {
+        if text == KUBEVIRT {
+            return Ok(Self::default());
+        }
+        syntax::subdomain(text).map_err(|rule| DomainError::Syntax { text: text.to_owned(), rule })?;
+        if !text.contains('.') {
+            return Err(DomainError::OneLabel(text.to_owned()));
+        }
+        if TAKEN.iter().any(|taken| text.strip_suffix(taken).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+        {
+            return Err(DomainError::Taken(text.to_owned()));
+        }
+        Ok(Self(Some(text.into())))
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or(KUBEVIRT))
+    }
+}
+
+impl Domain {
+    /// Whether it is KubeVirt's own, so that nothing is translated.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Text of the cluster, with KubeVirt's own names.
+    #[must_use]
+    pub fn inward<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.exchanged(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            // What is exchanged is ASCII, so the text stays UTF-8.
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        }
+    }
+
+    /// Text of this program, with the names of the cluster.
+    #[must_use]
+    pub fn outward<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.inward(text)
+    }
+
+    /// Text in either direction, where it need not be UTF-8.
+    #[must_use]
+    pub fn exchanged<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        let Some(name) = &self.0 else { return Cow::Borrowed(text) };
+        let (ours, theirs) = (KUBEVIRT.as_bytes(), name.as_bytes());
+        // One may end or begin the other: the longer one is what stands there.
+        let pairs =
+            if theirs.len() > ours.len() { [(theirs, ours), (ours, theirs)] } else { [(ours, theirs), (theirs, ours)] };
+        let mut out = Vec::new();
+        let (mut copied, mut at) = (0, 0);
+        while at < text.len() {
+            let found = pairs.iter().find(|(from, _)| text[at..].starts_with(from) && is_whole(text, at, from.len()));
+            let Some((from, to)) = found else {
+                at += 1;
+                continue;
+            };
+            out.extend_from_slice(&text[copied..at]);
+            out.extend_from_slice(to);
+            at += from.len();
+            copied = at;
+        }
+        if copied == 0 {
+            return Cow::Borrowed(text);
+        }
+        out.extend_from_slice(&text[copied..]);
+        Cow::Owned(out)
+    }
+}
+
+/// Whether a byte may stand in a name beside letters.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+/// Whether no name goes on before or after this part of a text. Before it there may be more of a domain: `node.kubevirt.io`.
+fn is_whole(text: &[u8], at: usize, length: usize) -> bool {
+    let begins = at == 0 || !is_word(text[at - 1]);
+    // A dot that ends a sentence ends the name.
+    let after = &text[at + length..];
+    let ends = after.strip_prefix(b".").unwrap_or(after).first().is_none_or(|&byte| !is_word(byte));
+    begins && ends
+}
+
+/// A text that comes in pieces, exchanged: a name that two pieces share is not cut.
+#[derive(Debug)]
+pub struct Pieces {
+    domain: Domain,
+    /// The end of what came, as long as a name may go on there.
+    rest: Vec<u8>,
+}
+
+impl Pieces {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(domain: Domain) -> Self {
+        Self { domain, rest: Vec::new() }
+    }
+
+    /// What can be passed on after this piece.
+    pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
+        self.rest.extend_from_slice(piece);
+        let end = self.rest.iter().rposition(|&byte| !is_word(byte) && byte != b'.').map_or(0, |last| last + 1);
+        let whole: Vec<u8> = self.rest.drain(..end).collect();
+        self.domain.exchanged(&whole).into_owned()
+    }
+
+    /// The end.
+    pub fn finish(&mut self) -> Vec<u8> {
+        self.domain.exchanged(&std::mem::take(&mut self.rest)).into_owned()
+    }
+}
+
+/// What a dump says of its domain: which ones its keys of KubeVirt have.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// Of keys such as `cpu-model.node.DOMAIN/…`.
+    families: BTreeSet<String>,
+    /// Of keys `DOMAIN/schedulable`.
+    schedulable: BTreeSet<String>,
+    is_own: bool,
+    /// The end of the piece before.
+    rest: Vec<u8>,
+}
+
+/// What stands before `.node.` in keys that the node-labeller writes on every node.
+const FAMILIES: [&str; 4] = ["cpu-model", "cpu-feature", "cpu-vendor", "host-model-cpu"];
+/// The longest part of a text that is looked at as one: a family, and the longest domain.
+const LONGEST: usize = 512;
+
+impl Evidence {
+    /// Looks at a piece of a dump; whether the pieces that follow can add anything.
+    pub fn look(&mut self, piece: &[u8]) -> bool {
+        let text = [self.rest.as_slice(), piece].concat();
+        for (at, _) in text.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let start = text[..at].iter().rposition(|&byte| !is_word(byte) && byte != b'.').map_or(0, |last| last + 1);
+            let Ok(domain) = std::str::from_utf8(&text[start..at]) else { continue };
+            let Some((family, domain)) = domain.split_once(".node.").or(Some(("", domain))) else { continue };
+            if domain == KUBEVIRT {
+                self.is_own = true;
+            } else if FAMILIES.contains(&family) {
+                self.families.insert(domain.to_owned());
+            } else if family.is_empty() && text[at..].starts_with(b"/schedulable") {
+                self.schedulable.insert(domain.to_owned());
+            }
+        }
+        self.rest = text[text.len().saturating_sub(LONGEST)..].to_vec();
+        !self.is_own
+    }
+
+    /// The domain, where the dump uses one throughout: for the node-labeller's keys and for `schedulable`, and `kubevirt.io` for nothing.
+    #[must_use]
+    pub fn domain(&self) -> Option<Domain> {
+        let mut families = self.families.iter();
+        let one = families.next().filter(|_| families.next().is_none() && !self.is_own)?;
+        self.schedulable.contains(one).then(|| one.parse().ok()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn domain(text: &str) -> Domain {
+        text.parse().expect("a domain")
+    }
+
+    #[test]
+    fn whole_domains_are_exchanged() {
+        let renamed = domain("internal.virtualization.example.io");
+        for (own, theirs) in [
+            ("kubevirt.io/schedulable", "internal.virtualization.example.io/schedulable"),
+            ("cpu-model.node.kubevirt.io/EPYC", "cpu-model.node.internal.virtualization.example.io/EPYC"),
+            ("kubevirt.io=virt-launcher", "internal.virtualization.example.io=virt-launcher"),
+            ("/apis/kubevirt.io/v1/x", "/apis/internal.virtualization.example.io/v1/x"),
+            ("virtualmachines.kubevirt.io \"db\"", "virtualmachines.internal.virtualization.example.io \"db\""),
+            ("The group is kubevirt.io.", "The group is internal.virtualization.example.io."),
+            ("a~1kubevirt.io~1b", "a~1kubevirt.io~1b"),
+            ("/spec/nodeSelector/kubevirt.io~1sev", "/spec/nodeSelector/internal.virtualization.example.io~1sev"),
+            ("kubevirt.io.example.com/a", "kubevirt.io.example.com/a"),
+            ("mykubevirt.io/a", "mykubevirt.io/a"),
+            ("kubevirt.iota", "kubevirt.iota"),
+            ("", ""),
+        ] {
+            assert_eq!(renamed.outward(own), theirs);
+            assert_eq!(renamed.inward(theirs), own);
+            assert_eq!(Domain::default().outward(own), own);
+        }
+    }
+
+    #[test]
+    fn what_is_no_domain_is_refused_and_names_the_cure() {
+        for text in ["", "io", "Kubevirt.io", "a..b", "kubevirt.io/", "-a.io", "kubernetes.io", "x.k8s.io", "cpufit.io"]
+        {
+            let error = text.parse::<Domain>().expect_err(text).to_string();
+            assert!(error.contains("domain"), "{error}");
+        }
+        assert!(domain("kubevirt.io").is_own());
+        assert_eq!(domain("mykubernetes.io").to_string(), "mykubernetes.io");
+    }
+
+    const PARTS: [&str; 14] = [
+        "kubevirt.io",
+        "kubevirt",
+        ".io",
+        "virt.io",
+        "io",
+        ".",
+        "/",
+        "node.",
+        "a",
+        "-",
+        " ",
+        "internal.",
+        "example",
+        "ä",
+    ];
+    const DOMAINS: [&str; 6] = [
+        "internal.virtualization.example.io",
+        "internal.kubevirt.io",
+        "kubevirt.io.example",
+        "virt.io",
+        "a.io",
+        "io.kubevirt.io",
+    ];
+
+    proptest! {
+        #[test]
+        fn to_exchange_twice_changes_nothing(
+            of in prop::sample::select(&DOMAINS[..]),
+            parts in prop::collection::vec(prop::sample::select([&PARTS[..], &DOMAINS[..]].concat()), 0..12),
+            cuts in prop::collection::vec(0_usize..40, 0..6),
+        ) {
+            let (domain, text) = (domain(of), parts.concat());
+            let out = domain.outward(&text).into_owned();
+            let back = domain.inward(&out);
+            prop_assert_eq!(back.as_ref(), text.as_str());
+            let mut pieces = Pieces::new(domain);
+            let mut whole = Vec::new();
+            let mut rest = text.as_bytes();
+            for cut in cuts {
+                let (piece, after) = rest.split_at(cut.min(rest.len()));
+                whole.extend(pieces.push(piece));
+                rest = after;
+            }
+            whole.extend(pieces.push(rest));
+            whole.extend(pieces.finish());
+            prop_assert_eq!(String::from_utf8_lossy(&whole).into_owned(), out);
+        }
+    }
+
+    #[test]
+    fn a_dump_of_one_domain_is_recognised() {
+        let seen = |text: &str| {
+            let mut evidence = Evidence::default();
+            for piece in text.as_bytes().chunks(7) {
+                evidence.look(piece);
+            }
+            evidence.domain().map(|domain| domain.to_string())
+        };
+        let node =
+            |domain: &str| format!("labels: {{cpu-model.node.{domain}/EPYC: 'true', {domain}/schedulable: 'true'}}");
+        assert_eq!(seen(&node("virt.example.io")).as_deref(), Some("virt.example.io"));
+        assert_eq!(seen(&node("kubevirt.io")), None);
+        assert_eq!(seen(&format!("{}\n{}", node("virt.example.io"), node("kubevirt.io"))), None, "two domains");
+        assert_eq!(seen(&format!("{}\n{}", node("a.example.io"), node("b.example.io"))), None, "two domains");
+        assert_eq!(
+            seen("cpu-model.node.a.io/EPYC: 'true', kubevirt.a.io/schedulable: 'true'"),
+            None,
+            "renamed in two ways"
+        );
+        assert_eq!(seen(""), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! Clusters in which a distribution renamed `kubevirt.io`: the same answers as before but for the names.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::common::{RENAME, Ran, Scratch, channel_faults, cpufit, head, program, read, read_json, shipped};
+use serde_json::Value;
+
+/// As Deckhouse names the API groups.
+const DOMAIN: &str = "internal.virtualization.deckhouse.io";
+
+fn renamed(text: &str) -> String {
+    text.replace("kubevirt.io", DOMAIN)
+}
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A file with every `kubevirt.io` in it renamed.
+fn copy(scratch: &Scratch, path: &Path) -> PathBuf {
+    let text = String::from_utf8(read(path)).expect("UTF-8");
+    assert!(!text.contains(DOMAIN), "{}", path.display());
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+    let name = Path::new(folder).join(path.file_name().expect("a file"));
+    scratch.write(name.to_str().expect("UTF-8"), renamed(&text))
+}
+
+/// Every verb, of a cluster `$DUMP`, a policy `$POLICY` and reviews `$REVIEWS`.
+const LINES: [&str; 19] = [
+    "audit --snapshot $DUMP",
+    "audit --snapshot $DUMP -o wide",
+    "audit --snapshot $DUMP -o json",
+    "audit --snapshot $DUMP -o name",
+    "audit --snapshot $DUMP -o yaml --policy $POLICY",
+    "explain vm/db vmi/ledger -n shop --snapshot $DUMP",
+    "explain virtualmachineinstance.kubevirt.io/db virtualmachines.v1.kubevirt.io/web -n shop --snapshot $DUMP -o json",
+    "explain vmi -A -l kubevirt.io/nodeName=node-a --snapshot $DUMP -o name",
+    "check -f $REVIEWS --snapshot $DUMP",
+    "check -f $REVIEWS --snapshot $DUMP -o json --predict",
+    "check -f $REVIEWS --snapshot $DUMP -o yaml --policy $POLICY",
+    "check -f $REVIEWS --snapshot $DUMP -o sarif",
+    "drain --all --snapshot $DUMP",
+    "drain node-a --snapshot $DUMP -o json",
+    "recommend --snapshot $DUMP",
+    "recommend --snapshot $DUMP -o yaml",
+    "recommend --node-selector kubevirt.io/schedulable=true --snapshot $DUMP -o json",
+    "diff $DUMP $DUMP",
+    "snapshot --snapshot $DUMP",
+];
+
+/// Runs of blanks depend on how long names are.
+fn flat(text: &str) -> String {
+    text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+#[test]
+fn every_verb_answers_as_before_but_for_the_names() {
+    let scratch = Scratch::new();
+    let reviews = [
+        "1-migrate-db",
+        "2-create-report",
+        "3-start-web",
+        "4-target-of-ledger",
+        "5-migrate-ledger",
+        "6-plain-pod",
+        "7-status-of-db",
+    ]
+    .map(|review| root("demo/reviews").join(format!("{review}.json")));
+    let plain = [root("demo/cluster.yaml"), root("demo/policy.yaml"), root("demo/reviews")];
+    let copies: Vec<PathBuf> = reviews.iter().map(|review| copy(&scratch, review)).collect();
+    let theirs =
+        [copy(&scratch, &plain[0]), copy(&scratch, &plain[1]), copies[0].parent().expect("a folder").to_owned()];
+    let run = |line: &str, files: &[PathBuf; 3], more: &[&str]| -> Ran {
+        let names = ["$DUMP", "$POLICY", "$REVIEWS"];
+        let words = line.split(' ').map(|word| match names.iter().position(|name| *name == word) {
+            Some(at) => files[at].to_str().expect("UTF-8").to_owned(),
+            None => word.to_owned(),
+        });
+        cpufit(words).args(more).run()
+    };
+    for line in LINES {
+        let before = run(line, &plain, &[]);
+        assert!(matches!(before.code(), 0 | 1) && !before.stdout.is_empty(), "{line}: {}", head(&before.stderr));
+        // Files are named by their paths.
+        let place = |text: &str| {
+            plain.iter().zip(&theirs).fold(text.to_owned(), |text, (plain, theirs)| {
+                text.replace(theirs.to_str().expect("UTF-8"), plain.to_str().expect("UTF-8"))
+            })
+        };
+        for more in [&["--kubevirt-domain", DOMAIN][..], &[]] {
+            let after = run(&renamed(line), &theirs, more);
+            let line = format!("{line} {more:?}");
+            assert_eq!(after.code(), before.code(), "{line}: {}", head(&after.stderr));
+            assert_eq!(flat(&place(&after.stdout)), flat(&renamed(&before.stdout)), "{line}");
+            assert_eq!(flat(&place(&after.stderr)), flat(&renamed(&before.stderr)), "{line}");
+            if line.starts_with("check") && line.contains("-o json") {
+                let results = after.json();
+                for result in results["results"].as_array().expect("results") {
+                    let faults: Vec<String> = channel_faults(result);
+                    assert!(faults.is_empty(), "{line}: {faults:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The recorded vectors and the cases from the field, all objects renamed: the same tests, run with the other domain.
+#[test]
+fn recorded_vectors_and_cases_agree_in_a_renamed_cluster() {
+    let scratch = Scratch::new();
+    for folder in
+        std::fs::read_dir(shipped("cases")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
+        for file in ["input.yaml", "snapshot.yaml"] {
+            copy(&scratch, &folder.join(file));
+        }
+        let name = Path::new(folder.file_name().expect("a name")).join("expect.json");
+        scratch.write_json(name.to_str().expect("UTF-8"), &read_json(&folder.join("expect.json")));
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let tests = ["judgement::golden::", "judgement::cases::every_case", "judgement::cases::explain_says"];
+    command.args(tests).arg("--nocapture").env(RENAME, DOMAIN).env("CASES", scratch.path());
+    let ran = program(command).run();
+    assert_eq!(ran.code(), 0, "{}\n{}", head(&ran.stderr), ran.stdout);
+    let passed = ran.stdout.lines().find(|line| line.starts_with("test result")).unwrap_or_default();
+    assert!(!passed.contains(" 0 passed"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_is_no_domain_is_refused() {
+    let ran = cpufit(["manifests", "--kubevirt-domain", "kubernetes.io"]).run();
+    assert_eq!(ran.code(), 2);
+    assert!(ran.stderr.contains("kubernetes.io is not a domain that KubeVirt is renamed to"), "{}", ran.stderr);
+}
+
+#[test]
+fn manifests_of_a_renamed_cluster_have_its_names() {
+    let print = |more: &[&str]| -> Vec<Value> {
+        let list = cpufit(["manifests", "-o", "json"]).args(more).run().json();
+        list["items"].as_array().expect("items").clone()
+    };
+    let plain: Vec<Value> = print(&[]);
+    let expected: Vec<Value> =
+        plain.iter().map(|object| serde_json::from_str(&renamed(&object.to_string())).unwrap()).collect();
+    assert_eq!(print(&["--kubevirt-domain", DOMAIN]), expected);
+    let text = cpufit(["manifests"]).env("KUBEVIRT_DOMAIN", DOMAIN).run().stdout;
+    assert!(
+        text.contains(&format!("- apiGroups: [pool.{DOMAIN}]")) && !text.contains("kubevirt.io"),
+        "{}",
+        head(&text)
+    );
+}

@@ -146,7 +146,10 @@ impl Run {
 }
 
 fn put_back(text: String) -> String {
-    rename().map_or(text.clone(), |domain| text.replace(&domain, "kubevirt.io"))
+    match rename() {
+        Some(domain) => text.replace(&domain, "kubevirt.io"),
+        None => text,
+    }
 }
 
 fn drain(mut from: impl Read + Send + 'static) -> JoinHandle<String> {

@@ -3,8 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{RENAME, Ran, Scratch, channel_faults, cpufit, head, program, read, read_json, shipped};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+
+use crate::common::{
+    RENAME, Ran, Scratch, Server, channel_faults, cpufit, differences, head, program, read, read_json, shipped,
+};
 
 /// As Deckhouse names the API groups.
 const DOMAIN: &str = "internal.virtualization.deckhouse.io";
@@ -125,6 +130,43 @@ fn recorded_vectors_and_cases_agree_in_a_renamed_cluster() {
     assert_eq!(ran.code(), 0, "{}\n{}", head(&ran.stderr), ran.stdout);
     let passed = ran.stdout.lines().find(|line| line.starts_with("test result")).unwrap_or_default();
     assert!(!passed.contains(" 0 passed"), "{}", ran.stdout);
+}
+
+/// What the API server would send to the webhook of a renamed cluster, and what it is answered: patches have the cluster's names too.
+#[test]
+fn the_webhook_answers_as_before_but_for_the_names() {
+    let scratch = Scratch::new();
+    let plain = Server::start(&shipped("reviews/cluster.yaml"), &[]);
+    let theirs = Server::start(&copy(&scratch, &shipped("reviews/cluster.yaml")), &["--kubevirt-domain", DOMAIN]);
+    let (mut reviews, mut patches) = (0, 0);
+    for file in std::fs::read_dir(shipped("reviews")).unwrap().map(|entry| entry.unwrap().path()) {
+        let Some(name) = file.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".json")) else {
+            continue;
+        };
+        let path = if name.contains("mutate") { "/mutate" } else { "/validate" };
+        let review = String::from_utf8(read(&file)).expect("UTF-8");
+        let before = opened(plain.review(path, review.clone()), &mut 0);
+        let after = opened(theirs.review(path, renamed(&review)), &mut patches);
+        assert!(channel_faults(&after).is_empty(), "{name}: {:?}", channel_faults(&after));
+        let expected: Value = serde_json::from_str(&renamed(&before.to_string())).unwrap();
+        let found: Vec<String> = differences(name, &expected, &after)
+            .into_iter()
+            // A warning that would be too long with the longer names is cut.
+            .filter(|difference| !(difference.contains("warnings") && difference.ends_with("…\"")))
+            .collect();
+        assert!(found.is_empty(), "{found:#?}");
+        reviews += 1;
+    }
+    assert!(reviews > 15 && patches > 0, "{reviews} reviews, {patches} patches");
+}
+
+/// A response with its patch as JSON.
+fn opened(mut response: Value, patches: &mut usize) -> Value {
+    if let Some(patch) = response["patch"].as_str() {
+        response["patch"] = serde_json::from_slice(&STANDARD.decode(patch).expect("base64")).expect("JSON");
+        *patches += 1;
+    }
+    response
 }
 
 #[test]

@@ -345,6 +345,26 @@ mod tests {
         serde_json::to_string_pretty(&serde_json::from_slice::<Value>(&rendered).unwrap()).unwrap()
     }
 
+    #[test]
+    fn a_renamed_cluster_gets_its_own_names_in_warnings_within_their_length_and_in_patches() {
+        let domain: Domain = "internal.virtualization.example.io".parse().unwrap();
+        let patch = r#"[{"op": "remove", "path": "/spec/nodeSelector/cpu-feature.node.kubevirt.io~1fpu"}]"#;
+        let keys = (0..9).map(|index| format!("cpu-feature.node.kubevirt.io/f{index}")).collect::<Vec<_>>();
+        let decision = Decision::Admit {
+            warnings: vec![keys.join(", ")].into(),
+            audit: BTreeMap::new(),
+            patch: serde_json::from_str(patch).unwrap(),
+        };
+        let rendered = render(Stage::Mutate, "u-1", &decision, &domain).unwrap();
+        let value: Value = serde_json::from_slice(&rendered).unwrap();
+        let warning = value["response"]["warnings"][0].as_str().unwrap();
+        assert!(warning.starts_with("cpufit: cpu-feature.node.internal.virtualization.example.io/f0, "), "{warning}");
+        assert_eq!(warning.chars().count(), WARNING_CHARS, "the API server would cut it, or room is wasted: {warning}");
+        let sent = STANDARD.decode(value["response"]["patch"].as_str().unwrap()).unwrap();
+        let sent: Value = serde_json::from_slice(&sent).unwrap();
+        assert_eq!(sent[0]["path"], "/spec/nodeSelector/cpu-feature.node.internal.virtualization.example.io~1fpu");
+    }
+
     fn line(stage: Stage, decision: &Decision) -> String {
         String::from_utf8(render(stage, "u-1", decision, &Domain::default()).unwrap()).unwrap()
     }

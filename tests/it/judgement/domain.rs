@@ -136,13 +136,18 @@ fn recorded_vectors_and_cases_agree_in_a_renamed_cluster() {
 #[test]
 fn the_webhook_answers_as_before_but_for_the_names() {
     let scratch = Scratch::new();
-    let plain = Server::start(&shipped("reviews/cluster.yaml"), &[]);
-    let theirs = Server::start(&copy(&scratch, &shipped("reviews/cluster.yaml")), &["--kubevirt-domain", DOMAIN]);
+    let policy = "{apiVersion: cpufit.io/v1alpha1, kind: CPUPolicy, metadata: {name: common}, spec: {commonModel: {name: Haswell}}}";
+    let policy = scratch.write("policy.yaml", policy);
+    let policy = ["--policy", policy.to_str().expect("UTF-8")];
+    let plain = Server::start(&shipped("reviews/cluster.yaml"), &policy);
+    let snapshot = copy(&scratch, &shipped("reviews/cluster.yaml"));
+    let theirs = Server::start(&snapshot, &[&policy[..], &["--kubevirt-domain", DOMAIN]].concat());
     let (mut reviews, mut patches) = (0, 0);
     for file in std::fs::read_dir(shipped("reviews")).unwrap().map(|entry| entry.unwrap().path()) {
-        let Some(name) = file.file_name().and_then(|name| name.to_str()).filter(|name| name.ends_with(".json")) else {
+        let Some(name) = file.file_stem().and_then(|name| name.to_str()) else { continue };
+        if file.extension().is_none_or(|extension| extension != "json") {
             continue;
-        };
+        }
         let path = if name.contains("mutate") { "/mutate" } else { "/validate" };
         let review = String::from_utf8(read(&file)).expect("UTF-8");
         let before = opened(plain.review(path, review.clone()), &mut 0);

@@ -18,7 +18,7 @@ impl Verb {
             Self::Recommend(args) => args.world.snapshot.clone(),
             Self::Diff(args) => args.worlds().into_iter().flat_map(|world| world.snapshot).collect(),
             Self::Snapshot(args) => args.snapshot.clone(),
-            Self::Certs(_) | Self::Manifests(_) | Self::Completion(_) => Vec::new(),
+            Self::Certs(_) | Self::Manifests(_) | Self::Probe(_) | Self::Completion(_) => Vec::new(),
         }
     }
 
@@ -40,6 +40,7 @@ impl Verb {
             | Self::Snapshot(_)
             | Self::Certs(_)
             | Self::Manifests(_)
+            | Self::Probe(_)
             | Self::Completion(_) => {}
         }
         self

@@ -90,13 +90,8 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
-                console::print(&page)?;
-                page = Page::in_domain(domain);
-                let mut errors = Page::in_domain(domain);
-                for line in &missing {
-                    errors.line(format_args!("error: {line}"));
-                }
-                console::tell(&errors);
+                console::print(&std::mem::replace(&mut page, Page::in_domain(domain)))?;
+                console::tell(&lines(domain, missing.iter().map(|line| format!("error: {line}"))));
                 code = ExitCode::from(TROUBLE);
             }
         }
@@ -203,9 +198,7 @@ fn failure(error: &anyhow::Error, domain: &Domain) -> Page {
         first.extend(lines.next().filter(|line| !first.contains(line)).map(|line| format!(": {line}")));
         below.extend(lines);
     }
-    let mut page = Page::in_domain(domain);
-    std::iter::once(first).chain(below).for_each(|line| page.line(line));
-    page
+    lines(domain, std::iter::once(first).chain(below))
 }
 
 /// What is judged of dumps, or else of a live cluster.
@@ -239,9 +232,14 @@ fn objects(
 }
 
 fn note(domain: &Domain, text: impl Display) {
+    console::tell(&lines(domain, [format_args!("note: {text}")]));
+}
+
+/// Lines about a cluster with this domain.
+fn lines<T: Display>(domain: &Domain, lines: impl IntoIterator<Item = T>) -> Page {
     let mut page = Page::in_domain(domain);
-    page.line(format_args!("note: {text}"));
-    console::tell(&page);
+    lines.into_iter().for_each(|line| page.line(line));
+    page
 }
 
 /// A dump is of one cluster already.

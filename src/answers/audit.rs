@@ -13,7 +13,7 @@ use crate::enforce::model::{Common, model_of};
 use crate::enforce::outlook;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
-use crate::fit::subject::Stage;
+use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Cause, Check, Finding, Impact};
 use crate::judge::{Case, Manifest, judge};
 use crate::kubevirt::guest::guest_of;
@@ -144,6 +144,8 @@ pub struct AuditRow {
     pub stale: Vec<String>,
     /// Its launcher is outdated.
     pub outdated_launcher: bool,
+    /// What exposes it to the next upgrade: `inherited-selectors`, `outdated-launcher`, `host-model-vcpus`.
+    pub exposed: Vec<&'static str>,
     /// Libvirt's last refusal of it.
     pub refused: Option<String>,
     /// Why KubeVirt refuses to migrate it, whatever the labels say; null where it does not.
@@ -239,6 +241,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
     let now = (stand != Stand::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
     let doubts: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.check.doubts_labels()).collect();
     let doubt = doubts.first().map(|finding| say::finding::message(finding)).unwrap_or_default();
+    let exposed = if stand == Stand::Running { exposed(&judged, &vmi) } else { Vec::new() };
     let stale = if stand == Stand::Running { stale(&vmi, cluster) } else { Vec::new() };
     Some(AuditRow {
         guest: subject.title(),
@@ -264,6 +267,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
         at_next_start: StandRow::new(&next.stand, next.answer, next.why.clone()),
         stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
         outdated_launcher: stand == Stand::Running && subject.outdated_launcher,
+        exposed,
         refused: subject.refused.as_ref().filter(|_| stand == Stand::Running).map(|refused| refused.reason.clone()),
         not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
         doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
@@ -286,6 +290,27 @@ fn change(vmi: &Vmi, common: Option<&Common>) -> Option<Change> {
         }
         Common::Written { .. } | Common::NotWritten(_) | Common::Untouched(_) => None,
     }
+}
+
+/// What exposes a guest that runs to the next upgrade of KubeVirt, should it have to migrate then.
+///
+/// Labels that an upgrade takes from nodes strand guests that inherited them. A launcher that is outdated already is of an older
+/// release than its target would be. Host-model guests with several vCPUs have been refused by a libvirt whose QEMU had become
+/// newer, for an extra feature `ht`.
+fn exposed(judged: &Judged<'_>, vmi: &Vmi) -> Vec<&'static str> {
+    let cpu = vmi.spec.domain.cpu.as_ref().filter(|_| CpuMode::parse(model_of(vmi)) == CpuMode::HostModel);
+    let vcpus = cpu.map_or(1, |cpu| {
+        [cpu.sockets, cpu.cores, cpu.threads]
+            .map(|count| u64::from(count.max(1)))
+            .into_iter()
+            .fold(1, u64::saturating_mul)
+    });
+    let facts = [
+        ("inherited-selectors", inherited(judged) > 0),
+        ("outdated-launcher", judged.subject.outdated_launcher),
+        ("host-model-vcpus", vcpus > 1),
+    ];
+    facts.into_iter().filter(|(_, is_so)| *is_so).map(|(word, _)| word).collect()
 }
 
 /// How many entries its launcher inherited, whatever a policy drops of them.

@@ -41,6 +41,7 @@ struct Summary {
     unknown: usize,
     off_common_model: usize,
     stale: usize,
+    exposed: usize,
     changed: usize,
     denied: usize,
     warned: usize,
@@ -63,6 +64,7 @@ impl Summary {
             unknown,
             off_common_model: count(&|row| row.on_common_model == Some(false)),
             stale: count(&|row| !row.stale.is_empty()),
+            exposed: count(&|row| !row.exposed.is_empty()),
             changed: count(&|row| row.change.is_some()),
             denied: count(&|row| row.answer == Answer::Deny),
             warned: count(&|row| row.answer == Answer::Warn),
@@ -166,7 +168,8 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool
 }
 
 fn head(wide: bool) -> Vec<String> {
-    let more: &[&str] = if wide { &["STARTS", "CAUSE", "INHERITED", "STALE", "POLICY", "ON-MODEL"] } else { &[] };
+    let more: &[&str] =
+        if wide { &["STARTS", "CAUSE", "INHERITED", "STALE", "EXPOSED", "POLICY", "ON-MODEL"] } else { &[] };
     ["GUEST", "NODE", "CPU", "STATE", "NOW", "AT-NEXT-START"]
         .iter()
         .chain(more)
@@ -189,6 +192,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
         out.push(row.cause.map_or_else(dash, str::to_owned));
         out.push(row.inherited.to_string());
         out.push(stale(&row.stale));
+        out.push(if row.exposed.is_empty() { dash() } else { row.exposed.join(",") });
         out.push(row.policy.clone().unwrap_or_else(dash));
         out.push(row.on_common_model.map_or_else(dash, |on| if on { "yes" } else { "no" }.to_owned()));
     }

@@ -319,6 +319,12 @@ wire! {
         model: String,
         /// `features`.
         features: Vec<CpuFeature>,
+        /// `sockets`; 0 where it is not set, as for the next two.
+        sockets: u32,
+        /// `cores`.
+        cores: u32,
+        /// `threads`.
+        threads: u32,
         /// `dedicatedCpuPlacement`.
         dedicated_cpu_placement: bool,
         /// `numa`.

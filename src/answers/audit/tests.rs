@@ -200,3 +200,28 @@ fn the_audit_denies_what_the_webhook_denies(#[case] spec: Value) {
         assert_eq!(row.answer == Answer::Admit, case.decision == crate::admission::response::Decision::admit());
     }
 }
+
+#[test]
+fn what_exposes_a_guest_to_the_next_upgrade_is_said() {
+    let mut many = running("many", "node-a", "host-model");
+    many["spec"]["domain"]["cpu"]["sockets"] = json!(2);
+    many["spec"]["domain"]["cpu"]["cores"] = json!(2);
+    let mut old = running("old", "node-a", "Skylake-Server-noTSX-IBRS");
+    old["metadata"]["labels"] = json!({"kubevirt.io/outdatedLauncherImage": ""});
+    old["spec"]["domain"]["cpu"]["cores"] = json!(8);
+    let moved = running("moved", "node-a", "host-model");
+    let still = running("still", "node-a", "host-model");
+    let mut objects = vec![launcher(&moved, features())];
+    objects.extend([many, old, moved, still].map(vmi));
+    let world = World { cluster: cluster("1.9.0", intel(), objects), policies: Vec::new() };
+    let rows = audit(&world, NEVER);
+    let found: Vec<(&str, &[&str])> =
+        ["many", "moved", "old", "still"].map(|name| (name, &one(&rows, name).exposed[..])).to_vec();
+    let expected: [(&str, &[&str]); 4] = [
+        ("many", &["host-model-vcpus"]),
+        ("moved", &["inherited-selectors"]),
+        ("old", &["outdated-launcher"]),
+        ("still", &[]),
+    ];
+    assert_eq!(found, expected);
+}

@@ -23,7 +23,7 @@ macro_rules! no_text {
 }
 
 // The words for an excess hold no text of the object.
-no_text!(bool, i64, Excess);
+no_text!(bool, i64, Excess, u32);
 
 impl EachText for String {
     fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {

@@ -1,0 +1,136 @@
+//! Questions about the whole cluster: `recommend`, `drain` and `diff` of 5,000 nodes with 20,000 guests, beside the reading of the
+//! dump, which holds what nodes can give and what pods ask for.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod cluster;
+mod table;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use cpufit::answers::diff::diff;
+use cpufit::answers::drain::drain;
+use cpufit::answers::recommend::recommend;
+use cpufit::fit::label::CPU_FEATURE;
+use cpufit::fit::node::Node;
+use cpufit::snapshot::Source;
+use cpufit::world::{self, World};
+use serde_json::{Value, json};
+
+use table::Target;
+
+const NODES: usize = 5_000;
+const GUESTS: usize = 20_000;
+/// So many of the guests run on the node that is drained.
+const HERE: usize = 100;
+/// Seconds that an answer may take once the dump is read.
+const MOST: f64 = 2.0;
+
+fn main() {
+    let smoke = table::is_smoke_test();
+    let (nodes, guests) = if smoke { (50, 200) } else { (NODES, GUESTS) };
+    let nodes: Vec<Node> = cluster::nodes(nodes).collect();
+    let dump = dump(&nodes, &nodes, guests);
+    let started = Instant::now();
+    let old = read(&dump);
+    let reading = started.elapsed().as_secs_f64();
+
+    let lost = format!("{CPU_FEATURE}avx2");
+    let mut after = nodes.clone();
+    for node in after.iter_mut().step_by(3) {
+        node.labels.remove(&lost);
+    }
+    let new = read(&self::dump(&after, &nodes, guests));
+
+    let started = Instant::now();
+    let report = black_box(recommend(&old, &[]));
+    let recommending = started.elapsed().as_secs_f64();
+    assert!(report.pools.len() > 1 && report.pools.iter().any(|pool| pool.guests > 0));
+
+    let drained = old.cluster.fleet.find(&nodes[0].name).expect("the node");
+    let started = Instant::now();
+    let found = black_box(drain(&old, &[drained], false));
+    let draining = started.elapsed().as_secs_f64();
+    assert!(found.nodes[0].guests.len() >= HERE);
+    let started = Instant::now();
+    let all = black_box(drain(&old, &old.cluster.fleet.in_name_order(), true));
+    let ordering = started.elapsed().as_secs_f64();
+    assert_eq!(all.nodes.len(), nodes.len());
+
+    let started = Instant::now();
+    let found = black_box(diff(&old, &new));
+    let comparing = started.elapsed().as_secs_f64();
+    assert_eq!(found.nodes.len(), after.len().div_ceil(3));
+    assert!(found.worse > 0, "guests that inherited the feature are worse off");
+
+    if smoke {
+        return;
+    }
+    table::row("reading a dump of 5,000 nodes and 20,000 guests", reading, "s", Target::None);
+    for (verb, took) in [("recommend", recommending), ("drain of one node", draining), ("diff", comparing)] {
+        table::row(&format!("{verb}, {NODES} nodes, {GUESTS} guests"), took, "s", Target::AtMost(MOST));
+        table::row(&format!("{verb} / reading the dump"), took / reading, "x", Target::AtMost(1.0));
+    }
+    table::row("drain --all / reading the dump", ordering / reading, "x", Target::None);
+}
+
+fn read(dump: &str) -> World {
+    world::load(&[Source::Stdin], &[], None, "default", dump.as_bytes()).expect("a dump").0
+}
+
+/// Nodes, and guests on them of which each fourth has migrated before, when the nodes were as in `before`.
+fn dump(nodes: &[Node], before: &[Node], guests: usize) -> String {
+    let mut items: Vec<String> = nodes.iter().map(|node| of_node(node).to_string()).collect();
+    for number in 0..guests {
+        let node = &before[if number < HERE { 0 } else { number * 7 % before.len() }];
+        let name = format!("guest-{number:05}");
+        let model = if number % 5 == 0 { "Haswell-noTSX-IBRS" } else { "host-model" };
+        items.push(guest(&name, &node.name, model).to_string());
+        items.push(launcher(&name, node, number % 4 == 1).to_string());
+    }
+    format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", items.join(","))
+}
+
+fn of_node(node: &Node) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": node.name, "labels": node.labels},
+        "spec": {"unschedulable": node.cordoned},
+        "status": {"allocatable": {"cpu": "256", "memory": "1Ti", "pods": "250"}},
+    })
+}
+
+fn guest(name: &str, node: &str, model: &str) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}")},
+        "spec": {"architecture": "amd64", "evictionStrategy": "LiveMigrate", "domain": {"cpu": {"model": model, "cores": 2}, "machine": {"type": "q35"}}},
+        "status": {
+            "phase": "Running", "nodeName": node, "selinuxContext": "none",
+            "conditions": [{"type": "LiveMigratable", "status": "True"}],
+        },
+    })
+}
+
+fn launcher(guest: &str, node: &Node, has_migrated: bool) -> Value {
+    let mut selector = json!({"kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true"});
+    if has_migrated {
+        for key in node.labels.keys().filter(|key| key.starts_with(CPU_FEATURE)) {
+            selector[key.as_str()] = "true".into();
+        }
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "namespace": "shop", "name": format!("virt-launcher-{guest}"), "labels": {"kubevirt.io": "virt-launcher"},
+            "ownerReferences": [{
+                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": guest, "uid": format!("uid-{guest}"),
+                "controller": true,
+            }],
+        },
+        "spec": {"nodeName": node.name, "nodeSelector": selector, "containers": [
+            {"name": "compute", "resources": {"requests": {"cpu": "200m", "memory": "2Gi"}}},
+        ]},
+        "status": {"phase": "Running"},
+    })
+}

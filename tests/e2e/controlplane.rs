@@ -265,6 +265,16 @@ impl ControlPlane {
             .unwrap_or_else(|so_far| panic!("kubectl {args:?} did not end within {KUBECTL:?}: {so_far}"))
     }
 
+    /// kubectl as the administrator, both outputs to a file; who calls ends it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub fn spawn(&self, args: &[&str], out: std::fs::File) -> std::io::Result<std::process::Child> {
+        let mut command = kubectl_command(&self.assets, self.workplace.path(), &self.admin, args);
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()
+    }
+
     /// The same for a command that need not end by itself, such as a drain: the person stops it after a while.
     #[track_caller]
     pub fn told_for(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> String {

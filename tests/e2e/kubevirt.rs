@@ -10,7 +10,7 @@ use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
@@ -136,26 +136,71 @@ impl<'a> VirtApi<'a> {
     }
 }
 
+/// `pod-eviction-admitter.go`: a launcher whose guest is to be migrated is never evicted, its guest is marked.
 async fn intercept_eviction(State(shared): State<Shared>, review: Bytes) -> Answer {
     let request = request(&review);
     shared.seen.lock().expect("no panic").push(request.clone());
-    let (namespace, name) =
-        (request["namespace"].as_str().unwrap_or_default(), request["name"].as_str().unwrap_or_default());
     let client = client(&shared.kubeconfig).await.expect("a client");
-    let Ok(pod) = Api::<Pod>::namespaced(client, namespace).get(name).await else {
-        return answer(&request, json!({"allowed": true}));
+    let refusal = refusal(client, &request).await;
+    answer(&request, refusal.map_or_else(
+        || json!({"allowed": true}),
+        |message| {
+            json!({"allowed": false, "status": {"code": 429, "reason": "TooManyRequests", "message": message}})
+        },
+    ))
+}
+
+/// Why a pod is not evicted; `None` where KubeVirt lets it go.
+async fn refusal(client: Client, request: &Value) -> Option<String> {
+    let (namespace, name) = (request["namespace"].as_str()?, request["name"].as_str()?);
+    let pod = Api::<Pod>::namespaced(client.clone(), namespace).get(name).await.ok()?;
+    let is_launcher = pod.metadata.labels?.get("kubevirt.io").is_some_and(|app| app == "virt-launcher");
+    let has_ended =
+        pod.status.and_then(|status| status.phase).is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
+    let guest = pod.metadata.annotations?.get("kubevirt.io/domain").filter(|_| is_launcher && !has_ended)?.clone();
+    let kind = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("kubevirt.io", "v1", kind));
+    let vmis = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind("VirtualMachineInstance"));
+    let vmi = match vmis.get(&guest).await {
+        Ok(vmi) => vmi.data,
+        Err(error) => return Some(format!("kubevirt failed getting the vmi: {error}")),
     };
-    let is_launcher =
-        pod.metadata.labels.is_some_and(|labels| labels.get("kubevirt.io").is_some_and(|app| app == "virt-launcher"));
-    let domain = pod.metadata.annotations.and_then(|annotations| annotations.get("kubevirt.io/domain").cloned());
-    let response = match domain.filter(|_| is_launcher) {
-        Some(vmi) => json!({"allowed": false, "status": {
-            "code": 429, "reason": "TooManyRequests",
-            "message": format!("Eviction triggered evacuation of VMI \"{namespace}/{vmi}\""),
-        }}),
-        None => json!({"allowed": true}),
+    let strategy = match vmi["spec"]["evictionStrategy"].as_str() {
+        Some(strategy) => strategy.to_owned(),
+        None => {
+            let list = Api::<DynamicObject>::all_with(client, &kind("KubeVirt")).list(&ListParams::default()).await;
+            let kubevirt = list.ok()?.items.into_iter().next()?;
+            kubevirt.data["spec"]["configuration"]["evictionStrategy"].as_str()?.to_owned()
+        }
     };
-    answer(&request, response)
+    let conditions = vmi["status"]["conditions"].as_array();
+    let is_migratable = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "LiveMigratable" && condition["status"] == "True");
+    match strategy.as_str() {
+        "LiveMigrate" if !is_migratable => {
+            return Some(format!("VMI {guest} is configured with an eviction strategy but is not live-migratable"));
+        }
+        "LiveMigrate" | "External" => {}
+        "LiveMigrateIfPossible" if is_migratable => {}
+        _ => return None,
+    }
+    let evacuation = format!("Eviction triggered evacuation of VMI \"{namespace}/{guest}\"");
+    if vmi["status"]["evacuationNodeName"].is_string() {
+        return Some(format!("Evacuation in progress: {evacuation}"));
+    }
+    let node = pod.spec.and_then(|spec| spec.node_name);
+    if vmi["status"]["nodeName"].as_str() != node.as_deref() {
+        return Some("Eviction request for target Pod".to_owned());
+    }
+    // kubectl sets it inside of the Eviction.
+    if request["object"]["deleteOptions"]["dryRun"].as_array().is_none_or(Vec::is_empty) {
+        let mark = json!({"status": {"evacuationNodeName": node}});
+        if let Err(error) = vmis.patch(&guest, &PatchParams::default(), &Patch::Merge(&mark)).await {
+            return Some(format!("kubevirt failed marking the vmi for eviction: {error}"));
+        }
+    }
+    Some(evacuation)
 }
 
 /// `pkg/defaults`, of which only what touches the CPU and the node, and no finalizer: nobody would take it off again.

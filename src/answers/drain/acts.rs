@@ -18,6 +18,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::node::Node;
 use crate::fit::remedy::{Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon};
 use crate::fit::subject::{Stage, Template};
+use crate::kubevirt::wire::Vmi;
 use crate::say::{self, plural};
 use crate::world::World;
 
@@ -244,13 +245,14 @@ impl Problem<'_, '_> {
         let edited: Vec<Edited> = (0..self.acts.len()).map(|act| self.edit(&[act])).collect();
         for (node, movers) in self.nodes.iter().enumerate() {
             let forecast = forecast::of(self.residents, movers);
+            let here: Vec<&Vmi> = movers.iter().map(|mover| mover.vmi).collect();
             for at in forecast.stuck() {
                 if !forecast.outcomes[at].targets.is_empty() {
                     continue;
                 }
                 let frees = |act: &usize| {
                     let mut fitting = self.fitting((node, at), &[*act], &edited[*act]);
-                    fitting.subtract(&self.residents.kept_off(movers[at].vmi, &[]));
+                    fitting.subtract(&self.residents.kept_off(movers[at].vmi, &here));
                     let has_room = |place: usize| self.residents.shortage(movers[at].vmi, place, &[]).is_none();
                     let fitting: Vec<usize> = fitting.iter().filter(|&place| has_room(place)).collect();
                     !fitting.is_empty()

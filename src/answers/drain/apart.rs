@@ -142,6 +142,13 @@ impl<'w> Residents<'w> {
         }
     }
 
+    /// A guest that is shut down keeps nobody off any more. Where it starts again is not known, so its room is not counted as free.
+    pub(super) fn end(&mut self, vmi: &Vmi) {
+        if let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) {
+            self.all[at].node = None;
+        }
+    }
+
     /// How much a guest asks for: processors, then memory.
     pub(super) fn size(&self, vmi: &Vmi) -> (i64, i64) {
         let of = |resource: &str| self.cluster.room.need(vmi).and_then(|need| need.amounts.get(resource)).copied();

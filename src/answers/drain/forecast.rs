@@ -34,7 +34,7 @@ pub(super) struct Outcome {
 /// Guests of one node that share places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rivals {
-    names: Vec<String>,
+    pub names: Vec<String>,
     places: Bits,
 }
 
@@ -99,36 +99,49 @@ pub(super) fn of(residents: &Residents<'_>, movers: &[Mover<'_>]) -> Forecast {
 
 /// The same, where their labels let them go to these nodes.
 pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: Vec<Bits>) -> Forecast {
-    let leaving: Vec<&Vmi> =
-        movers.iter().zip(&fitting).filter(|(_, fitting)| !fitting.is_empty()).map(|(mover, _)| mover.vmi).collect();
-    let mut outcomes: Vec<Outcome> = movers
-        .iter()
-        .zip(fitting)
-        .map(|(mover, fitting)| {
-            let mut targets = fitting.clone();
-            if !residents.is_free() {
-                targets.subtract(&residents.kept_off(mover.vmi, &leaving));
-            }
-            let mut kept_off = fitting;
-            kept_off.subtract(&targets);
-            let short = |node: NodeIndex| Some((node, residents.shortage(mover.vmi, node, &[])?));
-            let no_room: Vec<(NodeIndex, Shortage)> =
-                if residents.is_free() { Vec::new() } else { targets.iter().filter_map(short).collect() };
-            for (node, _) in &no_room {
-                targets.remove(*node);
-            }
-            let place = targets.iter().next();
-            Outcome { place, targets, rivals: None, kept_off, no_room }
-        })
-        .collect();
+    // Who is shut down is gone at once; who is migrated, once there is a place for it. Each may make room for others.
+    let is_shut_down = |mover: &&&Mover<'_>| matches!(mover.fate, Fate::ShutDown(_));
+    let mut gone: Vec<&Vmi> = movers.iter().filter(is_shut_down).map(|mover| mover.vmi).collect();
+    loop {
+        let outcomes = outcomes(residents, movers, &fitting, &gone);
+        let leaves = |(mover, outcome): &(&&Mover<'_>, &Outcome)| {
+            outcome.place.is_some() || matches!(mover.fate, Fate::ShutDown(_))
+        };
+        let leaving: Vec<&Vmi> = movers.iter().zip(&outcomes).filter(leaves).map(|(mover, _)| mover.vmi).collect();
+        if leaving.len() <= gone.len() || outcomes.iter().all(|outcome| outcome.kept_off.is_empty()) {
+            let is_stuck = |(mover, outcome): (&&Mover<'_>, &Outcome)| mover.must_move() && outcome.place.is_none();
+            let stuck = movers.iter().zip(&outcomes).map(is_stuck).collect();
+            return Forecast { outcomes, stuck };
+        }
+        gone = leaving;
+    }
+}
+
+/// What becomes of these guests once some of them are gone from their node.
+fn outcomes(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits], gone: &[&Vmi]) -> Vec<Outcome> {
+    let outcome = |(mover, fitting): (&&Mover<'_>, &Bits)| {
+        let mut targets = fitting.clone();
+        if !residents.is_free() {
+            targets.subtract(&residents.kept_off(mover.vmi, gone));
+        }
+        let mut kept_off = fitting.clone();
+        kept_off.subtract(&targets);
+        let short = |node: NodeIndex| Some((node, residents.shortage(mover.vmi, node, &[])?));
+        let no_room: Vec<(NodeIndex, Shortage)> =
+            if residents.is_free() { Vec::new() } else { targets.iter().filter_map(short).collect() };
+        for (node, _) in &no_room {
+            targets.remove(*node);
+        }
+        let place = targets.iter().next();
+        Outcome { place, targets, rivals: None, kept_off, no_room }
+    };
+    let mut outcomes: Vec<Outcome> = movers.iter().zip(fitting).map(outcome).collect();
     if !residents.is_free() {
         for group in groups(residents, movers, &outcomes) {
             settle(residents, movers, &mut outcomes, &group);
         }
     }
-    let stuck =
-        movers.iter().zip(&outcomes).map(|(mover, outcome)| mover.must_move() && outcome.place.is_none()).collect();
-    Forecast { outcomes, stuck }
+    outcomes
 }
 
 /// The nodes without room for all of these guests that may come there.

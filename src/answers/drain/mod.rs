@@ -76,6 +76,8 @@ pub struct GuestRow {
     pub judged: usize,
     /// The nodes that fit and have no room for it, by name; none where no room is known.
     pub no_room: Vec<String>,
+    /// The guests of its node that may take all of its places first: who of them gets one is not known before.
+    pub rivals: Vec<String>,
 }
 
 /// A node that is to be drained.

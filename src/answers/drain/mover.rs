@@ -117,6 +117,7 @@ impl<'w> Mover<'w> {
             why,
             judged,
             no_room: outcome.no_room.iter().map(|(node, _)| fleet.name(*node).to_owned()).collect(),
+            rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
         }
     }
 

@@ -407,10 +407,13 @@ impl Drained<'_> {
             Err(fault) => return vec![fault.to_string()],
         };
         let mut left_behind = 0;
+        // Who waits for a guest with rivals depends on them as well.
+        let names = |row: &Value, field: &str| row[field].as_array().is_some_and(|names| !names.is_empty());
+        let any_shares = rows.iter().any(|row| names(row, "rivals"));
         for row in rows {
+            let shares = names(row, "rivals") || (any_shares && names(row, "after"));
             let (title, state) = (row["guest"].as_str().expect("a name"), row["state"].as_str().expect("a state"));
             *counts.lock().expect("no panic").entry(state.to_owned()).or_default() += 1;
-            let shares = row["rivals"].as_array().is_some_and(|rivals| !rivals.is_empty());
             let is = actual.get(title).cloned().unwrap_or(Is::ShutDown);
             left_behind += usize::from(is == Is::Stayed && state != "stays");
             let agrees = match (state, &is) {
@@ -427,8 +430,7 @@ impl Drained<'_> {
             }
         }
         let stuck = rows.iter().filter(|row| row["state"] == "stuck").count();
-        let shares = rows.iter().any(|row| row["rivals"].as_array().is_some_and(|rivals| !rivals.is_empty()));
-        if left_behind < stuck || (left_behind > stuck && !shares) {
+        if left_behind < stuck || (left_behind > stuck && !any_shares) {
             problems.push(format!("{left_behind} are stuck, but {stuck} are foretold"));
         }
         if !problems.is_empty() {
@@ -436,8 +438,11 @@ impl Drained<'_> {
             problems.push(format!("{foretold}"));
             problems.push(format!("{actual:?}"));
         }
-        if shares {
+        if any_shares {
             *counts.lock().expect("no panic").entry("fleets with rivals".to_owned()).or_default() += 1;
+        }
+        if rows.iter().any(|row| names(row, "after")) {
+            *counts.lock().expect("no panic").entry("fleets where one waits for another".to_owned()).or_default() += 1;
         }
         problems
     }

@@ -19,12 +19,14 @@ const TRIES: usize = 20_000;
 /// What becomes of one guest.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
-    /// The nodes that take it, as long as no other guest of its node has gone there.
+    /// The nodes that take it, now or once others have left its node, as long as none of these has gone there.
     pub targets: Bits,
     /// One of them on which it finds a place in the best case; `None` where it finds none.
     pub place: Option<NodeIndex>,
     /// The guests of its node that may take its places first, and which those are.
     pub rivals: Option<Rivals>,
+    /// The guests of its node that must have left before any node takes it, by name; none where one takes it as it is.
+    pub after: Vec<String>,
     /// The nodes that fit but for guests there that it must not meet.
     pub kept_off: Bits,
     /// The nodes that fit and have no room, and of what.
@@ -59,6 +61,12 @@ impl Outcome {
         };
         let name = fleet.name(*node);
         Some(format!("{name} fits by CPU, no room: {} (it asks for {}){more}", short.words(), short.wanted()))
+    }
+
+    /// `once shop/db has left`.
+    pub(super) fn once_left(&self) -> Option<String> {
+        let has = number(self.after.len(), "has", "have");
+        (!self.after.is_empty()).then(|| format!("once {} {has} left", fold_names(&self.after, 2)))
     }
 
     /// `node-d fits by labels, and required pod anti-affinity keeps it off`.
@@ -102,19 +110,32 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: Ve
     // Who is shut down is gone at once; who is migrated, once there is a place for it. Each may make room for others.
     let is_shut_down = |mover: &&&Mover<'_>| matches!(mover.fate, Fate::ShutDown(_));
     let mut gone: Vec<&Vmi> = movers.iter().filter(is_shut_down).map(|mover| mover.vmi).collect();
-    loop {
-        let outcomes = outcomes(residents, movers, &fitting, &gone);
+    let mut found = outcomes(residents, movers, &fitting, &gone);
+    let at_first: Vec<bool> = found.iter().map(|outcome| outcome.targets.is_empty()).collect();
+    while found.iter().any(|outcome| !outcome.kept_off.is_empty()) {
         let leaves = |(mover, outcome): &(&&Mover<'_>, &Outcome)| {
-            outcome.place.is_some() || matches!(mover.fate, Fate::ShutDown(_))
+            !outcome.targets.is_empty() || matches!(mover.fate, Fate::ShutDown(_))
         };
-        let leaving: Vec<&Vmi> = movers.iter().zip(&outcomes).filter(leaves).map(|(mover, _)| mover.vmi).collect();
-        if leaving.len() <= gone.len() || outcomes.iter().all(|outcome| outcome.kept_off.is_empty()) {
-            let is_stuck = |(mover, outcome): (&&Mover<'_>, &Outcome)| mover.must_move() && outcome.place.is_none();
-            let stuck = movers.iter().zip(&outcomes).map(is_stuck).collect();
-            return Forecast { outcomes, stuck };
+        let leaving: Vec<&Vmi> = movers.iter().zip(&found).filter(leaves).map(|(mover, _)| mover.vmi).collect();
+        if leaving.len() == gone.len() {
+            break;
         }
         gone = leaving;
+        found = outcomes(residents, movers, &fitting, &gone);
     }
+    for (at, outcome) in found.iter_mut().enumerate().filter(|(at, _)| at_first[*at]) {
+        if outcome.place.is_some() {
+            let own = movers[at].vmi;
+            let opens = |other: &&&Mover<'_>| {
+                let is_gone = gone.iter().any(|gone| std::ptr::eq(*gone, other.vmi));
+                is_gone && !std::ptr::eq(other.vmi, own) && other.must_move() && residents.are_apart(own, other.vmi)
+            };
+            outcome.after = movers.iter().filter(opens).map(|other| other.title.clone()).collect();
+        }
+    }
+    let is_stuck = |(mover, outcome): (&&Mover<'_>, &Outcome)| mover.must_move() && outcome.place.is_none();
+    let stuck = movers.iter().zip(&found).map(is_stuck).collect();
+    Forecast { outcomes: found, stuck }
 }
 
 /// What becomes of these guests once some of them are gone from their node.
@@ -133,7 +154,7 @@ fn outcomes(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits], 
             targets.remove(*node);
         }
         let place = targets.iter().next();
-        Outcome { place, targets, rivals: None, kept_off, no_room }
+        Outcome { place, targets, rivals: None, after: Vec::new(), kept_off, no_room }
     };
     let mut outcomes: Vec<Outcome> = movers.iter().zip(fitting).map(outcome).collect();
     if !residents.is_free() {

@@ -68,7 +68,7 @@ pub struct GuestRow {
     pub guest: String,
     /// What becomes of it.
     pub state: State,
-    /// The nodes that can take it, by name.
+    /// The nodes that can take it, now or once others have left its node, by name.
     pub targets: Vec<String>,
     /// Why, in one line; empty where all is well.
     pub why: String,
@@ -76,6 +76,8 @@ pub struct GuestRow {
     pub judged: usize,
     /// The nodes that fit and have no room for it, by name; none where no room is known.
     pub no_room: Vec<String>,
+    /// The guests of its node that must have left before any node takes it: pod anti-affinity.
+    pub after: Vec<String>,
     /// The guests of its node that may take all of its places first: who of them gets one is not known before.
     pub rivals: Vec<String>,
 }

@@ -117,6 +117,7 @@ impl<'w> Mover<'w> {
             why,
             judged,
             no_room: outcome.no_room.iter().map(|(node, _)| fleet.name(*node).to_owned()).collect(),
+            after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
         }
     }
@@ -135,6 +136,7 @@ impl<'w> Mover<'w> {
         let parts = [
             (state == State::Stuck).then(by_labels).filter(|why| !why.is_empty()),
             (state == State::OneTarget).then(|| only(&outcome.targets)),
+            outcome.once_left(),
             outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
             outcome.kept_apart(fleet),
             outcome.without_room(fleet),

@@ -168,6 +168,65 @@ fn a_guest_that_is_alone_in_its_zone_cannot_move_within_it() {
     assert_eq!(states(&found)[0].1, State::Stuck, "{found:?}");
 }
 
+/// db-2 keeps no guest off; db-1, which does, must be out of the zone before it can come there.
+fn waiting(model_of_the_first: &str) -> Drained {
+    let nodes: Vec<Node> =
+        zoned().into_iter().filter(|node| ["node-a", "node-c", "node-e"].contains(&node.name.as_str())).collect();
+    let first = apart("db-1", "node-a", model_of_the_first, "zone");
+    let second = live(running("db-2", "node-a", "Cascadelake-Server")).tweak(|guest| {
+        guest["metadata"]["labels"] = json!({"app": "db"});
+    });
+    drained(&world(nodes, [vmi(first), vmi(second)]), "node-a")
+}
+
+#[test]
+fn a_guest_leaves_once_the_one_has_left_that_keeps_it_off() {
+    let found = waiting("Skylake-Server-noTSX-IBRS");
+    assert_eq!(
+        states(&found),
+        [("shop/db-1".to_owned(), State::OneTarget, 1), ("shop/db-2".to_owned(), State::OneTarget, 1)],
+        "{found:?}"
+    );
+    let second = &found.nodes[0].guests[1];
+    assert_eq!(
+        (second.after.as_slice(), &*second.targets),
+        (&["shop/db-1".to_owned()][..], &["node-c".to_owned()][..])
+    );
+    assert!(second.why.contains("once shop/db-1 has left"), "{}", second.why);
+}
+
+/// It would leave by its labels, and cannot: its own launcher keeps it in the zone. So it is in the way for good.
+#[test]
+fn a_guest_that_waits_for_one_that_stays_is_stuck() {
+    let found = waiting("Cascadelake-Server");
+    let states: Vec<State> = states(&found).into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [State::Stuck, State::Stuck], "{found:?}");
+}
+
+#[test]
+fn guests_that_wait_for_each_other_are_stuck() {
+    let nodes: Vec<Node> = zoned().into_iter().filter(|node| node.labels["zone"] == "west").collect();
+    let guests = ["db-1", "db-2"].map(|name| vmi(apart(name, "node-a", "Skylake-Server-noTSX-IBRS", "zone")));
+    let found = drained(&world(nodes, guests), "node-a");
+    let states: Vec<State> = states(&found).into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [State::Stuck, State::Stuck], "{found:?}");
+}
+
+/// Whoever is shut down is gone at once, and keeps nobody off.
+#[test]
+fn a_guest_that_is_shut_down_makes_way() {
+    let nodes: Vec<Node> =
+        zoned().into_iter().filter(|node| ["node-a", "node-c"].contains(&node.name.as_str())).collect();
+    let ends = apart("db-1", "node-a", "Cascadelake-Server", "zone")
+        .tweak(|guest| guest["spec"]["evictionStrategy"] = json!("None"));
+    let moves = live(running("db-2", "node-a", "Cascadelake-Server")).tweak(|guest| {
+        guest["metadata"]["labels"] = json!({"app": "db"});
+    });
+    let found = drained(&world(nodes, [vmi(ends), vmi(moves)]), "node-a");
+    let states: Vec<State> = states(&found).into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(states, [State::ShutDown, State::OneTarget], "{found:?}");
+}
+
 fn order(world: &World, names: &[&str]) -> (Option<Vec<String>>, Vec<String>) {
     let nodes: Vec<NodeIndex> = names.iter().map(|name| world.cluster.fleet.find(name).expect("the node")).collect();
     let found = drain(world, &nodes, true);

@@ -35,7 +35,8 @@ const SKYLAKE: [&str; 4] = ["avx", "avx512f", "fpu", "vme"];
 const ROME: [&str; 4] = ["avx", "clzero", "fpu", "vme"];
 /// Vendor, host model, its features, the models that are usable there.
 type Hardware = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
-const HARDWARE: [Hardware; 4] = [
+const HARDWARE: [Hardware; 5] = [
+    ("Intel", "Cascadelake-Server", &CASCADE_LAKE, &["Cascadelake-Server", "Skylake-Server-noTSX-IBRS"]),
     ("Intel", "Cascadelake-Server", &CASCADE_LAKE, &["Cascadelake-Server", "Skylake-Server-noTSX-IBRS"]),
     ("Intel", "Cascadelake-Server", &CASCADE_LAKE, &["Cascadelake-Server", "Skylake-Server-noTSX-IBRS"]),
     ("Intel", "Skylake-Server-noTSX-IBRS", &SKYLAKE, &["Skylake-Server-noTSX-IBRS"]),
@@ -120,8 +121,12 @@ fn node(random: &mut Random, fleet: &str, name: &str) -> Value {
         labels[format!("cpu-feature.node.kubevirt.io/{feature}")] = json!("true");
         labels[format!("host-model-required-features.node.kubevirt.io/{feature}")] = json!("true");
     }
-    models.iter().for_each(|model| labels[format!("cpu-model.node.kubevirt.io/{model}")] = json!("true"));
-    KNOWN.iter().for_each(|model| labels[format!("cpu-model-migration.node.kubevirt.io/{model}")] = json!("true"));
+    for model in models {
+        labels[format!("cpu-model.node.kubevirt.io/{model}")] = json!("true");
+    }
+    for model in KNOWN {
+        labels[format!("cpu-model-migration.node.kubevirt.io/{model}")] = json!("true");
+    }
     let taint = json!({"key": "example.com/gpu", "value": "yes", "effect": "NoSchedule"});
     let taints: Vec<Value> = random.percent(12).then_some(taint).into_iter().collect();
     let room = json!({

@@ -164,13 +164,12 @@ async fn refusal(client: Client, request: &Value) -> Option<String> {
         Ok(vmi) => vmi.data,
         Err(error) => return Some(format!("kubevirt failed getting the vmi: {error}")),
     };
-    let strategy = match vmi["spec"]["evictionStrategy"].as_str() {
-        Some(strategy) => strategy.to_owned(),
-        None => {
-            let list = Api::<DynamicObject>::all_with(client, &kind("KubeVirt")).list(&ListParams::default()).await;
-            let kubevirt = list.ok()?.items.into_iter().next()?;
-            kubevirt.data["spec"]["configuration"]["evictionStrategy"].as_str()?.to_owned()
-        }
+    let strategy = if let Some(strategy) = vmi["spec"]["evictionStrategy"].as_str() {
+        strategy.to_owned()
+    } else {
+        let list = Api::<DynamicObject>::all_with(client, &kind("KubeVirt")).list(&ListParams::default()).await;
+        let kubevirt = list.ok()?.items.into_iter().next()?;
+        kubevirt.data["spec"]["configuration"]["evictionStrategy"].as_str()?.to_owned()
     };
     let conditions = vmi["status"]["conditions"].as_array();
     let is_migratable = conditions

@@ -288,8 +288,8 @@ impl Problem<'_, '_> {
     fn frees_all(&self, set: &[usize]) -> bool {
         let edited = self.edit(set);
         self.nodes.iter().enumerate().all(|(node, movers)| {
-            let fitting = (0..movers.len()).map(|at| self.fitting((node, at), set, &edited)).collect();
-            !forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), fitting).has_stuck()
+            let fitting: Vec<Bits> = (0..movers.len()).map(|at| self.fitting((node, at), set, &edited)).collect();
+            !forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), &fitting).has_stuck()
         })
     }
 

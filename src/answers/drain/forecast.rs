@@ -101,16 +101,16 @@ impl Forecast {
 
 /// Of these guests of a node, all of which their labels let go where `fitting` says.
 pub(super) fn of(residents: &Residents<'_>, movers: &[Mover<'_>]) -> Forecast {
-    let fitting = movers.iter().map(|mover| mover.fitting.clone()).collect();
-    with(residents, &movers.iter().collect::<Vec<_>>(), fitting)
+    let fitting: Vec<Bits> = movers.iter().map(|mover| mover.fitting.clone()).collect();
+    with(residents, &movers.iter().collect::<Vec<_>>(), &fitting)
 }
 
 /// The same, where their labels let them go to these nodes.
-pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: Vec<Bits>) -> Forecast {
+pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits]) -> Forecast {
     // Who is shut down is gone at once; who is migrated, once there is a place for it. Each may make room for others.
     let is_shut_down = |mover: &&&Mover<'_>| matches!(mover.fate, Fate::ShutDown(_));
     let mut gone: Vec<&Vmi> = movers.iter().filter(is_shut_down).map(|mover| mover.vmi).collect();
-    let mut found = outcomes(residents, movers, &fitting, &gone);
+    let mut found = outcomes(residents, movers, fitting, &gone);
     let at_first: Vec<bool> = found.iter().map(|outcome| outcome.targets.is_empty()).collect();
     while found.iter().any(|outcome| !outcome.kept_off.is_empty()) {
         let leaves = |(mover, outcome): &(&&Mover<'_>, &Outcome)| {
@@ -121,7 +121,7 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: Ve
             break;
         }
         gone = leaving;
-        found = outcomes(residents, movers, &fitting, &gone);
+        found = outcomes(residents, movers, fitting, &gone);
     }
     for (at, outcome) in found.iter_mut().enumerate().filter(|(at, _)| at_first[*at]) {
         if outcome.place.is_some() {

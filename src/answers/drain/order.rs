@@ -233,7 +233,7 @@ fn simulate(
         nodes[turn].1.iter().filter(is_shut_down).for_each(|mover| residents.end(mover.vmi));
         let here: Vec<usize> = (0..guests.len()).filter(|&guest| at[guest] == node).collect();
         let movers: Vec<&Mover<'_>> = here.iter().map(|&guest| &nodes[guests[guest].0].1[guests[guest].1]).collect();
-        let fitting = here
+        let fitting: Vec<Bits> = here
             .iter()
             .map(|&guest| {
                 let mut fitting = guests[guest].2.after(&done);
@@ -241,7 +241,7 @@ fn simulate(
                 fitting
             })
             .collect();
-        let forecast = forecast::with(&residents, &movers, fitting);
+        let forecast = forecast::with(&residents, &movers, &fitting);
         let stuck = forecast.stuck();
         if !stuck.is_empty() {
             let mut names: Vec<String> = stuck.into_iter().map(|guest| movers[guest].title.clone()).collect();

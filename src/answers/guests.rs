@@ -60,10 +60,37 @@ pub(super) trait Like: PartialEq {
     fn hash(&self) -> u64;
 }
 
+/// A specification as far as a pod of it is predicted: each guest has volumes of its own, and none of them is judged.
+#[derive(Debug)]
+struct Asks<'w>(&'w VmiSpec);
+
+impl PartialEq for Asks<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let VmiSpec {
+            architecture,
+            domain,
+            node_selector,
+            affinity,
+            tolerations,
+            eviction_strategy,
+            topology_spread_constraints,
+            volumes: _,
+        } = self.0;
+        let Self(other) = other;
+        *architecture == other.architecture
+            && *domain == other.domain
+            && *node_selector == other.node_selector
+            && *affinity == other.affinity
+            && *tolerations == other.tolerations
+            && *eviction_strategy == other.eviction_strategy
+            && *topology_spread_constraints == other.topology_spread_constraints
+    }
+}
+
 /// All of a guest that its predicted pods depend on: guests that agree on it are judged alike.
 #[derive(Debug, PartialEq)]
 pub(super) struct Likeness<'w> {
-    spec: &'w VmiSpec,
+    spec: Asks<'w>,
     tsc_frequency: Option<i64>,
     machine: Option<&'w str>,
     labelled: bool,
@@ -98,7 +125,7 @@ impl<'w> Likeness<'w> {
 impl Like for Likeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { spec, tsc_frequency, machine, labelled, inherited, source, asked: _, too_large } = self;
+        let Self { spec: Asks(spec), tsc_frequency, machine, labelled, inherited, source, asked: _, too_large } = self;
         (tsc_frequency, machine, labelled, inherited, source, too_large).hash(&mut hasher);
         spec.node_selector.hash(&mut hasher);
         spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -153,7 +180,7 @@ impl<'w> Guests<'w> {
 
 fn likeness(vmi: &Vmi) -> Likeness<'_> {
     Likeness {
-        spec: &vmi.spec,
+        spec: Asks(&vmi.spec),
         tsc_frequency: vmi.status.topology_hints.tsc_frequency,
         machine: vmi.status.machine.as_ref().map(|machine| machine.kind.as_str()),
         labelled: !vmi.status.selinux_context.is_empty(),

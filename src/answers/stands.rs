@@ -26,7 +26,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
-use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus, Vmim};
+use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
 use crate::say;
 use crate::well_known;
@@ -393,7 +393,8 @@ impl<'w> Stands<'w> {
             namespace,
             policies: policies().map(|policy| policy.selects(&guest)).collect(),
             home: runs_on.map(at_home),
-            vmi: Vmi { metadata, spec: vmi.spec.clone(), status },
+            // Each guest has volumes of its own, and none of them is judged.
+            vmi: Vmi { metadata, spec: VmiSpec { volumes: Vec::new(), ..vmi.spec.clone() }, status },
             made_of,
         }
     }

@@ -32,7 +32,7 @@ pub const TOLERATIONS: usize = 256;
 pub const TAINTS: usize = 128;
 /// CPU features of a guest: libvirt knows about 300.
 pub const FEATURES: usize = 512;
-/// `dataVolumeTemplates` of a VirtualMachine: as many as it has disks.
+/// `volumes` of a guest, and `dataVolumeTemplates` of a VirtualMachine: as many as it has disks.
 pub const VOLUMES: usize = 512;
 /// Conditions of an object: KubeVirt writes about 15, kubelets about 10.
 pub const CONDITIONS: usize = 128;
@@ -80,6 +80,7 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("features", FEATURES),
     ("preferredCPUFeatures", FEATURES),
     ("dataVolumeTemplates", VOLUMES),
+    ("volumes", VOLUMES),
     ("conditions", CONDITIONS),
     ("featureGates", GATES),
     ("disabledFeatureGates", GATES),

@@ -41,7 +41,7 @@ pub fn print(
     let text =
         |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     if let Some(only) = only {
-        let guests = ["VirtualMachine", "Pod", "ControllerRevision"];
+        let guests = ["VirtualMachine", "Pod", "ControllerRevision", "PersistentVolumeClaim"];
         objects.retain(|object| {
             let (kind, namespace) = (text(object, "/kind"), text(object, "/metadata/namespace"));
             let is_of_guests = guests.iter().any(|guest| kind.starts_with(guest));

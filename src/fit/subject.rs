@@ -163,6 +163,17 @@ impl PodRule {
     }
 }
 
+/// A volume of the guest that can be used on some nodes only, which is not judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BoundVolume {
+    /// Its name in the guest's specification.
+    pub volume: String,
+    /// The PersistentVolume behind it.
+    pub persistent_volume: String,
+    /// `spec.nodeAffinity.required` of that one.
+    pub nodes: Affinity,
+}
+
 /// Why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotMigratable {
@@ -242,6 +253,8 @@ pub struct Subject<'a> {
     pub not_migratable: Option<NotMigratable>,
     /// What kube-scheduler goes by beside the node's labels, taints and name.
     pub pod_rules: Vec<PodRule>,
+    /// Its volumes that are bound to nodes.
+    pub volumes: Vec<BoundVolume>,
     /// Whether KubeVirt applies a change of its VM's node selector or node affinity while it runs.
     pub live_update: bool,
     /// Who asks for the eviction strategy `LiveMigrate`, where a migration is judged and that is its guest's.
@@ -276,6 +289,7 @@ impl<'a> Subject<'a> {
             asked: None,
             not_migratable: None,
             pod_rules: Vec::new(),
+            volumes: Vec::new(),
             live_update: false,
             live_migrate: None,
             outdated_launcher: false,

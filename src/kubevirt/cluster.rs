@@ -10,7 +10,8 @@ use super::release::Release;
 use super::replicas::{Replicas, ReplicasKind};
 use super::room::Room;
 use super::wire::{
-    self, DataSource, Instancetype, KubeVirt, MetaOnly, Pod, Preference, Reader, VirtualMachine, Vmi, Vmim,
+    self, Claim, DataSource, Instancetype, KubeVirt, MetaOnly, PersistentVolume, Pod, Preference, Reader,
+    VirtualMachine, Vmi, Vmim,
 };
 use crate::bounds::Excess;
 use crate::domain::Domain;
@@ -56,6 +57,8 @@ pub struct Cluster {
     preferences: Kept<Preference>,
     revisions: Kept<Revision>,
     data_sources: Kept<DataSource>,
+    claims: Kept<Claim>,
+    volumes: Kept<PersistentVolume>,
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
@@ -160,6 +163,10 @@ pub enum Object {
     Revision(Revision),
     /// A DataSource.
     DataSource(DataSource),
+    /// A PersistentVolumeClaim.
+    Claim(Claim),
+    /// A PersistentVolume.
+    Volume(PersistentVolume),
 }
 
 impl Object {
@@ -185,6 +192,8 @@ impl Object {
             }
             ("apps", "ControllerRevision") => Revision::read(reader.read()?).map(Self::Revision),
             ("cdi.kubevirt.io", "DataSource") => Some(Self::DataSource(reader.read()?)),
+            ("", "PersistentVolumeClaim") => Some(Self::Claim(reader.read()?)),
+            ("", "PersistentVolume") => Some(Self::Volume(reader.read()?)),
             _ => match ReplicasKind::of(group, kind) {
                 Some(kind) => Some(Self::Replicas(Box::new(Replicas::read(kind, reader)?))),
                 None => None,
@@ -218,6 +227,10 @@ pub enum Kind {
     Revision,
     /// A DataSource.
     DataSource,
+    /// A PersistentVolumeClaim.
+    Claim,
+    /// A PersistentVolume.
+    Volume,
 }
 
 impl Cluster {
@@ -270,6 +283,8 @@ impl Cluster {
             Object::Preference(found) => put(&mut self.preferences, key(&found.metadata), found),
             Object::Revision(found) => put(&mut self.revisions, key(&found.metadata), found),
             Object::DataSource(found) => put(&mut self.data_sources, key(&found.metadata), found),
+            Object::Claim(found) => put(&mut self.claims, key(&found.metadata), found),
+            Object::Volume(found) => put(&mut self.volumes, key(&found.metadata), found),
         }
     }
 
@@ -292,6 +307,8 @@ impl Cluster {
             Kind::Preference => remove(&mut self.preferences, name),
             Kind::Revision => remove(&mut self.revisions, name),
             Kind::DataSource => remove(&mut self.data_sources, name),
+            Kind::Claim => remove(&mut self.claims, name),
+            Kind::Volume => remove(&mut self.volumes, name),
         }
     }
 
@@ -311,6 +328,8 @@ impl Cluster {
             Kind::Preference => self.preferences.keys().cloned().collect(),
             Kind::Revision => self.revisions.keys().cloned().collect(),
             Kind::DataSource => self.data_sources.keys().cloned().collect(),
+            Kind::Claim => self.claims.keys().cloned().collect(),
+            Kind::Volume => self.volumes.keys().cloned().collect(),
         }
     }
 
@@ -455,6 +474,18 @@ impl Cluster {
     #[must_use]
     pub fn data_source(&self, namespace: &str, name: &str) -> Option<&DataSource> {
         get(&self.data_sources, namespace, name)
+    }
+
+    /// A PersistentVolumeClaim.
+    #[must_use]
+    pub fn claim(&self, namespace: &str, name: &str) -> Option<&Claim> {
+        get(&self.claims, namespace, name)
+    }
+
+    /// A PersistentVolume.
+    #[must_use]
+    pub fn volume(&self, name: &str) -> Option<&PersistentVolume> {
+        get(&self.volumes, "", name)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod obsolete;
 pub mod release;
 pub mod replicas;
 pub mod room;
+mod storage;
 pub mod subject;
 pub mod topology;
 pub mod wire;

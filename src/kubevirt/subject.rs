@@ -9,6 +9,7 @@ use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod};
 use super::obsolete;
+use super::storage;
 use super::topology;
 use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::bounds::Excess;
@@ -228,6 +229,7 @@ fn of_spec(
     subject.own_selector = spec.node_selector.clone().into_iter().collect();
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
     subject.pod_rules = launch::pod_rules(&spec);
+    subject.volumes = storage::bound_volumes(&spec, namespace, cluster);
     if let Some(configured) = no_frequency {
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
@@ -509,6 +511,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
     subject.pod_rules = launch::pod_rules(&vmi.spec);
+    subject.volumes = storage::bound_volumes(&vmi.spec, namespace, cluster);
     describe(&mut subject, vmi, cluster);
     if let Some(rendered) = &predicted {
         subject.authors = authors_of_vmi(vmi, rendered, &[], cluster);
@@ -576,8 +579,12 @@ pub fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
 /// uses, the one there is (`pkg/instancetype/revision/store.go`), which changes nothing of the guest. A person may name any.
 #[must_use]
 pub fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> bool {
-    // What becomes of it at an eviction changes nothing of where it can run.
-    let guest = |vm: &VirtualMachine| VmiSpec { eviction_strategy: String::new(), ..vm.spec.template.spec.clone() };
+    // What becomes of it at an eviction changes nothing of where it can run, and volumes are not judged.
+    let guest = |vm: &VirtualMachine| VmiSpec {
+        eviction_strategy: String::new(),
+        volumes: Vec::new(),
+        ..vm.spec.template.spec.clone()
+    };
     let same = |old: &Option<Matcher>, new: &Option<Matcher>| match (old, new) {
         (Some(old), Some(new)) if captures && old.revision_name.is_empty() => {
             Matcher { revision_name: String::new(), ..new.clone() } == *old

@@ -64,6 +64,7 @@ macro_rules! wire {
 mod instancetype;
 mod meta;
 mod replicas;
+mod storage;
 
 pub use instancetype::{
     ControllerRevision, DataSource, DataSourceRef, DataSourceSource, DataSourceSpec, DataVolumeSourceRef,
@@ -72,6 +73,10 @@ pub use instancetype::{
 };
 pub use meta::Meta;
 pub use replicas::{Pool, PoolSpec, ReplicaSet, ReplicaSetSpec, VmTemplate};
+pub use storage::{
+    Claim, ClaimSpec, ClaimVolume, DataVolumeVolume, EphemeralVolume, PersistentVolume, PersistentVolumeSpec, Volume,
+    VolumeNodeAffinity,
+};
 
 /// A launcher pod.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
@@ -296,6 +301,8 @@ wire! {
         eviction_strategy: String,
         /// `topologySpreadConstraints`.
         topology_spread_constraints: Vec<SpreadConstraint>,
+        /// `volumes`.
+        volumes: Vec<Volume>,
     }
     /// `spec.topologySpreadConstraints[]`.
     SpreadConstraint {
@@ -599,6 +606,8 @@ measured!(
     Preference,
     ControllerRevision,
     DataSource,
+    Claim,
+    PersistentVolume,
     ReplicaSet,
     Pool,
     Vmi,

@@ -323,6 +323,8 @@ fn slim(mut object: Object) -> Object {
         Object::Preference(found) => versioned(&mut found.metadata),
         Object::Revision(found) => own(&mut found.metadata),
         Object::DataSource(found) => own(&mut found.metadata),
+        Object::Claim(found) => own(&mut found.metadata),
+        Object::Volume(found) => own(&mut found.metadata),
     }
     object
 }

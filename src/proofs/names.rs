@@ -66,6 +66,7 @@ fn read(path: &Path, out: &mut BTreeSet<String>) {
     }
     let source = std::fs::read_to_string(path).expect("the sources can be read");
     let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let mut goes_on = false;
     for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
         for literal in line.split('"').skip(1) {
             for word in words(literal) {
@@ -73,9 +74,10 @@ fn read(path: &Path, out: &mut BTreeSet<String>) {
             }
         }
         // A literal that goes on in the next line.
-        if !line.contains('"') || line.trim_end().ends_with('\\') {
+        if !line.contains('"') || line.trim_end().ends_with('\\') || goes_on {
             out.extend(words(line).map(str::to_owned));
         }
+        goes_on = line.trim_end().ends_with('\\');
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
-    DrainWaits, EmptyLabel, FromStart, HostModelUnasked, Hosts, KnownNotUsable, LibvirtRefused, NoStartNode, NoTarget,
-    Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, StaleModel, StartOutlook, UnlikeHosts, Withheld,
+    BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, Hosts, KnownNotUsable, LibvirtRefused,
+    NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, StaleModel, StartOutlook,
+    UnlikeHosts, UsableOn, Withheld,
 };
 use crate::fit::label;
 use crate::fit::libvirt::Incompatible;
@@ -32,6 +33,7 @@ fn detail(found: &Detail) -> String {
         Detail::HostModelUnasked(found) => host_model_unasked(found, 4),
         Detail::UnlikeHosts(found) => unlike_hosts(found, 4),
         Detail::PodRules(found) => pod_rules(found),
+        Detail::BoundVolumes(found) => bound_volumes(found, 3),
         Detail::StaleModel(StaleModel { model, node, now }) => format!(
             "its selector asks for cpu-model-migration {model}, which came with an earlier migration and is not on {node}, where it \
              runs, any more: the host model of {node} is {now} now"
@@ -268,6 +270,25 @@ fn pod_rules(found: &PodRules) -> String {
     )
 }
 
+/// `volumes are not judged: of 3 nodes that fit, root (PersistentVolume pv-1) can be used on n1 alone, data (PersistentVolume pv-2)
+/// on none`. With at most so many names in each place.
+fn bound_volumes(found: &BoundVolumes, most: usize) -> String {
+    let BoundVolumes { fitting, volumes } = found;
+    let place = |of: &UsableOn| match of.nodes.as_slice() {
+        [] => "none".to_owned(),
+        [one] => format!("{one} alone"),
+        many => format!("{} alone", and_names(many, most)),
+    };
+    let volume = |of: &UsableOn| format!("{} (PersistentVolume {}) on {}", of.volume, of.persistent_volume, place(of));
+    let named: Vec<String> = volumes.iter().take(most).map(volume).collect();
+    let more = match volumes.len().saturating_sub(most) {
+        0 => String::new(),
+        more => format!("; {} not on all of them", counted(more, "more volume", "more volumes")),
+    };
+    let fit = number(*fitting, "fits", "fit");
+    format!("volumes are not judged: of {} that {fit}, it can use {}{more}", nodes(*fitting), named.join("; "))
+}
+
 /// `conf-1 and conf-2 carry kubevirt.io/sev with an empty value, and true is asked for: …`.
 fn empty_label(found: &EmptyLabel) -> String {
     let EmptyLabel { key, nodes, without } = found;
@@ -406,6 +427,7 @@ pub fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
         Detail::HostModelUnasked(found) => Some(host_model_unasked(found, most)),
         Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
         Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),
+        Detail::BoundVolumes(found) => Some(bound_volumes(found, most)),
         _ => None,
     });
     std::iter::once(message(finding)).chain(less)

@@ -60,7 +60,7 @@ use objects::Objects;
 macro_rules! dump_command {
     () => {
         "kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns,vminstancetype,vmclusterinstancetype,vmpref,vmcp,controllerrevisions,\
-         datasources,cpupolicies -A -o yaml"
+         datasources,pvc,pv,cpupolicies -A -o yaml"
     };
 }
 

@@ -6,6 +6,7 @@
 
 mod asked_by;
 mod assumed;
+mod bound_volumes;
 mod common_model;
 mod contradiction;
 mod drain_waits;
@@ -31,6 +32,7 @@ mod unknown;
 mod unlike_hosts;
 
 pub use asked_by::AskedBy;
+pub use bound_volumes::{BoundVolumes, UsableOn};
 pub use contradiction::Contradiction;
 pub use drain_waits::DrainWaits;
 pub use empty_label::EmptyLabel;
@@ -107,6 +109,8 @@ checks! {
     UnlikeHosts = unlike_hosts,
     /// kube-scheduler goes by pods as well.
     PodRules = pod_rules,
+    /// Its volumes can be used on some of the nodes that fit only.
+    BoundVolumes = bound_volumes,
     /// A model that it inherited is not known to its own node any more.
     StaleModel = stale_model,
     /// A drain of its node waits for it.
@@ -154,7 +158,10 @@ impl Check {
     /// Whether it finds what may keep the guest off a node that fits by labels: where it does, "fits" alone would mislead.
     #[must_use]
     pub fn doubts_labels(self) -> bool {
-        matches!(self, Self::LibvirtRefused | Self::HostModelUnasked | Self::UnlikeHosts | Self::PodRules)
+        matches!(
+            self,
+            Self::LibvirtRefused | Self::HostModelUnasked | Self::UnlikeHosts | Self::PodRules | Self::BoundVolumes
+        )
     }
 }
 
@@ -210,6 +217,8 @@ pub enum Detail {
     UnlikeHosts(UnlikeHosts),
     /// Rules that kube-scheduler decides by the pods on the nodes.
     PodRules(PodRules),
+    /// Volumes that keep it off nodes that fit.
+    BoundVolumes(BoundVolumes),
     /// A model that its own node does not know any more.
     StaleModel(StaleModel),
     /// A drain of its node waits for it.

@@ -107,6 +107,11 @@ fn place(random: &mut Random, spec: &mut Value) {
             json!({"requiredDuringSchedulingIgnoredDuringExecution": random.some(1, |_| term.clone())});
     }
     if random.percent(6) {
+        spec["volumes"] = json!([
+            {"name": "root", "dataVolume": {"name": "claim-1"}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": random.one(&["claim-2", "claim-9"])}},
+            {"name": "init", "cloudInitNoCloud": {"userData": "x"}},
+        ]);
         let strict = random.one(&["DoNotSchedule", "ScheduleAnyway"]);
         spec["topologySpreadConstraints"] = json!([{"maxSkew": 1, "topologyKey": ZONE, "whenUnsatisfiable": strict}]);
     }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::NAMESPACE;
 use super::guests::{INSTANCETYPES, MODELS, PREFERENCES};
+use super::nodes::ZONE;
+use super::{NAMES, NAMESPACE};
 use crate::fit::label;
 use crate::testing::fleet::{feature, vendor};
 use crate::testing::random::Random;
@@ -64,7 +65,33 @@ pub(super) fn surroundings(random: &mut Random) -> Vec<Value> {
             "metadata": {"name": name}, "spec": spec,
         }));
     }
+    if random.percent(70) {
+        out.extend(storage(random));
+    }
     out
+}
+
+/// Claims of guests, and the volumes behind them: one that every node can use, and one that some can.
+fn storage(random: &mut Random) -> Vec<Value> {
+    let term = match random.below(3) {
+        0 => json!({"key": label::HOSTNAME, "operator": "In", "values": [random.one(&NAMES), random.one(&NAMES)]}),
+        1 => json!({"key": ZONE, "operator": "In", "values": [random.one(&["z1", "z2", "z9"])]}),
+        _ => json!({"key": label::HOSTNAME, "operator": "Exists"}),
+    };
+    let claim = |name: &str, volume: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"volumeName": volume},
+        })
+    };
+    let volume = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec});
+    let required = json!({"nodeSelectorTerms": [{"matchExpressions": [term]}]});
+    vec![
+        claim("claim-1", "pv-bound"),
+        claim("claim-2", random.one(&["pv-free", "pv-bound", ""])),
+        volume("pv-bound", json!({"nodeAffinity": {"required": required}})),
+        volume("pv-free", json!({"capacity": {"storage": "1Gi"}})),
+    ]
 }
 
 fn namespace(random: &mut Random) -> Value {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::fit::node::Node;
 use crate::fit::verdict::Outcome;
+use crate::kubevirt::cluster::Object;
 use crate::say;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, migration as request, read, running, vm, vmi};
@@ -134,4 +135,84 @@ fn where_no_node_fits_nothing_is_in_doubt() {
     let guest = vm("db", "EPYC-Turin").tweak(|vm| vm["spec"]["template"]["spec"]["topologySpreadConstraints"] = spread);
     let verdict = starting(guest, two_kinds());
     assert_eq!(said(Check::PodRules, &verdict), (Vec::new(), "CANNOT-START"));
+}
+
+/// Claims `root-db` and `data-db` of namespace `shop`, bound to `pv-root` and `pv-data`, and where those can be used.
+fn storage(root: &Value, data: &Value) -> Vec<Object> {
+    let claim = |name: &str, volume: &str| {
+        Object::Claim(read(json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"volumeName": volume}})))
+    };
+    let volume = |name: &str, required: &Value| {
+        let affinity =
+            if required.is_null() { json!(null) } else { json!({"required": {"nodeSelectorTerms": required}}) };
+        Object::Volume(read(json!({"metadata": {"name": name}, "spec": {"nodeAffinity": affinity}})))
+    };
+    let claims = [claim("root-db", "pv-root"), claim("data-db", "pv-data"), claim("new-db", "")];
+    claims.into_iter().chain([volume("pv-root", root), volume("pv-data", data)]).collect()
+}
+
+fn on(nodes: &[&str]) -> Value {
+    json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": nodes}]}])
+}
+
+fn by(kind: &str) -> Value {
+    match kind {
+        "dataVolume" => json!([{"name": "root", "dataVolume": {"name": "root-db"}}]),
+        "claim" => json!([{"name": "root", "persistentVolumeClaim": {"claimName": "root-db", "hotpluggable": true}}]),
+        "ephemeral" => json!([{"name": "root", "ephemeral": {"persistentVolumeClaim": {"claimName": "root-db"}}}]),
+        "both" => {
+            json!([{"name": "root", "dataVolume": {"name": "root-db"}}, {"name": "data", "dataVolume": {"name": "data-db"}}])
+        }
+        "unbound" => json!([{"name": "root", "dataVolume": {"name": "new-db"}}]),
+        "unknown" => json!([{"name": "root", "dataVolume": {"name": "gone-db"}}]),
+        _ => {
+            json!([{"name": "root", "containerDisk": {"image": "x"}}, {"name": "init", "cloudInitNoCloud": {}}, {"name": "empty", "dataVolume": {}}])
+        }
+    }
+}
+
+#[rstest]
+#[case::one_node("dataVolume", on(&["node-a"]), json!(null),
+    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on node-a alone"])]
+#[case::by_claim("claim", on(&["node-a", "node-b"]), json!(null),
+    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on node-a and node-b alone"])]
+#[case::ephemeral("ephemeral", on(&["gone"]), json!(null),
+    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on none"])]
+#[case::two("both", on(&["node-a"]), on(&["node-c"]),
+    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on node-a alone; \
+    data (PersistentVolume pv-data) on node-c alone"])]
+#[case::no_term_matches_none("dataVolume", json!([]), json!(null),
+    &["volumes are not judged: of 3 nodes that fit, it can use root (PersistentVolume pv-root) on none"])]
+#[case::everywhere("dataVolume", on(&["node-a", "node-b", "node-c"]), json!(null), &[])]
+#[case::of_no_node("dataVolume", json!(null), json!(null), &[])]
+#[case::not_bound_yet("unbound", on(&["node-a"]), json!(null), &[])]
+#[case::not_in_the_dump("unknown", on(&["node-a"]), json!(null), &[])]
+#[case::no_claim("other", on(&["node-a"]), json!(null), &[])]
+fn volumes_that_bind(#[case] kind: &str, #[case] root: Value, #[case] data: Value, #[case] expected: &[&str]) {
+    let nodes = || vec![cascade_lake("node-a"), cascade_lake("node-b"), cascade_lake("node-c")];
+    let with = |spec: &mut Value| spec["volumes"] = by(kind);
+    let state = if expected.is_empty() { "FITS" } else { "FITS-BY-LABELS" };
+    let guest = vm("db", "host-model").tweak(|vm| with(&mut vm["spec"]["template"]["spec"]));
+    let start = cluster("1.9.0", nodes(), storage(&root, &data));
+    let verdict = of_vm(&read(guest), &start).judge(&start, Depth::Full);
+    assert_eq!(said(Check::BoundVolumes, &verdict), (expected.iter().map(ToString::to_string).collect(), state));
+    assert_eq!(verdict.assessment.outcome, Outcome::Fits, "volumes are named, not judged");
+
+    let guest = vmi(running("db", "node-c", "host-model").tweak(|vmi| with(&mut vmi["spec"])));
+    let moving = cluster("1.9.0", nodes(), storage(&root, &data).into_iter().chain([guest]));
+    let verdict = of_migration(&read(request("db")), &moving).judge(&moving, Depth::Full);
+    let (lines, _) = said(Check::BoundVolumes, &verdict);
+    assert!(lines.iter().all(|line| line.contains("of 2 nodes that fit") && !line.contains("node-c")), "{lines:?}");
+}
+
+#[test]
+fn a_claim_of_another_namespace_is_another_claim() {
+    let guest = vm("db", "host-model").tweak(|vm| {
+        vm["metadata"]["namespace"] = json!("lab");
+        vm["spec"]["template"]["spec"]["volumes"] = by("dataVolume");
+    });
+    let cluster =
+        cluster("1.9.0", vec![cascade_lake("node-a"), cascade_lake("node-b")], storage(&on(&["node-a"]), &json!(null)));
+    let verdict = of_vm(&read(guest), &cluster).judge(&cluster, Depth::Full);
+    assert_eq!(said(Check::BoundVolumes, &verdict).0, Vec::<String>::new());
 }

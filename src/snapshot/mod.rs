@@ -143,9 +143,10 @@ impl Item {
 }
 
 /// Kinds of which no object is in a namespace. Of the others that nobody reads it does not matter.
-const CLUSTER_SCOPED: [&str; 6] = [
+const CLUSTER_SCOPED: [&str; 7] = [
     "Node",
     "Namespace",
+    "PersistentVolume",
     "CPUPolicy",
     "VirtualMachineClusterInstancetype",
     "VirtualMachineClusterPreference",

@@ -1,12 +1,15 @@
 //! A review's body, read in one piece.
 
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::body::{Body, HttpBody as _};
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
 
-use super::memory::Share;
+use super::memory::{SMALL, Share};
 use super::router::Refusal;
 use crate::fit::shown::Shown;
 
@@ -17,38 +20,120 @@ pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Buffers of large bodies that are used again: where each body had a new one, allocators would keep several times what is in use.
+#[derive(Debug, Default)]
+pub(super) struct Shelf(Mutex<Vec<Vec<u8>>>);
+
+impl Shelf {
+    /// How many are kept: as many as there are of the largest bodies at once.
+    const MOST: usize = 5;
+
+    /// An empty buffer for so many bytes.
+    fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = kept.iter().position(|buffer| buffer.capacity() >= bytes);
+        let buffer = at.map(|at| kept.swap_remove(at));
+        drop(kept);
+        Buffer { bytes: buffer.unwrap_or_else(|| Vec::with_capacity(bytes)), shelf: Arc::clone(self) }
+    }
+
+    /// Keeps a large buffer, in the place of a smaller one where there are enough.
+    fn put(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= SMALL {
+            return;
+        }
+        buffer.clear();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(buffer);
+        if kept.len() > Self::MOST {
+            kept.sort_unstable_by_key(|buffer| std::cmp::Reverse(buffer.capacity()));
+            kept.truncate(Self::MOST);
+        }
+    }
+}
+
+/// The bytes of a body, whose buffer is used again when it is dropped.
+struct Buffer {
+    bytes: Vec<u8>,
+    shelf: Arc<Shelf>,
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.shelf.put(mem::take(&mut self.bytes));
+    }
+}
+
 /// The body in one piece, charged as it arrives; given up where the memory is needed and this body is the slowest.
-pub(super) async fn read(body: Body, declared: usize, share: &mut Share<'_>) -> Result<Bytes, Refusal> {
+pub(super) async fn read(
+    body: Body,
+    declared: usize,
+    share: &mut Share<'_>,
+    shelf: &Arc<Shelf>,
+) -> Result<Bytes, Refusal> {
     let needed = share.needed();
     tokio::select! {
         biased;
         () = needed.notified() => Err(Refusal::Slowest),
-        body = collect(body, declared, share) => body,
+        body = collect(body, declared, share, shelf) => body,
     }
 }
 
 /// The body as it came, if it came in one frame, else copied once.
-async fn collect(mut body: Body, declared: usize, share: &mut Share<'_>) -> Result<Bytes, Refusal> {
-    let mut joined = Vec::new();
+async fn collect(mut body: Body, declared: usize, share: &mut Share<'_>, shelf: &Arc<Shelf>) -> Result<Bytes, Refusal> {
+    let mut joined = Buffer { bytes: Vec::new(), shelf: Arc::clone(shelf) };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::Broken(Shown::within(&error.to_string(), 160).to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
-        let length = joined.len() + data.len();
+        let length = joined.bytes.len() + data.len();
         if length > BODY_BYTES {
             return Err(Refusal::TooLarge);
         }
         if !share.hold(length).await {
             return Err(Refusal::Busy);
         }
-        if joined.is_empty() && body.is_end_stream() {
+        if joined.bytes.is_empty() && body.is_end_stream() {
             return Ok(data);
         }
         // A frame is a part of a larger buffer, which is given back only with the last of its frames.
-        if length > joined.capacity() {
-            let capacity = length.max((2 * length).min(declared));
-            joined.reserve_exact(capacity - joined.len());
+        if length > joined.bytes.capacity() {
+            // Over HTTP/2 nothing has to be declared.
+            let most = if declared < length { BODY_BYTES } else { declared };
+            let capacity = if length > SMALL && declared >= length { declared } else { (2 * length).min(most) };
+            let mut larger = shelf.take(capacity);
+            larger.bytes.extend_from_slice(&joined.bytes);
+            joined = larger;
         }
-        joined.extend_from_slice(&data);
+        joined.bytes.extend_from_slice(&data);
     }
-    Ok(joined.into())
+    Ok(Bytes::from_owner(joined))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_buffers_are_used_again_and_few_are_kept() {
+        let shelf = Arc::new(Shelf::default());
+        let kept = || shelf.0.lock().map_or(0, |kept| kept.len());
+        let first = shelf.take(1 << 20);
+        let at = first.bytes.as_ptr();
+        drop(Bytes::from_owner(first));
+        let again = shelf.take(SMALL + 1);
+        assert_eq!((again.bytes.as_ptr(), again.bytes.len(), kept()), (at, 0, 0), "it is empty, and nobody else's");
+        drop((0..20).map(|_| shelf.take(1 << 20)).collect::<Vec<_>>());
+        assert_eq!(kept(), Shelf::MOST);
+        drop(shelf.take(8 << 20));
+        assert!(shelf.0.lock().is_ok_and(|kept| kept.iter().any(|buffer| buffer.capacity() >= 8 << 20)), "the largest");
+        assert_eq!(kept(), Shelf::MOST);
+        drop(Buffer { bytes: vec![0; 10], shelf: Arc::clone(&shelf) });
+        assert_eq!(kept(), Shelf::MOST, "small ones are not worth it");
+    }
 }

@@ -26,8 +26,9 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
+use super::attended::Attended;
 use super::head;
-use super::places::{Peer, Place};
+use super::places::{Entry, Peer, Place};
 use super::router::plain;
 use super::seldom::Seldom;
 use super::server::Limits;
@@ -76,12 +77,19 @@ impl Protocols {
     }
 }
 
-/// Serves a connection until it ends, is idle for too long, or its place is needed.
-pub(super) async fn connection(stream: TcpStream, place: Place, shared: Arc<Shared>) {
+/// Serves a connection, once it has a place, until it ends, is idle for too long, or its place is needed.
+pub(super) async fn connection(stream: TcpStream, entry: Entry, shared: Arc<Shared>) {
+    let mut stop = shared.stop.subscribe();
+    let place = tokio::select! {
+        biased;
+        place = entry.place(shared.limits.handshake) => place,
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    let Some(place) = place else { return };
     tokio::select! {
         biased;
         () = place.needed() => debug!(peer = %place.peer().address(), "a connection ended: its place was needed"),
-        () = converse(stream, &place, &shared) => {}
+        () = Attended::new(converse(stream, &place, &shared), place.peer().woken()) => {}
     }
 }
 

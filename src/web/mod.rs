@@ -5,9 +5,11 @@
 //! - [`admin`]: `/livez`, `/readyz` and `/metrics`, on a port of their own.
 
 pub mod admin;
+mod attended;
 mod body;
 mod clock;
 mod connection;
+mod descriptors;
 mod head;
 mod judging;
 mod memory;

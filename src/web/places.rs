@@ -1,23 +1,40 @@
 //! Who has a connection: as many as there are places, and for one address no more than its share. Where a new connection finds
-//! no place, the longest idle one ends.
+//! no place, the longest idle one ends; where none is idle, the new one waits.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::attended::Woken;
+
+/// How long a connection that was answered has at least, to send its next request or to end, before a newcomer can take its
+/// place. What was answered is on its way to the client by then.
+const GRACE: Duration = Duration::from_millis(25);
+
+/// The bounds of the places of a port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// How many places there are.
+    pub(super) total: usize,
+    /// How many of them one address may have.
+    pub(super) per_peer: usize,
+    /// How many connections wait for a place.
+    pub(super) waiting: usize,
+    /// How long a connection has at least for each step of its handshake and for its request, before a newcomer can take its place.
+    pub(super) patience: Duration,
+}
 
 /// The places of one port.
 #[derive(Debug)]
 pub(super) struct Places {
-    total: usize,
-    per_peer: usize,
+    bounds: Bounds,
     state: Mutex<State>,
-    freed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +43,8 @@ struct State {
     held: HashMap<u64, Held>,
     /// How many connections of each address were not asked to end.
     staying: HashMap<IpAddr, usize>,
+    /// Those who wait for a place, by address, the first of each first.
+    waiting: BTreeMap<IpAddr, VecDeque<Waiting>>,
 }
 
 #[derive(Debug)]
@@ -35,50 +54,92 @@ struct Held {
     stays: bool,
 }
 
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    given: oneshot::Sender<Place>,
+}
+
 impl Places {
-    /// `total` places, of which one address may have `per_peer`.
-    pub(super) fn new(total: usize, per_peer: usize) -> Arc<Self> {
-        let (state, freed) = (Mutex::default(), Notify::new());
-        Arc::new(Self { total: total.max(1), per_peer: per_peer.max(1), state, freed })
+    pub(super) fn new(bounds: Bounds) -> Arc<Self> {
+        let bounds = Bounds { total: bounds.total.max(1), per_peer: bounds.per_peer.max(1), ..bounds };
+        Arc::new(Self { bounds, state: Mutex::default() })
     }
 
-    /// A place for a new connection of this address. Where none is free, the idlest connection is asked to end, of this address
-    /// if it has its share already, and its end is waited for.
-    ///
-    /// `None` where the address has its share and each of its connections waits for an answer.
-    pub(super) async fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    /// Begins to wait for a place for a new connection of this address. Where more wait than may, the newest of the
+    /// address that has most waiting is turned away.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Entry {
         let address = address.to_canonical();
+        let (given, place) = oneshot::channel();
+        let id = {
+            let mut state = self.lock();
+            let id = state.next;
+            state.next += 1;
+            state.waiting.entry(address).or_default().push_back(Waiting { id, given });
+            id
+        };
+        self.settle();
+        let mut state = self.lock();
+        if state.waiting.values().map(VecDeque::len).sum::<usize>() > self.bounds.waiting {
+            state.turn_away();
+        }
+        drop(state);
+        Entry { id, address, place, places: Arc::clone(self) }
+    }
+
+    /// Gives places to those who wait, as far as there are some or connections are idle for long enough. To be called from time to
+    /// time while somebody [waits](Self::are_waited_for).
+    pub(super) fn settle(self: &Arc<Self>) {
         loop {
-            // In this order: what is freed from here on is not missed.
-            let freed = self.freed.notified();
-            {
+            let given = {
                 let mut state = self.lock();
-                if state.staying.get(&address).is_some_and(|staying| *staying >= self.per_peer)
-                    && !state.end_idlest(Some(address))
-                {
-                    return None;
-                }
-                if state.staying.values().sum::<usize>() >= self.total {
-                    state.end_idlest(None);
-                }
-                if state.held.len() < self.total {
-                    return Some(state.hold(address, Arc::clone(self)));
-                }
-            }
-            freed.await;
+                let Some(address) = self.next_address(&mut state) else { return };
+                let Some(next) = state.take_waiting(address, VecDeque::pop_front) else { return };
+                (next.given, state.hold(address, Arc::clone(self)))
+            };
+            // One that waits no more gives its place back here.
+            drop(given.0.send(given.1));
         }
     }
 
-    /// Tells the idlest connection to end, where one is idle: something else than places is short.
-    pub(super) fn end_idlest(&self) {
-        self.lock().end_idlest(None);
+    /// Whether somebody waits for a place.
+    pub(super) fn are_waited_for(&self) -> bool {
+        !self.lock().waiting.is_empty()
     }
 
-    /// Whether no place is left for this address without another connection's end.
+    /// Whether an address has its share, or all places are taken.
     pub(super) fn are_taken(&self, address: IpAddr) -> bool {
         let state = self.lock();
-        state.held.len() >= self.total
-            || state.staying.get(&address.to_canonical()).is_some_and(|staying| *staying >= self.per_peer)
+        state.held.len() >= self.bounds.total || state.staying(address.to_canonical()) >= self.bounds.per_peer
+    }
+
+    /// Something else than places is short: one who waits is turned away, or else the idlest connection ends.
+    pub(super) fn give_back(&self) {
+        let mut state = self.lock();
+        if !state.turn_away() {
+            state.end_idlest(None, Duration::ZERO, Duration::ZERO);
+        }
+    }
+
+    /// The address whose newcomer gets a place now: of those that can have one, the one that has fewest. Where none is free, idle
+    /// connections are asked to end, of an address that has its share those of its own.
+    fn next_address(&self, state: &mut State) -> Option<IpAddr> {
+        let Bounds { total, per_peer, patience, .. } = self.bounds;
+        let mut addresses: Vec<(usize, IpAddr)> =
+            state.waiting.keys().map(|address| (state.staying(*address), *address)).collect();
+        addresses.sort_unstable();
+        for (staying, address) in addresses {
+            if staying >= per_peer && !state.end_idlest(Some(address), GRACE, patience) {
+                continue;
+            }
+            let all: usize = state.staying.values().sum();
+            if all >= total && !state.end_idlest(None, GRACE, patience) {
+                return None;
+            }
+            // Else those that were asked to end are waited for.
+            return (state.held.len() < total).then_some(address);
+        }
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -96,28 +157,61 @@ impl State {
         Place { id, peer, end, places }
     }
 
-    /// Tells a connection to end: of this address or of all; whether one was idle.
+    fn staying(&self, address: IpAddr) -> usize {
+        self.staying.get(&address).copied().unwrap_or_default()
+    }
+
+    /// Turns away the newest of the address that has most waiting; `false` where nobody waits.
+    fn turn_away(&mut self) -> bool {
+        let most = self.waiting.iter().max_by_key(|(_, of)| of.len());
+        let Some(address) = most.map(|(address, _)| *address) else { return false };
+        self.take_waiting(address, VecDeque::pop_back).is_some()
+    }
+
+    /// Takes one out of those of an address that wait.
+    fn take_waiting(
+        &mut self,
+        address: IpAddr,
+        take: impl FnOnce(&mut VecDeque<Waiting>) -> Option<Waiting>,
+    ) -> Option<Waiting> {
+        let of = self.waiting.get_mut(&address)?;
+        let taken = take(of);
+        if of.is_empty() {
+            self.waiting.remove(&address);
+        }
+        taken
+    }
+
+    /// Tells a connection to end: of this address or of all; whether one was idle for long enough, `grace` where it was answered, and
+    /// `patience` where it never was or a request is still being sent.
     ///
     /// Whoever has most gives way: of all addresses the one with most connections; of its connections those that were of use,
-    /// or those that were not, whichever are more; of these the one on which nothing happened for longest. So neither those who
-    /// are silent nor those who send a request first can take more than half of what others need.
+    /// or those that were not, whichever are more; of these the one that was of use least often, and of such the one on which nothing
+    /// happened for longest. So neither those who are silent nor those who send a request first can take more than half of what others
+    /// need.
     ///
-    /// A connection whose request is whole and waits for its answer is not idle; one whose request is still being sent is.
-    fn end_idlest(&mut self, address: Option<IpAddr>) -> bool {
-        let mut idle: HashMap<IpAddr, [Idle; 2]> = HashMap::new();
+    /// A connection whose request is whole and waits for its answer is not idle, nor is one that sent something that was not looked
+    /// at yet; one whose request is still being sent is.
+    fn end_idlest(&mut self, address: Option<IpAddr>, grace: Duration, patience: Duration) -> bool {
+        let now = Instant::now();
+        let mut idle: HashMap<IpAddr, Idle> = HashMap::new();
         for (id, held) in &self.held {
             let (of, doing) = (held.peer.address, held.peer.doing());
             if held.stays && doing.answering == 0 && address.is_none_or(|address| address == of) {
-                idle.entry(of).or_default()[usize::from(doing.of_use)].add(doing.since, *id);
+                let of_address = idle.entry(of).or_default();
+                of_address.first =
+                    Some(of_address.first.map_or((doing.since, *id), |first| first.min((doing.since, *id))));
+                let least = if doing.used == 0 || doing.requests > 0 { patience } else { grace };
+                if !held.peer.woken.is_set() && now.saturating_duration_since(doing.since) >= least {
+                    of_address.sorts[usize::from(doing.used > 0)].add((doing.used, doing.since, *id));
+                }
             }
         }
-        let most = idle.iter().max_by_key(|(address, [useless, useful])| {
-            let longest = [useless, useful].into_iter().filter_map(|idle| idle.longest).min();
-            (self.staying.get(address).copied(), Reverse(longest))
-        });
-        let Some((address, [useless, useful])) = most else { return false };
+        // Where those of the address that has most are not idle for long enough yet, no other address pays for that.
+        let most = idle.iter().max_by_key(|(address, idle)| (self.staying(**address), Reverse(idle.first)));
+        let Some((address, Idle { sorts: [useless, useful], .. })) = most else { return false };
         let more = if useful.count > useless.count { useful } else { useless };
-        let Some((_, id)) = more.longest else { return false };
+        let Some((.., id)) = more.longest else { return false };
         if let Some(held) = self.held.get_mut(&id) {
             held.stays = false;
             held.end.notify_one();
@@ -136,18 +230,51 @@ impl State {
     }
 }
 
-/// Idle connections of one sort.
+/// The connections of an address that do not wait for an answer.
 #[derive(Debug, Default)]
 struct Idle {
-    count: usize,
-    /// Since when it is idle, and its number.
-    longest: Option<(Instant, u64)>,
+    /// Since when the longest idle one is, and its number.
+    first: Option<(Instant, u64)>,
+    /// Those that are idle for long enough: those that were never of use, and those that were.
+    sorts: [Sort; 2],
 }
 
-impl Idle {
-    fn add(&mut self, since: Instant, id: u64) {
+#[derive(Debug, Default)]
+struct Sort {
+    count: usize,
+    /// How often it was of use, since when it is idle, and its number.
+    longest: Option<(u32, Instant, u64)>,
+}
+
+impl Sort {
+    fn add(&mut self, one: (u32, Instant, u64)) {
         self.count += 1;
-        self.longest = Some(self.longest.map_or((since, id), |longest| longest.min((since, id))));
+        self.longest = Some(self.longest.map_or(one, |longest| longest.min(one)));
+    }
+}
+
+/// A new connection that waits for its place.
+#[derive(Debug)]
+pub(super) struct Entry {
+    id: u64,
+    address: IpAddr,
+    place: oneshot::Receiver<Place>,
+    places: Arc<Places>,
+}
+
+impl Entry {
+    /// The place; `None` where it does not become free in time, or others are let in.
+    pub(super) async fn place(mut self, limit: Duration) -> Option<Place> {
+        timeout(limit, &mut self.place).await.ok()?.ok()
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.places.lock().take_waiting(self.address, |of| {
+            of.retain(|waiting| waiting.id != self.id);
+            None
+        });
     }
 }
 
@@ -192,7 +319,7 @@ impl Drop for Place {
             state.leave(self.peer.address);
         }
         drop(state);
-        self.places.freed.notify_one();
+        self.places.settle();
     }
 }
 
@@ -202,6 +329,7 @@ pub struct Peer {
     address: IpAddr,
     connection: u64,
     doing: Arc<Mutex<Doing>>,
+    woken: Woken,
 }
 
 /// What happens on a connection.
@@ -211,8 +339,8 @@ struct Doing {
     requests: usize,
     /// Those of them that arrived whole.
     answering: usize,
-    /// A request was answered with success.
-    of_use: bool,
+    /// How many requests were answered with success.
+    used: u32,
     /// When the connection was accepted, a step of its handshake was done, the last head arrived or the last answer was ready,
     /// whichever was last.
     since: Instant,
@@ -220,8 +348,8 @@ struct Doing {
 
 impl Peer {
     pub(super) fn new(address: IpAddr, connection: u64) -> Self {
-        let doing = Doing { requests: 0, answering: 0, of_use: false, since: Instant::now() };
-        Self { address, connection, doing: Arc::new(Mutex::new(doing)) }
+        let doing = Doing { requests: 0, answering: 0, used: 0, since: Instant::now() };
+        Self { address, connection, doing: Arc::new(Mutex::new(doing)), woken: Woken::new() }
     }
 
     /// The address of the peer, an IPv4 address as such.
@@ -233,6 +361,11 @@ impl Peer {
     /// The number of its connection.
     pub(super) fn connection(&self) -> u64 {
         self.connection
+    }
+
+    /// Whether something arrived that was not looked at yet; to be kept by what serves the connection.
+    pub(super) fn woken(&self) -> Woken {
+        self.woken.clone()
     }
 
     /// A step of the handshake is done: it is not the client that was waited for until now.
@@ -287,7 +420,7 @@ impl Drop for InRequest {
     fn drop(&mut self) {
         self.peer.change(|doing| {
             doing.requests -= 1;
-            doing.of_use |= self.succeeded;
+            doing.used = doing.used.saturating_add(u32::from(self.succeeded));
             doing.since = Instant::now();
         });
     }

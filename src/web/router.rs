@@ -27,7 +27,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info};
 
-use super::body::{BODY_BYTES, declared_length, read};
+use super::body::{BODY_BYTES, Shelf, declared_length, read};
 use super::clock::Clock;
 use super::judging::{Judge, Unjudged};
 use super::memory::{Memory, SMALL};
@@ -78,6 +78,7 @@ pub struct Edge {
     limits: Limits,
     domain: Domain,
     memory: Memory,
+    shelf: Arc<Shelf>,
     turns: Turns,
     /// Of each outcome without a decision, the log lines that are written.
     turned_away: Vec<Seldom>,
@@ -102,7 +103,8 @@ impl Edge {
         let memory = Memory::new(limits.memory, limits.wait);
         let turned_away = RequestOutcome::ALL.iter().map(|_| Seldom::new(10, Duration::from_secs(1))).collect();
         let turns = Turns::new(limits.judges);
-        Arc::new(Self { judge, readiness, metrics, limits, domain, memory, turns, turned_away })
+        let shelf = Arc::default();
+        Arc::new(Self { judge, readiness, metrics, limits, domain, memory, shelf, turns, turned_away })
     }
 }
 
@@ -240,7 +242,7 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
     let address = peer.as_ref().map(Peer::address);
     let Some(mut share) = edge.memory.share(address).await else { return Err(Refusal::Busy) };
     let until = clock.end.min(clock.started + edge.limits.body);
-    let body = timeout_at(until, read(body, declared, &mut share)).await.map_err(|_| Refusal::Slow)??;
+    let body = timeout_at(until, read(body, declared, &mut share, &edge.shelf)).await.map_err(|_| Refusal::Slow)??;
     share.whole();
     let _answering = peer.as_ref().map(Peer::answering);
     let turn = edge.turns.turn(peer.as_ref(), body.len() > SMALL, clock.judge_by);

@@ -13,21 +13,19 @@ use axum::Router;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use super::connection::{Protocols, Shared, connection};
-use super::places::Places;
+use super::descriptors;
+use super::places::{Bounds, Places};
 use super::seldom::Seldom;
 use crate::telemetry::Metrics;
 
-/// How long a connection has at least, to send its request and be read, before one that comes later can take its place.
-const GRACE: Duration = Duration::from_millis(25);
-/// How long accepting pauses, where each connection takes the place of another: the shortest time that the runtime measures. It looks
-/// for what arrived in each pause.
-const PAUSE: Duration = Duration::from_millis(1);
+/// How often it is looked whether connections became idle for so long that others can have their places.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The protocol below HTTP.
 #[derive(Clone, Debug)]
@@ -45,20 +43,21 @@ pub enum Transport {
 /// konnectivity's. All others are let in as long as they cost those nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many are open at once. For a further one the longest idle one ends; further ones wait in the kernel's queue while all
-    /// wait for answers.
-    ///
-    /// 640, and 192 on the admin port, leave room for files and watches below the 1,024 descriptors that a process may
-    /// have where nothing else is configured.
+    /// How many are served at once. For a further one the longest idle one ends; while all wait for answers, further ones wait.
     pub connections: usize,
-    /// How many one address may have open at once. For a further one its longest idle one ends; while all of them wait for
-    /// answers, a further one is refused.
+    /// How many of one address are served at once. For a further one its longest idle one ends; while all of them wait for
+    /// answers, further ones wait, and hold up those of no other address.
     ///
     /// More than half of all. Over HTTP/2 that carries 38,400 reviews at once. An API server that has to use HTTP/1.1 opens a
     /// connection for each request that it reviews, 200 changes at once where it is not configured otherwise
     /// (`--max-mutating-requests-inflight`).
     pub per_peer: usize,
-    /// How long a TLS handshake may take.
+    /// How many connections wait until others end. Beyond, the newest of the address that has most waiting is closed.
+    pub waiting: usize,
+    /// How long each step of a connection that was never answered may take before a newcomer can have its place: its
+    /// handshake's, its request's head and its body. Longer than they take on a machine that is busy.
+    pub patience: Duration,
+    /// How long a TLS handshake may take, and how long a connection waits before it.
     pub handshake: Duration,
     /// How long a connection may be without a request, and the head of one over HTTP/1.1 may take.
     ///
@@ -82,11 +81,16 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// The connections that are served on both ports.
+const SERVED: usize = 640 + 192;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 640,
             per_peer: 384,
+            waiting: (descriptors::beyond(SERVED) / 3 * 2).clamp(64, 2048),
+            patience: Duration::from_millis(100),
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(120),
             streams: 100,
@@ -100,12 +104,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// How many connections are accepted between two pauses where each takes the place of another: so many that those of one address
-    /// are not all replaced within [`GRACE`].
-    fn in_a_row(&self) -> usize {
-        (self.per_peer / (GRACE.as_millis() / PAUSE.as_millis()) as usize).max(1)
-    }
-
     /// Those of the admin port: few connections and short ones. The kubelet connects anew for each probe, and Prometheus can.
     #[must_use]
     pub fn admin() -> Self {
@@ -115,6 +113,9 @@ impl Limits {
             connections: 192,
             // The node's address is the kubelet's, and that of all pods in the host's network.
             per_peer: 128,
+            waiting: (descriptors::beyond(SERVED) / 3).clamp(32, 1024),
+            // A probe is sent at once.
+            patience: Duration::from_millis(25),
             idle: Duration::from_secs(5),
             http1_buffer: 16 << 10,
             one_request: true,
@@ -184,11 +185,13 @@ pub async fn serve(
         stop: watch::Sender::new(false),
         refused: Seldom::new(10, Duration::from_secs(60)),
     });
-    let places = Places::new(limits.connections, limits.per_peer);
+    let Limits { connections: total, per_peer, waiting, patience, .. } = limits;
+    let places = Places::new(Bounds { total, per_peer, waiting, patience });
     let full = Seldom::new(1, Duration::from_secs(60));
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();
-    let mut in_a_row = 0_usize;
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shutdown = pin!(async {
         shutdown.await;
         shared.last_answers.store(true, Ordering::Relaxed);
@@ -200,6 +203,10 @@ pub async fn serve(
             () = &mut shutdown => break,
             // Only to forget those that ended.
             Some(_) = connections.join_next() => continue,
+            _ = look.tick(), if places.are_waited_for() => {
+                places.settle();
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -211,8 +218,8 @@ pub async fn serve(
             Err(error) => {
                 let pause = backoff.next();
                 warn!(%error, ?pause, "cannot accept connections");
-                // Descriptors may be short: the idlest connection gives its own back.
-                places.end_idlest();
+                // Descriptors may be short: one is given back.
+                places.give_back();
                 tokio::select! {
                     () = &mut shutdown => break,
                     () = sleep(pause) => continue,
@@ -220,23 +227,14 @@ pub async fn serve(
             }
         };
         backoff = Backoff::default();
-        let place = tokio::select! {
-            () = &mut shutdown => break,
-            place = places.take(peer.ip()) => place,
-        };
-        if let Some(place) = place {
-            connections.spawn(connection(stream, place, Arc::clone(&shared)));
+        if places.are_taken(peer.ip())
+            && let Some(more) = full.line()
+        {
+            warn!(%peer, connections = total, per_peer, more, "as many connections as allowed are open: the idlest ones end for others");
         }
-        if places.are_taken(peer.ip()) {
-            if let Some(more) = full.line() {
-                let Limits { connections, per_peer, .. } = limits;
-                warn!(%peer, connections, per_peer, more, "as many connections as allowed are open: the idlest ones end for others");
-            }
-            in_a_row += 1;
-            if in_a_row.is_multiple_of(limits.in_a_row()) {
-                sleep(PAUSE).await;
-            }
-        }
+        connections.spawn(connection(stream, places.enter(peer.ip()), Arc::clone(&shared)));
+        // Those that were accepted have their turn before further ones are.
+        yield_now().await;
     }
     drop(listener);
     shared.stop.send_replace(true);

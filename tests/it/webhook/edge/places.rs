@@ -233,15 +233,58 @@ async fn one_address_has_its_share_and_no_more() {
     let fourth = tokio::spawn(async move { fourth.review("hold").await });
     timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
     assert!(is_ended(&mut third).await);
-    assert!(is_ended(&mut port.silent().await).await, "while both wait for their answers a further one is refused");
+    let mut fifth = port.client().await;
+    let mut fifth = tokio::spawn(async move { fifth.review("db").await });
     assert!(!is_ended(&mut elsewhere).await, "no other address pays for it");
     assert_eq!(Client::over(from(5, port.address).await).await.review("db").await.unwrap(), StatusCode::OK);
+    assert!(
+        timeout(Duration::from_millis(50), &mut fifth).await.is_err(),
+        "while both wait for their answers a further one waits"
+    );
     port.held.release.notify_one();
     port.held.release.notify_one();
     tokio::task::yield_now().await;
     port.held.release.notify_one();
     assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(), StatusCode::OK);
     assert_eq!(timeout(PATIENCE, fourth).await.unwrap().unwrap().unwrap(), StatusCode::OK);
+    assert_eq!(timeout(PATIENCE, fifth).await.unwrap().unwrap().unwrap(), StatusCode::OK, "it was not turned away");
+}
+
+/// Connections that wait are few, and the address that has most of them has no more.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn those_who_wait_are_bounded_and_an_address_that_has_many_makes_room() {
+    let port = Port::open(Limits { waiting: 2, handshake: Duration::from_secs(1), ..places(1) }).await;
+    let mut first = port.client().await;
+    let first = tokio::spawn(async move { first.review("hold").await });
+    timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
+    let mut of_many = Vec::new();
+    for _ in 0..3 {
+        of_many.push(from(3, port.address).await);
+    }
+    assert!(is_ended(&mut of_many[2]).await, "two wait");
+    assert!(!is_ended(&mut of_many[1]).await);
+    let mut of_one = from(4, port.address).await;
+    assert!(is_ended(&mut of_many[1]).await, "it makes room");
+    assert!(!is_ended(&mut of_one).await);
+    let ended = timeout(PATIENCE, of_many[0].read(&mut [0; 1])).await.expect("nobody waits for ever");
+    assert_eq!(ended.unwrap_or(0), 0);
+    port.held.release.notify_one();
+    assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_that_was_of_use_often_outlasts_those_that_were_once() {
+    let port = Port::open(places(4)).await;
+    let mut kept = port.client().await;
+    for _ in 0..3 {
+        assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK);
+    }
+    for _ in 0..12 {
+        assert_eq!(port.client().await.review("db").await.unwrap(), StatusCode::OK);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK, "it was idle for longest, and is an API server's");
 }
 
 #[tokio::test]

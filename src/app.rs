@@ -311,6 +311,7 @@ fn scene(
         let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
         let (mut world, mut left_out) = read.map_err(|error| Unreadable::of(&error, &url.to_string(), home, guest))?;
         world.cluster.domain = domain.clone();
+        world.cluster.is_live = true;
         // Who may read one namespace alone may not read the pods of a node.
         if room == Room::Known && reach == Reach::Cluster {
             let (room, missing) = fetch::room(&client).await;

@@ -15,6 +15,12 @@ use crate::libvirt::{Facts, saved};
 use crate::policy::{Guest, Policy, Unread, UserName};
 use crate::snapshot::{self, Item, Place, Source};
 
+/// What is said of a world without a node.
+#[must_use]
+pub fn no_nodes(cluster: &Cluster) -> &'static str {
+    if cluster.is_live { "the cluster has no node, so nothing can be judged" } else { NO_NODES }
+}
+
 /// A dump that nothing can be judged by.
 pub const NO_NODES: &str = concat!(
     "the dump holds no node, so nothing can be judged by it: add what `",

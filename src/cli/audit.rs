@@ -112,7 +112,11 @@ pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page)
     let summary = Summary::of(&rows);
     match args.output {
         AuditOutput::Table | AuditOutput::Wide => {
-            people(&rows, &summary, args, !world.policies.is_empty(), page);
+            if rows.is_empty() {
+                page.line(nobody_in_dump(world, only, args.list.selector.is_some()));
+            } else {
+                people(&rows, &summary, args, !world.policies.is_empty(), page);
+            }
         }
         AuditOutput::Name => rows.iter().for_each(|row| {
             let is_running = world.cluster.vmi(&row.namespace, &row.name).is_some();
@@ -150,10 +154,17 @@ fn nobody(world: &World, only: Option<&str>, is_selected: bool) -> String {
     }
 }
 
-fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool, page: &mut Page) {
-    if rows.is_empty() {
-        return page.line(concat!("no guests: does the dump hold what `", crate::dump_command!(), "` prints?"));
+/// The same; of a dump without any guest, whether it holds all that it should.
+fn nobody_in_dump(world: &World, only: Option<&str>, is_selected: bool) -> String {
+    let nobody = nobody(world, only, is_selected);
+    let cluster = &world.cluster;
+    if cluster.is_live || [Kind::VirtualMachine, Kind::Vmi].into_iter().any(|kind| !cluster.names(kind).is_empty()) {
+        return nobody;
     }
+    format!("{nobody}: does the dump hold what `{}` prints?", crate::dump_command!())
+}
+
+fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool, page: &mut Page) {
     let wide = args.output == AuditOutput::Wide;
     let mut cells = if args.list.no_headers { Vec::new() } else { vec![head(wide)] };
     cells.extend(rows.iter().map(|row| line(row, wide)));

@@ -8,7 +8,7 @@ use crate::fit::command::{Command, LabelKey, Name, Namespace, Script, Word};
 use crate::fit::label::{self, Family};
 use crate::page::{Page, PageError};
 use crate::say::plural;
-use crate::world::{NO_NODES, World};
+use crate::world::{World, no_nodes};
 
 /// How many names a line shows, where they are folded.
 const SHOWN: usize = 3;
@@ -42,7 +42,7 @@ pub fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) -> Result
 
 fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
     if new.cluster.fleet.is_empty() {
-        page.line(NO_NODES);
+        page.line(no_nodes(&new.cluster));
     }
     nodes(&found.nodes, most, page);
     guests(found, most, page);

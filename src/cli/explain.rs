@@ -91,7 +91,7 @@ pub fn run(
             match found {
                 Ok(Found { kind, namespace, name }) => {
                     let Some(case) = case_of(world, kind, &namespace, &name) else {
-                        missing.push(absent(kind, &namespace, &name));
+                        missing.push(absent(kind, &namespace, &name, world.cluster.is_live));
                         continue;
                     };
                     let kind = kind.kind().to_owned();
@@ -353,7 +353,7 @@ impl Explained<'_> {
     fn nowhere(&self) -> Option<String> {
         let subject = &self.case.judged.subject;
         let lacking = |(key, value): &&(std::borrow::Cow<'_, str>, std::borrow::Cow<'_, str>)| {
-            Family::of(key).is_cpu() && self.fleet().bearing(key, value).is_empty()
+            Family::of(key).is_cpu() && !subject.is_chosen(key) && self.fleet().bearing(key, value).is_empty()
         };
         let entries: Vec<(&str, &str)> =
             subject.placement.selector.iter().filter(lacking).map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
@@ -361,16 +361,16 @@ impl Explained<'_> {
             return None;
         }
         let them = plural::number(entries.len(), "it", "them");
-        let source = match subject.source().filter(|_| self.source().is_some()) {
-            Some(source) => format!(", not even {source}, where the guest runs"),
-            None => String::new(),
+        // Its own node provided the CPU that it runs with.
+        let (source, whose) = match subject.source().filter(|_| self.source().is_some()) {
+            Some(source) => (
+                format!(", not even {source}, where the guest runs"),
+                " The same on every node: labels are at fault, not hardware.",
+            ),
+            None => (String::new(), ""),
         };
         let any_more = if matches!(&subject.stage, Stage::Migration(m) if m.inherited) { " any more" } else { "" };
-        Some(format!(
-            "It asks for {}: no node offers {them}{any_more}{source}. The same on every node: labels are at fault, not \
-             hardware.",
-            plural::fold(entries, 8)
-        ))
+        Some(format!("It asks for {}: no node offers {them}{any_more}{source}.{whose}", plural::fold(entries, 8)))
     }
 
     /// The nodes that lack least, and what.

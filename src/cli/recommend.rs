@@ -14,7 +14,7 @@ use crate::kubevirt::wire;
 use crate::page::Page;
 use crate::say::plural;
 use crate::snapshot::{self, Item};
-use crate::world::{NO_NODES, World};
+use crate::world::{World, no_nodes};
 
 /// How many names a cell or a line shows.
 const SHOWN: usize = 4;
@@ -38,7 +38,7 @@ pub fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Pag
     let report = recommend(&world, &args.node_selector);
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
-            people(&report, &what_if, args.output, page);
+            people(&report, &what_if, args.output, no_nodes(&world.cluster), page);
             if adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(_))) {
                 page.line("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
             }
@@ -89,9 +89,9 @@ fn policies(world: &World, report: &Report, page: &mut Page) -> anyhow::Result<(
     Ok(())
 }
 
-fn people(report: &Report, what_if: &[WhatIf], output: RecommendOutput, page: &mut Page) {
+fn people(report: &Report, what_if: &[WhatIf], output: RecommendOutput, no_nodes: &str, page: &mut Page) {
     if report.pools.is_empty() && report.not_counted.is_empty() {
-        return page.line(NO_NODES);
+        return page.line(no_nodes);
     }
     let is_shown = |candidate: &&CandidateReport| output == RecommendOutput::Wide || candidate.is_worth_a_look;
     let head = ["POOL", "MODEL", "RUNS ON", "LEAVES OUT", "TARGETS OF ITS GUESTS", "NOTE"];

@@ -106,15 +106,16 @@ pub fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> {
 
 /// What is said of a named object that is not there.
 #[must_use]
-pub fn absent(kind: ObjectKind, namespace: &str, name: &str) -> String {
+pub fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: bool) -> String {
+    let absent = format!("{name} is not in namespace {namespace}; is it the right namespace (-n)?");
+    if is_live {
+        return absent;
+    }
     let needed = match kind {
         ObjectKind::Replicas(kind) => format!(", and {} beside them", kind.short_name()),
         _ => String::new(),
     };
-    format!(
-        "{name} is not in namespace {namespace}; is it the right namespace (-n)? A snapshot must hold what `{}` prints{needed}",
-        crate::dump_command!()
-    )
+    format!("{absent} A snapshot must hold what `{}` prints{needed}", crate::dump_command!())
 }
 
 /// All objects of a kind, by namespace and name.

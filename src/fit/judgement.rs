@@ -181,7 +181,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
     fn find_nearest(&self) -> Vec<Nearest> {
         let mut nodes = self.nearest_neighbours();
         // Nodes of another architecture are named only where there is no other, and the guest is in need.
-        if nodes.is_empty() && self.assessment.outcome.impact().is_some() {
+        if self.neighbours.is_empty() && self.assessment.outcome.impact().is_some() {
             let mut all = Bits::all(self.fleet.len());
             if let Some(node) = self.source {
                 all.remove(node);
@@ -269,24 +269,24 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// What the labels alone say about it.
     pub(super) fn evidence_of_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
-        let lacks: Vec<&(String, String)> = missing.iter().filter(|(key, _)| Family::of(key).is_profile()).collect();
+        let is_of_cpu = |key: &str| Family::of(key).is_profile() && !self.subject.is_chosen(key);
+        let lacks: Vec<&(String, String)> = missing.iter().filter(|(key, _)| is_of_cpu(key)).collect();
         if lacks.is_empty() {
             return Evidence::None;
         }
-        // What somebody wished for this one migration says nothing about the node the guest is on.
-        let is_wish = |key: &str| match &self.subject.stage {
-            Stage::Migration(migration) => migration.wishes(key),
-            Stage::Start(_) => false,
-        };
         let source_lacks = |(key, value): &(String, String)| {
-            !is_wish(key) && self.source.is_some_and(|s| self.fleet.label(s, key) != Some(value))
+            self.source.is_some_and(|source| self.fleet.label(source, key) != Some(value))
         };
         if lacks.iter().all(|entry| source_lacks(entry)) {
             return Evidence::SourceLacksToo;
         }
         let Some(source) = self.source else { return Evidence::None };
         let host_model = |node| self.fleet.names_under(node, Family::HostModelCpu);
-        let alike = host_model(node) == host_model(source) && !host_model(node).is_empty();
+        // Of a node that the labeller never came to, or not with this release, nothing is known.
+        if host_model(node).is_empty() || host_model(source).is_empty() {
+            return Evidence::None;
+        }
+        let alike = host_model(node) == host_model(source);
         let frozen = self.fleet.skip_node(node).is_some();
         let own_host_model_has = |key: &str| {
             let twin = match Family::of(key) {
@@ -298,6 +298,16 @@ impl<'s, 'f> Judgement<'s, 'f> {
         };
         let drifted = alike && lacks.iter().all(|entry| source_lacks(entry) || frozen || own_host_model_has(&entry.0));
         if drifted { Evidence::Drifted } else { Evidence::OtherHardware }
+    }
+
+    /// Whether there are nodes of another architecture than the guest's.
+    pub(super) fn has_other_architectures(&self) -> bool {
+        self.neighbours.count() + usize::from(self.source.is_some()) < self.fleet.len()
+    }
+
+    /// Whether a node that comes into question does not meet its selector.
+    pub(super) fn lacks_somewhere(&self) -> bool {
+        !self.lookup.nearest(&self.neighbours, 1).is_empty()
     }
 
     /// The nodes that come into question.

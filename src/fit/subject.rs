@@ -265,6 +265,9 @@ pub struct Subject<'a> {
     pub template: Option<Template>,
     /// `spec.nodeSelector` of the guest's own specification, what a person chose, sorted by key.
     pub own_selector: Vec<(String, String)>,
+    /// What is asked for by keys of `own_selector` all the same where it is taken out: by KubeVirt of every launcher, by the cluster's
+    /// configuration, by another field.
+    pub under_own: Vec<(String, String)>,
     /// The path of the guest's spec in the judged object: that of its template, `spec`, or empty for a pod.
     pub field_root: String,
     /// The machine type it asks for.
@@ -295,6 +298,7 @@ impl<'a> Subject<'a> {
             outdated_launcher: false,
             template: None,
             own_selector: Vec::new(),
+            under_own: Vec::new(),
             field_root: String::new(),
             machine_type: None,
             authors: Authors::default(),
@@ -350,6 +354,19 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn field(&self, below: &str) -> String {
         if self.field_root.is_empty() { below.to_owned() } else { format!("{}.{below}", self.field_root) }
+    }
+
+    /// Whether somebody chose an entry for this migration, or as a place for the guest: it says nothing about the guest's CPU.
+    #[must_use]
+    pub fn is_chosen(&self, key: &str) -> bool {
+        let is_wish = matches!(&self.stage, Stage::Migration(migration) if migration.wishes(key));
+        is_wish || self.is_own(key)
+    }
+
+    /// The value that is asked for where the guest's own selector does not have this key.
+    #[must_use]
+    pub fn under_own(&self, key: &str) -> Option<&str> {
+        self.under_own.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// Whether an entry of the selector comes from the guest's own `spec.nodeSelector`.

@@ -41,6 +41,8 @@ pub struct Cluster {
     pub domain: Domain,
     /// What libvirt answered, where it was asked: nothing, unless somebody wants it.
     pub libvirt: Arc<Facts>,
+    /// Whether it was read from an API server, and not from a dump that may lack something.
+    pub is_live: bool,
     /// The release that the user named.
     told_release: Option<Release>,
     kubevirts: Vec<KubeVirt>,

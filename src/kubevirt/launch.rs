@@ -81,13 +81,29 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
     if config.gate("CrossArchitectureVirtualization") && !spec.architecture.is_empty() {
         prefer_architecture(&mut affinity, &spec.architecture.to_lowercase());
     }
-    let (node_selector, settings) = selector(spec, status, config, release);
+    let (node_selector, settings) = selector(spec, &spec.node_selector, status, config, release);
     Rendered { node_selector, affinity, tolerations: spec.tolerations.clone(), settings, rules, excess }
+}
+
+/// What a launcher is asked for by keys of the guest's own node selector where that is taken out.
+#[must_use]
+pub fn under_own(
+    spec: &VmiSpec,
+    status: &VmiStatus,
+    config: &ClusterConfig,
+    release: Release,
+) -> Vec<(String, String)> {
+    if spec.node_selector.is_empty() {
+        return Vec::new();
+    }
+    let (left, _) = selector(spec, &BTreeMap::new(), status, config, release);
+    left.into_iter().filter(|(key, _)| spec.node_selector.contains_key(key)).collect()
 }
 
 /// The entries in KubeVirt's order, later ones win, so that a guest may override the first three only; and what each follows from.
 fn selector(
     spec: &VmiSpec,
+    own: &BTreeMap<String, String>,
     status: &VmiStatus,
     config: &ClusterConfig,
     release: Release,
@@ -105,7 +121,7 @@ fn selector(
     for (key, value) in &config.configuration.developer_configuration.node_selectors {
         ask(key, value, Setting::ClusterSelector);
     }
-    for (key, value) in &spec.node_selector {
+    for (key, value) in own {
         ask(key, value, Setting::NodeSelector);
     }
     if crosses {

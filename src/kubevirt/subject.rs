@@ -227,6 +227,7 @@ fn of_spec(
     subject.mode = start.mode.clone();
     subject.restart = Some(start);
     subject.own_selector = spec.node_selector.clone().into_iter().collect();
+    subject.under_own = launch::under_own(&spec, &status, &cluster.config, cluster.release.release());
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
     subject.pod_rules = launch::pod_rules(&spec);
     subject.volumes = storage::bound_volumes(&spec, namespace, cluster);
@@ -305,6 +306,7 @@ fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start
 /// What a VMI tells beyond its demand.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
+    subject.under_own = launch::under_own(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release());
     let owners = &vmi.metadata.owner_references;
     // A dump may have been cleaned of owners.
     let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();

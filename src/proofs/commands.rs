@@ -100,8 +100,14 @@ fn of_line(line: &str, told: &Told, seen: &Seen, is_undo: bool) -> Option<Fault>
         ["kubectl", "uncordon", node] => is_cordoned(seen, node) == Some(true),
         ["kubectl", "cordon", node] => is_undo && is_cordoned(seen, node).is_some(),
         ["kubectl", "annotate", "node", node, change] => {
-            let is = seen.situation.find("Node", node);
-            is.is_some_and(|_| is_change(change)) && change.starts_with(label::SKIP_NODE)
+            let annotations = seen.situation.find("Node", node).map(|node| &node["metadata"]["annotations"]);
+            let is_set = |annotations: &Value| annotations[label::SKIP_NODE].is_string();
+            annotations.is_some_and(|annotations| {
+                is_change(change)
+                    && change.starts_with(label::SKIP_NODE)
+                    // kubectl refuses to set another value, and to take off what is not there.
+                    && (is_undo || is_set(annotations) == change.ends_with('-'))
+            })
         }
         ["kubectl", "label", "node", node, "--overwrite", changes @ ..] => {
             let labels = seen.situation.find("Node", node).map(|node| &node["metadata"]["labels"]);
@@ -113,7 +119,9 @@ fn of_line(line: &str, told: &Told, seen: &Seen, is_undo: bool) -> Option<Fault>
         ["kubectl", "label", "node", node, changes @ ..] => {
             let labels = seen.situation.find("Node", node).map(|node| &node["metadata"]["labels"]);
             !changes.is_empty()
-                && labels.is_some_and(|labels| changes.iter().all(|change| changes_label(labels, change)))
+                && labels.is_some_and(|labels| {
+                    changes.iter().all(|change| changes_label(labels, change) != is_undo && is_change(change))
+                })
         }
         ["kubectl", "get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide", "--field-selector", field] => {
             let node = field.strip_prefix("spec.nodeName=").unwrap_or_default();

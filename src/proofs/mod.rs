@@ -8,6 +8,8 @@
 
 mod commands;
 mod names;
+mod raw;
+mod reasons;
 mod seen;
 mod text;
 mod variants;
@@ -51,6 +53,7 @@ fn faults(seen: &Seen) -> Vec<Fault> {
         }
         out.extend(commands::faults(told, seen));
         out.extend(told.contradictions());
+        out.extend(reasons::faults(told, seen));
     }
     out
 }

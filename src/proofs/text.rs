@@ -4,7 +4,7 @@ use super::seen::{Channel, Said};
 use crate::admission::response::WARNING_CHARS;
 
 /// What stands in no line.
-const NEVER: [&str; 23] = [
+const FAULTY: [&str; 23] = [
     "of the 1 ",
     ", ,",
     ",,",
@@ -69,7 +69,7 @@ pub(super) fn faults(said: &Said) -> Vec<&'static str> {
     rule(!line.trim().is_empty(), "a line is empty");
     rule(!line.contains(char::is_control), "a control character is shown");
     rule(!prose.trim().contains("  "), "two blanks");
-    rule(!NEVER.iter().any(|never| prose.contains(never)), "something in a list is empty, or punctuation is double");
+    rule(!FAULTY.iter().any(|faulty| prose.contains(faulty)), "something in a list is empty, or punctuation is double");
     let words: Vec<&str> = prose.split_whitespace().collect();
     rule(words.len() < 2 || !is_open(&words), "a clause ends with what must be followed by something");
     rule(is_balanced(&prose) || line.ends_with('…'), "a bracket is not closed");

@@ -12,11 +12,10 @@ use crate::admission::review::decode;
 use crate::answers::Guests;
 use crate::domain::Domain;
 use crate::snapshot::Source;
+use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, running, vmi};
 use crate::testing::fleet::{feature, intel};
 use crate::world;
-
-pub(super) const NEVER: Enough<'static> = &|| false;
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/reviews").join(name)

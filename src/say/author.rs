@@ -32,7 +32,7 @@ pub fn who(author: &Author) -> String {
         Author::AddedNodeSelector => "spec.addedNodeSelector of the migration".to_owned(),
         Author::SourceNode(node) if node.is_empty() => "the node it comes from".to_owned(),
         Author::SourceNode(node) => format!("its migration, after the labels of {node}, where it runs"),
-        Author::Inherited => "an earlier migration: the launcher it runs in has it".to_owned(),
+        Author::Inherited => "the launcher it runs in, which an earlier migration made".to_owned(),
         Author::KubeVirt => "KubeVirt, of every launcher".to_owned(),
     }
 }

@@ -316,19 +316,25 @@ pub fn unknown(why: &Unknown) -> String {
 }
 
 fn no_start_node(found: &NoStartNode) -> String {
-    let NoStartNode { judged, nowhere, temporary } = found;
+    let NoStartNode { judged, has_others, nowhere, by_selector, by_affinity, temporary } = found;
     if !nowhere.is_empty() {
         return format!("cannot start: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
     }
-    let none = match judged {
-        0 => return "cannot start: no node is of its architecture".to_owned(),
-        1 => "the only node does not take".to_owned(),
-        many => format!("none of {many} nodes takes"),
+    let what = match (temporary, by_selector, by_affinity) {
+        (true, ..) | (false, false, false) => None,
+        (false, true, false) => Some("its selector"),
+        (false, false, true) => Some("its node affinity"),
+        (false, true, true) => Some("its selector and its node affinity"),
     };
-    match temporary {
-        true => format!("cannot start now: {none} it as things stand"),
-        false => format!("cannot start: {none} it by its selector"),
-    }
+    let of = if *has_others { " of its architecture" } else { "" };
+    let none = match (judged, what) {
+        (0, _) => return "cannot start: no node is of its architecture".to_owned(),
+        (1, Some(what)) => format!("the only node{of} does not meet {what}"),
+        (1, None) => format!("the only node{of} does not take it as things stand"),
+        (many, Some(what)) => format!("none of {many} nodes{of} meets {what}"),
+        (many, None) => format!("none of {many} nodes{of} takes it as things stand"),
+    };
+    format!("cannot start{}: {none}", if *temporary { " now" } else { "" })
 }
 
 fn no_target(found: &NoTarget) -> String {
@@ -337,15 +343,17 @@ fn no_target(found: &NoTarget) -> String {
             format!("cannot migrate: no node offers {}, which its selector requires", fold_entries(entries, 3))
         }
         NoTarget::NoOtherNode => "cannot migrate: there is no other node of its architecture".to_owned(),
-        NoTarget::None { judged, from_elsewhere, lasting, by_affinity } => {
+        NoTarget::None { judged, has_others, from_elsewhere, lasting, by_affinity } => {
+            let of = if *has_others { " of its architecture" } else { "" };
             let (meets, fails) = match by_affinity {
                 true => ("meets its selector and its node affinity and is free", "its selector or its node affinity"),
                 false => ("meets its selector and is free", "its selector"),
             };
             let none = match (judged, from_elsewhere) {
-                (1, false) => format!("the only other node does not meet {fails} or is not free"),
-                (many, true) => format!("none of {} {meets}", nodes(*many)),
-                (many, false) => format!("none of the {many} other nodes {meets}"),
+                (1, false) => format!("the only other node{of} does not meet {fails} or is not free"),
+                (1, true) => format!("the only node{of} does not meet {fails} or is not free"),
+                (many, true) => format!("none of {many} nodes{of} {meets}"),
+                (many, false) => format!("none of the {many} other nodes{of} {meets}"),
             };
             let now = if *lasting { "" } else { " now" };
             format!("cannot migrate{now}: {none}")

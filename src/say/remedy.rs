@@ -3,9 +3,13 @@
 use super::plural::{fold_lack, fold_names, number};
 use crate::fit::label;
 use crate::fit::remedy::{
-    Action, ByLuck, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, Outage, RemedyId, WhyNot,
+    Action, ByLuck, Cordoned, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, Outage, RemedyId,
+    WhyNot,
 };
 use crate::fit::subject::Subject;
+
+/// Why nothing that is done to nodes helps.
+const NO_NODE: &str = "there is no node of its architecture to go to";
 
 /// What to do, in one line.
 #[must_use]
@@ -21,11 +25,18 @@ pub fn summary(action: &Action, subject: &Subject<'_>) -> String {
         Action::RemoveSkipNode(remove) => format!("take skip-node off {}, wait 3 minutes", remove.node),
         Action::AddLabels(add) => {
             let count = add.labels.len();
-            format!("skip-node and {count} {} on {}", number(count, "label", "labels"), add.node)
+            format!(
+                "{}{count} {} on {}{}",
+                skip(add.is_frozen),
+                number(count, "label", "labels"),
+                add.node,
+                frozen(add.is_frozen)
+            )
         }
         Action::RemoveLabels(remove) => {
             let count = remove.keys.len();
-            format!("skip-node and {count} {} less on {}", number(count, "label", "labels"), remove.node)
+            let less = number(count, "label", "labels");
+            format!("{}{count} {less} less on {}{}", skip(remove.is_frozen), remove.node, frozen(remove.is_frozen))
         }
         Action::RemoveTscLabel(remove) => {
             let start = if subject.is_running() { "restart" } else { "start" };
@@ -45,6 +56,15 @@ pub fn summary(action: &Action, subject: &Subject<'_>) -> String {
         Action::FixVirtHandler(fix) => format!("look at virt-handler on {}", fold_names(&fix.nodes, 3)),
         Action::AddNode(add) => format!("add a node like {}", add.like),
     }
+}
+
+/// What goes before a change of labels.
+fn skip(is_frozen: bool) -> &'static str {
+    if is_frozen { "" } else { "skip-node and " }
+}
+
+fn frozen(is_frozen: bool) -> &'static str {
+    if is_frozen { ", where skip-node is set" } else { "" }
 }
 
 /// A remedy as short as it can be said: its command where one will do, else what it is.
@@ -102,18 +122,22 @@ pub fn luck(luck: &ByLuck) -> String {
 fn no_uncordon(why: &NoUncordon) -> String {
     match why {
         NoUncordon::NoneCordoned => "no node is cordoned".to_owned(),
-        NoUncordon::SourceAlone { source } => {
-            format!("the cordon of {source}, where the guest runs, is not the cause; no other node is cordoned")
-        }
-        NoUncordon::MoreInTheWay { nodes, source } => {
-            let (is, keeps) = (number(nodes.len(), "is", "are"), "more than that keeps the guest off");
-            let others = format!("{} {is} cordoned, and {keeps}", fold_names(nodes, 3));
-            match source {
-                Some(source) => {
-                    format!("the cordon of {source}, where the guest runs, is not the cause; {others}")
-                }
-                None => others,
-            }
+        NoUncordon::NotTheCause(Cordoned { source, more, tolerated, other_architecture }) => {
+            let no_other = more.is_empty() && tolerated.is_empty() && other_architecture.is_empty();
+            let source = source.iter().map(|source| {
+                let others = if no_other { "; no other node is cordoned" } else { "" };
+                format!("the cordon of {source}, where the guest runs, is not the cause{others}")
+            });
+            let cordoned = |nodes: &[String], why: &str| {
+                let is = number(nodes.len(), "is", "are");
+                (!nodes.is_empty()).then(|| format!("{} {is} cordoned, and {why}", fold_names(nodes, 3)))
+            };
+            let parts = [
+                cordoned(more, "more than that keeps the guest off"),
+                cordoned(tolerated, "the guest tolerates that"),
+                cordoned(other_architecture, "of another architecture than the guest"),
+            ];
+            source.chain(parts.into_iter().flatten()).collect::<Vec<_>>().join("; ")
         }
     }
 }
@@ -123,6 +147,7 @@ fn no_model(why: &NoModel) -> String {
         NoModel::StillLacks { node, missing, has } => {
             format!("not a matter of CPU models: {node} would still lack {}", fold_lack(missing, has, 4))
         }
+        NoModel::NoNode => format!("not a matter of CPU models: {NO_NODE}"),
         NoModel::NotTheCpu => "not a matter of CPU models: no other node of its architecture lacks a label".to_owned(),
         NoModel::NoneShared => {
             "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
@@ -133,6 +158,7 @@ fn no_model(why: &NoModel) -> String {
 
 fn no_labels(why: &NoLabels) -> String {
     match why {
+        NoLabels::NoNode => NO_NODE.to_owned(),
         NoLabels::NothingMissing => "no other node of its architecture lacks a label".to_owned(),
         NoLabels::NotToAdd { node, lacks } => match lacks {
             NotToAdd::TscFrequency(key) => format!(

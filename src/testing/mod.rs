@@ -8,6 +8,11 @@ pub(crate) mod fleet;
 pub(crate) mod random;
 pub(crate) mod situation;
 
+use crate::answers::Enough;
+
+/// A count that nothing breaks off.
+pub(crate) const NEVER: Enough<'static> = &|| false;
+
 /// A minimal value and what is special about this one, in one expression.
 pub(crate) trait Tweak: Sized {
     /// The value after a change.

@@ -7,11 +7,9 @@ use super::*;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
 use crate::policy::Policy;
-use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};
-
-const NEVER: Enough<'static> = &|| false;
+use crate::testing::{NEVER, Tweak};
 
 fn features() -> Vec<String> {
     [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature).collect()

@@ -181,7 +181,7 @@ impl Acts<'_> {
         if let Some(at) = known {
             self.all.remove(at);
         }
-        let add = AddLabels { node: add.node.clone(), labels: labels.into_iter().collect(), replaces, agreed };
+        let add = AddLabels { labels: labels.into_iter().collect(), replaces, agreed, ..add.clone() };
         self.of_node(mover, add.into());
     }
 

@@ -25,6 +25,8 @@ pub enum NoTarget {
     None {
         /// How many were judged.
         judged: usize,
+        /// Whether there are nodes of another architecture, which were not.
+        has_others: bool,
         /// Whether it comes from another cluster, so that no node here is its source.
         from_elsewhere: bool,
         /// Whether no node's CPU labels fit: it will not pass by itself.
@@ -82,6 +84,7 @@ fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) 
         0 => NoTarget::NoOtherNode,
         judged => NoTarget::None {
             judged,
+            has_others: judgement.has_other_architectures(),
             from_elsewhere,
             lasting: assessment.cause == Some(Cause::Structural),
             by_affinity: !judgement.excluded_nodes().is_empty(),

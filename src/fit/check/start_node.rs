@@ -19,6 +19,12 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 pub struct NoStartNode {
     /// How many nodes were judged.
     pub judged: usize,
+    /// Whether there are nodes of another architecture, which were not.
+    pub has_others: bool,
+    /// Whether a node does not meet its selector.
+    pub by_selector: bool,
+    /// Whether a node meets its selector and fails its node affinity.
+    pub by_affinity: bool,
     /// CPU entries of its selector that no node offers, where that is the cause.
     pub nowhere: Vec<(String, String)>,
     /// Whether what keeps it out may pass by itself.
@@ -37,6 +43,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         field: judgement.field(),
         detail: Detail::NoStartNode(NoStartNode {
             judged: assessment.nodes_judged,
+            has_others: judgement.has_other_architectures(),
+            by_selector: judgement.lacks_somewhere(),
+            by_affinity: !judgement.excluded_nodes().is_empty(),
             nowhere: judgement.cpu_nowhere(),
             temporary: assessment.cause == Some(Cause::Temporary),
         }),

@@ -166,6 +166,11 @@ proptest! {
         for ((action, ..), undone) in actions.iter().zip(undone) {
             let expected = match action {
                 Action::Uncordon(_) => Some(words(&["kubectl", "cordon", &node])),
+                // The annotation that was there before stays.
+                Action::RemoveLabels(RemoveLabels { is_frozen: true, .. }) => None,
+                Action::AddLabels(AddLabels { is_frozen: true, .. }) => {
+                    Some(words(&["kubectl", "label", "node", &node, &format!("{key}-")])).filter(|_| is_key(&key))
+                }
                 Action::AddLabels(_) | Action::RemoveLabels(_) | Action::RemoveTscLabel(_) => {
                     Some(words(&["kubectl", "annotate", "node", &node, &format!("{SKIP_NODE}-")]))
                 }
@@ -244,18 +249,36 @@ fn actions(
                 node: text(node),
                 labels: vec![(text(key), text(value))],
                 replaces: false,
+                is_frozen: false,
                 agreed: false,
             }),
             with(key_and_node(), value.is_empty() || is_part(value)),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
         ),
         (
-            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)] }),
+            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)], is_frozen: false }),
             key_and_node(),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}-")])],
         ),
+        // What is set already is not set again: kubectl would refuse another value.
         (
-            Action::from(RemoveTscLabel { node: text(node), frequency: 2 }),
+            Action::from(AddLabels {
+                node: text(node),
+                labels: vec![(text(key), text(value))],
+                replaces: false,
+                is_frozen: true,
+                agreed: false,
+            }),
+            with(key_and_node(), value.is_empty() || is_part(value)),
+            vec![words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
+        ),
+        (
+            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)], is_frozen: true }),
+            key_and_node(),
+            vec![words(&["kubectl", "label", "node", node, &format!("{key}-")])],
+        ),
+        (
+            Action::from(RemoveTscLabel { node: text(node), frequency: 2, is_frozen: false }),
             anew(vec![is_name(node)]),
             [skip(), words(&["kubectl", "label", "node", node, "cpu-timer.node.kubevirt.io/tsc-frequency-"])]
                 .into_iter()

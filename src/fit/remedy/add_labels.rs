@@ -1,6 +1,6 @@
 //! Add the labels that the nearest node lacks, under `skip-node`: where labels and hardware disagree.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, label_node, skip_node};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node};
 use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Word};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
@@ -27,6 +27,8 @@ pub struct AddLabels {
     pub labels: Vec<(String, String)>,
     /// Whether one of them is there with another value, which kubectl does not replace unless it is asked to.
     pub replaces: bool,
+    /// Whether `skip-node` is set there already.
+    pub is_frozen: bool,
     /// Whether the libvirt there was asked, and provides the guest's CPU.
     pub agreed: bool,
 }
@@ -34,6 +36,8 @@ pub struct AddLabels {
 /// Why no label that is added helps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoLabels {
+    /// There is no other node of its architecture.
+    NoNode,
     /// No other node lacks a label.
     NothingMissing,
     /// Each node that lacks a label lacks one that is not a person's to add; of the nearest, these.
@@ -70,13 +74,16 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !judgement.needs_a_node() {
         return None;
     }
+    // A place that somebody chose is not made by a label that says so.
     let can_be_made = |(key, _): &(String, String)| {
         matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor)
+            && !judgement.subject.is_chosen(key)
     };
-    let (_, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(can_be_made))?;
+    let (at, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(can_be_made))?;
     let agreed = near.evidence == Evidence::LibvirtAgrees;
     let (node, labels) = (near.node.clone(), near.missing.clone());
-    judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty(), agreed })
+    let is_frozen = judgement.fleet.skip_node(at).is_some();
+    judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty(), is_frozen, agreed })
 }
 
 /// What of a node's lack is not a person's to add.
@@ -108,6 +115,9 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
             return None;
         }
     }
+    if judgement.neighbours.is_empty() {
+        return Some(NoLabels::NoNode);
+    }
     if !lacking {
         return Some(NoLabels::NothingMissing);
     }
@@ -133,7 +143,7 @@ impl Act for AddLabels {
         };
         let pairs: Vec<Word> = self.labels.iter().map(pair).collect::<Result<_, _>>()?;
         let overwrite = self.replaces.then_some("--overwrite");
-        Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.args(overwrite).args(pairs)])
+        frozen(&self.node, self.is_frozen, [label_node(&self.node)?.args(overwrite).args(pairs)])
     }
 
     fn risk(&self) -> Option<&'static str> {
@@ -141,7 +151,17 @@ impl Act for AddLabels {
     }
 
     fn undo(&self) -> Option<Command> {
-        end_skip_node(&self.node).ok()
+        if !self.is_frozen {
+            return end_skip_node(&self.node).ok();
+        }
+        // The labeller does not bring back what was there.
+        let removed: Vec<Word> = self
+            .labels
+            .iter()
+            .map(|(key, _)| LabelKey::new(key).map(LabelKey::removed))
+            .collect::<Result<_, _>>()
+            .ok()?;
+        if self.replaces { None } else { Some(label_node(&self.node).ok()?.args(removed)) }
     }
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

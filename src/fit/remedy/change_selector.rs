@@ -37,7 +37,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         .own_selector
         .iter()
         .map(|(key, _)| key.clone())
-        .filter(|key| subject.placement.get(key).is_some() && !is_inherited(key))
+        .filter(|key| subject.placement.get(key).is_some_and(|value| subject.under_own(key) != Some(value)))
+        .filter(|key| !is_inherited(key))
         .collect();
     if keys.is_empty() {
         return None;
@@ -66,6 +67,11 @@ impl Act for ChangeSelector {
         let is_dropped = |key: &str| self.keys.iter().any(|dropped| dropped == key);
         if let Some(start) = &mut subject.restart {
             start.placement.selector.retain(|(key, _)| !is_dropped(key));
+        }
+        for (key, value) in subject.under_own.iter().filter(|(key, _)| is_dropped(key)) {
+            let placements =
+                subject.restart.iter_mut().map(|start| &mut start.placement).chain([&mut subject.placement]);
+            placements.for_each(|placement| placement.selector.insert(key.clone(), value.clone()));
         }
         if outage == Outage::Restart && matches!(subject.stage, Stage::Migration(_)) {
             anew(subject);

@@ -34,7 +34,7 @@ pub use remove_labels::{NoRemoval, RemoveLabels};
 pub use remove_skip_node::RemoveSkipNode;
 pub use remove_tsc_label::RemoveTscLabel;
 pub use restart::{NoRestart, Restart};
-pub use uncordon::{NoUncordon, Uncordon};
+pub use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub use use_model::{NoModel, UseModel};
 
 use std::collections::BTreeSet;
@@ -437,11 +437,17 @@ fn label_node(node: &str) -> Result<Command, Invalid> {
     Ok(Command::kubectl(["label", "node"]).arg(Name::new(node)?))
 }
 
-/// The command that keeps the labeller off a node, which goes before a change of its labels.
-fn skip_node(node: &str) -> Result<Command, Invalid> {
-    let skip = LabelKey::new(label::SKIP_NODE)?.set_to(&LabelValue::new("true")?);
-    let annotate = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?).arg(skip);
-    Ok(annotate.comment("first: the labeller would undo the rest in 3 minutes"))
+/// Commands that change the labels of a node, behind the one that keeps the labeller off it. Where `skip-node` is set already the
+/// labeller is off: its presence counts, not its value, and kubectl would refuse to set another.
+fn frozen<const N: usize>(node: &str, is_frozen: bool, change: [Command; N]) -> Commands {
+    let mut out = Vec::new();
+    if !is_frozen {
+        let skip = LabelKey::new(label::SKIP_NODE)?.set_to(&LabelValue::new("true")?);
+        let annotate = Command::kubectl(["annotate", "node"]).arg(Name::new(node)?).arg(skip);
+        out.push(annotate.comment("first: the labeller would undo the rest in 3 minutes"));
+    }
+    out.extend(change);
+    Ok(out)
 }
 
 /// The command that lets the labeller back.

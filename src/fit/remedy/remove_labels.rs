@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, label_node, skip_node};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node};
 use crate::fit::command::{Command, LabelKey, Word};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -30,6 +30,8 @@ pub struct RemoveLabels {
     pub node: String,
     /// The label keys.
     pub keys: Vec<String>,
+    /// Whether `skip-node` is set there already.
+    pub is_frozen: bool,
 }
 
 /// Why no label that is taken off helps.
@@ -69,6 +71,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     judgement.if_more_fit(RemoveLabels {
         node: fleet.name(source).to_owned(),
         keys: near.missing.iter().map(|(key, _)| required(key)).collect(),
+        is_frozen: fleet.skip_node(source).is_some(),
     })
 }
 
@@ -88,7 +91,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
                 let evidence = judgement.evidence(node, &missing);
                 lacks_of_cpu && matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtRefuses)
             };
-            let near = judgement.nearest().first()?;
+            let near = judgement.nearest().first().filter(|_| !judgement.neighbours.is_empty())?;
             judgement.others().all(hopeless).then(|| NoRemoval::OtherHardware { node: near.node.clone() })
         }
         Stage::Start(_) => {
@@ -110,11 +113,11 @@ impl Act for RemoveLabels {
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let removed = |key: &String| LabelKey::new(key).map(LabelKey::removed);
         let keys: Vec<Word> = self.keys.iter().map(removed).collect::<Result<_, _>>()?;
-        Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.args(keys)])
+        frozen(&self.node, self.is_frozen, [label_node(&self.node)?.args(keys)])
     }
 
     fn undo(&self) -> Option<Command> {
-        end_skip_node(&self.node).ok()
+        if self.is_frozen { None } else { end_skip_node(&self.node).ok() }
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

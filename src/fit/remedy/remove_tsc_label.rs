@@ -5,8 +5,8 @@
 
 use super::restart::anew;
 use super::{
-    Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node, label_node, replace_key,
-    restart_command, skip_node,
+    Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node, frozen, label_node, replace_key,
+    restart_command,
 };
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, LabelKey};
@@ -32,6 +32,8 @@ pub struct RemoveTscLabel {
     pub node: String,
     /// The frequency the guest then gets, Hz.
     pub frequency: i64,
+    /// Whether `skip-node` is set there already.
+    pub is_frozen: bool,
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
@@ -50,7 +52,11 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let node = bearing.iter().next()?;
     let frequency =
         others.iter().filter_map(|other| label::frequency(fleet.label(other, label::TSC_FREQUENCY)?)).min()?;
-    let action = Action::from(RemoveTscLabel { node: fleet.name(node).to_owned(), frequency });
+    let action = Action::from(RemoveTscLabel {
+        node: fleet.name(node).to_owned(),
+        frequency,
+        is_frozen: fleet.skip_node(node).is_some(),
+    });
     let count = judgement.fitting_after(&action);
     let then_fits = judgement.after_change(&action, count, judgement.enough()).filter(|_| count > 0)?;
     Some(Remedy { action, then_fits })
@@ -59,11 +65,12 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 impl Act for RemoveTscLabel {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let key = LabelKey::new(label::TSC_FREQUENCY)?.removed();
-        Ok(vec![skip_node(&self.node)?, label_node(&self.node)?.arg(key), restart_command(subject)?])
+        let start = restart_command(subject)?;
+        frozen(&self.node, self.is_frozen, [label_node(&self.node)?.arg(key), start])
     }
 
     fn undo(&self) -> Option<Command> {
-        end_skip_node(&self.node).ok()
+        if self.is_frozen { None } else { end_skip_node(&self.node).ok() }
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {

@@ -1,12 +1,11 @@
 //! Uncordon a node on which all else fits.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit};
-use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
-use crate::fit::node::Node;
+use crate::fit::node::{Node, Taint};
 use crate::fit::subject::Subject;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
@@ -30,18 +29,21 @@ pub struct Uncordon {
 pub enum NoUncordon {
     /// No node is cordoned.
     NoneCordoned,
-    /// Only the node the guest runs on is cordoned: it is no target for itself.
-    SourceAlone {
-        /// That node.
-        source: String,
-    },
-    /// These nodes are cordoned, and more than that keeps the guest off each.
-    MoreInTheWay {
-        /// The nodes, by name.
-        nodes: Vec<String>,
-        /// The node the guest runs on, where that is cordoned as well.
-        source: Option<String>,
-    },
+    /// None of the cordons is the cause.
+    NotTheCause(Cordoned),
+}
+
+/// All cordoned nodes, by why the cordon there is not the cause. Each node stands in one of the lists, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cordoned {
+    /// The node the guest runs on: it is no target for itself.
+    pub source: Option<String>,
+    /// More than the cordon keeps the guest off.
+    pub more: Vec<String>,
+    /// The guest tolerates the cordon.
+    pub tolerated: Vec<String>,
+    /// They are of another architecture than the guest.
+    pub other_architecture: Vec<String>,
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
@@ -56,19 +58,27 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoUncordon> {
     let fleet = judgement.fleet;
-    let kept_out = |node: &usize| judgement.lookup.is_kept_out_by_cordon(*node);
-    let mut nodes = Bits::none(fleet.len());
-    (0..fleet.len()).filter(kept_out).for_each(|node| nodes.insert(node));
-    let source = judgement.source.filter(|&source| fleet.is_cordoned(source));
-    nodes.intersect(&judgement.neighbours);
-    let name = |node| fleet.name(node).to_owned();
-    match (nodes.is_empty(), source) {
-        (true, None) => Some(NoUncordon::NoneCordoned),
-        (true, Some(source)) => Some(NoUncordon::SourceAlone { source: name(source) }),
-        // Where a guest that starts could go from there, a cordon may well be the cause.
-        (false, _) if !judgement.needs_a_node() => None,
-        (false, source) => Some(NoUncordon::MoreInTheWay { nodes: judgement.names(&nodes), source: source.map(name) }),
+    let mut found = Cordoned::default();
+    let is_taint = |taint: &Taint| taint.key == label::TAINT_UNSCHEDULABLE && taint.effect.refuses();
+    let is_cordoned = |&node: &usize| fleet.is_cordoned(node) || fleet.taints(node).iter().any(is_taint);
+    for node in fleet.in_name_order().into_iter().filter(is_cordoned) {
+        let name = fleet.name(node).to_owned();
+        if judgement.source == Some(node) {
+            found.source = Some(name);
+        } else if !judgement.neighbours.contains(node) {
+            found.other_architecture.push(name);
+        } else if judgement.lookup.is_kept_out_by_cordon(node) {
+            found.more.push(name);
+        } else {
+            found.tolerated.push(name);
+        }
     }
+    if found == Cordoned::default() {
+        return Some(NoUncordon::NoneCordoned);
+    }
+    // Where a guest that starts could go from there, a cordon may well be the cause.
+    let may_be_the_cause = !found.more.is_empty() && !judgement.needs_a_node();
+    (!may_be_the_cause).then_some(NoUncordon::NotTheCause(found))
 }
 
 /// Ends a cordon, as `kubectl uncordon` and the node controller do.

@@ -46,6 +46,8 @@ pub enum NoModel {
         /// Of that the labels that are there with another value, and that value.
         has: BTreeMap<String, String>,
     },
+    /// There is no other node of its architecture.
+    NoNode,
     /// Whatever its model, no more nodes would take it, though none lacks a label.
     NotTheCpu,
     /// No current model of its vendor is usable on two of the nodes it may run on.
@@ -125,6 +127,7 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
             let has = lookup.values(node, &missing);
             NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing, has }
         }
+        None if judgement.neighbours.is_empty() => NoModel::NoNode,
         None => NoModel::NotTheCpu,
     })
 }

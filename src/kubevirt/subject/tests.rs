@@ -636,7 +636,7 @@ mod promises {
         let nodes = vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(|n| take(n, &[feature("vme")]))];
         let before = cluster("1.9.0", nodes.clone(), objects());
         let remedy = find(&remedies(&of_migration(&read(request("db")), &before), &before), "remove-labels");
-        let Action::RemoveLabels(RemoveLabels { node, keys }) = &remedy.action else { panic!("{remedy:?}") };
+        let Action::RemoveLabels(RemoveLabels { node, keys, .. }) = &remedy.action else { panic!("{remedy:?}") };
         assert_eq!((node.as_str(), keys.as_slice()), ("node-a", &[required("vme")][..]));
         let nodes = nodes.tweak(|nodes| take(of(nodes, node), keys));
         assert_eq!(after(nodes, objects(), request("db")), remedy.then_fits.0, "KubeVirt asks for it all the same");

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kubevirt::cluster::Object;
-use crate::review::tests::{NEVER, recorded, recording, said};
+use crate::review::tests::{recorded, recording, said};
+use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{feature, intel, mixed, model};
 

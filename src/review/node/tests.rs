@@ -4,10 +4,10 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::review::tests::{NEVER, recorded, recording, said};
-use crate::testing::Tweak;
+use crate::review::tests::{recorded, recording, said};
 use crate::testing::cluster::{cluster, launcher, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cascade_lake, cordon, feature, intel, of, set, take};
+use crate::testing::{NEVER, Tweak};
 
 fn inherited() -> impl Iterator<Item = String> {
     [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature)

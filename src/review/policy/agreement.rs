@@ -19,7 +19,7 @@ use crate::fit::verdict::{Check, Impact};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Object;
 use crate::policy::UserName;
-use crate::review::tests::NEVER;
+use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, migration, read, running, vm, vmi};
 use crate::testing::fleet::{COMMON, SKYLAKE, TSX, feature, mixed, set, take};
 

@@ -7,10 +7,10 @@ use super::*;
 use crate::answers::status::{PolicyStatus, conditions_of_invalid, statuses};
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
-use crate::review::tests::{NEVER, said};
-use crate::testing::Tweak;
+use crate::review::tests::said;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{feature, intel, mixed, model, of, set, take};
+use crate::testing::{NEVER, Tweak};
 
 const MODEL: &str = "Cascadelake-Server-noTSX";
 

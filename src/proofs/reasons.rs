@@ -1,0 +1,290 @@
+//! Verdicts, findings and reasons, held against the oracle.
+
+use serde_json::Value;
+
+use super::Fault;
+use super::raw::{Demand, RawNode, nodes};
+use super::seen::{Seen, Told};
+use crate::fit::remedy::{Cordoned, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
+use crate::fit::subject::{CpuMode, Stage};
+use crate::fit::verdict::{Detail, Impact, Outcome};
+use crate::judge::Case;
+
+const FEATURE: &str = "cpu-feature.node.kubevirt.io/";
+
+/// What is false in the case of an answer.
+pub(super) fn faults(told: &Told, seen: &Seen) -> Vec<Fault> {
+    let Some(case) = &told.case else { return Vec::new() };
+    let Some(predicted) = case.judged.predicted.as_ref().filter(|_| case.judged.hindrance.is_none()) else {
+        return Vec::new();
+    };
+    let tolerations: Vec<Value> =
+        predicted.tolerations.iter().map(|toleration| serde_json::to_value(toleration).expect("JSON")).collect();
+    let judged = Judged {
+        case,
+        all: nodes(seen),
+        demand: Demand::new(&case.judged.subject.placement, &tolerations),
+        tolerations: &tolerations,
+    };
+    let mut wrong = judged.numbers();
+    wrong.extend(
+        case.verdict
+            .findings
+            .iter()
+            .filter(|finding| !judged.is_so(&finding.detail))
+            .map(|finding| ("a finding is false", format!("{:?}", finding.detail))),
+    );
+    wrong.extend(
+        case.verdict
+            .not_helping
+            .iter()
+            .filter(|not| !judged.holds(&not.why))
+            .map(|not| ("a reason is false", format!("{:?}", not.why))),
+    );
+    wrong.into_iter().map(|(rule, what)| Fault::new(rule, format!("{}: {what}", told.asked))).collect()
+}
+
+struct Judged<'j> {
+    case: &'j Case<'static>,
+    all: Vec<RawNode<'j>>,
+    demand: Demand<'j>,
+    tolerations: &'j [Value],
+}
+
+impl Judged<'_> {
+    fn source(&self) -> Option<&str> {
+        self.case.judged.subject.source()
+    }
+
+    fn find(&self, name: &str) -> Option<RawNode<'_>> {
+        self.all.iter().copied().find(|node| node.name() == name)
+    }
+
+    fn others(&self) -> impl Iterator<Item = RawNode<'_>> {
+        let source = self.source();
+        self.all.iter().copied().filter(move |node| Some(node.name()) != source && node.is_neighbour(&self.demand))
+    }
+
+    /// The nodes that fit, the verdict, and the nearest.
+    fn numbers(&self) -> Vec<(&'static str, String)> {
+        let mut out = Vec::new();
+        let verdict = &self.case.verdict;
+        let source = self.source();
+        let takes = self.all.iter().filter(|node| Some(node.name()) != source && node.takes(&self.demand));
+        let mut fitting: Vec<&str> = takes.map(|node| node.name()).collect();
+        fitting.sort_unstable();
+        let is_known = !matches!(verdict.assessment.outcome, Outcome::Unknown(_));
+        if is_known && verdict.assessment.fitting.count() != fitting.len() {
+            out.push(("other nodes fit", format!("{fitting:?}")));
+        }
+        let expected = match (&self.case.judged.subject.stage, fitting.len()) {
+            (Stage::Migration(_), 0) => Some(Some(Impact::Pinned)),
+            (Stage::Migration(_), 1) => Some(Some(Impact::Fragile)),
+            (Stage::Migration(_), _) => Some(None),
+            (Stage::Start(_), 0) => Some(Some(Impact::Unschedulable)),
+            (Stage::Start(_), _) => None,
+        };
+        if is_known && expected.is_some_and(|expected| expected != verdict.assessment.outcome.impact()) {
+            out.push(("the verdict is another", format!("{fitting:?} fit")));
+        }
+        for near in &verdict.nearest {
+            let Some(node) = self.find(&near.node) else { continue };
+            let missing = node.missing(&self.demand);
+            let is_same = near.missing.iter().cloned().collect::<std::collections::BTreeMap<_, _>>() == missing;
+            if !is_same || near.has.iter().any(|(key, has)| node.label(key) != Some(has.as_str())) {
+                out.push(("a node lacks something else", format!("{near:?}, not {missing:?}")));
+            }
+        }
+        for blocked in &verdict.blocked {
+            let Some(node) = self.find(&blocked.node) else { continue };
+            let fits_else = node.missing(&self.demand).is_empty() && node.meets_affinity(&self.demand);
+            if !fits_else || !node.keeps_off(&self.demand, true) || blocked.cordoned && !node.is_cordoned() {
+                out.push(("a node is not kept out by cordon or taint alone", format!("{blocked:?}")));
+            }
+        }
+        for excluded in &verdict.excluded {
+            let Some(node) = self.find(&excluded.node) else { continue };
+            if !node.missing(&self.demand).is_empty() || node.meets_affinity(&self.demand) {
+                out.push(("a node is not kept out by affinity alone", format!("{excluded:?}")));
+            }
+        }
+        out
+    }
+
+    /// Whether a finding is true of the nodes.
+    fn is_so(&self, detail: &Detail) -> bool {
+        match detail {
+            Detail::OwnNode(found) => self
+                .find(&found.node)
+                .is_some_and(|node| found.missing.iter().all(|(key, value)| node.label(key) != Some(value.as_str()))),
+            Detail::KnownNotUsable(found) => {
+                let bears = |prefix: &str| {
+                    let key = format!("{prefix}{}", found.model);
+                    self.all.iter().filter(|node| node.label(&key) == Some("true")).count()
+                };
+                bears("cpu-model.node.kubevirt.io/") == 0
+                    && bears("cpu-model-migration.node.kubevirt.io/") == found.known
+                    && found.total == self.all.len()
+            }
+            Detail::EmptyLabel(found) => {
+                found.nodes.iter().all(|node| self.find(node).is_some_and(|node| node.label(&found.key) == Some("")))
+                    && found
+                        .without
+                        .iter()
+                        .all(|node| self.find(node).is_some_and(|node| node.label(&found.key).is_none()))
+            }
+            Detail::OtherArchitectures(found) => found.counts.iter().all(|(name, count)| {
+                *name != found.wanted
+                    && self.all.iter().filter(|node| node.label("kubernetes.io/arch") == Some(name.as_str())).count()
+                        == *count
+            }),
+            Detail::NotReady(names) => names
+                .iter()
+                .all(|name| self.find(name).is_some_and(|node| !node.is_ready() && node.takes(&self.demand))),
+            Detail::Contradiction(found) => self.demand.selector.get(found.key.as_str()) == Some(&found.value.as_str()),
+            _ => true,
+        }
+    }
+
+    /// Whether a node's labels say that its CPU is another one than the guest's: they name a host model, and that is another than that
+    /// of the guest's own node, or it lacks a part of it in all labels that the labeller writes.
+    fn is_other_hardware(&self, name: &str) -> bool {
+        let Some((node, source)) = self.find(name).zip(self.source().and_then(|name| self.find(name))) else {
+            return false;
+        };
+        let subject = &self.case.judged.subject;
+        let is_chosen = |key: &str| {
+            let is_wish = matches!(&subject.stage, Stage::Migration(migration) if migration.wishes(key));
+            is_wish || subject.own_selector.iter().any(|(own, _)| own == key)
+        };
+        let missing = node.missing(&self.demand);
+        let of_cpu = |key: &&String| {
+            let is = |family: &str| key.starts_with(family);
+            !is_chosen(key)
+                && (is(FEATURE)
+                    || is("cpu-model.")
+                    || is("cpu-model-migration.")
+                    || is("cpu-vendor.")
+                    || is("host-model-cpu."))
+        };
+        let mut lacks = missing.keys().filter(of_cpu).peekable();
+        let (its, own) = (node.host_models(), source.host_models());
+        let is_written = |key: &str| {
+            let of = |family: &str, twin: &str| {
+                let name = key.strip_prefix(family)?;
+                node.label(&format!("{twin}{name}"))
+            };
+            of(FEATURE, "host-model-required-features.node.kubevirt.io/").is_some()
+                || of("cpu-model-migration.node.kubevirt.io/", "host-model-cpu.node.kubevirt.io/").is_some()
+        };
+        lacks.peek().is_some()
+            && !its.is_empty()
+            && !own.is_empty()
+            && (its != own || lacks.any(|key| !is_written(key)))
+    }
+
+    /// Each cordoned node once, each for its reason.
+    fn holds_of_cordons(&self, found: &Cordoned) -> bool {
+        let Cordoned { source, more, tolerated, other_architecture } = found;
+        let named = [more, tolerated, other_architecture].into_iter().flatten().chain(source);
+        let named: Vec<&str> = named.map(String::as_str).collect();
+        let mut sorted = named.clone();
+        sorted.sort_unstable();
+        let mut cordoned: Vec<&str> =
+            self.all.iter().filter(|node| node.is_cordoned()).map(|node| node.name()).collect();
+        cordoned.sort_unstable();
+        let all = |names: &[String], is: &dyn Fn(RawNode<'_>) -> bool| {
+            names.iter().all(|name| self.find(name).is_some_and(is))
+        };
+        // Of it the cordon alone.
+        let cordon_keeps_off = |node: RawNode<'_>| node.is_kept_off_by_cordon(&self.demand);
+        let fits_but_for_it = |node: RawNode<'_>| {
+            node.missing(&self.demand).is_empty()
+                && node.meets_affinity(&self.demand)
+                && !node.keeps_off(&self.demand, false)
+        };
+        sorted == cordoned
+            && source.as_deref().is_none_or(|source| Some(source) == self.source())
+            && all(more, &|node| node.is_neighbour(&self.demand) && cordon_keeps_off(node) && !fits_but_for_it(node))
+            && all(tolerated, &|node| node.is_neighbour(&self.demand) && !cordon_keeps_off(node))
+            && all(other_architecture, &|node| !node.is_neighbour(&self.demand))
+    }
+
+    /// Whether a reason is true of the nodes.
+    fn holds(&self, why: &WhyNot) -> bool {
+        let subject = &self.case.judged.subject;
+        let lacks =
+            |node: &str, key: &str| self.find(node).is_some_and(|node| node.missing(&self.demand).contains_key(key));
+        match why {
+            WhyNot::NotMigratable(_) => subject.not_migratable.is_some(),
+            WhyNot::LibvirtRefused => subject.refused.is_some() && self.case.verdict.assessment.fitting.count() > 0,
+            // Of the nodes that come into question; a cordon that the guest tolerates counts as none.
+            WhyNot::Uncordon(NoUncordon::NoneCordoned) => !self.all.iter().any(|node| node.is_cordoned()),
+            WhyNot::Uncordon(NoUncordon::NotTheCause(found)) => self.holds_of_cordons(found),
+            WhyNot::Restart(why) => subject.restart.as_ref().is_some_and(|start| {
+                let demand = Demand::new(&start.placement, self.tolerations);
+                let starts = self.all.iter().filter(|node| node.takes(&demand));
+                match why {
+                    NoRestart::StartsNowhere => starts.count() == 0,
+                    // What follows from the start node only takes nodes away: the others are at least so many.
+                    NoRestart::NoMore { most } => *most < starts.count().max(1),
+                }
+            }),
+            WhyNot::Model(NoModel::StillLacks { node, missing, .. }) => missing.iter().all(|(key, value)| {
+                !key.starts_with("cpu-model.")
+                    && self.find(node).is_some_and(|node| node.label(key) != Some(value.as_str()))
+            }),
+            WhyNot::Model(NoModel::NoNode) | WhyNot::Labels(NoLabels::NoNode) => self.others().next().is_none(),
+            WhyNot::Model(NoModel::NotTheCpu) => subject.restart.as_ref().is_some_and(|start| {
+                let mut demand = Demand::new(&start.placement, self.tolerations);
+                demand.selector.retain(|key, _| !key.starts_with("cpu-model."));
+                self.others().next().is_some() && self.others().all(|node| node.missing(&demand).is_empty())
+            }),
+            WhyNot::Model(NoModel::HasIt { model }) => {
+                subject.restart.as_ref().is_some_and(|start| start.mode == CpuMode::Named(model.clone()))
+            }
+            // Which models are current is a table's to say, which has tests of its own.
+            WhyNot::Model(NoModel::NoneShared) => true,
+            WhyNot::Labels(NoLabels::NothingMissing) => {
+                self.others().next().is_some() && self.others().all(|node| node.missing(&self.demand).is_empty())
+            }
+            WhyNot::Labels(NoLabels::NotToAdd { node, lacks: what }) => match what {
+                NotToAdd::TscFrequency(key) | NotToAdd::Heartbeat(key) => lacks(node, key),
+                NotToAdd::MachineType(name) => lacks(node, &format!("machine-type.node.kubevirt.io/{name}")),
+            },
+            // What libvirt would say is held by a table of its own.
+            WhyNot::Labels(NoLabels::LibvirtRefuses { .. }) => true,
+            WhyNot::Labels(NoLabels::OtherHardware { node }) | WhyNot::Removal(NoRemoval::OtherHardware { node }) => {
+                self.is_other_hardware(node)
+            }
+            WhyNot::Removal(NoRemoval::Inherited) => self
+                .demand
+                .selector
+                .keys()
+                .any(|key| key.contains("cpu-feature.node.") || key.contains("cpu-model-migration.node.")),
+            WhyNot::Removal(NoRemoval::NotHostModel { mode }) => *mode != CpuMode::HostModel && *mode == subject.mode,
+            WhyNot::Removal(NoRemoval::NothingTooMuch) => matches!(subject.stage, Stage::Start(_)),
+            WhyNot::Drop(why) => self.holds_of_drop(why),
+        }
+    }
+
+    fn holds_of_drop(&self, why: &NoDrop) -> bool {
+        let subject = &self.case.judged.subject;
+        let offered = |key: &str| self.all.iter().any(|node| node.label(key) == self.demand.selector.get(key).copied());
+        let own = |key: &str| subject.own_selector.iter().any(|(own, _)| own == key);
+        let inherits = matches!(&subject.stage, Stage::Migration(migration) if migration.inherited);
+        let mut features = self.demand.selector.keys().filter(|key| key.starts_with(FEATURE) && !own(key));
+        match why {
+            NoDrop::NothingInherited => !inherits,
+            NoDrop::NothingStale => inherits && features.all(|key| offered(key)),
+            NoDrop::ModelKey { key } => inherits && !offered(key),
+            NoDrop::LastFeature => inherits && !features.any(|key| offered(key)),
+            NoDrop::NotEnough { keys } => {
+                let mut without = Demand::new(&subject.placement, self.tolerations);
+                without.selector.retain(|key, _| !keys.iter().any(|dropped| dropped == key));
+                let count = |demand: &Demand<'_>| self.others().filter(|node| node.takes(demand)).count();
+                keys.iter().all(|key| !offered(key)) && count(&without) <= count(&self.demand)
+            }
+        }
+    }
+}

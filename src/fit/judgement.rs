@@ -181,7 +181,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
     fn find_nearest(&self) -> Vec<Nearest> {
         let mut nodes = self.nearest_neighbours();
         // Nodes of another architecture are named only where there is no other, and the guest is in need.
-        if self.neighbours.is_empty() && self.assessment.outcome.impact().is_some() {
+        if nodes.is_empty() && self.assessment.outcome.impact().is_some() {
             let mut all = Bits::all(self.fleet.len());
             if let Some(node) = self.source {
                 all.remove(node);

@@ -185,7 +185,7 @@ fn an_audit_is_narrowed_as_kubectl_get_is() {
         ("audit --snapshot $DUMP", 0, ALL, &[]),
         ("audit -n shop --snapshot $DUMP", 0, ALL, &[]),
         ("audit -A -n lab --snapshot $DUMP", 0, ALL, &[]),
-        ("audit -n lab --snapshot $DUMP", 0, &["no guests"], &[]),
+        ("audit -n lab --snapshot $DUMP", 0, &["there is no guest in namespace lab"], &[]),
         ("audit -l app=db --snapshot $DUMP -o name", 0, &["=virtualmachineinstance.kubevirt.io/db"], &[]),
         (
             "audit -l 'app in (db, ledger)' --snapshot $DUMP -o name",

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Fault;
 use super::raw::{Demand, RawNode, nodes};
 use super::seen::{Seen, Told};
+use crate::fit::check::{KeptOff, NoStartNode};
 use crate::fit::remedy::{Cordoned, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Detail, Impact, Outcome};
@@ -138,12 +139,36 @@ impl Judged<'_> {
                     && self.all.iter().filter(|node| node.label("kubernetes.io/arch") == Some(name.as_str())).count()
                         == *count
             }),
+            Detail::NoStartNode(found) => self.is_kept_off(found),
             Detail::NotReady(names) => names
                 .iter()
                 .all(|name| self.find(name).is_some_and(|node| !node.is_ready() && node.takes(&self.demand))),
             Detail::Contradiction(found) => self.demand.selector.get(found.key.as_str()) == Some(&found.value.as_str()),
             _ => true,
         }
+    }
+
+    /// Whether it is this that keeps a guest off all nodes.
+    fn is_kept_off(&self, found: &NoStartNode) -> bool {
+        let lacks = self.others().any(|node| !node.missing(&self.demand).is_empty());
+        let fails =
+            self.others().any(|node| node.missing(&self.demand).is_empty() && !node.meets_affinity(&self.demand));
+        let is_nowhere = |key: &str, value: &str| self.all.iter().all(|node| node.label(key) != Some(value));
+        let by = match found.by {
+            // Cordon, taint and virt-handler may pass.
+            KeptOff::AsThingsStand => self.others().any(|node| {
+                let lacks = node.missing(&self.demand);
+                lacks.keys().all(|key| key == "kubevirt.io/schedulable") && node.meets_affinity(&self.demand)
+            }),
+            KeptOff::Selector => lacks && !fails,
+            KeptOff::Affinity => fails && !lacks,
+            KeptOff::Both => lacks && fails,
+        };
+        let is_only = self.others().next().is_none();
+        found.judged == self.others().count()
+            && found.has_others == (self.others().count() < self.all.len())
+            && found.nowhere.iter().all(|(key, value)| is_nowhere(key, value))
+            && (is_only || !found.nowhere.is_empty() || by)
     }
 
     /// Whether a node's labels say that its CPU is another one than the guest's: they name a host model, and that is another than that

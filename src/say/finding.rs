@@ -2,7 +2,7 @@
 
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
-    BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, Hosts, KnownNotUsable, LibvirtRefused,
+    BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, Hosts, KeptOff, KnownNotUsable, LibvirtRefused,
     NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, StaleModel, StartOutlook,
     UnlikeHosts, UsableOn, Withheld,
 };
@@ -316,15 +316,15 @@ pub fn unknown(why: &Unknown) -> String {
 }
 
 fn no_start_node(found: &NoStartNode) -> String {
-    let NoStartNode { judged, has_others, nowhere, by_selector, by_affinity, temporary } = found;
+    let NoStartNode { judged, has_others, nowhere, by } = found;
     if !nowhere.is_empty() {
         return format!("cannot start: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
     }
-    let what = match (temporary, by_selector, by_affinity) {
-        (true, ..) | (false, false, false) => None,
-        (false, true, false) => Some("its selector"),
-        (false, false, true) => Some("its node affinity"),
-        (false, true, true) => Some("its selector and its node affinity"),
+    let what = match by {
+        KeptOff::AsThingsStand => None,
+        KeptOff::Selector => Some("its selector"),
+        KeptOff::Affinity => Some("its node affinity"),
+        KeptOff::Both => Some("its selector and its node affinity"),
     };
     let of = if *has_others { " of its architecture" } else { "" };
     let none = match (judged, what) {
@@ -334,7 +334,7 @@ fn no_start_node(found: &NoStartNode) -> String {
         (many, Some(what)) => format!("none of {many} nodes{of} meets {what}"),
         (many, None) => format!("none of {many} nodes{of} takes it as things stand"),
     };
-    format!("cannot start{}: {none}", if *temporary { " now" } else { "" })
+    format!("cannot start{}: {none}", if what.is_none() { " now" } else { "" })
 }
 
 fn no_target(found: &NoTarget) -> String {

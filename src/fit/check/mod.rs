@@ -46,7 +46,7 @@ pub use own_host_model::OwnHostModel;
 pub use own_node::{OwnNode, own_node};
 pub use pod_rules::PodRules;
 pub use stale_model::StaleModel;
-pub use start_node::NoStartNode;
+pub use start_node::{KeptOff, NoStartNode};
 pub use start_outlook::{FromStart, StartOutlook};
 pub use unlike_hosts::{Hosts, UnlikeHosts};
 

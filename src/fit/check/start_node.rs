@@ -21,14 +21,33 @@ pub struct NoStartNode {
     pub judged: usize,
     /// Whether there are nodes of another architecture, which were not.
     pub has_others: bool,
-    /// Whether a node does not meet its selector.
-    pub by_selector: bool,
-    /// Whether a node meets its selector and fails its node affinity.
-    pub by_affinity: bool,
     /// CPU entries of its selector that no node offers, where that is the cause.
     pub nowhere: Vec<(String, String)>,
-    /// Whether what keeps it out may pass by itself.
-    pub temporary: bool,
+    /// What keeps it off these nodes.
+    pub by: KeptOff,
+}
+
+/// What keeps a guest off all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeptOff {
+    /// On one of them nothing but what may pass by itself, or it is not known.
+    AsThingsStand,
+    /// Its selector.
+    Selector,
+    /// Its node affinity.
+    Affinity,
+    /// Its selector some, its node affinity the others.
+    Both,
+}
+
+fn kept_off(judgement: &Judgement<'_, '_>) -> KeptOff {
+    match (judgement.lacks_somewhere(), !judgement.excluded_nodes().is_empty()) {
+        _ if judgement.assessment.cause == Some(Cause::Temporary) => KeptOff::AsThingsStand,
+        (true, false) => KeptOff::Selector,
+        (false, true) => KeptOff::Affinity,
+        (true, true) => KeptOff::Both,
+        (false, false) => KeptOff::AsThingsStand,
+    }
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -44,10 +63,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         detail: Detail::NoStartNode(NoStartNode {
             judged: assessment.nodes_judged,
             has_others: judgement.has_other_architectures(),
-            by_selector: judgement.lacks_somewhere(),
-            by_affinity: !judgement.excluded_nodes().is_empty(),
             nowhere: judgement.cpu_nowhere(),
-            temporary: assessment.cause == Some(Cause::Temporary),
+            by: kept_off(judgement),
         }),
         remedies: remedy::offers(judgement),
     }]

@@ -163,13 +163,21 @@ fn decide(
 }
 
 fn denial(manifest: &Manifest<'_>, messages: &Messages, policy: &str, grounds: Grounds) -> Denial {
-    let (group, kind, name) = manifest.identity();
+    let (resource, name) = manifest.identity();
     let (message, causes) = messages.denial(policy, grounds == Grounds::CommonModel);
     let details = if grounds == Grounds::CommonModel { Vec::new() } else { messages.details.clone() };
     let fields_named = !causes.is_empty() && causes.iter().all(|cause| !cause.field.is_empty());
     let is_mendable = manifest.request_kind().is_mendable() && fields_named;
     let code = if is_mendable { DenialKind::Invalid } else { DenialKind::Forbidden };
-    Denial { code, message, details, group: group.to_owned(), kind: kind.to_owned(), name, causes }
+    Denial {
+        code,
+        message,
+        details,
+        group: resource.group().to_owned(),
+        kind: resource.kind().to_owned(),
+        name,
+        causes,
+    }
 }
 
 fn audit_annotations(policy: &Policy, verdict: &Verdict, messages: &Messages) -> BTreeMap<String, String> {

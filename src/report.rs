@@ -9,6 +9,7 @@ mod note;
 use std::fmt;
 
 use crate::kubevirt::replicas::ReplicasKind;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Meta;
 use crate::world::World;
 
@@ -37,15 +38,14 @@ impl Kind {
         ReplicasKind::ALL.into_iter().find(|known| known.kind() == kind).map(Self::Replicas)
     }
 
-    /// `apiVersion` and `kind`.
+    /// Its row in the table of resources.
     #[must_use]
-    pub fn api(self) -> (&'static str, &'static str) {
+    pub fn resource(self) -> Resource {
         match self {
-            Self::Vmi => ("kubevirt.io/v1", "VirtualMachineInstance"),
-            Self::VirtualMachine => ("kubevirt.io/v1", "VirtualMachine"),
-            Self::Replicas(kind @ ReplicasKind::ReplicaSet) => ("kubevirt.io/v1", kind.kind()),
-            Self::Replicas(kind @ ReplicasKind::Pool) => ("pool.kubevirt.io/v1beta1", kind.kind()),
-            Self::Policy => (crate::policy::API_VERSION, crate::policy::KIND),
+            Self::Vmi => Resource::Vmis,
+            Self::VirtualMachine => Resource::VirtualMachines,
+            Self::Replicas(kind) => kind.resource(),
+            Self::Policy => Resource::Policies,
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::admission::review::{Request, ReviewError};
 use crate::console;
 use crate::domain::Domain;
 use crate::fit::shown::Shown;
+use crate::kubevirt::resource::Resource;
 use crate::policy::{Exemption, Word as _};
 
 /// The shape of log lines.
@@ -308,17 +309,18 @@ impl ObjectKind {
     /// The kind of a request.
     #[must_use]
     pub fn of(request: &Request<'_>) -> Self {
-        match (&*request.kind.group, &*request.kind.kind) {
-            ("kubevirt.io", "VirtualMachine") => Self::VirtualMachine,
-            ("kubevirt.io", "VirtualMachineInstance") => Self::VirtualMachineInstance,
-            ("kubevirt.io", "VirtualMachineInstanceReplicaSet") => Self::ReplicaSet,
-            ("pool.kubevirt.io", "VirtualMachinePool") => Self::Pool,
-            ("kubevirt.io", "VirtualMachineInstanceMigration") => Self::Migration,
-            ("kubevirt.io", "KubeVirt") => Self::KubeVirt,
-            ("", "Pod") => Self::Pod,
-            ("policy", "Eviction") => Self::Eviction,
-            ("", "Node") => Self::Node,
-            ("cpufit.io", "CPUPolicy") => Self::Policy,
+        let (group, kind) = (&*request.kind.group, &*request.kind.kind);
+        match Resource::of(group, kind) {
+            Some(Resource::VirtualMachines) => Self::VirtualMachine,
+            Some(Resource::Vmis) => Self::VirtualMachineInstance,
+            Some(Resource::ReplicaSets) => Self::ReplicaSet,
+            Some(Resource::Pools) => Self::Pool,
+            Some(Resource::Migrations) => Self::Migration,
+            Some(Resource::KubeVirts) => Self::KubeVirt,
+            Some(Resource::Pods) => Self::Pod,
+            Some(Resource::Nodes) => Self::Node,
+            Some(Resource::Policies) => Self::Policy,
+            None if (group, kind) == ("policy", "Eviction") => Self::Eviction,
             _ => Self::Other,
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::fit::syntax;
 use crate::kubevirt::replicas::ReplicasKind;
+use crate::kubevirt::resource::Resource;
 
 /// A kind that arguments may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,43 +46,35 @@ impl ObjectKind {
         Self::Pod,
     ];
 
+    /// Its row in the table of resources.
+    #[must_use]
+    pub const fn resource(self) -> Resource {
+        match self {
+            Self::VirtualMachine => Resource::VirtualMachines,
+            Self::Replicas(kind) => kind.resource(),
+            Self::Vmi => Resource::Vmis,
+            Self::Migration => Resource::Migrations,
+            Self::Pod => Resource::Pods,
+            Self::Node => Resource::Nodes,
+        }
+    }
+
     /// Its kind.
     #[must_use]
     pub const fn kind(self) -> &'static str {
-        match self {
-            Self::VirtualMachine => "VirtualMachine",
-            Self::Replicas(kind) => kind.kind(),
-            Self::Vmi => "VirtualMachineInstance",
-            Self::Migration => "VirtualMachineInstanceMigration",
-            Self::Pod => "Pod",
-            Self::Node => "Node",
-        }
+        self.resource().kind()
     }
 
     /// Its API group.
     #[must_use]
     pub const fn group(self) -> &'static str {
-        match self {
-            Self::Replicas(ReplicasKind::Pool) => ReplicasKind::Pool.group(),
-            Self::VirtualMachine | Self::Replicas(ReplicasKind::ReplicaSet) | Self::Vmi | Self::Migration => {
-                "kubevirt.io"
-            }
-            Self::Pod | Self::Node => "",
-        }
+        self.resource().group()
     }
 
     /// Its short names, the one that messages use first.
     #[must_use]
     pub const fn short_names(self) -> &'static [&'static str] {
-        match self {
-            Self::VirtualMachine => &["vm", "vms"],
-            Self::Replicas(ReplicasKind::ReplicaSet) => &["vmirs", "vmirss"],
-            Self::Replicas(ReplicasKind::Pool) => &["vmpool", "vmpools"],
-            Self::Vmi => &["vmi", "vmis"],
-            Self::Migration => &["vmim", "vmims"],
-            Self::Pod => &["pod", "po"],
-            Self::Node => &["node", "no"],
-        }
+        self.resource().names().short
     }
 
     /// Its name as `-o name` prints it: `virtualmachine.kubevirt.io/db`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::bounds::Excess;
 use crate::kubevirt::cluster::is_launcher;
 use crate::kubevirt::replicas::{Replicas, ReplicasKind};
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{EachText, Meta, Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::RequestKind;
@@ -34,15 +35,15 @@ impl<'a> Manifest<'a> {
     ///
     /// Whatever `read` says.
     pub fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
-        Ok(match (group, kind) {
-            ("", "Pod") => Self::launcher(Arc::new(reader.read()?)),
-            ("kubevirt.io", "VirtualMachine") => Some(Self::VirtualMachine(Box::new(reader.read()?))),
-            ("kubevirt.io", "VirtualMachineInstance") => Some(Self::Vmi(Box::new(reader.read()?))),
-            ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Self::Migration(Box::new(reader.read()?))),
-            _ => match ReplicasKind::of(group, kind) {
-                Some(kind) => Some(Self::Replicas(Box::new(Replicas::read(kind, reader)?))),
-                None => None,
-            },
+        let replicas = |kind| Ok(Some(Self::Replicas(Box::new(Replicas::read(kind, reader)?))));
+        Ok(match Resource::of(group, kind) {
+            Some(Resource::Pods) => Self::launcher(Arc::new(reader.read()?)),
+            Some(Resource::VirtualMachines) => Some(Self::VirtualMachine(Box::new(reader.read()?))),
+            Some(Resource::Vmis) => Some(Self::Vmi(Box::new(reader.read()?))),
+            Some(Resource::Migrations) => Some(Self::Migration(Box::new(reader.read()?))),
+            Some(Resource::ReplicaSets) => return replicas(ReplicasKind::ReplicaSet),
+            Some(Resource::Pools) => return replicas(ReplicasKind::Pool),
+            _ => None,
         })
     }
 
@@ -52,7 +53,8 @@ impl<'a> Manifest<'a> {
 
     /// Whether an update of an object of this kind can change what its guests will ask for: pods and VMIs are fixed by then.
     pub(crate) fn is_mutable(group: &str, kind: &str) -> bool {
-        (group, kind) == ("kubevirt.io", "VirtualMachine") || ReplicasKind::of(group, kind).is_some()
+        let resource = Resource::of(group, kind);
+        matches!(resource, Some(Resource::VirtualMachines | Resource::ReplicaSets | Resource::Pools))
     }
 
     /// Fills in the namespace a request was sent to, where the object does not name it yet.
@@ -107,16 +109,14 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// The API group, the kind and the name of the object.
-    pub(super) fn identity(&self) -> (&'static str, &'static str, String) {
+    /// The resource, and the name of the object.
+    pub(super) fn identity(&self) -> (Resource, String) {
         match self {
-            Self::Pod(pod) => ("", "Pod", pod.metadata.name.as_deref().unwrap_or_default().to_owned()),
-            Self::VirtualMachine(vm) => ("kubevirt.io", "VirtualMachine", subject::name_of(&vm.metadata)),
-            Self::Replicas(replicas) => {
-                (replicas.kind.group(), replicas.kind.kind(), subject::name_of(&replicas.vm.metadata))
-            }
-            Self::Vmi(vmi) => ("kubevirt.io", "VirtualMachineInstance", subject::name_of(&vmi.metadata)),
-            Self::Migration(vmim) => ("kubevirt.io", "VirtualMachineInstanceMigration", vmim.metadata.name.clone()),
+            Self::Pod(pod) => (Resource::Pods, pod.metadata.name.as_deref().unwrap_or_default().to_owned()),
+            Self::VirtualMachine(vm) => (Resource::VirtualMachines, subject::name_of(&vm.metadata)),
+            Self::Replicas(replicas) => (replicas.kind.resource(), subject::name_of(&replicas.vm.metadata)),
+            Self::Vmi(vmi) => (Resource::Vmis, subject::name_of(&vmi.metadata)),
+            Self::Migration(vmim) => (Resource::Migrations, vmim.metadata.name.clone()),
         }
     }
 

@@ -8,6 +8,7 @@ use super::guest::Revision;
 use super::launch;
 use super::release::Release;
 use super::replicas::{Replicas, ReplicasKind};
+use super::resource::Resource;
 use super::room::Room;
 use super::wire::{
     self, Claim, DataSource, Instancetype, KubeVirt, MetaOnly, PersistentVolume, Pod, Preference, Reader,
@@ -178,29 +179,26 @@ impl Object {
     ///
     /// Whatever `reader` says.
     pub fn read<'a, R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
-        Ok(match (group, kind) {
-            ("", "Node") => Some(Self::Node(reader.read::<wire::Node>()?.into())),
-            ("", "Pod") => launcher(&reader.read()?).map(Self::Launcher),
-            ("", "Namespace") => Some(Self::Namespace(reader.read()?)),
-            ("kubevirt.io", "VirtualMachine") => Some(Self::VirtualMachine(Box::new(reader.read()?))),
-            ("kubevirt.io", "VirtualMachineInstance") => Some(Self::Vmi(Box::new(reader.read()?))),
-            ("kubevirt.io", "VirtualMachineInstanceMigration") => Some(Self::Migration(Box::new(reader.read()?))),
-            ("kubevirt.io", "KubeVirt") => Some(Self::KubeVirt(Box::new(reader.read()?))),
-            ("instancetype.kubevirt.io", "VirtualMachineInstancetype" | "VirtualMachineClusterInstancetype") => {
-                Some(Self::Instancetype(reader.read()?))
-            }
-            ("instancetype.kubevirt.io", "VirtualMachinePreference" | "VirtualMachineClusterPreference") => {
-                Some(Self::Preference(reader.read()?))
-            }
-            ("apps", "ControllerRevision") => Revision::read(reader.read()?).map(Self::Revision),
-            ("cdi.kubevirt.io", "DataSource") => Some(Self::DataSource(reader.read()?)),
-            ("", "PersistentVolumeClaim") => Some(Self::Claim(reader.read()?)),
-            ("", "PersistentVolume") => Some(Self::Volume(reader.read()?)),
-            _ => match ReplicasKind::of(group, kind) {
-                Some(kind) => Some(Self::Replicas(Box::new(Replicas::read(kind, reader)?))),
-                None => None,
-            },
-        })
+        let Some(resource) = Resource::of(group, kind) else { return Ok(None) };
+        Ok(Some(match resource {
+            Resource::Nodes => Self::Node(reader.read::<wire::Node>()?.into()),
+            Resource::Pods => return Ok(launcher(&reader.read()?).map(Self::Launcher)),
+            Resource::Namespaces => Self::Namespace(reader.read()?),
+            Resource::VirtualMachines => Self::VirtualMachine(Box::new(reader.read()?)),
+            Resource::ReplicaSets => Self::Replicas(Box::new(Replicas::read(ReplicasKind::ReplicaSet, reader)?)),
+            Resource::Pools => Self::Replicas(Box::new(Replicas::read(ReplicasKind::Pool, reader)?)),
+            Resource::Vmis => Self::Vmi(Box::new(reader.read()?)),
+            Resource::Migrations => Self::Migration(Box::new(reader.read()?)),
+            Resource::KubeVirts => Self::KubeVirt(Box::new(reader.read()?)),
+            Resource::Instancetypes | Resource::ClusterInstancetypes => Self::Instancetype(reader.read()?),
+            Resource::Preferences | Resource::ClusterPreferences => Self::Preference(reader.read()?),
+            Resource::Revisions => return Ok(Revision::read(reader.read()?).map(Self::Revision)),
+            Resource::DataSources => Self::DataSource(reader.read()?),
+            Resource::Claims => Self::Claim(reader.read()?),
+            Resource::Volumes => Self::Volume(reader.read()?),
+            // Policies are kept elsewhere.
+            Resource::Policies => return Ok(None),
+        }))
     }
 }
 
@@ -233,6 +231,30 @@ pub enum Kind {
     Claim,
     /// A PersistentVolume.
     Volume,
+}
+
+impl Kind {
+    /// Where the objects of a resource are kept; nodes and policies are kept elsewhere.
+    #[must_use]
+    pub fn of(resource: Resource) -> Option<Self> {
+        Some(match resource {
+            Resource::Nodes | Resource::Policies => return None,
+            Resource::Namespaces => Self::Namespace,
+            Resource::Pods => Self::Launcher,
+            Resource::VirtualMachines => Self::VirtualMachine,
+            Resource::ReplicaSets => Self::Replicas(ReplicasKind::ReplicaSet),
+            Resource::Pools => Self::Replicas(ReplicasKind::Pool),
+            Resource::Vmis => Self::Vmi,
+            Resource::Migrations => Self::Migration,
+            Resource::KubeVirts => Self::KubeVirt,
+            Resource::Instancetypes | Resource::ClusterInstancetypes => Self::Instancetype,
+            Resource::Preferences | Resource::ClusterPreferences => Self::Preference,
+            Resource::Revisions => Self::Revision,
+            Resource::DataSources => Self::DataSource,
+            Resource::Claims => Self::Claim,
+            Resource::Volumes => Self::Volume,
+        })
+    }
 }
 
 impl Cluster {

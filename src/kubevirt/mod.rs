@@ -10,6 +10,7 @@ pub mod migration;
 pub mod obsolete;
 pub mod release;
 pub mod replicas;
+pub mod resource;
 pub mod room;
 mod storage;
 pub mod subject;

@@ -10,6 +10,7 @@
 use super::authors::seen_from_replicas;
 use super::cluster::Cluster;
 use super::guest::{Guest, guest_of};
+use super::resource::Resource;
 use super::subject::{self, Judged};
 use super::wire::{Pool, Reader, ReplicaSet, VirtualMachine, VmSpec};
 use crate::fit::author::Holder;
@@ -44,31 +45,31 @@ impl ReplicasKind {
         Self::ALL.into_iter().find(|known| (known.group(), known.kind()) == (group, kind))
     }
 
+    /// Its row in the table of resources.
+    #[must_use]
+    pub const fn resource(self) -> Resource {
+        match self {
+            Self::ReplicaSet => Resource::ReplicaSets,
+            Self::Pool => Resource::Pools,
+        }
+    }
+
     /// The API group.
     #[must_use]
     pub const fn group(self) -> &'static str {
-        match self {
-            Self::ReplicaSet => "kubevirt.io",
-            Self::Pool => "pool.kubevirt.io",
-        }
+        self.resource().group()
     }
 
     /// The kind's name.
     #[must_use]
     pub const fn kind(self) -> &'static str {
-        match self {
-            Self::ReplicaSet => "VirtualMachineInstanceReplicaSet",
-            Self::Pool => "VirtualMachinePool",
-        }
+        self.resource().kind()
     }
 
     /// The short name that kubectl takes.
     #[must_use]
     pub const fn short_name(self) -> &'static str {
-        match self {
-            Self::ReplicaSet => "vmirs",
-            Self::Pool => "vmpool",
-        }
+        self.resource().names().short[0]
     }
 
     /// The path in the object of a field of the VirtualMachine that stands for its guests:

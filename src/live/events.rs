@@ -186,7 +186,7 @@ async fn put(client: &Client, replica: &str, (about, reason): &Due, series: &Ser
 
 fn event(namespace: &str, replica: &str, about: &Regarding, reason: Reason, series: &Series) -> Event {
     let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let (api_version, kind) = about.kind().api();
+    let resource = about.kind().resource();
     Event {
         metadata: ObjectMeta {
             name: Some(name(about.name(), series.first)),
@@ -194,8 +194,8 @@ fn event(namespace: &str, replica: &str, about: &Regarding, reason: Reason, seri
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: Some(api_version.to_owned()),
-            kind: Some(kind.to_owned()),
+            api_version: Some(resource.api_version()),
+            kind: Some(resource.kind().to_owned()),
             namespace: known(about.namespace()),
             name: Some(about.name().to_owned()),
             uid: known(about.uid()),

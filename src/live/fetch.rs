@@ -7,12 +7,12 @@ use kube::{Api, Client};
 use tracing::debug;
 
 use super::connect::words;
-use super::kinds::{Projected, Seen, Watched, project};
+use super::kinds::{Projected, Seen, project};
 use super::watch::PAGE;
 use crate::fit::syntax;
 use crate::kubevirt::cluster::{Cluster, Object};
 use crate::kubevirt::release::Release;
-use crate::kubevirt::replicas::ReplicasKind;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Vmi;
 use crate::report;
@@ -28,7 +28,7 @@ pub enum FetchError {
     #[error("cannot read {resource}: {}", words(error))]
     Read {
         /// Which resource.
-        resource: Watched,
+        resource: Resource,
         /// Why.
         error: kube::Error,
     },
@@ -56,7 +56,7 @@ pub enum FetchError {
     #[error("{resource}: {namespace}/{name} is malformed")]
     Malformed {
         /// Which resource.
-        resource: Watched,
+        resource: Resource,
         /// The object's namespace.
         namespace: String,
         /// The object's name.
@@ -66,7 +66,7 @@ pub enum FetchError {
     },
 }
 
-fn projected(resource: Watched, seen: &Seen) -> Result<Projected, FetchError> {
+fn projected(resource: Resource, seen: &Seen) -> Result<Projected, FetchError> {
     project(resource, seen.json()).map_err(|source| {
         let (namespace, name) = seen.name();
         FetchError::Malformed { resource, namespace, name, source }
@@ -87,14 +87,14 @@ pub enum Reach<'n> {
 /// All objects of a resource that are reached, each as `of` makes it.
 async fn reached<T>(
     client: &Client,
-    resource: Watched,
+    resource: Resource,
     reach: Reach<'_>,
-    of: &impl Fn(Watched, &Seen) -> Result<T, FetchError>,
+    of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
 ) -> Result<Vec<T>, FetchError> {
     match reach {
         Reach::Namespace(namespace) if resource.is_of_guests() => all(client, resource, Some(namespace), of).await,
         Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(client, resource, None, of).await {
-            Err(error) if error.is_forbidden() && resource == Watched::Namespaces => {
+            Err(error) if error.is_forbidden() && resource == Resource::Namespaces => {
                 // Who may work in a namespace may read it, and no list of all.
                 let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
                 match api.get(namespace).await {
@@ -114,9 +114,9 @@ async fn reached<T>(
 /// All objects of a resource, in a namespace or in all, page by page; none where the resource is not installed.
 async fn all<T>(
     client: &Client,
-    resource: Watched,
+    resource: Resource,
     namespace: Option<&str>,
-    of: &impl Fn(Watched, &Seen) -> Result<T, FetchError>,
+    of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
 ) -> Result<Vec<T>, FetchError> {
     let api: Api<Seen> = match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource.api()),
@@ -151,11 +151,11 @@ async fn all<T>(
 async fn everything<T>(
     client: &Client,
     reach: Reach<'_>,
-    of: &impl Fn(Watched, &Seen) -> Result<T, FetchError>,
+    of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
 ) -> Result<(Vec<T>, Vec<FetchError>), FetchError> {
     let (mut out, mut left_out) = (Vec::new(), Vec::new());
-    let read = join_all(Watched::ALL.map(|one| reached(client, one, reach, of))).await;
-    for (resource, list) in Watched::ALL.into_iter().zip(read) {
+    let read = join_all(Resource::WATCHED.map(|one| reached(client, one, reach, of))).await;
+    for (resource, list) in Resource::WATCHED.into_iter().zip(read) {
         match list {
             Ok(list) => out.extend(list),
             Err(error) if resource.is_dispensable() && error.is_forbidden() => left_out.push(error),
@@ -174,7 +174,7 @@ pub async fn objects(
     client: &Client,
     reach: Reach<'_>,
 ) -> Result<(Vec<serde_json::Value>, Vec<FetchError>), FetchError> {
-    let of = |resource: Watched, seen: &Seen| {
+    let of = |resource: Resource, seen: &Seen| {
         let api = resource.api();
         prune(&api.api_version, &api.kind, seen.json()).map_err(|source| {
             let (namespace, name) = seen.name();
@@ -219,7 +219,7 @@ pub async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     };
     let mut room = Room::default();
     let mut missing = Vec::new();
-    for api in [Watched::Nodes.api(), Watched::Pods.api(), budgets] {
+    for api in [Resource::Nodes.api(), Resource::Pods.api(), budgets] {
         if let Err(error) = read_room(client, &api, &mut room).await {
             missing.push(error);
             // Half of the pods would make full nodes look free, and pods without nodes say nothing.
@@ -267,7 +267,7 @@ impl FetchError {
     /// Whether its reader has not the right to read nodes, which nothing can be judged without.
     #[must_use]
     pub fn is_nodes_forbidden(&self) -> bool {
-        matches!(self, Self::Read { resource: Watched::Nodes, .. }) && self.is_forbidden()
+        matches!(self, Self::Read { resource: Resource::Nodes, .. }) && self.is_forbidden()
     }
 }
 
@@ -283,16 +283,12 @@ pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[MissingInput])
                 }
             }
             MissingInput::Owner { kind, namespace, name } => {
-                let resource = match kind {
-                    report::Kind::VirtualMachine => Watched::VirtualMachines,
-                    report::Kind::Replicas(ReplicasKind::ReplicaSet) => Watched::ReplicaSets,
-                    report::Kind::Replicas(ReplicasKind::Pool) => Watched::Pools,
-                    report::Kind::Vmi | report::Kind::Policy => continue,
-                };
-                found.extend(one(client, resource, namespace, name).await);
+                if !matches!(kind, report::Kind::Vmi | report::Kind::Policy) {
+                    found.extend(one(client, kind.resource(), namespace, name).await);
+                }
             }
             MissingInput::Launcher { namespace, name } => {
-                if let Some(Object::Launcher(launcher)) = one(client, Watched::Pods, namespace, name).await {
+                if let Some(Object::Launcher(launcher)) = one(client, Resource::Pods, namespace, name).await {
                     if cluster.vmi(namespace, &launcher.guest).is_none() {
                         let vmi = vmi(client, namespace, &launcher.guest).await;
                         found.extend(vmi.map(|vmi| Object::Vmi(Box::new(vmi))));
@@ -301,14 +297,14 @@ pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[MissingInput])
                 }
             }
             MissingInput::Migration { namespace, name } => {
-                found.extend(one(client, Watched::Migrations, namespace, name).await);
+                found.extend(one(client, Resource::Migrations, namespace, name).await);
             }
         }
     }
     found
 }
 
-async fn one(client: &Client, resource: Watched, namespace: &str, name: &str) -> Option<Object> {
+async fn one(client: &Client, resource: Resource, namespace: &str, name: &str) -> Option<Object> {
     // Names come from reviews, and go into the path of a request.
     if syntax::dns_label(namespace).is_err() || syntax::subdomain(name).is_err() {
         debug!(%resource, "what is no name is not looked up");
@@ -333,7 +329,7 @@ async fn one(client: &Client, resource: Watched, namespace: &str, name: &str) ->
 }
 
 async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
-    match one(client, Watched::Vmis, namespace, name).await {
+    match one(client, Resource::Vmis, namespace, name).await {
         Some(Object::Vmi(vmi)) => Some(*vmi),
         _ => None,
     }
@@ -341,12 +337,12 @@ async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
 
 /// The launchers of a guest, by the label that virt-controller puts on them.
 async fn launchers(client: &Client, vmi: &Vmi) -> Vec<Object> {
-    let api: Api<Seen> = Api::namespaced_with(client.clone(), &vmi.metadata.namespace, &Watched::Pods.api());
+    let api: Api<Seen> = Api::namespaced_with(client.clone(), &vmi.metadata.namespace, &Resource::Pods.api());
     let params =
         ListParams::default().labels(&format!("{}={}", well_known::CREATED_BY.key, vmi.metadata.uid)).limit(PAGE);
     match api.list(&params).await {
         Ok(list) => {
-            let objects = list.items.iter().filter_map(|seen| projected(Watched::Pods, seen).ok());
+            let objects = list.items.iter().filter_map(|seen| projected(Resource::Pods, seen).ok());
             objects
                 .filter_map(|projected| match projected {
                     Projected::Object(object) => Some(*object),

@@ -21,9 +21,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 use tower::{BoxError, Layer, Service};
 
-use super::kinds::Watched;
+use crate::kubevirt::resource::Resource;
 
-const RESOURCES: usize = Watched::ALL.len();
+const RESOURCES: usize = Resource::ALL.len();
 
 /// Since when each resource is silent, and what went wrong last.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Default for Freshness {
 
 impl Freshness {
     /// The API server spoke of a resource.
-    pub fn received(&self, resource: Watched) {
+    pub fn received(&self, resource: Resource) {
         self.heard[resource as usize].store(self.now(), Ordering::Relaxed);
     }
 
@@ -53,14 +53,14 @@ impl Freshness {
     }
 
     /// Something went wrong with a resource's watch, or nothing does any more.
-    pub fn note(&self, resource: Watched, trouble: Option<String>) {
+    pub fn note(&self, resource: Resource, trouble: Option<String>) {
         let trouble = trouble.map(|trouble| (self.now(), trouble));
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize] = trouble;
     }
 
     /// How long ago the API server last spoke of a resource; `None` before it ever did.
     #[must_use]
-    pub fn age(&self, resource: Watched) -> Option<Duration> {
+    pub fn age(&self, resource: Resource) -> Option<Duration> {
         let heard = self.heard[resource as usize].load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.start.elapsed().saturating_sub(Duration::from_millis(heard)))
     }
@@ -68,14 +68,14 @@ impl Freshness {
     /// The resources that the API server has not spoken of for longer than this, after it did once. Any of them may bear on a
     /// verdict. One that is not installed, or that may be done without, counts as spoken of when the API server says so.
     #[must_use]
-    pub fn silent(&self, limit: Duration) -> Vec<Watched> {
-        let is_silent = |resource: &Watched| self.age(*resource).is_some_and(|age| age > limit);
-        Watched::ALL.into_iter().filter(is_silent).collect()
+    pub fn silent(&self, limit: Duration) -> Vec<Resource> {
+        let is_silent = |resource: &Resource| self.age(*resource).is_some_and(|age| age > limit);
+        Resource::WATCHED.into_iter().filter(is_silent).collect()
     }
 
     /// What went wrong last with a resource's watch, if it is not well.
     #[must_use]
-    pub fn trouble(&self, resource: Watched) -> Option<String> {
+    pub fn trouble(&self, resource: Resource) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize].clone();
         // A watch that was taken up again is well, though nothing happened since.
         let heard = self.heard[resource as usize].load(Ordering::Relaxed);
@@ -95,7 +95,7 @@ impl Collector for AgeCollector {
             None,
             prometheus_client::metrics::MetricType::Gauge,
         )?;
-        for resource in Watched::ALL {
+        for resource in Resource::WATCHED {
             if let Some(age) = self.0.age(resource) {
                 ConstGauge::new(age.as_secs_f64()).encode(family.encode_family(&[("resource", resource.plural())])?)?;
             }
@@ -140,7 +140,7 @@ where
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        let resource = Watched::of_path(request.uri().path());
+        let resource = Resource::of_path(request.uri().path());
         let answer = self.inner.call(request);
         let freshness = Arc::clone(&self.freshness);
         Box::pin(async move {
@@ -167,14 +167,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_resource_is_silent_by_itself() {
         let limit = Duration::from_secs(60);
-        for dead in Watched::ALL {
+        for dead in Resource::WATCHED {
             let freshness = Freshness::default();
             assert_eq!(freshness.silent(limit), Vec::new(), "a resource that was not read yet is not silent");
-            for resource in Watched::ALL {
+            for resource in Resource::WATCHED {
                 freshness.received(resource);
             }
             tokio::time::advance(Duration::from_secs(61)).await;
-            for resource in Watched::ALL.into_iter().filter(|other| *other != dead) {
+            for resource in Resource::WATCHED.into_iter().filter(|other| *other != dead) {
                 freshness.received(resource);
             }
             assert_eq!(freshness.silent(limit), [dead], "reviews would be judged by what is long gone");
@@ -184,15 +184,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn trouble_is_over_when_the_api_server_is_heard_again() {
         let freshness = Freshness::default();
-        assert_eq!(freshness.age(Watched::Nodes), None, "never heard of is not fresh");
-        freshness.received(Watched::Nodes);
+        assert_eq!(freshness.age(Resource::Nodes), None, "never heard of is not fresh");
+        freshness.received(Resource::Nodes);
         tokio::time::advance(Duration::from_secs(40)).await;
-        freshness.note(Watched::Nodes, Some("connection refused".to_owned()));
-        assert_eq!(freshness.age(Watched::Nodes), Some(Duration::from_secs(40)));
-        assert_eq!(freshness.trouble(Watched::Nodes).as_deref(), Some("connection refused"));
+        freshness.note(Resource::Nodes, Some("connection refused".to_owned()));
+        assert_eq!(freshness.age(Resource::Nodes), Some(Duration::from_secs(40)));
+        assert_eq!(freshness.trouble(Resource::Nodes).as_deref(), Some("connection refused"));
         tokio::time::advance(Duration::from_secs(2)).await;
-        freshness.received(Watched::Nodes);
-        assert_eq!(freshness.trouble(Watched::Nodes), None, "a quiet watch would be called broken for ever");
-        assert_eq!(freshness.trouble(Watched::Vmis), None);
+        freshness.received(Resource::Nodes);
+        assert_eq!(freshness.trouble(Resource::Nodes), None, "a quiet watch would be called broken for ever");
+        assert_eq!(freshness.trouble(Resource::Vmis), None);
     }
 }

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
-use super::kinds::{Projected, Registered, Watched};
+use super::kinds::{Projected, Registered};
 use super::watch::Change;
 use crate::fit::fleet::Roster;
 use crate::fit::placement::Placement;
-use crate::kubevirt::cluster::{Cluster, Launcher, Name, Object};
+use crate::kubevirt::cluster::{Cluster, Kind, Launcher, Name, Object};
 use crate::kubevirt::release::Release;
+use crate::kubevirt::resource::Resource;
 use crate::world::World;
 
 /// What is known at one instant.
@@ -34,8 +35,8 @@ pub struct Inventory {
     cluster: Cluster,
     policies: BTreeMap<String, Registered>,
     /// What came up since a resource began to be read anew.
-    relisted: HashMap<Watched, HashSet<Name>>,
-    synced: HashSet<Watched>,
+    relisted: HashMap<Resource, HashSet<Name>>,
+    synced: HashSet<Resource>,
     placements: HashSet<Arc<Placement<'static>>>,
     nodes_changed: bool,
     changed: bool,
@@ -74,7 +75,7 @@ impl Inventory {
         }
     }
 
-    fn sync(&mut self, resource: Watched) {
+    fn sync(&mut self, resource: Resource) {
         if self.synced.insert(resource) {
             self.changed = true;
             debug!(%resource, "read");
@@ -119,12 +120,12 @@ impl Inventory {
         launcher
     }
 
-    fn remove(&mut self, resource: Watched, name: &Name) {
+    fn remove(&mut self, resource: Resource, name: &Name) {
         match resource {
-            Watched::Nodes => self.nodes_changed |= self.roster.remove(&name.1),
-            Watched::Policies => self.changed |= self.policies.remove(&name.1).is_some(),
+            Resource::Nodes => self.nodes_changed |= self.roster.remove(&name.1),
+            Resource::Policies => self.changed |= self.policies.remove(&name.1).is_some(),
             other => {
-                if let Some(kind) = other.kept_as() {
+                if let Some(kind) = Kind::of(other) {
                     self.changed |= self.cluster.remove(kind, name);
                 }
             }
@@ -132,19 +133,19 @@ impl Inventory {
     }
 
     /// Drops all of a resource but these.
-    fn keep_only(&mut self, resource: Watched, seen: &HashSet<Name>) {
+    fn keep_only(&mut self, resource: Resource, seen: &HashSet<Name>) {
         let is_namespaced = |name: &Name| !name.0.is_empty();
-        let known: Vec<Name> = match (resource, resource.kept_as()) {
-            (Watched::Nodes, _) => self.roster.names().map(|name| (String::new(), name.to_owned())).collect(),
-            (Watched::Policies, _) => self.policies.keys().map(|name| (String::new(), name.clone())).collect(),
+        let known: Vec<Name> = match (resource, Kind::of(resource)) {
+            (Resource::Nodes, _) => self.roster.names().map(|name| (String::new(), name.to_owned())).collect(),
+            (Resource::Policies, _) => self.policies.keys().map(|name| (String::new(), name.clone())).collect(),
             (_, Some(kind)) => self.cluster.names(kind),
             (_, None) => Vec::new(),
         };
         for name in known {
             // Those of a namespace and those of the cluster are kept together and read apart.
             let is_its = match resource {
-                Watched::Instancetypes | Watched::Preferences => is_namespaced(&name),
-                Watched::ClusterInstancetypes | Watched::ClusterPreferences => !is_namespaced(&name),
+                Resource::Instancetypes | Resource::Preferences => is_namespaced(&name),
+                Resource::ClusterInstancetypes | Resource::ClusterPreferences => !is_namespaced(&name),
                 _ => true,
             };
             if is_its && !seen.contains(&name) {
@@ -156,7 +157,7 @@ impl Inventory {
     /// Whether every resource was read once.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.synced.len() == Watched::ALL.len()
+        self.synced.len() == Resource::WATCHED.len()
     }
 
     /// Whether anything that is judged changed since the last snapshot.

@@ -1,161 +1,31 @@
 //! Which kinds are watched, and what is kept of an object: no more than guests are judged by.
 
-use std::fmt;
-
 use kube::core::ApiResource;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::bounds::{Bounded, Excess, Measured};
-use crate::kubevirt::cluster::{Kind, Name, Object};
-use crate::kubevirt::replicas::ReplicasKind;
+use crate::kubevirt::cluster::{Name, Object};
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::{Cpu, Domain, LIVE_MIGRATABLE, Meta, Reader, VmiSpec};
 use crate::policy::Policy;
 use crate::well_known;
 
-/// A resource that is watched, in all namespaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Watched {
-    /// Nodes.
-    Nodes,
-    /// Namespaces.
-    Namespaces,
-    /// Pods, launchers only.
-    Pods,
-    /// `VirtualMachine`s.
-    VirtualMachines,
-    /// `VirtualMachineInstanceReplicaSet`s.
-    ReplicaSets,
-    /// `VirtualMachinePool`s.
-    Pools,
-    /// `VirtualMachineInstance`s.
-    Vmis,
-    /// `VirtualMachineInstanceMigration`s.
-    Migrations,
-    /// The KubeVirt custom resource.
-    KubeVirts,
-    /// `CPUPolicy` objects.
-    Policies,
-    /// Instancetypes of a namespace.
-    Instancetypes,
-    /// Instancetypes of the cluster.
-    ClusterInstancetypes,
-    /// Preferences of a namespace.
-    Preferences,
-    /// Preferences of the cluster.
-    ClusterPreferences,
-    /// `ControllerRevision`s, those of instancetypes and preferences only.
-    Revisions,
-    /// `DataSource`s of CDI.
-    DataSources,
-}
-
-impl Watched {
-    /// All.
-    pub const ALL: [Self; 16] = [
-        Self::Nodes,
-        Self::Namespaces,
-        Self::Pods,
-        Self::VirtualMachines,
-        Self::ReplicaSets,
-        Self::Pools,
-        Self::Vmis,
-        Self::Migrations,
-        Self::KubeVirts,
-        Self::Policies,
-        Self::Instancetypes,
-        Self::ClusterInstancetypes,
-        Self::Preferences,
-        Self::ClusterPreferences,
-        Self::Revisions,
-        Self::DataSources,
-    ];
-
-    /// Group, version, kind and plural.
-    const fn names(self) -> (&'static str, &'static str, &'static str, &'static str) {
-        const KUBEVIRT: &str = "kubevirt.io";
-        const TYPES: &str = "instancetype.kubevirt.io";
-        match self {
-            Self::Nodes => ("", "v1", "Node", "nodes"),
-            Self::Namespaces => ("", "v1", "Namespace", "namespaces"),
-            Self::Pods => ("", "v1", "Pod", "pods"),
-            Self::VirtualMachines => (KUBEVIRT, "v1", "VirtualMachine", "virtualmachines"),
-            Self::ReplicaSets => (KUBEVIRT, "v1", ReplicasKind::ReplicaSet.kind(), "virtualmachineinstancereplicasets"),
-            // The version that every release with pools serves; 1.9 serves v1beta1 as well, of the same shape.
-            Self::Pools => (ReplicasKind::Pool.group(), "v1alpha1", ReplicasKind::Pool.kind(), "virtualmachinepools"),
-            Self::Vmis => (KUBEVIRT, "v1", "VirtualMachineInstance", "virtualmachineinstances"),
-            Self::Migrations => (KUBEVIRT, "v1", "VirtualMachineInstanceMigration", "virtualmachineinstancemigrations"),
-            Self::KubeVirts => (KUBEVIRT, "v1", "KubeVirt", "kubevirts"),
-            Self::Policies => ("cpufit.io", "v1alpha1", "CPUPolicy", "cpupolicies"),
-            Self::Instancetypes => (TYPES, "v1beta1", "VirtualMachineInstancetype", "virtualmachineinstancetypes"),
-            Self::ClusterInstancetypes => {
-                (TYPES, "v1beta1", "VirtualMachineClusterInstancetype", "virtualmachineclusterinstancetypes")
-            }
-            Self::Preferences => (TYPES, "v1beta1", "VirtualMachinePreference", "virtualmachinepreferences"),
-            Self::ClusterPreferences => {
-                (TYPES, "v1beta1", "VirtualMachineClusterPreference", "virtualmachineclusterpreferences")
-            }
-            Self::Revisions => ("apps", "v1", "ControllerRevision", "controllerrevisions"),
-            Self::DataSources => ("cdi.kubevirt.io", "v1beta1", "DataSource", "datasources"),
-        }
-    }
-
-    /// The plural name, by which people know it.
-    #[must_use]
-    pub const fn plural(self) -> &'static str {
-        self.names().3
-    }
-
-    /// What the client library must know.
+impl Resource {
+    /// What the client library must know of it.
     #[must_use]
     pub fn api(self) -> ApiResource {
-        let (group, version, kind, plural) = self.names();
-        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let names = self.names();
         ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version,
-            kind: kind.to_owned(),
-            plural: plural.to_owned(),
+            group: names.group.to_owned(),
+            version: names.versions.first().copied().unwrap_or_default().to_owned(),
+            api_version: self.api_version(),
+            kind: names.kind.to_owned(),
+            plural: names.plural.to_owned(),
         }
     }
 
-    /// Whether guests can be judged without it, less exactly.
-    #[must_use]
-    pub fn is_dispensable(self) -> bool {
-        match self {
-            Self::Nodes | Self::Pods | Self::VirtualMachines | Self::Vmis | Self::Migrations => false,
-            Self::Namespaces
-            | Self::ReplicaSets
-            | Self::Pools
-            | Self::KubeVirts
-            | Self::Policies
-            | Self::Instancetypes
-            | Self::ClusterInstancetypes
-            | Self::Preferences
-            | Self::ClusterPreferences
-            | Self::Revisions
-            | Self::DataSources => true,
-        }
-    }
-
-    /// Whether its objects are in namespaces.
-    #[must_use]
-    pub fn is_namespaced(self) -> bool {
-        !matches!(
-            self,
-            Self::Nodes | Self::Namespaces | Self::Policies | Self::ClusterInstancetypes | Self::ClusterPreferences
-        )
-    }
-
-    /// Whether the objects that a guest is judged by are in the guest's own namespace.
-    #[must_use]
-    pub fn is_of_guests(self) -> bool {
-        // KubeVirt's configuration is in its own namespace, and a guest may boot from a DataSource of any.
-        self.is_namespaced() && !matches!(self, Self::KubeVirts | Self::DataSources)
-    }
-
-    /// Which of them are read, by their labels.
+    /// Which of its objects are read, by their labels.
     #[must_use]
     pub fn selector(self) -> Option<&'static str> {
         match self {
@@ -164,46 +34,6 @@ impl Watched {
             Self::Revisions => Some(well_known::REVISION_OF.key),
             _ => None,
         }
-    }
-
-    /// The resource whose list or watch in all namespaces has this path.
-    #[must_use]
-    pub fn of_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|watched| {
-            let (group, version, _, plural) = watched.names();
-            let rest = if group.is_empty() { path.strip_prefix("/api/") } else { path.strip_prefix("/apis/") };
-            let rest =
-                rest.and_then(
-                    |rest| if group.is_empty() { Some(rest) } else { rest.strip_prefix(group)?.strip_prefix('/') },
-                );
-            rest.and_then(|rest| rest.strip_prefix(version)?.strip_prefix('/')) == Some(plural)
-        })
-    }
-
-    /// Where it is kept; nodes and policies are kept elsewhere.
-    #[must_use]
-    pub fn kept_as(self) -> Option<Kind> {
-        Some(match self {
-            Self::Nodes | Self::Policies => return None,
-            Self::Namespaces => Kind::Namespace,
-            Self::Pods => Kind::Launcher,
-            Self::VirtualMachines => Kind::VirtualMachine,
-            Self::ReplicaSets => Kind::Replicas(ReplicasKind::ReplicaSet),
-            Self::Pools => Kind::Replicas(ReplicasKind::Pool),
-            Self::Vmis => Kind::Vmi,
-            Self::Migrations => Kind::Migration,
-            Self::KubeVirts => Kind::KubeVirt,
-            Self::Instancetypes | Self::ClusterInstancetypes => Kind::Instancetype,
-            Self::Preferences | Self::ClusterPreferences => Kind::Preference,
-            Self::Revisions => Kind::Revision,
-            Self::DataSources => Kind::DataSource,
-        })
-    }
-}
-
-impl fmt::Display for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.plural())
     }
 }
 
@@ -245,12 +75,11 @@ impl<'a> Reader<'a> for Text<'a> {
 /// # Errors
 ///
 /// A field is not what the kind says.
-pub fn project(watched: Watched, json: &str) -> Result<Projected, serde_json::Error> {
-    if watched == Watched::Policies {
+pub fn project(resource: Resource, json: &str) -> Result<Projected, serde_json::Error> {
+    if resource == Resource::Policies {
         return registered(json).map(|registered| Projected::Policy(Box::new(registered)));
     }
-    let (group, _, kind, _) = watched.names();
-    let object = Object::read(group, kind, &Text(json))?;
+    let object = Object::read(resource.group(), resource.kind(), &Text(json))?;
     Ok(object.map_or(Projected::Nothing, |object| Projected::Object(Box::new(slim(object)))))
 }
 

@@ -41,6 +41,7 @@ use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::Request;
 use crate::kubevirt::release::Release;
+use crate::kubevirt::resource::Resource;
 use crate::review::Answer;
 use crate::telemetry::Metrics;
 use crate::web::{Judging, Pace, Turn, Unjudged, by_world};
@@ -48,7 +49,6 @@ use crate::world::World;
 use events::Reports;
 use freshness::Freshness;
 use inventory::{Inventory, Snapshot};
-use kinds::Watched;
 use lookups::Lookups;
 
 /// So many reviews may read at the API server at once; a storm of them must not become another.
@@ -94,7 +94,7 @@ impl Live {
             metrics: Arc::clone(metrics),
         });
         let (sender, changes) = mpsc::channel(CHANGES);
-        for resource in Watched::ALL {
+        for resource in Resource::WATCHED {
             tasks.spawn(watch::follow(client.clone(), resource, Arc::clone(freshness), sender.clone()));
         }
         let (published, hears) = latest::channel(0);

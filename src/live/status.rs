@@ -19,9 +19,10 @@ use super::Live;
 use super::connect::words;
 use super::events::Reports;
 use super::inventory::Snapshot;
-use super::kinds::{Registered, Watched};
+use super::kinds::Registered;
 use crate::answers::status::{PolicyCondition, PolicyStatus, conditions_of_invalid, statuses};
 use crate::fit::shown::Shown;
+use crate::kubevirt::resource::Resource;
 use crate::report::{Note, Reason, Regarding, Report};
 
 /// The status follows the cluster no more closely than this.
@@ -43,7 +44,7 @@ pub async fn run(
     mut leads: watch::Receiver<bool>,
     reports: Reports,
 ) {
-    let api: Api<DynamicObject> = Api::all_with(client, &Watched::Policies.api());
+    let api: Api<DynamicObject> = Api::all_with(client, &Resource::Policies.api());
     let mut writer = StatusWriter { api, reports, reported_invalid: BTreeMap::new(), trouble: None };
     let mut not_before = Instant::now();
     let mut again = None;

@@ -14,8 +14,9 @@ use tracing::{debug, info, warn};
 
 use super::connect::chain;
 use super::freshness::Freshness;
-use super::kinds::{Projected, Seen, Watched, project};
+use super::kinds::{Projected, Seen, project};
 use crate::kubevirt::cluster::Name;
+use crate::kubevirt::resource::Resource;
 
 /// How many objects a page holds: with nodes of 34 KB each, a few megabytes.
 pub const PAGE: u32 = 250;
@@ -28,19 +29,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub enum Change {
     /// It is read anew: what does not come up until [`Change::Listed`] is gone.
-    Relisting(Watched),
+    Relisting(Resource),
     /// An object is there, or differs.
-    Put(Watched, Name, Projected),
+    Put(Resource, Name, Projected),
     /// An object is gone.
-    Gone(Watched, Name),
+    Gone(Resource, Name),
     /// All of it was read.
-    Listed(Watched),
+    Listed(Resource),
     /// The API server does not serve it: the custom resource is not installed, or not for us to read.
-    Absent(Watched),
+    Absent(Resource),
 }
 
 /// Follows a resource until nobody listens. It ends by no error: after each it backs off, half a minute at most, and goes on.
-pub async fn follow(client: Client, resource: Watched, freshness: Arc<Freshness>, changes: mpsc::Sender<Change>) {
+pub async fn follow(client: Client, resource: Resource, freshness: Arc<Freshness>, changes: mpsc::Sender<Change>) {
     // A server that does not know streaming lists refuses them; then pages are read.
     let mut streaming = true;
     while !changes.is_closed() {
@@ -62,7 +63,7 @@ enum Ended {
 
 async fn follow_by(
     client: &Client,
-    resource: Watched,
+    resource: Resource,
     streaming: bool,
     freshness: &Freshness,
     changes: &mpsc::Sender<Change>,
@@ -132,14 +133,14 @@ async fn follow_by(
 }
 
 /// How many objects a page of this resource holds, where lists do not stream.
-fn page(resource: Watched) -> u32 {
+fn page(resource: Resource) -> u32 {
     match resource {
-        Watched::Nodes | Watched::Namespaces | Watched::KubeVirts | Watched::Policies => PAGE,
+        Resource::Nodes | Resource::Namespaces | Resource::KubeVirts | Resource::Policies => PAGE,
         _ => PAGE_OF_ANYBODYS,
     }
 }
 
-fn put(resource: Watched, seen: &Seen) -> Change {
+fn put(resource: Resource, seen: &Seen) -> Change {
     let name = seen.name();
     match project(resource, seen.json()) {
         Ok(Projected::Nothing) => Change::Gone(resource, name),
@@ -207,7 +208,7 @@ mod tests {
             move |request| std::future::ready(Ok::<_, Infallible>(answer(&request, &lists)))
         });
         let (sender, mut changes) = mpsc::channel(1024);
-        let following = follow(Client::new(service, "default"), Watched::Vmis, Arc::default(), sender);
+        let following = follow(Client::new(service, "default"), Resource::Vmis, Arc::default(), sender);
         assert!(timeout(Duration::from_secs(600), following).await.is_err(), "it must go on for ever");
         let asked = lists.load(Ordering::Relaxed);
         assert!((10..60).contains(&asked), "a cluster without KubeVirt is asked {asked} times in ten minutes");

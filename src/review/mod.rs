@@ -17,6 +17,7 @@ use crate::admission::response::Decision;
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
 use crate::answers::Enough;
 use crate::fit::node::Node;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire;
 use crate::policy::{Exemption, UserName};
 use crate::report::Report;
@@ -86,26 +87,26 @@ pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) 
 fn act(world: &World, request: &Request<'_>, enough: Enough<'_>) -> Result<Option<Decision>, ReviewError> {
     let Some(Object::Text(new)) = request.object else { return Ok(None) };
     let old = request.old_object;
-    let kind = (&*request.kind.group, &*request.kind.kind);
-    Ok(match (kind, &*request.sub_resource, request.operation) {
-        (("policy", "Eviction"), "eviction", Operation::Create) => {
+    let (group, kind) = (&*request.kind.group, &*request.kind.kind);
+    Ok(match (Resource::of(group, kind), &*request.sub_resource, request.operation) {
+        (None, "eviction", Operation::Create) if (group, kind) == ("policy", "Eviction") => {
             let asked: eviction::Eviction = review::object("request.object", new)?;
             let dry_run = request.dry_run || asked.is_dry_run();
             Some(eviction::eviction(world, &request.namespace, &request.name, dry_run, enough))
         }
-        (("", "Node"), "", Operation::Update) if is_read(&request.user.username) => {
+        (Some(Resource::Nodes), "", Operation::Update) if is_read(&request.user.username) => {
             let Some(old) = old else { return Ok(None) };
             let old: wire::Node = review::object("request.oldObject", old)?;
             let new: wire::Node = review::object("request.object", new)?;
             Some(node::update(world, &Node::from(old), &Node::from(new), enough))
         }
-        (("kubevirt.io", "KubeVirt"), "", Operation::Update) => {
+        (Some(Resource::KubeVirts), "", Operation::Update) => {
             let Some(old) = old else { return Ok(None) };
             let old: wire::KubeVirt = review::object("request.oldObject", old)?;
             let new: wire::KubeVirt = review::object("request.object", new)?;
             Some(kubevirt::update(world, &old, &new, enough))
         }
-        (("cpufit.io", "CPUPolicy"), "", Operation::Create | Operation::Update) => {
+        (Some(Resource::Policies), "", Operation::Create | Operation::Update) => {
             let old = old.map(serde_json::value::RawValue::get);
             Some(policy::change(world, &request.name, new.get(), old, enough))
         }
@@ -117,8 +118,8 @@ fn act(world: &World, request: &Request<'_>, enough: Enough<'_>) -> Result<Optio
 #[must_use]
 pub fn counts(request: &Request<'_>) -> bool {
     matches!(
-        (&*request.kind.group, &*request.kind.kind),
-        ("", "Node") | ("kubevirt.io", "KubeVirt") | ("cpufit.io", "CPUPolicy")
+        Resource::of(&request.kind.group, &request.kind.kind),
+        Some(Resource::Nodes | Resource::KubeVirts | Resource::Policies)
     )
 }
 

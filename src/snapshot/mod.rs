@@ -46,6 +46,7 @@ use serde_json::value::RawValue;
 
 use crate::bounds::{Bounded, Measured};
 use crate::domain::{Domain, Evidence};
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Reader;
 
 pub use error::Error;
@@ -142,16 +143,8 @@ impl Item {
     }
 }
 
-/// Kinds of which no object is in a namespace. Of the others that nobody reads it does not matter.
-const CLUSTER_SCOPED: [&str; 7] = [
-    "Node",
-    "Namespace",
-    "PersistentVolume",
-    "CPUPolicy",
-    "VirtualMachineClusterInstancetype",
-    "VirtualMachineClusterPreference",
-    "AdmissionReview",
-];
+/// A kind that is in no namespace, and holds an object that may be.
+const REVIEW: &str = "AdmissionReview";
 
 impl Item {
     /// The namespace that the object names: its own, or the one that a review was sent to; empty where it names none.
@@ -169,7 +162,7 @@ impl Item {
             namespace: Option<String>,
         }
         let Head { metadata, request } = serde_json::from_str(self.json.get()).unwrap_or_default();
-        let names = if self.kind == "AdmissionReview" { request } else { metadata };
+        let names = if self.kind == REVIEW { request } else { metadata };
         names.and_then(|names| names.namespace).unwrap_or_default()
     }
 
@@ -196,7 +189,10 @@ impl Item {
     /// The object as kubectl would send it to a namespace: there if it names none and is of a kind that has one.
     #[must_use]
     pub fn in_namespace(mut self, namespace: &str) -> Self {
-        if CLUSTER_SCOPED.contains(&self.kind.as_str()) || !self.namespace().is_empty() {
+        let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
+        // Of kinds that nobody reads it does not matter.
+        let is_namespaced = Resource::of(group, &self.kind).is_none_or(Resource::is_namespaced);
+        if !is_namespaced || self.kind == REVIEW || !self.namespace().is_empty() {
             return self;
         }
         let Ok(mut object) = serde_json::from_str::<Value>(self.json.get()) else { return self };

@@ -9,8 +9,9 @@ use cpufit::admission::review::decode;
 use cpufit::answers::audit::audit;
 use cpufit::answers::status::statuses;
 use cpufit::cli::check;
+use cpufit::kubevirt::resource::Resource;
 use cpufit::live::inventory::Inventory;
-use cpufit::live::kinds::{Watched, project};
+use cpufit::live::kinds::project;
 use cpufit::live::watch::Change;
 use cpufit::review::{self, ReviewContext};
 use cpufit::snapshot;
@@ -19,29 +20,29 @@ use serde_json::{Value, json};
 
 use crate::objects::{Kind, cluster, node};
 
-fn watched(kind: Kind) -> Watched {
+fn watched(kind: Kind) -> Resource {
     match kind {
-        Kind::Node => Watched::Nodes,
-        Kind::Namespace => Watched::Namespaces,
-        Kind::Pod => Watched::Pods,
-        Kind::VirtualMachine => Watched::VirtualMachines,
-        Kind::Vmi => Watched::Vmis,
-        Kind::ReplicaSet => Watched::ReplicaSets,
-        Kind::Pool => Watched::Pools,
-        Kind::Migration => Watched::Migrations,
-        Kind::KubeVirt => Watched::KubeVirts,
-        Kind::Instancetype => Watched::Instancetypes,
-        Kind::Preference => Watched::Preferences,
-        Kind::Revision => Watched::Revisions,
-        Kind::DataSource => Watched::DataSources,
-        Kind::Policy => Watched::Policies,
+        Kind::Node => Resource::Nodes,
+        Kind::Namespace => Resource::Namespaces,
+        Kind::Pod => Resource::Pods,
+        Kind::VirtualMachine => Resource::VirtualMachines,
+        Kind::Vmi => Resource::Vmis,
+        Kind::ReplicaSet => Resource::ReplicaSets,
+        Kind::Pool => Resource::Pools,
+        Kind::Migration => Resource::Migrations,
+        Kind::KubeVirt => Resource::KubeVirts,
+        Kind::Instancetype => Resource::Instancetypes,
+        Kind::Preference => Resource::Preferences,
+        Kind::Revision => Resource::Revisions,
+        Kind::DataSource => Resource::DataSources,
+        Kind::Policy => Resource::Policies,
     }
 }
 
 /// What is watched of the cluster without this object.
 pub fn inventory_without(kind: Kind) -> Inventory {
     let mut inventory = Inventory::new(None);
-    for resource in Watched::ALL {
+    for resource in Resource::WATCHED {
         inventory.apply(Change::Relisting(resource));
     }
     let mut has_left_out = false;
@@ -52,7 +53,7 @@ pub fn inventory_without(kind: Kind) -> Inventory {
         }
         put(&mut inventory, other, &object.to_string());
     }
-    for resource in Watched::ALL {
+    for resource in Resource::WATCHED {
         inventory.apply(Change::Listed(resource));
     }
     assert!(inventory.snapshot().world.cluster.fleet.len() >= 39, "an empty cluster costs nothing");
@@ -162,7 +163,7 @@ pub fn told_within(world: &World, text: &str, most: u64) -> Vec<String> {
 /// The cluster on so many nodes, of forty kinds of hosts.
 pub fn world_of(nodes: usize) -> World {
     let mut inventory = Inventory::new(None);
-    for resource in Watched::ALL {
+    for resource in Resource::WATCHED {
         inventory.apply(Change::Relisting(resource));
     }
     for (kind, object) in cluster().into_iter().filter(|(kind, _)| *kind != Kind::Node) {
@@ -175,7 +176,7 @@ pub fn world_of(nodes: usize) -> World {
         node["metadata"]["labels"]["kubernetes.io/hostname"] = name;
         put(&mut inventory, Kind::Node, &node.to_string());
     }
-    for resource in Watched::ALL {
+    for resource in Resource::WATCHED {
         inventory.apply(Change::Listed(resource));
     }
     inventory.snapshot().world

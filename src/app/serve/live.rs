@@ -12,10 +12,10 @@ use tracing::{info, warn};
 
 use crate::cli::args::{CertificateSource, ServeArgs};
 use crate::domain::Domain;
+use crate::kubevirt::resource::Resource;
 use crate::live::connect::ClusterArgs;
 use crate::live::events::Reports;
 use crate::live::freshness::{Freshness, Listening};
-use crate::live::kinds::Watched;
 use crate::live::{Live, Settings, certificates, connect, events, leader, status};
 use crate::page::Page;
 use crate::telemetry::Metrics;
@@ -144,7 +144,7 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
 fn ages(freshness: &Freshness, limit: Duration) -> Page {
     let mut page = Page::default();
     let silent = freshness.silent(limit);
-    for resource in Watched::ALL {
+    for resource in Resource::WATCHED {
         let mark = if silent.contains(&resource) { '-' } else { ' ' };
         let age = match freshness.age(resource) {
             Some(age) => format!("heard of {} s ago", age.as_secs()),

@@ -8,7 +8,7 @@ use super::*;
 use crate::live::kinds::project;
 use crate::well_known::{self, Place};
 
-fn put(resource: Watched, object: &Value) -> Change {
+fn put(resource: Resource, object: &Value) -> Change {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let name = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
     match project(resource, &object.to_string()).expect("well-formed") {
@@ -67,8 +67,8 @@ fn after(changes: impl IntoIterator<Item = Change>) -> Inventory {
 
 /// Every resource read once, with these objects.
 fn synced(changes: impl IntoIterator<Item = Change>) -> Inventory {
-    let begun = Watched::ALL.map(Change::Relisting);
-    let listed = Watched::ALL.map(Change::Listed);
+    let begun = Resource::WATCHED.map(Change::Relisting);
+    let listed = Resource::WATCHED.map(Change::Listed);
     let mut inventory = after(begun.into_iter().chain(changes).chain(listed));
     assert!(inventory.is_synced() && inventory.has_changed());
     drop(inventory.snapshot());
@@ -77,32 +77,32 @@ fn synced(changes: impl IntoIterator<Item = Change>) -> Inventory {
 
 #[test]
 fn nothing_is_known_before_every_resource_was_read() {
-    let all_but_one = Watched::ALL.into_iter().skip(1).map(Change::Listed);
+    let all_but_one = Resource::WATCHED.into_iter().skip(1).map(Change::Listed);
     let mut inventory = after(all_but_one);
     assert!(!inventory.is_synced(), "guests would be judged by a fleet without nodes");
-    inventory.apply(Change::Absent(Watched::ALL[0]));
+    inventory.apply(Change::Absent(Resource::WATCHED[0]));
     assert!(inventory.is_synced(), "a cluster without KubeVirt would never be ready");
 }
 
 #[rstest]
-#[case::heartbeat(Watched::Nodes, node("node-a", "1"), node("node-a", "2"))]
+#[case::heartbeat(Resource::Nodes, node("node-a", "1"), node("node-a", "2"))]
 #[case::guest_annotated(
-    Watched::Vmis,
+    Resource::Vmis,
     vmi("db", "Running"),
     { let mut vmi = vmi("db", "Running"); vmi["metadata"]["annotations"]["other"] = json!("x"); vmi }
 )]
 #[case::agent_connected(
-    Watched::Vmis,
+    Resource::Vmis,
     vmi("db", "Running"),
     { let mut vmi = vmi("db", "Running"); vmi["status"]["conditions"] = json!([{"type": "AgentConnected", "status": "True"}]); vmi }
 )]
 #[case::launcher_status(
-    Watched::Pods,
+    Resource::Pods,
     pod("db", "Running"),
     { let mut pod = pod("db", "Running"); pod["status"]["podIP"] = json!("10.0.0.1"); pod }
 )]
 fn what_bears_on_no_judgement_publishes_nothing(
-    #[case] resource: Watched,
+    #[case] resource: Resource,
     #[case] before: Value,
     #[case] after: Value,
 ) {
@@ -112,22 +112,22 @@ fn what_bears_on_no_judgement_publishes_nothing(
 }
 
 #[rstest]
-#[case::cordon(Watched::Nodes, { let mut node = node("node-a", "2"); node["spec"]["unschedulable"] = json!(true); node })]
-#[case::label(Watched::Nodes, { let mut node = node("node-a", "2"); node["metadata"]["labels"]["cpu-feature.node.kubevirt.io/vme"] = json!("true"); node })]
-#[case::not_migratable(Watched::Vmis, {
+#[case::cordon(Resource::Nodes, { let mut node = node("node-a", "2"); node["spec"]["unschedulable"] = json!(true); node })]
+#[case::label(Resource::Nodes, { let mut node = node("node-a", "2"); node["metadata"]["labels"]["cpu-feature.node.kubevirt.io/vme"] = json!("true"); node })]
+#[case::not_migratable(Resource::Vmis, {
     let mut vmi = vmi("db", "Running");
     vmi["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False"}]);
     vmi
 })]
-#[case::guest_stopped(Watched::Vmis, vmi("db", "Succeeded"))]
-#[case::launcher_finished(Watched::Pods, pod("db", "Succeeded"))]
-#[case::policy(Watched::Policies, policy("intel", "Pinned", 2))]
-fn what_bears_on_a_judgement_publishes(#[case] resource: Watched, #[case] changed: Value) {
+#[case::guest_stopped(Resource::Vmis, vmi("db", "Succeeded"))]
+#[case::launcher_finished(Resource::Pods, pod("db", "Succeeded"))]
+#[case::policy(Resource::Policies, policy("intel", "Pinned", 2))]
+fn what_bears_on_a_judgement_publishes(#[case] resource: Resource, #[case] changed: Value) {
     let mut inventory = synced([
-        put(Watched::Nodes, &node("node-a", "1")),
-        put(Watched::Vmis, &vmi("db", "Running")),
-        put(Watched::Pods, &pod("db", "Running")),
-        put(Watched::Policies, &policy("intel", "None", 1)),
+        put(Resource::Nodes, &node("node-a", "1")),
+        put(Resource::Vmis, &vmi("db", "Running")),
+        put(Resource::Pods, &pod("db", "Running")),
+        put(Resource::Policies, &policy("intel", "None", 1)),
     ]);
     inventory.apply(put(resource, &changed));
     assert!(inventory.has_changed(), "reviews would be answered by what was");
@@ -136,19 +136,19 @@ fn what_bears_on_a_judgement_publishes(#[case] resource: Watched, #[case] change
 #[test]
 fn what_vanished_while_the_watch_was_down_is_gone_after_the_next_list() {
     let mut inventory = synced([
-        put(Watched::Nodes, &node("node-a", "1")),
-        put(Watched::Nodes, &node("node-b", "1")),
-        put(Watched::Vmis, &vmi("db", "Running")),
-        put(Watched::Vmis, &vmi("web", "Running")),
+        put(Resource::Nodes, &node("node-a", "1")),
+        put(Resource::Nodes, &node("node-b", "1")),
+        put(Resource::Vmis, &vmi("db", "Running")),
+        put(Resource::Vmis, &vmi("web", "Running")),
     ]);
     let before = inventory.snapshot();
     for change in [
-        Change::Relisting(Watched::Nodes),
-        put(Watched::Nodes, &node("node-b", "2")),
-        Change::Listed(Watched::Nodes),
-        Change::Relisting(Watched::Vmis),
-        put(Watched::Vmis, &vmi("web", "Running")),
-        Change::Listed(Watched::Vmis),
+        Change::Relisting(Resource::Nodes),
+        put(Resource::Nodes, &node("node-b", "2")),
+        Change::Listed(Resource::Nodes),
+        Change::Relisting(Resource::Vmis),
+        put(Resource::Vmis, &vmi("web", "Running")),
+        Change::Listed(Resource::Vmis),
     ] {
         inventory.apply(change);
     }
@@ -163,9 +163,9 @@ fn what_vanished_while_the_watch_was_down_is_gone_after_the_next_list() {
 fn a_list_of_the_cluster_wide_kind_leaves_the_other_alone() {
     let kind = |namespace: &str| json!({"metadata": {"name": "u1", "namespace": namespace}, "spec": {"cpu": {"model": "Haswell"}}});
     let mut inventory =
-        synced([put(Watched::Instancetypes, &kind("shop")), put(Watched::ClusterInstancetypes, &kind(""))]);
-    inventory.apply(Change::Relisting(Watched::ClusterInstancetypes));
-    inventory.apply(Change::Listed(Watched::ClusterInstancetypes));
+        synced([put(Resource::Instancetypes, &kind("shop")), put(Resource::ClusterInstancetypes, &kind(""))]);
+    inventory.apply(Change::Relisting(Resource::ClusterInstancetypes));
+    inventory.apply(Change::Listed(Resource::ClusterInstancetypes));
     let cluster = inventory.snapshot().world.cluster;
     assert!(cluster.instancetype("shop", "u1").is_some());
     assert!(cluster.instancetype("", "u1").is_none());
@@ -174,10 +174,10 @@ fn a_list_of_the_cluster_wide_kind_leaves_the_other_alone() {
 #[test]
 fn an_invalid_policy_governs_nobody_and_is_kept_to_be_told() {
     let mut inventory = synced([
-        put(Watched::Policies, &policy("intel", "Pinned", 1)),
-        put(Watched::Policies, &policy("odd", "Sometimes", 1)),
+        put(Resource::Policies, &policy("intel", "Pinned", 1)),
+        put(Resource::Policies, &policy("odd", "Sometimes", 1)),
     ]);
-    inventory.apply(Change::Relisting(Watched::Vmis));
+    inventory.apply(Change::Relisting(Resource::Vmis));
     let snapshot = inventory.snapshot();
     let names: Vec<&str> = snapshot.world.policies.iter().map(|policy| policy.name.as_str()).collect();
     assert_eq!(names, ["intel"], "half a policy is worse than none");
@@ -187,10 +187,10 @@ fn an_invalid_policy_governs_nobody_and_is_kept_to_be_told() {
 #[test]
 fn launchers_that_ask_the_same_share_it() {
     let mut inventory = synced([
-        put(Watched::Vmis, &vmi("db", "Running")),
-        put(Watched::Vmis, &vmi("web", "Running")),
-        put(Watched::Pods, &pod("db", "Running")),
-        put(Watched::Pods, &pod("web", "Running")),
+        put(Resource::Vmis, &vmi("db", "Running")),
+        put(Resource::Vmis, &vmi("web", "Running")),
+        put(Resource::Pods, &pod("db", "Running")),
+        put(Resource::Pods, &pod("web", "Running")),
     ]);
     let cluster = inventory.snapshot().world.cluster;
     let of = |name| cluster.vmi("shop", name).and_then(|vmi| cluster.current_launcher(vmi)).expect("its launcher");
@@ -206,7 +206,7 @@ fn annotations_that_are_read_are_kept() {
     for known in well_known::ALL {
         guest["metadata"]["annotations"][known.key] = json!("true");
     }
-    let cluster = synced([put(Watched::Vmis, &guest)]).snapshot().world.cluster;
+    let cluster = synced([put(Resource::Vmis, &guest)]).snapshot().world.cluster;
     let kept = &cluster.vmi("shop", "db").expect("known").metadata.annotations;
     for known in well_known::ALL.into_iter().filter(|known| known.place == Place::Annotation) {
         assert!(kept.contains_key(known.key), "{} is dropped before it is read", known.key);
@@ -221,28 +221,31 @@ async fn changes_close_together_make_one_snapshot() {
     let running = tokio::spawn(run(Inventory::new(None), receiver, Duration::from_millis(20), move |snapshot| {
         published.send(snapshot.world.cluster.fleet.len()).expect("the test listens");
     }));
-    for resource in Watched::ALL {
+    for resource in Resource::WATCHED {
         sender.send(Change::Listed(resource)).await.expect("it listens");
     }
     assert_eq!(snapshots.recv().await, Some(0));
     for name in ["node-a", "node-b", "node-c"] {
-        sender.send(put(Watched::Nodes, &node(name, "1"))).await.expect("it listens");
+        sender.send(put(Resource::Nodes, &node(name, "1"))).await.expect("it listens");
     }
     assert_eq!(snapshots.recv().await, Some(3), "a relist of 15,000 nodes would publish 15,000 times");
-    sender.send(put(Watched::Nodes, &node("node-a", "2"))).await.expect("it listens");
+    sender.send(put(Resource::Nodes, &node("node-a", "2"))).await.expect("it listens");
     drop(sender);
     running.await.expect("it ends when nobody sends any more");
     assert_eq!(snapshots.recv().await, None, "a heartbeat publishes nothing");
 }
 
 #[rstest]
-#[case("/api/v1/nodes", Some(Watched::Nodes))]
-#[case("/api/v1/pods", Some(Watched::Pods))]
+#[case("/api/v1/nodes", Some(Resource::Nodes))]
+#[case("/api/v1/pods", Some(Resource::Pods))]
 #[case("/api/v1/nodes/node-a", None)]
-#[case("/apis/kubevirt.io/v1/virtualmachineinstances", Some(Watched::Vmis))]
+#[case("/apis/kubevirt.io/v1/virtualmachineinstances", Some(Resource::Vmis))]
 #[case("/apis/kubevirt.io/v1/namespaces/shop/virtualmachineinstances", None)]
-#[case("/apis/cpufit.io/v1alpha1/cpupolicies", Some(Watched::Policies))]
+#[case("/apis/cpufit.io/v1alpha1/cpupolicies", Some(Resource::Policies))]
 #[case("/apis/other.io/v1/nodes", None)]
-fn only_a_list_or_watch_of_all_namespaces_is_news_of_a_resource(#[case] path: &str, #[case] expected: Option<Watched>) {
-    assert_eq!(Watched::of_path(path), expected, "{path}: the age of the data would be that of something else");
+fn only_a_list_or_watch_of_all_namespaces_is_news_of_a_resource(
+    #[case] path: &str,
+    #[case] expected: Option<Resource>,
+) {
+    assert_eq!(Resource::of_path(path), expected, "{path}: the age of the data would be that of something else");
 }

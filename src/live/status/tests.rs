@@ -15,7 +15,7 @@ fn registered(enforce: &str, status: &Value) -> Registered {
         "metadata": {"name": "intel", "uid": "u", "generation": GENERATION},
         "spec": {"enforce": enforce, "commonModel": {"name": "Cascadelake-Server"}}, "status": status,
     });
-    match project(Watched::Policies, &object.to_string()).unwrap() {
+    match project(Resource::Policies, &object.to_string()).unwrap() {
         Projected::Policy(policy) => *policy,
         other => panic!("{other:?} is no policy"),
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use cpufit::kubevirt::resource::Resource;
 use cpufit::policy::{Dial, LauncherSelectors, Operator, Otherwise, Policy, PolicyError, ReplacedMode, Word};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -517,28 +518,107 @@ fn listed_by(role: &Value) -> BTreeSet<(String, String)> {
     let mut out = BTreeSet::new();
     for rule in role["rules"].as_array().expect("rules") {
         assert_eq!(rule["verbs"], serde_json::json!(["get", "list"]), "it is for reading");
-        for group in rule["apiGroups"].as_array().expect("groups") {
-            for resource in rule["resources"].as_array().expect("resources") {
-                out.insert((group.as_str().unwrap().to_owned(), resource.as_str().unwrap().to_owned()));
+        out.extend(rights_of(rule));
+    }
+    out
+}
+
+/// A right for each resource that is watched, and none besides; the page about rights says of each what it is for.
+#[test]
+fn the_rights_are_those_of_the_table_of_resources() {
+    let objects = objects();
+    let role = object(&objects, "ClusterRole", "cpufit");
+    let watched = |rule: &&Value| rule["verbs"] == json!(["get", "list", "watch"]);
+    let given: BTreeSet<(String, String)> =
+        role["rules"].as_array().expect("rules").iter().filter(watched).flat_map(rights_of).collect();
+    let expected = Resource::WATCHED.map(|one| (one.group().to_owned(), one.plural().to_owned()));
+    assert_eq!(given, BTreeSet::from(expected), "a watch without its right, or a right that nothing needs");
+    let page = String::from_utf8(read(&base("../../docs/install.md"))).expect("UTF-8");
+    for one in Resource::WATCHED {
+        let name = [one.plural(), one.group()].join(".");
+        let row = format!("| `{}` | {} |", name.trim_end_matches('.'), one.read_for());
+        assert!(page.contains(&row), "docs/install.md lacks {row}");
+    }
+}
+
+/// Reviews come of resources that are known, in all versions that are, and of evictions.
+#[test]
+fn the_rules_of_the_webhooks_are_those_of_the_table_of_resources() {
+    let mut reviewed = BTreeSet::new();
+    for configuration in objects().iter().filter(|object| object["webhooks"].is_array()) {
+        let rules =
+            configuration["webhooks"].as_array().unwrap().iter().flat_map(|hook| hook["rules"].as_array().unwrap());
+        for rule in rules {
+            for (group, plural) in rights_of(rule) {
+                let (plural, below) = plural.split_once('/').unwrap_or((&plural, ""));
+                let known = Resource::WATCHED.into_iter().find(|one| one.group() == group && one.plural() == plural);
+                let known = known.unwrap_or_else(|| panic!("{rule}: nothing answers for {plural}"));
+                assert!(below.is_empty() || (plural, below) == ("pods", "eviction"), "{rule}");
+                assert_eq!(
+                    rule["apiVersions"],
+                    json!(known.names().versions),
+                    "{rule}: reviews of some versions would not come"
+                );
+                assert_eq!(rule["scope"] == "Namespaced", known.is_namespaced(), "{rule}");
+                reviewed.insert(known);
             }
         }
     }
-    out
+    let never = Resource::WATCHED.into_iter().filter(|one| !reviewed.contains(one)).collect::<Vec<_>>();
+    let read_alone = [
+        Resource::Namespaces,
+        Resource::Instancetypes,
+        Resource::ClusterInstancetypes,
+        Resource::Preferences,
+        Resource::ClusterPreferences,
+        Resource::Revisions,
+        Resource::DataSources,
+    ];
+    assert_eq!(never, read_alone);
+}
+
+/// The command that dumps a cluster names every resource by a name that kubectl knows, wherever it stands.
+#[test]
+fn the_dump_command_names_what_the_table_of_resources_has() {
+    let command = cpufit::dump_command!();
+    let listed = command.strip_prefix("kubectl get ").and_then(|rest| rest.split(' ').next()).expect("a list");
+    let listed: Vec<&str> = listed.split(',').collect();
+    let is_named = |one: &Resource, word: &str| {
+        word == one.plural() || word == one.kind().to_ascii_lowercase() || one.names().short.contains(&word)
+    };
+    for word in &listed {
+        assert!(Resource::ALL.iter().any(|one| is_named(one, word)), "{word} is in the dump, and nobody reads it");
+    }
+    // Templates are not needed to judge the guests that exist.
+    let left_out: Vec<Resource> =
+        Resource::ALL.into_iter().filter(|one| !listed.iter().any(|word| is_named(one, word))).collect();
+    assert_eq!(left_out, [Resource::ReplicaSets, Resource::Pools]);
+    for page in ["README.md", "docs/cli.md"] {
+        let text = String::from_utf8(read(&base("../..").join(page))).expect("UTF-8");
+        let lines = text.lines().filter(|line| line.contains("kubectl get nodes,"));
+        for line in lines {
+            assert!(line.contains(command), "{page} shows another command: {line}");
+        }
+    }
+}
+
+/// The pairs of group and resource that a rule names.
+fn rights_of(rule: &Value) -> Vec<(String, String)> {
+    let texts = |field: &str| -> Vec<String> { serde_json::from_value(rule[field].clone()).expect("a list of texts") };
+    let resources = texts("resources");
+    let pairs = |group: String| resources.iter().map(move |resource| (group.clone(), resource.clone()));
+    texts("apiGroups").into_iter().flat_map(pairs).collect()
 }
 
 /// What a verb reads and no role gives would be a note in every answer.
 #[test]
 fn an_auditor_may_read_what_the_verbs_read_and_a_reader_what_is_in_no_namespace() {
-    use cpufit::live::kinds::Watched;
     let objects = objects();
-    let of = |watched: Watched| {
-        let api = watched.api();
-        (api.group, api.plural)
-    };
-    let all: BTreeSet<_> = Watched::ALL.into_iter().map(of).collect();
+    let of = |one: Resource| (one.group().to_owned(), one.plural().to_owned());
+    let all: BTreeSet<_> = Resource::WATCHED.into_iter().map(of).collect();
     assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-auditor")), all);
     // A namespace may be read by those who work in it.
-    let shared = Watched::ALL.into_iter().filter(|one| !one.is_namespaced() && *one != Watched::Namespaces);
-    let shared: BTreeSet<_> = shared.chain([Watched::KubeVirts]).map(of).collect();
+    let shared = Resource::WATCHED.into_iter().filter(|one| !one.is_namespaced() && *one != Resource::Namespaces);
+    let shared: BTreeSet<_> = shared.chain([Resource::KubeVirts]).map(of).collect();
     assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-reader")), shared);
 }

@@ -1,0 +1,255 @@
+//! The resources of the API server that are read: one table, from which watches, dumps, reviews, arguments, Events and the rights
+//! in `deploy/` take names and versions.
+
+use std::fmt;
+
+/// A resource that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    /// Nodes.
+    Nodes,
+    /// Namespaces.
+    Namespaces,
+    /// Pods; launchers only.
+    Pods,
+    /// `VirtualMachine`s.
+    VirtualMachines,
+    /// `VirtualMachineInstanceReplicaSet`s.
+    ReplicaSets,
+    /// `VirtualMachinePool`s.
+    Pools,
+    /// `VirtualMachineInstance`s.
+    Vmis,
+    /// `VirtualMachineInstanceMigration`s.
+    Migrations,
+    /// The KubeVirt custom resource.
+    KubeVirts,
+    /// `CPUPolicy` objects.
+    Policies,
+    /// Instancetypes of a namespace.
+    Instancetypes,
+    /// Instancetypes of the cluster.
+    ClusterInstancetypes,
+    /// Preferences of a namespace.
+    Preferences,
+    /// Preferences of the cluster.
+    ClusterPreferences,
+    /// `ControllerRevision`s, those of instancetypes and preferences only.
+    Revisions,
+    /// `DataSource`s of CDI.
+    DataSources,
+    /// `PersistentVolumeClaim`s.
+    Claims,
+    /// `PersistentVolume`s.
+    Volumes,
+}
+
+/// What the API server and kubectl call a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The API group; empty for the core.
+    pub group: &'static str,
+    /// The version that is read, then others of the same shape that are reviewed.
+    pub versions: &'static [&'static str],
+    /// The kind.
+    pub kind: &'static str,
+    /// The plural, as in paths and rights.
+    pub plural: &'static str,
+    /// Short names, the one that messages use first.
+    pub short: &'static [&'static str],
+}
+
+/// Where the objects of a resource are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In no namespace.
+    Cluster,
+    /// In the namespace of the guests that they bear on.
+    Guests,
+    /// In a namespace that need not be the guests'.
+    Namespace,
+}
+
+/// Whether guests can be judged without a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// They cannot.
+    Required,
+    /// They can, less exactly.
+    Dispensable,
+    /// They can, and it is read where a dump holds it: nobody needs a right to it.
+    OfDumps,
+}
+
+const KUBEVIRT: &str = "kubevirt.io";
+const TYPES: &str = "instancetype.kubevirt.io";
+
+impl Resource {
+    /// All.
+    pub const ALL: [Self; 18] = [
+        Self::Nodes,
+        Self::Namespaces,
+        Self::Pods,
+        Self::VirtualMachines,
+        Self::ReplicaSets,
+        Self::Pools,
+        Self::Vmis,
+        Self::Migrations,
+        Self::KubeVirts,
+        Self::Policies,
+        Self::Instancetypes,
+        Self::ClusterInstancetypes,
+        Self::Preferences,
+        Self::ClusterPreferences,
+        Self::Revisions,
+        Self::DataSources,
+        Self::Claims,
+        Self::Volumes,
+    ];
+
+    /// Those that a live cluster is asked for: watched, and listed by the verbs.
+    pub const WATCHED: [Self; 16] = {
+        let mut watched = [Self::Nodes; 16];
+        let (mut at, mut next) = (0, 0);
+        while at < Self::ALL.len() {
+            if !matches!(Self::ALL[at].row().2, Need::OfDumps) {
+                watched[next] = Self::ALL[at];
+                next += 1;
+            }
+            at += 1;
+        }
+        watched
+    };
+
+    /// The table: names, scope, whether it is needed, and what it is read for.
+    #[rustfmt::skip]
+    const fn row(self) -> (Names, Scope, Need, &'static str) {
+        use Need::{Dispensable, OfDumps, Required};
+        use Scope::{Cluster, Guests, Namespace};
+        const fn names(
+            group: &'static str, versions: &'static [&'static str], kind: &'static str, plural: &'static str,
+            short: &'static [&'static str],
+        ) -> Names {
+            Names { group, versions, kind, plural, short }
+        }
+        match self {
+            Self::Nodes => (names("", &["v1"], "Node", "nodes", &["node", "no"]), Cluster, Required,
+                "labels, taints, cordon"),
+            Self::Namespaces => (names("", &["v1"], "Namespace", "namespaces", &["ns"]), Cluster, Dispensable,
+                "labels by which policies select guests"),
+            Self::Pods => (names("", &["v1"], "Pod", "pods", &["pod", "po"]), Guests, Required,
+                "launchers: where a guest runs, and what its pod asks of a node"),
+            Self::VirtualMachines => (names(KUBEVIRT, &["v1"], "VirtualMachine", "virtualmachines", &["vm", "vms"]), Guests, Required,
+                "guests that are stopped, and how those that run start again"),
+            Self::ReplicaSets => (names(KUBEVIRT, &["v1"], "VirtualMachineInstanceReplicaSet", "virtualmachineinstancereplicasets",
+                &["vmirs", "vmirss"]), Guests, Dispensable, "templates of guests"),
+            // The version that every release with pools serves; 1.9 serves v1beta1 as well.
+            Self::Pools => (names("pool.kubevirt.io", &["v1alpha1", "v1beta1"], "VirtualMachinePool", "virtualmachinepools",
+                &["vmpool", "vmpools"]), Guests, Dispensable, "templates of guests"),
+            Self::Vmis => (names(KUBEVIRT, &["v1"], "VirtualMachineInstance", "virtualmachineinstances", &["vmi", "vmis"]), Guests, Required,
+                "guests that run"),
+            Self::Migrations => (names(KUBEVIRT, &["v1"], "VirtualMachineInstanceMigration", "virtualmachineinstancemigrations",
+                &["vmim", "vmims"]), Guests, Required, "labels that a migration adds, and whose target a pod is"),
+            Self::KubeVirts => (names(KUBEVIRT, &["v1"], "KubeVirt", "kubevirts", &["kv", "kvs"]), Namespace, Dispensable,
+                "configuration and release"),
+            Self::Policies => (names("cpufit.io", &["v1alpha1"], "CPUPolicy", "cpupolicies", &["cpupol"]), Cluster, Dispensable,
+                "policies"),
+            Self::Instancetypes => (names(TYPES, &["v1beta1"], "VirtualMachineInstancetype", "virtualmachineinstancetypes",
+                &["vminstancetype", "vminstancetypes", "vmf", "vmfs"]), Guests, Dispensable, "CPU models of guests"),
+            Self::ClusterInstancetypes => (names(TYPES, &["v1beta1"], "VirtualMachineClusterInstancetype",
+                "virtualmachineclusterinstancetypes", &["vmclusterinstancetype", "vmclusterinstancetypes", "vmcf", "vmcfs"]),
+                Cluster, Dispensable, "CPU models of guests"),
+            Self::Preferences => (names(TYPES, &["v1beta1"], "VirtualMachinePreference", "virtualmachinepreferences",
+                &["vmpref", "vmprefs", "vmp", "vmps"]), Guests, Dispensable, "CPU features and machine types of guests"),
+            Self::ClusterPreferences => (names(TYPES, &["v1beta1"], "VirtualMachineClusterPreference",
+                "virtualmachineclusterpreferences", &["vmcp", "vmcps"]), Cluster, Dispensable, "CPU features and machine types of guests"),
+            Self::Revisions => (names("apps", &["v1"], "ControllerRevision", "controllerrevisions", &[]), Guests, Dispensable,
+                "instancetypes and preferences as they were when a guest was made"),
+            Self::DataSources => (names("cdi.kubevirt.io", &["v1beta1"], "DataSource", "datasources", &["das"]), Namespace, Dispensable,
+                "the architecture of what guests boot from"),
+            Self::Claims => (names("", &["v1"], "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"]), Guests, OfDumps,
+                "which volumes guests have"),
+            Self::Volumes => (names("", &["v1"], "PersistentVolume", "persistentvolumes", &["pv"]), Cluster, OfDumps,
+                "on which nodes a volume can be used"),
+        }
+    }
+
+    /// Its names.
+    #[must_use]
+    pub const fn names(self) -> Names {
+        self.row().0
+    }
+
+    /// The API group; empty for the core.
+    #[must_use]
+    pub const fn group(self) -> &'static str {
+        self.names().group
+    }
+
+    /// The kind.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        self.names().kind
+    }
+
+    /// The plural, by which people know it.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        self.names().plural
+    }
+
+    /// Group and version of the objects that are read: `v1`, `kubevirt.io/v1`.
+    #[must_use]
+    pub fn api_version(self) -> String {
+        let Names { group, versions, .. } = self.names();
+        let version = versions.first().copied().unwrap_or_default();
+        if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    }
+
+    /// What it is read for.
+    #[must_use]
+    pub const fn read_for(self) -> &'static str {
+        self.row().3
+    }
+
+    /// Whether guests can be judged without it, less exactly.
+    #[must_use]
+    pub fn is_dispensable(self) -> bool {
+        self.row().2 != Need::Required
+    }
+
+    /// Whether its objects are in namespaces.
+    #[must_use]
+    pub fn is_namespaced(self) -> bool {
+        self.row().1 != Scope::Cluster
+    }
+
+    /// Whether the objects that a guest is judged by are in the guest's own namespace.
+    #[must_use]
+    pub fn is_of_guests(self) -> bool {
+        self.row().1 == Scope::Guests
+    }
+
+    /// The resource of a group and a kind, of any version; `None` for one that is not read.
+    #[must_use]
+    pub fn of(group: &str, kind: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|resource| resource.kind() == kind && resource.group() == group)
+    }
+
+    /// The resource whose list or watch in all namespaces has this path.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (prefix, rest) = path.strip_prefix('/')?.split_once('/')?;
+        Self::WATCHED.into_iter().find(|resource| {
+            let root = if resource.group().is_empty() { "api" } else { "apis" };
+            let plural = rest.strip_prefix(&resource.api_version()).and_then(|rest| rest.strip_prefix('/'));
+            prefix == root && plural == Some(resource.plural())
+        })
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.plural())
+    }
+}

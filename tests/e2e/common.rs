@@ -3,7 +3,7 @@
 #[path = "../common/answers.rs"]
 mod answers;
 #[path = "../common/documents.rs"]
-mod documents;
+pub mod documents;
 #[path = "../common/forward.rs"]
 pub mod forward;
 #[path = "../common/run.rs"]

@@ -211,6 +211,11 @@ impl ControlPlane {
         &self.admin
     }
 
+    /// The folder of kubectl, helm and the servers.
+    pub fn assets(&self) -> &Path {
+        &self.assets
+    }
+
     /// A folder for the test's files, which is also where kubectl runs; gone with the control plane.
     pub fn workplace(&self) -> &Workplace {
         &self.workplace

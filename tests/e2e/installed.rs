@@ -48,7 +48,13 @@ impl<'c> Installation<'c> {
     /// Applies the manifests, unmodified.
     #[track_caller]
     pub fn new(cluster: &'c ControlPlane) -> Self {
-        let printed = cpufit(["manifests", "-o", "json"]).run();
+        Self::with(cluster, &[])
+    }
+
+    /// Applies what `cpufit manifests` prints with these arguments.
+    #[track_caller]
+    pub fn with(cluster: &'c ControlPlane, more: &[&str]) -> Self {
+        let printed = cpufit(["manifests", "-o", "json"]).args(more).run();
         assert_eq!(printed.code(), 0, "no manifests: {}", head(&printed.stderr));
         let list: Value = serde_json::from_str(&printed.stdout).expect("a List");
         cluster.kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &list);

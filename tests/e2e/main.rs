@@ -8,6 +8,7 @@ mod certificates;
 mod chart;
 mod common;
 mod controlplane;
+mod documents;
 mod drains;
 mod enforcing;
 mod evacuation;
@@ -29,6 +30,7 @@ mod proxy;
 /// The generator that the unit tests share.
 #[path = "../../src/testing/random.rs"]
 mod random;
+mod renamed;
 mod replicas;
 mod rights;
 mod scheduler;

@@ -68,8 +68,8 @@ pub fn blocks() -> Vec<Block> {
                 },
                 None => Whether::Here,
             };
-            let commands =
-                lines[at + 1..].iter().take_while(|line| **line != "```").map(|line| format!("{line}\n")).collect();
+            let body: Vec<&str> = lines[at + 1..].iter().take_while(|line| **line != "```").copied().collect();
+            let commands = body.join("\n") + "\n";
             out.push(Block { page: page.clone(), line: at + 1, run, commands });
         }
     }

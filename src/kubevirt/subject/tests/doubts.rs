@@ -50,7 +50,9 @@ fn later(name: &str) -> Node {
 #[case::the_unlike_one_takes_no_guests(two_kinds().tweak(|nodes| ["node-b", "node-d"].iter().for_each(|name| cordon(of(nodes, name)))), &[])]
 #[case::another_architecture(vec![cascade_lake("node-a"), cascade_lake("node-b"), arm("arm-1")], &[])]
 #[case::no_host_model_known(two_kinds().tweak(|nodes| {
-    ["node-b", "node-d"].iter().for_each(|name| take(of(nodes, name), &[format!("{}Skylake-Server-noTSX-IBRS", label::HOST_MODEL_CPU)]));
+    for name in ["node-b", "node-d"] {
+        take(of(nodes, name), &[format!("{}Skylake-Server-noTSX-IBRS", label::HOST_MODEL_CPU)]);
+    }
 }), &[])]
 fn a_start_with_its_hosts_own_cpu(#[case] nodes: Vec<Node>, #[case] expected: &[&str]) {
     let verdict = starting(vm("db", "host-passthrough"), nodes);

@@ -8,8 +8,9 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cpufit::fit::node::Node;
+use cpufit::kubevirt::resource::Resource;
 use cpufit::live::inventory::Inventory;
-use cpufit::live::kinds::{Projected, Watched, project};
+use cpufit::live::kinds::{Projected, project};
 use cpufit::live::watch::Change;
 use serde_json::{Value, json};
 
@@ -44,7 +45,7 @@ fn recorded(name: &str) -> Value {
     serde_json::from_str::<Value>(&text).expect("a review")["request"]["object"].clone()
 }
 
-fn put(resource: Watched, json: &str) -> Change {
+fn put(resource: Resource, json: &str) -> Change {
     let value = |pointer: &str| {
         let object: Value = serde_json::from_str(json).expect("JSON");
         object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -65,11 +66,11 @@ fn memory(figure: &str) -> Option<f64> {
 fn main() {
     let (nodes, guests) = if table::is_smoke_test() { (150, 200) } else { (NODES, GUESTS) };
     let mut inventory = Inventory::new(None);
-    for resource in Watched::ALL {
+    for resource in Resource::WATCHED {
         inventory.apply(Change::Relisting(resource));
     }
     for one in cluster::nodes(nodes) {
-        inventory.apply(put(Watched::Nodes, &node(&one, 0)));
+        inventory.apply(put(Resource::Nodes, &node(&one, 0)));
     }
     let (mut vmi, mut pod) = (recorded("vmi-create-by-controller"), recorded("pod-target-second"));
     for number in 0..guests {
@@ -78,15 +79,15 @@ fn main() {
         vmi["metadata"]["name"] = json!(name);
         vmi["metadata"]["uid"] = json!(uid);
         vmi["status"] = json!({"phase": "Running", "nodeName": node, "selinuxContext": "none"});
-        inventory.apply(put(Watched::Vmis, &vmi.to_string()));
+        inventory.apply(put(Resource::Vmis, &vmi.to_string()));
         pod["metadata"]["name"] = json!(format!("virt-launcher-{name}"));
         pod["metadata"]["ownerReferences"][0]["name"] = json!(name);
         pod["metadata"]["ownerReferences"][0]["uid"] = json!(uid);
         pod["spec"]["nodeName"] = json!(node);
         pod["status"] = json!({"phase": "Running"});
-        inventory.apply(put(Watched::Pods, &pod.to_string()));
+        inventory.apply(put(Resource::Pods, &pod.to_string()));
     }
-    for resource in Watched::ALL {
+    for resource in Resource::WATCHED {
         inventory.apply(Change::Listed(resource));
     }
     let started = Instant::now();
@@ -103,9 +104,9 @@ fn main() {
     let started = Instant::now();
     for beat in &beats {
         inventory.apply(Change::Put(
-            Watched::Nodes,
+            Resource::Nodes,
             (String::new(), one.name.clone()),
-            project(Watched::Nodes, beat).expect("a node"),
+            project(Resource::Nodes, beat).expect("a node"),
         ));
     }
     let beat = started.elapsed().as_secs_f64() / 199.0;
@@ -116,7 +117,7 @@ fn main() {
     for round in 0..20 {
         let mut changed = one.clone();
         changed.cordoned = round % 2 == 0;
-        inventory.apply(put(Watched::Nodes, &node(&changed, 300 + round)));
+        inventory.apply(put(Resource::Nodes, &node(&changed, 300 + round)));
         let started = Instant::now();
         drop(black_box(inventory.snapshot()));
         costs.push(started.elapsed().as_secs_f64() * 1e3);

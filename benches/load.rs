@@ -51,7 +51,7 @@ fn main() {
 /// Serves until standard input ends, so that no server outlives its client.
 #[tokio::main]
 async fn server(nodes: usize) {
-    init(LogFormat::Text, "info").unwrap();
+    init(LogFormat::Text, "info", &cpufit::domain::Domain::default()).unwrap();
     let metrics = Arc::new(Metrics::default());
     let router = cluster::router(cluster::world(nodes, None), Arc::clone(&metrics));
     let key = KeyPair::generate().unwrap();

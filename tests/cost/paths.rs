@@ -9,6 +9,7 @@ use cpufit::admission::review::decode;
 use cpufit::answers::audit::audit;
 use cpufit::answers::status::statuses;
 use cpufit::cli::check;
+use cpufit::domain::Domain;
 use cpufit::kubevirt::resource::Resource;
 use cpufit::live::inventory::Inventory;
 use cpufit::live::kinds::project;
@@ -128,7 +129,7 @@ pub fn answer(world: &World, review: &str) -> Vec<Decision> {
     let decided = stages.map(|stage| {
         let request = decode(review.as_bytes()).expect("a review");
         let answer = review::answer(&ReviewContext::new(world), stage, &request).expect("an object of its kind");
-        black_box(render(stage, &request.uid, &answer.decision).unwrap());
+        black_box(render(stage, &request.uid, &answer.decision, &Domain::default()).unwrap());
         answer.decision
     });
     decided.into()

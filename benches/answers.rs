@@ -75,7 +75,9 @@ fn main() {
 }
 
 fn read(dump: &str) -> World {
-    world::load(&[Source::Stdin], &[], None, "default", &cpufit::domain::Domain::default(), dump.as_bytes()).expect("a dump").0
+    world::load(&[Source::Stdin], &[], None, "default", &cpufit::domain::Domain::default(), dump.as_bytes())
+        .expect("a dump")
+        .0
 }
 
 /// Nodes, and guests on them of which each fourth has migrated before, when the nodes were as in `before`.

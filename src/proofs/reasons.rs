@@ -269,7 +269,8 @@ impl Judged<'_> {
                 subject.restart.as_ref().is_some_and(|start| start.mode == CpuMode::Named(model.clone()))
             }
             // Which models are current is a table's to say, which has tests of its own.
-            WhyNot::Model(NoModel::NoneShared) => true,
+            // What libvirt would say is held by a table of its own.
+            WhyNot::Model(NoModel::NoneShared) | WhyNot::Labels(NoLabels::LibvirtRefuses { .. }) => true,
             WhyNot::Labels(NoLabels::NothingMissing) => {
                 self.others().next().is_some() && self.others().all(|node| node.missing(&self.demand).is_empty())
             }
@@ -277,8 +278,6 @@ impl Judged<'_> {
                 NotToAdd::TscFrequency(key) | NotToAdd::Heartbeat(key) => lacks(node, key),
                 NotToAdd::MachineType(name) => lacks(node, &format!("machine-type.node.kubevirt.io/{name}")),
             },
-            // What libvirt would say is held by a table of its own.
-            WhyNot::Labels(NoLabels::LibvirtRefuses { .. }) => true,
             WhyNot::Labels(NoLabels::OtherHardware { node }) | WhyNot::Removal(NoRemoval::OtherHardware { node }) => {
                 self.is_other_hardware(node)
             }

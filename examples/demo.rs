@@ -41,7 +41,7 @@ enum Expected {
 struct Step {
     review: &'static str,
     /// What is going on, for the person who watches.
-    told: &'static str,
+    story: &'static str,
     /// The command of a person at kubectl; controllers have none.
     command: Option<&'static str>,
     expected: Expected,
@@ -52,49 +52,49 @@ struct Step {
 const STORY: [Step; 7] = [
     Step {
         review: "1-migrate-db.json",
-        told: "jane wants to move shop/db off node-a. It uses host-model and has migrated before.",
+        story: "jane wants to move shop/db off node-a. It uses host-model and has migrated before.",
         command: Some("kubectl create -f migrate-db.yaml"),
         expected: Expected::Warned,
         named: &["shop/db", "node-d"],
     },
     Step {
         review: "2-create-report.json",
-        told: "jane creates a guest with host-model: where it starts decides where it can ever go.",
+        story: "jane creates a guest with host-model: where it starts decides where it can ever go.",
         command: Some("kubectl create -f report.yaml"),
         expected: Expected::Warned,
         named: &["lab/report", "node-e"],
     },
     Step {
         review: "3-start-web.json",
-        told: "virt-controller starts shop/web, whose model every node offers.",
+        story: "virt-controller starts shop/web, whose model every node offers.",
         command: None,
         expected: Expected::Quiet,
         named: &[],
     },
     Step {
         review: "4-target-of-ledger.json",
-        told: "virt-controller creates a target pod for shop/ledger. A denial would hang the migration, so it warns.",
+        story: "virt-controller creates a target pod for shop/ledger. A denial would hang the migration, so it warns.",
         command: None,
         expected: Expected::Warned,
         named: &["shop/ledger", "amd-stibp"],
     },
     Step {
         review: "5-migrate-ledger.json",
-        told: "jane tries to move shop/ledger; the policy denies what no node's CPU could take.",
+        story: "jane tries to move shop/ledger; the policy denies what no node's CPU could take.",
         command: Some("kubectl create -f migrate-ledger.yaml"),
         expected: Expected::Denied,
         named: &["shop/ledger", "amd-stibp"],
     },
     Step {
         review: "6-plain-pod.json",
-        told: "A pod that is no guest's.",
+        story: "A pod that is no guest's.",
         command: None,
         expected: Expected::Quiet,
         named: &[],
     },
     Step {
         review: "7-status-of-db.json",
-        told: "virt-controller notes a VM's status, as it does all day.",
+        story: "virt-controller notes a VM's status, as it does all day.",
         command: None,
         expected: Expected::Quiet,
         named: &[],
@@ -259,7 +259,7 @@ async fn tell(ports: &Ports) -> anyhow::Result<Vec<String>> {
     println!("cpufit serves https://127.0.0.1:{} from demo/cluster.yaml, with demo/policy.yaml", ports.webhook);
     let mut problems = Vec::new();
     for (number, step) in STORY.iter().enumerate() {
-        println!("\n{}. {}", number + 1, step.told);
+        println!("\n{}. {}", number + 1, step.story);
         if let Some(command) = step.command {
             println!("$ {command}");
         }

@@ -27,9 +27,9 @@ pub struct Case<'a> {
     pub verdict: Verdict,
     /// The verdict in words.
     pub messages: Messages,
-    /// What the sender is told, and whether the object passes.
+    /// The answer to the sender.
     pub decision: Decision,
-    /// What is told of a guest that comes to run without its policy's common model.
+    /// The warning about a guest that comes to run without its policy's common model.
     pub left: Option<String>,
     /// What the policy rules, in one word.
     pub ruling: Ruling,
@@ -68,7 +68,7 @@ pub(crate) fn judge_change<'a>(
     let is_worse = enforce::model::is_worse(&assessment, &case.verdict.assessment)
         || (case.messages.unmet.is_some() && !was.is_unmet());
     if was.ruling(&assessment).denies() && !is_worse {
-        let ready = Ready::of(world, manifest, user)?.spared(Exemption::NotWorse);
+        let ready = Ready::of(world, manifest, user)?.exempted_by(Exemption::NotWorse);
         return Some(case_of(world, manifest, ready, effort));
     }
     Some(case)

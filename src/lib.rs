@@ -22,6 +22,7 @@
 //! - [`libvirt`]: what libvirt answers when it is asked about a running guest's CPU, and how answers are kept.
 //! - [`snapshot`] and [`world`]: dumps to objects, objects to what is judged by. [`live`]: a cluster watched, and written
 //!   to: Events ([`report`]), status, certificates ([`pki`]).
+//! - [`word`]: enums that are spelled as words, and the word that was most likely meant.
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
 //! - [`domain`]: KubeVirt's names in a cluster whose distribution renames `kubevirt.io`, translated on the way in and out.
 //! - [`cli`], [`app`]: the verbs, and the one place that builds things. [`page`]: what they print, escaped;
@@ -57,4 +58,5 @@ pub mod telemetry;
 mod testing;
 pub mod web;
 pub mod well_known;
+pub mod word;
 pub mod world;

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::io;
-use std::str::FromStr;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -29,48 +28,18 @@ use crate::console;
 use crate::domain::Domain;
 use crate::fit::shown::Shown;
 use crate::kubevirt::resource::Resource;
-use crate::policy::{Exemption, Word as _};
+use crate::policy::Exemption;
+use crate::word::{Word as _, words};
 
-/// The shape of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people; coloured on a terminal.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl LogFormat {
-    /// All.
-    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
-
-    /// As arguments spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        }
-    }
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Neither `text` nor `json`.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{0:?} is no log format; text and json are")]
-pub struct UnknownLogFormat(String);
-
-impl FromStr for LogFormat {
-    type Err = UnknownLogFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|format| format.as_str() == text).ok_or_else(|| UnknownLogFormat(text.to_owned()))
+words! {
+    /// The shape of log lines.
+    #[derive(Default)]
+    LogFormat {
+        /// For people; coloured on a terminal.
+        #[default]
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
     }
 }
 
@@ -165,25 +134,9 @@ where
 
 macro_rules! labels {
     ($($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)* })*) => {$(
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vmeta])* $variant,)* }
-
-        impl $name {
-            /// All.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// As metrics and logs spell it.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
+        words! {
+            $(#[$meta])*
+            $name { $($(#[$vmeta])* $variant = $text,)* }
         }
 
         impl EncodeLabelValue for $name {
@@ -400,7 +353,7 @@ const LATENCY_BUCKETS: [f64; 13] =
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
-    spared: Family<ExemptionLabel, Counter>,
+    exempted: Family<ExemptionLabel, Counter>,
     latency: Family<StageLabel, Histogram, fn() -> Histogram>,
     decode_errors: Family<DecodeLabel, Counter>,
     judge_panics: Counter,
@@ -423,8 +376,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("cpufit");
         let requests = Family::default();
         registry.register("requests", "Admission requests by webhook, kind of object and outcome", requests.clone());
-        let spared = Family::default();
-        registry.register("spared", "Requests that a policy would have denied but for an exemption", spared.clone());
+        let exempted = Family::default();
+        registry.register("spared", "Requests that a policy would have denied but for an exemption", exempted.clone());
         let latency: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
         registry.register(
             "request_duration_seconds",
@@ -473,7 +426,7 @@ impl Metrics {
         }
         // A labelled namespace is left alone before anything is decided.
         for exemption in Exemption::ALL.iter().filter(|exemption| !exemption.is_silent()) {
-            drop(spared.get_or_create(&ExemptionLabel { exemption: *exemption }));
+            drop(exempted.get_or_create(&ExemptionLabel { exemption: *exemption }));
         }
         for result in ReloadResult::ALL {
             drop(reloads.get_or_create(&ReloadLabel { result: *result }));
@@ -490,7 +443,7 @@ impl Metrics {
         Self {
             registry,
             requests,
-            spared,
+            exempted,
             latency,
             decode_errors,
             judge_panics,
@@ -509,8 +462,8 @@ impl Metrics {
     }
 
     /// A policy would have denied a request that was not a dry run, but for an exemption.
-    pub fn spared(&self, exemption: Exemption) {
-        self.spared.get_or_create(&ExemptionLabel { exemption }).inc();
+    pub fn exempted(&self, exemption: Exemption) {
+        self.exempted.get_or_create(&ExemptionLabel { exemption }).inc();
     }
 
     /// A body was no review.
@@ -597,12 +550,9 @@ mod tests {
     #[test]
     fn every_log_format_is_read_as_it_is_written() {
         for format in LogFormat::ALL {
-            assert_eq!(format.to_string().parse(), Ok(format));
+            assert_eq!(format.to_string().parse().as_ref(), Ok(format));
         }
-        assert_eq!(
-            "yaml".parse::<LogFormat>().unwrap_err().to_string(),
-            r#""yaml" is no log format; text and json are"#
-        );
+        assert_eq!("yaml".parse::<LogFormat>().unwrap_err().to_string(), r#""yaml" is not one of text, json"#);
     }
 
     #[test]
@@ -649,7 +599,7 @@ mod tests {
         metrics.request(Stage::Validate, ObjectKind::Pod, RequestOutcome::Warned, Duration::from_micros(60));
         metrics.decode_error(DecodeReason::WrongVersion);
         metrics.judge_panic();
-        metrics.spared(Exemption::Controller);
+        metrics.exempted(Exemption::Controller);
         metrics.certificate_reload(ReloadResult::Kept);
         metrics.certificate_expiry(Some(1_900_000_000));
         let text = metrics.render().unwrap();

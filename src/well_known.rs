@@ -349,8 +349,8 @@ mod tests {
         assert_eq!(TABLE.map(|(known, ..)| known), ALL.map(|known| *known));
         for known in ALL {
             assert!(!known.mirrors.is_empty() && !known.on.is_empty(), "{}", known.key);
-            let twins = ALL.iter().filter(|other| other.key == known.key && other.reading == known.reading);
-            assert_eq!(twins.count(), 1, "{} twice", known.key);
+            let same = ALL.iter().filter(|other| other.key == known.key && other.reading == known.reading);
+            assert_eq!(same.count(), 1, "{} twice", known.key);
         }
     }
 

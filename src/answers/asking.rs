@@ -127,7 +127,7 @@ fn migration_of(namespace: &str, name: &str) -> Manifest<'static> {
 fn nodes_to_ask(world: &World, vmi: &Vmi) -> Vec<String> {
     let judged = migration_of(&vmi.metadata.namespace, &vmi.metadata.name)
         .subject(world)
-        .filter(|judged| judged.hindrance.is_none());
+        .filter(|judged| judged.not_judged.is_none());
     let Some(judged) = judged else { return Vec::new() };
     let (subject, fleet) = (&judged.subject, &world.cluster.fleet);
     let lookup = fleet.look_up(&subject.placement);

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 
 use serde::Serialize;
 
-use super::Enough;
+use super::Deadline;
 use super::standing::{Standing, standing};
 use super::stands::{self, Answer, GuestOf, Stands, asked_for, each, why};
 use super::status::stale;
@@ -194,9 +194,9 @@ impl AuditRow {
     }
 }
 
-/// Judges every guest: own-node first, then by impact, targets left, and name. Stops when told that it is enough.
+/// Judges every guest: own-node first, then by impact, targets left, and name. Stops at the deadline.
 #[must_use]
-pub fn audit(world: &World, enough: Enough<'_>) -> Vec<AuditRow> {
+pub fn audit(world: &World, enough: Deadline<'_>) -> Vec<AuditRow> {
     let mut stands = Stands::new(world);
     let guests = each(&world.cluster).take_while(|_| !enough());
     let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut stands)).collect();

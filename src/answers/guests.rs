@@ -167,7 +167,7 @@ impl<'w> Guests<'w> {
         let cluster = self.cluster;
         alike(&mut self.open, likeness(vmi), || {
             let judged = subject::of_vmi(&with_model(vmi, ANY), cluster);
-            if judged.hindrance.is_some() {
+            if judged.not_judged.is_some() {
                 return None;
             }
             let mut placement = judged.subject.placement;

@@ -1,6 +1,6 @@
 //! Questions about the whole cluster: plain functions from the world to what is asked.
 //!
-//! Those that look at many guests judge like ones together ([`Guests`]), and stop when they are told that it is [`Enough`]:
+//! Those that look at many guests judge like ones together ([`Guests`]), and stop at their [`Deadline`]:
 //! then what they say begins with "at least".
 
 pub mod asking;
@@ -28,7 +28,7 @@ pub use guests::{Demand, Guests};
 use stands::{GuestOf, each};
 
 /// Whether to stop counting, because half of the request's time is used up.
-pub type Enough<'e> = &'e dyn Fn() -> bool;
+pub type Deadline<'e> = &'e dyn Fn() -> bool;
 
 /// How many guests or nodes a line names.
 pub(crate) const NAMED: usize = 2;
@@ -70,7 +70,7 @@ impl Named {
 
 /// How far a count went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Looked {
+pub struct Progress {
     /// So many guests were looked at.
     pub at: usize,
     /// Of so many.
@@ -79,7 +79,7 @@ pub struct Looked {
     pub too_large: usize,
 }
 
-impl Looked {
+impl Progress {
     /// None of the guests of a cluster yet.
     pub(crate) fn none_of(cluster: &Cluster) -> Self {
         Self { of: cluster.vmis().count(), ..Self::default() }

@@ -99,8 +99,8 @@ impl Stand {
         let subject = &judged.subject;
         let (start_nodes, targets) = match subject.stage {
             Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
-            Stage::Start(onward) => {
-                let by_start = targets_by_start(&subject.placement, onward, &assessment.fitting, fleet);
+            Stage::Start(after_start) => {
+                let by_start = targets_by_start(&subject.placement, after_start, &assessment.fitting, fleet);
                 let count = |entry: Option<&usize>| entry.copied().unwrap_or(0);
                 let targets = (count(by_start.keys().next()), count(by_start.keys().next_back()));
                 (Some(assessment.fitting.count()), targets)

@@ -3,7 +3,7 @@
 use super::pool::{Pool, recommended};
 use super::standing::{Standing, standing};
 use super::stands::{GuestOf, Stands, Tally, each};
-use super::{Enough, Looked};
+use super::{Deadline, Progress};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
 use crate::kubevirt::cluster::{Cluster, Launcher};
@@ -37,7 +37,7 @@ pub struct PolicyStatus {
     /// Those of the guests that are too large to judge: they count neither as pinned nor as unschedulable.
     pub too_large: usize,
     /// How many guests were looked at, of all in the cluster.
-    pub looked: Looked,
+    pub looked: Progress,
 }
 
 impl PolicyStatus {
@@ -111,7 +111,7 @@ pub fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 2] {
 
 /// The status of every policy of the world, in their order.
 #[must_use]
-pub fn statuses(world: &World, enough: Enough<'_>) -> Vec<PolicyStatus> {
+pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
     let cluster = &world.cluster;
     let fleet: &Fleet = &cluster.fleet;
     let mut out: Vec<PolicyStatus> = world
@@ -130,7 +130,7 @@ pub fn statuses(world: &World, enough: Enough<'_>) -> Vec<PolicyStatus> {
         })
         .collect();
     let mut stands = Stands::new(world);
-    let mut looked = Looked::none_of_all(cluster);
+    let mut looked = Progress::none_of_all(cluster);
     for guest in each(cluster) {
         if enough() {
             break;

@@ -117,7 +117,7 @@ pub async fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, std
     let admin = tokio::task::spawn_blocking(|| admin.join()).await?;
     let admin = admin.map_err(|_| anyhow!("the thread of the admin port panicked, see the log"))?;
     info!(%reviews, %admin, "drained");
-    // Only now may another replica begin to lead: what was told here is written here.
+    // Only now may another replica begin to lead: what was reported here is written here.
     writers.end().await;
     tasks.shutdown().await;
     outcome

@@ -141,7 +141,7 @@ pub struct ServeArgs {
     /// Reviews are no longer judged when the API server was silent for so long, seconds: what is known is too old
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub stale_after: Duration,
-    /// How long, at a shutdown, reviews that still come are answered, until everybody has heard of it, seconds
+    /// How long, at a shutdown, reviews that still come are answered, until load balancers have stopped sending, seconds
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     pub linger: Duration,
     /// How long requests under way may take to finish at a shutdown, after that, seconds

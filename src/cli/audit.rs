@@ -265,9 +265,9 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
 }
 
 fn counted(parts: &[(&usize, &str)]) -> String {
-    let told: Vec<String> =
+    let parts: Vec<String> =
         parts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    told.join(", ")
+    parts.join(", ")
 }
 
 /// What the policies would say if a person asked for everything now, and at each guest's next start.

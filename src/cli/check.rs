@@ -179,7 +179,7 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
                 stranger(origin, &object.pod().with_context(|| item.place.to_string())?, world)
             }
             (None, _) => {
-                // An eviction, an edit of a node or of KubeVirt's configuration: what is told is about other guests.
+                // An eviction, an edit of a node or of KubeVirt's configuration: the warnings are about other guests.
                 let answer = review::answer(&ReviewContext::new(world), Stage::Validate, &request);
                 let warnings =
                     answer.with_context(|| item.place.to_string())?.decision.warnings_in(&world.cluster.domain);
@@ -256,7 +256,7 @@ fn group(item: &Item) -> &str {
     item.api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// A pod that is no launcher: nothing is said about it, but which nodes take it can be told.
+/// A pod that is no launcher: nothing is said about it, but which nodes take it is known.
 fn stranger(origin: Origin, pod: &Pod<'_>, world: &World) -> ResultRow {
     let fleet = &world.cluster.fleet;
     let fitting = fleet.look_up(&placement(pod)).passes().fitting;

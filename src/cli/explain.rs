@@ -238,7 +238,7 @@ impl Explained<'_> {
     fn print(&self, page: &mut Page) {
         page.line(self.title());
         self.facts().into_iter().for_each(|line| page.line(line));
-        if self.case.judged.hindrance.is_none() && !self.cluster().fleet.is_empty() {
+        if self.case.judged.not_judged.is_none() && !self.cluster().fleet.is_empty() {
             self.nodes(page);
         }
         self.remedies(page);
@@ -275,7 +275,7 @@ impl Explained<'_> {
         let is_counted = |key: &str| if is_inherited { label::is_inherited(key) } else { Family::of(key).is_cpu() };
         let entries = subject.placement.selector.iter().filter(|(key, _)| is_counted(key)).count();
         let noun = plural::number(entries, "entry", "entries");
-        if self.case.judged.hindrance.is_some() {
+        if self.case.judged.not_judged.is_some() {
             return format!("{}    {}", subject.title(), say::state(&self.case.verdict));
         }
         let on = subject.source().map(|node| format!(" on {node}")).unwrap_or_default();
@@ -295,12 +295,12 @@ impl Explained<'_> {
         for finding in &verdict.findings {
             out.push(say::finding::sentence(finding));
         }
-        if matches!(judged.subject.stage, Stage::Migration(_)) && judged.hindrance.is_none() {
+        if matches!(judged.subject.stage, Stage::Migration(_)) && judged.not_judged.is_none() {
             out.extend(self.fitting_by_labels());
             out.extend(self.nowhere());
             out.extend(self.nearest());
             out.extend(self.excluded());
-            out.extend(self.wish());
+            out.extend(self.added());
             match self.said() {
                 Some(said) => out.extend(said.facts()),
                 None => out.push(
@@ -408,21 +408,21 @@ impl Explained<'_> {
         by_conditions.into_iter().map(line).collect()
     }
 
-    /// A host that was asked for, judged with and without that wish.
-    fn wish(&self) -> Option<String> {
+    /// A host that was asked for, judged with and without that entry.
+    fn added(&self) -> Option<String> {
         let subject = &self.case.judged.subject;
         let Stage::Migration(migration) = &subject.stage else { return None };
-        if migration.wish.is_empty() {
+        if migration.added.is_empty() {
             return None;
         }
-        let keys: Vec<String> = migration.wish.iter().map(|(key, _)| key.clone()).collect();
-        let wish: Vec<(&str, &str)> = migration.wish.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let keys: Vec<String> = migration.added.iter().map(|(key, _)| key.clone()).collect();
+        let added: Vec<(&str, &str)> = migration.added.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let (after, _) = Action::from(DropAddedSelector { keys }).apply(subject, self.fleet());
         let mut others = self.fleet().look_up(&after.placement).passes().fitting;
         self.source().into_iter().for_each(|node| others.remove(node));
         Some(format!(
-            "Asked for {}: {} of {} can take it; without that wish {} can.",
-            plural::fold(wish, 3),
+            "Asked for {}: {} of {} can take it; without that, {} can.",
+            plural::fold(added, 3),
             self.case.verdict.assessment.fitting.count(),
             plural::nodes(self.case.verdict.assessment.nodes_judged),
             others.count()
@@ -496,12 +496,12 @@ impl Explained<'_> {
 
     fn common_model(&self) -> Option<String> {
         let UseModel { model, nodes, also } = self.offered()?;
-        // A model that is not offered first is told with what speaks against it.
-        let told = |model: &String| {
+        // A model that is not offered first is named with what speaks against it.
+        let named = |model: &String| {
             let drawbacks = models::drawbacks(model).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
             if drawbacks.is_empty() { model.clone() } else { format!("{model} {drawbacks}") }
         };
-        let also: Vec<String> = also.iter().map(told).collect();
+        let also: Vec<String> = also.iter().map(named).collect();
         let also = if also.is_empty() { String::new() } else { format!(" (so does {})", plural::fold_names(&also, 3)) };
         let all = match nodes.len() {
             2 => "both nodes".to_owned(),

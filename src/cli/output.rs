@@ -71,7 +71,7 @@ pub struct ResultRow {
     /// What libvirt says, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub libvirt: Option<LibvirtRow>,
-    /// Why it was not judged, where it is none of cpufit's concern.
+    /// Why it was not judged, where cpufit does not judge it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
 }
@@ -239,7 +239,7 @@ impl ResultRow {
         }
     }
 
-    /// An object that is none of our concern: admitted without work.
+    /// An object that is not judged: admitted without work.
     #[must_use]
     pub fn skipped(origin: Origin, why: &str) -> Self {
         let Origin { file, index, kind, namespace, name } = origin;
@@ -384,9 +384,9 @@ fn near(near: &Nearest, authors: &Authors) -> Near {
 }
 
 fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<BTreeMap<String, usize>> {
-    let Stage::Start(onward) = subject.stage else { return None };
+    let Stage::Start(after_start) = subject.stage else { return None };
     let mut out = BTreeMap::new();
-    for (count, nodes) in targets_by_start(&subject.placement, onward, &verdict.assessment.fitting, fleet) {
+    for (count, nodes) in targets_by_start(&subject.placement, after_start, &verdict.assessment.fitting, fleet) {
         out.extend(nodes.iter().map(|node| (fleet.name(node).to_owned(), count)));
     }
     Some(out)

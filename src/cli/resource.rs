@@ -119,7 +119,7 @@ pub enum Target {
 /// Arguments that name no object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResourceError {
-    /// It is none of the types.
+    /// It is not one of the types.
     #[error("{word:?} is not a type that this verb takes; it takes {takes}")]
     Type {
         /// The word.

@@ -180,7 +180,7 @@ pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
     if !common.replaces.contains(&sent) {
         return Common::Untouched(Untouched::Mode { sent, becomes: CpuMode::parse(becomes) });
     }
-    match hindrance(world, policy, &common.name, vmi) {
+    match why_not(world, policy, &common.name, vmi) {
         Some(reason) => Common::NotWritten(reason),
         None => Common::Written { model: common.name.clone(), replaced: sent },
     }
@@ -264,7 +264,7 @@ fn sent(vmi: &Vmi, cluster: &Cluster) -> ReplacedMode {
 }
 
 /// Why the model must not be written, if so.
-fn hindrance(world: &World, policy: &Policy, model: &str, vmi: &Vmi) -> Option<Reason> {
+fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi) -> Option<Reason> {
     let cluster = &world.cluster;
     let fleet = &cluster.fleet;
     if let Some(excess) = &vmi.metadata.excess {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::bits::Bits;
 use super::effort::{Depth, Effort};
-use super::fleet::{Fleet, HostModelClass, Lookup, NodeIndex, Passes};
+use super::fleet::{FilterResult, Fleet, HostModelClass, Lookup, NodeIndex};
 use super::judgement::Judgement;
 use super::label::{self, Family};
 use super::placement::Placement;
-use super::subject::{HostModelRule, Onward, Stage, Subject};
+use super::subject::{AfterStart, HostModelRule, Stage, Subject};
 use super::verdict::{Assessment, Cause, Impact, Outcome, Unknown};
 
 /// Start nodes from which a guest would have the same targets, up to themselves.
@@ -20,7 +20,7 @@ pub struct StartGroup {
     /// Where a guest started on one of them could go, that node itself included.
     pub targets: Bits,
     /// Where it could go if no node were cordoned, tainted or unwell.
-    pub passes: Passes,
+    pub passes: FilterResult,
 }
 
 impl StartGroup {
@@ -55,7 +55,7 @@ pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Assessment {
 pub(super) fn assess_passes(
     subject: &Subject<'_>,
     lookup: &Lookup<'_, '_>,
-    passes: &Passes,
+    passes: &FilterResult,
     neighbours: &Bits,
     effort: Effort<'_>,
 ) -> Assessment {
@@ -68,7 +68,7 @@ pub(super) fn assess_passes(
     } else {
         match &subject.stage {
             Stage::Migration(_) => by_targets(lookup, passes, neighbours),
-            Stage::Start(onward) => by_start(&subject.placement, *onward, lookup, passes, effort),
+            Stage::Start(after_start) => by_start(&subject.placement, *after_start, lookup, passes, effort),
         }
     };
     // What is wrong without it may be right with it.
@@ -82,7 +82,7 @@ pub(super) fn assess_passes(
 }
 
 /// Targets left: none is pinned, one is fragile.
-fn by_targets(lookup: &Lookup<'_, '_>, passes: &Passes, neighbours: &Bits) -> (Outcome, Option<Cause>) {
+fn by_targets(lookup: &Lookup<'_, '_>, passes: &FilterResult, neighbours: &Bits) -> (Outcome, Option<Cause>) {
     let impaired = |impact, wanted| {
         let mut open = lookup.open();
         open.intersect(neighbours);
@@ -99,16 +99,16 @@ fn by_targets(lookup: &Lookup<'_, '_>, passes: &Passes, neighbours: &Bits) -> (O
 
 fn by_start(
     placement: &Placement<'_>,
-    onward: Onward,
+    after_start: AfterStart,
     lookup: &Lookup<'_, '_>,
-    passes: &Passes,
+    passes: &FilterResult,
     effort: Effort<'_>,
 ) -> (Outcome, Option<Cause>) {
     let fleet = lookup.fleet();
     if passes.fitting.is_empty() {
         return (Outcome::Impaired(Impact::Unschedulable), Some(cause(passes, &lookup.open(), 1)));
     }
-    let Some(groups) = start_groups(placement, onward, &passes.fitting, fleet, effort) else {
+    let Some(groups) = start_groups(placement, after_start, &passes.fitting, fleet, effort) else {
         return (Outcome::Unknown(Unknown::NotInTime), None);
     };
     let Some(worst) = groups.iter().min_by_key(|group| group.fewest()) else {
@@ -133,7 +133,7 @@ fn by_start(
 
 /// Why fewer than `wanted` nodes fit: the first condition that leaves too few. Where already too few nodes are `open`
 /// to the guest whatever their CPU, the CPU is not the cause.
-fn cause(passes: &Passes, open: &Bits, wanted: usize) -> Cause {
+fn cause(passes: &FilterResult, open: &Bits, wanted: usize) -> Cause {
     if open.count_to(wanted) < wanted {
         Cause::Placement
     } else if passes.cpu.count_to(wanted) < wanted {
@@ -149,7 +149,7 @@ fn cause(passes: &Passes, open: &Bits, wanted: usize) -> Cause {
 /// before all are looked at.
 pub(super) fn start_groups(
     placement: &Placement<'_>,
-    onward: Onward,
+    after_start: AfterStart,
     start_nodes: &Bits,
     fleet: &Fleet,
     effort: Effort<'_>,
@@ -158,7 +158,7 @@ pub(super) fn start_groups(
     let mut known: HashMap<Option<Added<'_>>, usize> = HashMap::new();
     let has_vendor = placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
     for (class, nodes) in fleet.split_by_class(start_nodes) {
-        let added = Added::of(class, onward, has_vendor);
+        let added = Added::of(class, after_start, has_vendor);
         if let Some(&at) = known.get(&added) {
             out[at].nodes.union(&nodes);
             continue;
@@ -171,7 +171,7 @@ pub(super) fn start_groups(
             fleet.look_up(&added.to(placement)).passes()
         } else {
             let none = Bits::none(fleet.len());
-            Passes { cpu: none.clone(), placement: none.clone(), fitting: none }
+            FilterResult { cpu: none.clone(), placement: none.clone(), fitting: none }
         };
         out.push(StartGroup { nodes, targets: passes.fitting.clone(), passes });
     }
@@ -187,13 +187,13 @@ struct Added<'x> {
 
 impl<'x> Added<'x> {
     /// For a start on a node of this class; `None` where no pod would be made.
-    fn of(class: &'x HostModelClass, onward: Onward, has_vendor: bool) -> Option<Self> {
-        let host_model = match (onward.host_model, &class.model) {
+    fn of(class: &'x HostModelClass, after_start: AfterStart, has_vendor: bool) -> Option<Self> {
+        let host_model = match (after_start.host_model, &class.model) {
             (HostModelRule::NotAsked, _) | (HostModelRule::Copied, None) => None,
             (HostModelRule::CopiedOrRefused, None) => return None,
             (HostModelRule::Copied | HostModelRule::CopiedOrRefused, Some(entries)) => Some(entries.as_slice()),
         };
-        let vendor = class.vendors.first().filter(|_| onward.vendor && !has_vendor).map(String::as_str);
+        let vendor = class.vendors.first().filter(|_| after_start.vendor && !has_vendor).map(String::as_str);
         Some(Self { host_model, vendor })
     }
 
@@ -212,11 +212,11 @@ impl<'x> Added<'x> {
 #[must_use]
 pub fn targets_by_start(
     placement: &Placement<'_>,
-    onward: Onward,
+    after_start: AfterStart,
     start_nodes: &Bits,
     fleet: &Fleet,
 ) -> BTreeMap<usize, Bits> {
-    by_count(start_groups(placement, onward, start_nodes, fleet, Depth::Full.into()).unwrap_or_default(), fleet)
+    by_count(start_groups(placement, after_start, start_nodes, fleet, Depth::Full.into()).unwrap_or_default(), fleet)
 }
 
 pub(super) fn by_count(groups: Vec<StartGroup>, fleet: &Fleet) -> BTreeMap<usize, Bits> {

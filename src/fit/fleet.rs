@@ -16,9 +16,9 @@ use super::memo::FleetId;
 use super::node::{Node, Taint};
 use super::placement::{AffinityRule, Expression, NameRule, NodeSelector, Placement, Term};
 
-pub use build::Roster;
+pub use build::FleetBuilder;
 use lookup::Resolved;
-pub use lookup::{Lookup, Passes, Refusal};
+pub use lookup::{FilterResult, Lookup, Refusal};
 
 /// A node of a [`Fleet`], by its number in it.
 pub type NodeIndex = usize;
@@ -159,11 +159,11 @@ impl Fleet {
     /// Indexes nodes. Of two nodes with one name the later counts.
     #[must_use]
     pub fn new(nodes: Vec<Node>) -> Self {
-        let mut roster = Roster::default();
+        let mut fleet_builder = FleetBuilder::default();
         for node in nodes {
-            roster.insert(node);
+            fleet_builder.insert(node);
         }
-        roster.fleet()
+        fleet_builder.fleet()
     }
 
     /// How many nodes there are.

@@ -8,13 +8,13 @@ use super::assess;
 use super::author::{Asked, Authors};
 use super::bits::Bits;
 use super::check::{self, Check, Finding};
-use super::fleet::{Fleet, Lookup, NodeIndex, Passes};
+use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
 use super::label::{self, Family};
 use super::libvirt::Answers;
 use super::node::Taint;
 use super::placement::{AffinityRule, Placement};
 use super::remedy;
-use super::subject::{Onward, Stage, Subject};
+use super::subject::{AfterStart, Stage, Subject};
 use super::verdict::{Assessment, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown, Verdict};
 
 pub use super::effort::{Depth, Effort};
@@ -39,7 +39,7 @@ pub struct Judgement<'s, 'f> {
     /// The node it must leave.
     pub(super) source: Option<NodeIndex>,
     pub(super) lookup: Lookup<'f, 's>,
-    pub(super) passes: Passes,
+    pub(super) passes: FilterResult,
     /// The nodes that would fit if libvirt there, which was asked, did not refuse the guest's CPU.
     pub(super) refused_targets: Bits,
     /// The nodes that come into question: of the guest's architecture, the one it must leave left out.
@@ -47,7 +47,7 @@ pub struct Judgement<'s, 'f> {
     /// Outcome, cause and fitting nodes.
     pub(super) assessment: Assessment,
     /// Why nothing can be judged.
-    pub(super) hindrance: Option<&'s Finding>,
+    pub(super) not_judged: Option<&'s Finding>,
     /// What is known from outside the nodes.
     pub(super) notes: &'s [Finding],
     nearest: OnceCell<Vec<Nearest>>,
@@ -91,23 +91,23 @@ impl<'s, 'f> Judgement<'s, 'f> {
             refused_targets: refused_targets.unwrap_or_else(|| Bits::none(fleet.len())),
             neighbours,
             assessment,
-            hindrance: None,
+            not_judged: None,
             notes: &[],
             nearest: OnceCell::new(),
             excluded: OnceCell::new(),
         }
     }
 
-    /// The same, where something is known beside the nodes: `hindrance` says why nothing can be judged, and becomes the
+    /// The same, where something is known beside the nodes: `not_judged` says why nothing can be judged, and becomes the
     /// outcome; `notes` are reported as they are.
     #[must_use]
-    pub fn beside(mut self, hindrance: Option<&'s Finding>, notes: &'s [Finding]) -> Self {
-        if let Some(finding) = hindrance {
+    pub fn beside(mut self, not_judged: Option<&'s Finding>, notes: &'s [Finding]) -> Self {
+        if let Some(finding) = not_judged {
             self.assessment.outcome = Outcome::Unknown(Unknown::Hindered(Box::new(finding.detail.clone())));
             self.assessment.cause = None;
             self.assessment.fitting = Bits::none(self.fleet.len());
         }
-        Self { hindrance, notes, ..self }
+        Self { not_judged, notes, ..self }
     }
 
     /// Outcome, cause and fitting nodes.
@@ -146,7 +146,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// The notes of a check.
     pub(super) fn notes_of(&self, check: Check) -> Vec<Finding> {
-        self.hindrance.into_iter().chain(self.notes).filter(|finding| finding.check == check).cloned().collect()
+        self.not_judged.into_iter().chain(self.notes).filter(|finding| finding.check == check).cloned().collect()
     }
 
     /// What is found out, unless it became enough meanwhile: then it is not known whether it is all.
@@ -161,10 +161,10 @@ impl<'s, 'f> Judgement<'s, 'f> {
     pub(super) fn targets_by_start(
         &self,
         start: &Placement<'_>,
-        onward: Onward,
+        after_start: AfterStart,
         nodes: &Bits,
     ) -> BTreeMap<usize, Bits> {
-        let groups = assess::start_groups(start, onward, nodes, self.fleet, self.effort).unwrap_or_default();
+        let groups = assess::start_groups(start, after_start, nodes, self.fleet, self.effort).unwrap_or_default();
         assess::by_count(groups, self.fleet)
     }
 
@@ -175,7 +175,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// Up to three nodes that lack least.
     pub(super) fn nearest(&self) -> &[Nearest] {
-        self.nearest.get_or_init(|| if self.hindrance.is_some() { Vec::new() } else { self.find_nearest() })
+        self.nearest.get_or_init(|| if self.not_judged.is_some() { Vec::new() } else { self.find_nearest() })
     }
 
     fn find_nearest(&self) -> Vec<Nearest> {
@@ -190,7 +190,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         }
         // A host that was asked for by name is named first, however much it lacks.
         if let Stage::Migration(migration) = &self.subject.stage
-            && let Some((_, host)) = migration.wish.iter().find(|(key, _)| key == label::HOSTNAME)
+            && let Some((_, host)) = migration.added.iter().find(|(key, _)| key == label::HOSTNAME)
             && let Some(at) = nodes.iter().position(|&node| self.fleet.name(node) == host)
         {
             nodes[..=at].rotate_right(1);
@@ -226,7 +226,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
     }
 
     fn blocked(&self) -> Vec<Blocked> {
-        if self.hindrance.is_some() {
+        if self.not_judged.is_some() {
             return Vec::new();
         }
         let kept_out = self.kept_out().into_iter().filter(|kept| !kept.unwell);
@@ -289,12 +289,12 @@ impl<'s, 'f> Judgement<'s, 'f> {
         let alike = host_model(node) == host_model(source);
         let frozen = self.fleet.skip_node(node).is_some();
         let own_host_model_has = |key: &str| {
-            let twin = match Family::of(key) {
+            let family = match Family::of(key) {
                 Family::CpuFeature => label::HOST_MODEL_REQUIRED,
                 Family::CpuModelMigration => label::HOST_MODEL_CPU,
                 _ => return false,
             };
-            self.fleet.label(node, &label::twin(key, twin)).is_some()
+            self.fleet.label(node, &label::same_name_in(key, family)).is_some()
         };
         let drifted = alike && lacks.iter().all(|entry| source_lacks(entry) || frozen || own_host_model_has(&entry.0));
         if drifted { Evidence::Drifted } else { Evidence::OtherHardware }
@@ -317,7 +317,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// The nodes that meet every selector entry and fail the required node affinity.
     pub(super) fn excluded_nodes(&self) -> Bits {
-        let has_failed = self.assessment.outcome.impact().is_some() && self.hindrance.is_none();
+        let has_failed = self.assessment.outcome.impact().is_some() && self.not_judged.is_none();
         let mut nodes = if has_failed { self.lookup.excluded_by_affinity() } else { Bits::none(self.fleet.len()) };
         nodes.intersect(&self.neighbours);
         nodes
@@ -349,7 +349,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         rules.map(|rule| &**rule).filter(|rule| known.insert(*rule)).collect()
     }
 
-    /// Of the nearest nodes those whose labels are to blame, as far as can be told.
+    /// Of the nearest nodes those whose labels are to blame, as far as is known.
     pub(super) fn curable(&self) -> impl Iterator<Item = (NodeIndex, &Nearest)> {
         self.nearest()
             .iter()

@@ -183,7 +183,7 @@ pub fn name(key: &str) -> &str {
 /// The key of another family with the same name, in the same domain: for `host-model-cpu.node.kubevirt.io/X`
 /// and [`CPU_MODEL_MIGRATION`], `cpu-model-migration.node.kubevirt.io/X`.
 #[must_use]
-pub fn twin(key: &str, prefix: &str) -> String {
+pub fn same_name_in(key: &str, prefix: &str) -> String {
     match (key.split_once(".node."), prefix.split_once(".node.")) {
         (Some((_, rest)), Some((family, _))) => format!("{family}.node.{rest}"),
         _ => format!("{prefix}{}", name(key)),
@@ -274,9 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn a_twin_stays_in_its_domain() {
-        assert_eq!(twin("host-model-cpu.node.kubevirt.io/X", CPU_MODEL_MIGRATION), format!("{CPU_MODEL_MIGRATION}X"));
-        let renamed = twin("host-model-required-features.node.virtualization.example.io/fpu", CPU_FEATURE);
+    fn a_key_of_another_family_stays_in_its_domain() {
+        assert_eq!(
+            same_name_in("host-model-cpu.node.kubevirt.io/X", CPU_MODEL_MIGRATION),
+            format!("{CPU_MODEL_MIGRATION}X")
+        );
+        let renamed = same_name_in("host-model-required-features.node.virtualization.example.io/fpu", CPU_FEATURE);
         assert_eq!(renamed, "cpu-feature.node.virtualization.example.io/fpu", "no node there has KubeVirt's own key");
         assert!(is_inherited(&renamed) && is_obsolete_host_model("node-labeller.example.io/obsolete-host-model"));
     }

@@ -78,6 +78,6 @@ pub struct Node {
     pub not_ready: bool,
     /// The value of the `skip-node` annotation, if it is there: its presence alone stops the labeller.
     pub skip_node: Option<String>,
-    /// Why the rest of it is not known, if so: it takes no guest, as far as can be told.
+    /// Why the rest of it is not known, if so: it takes no guest, as far as is known.
     pub unread: Option<String>,
 }

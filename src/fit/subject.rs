@@ -46,7 +46,7 @@ impl std::fmt::Display for CpuMode {
 
 /// What a later migration will demand beyond the pod's selector at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Onward {
+pub struct AfterStart {
     /// Whether the start node's own host model is demanded (host-model guests only).
     pub host_model: HostModelRule,
     /// Whether the start node's vendor is demanded (KubeVirt 1.6.4, 1.7.1 and later).
@@ -72,7 +72,7 @@ pub struct Start<'a> {
     /// Placement of the launcher.
     pub placement: Placement<'a>,
     /// What follows at its first migration.
-    pub onward: Onward,
+    pub after_start: AfterStart,
 }
 
 impl<'a> Start<'a> {
@@ -86,7 +86,7 @@ impl<'a> Start<'a> {
         Start {
             mode: CpuMode::Named(model.to_owned()),
             placement,
-            onward: Onward { host_model: HostModelRule::NotAsked, ..self.onward },
+            after_start: AfterStart { host_model: HostModelRule::NotAsked, ..self.after_start },
         }
     }
 }
@@ -95,7 +95,7 @@ impl<'a> Start<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// It is to be started; what would follow is judged too.
-    Start(Onward),
+    Start(AfterStart),
     /// It runs and is to move away.
     Migration(Migration),
 }
@@ -107,8 +107,8 @@ pub struct Migration {
     pub source: Option<String>,
     /// Whether its CPU entries were inherited from an earlier migration's selector.
     pub inherited: bool,
-    /// `spec.addedNodeSelector`: what the person who asked for it wished, sorted by key.
-    pub wish: Vec<(String, String)>,
+    /// `spec.addedNodeSelector`: the entries that the migration adds, sorted by key.
+    pub added: Vec<(String, String)>,
     /// It comes from another cluster, so that no node here is its source.
     pub from_elsewhere: bool,
     /// What the source's host model has and KubeVirt does not ask for, because it takes a feature that the guest itself asks
@@ -118,10 +118,10 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// Whether somebody wished for this key.
+    /// Whether the migration adds this key.
     #[must_use]
-    pub fn wishes(&self, key: &str) -> bool {
-        has_key(&self.wish, key)
+    pub fn adds(&self, key: &str) -> bool {
+        has_key(&self.added, key)
     }
 }
 
@@ -359,7 +359,7 @@ impl<'a> Subject<'a> {
     /// Whether somebody chose an entry for this migration, or as a place for the guest: it says nothing about the guest's CPU.
     #[must_use]
     pub fn is_chosen(&self, key: &str) -> bool {
-        let is_wish = matches!(&self.stage, Stage::Migration(migration) if migration.wishes(key));
+        let is_wish = matches!(&self.stage, Stage::Migration(migration) if migration.adds(key));
         is_wish || self.is_own(key)
     }
 

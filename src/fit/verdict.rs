@@ -143,7 +143,7 @@ pub struct Excluded {
 }
 
 impl Nearest {
-    /// Whether only labels are to blame, as far as can be told.
+    /// Whether only labels are to blame, as far as is known.
     #[must_use]
     pub fn is_curable(&self) -> bool {
         matches!(self.evidence, Evidence::Drifted | Evidence::SourceLacksToo | Evidence::LibvirtAgrees)

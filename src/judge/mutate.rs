@@ -21,9 +21,9 @@ use crate::world::World;
 pub struct Mutation {
     /// How.
     pub patch: Vec<PatchOperation>,
-    /// What the sender is told at once; the rest is said in the validating stage, which sees the result.
+    /// What the sender is warned of at once; the rest is said in the validating stage, which sees the result.
     pub warnings: Vec<String>,
-    /// What is told about the guest.
+    /// Reports about the guest.
     pub events: Vec<(Reason, String)>,
     /// Audit annotations, by key.
     pub audit: BTreeMap<String, String>,
@@ -91,7 +91,7 @@ pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy) -
 /// difference. `asked` is the migration, where somebody asks for one.
 pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Judged<'_>, asked: Option<&Vmim>) -> bool {
     let vmi = world.cluster.vmi(&judged.subject.namespace, &judged.subject.name);
-    let Some(vmi) = vmi.filter(|_| judged.hindrance.is_none()) else { return false };
+    let Some(vmi) = vmi.filter(|_| judged.not_judged.is_none()) else { return false };
     let trimmed = trim::foreseen(world, policy, vmi, asked, &judged.subject.placement);
     let title = format!("{}: ", trimmed.guest);
     judged.notes.extend(

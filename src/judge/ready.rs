@@ -69,8 +69,8 @@ impl<'a> Ready<'a> {
         Self { judged, rules, outlook }
     }
 
-    /// The same, spared for a reason that the object alone does not tell, where it is not for another.
-    pub(super) fn spared(mut self, why: Exemption) -> Self {
+    /// The same, exempt for a reason that the object alone does not tell, where it is not for another.
+    pub(super) fn exempted_by(mut self, why: Exemption) -> Self {
         self.rules.facts.exemption = self.rules.facts.exemption.or(Some(why));
         self
     }

@@ -1,4 +1,4 @@
-//! Requests through the whole pipeline: what is our concern, what a malformed one is told, who is spared.
+//! Requests through the whole pipeline: what is our concern, how a malformed one is answered, who is exempt.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -189,7 +189,7 @@ mod concern {
         let asked = review(&migration("db"));
         assert!(denied(&world, &asked).is_some(), "the request itself would be denied");
         let other = asked.tweak(|review| change(&mut review["request"]));
-        assert_eq!(ask(&world, &other), Ok(Decision::admit()), "what is none of our business is held up");
+        assert_eq!(ask(&world, &other), Ok(Decision::admit()), "an object that is not judged is held up");
     }
 
     #[test]
@@ -373,7 +373,7 @@ mod enforcement {
         let bare = |name| crate::testing::fleet::node(name);
         let world = world(vec![bare("n1"), bare("n2")], Vec::new(), Some(Impact::Fragile));
         let warnings = admitted(&world, &review(&vm("db", "EPYC")));
-        assert!(warnings.iter().any(|line| line.contains("virt-handler")), "nobody is told why: {warnings:?}");
+        assert!(warnings.iter().any(|line| line.contains("virt-handler")), "no reason is given: {warnings:?}");
     }
 
     #[rstest]
@@ -388,7 +388,7 @@ mod enforcement {
     }
 
     #[test]
-    fn the_spared_are_warned_all_the_same() {
+    fn who_is_exempt_is_warned_all_the_same() {
         let warnings = admitted(&stuck(intel()), &by(review(&migration("db")), "backup"));
         assert!(warnings.first().is_some_and(|line| line.contains("shop/db cannot migrate")), "{warnings:?}");
     }
@@ -398,11 +398,12 @@ mod enforcement {
     #[case::a_listed_user("backup", false, Some(Exemption::User))]
     #[case::a_dry_run(CONTROLLER, true, None)]
     #[case::a_person_is_denied(KUBECTL, false, None)]
-    fn the_spared_are_counted(#[case] user: &str, #[case] dry_run: bool, #[case] expected: Option<Exemption>) {
+    fn exemptions_are_counted(#[case] user: &str, #[case] dry_run: bool, #[case] expected: Option<Exemption>) {
         let review = by(review(&migration("db")), user).tweak(|review| review["request"]["dryRun"] = json!(dry_run));
         let bytes = review.to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
-        let found = answer(&ReviewContext::new(&stuck(intel())), Stage::Validate, &request).expect("an answer").spared;
+        let found =
+            answer(&ReviewContext::new(&stuck(intel())), Stage::Validate, &request).expect("an answer").exempted;
         assert_eq!(found, expected, "nobody would see what drains and restarts the policy would stop");
     }
 
@@ -442,7 +443,7 @@ mod enforcement {
     }
 }
 
-mod told {
+mod reported {
     use super::*;
 
     fn answered(world: &World, review: &Value) -> Answer {
@@ -481,8 +482,11 @@ mod told {
     fn a_launcher_pod_is_told_of_at_its_guest() {
         let pod = by(review(&target("db", &[feature("amd-stibp")])), CONTROLLER);
         let reports = answered(&stuck(intel()), &pod).reports;
-        let told: Vec<_> = reports.iter().map(|r| (r.reason, r.regarding.uid())).collect();
-        assert!(told.contains(&(Reason::NoTarget, "uid-db")), "a pod that stays Pending says nothing itself: {told:?}");
+        let reported: Vec<_> = reports.iter().map(|r| (r.reason, r.regarding.uid())).collect();
+        assert!(
+            reported.contains(&(Reason::NoTarget, "uid-db")),
+            "a pod that stays Pending says nothing itself: {reported:?}"
+        );
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Cluster {
     /// Whether it was read from an API server, and not from a dump that may lack something.
     pub is_live: bool,
     /// The release that the user named.
-    told_release: Option<Release>,
+    release_override: Option<Release>,
     kubevirts: Vec<KubeVirt>,
     vmis: Kept<Vmi>,
     vms: Kept<VirtualMachine>,
@@ -261,7 +261,7 @@ impl Cluster {
     /// A cluster from its objects. `release` overrides what the KubeVirt custom resource says.
     #[must_use]
     pub fn new(objects: impl IntoIterator<Item = Object>, release: Option<Release>) -> Self {
-        let mut cluster = Self { told_release: release, ..Self::default() };
+        let mut cluster = Self { release_override: release, ..Self::default() };
         let mut nodes = Vec::new();
         for object in objects {
             match object {
@@ -365,7 +365,7 @@ impl Cluster {
         self.kubevirt_namespace =
             chosen.map(|kubevirt| kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
         self.config = chosen.cloned().map(ClusterConfig::from).unwrap_or_default();
-        self.release = match self.told_release.or(observed) {
+        self.release = match self.release_override.or(observed) {
             Some(release) => ReleaseKnown::Observed(release),
             None if self.fleet.is_labelled_without_machine_types() => ReleaseKnown::WithoutMachineTypes,
             None => ReleaseKnown::Newest,

@@ -117,12 +117,6 @@ impl Release {
     pub fn compares_revision_name(self) -> bool {
         self >= Self(1, 6, 0)
     }
-
-    /// `cpu-model-migration` labels mean *known*, not usable.
-    #[must_use]
-    pub fn migration_labels_mean_known(self) -> bool {
-        self >= Self(1, 6, 4)
-    }
 }
 
 impl fmt::Display for Release {

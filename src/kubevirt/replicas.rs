@@ -141,7 +141,7 @@ impl Replicas {
             ReplicasKind::Pool => Holder::Pool,
         };
         seen_from_replicas(&mut out.subject.authors, holder, |field| self.kind.field(field));
-        out.notes.iter_mut().chain(&mut out.hindrance).for_each(|finding| self.relocate(finding));
+        out.notes.iter_mut().chain(&mut out.not_judged).for_each(|finding| self.relocate(finding));
         out
     }
 

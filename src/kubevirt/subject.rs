@@ -19,7 +19,8 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::{Expression, Placement};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
-    CpuMode, HostModelRule, Migration, NotMigratable, Onward, Running, Stage, Start, Subject, Template, libvirt_refusal,
+    AfterStart, CpuMode, HostModelRule, Migration, NotMigratable, Running, Stage, Start, Subject, Template,
+    libvirt_refusal,
 };
 use crate::fit::verdict::{Assessment, Check, Finding, Verdict};
 use crate::well_known;
@@ -32,7 +33,7 @@ pub struct Judged<'a> {
     /// The pod KubeVirt would create; `None` for a pod as given, and where it would create none.
     pub predicted: Option<Rendered>,
     /// Why nothing can be judged: no pod would be created, or an object is not known.
-    pub hindrance: Option<Finding>,
+    pub not_judged: Option<Finding>,
     /// What had to be assumed.
     pub notes: Vec<Finding>,
 }
@@ -41,7 +42,7 @@ impl Judged<'_> {
     /// The guest looked up among the nodes, with what is known beside them.
     #[must_use]
     pub fn look_up<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Judgement<'j, 'j> {
-        Judgement::new(&self.subject, &cluster.fleet, effort).beside(self.hindrance.as_ref(), &self.notes)
+        Judgement::new(&self.subject, &cluster.fleet, effort).beside(self.not_judged.as_ref(), &self.notes)
     }
 
     /// Outcome, cause and fitting nodes.
@@ -55,8 +56,8 @@ impl Judged<'_> {
     }
 
     fn hindered_by(self, excess: Option<&Excess>) -> Self {
-        let hindrance = excess.map(too_large).or(self.hindrance);
-        Self { hindrance, ..self }
+        let not_judged = excess.map(too_large).or(self.not_judged);
+        Self { not_judged, ..self }
     }
 }
 
@@ -73,7 +74,7 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
     cluster.release.assumption().map(|words| finding(Check::Assumed, "", words)).into_iter().collect()
 }
 
-/// A launcher pod as it is given; `None` where it is none.
+/// A launcher pod as it is given; `None` for any other pod.
 #[must_use]
 pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     if !cluster::is_launcher(pod) {
@@ -100,7 +101,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
             ..Migration::default()
         })
     } else {
-        Stage::Start(onward(&placement, &mode, cluster))
+        Stage::Start(after_start(&placement, &mode, cluster))
     };
     let mut subject = Subject::new(namespace, name, stage, placement);
     subject.mode = mode;
@@ -111,8 +112,8 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     if let Some(node) = running_on {
         subject.running = Some(Running { node, placement: subject.placement.clone() });
     }
-    let hindrance = pod.metadata.excess.as_ref().map(too_large);
-    Some(Judged { subject, predicted: None, hindrance, notes: Vec::new() })
+    let not_judged = pod.metadata.excess.as_ref().map(too_large);
+    Some(Judged { subject, predicted: None, not_judged, notes: Vec::new() })
 }
 
 /// The VMI that owns a pod, where it is known; one of that name with another UID is another guest.
@@ -207,7 +208,7 @@ fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Judged<'_> {
         authors: Authors::default(),
         ..subject
     };
-    Judged { subject, predicted: None, hindrance: why, notes: Vec::new() }
+    Judged { subject, predicted: None, not_judged: why, notes: Vec::new() }
 }
 
 fn of_spec(
@@ -223,7 +224,7 @@ fn of_spec(
     let no_frequency = topology::hint(&spec, &mut status, cluster).err();
     let rendered = launch::render(&spec, &status, &cluster.config, cluster.release.release());
     let start = start(&spec, &rendered, cluster);
-    let mut subject = Subject::new(namespace, name, Stage::Start(start.onward), start.placement.clone());
+    let mut subject = Subject::new(namespace, name, Stage::Start(start.after_start), start.placement.clone());
     subject.mode = start.mode.clone();
     subject.restart = Some(start);
     subject.own_selector = spec.node_selector.clone().into_iter().collect();
@@ -235,14 +236,14 @@ fn of_spec(
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
     }
-    let hindrance = rendered.excess.as_ref().map(too_large).or_else(|| {
+    let not_judged = rendered.excess.as_ref().map(too_large).or_else(|| {
         let excess = cluster.config.excess.as_ref()?;
         Some(finding(Check::Unknown, "", format!("the KubeVirt resource is too large to judge by: {excess}")))
     });
     subject.authors = authors(&rendered, filled);
     let mut notes = assumed(cluster);
     notes.extend(obsolete::findings(&subject.placement, &cluster.config.configuration));
-    Judged { subject, predicted: Some(rendered), hindrance, notes }
+    Judged { subject, predicted: Some(rendered), not_judged, notes }
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -252,12 +253,12 @@ fn mode(spec: &VmiSpec) -> CpuMode {
 fn start(spec: &VmiSpec, rendered: &Rendered, cluster: &Cluster) -> Start<'static> {
     let placement = rendered.placement();
     let mode = mode(spec);
-    let onward = onward(&placement, &mode, cluster);
-    Start { mode, placement, onward }
+    let after_start = after_start(&placement, &mode, cluster);
+    Start { mode, placement, after_start }
 }
 
 /// What the first migration of a guest will demand.
-fn onward(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> Onward {
+fn after_start(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> AfterStart {
     let release = cluster.release.release();
     let looks_migrated = placement.selector.iter().any(|(key, _)| label::is_inherited(key));
     let host_model = match mode {
@@ -266,7 +267,7 @@ fn onward(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> Onwar
         CpuMode::HostModel => HostModelRule::CopiedOrRefused,
         _ => HostModelRule::NotAsked,
     };
-    Onward { host_model, vendor: release.selects_vendor() }
+    AfterStart { host_model, vendor: release.selects_vendor() }
 }
 
 /// The CPU mode of a pod whose VMI is not known, from what it asks.
@@ -299,8 +300,8 @@ fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start
             || matches!(family, Family::CpuVendor | Family::HostModelCpu | Family::CpuFeature | Family::Hostname);
         !added
     });
-    let onward = onward(&placement, &subject.mode, cluster);
-    Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), onward })
+    let after_start = after_start(&placement, &subject.mode, cluster);
+    Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), after_start })
 }
 
 /// What a VMI tells beyond its demand.
@@ -348,7 +349,7 @@ fn refusal(condition: &Condition) -> NotMigratable {
     NotMigratable { reason: condition.reason.clone(), message: condition.message.clone() }
 }
 
-/// Who asks for what a pod of a guest requires: told by its VM, where that asks for it too.
+/// Who asks for what a pod of a guest requires: its VM, where that asks for it too.
 fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, Origin)], cluster: &Cluster) -> Authors {
     let mut authors = Source::vmi(vmi, filled).authors(rendered);
     if let Some((vm, guest)) = vm_of(vmi, cluster).map(|vm| (vm, guest_of(vm, cluster)))
@@ -445,7 +446,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
         return Judged {
             subject,
             predicted: None,
-            hindrance: Some(match &vmim.metadata.excess {
+            not_judged: Some(match &vmim.metadata.excess {
                 Some(excess) => too_large(excess),
                 None => finding(Check::Unknown, "spec.vmiName", words),
             }),
@@ -482,11 +483,11 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
         from_elsewhere: vmim.spec.receive.is_some(),
         ..Migration::default()
     };
-    let (placement, predicted, hindrance) = match target {
+    let (placement, predicted, not_judged) = match target {
         Ok(target) => {
             migration.inherited = target.inherited;
             migration.unasked.clone_from(&target.unasked);
-            migration.wish = wish(vmim, &target, predict);
+            migration.added = added(vmim, &target, predict);
             (target.pod.placement(), Some(target.pod), None)
         }
         Err(why) => {
@@ -527,9 +528,9 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     }
     // Disks that are not shared keep no guest from going elsewhere.
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
-    let is_spared = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
-    subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_spared(condition)).map(refusal);
-    Judged { subject, predicted, hindrance, notes }
+    let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
+    subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_exempted(condition)).map(refusal);
+    Judged { subject, predicted, not_judged, notes }
 }
 
 /// Who asks for the eviction strategy `LiveMigrate` of a guest, if it has that one.
@@ -546,7 +547,7 @@ fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
 }
 
 /// What is asked for by `addedNodeSelector` alone: KubeVirt's own entries win over it and stay without it.
-fn wish(
+fn added(
     vmim: &Vmim,
     target: &migration::Target,
     predict: impl FnOnce(&Vmim) -> Result<migration::Target, NoPod>,

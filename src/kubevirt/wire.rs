@@ -436,12 +436,8 @@ wire! {
         failed: bool,
         /// `completed`.
         completed: bool,
-        /// `sourceNode`.
-        source_node: String,
         /// `targetNode`.
         target_node: String,
-        /// `endTimestamp`.
-        end_timestamp: Option<String>,
         /// `sourceState`: set on the receiving side of a decentralized migration.
         source_state: Option<SourceState>,
     }

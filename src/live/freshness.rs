@@ -1,4 +1,4 @@
-//! When the API server was last heard of, for each watched resource: how old the data is at most.
+//! When the API server last answered, for each watched resource: how old the data is at most.
 //!
 //! A watch that is well brings at least a bookmark a minute. The client library keeps those to itself, so answers are looked at
 //! below it: a layer around the client marks the time of every successful answer to a list or watch, and of every piece of it.
@@ -30,21 +30,21 @@ const RESOURCES: usize = Resource::ALL.len();
 pub struct Freshness {
     start: Instant,
     /// Milliseconds since the start, plus one; 0 for never.
-    heard: [AtomicU64; RESOURCES],
+    received_at: [AtomicU64; RESOURCES],
     /// Since when, on the same clock, and what.
     trouble: Mutex<[Option<(u64, String)>; RESOURCES]>,
 }
 
 impl Default for Freshness {
     fn default() -> Self {
-        Self { start: Instant::now(), heard: [const { AtomicU64::new(0) }; RESOURCES], trouble: Mutex::default() }
+        Self { start: Instant::now(), received_at: [const { AtomicU64::new(0) }; RESOURCES], trouble: Mutex::default() }
     }
 }
 
 impl Freshness {
     /// The API server spoke of a resource.
     pub fn received(&self, resource: Resource) {
-        self.heard[resource as usize].store(self.now(), Ordering::Relaxed);
+        self.received_at[resource as usize].store(self.now(), Ordering::Relaxed);
     }
 
     /// Milliseconds since the start, plus one.
@@ -61,8 +61,8 @@ impl Freshness {
     /// How long ago the API server last spoke of a resource; `None` before it ever did.
     #[must_use]
     pub fn age(&self, resource: Resource) -> Option<Duration> {
-        let heard = self.heard[resource as usize].load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.start.elapsed().saturating_sub(Duration::from_millis(heard)))
+        let received_at = self.received_at[resource as usize].load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.start.elapsed().saturating_sub(Duration::from_millis(received_at)))
     }
 
     /// The resources that the API server has not spoken of for longer than this, after it did once. Any of them may bear on a
@@ -78,8 +78,8 @@ impl Freshness {
     pub fn trouble(&self, resource: Resource) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize].clone();
         // A watch that was taken up again is well, though nothing happened since.
-        let heard = self.heard[resource as usize].load(Ordering::Relaxed);
-        trouble.filter(|(since, _)| *since >= heard).map(|(_, trouble)| trouble)
+        let received_at = self.received_at[resource as usize].load(Ordering::Relaxed);
+        trouble.filter(|(since, _)| *since >= received_at).map(|(_, trouble)| trouble)
     }
 }
 
@@ -91,7 +91,7 @@ impl Collector for AgeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut family = encoder.encode_descriptor(
             "watch_age_seconds",
-            "Seconds since the API server was last heard of, by watched resource; about 60 at most while a watch is well",
+            "Seconds since the API server last answered, by watched resource; about 60 at most while a watch is well",
             None,
             prometheus_client::metrics::MetricType::Gauge,
         )?;
@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn trouble_is_over_when_the_api_server_is_heard_again() {
         let freshness = Freshness::default();
-        assert_eq!(freshness.age(Resource::Nodes), None, "never heard of is not fresh");
+        assert_eq!(freshness.age(Resource::Nodes), None, "what was never received is not fresh");
         freshness.received(Resource::Nodes);
         tokio::time::advance(Duration::from_secs(40)).await;
         freshness.note(Resource::Nodes, Some("connection refused".to_owned()));

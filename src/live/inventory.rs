@@ -12,7 +12,7 @@ use tracing::{debug, info};
 
 use super::kinds::{Projected, Registered};
 use super::watch::Change;
-use crate::fit::fleet::Roster;
+use crate::fit::fleet::FleetBuilder;
 use crate::fit::placement::Placement;
 use crate::kubevirt::cluster::{Cluster, Kind, Launcher, Name, Object};
 use crate::kubevirt::release::Release;
@@ -31,7 +31,7 @@ pub struct Snapshot {
 /// All that is known, as it changes.
 #[derive(Debug, Default)]
 pub struct Inventory {
-    roster: Roster,
+    fleet_builder: FleetBuilder,
     cluster: Cluster,
     policies: BTreeMap<String, Registered>,
     /// What came up since a resource began to be read anew.
@@ -96,7 +96,7 @@ impl Inventory {
                 self.policies.insert(policy.metadata.name.clone(), *policy);
             }
             Projected::Object(object) => match *object {
-                Object::Node(node) => self.nodes_changed |= self.roster.insert(node),
+                Object::Node(node) => self.nodes_changed |= self.fleet_builder.insert(node),
                 Object::Launcher(launcher) => {
                     let launcher = self.sharing(launcher);
                     self.changed |= self.cluster.put(Object::Launcher(launcher));
@@ -122,7 +122,7 @@ impl Inventory {
 
     fn remove(&mut self, resource: Resource, name: &Name) {
         match resource {
-            Resource::Nodes => self.nodes_changed |= self.roster.remove(&name.1),
+            Resource::Nodes => self.nodes_changed |= self.fleet_builder.remove(&name.1),
             Resource::Policies => self.changed |= self.policies.remove(&name.1).is_some(),
             other => {
                 if let Some(kind) = Kind::of(other) {
@@ -136,7 +136,7 @@ impl Inventory {
     fn keep_only(&mut self, resource: Resource, seen: &HashSet<Name>) {
         let is_namespaced = |name: &Name| !name.0.is_empty();
         let known: Vec<Name> = match (resource, Kind::of(resource)) {
-            (Resource::Nodes, _) => self.roster.names().map(|name| (String::new(), name.to_owned())).collect(),
+            (Resource::Nodes, _) => self.fleet_builder.names().map(|name| (String::new(), name.to_owned())).collect(),
             (Resource::Policies, _) => self.policies.keys().map(|name| (String::new(), name.clone())).collect(),
             (_, Some(kind)) => self.cluster.names(kind),
             (_, None) => Vec::new(),
@@ -169,7 +169,7 @@ impl Inventory {
     /// What is known now.
     pub fn snapshot(&mut self) -> Snapshot {
         if std::mem::take(&mut self.nodes_changed) {
-            self.cluster.set_fleet(Arc::new(self.roster.fleet()));
+            self.cluster.set_fleet(Arc::new(self.fleet_builder.fleet()));
         }
         self.changed = false;
         let valid = self.policies.values().filter_map(|registered| registered.policy.as_ref().ok());

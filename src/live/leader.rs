@@ -186,7 +186,7 @@ impl Candidate {
         if changed && leads {
             info!(replica = self.me, "leads");
         } else if changed {
-            info!(replica = self.me, "leads no more");
+            info!(replica = self.me, "lost leadership");
         }
     }
 

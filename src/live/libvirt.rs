@@ -117,7 +117,7 @@ impl Asker<'_> {
             let mut cpus = cpus.iter();
             let Some(first) = cpus.next() else { return out };
             let answered = self.compare(launcher, first).await;
-            // Who may not exec here may in another namespace; a pod that is gone is none to ask.
+            // Who may not exec here may in another namespace; a pod that is gone cannot be asked.
             if let Err(silence @ (Silence::Forbidden(_) | Silence::NotRun(_) | Silence::NoShell)) = answered {
                 out.silence = Some(silence);
                 continue;

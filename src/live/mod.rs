@@ -97,7 +97,7 @@ impl Live {
         for resource in Resource::WATCHED {
             tasks.spawn(watch::follow(client.clone(), resource, Arc::clone(freshness), sender.clone()));
         }
-        let (published, hears) = latest::channel(0);
+        let (published, publications) = latest::channel(0);
         let publishing = Arc::clone(&live);
         tasks.spawn(inventory::run(
             Inventory::new(settings.release),
@@ -114,7 +114,7 @@ impl Live {
                 published.send_modify(|number| *number += 1);
             },
         ));
-        (live, hears)
+        (live, publications)
     }
 
     /// What is known now.
@@ -158,8 +158,8 @@ impl Judging for Live {
     ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
         Box::pin(async move {
             let answer = self.answer(stage, request, turn).await?;
-            if let Some(exemption) = answer.spared {
-                self.metrics.spared(exemption);
+            if let Some(exemption) = answer.exempted {
+                self.metrics.exempted(exemption);
             }
             for report in answer.reports {
                 self.reports.push(report);

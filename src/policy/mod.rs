@@ -9,7 +9,6 @@ mod rule;
 mod select;
 mod selector;
 mod tree;
-mod word;
 mod write;
 
 use std::cmp::Reverse;
@@ -19,14 +18,14 @@ use std::fmt;
 use crate::bounds::Excess;
 use crate::fit::verdict::Impact;
 use crate::well_known;
-use word::{spelled, words};
+use crate::word::{spelled, words};
 
+pub use crate::word::{UnknownWord, Word};
 pub use read::PolicyError;
 pub use rule::{Grounds, RequestFacts, RequestKind, Ruling, rule};
 pub use select::lives_on;
 pub use selector::{LabelCondition, LabelSelector, Operator};
 pub use tree::Problem;
-pub use word::{UnknownWord, Word};
 
 /// `apiVersion` of a `CPUPolicy`.
 pub const API_VERSION: &str = "cpufit.io/v1alpha1";

@@ -6,12 +6,12 @@ use serde::de::{Deserialize, Deserializer};
 
 use super::selector::{LabelCondition, LabelSelector, Operator};
 use super::tree::{Object, Problem, Tree};
-use super::word::{Word, parse, quoted};
 use super::{
     API_VERSION, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, LauncherSelectors, Otherwise, Policy, ReplacedMode,
 };
 use crate::bounds::{Bounded, Excess, Measured};
 use crate::fit::syntax;
+use crate::word::{Word, parse, quoted};
 
 /// Why a document is no policy.
 #[derive(Debug, thiserror::Error)]

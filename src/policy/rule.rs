@@ -134,11 +134,11 @@ pub fn rule(policy: &Policy, request: RequestFacts, assessment: &Assessment, unm
     let is_escape = grounds.is_some() && exemption == Some(Exemption::Controller) && kind != RequestKind::Migration;
     let recorded = policy.audit.reached(impact) || is_escape;
     // An update that makes nothing worse is never without a word.
-    let is_spared = grounds == Some(Grounds::Impact) && exemption == Some(Exemption::NotWorse);
+    let is_exempted = grounds == Some(Grounds::Impact) && exemption == Some(Exemption::NotWorse);
     match (grounds, exemption) {
         (Some(grounds), None) => Ruling::Deny { grounds, recorded },
         (grounds, exemption) => Ruling::Admit {
-            warned: policy.warn.reached(impact) || is_spared,
+            warned: policy.warn.reached(impact) || is_exempted,
             recorded,
             exempted: exemption.filter(|_| grounds.is_some()),
         },

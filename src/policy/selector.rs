@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::word::words;
 use crate::domain::Domain;
+use crate::word::words;
 
 words! {
     /// How a [`LabelCondition`] compares. Mirrors `metav1.LabelSelectorOperator`.

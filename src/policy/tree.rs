@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::word::{Word, nearest, parse, quoted};
+use crate::word::{Word, nearest, parse, quoted};
 
 /// A JSON value; objects keep their order and their repeated keys.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::word::Word;
 use super::{API_VERSION, CommonModel, Exemptions, KIND, LabelSelector, Policy};
+use crate::word::Word;
 
 impl Policy {
     /// The policy as an object of the API. What selects everything, or holds what it would hold anyway, is left out, but the dials.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::Fault;
-use super::seen::{Seen, Told};
+use super::seen::{Answered, Seen};
 use crate::fit::label;
 use crate::fit::syntax;
 use crate::testing::situation::NAMESPACE;
@@ -73,27 +73,27 @@ pub(super) fn assert_shell_reads(lines: &BTreeSet<String>) {
 }
 
 /// The rules that the commands of an answer break.
-pub(super) fn faults(told: &Told, seen: &Seen) -> Vec<Fault> {
+pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
     let mut out = Vec::new();
-    for remedy in told.row["remedies"].as_array().into_iter().flatten() {
+    for remedy in answered.row["remedies"].as_array().into_iter().flatten() {
         let texts = |value: &Value| -> Vec<String> {
             value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
         };
         for line in texts(&remedy["commands"]) {
-            out.extend(of_line(&line, told, seen, false));
+            out.extend(of_line(&line, answered, seen, false));
         }
         if let Some(undo) = remedy["undo"].as_str() {
-            out.extend(of_line(undo, told, seen, true));
+            out.extend(of_line(undo, answered, seen, true));
         }
     }
     out
 }
 
-fn of_line(line: &str, told: &Told, seen: &Seen, is_undo: bool) -> Option<Fault> {
+fn of_line(line: &str, answered: &Answered, seen: &Seen, is_undo: bool) -> Option<Fault> {
     if line.starts_with('#') {
         return None;
     }
-    let fault = |rule| Some(Fault::new(rule, format!("{}: {line}", told.asked)));
+    let fault = |rule| Some(Fault::new(rule, format!("{}: {line}", answered.asked)));
     let Some(words) = split(line) else { return fault("a quote of a command is not closed") };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let known = match words.as_slice() {
@@ -131,20 +131,21 @@ fn of_line(line: &str, told: &Told, seen: &Seen, is_undo: bool) -> Option<Fault>
         }
         ["kubectl", "patch", kind, name, "--type", "merge", "-p", patch, rest @ ..]
         | ["kubectl", "patch", kind, name, "-n", NAMESPACE, "--type", "merge", "-p", patch, rest @ ..] => {
-            (rest.is_empty() || rest == ["-n", NAMESPACE]) && is_patch(told, seen, kind, name, patch)
+            (rest.is_empty() || rest == ["-n", NAMESPACE]) && is_patch(answered, seen, kind, name, patch)
         }
         ["virtctl", "migrate", guest, "-n", NAMESPACE] => runs(seen, guest),
         ["virtctl", "restart", guest, "-n", NAMESPACE] => {
             runs(seen, guest)
-                && (seen.situation.find("VirtualMachine", guest).is_some() || is_asked(told, "VirtualMachine", guest))
+                && (seen.situation.find("VirtualMachine", guest).is_some()
+                    || is_asked(answered, "VirtualMachine", guest))
         }
         _ => return fault("a command is not known"),
     };
     if known { None } else { fault("a command is for what is not there") }
 }
 
-fn is_asked(told: &Told, kind: &str, name: &str) -> bool {
-    told.object["kind"] == kind && told.object["metadata"]["name"] == name
+fn is_asked(answered: &Answered, kind: &str, name: &str) -> bool {
+    answered.object["kind"] == kind && answered.object["metadata"]["name"] == name
 }
 
 fn is_cordoned(seen: &Seen, node: &str) -> Option<bool> {
@@ -173,7 +174,7 @@ fn changes_label(labels: &Value, change: &str) -> bool {
         }
 }
 
-fn is_patch(told: &Told, seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
+fn is_patch(answered: &Answered, seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
     let Ok(patch) = serde_json::from_str::<Value>(patch) else { return false };
     let (kind, spec) = match kind {
         "vm" => ("VirtualMachine", &patch["spec"]["template"]["spec"]),
@@ -181,7 +182,7 @@ fn is_patch(told: &Told, seen: &Seen, kind: &str, name: &str, patch: &str) -> bo
         "vmpool" => ("VirtualMachinePool", &patch["spec"]["virtualMachineTemplate"]["spec"]["template"]["spec"]),
         _ => return false,
     };
-    let is_there = seen.situation.find(kind, name).is_some() || is_asked(told, kind, name);
+    let is_there = seen.situation.find(kind, name).is_some() || is_asked(answered, kind, name);
     is_there && spec.as_object().is_some_and(|spec| !spec.is_empty())
 }
 

@@ -44,16 +44,16 @@ impl Fault {
 /// All rules, over all that was seen of a situation.
 fn faults(seen: &Seen) -> Vec<Fault> {
     let mut out = Vec::new();
-    for told in &seen.told {
-        for said in &told.said {
+    for answered in &seen.answered {
+        for said in &answered.said {
             let wrong = text::faults(said).into_iter().chain(names::faults(said, seen));
             out.extend(
-                wrong.map(|rule| Fault::new(rule, format!("{}: {:?}: {}", told.asked, said.channel, said.line))),
+                wrong.map(|rule| Fault::new(rule, format!("{}: {:?}: {}", answered.asked, said.channel, said.line))),
             );
         }
-        out.extend(commands::faults(told, seen));
-        out.extend(told.contradictions());
-        out.extend(reasons::faults(told, seen));
+        out.extend(commands::faults(answered, seen));
+        out.extend(answered.contradictions());
+        out.extend(reasons::faults(answered, seen));
     }
     out
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Fault;
 use super::raw::{Demand, RawNode, nodes};
-use super::seen::{Seen, Told};
+use super::seen::{Answered, Seen};
 use crate::fit::check::{KeptOff, NoStartNode};
 use crate::fit::remedy::{Cordoned, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
 use crate::fit::subject::{CpuMode, Stage};
@@ -14,9 +14,9 @@ use crate::judge::Case;
 const FEATURE: &str = "cpu-feature.node.kubevirt.io/";
 
 /// What is false in the case of an answer.
-pub(super) fn faults(told: &Told, seen: &Seen) -> Vec<Fault> {
-    let Some(case) = &told.case else { return Vec::new() };
-    let Some(predicted) = case.judged.predicted.as_ref().filter(|_| case.judged.hindrance.is_none()) else {
+pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
+    let Some(case) = &answered.case else { return Vec::new() };
+    let Some(predicted) = case.judged.predicted.as_ref().filter(|_| case.judged.not_judged.is_none()) else {
         return Vec::new();
     };
     let tolerations: Vec<Value> =
@@ -42,7 +42,7 @@ pub(super) fn faults(told: &Told, seen: &Seen) -> Vec<Fault> {
             .filter(|not| !judged.holds(&not.why))
             .map(|not| ("a reason is false", format!("{:?}", not.why))),
     );
-    wrong.into_iter().map(|(rule, what)| Fault::new(rule, format!("{}: {what}", told.asked))).collect()
+    wrong.into_iter().map(|(rule, what)| Fault::new(rule, format!("{}: {what}", answered.asked))).collect()
 }
 
 struct Judged<'j> {
@@ -179,8 +179,8 @@ impl Judged<'_> {
         };
         let subject = &self.case.judged.subject;
         let is_chosen = |key: &str| {
-            let is_wish = matches!(&subject.stage, Stage::Migration(migration) if migration.wishes(key));
-            is_wish || subject.own_selector.iter().any(|(own, _)| own == key)
+            let is_added = matches!(&subject.stage, Stage::Migration(migration) if migration.adds(key));
+            is_added || subject.own_selector.iter().any(|(own, _)| own == key)
         };
         let missing = node.missing(&self.demand);
         let of_cpu = |key: &&String| {
@@ -195,9 +195,9 @@ impl Judged<'_> {
         let mut lacks = missing.keys().filter(of_cpu).peekable();
         let (its, own) = (node.host_models(), source.host_models());
         let is_written = |key: &str| {
-            let of = |family: &str, twin: &str| {
+            let of = |family: &str, other: &str| {
                 let name = key.strip_prefix(family)?;
-                node.label(&format!("{twin}{name}"))
+                node.label(&format!("{other}{name}"))
             };
             of(FEATURE, "host-model-required-features.node.kubevirt.io/").is_some()
                 || of("cpu-model-migration.node.kubevirt.io/", "host-model-cpu.node.kubevirt.io/").is_some()

@@ -56,7 +56,7 @@ pub(super) struct Said {
 }
 
 /// The answer to one question.
-pub(super) struct Told {
+pub(super) struct Answered {
     /// What was asked.
     pub(super) asked: String,
     /// The object that was asked about, where it is not one of the dump.
@@ -70,7 +70,7 @@ pub(super) struct Told {
 /// A situation and all that is said about it.
 pub(super) struct Seen {
     pub(super) situation: Situation,
-    pub(super) told: Vec<Told>,
+    pub(super) answered: Vec<Answered>,
     /// All words of all objects.
     pub(super) words: BTreeSet<String>,
 }
@@ -85,24 +85,24 @@ impl Seen {
                 .any(|vmi| vmi["metadata"]["name"] == *name && vmi["status"]["phase"] == "Running")
         };
         let is_new = |object: &&Value| object["kind"] != "VirtualMachine" || !runs(&object["metadata"]["name"]);
-        let mut told: Vec<Told> =
+        let mut answered: Vec<Answered> =
             situation.objects.iter().filter(is_new).filter_map(|object| explained(&world, object)).collect();
-        told.extend(situation.reviews.iter().flat_map(|review| reviewed(&world, review)));
-        told.push(audited(&world));
-        told.push(statuses(&world));
+        answered.extend(situation.reviews.iter().flat_map(|review| reviewed(&world, review)));
+        answered.push(audited(&world));
+        answered.push(statuses(&world));
         let words = names::of_situation(situation);
-        Self { situation: situation.clone(), told, words }
+        Self { situation: situation.clone(), answered, words }
     }
 
     /// What of all that can be said was said.
     pub(super) fn variants(&self) -> BTreeSet<String> {
-        let verdicts = self.told.iter().filter_map(|told| told.case.as_ref()).map(|case| &case.verdict);
+        let verdicts = self.answered.iter().filter_map(|answered| answered.case.as_ref()).map(|case| &case.verdict);
         verdicts.flat_map(variants::of).collect()
     }
 
     /// All command lines that are shown.
     pub(super) fn commands(&self) -> BTreeSet<String> {
-        self.told.iter().flat_map(Told::commands).collect()
+        self.answered.iter().flat_map(Answered::commands).collect()
     }
 }
 
@@ -115,7 +115,7 @@ fn strings<'v>(value: &'v Value, out: &mut Vec<&'v str>) {
     }
 }
 
-impl Told {
+impl Answered {
     fn new(asked: impl Into<String>) -> Self {
         Self { asked: asked.into(), object: Value::Null, said: Vec::new(), row: Value::Null, case: None }
     }
@@ -204,7 +204,7 @@ impl Told {
 }
 
 /// What `explain` says of an object of the dump.
-fn explained(world: &World, object: &Value) -> Option<Told> {
+fn explained(world: &World, object: &Value) -> Option<Answered> {
     let name = object["metadata"]["name"].as_str()?.to_owned();
     let kind = match object["kind"].as_str()? {
         "VirtualMachine" => ObjectKind::VirtualMachine,
@@ -214,13 +214,13 @@ fn explained(world: &World, object: &Value) -> Option<Told> {
         "VirtualMachinePool" => ObjectKind::Replicas(ReplicasKind::Pool),
         _ => return None,
     };
-    let mut told = Told::new(format!("explain {} {name}", object["kind"]));
-    told.explained(world, cli::explain::case_of(world, kind, NAMESPACE, &name)?);
-    Some(told)
+    let mut answered = Answered::new(format!("explain {} {name}", object["kind"]));
+    answered.explained(world, cli::explain::case_of(world, kind, NAMESPACE, &name)?);
+    Some(answered)
 }
 
 /// What the webhook answers to a review, in both stages.
-fn reviewed(world: &World, review: &Value) -> Vec<Told> {
+fn reviewed(world: &World, review: &Value) -> Vec<Answered> {
     let text = review.to_string();
     let request = decode(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {review:#}"));
     let who = format!("{} {} {}", review["request"]["operation"], &*request.kind.kind, &*request.name);
@@ -232,22 +232,22 @@ fn reviewed(world: &World, review: &Value) -> Vec<Told> {
         }
         let answer = review::answer(&ReviewContext::new(world), stage, &request);
         let answer = answer.unwrap_or_else(|error| panic!("{error}: {review:#}"));
-        let mut told = Told::new(format!("{stage:?} {who}"));
-        told.object = review["request"]["object"].clone();
-        told.say(Channel::Warning, answer.decision.warnings());
+        let mut answered = Answered::new(format!("{stage:?} {who}"));
+        answered.object = review["request"]["object"].clone();
+        answered.say(Channel::Warning, answer.decision.warnings());
         let (Decision::Admit { audit, .. } | Decision::Deny { audit, .. }) = &answer.decision;
-        told.say(Channel::Annotation, audit.values().cloned());
+        answered.say(Channel::Annotation, audit.values().cloned());
         if let Decision::Deny { denial, .. } = &answer.decision {
             let mut denied = lines(denial);
-            told.say(Channel::Denial, denied.next());
-            told.say(Channel::Detail, denied);
-            told.say(Channel::Cause, denial.causes.iter().map(|cause| cause.message.clone()));
+            answered.say(Channel::Denial, denied.next());
+            answered.say(Channel::Detail, denied);
+            answered.say(Channel::Cause, denial.causes.iter().map(|cause| cause.message.clone()));
         }
-        told.say(Channel::Event, answer.reports.iter().map(|report| report.note.as_str()));
+        answered.say(Channel::Event, answer.reports.iter().map(|report| report.note.as_str()));
         if stage == Stage::Validate && is_guest(&request.kind.kind) && review["request"]["operation"] == "CREATE" {
-            told.judged_anew(world, &review["request"]["object"]);
+            answered.judged_anew(world, &review["request"]["object"]);
         }
-        out.push(told);
+        out.push(answered);
     }
     out
 }
@@ -259,7 +259,7 @@ fn is_guest(kind: &str) -> bool {
     )
 }
 
-impl Told {
+impl Answered {
     /// The object judged as `check` and `explain -f` judge it.
     fn judged_anew(&mut self, world: &World, json: &Value) {
         use crate::kubevirt::cluster::Object;
@@ -276,24 +276,24 @@ impl Told {
     }
 }
 
-fn audited(world: &World) -> Told {
-    let mut told = Told::new("audit");
+fn audited(world: &World) -> Answered {
+    let mut answered = Answered::new("audit");
     let parsed = Args::try_parse_from(["cpufit", "audit", "-o", "wide"]).expect("a command line");
     let Verb::Audit(args) = parsed.verb else { unreachable!("it is an audit") };
     let mut page = Page::default();
     cli::audit::run(&args, None, world, &mut page).expect("a page");
-    told.page(&page);
+    answered.page(&page);
     for row in audit::audit(world, &|| false) {
-        told.say(Channel::Json, Some(row.why).filter(|why| !why.is_empty()));
+        answered.say(Channel::Json, Some(row.why).filter(|why| !why.is_empty()));
     }
-    told
+    answered
 }
 
-fn statuses(world: &World) -> Told {
-    let mut told = Told::new("status");
+fn statuses(world: &World) -> Answered {
+    let mut answered = Answered::new("status");
     for status in status::statuses(world, &|| false) {
         let messages = status.conditions().map(|condition| condition.message);
-        told.say(Channel::Condition, messages.into_iter().filter(|message| !message.is_empty()));
+        answered.say(Channel::Condition, messages.into_iter().filter(|message| !message.is_empty()));
     }
-    told
+    answered
 }

@@ -96,7 +96,7 @@ pub(super) fn faults(said: &Said) -> Vec<&'static str> {
     out
 }
 
-/// Without what stands in quotes: patches are JSON, not prose. An apostrophe is none.
+/// Without what stands in quotes: patches are JSON, not prose. An apostrophe is not one.
 fn without_quotes(line: &str) -> String {
     let (mut out, mut rest) = (String::new(), line);
     while let Some(at) = rest.find(" '") {

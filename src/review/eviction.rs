@@ -5,9 +5,9 @@
 
 use serde::Deserialize;
 
-use super::told;
+use super::warned;
 use crate::admission::response::Decision;
-use crate::answers::{Enough, is_exempt, policy_of};
+use crate::answers::{Deadline, is_exempt, policy_of};
 use crate::bounds::{Excess, Measured};
 use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::judgement::{Depth, Effort};
@@ -51,7 +51,7 @@ impl Eviction {
 
 /// The eviction of a pod by its name. Silent where it is not the launcher that a known guest runs in, and where the
 /// guest can leave.
-pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, enough: Enough<'_>) -> Decision {
+pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, enough: Deadline<'_>) -> Decision {
     let cluster = &world.cluster;
     let Some(vmi) = cluster.guest_of_launcher(namespace, pod).filter(|_| !is_exempt(world, namespace)) else {
         return Decision::admit();
@@ -59,10 +59,10 @@ pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, enough
     if cluster.current_launcher(vmi).is_none_or(|current| current.name != pod) {
         return Decision::admit();
     }
-    told(lines(world, vmi, dry_run, enough).unwrap_or_default())
+    warned(lines(world, vmi, dry_run, enough).unwrap_or_default())
 }
 
-fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Enough<'_>) -> Option<Vec<String>> {
+fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Option<Vec<String>> {
     let strategy = strategy(vmi, &world.cluster)?;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
@@ -97,7 +97,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Enough<'_>) -> Option<
 }
 
 /// The migration that KubeVirt makes of the eviction, where it has nowhere to go.
-fn migration(world: &World, vmi: &Vmi, enough: Enough<'_>) -> Option<Vec<String>> {
+fn migration(world: &World, vmi: &Vmi, enough: Deadline<'_>) -> Option<Vec<String>> {
     let cluster = &world.cluster;
     let mut judged = subject::of_running(vmi, cluster)?;
     let fitting = judged.assess(cluster).fitting;
@@ -115,13 +115,13 @@ fn migration(world: &World, vmi: &Vmi, enough: Enough<'_>) -> Option<Vec<String>
     }
     let refused = verdict.found(Check::LibvirtRefused).map(say::finding::message);
     let mut out = Vec::new();
-    match (&judged.hindrance, &verdict.assessment.outcome) {
-        (Some(hindrance), _) if hindrance.check == Check::Unknown => {
-            let why = say::finding::message(hindrance);
+    match (&judged.not_judged, &verdict.assessment.outcome) {
+        (Some(not_judged), _) if not_judged.check == Check::Unknown => {
+            let why = say::finding::message(not_judged);
             out.push(format!("{name}: whether it can leave {node} is not known: {why}"));
         }
-        (Some(hindrance), _) => {
-            let why = say::finding::message(hindrance);
+        (Some(not_judged), _) => {
+            let why = say::finding::message(not_judged);
             out.push(format!("{name} cannot leave {node}: {why}. The drain waits until that changes"));
         }
         (None, Outcome::Impaired(Impact::Pinned | Impact::Unschedulable)) => {

@@ -3,11 +3,11 @@
 
 mod obsolete;
 
-use super::told;
+use super::warned;
 use crate::admission::response::Decision;
 use crate::answers::pool::{bearing, guest_nodes};
 use crate::answers::standing::states_model;
-use crate::answers::{Enough, Guests, Looked, Named, policy_of};
+use crate::answers::{Deadline, Guests, Named, Progress, policy_of};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
@@ -20,14 +20,14 @@ use crate::well_known;
 use crate::world::World;
 
 /// Warns whoever changes the default CPU model, or the models that are withheld. Silent where both stay.
-pub fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough<'_>) -> Decision {
+pub fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Decision {
     let mut lines = obsolete::lines(world, before, after, enough);
     lines.extend(default_model(world, before, after, enough));
     let name = &after.metadata.name;
-    told(lines.into_iter().map(|line| format!("KubeVirt {name}: {line}")).collect())
+    warned(lines.into_iter().map(|line| format!("KubeVirt {name}: {line}")).collect())
 }
 
-fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough<'_>) -> Vec<String> {
+fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Vec<String> {
     let [old, new] = [before, after].map(|kubevirt| kubevirt.spec.configuration.cpu_model.as_str());
     if old == new {
         return Vec::new();
@@ -53,16 +53,16 @@ fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Eno
     }
 }
 
-fn concerned(guests: &Named, looked: Looked) -> String {
+fn concerned(guests: &Named, looked: Progress) -> String {
     if guests.is_empty() { String::new() } else { format!(" ({})", looked.count(guests.count, "guest")) }
 }
 
-fn named(world: &World, model: &str, enough: Enough<'_>) -> Vec<String> {
+fn named(world: &World, model: &str, enough: Deadline<'_>) -> Vec<String> {
     let fleet: &Fleet = &world.cluster.fleet;
     let nodes = labelled(fleet);
     let total = nodes.count();
     if total == 0 {
-        return vec![format!("no node has a CPU model label: where cpuModel {model} is usable cannot be told")];
+        return vec![format!("no node has a CPU model label: where cpuModel {model} is usable is not known")];
     }
     let on = |prefix: &str| {
         let mut found = fleet.bearing(&format!("{prefix}{model}"), "true");
@@ -116,10 +116,10 @@ fn labelled(fleet: &Fleet) -> Bits {
 }
 
 /// The guests whose VM states no CPU model and whose policy gives them none: they take the default at their next start.
-fn without_model(world: &World, enough: Enough<'_>) -> (Named, Looked) {
+fn without_model(world: &World, enough: Deadline<'_>) -> (Named, Progress) {
     let cluster = &world.cluster;
     let mut named = Named::default();
-    let mut looked = Looked::none_of(cluster);
+    let mut looked = Progress::none_of(cluster);
     let mut guests = Guests::new(cluster);
     for vmi in cluster.vmis() {
         if enough() {

@@ -15,7 +15,7 @@ mod workload;
 use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::{self, Object, Operation, Request, ReviewError};
-use crate::answers::Enough;
+use crate::answers::Deadline;
 use crate::fit::node::Node;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire;
@@ -49,17 +49,17 @@ impl<'h> ReviewContext<'h> {
 pub struct Answer {
     /// What becomes of the request.
     pub decision: Decision,
-    /// What is told about guests, once the request is known to be no dry run.
+    /// Reports about guests, once the request is known to be no dry run.
     pub reports: Vec<Report>,
     /// What was not known. With it the answer may be another one.
     pub lacks: Vec<MissingInput>,
     /// The exemption without which it would have been denied; `None` on a dry run.
-    pub spared: Option<Exemption>,
+    pub exempted: Option<Exemption>,
 }
 
 impl From<Decision> for Answer {
     fn from(decision: Decision) -> Self {
-        Self { decision, reports: Vec::new(), lacks: Vec::new(), spared: None }
+        Self { decision, reports: Vec::new(), lacks: Vec::new(), exempted: None }
     }
 }
 
@@ -84,7 +84,7 @@ pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) 
 /// # Errors
 ///
 /// An object is malformed; the error names the field.
-fn act(world: &World, request: &Request<'_>, enough: Enough<'_>) -> Result<Option<Decision>, ReviewError> {
+fn act(world: &World, request: &Request<'_>, enough: Deadline<'_>) -> Result<Option<Decision>, ReviewError> {
     let Some(Object::Text(new)) = request.object else { return Ok(None) };
     let old = request.old_object;
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
@@ -131,7 +131,7 @@ fn is_read(user: &str) -> bool {
 }
 
 /// Lines as an answer that admits: each names its object.
-fn told(lines: Vec<String>) -> Decision {
+fn warned(lines: Vec<String>) -> Decision {
     Decision::admit_with(lines)
 }
 

@@ -7,9 +7,9 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::told;
+use super::warned;
 use crate::admission::response::Decision;
-use crate::answers::{Demand, Enough, Guests, Looked, Named, predict};
+use crate::answers::{Deadline, Demand, Guests, Named, Progress, predict};
 use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
@@ -27,7 +27,7 @@ use crate::world::World;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consequences {
     /// Guests on the node whose launcher it no longer meets: the kubelet would fail them at its next start.
-    pub at_odds: Named,
+    pub own_node_unmet: Named,
     /// The selector entries it meets no longer, and with an empty value the conditions of node affinities.
     pub lost: BTreeSet<(String, String)>,
     /// Guests that had a node to migrate to and have none now.
@@ -37,13 +37,13 @@ pub struct Consequences {
     /// Guests that had none and have one now.
     pub freed: Named,
     /// How many guests were looked at.
-    pub looked: Looked,
+    pub looked: Progress,
 }
 
 /// Warns whoever edits a node of what the edit does to guests. Silent where it does nothing to any.
-pub fn update(world: &World, before: &Node, after: &Node, enough: Enough<'_>) -> Decision {
+pub fn update(world: &World, before: &Node, after: &Node, enough: Deadline<'_>) -> Decision {
     let [before, after] = [before, after].map(settled);
-    told(lines(&before, &after, &consequences(&world.cluster, &before, &after, enough)))
+    warned(lines(&before, &after, &consequences(&world.cluster, &before, &after, enough)))
 }
 
 /// The node as it will be a moment later: the node controller makes the taint of cordoned nodes follow the cordon.
@@ -80,7 +80,7 @@ impl Alone {
 
 /// Judges an edit.
 #[must_use]
-pub fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Enough<'_>) -> Consequences {
+pub fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Deadline<'_>) -> Consequences {
     let mut out = Consequences::default();
     if !matters(before, after) {
         return out;
@@ -89,7 +89,7 @@ pub fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Enou
     let edit = Edit { cluster, before: Alone::new(before), after: Alone::new(after), labels: [before, after] };
     let mut guests = Guests::new(cluster);
     let mut changes: HashMap<*const Demand, OnceCell<(bool, bool)>> = HashMap::new();
-    out.looked = Looked::none_of(cluster);
+    out.looked = Progress::none_of(cluster);
     // Those on the node come first: what they may lose is more than a place to go.
     let on_it = |vmi: &&Vmi| vmi.status.node_name == before.name;
     for vmi in cluster.vmis().filter(on_it) {
@@ -140,7 +140,7 @@ impl Edit<'_> {
         if let Some(pod) = self.cluster.current_launcher(vmi) {
             let (had, has) = (self.before.lacks(&pod.placement), self.after.lacks(&pod.placement));
             if !has.is_subset(&had) {
-                out.at_odds.add(title(vmi));
+                out.own_node_unmet.add(title(vmi));
                 out.lost.extend(has.difference(&had).cloned());
             }
         }
@@ -168,7 +168,7 @@ fn note(vmi: &Vmi, before: usize, after: usize, out: &mut Consequences) {
 }
 
 fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
-    let Consequences { at_odds, lost, stranded, fragile, freed, looked } = found;
+    let Consequences { own_node_unmet, lost, stranded, fragile, freed, looked } = found;
     let node = &after.name;
     let edit = match (before.cordoned, after.cordoned) {
         (false, true) => format!("cordoning {node}"),
@@ -176,18 +176,18 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
         _ => format!("this edit of {node}"),
     };
     let mut out = Vec::new();
-    if !at_odds.is_empty() {
+    if !own_node_unmet.is_empty() {
         let (conditions, entries): (Vec<_>, Vec<_>) = lost.iter().partition(|(_, value)| value.is_empty());
         let conditions = conditions.into_iter().map(|(condition, _)| condition.clone());
         let entries = plural::fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), 3);
         let lost = Some(entries).filter(|entries| !entries.is_empty()).into_iter().chain(conditions);
         let lost = lost.collect::<Vec<_>>().join(", ");
-        let (ask, them) = if at_odds.count == 1 { ("asks", "it") } else { ("ask", "them") };
+        let (ask, them) = if own_node_unmet.count == 1 { ("asks", "it") } else { ("ask", "them") };
         out.push(format!(
             "{} on {node} ({}) {ask} for {lost}, which it will no longer meet: a restart of the kubelet there would \
              fail {them}",
-            looked.count(at_odds.count, "guest"),
-            at_odds.names()
+            looked.count(own_node_unmet.count, "guest"),
+            own_node_unmet.names()
         ));
     }
     let many = |named: &Named| looked.count(named.count, "guest");
@@ -200,7 +200,7 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
     if !freed.is_empty() {
         out.push(format!("{edit} frees {} that could migrate nowhere: {}", many(freed), freed.names()));
     }
-    if !(at_odds.is_empty() && stranded.is_empty()) {
+    if !(own_node_unmet.is_empty() && stranded.is_empty()) {
         out.extend(undo(before, after));
     }
     if out.is_empty() {

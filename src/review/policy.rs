@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::told;
+use super::warned;
 use crate::admission::response::Decision;
 use crate::answers::pool::Pool;
 use crate::answers::standing::{Standing, kept_by, standing};
 use crate::answers::stands::{GuestOf, Stand, Stands, each};
-use crate::answers::{Enough, Looked, Named};
+use crate::answers::{Deadline, Named, Progress};
 use crate::policy::{Policy, PolicyError};
 use crate::world::World;
 
@@ -16,13 +16,13 @@ use crate::world::World;
 ///
 /// `text` is the policy as it was sent, `before` as it was stored. An invalid one is never half-applied: the warning
 /// names field and problem.
-pub fn change(world: &World, name: &str, text: &str, before: Option<&str>, enough: Enough<'_>) -> Decision {
+pub fn change(world: &World, name: &str, text: &str, before: Option<&str>, enough: Deadline<'_>) -> Decision {
     match Policy::from_json(text) {
-        Err(error) => told(invalid(name, &error)),
+        Err(error) => warned(invalid(name, &error)),
         Ok(policy) if before.and_then(|before| Policy::from_json(before).ok()).as_ref() == Some(&policy) => {
             Decision::admit()
         }
-        Ok(policy) => told(lines(world, &policy, enough)),
+        Ok(policy) => warned(lines(world, &policy, enough)),
     }
 }
 
@@ -56,10 +56,10 @@ struct Governed {
     denied_now: Named,
     /// Would be denied at their next start.
     denied_at_next_start: Named,
-    looked: Looked,
+    looked: Progress,
 }
 
-fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
+fn lines(world: &World, policy: &Policy, enough: Deadline<'_>) -> Vec<String> {
     let name = &policy.name;
     let pool = Pool::of(&world.cluster.fleet, policy);
     let found = governed(world, policy, enough);
@@ -98,7 +98,7 @@ fn lines(world: &World, policy: &Policy, enough: Enough<'_>) -> Vec<String> {
 }
 
 /// `it would deny 1 guest now (shop/ledger), and 4 guests at next start (shop/amd, shop/db and 2 more)`.
-fn denied(now: &Named, at_next_start: &Named, looked: Looked) -> Option<String> {
+fn denied(now: &Named, at_next_start: &Named, looked: Progress) -> Option<String> {
     let many = |named: &Named| looked.count(named.count, "guest");
     let now = (!now.is_empty()).then(|| format!("{} now ({})", many(now), now.names()));
     let next = (!at_next_start.is_empty())
@@ -108,11 +108,11 @@ fn denied(now: &Named, at_next_start: &Named, looked: Looked) -> Option<String> 
 }
 
 /// The guests that a policy would govern beside the other policies of the world.
-fn governed(world: &World, policy: &Policy, enough: Enough<'_>) -> Governed {
+fn governed(world: &World, policy: &Policy, enough: Deadline<'_>) -> Governed {
     let others = world.policies.iter().filter(|other| other.name != policy.name);
     let world = World { cluster: world.cluster.clone(), policies: others.chain([policy]).cloned().collect() };
     let is_ours = |stand: &Stand| stand.policy.as_ref() == Some(&policy.name);
-    let mut out = Governed { looked: Looked::none_of_all(&world.cluster), ..Governed::default() };
+    let mut out = Governed { looked: Progress::none_of_all(&world.cluster), ..Governed::default() };
     let mut stands = Stands::new(&world);
     for guest in each(&world.cluster) {
         if enough() {

@@ -108,11 +108,11 @@ fn events(manifest: &Manifest<'_>, case: &Case<'_>) -> Vec<(Reason, String)> {
         }
         out.push((reason, message));
     }
-    // A guest in danger is told of whatever the dials say.
+    // A guest in danger is reported whatever the dials say.
     if let Some(finding) = case.verdict.found(Check::OwnNode) {
         out.push((Reason::OwnNode, say::finding::message(finding)));
     }
-    // Told at each start, and not of its VM before, unless nobody was there to read why it would be denied.
+    // Reported at each start, and not of its VM before, unless nobody was there to read why it would be denied.
     let is_start = matches!(manifest, Manifest::Vmi(_)) || case.exempted() == Some(Exemption::Controller);
     if let Some(left) = case.left.as_ref().filter(|_| is_start) {
         out.push((Reason::ModelNotReplaced, left.clone()));
@@ -197,8 +197,8 @@ pub(super) fn validate(world: &World, request: &Request<'_>, enough: &dyn Fn() -
     };
     let events = if request.dry_run { Vec::new() } else { events(&manifest, &case) };
     let reports = reports(world, &manifest, &user, events, &mut lacks);
-    let spared = case.exempted().filter(|_| !request.dry_run);
-    Ok(Answer { decision: case.decision, reports, lacks, spared })
+    let exempted = case.exempted().filter(|_| !request.dry_run);
+    Ok(Answer { decision: case.decision, reports, lacks, exempted })
 }
 
 /// Answers a review in the mutating stage.

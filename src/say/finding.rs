@@ -11,7 +11,7 @@ use crate::fit::libvirt::Incompatible;
 use crate::fit::subject::{NotMigratable, PodRule};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown};
 
-/// How many kinds of start are told.
+/// How many kinds of start are listed.
 const STARTS: usize = 4;
 
 /// The finding in words.

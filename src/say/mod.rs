@@ -57,7 +57,7 @@ impl Messages {
         lines.iter().map(|line| format!("{}: {line}", self.title)).collect()
     }
 
-    /// Why a policy refuses a guest for its CPU model, as it is told where it is admitted all the same.
+    /// Why a policy refuses a guest for its CPU model, as it is said where it is admitted all the same.
     #[must_use]
     pub fn unmet_line(&self, policy: &str) -> Option<String> {
         self.unmet.as_ref().map(|unmet| format!("{} (policy {policy})", unmet.message))
@@ -147,7 +147,7 @@ fn nearest_lines(verdict: &Verdict) -> impl Iterator<Item = String> + '_ {
 fn nearest_line(verdict: &Verdict, most: usize, better: bool) -> Option<String> {
     let free = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
     let near = verdict.nearest.first().map(|first| {
-        // One label less is no comfort where libvirt would refuse: labels that drifted can be cured.
+        // A node that can be cured goes before one that lacks fewer labels on other hardware.
         let curable = verdict.nearest.iter().find(|near| near.is_curable());
         match curable.filter(|_| better && first.evidence == Evidence::OtherHardware) {
             Some(better) => format!("{}; better: {}", lacks_line(first, most), lacks_line(better, most)),
@@ -212,7 +212,7 @@ fn with_model_line(judged: &Judged<'_>, finding: &Finding, cluster: &Cluster) ->
     })?;
     let start = start.with_model(model);
     let fitting = cluster.fleet.look_up(&start.placement).passes().fitting;
-    let outlook = targets_by_start(&start.placement, start.onward, &fitting, &cluster.fleet);
+    let outlook = targets_by_start(&start.placement, start.after_start, &fitting, &cluster.fleet);
     let fewest = *outlook.keys().next()?;
     Some(format!("with model {model} it could go to {} from anywhere", nodes(fewest)))
 }

@@ -20,8 +20,8 @@ use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, known, mixed, of, set, take};
 use crate::world::World;
 
-/// What the API server is told of an object that a person creates in namespace `shop`.
-fn told(world: &World, object: &Value) -> Decision {
+/// The answer to the API server about an object that a person creates in namespace `shop`.
+fn answer_to(world: &World, object: &Value) -> Decision {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -61,7 +61,7 @@ fn a_migration_that_a_cordon_stops() {
         take(of(nodes, "node-c"), &[feature("fpu"), feature("vme")]);
         cordon(of(nodes, "node-d"));
     });
-    let decision = told(&world(nodes, migrated("db", &[])), &migration("db"));
+    let decision = answer_to(&world(nodes, migrated("db", &[])), &migration("db"));
     assert_snapshot!(decision.warnings().join("\n"), @r"
     cpufit: shop/db cannot migrate now: none of the 4 other nodes meets its selector and is free
     cpufit: shop/db: node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme (drifted labels, probably)
@@ -74,7 +74,7 @@ fn a_migration_that_a_cordon_stops() {
 fn a_denial() {
     let policy = Policy { name: "intel-pool".to_owned(), enforce: Dial::From(Impact::Pinned), ..Policy::builtin() };
     let world = World { policies: vec![policy], ..world(intel(), migrated("ledger", &["amd-stibp"])) };
-    let Decision::Deny { denial, .. } = told(&world, &migration("ledger")) else { panic!("admitted") };
+    let Decision::Deny { denial, .. } = answer_to(&world, &migration("ledger")) else { panic!("admitted") };
     let lines: Vec<String> = lines(&denial).collect();
     assert!(lines.iter().all(|line| line.chars().count() <= WARNING_CHARS), "{lines:#?}");
     assert!(lines[0].contains("shop/ledger"), "KubeVirt's controllers show this line alone: {}", lines[0]);
@@ -87,20 +87,20 @@ fn a_denial() {
     ");
 }
 
-/// Story 5: the lottery, seen before the draw.
+/// Story 5: where a host-model guest starts decides where it can go.
 #[test]
 fn a_vm_whose_start_node_decides() {
-    let decision = told(&world(mixed(), Vec::new()), &vm("report", ""));
+    let decision = answer_to(&world(mixed(), Vec::new()), &vm("report", ""));
     assert_snapshot!(decision.warnings().join("\n"), @r"
     cpufit: shop/report uses host-model: started on node-e it could never leave; on amd-1, amd-2, amd-3 and 3 more it could go to 2 nodes; on node-b it could go to 4 nodes
     cpufit: shop/report: with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere
     ");
 }
 
-/// A named model that one node can run: what the others lack is told, and the model that would free it.
+/// A named model that one node can run: what the others lack is named, and the model that would free it.
 #[test]
 fn a_vm_and_the_model_that_frees_it() {
-    let decision = told(&world(mixed(), Vec::new()), &vm("web", "Icelake-Server-noTSX"));
+    let decision = answer_to(&world(mixed(), Vec::new()), &vm("web", "Icelake-Server-noTSX"));
     assert_snapshot!(decision.warnings().join("\n"), @r"
     cpufit: shop/web uses Icelake-Server-noTSX: started on node-e it could never leave
     cpufit: shop/web: nearest is amd-1, which lacks cpu-model Icelake-Server-noTSX
@@ -124,7 +124,7 @@ fn long_names_are_still_told() {
         })
         .chain(intel())
         .collect();
-    let decision = told(&world(nodes, migrated(&name, &["amd-stibp"])), &migration(&name));
+    let decision = answer_to(&world(nodes, migrated(&name, &["amd-stibp"])), &migration(&name));
     assert!(decision.warnings().first().is_some_and(|line| line.contains("cannot migrate")), "{decision:#?}");
 }
 
@@ -164,7 +164,7 @@ fn a_command_is_whole_or_left_out() {
 /// What fits is admitted without a word.
 #[test]
 fn silence_where_all_is_well() {
-    assert_eq!(told(&world(mixed(), Vec::new()), &vm("web", "EPYC-Rome")), Decision::admit());
+    assert_eq!(answer_to(&world(mixed(), Vec::new()), &vm("web", "EPYC-Rome")), Decision::admit());
 }
 
 #[test]

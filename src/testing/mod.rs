@@ -8,10 +8,10 @@ pub(crate) mod fleet;
 pub(crate) mod random;
 pub(crate) mod situation;
 
-use crate::answers::Enough;
+use crate::answers::Deadline;
 
 /// A count that nothing breaks off.
-pub(crate) const NEVER: Enough<'static> = &|| false;
+pub(crate) const NEVER: Deadline<'static> = &|| false;
 
 /// A minimal value and what is special about this one, in one expression.
 pub(crate) trait Tweak: Sized {

@@ -49,7 +49,7 @@ struct Bodies {
     arriving: HashMap<Option<IpAddr>, BTreeMap<u64, Arriving>>,
     /// Units that requests wait for.
     wanted: usize,
-    /// Units of bodies that were told to end and are about to be given back.
+    /// Units of bodies that were cancelled and are about to be given back.
     ending: HashMap<u64, usize>,
 }
 
@@ -87,7 +87,7 @@ impl Pool {
         Self { free, wait, bodies: Mutex::default() }
     }
 
-    /// So many units more for a body; `None` where they did not become free in time, though slower bodies were told to end.
+    /// So many units more for a body; `None` where they did not become free in time, though slower bodies were cancelled.
     async fn acquire(&self, owner: &Owner, units: usize) -> Option<SemaphorePermit<'_>> {
         let count = u32::try_from(units).ok()?;
         if let Ok(permits) = self.free.try_acquire_many(count) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Condition {
     /// What reviews are judged by was read: the snapshot, or every watch once through. Until then reviews get a 503.
     Synced,
-    /// What was read is not too old: the API server was heard of lately. Else reviews get a 503 as well.
+    /// What was read is not too old: the API server answered lately. Else reviews get a 503 as well.
     Fresh,
     /// The TLS port accepts connections; lost when the process drains, while reviews are still answered.
     Serving,

@@ -40,6 +40,7 @@ use crate::admission::review::{Request, ReviewError, decode};
 use crate::domain::Domain;
 use crate::page::Page;
 use crate::telemetry::{DecodeReason, Metrics, ObjectKind, RequestOutcome};
+use crate::word::Word as _;
 
 /// What one client, or all together, may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct Limits {
     /// the others for larger ones.
     pub memory: usize,
     /// How long a request waits for its share of the memory, while the slowest bodies end. What is judged gives it back within
-    /// less, and API servers that are told to come again do so after a second.
+    /// less, and API servers that get a 429 try again after a second.
     pub wait: Duration,
     /// How long a body may take to arrive, whatever time the API server grants.
     pub body: Duration,
@@ -285,7 +286,7 @@ async fn decide(stage: Stage, edge: &Edge, body: &[u8], mut turn: Turn<'_>, cloc
         Ok(Err(Unjudged::Malformed(error))) => return Err(error.into()),
         Err(panic) => {
             edge.metrics.judge_panic();
-            error!(%stage, uid = %&*request.uid, object = %subject(&request), panic = told(&*panic), "the judgement panicked; admitted");
+            error!(%stage, uid = %&*request.uid, object = %subject(&request), panic = panic_message(&*panic), "the judgement panicked; admitted");
             (unjudged(&request, "cpufit failed, see its log"), RequestOutcome::Panicked)
         }
     };
@@ -321,7 +322,7 @@ fn subject(request: &Request<'_>) -> String {
 }
 
 /// What a panic said.
-fn told(panic: &(dyn Any + Send)) -> &str {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
 }

@@ -31,7 +31,7 @@ pub struct Judges {
     pub quick: usize,
     /// Of large objects, and of acts that mean something for all guests: half as many as there are processors.
     pub slow: usize,
-    /// How many reviews of each sort wait. Beyond, the client with most of them is told to come again.
+    /// How many reviews of each sort wait. Beyond, the client with most of them gets a 429.
     pub waiting: usize,
 }
 
@@ -95,7 +95,7 @@ pub struct Turn<'t> {
 }
 
 impl Turn<'_> {
-    /// Does a piece of work when its turn has come. The work is to end when it is told that it is enough: half of the time that is left
+    /// Does a piece of work when its turn has come. The work ends at its deadline: half of the time that is left
     /// then, and for one object no more than a second.
     ///
     /// # Errors

@@ -111,13 +111,13 @@ fn a_guest_for_which_there_is_no_time_is_admitted_with_a_warning() {
     let mut world = paths::world_of(300);
     world.policies.clear();
     let vm = merged(Kind::VirtualMachine.base(), json!({"spec": {"instancetype": null, "preference": null}}));
-    let told = paths::told_within(&world, &review(&vm), 0);
-    assert_eq!(told[0], "cpufit: shop/db: there was no time to judge it");
-    let told = paths::told_within(&world, &review(&vm), u64::MAX);
-    assert!(!told[0].contains("no time"), "{told:?}");
+    let output = paths::warnings_within(&world, &review(&vm), 0);
+    assert_eq!(output[0], "cpufit: shop/db: there was no time to judge it");
+    let output = paths::warnings_within(&world, &review(&vm), u64::MAX);
+    assert!(!output[0].contains("no time"), "{output:?}");
     for (name, vm) in guests(4) {
         let (none, all) =
-            (paths::told_within(&world, &review(&vm), 0), paths::told_within(&world, &review(&vm), u64::MAX));
+            (paths::warnings_within(&world, &review(&vm), 0), paths::warnings_within(&world, &review(&vm), u64::MAX));
         let is_said = none.iter().any(|line| line.contains("no time")) || none.len() <= all.len();
         assert!(is_said, "{name}: {none:#?} instead of {all:#?}");
     }

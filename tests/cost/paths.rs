@@ -69,13 +69,13 @@ fn put(inventory: &mut Inventory, kind: Kind, text: &str) {
     watch(inventory, kind, name, text);
 }
 
-/// A watch hears of the object.
+/// A watch receives the object.
 pub fn watch(inventory: &mut Inventory, kind: Kind, name: (String, String), text: &str) {
     let resource = watched(kind);
     inventory.apply(Change::Put(resource, name, project(resource, text).expect("an object of its kind")));
 }
 
-/// A watch hears that it is gone.
+/// A watch receives its deletion.
 pub fn forget(inventory: &mut Inventory, kind: Kind, name: (String, String)) {
     inventory.apply(Change::Gone(watched(kind), name));
 }
@@ -123,7 +123,7 @@ pub fn reviews(kind: Kind, object: &Value) -> Vec<String> {
     }
 }
 
-/// A review is answered in every stage, with what the sender is told.
+/// A review is answered in every stage, with what the sender is output.
 pub fn answer(world: &World, review: &str) -> Vec<Decision> {
     let stages = [Stage::Mutate, Stage::Validate, Stage::Authorize];
     let decided = stages.map(|stage| {
@@ -150,8 +150,8 @@ pub fn steps(world: &World, text: &str) -> u64 {
     steps.into_inner()
 }
 
-/// What the sender is told where it is enough after so many steps.
-pub fn told_within(world: &World, text: &str, most: u64) -> Vec<String> {
+/// The warnings where the deadline comes after so many steps.
+pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
     let steps = AtomicU64::new(0);
     let enough = || steps.fetch_add(1, Ordering::Relaxed) >= most;
     let request = decode(text.as_bytes()).expect("a review");

@@ -93,7 +93,7 @@ pub fn least(at: &Place) -> Value {
     }
 }
 
-/// A value with all its fields, each list and map with one entry; texts are told apart by `number`.
+/// A value with all its fields, each list and map with one entry; texts differ by `number`.
 pub fn whole(places: &[Place], at: &Place, number: usize) -> Value {
     let inside = |last: Step| {
         places.iter().find(|place| {

@@ -122,10 +122,10 @@ fn what_is_too_large_is_said() {
         world.policies.clear();
         for (_, name, object) in all_large(BEYOND).filter(|(of, ..)| *of == kind) {
             let decisions = paths::answer(&world, &paths::review(kind, "CREATE", &object, None));
-            let told = warnings(&decisions);
-            let is_said = told.iter().any(|line| line.contains("too large to judge: "));
+            let output = warnings(&decisions);
+            let is_said = output.iter().any(|line| line.contains("too large to judge: "));
             let is_cut = name.contains("annotations{}") || name.contains("message") || name.contains("failureReason");
-            assert!(is_said != is_cut, "{name}: {told:?}");
+            assert!(is_said != is_cut, "{name}: {output:?}");
             let admits = |decision: &Decision| matches!(decision, Decision::Admit { .. });
             assert!(decisions.iter().all(admits), "{name}: a guess denies");
         }

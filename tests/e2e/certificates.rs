@@ -1,4 +1,4 @@
-//! Self-managed certificates: made once, told to the API server, rotated while clients keep coming.
+//! Self-managed certificates: made once, published to the API server, rotated while clients keep coming.
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -42,13 +42,13 @@ fn secret(cluster: &ControlPlane) -> Value {
 fn until_told(cluster: &ControlPlane) {
     let deadline = Instant::now() + SOON;
     loop {
-        let told = bundles(cluster);
+        let output = bundles(cluster);
         let wanted = secret(cluster)["data"]["ca.crt"].as_str().expect("a bundle").to_owned();
         let wanted = String::from_utf8(STANDARD.decode(wanted).expect("base64")).expect("PEM");
-        if told.len() == 1 && told.contains(&wanted) {
+        if output.len() == 1 && output.contains(&wanted) {
             return;
         }
-        assert!(Instant::now() < deadline, "the configurations trust {told:?}");
+        assert!(Instant::now() < deadline, "the configurations trust {output:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -162,7 +162,7 @@ fn certificates_are_rotated_and_no_handshake_fails() {
     service.until("ready", is_ready);
     other.until("ready", is_ready);
     until_told(&cluster);
-    // The API server hears of it in no time, but not at once.
+    // The API server learns of it within moments, not at once.
     std::thread::sleep(Duration::from_secs(2));
     let before = failed_open(&cluster);
 

@@ -265,7 +265,7 @@ impl ControlPlane {
 
     /// A session at a terminal: the command, then both outputs as they came, then the exit code if it is not 0.
     #[track_caller]
-    pub fn told(&self, kubeconfig: &Path, args: &[&str]) -> String {
+    pub fn output(&self, kubeconfig: &Path, args: &[&str]) -> String {
         self.tell(kubeconfig, args, KUBECTL)
             .unwrap_or_else(|so_far| panic!("kubectl {args:?} did not end within {KUBECTL:?}: {so_far}"))
     }
@@ -282,7 +282,7 @@ impl ControlPlane {
 
     /// The same for a command that need not end by itself, such as a drain: the person stops it after a while.
     #[track_caller]
-    pub fn told_for(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> String {
+    pub fn output_for(&self, kubeconfig: &Path, args: &[&str], limit: Duration) -> String {
         let stopped = |so_far| format!("{so_far}[stopped after {} s]\n", limit.as_secs());
         self.tell(kubeconfig, args, limit).unwrap_or_else(stopped)
     }
@@ -304,11 +304,11 @@ impl ControlPlane {
             child.kill().ok();
             child.wait().ok();
         }
-        let told = format!("$ kubectl {}\n{}", args.join(" "), output.join().expect("a reader"));
+        let output = format!("$ kubectl {}\n{}", args.join(" "), output.join().expect("a reader"));
         match status {
-            None => Err(told),
-            Some(status) if status.success() => Ok(told),
-            Some(status) => Ok(format!("{told}[{status}]\n")),
+            None => Err(output),
+            Some(status) if status.success() => Ok(output),
+            Some(status) => Ok(format!("{output}[{status}]\n")),
         }
     }
 

@@ -23,8 +23,8 @@ fn uninstall(cluster: &ControlPlane) {
     }
     let finalized =
         serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cpufit-system"}, "spec": {}});
-    cluster.told(cluster.admin(), &["get", "namespace", "cpufit-system"]);
-    if cluster.told(cluster.admin(), &["get", "namespace", "cpufit-system"]).contains("Terminating") {
+    cluster.output(cluster.admin(), &["get", "namespace", "cpufit-system"]);
+    if cluster.output(cluster.admin(), &["get", "namespace", "cpufit-system"]).contains("Terminating") {
         cluster.kubectl_with(&["replace", "--raw=/api/v1/namespaces/cpufit-system/finalize", "-f", "-"], &finalized);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::common::cpufit;
 use crate::controlplane::ControlPlane;
-use crate::installed::{SOON, told_by_cpufit};
+use crate::installed::{SOON, output_of_cpufit};
 use crate::kubevirt::VirtApi;
 use crate::webhook::Scene;
 
@@ -121,7 +121,7 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
     let virt_api = VirtApi::start(&cluster);
     virt_api.set_defaults();
     let Scene { jane, controller, .. } = &scene;
-    jane.told_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
+    jane.output_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
     let started = Instant::now();
 
     for (row, replaces) in ROWS.iter().enumerate() {
@@ -138,20 +138,20 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
         cluster.workplace().write("vmis.json", list(&by_person));
         cluster.workplace().write("controllers.json", list(&by_controller));
 
-        // In force once people are told of it, each guest with a mode that is replaced, and no other.
-        let ask = || jane.told("create -f vms.json --validate=false --dry-run=server");
-        until(&format!("{replaces:?} in force"), ask, |told| {
+        // In force once people are warned of it, each guest with a mode that is replaced, and no other.
+        let ask = || jane.output("create -f vms.json --validate=false --dry-run=server");
+        until(&format!("{replaces:?} in force"), ask, |output| {
             MODES.iter().all(|(name, mode, model)| {
-                let is_told = told.contains(&format!("shop/{} will run with CPU model {COMMON}", of("vm", name)));
+                let is_told = output.contains(&format!("shop/{} will run with CPU model {COMMON}", of("vm", name)));
                 is_told == (expected(replaces, mode, *model).0 == COMMON && *model != Some(COMMON))
             })
         });
-        for told in [
-            jane.told("create -f vms.json --validate=false"),
-            jane.told("create -f vmis.json --validate=false"),
-            controller.told("create -f controllers.json --validate=false"),
+        for output in [
+            jane.output("create -f vms.json --validate=false"),
+            jane.output("create -f vmis.json --validate=false"),
+            controller.output("create -f controllers.json --validate=false"),
         ] {
-            assert_eq!(told.matches(" created\n").count(), MODES.len(), "{told}");
+            assert_eq!(output.matches(" created\n").count(), MODES.len(), "{output}");
         }
         let (templates, guests) = (stored(&cluster, "vm"), stored(&cluster, "vmi"));
         for (sent, (name, mode, model)) in vms.iter().zip(MODES) {
@@ -217,38 +217,41 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     govern(&cluster, &json!({"enforce": "None", "commonModel": deny}));
     cluster.workplace().write("web.yaml", vm("web", None).to_string());
     cluster.workplace().write("legacy.yaml", vm("legacy", Some("host-passthrough")).to_string());
-    jane.told_until("apply -f web.yaml --dry-run=server", "will run with CPU model");
+    jane.output_until("apply -f web.yaml --dry-run=server", "will run with CPU model");
 
-    let told = jane.told("apply -f web.yaml");
+    let output = jane.output("apply -f web.yaml");
     let web = cluster.get(&["vm", "web", "-n", "shop"]);
     cluster.workplace().write("web-vmi.json", vmi_of(&web, &web["metadata"]["uid"]).to_string());
-    let virt_controller = controller.told("create -f web-vmi.json --validate=false");
+    let virt_controller = controller.output("create -f web-vmi.json --validate=false");
     let path = "jsonpath={.spec.domain.cpu.model} {.metadata.annotations.cpufit\\.io/policy}{\"\\n\"}";
-    let read = cluster.told(&jane.kubeconfig, &["get", "vmi", "web", "-n", "shop", "-o", path]);
-    insta::assert_snapshot!("story_13", [told, virt_controller, read, jane.told("diff -f web.yaml")].concat());
+    let read = cluster.output(&jane.kubeconfig, &["get", "vmi", "web", "-n", "shop", "-o", path]);
+    insta::assert_snapshot!("story_13", [output, virt_controller, read, jane.output("diff -f web.yaml")].concat());
     let message = scene.await_event("VirtualMachine/web", "CPUModelReplaced");
     insta::assert_snapshot!(message, @"shop/web will run with CPU model Skylake-Server-noTSX-IBRS, not its host's (policy intel-pool)");
 
     // Stopped and started again it takes the model again, and its VM is as before.
     cluster.kubectl(&["delete", "vmi", "web", "-n", "shop"]);
-    controller.told("create -f web-vmi.json --validate=false");
+    controller.output("create -f web-vmi.json --validate=false");
     assert_eq!(cluster.get(&["vmi", "web", "-n", "shop"])["spec"]["domain"]["cpu"]["model"], COMMON);
     assert_eq!(cluster.get(&["vm", "web", "-n", "shop"]), web);
 
-    insta::assert_snapshot!("otherwise_deny", jane.told("apply -f legacy.yaml"));
+    insta::assert_snapshot!("otherwise_deny", jane.output("apply -f legacy.yaml"));
     // A VM that is older than the policy: Events are written about objects that exist.
     govern(&cluster, &json!({"commonModel": {"otherwise": "Warn"}}));
-    jane.told_until("apply -f legacy.yaml", "legacy created");
+    jane.output_until("apply -f legacy.yaml", "legacy created");
     let legacy = cluster.get(&["vm", "legacy", "-n", "shop"]);
     cluster.workplace().write("legacy-vmi.json", vmi_of(&legacy, &legacy["metadata"]["uid"]).to_string());
     // Beside what else is wrong with it, it is a bullet of its own.
     govern(&cluster, &json!({"enforce": "Unschedulable", "commonModel": {"otherwise": "Deny"}}));
-    jane.told_until("create -f legacy-vmi.json --validate=false --dry-run=server", "is invalid");
+    jane.output_until("create -f legacy-vmi.json --validate=false --dry-run=server", "is invalid");
     cluster.workplace().write("nowhere.yaml", vm("nowhere", Some("EPYC-Genoa")).to_string());
-    jane.told_until("create -f nowhere.yaml --dry-run=server", "no node offers");
-    insta::assert_snapshot!("otherwise_deny_bullets", jane.told("create -f nowhere.yaml"));
-    insta::assert_snapshot!("otherwise_deny_vmi", jane.told("create -f legacy-vmi.json --validate=false"));
-    insta::assert_snapshot!("otherwise_deny_controller", controller.told("create -f legacy-vmi.json --validate=false"));
+    jane.output_until("create -f nowhere.yaml --dry-run=server", "no node offers");
+    insta::assert_snapshot!("otherwise_deny_bullets", jane.output("create -f nowhere.yaml"));
+    insta::assert_snapshot!("otherwise_deny_vmi", jane.output("create -f legacy-vmi.json --validate=false"));
+    insta::assert_snapshot!(
+        "otherwise_deny_controller",
+        controller.output("create -f legacy-vmi.json --validate=false")
+    );
     scene.await_event("VirtualMachine/legacy", "CPUModelNotReplaced");
     let events = cluster.get(&["events", "-n", "shop"]);
     let about: Vec<(&Value, &Value)> = events["items"]
@@ -264,11 +267,11 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     the_dry_look(&cluster);
 
     govern(&cluster, &json!({"commonModel": {"otherwise": "Warn"}}));
-    jane.told_until("apply -f legacy.yaml --dry-run=server", " created");
-    insta::assert_snapshot!("otherwise_warn", jane.told("create -f legacy.yaml --dry-run=server"));
+    jane.output_until("apply -f legacy.yaml --dry-run=server", " created");
+    insta::assert_snapshot!("otherwise_warn", jane.output("create -f legacy.yaml --dry-run=server"));
     govern(&cluster, &json!({"commonModel": {"otherwise": "Allow"}}));
-    let ask = || jane.told("create -f legacy.yaml --dry-run=server");
-    let silent = until("Allow is silent", ask, |told| !told.contains(COMMON));
+    let ask = || jane.output("create -f legacy.yaml --dry-run=server");
+    let silent = until("Allow is silent", ask, |output| !output.contains(COMMON));
     assert!(silent.contains("created (server dry run)"), "{silent}");
     assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
 }
@@ -282,9 +285,9 @@ fn the_dry_look(cluster: &ControlPlane) {
     });
     let new = cluster.workplace().write("new.yaml", new.to_string());
     let new = new.to_str().expect("a path in UTF-8");
-    let audited = told_by_cpufit(cluster.admin(), &format!("audit --policy {new}"));
+    let audited = output_of_cpufit(cluster.admin(), &format!("audit --policy {new}"));
     insta::assert_snapshot!("audit", audited.split_once('\n').expect("lines").1);
-    let audited = told_by_cpufit(cluster.admin(), &format!("audit --policy {new} -o json"));
+    let audited = output_of_cpufit(cluster.admin(), &format!("audit --policy {new} -o json"));
     let audited: Value = serde_json::from_str(audited.split_once('\n').expect("lines").1).expect("JSON");
     let changes: Vec<String> = audited["items"]
         .as_array()

@@ -22,9 +22,9 @@ fn a_storm_of_retries_is_one_event() {
     let scene = Scene::new(&cluster);
     let replica = scene.serve();
     for _ in 0..3 {
-        scene.jane.told("create -f migrate-ledger.yaml --dry-run=server");
+        scene.jane.output("create -f migrate-ledger.yaml --dry-run=server");
     }
-    let denied = scene.jane.told("create -f migrate-ledger.yaml");
+    let denied = scene.jane.output("create -f migrate-ledger.yaml");
     assert!(denied.contains("Forbidden"), "{denied}");
     let message = scene.await_event("VirtualMachineInstance/ledger", "CPUNoTarget");
     let first = events(&cluster, "ledger", "CPUNoTarget");
@@ -34,7 +34,7 @@ fn a_storm_of_retries_is_one_event() {
     assert_eq!(first[0]["reportingInstance"], "cpufit-0");
 
     for _ in 0..5 {
-        scene.jane.told("create -f migrate-ledger.yaml");
+        scene.jane.output("create -f migrate-ledger.yaml");
     }
     let deadline = Instant::now() + SOON;
     loop {
@@ -47,11 +47,11 @@ fn a_storm_of_retries_is_one_event() {
         assert!(Instant::now() < deadline, "{now:#?}");
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
-    let told = cluster.told(cluster.admin(), &["events", "--for", "vmi/ledger", "--namespace=shop"]);
-    assert!(told.contains("(x6 over ") && told.contains("CPUNoTarget"), "{told}");
-    let described = cluster.told(cluster.admin(), &["describe", "vmi", "ledger", "--namespace=shop"]);
+    let output = cluster.output(cluster.admin(), &["events", "--for", "vmi/ledger", "--namespace=shop"]);
+    assert!(output.contains("(x6 over ") && output.contains("CPUNoTarget"), "{output}");
+    let described = cluster.output(cluster.admin(), &["describe", "vmi", "ledger", "--namespace=shop"]);
     assert!(described.contains("(x6 over ") && described.contains("cpufit.io/cpufit"), "{described}");
-    println!("{told}");
+    println!("{output}");
 
     // The guest is at odds with its own node besides, which is another reason.
     assert_eq!(events(&cluster, "ledger", "CPUOwnNode").len(), 1);
@@ -65,8 +65,8 @@ fn a_storm_of_retries_is_one_event() {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
 
-    // What is told just before the end is written at the end.
-    scene.jane.told("create -f migrate-ledger.yaml");
+    // What is reported just before the end is written at the end.
+    scene.jane.output("create -f migrate-ledger.yaml");
     replica.server.signal("TERM");
     replica.until("ended", |replica| replica.server.log().contains("drained"));
     let deadline = Instant::now() + SOON;

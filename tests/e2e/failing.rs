@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::read;
 use crate::controlplane::ControlPlane;
-use crate::installed::{Fault, told_by_cpufit};
+use crate::installed::{Fault, output_of_cpufit};
 use crate::load::Load;
 use crate::webhook::Scene;
 use crate::world::data;
@@ -24,9 +24,9 @@ fn whatever_becomes_of_it_guests_start_and_nothing_is_missed_for_good() {
         cluster
             .workplace()
             .write(&file, launcher.replace("virt-launcher-lost-7k2px", &format!("virt-launcher-lost-{name}")));
-        let told = scene.controller.told(&format!("create -f {file}"));
-        assert!(told.contains("created"), "{name}: {told}");
-        assert!(!told.contains("cpufit"), "{name}: nobody was there to say anything: {told}");
+        let output = scene.controller.output(&format!("create -f {file}"));
+        assert!(output.contains("created"), "{name}: {output}");
+        assert!(!output.contains("cpufit"), "{name}: nobody was there to say anything: {output}");
     };
     let lost = String::from_utf8(read(&data("lost.yaml"))).expect("text");
     cluster.workplace().write("lost.yaml", lost);
@@ -39,9 +39,9 @@ fn whatever_becomes_of_it_guests_start_and_nothing_is_missed_for_good() {
         assert!(cluster.failed_open() > failed_open, "{fault:?}: the API server did not ask it");
     }
 
-    let audited = told_by_cpufit(scene.installation.kubeconfig(), "audit --fail-on pinned");
+    let audited = output_of_cpufit(scene.installation.kubeconfig(), "audit --fail-on pinned");
     insta::assert_snapshot!("audit", audited);
-    let json = told_by_cpufit(scene.installation.kubeconfig(), "audit -A -o json");
+    let json = output_of_cpufit(scene.installation.kubeconfig(), "audit -A -o json");
     let json: Value = serde_json::from_str(json.split_once('\n').expect("the command, then JSON").1).expect("JSON");
     let items = json["items"].as_array().expect("items");
     let lost = items.iter().find(|item| item["guest"] == "lab/lost").expect("what was missed");
@@ -82,12 +82,12 @@ fn the_api_server_restarts_under_load() {
     load.until_sent(50);
     let count = load.stop();
     assert!(count.warned > warned, "reviews are answered again");
-    assert!(away.contains("nodes heard of"), "{away}");
+    assert!(away.contains("nodes received"), "{away}");
     let known = replica.get("/metrics");
     let age =
         known.lines().find(|line| line.starts_with("cpufit_watch_age_seconds{resource=\"nodes\"}")).expect("its age");
     let age: f64 = age.rsplit(' ').next().and_then(|age| age.parse().ok()).expect("seconds");
-    assert!(age < 70.0, "a watch that is well is heard of at least once a minute: {age}");
+    assert!(age < 70.0, "a watch that is well brings something at least once a minute: {age}");
     assert!(!replica.server.log().contains("panicked at"), "{}", replica.server.log());
     println!(
         "{} sent, {} failed while the API server was away, {} warned",
@@ -97,7 +97,7 @@ fn the_api_server_restarts_under_load() {
     );
 }
 
-/// What is known grew old, because nothing was heard of the API server: nobody is judged by it, and everybody is let in.
+/// What is known grew old, because the API server did not answer: nobody is judged by it, and everybody is let in.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn old_data_judges_nobody() {
@@ -109,11 +109,13 @@ fn old_data_judges_nobody() {
     scene.await_webhook();
     replica.until("not fresh", |replica| replica.get("/readyz").contains("[-]fresh"));
     replica.until("nobody judged by old data", |_| {
-        let told = scene.jane.told("create -f migrate-db.yaml --dry-run=server");
-        assert!(told.contains("created (server dry run)"), "a review that is not answered stops nobody: {told}");
-        !told.contains("cpufit")
+        let output = scene.jane.output("create -f migrate-db.yaml --dry-run=server");
+        assert!(output.contains("created (server dry run)"), "a review that is not answered stops nobody: {output}");
+        !output.contains("cpufit")
     });
     // Every watch is taken up anew, so that the API server sends something of each resource.
     cluster.api_restart(Duration::from_secs(1));
-    replica.until("fresh again", |replica| replica.server.log().contains("the API server is heard again"));
+    replica.until("fresh again", |replica| {
+        replica.server.log().contains("the API server answers again: reviews are judged")
+    });
 }

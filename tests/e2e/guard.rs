@@ -54,7 +54,7 @@ fn a_killed_test_leaves_nothing_behind() {
         let sent = Command::new("kill").args(["-s", signal, "--", &target]).status().expect("kill");
         assert!(sent.success(), "SIG{signal} could not be sent");
         victim.wait().expect("the victim ends");
-        let folder = folder.expect("the victim told its folder");
+        let folder = folder.expect("the victim printed its folder");
 
         let deadline = Instant::now() + GONE;
         // Servers write into the folder; the last thing that happens is its removal.
@@ -126,7 +126,7 @@ fn replicas_behind_the_service_of_the_manifests() {
     let jane = jane(&cluster);
     let installation = Installation::new(&cluster);
     let first = installation.serve("cpufit-0", &[]);
-    jane.told_until(MIGRATE, "Warning: cpufit");
+    jane.output_until(MIGRATE, "Warning: cpufit");
 
     let second = installation.serve("cpufit-1", &[]);
     let failed_open = cluster.failed_open();
@@ -170,8 +170,8 @@ fn impostors_fail_as_they_should() {
         let (failed_open, deadline) = (cluster.failed_open(), Instant::now() + GONE);
         while cluster.failed_open() == failed_open {
             assert!(Instant::now() < deadline, "the API server never asks the one that is {fault:?}");
-            let told = jane.told(MIGRATE);
-            assert!(told.contains("created (server dry run)"), "{fault:?}: {told}");
+            let output = jane.output(MIGRATE);
+            assert!(output.contains("created (server dry run)"), "{fault:?}: {output}");
         }
         drop(impostor);
         assert!(failures(&cluster).contains(why), "{fault:?}: {}", failures(&cluster));
@@ -186,7 +186,7 @@ fn the_api_server_restarts() {
     cluster.kubectl(&["create", "serviceaccount", "robot", "--namespace=default"]);
     let robot = Session { cluster: &cluster, kubeconfig: cluster.token_kubeconfig("default", "robot") };
     let whoami = "auth whoami -o jsonpath={.status.userInfo.username}";
-    let before = robot.told(whoami);
+    let before = robot.output(whoami);
     assert!(before.contains("system:serviceaccount:default:robot"), "{before}");
     let load = Load::start(cluster.admin(), 2, MIGRATIONS, migration);
     load.until_sent(20);
@@ -196,7 +196,7 @@ fn the_api_server_restarts() {
     let after = load.stop();
     println!("{} of {} failed, the first: {:?}", after.failures.len(), after.sent, after.failures.first());
     assert!(!during.failures.is_empty(), "nobody noticed that the API server was away");
-    assert_eq!(robot.told(whoami), before, "a token outlives the API server that gave it");
+    assert_eq!(robot.output(whoami), before, "a token outlives the API server that gave it");
 }
 
 /// Guests come to run, evictions are refused, and what a guest leaves out is set.
@@ -252,7 +252,7 @@ fn kubevirt_is_played() {
     let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
     let drain = "drain node-a --ignore-daemonsets --delete-emptydir-data --force";
     for drain in [format!("{drain} --dry-run=server"), drain.to_owned()] {
-        let drained = admin.told_for(&drain, Duration::from_secs(3));
+        let drained = admin.output_for(&drain, Duration::from_secs(3));
         assert!(drained.contains("Eviction triggered evacuation of VMI \"shop/db\""), "{drained}");
         assert!(drained.ends_with("[stopped after 3 s]\n"), "{drained}");
     }

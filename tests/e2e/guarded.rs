@@ -92,7 +92,7 @@ fn forged_reviews_write_no_events_and_suppress_none() {
     let forged: Vec<String> = strangers.chain(of_db).collect();
     let answers = sent_by_a_stranger(replica.address, &bundle(&cluster), &forged);
     assert_eq!(answers.matches("AdmissionReview").count(), forged.len(), "they were not judged: {answers}");
-    scene.jane.told("create -f migrate-ledger.yaml");
+    scene.jane.output("create -f migrate-ledger.yaml");
     scene.await_event("VirtualMachineInstance/ledger", "CPUNoTarget");
     let events = scene.events();
     assert!(events.iter().all(|(object, ..)| object == "VirtualMachineInstance/ledger"), "{events:#?}");
@@ -125,8 +125,8 @@ fn with_a_client_authority_the_api_server_alone_is_answered() {
     // The API server's certificate is of the authority, and of another name than is asked for.
     let replica = scene.installation.serve("cpufit-1", &["--client-ca", authority, "--client-name", "somebody-else"]);
     let before = cluster.failed_open();
-    let told = scene.jane.told("create -f migrate-db.yaml --dry-run=server");
-    assert!(!told.contains("cpufit") && told.contains(" created"), "{told}");
+    let output = scene.jane.output("create -f migrate-db.yaml --dry-run=server");
+    assert!(!output.contains("cpufit") && output.contains(" created"), "{output}");
     assert!(cluster.failed_open() > before, "nobody asked");
     assert!(!replica.get("/metrics").contains("reason=\"client-certificate\"} 0"), "{}", replica.get("/metrics"));
 }
@@ -143,7 +143,7 @@ fn cpufit_may_change_its_cabundle_alone() {
     let account = cluster.service_account("cpufit-system", "cpufit");
     let patch = |kind: &str, operations: serde_json::Value| {
         let patch = operations.to_string();
-        cluster.told(&account, &["patch", kind, "cpufit", "--type=json", "-p", &patch])
+        cluster.output(&account, &["patch", kind, "cpufit", "--type=json", "-p", &patch])
     };
     write_authority(&cluster);
     let bundle = STANDARD.encode(&cluster.authority().certificate);
@@ -186,16 +186,16 @@ fn cpufit_may_change_its_cabundle_alone() {
             number += 1;
         }
         for change in &changes {
-            let told = patch(kind, json!([change]));
-            assert!(told.contains("exit status"), "{kind}: cpufit may do {change}: {told}");
+            let output = patch(kind, json!([change]));
+            assert!(output.contains("exit status"), "{kind}: cpufit may do {change}: {output}");
         }
-        let told =
+        let output =
             patch(kind, json!([{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}]));
-        assert!(told.contains("patched"), "cpufit's webhooks would not be trusted: {told}");
+        assert!(output.contains("patched"), "cpufit's webhooks would not be trusted: {output}");
     }
     let reinvoked = json!([{"op": "replace", "path": "/webhooks/0/reinvocationPolicy", "value": "Never"}]);
-    let told = patch(kinds[0], reinvoked);
-    assert!(told.contains("caBundle of webhooks alone"), "{told}");
+    let output = patch(kinds[0], reinvoked);
+    assert!(output.contains("caBundle of webhooks alone"), "{output}");
     let admin = json!([{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 7}]).to_string();
     cluster.kubectl(&["patch", kinds[0], "cpufit", "--type=json", "-p", &admin]);
 }

@@ -244,7 +244,7 @@ impl Replica {
 
 /// `cpufit` with these arguments, on the cluster of a kubeconfig; what it prints, as at a terminal.
 #[track_caller]
-pub fn told_by_cpufit(kubeconfig: &Path, command: &str) -> String {
+pub fn output_of_cpufit(kubeconfig: &Path, command: &str) -> String {
     let mut args: Vec<OsString> = command.split(' ').map(OsString::from).collect();
     args.extend(["--kubeconfig".into(), kubeconfig.into()]);
     let ran = cpufit(args).run();

@@ -31,7 +31,7 @@ pub fn play_guests(cluster: &ControlPlane) -> Option<Server> {
 ///
 /// # Errors
 ///
-/// It is none, or no client can be made of it.
+/// It is not one, or no client can be made of it.
 pub async fn client(kubeconfig: &std::path::Path) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;

@@ -1,7 +1,7 @@
 //! Libvirt asked for real: Debian's libvirtd and virsh, without KVM, through kwok's exec and the API server.
 //!
 //! Two libvirtd stand for two kinds of hardware. The host model of the one is what QEMU emulates; that of the other has two
-//! features less, for so it is told by its cache of what QEMU can do. Each launcher's `virsh` leads to one of them.
+//! features less, for its cache of what QEMU can do says so. Each launcher's `virsh` leads to one of them.
 
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -135,7 +135,7 @@ fn own(folder: &Path) {
     }
 }
 
-/// A second libvirtd to which QEMU seems to lack these features: it is told so by its own cache.
+/// A second libvirtd to which QEMU seems to lack these features: its own cache says so.
 #[track_caller]
 fn poorer(cluster: &ControlPlane, like: &Libvirt, features: &[String]) -> Libvirt {
     let folder = prepare(cluster, "poor");
@@ -431,13 +431,21 @@ fn everything_is_said_by_node(scene: &Scene<'_>) {
     let fitting = result["nodes"]["fitting"].as_array().expect("nodes");
     assert!(fitting.iter().any(|node| node == "equal") && !fitting.iter().any(|node| node == "poor"), "{result:#}");
 
-    let told = scene.run(&["explain", "vmi/db", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3"]);
-    println!("{}{}", told.stdout, told.stderr);
-    assert!(told.stdout.contains("BY LABELS") && told.stdout.contains("identical: the guest can run there"));
-    assert!(told.stdout.contains(&format!("incompatible: missing features {}", lacking.join(", "))), "{}", told.stdout);
-    assert!(told.stdout.contains("No node has a cpu-feature label for"), "{}", told.stdout);
-    assert!(told.stdout.contains("VirtualMachineInstance") && told.stdout.contains("\"bare\""), "{}", told.stdout);
-    assert_eq!(told.stderr, "", "nobody watches, so no progress is shown");
+    let output = scene.run(&["explain", "vmi/db", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3"]);
+    println!("{}{}", output.stdout, output.stderr);
+    assert!(output.stdout.contains("BY LABELS") && output.stdout.contains("identical: the guest can run there"));
+    assert!(
+        output.stdout.contains(&format!("incompatible: missing features {}", lacking.join(", "))),
+        "{}",
+        output.stdout
+    );
+    assert!(output.stdout.contains("No node has a cpu-feature label for"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("VirtualMachineInstance") && output.stdout.contains("\"bare\""),
+        "{}",
+        output.stdout
+    );
+    assert_eq!(output.stderr, "", "nobody watches, so no progress is shown");
 }
 
 fn labels_that_drifted_are_added_with_confidence(scene: &Scene<'_>) {
@@ -545,9 +553,9 @@ fn where_libvirt_refuses_no_label_helps(scene: &Scene<'_>) {
     let losses = result["libvirt"]["losses"].as_object().expect("losses");
     let lost: Vec<&Value> = losses.values().flat_map(|lost| lost.as_array().expect("features")).collect();
     assert!(scene.lacking.iter().all(|feature| lost.contains(&&json!(feature))), "{losses:?}");
-    let told = scene.run(&["explain", "vmi/stuck", "-n", "shop", "--ask-libvirt"]).stdout;
-    println!("{told}");
-    assert!(told.contains("it would lose"), "{told}");
+    let output = scene.run(&["explain", "vmi/stuck", "-n", "shop", "--ask-libvirt"]).stdout;
+    println!("{output}");
+    assert!(output.contains("it would lose"), "{output}");
     let audit = scene.run(&["audit", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3", "-o", "json"]);
     assert_eq!(audit.code, Some(0), "{}", audit.stderr);
     let audit = audit.json();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::common::read;
 use crate::controlplane::{ControlPlane, Part};
-use crate::installed::{Installation, told_by_cpufit};
+use crate::installed::{Installation, output_of_cpufit};
 use crate::session::Session;
 use crate::webhook::Scene;
 use crate::world::{self, data};
@@ -18,7 +18,7 @@ fn kubevirts_kinds_may_come_later() {
     let installation = Installation::new(&cluster);
     let replica = installation.serve("cpufit-0", &[]);
     let ready = replica.get("/readyz?verbose");
-    assert!(ready.contains("virtualmachineinstances heard of") && ready.contains("(not installed)"), "{ready}");
+    assert!(ready.contains("virtualmachineinstances received") && ready.contains("(not installed)"), "{ready}");
 
     world::install_kubevirt(&cluster);
     world::create(&cluster, &Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml"));
@@ -28,7 +28,7 @@ fn kubevirts_kinds_may_come_later() {
     let metrics = replica.get("/metrics");
     assert!(metrics.contains("cpufit_watch_age_seconds{resource=\"nodes\"}"), "{metrics}");
 
-    let explained = told_by_cpufit(installation.kubeconfig(), "explain vmi/db -n shop");
+    let explained = output_of_cpufit(installation.kubeconfig(), "explain vmi/db -n shop");
     insta::assert_snapshot!("explained_live", explained);
 
     cluster.kubectl(&["delete", "node", "node-e"]);
@@ -65,8 +65,8 @@ fn what_was_created_a_moment_ago_is_looked_up() {
     let migration = String::from_utf8(read(&data("migrate-db.yaml"))).expect("text").replace("db", "young");
     cluster.workplace().write("migrate-young.yaml", migration);
     let jane = Session { cluster: &cluster, kubeconfig: cluster.kubeconfig("jane", &["shop-admins"]) };
-    let told = jane.told("create -f migrate-young.yaml --dry-run=server");
-    insta::assert_snapshot!("looked_up", told);
+    let output = jane.output("create -f migrate-young.yaml --dry-run=server");
+    insta::assert_snapshot!("looked_up", output);
 }
 
 /// API servers before 1.34 refuse a watch that sends what is there: pages are read instead.

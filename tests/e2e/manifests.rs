@@ -14,8 +14,8 @@ use crate::world;
 
 const CONFIGURATIONS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
 
-/// The API server asks a new webhook only after it has heard of it.
-const HEARD: Duration = Duration::from_secs(30);
+/// The API server asks a new webhook only after it has received it.
+const LEARNT: Duration = Duration::from_secs(30);
 
 fn deploy(folder: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(folder).to_str().expect("a path in UTF-8").to_owned()
@@ -74,8 +74,8 @@ impl Asked<'_> {
     #[track_caller]
     fn run_as(&mut self, kubeconfig: &Path, command: &str, webhooks: &[&str]) {
         let args: Vec<&str> = command.split(' ').collect();
-        let told = self.cluster.told(kubeconfig, &args);
-        assert!(!told.contains("exit status"), "{told}");
+        let output = self.cluster.output(kubeconfig, &args);
+        assert!(!output.contains("exit status"), "{output}");
         assert_eq!(self.since(), webhooks, "asked about {command}");
     }
 
@@ -88,9 +88,9 @@ impl Asked<'_> {
     #[track_caller]
     fn refused(&mut self, kubeconfig: &Path, command: &str) {
         let args: Vec<&str> = command.split(' ').collect();
-        let told = self.cluster.told(kubeconfig, &args);
+        let output = self.cluster.output(kubeconfig, &args);
         let guard = "failed calling webhook \"relax.validate.cpufit.io\"";
-        assert!(told.contains(guard), "whoever may create migrations could relax them, with cpufit down: {told}");
+        assert!(output.contains(guard), "whoever may create migrations could relax them, with cpufit down: {output}");
         self.since();
     }
 }
@@ -140,15 +140,15 @@ fn install(cluster: &ControlPlane) -> Asked<'_> {
     }
     let admin = cluster.kubeconfig("root", &["system:masters"]);
     let mut asked = Asked { cluster, admin, before: BTreeMap::new() };
-    let deadline = Instant::now() + HEARD;
-    let mut heard = BTreeSet::new();
-    while heard.len() < 2 {
+    let deadline = Instant::now() + LEARNT;
+    let mut seen = BTreeSet::new();
+    while seen.len() < 2 {
         assert!(Instant::now() < deadline, "the API server asks none of the webhooks");
         cluster.kubectl_with(
             &["create", "--dry-run=server", "-f", "-"],
             &guest("VirtualMachineInstance", "shop", "probe"),
         );
-        heard.extend(asked.since());
+        seen.extend(asked.since());
         std::thread::sleep(Duration::from_millis(100));
     }
     asked
@@ -192,7 +192,7 @@ fn install_asks_about_what_matters_and_nothing_else() {
         asked.create(&with(object(version, kind, "shop", name), &json!({"spec": spec})), &["validate"]);
         asked.patch(&[resource, name, "-n=shop"], &noise, &[]);
         asked.patch(&[resource, name, "-n=shop", "--subresource=status"], &json!({"status": {"replicas": 1}}), &[]);
-        // What only counts guests is sent as well, and not judged; who scales by the subresource is not heard of.
+        // What only counts guests is sent as well, and not judged; who scales by the subresource is not sent.
         asked.patch(&[resource, name, "-n=shop"], &json!({"spec": {"replicas": 2}}), &["validate"]);
         asked.run(&format!("scale {resource} {name} -n shop --replicas=3"), &[]);
         asked.create(&with(object(version, kind, "exempt", name), &json!({"spec": spec})), &[]);
@@ -299,9 +299,9 @@ fn install_guards_the_right_to_relax() {
 
     // Who has the right is not asked about: the API server knows.
     cluster.kubectl(&["create", "clusterrolebinding", "kate", "--clusterrole=cpufit-admin", "--user=kate"]);
-    let deadline = Instant::now() + HEARD;
-    while cluster.told(&kate, &["create", "-f", "relaxed.json", "--dry-run=server"]).contains("exit status") {
-        assert!(Instant::now() < deadline, "the API server does not hear of the right");
+    let deadline = Instant::now() + LEARNT;
+    while cluster.output(&kate, &["create", "-f", "relaxed.json", "--dry-run=server"]).contains("exit status") {
+        assert!(Instant::now() < deadline, "the API server does not know the right");
         std::thread::sleep(Duration::from_millis(100));
     }
     asked.run_as(&kate, "annotate vmim plain -n exempt cpufit.io/relax=true", &[]);
@@ -376,7 +376,7 @@ fn install_gives_no_more_rights_than_are_needed() {
     let account = cluster.service_account("cpufit-system", "cpufit");
     let allowed = |question: &str| {
         let args: Vec<&str> = ["auth", "can-i"].into_iter().chain(question.split(' ')).collect();
-        cluster.told(&account, &args).lines().any(|line| line == "yes")
+        cluster.output(&account, &args).lines().any(|line| line == "yes")
     };
     for yes in [
         "watch nodes",

@@ -116,22 +116,22 @@ fn policy_crd_and_files_take_and_refuse_the_same() {
     let items: Vec<Value> = specs.iter().map(|(name, spec)| policy(name, spec)).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
     cluster.workplace().write("policies.json", list);
-    let told = cluster.told(&admin, &["create", "--dry-run=server", "--validate=false", "-f", "policies.json"]);
+    let output = cluster.output(&admin, &["create", "--dry-run=server", "--validate=false", "-f", "policies.json"]);
     let mut differences = Vec::new();
     for ((name, _), document) in specs.iter().zip(&items) {
-        let created = told.contains(&format!("cpupolicy.cpufit.io/{name} created"));
+        let created = output.contains(&format!("cpupolicy.cpufit.io/{name} created"));
         let read = Policy::from_json(&document.to_string());
         if created != read.is_ok() {
             differences.push(format!("{name}: the API server takes it: {created}; the reader says {read:?}"));
         }
     }
-    assert!(differences.is_empty(), "the same YAML is a policy here and none there: {differences:#?}\n{told}");
-    insta::assert_snapshot!("policies", told);
+    assert!(differences.is_empty(), "the same YAML is a policy here and none there: {differences:#?}\n{output}");
+    insta::assert_snapshot!("policies", output);
 
     let misspelled = policy("misspelled", &json!({"enfroce": "None"})).to_string();
     cluster.workplace().write("misspelled.json", misspelled);
-    let told = cluster.told(&admin, &["create", "--dry-run=server", "-f", "misspelled.json"]);
-    assert!(told.contains("unknown field"), "a misspelled wish would be dropped in silence: {told}");
+    let output = cluster.output(&admin, &["create", "--dry-run=server", "-f", "misspelled.json"]);
+    assert!(output.contains("unknown field"), "a misspelled field would be dropped in silence: {output}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn shell(script: &str) -> Command {
     shell
 }
 
-/// Lets go of the pipe and waits for the shell behind it.
+/// Closes the pipe and waits for the shell behind it.
 fn release(shell: &mut Child, pipe: Option<impl Into<OwnedFd>>) {
     drop(pipe.map(Into::into));
     let deadline = Instant::now() + LAST_WAIT;

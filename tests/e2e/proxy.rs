@@ -97,7 +97,9 @@ fn the_webhook_watches_through_a_proxy() {
     let known = |nodes: usize| move |server: &Server| server.log().contains(&format!("nodes={nodes}")).then_some(());
     replica.wait(SOON, known(2)).unwrap_or_else(|problem| panic!("{problem}"));
     cluster.kubectl(&["delete", "node", "node-001"]);
-    replica.wait(SOON, known(1)).unwrap_or_else(|problem| panic!("a watch through a proxy hears nothing: {problem}"));
+    replica
+        .wait(SOON, known(1))
+        .unwrap_or_else(|problem| panic!("a watch through a proxy receives nothing: {problem}"));
     let wanted = format!("CONNECT kubernetes:{}", address.port());
     assert!(proxy.asked().iter().all(|asked| *asked == wanted) && !proxy.asked().is_empty(), "{:?}", proxy.asked());
 }

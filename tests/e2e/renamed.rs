@@ -37,8 +37,8 @@ fn a_renamed_cluster_is_watched_and_answered_in_its_own_names() {
     let replica = installation.serve("cpufit-0", &["--kubevirt-domain", DOMAIN]);
     replica.until_known(5, 1);
     let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
-    let told = admin.told_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
-    assert!(!told.contains("kubevirt.io") && told.contains("shop/db"), "{told}");
+    let output = admin.output_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
+    assert!(!output.contains("kubevirt.io") && output.contains("shop/db"), "{output}");
 
     let verb = |args: &[&str]| {
         let ran = cpufit(args).args(["--kubevirt-domain", DOMAIN]).run();
@@ -56,6 +56,6 @@ fn a_renamed_cluster_is_watched_and_answered_in_its_own_names() {
         assert_eq!(live, of_dump, "{args:?}: the live cluster is not what was created");
     }
     // An edit of a node is a strategic patch of labels with the cluster's names; the answer counts the guests that it strands.
-    let edited = admin.told(&format!("annotate node node-a node-labeller.{DOMAIN}/skip-node=true --dry-run=server"));
+    let edited = admin.output(&format!("annotate node node-a node-labeller.{DOMAIN}/skip-node=true --dry-run=server"));
     assert!(!edited.contains("kubevirt.io"), "{edited}");
 }

@@ -42,11 +42,11 @@ fn owned(mut object: Value, owner: &Value) -> Value {
     object
 }
 
-/// A file of this object, created by somebody; what they are told.
+/// A file of this object, created by somebody; what they are output.
 #[track_caller]
 fn create(who: &Session<'_>, object: &Value, more: &str) -> String {
     who.cluster.workplace().write("object.json", object.to_string());
-    who.told(format!("create -f object.json --validate=false {more}").trim_end())
+    who.output(format!("create -f object.json --validate=false {more}").trim_end())
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn replicas_are_answered_for_by_who_asks() {
     let scene = Scene::new(&cluster);
     let replica = scene.serve();
     let Scene { jane, controller, .. } = &scene;
-    // Nothing is spared that can be denied, and nothing recorded that need not be.
+    // Nothing is exempt that can be denied, and nothing recorded that need not be.
     govern(
         &cluster,
         &json!({
@@ -65,7 +65,7 @@ fn replicas_are_answered_for_by_who_asks() {
         }),
     );
     let ask = || create(jane, &replica_set("probe", "host-passthrough"), "--dry-run=server");
-    until("the policy is in force", ask, |told| told.contains("spec.template.spec.domain.cpu.model"));
+    until("the policy is in force", ask, |output| output.contains("spec.template.spec.domain.cpu.model"));
 
     // To the person who asks, by the field in the object; a dry run too.
     let nowhere = "EPYC-Genoa";
@@ -79,7 +79,7 @@ fn replicas_are_answered_for_by_who_asks() {
     .map(|object| create(jane, object, ""))
     .collect();
     insta::assert_snapshot!("replicas_denied", denied.concat());
-    // One that may be is told what its guests will get.
+    // One that may be is answered by what its guests will get.
     let admitted = [replica_set("set", "host-model"), pool("v1beta1", "pool", "host-model")];
     let admitted: String = admitted.iter().map(|object| create(jane, object, "")).collect();
     insta::assert_snapshot!("replicas_admitted", admitted);
@@ -87,19 +87,19 @@ fn replicas_are_answered_for_by_who_asks() {
     // Before the policy there were some that it would deny: they may be scaled, and changed, but not made worse.
     govern(&cluster, &json!({"enforce": "None", "commonModel": {"otherwise": "Allow"}}));
     let ask = || create(jane, &pool("v1beta1", "old", nowhere), "--dry-run=server");
-    until("the policy denies nothing", ask, |told| told.contains("created"));
+    until("the policy denies nothing", ask, |output| output.contains("created"));
     create(jane, &pool("v1beta1", "old", nowhere), "");
     create(jane, &pool("v1beta1", "fine", "host-model"), "");
     govern(&cluster, &json!({"enforce": "Unschedulable", "commonModel": {"otherwise": "Deny"}}));
     let ask = || create(jane, &pool("v1beta1", "new", nowhere), "--dry-run=server");
-    until("the policy denies again", ask, |told| told.contains("is invalid"));
+    until("the policy denies again", ask, |output| output.contains("is invalid"));
     let patch = |name: &str, patch: &Value| {
         let patch = patch.to_string();
-        cluster.told(&jane.kubeconfig, &["patch", "vmpool", name, "-n", "shop", "--type=merge", "-p", &patch])
+        cluster.output(&jane.kubeconfig, &["patch", "vmpool", name, "-n", "shop", "--type=merge", "-p", &patch])
     };
     let vm = |spec: Value| json!({"spec": {"virtualMachineTemplate": {"spec": {"template": spec}}}});
     let changed = [
-        jane.told("scale vmpool old -n shop --replicas=2"),
+        jane.output("scale vmpool old -n shop --replicas=2"),
         patch("old", &json!({"spec": {"replicas": 3}})),
         patch("old", &vm(json!({"metadata": {"labels": {"tier": "gold"}}}))),
         patch("fine", &vm(json!({"spec": {"domain": {"cpu": {"model": nowhere}}}}))),
@@ -107,7 +107,7 @@ fn replicas_are_answered_for_by_who_asks() {
     ];
     insta::assert_snapshot!("replicas_changed", changed.concat());
 
-    // What the controllers make: stored, with the model where it is replaced, and told of at the owner.
+    // What the controllers make: stored, with the model where it is replaced, and reported at the owner.
     let get = |kind: &str, name: &str| cluster.get(&[kind, name, "-n", "shop"]);
     let (set, old, web) = (get("vmirs", "set"), get("vmpool", "old"), get("vm", "web"));
     let vmi = |name: &str, model: &str| {
@@ -125,20 +125,20 @@ fn replicas_are_answered_for_by_who_asks() {
         assert!(
             create(jane, object, "--dry-run=server").contains("is invalid") || object["metadata"]["name"] == "set-1"
         );
-        let told = create(controller, object, "");
-        assert!(told.contains(" created"), "a restart or a recovery fails for a policy: {told}");
+        let output = create(controller, object, "");
+        assert!(output.contains(" created"), "a restart or a recovery fails for a policy: {output}");
     }
     assert_eq!(get("vmi", "set-1")["spec"]["domain"]["cpu"]["model"], COMMON);
     assert_eq!(get("vmi", "set-2")["spec"]["domain"]["cpu"]["model"], "host-passthrough");
-    let told = [
+    let output = [
         ("VirtualMachineInstanceReplicaSet/set", "CPUModelReplaced"),
         ("VirtualMachineInstanceReplicaSet/set", "CPUModelNotReplaced"),
         ("VirtualMachine/web", "CPUModelNotReplaced"),
         ("VirtualMachinePool/old", "CPUNoNode"),
     ]
     .map(|(object, reason)| format!("{object} {reason}: {}", scene.await_event(object, reason)));
-    insta::assert_snapshot!("replicas_told", told.join("\n"));
-    let described = cluster.told(cluster.admin(), &["describe", "vmpool", "old", "-n", "shop"]);
+    insta::assert_snapshot!("replicas_answered", output.join("\n"));
+    let described = cluster.output(cluster.admin(), &["describe", "vmpool", "old", "-n", "shop"]);
     assert!(described.contains("CPUNoNode") && described.contains("cpufit.io/cpufit"), "{described}");
     let metrics = replica.get("/metrics");
     for line in [
@@ -153,7 +153,7 @@ fn replicas_are_answered_for_by_who_asks() {
     until("db, ledger, set-2 and started are counted", counted, |count| *count == 4);
 
     // Its cause and its cure, as for any guest.
-    let explained = crate::installed::told_by_cpufit(cluster.admin(), "explain vmirs/set -n shop");
+    let explained = crate::installed::output_of_cpufit(cluster.admin(), "explain vmirs/set -n shop");
     assert!(explained.contains("shop/set") && !explained.contains("[exit code"), "{explained}");
     let log = replica.server.log();
     assert!(!log.contains("panicked at"), "{log}");

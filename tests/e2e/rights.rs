@@ -45,8 +45,8 @@ fn the_owner_of_a_namespace_is_answered() {
     let (manifest, _) = manifest.split_once("\nEOF").expect("its end");
     let file = cluster.workplace().write("dry-run.yaml", manifest);
     let file = file.to_str().expect("a path in UTF-8");
-    let told = cluster.told(&kubeconfig, &["create", "--dry-run=server", "--validate=false", "-f", file]);
-    assert!(told.contains("cpufit: shop/db cannot migrate now"), "the webhook's own answer is not printed: {told}");
+    let output = cluster.output(&kubeconfig, &["create", "--dry-run=server", "--validate=false", "-f", file]);
+    assert!(output.contains("cpufit: shop/db cannot migrate now"), "the webhook's own answer is not printed: {output}");
     let stored = cluster.get(&["vmim", "--namespace=shop"]);
     assert_eq!(stored["items"], json!([]), "a dry run must store nothing");
 

@@ -54,7 +54,7 @@ fn scheduler_agreement() {
     }
     tally.note(format!("{bound} bound, {} Unschedulable", done - bound));
     tally.note(format!("{rounds} clusters, seed {seed}, {:.0} s", started.elapsed().as_secs_f32()));
-    tally.finish("a person would be told that a pod has a node, or has none, and the scheduler does otherwise");
+    tally.finish("the answer would be that a pod has a node, or has none, and the scheduler does otherwise");
 }
 
 /// cpufit, installed and asked about every pod.
@@ -74,7 +74,7 @@ impl<'c> Webhook<'c> {
     /// Creates pods; what kubectl printed, warnings and all.
     fn create(&self, pods: &Value) -> String {
         self.cluster.workplace().write("pods.json", pods.to_string());
-        self.cluster.told(self.cluster.admin(), &["create", "-f", "pods.json"])
+        self.cluster.output(self.cluster.admin(), &["create", "-f", "pods.json"])
     }
 
     /// How many launcher pods it was asked about.
@@ -110,9 +110,9 @@ fn round(webhook: &Webhook<'_>, random: &mut Random, number: usize, count: usize
     // The nodes of this round, and none of those before.
     webhook.replica.until_known(names.len(), 0);
     let asked_before = webhook.asked();
-    let told = webhook.create(&list(pods));
+    let output = webhook.create(&list(pods));
     let outcomes = outcomes(cluster, count, names.len());
-    assert_eq!(webhook.asked() - asked_before, count, "the API server did not ask about every pod: {told}");
+    assert_eq!(webhook.asked() - asked_before, count, "the API server did not ask about every pod: {output}");
 
     let judged: Vec<Value> = launchers(cluster).into_iter().map(unbound).collect();
     let expected: Vec<&Value> = judged.iter().map(|pod| &pod["metadata"]["name"]).collect();
@@ -129,10 +129,10 @@ fn round(webhook: &Webhook<'_>, random: &mut Random, number: usize, count: usize
         let mut problems: Vec<String> = disagreement(&outcomes[name], &fitting(result)).into_iter().collect();
         // Warnings name the guest.
         let guest = name.trim_start_matches("virt-launcher-");
-        let warned = told.lines().any(|line| line.contains(&format!("/{guest} cannot start")));
+        let warned = output.lines().any(|line| line.contains(&format!("/{guest} cannot start")));
         let stuck = matches!(outcomes[name], Outcome::Unschedulable(_));
         if warned != stuck && result["verdict"] != "unknown" {
-            problems.push(format!("the webhook's warning says otherwise: {told}"));
+            problems.push(format!("the webhook's warning says otherwise: {output}"));
         }
         if !problems.is_empty() {
             problems.push(format!("the pod: {}", pod["spec"]));

@@ -129,7 +129,7 @@ async fn forward(listener: TcpListener, behind: Arc<Mutex<Vec<SocketAddr>>>) {
     }
 }
 
-/// To the end of this direction, whatever becomes of the other: the last words of a server are heard.
+/// To the end of this direction, whatever becomes of the other: the last bytes of a server arrive.
 async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
     tokio::io::copy(&mut from, &mut to).await.ok();
     to.shutdown().await.ok();

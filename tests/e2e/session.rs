@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::controlplane::ControlPlane;
 
-/// What the API server hears of a moment later: webhooks, rights, new kinds.
-const HEARD: Duration = Duration::from_secs(60);
+/// What the API server learns a moment later: webhooks, rights, new kinds.
+const LEARNT: Duration = Duration::from_secs(60);
 
 pub struct Session<'a> {
     pub cluster: &'a ControlPlane,
@@ -16,26 +16,26 @@ pub struct Session<'a> {
 impl Session<'_> {
     /// The command and all that came of it. Nothing in it differs from run to run: webhooks are named by their Service.
     #[track_caller]
-    pub fn told(&self, command: &str) -> String {
-        self.cluster.told(&self.kubeconfig, &words(command))
+    pub fn output(&self, command: &str) -> String {
+        self.cluster.output(&self.kubeconfig, &words(command))
     }
 
     /// The same for a command that need not end by itself.
     #[track_caller]
-    pub fn told_for(&self, command: &str, limit: Duration) -> String {
-        self.cluster.told_for(&self.kubeconfig, &words(command), limit)
+    pub fn output_for(&self, command: &str, limit: Duration) -> String {
+        self.cluster.output_for(&self.kubeconfig, &words(command), limit)
     }
 
     /// Says it again and again until the answer has this in it.
     #[track_caller]
-    pub fn told_until(&self, command: &str, text: &str) -> String {
-        let deadline = Instant::now() + HEARD;
+    pub fn output_until(&self, command: &str, text: &str) -> String {
+        let deadline = Instant::now() + LEARNT;
         loop {
-            let told = self.told(command);
-            if told.contains(text) {
-                return told;
+            let output = self.output(command);
+            if output.contains(text) {
+                return output;
             }
-            assert!(Instant::now() < deadline, "after {HEARD:?} there is still no {text:?}: {told}");
+            assert!(Instant::now() < deadline, "after {LEARNT:?} there is still no {text:?}: {output}");
             std::thread::sleep(Duration::from_millis(200));
         }
     }

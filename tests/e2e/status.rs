@@ -36,8 +36,8 @@ fn the_status_of_policies_follows_the_cluster() {
     let status = until(&cluster, "intel-pool", "valid and counted", |status| is(status, "Valid", "True"));
     assert_eq!((&status["observedGeneration"], &status["nodes"]), (&json!(1), &json!(5)), "{status:#}");
     assert!(status["guests"].as_u64() > Some(0), "{status:#}");
-    let told = cluster.told(cluster.admin(), &["get", "cpupolicies"]);
-    println!("{told}");
+    let output = cluster.output(cluster.admin(), &["get", "cpupolicies"]);
+    println!("{output}");
 
     cluster.kubectl(&["delete", "node", "node-e"]);
     until(&cluster, "intel-pool", "a node less", |status| status["nodes"] == 4);
@@ -70,7 +70,9 @@ fn an_invalid_policy_that_slips_through_is_told_once() {
     let deadline = Instant::now() + SOON;
     // The API server goes by the new schema a moment later.
     let path = cluster.workplace().write("wrong.json", wrong.to_string());
-    while !cluster.told(cluster.admin(), &["apply", "-f", path.to_str().expect("a path in UTF-8")]).contains("created")
+    while !cluster
+        .output(cluster.admin(), &["apply", "-f", path.to_str().expect("a path in UTF-8")])
+        .contains("created")
     {
         assert!(Instant::now() < deadline, "the schema stays as it was");
     }
@@ -79,9 +81,9 @@ fn an_invalid_policy_that_slips_through_is_told_once() {
     assert!(status["conditions"].to_string().contains("spec.enforce"), "{status:#}");
     let message = scene.await_event("CPUPolicy/wrong", "CPUPolicyInvalid");
     assert!(message.contains("spec.enforce"), "{message}");
-    let told = cluster.told(cluster.admin(), &["events", "--for", "cpupolicy/wrong"]);
-    assert!(told.contains("CPUPolicyInvalid"), "{told}");
-    let described = cluster.told(cluster.admin(), &["describe", "cpupolicy", "wrong"]);
+    let output = cluster.output(cluster.admin(), &["events", "--for", "cpupolicy/wrong"]);
+    assert!(output.contains("CPUPolicyInvalid"), "{output}");
+    let described = cluster.output(cluster.admin(), &["describe", "cpupolicy", "wrong"]);
     assert!(described.contains("the policy is ignored"), "{described}");
     until(&cluster, "intel-pool", "the others are in force", |status| is(status, "Valid", "True"));
 

@@ -13,8 +13,8 @@ use crate::world::data;
 const DRAIN: &str = "drain node-a --ignore-daemonsets --delete-emptydir-data --force";
 
 /// The lines, each once, in a fixed order: kubectl evicts pods side by side, and again and again.
-fn lines(told: &str) -> String {
-    let lines: BTreeSet<&str> = told.lines().collect();
+fn lines(output: &str) -> String {
+    let lines: BTreeSet<&str> = output.lines().collect();
     lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
@@ -33,13 +33,13 @@ fn a_drain_says_why() {
     let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
     insta::assert_snapshot!(
         "drain_asked_first",
-        lines(&admin.told_for(&format!("{DRAIN} --dry-run=server"), Duration::from_secs(7)))
+        lines(&admin.output_for(&format!("{DRAIN} --dry-run=server"), Duration::from_secs(7)))
     );
     // kubectl cordons and evicts at once; here the cordon is known before.
-    admin.told("cordon node-a");
+    admin.output("cordon node-a");
     replica.until("the cordon is known", |replica| replica.server.log().matches("published").count() > 1);
     std::thread::sleep(Duration::from_secs(1));
-    let drained = admin.told_for(DRAIN, Duration::from_secs(7));
+    let drained = admin.output_for(DRAIN, Duration::from_secs(7));
     insta::assert_snapshot!("drain", lines(&drained));
     let warning = drained.lines().find(|line| line.starts_with("Warning: cpufit")).expect("a warning");
     assert_eq!(drained.matches(warning).count(), 1, "once through all retries: {drained}");
@@ -56,26 +56,26 @@ fn edits_are_answered() {
         cluster.workplace().write(file, read(&data(file)));
     }
     let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
-    insta::assert_snapshot!("fields_to_blame", scene.jane.told("apply -f forge.yaml"));
+    insta::assert_snapshot!("fields_to_blame", scene.jane.output("apply -f forge.yaml"));
     let stored = cluster.get(&["vm", "--namespace=shop"]);
     let names: Vec<_> = stored["items"].as_array().expect("a list").iter().map(|vm| &vm["metadata"]["name"]).collect();
     assert!(names.iter().all(|name| *name != "forge"), "what is denied is not stored: {names:?}");
 
-    insta::assert_snapshot!("policy_applied", admin.told("apply -f pool.yaml"));
+    insta::assert_snapshot!("policy_applied", admin.output("apply -f pool.yaml"));
     insta::assert_snapshot!(
         "policy_invalid",
-        admin.told("patch cpupolicy pool --type=merge -p {\"spec\":{\"enforce\":\"Sometimes\"}}")
+        admin.output("patch cpupolicy pool --type=merge -p {\"spec\":{\"enforce\":\"Sometimes\"}}")
     );
     let edits = [
-        admin.told("label node node-a cpu-feature.node.kubevirt.io/fpu-"),
-        admin.told("label node node-b example.com/rack=7"),
-        admin.told("cordon node-c"),
-        admin.told("uncordon node-d"),
+        admin.output("label node node-a cpu-feature.node.kubevirt.io/fpu-"),
+        admin.output("label node node-b example.com/rack=7"),
+        admin.output("cordon node-c"),
+        admin.output("uncordon node-d"),
     ];
     insta::assert_snapshot!("node_edits", edits.concat());
     insta::assert_snapshot!(
         "default_model",
-        admin.told(
+        admin.output(
             "patch kubevirt kubevirt --namespace=kubevirt --type=merge -p {\"spec\":{\"configuration\":{\"cpuModel\":\"Cascadelake-Server-noTSX\"}}}"
         )
     );

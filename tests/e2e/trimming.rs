@@ -52,8 +52,8 @@ fn taken(cluster: &ControlPlane, sent: &Value) -> Vec<String> {
     let keys: Vec<String> =
         before.iter().filter(|(key, value)| !is_kept(key, value)).map(|(key, _)| key.clone()).collect();
     assert_eq!(now.as_object().map_or(0, serde_json::Map::len) + keys.len(), before.len(), "entries came in");
-    let told = pod["metadata"]["annotations"][DROPPED].as_str().unwrap_or_default();
-    assert_eq!(told, keys.join(","), "the pod's annotation");
+    let output = pod["metadata"]["annotations"][DROPPED].as_str().unwrap_or_default();
+    assert_eq!(output, keys.join(","), "the pod's annotation");
     keys
 }
 
@@ -71,14 +71,14 @@ fn audited(cluster: &ControlPlane, pod: &str) -> Option<String> {
 fn trimmed(scene: &Scene<'_>, pod: &Value, wanted: &[&str]) -> String {
     let name = pod["metadata"]["name"].as_str().expect("a name");
     scene.cluster.workplace().write("target.json", pod.to_string());
-    let ask = || scene.controller.told("create -f target.json --dry-run=server");
+    let ask = || scene.controller.output("create -f target.json --dry-run=server");
     // The policy is in force a moment after it was changed.
-    until(name, ask, |told| told.contains("need not have"));
-    let told = scene.controller.told("create -f target.json");
+    until(name, ask, |output| output.contains("need not have"));
+    let output = scene.controller.output("create -f target.json");
     assert_eq!(taken(scene.cluster, pod), wanted);
     let annotation = until("audited", || audited(scene.cluster, name), Option::is_some);
     assert_eq!(annotation, Some(wanted.join(",")));
-    told
+    output
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     govern(&cluster, &json!({"launcherSelectors": "DropStale"}));
 
     // What no node offers any more: a migration that was denied for it is let in.
-    scene.jane.told_until("create -f migrate-ledger.yaml --dry-run=server", "need not have");
-    insta::assert_snapshot!("drop_stale_migration", scene.jane.told("create -f migrate-ledger.yaml"));
+    scene.jane.output_until("create -f migrate-ledger.yaml --dry-run=server", "need not have");
+    insta::assert_snapshot!("drop_stale_migration", scene.jane.output("create -f migrate-ledger.yaml"));
     let pod =
         target(&cluster, "virt-launcher-ledger-new", "ledger", "migrate-ledger", &selector_of(&cluster, "ledger"));
     insta::assert_snapshot!("drop_stale", trimmed(&scene, &pod, &[&feature("amd-stibp")]));
@@ -118,18 +118,18 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     create(&migration("plain", "db", false));
     let pod = target(&cluster, "virt-launcher-db-plain", "db", "plain", &selector_of(&cluster, "db"));
     cluster.workplace().write("target.json", pod.to_string());
-    scene.controller.told("create -f target.json");
+    scene.controller.output("create -f target.json");
     assert_eq!(taken(&cluster, &pod), [""; 0]);
 
     cluster.workplace().write("relax.yaml", migration("relaxed", "db", true).to_string());
     let jane = &scene.jane;
-    let on_create = jane.told("create -f relax.yaml");
-    let on_update = jane.told("annotate vmim plain -n shop cpufit.io/relax=true");
+    let on_create = jane.output("create -f relax.yaml");
+    let on_update = jane.output("annotate vmim plain -n shop cpufit.io/relax=true");
     insta::assert_snapshot!("relax_refused", [on_create, on_update].concat());
     cluster.kubectl(&["create", "clusterrolebinding", "kate", "--clusterrole=cpufit-admin", "--user=kate"]);
     let kate = Session { cluster: &cluster, kubeconfig: cluster.kubeconfig("kate", &["shop-admins"]) };
-    kate.told_until("create -f relax.yaml --dry-run=server", " created");
-    insta::assert_snapshot!("relax_allowed", kate.told("create -f relax.yaml"));
+    kate.output_until("create -f relax.yaml --dry-run=server", " created");
+    insta::assert_snapshot!("relax_allowed", kate.output("create -f relax.yaml"));
     let pod = target(&cluster, "virt-launcher-db-relaxed", "db", "relaxed", &selector_of(&cluster, "db"));
     insta::assert_snapshot!("relaxed", trimmed(&scene, &pod, &[&feature("fpu"), &feature("vme")]));
     insta::assert_snapshot!(scene.await_event("VirtualMachineInstance/db", "CPUSelectorsDropped"), @"shop/db: its target need not have cpu-feature fpu, vme, so that node-c fits (relaxed is annotated cpufit.io/relax); libvirt decides");
@@ -139,11 +139,11 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     drop(replica);
     cluster.kubectl(&["delete", "vmim", "--all", "-n", "shop"]);
     cluster.workplace().write("plain.yaml", migration("plain", "db", false).to_string());
-    let refused = jane.told("create -f relax.yaml");
+    let refused = jane.output("create -f relax.yaml");
     // How the connection breaks is not always the same.
     let (what, _how) = refused.split_once(": Post ").unwrap_or((&refused, ""));
     insta::assert_snapshot!(
         "relax_while_down",
-        format!("{what}: …\n{}{}", jane.told("create -f plain.yaml"), kate.told("create -f relax.yaml"))
+        format!("{what}: …\n{}{}", jane.output("create -f plain.yaml"), kate.output("create -f relax.yaml"))
     );
 }

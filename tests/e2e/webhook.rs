@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::common::{head, read};
 use crate::controlplane::ControlPlane;
-use crate::installed::{Installation, Replica, SOON, told_by_cpufit};
+use crate::installed::{Installation, Replica, SOON, output_of_cpufit};
 use crate::session::Session;
 use crate::world::{self, data};
 
@@ -45,10 +45,10 @@ impl<'c> Scene<'c> {
         replica
     }
 
-    /// The API server asks a new webhook only after it has heard of it and of its authority.
+    /// The API server asks a new webhook only after it has received it and its authority.
     #[track_caller]
     pub fn await_webhook(&self) {
-        self.jane.told_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
+        self.jane.output_until("create -f migrate-db.yaml --dry-run=server", "Warning: cpufit");
     }
 
     /// The Events that cpufit wrote: object, reason, message.
@@ -97,18 +97,18 @@ fn webhook_as_kubectl_shows_it() {
     // Story 1. await_webhook asked by dry runs as well.
     insta::assert_snapshot!(
         "asked_first",
-        jane.told("create -f migrate-db.yaml --dry-run=server --warnings-as-errors")
+        jane.output("create -f migrate-db.yaml --dry-run=server --warnings-as-errors")
     );
     let stored = cluster.get(&["vmim", "--namespace=shop"]);
     assert_eq!(stored["items"], json!([]), "a dry run must store nothing");
-    insta::assert_snapshot!("the_lottery", jane.told("apply -f report.yaml"));
-    insta::assert_snapshot!("denied", jane.told("create -f migrate-ledger.yaml"));
-    let told_of = scene.await_event("VirtualMachineInstance/ledger", "CPUNoTarget");
-    assert!(told_of.contains("amd-stibp"), "virtctl shows no warning, the Event is all there is: {told_of}");
+    insta::assert_snapshot!("the_lottery", jane.output("apply -f report.yaml"));
+    insta::assert_snapshot!("denied", jane.output("create -f migrate-ledger.yaml"));
+    let note = scene.await_event("VirtualMachineInstance/ledger", "CPUNoTarget");
+    assert!(note.contains("amd-stibp"), "virtctl shows no warning, the Event is all there is: {note}");
     let about_db = scene.events().into_iter().filter(|(object, ..)| object.ends_with("/db")).collect::<Vec<_>>();
     assert_eq!(about_db, [], "a dry run leaves no Event");
 
-    insta::assert_snapshot!("controller_is_exempt", controller.told("create -f migrate-ledger.yaml"));
+    insta::assert_snapshot!("controller_is_exempt", controller.output("create -f migrate-ledger.yaml"));
     // The pod of a guest that exists: its Event bears the guest's own UID.
     let guest = cluster.workplace().write("lost.yaml", read(&data("lost.yaml")));
     let guest = [
@@ -122,7 +122,7 @@ fn webhook_as_kubectl_shows_it() {
     let uid = cluster.kubectl(&guest);
     let launcher = String::from_utf8(read(&data("launcher.yaml"))).expect("text");
     cluster.workplace().write("launcher.yaml", launcher.replace("8c1b0a7e-5f0e-4a51-9a0b-2f5b4f1b7c11", &uid));
-    insta::assert_snapshot!("launcher_nowhere", controller.told("create -f launcher.yaml"));
+    insta::assert_snapshot!("launcher_nowhere", controller.output("create -f launcher.yaml"));
     scene.await_event("VirtualMachineInstance/lost", "CPUNoNode");
 
     // Whom the policy spares, and who is left alone.
@@ -130,25 +130,25 @@ fn webhook_as_kubectl_shows_it() {
     let exempt = json!({"spec": {"exemptions": {"users": ["jane"]}}}).to_string();
     cluster.kubectl(&["patch", "cpupolicy", "intel-pool", "--type=merge", "-p", &exempt]);
     let deadline = Instant::now() + SOON;
-    let spared = loop {
-        let told = jane.told("create -f migrate-ledger.yaml");
-        if !told.contains("Forbidden") {
-            break told;
+    let exempted = loop {
+        let output = jane.output("create -f migrate-ledger.yaml");
+        if !output.contains("Forbidden") {
+            break output;
         }
-        assert!(Instant::now() < deadline, "the policy's exemption is not heeded: {told}");
+        assert!(Instant::now() < deadline, "the policy's exemption is not heeded: {output}");
     };
-    insta::assert_snapshot!("user_is_exempt", spared);
+    insta::assert_snapshot!("user_is_exempt", exempted);
     cluster.kubectl(&["label", "namespace", "shop", "cpufit.io/exempt=true"]);
     let deadline = Instant::now() + SOON;
-    while jane.told("create -f migrate-db.yaml --dry-run=server").contains("cpufit") {
+    while jane.output("create -f migrate-db.yaml --dry-run=server").contains("cpufit") {
         assert!(Instant::now() < deadline, "a namespace labelled cpufit.io/exempt=true is left alone");
     }
     cluster.kubectl(&["label", "namespace", "shop", "cpufit.io/exempt-"]);
 
     // Who has no rights gets no help from it: the API server refuses before anybody is asked.
     let stranger = Session { cluster: &cluster, kubeconfig: cluster.kubeconfig("stranger", &[]) };
-    insta::assert_snapshot!("a_stranger", stranger.told("create -f migrate-db.yaml --validate=false"));
-    let explained = told_by_cpufit(&stranger.kubeconfig, "explain vmi/db -n shop");
+    insta::assert_snapshot!("a_stranger", stranger.output("create -f migrate-db.yaml --validate=false"));
+    let explained = output_of_cpufit(&stranger.kubeconfig, "explain vmi/db -n shop");
     assert!(explained.contains("forbidden") && explained.contains("[exit code 2]"), "{explained}");
     assert!(!explained.contains("node-d"), "what kubectl does not show, cpufit does not show: {explained}");
     assert!(!webhook.server.log().contains("panicked at"), "{}", head(&webhook.server.log()));
@@ -159,10 +159,10 @@ fn webhook_as_kubectl_shows_it() {
     cluster.kubectl(&["delete", "vm", "report", "--namespace=lab"]);
     cluster.kubectl(&["delete", "pod", "virt-launcher-lost-7k2px", "--namespace=lab", "--force", "--grace-period=0"]);
     let down = [
-        jane.told("create -f migrate-db.yaml"),
-        jane.told("create -f migrate-ledger.yaml"),
-        jane.told("apply -f report.yaml"),
-        controller.told("create -f launcher.yaml"),
+        jane.output("create -f migrate-db.yaml"),
+        jane.output("create -f migrate-ledger.yaml"),
+        jane.output("apply -f report.yaml"),
+        controller.output("create -f launcher.yaml"),
     ];
     insta::assert_snapshot!("webhook_down", down.concat());
 }

@@ -76,8 +76,8 @@ fn a_guest_is_judged_by_what_is_left_of_its_selector() {
 #[test]
 fn each_says_why() {
     let rows = audit(&world(&[]), NEVER);
-    let told: Vec<String> = rows.iter().map(|row| format!("{}: {}", row.guest, row.why)).collect();
-    insta::assert_snapshot!(told.join("\n"), @r"
+    let rows_of: Vec<String> = rows.iter().map(|row| format!("{}: {}", row.guest, row.why)).collect();
+    insta::assert_snapshot!(rows_of.join("\n"), @r"
     shop/ledger: its own node node-a no longer meets its pod's selector (cpu-feature gone): a restart of the kubelet there would fail the running guest
     shop/danger: its own node node-d no longer meets its pod's selector (cpu-feature fpu): a restart of the kubelet there would fail the running guest
     shop/never: cannot start: no node offers cpu-model EPYC-Genoa, which its selector requires
@@ -136,25 +136,25 @@ fn what_a_policy_would_change() {
         world.cluster = cluster("1.9.0", intel(), objects);
         world
     };
-    let told = |spec: Value| {
+    let rows_of = |spec: Value| {
         let mut rows = audit(&world(spec), NEVER);
         rows.sort_by(|one, other| one.name.cmp(&other.name));
         let line = |row: &AuditRow| format!("{}: {}", row.name, json!(row.change));
         rows.iter().map(line).collect::<Vec<_>>().join("\n")
     };
-    insta::assert_snapshot!(told(json!({"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}})), @r#"
+    insta::assert_snapshot!(rows_of(json!({"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}})), @r#"
     alone: null
     idle: {"model":"Skylake-Server-noTSX-IBRS","replaces":"HostModel"}
     replaced: null
     web: {"model":"Skylake-Server-noTSX-IBRS","replaces":"Unset"}
     "#);
-    insta::assert_snapshot!(told(json!({"commonModel": {"name": "EPYC-Rome"}})), @"
+    insta::assert_snapshot!(rows_of(json!({"commonModel": {"name": "EPYC-Rome"}})), @"
     alone: null
     idle: null
     replaced: null
     web: null
     ");
-    insta::assert_snapshot!(told(json!({})), @"
+    insta::assert_snapshot!(rows_of(json!({})), @"
     alone: null
     idle: null
     replaced: null

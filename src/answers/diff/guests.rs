@@ -69,15 +69,15 @@ pub(super) fn changes(old: &World, new: &World) -> Found {
         let stood = was.and_then(|guest| sides.old.standing(title, guest));
         let stands = is.and_then(|guest| sides.new.standing(title, guest));
         let verdicts = (stood.map(|stood| stood.verdict), stands.map(|stands| stands.verdict));
-        let at_odds = (stood.is_some_and(|stood| stood.own_node), stands.is_some_and(|stands| stands.own_node));
+        let own_node_unmet = (stood.is_some_and(|stood| stood.own_node), stands.is_some_and(|stands| stands.own_node));
         let turn = turn(stood, stands);
         out.worse += usize::from(turn == Some(Turn::Worse));
         out.better += usize::from(turn == Some(Turn::Better));
-        if verdicts.0 == verdicts.1 && at_odds.0 == at_odds.1 {
+        if verdicts.0 == verdicts.1 && own_node_unmet.0 == own_node_unmet.1 {
             continue;
         }
         let because = match (was, is) {
-            (Some(was), Some(is)) => sides.because(was, is, verdicts.0 != verdicts.1, at_odds),
+            (Some(was), Some(is)) => sides.because(was, is, verdicts.0 != verdicts.1, own_node_unmet),
             _ => Vec::new(),
         };
         let change = GuestChange {
@@ -86,10 +86,10 @@ pub(super) fn changes(old: &World, new: &World) -> Found {
             after: verdicts.1,
             because,
             turn: turn.unwrap_or(Turn::Unknown),
-            own_node_before: at_odds.0,
-            own_node_after: at_odds.1,
+            own_node_before: own_node_unmet.0,
+            own_node_after: own_node_unmet.1,
         };
-        if at_odds.0 != at_odds.1 {
+        if own_node_unmet.0 != own_node_unmet.1 {
             out.own_node.push(change.clone());
         }
         if verdicts.0 != verdicts.1 {
@@ -156,13 +156,13 @@ impl<'w> Sides<'w> {
     }
 
     /// The keys of the labels that decided.
-    fn because(&mut self, was: Guest<'w>, is: Guest<'w>, verdict: bool, at_odds: (bool, bool)) -> Vec<String> {
+    fn because(&mut self, was: Guest<'w>, is: Guest<'w>, verdict: bool, own_node_unmet: (bool, bool)) -> Vec<String> {
         let mut out: BTreeSet<String> = BTreeSet::new();
         if verdict {
             out.extend(self.of_verdict(was, is));
         }
-        if at_odds.0 != at_odds.1 && (out.is_empty() || !verdict) {
-            let (guest, world) = if at_odds.1 { (is, self.new_world) } else { (was, self.old_world) };
+        if own_node_unmet.0 != own_node_unmet.1 && (out.is_empty() || !verdict) {
+            let (guest, world) = if own_node_unmet.1 { (is, self.new_world) } else { (was, self.old_world) };
             if let Guest::Vmi(vmi) = guest {
                 out.extend(own_node(&world.cluster, vmi).into_iter().flatten());
             }

@@ -19,7 +19,7 @@ pub struct Diff {
     pub nodes: Vec<NodeChange>,
     /// The guests whose verdict is another one, by name.
     pub guests: Vec<GuestChange>,
-    /// How many guests are worse off; who was not there before is none of them.
+    /// How many guests are worse off; who was not there before is not counted.
     pub worse: usize,
     /// How many are better off.
     pub better: usize,

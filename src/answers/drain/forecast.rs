@@ -1,7 +1,7 @@
 //! Where the guests of a node go when it is drained: all of them, for two may share one free place.
 //!
 //! KubeVirt starts the migrations in no order that can be known, and the scheduler chooses among the nodes that fit. So who is
-//! sure to leave is told from who may lose its place to another; and of guests that do not all find a place, as many are counted
+//! sure to leave is distinguished from who may lose its place to another; and of guests that do not all find a place, as many are counted
 //! as stuck as there are in the best case.
 
 use super::State;
@@ -99,7 +99,7 @@ impl Forecast {
     }
 }
 
-/// Of these guests of a node, all of which their labels let go where `fitting` says.
+/// Of these guests of a node, all of which may go, by their labels, where `fitting` says.
 pub(super) fn of(residents: &Residents<'_>, movers: &[Mover<'_>]) -> Forecast {
     let fitting: Vec<Bits> = movers.iter().map(|mover| mover.fitting.clone()).collect();
     with(residents, &movers.iter().collect::<Vec<_>>(), &fitting)

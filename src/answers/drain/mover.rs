@@ -68,7 +68,7 @@ impl<'w> Mover<'w> {
         let has_changed = foresee(world, &policy, &mut judged, None);
         mover.fitting = if has_changed { judged.assess(cluster).fitting } else { fitting };
         if mover.fate == Fate::Moves {
-            if let Some(why) = &judged.hindrance {
+            if let Some(why) = &judged.not_judged {
                 let words = say::finding::message(why);
                 mover.fate = match why.check {
                     Check::Unknown => Fate::Stays(format!("whether it can leave is not known: {words}")),

@@ -24,7 +24,7 @@ use crate::web::{Condition, Judge, Readiness, admin};
 
 /// How often the age of what is known is looked at.
 const AGE_LOOK: Duration = Duration::from_secs(5);
-/// How long writing what is left, and letting go of the Lease, may take at the end.
+/// How long writing what is left, and releasing the Lease, may take at the end.
 const END: Duration = Duration::from_secs(5);
 
 /// What is there already.
@@ -128,11 +128,11 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
         match (!silent.is_empty(), readiness.holds(Condition::Fresh)) {
             (true, true) => {
                 let silent = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                warn!(after = ?limit, silent, "the API server is silent: no more reviews are judged by what was known");
+                warn!(after = ?limit, silent, "watch data is too old: answering 503 until it is fresh");
                 readiness.lose(Condition::Fresh);
             }
             (false, false) => {
-                info!("the API server is heard again");
+                info!("the API server answers again: reviews are judged");
                 readiness.meet(Condition::Fresh);
             }
             _ => {}
@@ -147,8 +147,8 @@ fn ages(freshness: &Freshness, limit: Duration) -> Page {
     for resource in Resource::WATCHED {
         let mark = if silent.contains(&resource) { '-' } else { ' ' };
         let age = match freshness.age(resource) {
-            Some(age) => format!("heard of {} s ago", age.as_secs()),
-            None => "not heard of yet".to_owned(),
+            Some(age) => format!("received {} s ago", age.as_secs()),
+            None => "not received yet".to_owned(),
         };
         let trouble = freshness.trouble(resource).map(|trouble| format!(" ({trouble})")).unwrap_or_default();
         page.line(format_args!("[{mark}]{resource} {age}{trouble}"));

@@ -177,8 +177,8 @@ mod common {
     fn a_guest_on_the_common_model_asks_for_that_and_its_own() {
         let guest =
             db(&json!({"model": SKYLAKE, "features": [{"name": "vme"}, {"name": "hle", "policy": "optional"}]}));
-        let wish = job(|vmim| vmim["spec"]["addedNodeSelector"] = json!({feature("rtm"): "true", "zone": "z1"}));
-        let world = world(nodes(), vec![guest, wish], vec![mode("Common")]);
+        let added = job(|vmim| vmim["spec"]["addedNodeSelector"] = json!({feature("rtm"): "true", "zone": "z1"}));
+        let world = world(nodes(), vec![guest, added], vec![mode("Common")]);
         let entries = [keys(&["vme", "hle", "rtm"]), vec![model(SKYLAKE), known(SKYLAKE), "zone".to_owned()]].concat();
         assert_eq!(dropped(&world, &target(&entries)), [feature("hle"), feature("rtm"), known(SKYLAKE)]);
         insta::assert_snapshot!(

@@ -25,7 +25,7 @@ pub struct AskedBy {
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    if judgement.assessment.outcome.impact().is_none() || judgement.hindrance.is_some() {
+    if judgement.assessment.outcome.impact().is_none() || judgement.not_judged.is_some() {
         return Vec::new();
     }
     let authors = &judgement.subject.authors;

@@ -36,7 +36,7 @@ pub struct HostModelUnasked {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    if judgement.hindrance.is_some() || subject.mode != CpuMode::HostModel {
+    if judgement.not_judged.is_some() || subject.mode != CpuMode::HostModel {
         return Vec::new();
     }
     let found = match &subject.stage {
@@ -44,7 +44,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             (Some(unasked), Some(source)) => of(judgement, source, unasked, true),
             _ => None,
         },
-        Stage::Start(onward) if onward.host_model == HostModelRule::NotAsked => starts(judgement),
+        Stage::Start(after_start) if after_start.host_model == HostModelRule::NotAsked => starts(judgement),
         Stage::Start(_) => None,
     };
     let finding = |found: HostModelUnasked| {

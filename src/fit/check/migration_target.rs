@@ -51,9 +51,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let Outcome::Impaired(impact) = judgement.assessment.outcome else { return Vec::new() };
     let detail = match &judgement.subject.stage {
         Stage::Start(_) if impact == Impact::Unschedulable => return Vec::new(),
-        Stage::Start(onward) => {
+        Stage::Start(after_start) => {
             let fitting = &judgement.assessment.fitting;
-            let by_targets = judgement.targets_by_start(&judgement.subject.placement, *onward, fitting);
+            let by_targets = judgement.targets_by_start(&judgement.subject.placement, *after_start, fitting);
             let targets = by_targets.iter().map(|(count, nodes)| (*count, judgement.names(nodes))).collect();
             NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets }
         }

@@ -29,7 +29,7 @@ pub struct OwnHostModel {
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    if judgement.assessment.outcome.impact().is_none() || judgement.hindrance.is_some() {
+    if judgement.assessment.outcome.impact().is_none() || judgement.not_judged.is_some() {
         return Vec::new();
     }
     let selector = &judgement.subject.placement.selector;
@@ -41,7 +41,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     judgement.source.into_iter().for_each(|node| all.insert(node));
     let mut usable = fleet.bearing(key, value);
     usable.intersect(&all);
-    let mut unusable = fleet.bearing(&label::twin(key, label::HOST_MODEL_CPU), "true");
+    let mut unusable = fleet.bearing(&label::same_name_in(key, label::HOST_MODEL_CPU), "true");
     unusable.intersect(&all);
     unusable.subtract(&usable);
     if unusable.is_empty() {

@@ -29,7 +29,7 @@ pub struct StaleModel {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let inherited = matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.inherited);
-    let Some(source) = judgement.source.filter(|_| inherited && judgement.hindrance.is_none()) else {
+    let Some(source) = judgement.source.filter(|_| inherited && judgement.not_judged.is_none()) else {
         return Vec::new();
     };
     let fleet = judgement.fleet;
@@ -40,7 +40,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             && label::name(key) != now
             && fleet.label(source, key) != Some(value)
             // What was asked for at this one migration did not come with an earlier one.
-            && !matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.wishes(key))
+            && !matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.adds(key))
     });
     let found = stale.map(|(key, _)| StaleModel {
         model: label::name(key).to_owned(),

@@ -41,14 +41,14 @@ pub struct FromStart {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    let Stage::Start(onward) = subject.stage else { return Vec::new() };
+    let Stage::Start(after_start) = subject.stage else { return Vec::new() };
     if judgement.assessment.outcome != Outcome::Fits {
         return Vec::new();
     }
     let (fleet, fitting) = (judgement.fleet, &judgement.passes.fitting);
     // From each kind of start: how many nodes, and where it could not go though it could start there.
     let mut found: BTreeMap<(usize, Vec<String>), Bits> = BTreeMap::new();
-    let Some(groups) = start_groups(&subject.placement, onward, fitting, fleet, judgement.effort) else {
+    let Some(groups) = start_groups(&subject.placement, after_start, fitting, fleet, judgement.effort) else {
         return Vec::new();
     };
     for group in groups {
@@ -82,7 +82,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 /// The host model of these nodes, where a guest that has it by name could go wherever a host-model guest could.
 fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
     let (fleet, subject) = (judgement.fleet, judgement.subject);
-    let (Stage::Start(onward), CpuMode::HostModel, Some(start)) = (&subject.stage, &subject.mode, &subject.restart)
+    let (Stage::Start(after_start), CpuMode::HostModel, Some(start)) =
+        (&subject.stage, &subject.mode, &subject.restart)
     else {
         return None;
     };
@@ -90,7 +91,7 @@ fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
     let first = names.next()?;
     let (&[model], true) = (first.as_slice(), names.all(|other| other == first)) else { return None };
     let mut needed = nodes.clone();
-    for group in start_groups(&subject.placement, *onward, nodes, fleet, judgement.effort)? {
+    for group in start_groups(&subject.placement, *after_start, nodes, fleet, judgement.effort)? {
         needed.union(&group.targets);
     }
     let anew = start.with_model(model);

@@ -8,7 +8,7 @@ pub(super) const SPEC: CheckSpec =
     CheckSpec { id: Check::Unknown, word: "unknown", always_reported: true, applies_to_launcher_pods: true, find };
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    if judgement.hindrance.is_some() {
+    if judgement.not_judged.is_some() {
         return judgement.notes_of(Check::Unknown);
     }
     match &judgement.assessment.outcome {

@@ -40,7 +40,7 @@ pub struct Hosts {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    if judgement.hindrance.is_some() || subject.mode != CpuMode::HostPassthrough {
+    if judgement.not_judged.is_some() || subject.mode != CpuMode::HostPassthrough {
         return Vec::new();
     }
     let fleet = judgement.fleet;
@@ -54,7 +54,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         // Where it comes from is not known.
         Stage::Migration(_) if runs_on.is_none() => return Vec::new(),
         // It goes to no other vendor.
-        Stage::Start(onward) if onward.vendor => {
+        Stage::Start(after_start) if after_start.vendor => {
             let vendors: Vec<Option<String>> = kinds.iter().map(|(class, _)| class.vendors.first().cloned()).collect();
             kinds.retain(|(class, _)| {
                 vendors.iter().filter(|other| other.as_ref() == class.vendors.first()).count() > 1

@@ -11,7 +11,7 @@ use crate::fit::node::{Node, Taint};
 
 /// Nodes as they come and go, each label kept once for all of them: what a live cluster's fleets are made from.
 #[derive(Debug, Default)]
-pub struct Roster {
+pub struct FleetBuilder {
     keys: HashMap<Arc<str>, Key>,
     labels: Vec<(Arc<str>, Arc<str>)>,
     profiles: HashSet<Arc<[u32]>>,
@@ -32,7 +32,7 @@ struct Entry {
     unread: Option<String>,
 }
 
-impl Roster {
+impl FleetBuilder {
     /// Takes a node in, in the place of one with the same name; whether that changes anything.
     pub fn insert(&mut self, node: Node) -> bool {
         if self.labels.len() >= self.room {
@@ -227,11 +227,11 @@ impl Roster {
             let (key, value) = &self.labels[label as usize];
             match Family::of(key) {
                 Family::HostModelRequired => {
-                    entries.push((label::twin(key, label::CPU_FEATURE), value.to_string()));
+                    entries.push((label::same_name_in(key, label::CPU_FEATURE), value.to_string()));
                 }
                 Family::HostModelCpu => {
                     named = true;
-                    entries.push((label::twin(key, label::CPU_MODEL_MIGRATION), value.to_string()));
+                    entries.push((label::same_name_in(key, label::CPU_MODEL_MIGRATION), value.to_string()));
                 }
                 Family::CpuVendor => vendors.push(key.to_string()),
                 _ => {}
@@ -274,16 +274,16 @@ mod tests {
     /// Some label nodes with a time or a count that changes all day.
     #[test]
     fn labels_that_are_gone_fill_no_memory() {
-        let mut roster = Roster::default();
+        let mut fleet_builder = FleetBuilder::default();
         let fpu = || ("cpu-feature.node.kubevirt.io/fpu", "true".to_owned());
-        roster.insert(node("steady", &[fpu(), ("zone", "a".to_owned())]));
+        fleet_builder.insert(node("steady", &[fpu(), ("zone", "a".to_owned())]));
         for time in 0..20_000 {
             let stamp = ("cpu-feature.node.kubevirt.io/stamp", time.to_string());
-            roster.insert(node("restless", &[fpu(), stamp, ("seen", time.to_string())]));
+            fleet_builder.insert(node("restless", &[fpu(), stamp, ("seen", time.to_string())]));
         }
-        assert!(roster.labels.len() < 5_000, "{} labels are kept of 5", roster.labels.len());
-        assert!(roster.profiles.len() < 5_000, "{} profiles are kept of 2", roster.profiles.len());
-        let fleet = roster.fleet();
+        assert!(fleet_builder.labels.len() < 5_000, "{} labels are kept of 5", fleet_builder.labels.len());
+        assert!(fleet_builder.profiles.len() < 5_000, "{} profiles are kept of 2", fleet_builder.profiles.len());
+        let fleet = fleet_builder.fleet();
         let labels = |name: &str| {
             let node = fleet.find(name).unwrap_or_default();
             fleet.labels(node).collect::<BTreeMap<_, _>>()
@@ -291,6 +291,6 @@ mod tests {
         let stamp = "cpu-feature.node.kubevirt.io/stamp";
         assert_eq!(labels("steady"), BTreeMap::from([("cpu-feature.node.kubevirt.io/fpu", "true"), ("zone", "a")]));
         assert_eq!((labels("restless")[stamp], labels("restless")["seen"]), ("19999", "19999"));
-        assert!(!roster.insert(node("steady", &[fpu(), ("zone", "a".to_owned())])), "a heartbeat would publish");
+        assert!(!fleet_builder.insert(node("steady", &[fpu(), ("zone", "a".to_owned())])), "a heartbeat would publish");
     }
 }

@@ -32,7 +32,7 @@ pub struct Lookup<'f, 'p> {
 
 /// The nodes that pass, condition by condition.
 #[derive(Clone, Debug)]
-pub struct Passes {
+pub struct FilterResult {
     /// Their CPU labels meet the demand.
     pub cpu: Bits,
     /// … and architecture, zone, machine type, affinity and node name do.
@@ -41,7 +41,7 @@ pub struct Passes {
     pub fitting: Bits,
 }
 
-impl Passes {
+impl FilterResult {
     /// Takes a node out: the source of a migration is no target.
     pub fn leave_out(&mut self, node: NodeIndex) {
         self.cpu.remove(node);
@@ -81,27 +81,18 @@ impl Refusal {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
-
-    /// Whether only a cordon or taints keep the pod out.
-    #[must_use]
-    pub fn is_blocked(&self) -> bool {
-        self.missing.is_empty()
-            && self.affinity.is_empty()
-            && !self.other_node
-            && (self.cordoned || !self.taints.is_empty())
-    }
 }
 
 impl<'f> Lookup<'f, '_> {
     /// The nodes that pass, condition by condition. Mirrors the scheduler's filters `NodeName`,
     /// `NodeUnschedulable`, `NodeAffinity` and `TaintToleration`.
     #[must_use]
-    pub fn passes(&self) -> Passes {
+    pub fn passes(&self) -> FilterResult {
         let fleet = self.fleet;
         let mut cpu = self.cpu();
         fleet.unread.keys().for_each(|&node| cpu.remove(node));
         if cpu.is_empty() {
-            return Passes { placement: cpu.clone(), fitting: cpu.clone(), cpu };
+            return FilterResult { placement: cpu.clone(), fitting: cpu.clone(), cpu };
         }
         let mut placement = cpu.clone();
         if let Some(affinity) = &self.placement.affinity {
@@ -125,7 +116,7 @@ impl<'f> Lookup<'f, '_> {
             fitting.subtract(&fleet.cordoned);
         }
         fitting.subtract(&self.placement.tolerations.kept_out(fleet).by_any);
-        Passes { cpu, placement, fitting }
+        FilterResult { cpu, placement, fitting }
     }
 
     /// The nodes whose CPU labels meet the demand, affinity on CPU labels included.

@@ -36,7 +36,7 @@ impl Act for AddNode {
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
         edit(fleet, [&self.like], |node| {
-            node.name.push_str("-twin");
+            node.name.push_str("-copy");
             uncordon(node);
             node.not_ready = false;
             if let Some(host) = node.labels.get_mut(label::HOSTNAME) {

@@ -11,7 +11,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::DropAddedSelector,
     word: "drop-added-node-selector",
     outage: Outage::None,
-    risk: "it goes to another node than was wished",
+    risk: "it may go to another node than the one asked for",
     offer,
     not_helping: |_| None,
 };
@@ -25,7 +25,7 @@ pub struct DropAddedSelector {
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let Stage::Migration(migration) = &judgement.subject.stage else { return None };
-    let keys: Vec<String> = migration.wish.iter().map(|(key, _)| key.clone()).collect();
+    let keys: Vec<String> = migration.added.iter().map(|(key, _)| key.clone()).collect();
     if keys.is_empty() { None } else { judgement.if_more_fit(DropAddedSelector { keys }) }
 }
 

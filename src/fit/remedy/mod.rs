@@ -411,11 +411,11 @@ fn drop_keys(subject: &mut Subject<'_>, fleet: &Fleet, keys: &[String]) {
     let dropped: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
     subject.placement.selector.retain(|(key, _)| !dropped.contains(&**key));
     if let Stage::Migration(migration) = &mut subject.stage {
-        migration.wish.retain(|(key, _)| !dropped.contains(key.as_str()));
+        migration.added.retain(|(key, _)| !dropped.contains(key.as_str()));
     }
-    // A vendor that was wished for stands in the place of the source's own, which comes back.
+    // A vendor that was added stands in the place of the source's own, which comes back.
     if keys.iter().any(|key| Family::of(key) == Family::CpuVendor)
-        && subject.restart.as_ref().is_some_and(|start| start.onward.vendor)
+        && subject.restart.as_ref().is_some_and(|start| start.after_start.vendor)
         && let Some(source) = subject.source().and_then(|source| fleet.find(source))
         && let Some(vendor) = fleet.host_model_class(source).vendors.first()
     {
@@ -516,7 +516,7 @@ mod tests {
         for (at, spec) in ALL.iter().enumerate() {
             assert_eq!(spec.id as usize, at, "{:?} would be described by another remedy", spec.id);
             assert!(spec.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", spec.word);
-            assert!(!spec.risk.is_empty(), "{}: nobody is told what may go wrong", spec.word);
+            assert!(!spec.risk.is_empty(), "{}: nothing says what may go wrong", spec.word);
         }
     }
 }

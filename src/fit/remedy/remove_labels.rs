@@ -54,7 +54,7 @@ pub enum NoRemoval {
 }
 
 fn required(key: &str) -> String {
-    label::twin(key, label::HOST_MODEL_REQUIRED)
+    label::same_name_in(key, label::HOST_MODEL_REQUIRED)
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
@@ -121,7 +121,8 @@ impl Act for RemoveLabels {
     }
 
     fn apply(&self, subject: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
-        let features: BTreeSet<String> = self.keys.iter().map(|key| label::twin(key, label::CPU_FEATURE)).collect();
+        let features: BTreeSet<String> =
+            self.keys.iter().map(|key| label::same_name_in(key, label::CPU_FEATURE)).collect();
         subject.placement.selector.retain(|(key, _)| !features.contains(&**key));
         let removed: BTreeSet<&String> = self.keys.iter().collect();
         edit(fleet, [&self.node], |node| {

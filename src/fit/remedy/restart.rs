@@ -4,7 +4,7 @@ use super::{Act, ByLuck, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot,
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
-use crate::fit::subject::{HostModelRule, Onward, Stage, Start, Subject};
+use crate::fit::subject::{AfterStart, HostModelRule, Stage, Start, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::Restart,
@@ -61,23 +61,23 @@ pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
     if then_fits.1 < judgement.enough() || cures(judgement, judgement.enough()).is_some() {
         return None;
     }
-    let by_targets = judgement.targets_by_start(&start.placement, start.onward, &fitting);
+    let by_targets = judgement.targets_by_start(&start.placement, start.after_start, &fitting);
     let stuck_on = by_targets.get(&0).map(|nodes| judgement.names(nodes)).unwrap_or_default();
     Some(ByLuck { id: RemedyId::Restart, then_fits, stuck_on })
 }
 
 /// The guest is started anew: it is where its start placement lets it be.
 pub(super) fn anew(subject: &mut Subject<'_>) {
-    let onward = subject.restart.as_ref().map(|start| start.onward);
+    let after_start = subject.restart.as_ref().map(|start| start.after_start);
     if let Some(start) = &subject.restart {
         subject.placement = start.placement.clone();
         subject.mode = start.mode.clone();
     }
     let fallback = match subject.stage {
-        Stage::Start(onward) => onward,
-        Stage::Migration(_) => Onward { host_model: HostModelRule::NotAsked, vendor: false },
+        Stage::Start(after_start) => after_start,
+        Stage::Migration(_) => AfterStart { host_model: HostModelRule::NotAsked, vendor: false },
     };
-    subject.stage = Stage::Start(onward.unwrap_or(fallback));
+    subject.stage = Stage::Start(after_start.unwrap_or(fallback));
     subject.running = None;
     subject.outdated_launcher = false;
 }

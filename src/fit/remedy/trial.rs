@@ -25,7 +25,7 @@ impl Judgement<'_, '_> {
     pub(super) fn outlook(&self, start: &Start<'_>) -> ((usize, usize), Bits) {
         let fitting = self.fleet.look_up(&start.placement).passes().fitting;
         let groups =
-            start_groups(&start.placement, start.onward, &fitting, self.fleet, self.effort).unwrap_or_default();
+            start_groups(&start.placement, start.after_start, &fitting, self.fleet, self.effort).unwrap_or_default();
         let range = (
             groups.iter().map(StartGroup::fewest).min().unwrap_or(0),
             groups.iter().map(StartGroup::most).max().unwrap_or(0),
@@ -69,7 +69,7 @@ impl Judgement<'_, '_> {
             return Some((nodes, nodes));
         }
         let (after, _) = action.apply(self.subject, self.fleet);
-        let Stage::Start(onward) = after.stage else { return None };
-        self.restart_cures(&Start { mode: after.mode, placement: after.placement, onward }, enough)
+        let Stage::Start(after_start) = after.stage else { return None };
+        self.restart_cures(&Start { mode: after.mode, placement: after.placement, after_start }, enough)
     }
 }

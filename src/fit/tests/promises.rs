@@ -17,7 +17,7 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
-    CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject, Template,
+    AfterStart, CpuMode, HostModelRule, LibvirtRefusal, Migration, Running, Stage, Start, Subject, Template,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::Tweak;
@@ -74,7 +74,7 @@ struct Guest {
 #[derive(Clone, Debug)]
 enum Point {
     Start,
-    Migration { inherited: bool, stale: bool, wish_zone: Option<&'static str>, wish_host: Option<usize>, known: bool },
+    Migration { inherited: bool, stale: bool, added_zone: Option<&'static str>, added_host: Option<usize>, known: bool },
 }
 
 /// The hardware of a node.
@@ -100,7 +100,7 @@ impl Kind {
     }
 }
 
-/// Nodes and a guest, told by what is special about them: short enough to be read when a promise is broken.
+/// Nodes and a guest, described by what is special about them: short enough to be read when a promise is broken.
 #[derive(Clone, Debug)]
 struct Situation {
     nodes: Vec<(Kind, Damage)>,
@@ -169,14 +169,14 @@ fn guest() -> impl Strategy<Value = Guest> {
 
 fn point() -> impl Strategy<Value = Point> {
     let rarely = prop::bool::weighted;
-    let wish_zone = prop::option::weighted(0.15, select(&["z1", "z2", "z9"][..]));
-    let wish_host = prop::option::weighted(0.2, 0_usize..8);
-    let migration = (rarely(0.4), rarely(0.4), wish_zone, wish_host, rarely(0.95)).prop_map(
-        |(inherited, stale, wish_zone, wish_host, known)| Point::Migration {
+    let added_zone = prop::option::weighted(0.15, select(&["z1", "z2", "z9"][..]));
+    let added_host = prop::option::weighted(0.2, 0_usize..8);
+    let migration = (rarely(0.4), rarely(0.4), added_zone, added_host, rarely(0.95)).prop_map(
+        |(inherited, stale, added_zone, added_host, known)| Point::Migration {
             inherited,
             stale,
-            wish_zone,
-            wish_host,
+            added_zone,
+            added_host,
             known,
         },
     );
@@ -224,10 +224,10 @@ impl Situation {
                 host_model();
                 (*inherited, *stale) = (true, true);
             }
-            (RemedyId::DropAddedSelector, Point::Migration { wish_zone, .. }) => {
+            (RemedyId::DropAddedSelector, Point::Migration { added_zone, .. }) => {
                 host_model();
                 *kind = source_kind;
-                *wish_zone = Some("z9");
+                *added_zone = Some("z9");
             }
             (RemedyId::RemoveTscLabel, _) => guest.tsc = true,
             (RemedyId::EnableCpuManager, _) => {
@@ -337,18 +337,18 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
         CpuMode::HostModel => HostModelRule::Copied,
         _ => HostModelRule::NotAsked,
     };
-    let onward = Onward { host_model, vendor: guest.vendor };
-    let start = Start { mode: mode.clone(), placement: placement.clone(), onward };
+    let after_start = AfterStart { host_model, vendor: guest.vendor };
+    let start = Start { mode: mode.clone(), placement: placement.clone(), after_start };
 
-    let mut subject = Subject::new("shop", "db", Stage::Start(onward), placement.clone());
-    if let Point::Migration { inherited, stale, wish_zone, wish_host, known } = point {
-        let mut wish: Vec<(String, String)> = Vec::new();
-        wish.extend(wish_zone.map(|zone| (ZONE.to_owned(), zone.to_owned())));
-        wish.extend(name_of(wish_host).map(|host| (label::HOSTNAME.to_owned(), host)));
-        wish.retain(|(key, _)| placement.get(key).is_none());
-        wish.sort_unstable();
+    let mut subject = Subject::new("shop", "db", Stage::Start(after_start), placement.clone());
+    if let Point::Migration { inherited, stale, added_zone, added_host, known } = point {
+        let mut added: Vec<(String, String)> = Vec::new();
+        added.extend(added_zone.map(|zone| (ZONE.to_owned(), zone.to_owned())));
+        added.extend(name_of(added_host).map(|host| (label::HOSTNAME.to_owned(), host)));
+        added.retain(|(key, _)| placement.get(key).is_none());
+        added.sort_unstable();
         let selector = &mut subject.placement.selector;
-        selector.extend(wish.iter().map(|(key, value)| entry(key, value)));
+        selector.extend(added.iter().map(|(key, value)| entry(key, value)));
         let own = !guest.features.is_empty() && mode == CpuMode::HostModel;
         let inherited = *inherited && !own && mode == CpuMode::HostModel;
         // Inherited were the labels of a node of its kind, as they were then.
@@ -372,7 +372,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
             selector.extend(class.vendors.first().map(|key| entry(key, "true")));
         }
         let source = known.then(|| source_name.clone());
-        subject.stage = Stage::Migration(Migration { source, inherited, wish, unasked, ..Migration::default() });
+        subject.stage = Stage::Migration(Migration { source, inherited, added, unasked, ..Migration::default() });
         subject.running = Some(Running { node: source_name, placement });
         let names = |is: bool, name: &str| if is { vec![name.to_owned()] } else { Vec::new() };
         subject.refused = guest.refused.then(|| LibvirtRefusal {
@@ -406,9 +406,9 @@ fn badness(assessment: &Assessment) -> usize {
 
 /// The fewest nodes that a guest which is to start can go to, over the nodes where it may start.
 fn fewest_targets(subject: &Subject<'_>, fleet: &Fleet) -> usize {
-    let Stage::Start(onward) = subject.stage else { return 0 };
+    let Stage::Start(after_start) = subject.stage else { return 0 };
     let fitting = assess(subject, fleet).fitting;
-    targets_by_start(&subject.placement, onward, &fitting, fleet).into_keys().min().unwrap_or(0)
+    targets_by_start(&subject.placement, after_start, &fitting, fleet).into_keys().min().unwrap_or(0)
 }
 
 /// Carries a remedy out for real and judges again.
@@ -423,7 +423,7 @@ fn keeps_its_word(
     let (after, changed) = action.apply(subject, fleet);
     let now = fleet.with(changed);
     let verdict = assess(&after, &now);
-    let told = format!(
+    let described = format!(
         "{:?} was promised, {action:?}, {least} to {most}; then {:?} instead of {:?}",
         action.id(),
         verdict.outcome,
@@ -448,18 +448,18 @@ fn keeps_its_word(
         _ => badness(&verdict) < badness(before),
     };
     if !is_gone && !gets_away {
-        return Err(format!("people act and the guest is no better off: {told}"));
+        return Err(format!("people act and the guest is no better off: {described}"));
     }
     let counts: Vec<usize> = match (&after.stage, &subject.stage, action) {
-        (Stage::Start(onward), Stage::Migration(_), _) | (Stage::Start(onward), _, Action::UseModel(_)) => {
-            targets_by_start(&after.placement, *onward, &verdict.fitting, &now).into_keys().collect()
+        (Stage::Start(after_start), Stage::Migration(_), _) | (Stage::Start(after_start), _, Action::UseModel(_)) => {
+            targets_by_start(&after.placement, *after_start, &verdict.fitting, &now).into_keys().collect()
         }
         _ => vec![verdict.fitting.count()],
     };
     let (actual_least, actual_most) =
         (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
     if actual_least < *least || actual_most > *most {
-        return Err(format!("fewer or more nodes fit, {actual_least} to {actual_most}, than was said: {told}"));
+        return Err(format!("fewer or more nodes fit, {actual_least} to {actual_most}, than was said: {described}"));
     }
     if let Action::Uncordon(Uncordon { nodes }) = action {
         for node in nodes {
@@ -467,7 +467,7 @@ fn keeps_its_word(
             let (after, changed) = alone.apply(subject, fleet);
             let now = fleet.with(changed);
             if !assess(&after, &now).fitting.contains(now.find(node).unwrap_or(usize::MAX)) {
-                return Err(format!("{node} is uncordoned in vain: {told}"));
+                return Err(format!("{node} is uncordoned in vain: {described}"));
             }
         }
     }

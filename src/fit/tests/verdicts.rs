@@ -13,7 +13,7 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::RemedyId;
 use crate::fit::subject::{
-    CpuMode, HostModelRule, LibvirtRefusal, Migration, Onward, Running, Stage, Start, Subject, Template,
+    AfterStart, CpuMode, HostModelRule, LibvirtRefusal, Migration, Running, Stage, Start, Subject, Template,
     without_obsolete_host_model,
 };
 use crate::fit::verdict::{Cause, Check, Detail, Evidence, Finding, Impact, Outcome, Verdict};
@@ -23,7 +23,7 @@ use crate::testing::fleet::{
     set, skylake, taint, take, vendor,
 };
 
-const ONWARD: Onward = Onward { host_model: HostModelRule::Copied, vendor: true };
+const AFTER_START: AfterStart = AfterStart { host_model: HostModelRule::Copied, vendor: true };
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 fn ask(subject: &mut Subject<'_>, key: &str, value: &str) {
@@ -39,15 +39,16 @@ fn start(cpu: &str) -> Start<'static> {
     let mut selector: Vec<_> = keys.into_iter().map(|key| (Cow::Owned(key), Cow::Borrowed("true"))).collect();
     selector.push((Cow::Borrowed(label::ARCH), Cow::Borrowed("amd64")));
     let affinity = is_host_model.then(without_obsolete_host_model);
-    let onward = if is_host_model { ONWARD } else { Onward { host_model: HostModelRule::NotAsked, ..ONWARD } };
+    let after_start =
+        if is_host_model { AFTER_START } else { AfterStart { host_model: HostModelRule::NotAsked, ..AFTER_START } };
     let selector = selector.into_iter().collect();
-    Start { mode, placement: Placement { selector, affinity, ..Placement::default() }, onward }
+    Start { mode, placement: Placement { selector, affinity, ..Placement::default() }, after_start }
 }
 
 /// A guest that is to be started.
 fn starting(cpu: &str) -> Subject<'static> {
     let start = start(cpu);
-    Subject::new("shop", "db", Stage::Start(start.onward), start.placement.clone()).tweak(|subject| {
+    Subject::new("shop", "db", Stage::Start(start.after_start), start.placement.clone()).tweak(|subject| {
         subject.mode = start.mode.clone();
         subject.restart = Some(start);
         subject.template = Some(Template::VirtualMachine);
@@ -212,7 +213,7 @@ mod outcomes {
         );
         let in_need = verdict.assessment.outcome.impact().is_some();
         let said = verdict.findings.iter().any(|f| matches!(f.check, Check::StartNode | Check::MigrationTarget));
-        assert_eq!(in_need, said, "an impact nobody is told of, or words without one");
+        assert_eq!(in_need, said, "an impact that is not reported, or words without one");
         assert!(!verdict.assessment.fitting.iter().any(|n| n >= verdict.assessment.fitting.len()));
     }
 
@@ -223,7 +224,7 @@ mod outcomes {
         let count = nodes.len();
         let verdict = judge(&starting("host-model"), nodes);
         assert_eq!(verdict.assessment.fitting.count(), count, "the scheduler's own answer is withheld");
-        assert!(found(&verdict, Check::Unknown).is_some(), "nobody is told why there is no verdict");
+        assert!(found(&verdict, Check::Unknown).is_some(), "no reason is given for the missing verdict");
         assert!(offers(&verdict).is_empty(), "a remedy for a guess");
     }
 
@@ -237,21 +238,21 @@ mod outcomes {
         );
     }
 
-    /// The lottery of host-model: what it can do later depends on where it starts.
+    /// Host-model: what it can do later depends on where it starts.
     #[test]
     fn host_model_is_judged_from_each_node_it_may_start_on() {
         let fleet = Fleet::new(intel());
         let subject = starting("host-model");
         let verdict = assess(&subject, &fleet);
         let by_targets: Vec<(usize, Vec<&str>)> =
-            targets_by_start(&subject.placement, ONWARD, &verdict.fitting, &fleet)
+            targets_by_start(&subject.placement, AFTER_START, &verdict.fitting, &fleet)
                 .iter()
                 .map(|(count, nodes)| (*count, fleet.names(nodes)))
                 .collect();
         assert_eq!(
             by_targets,
             [(0, vec!["node-e"]), (2, vec!["node-a", "node-c", "node-d"]), (4, vec!["node-b"])],
-            "a guest that starts on node-e is stuck there, and nobody was told before"
+            "a guest that starts on node-e is stuck there, and no warning said so"
         );
         assert_eq!(verdict.outcome, Outcome::Impaired(Impact::Pinned), "the best start must not hide the worst");
     }
@@ -259,9 +260,9 @@ mod outcomes {
     /// A guest that asks for a feature looks as if it had migrated before: its host model is never asked for.
     #[test]
     fn a_guest_that_looks_migrated_asks_for_no_host_model() {
-        let onward = Onward { host_model: HostModelRule::NotAsked, vendor: true };
+        let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: true };
         let subject = starting("host-model").tweak(|s| {
-            s.stage = Stage::Start(onward);
+            s.stage = Stage::Start(after_start);
             ask(s, &feature("avx"), "true");
         });
         let verdict = judge(&subject, intel());
@@ -274,7 +275,7 @@ mod outcomes {
     fn without_a_host_model_label(#[case] host_model: HostModelRule, #[case] expected: &str) {
         let bare =
             |name: &str| rome(name).tweak(|node| node.labels.retain(|key, _| !key.starts_with(label::HOST_MODEL_CPU)));
-        let subject = starting("host-model").tweak(|s| s.stage = Stage::Start(Onward { host_model, vendor: true }));
+        let subject = starting("host-model").tweak(|s| s.stage = Stage::Start(AfterStart { host_model, vendor: true }));
         let verdict = judge(&subject, vec![bare("amd-1"), bare("amd-2"), bare("amd-3")]);
         assert_eq!(verdict.assessment.outcome.as_str(), expected, "KubeVirt's older releases make no target pod then");
     }
@@ -596,12 +597,19 @@ mod findings {
         let subject = db().tweak(|s| {
             ask(s, label::HOSTNAME, "node-e");
             if let Stage::Migration(migration) = &mut s.stage {
-                migration.wish.push((label::HOSTNAME.to_owned(), "node-e".to_owned()));
+                migration.added.push((label::HOSTNAME.to_owned(), "node-e".to_owned()));
             }
         });
         let verdict = judge(&subject, intel());
-        assert_eq!(verdict.nearest.first().map(|near| near.node.as_str()), Some("node-e"), "the wish goes unanswered");
-        assert!(offers(&verdict).contains(&"drop-added-node-selector"), "without the wish it could go elsewhere");
+        assert_eq!(
+            verdict.nearest.first().map(|near| near.node.as_str()),
+            Some("node-e"),
+            "the added entry is not met"
+        );
+        assert!(
+            offers(&verdict).contains(&"drop-added-node-selector"),
+            "without the added entry it could go elsewhere"
+        );
     }
 
     /// Advice for a request nobody waits on names the node and offers nothing.

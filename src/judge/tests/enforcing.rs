@@ -1,4 +1,4 @@
-//! The common model and trimmed selectors, as the API server is answered: who is told, who is changed, who is refused.
+//! The common model and trimmed selectors, as the API server is answered: who is warned, changed or refused.
 
 use super::*;
 use crate::fit::subject::CpuMode;
@@ -45,7 +45,7 @@ fn vmi_of(vm: &Value) -> Value {
     })
 }
 
-/// Story 13: the person is told, the VM stays as it was sent, its guest gets the model.
+/// Story 13: the person is warned, the VM stays as it was sent, its guest gets the model.
 #[test]
 fn one_model_for_everyone_and_nobodys_yaml_touched() {
     let (world, web) = (common("Warn"), vm("web", ""));
@@ -65,12 +65,12 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
         guest["metadata"]["annotations"],
         json!({"cpufit.io/policy": "intel-pool", "cpufit.io/replaced-model": "Unset"})
     );
-    let told: Vec<(Reason, &str)> =
+    let reported: Vec<(Reason, &str)> =
         answer.reports.iter().map(|report| (report.reason, report.regarding.name())).collect();
-    assert_eq!(told, [(Reason::ModelReplaced, "web")], "nobody at the keyboard: an Event on the VM");
+    assert_eq!(reported, [(Reason::ModelReplaced, "web")], "nobody at the keyboard: an Event on the VM");
     // Stopped and started again it gets the same.
     assert_eq!(mutated(&world, &vmi_of(&web), CONTROLLER).0, guest);
-    // A person who made the VMI is told in the validating stage.
+    // A person who made the VMI is warned in the validating stage.
     let warnings = admitted(&world, &review(&guest));
     assert!(warnings[0].contains("shop/web will run with CPU model"), "{warnings:?}");
 }
@@ -124,10 +124,10 @@ fn a_guest_that_does_not_use_it(#[case] cpu: Value, #[case] field: &str) {
     let cause = denial.causes.last().expect("a bullet");
     assert_eq!(cause.field, field);
     assert!(cause.message.starts_with("shop/web ") && denial.message.contains("policy intel-pool"), "{denial:?}");
-    assert!(names_model(&admitted(&of("Deny"), &asked(CONTROLLER))), "a controller is spared and told");
+    assert!(names_model(&admitted(&of("Deny"), &asked(CONTROLLER))), "a controller is exempt and warned");
 }
 
-/// Where fleet or policies are the cause, a guest is told of and never refused.
+/// Where fleet or policies are the cause, a guest is reported and never refused.
 #[rstest]
 #[case::usable_nowhere("EPYC-Turin", json!({}))]
 #[case::known_only("EPYC-Rome", json!({}))]
@@ -145,14 +145,14 @@ fn what_is_not_the_guests_fault_is_never_refused(#[case] model: &str, #[case] se
     assert_eq!(not_replaced(&world, &guest, CONTROLLER).len(), 1);
 }
 
-/// What is told of a guest that runs without the common model, in the validating stage.
+/// Reports about a guest that runs without the common model, in the validating stage.
 fn not_replaced(world: &World, guest: &Value, user: &str) -> Vec<String> {
     let answer = answered(world, Stage::Validate, &by(review(guest), user));
-    let told = answer.reports.into_iter().filter(|report| report.reason == Reason::ModelNotReplaced);
-    told.map(|report| format!("{}: {}", report.regarding.name(), report.note.as_str())).collect()
+    let reported = answer.reports.into_iter().filter(|report| report.reason == Reason::ModelNotReplaced);
+    reported.map(|report| format!("{}: {}", report.regarding.name(), report.note.as_str())).collect()
 }
 
-/// Nobody reads what virt-controller is told, so it is told as an Event on the VM, and once.
+/// virt-controller only logs its warnings, so an Event on the VM says it, once.
 #[test]
 fn a_guest_of_a_controller_that_is_left_without_the_model_is_an_event() {
     let web = vmi_of(&vm("web", "Cascadelake-Server-noTSX"));
@@ -174,7 +174,7 @@ fn a_guest_of_a_controller_that_is_left_without_the_model_is_an_event() {
     assert!(not_replaced(&alone, &web, CONTROLLER).is_empty(), "a namespace that is left alone");
 }
 
-/// KubeVirt's default is not the guest's own wish: it is neither named as one nor refused as one.
+/// KubeVirt's default is not the guest's own choice: it is neither named as one nor refused as one.
 #[rstest]
 #[case::usable_nowhere("EPYC-Turin", json!(["Unset"]), "instead of the common CPU model EPYC-Turin")]
 #[case::not_replaced(SKYLAKE, json!([]), "states no CPU model and would run with host-model")]
@@ -182,8 +182,8 @@ fn a_guest_sent_without_a_model_is_known_as_such(#[case] model: &str, #[case] re
     let world = pool(&json!({"commonModel": {"name": model, "replaces": replaces, "otherwise": "Deny"}}));
     let (guest, _) = mutated(&world, &vmi_of(&vm("web", "")), CONTROLLER);
     let guest = guest.tweak(|vmi| vmi["spec"]["domain"]["cpu"]["model"] = json!("host-model"));
-    let told = not_replaced(&world, &guest, CONTROLLER);
-    assert!(told.len() == 1 && told[0].contains(said), "{told:?}");
+    let reported = not_replaced(&world, &guest, CONTROLLER);
+    assert!(reported.len() == 1 && reported[0].contains(said), "{reported:?}");
     let refused = denied(&world, &review(&guest));
     assert_eq!(refused.is_some(), model == SKYLAKE, "refused is only what the guest's own words bring about");
 }
@@ -215,7 +215,7 @@ fn arm_guests_pass_whatever_a_policy_wants() {
     assert_eq!(mutated(&world, &vmi_of(&web), KUBECTL).0, vmi_of(&web));
 }
 
-/// A target pod under `DropStale`: patched, told in warning, Event and audit annotation; not on a dry run.
+/// A target pod under `DropStale`: patched, and reported by warning, Event and audit annotation; not on a dry run.
 #[test]
 fn what_is_dropped_from_a_pod_is_told() {
     let db = running("db", "node-a", "host-model");
@@ -240,7 +240,7 @@ fn what_is_dropped_from_a_pod_is_told() {
     assert!(answered(&world, Stage::Mutate, &dry).reports.is_empty(), "an Event of what never happened");
 }
 
-/// What will be dropped from the target's pod stands in no migration's way, and whoever asks for it is told.
+/// What will be dropped from the target's pod stands in no migration's way, and whoever asks for it is warned.
 #[rstest]
 #[case::stale("DropStale", json!({}), &["fpu", "amd-stibp"], "which no node offers any more (policy intel-pool)")]
 #[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-d fits (migrate-db is annotated cpufit.io/relax)")]

@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// What is repeated is a label: else nobody could be told which one is lacking.
+/// What is repeated is a label: else no Event could name the one that is lacking.
 #[test]
 fn a_label_is_repeated() {
     let object = migration("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = json!({WORDS: "z"}));

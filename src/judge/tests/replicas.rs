@@ -230,7 +230,7 @@ mod reviewed {
         assert_eq!(answered(&world, Stage::Mutate, &asked).decision, Decision::admit(), "GitOps would change it back");
     }
 
-    /// A VMI of the same name is none of its guests.
+    /// A VMI of the same name is not one of its guests.
     #[rstest]
     #[case::replica_set(Set)]
     #[case::pool(Pool)]
@@ -268,8 +268,8 @@ mod reviewed {
         };
         let world = world(mixed(), vec![Object::Replicas(Box::new(known))], None);
         let asked = by(update(&stored, &holder.of(&vm("web", UNKNOWN))), user);
-        let told = answered(&world, Stage::Validate, &asked).reports;
-        let about: Vec<_> = told.iter().map(|report| (report.regarding.kind(), report.regarding.name())).collect();
+        let reported = answered(&world, Stage::Validate, &asked).reports;
+        let about: Vec<_> = reported.iter().map(|report| (report.regarding.kind(), report.regarding.name())).collect();
         assert_eq!(about, [(report::Kind::Replicas(kind), "web")], "GitOps reads no warning");
         let dry = asked.tweak(|review| review["request"]["dryRun"] = json!(true));
         let answer = answered(&world, Stage::Validate, &dry);
@@ -319,7 +319,7 @@ mod updates {
                         && line.contains("strict")
                 });
                 assert!(why && warnings.len() > 1, "{holder:?}: {warnings:?}");
-                assert_eq!(answered(&world, Stage::Validate, &asked).spared, Some(Exemption::NotWorse));
+                assert_eq!(answered(&world, Stage::Validate, &asked).exempted, Some(Exemption::NotWorse));
             }
         }
     }
@@ -439,16 +439,20 @@ mod controllers {
                 };
                 assert!(audit.contains_key("reason") && !audit["reason"].is_empty(), "{what}: {audit:?}");
                 assert!(model != "host-passthrough" || !warnings.is_empty(), "{what}");
-                assert_eq!(answer.spared, Some(Exemption::Controller), "{what}: no metric counts it");
-                let told: Vec<_> = answer.reports.iter().map(|report| report.regarding.kind()).collect();
+                assert_eq!(answer.exempted, Some(Exemption::Controller), "{what}: no metric counts it");
+                let reported: Vec<_> = answer.reports.iter().map(|report| report.regarding.kind()).collect();
                 let names_it = answer.reports.iter().all(|report| report.note.as_str().contains("shop/web-"));
                 let of_many = matches!(about, Some(report::Kind::Replicas(_)));
                 assert!(names_it || !of_many, "{what}: which of its guests is it? {:?}", answer.reports);
                 let expected: Vec<_> = about.into_iter().collect();
-                assert_eq!(told.first().copied().into_iter().collect::<Vec<_>>(), expected, "{what}: no Event says it");
+                assert_eq!(
+                    reported.first().copied().into_iter().collect::<Vec<_>>(),
+                    expected,
+                    "{what}: no Event says it"
+                );
                 let dry = by(asked.clone(), &user).tweak(|review| review["request"]["dryRun"] = json!(true));
                 let dry = answered(&world, Stage::Validate, &dry);
-                assert!(dry.reports.is_empty() && dry.spared.is_none(), "{what}: a trace of what never was");
+                assert!(dry.reports.is_empty() && dry.exempted.is_none(), "{what}: a trace of what never was");
             }
             for user in [VIRTCTL, "system:serviceaccount:argocd:argocd", "system:serviceaccount:kubevirt:other"] {
                 assert!(denied(&world, &by(asked.clone(), user)).is_some(), "{what}: {user} is no controller");
@@ -456,7 +460,7 @@ mod controllers {
         }
     }
 
-    /// The owner is looked for at the API server where the watch has not heard of it yet.
+    /// The owner is looked for at the API server where the watch has not received it yet.
     #[test]
     fn an_owner_made_a_moment_ago_is_asked_for() {
         let world = refusing();
@@ -495,14 +499,14 @@ mod controllers {
             let mut guest = asked["request"]["object"].clone();
             json_patch::patch(&mut guest, patch).expect("a patch that applies");
             assert_eq!(guest["spec"]["domain"]["cpu"]["model"], SKYLAKE, "{owner:?}");
-            let told: Vec<_> = answer.reports.iter().map(|report| report.reason).collect();
-            assert_eq!(told.len(), usize::from(owner.is_some()), "{owner:?}: {told:?}");
+            let reported: Vec<_> = answer.reports.iter().map(|report| report.reason).collect();
+            assert_eq!(reported.len(), usize::from(owner.is_some()), "{owner:?}: {reported:?}");
         }
     }
 
     /// A drain may be denied where the policy says so; and virtctl's migrations are a person's.
     #[rstest]
-    #[case::drains_are_spared(true, CONTROLLER, false)]
+    #[case::drains_are_exempt(true, CONTROLLER, false)]
     #[case::drains_are_not(false, CONTROLLER, true)]
     #[case::virtctl(true, VIRTCTL, true)]
     fn migrations_are_as_the_policy_says(#[case] controllers: bool, #[case] user: &str, #[case] expected: bool) {

@@ -1,4 +1,4 @@
-//! A ruling put into words: what is told, and how a denial reads.
+//! A ruling put into words: warnings, and how a denial reads.
 
 use super::*;
 use crate::admission::response::FieldCause;
@@ -67,7 +67,7 @@ fn a_denial_is_complete() {
     assert_eq!(
         (denial.message.as_str(), denial.details.as_slice()),
         ("shop/ledger cannot migrate (policy intel-pool)", messages().details.as_slice()),
-        "the person would not know why, by whose wish, or what to do"
+        "the person would not know why, who asked for it, or what to do"
     );
     let cause = &denial.causes[0];
     assert_eq!(cause.message, "shop/ledger no node offers it (policy intel-pool)", "422 shows the causes only");
@@ -104,7 +104,7 @@ fn a_guest_without_the_common_model(#[case] impact: Option<Impact>, #[case] fiel
 }
 
 #[test]
-fn a_guest_that_is_spared_is_told_of_its_model_first() {
+fn a_guest_that_is_exempt_is_warned_of_its_model_first() {
     let messages = Messages { unmet: Some(unmet()), ..messages() };
     let target = RequestFacts { kind: RequestKind::VirtualMachineInstance, exemption: Some(Exemption::Controller) };
     let judged = pinned(&[Check::MigrationTarget]);
@@ -130,7 +130,7 @@ const NOTE: &str = "cpufit: shop/ledger: its own node lacks fpu";
 #[case::no_matter(Outcome::Fits, &[Check::OutdatedLauncher, Check::NotReady], &[])]
 fn what_is_told(#[case] outcome: Outcome, #[case] checks: &[Check], #[case] expected: &[&str]) {
     let decision = put(&Policy::builtin(), &migrating(), &verdict(outcome, None, checks), &messages());
-    assert_eq!(decision.warnings(), expected, "people would not be told, or be told for nothing");
+    assert_eq!(decision.warnings(), expected, "people would not be warned, or be warned for nothing");
 }
 
 #[test]

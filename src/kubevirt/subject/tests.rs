@@ -274,9 +274,9 @@ mod migrations {
         let cluster = cluster(release, mixed(), [vmi(guest)]);
         let judged = of_migration(&read(request("db")), &cluster);
         assert!(judged.predicted.is_none(), "a pod that never comes is judged: {:#?}", judged.predicted);
-        let hindrance = judged.hindrance.as_ref().expect("the reason");
-        assert_eq!(hindrance.check, Check::NoPod);
-        assert!(message(hindrance).contains(words), "{}", message(hindrance));
+        let not_judged = judged.not_judged.as_ref().expect("the reason");
+        assert_eq!(not_judged.check, Check::NoPod);
+        assert!(message(not_judged).contains(words), "{}", message(not_judged));
         let verdict = judged.assess(&cluster);
         assert!(verdict.fitting.is_empty() && matches!(verdict.outcome, Outcome::Unknown(_)));
     }
@@ -285,23 +285,26 @@ mod migrations {
     fn a_missing_host_model_is_overlooked_since_1_6() {
         let cluster = cluster("1.6.0", mixed(), [vmi(running("db", "arm-1", "host-model"))]);
         let judged = of_migration(&read(request("db")), &cluster);
-        assert!(judged.hindrance.is_none() && !keys(&judged).keys().any(|key| Family::of(key).is_cpu()));
+        assert!(judged.not_judged.is_none() && !keys(&judged).keys().any(|key| Family::of(key).is_cpu()));
     }
 
-    /// Only what would go away with the wish is a wish.
+    /// Only what would go away with the added selector is added.
     #[rstest]
     #[case::a_zone(json!({ZONE: "z1"}), &[ZONE])]
     #[case::rendered_anyhow(json!({"kubernetes.io/arch": "amd64", "kubernetes.io/hostname": "node-c"}), &["kubernetes.io/hostname"])]
     #[case::overruled(json!({"kubernetes.io/arch": "arm64"}), &[])]
     #[case::its_own_vendor(json!({"cpu-vendor.node.kubevirt.io/Intel": "true"}), &[])]
     #[case::a_host_models_feature(json!({"cpu-feature.node.kubevirt.io/fpu": "true"}), &[])]
-    fn wishes(#[case] added: Value, #[case] expected: &[&str]) {
+    fn adds(#[case] added: Value, #[case] expected: &[&str]) {
         let guest = running("db", "node-a", "host-model");
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
         let judged = of_migration(&read(request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added)), &cluster);
         let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
-        let keys: Vec<&str> = migration.wish.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys, expected, "dropping the wish would be said to free nodes that KubeVirt still refuses");
+        let keys: Vec<&str> = migration.added.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(
+            keys, expected,
+            "dropping the added selector would be said to free nodes that KubeVirt still refuses"
+        );
     }
 
     #[test]
@@ -310,7 +313,7 @@ mod migrations {
         let asked = request("db").tweak(|r| r["spec"]["addedNodeSelector"] = json!({ZONE: "z1"}));
         let judged = of_migration(&read(asked), &cluster);
         let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
-        assert!(migration.wish.is_empty() && !keys(&judged).contains_key(ZONE));
+        assert!(migration.added.is_empty() && !keys(&judged).contains_key(ZONE));
     }
 
     #[test]
@@ -335,7 +338,7 @@ mod migrations {
         let cluster = cluster("1.9.0", mixed(), [vmi(guest)]);
         let judged =
             of_migration(&read(request("db").tweak(|r| r["spec"]["receive"] = json!({"migrationID": "x"}))), &cluster);
-        let why = judged.hindrance.as_ref().expect("a guess");
+        let why = judged.not_judged.as_ref().expect("a guess");
         assert!(message(why).contains("has not reported yet"), "{}", message(why));
         assert!(judged.subject.restart.is_none(), "what has not started here is restarted");
         let verdict = judged.judge(&cluster, Depth::Full);
@@ -476,7 +479,7 @@ mod machines {
     )]
     fn what_a_vm_names_and_is_not_known_is_no_verdict(#[case] what: &str, #[case] matcher: Value, #[case] words: &str) {
         let judged = of(|vm| vm["spec"][what] = matcher, Vec::new());
-        let why = judged.hindrance.as_ref().expect("a guess, said as if it were known");
+        let why = judged.not_judged.as_ref().expect("a guess, said as if it were known");
         assert_eq!((why.check, &why.field), (Check::Unknown, &format!("spec.{what}")));
         assert!(message(why).contains(words), "the resource to add is not named: {}", message(why));
         assert!(judged.predicted.is_none() && judged.subject.restart.is_none());
@@ -544,7 +547,7 @@ mod machines {
             promised.placement.affinity, then.subject.placement.affinity,
             "a condition of host-model stays behind"
         );
-        assert_eq!(Stage::Start(promised.onward), then.subject.stage);
+        assert_eq!(Stage::Start(promised.after_start), then.subject.stage);
     }
 }
 

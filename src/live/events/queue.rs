@@ -74,7 +74,7 @@ impl Series {
 struct History {
     budget: Bucket,
     series: BTreeMap<Reason, Series>,
-    heard: Instant,
+    reported: Instant,
 }
 
 impl History {
@@ -99,7 +99,7 @@ struct Namespace {
 impl Namespace {
     /// Forgets the object that was reported of longest ago; whether there was one.
     fn forget_one(&mut self) -> bool {
-        let oldest = self.objects.iter().min_by_key(|(_, history)| history.heard);
+        let oldest = self.objects.iter().min_by_key(|(_, history)| history.reported);
         let Some(oldest) = oldest.map(|(regarding, _)| regarding.clone()) else { return false };
         self.queue.retain(|_, due| due.0 != oldest);
         self.objects.remove(&oldest).is_some()
@@ -139,7 +139,7 @@ impl EventQueue {
         if let Some(history) = known {
             history.series.retain(|_, series| series.is_queued || series.renewed + FORGOTTEN > tick);
             if let Some(series) = history.series.get_mut(&reason) {
-                history.heard = tick;
+                history.reported = tick;
                 series.count = series.count.saturating_add(1);
                 series.last = now.clock;
                 series.note = note;
@@ -162,7 +162,7 @@ impl EventQueue {
         let history = of_namespace.objects.entry(regarding.clone()).or_insert_with(|| History {
             budget: Bucket::full(OF_OBJECT, tick),
             series: BTreeMap::new(),
-            heard: tick,
+            reported: tick,
         });
         if !take_all([(&mut history.budget, OF_OBJECT), (&mut of_namespace.budget, OF_NAMESPACE)], tick) {
             // Nothing of it needs to be remembered.
@@ -171,7 +171,7 @@ impl EventQueue {
             }
             return Taken::TooMuch;
         }
-        history.heard = tick;
+        history.reported = tick;
         history.series.insert(reason, Series::new(note, now));
         self.queue(tick, (regarding, reason));
         Taken::New
@@ -184,7 +184,7 @@ impl EventQueue {
             return true;
         }
         for known in self.namespaces.values_mut() {
-            known.objects.retain(|_, history| history.is_queued() || history.heard + FORGOTTEN > now);
+            known.objects.retain(|_, history| history.is_queued() || history.reported + FORGOTTEN > now);
         }
         // A budget is forgotten when nothing of it is used.
         self.namespaces.retain(|_, known| !known.objects.is_empty() || !known.budget.is_full(OF_NAMESPACE, now));
@@ -280,7 +280,7 @@ impl EventQueue {
     /// It could not be written: tried again later, or never.
     pub(super) fn failed(&mut self, due: &Due, is_passing: bool, now: Instant) {
         let Some(history) = self.history_mut(&due.0) else { return };
-        if is_passing && history.heard + FORGOTTEN > now {
+        if is_passing && history.reported + FORGOTTEN > now {
             let series = history.series.get_mut(&due.1);
             if series.is_some_and(|series| !std::mem::replace(&mut series.is_queued, true)) {
                 self.queue(now + RENEWED, due.clone());

@@ -16,7 +16,8 @@ fn names_fit_whatever_they_are_made_of() {
 fn a_policys_event_names_no_namespace_and_is_kept_in_default() {
     let about = Regarding::policy(&Meta { name: "intel".to_owned(), uid: "u".to_owned(), ..Meta::default() });
     let clock = Timestamp::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let series = Series::new(Note::of_watched("spec.enforce: Sometimes is none"), Now { tick: Instant::now(), clock });
+    let series =
+        Series::new(Note::of_watched("spec.enforce: Sometimes is not one"), Now { tick: Instant::now(), clock });
     let event = super::event("default", "cpufit-1", &about, Reason::PolicyInvalid, &series);
     insta::assert_json_snapshot!(event, @r#"
     {
@@ -31,7 +32,7 @@ fn a_policys_event_names_no_namespace_and_is_kept_in_default() {
         "uid": "u"
       },
       "lastTimestamp": "2027-01-15T08:00:00Z",
-      "message": "spec.enforce: Sometimes is none",
+      "message": "spec.enforce: Sometimes is not one",
       "metadata": {
         "name": "intel.18fae27693b40000",
         "namespace": "default"

@@ -63,7 +63,7 @@ fn an_invalid_policy_says_why_and_counts_nothing() {
 fn a_status_that_is_right_is_not_written_again() {
     let before = applied(&json!({}), &status(&registered("Pinned", &Value::Null), Some(&counted()), at(0)));
     let again = status(&registered("Pinned", &before), Some(&counted()), at(60));
-    assert!(!differs(&before, &again), "each write would be heard, and written again: {again}");
+    assert!(!differs(&before, &again), "each write would be watched, and written again: {again}");
     let more = PolicyStatus { guests: 15, ..counted() };
     assert!(differs(&before, &status(&registered("Pinned", &before), Some(&more), at(60))));
     assert!(!differs(&before, &status(&registered("Pinned", &before), None, at(60))), "not counted yet");

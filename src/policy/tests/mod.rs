@@ -46,9 +46,9 @@ mod spelling {
         let expected: Vec<&str> = words.split_whitespace().collect();
         assert_eq!(spelled, expected, "a policy that is right by the reference would be refused");
         for (word, text) in T::ALL.iter().zip(expected) {
-            assert_eq!(word::parse::<T>(text).as_ref(), Ok(word), "{text} would mean another thing");
+            assert_eq!(crate::word::parse::<T>(text).as_ref(), Ok(word), "{text} would mean another thing");
             assert!(
-                word::parse::<T>(&text.to_uppercase()).is_err() || text == text.to_uppercase(),
+                crate::word::parse::<T>(&text.to_uppercase()).is_err() || text == text.to_uppercase(),
                 "{text}: laxer than the API server"
             );
         }

@@ -45,7 +45,7 @@ fn every_field() {
             controllers: false,
         },
     };
-    assert_eq!(policy, expected, "an administrator's wish would be lost");
+    assert_eq!(policy, expected, "a field that an administrator set would be lost");
 }
 
 #[rstest]
@@ -299,7 +299,7 @@ proptest! {
         }));
         let Policy { exemptions, virtual_machine_selector, common_model, .. } = policy;
         let got = (policy.enforce, policy.warn, policy.audit, policy.launcher_selectors, exemptions.controllers);
-        prop_assert_eq!(got, (enforce, warn, audit, selectors, controllers), "a wish would be lost");
+        prop_assert_eq!(got, (enforce, warn, audit, selectors, controllers), "a field would be lost");
         prop_assert_eq!(virtual_machine_selector.match_labels, match_labels, "other guests would be governed");
         prop_assert_eq!(common_model.map(|model| model.replaces), Some(replaces), "other guests would change");
     }

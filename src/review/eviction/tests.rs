@@ -61,7 +61,7 @@ fn a_guest_that_can_leave_leaves_in_silence() {
 #[case::another_namespace("lab", "virt-launcher-db-x7k2p")]
 fn a_pod_that_is_no_launcher_of_a_known_guest_is_let_go(#[case] namespace: &str, #[case] pod: &str) {
     let world = world(drained(), &db(), Vec::new());
-    assert_eq!(eviction(&world, namespace, pod, true, &|| false), told(Vec::new()));
+    assert_eq!(eviction(&world, namespace, pod, true, &|| false), warned(Vec::new()));
 }
 
 #[test]
@@ -175,5 +175,5 @@ fn a_later_try_repeats_no_line_in_other_words() {
     let first = evict(&world(drained().tweak(|nodes| of(nodes, "node-a").cordoned = false), &db(), Vec::new()));
     let second = evict(&world(drained(), &db(), Vec::new()));
     assert!(second.starts_with(&first), "kubectl would print a line twice: {first:?} {second:?}");
-    assert!(second.len() > first.len(), "nobody is told the way back: {second:?}");
+    assert!(second.len() > first.len(), "the way back is not given: {second:?}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::answers::stands::{GuestOf, Stands, each};
-use crate::answers::{Enough, Looked, Named};
+use crate::answers::{Deadline, Named, Progress};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
@@ -15,7 +15,7 @@ use crate::say::plural;
 use crate::world::World;
 
 /// What is said of the edit; nothing where the list stays as it is.
-pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Enough<'_>) -> Vec<String> {
+pub(super) fn lines(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Vec<String> {
     let [old, new] = [before, after].map(|kubevirt| &kubevirt.spec.configuration.obsolete_cpu_models);
     let mut out = Vec::new();
     if old != new {
@@ -61,15 +61,15 @@ fn foreseen(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
 #[derive(Default)]
 struct Worse {
     /// Guests whose launcher their own node no longer meets: the kubelet would fail them at its next start.
-    at_odds: Named,
+    own_node_unmet: Named,
     /// Guests that run and can migrate nowhere any more.
     pinned: Named,
     /// Guests that no node takes any more at their next start.
     no_start: Named,
-    looked: Looked,
+    looked: Progress,
 }
 
-fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Enough<'_>) -> Vec<String> {
+fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_>) -> Vec<String> {
     let (outcome, changed) = foreseen(world, after);
     let old = &world.cluster.fleet;
     let mut out = Vec::new();
@@ -112,15 +112,15 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Enough<'_>)
     if changed.is_empty() {
         return out;
     }
-    let Worse { at_odds, pinned, no_start, looked } = worse(world, &outcome, enough);
+    let Worse { own_node_unmet, pinned, no_start, looked } = worse(world, &outcome, enough);
     let many = |named: &Named| looked.count(named.count, "guest");
-    if !at_odds.is_empty() {
-        let number = |one, many| plural::number(at_odds.count, one, many);
+    if !own_node_unmet.is_empty() {
+        let number = |one, many| plural::number(own_node_unmet.count, one, many);
         let (fits, their, them) = (number("fits", "fit"), number("its", "their"), number("it", "them"));
         out.push(format!(
             "then {} no longer {fits} {their} own node ({}): a restart of the kubelet there would fail {them}",
-            many(&at_odds),
-            at_odds.names()
+            many(&own_node_unmet),
+            own_node_unmet.names()
         ));
     }
     let pinned = (!pinned.is_empty()).then(|| format!("{} could migrate nowhere ({})", many(&pinned), pinned.names()));
@@ -138,8 +138,8 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Enough<'_>)
 }
 
 /// Compares how each guest stands before and after.
-fn worse(before: &World, after: &World, enough: Enough<'_>) -> Worse {
-    let mut out = Worse { looked: Looked::none_of_all(&before.cluster), ..Worse::default() };
+fn worse(before: &World, after: &World, enough: Deadline<'_>) -> Worse {
+    let mut out = Worse { looked: Progress::none_of_all(&before.cluster), ..Worse::default() };
     let mut stands = [Stands::new(before), Stands::new(after)];
     for guest in each(&before.cluster) {
         if enough() {
@@ -158,7 +158,7 @@ fn worse(before: &World, after: &World, enough: Enough<'_>) -> Worse {
             out.pinned.add(guest.title());
         }
         if lacks(after, vmi) > lacks(before, vmi) {
-            out.at_odds.add(guest.title());
+            out.own_node_unmet.add(guest.title());
         }
     }
     out

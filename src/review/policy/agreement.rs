@@ -190,24 +190,24 @@ fn checked(world: &World, object: &Value) -> Case<'static> {
 }
 
 /// What of a stand must be as `check` has it.
-type Told = (bool, Option<&'static str>, usize, Option<usize>, (usize, usize));
+type Answered = (bool, Option<&'static str>, usize, Option<usize>, (usize, usize));
 
-fn told(row: &StandRow) -> Told {
+fn answered(row: &StandRow) -> Answered {
     let targets = (row.targets.min, row.targets.max);
     (row.answer == Answer::Deny, row.impact, row.judged, row.start_nodes, targets)
 }
 
-fn told_by_check(case: &Case<'_>, world: &World) -> Told {
+fn answered_by_check(case: &Case<'_>, world: &World) -> Answered {
     let (fleet, assessment) = (&world.cluster.fleet, &case.verdict.assessment);
     let impact = case.verdict.found(Check::NotMigratable).and_then(|found| found.impact);
     let impact = impact.max(assessment.outcome.impact()).map(Impact::as_str);
     let fits = assessment.fitting.count();
     let (start_nodes, targets) = match case.judged.subject.stage {
         Stage::Migration(_) => (None, (fits, fits)),
-        Stage::Start(onward) => {
+        Stage::Start(after_start) => {
             let placement = &case.judged.subject.placement;
             let by_start: Vec<usize> =
-                targets_by_start(placement, onward, &assessment.fitting, fleet).into_keys().collect();
+                targets_by_start(placement, after_start, &assessment.fitting, fleet).into_keys().collect();
             let count = |found: Option<&usize>| found.copied().unwrap_or(0);
             (Some(fits), (count(by_start.iter().min()), count(by_start.iter().max())))
         }
@@ -255,13 +255,13 @@ proptest! {
                 }
                 (None, None) => unreachable!("a guest has one of them"),
             };
-            prop_assert_eq!(told(&row.at_next_start), told_by_check(&checked(&world, &next), &world), "next start of {}", name);
+            prop_assert_eq!(answered(&row.at_next_start), answered_by_check(&checked(&world, &next), &world), "next start of {}", name);
             let now = match guest.life {
                 Life::Runs | Life::RunsAlone => Some(checked(&world, &migration(&name))),
                 Life::Waits | Life::Stopped | Life::Ended => None,
             };
             match (now, &row.now) {
-                (Some(case), Some(now)) => prop_assert_eq!(told(now), told_by_check(&case, &world), "{} now", name),
+                (Some(case), Some(now)) => prop_assert_eq!(answered(now), answered_by_check(&case, &world), "{} now", name),
                 (_, now) => prop_assert_eq!(now.is_some(), guest.life == Life::Waits, "{}", name),
             }
         }

@@ -114,8 +114,8 @@ fn enforcement_says_whom_it_would_deny() {
 #[case::no_node(json!({"nodeSelector": {"matchLabels": {"pool": "none"}}}))]
 fn what_could_never_work_is_said(#[case] spec: Value) {
     let lines = changed(&world(nodes(), &[]), &spec);
-    let told = |line: &String| line.contains("no selected node can run") || line.contains("selects no node");
-    assert!(lines.iter().any(told), "{lines:?}");
+    let names = |line: &String| line.contains("no selected node can run") || line.contains("selects no node");
+    assert!(lines.iter().any(names), "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("next restart")), "a restart would not help: {lines:?}");
 }
 
@@ -136,7 +136,7 @@ fn a_more_specific_policy_keeps_its_guests() {
     let vip = running("vip", "node-a", "host-model").tweak(|vip| vip["metadata"]["labels"] = json!({"vip": "yes"}));
     world.cluster = cluster("1.9.0", nodes(), [vmi(vip)]);
     let lines = changed(&world, &common(MODEL)).join("\n");
-    assert!(all.contains("shop/db") && !lines.contains("shop/vip"), "the wrong people would be told: {lines}");
+    assert!(all.contains("shop/db") && !lines.contains("shop/vip"), "the wrong guests would be named: {lines}");
 }
 
 #[test]

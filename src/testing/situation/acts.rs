@@ -111,13 +111,13 @@ fn migration(random: &mut Random, guest: &str) -> Value {
         "spec": {"vmiName": guest},
     });
     if random.percent(25) {
-        let wish = match random.below(4) {
+        let added = match random.below(4) {
             0 => json!({ZONE: random.one(&["z1", "z2", "z9"])}),
             1 => json!({label::HOSTNAME: random.one(&NAMES)}),
             2 => json!({vendor("AMD"): "true"}),
             _ => json!({feature("gfni"): "true", ZONE: "z1"}),
         };
-        vmim["spec"]["addedNodeSelector"] = wish;
+        vmim["spec"]["addedNodeSelector"] = added;
     }
     match random.below(100) {
         0..=2 => vmim["spec"]["receive"] = json!({"migrationID": "m"}),

@@ -79,7 +79,7 @@ pub(super) fn spec(random: &mut Random) -> Value {
     spec
 }
 
-/// Where the guest may be by its owner's wish.
+/// Where the guest may be, by what its owner asks for.
 fn place(random: &mut Random, spec: &mut Value) {
     if random.percent(25) {
         let (key, value) = match random.below(6) {

@@ -63,7 +63,7 @@ impl Situation {
         let items = [self.nodes.clone(), self.objects.clone()].concat();
         let dump = json!({"apiVersion": "v1", "kind": "List", "items": items});
         let read = world::load(&[Source::Stdin], &[], None, NAMESPACE, &Domain::default(), dump.to_string().as_bytes());
-        read.unwrap_or_else(|error| panic!("{error:?}: the situation is none: {dump:#}")).0
+        read.unwrap_or_else(|error| panic!("{error:?}: the situation cannot be read: {dump:#}")).0
     }
 
     /// The situation in a few lines: what a fault needs to be read.

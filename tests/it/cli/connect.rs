@@ -385,7 +385,7 @@ fn who_may_not_read_is_told_what_is_missing_and_what_can_be_done() {
         assert!(owner.stderr.contains(words), "{words} is missing: {}", owner.stderr);
     }
     for (line, present, absent) in [
-        // A bare name is a guest; a pod is none, and of all guests none is named.
+        // A bare name is a guest; a pod is not a guest, and where all guests are asked for no name is given.
         ("explain db -n shop --token owner", "vmiName: \"db\"", "cpufit-auditor"),
         ("explain vmim/db -n shop --token owner", "cpufit-reader", "vmiName"),
         ("explain vm -n shop --token owner", "cpufit-reader", "vmiName"),

@@ -206,10 +206,10 @@ fn a_snapshot_without_nodes_is_admitted_unknown_and_said() {
     let ran = run("check", &empty, &file, &[]);
     assert_eq!(ran.code(), 0, "a guess must never deny: {}", ran.stderr);
     for words in ["unknown", "no node is known"] {
-        assert!(ran.stdout.contains(words), "a user who forgot the nodes is not told: {}", ran.stdout);
+        assert!(ran.stdout.contains(words), "a user who forgot the nodes is not output: {}", ran.stdout);
     }
     for words in ["note: the dump holds no node", "kubectl get nodes,pods,", ",controllerrevisions,", " -A -o yaml"] {
-        assert!(ran.stderr.contains(words), "what to add is not told: {}", ran.stderr);
+        assert!(ran.stderr.contains(words), "what to add is not output: {}", ran.stderr);
     }
 }
 
@@ -555,7 +555,7 @@ fn an_audit_fails_a_pipeline_from_the_state_it_is_told() {
         .args(["-n", "lab", "--fail-on", "fragile"])
         .run();
     assert_cannot_judge(&ran, &["there is no namespace lab", "--fail-on would pass"]);
-    assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is none must not pass for a pass");
+    assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is not one must not pass");
 }
 
 /// The objects of a file, and the same without this namespace.
@@ -613,12 +613,12 @@ spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: Penryn}, dev
     let labelled = NODES.replace("arch: amd64", "arch: amd64, cpu-vendor.node.kubevirt.io/Intel: 'true'");
     let (nodes, file) = (scratch.write("nodes.yaml", labelled), scratch.write("guest.yaml", STUCK));
     let without_machine_types = ["--kubevirt-version", "v1.5.0"];
-    let told = |verb: &str, more: &[&str]| {
+    let output = |verb: &str, more: &[&str]| {
         let more: Vec<&OsStr> = more.iter().chain(&without_machine_types).map(OsStr::new).collect();
         run(verb, &nodes, &file, &more)
     };
     let commands = |more: &[&str]| {
-        let json = told("check", &[more, &["-o", "json"]].concat()).json();
+        let json = output("check", &[more, &["-o", "json"]].concat()).json();
         let result = results(&json).remove(0);
         let remedies = result["remedies"].as_array().unwrap().clone();
         let commands: Vec<String> = remedies.iter().flat_map(|remedy| texts(&remedy["commands"])).collect();
@@ -629,9 +629,9 @@ spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: Penryn}, dev
         assert_eq!(namespace, expected);
         let patch = commands.iter().find(|command| command.contains("patch")).expect("a command that changes the VM");
         assert!(patch.contains(&format!(" -n {expected} ")), "{patch}");
-        let explained = told("explain", more);
+        let explained = output("explain", more);
         assert!(explained.stdout.contains(&format!("-n {expected} ")), "{}", explained.stdout);
     }
-    let mutated = told("check", &["-o", "yaml", "--mutated"]);
+    let mutated = output("check", &["-o", "yaml", "--mutated"]);
     assert!(!mutated.stdout.contains("namespace"), "applied elsewhere, it would be refused: {}", mutated.stdout);
 }

@@ -1,4 +1,4 @@
-//! Clusters of real people: what they were not told, and should have been.
+//! Clusters of real people: what nobody said to them, and cpufit must say.
 //!
 //! `CASES=DIR` names other cases of the same form. Verdict, fitting nodes and nearest nodes must be right in every case; what
 //! `explain` must say is listed here, case by case, for those that are shipped.
@@ -353,7 +353,7 @@ fn every_case_gets_its_verdict_its_nodes_and_its_nearest_nodes() {
             println!("note: {}: cause expected {}, got {}", name(&folder), expect["cause"], result["cause"]);
         }
     }
-    tally.finish("people are told the wrong thing about a cluster that really was");
+    tally.finish("a wrong answer about a cluster that really was");
 }
 
 fn explain(folder: &Path, more: &[&str]) -> common::Ran {

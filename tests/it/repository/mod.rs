@@ -3,3 +3,4 @@
 mod deploy;
 mod documents;
 mod structure;
+mod words;

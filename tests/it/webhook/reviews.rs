@@ -125,7 +125,7 @@ fn every_recorded_review_is_answered_over_tls() {
 
 fn plain_pod_passes_in_silence(server: &Server) {
     let response = server.review("/validate", plain_pod().to_string());
-    assert_eq!(response["allowed"], true, "a pod that is none of ours is held up: {response}");
+    assert_eq!(response["allowed"], true, "a pod that is no launcher is held up: {response}");
     assert_eq!(
         texts(&response["warnings"]),
         Vec::<String>::new(),

@@ -126,7 +126,7 @@ async fn large_bodies_leave_room_for_small_ones() {
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "what is larger than all memory is refused");
 }
 
-/// A judgement that waits until it is let go.
+/// A judgement that waits until it may go on.
 struct Held {
     begun: Notify,
     release: Notify,

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 /// A judgement of the object's name: `deny`, `warn` and `panic` do that, everything else is admitted.
 fn by_name(_: Stage, request: &Request<'_>) -> Decision {
     match &*request.name {
-        "panic" => panic!("told to"),
-        "warn" => Decision::admit_with(vec!["shop/warn: as you wish".to_owned()]),
+        "panic" => panic!("as the test asks"),
+        "warn" => Decision::admit_with(vec!["shop/warn: as asked".to_owned()]),
         "patch" => Decision::Admit {
             warnings: Warnings::default(),
             audit: BTreeMap::new(),
@@ -29,7 +29,7 @@ fn by_name(_: Stage, request: &Request<'_>) -> Decision {
         "deny" => Decision::Deny {
             denial: Denial {
                 code: DenialKind::Forbidden,
-                message: "as you wish".to_owned(),
+                message: "as asked".to_owned(),
                 details: Vec::new(),
                 group: String::new(),
                 kind: "Pod".to_owned(),

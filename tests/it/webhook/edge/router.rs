@@ -56,7 +56,7 @@ async fn a_decision_is_answered() {
     assert_eq!((status, response_of(&text)), (StatusCode::OK, json!({"uid": "u-1", "allowed": true})));
     let (status, text) = validate(review("deny").to_string()).await;
     assert_eq!(status, StatusCode::OK, "a denial is a decision, not an error");
-    assert_eq!(response_of(&text)["status"]["message"], "as you wish");
+    assert_eq!(response_of(&text)["status"]["message"], "as asked");
 }
 
 #[tokio::test]
@@ -317,7 +317,7 @@ async fn a_body_in_many_frames_is_put_together(#[case] size: usize) {
     let text = review("warn").to_string();
     let (status, text) = validate(Frames::at_once(text.as_bytes().chunks(size).map(<[u8]>::to_vec))).await;
     assert_eq!(status, StatusCode::OK, "{text}");
-    assert_eq!(response_of(&text)["warnings"], json!(["cpufit: shop/warn: as you wish"]));
+    assert_eq!(response_of(&text)["warnings"], json!(["cpufit: shop/warn: as asked"]));
 }
 
 /// A review of exactly so many bytes.

@@ -186,7 +186,7 @@ async fn reviews_are_answered_over_every_tls_and_http(
         assert_eq!((response.status(), response.version()), (StatusCode::OK, http));
         assert_eq!(response.headers()["content-type"], "application/json");
         let answer: Value = serde_json::from_str(&text(response).await).unwrap();
-        assert_eq!(answer["response"]["warnings"][0], "cpufit: shop/warn: as you wish");
+        assert_eq!(answer["response"]["warnings"][0], "cpufit: shop/warn: as asked");
     }
     let too_large = client.post("/validate", &" ".repeat(web::BODY_BYTES + 1)).await;
     // An HTTP/1.1 client that still writes may see the connection close before the answer.

@@ -30,7 +30,7 @@ impl fmt::Display for UnknownWord {
 }
 
 /// Reads a word exactly as it is spelled, capitals included, as the API server does.
-pub(super) fn parse<T: Word>(text: &str) -> Result<T, UnknownWord> {
+pub(crate) fn parse<T: Word>(text: &str) -> Result<T, UnknownWord> {
     T::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| UnknownWord {
         given: text.to_owned(),
         allowed: T::ALL.iter().map(|word| word.as_str()).collect(),
@@ -41,15 +41,15 @@ pub(super) fn parse<T: Word>(text: &str) -> Result<T, UnknownWord> {
 macro_rules! spelled {
     ($name:ident) => {
         impl std::str::FromStr for $name {
-            type Err = $crate::policy::word::UnknownWord;
+            type Err = $crate::word::UnknownWord;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                $crate::policy::word::parse(text)
+                $crate::word::parse(text)
             }
         }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str($crate::policy::word::Word::as_str(*self))
+                f.write_str($crate::word::Word::as_str(*self))
             }
         }
     };
@@ -62,55 +62,35 @@ macro_rules! words {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[$vmeta])* $variant,)* }
 
-        impl $crate::policy::word::Word for $name {
+        impl $crate::word::Word for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),*];
             fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }
             }
         }
 
-        $crate::policy::word::spelled!($name);
+        $crate::word::spelled!($name);
     };
 }
 
-pub(super) use {spelled, words};
+pub(crate) use {spelled, words};
 
 /// The candidate that a person most likely meant, if one is near enough to be worth saying.
-pub(super) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     // Longer texts are no misspelling of any word here, and would cost time.
     if given.len() > 64 {
         return None;
     }
     let given = given.to_lowercase();
     candidates
-        .map(|candidate| (distance(&given, &candidate.to_lowercase()), candidate))
+        .map(|candidate| (strsim::osa_distance(&given, &candidate.to_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn one text into the other.
-fn distance(from: &str, to: &str) -> usize {
-    let from: Vec<char> = from.chars().collect();
-    let to: Vec<char> = to.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in to.iter().enumerate() {
-            let mut best = (above[j] + usize::from(a != b)).min(above[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && from[i - 1] == *b && to[j - 1] == *a {
-                best = best.min(before[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before = std::mem::replace(&mut above, row);
-    }
-    above[to.len()]
-}
-
 /// A text as it was given, in quotes: control characters escaped, long ones cut.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 64;
     if text.chars().count() > LONGEST {
         let start: String = text.chars().take(LONGEST).collect();

@@ -1,0 +1,79 @@
+//! Plain words: the source, its tests and the documentation are written in the terms of Kubernetes, subject, verb, object.
+
+use std::fs;
+use std::path::Path;
+
+/// Words that stood for many things, or that nobody would say at a terminal. A word in parentheses may stand where it does.
+const RETIRED: [(&str, &str); 15] = [
+    ("told", ""),
+    ("hears", ""),
+    ("hear of", ""),
+    ("heard", ""),
+    ("lets go", ""),
+    ("let go", ""),
+    ("letting go", ""),
+    ("hindrance", ""),
+    ("wish", ""),
+    // A metric keeps its name.
+    ("spared", "cpufit_spared \"spared\""),
+    ("roster", ""),
+    ("twin", ""),
+    // A case and a snapshot keep their names.
+    ("lottery", "11-lottery-among-milan-and-epyc the_lottery"),
+    ("farewell", ""),
+    ("courtesy", ""),
+];
+
+/// Whether a text holds a word, or a form of it, that begins and ends as one.
+fn holds(text: &str, word: &str) -> bool {
+    text.match_indices(word).any(|(at, _)| {
+        let is_letter = |c: char| c.is_ascii_alphabetic();
+        let before = text[..at].chars().next_back().is_some_and(is_letter);
+        let after = text[at + word.len()..].trim_start_matches(['s', 'e', 'd']).chars().next().is_some_and(is_letter);
+        !before && !after
+    })
+}
+
+fn look(path: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if entry.is_dir() {
+            // What others wrote.
+            if !(path.ends_with("tests") && name == "data") {
+                look(&entry, found);
+            }
+            continue;
+        }
+        let is_text =
+            ["rs", "md", "yaml", "snap"].iter().any(|kind| entry.extension().is_some_and(|found| found == *kind));
+        if !is_text || name == "words.rs" {
+            continue;
+        }
+        for (number, line) in fs::read_to_string(&entry).unwrap().lines().enumerate() {
+            let lower = line.to_lowercase();
+            for (word, allowed) in RETIRED {
+                let rest = allowed
+                    .split(' ')
+                    .filter(|allowed| !allowed.is_empty())
+                    .fold(lower.clone(), |text, allowed| text.replace(allowed, ""));
+                if holds(&rest, word) {
+                    found.push(format!("{}:{}: {word:?}: {}", entry.display(), number + 1, line.trim()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn retired_words_stay_retired() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for folder in ["src", "tests", "benches", "examples", "docs", "deploy", "demo"] {
+        look(&root.join(folder), &mut found);
+    }
+    assert!(found.is_empty(), "plain words are shorter and leave nothing to guess:\n{}", found.join("\n"));
+    assert!(
+        holds("it was told so", "told") && !holds("untoldable", "told") && holds("twins", "twin"),
+        "nothing is found"
+    );
+}

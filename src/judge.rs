@@ -117,8 +117,8 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, effort:
     let verdict = ready.judged.judge(&world.cluster, effort);
     let ruling = ready.ruling(&verdict.assessment);
     let Ready { judged, rules: Rules { policy, is_builtin, facts }, outlook } = ready;
-    let is_told = !facts.exemption.is_some_and(Exemption::is_silent);
-    let left = outlook.as_ref().filter(|_| is_told).and_then(|outlook| outlook.left(&policy));
+    let is_warned = !facts.exemption.is_some_and(Exemption::is_silent);
+    let left = outlook.as_ref().filter(|_| is_warned).and_then(|outlook| outlook.left(&policy));
     let mut messages = say::speak(&judged, &verdict, &world.cluster);
     let common = outlook.map(|Outlook { common, said, unmet, .. }| {
         (messages.model, messages.unmet) = (said, unmet);

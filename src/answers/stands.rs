@@ -161,15 +161,15 @@ impl NextStart {
             }
             _ => why(&case.judged, &case.verdict, cluster),
         };
-        let is_always_told = case
+        let is_always_reported = case
             .verdict
             .findings
             .iter()
             .any(|found| found.check != Check::OwnNode && found.check.spec().always_reported);
-        let is_told = case.messages.model.is_some() || case.messages.unmet.is_some() || is_always_told;
+        let is_warned = case.messages.model.is_some() || case.messages.unmet.is_some() || is_always_reported;
         let answer = match case.ruling {
             Ruling::Deny { .. } => Answer::Deny,
-            Ruling::Admit { warned, .. } if warned || is_told => Answer::Warn,
+            Ruling::Admit { warned, .. } if warned || is_warned => Answer::Warn,
             Ruling::Admit { .. } | Ruling::LeftAlone => Answer::Admit,
         };
         Self { stand: Stand::of(case, &cluster.fleet), answer, why, common: case.common.clone() }

@@ -358,7 +358,7 @@ impl Case<'_> {
     }
 
     /// Whether a person asked for it with this migration.
-    fn is_wished(&self, key: &str) -> bool {
+    fn is_added(&self, key: &str) -> bool {
         self.migration.is_some_and(|migration| migration.spec.added_node_selector.contains_key(key))
     }
 
@@ -366,7 +366,7 @@ impl Case<'_> {
     fn inherited(&self) -> impl Iterator<Item = (&str, &str)> {
         let of_cpu = |key: &str| matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration);
         let entries = self.placement.selector.iter().map(|(key, value)| (key.as_ref(), value.as_ref()));
-        entries.filter(move |(key, _)| of_cpu(key) && !self.is_own(key) && !self.is_wished(key))
+        entries.filter(move |(key, _)| of_cpu(key) && !self.is_own(key) && !self.is_added(key))
     }
 
     fn features<'e>(entries: impl IntoIterator<Item = (&'e str, &'e str)>) -> usize {

@@ -359,8 +359,8 @@ impl<'a> Subject<'a> {
     /// Whether somebody chose an entry for this migration, or as a place for the guest: it says nothing about the guest's CPU.
     #[must_use]
     pub fn is_chosen(&self, key: &str) -> bool {
-        let is_wish = matches!(&self.stage, Stage::Migration(migration) if migration.adds(key));
-        is_wish || self.is_own(key)
+        let is_added = matches!(&self.stage, Stage::Migration(migration) if migration.adds(key));
+        is_added || self.is_own(key)
     }
 
     /// The value that is asked for where the guest's own selector does not have this key.

@@ -224,7 +224,7 @@ mod concern {
 #[case::a_controller(CONTROLLER)]
 #[case::an_exempt_user("backup")]
 #[case::nobody("")]
-fn who_may_relax_is_not_told(#[case] user: &str) {
+fn who_may_relax_is_not_revealed(#[case] user: &str) {
     let relaxed =
         migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({well_known::RELAX.key: "true"}));
     for asked in [review(&relaxed), update(&migration("db"), &relaxed)] {
@@ -471,7 +471,7 @@ mod reported {
     #[case::by_virtctl(VIRTCTL)]
     #[case::by_a_drain(CONTROLLER)]
     #[case::by_a_person(KUBECTL)]
-    fn a_migration_without_a_target_is_told_of_at_the_guest(#[case] user: &str) {
+    fn a_migration_without_a_target_is_reported_at_the_guest(#[case] user: &str) {
         let reports = answered(&stuck(intel()), &by(review(&migration("db")), user)).reports;
         let report = reports.iter().find(|report| report.reason == Reason::NoTarget).expect("an Event");
         assert_eq!((report.regarding.kind(), report.regarding.name()), (report::Kind::Vmi, "db"));
@@ -479,7 +479,7 @@ mod reported {
     }
 
     #[test]
-    fn a_launcher_pod_is_told_of_at_its_guest() {
+    fn a_launcher_pod_is_reported_at_its_guest() {
         let pod = by(review(&target("db", &[feature("amd-stibp")])), CONTROLLER);
         let reports = answered(&stuck(intel()), &pod).reports;
         let reported: Vec<_> = reports.iter().map(|r| (r.reason, r.regarding.uid())).collect();
@@ -490,7 +490,7 @@ mod reported {
     }
 
     #[test]
-    fn a_guest_that_its_own_node_would_not_take_again_is_told_of() {
+    fn a_guest_that_its_own_node_would_not_take_again_is_reported() {
         // node-a lacks amd-stibp, which the running launcher asks for.
         let pod = by(review(&target("db", &[feature("avx")])), CONTROLLER);
         let reports = answered(&stuck(intel()), &pod).reports;
@@ -500,7 +500,7 @@ mod reported {
     #[rstest]
     #[case::a_person_reads_the_warning(KUBECTL, None)]
     #[case::a_controller_does_not(CONTROLLER, Some("db"))]
-    fn a_vmi_is_told_of_at_its_vm(#[case] user: &str, #[case] expected: Option<&str>) {
+    fn a_vmi_is_reported_at_its_vm(#[case] user: &str, #[case] expected: Option<&str>) {
         let guest = running("db", "", "EPYC-Turin").tweak(|vmi| {
             vmi["status"] = json!({});
             vmi["metadata"]["ownerReferences"] = json!([{"kind": "VirtualMachine", "name": "db", "uid": "vm-db"}]);

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn trouble_is_over_when_the_api_server_is_heard_again() {
+    async fn trouble_is_over_when_the_api_server_answers_again() {
         let freshness = Freshness::default();
         assert_eq!(freshness.age(Resource::Nodes), None, "what was never received is not fresh");
         freshness.received(Resource::Nodes);

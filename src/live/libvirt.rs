@@ -123,12 +123,12 @@ impl Asker<'_> {
                 continue;
             }
             out.silence = None;
-            let is_heard = answered.is_ok();
+            let has_answered = answered.is_ok();
             out.answers.insert(first.clone(), answered);
             for cpu in cpus {
                 out.answers.insert(cpu.clone(), self.compare(launcher, cpu).await);
             }
-            if is_heard {
+            if has_answered {
                 out.host = self.host(launcher, accelerator).await.ok();
             }
             return out;

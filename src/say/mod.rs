@@ -100,7 +100,7 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messa
             Check::StartNode | Check::MigrationTarget if out.headline.is_empty() => {
                 out.headline.clone_from(&message);
                 let nearest = first_with_room(&out.title, nearest_lines(verdict));
-                out.lines.extend(nearest.filter(|_| is_told(judged, finding, verdict)));
+                out.lines.extend(nearest.filter(|_| is_warned(judged, finding, verdict)));
                 out.lines.extend(with_model_line(judged, finding, cluster));
                 out.lines.extend(next_step(judged, finding));
             }
@@ -108,8 +108,8 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messa
             Check::CommonModel | Check::StartOutlook | Check::DrainWaits => continue,
             // Who sends the object sees what it asks for itself.
             Check::AskedBy => {
-                let is_told = matches!(&finding.detail, Detail::AskedBy(asked) if !asked.in_sight);
-                let line = short().filter(|_| is_told);
+                let is_warned = matches!(&finding.detail, Detail::AskedBy(asked) if !asked.in_sight);
+                let line = short().filter(|_| is_warned);
                 out.lines.extend(line);
                 continue;
             }
@@ -130,7 +130,7 @@ pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messa
 }
 
 /// Whether the nearest node is worth a line: not where the guest starts and only its arch or zone keeps it from there.
-fn is_told(judged: &Judged<'_>, finding: &Finding, verdict: &Verdict) -> bool {
+fn is_warned(judged: &Judged<'_>, finding: &Finding, verdict: &Verdict) -> bool {
     let starts = finding.check == Check::MigrationTarget && matches!(judged.subject.stage, Stage::Start(_));
     !starts || verdict.nearest.first().is_none_or(|near| near.missing.iter().any(|(key, _)| Family::of(key).is_cpu()))
 }

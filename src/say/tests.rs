@@ -110,7 +110,7 @@ fn a_vm_and_the_model_that_frees_it() {
 
 /// A guest with the longest names that Kubernetes allows, which lacks everything: no line may be cut.
 #[test]
-fn long_names_are_still_told() {
+fn long_names_are_still_reported() {
     let name = "a".repeat(63);
     let long = |at: usize| format!("{}-{at}", "n".repeat(60));
     let nodes: Vec<Node> = (0..4)

@@ -219,14 +219,14 @@ fn sources_are_spelled_as_kubectl_spells_them() {
 }
 
 #[test]
-fn places_are_told_as_people_count() {
+fn places_are_named_as_people_count() {
     let place = Place { file: "cluster.yaml".to_owned(), document: 2, item: Some(14) };
     assert_snapshot!(place, @"cluster.yaml, document 2, items[14]");
     assert_snapshot!(Place { file: STDIN.to_owned(), item: None, ..place }, @"standard input, document 2");
 }
 
 #[test]
-fn a_failing_source_is_told_from_a_short_dump() {
+fn a_failing_source_is_warned_from_a_short_dump() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -283,7 +283,7 @@ fn broken_text_is_located() {
 }
 
 #[test]
-fn what_is_no_object_is_told() {
+fn what_is_no_object_is_warned() {
     assert_snapshot!(error("hello\n"), @r#"cluster.yaml, document 1: expected an object, found string "hello""#);
     assert_snapshot!(error("42\n"), @"cluster.yaml, document 1: expected an object, found number 42");
     assert_snapshot!(error("[1]"), @"cluster.yaml, document 1, items[0]: expected an object, found number 1");

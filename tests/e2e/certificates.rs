@@ -39,7 +39,7 @@ fn secret(cluster: &ControlPlane) -> Value {
 
 /// Waits until all webhooks trust what the Secret says.
 #[track_caller]
-fn until_told(cluster: &ControlPlane) {
+fn until_published(cluster: &ControlPlane) {
     let deadline = Instant::now() + SOON;
     loop {
         let output = bundles(cluster);
@@ -106,7 +106,7 @@ fn certificates_are_made_once_and_what_is_reset_is_written_again() {
     for replica in &replicas {
         replica.until("ready", is_ready);
     }
-    until_told(&cluster);
+    until_published(&cluster);
     let made = secret(&cluster);
     assert_eq!(made["type"], "kubernetes.io/tls");
     let keys: Vec<&String> = made["data"].as_object().expect("data").keys().collect();
@@ -120,12 +120,12 @@ fn certificates_are_made_once_and_what_is_reset_is_written_again() {
     assert_eq!(bundles(&cluster), HashSet::from([bundle.clone()]));
     let reset = json!([{"op": "remove", "path": "/webhooks/0/clientConfig/caBundle"}]).to_string();
     cluster.kubectl(&["patch", KINDS[1], "cpufit", "--type=json", "-p", &reset]);
-    until_told(&cluster);
+    until_published(&cluster);
     // Deleted and applied again, as by helm uninstall and install.
     cluster.kubectl(&["delete", KINDS[0], "cpufit"]);
     std::thread::sleep(Duration::from_secs(1));
     Installation::new(&cluster);
-    until_told(&cluster);
+    until_published(&cluster);
     assert_eq!(secret(&cluster)["data"], made["data"], "nothing was made anew for that");
 
     // A release that has one webhook less, as Helm and Flux apply it.
@@ -138,10 +138,10 @@ fn certificates_are_made_once_and_what_is_reset_is_written_again() {
     let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=helm", "-f", "-"];
     cluster.kubectl(&["delete", KINDS[1], "cpufit"]);
     cluster.kubectl_with(&apply, &configuration);
-    until_told(&cluster);
+    until_published(&cluster);
     let gone = configuration["webhooks"].as_array_mut().expect("webhooks").pop().expect("one");
     cluster.kubectl_with(&apply, &configuration);
-    until_told(&cluster);
+    until_published(&cluster);
     let left = cluster.get(&[KINDS[1], "cpufit"])["webhooks"].to_string();
     assert!(!left.contains(gone["name"].as_str().expect("a name")), "{left}");
 
@@ -161,7 +161,7 @@ fn certificates_are_rotated_and_no_handshake_fails() {
     let other = installation.start("cpufit-b", ANYWHERE, &validity);
     service.until("ready", is_ready);
     other.until("ready", is_ready);
-    until_told(&cluster);
+    until_published(&cluster);
     // The API server learns of it within moments, not at once.
     std::thread::sleep(Duration::from_secs(2));
     let before = failed_open(&cluster);

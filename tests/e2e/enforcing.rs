@@ -142,8 +142,8 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
         let ask = || jane.output("create -f vms.json --validate=false --dry-run=server");
         until(&format!("{replaces:?} in force"), ask, |output| {
             MODES.iter().all(|(name, mode, model)| {
-                let is_told = output.contains(&format!("shop/{} will run with CPU model {COMMON}", of("vm", name)));
-                is_told == (expected(replaces, mode, *model).0 == COMMON && *model != Some(COMMON))
+                let is_warned = output.contains(&format!("shop/{} will run with CPU model {COMMON}", of("vm", name)));
+                is_warned == (expected(replaces, mode, *model).0 == COMMON && *model != Some(COMMON))
             })
         });
         for output in [

@@ -231,7 +231,7 @@ fn install_asks_about_what_matters_and_nothing_else() {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn install_hears_of_edits_of_nodes_but_not_of_heartbeats() {
+fn install_is_asked_about_edits_of_nodes_but_not_of_heartbeats() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let mut asked = install(&cluster);
     let edit = &["nodes.validate"];

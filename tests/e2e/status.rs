@@ -57,7 +57,7 @@ fn the_status_of_policies_follows_the_cluster() {
 /// As when the schema of an older release is installed.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn an_invalid_policy_that_slips_through_is_told_once() {
+fn an_invalid_policy_that_slips_through_is_reported_once() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     let anything = json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema",

@@ -91,7 +91,7 @@ mod drop_stale {
     use super::*;
 
     #[test]
-    fn what_no_node_offers_any_more_is_dropped_and_told() {
+    fn what_no_node_offers_any_more_is_dropped_and_reported() {
         let world = world(nodes(), vec![host_model(), job(|_| {})], vec![mode("DropStale")]);
         let pod = target(&[keys(&["amd-stibp", "fpu", "vme"]), vec![known("Cascadelake-Server")]].concat());
         assert_eq!(dropped(&world, &pod), keys(&["amd-stibp"]));

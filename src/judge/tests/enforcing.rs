@@ -217,7 +217,7 @@ fn arm_guests_pass_whatever_a_policy_wants() {
 
 /// A target pod under `DropStale`: patched, and reported by warning, Event and audit annotation; not on a dry run.
 #[test]
-fn what_is_dropped_from_a_pod_is_told() {
+fn what_is_dropped_from_a_pod_is_reported() {
     let db = running("db", "node-a", "host-model");
     let mut world = pool(&json!({"launcherSelectors": "DropStale"}));
     world.cluster = cluster("1.9.0", intel(), [vmi(db.clone()), launcher(&db, [feature("fpu"), feature("amd-stibp")])]);

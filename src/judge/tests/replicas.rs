@@ -222,7 +222,7 @@ mod reviewed {
     #[rstest]
     #[case::replica_set(Set)]
     #[case::pool(Pool)]
-    fn it_is_told_what_its_guests_will_get_and_stays_as_it_is(#[case] holder: Holder) {
+    fn it_is_warned_of_what_its_guests_will_get_and_stays_as_it_is(#[case] holder: Holder) {
         let asked = review(&holder.of(&vm("web", "host-model")));
         let world = refusing();
         let warnings = admitted(&world, &asked);
@@ -481,7 +481,7 @@ mod controllers {
 
     /// An owner of another UID is another object, whatever its name.
     #[test]
-    fn an_owners_namesake_is_told_of_nothing() {
+    fn an_owners_namesake_gets_no_event() {
         let world = known(refusing());
         let forged = owned(new_vm(UNKNOWN), Some(2)).tweak(|vm| {
             vm["metadata"]["ownerReferences"][0]["uid"] = json!("another");

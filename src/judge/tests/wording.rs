@@ -128,13 +128,13 @@ const NOTE: &str = "cpufit: shop/ledger: its own node lacks fpu";
 #[case::assumed(Outcome::Fits, &[Check::Assumed], &[NOTE])]
 #[case::unknown(Outcome::Unknown(Unknown::NoLabels), &[Check::Unknown], &[NOTE])]
 #[case::no_matter(Outcome::Fits, &[Check::OutdatedLauncher, Check::NotReady], &[])]
-fn what_is_told(#[case] outcome: Outcome, #[case] checks: &[Check], #[case] expected: &[&str]) {
+fn what_is_said(#[case] outcome: Outcome, #[case] checks: &[Check], #[case] expected: &[&str]) {
     let decision = put(&Policy::builtin(), &migrating(), &verdict(outcome, None, checks), &messages());
     assert_eq!(decision.warnings(), expected, "people would not be warned, or be warned for nothing");
 }
 
 #[test]
-fn what_must_be_told_falls_back_on_the_headline() {
+fn what_must_be_said_falls_back_on_the_headline() {
     let judged = verdict(Outcome::Unknown(Unknown::NoLabels), None, &[Check::Unknown]);
     let messages =
         Messages { title: "shop/ledger".to_owned(), headline: "cannot be judged".to_owned(), ..Messages::default() };

@@ -308,7 +308,7 @@ mod migrations {
     }
 
     #[test]
-    fn before_1_6_nobody_could_wish() {
+    fn before_1_6_no_selector_could_be_added() {
         let cluster = cluster("1.5.2", mixed(), [vmi(running("db", "node-a", "host-model"))]);
         let asked = request("db").tweak(|r| r["spec"]["addedNodeSelector"] = json!({ZONE: "z1"}));
         let judged = of_migration(&read(asked), &cluster);
@@ -648,7 +648,7 @@ mod promises {
     #[rstest]
     #[case::arch_stays(json!({label::ARCH: "amd64", ZONE: "z9"}))]
     #[case::the_sources_vendor_comes_back(json!({"cpu-vendor.node.kubevirt.io/AMD": "true"}))]
-    fn without_the_wish(#[case] added: Value) {
+    fn without_the_added_selector(#[case] added: Value) {
         let objects = || vec![vmi(running("db", "node-a", "host-passthrough"))];
         let asked = request("db").tweak(|r| r["spec"]["addedNodeSelector"] = added);
         let nodes = mixed().tweak(|nodes| {

@@ -172,7 +172,7 @@ fn a_list_of_the_cluster_wide_kind_leaves_the_other_alone() {
 }
 
 #[test]
-fn an_invalid_policy_governs_nobody_and_is_kept_to_be_told() {
+fn an_invalid_policy_governs_nobody_and_is_kept_to_be_reported() {
     let mut inventory = synced([
         put(Resource::Policies, &policy("intel", "Pinned", 1)),
         put(Resource::Policies, &policy("odd", "Sometimes", 1)),

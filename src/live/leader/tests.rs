@@ -47,7 +47,7 @@ fn only_another_holder_is_a_transition() {
 }
 
 #[test]
-fn replicas_without_a_name_are_told_apart() {
+fn replicas_without_a_name_have_different_names() {
     assert_eq!(identity(Some("cpufit-7d9-x")), "cpufit-7d9-x");
     assert_ne!(identity(None), identity(Some("")));
 }

@@ -91,7 +91,7 @@ fn the_conditions_of_others_stay() {
 }
 
 #[test]
-fn an_invalid_policy_is_told_once() {
+fn an_invalid_policy_is_reported_once() {
     let known = |status: &str, generation: i64| json!({"conditions": [{"type": "Valid", "status": status, "observedGeneration": generation}]});
     assert!(!is_known_invalid(&registered("Sometimes", &Value::Null)));
     assert!(!is_known_invalid(&registered("Sometimes", &known("True", 2))));

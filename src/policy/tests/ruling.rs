@@ -68,7 +68,7 @@ fn what_is_warned_about_and_recorded(#[case] dial: Dial, #[case] impact: Impact,
 #[case::controller(Exemption::Controller)]
 #[case::user(Exemption::User)]
 #[case::namespace(Exemption::Namespace)]
-fn the_exempt_are_told_and_recorded(#[case] exemption: Exemption) {
+fn the_exempt_are_warned_and_recorded(#[case] exemption: Exemption) {
     let facts = RequestFacts { kind: RequestKind::Migration, exemption: Some(exemption) };
     let pinned = impaired(Impact::Pinned, Cause::Structural);
     let ruling = rule(&enforcing(Dial::From(Impact::Pinned)), facts, &pinned, false);

@@ -61,7 +61,7 @@ fn one_guest_is_spoken_of_as_one() {
 }
 
 #[test]
-fn modes_are_told_by_what_follows() {
+fn modes_are_named_by_what_follows() {
     insta::assert_snapshot!(changed("Haswell", ""), @"cpufit: KubeVirt kubevirt: cpuModel host-model: at its next start a guest without a model takes the CPU of the node it starts on, and keeps it (2 guests)");
     insta::assert_snapshot!(changed("", "host-passthrough"), @"cpufit: KubeVirt kubevirt: cpuModel host-passthrough: no label tells where a guest with it can migrate to; only like hardware takes it (2 guests)");
 }

@@ -362,7 +362,7 @@ fn a_silent_server_is_given_up() {
 
 /// Errors of the API server are its own message, once; below it what can be done.
 #[test]
-fn who_may_not_read_is_told_what_is_missing_and_what_can_be_done() {
+fn who_may_not_read_learns_what_is_missing_and_what_can_be_done() {
     const NODES: &str =
         "cannot read nodes: nodes is forbidden: User \"jane\" cannot list resource \"nodes\" at the cluster scope\n";
     let api = Api::start();

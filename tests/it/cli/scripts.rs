@@ -546,7 +546,7 @@ fn an_audit_can_be_scripted() {
 }
 
 #[test]
-fn an_audit_fails_a_pipeline_from_the_state_it_is_told() {
+fn an_audit_fails_a_pipeline_from_the_state_it_is_given() {
     for state in ["fragile", "pinned", "unschedulable", "own-node"] {
         assert_eq!(audit(&["--fail-on", state]).code(), 1, "{state}: shop/ledger is in danger on its own node");
     }

@@ -134,7 +134,7 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn what_is_not_a_review_is_told_so_in_one_line() {
+async fn what_is_not_a_review_is_refused_in_one_line() {
     let mut lines = Vec::new();
     for (name, body) in malformed() {
         let (status, text) = validate(body).await;

@@ -6,6 +6,7 @@ use super::Fault;
 use super::raw::{Demand, RawNode, nodes};
 use super::seen::{Answered, Seen};
 use crate::fit::check::{KeptOff, NoStartNode};
+use crate::fit::label;
 use crate::fit::remedy::{Cordoned, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Detail, Impact, Outcome};
@@ -158,7 +159,7 @@ impl Judged<'_> {
             // Cordon, taint and virt-handler may pass.
             KeptOff::AsThingsStand => self.others().any(|node| {
                 let lacks = node.missing(&self.demand);
-                lacks.keys().all(|key| key == "kubevirt.io/schedulable") && node.meets_affinity(&self.demand)
+                lacks.keys().all(|key| key == label::SCHEDULABLE) && node.meets_affinity(&self.demand)
             }),
             KeptOff::Selector => lacks && !fails,
             KeptOff::Affinity => fails && !lacks,

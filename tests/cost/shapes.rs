@@ -151,6 +151,7 @@ impl<'de> Deserializer<'de> for Walker<'_> {
 
     scalars! {
         deserialize_bool => visit_bool(true);
+        deserialize_u32 => visit_u32(1);
         deserialize_i64 => visit_i64(1);
         deserialize_u64 => visit_u64(1);
         deserialize_f64 => visit_f64(1.0);
@@ -212,7 +213,7 @@ impl<'de> Deserializer<'de> for Walker<'_> {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i128 u8 u16 u32 u128 f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
+        i8 i16 i32 i128 u8 u16 u128 f32 char bytes byte_buf unit unit_struct tuple tuple_struct identifier
     }
 }
 

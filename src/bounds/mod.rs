@@ -30,6 +30,8 @@ pub const VALUES: usize = 2048;
 pub const TOLERATIONS: usize = 256;
 /// Taints of a node: a handful.
 pub const TAINTS: usize = 128;
+/// Topology spread constraints of a pod: people write one or two.
+pub const SPREADS: usize = 64;
 /// CPU features of a guest: libvirt knows about 300.
 pub const FEATURES: usize = 512;
 /// `volumes` of a guest, and `dataVolumeTemplates` of a VirtualMachine: as many as it has disks.
@@ -77,6 +79,7 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("values", VALUES),
     ("tolerations", TOLERATIONS),
     ("taints", TAINTS),
+    ("topologySpreadConstraints", SPREADS),
     ("features", FEATURES),
     ("preferredCPUFeatures", FEATURES),
     ("dataVolumeTemplates", VOLUMES),

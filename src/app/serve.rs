@@ -36,7 +36,12 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// It cannot listen, has no certificate, or no cluster to judge by.
 #[tokio::main]
-pub async fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<()> {
+pub(super) async fn serve(
+    args: &ServeArgs,
+    cluster: &ClusterArgs,
+    domain: &Domain,
+    stdin: impl Read,
+) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log, domain)?;
     let mut signals = Signals::new()?;
     let freshness = Arc::new(Freshness::default());

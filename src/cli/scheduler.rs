@@ -9,7 +9,7 @@ use crate::page::Page;
 use crate::say::plural::{fold_names, nodes};
 
 /// What the scheduler said of a pod, from its condition `PodScheduled`; `None` where it said nothing.
-pub fn said(pod: &str) -> Option<Sentence> {
+pub(super) fn said(pod: &str) -> Option<Sentence> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Pod {
@@ -37,7 +37,7 @@ pub fn said(pod: &str) -> Option<Sentence> {
 }
 
 /// The sentence, group by group.
-pub fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Fleet, page: &mut Page) {
+pub(super) fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Fleet, page: &mut Page) {
     let Sentence { total, groups, rest } = sentence;
     page.line(format_args!("The scheduler found no place among {}:", nodes(*total)));
     let refused = refused(placement, fleet);

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// So many at once, then so many a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
+pub(super) struct Rate {
     /// How many at once.
     pub burst: f64,
     /// How many a second after that.
@@ -15,14 +15,14 @@ pub struct Rate {
 
 /// What is left of a rate.
 #[derive(Clone, Copy, Debug)]
-pub struct Bucket {
+pub(super) struct Bucket {
     tokens: f64,
     at: Instant,
 }
 
 impl Bucket {
     /// All of it is left.
-    pub fn full(rate: Rate, now: Instant) -> Self {
+    pub(super) fn full(rate: Rate, now: Instant) -> Self {
         Self { tokens: rate.burst, at: now }
     }
 
@@ -33,24 +33,24 @@ impl Bucket {
     }
 
     /// Whether one is left.
-    pub fn has_one(&mut self, rate: Rate, now: Instant) -> bool {
+    pub(super) fn has_one(&mut self, rate: Rate, now: Instant) -> bool {
         self.fill(rate, now);
         self.tokens >= 1.0
     }
 
     /// Whether nothing was taken lately.
-    pub fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
+    pub(super) fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
         self.fill(rate, now);
         self.tokens >= rate.burst
     }
 
     /// Takes one that is left.
-    pub fn take(&mut self) {
+    pub(super) fn take(&mut self) {
         self.tokens -= 1.0;
     }
 
     /// When one is left.
-    pub fn next(&self, rate: Rate) -> Instant {
+    pub(super) fn next(&self, rate: Rate) -> Instant {
         let missing = (1.0 - self.tokens).max(0.0);
         // A little later, for what is lost in the division.
         self.at + Duration::from_secs_f64(missing / rate.per_second) + Duration::from_millis(1)
@@ -58,7 +58,7 @@ impl Bucket {
 }
 
 /// Takes one of each of these, if each has one left.
-pub fn take_all<const N: usize>(buckets: [(&mut Bucket, Rate); N], now: Instant) -> bool {
+pub(super) fn take_all<const N: usize>(buckets: [(&mut Bucket, Rate); N], now: Instant) -> bool {
     let mut buckets = buckets;
     let has_one = buckets.iter_mut().all(|(bucket, rate)| bucket.has_one(*rate, now));
     if has_one {

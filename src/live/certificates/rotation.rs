@@ -20,7 +20,7 @@ use crate::pki::{self, Inspected, Names, Pair, PkiError, Validity};
 use crate::web::tls;
 
 /// The key of the Secret that holds all authorities which are trusted.
-pub const BUNDLE: &str = "ca.crt";
+pub(super) const BUNDLE: &str = "ca.crt";
 const CURRENT: (&str, &str) = ("tls.crt", "tls.key");
 const NEXT: (&str, &str) = ("next.crt", "next.key");
 /// How long before its certificate ends a replica surely serves the successor: three looks at the Secret.
@@ -35,7 +35,7 @@ struct Authority {
 
 /// A certificate and its key, found to be signed by an authority that is trusted and to bear all names.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub(super) struct Held {
     /// The two.
     pub pair: Pair,
     until: SystemTime,
@@ -43,7 +43,7 @@ pub struct Held {
 
 /// What the Secret holds.
 #[derive(Clone, Debug, Default)]
-pub struct Stored {
+pub(super) struct Stored {
     authorities: Vec<Authority>,
     current: Option<Held>,
     next: Option<Held>,
@@ -51,7 +51,7 @@ pub struct Stored {
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     /// Nothing.
     Keep,
     /// There is nothing that can serve: a certificate is made, and serves at once.
@@ -67,7 +67,7 @@ pub enum Step {
 impl Stored {
     /// Reads the Secret. What cannot be read, or belongs to no authority of it, counts as not there.
     #[must_use]
-    pub fn read<V: AsRef<[u8]>>(data: &BTreeMap<String, V>, names: &Names) -> Self {
+    pub(super) fn read<V: AsRef<[u8]>>(data: &BTreeMap<String, V>, names: &Names) -> Self {
         let text = |key| data.get(key).and_then(|bytes| std::str::from_utf8(bytes.as_ref()).ok());
         let authorities = authorities(text(BUNDLE).unwrap_or_default());
         let held = |(certificate, key)| {
@@ -82,7 +82,7 @@ impl Stored {
 
     /// What the Secret should hold.
     #[must_use]
-    pub fn data(&self) -> BTreeMap<String, String> {
+    pub(super) fn data(&self) -> BTreeMap<String, String> {
         let mut data = BTreeMap::from([(BUNDLE.to_owned(), self.bundle())]);
         for ((certificate, key), held) in [(CURRENT, &self.current), (NEXT, &self.next)] {
             if let Some(Held { pair, .. }) = held {
@@ -95,20 +95,26 @@ impl Stored {
 
     /// All authorities that are trusted, PEM.
     #[must_use]
-    pub fn bundle(&self) -> String {
+    pub(super) fn bundle(&self) -> String {
         self.authorities.iter().map(|authority| authority.pem.as_str()).collect()
     }
 
     /// What serves.
     #[must_use]
-    pub fn current(&self) -> Option<&Held> {
+    pub(super) fn current(&self) -> Option<&Held> {
         self.current.as_ref()
     }
 
     /// What to go on from, and what is to be done. `last` is what the Secret held when it was last of use: deleted or
     /// spoilt, that is still served everywhere, until what is made now is known.
     #[must_use]
-    pub fn plan(self, last: Option<&Self>, validity: Duration, is_settled: bool, now: SystemTime) -> (Self, Step) {
+    pub(super) fn plan(
+        self,
+        last: Option<&Self>,
+        validity: Duration,
+        is_settled: bool,
+        now: SystemTime,
+    ) -> (Self, Step) {
         let Some(last) = last.filter(|_| self.current.is_none()) else {
             let step = self.step(validity, is_settled, now);
             return (self, step);
@@ -119,7 +125,7 @@ impl Stored {
 
     /// What is to be done; `is_settled` says that all API servers have had time to read the bundle.
     #[must_use]
-    pub fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> Step {
+    pub(super) fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> Step {
         let is_valid = |held: &&Held| now < held.until;
         let next = self.next.as_ref().filter(is_valid);
         match self.current.as_ref().filter(is_valid) {
@@ -145,7 +151,13 @@ impl Stored {
     /// # Errors
     ///
     /// A certificate cannot be made.
-    pub fn after(mut self, step: Step, names: &Names, validity: Duration, now: SystemTime) -> Result<Self, PkiError> {
+    pub(super) fn after(
+        mut self,
+        step: Step,
+        names: &Names,
+        validity: Duration,
+        now: SystemTime,
+    ) -> Result<Self, PkiError> {
         self.authorities.retain(|authority| now < authority.until);
         match step {
             Step::Keep | Step::Prune => {}

@@ -1,5 +1,6 @@
 //! The one place that builds things: wires a verb together, supervises its tasks, drains on shutdown.
 
+pub mod completion;
 mod libvirt;
 mod serve;
 
@@ -12,11 +13,12 @@ use std::sync::Arc;
 use anyhow::bail;
 use serde_json::Value;
 
-use crate::cli::args::{Args, SnapshotArgs, Verb, WorldArgs, program};
+use crate::cli::args::{Args, DiffArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
 use crate::cli::check::Checked;
 use crate::cli::rights::Unreadable;
+use crate::cli::version::Versions;
 use crate::cli::{
-    Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
+    self, Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
 };
 use crate::console;
 use crate::domain::Domain;
@@ -24,6 +26,7 @@ use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
 use crate::live::connect::ClusterArgs;
 use crate::live::fetch::{self, Reach};
+use crate::live::leader::{self, Leader};
 use crate::page::Page;
 use crate::policy::PolicyError;
 use crate::snapshot::{Source, recognise};
@@ -75,6 +78,11 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
                 code = ExitCode::from(1);
             }
         }
+        Verb::Test(args) => {
+            if cli::test::run(&args, &mut page)? == cli::test::Tested::Failed {
+                code = ExitCode::from(1);
+            }
+        }
         Verb::Explain(args) => {
             args.world.stdin_once(&[args.files.sources().as_slice(), &args.libvirt.libvirt_facts].concat())?;
             let guest = targets::first_guest(&args.objects)?;
@@ -118,7 +126,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
             let mut scene = scene(&cluster, &args.world, &Asked::All, Room::Known, domain, &mut stdin)?;
             let guests = |world: &World| {
-                world.cluster.vmis().filter(|vmi| drain::leaves(&args, &vmi.status.node_name)).cloned().collect()
+                world.cluster.vmis().filter(|vmi| drain::leaves(&args, world, &vmi.status.node_name)).cloned().collect()
             };
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             if drain::run(&args, &scene.world, &mut page)? == drain::Outlook::Trouble {
@@ -126,15 +134,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
             }
         }
         Verb::Diff(args) => {
-            let [old, new] = args.worlds();
-            old.stdin_once(&new.snapshot)?;
-            anyhow::ensure!(!args.policy.contains(&Source::Stdin), "--policy is read for both sides: give a file");
-            // The options that say which cluster to read are about the new side.
-            let namespace = cluster.namespace().map(str::to_owned);
-            let first = ClusterArgs { namespace, ..ClusterArgs::default() };
-            let before = scene(&first, &old, &Asked::All, Room::Unknown, domain, &mut stdin)?;
-            let after = scene(&cluster, &new, &Asked::All, Room::Unknown, domain, &mut stdin)?;
-            if diff::run(&args, &before.world, &after.world, &mut page)? == diff::Outcome::Worse {
+            if compare(&args, &cluster, domain, &mut stdin, &mut page)? == diff::Outcome::Worse {
                 code = ExitCode::from(1);
             }
         }
@@ -151,10 +151,57 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
         Verb::Certs(args) => certs::run(&args, &mut page)?,
         Verb::Manifests(args) => manifests::run(&args, cluster.namespace(), &mut page)?,
         Verb::Probe(args) => probe::run(&args, &mut page)?,
-        Verb::Completion(args) => page.completions(args.shell, &mut program::command(None), "cpufit"),
+        Verb::Version(args) => version(&args, &cluster, &mut page)?,
+        Verb::Completion(args) => cli::completion::script(args.shell, &mut page)?,
+        Verb::Complete(args) => cli::completion::for_kubectl(&args.words, &completion::list(), &mut page)?,
     }
     console::print(&page)?;
     Ok(code)
+}
+
+/// What changed between two sides.
+fn compare(
+    args: &DiffArgs,
+    cluster: &ClusterArgs,
+    domain: &Domain,
+    mut stdin: impl Read,
+    page: &mut Page,
+) -> anyhow::Result<diff::Outcome> {
+    let [old, new] = args.worlds();
+    old.stdin_once(&new.snapshot)?;
+    anyhow::ensure!(!args.policy.contains(&Source::Stdin), "--policy is read for both sides: give a file");
+    // The options that say which cluster to read are about the new side.
+    let namespace = cluster.namespace().map(str::to_owned);
+    let first = ClusterArgs { namespace, ..ClusterArgs::default() };
+    let before = scene(&first, &old, &Asked::All, Room::Unknown, domain, &mut stdin)?;
+    let after = scene(cluster, &new, &Asked::All, Room::Unknown, domain, &mut stdin)?;
+    Ok(diff::run(args, &before.world, &after.world, page)?)
+}
+
+/// The versions of this program and of the leader. Where that cannot be asked, this program's is printed all the same.
+fn version(args: &VersionArgs, cluster: &ClusterArgs, page: &mut Page) -> anyhow::Result<()> {
+    let asked = if args.client { Ok(None) } else { leader(cluster, &args.own_namespace) };
+    let is_known = asked.is_ok() && !args.client;
+    let (leader, trouble) = match asked {
+        Ok(leader) => (leader, None),
+        Err(error) => (None, Some(error)),
+    };
+    Versions::with(leader).print(args.output, is_known, page)?;
+    let Some(error) = trouble else { return Ok(()) };
+    console::print(page)?;
+    Err(error)
+}
+
+/// The replica that leads on the cluster, and its version.
+fn leader(cluster: &ClusterArgs, namespace: &str) -> anyhow::Result<Option<Leader>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let config = cluster.config()?;
+        let url = config.cluster_url.to_string();
+        let client = connect::client(config, &cluster.domain())?;
+        let read = leader::version(client, namespace).await;
+        read.map_err(|error| anyhow::anyhow!("reading the Lease of cpufit at {url}: {}", connect::words(&error)))
+    })
 }
 
 /// Log lines of `-v`, by kubectl's numbers; the webhook has a log of its own.

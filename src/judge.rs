@@ -14,7 +14,7 @@ use crate::enforce::outlook::Outlook;
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::Verdict;
 use crate::kubevirt::subject::Judged;
-use crate::policy::{Exemption, Grounds, Policy, Ruling, UserName};
+use crate::policy::{Announce, Exemption, Grounds, Policy, Ruling, UserName};
 use crate::say::{self, Messages};
 use crate::world::World;
 
@@ -120,8 +120,9 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, effort:
     let is_warned = !facts.exemption.is_some_and(Exemption::is_silent);
     let left = outlook.as_ref().filter(|_| is_warned).and_then(|outlook| outlook.left(&policy));
     let mut messages = say::speak(&judged, &verdict, &world.cluster);
-    let common = outlook.map(|Outlook { common, said, unmet, .. }| {
-        (messages.model, messages.unmet) = (said, unmet);
+    let is_silent = policy.common_model.as_ref().is_some_and(|common| common.announce == Announce::Event);
+    let common = outlook.map(|Outlook { common, said, is_announcement, unmet, .. }| {
+        (messages.model, messages.unmet) = (said.filter(|_| !(is_silent && is_announcement)), unmet);
         common
     });
     if facts.exemption == Some(Exemption::NotWorse) {

@@ -9,6 +9,9 @@ use cpufit::cli::args::program;
 
 fn main() -> ExitCode {
     cpufit::app::report_panics();
+    if cpufit::app::completion::of_shell() {
+        return ExitCode::SUCCESS;
+    }
     match cpufit::app::run(program::parse()) {
         Ok(code) => code,
         // The reader of a pipe has seen enough.

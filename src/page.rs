@@ -179,11 +179,10 @@ impl Page {
         }
     }
 
-    /// The script that completes a command's arguments in a shell.
-    pub fn completions(&mut self, shell: clap_complete::Shell, command: &mut clap::Command, name: &'static str) {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, command, name, &mut script);
-        self.text.push_str(&String::from_utf8_lossy(&script));
+    /// What a shell reads: a script of this program, or words that complete a line and hold no text of objects but names of a
+    /// checked form.
+    pub fn shell(&mut self, text: &[u8]) {
+        self.text.push_str(&String::from_utf8_lossy(text));
     }
 }
 

@@ -4,6 +4,7 @@ pub mod program;
 mod renamed;
 pub mod shared;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub enum Verb {
     Serve(Box<ServeArgs>),
     /// Judge manifests as the webhook would: exit 0 admitted, 1 denied, 2 could not judge
     Check(CheckArgs),
+    /// Judge manifests and compare with the verdicts that are expected: exit 0 as expected, 1 not, 2 could not judge
+    Test(TestArgs),
     /// Say why a guest can or cannot start or migrate: every node, what it lacks, the remedies
     Explain(ExplainArgs),
     /// Judge every guest, worst first: whom a restart of the kubelet would fail, who can migrate nowhere, and why
@@ -58,9 +61,14 @@ pub enum Verb {
     /// Ask a replica's admin port: exit 0 where it answers with 2xx, else 2
     #[command(hide = true)]
     Probe(ProbeArgs),
-    /// Print a completion script
+    /// Say which version this is, and which one leads on the cluster
+    Version(VersionArgs),
+    /// Print a completion script: verbs, options, and the names of guests, nodes and namespaces
     #[command(name = "completion", alias = "completions")]
     Completion(CompletionArgs),
+    /// Complete a command line for kubectl
+    #[command(name = "__complete", hide = true)]
+    Complete(CompleteArgs),
 }
 
 /// What guests are judged by.
@@ -199,6 +207,31 @@ pub struct CheckArgs {
     pub mutated: bool,
 }
 
+/// `cpufit test`.
+#[derive(Debug, ClapArgs)]
+pub struct TestArgs {
+    /// Folders with files cpufit-test.yaml, at any depth, or such files
+    #[arg(value_name = "FOLDER", required = true)]
+    pub folders: Vec<PathBuf>,
+    /// Print tables without their first line
+    #[arg(long)]
+    pub no_headers: bool,
+    /// How to print: table, json or yaml
+    #[arg(short, long, value_enum, default_value_t = TestOutput::Table)]
+    pub output: TestOutput,
+}
+
+/// How `test` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TestOutput {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For programs.
+    Yaml,
+}
+
 /// `cpufit audit`.
 #[derive(Debug, ClapArgs)]
 pub struct AuditArgs {
@@ -226,12 +259,18 @@ pub struct DrainArgs {
     #[command(flatten)]
     pub world: WorldArgs,
     /// The nodes: one, or several that are drained and returned one after the other; NAME, node NAME or node/NAME
-    #[arg(value_name = "NODE", required_unless_present = "all")]
+    #[arg(value_name = "NODE", required_unless_present_any = ["all", "selector"], conflicts_with = "selector")]
     pub nodes: Vec<String>,
     /// All nodes, as a rolling upgrade does
-    #[arg(long, conflicts_with = "nodes")]
+    #[arg(long, conflicts_with_all = ["nodes", "selector"])]
     pub all: bool,
-    /// How to print: table, wide (every guest), json or yaml
+    /// The nodes with such labels
+    #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
+    pub selector: Option<LabelSelector>,
+    /// Print tables without their first line
+    #[arg(long)]
+    pub no_headers: bool,
+    /// How to print: table, wide (every guest), json, yaml, or name (the guests that do not simply leave)
     #[arg(short, long, value_enum, default_value_t = DrainOutput::Table)]
     pub output: DrainOutput,
     /// What libvirt says.
@@ -250,6 +289,8 @@ pub enum DrainOutput {
     Json,
     /// For scripts.
     Yaml,
+    /// TYPE/NAME of each guest that cannot leave, has one target left or is shut down, as kubectl takes it.
+    Name,
 }
 
 /// `cpufit diff`.
@@ -305,7 +346,7 @@ pub struct RecommendArgs {
     pub world: WorldArgs,
     /// A pool of the nodes with these labels (zone=a,tier in (db,web),!spot), split by hardware, in the place of those of the
     /// policies; may be repeated
-    #[arg(long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
+    #[arg(short = 'l', long, visible_alias = "selector", value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub node_selector: Vec<LabelSelector>,
     /// What if the nodes of this file came: file, folder or -
     #[arg(long, value_name = "FILE")]
@@ -316,7 +357,11 @@ pub struct RecommendArgs {
     /// What if no node had this CPU feature, and none could run a model that holds it; may be repeated
     #[arg(long, value_name = "FEATURE")]
     pub without_model_feature: Vec<String>,
-    /// How to print: table, wide (every model), json, or yaml (a CPUPolicy for each pool that warns, and changes and denies nothing)
+    /// Print tables without their first line
+    #[arg(long)]
+    pub no_headers: bool,
+    /// How to print: table, wide (every model), json, yaml (a CPUPolicy for each pool that warns, and changes and denies nothing),
+    /// or name (of these)
     #[arg(short, long, value_enum, default_value_t = RecommendOutput::Table)]
     pub output: RecommendOutput,
 }
@@ -332,6 +377,8 @@ pub enum RecommendOutput {
     Json,
     /// A policy for each pool.
     Yaml,
+    /// TYPE/NAME of each of these policies.
+    Name,
 }
 
 /// How `audit` prints.
@@ -463,9 +510,75 @@ pub struct ProbeArgs {
 /// `cpufit completion`.
 #[derive(Debug, ClapArgs)]
 pub struct CompletionArgs {
-    /// For which shell
+    /// For which shell; for kubectl the program kubectl_complete-cpufit, which it asks about its plugin
     #[arg(value_enum)]
-    pub shell: clap_complete::Shell,
+    pub shell: Shell,
+}
+
+/// For which shell a script is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash.
+    Bash,
+    /// Elvish.
+    Elvish,
+    /// fish.
+    Fish,
+    /// `PowerShell`.
+    #[value(name = "powershell")]
+    PowerShell,
+    /// zsh.
+    Zsh,
+    /// kubectl itself, for whichever shell it completes.
+    Kubectl,
+}
+
+impl Shell {
+    /// As `COMPLETE` and the completion engine name it; `None` for kubectl.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Bash => Some("bash"),
+            Self::Elvish => Some("elvish"),
+            Self::Fish => Some("fish"),
+            Self::PowerShell => Some("powershell"),
+            Self::Zsh => Some("zsh"),
+            Self::Kubectl => None,
+        }
+    }
+}
+
+/// `cpufit __complete`.
+#[derive(Debug, ClapArgs)]
+pub struct CompleteArgs {
+    /// The words behind the program's name, the last one as far as it is typed
+    #[arg(value_name = "WORD", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<OsString>,
+}
+
+/// `cpufit version`.
+#[derive(Debug, ClapArgs)]
+pub struct VersionArgs {
+    /// Of this program alone: no cluster is asked
+    #[arg(long)]
+    pub client: bool,
+    /// The namespace that cpufit runs in on the cluster
+    #[arg(long, value_name = "NAME", default_value = "cpufit-system")]
+    pub own_namespace: String,
+    /// How to print: table, json or yaml
+    #[arg(short, long, value_enum, default_value_t = VersionOutput::Table)]
+    pub output: VersionOutput,
+}
+
+/// How `version` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VersionOutput {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For programs.
+    Yaml,
 }
 
 /// How `check` prints.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::args::{AuditArgs, AuditOutput, FailOn};
 use crate::answers::audit::{AuditRow, Severity, Span, Stand, StandRow, audit};
 use crate::answers::stands::{Answer, Tally};
+use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
 use crate::kubevirt::cluster::Kind;
 use crate::page::Page;
@@ -138,20 +139,12 @@ pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page)
 
 /// Why there is no guest.
 fn nobody(world: &World, only: Option<&str>, is_selected: bool) -> String {
-    let cluster = &world.cluster;
-    let has = |kind: Kind| !cluster.names(kind).is_empty();
-    match only {
-        _ if ![Kind::KubeVirt, Kind::VirtualMachine, Kind::Vmi].into_iter().any(has) => {
-            "there is no KubeVirt resource and no guest".to_owned()
-        }
-        Some(name) if has(Kind::Namespace) && cluster.namespace(name).is_none() => {
-            format!("there is no namespace {name}")
-        }
-        _ => {
-            let place = only.map(|name| format!(" in namespace {name}")).unwrap_or_default();
-            format!("there is no guest{place}{}", if is_selected { " with such labels" } else { "" })
-        }
-    }
+    let nowhere = || only.and_then(|name| gate::no_namespace(world, name));
+    let none = || {
+        let place = only.map(|name| format!(" in namespace {name}")).unwrap_or_default();
+        format!("there is no guest{place}{}", if is_selected { " with such labels" } else { "" })
+    };
+    gate::without_kubevirt(world).map(str::to_owned).or_else(nowhere).unwrap_or_else(none)
 }
 
 /// The same; of a dump without any guest, whether it holds all that it should.

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::args::{CheckArgs, CheckOutput};
 use super::gate::Gate;
 use super::output::{Numbering, Origin, ResultRow};
-use super::{Namespace, ci};
+use super::{Namespace, ci, gate};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
@@ -87,6 +87,10 @@ pub fn run(
     if args.mutated && args.output != CheckOutput::Yaml {
         bail!("--mutated prints objects: say -o yaml with it");
     }
+    let would_pass = "--fail-on would pass whatever the guests are";
+    if let Some(why) = gate::without_kubevirt(world).filter(|_| !args.fail_on.is_empty()) {
+        bail!("{why}: {would_pass}");
+    }
     let mut rows = Vec::new();
     let mut responses = Vec::new();
     let mut objects = Vec::new();
@@ -119,6 +123,9 @@ pub fn run(
         }
         return Ok(if denied { Checked::Denied } else { Checked::Admitted });
     }
+    if !args.fail_on.is_empty() {
+        gone(world, &rows)?;
+    }
     let gate = Gate(&args.fail_on);
     let failed = rows.iter().any(|row| gate.failure(row).is_some());
     if rows.iter().all(|row| row.skipped.as_deref() == Some(NOT_JUDGED)) {
@@ -127,7 +134,7 @@ pub fn run(
             many => format!("none of {} is of a kind that is judged", plural::counted(many, "object", "objects")),
         };
         if !args.fail_on.is_empty() {
-            bail!("{text}: --fail-on would pass whatever the guests are");
+            bail!("{text}: {would_pass}");
         }
         console::tell(&Page::of(format_args!("note: {text}")));
     }
@@ -153,12 +160,47 @@ pub fn run(
     Ok(checked)
 }
 
+/// Refuses guests of namespaces that are not there, and are not among the manifests either: whose policies govern them is not known.
+fn gone(world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
+    let comes = |name: &str| rows.iter().any(|row| row.kind == "Namespace" && row.name == name);
+    for row in rows.iter().filter(|row| row.skipped.is_none() && !comes(&row.namespace)) {
+        if let Some(why) = gate::no_namespace(world, &row.namespace) {
+            bail!(
+                "{why}, nor is one among the manifests: which policies govern {}/{} is not known",
+                row.namespace,
+                row.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The objects of files, judged as `check` prints them.
+///
+/// # Errors
+///
+/// An input cannot be read or judged.
+pub fn rows(files: &[Source], world: &World, namespace: &Namespace) -> anyhow::Result<Vec<ResultRow>> {
+    let mut rows = Vec::new();
+    let mut numbering = Numbering::default();
+    snapshot::read_all(files, std::io::empty(), |item| {
+        let index = numbering.of(&item.place.file);
+        let judged = namespace.of(item.inward(&world.cluster.domain))?;
+        let patch = mutation(world, &judged)?;
+        let row = row(world, &patched(judged, &patch)?, index, false)?;
+        rows.push(ResultRow { patch: serde_json::to_value(patch)?, ..row });
+        anyhow::Ok(())
+    })?;
+    Ok(rows)
+}
+
 fn origin(item: &Item, index: usize) -> Origin {
     let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
     let HeadMeta { name, generate_name, namespace, .. } = head.metadata;
     Origin {
         file: item.place.file.clone(),
         index,
+        line: item.place.line,
         kind: item.kind.clone(),
         namespace: namespace.unwrap_or_default(),
         name: name.filter(|name| !name.is_empty()).or(generate_name).unwrap_or_default(),

@@ -130,7 +130,11 @@ fn location(row: &ResultRow) -> Value {
     if row.file == STDIN {
         return json!({"logicalLocations": logical});
     }
-    json!({"physicalLocation": {"artifactLocation": {"uri": uri(&row.file)}}, "logicalLocations": logical})
+    let mut physical = json!({"artifactLocation": {"uri": uri(&row.file)}});
+    if let Some(line) = row.line {
+        physical["region"] = json!({"startLine": line});
+    }
+    json!({"physicalLocation": physical, "logicalLocations": logical})
 }
 
 /// A path as a relative reference, or of the scheme `file` where it begins at the root.
@@ -156,7 +160,8 @@ pub fn annotations(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
             None if row.warnings.is_empty() => continue,
             None => ("warning", row.warnings.join("\n")),
         };
-        let file = if row.file == STDIN { String::new() } else { format!("file={},", property(&row.file)) };
+        let line = row.line.map(|line| format!("line={line},")).unwrap_or_default();
+        let file = if row.file == STDIN { String::new() } else { format!("file={},{line}", property(&row.file)) };
         let title = property(&format!("{} {}", row.kind, object(row)));
         page.line(format_args!("::{level} {file}title={title}::{}", data(&text)));
     }

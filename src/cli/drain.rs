@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, ensure};
 
 use super::args::{DrainArgs, DrainOutput};
+use super::resource::ObjectKind;
 use crate::answers::drain::{Drained, GuestRow, NodeRow, State, drain};
+use crate::enforce::model::pool;
 use crate::fit::fleet::NodeIndex;
 use crate::page::Page;
+use crate::policy::LabelSelector;
 use crate::say::plural::{counted, fold_names, number};
 use crate::world::World;
 
@@ -41,37 +44,63 @@ pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<O
     if args.all {
         nodes = fleet.in_name_order();
     }
+    if let Some(selector) = &args.selector {
+        nodes = selected(world, selector);
+        ensure!(!nodes.is_empty(), "no node has such labels");
+    }
     let drained = drain(world, &nodes, args.all || nodes.len() > 1);
     match args.output {
-        DrainOutput::Table | DrainOutput::Wide => people(&drained, args.output, page),
+        DrainOutput::Table | DrainOutput::Wide => people(&drained, args, page),
+        DrainOutput::Name => names(&drained, page),
         DrainOutput::Json => page.json(&drained)?,
         DrainOutput::Yaml => page.yaml(&drained)?,
     }
     Ok(if drained.has_failed() { Outlook::Trouble } else { Outlook::Clear })
 }
 
-/// Whether guests of a node are to leave it.
-#[must_use]
-pub fn leaves(args: &DrainArgs, node: &str) -> bool {
-    // What names no node is said when the verb runs.
-    args.all || super::targets::nodes(&args.nodes).is_ok_and(|nodes| nodes.iter().any(|name| name == node))
+/// The nodes with these labels, by name.
+fn selected(world: &World, selector: &LabelSelector) -> Vec<NodeIndex> {
+    let fleet = &world.cluster.fleet;
+    let with_labels = pool(selector, fleet);
+    fleet.in_name_order().into_iter().filter(|node| with_labels.contains(*node)).collect()
 }
 
-fn people(drained: &Drained, output: DrainOutput, page: &mut Page) {
+/// The guests that do not simply leave, as kubectl takes them.
+fn names(drained: &Drained, page: &mut Page) {
+    for guest in drained.nodes.iter().flat_map(|node| &node.guests).filter(|guest| guest.state != State::CanLeave) {
+        let name = guest.guest.split_once('/').map_or(guest.guest.as_str(), |(_, name)| name);
+        page.line(ObjectKind::Vmi.title(name));
+    }
+}
+
+/// Whether guests of a node are to leave it.
+#[must_use]
+pub fn leaves(args: &DrainArgs, world: &World, node: &str) -> bool {
+    let has_labels = |selector: &LabelSelector| {
+        let fleet = &world.cluster.fleet;
+        fleet.find(node).is_some_and(|node| pool(selector, fleet).contains(node))
+    };
+    // What names no node is said when the verb runs.
+    args.all
+        || args.selector.as_ref().is_some_and(has_labels)
+        || super::targets::nodes(&args.nodes).is_ok_and(|nodes| nodes.iter().any(|name| name == node))
+}
+
+fn people(drained: &Drained, args: &DrainArgs, page: &mut Page) {
     let worth = |node: &&NodeRow| drained.nodes.len() == 1 || !node.guests.is_empty();
     for node in drained.nodes.iter().filter(worth) {
         if !page.is_empty() {
             page.line("");
         }
         page.line(headline(node));
-        let rows = match output {
+        let mut rows = match args.output {
             DrainOutput::Wide => node.guests.iter().map(|guest| cells(guest, 0)).collect(),
             _ => folded(node),
         };
-        if !rows.is_empty() {
-            let head = ["GUEST", "STATE", "TARGETS", "WHY"].map(str::to_owned).to_vec();
-            page.table(&[vec![head], rows].concat());
+        if !rows.is_empty() && !args.no_headers {
+            rows.insert(0, ["GUEST", "STATE", "TARGETS", "WHY"].map(str::to_owned).to_vec());
         }
+        page.table(&rows);
         pace(node, drained, page);
     }
     if drained.nodes.len() > 1 && page.is_empty() {

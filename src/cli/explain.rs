@@ -141,6 +141,7 @@ fn explain_item(
     let origin = |case: &Case<'_>| Origin {
         file: item.place.file.clone(),
         index,
+        line: item.place.line,
         kind: item.kind.clone(),
         namespace: case.judged.subject.namespace.clone(),
         name: case.judged.subject.name.clone(),

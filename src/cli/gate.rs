@@ -3,6 +3,10 @@
 use clap::ValueEnum;
 
 use super::output::ResultRow;
+use crate::fit::bits::Bits;
+use crate::fit::label::{self, Family};
+use crate::kubevirt::cluster::Kind;
+use crate::world::World;
 
 /// From which state on an object fails, mildest first; `denied` and `unknown` stand beside them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,6 +21,27 @@ pub enum CheckFailOn {
     Denied,
     /// It could not be judged.
     Unknown,
+}
+
+/// Why nothing can be judged by a world: KubeVirt is not there.
+#[must_use]
+pub fn without_kubevirt(world: &World) -> Option<&'static str> {
+    let cluster = &world.cluster;
+    let kinds = [Kind::KubeVirt, Kind::VirtualMachine, Kind::Vmi];
+    let labelled = || {
+        let nodes = Bits::all(cluster.fleet.len());
+        !cluster.fleet.offered(Family::CpuModel, &nodes).is_empty()
+            || !cluster.fleet.bearing(label::SCHEDULABLE, "true").is_empty()
+    };
+    let is_there = kinds.into_iter().any(|kind| !cluster.names(kind).is_empty()) || labelled();
+    (!is_there).then_some("there is no KubeVirt: no KubeVirt resource, no guest, and no node with its labels")
+}
+
+/// That there is no such namespace; `None` where there is, or no namespace is known.
+#[must_use]
+pub fn no_namespace(world: &World, name: &str) -> Option<String> {
+    let is_known = !world.cluster.names(Kind::Namespace).is_empty();
+    (is_known && world.cluster.namespace(name).is_none()).then(|| format!("there is no namespace {name}"))
 }
 
 /// What fails: what would be denied, and what is asked for besides.

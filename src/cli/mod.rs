@@ -5,6 +5,7 @@ pub mod audit;
 pub mod certs;
 pub mod check;
 pub mod ci;
+pub mod completion;
 pub mod diff;
 pub mod drain;
 pub mod explain;
@@ -19,6 +20,8 @@ mod scheduler;
 pub mod selector;
 pub mod snapshot;
 pub mod targets;
+pub mod test;
+pub mod version;
 
 use std::collections::BTreeMap;
 

@@ -29,6 +29,8 @@ pub struct ResultRow {
     pub file: String,
     /// Which object of that file, from 0.
     pub index: usize,
+    /// The line that it begins at, from 1, or null.
+    pub line: Option<usize>,
     /// Its kind.
     pub kind: String,
     /// Its namespace.
@@ -203,6 +205,8 @@ pub struct Origin {
     pub file: String,
     /// Which object of the file.
     pub index: usize,
+    /// The line that it begins at, where that is known.
+    pub line: Option<usize>,
     /// The object's kind.
     pub kind: String,
     /// The object's namespace.
@@ -242,10 +246,11 @@ impl ResultRow {
     /// An object that is not judged: admitted without work.
     #[must_use]
     pub fn skipped(origin: Origin, why: &str) -> Self {
-        let Origin { file, index, kind, namespace, name } = origin;
+        let Origin { file, index, line, kind, namespace, name } = origin;
         Self {
             file,
             index,
+            line,
             kind,
             namespace,
             name,

@@ -38,13 +38,21 @@ pub fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Pag
     let report = recommend(&world, &args.node_selector);
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
-            people(&report, &what_if, args.output, no_nodes(&world.cluster), page);
+            people(&report, &what_if, args, no_nodes(&world.cluster), page);
             if adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(_))) {
                 page.line("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
             }
         }
         RecommendOutput::Json => page.json(&Printed { report: &report, what_if: &what_if })?,
         RecommendOutput::Yaml => policies(&world, &report, page)?,
+        RecommendOutput::Name => {
+            for adoption in adoptions(&world, &report) {
+                if let Adoption::Apply(policy) = adoption {
+                    let name = policy["metadata"]["name"].as_str().unwrap_or_default();
+                    page.line(format_args!("cpupolicy.cpufit.io/{name}"));
+                }
+            }
+        }
     }
     Ok(())
 }
@@ -89,20 +97,21 @@ fn policies(world: &World, report: &Report, page: &mut Page) -> anyhow::Result<(
     Ok(())
 }
 
-fn people(report: &Report, what_if: &[WhatIf], output: RecommendOutput, no_nodes: &str, page: &mut Page) {
+fn people(report: &Report, what_if: &[WhatIf], args: &RecommendArgs, no_nodes: &str, page: &mut Page) {
     if report.pools.is_empty() && report.not_counted.is_empty() {
         return page.line(no_nodes);
     }
-    let is_shown = |candidate: &&CandidateReport| output == RecommendOutput::Wide || candidate.is_worth_a_look;
+    let is_shown = |candidate: &&CandidateReport| args.output == RecommendOutput::Wide || candidate.is_worth_a_look;
     let head = ["POOL", "MODEL", "RUNS ON", "LEAVES OUT", "TARGETS OF ITS GUESTS", "NOTE"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut rows = if args.no_headers { Vec::new() } else { vec![head.map(str::to_owned).to_vec()] };
+    let heads = rows.len();
     for pool in &report.pools {
         rows.extend(pool.candidates.iter().filter(is_shown).map(|candidate| row(pool, candidate)));
         if pool.model.is_none() {
             rows.push(vec![pool.name.clone(), "none".to_owned(), format!("0/{}", pool.nodes)]);
         }
     }
-    if rows.len() > 1 {
+    if rows.len() > heads {
         page.table(&rows);
     }
     for pool in &report.pools {

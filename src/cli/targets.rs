@@ -119,7 +119,8 @@ pub fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: bool) -> S
 }
 
 /// All objects of a kind, by namespace and name.
-fn all(cluster: &Cluster, kind: ObjectKind, scope: &Scope<'_>) -> Vec<Found> {
+#[must_use]
+pub fn all(cluster: &Cluster, kind: ObjectKind, scope: &Scope<'_>) -> Vec<Found> {
     let kept = match kind {
         ObjectKind::VirtualMachine => Kind::VirtualMachine,
         ObjectKind::Replicas(kind) => Kind::Replicas(kind),

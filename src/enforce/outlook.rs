@@ -23,6 +23,8 @@ pub struct Outlook {
     pub becomes: Option<Judged<'static>>,
     /// What is said whatever the dials say; one line that names guest and policy.
     pub said: Option<String>,
+    /// Whether that is only that the guest gets the model.
+    pub is_announcement: bool,
     /// The field to blame where a policy denies guests that do not use its model; said also where the guest is exempt.
     pub unmet: Option<FieldCause>,
 }
@@ -54,7 +56,7 @@ fn of_template(
     // Whoever makes a guest too large does not keep out of a policy by naming what is not known.
     if let (Some(missing), None) = (&guest.missing, &guest.excess) {
         let common = Common::NotWritten(Reason::Unknown(message(missing)));
-        return Outlook { common, becomes: None, said: None, unmet: None };
+        return Outlook { common, becomes: None, said: None, is_announcement: false, unmet: None };
     }
     let vmi = vmi_of(vm, &guest);
     let common = common_model(world, policy, &vmi);
@@ -70,7 +72,7 @@ fn of_template(
         Common::Written { model, replaced } => Some(will_run(&vmi, model, *replaced, policy, cluster)),
         _ => None,
     };
-    let outlook = Outlook { common, becomes, said, unmet: None };
+    let outlook = Outlook { common, becomes, is_announcement: said.is_some(), said, unmet: None };
     outlook.otherwise(policy, &vmi, &blamed(vm, &vmi))
 }
 
@@ -78,7 +80,9 @@ fn of_template(
 #[must_use]
 pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi) -> Outlook {
     let common = common_model(world, policy, vmi);
-    let outlook = Outlook { said: written(vmi, policy, &common, &world.cluster), common, becomes: None, unmet: None };
+    let is_announcement = common == Common::Untouched(Untouched::UsesIt);
+    let said = written(vmi, policy, &common, &world.cluster);
+    let outlook = Outlook { said, is_announcement, common, becomes: None, unmet: None };
     outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
 }
 

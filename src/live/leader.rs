@@ -12,6 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::core::ObjectMeta;
 use kube::{Api, Client};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -40,6 +41,34 @@ pub fn identity(configured: Option<&str>) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let chance = std::collections::hash_map::RandomState::new().build_hasher().finish();
     format!("{}-{:08x}", if host.trim().is_empty() { "cpufit" } else { host.trim() }, chance >> 32)
+}
+
+/// The version of this program.
+pub const THIS_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+/// The annotation of the Lease that says which version its holder is.
+const VERSION: &str = "cpufit.io/version";
+
+/// Which replica leads, and its version. Also JSON of `cpufit version`: fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Leader {
+    /// As `v0.1.0`; null where the Lease does not say it.
+    pub version: Option<String>,
+    /// The replica.
+    pub replica: String,
+}
+
+/// The replica that leads, and its version; `None` where none does.
+///
+/// # Errors
+///
+/// The API server refuses, or cannot be reached.
+pub async fn version(client: Client, namespace: &str) -> kube::Result<Option<Leader>> {
+    let lease = Api::<Lease>::namespaced(client, namespace).get_opt(NAME).await?;
+    Ok(lease.and_then(|lease| {
+        let replica = lease.spec?.holder_identity.filter(|holder| !holder.is_empty())?;
+        let version = lease.metadata.annotations.and_then(|annotations| annotations.get(VERSION).cloned());
+        Some(Leader { version, replica })
+    }))
 }
 
 /// Runs leader election until `stop` changes, then releases the Lease; `leads` is true while this replica leads.
@@ -202,12 +231,14 @@ impl Candidate {
         let held = held(spec.as_ref(), step, &self.me, Timestamp::now());
         let params = PostParams::default();
         let stored = if let Some(lease) = lease {
-            let lease = Lease { spec: Some(held), ..lease };
+            let mut lease = Lease { spec: Some(held), ..lease };
+            lease.metadata.annotations.get_or_insert_default().insert(VERSION.to_owned(), THIS_VERSION.to_owned());
             self.api.replace(NAME, &params, &lease).await?
         } else {
             let metadata = ObjectMeta {
                 name: Some(NAME.to_owned()),
                 labels: Some([("app.kubernetes.io/name".to_owned(), "cpufit".to_owned())].into()),
+                annotations: Some([(VERSION.to_owned(), THIS_VERSION.to_owned())].into()),
                 ..ObjectMeta::default()
             };
             self.api.create(&params, &Lease { metadata, spec: Some(held) }).await?

@@ -227,6 +227,8 @@ pub struct CommonModel {
     pub replaces: Vec<ReplacedMode>,
     /// `otherwise`: what becomes of a guest that still does not use it. Default: `Warn`.
     pub otherwise: Otherwise,
+    /// `announce`: how it is said that a guest gets it. Default: `Warning`.
+    pub announce: Announce,
 }
 
 /// What `replaces` is where it is left out.
@@ -255,6 +257,16 @@ words! {
         Warn = "Warn",
         /// It is denied.
         Deny = "Deny",
+    }
+}
+
+words! {
+    /// How it is said that a guest gets the common model in the place of what it states.
+    Announce {
+        /// By a warning, which `--warnings-as-errors` makes an error, beside the Event.
+        Warning = "Warning",
+        /// By the Event `ModelReplaced` of the guest alone.
+        Event = "Event",
     }
 }
 

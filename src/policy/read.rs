@@ -7,7 +7,8 @@ use serde::de::{Deserialize, Deserializer};
 use super::selector::{LabelCondition, LabelSelector, Operator};
 use super::tree::{Object, Problem, Tree};
 use super::{
-    API_VERSION, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, LauncherSelectors, Otherwise, Policy, ReplacedMode,
+    API_VERSION, Announce, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, LauncherSelectors, Otherwise, Policy,
+    ReplacedMode,
 };
 use crate::bounds::{Bounded, Excess, Measured};
 use crate::fit::syntax;
@@ -248,6 +249,7 @@ fn common_model(object: &mut Object<'_, '_>) -> CommonModel {
             .set("replaces", |text| parse::<ReplacedMode>(text).map_err(|error| error.to_string()))
             .unwrap_or_else(|| DEFAULT_REPLACES.to_vec()),
         otherwise: object.word("otherwise").unwrap_or(Otherwise::Warn),
+        announce: object.word("announce").unwrap_or(Announce::Warning),
     }
 }
 

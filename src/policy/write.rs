@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{API_VERSION, CommonModel, Exemptions, KIND, LabelSelector, Policy};
+use super::{API_VERSION, Announce, CommonModel, Exemptions, KIND, LabelSelector, Policy};
 use crate::word::Word;
 
 impl Policy {
@@ -34,9 +34,13 @@ impl Policy {
         for (field, dial) in [("enforce", enforce), ("warn", warn), ("audit", audit)] {
             put(field, dial.as_str().into());
         }
-        if let Some(CommonModel { name, replaces, otherwise }) = common_model {
+        if let Some(CommonModel { name, replaces, otherwise, announce }) = common_model {
             let replaces: Vec<&str> = replaces.iter().map(|mode| mode.as_str()).collect();
-            put("commonModel", json!({"name": name, "replaces": replaces, "otherwise": otherwise.as_str()}));
+            let mut common = json!({"name": name, "replaces": replaces, "otherwise": otherwise.as_str()});
+            if *announce != Announce::Warning {
+                common["announce"] = announce.as_str().into();
+            }
+            put("commonModel", common);
         }
         let default = Self::builtin();
         if *launcher_selectors != default.launcher_selectors {

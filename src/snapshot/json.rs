@@ -135,6 +135,7 @@ impl<'de> Visitor<'de> for Items<'_, '_, '_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Self { root, document } = self;
         document.begin_items();
+        root.objects.begins_at(None);
         while let Some(json) = seq.next_element::<Box<RawValue>>()? {
             let taken = document.item(root.objects, json);
             root.check(taken)?;

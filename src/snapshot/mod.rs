@@ -107,11 +107,13 @@ pub struct Place {
     pub document: usize,
     /// Which element of the document's `items`, from 0, if the document is a list.
     pub item: Option<usize>,
+    /// The line of the file that it begins at, from 1; `None` for what is an element of a list in JSON, or stands in no file.
+    pub line: Option<usize>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, document, item } = self;
+        let Self { file, document, item, .. } = self;
         write!(f, "{}, document {document}", error::file_name(file))?;
         item.map_or(Ok(()), |index| write!(f, ", items[{index}]"))
     }
@@ -373,6 +375,7 @@ fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<()
             None => break,
             Some(_) if is_json(&opening) => {
                 input.skip_blanks()?;
+                objects.begins_at(Some(input.position().0));
                 json::read_document(input, objects)?;
             }
             Some(_) if describe::is_opening(&opening) => {
@@ -382,6 +385,7 @@ fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -> Result<()
                 if pods.is_empty() {
                     return Err(error::not_described(objects.file()).into());
                 }
+                objects.begins_at(None);
                 for pod in pods {
                     let text = pod.to_string();
                     let mut text = text.as_bytes();

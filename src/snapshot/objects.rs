@@ -19,13 +19,15 @@ pub(super) struct Objects<'a> {
     each: &'a mut dyn FnMut(Item) -> Result<(), Halt>,
     document: usize,
     is_empty: bool,
+    /// The line at which what is read begins.
+    line: Option<usize>,
     /// Bytes read since an object was last complete.
     held: &'a Cell<usize>,
 }
 
 impl<'a> Objects<'a> {
     pub(super) fn new(file: &'a str, each: &'a mut dyn FnMut(Item) -> Result<(), Halt>, held: &'a Cell<usize>) -> Self {
-        Self { file, each, document: 0, is_empty: true, held }
+        Self { file, each, document: 0, is_empty: true, line: None, held }
     }
 
     pub(super) fn file(&self) -> &'a str {
@@ -47,8 +49,13 @@ impl<'a> Objects<'a> {
         self.held.set(0);
     }
 
+    /// What is read from here on begins at this line of the file.
+    pub(super) fn begins_at(&mut self, line: Option<usize>) {
+        self.line = line;
+    }
+
     pub(super) fn place(&self, item: Option<usize>) -> Place {
-        Place { file: self.file.to_owned(), document: self.document, item }
+        Place { file: self.file.to_owned(), document: self.document, item, line: self.line }
     }
 
     fn emit(&mut self, item: Option<usize>, api: String, kind: String, json: Box<RawValue>) -> Result<(), Halt> {
@@ -80,8 +87,8 @@ pub(super) struct Document {
     fields: String,
     is_list: bool,
     next_item: usize,
-    /// Items that name no kind, while their list's kind is still to come.
-    waiting: Vec<(usize, Box<RawValue>)>,
+    /// Items that name no kind, while their list's kind is still to come, and their lines.
+    waiting: Vec<(usize, Option<usize>, Box<RawValue>)>,
     /// The item of the outer list that this list is.
     within: Option<usize>,
     depth: usize,
@@ -202,7 +209,7 @@ impl Document {
         let (api_version, kind) = match (api_version, kind) {
             (Some(api_version), Some(kind)) => (api_version.into_owned(), kind.into_owned()),
             _ if !is_list_known => {
-                self.waiting.push((index, json));
+                self.waiting.push((index, objects.line, json));
                 return Ok(());
             }
             (api_version, kind) => {
@@ -221,6 +228,7 @@ impl Document {
         if self.depth == DEEPEST_LIST {
             return Err(Error::NestedLists { place: objects.place(Some(index)) }.into());
         }
+        objects.begins_at(None);
         let mut inner = Self::new(objects);
         inner.within = Some(index);
         inner.depth = self.depth + 1;
@@ -230,7 +238,8 @@ impl Document {
     /// The document is complete.
     pub(super) fn finish(mut self, objects: &mut Objects<'_>) -> Result<(), Halt> {
         if self.is_list {
-            for (index, json) in std::mem::take(&mut self.waiting) {
+            for (index, line, json) in std::mem::take(&mut self.waiting) {
+                objects.begins_at(line);
                 self.deliver(objects, index, json, true)?;
             }
             return Ok(());

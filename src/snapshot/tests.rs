@@ -220,7 +220,7 @@ fn sources_are_spelled_as_kubectl_spells_them() {
 
 #[test]
 fn places_are_named_as_people_count() {
-    let place = Place { file: "cluster.yaml".to_owned(), document: 2, item: Some(14) };
+    let place = Place { file: "cluster.yaml".to_owned(), document: 2, item: Some(14), line: Some(7) };
     assert_snapshot!(place, @"cluster.yaml, document 2, items[14]");
     assert_snapshot!(Place { file: STDIN.to_owned(), item: None, ..place }, @"standard input, document 2");
 }
@@ -361,4 +361,32 @@ fn large_dumps_are_not_refused() {
     })
     .unwrap();
     assert_eq!(count, 20_000, "a parser's default budget ends a dump of some hundred nodes");
+}
+
+/// Lines of objects, as CI annotates them: of the first key, in whatever form the file is.
+#[test]
+fn an_object_is_found_by_its_line() {
+    let lines = |text: &str| {
+        let mut out = Vec::new();
+        let read = read("x", text.as_bytes(), |item| {
+            out.push(item.place.line);
+            Ok::<_, Error>(())
+        });
+        read.unwrap();
+        out
+    };
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: a}\n";
+    assert_eq!(lines(node), [Some(1)]);
+    assert_eq!(lines(&format!("# comment\n---\n\n{node}---\n# another\n{node}")), [Some(4), Some(9)]);
+    let list = "items:\n- {apiVersion: v1, kind: Node}\n\n- apiVersion: v1\n  kind: Node\napiVersion: v1\nkind: List\n";
+    assert_eq!(lines(list), [Some(2), Some(4)]);
+    let late = "items:\n- {}\n- {}\nkind: NodeList\napiVersion: v1\n";
+    assert_eq!(lines(late), [Some(2), Some(3)], "their kind comes last");
+    let json = "\n\n{\"apiVersion\": \"v1\", \"kind\": \"Node\"}\n{\"apiVersion\": \"v1\", \"kind\": \"Node\"}";
+    assert_eq!(lines(json), [Some(3), Some(4)]);
+    let after = format!("{{\"apiVersion\": \"v1\", \"kind\": \"Node\"}}\n---\n{node}");
+    assert_eq!(lines(&after), [Some(1), Some(3)]);
+    let list =
+        "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [\n{\"apiVersion\": \"v1\", \"kind\": \"Node\"}]}";
+    assert_eq!(lines(list), [None], "a line that is not known is not said");
 }

@@ -28,7 +28,7 @@ pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -
     // Whether the parser reports comments depends on what other crates enable; nothing here reads them.
     options.set_emit_comments(false);
     let parser = Parser::new_from_fallible_iter_with_options(Chars(&mut *input), options);
-    let outcome = Reader { parser, nodes: Nodes::default() }.documents(objects);
+    let outcome = Reader { parser, nodes: Nodes::default(), before: line - 1 }.documents(objects);
     let (marker, reason) = match outcome {
         Ok(()) => return Ok(()),
         Err(Stop::Halt(halt)) => return Err(halt),
@@ -76,6 +76,8 @@ impl<H: Into<Halt>> From<H> for Stop {
 struct Reader<'i, 'r> {
     parser: Parser<'static, FallibleBufferedInput<Chars<'i, 'r>>>,
     nodes: Nodes,
+    /// The lines of the file before the stream.
+    before: usize,
 }
 
 impl Reader<'_, '_> {
@@ -100,7 +102,10 @@ impl Reader<'_, '_> {
                     objects.next_document();
                     self.nodes.forget();
                 }
-                Event::MappingStart(..) => self.object(objects)?,
+                Event::MappingStart(..) => {
+                    objects.begins_at(Some(self.before + marker.line()));
+                    self.object(objects)?;
+                }
                 Event::SequenceStart(..) => {
                     let mut document = Document::bare_list(objects);
                     self.items(objects, &mut document)?;
@@ -159,6 +164,7 @@ impl Reader<'_, '_> {
             if event == Event::SequenceEnd {
                 return Ok(());
             }
+            objects.begins_at(Some(self.before + marker.line()));
             let json = self.value(event, marker)?;
             let json = RawValue::from_string(json).map_err(|error| Stop::Here(marker, error.to_string()))?;
             document.item(objects, json)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{PoolReport, Report};
 use crate::fit::label;
 use crate::fit::syntax;
-use crate::policy::{CommonModel, Dial, LabelSelector, Otherwise, Policy};
+use crate::policy::{Announce, CommonModel, Dial, LabelSelector, Otherwise, Policy};
 use crate::world::World;
 
 /// What adopts the recommendation for a pool.
@@ -99,7 +99,12 @@ fn document(name: &str, nodes: &LabelSelector, model: &str) -> Value {
     let policy = Policy {
         name: name.to_owned(),
         node_selector: nodes.clone(),
-        common_model: Some(CommonModel { name: model.to_owned(), replaces: Vec::new(), otherwise: Otherwise::Warn }),
+        common_model: Some(CommonModel {
+            name: model.to_owned(),
+            replaces: Vec::new(),
+            otherwise: Otherwise::Warn,
+            announce: Announce::Warning,
+        }),
         ..Policy::builtin()
     };
     policy.to_json()
@@ -107,7 +112,12 @@ fn document(name: &str, nodes: &LabelSelector, model: &str) -> Value {
 
 /// A policy as it is, with another common model; where it had none, one that changes no guest.
 fn changed(policy: &Policy, model: &str) -> Value {
-    let none = CommonModel { name: String::new(), replaces: Vec::new(), otherwise: Otherwise::Warn };
+    let none = CommonModel {
+        name: String::new(),
+        replaces: Vec::new(),
+        otherwise: Otherwise::Warn,
+        announce: Announce::Warning,
+    };
     let common = policy.common_model.clone().unwrap_or(none);
     Policy { common_model: Some(CommonModel { name: model.to_owned(), ..common }), ..policy.clone() }.to_json()
 }

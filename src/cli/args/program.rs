@@ -33,6 +33,14 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         ],
     ),
     (
+        "test",
+        [
+            ("All tests in a folder", "test tests/"),
+            ("One file", "test tests/cpufit-test.yaml"),
+            ("For a script", "test tests/ -o json"),
+        ],
+    ),
+    (
         "explain",
         [
             ("A guest", "explain vm/db -n shop"),
@@ -108,7 +116,22 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
             ),
         ],
     ),
-    ("completion", [("For bash", "completion bash"), ("For zsh", "completion zsh"), ("For fish", "completion fish")]),
+    (
+        "version",
+        [
+            ("Of this program, and of the replica that leads", "version"),
+            ("Without a cluster", "version --client"),
+            ("For a script", "version -o json"),
+        ],
+    ),
+    (
+        "completion",
+        [
+            ("For bash, in ~/.bashrc: source <(cpufit completion bash)", "completion bash"),
+            ("For zsh", "completion zsh"),
+            ("For kubectl cpufit, as an executable kubectl_complete-cpufit in the PATH", "completion kubectl"),
+        ],
+    ),
 ];
 
 /// The name that usage lines and examples show, of a program called by this path.

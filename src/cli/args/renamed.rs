@@ -18,7 +18,13 @@ impl Verb {
             Self::Recommend(args) => args.world.snapshot.clone(),
             Self::Diff(args) => args.worlds().into_iter().flat_map(|world| world.snapshot).collect(),
             Self::Snapshot(args) => args.snapshot.clone(),
-            Self::Certs(_) | Self::Manifests(_) | Self::Probe(_) | Self::Completion(_) => Vec::new(),
+            Self::Test(_)
+            | Self::Certs(_)
+            | Self::Manifests(_)
+            | Self::Probe(_)
+            | Self::Version(_)
+            | Self::Completion(_)
+            | Self::Complete(_) => Vec::new(),
         }
     }
 
@@ -34,14 +40,17 @@ impl Verb {
                 args.list.selector.iter_mut().for_each(rename);
                 args.objects.iter_mut().for_each(|object| *object = domain.inward(object).into_owned());
             }
+            Self::Drain(args) => args.selector.iter_mut().for_each(rename),
             Self::Serve(_)
-            | Self::Drain(_)
+            | Self::Test(_)
             | Self::Diff(_)
             | Self::Snapshot(_)
             | Self::Certs(_)
             | Self::Manifests(_)
             | Self::Probe(_)
-            | Self::Completion(_) => {}
+            | Self::Version(_)
+            | Self::Completion(_)
+            | Self::Complete(_) => {}
         }
         self
     }

@@ -75,6 +75,23 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     assert!(warnings[0].contains("shop/web will run with CPU model"), "{warnings:?}");
 }
 
+/// `--warnings-as-errors` is a gate for what is wrong: that a policy does its work is said by an Event, if it is to be.
+#[test]
+fn a_model_may_be_announced_by_an_event_alone() {
+    let (mut world, web) = (common("Warn"), vm("web", ""));
+    for policy in &mut world.policies {
+        policy.common_model.as_mut().expect("a common model").announce = Announce::Event;
+    }
+    assert_eq!(admitted(&world, &review(&web)), Vec::<String>::new());
+    let (guest, answer) = mutated(&world, &vmi_of(&web), CONTROLLER);
+    assert_eq!(guest["spec"]["domain"]["cpu"]["model"], SKYLAKE, "it gets it all the same");
+    assert_eq!(answer.reports.iter().map(|report| report.reason).collect::<Vec<_>>(), [Reason::ModelReplaced]);
+    assert_eq!(admitted(&world, &review(&guest)), Vec::<String>::new());
+    // A guest that does not get it is warned about.
+    let warnings = admitted(&world, &review(&vm("web", "EPYC")));
+    assert!(warnings.iter().any(|line| line.contains("not the common CPU model")), "{warnings:?}");
+}
+
 /// The VM is judged as the guest that it will become.
 #[test]
 fn a_vm_is_judged_with_the_model() {

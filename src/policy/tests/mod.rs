@@ -106,7 +106,12 @@ mod choice {
     }
 
     fn refusing(policy: Policy) -> Policy {
-        let common = CommonModel { name: "Haswell".to_owned(), replaces: Vec::new(), otherwise: Otherwise::Deny };
+        let common = CommonModel {
+            name: "Haswell".to_owned(),
+            replaces: Vec::new(),
+            otherwise: Otherwise::Deny,
+            announce: Announce::Event,
+        };
         Policy { common_model: Some(common), ..policy }
     }
 

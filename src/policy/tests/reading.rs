@@ -13,7 +13,7 @@ fn every_field() {
         "enforce": "Unschedulable",
         "warn": "Pinned",
         "audit": "None",
-        "commonModel": {"name": "Cascadelake-Server", "replaces": ["Named"], "otherwise": "Deny"},
+        "commonModel": {"name": "Cascadelake-Server", "replaces": ["Named"], "otherwise": "Deny", "announce": "Event"},
         "launcherSelectors": "DropStale",
         "exemptions": {"users": ["admin"], "namespaces": ["infra"], "controllers": false},
     }));
@@ -37,6 +37,7 @@ fn every_field() {
             name: "Cascadelake-Server".to_owned(),
             replaces: vec![ReplacedMode::Named],
             otherwise: Otherwise::Deny,
+            announce: Announce::Event,
         }),
         launcher_selectors: LauncherSelectors::DropStale,
         exemptions: Exemptions {

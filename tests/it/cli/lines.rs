@@ -175,6 +175,17 @@ fn nodes_are_named_as_for_kubectl() {
         ("drain vm/db --snapshot $DUMP", 2, &[], &["\"vm\" is not a type that this verb takes; it takes node"]),
         ("drain node --snapshot $DUMP", 2, &[], &["say TYPE/NAME with one type and one name"]),
         ("drain node/ --snapshot $DUMP", 2, &[], &["\"node/\""]),
+        ("drain -l kubernetes.io/hostname=node-b --snapshot $DUMP", 0, &["node-b: no guests"], &[]),
+        ("drain -l kubernetes.io/hostname=none --snapshot $DUMP", 2, &[], &["no node has such labels"]),
+        ("drain node-b -l a=b --snapshot $DUMP", 2, &[], &["cannot be used with"]),
+        ("drain --all -l a=b --snapshot $DUMP", 2, &[], &["cannot be used with"]),
+        ("drain node-a --no-headers --snapshot $DUMP", 1, &["shop/db"], &[]),
+        ("drain node-a -o name --snapshot $DUMP", 1, &["virtualmachineinstance.kubevirt.io/db"], &[]),
+        ("drain node-b -o name --snapshot $DUMP", 0, &[], &[]),
+        ("recommend --no-headers --snapshot $DUMP", 0, &["recommended"], &[]),
+        ("recommend -l kubernetes.io/hostname=node-b --snapshot $DUMP", 0, &["1/1"], &[]),
+        ("recommend --selector kubernetes.io/hostname=node-b --snapshot $DUMP", 0, &["1/1"], &[]),
+        ("recommend -o name --snapshot $DUMP", 0, &["cpupolicy.cpufit.io/"], &[]),
     ]);
 }
 
@@ -292,7 +303,13 @@ fn both_names_of_completion_print_the_script() {
     for verb in ["completion", "completions"] {
         let ran = cpufit([verb, "bash"]).run();
         assert_eq!(ran.code(), 0);
-        assert!(ran.stdout.contains("explain"), "{}", head(&ran.stdout));
+        assert!(ran.stdout.contains("complete -o nospace"), "{}", head(&ran.stdout));
+    }
+    for (shell, words) in
+        [("zsh", "#compdef cpufit"), ("fish", "complete --keep-order"), ("kubectl", "exec kubectl-cpufit __complete")]
+    {
+        let ran = cpufit(["completion", shell]).run();
+        assert!(ran.code() == 0 && ran.stdout.contains(words), "{shell}: {}", head(&ran.stdout));
     }
 }
 
@@ -316,6 +333,13 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
     const LOST: &[&str] = &["VirtualMachine", "shop/lost", "unschedulable"];
     let made = made();
     made.write("gated.yaml", GATED);
+    made.write("elsewhere.yaml", GATED.replace("shop", "nowhere"));
+    made.write("plain.yaml", GATED.replace(", namespace: shop", ""));
+    made.write("namespace.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: nowhere}\n");
+    made.write(
+        "nodes.yaml",
+        "apiVersion: v1\nkind: Node\nmetadata: {name: plain, labels: {kubernetes.io/arch: amd64}}\n",
+    );
     made.write("strict.yaml", POLICY);
     made.write("broken.yaml", POLICY.replace("Unschedulable", "Sometimes"));
     made.write("config.yaml", GATED.split_once("---\n").unwrap().1);
@@ -330,7 +354,36 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
         ("check --snapshot $DUMP -f $MADE/gated.yaml --policy $MADE/strict.yaml", 1, &["NO"], &[]),
         ("check --snapshot $DUMP -f $MADE/gated.yaml --policy $MADE/strict.yaml --fail-on unknown", 1, &["NO"], &[]),
         ("check --snapshot $DUMP -f $MADE/gated.yaml --fail-on sometimes", 2, &[], &["invalid value 'sometimes'"]),
-        ("check --snapshot $MADE/config.yaml -f $MADE/gated.yaml --fail-on unknown", 1, &["unknown"], &["no node"]),
+        (
+            "check --snapshot $MADE/config.yaml -f $MADE/gated.yaml --fail-on unknown",
+            2,
+            &[],
+            &[
+                "there is no KubeVirt: no KubeVirt resource, no guest, and no node with its labels: --fail-on would pass",
+            ],
+        ),
+        ("check --snapshot $MADE/config.yaml -f $MADE/gated.yaml", 0, &["unknown"], &["no node"]),
+        ("check --snapshot $MADE/nodes.yaml -f $MADE/gated.yaml --fail-on pinned", 2, &[], &["there is no KubeVirt"]),
+        ("check --snapshot $DUMP -f $MADE/gated.yaml -n nowhere --fail-on pinned", 2, &[], &["nowhere"]),
+        (
+            "check --snapshot $DUMP -f $MADE/elsewhere.yaml --fail-on pinned",
+            2,
+            &[],
+            &["there is no namespace nowhere, nor is one among the manifests", "nowhere/lost"],
+        ),
+        ("check --snapshot $DUMP -f $MADE/elsewhere.yaml", 0, &["unschedulable"], &[]),
+        (
+            "check --snapshot $DUMP -f $MADE/elsewhere.yaml,$MADE/namespace.yaml --fail-on pinned",
+            1,
+            &["unschedulable"],
+            &[],
+        ),
+        (
+            "check --snapshot $DUMP -f $MADE/plain.yaml -n nowhere --fail-on pinned",
+            2,
+            &[],
+            &["there is no namespace nowhere"],
+        ),
         // Nothing of ours: a note, and no gate.
         (
             "check --snapshot $DUMP -f $MADE/config.yaml",
@@ -363,7 +416,7 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
             "audit --snapshot $MADE/config.yaml --fail-on pinned",
             2,
             &[],
-            &["there is no KubeVirt resource and no guest"],
+            &["there is no KubeVirt: no KubeVirt resource, no guest"],
         ),
     ];
     let run = |row: &Row| assert_row(row, &cpufit(words(row.0, &made)).env("GITHUB_ACTIONS", "").run());
@@ -411,6 +464,91 @@ fn programs_of_continuous_integration_are_answered_in_their_formats() {
 
     let github = run("-o json", "true");
     let error = github.stderr.lines().find(|line| line.starts_with("::error file=")).expect("an annotation");
-    assert!(error.contains("gated.yaml,title=VirtualMachine shop/lost #0::unschedulable: "), "{error}");
+    assert!(error.contains("gated.yaml,line=1,title=VirtualMachine shop/lost #0::unschedulable: "), "{error}");
     assert_eq!(github.json()["results"][0]["verdict"], "unschedulable", "annotations do not spoil the output");
+}
+
+/// The tests that are shipped, and the same with one expectation that is wrong, that is none, or that is about nothing.
+#[test]
+fn manifests_are_tested_by_the_verdicts_that_are_expected() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/verdicts");
+    let all = cpufit(["test", shipped.to_str().unwrap()]).run();
+    assert_eq!(all.code(), 0, "{}{}", all.stdout, all.stderr);
+    assert!(all.stdout.contains("5 expectations: 5 passed, 0 failed"), "{}", all.stdout);
+    let (file, made) = (std::fs::read_to_string(shipped.join("cpufit-test.yaml")).unwrap(), Scratch::new());
+    for name in ["manifests.yaml", "policy.yaml"] {
+        std::fs::copy(shipped.join(name), made.path().join(name)).unwrap();
+    }
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml");
+    let file = file.replace("../../../demo/cluster.yaml", demo.to_str().unwrap());
+    let test = |text: String, more: &[&str]| {
+        made.write(
+            "deep/er/cpufit-test.yaml",
+            text.replace("manifests.yaml", "../../manifests.yaml").replace("policy.yaml", "../../policy.yaml"),
+        );
+        cpufit([&["test", made.path().to_str().unwrap()], more].concat()).run()
+    };
+    assert_eq!(test(file.clone(), &[]).code(), 0, "tests are looked for in folders of folders");
+    for (from, to, code, words) in [
+        ("verdict: pinned", "verdict: fits", 1, "expected verdict fits, found pinned"),
+        ("allowed: false", "allowed: true", 1, "expected allowed true, found false"),
+        ("nodes: [node-e]", "nodes: [node-a, node-e]", 1, "expected nodes node-a, node-e, found node-e"),
+        (
+            "says: could never leave",
+            "says: all is well",
+            1,
+            "expected \"all is well\" to be said, found shop/forge uses",
+        ),
+        ("checks: [asked-by]", "checks: [no-such-check]", 1, "expected the checks no-such-check to find something"),
+        ("object: vm/lost", "object: vm/nobody", 1, "it is not among the manifests"),
+        ("verdict: pinned", "verdict: splendid", 2, "expect[0].verdict: \"splendid\" is none of fits, fragile"),
+        ("verdict: pinned", "verdikt: pinned", 2, "unknown field `verdikt`"),
+        ("object: vm/lost", "object: lost", 2, "expect[2].object: expected TYPE/NAME"),
+        ("manifests: [manifests.yaml]", "manifests: [none.yaml]", 2, "none.yaml"),
+        ("kind: Test", "kind: Toast", 2, "expected a Test of cpufit.io/v1alpha1, found a Toast"),
+        ("kubevirtVersion: v1.6.0", "kubevirtVersion: newest", 2, "kubevirtVersion"),
+    ] {
+        assert!(file.contains(from), "{from}");
+        let ran = test(file.replacen(from, to, 1), &[]);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(ran.code() == code && said.contains(words), "{to}: exit {}: {said}", ran.code());
+    }
+    let failed = test(file.replacen("verdict: pinned", "verdict: fits", 1), &["-o", "json"]);
+    let json = failed.json();
+    assert_eq!((failed.code(), &json["failed"], &json["passed"]), (1, &1.into(), &4.into()), "{json:#}");
+    assert_eq!(json["results"][0]["why"][0], "expected verdict fits, found pinned");
+    let none = Scratch::new();
+    let ran = cpufit(["test", none.path().to_str().unwrap()]).run();
+    assert!(
+        ran.code() == 2 && ran.stderr.contains("there is no cpufit-test.yaml in"),
+        "a gate on nothing: {}",
+        ran.stderr
+    );
+}
+
+/// In a pipe the exit code is that of the last program: a recipe with a gate in it keeps the gate's.
+#[test]
+fn no_recipe_loses_an_exit_code_in_a_pipe() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let (mut seen, mut faults) = (0, Vec::new());
+    for file in docs.chain([root.join("README.md"), root.join("demo/README.md")]).filter(|file| file.is_file()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for block in text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            for line in block.lines() {
+                let gate = ["check", "test", "audit", "drain", "diff"]
+                    .iter()
+                    .find_map(|verb| line.split_once(&format!("cpufit {verb}")).map(|(_, rest)| rest));
+                let Some(rest) = gate else { continue };
+                seen += 1;
+                // What stands in quotes, and behind `||`, is no pipe.
+                let bare: String = rest.split('\'').step_by(2).collect();
+                if bare.replace("||", "").contains('|') && !block.contains("pipefail") {
+                    faults.push(format!("{}: {line}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 10, "only {seen} recipes were found");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

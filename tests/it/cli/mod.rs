@@ -3,6 +3,7 @@
 mod answers;
 mod connect;
 mod drain;
+mod formats;
 mod hostile;
 mod lines;
 mod pasted;

@@ -1,0 +1,120 @@
+//! Names for a line that is completed: of the cluster, of a dump or of the kubeconfig, in a moment or not at all.
+
+use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::config::Kubeconfig;
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+
+use crate::cli::completion::{Given, List, Listed, VARIABLE, answer};
+use crate::cli::resource::ObjectKind;
+use crate::cli::targets;
+use crate::console;
+use crate::kubevirt::cluster::Kind;
+use crate::kubevirt::resource::Resource;
+use crate::live::{connect, kubeconfig};
+use crate::page::Page;
+use crate::snapshot::{Source, recognise};
+use crate::world;
+
+/// How long a person waits for names.
+const LIMIT: Duration = Duration::from_secs(3);
+/// How many names are read.
+const MOST: u32 = 500;
+
+/// Answers a script of a shell, if one asks; whether one did. Nobody reads an error in the middle of a line that is typed.
+#[must_use]
+pub fn of_shell() -> bool {
+    answered().unwrap_or(true)
+}
+
+fn answered() -> anyhow::Result<bool> {
+    let Some(shell) = std::env::var_os(VARIABLE).and_then(|shell| shell.into_string().ok()) else { return Ok(false) };
+    let mut page = Page::default();
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let is_answered = answer(&shell, words, &list(), &mut page)?.is_some();
+    console::print(&page)?;
+    Ok(is_answered)
+}
+
+/// Lists names.
+pub(super) fn list() -> Arc<List> {
+    Arc::new(|given, listed| names(given, listed).unwrap_or_default())
+}
+
+fn names(given: &Given, listed: Listed) -> Option<Vec<String>> {
+    let kind = match listed {
+        Listed::Contexts | Listed::Clusters | Listed::Users => return of_kubeconfig(given, listed),
+        Listed::Namespaces => None,
+        Listed::Objects(kind) => Some(kind),
+    };
+    if given.snapshot.is_empty() {
+        of_cluster(given, kind)
+    } else if given.snapshot.contains(&Source::Stdin) {
+        None
+    } else {
+        of_dump(given, kind)
+    }
+}
+
+fn of_kubeconfig(given: &Given, listed: Listed) -> Option<Vec<String>> {
+    let config = match &given.cluster.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path).ok()?,
+        None => kubeconfig::read().ok()?,
+    };
+    Some(match listed {
+        Listed::Contexts => config.contexts.into_iter().map(|context| context.name).collect(),
+        Listed::Clusters => config.clusters.into_iter().map(|cluster| cluster.name).collect(),
+        _ => config.auth_infos.into_iter().map(|user| user.name).collect(),
+    })
+}
+
+fn of_dump(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
+    let domain = match given.cluster.kubevirt_domain {
+        Some(_) => given.cluster.domain(),
+        None => recognise(&given.snapshot, io::empty()).0,
+    };
+    let (world, _) = world::load(&given.snapshot, &[], None, "default", &domain, io::empty()).ok()?;
+    let cluster = &world.cluster;
+    Some(match kind {
+        None => cluster.names(Kind::Namespace).into_iter().map(|(_, name)| name).collect(),
+        Some(ObjectKind::Node) => {
+            cluster.fleet.in_name_order().into_iter().map(|node| cluster.fleet.name(node).to_owned()).collect()
+        }
+        Some(kind) => {
+            let scope =
+                targets::Scope { namespace: Some(given.cluster.namespace().unwrap_or("default")), selector: None };
+            targets::all(cluster, kind, &scope).into_iter().map(|found| found.name).collect()
+        }
+    })
+}
+
+fn of_cluster(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
+    let resource = kind.map_or(Resource::Namespaces, ObjectKind::resource);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let asked = async {
+        let config = given.cluster.config().ok()?;
+        let namespace = given.cluster.namespace().unwrap_or(&config.default_namespace).to_owned();
+        let client = connect::client(config, &given.cluster.domain()).ok()?;
+        of_resource(client, resource, &namespace).await
+    };
+    runtime.block_on(async { tokio::time::timeout(LIMIT, asked).await.ok().flatten() })
+}
+
+async fn of_resource(client: Client, resource: Resource, namespace: &str) -> Option<Vec<String>> {
+    let api: Api<DynamicObject> = if resource.is_namespaced() {
+        Api::namespaced_with(client, namespace, &resource.api())
+    } else {
+        Api::all_with(client, &resource.api())
+    };
+    let mut params = ListParams::default().limit(MOST);
+    if let Some(selector) = resource.selector() {
+        params = params.labels(selector);
+    }
+    let list = api.list_metadata(&params).await.ok()?;
+    Some(list.items.iter().map(kube::ResourceExt::name_any).collect())
+}

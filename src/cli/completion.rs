@@ -1,0 +1,293 @@
+//! Completion of a command line: verbs and options by the grammar, names of objects as somebody lists them.
+//!
+//! Shells ask with `COMPLETE=SHELL cpufit -- WORDS`, as their scripts do (`clap_complete`'s engine). kubectl asks the program
+//! `kubectl_complete-cpufit` (kubectl's `pkg/cmd/plugin_completion.go`), and reads lines as cobra's `__complete` prints them.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::sync::Arc;
+
+use clap::{Arg, ArgMatches, Command, FromArgMatches as _};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
+use clap_complete::env::Shells;
+
+use super::args::{Shell, program};
+use super::resource::ObjectKind;
+use crate::fit::syntax;
+use crate::live::connect::ClusterArgs;
+use crate::page::Page;
+use crate::snapshot::Source;
+
+/// The variable by which a script of a shell asks.
+pub const VARIABLE: &str = "COMPLETE";
+/// Which word is completed; some shells say it, for others it is the last.
+const INDEX: &str = "_CLAP_COMPLETE_INDEX";
+/// cobra's directives: no blank behind the word; no names of files beside the candidates.
+const NO_SPACE: u8 = 2;
+const NO_FILES: u8 = 4;
+/// The program that kubectl asks.
+const FOR_KUBECTL: &str = "#!/bin/sh\n\
+    # kubectl asks this program, kubectl_complete-cpufit in the PATH, how to complete `kubectl cpufit`.\n\
+    exec kubectl-cpufit __complete -- \"$@\"\n";
+
+/// What names are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// Namespaces.
+    Namespaces,
+    /// Objects of a kind, of the namespace that is asked for.
+    Objects(ObjectKind),
+    /// `contexts` of the kubeconfig.
+    Contexts,
+    /// `clusters` of the kubeconfig.
+    Clusters,
+    /// `users` of the kubeconfig.
+    Users,
+}
+
+/// What the words before the one that is completed say.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Which cluster, in which namespace.
+    pub cluster: ClusterArgs,
+    /// The dumps to read instead.
+    pub snapshot: Vec<Source>,
+    /// Arguments that name objects.
+    named: Vec<String>,
+}
+
+/// Lists names; none where they cannot be known in a moment.
+pub type List = dyn Fn(&Given, Listed) -> Vec<String> + Send + Sync;
+
+impl Given {
+    fn of(words: &[OsString]) -> Self {
+        let Ok(matches) = program::command(None).ignore_errors(true).try_get_matches_from(words) else {
+            return Self::default();
+        };
+        let texts = |matches: &ArgMatches, id: &str| -> Vec<String> {
+            matches.try_get_many(id).ok().flatten().map(|texts| texts.cloned().collect()).unwrap_or_default()
+        };
+        let verb = matches.subcommand().map(|(_, verb)| verb);
+        let snapshot = verb.and_then(|verb| verb.try_get_many("snapshot").ok().flatten());
+        Self {
+            cluster: ClusterArgs::from_arg_matches(verb.unwrap_or(&matches)).unwrap_or_default(),
+            snapshot: snapshot.map(|sources| sources.cloned().collect()).unwrap_or_default(),
+            named: verb.map(|verb| [texts(verb, "objects"), texts(verb, "nodes")].concat()).unwrap_or_default(),
+        }
+    }
+
+    /// The words that go on from `current` where objects of these kinds are named.
+    fn objects(&self, current: &str, kinds: &[ObjectKind], list: &List) -> Vec<String> {
+        let names = |kind: ObjectKind| {
+            let names = list(self, Listed::Objects(kind)).into_iter();
+            names.filter(|name| !self.named.contains(name))
+        };
+        let of_word = |word: &str| ObjectKind::of_word(word).filter(|kind| kinds.contains(kind));
+        if let Some((word, _)) = current.split_once('/') {
+            let Some(kind) = of_word(word) else { return Vec::new() };
+            return names(kind)
+                .map(|name| format!("{word}/{name}"))
+                .filter(|word| !self.named.contains(word))
+                .collect();
+        }
+        let short = |kind: &ObjectKind| kind.short_names().first().copied();
+        let with_slash = || kinds.iter().filter_map(short).map(|word| format!("{word}/")).collect();
+        match self.named.first() {
+            Some(first) if first.contains('/') => with_slash(),
+            Some(first) => {
+                of_word(first).or(kinds.first().copied()).map(|kind| names(kind).collect()).unwrap_or_default()
+            }
+            None if kinds.len() == 1 => kinds.iter().flat_map(|kind| names(*kind)).collect(),
+            None => {
+                let types = kinds.iter().filter_map(short).map(str::to_owned);
+                types.chain(kinds.first().into_iter().flat_map(|kind| names(*kind))).collect()
+            }
+        }
+    }
+}
+
+/// The grammar, whose names are listed by `list`; `words` are those before the one that is completed.
+fn command(words: &[OsString], list: &Arc<List>) -> Command {
+    let given = Arc::new(Given::of(words));
+    let with = |arg: Arg, words: fn(&Given, &str, &List) -> Vec<String>| {
+        let (given, list) = (Arc::clone(&given), Arc::clone(list));
+        arg.add(ArgValueCompleter::new(move |current: &OsStr| {
+            candidates(words(&given, &current.to_string_lossy(), &*list), current)
+        }))
+    };
+    program::command(None)
+        .mut_arg("namespace", |arg| with(arg, |given, _, list| list(given, Listed::Namespaces)))
+        .mut_arg("context", |arg| with(arg, |given, _, list| list(given, Listed::Contexts)))
+        .mut_arg("cluster", |arg| with(arg, |given, _, list| list(given, Listed::Clusters)))
+        .mut_arg("user", |arg| with(arg, |given, _, list| list(given, Listed::Users)))
+        .mut_subcommand("explain", |verb| {
+            verb.mut_arg("objects", |arg| {
+                with(arg, |given, current, list| given.objects(current, &ObjectKind::EXPLAINED, list))
+            })
+        })
+        .mut_subcommand("drain", |verb| {
+            verb.mut_arg("nodes", |arg| {
+                with(arg, |given, current, list| given.objects(current, &[ObjectKind::Node], list))
+            })
+        })
+        .mut_subcommand("recommend", |verb| {
+            let nodes = |given: &Given, _: &str, list: &List| list(given, Listed::Objects(ObjectKind::Node));
+            verb.mut_arg("without_node", |arg| with(arg, nodes))
+        })
+}
+
+/// Of these words those that begin as what is typed. Names of objects are taken if they are of the form of names.
+fn candidates(words: Vec<String>, current: &OsStr) -> Vec<CompletionCandidate> {
+    let is_name = |word: &str| {
+        let name = word.rsplit('/').next().unwrap_or_default();
+        name.is_empty() || syntax::subdomain(name).is_ok()
+    };
+    let begins = |word: &String| word.as_bytes().starts_with(current.as_encoded_bytes());
+    words.into_iter().filter(|word| begins(word) && is_name(word)).map(CompletionCandidate::new).collect()
+}
+
+/// The answer to a script of a shell, which passes the words behind `--`; the script itself where it passes none. `None` for a
+/// shell that is not known.
+///
+/// # Errors
+///
+/// The words cannot be completed.
+pub fn answer(shell: &str, mut words: Vec<OsString>, list: &Arc<List>, page: &mut Page) -> io::Result<Option<()>> {
+    let shells = Shells::builtins();
+    let Some(completer) = shells.completer(shell) else { return Ok(None) };
+    let mut out = Vec::new();
+    match words.iter().position(|word| word == "--") {
+        Some(at) => {
+            words.drain(..=at);
+            let index = std::env::var(INDEX).ok().and_then(|index| index.parse().ok());
+            let index: usize = index.unwrap_or(words.len().saturating_sub(1));
+            let before = words.get(..index).unwrap_or(&words);
+            let here = std::env::current_dir().ok();
+            completer.write_complete(&mut command(before, list), words.clone(), here.as_deref(), &mut out)?;
+        }
+        None => completer.write_registration(VARIABLE, "cpufit", "cpufit", "cpufit", &mut out)?,
+    }
+    page.shell(&out);
+    Ok(Some(()))
+}
+
+/// The script of a shell, or the program that kubectl asks.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub fn script(shell: Shell, page: &mut Page) -> io::Result<()> {
+    if let Some(name) = shell.name() {
+        let nobody: Arc<List> = Arc::new(|_, _| Vec::new());
+        return answer(name, Vec::new(), &nobody, page).map(drop);
+    }
+    page.shell(FOR_KUBECTL.as_bytes());
+    Ok(())
+}
+
+/// The answer to kubectl: a candidate a line, a tab and what it is, and a last line with directives.
+///
+/// # Errors
+///
+/// The words cannot be completed.
+pub fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page) -> io::Result<()> {
+    let mut line = vec![OsString::from("cpufit")];
+    line.extend(words.iter().cloned());
+    if words.is_empty() {
+        line.push(OsString::new());
+    }
+    let index = line.len() - 1;
+    let here = std::env::current_dir().ok();
+    let is_empty = line[index].is_empty();
+    let mut found = complete(&mut command(&line[..index], list), line, index, here.as_deref())?;
+    // As kubectl: options are offered once a dash is typed.
+    found.retain(|found| !is_empty || !found.get_value().as_encoded_bytes().starts_with(b"-"));
+    let words: Vec<String> = found.iter().map(|found| found.get_value().to_string_lossy().into_owned()).collect();
+    for (word, found) in words.iter().zip(&found) {
+        let help = found.get_help().map(ToString::to_string).unwrap_or_default();
+        let help = help.lines().next().unwrap_or_default();
+        // A tab would be shown as an escape: neither part holds anything that needs one.
+        page.shell(if help.is_empty() { format!("{word}\n") } else { format!("{word}\t{help}\n") }.as_bytes());
+    }
+    let goes_on = |word: &String| word.ends_with(['/', '=']);
+    let space = if !words.is_empty() && words.iter().all(goes_on) { NO_SPACE } else { 0 };
+    page.line(format_args!(":{}", NO_FILES | space));
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn listed(given: &Given, listed: Listed) -> Vec<String> {
+        let names: &[&str] = match listed {
+            Listed::Namespaces => &["lab", "shop"],
+            Listed::Objects(ObjectKind::VirtualMachine) => &["db", "web", "bad name", "-x\u{9b}"],
+            Listed::Objects(ObjectKind::Vmi) if given.cluster.namespace() == Some("shop") => &["ledger"],
+            Listed::Objects(ObjectKind::Node) => &["node-a", "node-b"],
+            Listed::Contexts => &["prod"],
+            _ => &[],
+        };
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    fn listing() -> Arc<List> {
+        Arc::new(listed)
+    }
+
+    /// What kubectl is answered to a line whose last word is completed.
+    fn asked(line: &str) -> Vec<String> {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let mut page = Page::default();
+        for_kubectl(&words, &listing(), &mut page).expect("an answer");
+        let mut lines: Vec<String> = page.as_str().lines().map(str::to_owned).collect();
+        assert!(lines.pop().is_some_and(|last| last.starts_with(':')), "no directive: {page:?}");
+        lines.into_iter().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn names_are_completed_where_they_stand() {
+        let mut faults = Vec::new();
+        for (line, expected) in [
+            ("expl", &["explain"][..]),
+            ("comp", &["completion"]),
+            ("explain d", &["db"]),
+            ("explain vm", &["vm", "vmi", "vmirs", "vmpool", "vmim"]),
+            ("explain vm ", &["db", "web"]),
+            ("explain vm db ", &["web"]),
+            ("explain vm/", &["vm/db", "vm/web"]),
+            ("explain virtualmachine.kubevirt.io/d", &["virtualmachine.kubevirt.io/db"]),
+            ("explain vm/db vmi", &["vmi/", "vmirs/", "vmim/"]),
+            ("explain vmi/", &[]),
+            ("explain -n shop vmi/", &["vmi/ledger"]),
+            ("-n shop explain vmi/", &["vmi/ledger"]),
+            ("explain vmi/ --namespace ", &["lab", "shop"]),
+            ("explain -n s", &["shop"]),
+            ("-n s", &["shop"]),
+            ("audit --context ", &["prod"]),
+            ("explain deploy/", &[]),
+            ("drain ", &["node-a", "node-b"]),
+            ("drain node-a ", &["node-b"]),
+            ("drain node/", &["node/node-a", "node/node-b"]),
+            ("drain node ", &["node-a", "node-b"]),
+            ("recommend --without-node ", &["node-a", "node-b"]),
+            ("audit -o ", &["table", "wide", "json", "yaml", "name"]),
+            ("audit --fail-on p", &["pinned"]),
+            ("completion k", &["kubectl"]),
+        ] {
+            let found = asked(line);
+            if found != expected {
+                faults.push(format!("{line:?}: {found:?} in the place of {expected:?}"));
+            }
+        }
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
+    fn options_are_completed_with_what_they_are() {
+        let mut page = Page::default();
+        for_kubectl(&["audit".into(), "--fail".into()], &listing(), &mut page).expect("an answer");
+        assert!(page.as_str().starts_with("--fail-on\tExit with 1"), "{page:?}");
+    }
+}

@@ -1,0 +1,278 @@
+//! `cpufit test`: manifests with the verdicts that are expected of them, as `kyverno test` and `gator verify` have.
+//!
+//! A folder holds files `cpufit-test.yaml`, at any depth. Each is a list of expectations beside the names of a dump, policies and
+//! manifests; paths are relative to it. No cluster is read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::args::{TestArgs, TestOutput};
+use super::output::ResultRow;
+use super::resource::{self, ObjectKind, Target};
+use super::{Namespace, check};
+use crate::kubevirt::release::Release;
+use crate::page::Page;
+use crate::policy::API_VERSION;
+use crate::say::plural;
+use crate::snapshot::{self, Item, Source, recognise};
+use crate::world;
+
+/// What files of expectations are called.
+const FILE: &str = "cpufit-test.yaml";
+/// `kind` of a document in them.
+const KIND: &str = "Test";
+/// How deep folders are looked into.
+const DEEPEST: usize = 16;
+const VERDICTS: [&str; 5] = ["fits", "fragile", "pinned", "unschedulable", "unknown"];
+
+/// Whether all was as expected: the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tested {
+    /// All of it.
+    Passed,
+    /// Not all of it.
+    Failed,
+}
+
+/// One test: a document of a file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Test {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    metadata: Meta,
+    /// Dumps of the cluster.
+    snapshot: Vec<PathBuf>,
+    /// Policies, in the place of those of the dump.
+    #[serde(default)]
+    policies: Vec<PathBuf>,
+    kubevirt_version: Option<String>,
+    manifests: Vec<PathBuf>,
+    expect: Vec<Expected>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meta {
+    name: String,
+}
+
+/// What is expected of one object of the manifests. What is left out is not compared.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Expected {
+    /// `TYPE/NAME`.
+    object: String,
+    /// Its namespace, where objects of several have that name.
+    namespace: Option<String>,
+    verdict: Option<String>,
+    allowed: Option<bool>,
+    /// The nodes that take it, in any order.
+    nodes: Option<Vec<String>>,
+    /// A text that a warning or the denial holds.
+    says: Option<String>,
+    /// The checks that find something, besides others.
+    checks: Option<Vec<String>>,
+}
+
+/// One expectation, and what came of it. Also the JSON of `cpufit test`: fields are only ever added.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    file: String,
+    test: String,
+    object: String,
+    passed: bool,
+    /// What differs, a line each.
+    why: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcomes<'o> {
+    results: &'o [Outcome],
+    passed: usize,
+    failed: usize,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+///
+/// No folder holds a test, a test is not one, or what it names cannot be read or judged.
+pub fn run(args: &TestArgs, page: &mut Page) -> anyhow::Result<Tested> {
+    let mut files = Vec::new();
+    for folder in &args.folders {
+        let before = files.len();
+        find(folder, 0, &mut files)?;
+        ensure!(files.len() > before, "there is no {FILE} in {}: nothing would be tested", folder.display());
+    }
+    files.sort();
+    files.dedup();
+    let mut outcomes = Vec::new();
+    for file in &files {
+        snapshot::read_all(&[Source::Path(file.clone())], io::empty(), |item| {
+            outcomes.extend(outcomes_of(file, &item)?);
+            anyhow::Ok(())
+        })?;
+    }
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    let passed = outcomes.len() - failed;
+    match args.output {
+        TestOutput::Table => {
+            let mut rows = Vec::new();
+            if !args.no_headers {
+                rows.push(["TEST", "OBJECT", "RESULT", "WHY"].map(str::to_owned).to_vec());
+            }
+            rows.extend(outcomes.iter().map(|outcome| {
+                let result = if outcome.passed { "pass" } else { "FAIL" };
+                vec![outcome.test.clone(), outcome.object.clone(), result.to_owned(), outcome.why.join("; ")]
+            }));
+            page.table(&rows);
+            page.line(format_args!(
+                "{}: {passed} passed, {failed} failed",
+                plural::counted(outcomes.len(), "expectation", "expectations")
+            ));
+        }
+        TestOutput::Json => page.json(&Outcomes { results: &outcomes, passed, failed })?,
+        TestOutput::Yaml => page.yaml(&Outcomes { results: &outcomes, passed, failed })?,
+    }
+    Ok(if failed == 0 { Tested::Passed } else { Tested::Failed })
+}
+
+/// The files of expectations in a folder and below it; a file that is named itself is one.
+fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let is_folder = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.is_dir();
+    if !is_folder {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    ensure!(depth < DEEPEST, "{} is deeper than {DEEPEST} folders", path.display());
+    for entry in std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))? {
+        let entry = entry?;
+        // A link to a folder may lead back.
+        if entry.file_type()?.is_dir() {
+            find(&entry.path(), depth + 1, files)?;
+        } else if entry.file_name() == FILE {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn outcomes_of(file: &Path, item: &Item) -> anyhow::Result<Vec<Outcome>> {
+    if (item.api_version.as_str(), item.kind.as_str()) != (API_VERSION, KIND) {
+        bail!("{}: expected a {KIND} of {API_VERSION}, found a {} of {}", item.place, item.kind, item.api_version);
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(item.json.get());
+    let test: Test = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let words = error.inner().to_string();
+        let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words).to_owned();
+        item.wrong(&error.path().to_string(), &words)
+    })?;
+    ensure!(!test.expect.is_empty(), "{}: expect is empty: nothing would be tested", item.place);
+    let beside = |paths: &[PathBuf]| -> Vec<Source> {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        paths.iter().map(|path| Source::Path(folder.join(path))).collect()
+    };
+    let release = match &test.kubevirt_version {
+        None => None,
+        Some(version) => Some(Release::parse(version).ok_or_else(|| {
+            item.wrong("kubevirtVersion", "expected a version as KubeVirt spells it, for example v1.6.3")
+        })?),
+    };
+    let (domain, _) = recognise(&beside(&test.snapshot), io::empty());
+    let (world, _) =
+        world::load(&beside(&test.snapshot), &beside(&test.policies), release, "default", &domain, io::empty())
+            .with_context(|| item.place.to_string())?;
+    let namespace = Namespace { name: "default".to_owned(), is_asked: false };
+    let rows = check::rows(&beside(&test.manifests), &world, &namespace).with_context(|| item.place.to_string())?;
+    let mut out = Vec::new();
+    for (at, expected) in test.expect.iter().enumerate() {
+        let why = expected
+            .differences(&rows)
+            .map_err(|problem| item.wrong(&format!("expect[{at}]{}", problem.0), &problem.1))?;
+        out.push(Outcome {
+            file: file.display().to_string(),
+            test: test.metadata.name.clone(),
+            object: expected.object.clone(),
+            passed: why.is_empty(),
+            why,
+        });
+    }
+    Ok(out)
+}
+
+/// A field of an expectation, and what is wrong with it.
+struct Problem(String, String);
+
+impl Expected {
+    /// What is not as expected, a line each.
+    fn differences(&self, rows: &[ResultRow]) -> Result<Vec<String>, Problem> {
+        let problem = |field: &str, what: String| Problem(format!(".{field}"), what);
+        let target = resource::parse(std::slice::from_ref(&self.object), &ObjectKind::EXPLAINED);
+        let Ok([Target::Named(kind, name)]) = target.as_deref() else {
+            return Err(problem("object", "expected TYPE/NAME, for example vm/db".to_owned()));
+        };
+        if let Some(verdict) = self.verdict.as_deref().filter(|verdict| !VERDICTS.contains(verdict)) {
+            return Err(problem("verdict", format!("{verdict:?} is none of {}", VERDICTS.join(", "))));
+        }
+        if self.verdict.is_none()
+            && self.allowed.is_none()
+            && self.nodes.is_none()
+            && self.says.is_none()
+            && self.checks.is_none()
+        {
+            return Err(Problem(
+                String::new(),
+                "nothing is expected: say verdict, allowed, nodes, says or checks".to_owned(),
+            ));
+        }
+        let is_meant = |row: &&ResultRow| {
+            ObjectKind::of_word(&row.kind) == Some(*kind)
+                && row.name == *name
+                && self.namespace.as_ref().is_none_or(|namespace| row.namespace == *namespace)
+        };
+        let found: Vec<&ResultRow> = rows.iter().filter(is_meant).collect();
+        let row = match found.as_slice() {
+            [row] => row,
+            [] => return Ok(vec!["it is not among the manifests".to_owned()]),
+            _ => return Ok(vec!["several among the manifests have that name: say namespace".to_owned()]),
+        };
+        Ok(self.compared(row))
+    }
+
+    fn compared(&self, row: &ResultRow) -> Vec<String> {
+        let mut out = Vec::new();
+        if let Some(verdict) = self.verdict.as_deref().filter(|verdict| *verdict != row.verdict) {
+            out.push(format!("expected verdict {verdict}, found {}", row.verdict));
+        }
+        if let Some(allowed) = self.allowed.filter(|allowed| *allowed != row.allowed) {
+            out.push(format!("expected allowed {allowed}, found {}", row.allowed));
+        }
+        if let Some(nodes) = &self.nodes {
+            let mut nodes = nodes.clone();
+            nodes.sort();
+            let fitting = &row.nodes.fitting;
+            if nodes != *fitting {
+                let listed =
+                    |nodes: &[String]| if nodes.is_empty() { "none".to_owned() } else { plural::fold_names(nodes, 6) };
+                out.push(format!("expected nodes {}, found {}", listed(&nodes), listed(fitting)));
+            }
+        }
+        let said: Vec<&str> = row.warnings.iter().chain(&row.denial).map(String::as_str).collect();
+        if let Some(says) = self.says.as_ref().filter(|says| !said.iter().any(|line| line.contains(says.as_str()))) {
+            let said = said.first().and_then(|said| said.lines().next()).unwrap_or("nothing");
+            out.push(format!("expected {says:?} to be said, found {said}"));
+        }
+        let has = |check: &&String| row.findings.iter().any(|finding| finding.check == check.as_str());
+        let missing: Vec<&String> = self.checks.iter().flatten().filter(|check| !has(check)).collect();
+        if !missing.is_empty() {
+            out.push(format!("expected the checks {} to find something", plural::fold_names(&missing, 6)));
+        }
+        out
+    }
+}

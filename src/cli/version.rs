@@ -1,0 +1,59 @@
+//! `cpufit version`: of this program, and of the replica that leads on the cluster.
+
+use serde::Serialize;
+
+use super::args::VersionOutput;
+use crate::live::leader::{Leader, THIS_VERSION};
+use crate::page::{Page, PageError};
+
+/// What is printed. Also its JSON: fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Versions {
+    /// Of this program.
+    pub client_version: ClientVersion,
+    /// Of the replica that leads; null where none does, or the cluster was not asked.
+    pub leader_version: Option<Leader>,
+}
+
+/// `clientVersion`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientVersion {
+    /// As `v0.1.0`.
+    pub version: &'static str,
+    /// As `linux/x86_64`.
+    pub platform: String,
+}
+
+impl Versions {
+    /// Of this program, beside that of a leader.
+    #[must_use]
+    pub fn with(leader_version: Option<Leader>) -> Self {
+        let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
+        Self { client_version: ClientVersion { version: THIS_VERSION, platform }, leader_version }
+    }
+
+    /// Prints them. A table has no line for a leader where the cluster was not asked.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be written as JSON or YAML.
+    pub fn print(&self, output: VersionOutput, is_asked: bool, page: &mut Page) -> Result<(), PageError> {
+        match output {
+            VersionOutput::Json => page.json(self)?,
+            VersionOutput::Yaml => page.yaml(self)?,
+            VersionOutput::Table => {
+                page.line(format_args!("Client Version: {}", self.client_version.version));
+                match &self.leader_version {
+                    Some(Leader { version, replica }) => {
+                        let version = version.as_deref().unwrap_or("not known");
+                        page.line(format_args!("Leader Version: {version} ({replica})"));
+                    }
+                    None if is_asked => page.line("Leader Version: none, for no replica leads"),
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}

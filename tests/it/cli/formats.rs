@@ -1,0 +1,241 @@
+//! What programs read is of the form that they read: SARIF and JUnit against schemas, `version` and completion.
+//!
+//! The schemas are written here after SARIF 2.1.0 (OASIS, sections 3.13 to 3.33) and the JUnit XML of Jenkins' xUnit plugin: of each
+//! only what is printed, and nothing besides is allowed.
+
+use std::process::Command;
+
+use roxmltree::{Document, Node};
+use serde_json::{Value, json};
+
+use crate::common::{BIN, Scratch, cpufit, head, program};
+
+/// Two guests that are pinned, by a policy denied and not, a guest that is well, and a kind that is not judged.
+const MANIFESTS: &str = "\
+# the first object begins in line 4
+
+---
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: lost, namespace: shop}
+spec: {runStrategy: Always, template: {spec: {domain: {cpu: {model: NoSuchModel}, devices: {}}}}}
+---
+apiVersion: v1
+kind: List
+items:
+- apiVersion: kubevirt.io/v1
+  kind: VirtualMachine
+  metadata: {name: \"a<b>&\\\"c\", namespace: shop}
+  spec: {runStrategy: Always, template: {spec: {domain: {devices: {}}, nodeSelector: {nowhere: 'true'}}}}
+- apiVersion: v1
+  kind: ConfigMap
+  metadata: {name: x, namespace: shop}
+";
+const POLICY: &str =
+    "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: strict}\nspec: {enforce: Unschedulable}\n";
+
+fn check(output: &str) -> String {
+    let made = Scratch::new();
+    let (file, policy) = (made.write("m y.yaml", MANIFESTS), made.write("policy.yaml", POLICY));
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/cluster.yaml");
+    let (file, policy) = (file.to_str().unwrap(), policy.to_str().unwrap());
+    let ran = cpufit(["check", "--snapshot", demo, "-f", file, "--policy", policy, "-o", output]).run();
+    assert_eq!(ran.code(), 1, "{}", head(&ran.stderr));
+    ran.stdout
+}
+
+/// Whether a value is as a JSON schema says: `type`, `const`, `enum`, `minimum`, `minLength`, `pattern` as a prefix, `required`, `properties`,
+/// `items`, `minItems`; no other property may stand in an object. The faults, each with its place.
+fn faults(value: &Value, schema: &Value, at: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut hold = |is: bool, what: &str| {
+        if !is {
+            out.push(format!("{at}: {what}: {value}"));
+        }
+    };
+    match schema["type"].as_str() {
+        Some("object") => hold(value.is_object(), "no object"),
+        Some("array") => hold(value.is_array(), "no array"),
+        Some("string") => hold(value.is_string(), "no string"),
+        Some("integer") => hold(value.is_u64(), "no whole number"),
+        other => panic!("{at}: the schema says {other:?}"),
+    }
+    let text = value.as_str().unwrap_or_default();
+    hold(schema["const"].is_null() || schema["const"] == *value, "another value");
+    hold(schema["enum"].as_array().is_none_or(|values| values.contains(value)), "none of the values");
+    hold(schema["minimum"].as_u64().is_none_or(|least| value.as_u64() >= Some(least)), "too small");
+    hold(schema["minLength"].as_u64().is_none_or(|least| text.len() as u64 >= least), "too short");
+    let empty = Vec::new();
+    for name in schema["required"].as_array().unwrap_or(&empty) {
+        hold(value.get(name.as_str().unwrap()).is_some(), &format!("{name} is missing"));
+    }
+    let items = value.as_array().unwrap_or(&empty);
+    hold(schema["minItems"].as_u64().is_none_or(|least| items.len() as u64 >= least), "too few");
+    for (index, item) in items.iter().enumerate() {
+        out.extend(faults(item, &schema["items"], &format!("{at}/{index}")));
+    }
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        match schema["properties"].get(name) {
+            Some(schema) => out.extend(faults(inner, schema, &format!("{at}/{name}"))),
+            None => out.push(format!("{at}: {name} is no property of it")),
+        }
+    }
+    out
+}
+
+fn text() -> Value {
+    json!({"type": "string", "minLength": 1})
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    let mut schema = json!({"type": "object", "required": required});
+    schema["properties"] = properties;
+    schema
+}
+
+fn list(items: &Value, least: usize) -> Value {
+    json!({"type": "array", "items": items, "minItems": least})
+}
+
+fn sarif_schema() -> Value {
+    let message = object(&["text"], json!({"text": text()}));
+    let region = object(&["startLine"], json!({"startLine": {"type": "integer", "minimum": 1}}));
+    let artifact = object(&["uri"], json!({"uri": text()}));
+    let physical = object(&["artifactLocation"], json!({"artifactLocation": artifact, "region": region}));
+    let logical = object(&[], json!({"fullyQualifiedName": text(), "kind": text()}));
+    let location = object(&[], json!({"physicalLocation": physical, "logicalLocations": list(&logical, 1)}));
+    let level = json!({"type": "string", "enum": ["none", "note", "warning", "error"]});
+    let result = object(
+        &["message"],
+        json!({"ruleId": text(), "level": level, "message": message, "locations": list(&location, 1)}),
+    );
+    let rule = object(&["id"], json!({"id": text(), "shortDescription": message}));
+    let driver = object(&["name"], json!({"name": text(), "version": text(), "rules": list(&rule, 0)}));
+    let run =
+        object(&["tool"], json!({"tool": object(&["driver"], json!({"driver": driver})), "results": list(&result, 0)}));
+    object(
+        &["version", "runs"],
+        json!({"$schema": text(), "version": {"type": "string", "const": "2.1.0"}, "runs": list(&run, 1)}),
+    )
+}
+
+#[test]
+fn sarif_is_as_its_schema_says_and_names_lines() {
+    let sarif: Value = serde_json::from_str(&check("sarif")).unwrap();
+    let wrong = faults(&sarif, &sarif_schema(), "");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let results = sarif["runs"][0]["results"].as_array().unwrap();
+    let lines = |name: &str| -> Vec<&Value> {
+        let of = |result: &&Value| {
+            result["locations"][0]["logicalLocations"][0]["fullyQualifiedName"].as_str().unwrap().contains(name)
+        };
+        results
+            .iter()
+            .filter(of)
+            .map(|result| &result["locations"][0]["physicalLocation"]["region"]["startLine"])
+            .collect()
+    };
+    assert!(!lines("lost").is_empty() && lines("lost").into_iter().all(|line| *line == 4), "{results:#?}");
+    assert!(!lines("a<b>").is_empty() && lines("a<b>").into_iter().all(|line| *line == 12), "{results:#?}");
+    let uri = results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
+    assert!(uri.starts_with("file:///") && uri.ends_with("/m%20y.yaml"), "{uri}");
+    // A schema that takes everything would show nothing.
+    let broken = json!({"version": "2.0", "runs": [{"tool": {"driver": {}}, "results": [{"level": "bad", "x": 1}]}]});
+    assert_eq!(faults(&broken, &sarif_schema(), "").len(), 5);
+}
+
+/// Element, its attributes (the required ones first, `|`, the others), and the elements in it.
+const JUNIT: &[(&str, &str, &str)] = &[
+    ("testsuites", "name tests failures errors |", "testsuite"),
+    ("testsuite", "name tests failures errors skipped |", "testcase"),
+    ("testcase", "classname name |", "failure skipped system-out"),
+    ("failure", "message type |", ""),
+    ("skipped", "message |", ""),
+    ("system-out", "|", ""),
+];
+
+fn junit_faults(node: Node<'_, '_>, out: &mut Vec<String>) {
+    let name = node.tag_name().name();
+    let Some((_, attributes, children)) = JUNIT.iter().find(|(known, ..)| *known == name) else {
+        return out.push(format!("<{name}> is no element of it"));
+    };
+    let (required, others) = attributes.split_once('|').unwrap();
+    let required: Vec<&str> = required.split_whitespace().collect();
+    out.extend(required.iter().filter(|a| node.attribute(**a).is_none()).map(|a| format!("<{name}> has no {a}")));
+    let is_known = |a: &str| required.contains(&a) || others.split_whitespace().any(|other| other == a);
+    out.extend(node.attributes().filter(|a| !is_known(a.name())).map(|a| format!("<{name} {}>", a.name())));
+    for child in node.children().filter(Node::is_element) {
+        let tag = child.tag_name().name();
+        if !children.split_whitespace().any(|known| known == tag) {
+            out.push(format!("<{tag}> in <{name}>"));
+        }
+        junit_faults(child, out);
+    }
+    for (attribute, of) in [("tests", "testcase"), ("failures", "failure"), ("skipped", "skipped")] {
+        let count = node.descendants().filter(|node| node.has_tag_name(of)).count();
+        if node.attribute(attribute).is_some_and(|said| said != count.to_string()) {
+            out.push(format!("<{name}> says {attribute} {:?}, and holds {count}", node.attribute(attribute)));
+        }
+    }
+}
+
+#[test]
+fn junit_is_as_its_schema_says() {
+    let text = check("junit");
+    let document = Document::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let mut wrong = Vec::new();
+    assert!(document.root_element().has_tag_name("testsuites"));
+    junit_faults(document.root_element(), &mut wrong);
+    assert!(wrong.is_empty(), "{}\n{text}", wrong.join("\n"));
+    let cases: Vec<&str> = document
+        .descendants()
+        .filter(|node| node.has_tag_name("testcase"))
+        .filter_map(|node| node.attribute("name"))
+        .collect();
+    assert_eq!(cases, ["shop/lost #0", "shop/a<b>&\"c #1", "shop/x #2"], "names come back as they are");
+    assert_eq!(document.descendants().filter(|node| node.has_tag_name("failure")).count(), 1, "{text}");
+}
+
+#[test]
+fn the_version_of_this_program_needs_no_cluster() {
+    let version = format!("v{}", env!("CARGO_PKG_VERSION"));
+    let ran = cpufit(["version", "--client"]).run();
+    assert_eq!((ran.code(), ran.stdout.trim()), (0, format!("Client Version: {version}").as_str()), "{}", ran.stderr);
+    let json = cpufit(["version", "--client", "-o", "json"]).run().json();
+    assert_eq!(
+        (&json["clientVersion"]["version"], &json["leaderVersion"]),
+        (&json!(version), &Value::Null),
+        "{json:#}"
+    );
+    // As kubectl: the client's version, an error, and no success.
+    let alone = cpufit(["version", "--server", "http://127.0.0.1:9"]).run();
+    assert_eq!((alone.code(), alone.stdout.trim()), (2, format!("Client Version: {version}").as_str()));
+    assert!(alone.stderr.starts_with("error: reading the Lease of cpufit at http://127.0.0.1:9"), "{}", alone.stderr);
+}
+
+/// bash itself completes a line, by the script that is printed.
+#[test]
+fn bash_completes_verbs_options_and_names() {
+    let folder = Scratch::new();
+    std::os::unix::fs::symlink(BIN, folder.path().join("cpufit")).unwrap();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo/cluster.yaml");
+    let complete = |line: &[&str]| {
+        let script = "source <(cpufit completion bash); COMP_WORDS=(cpufit \"$@\"); COMP_CWORD=$#; COMP_TYPE=9; \
+             _clap_complete_cpufit cpufit \"${!#}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+        let mut command = Command::new("bash");
+        command.args(["-c", script, "-"]).args(line);
+        let path = format!("{}:/usr/bin:/bin", folder.path().display());
+        let ran = program(command).env("PATH", path.as_str()).run();
+        assert_eq!(ran.code(), 0, "{}", ran.stderr);
+        ran.stdout.lines().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect::<Vec<_>>()
+    };
+    assert_eq!(complete(&["expl"]), ["explain"]);
+    assert_eq!(complete(&["audit", "--fail-on", "pin"]), ["pinned"]);
+    assert_eq!(complete(&["explain", "--snapshot", demo, "-n", "shop", "vm/"]), ["vm/db", "vm/ledger", "vm/web"]);
+    assert_eq!(complete(&["drain", "--snapshot", demo, "node-a", "node-"]).len(), 4, "the fifth is named already");
+    assert_eq!(complete(&["explain", "--snapshot", demo, "-n", "sh"]), ["shop"]);
+    let kubectl = cpufit(["__complete", "--", "explain", "--snapshot", demo, "-n", "shop", "vmi", ""]).run();
+    assert_eq!(kubectl.stdout, "db\nledger\nweb\n:4\n", "{}", kubectl.stderr);
+    let other = cpufit(["version", "--client"]).env("COMPLETE", "no-such-shell").run();
+    assert!(other.stdout.starts_with("Client Version"), "{}", other.stderr);
+}

@@ -20,6 +20,7 @@ fn uninstall(cluster: &ControlPlane, folder: &Path) {
             shell(folder, &format!("{command} --wait=false"), cluster.admin());
         }
     }
+    shell(folder, "kubectl wait --for=delete --timeout=30s crd/cpupolicies.cpufit.io", cluster.admin());
     // No controller ends a namespace here.
     let namespace = ["get", "namespace", "cpufit-system"];
     if cluster.output(cluster.admin(), &namespace).contains("Terminating") {
@@ -63,7 +64,7 @@ fn every_command_that_needs_a_cluster_runs() {
         for tool in ["kubectl", "helm"] {
             symlink(cluster.assets().join(tool), folder.path().join("bin").join(tool)).expect("a link");
         }
-        if block.commands.contains("helm install") {
+        if ["helm install", "cpufit manifests"].iter().any(|verb| block.commands.contains(verb)) {
             uninstall(&cluster, folder.path());
         }
         if block.commands.contains("--take-ownership") {

@@ -67,8 +67,17 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
     log(cluster.verbosity, &verb, domain)?;
     match verb.inward(domain) {
         Verb::Serve(args) => {
-            args.world.stdin_once(&[])?;
-            serve::serve(&args, &cluster, domain, stdin)?;
+            let served = args.world.stdin_once(&[]).map_err(Into::into);
+            if let Err(error) = served.and_then(|()| serve::serve(&args, &cluster, domain, stdin)) {
+                if args.log_format == LogFormat::Text {
+                    return Err(error);
+                }
+                // Where the log could not be set up, so that its filter is wrong: with another one.
+                let _ = telemetry::init(LogFormat::Json, "error", domain);
+                let page = failure(&error, domain);
+                tracing::error!(error = page.as_str().trim_start_matches("error: ").trim_end(), "stopped");
+                code = ExitCode::from(TROUBLE);
+            }
         }
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
@@ -222,13 +231,14 @@ pub fn report_panics() {
         let payload = panic.payload();
         let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
         let text = text.unwrap_or("no message");
-        if tracing::dispatcher::has_been_set() {
-            tracing::error!("panicked at {place}: {text}");
-        } else {
-            console::tell(&Page::of(format_args!("error: cpufit panicked at {place}: {text}")));
-        }
         let backtrace = Backtrace::capture();
-        if backtrace.status() == BacktraceStatus::Captured {
+        let has_backtrace = backtrace.status() == BacktraceStatus::Captured;
+        match telemetry::log_format() {
+            Some(LogFormat::Json) if has_backtrace => tracing::error!(%backtrace, "panicked at {place}: {text}"),
+            Some(_) => tracing::error!("panicked at {place}: {text}"),
+            None => console::tell(&Page::of(format_args!("error: cpufit panicked at {place}: {text}"))),
+        }
+        if has_backtrace && telemetry::log_format() != Some(LogFormat::Json) {
             console::tell(&backtrace.to_string().lines().collect());
         }
     }));

@@ -2,8 +2,12 @@
 //!
 //! Labels are finite enums, so no request can add a series. One metric and one log line a request.
 
+pub mod exposition;
+mod process;
+
 use std::fmt;
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -13,7 +17,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tracing::{Event, Level, Subscriber};
@@ -30,6 +33,8 @@ use crate::fit::shown::Shown;
 use crate::kubevirt::resource::Resource;
 use crate::policy::Exemption;
 use crate::word::{Word as _, words};
+
+pub use exposition::Exposition;
 
 words! {
     /// The shape of log lines.
@@ -66,7 +71,19 @@ pub enum TelemetryError {
 pub fn init(format: LogFormat, filter: &str, domain: &Domain) -> Result<(), TelemetryError> {
     let domain = domain.clone();
     let subscriber = subscriber(format, filter, move || Renamed(console::log(), domain.clone()))?;
-    tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Twice)
+    tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Twice)?;
+    // The first one counts.
+    let _ = FORMAT.set(format);
+    Ok(())
+}
+
+/// How the process logs, once it does.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// The format of the log; `None` where nothing is logged.
+#[must_use]
+pub fn log_format() -> Option<LogFormat> {
+    FORMAT.get().copied()
 }
 
 /// A writer of whole lines, with the names of a cluster.
@@ -309,14 +326,19 @@ impl EncodeLabelValue for Exemption {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
-    stage: Stage,
+    webhook: Stage,
     kind: ObjectKind,
     outcome: RequestOutcome,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabel {
-    stage: Stage,
+struct WebhookLabel {
+    webhook: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabel {
+    version: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -354,7 +376,7 @@ pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     exempted: Family<ExemptionLabel, Counter>,
-    latency: Family<StageLabel, Histogram, fn() -> Histogram>,
+    latency: Family<WebhookLabel, Histogram, fn() -> Histogram>,
     decode_errors: Family<DecodeLabel, Counter>,
     judge_panics: Counter,
     reloads: Family<ReloadLabel, Counter>,
@@ -373,11 +395,17 @@ impl Default for Metrics {
 impl Metrics {
     /// Metrics, with those that `more` registers besides; names get the prefix `cpufit_`.
     pub fn new(more: impl FnOnce(&mut Registry)) -> Self {
-        let mut registry = Registry::with_prefix("cpufit");
+        let mut all = Registry::default();
+        process::register(all.sub_registry_with_prefix("process"));
+        let registry = all.sub_registry_with_prefix("cpufit");
         let requests = Family::default();
         registry.register("requests", "Admission requests by webhook, kind of object and outcome", requests.clone());
         let exempted = Family::default();
-        registry.register("spared", "Requests that a policy would have denied but for an exemption", exempted.clone());
+        registry.register(
+            "exempted",
+            "Requests that a policy would have denied but for an exemption",
+            exempted.clone(),
+        );
         let latency: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
         registry.register(
             "request_duration_seconds",
@@ -400,7 +428,7 @@ impl Metrics {
         );
         let expiry = Gauge::default();
         registry.register(
-            "certificate_not_after_seconds",
+            "certificate_expiration_timestamp_seconds",
             "When the serving certificate expires, in seconds since 1970; 0 if unknown",
             expiry.clone(),
         );
@@ -418,8 +446,10 @@ impl Metrics {
             "Connections that ended before a request; refused most often means that the caBundle is not the certificate's",
             handshake_failures.clone(),
         );
-        registry.register("build", "Version of the program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        more(&mut registry);
+        let build = Family::<BuildLabel, Gauge>::default();
+        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build_info", "1, with the version of the program", build);
+        more(registry);
         // A counter that exists from the start shows 0 where nothing happened.
         for reason in DecodeReason::ALL {
             drop(decode_errors.get_or_create(&DecodeLabel { reason: *reason }));
@@ -438,10 +468,10 @@ impl Metrics {
             drop(handshake_failures.get_or_create(&HandshakeLabel { reason: *reason }));
         }
         for stage in Stage::ALL {
-            drop(latency.get_or_create(&StageLabel { stage }));
+            drop(latency.get_or_create(&WebhookLabel { webhook: stage }));
         }
         Self {
-            registry,
+            registry: all,
             requests,
             exempted,
             latency,
@@ -457,8 +487,8 @@ impl Metrics {
 
     /// A request was answered.
     pub fn request(&self, stage: Stage, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
-        self.requests.get_or_create(&RequestLabels { stage, kind, outcome }).inc();
-        self.latency.get_or_create(&StageLabel { stage }).observe(took.as_secs_f64());
+        self.requests.get_or_create(&RequestLabels { webhook: stage, kind, outcome }).inc();
+        self.latency.get_or_create(&WebhookLabel { webhook: stage }).observe(took.as_secs_f64());
     }
 
     /// A policy would have denied a request that was not a dry run, but for an exemption.
@@ -502,14 +532,17 @@ impl Metrics {
         self.handshake_failures.get_or_create(&HandshakeLabel { reason }).inc();
     }
 
-    /// All, in the `OpenMetrics` text format.
+    /// All, in this format.
     ///
     /// # Errors
     /// A metric of `more` cannot be written.
-    pub fn render(&self) -> Result<String, fmt::Error> {
+    pub fn render(&self, exposition: Exposition) -> Result<String, fmt::Error> {
         let mut text = String::with_capacity(8192);
         encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match exposition {
+            Exposition::OpenMetrics => text,
+            Exposition::Text => exposition::text(&text),
+        })
     }
 }
 
@@ -602,13 +635,17 @@ mod tests {
         metrics.exempted(Exemption::Controller);
         metrics.certificate_reload(ReloadResult::Kept);
         metrics.certificate_expiry(Some(1_900_000_000));
-        let text = metrics.render().unwrap();
-        let (about, mut values): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('#'));
+        let text = metrics.render(Exposition::OpenMetrics).unwrap();
+        let (about, mut values): (Vec<&str>, Vec<&str>) = text
+            .lines()
+            // Those of the process: another test.
+            .filter(|line| !line.contains("process_"))
+            .partition(|line| line.starts_with('#'));
         insta::assert_snapshot!(about.join("\n"), @r#"
         # HELP cpufit_requests Admission requests by webhook, kind of object and outcome.
         # TYPE cpufit_requests counter
-        # HELP cpufit_spared Requests that a policy would have denied but for an exemption.
-        # TYPE cpufit_spared counter
+        # HELP cpufit_exempted Requests that a policy would have denied but for an exemption.
+        # TYPE cpufit_exempted counter
         # HELP cpufit_request_duration_seconds Seconds from the request's head to its answer, the body's arrival included.
         # TYPE cpufit_request_duration_seconds histogram
         # HELP cpufit_decode_errors Bodies that were no AdmissionReview, by reason.
@@ -617,32 +654,32 @@ mod tests {
         # TYPE cpufit_judge_panics counter
         # HELP cpufit_certificate_reloads Changes of the serving certificate: replaced, or kept the old pair because the new one was unusable.
         # TYPE cpufit_certificate_reloads counter
-        # HELP cpufit_certificate_not_after_seconds When the serving certificate expires, in seconds since 1970; 0 if unknown.
-        # TYPE cpufit_certificate_not_after_seconds gauge
+        # HELP cpufit_certificate_expiration_timestamp_seconds When the serving certificate expires, in seconds since 1970; 0 if unknown.
+        # TYPE cpufit_certificate_expiration_timestamp_seconds gauge
         # HELP cpufit_certificate_rotations Certificates that this replica, as the leader, made and had served.
         # TYPE cpufit_certificate_rotations counter
         # HELP cpufit_events Reports for Events, by what became of them.
         # TYPE cpufit_events counter
         # HELP cpufit_tls_handshake_failures Connections that ended before a request; refused most often means that the caBundle is not the certificate's.
         # TYPE cpufit_tls_handshake_failures counter
-        # HELP cpufit_build Version of the program.
-        # TYPE cpufit_build info
+        # HELP cpufit_build_info 1, with the version of the program.
+        # TYPE cpufit_build_info gauge
         # EOF
         "#);
         values.retain(|line| !line.contains("_bucket") && !line.ends_with(" 0"));
         values.sort_unstable();
         insta::assert_snapshot!(values.join("\n"), @r#"
         cpufit_build_info{version="0.1.0"} 1
-        cpufit_certificate_not_after_seconds 1900000000.0
+        cpufit_certificate_expiration_timestamp_seconds 1900000000.0
         cpufit_certificate_reloads_total{result="kept"} 1
         cpufit_decode_errors_total{reason="wrong-version"} 1
+        cpufit_exempted_total{exemption="controller"} 1
         cpufit_judge_panics_total 1
-        cpufit_request_duration_seconds_count{stage="validate"} 1
-        cpufit_request_duration_seconds_sum{stage="authorize"} 0.0
-        cpufit_request_duration_seconds_sum{stage="mutate"} 0.0
-        cpufit_request_duration_seconds_sum{stage="validate"} 0.00006
-        cpufit_requests_total{stage="validate",kind="Pod",outcome="warned"} 1
-        cpufit_spared_total{exemption="controller"} 1
+        cpufit_request_duration_seconds_count{webhook="validate"} 1
+        cpufit_request_duration_seconds_sum{webhook="authorize"} 0.0
+        cpufit_request_duration_seconds_sum{webhook="mutate"} 0.0
+        cpufit_request_duration_seconds_sum{webhook="validate"} 0.00006
+        cpufit_requests_total{webhook="validate",kind="Pod",outcome="warned"} 1
         "#);
     }
 }

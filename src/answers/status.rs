@@ -68,7 +68,7 @@ impl PolicyStatus {
 
     /// What its conditions say, if it is valid.
     #[must_use]
-    pub fn conditions(&self) -> [PolicyCondition; 2] {
+    pub fn conditions(&self) -> [PolicyCondition; 3] {
         let (ready, reason, message) = match (self.nodes, self.usable_nodes) {
             (0, _) => (false, "NoNodes", "nodeSelector selects no node that runs guests".to_owned()),
             (nodes, Some(0)) => {
@@ -77,14 +77,16 @@ impl PolicyStatus {
             (_, _) => (true, "InForce", self.governs()),
         };
         let ready = PolicyCondition { kind: "Ready", holds: ready, reason, message };
-        [PolicyCondition { kind: "Valid", holds: true, reason: "Valid", message: String::new() }, ready]
+        let valid = PolicyCondition { kind: "Valid", holds: true, reason: "Valid", message: String::new() };
+        let stalled = PolicyCondition { kind: "Stalled", holds: false, reason: "Valid", message: String::new() };
+        [valid, ready, stalled]
     }
 }
 
 /// A condition of a policy's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyCondition {
-    /// `type`: `Valid` or `Ready`.
+    /// `type`: `Valid`, `Ready`, or `Stalled`, which kstatus reads: nothing changes until somebody edits the policy.
     pub kind: &'static str,
     /// `status`.
     pub holds: bool,
@@ -94,10 +96,19 @@ pub struct PolicyCondition {
     pub message: String,
 }
 
+impl PolicyCondition {
+    /// `True`, or `False` and why: `False,NoNodes`.
+    #[must_use]
+    pub fn word(&self) -> String {
+        if self.holds { "True".to_owned() } else { format!("False,{}", self.reason) }
+    }
+}
+
 /// The conditions of a policy that is not valid: it is ignored as a whole.
 #[must_use]
-pub fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 2] {
+pub fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
     let message = problem.to_owned();
+    let stalled = PolicyCondition { kind: "Stalled", holds: true, reason: "Invalid", message: message.clone() };
     [
         PolicyCondition { kind: "Valid", holds: false, reason: "Invalid", message },
         PolicyCondition {
@@ -106,6 +117,7 @@ pub fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 2] {
             reason: "Invalid",
             message: "it is ignored until it is valid".to_owned(),
         },
+        stalled,
     ]
 }
 

@@ -21,7 +21,7 @@ use crate::domain::Domain;
 use crate::live::connect::ClusterArgs;
 use crate::live::freshness::{AgeCollector, Freshness};
 use crate::page::Page;
-use crate::telemetry::{self, Metrics};
+use crate::telemetry::{self, LogFormat, Metrics};
 use crate::web::server::{self, Transport};
 use crate::web::tls::{CertificateFiles, Certificates, Clients, Resolver, server_config, watch as watch_files};
 use crate::web::{self, Condition, Edge, Judge, Pulse, Readiness, admin};
@@ -99,11 +99,17 @@ pub(super) async fn serve(
     )
     .await
     .context("cannot serve the admin port")?;
-    let mut page = Page::of(format_args!("listening on https://{address}, admin http://{admin_address}"));
-    if console::is_terminal() {
-        page.line("stop with Ctrl-C");
+    match args.log_format {
+        // Whoever reads JSON reads nothing else.
+        LogFormat::Json => info!(%address, %admin_address, "listening"),
+        LogFormat::Text => {
+            let mut page = Page::of(format_args!("listening on https://{address}, admin http://{admin_address}"));
+            if console::is_terminal() {
+                page.line("stop with Ctrl-C");
+            }
+            console::print(&page)?;
+        }
     }
-    console::print(&page)?;
 
     let outcome = {
         let mut end = pin!(end(&mut signals, &mut tasks, &mut writers));

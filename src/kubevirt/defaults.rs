@@ -19,10 +19,19 @@ pub struct ClusterConfig {
     pub excess: Option<Excess>,
 }
 
+/// The HyperConverged that owns a KubeVirt resource, by name, as that of OpenShift Virtualization does. Its operator writes the
+/// resource (kubevirt/hyperconverged-cluster-operator, `NewKubevirtHandler`).
+#[must_use]
+pub fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
+    let owners = &kubevirt.metadata.owner_references;
+    owners.iter().find(|owner| owner.kind == "HyperConverged" && owner.controller).map(|owner| owner.name.as_str())
+}
+
 impl From<KubeVirt> for ClusterConfig {
     fn from(kubevirt: KubeVirt) -> Self {
+        let is_of_hyperconverged = hyperconverged(&kubevirt).is_some();
         Self {
-            configuration: kubevirt.spec.configuration,
+            configuration: Configuration { is_of_hyperconverged, ..kubevirt.spec.configuration },
             default_architecture: kubevirt.status.default_architecture,
             excess: kubevirt.metadata.excess,
         }

@@ -38,7 +38,9 @@ const BUILT_IN: [&str; 17] = [
 pub fn withheld(configuration: &Configuration, model: &str) -> Option<Obsolete> {
     let list = &configuration.obsolete_cpu_models;
     if !list.is_empty() {
-        return list.contains_key(model).then_some(Obsolete::Configured);
+        let configured =
+            if configuration.is_of_hyperconverged { Obsolete::HyperConverged } else { Obsolete::Configured };
+        return list.contains_key(model).then_some(configured);
     }
     BUILT_IN.contains(&model.strip_suffix("-v1").unwrap_or(model)).then_some(Obsolete::BuiltIn)
 }
@@ -71,7 +73,10 @@ pub fn relabelled(node: &Node, configuration: &Configuration, release: Release) 
     });
     let mut host_models = node.labels.keys().filter(|key| Family::of(key) == Family::HostModelCpu);
     // The built-in list makes no host model obsolete.
-    let is_obsolete = host_models.any(|key| withheld(configuration, label::name(key)) == Some(Obsolete::Configured));
+    let is_obsolete = host_models.any(|key| {
+        let by = withheld(configuration, label::name(key));
+        by.is_some_and(|by| by != Obsolete::BuiltIn)
+    });
     if is_obsolete && release.avoids_obsolete_host_models() {
         out.labels.insert(label::OBSOLETE_HOST_MODEL.to_owned(), "true".to_owned());
     } else {
@@ -103,6 +108,21 @@ mod tests {
     #[case::each_spelling_by_itself(json!({"Westmere": true}), "Westmere-IBRS", None)]
     fn a_name_in_the_list_counts(#[case] list: Value, #[case] model: &str, #[case] expected: Option<Obsolete>) {
         assert_eq!(withheld(&configuration(&list), model), expected);
+    }
+
+    /// Whoever edits the KubeVirt resource of OpenShift Virtualization loses the edit.
+    #[test]
+    fn who_writes_the_list_is_known() {
+        let owned = |owner: &Value| {
+            let spec = json!({"configuration": {"obsoleteCPUModels": {"Westmere": true}}});
+            let kubevirt = json!({"metadata": {"name": "kubevirt", "ownerReferences": [owner]}, "spec": spec});
+            let config = crate::kubevirt::defaults::ClusterConfig::from(read::<super::super::wire::KubeVirt>(kubevirt));
+            withheld(&config.configuration, "Westmere")
+        };
+        let owner = |kind: &str, controls: bool| json!({"kind": kind, "name": "a", "uid": "u", "controller": controls});
+        assert_eq!(owned(&owner("HyperConverged", true)), Some(Obsolete::HyperConverged));
+        assert_eq!(owned(&owner("HyperConverged", false)), Some(Obsolete::Configured));
+        assert_eq!(owned(&owner("Other", true)), Some(Obsolete::Configured));
     }
 
     fn node(labels: &[&str]) -> Node {

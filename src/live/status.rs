@@ -171,6 +171,7 @@ fn status(registered: &Registered, found: Option<&PolicyStatus>, now: Timestamp)
     let count = |of: fn(&PolicyStatus) -> usize| found.map(of);
     json!({
         "observedGeneration": generation,
+        "ready": conditions.iter().find(|condition| condition.kind == "Ready").map(PolicyCondition::word),
         "nodes": count(|found| found.nodes),
         "usableNodes": count(|found| found.usable_nodes.unwrap_or(found.nodes)),
         "coverage": found.map(PolicyStatus::coverage),

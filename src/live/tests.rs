@@ -74,8 +74,8 @@ async fn what_an_exemption_spares_is_counted() {
     let turns = Turns::new(Judges::default());
     let mut turn = turns.turn(None, false, Instant::now() + Duration::from_secs(4));
     let _ = live.judge(Stage::Validate, &request, &mut turn).await.expect("an answer");
-    let text = live.metrics.render().expect("text");
-    assert!(text.contains("cpufit_spared_total{exemption=\"controller\"} 1"), "{text}");
+    let text = live.metrics.render(crate::telemetry::Exposition::Text).expect("text");
+    assert!(text.contains("cpufit_exempted_total{exemption=\"controller\"} 1"), "{text}");
 }
 
 /// An Event is about a VM that exists: where the watch does not know it yet, the API server is asked.

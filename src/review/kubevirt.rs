@@ -12,6 +12,7 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::subject::CpuMode;
+use crate::kubevirt::defaults::hyperconverged;
 use crate::kubevirt::subject::title;
 use crate::kubevirt::wire::KubeVirt;
 use crate::policy::ReplacedMode;
@@ -23,6 +24,11 @@ use crate::world::World;
 pub fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Decision {
     let mut lines = obsolete::lines(world, before, after, enough);
     lines.extend(default_model(world, before, after, enough));
+    if let Some(owner) = hyperconverged(after).filter(|_| !lines.is_empty()) {
+        lines.push(format!(
+            "HyperConverged {owner} owns this resource: its operator undoes edits of what it writes, so make them there"
+        ));
+    }
     let name = &after.metadata.name;
     warned(lines.into_iter().map(|line| format!("KubeVirt {name}: {line}")).collect())
 }

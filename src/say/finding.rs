@@ -74,6 +74,10 @@ fn withheld(found: &Withheld) -> String {
             "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so no node is labelled with it: off that list, \
              its labels return within 3 minutes on each node that can run it, without an outage"
         ),
+        Withheld::Model { model, by: Obsolete::HyperConverged } => format!(
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so no node is labelled with it. HyperConverged \
+             writes that list: edit obsoleteCPUs there; a model that its operator adds by itself stays on the list"
+        ),
         Withheld::Model { model, by: Obsolete::BuiltIn } => format!(
             "CPU model {model} is in KubeVirt's built-in list of obsolete models, so no node is labelled with it: an \
              obsoleteCPUModels without it takes that list's place, and its labels return within 3 minutes, without an outage"

@@ -8,8 +8,8 @@ use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -18,14 +18,14 @@ use super::router::plain;
 use super::server::{self, Drained, Limits, Transport};
 use super::{Condition, Readiness};
 use crate::page::Page;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Exposition, Metrics};
 
 const INDEX: [&str; 5] = [
     "cpufit: keeps KubeVirt guests migratable",
     "",
     "/livez            200 while the process runs",
     "/readyz           200 when reviews should be sent here, else 503; ?verbose lists the conditions and the age of what is known",
-    "/metrics          OpenMetrics text",
+    "/metrics          metrics, in the text format of Prometheus or, if asked for by Accept, in OpenMetrics",
 ];
 
 /// Lines that `/readyz?verbose` lists besides the conditions.
@@ -117,11 +117,13 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
     plain(status, page)
 }
 
-async fn metrics_text(State(admin): State<Admin>) -> Response {
-    match admin.metrics.render() {
+async fn metrics_text(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accept = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>();
+    let exposition = Exposition::accepted(&accept.join(","));
+    match admin.metrics.render(exposition) {
         Ok(text) => {
-            let format = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-            ([(CONTENT_TYPE, format)], text).into_response()
+            let kind = HeaderValue::from_static(exposition.content_type());
+            ([(CONTENT_TYPE, kind), (VARY, HeaderValue::from_static("accept"))], text).into_response()
         }
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, Page::of(error)),
     }

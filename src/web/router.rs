@@ -217,7 +217,8 @@ async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response
             }
             let outcome = refusal.outcome();
             if let Some(more) = edge.turned_away.get(outcome as usize).and_then(Seldom::line) {
-                info!(%stage, status = refusal.status().as_u16(), %outcome, reason = %refusal, ?took, more, "turned away");
+                let took_seconds = took.as_secs_f64();
+                info!(webhook = %stage, status = refusal.status().as_u16(), %outcome, reason = %refusal, took_seconds, more, "turned away");
             }
             refusal.into_response()
         }
@@ -286,7 +287,7 @@ async fn decide(stage: Stage, edge: &Edge, body: &[u8], mut turn: Turn<'_>, cloc
         Ok(Err(Unjudged::Malformed(error))) => return Err(error.into()),
         Err(panic) => {
             edge.metrics.judge_panic();
-            error!(%stage, uid = %&*request.uid, object = %subject(&request), panic = panic_message(&*panic), "the judgement panicked; admitted");
+            error!(webhook = %stage, uid = %&*request.uid, object = %subject(&request), panic = panic_message(&*panic), "the judgement panicked; admitted");
             (unjudged(&request, "cpufit failed, see its log"), RequestOutcome::Panicked)
         }
     };
@@ -331,7 +332,7 @@ fn log(stage: Stage, request: &Request<'_>, decision: &Decision, outcome: Reques
     macro_rules! line {
         ($level:ident) => {
             $level!(
-                %stage,
+                webhook = %stage,
                 uid = %&*request.uid,
                 operation = %request.operation,
                 kind = %&*request.kind.kind,
@@ -341,7 +342,7 @@ fn log(stage: Stage, request: &Request<'_>, decision: &Decision, outcome: Reques
                 dry_run = request.dry_run,
                 %outcome,
                 warnings = decision.warnings().len(),
-                ?took,
+                took_seconds = took.as_secs_f64(),
                 "reviewed"
             )
         };

@@ -217,7 +217,7 @@ pub async fn serve(
             }
             Err(error) => {
                 let pause = backoff.next();
-                warn!(%error, ?pause, "cannot accept connections");
+                warn!(%error, pause_seconds = pause.as_secs_f64(), "cannot accept connections");
                 // Descriptors may be short: one is given back.
                 places.give_back();
                 tokio::select! {

@@ -180,7 +180,7 @@ fn each_row_of_replaces_for_each_kind_and_mode() {
                 // And cpufit once more after it, which changes nothing.
                 let log = replica.server.log();
                 let about = format!(" name={} ", of(who, name));
-                let asked = |line: &&str| line.contains("stage=mutate ") && line.contains(&about);
+                let asked = |line: &&str| line.contains("webhook=mutate ") && line.contains(&about);
                 assert_eq!(log.lines().filter(asked).count(), 2, "it is not asked again after KubeVirt");
             }
         }

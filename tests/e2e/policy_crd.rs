@@ -153,7 +153,7 @@ fn policy_crd_shows_what_is_in_force_and_what_it_came_to() {
     let condition = json!({"type": "Ready", "status": "True", "reason": "Read", "message": "", "observedGeneration": 1,
         "lastTransitionTime": "2026-11-01T00:00:00Z"});
     let status = json!({"status": {
-        "observedGeneration": 1, "nodes": 6, "usableNodes": 5, "coverage": "5/6", "guests": 312, "notCompliant": 14,
+        "observedGeneration": 1, "ready": "False,NoNodes", "nodes": 6, "usableNodes": 5, "coverage": "5/6", "guests": 312, "notCompliant": 14,
         "pinned": 1, "unschedulable": 0, "stale": 2, "recommendedModel": "Cascadelake-Server-noTSX",
         "conditions": [condition],
     }});
@@ -173,13 +173,14 @@ fn policy_crd_shows_what_is_in_force_and_what_it_came_to() {
     let expected = [
         ("NAME", "intel-pool"),
         ("MODEL", "Skylake-Server-noTSX-IBRS"),
+        ("ENFORCE", "None"),
+        ("READY", "False,NoNodes"),
         ("NODES", "5/6"),
         ("GUESTS", "312"),
         ("OFF-MODEL", "14"),
         ("PINNED", "1"),
+        ("AGE", &row[8]),
         ("STALE", "2"),
-        ("AGE", &row[7]),
-        ("ENFORCE", "None"),
         ("LAUNCHER-SELECTORS", "Keep"),
         ("RECOMMENDED", "Cascadelake-Server-noTSX"),
     ];

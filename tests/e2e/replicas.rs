@@ -142,9 +142,9 @@ fn replicas_are_answered_for_by_who_asks() {
     assert!(described.contains("CPUNoNode") && described.contains("cpufit.io/cpufit"), "{described}");
     let metrics = replica.get("/metrics");
     for line in [
-        "cpufit_spared_total{exemption=\"controller\"} 4",
-        "cpufit_spared_total{exemption=\"not-worse\"} 1",
-        "cpufit_requests_total{stage=\"validate\",kind=\"VirtualMachinePool\",outcome=\"denied\"}",
+        "cpufit_exempted_total{exemption=\"controller\"} 4",
+        "cpufit_exempted_total{exemption=\"not-worse\"} 1",
+        "cpufit_requests_total{webhook=\"validate\",kind=\"VirtualMachinePool\",outcome=\"denied\"}",
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }

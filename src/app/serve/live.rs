@@ -105,7 +105,7 @@ impl Writers {
     pub(super) async fn end(mut self) {
         drop(self.stop);
         if timeout(END, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
-            warn!(after = ?END, "the API server is slow: not all was written");
+            warn!(after_seconds = END.as_secs_f64(), "the API server is slow: not all was written");
         }
     }
 }
@@ -128,7 +128,10 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
         match (!silent.is_empty(), readiness.holds(Condition::Fresh)) {
             (true, true) => {
                 let silent = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                warn!(after = ?limit, silent, "watch data is too old: answering 503 until it is fresh");
+                warn!(
+                    after_seconds = limit.as_secs_f64(),
+                    silent, "watch data is too old: answering 503 until it is fresh"
+                );
                 readiness.lose(Condition::Fresh);
             }
             (false, false) => {

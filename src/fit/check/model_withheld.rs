@@ -38,6 +38,8 @@ pub enum Withheld {
 pub enum Obsolete {
     /// That of the KubeVirt custom resource.
     Configured,
+    /// The same where a HyperConverged writes that resource.
+    HyperConverged,
     /// The one built into KubeVirt.
     BuiltIn,
 }

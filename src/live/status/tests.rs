@@ -87,7 +87,7 @@ fn the_conditions_of_others_stay() {
     let others = json!({"conditions": [{"type": "Synced", "status": "True", "reason": "GitOps"}]});
     let after = status(&registered("Pinned", &others), Some(&counted()), at(0));
     assert_eq!(condition(&after, "Synced"), Some(&others["conditions"][0]));
-    assert_eq!(after["conditions"].as_array().unwrap().len(), 3);
+    assert_eq!(after["conditions"].as_array().unwrap().len(), 4);
 }
 
 #[test]

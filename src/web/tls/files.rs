@@ -230,9 +230,9 @@ mod tests {
         assert!(matches!(certificates.look(), Reload::Replaced));
         assert_eq!(served(&certificates), der_of(&new.0));
         assert!(matches!(certificates.look(), Reload::Unchanged));
-        let text = metrics.render().unwrap();
+        let text = metrics.render(crate::telemetry::Exposition::Text).unwrap();
         assert!(text.contains(r#"cpufit_certificate_reloads_total{result="replaced"} 1"#), "{text}");
-        assert!(text.contains("cpufit_certificate_not_after_seconds 2254867200.0"), "{text}");
+        assert!(text.contains("cpufit_certificate_expiration_timestamp_seconds 2254867200.0"), "{text}");
     }
 
     /// The kubelet updates a Secret volume by renaming a new symlink over `..data`.
@@ -277,7 +277,7 @@ mod tests {
         fs::write(directory.path().join("tls.key"), &new.1).unwrap();
         assert!(matches!(certificates.look(), Reload::Replaced), "once whole, it serves");
         assert_eq!(served(&certificates), der_of(&new.0));
-        let text = metrics.render().unwrap();
+        let text = metrics.render(crate::telemetry::Exposition::Text).unwrap();
         assert!(text.contains(r#"cpufit_certificate_reloads_total{result="kept"} 3"#), "{text}");
     }
 

@@ -79,15 +79,23 @@ impl Server {
         let mut child = command.spawn().expect("the program under test cannot be started");
         let stderr = Arc::new(Mutex::new(String::new()));
         let sink = Arc::clone(&stderr);
+        let (said, lines) = mpsc::channel();
+        let logged = said.clone();
         let errors = BufReader::new(child.stderr.take().expect("stderr is piped"));
         thread::spawn(move || {
             for line in errors.lines().map_while(Result::ok) {
                 let mut text = sink.lock().expect("no reader panics");
                 text.push_str(&line);
                 text.push('\n');
+                // With a log of JSON it says so there.
+                if let Ok(line) = serde_json::from_str::<Value>(&line)
+                    && line["message"] == "listening"
+                    && let (Some(address), Some(admin)) = (line["address"].as_str(), line["admin_address"].as_str())
+                {
+                    logged.send(format!("listening on https://{address}, admin http://{admin}")).ok();
+                }
             }
         });
-        let (said, lines) = mpsc::channel();
         let output = BufReader::new(child.stdout.take().expect("stdout is piped"));
         thread::spawn(move || {
             // Read on after the first line, or a chatty server would block on a full pipe.
@@ -176,8 +184,14 @@ impl Server {
 
     /// GET on the admin port, plain HTTP.
     pub fn admin(&self, path: &str) -> Result<Answer, String> {
+        self.admin_as(path, &[])
+    }
+
+    /// The same with these `Accept` headers.
+    pub fn admin_as(&self, path: &str, accept: &[&str]) -> Result<Answer, String> {
         let address = self.admin;
-        let request = Request::get(path)
+        let request = accept.iter().fold(Request::get(path), |request, kind| request.header(header::ACCEPT, *kind));
+        let request = request
             .header(header::HOST, address.to_string())
             .body(Full::new(Bytes::new()))
             .map_err(|error| error.to_string())?;

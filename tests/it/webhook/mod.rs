@@ -1,4 +1,5 @@
 //! The webhook as an API server calls it: in process, on a socket, and as a running server.
 
 mod edge;
+mod operators;
 mod reviews;

@@ -194,7 +194,7 @@ async fn decode_errors_are_counted_by_reason() {
     for (_, body) in malformed() {
         send(&router, posted("/mutate", body)).await;
     }
-    let text = metrics.render().unwrap();
+    let text = metrics.render(cpufit::telemetry::Exposition::Text).unwrap();
     let mut counted: Vec<&str> = text.lines().filter(|line| line.starts_with("cpufit_decode_errors_total")).collect();
     counted.sort_unstable();
     insta::assert_snapshot!(counted.join("\n"), @r#"
@@ -369,8 +369,11 @@ async fn nothing_is_judged_before_there_is_something_to_judge_by() {
     assert_eq!(ask().await.0, StatusCode::OK);
     readiness.lose(Condition::Serving);
     assert_eq!(ask().await.0, StatusCode::OK, "while draining, what still comes is judged");
-    let text = metrics.render().unwrap();
-    assert!(text.contains(r#"cpufit_requests_total{stage="validate",kind="unread",outcome="not-ready"} 1"#), "{text}");
+    let text = metrics.render(cpufit::telemetry::Exposition::Text).unwrap();
+    assert!(
+        text.contains(r#"cpufit_requests_total{webhook="validate",kind="unread",outcome="not-ready"} 1"#),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -381,9 +384,9 @@ async fn a_panic_admits_with_a_warning() {
     assert_eq!(status, StatusCode::OK, "our failure must not become the user's");
     insta::assert_snapshot!(response_of(&text), @r#"{"allowed":true,"uid":"u-1","warnings":["cpufit: shop/panic was not judged: cpufit failed, see its log"]}"#);
     assert_eq!(send(&router, posted("/validate", review("db").to_string())).await.0, StatusCode::OK);
-    let text = metrics.render().unwrap();
+    let text = metrics.render(cpufit::telemetry::Exposition::Text).unwrap();
     assert!(text.contains("cpufit_judge_panics_total 1"), "{text}");
-    assert!(text.contains(r#"{stage="validate",kind="Pod",outcome="panicked"} 1"#), "{text}");
+    assert!(text.contains(r#"{webhook="validate",kind="Pod",outcome="panicked"} 1"#), "{text}");
 }
 
 async fn with_pause(query: &str, pause: Duration, limits: Limits) -> (StatusCode, String) {
@@ -452,11 +455,11 @@ async fn every_request_is_counted_once() {
     let mut counted: Vec<&str> = text.lines().filter(|line| line.starts_with("cpufit_requests_total")).collect();
     counted.sort_unstable();
     insta::assert_snapshot!(counted.join("\n"), @r#"
-    cpufit_requests_total{stage="mutate",kind="Pod",outcome="admitted"} 1
-    cpufit_requests_total{stage="mutate",kind="Pod",outcome="denied"} 1
-    cpufit_requests_total{stage="mutate",kind="Pod",outcome="patched"} 1
-    cpufit_requests_total{stage="mutate",kind="Pod",outcome="warned"} 1
-    cpufit_requests_total{stage="mutate",kind="unread",outcome="malformed"} 1
+    cpufit_requests_total{webhook="mutate",kind="Pod",outcome="admitted"} 1
+    cpufit_requests_total{webhook="mutate",kind="Pod",outcome="denied"} 1
+    cpufit_requests_total{webhook="mutate",kind="Pod",outcome="patched"} 1
+    cpufit_requests_total{webhook="mutate",kind="Pod",outcome="warned"} 1
+    cpufit_requests_total{webhook="mutate",kind="unread",outcome="malformed"} 1
     "#);
-    assert!(text.contains(r#"cpufit_request_duration_seconds_count{stage="mutate"} 5"#), "{text}");
+    assert!(text.contains(r#"cpufit_request_duration_seconds_count{webhook="mutate"} 5"#), "{text}");
 }

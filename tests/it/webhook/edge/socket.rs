@@ -268,7 +268,7 @@ async fn a_client_that_never_shakes_hands_is_let_go() {
     let mut silent = TcpStream::connect(running.address).await.unwrap();
     let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a connection for ever");
     assert_eq!(read.unwrap_or(0), 0);
-    let text = running.metrics.render().unwrap();
+    let text = running.metrics.render(cpufit::telemetry::Exposition::Text).unwrap();
     assert!(text.contains(r#"cpufit_tls_handshake_failures_total{reason="slow"} 1"#), "{text}");
 }
 
@@ -278,7 +278,11 @@ async fn a_client_that_does_not_trust_the_certificate_is_counted() {
     let (stranger, _) = issue();
     assert!(handshake(running.address, &stranger, &[&TLS13], b"h2").await.is_err());
     let counted = async {
-        while !running.metrics.render().unwrap().contains(r#"cpufit_tls_handshake_failures_total{reason="refused"} 1"#)
+        while !running
+            .metrics
+            .render(cpufit::telemetry::Exposition::Text)
+            .unwrap()
+            .contains(r#"cpufit_tls_handshake_failures_total{reason="refused"} 1"#)
         {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

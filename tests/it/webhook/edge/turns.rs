@@ -70,7 +70,10 @@ async fn a_review_whose_turn_does_not_come_in_time_is_admitted_with_a_warning() 
     assert_eq!(status, StatusCode::OK, "an error would follow the webhook's failurePolicy: {answer}");
     let warning = "cpufit: shop/db was not judged: its time was used up while others were judged";
     assert!(answer.contains("\"allowed\":true") && answer.contains(warning), "{answer}");
-    assert!(metrics.render().unwrap().contains("outcome=\"late\"} 1"), "operators see it");
+    assert!(
+        metrics.render(cpufit::telemetry::Exposition::Text).unwrap().contains("outcome=\"late\"} 1"),
+        "operators see it"
+    );
     release.notify_one();
     assert_eq!(first.await.unwrap().0, StatusCode::OK);
     let (_, answer) = send(&router, posted("/validate", body("db"))).await;
@@ -99,7 +102,7 @@ async fn a_large_body_is_read_in_its_turn_or_late() {
     let first = begin(&router, "/validate", large("long")).await;
     let (status, answer) = send(&router, posted("/validate?timeout=2s", large("db"))).await;
     assert!(status == StatusCode::OK && answer.contains("shop/db was not judged"), "{answer}");
-    assert!(metrics.render().unwrap().contains("outcome=\"late\"} 1"));
+    assert!(metrics.render(cpufit::telemetry::Exposition::Text).unwrap().contains("outcome=\"late\"} 1"));
     let (status, answer) = send(&router, posted("/validate", body("db"))).await;
     assert!(status == StatusCode::OK && !answer.contains("not judged"), "a small one does not wait for it: {answer}");
     release.notify_one();

@@ -50,7 +50,7 @@ impl Exposition {
     }
 }
 
-/// A weight of RFC 9110 in thousandths: `0.5` is 500; 0 for what is none.
+/// A weight of RFC 9110 in thousandths: `0.5` is 500; 0 for anything else.
 fn thousandths(text: &str) -> u16 {
     let weight = text.parse::<f64>().ok().filter(|weight| (0.0..=1.0).contains(weight));
     weight.map_or(0, |weight| {

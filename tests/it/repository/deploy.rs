@@ -491,6 +491,26 @@ fn the_chart_is_complete_without_links() {
     assert!(!readme.contains("](../") && !readme.contains("](values"), "a link that leads nowhere from a package");
 }
 
+/// Harvester's controller gives `valuesContent` to helm as it stands.
+#[test]
+fn the_addon_of_harvester_sets_values_that_the_chart_has() {
+    let addon: Value = serde_saphyr::from_slice(&read(&base("../harvester/addon.yaml"))).expect("YAML");
+    assert_eq!((&addon["apiVersion"], &addon["kind"]), (&json!("harvesterhci.io/v1beta1"), &json!("Addon")));
+    let chart: Value = serde_saphyr::from_slice(&read(&base("../helm/cpufit/Chart.yaml"))).expect("YAML");
+    assert_eq!((&addon["spec"]["chart"], &addon["spec"]["version"]), (&chart["name"], &chart["version"]));
+    assert!(addon["spec"]["enabled"].is_boolean() && addon["spec"]["repo"].is_string(), "fields that are required");
+    let values = addon["spec"]["valuesContent"].as_str().expect("text");
+    let values: Value = serde_saphyr::from_str(values).expect("YAML");
+    let mut set = BTreeSet::new();
+    paths("", &values, &mut set);
+    let defaults: Value = serde_saphyr::from_slice(&read(&base("../helm/cpufit/values.yaml"))).expect("values");
+    for path in &set {
+        let pointer: String = path.split('.').flat_map(|step| ["/", step]).collect();
+        assert!(defaults.pointer(&pointer).is_some(), "{path}: the chart has no such value");
+    }
+    assert_eq!(values["webhooks"]["kubevirtNamespaces"], json!(["harvester-system"]));
+}
+
 /// Artifact Hub reads some annotations as YAML.
 #[test]
 fn the_chart_says_what_it_installs() {

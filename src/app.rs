@@ -13,7 +13,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use serde_json::Value;
 
-use crate::cli::args::{Args, DiffArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
+use crate::cli::args::{Args, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
 use crate::cli::check::Checked;
 use crate::cli::rights::Unreadable;
 use crate::cli::version::Versions;
@@ -67,17 +67,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
     log(cluster.verbosity, &verb, domain)?;
     match verb.inward(domain) {
         Verb::Serve(args) => {
-            let served = args.world.stdin_once(&[]).map_err(Into::into);
-            if let Err(error) = served.and_then(|()| serve::serve(&args, &cluster, domain, stdin)) {
-                if args.log_format == LogFormat::Text {
-                    return Err(error);
-                }
-                // Where the log could not be set up, so that its filter is wrong: with another one.
-                let _ = telemetry::init(LogFormat::Json, "error", domain);
-                let page = failure(&error, domain);
-                tracing::error!(error = page.as_str().trim_start_matches("error: ").trim_end(), "stopped");
-                code = ExitCode::from(TROUBLE);
-            }
+            code = serve(&args, &cluster, domain, stdin)?;
         }
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
@@ -211,6 +201,20 @@ fn leader(cluster: &ClusterArgs, namespace: &str) -> anyhow::Result<Option<Leade
         let read = leader::version(client, namespace).await;
         read.map_err(|error| anyhow::anyhow!("reading the Lease of cpufit at {url}: {}", connect::words(&error)))
     })
+}
+
+/// Runs the webhook. Where its log is JSON, what kept it from running is a line of the log.
+fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: Box<dyn Read>) -> anyhow::Result<ExitCode> {
+    let served = args.world.stdin_once(&[]).and_then(|()| serve::serve(args, cluster, domain, stdin));
+    let Err(error) = served else { return Ok(ExitCode::SUCCESS) };
+    if args.log_format == LogFormat::Text {
+        return Err(error);
+    }
+    // Where the log could not be set up, so that its filter is wrong: with another one.
+    let _ = telemetry::init(LogFormat::Json, "error", domain);
+    let page = failure(&error, domain);
+    tracing::error!(error = page.as_str().trim_start_matches("error: ").trim_end(), "stopped");
+    Ok(ExitCode::from(TROUBLE))
 }
 
 /// Log lines of `-v`, by kubectl's numbers; the webhook has a log of its own.

@@ -113,16 +113,16 @@ mod tests {
     /// Whoever edits the KubeVirt resource of OpenShift Virtualization loses the edit.
     #[test]
     fn who_writes_the_list_is_known() {
-        let owned = |owner: &Value| {
+        let list_of = |owner: &Value| {
             let spec = json!({"configuration": {"obsoleteCPUModels": {"Westmere": true}}});
             let kubevirt = json!({"metadata": {"name": "kubevirt", "ownerReferences": [owner]}, "spec": spec});
             let config = crate::kubevirt::defaults::ClusterConfig::from(read::<super::super::wire::KubeVirt>(kubevirt));
             withheld(&config.configuration, "Westmere")
         };
         let owner = |kind: &str, controls: bool| json!({"kind": kind, "name": "a", "uid": "u", "controller": controls});
-        assert_eq!(owned(&owner("HyperConverged", true)), Some(Obsolete::HyperConverged));
-        assert_eq!(owned(&owner("HyperConverged", false)), Some(Obsolete::Configured));
-        assert_eq!(owned(&owner("Other", true)), Some(Obsolete::Configured));
+        assert_eq!(list_of(&owner("HyperConverged", true)), Some(Obsolete::HyperConverged));
+        assert_eq!(list_of(&owner("HyperConverged", false)), Some(Obsolete::Configured));
+        assert_eq!(list_of(&owner("Other", true)), Some(Obsolete::Configured));
     }
 
     fn node(labels: &[&str]) -> Node {

@@ -35,7 +35,7 @@ impl Exposition {
                 match name.trim().to_ascii_lowercase().as_str() {
                     "q" => weight = thousandths(value),
                     "version" if kind == "application/openmetrics-text" => {
-                        is_known = matches!(value, "1.0.0" | "0.0.1")
+                        is_known = matches!(value, "1.0.0" | "0.0.1");
                     }
                     _ => {}
                 }

@@ -3,10 +3,10 @@
 use prometheus_client::registry::Registry;
 
 #[cfg(not(target_os = "linux"))]
-pub fn register(_: &mut Registry) {}
+pub(super) fn register(_: &mut Registry) {}
 
 #[cfg(target_os = "linux")]
-pub fn register(registry: &mut Registry) {
+pub(super) fn register(registry: &mut Registry) {
     registry.register_collector(Box::new(linux::Process));
 }
 
@@ -25,7 +25,7 @@ mod linux {
 
     /// This process, read when metrics are.
     #[derive(Debug)]
-    pub struct Process;
+    pub(super) struct Process;
 
     impl Collector for Process {
         fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -49,8 +49,8 @@ mod linux {
             gauge("resident_memory", "Resident memory", Some(&Unit::Bytes), count(resident))?;
             gauge("threads", "Threads of the operating system", None, count(stat.num_threads.unsigned_abs()))?;
             if let Ok(boot) = boot_time_secs() {
-                let start = count(boot) + seconds(stat.starttime);
-                gauge("start_time", "When the process started, since 1970", Some(&Unit::Seconds), start)?;
+                let began = count(boot) + seconds(stat.starttime);
+                gauge("start_time", "When the process started, since 1970", Some(&Unit::Seconds), began)?;
             }
             let help = "Time of processors spent by the process and by the kernel for it";
             let encoder = encoder.encode_descriptor("cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;

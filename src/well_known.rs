@@ -166,6 +166,14 @@ pub const BOOTS_ARCHITECTURE: WellKnown = label(
     "pkg/defaults/defaults.go: setDefaultArchitectureFromDataSource",
 );
 
+/// A KubeVirt resource that an operator writes by its `HyperConverged` resource.
+pub const MANAGED_BY_HCO: WellKnown = label(
+    "app.kubernetes.io/managed-by",
+    "KubeVirt",
+    Reading::Exactly("hco-operator"),
+    "hyperconverged-cluster-operator: getObsoleteCPUConfig, which writes obsoleteCPUModels",
+);
+
 /// A namespace that is left alone entirely. The webhook configurations' `namespaceSelector` says the same.
 pub const EXEMPT: WellKnown =
     label("cpufit.io/exempt", "Namespace", Reading::Exactly("true"), "cpufit: policy::is_left_alone");
@@ -196,7 +204,7 @@ pub const DROPPED_SELECTORS: WellKnown =
     annotation("cpufit.io/dropped-selectors", "Pod", Reading::Text, "cpufit: enforce::trim");
 
 /// All of them.
-pub const ALL: [&WellKnown; 19] = [
+pub const ALL: [&WellKnown; 20] = [
     &SKIP_NODE,
     &SCHEDULABLE,
     &HAS_VIRT_HANDLER,
@@ -210,6 +218,7 @@ pub const ALL: [&WellKnown; 19] = [
     &MIGRATION_TARGET,
     &REVISION_OF,
     &BOOTS_ARCHITECTURE,
+    &MANAGED_BY_HCO,
     &EXEMPT,
     &RELAX,
     &POLICY,
@@ -318,6 +327,7 @@ mod tests {
         (MIGRATION_TARGET, TRUE_ALONE, None),
         (REVISION_OF, ANY_TEXT, None),
         (BOOTS_ARCHITECTURE, ANY_TEXT, None),
+        (MANAGED_BY_HCO, NONE, Some("hco-operator")),
         (EXEMPT, TRUE_ALONE, None),
         (RELAX, TRUE_ALONE, None),
         (POLICY, ANY_TEXT, None),

@@ -73,6 +73,8 @@ checked! {
     LabelValue, "label value", syntax::label_value;
     /// A CPU model, which is the last part of a label's key.
     CpuModel, "CPU model", syntax::label_name;
+    /// A CPU feature, which is the last part of a label's key.
+    CpuFeature, "CPU feature", syntax::label_name;
     /// A machine type, which is the last part of a label's key.
     MachineType, "machine type", syntax::label_name;
 }
@@ -105,6 +107,14 @@ impl Word {
     pub fn joined(start: &'static str, rest: impl Into<Self>) -> Self {
         Self(Cow::Owned(format!("{start}{}", rest.into().0)))
     }
+
+    /// A JSON pointer to an element of a list, or to what stands `below` it: `/spec/list/0/name`.
+    #[must_use]
+    pub fn pointer(list: &[&'static str], at: usize, below: &[&'static str]) -> Self {
+        let at = at.to_string();
+        let steps = list.iter().copied().chain([at.as_str()]).chain(below.iter().copied());
+        Self(Cow::Owned(steps.map(|step| format!("/{step}")).collect()))
+    }
 }
 
 /// A JSON value, for patches.
@@ -116,6 +126,10 @@ pub enum Json {
     Text(Word),
     /// An object.
     Object(Vec<(Word, Json)>),
+    /// A list.
+    Array(Vec<Json>),
+    /// `true`.
+    True,
 }
 
 impl Json {
@@ -130,7 +144,15 @@ impl fmt::Display for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("null"),
+            Self::True => f.write_str("true"),
             Self::Text(Word(text)) => write_json_string(text, f),
+            Self::Array(items) => {
+                f.write_char('[')?;
+                for (at, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if at == 0 { "" } else { "," })?;
+                }
+                f.write_char(']')
+            }
             Self::Object(entries) => {
                 for (at, (Word(key), value)) in entries.iter().enumerate() {
                     f.write_char(if at == 0 { '{' } else { ',' })?;

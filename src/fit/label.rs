@@ -190,6 +190,12 @@ pub fn same_name_in(key: &str, prefix: &str) -> String {
     }
 }
 
+/// Whether a label says that a node can do something that not every one can.
+#[must_use]
+pub fn is_capability(key: &str) -> bool {
+    [REALTIME, SEV, SEV_ES, SEV_SNP, TDX].contains(&key)
+}
+
 /// Whether a launcher pod's key is one that KubeVirt takes as the trace of an earlier migration.
 ///
 /// Mirrors `migration.go` (`createTargetPod`), which asks whether the key *contains* the prefix; in any domain.

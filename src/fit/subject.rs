@@ -1,6 +1,6 @@
 //! The guest under judgement, whichever kind of object carried it.
 
-use super::author::{Author, Authors};
+use super::author::{Author, Authors, Named};
 use super::bits::Bits;
 use super::fleet::Fleet;
 use super::label::{self, Family};
@@ -174,6 +174,71 @@ pub struct BoundVolume {
     pub nodes: Affinity,
 }
 
+/// A change of what the guest asks for, and how it would start then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingChange<'a> {
+    /// What is changed.
+    pub setting: Setting,
+    /// The instancetype or preference that sets it; `None` where the guest's own specification does.
+    pub set_by: Option<Named>,
+    /// How it would start.
+    pub start: Start<'a>,
+}
+
+/// A setting that somebody can change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// CPU features that are required.
+    Features(Vec<ListedFeature>),
+    /// CPU features that are forbidden: disabled instead, they are hidden from the guest, and no node is asked to lack them.
+    Forbidden(Vec<ListedFeature>),
+    /// The CPU model.
+    Model(String),
+    /// A Hyper-V setting, by its name.
+    HyperV(&'static str),
+    /// `dedicatedCpuPlacement`.
+    DedicatedCpus,
+    /// `nodeSelector`.
+    NodeSelector,
+}
+
+/// A CPU feature of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedFeature {
+    /// Its place in `domain.cpu.features`.
+    pub at: usize,
+    /// Its name.
+    pub name: String,
+}
+
+/// KubeVirt's list of obsolete CPU models, as far as it keeps the guest off nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObsoleteModels {
+    /// The models of it that the guest asks for, or that nodes which it avoids have as their host model, by name.
+    pub models: Vec<String>,
+    /// How the list is changed so that it holds them no more: by name, whether the name is added or taken out.
+    pub edits: Vec<(String, bool)>,
+    /// The object that owns the list.
+    pub owner: ListOwner,
+}
+
+/// The object that owns KubeVirt's list of obsolete CPU models.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ListOwner {
+    /// The KubeVirt custom resource.
+    KubeVirt {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// A HyperConverged resource, whose operator writes the KubeVirt resource.
+    HyperConverged,
+    /// It is not known.
+    #[default]
+    Unknown,
+}
+
 /// Why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotMigratable {
@@ -255,6 +320,13 @@ pub struct Subject<'a> {
     pub pod_rules: Vec<PodRule>,
     /// Its volumes that are bound to nodes.
     pub volumes: Vec<BoundVolume>,
+    /// What of its specification somebody could change, where nodes differ in it.
+    pub changes: Vec<SettingChange<'a>>,
+    /// KubeVirt's list of obsolete CPU models, where it matters to the guest.
+    pub obsolete: Option<ObsoleteModels>,
+    /// The release from which on the labeller gives capability labels the value that the cluster's KubeVirt asks for; `None` where
+    /// it does already, or the release is not known.
+    pub mended_in: Option<&'static str>,
     /// Whether KubeVirt applies a change of its VM's node selector or node affinity while it runs.
     pub live_update: bool,
     /// Who asks for the eviction strategy `LiveMigrate`, where a migration is judged and that is its guest's.
@@ -293,6 +365,9 @@ impl<'a> Subject<'a> {
             not_migratable: None,
             pod_rules: Vec::new(),
             volumes: Vec::new(),
+            changes: Vec::new(),
+            obsolete: None,
+            mended_in: None,
             live_update: false,
             live_migrate: None,
             outdated_launcher: false,

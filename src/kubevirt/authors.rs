@@ -143,7 +143,8 @@ impl<'s> Source<'s> {
         below.map(|below| format!("{}.{below}", self.root()))
     }
 
-    fn author(&self, setting: &Setting) -> Author {
+    /// Who asks for a setting.
+    pub(super) fn author(&self, setting: &Setting) -> Author {
         match self.origins.iter().rfind(|(filled, _)| filled == setting).map(|(_, origin)| origin) {
             Some(Origin::Instancetype) => {
                 Author::Instancetype(Named { field: field(setting), ..self.instancetype.clone() })

@@ -19,6 +19,7 @@ use crate::domain::Domain;
 use crate::fit::fleet::Fleet;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
+use crate::fit::subject::ListOwner;
 use crate::libvirt::Facts;
 use crate::well_known;
 
@@ -34,6 +35,8 @@ pub struct Cluster {
     pub config: ClusterConfig,
     /// Whose rules apply.
     pub release: ReleaseKnown,
+    /// The object that owns the list of obsolete CPU models.
+    pub list_owner: ListOwner,
     /// The namespace KubeVirt is installed in, where its custom resource is known.
     pub kubevirt_namespace: Option<String>,
     /// What nodes have and pods ask for, where that was read: the webhook does not.
@@ -364,6 +367,7 @@ impl Cluster {
         let observed = chosen.and_then(observed);
         self.kubevirt_namespace =
             chosen.map(|kubevirt| kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
+        self.list_owner = chosen.map_or(ListOwner::Unknown, list_owner);
         self.config = chosen.cloned().map(ClusterConfig::from).unwrap_or_default();
         self.release = match self.release_override.or(observed) {
             Some(release) => ReleaseKnown::Observed(release),
@@ -396,6 +400,15 @@ impl Cluster {
             }
         }
         true
+    }
+
+    /// The release that mends the values of capability labels; `None` where they are right, or the release is assumed.
+    #[must_use]
+    pub fn mended_in(&self) -> Option<&'static str> {
+        match self.release {
+            ReleaseKnown::Observed(release) => release.mends_capability_values_in(),
+            ReleaseKnown::Newest | ReleaseKnown::WithoutMachineTypes => None,
+        }
     }
 
     /// A VMI.
@@ -531,6 +544,16 @@ fn put<T: PartialEq>(kept: &mut Kept<T>, name: Name, object: T) -> bool {
 
 fn remove<T>(kept: &mut Kept<T>, name: &Name) -> bool {
     kept.contains_key(name) && Arc::make_mut(kept).remove(name).is_some()
+}
+
+/// Who owns the configuration of this KubeVirt resource: it, or the HyperConverged resource by which an operator writes it.
+fn list_owner(kubevirt: &KubeVirt) -> ListOwner {
+    let metadata = &kubevirt.metadata;
+    let is_owned = metadata.owner_references.iter().any(|owner| owner.kind == "HyperConverged");
+    if is_owned || well_known::MANAGED_BY_HCO.is_set(&metadata.labels) {
+        return ListOwner::HyperConverged;
+    }
+    ListOwner::KubeVirt { namespace: metadata.namespace.clone(), name: metadata.name.clone() }
 }
 
 fn observed(kubevirt: &KubeVirt) -> Option<Release> {

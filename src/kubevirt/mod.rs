@@ -1,6 +1,7 @@
 //! What KubeVirt itself would do with an object.
 
 pub mod authors;
+mod changes;
 pub mod cluster;
 pub mod defaults;
 pub mod eviction;

@@ -4,12 +4,16 @@
 //! `DefaultObsoleteCPUModels` of `util/util.go`. A name in the list withholds its model whatever its value. A list takes the place
 //! of the built-in one; an empty one counts as none. `minCPUModel` is read by no labeller since 0.56.
 
+use std::collections::BTreeSet;
+
+use super::cluster::Cluster;
 use super::release::Release;
 use super::wire::Configuration;
 use crate::fit::check::{Detail, Finding, Obsolete, Withheld};
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
-use crate::fit::placement::Placement;
+use crate::fit::placement::{Expression, Placement};
+use crate::fit::subject::{ListOwner, ObsoleteModels};
 use crate::fit::verdict::Check;
 
 /// The models that are withheld without a list; each in a version `-v1` as well.
@@ -56,6 +60,41 @@ pub(super) fn findings(placement: &Placement<'_>, configuration: &Configuration)
         Some(Finding::note(Check::ModelWithheld, "", Detail::Withheld(Withheld::Model { model, by })))
     });
     found.collect()
+}
+
+/// The list, where it keeps a guest off nodes: what of it would have to go.
+#[must_use]
+pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<ObsoleteModels> {
+    let configuration = &cluster.config.configuration;
+    let asked = placement.selector.iter().map(|(key, _)| &**key);
+    let asked = asked.filter(|key| matches!(Family::of(key), Family::CpuModel | Family::CpuModelMigration));
+    let mut models: BTreeSet<String> = asked.map(|key| label::name(key).to_owned()).collect();
+    let avoids =
+        |rule: &Expression| matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key));
+    let terms = placement.affinity.iter().flat_map(|affinity| &affinity.terms);
+    if terms.into_iter().flat_map(|term| &term.expressions).any(avoids) {
+        let fleet = &cluster.fleet;
+        let nodes = fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
+        models.extend(nodes.iter().flat_map(|node| fleet.names_under(node, Family::HostModelCpu)).map(str::to_owned));
+    }
+    // What the HyperConverged operator itself writes into the list is not its resource's to take out.
+    let is_hard_coded = |model: &str| {
+        cluster.list_owner == ListOwner::HyperConverged && withheld(&Configuration::default(), model).is_some()
+    };
+    models.retain(|model| withheld(configuration, model).is_some() && !is_hard_coded(model));
+    if models.is_empty() {
+        return None;
+    }
+    let listed = &configuration.obsolete_cpu_models;
+    let mut edits: Vec<(String, bool)> =
+        models.iter().filter(|model| listed.contains_key(*model)).map(|model| (model.clone(), false)).collect();
+    // An empty list counts as none, and the built-in one takes its place.
+    let is_left_empty = listed.keys().all(|model| models.contains(model));
+    let built_in = BUILT_IN.iter().flat_map(|name| [(*name).to_owned(), format!("{name}-v1")]);
+    if is_left_empty && models.iter().any(|model| withheld(&Configuration::default(), model).is_some()) {
+        edits.extend(built_in.filter(|name| !models.contains(name)).map(|name| (name, true)));
+    }
+    Some(ObsoleteModels { models: models.into_iter().collect(), edits, owner: cluster.list_owner.clone() })
 }
 
 /// A node as the labeller will have labelled it within three minutes, as far as that is known: labels of models that are no longer

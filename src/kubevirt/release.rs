@@ -49,6 +49,13 @@ impl Release {
         if self >= Self(1, 5, 0) { "true" } else { "" }
     }
 
+    /// The release from which on the labeller writes the value that is asked of `kubevirt.io/realtime` and `kubevirt.io/sev…`;
+    /// `None` where it does.
+    #[must_use]
+    pub fn mends_capability_values_in(self) -> Option<&'static str> {
+        (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
+    }
+
     /// `kubevirt.io/tdx` is selected.
     #[must_use]
     pub fn selects_tdx(self) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::authors::{Origin, Origins, Setting, Source, overlay, seen_from_migration};
+use super::changes;
 use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
 use super::guest::{Guest, guest_of};
@@ -148,6 +149,7 @@ pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
         |rendered, filled| authors_of_vmi(vmi, rendered, &filled, cluster),
     );
     "spec".clone_into(&mut out.subject.field_root);
+    out.subject.changes = changes::of_vmi(vmi, vm_of(vmi, cluster), cluster);
     let restart = out.subject.restart.clone();
     describe(&mut out.subject, vmi, cluster);
     // Judged at start, the start is its own.
@@ -164,6 +166,7 @@ pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
 /// A VM by the guest that it becomes, which may be another one than [`guest_of`] tells.
 #[must_use]
 pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<'static> {
+    let changes = changes::of_vm(vm, &guest, cluster);
     let Guest { spec, notes, missing, origins, excess } = guest;
     let name = name_of(&vm.metadata);
     let authors = |rendered: &Rendered, filled: Origins| {
@@ -176,6 +179,7 @@ pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<
     }
     "spec.template.spec".clone_into(&mut out.subject.field_root);
     out.subject.template = Some(Template::VirtualMachine);
+    out.subject.changes = changes;
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
@@ -243,6 +247,8 @@ fn of_spec(
     subject.authors = authors(&rendered, filled);
     let mut notes = assumed(cluster);
     notes.extend(obsolete::findings(&subject.placement, &cluster.config.configuration));
+    subject.obsolete = obsolete::list(&subject.placement, cluster);
+    subject.mended_in = cluster.mended_in();
     Judged { subject, predicted: Some(rendered), not_judged, notes }
 }
 
@@ -409,11 +415,17 @@ fn restart(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     if excess.is_some() || cluster.config.excess.is_some() {
         return None;
     }
-    let mut spec = match of_vm {
+    let spec = match of_vm {
         Some(Guest { missing: Some(_), .. }) => return None,
         Some(guest) => guest.spec,
         None => vmi.spec.clone(),
     };
+    start_of(spec, cluster)
+}
+
+/// How a guest of this specification would start, with the defaults of now; `None` where KubeVirt would create no pod, or its
+/// affinity is too large.
+pub(super) fn start_of(mut spec: VmiSpec, cluster: &Cluster) -> Option<Start<'static>> {
     defaults::apply(&mut spec, &cluster.config);
     let mut status = VmiStatus::default();
     topology::hint(&spec, &mut status, cluster).ok()?;
@@ -515,6 +527,8 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     subject.mode = mode(&vmi.spec);
     subject.pod_rules = launch::pod_rules(&vmi.spec);
     subject.volumes = storage::bound_volumes(&vmi.spec, namespace, cluster);
+    subject.obsolete = obsolete::list(&subject.placement, cluster);
+    subject.mended_in = cluster.mended_in();
     describe(&mut subject, vmi, cluster);
     if let Some(rendered) = &predicted {
         subject.authors = authors_of_vmi(vmi, rendered, &[], cluster);
@@ -524,6 +538,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
         // It has not started here: there is nothing to be restarted.
         subject.restart = None;
     } else {
+        subject.changes = changes::of_vmi(vmi, vm_of(vmi, cluster), cluster);
         subject.live_migrate = live_migrate(vmi, cluster);
     }
     // Disks that are not shared keep no guest from going elsewhere.

@@ -133,6 +133,12 @@ fn of_line(line: &str, answered: &Answered, seen: &Seen, is_undo: bool) -> Optio
         | ["kubectl", "patch", kind, name, "-n", NAMESPACE, "--type", "merge", "-p", patch, rest @ ..] => {
             (rest.is_empty() || rest == ["-n", NAMESPACE]) && is_patch(answered, seen, kind, name, patch)
         }
+        ["kubectl", "patch", kind, name, rest @ .., "--type", "json", "-p", patch] => {
+            (rest.is_empty() || rest == ["-n", NAMESPACE]) && is_json_patch(answered, seen, kind, name, patch)
+        }
+        ["kubectl", "patch", "kubevirt", name, "-n", "kubevirt", "--type", "merge", "-p", patch] => {
+            seen.situation.find("KubeVirt", name).is_some_and(|kubevirt| changes_list(kubevirt, patch))
+        }
         ["virtctl", "migrate", guest, "-n", NAMESPACE] => runs(seen, guest),
         ["virtctl", "restart", guest, "-n", NAMESPACE] => {
             runs(seen, guest)
@@ -172,6 +178,47 @@ fn changes_label(labels: &Value, change: &str) -> bool {
             Some((key, _)) => labels[key].is_null(),
             None => labels[change.trim_end_matches('-')].is_string(),
         }
+}
+
+/// The object of a kind as kubectl's arguments name it: of the dump, or the one that was asked about.
+fn template_of<'v>(answered: &'v Answered, seen: &'v Seen, kind: &str, name: &str) -> Option<&'v Value> {
+    let kind = match kind {
+        "vm" => "VirtualMachine",
+        "vmirs" => "VirtualMachineInstanceReplicaSet",
+        "vmpool" => "VirtualMachinePool",
+        _ => return None,
+    };
+    if is_asked(answered, kind, name) { Some(&answered.object) } else { seen.situation.find(kind, name) }
+}
+
+/// Whether each operation of a JSON patch finds what it is for: what it tests is so, and what it changes is there.
+fn is_json_patch(answered: &Answered, seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {
+    let (Some(object), Ok(Value::Array(operations))) =
+        (template_of(answered, seen, kind, name), serde_json::from_str(patch))
+    else {
+        return false;
+    };
+    let finds = |operation: &Value| {
+        let found = operation["path"].as_str().and_then(|path| object.pointer(path));
+        match operation["op"].as_str() {
+            Some("test") => found == Some(&operation["value"]),
+            Some("replace") => found.is_some_and(|found| *found != operation["value"]),
+            Some("remove") => found.is_some(),
+            _ => false,
+        }
+    };
+    !operations.is_empty() && operations.iter().all(finds)
+}
+
+/// Whether a patch takes something out of the list of obsolete models, or puts a list in the place of the built-in one.
+fn changes_list(kubevirt: &Value, patch: &str) -> bool {
+    let Ok(patch) = serde_json::from_str::<Value>(patch) else { return false };
+    let (list, edits) =
+        (&kubevirt["spec"]["configuration"]["obsoleteCPUModels"], &patch["spec"]["configuration"]["obsoleteCPUModels"]);
+    edits.as_object().is_some_and(|edits| {
+        !edits.is_empty()
+            && edits.iter().all(|(model, is)| if is.is_null() { !list[model].is_null() } else { *is == true })
+    })
 }
 
 fn is_patch(answered: &Answered, seen: &Seen, kind: &str, name: &str, patch: &str) -> bool {

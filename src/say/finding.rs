@@ -3,8 +3,8 @@
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
     BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, Hosts, KeptOff, KnownNotUsable, LibvirtRefused,
-    NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, StaleModel, StartOutlook,
-    UnlikeHosts, UsableOn, Withheld,
+    ModelCoverage, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, StaleModel,
+    StartOutlook, UnlikeHosts, UsableOn, Withheld,
 };
 use crate::fit::label;
 use crate::fit::libvirt::Incompatible;
@@ -54,6 +54,7 @@ fn detail(found: &Detail) -> String {
              usable",
             nodes(*total)
         ),
+        Detail::ModelCoverage(found) => model_coverage(found, 3),
         Detail::Withheld(found) => withheld(found),
         Detail::Contradiction(found) => {
             let entry = label::short(&found.key, &found.value);
@@ -66,6 +67,20 @@ fn detail(found: &Detail) -> String {
             format!("{} {fits} by labels and taints, but {is} not Ready", fold_names(names, 3))
         }
     }
+}
+
+/// `CPU model X leaves out 4 of 6 nodes that could take the guest (a, b and 2 more); it is asked for by the cluster's default (…)`.
+fn model_coverage(found: &ModelCoverage, most: usize) -> String {
+    let ModelCoverage { model, open, left_out, author } = found;
+    // Whose it is stands in the field to blame as well, where room is short.
+    let by = author.as_ref().filter(|_| most > 1).map(super::author::who);
+    let by = by.map(|who| format!("; it is asked for by {who}")).unwrap_or_default();
+    let names = fold_names(left_out, most);
+    format!(
+        "CPU model {model} leaves out {} of {} that could take the guest ({names}){by}",
+        left_out.len(),
+        nodes(*open)
+    )
 }
 
 fn withheld(found: &Withheld) -> String {
@@ -440,6 +455,7 @@ pub fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
         Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
         Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),
         Detail::BoundVolumes(found) => Some(bound_volumes(found, most)),
+        Detail::ModelCoverage(found) => Some(model_coverage(found, most)),
         _ => None,
     });
     std::iter::once(message(finding)).chain(less)

@@ -3,10 +3,10 @@
 use super::plural::{fold_lack, fold_names, number};
 use crate::fit::label;
 use crate::fit::remedy::{
-    Action, ByLuck, Cordoned, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, Outage, RemedyId,
-    WhyNot,
+    Action, ByLuck, Cordoned, DropSetting, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd,
+    Outage, RemedyId, WhyNot,
 };
-use crate::fit::subject::Subject;
+use crate::fit::subject::{Setting, Subject};
 
 /// Why nothing that is done to nodes helps.
 const NO_NODE: &str = "there is no node of its architecture to go to";
@@ -43,6 +43,24 @@ pub fn summary(action: &Action, subject: &Subject<'_>) -> String {
             format!("take {}'s clock out of the choice, {start}", remove.node)
         }
         Action::DropStale(drop) => format!("policy launcherSelectors: DropStale ({} stale)", drop.keys.len()),
+        Action::DisableFeature(disable) => {
+            let names: Vec<&str> = disable.features.iter().map(|feature| feature.name.as_str()).collect();
+            match &disable.set_by {
+                Some(named) => {
+                    format!("another preference than {}, which forbids {}", named.name, fold_names(&names, 2))
+                }
+                None => format!("disable {} instead of forbidding it{anew}", fold_names(&names, 2)),
+            }
+        }
+        Action::DropSetting(DropSetting { setting, set_by: None }) => format!("drop {}{anew}", what(setting)),
+        Action::DropSetting(DropSetting { setting, set_by: Some(named) }) => {
+            let kind = if named.kind.contains("reference") { "preference" } else { "instancetype" };
+            format!("another {kind} than {}, which sets {}", named.name, what(setting))
+        }
+        Action::EditObsoleteModels(edit) => {
+            format!("take {} off obsoleteCPUModels, wait 3 minutes", fold_names(&edit.list.models, 2))
+        }
+        Action::UpgradeKubeVirt(upgrade) => format!("upgrade KubeVirt to v{}", upgrade.to),
         Action::DropAddedSelector(_) => "migrate without addedNodeSelector".to_owned(),
         Action::Restart(_) => "restart as it is".to_owned(),
         Action::UseModel(model) => format!("{with} {}", model.model),
@@ -65,6 +83,20 @@ fn skip(is_frozen: bool) -> &'static str {
 
 fn frozen(is_frozen: bool) -> &'static str {
     if is_frozen { ", where skip-node is set" } else { "" }
+}
+
+/// A setting as people name it.
+fn what(setting: &Setting) -> String {
+    match setting {
+        Setting::Features(features) | Setting::Forbidden(features) => {
+            let names: Vec<&str> = features.iter().map(|feature| feature.name.as_str()).collect();
+            format!("CPU {} {}", number(names.len(), "feature", "features"), fold_names(&names, 2))
+        }
+        Setting::Model(model) => format!("CPU model {model}"),
+        Setting::HyperV(name) => format!("Hyper-V setting {name}"),
+        Setting::DedicatedCpus => "dedicatedCpuPlacement".to_owned(),
+        Setting::NodeSelector => "its node selector".to_owned(),
+    }
 }
 
 /// A remedy as short as it can be said: its command where one will do, else what it is.

@@ -127,15 +127,20 @@ impl Acts<'_> {
                     self.of_node(mover, FixVirtHandler { nodes: vec![node.clone()] }.into());
                 }
             }
-            Action::RemoveSkipNode(_) | Action::EnableCpuManager(_) => self.of_node(mover, action.clone()),
+            Action::RemoveSkipNode(_) | Action::EnableCpuManager(_) | Action::EditObsoleteModels(_) => {
+                self.of_node(mover, action.clone())
+            }
             Action::AddLabels(add) => self.add_labels(mover, add),
             Action::DropStale(drop) => self.drop_stale(mover, key, drop),
-            // The drain asks for no `addedNodeSelector`; a node that is to be bought is no act of today; a restart is tried anyhow.
-            Action::DropAddedSelector(_) | Action::AddNode(_) | Action::Restart(_) => {}
+            // The drain asks for no `addedNodeSelector`; a node that is to be bought, and an upgrade, are no acts of today; a restart is
+            // tried anyhow.
+            Action::DropAddedSelector(_) | Action::AddNode(_) | Action::UpgradeKubeVirt(_) | Action::Restart(_) => {}
             Action::RemoveLabels(_)
             | Action::ChangeSelector(_)
             | Action::ChangeAffinity(_)
             | Action::UseModel(_)
+            | Action::DisableFeature(_)
+            | Action::DropSetting(_)
             | Action::ChangeMachineType(_)
             | Action::RemoveTscLabel(_) => self.of_guest(mover, key, action.clone()),
         }

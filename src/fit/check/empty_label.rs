@@ -36,10 +36,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if judgement.assessment.outcome.impact().is_none() {
         return Vec::new();
     }
-    let is_capability =
-        |key: &str| [label::REALTIME, label::SEV, label::SEV_ES, label::SEV_SNP, label::TDX].contains(&key);
     let selector = judgement.subject.placement.selector.iter();
-    let asked = selector.filter(|(key, value)| is_capability(key) && value == "true");
+    let asked = selector.filter(|(key, value)| label::is_capability(key) && value == "true");
     let found = asked.filter_map(|(key, _)| {
         let mut nodes = judgement.fleet.bearing(key, "");
         nodes.intersect(&judgement.neighbours);

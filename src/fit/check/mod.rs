@@ -15,6 +15,7 @@ mod host_model_unasked;
 mod libvirt_refused;
 mod libvirt_refuses;
 mod migration_target;
+mod model_coverage;
 mod model_not_usable;
 mod model_withheld;
 mod no_pod;
@@ -39,6 +40,7 @@ pub use empty_label::EmptyLabel;
 pub use host_model_unasked::HostModelUnasked;
 pub use libvirt_refused::LibvirtRefused;
 pub use migration_target::NoTarget;
+pub use model_coverage::ModelCoverage;
 pub use model_not_usable::KnownNotUsable;
 pub use model_withheld::{Obsolete, Withheld};
 pub use other_architecture::OtherArchitectures;
@@ -125,6 +127,8 @@ checks! {
     OutdatedLauncher = outdated_launcher,
     /// The model is known to nodes, but usable on none.
     ModelKnownNotUsable = model_not_usable,
+    /// The model leaves out a large part of the nodes that could take the guest.
+    ModelCoverage = model_coverage,
     /// KubeVirt's list of obsolete models keeps labels off the nodes.
     ModelWithheld = model_withheld,
     /// The demand contradicts itself.
@@ -235,6 +239,8 @@ pub enum Detail {
     OutdatedLauncher,
     /// A model that nodes know and cannot run.
     KnownNotUsable(KnownNotUsable),
+    /// A model that many nodes cannot run.
+    ModelCoverage(ModelCoverage),
     /// A model, or host models, that KubeVirt's list of obsolete models keeps out.
     Withheld(Withheld),
     /// A demand that contradicts itself.

@@ -9,8 +9,11 @@ mod add_node;
 mod change_affinity;
 mod change_machine_type;
 mod change_selector;
+mod disable_feature;
 mod drop_added_selector;
+mod drop_setting;
 mod drop_stale;
+mod edit_obsolete_models;
 mod enable_cpu_manager;
 mod fix_virt_handler;
 mod remove_labels;
@@ -19,6 +22,7 @@ mod remove_tsc_label;
 mod restart;
 mod trial;
 mod uncordon;
+mod upgrade_kubevirt;
 mod use_model;
 
 pub use add_labels::{AddLabels, NoLabels, NotToAdd};
@@ -26,8 +30,11 @@ pub use add_node::AddNode;
 pub use change_affinity::ChangeAffinity;
 pub use change_machine_type::ChangeMachineType;
 pub use change_selector::ChangeSelector;
+pub use disable_feature::DisableFeature;
 pub use drop_added_selector::DropAddedSelector;
+pub use drop_setting::DropSetting;
 pub use drop_stale::{DropStale, NoDrop};
+pub use edit_obsolete_models::EditObsoleteModels;
 pub use enable_cpu_manager::EnableCpuManager;
 pub use fix_virt_handler::FixVirtHandler;
 pub use remove_labels::{NoRemoval, RemoveLabels};
@@ -35,18 +42,20 @@ pub use remove_skip_node::RemoveSkipNode;
 pub use remove_tsc_label::RemoveTscLabel;
 pub use restart::{NoRestart, Restart};
 pub use uncordon::{Cordoned, NoUncordon, Uncordon};
+pub use upgrade_kubevirt::UpgradeKubeVirt;
 pub use use_model::{NoModel, UseModel};
 
 use std::collections::BTreeSet;
 
+use super::author::Named;
 use super::check::{Check, Finding};
-use super::command::{Command, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script, Word};
+use super::command::{Command, CpuFeature, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script, Word};
 use super::effort::Depth;
 use super::fleet::Fleet;
 use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
-use super::subject::{NotMigratable, Stage, Subject, Template};
+use super::subject::{ListedFeature, NotMigratable, Stage, Subject, Template};
 use super::verdict::Outcome;
 
 /// What the guest loses meanwhile.
@@ -166,12 +175,20 @@ remedies! {
     ChangeSelector = change_selector,
     /// Take the guest's own required node affinity out of it.
     ChangeAffinity = change_affinity,
+    /// Take models off KubeVirt's list of obsolete ones.
+    EditObsoleteModels = edit_obsolete_models,
+    /// Upgrade KubeVirt to the release that mends the cause.
+    UpgradeKubeVirt = upgrade_kubevirt,
     /// Turn on the CPU manager of one of these nodes: all else fits there.
     EnableCpuManager = enable_cpu_manager,
     /// Restart: selectors inherited from earlier migrations end with the VMI.
     Restart = restart,
     /// Give it a named model that runs on more nodes; takes effect at the next start.
     UseModel = use_model,
+    /// Disable CPU features instead of forbidding them; takes effect at the next start.
+    DisableFeature = disable_feature,
+    /// Drop what asks for what too few nodes have; takes effect at the next start.
+    DropSetting = drop_setting,
     /// Change the machine type; takes effect at the next start.
     ChangeMachineType = change_machine_type,
     /// Take the clock of a node that takes no guests out of the choice, under `skip-node`, and start again.
@@ -498,6 +515,11 @@ fn change_template(
     };
     let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
     let patch = patch.args(["--type", "merge", "-p"]).arg(value.below(below).below(template.path()));
+    and_anew(patch, template, outage, subject)
+}
+
+/// A change of a template, and what brings it to the guests that there are.
+fn and_anew(patch: Command, template: Template, outage: Outage, subject: &Subject<'_>) -> Commands {
     Ok(match template {
         Template::VirtualMachine if outage == Outage::Restart && subject.is_running() => {
             vec![patch, restart_command(subject)?]
@@ -505,6 +527,51 @@ fn change_template(
         Template::VirtualMachine | Template::Pool => vec![patch],
         Template::ReplicaSet => vec![patch.comment("VMIs that it has already stay as they are until they are deleted")],
     })
+}
+
+/// The commands that take CPU features out of the template of a guest, or give them another policy. They do nothing to a list
+/// that is another by then.
+fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Option<&'static str>) -> Commands {
+    const LIST: [&str; 3] = ["domain", "cpu", "features"];
+    let names =
+        features.iter().map(|feature| CpuFeature::new(&feature.name).map(Word::from)).collect::<Result<Vec<_>, _>>()?;
+    let Some(template) = subject.template else {
+        let what = match policy {
+            Some(_) => "give policy disable in spec.domain.cpu.features to",
+            None => "take out of spec.domain.cpu.features",
+        };
+        let line = [what.into()].into_iter().chain(names).chain(["and create the guest anew".into()]);
+        return Ok(vec![Command::remark(line)]);
+    };
+    let path = [template.path(), &LIST].concat();
+    let operation = |op: &'static str, at: usize, below: &[&'static str], value: Option<Word>| {
+        let place = Json::Text(Word::pointer(&path, at, below));
+        let mut fields = vec![("op".into(), Json::Text(op.into())), ("path".into(), place)];
+        fields.extend(value.map(|value| ("value".into(), Json::Text(value))));
+        Json::Object(fields)
+    };
+    let mut operations: Vec<Json> = Vec::new();
+    // From the last one on, so that each is still at its place.
+    for (feature, name) in features.iter().zip(names).rev() {
+        operations.push(operation("test", feature.at, &["name"], Some(name)));
+        operations.push(match policy {
+            Some(policy) => operation("replace", feature.at, &["policy"], Some(policy.into())),
+            None => operation("remove", feature.at, &[], None),
+        });
+    }
+    let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
+    let patch = patch.args(["--type", "json", "-p"]).arg(Json::Array(operations));
+    and_anew(patch, template, Outage::Restart, subject)
+}
+
+/// What is to be done where an instancetype or a preference sets what is to be changed.
+fn name_another(named: &Named) -> Commands {
+    let kind = match named.kind.to_ascii_lowercase().contains("preference") {
+        true => "name another preference in spec.preference of the VM:",
+        false => "name another instancetype in spec.instancetype of the VM:",
+    };
+    let field = Word::joined("sets spec.", named.field);
+    Ok(vec![Command::remark([kind.into(), Name::new(&named.name)?.into(), field])])
 }
 
 #[cfg(test)]

@@ -3,11 +3,21 @@
 use super::{Action, Remedy};
 use crate::fit::assess::{StartGroup, start_groups};
 use crate::fit::bits::Bits;
+use crate::fit::effort::Depth;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
 use crate::fit::subject::{Stage, Start};
-use crate::fit::verdict::Impact;
+use crate::fit::verdict::{Impact, Outcome};
+
+/// The more, the worse; `None` where it is not known.
+fn badness(outcome: &Outcome) -> Option<usize> {
+    match outcome {
+        Outcome::Fits => Some(0),
+        Outcome::Impaired(impact) => Some(1 + *impact as usize),
+        Outcome::Unknown(_) => None,
+    }
+}
 
 impl Judgement<'_, '_> {
     /// Whether it has no node to be on next. Where it starts is not the trouble of a guest that starts; where it could
@@ -60,6 +70,27 @@ impl Judgement<'_, '_> {
         let action = action.into();
         let count = self.fitting_after(&action);
         (count > self.passes.fitting.count()).then_some(Remedy { action, then_fits: (count, count) })
+    }
+
+    /// A remedy, if the guest is better off once it is done: judged anew, on the nodes as they are then.
+    pub(super) fn tried(&self, action: impl Into<Action>) -> Option<Remedy> {
+        let action = action.into();
+        let (after, changed) = action.apply(self.subject, self.fleet);
+        let changed = (!changed.is_empty()).then(|| self.fleet.with(changed));
+        let fleet = changed.as_ref().unwrap_or(self.fleet);
+        let now = Judgement::new(&after, fleet, self.effort.at(Depth::Brief)).into_assessment();
+        if badness(&now.outcome)? >= badness(&self.assessment.outcome)? {
+            return None;
+        }
+        let then_fits = match (&after.stage, &self.subject.stage) {
+            (Stage::Start(onward), Stage::Migration(_)) => {
+                let groups = start_groups(&after.placement, *onward, &now.fitting, fleet, self.effort)?;
+                let fewest = groups.iter().map(StartGroup::fewest).min()?;
+                (fewest, groups.iter().map(StartGroup::most).max()?)
+            }
+            _ => (now.fitting.count(), now.fitting.count()),
+        };
+        Some(Remedy { action, then_fits })
     }
 
     /// What a restart with a changed guest leaves: a guest that cannot start gets so many nodes to start on; one that

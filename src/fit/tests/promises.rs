@@ -17,12 +17,14 @@ use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::{self, Action, Outage, Remedy, RemedyId, Uncordon};
 use crate::fit::subject::{
-    AfterStart, CpuMode, HostModelRule, LibvirtRefusal, Migration, Running, Stage, Start, Subject, Template,
+    AfterStart, CpuMode, HostModelRule, LibvirtRefusal, ListOwner, ListedFeature, Migration, ObsoleteModels, Running,
+    Setting, SettingChange, Stage, Start, Subject, Template,
 };
 use crate::fit::verdict::{Assessment, Check, Outcome, Unknown, Verdict};
 use crate::testing::Tweak;
 use crate::testing::fleet::{
-    arm, cascade_lake, cordon, feature, give, ice_lake, machine, model, required, rome, set, skylake, taint, take, tsc,
+    arm, cascade_lake, cordon, feature, give, ice_lake, known, machine, model, required, rome, set, skylake, taint,
+    take, tsc,
 };
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -61,6 +63,12 @@ struct Guest {
     tsc: bool,
     /// It asks for CPUs of its own.
     dedicated: bool,
+    /// A CPU feature that it forbids.
+    forbidden: Option<&'static str>,
+    /// It asks for SEV, of which the labels have no value.
+    sev: bool,
+    /// Its host model, or the model it asks for, is on the list of obsolete ones.
+    obsolete: bool,
     /// It has a required node affinity of its own, on the zone.
     affinity: Option<&'static str>,
     live_update: bool,
@@ -148,11 +156,15 @@ fn guest() -> impl Strategy<Value = Guest> {
     let host = prop::option::weighted(0.1, 0_usize..8);
     let own = (rarely(0.1), prop::option::weighted(0.15, select(&["z1", "z2", "z9"][..])), any::<bool>());
     let rest = (rarely(0.15), rarely(0.1), rarely(0.9), rarely(0.8), rarely(0.2));
-    (mode, features, machine, zone, host, rest, own).prop_map(
-        |(mode, features, machine, zone, host, (tsc, refused, knows_start, vendor, strict), own)| Guest {
+    let more = (prop::option::weighted(0.08, select(&["hle", "vme"][..])), rarely(0.05), rarely(0.1));
+    (mode, features, machine, zone, host, rest, own, more).prop_map(
+        |(mode, features, machine, zone, host, (tsc, refused, knows_start, vendor, strict), own, more)| Guest {
             dedicated: own.0,
             affinity: own.1,
             live_update: own.2,
+            forbidden: more.0,
+            sev: more.1,
+            obsolete: more.2,
             mode,
             features,
             machine,
@@ -237,6 +249,10 @@ impl Situation {
                 damage.lost.clear();
             }
             (RemedyId::ChangeAffinity, _) => guest.affinity = Some("z9"),
+            (RemedyId::DisableFeature, _) => guest.forbidden = Some("vme"),
+            (RemedyId::DropSetting, _) => guest.features = vec!["gfni"],
+            (RemedyId::UpgradeKubeVirt, _) => guest.sev = true,
+            (RemedyId::EditObsoleteModels, _) => guest.obsolete = true,
             _ => {}
         }
         self
@@ -244,8 +260,9 @@ impl Situation {
 
     fn build(&self) -> (Fleet, Subject<'static>) {
         let pristine: Vec<Node> = self.nodes.iter().enumerate().map(|(at, (kind, _))| kind.node(at)).collect();
-        let damaged = pristine.iter().zip(&self.nodes).map(|(node, (_, damage))| damaged(node, damage)).collect();
-        let fleet = Fleet::new(damaged);
+        let damaged = pristine.iter().zip(&self.nodes).map(|(node, (_, damage))| damaged(node, damage));
+        let damaged = damaged.map(|node| if self.guest.obsolete { withheld(node, self.guest.mode) } else { node });
+        let fleet = Fleet::new(damaged.collect());
         let subject = subject(&pristine, &fleet, &self.guest, &self.point, self.source);
         (fleet, subject)
     }
@@ -268,6 +285,7 @@ fn damaged(node: &Node, damage: &Damage) -> Node {
         give(node, [tsc(clock)]);
         set(node, label::CPU_MANAGER, if damage.slow_clock { "false" } else { "true" });
         set(node, ZONE, damage.zone);
+        set(node, label::SEV, "");
         if damage.cordoned {
             cordon(node);
         }
@@ -284,6 +302,57 @@ fn damaged(node: &Node, damage: &Damage) -> Node {
     })
 }
 
+/// The models that the list of obsolete ones holds, where it holds some: that of the guest, or the host model of most nodes.
+fn listed(mode: &str) -> Vec<String> {
+    vec![if mode.starts_with("host-") { "Cascadelake-Server" } else { mode }.to_owned()]
+}
+
+/// A node as the labeller leaves it with such a list.
+fn withheld(node: Node, mode: &str) -> Node {
+    node.tweak(|node| {
+        for name in listed(mode) {
+            take(node, &[model(&name), known(&name)]);
+            if node.labels.contains_key(&format!("{}{name}", label::HOST_MODEL_CPU)) {
+                set(node, label::OBSOLETE_HOST_MODEL, "true");
+            }
+        }
+    })
+}
+
+/// The guest without what asks for a key, or with another affinity, as it would start.
+fn without(start: &Start<'static>, guest: &Guest, keys: &[String]) -> Start<'static> {
+    let mut out = start.clone();
+    out.placement.selector.retain(|(key, _)| !keys.iter().any(|dropped| dropped == key));
+    let is_own = out.placement.selector.iter().any(|(key, _)| label::is_inherited(key));
+    if out.mode == CpuMode::HostModel && !is_own {
+        out.onward.host_model = if guest.strict { HostModelRule::CopiedOrRefused } else { HostModelRule::Copied };
+    }
+    out
+}
+
+/// What somebody could change in it.
+fn changes(start: &Start<'static>, guest: &Guest) -> Vec<SettingChange<'static>> {
+    let listed = |names: &[&str]| -> Vec<ListedFeature> {
+        names.iter().enumerate().map(|(at, name)| ListedFeature { at, name: (*name).to_owned() }).collect()
+    };
+    let change = |setting, start| SettingChange { setting, set_by: None, start };
+    let mut out = Vec::new();
+    if !guest.features.is_empty() {
+        let keys: Vec<String> = guest.features.iter().map(|name| feature(name)).collect();
+        out.push(change(Setting::Features(listed(&guest.features)), without(start, guest, &keys)));
+    }
+    if let Some(name) = guest.forbidden {
+        let free = Guest { forbidden: None, ..guest.clone() };
+        let mut disabled = start.clone();
+        disabled.placement.affinity = affinity(&free, start.mode == CpuMode::HostModel);
+        out.push(change(Setting::Forbidden(listed(&[name])), disabled));
+    }
+    if guest.dedicated {
+        out.push(change(Setting::DedicatedCpus, without(start, guest, &[label::CPU_MANAGER.to_owned()])));
+    }
+    out
+}
+
 fn entry(key: impl Into<String>, value: impl Into<String>) -> (Cow<'static, str>, Cow<'static, str>) {
     (Cow::Owned(key.into()), Cow::Owned(value.into()))
 }
@@ -292,18 +361,20 @@ fn entry(key: impl Into<String>, value: impl Into<String>) -> (Cow<'static, str>
 fn affinity(guest: &Guest, host_model: bool) -> Option<Affinity> {
     let added = host_model.then(|| Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned()));
     let own = guest.affinity.map(|zone| Expression::In(ZONE.to_owned(), vec![zone.to_owned()]));
-    let expressions: Vec<Expression> = own.into_iter().chain(added).collect();
+    let forbidden = guest.forbidden.map(|name| Expression::DoesNotExist(feature(name)));
+    let expressions: Vec<Expression> = own.into_iter().chain(added).chain(forbidden).collect();
     let term = Term { expressions, names: Vec::new() };
     (!term.is_empty()).then(|| NodeSelector { terms: vec![term] }.into())
 }
 
 /// Who asks for what of it, as far as remedies go by it.
-fn authors(host_model: bool) -> Authors {
+fn authors(guest: &Guest, host_model: bool) -> Authors {
     let path = "spec.template.spec.affinity".to_owned();
     let field = Asked { author: Author::Field { of: Holder::VirtualMachine, path: path.clone() }, field: path };
     let rule = Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned());
     let kubevirt = Asked { author: Author::KubeVirt, field: String::new() };
-    let rules = if host_model { vec![(rule, kubevirt)] } else { Vec::new() };
+    let forbidden = guest.forbidden.map(|name| (Expression::DoesNotExist(feature(name)), kubevirt.clone()));
+    let rules = host_model.then_some((rule, kubevirt)).into_iter().chain(forbidden).collect();
     Authors { rules, affinity: Some(field), ..Authors::default() }
 }
 
@@ -328,6 +399,9 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     }
     if guest.dedicated {
         selector.push(entry(label::CPU_MANAGER, "true"));
+    }
+    if guest.sev {
+        selector.push(entry(label::SEV, "true"));
     }
     let affinity = affinity(guest, mode == CpuMode::HostModel);
     let placement = Placement { selector: selector.into_iter().collect(), affinity, ..Placement::default() };
@@ -384,7 +458,14 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     } else {
         "spec".clone_into(&mut subject.field_root);
     }
-    subject.authors = authors(mode == CpuMode::HostModel);
+    subject.authors = authors(guest, mode == CpuMode::HostModel);
+    subject.changes = changes(&start, guest);
+    subject.obsolete = guest.obsolete.then(|| ObsoleteModels {
+        models: listed(guest.mode),
+        edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),
+        owner: ListOwner::KubeVirt { namespace: "kubevirt".to_owned(), name: "kubevirt".to_owned() },
+    });
+    subject.mended_in = Some("1.5.3");
     subject.live_update = guest.live_update;
     subject.mode = mode;
     own.sort_unstable();
@@ -486,7 +567,7 @@ fn offered(subject: &Subject<'_>, fleet: &Fleet) -> (Verdict, Vec<(Check, Remedy
 #[test]
 fn a_remedy_cures_what_it_is_offered_for() {
     // The same situations at each run: whether a remedy was offered often enough must not be luck.
-    let config = Config { cases: 4_000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 5_000, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let times = RefCell::new(BTreeMap::<RemedyId, usize>::new());
     let ids: Vec<RemedyId> = remedy::ALL.iter().map(|spec| spec.id).collect();

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
 mod doubts;
+mod settings;
 
 use std::collections::BTreeMap;
 

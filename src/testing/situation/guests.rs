@@ -65,7 +65,7 @@ pub(super) fn spec(random: &mut Random) -> Value {
             .collect();
         domain.insert("features".into(), json!({"hyperv": settings}));
     }
-    if random.percent(5) {
+    if random.percent(12) {
         let kinds = [json!({"sev": {}}), json!({"sev": {"policy": {"encryptedState": true}}}), json!({"tdx": {}})];
         domain.insert("launchSecurity".into(), kinds[random.below(3)].clone());
     }

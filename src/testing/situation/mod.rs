@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 
 use super::random::Random;
 use crate::domain::Domain;
+use crate::fit::label;
+use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
+use crate::kubevirt::obsolete;
+use crate::kubevirt::release::Release;
 use crate::snapshot::{self, Source};
 use crate::world::{self, World};
 
@@ -53,7 +57,8 @@ impl Situation {
             let policy = policies::policy(random, &format!("rules-{at}"));
             objects.push(policy);
         }
-        let mut situation = Self { nodes: now.iter().map(nodes::json).collect(), objects, reviews: Vec::new() };
+        let now = now.into_iter().map(|node| labelled(node, &objects));
+        let mut situation = Self { nodes: now.map(|node| nodes::json(&node)).collect(), objects, reviews: Vec::new() };
         situation.reviews = acts::reviews(random, &situation);
         situation
     }
@@ -101,6 +106,19 @@ impl Situation {
         let nodes = (0..self.nodes.len()).map(move |at| Self { nodes: without(&self.nodes, at), ..self.clone() });
         reviews.chain(objects).chain(nodes)
     }
+}
+
+/// A node as the labeller of the KubeVirt among these objects leaves it: without labels of obsolete models, and of the releases that
+/// write no values with capability labels without one.
+fn labelled(node: Node, objects: &[Value]) -> Node {
+    let kubevirt = objects.iter().find(|known| known["kind"] == "KubeVirt").and_then(object);
+    let Some(Object::KubeVirt(kubevirt)) = kubevirt else { return node };
+    let Some(release) = Release::parse(&kubevirt.status.observed_kubevirt_version) else { return node };
+    let mut node = obsolete::relabelled(&node, &kubevirt.spec.configuration, release).unwrap_or(node);
+    if release.mends_capability_values_in().is_some() {
+        [label::SEV, label::SEV_ES].iter().for_each(|key| drop(node.labels.insert((*key).to_owned(), String::new())));
+    }
+    node
 }
 
 /// An object of a dump, where guests are judged by it.

@@ -115,7 +115,7 @@ pub(super) fn kubevirt(random: &mut Random) -> Value {
     let release = random.one(&["v1.9.0", "v1.9.0", "v1.8.0", "v1.7.1", "v1.6.0", "v1.5.0", "v1.4.0", "v1.3.0"]);
     // Of one release, so that no other draw changes.
     if release == "v1.8.0" {
-        configuration["obsoleteCPUModels"] = json!({MODELS[1]: true, MODELS[4]: false});
+        configuration["obsoleteCPUModels"] = json!({MODELS[0]: true, MODELS[1]: true, MODELS[4]: false});
     }
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt",

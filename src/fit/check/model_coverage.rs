@@ -1,0 +1,62 @@
+//! A named model leaves out a large part of the nodes that could take the guest otherwise, though it fits on the rest.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::author::Author;
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::placement::Placement;
+use crate::fit::subject::Stage;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::ModelCoverage,
+    word: "model-coverage",
+    always_reported: true,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+/// A part is large from one in so many on: where a third of the nodes is left out, each of the rest must take half as much again,
+/// which is more than clusters keep free for the loss of a node.
+const LARGE: usize = 3;
+
+/// A model that many nodes cannot run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelCoverage {
+    /// The model.
+    pub model: String,
+    /// How many nodes could take the guest whatever its model.
+    pub open: usize,
+    /// Those of them that cannot run the model, by name.
+    pub left_out: Vec<String>,
+    /// Whose model it is; `None` where that is not known.
+    pub author: Option<Author>,
+}
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let (subject, fitting) = (judgement.subject, &judgement.passes.fitting);
+    let selector = &subject.placement.selector;
+    let named = selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel);
+    let (Stage::Start(_), Some((key, _)), None) = (&subject.stage, named, judgement.hindrance) else {
+        return Vec::new();
+    };
+    if fitting.is_empty() {
+        return Vec::new();
+    }
+    let mut free = Placement { selector: selector.borrowed(), ..subject.placement.clone() };
+    free.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
+    let open = judgement.fleet.look_up(&free).passes().fitting;
+    let mut left_out = open.clone();
+    left_out.subtract(fitting);
+    if left_out.is_empty() || left_out.count() * LARGE < open.count() {
+        return Vec::new();
+    }
+    let asked = subject.authors.of_entry(key);
+    let found = ModelCoverage {
+        model: label::name(key).to_owned(),
+        open: open.count(),
+        left_out: judgement.names(&left_out),
+        author: asked.map(|asked| asked.author.clone()),
+    };
+    let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
+    vec![Finding::note(Check::ModelCoverage, field, Detail::ModelCoverage(found))]
+}

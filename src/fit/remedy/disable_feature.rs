@@ -1,0 +1,52 @@
+//! Disable a CPU feature instead of forbidding it: either hides it from the guest, and only `forbid` keeps the guest off the nodes that
+//! have it.
+//!
+//! Mirrors `setNodeAffinityForPod` of `pkg/virt-controller/services/template.go`, which rejects the labels of forbidden features alone.
+
+use super::drop_setting::changed;
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, name_another};
+use crate::fit::author::Named;
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::node::Node;
+use crate::fit::subject::{ListedFeature, Setting, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::DisableFeature,
+    word: "disable-feature",
+    outage: Outage::Restart,
+    risk: "none known: the guest is without the feature either way",
+    offer,
+    not_helping: |_| None,
+};
+
+/// Disable these CPU features instead of forbidding them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisableFeature {
+    /// The features.
+    pub features: Vec<ListedFeature>,
+    /// The preference that forbids them; `None` where the guest's own specification does.
+    pub set_by: Option<Named>,
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    judgement.subject.changes.iter().find_map(|change| {
+        let Setting::Forbidden(features) = &change.setting else { return None };
+        let action = DisableFeature { features: features.clone(), set_by: change.set_by.clone() };
+        judgement.within(|| judgement.tried(action))
+    })
+}
+
+impl Act for DisableFeature {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
+        match &self.set_by {
+            Some(named) => name_another(named),
+            None => change_features(subject, &self.features, Some("disable")),
+        }
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
+        changed(subject, &Setting::Forbidden(self.features.clone()), self.set_by.as_ref());
+        Vec::new()
+    }
+}

@@ -1,0 +1,78 @@
+//! Drop what asks for what too few nodes have: a CPU feature, a Hyper-V setting, CPUs of its own. What an instancetype or a preference
+//! sets is changed by naming another one: KubeVirt refuses a VM that states what its instancetype states
+//! (`pkg/instancetype/conflict`).
+
+use super::restart::anew;
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, change_template, name_another};
+use crate::fit::author::Named;
+use crate::fit::command::{Json, Word};
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Judgement;
+use crate::fit::node::Node;
+use crate::fit::subject::{Setting, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::DropSetting,
+    word: "drop-setting",
+    outage: Outage::Restart,
+    risk: "the guest misses what it asked for",
+    offer,
+    not_helping: |_| None,
+};
+
+/// Drop a setting of the guest, or take another instancetype or preference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropSetting {
+    /// The setting.
+    pub setting: Setting,
+    /// The instancetype or preference that sets it.
+    pub set_by: Option<Named>,
+}
+
+/// The first change that helps: those are named first that change least.
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let changes = judgement.subject.changes.iter();
+    let mut drops = changes.filter(|change| !matches!(change.setting, Setting::Forbidden(_)));
+    drops.find_map(|change| {
+        let action = DropSetting { setting: change.setting.clone(), set_by: change.set_by.clone() };
+        judgement.within(|| judgement.tried(action))
+    })
+}
+
+/// The guest with a change of its settings, started anew.
+pub(super) fn changed(subject: &mut Subject<'_>, setting: &Setting, set_by: Option<&Named>) {
+    let found = subject.changes.iter().find(|change| change.setting == *setting && change.set_by.as_ref() == set_by);
+    if let Some(start) = found.map(|change| change.start.clone()) {
+        subject.restart = Some(start);
+        anew(subject);
+    }
+}
+
+impl Act for DropSetting {
+    fn commands(&self, subject: &Subject<'_>) -> Commands {
+        if let Some(named) = &self.set_by {
+            return name_another(named);
+        }
+        match &self.setting {
+            Setting::Features(features) => change_features(subject, features, None),
+            Setting::HyperV(name) => {
+                let by_hand = vec![Word::joined("take spec.domain.features.hyperv.", *name), "out".into()];
+                change_template(subject, &["domain", "features", "hyperv", name], Json::Null, SPEC.outage, by_hand)
+            }
+            Setting::DedicatedCpus => {
+                // KubeVirt refuses what depends on it without it; what is not there stays so.
+                let with_it = ["dedicatedCpuPlacement", "isolateEmulatorThread", "numa", "realtime"];
+                let nulls = with_it.map(|field| (field.into(), Json::Null)).to_vec();
+                let by_hand = vec!["take spec.domain.cpu.dedicatedCpuPlacement out, and what depends on it".into()];
+                change_template(subject, &["domain", "cpu"], Json::Object(nulls), SPEC.outage, by_hand)
+            }
+            // Other remedies change these in the guest's own specification.
+            Setting::Model(_) | Setting::NodeSelector | Setting::Forbidden(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {
+        changed(subject, &self.setting, self.set_by.as_ref());
+        Vec::new()
+    }
+}

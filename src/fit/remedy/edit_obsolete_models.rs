@@ -1,0 +1,107 @@
+//! Take models off KubeVirt's list of obsolete ones: the labels that it keeps off the nodes return within minutes.
+//!
+//! Mirrors `filterCpuModels` of `cpu_plugin.go` and `prepareLabels` of `node_labeller.go`. A host model's own key returns for certain. A
+//! model is usable where the features that it holds are all there: those of models that are usable there, and those that are labelled.
+
+use std::collections::BTreeSet;
+
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use crate::fit::command::{Command, CpuModel, Json, Name, Namespace, Word};
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::judgement::Judgement;
+use crate::fit::label::{self, Family};
+use crate::fit::models;
+use crate::fit::node::Node;
+use crate::fit::subject::{ListOwner, ObsoleteModels, Subject};
+
+pub(super) const SPEC: RemedySpec = RemedySpec {
+    id: RemedyId::EditObsoleteModels,
+    word: "edit-obsolete-models",
+    outage: Outage::None,
+    risk: "all guests of the cluster may use these models again",
+    offer,
+    not_helping: |_| None,
+};
+
+/// Take models off KubeVirt's list of obsolete ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditObsoleteModels {
+    /// The list.
+    pub list: ObsoleteModels,
+}
+
+fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
+    let list = judgement.subject.obsolete.clone()?;
+    judgement.tried(EditObsoleteModels { list })
+}
+
+/// Whether libvirt on a node says of a model that it is usable, as far as its labels prove it.
+fn is_usable(fleet: &Fleet, node: NodeIndex, model: &str) -> bool {
+    let mut has: BTreeSet<&str> = fleet.names_under(node, Family::CpuFeature).into_iter().collect();
+    for usable in fleet.names_under(node, Family::CpuModel) {
+        has.extend(models::features(usable).into_iter().flatten());
+    }
+    models::features(model).is_some_and(|needed| needed.iter().all(|feature| has.contains(feature)))
+}
+
+/// The label keys that return on a node.
+fn returning(fleet: &Fleet, node: NodeIndex, list: &ObsoleteModels) -> Vec<String> {
+    let host_models = fleet.names_under(node, Family::HostModelCpu);
+    let mut out = Vec::new();
+    for model in &list.models {
+        let usable = is_usable(fleet, node, model);
+        out.extend(usable.then(|| format!("{}{model}", label::CPU_MODEL)));
+        let is_known = usable || host_models.contains(&model.as_str());
+        out.extend(is_known.then(|| format!("{}{model}", label::CPU_MODEL_MIGRATION)));
+    }
+    out
+}
+
+impl Act for EditObsoleteModels {
+    fn commands(&self, _: &Subject<'_>) -> Commands {
+        let ObsoleteModels { models, edits, owner } = &self.list;
+        let names = models.iter().map(|model| CpuModel::new(model).map(Word::from)).collect::<Result<Vec<_>, _>>()?;
+        match owner {
+            ListOwner::KubeVirt { namespace, name } => {
+                let entry = |(model, is_in): &(String, bool)| {
+                    Ok((CpuModel::new(model)?.into(), if *is_in { Json::True } else { Json::Null }))
+                };
+                let list = Json::Object(edits.iter().map(entry).collect::<Result<_, _>>()?);
+                let patch = Command::kubectl(["patch", "kubevirt"]).arg(Name::new(name)?);
+                let patch = patch.namespace(Namespace::new(namespace)?).args(["--type", "merge", "-p"]);
+                let patch = patch.arg(list.below(&["spec", "configuration", "obsoleteCPUModels"]));
+                Ok(vec![patch.comment("the labels return within 3 minutes")])
+            }
+            ListOwner::HyperConverged => {
+                let what = ["take".into()].into_iter().chain(names);
+                let whose =
+                    "out of spec.obsoleteCPUs.cpuModels of the HyperConverged resource, whose operator writes the list";
+                Ok(vec![Command::remark(what.chain([whose.into()]))])
+            }
+            ListOwner::Unknown => {
+                let what = ["take".into()].into_iter().chain(names);
+                let whose = "out of spec.configuration.obsoleteCPUModels of the KubeVirt resource";
+                Ok(vec![Command::remark(what.chain([whose.into()]))])
+            }
+        }
+    }
+
+    fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        // A node without virt-handler has no labeller, and one with `skip-node` keeps its labels.
+        let names: Vec<String> = (0..fleet.len())
+            .filter(|&node| fleet.skip_node(node).is_none() && fleet.label(node, label::SCHEDULABLE).is_some())
+            .map(|node| fleet.name(node).to_owned())
+            .collect();
+        let before = |node: &Node| fleet.find(&node.name).map(|at| fleet.node(at));
+        let mut nodes = edit(fleet, &names, |node| {
+            let Some(at) = fleet.find(&node.name) else { return };
+            let is_lifted = |model: &&str| self.list.models.iter().any(|lifted| lifted == model);
+            if fleet.names_under(at, Family::HostModelCpu).iter().all(is_lifted) {
+                node.labels.retain(|key, _| !label::is_obsolete_host_model(key));
+            }
+            node.labels.extend(returning(fleet, at, &self.list).into_iter().map(|key| (key, "true".to_owned())));
+        });
+        nodes.retain(|node| before(node).as_ref() != Some(node));
+        nodes
+    }
+}

@@ -1,0 +1,185 @@
+//! What somebody could change in a guest's specification, where nodes differ in what it asks for, and how the guest would start then.
+//!
+//! Each change is carried out on the VirtualMachine, and the guest that it becomes is rendered anew: a feature that is dropped may come
+//! back from a preference, and a Hyper-V setting takes others along.
+
+use super::authors::{Origin, Setting as From, Source};
+use super::cluster::Cluster;
+use super::defaults::is_on;
+use super::guest::{Guest, guest_of};
+use super::subject::start_of;
+use super::wire::{Cpu, Hyperv, VirtualMachine, Vmi, VmiSpec};
+use crate::fit::author::{Author, Named};
+use crate::fit::label;
+use crate::fit::subject::{ListedFeature, Setting, SettingChange};
+
+/// How many features are tried one by one.
+const EACH: usize = 4;
+
+/// The changes of a guest that a VirtualMachine makes, by the guest that it becomes.
+pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<SettingChange<'static>> {
+    // Of what is not known, or is another model by then, nothing is said.
+    let is_of_policy = guest.origins.iter().any(|(_, origin)| matches!(origin, Origin::Policy(_)));
+    if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() || is_of_policy {
+        return Vec::new();
+    }
+    let own = own_settings(&vm.spec.template.spec, cluster).into_iter().filter_map(|setting| {
+        let mut changed = vm.clone();
+        change(&mut changed.spec.template.spec, &setting);
+        let start = start_of(guest_of(&changed, cluster).spec, cluster)?;
+        Some(SettingChange { setting, set_by: None, start })
+    });
+    let others = set_elsewhere(vm, guest, cluster).into_iter().filter_map(|(setting, named)| {
+        let mut spec = guest.spec.clone();
+        change(&mut spec, &setting);
+        Some(SettingChange { setting, set_by: Some(named), start: start_of(spec, cluster)? })
+    });
+    own.chain(others).collect()
+}
+
+/// The changes of a guest that has a VMI: of its VirtualMachine where one owns it, else of its own specification.
+pub(super) fn of_vmi(vmi: &Vmi, vm: Option<&VirtualMachine>, cluster: &Cluster) -> Vec<SettingChange<'static>> {
+    if let Some(vm) = vm {
+        return of_vm(vm, &guest_of(vm, cluster), cluster);
+    }
+    if !vmi.metadata.owner_references.is_empty() {
+        return Vec::new();
+    }
+    let mut alone = VirtualMachine::default();
+    alone.metadata.clone_from(&vmi.metadata);
+    alone.spec.template.spec.clone_from(&vmi.spec);
+    of_vm(&alone, &guest_of(&alone, cluster), cluster)
+}
+
+/// Whether nodes differ in a label, or none has it: what asks for it keeps the guest off some.
+fn is_scarce(cluster: &Cluster, key: &str) -> bool {
+    cluster.fleet.bearing(key, "true").count() < cluster.fleet.len()
+}
+
+fn cpu_manager(cluster: &Cluster) -> &'static str {
+    if cluster.release.release().renamed_cpumanager() { label::CPU_MANAGER } else { label::CPU_MANAGER_OLD }
+}
+
+fn is_scarce_feature(cluster: &Cluster, name: &str) -> bool {
+    is_scarce(cluster, &format!("{}{name}", label::CPU_FEATURE))
+}
+
+/// Whether a Hyper-V setting asks for what not every node has. EVMCS asks for vmx and an Intel CPU.
+fn is_scarce_setting(cluster: &Cluster, name: &str) -> bool {
+    match name {
+        "evmcs" => is_scarce_feature(cluster, "vmx") || is_scarce(cluster, &format!("{}Intel", label::CPU_VENDOR)),
+        "vapic" => false,
+        name => cluster.config.gate("HypervStrictCheck") && is_scarce(cluster, &format!("{}{name}", label::HYPERV)),
+    }
+}
+
+/// The settings of a specification that ask for what not every node has, those first that change least.
+fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
+    let mut out = Vec::new();
+    let hyperv = spec.domain.features.hyperv.iter().flat_map(Hyperv::settings);
+    // One that is there without a value is on by default.
+    let is_set = |name: &str, state: Option<&super::wire::FeatureState>| {
+        state.is_some_and(|state| state.enabled != Some(false)) && is_scarce_setting(cluster, name)
+    };
+    out.extend(hyperv.filter(|(name, state)| is_set(name, state.as_ref())).map(|(name, _)| Setting::HyperV(name)));
+    if let Some(cpu) = &spec.domain.cpu {
+        let listed = |is: &dyn Fn(&str, &str) -> bool| -> Vec<ListedFeature> {
+            let features = cpu.features.iter().enumerate();
+            let found = features.filter(|(_, feature)| is(&feature.policy, &feature.name));
+            found.map(|(at, feature)| ListedFeature { at, name: feature.name.clone() }).collect()
+        };
+        let required = listed(&|policy, name| matches!(policy, "" | "require") && is_scarce_feature(cluster, name));
+        let mut names: Vec<&str> = required.iter().map(|feature| feature.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() > 1 {
+            out.extend(names.iter().take(EACH).map(|name| {
+                Setting::Features(required.iter().filter(|feature| feature.name == *name).cloned().collect())
+            }));
+        }
+        out.extend((!required.is_empty()).then(|| Setting::Features(required.clone())));
+        let is_there = |name: &str| cluster.fleet.values(&format!("{}{name}", label::CPU_FEATURE)).next().is_some();
+        let forbidden = listed(&|policy, name| policy == "forbid" && is_there(name));
+        out.extend((!forbidden.is_empty()).then_some(Setting::Forbidden(forbidden)));
+        let is_dedicated = cpu.dedicated_cpu_placement && is_scarce(cluster, cpu_manager(cluster));
+        out.extend(is_dedicated.then_some(Setting::DedicatedCpus));
+    }
+    out
+}
+
+/// What an instancetype or a preference sets that asks for what not every node has.
+fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(Setting, Named)> {
+    let source = Source::vm(vm, &guest.origins);
+    let cpu = guest.spec.domain.cpu.as_ref();
+    let found = guest.origins.iter().filter_map(|(from, _)| {
+        let named = match source.author(from) {
+            Author::Instancetype(named) | Author::Preference(named) => named,
+            _ => return None,
+        };
+        let setting = match from {
+            From::Model => {
+                let model = cpu.map(|cpu| cpu.model.clone())?;
+                let key = format!("{}{model}", label::CPU_MODEL);
+                let is_named = !matches!(model.as_str(), "" | "host-model" | "host-passthrough");
+                (is_named && is_scarce(cluster, &key)).then_some(Setting::Model(model))
+            }
+            From::DedicatedCpus => is_scarce(cluster, cpu_manager(cluster)).then_some(Setting::DedicatedCpus),
+            From::NodeSelector => {
+                let mut entries = guest.spec.node_selector.iter();
+                let is_scarce =
+                    |(key, value): (&String, &String)| cluster.fleet.bearing(key, value).count() < cluster.fleet.len();
+                entries.any(is_scarce).then_some(Setting::NodeSelector)
+            }
+            From::HyperV(name) => {
+                let hyperv = guest.spec.domain.features.hyperv.as_ref()?;
+                let state = hyperv.settings().into_iter().find(|(known, _)| known == name)?.1;
+                let is_set = state.as_ref().is_some_and(|state| state.enabled.is_none() || is_on(Some(state)));
+                (is_set && is_scarce_setting(cluster, name)).then_some(Setting::HyperV(name))
+            }
+            From::Feature(name) => {
+                let at = cpu?.features.iter().position(|feature| feature.name == *name)?;
+                let listed = vec![ListedFeature { at, name: name.clone() }];
+                match cpu?.features[at].policy.as_str() {
+                    "" | "require" => is_scarce_feature(cluster, name).then_some(Setting::Features(listed)),
+                    "forbid" => Some(Setting::Forbidden(listed)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        Some((setting?, named))
+    });
+    found.collect()
+}
+
+/// Changes a setting of a specification.
+fn change(spec: &mut VmiSpec, setting: &Setting) {
+    let cpu = spec.domain.cpu.get_or_insert_default();
+    match setting {
+        Setting::Features(features) => {
+            let is_dropped = |at: usize| features.iter().any(|dropped| dropped.at == at);
+            let kept = std::mem::take(&mut cpu.features).into_iter().enumerate();
+            cpu.features = kept.filter(|(at, _)| !is_dropped(*at)).map(|(_, feature)| feature).collect();
+        }
+        Setting::Forbidden(features) => {
+            for listed in features {
+                if let Some(feature) = cpu.features.get_mut(listed.at) {
+                    "disable".clone_into(&mut feature.policy);
+                }
+            }
+        }
+        Setting::Model(_) => cpu.model.clear(),
+        Setting::DedicatedCpus => {
+            *cpu = Cpu {
+                model: std::mem::take(&mut cpu.model),
+                features: std::mem::take(&mut cpu.features),
+                ..Cpu::default()
+            };
+        }
+        Setting::HyperV(name) => {
+            let hyperv = spec.domain.features.hyperv.iter_mut().flat_map(Hyperv::settings_mut);
+            hyperv.filter(|(known, _)| known == name).for_each(|(_, state)| *state = None);
+        }
+        Setting::NodeSelector => spec.node_selector.clear(),
+    }
+}

@@ -1,0 +1,280 @@
+//! What a person can change where nodes lack what is asked for, with the command for it; nothing where KubeVirt would refuse it, or it
+//! would not help.
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use super::super::*;
+use crate::fit::node::Node;
+use crate::fit::remedy::RemedyId;
+use crate::fit::verdict::Outcome;
+use crate::kubevirt::cluster::Object;
+use crate::kubevirt::replicas::Replicas;
+use crate::say;
+use crate::testing::Tweak;
+use crate::testing::cluster::{migration as request, read, running, vm, vm_pool, vmi};
+use crate::testing::fleet::{cascade_lake, give, model, rome, set, skylake, take};
+
+/// A KubeVirt of this release, and with this configuration.
+fn kubevirt(release: &str, configuration: Value, labels: Value) -> Object {
+    let json = json!({
+        "metadata": {"name": "kubevirt", "namespace": "kubevirt", "labels": labels}, "spec": {"configuration": configuration},
+        "status": {"observedKubeVirtVersion": release},
+    });
+    Object::KubeVirt(Box::new(read(json)))
+}
+
+fn cluster(nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> Cluster {
+    let objects: Vec<Object> = objects.into_iter().collect();
+    let known = objects.iter().any(|object| matches!(object, Object::KubeVirt(_)));
+    let newest = (!known).then(|| kubevirt("v1.9.0", json!({}), json!({})));
+    Cluster::new(nodes.into_iter().map(Object::Node).chain(objects).chain(newest), None)
+}
+
+/// What is offered of one remedy: its summary, its outage and its commands.
+fn offered(id: RemedyId, judged: &Judged<'_>, cluster: &Cluster) -> Option<(String, Vec<String>)> {
+    let verdict = judged.judge(cluster, Depth::Full);
+    let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+    let action = remedies.map(|remedy| &remedy.action).find(|action| action.id() == id)?;
+    let subject = &judged.subject;
+    let summary = format!("{} ({})", say::remedy::summary(action, subject), action.outage(subject).as_str());
+    Some((summary, action.commands(subject).lines()))
+}
+
+fn guest(domain: Value) -> Value {
+    vm("db", "host-model").tweak(|vm| vm["spec"]["template"]["spec"]["domain"] = domain)
+}
+
+fn three() -> Vec<Node> {
+    ["node-a", "node-b", "node-c"].map(cascade_lake).into()
+}
+
+fn with_managers(nodes: Vec<Node>, values: [&str; 3]) -> Vec<Node> {
+    nodes.into_iter().zip(values).map(|(node, value)| node.tweak(|node| set(node, label::CPU_MANAGER, value))).collect()
+}
+
+const PATCH: &str = "kubectl patch vm db -n shop --type";
+
+#[rstest]
+#[case::a_feature(
+    three(), guest(json!({"cpu": {"features": [{"name": "aes"}, {"name": "gfni", "policy": "require"}]}})),
+    Some(("drop CPU feature gfni (none)", format!(r#"{PATCH} json -p '[{{"op":"test","path":"/spec/template/spec/domain/cpu/features/1/name","value":"gfni"}},{{"op":"remove","path":"/spec/template/spec/domain/cpu/features/1"}}]'"#)))
+)]
+#[case::the_last_of_two_first(
+    three(), guest(json!({"cpu": {"features": [{"name": "gfni"}, {"name": "amx-tile"}]}})),
+    Some(("drop CPU features gfni, amx-tile (none)", format!(r#"{PATCH} json -p '[{{"op":"test","path":"/spec/template/spec/domain/cpu/features/1/name","value":"amx-tile"}},{{"op":"remove","path":"/spec/template/spec/domain/cpu/features/1"}},{{"op":"test","path":"/spec/template/spec/domain/cpu/features/0/name","value":"gfni"}},{{"op":"remove","path":"/spec/template/spec/domain/cpu/features/0"}}]'"#)))
+)]
+#[case::a_hyperv_setting(
+    vec![rome("amd-1"), rome("amd-2"), rome("amd-3")], guest(json!({"features": {"hyperv": {"evmcs": {}}}})),
+    Some(("drop Hyper-V setting evmcs (none)", format!(r#"{PATCH} merge -p '{{"spec":{{"template":{{"spec":{{"domain":{{"features":{{"hyperv":{{"evmcs":null}}}}}}}}}}}}}}'"#)))
+)]
+#[case::dedicated_cpus(
+    with_managers(three(), ["false", "false", "false"]), guest(json!({"cpu": {"dedicatedCpuPlacement": true, "numa": {"guestMappingPassthrough": {}}}})),
+    Some(("drop dedicatedCpuPlacement (none)", format!(r#"{PATCH} merge -p '{{"spec":{{"template":{{"spec":{{"domain":{{"cpu":{{"dedicatedCpuPlacement":null,"isolateEmulatorThread":null,"numa":null,"realtime":null}}}}}}}}}}}}'"#)))
+)]
+#[case::switched_off_it_asks_for_nothing(
+    vec![rome("amd-1"), rome("amd-2"), rome("amd-3")], guest(json!({"features": {"hyperv": {"evmcs": {"enabled": false}}}})), None
+)]
+#[case::every_node_has_it(three(), guest(json!({"cpu": {"features": [{"name": "aes"}]}})), None)]
+#[case::another_thing_is_lacking_too(
+    three(), guest(json!({"cpu": {"features": [{"name": "gfni"}]}, "machine": {"type": "pc-q35-4.2"}})), None
+)]
+fn what_asks_is_dropped(#[case] nodes: Vec<Node>, #[case] guest: Value, #[case] expected: Option<(&str, String)>) {
+    let cluster = cluster(nodes, []);
+    let judged = of_vm(&read(guest), &cluster);
+    let expected = expected.map(|(summary, command)| (summary.to_owned(), vec![command]));
+    assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), expected);
+}
+
+#[test]
+fn a_guest_that_runs_is_restarted_and_one_of_a_pool_is_changed_there() {
+    let vm_json = guest(json!({"cpu": {"features": [{"name": "svm"}]}}));
+    let guest = running("db", "node-a", "host-model")
+        .tweak(|vmi| vmi["spec"]["domain"]["cpu"]["features"] = json!([{"name": "svm"}]));
+    let objects = [vmi(guest), Object::VirtualMachine(Box::new(read(vm_json.clone())))];
+    let running = cluster(three(), objects);
+    let (summary, commands) = offered(RemedyId::DropSetting, &of_migration(&read(request("db")), &running), &running)
+        .expect("svm is on no node");
+    assert_eq!(summary, "drop CPU feature svm, restart (restart)");
+    assert_eq!(commands.len(), 2, "{commands:?}");
+    assert!(commands[1].starts_with("virtctl restart db -n shop"), "{commands:?}");
+
+    let empty = cluster(three(), []);
+    let pool: Replicas = read::<crate::kubevirt::wire::Pool>(vm_pool(&vm_json)).into();
+    let (_, commands) = offered(RemedyId::DropSetting, &pool.judged(&empty), &empty).expect("svm is on no node");
+    let place = "/spec/virtualMachineTemplate/spec/template/spec/domain/cpu/features/0";
+    assert!(
+        commands[0].starts_with("kubectl patch vmpool db -n shop --type json") && commands[0].contains(place),
+        "{commands:?}"
+    );
+
+    let alone = vmi(crate::testing::cluster::running("alone", "node-a", "host-model").tweak(|vmi| {
+        vmi["metadata"]["ownerReferences"] = json!([]);
+        vmi["spec"]["domain"]["cpu"]["features"] = json!([{"name": "svm"}]);
+    }));
+    let alone = cluster(three(), [alone]);
+    let (_, commands) = offered(RemedyId::DropSetting, &of_migration(&read(request("alone")), &alone), &alone)
+        .expect("svm is on no node");
+    assert_eq!(commands, ["# take out of spec.domain.cpu.features svm and create the guest anew"]);
+}
+
+fn instancetype(cpu: Value) -> Object {
+    Object::Instancetype(read(json!({"metadata": {"name": "large"}, "spec": {"cpu": cpu}})))
+}
+
+/// KubeVirt refuses a VM that states what its instancetype sets (`pkg/instancetype/conflict`): no patch of the VM's template.
+#[rstest]
+#[case::its_model(
+    instancetype(json!({"guest": 2, "model": "EPYC-Rome"})),
+    "another instancetype than large, which sets CPU model EPYC-Rome (none)",
+    "# name another instancetype in spec.instancetype of the VM: large sets spec.cpu.model"
+)]
+#[case::its_dedicated_cpus(
+    instancetype(json!({"guest": 2, "dedicatedCPUPlacement": true})),
+    "another instancetype than large, which sets dedicatedCpuPlacement (none)",
+    "# name another instancetype in spec.instancetype of the VM: large sets spec.cpu.dedicatedCPUPlacement"
+)]
+fn what_an_instancetype_sets_is_changed_there(#[case] found: Object, #[case] summary: &str, #[case] command: &str) {
+    let cluster = cluster(with_managers(three(), ["false", "false", "false"]), [found]);
+    let guest = vm("db", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "large"}));
+    let judged = of_vm(&read(guest), &cluster);
+    let expected = Some((summary.to_owned(), vec![command.to_owned()]));
+    assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), expected);
+    assert_eq!(offered(RemedyId::UseModel, &judged, &cluster), None, "KubeVirt would refuse the patch");
+}
+
+#[test]
+fn what_a_preference_sets_comes_back_and_is_changed_there() {
+    let features = json!([{"name": "gfni", "policy": "require"}]);
+    let preference = Object::Preference(read(
+        json!({"metadata": {"name": "fast"}, "spec": {"cpu": {"preferredCPUFeatures": features}}}),
+    ));
+    let cluster = cluster(three(), [preference]);
+    let guest =
+        guest(json!({"cpu": {"features": features}})).tweak(|vm| vm["spec"]["preference"] = json!({"name": "fast"}));
+    let both = of_vm(&read(guest.clone()), &cluster);
+    assert_eq!(
+        offered(RemedyId::DropSetting, &both, &cluster),
+        None,
+        "dropped from the VM, it comes back with the preference"
+    );
+    let alone = guest.tweak(|vm| vm["spec"]["template"]["spec"]["domain"] = json!({}));
+    let (_, commands) =
+        offered(RemedyId::DropSetting, &of_vm(&read(alone), &cluster), &cluster).expect("gfni is on no node");
+    assert_eq!(
+        commands,
+        ["# name another preference in spec.preference of the VM: fast sets spec.cpu.preferredCPUFeatures"]
+    );
+}
+
+#[rstest]
+#[case::forbidden_on_all(&["vme"], Some(("disable vme instead of forbidding it (none)", format!(r#"{PATCH} json -p '[{{"op":"test","path":"/spec/template/spec/domain/cpu/features/0/name","value":"vme"}},{{"op":"replace","path":"/spec/template/spec/domain/cpu/features/0/policy","value":"disable"}}]'"#))))]
+#[case::on_no_node(&["gfni"], None)]
+fn a_forbidden_feature_is_disabled(#[case] names: &[&str], #[case] expected: Option<(&str, String)>) {
+    let features: Vec<Value> = names.iter().map(|name| json!({"name": name, "policy": "forbid"})).collect();
+    let cluster = cluster(three(), []);
+    let judged = of_vm(&read(guest(json!({"cpu": {"features": features}}))), &cluster);
+    let expected = expected.map(|(summary, command)| (summary.to_owned(), vec![command]));
+    assert_eq!(offered(RemedyId::DisableFeature, &judged, &cluster), expected);
+    assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), None, "it is hidden from the guest for a reason");
+}
+
+/// Nodes on which the labels of a model are withheld that they can run: they can run Cascadelake-Server, which holds all that it does.
+fn obsolete() -> Vec<Node> {
+    let name = "Skylake-Server-noTSX-IBRS";
+    three()
+        .into_iter()
+        .map(|node| node.tweak(|node| take(node, &[model(name), crate::testing::fleet::known(name)])))
+        .collect()
+}
+
+#[rstest]
+#[case::a_list(json!({"Skylake-Server-noTSX-IBRS": true, "Penryn": true}), json!({}),
+    r#"kubectl patch kubevirt kubevirt -n kubevirt --type merge -p '{"spec":{"configuration":{"obsoleteCPUModels":{"Skylake-Server-noTSX-IBRS":null}}}}'      # the labels return within 3 minutes"#)]
+#[case::its_only_entry(json!({"Skylake-Server-noTSX-IBRS": false}), json!({}),
+    r#"kubectl patch kubevirt kubevirt -n kubevirt --type merge -p '{"spec":{"configuration":{"obsoleteCPUModels":{"Skylake-Server-noTSX-IBRS":null}}}}'      # the labels return within 3 minutes"#)]
+#[case::of_an_operator(json!({"Skylake-Server-noTSX-IBRS": true, "Conroe": true}), json!({"app.kubernetes.io/managed-by": "hco-operator"}),
+    "# take Skylake-Server-noTSX-IBRS out of spec.obsoleteCPUs.cpuModels of the HyperConverged resource, whose operator writes the list")]
+fn a_withheld_model_is_taken_off_the_list(#[case] list: Value, #[case] labels: Value, #[case] command: &str) {
+    let cluster = cluster(obsolete(), [kubevirt("v1.9.0", json!({"obsoleteCPUModels": list}), labels)]);
+    let judged = of_vm(&read(vm("db", "Skylake-Server-noTSX-IBRS")), &cluster);
+    let (summary, commands) =
+        offered(RemedyId::EditObsoleteModels, &judged, &cluster).expect("the list alone is to blame");
+    assert_eq!(summary, "take Skylake-Server-noTSX-IBRS off obsoleteCPUModels, wait 3 minutes (none)");
+    assert_eq!(commands, [command]);
+}
+
+#[test]
+fn host_models_off_the_list_are_no_longer_avoided() {
+    let nodes = three().into_iter().map(|node| node.tweak(|node| set(node, label::OBSOLETE_HOST_MODEL, "true")));
+    let list = json!({"obsoleteCPUModels": {"Cascadelake-Server": true}});
+    let cluster = cluster(nodes.collect(), [kubevirt("v1.9.0", list, json!({}))]);
+    let judged = of_vm(&read(vm("db", "host-model")), &cluster);
+    assert_eq!(judged.assess(&cluster).outcome, Outcome::Impaired(crate::fit::verdict::Impact::Unschedulable));
+    assert!(offered(RemedyId::EditObsoleteModels, &judged, &cluster).is_some());
+}
+
+#[rstest]
+#[case::the_nodes_cannot_run_it(three(), "Icelake-Server-noTSX", json!({"Icelake-Server-noTSX": true}))]
+#[case::nothing_is_known_of_it(obsolete(), "Unheard-Of", json!({"Unheard-Of": true}))]
+#[case::it_is_not_on_the_list(obsolete(), "Skylake-Server-noTSX-IBRS", json!({"Penryn": true}))]
+fn the_list_is_no_cure_where_that_is_not_certain(#[case] nodes: Vec<Node>, #[case] name: &str, #[case] list: Value) {
+    let cluster = cluster(nodes, [kubevirt("v1.9.0", json!({"obsoleteCPUModels": list}), json!({}))]);
+    let judged = of_vm(&read(vm("db", name)), &cluster);
+    assert_eq!(offered(RemedyId::EditObsoleteModels, &judged, &cluster), None);
+}
+
+/// A list that is left empty counts as none, and the built-in one takes its place.
+#[test]
+fn the_built_in_list_is_replaced_by_one_without_the_model() {
+    let nodes: Vec<Node> = three().into_iter().map(|node| node.tweak(|node| give(node, [model("Penryn")]))).collect();
+    for list in [json!(null), json!({"Opteron_G2": true})] {
+        let kubevirt = kubevirt("v1.9.0", json!({"obsoleteCPUModels": list}), json!({}));
+        let cluster = cluster(nodes.clone(), [kubevirt]);
+        let judged = of_vm(&read(vm("db", "Opteron_G2")), &cluster);
+        let found = judged.subject.obsolete.expect("it is withheld");
+        assert_eq!(found.models, ["Opteron_G2"]);
+        let added: Vec<&str> = found.edits.iter().filter(|(_, is_in)| *is_in).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(added.len(), 33, "17 names in two versions, less one: {added:?}");
+        assert!(!added.contains(&"Opteron_G2") && added.contains(&"Conroe-v1"));
+    }
+}
+
+#[rstest]
+#[case::mended_by_a_later_one("v1.5.1", Some("upgrade KubeVirt to v1.5.3 (none)"))]
+#[case::mended_already("v1.5.3", None)]
+#[case::asks_for_the_empty_value("v1.4.0", None)]
+fn a_release_that_mends_values_is_named(#[case] release: &str, #[case] expected: Option<&str>) {
+    let nodes = three().into_iter().map(|node| node.tweak(|node| set(node, label::SEV, ""))).collect();
+    let cluster = cluster(nodes, [kubevirt(release, json!({}), json!({}))]);
+    let judged = of_vm(&read(guest(json!({"launchSecurity": {"sev": {}}}))), &cluster);
+    let found = offered(RemedyId::UpgradeKubeVirt, &judged, &cluster);
+    assert_eq!(found.as_ref().map(|(summary, _)| summary.as_str()), expected);
+    assert!(found.is_none_or(|(_, commands)| commands == ["# upgrade KubeVirt to v1.5.3 or later"]));
+}
+
+#[rstest]
+#[case::half(vec![cascade_lake("node-a"), cascade_lake("node-b"), skylake("node-c"), skylake("node-d")], Some("CPU model Cascadelake-Server-noTSX leaves out \
+    2 of 4 nodes that could take the guest (node-c, node-d); it is asked for by spec.template.spec.domain.cpu.model of the VM"))]
+#[case::a_third(vec![cascade_lake("node-a"), cascade_lake("node-b"), skylake("node-c")], Some("CPU model Cascadelake-Server-noTSX leaves out \
+    1 of 3 nodes that could take the guest (node-c); it is asked for by spec.template.spec.domain.cpu.model of the VM"))]
+#[case::a_quarter(vec![cascade_lake("node-a"), cascade_lake("node-b"), cascade_lake("node-c"), skylake("node-d")], None)]
+#[case::none_left(vec![skylake("node-c"), skylake("node-d")], None)]
+fn a_model_that_leaves_many_out_is_named(#[case] nodes: Vec<Node>, #[case] expected: Option<&str>) {
+    let cluster = cluster(nodes, []);
+    let verdict = of_vm(&read(vm("db", "Cascadelake-Server-noTSX")), &cluster).judge(&cluster, Depth::Full);
+    assert_eq!(verdict.found(Check::ModelCoverage).map(say::finding::message).as_deref(), expected);
+}
+
+#[test]
+fn a_default_that_leaves_many_out_is_named_as_the_clusters() {
+    let nodes = vec![cascade_lake("node-a"), cascade_lake("node-b"), skylake("node-c"), skylake("node-d")];
+    let kubevirt = kubevirt("v1.9.0", json!({"cpuModel": "Cascadelake-Server-noTSX"}), json!({}));
+    let cluster = cluster(nodes, [kubevirt]);
+    let verdict = of_vm(&read(vm("db", "")), &cluster).judge(&cluster, Depth::Full);
+    let found = verdict.found(Check::ModelCoverage).map(say::finding::message).expect("half of the nodes are left out");
+    assert!(
+        found.ends_with("it is asked for by the cluster's default (spec.configuration.cpuModel of KubeVirt)"),
+        "{found}"
+    );
+}

@@ -10,7 +10,7 @@ use crate::fit::subject::Stage;
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::ModelCoverage,
     word: "model-coverage",
-    always_reported: true,
+    always_reported: false,
     applies_to_launcher_pods: false,
     find,
 };

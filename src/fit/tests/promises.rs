@@ -252,7 +252,12 @@ impl Situation {
             (RemedyId::DisableFeature, _) => guest.forbidden = Some("vme"),
             (RemedyId::DropSetting, _) => guest.features = vec!["gfni"],
             (RemedyId::UpgradeKubeVirt, _) => guest.sev = true,
-            (RemedyId::EditObsoleteModels, _) => guest.obsolete = true,
+            (RemedyId::EditObsoleteModels, _) => {
+                host_model();
+                guest.obsolete = true;
+                *kind = Kind::CascadeLake;
+                *damage = Damage { frozen: false, cordoned: false, tainted: false, unwell: false, ..damage.clone() };
+            }
             _ => {}
         }
         self

@@ -333,7 +333,7 @@ fn without(start: &Start<'static>, guest: &Guest, keys: &[String]) -> Start<'sta
     out.placement.selector.retain(|(key, _)| !keys.iter().any(|dropped| dropped == key));
     let is_own = out.placement.selector.iter().any(|(key, _)| label::is_inherited(key));
     if out.mode == CpuMode::HostModel && !is_own {
-        out.onward.host_model = if guest.strict { HostModelRule::CopiedOrRefused } else { HostModelRule::Copied };
+        out.after_start.host_model = if guest.strict { HostModelRule::CopiedOrRefused } else { HostModelRule::Copied };
     }
     out
 }

@@ -113,7 +113,7 @@ impl Word {
     pub fn pointer(list: &[&'static str], at: usize, below: &[&'static str]) -> Self {
         let at = at.to_string();
         let steps = list.iter().copied().chain([at.as_str()]).chain(below.iter().copied());
-        Self(Cow::Owned(steps.map(|step| format!("/{step}")).collect()))
+        Self(Cow::Owned(steps.flat_map(|step| ["/", step]).collect()))
     }
 }
 

@@ -112,10 +112,7 @@ fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(
     let source = Source::vm(vm, &guest.origins);
     let cpu = guest.spec.domain.cpu.as_ref();
     let found = guest.origins.iter().filter_map(|(from, _)| {
-        let named = match source.author(from) {
-            Author::Instancetype(named) | Author::Preference(named) => named,
-            _ => return None,
-        };
+        let (Author::Instancetype(named) | Author::Preference(named)) = source.author(from) else { return None };
         let setting = match from {
             From::Model => {
                 let model = cpu.map(|cpu| cpu.model.clone())?;

@@ -44,12 +44,12 @@ pub fn summary(action: &Action, subject: &Subject<'_>) -> String {
         }
         Action::DropStale(drop) => format!("policy launcherSelectors: DropStale ({} stale)", drop.keys.len()),
         Action::DisableFeature(disable) => {
-            let names: Vec<&str> = disable.features.iter().map(|feature| feature.name.as_str()).collect();
+            let features: Vec<&str> = disable.features.iter().map(|feature| feature.name.as_str()).collect();
             match &disable.set_by {
-                Some(named) => {
-                    format!("another preference than {}, which forbids {}", named.name, fold_names(&names, 2))
+                Some(by) => {
+                    format!("another preference than {}, which forbids {}", by.name, fold_names(&features, 2))
                 }
-                None => format!("disable {} instead of forbidding it{anew}", fold_names(&names, 2)),
+                None => format!("disable {} instead of forbidding it{anew}", fold_names(&features, 2)),
             }
         }
         Action::DropSetting(DropSetting { setting, set_by: None }) => format!("drop {}{anew}", what(setting)),

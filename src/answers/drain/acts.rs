@@ -128,7 +128,7 @@ impl Acts<'_> {
                 }
             }
             Action::RemoveSkipNode(_) | Action::EnableCpuManager(_) | Action::EditObsoleteModels(_) => {
-                self.of_node(mover, action.clone())
+                self.of_node(mover, action.clone());
             }
             Action::AddLabels(add) => self.add_labels(mover, add),
             Action::DropStale(drop) => self.drop_stale(mover, key, drop),

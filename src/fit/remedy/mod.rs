@@ -543,9 +543,9 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
         let line = [what.into()].into_iter().chain(names).chain(["and create the guest anew".into()]);
         return Ok(vec![Command::remark(line)]);
     };
-    let path = [template.path(), &LIST].concat();
+    let list = [template.path(), &LIST].concat();
     let operation = |op: &'static str, at: usize, below: &[&'static str], value: Option<Word>| {
-        let place = Json::Text(Word::pointer(&path, at, below));
+        let place = Json::Text(Word::pointer(&list, at, below));
         let mut fields = vec![("op".into(), Json::Text(op.into())), ("path".into(), place)];
         fields.extend(value.map(|value| ("value".into(), Json::Text(value))));
         Json::Object(fields)
@@ -566,9 +566,10 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
 
 /// What is to be done where an instancetype or a preference sets what is to be changed.
 fn name_another(named: &Named) -> Commands {
-    let kind = match named.kind.to_ascii_lowercase().contains("preference") {
-        true => "name another preference in spec.preference of the VM:",
-        false => "name another instancetype in spec.instancetype of the VM:",
+    let kind = if named.kind.to_ascii_lowercase().contains("preference") {
+        "name another preference in spec.preference of the VM:"
+    } else {
+        "name another instancetype in spec.instancetype of the VM:"
     };
     let field = Word::joined("sets spec.", named.field);
     Ok(vec![Command::remark([kind.into(), Name::new(&named.name)?.into(), field])])

@@ -156,15 +156,15 @@ fn guest() -> impl Strategy<Value = Guest> {
     let host = prop::option::weighted(0.1, 0_usize..8);
     let own = (rarely(0.1), prop::option::weighted(0.15, select(&["z1", "z2", "z9"][..])), any::<bool>());
     let rest = (rarely(0.15), rarely(0.1), rarely(0.9), rarely(0.8), rarely(0.2));
-    let more = (prop::option::weighted(0.08, select(&["hle", "vme"][..])), rarely(0.05), rarely(0.1));
-    (mode, features, machine, zone, host, rest, own, more).prop_map(
-        |(mode, features, machine, zone, host, (tsc, refused, knows_start, vendor, strict), own, more)| Guest {
+    let others = (prop::option::weighted(0.08, select(&["hle", "vme"][..])), rarely(0.05), rarely(0.1));
+    (mode, features, machine, zone, host, rest, own, others).prop_map(
+        |(mode, features, machine, zone, host, (tsc, refused, knows_start, vendor, strict), own, others)| Guest {
             dedicated: own.0,
             affinity: own.1,
             live_update: own.2,
-            forbidden: more.0,
-            sev: more.1,
-            obsolete: more.2,
+            forbidden: others.0,
+            sev: others.1,
+            obsolete: others.2,
             mode,
             features,
             machine,

@@ -116,7 +116,9 @@ fn labelled(node: Node, objects: &[Value]) -> Node {
     let Some(release) = Release::parse(&kubevirt.status.observed_kubevirt_version) else { return node };
     let mut node = obsolete::relabelled(&node, &kubevirt.spec.configuration, release).unwrap_or(node);
     if release.mends_capability_values_in().is_some() {
-        [label::SEV, label::SEV_ES].iter().for_each(|key| drop(node.labels.insert((*key).to_owned(), String::new())));
+        for key in [label::SEV, label::SEV_ES] {
+            node.labels.insert(key.to_owned(), String::new());
+        }
     }
     node
 }

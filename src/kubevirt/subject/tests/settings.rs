@@ -1,6 +1,8 @@
 //! What a person can change where nodes lack what is asked for, with the command for it; nothing where KubeVirt would refuse it, or it
 //! would not help.
 
+#![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
+
 use rstest::rstest;
 use serde_json::{Value, json};
 

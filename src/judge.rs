@@ -166,7 +166,8 @@ fn decide(
 fn denial(manifest: &Manifest<'_>, messages: &Messages, policy: &str, grounds: Grounds) -> Denial {
     let (resource, name) = manifest.identity();
     let (message, causes) = messages.denial(policy, grounds == Grounds::CommonModel);
-    let details = if grounds == Grounds::CommonModel { Vec::new() } else { messages.details.clone() };
+    let mut details = if grounds == Grounds::CommonModel { Vec::new() } else { messages.details.clone() };
+    details.extend(messages.help.clone());
     let fields_named = !causes.is_empty() && causes.iter().all(|cause| !cause.field.is_empty());
     let is_mendable = manifest.request_kind().is_mendable() && fields_named;
     let code = if is_mendable { DenialKind::Invalid } else { DenialKind::Forbidden };

@@ -62,7 +62,7 @@ pub fn run(
     page: &mut Page,
 ) -> anyhow::Result<Vec<String>> {
     let mut rows = Vec::new();
-    let mut explain = |origin: Origin, case: &Case<'_>, said: Option<&Sentence>| {
+    let mut explain = |origin: Origin, case: &Case<'_>, next: Option<&Case<'_>>, said: Option<&Sentence>| {
         if args.output == ExplainOutput::Table {
             if !page.is_empty() {
                 page.line("");
@@ -71,8 +71,14 @@ pub fn run(
             if let Some(said) = said {
                 scheduler::print(said, &case.judged.subject.placement, &world.cluster.fleet, page);
             }
+            if let Some(next) = next {
+                page.line("");
+                page.line("At next start:");
+                print(next, world, args.list.no_headers, page);
+            }
         } else {
-            rows.push(ResultRow::new(origin, case, world, true));
+            let at_next_start = next.map(|next| Box::new(ResultRow::new(origin.clone(), next, world, true)));
+            rows.push(ResultRow { at_next_start, ..ResultRow::new(origin, case, world, true) });
         }
     };
     let files = args.files.sources();
@@ -94,8 +100,9 @@ pub fn run(
                         missing.push(absent(kind, &namespace, &name, world.cluster.is_live));
                         continue;
                     };
+                    let next = next_start(world, kind, &namespace, &name);
                     let kind = kind.kind().to_owned();
-                    explain(Origin { kind, namespace, name, ..Origin::default() }, &case, None);
+                    explain(Origin { kind, namespace, name, ..Origin::default() }, &case, next.as_ref(), None);
                 }
                 Err(line) => missing.push(line),
             }
@@ -136,7 +143,7 @@ fn explain_item(
     world: &World,
     item: &Item,
     index: usize,
-    explain: &mut impl FnMut(Origin, &Case<'_>, Option<&Sentence>),
+    explain: &mut impl FnMut(Origin, &Case<'_>, Option<&Case<'_>>, Option<&Sentence>),
 ) -> anyhow::Result<bool> {
     let origin = |case: &Case<'_>| Origin {
         file: item.place.file.clone(),
@@ -150,14 +157,14 @@ fn explain_item(
         let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
         let case = review::case(world, &request).with_context(|| item.place.to_string())?;
         if let Some(case) = &case {
-            explain(origin(case), case, None);
+            explain(origin(case), case, None, None);
         }
         return Ok(case.is_some());
     }
     let case = judged(world, item)?;
     if let Some(case) = &case {
         let said = scheduler::said(item.json.get()).filter(|_| item.kind == "Pod");
-        explain(origin(case), case, said.as_ref());
+        explain(origin(case), case, None, said.as_ref());
     }
     Ok(case.is_some())
 }
@@ -221,6 +228,14 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
         }),
         ObjectKind::Node => None,
     }
+}
+
+/// How a VM whose guest runs stands when it is started anew; `None` where nothing runs, or it is no VM.
+pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Case<'static>> {
+    let cluster = &world.cluster;
+    let vm = cluster.vm(namespace, name).filter(|_| kind == ObjectKind::VirtualMachine)?;
+    subject::of_running(cluster.vmi(namespace, name)?, cluster)?;
+    judge::judge(world, &Manifest::VirtualMachine(Box::new(vm.clone())), &UserName::from(""), Depth::Full)
 }
 
 /// The table of one guest.
@@ -505,8 +520,8 @@ impl Explained<'_> {
         let also: Vec<String> = also.iter().map(named).collect();
         let also = if also.is_empty() { String::new() } else { format!(" (so does {})", plural::fold_names(&also, 3)) };
         let all = match nodes.len() {
-            2 => "both nodes".to_owned(),
-            many => format!("{many} nodes"),
+            2 if self.fleet().len() == 2 => "both nodes".to_owned(),
+            many => plural::nodes(many),
         };
         let loss =
             self.said().and_then(|said| said.loss(model, nodes)).map(|loss| format!(" {loss}")).unwrap_or_default();
@@ -540,7 +555,8 @@ impl Explained<'_> {
             None => self.by_labels(nodes, page),
         }
         if hidden > 0 {
-            page.line(format_args!("and {hidden} nodes that lack more (-o json lists the nearest)"));
+            let more = plural::counted(hidden, "more node", "more nodes");
+            page.line(format_args!("and {more} (-o json lists the nearest)"));
         }
     }
 
@@ -660,13 +676,17 @@ impl Explained<'_> {
         if !not_helping.is_empty() {
             page.line("Would not help here:");
             for not in not_helping {
-                page.line(format_args!("-  {}: {}", say::remedy::title(not.id), say::remedy::why_not(&not.why)));
+                page.line(format_args!(
+                    "-  {}: {}",
+                    say::remedy::title(not.id, subject),
+                    say::remedy::why_not(&not.why)
+                ));
             }
         }
         if !by_luck.is_empty() {
             page.line("Luck decides:");
             for luck in by_luck {
-                let (title, why) = (say::remedy::title(luck.id), say::remedy::luck(luck));
+                let (title, why) = (say::remedy::title(luck.id, subject), say::remedy::luck(luck));
                 let fits = plural::range(luck.then_fits);
                 page.line(format_args!("-  {title}: {why} (then fits {fits} of {total})"));
             }

@@ -73,6 +73,9 @@ pub struct ResultRow {
     /// What libvirt says, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub libvirt: Option<LibvirtRow>,
+    /// Of a VM that is explained while its guest runs: how it stands when it is started anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_next_start: Option<Box<ResultRow>>,
     /// Why it was not judged, where cpufit does not judge it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped: Option<String>,
@@ -270,6 +273,7 @@ impl ResultRow {
             patch: Value::Array(Vec::new()),
             predicted: None,
             libvirt: None,
+            at_next_start: None,
             skipped: Some(why.to_owned()),
         }
     }

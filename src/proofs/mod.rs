@@ -8,6 +8,7 @@
 
 mod commands;
 mod names;
+mod ratchet;
 mod raw;
 mod reasons;
 mod seen;

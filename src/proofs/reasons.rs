@@ -7,7 +7,9 @@ use super::raw::{Demand, RawNode, nodes};
 use super::seen::{Answered, Seen};
 use crate::fit::check::{KeptOff, NoStartNode};
 use crate::fit::label;
-use crate::fit::remedy::{Cordoned, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
+use crate::fit::remedy::{
+    Cordoned, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot,
+};
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Detail, Impact, Outcome};
 use crate::judge::Case;
@@ -149,6 +151,18 @@ impl Judged<'_> {
         }
     }
 
+    /// Whether no node of its architecture is left beside the one that it runs on or may start on.
+    fn has_no_node(&self, none: NoNode) -> bool {
+        let others = self.others().count();
+        let home = match self.source() {
+            Some(source) => usize::from(self.find(source).is_some()),
+            None => usize::from(self.others().any(|node| node.takes(&self.demand))),
+        };
+        let starts = if self.source().is_some() { 0 } else { home };
+        let known = others + if self.source().is_some() { home } else { 0 };
+        others == starts && none.is_alone == (home == 1) && none.has_others == (known < self.all.len())
+    }
+
     /// Whether it is this that keeps a guest off all nodes.
     fn is_kept_off(&self, found: &NoStartNode) -> bool {
         let lacks = self.others().any(|node| !node.missing(&self.demand).is_empty());
@@ -260,7 +274,7 @@ impl Judged<'_> {
                 !key.starts_with("cpu-model.")
                     && self.find(node).is_some_and(|node| node.label(key) != Some(value.as_str()))
             }),
-            WhyNot::Model(NoModel::NoNode) | WhyNot::Labels(NoLabels::NoNode) => self.others().next().is_none(),
+            WhyNot::Model(NoModel::NoNode(none)) | WhyNot::Labels(NoLabels::NoNode(none)) => self.has_no_node(*none),
             WhyNot::Model(NoModel::NotTheCpu) => subject.restart.as_ref().is_some_and(|start| {
                 let mut demand = Demand::new(&start.placement, self.tolerations);
                 demand.selector.retain(|key, _| !key.starts_with("cpu-model."));

@@ -78,15 +78,8 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn of(situation: &Situation) -> Self {
         let world = situation.world();
-        // Of a guest that runs its VM and its pod tell the same.
-        let runs = |name: &Value| {
-            situation
-                .of_kind("VirtualMachineInstance")
-                .any(|vmi| vmi["metadata"]["name"] == *name && vmi["status"]["phase"] == "Running")
-        };
-        let is_new = |object: &&Value| object["kind"] != "VirtualMachine" || !runs(&object["metadata"]["name"]);
         let mut answered: Vec<Answered> =
-            situation.objects.iter().filter(is_new).filter_map(|object| explained(&world, object)).collect();
+            situation.objects.iter().filter_map(|object| explained(&world, object)).collect();
         answered.extend(situation.reviews.iter().flat_map(|review| reviewed(&world, review)));
         answered.push(audited(&world));
         answered.push(statuses(&world));
@@ -215,7 +208,9 @@ fn explained(world: &World, object: &Value) -> Option<Answered> {
         _ => return None,
     };
     let mut answered = Answered::new(format!("explain {} {name}", object["kind"]));
-    answered.explained(world, cli::explain::case_of(world, kind, NAMESPACE, &name)?);
+    // A VM whose guest runs is explained as that is, and then its next start.
+    let next = cli::explain::next_start(world, kind, NAMESPACE, &name);
+    answered.explained(world, next.or_else(|| cli::explain::case_of(world, kind, NAMESPACE, &name))?);
     Some(answered)
 }
 

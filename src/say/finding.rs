@@ -361,7 +361,10 @@ fn no_target(found: &NoTarget) -> String {
         NoTarget::Nowhere(entries) => {
             format!("cannot migrate: no node offers {}, which its selector requires", fold_entries(entries, 3))
         }
-        NoTarget::NoOtherNode => "cannot migrate: there is no other node of its architecture".to_owned(),
+        NoTarget::NoOtherNode { has_others } => {
+            let of = if *has_others { " of its architecture" } else { "" };
+            format!("cannot migrate: there is no other node{of}")
+        }
         NoTarget::None { judged, has_others, from_elsewhere, lasting, by_affinity } => {
             let of = if *has_others { " of its architecture" } else { "" };
             let (meets, fails) = match by_affinity {

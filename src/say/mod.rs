@@ -36,6 +36,8 @@ pub struct Messages {
     pub notes: Vec<String>,
     /// A denial's further lines.
     pub details: Vec<String>,
+    /// The last line of a denial: the command that explains what was denied.
+    pub help: Option<String>,
     /// The fields to blame, without the guest's name.
     pub causes: Vec<FieldCause>,
     /// What becomes of the guest's CPU model, complete in itself. Said first, whatever the dials say.
@@ -89,7 +91,7 @@ impl Messages {
 #[must_use]
 pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
     let title = Shown::within(&judged.subject.title(), TITLE_CHARS).to_string();
-    let mut out = Messages { title, details: details(judged, verdict), ..Messages::default() };
+    let mut out = Messages { title, details: details(verdict), help: explain_denied(judged), ..Messages::default() };
     for finding in &verdict.findings {
         let message = finding::message(finding);
         let short = || first_with_room(&out.title, finding::shorter(finding));
@@ -279,6 +281,21 @@ pub fn explain(judged: &Judged<'_>) -> Option<Command> {
     Some(Command::kubectl(["cpufit", "explain"]).arg(guest).namespace(namespace))
 }
 
+/// How what is denied is explained: it is not stored, so from its manifest, unless it is the plain migration of a guest that is.
+fn explain_denied(judged: &Judged<'_>) -> Option<String> {
+    let is_stored = match &judged.subject.stage {
+        Stage::Migration(migration) => migration.wish.is_empty() && !migration.from_elsewhere,
+        // The guest of a launcher pod.
+        Stage::Start(_) => judged.subject.field_root.is_empty(),
+    };
+    if is_stored {
+        return explain(judged).map(|command| format!("what helps: {command}"));
+    }
+    let namespace = Namespace::new(&judged.subject.namespace).ok()?;
+    let command = Command::kubectl(["cpufit", "explain"]).namespace(namespace).args(["-f", "FILE"]);
+    Some(format!("what helps: {command} (the manifest that was denied)"))
+}
+
 /// One word for tables.
 #[must_use]
 pub fn state(verdict: &Verdict) -> &'static str {
@@ -296,13 +313,12 @@ pub fn state(verdict: &Verdict) -> &'static str {
 }
 
 /// A denial's further lines: the nearest nodes, where the cause lies, where help is.
-fn details(judged: &Judged<'_>, verdict: &Verdict) -> Vec<String> {
+fn details(verdict: &Verdict) -> Vec<String> {
     let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
     out.extend(verdict.nearest.iter().map(|near| {
         let lacks = fold_lack(&near.missing, &near.has, 6);
         format!("{} lacks {}: {lacks}", near.node, near.missing.len())
     }));
-    out.extend(explain(judged).map(|command| format!("what helps: {command}")));
     out
 }
 

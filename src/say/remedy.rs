@@ -3,13 +3,17 @@
 use super::plural::{fold_lack, fold_names, number};
 use crate::fit::label;
 use crate::fit::remedy::{
-    Action, ByLuck, Cordoned, DropSetting, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd,
+    Action, ByLuck, Cordoned, DropSetting, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon, NotToAdd,
     Outage, RemedyId, WhyNot,
 };
 use crate::fit::subject::{Setting, Subject};
 
 /// Why nothing that is done to nodes helps.
-const NO_NODE: &str = "there is no node of its architecture to go to";
+fn no_node(none: NoNode) -> String {
+    let NoNode { is_alone, has_others } = none;
+    let (other, of) = (if is_alone { "other " } else { "" }, if has_others { " of its architecture" } else { "" });
+    format!("there is no {other}node{of}")
+}
 
 /// What to do, in one line.
 #[must_use]
@@ -105,10 +109,12 @@ pub fn step(action: &Action, subject: &Subject<'_>) -> String {
     action.commands(subject).single().map_or_else(|| summary(action, subject), ToString::to_string)
 }
 
-/// A remedy's name as people say it.
+/// A remedy's name as people say it of a guest.
 #[must_use]
-pub fn title(id: RemedyId) -> &'static str {
+pub fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
     match id {
+        // What does not run is not started anew.
+        RemedyId::UseModel if !subject.is_running() => "start with a common model",
         RemedyId::Restart => "restart as it is",
         RemedyId::UseModel => "restart with a common model",
         RemedyId::AddLabels => "add labels",
@@ -179,7 +185,7 @@ fn no_model(why: &NoModel) -> String {
         NoModel::StillLacks { node, missing, has } => {
             format!("not a matter of CPU models: {node} would still lack {}", fold_lack(missing, has, 4))
         }
-        NoModel::NoNode => format!("not a matter of CPU models: {NO_NODE}"),
+        NoModel::NoNode(none) => format!("not a matter of CPU models: {}", no_node(*none)),
         NoModel::NotTheCpu => "not a matter of CPU models: no other node of its architecture lacks a label".to_owned(),
         NoModel::NoneShared => {
             "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
@@ -190,7 +196,7 @@ fn no_model(why: &NoModel) -> String {
 
 fn no_labels(why: &NoLabels) -> String {
     match why {
-        NoLabels::NoNode => NO_NODE.to_owned(),
+        NoLabels::NoNode(none) => no_node(*none),
         NoLabels::NothingMissing => "no other node of its architecture lacks a label".to_owned(),
         NoLabels::NotToAdd { node, lacks } => match lacks {
             NotToAdd::TscFrequency(key) => format!(

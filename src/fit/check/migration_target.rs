@@ -20,7 +20,10 @@ pub enum NoTarget {
     /// It runs, and no node offers these CPU entries of its target's selector.
     Nowhere(Vec<(String, String)>),
     /// It runs, and there is no other node.
-    NoOtherNode,
+    NoOtherNode {
+        /// Whether there are nodes of another architecture.
+        has_others: bool,
+    },
     /// It runs, and none of so many nodes takes it.
     None {
         /// How many were judged.
@@ -81,7 +84,7 @@ fn running(judgement: &Judgement<'_, '_>, impact: Impact, from_elsewhere: bool) 
         return NoTarget::LibvirtRefuses(judgement.names(&judgement.refused_targets));
     }
     match assessment.nodes_judged {
-        0 => NoTarget::NoOtherNode,
+        0 => NoTarget::NoOtherNode { has_others: judgement.has_other_architectures() },
         judged => NoTarget::None {
             judged,
             has_others: judgement.has_other_architectures(),

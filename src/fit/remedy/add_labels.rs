@@ -1,6 +1,8 @@
 //! Add the labels that the nearest node lacks, under `skip-node`: where labels and hardware disagree.
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node};
+use super::{
+    Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node,
+};
 use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Word};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
@@ -36,8 +38,8 @@ pub struct AddLabels {
 /// Why no label that is added helps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoLabels {
-    /// There is no other node of its architecture.
-    NoNode,
+    /// There is no node to go to.
+    NoNode(NoNode),
     /// No other node lacks a label.
     NothingMissing,
     /// Each node that lacks a label lacks one that is not a person's to add; of the nearest, these.
@@ -115,8 +117,8 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
             return None;
         }
     }
-    if judgement.neighbours.is_empty() {
-        return Some(NoLabels::NoNode);
+    if let Some(none) = NoNode::of(judgement) {
+        return Some(NoLabels::NoNode(none));
     }
     if !lacking {
         return Some(NoLabels::NothingMissing);

@@ -302,6 +302,24 @@ pub enum WhyNot {
     Drop(NoDrop),
 }
 
+/// There is no node that a remedy could free for a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoNode {
+    /// There is one of its architecture: the one that it runs on, or may start on.
+    pub is_alone: bool,
+    /// There are nodes of another architecture.
+    pub has_others: bool,
+}
+
+impl NoNode {
+    fn of(judgement: &Judgement<'_, '_>) -> Option<Self> {
+        let starts = usize::from(!judgement.is_migration() && !judgement.passes.fitting.is_empty());
+        let is_alone = starts == 1 || judgement.source.is_some();
+        let has_others = judgement.has_other_architectures();
+        (judgement.neighbours.count() == starts).then_some(Self { is_alone, has_others })
+    }
+}
+
 /// A well-known remedy that would not help.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotHelping {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::restart::anew;
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
+use super::{Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;
 use crate::fit::command::{CpuModel, Json, Word};
@@ -46,8 +46,8 @@ pub enum NoModel {
         /// Of that the labels that are there with another value, and that value.
         has: BTreeMap<String, String>,
     },
-    /// There is no other node of its architecture.
-    NoNode,
+    /// There is no node to go to.
+    NoNode(NoNode),
     /// Whatever its model, no more nodes would take it, though none lacks a label.
     NotTheCpu,
     /// No current model of its vendor is usable on two of the nodes it may run on.
@@ -127,8 +127,7 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
             let has = lookup.values(node, &missing);
             NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing, has }
         }
-        None if judgement.neighbours.is_empty() => NoModel::NoNode,
-        None => NoModel::NotTheCpu,
+        None => NoNode::of(judgement).map_or(NoModel::NotTheCpu, NoModel::NoNode),
     })
 }
 

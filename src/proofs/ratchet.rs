@@ -1,0 +1,123 @@
+//! An update that makes nothing worse is never denied, whatever kind of object it changes: held against what is answered to the
+//! old and the new object where somebody creates them.
+
+use serde_json::{Value, json};
+
+use crate::admission::Stage;
+use crate::admission::response::Decision;
+use crate::admission::review::decode;
+use crate::fit::judgement::Depth;
+use crate::fit::verdict::{Cause, Impact};
+use crate::judge::{self, Case, Manifest};
+use crate::kubevirt::cluster::Object;
+use crate::policy::UserName;
+use crate::review::{self, ReviewContext};
+use crate::testing::situation::{NAMESPACE, Situation, object};
+use crate::world::World;
+
+/// How many situations are tried.
+const SITUATIONS: u64 = 400;
+
+/// What is made of an object's template, and of the object.
+fn edits(old: &Value) -> Vec<Value> {
+    let template: &[&str] = match old["kind"].as_str() {
+        Some("VirtualMachinePool") => &["spec", "virtualMachineTemplate", "spec", "template"],
+        _ => &["spec", "template"],
+    };
+    let edited = |change: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        let template = template.iter().fold(&mut new, |value, &key| &mut value[key]);
+        change(template);
+        new
+    };
+    let mut named = old.clone();
+    named["metadata"]["labels"] = json!({"team": "b"});
+    let mut out = vec![
+        named,
+        edited(&|template| template["metadata"]["labels"]["app"] = json!("another")),
+        edited(&|template| template["spec"]["nodeSelector"] = json!({"topology.kubernetes.io/zone": "z9"})),
+        edited(&|template| template["spec"]["nodeSelector"] = Value::Null),
+        edited(&|template| template["spec"]["terminationGracePeriodSeconds"] = json!(5)),
+    ];
+    // KubeVirt refuses a VM that states what its instancetype states.
+    if !old.to_string().contains("\"instancetype\"") {
+        for model in ["host-model", "host-passthrough", "EPYC-Turin", "Skylake-Server-noTSX-IBRS", "Denverton"] {
+            out.push(edited(&|template| template["spec"]["domain"]["cpu"]["model"] = json!(model)));
+        }
+        let features = json!([{"name": "gone", "policy": "require"}]);
+        out.push(edited(&|template| template["spec"]["domain"]["cpu"]["features"] = features.clone()));
+    }
+    out
+}
+
+/// What is answered to a person who creates it.
+fn created(world: &World, json: &Value) -> Option<Case<'static>> {
+    let manifest = match object(json)? {
+        Object::VirtualMachine(vm) => Manifest::VirtualMachine(vm),
+        Object::Replicas(replicas) => Manifest::Replicas(replicas),
+        _ => return None,
+    };
+    judge::judge(world, &manifest, &UserName::from("kubernetes-admin"), Depth::Brief)
+}
+
+fn updated(world: &World, old: &Value, new: &Value) -> Decision {
+    let api_version = old["apiVersion"].as_str().unwrap_or_default();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "1", "operation": "UPDATE", "userInfo": {"username": "kubernetes-admin"},
+            "namespace": NAMESPACE, "name": old["metadata"]["name"],
+            "kind": {"group": group, "version": version, "kind": old["kind"]}, "object": new, "oldObject": old,
+        },
+    })
+    .to_string();
+    let request = decode(review.as_bytes()).expect("a review");
+    review::answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer").decision
+}
+
+/// By impact, by whether it passes by itself, and by the model that a policy asks for.
+fn is_worse(old: &Case<'_>, new: &Case<'_>) -> bool {
+    let grade = |case: &Case<'_>| match case.verdict.assessment.outcome.impact() {
+        None => 0,
+        Some(Impact::Fragile) => 1,
+        Some(Impact::Pinned) => 2,
+        Some(Impact::Unschedulable) => 3,
+    };
+    let lasts = |case: &Case<'_>| case.verdict.assessment.cause == Some(Cause::Structural);
+    let is_off = |case: &Case<'_>| case.messages.unmet.is_some();
+    grade(new) > grade(old) || lasts(new) && !lasts(old) || is_off(new) && !is_off(old)
+}
+
+#[test]
+fn an_update_that_makes_nothing_worse_is_never_denied() {
+    let (mut denied, mut spared) = (0, 0);
+    for seed in 0..SITUATIONS {
+        let mut situation = Situation::new(seed);
+        situation.objects.push(json!({
+            "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "a-strict-one"},
+            "spec": {"enforce": "Fragile", "warn": "Fragile"},
+        }));
+        let world = situation.world();
+        let kinds = ["VirtualMachine", "VirtualMachineInstanceReplicaSet", "VirtualMachinePool"];
+        for old in situation.objects.iter().filter(|object| kinds.iter().any(|kind| object["kind"] == *kind)) {
+            let Some(was) = created(&world, old) else { continue };
+            for new in edits(old) {
+                let Some(is) = created(&world, &new) else { continue };
+                let decision = updated(&world, old, &new);
+                let is_denied = matches!(decision, Decision::Deny { .. });
+                // Under a policy that denied nothing of it before, a guest is new.
+                let is_new = !was.ruling.denies();
+                assert!(
+                    !is_denied || is.ruling.denies() && (is_new || is_worse(&was, &is)),
+                    "situation {seed}: {old} becomes {new}: {decision:?}"
+                );
+                let is_new = is_new || is_worse(&was, &is);
+                assert!(is_denied || !is.ruling.denies() || !is_new || new["spec"] == old["spec"], "{seed}: {new}");
+                denied += u32::from(is_denied);
+                spared += u32::from(!is_denied && is.ruling.denies());
+            }
+        }
+    }
+    assert!(denied > 50 && spared > 50, "{denied} were denied and {spared} spared: too few to trust them");
+}

@@ -81,11 +81,6 @@ impl Situation {
         all.map(short).collect()
     }
 
-    /// The objects of a kind.
-    pub(crate) fn of_kind<'s>(&'s self, kind: &'s str) -> impl Iterator<Item = &'s Value> {
-        self.objects.iter().filter(move |object| object["kind"] == kind)
-    }
-
     /// An object by kind and name.
     pub(crate) fn find(&self, kind: &str, name: &str) -> Option<&Value> {
         self.nodes

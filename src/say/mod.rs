@@ -284,7 +284,7 @@ pub fn explain(judged: &Judged<'_>) -> Option<Command> {
 /// How what is denied is explained: it is not stored, so from its manifest, unless it is the plain migration of a guest that is.
 fn explain_denied(judged: &Judged<'_>) -> Option<String> {
     let is_stored = match &judged.subject.stage {
-        Stage::Migration(migration) => migration.wish.is_empty() && !migration.from_elsewhere,
+        Stage::Migration(migration) => migration.added.is_empty() && !migration.from_elsewhere,
         // The guest of a launcher pod.
         Stage::Start(_) => judged.subject.field_root.is_empty(),
     };

@@ -11,6 +11,7 @@ use std::time::Instant;
 use cpufit::answers::diff::diff;
 use cpufit::answers::drain::drain;
 use cpufit::answers::recommend::recommend;
+use cpufit::domain::Domain;
 use cpufit::fit::label::CPU_FEATURE;
 use cpufit::fit::node::Node;
 use cpufit::snapshot::Source;
@@ -49,11 +50,11 @@ fn main() {
 
     let drained = old.cluster.fleet.find(&nodes[0].name).expect("the node");
     let started = Instant::now();
-    let found = black_box(drain(&old, &[drained], false));
+    let found = black_box(drain(&old, &[drained], false, &|_, _| {}));
     let draining = started.elapsed().as_secs_f64();
     assert!(found.nodes[0].guests.len() >= HERE);
     let started = Instant::now();
-    let all = black_box(drain(&old, &old.cluster.fleet.in_name_order(), true));
+    let all = black_box(drain(&old, &old.cluster.fleet.in_name_order(), true, &|_, _| {}));
     let ordering = started.elapsed().as_secs_f64();
     assert_eq!(all.nodes.len(), nodes.len());
 
@@ -75,7 +76,7 @@ fn main() {
 }
 
 fn read(dump: &str) -> World {
-    world::load(&[Source::Stdin], &[], None, "default", &cpufit::domain::Domain::default(), dump.as_bytes())
+    world::load_with_room(&[Source::Stdin], &[], None, "default", &Domain::default(), dump.as_bytes())
         .expect("a dump")
         .0
 }

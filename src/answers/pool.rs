@@ -30,6 +30,11 @@ impl Pool {
         usable
     }
 
+    /// [`next_higher`] for these nodes.
+    pub(crate) fn next_higher(&self, fleet: &Fleet, model: &str) -> Option<String> {
+        next_higher(fleet, &self.nodes, model)
+    }
+
     /// The nodes that cannot run the model, and what they lack.
     pub(crate) fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {
         let usable = self.usable(fleet, model);
@@ -88,6 +93,36 @@ pub(crate) fn lacking<'f>(fleet: &'f Fleet, node: NodeIndex, others: &Bits) -> V
     let ones = classes.iter().filter_map(|(_, nodes)| nodes.iter().next()).map(features);
     let common = ones.reduce(|common, other| common.intersection(&other).copied().collect()).unwrap_or_default();
     common.difference(&features(node)).copied().collect()
+}
+
+/// Where all of these nodes can run a model: the next higher one, and whom it would leave out, by the ranking of
+/// [`crate::answers::recommend`]; `None` where there is none, or where they are of no vendor or of several.
+pub(crate) fn next_higher(fleet: &Fleet, nodes: &Bits, model: &str) -> Option<String> {
+    let of_vendors: Vec<&str> = fleet
+        .bearers(Family::CpuVendor)
+        .into_iter()
+        .filter(|(_, bearers)| bearers.meets(nodes))
+        .map(|(vendor, _)| vendor)
+        .collect();
+    let [vendor] = of_vendors[..] else { return None };
+    let left_out = |offer: &models::Offer| nodes.count() - offer.runs_on.count();
+    let offers = models::offers(fleet, nodes, vendor);
+    // Of those that leave out the same number the best comes first.
+    let higher = offers
+        .iter()
+        .filter(|offer| models::is_better(&offer.candidate.model, model))
+        .min_by_key(|offer| left_out(offer))?;
+    let name = &higher.candidate.model;
+    if left_out(higher) == 0 {
+        let all = plural::number(nodes.count(), "the one node", "all nodes");
+        return Some(format!("{all} can run {name}, which ranks above {model}: kubectl cpufit recommend"));
+    }
+    let mut others = nodes.clone();
+    others.subtract(&higher.runs_on);
+    Some(format!(
+        "{name}, the next higher model, would leave out {}",
+        plural::fold_names(&fleet.names(&others), super::NAMED)
+    ))
 }
 
 /// The best model that all of these nodes can run; where there is none, the best that the most of them can.

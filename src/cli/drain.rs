@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use super::args::{DrainArgs, DrainOutput};
 use super::resource::ObjectKind;
 use crate::answers::drain::{Drained, GuestRow, NodeRow, State, drain};
+use crate::console;
 use crate::enforce::model::pool;
 use crate::fit::fleet::NodeIndex;
 use crate::page::Page;
@@ -48,7 +49,13 @@ pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<O
         nodes = selected(world, selector);
         ensure!(!nodes.is_empty(), "no node has such labels");
     }
-    let drained = drain(world, &nodes, args.all || nodes.len() > 1);
+    let progress = |done: usize, of: usize| {
+        // One node takes no time, and each of thousands is too often.
+        if of > 100 && (done.is_multiple_of(50) || done == of) {
+            console::progress("nodes judged", done, of);
+        }
+    };
+    let drained = drain(world, &nodes, args.all || nodes.len() > 1, &progress);
     match args.output {
         DrainOutput::Table | DrainOutput::Wide => people(&drained, args, page),
         DrainOutput::Name => names(&drained, page),
@@ -108,12 +115,16 @@ fn people(drained: &Drained, args: &DrainArgs, page: &mut Page) {
     }
     least(drained, page);
     order(drained, page);
+    for line in &drained.not_known {
+        page.line(format_args!("Not known: {line}"));
+    }
 }
 
 /// The order for several nodes, or who is in the way of one.
 fn order(drained: &Drained, page: &mut Page) {
     const NAMED: usize = 20;
     match &drained.order {
+        Some(order) if order.len() < 2 => {}
         Some(order) => {
             let more = order.len().saturating_sub(NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more (-o json lists all)") };
@@ -198,6 +209,15 @@ fn pace(node: &NodeRow, drained: &Drained, page: &mut Page) {
     if waits > 0 {
         steps.push(format!("the drain waits for {}", counted(waits, "guest", "guests")));
     }
+    let tried = node.guests.iter().filter(|guest| guest.state == State::Stuck && guest.is_tried).count();
+    if tried > 0 && moving > 0 && tried + moving > at_once {
+        let most = tried.min(at_once);
+        let takes = match tried {
+            1 => "the target pod of a stuck guest takes 1".to_owned(),
+            _ => format!("target pods of stuck guests take up to {most}"),
+        };
+        steps.push(format!("{takes} of {} for 5 minutes at each try", counted(at_once, "place", "places")));
+    }
     if down + moving > 0 {
         page.line(format_args!("What happens: {}", steps.join("; ")));
     }
@@ -222,14 +242,11 @@ fn least(drained: &Drained, page: &mut Page) {
             }
         }
         None => {
-            let names: Vec<&str> = drained
-                .nodes
-                .iter()
-                .flat_map(|node| &node.guests)
-                .filter(|guest| guest.state == State::Stuck)
-                .map(|guest| guest.guest.as_str())
-                .collect();
-            page.line(format_args!("Least to do: nothing that is known to help frees {}", fold_names(&names, 3)));
+            let line = match drained.not_freed.as_slice() {
+                [] => "nothing that is known to help frees all of them together".to_owned(),
+                names => format!("nothing that is known to help frees {}", fold_names(names, 3)),
+            };
+            page.line(format_args!("Least to do: {line}"));
         }
     }
 }

@@ -31,7 +31,6 @@ use crate::fit::subject::Stage;
 use crate::fit::verdict::{Check, Evidence, Verdict};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::room::Amounts;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
@@ -603,8 +602,7 @@ impl Explained<'_> {
     fn without_room(&self, node: NodeIndex) -> Option<String> {
         let (subject, cluster) = (&self.case.judged.subject, self.cluster());
         let need = cluster.room.need(cluster.vmi(&subject.namespace, &subject.name)?)?;
-        let others = Amounts::new();
-        let short = cluster.room.shortage(self.fleet().name(node), need, &others, &others)?;
+        let short = cluster.room.shortage(self.fleet().name(node), need)?;
         Some(format!("no room: {}", short.words()))
     }
 

@@ -28,6 +28,8 @@ pub struct Room {
     /// What a pod of a guest asks for, by namespace, guest and node.
     launchers: HashMap<(String, String, String), Need>,
     budgets: Vec<Budget>,
+    /// Whether budgets were looked for.
+    knows_budgets: bool,
     /// The pods and budgets that were counted: dumps may hold one twice.
     seen: HashSet<(&'static str, String, String)>,
 }
@@ -155,7 +157,13 @@ impl Room {
         }
     }
 
+    /// Says that all budgets there are have been read, also where there is none.
+    pub fn has_all_budgets(&mut self) {
+        self.knows_budgets = true;
+    }
+
     fn budget(&mut self, budget: BudgetObject) {
+        self.knows_budgets = true;
         let metadata = budget.metadata.unwrap_or_default();
         // Those that KubeVirt made for guests (until 1.8) belong to the guest.
         if metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachineInstance")) {
@@ -177,6 +185,12 @@ impl Room {
         self.allocatable.is_empty()
     }
 
+    /// Whether budgets are known: a dump in which there is none may have been made without them.
+    #[must_use]
+    pub fn knows_budgets(&self) -> bool {
+        self.knows_budgets
+    }
+
     /// The budgets of people.
     #[must_use]
     pub fn budgets(&self) -> &[Budget] {
@@ -190,22 +204,44 @@ impl Room {
         self.launchers.get(&(meta.namespace.clone(), meta.name.clone(), node.clone()))
     }
 
-    /// The first resource of which a node has too little for a pod, once others have come there: the processor, the memory, then
-    /// any other. `None` where there is room, or it is not known.
+    /// What a node has, and what its pods ask for that a pod of this priority must leave in their place; `None` where what it
+    /// has is not known.
     #[must_use]
-    pub fn shortage(&self, node: &str, need: &Need, come: &Amounts, gone: &Amounts) -> Option<Shortage> {
-        let allocatable = self.allocatable.get(node)?;
-        let pods = self.asked.get(node);
+    pub fn of_node(&self, node: &str, priority: i64) -> Option<NodeSpace> {
+        let of = self.allocatable.get(node)?.clone();
+        let mut used = Amounts::new();
+        for (_, asked) in self.asked.get(node).into_iter().flat_map(|by| by.range(priority..)) {
+            add(&mut used, asked);
+        }
+        Some(NodeSpace { of, used })
+    }
+
+    /// Why a node has no room for a pod: [`NodeSpace::shortage`] with nobody coming or going.
+    #[must_use]
+    pub fn shortage(&self, node: &str, need: &Need) -> Option<Shortage> {
+        let nobody = Amounts::new();
+        self.of_node(node, need.priority)?.shortage(need, &nobody, &nobody)
+    }
+}
+
+/// What a node has, and what is asked of it.
+#[derive(Clone, Debug)]
+pub struct NodeSpace {
+    of: Amounts,
+    used: Amounts,
+}
+
+impl NodeSpace {
+    /// The first resource of which the node has too little for a pod, once others have come there: the processor, the memory,
+    /// then any other. `None` where there is room, or it is not known.
+    #[must_use]
+    pub fn shortage(&self, need: &Need, come: &Amounts, gone: &Amounts) -> Option<Shortage> {
+        let amount = |of: &Amounts, resource: &str| of.get(resource).copied().unwrap_or(0);
         let short = |(resource, &asked): (&String, &i64)| {
             // What a node does not list it does not have; of that nothing is known in a dump that was cut down.
-            let of = *allocatable.get(resource)?;
-            let used: i64 = pods
-                .into_iter()
-                .flat_map(|by| by.range(need.priority..))
-                .filter_map(|(_, sum)| sum.get(resource))
-                .sum();
-            let of_others = come.get(resource).copied().unwrap_or(0) - gone.get(resource).copied().unwrap_or(0);
-            let free = of.saturating_sub(used).saturating_sub(of_others);
+            let of = *self.of.get(resource)?;
+            let of_others = amount(come, resource) - amount(gone, resource);
+            let free = of.saturating_sub(amount(&self.used, resource)).saturating_sub(of_others);
             (asked > 0 && asked > free).then(|| Shortage { resource: resource.clone(), free: free.max(0), of, asked })
         };
         let rank = |short: &Shortage| (short.resource != "cpu", short.resource != "memory", short.resource.clone());

@@ -5,7 +5,7 @@ mod obsolete;
 
 use super::warned;
 use crate::admission::response::Decision;
-use crate::answers::pool::{bearing, guest_nodes};
+use crate::answers::pool::{bearing, guest_nodes, next_higher};
 use crate::answers::standing::states_model;
 use crate::answers::{Deadline, Guests, Named, Progress, policy_of};
 use crate::fit::bits::Bits;
@@ -92,7 +92,10 @@ fn named(world: &World, model: &str, enough: Deadline<'_>) -> Vec<String> {
         count if count < total => {
             out.push(format!("cpuModel {model} is usable on {count} of {nodes}, not on {names}"));
         }
-        _ => return out,
+        _ => {
+            let higher = next_higher(fleet, &usable, model);
+            return higher.map(|line| format!("cpuModel {model}: {line}")).into_iter().collect();
+        }
     }
     let (guests, looked) = without_model(world, enough);
     if !guests.is_empty() {

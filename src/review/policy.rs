@@ -75,7 +75,9 @@ fn lines(world: &World, policy: &Policy, enough: Deadline<'_>) -> Vec<String> {
                 until_restart.names()
             ));
         }
-        out.extend(pool.cannot_run(&world.cluster.fleet, model).map(|line| format!("{name}: {line}")));
+        let line =
+            pool.cannot_run(&world.cluster.fleet, model).or_else(|| pool.next_higher(&world.cluster.fleet, model));
+        out.extend(line.map(|line| format!("{name}: {line}")));
     }
     if pool.nodes.is_empty() {
         out.push(format!("{name}: nodeSelector selects no node that runs guests"));

@@ -272,21 +272,28 @@ fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
 
 /// `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the 3 nodes that fit`.
 fn pod_rules(found: &PodRules) -> String {
+    let fitting = match found.fitting.as_slice() {
+        [one] => format!("{one}, the only node that fits"),
+        many => format!("any of the {} nodes that fit", many.len()),
+    };
+    format!("{} {fitting}", not_judged(&found.rules))
+}
+
+/// `its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off nodes that fit`.
+#[must_use]
+pub fn rules_not_judged(rules: &[PodRule]) -> String {
+    format!("{} nodes that fit", not_judged(rules))
+}
+
+fn not_judged(rules: &[PodRule]) -> String {
     let word = |rule: &PodRule| match rule {
         PodRule::Affinity => "required pod affinity",
         PodRule::AntiAffinity => "required pod anti-affinity",
         PodRule::Spread => "topology spread (DoNotSchedule)",
     };
-    let rules: Vec<&str> = found.rules.iter().map(word).collect();
-    let are = number(rules.len(), "is", "are");
-    let fitting = match found.fitting.as_slice() {
-        [one] => format!("{one}, the only node that fits"),
-        many => format!("any of the {} nodes that fit", many.len()),
-    };
-    format!(
-        "its {} {are} not judged: by the pods on the nodes kube-scheduler may keep it off {fitting}",
-        and_names(&rules, 3)
-    )
+    let words: Vec<&str> = rules.iter().map(word).collect();
+    let are = number(words.len(), "is", "are");
+    format!("its {} {are} not judged: by the pods on the nodes kube-scheduler may keep it off", and_names(&words, 3))
 }
 
 /// `volumes are not judged: of 3 nodes that fit, root (PersistentVolume pv-1) can be used on n1 alone, data (PersistentVolume pv-2)

@@ -60,8 +60,8 @@ use objects::Objects;
 #[doc(hidden)]
 macro_rules! dump_command {
     () => {
-        "kubectl get nodes,pods,vm,vmi,vmim,kubevirt,ns,vminstancetype,vmclusterinstancetype,vmpref,vmcp,controllerrevisions,\
-         datasources,pvc,pv,cpupolicies -A -o yaml"
+        "kubectl get nodes,pods,poddisruptionbudgets,vm,vmi,vmim,kubevirt,ns,vminstancetype,vmclusterinstancetype,vmpref,vmcp,\
+         controllerrevisions,datasources,pvc,pv,cpupolicies -A -o yaml"
     };
 }
 

@@ -362,7 +362,7 @@ async fn all_run(client: &Client) {
 
 /// What the documented command prints, split by fleet.
 fn dumps(cluster: &ControlPlane, fleets: &[Fleet]) -> Vec<std::path::PathBuf> {
-    let kinds = "nodes,pods,vm,vmi,vmim,kubevirt,ns,poddisruptionbudgets";
+    let kinds = "nodes,pods,poddisruptionbudgets,vm,vmi,vmim,kubevirt,ns";
     let all = cluster.get(&[kinds, "--all-namespaces"]);
     let items = all["items"].as_array().expect("a List");
     let mut of_fleets: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();

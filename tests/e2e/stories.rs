@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::common::read;
+use crate::common::{cpufit, read};
 use crate::controlplane::ControlPlane;
+use crate::installed::told_by_cpufit;
 use crate::kubevirt::VirtApi;
 use crate::session::Session;
 use crate::webhook::Scene;
@@ -79,4 +80,49 @@ fn edits_are_answered() {
             "patch kubevirt kubevirt --namespace=kubevirt --type=merge -p {\"spec\":{\"configuration\":{\"cpuModel\":\"Cascadelake-Server-noTSX\"}}}"
         )
     );
+}
+
+/// Stories 7 to 10, asked of the live cluster by its administrator: who could leave a node, what an upgrade did, which model, and
+/// what if. What `recommend` prints can be applied, warns, and denies nothing.
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn answers_before_the_question() {
+    let Some(cluster) = ControlPlane::start(&[]) else { return };
+    let scene = Scene::new(&cluster);
+    let replica = scene.serve();
+    let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
+    let asked = |command: &str| told_by_cpufit(&admin.kubeconfig, command);
+    insta::assert_snapshot!("drain_foretold", asked("drain node-a"));
+
+    let kinds = "nodes,pods,poddisruptionbudgets,vm,vmi,vmim,kubevirt,ns,cpupolicies";
+    let before = cluster.kubectl(&["get", kinds, "-A", "-o", "yaml"]);
+    let before = cluster.workplace().write("before.yaml", before);
+    let before = before.to_str().expect("a path in UTF-8");
+    assert!(asked(&format!("diff {before}")).contains("nothing changed"), "between a dump and the cluster it is of");
+    cluster.kubectl(&["label", "node", "node-a", "node-c", "node-d", "cpu-feature.node.kubevirt.io/hle-"]);
+    insta::assert_snapshot!("upgrade_compared", asked(&format!("diff {before}")).replace(before, "before.yaml"));
+
+    insta::assert_snapshot!("recommended", asked("recommend"));
+    insta::assert_snapshot!("what_if", asked("recommend --without-node node-b"));
+    // The policy that is there denies: recommend leaves it to a person.
+    cluster.kubectl(&["delete", "cpupolicy", "intel-pool"]);
+    let kubeconfig = admin.kubeconfig.to_str().expect("a path in UTF-8");
+    let policies = cpufit(["recommend", "-o", "yaml", "--kubeconfig", kubeconfig]).run();
+    assert_eq!(policies.code(), 0, "{}", policies.stderr);
+    cluster.workplace().write("adopt.yaml", policies.stdout);
+    replica.until_known(5, 0);
+    insta::assert_snapshot!("adopted", admin.told("apply -f adopt.yaml"));
+    let stored = cluster.get(&["cpupolicies"]);
+    let models: Vec<&serde_json::Value> = stored["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|policy| &policy["spec"]["commonModel"]["name"])
+        .collect();
+    assert_eq!(models, ["Skylake-Server-noTSX-IBRS"]);
+    let report = data("report.yaml");
+    let checked = cpufit(["check", "--kubeconfig", kubeconfig, "-o", "json", "-f"]).args([&report]).run();
+    assert_eq!(checked.code(), 0, "the policy that is adopted denies nothing: {}{}", checked.stdout, checked.stderr);
+    let result = &checked.json()["results"][0];
+    assert_eq!((&result["allowed"], &result["patch"]), (&serde_json::json!(true), &serde_json::json!([])), "{result}");
 }

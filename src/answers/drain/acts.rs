@@ -64,14 +64,22 @@ impl Act {
     }
 }
 
-/// The fewest acts after which no guest of these nodes is stuck: none where none is, `None` where nothing would do.
-pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[&[Mover<'_>]]) -> Option<Vec<Step>> {
+/// The fewest acts after which no guest of these nodes is stuck: none where none is.
+///
+/// # Errors
+///
+/// The guests that no act frees by itself, by name; none where it is the places for all of them that are too few.
+pub(super) fn least(
+    world: &World,
+    residents: &Residents<'_>,
+    nodes: &[&[Mover<'_>]],
+) -> Result<Vec<Step>, Vec<String>> {
     if nodes.is_empty() {
-        return Some(Vec::new());
+        return Ok(Vec::new());
     }
     let problem = Problem { world, residents, nodes, acts: acts(world, residents, nodes) };
     let chosen = problem.solve()?;
-    Some(chosen.into_iter().map(|act| problem.step(&problem.acts[act])).collect())
+    Ok(chosen.into_iter().map(|act| problem.step(&problem.acts[act])).collect())
 }
 
 /// What may be done for guests that are stuck, and for those that share places.
@@ -232,7 +240,7 @@ struct Edited {
 
 impl Problem<'_, '_> {
     /// The smallest set of acts that frees all; of sets of one size the one that does least harm.
-    fn solve(&self) -> Option<Vec<usize>> {
+    fn solve(&self) -> Result<Vec<usize>, Vec<String>> {
         let needs = self.needs()?;
         let mut search = Search { problem: self, needs: &needs, chosen: Vec::new(), best: None, tries: 0 };
         for most in lower_bound(&needs, &[])..=self.acts.len().max(1) {
@@ -241,12 +249,13 @@ impl Problem<'_, '_> {
                 break;
             }
         }
-        self.thinned(search.best.unwrap_or_else(|| (0..self.acts.len()).collect()))
+        self.thinned(search.best.unwrap_or_else(|| (0..self.acts.len()).collect())).ok_or_else(Vec::new)
     }
 
-    /// Of each guest that finds no place even by itself, the acts each of which gives it one; `None` where one has none.
-    fn needs(&self) -> Option<Vec<Vec<usize>>> {
+    /// Of each guest that finds no place even by itself, the acts each of which gives it one; or the guests that have none.
+    fn needs(&self) -> Result<Vec<Vec<usize>>, Vec<String>> {
         let mut out: Vec<Vec<usize>> = Vec::new();
+        let mut hopeless = Vec::new();
         let edited: Vec<Edited> = (0..self.acts.len()).map(|act| self.edit(&[act])).collect();
         for (node, movers) in self.nodes.iter().enumerate() {
             let forecast = forecast::of(self.residents, movers);
@@ -264,14 +273,14 @@ impl Problem<'_, '_> {
                 };
                 let need: Vec<usize> = (0..self.acts.len()).filter(frees).collect();
                 if need.is_empty() {
-                    return None;
-                }
-                if !out.contains(&need) {
+                    hopeless.push(movers[at].title.clone());
+                } else if !out.contains(&need) {
                     out.push(need);
                 }
             }
         }
-        Some(out)
+        hopeless.sort_unstable();
+        if hopeless.is_empty() { Ok(out) } else { Err(hopeless) }
     }
 
     /// Of these acts, those that are needed, the least harmful ones kept; `None` where they do not free all.

@@ -3,7 +3,9 @@
 //! Mirrors the scheduler's plugin `InterPodAffinity` (`satisfyPodAntiAffinity`, `satisfyExistingPodsAntiAffinity`), for the
 //! anti-affinity that KubeVirt copies from a guest to its launcher.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,7 +15,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
-use crate::kubevirt::room::{self, Amounts, Shortage};
+use crate::kubevirt::room::{self, Amounts, Need, NodeSpace, Shortage};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 use crate::well_known;
@@ -47,9 +49,16 @@ pub(super) struct Residents<'w> {
     with_terms: Vec<usize>,
     /// By the guest's address, its place in `all`.
     places: HashMap<*const Vmi, usize>,
+    /// What each of `all` asks for.
+    needs: Vec<Option<&'w Need>>,
+    /// By priority, what each node has left for it; made when it is first asked for.
+    space: Rc<RefCell<HashMap<i64, Spaces>>>,
     /// By node, what guests that were moved here have brought and taken away.
     moved: HashMap<NodeIndex, (Amounts, Amounts)>,
 }
+
+/// By node.
+type Spaces = Rc<Vec<Option<NodeSpace>>>;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -122,7 +131,8 @@ impl<'w> Residents<'w> {
         let all: Vec<Resident<'w>> = running.map(resident).collect();
         let with_terms = (0..all.len()).filter(|&at| !all[at].terms.is_empty()).collect();
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
-        Self { cluster, all, with_terms, places, moved: HashMap::new() }
+        let needs = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
+        Self { cluster, all, with_terms, places, needs, space: Rc::default(), moved: HashMap::new() }
     }
 
     /// Whether labels alone decide: no guest keeps another off a node, and no node's room is known.
@@ -134,7 +144,7 @@ impl<'w> Residents<'w> {
     pub(super) fn put(&mut self, vmi: &Vmi, node: NodeIndex) {
         let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) else { return };
         let before = self.all[at].node.replace(node);
-        if let Some(need) = self.cluster.room.need(vmi) {
+        if let Some(need) = self.needs[at] {
             room::add(&mut self.moved.entry(node).or_default().0, &need.amounts);
             if let Some(before) = before {
                 room::add(&mut self.moved.entry(before).or_default().1, &need.amounts);
@@ -149,21 +159,38 @@ impl<'w> Residents<'w> {
         }
     }
 
+    /// What a guest asks for; `None` where that is not known, or it does not run.
+    pub(super) fn need(&self, vmi: &Vmi) -> Option<&'w Need> {
+        self.places.get(&std::ptr::from_ref(vmi)).and_then(|&at| self.needs[at])
+    }
+
     /// How much a guest asks for: processors, then memory.
     pub(super) fn size(&self, vmi: &Vmi) -> (i64, i64) {
-        let of = |resource: &str| self.cluster.room.need(vmi).and_then(|need| need.amounts.get(resource)).copied();
+        let of = |resource: &str| self.need(vmi).and_then(|need| need.amounts.get(resource)).copied();
         (of("cpu").unwrap_or(0), of("memory").unwrap_or(0))
     }
 
     /// Why a node has no room for a guest beside these others that come there; `None` where it has, or that is not known.
     pub(super) fn shortage(&self, vmi: &Vmi, node: NodeIndex, others: &[&Vmi]) -> Option<Shortage> {
-        let room = &self.cluster.room;
-        let need = room.need(vmi)?;
-        let (mut come, gone) = self.moved.get(&node).cloned().unwrap_or_default();
-        for other in others.iter().filter_map(|other| room.need(other)) {
-            room::add(&mut come, &other.amounts);
+        let need = self.need(vmi)?;
+        let spaces = self.spaces(need.priority);
+        let space = spaces.get(node)?.as_ref()?;
+        let nothing = Amounts::new();
+        let (before, gone) = self.moved.get(&node).map_or((&nothing, &nothing), |(come, gone)| (come, gone));
+        if others.is_empty() {
+            return space.shortage(need, before, gone);
         }
-        room.shortage(self.cluster.fleet.name(node), need, &come, &gone)
+        let mut come = before.clone();
+        others.iter().filter_map(|other| self.need(other)).for_each(|other| room::add(&mut come, &other.amounts));
+        space.shortage(need, &come, gone)
+    }
+
+    fn spaces(&self, priority: i64) -> Spaces {
+        let of_all = || {
+            let fleet: &Fleet = &self.cluster.fleet;
+            Rc::new((0..fleet.len()).map(|node| self.cluster.room.of_node(fleet.name(node), priority)).collect())
+        };
+        Rc::clone(self.space.borrow_mut().entry(priority).or_insert_with(of_all))
     }
 
     fn find(&self, vmi: &Vmi) -> Option<&Resident<'w>> {

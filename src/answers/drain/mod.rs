@@ -19,10 +19,11 @@ use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
+use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
 use apart::Residents;
-use mover::Mover;
+use mover::{Fate, Mover};
 use order::Order;
 
 pub use acts::Step;
@@ -80,6 +81,9 @@ pub struct GuestRow {
     pub after: Vec<String>,
     /// The guests of its node that may take all of its places first: who of them gets one is not known before.
     pub rivals: Vec<String>,
+    /// Whether KubeVirt tries to migrate it: then its target pod waits where it is stuck.
+    #[serde(skip)]
+    pub is_tried: bool,
 }
 
 /// A node that is to be drained.
@@ -107,10 +111,14 @@ pub struct Drained {
     pub nodes: Vec<NodeRow>,
     /// The fewest acts after which no guest is stuck: none where nothing need be done, `None` where nothing would do.
     pub least_to_do: Option<Vec<Step>>,
+    /// Where nothing would do, the guests that no act frees; none where each could be freed, and not all of them together.
+    pub not_freed: Vec<String>,
     /// Of several nodes, an order in which each is drained and returned and no guest is stuck; `None` where none was found.
     pub order: Option<Vec<String>>,
     /// The guests for whom no order was found, by name.
     pub stranded: Vec<String>,
+    /// What is not known of the guests' targets and evictions, and not judged: a line each.
+    pub not_known: Vec<String>,
     /// How many migrations run at a time.
     #[serde(skip)]
     pub parallel: Parallel,
@@ -125,8 +133,10 @@ impl Drained {
 }
 
 /// What the drain of each of these nodes would do, each by itself; and with `in_turn` in which order.
+///
+/// `progress` learns how many nodes have been judged, of how many.
 #[must_use]
-pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool) -> Drained {
+pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> Drained {
     let fleet = &world.cluster.fleet;
     let residents = Residents::of(world);
     let mut guests: HashMap<&str, Vec<&Vmi>> = HashMap::new();
@@ -140,7 +150,8 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool) -> Drained {
     let turns: Vec<(NodeIndex, Vec<Mover<'_>>)> = nodes.iter().map(movers_of).collect();
     let mut rows = Vec::new();
     let mut trouble: Vec<&[Mover<'_>]> = Vec::new();
-    for (node, movers) in &turns {
+    for (at, (node, movers)) in turns.iter().enumerate() {
+        progress(at, turns.len());
         let forecast = forecast::of(&residents, movers);
         let row = |(mover, outcome): (&Mover<'_>, &forecast::Outcome)| mover.row(world, outcome);
         let mut guests: Vec<GuestRow> = movers.iter().zip(&forecast.outcomes).map(row).collect();
@@ -152,7 +163,12 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool) -> Drained {
             trouble.push(movers);
         }
     }
-    let least_to_do = acts::least(world, &residents, &trouble);
+    progress(turns.len(), turns.len());
+    let not_known = not_known(world, &residents, &turns, &rows);
+    let (least_to_do, not_freed) = match acts::least(world, &residents, &trouble) {
+        Ok(steps) => (Some(steps), Vec::new()),
+        Err(not_freed) => (None, not_freed),
+    };
     let (order, stranded) = match in_turn.then(|| order::of(world, &residents, &turns)) {
         None => (None, Vec::new()),
         Some(Order::Found(order)) => {
@@ -160,7 +176,47 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool) -> Drained {
         }
         Some(Order::Stranded(stranded)) => (None, stranded),
     };
-    Drained { nodes: rows, least_to_do, order, stranded, parallel: Parallel::of(&world.cluster) }
+    Drained { nodes: rows, least_to_do, not_freed, order, stranded, not_known, parallel: Parallel::of(&world.cluster) }
+}
+
+/// What could not be judged.
+fn not_known(
+    world: &World,
+    residents: &Residents<'_>,
+    turns: &[(NodeIndex, Vec<Mover<'_>>)],
+    rows: &[NodeRow],
+) -> Vec<String> {
+    let room = &world.cluster.room;
+    let mut out = Vec::new();
+    let moving: Vec<&Mover<'_>> =
+        turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == Fate::Moves).collect();
+    if room.is_empty() && !moving.is_empty() {
+        out.push(
+            "how much room the nodes have (from status.allocatable and all pods): a node that fits may be full"
+                .to_owned(),
+        );
+    } else {
+        let small: Vec<&str> = moving
+            .iter()
+            .filter(|mover| residents.need(mover.vmi).is_none())
+            .map(|mover| mover.title.as_str())
+            .collect();
+        if !small.is_empty() {
+            let asks = number(small.len(), "asks", "ask");
+            let launcher = number(small.len(), "its launcher is", "their launchers are");
+            out.push(format!(
+                "how much {} {asks} for: {launcher} not known; a node that fits may be full",
+                fold_names(&small, 3)
+            ));
+        }
+    }
+    if !room.knows_budgets() && rows.iter().any(|row| row.count(State::ShutDown) > 0) {
+        out.push(
+            "PodDisruptionBudgets: one that allows no disruption would hold up a guest that is to be shut down"
+                .to_owned(),
+        );
+    }
+    out
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use crate::answers::policy_of;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;
+use crate::fit::subject::PodRule;
 use crate::fit::verdict::{self, Check, Verdict};
 use crate::judge::foresee;
 use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
-use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::wire::{Condition, LIVE_MIGRATABLE, Vmi};
 use crate::policy::Policy;
 use crate::say;
 use crate::world::World;
@@ -117,12 +118,20 @@ impl<'w> Mover<'w> {
             why,
             judged,
             no_room: outcome.no_room.iter().map(|(node, _)| fleet.name(*node).to_owned()).collect(),
+            is_tried: self.fate == Fate::Moves,
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
         }
     }
 
-    /// Why a guest that is to be migrated cannot leave, or to one node alone.
+    /// `its required pod affinity is not judged: …`. Required anti-affinity is, among guests.
+    fn unjudged(&self) -> Option<String> {
+        let rules = &self.judged.as_ref()?.subject.pod_rules;
+        let rules: Vec<PodRule> = rules.iter().copied().filter(|rule| *rule != PodRule::AntiAffinity).collect();
+        (!rules.is_empty()).then(|| say::finding::rules_not_judged(&rules))
+    }
+
+    /// Why a guest that is to be migrated cannot leave, or to one node alone; and what is not judged of it.
     fn why(&self, world: &World, state: State, outcome: &Outcome) -> String {
         let fleet = &world.cluster.fleet;
         let by_labels = || match &self.judged {
@@ -140,6 +149,7 @@ impl<'w> Mover<'w> {
             outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
             outcome.kept_apart(fleet),
             outcome.without_room(fleet),
+            (state != State::Stuck).then(|| self.unjudged()).flatten(),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
@@ -154,6 +164,12 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
             message: condition.message.clone(),
         })
     });
+    // KubeVirt migrates where the condition is `True` alone.
+    let is_open = |condition: &&Condition| {
+        condition.kind == LIVE_MIGRATABLE && !matches!(condition.status.as_str(), "True" | "False")
+    };
+    let open = vmi.status.conditions.iter().find(is_open);
+    let refused = refused.or_else(|| open.map(|open| format!("its condition LiveMigratable is {}", open.status)));
     let strategy = strategy(vmi, &world.cluster);
     let is_evicted = matches!(strategy, Some(Strategy::ShutDown | Strategy::Unknown))
         || (strategy == Some(Strategy::IfPossible) && refused.is_some());

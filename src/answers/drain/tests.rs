@@ -36,7 +36,7 @@ fn world(nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> World {
 }
 
 fn drained(world: &World, node: &str) -> Drained {
-    drain(world, &[world.cluster.fleet.find(node).expect("the node")], false)
+    drain(world, &[world.cluster.fleet.find(node).expect("the node")], false, &|_, _| {})
 }
 
 fn states(drained: &Drained) -> Vec<(String, State, usize)> {
@@ -77,7 +77,8 @@ fn where_nothing_helps_there_is_no_least_to_do() {
     let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS"));
     let nodes = intel().into_iter().filter(|node| node.name == "node-a").collect();
     let found = drained(&world(nodes, [vmi(web)]), "node-a");
-    assert_eq!((states(&found)[0].1, found.least_to_do), (State::Stuck, None));
+    assert_eq!((states(&found)[0].1, &found.least_to_do), (State::Stuck, &None));
+    assert_eq!(found.not_freed, ["shop/web"]);
 }
 
 #[rstest]
@@ -229,7 +230,7 @@ fn a_guest_that_is_shut_down_makes_way() {
 
 fn order(world: &World, names: &[&str]) -> (Option<Vec<String>>, Vec<String>) {
     let nodes: Vec<NodeIndex> = names.iter().map(|name| world.cluster.fleet.find(name).expect("the node")).collect();
-    let found = drain(world, &nodes, true);
+    let found = drain(world, &nodes, true, &|_, _| {});
     (found.order, found.stranded)
 }
 
@@ -268,6 +269,54 @@ fn without_an_order_the_guest_in_the_way_is_named() {
     let (db, pod) = migrated("db", "node-a");
     let (found, stranded) = order(&world(nodes, [vmi(db), pod]), &["node-a", "node-b"]);
     assert_eq!((found, stranded), (None, vec!["shop/db".to_owned()]));
+}
+
+/// KubeVirt migrates where the condition is `True`, and nowhere else.
+#[rstest]
+#[case::stays_and_waits("LiveMigrate", State::Stuck)]
+#[case::is_shut_down("LiveMigrateIfPossible", State::ShutDown)]
+fn a_condition_that_is_not_true_is_no_leave_to_migrate(#[case] strategy: &str, #[case] expected: State) {
+    let web = running("web", "node-a", "Skylake-Server-noTSX-IBRS").tweak(|guest| {
+        guest["spec"]["evictionStrategy"] = json!(strategy);
+        guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "Unknown"}]);
+    });
+    let found = drained(&world(intel(), [vmi(web)]), "node-a");
+    let guest = &found.nodes[0].guests[0];
+    assert_eq!((guest.state, guest.why.contains("LiveMigratable is Unknown")), (expected, true), "{guest:?}");
+}
+
+/// On a dump that does not hold them, what pods, allocatable and budgets would say is said not to be known.
+#[test]
+fn what_is_not_known_is_said() {
+    let guests = [("web", "LiveMigrate"), ("ends", "None")].map(|(name, strategy)| {
+        vmi(running(name, "node-a", "Skylake-Server-noTSX-IBRS")
+            .tweak(|guest| guest["spec"]["evictionStrategy"] = json!(strategy)))
+    });
+    let bare = world(intel(), guests);
+    let found = drained(&bare, "node-a").not_known;
+    assert!(
+        found.len() == 2 && found[0].contains("how much room") && found[1].contains("PodDisruptionBudgets"),
+        "{found:?}"
+    );
+    let known = with_room(bare.clone(), &[("node-a", "64"), ("node-b", "64")], &[("node-a", Some("ends"), "8")]);
+    let found = drained(&known, "node-a").not_known;
+    assert!(found[0].contains("how much shop/web asks for: its launcher is not known"), "{found:?}");
+    let mut all = with_room(bare, &[("node-a", "64")], &[("node-a", Some("web"), "8")]);
+    std::sync::Arc::make_mut(&mut all.cluster.room).has_all_budgets();
+    assert_eq!(drained(&all, "node-a").not_known, Vec::<String>::new());
+}
+
+/// Of a required pod affinity the pods on the nodes decide; anti-affinity is judged among guests.
+#[test]
+fn a_rule_that_is_not_judged_is_named_beside_the_targets() {
+    let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS")).tweak(|guest| {
+        guest["spec"]["affinity"] = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"}]}});
+    });
+    let found = drained(&world(intel(), [vmi(web)]), "node-a");
+    let guest = &found.nodes[0].guests[0];
+    assert_eq!(guest.state, State::CanLeave);
+    assert!(guest.why.starts_with("its required pod affinity is not judged"), "{}", guest.why);
 }
 
 /// Allocatable of nodes and requests of pods, as a dump has them.

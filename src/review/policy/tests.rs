@@ -63,6 +63,16 @@ fn a_common_model_says_at_once_who_is_not_on_it_and_what_cannot_run_it() {
     ");
 }
 
+/// By the ranking of `cpufit recommend`, which the status's `recommendedModel` follows as well.
+#[rstest]
+#[case::one_node_is_older("", "Cascadelake-Server-noTSX, the next higher model, would leave out node-b")]
+#[case::all_could("node-b", "all nodes can run Cascadelake-Server-noTSX, which ranks above Skylake-Server-noTSX-IBRS")]
+fn where_all_can_run_it_the_next_higher_model_is_named(#[case] without: &str, #[case] expected: &str) {
+    let nodes: Vec<Node> = nodes().into_iter().filter(|node| node.name != without).collect();
+    let lines = changed(&world(nodes, &[]), &common("Skylake-Server-noTSX-IBRS")).join("\n");
+    assert!(lines.contains(expected), "{lines}");
+}
+
 /// What would not be written is not promised, and those who enforce learn what to mend.
 #[rstest]
 #[case::feature_missing(

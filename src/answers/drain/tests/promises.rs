@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::fit::label;
 use crate::kubevirt::subject;
+use crate::policy::Policy;
 use crate::testing::fleet::{cascade_lake, ice_lake, rome, skylake};
 
 /// `SplitMix64`: the same seed makes the same fleets everywhere.
@@ -29,10 +30,14 @@ impl Random {
 struct Stage {
     nodes: Vec<Node>,
     guests: BTreeMap<String, (Value, BTreeMap<String, String>)>,
+    /// `launcherSelectors` of the policy that is there.
+    policy: Option<&'static str>,
+    /// By node, how many cores it has; each guest asks for two. Unknown where it is empty.
+    cores: BTreeMap<String, usize>,
 }
 
 impl Stage {
-    fn random(random: &mut Random, anti_affinity: bool) -> Self {
+    fn random(random: &mut Random, beyond_labels: bool) -> Self {
         let kinds = [cascade_lake, cascade_lake, skylake, ice_lake, rome];
         let mut nodes: Vec<Node> =
             (0..3 + random.below(4)).map(|at| kinds[random.below(kinds.len())](&format!("node-{at}"))).collect();
@@ -44,13 +49,18 @@ impl Stage {
                 take(node, &[feature("fpu"), feature("vme")]);
             }
         }
-        let mut stage = Self { nodes, guests: BTreeMap::new() };
+        let policy = random.percent(50).then_some("Keep");
+        let mut cores = BTreeMap::new();
+        if beyond_labels && random.percent(50) {
+            cores.extend(nodes.iter().map(|node| (node.name.clone(), 1 + random.below(6))));
+        }
+        let mut stage = Self { nodes, guests: BTreeMap::new(), policy, cores };
         for at in 0..=random.below(5) {
             let name = format!("guest-{at}");
             let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
             let model = ["host-model", "host-model", "Skylake-Server-noTSX-IBRS", "Icelake-Server-noTSX", "EPYC"]
                 [random.below(5)];
-            let guest = if anti_affinity && random.percent(40) {
+            let guest = if beyond_labels && random.percent(40) {
                 apart(&name, &node, model, label::HOSTNAME)
             } else {
                 live(running(&name, &node, model))
@@ -77,7 +87,23 @@ impl Stage {
             };
             [vmi(guest.clone()), pod]
         });
-        world(self.nodes.clone(), objects.collect::<Vec<_>>())
+        let mut world = world(self.nodes.clone(), objects.collect::<Vec<_>>());
+        let policy = |selectors: &str| {
+            let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"},
+                "spec": {"launcherSelectors": selectors}});
+            Policy::from_json(&text.to_string()).expect("a policy")
+        };
+        world.policies = self.policy.map(policy).into_iter().collect();
+        if self.cores.is_empty() {
+            return world;
+        }
+        let cores: Vec<(&str, String)> =
+            self.cores.iter().map(|(node, cores)| (node.as_str(), cores.to_string())).collect();
+        let cores: Vec<(&str, &str)> = cores.iter().map(|(node, cores)| (*node, cores.as_str())).collect();
+        let nodes: Vec<String> = self.guests.keys().map(|name| self.node_of(name)).collect();
+        let pods: Vec<(&str, Option<&str>, &str)> =
+            self.guests.keys().zip(&nodes).map(|(name, node)| (node.as_str(), Some(name.as_str()), "2")).collect();
+        with_room(world, &cores, &pods)
     }
 
     fn node(&mut self, name: &str) -> &mut Node {
@@ -128,6 +154,11 @@ impl Stage {
                     }
                 }
             }
+            ["kubectl", "patch", "cpupolicy", "pool", "--type", "merge", "-p", patch]
+                if patch.contains("DropStale") =>
+            {
+                self.policy = Some("DropStale");
+            }
             ["virtctl", "restart", guest, "-n", "shop"] => return self.restart(guest),
             _ => return false,
         }
@@ -153,8 +184,8 @@ impl Stage {
 #[test]
 fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
     let mut random = Random(7);
-    let (mut carried_out, mut several) = (0, 0);
-    for _ in 0..400 {
+    let (mut carried_out, mut several, mut with_room, mut governed) = (0, 0, 0, 0);
+    for _ in 0..500 {
         let stage = Stage::random(&mut random, true);
         let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
         let found = drained(&stage.world(), &node);
@@ -174,23 +205,28 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
         assert_eq!(freed.nodes[0].count(State::Stuck), 0, "{steps:?} do not free all: {:?}", freed.nodes[0]);
         carried_out += 1;
         several += usize::from(steps.len() > 1);
+        with_room += usize::from(!stage.cores.is_empty());
+        governed += usize::from(stage.policy.is_some());
         for part in 0..(1_usize << steps.len()) - 1 {
             let less = after(&|at| part & (1 << at) != 0).expect("all of it was carried out");
             assert!(less.nodes[0].count(State::Stuck) > 0, "a part of {steps:?} is enough: {part:b}");
         }
     }
-    assert!(carried_out > 60 && several > 5, "too few fleets show it: {carried_out}, {several} of several acts");
+    assert!(
+        carried_out > 60 && several > 5 && with_room > 20 && governed > 20,
+        "too few fleets show it: {carried_out}, {several} of several acts, {with_room} with room, {governed} with a policy"
+    );
 }
 
 #[test]
 fn an_order_strands_nobody_wherever_guests_go() {
     let mut random = Random(11);
     let (mut orders, mut moves) = (0, 0);
-    for _ in 0..300 {
+    for _ in 0..400 {
         let start = Stage::random(&mut random, false);
         let world = start.world();
         let all: Vec<NodeIndex> = (0..world.cluster.fleet.len()).collect();
-        let found = drain(&world, &all, true);
+        let found = drain(&world, &all, true, &|_, _| {});
         let Some(order) = found.order else {
             assert!(!found.stranded.is_empty(), "no order, and nobody is in the way");
             continue;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::common::{cpufit, read};
 use crate::controlplane::ControlPlane;
-use crate::installed::told_by_cpufit;
+use crate::installed::output_of_cpufit;
 use crate::kubevirt::VirtApi;
 use crate::session::Session;
 use crate::webhook::Scene;
@@ -91,7 +91,7 @@ fn answers_before_the_question() {
     let scene = Scene::new(&cluster);
     let replica = scene.serve();
     let admin = Session { cluster: &cluster, kubeconfig: cluster.admin().to_owned() };
-    let asked = |command: &str| told_by_cpufit(&admin.kubeconfig, command);
+    let asked = |command: &str| output_of_cpufit(&admin.kubeconfig, command);
     insta::assert_snapshot!("drain_foretold", asked("drain node-a"));
 
     let kinds = "nodes,pods,poddisruptionbudgets,vm,vmi,vmim,kubevirt,ns,cpupolicies";
@@ -111,7 +111,7 @@ fn answers_before_the_question() {
     assert_eq!(policies.code(), 0, "{}", policies.stderr);
     cluster.workplace().write("adopt.yaml", policies.stdout);
     replica.until_known(5, 0);
-    insta::assert_snapshot!("adopted", admin.told("apply -f adopt.yaml"));
+    insta::assert_snapshot!("adopted", admin.output("apply -f adopt.yaml"));
     let stored = cluster.get(&["cpupolicies"]);
     let models: Vec<&serde_json::Value> = stored["items"]
         .as_array()

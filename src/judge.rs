@@ -12,7 +12,7 @@ use crate::enforce;
 use crate::enforce::model::Common;
 use crate::enforce::outlook::Outlook;
 use crate::fit::judgement::{Depth, Effort};
-use crate::fit::verdict::Verdict;
+use crate::fit::verdict::{Outcome, Unknown, Verdict};
 use crate::kubevirt::subject::Judged;
 use crate::policy::{Announce, Exemption, Grounds, Policy, Ruling, UserName};
 use crate::say::{self, Messages};
@@ -63,12 +63,16 @@ pub(crate) fn judge_change<'a>(
 ) -> Option<Case<'a>> {
     let case = judge(world, manifest, user, effort)?;
     let Some(before) = before.filter(|_| case.ruling.denies()) else { return Some(case) };
-    let was = Ready::of(world, before, user)?;
-    let assessment = was.judged.assess(&world.cluster);
+    let was = Ready::of(world, before, user, effort)?;
+    let assessment = was.judged.assess_within(&world.cluster, effort);
+    if assessment.outcome == Outcome::Unknown(Unknown::NotInTime) {
+        // Whether it is worse is not known, and nothing is denied for what is not known. What is judged now is not judged in time.
+        return judge(world, manifest, user, effort);
+    }
     let is_worse = enforce::model::is_worse(&assessment, &case.verdict.assessment)
         || (case.messages.unmet.is_some() && !was.is_unmet());
     if was.ruling(&assessment).denies() && !is_worse {
-        let ready = Ready::of(world, manifest, user)?.exempted_by(Exemption::NotWorse);
+        let ready = Ready::of(world, manifest, user, effort)?.exempted_by(Exemption::NotWorse);
         return Some(case_of(world, manifest, ready, effort));
     }
     Some(case)
@@ -108,7 +112,7 @@ pub(crate) fn judge_subject<'a>(
         };
     }
     let assessment = found.into_assessment();
-    let ready = Ready::new(world, manifest, user, judged, &assessment);
+    let ready = Ready::new(world, manifest, user, judged, &assessment, effort);
     case_of(world, manifest, ready, effort)
 }
 

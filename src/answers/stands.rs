@@ -305,7 +305,7 @@ impl<'w> Stands<'w> {
         }
         let assessment = judged.assess(cluster);
         let manifest = Manifest::Migration(Box::new(asked));
-        let ready = Ready::new(world, &manifest, UserName::NOBODY, judged, &assessment);
+        let ready = Ready::new(world, &manifest, UserName::NOBODY, judged, &assessment, Depth::Brief.into());
         let assessment = ready.judged.assess(cluster);
         let policy = Some(ready.rules.policy.name.as_str()).filter(|_| !ready.rules.is_builtin);
         Stand::new(&ready.judged, &assessment, ready.ruling(&assessment), policy, &cluster.fleet)

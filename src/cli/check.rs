@@ -263,7 +263,7 @@ pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation
         match Manifest::read(group(item), &item.kind, &item)? {
             Some(manifest) => {
                 let outline = || item.parse::<Outline>();
-                judge::mutation(world, &manifest, &UserName::from(""), outline)?.patch
+                judge::mutation(world, &manifest, &UserName::from(""), Depth::Brief.into(), outline)?.patch
             }
             None => Vec::new(),
         }

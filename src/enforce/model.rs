@@ -12,10 +12,11 @@ use super::patch;
 use crate::bounds::Excess;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::Fleet;
+use crate::fit::judgement::Effort;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::subject::CpuMode;
-use crate::fit::verdict::{Assessment, Cause, Impact, Outcome};
+use crate::fit::verdict::{Assessment, Cause, Impact, Outcome, Unknown};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
@@ -158,7 +159,7 @@ fn fate(impact: Option<Impact>) -> &'static str {
 /// Decides what becomes of the CPU model of a guest that is to start. `policy` is the one that governs it.
 ///
 /// The guest is judged with KubeVirt's own defaults applied to a copy, so it may come before or after them.
-pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
+pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Common {
     let cluster = &world.cluster;
     let Some(common) = &policy.common_model else { return Common::Untouched(Untouched::NoCommonModel) };
     if cluster.namespace(&vmi.metadata.namespace).is_some_and(policy::is_left_alone) {
@@ -180,7 +181,7 @@ pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi) -> Common {
     if !common.replaces.contains(&sent) {
         return Common::Untouched(Untouched::Mode { sent, becomes: CpuMode::parse(becomes) });
     }
-    match why_not(world, policy, &common.name, vmi) {
+    match why_not(world, policy, &common.name, vmi, effort) {
         Some(reason) => Common::NotWritten(reason),
         None => Common::Written { model: common.name.clone(), replaced: sent },
     }
@@ -264,7 +265,7 @@ fn sent(vmi: &Vmi, cluster: &Cluster) -> ReplacedMode {
 }
 
 /// Why the model must not be written, if so.
-fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi) -> Option<Reason> {
+fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi, effort: Effort<'_>) -> Option<Reason> {
     let cluster = &world.cluster;
     let fleet = &cluster.fleet;
     if let Some(excess) = &vmi.metadata.excess {
@@ -274,9 +275,11 @@ fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi) -> Option<Rea
     if let Some(excess) = now.predicted.as_ref().and_then(|pod| pod.excess.clone()) {
         return Some(Reason::TooLarge(excess));
     }
-    let (is, would_be) = (now.assess(cluster), then.assess(cluster));
-    if let Outcome::Unknown(why) = is.outcome {
-        return Some(Reason::Unknown(say::finding::unknown(&why)));
+    let (is, would_be) = (now.assess_within(cluster, effort), then.assess_within(cluster, effort));
+    let unknown = |why: &Unknown| Some(Reason::Unknown(say::finding::unknown(why)));
+    match (&is.outcome, &would_be.outcome) {
+        (Outcome::Unknown(why), _) | (_, Outcome::Unknown(why @ Unknown::NotInTime)) => return unknown(why),
+        _ => {}
     }
     let pool = pool(&policy.node_selector, fleet);
     let on = |prefix: &str| both(fleet.bearing(&format!("{prefix}{model}"), "true"), &pool);

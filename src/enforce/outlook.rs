@@ -2,6 +2,7 @@
 
 use super::model::{Common, Reason, Untouched, common_model, model_of, with_model};
 use crate::admission::response::FieldCause;
+use crate::fit::judgement::Effort;
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::authors::{Origin, Setting};
 use crate::kubevirt::cluster::Cluster;
@@ -31,14 +32,15 @@ pub struct Outlook {
 
 /// The guest that a VirtualMachine will become. `policy` is the one that governs it.
 #[must_use]
-pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine) -> Outlook {
-    of_template(world, policy, vm, |guest| subject::of_guest(vm, guest, &world.cluster))
+pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<'_>) -> Outlook {
+    of_template(world, policy, vm, effort, |guest| subject::of_guest(vm, guest, &world.cluster))
 }
 
 /// Any guest that KubeVirt will make of a replica set or a pool.
 #[must_use]
-pub fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas) -> Outlook {
-    let mut outlook = of_template(world, policy, &replicas.vm, |guest| replicas.judged_as(guest, &world.cluster));
+pub fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, effort: Effort<'_>) -> Outlook {
+    let mut outlook =
+        of_template(world, policy, &replicas.vm, effort, |guest| replicas.judged_as(guest, &world.cluster));
     if let Some(unmet) = &mut outlook.unmet {
         unmet.field = replicas.kind.field(&unmet.field);
     }
@@ -49,6 +51,7 @@ fn of_template(
     world: &World,
     policy: &Policy,
     vm: &VirtualMachine,
+    effort: Effort<'_>,
     judged: impl FnOnce(Guest) -> Judged<'static>,
 ) -> Outlook {
     let cluster = &world.cluster;
@@ -59,7 +62,7 @@ fn of_template(
         return Outlook { common, becomes: None, said: None, is_announcement: false, unmet: None };
     }
     let vmi = vmi_of(vm, &guest);
-    let common = common_model(world, policy, &vmi);
+    let common = common_model(world, policy, &vmi, effort);
     let becomes = match &common {
         Common::Written { model, .. } => {
             let mut guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
@@ -78,8 +81,8 @@ fn of_template(
 
 /// A VMI in the validating stage, changed by the mutating one if it was to be.
 #[must_use]
-pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi) -> Outlook {
-    let common = common_model(world, policy, vmi);
+pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Outlook {
+    let common = common_model(world, policy, vmi, effort);
     let is_announcement = common == Common::Untouched(Untouched::UsesIt);
     let said = written(vmi, policy, &common, &world.cluster);
     let outlook = Outlook { said, is_announcement, common, becomes: None, unmet: None };

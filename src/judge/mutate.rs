@@ -9,6 +9,7 @@ use crate::enforce::model::common_model;
 use crate::enforce::outline::Outline;
 use crate::enforce::outlook::{self, Outlook};
 use crate::enforce::trim;
+use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::subject::Judged;
 use crate::kubevirt::wire::Vmim;
@@ -38,6 +39,7 @@ pub fn mutation<E>(
     world: &World,
     manifest: &Manifest<'_>,
     user: &UserName,
+    effort: Effort<'_>,
     read: impl FnOnce() -> Result<Outline, E>,
 ) -> Result<Mutation, E> {
     // Of nearly all requests it is known from a look that nothing is changed.
@@ -47,14 +49,14 @@ pub fn mutation<E>(
         Manifest::VirtualMachine(_) | Manifest::Replicas(_) | Manifest::Migration(_) => false,
     };
     let Some(judged) = concerns.then(|| manifest.subject(world)).flatten() else { return Ok(Mutation::default()) };
-    let assessment = judged.assess(&world.cluster);
+    let assessment = judged.assess_within(&world.cluster, effort);
     let Rules { policy, facts, .. } = Rules::of(world, manifest, user, &judged, &assessment);
     if facts.exemption.is_some_and(Exemption::is_silent) {
         return Ok(Mutation::default());
     }
     Ok(match manifest {
         Manifest::Vmi(vmi) => {
-            let common = common_model(world, &policy, vmi);
+            let common = common_model(world, &policy, vmi, effort);
             let said = outlook::of_sent(world, &policy, vmi, &common);
             Mutation {
                 patch: common.patch(&policy, &read()?.to_value()),
@@ -78,11 +80,11 @@ pub fn mutation<E>(
 }
 
 /// What the common model means for an object in the validating stage.
-pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy) -> Option<Outlook> {
+pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy, effort: Effort<'_>) -> Option<Outlook> {
     match manifest {
-        Manifest::VirtualMachine(vm) => Some(outlook::of_vm(world, policy, vm)),
-        Manifest::Replicas(replicas) => Some(outlook::of_replicas(world, policy, replicas)),
-        Manifest::Vmi(vmi) => Some(outlook::of_vmi(world, policy, vmi)),
+        Manifest::VirtualMachine(vm) => Some(outlook::of_vm(world, policy, vm, effort)),
+        Manifest::Replicas(replicas) => Some(outlook::of_replicas(world, policy, replicas, effort)),
+        Manifest::Vmi(vmi) => Some(outlook::of_vmi(world, policy, vmi, effort)),
         Manifest::Pod(_) | Manifest::Migration(_) => None,
     }
 }

@@ -6,6 +6,7 @@
 
 use super::{Manifest, mutate};
 use crate::enforce::outlook::Outlook;
+use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Assessment, Check, Finding};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
@@ -36,10 +37,10 @@ pub(crate) struct Rules {
 
 impl<'a> Ready<'a> {
     /// An object made ready; `None` where nothing is to be judged.
-    pub(super) fn of(world: &World, manifest: &Manifest<'a>, user: &UserName) -> Option<Self> {
+    pub(super) fn of(world: &World, manifest: &Manifest<'a>, user: &UserName, effort: Effort<'_>) -> Option<Self> {
         let judged = manifest.subject(world)?;
-        let assessment = judged.assess(&world.cluster);
-        Some(Self::new(world, manifest, user, judged, &assessment))
+        let assessment = judged.assess_within(&world.cluster, effort);
+        Some(Self::new(world, manifest, user, judged, &assessment, effort))
     }
 
     /// The same, where the subject and its assessment are known already.
@@ -49,6 +50,7 @@ impl<'a> Ready<'a> {
         user: &UserName,
         mut judged: Judged<'a>,
         assessment: &Assessment,
+        effort: Effort<'_>,
     ) -> Self {
         let cluster = &world.cluster;
         let of_namespace = namespace_note(cluster, &judged.subject.namespace);
@@ -60,7 +62,7 @@ impl<'a> Ready<'a> {
         if let Manifest::Pod(pod) = manifest {
             judged.subject.authors = subject::authors_of_pod(pod, cluster);
         }
-        let mut outlook = mutate::outlook(world, manifest, &rules.policy);
+        let mut outlook = mutate::outlook(world, manifest, &rules.policy, effort);
         if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {
             judged = becomes;
             judged.notes.extend(of_namespace);

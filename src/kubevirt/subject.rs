@@ -48,7 +48,12 @@ impl Judged<'_> {
 
     /// Outcome, cause and fitting nodes.
     pub fn assess(&self, cluster: &Cluster) -> Assessment {
-        self.look_up(cluster, Depth::Brief).into_assessment()
+        self.assess_within(cluster, Depth::Brief.into())
+    }
+
+    /// The same, until it is enough: then the outcome is not known.
+    pub fn assess_within(&self, cluster: &Cluster, effort: Effort<'_>) -> Assessment {
+        Judgement::new(&self.subject, &cluster.fleet, effort).into_assessment()
     }
 
     /// The verdict.

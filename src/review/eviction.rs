@@ -100,7 +100,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Optio
 fn migration(world: &World, vmi: &Vmi, enough: Deadline<'_>) -> Option<Vec<String>> {
     let cluster = &world.cluster;
     let mut judged = subject::of_running(vmi, cluster)?;
-    let fitting = judged.assess(cluster).fitting;
+    let fitting = judged.assess_within(cluster, Effort::until(Depth::Brief, enough)).fitting;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
     let source = cluster.fleet.find(node);

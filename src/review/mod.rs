@@ -71,7 +71,7 @@ impl From<Decision> for Answer {
 pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
     match stage {
         Stage::Authorize => Ok(relax::authorize(request)?.into()),
-        Stage::Mutate => workload::mutate(context.world, request),
+        Stage::Mutate => workload::mutate(context.world, request, context.enough),
         Stage::Validate => match act(context.world, request, context.enough)? {
             Some(decision) => Ok(Answer { lacks: missing::of_act(context.world, request), ..decision.into() }),
             None => workload::validate(context.world, request, context.enough),

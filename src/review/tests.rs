@@ -97,3 +97,54 @@ fn like_guests_are_judged_once() {
     let fleet = &cluster.fleet;
     assert_eq!(one.targets(fleet, fleet.find("node-a")), 2, "node-c and node-d; its own node is no target");
 }
+
+/// A review, broken off when it asked so often whether it is enough; how often it asked then.
+fn broken_off(world: &World, review: &str, stage: Stage, after: usize) -> (Decision, usize) {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let enough = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= after;
+    let request = decode(review.as_bytes()).expect("a review");
+    let context = ReviewContext { world, enough: &enough };
+    let decision = answer(&context, stage, &request).expect("an answer").decision;
+    (decision, asked.load(std::sync::atomic::Ordering::Relaxed))
+}
+
+fn patch_of(decision: &Decision) -> usize {
+    match decision {
+        Decision::Admit { patch, .. } => patch.len(),
+        Decision::Deny { .. } => 0,
+    }
+}
+
+/// The mutating stage and all others obey the deadline at whatever step it comes: little is done after it, nothing is
+/// denied that was not judged, and no other patch is made.
+#[rstest]
+#[case::a_guest("vm-create.json", Stage::Validate)]
+#[case::a_guest_sent("vmi-create-by-controller.json", Stage::Validate)]
+#[case::a_model_written("vmi-create-mutate-by-controller.json", Stage::Mutate)]
+#[case::a_start("pod-start.json", Stage::Validate)]
+#[case::a_migration("vmim-create-stuck.json", Stage::Validate)]
+#[case::a_node("node-update-labels.json", Stage::Validate)]
+#[case::the_default("kubevirt-update-cpumodel.json", Stage::Validate)]
+fn a_review_that_is_broken_off(#[case] name: &str, #[case] stage: Stage) {
+    /// Each check and each remedy asks once more at most, and gives up.
+    const AFTER: usize = 64;
+    let policy = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "all"}, "spec": {
+        "enforce": "Unschedulable",
+        "commonModel": {"name": "Skylake-Server-noTSX-IBRS", "replaces": ["Unset", "HostModel"], "otherwise": "Deny"},
+    }});
+    let policy = crate::policy::Policy::from_json(&policy.to_string()).expect("a policy");
+    let world = World { policies: vec![policy], ..recorded() };
+    let review = recording(name).to_string();
+    let (whole, asked) = broken_off(&world, &review, stage, usize::MAX);
+    let is_denied = |decision: &Decision| matches!(decision, Decision::Deny { .. });
+    for after in 0..asked {
+        let (part, until) = broken_off(&world, &review, stage, after);
+        assert!(until <= after + AFTER, "{until} - {after} steps after it was enough");
+        assert!(is_denied(&whole) || !is_denied(&part), "a guess denies at step {after}: {part:?}");
+        assert!([0, patch_of(&whole)].contains(&patch_of(&part)), "{part:?}");
+        for line in part.warnings() {
+            assert!(line.chars().count() <= 256, "{line}");
+        }
+    }
+    assert!(asked > 0, "nothing of it is ever broken off");
+}

@@ -206,14 +206,15 @@ pub(super) fn validate(world: &World, request: &Request<'_>, enough: &dyn Fn() -
 /// # Errors
 ///
 /// The object is malformed; the error names the field.
-pub(super) fn mutate(world: &World, request: &Request<'_>) -> Result<Answer, ReviewError> {
+pub(super) fn mutate(world: &World, request: &Request<'_>, enough: &dyn Fn() -> bool) -> Result<Answer, ReviewError> {
     let Some(Concern { manifest, .. }) = concern(world, request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
     let outline = || match &request.object {
         Some(Object::Text(json)) => review::object("request.object", json),
         Some(Object::Pod(_)) | None => Ok(Outline::default()),
     };
-    let Mutation { patch, warnings, events, audit } = mutation(world, &manifest, &user, outline)?;
+    let Mutation { patch, warnings, events, audit } =
+        mutation(world, &manifest, &user, Effort::until(Depth::Brief, enough), outline)?;
     let mut lacks = missing::of_mutation(world, &manifest);
     let events = if request.dry_run { Vec::new() } else { events };
     let reports = reports(world, &manifest, &user, events, &mut lacks);

@@ -105,7 +105,8 @@ async fn collect(mut body: Body, declared: usize, share: &mut Share<'_>, shelf: 
         if length > joined.bytes.capacity() {
             // Over HTTP/2 nothing has to be declared.
             let most = if declared < length { BODY_BYTES } else { declared };
-            let capacity = if length > SMALL && declared >= length { declared } else { (2 * length).min(most) };
+            // What is declared may never come: no more is reserved than as much again as arrived.
+            let capacity = length.max((2 * length).min(most));
             let mut larger = shelf.take(capacity);
             larger.bytes.extend_from_slice(&joined.bytes);
             joined = larger;

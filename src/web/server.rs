@@ -90,7 +90,7 @@ impl Default for Limits {
             connections: 640,
             per_peer: 384,
             waiting: (descriptors::beyond(SERVED) / 3 * 2).clamp(64, 2048),
-            patience: Duration::from_millis(100),
+            patience: Duration::from_millis(200),
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(120),
             streams: 100,

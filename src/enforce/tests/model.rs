@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{SKYLAKE, applied, defaulted, policy, sent, with_model, world};
 use crate::enforce::model::{Common, Reason, Untouched, common_model};
 use crate::enforce::outlook::{of_vm, of_vmi};
+use crate::fit::judgement::{Depth, Effort};
 use crate::fit::node::Node;
 use crate::fit::verdict::Impact;
 use crate::kubevirt::cluster::Object;
@@ -23,7 +24,7 @@ const ALL: [&str; 4] = ["Unset", "HostModel", "HostPassthrough", "Named"];
 fn decided(world: &World, object: &Value) -> (Common, Value) {
     let policy = world.policies.first().cloned().unwrap_or_else(Policy::builtin);
     let vmi: Vmi = read(object.clone());
-    let common = common_model(world, &policy, &vmi);
+    let common = common_model(world, &policy, &vmi, Depth::Brief.into());
     let patch = common.patch(&policy, object);
     (common, applied(object, &patch))
 }
@@ -46,6 +47,25 @@ fn kubevirt(model: &str) -> Object {
         "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
         "spec": {"configuration": {"cpuModel": model}}, "status": {"observedKubeVirtVersion": "v1.9.0"},
     }))))
+}
+
+/// Whether the model can be written takes two judgements: where there is no time for both, it is not written, and that is said.
+#[test]
+fn a_model_is_not_written_by_half_a_judgement() {
+    let world = world(mixed(), Vec::new(), vec![with_model(SKYLAKE, &["HostModel"], "Deny")]);
+    let vmi: Vmi = read(sent(&json!({"model": "host-model"})));
+    let until = |after: usize| {
+        let asked = std::cell::Cell::new(0);
+        let enough = || asked.replace(asked.get() + 1) >= after;
+        let common = common_model(&world, &world.policies[0], &vmi, Effort::until(Depth::Brief, &enough));
+        (common, asked.get())
+    };
+    let (whole, asked) = until(usize::MAX);
+    assert!(matches!(whole, Common::Written { .. }) && asked > 1, "{whole:?} after {asked} steps");
+    for after in 0..asked {
+        let why = Reason::Unknown("there was no time to judge it".to_owned());
+        assert_eq!(until(after).0, Common::NotWritten(why), "after {after} of {asked} steps");
+    }
 }
 
 /// Every CPU mode under every single row of `replaces`, and every way to send no model.
@@ -127,7 +147,7 @@ fn a_guest_that_comes_from_elsewhere_keeps_its_cpu(#[case] value: Option<&str>, 
             (Common::Untouched(Untouched::Received), &object),
             "libvirt would refuse the guest"
         );
-        let outlook = of_vmi(&world, &world.policies[0], &read(object));
+        let outlook = of_vmi(&world, &world.policies[0], &read(object), Depth::Brief.into());
         assert_eq!((outlook.said, outlook.unmet), (None, None), "and nobody is to blame");
     } else {
         assert_eq!(after["spec"]["domain"]["cpu"]["model"], SKYLAKE, "an annotation without effect escapes the policy");
@@ -146,7 +166,7 @@ fn a_vm_that_waits_for_a_guest_gets_no_model(#[case] strategy: &str, #[case] ann
         vm["spec"]["runStrategy"] = json!(strategy);
         vm["spec"]["template"]["metadata"]["annotations"] = annotations;
     });
-    let outlook = of_vm(&world, &world.policies[0], &read(vm));
+    let outlook = of_vm(&world, &world.policies[0], &read(vm), Depth::Brief.into());
     assert_eq!(outlook.common == Common::Untouched(Untouched::Received), comes);
     assert_eq!(outlook.said.is_none(), comes, "it is promised a model that its VMI does not get");
 }

@@ -115,13 +115,14 @@ fn situation() -> impl Strategy<Value = (Vec<Node>, Value, Vec<Policy>)> {
 /// The policy by which the webhook itself would decide, and the decision.
 fn decided(world: &World, object: &Value) -> (Policy, Common, Value) {
     let manifest = Manifest::Vmi(Box::new(read(object.clone())));
-    let patch =
-        crate::judge::mutation(world, &manifest, &UserName::from(""), || serde_json::from_value(object.clone()));
+    let patch = crate::judge::mutation(world, &manifest, &UserName::from(""), Depth::Brief.into(), || {
+        serde_json::from_value(object.clone())
+    });
     let after = applied(object, &patch.expect("the object").patch);
     let named = after["metadata"]["annotations"][crate::well_known::POLICY.key].as_str();
     let governing = world.policies.iter().find(|policy| Some(policy.name.as_str()) == named);
     let policy = governing.or(world.policies.first()).cloned().unwrap_or_else(Policy::builtin);
-    let common = common_model(world, &policy, &read(object.clone()));
+    let common = common_model(world, &policy, &read(object.clone()), Depth::Brief.into());
     (policy, common, after)
 }
 
@@ -177,7 +178,7 @@ fn a_vm_is_judged_as_the_guest_that_its_vmi_becomes() {
             "spec": {"template": {"metadata": {"labels": {"app": "web"}}, "spec": object["spec"]}},
         }));
         let (policy, common, after) = decided(&world, object);
-        let outlook = outlook::of_vm(&world, &policy, &vm);
+        let outlook = outlook::of_vm(&world, &policy, &vm, Depth::Brief.into());
         prop_assert_eq!(&outlook.common, &common);
         if let Some(becomes) = outlook.becomes {
             let guest = subject::of_vmi(&read::<Vmi>(after.clone()), &world.cluster);

@@ -47,6 +47,26 @@ fn a_drain_says_why_the_guest_cannot_leave_and_what_to_do() {
     ");
 }
 
+/// Why it cannot leave is known at once; which remedy helps is left out where there was no time to find it out.
+#[test]
+fn an_eviction_that_is_broken_off_still_says_why() {
+    let world = world(drained(), &db(), Vec::new());
+    let until = |after: usize| {
+        let asked = std::cell::Cell::new(0);
+        let enough = || asked.replace(asked.get() + 1) >= after;
+        let lines = eviction(&world, "shop", "virt-launcher-db-x7k2p", false, &enough).warnings();
+        (lines, asked.get())
+    };
+    let (whole, asked) = until(usize::MAX);
+    assert!(asked > 1, "nothing of it is ever broken off");
+    for after in 0..asked {
+        let (part, until) = until(after);
+        assert!(until <= after + 64, "{until} - {after} steps after it was enough");
+        assert!(part[0].starts_with("cpufit: shop/db cannot leave node-a"), "{part:?}");
+        assert!(part.len() <= whole.len() + 1, "{part:?}");
+    }
+}
+
 #[test]
 fn a_guest_that_can_leave_leaves_in_silence() {
     assert_eq!(

@@ -183,7 +183,9 @@ fn checked(world: &World, object: &Value) -> Case<'static> {
     };
     let text = object.to_string();
     let outline = || serde_json::from_str(&text);
-    let patch = judge::mutation(world, &manifest(object.clone()), &user, outline).expect("a mutation").patch;
+    let patch = judge::mutation(world, &manifest(object.clone()), &user, Depth::Brief.into(), outline)
+        .expect("a mutation")
+        .patch;
     let patched = apply(&text, &[], &patch).expect("a patch of it");
     let object = serde_json::from_str(&patched).expect("an object");
     judge::judge(world, &manifest(object), &user, Depth::Full).expect("it is judged")

@@ -17,6 +17,9 @@ use super::attended::Woken;
 /// place. What was answered is on its way to the client by then.
 const GRACE: Duration = Duration::from_millis(25);
 
+/// A connection that was answered more often has its grace as many times, up to so many: one that is in use is not the one to end.
+const OFTEN: u32 = 10;
+
 /// The bounds of the places of a port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -199,19 +202,19 @@ impl State {
             let (of, doing) = (held.peer.address, held.peer.doing());
             if held.stays && doing.answering == 0 && address.is_none_or(|address| address == of) {
                 let of_address = idle.entry(of).or_default();
-                of_address.first =
-                    Some(of_address.first.map_or((doing.since, *id), |first| first.min((doing.since, *id))));
-                let least = if doing.used == 0 || doing.requests > 0 { patience } else { grace };
-                if !held.peer.woken.is_set() && now.saturating_duration_since(doing.since) >= least {
-                    of_address.sorts[usize::from(doing.used > 0)].add((doing.used, doing.since, *id));
-                }
+                let first = (doing.since, *id);
+                of_address.first = Some(of_address.first.map_or(first, |known| known.min(first)));
+                let is_sent = doing.used == 0 || doing.requests > 0;
+                let least = if is_sent { patience } else { grace * doing.used.min(OFTEN) };
+                let is_idle = !held.peer.woken.is_set() && now.saturating_duration_since(doing.since) >= least;
+                of_address.sorts[usize::from(doing.used > 0)].add((doing.used, doing.since, *id), is_idle);
             }
         }
         // Where those of the address that has most are not idle for long enough yet, no other address pays for that.
         let most = idle.iter().max_by_key(|(address, idle)| (self.staying(**address), Reverse(idle.first)));
         let Some((address, Idle { sorts: [useless, useful], .. })) = most else { return false };
         let more = if useful.count > useless.count { useful } else { useless };
-        let Some((.., id)) = more.longest else { return false };
+        let Some(((.., id), true)) = more.longest else { return false };
         if let Some(held) = self.held.get_mut(&id) {
             held.stays = false;
             held.end.notify_one();
@@ -235,21 +238,21 @@ impl State {
 struct Idle {
     /// Since when the longest idle one is, and its number.
     first: Option<(Instant, u64)>,
-    /// Those that are idle for long enough: those that were never of use, and those that were.
+    /// Those that were never of use, and those that were.
     sorts: [Sort; 2],
 }
 
 #[derive(Debug, Default)]
 struct Sort {
     count: usize,
-    /// How often it was of use, since when it is idle, and its number.
-    longest: Option<(u32, Instant, u64)>,
+    /// The one to end: how often it was of use, since when it is idle, and its number; whether that is for long enough.
+    longest: Option<((u32, Instant, u64), bool)>,
 }
 
 impl Sort {
-    fn add(&mut self, one: (u32, Instant, u64)) {
+    fn add(&mut self, one: (u32, Instant, u64), is_idle: bool) {
         self.count += 1;
-        self.longest = Some(self.longest.map_or(one, |longest| longest.min(one)));
+        self.longest = Some(self.longest.map_or((one, is_idle), |longest| longest.min((one, is_idle))));
     }
 }
 

@@ -20,6 +20,7 @@ mod installed;
 mod kubevirt;
 mod leader;
 mod libvirt;
+mod lines;
 mod live;
 mod load;
 mod manifests;

@@ -1,0 +1,174 @@
+//! Command lines on a real cluster, beside what kubectl does with the same; completion as kubectl asks for it; a snapshot of
+//! the cluster, of which every verb says what it says of the cluster.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::common::{BIN, Ran, cpufit, program};
+use crate::controlplane::ControlPlane;
+use crate::world;
+
+fn demo() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml")
+}
+
+#[track_caller]
+fn cluster() -> Option<ControlPlane> {
+    let cluster = ControlPlane::start(&[])?;
+    world::install_kubevirt(&cluster);
+    world::create(&cluster, &demo());
+    Some(cluster)
+}
+
+fn ours(cluster: &ControlPlane, line: &str) -> Ran {
+    cpufit(line.split(' ')).args(["--kubeconfig".as_ref(), cluster.admin().as_os_str()]).run()
+}
+
+fn kubectl(cluster: &ControlPlane, line: &str, path: &str) -> Ran {
+    let mut command = Command::new(cluster.assets().join("kubectl"));
+    command.args(line.split(' ')).env("KUBECONFIG", cluster.admin()).env("HOME", cluster.workplace().path());
+    program(command).env("PATH", path).run()
+}
+
+/// What `-o name` prints, in any order, and whether it is a success.
+fn named(ran: &Ran) -> (BTreeSet<String>, bool) {
+    (ran.stdout.lines().map(str::to_owned).collect(), ran.code == Some(0))
+}
+
+/// Arguments after `explain` and after `kubectl get`.
+fn arguments() -> Vec<String> {
+    let vms = [
+        "vm",
+        "vms",
+        "virtualmachine",
+        "virtualmachines",
+        "virtualmachine.kubevirt.io",
+        "virtualmachines.v1.kubevirt.io",
+    ];
+    let vmis = [
+        "vmi",
+        "vmis",
+        "virtualmachineinstance",
+        "virtualmachineinstances",
+        "virtualmachineinstance.kubevirt.io",
+        "virtualmachineinstances.v1.kubevirt.io",
+    ];
+    let pods = ["pod", "pods", "po"];
+    let mut out = Vec::new();
+    for (words, one, other) in [
+        (&vms[..], "db", "ledger"),
+        (&vmis[..], "db", "ledger"),
+        (&pods[..], "virt-launcher-db-x7k2p", "virt-launcher-none-x"),
+    ] {
+        for word in words {
+            out.extend([
+                format!("{word} -n shop"),
+                format!("-n shop {word}"),
+                format!("{word} --namespace=shop"),
+                format!("{word} -A"),
+                format!("{word} -n lab"),
+                format!("{word} {one} -n shop"),
+                format!("{word}/{one} -n shop"),
+                format!("{word} {one} {other} -n shop"),
+                format!("{word}/{one} {word}/{other} -n shop"),
+                format!("{word} nowhere -n shop"),
+                format!("{word}/nowhere -n shop"),
+            ]);
+        }
+    }
+    out.extend(
+        ["vm/ -n shop", "vm vm/db -n shop", "vm/db -A", "vm,vmi -n shop", "vm/db vmi/db -n shop"].map(str::to_owned),
+    );
+    for selector in ["app=db", "app!=db", "app", "!app", "app=none", "app=db,app"] {
+        out.extend(["vm", "vmi"].map(|word| format!("{word} -l {selector} -n shop")));
+    }
+    out
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn the_same_objects_are_named_as_by_kubectl() {
+    let Some(cluster) = cluster() else { return };
+    let rows = arguments();
+    assert!(rows.len() >= 150, "{} command lines", rows.len());
+    let found = AtomicUsize::new(0);
+    let compare = |rows: &[String]| {
+        let differs = |row: &String| {
+            let mine = ours(&cluster, &format!("explain {row} -o name"));
+            let theirs = kubectl(&cluster, &format!("get {row} -o name"), "/usr/bin:/bin");
+            found.fetch_add(usize::from(!named(&theirs).0.is_empty()), Ordering::Relaxed);
+            (named(&mine) != named(&theirs)).then(|| {
+                format!(
+                    "{row}: {:?} {}, kubectl {:?} {}",
+                    named(&mine),
+                    mine.stderr.trim(),
+                    named(&theirs),
+                    theirs.stderr.trim()
+                )
+            })
+        };
+        rows.iter().filter_map(differs).collect::<Vec<_>>()
+    };
+    let (one, other) = rows.split_at(rows.len() / 2);
+    let faults = std::thread::scope(|scope| {
+        let other = scope.spawn(|| compare(other));
+        [compare(one), other.join().expect("the other half")].concat()
+    });
+    let found = found.into_inner();
+    println!("{} command lines, beside kubectl, which finds something by {found}", rows.len());
+    assert!(found > 100, "both may find nothing");
+    assert!(faults.is_empty(), "{} of {} differ:\n{}", faults.len(), rows.len(), faults.join("\n"));
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn kubectl_completes_the_plugin() {
+    let Some(cluster) = cluster() else { return };
+    let folder = cluster.workplace().path().join("plugins");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    symlink(BIN, folder.join("kubectl-cpufit")).expect("a link");
+    let script =
+        cluster.workplace().write("plugins/kubectl_complete-cpufit", cpufit(["completion", "kubectl"]).run().stdout);
+    std::fs::set_permissions(script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions");
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    let complete = |line: &str| {
+        let ran = kubectl(&cluster, &format!("__complete cpufit {line}"), &path);
+        let words = ran.stdout.lines().filter(|line| !line.starts_with(':'));
+        words.map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("expl"), ["explain"]);
+    assert_eq!(complete("explain -n shop vm/"), ["vm/db", "vm/ledger", "vm/web"]);
+    assert_eq!(complete("audit --fail-on pin"), ["pinned"]);
+    assert!(complete("audit -n sh").contains(&"shop".to_owned()));
+    assert_eq!(complete("drain node-").len(), 5);
+}
+
+#[test]
+#[ignore = "needs a control plane: make e2e"]
+fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
+    let Some(cluster) = cluster() else { return };
+    let taken = ours(&cluster, "snapshot");
+    assert_eq!(taken.code, Some(0), "{}", taken.stderr);
+    let snapshot = cluster.workplace().write("snapshot.yaml", &taken.stdout);
+    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/verdicts/manifests.yaml");
+    let check = format!("check -o json -f {}", manifests.display());
+    let lines = [
+        "explain vm,vmi -A -o json",
+        "explain db -n shop",
+        "audit -o json",
+        "audit -o wide -n shop",
+        "recommend -o json",
+        "recommend -o yaml",
+        check.as_str(),
+    ];
+    for line in lines {
+        let live = ours(&cluster, line);
+        let offline = cpufit(line.split(' ')).args(["--snapshot".as_ref(), snapshot.as_os_str()]).run();
+        assert_eq!(live.code, offline.code, "{line}: {} {}", live.stderr, offline.stderr);
+        assert!(live.stdout.len() > 100, "{line}: {}", live.stdout);
+        assert_eq!(live.stdout, offline.stdout, "{line} says another thing of the snapshot");
+    }
+}

@@ -3,8 +3,8 @@
 use super::plural::{fold_lack, fold_names, number};
 use crate::fit::label;
 use crate::fit::remedy::{
-    Action, ByLuck, Cordoned, DropSetting, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon, NotToAdd,
-    Outage, RemedyId, WhyNot,
+    Action, ByLuck, Cordoned, DropSetting, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon,
+    NotToAdd, Outage, RemedyId, WhyNot,
 };
 use crate::fit::subject::{Setting, Subject};
 

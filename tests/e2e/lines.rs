@@ -48,9 +48,9 @@ fn arguments() -> Vec<String> {
         "virtualmachine.kubevirt.io",
         "virtualmachines.v1.kubevirt.io",
     ];
-    let vmis = [
+    let running = [
         "vmi",
-        "vmis",
+        "running",
         "virtualmachineinstance",
         "virtualmachineinstances",
         "virtualmachineinstance.kubevirt.io",
@@ -60,7 +60,7 @@ fn arguments() -> Vec<String> {
     let mut out = Vec::new();
     for (words, one, other) in [
         (&vms[..], "db", "ledger"),
-        (&vmis[..], "db", "ledger"),
+        (&running[..], "db", "ledger"),
         (&pods[..], "virt-launcher-db-x7k2p", "virt-launcher-none-x"),
     ] {
         for word in words {

@@ -209,8 +209,8 @@ pub fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page) -> io:
         // A tab would be shown as an escape: neither part holds anything that needs one.
         page.shell(if help.is_empty() { format!("{word}\n") } else { format!("{word}\t{help}\n") }.as_bytes());
     }
-    let goes_on = |word: &String| word.ends_with(['/', '=']);
-    let space = if !words.is_empty() && words.iter().all(goes_on) { NO_SPACE } else { 0 };
+    let is_begun = |word: &String| word.ends_with(['/', '=']);
+    let space = if !words.is_empty() && words.iter().all(is_begun) { NO_SPACE } else { 0 };
     page.line(format_args!(":{}", NO_FILES | space));
     Ok(())
 }

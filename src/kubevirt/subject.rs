@@ -53,7 +53,7 @@ impl Judged<'_> {
 
     /// The same, until it is enough: then the outcome is not known.
     pub fn assess_within(&self, cluster: &Cluster, effort: Effort<'_>) -> Assessment {
-        Judgement::new(&self.subject, &cluster.fleet, effort).into_assessment()
+        self.look_up(cluster, effort).into_assessment()
     }
 
     /// The verdict.

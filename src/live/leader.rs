@@ -66,7 +66,7 @@ pub async fn version(client: Client, namespace: &str) -> kube::Result<Option<Lea
     let lease = Api::<Lease>::namespaced(client, namespace).get_opt(NAME).await?;
     Ok(lease.and_then(|lease| {
         let replica = lease.spec?.holder_identity.filter(|holder| !holder.is_empty())?;
-        let version = lease.metadata.annotations.and_then(|annotations| annotations.get(VERSION).cloned());
+        let version = lease.metadata.annotations.and_then(|mut annotations| annotations.remove(VERSION));
         Some(Leader { version, replica })
     }))
 }

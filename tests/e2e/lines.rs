@@ -50,7 +50,7 @@ fn arguments() -> Vec<String> {
     ];
     let running = [
         "vmi",
-        "running",
+        "vmis",
         "virtualmachineinstance",
         "virtualmachineinstances",
         "virtualmachineinstance.kubevirt.io",

@@ -607,7 +607,9 @@ fn the_dump_command_names_what_the_table_of_resources_has() {
         word == one.plural() || word == one.kind().to_ascii_lowercase() || one.names().short.contains(&word)
     };
     for word in &listed {
-        assert!(Resource::ALL.iter().any(|one| is_named(one, word)), "{word} is in the dump, and nobody reads it");
+        // Budgets are read by drain alone, which asks for them by themselves.
+        let is_read = *word == "poddisruptionbudgets" || Resource::ALL.iter().any(|one| is_named(one, word));
+        assert!(is_read, "{word} is in the dump, and nobody reads it");
     }
     // Templates are not needed to judge the guests that exist.
     let left_out: Vec<Resource> =

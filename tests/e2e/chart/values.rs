@@ -64,7 +64,7 @@ struct Chart {
 
 impl Chart {
     fn new(helm: &Path) -> Self {
-        let folder = tempfile::tempdir_in(Path::new(ROOT).join("target")).expect("a folder");
+        let folder = super::folder_here();
         let mut chart = Self { helm: helm.to_path_buf(), folder, defaults: BTreeMap::new(), rows: 0 };
         chart.defaults = chart.render("{}");
         chart

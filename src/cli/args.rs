@@ -449,9 +449,9 @@ pub struct LibvirtArgs {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, requires = "ask_libvirt")]
     pub ask_timeout: Duration,
     /// Keep libvirt's answers in this folder, one file a guest and a node
-    #[arg(long, value_name = "FOLDER", requires = "ask_libvirt")]
+    #[arg(long, value_name = "FOLDER", requires = "ask_libvirt", conflicts_with = "snapshot")]
     pub save_libvirt_facts: Option<PathBuf>,
-    /// Answers of libvirt that were kept so: file, folder or -; a dump may hold them too
+    /// Answers of libvirt that --save-libvirt-facts kept: file, folder or -; a dump may hold them too
     #[arg(long, value_name = "FOLDER", conflicts_with = "ask_libvirt")]
     pub libvirt_facts: Vec<Source>,
 }
@@ -631,8 +631,7 @@ fn milliseconds(text: &str) -> Result<Duration, String> {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    text.trim_end_matches('s')
-        .parse()
-        .map(Duration::from_secs)
-        .map_err(|_| "say whole seconds, for example 20".to_owned())
+    // More than a century would be more than a clock can add.
+    let whole = text.trim_end_matches('s').parse::<u32>().map_err(|_| "say whole seconds, for example 20".to_owned());
+    whole.map(|whole| Duration::from_secs(whole.into()))
 }

@@ -41,11 +41,14 @@ impl<'s> Said<'s> {
         }
         out.extend(self.labels_of_missing());
         out.extend(self.stale_host_models());
-        out.push(
-            "Judged by labels and by libvirt, which checks again at the migration; storage, network and QEMU's version are \
-             not asked about."
-                .to_owned(),
-        );
+        let by = if self.asked.nodes.values().any(Result::is_ok) {
+            "labels and by libvirt, which"
+        } else {
+            "labels alone; libvirt"
+        };
+        out.push(format!(
+            "Judged by {by} checks again at the migration; storage, network and QEMU's version are not asked about."
+        ));
         out
     }
 

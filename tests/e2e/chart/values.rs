@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{BTreeMap, BTreeSet, ROOT, template, tool};
+use super::{BTreeMap, BTreeSet, template, tool};
 
 /// Every value, set to something else.
 pub const ALL: &str = "

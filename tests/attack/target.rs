@@ -110,6 +110,8 @@ pub fn start() -> (Process, Target) {
     std::fs::write(at("nodes.json"), poison::nodes()).unwrap();
     let binary = std::env::var_os("ATTACK_BINARY").filter(|path| !path.is_empty()).unwrap_or_else(|| BIN.into());
     let mut child = Command::new(binary)
+        // The image is linked with musl, which gives the memory of large bodies back; so does glibc, asked to.
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .arg("serve")
         .args([std::ffi::OsStr::new("--snapshot"), reviews.join("cluster.yaml").as_os_str()])
         .arg("--snapshot")

@@ -1,15 +1,17 @@
 //! Reaching a cluster as kubectl does: kubeconfig, context, in-cluster service account.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::config::{Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
+use super::around::Through;
+use super::freshness::Freshness;
 use super::kubeconfig;
 use super::proxy::{Environment, ProxyError};
-use super::renaming::Renaming;
 use crate::domain::Domain;
 
 /// Which cluster, as whom, in which namespace: kubectl's options, before the verb or after it.
@@ -213,22 +215,18 @@ impl ClusterArgs {
 pub fn client(config: Config, domain: &Domain) -> Result<Client, ConnectError> {
     let plugin = plugin(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
-    Ok(builder.with_layer(&Renaming(domain.clone())).build())
+    Ok(builder.with_layer(&Through(domain.clone())).build())
 }
 
-/// The same; its answers pass through a layer, in KubeVirt's own names.
+/// The same; it is noted when the API server answers.
 ///
 /// # Errors
 ///
 /// The configuration cannot be used.
-pub fn client_through(
-    config: Config,
-    domain: &Domain,
-    layer: &super::freshness::Listening,
-) -> Result<Client, ConnectError> {
+pub fn client_noted(config: Config, domain: &Domain, freshness: &Arc<Freshness>) -> Result<Client, ConnectError> {
     let plugin = plugin(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
-    Ok(builder.with_layer(&Renaming(domain.clone())).with_layer(layer).build())
+    Ok(builder.with_layer(&Through(domain.clone())).with_layer(&Through(Arc::clone(freshness))).build())
 }
 
 /// The program that gives credentials, where the kubeconfig names one.

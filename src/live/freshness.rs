@@ -6,21 +6,17 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Body;
+use kube::client::Body as Sent;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service};
 
+use super::around::{Around, Arriving};
 use crate::kubevirt::resource::Resource;
 
 const RESOURCES: usize = Resource::ALL.len();
@@ -104,58 +100,23 @@ impl Collector for AgeCollector {
     }
 }
 
-/// Listens to the answers of a client.
-#[derive(Clone, Debug)]
-pub struct Listening(pub Arc<Freshness>);
+/// Notes when a client is answered about a resource, and each piece of the answer.
+impl Around for Arc<Freshness> {
+    type Asked = Option<Resource>;
 
-impl<S> Layer<S> for Listening {
-    type Service = Listener<S>;
-
-    fn layer(&self, inner: S) -> Listener<S> {
-        Listener { inner, freshness: Arc::clone(&self.0) }
-    }
-}
-
-/// A client that is listened to.
-#[derive(Clone, Debug)]
-pub struct Listener<S> {
-    inner: S,
-    freshness: Arc<Freshness>,
-}
-
-impl<S, Q, B> Service<Request<Q>> for Listener<S>
-where
-    S: Service<Request<Q>, Response = Response<B>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
+    fn request(&self, request: Request<Sent>) -> (Request<Sent>, Option<Resource>) {
         let resource = Resource::of_path(request.uri().path());
-        let answer = self.inner.call(request);
-        let freshness = Arc::clone(&self.freshness);
-        Box::pin(async move {
-            let (head, body) = answer.await?.into_parts();
-            let body = body.map_err(Into::into);
-            let Some(resource) = resource.filter(|_| head.status.is_success()) else {
-                return Ok(Response::from_parts(head, body.boxed_unsync()));
-            };
-            freshness.received(resource);
-            let body = body.map_frame(move |frame| {
-                freshness.received(resource);
-                frame
-            });
-            Ok(Response::from_parts(head, body.boxed_unsync()))
-        })
+        (request, resource)
+    }
+
+    fn answer(self, asked: Option<Resource>, answer: Response<Arriving>) -> Response<Arriving> {
+        let Some(resource) = asked.filter(|_| answer.status().is_success()) else { return answer };
+        self.received(resource);
+        let note = move |frame| {
+            self.received(resource);
+            frame
+        };
+        answer.map(|body| body.map_frame(note).boxed_unsync())
     }
 }
 

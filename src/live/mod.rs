@@ -8,6 +8,7 @@
 //!
 //! Nothing here decides anything: judgements are those of [`judge`](crate::judge), on the snapshot of the moment.
 
+mod around;
 pub mod certificates;
 pub mod connect;
 pub mod events;
@@ -22,7 +23,7 @@ pub mod libvirt;
 mod lookups;
 pub mod proxy;
 mod rate;
-pub mod renaming;
+mod renaming;
 pub mod status;
 pub mod watch;
 

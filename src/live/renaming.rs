@@ -1,67 +1,30 @@
 //! A client of the API server of a cluster whose KubeVirt has another domain: requests and answers are translated on the way.
 
-use std::task::{Context, Poll};
-
-use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::header::CONTENT_LENGTH;
 use http::uri::PathAndQuery;
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, StreamBody};
-use hyper::body::{Body, Bytes, Frame};
+use hyper::body::{Bytes, Frame};
 use kube::client::Body as Sent;
-use tower::{BoxError, Layer, Service};
 
+use super::around::{Around, Arriving};
 use crate::domain::{Domain, Pieces};
 
 /// Translates what a client sends and what it is answered.
-#[derive(Clone, Debug)]
-pub struct Renaming(pub Domain);
+impl Around for Domain {
+    type Asked = ();
 
-impl<S> Layer<S> for Renaming {
-    type Service = Renamer<S>;
-
-    fn layer(&self, inner: S) -> Renamer<S> {
-        Renamer { inner, domain: self.0.clone() }
-    }
-}
-
-/// A client whose requests and answers are translated.
-#[derive(Clone, Debug)]
-pub struct Renamer<S> {
-    inner: S,
-    domain: Domain,
-}
-
-impl<S, B> Service<Request<Sent>> for Renamer<S>
-where
-    S: Service<Request<Sent>, Response = Response<B>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    fn request(&self, request: Request<Sent>) -> (Request<Sent>, ()) {
+        (sent(request, self), ())
     }
 
-    fn call(&mut self, request: Request<Sent>) -> Self::Future {
-        let answer = self.inner.call(sent(request, &self.domain));
-        let domain = self.domain.clone();
-        Box::pin(async move {
-            let (mut head, body) = answer.await?.into_parts();
-            let body = body.map_err(Into::into);
-            if domain.is_own() || head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(Response::from_parts(head, body.boxed_unsync()));
-            }
-            head.headers.remove(CONTENT_LENGTH);
-            Ok(Response::from_parts(head, received(body, domain)))
-        })
+    fn answer(self, (): (), mut answer: Response<Arriving>) -> Response<Arriving> {
+        if self.is_own() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return answer;
+        }
+        answer.headers_mut().remove(CONTENT_LENGTH);
+        answer.map(|body| received(body, self))
     }
 }
 
@@ -83,11 +46,8 @@ fn sent(request: Request<Sent>, domain: &Domain) -> Request<Sent> {
 }
 
 /// The answer in KubeVirt's own names, as it arrives.
-fn received<B>(body: B, domain: Domain) -> UnsyncBoxBody<Bytes, BoxError>
-where
-    B: Body<Data = Bytes, Error = BoxError> + Send + 'static,
-{
-    let arriving = (body.boxed_unsync().into_data_stream(), Some(Pieces::new(domain)));
+fn received(body: Arriving, domain: Domain) -> Arriving {
+    let arriving = (body.into_data_stream(), Some(Pieces::new(domain)));
     let translated = stream::unfold(arriving, |(mut body, mut pieces)| async move {
         let (frame, end) = match body.next().await {
             Some(Ok(bytes)) => (Ok(pieces.as_mut()?.push(&bytes)), false),

@@ -15,7 +15,7 @@ use crate::domain::Domain;
 use crate::kubevirt::resource::Resource;
 use crate::live::connect::ClusterArgs;
 use crate::live::events::Reports;
-use crate::live::freshness::{Freshness, Listening};
+use crate::live::freshness::Freshness;
 use crate::live::{Live, Settings, certificates, connect, events, leader, status};
 use crate::page::Page;
 use crate::telemetry::Metrics;
@@ -49,7 +49,7 @@ pub(super) fn start(
     }
     let config = cluster.config()?;
     info!(cluster = %config.cluster_url, "judging by a live cluster");
-    let client = connect::client_through(config, domain, &Listening(Arc::clone(&freshness)))?;
+    let client = connect::client_noted(config, domain, &freshness)?;
     let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
     let reports = Reports::new(metrics);
     let (live, published) = Live::start(&client, settings, &freshness, reports.clone(), metrics, tasks);

@@ -8,6 +8,7 @@ use std::process::Command;
 use roxmltree::{Document, Node};
 use serde_json::{Value, json};
 
+use super::POLICY;
 use crate::common::{BIN, Scratch, cpufit, head, program};
 
 /// Two guests that are pinned, by a policy denied and not, a guest that is well, and a kind that is not judged.
@@ -31,9 +32,6 @@ items:
   kind: ConfigMap
   metadata: {name: x, namespace: shop}
 ";
-const POLICY: &str =
-    "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: strict}\nspec: {enforce: Unschedulable}\n";
-
 fn check(output: &str) -> String {
     let made = Scratch::new();
     let (file, policy) = (made.write("m y.yaml", MANIFESTS), made.write("policy.yaml", POLICY));

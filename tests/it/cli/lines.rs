@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use super::POLICY;
 use crate::common::{self, Ran, Scratch, cpufit, head, program};
 
 const VM: &str = "\
@@ -323,9 +324,6 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: 'a<b>&c', namespace: shop}
 ";
-
-const POLICY: &str =
-    "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: strict}\nspec: {enforce: Unschedulable}\n";
 
 /// The exit code is the gate: 0 passed, 1 failed, 2 nothing was judged.
 #[test]

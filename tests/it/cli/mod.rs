@@ -9,3 +9,7 @@ mod lines;
 mod pasted;
 mod pruned;
 mod scripts;
+
+/// A policy that denies what cannot start.
+const POLICY: &str =
+    "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: strict}\nspec: {enforce: Unschedulable}\n";

@@ -6,20 +6,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use cpufit::admission::Stage;
-use cpufit::admission::response::Decision;
-use cpufit::admission::review::Request as Review;
-use cpufit::web::{BODY_BYTES, Edge, Judge, Judges, Judging, Limits, Turn, Unjudged, router};
+use cpufit::web::{BODY_BYTES, Edge, Judge, Judges, Limits, router};
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
-use super::router::{Frames, padded, posted, send};
-use super::{edge, ready, review};
+use super::router::{Frames, padded, padded_of, posted, send};
+use super::{Held, edge, ready, review};
 
 /// Room for five small requests of which little arrived, and for one large body of 7 MiB.
 const FIVE: Limits = Limits {
@@ -126,40 +121,18 @@ async fn large_bodies_leave_room_for_small_ones() {
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "what is larger than all memory is refused");
 }
 
-/// A judgement that waits until it may go on.
-struct Held {
-    begun: Notify,
-    release: Notify,
-}
-
-impl Judging for Held {
-    fn judge<'a>(
-        &'a self,
-        _: Stage,
-        _: &'a Review<'_>,
-        _: &'a mut Turn<'_>,
-    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
-        async {
-            self.begun.notify_one();
-            self.release.notified().await;
-            Ok(Decision::admit())
-        }
-        .boxed()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_is_whole_is_judged_whatever_comes_after_it() {
-    let held = Arc::new(Held { begun: Notify::new(), release: Notify::new() });
+    let held = Arc::new(Held::default());
     let judge: Judge = Arc::clone(&held) as Judge;
     let router = router(Edge::new(judge, ready(), Arc::default(), FIVE));
-    let whole = begin(&router, padded(4 << 20)).await;
+    let whole = begin(&router, padded_of("hold", 4 << 20)).await;
     held.begun.notified().await;
     let started = Instant::now();
-    let second = begin(&router, padded(4 << 20)).await;
+    let second = begin(&router, padded_of("hold", 4 << 20)).await;
     assert_eq!(second.await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(started.elapsed().as_secs(), 1, "it waits for the answer to the first, and no longer");
-    let third = begin(&router, padded(4 << 20)).await;
+    let third = begin(&router, padded_of("hold", 4 << 20)).await;
     held.release.notify_one();
     assert_eq!(whole.await.unwrap().status(), StatusCode::OK);
     held.begun.notified().await;

@@ -13,8 +13,11 @@ use cpufit::admission::Stage;
 use cpufit::admission::response::{Decision, Denial, DenialKind, Warnings};
 use cpufit::admission::review::Request;
 use cpufit::telemetry::Metrics;
-use cpufit::web::{Condition, Edge, Judge, Limits, Readiness};
+use cpufit::web::{Condition, Edge, Judge, Judging, Limits, Readiness, Turn, Unjudged};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// A judgement of the object's name: `deny`, `warn` and `panic` do that, everything else is admitted.
 fn by_name(_: Stage, request: &Request<'_>) -> Decision {
@@ -40,6 +43,31 @@ fn by_name(_: Stage, request: &Request<'_>) -> Decision {
             audit: BTreeMap::new(),
         },
         _ => Decision::admit(),
+    }
+}
+
+/// Judges by name; reviews of `hold` wait until they are released, one by one.
+#[derive(Default)]
+struct Held {
+    begun: Notify,
+    release: Notify,
+}
+
+impl Judging for Held {
+    fn judge<'a>(
+        &'a self,
+        stage: Stage,
+        review: &'a Request<'_>,
+        _: &'a mut Turn<'_>,
+    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
+        async move {
+            if &*review.name == "hold" {
+                self.begun.notify_one();
+                self.release.notified().await;
+            }
+            Ok(by_name(stage, review))
+        }
+        .boxed()
     }
 }
 

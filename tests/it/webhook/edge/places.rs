@@ -5,15 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cpufit::admission::Stage;
-use cpufit::admission::response::Decision;
-use cpufit::admission::review::Request as Review;
 use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
 use cpufit::web::server::{Drained, Limits, Transport, serve};
-use cpufit::web::{self, Edge, Judge, Judging, Turn, Unjudged, admin, router};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use cpufit::web::{self, Edge, Judge, admin, router};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use hyper::client::conn::http1;
@@ -25,34 +20,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{by_name, ready, review};
+use super::{Held, ready, review};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Judges by name; `hold` waits until it is released.
-#[derive(Default)]
-struct Held {
-    begun: Notify,
-    release: Notify,
-}
-
-impl Judging for Held {
-    fn judge<'a>(
-        &'a self,
-        stage: Stage,
-        review: &'a Review<'_>,
-        _: &'a mut Turn<'_>,
-    ) -> BoxFuture<'a, Result<Decision, Unjudged>> {
-        async move {
-            if &*review.name == "hold" {
-                self.begun.notify_one();
-                self.release.notified().await;
-            }
-            Ok(by_name(stage, review))
-        }
-        .boxed()
-    }
-}
 
 /// A running port, without TLS: places are the same with it.
 struct Port {

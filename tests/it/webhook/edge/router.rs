@@ -322,7 +322,12 @@ async fn a_body_in_many_frames_is_put_together(#[case] size: usize) {
 
 /// A review of exactly so many bytes.
 pub(crate) fn padded(length: usize) -> Vec<u8> {
-    let mut body = review("db").to_string().into_bytes();
+    padded_of("db", length)
+}
+
+/// The same, of a pod of this name.
+pub(crate) fn padded_of(name: &str, length: usize) -> Vec<u8> {
+    let mut body = review(name).to_string().into_bytes();
     body.resize(length, b' ');
     body
 }

@@ -29,7 +29,7 @@ use crate::live::fetch::{self, Reach};
 use crate::live::leader::{self, Leader};
 use crate::page::Page;
 use crate::policy::PolicyError;
-use crate::snapshot::{Source, recognise};
+use crate::snapshot::{Source, domain_of};
 use crate::telemetry::{self, LogFormat};
 use crate::world::{self, World};
 
@@ -51,16 +51,11 @@ pub struct Failure {
 ///
 /// What kept it from being done; `main` prints it and exits with 2.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut stdin: Box<dyn Read> = Box::new(io::stdin().lock());
-    let mut domain = args.cluster.domain();
-    if args.cluster.kubevirt_domain.is_none() {
-        let (recognised, rest) = recognise(&args.verb.dumps(), stdin);
-        (domain, stdin) = (recognised, Box::new(rest));
-    }
+    let (domain, stdin) = domain_of(args.cluster.kubevirt_domain.as_ref(), &args.verb.dumps(), io::stdin().lock());
     execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
 }
 
-fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Result<ExitCode> {
+fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<ExitCode> {
     let mut page = Page::in_domain(domain);
     let mut code = ExitCode::SUCCESS;
     let Args { cluster, verb } = args;
@@ -78,7 +73,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
             }
         }
         Verb::Test(args) => {
-            if cli::test::run(&args, &mut page)? == cli::test::Tested::Failed {
+            if cli::test::run(&args, cluster.kubevirt_domain.as_ref(), &mut page)? == cli::test::Tested::Failed {
                 code = ExitCode::from(1);
             }
         }
@@ -124,11 +119,10 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
         Verb::Drain(args) => {
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
             let mut scene = scene(&cluster, &args.world, &Asked::All, Room::Known, domain, &mut stdin)?;
-            let guests = |world: &World| {
-                world.cluster.vmis().filter(|vmi| drain::leaves(&args, world, &vmi.status.node_name)).cloned().collect()
-            };
+            let nodes = drain::nodes(&args, &scene.world)?;
+            let guests = |world: &World| drain::guests(&nodes, world);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
-            if drain::run(&args, &scene.world, &mut page)? == drain::Outlook::Trouble {
+            if drain::run(&args, &scene.world, &nodes, &mut page)? == drain::Outlook::Trouble {
                 code = ExitCode::from(1);
             }
         }
@@ -150,7 +144,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: Box<dyn Read>) -> anyhow::Res
         Verb::Certs(args) => certs::run(&args, &mut page)?,
         Verb::Manifests(args) => manifests::run(&args, cluster.namespace(), &mut page)?,
         Verb::Probe(args) => probe::run(&args, &mut page)?,
-        Verb::Version(args) => version(&args, &cluster, &mut page)?,
+        Verb::Version(args) => version(&args, &cluster, domain, &mut page)?,
         Verb::Completion(args) => cli::completion::script(args.shell, &mut page)?,
         Verb::Complete(args) => cli::completion::for_kubectl(&args.words, &completion::list(), &mut page)?,
     }
@@ -178,33 +172,30 @@ fn compare(
 }
 
 /// The versions of this program and of the leader. Where that cannot be asked, this program's is printed all the same.
-fn version(args: &VersionArgs, cluster: &ClusterArgs, page: &mut Page) -> anyhow::Result<()> {
-    let asked = if args.client { Ok(None) } else { leader(cluster, &args.own_namespace) };
-    let is_known = asked.is_ok() && !args.client;
-    let (leader, trouble) = match asked {
-        Ok(leader) => (leader, None),
-        Err(error) => (None, Some(error)),
-    };
-    Versions::with(leader).print(args.output, is_known, page)?;
-    let Some(error) = trouble else { return Ok(()) };
-    console::print(page)?;
-    Err(error)
+fn version(args: &VersionArgs, cluster: &ClusterArgs, domain: &Domain, page: &mut Page) -> anyhow::Result<()> {
+    let asked = if args.client { Ok(None) } else { leader(cluster, domain, &args.own_namespace) };
+    let leader = asked.as_ref().ok().cloned().flatten();
+    Versions::with(leader).print(args.output, asked.is_ok() && !args.client, page)?;
+    if asked.is_err() {
+        console::print(page)?;
+    }
+    asked.map(drop)
 }
 
 /// The replica that leads on the cluster, and its version.
-fn leader(cluster: &ClusterArgs, namespace: &str) -> anyhow::Result<Option<Leader>> {
+fn leader(cluster: &ClusterArgs, domain: &Domain, namespace: &str) -> anyhow::Result<Option<Leader>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let config = cluster.config()?;
         let url = config.cluster_url.to_string();
-        let client = connect::client(config, &cluster.domain())?;
+        let client = connect::client(config, domain)?;
         let read = leader::version(client, namespace).await;
         read.map_err(|error| anyhow::anyhow!("reading the Lease of cpufit at {url}: {}", connect::words(&error)))
     })
 }
 
 /// Runs the webhook. Where its log is JSON, what kept it from running is a line of the log.
-fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: Box<dyn Read>) -> anyhow::Result<ExitCode> {
+fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<ExitCode> {
     let served = args.world.stdin_once(&[]).and_then(|()| serve::serve(args, cluster, domain, stdin));
     let Err(error) = served else { return Ok(ExitCode::SUCCESS) };
     if args.log_format == LogFormat::Text {
@@ -212,7 +203,8 @@ fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: Box<dy
     }
     // Where the log could not be set up, so that its filter is wrong: with another one.
     let _ = telemetry::init(LogFormat::Json, "error", domain);
-    let page = failure(&error, domain);
+    // The log translates.
+    let page = failure(&error, &Domain::default());
     tracing::error!(error = page.as_str().trim_start_matches("error: ").trim_end(), "stopped");
     Ok(ExitCode::from(TROUBLE))
 }

@@ -3,7 +3,7 @@
 //! Such a distribution keeps the names and replaces `kubevirt.io` in labels, annotations and API groups. This crate uses KubeVirt's
 //! own names everywhere. A [`Domain`] translates text of a cluster where it comes in, and text for people and for the API server
 //! where it goes out; nothing between the two knows of it. Text comes in as objects of dumps and manifests, as answers of the API server, as
-//! bodies of reviews, and as arguments. It goes out by a page, by the response to a review, by requests to the API server, and by the log.
+//! bodies of reviews, and as arguments. It goes out by a page, by the response to a review, by requests to the API server, by the files of `--save-libvirt-facts`, and by the log.
 //!
 //! The translation exchanges the two domains, so it is its own inverse: what was not made here leaves as it came, and a label of
 //! `kubevirt.io` that an earlier installation left on a node is not taken for one of today's.

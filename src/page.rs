@@ -161,14 +161,8 @@ impl Page {
         Ok(())
     }
 
-    /// A document of YAML that is part of this program.
-    pub fn document(&mut self, text: &'static str) {
-        self.begin_document();
-        self.text.push_str(&self.domain.outward(text));
-    }
-
-    /// The same with values of the user in it: lines of shown text.
-    pub fn documents(&mut self, text: &str) {
+    /// A document of YAML: one of this program, with values of the user in it.
+    pub fn document(&mut self, text: &str) {
         self.begin_document();
         text.lines().for_each(|line| self.line(line));
     }

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_borne_is_warned() {
+    fn a_name_that_is_not_borne_is_named() {
         let validity = Validity::of_days(now(), 30);
         let authority = Authority::new("test", validity).unwrap();
         let pair = authority.issue(&names(), validity).unwrap();

@@ -133,8 +133,7 @@ impl World {
     /// An input cannot be read, holds something else than policies, or one of a name that is there already.
     pub fn add_policies(&mut self, policies: &[Source], stdin: impl Read) -> Result<(), WorldError> {
         let domain = self.cluster.domain.clone();
-        snapshot::read_all(policies, stdin, |item| {
-            let item = item.inward(&domain);
+        snapshot::read_all(policies, &domain, stdin, |item| {
             if !is_policy(&item) {
                 return Err(WorldError::NotAPolicy { place: item.place.to_string(), kind: item.kind });
             }
@@ -150,8 +149,7 @@ impl World {
     pub fn add_libvirt_facts(&mut self, sources: &[Source], stdin: impl Read) -> Result<(), WorldError> {
         let domain = self.cluster.domain.clone();
         let facts = Arc::make_mut(&mut self.cluster.libvirt);
-        snapshot::read_all(sources, stdin, |item| {
-            let item = item.inward(&domain);
+        snapshot::read_all(sources, &domain, stdin, |item| {
             if saved::is_kind(&item.api_version, &item.kind) {
                 return take_in(facts, &item);
             }
@@ -222,8 +220,7 @@ fn read(
     let mut places: HashMap<String, (usize, Place)> = HashMap::new();
     let mut twice: Vec<String> = Vec::new();
     let mut facts = Facts::default();
-    let skipped = snapshot::read_dumps(snapshots, &mut stdin, |item| {
-        let item = item.inward(domain);
+    let skipped = snapshot::read_dumps(snapshots, domain, &mut stdin, |item| {
         if is_policy(&item) {
             return world.add(policy(&item)?, &item);
         }

@@ -150,6 +150,13 @@ impl Decision {
         };
         warnings.lines().map(sent).collect()
     }
+
+    /// How many warnings are sent.
+    #[must_use]
+    pub fn warning_count(&self) -> usize {
+        let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
+        warnings.lines().count()
+    }
 }
 
 /// A refusal.

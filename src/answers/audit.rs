@@ -233,7 +233,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
     let common = common.map(|common| standing(&vmi, cluster, common));
     let answer = match ruling.denies() {
         true => Answer::Deny,
-        false if !decision.warnings().is_empty() => Answer::Warn,
+        false if decision.warning_count() > 0 => Answer::Warn,
         false => Answer::Admit,
     };
     let is_in_danger = own_node.is_some();

@@ -166,10 +166,10 @@ impl NextStart {
             .findings
             .iter()
             .any(|found| found.check != Check::OwnNode && found.check.spec().always_reported);
-        let is_warned = case.messages.model.is_some() || case.messages.unmet.is_some() || is_always_reported;
+        let has_message = case.messages.model.is_some() || case.messages.unmet.is_some() || is_always_reported;
         let answer = match case.ruling {
             Ruling::Deny { .. } => Answer::Deny,
-            Ruling::Admit { warned, .. } if warned || is_warned => Answer::Warn,
+            Ruling::Admit { warned, .. } if warned || has_message => Answer::Warn,
             Ruling::Admit { .. } | Ruling::LeftAlone => Answer::Admit,
         };
         Self { stand: Stand::of(case, &cluster.fleet), answer, why, common: case.common.clone() }

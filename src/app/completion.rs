@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::api::ListParams;
-use kube::config::Kubeconfig;
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 
@@ -16,9 +15,9 @@ use crate::cli::targets;
 use crate::console;
 use crate::kubevirt::cluster::Kind;
 use crate::kubevirt::resource::Resource;
-use crate::live::{connect, kubeconfig};
+use crate::live::connect;
 use crate::page::Page;
-use crate::snapshot::{Source, recognise};
+use crate::snapshot::{Source, domain_of};
 use crate::world;
 
 /// How long a person waits for names.
@@ -62,10 +61,7 @@ fn names(given: &Given, listed: Listed) -> Option<Vec<String>> {
 }
 
 fn of_kubeconfig(given: &Given, listed: Listed) -> Option<Vec<String>> {
-    let config = match &given.cluster.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path).ok()?,
-        None => kubeconfig::read().ok()?,
-    };
+    let config = given.cluster.kubeconfig().ok()?;
     Some(match listed {
         Listed::Contexts => config.contexts.into_iter().map(|context| context.name).collect(),
         Listed::Clusters => config.clusters.into_iter().map(|cluster| cluster.name).collect(),
@@ -74,10 +70,7 @@ fn of_kubeconfig(given: &Given, listed: Listed) -> Option<Vec<String>> {
 }
 
 fn of_dump(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
-    let domain = match given.cluster.kubevirt_domain {
-        Some(_) => given.cluster.domain(),
-        None => recognise(&given.snapshot, io::empty()).0,
-    };
+    let domain = domain_of(given.cluster.kubevirt_domain.as_ref(), &given.snapshot, io::empty()).0;
     let (world, _) = world::load(&given.snapshot, &[], None, "default", &domain, io::empty()).ok()?;
     let cluster = &world.cluster;
     Some(match kind {

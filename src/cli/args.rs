@@ -217,13 +217,13 @@ pub struct TestArgs {
     #[arg(long)]
     pub no_headers: bool,
     /// How to print: table, json or yaml
-    #[arg(short, long, value_enum, default_value_t = TestOutput::Table)]
-    pub output: TestOutput,
+    #[arg(short, long, value_enum, default_value_t = PlainOutput::Table)]
+    pub output: PlainOutput,
 }
 
-/// How `test` prints.
+/// How a verb prints that has one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TestOutput {
+pub enum PlainOutput {
     /// For people.
     Table,
     /// For programs.
@@ -533,21 +533,6 @@ pub enum Shell {
     Kubectl,
 }
 
-impl Shell {
-    /// As `COMPLETE` and the completion engine name it; `None` for kubectl.
-    #[must_use]
-    pub fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Bash => Some("bash"),
-            Self::Elvish => Some("elvish"),
-            Self::Fish => Some("fish"),
-            Self::PowerShell => Some("powershell"),
-            Self::Zsh => Some("zsh"),
-            Self::Kubectl => None,
-        }
-    }
-}
-
 /// `cpufit __complete`.
 #[derive(Debug, ClapArgs)]
 pub struct CompleteArgs {
@@ -566,19 +551,8 @@ pub struct VersionArgs {
     #[arg(long, value_name = "NAME", default_value = "cpufit-system")]
     pub own_namespace: String,
     /// How to print: table, json or yaml
-    #[arg(short, long, value_enum, default_value_t = VersionOutput::Table)]
-    pub output: VersionOutput,
-}
-
-/// How `version` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VersionOutput {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-    /// For programs.
-    Yaml,
+    #[arg(short, long, value_enum, default_value_t = PlainOutput::Table)]
+    pub output: PlainOutput,
 }
 
 /// How `check` prints.

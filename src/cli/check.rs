@@ -95,8 +95,7 @@ pub fn run(
     let mut responses = Vec::new();
     let mut objects = Vec::new();
     let mut numbering = Numbering::default();
-    snapshot::read_all(files, stdin, |item| {
-        let item = item.inward(&world.cluster.domain);
+    snapshot::read_all(files, &world.cluster.domain, stdin, |item| {
         let index = numbering.of(&item.place.file);
         if !is_selected(&item, args.selector.as_ref()) {
             return Ok(());
@@ -183,9 +182,9 @@ fn gone(world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
 pub fn rows(files: &[Source], world: &World, namespace: &Namespace) -> anyhow::Result<Vec<ResultRow>> {
     let mut rows = Vec::new();
     let mut numbering = Numbering::default();
-    snapshot::read_all(files, std::io::empty(), |item| {
+    snapshot::read_all(files, &world.cluster.domain, std::io::empty(), |item| {
         let index = numbering.of(&item.place.file);
-        let judged = namespace.of(item.inward(&world.cluster.domain))?;
+        let judged = namespace.of(item)?;
         let patch = mutation(world, &judged)?;
         let row = row(world, &patched(judged, &patch)?, index, false)?;
         rows.push(ResultRow { patch: serde_json::to_value(patch)?, ..row });

@@ -11,6 +11,8 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches as _};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
 use clap_complete::env::Shells;
 
+use clap::ValueEnum as _;
+
 use super::args::{Shell, program};
 use super::resource::ObjectKind;
 use crate::fit::syntax;
@@ -177,12 +179,14 @@ pub fn answer(shell: &str, mut words: Vec<OsString>, list: &Arc<List>, page: &mu
 ///
 /// It cannot be written.
 pub fn script(shell: Shell, page: &mut Page) -> io::Result<()> {
-    if let Some(name) = shell.name() {
-        let nobody: Arc<List> = Arc::new(|_, _| Vec::new());
-        return answer(name, Vec::new(), &nobody, page).map(drop);
+    if shell == Shell::Kubectl {
+        page.shell(FOR_KUBECTL.as_bytes());
+        return Ok(());
     }
-    page.shell(FOR_KUBECTL.as_bytes());
-    Ok(())
+    // The completion engine names shells as the argument does.
+    let name = shell.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let nobody: Arc<List> = Arc::new(|_, _| Vec::new());
+    answer(&name, Vec::new(), &nobody, page).map(drop)
 }
 
 /// The answer to kubectl: a candidate a line, a tab and what it is, and a last line with directives.

@@ -1,6 +1,6 @@
 //! `cpufit drain`: what a drain of nodes would do to their guests, and the least to do first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, ensure};
 
@@ -10,6 +10,7 @@ use crate::answers::drain::{Drained, GuestRow, NodeRow, State, drain};
 use crate::console;
 use crate::enforce::model::pool;
 use crate::fit::fleet::NodeIndex;
+use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
 use crate::policy::LabelSelector;
 use crate::say::plural::{counted, fold_names, number};
@@ -24,12 +25,12 @@ pub enum Outlook {
     Trouble,
 }
 
-/// Runs the verb.
+/// The nodes that are drained.
 ///
 /// # Errors
 ///
-/// A node is not known, or the answer cannot be written as JSON or YAML.
-pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<Outlook> {
+/// A node is not known, or named twice.
+pub fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeIndex>> {
     let fleet = &world.cluster.fleet;
     let find = |name: &String| {
         fleet
@@ -49,13 +50,30 @@ pub fn run(args: &DrainArgs, world: &World, page: &mut Page) -> anyhow::Result<O
         nodes = selected(world, selector);
         ensure!(!nodes.is_empty(), "no node has such labels");
     }
+    Ok(nodes)
+}
+
+/// The guests on these nodes.
+#[must_use]
+pub fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
+    let nodes: BTreeSet<NodeIndex> = nodes.iter().copied().collect();
+    let is_there = |vmi: &&Vmi| world.cluster.fleet.find(&vmi.status.node_name).is_some_and(|at| nodes.contains(&at));
+    world.cluster.vmis().filter(is_there).cloned().collect()
+}
+
+/// Runs the verb for these nodes.
+///
+/// # Errors
+///
+/// The answer cannot be written as JSON or YAML.
+pub fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &mut Page) -> anyhow::Result<Outlook> {
     let progress = |done: usize, of: usize| {
         // One node takes no time, and each of thousands is too often.
         if of > 100 && (done.is_multiple_of(50) || done == of) {
             console::progress("nodes judged", done, of);
         }
     };
-    let drained = drain(world, &nodes, args.all || nodes.len() > 1, &progress);
+    let drained = drain(world, nodes, args.all || nodes.len() > 1, &progress);
     match args.output {
         DrainOutput::Table | DrainOutput::Wide => people(&drained, args, page),
         DrainOutput::Name => names(&drained, page),
@@ -78,19 +96,6 @@ fn names(drained: &Drained, page: &mut Page) {
         let name = guest.guest.split_once('/').map_or(guest.guest.as_str(), |(_, name)| name);
         page.line(ObjectKind::Vmi.title(name));
     }
-}
-
-/// Whether guests of a node are to leave it.
-#[must_use]
-pub fn leaves(args: &DrainArgs, world: &World, node: &str) -> bool {
-    let has_labels = |selector: &LabelSelector| {
-        let fleet = &world.cluster.fleet;
-        fleet.find(node).is_some_and(|node| pool(selector, fleet).contains(node))
-    };
-    // What names no node is said when the verb runs.
-    args.all
-        || args.selector.as_ref().is_some_and(has_labels)
-        || super::targets::nodes(&args.nodes).is_ok_and(|nodes| nodes.iter().any(|name| name == node))
 }
 
 fn people(drained: &Drained, args: &DrainArgs, page: &mut Page) {

@@ -109,8 +109,7 @@ pub fn run(
     }
     let mut unknown = Vec::new();
     let mut numbering = Numbering::default();
-    snapshot::read_all(&files, stdin, |item| {
-        let item = item.inward(&world.cluster.domain);
+    snapshot::read_all(&files, &world.cluster.domain, stdin, |item| {
         if !is_selected(&item, args.list.selector.as_ref()) {
             return Ok(());
         }

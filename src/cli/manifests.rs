@@ -69,10 +69,7 @@ pub fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> anyhow::
     let manifests: &[&'static str] = if args.crd { &[CRD] } else { &BASE };
     let manifests: Vec<Cow<'static, str>> = manifests.iter().map(|text| changed(text, args, own.as_deref())).collect();
     match args.output {
-        ManifestsOutput::Yaml => manifests.into_iter().for_each(|text| match text {
-            Cow::Borrowed(text) => page.document(text),
-            Cow::Owned(text) => page.documents(&text),
-        }),
+        ManifestsOutput::Yaml => manifests.iter().for_each(|text| page.document(text)),
         ManifestsOutput::Json => {
             let text = manifests.join("---\n");
             let items: Vec<Value> = serde_saphyr::from_multiple(&text).context("a manifest of cpufit's own")?;

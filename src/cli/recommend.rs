@@ -10,6 +10,7 @@ use crate::answers::recommend::{CandidateReport, Change, Coverage, PoolReport, R
 use crate::cli::args::{RecommendArgs, RecommendOutput};
 use crate::domain::Domain;
 use crate::fit::node::Node;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire;
 use crate::page::Page;
 use crate::say::plural;
@@ -49,7 +50,7 @@ pub fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Pag
             for adoption in adoptions(&world, &report) {
                 if let Adoption::Apply(policy) = adoption {
                     let name = policy["metadata"]["name"].as_str().unwrap_or_default();
-                    page.line(format_args!("cpupolicy.cpufit.io/{name}"));
+                    page.line(Resource::Policies.title(name));
                 }
             }
         }
@@ -59,8 +60,7 @@ pub fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Pag
 
 fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<Vec<Edit>> {
     let mut out = Vec::new();
-    snapshot::read_all(&args.with_node, stdin, |item: Item| {
-        let item = item.inward(domain);
+    snapshot::read_all(&args.with_node, domain, stdin, |item: Item| {
         if item.kind != "Node" {
             return Err(item.wrong("kind", &format!("expected Node, found {}", item.kind)));
         }

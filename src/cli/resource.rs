@@ -80,8 +80,7 @@ impl ObjectKind {
     /// Its name as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
     #[must_use]
     pub fn title(self, name: &str) -> String {
-        let (singular, group) = (self.kind().to_ascii_lowercase(), self.group());
-        if group.is_empty() { format!("{singular}/{name}") } else { format!("{singular}.{group}/{name}") }
+        self.resource().title(name)
     }
 
     /// The kind that a word names: singular, plural, short name or kind, alone or with `.GROUP` or `.VERSION.GROUP`.

@@ -18,8 +18,7 @@ use crate::snapshot::{Skipped, read_dumps};
 /// An input cannot be read, or holds something malformed.
 pub fn of_dumps(args: &SnapshotArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<(Vec<Value>, Skipped)> {
     let mut objects = Vec::new();
-    let skipped = read_dumps(&args.snapshot, stdin, |item| {
-        let item = item.inward(domain);
+    let skipped = read_dumps(&args.snapshot, domain, stdin, |item| {
         let pruned = prune(&item.api_version, &item.kind, item.json.get()).with_context(|| item.place.to_string())?;
         objects.extend(pruned);
         anyhow::Ok(())

@@ -9,15 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::args::{TestArgs, TestOutput};
+use super::args::{PlainOutput, TestArgs};
 use super::output::ResultRow;
 use super::resource::{self, ObjectKind, Target};
 use super::{Namespace, check};
+use crate::domain::Domain;
 use crate::kubevirt::release::Release;
 use crate::page::Page;
 use crate::policy::API_VERSION;
 use crate::say::plural;
-use crate::snapshot::{self, Item, Source, recognise};
+use crate::snapshot::{self, Error, Item, Source};
 use crate::world;
 
 /// What files of expectations are called.
@@ -48,7 +49,7 @@ struct Test {
     metadata: Meta,
     /// Dumps of the cluster.
     snapshot: Vec<PathBuf>,
-    /// Policies, in the place of those of the dump.
+    /// Policies, beside those of the dump.
     #[serde(default)]
     policies: Vec<PathBuf>,
     kubevirt_version: Option<String>,
@@ -103,7 +104,7 @@ struct Outcomes<'o> {
 /// # Errors
 ///
 /// No folder holds a test, a test is not one, or what it names cannot be read or judged.
-pub fn run(args: &TestArgs, page: &mut Page) -> anyhow::Result<Tested> {
+pub fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> anyhow::Result<Tested> {
     let mut files = Vec::new();
     for folder in &args.folders {
         let before = files.len();
@@ -114,15 +115,15 @@ pub fn run(args: &TestArgs, page: &mut Page) -> anyhow::Result<Tested> {
     files.dedup();
     let mut outcomes = Vec::new();
     for file in &files {
-        snapshot::read_all(&[Source::Path(file.clone())], io::empty(), |item| {
-            outcomes.extend(outcomes_of(file, &item)?);
+        snapshot::read_all(&[Source::Path(file.clone())], &Domain::default(), io::empty(), |item| {
+            outcomes.extend(outcomes_of(file, &item, given)?);
             anyhow::Ok(())
         })?;
     }
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     let passed = outcomes.len() - failed;
     match args.output {
-        TestOutput::Table => {
+        PlainOutput::Table => {
             let mut rows = Vec::new();
             if !args.no_headers {
                 rows.push(["TEST", "OBJECT", "RESULT", "WHY"].map(str::to_owned).to_vec());
@@ -137,8 +138,8 @@ pub fn run(args: &TestArgs, page: &mut Page) -> anyhow::Result<Tested> {
                 plural::counted(outcomes.len(), "expectation", "expectations")
             ));
         }
-        TestOutput::Json => page.json(&Outcomes { results: &outcomes, passed, failed })?,
-        TestOutput::Yaml => page.yaml(&Outcomes { results: &outcomes, passed, failed })?,
+        PlainOutput::Json => page.json(&Outcomes { results: &outcomes, passed, failed })?,
+        PlainOutput::Yaml => page.yaml(&Outcomes { results: &outcomes, passed, failed })?,
     }
     Ok(if failed == 0 { Tested::Passed } else { Tested::Failed })
 }
@@ -163,16 +164,11 @@ fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<(
     Ok(())
 }
 
-fn outcomes_of(file: &Path, item: &Item) -> anyhow::Result<Vec<Outcome>> {
+fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Result<Vec<Outcome>> {
     if (item.api_version.as_str(), item.kind.as_str()) != (API_VERSION, KIND) {
         bail!("{}: expected a {KIND} of {API_VERSION}, found a {} of {}", item.place, item.kind, item.api_version);
     }
-    let mut deserializer = serde_json::Deserializer::from_str(item.json.get());
-    let test: Test = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let words = error.inner().to_string();
-        let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words).to_owned();
-        item.wrong(&error.path().to_string(), &words)
-    })?;
+    let test: Test = item.parse_unbounded()?;
     ensure!(!test.expect.is_empty(), "{}: expect is empty: nothing would be tested", item.place);
     let beside = |paths: &[PathBuf]| -> Vec<Source> {
         let folder = file.parent().unwrap_or(Path::new(""));
@@ -184,17 +180,16 @@ fn outcomes_of(file: &Path, item: &Item) -> anyhow::Result<Vec<Outcome>> {
             item.wrong("kubevirtVersion", "expected a version as KubeVirt spells it, for example v1.6.3")
         })?),
     };
-    let (domain, _) = recognise(&beside(&test.snapshot), io::empty());
-    let (world, _) =
-        world::load(&beside(&test.snapshot), &beside(&test.policies), release, "default", &domain, io::empty())
-            .with_context(|| item.place.to_string())?;
+    let dumps = beside(&test.snapshot);
+    let domain = snapshot::domain_of(given, &dumps, io::empty()).0;
+    let (world, _) = world::load(&dumps, &beside(&test.policies), release, "default", &domain, io::empty())
+        .with_context(|| item.place.to_string())?;
     let namespace = Namespace { name: "default".to_owned(), is_asked: false };
     let rows = check::rows(&beside(&test.manifests), &world, &namespace).with_context(|| item.place.to_string())?;
     let mut out = Vec::new();
     for (at, expected) in test.expect.iter().enumerate() {
-        let why = expected
-            .differences(&rows)
-            .map_err(|problem| item.wrong(&format!("expect[{at}]{}", problem.0), &problem.1))?;
+        let wrong = |field: &str, problem: &str| item.wrong(&format!("expect[{at}]{field}"), problem);
+        let why = expected.differences(&rows, &domain, &wrong)?;
         out.push(Outcome {
             file: file.display().to_string(),
             test: test.metadata.name.clone(),
@@ -206,30 +201,24 @@ fn outcomes_of(file: &Path, item: &Item) -> anyhow::Result<Vec<Outcome>> {
     Ok(out)
 }
 
-/// A field of an expectation, and what is wrong with it.
-struct Problem(String, String);
-
 impl Expected {
     /// What is not as expected, a line each.
-    fn differences(&self, rows: &[ResultRow]) -> Result<Vec<String>, Problem> {
-        let problem = |field: &str, what: String| Problem(format!(".{field}"), what);
-        let target = resource::parse(std::slice::from_ref(&self.object), &ObjectKind::EXPLAINED);
+    fn differences(
+        &self,
+        rows: &[ResultRow],
+        domain: &Domain,
+        wrong: &dyn Fn(&str, &str) -> Error,
+    ) -> Result<Vec<String>, Error> {
+        let object = domain.inward(&self.object).into_owned();
+        let target = resource::parse(std::slice::from_ref(&object), &ObjectKind::EXPLAINED);
         let Ok([Target::Named(kind, name)]) = target.as_deref() else {
-            return Err(problem("object", "expected TYPE/NAME, for example vm/db".to_owned()));
+            return Err(wrong(".object", "expected TYPE/NAME, for example vm/db"));
         };
         if let Some(verdict) = self.verdict.as_deref().filter(|verdict| !VERDICTS.contains(verdict)) {
-            return Err(problem("verdict", format!("{verdict:?} is none of {}", VERDICTS.join(", "))));
+            return Err(wrong(".verdict", &format!("{verdict:?} is none of {}", VERDICTS.join(", "))));
         }
-        if self.verdict.is_none()
-            && self.allowed.is_none()
-            && self.nodes.is_none()
-            && self.says.is_none()
-            && self.checks.is_none()
-        {
-            return Err(Problem(
-                String::new(),
-                "nothing is expected: say verdict, allowed, nodes, says or checks".to_owned(),
-            ));
+        if matches!(self, Self { verdict: None, allowed: None, nodes: None, says: None, checks: None, .. }) {
+            return Err(wrong("", "nothing is expected: say verdict, allowed, nodes, says or checks"));
         }
         let is_meant = |row: &&ResultRow| {
             ObjectKind::of_word(&row.kind) == Some(*kind)

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::VersionOutput;
+use super::args::PlainOutput;
 use crate::live::leader::{Leader, THIS_VERSION};
 use crate::page::{Page, PageError};
 
@@ -38,11 +38,11 @@ impl Versions {
     /// # Errors
     ///
     /// They cannot be written as JSON or YAML.
-    pub fn print(&self, output: VersionOutput, is_asked: bool, page: &mut Page) -> Result<(), PageError> {
+    pub fn print(&self, output: PlainOutput, is_asked: bool, page: &mut Page) -> Result<(), PageError> {
         match output {
-            VersionOutput::Json => page.json(self)?,
-            VersionOutput::Yaml => page.yaml(self)?,
-            VersionOutput::Table => {
+            PlainOutput::Json => page.json(self)?,
+            PlainOutput::Yaml => page.yaml(self)?,
+            PlainOutput::Table => {
                 page.line(format_args!("Client Version: {}", self.client_version.version));
                 match &self.leader_version {
                     Some(Leader { version, replica }) => {

@@ -139,7 +139,7 @@ impl Outlook {
     /// What is said about a guest that comes to run without the policy's model, denied for that or not.
     #[must_use]
     pub fn left(&self, policy: &Policy) -> Option<String> {
-        if self.becomes.is_some() || self.common == Common::Untouched(Untouched::UsesIt) {
+        if self.is_announcement {
             return None;
         }
         let unmet = || self.unmet.as_ref().map(|unmet| format!("{} (policy {})", unmet.message, policy.name));

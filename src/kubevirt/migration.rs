@@ -221,6 +221,16 @@ pub fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
     vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
 }
 
+/// The condition `LiveMigratable` where it is neither `True` nor `False`: an eviction is a migration where it is `True` alone.
+/// Mirrors `VirtualMachineInstance.IsMigratable`, which the admitter of pod evictions asks.
+#[must_use]
+pub fn not_known_migratable(vmi: &Vmi) -> Option<&Condition> {
+    let is_open = |condition: &&Condition| {
+        condition.kind == LIVE_MIGRATABLE && !matches!(condition.status.as_str(), "True" | "False")
+    };
+    vmi.status.conditions.iter().find(is_open)
+}
+
 /// Whether the guest runs (`IsRunning`). A dump that was cut down to the essentials may leave the phase out.
 #[must_use]
 pub fn runs(vmi: &Vmi) -> bool {

@@ -198,6 +198,13 @@ impl Resource {
         self.names().plural
     }
 
+    /// An object of it as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
+    #[must_use]
+    pub fn title(self, name: &str) -> String {
+        let (singular, group) = (self.kind().to_ascii_lowercase(), self.group());
+        if group.is_empty() { format!("{singular}/{name}") } else { format!("{singular}.{group}/{name}") }
+    }
+
     /// Group and version of the objects that are read: `v1`, `kubevirt.io/v1`.
     #[must_use]
     pub fn api_version(self) -> String {

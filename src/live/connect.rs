@@ -159,6 +159,18 @@ impl ClusterArgs {
         self.namespace.as_deref().filter(|name| !name.is_empty())
     }
 
+    /// The kubeconfig that is given, else those that kubectl would read.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it is malformed.
+    pub fn kubeconfig(&self) -> Result<Kubeconfig, ConnectError> {
+        match &self.kubeconfig {
+            Some(path) => Ok(Kubeconfig::read_from(path)?),
+            None => kubeconfig::read(),
+        }
+    }
+
     /// The configuration that kubectl would use.
     ///
     /// # Errors
@@ -170,11 +182,7 @@ impl ClusterArgs {
         }
         let environment = Environment::read();
         let of = |kubeconfig| kubeconfig::config(kubeconfig, self, &environment);
-        let read = || match &self.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path).map_err(ConnectError::from),
-            None => kubeconfig::read(),
-        };
-        let config = match read() {
+        let config = match self.kubeconfig() {
             Ok(kubeconfig) => of(kubeconfig),
             // An address is enough to talk to a server.
             Err(_) if self.server.is_some() && self.kubeconfig.is_none() => of(Kubeconfig::default()),

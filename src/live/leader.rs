@@ -100,7 +100,7 @@ pub async fn run(
             () = sleep_until(next) => {}
         }
     }
-    candidate.let_go().await;
+    candidate.release().await;
 }
 
 /// What to do about the Lease.
@@ -213,7 +213,7 @@ impl Candidate {
     fn lead(&self, leads: bool) {
         let changed = self.leads.send_if_modified(|before| std::mem::replace(before, leads) != leads);
         if changed && leads {
-            info!(replica = self.me, "leads");
+            info!(replica = self.me, "became leader");
         } else if changed {
             info!(replica = self.me, "lost leadership");
         }
@@ -259,7 +259,7 @@ impl Candidate {
     }
 
     /// Nobody need wait for a holder that ends.
-    async fn let_go(self) {
+    async fn release(self) {
         self.lead(false);
         // An attempt may have been under way: the Lease itself names its holder.
         let released = timeout(REQUEST, async {

@@ -30,6 +30,9 @@ impl Around for Domain {
 
 /// The request in the names of the cluster. The client library holds its bodies whole.
 fn sent(request: Request<Sent>, domain: &Domain) -> Request<Sent> {
+    if domain.is_own() {
+        return request;
+    }
     let (mut head, mut body) = request.into_parts();
     let path = head.uri.path_and_query().map(|path| domain.outward(path.as_str()).parse::<PathAndQuery>());
     if let Some(Ok(path)) = path {

@@ -145,6 +145,16 @@ impl Item {
     }
 }
 
+impl Item {
+    /// The same for what people write for this program alone, which has no bounds of its own.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_unbounded<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
+        serde_json::from_str(self.json.get()).map_err(|_| error::field::<T>(self.place.clone(), &self.kind, &self.json))
+    }
+}
+
 /// A kind that is in no namespace, and holds an object that may be.
 const REVIEW: &str = "AdmissionReview";
 
@@ -169,8 +179,7 @@ impl Item {
     }
 
     /// The object of a cluster with this domain, with KubeVirt's own names.
-    #[must_use]
-    pub fn inward(mut self, domain: &Domain) -> Self {
+    fn inward(mut self, domain: &Domain) -> Self {
         if domain.is_own() {
             return self;
         }
@@ -250,15 +259,18 @@ pub fn read<E: From<Error>>(
     }
 }
 
-/// Reads all objects of all sources, in the order given; `-` is read from `stdin`, of a folder the files in it.
+/// Reads all objects of all sources of a cluster with this domain, with KubeVirt's own names, in the order given; `-` is read from
+/// `stdin`, of a folder the files in it.
 ///
 /// # Errors
 /// As [`read`], and where a file or folder cannot be opened or a folder holds no dump.
 pub fn read_all<E: From<Error>>(
     sources: &[Source],
+    domain: &Domain,
     mut stdin: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<(), E> {
+    let mut each = |item: Item| each(item.inward(domain));
     for source in sources {
         match source {
             Source::Stdin => read(STDIN, &mut stdin, &mut each)?,
@@ -277,13 +289,14 @@ pub fn read_all<E: From<Error>>(
     Ok(())
 }
 
-/// Reads all objects of dumps of a cluster, in the order given; `-` is read from `stdin`. Folders are read with all that is below
+/// Reads all objects of dumps of a cluster with this domain, with KubeVirt's own names, in the order given; `-` is read from `stdin`. Folders are read with all that is below
 /// them, as `must-gather` and support bundles write them, and files there that hold no Kubernetes object are passed over.
 ///
 /// # Errors
 /// As [`read_all`]. A file that is named, and one of a folder that begins with an object, must be readable to its end.
 pub fn read_dumps<E: From<Error>>(
     sources: &[Source],
+    domain: &Domain,
     mut stdin: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
 ) -> Result<Skipped, E> {
@@ -297,6 +310,7 @@ pub fn read_dumps<E: From<Error>>(
             Self::Dump(error)
         }
     }
+    let mut each = |item: Item| each(item.inward(domain));
     let mut skipped = Skipped::default();
     for source in sources {
         let path = match source {
@@ -327,9 +341,15 @@ pub fn read_dumps<E: From<Error>>(
 /// Bytes that are looked at together.
 const PIECE: usize = 64 * 1024;
 
+/// The domain that is given, else the one that these dumps use throughout; and standard input, with nothing of it lost.
+pub fn domain_of<R: Read>(given: Option<&Domain>, dumps: &[Source], stdin: R) -> (Domain, impl Read + use<R>) {
+    let (recognised, rest) = recognise(if given.is_some() { &[] } else { dumps }, stdin);
+    (given.cloned().unwrap_or(recognised), rest)
+}
+
 /// The domain that these dumps use throughout, where it is not KubeVirt's own, and what standard input holds. Dumps are read until one
 /// uses KubeVirt's own domain: in most clusters that is the first node. What cannot be read is left to whoever reads the objects.
-pub fn recognise<R: Read>(sources: &[Source], mut stdin: R) -> (Domain, impl Read + use<R>) {
+fn recognise<R: Read>(sources: &[Source], mut stdin: R) -> (Domain, impl Read + use<R>) {
     let mut evidence = Evidence::default();
     let mut held = Vec::new();
     let mut piece = vec![0; PIECE];

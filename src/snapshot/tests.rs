@@ -189,7 +189,7 @@ fn a_folder_is_read_in_name_order_and_not_below() {
     fs::create_dir(folder.path().join("d.yaml")).unwrap();
     let mut found = Vec::new();
     let sources = [Source::Path(folder.path().to_owned()), Source::Stdin];
-    read_all(&sources, NODE.as_bytes(), |item| {
+    read_all(&sources, &Domain::default(), NODE.as_bytes(), |item| {
         let name = item.parse::<wire::Node>()?.metadata.name;
         found.push((item.place.file.rsplit('/').next().unwrap().to_owned(), name));
         Ok::<_, Error>(())
@@ -203,7 +203,9 @@ fn a_folder_is_read_in_name_order_and_not_below() {
 fn what_cannot_be_opened_is_named() {
     let none = tempfile::tempdir().unwrap();
     let fail = |path: PathBuf| {
-        let error = read_all(&[Source::Path(path)], io::empty(), |_| Ok::<_, Error>(())).unwrap_err().to_string();
+        let error = read_all(&[Source::Path(path)], &Domain::default(), io::empty(), |_| Ok::<_, Error>(()))
+            .unwrap_err()
+            .to_string();
         error.replace(none.path().to_str().unwrap(), "dumps")
     };
     assert_snapshot!(fail(none.path().to_owned()), @"no .yaml, .yml or .json file in folder dumps");
@@ -226,7 +228,7 @@ fn places_are_named_as_people_count() {
 }
 
 #[test]
-fn a_failing_source_is_warned_from_a_short_dump() {
+fn a_source_that_fails_is_no_short_dump() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -283,7 +285,7 @@ fn broken_text_is_located() {
 }
 
 #[test]
-fn what_is_no_object_is_warned() {
+fn what_is_no_object_is_an_error() {
     assert_snapshot!(error("hello\n"), @r#"cluster.yaml, document 1: expected an object, found string "hello""#);
     assert_snapshot!(error("42\n"), @"cluster.yaml, document 1: expected an object, found number 42");
     assert_snapshot!(error("[1]"), @"cluster.yaml, document 1, items[0]: expected an object, found number 1");

@@ -23,7 +23,7 @@ use crate::telemetry::{Exposition, Metrics};
 const INDEX: [&str; 5] = [
     "cpufit: keeps KubeVirt guests migratable",
     "",
-    "/livez            200 while the process runs",
+    "/livez            200 while the runtime that answers reviews runs, else 503",
     "/readyz           200 when reviews should be sent here, else 503; ?verbose lists the conditions and the age of what is known",
     "/metrics          metrics, in the text format of Prometheus or, if asked for by Accept, in OpenMetrics",
 ];

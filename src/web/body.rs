@@ -30,6 +30,9 @@ impl Shelf {
 
     /// An empty buffer for so many bytes.
     fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
+        if bytes <= SMALL {
+            return Buffer { bytes: Vec::with_capacity(bytes), shelf: Arc::clone(self) };
+        }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let at = kept.iter().position(|buffer| buffer.capacity() >= bytes);
         let buffer = at.map(|at| kept.swap_remove(at));

@@ -1,5 +1,5 @@
 //! Who has a connection: as many as there are places, and for one address no more than its share. Where a new connection finds
-//! no place, the longest idle one ends; where none is idle, the new one waits.
+//! no place, an idle one of the address that has most ends, of those the one that was of use least often; where none is idle, the new one waits.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -116,11 +116,11 @@ impl Places {
         state.held.len() >= self.bounds.total || state.staying(address.to_canonical()) >= self.bounds.per_peer
     }
 
-    /// Something else than places is short: one who waits is turned away, or else the idlest connection ends.
+    /// Something else than places is short: one who waits is turned away, or else an idle connection ends.
     pub(super) fn give_back(&self) {
         let mut state = self.lock();
         if !state.turn_away() {
-            state.end_idlest(None, Duration::ZERO, Duration::ZERO);
+            state.end_one(None, Duration::ZERO, Duration::ZERO);
         }
     }
 
@@ -132,11 +132,11 @@ impl Places {
             state.waiting.keys().map(|address| (state.staying(*address), *address)).collect();
         addresses.sort_unstable();
         for (staying, address) in addresses {
-            if staying >= per_peer && !state.end_idlest(Some(address), GRACE, patience) {
+            if staying >= per_peer && !state.end_one(Some(address), GRACE, patience) {
                 continue;
             }
             let all: usize = state.staying.values().sum();
-            if all >= total && !state.end_idlest(None, GRACE, patience) {
+            if all >= total && !state.end_one(None, GRACE, patience) {
                 return None;
             }
             // Else those that were asked to end are waited for.
@@ -195,7 +195,7 @@ impl State {
     ///
     /// A connection whose request is whole and waits for its answer is not idle, nor is one that sent something that was not looked
     /// at yet; one whose request is still being sent is.
-    fn end_idlest(&mut self, address: Option<IpAddr>, grace: Duration, patience: Duration) -> bool {
+    fn end_one(&mut self, address: Option<IpAddr>, grace: Duration, patience: Duration) -> bool {
         let now = Instant::now();
         let mut idle: HashMap<IpAddr, Idle> = HashMap::new();
         for (id, held) in &self.held {

@@ -194,9 +194,12 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let mut response = plain(self.status(), Page::of(&self));
+impl Refusal {
+    /// The answer, in the names of a cluster with this domain.
+    fn response(&self, domain: &Domain) -> Response {
+        let mut page = Page::in_domain(domain);
+        page.line(self);
+        let mut response = plain(self.status(), page);
         if matches!(self, Self::Busy | Self::Slowest) {
             // API servers obey it, within the time they grant.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -220,7 +223,7 @@ async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response
                 let took_seconds = took.as_secs_f64();
                 info!(webhook = %stage, status = refusal.status().as_u16(), %outcome, reason = %refusal, took_seconds, more, "turned away");
             }
-            refusal.into_response()
+            refusal.response(&edge.domain)
         }
     }
 }
@@ -341,7 +344,7 @@ fn log(stage: Stage, request: &Request<'_>, decision: &Decision, outcome: Reques
                 user = %&*request.user.username,
                 dry_run = request.dry_run,
                 %outcome,
-                warnings = decision.warnings().len(),
+                warnings = decision.warning_count(),
                 took_seconds = took.as_secs_f64(),
                 "reviewed"
             )

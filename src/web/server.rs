@@ -43,9 +43,9 @@ pub enum Transport {
 /// konnectivity's. All others are let in as long as they cost those nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many are served at once. For a further one the longest idle one ends; while all wait for answers, further ones wait.
+    /// How many are served at once. For a further one an idle one ends; while all wait for answers, further ones wait.
     pub connections: usize,
-    /// How many of one address are served at once. For a further one its longest idle one ends; while all of them wait for
+    /// How many of one address are served at once. For a further one an idle one of its own ends; while all of them wait for
     /// answers, further ones wait, and hold up those of no other address.
     ///
     /// More than half of all. Over HTTP/2 that carries 38,400 reviews at once. An API server that has to use HTTP/1.1 opens a
@@ -82,12 +82,14 @@ pub struct Limits {
 }
 
 /// The connections that are served on both ports.
-const SERVED: usize = 640 + 192;
+const REVIEWS: usize = 640;
+const PROBES: usize = 192;
+const SERVED: usize = REVIEWS + PROBES;
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 640,
+            connections: REVIEWS,
             per_peer: 384,
             waiting: (descriptors::beyond(SERVED) / 3 * 2).clamp(64, 2048),
             patience: Duration::from_millis(200),
@@ -110,7 +112,7 @@ impl Limits {
         Self {
             // As each is over in moments, more are open only where somebody holds them. So many that five thousand a second are accepted
             // though each has its time.
-            connections: 192,
+            connections: PROBES,
             // The node's address is the kubelet's, and that of all pods in the host's network.
             per_peer: 128,
             waiting: (descriptors::beyond(SERVED) / 3).clamp(32, 1024),
@@ -230,7 +232,7 @@ pub async fn serve(
         if places.are_taken(peer.ip())
             && let Some(more) = full.line()
         {
-            warn!(%peer, connections = total, per_peer, more, "as many connections as allowed are open: the idlest ones end for others");
+            warn!(%peer, connections = total, per_peer, more, "as many connections as allowed are open: idle ones end for others");
         }
         connections.spawn(connection(stream, places.enter(peer.ip()), Arc::clone(&shared)));
         // Those that were accepted have their turn before further ones are.

@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_is_warned_when_it_is_enough() {
+    async fn work_is_stopped_at_its_deadline() {
         let turns = turns(1, 1, 1);
         let took = async |pace, left| {
             let mut turn = turns.turn(None, false, Instant::now() + Duration::from_millis(left));

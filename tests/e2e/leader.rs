@@ -56,7 +56,7 @@ fn one_replica_leads_and_another_one_when_it_is_gone() {
     println!("after SIGTERM: {took:?}");
     assert!(took < Duration::from_secs(8), "a rolling update would wait for a Lease to run out: {took:?}");
     assert_eq!(lease(&cluster)["leaseTransitions"], 2);
-    third.until("leads", |replica| replica.server.log().contains("leads"));
+    third.until("leads", |replica| replica.server.log().contains("became leader"));
 
     // The last one releases the Lease as well.
     third.server.signal("TERM");

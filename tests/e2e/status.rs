@@ -90,7 +90,7 @@ fn an_invalid_policy_that_slips_through_is_reported_once() {
     // Another leader does not tell of it again.
     drop(replica);
     let replica = scene.installation.serve("cpufit-1", &[]);
-    replica.until("the next leader", |replica| replica.server.log().contains("leads"));
+    replica.until("the next leader", |replica| replica.server.log().contains("became leader"));
     std::thread::sleep(Duration::from_secs(8));
     let about = scene.events().into_iter().filter(|(object, ..)| object == "CPUPolicy/wrong").count();
     assert_eq!(about, 1);

@@ -170,7 +170,7 @@ fn a_guest_that_has_ended_is_no_guest() {
 }
 
 #[test]
-fn an_audit_ends_when_it_is_warned_to() {
+fn an_audit_ends_at_its_deadline() {
     assert_eq!(audit(&world(&[]), &|| true), Vec::new());
 }
 

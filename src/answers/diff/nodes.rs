@@ -188,9 +188,9 @@ fn unlike_of(fleet: &Fleet, model: &str, nodes: &Bits) -> Vec<Unlike> {
         return Vec::new();
     }
     let keys = |node: NodeIndex| -> BTreeSet<&str> {
-        let is_warned =
+        let is_compared =
             |key: &str| matches!(Family::of(key), Family::CpuFeature | Family::CpuModel | Family::HostModelRequired);
-        fleet.profile_labels(node).map(|(key, _)| key).filter(|key| is_warned(key)).collect()
+        fleet.profile_labels(node).map(|(key, _)| key).filter(|key| is_compared(key)).collect()
     };
     let usual_keys = keys(usual);
     let row = |(profile, nodes): (&NodeIndex, &Vec<NodeIndex>)| {

@@ -183,8 +183,8 @@ impl Acts<'_> {
         let same_node = |act: &Act| matches!(&act.action, Action::AddLabels(known) if known.node == add.node);
         let known = self.all.iter().position(same_node);
         if let Some(Action::AddLabels(known)) = known.map(|at| &self.all[at].action) {
-            let is_unmet = |(key, value): &(String, String)| labels.get(key).is_some_and(|wanted| wanted != value);
-            if known.labels.iter().any(is_unmet) {
+            let conflicts = |(key, value): &(String, String)| labels.get(key).is_some_and(|wanted| wanted != value);
+            if known.labels.iter().any(conflicts) {
                 return self.of_node(mover, add.clone().into());
             }
             labels.extend(known.labels.iter().cloned());

@@ -108,20 +108,23 @@ pub(super) fn of(residents: &Residents<'_>, movers: &[Mover<'_>]) -> Forecast {
 /// The same, where their labels let them go to these nodes.
 pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits]) -> Forecast {
     // Who is shut down is gone at once; who is migrated, once there is a place for it. Each may make room for others.
-    let is_shut_down = |mover: &&&Mover<'_>| matches!(mover.fate, Fate::ShutDown(_));
-    let mut gone: Vec<&Vmi> = movers.iter().filter(is_shut_down).map(|mover| mover.vmi).collect();
+    let mut gone: Vec<&Vmi> = movers.iter().filter(|mover| mover.is_shut_down()).map(|mover| mover.vmi).collect();
     let mut found = outcomes(residents, movers, fitting, &gone);
     let at_first: Vec<bool> = found.iter().map(|outcome| outcome.targets.is_empty()).collect();
     while found.iter().any(|outcome| !outcome.kept_off.is_empty()) {
-        let leaves = |(mover, outcome): &(&&Mover<'_>, &Outcome)| {
-            !outcome.targets.is_empty() || matches!(mover.fate, Fate::ShutDown(_))
-        };
+        let leaves = |(mover, outcome): &(&&Mover<'_>, &Outcome)| !outcome.targets.is_empty() || mover.is_shut_down();
         let leaving: Vec<&Vmi> = movers.iter().zip(&found).filter(leaves).map(|(mover, _)| mover.vmi).collect();
         if leaving.len() == gone.len() {
             break;
         }
         gone = leaving;
         found = outcomes(residents, movers, fitting, &gone);
+    }
+    // Places depend on the targets alone: they are sought when these are final.
+    if !residents.is_free() {
+        for group in groups(residents, movers, &found) {
+            settle(residents, movers, &mut found, &group);
+        }
     }
     for (at, outcome) in found.iter_mut().enumerate().filter(|(at, _)| at_first[*at]) {
         if outcome.place.is_some() {
@@ -156,13 +159,7 @@ fn outcomes(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits], 
         let place = targets.iter().next();
         Outcome { place, targets, rivals: None, after: Vec::new(), kept_off, no_room }
     };
-    let mut outcomes: Vec<Outcome> = movers.iter().zip(fitting).map(outcome).collect();
-    if !residents.is_free() {
-        for group in groups(residents, movers, &outcomes) {
-            settle(residents, movers, &mut outcomes, &group);
-        }
-    }
-    outcomes
+    movers.iter().zip(fitting).map(outcome).collect()
 }
 
 /// The nodes without room for all of these guests that may come there.
@@ -380,5 +377,10 @@ impl Mover<'_> {
     /// Whether KubeVirt is to migrate it.
     pub(super) fn must_move(&self) -> bool {
         matches!(self.fate, Fate::Moves | Fate::Refused(_))
+    }
+
+    /// Whether its eviction ends it, and nothing is migrated.
+    pub(super) fn is_shut_down(&self) -> bool {
+        matches!(self.fate, Fate::ShutDown(_))
     }
 }

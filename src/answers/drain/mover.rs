@@ -13,7 +13,7 @@ use crate::judge::foresee;
 use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
-use crate::kubevirt::wire::{Condition, LIVE_MIGRATABLE, Vmi};
+use crate::kubevirt::wire::Vmi;
 use crate::policy::Policy;
 use crate::say;
 use crate::world::World;
@@ -164,11 +164,7 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
             message: condition.message.clone(),
         })
     });
-    // KubeVirt migrates where the condition is `True` alone.
-    let is_open = |condition: &&Condition| {
-        condition.kind == LIVE_MIGRATABLE && !matches!(condition.status.as_str(), "True" | "False")
-    };
-    let open = vmi.status.conditions.iter().find(is_open);
+    let open = migration::not_known_migratable(vmi);
     let refused = refused.or_else(|| open.map(|open| format!("its condition LiveMigratable is {}", open.status)));
     let strategy = strategy(vmi, &world.cluster);
     let is_evicted = matches!(strategy, Some(Strategy::ShutDown | Strategy::Unknown))

@@ -229,8 +229,7 @@ fn simulate(
     let mut at: Vec<NodeIndex> = guests.iter().map(|(turn, _, _)| nodes[*turn].0).collect();
     for &turn in order {
         let node = nodes[turn].0;
-        let is_shut_down = |mover: &&Mover<'_>| matches!(mover.fate, Fate::ShutDown(_));
-        nodes[turn].1.iter().filter(is_shut_down).for_each(|mover| residents.end(mover.vmi));
+        nodes[turn].1.iter().filter(|mover| mover.is_shut_down()).for_each(|mover| residents.end(mover.vmi));
         let here: Vec<usize> = (0..guests.len()).filter(|&guest| at[guest] == node).collect();
         let movers: Vec<&Mover<'_>> = here.iter().map(|&guest| &nodes[guests[guest].0].1[guests[guest].1]).collect();
         let fitting: Vec<Bits> = here

@@ -66,8 +66,8 @@ pub(super) fn start(
             certificates::Settings { namespace: args.own_namespace.clone(), validity: args.certificate_validity };
         tasks.spawn(certificates::run(client, settings, Arc::clone(resolver), leads, Arc::clone(metrics)));
     }
-    let limit = args.stale_after;
-    Ok((live, Arc::new(move || ages(&freshness, limit)), writers))
+    let (limit, domain) = (args.stale_after, domain.clone());
+    Ok((live, Arc::new(move || ages(&freshness, limit, &domain)), writers))
 }
 
 /// Those who finish their work when the reviews have drained.
@@ -144,8 +144,8 @@ async fn fresh(readiness: Arc<Readiness>, freshness: Arc<Freshness>, limit: Dura
 }
 
 /// How old what is known of each resource is at most, and what is wrong with its watch; `[-]` for one that is too old.
-fn ages(freshness: &Freshness, limit: Duration) -> Page {
-    let mut page = Page::default();
+fn ages(freshness: &Freshness, limit: Duration, domain: &Domain) -> Page {
+    let mut page = Page::in_domain(domain);
     let silent = freshness.silent(limit);
     for resource in Resource::WATCHED {
         let mark = if silent.contains(&resource) { '-' } else { ' ' };

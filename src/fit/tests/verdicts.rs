@@ -220,7 +220,7 @@ mod outcomes {
     #[rstest]
     #[case::nothing_known(Vec::new())]
     #[case::no_cpu_labels(vec![node("n1"), node("n2")])]
-    fn fitting_is_warned_even_where_nothing_can_be_known(#[case] nodes: Vec<Node>) {
+    fn the_nodes_that_fit_are_named_even_where_nothing_can_be_known(#[case] nodes: Vec<Node>) {
         let count = nodes.len();
         let verdict = judge(&starting("host-model"), nodes);
         assert_eq!(verdict.assessment.fitting.count(), count, "the scheduler's own answer is withheld");
@@ -570,7 +570,7 @@ mod findings {
     #[rstest]
     #[case::migration(db(), true)]
     #[case::start(starting("host-model"), false)]
-    fn an_outdated_launcher_is_warned_where_it_matters(#[case] subject: Subject<'static>, #[case] expected: bool) {
+    fn an_outdated_launcher_is_reported_where_it_matters(#[case] subject: Subject<'static>, #[case] expected: bool) {
         let verdict = judge(&subject.tweak(|s| s.outdated_launcher = true), pool());
         assert_eq!(found(&verdict, Check::OutdatedLauncher).is_some(), expected);
     }

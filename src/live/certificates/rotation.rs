@@ -23,7 +23,7 @@ use crate::web::tls;
 pub(super) const BUNDLE: &str = "ca.crt";
 const CURRENT: (&str, &str) = ("tls.crt", "tls.key");
 const NEXT: (&str, &str) = ("next.crt", "next.key");
-/// How long before its certificate ends a replica surely serves the successor: three looks at the Secret.
+/// How long before its certificate ends a replica surely serves the successor: at least three looks at the Secret.
 const LAST_MOMENT: Duration = Duration::from_secs(30);
 
 /// A certificate authority that is trusted.

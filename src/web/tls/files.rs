@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_will_refuse_is_warned() {
+    fn what_clients_will_refuse_is_warned_about() {
         let (chain, key) = issue(2040);
         let pair = Pair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.as_bytes())).unwrap();
         let service = ServerName::try_from("cpufit.cpufit-system.svc").unwrap();

@@ -53,7 +53,7 @@ fn event(name: &str, count: i32, note: &str) -> (String, i32, String) {
 }
 
 #[test]
-fn what_is_warned_again_is_counted_with_the_newest_words_and_no_storm_of_writes() {
+fn what_is_reported_again_is_counted_with_the_newest_words_and_no_storm_of_writes() {
     let mut bench = Bench::new();
     assert_eq!(bench.queue(0, report("db", Reason::NoTarget, "first")), Taken::New);
     assert_eq!(bench.written(0), [event("db", 1, "first")], "the first word must not wait");

@@ -20,8 +20,9 @@ use crate::fit::syntax;
 
 /// The domain of KubeVirt itself.
 const KUBEVIRT: &str = "kubevirt.io";
-/// Domains that Kubernetes and this program use: a translation would reach names that KubeVirt does not own.
-const TAKEN: [&str; 3] = ["kubernetes.io", "k8s.io", "cpufit.io"];
+/// Domains that Kubernetes and this program use: a translation would reach names that KubeVirt does not own. Below KubeVirt's own,
+/// two names would have one translation.
+const TAKEN: [&str; 4] = ["kubernetes.io", "k8s.io", "cpufit.io", KUBEVIRT];
 
 /// The domain of KubeVirt's names in one cluster; `kubevirt.io` by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub enum DomainError {
     #[error("{0:?} is not a domain: it has no dot; give one such as internal.virtualization.example.io")]
     OneLabel(String),
     /// Others have names in it.
-    #[error("{0} is not a domain that KubeVirt is renamed to: Kubernetes or cpufit has names in it")]
+    #[error("{0} is not a domain that KubeVirt is renamed to: Kubernetes, KubeVirt or cpufit has names in it")]
     Taken(String),
 }
 
@@ -99,7 +100,7 @@ impl Domain {
     pub fn exchanged<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let Some(name) = &self.0 else { return Cow::Borrowed(text) };
         let (ours, theirs) = (KUBEVIRT.as_bytes(), name.as_bytes());
-        // One may end or begin the other: the longer one is what stands there.
+        // One may begin the other: the longer one is what stands there.
         let pairs =
             if theirs.len() > ours.len() { [(theirs, ours), (ours, theirs)] } else { [(ours, theirs), (theirs, ours)] };
         let mut out = Vec::new();
@@ -249,8 +250,19 @@ mod tests {
 
     #[test]
     fn what_is_no_domain_is_refused_and_names_the_cure() {
-        for text in ["", "io", "Kubevirt.io", "a..b", "kubevirt.io/", "-a.io", "kubernetes.io", "x.k8s.io", "cpufit.io"]
-        {
+        for text in [
+            "",
+            "io",
+            "Kubevirt.io",
+            "a..b",
+            "kubevirt.io/",
+            "-a.io",
+            "kubernetes.io",
+            "x.k8s.io",
+            "cpufit.io",
+            "internal.kubevirt.io",
+            "io.kubevirt.io",
+        ] {
             let error = text.parse::<Domain>().expect_err(text).to_string();
             assert!(error.contains("domain"), "{error}");
         }
@@ -258,7 +270,9 @@ mod tests {
         assert_eq!(domain("mykubernetes.io").to_string(), "mykubernetes.io");
     }
 
-    const PARTS: [&str; 14] = [
+    const PARTS: [&str; 16] = [
+        "internal.kubevirt.io",
+        "io.kubevirt.io",
         "kubevirt.io",
         "kubevirt",
         ".io",
@@ -274,14 +288,7 @@ mod tests {
         "example",
         "ä",
     ];
-    const DOMAINS: [&str; 6] = [
-        "internal.virtualization.example.io",
-        "internal.kubevirt.io",
-        "kubevirt.io.example",
-        "virt.io",
-        "a.io",
-        "io.kubevirt.io",
-    ];
+    const DOMAINS: [&str; 4] = ["internal.virtualization.example.io", "kubevirt.io.example", "virt.io", "a.io"];
 
     proptest! {
         #[test]

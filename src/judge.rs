@@ -66,7 +66,8 @@ pub(crate) fn judge_change<'a>(
     let was = Ready::of(world, before, user, effort)?;
     let assessment = was.judged.assess_within(&world.cluster, effort);
     if assessment.outcome == Outcome::Unknown(Unknown::NotInTime) {
-        // Whether it is worse is not known, and nothing is denied for what is not known. What is judged now is not judged in time.
+        // It ran out of time before it was known whether this is worse. Judged again, what takes time is not known and denies
+        // nothing; that no node takes the guest is known without, and the old one had nodes.
         return judge(world, manifest, user, effort);
     }
     let is_worse = enforce::model::is_worse(&assessment, &case.verdict.assessment)

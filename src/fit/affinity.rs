@@ -30,6 +30,12 @@ pub enum Expression {
 }
 
 impl Expression {
+    /// Whether it keeps a guest off hosts whose model is obsolete.
+    #[must_use]
+    pub fn rejects_obsolete_host_model(&self) -> bool {
+        matches!(self, Self::DoesNotExist(key) if label::is_obsolete_host_model(key))
+    }
+
     /// The key it speaks of.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -227,6 +233,12 @@ impl Affinity {
         })
     }
 
+    /// Whether KubeVirt keeps the guest off hosts whose model is obsolete.
+    #[must_use]
+    pub fn avoids_obsolete_host_model(&self) -> bool {
+        self.terms.iter().flat_map(|term| &term.expressions).any(Expression::rejects_obsolete_host_model)
+    }
+
     /// The same without the condition by which KubeVirt keeps host-model guests off obsolete hosts; `None` where
     /// nothing is left of it.
     #[must_use]
@@ -234,9 +246,7 @@ impl Affinity {
         let found = self.0.without_obsolete.get_or_init(|| {
             let mut left = self.0.selector.clone();
             for term in &mut left.terms {
-                term.expressions.retain(
-                    |rule| !matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)),
-                );
+                term.expressions.retain(|rule| !rule.rejects_obsolete_host_model());
             }
             left.terms.retain(|term| !term.is_empty());
             (!left.terms.is_empty()).then(|| left.into())

@@ -70,6 +70,14 @@ pub struct Named {
     pub field: &'static str,
 }
 
+impl Named {
+    /// `preference` or `instancetype`, whatever the case in which the VM spells its kind.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        if self.kind.to_ascii_lowercase().contains("preference") { "preference" } else { "instancetype" }
+    }
+}
+
 /// Who asks, and where that stands in the judged object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {

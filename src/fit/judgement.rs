@@ -103,7 +103,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
     #[must_use]
     pub fn beside(mut self, not_judged: Option<&'s Finding>, notes: &'s [Finding]) -> Self {
         if let Some(finding) = not_judged {
-            self.assessment.outcome = Outcome::Unknown(Unknown::Hindered(Box::new(finding.detail.clone())));
+            self.assessment.outcome = Outcome::Unknown(Unknown::NotJudged(Box::new(finding.detail.clone())));
             self.assessment.cause = None;
             self.assessment.fitting = Bits::none(self.fleet.len());
         }

@@ -94,6 +94,12 @@ pub enum Family {
 }
 
 impl Family {
+    /// Whether it says that a node can run a named CPU model.
+    #[must_use]
+    pub fn is_model(self) -> bool {
+        matches!(self, Self::CpuModel | Self::CpuModelMigration)
+    }
+
     /// The family of a label key.
     #[must_use]
     pub fn of(key: &str) -> Self {

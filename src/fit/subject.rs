@@ -440,7 +440,7 @@ impl<'a> Subject<'a> {
 
     /// The value that is asked for where the guest's own selector does not have this key.
     #[must_use]
-    pub fn under_own(&self, key: &str) -> Option<&str> {
+    pub fn value_without_own(&self, key: &str) -> Option<&str> {
         self.under_own.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 

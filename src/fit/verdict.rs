@@ -94,7 +94,7 @@ pub enum Unknown {
     /// There was no time to find it out.
     NotInTime,
     /// KubeVirt would create no pod, or an object is not known.
-    Hindered(Box<Detail>),
+    NotJudged(Box<Detail>),
 }
 
 impl Outcome {

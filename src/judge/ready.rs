@@ -61,6 +61,7 @@ impl<'a> Ready<'a> {
         }
         if let Manifest::Pod(pod) = manifest {
             judged.subject.authors = subject::authors_of_pod(pod, cluster);
+            judged.subject.under_own = subject::under_own_of_pod(pod, cluster);
         }
         let mut outlook = mutate::outlook(world, manifest, &rules.policy, effort);
         if let Some(becomes) = outlook.as_mut().and_then(|outlook| outlook.becomes.take()) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::defaults::ClusterConfig;
+use super::defaults::{ClusterConfig, hyperconverged};
 use super::guest::Revision;
 use super::launch;
 use super::release::Release;
@@ -549,8 +549,7 @@ fn remove<T>(kept: &mut Kept<T>, name: &Name) -> bool {
 /// Who owns the configuration of this KubeVirt resource: it, or the HyperConverged resource by which an operator writes it.
 fn list_owner(kubevirt: &KubeVirt) -> ListOwner {
     let metadata = &kubevirt.metadata;
-    let is_owned = metadata.owner_references.iter().any(|owner| owner.kind == "HyperConverged");
-    if is_owned || well_known::MANAGED_BY_HCO.is_set(&metadata.labels) {
+    if hyperconverged(kubevirt).is_some() || well_known::MANAGED_BY_HCO.is_set(&metadata.labels) {
         return ListOwner::HyperConverged;
     }
     ListOwner::KubeVirt { namespace: metadata.namespace.clone(), name: metadata.name.clone() }

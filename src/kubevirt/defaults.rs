@@ -29,9 +29,8 @@ pub fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
 
 impl From<KubeVirt> for ClusterConfig {
     fn from(kubevirt: KubeVirt) -> Self {
-        let is_of_hyperconverged = hyperconverged(&kubevirt).is_some();
         Self {
-            configuration: Configuration { is_of_hyperconverged, ..kubevirt.spec.configuration },
+            configuration: kubevirt.spec.configuration,
             default_architecture: kubevirt.status.default_architecture,
             excess: kubevirt.metadata.excess,
         }

@@ -12,7 +12,7 @@ use super::wire::Configuration;
 use crate::fit::check::{Detail, Finding, Obsolete, Withheld};
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
-use crate::fit::placement::{Expression, Placement};
+use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::{ListOwner, ObsoleteModels};
 use crate::fit::verdict::Check;
 
@@ -42,21 +42,25 @@ const BUILT_IN: [&str; 17] = [
 pub fn withheld(configuration: &Configuration, model: &str) -> Option<Obsolete> {
     let list = &configuration.obsolete_cpu_models;
     if !list.is_empty() {
-        let configured =
-            if configuration.is_of_hyperconverged { Obsolete::HyperConverged } else { Obsolete::Configured };
-        return list.contains_key(model).then_some(configured);
+        return list.contains_key(model).then_some(Obsolete::Configured);
     }
     BUILT_IN.contains(&model.strip_suffix("-v1").unwrap_or(model)).then_some(Obsolete::BuiltIn)
 }
 
+/// The models that a selector asks for.
+fn asked<'p>(placement: &'p Placement<'_>) -> impl Iterator<Item = &'p str> {
+    placement.selector.iter().map(|(key, _)| &**key).filter(|key| Family::of(key).is_model()).map(label::name)
+}
+
 /// What of a pod's selector asks for a model that is withheld.
 #[must_use]
-pub(super) fn findings(placement: &Placement<'_>, configuration: &Configuration) -> Vec<Finding> {
-    let models = placement.selector.iter().map(|(key, _)| &**key);
-    let models = models.filter(|key| matches!(Family::of(key), Family::CpuModel | Family::CpuModelMigration));
-    let found = models.filter_map(|key| {
-        let model = label::name(key).to_owned();
-        let by = withheld(configuration, &model)?;
+pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Finding> {
+    let found = asked(placement).filter_map(|model| {
+        let by = match withheld(&cluster.config.configuration, model)? {
+            Obsolete::Configured if cluster.list_owner == ListOwner::HyperConverged => Obsolete::HyperConverged,
+            by => by,
+        };
+        let model = model.to_owned();
         Some(Finding::note(Check::ModelWithheld, "", Detail::Withheld(Withheld::Model { model, by })))
     });
     found.collect()
@@ -66,13 +70,8 @@ pub(super) fn findings(placement: &Placement<'_>, configuration: &Configuration)
 #[must_use]
 pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<ObsoleteModels> {
     let configuration = &cluster.config.configuration;
-    let asked = placement.selector.iter().map(|(key, _)| &**key);
-    let asked = asked.filter(|key| matches!(Family::of(key), Family::CpuModel | Family::CpuModelMigration));
-    let mut models: BTreeSet<String> = asked.map(|key| label::name(key).to_owned()).collect();
-    let avoids =
-        |rule: &Expression| matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key));
-    let terms = placement.affinity.iter().flat_map(|affinity| &affinity.terms);
-    if terms.into_iter().flat_map(|term| &term.expressions).any(avoids) {
+    let mut models: BTreeSet<String> = asked(placement).map(str::to_owned).collect();
+    if placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model) {
         let fleet = &cluster.fleet;
         let nodes = fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
         models.extend(nodes.iter().flat_map(|node| fleet.names_under(node, Family::HostModelCpu)).map(str::to_owned));
@@ -106,10 +105,7 @@ pub fn relabelled(node: &Node, configuration: &Configuration, release: Release) 
         return None;
     }
     let mut out = node.clone();
-    out.labels.retain(|key, _| {
-        let is_model = matches!(Family::of(key), Family::CpuModel | Family::CpuModelMigration);
-        !is_model || withheld(configuration, label::name(key)).is_none()
-    });
+    out.labels.retain(|key, _| !Family::of(key).is_model() || withheld(configuration, label::name(key)).is_none());
     let mut host_models = node.labels.keys().filter(|key| Family::of(key) == Family::HostModelCpu);
     // The built-in list makes no host model obsolete.
     let is_obsolete = host_models.any(|key| {
@@ -130,6 +126,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::kubevirt::cluster::Object;
     use crate::testing::cluster::read;
 
     fn configuration(list: &Value) -> Configuration {
@@ -155,8 +152,19 @@ mod tests {
         let list_of = |owner: &Value| {
             let spec = json!({"configuration": {"obsoleteCPUModels": {"Westmere": true}}});
             let kubevirt = json!({"metadata": {"name": "kubevirt", "ownerReferences": [owner]}, "spec": spec});
-            let config = crate::kubevirt::defaults::ClusterConfig::from(read::<super::super::wire::KubeVirt>(kubevirt));
-            withheld(&config.configuration, "Westmere")
+            let cluster = Cluster::new([Object::KubeVirt(Box::new(read(kubevirt)))], None);
+            let mut placement = Placement::default();
+            placement.selector.insert(MODEL, "true");
+            let Detail::Withheld(Withheld::Model { by, .. }) = findings(&placement, &cluster).remove(0).detail else {
+                panic!("another finding")
+            };
+            let is_said = by == Obsolete::HyperConverged;
+            assert_eq!(
+                is_said,
+                cluster.list_owner == ListOwner::HyperConverged,
+                "the remedy would edit another object"
+            );
+            Some(by)
         };
         let owner = |kind: &str, controls: bool| json!({"kind": kind, "name": "a", "uid": "u", "controller": controls});
         assert_eq!(list_of(&owner("HyperConverged", true)), Some(Obsolete::HyperConverged));

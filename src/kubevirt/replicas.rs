@@ -39,12 +39,6 @@ impl ReplicasKind {
     /// Both.
     pub const ALL: [Self; 2] = [Self::ReplicaSet, Self::Pool];
 
-    /// The kind of that group and name; `None` for any other.
-    #[must_use]
-    pub fn of(group: &str, kind: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| (known.group(), known.kind()) == (group, kind))
-    }
-
     /// Its row in the table of resources.
     #[must_use]
     pub const fn resource(self) -> Resource {

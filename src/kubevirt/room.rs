@@ -158,7 +158,7 @@ impl Room {
     }
 
     /// Says that all budgets there are have been read, also where there is none.
-    pub fn has_all_budgets(&mut self) {
+    pub fn mark_budgets_read(&mut self) {
         self.knows_budgets = true;
     }
 

@@ -17,7 +17,7 @@ use crate::bounds::Excess;
 use crate::fit::author::{Asked, Author, Authors, Holder};
 use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label::{self, Family};
-use crate::fit::placement::{Expression, Placement};
+use crate::fit::placement::{Affinity, Placement};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
     AfterStart, CpuMode, HostModelRule, Migration, NotMigratable, Running, Stage, Start, Subject, Template,
@@ -61,7 +61,7 @@ impl Judged<'_> {
         self.look_up(cluster, effort).verdict()
     }
 
-    fn hindered_by(self, excess: Option<&Excess>) -> Self {
+    fn unless_too_large(self, excess: Option<&Excess>) -> Self {
         let not_judged = excess.map(too_large).or(self.not_judged);
         Self { not_judged, ..self }
     }
@@ -159,7 +159,7 @@ pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
     describe(&mut out.subject, vmi, cluster);
     // Judged at start, the start is its own.
     out.subject.restart = restart;
-    out.hindered_by(vmi.metadata.excess.as_ref())
+    out.unless_too_large(vmi.metadata.excess.as_ref())
 }
 
 /// A VM: the guest it will become.
@@ -191,7 +191,7 @@ pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<
         out.subject.running = running(vmi, cluster);
         out.subject.live_update = cluster.release.release().updates_live(&cluster.config);
     }
-    out.hindered_by(excess.as_ref())
+    out.unless_too_large(excess.as_ref())
 }
 
 /// The name, or what it is generated from.
@@ -251,7 +251,7 @@ fn of_spec(
     });
     subject.authors = authors(&rendered, filled);
     let mut notes = assumed(cluster);
-    notes.extend(obsolete::findings(&subject.placement, &cluster.config.configuration));
+    notes.extend(obsolete::findings(&subject.placement, cluster));
     subject.obsolete = obsolete::list(&subject.placement, cluster);
     subject.mended_in = cluster.mended_in();
     Judged { subject, predicted: Some(rendered), not_judged, notes }
@@ -287,12 +287,7 @@ fn mode_of(placement: &Placement<'_>) -> CpuMode {
     if let Some((key, _)) = named {
         return CpuMode::Named(label::name(key).to_owned());
     }
-    let avoids_obsolete = placement
-        .affinity
-        .iter()
-        .flat_map(|affinity| &affinity.terms)
-        .flat_map(|term| &term.expressions)
-        .any(|rule| matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key)));
+    let avoids_obsolete = placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model);
     let host_model = |family| matches!(family, Family::CpuModelMigration | Family::HostModelCpu);
     if avoids_obsolete || placement.selector.iter().any(|(key, _)| host_model(Family::of(key))) {
         CpuMode::HostModel
@@ -315,10 +310,9 @@ fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start
     Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), after_start })
 }
 
-/// What a VMI tells beyond its demand.
+/// What is known of a VMI beyond its demand.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
-    subject.under_own = launch::under_own(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release());
     let owners = &vmi.metadata.owner_references;
     // A dump may have been cleaned of owners.
     let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
@@ -374,6 +368,16 @@ fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, Origin)], 
         overlay(&mut authors, &Source::vm(vm, &origins).authors(&anew), mode(&spec) == mode(&vmi.spec));
     }
     authors
+}
+
+fn under_own(vmi: &Vmi, cluster: &Cluster) -> Vec<(String, String)> {
+    launch::under_own(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release())
+}
+
+/// What is asked for under the keys of the guest's own selector in a launcher pod. It takes a prediction, as the next.
+#[must_use]
+pub fn under_own_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Vec<(String, String)> {
+    vmi_of_pod(pod, cluster).map(|vmi| under_own(vmi, cluster)).unwrap_or_default()
 }
 
 /// Who asks for what a launcher pod requires. It takes a prediction, so it is found out where something is to be said alone.
@@ -527,7 +531,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     if from_elsewhere {
         migration.source = None;
     }
-    notes.extend(obsolete::findings(&placement, &cluster.config.configuration));
+    notes.extend(obsolete::findings(&placement, cluster));
     let mut subject = Subject::new(namespace, &vmi.metadata.name, Stage::Migration(migration), placement);
     subject.mode = mode(&vmi.spec);
     subject.pod_rules = launch::pod_rules(&vmi.spec);
@@ -535,6 +539,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     subject.obsolete = obsolete::list(&subject.placement, cluster);
     subject.mended_in = cluster.mended_in();
     describe(&mut subject, vmi, cluster);
+    subject.under_own = under_own(vmi, cluster);
     if let Some(rendered) = &predicted {
         subject.authors = authors_of_vmi(vmi, rendered, &[], cluster);
         seen_from_migration(&mut subject.authors);

@@ -506,9 +506,6 @@ wire! {
         /// `minCPUModel`.
         #[serde(rename = "minCPUModel")]
         min_cpu_model: String,
-        /// Whether a HyperConverged owns the custom resource: its operator writes this, and undoes the edits of others.
-        #[serde(skip)]
-        is_of_hyperconverged: bool,
     }
     /// `spec.configuration.migrations`.
     MigrationConfiguration {

@@ -221,7 +221,7 @@ pub async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     let mut missing = Vec::new();
     for api in [Resource::Nodes.api(), Resource::Pods.api(), budgets] {
         match read_room(client, &api, &mut room).await {
-            Ok(()) if api.group == "policy" => room.has_all_budgets(),
+            Ok(()) if api.group == "policy" => room.mark_budgets_read(),
             Ok(()) => {}
             Err(error) => {
                 missing.push(error);

@@ -18,7 +18,7 @@ named! { detail, DETAILS, Detail,
     Detail::Unknown(Unknown::NoNodes) => "unknown: no nodes",
     Detail::Unknown(Unknown::NoLabels) => "unknown: no labels",
     // Too large to read, or no time: tests/cost, src/bounds and the promises have their own.
-    Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::NotInTime | Unknown::Hindered(_)) => "",
+    Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::NotInTime | Unknown::NotJudged(_)) => "",
     // No situation here asks libvirt: `fit::libvirt` has its own.
     Detail::LibvirtRefuses(_) | Detail::NoTarget(NoTarget::LibvirtRefuses(_)) => "",
     Detail::Noted(_) => "noted",

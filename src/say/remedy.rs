@@ -58,8 +58,7 @@ pub fn summary(action: &Action, subject: &Subject<'_>) -> String {
         }
         Action::DropSetting(DropSetting { setting, set_by: None }) => format!("drop {}{anew}", what(setting)),
         Action::DropSetting(DropSetting { setting, set_by: Some(named) }) => {
-            let kind = if named.kind.contains("reference") { "preference" } else { "instancetype" };
-            format!("another {kind} than {}, which sets {}", named.name, what(setting))
+            format!("another {} than {}, which sets {}", named.what(), named.name, what(setting))
         }
         Action::EditObsoleteModels(edit) => {
             format!("take {} off obsoleteCPUModels, wait 3 minutes", fold_names(&edit.list.models, 2))

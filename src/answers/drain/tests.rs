@@ -302,7 +302,7 @@ fn what_is_not_known_is_said() {
     let found = drained(&known, "node-a").not_known;
     assert!(found[0].contains("how much shop/web asks for: its launcher is not known"), "{found:?}");
     let mut all = with_room(bare, &[("node-a", "64")], &[("node-a", Some("web"), "8")]);
-    std::sync::Arc::make_mut(&mut all.cluster.room).has_all_budgets();
+    std::sync::Arc::make_mut(&mut all.cluster.room).mark_budgets_read();
     assert_eq!(drained(&all, "node-a").not_known, Vec::<String>::new());
 }
 

@@ -6,7 +6,7 @@
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
-use crate::fit::placement::Expression;
+use crate::fit::placement::Affinity;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::ModelWithheld,
@@ -49,13 +49,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let mut out = judgement.notes_of(Check::ModelWithheld);
-    let affinity = judgement.subject.placement.affinity.iter();
-    let expressions = affinity.flat_map(|affinity| &affinity.terms).flat_map(|term| &term.expressions);
-    let avoids =
-        |rule: &Expression| matches!(rule, Expression::DoesNotExist(key) if label::is_obsolete_host_model(key));
+    let avoids = || judgement.subject.placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model);
     let mut nodes = judgement.fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
     nodes.intersect(&judgement.neighbours);
-    if !nodes.is_empty() && expressions.into_iter().any(avoids) {
+    if !nodes.is_empty() && avoids() {
         let detail = Withheld::HostModels { nodes: judgement.names(&nodes) };
         out.push(Finding::note(Check::ModelWithheld, "", Detail::Withheld(detail)));
     }

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::bits::Bits;
 use crate::fit::fleet::HostModelClass;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -49,33 +50,30 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if let Some(node) = runs_on {
         nodes.insert(node);
     }
-    let mut kinds = fleet.split_by_class(&nodes);
+    let found = fleet.split_by_class(&nodes);
+    // A kind of which no label tells is not known to be unlike another.
+    let mut kinds: Vec<Kind<'_>> = found.iter().filter_map(|(class, nodes)| Kind::of(class, nodes)).collect();
     match subject.stage {
         // Where it comes from is not known.
         Stage::Migration(_) if runs_on.is_none() => return Vec::new(),
         // It goes to no other vendor.
         Stage::Start(after_start) if after_start.vendor => {
-            let vendors: Vec<Option<String>> = kinds.iter().map(|(class, _)| class.vendors.first().cloned()).collect();
-            kinds.retain(|(class, _)| {
-                vendors.iter().filter(|other| other.as_ref() == class.vendors.first()).count() > 1
-            });
+            let vendors: Vec<_> = kinds.iter().map(|kind| kind.vendor).collect();
+            kinds.retain(|kind| vendors.iter().filter(|other| **other == kind.vendor).count() > 1);
         }
         Stage::Migration(_) | Stage::Start(_) => {}
     }
     // The required features of each host model that goes by one name.
-    let mut features: BTreeMap<String, Vec<BTreeSet<&str>>> = BTreeMap::new();
-    for (class, _) in &kinds {
-        if let Some((model, required)) = described(class) {
-            features.entry(model).or_default().push(required);
-        }
+    let mut features: BTreeMap<&str, Vec<&BTreeSet<&str>>> = BTreeMap::new();
+    for kind in &kinds {
+        features.entry(&kind.model).or_default().push(&kind.required);
     }
-    let hosts = kinds.iter().filter_map(|(class, nodes)| {
-        let (model, required) = described(class)?;
-        let alike = &features[&model];
-        let beyond = required.into_iter().filter(|name| !alike.iter().all(|other| other.contains(name)));
-        let with = beyond.map(str::to_owned).collect();
-        let is_first = runs_on.is_some_and(|node| nodes.contains(node));
-        Some((!is_first, Hosts { model, with, nodes: judgement.names(nodes) }))
+    let hosts = kinds.iter().map(|kind| {
+        let alike = &features[kind.model.as_str()];
+        let beyond = kind.required.iter().filter(|name| !alike.iter().all(|other| other.contains(**name)));
+        let with = beyond.map(|name| (*name).to_owned()).collect();
+        let is_first = runs_on.is_some_and(|node| kind.nodes.contains(node));
+        (!is_first, Hosts { model: kind.model.clone(), with, nodes: judgement.names(kind.nodes) })
     });
     let mut hosts: Vec<(bool, Hosts)> = hosts.collect();
     hosts.sort_by(|(one, left), (other, right)| {
@@ -94,10 +92,22 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     vec![Finding::note(Check::UnlikeHosts, field, Detail::UnlikeHosts(detail))]
 }
 
-/// The host model of a kind of hardware, and the features it requires; `None` where no label tells.
-fn described(class: &HostModelClass) -> Option<(String, BTreeSet<&str>)> {
-    let entries = class.model.as_ref()?;
-    let of = |family| entries.iter().filter(move |(key, _)| Family::of(key) == family).map(|(key, _)| label::name(key));
-    let models: Vec<&str> = of(Family::CpuModelMigration).collect();
-    Some((models.join(" and "), of(Family::CpuFeature).collect()))
+/// A kind of hardware whose labels tell its host model.
+struct Kind<'c> {
+    vendor: Option<&'c String>,
+    model: String,
+    /// The features that its host model requires.
+    required: BTreeSet<&'c str>,
+    nodes: &'c Bits,
+}
+
+impl<'c> Kind<'c> {
+    fn of(class: &'c HostModelClass, nodes: &'c Bits) -> Option<Self> {
+        let entries = class.model.as_ref()?;
+        let of =
+            |family| entries.iter().filter(move |(key, _)| Family::of(key) == family).map(|(key, _)| label::name(key));
+        let models: Vec<&str> = of(Family::CpuModelMigration).collect();
+        let (model, required) = (models.join(" and "), of(Family::CpuFeature).collect());
+        Some(Self { vendor: class.vendors.first(), model, required, nodes })
+    }
 }

@@ -37,7 +37,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         .own_selector
         .iter()
         .map(|(key, _)| key.clone())
-        .filter(|key| subject.placement.get(key).is_some_and(|value| subject.under_own(key) != Some(value)))
+        .filter(|key| subject.placement.get(key).is_some_and(|value| subject.value_without_own(key) != Some(value)))
         .filter(|key| !is_inherited(key))
         .collect();
     if keys.is_empty() {

@@ -584,10 +584,9 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
 
 /// What is to be done where an instancetype or a preference sets what is to be changed.
 fn name_another(named: &Named) -> Commands {
-    let kind = if named.kind.to_ascii_lowercase().contains("preference") {
-        "name another preference in spec.preference of the VM:"
-    } else {
-        "name another instancetype in spec.instancetype of the VM:"
+    let kind = match named.what() {
+        "preference" => "name another preference in spec.preference of the VM:",
+        _ => "name another instancetype in spec.instancetype of the VM:",
     };
     let field = Word::joined("sets spec.", named.field);
     Ok(vec![Command::remark([kind.into(), Name::new(&named.name)?.into(), field])])

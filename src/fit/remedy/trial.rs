@@ -19,6 +19,11 @@ fn badness(outcome: &Outcome) -> Option<usize> {
     }
 }
 
+/// The fewest and the most targets, over the places where a guest may start.
+fn range(groups: &[StartGroup]) -> Option<(usize, usize)> {
+    Some((groups.iter().map(StartGroup::fewest).min()?, groups.iter().map(StartGroup::most).max()?))
+}
+
 impl Judgement<'_, '_> {
     /// Whether it has no node to be on next. Where it starts is not the trouble of a guest that starts; where it could
     /// go from there is.
@@ -36,11 +41,7 @@ impl Judgement<'_, '_> {
         let fitting = self.fleet.look_up(&start.placement).passes().fitting;
         let groups =
             start_groups(&start.placement, start.after_start, &fitting, self.fleet, self.effort).unwrap_or_default();
-        let range = (
-            groups.iter().map(StartGroup::fewest).min().unwrap_or(0),
-            groups.iter().map(StartGroup::most).max().unwrap_or(0),
-        );
-        (range, fitting)
+        (range(&groups).unwrap_or_default(), fitting)
     }
 
     /// The targets it has after a start anew, fewest and most, where that is certain to cure: every start leaves it so
@@ -83,10 +84,8 @@ impl Judgement<'_, '_> {
             return None;
         }
         let then_fits = match (&after.stage, &self.subject.stage) {
-            (Stage::Start(onward), Stage::Migration(_)) => {
-                let groups = start_groups(&after.placement, *onward, &now.fitting, fleet, self.effort)?;
-                let fewest = groups.iter().map(StartGroup::fewest).min()?;
-                (fewest, groups.iter().map(StartGroup::most).max()?)
+            (Stage::Start(after_start), Stage::Migration(_)) => {
+                range(&start_groups(&after.placement, *after_start, &now.fitting, fleet, self.effort)?)?
             }
             _ => (now.fitting.count(), now.fitting.count()),
         };

@@ -86,9 +86,7 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_
     };
     let loses_model = |node: &Node| {
         let had = old.find(&node.name).into_iter().flat_map(|node| old.labels(node));
-        had.into_iter().any(|(key, _)| {
-            matches!(Family::of(key), Family::CpuModel | Family::CpuModelMigration) && !node.labels.contains_key(key)
-        })
+        had.into_iter().any(|(key, _)| Family::of(key).is_model() && !node.labels.contains_key(key))
     };
     let (count, nodes) = names(&loses_model);
     if count > 0 && !gone.is_empty() {

@@ -81,7 +81,7 @@ pub(crate) fn judge_change<'a>(
 
 /// Judges an object that somebody creates.
 #[must_use]
-pub fn judge<'a, 'e>(
+pub(crate) fn judge<'a, 'e>(
     world: &World,
     manifest: &Manifest<'a>,
     user: &UserName,
@@ -201,9 +201,9 @@ mod manifest;
 mod mutate;
 mod ready;
 
-pub use manifest::Manifest;
+pub(crate) use manifest::Manifest;
 pub(crate) use mutate::foresee;
-pub use mutate::{Mutation, mutation};
+pub(crate) use mutate::{Mutation, mutation};
 pub(crate) use ready::Ready;
 use ready::Rules;
 

@@ -19,7 +19,7 @@ const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
 /// Why no certificate could be made, or an existing one not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PkiError {
+pub(crate) enum PkiError {
     /// A leaf without a name would match no server.
     #[error("a certificate needs at least one DNS name or IP address")]
     NoNames,
@@ -41,7 +41,7 @@ pub enum PkiError {
 
 /// From when until when a certificate holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub(crate) struct Validity {
     /// The first instant.
     pub from: SystemTime,
     /// The last instant.
@@ -51,20 +51,20 @@ pub struct Validity {
 impl Validity {
     /// From `now`, less an hour for clocks that lag, for so long.
     #[must_use]
-    pub fn lasting(now: SystemTime, duration: Duration) -> Self {
+    pub(crate) fn lasting(now: SystemTime, duration: Duration) -> Self {
         Self { from: now - BACKDATED, until: now + duration }
     }
 
     /// From `now`, less an hour for clocks that lag, for so many days.
     #[must_use]
-    pub fn of_days(now: SystemTime, days: u16) -> Self {
+    pub(crate) fn of_days(now: SystemTime, days: u16) -> Self {
         Self::lasting(now, Duration::from_secs(u64::from(days) * 24 * 60 * 60))
     }
 }
 
 /// The names under which a server is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
+pub(crate) struct Names {
     /// DNS names, without wildcards.
     pub dns: Vec<DnsName<'static>>,
     /// Addresses.
@@ -80,7 +80,7 @@ impl Names {
 
 /// A certificate and its private key, as PEM.
 #[derive(Clone)]
-pub struct Pair {
+pub(crate) struct Pair {
     /// The certificate.
     pub certificate_pem: String,
     /// Its private key, PKCS #8.
@@ -94,7 +94,7 @@ impl std::fmt::Debug for Pair {
 }
 
 /// A certificate authority whose private key is at hand.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
 }
@@ -105,7 +105,7 @@ impl Authority {
     /// # Errors
     ///
     /// When the key or the certificate cannot be made.
-    pub fn new(name: &str, validity: Validity) -> Result<Self, PkiError> {
+    pub(crate) fn new(name: &str, validity: Validity) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
         let mut params = params(name, validity);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -116,7 +116,7 @@ impl Authority {
 
     /// The authority's certificate: a client that trusts it trusts every leaf issued here.
     #[must_use]
-    pub fn certificate_pem(&self) -> &str {
+    pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
 
@@ -125,7 +125,7 @@ impl Authority {
     /// # Errors
     ///
     /// [`PkiError::NoNames`] without any name; else when the key or the certificate cannot be made.
-    pub fn issue(&self, names: &Names, validity: Validity) -> Result<Pair, PkiError> {
+    pub(crate) fn issue(&self, names: &Names, validity: Validity) -> Result<Pair, PkiError> {
         let first = names.iter().next().ok_or(PkiError::NoNames)?;
         let key = KeyPair::generate()?;
         let mut params = params(&first.to_str(), validity);
@@ -153,7 +153,7 @@ fn params(common_name: &str, validity: Validity) -> CertificateParams {
 
 /// A pair that was found to belong together, and to the authority beside it.
 #[derive(Debug)]
-pub struct Inspected {
+pub(crate) struct Inspected {
     leaf: CertificateDer<'static>,
     until: SystemTime,
 }
@@ -164,7 +164,7 @@ impl Inspected {
     /// # Errors
     ///
     /// [`PkiError::Pem`] for what is not PEM, [`PkiError::Unrelated`] for parts that are not of one piece.
-    pub fn new(authority_pem: &str, pair: &Pair) -> Result<Self, PkiError> {
+    pub(crate) fn new(authority_pem: &str, pair: &Pair) -> Result<Self, PkiError> {
         let pem = |what| move |source| PkiError::Pem { what, source };
         let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes()).map_err(pem("authority"))?;
         let leaf = CertificateDer::from_pem_slice(pair.certificate_pem.as_bytes()).map_err(pem("certificate"))?;
@@ -175,13 +175,13 @@ impl Inspected {
 
     /// The last instant at which the certificate holds.
     #[must_use]
-    pub fn until(&self) -> SystemTime {
+    pub(crate) fn until(&self) -> SystemTime {
         self.until
     }
 
     /// The first of the names that the certificate does not bear.
     #[must_use]
-    pub fn first_missing(&self, names: &Names) -> Option<String> {
+    pub(crate) fn first_missing(&self, names: &Names) -> Option<String> {
         let leaf = ParsedCertificate::try_from(&self.leaf);
         let borne = |name: &ServerName<'_>| leaf.as_ref().is_ok_and(|leaf| verify_server_name(leaf, name).is_ok());
         names.iter().find(|name| !borne(name)).map(|name| name.to_str().into_owned())

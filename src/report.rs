@@ -13,7 +13,7 @@ use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Meta;
 use crate::world::World;
 
-pub use note::{Note, Quotable};
+pub(crate) use note::{Note, Quotable};
 
 /// The kind of object an Event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

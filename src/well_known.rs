@@ -15,7 +15,7 @@ use crate::fit::label;
 
 /// A label or annotation that is read for its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WellKnown {
+pub(crate) struct WellKnown {
     /// The key.
     pub key: &'static str,
     /// Label or annotation.
@@ -32,7 +32,7 @@ pub struct WellKnown {
 
 /// Where a key stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// `metadata.labels`.
     Label,
     /// `metadata.annotations`.
@@ -41,7 +41,7 @@ pub enum Place {
 
 /// How a value is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// It counts where the key is there, whatever its value.
     Presence,
     /// It counts with exactly this value; case matters.
@@ -61,7 +61,7 @@ const fn annotation(key: &'static str, on: &'static str, reading: Reading, mirro
 }
 
 /// Whose labels the node-labeller leaves alone.
-pub const SKIP_NODE: WellKnown = annotation(
+pub(crate) const SKIP_NODE: WellKnown = annotation(
     label::SKIP_NODE,
     "Node",
     Reading::Presence,
@@ -69,7 +69,7 @@ pub const SKIP_NODE: WellKnown = annotation(
 );
 
 /// Where virt-handler is well and launcher pods may be sent.
-pub const SCHEDULABLE: WellKnown = label(
+pub(crate) const SCHEDULABLE: WellKnown = label(
     label::SCHEDULABLE,
     "Node",
     Reading::Exactly("true"),
@@ -77,7 +77,7 @@ pub const SCHEDULABLE: WellKnown = label(
 );
 
 /// Where a virt-handler runs or ran: the same key, read for its presence.
-pub const HAS_VIRT_HANDLER: WellKnown = label(
+pub(crate) const HAS_VIRT_HANDLER: WellKnown = label(
     label::SCHEDULABLE,
     "Node",
     Reading::Presence,
@@ -85,7 +85,7 @@ pub const HAS_VIRT_HANDLER: WellKnown = label(
 );
 
 /// A node's TSC frequency in Hz.
-pub const TSC_FREQUENCY: WellKnown = label(
+pub(crate) const TSC_FREQUENCY: WellKnown = label(
     label::TSC_FREQUENCY,
     "Node",
     Reading::Frequency,
@@ -93,7 +93,7 @@ pub const TSC_FREQUENCY: WellKnown = label(
 );
 
 /// Which pods are virt-launchers.
-pub const LAUNCHER: WellKnown = label(
+pub(crate) const LAUNCHER: WellKnown = label(
     "kubevirt.io",
     "Pod",
     Reading::Exactly("virt-launcher"),
@@ -102,7 +102,7 @@ pub const LAUNCHER: WellKnown = label(
 .in_any_domain();
 
 /// The UID of the migration that a launcher is, or was, the target of. No migration has an empty one.
-pub const MIGRATION_UID: WellKnown = label(
+pub(crate) const MIGRATION_UID: WellKnown = label(
     "kubevirt.io/migrationJobUID",
     "Pod",
     Reading::Text,
@@ -111,7 +111,7 @@ pub const MIGRATION_UID: WellKnown = label(
 .in_any_domain();
 
 /// The name of that migration.
-pub const MIGRATION_NAME: WellKnown = annotation(
+pub(crate) const MIGRATION_NAME: WellKnown = annotation(
     "kubevirt.io/migrationJobName",
     "Pod",
     Reading::Text,
@@ -120,7 +120,7 @@ pub const MIGRATION_NAME: WellKnown = annotation(
 .in_any_domain();
 
 /// The node that a guest runs on; a launcher has the labels of its guest.
-pub const NODE_NAME: WellKnown = label(
+pub(crate) const NODE_NAME: WellKnown = label(
     "kubevirt.io/nodeName",
     "Pod",
     Reading::Text,
@@ -129,11 +129,11 @@ pub const NODE_NAME: WellKnown = label(
 .in_any_domain();
 
 /// The UID of the guest that a pod was made for.
-pub const CREATED_BY: WellKnown =
+pub(crate) const CREATED_BY: WellKnown =
     label("kubevirt.io/created-by", "Pod", Reading::Text, "pkg/virt-controller/services/template.go: podLabels");
 
 /// A guest whose launcher is of another release than virt-controller's.
-pub const OUTDATED_LAUNCHER: WellKnown = label(
+pub(crate) const OUTDATED_LAUNCHER: WellKnown = label(
     "kubevirt.io/outdatedLauncherImage",
     "VirtualMachineInstance",
     Reading::Presence,
@@ -143,7 +143,7 @@ pub const OUTDATED_LAUNCHER: WellKnown = label(
 .in_any_domain();
 
 /// A guest that is made as the target of a decentralized migration, and comes with the CPU that it has.
-pub const MIGRATION_TARGET: WellKnown = annotation(
+pub(crate) const MIGRATION_TARGET: WellKnown = annotation(
     "kubevirt.io/create-migration-target",
     "VirtualMachineInstance",
     Reading::Exactly("true"),
@@ -151,7 +151,7 @@ pub const MIGRATION_TARGET: WellKnown = annotation(
 );
 
 /// The name of the instancetype or preference that a `ControllerRevision` is a copy of.
-pub const REVISION_OF: WellKnown = label(
+pub(crate) const REVISION_OF: WellKnown = label(
     "instancetype.kubevirt.io/object-name",
     "ControllerRevision",
     Reading::Text,
@@ -159,7 +159,7 @@ pub const REVISION_OF: WellKnown = label(
 );
 
 /// The architecture of what boots from a `DataSource`.
-pub const BOOTS_ARCHITECTURE: WellKnown = label(
+pub(crate) const BOOTS_ARCHITECTURE: WellKnown = label(
     "template.kubevirt.io/architecture",
     "DataSource",
     Reading::Text,
@@ -167,7 +167,7 @@ pub const BOOTS_ARCHITECTURE: WellKnown = label(
 );
 
 /// A KubeVirt resource that an operator writes by its `HyperConverged` resource.
-pub const MANAGED_BY_HCO: WellKnown = label(
+pub(crate) const MANAGED_BY_HCO: WellKnown = label(
     "app.kubernetes.io/managed-by",
     "KubeVirt",
     Reading::Exactly("hco-operator"),
@@ -175,11 +175,11 @@ pub const MANAGED_BY_HCO: WellKnown = label(
 );
 
 /// A namespace that is left alone entirely. The webhook configurations' `namespaceSelector` says the same.
-pub const EXEMPT: WellKnown =
+pub(crate) const EXEMPT: WellKnown =
     label("cpufit.io/exempt", "Namespace", Reading::Exactly("true"), "cpufit: policy::is_left_alone");
 
 /// A migration whose target need not have what keeps it off every node.
-pub const RELAX: WellKnown = annotation(
+pub(crate) const RELAX: WellKnown = annotation(
     "cpufit.io/relax",
     "VirtualMachineInstanceMigration",
     Reading::Exactly("true"),
@@ -187,24 +187,24 @@ pub const RELAX: WellKnown = annotation(
 );
 
 /// The policy whose common model was written into a guest.
-pub const POLICY: WellKnown =
+pub(crate) const POLICY: WellKnown =
     annotation("cpufit.io/policy", "VirtualMachineInstance", Reading::Text, "cpufit: enforce::outlook");
 
 /// The CPU mode that the common model took the place of, in the words of `commonModel.replaces`.
-pub const REPLACED_MODEL: WellKnown =
+pub(crate) const REPLACED_MODEL: WellKnown =
     annotation("cpufit.io/replaced-model", "VirtualMachineInstance", Reading::Text, "cpufit: enforce::outlook");
 
 /// A guest that was sent without a model and left so. KubeVirt's own webhook fills one in, and no later call could see
 /// that it was not asked for.
-pub const SENT_MODEL: WellKnown =
+pub(crate) const SENT_MODEL: WellKnown =
     annotation("cpufit.io/sent-model", "VirtualMachineInstance", Reading::Exactly("Unset"), "cpufit: enforce::model");
 
 /// The selector keys that were dropped from a pod, with commas.
-pub const DROPPED_SELECTORS: WellKnown =
+pub(crate) const DROPPED_SELECTORS: WellKnown =
     annotation("cpufit.io/dropped-selectors", "Pod", Reading::Text, "cpufit: enforce::trim");
 
 /// All of them.
-pub const ALL: [&WellKnown; 20] = [
+pub(crate) const ALL: [&WellKnown; 20] = [
     &SKIP_NODE,
     &SCHEDULABLE,
     &HAS_VIRT_HANDLER,
@@ -229,12 +229,12 @@ pub const ALL: [&WellKnown; 20] = [
 
 /// Whether an annotation of this key is ever read: what is kept of an object's annotations.
 #[must_use]
-pub fn is_read_annotation(key: &str) -> bool {
+pub(crate) fn is_read_annotation(key: &str) -> bool {
     ALL.iter().any(|known| known.place == Place::Annotation && known.is_key(key))
 }
 
 /// Labels or annotations.
-pub trait Pairs {
+pub(crate) trait Pairs {
     /// All of them.
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)>;
 
@@ -262,13 +262,13 @@ impl WellKnown {
 
     /// Whether it counts, with the value that stands there.
     #[must_use]
-    pub fn is_set(&self, pairs: &impl Pairs) -> bool {
+    pub(crate) fn is_set(&self, pairs: &impl Pairs) -> bool {
         self.value(pairs).is_some()
     }
 
     /// The value that stands there; `None` where it does not count.
     #[must_use]
-    pub fn value<'p>(&self, pairs: &'p impl Pairs) -> Option<&'p str> {
+    pub(crate) fn value<'p>(&self, pairs: &'p impl Pairs) -> Option<&'p str> {
         let renamed = || pairs.pairs().find(|(key, _)| self.is_key(key)).map(|(_, value)| value);
         let value = pairs.value(self.key).or_else(|| self.in_any_domain.then(renamed)?)?;
         self.counts(value).then_some(value)
@@ -276,7 +276,7 @@ impl WellKnown {
 
     /// Whether a value of it counts.
     #[must_use]
-    pub fn counts(&self, value: &str) -> bool {
+    pub(crate) fn counts(&self, value: &str) -> bool {
         match self.reading {
             Reading::Presence => true,
             Reading::Exactly(wanted) => value == wanted,

@@ -8,11 +8,11 @@
 //! The guest's CPU comes from its VMI at start, never from its pod; so the model is the only thing written that changes
 //! what a guest gets. No VirtualMachine is ever changed: GitOps tools would change it back.
 
-pub mod model;
-pub mod outline;
-pub mod outlook;
-pub mod patch;
-pub mod trim;
+pub(crate) mod model;
+pub(crate) mod outline;
+pub(crate) mod outlook;
+pub(crate) mod patch;
+pub(crate) mod trim;
 
 #[cfg(test)]
 mod tests;

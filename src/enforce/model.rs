@@ -159,7 +159,7 @@ fn fate(impact: Option<Impact>) -> &'static str {
 /// Decides what becomes of the CPU model of a guest that is to start. `policy` is the one that governs it.
 ///
 /// The guest is judged with KubeVirt's own defaults applied to a copy, so it may come before or after them.
-pub fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Common {
+pub(crate) fn common_model(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Common {
     let cluster = &world.cluster;
     let Some(common) = &policy.common_model else { return Common::Untouched(Untouched::NoCommonModel) };
     if cluster.namespace(&vmi.metadata.namespace).is_some_and(policy::is_left_alone) {
@@ -238,13 +238,13 @@ fn replaced(mode: &CpuMode) -> ReplacedMode {
 
 /// `spec.domain.cpu.model` as it stands.
 #[must_use]
-pub fn model_of(vmi: &Vmi) -> &str {
+pub(crate) fn model_of(vmi: &Vmi) -> &str {
     vmi.spec.domain.cpu.as_ref().map_or("", |cpu| cpu.model.as_str())
 }
 
 /// The same guest with another model.
 #[must_use]
-pub fn with_model(vmi: &Vmi, model: &str) -> Vmi {
+pub(crate) fn with_model(vmi: &Vmi, model: &str) -> Vmi {
     let mut out = vmi.clone();
     model.clone_into(&mut out.spec.domain.cpu.get_or_insert_default().model);
     out
@@ -300,14 +300,14 @@ fn why_not(world: &World, policy: &Policy, model: &str, vmi: &Vmi, effort: Effor
 /// Whether one verdict is worse than another: by impact, `None` being the mildest, and by what a policy can deny it
 /// for. What passes by itself, a cordon for one, must not become what no node that comes back can cure.
 #[must_use]
-pub fn is_worse(is: &Assessment, would_be: &Assessment) -> bool {
+pub(crate) fn is_worse(is: &Assessment, would_be: &Assessment) -> bool {
     let lasts = |verdict: &Assessment| verdict.cause == Some(Cause::Structural);
     would_be.outcome.impact() > is.outcome.impact() || (lasts(would_be) && !lasts(is))
 }
 
 /// The nodes a policy is about.
 #[must_use]
-pub fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
+pub(crate) fn pool(selector: &LabelSelector, fleet: &Fleet) -> Bits {
     if *selector == LabelSelector::default() {
         return Bits::all(fleet.len());
     }

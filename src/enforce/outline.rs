@@ -10,7 +10,7 @@ use crate::bounds::{Excess, Measured};
 /// A VMI's annotations and CPU model, and the objects around them; `None` where one is missing or null.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-pub struct Outline {
+pub(crate) struct Outline {
     metadata: Option<Metadata>,
     spec: Option<Spec>,
 }
@@ -42,7 +42,7 @@ struct Cpu {
 impl Outline {
     /// As an object that lacks all other fields.
     #[must_use]
-    pub fn to_value(&self) -> Value {
+    pub(crate) fn to_value(&self) -> Value {
         // Text and maps of text can always be written.
         serde_json::to_value(self).unwrap_or_default()
     }

@@ -17,7 +17,7 @@ use crate::world::World;
 
 /// What a common model means for a guest, in the validating stage.
 #[derive(Debug)]
-pub struct Outlook {
+pub(crate) struct Outlook {
     /// What becomes of its CPU model.
     pub common: Common,
     /// The guest as it will be, where that is not as it was sent: to be judged in its place.
@@ -32,13 +32,13 @@ pub struct Outlook {
 
 /// The guest that a VirtualMachine will become. `policy` is the one that governs it.
 #[must_use]
-pub fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<'_>) -> Outlook {
+pub(crate) fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<'_>) -> Outlook {
     of_template(world, policy, vm, effort, |guest| subject::of_guest(vm, guest, &world.cluster))
 }
 
 /// Any guest that KubeVirt will make of a replica set or a pool.
 #[must_use]
-pub fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, effort: Effort<'_>) -> Outlook {
+pub(crate) fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, effort: Effort<'_>) -> Outlook {
     let mut outlook =
         of_template(world, policy, &replicas.vm, effort, |guest| replicas.judged_as(guest, &world.cluster));
     if let Some(unmet) = &mut outlook.unmet {
@@ -81,7 +81,7 @@ fn of_template(
 
 /// A VMI in the validating stage, changed by the mutating one if it was to be.
 #[must_use]
-pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Outlook {
+pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Outlook {
     let common = common_model(world, policy, vmi, effort);
     let is_announcement = common == Common::Untouched(Untouched::UsesIt);
     let said = written(vmi, policy, &common, &world.cluster);
@@ -92,7 +92,7 @@ pub fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> 
 /// What is said about a VMI in the mutating stage, once it is decided what becomes of it. Why the model is not written is
 /// said in the validating stage, which runs once.
 #[must_use]
-pub fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
+pub(crate) fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common) -> Option<String> {
     match common {
         Common::Written { model, replaced } => Some(will_run(vmi, model, *replaced, policy, &world.cluster)),
         Common::NotWritten(_) | Common::Untouched(_) => None,
@@ -138,7 +138,7 @@ fn blamed(vm: &VirtualMachine, vmi: &Vmi) -> Blamed {
 impl Outlook {
     /// What is said about a guest that comes to run without the policy's model, denied for that or not.
     #[must_use]
-    pub fn left(&self, policy: &Policy) -> Option<String> {
+    pub(crate) fn left(&self, policy: &Policy) -> Option<String> {
         if self.is_announcement {
             return None;
         }

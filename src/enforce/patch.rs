@@ -14,7 +14,7 @@ use crate::kubevirt::wire::Text;
 
 /// Sets a field of an object; `None` where it has the value already. What is missing on the way, or `null`, is made.
 #[must_use]
-pub fn set(object: &Value, path: &[&str], value: Value) -> Option<PatchOperation> {
+pub(crate) fn set(object: &Value, path: &[&str], value: Value) -> Option<PatchOperation> {
     let mut at = object;
     for (depth, field) in path.iter().enumerate() {
         let Some(found) = at.get(field).filter(|found| !found.is_null()) else {
@@ -30,7 +30,7 @@ pub fn set(object: &Value, path: &[&str], value: Value) -> Option<PatchOperation
 
 /// Sets annotations of an object, all in one operation where it has none.
 #[must_use]
-pub fn annotate(object: &Value, annotations: &[(&str, String)]) -> Vec<PatchOperation> {
+pub(crate) fn annotate(object: &Value, annotations: &[(&str, String)]) -> Vec<PatchOperation> {
     const PATH: [&str; 2] = ["metadata", "annotations"];
     let text = |value: &String| Value::String(value.clone());
     if object["metadata"]["annotations"].is_null() {
@@ -42,7 +42,7 @@ pub fn annotate(object: &Value, annotations: &[(&str, String)]) -> Vec<PatchOper
 
 /// Removes a field that is there.
 #[must_use]
-pub fn remove(path: &[&str]) -> PatchOperation {
+pub(crate) fn remove(path: &[&str]) -> PatchOperation {
     PatchOperation::Remove(RemoveOperation { path: pointer(path) })
 }
 
@@ -52,7 +52,7 @@ pub fn remove(path: &[&str]) -> PatchOperation {
 /// # Errors
 ///
 /// The text is no object, or has none at the path.
-pub fn apply(text: &str, root: &[&str], patch: &[PatchOperation]) -> Result<String, serde_json::Error> {
+pub(crate) fn apply(text: &str, root: &[&str], patch: &[PatchOperation]) -> Result<String, serde_json::Error> {
     let mut text = Cow::Borrowed(text);
     for operation in patch {
         let (target, value) = match operation {

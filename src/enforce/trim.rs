@@ -30,12 +30,12 @@ use crate::well_known;
 use crate::world::World;
 
 /// A selector entry: key and value.
-pub type Entry = (String, String);
+pub(crate) type Entry = (String, String);
 
 /// What is dropped from a pod. Nothing at all for most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Trim {
+pub(crate) struct Trim {
     /// `namespace/name` of the guest.
     pub guest: String,
     /// What is dropped, by reason.
@@ -46,7 +46,7 @@ pub struct Trim {
 
 /// Entries dropped for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub(crate) struct Cut {
     /// The reason.
     pub by: By,
     /// The entries, by key.
@@ -55,7 +55,7 @@ pub struct Cut {
 
 /// Why entries are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum By {
+pub(crate) enum By {
     /// No node advertises them any more: `launcherSelectors: DropStale`.
     DropStale {
         /// The policy.
@@ -79,7 +79,7 @@ pub enum By {
 
 /// Why entries are kept that a policy or an annotation would have dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// The guest is not known, so neither are its CPU mode and the features it requires.
     UnknownGuest,
     /// The guest, its migration, the pod or KubeVirt's configuration is too large to be read whole.
@@ -111,13 +111,13 @@ impl fmt::Display for Refused {
 
 /// Whether anything could be dropped from a pod at all: a look, without judgement.
 #[must_use]
-pub fn concerns(world: &World, pod: &Pod<'_>) -> bool {
+pub(crate) fn concerns(world: &World, pod: &Pod<'_>) -> bool {
     let by_policy = || world.policies.iter().any(|policy| policy.launcher_selectors != LauncherSelectors::Keep);
     is_target(pod) && (by_policy() || migration_of(pod, &world.cluster).is_some_and(is_relaxed))
 }
 
 /// What is to be dropped from a pod that is being created. `policy` is the one that governs the guest.
-pub fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
+pub(crate) fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
     if !is_target(pod) {
         return Trim::default();
     }
@@ -131,7 +131,7 @@ pub fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
 
 /// What will be dropped from the pod of a migration's target, as it is predicted. `migration` is the one that is asked
 /// for, where it is known.
-pub fn foreseen(
+pub(crate) fn foreseen(
     world: &World,
     policy: &Policy,
     vmi: &Vmi,
@@ -214,14 +214,14 @@ impl Trim {
     }
 
     /// Takes what is dropped out of a placement.
-    pub fn leave(&self, placement: &mut Placement<'_>) {
+    pub(crate) fn leave(&self, placement: &mut Placement<'_>) {
         let dropped: BTreeSet<&str> = self.dropped().into_iter().map(|(key, _)| key.as_str()).collect();
         placement.selector.retain(|(key, _)| !dropped.contains(&**key));
     }
 
     /// All that is dropped, by key.
     #[must_use]
-    pub fn dropped(&self) -> Vec<&Entry> {
+    pub(crate) fn dropped(&self) -> Vec<&Entry> {
         let mut out: Vec<&Entry> = self.cuts.iter().flat_map(|cut| &cut.entries).collect();
         out.sort_unstable();
         out
@@ -229,7 +229,7 @@ impl Trim {
 
     /// The patch of the pod. Applied, and decided again, it is empty.
     #[must_use]
-    pub fn patch(&self, pod: &Pod<'_>) -> Vec<PatchOperation> {
+    pub(crate) fn patch(&self, pod: &Pod<'_>) -> Vec<PatchOperation> {
         let dropped = self.dropped();
         if dropped.is_empty() {
             return Vec::new();
@@ -248,19 +248,19 @@ impl Trim {
 
     /// What was done and what was not, a sentence each: for warnings and for Events on the VMI.
     #[must_use]
-    pub fn sentences(&self) -> Vec<String> {
+    pub(crate) fn sentences(&self) -> Vec<String> {
         self.done().into_iter().chain(self.undone()).collect()
     }
 
     /// What was not done, and why.
     #[must_use]
-    pub fn undone(&self) -> Option<String> {
+    pub(crate) fn undone(&self) -> Option<String> {
         self.refused.map(|why| format!("{}: its selector stays as it is: {why}", self.guest))
     }
 
     /// What was done, a sentence for each reason.
     #[must_use]
-    pub fn done(&self) -> Vec<String> {
+    pub(crate) fn done(&self) -> Vec<String> {
         let guest = &self.guest;
         let done = self.cuts.iter().map(|cut| {
             let entries = cut.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -285,7 +285,7 @@ impl Trim {
 
     /// Audit annotations, by key.
     #[must_use]
-    pub fn audit(&self) -> BTreeMap<String, String> {
+    pub(crate) fn audit(&self) -> BTreeMap<String, String> {
         let dropped: Vec<&str> = self.dropped().into_iter().map(|(key, _)| key.as_str()).collect();
         let done = (!dropped.is_empty()).then(|| ("dropped-selectors".to_owned(), dropped.join(",")));
         let undone = self.refused.map(|why| ("kept-selectors".to_owned(), why.to_string()));
@@ -317,7 +317,7 @@ fn migration_of<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmim> {
 
 /// The migration that a target pod names, where it is not known: it may be annotated.
 #[must_use]
-pub fn unknown_migration<'p>(pod: &'p Pod<'_>, cluster: &Cluster) -> Option<&'p str> {
+pub(crate) fn unknown_migration<'p>(pod: &'p Pod<'_>, cluster: &Cluster) -> Option<&'p str> {
     let name = well_known::MIGRATION_NAME.value(&pod.metadata.annotations).filter(|_| is_target(pod))?;
     migration_of(pod, cluster).is_none().then_some(name)
 }
@@ -328,7 +328,7 @@ fn is_relaxed(migration: &Vmim) -> bool {
 
 /// Whether a change of a migration asks for what `cpufit.io/relax` does: whoever sends it must be allowed to.
 #[must_use]
-pub fn asks_relax(migration: &Vmim, old: Option<&Vmim>) -> bool {
+pub(crate) fn asks_relax(migration: &Vmim, old: Option<&Vmim>) -> bool {
     is_relaxed(migration) && !old.is_some_and(is_relaxed)
 }
 

@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// An object that is judged.
 #[derive(Debug)]
-pub enum Manifest<'a> {
+pub(crate) enum Manifest<'a> {
     /// A virt-launcher pod.
     Pod(Arc<Pod<'a>>),
     /// A VirtualMachine.
@@ -34,7 +34,7 @@ impl<'a> Manifest<'a> {
     /// # Errors
     ///
     /// Whatever `read` says.
-    pub fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
+    pub(crate) fn read<R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
         let replicas = |kind| Ok(Some(Self::Replicas(Box::new(Replicas::read(kind, reader)?))));
         Ok(match Resource::of(group, kind) {
             Some(Resource::Pods) => Self::launcher(Arc::new(reader.read()?)),

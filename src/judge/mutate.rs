@@ -19,7 +19,7 @@ use crate::world::World;
 
 /// What is changed in an object.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Mutation {
+pub(crate) struct Mutation {
     /// How.
     pub patch: Vec<PatchOperation>,
     /// What the sender is warned of at once; the rest is said in the validating stage, which sees the result.
@@ -35,7 +35,7 @@ pub struct Mutation {
 /// # Errors
 ///
 /// Whatever `read` says.
-pub fn mutation<E>(
+pub(crate) fn mutation<E>(
     world: &World,
     manifest: &Manifest<'_>,
     user: &UserName,

@@ -7,9 +7,9 @@ use crate::fit::shown::Shown;
 use crate::libvirt::question::Question;
 
 /// Bytes of standard output that are read. The description of a guest with many disks has 100 KB.
-pub const OUTPUT: usize = 1 << 20;
+pub(crate) const OUTPUT: usize = 1 << 20;
 /// Bytes of standard error that are read.
-pub const ERRORS: usize = 64 << 10;
+pub(crate) const ERRORS: usize = 64 << 10;
 /// Elements, texts and attributes of one answer.
 const NODES: u32 = 1 << 16;
 /// Features of one CPU, twice what libvirt knows of x86.
@@ -78,7 +78,7 @@ fn answered<'o>(question: &Question, output: &'o Output) -> Result<&'o str, Sile
 /// # Errors
 ///
 /// There is none that can be compared, or no answer.
-pub fn guest(question: &Question, output: &Output) -> Result<GuestCpu, Silence> {
+pub(crate) fn guest(question: &Question, output: &Output) -> Result<GuestCpu, Silence> {
     let text = answered(question, output)?;
     let document = parse(text)?;
     let domain = document.root_element();
@@ -109,7 +109,7 @@ pub fn guest(question: &Question, output: &Output) -> Result<GuestCpu, Silence> 
 /// # Errors
 ///
 /// There is no answer.
-pub fn comparison(question: &Question, output: &Output) -> Result<Answer, Silence> {
+pub(crate) fn comparison(question: &Question, output: &Output) -> Result<Answer, Silence> {
     const NOT: &str = "the CPU is incompatible with host CPU";
     // The same since the verb came, in libvirt 4.4; what is compared is named by a path, and stands in the line.
     let has = |text: &str, words: &str| text.lines().any(|line| line.contains(words));
@@ -158,7 +158,7 @@ fn incompatible(details: &str) -> Result<Incompatible, Silence> {
 /// # Errors
 ///
 /// There is no answer.
-pub fn host(question: &Question, output: &Output) -> Result<Host, Silence> {
+pub(crate) fn host(question: &Question, output: &Output) -> Result<Host, Silence> {
     let text = answered(question, output)?;
     let document = parse(text)?;
     let root = document.root_element();
@@ -188,7 +188,7 @@ pub fn host(question: &Question, output: &Output) -> Result<Host, Silence> {
 /// # Errors
 ///
 /// There is no answer.
-pub fn features(question: &Question, output: &Output) -> Result<Cpu, Silence> {
+pub(crate) fn features(question: &Question, output: &Output) -> Result<Cpu, Silence> {
     let document = parse(answered(question, output)?)?;
     let root = document.root_element();
     if root.has_tag_name("cpu") {

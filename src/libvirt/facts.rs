@@ -75,7 +75,7 @@ impl Facts {
 
 /// What a guest loses with a model: features it has beyond those, without what every guest is given.
 #[must_use]
-pub fn losses(guest: &BTreeSet<String>, model: &BTreeSet<String>) -> Vec<String> {
+pub(crate) fn losses(guest: &BTreeSet<String>, model: &BTreeSet<String>) -> Vec<String> {
     // QEMU shows the one to all guests, and KVM gives the other to all named models.
     const GIVEN: [&str; 2] = ["hypervisor", "x2apic"];
     guest.difference(model).filter(|name| !GIVEN.contains(&name.as_str())).cloned().collect()

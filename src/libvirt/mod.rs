@@ -4,11 +4,11 @@
 //! a stranger: [`answer`] bounds its size and nodes, takes names of a plain form alone, and says what it cannot read.
 //! [`Facts`] holds the answers, and says for one guest what is known ([`Answers`]). This module asks nobody: `live` does.
 
-pub mod answer;
-pub mod facts;
-pub mod question;
-pub mod saved;
+pub(crate) mod answer;
+pub(crate) mod facts;
+pub(crate) mod question;
+pub(crate) mod saved;
 
-pub use facts::Facts;
+pub(crate) use facts::Facts;
 
-pub use crate::fit::libvirt::{Accelerator, Answer, Answers, Cpu, GuestCpu, Incompatible, Silence};
+pub(crate) use crate::fit::libvirt::{Accelerator, Answer, Answers, Cpu, GuestCpu, Incompatible, Silence};

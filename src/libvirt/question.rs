@@ -21,7 +21,7 @@ const EXIT: &str = "exit code ";
 
 /// A question to a launcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub(crate) enum Question {
     /// The CPU of a guest, in its own launcher: `virsh dumpxml`.
     Guest {
         /// Its namespace.
@@ -40,7 +40,7 @@ pub enum Question {
 impl Question {
     /// The verb of virsh.
     #[must_use]
-    pub fn verb(&self) -> &'static str {
+    pub(crate) fn verb(&self) -> &'static str {
         match self {
             Self::Guest { .. } => "dumpxml",
             Self::Compare(_) => "hypervisor-cpu-compare",
@@ -51,7 +51,7 @@ impl Question {
 
     /// The command, which ends by itself after so many seconds.
     #[must_use]
-    pub fn command(&self, seconds: u64) -> Vec<String> {
+    pub(crate) fn command(&self, seconds: u64) -> Vec<String> {
         let (script, arguments) = match self {
             // KubeVirt's `VMINamespaceKeyFunc`.
             Self::Guest { namespace, name } => ("dumpxml -- \"$2\"", vec![format!("{namespace}_{name}")]),
@@ -73,7 +73,7 @@ impl Question {
 
 /// What virsh left, of what the command left: with virsh's own exit code, and without the line that tells it.
 #[must_use]
-pub fn of_virsh(mut output: Output) -> Output {
+pub(crate) fn of_virsh(mut output: Output) -> Output {
     let text = output.stdout.trim_end_matches('\n');
     let (rest, last) = text.rsplit_once('\n').unwrap_or(("", text));
     // Virsh need not end its last line.
@@ -87,7 +87,7 @@ pub fn of_virsh(mut output: Output) -> Output {
 
 /// The CPU as libvirt reads it: what [`answer`](super::answer) took in, and nothing else of what the guest's own libvirt wrote.
 #[must_use]
-pub fn xml(cpu: &Cpu) -> String {
+pub(crate) fn xml(cpu: &Cpu) -> String {
     // Names are of a plain form: none needs an escape.
     let mut out = format!("<cpu mode='custom' match='exact'><model fallback='forbid'>{}</model>", cpu.model);
     if let Some(vendor) = &cpu.vendor {

@@ -12,11 +12,11 @@ use super::facts::{GuestFacts, NodeFacts};
 use super::{Accelerator, Answer, Cpu, Facts, GuestCpu, Incompatible, Silence};
 
 /// `apiVersion` of both kinds.
-pub const API_VERSION: &str = "cpufit.io/v1alpha1";
+pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
 /// The kind of what is known of a guest.
-pub const GUEST: &str = "LibvirtGuest";
+pub(crate) const GUEST: &str = "LibvirtGuest";
 /// The kind of what is known of a node.
-pub const NODE: &str = "LibvirtNode";
+pub(crate) const NODE: &str = "LibvirtNode";
 /// Bytes of one object that are read.
 const MOST: usize = 4 << 20;
 
@@ -118,7 +118,7 @@ fn recorded(unanswered: Option<String>) -> Silence {
 
 /// The answers as files: name and content. Nothing of a guest but its CPU is in them.
 #[must_use]
-pub fn files(facts: &Facts) -> Vec<(String, Value)> {
+pub(crate) fn files(facts: &Facts) -> Vec<(String, Value)> {
     let guests = facts.guests.iter().map(|((namespace, name), guest)| {
         let metadata = Meta { namespace: namespace.clone(), name: name.clone(), uid: guest.uid.clone() };
         let known = guest.cpu.as_ref();
@@ -168,7 +168,7 @@ fn object(kind: &str, saved: &impl Serialize) -> Value {
 
 /// Whether an object holds answers.
 #[must_use]
-pub fn is_kind(api_version: &str, kind: &str) -> bool {
+pub(crate) fn is_kind(api_version: &str, kind: &str) -> bool {
     api_version == API_VERSION && matches!(kind, GUEST | NODE)
 }
 
@@ -177,7 +177,7 @@ pub fn is_kind(api_version: &str, kind: &str) -> bool {
 /// # Errors
 ///
 /// It is not what [`files`] writes; the error says what is wrong.
-pub fn take_in(facts: &mut Facts, kind: &str, json: &str) -> Result<(), String> {
+pub(crate) fn take_in(facts: &mut Facts, kind: &str, json: &str) -> Result<(), String> {
     if json.len() > MOST {
         return Err(format!("more than {MOST} bytes"));
     }

@@ -11,7 +11,7 @@ const SHOWN: usize = 4;
 
 /// Who it is: `spec.template.spec.domain.cpu.model of the VM`.
 #[must_use]
-pub fn who(author: &Author) -> String {
+pub(crate) fn who(author: &Author) -> String {
     match author {
         Author::Field { of, path } => format!("{path} of the {}", holder(*of)),
         Author::Instancetype(named) | Author::Preference(named) => {
@@ -48,7 +48,7 @@ fn holder(of: Holder) -> &'static str {
 
 /// What an author asks for, and who it is: `cpumanager=true is asked for by …`.
 #[must_use]
-pub fn asked_by(asked: &AskedBy) -> String {
+pub(crate) fn asked_by(asked: &AskedBy) -> String {
     let entries = fold(asked.entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), SHOWN);
     let rules: Vec<String> = asked.rules.iter().map(ToString::to_string).collect();
     let rules = label::fold_names(&rules, SHOWN);

@@ -16,7 +16,7 @@ const STARTS: usize = 4;
 
 /// The finding in words.
 #[must_use]
-pub fn message(finding: &Finding) -> String {
+pub(crate) fn message(finding: &Finding) -> String {
     detail(&finding.detail)
 }
 
@@ -110,7 +110,7 @@ fn withheld(found: &Withheld) -> String {
 
 /// As KubeVirt says it: `DisksNotLiveMigratable: PVC web-disk is not shared`.
 #[must_use]
-pub fn condition(refused: &NotMigratable) -> String {
+pub(crate) fn condition(refused: &NotMigratable) -> String {
     let message = refused.message.strip_prefix("cannot migrate VMI: ").unwrap_or(&refused.message);
     match (refused.reason.as_str(), message) {
         ("", "") => "condition LiveMigratable is False".to_owned(),
@@ -125,7 +125,7 @@ fn not_migratable(refused: &NotMigratable) -> String {
 
 /// The finding as a sentence that stands for itself. A name at its beginning is left as it is.
 #[must_use]
-pub fn sentence(finding: &Finding) -> String {
+pub(crate) fn sentence(finding: &Finding) -> String {
     let message = message(finding);
     let begins_with_a_name = begins_with_a_name(&finding.detail)
         || finding.check == Check::CommonModel
@@ -281,7 +281,7 @@ fn pod_rules(found: &PodRules) -> String {
 
 /// `its required pod affinity is not judged: by the pods on the nodes kube-scheduler may keep it off nodes that fit`.
 #[must_use]
-pub fn rules_not_judged(rules: &[PodRule]) -> String {
+pub(crate) fn rules_not_judged(rules: &[PodRule]) -> String {
     format!("{} nodes that fit", not_judged(rules))
 }
 
@@ -331,7 +331,7 @@ fn empty_label(found: &EmptyLabel) -> String {
 
 /// Why nothing can be known.
 #[must_use]
-pub fn unknown(why: &Unknown) -> String {
+pub(crate) fn unknown(why: &Unknown) -> String {
     match why {
         Unknown::NoNodes => "no node is known".to_owned(),
         Unknown::NoLabels => "no node has a CPU model or feature label: is virt-handler running?".to_owned(),
@@ -415,7 +415,7 @@ fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
 
 /// Why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.
 #[must_use]
-pub fn incompatible(why: &Incompatible) -> String {
+pub(crate) fn incompatible(why: &Incompatible) -> String {
     match (why.missing.as_slice(), why.reason.as_str()) {
         ([], "") => "no reason given".to_owned(),
         ([], reason) => reason.to_owned(),
@@ -458,7 +458,7 @@ fn by_start(targets: &[(usize, Vec<String>)]) -> String {
 }
 
 /// The finding in words, with less and less of what it lists: where room is short the first that fits is taken.
-pub fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
+pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
     let less = [3, 2, 1].into_iter().filter_map(|most| match &finding.detail {
         Detail::OwnNode(found) => Some(own_node(found, most)),
         Detail::HostModelUnasked(found) => Some(host_model_unasked(found, most)),

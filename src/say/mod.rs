@@ -3,10 +3,10 @@
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once. Findings and
 //! remedies are data: [`finding`] and [`remedy`] make sentences of them, [`plural`] counts and folds.
 
-pub mod author;
-pub mod finding;
-pub mod plural;
-pub mod remedy;
+pub(crate) mod author;
+pub(crate) mod finding;
+pub(crate) mod plural;
+pub(crate) mod remedy;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::assess::targets_by_start;
@@ -89,7 +89,7 @@ impl Messages {
 
 /// Puts a verdict into words.
 #[must_use]
-pub fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
+pub(crate) fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
     let title = Shown::within(&judged.subject.title(), TITLE_CHARS).to_string();
     let mut out = Messages { title, details: details(verdict), help: explain_denied(judged), ..Messages::default() };
     for finding in &verdict.findings {
@@ -235,20 +235,20 @@ fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
 
 /// The first of some texts for which a warning about an object has room: a command that is cut off is another command.
 #[must_use]
-pub fn first_with_room(title: &str, texts: impl IntoIterator<Item = String>) -> Option<String> {
+pub(crate) fn first_with_room(title: &str, texts: impl IntoIterator<Item = String>) -> Option<String> {
     let room = WARNING_CHARS.saturating_sub("cpufit: : ".len() + title.chars().count());
     texts.into_iter().find(|text| text.chars().count() <= room)
 }
 
 /// Why a running guest can go nowhere: `node-d fits but is cordoned, node-c lacks cpu-feature fpu, vme`.
 #[must_use]
-pub fn obstacles(verdict: &Verdict) -> String {
+pub(crate) fn obstacles(verdict: &Verdict) -> String {
     obstacles_within(verdict, LABELS)
 }
 
 /// The same, with so many missing labels of each node.
 #[must_use]
-pub fn obstacles_within(verdict: &Verdict, most: usize) -> String {
+pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let lacks = |near: &Nearest| {
         let lacks = fold_lack(&near.missing, &near.has, most);
         let other = match near.evidence {
@@ -274,7 +274,7 @@ pub fn obstacles_within(verdict: &Verdict, most: usize) -> String {
 
 /// `kubectl cpufit explain vmi/db -n shop`; `None` where the guest has no valid name yet.
 #[must_use]
-pub fn explain(judged: &Judged<'_>) -> Option<Command> {
+pub(crate) fn explain(judged: &Judged<'_>) -> Option<Command> {
     let kind = judged.subject.judged_template().map_or("vmi", Template::resource);
     let guest = Name::new(&judged.subject.name).ok()?.of(kind);
     let namespace = Namespace::new(&judged.subject.namespace).ok()?;
@@ -298,7 +298,7 @@ fn explain_denied(judged: &Judged<'_>) -> Option<String> {
 
 /// One word for tables.
 #[must_use]
-pub fn state(verdict: &Verdict) -> &'static str {
+pub(crate) fn state(verdict: &Verdict) -> &'static str {
     if verdict.found(Check::NotMigratable).is_some() {
         return "STUCK";
     }

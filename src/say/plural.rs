@@ -2,30 +2,30 @@
 
 use std::collections::BTreeMap;
 
-pub use crate::fit::label::fold_names;
+pub(crate) use crate::fit::label::fold_names;
 use crate::fit::label::{Family, name, short};
 
 /// `1 node`, `7 nodes`.
 #[must_use]
-pub fn nodes(count: usize) -> String {
+pub(crate) fn nodes(count: usize) -> String {
     counted(count, "node", "nodes")
 }
 
 /// A number and the word for that many.
 #[must_use]
-pub fn counted(count: usize, one: &str, many: &str) -> String {
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", number(count, one, many))
 }
 
 /// The word for that many.
 #[must_use]
-pub fn number<'w>(count: usize, one: &'w str, many: &'w str) -> &'w str {
+pub(crate) fn number<'w>(count: usize, one: &'w str, many: &'w str) -> &'w str {
     if count == 1 { one } else { many }
 }
 
 /// `3`, or `1 to 3`.
 #[must_use]
-pub fn range((least, most): (usize, usize)) -> String {
+pub(crate) fn range((least, most): (usize, usize)) -> String {
     if least == most { least.to_string() } else { format!("{least} to {most}") }
 }
 
@@ -33,7 +33,7 @@ pub fn range((least, most): (usize, usize)) -> String {
 ///
 /// `cpu-feature fpu, vme and 3 more; cpu-model-migration GraniteRapids`.
 #[must_use]
-pub fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usize) -> String {
+pub(crate) fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usize) -> String {
     let mut groups: Vec<(Family, Vec<String>)> = Vec::new();
     let mut total = 0;
     for (key, value) in entries {
@@ -68,7 +68,7 @@ pub fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, most: usi
 /// What a node lacks: `cpu-feature fpu, vme; kubevirt.io/schedulable (has false, needs true)`. `has` holds the values of labels
 /// that are there with another one.
 #[must_use]
-pub fn fold_lack(missing: &[(String, String)], has: &BTreeMap<String, String>, most: usize) -> String {
+pub(crate) fn fold_lack(missing: &[(String, String)], has: &BTreeMap<String, String>, most: usize) -> String {
     let has_another = |(key, _): &&(String, String)| has.contains_key(key);
     let (other, absent): (Vec<_>, Vec<_>) = missing.iter().partition(has_another);
     let shown = other.len().min(most);
@@ -94,13 +94,13 @@ fn value_in_words(value: &str) -> &str {
 
 /// Names in a sentence: `a`, `a and b`, `a, b and c`, `a, b and 7 more`.
 #[must_use]
-pub fn and_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
+pub(crate) fn and_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     join_names(names, most, "and")
 }
 
 /// The same as a choice: `a`, `a or b`, `a, b or c`, `a, b and 7 more`.
 #[must_use]
-pub fn or_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
+pub(crate) fn or_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     join_names(names, most, "or")
 }
 
@@ -115,7 +115,7 @@ fn join_names<S: AsRef<str>>(names: &[S], most: usize, word: &str) -> String {
 
 /// The same of entries that own their text.
 #[must_use]
-pub fn fold_entries(entries: &[(String, String)], most: usize) -> String {
+pub(crate) fn fold_entries(entries: &[(String, String)], most: usize) -> String {
     fold(entries.iter().map(|(key, value)| (key.as_str(), value.as_str())), most)
 }
 

@@ -17,7 +17,7 @@ fn no_node(none: NoNode) -> String {
 
 /// What to do, in one line.
 #[must_use]
-pub fn summary(action: &Action, subject: &Subject<'_>) -> String {
+pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
     // What does not run is not started anew.
     let with = if subject.is_running() { "restart with" } else { "start with" };
     let anew = if action.outage(subject) == Outage::Restart { ", restart" } else { "" };
@@ -104,13 +104,13 @@ fn what(setting: &Setting) -> String {
 
 /// A remedy as short as it can be said: its command where one will do, else what it is.
 #[must_use]
-pub fn step(action: &Action, subject: &Subject<'_>) -> String {
+pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
     action.commands(subject).single().map_or_else(|| summary(action, subject), ToString::to_string)
 }
 
 /// A remedy's name as people say it of a guest.
 #[must_use]
-pub fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
+pub(crate) fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
     match id {
         // What does not run is not started anew.
         RemedyId::UseModel if !subject.is_running() => "start with a common model",
@@ -125,7 +125,7 @@ pub fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
 
 /// Why a well-known remedy does not help.
 #[must_use]
-pub fn why_not(why: &WhyNot) -> String {
+pub(crate) fn why_not(why: &WhyNot) -> String {
     match why {
         WhyNot::NotMigratable(reason) if reason.is_empty() => {
             "KubeVirt refuses to migrate it for another reason".to_owned()
@@ -149,7 +149,7 @@ pub fn why_not(why: &WhyNot) -> String {
 
 /// Where it starts decides: on which nodes it would be stuck.
 #[must_use]
-pub fn luck(luck: &ByLuck) -> String {
+pub(crate) fn luck(luck: &ByLuck) -> String {
     match luck.stuck_on.as_slice() {
         [] => "where it starts decides".to_owned(),
         nodes => format!("started on {} it would be stuck again", fold_names(nodes, 3)),

@@ -30,7 +30,7 @@
 
 // Only `console` prints, and only pages.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
-#![cfg_attr(not(test), warn(unreachable_pub))]
+#![cfg_attr(not(test), deny(unreachable_pub))]
 
 pub mod admission;
 pub mod answers;

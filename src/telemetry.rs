@@ -2,7 +2,7 @@
 //!
 //! Labels are finite enums, so no request can add a series. One metric and one log line a request.
 
-pub mod exposition;
+pub(crate) mod exposition;
 mod process;
 
 use std::fmt;

@@ -14,14 +14,14 @@ use crate::policy::UserName;
 use crate::world::World;
 
 /// A launcher pod: namespace and name.
-pub type LauncherName = (String, String);
+pub(crate) type LauncherName = (String, String);
 
 /// How many launchers of a node are tried, each of another namespace: who may not exec in one may in another.
 const TRIES: usize = 3;
 
 /// What is to be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The guests.
     pub guests: Vec<PlannedGuest>,
     /// The launchers of each node that comes into question; none where none runs there.
@@ -30,7 +30,7 @@ pub struct Plan {
 
 /// A guest to be asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedGuest {
+pub(crate) struct PlannedGuest {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -46,7 +46,7 @@ pub struct PlannedGuest {
 }
 
 /// Whom to ask about these guests. Guests that do not run are left out, and those whose launcher is not known.
-pub fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Plan {
+pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Plan {
     let cluster = &world.cluster;
     let mut out = Plan::default();
     let mut by_node: BTreeMap<&str, Vec<LauncherName>> = BTreeMap::new();
@@ -92,7 +92,11 @@ fn some_of(launchers: &[LauncherName], namespace: &str) -> Vec<LauncherName> {
 /// The named models that a guest's CPU is compared with, other than its own: the one that a restart is offered with, its
 /// policy's common model, and the one that is recommended for its node.
 #[must_use]
-pub fn candidates(world: &World, guest: &PlannedGuest, recommended: &BTreeMap<NodeIndex, String>) -> BTreeSet<String> {
+pub(crate) fn candidates(
+    world: &World,
+    guest: &PlannedGuest,
+    recommended: &BTreeMap<NodeIndex, String>,
+) -> BTreeSet<String> {
     let manifest = migration_of(&guest.namespace, &guest.name);
     let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) else { return BTreeSet::new() };
     let node = world.cluster.fleet.find(&guest.node);

@@ -3,16 +3,16 @@
 //! Those that look at many guests judge like ones together ([`Guests`]), and stop at their [`Deadline`]:
 //! then what they say begins with "at least".
 
-pub mod asking;
+pub(crate) mod asking;
 pub mod audit;
 pub mod diff;
 pub mod drain;
 mod guests;
-pub mod pool;
+pub(crate) mod pool;
 pub mod recommend;
-pub mod scheduler;
-pub mod standing;
-pub mod stands;
+pub(crate) mod scheduler;
+pub(crate) mod standing;
+pub(crate) mod stands;
 pub mod status;
 
 use crate::fit::bits::Bits;

@@ -127,7 +127,7 @@ pub(crate) fn next_higher(fleet: &Fleet, nodes: &Bits, model: &str) -> Option<St
 
 /// The best model that all of these nodes can run; where there is none, the best that the most of them can.
 #[must_use]
-pub fn recommended(fleet: &Fleet, nodes: &Bits) -> Option<String> {
+pub(crate) fn recommended(fleet: &Fleet, nodes: &Bits) -> Option<String> {
     if let Ok(candidates) = models::recommend(fleet, nodes).candidates {
         return candidates.into_iter().next().map(|candidate| candidate.model);
     }

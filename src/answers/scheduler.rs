@@ -11,7 +11,7 @@ use crate::fit::placement::Placement;
 
 /// A sentence, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sentence {
+pub(crate) struct Sentence {
     /// How many nodes there were.
     pub total: usize,
     /// The groups, in the sentence's order.
@@ -22,7 +22,7 @@ pub struct Sentence {
 
 /// Nodes that the scheduler refuses for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub(crate) struct Group {
     /// How many.
     pub count: usize,
     /// The reason in the scheduler's words.
@@ -31,7 +31,7 @@ pub struct Group {
 
 /// Why the scheduler refuses a node, as far as labels, cordons and taints show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Filter {
+pub(crate) enum Filter {
     /// `NodeUnschedulable`.
     Cordon,
     /// `TaintToleration`.
@@ -43,7 +43,7 @@ pub enum Filter {
 impl Filter {
     /// The filter that a reason comes from; `None` for those that other things decide: room, volumes, other pods.
     #[must_use]
-    pub fn of(reason: &str) -> Option<Self> {
+    pub(crate) fn of(reason: &str) -> Option<Self> {
         let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
         if says(&["unschedulable"]) {
             Some(Self::Cordon)
@@ -60,7 +60,7 @@ impl Filter {
 impl Sentence {
     /// Takes a message apart; `None` where it is no such sentence.
     #[must_use]
-    pub fn parse(message: &str) -> Option<Self> {
+    pub(crate) fn parse(message: &str) -> Option<Self> {
         let (head, tail) = message.split_once(" nodes are available")?;
         let (_, total) = head.trim().rsplit_once('/')?;
         let total = total.parse().ok()?;
@@ -86,14 +86,14 @@ impl Sentence {
 
     /// How many nodes the groups make together.
     #[must_use]
-    pub fn counted(&self) -> usize {
+    pub(crate) fn counted(&self) -> usize {
         self.groups.iter().map(|group| group.count).fold(0, usize::saturating_add)
     }
 }
 
 /// The nodes by the first filter that refuses a pod there; nodes that take it are in none.
 #[must_use]
-pub fn refused(placement: &Placement<'_>, fleet: &Fleet) -> BTreeMap<Filter, Vec<NodeIndex>> {
+pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> BTreeMap<Filter, Vec<NodeIndex>> {
     let lookup = fleet.look_up(placement);
     let mut out: BTreeMap<Filter, Vec<NodeIndex>> = BTreeMap::new();
     for node in fleet.in_name_order() {

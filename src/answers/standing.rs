@@ -9,7 +9,7 @@ use crate::policy::CommonModel;
 
 /// How a guest stands to the common model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It runs with it.
     On,
     /// It runs with another.
@@ -20,7 +20,7 @@ pub enum Standing {
 
 /// How a guest stands to a common model.
 #[must_use]
-pub fn standing(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> Standing {
+pub(crate) fn standing(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> Standing {
     let architecture = match vmi.spec.architecture.as_str() {
         "" => cluster.config.default_architecture(),
         named => named,

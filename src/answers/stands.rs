@@ -34,7 +34,7 @@ use crate::world::World;
 
 /// A guest of the cluster.
 #[derive(Clone, Copy, Debug)]
-pub enum GuestOf<'w> {
+pub(crate) enum GuestOf<'w> {
     /// It has a VMI, and that has not ended.
     Vmi(&'w Vmi),
     /// Only its VM is there.
@@ -44,7 +44,7 @@ pub enum GuestOf<'w> {
 impl GuestOf<'_> {
     /// `namespace/name`.
     #[must_use]
-    pub fn title(self) -> String {
+    pub(crate) fn title(self) -> String {
         match self {
             Self::Vmi(vmi) => subject::title(vmi),
             Self::Vm(vm) => format!("{}/{}", vm.metadata.namespace, subject::name_of(&vm.metadata)),
@@ -53,7 +53,7 @@ impl GuestOf<'_> {
 }
 
 /// All guests of a cluster: those that run or wait to, then those that are stopped.
-pub fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
+pub(crate) fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
     let live = cluster.vmis().filter(|vmi| !migration::has_ended(vmi)).map(GuestOf::Vmi);
     let is_stopped =
         |vm: &&VirtualMachine| cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).is_none_or(migration::has_ended);
@@ -141,7 +141,7 @@ impl Stand {
 
 /// How a guest stands at its next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NextStart {
+pub(crate) struct NextStart {
     /// In numbers.
     pub stand: Stand,
     /// What its policy would answer.
@@ -229,7 +229,7 @@ impl Tally {
 
 /// The guests of a world, each as it stands. What follows for like ones is worked out once.
 #[derive(Debug)]
-pub struct Stands<'w> {
+pub(crate) struct Stands<'w> {
     world: &'w World,
     moves: Alike<Likeness<'w>, Judged<'static>>,
     starts: Alike<StartLikeness<'w>, NextStart>,
@@ -279,12 +279,12 @@ impl Like for StartLikeness<'_> {
 impl<'w> Stands<'w> {
     /// The guests of a world.
     #[must_use]
-    pub fn new(world: &'w World) -> Self {
+    pub(crate) fn new(world: &'w World) -> Self {
         Self { world, moves: HashMap::new(), starts: HashMap::new() }
     }
 
     /// How a guest stands as it runs, or waits to.
-    pub fn now(&mut self, vmi: &'w Vmi) -> Stand {
+    pub(crate) fn now(&mut self, vmi: &'w Vmi) -> Stand {
         let (world, cluster) = (self.world, &self.world.cluster);
         if !migration::runs(vmi) {
             return self.start(vmi, &vmi.metadata, MadeOf::VmiAsItIs).stand.clone();
@@ -312,7 +312,7 @@ impl<'w> Stands<'w> {
     }
 
     /// How a guest stands when it is made anew: from its VM, where it has one.
-    pub fn at_next_start(&mut self, guest: GuestOf<'w>) -> Rc<NextStart> {
+    pub(crate) fn at_next_start(&mut self, guest: GuestOf<'w>) -> Rc<NextStart> {
         let vm = match guest {
             GuestOf::Vm(vm) => Some(vm),
             GuestOf::Vmi(vmi) => self.world.cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name),

@@ -16,7 +16,7 @@ use crate::world::World;
 
 /// What `--fail-on` makes of it: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audited {
+pub(crate) enum Audited {
     /// No guest is as badly off as that.
     Passed,
     /// At least one is.
@@ -77,7 +77,7 @@ impl Summary {
 
 /// Whether a guest is among those that are audited.
 #[must_use]
-pub fn is_asked_for(args: &AuditArgs, only: Option<&str>, world: &World, namespace: &str, name: &str) -> bool {
+pub(crate) fn is_asked_for(args: &AuditArgs, only: Option<&str>, world: &World, namespace: &str, name: &str) -> bool {
     let selector = args.list.selector.as_ref();
     let matches = |selector: &LabelSelector| {
         super::labels_of_guest(world, namespace, name).is_some_and(|labels| selector.matches(labels))
@@ -104,7 +104,7 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
 /// # Errors
 ///
 /// It cannot be written as JSON or YAML, or `--fail-on` is given and there is no guest that could fail.
-pub fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page) -> anyhow::Result<Audited> {
+pub(crate) fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page) -> anyhow::Result<Audited> {
     let mut rows = audit(world, &|| false);
     rows.retain(|row| is_asked_for(args, only, world, &row.namespace, &row.name));
     if rows.is_empty() && args.fail_on.is_some() {

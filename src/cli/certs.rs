@@ -61,7 +61,7 @@ fn dns_name(text: &str) -> Result<DnsName<'static>, String> {
 ///
 /// When the folder holds files that are not a pair made here, or a valid pair for other names, unless `--force`
 /// was given; when certificates cannot be made or files not be written.
-pub fn run(args: &CertsArgs, page: &mut Page) -> anyhow::Result<()> {
+pub(crate) fn run(args: &CertsArgs, page: &mut Page) -> anyhow::Result<()> {
     let CertsArgs { out, .. } = args;
     let (outcome, until) = match make(args, SystemTime::now())? {
         Outcome::Made { until } => ("made", until),

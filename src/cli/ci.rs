@@ -11,7 +11,7 @@ use crate::page::Page;
 use crate::snapshot::STDIN;
 
 /// JUnit XML as Jenkins, GitLab and others read it: a suite a file, a case an object.
-pub fn junit(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
+pub(crate) fn junit(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
     page.line(r#"<?xml version="1.0" encoding="UTF-8"?>"#);
     let counts = |rows: &[&ResultRow]| {
         let failures = rows.iter().filter(|row| gate.failure(row).is_some()).count();
@@ -85,7 +85,7 @@ fn xml(text: &str) -> String {
 
 /// SARIF 2.1.0, as code scanning reads it: a result for each denial and each finding.
 #[must_use]
-pub fn sarif(rows: &[ResultRow], gate: Gate<'_>) -> Value {
+pub(crate) fn sarif(rows: &[ResultRow], gate: Gate<'_>) -> Value {
     let mut rules: BTreeMap<&str, &str> = BTreeMap::new();
     let mut results = Vec::new();
     for row in rows {
@@ -153,7 +153,7 @@ fn uri(path: &str) -> String {
 }
 
 /// Workflow commands of GitHub Actions: an error for each object that fails, a warning for each that is warned about.
-pub fn annotations(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
+pub(crate) fn annotations(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
     for row in rows {
         let (level, text) = match gate.failure(row) {
             Some(why) => ("error", why),

@@ -21,7 +21,7 @@ use crate::page::Page;
 use crate::snapshot::Source;
 
 /// The variable by which a script of a shell asks.
-pub const VARIABLE: &str = "COMPLETE";
+pub(crate) const VARIABLE: &str = "COMPLETE";
 /// Which word is completed; some shells say it, for others it is the last.
 const INDEX: &str = "_CLAP_COMPLETE_INDEX";
 /// cobra's directives: no blank behind the word; no names of files beside the candidates.
@@ -34,7 +34,7 @@ const FOR_KUBECTL: &str = "#!/bin/sh\n\
 
 /// What names are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
+pub(crate) enum Listed {
     /// Namespaces.
     Namespaces,
     /// Objects of a kind, of the namespace that is asked for.
@@ -49,7 +49,7 @@ pub enum Listed {
 
 /// What the words before the one that is completed say.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub(crate) struct Given {
     /// Which cluster, in which namespace.
     pub cluster: ClusterArgs,
     /// The dumps to read instead.
@@ -59,7 +59,7 @@ pub struct Given {
 }
 
 /// Lists names; none where they cannot be known in a moment.
-pub type List = dyn Fn(&Given, Listed) -> Vec<String> + Send + Sync;
+pub(crate) type List = dyn Fn(&Given, Listed) -> Vec<String> + Send + Sync;
 
 impl Given {
     fn of(words: &[OsString]) -> Self {
@@ -154,7 +154,12 @@ fn candidates(words: Vec<String>, current: &OsStr) -> Vec<CompletionCandidate> {
 /// # Errors
 ///
 /// The words cannot be completed.
-pub fn answer(shell: &str, mut words: Vec<OsString>, list: &Arc<List>, page: &mut Page) -> io::Result<Option<()>> {
+pub(crate) fn answer(
+    shell: &str,
+    mut words: Vec<OsString>,
+    list: &Arc<List>,
+    page: &mut Page,
+) -> io::Result<Option<()>> {
     let shells = Shells::builtins();
     let Some(completer) = shells.completer(shell) else { return Ok(None) };
     let mut out = Vec::new();
@@ -178,7 +183,7 @@ pub fn answer(shell: &str, mut words: Vec<OsString>, list: &Arc<List>, page: &mu
 /// # Errors
 ///
 /// It cannot be written.
-pub fn script(shell: Shell, page: &mut Page) -> io::Result<()> {
+pub(crate) fn script(shell: Shell, page: &mut Page) -> io::Result<()> {
     if shell == Shell::Kubectl {
         page.shell(FOR_KUBECTL.as_bytes());
         return Ok(());
@@ -194,7 +199,7 @@ pub fn script(shell: Shell, page: &mut Page) -> io::Result<()> {
 /// # Errors
 ///
 /// The words cannot be completed.
-pub fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page) -> io::Result<()> {
+pub(crate) fn for_kubectl(words: &[OsString], list: &Arc<List>, page: &mut Page) -> io::Result<()> {
     let mut line = vec![OsString::from("cpufit")];
     line.extend(words.iter().cloned());
     if words.is_empty() {

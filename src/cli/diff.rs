@@ -17,7 +17,7 @@ const NAMED: usize = 8;
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Nobody is worse off.
     Well,
     /// At least one guest is.
@@ -29,7 +29,7 @@ pub enum Outcome {
 /// # Errors
 ///
 /// It cannot be written as JSON or YAML.
-pub fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) -> Result<Outcome, PageError> {
+pub(crate) fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) -> Result<Outcome, PageError> {
     let found = diff(old, new);
     match args.output {
         DiffOutput::Table => people(&found, new, SHOWN, page),

@@ -18,7 +18,7 @@ use crate::world::World;
 
 /// What is ahead of the guests: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outlook {
+pub(crate) enum Outlook {
     /// All of them leave.
     Clear,
     /// One is stuck, or would be shut down.
@@ -30,7 +30,7 @@ pub enum Outlook {
 /// # Errors
 ///
 /// A node is not known, or named twice.
-pub fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeIndex>> {
+pub(crate) fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeIndex>> {
     let fleet = &world.cluster.fleet;
     let find = |name: &String| {
         fleet
@@ -55,7 +55,7 @@ pub fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeIndex>> 
 
 /// The guests on these nodes.
 #[must_use]
-pub fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
+pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
     let nodes: BTreeSet<NodeIndex> = nodes.iter().copied().collect();
     let is_there = |vmi: &&Vmi| world.cluster.fleet.find(&vmi.status.node_name).is_some_and(|at| nodes.contains(&at));
     world.cluster.vmis().filter(is_there).cloned().collect()
@@ -66,7 +66,7 @@ pub fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
 /// # Errors
 ///
 /// The answer cannot be written as JSON or YAML.
-pub fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &mut Page) -> anyhow::Result<Outlook> {
+pub(crate) fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &mut Page) -> anyhow::Result<Outlook> {
     let progress = |done: usize, of: usize| {
         // One node takes no time, and each of thousands is too often.
         if of > 100 && (done.is_multiple_of(50) || done == of) {

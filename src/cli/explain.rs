@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-pub use libvirt::LibvirtRow;
+pub(crate) use libvirt::LibvirtRow;
 use libvirt::Said;
 
 use super::Namespace;
@@ -53,7 +53,7 @@ struct Results {
 /// # Errors
 ///
 /// An input cannot be read, or holds nothing that can be explained.
-pub fn run(
+pub(crate) fn run(
     args: &ExplainArgs,
     world: &World,
     namespace: &Namespace,
@@ -169,7 +169,7 @@ fn explain_item(
 
 /// The VMIs among what is explained.
 #[must_use]
-pub fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -> Vec<Vmi> {
+pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -> Vec<Vmi> {
     let scope = Scope {
         namespace: Some(namespace.name.as_str()).filter(|_| !args.list.all_namespaces),
         selector: args.list.selector.as_ref(),

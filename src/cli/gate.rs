@@ -25,7 +25,7 @@ pub enum CheckFailOn {
 
 /// Why nothing can be judged by a world: KubeVirt is not there.
 #[must_use]
-pub fn without_kubevirt(world: &World) -> Option<&'static str> {
+pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
     let cluster = &world.cluster;
     let kinds = [Kind::KubeVirt, Kind::VirtualMachine, Kind::Vmi];
     let labelled = || {
@@ -39,19 +39,19 @@ pub fn without_kubevirt(world: &World) -> Option<&'static str> {
 
 /// That there is no such namespace; `None` where there is, or no namespace is known.
 #[must_use]
-pub fn no_namespace(world: &World, name: &str) -> Option<String> {
+pub(crate) fn no_namespace(world: &World, name: &str) -> Option<String> {
     let is_known = !world.cluster.names(Kind::Namespace).is_empty();
     (is_known && world.cluster.namespace(name).is_none()).then(|| format!("there is no namespace {name}"))
 }
 
 /// What fails: what would be denied, and what is asked for besides.
 #[derive(Clone, Copy, Debug)]
-pub struct Gate<'a>(pub &'a [CheckFailOn]);
+pub(crate) struct Gate<'a>(pub &'a [CheckFailOn]);
 
 impl Gate<'_> {
     /// Why an object fails; `None` where it passes.
     #[must_use]
-    pub fn failure(self, row: &ResultRow) -> Option<String> {
+    pub(crate) fn failure(self, row: &ResultRow) -> Option<String> {
         if !row.allowed {
             return Some(row.denial.clone().unwrap_or_else(|| "denied".to_owned()));
         }

@@ -40,7 +40,7 @@ const UNWATCHED: &str = "values: [kube-system, kubevirt]";
 /// # Errors
 ///
 /// It has other characters, or neither tag nor digest.
-pub fn image(text: &str) -> Result<String, String> {
+pub(crate) fn image(text: &str) -> Result<String, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
     // A colon before the last slash is that of a port.
     let last = text.rsplit('/').next().unwrap_or_default();
@@ -55,7 +55,7 @@ pub fn image(text: &str) -> Result<String, String> {
 /// # Errors
 ///
 /// No namespace can have that name.
-pub fn namespace(text: &str) -> Result<String, String> {
+pub(crate) fn namespace(text: &str) -> Result<String, String> {
     syntax::dns_label(text).map(|()| text.to_owned()).map_err(str::to_owned)
 }
 
@@ -64,7 +64,7 @@ pub fn namespace(text: &str) -> Result<String, String> {
 /// # Errors
 ///
 /// The namespace cannot be one; or a manifest of cpufit's own cannot be read, which a test excludes.
-pub fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> anyhow::Result<()> {
     let own = own.map(namespace).transpose().map_err(|problem| anyhow!("--namespace: {problem}"))?;
     let manifests: &[&'static str] = if args.crd { &[CRD] } else { &BASE };
     let manifests: Vec<Cow<'static, str>> = manifests.iter().map(|text| changed(text, args, own.as_deref())).collect();

@@ -1,27 +1,27 @@
 //! The verbs: each gathers inputs, calls the same functions as the webhook, and prints.
 
 pub mod args;
-pub mod audit;
-pub mod certs;
+pub(crate) mod audit;
+pub(crate) mod certs;
 pub mod check;
-pub mod ci;
-pub mod completion;
-pub mod diff;
-pub mod drain;
-pub mod explain;
-pub mod gate;
-pub mod manifests;
-pub mod output;
-pub mod probe;
-pub mod recommend;
-pub mod resource;
-pub mod rights;
+pub(crate) mod ci;
+pub(crate) mod completion;
+pub(crate) mod diff;
+pub(crate) mod drain;
+pub(crate) mod explain;
+pub(crate) mod gate;
+pub(crate) mod manifests;
+pub(crate) mod output;
+pub(crate) mod probe;
+pub(crate) mod recommend;
+pub(crate) mod resource;
+pub(crate) mod rights;
 mod scheduler;
-pub mod selector;
-pub mod snapshot;
-pub mod targets;
-pub mod test;
-pub mod version;
+pub(crate) mod selector;
+pub(crate) mod snapshot;
+pub(crate) mod targets;
+pub(crate) mod test;
+pub(crate) mod version;
 
 use std::collections::BTreeMap;
 

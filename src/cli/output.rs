@@ -18,6 +18,7 @@ use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, Verdict};
 use crate::judge::Case;
 use crate::kubevirt::launch::Rendered;
+use crate::kubevirt::subject::Judged;
 use crate::say;
 use crate::world::World;
 
@@ -69,7 +70,7 @@ pub struct ResultRow {
     pub patch: Value,
     /// With `--predict`: what KubeVirt would render, or null.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub predicted: Option<Option<Rendered>>,
+    pub predicted: Option<Predicted>,
     /// What libvirt says, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub libvirt: Option<LibvirtRow>,
@@ -189,6 +190,22 @@ pub struct NotHelpingRow {
     pub why: String,
 }
 
+/// What KubeVirt would render.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Predicted {
+    /// The pod, as far as it is predicted.
+    Pod(Rendered),
+    /// No pod; null in JSON.
+    NoPod,
+}
+
+impl Predicted {
+    fn of(judged: &Judged) -> Self {
+        judged.predicted.clone().map_or(Self::NoPod, Self::Pod)
+    }
+}
+
 /// A remedy that helps or does not by where the guest starts.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -220,14 +237,14 @@ pub struct Origin {
 
 /// Numbers the objects of each file, from 0.
 #[derive(Debug, Default)]
-pub struct Numbering {
+pub(crate) struct Numbering {
     file: String,
     next: usize,
 }
 
 impl Numbering {
     /// The number of the next object, which stands in this file.
-    pub fn of(&mut self, file: &str) -> usize {
+    pub(crate) fn of(&mut self, file: &str) -> usize {
         if self.file != file {
             *self = Self { file: file.to_owned(), next: 0 };
         }
@@ -320,7 +337,7 @@ impl ResultRow {
             denial,
             patch,
             // A pod as given is not predicted.
-            predicted: (predict && origin.kind != "Pod").then(|| judged.predicted.clone()),
+            predicted: (predict && origin.kind != "Pod").then(|| Predicted::of(judged)),
             libvirt: LibvirtRow::of(subject, fleet),
             ..Self::skipped(origin, "")
         }

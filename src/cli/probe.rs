@@ -21,7 +21,7 @@ const MOST: usize = 1 << 20;
 /// # Errors
 ///
 /// The address is not that of a plain HTTP server, nothing answers there, or it answers with another status than 2xx.
-pub fn run(args: &ProbeArgs, page: &mut Page) -> anyhow::Result<()> {
+pub(crate) fn run(args: &ProbeArgs, page: &mut Page) -> anyhow::Result<()> {
     let (Some("http"), Some(server), path) = (args.url.scheme_str(), args.url.authority(), args.url.path()) else {
         bail!("{}: expected an address such as http://cpufit.cpufit-system.svc:8080/readyz", args.url);
     };

@@ -33,7 +33,7 @@ struct Printed<'r> {
 /// # Errors
 ///
 /// A node of `--with-node` cannot be read, a change cannot be made, or nothing can be written as JSON or YAML.
-pub fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
+pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
     let edits = edits(args, &world.cluster.domain, stdin)?;
     let (world, what_if) = what_if(world, &args.node_selector, &edits)?;
     let report = recommend(&world, &args.node_selector);

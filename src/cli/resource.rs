@@ -9,7 +9,7 @@ use crate::kubevirt::resource::Resource;
 
 /// A kind that arguments may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectKind {
+pub(crate) enum ObjectKind {
     /// `VirtualMachine`.
     VirtualMachine,
     /// `VirtualMachineInstanceReplicaSet` or `VirtualMachinePool`.
@@ -26,7 +26,7 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All.
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::VirtualMachine,
         Self::Vmi,
         Self::Replicas(ReplicasKind::ReplicaSet),
@@ -37,7 +37,7 @@ impl ObjectKind {
     ];
 
     /// Those that `explain` takes.
-    pub const EXPLAINED: [Self; 6] = [
+    pub(crate) const EXPLAINED: [Self; 6] = [
         Self::VirtualMachine,
         Self::Vmi,
         Self::Replicas(ReplicasKind::ReplicaSet),
@@ -48,7 +48,7 @@ impl ObjectKind {
 
     /// Its row in the table of resources.
     #[must_use]
-    pub const fn resource(self) -> Resource {
+    pub(crate) const fn resource(self) -> Resource {
         match self {
             Self::VirtualMachine => Resource::VirtualMachines,
             Self::Replicas(kind) => kind.resource(),
@@ -61,31 +61,31 @@ impl ObjectKind {
 
     /// Its kind.
     #[must_use]
-    pub const fn kind(self) -> &'static str {
+    pub(crate) const fn kind(self) -> &'static str {
         self.resource().kind()
     }
 
     /// Its API group.
     #[must_use]
-    pub const fn group(self) -> &'static str {
+    pub(crate) const fn group(self) -> &'static str {
         self.resource().group()
     }
 
     /// Its short names, the one that messages use first.
     #[must_use]
-    pub const fn short_names(self) -> &'static [&'static str] {
+    pub(crate) const fn short_names(self) -> &'static [&'static str] {
         self.resource().names().short
     }
 
     /// Its name as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
     #[must_use]
-    pub fn title(self, name: &str) -> String {
+    pub(crate) fn title(self, name: &str) -> String {
         self.resource().title(name)
     }
 
     /// The kind that a word names: singular, plural, short name or kind, alone or with `.GROUP` or `.VERSION.GROUP`.
     #[must_use]
-    pub fn of_word(word: &str) -> Option<Self> {
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
         let word = word.to_ascii_lowercase();
         let (name, rest) = word.split_once('.').unwrap_or((&word, ""));
         Self::ALL.into_iter().find(|kind| {
@@ -106,7 +106,7 @@ fn is_version(word: &str) -> bool {
 
 /// What one argument, or an argument with the type before it, asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// All objects of a kind.
     All(ObjectKind),
     /// One object.
@@ -117,7 +117,7 @@ pub enum Target {
 
 /// Arguments that name no object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResourceError {
+pub(crate) enum ResourceError {
     /// It is not one of the types.
     #[error("{word:?} is not a type that this verb takes; it takes {takes}")]
     Type {
@@ -147,7 +147,7 @@ pub enum ResourceError {
 /// # Errors
 ///
 /// They are not of a form that kubectl takes, or name another kind.
-pub fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Target>, ResourceError> {
+pub(crate) fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Target>, ResourceError> {
     let Some(first) = arguments.first() else { return Ok(Vec::new()) };
     if arguments.iter().any(|argument| argument.contains('/')) {
         return arguments.iter().map(|argument| slashed(argument, takes)).collect();

@@ -6,7 +6,7 @@ use crate::live::fetch::FetchError;
 /// A cluster that cannot be read, and what its reader can do.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
-pub struct Unreadable {
+pub(crate) struct Unreadable {
     problem: String,
     cures: Vec<String>,
 }
@@ -14,7 +14,7 @@ pub struct Unreadable {
 impl Unreadable {
     /// Of an error while reading the cluster at `url`: of the guests of `namespace`, where that was asked for, or of one guest of it.
     #[must_use]
-    pub fn of(error: &FetchError, url: &str, namespace: Option<&str>, guest: Option<&str>) -> Self {
+    pub(crate) fn of(error: &FetchError, url: &str, namespace: Option<&str>, guest: Option<&str>) -> Self {
         let mut cures = Vec::new();
         if error.is_unauthorized() {
             cures.push(
@@ -51,7 +51,7 @@ impl Unreadable {
 
     /// A line each: the error, then what can be done.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         std::iter::once(self.problem.clone()).chain(self.cures.iter().cloned()).collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::policy::{LabelCondition, LabelSelector, Operator};
 /// # Errors
 ///
 /// What is not a selector, in one line.
-pub fn parse(text: &str) -> Result<LabelSelector, String> {
+pub(crate) fn parse(text: &str) -> Result<LabelSelector, String> {
     let mut selector = LabelSelector::default();
     if text.trim().is_empty() {
         return Ok(selector);

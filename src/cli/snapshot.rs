@@ -16,7 +16,11 @@ use crate::snapshot::{Skipped, read_dumps};
 /// # Errors
 ///
 /// An input cannot be read, or holds something malformed.
-pub fn of_dumps(args: &SnapshotArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<(Vec<Value>, Skipped)> {
+pub(crate) fn of_dumps(
+    args: &SnapshotArgs,
+    domain: &Domain,
+    stdin: impl Read,
+) -> anyhow::Result<(Vec<Value>, Skipped)> {
     let mut objects = Vec::new();
     let skipped = read_dumps(&args.snapshot, domain, stdin, |item| {
         let pruned = prune(&item.api_version, &item.kind, item.json.get()).with_context(|| item.place.to_string())?;
@@ -31,7 +35,7 @@ pub fn of_dumps(args: &SnapshotArgs, domain: &Domain, stdin: impl Read) -> anyho
 /// # Errors
 ///
 /// They cannot be written as JSON or YAML.
-pub fn print(
+pub(crate) fn print(
     args: &SnapshotArgs,
     only: Option<&str>,
     mut objects: Vec<Value>,

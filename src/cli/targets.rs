@@ -12,7 +12,7 @@ use crate::world::World;
 
 /// Where objects are looked for that are not named.
 #[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
+pub(crate) struct Scope<'a> {
     /// The namespace; `None` is all.
     pub namespace: Option<&'a str>,
     /// Which labels they have.
@@ -21,7 +21,7 @@ pub struct Scope<'a> {
 
 /// An object that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Its kind.
     pub kind: ObjectKind,
     /// Its namespace.
@@ -36,7 +36,7 @@ pub struct Found {
 /// # Errors
 ///
 /// The arguments name no objects, or names stand beside `-A` or `-l`.
-pub fn find(
+pub(crate) fn find(
     world: &World,
     arguments: &[String],
     scope: &Scope<'_>,
@@ -82,7 +82,7 @@ pub fn find(
 /// # Errors
 ///
 /// They are not of a form that names objects.
-pub fn first_guest(arguments: &[String]) -> Result<Option<String>, ResourceError> {
+pub(crate) fn first_guest(arguments: &[String]) -> Result<Option<String>, ResourceError> {
     let targets = resource::parse(arguments, &ObjectKind::EXPLAINED)?;
     Ok(targets.into_iter().find_map(|target| match target {
         Target::Named(ObjectKind::VirtualMachine | ObjectKind::Vmi, name) | Target::Bare(name) => Some(name),
@@ -95,7 +95,7 @@ pub fn first_guest(arguments: &[String]) -> Result<Option<String>, ResourceError
 /// # Errors
 ///
 /// They are not of a form that names objects, or name no node.
-pub fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> {
+pub(crate) fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> {
     let targets = resource::parse(arguments, &[ObjectKind::Node])?;
     let name = |target| match target {
         Target::Named(_, name) | Target::Bare(name) => Ok(name),
@@ -106,7 +106,7 @@ pub fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> {
 
 /// What is said of a named object that is not there.
 #[must_use]
-pub fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: bool) -> String {
+pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: bool) -> String {
     let absent = format!("{name} is not in namespace {namespace}; is it the right namespace (-n)?");
     if is_live {
         return absent;
@@ -120,7 +120,7 @@ pub fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: bool) -> S
 
 /// All objects of a kind, by namespace and name.
 #[must_use]
-pub fn all(cluster: &Cluster, kind: ObjectKind, scope: &Scope<'_>) -> Vec<Found> {
+pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &Scope<'_>) -> Vec<Found> {
     let kept = match kind {
         ObjectKind::VirtualMachine => Kind::VirtualMachine,
         ObjectKind::Replicas(kind) => Kind::Replicas(kind),

@@ -31,7 +31,7 @@ const VERDICTS: [&str; 5] = ["fits", "fragile", "pinned", "unschedulable", "unkn
 
 /// Whether all was as expected: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tested {
+pub(crate) enum Tested {
     /// All of it.
     Passed,
     /// Not all of it.
@@ -104,7 +104,7 @@ struct Outcomes<'o> {
 /// # Errors
 ///
 /// No folder holds a test, a test is not one, or what it names cannot be read or judged.
-pub fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> anyhow::Result<Tested> {
+pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> anyhow::Result<Tested> {
     let mut files = Vec::new();
     for folder in &args.folders {
         let before = files.len();

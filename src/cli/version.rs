@@ -9,7 +9,7 @@ use crate::page::{Page, PageError};
 /// What is printed. Also its JSON: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Versions {
+pub(crate) struct Versions {
     /// Of this program.
     pub client_version: ClientVersion,
     /// Of the replica that leads; null where none does, or the cluster was not asked.
@@ -18,7 +18,7 @@ pub struct Versions {
 
 /// `clientVersion`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ClientVersion {
+pub(crate) struct ClientVersion {
     /// As `v0.1.0`.
     pub version: &'static str,
     /// As `linux/x86_64`.
@@ -28,7 +28,7 @@ pub struct ClientVersion {
 impl Versions {
     /// Of this program, beside that of a leader.
     #[must_use]
-    pub fn with(leader_version: Option<Leader>) -> Self {
+    pub(crate) fn with(leader_version: Option<Leader>) -> Self {
         let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);
         Self { client_version: ClientVersion { version: THIS_VERSION, platform }, leader_version }
     }
@@ -38,7 +38,7 @@ impl Versions {
     /// # Errors
     ///
     /// They cannot be written as JSON or YAML.
-    pub fn print(&self, output: PlainOutput, is_asked: bool, page: &mut Page) -> Result<(), PageError> {
+    pub(crate) fn print(&self, output: PlainOutput, is_asked: bool, page: &mut Page) -> Result<(), PageError> {
         match output {
             PlainOutput::Json => page.json(self)?,
             PlainOutput::Yaml => page.yaml(self)?,

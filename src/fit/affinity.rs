@@ -99,7 +99,7 @@ impl Expression {
 
 /// Whether text can be a label's value. Mirrors `validation.IsValidLabelValue`.
 #[must_use]
-pub fn is_label_value(text: &str) -> bool {
+pub(crate) fn is_label_value(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let at_an_end = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
@@ -128,7 +128,7 @@ fn listed(values: &[String]) -> String {
 
 /// A base-10 integer as Go's `strconv.ParseInt(text, 10, 64)` reads it: a sign, then digits only.
 #[must_use]
-pub fn integer(text: &str) -> Option<i64> {
+pub(crate) fn integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

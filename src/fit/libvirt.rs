@@ -203,7 +203,7 @@ pub enum Labelled {
 
 /// What labels say of CPU features on a node, in whatever domain the distribution has.
 #[must_use]
-pub fn labelled<'m>(fleet: &Fleet, node: NodeIndex, features: &'m [String]) -> Vec<(&'m str, Labelled)> {
+pub(crate) fn labelled<'m>(fleet: &Fleet, node: NodeIndex, features: &'m [String]) -> Vec<(&'m str, Labelled)> {
     let here = fleet.names_under(node, Family::CpuFeature);
     let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
     let is_in = |names: &[&str], feature: &str| names.binary_search(&feature).is_ok();

@@ -2,24 +2,24 @@
 
 mod affinity;
 pub mod assess;
-pub mod author;
-pub mod bits;
-pub mod check;
-pub mod command;
+pub(crate) mod author;
+pub(crate) mod bits;
+pub(crate) mod check;
+pub(crate) mod command;
 mod effort;
 pub mod fleet;
 pub mod judgement;
 pub mod label;
-pub mod libvirt;
+pub(crate) mod libvirt;
 mod memo;
-pub mod models;
+pub(crate) mod models;
 pub mod node;
-pub mod placement;
-pub mod remedy;
+pub(crate) mod placement;
+pub(crate) mod remedy;
 mod selector;
-pub mod shown;
-pub mod subject;
-pub mod syntax;
+pub(crate) mod shown;
+pub(crate) mod subject;
+pub(crate) mod syntax;
 mod toleration;
 pub mod verdict;
 

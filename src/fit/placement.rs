@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use super::label;
 use super::node::{Effect, Taint};
 
-pub use super::affinity::{Affinity, AffinityRule, Expression, NameRule, NodeSelector, Term, integer, is_label_value};
-pub use super::selector::{Entry, Selector};
-pub use super::toleration::{Toleration, TolerationOperator, Tolerations};
+pub(crate) use super::affinity::{Affinity, AffinityRule, Expression, NameRule, NodeSelector, Term};
+pub(crate) use super::selector::Selector;
+pub(crate) use super::toleration::{Toleration, TolerationOperator, Tolerations};
 
 /// All that a pod asks of a node, as the scheduler's node filters read it.
 ///

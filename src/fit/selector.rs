@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Deref;
 
 /// One entry of a pod's `nodeSelector`: key and value.
-pub type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
+pub(crate) type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// A pod's `spec.nodeSelector`, sorted by key, each key once. Every entry must be met by exact key and value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// How many characters of `namespace/name` stand before what is said of a guest: as many as names have that KubeVirt accepts, 63 and 63
 /// and the slash, so that a longer one leaves room for what is said.
-pub const TITLE_CHARS: usize = 127;
+pub(crate) const TITLE_CHARS: usize = 127;
 
 /// Text that a terminal shows as it is: whatever is not printable stands in it as `\u{…}`.
 ///
@@ -16,12 +16,12 @@ pub const TITLE_CHARS: usize = 127;
 /// isolates, zero-width characters, the byte order mark), blanks other than U+0020, combining marks, and code points that
 /// are private or not assigned. A backslash stays as it is. The text is one line, and to escape it again changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Shown<'a>(Cow<'a, str>);
+pub(crate) struct Shown<'a>(Cow<'a, str>);
 
 impl<'a> Shown<'a> {
     /// The text, with `\u{…}` for what is not printable.
     #[must_use]
-    pub fn new(text: impl Into<Cow<'a, str>>) -> Self {
+    pub(crate) fn new(text: impl Into<Cow<'a, str>>) -> Self {
         let text = text.into();
         if text.chars().all(is_printable) {
             return Self(text);
@@ -36,7 +36,7 @@ impl<'a> Shown<'a> {
     /// The text without blanks and controls at its ends, and at most `most` characters of it as it is shown; what is cut
     /// off ends in `…`. No `\u{…}` is cut in two.
     #[must_use]
-    pub fn within(text: &'a str, most: usize) -> Self {
+    pub(crate) fn within(text: &'a str, most: usize) -> Self {
         let text = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
         let shown = Self::new(text);
         // Bytes bound characters, so most texts need no counting.
@@ -58,13 +58,13 @@ impl<'a> Shown<'a> {
 
     /// As a string.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// As a string.
     #[must_use]
-    pub fn into_cow(self) -> Cow<'a, str> {
+    pub(crate) fn into_cow(self) -> Cow<'a, str> {
         self.0
     }
 }

@@ -5,7 +5,7 @@ use super::bits::Bits;
 use super::fleet::Fleet;
 use super::label::{self, Family};
 use super::libvirt::Answers;
-use super::placement::{Affinity, Expression, NodeSelector, Placement, Term};
+use super::placement::{Affinity, Placement};
 
 /// How the guest's CPU is chosen. Mirrors `spec.domain.cpu.model`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,7 @@ pub struct Start<'a> {
     /// Placement of the launcher.
     pub placement: Placement<'a>,
     /// What follows at its first migration.
+    #[expect(clippy::struct_field_names, reason = "what comes after the start is part of how a guest would start")]
     pub after_start: AfterStart,
 }
 
@@ -453,7 +454,7 @@ impl<'a> Subject<'a> {
 
 /// Reads libvirt's refusal from a failure reason; `None` where it is not about the CPU.
 #[must_use]
-pub fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
+pub(crate) fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
     let words = reason.split_once("guest CPU doesn't match specification").map(|(_, rest)| rest)?;
     let list = |head: &str| -> Vec<String> {
         let Some((_, rest)) = words.split_once(head) else { return Vec::new() };
@@ -468,13 +469,6 @@ pub fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
         missing: list("missing features:"),
         extra: list("extra features:"),
     })
-}
-
-/// The condition KubeVirt puts on host-model guests: no node whose host model is declared obsolete.
-#[must_use]
-pub fn without_obsolete_host_model() -> Affinity {
-    let expressions = vec![Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())];
-    NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] }.into()
 }
 
 #[cfg(test)]

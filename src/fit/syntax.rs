@@ -5,7 +5,7 @@
 /// # Errors
 ///
 /// The rule that the text breaks.
-pub fn qualified(text: &str) -> Result<(), &'static str> {
+pub(crate) fn qualified(text: &str) -> Result<(), &'static str> {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
@@ -21,7 +21,7 @@ pub fn qualified(text: &str) -> Result<(), &'static str> {
 /// # Errors
 ///
 /// The rule that the text breaks.
-pub fn label_name(text: &str) -> Result<(), &'static str> {
+pub(crate) fn label_name(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("a label key needs a name");
     }
@@ -33,7 +33,7 @@ pub fn label_name(text: &str) -> Result<(), &'static str> {
 /// # Errors
 ///
 /// The rule that the text breaks.
-pub fn label_value(text: &str) -> Result<(), &'static str> {
+pub(crate) fn label_value(text: &str) -> Result<(), &'static str> {
     if text.is_empty() { Ok(()) } else { label_text(text) }
 }
 
@@ -55,7 +55,7 @@ fn label_text(text: &str) -> Result<(), &'static str> {
 /// # Errors
 ///
 /// The rule that the text breaks.
-pub fn subdomain(text: &str) -> Result<(), &'static str> {
+pub(crate) fn subdomain(text: &str) -> Result<(), &'static str> {
     if text.len() <= 253 && text.split('.').all(is_dns_label) {
         Ok(())
     } else {
@@ -68,7 +68,7 @@ pub fn subdomain(text: &str) -> Result<(), &'static str> {
 /// # Errors
 ///
 /// The rule that the text breaks.
-pub fn dns_label(text: &str) -> Result<(), &'static str> {
+pub(crate) fn dns_label(text: &str) -> Result<(), &'static str> {
     if text.len() <= 63 && is_dns_label(text) {
         Ok(())
     } else {

@@ -55,7 +55,7 @@ pub enum Origin {
 }
 
 /// The settings that were filled in, and from where. The last that filled one in counts.
-pub type Origins = Vec<(Setting, Origin)>;
+pub(crate) type Origins = Vec<(Setting, Origin)>;
 
 /// An object that holds a guest's specification.
 pub(super) struct Source<'s> {

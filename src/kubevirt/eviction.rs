@@ -8,7 +8,7 @@ use super::wire::Vmi;
 
 /// What becomes of a guest whose launcher is evicted. Mirrors `EvictionStrategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
+pub(crate) enum Strategy {
     /// `LiveMigrate`: it is migrated, or stays.
     LiveMigrate,
     /// `LiveMigrateIfPossible`: it is migrated if it can be at all, else shut down.
@@ -24,7 +24,7 @@ pub enum Strategy {
 /// The strategy for this guest: its own, else that of the KubeVirt resource, else none. `None` where that resource is not
 /// known, and the guest states none.
 #[must_use]
-pub fn strategy(vmi: &Vmi, cluster: &Cluster) -> Option<Strategy> {
+pub(crate) fn strategy(vmi: &Vmi, cluster: &Cluster) -> Option<Strategy> {
     let default = &cluster.config.configuration.eviction_strategy;
     let stated = [&vmi.spec.eviction_strategy, default].into_iter().find(|stated| !stated.is_empty());
     match stated.map(String::as_str) {

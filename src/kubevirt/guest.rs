@@ -17,7 +17,7 @@ use crate::fit::label;
 use crate::fit::verdict::{Check, Finding};
 use crate::well_known;
 
-pub use find::Revision;
+pub(crate) use find::Revision;
 
 /// The guest that a VirtualMachine becomes.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ pub struct Guest {
 
 /// The guest that a VirtualMachine becomes.
 #[must_use]
-pub fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
+pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
     let mut guest =
         Guest { spec: vm.spec.template.spec.clone(), excess: vm.metadata.excess.clone(), ..Guest::default() };
     let instancetype = guest.keep(find::instancetype(vm, cluster));

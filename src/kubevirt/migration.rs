@@ -69,11 +69,11 @@ fn phase_in_words(phase: &str) -> String {
 }
 
 /// Labels of the source: of its node here, or as another cluster reported them.
-pub type SourceLabels = BTreeMap<String, String>;
+pub(crate) type SourceLabels = BTreeMap<String, String>;
 
 /// A predicted target.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The scheduling part of the pod.
     pub pod: Rendered,
     /// Entries of an earlier migration come with it: the source pod has some that the guest itself does not ask for.
@@ -93,7 +93,7 @@ pub struct Target {
 /// # Errors
 ///
 /// [`NoPod`], where KubeVirt would create none.
-pub fn predict(
+pub(crate) fn predict(
     migration: &Vmim,
     vmi: &Vmi,
     source_selector: &BTreeMap<String, String>,
@@ -217,14 +217,14 @@ fn was_read(migration: &Vmim, vmi: &Vmi, config: &ClusterConfig) -> Result<(), N
 
 /// Why KubeVirt does not live-migrate a guest: the condition `LiveMigratable`. Mirrors `isMigratable`.
 #[must_use]
-pub fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
+pub(crate) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
     vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
 }
 
 /// The condition `LiveMigratable` where it is neither `True` nor `False`: an eviction is a migration where it is `True` alone.
 /// Mirrors `VirtualMachineInstance.IsMigratable`, which the admitter of pod evictions asks.
 #[must_use]
-pub fn not_known_migratable(vmi: &Vmi) -> Option<&Condition> {
+pub(crate) fn not_known_migratable(vmi: &Vmi) -> Option<&Condition> {
     let is_open = |condition: &&Condition| {
         condition.kind == LIVE_MIGRATABLE && !matches!(condition.status.as_str(), "True" | "False")
     };
@@ -233,7 +233,7 @@ pub fn not_known_migratable(vmi: &Vmi) -> Option<&Condition> {
 
 /// Whether the guest runs (`IsRunning`). A dump that was cut down to the essentials may leave the phase out.
 #[must_use]
-pub fn runs(vmi: &Vmi) -> bool {
+pub(crate) fn runs(vmi: &Vmi) -> bool {
     match vmi.status.phase.as_str() {
         "" => !vmi.status.node_name.is_empty(),
         phase => phase == "Running",
@@ -242,7 +242,7 @@ pub fn runs(vmi: &Vmi) -> bool {
 
 /// Whether the guest has ended (`IsFinal`): of its VMI only the record is left.
 #[must_use]
-pub fn has_ended(vmi: &Vmi) -> bool {
+pub(crate) fn has_ended(vmi: &Vmi) -> bool {
     matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed")
 }
 

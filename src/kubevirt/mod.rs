@@ -1,19 +1,19 @@
 //! What KubeVirt itself would do with an object.
 
-pub mod authors;
+pub(crate) mod authors;
 mod changes;
 pub mod cluster;
 pub mod defaults;
-pub mod eviction;
-pub mod guest;
+pub(crate) mod eviction;
+pub(crate) mod guest;
 pub mod launch;
-pub mod migration;
-pub mod obsolete;
+pub(crate) mod migration;
+pub(crate) mod obsolete;
 pub mod release;
-pub mod replicas;
+pub(crate) mod replicas;
 pub mod resource;
-pub mod room;
+pub(crate) mod room;
 mod storage;
 pub mod subject;
-pub mod topology;
+pub(crate) mod topology;
 pub mod wire;

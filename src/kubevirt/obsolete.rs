@@ -39,7 +39,7 @@ const BUILT_IN: [&str; 17] = [
 
 /// The list that withholds a model's labels, if one does.
 #[must_use]
-pub fn withheld(configuration: &Configuration, model: &str) -> Option<Obsolete> {
+pub(crate) fn withheld(configuration: &Configuration, model: &str) -> Option<Obsolete> {
     let list = &configuration.obsolete_cpu_models;
     if !list.is_empty() {
         return list.contains_key(model).then_some(Obsolete::Configured);
@@ -99,7 +99,7 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
 /// A node as the labeller will have labelled it within three minutes, as far as that is known: labels of models that are no longer
 /// withheld come back where the host can run them, and which hosts can is not known. `None` where nothing changes.
 #[must_use]
-pub fn relabelled(node: &Node, configuration: &Configuration, release: Release) -> Option<Node> {
+pub(crate) fn relabelled(node: &Node, configuration: &Configuration, release: Release) -> Option<Node> {
     // A node without virt-handler has no labeller, and one with `skip-node` keeps its labels.
     if node.skip_node.is_some() || !node.labels.contains_key(label::SCHEDULABLE) {
         return None;

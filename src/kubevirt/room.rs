@@ -13,7 +13,7 @@ use crate::bounds::{Excess, Measured};
 use crate::policy::{LabelCondition, LabelSelector};
 
 /// Resources by name, in thousandths: of a core, of a byte, of a piece.
-pub type Amounts = BTreeMap<String, i64>;
+pub(crate) type Amounts = BTreeMap<String, i64>;
 
 /// How many pods a node takes, as a resource.
 const PODS: &str = "pods";
@@ -291,7 +291,7 @@ fn decimal(value: i64, unit: i64) -> String {
 }
 
 /// Adds one sum to another.
-pub fn add(sum: &mut Amounts, more: &Amounts) {
+pub(crate) fn add(sum: &mut Amounts, more: &Amounts) {
     for (resource, amount) in more {
         let known = sum.entry(resource.clone()).or_default();
         *known = known.saturating_add(*amount);

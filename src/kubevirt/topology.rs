@@ -10,7 +10,7 @@ use crate::fit::label;
 
 /// What binds the guest to a TSC frequency, if anything does. Mirrors `GetTscFrequencyRequirement`.
 #[must_use]
-pub fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
+pub(crate) fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
     let invtsc = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).any(|feature| {
         // KubeVirt overlooks the empty policy here, though it means require elsewhere.
         feature.name == "invtsc" && matches!(feature.policy.as_str(), "require" | "force")
@@ -27,7 +27,7 @@ pub fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
 /// # Errors
 ///
 /// `minimumClusterTSCFrequency` of the KubeVirt resource is not a frequency: virt-controller creates no pod.
-pub fn hint(spec: &VmiSpec, status: &mut VmiStatus, cluster: &Cluster) -> Result<(), i64> {
+pub(crate) fn hint(spec: &VmiSpec, status: &mut VmiStatus, cluster: &Cluster) -> Result<(), i64> {
     if spec.architecture == "amd64" && asks_for_tsc(spec).is_some() && status.topology_hints.tsc_frequency.is_none() {
         status.topology_hints.tsc_frequency = Some(lowest_frequency(cluster)?);
     }

@@ -21,7 +21,7 @@ const WORDS: usize = 240;
 
 /// What a command left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
+pub(crate) struct Output {
     /// Its exit code; `None` where the container did not tell.
     pub code: Option<i32>,
     /// Its standard output.

@@ -28,7 +28,7 @@ use crate::web::tls::{self, Resolver};
 use rotation::{Step, Stored};
 
 /// The Secret.
-pub const SECRET: &str = "cpufit-certificates";
+pub(crate) const SECRET: &str = "cpufit-certificates";
 /// The Service under whose name the API server asks, and the webhook configurations.
 const NAME: &str = "cpufit";
 /// How long one round of requests may take.
@@ -36,7 +36,7 @@ const ROUND: Duration = Duration::from_secs(15);
 
 /// Whose certificates, and for how long.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where the Secret and the Service are.
     pub namespace: String,
     /// How long a certificate lasts; it is replaced when a third of that is left.
@@ -76,7 +76,7 @@ enum RoundError {
 }
 
 /// Serves what the Secret holds, for ever; and sees to it while this replica leads.
-pub async fn run(
+pub(crate) async fn run(
     client: Client,
     settings: Settings,
     resolver: Arc<Resolver>,

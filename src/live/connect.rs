@@ -220,7 +220,7 @@ impl ClusterArgs {
 /// # Errors
 ///
 /// The configuration cannot be used.
-pub fn client(config: Config, domain: &Domain) -> Result<Client, ConnectError> {
+pub(crate) fn client(config: Config, domain: &Domain) -> Result<Client, ConnectError> {
     let plugin = plugin(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
     Ok(builder.with_layer(&Through(domain.clone())).build())
@@ -231,7 +231,11 @@ pub fn client(config: Config, domain: &Domain) -> Result<Client, ConnectError> {
 /// # Errors
 ///
 /// The configuration cannot be used.
-pub fn client_noted(config: Config, domain: &Domain, freshness: &Arc<Freshness>) -> Result<Client, ConnectError> {
+pub(crate) fn client_noted(
+    config: Config,
+    domain: &Domain,
+    freshness: &Arc<Freshness>,
+) -> Result<Client, ConnectError> {
     let plugin = plugin(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
     Ok(builder.with_layer(&Through(domain.clone())).with_layer(&Through(Arc::clone(freshness))).build())
@@ -253,7 +257,7 @@ impl ConnectError {
 
 /// Why a request failed, on one line: the API server's own words, or else what lies at the bottom of it.
 #[must_use]
-pub fn words(error: &kube::Error) -> String {
+pub(crate) fn words(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Api(status) => format!("HTTP {} {}", status.code, status.reason).trim_end().to_owned(),
@@ -273,7 +277,7 @@ fn root(error: &dyn std::error::Error) -> String {
 
 /// An error and its causes, on one line.
 #[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut out = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -27,7 +27,7 @@ use crate::telemetry::{EventResult, Metrics};
 use queue::{Due, EventQueue, Now, Series, Taken};
 
 /// Who reports.
-pub const CONTROLLER: &str = "cpufit.io/cpufit";
+pub(crate) const CONTROLLER: &str = "cpufit.io/cpufit";
 /// How long a write may take.
 const WRITE: Duration = Duration::from_secs(5);
 /// How long writing what is left may take at the end.
@@ -72,7 +72,7 @@ impl Reports {
 }
 
 /// Writes reports as Events until `stop` changes; then what is left, briefly.
-pub async fn run(client: Client, replica: String, reports: Reports, mut stop: watch::Receiver<()>) {
+pub(crate) async fn run(client: Client, replica: String, reports: Reports, mut stop: watch::Receiver<()>) {
     let mut writer = Writer { client, replica, reports, trouble: None };
     loop {
         let due = writer.reports.queue().next_due();

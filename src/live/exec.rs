@@ -20,7 +20,7 @@ const CONTAINER: &str = "compute";
 
 /// A pod, by namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PodName {
+pub(crate) struct PodName {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -32,7 +32,12 @@ pub struct PodName {
 /// # Errors
 ///
 /// It may not be run, cannot be, takes longer than the limit, or prints more than is read.
-pub async fn exec(client: &Client, pod: &PodName, command: Vec<String>, limit: Duration) -> Result<Output, Silence> {
+pub(crate) async fn exec(
+    client: &Client,
+    pod: &PodName,
+    command: Vec<String>,
+    limit: Duration,
+) -> Result<Output, Silence> {
     let run = async {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
         let params = AttachParams::default().container(CONTAINER).stdin(false).stdout(true).stderr(true);

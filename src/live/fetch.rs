@@ -23,7 +23,7 @@ use crate::world::World;
 
 /// What could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// The API server refuses, or cannot be reached.
     #[error("cannot read {resource}: {}", words(error))]
     Read {
@@ -75,7 +75,7 @@ fn projected(resource: Resource, seen: &Seen) -> Result<Projected, FetchError> {
 
 /// Whose guests are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach<'n> {
+pub(crate) enum Reach<'n> {
     /// Those of all namespaces.
     Cluster,
     /// Those of all namespaces; where that is forbidden, those of this one.
@@ -170,7 +170,7 @@ async fn everything<T>(
 /// # Errors
 ///
 /// Something that nothing can be judged without cannot be read; the error says what.
-pub async fn objects(
+pub(crate) async fn objects(
     client: &Client,
     reach: Reach<'_>,
 ) -> Result<(Vec<serde_json::Value>, Vec<FetchError>), FetchError> {
@@ -190,7 +190,7 @@ pub async fn objects(
 /// # Errors
 ///
 /// Something that nothing can be judged without cannot be read; the error says what.
-pub async fn world(
+pub(crate) async fn world(
     client: &Client,
     release: Option<Release>,
     reach: Reach<'_>,
@@ -209,7 +209,7 @@ pub async fn world(
 }
 
 /// What the nodes have and all pods ask for, and what could not be read of it: without it no room is known.
-pub async fn room(client: &Client) -> (Room, Vec<FetchError>) {
+pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     let budgets = ApiResource {
         group: "policy".to_owned(),
         version: "v1".to_owned(),
@@ -258,25 +258,25 @@ async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> 
 impl FetchError {
     /// Whether its reader has not the right.
     #[must_use]
-    pub fn is_forbidden(&self) -> bool {
+    pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 403)
     }
 
     /// Whether the API server does not know who asks.
     #[must_use]
-    pub fn is_unauthorized(&self) -> bool {
+    pub(crate) fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Read { error: kube::Error::Api(status), .. } if status.code == 401)
     }
 
     /// Whether its reader has not the right to read nodes, which nothing can be judged without.
     #[must_use]
-    pub fn is_nodes_forbidden(&self) -> bool {
+    pub(crate) fn is_nodes_forbidden(&self) -> bool {
         matches!(self, Self::Read { resource: Resource::Nodes, .. }) && self.is_forbidden()
     }
 }
 
 /// Reads what a judgement lacked: the objects that were found. What is not there, or cannot be read, stays lacking.
-pub async fn lacking(client: &Client, cluster: &Cluster, lacks: &[MissingInput]) -> Vec<Object> {
+pub(crate) async fn lacking(client: &Client, cluster: &Cluster, lacks: &[MissingInput]) -> Vec<Object> {
     let mut found = Vec::new();
     for lack in lacks {
         match lack {

@@ -81,7 +81,7 @@ impl Freshness {
 
 /// `cpufit_watch_age_seconds`, computed when it is asked for: a number that nobody updates would lie when it matters.
 #[derive(Debug)]
-pub struct AgeCollector(pub Arc<Freshness>);
+pub(crate) struct AgeCollector(pub Arc<Freshness>);
 
 impl Collector for AgeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

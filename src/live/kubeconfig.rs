@@ -30,7 +30,7 @@ fn files() -> Vec<PathBuf> {
 /// # Errors
 ///
 /// None exists, or one cannot be read.
-pub fn read() -> Result<Kubeconfig, ConnectError> {
+pub(crate) fn read() -> Result<Kubeconfig, ConnectError> {
     merge(&files())
 }
 
@@ -63,7 +63,7 @@ fn merge(files: &[PathBuf]) -> Result<Kubeconfig, ConnectError> {
 /// # Errors
 ///
 /// There is no such context, cluster or user, or a part of it is missing or malformed.
-pub fn config(
+pub(crate) fn config(
     kubeconfig: Kubeconfig,
     options: &ClusterArgs,
     environment: &Environment,

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use super::connect::words;
 
 /// The Lease.
-pub const NAME: &str = "cpufit";
+pub(crate) const NAME: &str = "cpufit";
 /// How long a Lease lasts that is not renewed.
 const DURATION: Duration = Duration::from_secs(15);
 /// How often its holder renews it.
@@ -34,7 +34,7 @@ const REQUEST: Duration = Duration::from_secs(4);
 
 /// The unique name of this replica (holder of the Lease): the configured one, or host name and a random suffix.
 #[must_use]
-pub fn identity(configured: Option<&str>) -> String {
+pub(crate) fn identity(configured: Option<&str>) -> String {
     if let Some(name) = configured.filter(|name| !name.is_empty()) {
         return name.to_owned();
     }
@@ -44,13 +44,13 @@ pub fn identity(configured: Option<&str>) -> String {
 }
 
 /// The version of this program.
-pub const THIS_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+pub(crate) const THIS_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 /// The annotation of the Lease that says which version its holder is.
 const VERSION: &str = "cpufit.io/version";
 
 /// Which replica leads, and its version. Also JSON of `cpufit version`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Leader {
+pub(crate) struct Leader {
     /// As `v0.1.0`; null where the Lease does not say it.
     pub version: Option<String>,
     /// The replica.
@@ -62,7 +62,7 @@ pub struct Leader {
 /// # Errors
 ///
 /// The API server refuses, or cannot be reached.
-pub async fn version(client: Client, namespace: &str) -> kube::Result<Option<Leader>> {
+pub(crate) async fn version(client: Client, namespace: &str) -> kube::Result<Option<Leader>> {
     let lease = Api::<Lease>::namespaced(client, namespace).get_opt(NAME).await?;
     Ok(lease.and_then(|lease| {
         let replica = lease.spec?.holder_identity.filter(|holder| !holder.is_empty())?;
@@ -72,7 +72,7 @@ pub async fn version(client: Client, namespace: &str) -> kube::Result<Option<Lea
 }
 
 /// Runs leader election until `stop` changes, then releases the Lease; `leads` is true while this replica leads.
-pub async fn run(
+pub(crate) async fn run(
     client: Client,
     namespace: String,
     me: String,

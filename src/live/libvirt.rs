@@ -21,7 +21,7 @@ const SLACK: Duration = Duration::from_secs(3);
 
 /// Asks launchers, with the rights of the client.
 #[derive(Clone, Copy)]
-pub struct Asker<'a> {
+pub(crate) struct Asker<'a> {
     /// The API server.
     pub client: &'a Client,
     /// How long each question may take, from connection to answer.
@@ -33,7 +33,7 @@ pub struct Asker<'a> {
 impl Asker<'_> {
     /// Asks what is planned: the CPU of each guest, then the nodes about it. CPUs that several guests have are asked about
     /// once. Whoever does not answer keeps nobody from being asked.
-    pub async fn ask(&self, plan: &Plan) -> Facts {
+    pub(crate) async fn ask(&self, plan: &Plan) -> Facts {
         let mut facts = Facts::default();
         let questions = plan.guests.iter().map(|guest| async move { (guest, self.guest(guest).await) });
         for (guest, cpu) in self.all(questions.collect()).await {
@@ -61,7 +61,7 @@ impl Asker<'_> {
 
     /// What guests would lose with named models, by the libvirt of their own nodes. Guests of one node with one CPU are asked
     /// about once. Nothing is said where an answer is missing.
-    pub async fn losses(
+    pub(crate) async fn losses(
         &self,
         wanted: &[(&PlannedGuest, GuestCpu, BTreeSet<String>)],
     ) -> Vec<BTreeMap<String, Vec<String>>> {

@@ -9,22 +9,22 @@
 //! Nothing here decides anything: judgements are those of [`judge`](crate::judge), on the snapshot of the moment.
 
 mod around;
-pub mod certificates;
-pub mod connect;
-pub mod events;
-pub mod exec;
-pub mod fetch;
-pub mod freshness;
+pub(crate) mod certificates;
+pub(crate) mod connect;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod fetch;
+pub(crate) mod freshness;
 pub mod inventory;
 pub mod kinds;
-pub mod kubeconfig;
-pub mod leader;
-pub mod libvirt;
+pub(crate) mod kubeconfig;
+pub(crate) mod leader;
+pub(crate) mod libvirt;
 mod lookups;
-pub mod proxy;
+pub(crate) mod proxy;
 mod rate;
 mod renaming;
-pub mod status;
+pub(crate) mod status;
 pub mod watch;
 
 use std::sync::Arc;

@@ -22,7 +22,7 @@ pub struct ProxyError {
 
 /// What the environment says of proxies.
 #[derive(Clone, Debug, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     https: Option<String>,
     http: Option<String>,
     exceptions: Exceptions,
@@ -31,7 +31,7 @@ pub struct Environment {
 impl Environment {
     /// `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, or the same in small letters.
     #[must_use]
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self::of(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
@@ -49,7 +49,7 @@ impl Environment {
     /// # Errors
     ///
     /// The variable that names it holds no address of a proxy.
-    pub fn proxy_for(&self, server: &Uri) -> Result<Option<Uri>, ProxyError> {
+    pub(crate) fn proxy_for(&self, server: &Uri) -> Result<Option<Uri>, ProxyError> {
         let (origin, value, default_port) = if server.scheme() == Some(&Scheme::HTTP) {
             ("HTTP_PROXY", &self.http, 80)
         } else {
@@ -70,7 +70,7 @@ impl Environment {
 /// # Errors
 ///
 /// It is not a URL, or its scheme is not supported; `origin` names where it was found.
-pub fn parse(origin: &'static str, value: &str) -> Result<Uri, ProxyError> {
+pub(crate) fn parse(origin: &'static str, value: &str) -> Result<Uri, ProxyError> {
     let value = value.trim();
     let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
     let read = || {

@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 const WRITE: Duration = Duration::from_secs(5);
 
 /// Writes the status of all policies after each snapshot while this replica leads, for ever.
-pub async fn run(
+pub(crate) async fn run(
     client: Client,
     live: Arc<Live>,
     mut published: watch::Receiver<u64>,

@@ -26,7 +26,7 @@ use crate::world::World;
 /// `policy/v1` Eviction, as far as it is read. A drain's dry run stands here, not in the request's `dryRun`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Eviction {
+pub(crate) struct Eviction {
     delete_options: Option<DeleteOptions>,
 }
 
@@ -44,14 +44,14 @@ impl Measured for Eviction {
 impl Eviction {
     /// Whether nothing is to be stored.
     #[must_use]
-    pub fn is_dry_run(&self) -> bool {
+    pub(crate) fn is_dry_run(&self) -> bool {
         self.delete_options.as_ref().and_then(|options| options.dry_run.as_ref()).is_some_and(|on| !on.is_empty())
     }
 }
 
 /// The eviction of a pod by its name. Silent where it is not the launcher that a known guest runs in, and where the
 /// guest can leave.
-pub fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, enough: Deadline<'_>) -> Decision {
+pub(crate) fn eviction(world: &World, namespace: &str, pod: &str, dry_run: bool, enough: Deadline<'_>) -> Decision {
     let cluster = &world.cluster;
     let Some(vmi) = cluster.guest_of_launcher(namespace, pod).filter(|_| !is_exempt(world, namespace)) else {
         return Decision::admit();

@@ -4,11 +4,11 @@
 //! edit of a node, of KubeVirt's configuration or of a policy is answered by what it means for guests that exist: with
 //! warnings alone. `relax` says who may set the annotation `cpufit.io/relax`; `missing` what the world does not hold yet.
 
-pub mod eviction;
-pub mod kubevirt;
+pub(crate) mod eviction;
+pub(crate) mod kubevirt;
 mod missing;
-pub mod node;
-pub mod policy;
+pub(crate) mod node;
+pub(crate) mod policy;
 mod relax;
 mod workload;
 

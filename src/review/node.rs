@@ -25,7 +25,7 @@ use crate::world::World;
 
 /// What an edit of a node does to the guests that run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Consequences {
+pub(crate) struct Consequences {
     /// Guests on the node whose launcher it no longer meets: the kubelet would fail them at its next start.
     pub own_node_unmet: Named,
     /// The selector entries it meets no longer, and with an empty value the conditions of node affinities.
@@ -41,7 +41,7 @@ pub struct Consequences {
 }
 
 /// Warns whoever edits a node of what the edit does to guests. Silent where it does nothing to any.
-pub fn update(world: &World, before: &Node, after: &Node, enough: Deadline<'_>) -> Decision {
+pub(crate) fn update(world: &World, before: &Node, after: &Node, enough: Deadline<'_>) -> Decision {
     let [before, after] = [before, after].map(settled);
     warned(lines(&before, &after, &consequences(&world.cluster, &before, &after, enough)))
 }
@@ -80,7 +80,7 @@ impl Alone {
 
 /// Judges an edit.
 #[must_use]
-pub fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Deadline<'_>) -> Consequences {
+pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, enough: Deadline<'_>) -> Consequences {
     let mut out = Consequences::default();
     if !matters(before, after) {
         return out;

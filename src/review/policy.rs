@@ -16,7 +16,7 @@ use crate::world::World;
 ///
 /// `text` is the policy as it was sent, `before` as it was stored. An invalid one is never half-applied: the warning
 /// names field and problem.
-pub fn change(world: &World, name: &str, text: &str, before: Option<&str>, enough: Deadline<'_>) -> Decision {
+pub(crate) fn change(world: &World, name: &str, text: &str, before: Option<&str>, enough: Deadline<'_>) -> Decision {
     match Policy::from_json(text) {
         Err(error) => warned(invalid(name, &error)),
         Ok(policy) if before.and_then(|before| Policy::from_json(before).ok()).as_ref() == Some(&policy) => {

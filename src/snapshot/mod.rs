@@ -30,7 +30,7 @@ mod input;
 mod json;
 mod kustomize;
 mod objects;
-pub mod prune;
+pub(crate) mod prune;
 mod yaml;
 
 use std::cell::Cell;

@@ -20,7 +20,7 @@ use crate::well_known::is_read_annotation;
 /// # Errors
 ///
 /// A field is not what the kind says.
-pub fn prune(api_version: &str, kind: &str, text: &str) -> Result<Option<Value>, serde_json::Error> {
+pub(crate) fn prune(api_version: &str, kind: &str, text: &str) -> Result<Option<Value>, serde_json::Error> {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let mut whole: Value = serde_json::from_str(text)?;
     if (group, kind) == ("cpufit.io", "CPUPolicy") {

@@ -62,7 +62,7 @@ fn thousandths(text: &str) -> u16 {
 
 /// The text format of what is written in `OpenMetrics`: metadata name the samples of counters, with `_total`; there is neither unit nor end.
 #[must_use]
-pub fn text(open_metrics: &str) -> String {
+pub(crate) fn text(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut help = None;
     for line in open_metrics.lines() {

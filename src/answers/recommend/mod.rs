@@ -5,9 +5,9 @@
 
 mod features;
 mod guests;
-pub mod policy;
+pub(crate) mod policy;
 mod pools;
-pub mod what_if;
+pub(crate) mod what_if;
 
 use std::collections::BTreeMap;
 

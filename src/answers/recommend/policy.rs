@@ -12,7 +12,7 @@ use crate::world::World;
 
 /// What adopts the recommendation for a pool.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Adoption {
+pub(crate) enum Adoption {
     /// This policy, to be applied.
     Apply(Value),
     /// Nothing: why, in one line.
@@ -23,7 +23,7 @@ pub enum Adoption {
 ///
 /// The pool of a policy that is there keeps that policy, with another model; one that denies is not made milder here.
 #[must_use]
-pub fn adoptions(world: &World, report: &Report) -> Vec<Adoption> {
+pub(crate) fn adoptions(world: &World, report: &Report) -> Vec<Adoption> {
     let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
     let mut names = BTreeSet::new();
     for policy in out.iter_mut().filter_map(|adoption| match adoption {

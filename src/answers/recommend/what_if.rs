@@ -19,7 +19,7 @@ use crate::world::World;
 
 /// A change of the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Edit {
+pub(crate) enum Edit {
     /// This node comes, in the place of one with its name.
     With(Box<Node>),
     /// The node of this name goes.
@@ -30,7 +30,7 @@ pub enum Edit {
 
 /// A change that cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EditError {
+pub(crate) enum EditError {
     /// There is no such node.
     #[error("--without-node {0}: there is no node of that name")]
     NoSuchNode(String),
@@ -42,7 +42,7 @@ pub enum EditError {
 /// What a change would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WhatIf {
+pub(crate) struct WhatIf {
     /// The change: `without node-b`.
     pub change: String,
     /// The pools whose model would be another one.
@@ -53,7 +53,7 @@ pub struct WhatIf {
 
 /// A pool whose model would be another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PoolChange {
+pub(crate) struct PoolChange {
     /// The pool.
     pub pool: String,
     /// The model now; null where there is none, or no such pool.
@@ -67,7 +67,7 @@ pub struct PoolChange {
 /// Guests, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct GuestChange {
+pub(crate) struct GuestChange {
     /// Running guests of the node's vendor that could not go to a node that comes, and how many there are.
     pub cannot_go_there: usize,
     /// See there.
@@ -87,7 +87,11 @@ pub struct GuestChange {
 /// # Errors
 ///
 /// A change cannot be made.
-pub fn what_if(world: &World, selectors: &[LabelSelector], edits: &[Edit]) -> Result<(World, Vec<WhatIf>), EditError> {
+pub(crate) fn what_if(
+    world: &World,
+    selectors: &[LabelSelector],
+    edits: &[Edit],
+) -> Result<(World, Vec<WhatIf>), EditError> {
     let mut out = Vec::new();
     let mut all = world.clone();
     let before = models_of(world, selectors);
@@ -235,7 +239,7 @@ fn guests(world: &World, changed: &World, edits: &[Edit]) -> GuestChange {
 impl WhatIf {
     /// It in words, a line each.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let Self { change, pools, guests } = self;
         let mut out: Vec<String> = pools.iter().map(PoolChange::line).collect();
         if out.is_empty() {

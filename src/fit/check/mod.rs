@@ -32,25 +32,25 @@ mod start_outlook;
 mod unknown;
 mod unlike_hosts;
 
-pub use asked_by::AskedBy;
-pub use bound_volumes::{BoundVolumes, UsableOn};
-pub use contradiction::Contradiction;
-pub use drain_waits::DrainWaits;
-pub use empty_label::EmptyLabel;
-pub use host_model_unasked::HostModelUnasked;
-pub use libvirt_refused::LibvirtRefused;
-pub use migration_target::NoTarget;
-pub use model_coverage::ModelCoverage;
-pub use model_not_usable::KnownNotUsable;
-pub use model_withheld::{Obsolete, Withheld};
-pub use other_architecture::OtherArchitectures;
-pub use own_host_model::OwnHostModel;
-pub use own_node::{OwnNode, own_node};
-pub use pod_rules::PodRules;
-pub use stale_model::StaleModel;
-pub use start_node::{KeptOff, NoStartNode};
-pub use start_outlook::{FromStart, StartOutlook};
-pub use unlike_hosts::{Hosts, UnlikeHosts};
+pub(crate) use asked_by::AskedBy;
+pub(crate) use bound_volumes::{BoundVolumes, UsableOn};
+pub(crate) use contradiction::Contradiction;
+pub(crate) use drain_waits::DrainWaits;
+pub(crate) use empty_label::EmptyLabel;
+pub(crate) use host_model_unasked::HostModelUnasked;
+pub(crate) use libvirt_refused::LibvirtRefused;
+pub(crate) use migration_target::NoTarget;
+pub(crate) use model_coverage::ModelCoverage;
+pub(crate) use model_not_usable::KnownNotUsable;
+pub(crate) use model_withheld::{Obsolete, Withheld};
+pub(crate) use other_architecture::OtherArchitectures;
+pub(crate) use own_host_model::OwnHostModel;
+pub(crate) use own_node::OwnNode;
+pub(crate) use pod_rules::PodRules;
+pub(crate) use stale_model::StaleModel;
+pub(crate) use start_node::{KeptOff, NoStartNode};
+pub(crate) use start_outlook::{FromStart, StartOutlook};
+pub(crate) use unlike_hosts::{Hosts, UnlikeHosts};
 
 use super::judgement::Judgement;
 use super::libvirt::Incompatible;
@@ -84,7 +84,7 @@ macro_rules! checks {
         }
 
         /// All checks, in the order in which their findings are reported.
-        pub const ALL: &[CheckSpec] = &[$($file::SPEC,)*];
+        pub(crate) const ALL: &[CheckSpec] = &[$($file::SPEC,)*];
     };
 }
 

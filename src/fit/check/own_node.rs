@@ -33,7 +33,7 @@ pub struct OwnNode {
 
 /// Whether the guest's own node no longer meets the selector of the pod that runs there.
 #[must_use]
-pub fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> {
+pub(crate) fn own_node(subject: &Subject<'_>, fleet: &Fleet) -> Option<Finding> {
     let running = subject.running.as_ref()?;
     let node = fleet.find(&running.node)?;
     let lookup = fleet.look_up(&running.placement);

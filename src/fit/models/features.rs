@@ -19,7 +19,7 @@ struct Features {
 
 /// The features that a guest with this model has, by libvirt's names; `None` where they are not known.
 #[must_use]
-pub fn features(model: &str) -> Option<BTreeSet<&'static str>> {
+pub(crate) fn features(model: &str) -> Option<BTreeSet<&'static str>> {
     let other = Known::of(model).and_then(|known| known.other_spelling());
     listed(other.as_deref().unwrap_or(model))
 }

@@ -16,8 +16,8 @@ use super::fleet::Fleet;
 use super::label;
 use facts::{FAMILIES, Family, Model, OBSOLETE};
 
-pub use features::features;
-pub use recommend::{Candidate, NotCounted, Offer, Recommendation, WhyNone, offers, recommend, takes_part};
+pub(crate) use features::features;
+pub(crate) use recommend::{NotCounted, Offer, WhyNone, offers, recommend, takes_part};
 
 /// What is known of a model by its name.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +93,7 @@ fn newest_version(family: &Family) -> Option<&Model> {
 
 /// What speaks against a model, beside others of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Drawback {
+pub(crate) enum Drawback {
     /// It lacks this bit, by which a guest's kernel drives the mitigations of speculative execution.
     NoMitigations(&'static str),
     /// It asks for TSX, which microcode updates have taken away.
@@ -111,13 +111,13 @@ impl std::fmt::Display for Drawback {
 
 /// What speaks against a model, beside others of its family; nothing for a name that is not known.
 #[must_use]
-pub fn drawbacks(model: &str) -> Vec<Drawback> {
+pub(crate) fn drawbacks(model: &str) -> Vec<Drawback> {
     Known::of(model).map_or_else(Vec::new, |known| known.drawbacks())
 }
 
 /// Whether a name is one of the models that are never recommended: generic ones, and those that KubeVirt calls obsolete.
 #[must_use]
-pub fn is_obsolete(model: &str) -> bool {
+pub(crate) fn is_obsolete(model: &str) -> bool {
     let plain =
         model.rsplit_once("-v").filter(|(_, version)| version.parse::<u16>().is_ok()).map_or(model, |(name, _)| name);
     OBSOLETE.contains(&plain)
@@ -125,32 +125,26 @@ pub fn is_obsolete(model: &str) -> bool {
 
 /// Whether anything is known of a model by its name.
 #[must_use]
-pub fn is_known(model: &str) -> bool {
+pub(crate) fn is_known(model: &str) -> bool {
     Known::of(model).is_some() || is_obsolete(model)
-}
-
-/// The hardware generation of a model; `None` for a name that is not known.
-#[must_use]
-pub fn generation(model: &str) -> Option<&'static str> {
-    Known::of(model).map(|known| known.family)
 }
 
 /// Whether a model goes before another one of the same vendor; never where one of them is not known.
 #[must_use]
-pub fn is_better(model: &str, than: &str) -> bool {
+pub(crate) fn is_better(model: &str, than: &str) -> bool {
     matches!((Known::of(model), Known::of(than)), (Some(one), Some(other)) if one.rank < other.rank)
 }
 
 /// The models that hold a feature.
 #[must_use]
-pub fn holding(feature: &str) -> Vec<&'static str> {
+pub(crate) fn holding(feature: &str) -> Vec<&'static str> {
     features::with_known_features().filter(|model| features(model).is_some_and(|held| held.contains(feature))).collect()
 }
 
 /// The models worth offering to guests on hosts of a vendor (as libvirt spells it), the best first.
 /// Left out are other vendors' models, obsolete and generic ones, and names of unknown families.
 #[must_use]
-pub fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str) -> Vec<&'m str> {
+pub(crate) fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str) -> Vec<&'m str> {
     let known = |model: &'m str| Known::of(model).filter(|known| known.is_of(vendor)).map(|known| (known.rank, model));
     let mut out: Vec<(Rank, &str)> = models.into_iter().filter_map(known).collect();
     out.sort_unstable();
@@ -160,7 +154,7 @@ pub fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str) -> Ve
 
 /// The best model that the most nodes can run, and these nodes: at least two, all of one of these vendors.
 /// `passes` tells which nodes come into question with a model.
-pub fn most_common(fleet: &Fleet, vendors: &[&str], passes: impl Fn(&str) -> Bits) -> Option<(String, Bits)> {
+pub(crate) fn most_common(fleet: &Fleet, vendors: &[&str], passes: impl Fn(&str) -> Bits) -> Option<(String, Bits)> {
     let mut best: Option<(String, Bits)> = None;
     for vendor in vendors {
         // Some models of one vendor run on the other's hosts; a migration never leads from one to the other.
@@ -178,7 +172,7 @@ pub fn most_common(fleet: &Fleet, vendors: &[&str], passes: impl Fn(&str) -> Bit
 
 /// The other models of its family among these, the best first; of several spellings of one model only one.
 #[must_use]
-pub fn of_same_family<'m>(model: &str, among: &[&'m str]) -> Vec<&'m str> {
+pub(crate) fn of_same_family<'m>(model: &str, among: &[&'m str]) -> Vec<&'m str> {
     let Some(of) = Known::of(model) else { return Vec::new() };
     let is_other = |name: &&str| {
         let same_family = |known: &Known| known.family == of.family;

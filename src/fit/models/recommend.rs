@@ -9,7 +9,7 @@ use super::{Drawback, Known, ranked};
 
 /// A model that all counted nodes can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The name, as `domain.cpu.model` takes it.
     pub model: String,
     /// The hardware generation: the name less its suffixes.
@@ -20,7 +20,7 @@ pub struct Candidate {
 
 /// A model that some of the nodes can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// The model.
     pub candidate: Candidate,
     /// Those of the nodes that can run it.
@@ -29,7 +29,7 @@ pub struct Offer {
 
 /// Why a node does not count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotCounted {
+pub(crate) enum NotCounted {
     /// It is of this architecture, on which KubeVirt labels no CPU models, or of another than the nodes that count.
     Architecture(String),
     /// It offers no CPU model and takes no guests now: `kubevirt.io/schedulable` is there, and not `true`.
@@ -42,7 +42,7 @@ pub enum NotCounted {
 
 /// Why no model can be recommended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WhyNone {
+pub(crate) enum WhyNone {
     /// No node counts.
     NoNode,
     /// These nodes take guests and offer no model by name.
@@ -55,7 +55,7 @@ pub enum WhyNone {
 
 /// What was found for a set of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recommendation {
+pub(crate) struct Recommendation {
     /// The models that all counted nodes can run, best first; the first is the recommendation. Of several spellings of one
     /// model only one is listed.
     pub candidates: Result<Vec<Candidate>, WhyNone>,
@@ -74,7 +74,7 @@ const WITH_MODELS: [&str; 2] = ["amd64", "s390x"];
 /// takes none now: each restart of virt-handler turns that label to `false`. Where no node of amd64 counts, those of s390x do.
 /// Only `cpu-model` labels say what a node can run; host-model, migration and feature labels play no part.
 #[must_use]
-pub fn recommend(fleet: &Fleet, nodes: &Bits) -> Recommendation {
+pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits) -> Recommendation {
     let mut of: BTreeMap<&str, Bits> = BTreeMap::new();
     let mut not_counted = Vec::new();
     let names = |nodes: &Bits| -> Vec<String> { fleet.names(nodes).into_iter().map(str::to_owned).collect() };
@@ -99,7 +99,7 @@ pub fn recommend(fleet: &Fleet, nodes: &Bits) -> Recommendation {
 /// Of each of these nodes the architecture as one of those that guests with a named model run on, or why it does not count; in
 /// the order of names.
 #[must_use]
-pub fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, Result<&'f str, NotCounted>)> {
+pub(crate) fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, Result<&'f str, NotCounted>)> {
     let mut with_models = Bits::none(fleet.len());
     fleet.bearers(Family::CpuModel).values().for_each(|bearers| with_models.union(bearers));
     let too_large: BTreeMap<NodeIndex, &str> = fleet.all_unread().collect();
@@ -124,7 +124,7 @@ pub fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, Result<
 /// The models that any of these nodes can run and that are worth offering to guests of this vendor, the best first. Of several
 /// spellings of a model only one is listed, unless it is the only one on a node.
 #[must_use]
-pub fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str) -> Vec<Offer> {
+pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str) -> Vec<Offer> {
     let mut bearers = fleet.bearers(Family::CpuModel);
     for bearers in bearers.values_mut() {
         bearers.intersect(nodes);

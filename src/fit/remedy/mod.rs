@@ -25,25 +25,25 @@ mod uncordon;
 mod upgrade_kubevirt;
 mod use_model;
 
-pub use add_labels::{AddLabels, NoLabels, NotToAdd};
-pub use add_node::AddNode;
-pub use change_affinity::ChangeAffinity;
-pub use change_machine_type::ChangeMachineType;
-pub use change_selector::ChangeSelector;
-pub use disable_feature::DisableFeature;
-pub use drop_added_selector::DropAddedSelector;
-pub use drop_setting::DropSetting;
-pub use drop_stale::{DropStale, NoDrop};
-pub use edit_obsolete_models::EditObsoleteModels;
-pub use enable_cpu_manager::EnableCpuManager;
-pub use fix_virt_handler::FixVirtHandler;
-pub use remove_labels::{NoRemoval, RemoveLabels};
-pub use remove_skip_node::RemoveSkipNode;
-pub use remove_tsc_label::RemoveTscLabel;
-pub use restart::{NoRestart, Restart};
-pub use uncordon::{Cordoned, NoUncordon, Uncordon};
-pub use upgrade_kubevirt::UpgradeKubeVirt;
-pub use use_model::{NoModel, UseModel};
+pub(crate) use add_labels::{AddLabels, NoLabels, NotToAdd};
+pub(crate) use add_node::AddNode;
+pub(crate) use change_affinity::ChangeAffinity;
+pub(crate) use change_machine_type::ChangeMachineType;
+pub(crate) use change_selector::ChangeSelector;
+pub(crate) use disable_feature::DisableFeature;
+pub(crate) use drop_added_selector::DropAddedSelector;
+pub(crate) use drop_setting::DropSetting;
+pub(crate) use drop_stale::{DropStale, NoDrop};
+pub(crate) use edit_obsolete_models::EditObsoleteModels;
+pub(crate) use enable_cpu_manager::EnableCpuManager;
+pub(crate) use fix_virt_handler::FixVirtHandler;
+pub(crate) use remove_labels::{NoRemoval, RemoveLabels};
+pub(crate) use remove_skip_node::RemoveSkipNode;
+pub(crate) use remove_tsc_label::RemoveTscLabel;
+pub(crate) use restart::{NoRestart, Restart};
+pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
+pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
+pub(crate) use use_model::{NoModel, UseModel};
 
 use std::collections::BTreeSet;
 
@@ -124,7 +124,7 @@ macro_rules! remedies {
         }
 
         /// All remedies, in the order in which they are offered.
-        pub const ALL: &[RemedySpec] = &[$($file::SPEC,)*];
+        pub(crate) const ALL: &[RemedySpec] = &[$($file::SPEC,)*];
 
         /// What to do.
         #[derive(Clone, Debug, PartialEq, Eq)]

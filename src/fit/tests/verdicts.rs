@@ -10,11 +10,10 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::fit::placement::{Expression, NodeSelector, Placement, Term};
+use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};
 use crate::fit::remedy::RemedyId;
 use crate::fit::subject::{
     AfterStart, CpuMode, HostModelRule, LibvirtRefusal, Migration, Running, Stage, Start, Subject, Template,
-    without_obsolete_host_model,
 };
 use crate::fit::verdict::{Cause, Check, Detail, Evidence, Finding, Impact, Outcome, Verdict};
 use crate::testing::Tweak;
@@ -28,6 +27,12 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 
 fn ask(subject: &mut Subject<'_>, key: &str, value: &str) {
     subject.placement.selector.insert(key.to_owned(), value.to_owned());
+}
+
+/// The condition that KubeVirt puts on host-model guests: no node whose host model is declared obsolete.
+fn without_obsolete_host_model() -> Affinity {
+    let expressions = vec![Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned())];
+    NodeSelector { terms: vec![Term { expressions, names: Vec::new() }] }.into()
 }
 
 /// What a guest asks for at its start.

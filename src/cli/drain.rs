@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use super::args::{DrainArgs, DrainOutput};
 use super::resource::ObjectKind;
-use crate::answers::drain::{Drained, GuestRow, NodeRow, State, drain};
+use crate::answers::drain::{Drained, GuestRow, NodeRow, State, Step, drain};
 use crate::console;
 use crate::enforce::model::pool;
 use crate::fit::fleet::NodeIndex;
@@ -232,26 +232,35 @@ fn least(drained: &Drained, page: &mut Page) {
     let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
     let leave = [State::Stuck, State::OneTarget, State::CanLeave];
     let leaving: usize = nodes.map(|node| leave.into_iter().map(|state| node.count(state)).sum::<usize>()).sum();
-    let all = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
-    match drained.least_to_do.as_deref() {
-        Some([]) => {}
-        Some([step]) if step.commands.len() == 1 => {
-            page.line(format_args!("Least to do: {} (then {all})", step.commands[0]));
+    if let Some(steps) = &drained.least_to_do {
+        let then = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
+        acts("Least to do", steps, &then, page);
+    }
+    let Some(others) = &drained.least_for_others else { return };
+    let line = match drained.not_freed.as_slice() {
+        [] => "nothing that is known to help frees all of them together".to_owned(),
+        names => format!("nothing that is known to help frees {}", fold_names(names, 3)),
+    };
+    page.line(format_args!("Least to do: {line}"));
+    let stay = format!("{} {}", fold_names(&others.stuck, 3), number(others.stuck.len(), "stays", "stay"));
+    let then = format!("{} of {leaving} can leave, {stay}", leaving - others.stuck.len());
+    acts("Least to do for the others", &others.acts, &then, page);
+}
+
+/// `Least to do: kubectl uncordon node-d (then all 12 can leave)`, or a list where it is more; nothing where there is none.
+fn acts(title: &str, steps: &[Step], then: &str, page: &mut Page) {
+    match steps {
+        [] => {}
+        [step] if step.commands.len() == 1 => {
+            page.line(format_args!("{title}: {} (then {then})", step.commands[0]));
         }
-        Some(steps) => {
-            page.line(format_args!("Least to do ({}; then {all}):", counted(steps.len(), "act", "acts")));
+        steps => {
+            page.line(format_args!("{title} ({}; then {then}):", counted(steps.len(), "act", "acts")));
             for (at, step) in steps.iter().enumerate() {
                 let number = at + 1;
                 page.line(format_args!("{number:<2} # {}; outage: {}; risk: {}", step.summary, step.outage, step.risk));
                 step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
             }
-        }
-        None => {
-            let line = match drained.not_freed.as_slice() {
-                [] => "nothing that is known to help frees all of them together".to_owned(),
-                names => format!("nothing that is known to help frees {}", fold_names(names, 3)),
-            };
-            page.line(format_args!("Least to do: {line}"));
         }
     }
 }

@@ -1,29 +1,21 @@
-//! The least to do: the fewest acts after which every guest that is to leave can.
-//!
-//! Acts are the remedies that are offered to the guests in trouble, and a restart, which on a cordoned node starts a guest
-//! elsewhere. Sets of them are tried by size, and one counts if the forecast, made again as if they were done, leaves nobody
-//! stuck. No proper subset of the set does, for all smaller ones were tried before; where that would take too long, what is not
-//! needed is taken out of a larger one.
+//! What may be done for the guests in trouble: the remedies that are offered to them, and a restart, which on a cordoned node
+//! starts a guest elsewhere.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::apart::Residents;
-use super::forecast;
+use super::least::Trouble;
 use super::mover::{Fate, Mover};
-use crate::fit::bits::Bits;
-use crate::fit::command::{Command, Invalid, Json, Name, Script};
 use crate::fit::fleet::Fleet;
+use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::remedy::{Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon};
-use crate::fit::subject::{Stage, Template};
-use crate::kubevirt::wire::Vmi;
-use crate::say::{self, plural};
+use crate::fit::subject::Template;
+use crate::fit::verdict::Verdict;
 use crate::world::World;
-
-/// How many sets of acts are tried.
-const SETS: usize = 4_000;
 
 /// One act. Also the JSON of `leastToDo`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,54 +33,34 @@ pub struct Step {
 }
 
 /// A guest in trouble or beside one: the number of its node among those looked at, and its own among the node's guests.
-type Key = (usize, usize);
+pub(super) type Key = (usize, usize);
 
 /// Something to do.
 #[derive(Clone, Debug)]
-struct Act {
-    action: Action,
+pub(super) struct Act {
+    pub action: Action,
     /// What its guests lose meanwhile.
-    outage: Outage,
+    pub outage: Outage,
     /// The guests that it is done to; empty where it is done to nodes, which is for all.
-    guests: BTreeSet<Key>,
+    pub guests: BTreeSet<Key>,
     /// The policy that it changes.
-    policy: Option<String>,
+    pub policy: Option<String>,
     /// The nodes that it changes.
-    nodes: Vec<Node>,
+    pub nodes: Vec<Node>,
 }
 
 impl Act {
     /// The least harm first.
-    fn rank(&self) -> (Outage, usize) {
+    pub(super) fn rank(&self) -> (Outage, usize) {
         (self.outage, self.action.id() as usize)
     }
 }
 
-/// The fewest acts after which no guest of these nodes is stuck: none where none is.
-///
-/// # Errors
-///
-/// The guests that no act frees by itself, by name; none where it is the places for all of them that are too few.
-pub(super) fn least(
-    world: &World,
-    residents: &Residents<'_>,
-    nodes: &[&[Mover<'_>]],
-) -> Result<Vec<Step>, Vec<String>> {
-    if nodes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let problem = Problem { world, residents, nodes, acts: acts(world, residents, nodes) };
-    let chosen = problem.solve()?;
-    Ok(chosen.into_iter().map(|act| problem.step(&problem.acts[act])).collect())
-}
-
-/// What may be done for guests that are stuck, and for those that share places.
-fn acts(world: &World, residents: &Residents<'_>, nodes: &[&[Mover<'_>]]) -> Vec<Act> {
-    let mut out = Acts { fleet: &world.cluster.fleet, all: Vec::new() };
-    for (node, movers) in nodes.iter().enumerate() {
-        let forecast = forecast::of(residents, movers);
-        for (at, mover) in movers.iter().enumerate() {
-            let outcome = &forecast.outcomes[at];
+/// What may be done for guests that are stuck, and for those that share places; the least harmful first.
+pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
+    let mut out = Acts { fleet: &world.cluster.fleet, opened: OnceCell::new(), all: Vec::new() };
+    for (node, Trouble { movers, forecast }) in nodes.iter().enumerate() {
+        for (at, (mover, outcome)) in movers.iter().zip(&forecast.outcomes).enumerate() {
             if mover.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
                 out.offered(world, mover, (node, at));
             }
@@ -101,6 +73,8 @@ fn acts(world: &World, residents: &Residents<'_>, nodes: &[&[Mover<'_>]]) -> Vec
 
 struct Acts<'f> {
     fleet: &'f Fleet,
+    /// The nodes without their cordons; made when it is first asked for.
+    opened: OnceCell<Fleet>,
     all: Vec<Act>,
 }
 
@@ -113,8 +87,21 @@ impl Acts<'_> {
             for blocked in cordoned {
                 self.uncordon(&blocked.node);
             }
-            for remedy in verdict.findings.iter().flat_map(|finding| &finding.remedies) {
-                self.remedy(mover, key, &remedy.action);
+            let remedies = |verdict: &Verdict| -> Vec<Action> {
+                let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+                remedies.map(|remedy| remedy.action.clone()).collect()
+            };
+            let offered = remedies(&verdict);
+            offered.iter().for_each(|action| self.remedy(mover, key, action));
+            // A node may be cordoned and lack labels as well: then it takes two acts.
+            if mover.fitting.is_empty() && !offered.iter().any(is_of_nodes) {
+                let opened = self.opened.get_or_init(|| opened(self.fleet));
+                let verdict = Judgement::new(&judged.subject, opened, Depth::Full).verdict();
+                for action in remedies(&verdict).iter().filter(|action| is_of_nodes(action)) {
+                    self.remedy(mover, key, action);
+                    let (_, nodes) = action.apply(&judged.subject, self.fleet);
+                    nodes.iter().filter(|node| node.cordoned).for_each(|node| self.uncordon(&node.name));
+                }
             }
         }
         let has_pod_of_its_own = matches!(judged.subject.template, None | Some(Template::VirtualMachine));
@@ -160,9 +147,7 @@ impl Acts<'_> {
             return;
         }
         let Some(index) = self.fleet.find(node) else { return };
-        let mut after = self.fleet.node(index);
-        after.cordoned = false;
-        after.taints.retain(|taint| taint.key != crate::fit::label::TAINT_UNSCHEDULABLE);
+        let after = uncordoned(self.fleet.node(index));
         let guests = BTreeSet::new();
         self.all.push(Act { action, outage: Outage::None, guests, policy: None, nodes: vec![after] });
     }
@@ -223,239 +208,27 @@ impl Acts<'_> {
     }
 }
 
-/// The guests, and what may be done for them.
-struct Problem<'p, 'w> {
-    world: &'p World,
-    residents: &'p Residents<'w>,
-    nodes: &'p [&'p [Mover<'w>]],
-    acts: Vec<Act>,
+/// Whether an action changes nodes, and no guest or policy.
+fn is_of_nodes(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Uncordon(_)
+            | Action::FixVirtHandler(_)
+            | Action::RemoveSkipNode(_)
+            | Action::EnableCpuManager(_)
+            | Action::EditObsoleteModels(_)
+            | Action::AddLabels(_)
+    )
 }
 
-/// Nodes as they are once some acts are done.
-struct Edited {
-    /// Those that are changed, by their numbers in the fleet as it is.
-    changed: Bits,
-    fleet: Fleet,
+/// All nodes without their cordons.
+fn opened(fleet: &Fleet) -> Fleet {
+    let cordoned = (0..fleet.len()).filter(|&node| fleet.is_cordoned(node));
+    fleet.with(cordoned.map(|node| uncordoned(fleet.node(node))).collect())
 }
 
-impl Problem<'_, '_> {
-    /// The smallest set of acts that frees all; of sets of one size the one that does least harm.
-    fn solve(&self) -> Result<Vec<usize>, Vec<String>> {
-        let needs = self.needs()?;
-        let mut search = Search { problem: self, needs: &needs, chosen: Vec::new(), best: None, tries: 0 };
-        for most in lower_bound(&needs, &[])..=self.acts.len().max(1) {
-            search.go(most, 0);
-            if search.best.is_some() || search.tries >= SETS {
-                break;
-            }
-        }
-        self.thinned(search.best.unwrap_or_else(|| (0..self.acts.len()).collect())).ok_or_else(Vec::new)
-    }
-
-    /// Of each guest that finds no place even by itself, the acts each of which gives it one; or the guests that have none.
-    fn needs(&self) -> Result<Vec<Vec<usize>>, Vec<String>> {
-        let mut out: Vec<Vec<usize>> = Vec::new();
-        let mut hopeless = Vec::new();
-        let edited: Vec<Edited> = (0..self.acts.len()).map(|act| self.edit(&[act])).collect();
-        for (node, movers) in self.nodes.iter().enumerate() {
-            let forecast = forecast::of(self.residents, movers);
-            let here: Vec<&Vmi> = movers.iter().map(|mover| mover.vmi).collect();
-            for at in forecast.stuck() {
-                if !forecast.outcomes[at].targets.is_empty() {
-                    continue;
-                }
-                let frees = |act: &usize| {
-                    let mut fitting = self.fitting((node, at), &[*act], &edited[*act]);
-                    fitting.subtract(&self.residents.kept_off(movers[at].vmi, &here));
-                    let has_room = |place: usize| self.residents.shortage(movers[at].vmi, place, &[]).is_none();
-                    let fitting: Vec<usize> = fitting.iter().filter(|&place| has_room(place)).collect();
-                    !fitting.is_empty()
-                };
-                let need: Vec<usize> = (0..self.acts.len()).filter(frees).collect();
-                if need.is_empty() {
-                    hopeless.push(movers[at].title.clone());
-                } else if !out.contains(&need) {
-                    out.push(need);
-                }
-            }
-        }
-        hopeless.sort_unstable();
-        if hopeless.is_empty() { Ok(out) } else { Err(hopeless) }
-    }
-
-    /// Of these acts, those that are needed, the least harmful ones kept; `None` where they do not free all.
-    fn thinned(&self, mut set: Vec<usize>) -> Option<Vec<usize>> {
-        set.sort_unstable();
-        if !self.frees_all(&set) {
-            return None;
-        }
-        for act in set.clone().into_iter().rev() {
-            let without: Vec<usize> = set.iter().copied().filter(|&other| other != act).collect();
-            if self.frees_all(&without) {
-                set = without;
-            }
-        }
-        Some(set)
-    }
-
-    /// Whether no guest is stuck once these acts are done.
-    fn frees_all(&self, set: &[usize]) -> bool {
-        let edited = self.edit(set);
-        self.nodes.iter().enumerate().all(|(node, movers)| {
-            let fitting: Vec<Bits> = (0..movers.len()).map(|at| self.fitting((node, at), set, &edited)).collect();
-            !forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), &fitting).has_stuck()
-        })
-    }
-
-    fn edit(&self, set: &[usize]) -> Edited {
-        let base = &self.world.cluster.fleet;
-        let mut nodes: BTreeMap<&str, Node> = BTreeMap::new();
-        for after in set.iter().flat_map(|&act| &self.acts[act].nodes) {
-            match nodes.get_mut(after.name.as_str()) {
-                Some(node) => {
-                    if let Some(before) = base.find(&after.name).map(|index| base.node(index)) {
-                        merge(node, &before, after);
-                    }
-                }
-                None => {
-                    nodes.insert(&after.name, after.clone());
-                }
-            }
-        }
-        let mut changed = Bits::none(base.len());
-        nodes.keys().filter_map(|name| base.find(name)).for_each(|index| changed.insert(index));
-        Edited { changed, fleet: Fleet::new(nodes.into_values().collect()) }
-    }
-
-    /// Where a guest can go once these acts are done: as a migration, or where it starts anew.
-    fn fitting(&self, key: Key, set: &[usize], edited: &Edited) -> Bits {
-        let base = &self.world.cluster.fleet;
-        let mover = &self.nodes[key.0][key.1];
-        let none = Bits::none(base.len());
-        let Some(judged) = &mover.judged else { return none };
-        let mut own = set.iter().map(|&act| &self.acts[act]).filter(|act| act.guests.contains(&key)).peekable();
-        if own.peek().is_none() && (edited.changed.is_empty() || mover.fate != Fate::Moves) {
-            return mover.fitting.clone();
-        }
-        let mut subject = judged.subject.clone();
-        own.for_each(|act| subject = act.action.apply(&subject, base).0);
-        let migrates = matches!(subject.stage, Stage::Migration(_));
-        if migrates && mover.fate != Fate::Moves {
-            return none;
-        }
-        let mut fitting = subject.fitting(base);
-        fitting.subtract(&edited.changed);
-        let after = subject.fitting(&edited.fleet);
-        after.iter().filter_map(|index| base.find(edited.fleet.name(index))).for_each(|index| fitting.insert(index));
-        // A drained node is cordoned: only who tolerates that starts there again, and then nothing is sure.
-        if !migrates && fitting.contains(mover.source) && subject.placement.tolerates_cordon() {
-            return none;
-        }
-        fitting.remove(mover.source);
-        fitting
-    }
-
-    fn step(&self, act: &Act) -> Step {
-        let first = act.guests.first().map(|&(node, at)| &self.nodes[node][at]);
-        let subject = first.or_else(|| self.nodes.first()?.first()).and_then(|mover| mover.judged.as_ref());
-        let mut commands: Vec<String> = Vec::new();
-        if let (Action::DropStale(_), Some(policy)) = (&act.action, &act.policy) {
-            commands = Script::from(drop_stale(policy).map(|command| vec![command])).lines();
-        } else if let Some(judged) = subject {
-            commands = act.action.commands(&judged.subject).lines();
-        }
-        let base = &self.world.cluster.fleet;
-        if let Some(mover) = first.filter(|mover| act.outage == Outage::Restart && !base.is_cordoned(mover.source)) {
-            let cordon = Name::new(base.name(mover.source))
-                .map(|node| vec![Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again")]);
-            commands.splice(0..0, Script::from(cordon).lines());
-        }
-        let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
-        let names: Vec<&str> = act.guests.iter().map(|&(node, at)| self.nodes[node][at].title.as_str()).collect();
-        let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
-        Step { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk: act.action.risk() }
-    }
-}
-
-fn drop_stale(policy: &str) -> Result<Command, Invalid> {
-    let value = Json::Text("DropStale".into()).below(&["spec", "launcherSelectors"]);
-    Ok(Command::kubectl(["patch", "cpupolicy"]).arg(Name::new(policy)?).args(["--type", "merge", "-p"]).arg(value))
-}
-
-/// Does to a node what another act did to it as it was.
-fn merge(node: &mut Node, before: &Node, after: &Node) {
-    node.labels.retain(|key, _| after.labels.contains_key(key) || !before.labels.contains_key(key));
-    for (key, value) in &after.labels {
-        if before.labels.get(key) != Some(value) {
-            node.labels.insert(key.clone(), value.clone());
-        }
-    }
-    node.taints.retain(|taint| after.taints.contains(taint) || !before.taints.contains(taint));
-    node.cordoned &= after.cordoned;
-    if before.skip_node != after.skip_node {
-        node.skip_node.clone_from(&after.skip_node);
-    }
-}
-
-/// So many acts are needed at least: guests that share no act need one each.
-fn lower_bound(needs: &[Vec<usize>], chosen: &[usize]) -> usize {
-    let mut used: BTreeSet<usize> = BTreeSet::new();
-    let mut count = 0;
-    for need in needs.iter().filter(|need| !need.iter().any(|act| chosen.contains(act))) {
-        if !need.iter().any(|act| used.contains(act)) {
-            count += 1;
-            used.extend(need);
-        }
-    }
-    count
-}
-
-struct Search<'s, 'p, 'w> {
-    problem: &'s Problem<'p, 'w>,
-    needs: &'s [Vec<usize>],
-    chosen: Vec<usize>,
-    best: Option<Vec<usize>>,
-    tries: usize,
-}
-
-impl Search<'_, '_, '_> {
-    /// Tries all sets with so many acts at most that give each guest in need one of its acts; of the acts beyond these, those
-    /// that come later.
-    fn go(&mut self, most: usize, from: usize) {
-        if self.tries >= SETS || self.chosen.len() + lower_bound(self.needs, &self.chosen) > most {
-            return;
-        }
-        let unmet = self.needs.iter().filter(|need| !need.iter().any(|act| self.chosen.contains(act)));
-        let (branches, in_order): (Vec<usize>, bool) = if let Some(need) = unmet.min_by_key(|need| need.len()) {
-            (need.clone(), false)
-        } else {
-            self.tries += 1;
-            if self.is_better() && self.problem.frees_all(&self.chosen) {
-                self.best = Some(self.chosen.clone());
-                return;
-            }
-            // More places are needed: any act may make one.
-            ((from..self.problem.acts.len()).collect(), true)
-        };
-        if self.chosen.len() == most {
-            return;
-        }
-        for act in branches {
-            if !self.chosen.contains(&act) {
-                self.chosen.push(act);
-                self.go(most, if in_order { act + 1 } else { from });
-                self.chosen.pop();
-            }
-        }
-    }
-
-    /// Whether it does less harm than the best that was found.
-    fn is_better(&self) -> bool {
-        let harm = |set: &[usize]| {
-            let ranks: Vec<(Outage, usize)> = set.iter().map(|&act| self.problem.acts[act].rank()).collect();
-            let outages = ranks.iter().filter(|(outage, _)| *outage != Outage::None).count();
-            (set.len(), outages, ranks.iter().map(|(_, rank)| rank).sum::<usize>())
-        };
-        self.best.as_ref().is_none_or(|best| harm(&self.chosen) < harm(best))
-    }
+fn uncordoned(mut node: Node) -> Node {
+    node.cordoned = false;
+    node.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+    node
 }

@@ -8,6 +8,7 @@
 mod acts;
 mod apart;
 mod forecast;
+mod least;
 mod mover;
 mod order;
 
@@ -23,6 +24,7 @@ use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
 use apart::Residents;
+use least::{Least, Trouble};
 use mover::{Fate, Mover};
 use order::Order;
 
@@ -103,6 +105,16 @@ impl NodeRow {
     }
 }
 
+/// The least to do for all guests but those that stay stuck whatever is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ForOthers {
+    /// The fewest acts after which only these are stuck: none where the others need none.
+    pub acts: Vec<Step>,
+    /// The guests that are stuck then, by name. Of guests that find too few places these are as many as stay, and which of them do is
+    /// not known before.
+    pub stuck: Vec<String>,
+}
+
 /// What a drain of some nodes would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -111,6 +123,8 @@ pub struct Drained {
     pub nodes: Vec<NodeRow>,
     /// The fewest acts after which no guest is stuck: none where nothing need be done, `None` where nothing would do.
     pub least_to_do: Option<Vec<Step>>,
+    /// Where nothing would do for all of them, the least to do for the others; else `None`.
+    pub least_for_others: Option<ForOthers>,
     /// Where nothing would do, the guests that no act frees; none where each could be freed, and not all of them together.
     pub not_freed: Vec<String>,
     /// Of several nodes, an order in which each is drained and returned and no guest is stuck; `None` where none was found.
@@ -149,7 +163,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     };
     let turns: Vec<(NodeIndex, Vec<Mover<'_>>)> = nodes.iter().map(movers_of).collect();
     let mut rows = Vec::new();
-    let mut trouble: Vec<&[Mover<'_>]> = Vec::new();
+    let mut trouble: Vec<Trouble<'_, '_>> = Vec::new();
     for (at, (node, movers)) in turns.iter().enumerate() {
         progress(at, turns.len());
         let forecast = forecast::of(&residents, movers);
@@ -160,15 +174,14 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         });
         rows.push(NodeRow { node: fleet.name(*node).to_owned(), guests });
         if forecast.has_stuck() {
-            trouble.push(movers);
+            trouble.push(Trouble { movers, forecast });
         }
     }
     progress(turns.len(), turns.len());
     let not_known = not_known(world, &residents, &turns, &rows);
-    let (least_to_do, not_freed) = match acts::least(world, &residents, &trouble) {
-        Ok(steps) => (Some(steps), Vec::new()),
-        Err(not_freed) => (None, not_freed),
-    };
+    let Least { steps, stuck, not_freed } = least::least(world, &residents, &trouble);
+    let (least_to_do, least_for_others) =
+        if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let (order, stranded) = match in_turn.then(|| order::of(world, &residents, &turns)) {
         None => (None, Vec::new()),
         Some(Order::Found(order)) => {
@@ -176,7 +189,8 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         }
         Some(Order::Stranded(stranded)) => (None, stranded),
     };
-    Drained { nodes: rows, least_to_do, not_freed, order, stranded, not_known, parallel: Parallel::of(&world.cluster) }
+    let parallel = Parallel::of(&world.cluster);
+    Drained { nodes: rows, least_to_do, least_for_others, not_freed, order, stranded, not_known, parallel }
 }
 
 /// What could not be judged.

@@ -81,6 +81,18 @@ fn where_nothing_helps_there_is_no_least_to_do() {
     assert_eq!(found.not_freed, ["shop/web"]);
 }
 
+/// The only other node of its hardware is cordoned and lost two labels: it takes both acts.
+#[test]
+fn a_node_that_is_cordoned_and_lacks_labels_takes_two_acts() {
+    let mut nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
+    cordon(of(&mut nodes, "node-c"));
+    take(of(&mut nodes, "node-c"), &[feature("fpu"), feature("vme")]);
+    let (db, pod) = migrated("db", "node-a");
+    let found = drained(&world(nodes, [vmi(db), pod]), "node-a");
+    let ids: Option<Vec<&str>> = found.least_to_do.map(|steps| steps.iter().map(|step| step.id).collect());
+    assert_eq!((ids, found.not_freed), (Some(vec!["uncordon", "add-labels"]), Vec::new()));
+}
+
 #[rstest]
 #[case::migrated("LiveMigrate", "", true, State::CanLeave)]
 #[case::by_the_clusters_default("", "LiveMigrate", true, State::CanLeave)]

@@ -71,6 +71,24 @@ fn the_whole_node_and_the_least_to_do() {
     insta::assert_snapshot!("drain_of_a_node", ran.stdout.trim_end());
 }
 
+/// One guest cannot be migrated, and a restart may leave it where it is, for it tolerates the cordon: the others are freed.
+#[test]
+fn the_least_to_do_for_the_others() {
+    let mut cluster = cluster();
+    let mut bound = guest("gpu", "Skylake-Server-noTSX-IBRS", &json!({}));
+    bound["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+    bound["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False", "reason": "HostDeviceNotLiveMigratable",
+        "message": "VMI uses a PCI host devices"}]);
+    cluster["items"].as_array_mut().expect("a list").push(bound);
+    let ran = drain(&["node-a"], &cluster);
+    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    insta::assert_snapshot!("drain_for_the_others", ran.stdout.trim_end());
+    let json = drain(&["node-a", "-o", "json"], &cluster).json();
+    assert_eq!((&json["leastToDo"], &json["notFreed"]), (&Value::Null, &json!(["shop/gpu"])));
+    assert_eq!(json["leastForOthers"]["acts"][0]["commands"], json!(["kubectl uncordon node-d"]));
+    assert_eq!(json["leastForOthers"]["stuck"], json!(["shop/gpu"]));
+}
+
 #[test]
 fn a_rolling_upgrade_has_an_order() {
     let ran = drain(&["--all"], &cluster());

@@ -165,6 +165,16 @@ impl Stage {
         true
     }
 
+    /// What a drain of a node would do once the chosen acts are carried out; `None` where this test cannot carry one out.
+    fn after(&self, node: &str, steps: &[Step], chosen: &dyn Fn(usize) -> bool) -> Option<Drained> {
+        let mut stage = self.clone();
+        // A drain cordons first.
+        cordon(stage.node(node));
+        let mut steps = steps.iter().enumerate().filter(|(at, _)| chosen(*at));
+        let done = steps.all(|(_, step)| step.commands.iter().all(|command| stage.run(command)));
+        done.then(|| drained(&stage.world(), node))
+    }
+
     /// Starts a guest anew: where its start fits.
     fn restart(&mut self, name: &str) -> bool {
         let world = self.world();
@@ -190,17 +200,7 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
         let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
         let found = drained(&stage.world(), &node);
         let Some(steps) = found.least_to_do.clone().filter(|steps| !steps.is_empty()) else { continue };
-        let after = |chosen: &dyn Fn(usize) -> bool| {
-            let mut stage = stage.clone();
-            // A drain cordons first.
-            cordon(stage.node(&node));
-            let done = steps
-                .iter()
-                .enumerate()
-                .filter(|(at, _)| chosen(*at))
-                .all(|(_, step)| step.commands.iter().all(|command| stage.run(command)));
-            done.then(|| drained(&stage.world(), &node))
-        };
+        let after = |chosen: &dyn Fn(usize) -> bool| stage.after(&node, &steps, chosen);
         let Some(freed) = after(&|_| true) else { continue };
         assert_eq!(freed.nodes[0].count(State::Stuck), 0, "{steps:?} do not free all: {:?}", freed.nodes[0]);
         carried_out += 1;
@@ -215,6 +215,59 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
     assert!(
         carried_out > 60 && several > 5 && with_room > 20 && governed > 20,
         "too few fleets show it: {carried_out}, {several} of several acts, {with_room} with room, {governed} with a policy"
+    );
+}
+
+/// Where nothing frees all: nobody but those named is stuck once the acts for the others are done, and each part of the acts leaves
+/// another one.
+#[test]
+fn the_least_for_the_others_frees_all_but_those_it_names() {
+    let mut random = Random(23);
+    let (mut carried_out, mut hopeless, mut too_few_places, mut nothing_to_do) = (0, 0, 0, 0);
+    for _ in 0..1500 {
+        let mut stage = Stage::random(&mut random, true);
+        // Guests that nothing frees: no act changes an architecture, a disk or a label of the owner.
+        let pinned: Vec<String> = stage.guests.keys().filter(|_| random.percent(20)).cloned().collect();
+        for name in pinned {
+            let node = stage.node_of(&name);
+            stage.node(&node).labels.insert("rack".to_owned(), node.clone());
+            if let Some((guest, _)) = stage.guests.get_mut(&name) {
+                guest["spec"]["nodeSelector"] = json!({"rack": node});
+                guest["metadata"]["ownerReferences"] = json!([{"kind": "Pool", "name": "p", "controller": true}]);
+            }
+        }
+        let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
+        let found = drained(&stage.world(), &node);
+        assert_eq!(found.least_to_do.is_none(), found.least_for_others.is_some());
+        let Some(others) = found.least_for_others else { continue };
+        let stuck = |drained: &Drained| -> Vec<String> {
+            let guests = drained.nodes[0].guests.iter().filter(|guest| guest.state == State::Stuck);
+            let mut out: Vec<String> = guests.map(|guest| guest.guest.clone()).collect();
+            out.sort_unstable();
+            out
+        };
+        assert!(!others.stuck.is_empty());
+        assert!(found.not_freed.iter().all(|guest| others.stuck.contains(guest)), "{:?}", found.not_freed);
+        if others.acts.is_empty() {
+            nothing_to_do += 1;
+            assert_eq!(stuck(&drained(&stage.world(), &node)).len(), others.stuck.len());
+        }
+        let Some(freed) = stage.after(&node, &others.acts, &|_| true) else { continue };
+        assert_eq!(stuck(&freed), others.stuck, "{:?} was to free the others", others.acts);
+        if others.acts.is_empty() {
+            continue;
+        }
+        carried_out += 1;
+        hopeless += usize::from(!found.not_freed.is_empty());
+        too_few_places += usize::from(found.not_freed.len() < others.stuck.len());
+        for part in 0..(1_usize << others.acts.len()) - 1 {
+            let less = stage.after(&node, &others.acts, &|at| part & (1 << at) != 0).expect("all was carried out");
+            assert!(stuck(&less).len() > others.stuck.len(), "a part of {:?} is enough: {part:b}", others.acts);
+        }
+    }
+    assert!(
+        carried_out > 30 && hopeless > 20 && too_few_places > 5 && nothing_to_do > 20,
+        "too few fleets show it: {carried_out}, {hopeless} with guests that nothing frees, {too_few_places} with too few places, {nothing_to_do} with nothing to do"
     );
 }
 

@@ -1,0 +1,343 @@
+//! The least to do: the fewest acts after which every guest that is to leave can; or all but those that nothing frees.
+//!
+//! Sets of acts are tried by size, and one counts if the forecast, made again as if they were done, leaves nobody stuck. No
+//! proper subset of the set does, for all smaller ones were tried before; where that would take too long, what is not needed is
+//! taken out of a larger one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::acts::{self, Act, Key, Step};
+use super::apart::Residents;
+use super::forecast::{self, Forecast};
+use super::mover::{Fate, Mover};
+use crate::fit::bits::Bits;
+use crate::fit::command::{Command, Invalid, Json, Name, Script};
+use crate::fit::fleet::Fleet;
+use crate::fit::node::Node;
+use crate::fit::remedy::{Action, Outage};
+use crate::fit::subject::Stage;
+use crate::kubevirt::wire::Vmi;
+use crate::say::{self, plural};
+use crate::world::World;
+
+/// How many sets of acts are tried.
+const SETS: usize = 4_000;
+
+/// A node on which a guest is stuck: its guests, and what becomes of them.
+pub(super) struct Trouble<'t, 'w> {
+    pub movers: &'t [Mover<'w>],
+    pub forecast: Forecast,
+}
+
+/// The least to do for the guests of some nodes.
+#[derive(Debug, Default)]
+pub(super) struct Least {
+    /// The acts: none where nothing need be done, or nothing helps.
+    pub steps: Vec<Step>,
+    /// The guests that are stuck once these are done, by name.
+    pub stuck: Vec<String>,
+    /// Those of them that no act frees, by name; the others find too few places.
+    pub not_freed: Vec<String>,
+}
+
+/// The fewest acts after which no guest of these nodes is stuck, or as few guests as can be.
+pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'_, '_>]) -> Least {
+    if nodes.is_empty() {
+        return Least::default();
+    }
+    let problem = Problem { world, residents, nodes, acts: acts::of(world, nodes) };
+    problem.solve()
+}
+
+/// The guests, and what may be done for them.
+struct Problem<'p, 'w> {
+    world: &'p World,
+    residents: &'p Residents<'w>,
+    nodes: &'p [Trouble<'p, 'w>],
+    acts: Vec<Act>,
+}
+
+/// Nodes as they are once some acts are done.
+struct Edited {
+    /// Those that are changed, by their numbers in the fleet as it is.
+    changed: Bits,
+    fleet: Fleet,
+}
+
+impl Problem<'_, '_> {
+    fn mover(&self, (node, at): Key) -> &Mover<'_> {
+        &self.nodes[node].movers[at]
+    }
+
+    fn titles<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Vec<String> {
+        let mut out: Vec<String> = keys.into_iter().map(|&key| self.mover(key).title.clone()).collect();
+        out.sort_unstable();
+        out
+    }
+
+    fn solve(&self) -> Least {
+        let (mut needs, hopeless) = self.needs();
+        let all: Vec<usize> = (0..self.acts.len()).collect();
+        let set = self.fewest(&needs, &hopeless, all.clone()).or_else(|| {
+            // There are too few places for the others, whatever is done.
+            let most = self.most_freed(all);
+            let waived: BTreeSet<Key> = self.stuck(&most).into_iter().chain(hopeless.iter().copied()).collect();
+            needs.retain(|key, _| !waived.contains(key));
+            self.fewest(&needs, &waived, most)
+        });
+        let set = set.unwrap_or_default();
+        let stuck = self.stuck(&set);
+        Least {
+            steps: set.into_iter().map(|act| self.step(&self.acts[act])).collect(),
+            not_freed: self.titles(stuck.intersection(&hopeless)),
+            stuck: self.titles(&stuck),
+        }
+    }
+
+    /// The smallest set of acts that frees all but these guests; of sets of one size the one that does least harm. Where the
+    /// search takes too long, what is needed of `enough`; `None` where that does not free them.
+    fn fewest(
+        &self,
+        needs: &BTreeMap<Key, Vec<usize>>,
+        waived: &BTreeSet<Key>,
+        enough: Vec<usize>,
+    ) -> Option<Vec<usize>> {
+        let needs: Vec<&Vec<usize>> = needs.values().collect::<BTreeSet<_>>().into_iter().collect();
+        let mut search = Search { problem: self, needs: &needs, waived, chosen: Vec::new(), best: None, tries: 0 };
+        for most in lower_bound(&needs, &[])..=self.acts.len() {
+            search.go(most, 0);
+            if search.best.is_some() || search.tries >= SETS {
+                break;
+            }
+        }
+        self.thinned(search.best.unwrap_or(enough), waived)
+    }
+
+    /// Acts after which as few guests are stuck as any one further act would leave, or all acts.
+    fn most_freed(&self, all: Vec<usize>) -> Vec<usize> {
+        let mut set: Vec<usize> = Vec::new();
+        let mut stuck = self.stuck(&set).len();
+        while self.acts.len().pow(2) <= SETS {
+            let with = |&act: &usize| self.stuck(&[&set[..], &[act]].concat()).len();
+            let others = all.iter().copied().filter(|act| !set.contains(act));
+            let Some((fewer, act)) = others.map(|act| (with(&act), act)).min().filter(|(fewer, _)| *fewer < stuck)
+            else {
+                break;
+            };
+            set.push(act);
+            stuck = fewer;
+        }
+        if self.stuck(&all).len() < stuck { all } else { set }
+    }
+
+    /// Of each guest that finds no place even by itself, the acts each of which gives it one, where there are such; and the guests
+    /// that find none whatever is done.
+    fn needs(&self) -> (BTreeMap<Key, Vec<usize>>, BTreeSet<Key>) {
+        let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
+        let all: Vec<usize> = (0..self.acts.len()).collect();
+        let of_nodes: Vec<usize> = all.iter().copied().filter(|&act| self.acts[act].guests.is_empty()).collect();
+        let edited: Vec<Edited> = all.iter().map(|&act| self.edit(&[act])).collect();
+        let (everything, every_node) = (self.edit(&all), self.edit(&of_nodes));
+        for (node, Trouble { movers, forecast }) in self.nodes.iter().enumerate() {
+            let here: Vec<&Vmi> = movers.iter().map(|mover| mover.vmi).collect();
+            for at in forecast.stuck() {
+                if !forecast.outcomes[at].targets.is_empty() {
+                    continue;
+                }
+                let frees = |set: &[usize], edited: &Edited| {
+                    let mut fitting = self.fitting((node, at), set, edited);
+                    fitting.subtract(&self.residents.kept_off(movers[at].vmi, &here));
+                    let has_room = |place: usize| self.residents.shortage(movers[at].vmi, place, &[]).is_none();
+                    fitting.iter().any(has_room)
+                };
+                let need: Vec<usize> = all.iter().copied().filter(|&act| frees(&[act], &edited[act])).collect();
+                if !need.is_empty() {
+                    out.insert((node, at), need);
+                } else if !frees(&all, &everything) && !frees(&of_nodes, &every_node) {
+                    hopeless.insert((node, at));
+                }
+            }
+        }
+        (out, hopeless)
+    }
+
+    /// Of these acts, those that are needed, the least harmful ones kept; `None` where they do not free all but `waived`.
+    fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<Key>) -> Option<Vec<usize>> {
+        set.sort_unstable();
+        if !self.stuck(&set).is_subset(waived) {
+            return None;
+        }
+        for act in set.clone().into_iter().rev() {
+            let without: Vec<usize> = set.iter().copied().filter(|&other| other != act).collect();
+            if self.stuck(&without).is_subset(waived) {
+                set = without;
+            }
+        }
+        Some(set)
+    }
+
+    /// The guests that are stuck once these acts are done.
+    fn stuck(&self, set: &[usize]) -> BTreeSet<Key> {
+        let edited = self.edit(set);
+        let of_node = |(node, Trouble { movers, .. }): (usize, &Trouble<'_, '_>)| {
+            let fitting: Vec<Bits> = (0..movers.len()).map(|at| self.fitting((node, at), set, &edited)).collect();
+            let forecast = forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), &fitting);
+            forecast.stuck().into_iter().map(move |at| (node, at))
+        };
+        self.nodes.iter().enumerate().flat_map(of_node).collect()
+    }
+
+    fn edit(&self, set: &[usize]) -> Edited {
+        let base = &self.world.cluster.fleet;
+        let mut nodes: BTreeMap<&str, Node> = BTreeMap::new();
+        for after in set.iter().flat_map(|&act| &self.acts[act].nodes) {
+            match nodes.get_mut(after.name.as_str()) {
+                Some(node) => {
+                    if let Some(before) = base.find(&after.name).map(|index| base.node(index)) {
+                        merge(node, &before, after);
+                    }
+                }
+                None => {
+                    nodes.insert(&after.name, after.clone());
+                }
+            }
+        }
+        let mut changed = Bits::none(base.len());
+        nodes.keys().filter_map(|name| base.find(name)).for_each(|index| changed.insert(index));
+        Edited { changed, fleet: Fleet::new(nodes.into_values().collect()) }
+    }
+
+    /// Where a guest can go once these acts are done: as a migration, or where it starts anew.
+    fn fitting(&self, key: Key, set: &[usize], edited: &Edited) -> Bits {
+        let base = &self.world.cluster.fleet;
+        let mover = self.mover(key);
+        let none = Bits::none(base.len());
+        let Some(judged) = &mover.judged else { return none };
+        let mut own = set.iter().map(|&act| &self.acts[act]).filter(|act| act.guests.contains(&key)).peekable();
+        if own.peek().is_none() && (edited.changed.is_empty() || mover.fate != Fate::Moves) {
+            return mover.fitting.clone();
+        }
+        let mut subject = judged.subject.clone();
+        own.for_each(|act| subject = act.action.apply(&subject, base).0);
+        let migrates = matches!(subject.stage, Stage::Migration(_));
+        if migrates && mover.fate != Fate::Moves {
+            return none;
+        }
+        let mut fitting = subject.fitting(base);
+        fitting.subtract(&edited.changed);
+        let after = subject.fitting(&edited.fleet);
+        after.iter().filter_map(|index| base.find(edited.fleet.name(index))).for_each(|index| fitting.insert(index));
+        // A drained node is cordoned: only who tolerates that starts there again, and then nothing is sure.
+        if !migrates && fitting.contains(mover.source) && subject.placement.tolerates_cordon() {
+            return none;
+        }
+        fitting.remove(mover.source);
+        fitting
+    }
+
+    fn step(&self, act: &Act) -> Step {
+        let first = act.guests.first().map(|&key| self.mover(key));
+        let subject = first.or_else(|| self.nodes.first()?.movers.first()).and_then(|mover| mover.judged.as_ref());
+        let mut commands: Vec<String> = Vec::new();
+        if let (Action::DropStale(_), Some(policy)) = (&act.action, &act.policy) {
+            commands = Script::from(drop_stale(policy).map(|command| vec![command])).lines();
+        } else if let Some(judged) = subject {
+            commands = act.action.commands(&judged.subject).lines();
+        }
+        let base = &self.world.cluster.fleet;
+        if let Some(mover) = first.filter(|mover| act.outage == Outage::Restart && !base.is_cordoned(mover.source)) {
+            let cordon = Name::new(base.name(mover.source))
+                .map(|node| vec![Command::kubectl(["cordon"]).arg(node).comment("first: it would start there again")]);
+            commands.splice(0..0, Script::from(cordon).lines());
+        }
+        let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
+        let names: Vec<&str> = act.guests.iter().map(|&key| self.mover(key).title.as_str()).collect();
+        let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
+        Step { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk: act.action.risk() }
+    }
+}
+
+fn drop_stale(policy: &str) -> Result<Command, Invalid> {
+    let value = Json::Text("DropStale".into()).below(&["spec", "launcherSelectors"]);
+    Ok(Command::kubectl(["patch", "cpupolicy"]).arg(Name::new(policy)?).args(["--type", "merge", "-p"]).arg(value))
+}
+
+/// Does to a node what another act did to it as it was.
+fn merge(node: &mut Node, before: &Node, after: &Node) {
+    node.labels.retain(|key, _| after.labels.contains_key(key) || !before.labels.contains_key(key));
+    for (key, value) in &after.labels {
+        if before.labels.get(key) != Some(value) {
+            node.labels.insert(key.clone(), value.clone());
+        }
+    }
+    node.taints.retain(|taint| after.taints.contains(taint) || !before.taints.contains(taint));
+    node.cordoned &= after.cordoned;
+    if before.skip_node != after.skip_node {
+        node.skip_node.clone_from(&after.skip_node);
+    }
+}
+
+/// So many acts are needed at least: guests that share no act need one each.
+fn lower_bound(needs: &[&Vec<usize>], chosen: &[usize]) -> usize {
+    let mut used: BTreeSet<usize> = BTreeSet::new();
+    let mut count = 0;
+    for need in needs.iter().filter(|need| !need.iter().any(|act| chosen.contains(act))) {
+        if !need.iter().any(|act| used.contains(act)) {
+            count += 1;
+            used.extend(*need);
+        }
+    }
+    count
+}
+
+struct Search<'s, 'p, 'w> {
+    problem: &'s Problem<'p, 'w>,
+    needs: &'s [&'s Vec<usize>],
+    /// The guests that may stay stuck.
+    waived: &'s BTreeSet<Key>,
+    chosen: Vec<usize>,
+    best: Option<Vec<usize>>,
+    tries: usize,
+}
+
+impl Search<'_, '_, '_> {
+    /// Tries all sets with so many acts at most that give each guest in need one of its acts; of the acts beyond these, those
+    /// that come later.
+    fn go(&mut self, most: usize, from: usize) {
+        if self.tries >= SETS || self.chosen.len() + lower_bound(self.needs, &self.chosen) > most {
+            return;
+        }
+        let unmet = self.needs.iter().filter(|need| !need.iter().any(|act| self.chosen.contains(act)));
+        let (branches, in_order): (Vec<usize>, bool) = if let Some(need) = unmet.min_by_key(|need| need.len()) {
+            (need.to_vec(), false)
+        } else {
+            self.tries += 1;
+            if self.is_better() && self.problem.stuck(&self.chosen).is_subset(self.waived) {
+                self.best = Some(self.chosen.clone());
+                return;
+            }
+            // More places are needed: any act may make one.
+            ((from..self.problem.acts.len()).collect(), true)
+        };
+        if self.chosen.len() == most {
+            return;
+        }
+        for act in branches {
+            if !self.chosen.contains(&act) {
+                self.chosen.push(act);
+                self.go(most, if in_order { act + 1 } else { from });
+                self.chosen.pop();
+            }
+        }
+    }
+
+    /// Whether it does less harm than the best that was found.
+    fn is_better(&self) -> bool {
+        let harm = |set: &[usize]| {
+            let ranks: Vec<(Outage, usize)> = set.iter().map(|&act| self.problem.acts[act].rank()).collect();
+            let outages = ranks.iter().filter(|(outage, _)| *outage != Outage::None).count();
+            (set.len(), outages, ranks.iter().map(|(_, rank)| rank).sum::<usize>())
+        };
+        self.best.as_ref().is_none_or(|best| harm(&self.chosen) < harm(best))
+    }
+}

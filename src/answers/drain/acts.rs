@@ -92,7 +92,9 @@ impl Acts<'_> {
                 remedies.map(|remedy| remedy.action.clone()).collect()
             };
             let offered = remedies(&verdict);
-            offered.iter().for_each(|action| self.remedy(mover, key, action));
+            for action in &offered {
+                self.remedy(mover, key, action);
+            }
             // A node may be cordoned and lack labels as well: then it takes two acts.
             if mover.fitting.is_empty() && !offered.iter().any(is_of_nodes) {
                 let opened = self.opened.get_or_init(|| opened(self.fleet));

@@ -309,7 +309,7 @@ impl Search<'_, '_, '_> {
         }
         let unmet = self.needs.iter().filter(|need| !need.iter().any(|act| self.chosen.contains(act)));
         let (branches, in_order): (Vec<usize>, bool) = if let Some(need) = unmet.min_by_key(|need| need.len()) {
-            (need.to_vec(), false)
+            ((*need).clone(), false)
         } else {
             self.tries += 1;
             if self.is_better() && self.problem.stuck(&self.chosen).is_subset(self.waived) {

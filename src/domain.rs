@@ -20,6 +20,9 @@ use crate::fit::syntax;
 
 /// The domain of KubeVirt itself.
 const KUBEVIRT: &str = "kubevirt.io";
+/// The longest domain, in bytes. With it a label's key can still have a name, and a text that is exchanged becomes no longer than six
+/// times as long.
+pub const LONGEST_DOMAIN: usize = 63;
 /// Domains that Kubernetes and this program use: a translation would reach names that KubeVirt does not own. Below KubeVirt's own,
 /// two names would have one translation.
 const TAKEN: [&str; 4] = ["kubernetes.io", "k8s.io", "cpufit.io", KUBEVIRT];
@@ -39,6 +42,9 @@ pub enum DomainError {
         /// The rule that it breaks.
         rule: &'static str,
     },
+    /// It is longer than [`LONGEST_DOMAIN`].
+    #[error("{0:?} is not a domain that KubeVirt is renamed to: it is longer than {LONGEST_DOMAIN} bytes")]
+    TooLong(String),
     /// It has no dot.
     #[error("{0:?} is not a domain: it has no dot; give one such as internal.virtualization.example.io")]
     OneLabel(String),
@@ -55,6 +61,9 @@ impl FromStr for Domain {
             return Ok(Self::default());
         }
         syntax::subdomain(text).map_err(|rule| DomainError::Syntax { text: text.to_owned(), rule })?;
+        if text.len() > LONGEST_DOMAIN {
+            return Err(DomainError::TooLong(text.to_owned()));
+        }
         if !text.contains('.') {
             return Err(DomainError::OneLabel(text.to_owned()));
         }
@@ -98,29 +107,50 @@ impl Domain {
     /// Text in either direction, where it need not be UTF-8.
     #[must_use]
     pub fn exchanged<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
-        let Some(name) = &self.0 else { return Cow::Borrowed(text) };
-        let (ours, theirs) = (KUBEVIRT.as_bytes(), name.as_bytes());
-        // One may begin the other: the longer one is what stands there.
-        let pairs =
-            if theirs.len() > ours.len() { [(theirs, ours), (ours, theirs)] } else { [(ours, theirs), (theirs, ours)] };
-        let mut out = Vec::new();
-        let (mut copied, mut at) = (0, 0);
-        while at < text.len() {
-            let found = pairs.iter().find(|(from, _)| text[at..].starts_with(from) && is_whole(text, at, from.len()));
-            let Some((from, to)) = found else {
-                at += 1;
-                continue;
-            };
+        let mut found = self.found(text).peekable();
+        if found.peek().is_none() {
+            return Cow::Borrowed(text);
+        }
+        let mut out = Vec::with_capacity(self.exchanged_length(text));
+        let mut copied = 0;
+        for (at, from, to) in found {
             out.extend_from_slice(&text[copied..at]);
             out.extend_from_slice(to);
-            at += from.len();
-            copied = at;
-        }
-        if copied == 0 {
-            return Cow::Borrowed(text);
+            copied = at + from.len();
         }
         out.extend_from_slice(&text[copied..]);
         Cow::Owned(out)
+    }
+
+    /// How many bytes the exchanged text has.
+    #[must_use]
+    pub fn exchanged_length(&self, text: &[u8]) -> usize {
+        self.found(text).fold(text.len(), |length, (_, from, to)| length - from.len() + to.len())
+    }
+
+    /// Where one of the domains stands in a text, which one, and the other.
+    fn found<'t>(&'t self, text: &'t [u8]) -> impl Iterator<Item = (usize, &'t [u8], &'t [u8])> {
+        let ours = KUBEVIRT.as_bytes();
+        let theirs = self.0.as_deref().map_or(ours, str::as_bytes);
+        // One may begin the other: the longer one is what stands there.
+        let pairs =
+            if theirs.len() > ours.len() { [(theirs, ours), (ours, theirs)] } else { [(ours, theirs), (theirs, ours)] };
+        let firsts = [ours[0], theirs[0]];
+        let mut at = if self.is_own() { text.len() } else { 0 };
+        std::iter::from_fn(move || {
+            loop {
+                at += text[at..].iter().position(|byte| firsts.contains(byte))?;
+                let found =
+                    pairs.into_iter().find(|(from, _)| text[at..].starts_with(from) && is_whole(text, at, from.len()));
+                let Some((from, to)) = found else {
+                    at += 1;
+                    continue;
+                };
+                let start = at;
+                at += from.len();
+                return Some((start, from, to));
+            }
+        })
     }
 }
 
@@ -262,12 +292,14 @@ mod tests {
             "cpufit.io",
             "internal.kubevirt.io",
             "io.kubevirt.io",
+            &format!("{}.io", "x".repeat(61)),
         ] {
             let error = text.parse::<Domain>().expect_err(text).to_string();
             assert!(error.contains("domain"), "{error}");
         }
         assert!(domain("kubevirt.io").is_own());
         assert_eq!(domain("mykubernetes.io").to_string(), "mykubernetes.io");
+        domain(&format!("{}.io", "x".repeat(60)));
     }
 
     const PARTS: [&str; 16] = [
@@ -299,6 +331,7 @@ mod tests {
         ) {
             let (domain, text) = (domain(of), parts.concat());
             let out = domain.outward(&text).into_owned();
+            prop_assert_eq!(domain.exchanged_length(text.as_bytes()), out.len());
             let back = domain.inward(&out);
             prop_assert_eq!(back.as_ref(), text.as_str());
             let mut pieces = Pieces::new(domain);

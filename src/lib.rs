@@ -38,6 +38,7 @@ pub mod app;
 pub mod bounds;
 pub mod cli;
 pub mod console;
+pub mod descriptors;
 pub mod domain;
 mod enforce;
 pub mod fit;

@@ -24,7 +24,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::bounds::{self, Bounded, Measured};
+use crate::bounds::{Bounded, Measured};
 use crate::fit::shown::Shown;
 use crate::kubevirt::wire::{Pod, Text};
 
@@ -151,22 +151,13 @@ impl fmt::Display for Operation {
     }
 }
 
-/// `authenticationv1.UserInfo`.
+/// `authenticationv1.UserInfo`. Rights are the API server's to judge, so groups, UID and extra are not read.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, expecting = "an object")]
 pub struct User<'a> {
     /// `username`.
     #[serde(borrow, deserialize_with = "nullable")]
     pub username: Text<'a>,
-    /// `groups`, as many as are read: those beyond give no rights.
-    #[serde(borrow, deserialize_with = "bounds::cut")]
-    pub groups: Vec<Text<'a>>,
-    /// `uid`.
-    #[serde(borrow, deserialize_with = "nullable")]
-    pub uid: Text<'a>,
-    /// `extra`: what else is known of the sender, such as the scopes of a token; read where rights are asked for.
-    #[serde(borrow)]
-    pub extra: Option<&'a RawValue>,
 }
 
 /// Why bytes are not a review that can be judged. Each prints as one line that says what is wrong and where.
@@ -548,7 +539,6 @@ mod tests {
         assert_eq!((&*request.namespace, &*request.name), ("shop", "virt-launcher-db-x7k2p"));
         assert_eq!(request.operation, Operation::Create);
         assert_eq!(&*request.user.username, "admin");
-        assert_eq!(&*request.user.groups[0], "system:masters");
         assert!(request.dry_run, "a dry run taken for a real one would leave an Event behind");
         let Some(Object::Pod(pod)) = request.object else { panic!("a pod is read in passing") };
         assert_eq!(pod.spec.node_selector.0, [("a".into(), "b".into())]);
@@ -565,8 +555,7 @@ mod tests {
             request["kind"]["group"] = Value::Null;
         });
         let request = decode(text.as_bytes()).unwrap();
-        let User { username, groups, uid, extra } = &request.user;
-        assert!(username.is_empty() && groups.is_empty() && uid.is_empty() && extra.is_none());
+        assert!(request.user.username.is_empty());
         assert!(!request.dry_run);
     }
 

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::cli::args::{CertificateSource, ServeArgs};
 use crate::console;
+use crate::descriptors;
 use crate::domain::Domain;
 use crate::live::connect::ClusterArgs;
 use crate::live::freshness::{AgeCollector, Freshness};
@@ -43,6 +44,9 @@ pub(super) async fn serve(
     stdin: impl Read,
 ) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log, domain)?;
+    if let Err(error) = descriptors::raise() {
+        warn!(%error, most = descriptors::most(), "the limit of open files stays as it is: fewer connections can wait");
+    }
     let mut signals = Signals::new()?;
     let freshness = Arc::new(Freshness::default());
     let metrics = Arc::new(Metrics::new(|registry| {

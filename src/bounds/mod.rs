@@ -10,7 +10,7 @@ mod read;
 
 use std::fmt;
 
-pub use read::{Bounded, Measured, cut};
+pub use read::{Bounded, Measured};
 
 /// Labels of one object. Nodes have the most: KubeVirt and node feature discovery write about 700.
 pub const LABELS: usize = 2048;
@@ -44,8 +44,6 @@ pub const GATES: usize = 512;
 pub const MODELS: usize = 512;
 /// Users and namespaces that a policy exempts.
 pub const EXEMPTED: usize = 1024;
-/// Groups of a user, who may be in many where a directory names them.
-pub const GROUPS: usize = 4096;
 /// Any list or map that is not named here.
 pub const OTHERS: usize = 256;
 
@@ -90,7 +88,6 @@ pub const ENTRIES: &[(&str, usize)] = &[
     ("obsoleteCPUModels", MODELS),
     ("users", EXEMPTED),
     ("namespaces", EXEMPTED),
-    ("groups", GROUPS),
 ];
 
 /// The fields whose texts are quoted or looked at, and not judged.

@@ -28,15 +28,6 @@ impl<'de, T: Deserialize<'de> + Measured> Deserialize<'de> for Bounded<T> {
     }
 }
 
-/// Reads what is cut off at the bounds without a mark: nothing that it decides is decided wrongly by less of it.
-///
-/// # Errors
-///
-/// Those of the deserializer.
-pub fn cut<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
-    Ok(within::<Option<T>, D>(deserializer)?.0.unwrap_or_default())
-}
-
 /// Reads a value, and says what of it goes beyond a bound.
 fn within<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<(T, Option<Excess>), D::Error> {
     let budget = Budget { entries: Cell::new(ALL_ENTRIES), text: Cell::new(ALL_TEXT), excess: RefCell::default() };

@@ -14,7 +14,7 @@ pub(super) fn register(registry: &mut Registry) {
 mod linux {
     use std::fmt;
 
-    use procfs::process::{LimitValue, Process as OfProc, Stat};
+    use procfs::process::{Process as OfProc, Stat};
     use procfs::{boot_time_secs, page_size, ticks_per_second};
     use prometheus_client::collector::Collector;
     use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -22,6 +22,8 @@ mod linux {
     use prometheus_client::metrics::counter::ConstCounter;
     use prometheus_client::metrics::gauge::ConstGauge;
     use prometheus_client::registry::Unit;
+
+    use crate::descriptors;
 
     /// This process, read when metrics are.
     #[derive(Debug)]
@@ -38,10 +40,8 @@ mod linux {
             if let Ok(open) = process.fd_count() {
                 gauge("open_fds", "Open file descriptors", None, count(open as u64))?;
             }
-            if let Ok(limits) = process.limits()
-                && let LimitValue::Value(most) = limits.max_open_files.soft_limit
-            {
-                gauge("max_fds", "Most file descriptors that may be open", None, count(most))?;
+            if let Some(most) = descriptors::most() {
+                gauge("max_fds", "Most file descriptors that may be open", None, count(most as u64))?;
             }
             let Ok(stat) = process.stat() else { return Ok(()) };
             gauge("virtual_memory", "Virtual memory", Some(&Unit::Bytes), count(stat.vsize))?;

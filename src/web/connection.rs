@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -38,6 +38,9 @@ use crate::telemetry::{HandshakeFailure, Metrics};
 /// How long a client may take to end an idle connection after the server asked it to.
 const PARTING: Duration = Duration::from_secs(5);
 
+/// How long a connection goes on after another has its place. Its client may have sent a review before it knew.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// What the connections of a port share.
 pub(super) struct Shared {
     pub(super) acceptor: Option<TlsAcceptor>,
@@ -50,6 +53,8 @@ pub(super) struct Shared {
     /// Turns true when connections are to end.
     pub(super) stop: watch::Sender<bool>,
     pub(super) refused: Seldom,
+    /// How many more connections may go on after others have their places.
+    pub(super) leaving: Semaphore,
 }
 
 /// HTTP/1.1 and HTTP/2, with the limits of this server.
@@ -86,14 +91,11 @@ pub(super) async fn connection(stream: TcpStream, entry: Entry, shared: Arc<Shar
         _ = stop.wait_for(|stop| *stop) => None,
     };
     let Some(place) = place else { return };
-    tokio::select! {
-        biased;
-        () = place.needed() => debug!(peer = %place.peer().address(), "a connection ended: its place was needed"),
-        () = Attended::new(converse(stream, &place, &shared), place.peer().woken()) => {}
-    }
+    let woken = place.peer().woken();
+    Attended::new(converse(stream, place, &shared), woken).await;
 }
 
-async fn converse(stream: TcpStream, place: &Place, shared: &Arc<Shared>) {
+async fn converse(stream: TcpStream, place: Place, shared: &Arc<Shared>) {
     // Without it an answer may wait 40 ms for the client's acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
@@ -102,7 +104,12 @@ async fn converse(stream: TcpStream, place: &Place, shared: &Arc<Shared>) {
     match &shared.acceptor {
         None => drive(http1, stream, place, shared).await,
         Some(acceptor) => {
-            let Some(stream) = handshake(acceptor, stream, place.peer(), shared).await else { return };
+            let stream = tokio::select! {
+                biased;
+                () = place.needed() => return debug!(peer = %place.peer().address(), "a handshake ended: its place was needed"),
+                stream = handshake(acceptor, stream, place.peer(), shared) => stream,
+            };
+            let Some(stream) = stream else { return };
             let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { http2 } else { http1 };
             drive(protocol, stream, place, shared).await;
         }
@@ -150,34 +157,43 @@ async fn handshake(
     None
 }
 
-/// Serves HTTP. A connection that is idle for too long is closed gracefully, as all are when the server stops.
-async fn drive<S>(protocol: &Builder<TokioExecutor>, stream: S, place: &Place, shared: &Arc<Shared>)
+/// Serves HTTP. A connection that is idle for too long is closed gracefully, as is one that was of use and whose place is needed, and
+/// all when the server stops: HTTP/2 clients get GOAWAY, and what they sent before they knew is answered.
+async fn drive<S>(protocol: &Builder<TokioExecutor>, stream: S, place: Place, shared: &Arc<Shared>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(|request| answer(request, place.peer().clone(), Arc::clone(shared)));
+    let peer = place.peer().clone();
+    let service = service_fn(|request| answer(request, peer.clone(), Arc::clone(shared)));
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let mut stop = shared.stop.subscribe();
-    let parting = tokio::select! {
+    let (within, _leaving) = tokio::select! {
         biased;
-        ended = connection.as_mut() => return closed(place, ended),
-        _ = stop.wait_for(|stop| *stop) => None,
-        () = place.idle_for(shared.limits.idle) => Some(PARTING),
+        ended = connection.as_mut() => return closed(&peer, ended),
+        _ = stop.wait_for(|stop| *stop) => (None, None),
+        () = place.needed() => {
+            debug!(peer = %peer.address(), "a connection ends: its place is needed");
+            // Who was never answered is most likely no API server, and how many leave slowly is bounded.
+            let Some(leaving) = shared.leaving.try_acquire().ok().filter(|_| peer.was_of_use()) else { return };
+            drop(place);
+            (Some(LEAVING), Some(leaving))
+        }
+        () = place.idle_for(shared.limits.idle) => (Some(PARTING), None),
     };
     connection.as_mut().graceful_shutdown();
-    let ended = match parting {
+    let ended = match within {
         None => connection.await,
-        Some(parting) => {
+        Some(within) => {
             let late = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
-            timeout(parting, connection).await.unwrap_or_else(|_| late())
+            timeout(within, connection).await.unwrap_or_else(|_| late())
         }
     };
-    closed(place, ended);
+    closed(&peer, ended);
 }
 
-fn closed(place: &Place, ended: Result<(), Box<dyn StdError + Send + Sync>>) {
+fn closed(peer: &Peer, ended: Result<(), Box<dyn StdError + Send + Sync>>) {
     if let Err(error) = ended {
-        debug!(peer = %place.peer().address(), %error, "connection ended");
+        debug!(peer = %peer.address(), %error, "connection ended");
     }
 }
 

@@ -31,6 +31,8 @@ const FOR_SMALL: usize = 3;
 pub(super) struct Memory {
     small: Pool,
     large: Pool,
+    /// How often each body is held.
+    copies: usize,
     next: AtomicU64,
 }
 
@@ -60,19 +62,32 @@ struct Arriving {
 }
 
 impl Memory {
-    /// So many bytes in all; a request waits at most so long for its part of them.
-    pub(super) fn new(bytes: usize, wait: Duration) -> Self {
+    /// So many bytes in all; a request waits at most so long for its part of them, and holds its body so many times.
+    pub(super) fn new(bytes: usize, wait: Duration, copies: usize) -> Self {
         let small = bytes / 8 * FOR_SMALL;
-        Self { small: Pool::new(small, wait), large: Pool::new(bytes - small, wait), next: AtomicU64::new(0) }
+        Self { small: Pool::new(small, wait), large: Pool::new(bytes - small, wait), copies, next: AtomicU64::new(0) }
     }
 
     /// The share of a new request of this client, which holds nothing of its body yet; `None` where none became free in time.
     pub(super) async fn share(&self, peer: Option<IpAddr>) -> Option<Share<'_>> {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let owner = Owner { id, peer, end: Arc::new(Notify::new()) };
+        let owner = self.owner(peer);
         let permits = self.small.acquire(&owner, units(0)).await?;
         self.small.bodies().note(&owner, permits.num_permits());
         Some(Share { memory: self, pool: &self.small, is_small: true, owner, permits })
+    }
+
+    /// The share of so many bytes that a whole body of this client needs besides its own; `None` where they did not become free
+    /// in time.
+    pub(super) async fn besides(&self, peer: Option<IpAddr>, bytes: usize) -> Option<Share<'_>> {
+        let is_small = bytes <= SMALL;
+        let pool = if is_small { &self.small } else { &self.large };
+        let owner = self.owner(peer);
+        let permits = pool.acquire(&owner, bytes.div_ceil(UNIT)).await?;
+        Some(Share { memory: self, pool, is_small, owner, permits })
+    }
+
+    fn owner(&self, peer: Option<IpAddr>) -> Owner {
+        Owner { id: self.next.fetch_add(1, Ordering::Relaxed), peer, end: Arc::new(Notify::new()) }
     }
 }
 
@@ -184,7 +199,7 @@ impl Share<'_> {
 
     /// Holds so many bytes of a body in all; false where they did not become free in time.
     pub(super) async fn hold(&mut self, bytes: usize) -> bool {
-        let (held, wanted) = (self.permits.num_permits(), units(bytes));
+        let (held, wanted) = (self.permits.num_permits(), units(bytes * self.memory.copies));
         if wanted <= held {
             return true;
         }

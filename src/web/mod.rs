@@ -9,7 +9,6 @@ mod attended;
 mod body;
 mod clock;
 mod connection;
-mod descriptors;
 mod head;
 mod judging;
 mod memory;

@@ -366,6 +366,11 @@ impl Peer {
         self.connection
     }
 
+    /// Whether it was answered with success.
+    pub(super) fn was_of_use(&self) -> bool {
+        self.doing().used > 0
+    }
+
     /// Whether something arrived that was not looked at yet; to be kept by what serves the connection.
     pub(super) fn woken(&self) -> Woken {
         self.woken.clone()

@@ -11,6 +11,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request as HttpRequest, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -30,7 +32,7 @@ use tracing::{debug, error, info};
 use super::body::{BODY_BYTES, Shelf, declared_length, read};
 use super::clock::Clock;
 use super::judging::{Judge, Unjudged};
-use super::memory::{Memory, SMALL};
+use super::memory::{Memory, SMALL, Share};
 use super::seldom::Seldom;
 use super::turns::{Judges, NoTurn, Pace, Turn, Turns, aside};
 use super::{Peer, Readiness};
@@ -41,6 +43,10 @@ use crate::domain::Domain;
 use crate::page::Page;
 use crate::telemetry::{DecodeReason, Metrics, ObjectKind, RequestOutcome};
 use crate::word::Word as _;
+
+/// The longest translation of a body, in bytes. That of what an API server sends is shorter, whatever names stand in it: objects of
+/// 3 MiB beside stored ones of half of that, each text no more than six times as long.
+const TRANSLATED_BYTES: usize = 28 << 20;
 
 /// What one client, or all together, may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +107,8 @@ impl Edge {
         metrics: Arc<Metrics>,
         limits: Limits,
     ) -> Arc<Self> {
-        let memory = Memory::new(limits.memory, limits.wait);
+        // Beside a body that is translated its translation is held.
+        let memory = Memory::new(limits.memory, limits.wait, if domain.is_own() { 1 } else { 2 });
         let turned_away = RequestOutcome::ALL.iter().map(|_| Seldom::new(10, Duration::from_secs(1))).collect();
         let turns = Turns::new(limits.judges);
         let shelf = Arc::default();
@@ -146,6 +153,8 @@ pub(super) enum Refusal {
     NotJson,
     #[error("the body is larger than {BODY_BYTES} bytes")]
     TooLarge,
+    #[error("the body, with KubeVirt's own names, is larger than {TRANSLATED_BYTES} bytes")]
+    Grown,
     #[error("too many reviews at once; try again in a second")]
     Busy,
     #[error("memory is short, and of all bodies still arriving this one took longest; try again in a second")]
@@ -165,7 +174,7 @@ impl Refusal {
         match self {
             Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge | Self::Grown => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy | Self::Slowest => StatusCode::TOO_MANY_REQUESTS,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
@@ -177,7 +186,7 @@ impl Refusal {
         match self {
             Self::NotReady => RequestOutcome::NotReady,
             Self::NotJson => RequestOutcome::NotJson,
-            Self::TooLarge => RequestOutcome::TooLarge,
+            Self::TooLarge | Self::Grown => RequestOutcome::TooLarge,
             Self::Busy | Self::Slowest => RequestOutcome::Busy,
             Self::Slow => RequestOutcome::Slow,
             Self::Broken(_) | Self::Malformed(_) => RequestOutcome::Malformed,
@@ -250,8 +259,48 @@ async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -
     let body = timeout_at(until, read(body, declared, &mut share, &edge.shelf)).await.map_err(|_| Refusal::Slow)??;
     share.whole();
     let _answering = peer.as_ref().map(Peer::answering);
-    let turn = edge.turns.turn(peer.as_ref(), body.len() > SMALL, clock.judge_by);
-    decide(stage, edge, &edge.domain.exchanged(&body), turn, clock).await
+    let turn = |bytes: usize| edge.turns.turn(peer.as_ref(), bytes > SMALL, clock.judge_by);
+    if edge.domain.is_own() {
+        return decide(stage, edge, &body, turn(body.len()), clock).await;
+    }
+    let mut translating = turn(body.len());
+    let (translated, _besides) = translated(edge, body, address, &mut translating).await?;
+    // One that a few names make large is judged as large ones are.
+    let turn = if translating.is_large() { translating } else { turn(translated.len()) };
+    decide(stage, edge, &translated, turn, clock).await
+}
+
+/// The body with KubeVirt's own names, and the memory for what that is longer.
+async fn translated<'e>(
+    edge: &'e Edge,
+    body: Bytes,
+    address: Option<IpAddr>,
+    turn: &mut Turn<'_>,
+) -> Result<(Vec<u8>, Option<Share<'e>>), Refusal> {
+    let (length, _) = in_turn(&body, turn, || edge.domain.exchanged_length(&body)).await?;
+    if length > TRANSLATED_BYTES {
+        return Err(Refusal::Grown);
+    }
+    let mut besides = None;
+    if length > body.len() {
+        turn.rest();
+        besides = Some(edge.memory.besides(address, length - body.len()).await.ok_or(Refusal::Busy)?);
+    }
+    let (translated, _) = in_turn(&body, turn, || edge.domain.exchanged(&body).into_owned()).await?;
+    Ok((translated, besides))
+}
+
+/// What is done with a body, and whether that was late. A small body takes less than a millisecond; a large one has its turn, or is
+/// late, for the answer needs what it says.
+async fn in_turn<T>(body: &[u8], turn: &mut Turn<'_>, work: impl Fn() -> T) -> Result<(T, bool), Refusal> {
+    if body.len() <= SMALL {
+        return Ok((work(), false));
+    }
+    match turn.run(Pace::One, |_| work()).await {
+        Ok(done) => Ok((done, false)),
+        Err(NoTurn::Late) => Ok((aside(work), true)),
+        Err(NoTurn::Crowded) => Err(Refusal::Busy),
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -268,13 +317,8 @@ const WAITED: &str = "its time was used up while others were judged";
 /// From bytes to bytes, recorded in one metric and one log line.
 async fn decide(stage: Stage, edge: &Edge, body: &[u8], mut turn: Turn<'_>, clock: Clock) -> Result<Vec<u8>, Refusal> {
     let has_arrived_late = Instant::now() >= clock.judge_by;
-    // A small body is read within a millisecond; a large one in its turn, or late, for the answer needs what it says.
-    let in_turn = if body.len() <= SMALL { Ok(decode(body)) } else { turn.run(Pace::One, |_| decode(body)).await };
-    let (request, is_late) = match in_turn {
-        Ok(read) => (read?, false),
-        Err(NoTurn::Late) => (aside(|| decode(body))?, true),
-        Err(NoTurn::Crowded) => return Err(Refusal::Busy),
-    };
+    let (request, is_late) = in_turn(body, &mut turn, || decode(body)).await?;
+    let request = request?;
     let judging =
         async { if is_late { Err(NoTurn::Late.into()) } else { edge.judge.judge(stage, &request, &mut turn).await } };
     let (decision, outcome) = match AssertUnwindSafe(judging).catch_unwind().await {

@@ -12,16 +12,16 @@ use std::time::Duration;
 use axum::Router;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
 use super::connection::{Protocols, Shared, connection};
-use super::descriptors;
 use super::places::{Bounds, Places};
 use super::seldom::Seldom;
+use crate::descriptors;
 use crate::telemetry::Metrics;
 
 /// How often it is looked whether connections became idle for so long that others can have their places.
@@ -84,7 +84,9 @@ pub struct Limits {
 /// The connections that are served on both ports.
 const REVIEWS: usize = 640;
 const PROBES: usize = 192;
-const SERVED: usize = REVIEWS + PROBES;
+/// The connections whose places others have, and that still answer what was sent to them before.
+pub(super) const LEAVING: usize = 64;
+const SERVED: usize = REVIEWS + PROBES + LEAVING;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -186,6 +188,7 @@ pub async fn serve(
         last_answers: AtomicBool::new(false),
         stop: watch::Sender::new(false),
         refused: Seldom::new(10, Duration::from_secs(60)),
+        leaving: Semaphore::new(LEAVING),
     });
     let Limits { connections: total, per_peer, waiting, patience, .. } = limits;
     let places = Places::new(Bounds { total, per_peer, waiting, patience });

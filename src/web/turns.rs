@@ -118,6 +118,11 @@ impl Turn<'_> {
         Ok(aside(|| work(&|| Instant::now() >= until)))
     }
 
+    /// Whether it is the turn of a large review.
+    pub(super) fn is_large(&self) -> bool {
+        self.is_large
+    }
+
     /// The address that the review came from.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {

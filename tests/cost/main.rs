@@ -8,7 +8,9 @@
 mod fleet;
 mod growth;
 mod measure;
+#[path = "../common/objects.rs"]
 mod objects;
 mod paths;
+#[path = "../common/shapes.rs"]
 mod shapes;
 mod size;

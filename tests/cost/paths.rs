@@ -19,7 +19,7 @@ use cpufit::snapshot;
 use cpufit::world::World;
 use serde_json::{Value, json};
 
-use crate::objects::{Kind, cluster, node};
+use crate::objects::{Kind, node};
 
 fn watched(kind: Kind) -> Resource {
     match kind {
@@ -38,6 +38,16 @@ fn watched(kind: Kind) -> Resource {
         Kind::DataSource => Resource::DataSources,
         Kind::Policy => Resource::Policies,
     }
+}
+
+/// How many nodes there are, each with a host model of its own.
+const NODES: usize = 40;
+
+/// All objects of the cluster, each kind with its objects.
+fn cluster() -> Vec<(Kind, Value)> {
+    let mut out: Vec<(Kind, Value)> = (0..NODES).map(|number| (Kind::Node, node(number))).collect();
+    out.extend(Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node).map(|kind| (kind, kind.base())));
+    out
 }
 
 /// What is watched of the cluster without this object.

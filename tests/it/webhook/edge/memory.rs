@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use cpufit::admission::Stage;
+use cpufit::admission::review::Request as Review;
 use cpufit::web::{BODY_BYTES, Edge, Judge, Judges, Limits, router};
 use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
@@ -14,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
 use super::router::{Frames, padded, padded_of, posted, send};
-use super::{Held, edge, ready, review};
+use super::{Held, by_name, edge, ready, review};
 
 /// Room for five small requests of which little arrived, and for one large body of 7 MiB.
 const FIVE: Limits = Limits {
@@ -166,4 +168,38 @@ async fn memory_is_given_back_however_a_request_ends() {
     for held in held {
         assert_eq!(held.await.unwrap().status(), StatusCode::OK, "all of it is free");
     }
+}
+
+/// `metadata.annotations` full of a domain, so that the body has so many bytes.
+fn full_of(domain: &str, length: usize) -> Vec<u8> {
+    let mut review = review("db");
+    let text = format!("{domain} ").repeat(length / (domain.len() + 1));
+    review["request"]["object"]["metadata"]["annotations"] = serde_json::json!({ "a": text });
+    review.to_string().into_bytes()
+}
+
+/// Where a distribution renames KubeVirt's domain, a body is held twice, and what its names make it longer is charged as well.
+#[tokio::test(start_paused = true)]
+async fn a_translation_is_charged() {
+    let renamed = |domain: &str, limits: Limits| {
+        let judge: Judge = Arc::new(|stage: Stage, request: &Review<'_>| Ok(by_name(stage, request)));
+        router(Edge::in_domain(domain.parse().unwrap(), judge, ready(), Arc::default(), limits))
+    };
+    let theirs = "internal.virtualization.example.io";
+    let router = renamed(theirs, FIVE);
+    let sent = async |body: Vec<u8>| send(&router, posted("/validate", body)).await.0;
+    assert_eq!(sent(padded(2 << 20)).await, StatusCode::OK);
+    assert_eq!(sent(padded(3 << 20)).await, StatusCode::TOO_MANY_REQUESTS, "twice that is more than 5 MiB");
+    assert_eq!(sent(full_of(theirs, 2 << 20)).await, StatusCode::OK, "it becomes shorter");
+    assert_eq!(sent(full_of("kubevirt.io", 1 << 20)).await, StatusCode::OK, "it becomes 2.9 MiB");
+    assert_eq!(sent(full_of("kubevirt.io", 3 << 19)).await, StatusCode::TOO_MANY_REQUESTS, "it becomes 4.4 MiB");
+    assert_eq!(sent(padded(2 << 20)).await, StatusCode::OK, "all of it is free");
+
+    let router = renamed(&format!("{}.io", "x".repeat(60)), Limits::default());
+    let (status, answer) = send(&router, posted("/validate", full_of("kubevirt.io", BODY_BYTES - (1 << 10)))).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.contains("with KubeVirt's own names, is larger than 29360128 bytes"), "{answer}");
+    // What an API server sends of an object of 3 MiB beside the stored one.
+    let (status, _) = send(&router, posted("/validate", full_of("kubevirt.io", 9 << 19))).await;
+    assert_eq!(status, StatusCode::OK);
 }

@@ -118,7 +118,7 @@ fn malformed() -> Vec<(&'static str, Vec<u8>)> {
         ("a kind that is text", with(|review| review["request"]["kind"] = json!("Pod"))),
         ("no operation", with(|review| review["request"]["operation"] = json!(null))),
         ("another operation", with(|review| review["request"]["operation"] = json!("PATCH"))),
-        ("groups that are numbers", with(|review| review["request"]["userInfo"]["groups"] = json!(["a", 1]))),
+        ("a user that is a number", with(|review| review["request"]["userInfo"]["username"] = json!(1))),
         ("a dry run that is text", with(|review| review["request"]["dryRun"] = json!("yes"))),
         ("no object", with(|review| review["request"]["object"] = json!(null))),
         (
@@ -178,7 +178,7 @@ async fn what_is_not_a_review_is_refused_in_one_line() {
     a kind that is text: request.kind: invalid type: string "Pod", expected an object
     no operation: request.operation is missing or empty
     another operation: request.operation: unknown variant `PATCH`, expected one of `CREATE`, `UPDATE`, `DELETE`, `CONNECT`
-    groups that are numbers: request.userInfo.groups[1]: invalid type: integer `1`, expected a string
+    a user that is a number: request.userInfo.username: invalid type: integer `1`, expected a string
     a dry run that is text: request.dryRun: invalid type: string "yes", expected a boolean
     no object: request.object is missing on CREATE
     oldObject only: request.object is missing on UPDATE; there is only request.oldObject

@@ -24,7 +24,7 @@ use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVers
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -306,6 +306,46 @@ async fn host_and_authority_agree(#[case] host: Option<&str>, #[case] status: St
     }
     let request = request.body(Full::new(Bytes::from(review("db").to_string()))).unwrap();
     assert_eq!(sender.send_request(request).await.unwrap().status(), status);
+}
+
+/// A way to a server on which everything for the client arrives late.
+async fn late(to: SocketAddr, delay: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut from_client, mut to_client) = listener.accept().await.unwrap().0.into_split();
+        let (mut from_server, mut to_server) = TcpStream::connect(to).await.unwrap().into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+            tokio::time::sleep(delay).await;
+            if to_client.write_all(&buffer[..read]).await.is_err() {
+                break;
+            }
+        }
+    });
+    address
+}
+
+/// A newcomer has the place of an API server's connection, and the API server sends a review before it receives GOAWAY.
+#[tokio::test]
+async fn a_review_is_answered_that_crosses_the_end_of_its_connection() {
+    let running = Running::start(Limits { connections: 1, per_peer: 1, ..Limits::default() }).await;
+    let delay = Duration::from_millis(500);
+    let far = late(running.address, delay).await;
+    let mut kept = Client::connect(far, &running.chain, &[&TLS13], Version::HTTP_2).await.unwrap();
+    assert_eq!(kept.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
+    let mut newcomer = running.connect(&[&TLS13], Version::HTTP_2).await;
+    assert_eq!(newcomer.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(kept.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
+    let Sender::Http2(sender) = kept.sender else { unreachable!("asked for HTTP/2") };
+    let ended = async {
+        while !sender.is_closed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("it had to leave");
+    assert_eq!(newcomer.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
 }
 
 /// Over TLS as well: whatever a silent client has got to, it ends.

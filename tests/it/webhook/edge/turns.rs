@@ -7,11 +7,13 @@ use axum::Router;
 use cpufit::admission::Stage;
 use cpufit::admission::response::Decision;
 use cpufit::admission::review::Request as Review;
+use cpufit::domain::Domain;
 use cpufit::telemetry::Metrics;
 use cpufit::web::{Edge, Judge, Judges, Judging, Limits, Pace, Turn, Unjudged, router};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
+use rstest::rstest;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -44,10 +46,14 @@ impl Judging for Keeping {
 
 /// One judge of each sort, and room for one that waits.
 fn one_judge() -> (Router, Arc<Notify>, Arc<Metrics>) {
+    one_judge_of(Domain::default())
+}
+
+fn one_judge_of(domain: Domain) -> (Router, Arc<Notify>, Arc<Metrics>) {
     let (release, metrics) = (Arc::new(Notify::new()), Arc::new(Metrics::default()));
     let judge: Judge = Arc::new(Keeping { release: Arc::clone(&release) });
     let limits = Limits { judges: Judges { quick: 1, slow: 1, waiting: 1 }, ..Limits::default() };
-    (router(Edge::new(judge, ready(), Arc::clone(&metrics), limits)), release, metrics)
+    (router(Edge::in_domain(domain, judge, ready(), Arc::clone(&metrics), limits)), release, metrics)
 }
 
 /// Sends a review in a task of its own and lets it run until it waits.
@@ -91,9 +97,12 @@ async fn a_queue_that_is_full_turns_away() {
     assert_eq!((first.await.unwrap().0, second.await.unwrap().0), (StatusCode::OK, StatusCode::OK));
 }
 
+#[rstest]
+#[case::as_kubevirt_names_it("kubevirt.io")]
+#[case::renamed("internal.virtualization.example.io")]
 #[tokio::test(start_paused = true)]
-async fn a_large_body_is_read_in_its_turn_or_late() {
-    let (router, release, metrics) = one_judge();
+async fn a_large_body_is_read_in_its_turn_or_late(#[case] domain: &str) {
+    let (router, release, metrics) = one_judge_of(domain.parse().unwrap());
     let large = |name: &str| {
         let mut text = body(name);
         text.resize(1 << 20, b' ');

@@ -1,4 +1,4 @@
-//! A cluster of forty kinds of hosts, objects of every kind that is read, and the same with one field made large.
+//! Objects of every kind that is read, and the same with one field made large.
 
 use std::rc::Rc;
 
@@ -7,10 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::shapes::{Place, Shape, Step, least, places, places_of, whole};
 
-/// How many nodes there are, each with a host model of its own.
-const NODES: usize = 40;
 /// The node that guests run on.
-pub const HOME: &str = "node-000";
+const HOME: &str = "node-000";
 
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,13 +200,6 @@ pub fn node(number: usize) -> Value {
         "metadata": {"name": name, "labels": labels}, "spec": {"taints": taints},
         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
     })
-}
-
-/// All objects of the cluster, each kind with its objects.
-pub fn cluster() -> Vec<(Kind, Value)> {
-    let mut out: Vec<(Kind, Value)> = (0..NODES).map(|number| (Kind::Node, node(number))).collect();
-    out.extend(Kind::ALL.into_iter().filter(|kind| *kind != Kind::Node).map(|kind| (kind, kind.base())));
-    out
 }
 
 /// An affinity is kept as it is, so the walk ends there: what is read of it stands in a type of its own.

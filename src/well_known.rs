@@ -166,6 +166,38 @@ pub(crate) const BOOTS_ARCHITECTURE: WellKnown = label(
     "pkg/defaults/defaults.go: setDefaultArchitectureFromDataSource",
 );
 
+/// The instancetype of a VirtualMachine that is to infer it from a volume.
+pub(crate) const DEFAULT_INSTANCETYPE: WellKnown = label(
+    "instancetype.kubevirt.io/default-instancetype",
+    "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
+    Reading::Presence,
+    "pkg/instancetype/infer/volume.go: fromLabels",
+);
+
+/// Its kind; the cluster-wide one where it is not there.
+pub(crate) const DEFAULT_INSTANCETYPE_KIND: WellKnown = label(
+    "instancetype.kubevirt.io/default-instancetype-kind",
+    "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
+    Reading::Text,
+    "pkg/instancetype/infer/volume.go: fromLabels",
+);
+
+/// The preference of a VirtualMachine that is to infer it from a volume.
+pub(crate) const DEFAULT_PREFERENCE: WellKnown = label(
+    "instancetype.kubevirt.io/default-preference",
+    "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
+    Reading::Presence,
+    "pkg/instancetype/infer/volume.go: fromLabels",
+);
+
+/// Its kind; the cluster-wide one where it is not there.
+pub(crate) const DEFAULT_PREFERENCE_KIND: WellKnown = label(
+    "instancetype.kubevirt.io/default-preference-kind",
+    "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
+    Reading::Text,
+    "pkg/instancetype/infer/volume.go: fromLabels",
+);
+
 /// A KubeVirt resource that an operator writes by its `HyperConverged` resource.
 pub(crate) const MANAGED_BY_HCO: WellKnown = label(
     "app.kubernetes.io/managed-by",
@@ -204,7 +236,7 @@ pub(crate) const DROPPED_SELECTORS: WellKnown =
     annotation("cpufit.io/dropped-selectors", "Pod", Reading::Text, "cpufit: enforce::trim");
 
 /// All of them.
-pub(crate) const ALL: [&WellKnown; 20] = [
+pub(crate) const ALL: [&WellKnown; 24] = [
     &SKIP_NODE,
     &SCHEDULABLE,
     &HAS_VIRT_HANDLER,
@@ -218,6 +250,10 @@ pub(crate) const ALL: [&WellKnown; 20] = [
     &MIGRATION_TARGET,
     &REVISION_OF,
     &BOOTS_ARCHITECTURE,
+    &DEFAULT_INSTANCETYPE,
+    &DEFAULT_INSTANCETYPE_KIND,
+    &DEFAULT_PREFERENCE,
+    &DEFAULT_PREFERENCE_KIND,
     &MANAGED_BY_HCO,
     &EXEMPT,
     &RELAX,
@@ -327,6 +363,10 @@ mod tests {
         (MIGRATION_TARGET, TRUE_ALONE, None),
         (REVISION_OF, ANY_TEXT, None),
         (BOOTS_ARCHITECTURE, ANY_TEXT, None),
+        (DEFAULT_INSTANCETYPE, PRESENCE, None),
+        (DEFAULT_INSTANCETYPE_KIND, ANY_TEXT, None),
+        (DEFAULT_PREFERENCE, PRESENCE, None),
+        (DEFAULT_PREFERENCE_KIND, ANY_TEXT, None),
         (MANAGED_BY_HCO, NONE, Some("hco-operator")),
         (EXEMPT, TRUE_ALONE, None),
         (RELAX, TRUE_ALONE, None),

@@ -1,7 +1,7 @@
 //! Who asks for what a launcher requires: carried from where a setting is filled in to the entry that follows from it.
 
 use super::launch::Rendered;
-use super::wire::{VirtualMachine, Vmi, VmiSpec};
+use super::wire::{Matcher, VirtualMachine, Vmi, VmiSpec};
 use crate::fit::author::{Asked, Author, Authors, Holder, Named};
 
 /// What in a guest's specification, or beside it, a requirement of its launcher follows from.
@@ -71,8 +71,12 @@ pub(super) struct Source<'s> {
 
 impl<'s> Source<'s> {
     /// A VirtualMachine.
-    pub(super) fn vm(vm: &'s VirtualMachine, origins: &'s [(Setting, Origin)]) -> Self {
-        let named = |matcher: Option<&super::wire::Matcher>, cluster_wide: &str| {
+    pub(super) fn vm(
+        vm: &'s VirtualMachine,
+        origins: &'s [(Setting, Origin)],
+        [instancetype, preference]: [Option<&Matcher>; 2],
+    ) -> Self {
+        let named = |matcher: Option<&Matcher>, cluster_wide: &str| {
             matcher.map_or_else(Named::default, |matcher| Named {
                 kind: if matcher.kind.is_empty() { cluster_wide.to_owned() } else { matcher.kind.clone() },
                 name: matcher.name.clone(),
@@ -83,8 +87,8 @@ impl<'s> Source<'s> {
             holder: Holder::VirtualMachine,
             spec: &vm.spec.template.spec,
             origins,
-            instancetype: named(vm.spec.instancetype.as_ref(), "VirtualMachineClusterInstancetype"),
-            preference: named(vm.spec.preference.as_ref(), "VirtualMachineClusterPreference"),
+            instancetype: named(instancetype, "VirtualMachineClusterInstancetype"),
+            preference: named(preference, "VirtualMachineClusterPreference"),
             node: "",
         }
     }

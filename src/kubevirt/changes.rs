@@ -109,7 +109,7 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
 
 /// What an instancetype or a preference sets that asks for what not every node has.
 fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(Setting, Named)> {
-    let source = Source::vm(vm, &guest.origins);
+    let source = Source::vm(vm, &guest.origins, [guest.instancetype.as_ref(), guest.preference.as_ref()]);
     let cpu = guest.spec.domain.cpu.as_ref();
     let found = guest.origins.iter().filter_map(|(from, _)| {
         let (Author::Instancetype(named) | Author::Preference(named)) = source.author(from) else { return None };

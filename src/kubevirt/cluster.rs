@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::defaults::{ClusterConfig, hyperconverged};
 use super::guest::Revision;
 use super::launch;
-use super::release::Release;
+use super::release::{Release, ReleaseKnown};
 use super::replicas::{Replicas, ReplicasKind};
 use super::resource::Resource;
 use super::room::Room;
 use super::wire::{
-    self, Claim, DataSource, Instancetype, KubeVirt, MetaOnly, PersistentVolume, Pod, Preference, Reader,
+    self, Claim, DataSource, DataVolume, Instancetype, KubeVirt, MetaOnly, PersistentVolume, Pod, Preference, Reader,
     VirtualMachine, Vmi, Vmim,
 };
 use crate::bounds::Excess;
@@ -65,6 +65,8 @@ pub struct Cluster {
     data_sources: Kept<DataSource>,
     claims: Kept<Claim>,
     volumes: Kept<PersistentVolume>,
+    data_volumes: Kept<DataVolume>,
+    volume_snapshots: Kept<MetaOnly>,
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
@@ -72,46 +74,6 @@ pub type Name = (String, String);
 
 /// The objects of a kind.
 type Kept<T> = Arc<BTreeMap<Name, Arc<T>>>;
-
-/// How the release is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ReleaseKnown {
-    /// The KubeVirt custom resource says so, or the user.
-    Observed(Release),
-    /// Nothing names it: the newest is assumed.
-    #[default]
-    Newest,
-    /// Nothing names it, and no labelled node has a machine type: it must be an older one.
-    WithoutMachineTypes,
-}
-
-impl ReleaseKnown {
-    /// The release whose rules apply.
-    #[must_use]
-    pub fn release(&self) -> Release {
-        match self {
-            Self::Observed(release) => *release,
-            Self::Newest => Release::NEWEST,
-            Self::WithoutMachineTypes => Release::BEFORE_MACHINE_TYPES,
-        }
-    }
-
-    /// What had to be assumed, in words.
-    #[must_use]
-    pub fn assumption(&self) -> Option<String> {
-        match self {
-            Self::Observed(_) => None,
-            Self::Newest => Some(format!(
-                "no KubeVirt version is known (status.observedKubeVirtVersion): judged by the rules of {}",
-                Release::NEWEST
-            )),
-            Self::WithoutMachineTypes => Some(
-                "no KubeVirt version is known and no node has a machine-type label: judged by the rules before v1.5.1"
-                    .to_owned(),
-            ),
-        }
-    }
-}
 
 /// A launcher pod that exists.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,6 +135,10 @@ pub enum Object {
     Claim(Claim),
     /// A PersistentVolume.
     Volume(PersistentVolume),
+    /// A DataVolume.
+    DataVolume(DataVolume),
+    /// A VolumeSnapshot.
+    VolumeSnapshot(MetaOnly),
 }
 
 impl Object {
@@ -199,6 +165,8 @@ impl Object {
             Resource::DataSources => Self::DataSource(reader.read()?),
             Resource::Claims => Self::Claim(reader.read()?),
             Resource::Volumes => Self::Volume(reader.read()?),
+            Resource::DataVolumes => Self::DataVolume(reader.read()?),
+            Resource::VolumeSnapshots => Self::VolumeSnapshot(reader.read()?),
             // Policies are kept elsewhere.
             Resource::Policies => return Ok(None),
         }))
@@ -234,6 +202,10 @@ pub enum Kind {
     Claim,
     /// A PersistentVolume.
     Volume,
+    /// A DataVolume.
+    DataVolume,
+    /// A VolumeSnapshot.
+    VolumeSnapshot,
 }
 
 impl Kind {
@@ -256,6 +228,8 @@ impl Kind {
             Resource::DataSources => Self::DataSource,
             Resource::Claims => Self::Claim,
             Resource::Volumes => Self::Volume,
+            Resource::DataVolumes => Self::DataVolume,
+            Resource::VolumeSnapshots => Self::VolumeSnapshot,
         })
     }
 }
@@ -312,6 +286,8 @@ impl Cluster {
             Object::DataSource(found) => put(&mut self.data_sources, key(&found.metadata), found),
             Object::Claim(found) => put(&mut self.claims, key(&found.metadata), found),
             Object::Volume(found) => put(&mut self.volumes, key(&found.metadata), found),
+            Object::DataVolume(found) => put(&mut self.data_volumes, key(&found.metadata), found),
+            Object::VolumeSnapshot(found) => put(&mut self.volume_snapshots, key(&found.metadata), found),
         }
     }
 
@@ -336,6 +312,8 @@ impl Cluster {
             Kind::DataSource => remove(&mut self.data_sources, name),
             Kind::Claim => remove(&mut self.claims, name),
             Kind::Volume => remove(&mut self.volumes, name),
+            Kind::DataVolume => remove(&mut self.data_volumes, name),
+            Kind::VolumeSnapshot => remove(&mut self.volume_snapshots, name),
         }
     }
 
@@ -357,6 +335,8 @@ impl Cluster {
             Kind::DataSource => self.data_sources.keys().cloned().collect(),
             Kind::Claim => self.claims.keys().cloned().collect(),
             Kind::Volume => self.volumes.keys().cloned().collect(),
+            Kind::DataVolume => self.data_volumes.keys().cloned().collect(),
+            Kind::VolumeSnapshot => self.volume_snapshots.keys().cloned().collect(),
         }
     }
 
@@ -517,6 +497,18 @@ impl Cluster {
     #[must_use]
     pub fn claim(&self, namespace: &str, name: &str) -> Option<&Claim> {
         get(&self.claims, namespace, name)
+    }
+
+    /// A DataVolume.
+    #[must_use]
+    pub fn data_volume(&self, namespace: &str, name: &str) -> Option<&DataVolume> {
+        get(&self.data_volumes, namespace, name)
+    }
+
+    /// A VolumeSnapshot.
+    #[must_use]
+    pub fn volume_snapshot(&self, namespace: &str, name: &str) -> Option<&MetaOnly> {
+        get(&self.volume_snapshots, namespace, name)
     }
 
     /// A PersistentVolume.

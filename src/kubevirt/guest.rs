@@ -6,12 +6,14 @@
 //! it: [`defaults::apply`](super::defaults::apply).
 
 mod find;
+mod infer;
 
 use std::collections::BTreeSet;
 
 use super::authors::{Origin, Origins, Setting};
 use super::cluster::Cluster;
-use super::wire::{DataSource, InstancetypeSpec, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
+use super::resource::Resource;
+use super::wire::{DataSource, InstancetypeSpec, Matcher, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
 use crate::bounds::Excess;
 use crate::fit::label;
 use crate::fit::verdict::{Check, Finding};
@@ -28,6 +30,10 @@ pub struct Guest {
     pub notes: Vec<Finding>,
     /// Where settings come from that the template itself does not have.
     pub origins: Origins,
+    /// The instancetype that it uses, named or inferred.
+    pub instancetype: Option<Matcher>,
+    /// The preference that it uses, named or inferred.
+    pub preference: Option<Matcher>,
     /// What would have to be known: without it the specification is not that of the guest.
     pub missing: Option<Finding>,
     /// Why it is too large to judge, if it is: the VirtualMachine, or what it takes its values from.
@@ -39,8 +45,14 @@ pub struct Guest {
 pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
     let mut guest =
         Guest { spec: vm.spec.template.spec.clone(), excess: vm.metadata.excess.clone(), ..Guest::default() };
-    let instancetype = guest.keep(find::instancetype(vm, cluster));
-    let preference = guest.keep(find::preference(vm, cluster));
+    let instancetype = guest.keep(find::instancetype(vm, cluster)).map(|(spec, matcher)| {
+        guest.instancetype = Some(matcher);
+        spec
+    });
+    let preference = guest.keep(find::preference(vm, cluster)).map(|(spec, matcher)| {
+        guest.preference = Some(matcher);
+        spec
+    });
     let release = cluster.release.release();
     if let Some(preference) = preference {
         if guest.spec.architecture.is_empty()
@@ -56,7 +68,7 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
         guest.take_architecture_of_data_source(vm, cluster);
     }
     if let Some(instancetype) = instancetype {
-        guest.take_instancetype(vm, instancetype);
+        guest.take_instancetype(instancetype);
     }
     if let Some(preference) = preference {
         guest.prefer(preference);
@@ -70,13 +82,13 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
 
 impl Guest {
     /// What was found, and a note of what had to be assumed.
-    fn keep<'c, T>(&mut self, found: find::Result<'c, T>) -> Option<&'c T> {
+    fn keep<'c, T>(&mut self, found: find::Result<'c, T>) -> Option<(&'c T, Matcher)> {
         match found {
             Ok(found) => {
                 let found = found?;
                 self.notes.extend(found.assumed);
                 self.excess = self.excess.take().or(found.excess);
-                Some(found.spec)
+                Some((found.spec, found.matcher))
             }
             Err(missing) => {
                 self.missing.get_or_insert(*missing);
@@ -87,7 +99,7 @@ impl Guest {
 
     /// Mirrors `ApplyToVMI` of `apply/vmi.go`. What the template says already is a conflict, for which virt-api refuses the
     /// VirtualMachine, and virt-controller to start it.
-    fn take_instancetype(&mut self, vm: &VirtualMachine, from: &InstancetypeSpec) {
+    fn take_instancetype(&mut self, from: &InstancetypeSpec) {
         let spec = &mut self.spec;
         let cpu = spec.domain.cpu.get_or_insert_default();
         let mut conflicts = Vec::new();
@@ -133,7 +145,7 @@ impl Guest {
             }
             spec.domain.launch_security.get_or_insert_with(|| security.clone());
         }
-        let name = vm.spec.instancetype.as_ref().map_or("", |matcher| &matcher.name);
+        let name = self.instancetype.as_ref().map_or("", |matcher| &matcher.name);
         self.notes.extend(conflicts.into_iter().map(|path| {
             let field = format!("spec.template.spec.{path}");
             let words =
@@ -195,7 +207,7 @@ impl Guest {
         if let Some(name) = unknown.filter(|_| cluster.fleet.values(label::ARCH).count() > 1) {
             let words = format!(
                 "the VM boots from DataSource {name}, which is not known and may name an architecture: judged by the cluster's \
-                 default; a dump must hold datasources"
+                 default; {}", not_known(cluster, &[Resource::DataSources])
             );
             self.notes.push(Finding::noted(Check::Assumed, "spec.dataVolumeTemplates", words));
         }
@@ -208,6 +220,16 @@ fn resolved<'c>(cluster: &'c Cluster, namespace: &str, name: &str) -> Option<&'c
     match &found.spec.source.data_source {
         Some(other) => cluster.data_source(&other.namespace, &other.name),
         None => Some(found),
+    }
+}
+
+/// What is to be done about an object that is not known: one of these resources.
+fn not_known(cluster: &Cluster, resources: &[Resource]) -> String {
+    let names = resources.iter().map(|resource| resource.plural()).collect::<Vec<_>>().join(" and ");
+    if cluster.is_live {
+        format!("it does not exist, or {names} may not be read")
+    } else {
+        format!("a dump must hold {names}")
     }
 }
 

@@ -132,6 +132,46 @@ impl fmt::Display for Release {
     }
 }
 
+/// How the release is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReleaseKnown {
+    /// The KubeVirt custom resource says so, or the user.
+    Observed(Release),
+    /// Nothing names it: the newest is assumed.
+    #[default]
+    Newest,
+    /// Nothing names it, and no labelled node has a machine type: it must be an older one.
+    WithoutMachineTypes,
+}
+
+impl ReleaseKnown {
+    /// The release whose rules apply.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        match self {
+            Self::Observed(release) => *release,
+            Self::Newest => Release::NEWEST,
+            Self::WithoutMachineTypes => Release::BEFORE_MACHINE_TYPES,
+        }
+    }
+
+    /// What had to be assumed, in words.
+    #[must_use]
+    pub fn assumption(&self) -> Option<String> {
+        match self {
+            Self::Observed(_) => None,
+            Self::Newest => Some(format!(
+                "no KubeVirt version is known (status.observedKubeVirtVersion): judged by the rules of {}",
+                Release::NEWEST
+            )),
+            Self::WithoutMachineTypes => Some(
+                "no KubeVirt version is known and no node has a machine-type label: judged by the rules before v1.5.1"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,6 +42,10 @@ pub enum Resource {
     Claims,
     /// `PersistentVolume`s.
     Volumes,
+    /// `DataVolume`s of CDI.
+    DataVolumes,
+    /// `VolumeSnapshot`s.
+    VolumeSnapshots,
 }
 
 /// What the API server and kubectl call a resource.
@@ -77,8 +81,10 @@ pub enum Need {
     Required,
     /// They can, less exactly.
     Dispensable,
-    /// They can, and it is read where a dump holds it: nobody needs a right to it.
-    OfDumps,
+    /// They can, less exactly; the verbs read it where they may, and the webhook never does.
+    OfVerbs,
+    /// The same; a verdict that depends on an object of it that is not known says so.
+    Sought,
 }
 
 const KUBEVIRT: &str = "kubevirt.io";
@@ -86,7 +92,7 @@ const TYPES: &str = "instancetype.kubevirt.io";
 
 impl Resource {
     /// All.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Nodes,
         Self::Namespaces,
         Self::Pods,
@@ -105,14 +111,16 @@ impl Resource {
         Self::DataSources,
         Self::Claims,
         Self::Volumes,
+        Self::DataVolumes,
+        Self::VolumeSnapshots,
     ];
 
-    /// Those that a live cluster is asked for: watched, and listed by the verbs.
+    /// Those that are watched. The verbs list all.
     pub const WATCHED: [Self; 16] = {
         let mut watched = [Self::Nodes; 16];
         let (mut at, mut next) = (0, 0);
         while at < Self::ALL.len() {
-            if !matches!(Self::ALL[at].row().2, Need::OfDumps) {
+            if matches!(Self::ALL[at].row().2, Need::Required | Need::Dispensable) {
                 watched[next] = Self::ALL[at];
                 next += 1;
             }
@@ -124,7 +132,7 @@ impl Resource {
     /// The table: names, scope, whether it is needed, and what it is read for.
     #[rustfmt::skip]
     const fn row(self) -> (Names, Scope, Need, &'static str) {
-        use Need::{Dispensable, OfDumps, Required};
+        use Need::{Dispensable, OfVerbs, Required, Sought};
         use Scope::{Cluster, Guests, Namespace};
         const fn names(
             group: &'static str, versions: &'static [&'static str], kind: &'static str, plural: &'static str,
@@ -167,10 +175,14 @@ impl Resource {
                 "instancetypes and preferences as they were when a guest was made"),
             Self::DataSources => (names("cdi.kubevirt.io", &["v1beta1"], "DataSource", "datasources", &["das"]), Namespace, Dispensable,
                 "the architecture of what guests boot from"),
-            Self::Claims => (names("", &["v1"], "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"]), Guests, OfDumps,
-                "which volumes guests have"),
-            Self::Volumes => (names("", &["v1"], "PersistentVolume", "persistentvolumes", &["pv"]), Cluster, OfDumps,
+            Self::Claims => (names("", &["v1"], "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"]), Guests, OfVerbs,
+                "which volumes guests have, and the instancetypes and preferences inferred from them"),
+            Self::Volumes => (names("", &["v1"], "PersistentVolume", "persistentvolumes", &["pv"]), Cluster, OfVerbs,
                 "on which nodes a volume can be used"),
+            Self::DataVolumes => (names("cdi.kubevirt.io", &["v1beta1"], "DataVolume", "datavolumes", &["dv", "dvs"]), Guests, Sought,
+                "instancetypes and preferences inferred from volumes"),
+            Self::VolumeSnapshots => (names("snapshot.storage.k8s.io", &["v1"], "VolumeSnapshot", "volumesnapshots", &["vs"]), Namespace, Sought,
+                "instancetypes and preferences inferred from volumes"),
         }
     }
 
@@ -223,6 +235,12 @@ impl Resource {
     #[must_use]
     pub fn is_dispensable(self) -> bool {
         self.row().2 != Need::Required
+    }
+
+    /// Whether a note says of every verb that it may not be read: a verdict that depends on it does not say so.
+    #[must_use]
+    pub fn is_missed_unsaid(self) -> bool {
+        self.row().2 != Need::Sought
     }
 
     /// Whether its objects are in namespaces.

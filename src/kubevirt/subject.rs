@@ -172,11 +172,11 @@ pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
 #[must_use]
 pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<'static> {
     let changes = changes::of_vm(vm, &guest, cluster);
-    let Guest { spec, notes, missing, origins, excess } = guest;
+    let Guest { spec, notes, missing, origins, excess, instancetype, preference } = guest;
     let name = name_of(&vm.metadata);
     let authors = |rendered: &Rendered, filled: Origins| {
         let origins: Origins = origins.into_iter().chain(filled).collect();
-        Source::vm(vm, &origins).authors(rendered)
+        Source::vm(vm, &origins, [instancetype.as_ref(), preference.as_ref()]).authors(rendered)
     };
     let mut out = of_spec(&vm.metadata.namespace, &name, &spec, &VmiStatus::default(), cluster, authors);
     if missing.is_some() {
@@ -360,12 +360,12 @@ fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, Origin)], 
     if let Some((vm, guest)) = vm_of(vmi, cluster).map(|vm| (vm, guest_of(vm, cluster)))
         && guest.missing.is_none()
     {
-        let Guest { mut spec, mut origins, .. } = guest;
+        let Guest { mut spec, mut origins, instancetype, preference, .. } = guest;
         origins.extend(defaults::apply(&mut spec, &cluster.config));
         // One that is pinned to a frequency already asks for no other.
         let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
         let anew = launch::render(&spec, &status, &cluster.config, cluster.release.release());
-        overlay(&mut authors, &Source::vm(vm, &origins).authors(&anew), mode(&spec) == mode(&vmi.spec));
+        overlay(&mut authors, &Source::vm(vm, &origins, [instancetype.as_ref(), preference.as_ref()]).authors(&anew), mode(&spec) == mode(&vmi.spec));
     }
     authors
 }

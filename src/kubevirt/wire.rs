@@ -67,8 +67,9 @@ mod replicas;
 mod storage;
 
 pub use instancetype::{
-    ControllerRevision, DataSource, DataSourceRef, DataSourceSource, DataSourceSpec, DataVolumeSourceRef,
-    DataVolumeTemplate, DataVolumeTemplateSpec, Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, Preference,
+    ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolumeSourceRef,
+    DataVolume, DataVolumeSpec, Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource,
+    Preference,
     PreferenceCpu, PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
 };
 pub use meta::Meta;
@@ -267,7 +268,7 @@ wire! {
         /// `runStrategy`: `WaitAsReceiver` makes its VMI the target of a decentralized migration.
         run_strategy: String,
         /// `dataVolumeTemplates`.
-        data_volume_templates: Vec<DataVolumeTemplate>,
+        data_volume_templates: Vec<DataVolume>,
     }
     /// `spec.template` of a VirtualMachine.
     VmiTemplate {
@@ -604,6 +605,7 @@ measured!(
     DataSource,
     Claim,
     PersistentVolume,
+    DataVolume,
     ReplicaSet,
     Pool,
     Vmi,

@@ -154,11 +154,13 @@ async fn everything<T>(
     of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
 ) -> Result<(Vec<T>, Vec<FetchError>), FetchError> {
     let (mut out, mut left_out) = (Vec::new(), Vec::new());
-    let read = join_all(Resource::WATCHED.map(|one| reached(client, one, reach, of))).await;
-    for (resource, list) in Resource::WATCHED.into_iter().zip(read) {
+    let read = join_all(Resource::ALL.map(|one| reached(client, one, reach, of))).await;
+    for (resource, list) in Resource::ALL.into_iter().zip(read) {
         match list {
             Ok(list) => out.extend(list),
-            Err(error) if resource.is_dispensable() && error.is_forbidden() => left_out.push(error),
+            Err(error) if resource.is_dispensable() && error.is_forbidden() => {
+                left_out.extend(resource.is_missed_unsaid().then_some(error));
+            }
             Err(error) => return Err(error),
         }
     }

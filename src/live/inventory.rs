@@ -46,7 +46,9 @@ impl Inventory {
     /// Nothing is known; the release is what the user says it is, if it does.
     #[must_use]
     pub fn new(release: Option<Release>) -> Self {
-        Self { cluster: Cluster::new([], release), ..Self::default() }
+        let mut cluster = Cluster::new([], release);
+        cluster.is_live = true;
+        Self { cluster, ..Self::default() }
     }
 
     /// Takes a change in.

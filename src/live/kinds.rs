@@ -154,6 +154,8 @@ fn slim(mut object: Object) -> Object {
         Object::DataSource(found) => own(&mut found.metadata),
         Object::Claim(found) => own(&mut found.metadata),
         Object::Volume(found) => own(&mut found.metadata),
+        Object::DataVolume(found) => own(&mut found.metadata),
+        Object::VolumeSnapshot(found) => own(&mut found.metadata),
     }
     object
 }

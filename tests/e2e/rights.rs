@@ -26,6 +26,44 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: owner}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: olga}]
 ";
 
+/// A volume that is bound to a node, its claim, and a VM that has it.
+const VOLUME: &str = "\
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: pv-report}
+spec:
+  accessModes: [ReadWriteMany]
+  capacity: {storage: 1Gi}
+  local: {path: /data}
+  storageClassName: local
+  nodeAffinity:
+    required:
+      nodeSelectorTerms:
+      - matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node-a]}]
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: report, namespace: shop}
+spec:
+  accessModes: [ReadWriteMany]
+  resources: {requests: {storage: 1Gi}}
+  storageClassName: local
+  volumeName: pv-report
+";
+const OWNS_VOLUME: &str = "\
+apiVersion: kubevirt.io/v1
+kind: VirtualMachine
+metadata: {name: report, namespace: shop}
+spec:
+  runStrategy: Halted
+  template:
+    spec:
+      domain: {devices: {}}
+      volumes:
+      - name: root
+        persistentVolumeClaim: {claimName: report}
+";
+
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn the_owner_of_a_namespace_is_answered() {
@@ -58,6 +96,13 @@ fn the_owner_of_a_namespace_is_answered() {
         let note = format!("cannot read {resource}");
         assert!(!explained.stderr.contains(&note), "{}", explained.stderr);
     }
+    let volume = cluster.workplace().write("volume.yaml", VOLUME);
+    cluster.kubectl(&["create", "-f", volume.to_str().expect("a path in UTF-8")]);
+    let owns_volume = cluster.workplace().write("owns-volume.yaml", OWNS_VOLUME);
+    let bound = format!("explain -n shop -f {}", owns_volume.to_str().expect("a path in UTF-8"));
+    let explained = run(&bound);
+    assert!(explained.stderr.contains("cannot read persistentvolumeclaims"), "{}", explained.stderr);
+    assert!(!explained.stdout.contains("volumes are not judged"), "{}", explained.stdout);
     let audited = run("audit -n shop -o name");
     assert_eq!((audited.code(), audited.stdout.lines().count()), (0, 3), "{}{}", audited.stdout, audited.stderr);
     let elsewhere = run("audit -n lab");
@@ -70,6 +115,10 @@ fn the_owner_of_a_namespace_is_answered() {
     cluster.kubectl(&["create", "clusterrolebinding", "olga-all", "--clusterrole=cpufit-auditor", "--user=olga"]);
     let all = run("audit -o name");
     assert_eq!((all.code(), all.stderr.as_str()), (0, ""), "{}", all.stdout);
+    let explained = run(&bound);
+    assert_eq!((explained.code(), explained.stderr.as_str()), (0, ""), "{}", explained.stdout);
+    let words = "it can use root (PersistentVolume pv-report) on node-a alone";
+    assert!(explained.stdout.contains(words), "a live cluster's volumes are not read: {}", explained.stdout);
     // As somebody else: the rights that count are that one's.
     let admin = cluster.admin().to_str().expect("a path in UTF-8");
     let as_nina = cpufit(["audit", "--as", "nina", "--as-group", "nobody"]).env("KUBECONFIG", admin).run();

@@ -4,12 +4,17 @@
 //! Mirrors `pkg/instancetype/find` (`spec.go`, `revision.go`), `pkg/instancetype/preference/find` and, for when a revision that
 //! the status names counts, `syncStatusWithMatcher` of `pkg/instancetype/revision/store.go`.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::infer::{self, Inferred};
+use super::not_known;
 use crate::bounds::Excess;
 use crate::fit::verdict::{Check, Finding};
 use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::{
     ControllerRevision, InstancetypeSpec, Matcher, Meta, PreferenceSpec, StatusRef, VirtualMachine,
 };
@@ -70,6 +75,8 @@ pub(super) struct Found<'c, T> {
     pub(super) assumed: Option<Finding>,
     /// Why it is too large to be read whole, if it is.
     pub(super) excess: Option<Excess>,
+    /// As the VirtualMachine names it once virt-api has inferred it.
+    pub(super) matcher: Matcher,
 }
 
 /// What a VirtualMachine uses; nothing where it names none; or what would have to be known.
@@ -77,12 +84,12 @@ pub(super) type Result<'c, T> = std::result::Result<Option<Found<'c, T>>, Box<Fi
 
 /// The instancetype of a VirtualMachine.
 pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, InstancetypeSpec> {
-    let Some(matcher) = &vm.spec.instancetype else { return Ok(None) };
+    let Some(matcher) = inferred(Inferred::Instancetype, vm.spec.instancetype.as_ref(), vm, cluster)? else { return Ok(None) };
     let search = Search {
         what: "instancetype",
-        kinds: ["VirtualMachineInstancetype", "VirtualMachineClusterInstancetype"],
+        kinds: [Resource::Instancetypes, Resource::ClusterInstancetypes],
         vm,
-        matcher,
+        matcher: &matcher,
         status: |vm: &VirtualMachine| vm.status.instancetype_ref.clone(),
         cluster,
     };
@@ -97,12 +104,12 @@ pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Res
 
 /// The preference of a VirtualMachine.
 pub(super) fn preference<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, PreferenceSpec> {
-    let Some(matcher) = &vm.spec.preference else { return Ok(None) };
+    let Some(matcher) = inferred(Inferred::Preference, vm.spec.preference.as_ref(), vm, cluster)? else { return Ok(None) };
     let search = Search {
         what: "preference",
-        kinds: ["VirtualMachinePreference", "VirtualMachineClusterPreference"],
+        kinds: [Resource::Preferences, Resource::ClusterPreferences],
         vm,
-        matcher,
+        matcher: &matcher,
         status: |vm: &VirtualMachine| vm.status.preference_ref.clone(),
         cluster,
     };
@@ -115,12 +122,24 @@ pub(super) fn preference<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Resul
     search.find(live, copied).map(Some)
 }
 
+/// The instancetype or preference that a VirtualMachine names, or that virt-api infers for it.
+fn inferred<'v>(
+    what: Inferred,
+    matcher: Option<&'v Matcher>,
+    vm: &VirtualMachine,
+    cluster: &Cluster,
+) -> std::result::Result<Option<Cow<'v, Matcher>>, Box<Finding>> {
+    let Some(matcher) = matcher else { return Ok(None) };
+    let unknown = |words| Box::new(Finding::noted(Check::Unknown, format!("spec.{}", what.field()), words));
+    infer::matcher(what, matcher, vm, cluster).map_err(unknown)
+}
+
 /// What is looked for.
 struct Search<'v, 'c> {
     /// `instancetype` or `preference`: the field of the VirtualMachine's spec.
     what: &'static str,
     /// The kind of a namespace and the kind of the cluster.
-    kinds: [&'static str; 2],
+    kinds: [Resource; 2],
     vm: &'v VirtualMachine,
     matcher: &'v Matcher,
     status: fn(&VirtualMachine) -> Option<StatusRef>,
@@ -135,13 +154,10 @@ impl<'c> Search<'_, 'c> {
     ) -> std::result::Result<Found<'c, T>, Box<Finding>> {
         let (what, name) = (self.what, &self.matcher.name);
         if name.is_empty() {
-            return self.missing(format!(
-                "the {what} is inferred from volume {}, and not known until virt-api has done so: name it",
-                self.matcher.infer_from_volume
-            ));
+            return self.missing(format!("{what} has neither a name nor a volume to infer one from: KubeVirt refuses the VM"));
         }
-        let Some((kind, namespace)) = self.kind() else {
-            let [of_namespace, of_cluster] = self.kinds;
+        let Some((resource, namespace)) = self.kind() else {
+            let [of_namespace, of_cluster] = self.kinds.map(Resource::kind);
             return self.missing(format!(
                 "kind {} of the {what} is neither {of_namespace} nor {of_cluster}: KubeVirt refuses the VM",
                 self.matcher.kind
@@ -150,10 +166,11 @@ impl<'c> Search<'_, 'c> {
         let live = live(namespace, name);
         let Some(pinned) = self.pinned() else {
             return match live {
-                Some((meta, spec)) => Ok(Found { spec, assumed: None, excess: self.excess(meta) }),
+                Some((meta, spec)) => Ok(Found { spec, assumed: None, excess: self.excess(meta), matcher: self.matcher.clone() }),
                 None => self.missing(format!(
-                    "{kind} {name} is not known, and so not what the guest asks for; a dump must hold {}",
-                    plural(kind)
+                    "{} {name} is not known, and so not what the guest asks for; {}",
+                    resource.kind(),
+                    not_known(self.cluster, &[resource])
                 )),
             };
         };
@@ -171,6 +188,7 @@ impl<'c> Search<'_, 'c> {
                         spec,
                         assumed: has_changed.then(|| self.finding(Check::Assumed, words())),
                         excess: self.excess(&revision.metadata),
+                        matcher: self.matcher.clone(),
                     })
                 }
                 (None, Copied::Unreadable(why)) => self.missing(format!(
@@ -187,23 +205,25 @@ impl<'c> Search<'_, 'c> {
                 let assumed = is_copy_of(&pinned, meta).is_none().then(|| {
                     self.finding(Check::Assumed, format!(
                         "the VM is pinned to ControllerRevision {pinned}, which is not known: judged by {what} {name} as it is \
-                         now; a dump must hold controllerrevisions"
+                         now; {}", not_known(self.cluster, &[Resource::Revisions])
                     ))
                 });
-                Ok(Found { spec, assumed, excess: self.excess(meta) })
+                Ok(Found { spec, assumed, excess: self.excess(meta), matcher: self.matcher.clone() })
             }
             _ => self.missing(format!(
                 "the VM is pinned to ControllerRevision {pinned} of {what} {name}, which is not known, and so not what the guest \
-                 asks for; a dump must hold controllerrevisions"
+                 asks for; {}", not_known(self.cluster, &[Resource::Revisions])
             )),
         }
     }
 
     /// The kind that is named, and where the object is kept; `None` for a kind that KubeVirt does not know.
-    fn kind(&self) -> Option<(&'static str, &str)> {
+    fn kind(&self) -> Option<(Resource, &str)> {
         let [of_namespace, of_cluster] = self.kinds;
         let asked = &self.matcher.kind;
-        let is = |kind: &str| asked.eq_ignore_ascii_case(kind) || asked.eq_ignore_ascii_case(&plural(kind));
+        let is = |resource: Resource| {
+            asked.eq_ignore_ascii_case(resource.kind()) || asked.eq_ignore_ascii_case(resource.plural())
+        };
         if asked.is_empty() || is(of_cluster) {
             Some((of_cluster, ""))
         } else {
@@ -252,9 +272,4 @@ fn is_copy_of(revision: &str, object: &Meta) -> Option<bool> {
         return None;
     }
     Some(revision.ends_with(&format!("-{}-{}", object.uid, object.generation)))
-}
-
-/// The resource's name: `virtualmachineinstancetypes`.
-fn plural(kind: &str) -> String {
-    format!("{}s", kind.to_ascii_lowercase())
 }

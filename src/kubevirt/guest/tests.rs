@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
+use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::LaunchSecurity;
 use crate::say::finding::message;
 use crate::testing::Tweak;
@@ -321,4 +322,162 @@ mod revisions {
         let guest = of("1.9.0", pinned(&json!({"kind": "Flavor"}), &json!(null)), vec![today(&json!({}))]);
         assert!(model(&guest).is_err_and(|why| why.contains("Flavor")));
     }
+}
+
+/// A volume, objects by which it leads to the labels that name preference-or-instancetype `i`, and `dataVolumeTemplates`: the
+/// combinations that `fromVolumes` lists, and those that it does not know.
+fn led(how: &str) -> (Value, Vec<Object>, Value) {
+    let labelled = |name: &str| {
+        json!({"metadata": {"labels": {
+            "instancetype.kubevirt.io/default-instancetype": name,
+            "instancetype.kubevirt.io/default-instancetype-kind": "VirtualMachineClusterInstancetype",
+            "instancetype.kubevirt.io/default-preference": name,
+        }}})
+    };
+    let named = labelled("i");
+    let claim = |name: &str, rest: &Value| object("", "PersistentVolumeClaim", name, rest);
+    let snapshot = |rest: &Value| object("snapshot.storage.k8s.io", "VolumeSnapshot", "daily", rest);
+    let data_source = |rest: &Value| object("cdi.kubevirt.io", "DataSource", "golden", rest);
+    let data_volume = |rest: &Value| object("cdi.kubevirt.io", "DataVolume", "root", rest);
+    let of_claim = json!({"source": {"pvc": {"namespace": "shop", "name": "image"}}});
+    let of_snapshot = json!({"source": {"snapshot": {"namespace": "shop", "name": "daily"}}});
+    let of_source = json!({"sourceRef": {"kind": "DataSource", "namespace": "shop", "name": "golden"}});
+    let spec = |spec: &Value| json!({"spec": spec});
+    let root = json!({"name": "disk", "dataVolume": {"name": "root"}});
+    let bare = json!({});
+    let template = |spec: &Value| json!([{"metadata": {"name": "root"}, "spec": spec}]);
+    match how {
+        "claim" => {
+            let volume = json!({"name": "disk", "persistentVolumeClaim": {"claimName": "image"}});
+            (volume, vec![claim("image", &named)], bare)
+        }
+        "data volume" => (root, vec![data_volume(&named)], bare),
+        "its claim" => (root, vec![data_volume(&spec(&of_claim)), claim("image", &named)], bare),
+        "its snapshot" => (root, vec![data_volume(&spec(&of_snapshot)), snapshot(&named)], bare),
+        "its source" => (root, vec![data_volume(&spec(&of_source)), data_source(&named)], bare),
+        "its source, claim" => {
+            (root, vec![data_volume(&spec(&of_source)), data_source(&spec(&of_claim)), claim("image", &named)], bare)
+        }
+        "its source, snapshot" => {
+            (root, vec![data_volume(&spec(&of_source)), data_source(&spec(&of_snapshot)), snapshot(&named)], bare)
+        }
+        "collected" => (root, vec![claim("root", &named)], bare),
+        "template, claim" => (root, vec![claim("image", &named)], template(&of_claim)),
+        "template, snapshot" => (root, vec![snapshot(&named)], template(&of_snapshot)),
+        "template, source" => (root, vec![data_source(&named)], template(&of_source)),
+        "source in the same namespace" => {
+            let of_source = json!({"sourceRef": {"kind": "DataSource", "name": "golden"}});
+            (root, vec![data_source(&named)], template(&of_source))
+        }
+        "source, claim" => {
+            (root, vec![data_source(&spec(&of_claim)), claim("image", &named)], template(&of_source))
+        }
+        "source, snapshot" => {
+            (root, vec![data_source(&spec(&of_snapshot)), snapshot(&named)], template(&of_source))
+        }
+        "no volume" => (json!({"name": "other", "dataVolume": {"name": "root"}}), vec![], bare),
+        "container disk" => (json!({"name": "disk", "containerDisk": {"image": "x"}}), vec![], bare),
+        "no label" => (root, vec![data_source(&json!({}))], template(&of_source)),
+        "no label, claim" => (root, vec![claim("image", &json!({}))], template(&of_claim)),
+        "registry" => (root, vec![], template(&json!({"source": {"registry": {"url": "docker://x"}}}))),
+        "another kind" => (root, vec![], template(&json!({"sourceRef": {"kind": "Image", "name": "golden"}}))),
+        "empty label" => (root, vec![data_source(&labelled("")), claim("image", &named)], template(&of_source)),
+        "unknown claim" => (root, vec![], template(&of_claim)),
+        "unknown source" => (root, vec![], template(&of_source)),
+        "unknown snapshot" => (root, vec![], template(&of_snapshot)),
+        "unknown" => (root, vec![], bare),
+        "unlabelled claim, no data volume" => (root, vec![claim("root", &json!({}))], bare),
+        other => panic!("{other}"),
+    }
+}
+
+fn inferring(how: &str, policy: &Value, is_live: bool) -> Guest {
+    let (volume, mut objects, templates) = led(how);
+    objects.push(instancetype(&json!({"spec": {"cpu": {"model": "EPYC-Rome"}}})));
+    let features = json!({"spec": {"cpu": {"preferredCPUFeatures": [{"name": "svm", "policy": "require"}]}}});
+    objects.push(object("instancetype.kubevirt.io", "VirtualMachineClusterPreference", "i", &features));
+    let vm = vm("db", "").tweak(|vm| {
+        vm["spec"]["template"]["spec"] = json!({"domain": {}, "volumes": [volume]});
+        let matcher = json!({"inferFromVolume": "disk", "inferFromVolumeFailurePolicy": policy});
+        vm["spec"]["instancetype"] = matcher.clone();
+        vm["spec"]["preference"] = matcher;
+        if templates.is_array() {
+            vm["spec"]["dataVolumeTemplates"] = templates;
+        }
+    });
+    let mut cluster = Cluster::new(objects, Release::parse("1.9.0"));
+    cluster.is_live = is_live;
+    guest_of(&read(vm), &cluster)
+}
+
+#[rstest]
+fn an_instancetype_and_a_preference_are_inferred_from_a_volume(
+    #[values(
+        "claim", "data volume", "its claim", "its snapshot", "its source", "its source, claim", "its source, snapshot", "collected",
+        "template, claim", "template, snapshot", "template, source", "source in the same namespace", "source, claim",
+        "source, snapshot"
+    )]
+    how: &str,
+) {
+    for policy in [json!(null), json!("Ignore")] {
+        let guest = inferring(how, &policy, false);
+        assert_eq!(guest.missing, None);
+        let cpu = guest.spec.domain.cpu.unwrap_or_default();
+        assert_eq!(cpu.model, "EPYC-Rome", "the guest is judged by another model");
+        let features: Vec<&str> = cpu.features.iter().map(|feature| feature.name.as_str()).collect();
+        assert_eq!(features, ["svm"], "what the preference asks for is forgotten");
+        let names = [guest.instancetype, guest.preference].map(|matcher| matcher.map(|matcher| matcher.name));
+        assert_eq!(names, [Some("i".to_owned()), Some("i".to_owned())], "who asks for it has no name");
+    }
+}
+
+/// What KubeVirt finds no name by: with the failure policy `Ignore` it makes the VM without.
+const NO_NAME: [&str; 5] = ["container disk", "no label", "no label, claim", "registry", "another kind"];
+
+#[rstest]
+#[case("no volume", ", and the VM has no volume of that name: KubeVirt refuses the VM")]
+#[case("container disk", ", and the volume is neither a PersistentVolumeClaim nor a DataVolume: KubeVirt refuses the VM")]
+#[case("no label", ", and DataSource shop/golden names neither a PersistentVolumeClaim nor a VolumeSnapshot: KubeVirt refuses the VM")]
+#[case(
+    "no label, claim",
+    ", and PersistentVolumeClaim shop/image has no label instancetype.kubevirt.io/default-instancetype: KubeVirt refuses the VM"
+)]
+#[case(
+    "registry",
+    ", and its DataVolume is filled from neither a PersistentVolumeClaim, nor a VolumeSnapshot, nor a DataSource: KubeVirt refuses the VM"
+)]
+#[case("another kind", ", and kind Image of its sourceRef is not DataSource: KubeVirt refuses the VM")]
+#[case(
+    "empty label",
+    ", and label instancetype.kubevirt.io/default-instancetype of DataSource shop/golden is empty: KubeVirt refuses the VM"
+)]
+#[case(
+    "unknown claim",
+    ", by the labels of PersistentVolumeClaim shop/image, which is not known; a dump must hold persistentvolumeclaims"
+)]
+#[case("unknown source", ", by the labels of DataSource shop/golden, which is not known; a dump must hold datasources")]
+#[case("unknown snapshot", ", by the labels of VolumeSnapshot shop/daily, which is not known; a dump must hold volumesnapshots")]
+#[case(
+    "unknown",
+    ", by the labels of DataVolume shop/root, which is not known; a dump must hold datavolumes and persistentvolumeclaims"
+)]
+#[case(
+    "unlabelled claim, no data volume",
+    ", by the labels of DataVolume shop/root, which is not known; a dump must hold datavolumes and persistentvolumeclaims"
+)]
+fn what_cannot_be_inferred_is_no_verdict(#[case] how: &str, #[case] words: &str) {
+    let why = inferring(how, &json!("Reject"), false).missing.expect("what the guest asks for is not known");
+    assert_eq!(message(&why), format!("the instancetype is inferred from volume disk{words}"));
+    let ignored = inferring(how, &json!("Ignore"), false);
+    assert_eq!(ignored.missing.is_none(), NO_NAME.contains(&how), "{:?}", ignored.missing);
+}
+
+#[test]
+fn of_a_live_cluster_no_dump_is_spoken_of() {
+    let why = inferring("unknown source", &json!(null), true).missing.expect("what the guest asks for is not known");
+    assert_eq!(
+        message(&why),
+        "the instancetype is inferred from volume disk, by the labels of DataSource shop/golden, which is not known; it does not \
+         exist, or datasources may not be read"
+    );
 }

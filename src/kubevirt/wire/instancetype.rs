@@ -18,6 +18,8 @@ wire! {
         revision_name: String,
         /// `inferFromVolume`: resolved by virt-api when the VirtualMachine is created.
         infer_from_volume: String,
+        /// `inferFromVolumeFailurePolicy`: `Ignore` or, by default, `Reject`.
+        infer_from_volume_failure_policy: String,
     }
     /// `status` of a VirtualMachine.
     VmStatus {
@@ -111,15 +113,28 @@ wire! {
         /// `data`: the object it is a copy of.
         data: Value,
     }
-    /// `spec.dataVolumeTemplates[]` of a VirtualMachine.
-    DataVolumeTemplate {
+    /// A DataVolume, and `spec.dataVolumeTemplates[]` of a VirtualMachine.
+    DataVolume {
+        /// `metadata`.
+        metadata: Meta,
         /// `spec`.
-        spec: DataVolumeTemplateSpec,
+        spec: DataVolumeSpec,
     }
     /// `spec` of a DataVolume template.
-    DataVolumeTemplateSpec {
+    DataVolumeSpec {
+        /// `source`.
+        source: Option<ObjectSource>,
         /// `sourceRef`.
         source_ref: Option<DataVolumeSourceRef>,
+    }
+    /// `source` of a DataVolume or a DataSource, as far as it names an object.
+    ObjectSource {
+        /// `dataSource`, of a DataSource: it stands for another one.
+        data_source: Option<DataSourceRef>,
+        /// `pvc`.
+        pvc: Option<DataSourceRef>,
+        /// `snapshot`.
+        snapshot: Option<DataSourceRef>,
     }
     /// `sourceRef` of a DataVolume.
     DataVolumeSourceRef {
@@ -140,14 +155,9 @@ wire! {
     /// `spec` of a DataSource.
     DataSourceSpec {
         /// `source`.
-        source: DataSourceSource,
+        source: ObjectSource,
     }
-    /// `spec.source` of a DataSource.
-    DataSourceSource {
-        /// `dataSource`: it stands for another one.
-        data_source: Option<DataSourceRef>,
-    }
-    /// `spec.source.dataSource` of a DataSource.
+    /// A namespace and a name: what a DataSource or a DataVolume is made from.
     DataSourceRef {
         /// `namespace`.
         namespace: String,

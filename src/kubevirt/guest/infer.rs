@@ -1,0 +1,210 @@
+//! The instancetype and the preference that virt-api infers from a volume when a VirtualMachine is created: from the labels of
+//! the object that the volume is filled from.
+//!
+//! Mirrors `pkg/instancetype/infer` (`handler.go`, `volume.go`).
+
+use std::borrow::Cow;
+
+use super::not_known;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::resource::Resource;
+use crate::kubevirt::wire::{DataSourceRef, DataVolumeSpec, Matcher, Meta, ObjectSource, VirtualMachine};
+use crate::well_known::{self, WellKnown};
+
+/// Which of the two is inferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inferred {
+    Instancetype,
+    Preference,
+}
+
+impl Inferred {
+    /// The field of the VirtualMachine's `spec`.
+    pub(super) fn field(self) -> &'static str {
+        match self {
+            Self::Instancetype => "instancetype",
+            Self::Preference => "preference",
+        }
+    }
+
+    /// The labels that hold its name and its kind.
+    fn labels(self) -> [WellKnown; 2] {
+        match self {
+            Self::Instancetype => [well_known::DEFAULT_INSTANCETYPE, well_known::DEFAULT_INSTANCETYPE_KIND],
+            Self::Preference => [well_known::DEFAULT_PREFERENCE, well_known::DEFAULT_PREFERENCE_KIND],
+        }
+    }
+}
+
+/// Why nothing is inferred.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NotInferred {
+    /// An object is not known; the resources that may hold it.
+    Unknown { object: String, needed: &'static [Resource] },
+    /// An object is too large to be read whole, and why.
+    TooLarge(String),
+    /// Nothing names one: with the failure policy `Ignore` the VirtualMachine is made without (`IgnoreableInferenceError`).
+    Unnamed(String),
+    /// KubeVirt refuses the VirtualMachine, whatever the failure policy says.
+    Refused(String),
+}
+
+/// What a VirtualMachine uses once virt-api has inferred it; `None` where it uses none.
+///
+/// # Errors
+///
+/// What is not known, or why KubeVirt refuses the VirtualMachine.
+pub(super) fn matcher<'v>(
+    what: Inferred,
+    matcher: &'v Matcher,
+    vm: &VirtualMachine,
+    cluster: &Cluster,
+) -> Result<Option<Cow<'v, Matcher>>, String> {
+    let volume = matcher.infer_from_volume.as_str();
+    if volume.is_empty() {
+        return Ok(Some(Cow::Borrowed(matcher)));
+    }
+    let is_ignored = matcher.infer_from_volume_failure_policy == "Ignore";
+    let inference = format!("the {} is inferred from volume {volume}", what.field());
+    match (Search { what, vm, cluster }).from_volume(volume) {
+        Ok((name, kind)) => Ok(Some(Cow::Owned(Matcher { name, kind, ..Matcher::default() }))),
+        Err(NotInferred::Unnamed(_)) if is_ignored => Ok(None),
+        Err(NotInferred::Unnamed(why) | NotInferred::Refused(why)) => {
+            Err(format!("{inference}, and {why}: KubeVirt refuses the VM"))
+        }
+        Err(NotInferred::Unknown { object, needed }) => {
+            let cure = not_known(cluster, needed);
+            Err(format!("{inference}, by the labels of {object}, which is not known; {cure}"))
+        }
+        Err(NotInferred::TooLarge(why)) => Err(format!("{inference}, and {why}")),
+    }
+}
+
+/// The way from a volume to the labels.
+struct Search<'v> {
+    what: Inferred,
+    vm: &'v VirtualMachine,
+    cluster: &'v Cluster,
+}
+
+/// Name and kind, as the labels have them.
+type Named = Result<(String, String), NotInferred>;
+
+impl Search<'_> {
+    /// `fromVolumes`.
+    fn from_volume(&self, name: &str) -> Named {
+        let Some(volume) = self.vm.spec.template.spec.volumes.iter().find(|volume| volume.name == name) else {
+            return Err(NotInferred::Refused("the VM has no volume of that name".to_owned()));
+        };
+        match (&volume.persistent_volume_claim, &volume.data_volume) {
+            (Some(claim), _) => self.from_claim(&self.vm.metadata.namespace, &claim.claim_name),
+            (None, Some(data_volume)) => self.from_data_volume(&data_volume.name),
+            (None, None) => {
+                Err(NotInferred::Unnamed("the volume is neither a PersistentVolumeClaim nor a DataVolume".to_owned()))
+            }
+        }
+    }
+
+    /// `fromLabels`.
+    fn from_labels(&self, metadata: &Meta, object: &str) -> Named {
+        let [name, kind] = self.what.labels();
+        if let Some(excess) = &metadata.excess {
+            return Err(NotInferred::TooLarge(format!("{object} is too large to judge by: {excess}")));
+        }
+        match name.value(&metadata.labels) {
+            Some("") => Err(NotInferred::Refused(format!("label {} of {object} is empty", name.key))),
+            Some(found) => Ok((found.to_owned(), kind.value(&metadata.labels).unwrap_or_default().to_owned())),
+            None => Err(NotInferred::Unnamed(format!("{object} has no label {}", name.key))),
+        }
+    }
+
+    /// By the labels, and where they name none by what the object is filled from.
+    fn from_labels_or(
+        &self,
+        metadata: &Meta,
+        object: &str,
+        source: impl FnOnce() -> Named,
+    ) -> Named {
+        match self.from_labels(metadata, object) {
+            Err(NotInferred::Unnamed(_)) => source(),
+            found => found,
+        }
+    }
+
+    /// `fromPVC`.
+    fn from_claim(&self, namespace: &str, name: &str) -> Named {
+        let object = format!("PersistentVolumeClaim {namespace}/{name}");
+        match self.cluster.claim(namespace, name) {
+            Some(claim) => self.from_labels(&claim.metadata, &object),
+            None => Err(NotInferred::Unknown { object, needed: &[Resource::Claims] }),
+        }
+    }
+
+    /// `fromVolumeSnapshot`.
+    fn from_snapshot(&self, snapshot: &DataSourceRef) -> Named {
+        let DataSourceRef { namespace, name } = snapshot;
+        let object = format!("VolumeSnapshot {namespace}/{name}");
+        match self.cluster.volume_snapshot(namespace, name) {
+            Some(found) => self.from_labels(&found.metadata, &object),
+            None => Err(NotInferred::Unknown { object, needed: &[Resource::VolumeSnapshots] }),
+        }
+    }
+
+    /// `fromDataVolume`.
+    fn from_data_volume(&self, name: &str) -> Named {
+        let namespace = &self.vm.metadata.namespace;
+        let mut templates = self.vm.spec.data_volume_templates.iter();
+        if let Some(template) = templates.find(|template| template.metadata.name == name) {
+            return self.from_spec(&template.spec);
+        }
+        let object = format!("DataVolume {namespace}/{name}");
+        match self.cluster.data_volume(namespace, name) {
+            Some(found) => {
+                self.from_labels_or(&found.metadata, &object, || self.from_spec(&found.spec))
+            }
+            // CDI may delete a DataVolume that is filled: its claim has its name. Without the DataVolume in the dump it is not
+            // known which of the two KubeVirt reads, unless the claim names one.
+            None => self
+                .from_claim(namespace, name)
+                .map_err(|_| NotInferred::Unknown { object, needed: &[Resource::DataVolumes, Resource::Claims] }),
+        }
+    }
+
+    /// `fromDataVolumeSpec`.
+    fn from_spec(&self, spec: &DataVolumeSpec) -> Named {
+        if let Some(found) = spec.source.as_ref().and_then(|source| self.from_source(source)) {
+            return found;
+        }
+        let Some(source) = &spec.source_ref else {
+            let why = "its DataVolume is filled from neither a PersistentVolumeClaim, nor a VolumeSnapshot, nor a DataSource";
+            return Err(NotInferred::Unnamed(why.to_owned()));
+        };
+        if source.kind != "DataSource" {
+            return Err(NotInferred::Unnamed(format!("kind {} of its sourceRef is not DataSource", source.kind)));
+        }
+        let own = &self.vm.metadata.namespace;
+        let namespace = if source.namespace.is_empty() { own } else { &source.namespace };
+        self.from_data_source(namespace, &source.name)
+    }
+
+    /// `fromDataSource`.
+    fn from_data_source(&self, namespace: &str, name: &str) -> Named {
+        let object = format!("DataSource {namespace}/{name}");
+        let Some(found) = self.cluster.data_source(namespace, name) else {
+            return Err(NotInferred::Unknown { object, needed: &[Resource::DataSources] });
+        };
+        self.from_labels_or(&found.metadata, &object, || {
+            let names_none = || format!("{object} names neither a PersistentVolumeClaim nor a VolumeSnapshot");
+            self.from_source(&found.spec.source).unwrap_or_else(|| Err(NotInferred::Unnamed(names_none())))
+        })
+    }
+
+    /// By the labels of the object that a DataVolume or a DataSource names; `None` where it names none.
+    fn from_source(&self, source: &ObjectSource) -> Option<Named> {
+        match (&source.pvc, &source.snapshot) {
+            (Some(claim), _) => Some(self.from_claim(&claim.namespace, &claim.name)),
+            (None, Some(snapshot)) => Some(self.from_snapshot(snapshot)),
+            (None, None) => None,
+        }
+    }
+}

@@ -20,7 +20,7 @@ use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, governing, is_left_alone, lives_on};
-use crate::say::plural::{self, fold_names};
+use crate::say::plural;
 use crate::world::World;
 
 pub(crate) use guests::predict;
@@ -133,11 +133,6 @@ impl Progress {
         };
         Some(format!("{guests} too large to judge, and left out; which: kubectl cpufit audit"))
     }
-}
-
-/// `node-a is` or `node-a, node-b are`, folded.
-pub(crate) fn nodes_are<S: AsRef<str>>(names: &[S]) -> String {
-    format!("{} {}", fold_names(names, NAMED), plural::number(names.len(), "is", "are"))
 }
 
 /// The policy that governs a guest of the cluster; `None` where none does, or its namespace is left alone.

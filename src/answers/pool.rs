@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::nodes_are;
+use super::NAMED;
 use crate::enforce::model::{self};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
 use crate::policy::Policy;
-use crate::say::plural;
+use crate::say::plural::{self, fold_names};
 use crate::well_known::{self, WellKnown};
 /// The nodes of a policy on which its guests can run: selected, x86, and with a virt-handler.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Pool {
         next_higher(fleet, &self.nodes, model)
     }
 
-    /// The nodes that cannot run the model, and what they lack.
+    /// The nodes that a common model leaves out: how many of how many, which, and what the first of them lacks.
     pub(crate) fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {
         let usable = self.usable(fleet, model);
         let mut others = self.nodes.clone();
@@ -58,8 +58,12 @@ impl Pool {
         } else {
             plural::fold(lacks.iter().map(|key| (*key, "true")), 2)
         };
-        let who = if names.len() == 1 { "it" } else { names[0] };
-        Some(format!("{} selected but cannot run {model}; {who} lacks {lacks}", nodes_are(&names)))
+        let (of, first) = (self.nodes.count(), names[0]);
+        let which = if names.len() == 1 { String::new() } else { format!(" ({})", fold_names(&names, NAMED)) };
+        Some(format!(
+            "commonModel {model} leaves out {} of {of} selected nodes{which}: {first} lacks {lacks}",
+            names.len()
+        ))
     }
 }
 
@@ -121,7 +125,7 @@ pub(crate) fn next_higher(fleet: &Fleet, nodes: &Bits, model: &str) -> Option<St
     others.subtract(&higher.runs_on);
     Some(format!(
         "{name}, the next higher model, would leave out {}",
-        plural::fold_names(&fleet.names(&others), super::NAMED)
+        fold_names(&fleet.names(&others), NAMED)
     ))
 }
 

@@ -123,10 +123,7 @@ pub(crate) fn next_higher(fleet: &Fleet, nodes: &Bits, model: &str) -> Option<St
     }
     let mut others = nodes.clone();
     others.subtract(&higher.runs_on);
-    Some(format!(
-        "{name}, the next higher model, would leave out {}",
-        fold_names(&fleet.names(&others), NAMED)
-    ))
+    Some(format!("{name}, the next higher model, would leave out {}", fold_names(&fleet.names(&others), NAMED)))
 }
 
 /// The best model that all of these nodes can run; where there is none, the best that the most of them can.

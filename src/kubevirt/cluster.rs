@@ -137,7 +137,7 @@ pub enum Object {
     Volume(PersistentVolume),
     /// A DataVolume.
     DataVolume(DataVolume),
-    /// A VolumeSnapshot.
+    /// A `VolumeSnapshot`.
     VolumeSnapshot(MetaOnly),
 }
 
@@ -204,7 +204,7 @@ pub enum Kind {
     Volume,
     /// A DataVolume.
     DataVolume,
-    /// A VolumeSnapshot.
+    /// A `VolumeSnapshot`.
     VolumeSnapshot,
 }
 
@@ -505,7 +505,7 @@ impl Cluster {
         get(&self.data_volumes, namespace, name)
     }
 
-    /// A VolumeSnapshot.
+    /// A `VolumeSnapshot`.
     #[must_use]
     pub fn volume_snapshot(&self, namespace: &str, name: &str) -> Option<&MetaOnly> {
         get(&self.volume_snapshots, namespace, name)

@@ -207,7 +207,8 @@ impl Guest {
         if let Some(name) = unknown.filter(|_| cluster.fleet.values(label::ARCH).count() > 1) {
             let words = format!(
                 "the VM boots from DataSource {name}, which is not known and may name an architecture: judged by the cluster's \
-                 default; {}", not_known(cluster, &[Resource::DataSources])
+                 default; {}",
+                not_known(cluster, &[Resource::DataSources])
             );
             self.notes.push(Finding::noted(Check::Assumed, "spec.dataVolumeTemplates", words));
         }

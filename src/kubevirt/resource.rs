@@ -239,7 +239,7 @@ impl Resource {
 
     /// Whether a note says of every verb that it may not be read: a verdict that depends on it does not say so.
     #[must_use]
-    pub fn is_missed_unsaid(self) -> bool {
+    pub(crate) fn is_missed_unsaid(self) -> bool {
         self.row().2 != Need::Sought
     }
 

@@ -365,7 +365,11 @@ fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, Origin)], 
         // One that is pinned to a frequency already asks for no other.
         let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
         let anew = launch::render(&spec, &status, &cluster.config, cluster.release.release());
-        overlay(&mut authors, &Source::vm(vm, &origins, [instancetype.as_ref(), preference.as_ref()]).authors(&anew), mode(&spec) == mode(&vmi.spec));
+        overlay(
+            &mut authors,
+            &Source::vm(vm, &origins, [instancetype.as_ref(), preference.as_ref()]).authors(&anew),
+            mode(&spec) == mode(&vmi.spec),
+        );
     }
     authors
 }

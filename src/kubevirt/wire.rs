@@ -67,10 +67,9 @@ mod replicas;
 mod storage;
 
 pub use instancetype::{
-    ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolumeSourceRef,
-    DataVolume, DataVolumeSpec, Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource,
-    Preference,
-    PreferenceCpu, PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
+    ControllerRevision, DataSource, DataSourceRef, DataSourceSpec, DataVolume, DataVolumeSourceRef, DataVolumeSpec,
+    Instancetype, InstancetypeCpu, InstancetypeSpec, Matcher, ObjectSource, Preference, PreferenceCpu,
+    PreferenceFeatures, PreferenceMachine, PreferenceSpec, RevisionRef, StatusRef, VmStatus,
 };
 pub use meta::Meta;
 pub use replicas::{Pool, PoolSpec, ReplicaSet, ReplicaSetSpec, VmTemplate};

@@ -84,7 +84,9 @@ pub(super) type Result<'c, T> = std::result::Result<Option<Found<'c, T>>, Box<Fi
 
 /// The instancetype of a VirtualMachine.
 pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, InstancetypeSpec> {
-    let Some(matcher) = inferred(Inferred::Instancetype, vm.spec.instancetype.as_ref(), vm, cluster)? else { return Ok(None) };
+    let Some(matcher) = inferred(Inferred::Instancetype, vm.spec.instancetype.as_ref(), vm, cluster)? else {
+        return Ok(None);
+    };
     let search = Search {
         what: "instancetype",
         kinds: [Resource::Instancetypes, Resource::ClusterInstancetypes],
@@ -104,7 +106,9 @@ pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Res
 
 /// The preference of a VirtualMachine.
 pub(super) fn preference<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, PreferenceSpec> {
-    let Some(matcher) = inferred(Inferred::Preference, vm.spec.preference.as_ref(), vm, cluster)? else { return Ok(None) };
+    let Some(matcher) = inferred(Inferred::Preference, vm.spec.preference.as_ref(), vm, cluster)? else {
+        return Ok(None);
+    };
     let search = Search {
         what: "preference",
         kinds: [Resource::Preferences, Resource::ClusterPreferences],
@@ -154,7 +158,8 @@ impl<'c> Search<'_, 'c> {
     ) -> std::result::Result<Found<'c, T>, Box<Finding>> {
         let (what, name) = (self.what, &self.matcher.name);
         if name.is_empty() {
-            return self.missing(format!("{what} has neither a name nor a volume to infer one from: KubeVirt refuses the VM"));
+            return self
+                .missing(format!("{what} has neither a name nor a volume to infer one from: KubeVirt refuses the VM"));
         }
         let Some((resource, namespace)) = self.kind() else {
             let [of_namespace, of_cluster] = self.kinds.map(Resource::kind);
@@ -166,7 +171,9 @@ impl<'c> Search<'_, 'c> {
         let live = live(namespace, name);
         let Some(pinned) = self.pinned() else {
             return match live {
-                Some((meta, spec)) => Ok(Found { spec, assumed: None, excess: self.excess(meta), matcher: self.matcher.clone() }),
+                Some((meta, spec)) => {
+                    Ok(Found { spec, assumed: None, excess: self.excess(meta), matcher: self.matcher.clone() })
+                }
                 None => self.missing(format!(
                     "{} {name} is not known, and so not what the guest asks for; {}",
                     resource.kind(),

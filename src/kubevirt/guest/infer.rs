@@ -66,7 +66,7 @@ pub(super) fn matcher<'v>(
     }
     let is_ignored = matcher.infer_from_volume_failure_policy == "Ignore";
     let inference = format!("the {} is inferred from volume {volume}", what.field());
-    match (Search { what, vm, cluster }).from_volume(volume) {
+    match (Search { what, vm, cluster }).by_volume(volume) {
         Ok((name, kind)) => Ok(Some(Cow::Owned(Matcher { name, kind, ..Matcher::default() }))),
         Err(NotInferred::Unnamed(_)) if is_ignored => Ok(None),
         Err(NotInferred::Unnamed(why) | NotInferred::Refused(why)) => {
@@ -92,13 +92,13 @@ type Named = Result<(String, String), NotInferred>;
 
 impl Search<'_> {
     /// `fromVolumes`.
-    fn from_volume(&self, name: &str) -> Named {
+    fn by_volume(&self, name: &str) -> Named {
         let Some(volume) = self.vm.spec.template.spec.volumes.iter().find(|volume| volume.name == name) else {
             return Err(NotInferred::Refused("the VM has no volume of that name".to_owned()));
         };
         match (&volume.persistent_volume_claim, &volume.data_volume) {
-            (Some(claim), _) => self.from_claim(&self.vm.metadata.namespace, &claim.claim_name),
-            (None, Some(data_volume)) => self.from_data_volume(&data_volume.name),
+            (Some(claim), _) => self.by_claim(&self.vm.metadata.namespace, &claim.claim_name),
+            (None, Some(data_volume)) => self.by_data_volume(&data_volume.name),
             (None, None) => {
                 Err(NotInferred::Unnamed("the volume is neither a PersistentVolumeClaim nor a DataVolume".to_owned()))
             }
@@ -106,7 +106,7 @@ impl Search<'_> {
     }
 
     /// `fromLabels`.
-    fn from_labels(&self, metadata: &Meta, object: &str) -> Named {
+    fn by_labels(&self, metadata: &Meta, object: &str) -> Named {
         let [name, kind] = self.what.labels();
         if let Some(excess) = &metadata.excess {
             return Err(NotInferred::TooLarge(format!("{object} is too large to judge by: {excess}")));
@@ -119,64 +119,58 @@ impl Search<'_> {
     }
 
     /// By the labels, and where they name none by what the object is filled from.
-    fn from_labels_or(
-        &self,
-        metadata: &Meta,
-        object: &str,
-        source: impl FnOnce() -> Named,
-    ) -> Named {
-        match self.from_labels(metadata, object) {
+    fn by_labels_or(&self, metadata: &Meta, object: &str, source: impl FnOnce() -> Named) -> Named {
+        match self.by_labels(metadata, object) {
             Err(NotInferred::Unnamed(_)) => source(),
             found => found,
         }
     }
 
     /// `fromPVC`.
-    fn from_claim(&self, namespace: &str, name: &str) -> Named {
+    fn by_claim(&self, namespace: &str, name: &str) -> Named {
         let object = format!("PersistentVolumeClaim {namespace}/{name}");
         match self.cluster.claim(namespace, name) {
-            Some(claim) => self.from_labels(&claim.metadata, &object),
+            Some(claim) => self.by_labels(&claim.metadata, &object),
             None => Err(NotInferred::Unknown { object, needed: &[Resource::Claims] }),
         }
     }
 
     /// `fromVolumeSnapshot`.
-    fn from_snapshot(&self, snapshot: &DataSourceRef) -> Named {
+    fn by_snapshot(&self, snapshot: &DataSourceRef) -> Named {
         let DataSourceRef { namespace, name } = snapshot;
         let object = format!("VolumeSnapshot {namespace}/{name}");
         match self.cluster.volume_snapshot(namespace, name) {
-            Some(found) => self.from_labels(&found.metadata, &object),
+            Some(found) => self.by_labels(&found.metadata, &object),
             None => Err(NotInferred::Unknown { object, needed: &[Resource::VolumeSnapshots] }),
         }
     }
 
     /// `fromDataVolume`.
-    fn from_data_volume(&self, name: &str) -> Named {
+    fn by_data_volume(&self, name: &str) -> Named {
         let namespace = &self.vm.metadata.namespace;
         let mut templates = self.vm.spec.data_volume_templates.iter();
         if let Some(template) = templates.find(|template| template.metadata.name == name) {
-            return self.from_spec(&template.spec);
+            return self.by_spec(&template.spec);
         }
         let object = format!("DataVolume {namespace}/{name}");
         match self.cluster.data_volume(namespace, name) {
-            Some(found) => {
-                self.from_labels_or(&found.metadata, &object, || self.from_spec(&found.spec))
-            }
+            Some(found) => self.by_labels_or(&found.metadata, &object, || self.by_spec(&found.spec)),
             // CDI may delete a DataVolume that is filled: its claim has its name. Without the DataVolume in the dump it is not
             // known which of the two KubeVirt reads, unless the claim names one.
             None => self
-                .from_claim(namespace, name)
+                .by_claim(namespace, name)
                 .map_err(|_| NotInferred::Unknown { object, needed: &[Resource::DataVolumes, Resource::Claims] }),
         }
     }
 
     /// `fromDataVolumeSpec`.
-    fn from_spec(&self, spec: &DataVolumeSpec) -> Named {
-        if let Some(found) = spec.source.as_ref().and_then(|source| self.from_source(source)) {
+    fn by_spec(&self, spec: &DataVolumeSpec) -> Named {
+        if let Some(found) = spec.source.as_ref().and_then(|source| self.by_source(source)) {
             return found;
         }
         let Some(source) = &spec.source_ref else {
-            let why = "its DataVolume is filled from neither a PersistentVolumeClaim, nor a VolumeSnapshot, nor a DataSource";
+            let why =
+                "its DataVolume is filled from neither a PersistentVolumeClaim, nor a VolumeSnapshot, nor a DataSource";
             return Err(NotInferred::Unnamed(why.to_owned()));
         };
         if source.kind != "DataSource" {
@@ -184,26 +178,26 @@ impl Search<'_> {
         }
         let own = &self.vm.metadata.namespace;
         let namespace = if source.namespace.is_empty() { own } else { &source.namespace };
-        self.from_data_source(namespace, &source.name)
+        self.by_data_source(namespace, &source.name)
     }
 
     /// `fromDataSource`.
-    fn from_data_source(&self, namespace: &str, name: &str) -> Named {
+    fn by_data_source(&self, namespace: &str, name: &str) -> Named {
         let object = format!("DataSource {namespace}/{name}");
         let Some(found) = self.cluster.data_source(namespace, name) else {
             return Err(NotInferred::Unknown { object, needed: &[Resource::DataSources] });
         };
-        self.from_labels_or(&found.metadata, &object, || {
+        self.by_labels_or(&found.metadata, &object, || {
             let names_none = || format!("{object} names neither a PersistentVolumeClaim nor a VolumeSnapshot");
-            self.from_source(&found.spec.source).unwrap_or_else(|| Err(NotInferred::Unnamed(names_none())))
+            self.by_source(&found.spec.source).unwrap_or_else(|| Err(NotInferred::Unnamed(names_none())))
         })
     }
 
     /// By the labels of the object that a DataVolume or a DataSource names; `None` where it names none.
-    fn from_source(&self, source: &ObjectSource) -> Option<Named> {
+    fn by_source(&self, source: &ObjectSource) -> Option<Named> {
         match (&source.pvc, &source.snapshot) {
-            (Some(claim), _) => Some(self.from_claim(&claim.namespace, &claim.name)),
-            (None, Some(snapshot)) => Some(self.from_snapshot(snapshot)),
+            (Some(claim), _) => Some(self.by_claim(&claim.namespace, &claim.name)),
+            (None, Some(snapshot)) => Some(self.by_snapshot(snapshot)),
             (None, None) => None,
         }
     }

@@ -369,12 +369,8 @@ fn led(how: &str) -> (Value, Vec<Object>, Value) {
             let of_source = json!({"sourceRef": {"kind": "DataSource", "name": "golden"}});
             (root, vec![data_source(&named)], template(&of_source))
         }
-        "source, claim" => {
-            (root, vec![data_source(&spec(&of_claim)), claim("image", &named)], template(&of_source))
-        }
-        "source, snapshot" => {
-            (root, vec![data_source(&spec(&of_snapshot)), snapshot(&named)], template(&of_source))
-        }
+        "source, claim" => (root, vec![data_source(&spec(&of_claim)), claim("image", &named)], template(&of_source)),
+        "source, snapshot" => (root, vec![data_source(&spec(&of_snapshot)), snapshot(&named)], template(&of_source)),
         "no volume" => (json!({"name": "other", "dataVolume": {"name": "root"}}), vec![], bare),
         "container disk" => (json!({"name": "disk", "containerDisk": {"image": "x"}}), vec![], bare),
         "no label" => (root, vec![data_source(&json!({}))], template(&of_source)),
@@ -413,8 +409,19 @@ fn inferring(how: &str, policy: &Value, is_live: bool) -> Guest {
 #[rstest]
 fn an_instancetype_and_a_preference_are_inferred_from_a_volume(
     #[values(
-        "claim", "data volume", "its claim", "its snapshot", "its source", "its source, claim", "its source, snapshot", "collected",
-        "template, claim", "template, snapshot", "template, source", "source in the same namespace", "source, claim",
+        "claim",
+        "data volume",
+        "its claim",
+        "its snapshot",
+        "its source",
+        "its source, claim",
+        "its source, snapshot",
+        "collected",
+        "template, claim",
+        "template, snapshot",
+        "template, source",
+        "source in the same namespace",
+        "source, claim",
         "source, snapshot"
     )]
     how: &str,
@@ -436,8 +443,14 @@ const NO_NAME: [&str; 5] = ["container disk", "no label", "no label, claim", "re
 
 #[rstest]
 #[case("no volume", ", and the VM has no volume of that name: KubeVirt refuses the VM")]
-#[case("container disk", ", and the volume is neither a PersistentVolumeClaim nor a DataVolume: KubeVirt refuses the VM")]
-#[case("no label", ", and DataSource shop/golden names neither a PersistentVolumeClaim nor a VolumeSnapshot: KubeVirt refuses the VM")]
+#[case(
+    "container disk",
+    ", and the volume is neither a PersistentVolumeClaim nor a DataVolume: KubeVirt refuses the VM"
+)]
+#[case(
+    "no label",
+    ", and DataSource shop/golden names neither a PersistentVolumeClaim nor a VolumeSnapshot: KubeVirt refuses the VM"
+)]
 #[case(
     "no label, claim",
     ", and PersistentVolumeClaim shop/image has no label instancetype.kubevirt.io/default-instancetype: KubeVirt refuses the VM"
@@ -456,7 +469,10 @@ const NO_NAME: [&str; 5] = ["container disk", "no label", "no label, claim", "re
     ", by the labels of PersistentVolumeClaim shop/image, which is not known; a dump must hold persistentvolumeclaims"
 )]
 #[case("unknown source", ", by the labels of DataSource shop/golden, which is not known; a dump must hold datasources")]
-#[case("unknown snapshot", ", by the labels of VolumeSnapshot shop/daily, which is not known; a dump must hold volumesnapshots")]
+#[case(
+    "unknown snapshot",
+    ", by the labels of VolumeSnapshot shop/daily, which is not known; a dump must hold volumesnapshots"
+)]
 #[case(
     "unknown",
     ", by the labels of DataVolume shop/root, which is not known; a dump must hold datavolumes and persistentvolumeclaims"

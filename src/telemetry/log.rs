@@ -1,0 +1,211 @@
+//! Log lines: text for people or JSON, filtered, one line an event.
+
+use std::fmt;
+use std::io;
+use std::sync::OnceLock;
+
+use thiserror::Error;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::console;
+use crate::domain::Domain;
+use crate::fit::shown::Shown;
+use crate::word::words;
+
+words! {
+    /// The shape of log lines.
+    #[derive(Default)]
+    LogFormat {
+        /// For people; coloured on a terminal.
+        #[default]
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The filter does not parse.
+    #[error("log filter {filter:?} is not understood; examples: info, cpufit=debug, warn,cpufit::web::tls=debug")]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Logging was set up before.
+    #[error("logging is set up already")]
+    Twice(#[source] tracing::subscriber::SetGlobalDefaultError),
+}
+
+/// Sends log lines to standard error, with the names of a cluster of this domain.
+///
+/// # Errors
+/// The filter does not parse, or logging was set up before.
+pub fn init(format: LogFormat, filter: &str, domain: &Domain) -> Result<(), TelemetryError> {
+    let domain = domain.clone();
+    let subscriber = subscriber(format, filter, move || Renamed(console::log(), domain.clone()))?;
+    tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::Twice)?;
+    // The first one counts.
+    let _ = FORMAT.set(format);
+    Ok(())
+}
+
+/// How the process logs, once it does.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// The format of the log; `None` where nothing is logged.
+#[must_use]
+pub fn log_format() -> Option<LogFormat> {
+    FORMAT.get().copied()
+}
+
+/// A writer of whole lines, with the names of a cluster.
+struct Renamed<W>(W, Domain);
+
+impl<W: io::Write> io::Write for Renamed<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(&self.1.exchanged(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// What [`init`] sets up, with another writer.
+///
+/// # Errors
+/// The filter does not parse.
+fn subscriber<W>(
+    format: LogFormat,
+    filter: &str,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // The HTTP/2 library warns of each client that resets too many streams: a line a connection, whenever somebody likes.
+    let quiet = if filter.contains("h2") { filter.to_owned() } else { format!("{filter},h2=error") };
+    let parsed = EnvFilter::try_new(quiet);
+    let filter = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match format {
+        LogFormat::Text => {
+            let lines = ShownLines { plain: Format::default(), is_coloured: console::is_log_read() };
+            Box::new(builder.with_ansi(false).event_format(lines).finish())
+        }
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
+    })
+}
+
+/// The text format. What objects and peers sent cannot forge a line: each event is one line of [`Shown`] text.
+struct ShownLines {
+    plain: Format,
+    is_coloured: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for ShownLines
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'w> FormatFields<'w> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = String::new();
+        self.plain.format_event(context, Writer::new(&mut line), event)?;
+        let line = Shown::new(line.trim_end());
+        match *event.metadata().level() {
+            Level::ERROR if self.is_coloured => writeln!(out, "\u{1b}[31m{line}\u{1b}[0m"),
+            Level::WARN if self.is_coloured => writeln!(out, "\u{1b}[33m{line}\u{1b}[0m"),
+            _ => writeln!(out, "{line}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::word::Word as _;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: &str) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        tracing::subscriber::with_default(subscriber(format, filter, move || writer.clone()).unwrap(), || {
+            tracing::info!(node = "node-a", "noted");
+            tracing::debug!("not noted");
+            tracing::warn!(target: "h2::proto::streams::recv", "reset");
+        });
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn every_log_format_is_read_as_it_is_written() {
+        for format in LogFormat::ALL {
+            assert_eq!(format.to_string().parse().as_ref(), Ok(format));
+        }
+        assert_eq!("yaml".parse::<LogFormat>().unwrap_err().to_string(), r#""yaml" is not one of text, json"#);
+    }
+
+    #[test]
+    fn json_lines_are_json_and_the_filter_filters() {
+        let line = logged(LogFormat::Json, "info");
+        let value: serde_json::Value = serde_json::from_str(line.trim_end()).expect("one object on one line");
+        assert_eq!((&value["node"], &value["message"]), (&"node-a".into(), &"noted".into()));
+        assert!(logged(LogFormat::Text, "info").contains("noted node=\"node-a\""));
+        assert_eq!(logged(LogFormat::Text, "warn"), "");
+        assert!(logged(LogFormat::Text, "warn,h2=warn").contains("reset"), "who asks for it gets it");
+    }
+
+    /// A name that a stranger chose, in the message, in a value, and in the place of either.
+    #[test]
+    fn no_value_forges_a_line() {
+        let hostile = "a\nERROR cpufit: forged\r\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1m\u{202e}\u{2028}b";
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let text = subscriber(LogFormat::Text, "info", move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(text, || {
+            let error = io::Error::other(hostile);
+            tracing::info!(name = %hostile, quoted = hostile, ?hostile, error = &error as &dyn std::error::Error, "said");
+            tracing::warn!("{hostile}");
+            let _entered = tracing::info_span!("span", name = %hostile).entered();
+            tracing::error!("in a span");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        for line in text.lines() {
+            assert_eq!(Shown::new(line).as_str(), line);
+        }
+    }
+
+    #[test]
+    fn a_filter_that_does_not_parse_is_named() {
+        let error = subscriber(LogFormat::Text, "cpufit=loud", io::sink).err().unwrap();
+        assert!(error.to_string().contains("\"cpufit=loud\""), "{error}");
+    }
+}

@@ -1,0 +1,307 @@
+//! The metrics: what they are called, what they count, and where they are counted.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::exposition::{self, Exposition};
+use super::labels::{DecodeReason, EventResult, HandshakeFailure, ObjectKind, ReloadResult, RequestOutcome};
+use super::process;
+use crate::admission::Stage;
+use crate::policy::Exemption;
+use crate::word::Word as _;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    webhook: Stage,
+    kind: ObjectKind,
+    outcome: RequestOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookLabel {
+    webhook: Stage,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabel {
+    version: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecodeLabel {
+    reason: DecodeReason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabel {
+    result: ReloadResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EventLabel {
+    result: EventResult,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExemptionLabel {
+    exemption: Exemption,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HandshakeLabel {
+    reason: HandshakeFailure,
+}
+
+/// Ten microseconds to ten seconds: a judgement takes some of the former, an API server waits the latter.
+const LATENCY_BUCKETS: [f64; 13] =
+    [1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 5e-2, 2.5e-1, 1.0, 10.0];
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    exempted: Family<ExemptionLabel, Counter>,
+    latency: Family<WebhookLabel, Histogram, fn() -> Histogram>,
+    decode_errors: Family<DecodeLabel, Counter>,
+    judge_panics: Counter,
+    reloads: Family<ReloadLabel, Counter>,
+    expiry: Gauge<f64, AtomicU64>,
+    rotations: Counter,
+    events: Family<EventLabel, Counter>,
+    handshake_failures: Family<HandshakeLabel, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl Metrics {
+    /// Metrics, with those that `more` registers besides; names get the prefix `cpufit_`.
+    pub fn new(more: impl FnOnce(&mut Registry)) -> Self {
+        let mut all = Registry::default();
+        process::register(all.sub_registry_with_prefix("process"));
+        let registry = all.sub_registry_with_prefix("cpufit");
+        let requests = Family::default();
+        registry.register("requests", "Admission requests by webhook, kind of object and outcome", requests.clone());
+        let exempted = Family::default();
+        registry.register(
+            "exempted",
+            "Requests that a policy would have denied but for an exemption",
+            exempted.clone(),
+        );
+        let latency: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
+        registry.register(
+            "request_duration_seconds",
+            "Seconds from the request's head to its answer, the body's arrival included",
+            latency.clone(),
+        );
+        let decode_errors = Family::default();
+        registry.register("decode_errors", "Bodies that were no AdmissionReview, by reason", decode_errors.clone());
+        let judge_panics = Counter::default();
+        registry.register(
+            "judge_panics",
+            "Judgements that panicked; each such request was admitted with a warning",
+            judge_panics.clone(),
+        );
+        let reloads = Family::default();
+        registry.register(
+            "certificate_reloads",
+            "Changes of the serving certificate: replaced, or kept the old pair because the new one was unusable",
+            reloads.clone(),
+        );
+        let expiry = Gauge::default();
+        registry.register(
+            "certificate_expiration_timestamp_seconds",
+            "When the serving certificate expires, in seconds since 1970; 0 if unknown",
+            expiry.clone(),
+        );
+        let rotations = Counter::default();
+        registry.register(
+            "certificate_rotations",
+            "Certificates that this replica, as the leader, made and had served",
+            rotations.clone(),
+        );
+        let events = Family::default();
+        registry.register("events", "Reports for Events, by what became of them", events.clone());
+        let handshake_failures = Family::default();
+        registry.register(
+            "tls_handshake_failures",
+            "Connections that ended before a request; refused most often means that the caBundle is not the certificate's",
+            handshake_failures.clone(),
+        );
+        let build = Family::<BuildLabel, Gauge>::default();
+        build.get_or_create(&BuildLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build_info", "1, with the version of the program", build);
+        more(registry);
+        // A counter that exists from the start shows 0 where nothing happened.
+        for reason in DecodeReason::ALL {
+            drop(decode_errors.get_or_create(&DecodeLabel { reason: *reason }));
+        }
+        // A labelled namespace is left alone before anything is decided.
+        for exemption in Exemption::ALL.iter().filter(|exemption| !exemption.is_silent()) {
+            drop(exempted.get_or_create(&ExemptionLabel { exemption: *exemption }));
+        }
+        for result in ReloadResult::ALL {
+            drop(reloads.get_or_create(&ReloadLabel { result: *result }));
+        }
+        for result in EventResult::ALL {
+            drop(events.get_or_create(&EventLabel { result: *result }));
+        }
+        for reason in HandshakeFailure::ALL {
+            drop(handshake_failures.get_or_create(&HandshakeLabel { reason: *reason }));
+        }
+        for stage in Stage::ALL {
+            drop(latency.get_or_create(&WebhookLabel { webhook: stage }));
+        }
+        Self {
+            registry: all,
+            requests,
+            exempted,
+            latency,
+            decode_errors,
+            judge_panics,
+            reloads,
+            expiry,
+            rotations,
+            events,
+            handshake_failures,
+        }
+    }
+
+    /// A request was answered.
+    pub fn request(&self, stage: Stage, kind: ObjectKind, outcome: RequestOutcome, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { webhook: stage, kind, outcome }).inc();
+        self.latency.get_or_create(&WebhookLabel { webhook: stage }).observe(took.as_secs_f64());
+    }
+
+    /// A policy would have denied a request that was not a dry run, but for an exemption.
+    pub fn exempted(&self, exemption: Exemption) {
+        self.exempted.get_or_create(&ExemptionLabel { exemption }).inc();
+    }
+
+    /// A body was no review.
+    pub fn decode_error(&self, reason: DecodeReason) {
+        self.decode_errors.get_or_create(&DecodeLabel { reason }).inc();
+    }
+
+    /// A judgement panicked.
+    pub fn judge_panic(&self) {
+        self.judge_panics.inc();
+    }
+
+    /// The serving certificate changed, or would have.
+    pub fn certificate_reload(&self, result: ReloadResult) {
+        self.reloads.get_or_create(&ReloadLabel { result }).inc();
+    }
+
+    /// The serving certificate's end, in seconds since 1970.
+    #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits for 142 million years")]
+    pub fn certificate_expiry(&self, not_after: Option<i64>) {
+        self.expiry.set(not_after.unwrap_or_default() as f64);
+    }
+
+    /// A certificate made here is served from now on.
+    pub fn certificate_rotation(&self) {
+        self.rotations.inc();
+    }
+
+    /// A report was queued for an Event.
+    pub fn event(&self, result: EventResult) {
+        self.events.get_or_create(&EventLabel { result }).inc();
+    }
+
+    /// A connection ended before a request.
+    pub fn handshake_failure(&self, reason: HandshakeFailure) {
+        self.handshake_failures.get_or_create(&HandshakeLabel { reason }).inc();
+    }
+
+    /// All, in this format.
+    ///
+    /// # Errors
+    /// A metric of `more` cannot be written.
+    pub fn render(&self, exposition: Exposition) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(8192);
+        encode(&mut text, &self.registry)?;
+        Ok(match exposition {
+            Exposition::OpenMetrics => text,
+            Exposition::Text => exposition::text(&text),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Dashboards and alerts are written against this text.
+    #[test]
+    fn the_metrics_text() {
+        let metrics = Metrics::default();
+        metrics.request(Stage::Validate, ObjectKind::Pod, RequestOutcome::Warned, Duration::from_micros(60));
+        metrics.decode_error(DecodeReason::WrongVersion);
+        metrics.judge_panic();
+        metrics.exempted(Exemption::Controller);
+        metrics.certificate_reload(ReloadResult::Kept);
+        metrics.certificate_expiry(Some(1_900_000_000));
+        let text = metrics.render(Exposition::OpenMetrics).unwrap();
+        let (about, mut values): (Vec<&str>, Vec<&str>) = text
+            .lines()
+            // Those of the process: another test.
+            .filter(|line| !line.contains("process_"))
+            .partition(|line| line.starts_with('#'));
+        insta::assert_snapshot!(about.join("\n"), @r#"
+        # HELP cpufit_requests Admission requests by webhook, kind of object and outcome.
+        # TYPE cpufit_requests counter
+        # HELP cpufit_exempted Requests that a policy would have denied but for an exemption.
+        # TYPE cpufit_exempted counter
+        # HELP cpufit_request_duration_seconds Seconds from the request's head to its answer, the body's arrival included.
+        # TYPE cpufit_request_duration_seconds histogram
+        # HELP cpufit_decode_errors Bodies that were no AdmissionReview, by reason.
+        # TYPE cpufit_decode_errors counter
+        # HELP cpufit_judge_panics Judgements that panicked; each such request was admitted with a warning.
+        # TYPE cpufit_judge_panics counter
+        # HELP cpufit_certificate_reloads Changes of the serving certificate: replaced, or kept the old pair because the new one was unusable.
+        # TYPE cpufit_certificate_reloads counter
+        # HELP cpufit_certificate_expiration_timestamp_seconds When the serving certificate expires, in seconds since 1970; 0 if unknown.
+        # TYPE cpufit_certificate_expiration_timestamp_seconds gauge
+        # HELP cpufit_certificate_rotations Certificates that this replica, as the leader, made and had served.
+        # TYPE cpufit_certificate_rotations counter
+        # HELP cpufit_events Reports for Events, by what became of them.
+        # TYPE cpufit_events counter
+        # HELP cpufit_tls_handshake_failures Connections that ended before a request; refused most often means that the caBundle is not the certificate's.
+        # TYPE cpufit_tls_handshake_failures counter
+        # HELP cpufit_build_info 1, with the version of the program.
+        # TYPE cpufit_build_info gauge
+        # EOF
+        "#);
+        values.retain(|line| !line.contains("_bucket") && !line.ends_with(" 0"));
+        values.sort_unstable();
+        insta::assert_snapshot!(values.join("\n"), @r#"
+        cpufit_build_info{version="0.1.0"} 1
+        cpufit_certificate_expiration_timestamp_seconds 1900000000.0
+        cpufit_certificate_reloads_total{result="kept"} 1
+        cpufit_decode_errors_total{reason="wrong-version"} 1
+        cpufit_exempted_total{exemption="controller"} 1
+        cpufit_judge_panics_total 1
+        cpufit_request_duration_seconds_count{webhook="validate"} 1
+        cpufit_request_duration_seconds_sum{webhook="authorize"} 0.0
+        cpufit_request_duration_seconds_sum{webhook="mutate"} 0.0
+        cpufit_request_duration_seconds_sum{webhook="validate"} 0.00006
+        cpufit_requests_total{webhook="validate",kind="Pod",outcome="warned"} 1
+        "#);
+    }
+}

@@ -6,11 +6,10 @@
 
 mod note;
 
-use std::fmt;
-
 use crate::kubevirt::replicas::ReplicasKind;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Meta;
+use crate::word::words;
 use crate::world::World;
 
 pub(crate) use note::{Note, Quotable};
@@ -113,59 +112,31 @@ impl Regarding {
     }
 }
 
-/// Why an Event is written: the Event's `reason`, by which people and alerts filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// It runs or would run, and can migrate nowhere.
-    NoTarget,
-    /// It can start nowhere.
-    NoNode,
-    /// It has one target left.
-    OneTarget,
-    /// The node it runs on no longer meets its pod's selector.
-    OwnNode,
-    /// It was given the common CPU model.
-    ModelReplaced,
-    /// It should have been given the common CPU model, and was not.
-    ModelNotReplaced,
-    /// Selector keys were taken off its migration's target pod.
-    SelectorsDropped,
-    /// They should have been, and were not.
-    SelectorsKept,
-    /// A policy is not valid, and ignored.
-    PolicyInvalid,
+words! {
+    /// Why an Event is written: the Event's `reason`, by which people and alerts filter.
+    Reason {
+        /// It runs or would run, and can migrate nowhere.
+        NoTarget = "CPUNoTarget",
+        /// It can start nowhere.
+        NoNode = "CPUNoNode",
+        /// It has one target left.
+        OneTarget = "CPUOneTarget",
+        /// The node it runs on no longer meets its pod's selector.
+        OwnNode = "CPUOwnNode",
+        /// It was given the common CPU model.
+        ModelReplaced = "CPUModelReplaced",
+        /// It should have been given the common CPU model, and was not.
+        ModelNotReplaced = "CPUModelNotReplaced",
+        /// Selector keys were taken off its migration's target pod.
+        SelectorsDropped = "CPUSelectorsDropped",
+        /// They should have been, and were not.
+        SelectorsKept = "CPUSelectorsKept",
+        /// A policy is not valid, and ignored.
+        PolicyInvalid = "CPUPolicyInvalid",
+    }
 }
 
 impl Reason {
-    /// All.
-    pub const ALL: [Self; 9] = [
-        Self::NoTarget,
-        Self::NoNode,
-        Self::OneTarget,
-        Self::OwnNode,
-        Self::ModelReplaced,
-        Self::ModelNotReplaced,
-        Self::SelectorsDropped,
-        Self::SelectorsKept,
-        Self::PolicyInvalid,
-    ];
-
-    /// As it stands in the Event.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoTarget => "CPUNoTarget",
-            Self::NoNode => "CPUNoNode",
-            Self::OneTarget => "CPUOneTarget",
-            Self::OwnNode => "CPUOwnNode",
-            Self::ModelReplaced => "CPUModelReplaced",
-            Self::ModelNotReplaced => "CPUModelNotReplaced",
-            Self::SelectorsDropped => "CPUSelectorsDropped",
-            Self::SelectorsKept => "CPUSelectorsKept",
-            Self::PolicyInvalid => "CPUPolicyInvalid",
-        }
-    }
-
     /// What it means, in words that no object has a part in.
     #[must_use]
     pub fn meaning(self) -> &'static str {
@@ -186,12 +157,6 @@ impl Reason {
     #[must_use]
     pub fn is_normal(self) -> bool {
         self == Self::ModelReplaced
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -1,16 +1,9 @@
-//! Small sets of words: spelled once, read and printed from there.
+//! Words that people write: read, and the one that was most likely meant.
 
 use std::fmt;
 
-/// A value that is spelled as one of a few words.
-pub trait Word: Copy + Sized + 'static {
-    /// All, in the order in which they are offered.
-    const ALL: &'static [Self];
-
-    /// Its spelling.
-    #[must_use]
-    fn as_str(self) -> &'static str;
-}
+pub use crate::fit::word::Word;
+pub(crate) use crate::fit::word::words;
 
 /// A word that is not allowed there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,49 +24,25 @@ impl fmt::Display for UnknownWord {
 
 /// Reads a word exactly as it is spelled, capitals included, as the API server does.
 pub(crate) fn parse<T: Word>(text: &str) -> Result<T, UnknownWord> {
-    T::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| UnknownWord {
+    T::of(text).ok_or_else(|| UnknownWord {
         given: text.to_owned(),
         allowed: T::ALL.iter().map(|word| word.as_str()).collect(),
     })
 }
 
-/// `FromStr` and `Display` of a [`Word`].
-macro_rules! spelled {
-    ($name:ident) => {
+/// `FromStr` of [`Word`]s.
+macro_rules! readable {
+    ($($name:ident),*) => {$(
         impl std::str::FromStr for $name {
             type Err = $crate::word::UnknownWord;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 $crate::word::parse(text)
             }
         }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str($crate::word::Word::as_str(*self))
-            }
-        }
-    };
+    )*};
 }
 
-/// An enum whose variants are words.
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$vmeta])* $variant,)* }
-
-        impl $crate::word::Word for $name {
-            const ALL: &'static [Self] = &[$(Self::$variant),*];
-            fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-        }
-
-        $crate::word::spelled!($name);
-    };
-}
-
-pub(crate) use {spelled, words};
+pub(crate) use readable;
 
 /// The candidate that a person most likely meant, if one is near enough to be worth saying.
 pub(crate) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {

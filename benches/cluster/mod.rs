@@ -13,6 +13,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use cpufit::fit::node::{Effect, Node, Taint};
 use cpufit::kubevirt::cluster::{Cluster, Object, launcher};
+use cpufit::policy::Word as _;
 use cpufit::telemetry::Metrics;
 use cpufit::web::{self, Condition, Edge, Readiness};
 use cpufit::world::World;
@@ -316,7 +317,7 @@ fn guest(review: &Value) -> [Object; 2] {
 pub fn router(world: World, metrics: Arc<Metrics>) -> Router {
     const ANSWER: &str = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","response":{"uid":"a145cf43-b63d-43a6-8ff1-4d4456486f08","allowed":true}}"#;
     let readiness = Readiness::new();
-    for condition in Condition::ALL {
+    for &condition in Condition::ALL {
         readiness.meet(condition);
     }
     let edge = Edge::new(Arc::new(world), Arc::new(readiness), metrics, web::Limits::default());

@@ -27,6 +27,7 @@ use thiserror::Error;
 use crate::bounds::{Bounded, Measured};
 use crate::fit::shown::Shown;
 use crate::kubevirt::wire::{Pod, Text};
+use crate::word::words;
 
 /// The `apiVersion` that is served.
 pub const API_VERSION: &str = "admission.k8s.io/v1";
@@ -118,36 +119,19 @@ pub struct GroupVersionResource<'a> {
     pub resource: Text<'a>,
 }
 
-/// What is done to the object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Operation {
-    /// `CREATE`.
-    Create,
-    /// `UPDATE`.
-    Update,
-    /// `DELETE`.
-    Delete,
-    /// `CONNECT`.
-    Connect,
-}
-
-impl Operation {
-    /// As reviews spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "CREATE",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-        }
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+words! {
+    /// What is done to the object.
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "UPPERCASE")]
+    Operation {
+        /// `CREATE`.
+        Create = "CREATE",
+        /// `UPDATE`.
+        Update = "UPDATE",
+        /// `DELETE`.
+        Delete = "DELETE",
+        /// `CONNECT`.
+        Connect = "CONNECT",
     }
 }
 

@@ -20,7 +20,7 @@ use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::Judged;
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{Ruling, UserName, Word as _};
+use crate::policy::{Ruling, UserName};
 use crate::say;
 use crate::world::World;
 

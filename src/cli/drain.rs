@@ -14,6 +14,7 @@ use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
 use crate::policy::LabelSelector;
 use crate::say::plural::{counted, fold_names, number};
+use crate::word::Word as _;
 use crate::world::World;
 
 /// What is ahead of the guests: the exit code.
@@ -148,7 +149,7 @@ fn order(drained: &Drained, page: &mut Page) {
 
 /// `node-a: 12 guests; 8 can leave, 3 have one target left, 1 cannot leave`.
 fn headline(node: &NodeRow) -> String {
-    let parts = State::ALL.into_iter().filter_map(|state| {
+    let parts = State::ALL.iter().copied().filter_map(|state| {
         let count = node.count(state);
         let words = match state {
             State::ShutDown => "would be shut down",

@@ -20,7 +20,7 @@ use crate::fit::verdict::{Assessment, Cause, Impact, Outcome, Unknown};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{self, LabelSelector, Policy, ReplacedMode, Word as _};
+use crate::policy::{self, LabelSelector, Policy, ReplacedMode};
 use crate::say::{self, plural};
 use crate::well_known;
 use crate::world::World;

@@ -9,6 +9,7 @@ use std::fmt;
 use super::bits::Bits;
 use super::fleet::{Fleet, NodeIndex};
 use super::label::Family;
+use super::word::words;
 
 /// A CPU as libvirt describes it: a named model, and what it has more or less than that model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,23 +39,13 @@ impl fmt::Display for Cpu {
     }
 }
 
-/// By what a guest's CPU is run: `type` of its domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Accelerator {
-    /// By the hardware.
-    Kvm,
-    /// By QEMU alone (`useEmulation`).
-    Qemu,
-}
-
-impl Accelerator {
-    /// As libvirt spells it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Qemu => "qemu",
-        }
+words! {
+    /// By what a guest's CPU is run: `type` of its domain.
+    Accelerator {
+        /// By the hardware.
+        Kvm = "kvm",
+        /// By QEMU alone (`useEmulation`).
+        Qemu = "qemu",
     }
 }
 

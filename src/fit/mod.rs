@@ -22,6 +22,7 @@ pub(crate) mod subject;
 pub(crate) mod syntax;
 mod toleration;
 pub mod verdict;
+pub mod word;
 
 #[cfg(test)]
 mod tests;

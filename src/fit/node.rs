@@ -2,39 +2,21 @@
 
 use std::collections::BTreeMap;
 
-/// What a taint does to pods that do not tolerate it. Mirrors `v1.TaintEffect`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Effect {
-    /// New pods are kept away.
-    NoSchedule,
-    /// New pods are kept away if another node will do; never a refusal.
-    PreferNoSchedule,
-    /// New pods are kept away and running ones evicted.
-    NoExecute,
+use super::word::words;
+
+words! {
+    /// What a taint does to pods that do not tolerate it. Mirrors `v1.TaintEffect`.
+    Effect {
+        /// New pods are kept away.
+        NoSchedule = "NoSchedule",
+        /// New pods are kept away if another node will do; never a refusal.
+        PreferNoSchedule = "PreferNoSchedule",
+        /// New pods are kept away and running ones evicted.
+        NoExecute = "NoExecute",
+    }
 }
 
 impl Effect {
-    /// The effect as the API spells it; `None` for any other word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "NoSchedule" => Some(Self::NoSchedule),
-            "PreferNoSchedule" => Some(Self::PreferNoSchedule),
-            "NoExecute" => Some(Self::NoExecute),
-            _ => None,
-        }
-    }
-
-    /// As the API spells it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoSchedule => "NoSchedule",
-            Self::PreferNoSchedule => "PreferNoSchedule",
-            Self::NoExecute => "NoExecute",
-        }
-    }
-
     /// Whether the scheduler's `TaintToleration` filter refuses for it.
     #[must_use]
     pub fn refuses(self) -> bool {

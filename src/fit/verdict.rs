@@ -1,68 +1,37 @@
 //! The outcome of a judgement, and what is said about it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use super::bits::Bits;
 use super::node::Taint;
 use super::placement::AffinityRule;
 use super::remedy::{ByLuck, NotHelping};
+use super::word::words;
 
 pub use super::check::{Check, Detail, Finding};
 
-/// How bad it is for the guest, mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Impact {
-    /// It runs, and exactly one node is left to migrate to.
-    Fragile,
-    /// It starts or runs, but can migrate nowhere.
-    Pinned,
-    /// No node takes it.
-    Unschedulable,
-}
-
-impl Impact {
-    /// All, mildest first.
-    pub const ALL: [Self; 3] = [Self::Fragile, Self::Pinned, Self::Unschedulable];
-
-    /// As policies and JSON spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fragile => "Fragile",
-            Self::Pinned => "Pinned",
-            Self::Unschedulable => "Unschedulable",
-        }
+words! {
+    /// How bad it is for the guest, mildest first.
+    Impact {
+        /// It runs, and exactly one node is left to migrate to.
+        Fragile = "Fragile",
+        /// It starts or runs, but can migrate nowhere.
+        Pinned = "Pinned",
+        /// No node takes it.
+        Unschedulable = "Unschedulable",
     }
 }
 
-impl fmt::Display for Impact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Why no node, or too few, take the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// No node's CPU labels fit. The only cause that is ever denied.
-    Structural,
-    /// The CPU labels fit somewhere; architecture, zone, machine type or affinity do not.
-    Placement,
-    /// A node fits but is cordoned, tainted or not ready, or virt-handler there is not well.
-    Temporary,
-}
-
-impl Cause {
-    /// As JSON spells it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Structural => "structural",
-            Self::Placement => "placement",
-            Self::Temporary => "temporary",
-        }
+words! {
+    /// Why no node, or too few, take the guest.
+    Cause {
+        /// No node's CPU labels fit. The only cause that is ever denied.
+        Structural = "structural",
+        /// The CPU labels fit somewhere; architecture, zone, machine type or affinity do not.
+        Placement = "placement",
+        /// A node fits but is cordoned, tainted or not ready, or virt-handler there is not well.
+        Temporary = "temporary",
     }
 }
 

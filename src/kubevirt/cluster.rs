@@ -22,6 +22,7 @@ use crate::fit::placement::Placement;
 use crate::fit::subject::ListOwner;
 use crate::libvirt::Facts;
 use crate::well_known;
+use crate::word::Word as _;
 
 /// The cluster at one instant, as far as guests are judged by it.
 ///
@@ -575,7 +576,7 @@ impl From<wire::Node> for Node {
 
 /// A taint with an effect this release does not know is no refusal, as for the scheduler.
 fn taint(taint: wire::Taint) -> Option<Taint> {
-    Some(Taint { key: taint.key, value: taint.value, effect: Effect::parse(&taint.effect)? })
+    Some(Taint { key: taint.key, value: taint.value, effect: Effect::of(&taint.effect)? })
 }
 
 /// Whether a pod is a virt-launcher, under whatever domain the distribution uses.

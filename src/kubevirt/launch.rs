@@ -18,6 +18,7 @@ use crate::fit::label;
 use crate::fit::node::Effect;
 use crate::fit::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
 use crate::fit::subject::PodRule;
+use crate::word::Word as _;
 
 /// The scheduling part of a pod that KubeVirt would create.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
@@ -335,7 +336,7 @@ fn name_rule(mut rule: wire::NodeSelectorRequirement) -> NameRule {
 #[must_use]
 pub fn toleration(toleration: &Toleration) -> placement::Toleration {
     let effect = toleration.effect.as_deref().filter(|effect| !effect.is_empty());
-    let known = effect.and_then(Effect::parse);
+    let known = effect.and_then(Effect::of);
     let operator = match toleration.operator.as_deref().unwrap_or_default() {
         _ if effect.is_some() && known.is_none() => TolerationOperator::Unknown,
         "" | "Equal" => TolerationOperator::Equal,

@@ -18,7 +18,7 @@ use std::fmt;
 use crate::bounds::Excess;
 use crate::fit::verdict::Impact;
 use crate::well_known;
-use crate::word::{spelled, words};
+use crate::word::{readable, words};
 
 pub use crate::word::{UnknownWord, Word};
 pub use read::PolicyError;
@@ -216,7 +216,13 @@ impl Word for Dial {
     }
 }
 
-spelled!(Dial);
+impl fmt::Display for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+readable!(Dial, ReplacedMode, Otherwise, Announce, LauncherSelectors);
 
 /// The CPU model that the guests of a policy should share, so that each can run on every node.
 #[derive(Clone, Debug, PartialEq, Eq)]

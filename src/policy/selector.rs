@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::Domain;
-use crate::word::words;
+use crate::word::{readable, words};
 
 words! {
     /// How a [`LabelCondition`] compares. Mirrors `metav1.LabelSelectorOperator`.
@@ -18,6 +18,8 @@ words! {
         DoesNotExist = "DoesNotExist",
     }
 }
+
+readable!(Operator);
 
 impl Operator {
     /// Whether the operator compares with values; the other two take none.

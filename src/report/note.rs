@@ -78,6 +78,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::word::Word as _;
 
     #[rstest]
     #[case::empty("", true)]
@@ -118,7 +119,7 @@ mod tests {
             let fits = (1020..=LONGEST).contains(&note.len()) && note.ends_with('…');
             assert!(fits, "the API server refuses {} bytes", note.len());
         }
-        for reason in Reason::ALL {
+        for &reason in Reason::ALL {
             let note = Note::new(reason, "evil words", Quotable(false)).0;
             assert!(note.len() <= LONGEST && !note.contains("evil"), "{note}");
         }

@@ -8,7 +8,7 @@ use crate::admission::Stage;
 use crate::admission::review::{Request, ReviewError};
 use crate::kubevirt::resource::Resource;
 use crate::policy::Exemption;
-use crate::word::{Word as _, words};
+use crate::word::words;
 
 macro_rules! labels {
     ($($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal,)* })*) => {$(

@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::console;
 use crate::domain::Domain;
 use crate::fit::shown::Shown;
-use crate::word::words;
+use crate::word::{readable, words};
 
 words! {
     /// The shape of log lines.
@@ -27,6 +27,8 @@ words! {
         Json = "json",
     }
 }
+
+readable!(LogFormat);
 
 /// Why logging could not be set up.
 #[derive(Debug, Error)]

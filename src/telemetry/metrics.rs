@@ -163,7 +163,7 @@ impl Metrics {
             drop(handshake_failures.get_or_create(&HandshakeLabel { reason: *reason }));
         }
         for stage in Stage::ALL {
-            drop(latency.get_or_create(&WebhookLabel { webhook: stage }));
+            drop(latency.get_or_create(&WebhookLabel { webhook: *stage }));
         }
         Self {
             registry: all,

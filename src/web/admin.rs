@@ -19,6 +19,7 @@ use super::server::{self, Drained, Limits, Transport};
 use super::{Condition, Readiness};
 use crate::page::Page;
 use crate::telemetry::{Exposition, Metrics};
+use crate::word::Word as _;
 
 const INDEX: [&str; 5] = [
     "cpufit: keeps KubeVirt guests migratable",
@@ -102,7 +103,7 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
     let ready = admin.readiness.is_ready();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut page = Page::default();
-    for condition in Condition::ALL {
+    for &condition in Condition::ALL {
         let held = admin.readiness.holds(condition);
         if verbose || !held {
             let (mark, state) = if held { ('+', "ok") } else { ('-', "not yet") };

@@ -1,37 +1,18 @@
 //! What must hold before requests are answered.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One thing that must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// What reviews are judged by was read: the snapshot, or every watch once through. Until then reviews get a 503.
-    Synced,
-    /// What was read is not too old: the API server answered lately. Else reviews get a 503 as well.
-    Fresh,
-    /// The TLS port accepts connections; lost when the process drains, while reviews are still answered.
-    Serving,
-}
+use crate::word::{Word as _, words};
 
-impl Condition {
-    /// All, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::Synced, Self::Fresh, Self::Serving];
-
-    /// As `/readyz` spells it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Synced => "synced",
-            Self::Fresh => "fresh",
-            Self::Serving => "serving",
-        }
-    }
-}
-
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+words! {
+    /// One thing that must hold.
+    Condition {
+        /// What reviews are judged by was read: the snapshot, or every watch once through. Until then reviews get a 503.
+        Synced = "synced",
+        /// What was read is not too old: the API server answered lately. Else reviews get a 503 as well.
+        Fresh = "fresh",
+        /// The TLS port accepts connections; lost when the process drains, while reviews are still answered.
+        Serving = "serving",
     }
 }
 
@@ -73,6 +54,6 @@ impl Readiness {
     /// All conditions hold: requests should be sent here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        Condition::ALL.into_iter().all(|condition| self.holds(condition))
+        Condition::ALL.iter().all(|&condition| self.holds(condition))
     }
 }

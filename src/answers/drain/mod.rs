@@ -21,6 +21,7 @@ use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
 use crate::say::plural::{fold_names, number};
+use crate::word::words;
 use crate::world::World;
 
 use apart::Residents;
@@ -30,36 +31,21 @@ use order::Order;
 
 pub use acts::Step;
 
-/// What becomes of a guest when its node is drained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// Its eviction ends it: KubeVirt does not migrate it.
-    ShutDown,
-    /// It is to be migrated and has nowhere to go: the drain waits for it.
-    Stuck,
-    /// KubeVirt does not move it, and the drain waits: somebody else must act.
-    Stays,
-    /// It leaves, and one node can take it.
-    OneTarget,
-    /// It leaves.
-    CanLeave,
-}
-
-impl State {
-    /// All, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [Self::ShutDown, Self::Stuck, Self::Stays, Self::OneTarget, Self::CanLeave];
-
-    /// As JSON and tables spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ShutDown => "shut-down",
-            Self::Stuck => "stuck",
-            Self::Stays => "stays",
-            Self::OneTarget => "one-target",
-            Self::CanLeave => "can-leave",
-        }
+words! {
+    /// What becomes of a guest when its node is drained.
+    #[derive(Serialize)]
+    #[serde(into = "&'static str")]
+    State {
+        /// Its eviction ends it: KubeVirt does not migrate it.
+        ShutDown = "shut-down",
+        /// It is to be migrated and has nowhere to go: the drain waits for it.
+        Stuck = "stuck",
+        /// KubeVirt does not move it, and the drain waits: somebody else must act.
+        Stays = "stays",
+        /// It leaves, and one node can take it.
+        OneTarget = "one-target",
+        /// It leaves.
+        CanLeave = "can-leave",
     }
 }
 

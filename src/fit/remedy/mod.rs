@@ -57,24 +57,15 @@ use super::label::{self, Family};
 use super::node::Node;
 use super::subject::{ListedFeature, NotMigratable, Stage, Subject, Template};
 use super::verdict::Outcome;
+use super::word::words;
 
-/// What the guest loses meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outage {
-    /// Nothing.
-    None,
-    /// It is restarted.
-    Restart,
-}
-
-impl Outage {
-    /// As people and JSON read it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Restart => "restart",
-        }
+words! {
+    /// What the guest loses meanwhile.
+    Outage {
+        /// Nothing.
+        None = "none",
+        /// It is restarted.
+        Restart = "restart",
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::cluster::known;
+use crate::word::Word as _;
 
 fn report_of(namespace: &str, name: &str, reason: Reason, line: &str) -> Report {
     let regarding = known(namespace, name, &format!("uid-{name}"));

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use cpufit::admission::Stage;
 use cpufit::admission::response::{Decision, Denial, DenialKind, Warnings};
 use cpufit::admission::review::Request;
+use cpufit::policy::Word as _;
 use cpufit::telemetry::Metrics;
 use cpufit::web::{Condition, Edge, Judge, Judging, Limits, Readiness, Turn, Unjudged};
 use futures_util::FutureExt as _;
@@ -73,7 +74,7 @@ impl Judging for Held {
 
 fn ready() -> Arc<Readiness> {
     let readiness = Readiness::new();
-    for condition in Condition::ALL {
+    for &condition in Condition::ALL {
         readiness.meet(condition);
     }
     Arc::new(readiness)

@@ -141,20 +141,16 @@ impl World {
         })
     }
 
-    /// Reads answers of libvirt from files, besides those that are there.
+    /// Reads answers of libvirt from files, besides those that are there; notes where some gave way to later ones.
     ///
     /// # Errors
     ///
     /// An input cannot be read, or holds something else.
-    pub fn add_libvirt_facts(&mut self, sources: &[Source], stdin: impl Read) -> Result<(), WorldError> {
+    pub fn add_libvirt_facts(&mut self, sources: &[Source], stdin: impl Read) -> Result<Vec<String>, WorldError> {
         let domain = self.cluster.domain.clone();
         let facts = Arc::make_mut(&mut self.cluster.libvirt);
-        snapshot::read_all(sources, &domain, stdin, |item| {
-            if saved::is_kind(&item.api_version, &item.kind) {
-                return take_in(facts, &item);
-            }
-            Err(WorldError::NoLibvirtFacts { place: item.place.to_string(), kind: item.kind })
-        })
+        read_libvirt_facts(facts, sources, &domain, stdin)?;
+        Ok(facts.take_notes())
     }
 
     fn add(&mut self, policy: Policy, item: &Item) -> Result<(), WorldError> {
@@ -254,8 +250,9 @@ fn read(
     world.add_policies(policies, &mut stdin)?;
     world.cluster = Cluster::new(objects, release);
     world.cluster.domain = domain.clone();
-    world.cluster.libvirt = Arc::new(facts);
     let mut notes: Vec<String> = skipped.line().into_iter().collect();
+    notes.extend(facts.take_notes());
+    world.cluster.libvirt = Arc::new(facts);
     if let Some(first) = twice.first() {
         let one = format!("node {first} is in the dump more than once, alike, and counts once");
         let more = twice.len() - 1;
@@ -271,8 +268,27 @@ fn read(
     Ok((world, notes))
 }
 
+/// Reads answers of libvirt from files, besides what is known.
+///
+/// # Errors
+///
+/// An input cannot be read, or holds something else.
+pub(crate) fn read_libvirt_facts(
+    facts: &mut Facts,
+    sources: &[Source],
+    domain: &Domain,
+    stdin: impl Read,
+) -> Result<(), WorldError> {
+    snapshot::read_all(sources, domain, stdin, |item| {
+        if saved::is_kind(&item.api_version, &item.kind) {
+            return take_in(facts, &item);
+        }
+        Err(WorldError::NoLibvirtFacts { place: item.place.to_string(), kind: item.kind })
+    })
+}
+
 fn take_in(facts: &mut Facts, item: &Item) -> Result<(), WorldError> {
-    let taken = saved::take_in(facts, &item.kind, item.json.get());
+    let taken = saved::take_in(facts, &item.kind, item.json.get(), &item.place.to_string());
     taken.map_err(|problem| WorldError::LibvirtFacts { place: item.place.to_string(), problem })
 }
 

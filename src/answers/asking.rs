@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;
-use crate::fit::label::{self, Family};
+use crate::fit::libvirt::KeptOff;
 use crate::fit::remedy::Action;
 use crate::fit::subject::CpuMode;
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::migration;
-use crate::kubevirt::wire::{Vmi, Vmim};
+use crate::kubevirt::wire::{Meta, Vmi, Vmim};
+use crate::libvirt::facts::Machine;
 use crate::policy::UserName;
 use crate::world::World;
 
@@ -24,19 +25,43 @@ const TRIES: usize = 3;
 pub(crate) struct Plan {
     /// The guests.
     pub guests: Vec<PlannedGuest>,
+    /// The guests that run and whose launcher is not known, so that they cannot be asked.
+    pub unreachable: Vec<GuestName>,
     /// The launchers of each node that comes into question; none where none runs there.
     pub launchers: BTreeMap<String, Vec<LauncherName>>,
+    /// Those nodes as their labels are.
+    pub machines: BTreeMap<String, Machine>,
 }
 
-/// A guest to be asked about.
+/// A guest, and which start of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PlannedGuest {
+pub(crate) struct GuestName {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
     /// The UID of its VMI.
     pub uid: String,
+}
+
+impl GuestName {
+    fn of(vmi: &Vmi) -> Self {
+        let Meta { namespace, name, uid, .. } = &vmi.metadata;
+        Self { namespace: namespace.clone(), name: name.clone(), uid: uid.clone() }
+    }
+
+    /// Namespace and name.
+    #[must_use]
+    pub(crate) fn key(&self) -> (String, String) {
+        (self.namespace.clone(), self.name.clone())
+    }
+}
+
+/// A guest to be asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PlannedGuest {
+    /// Which one.
+    pub guest: GuestName,
     /// The pod it runs in.
     pub launcher: LauncherName,
     /// The node it runs on.
@@ -45,34 +70,48 @@ pub(crate) struct PlannedGuest {
     pub nodes: Vec<String>,
 }
 
-/// Whom to ask about these guests. Guests that do not run are left out, and those whose launcher is not known.
+/// Whom to ask about these guests. Guests that do not run are left out.
 pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>) -> Plan {
     let cluster = &world.cluster;
     let mut out = Plan::default();
-    let mut by_node: BTreeMap<&str, Vec<LauncherName>> = BTreeMap::new();
-    for vmi in cluster.vmis().filter(|vmi| migration::runs(vmi)) {
-        if let Some(launcher) = cluster.current_launcher(vmi) {
-            let name = (launcher.namespace.clone(), launcher.name.clone());
-            by_node.entry(&launcher.node).or_default().push(name);
-        }
-    }
-    for vmi in guests {
-        let Some(launcher) = cluster.current_launcher(vmi).filter(|_| migration::runs(vmi)) else { continue };
+    let by_node = launchers(world);
+    for vmi in guests.into_iter().filter(|vmi| migration::runs(vmi)) {
+        let Some(launcher) = cluster.current_launcher(vmi) else {
+            out.unreachable.push(GuestName::of(vmi));
+            continue;
+        };
         let nodes = nodes_to_ask(world, vmi);
         for node in &nodes {
             out.launchers.entry(node.clone()).or_insert_with(|| {
                 let there = by_node.get(node.as_str()).map(Vec::as_slice).unwrap_or_default();
                 some_of(there, &vmi.metadata.namespace)
             });
+            let machine = || cluster.fleet.find(node).map(|node| Machine::of(&cluster.fleet, node)).unwrap_or_default();
+            out.machines.entry(node.clone()).or_insert_with(machine);
         }
         out.guests.push(PlannedGuest {
-            namespace: vmi.metadata.namespace.clone(),
-            name: vmi.metadata.name.clone(),
-            uid: vmi.metadata.uid.clone(),
+            guest: GuestName::of(vmi),
             launcher: (launcher.namespace.clone(), launcher.name.clone()),
             node: launcher.node.clone(),
             nodes,
         });
+    }
+    out
+}
+
+/// The nodes on which a launcher of a guest that runs is known: libvirt there can be asked.
+pub(crate) fn reachable(world: &World) -> BTreeSet<&str> {
+    launchers(world).into_keys().collect()
+}
+
+/// The launchers of the guests that run, by node.
+fn launchers(world: &World) -> BTreeMap<&str, Vec<LauncherName>> {
+    let mut out: BTreeMap<&str, Vec<LauncherName>> = BTreeMap::new();
+    for vmi in world.cluster.vmis().filter(|vmi| migration::runs(vmi)) {
+        if let Some(launcher) = world.cluster.current_launcher(vmi) {
+            let name = (launcher.namespace.clone(), launcher.name.clone());
+            out.entry(&launcher.node).or_default().push(name);
+        }
     }
     out
 }
@@ -97,7 +136,7 @@ pub(crate) fn candidates(
     guest: &PlannedGuest,
     recommended: &BTreeMap<NodeIndex, String>,
 ) -> BTreeSet<String> {
-    let manifest = migration_of(&guest.namespace, &guest.name);
+    let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);
     let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) else { return BTreeSet::new() };
     let node = world.cluster.fleet.find(&guest.node);
     let of_policy = case.policy.as_ref().and_then(|policy| policy.common_model.as_ref());
@@ -135,15 +174,8 @@ fn nodes_to_ask(world: &World, vmi: &Vmi) -> Vec<String> {
     let Some(judged) = judged else { return Vec::new() };
     let (subject, fleet) = (&judged.subject, &world.cluster.fleet);
     let lookup = fleet.look_up(&subject.placement);
-    let may_come_right = |key: &str| Family::of(key).is_cpu() || Family::of(key) == Family::Schedulable;
     let is_asked = |node: &NodeIndex| {
-        let refusal = lookup.refusal(*node);
-        let is_foreign = subject.placement.get(label::ARCH).zip(fleet.label(*node, label::ARCH));
-        subject.source() != Some(fleet.name(*node))
-            && is_foreign.is_none_or(|(wanted, has)| wanted == has)
-            && refusal.affinity.is_empty()
-            && !refusal.other_node
-            && refusal.missing.iter().all(|(key, _)| may_come_right(key))
+        subject.source() != Some(fleet.name(*node)) && KeptOff::of(subject, fleet, &lookup, *node).is_none()
     };
     fleet.in_name_order().into_iter().filter(is_asked).map(|node| fleet.name(node).to_owned()).collect()
 }

@@ -14,6 +14,7 @@ pub(crate) mod scheduler;
 pub(crate) mod standing;
 pub(crate) mod stands;
 pub mod status;
+pub(crate) mod unanswered;
 
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;

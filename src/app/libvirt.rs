@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -17,7 +17,8 @@ use crate::libvirt::{Facts, saved};
 use crate::live::connect::{self, ClusterArgs};
 use crate::live::libvirt::Asker;
 use crate::page::Page;
-use crate::world::World;
+use crate::snapshot::Source;
+use crate::world::{self, World};
 
 /// Puts into the world what libvirt says of these guests, as far as the command line wants it.
 pub(super) fn learn(
@@ -28,11 +29,14 @@ pub(super) fn learn(
     stdin: impl Read,
 ) -> anyhow::Result<()> {
     if !args.libvirt_facts.is_empty() {
-        world.add_libvirt_facts(&args.libvirt_facts, stdin)?;
+        note(&world.add_libvirt_facts(&args.libvirt_facts, stdin)?);
     }
     if !args.ask_libvirt {
         return Ok(());
     }
+    // What the folder holds is read before anybody is asked: whoever has waited for answers shall not lose them.
+    let folder = args.save_libvirt_facts.as_deref();
+    let folder = folder.map(|folder| Folder::open(folder, &world.cluster.domain)).transpose()?;
     let guests = guests(world);
     let plan = asking::plan(world, &guests);
     if plan.guests.is_empty() {
@@ -40,41 +44,79 @@ pub(super) fn learn(
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(ask(args, cluster, world, &plan))?;
-    if let Some(folder) = &args.save_libvirt_facts {
-        save(folder, &world.cluster.libvirt, &world.cluster.domain)?;
+    if let Some(folder) = folder {
+        note(&folder.add(&world.cluster.libvirt, &world.cluster.domain)?);
     }
     Ok(())
+}
+
+fn note(lines: &[String]) {
+    for line in lines {
+        console::tell(&Page::of(format_args!("note: {line}")));
+    }
 }
 
 async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan: &Plan) -> anyhow::Result<()> {
     let client = connect::client(cluster.config()?, &world.cluster.domain)?;
     let progress = |done: usize, of: usize| console::progress("libvirt was asked", done, of);
-    let asker = Asker { client: &client, limit: args.ask_timeout, progress: &progress };
+    let asker = Asker::new(&client, args.ask_timeout, &progress);
     world.cluster.libvirt = Arc::new(asker.ask(plan).await);
     let recommended = best_by_node(world);
     let mut wanted = Vec::new();
     for guest in &plan.guests {
-        let key = (guest.namespace.clone(), guest.name.clone());
-        let cpu = world.cluster.libvirt.guests.get(&key).and_then(|known| known.cpu.clone().ok());
+        let cpu = world.cluster.libvirt.cpu(&guest.guest.key(), &guest.guest.uid).cloned();
         wanted.extend(cpu.map(|cpu| (guest, cpu, asking::candidates(world, guest, &recommended))));
     }
     let losses = asker.losses(&wanted).await;
     let facts = Arc::make_mut(&mut world.cluster.libvirt);
     for ((guest, ..), losses) in wanted.iter().zip(losses) {
-        if let Some(known) = facts.guests.get_mut(&(guest.namespace.clone(), guest.name.clone())) {
-            known.losses = losses;
-        }
+        facts.set_losses(&guest.guest.key(), &guest.guest.uid, losses);
     }
     Ok(())
 }
 
-fn save(folder: &Path, facts: &Facts, domain: &Domain) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    for (name, content) in saved::files(facts) {
-        let path = folder.join(name);
-        let text = serde_json::to_string_pretty(&content)?;
-        fs::write(&path, domain.outward(&text).into_owned() + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
+/// The folder of answers, and what it holds already.
+struct Folder {
+    path: PathBuf,
+    known: Facts,
+}
+
+impl Folder {
+    /// Reads the files whose names are those of answers; makes the folder where it is not there.
+    fn open(path: &Path, domain: &Domain) -> anyhow::Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        let cannot_read = || format!("cannot read the folder {}", path.display());
+        let mut files = Vec::new();
+        for entry in fs::read_dir(path).with_context(cannot_read)? {
+            let entry = entry.with_context(cannot_read)?;
+            if entry.file_name().to_str().is_some_and(saved::is_file_name) {
+                files.push(Source::Path(entry.path()));
+            }
+        }
+        // One name is one guest or node: which file is read first does not matter but for notes.
+        files.sort_unstable_by_key(ToString::to_string);
+        let mut known = Facts::default();
+        if !files.is_empty() {
+            let taken = world::read_libvirt_facts(&mut known, &files, domain, std::io::empty());
+            taken.context("--save-libvirt-facts adds to what the folder holds")?;
+        }
+        known.take_notes();
+        Ok(Self { path: path.to_owned(), known })
     }
-    Ok(())
+
+    /// Adds what libvirt said: notes where it said something else before.
+    fn add(mut self, facts: &Facts, domain: &Domain) -> anyhow::Result<Vec<String>> {
+        self.known.add_all(facts)?;
+        let touched = saved::names(facts);
+        for (name, content) in saved::files(&self.known).into_iter().filter(|(name, _)| touched.contains(name)) {
+            let path = self.path.join(&name);
+            let cannot_write = || format!("cannot write {}", path.display());
+            let text = domain.outward(&serde_json::to_string_pretty(&content)?).into_owned() + "\n";
+            // A run that is interrupted leaves the old answers or the new ones.
+            let new = self.path.join(format!(".{name}.new"));
+            fs::write(&new, text).with_context(cannot_write)?;
+            fs::rename(&new, &path).with_context(cannot_write)?;
+        }
+        Ok(self.known.take_notes())
+    }
 }

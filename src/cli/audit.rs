@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::args::{AuditArgs, AuditOutput, FailOn};
 use crate::answers::audit::{AuditRow, Severity, Span, Stand, StandRow, audit};
 use crate::answers::stands::{Answer, Tally};
+use crate::answers::unanswered::Unanswered;
 use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
 use crate::kubevirt::cluster::Kind;
@@ -27,6 +28,9 @@ pub(crate) enum Audited {
 struct Report<'r> {
     items: &'r [AuditRow],
     summary: Summary,
+    /// Where libvirt gave no answer about the guests that run; left out where it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    libvirt: Option<Unanswered>,
 }
 
 /// How many guests are in which state; each stands in the worst one.
@@ -111,12 +115,18 @@ pub(crate) fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mu
         bail!("{}: --fail-on would pass whatever the guests are", nobody(world, only, args.list.selector.is_some()));
     }
     let summary = Summary::of(&rows);
+    let running = rows.iter().filter(|row| row.stand == Stand::Running);
+    let libvirt = Unanswered::of(world, running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name)));
     match args.output {
         AuditOutput::Table | AuditOutput::Wide => {
             if rows.is_empty() {
                 page.line(nobody_in_dump(world, only, args.list.selector.is_some()));
             } else {
                 people(&rows, &summary, args, !world.policies.is_empty(), page);
+                libvirt
+                    .iter()
+                    .flat_map(Unanswered::lines)
+                    .for_each(|line| page.line(format_args!("Not known: {line}")));
             }
         }
         AuditOutput::Name => rows.iter().for_each(|row| {
@@ -124,8 +134,8 @@ pub(crate) fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mu
             let kind = if is_running { ObjectKind::Vmi } else { ObjectKind::VirtualMachine };
             page.line(kind.title(&row.name));
         }),
-        AuditOutput::Json => page.json(&Report { items: &rows, summary })?,
-        AuditOutput::Yaml => page.yaml(&Report { items: &rows, summary })?,
+        AuditOutput::Json => page.json(&Report { items: &rows, summary, libvirt })?,
+        AuditOutput::Yaml => page.yaml(&Report { items: &rows, summary, libvirt })?,
     }
     let limit = args.fail_on.map(|state| match state {
         FailOn::Fragile => Severity::Fragile,

@@ -257,7 +257,7 @@ impl Explained<'_> {
         }
         self.remedies(page);
         if let Some(said) = self.said() {
-            said.how_to_ask(page);
+            said.how_to_ask(&self.case.judged, self.world, page);
         }
     }
 
@@ -548,7 +548,7 @@ impl Explained<'_> {
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
         let hidden = nodes.len().saturating_sub(ROWS);
         nodes.truncate(ROWS);
-        match self.said() {
+        match self.said().filter(Said::knows_cpu) {
             Some(said) => said.nodes(&nodes, self.head(&["NODE", "BY LABELS", "BY LIBVIRT"]), page),
             None => self.by_labels(nodes, page),
         }

@@ -5,11 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use super::bits::Bits;
 use super::fleet::{Fleet, NodeIndex};
 use super::label::Family;
+use super::subject::Subject;
 use super::word::words;
+
+mod silence;
+
+pub(crate) use silence::{KeptOff, Silence};
 
 /// A CPU as libvirt describes it: a named model, and what it has more or less than that model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,57 +102,28 @@ impl Answer {
     }
 }
 
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Silence {
-    /// No running guest's launcher is known on the node.
-    #[error("not asked: no launcher is known there")]
-    NoLauncher,
-    /// What a file of answers says.
-    #[error("{0}")]
-    Recorded(String),
-    /// The API server refuses exec to whoever asks.
-    #[error("not asked: exec is refused ({0})")]
-    Forbidden(String),
-    /// The command could not be run, or the connection broke.
-    #[error("not asked: exec failed ({0})")]
-    NotRun(String),
-    /// The launcher has no `bash`.
-    #[error("not asked: the launcher there has no bash")]
-    NoShell,
-    /// The launcher's `virsh` is older than the question (libvirt 4.4), or is not there.
-    #[error("not asked: virsh there does not know {0}")]
-    NoVerb(&'static str),
-    /// It took longer than this many seconds.
-    #[error("no answer within {0} s")]
-    TooSlow(u64),
-    /// It is longer than this many bytes.
-    #[error("an answer of more than {0} bytes, which was not read")]
-    TooLong(usize),
-    /// Virsh failed, in its words.
-    #[error("virsh failed: {0}")]
-    Failed(String),
-    /// It is not what libvirt writes.
-    #[error("an answer that cannot be read: {0}")]
-    Unreadable(String),
-    /// The guest has no CPU that can be compared.
-    #[error("libvirt describes no CPU to compare: the guest has {0}")]
-    NoModel(String),
-}
+/// By name, what the libvirt of each node says of one CPU.
+pub(crate) type NodeAnswers = BTreeMap<String, Result<Answer, Silence>>;
+/// By name, the model that the libvirt of each node takes for `host-model`.
+pub(crate) type HostModels = BTreeMap<String, String>;
+/// By name, the named models that the libvirt of each node lists as usable.
+pub(crate) type UsableModels = BTreeMap<String, BTreeSet<String>>;
 
 /// What came of asking libvirt about a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers {
     /// The guest's CPU, as its own libvirt describes it.
     pub guest: Result<GuestCpu, Silence>,
-    /// What the libvirt of each node says of it. A node that is not here was not asked.
-    pub nodes: BTreeMap<String, Result<Answer, Silence>>,
+    /// What the libvirt of each node says of it. Of a node that is not here, [`Answers::by_node`] says why.
+    pub nodes: Arc<NodeAnswers>,
     /// The model that the libvirt of each node takes for `host-model`, where that is known.
-    pub host_models: BTreeMap<String, String>,
+    pub host_models: Arc<HostModels>,
     /// The named models that the libvirt of each node lists as usable, where that is known.
-    pub usable: BTreeMap<String, BTreeSet<String>>,
+    pub usable: Arc<UsableModels>,
     /// What the guest has and would not have with each of these named models.
     pub losses: BTreeMap<String, Vec<String>>,
+    /// Whether all this was read from files, and nobody was asked now.
+    pub saved: bool,
 }
 
 impl Answers {
@@ -154,6 +131,20 @@ impl Answers {
     #[must_use]
     pub fn answer(&self, node: &str) -> Option<&Answer> {
         self.nodes.get(node)?.as_ref().ok()
+    }
+
+    /// What the libvirt of each node says, or why that is not known: the one source of what tables and JSON say of a node.
+    pub fn by_node<'a>(
+        &'a self,
+        subject: &'a Subject<'_>,
+        fleet: &'a Fleet,
+    ) -> impl Fn(NodeIndex) -> Result<&'a Answer, Silence> {
+        let lookup = fleet.look_up(&subject.placement);
+        move |node| match self.nodes.get(fleet.name(node)) {
+            Some(known) => known.as_ref().map_err(Clone::clone),
+            None if self.guest.is_err() => Err(Silence::GuestUnknown),
+            None => Err(KeptOff::of(subject, fleet, &lookup, node).map_or(Silence::NotSaved, Silence::KeptOff)),
+        }
     }
 
     /// Why the CPU is not provided there, if libvirt says so.
@@ -236,10 +227,11 @@ mod tests {
         let mut subject = Subject::new("shop", "db", stage, placement);
         subject.asked = nodes.map(|nodes| Answers {
             guest: Err(Silence::NoLauncher),
-            nodes: nodes.into_iter().map(|(name, answer)| (name.to_owned(), Ok(answer))).collect(),
-            host_models: BTreeMap::new(),
-            usable: BTreeMap::new(),
+            nodes: Arc::new(nodes.into_iter().map(|(name, answer)| (name.to_owned(), Ok(answer))).collect()),
+            host_models: Arc::default(),
+            usable: Arc::default(),
             losses: BTreeMap::new(),
+            saved: false,
         });
         Judgement::new(&subject, &fleet, Depth::Full).verdict()
     }

@@ -19,7 +19,7 @@ impl FleetId {
 }
 
 /// What was found for the fleet that was asked about last. It takes no part in comparisons.
-pub(super) struct Memo<T>(Mutex<Option<Kept<T>>>);
+pub(crate) struct Memo<T>(Mutex<Option<Kept<T>>>);
 
 struct Kept<T> {
     fleet: FleetId,
@@ -29,7 +29,7 @@ struct Kept<T> {
 
 impl<T> Memo<T> {
     /// What `find_out` gives for this fleet.
-    pub(super) fn of(&self, fleet: &Fleet, find_out: impl FnOnce() -> T) -> Arc<T> {
+    pub(crate) fn of(&self, fleet: &Fleet, find_out: impl FnOnce() -> T) -> Arc<T> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = kept.as_ref().filter(|kept| kept.fleet == fleet.id()) {
             return Arc::clone(&kept.found);

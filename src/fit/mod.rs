@@ -11,7 +11,7 @@ pub mod fleet;
 pub mod judgement;
 pub mod label;
 pub(crate) mod libvirt;
-mod memo;
+pub(crate) mod memo;
 pub(crate) mod models;
 pub mod node;
 pub(crate) mod placement;

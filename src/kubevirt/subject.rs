@@ -324,7 +324,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
         subject.refused = libvirt_refusal(&state.target_node, &state.failure_reason);
     }
     let meta = &vmi.metadata;
-    subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, &meta.uid);
+    subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, &meta.uid, &cluster.fleet);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
     subject.restart = restart(vmi, cluster);

@@ -60,10 +60,12 @@ fn complaint(output: &Output) -> String {
 ///
 /// Virsh, or what was to run it, failed.
 fn answered<'o>(question: &Question, output: &'o Output) -> Result<&'o str, Silence> {
-    if output.stderr.contains("unknown command: '") || output.stderr.contains("virsh: command not found") {
-        return Err(Silence::NoVerb(question.verb()));
+    if output.stderr.lines().any(|line| line.starts_with("error: unknown command: '")) {
+        return Err(Silence::NoVerb(question.verb().to_owned()));
     }
     match output.code {
+        // Bash, and `timeout` of coreutils and busybox, where there is no such program.
+        Some(127) if output.stderr.contains("virsh") => Err(Silence::NoVirsh),
         Some(0) => Ok(&output.stdout),
         code => Err(Silence::Failed(match (complaint(output), code) {
             (complaint, _) if !complaint.is_empty() => complaint,

@@ -1,76 +1,434 @@
 //! The answers that are known: of guests, and of nodes.
+//!
+//! Each answer is kept with where it is from and when it was got. Answers of several files are put together; where two of them
+//! say different things of one question, the later one counts and a note names both, and where their times do not tell which is
+//! the later one, that is an error: nothing is chosen silently.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
 
 use super::answer::Host;
-use super::{Answer, Answers, GuestCpu, Silence};
+use super::{Accelerator, Answer, Answers, GuestCpu, Silence};
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label::Family;
+
+/// How many notes about answers that differ are said one by one.
+const NOTES: usize = 5;
+
+mod view;
+
+/// Where an answer is from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// When libvirt said so; `None` where a file does not say.
+    pub at: Option<Timestamp>,
+    /// The file and the object in it; `None` for what libvirt was asked just now.
+    pub place: Option<Arc<str>>,
+}
+
+impl Origin {
+    /// Libvirt was asked just now.
+    #[must_use]
+    pub(crate) fn now(at: Timestamp) -> Self {
+        Self { at: Some(at), place: None }
+    }
+
+    /// Whether this is known to be the later one.
+    fn is_later_than(&self, other: &Self) -> bool {
+        match (&self.place, &other.place) {
+            (None, Some(_)) => true,
+            (Some(_), None) => false,
+            _ => self.at.zip(other.at).is_some_and(|(one, other)| one > other),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.place, self.at) {
+            (None, _) => f.write_str("libvirt, asked now"),
+            (Some(place), Some(at)) => write!(f, "{place} (asked {at})"),
+            (Some(place), None) => write!(f, "{place} (asked at a time that it does not name)"),
+        }
+    }
+}
+
+/// Something that is known, and where it is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept<T> {
+    /// What is known.
+    pub value: T,
+    /// Where it is from.
+    pub origin: Origin,
+}
+
+/// An answer, or why there is none.
+pub(crate) type KeptAnswer<T> = Kept<Result<T, Silence>>;
+
+impl<T> Kept<T> {
+    /// From there.
+    pub(crate) fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+}
+
+/// Two answers to one question that differ, and nothing says which is the later one: in words, with where both are from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: nothing tells which is the later one (askedAt); take the older one away")]
+pub(crate) struct Contradiction(String);
+
+/// What the labels of a node say of the machine: answers are of a machine, and a name may be given to another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Machine {
+    /// The vendor of its CPU; empty where no label says so.
+    pub vendor: String,
+    /// Its host model; empty where no label says so.
+    pub host_model: String,
+}
+
+impl Machine {
+    /// The machine as its labels are now.
+    #[must_use]
+    pub(crate) fn of(fleet: &Fleet, node: NodeIndex) -> Self {
+        let names = |family| fleet.names_under(node, family).join(",");
+        Self { vendor: names(Family::CpuVendor), host_model: names(Family::HostModelCpu) }
+    }
+
+    /// Whether nothing speaks against it that both are one machine, with one libvirt's host model.
+    fn may_be(&self, other: &Self) -> bool {
+        let agree = |one: &str, other: &str| one.is_empty() || other.is_empty() || one == other;
+        agree(&self.vendor, &other.vendor) && agree(&self.host_model, &other.host_model)
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [("cpu-vendor", &self.vendor), ("host-model-cpu", &self.host_model)];
+        let parts: Vec<String> =
+            named.iter().filter(|(_, name)| !name.is_empty()).map(|(what, name)| format!("{what} {name}")).collect();
+        f.write_str(&parts.join(", "))
+    }
+}
 
 /// What is known from libvirt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// By namespace and name.
-    pub guests: BTreeMap<(String, String), GuestFacts>,
-    /// By name.
-    pub nodes: BTreeMap<String, NodeFacts>,
+    /// By namespace and name, then by the UID of the VMI when it was asked: another start is another CPU. The UID is empty where
+    /// it is not known.
+    pub guests: BTreeMap<(String, String), BTreeMap<String, GuestFacts>>,
+    /// By name, then by the machine that had it.
+    pub nodes: BTreeMap<String, BTreeMap<Machine, NodeFacts>>,
+    /// Answers that gave way to later ones, a line each.
+    replaced: Vec<String>,
+    view: view::Memory,
 }
 
 /// What is known of a running guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestFacts {
-    /// The UID of its VMI when it was asked: another start is another CPU. Empty where it is not known.
-    pub uid: String,
     /// Its CPU.
-    pub cpu: Result<GuestCpu, Silence>,
+    pub cpu: KeptAnswer<GuestCpu>,
     /// What it has and would not have with each of these named models.
-    pub losses: BTreeMap<String, Vec<String>>,
+    pub losses: BTreeMap<String, KeptAnswer<Vec<String>>>,
 }
 
 /// What is known of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// Its host model.
-    pub host: Option<Host>,
+    /// Its host model, and the models usable there.
+    pub hosts: BTreeMap<Accelerator, KeptAnswer<Host>>,
     /// What it says of CPUs.
-    pub answers: BTreeMap<GuestCpu, Result<Answer, Silence>>,
-    /// Why it says nothing of any.
-    pub silence: Option<Silence>,
+    pub answers: BTreeMap<GuestCpu, KeptAnswer<Answer>>,
+    /// Why it said nothing of any, when it was asked last.
+    pub silence: Option<Kept<Silence>>,
 }
 
 impl Facts {
-    /// Whether nothing is known.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.guests.is_empty()
+    /// Whether something was read from a file.
+    fn is_saved(&self) -> bool {
+        let guests = self.guests.values().flat_map(BTreeMap::values).map(|guest| &guest.cpu.origin);
+        let nodes = self.nodes.values().flat_map(BTreeMap::values);
+        let answers = |node: &NodeFacts| node.answers.values().any(|answer| answer.origin.place.is_some());
+        guests.into_iter().any(|origin| origin.place.is_some())
+            || nodes
+                .into_iter()
+                .any(|node| answers(node) || node.silence.iter().any(|kept| kept.origin.place.is_some()))
     }
 
-    /// What is known about a guest by namespace, name and UID of its VMI; `None` where its libvirt was not asked, or before it was started anew.
+    /// Whether nothing is known.
     #[must_use]
-    pub fn of(&self, namespace: &str, name: &str, uid: &str) -> Option<Answers> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.guests.is_empty() && self.nodes.is_empty()
+    }
+
+    /// What is known about a guest by namespace, name and UID of its VMI, on the nodes of a fleet; `None` where nothing is known
+    /// of any guest or node: libvirt was not asked.
+    #[must_use]
+    pub(crate) fn of(&self, namespace: &str, name: &str, uid: &str, fleet: &Fleet) -> Option<Answers> {
         if self.is_empty() {
             return None;
         }
-        let guest = self.guests.get(&(namespace.to_owned(), name.to_owned()))?;
-        if !guest.uid.is_empty() && !uid.is_empty() && guest.uid != uid {
-            return None;
-        }
-        let of_node = |(name, node): (&String, &NodeFacts)| {
-            let known = guest.cpu.as_ref().ok().and_then(|cpu| node.answers.get(cpu).cloned());
-            Some((name.clone(), known.or_else(|| node.silence.clone().map(Err))?))
+        let view = self.view.of(self, fleet);
+        let starts = self.guests.get(&(namespace.to_owned(), name.to_owned()));
+        let known = starts.map(|starts| start(starts, uid));
+        let guest = match known {
+            None => Err(Silence::NotSaved),
+            Some(None) => Err(Silence::StartedAnew),
+            Some(Some(known)) => known.cpu.value.clone(),
         };
-        let host_model = |(name, node): (&String, &NodeFacts)| {
-            Some((name.clone(), node.host.as_ref()?.model.as_ref()?.model.clone()))
-        };
-        let usable = |(name, node): (&String, &NodeFacts)| {
-            Some((name.clone(), node.host.as_ref()?.usable.iter().cloned().collect()))
-        };
+        let losses = known.flatten().into_iter().flat_map(|known| &known.losses);
+        let losses = losses.filter_map(|(model, lost)| Some((model.clone(), lost.value.clone().ok()?)));
+        let accelerator = guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
+        let host = view.host(accelerator);
         Some(Answers {
-            usable: self.nodes.iter().filter_map(usable).collect(),
-            host_models: self.nodes.iter().filter_map(host_model).collect(),
-            guest: guest.cpu.clone(),
-            nodes: self.nodes.iter().filter_map(of_node).collect(),
-            losses: guest.losses.clone(),
+            usable: host.usable,
+            host_models: host.models,
+            nodes: guest.as_ref().map(|guest| view.about(self, guest)).unwrap_or_default(),
+            losses: losses.collect(),
+            saved: view.saved,
+            guest,
         })
     }
+
+    /// Adds what is known of a guest, by namespace, name and UID.
+    ///
+    /// # Errors
+    ///
+    /// It contradicts what is known already.
+    pub(crate) fn add_guest(
+        &mut self,
+        key: (String, String),
+        uid: String,
+        new: GuestFacts,
+    ) -> Result<(), Contradiction> {
+        self.view = view::Memory::default();
+        let title = format!("the CPU of {}/{}", key.0, key.1);
+        let replaced = &mut self.replaced;
+        let GuestFacts { cpu, losses } = new;
+        let starts = self.guests.entry(key).or_default();
+        let known = match starts.get_mut(&uid) {
+            None => starts.entry(uid).or_insert(GuestFacts { cpu, losses: BTreeMap::new() }),
+            Some(known) => {
+                if is_taken(&title, &known.cpu, &cpu, replaced)? {
+                    known.cpu = cpu;
+                }
+                known
+            }
+        };
+        for (model, lost) in losses {
+            let about = format!("{title} beside {model}");
+            let before = known.losses.get(&model);
+            if before.map_or(Ok(true), |before| is_taken(&about, before, &lost, replaced))? {
+                known.losses.insert(model, lost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts in what a guest would lose with models, in the place of what was known of that.
+    pub(crate) fn set_losses(
+        &mut self,
+        key: &(String, String),
+        uid: &str,
+        losses: BTreeMap<String, KeptAnswer<Vec<String>>>,
+    ) {
+        if let Some(guest) = self.guests.get_mut(key).and_then(|starts| starts.get_mut(uid)) {
+            guest.losses = losses;
+        }
+    }
+
+    /// The CPU of a guest by namespace and name, and UID of its VMI.
+    #[must_use]
+    pub(crate) fn cpu(&self, key: &(String, String), uid: &str) -> Option<&GuestCpu> {
+        self.guests.get(key)?.get(uid)?.cpu.value.as_ref().ok()
+    }
+
+    /// Adds what is known of a node: of the machine that had its name.
+    ///
+    /// # Errors
+    ///
+    /// It contradicts what is known already.
+    pub(crate) fn add_node(
+        &mut self,
+        name: &str,
+        machine: &Machine,
+        hosts: impl IntoIterator<Item = (Accelerator, KeptAnswer<Host>)>,
+        answers: impl IntoIterator<Item = (GuestCpu, KeptAnswer<Answer>)>,
+        silence: Option<Kept<Silence>>,
+    ) -> Result<(), Contradiction> {
+        self.view = view::Memory::default();
+        let mut machines =
+            Machines { all: self.nodes.entry(name.to_owned()).or_default(), machine, replaced: &mut self.replaced };
+        machines.all.entry(machine.clone()).or_default();
+        for (accelerator, host) in hosts {
+            let about = format!("the host model of node {name} ({})", accelerator.as_str());
+            machines.add(&about, accelerator, host, |facts| &mut facts.hosts)?;
+        }
+        for (cpu, answer) in answers {
+            let about = format!("node {name} about the CPU {} ({})", cpu.cpu, cpu.accelerator.as_str());
+            machines.add(&about, cpu, answer, |facts| &mut facts.answers)?;
+        }
+        let facts = machines.all.entry(machine.clone()).or_default();
+        if silence
+            .as_ref()
+            .is_some_and(|new| facts.silence.as_ref().is_none_or(|old| new.origin.is_later_than(&old.origin)))
+        {
+            facts.silence = silence;
+        }
+        // Who answered since is no longer silent.
+        let answered = facts.answers.values().filter(|answer| answer.value.is_ok());
+        let last_answered =
+            answered.map(|answer| &answer.origin).reduce(|one, two| if two.is_later_than(one) { two } else { one });
+        if facts.silence.as_ref().zip(last_answered).is_some_and(|(silence, at)| !silence.origin.is_later_than(at)) {
+            facts.silence = None;
+        }
+        Ok(())
+    }
+
+    /// Adds all of these.
+    ///
+    /// # Errors
+    ///
+    /// They contradict what is known already.
+    pub(crate) fn add_all(&mut self, other: &Self) -> Result<(), Contradiction> {
+        for (key, starts) in &other.guests {
+            for (uid, guest) in starts {
+                self.add_guest(key.clone(), uid.clone(), guest.clone())?;
+            }
+        }
+        for (name, machines) in &other.nodes {
+            for (machine, facts) in machines {
+                let NodeFacts { hosts, answers, silence } = facts.clone();
+                self.add_node(name, machine, hosts, answers, silence)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The answers that gave way to later ones, some lines.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        let mut out = std::mem::take(&mut self.replaced);
+        let more = out.len().saturating_sub(NOTES);
+        out.truncate(NOTES);
+        if more > 0 {
+            out.push(format!("{more} more answers of libvirt gave way to later ones"));
+        }
+        out
+    }
+}
+
+/// The start of a guest that has this UID, or may have it.
+fn start<'s>(starts: &'s BTreeMap<String, GuestFacts>, uid: &str) -> Option<&'s GuestFacts> {
+    match starts.get(uid).or_else(|| starts.get("")) {
+        // A dump may have been cleaned of UIDs: with several starts, which one it was is not known.
+        None if uid.is_empty() && starts.len() == 1 => starts.values().next(),
+        known => known,
+    }
+}
+
+/// The machines of one name, and the one that something is said of.
+struct Machines<'f> {
+    all: &'f mut BTreeMap<Machine, NodeFacts>,
+    machine: &'f Machine,
+    replaced: &'f mut Vec<String>,
+}
+
+impl Machines<'_> {
+    /// Adds an answer, where none that counts before it is known of what may be the same machine.
+    fn add<K: Ord, T: Words>(
+        &mut self,
+        about: &str,
+        key: K,
+        new: KeptAnswer<T>,
+        table: impl Fn(&mut NodeFacts) -> &mut BTreeMap<K, KeptAnswer<T>>,
+    ) -> Result<(), Contradiction> {
+        let mut counts = true;
+        for (_, facts) in self.all.iter_mut().filter(|(of, _)| of.may_be(self.machine)) {
+            let known = table(facts);
+            let Some(before) = known.get(&key) else { continue };
+            if is_taken(about, before, &new, self.replaced)? {
+                known.remove(&key);
+            } else {
+                counts = false;
+            }
+        }
+        if counts {
+            table(self.all.entry(self.machine.clone()).or_default()).insert(key, new);
+        }
+        Ok(())
+    }
+}
+
+/// What an answer says, in a few words.
+trait Words: PartialEq {
+    fn words(&self) -> String;
+}
+
+impl Words for GuestCpu {
+    fn words(&self) -> String {
+        format!("{} ({})", self.cpu, self.accelerator.as_str())
+    }
+}
+
+impl Words for Answer {
+    fn words(&self) -> String {
+        match self {
+            Self::Identical | Self::Superset => self.as_str().to_owned(),
+            Self::Incompatible(why) => {
+                let missing = why.missing.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+                let more = if why.missing.len() > 3 { ", …" } else { "" };
+                format!("incompatible ({missing}{more}{})", why.reason)
+            }
+        }
+    }
+}
+
+impl Words for Host {
+    fn words(&self) -> String {
+        let model = self.model.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+        format!("{model}, {} usable models", self.usable.len())
+    }
+}
+
+impl Words for Vec<String> {
+    fn words(&self) -> String {
+        format!("{} features are lost", self.len())
+    }
+}
+
+/// Whether a new answer takes the place of one that is known. An answer counts before none at all.
+fn is_taken<T: Words>(
+    about: &str,
+    known: &KeptAnswer<T>,
+    new: &KeptAnswer<T>,
+    replaced: &mut Vec<String>,
+) -> Result<bool, Contradiction> {
+    let is_later = new.origin.is_later_than(&known.origin);
+    let (Ok(before), Ok(after)) = (&known.value, &new.value) else {
+        return Ok(match (known.value.is_ok(), new.value.is_ok()) {
+            (true, false) => false,
+            (false, true) => true,
+            _ => is_later,
+        });
+    };
+    if before == after {
+        return Ok(is_later);
+    }
+    if !is_later && !known.origin.is_later_than(&new.origin) {
+        let (one, other) = (&known.origin, &new.origin);
+        let words = format!("{about}: {one} says {}, and {other} says {}", before.words(), after.words());
+        return Err(Contradiction(words));
+    }
+    let ((old, old_words), (later, words)) = if is_later {
+        ((&known.origin, before.words()), (&new.origin, after.words()))
+    } else {
+        ((&new.origin, after.words()), (&known.origin, before.words()))
+    };
+    replaced.push(format!("{about}: {later} says {words}, and counts; before that, {old} said {old_words}"));
+    Ok(is_later)
 }
 
 /// What a guest loses with a model: features it has beyond those, without what every guest is given.
@@ -80,3 +438,6 @@ pub(crate) fn losses(guest: &BTreeSet<String>, model: &BTreeSet<String>) -> Vec<
     const GIVEN: [&str; 2] = ["hypervisor", "x2apic"];
     guest.difference(model).filter(|name| !GIVEN.contains(&name.as_str())).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests;

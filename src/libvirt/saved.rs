@@ -1,14 +1,18 @@
-//! Answers as they are kept in files: objects `LibvirtGuest` and `LibvirtNode`, one a file, which may lie in a dump.
+//! Answers as they are kept in files: objects `LibvirtGuest` and `LibvirtNode`, which may lie in a dump.
 //!
-//! Fields are only ever added. What is read back is checked like an answer of a container: a dump comes from strangers.
+//! One file holds all that is known of one guest or one node ([`files`]); its name follows from theirs alone. Fields are only ever
+//! added. What is read back is checked like an answer of a container: a dump comes from strangers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{Host, name, words};
-use super::facts::{GuestFacts, NodeFacts};
+use super::facts::{GuestFacts, Kept, KeptAnswer, Machine, NodeFacts, Origin};
 use super::{Accelerator, Answer, Cpu, Facts, GuestCpu, Incompatible, Silence};
 
 /// `apiVersion` of both kinds.
@@ -19,6 +23,10 @@ pub(crate) const GUEST: &str = "LibvirtGuest";
 pub(crate) const NODE: &str = "LibvirtNode";
 /// Bytes of one object that are read.
 const MOST: usize = 4 << 20;
+/// About how many bytes of answers are written into one object; more become another one of the same file.
+const WRITTEN: usize = 1 << 20;
+/// Bytes of a file's name, which file systems limit to 255.
+const FILE_NAME: usize = 200;
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -46,24 +54,60 @@ struct SavedCpu {
     disable: BTreeSet<String>,
 }
 
+/// Why there is no answer: as a sentence, which is all that older files have, and as code and detail.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SavedSilence {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unanswered: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unanswered_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unanswered_detail: Option<String>,
+}
+
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct SavedGuest {
     metadata: Meta,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked_at: Option<String>,
     accelerator: String,
     cpu: Option<SavedCpu>,
-    unanswered: Option<String>,
+    #[serde(flatten)]
+    silence: SavedSilence,
     losses: BTreeMap<String, Vec<String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    losses_asked_at: BTreeMap<String, String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SavedMachine {
+    vendor: String,
+    host_model: String,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct SavedNode {
     metadata: Meta,
+    /// What its labels said when it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<SavedMachine>,
+    /// By what guests run whose host model and usable models these are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accelerator: Option<String>,
     host_model: Option<SavedCpu>,
     usable_models: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_asked_at: Option<String>,
     answers: Vec<SavedAnswer>,
-    unanswered: Option<String>,
+    #[serde(flatten)]
+    silence: SavedSilence,
+    /// When it did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked_at: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -71,12 +115,15 @@ struct SavedNode {
 struct SavedAnswer {
     accelerator: String,
     cpu: SavedCpu,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked_at: Option<String>,
     answer: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reason: String,
-    unanswered: Option<String>,
+    #[serde(flatten)]
+    silence: SavedSilence,
 }
 
 impl From<&Cpu> for SavedCpu {
@@ -95,13 +142,64 @@ impl SavedCpu {
     }
 
     fn of_guest(self, accelerator: &str) -> Result<GuestCpu, String> {
-        let accelerator = match accelerator {
-            "kvm" => Accelerator::Kvm,
-            "qemu" => Accelerator::Qemu,
-            other => return Err(format!("accelerator: expected kvm or qemu, found {}", Value::from(other))),
-        };
-        Ok(GuestCpu { cpu: self.read()?, accelerator })
+        Ok(GuestCpu { accelerator: accelerated(accelerator)?, cpu: self.read()? })
     }
+
+    /// About how many bytes it takes.
+    fn size(&self) -> usize {
+        self.require.iter().chain(&self.disable).map(|name| name.len() + 24).sum::<usize>() + 256
+    }
+}
+
+impl SavedSilence {
+    fn of(silence: Option<&Silence>) -> Self {
+        let unanswered = silence.map(ToString::to_string);
+        let unanswered_code = silence.map(|silence| silence.code().to_owned());
+        let detail = silence.map(Silence::detail).filter(|detail| !detail.is_empty());
+        Self { unanswered, unanswered_code, unanswered_detail: detail }
+    }
+
+    /// `None` where nothing says that there is no answer.
+    fn read(self) -> Option<Silence> {
+        let Self { unanswered, unanswered_code: code, unanswered_detail: detail } = self;
+        let known = code.and_then(|code| Silence::of_code(&code, &words(&detail.unwrap_or_default())));
+        known.or_else(|| {
+            let sentence = unanswered?;
+            // Files of old have the sentence alone.
+            let is_of_old = |silence: &Silence| silence.to_string() == sentence;
+            let known = [Silence::NoLauncher, Silence::NoShell].into_iter().find(is_of_old);
+            Some(known.unwrap_or_else(|| Silence::Recorded(words(&sentence))))
+        })
+    }
+}
+
+impl From<&Machine> for SavedMachine {
+    fn from(machine: &Machine) -> Self {
+        let Machine { vendor, host_model } = machine.clone();
+        Self { vendor, host_model }
+    }
+}
+
+impl SavedMachine {
+    fn read(self) -> Result<Machine, String> {
+        for names in [&self.vendor, &self.host_model] {
+            names.split(',').filter(|name| !name.is_empty()).map(checked).collect::<Result<Vec<_>, _>>()?;
+        }
+        let Self { vendor, host_model } = self;
+        Ok(Machine { vendor, host_model })
+    }
+}
+
+fn accelerated(text: &str) -> Result<Accelerator, String> {
+    match text {
+        "kvm" => Ok(Accelerator::Kvm),
+        "qemu" => Ok(Accelerator::Qemu),
+        other => Err(format!("accelerator: expected kvm or qemu, found {}", shown(other))),
+    }
+}
+
+fn shown(text: &str) -> String {
+    words(&Value::from(text).to_string())
 }
 
 fn checked(text: &str) -> Result<String, String> {
@@ -112,50 +210,157 @@ fn checked_all(texts: &[String]) -> Result<Vec<String>, String> {
     texts.iter().map(|text| checked(text)).collect()
 }
 
-fn recorded(unanswered: Option<String>) -> Silence {
-    Silence::Recorded(unanswered.map_or_else(|| "no answer is recorded".to_owned(), |text| words(&text)))
+/// Where an object stands, and when libvirt said what it says.
+fn origin(place: &Arc<str>, at: Option<&str>) -> Result<Origin, String> {
+    let read = |text: &str| {
+        text.parse::<Timestamp>().map_err(|_| format!("askedAt: expected a time in RFC 3339, found {}", shown(text)))
+    };
+    Ok(Origin { at: at.map(read).transpose()?, place: Some(Arc::clone(place)) })
 }
 
-/// The answers as files: name and content. Nothing of a guest but its CPU is in them.
+fn written(origin: &Origin) -> Option<String> {
+    origin.at.map(|at| at.to_string())
+}
+
+/// The name of the file of a guest or a node: letters, digits, `-` and `.`, and `%` for what else there is.
+fn file_name(parts: &[&str]) -> String {
+    let mut out = String::new();
+    for (number, part) in parts.iter().enumerate() {
+        let is_last = number + 1 == parts.len();
+        if number > 0 {
+            out.push('.');
+        }
+        for byte in part.bytes() {
+            match byte {
+                b'a'..=b'z' | b'0'..=b'9' | b'-' => out.push(byte.into()),
+                // Only names of objects have dots: what stands before them ends at the first one.
+                b'.' if is_last => out.push('.'),
+                other => {
+                    let _ = write!(out, "%{other:02X}");
+                }
+            }
+        }
+    }
+    if out.len() > FILE_NAME {
+        // FNV-1a, which is the same everywhere.
+        let hash = parts
+            .join("/")
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        out.truncate(FILE_NAME);
+        let _ = write!(out, "~{hash:016x}");
+    }
+    out + ".json"
+}
+
+/// Whether a file of this name is one that [`files`] names.
+#[must_use]
+pub(crate) fn is_file_name(name: &str) -> bool {
+    let is_of_kind = name.starts_with("guest.") || name.starts_with("node.");
+    is_of_kind && name.strip_suffix(".json").is_some()
+}
+
+/// The names of the files of all guests and nodes that something is known of.
+#[must_use]
+pub(crate) fn names(facts: &Facts) -> BTreeSet<String> {
+    let guests = facts.guests.keys().map(|(namespace, name)| file_name(&["guest", namespace, name]));
+    guests.chain(facts.nodes.keys().map(|name| file_name(&["node", name]))).collect()
+}
+
+/// The answers as files: name and content, one for each guest and each node. Nothing of a guest but its CPU is in them.
 #[must_use]
 pub(crate) fn files(facts: &Facts) -> Vec<(String, Value)> {
-    let guests = facts.guests.iter().map(|((namespace, name), guest)| {
-        let metadata = Meta { namespace: namespace.clone(), name: name.clone(), uid: guest.uid.clone() };
-        let known = guest.cpu.as_ref();
-        let saved = SavedGuest {
-            metadata,
-            accelerator: known.map_or("", |known| known.accelerator.as_str()).to_owned(),
-            cpu: known.ok().map(|known| (&known.cpu).into()),
-            unanswered: known.err().map(ToString::to_string),
-            losses: guest.losses.clone(),
-        };
-        (format!("guest.{namespace}.{name}.json"), object(GUEST, &saved))
+    let guests = facts.guests.iter().map(|((namespace, name), starts)| {
+        let objects = starts.iter().map(|(uid, guest)| of_guest(namespace, name, uid, guest));
+        (file_name(&["guest", namespace, name]), one_or_list(objects.collect()))
     });
-    let nodes = facts.nodes.iter().map(|(name, node)| {
-        let answer = |(cpu, answer): (&GuestCpu, &Result<Answer, Silence>)| {
-            let why = match answer {
-                Ok(Answer::Incompatible(why)) => why.clone(),
-                _ => Incompatible::default(),
-            };
-            SavedAnswer {
-                accelerator: cpu.accelerator.as_str().to_owned(),
-                cpu: (&cpu.cpu).into(),
-                answer: answer.as_ref().ok().map(|answer| answer.as_str().to_owned()),
-                missing: why.missing,
-                reason: why.reason,
-                unanswered: answer.as_ref().err().map(ToString::to_string),
-            }
-        };
-        let saved = SavedNode {
-            metadata: Meta { name: name.clone(), ..Meta::default() },
-            host_model: node.host.as_ref().and_then(|host| host.model.as_ref()).map(Into::into),
-            usable_models: node.host.as_ref().map(|host| host.usable.clone()),
-            answers: node.answers.iter().map(answer).collect(),
-            unanswered: node.silence.as_ref().map(ToString::to_string),
-        };
-        (format!("node.{name}.json"), object(NODE, &saved))
+    let nodes = facts.nodes.iter().filter_map(|(name, machines)| {
+        let objects: Vec<Value> = machines.iter().flat_map(|(machine, node)| of_node(name, machine, node)).collect();
+        (!objects.is_empty()).then(|| (file_name(&["node", name]), one_or_list(objects)))
     });
     guests.chain(nodes).collect()
+}
+
+fn one_or_list(mut objects: Vec<Value>) -> Value {
+    match objects.len() {
+        1 => objects.remove(0),
+        _ => json!({"apiVersion": "v1", "kind": "List", "items": objects}),
+    }
+}
+
+fn of_guest(namespace: &str, name: &str, uid: &str, guest: &GuestFacts) -> Value {
+    let known = guest.cpu.value.as_ref();
+    let losses = || guest.losses.iter().filter(|(_, lost)| lost.value.is_ok());
+    let saved = SavedGuest {
+        metadata: Meta { namespace: namespace.to_owned(), name: name.to_owned(), uid: uid.to_owned() },
+        asked_at: written(&guest.cpu.origin),
+        accelerator: known.map_or("", |known| known.accelerator.as_str()).to_owned(),
+        cpu: known.ok().map(|known| (&known.cpu).into()),
+        silence: SavedSilence::of(known.err()),
+        losses: losses().filter_map(|(model, lost)| Some((model.clone(), lost.value.clone().ok()?))).collect(),
+        losses_asked_at: losses().filter_map(|(model, lost)| Some((model.clone(), written(&lost.origin)?))).collect(),
+    };
+    object(GUEST, &saved)
+}
+
+/// An object for each accelerator that the node was asked about, or several where there is much to say.
+fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
+    let bare = || SavedNode {
+        metadata: Meta { name: name.to_owned(), ..Meta::default() },
+        machine: (*machine != Machine::default()).then(|| machine.into()),
+        ..SavedNode::default()
+    };
+    let mut out = Vec::new();
+    for accelerator in [Accelerator::Kvm, Accelerator::Qemu] {
+        let host = node.hosts.get(&accelerator).and_then(|kept| Some((kept.value.as_ref().ok()?, &kept.origin)));
+        let mut answers =
+            node.answers.iter().filter(|(cpu, _)| cpu.accelerator == accelerator).map(of_answer).peekable();
+        if host.is_none() && answers.peek().is_none() {
+            continue;
+        }
+        let mut saved = bare();
+        if let Some((host, origin)) = host {
+            saved.accelerator = Some(accelerator.as_str().to_owned());
+            saved.host_model = host.model.as_ref().map(Into::into);
+            saved.usable_models = Some(host.usable.clone());
+            saved.host_asked_at = written(origin);
+        }
+        let mut size = 0;
+        for answer in answers {
+            let more = answer.cpu.size() + answer.missing.iter().map(|name| name.len() + 24).sum::<usize>();
+            if size > 0 && size + more > WRITTEN {
+                out.push(std::mem::replace(&mut saved, bare()));
+                size = 0;
+            }
+            size += more;
+            saved.answers.push(answer);
+        }
+        out.push(saved);
+    }
+    if let Some(kept) = &node.silence {
+        if out.is_empty() {
+            out.push(bare());
+        }
+        out[0].silence = SavedSilence::of(Some(&kept.value));
+        out[0].asked_at = written(&kept.origin);
+    }
+    out.iter().map(|saved| object(NODE, saved)).collect()
+}
+
+fn of_answer((cpu, answer): (&GuestCpu, &KeptAnswer<Answer>)) -> SavedAnswer {
+    let why = match &answer.value {
+        Ok(Answer::Incompatible(why)) => why.clone(),
+        _ => Incompatible::default(),
+    };
+    SavedAnswer {
+        accelerator: cpu.accelerator.as_str().to_owned(),
+        cpu: (&cpu.cpu).into(),
+        asked_at: written(&answer.origin),
+        answer: answer.value.as_ref().ok().map(|answer| answer.as_str().to_owned()),
+        missing: why.missing,
+        reason: why.reason,
+        silence: SavedSilence::of(answer.value.as_ref().err()),
+    }
 }
 
 fn object(kind: &str, saved: &impl Serialize) -> Value {
@@ -172,112 +377,115 @@ pub(crate) fn is_kind(api_version: &str, kind: &str) -> bool {
     api_version == API_VERSION && matches!(kind, GUEST | NODE)
 }
 
-/// Takes in an object of one of the kinds. What it says of a guest or a node takes the place of what was known of it.
+/// Takes in an object of one of the kinds, which stands in this place, besides what is known.
 ///
 /// # Errors
 ///
-/// It is not what [`files`] writes; the error says what is wrong.
-pub(crate) fn take_in(facts: &mut Facts, kind: &str, json: &str) -> Result<(), String> {
+/// It is not what [`files`] writes, or contradicts what is known; the error says what is wrong.
+pub(crate) fn take_in(facts: &mut Facts, kind: &str, json: &str, place: &str) -> Result<(), String> {
     if json.len() > MOST {
-        return Err(format!("more than {MOST} bytes"));
+        return Err(format!("{} bytes; at most {MOST} of one object are read", json.len()));
     }
-    if kind == GUEST {
-        let SavedGuest { metadata, accelerator, cpu, unanswered, losses } = parse(json)?;
-        metadata.is_named()?;
-        let cpu = match cpu {
-            Some(cpu) => Ok(cpu.of_guest(&accelerator)?),
-            None => Err(recorded(unanswered)),
-        };
-        let loss = |(model, features): (String, Vec<String>)| Ok((checked(&model)?, checked_all(&features)?));
-        let losses = losses.into_iter().map(loss).collect::<Result<_, String>>()?;
-        facts.guests.insert((metadata.namespace, metadata.name), GuestFacts { uid: metadata.uid, cpu, losses });
-        return Ok(());
-    }
-    let SavedNode { metadata, host_model, usable_models, answers, unanswered } = parse(json)?;
-    metadata.is_named()?;
-    let model = host_model.map(SavedCpu::read).transpose()?;
-    let usable = usable_models.as_deref().map(checked_all).transpose()?.map(|mut usable| {
-        usable.sort_unstable();
-        usable
-    });
-    let host = usable.map(|usable| Host { model, usable });
-    let answers = answers.into_iter().map(SavedAnswer::read).collect::<Result<_, _>>()?;
-    let silence = unanswered.map(|text| recorded(Some(text)));
-    facts.nodes.insert(metadata.name, NodeFacts { host, answers, silence });
-    Ok(())
+    let place: Arc<str> = place.into();
+    let added = if kind == GUEST {
+        let saved: SavedGuest = parse(json)?;
+        saved.metadata.is_named()?;
+        let (key, uid, guest) = saved.read(&place)?;
+        facts.add_guest(key, uid, guest)
+    } else {
+        let saved: SavedNode = parse(json)?;
+        saved.metadata.is_named()?;
+        let name = saved.metadata.name.clone();
+        let SavedNodeRead { machine, hosts, answers, silence } = saved.read(&place)?;
+        facts.add_node(&name, &machine, hosts, answers, silence)
+    };
+    added.map_err(|contradiction| contradiction.to_string())
 }
 
 fn parse<'j, T: Deserialize<'j>>(json: &'j str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| words(&error.to_string()))
 }
 
+impl SavedGuest {
+    fn read(self, place: &Arc<str>) -> Result<((String, String), String, GuestFacts), String> {
+        let Self { metadata, asked_at, accelerator, cpu, silence, losses, losses_asked_at } = self;
+        let origin_of = |at: Option<&str>| origin(place, at);
+        let value = match cpu {
+            Some(cpu) => Ok(cpu.of_guest(&accelerator)?),
+            None => Err(silence.read().unwrap_or_else(no_answer)),
+        };
+        let cpu = Kept::new(value, origin_of(asked_at.as_deref())?);
+        let loss = |(model, features): (String, Vec<String>)| {
+            let at = losses_asked_at.get(&model).or(asked_at.as_ref());
+            let lost = Kept::new(Ok(checked_all(&features)?), origin_of(at.map(String::as_str))?);
+            Ok((checked(&model)?, lost))
+        };
+        let losses = losses.into_iter().map(loss).collect::<Result<_, String>>()?;
+        Ok(((metadata.namespace, metadata.name), metadata.uid, GuestFacts { cpu, losses }))
+    }
+}
+
+/// What an object says of a node. A CPU may stand in it more than once.
+struct SavedNodeRead {
+    machine: Machine,
+    hosts: Option<(Accelerator, KeptAnswer<Host>)>,
+    answers: Vec<(GuestCpu, KeptAnswer<Answer>)>,
+    silence: Option<Kept<Silence>>,
+}
+
+fn no_answer() -> Silence {
+    Silence::Recorded("no answer is recorded".to_owned())
+}
+
+impl SavedNode {
+    fn read(self, place: &Arc<str>) -> Result<SavedNodeRead, String> {
+        let Self {
+            metadata: _,
+            machine,
+            accelerator,
+            host_model,
+            usable_models,
+            host_asked_at,
+            answers,
+            silence,
+            asked_at,
+        } = self;
+        let machine = machine.map(SavedMachine::read).transpose()?.unwrap_or_default();
+        let answers = answers.into_iter().map(|answer| answer.read(place)).collect::<Result<Vec<_>, _>>()?;
+        let model = host_model.map(SavedCpu::read).transpose()?;
+        let usable = usable_models.as_deref().map(checked_all).transpose()?.map(|mut usable| {
+            usable.sort_unstable();
+            usable
+        });
+        // Files of old do not say whose host model it is: it was asked for the first of the CPUs.
+        let first = || answers.first().map_or(Accelerator::Kvm, |(cpu, _)| cpu.accelerator);
+        let accelerator = accelerator.as_deref().map(accelerated).transpose()?.unwrap_or_else(first);
+        let host_origin = origin(place, host_asked_at.as_deref())?;
+        let host = usable.map(|usable| (accelerator, Kept::new(Ok(Host { model, usable }), host_origin)));
+        let silent_at = origin(place, asked_at.as_deref())?;
+        let silence = silence.read().map(|silence| Kept::new(silence, silent_at));
+        Ok(SavedNodeRead { machine, hosts: host, answers, silence })
+    }
+}
+
 impl SavedAnswer {
-    fn read(self) -> Result<(GuestCpu, Result<Answer, Silence>), String> {
+    fn read(self, place: &Arc<str>) -> Result<(GuestCpu, KeptAnswer<Answer>), String> {
         let cpu = self.cpu.of_guest(&self.accelerator)?;
         let mut missing = checked_all(&self.missing)?;
         missing.sort_unstable();
         let answer = match self.answer.as_deref() {
-            None => Err(recorded(self.unanswered)),
+            None => Err(self.silence.read().unwrap_or_else(no_answer)),
             Some("identical") => Ok(Answer::Identical),
             Some("superset") => Ok(Answer::Superset),
             Some("incompatible") => Ok(Answer::Incompatible(Incompatible { missing, reason: words(&self.reason) })),
             Some(other) => {
-                let found = Value::from(other);
+                let found = shown(other);
                 return Err(format!("answer: expected identical, superset or incompatible, found {found}"));
             }
         };
-        Ok((cpu, answer))
+        Ok((cpu, Kept::new(answer, origin(place, self.asked_at.as_deref())?)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cpu() -> GuestCpu {
-        let require = ["vaes", "sse4.1"].map(str::to_owned).into();
-        let cpu = Cpu { model: "EPYC".to_owned(), vendor: Some("AMD".to_owned()), require, ..Cpu::default() };
-        GuestCpu { cpu, accelerator: Accelerator::Kvm }
-    }
-
-    fn facts() -> Facts {
-        let mut facts = Facts::default();
-        let losses = [("EPYC-IBPB".to_owned(), vec!["vaes".to_owned()])].into();
-        let guest = GuestFacts { uid: "1-2".to_owned(), cpu: Ok(cpu()), losses };
-        facts.guests.insert(("shop".to_owned(), "db".to_owned()), guest);
-        let silent = Err(Silence::Recorded("host-passthrough".to_owned()));
-        let passed = GuestFacts { uid: String::new(), cpu: silent, losses: BTreeMap::new() };
-        facts.guests.insert(("shop".to_owned(), "web".to_owned()), passed);
-        let why = Incompatible { missing: vec!["vaes".to_owned()], reason: String::new() };
-        let answers = [(cpu(), Ok(Answer::Incompatible(why)))].into();
-        let host = Some(Host { model: Some(cpu().cpu), usable: vec!["EPYC".to_owned()] });
-        facts.nodes.insert("node-b".to_owned(), NodeFacts { host, answers, silence: None });
-        let silence = Some(Silence::Recorded("no answer".to_owned()));
-        facts.nodes.insert("node-c".to_owned(), NodeFacts { silence, ..NodeFacts::default() });
-        facts
-    }
-
-    #[test]
-    fn what_is_kept_is_read_back() {
-        let mut read = Facts::default();
-        for (_, object) in files(&facts()) {
-            let kind = object["kind"].as_str().unwrap_or_default();
-            assert!(is_kind(API_VERSION, kind));
-            assert_eq!(take_in(&mut read, kind, &object.to_string()), Ok(()));
-        }
-        assert_eq!(read, facts());
-        assert!(read.of("shop", "db", "1-2").is_some());
-        assert_eq!(read.of("shop", "db", "2-2"), None, "it was started anew: another CPU");
-    }
-
-    #[test]
-    fn what_a_stranger_writes_is_checked() {
-        let shell = r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{"model":"$(reboot)"}}"#;
-        let word =
-            r#"{"metadata":{"name":"n"},"answers":[{"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"yes"}]}"#;
-        let other = r#"{"metadata":{"name":"db"},"accelerator":"hvf","cpu":{"model":"EPYC"}}"#;
-        for (kind, text) in [(GUEST, shell), (NODE, word), (GUEST, other), (GUEST, "[]"), (NODE, r#"{"answers":1}"#)] {
-            assert!(take_in(&mut Facts::default(), kind, text).is_err(), "{text}");
-        }
-    }
-}
+mod tests;

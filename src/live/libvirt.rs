@@ -1,70 +1,116 @@
 //! Asking libvirt, through the launchers that run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 
 use super::exec::{PodName, exec};
-use crate::answers::asking::{LauncherName, Plan, PlannedGuest};
+use crate::answers::asking::{GuestName, LauncherName, Plan, PlannedGuest};
 use crate::libvirt::answer::{self, Host, Output};
-use crate::libvirt::facts::{GuestFacts, NodeFacts, losses};
+use crate::libvirt::facts::{GuestFacts, Kept, KeptAnswer, NodeFacts, Origin, losses};
 use crate::libvirt::question::{Question, of_virsh};
-use crate::libvirt::{Accelerator, Cpu, Facts, GuestCpu, Silence};
+use crate::libvirt::{Accelerator, Answer, Cpu, Facts, GuestCpu, Silence};
 
 /// How many questions are asked at once.
 const AT_ONCE: usize = 8;
 /// What the connection may take beyond the time that the command has.
 const SLACK: Duration = Duration::from_secs(3);
+/// So many questions in a row without an answer in time, and a node is asked nothing more; so many refusals of exec in a row, and
+/// nothing more is asked in that namespace. One alone may be a command that hangs, or a pod that is protected.
+const IN_A_ROW: usize = 2;
 
 /// Asks launchers, with the rights of the client.
-#[derive(Clone, Copy)]
 pub(crate) struct Asker<'a> {
     /// The API server.
-    pub client: &'a Client,
+    client: &'a Client,
     /// How long each question may take, from connection to answer.
-    pub limit: Duration,
+    limit: Duration,
     /// Called after each answer with how many are there, and of how many.
-    pub progress: &'a dyn Fn(usize, usize),
+    progress: &'a dyn Fn(usize, usize),
+    in_vain: RefCell<InVain>,
 }
 
-impl Asker<'_> {
+/// What was asked in vain, last in a row.
+#[derive(Default)]
+struct InVain {
+    /// By node, how many questions had no answer in time.
+    slow: BTreeMap<String, usize>,
+    /// By namespace, how many were refused, and how.
+    refused: BTreeMap<String, (usize, Silence)>,
+}
+
+impl InVain {
+    /// Why this launcher is not asked any more.
+    fn reason(&self, node: &str, namespace: &str, seconds: u64) -> Option<Silence> {
+        if self.slow.get(node).is_some_and(|times| *times >= IN_A_ROW) {
+            return Some(Silence::GivenUp(seconds));
+        }
+        self.refused.get(namespace).filter(|(times, _)| *times >= IN_A_ROW).map(|(_, silence)| silence.clone())
+    }
+
+    fn learn<T>(&mut self, node: &str, namespace: &str, answered: &Result<T, Silence>) {
+        match answered {
+            Err(Silence::TooSlow(_)) => *self.slow.entry(node.to_owned()).or_default() += 1,
+            Err(silence @ Silence::Forbidden(_)) => {
+                let (times, last) = self.refused.entry(namespace.to_owned()).or_insert((0, silence.clone()));
+                *times += 1;
+                last.clone_from(silence);
+            }
+            Err(Silence::NotRun(_)) => {}
+            _ => {
+                self.slow.remove(node);
+                self.refused.remove(namespace);
+            }
+        }
+    }
+}
+
+impl<'a> Asker<'a> {
+    /// Asks by this client; each question may take so long.
+    pub(crate) fn new(client: &'a Client, limit: Duration, progress: &'a dyn Fn(usize, usize)) -> Self {
+        Self { client, limit, progress, in_vain: RefCell::default() }
+    }
+
     /// Asks what is planned: the CPU of each guest, then the nodes about it. CPUs that several guests have are asked about
     /// once. Whoever does not answer keeps nobody from being asked.
     pub(crate) async fn ask(&self, plan: &Plan) -> Facts {
         let mut facts = Facts::default();
+        let mut add = |guest: &GuestName, cpu| {
+            let known = GuestFacts { cpu: Kept::new(cpu, now()), losses: BTreeMap::new() };
+            facts.guests.entry(guest.key()).or_default().insert(guest.uid.clone(), known);
+        };
         let questions = plan.guests.iter().map(|guest| async move { (guest, self.guest(guest).await) });
-        for (guest, cpu) in self.all(questions.collect()).await {
-            let known = GuestFacts { uid: guest.uid.clone(), cpu, losses: BTreeMap::new() };
-            facts.guests.insert((guest.namespace.clone(), guest.name.clone()), known);
-        }
         let mut cpus: BTreeMap<&str, BTreeSet<GuestCpu>> = BTreeMap::new();
-        for guest in &plan.guests {
-            let known = facts.guests.get(&(guest.namespace.clone(), guest.name.clone()));
-            let cpu = known.and_then(|known| known.cpu.as_ref().ok());
+        for (guest, cpu) in self.all(questions.collect()).await {
             for node in &guest.nodes {
-                cpus.entry(node).or_default().extend(cpu.cloned());
+                cpus.entry(node).or_default().extend(cpu.clone().ok());
             }
+            add(&guest.guest, cpu);
         }
+        plan.unreachable.iter().for_each(|guest| add(guest, Err(Silence::NoOwnLauncher)));
         let cpus = cpus.into_iter().filter(|(_, cpus)| !cpus.is_empty());
         let questions = cpus.map(|(node, cpus)| async move {
             let launchers = plan.launchers.get(node).map(Vec::as_slice).unwrap_or_default();
-            (node, self.node(launchers, cpus).await)
+            (node, self.node(node, launchers, cpus).await)
         });
         for (node, known) in self.all(questions.collect()).await {
-            facts.nodes.insert(node.to_owned(), known);
+            let machine = plan.machines.get(node).cloned().unwrap_or_default();
+            facts.nodes.entry(node.to_owned()).or_default().insert(machine, known);
         }
         facts
     }
 
     /// What guests would lose with named models, by the libvirt of their own nodes. Guests of one node with one CPU are asked
-    /// about once. Nothing is said where an answer is missing.
+    /// about once.
     pub(crate) async fn losses(
         &self,
         wanted: &[(&PlannedGuest, GuestCpu, BTreeSet<String>)],
-    ) -> Vec<BTreeMap<String, Vec<String>>> {
+    ) -> Vec<BTreeMap<String, KeptAnswer<Vec<String>>>> {
         let named = |model: &String, of: &GuestCpu| GuestCpu {
             cpu: Cpu { model: model.clone(), ..Cpu::default() },
             accelerator: of.accelerator,
@@ -78,17 +124,22 @@ impl Asker<'_> {
         }
         let questions = questions.into_iter().map(|(about, launcher)| async move {
             let question = Question::Features(about.1.clone());
-            let output = self.put(launcher, &question).await;
-            (about, output.and_then(|output| answer::features(&question, &output)).ok())
+            let output = self.put(&about.0, launcher, &question).await;
+            (about, output.and_then(|output| answer::features(&question, &output)))
         });
         let known: BTreeMap<_, _> = self.all(questions.collect()).await.into_iter().collect();
-        let features = |guest: &PlannedGuest, cpu: GuestCpu| known.get(&(guest.node.clone(), cpu))?.as_ref();
+        let features = |guest: &PlannedGuest, cpu: GuestCpu| match known.get(&(guest.node.clone(), cpu)) {
+            Some(Ok(cpu)) => Ok(&cpu.require),
+            Some(Err(silence)) => Err(silence.clone()),
+            None => Err(Silence::NotSaved),
+        };
         let of = |(guest, cpu, models): &(&PlannedGuest, GuestCpu, BTreeSet<String>)| {
-            let Some(has) = features(guest, cpu.clone()) else { return BTreeMap::new() };
             let loss = |model: &String| {
-                Some((model.clone(), losses(&has.require, &features(guest, named(model, cpu))?.require)))
+                let lost =
+                    features(guest, cpu.clone()).and_then(|has| Ok(losses(has, features(guest, named(model, cpu))?)));
+                (model.clone(), Kept::new(lost, now()))
             };
-            models.iter().filter_map(loss).collect()
+            models.iter().map(loss).collect()
         };
         wanted.iter().map(of).collect()
     }
@@ -106,53 +157,90 @@ impl Asker<'_> {
     }
 
     async fn guest(&self, guest: &PlannedGuest) -> Result<GuestCpu, Silence> {
-        let question = Question::Guest { namespace: guest.namespace.clone(), name: guest.name.clone() };
-        answer::guest(&question, &self.put(&guest.launcher, &question).await?)
+        let GuestName { namespace, name, .. } = guest.guest.clone();
+        let question = Question::Guest { namespace, name };
+        answer::guest(&question, &self.put(&guest.node, &guest.launcher, &question).await?)
     }
 
-    async fn node(&self, launchers: &[LauncherName], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
-        let mut out = NodeFacts { silence: Some(Silence::NoLauncher), ..NodeFacts::default() };
-        let Some(accelerator) = cpus.first().map(|guest| guest.accelerator) else { return out };
-        for launcher in launchers {
-            let mut cpus = cpus.iter();
-            let Some(first) = cpus.next() else { return out };
-            let answered = self.compare(launcher, first).await;
-            // Who may not exec here may in another namespace; a pod that is gone cannot be asked.
-            if let Err(silence @ (Silence::Forbidden(_) | Silence::NotRun(_) | Silence::NoShell)) = answered {
-                out.silence = Some(silence);
-                continue;
-            }
-            out.silence = None;
-            let has_answered = answered.is_ok();
-            out.answers.insert(first.clone(), answered);
-            for cpu in cpus {
-                out.answers.insert(cpu.clone(), self.compare(launcher, cpu).await);
-            }
-            if has_answered {
-                out.host = self.host(launcher, accelerator).await.ok();
-            }
+    /// Asks a node about these CPUs, through one of its launchers: where exec is refused or fails in one, and where one gives no
+    /// answer in time, through the next. A CPU without an answer in time is asked about again after the others.
+    async fn node(&self, node: &str, launchers: &[LauncherName], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
+        let mut out = NodeFacts::default();
+        let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();
+        let mut launchers = launchers.iter();
+        let Some(mut launcher) = launchers.next() else {
+            out.silence = Some(Kept::new(Silence::NoLauncher, now()));
             return out;
+        };
+        let mut open: VecDeque<GuestCpu> = cpus.into_iter().collect();
+        let mut again = BTreeSet::new();
+        while let Some(cpu) = open.pop_front() {
+            let answered = self.compare(node, launcher, &cpu).await;
+            match &answered {
+                // Who may not exec here may in another namespace; a pod that is gone cannot be asked.
+                Err(Silence::Forbidden(_) | Silence::NotRun(_) | Silence::NoShell | Silence::NoVirsh) => {
+                    if let Some(next) = launchers.next() {
+                        launcher = next;
+                        open.push_front(cpu);
+                        continue;
+                    }
+                    out.silence = answered.err().map(|silence| Kept::new(silence, now()));
+                    break;
+                }
+                Err(Silence::GivenUp(_)) => {
+                    out.silence = answered.err().map(|silence| Kept::new(silence, now()));
+                    break;
+                }
+                Err(Silence::TooSlow(_)) => {
+                    let next = launchers.next();
+                    launcher = next.unwrap_or(launcher);
+                    if next.is_some() || (!open.is_empty() && again.insert(cpu.clone())) {
+                        open.push_back(cpu.clone());
+                    }
+                }
+                _ => {}
+            }
+            out.answers.insert(cpu, Kept::new(answered, now()));
+        }
+        if out.answers.values().any(|answer| answer.value.is_ok()) {
+            for accelerator in accelerators {
+                let host = self.host(node, launcher, accelerator).await;
+                out.hosts.insert(accelerator, Kept::new(host, now()));
+            }
         }
         out
     }
 
-    async fn compare(&self, launcher: &LauncherName, cpu: &GuestCpu) -> Result<crate::libvirt::Answer, Silence> {
+    async fn compare(&self, node: &str, launcher: &LauncherName, cpu: &GuestCpu) -> Result<Answer, Silence> {
         let question = Question::Compare(cpu.clone());
-        answer::comparison(&question, &self.put(launcher, &question).await?)
+        answer::comparison(&question, &self.put(node, launcher, &question).await?)
     }
 
-    async fn host(&self, launcher: &LauncherName, accelerator: Accelerator) -> Result<Host, Silence> {
+    async fn host(&self, node: &str, launcher: &LauncherName, accelerator: Accelerator) -> Result<Host, Silence> {
         let question = Question::Host(accelerator);
-        answer::host(&question, &self.put(launcher, &question).await?)
+        answer::host(&question, &self.put(node, launcher, &question).await?)
     }
 
-    async fn put(&self, launcher: &LauncherName, question: &Question) -> Result<Output, Silence> {
-        let pod = PodName { namespace: launcher.0.clone(), name: launcher.1.clone() };
+    /// Puts a question to a launcher on a node, unless earlier ones were in vain.
+    async fn put(&self, node: &str, launcher: &LauncherName, question: &Question) -> Result<Output, Silence> {
         let seconds = self.limit.as_secs().max(1);
-        match exec(self.client, &pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh) {
+        if let Some(silence) = self.in_vain.borrow().reason(node, &launcher.0, seconds) {
+            return Err(silence);
+        }
+        let pod = PodName { namespace: launcher.0.clone(), name: launcher.1.clone() };
+        let answered = match exec(self.client, &pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh)
+        {
             // The codes are those of `timeout` in the container.
             Err(Silence::TooSlow(_)) | Ok(Output { code: Some(124 | 137), .. }) => Err(Silence::TooSlow(seconds)),
             other => other,
-        }
+        };
+        self.in_vain.borrow_mut().learn(node, &launcher.0, &answered);
+        answered
     }
+}
+
+/// Libvirt was asked now; to the second.
+fn now() -> Origin {
+    let now = Timestamp::now();
+    Origin::now(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }

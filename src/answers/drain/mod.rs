@@ -16,6 +16,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::unanswered::Unanswered;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::migration;
@@ -119,6 +120,9 @@ pub struct Drained {
     pub stranded: Vec<String>,
     /// What is not known of the guests' targets and evictions, and not judged: a line each.
     pub not_known: Vec<String>,
+    /// Where libvirt gave no answer about guests that are to be migrated; `None` where it was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub libvirt: Option<Unanswered>,
     /// How many migrations run at a time.
     #[serde(skip)]
     pub parallel: Parallel,
@@ -164,7 +168,10 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         }
     }
     progress(turns.len(), turns.len());
-    let not_known = not_known(world, &residents, &turns, &rows);
+    let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == Fate::Moves);
+    let libvirt = Unanswered::of(world, moving.map(|mover| mover.vmi));
+    let mut not_known = not_known(world, &residents, &turns, &rows);
+    not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
     let Least { steps, stuck, not_freed } = least::least(world, &residents, &trouble);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
@@ -176,7 +183,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         Some(Order::Stranded(stranded)) => (None, stranded),
     };
     let parallel = Parallel::of(&world.cluster);
-    Drained { nodes: rows, least_to_do, least_for_others, not_freed, order, stranded, not_known, parallel }
+    Drained { nodes: rows, least_to_do, least_for_others, not_freed, order, stranded, not_known, libvirt, parallel }
 }
 
 /// What could not be judged.

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::answers::asking;
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, Script};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answer, Answers, Labelled, Silence, labelled};
 use crate::fit::subject::Subject;
+use crate::kubevirt::subject::Judged;
 use crate::page::Page;
 use crate::policy::Policy;
 use crate::say::finding::incompatible;
-use crate::say::plural;
+use crate::say::{self, plural};
+use crate::world::World;
 
 /// What is known of a guest from libvirt, beside what the labels say.
 pub(super) struct Said<'s> {
@@ -91,7 +94,7 @@ impl<'s> Said<'s> {
     /// The nodes whose libvirt has another host model than their label says.
     fn stale_host_models(&self) -> Vec<String> {
         let mut out = Vec::new();
-        for (name, model) in &self.asked.host_models {
+        for (name, model) in self.asked.host_models.iter() {
             let Some(node) = self.fleet.find(name) else { continue };
             let labels = self.fleet.names_under(node, Family::HostModelCpu);
             if !labels.is_empty() && !labels.contains(&model.as_str()) {
@@ -133,11 +136,16 @@ impl<'s> Said<'s> {
         mut rows: Vec<Vec<String>>,
         page: &mut Page,
     ) {
+        let said = self.asked.by_node(self.subject, self.fleet);
         for (node, missing) in nodes {
-            let name = self.fleet.name(*node);
-            rows.push(vec![name.to_owned(), self.by_labels(*node, missing), self.by_libvirt(name)]);
+            rows.push(vec![self.fleet.name(*node).to_owned(), self.by_labels(*node, missing), by_libvirt(said(*node))]);
         }
         page.table(&rows);
+    }
+
+    /// Whether the guest's CPU is known, so that nodes have something to say of it.
+    pub(super) fn knows_cpu(&self) -> bool {
+        self.asked.guest.is_ok()
     }
 
     fn by_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> String {
@@ -163,23 +171,43 @@ impl<'s> Said<'s> {
         parts.join(", ")
     }
 
-    fn by_libvirt(&self, node: &str) -> String {
-        match self.asked.nodes.get(node) {
-            Some(Ok(Answer::Identical)) => "identical: the guest can run there".to_owned(),
-            Some(Ok(Answer::Superset)) => "superset: the guest can run there".to_owned(),
-            Some(Ok(Answer::Incompatible(why))) => format!("incompatible: {}", incompatible(why)),
-            Some(Err(silence)) => silence.to_string(),
-            None if self.asked.guest.is_err() => "not asked: the guest's CPU is not known".to_owned(),
-            None => "not asked: more than CPU labels keeps it off".to_owned(),
+    /// How the nodes without an answer are asked: by the command that asks where launchers run; of those without any, how one is
+    /// brought to the first.
+    pub(super) fn how_to_ask(&self, judged: &Judged<'_>, world: &World, page: &mut Page) {
+        let said = self.asked.by_node(self.subject, self.fleet);
+        let mut without: Vec<&str> = Vec::new();
+        let mut open: Vec<&str> = Vec::new();
+        let reachable = asking::reachable(world);
+        for node in self.fleet.in_name_order() {
+            let name = self.fleet.name(node);
+            if self.subject.source() == Some(name) {
+                continue;
+            }
+            // Of a node that had no launcher when it was asked, a dump may hold one now.
+            let is_open =
+                matches!(said(node), Err(Silence::NoLauncher | Silence::NotSaved | Silence::OtherMachine { .. }));
+            if is_open && !reachable.contains(name) {
+                without.push(name);
+            } else if is_open && self.asked.saved {
+                open.push(name);
+            }
         }
-    }
-
-    /// How a node is asked where no launcher runs: of those, one.
-    pub(super) fn how_to_ask(&self, page: &mut Page) {
-        let is_without = |(_, answer): &(&String, &Result<Answer, Silence>)| **answer == Err(Silence::NoLauncher);
-        let mut without: Vec<&str> =
-            self.asked.nodes.iter().filter(is_without).map(|(name, _)| name.as_str()).collect();
         without.retain(|name| self.takes_guests(name));
+        let is_own_open = matches!(self.asked.guest, Err(Silence::NotSaved | Silence::StartedAnew));
+        if self.asked.saved && (is_own_open || !open.is_empty() || !without.is_empty()) {
+            let folder = ["--ask-libvirt", "--save-libvirt-facts", "FOLDER"];
+            let what = match open.as_slice() {
+                _ if is_own_open => "it".to_owned(),
+                [] => "nodes".to_owned(),
+                open => plural::fold_names(open, 6),
+            };
+            if let Some(command) = say::explain(judged) {
+                page.line(format_args!(
+                    "Where the cluster can be reached, this asks {what}, and adds the answers to FOLDER:"
+                ));
+                page.line(format_args!("   {}", command.args(folder).line()));
+            }
+        }
         let Some(first) = without.first() else { return };
         page.line(format_args!(
             "No launcher is known on {}. A guest without disks brings one, with virt-launcher's image and the node's KVM; while it \
@@ -197,6 +225,15 @@ impl<'s> Said<'s> {
         let refusal = self.fleet.look_up(&self.subject.placement).refusal(node);
         let is_well = self.fleet.label(node, label::SCHEDULABLE) == Some("true");
         is_well && !refusal.cordoned && refusal.taints.is_empty() && self.fleet.label(node, label::HOSTNAME).is_some()
+    }
+}
+
+fn by_libvirt(said: Result<&Answer, Silence>) -> String {
+    match said {
+        Ok(Answer::Identical) => "identical: the guest can run there".to_owned(),
+        Ok(Answer::Superset) => "superset: the guest can run there".to_owned(),
+        Ok(Answer::Incompatible(why)) => format!("incompatible: {}", incompatible(why)),
+        Err(silence) => silence.to_string(),
     }
 }
 
@@ -243,7 +280,10 @@ pub struct LibvirtRow {
     /// Why the guest's CPU is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<String>,
-    /// What the libvirt of each node says; nodes that were not to be asked are not here.
+    /// The same in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered_code: Option<&'static str>,
+    /// What the libvirt of each node says, or why it says nothing; none where the guest's CPU is not known.
     pub nodes: BTreeMap<String, NodeRow>,
     /// The features of the guest, beyond its model's, for which no node has a label.
     pub unlabelled: Vec<String>,
@@ -280,6 +320,9 @@ pub struct NodeRow {
     /// Why there is no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered: Option<String>,
+    /// The same in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered_code: Option<&'static str>,
     /// Its host model, where libvirt there was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_model: Option<String>,
@@ -302,18 +345,22 @@ impl LibvirtRow {
         let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
         let is_unlabelled = |feature: &&String| anywhere.binary_search(&feature.as_str()).is_err();
         let guest = asked.guest.as_ref();
-        let node = |(name, answer): (&String, &Result<Answer, Silence>)| {
+        let said = asked.by_node(subject, fleet);
+        let node = |node: NodeIndex| {
+            let (name, answer) = (fleet.name(node), said(node));
             let why = asked.refusal(name);
-            let missing = fleet.find(name).zip(why).map(|(node, why)| labelled(fleet, node, &why.missing));
+            let missing = why.map(|why| labelled(fleet, node, &why.missing)).unwrap_or_default();
             let row = NodeRow {
-                answer: answer.as_ref().ok().map(Answer::as_str),
-                missing: missing.unwrap_or_default().into_iter().map(MissingRow::from).collect(),
+                answer: answer.as_ref().ok().map(|answer| answer.as_str()),
+                missing: missing.into_iter().map(MissingRow::from).collect(),
                 reason: why.map(|why| why.reason.clone()).filter(|reason| !reason.is_empty()),
                 unanswered: answer.as_ref().err().map(ToString::to_string),
+                unanswered_code: answer.as_ref().err().map(Silence::code),
                 host_model: asked.host_models.get(name).cloned(),
             };
-            (name.clone(), row)
+            (name.to_owned(), row)
         };
+        let is_spoken_of = |node: &NodeIndex| guest.is_ok() && subject.source() != Some(fleet.name(*node));
         Some(Self {
             cpu: guest.ok().map(|guest| CpuRow {
                 model: guest.cpu.model.clone(),
@@ -323,7 +370,8 @@ impl LibvirtRow {
                 accelerator: guest.accelerator.as_str(),
             }),
             unanswered: guest.err().map(ToString::to_string),
-            nodes: asked.nodes.iter().map(node).collect(),
+            unanswered_code: guest.err().map(Silence::code),
+            nodes: fleet.in_name_order().into_iter().filter(is_spoken_of).map(node).collect(),
             unlabelled: guest
                 .map_or_else(|_| Vec::new(), |guest| guest.cpu.require.iter().filter(is_unlabelled).cloned().collect()),
             losses: asked.losses.clone(),

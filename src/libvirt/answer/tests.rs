@@ -114,9 +114,55 @@ fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str)
     1,
     "",
     "error: unknown command: 'hypervisor-cpu-compare'\n",
-    Err(Silence::NoVerb("hypervisor-cpu-compare"))
+    Err(Silence::NoVerb("hypervisor-cpu-compare".to_owned()))
 )]
-#[case::no_virsh(127, "", "-: line 1: virsh: command not found\n", Err(Silence::NoVerb("hypervisor-cpu-compare")))]
+#[case::old_virsh_without_an_option(
+    1,
+    "",
+    "error: command 'hypervisor-cpu-compare' doesn't support option --error\n",
+    Err(Silence::Failed("command 'hypervisor-cpu-compare' doesn't support option --error".to_owned()))
+)]
+#[case::old_daemon(1, "", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: this function is not supported by the connection driver: virConnectCompareHypervisorCPU\n", Err(Silence::Failed("this function is not supported by the connection driver: virConnectCompareHypervisorCPU".to_owned())))]
+#[case::no_virsh(127, "", "-: line 1: virsh: command not found\n", Err(Silence::NoVirsh))]
+#[case::no_virsh_by_path(127, "", "bash: /usr/bin/virsh: No such file or directory\n", Err(Silence::NoVirsh))]
+#[case::no_virsh_below_timeout(
+    127,
+    "",
+    "timeout: failed to run command 'virsh': No such file or directory\n",
+    Err(Silence::NoVirsh)
+)]
+#[case::no_virsh_in_busybox(
+    127,
+    "",
+    "timeout: can't execute 'virsh': No such file or directory\n",
+    Err(Silence::NoVirsh)
+)]
+#[case::not_executable(126, "", "bash: /usr/bin/virsh: Permission denied\n", Err(Silence::Failed("bash: /usr/bin/virsh: Permission denied".to_owned())))]
+#[case::connection_refused(1, "", "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/virtqemud-sock': Connection refused\n", Err(Silence::Failed("Failed to connect socket to '/var/run/libvirt/virtqemud-sock': Connection refused".to_owned())))]
+#[case::connection_reset(1, "", "error: Disconnected from qemu:///system due to end of file\nerror: End of file while reading data: Input/output error\n", Err(Silence::Failed("End of file while reading data: Input/output error".to_owned())))]
+#[case::no_kvm_of_debian(1, "", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: invalid argument: KVM is not supported by '/usr/bin/qemu-system-x86_64' on this host\n", Err(Silence::Failed("invalid argument: KVM is not supported by '/usr/bin/qemu-system-x86_64' on this host".to_owned())))]
+#[case::other_architecture(
+    1,
+    "",
+    "error: the CPU is incompatible with host CPU: CPU arch aarch64 does not match host arch x86_64\n",
+    Ok(reason("CPU arch aarch64 does not match host arch x86_64"))
+)]
+#[case::duplicates(1, "", "error: the CPU is incompatible with host CPU: Host CPU does not provide required features: hle, rtm, hle\n", Ok(missing(&["hle", "rtm"])))]
+#[case::blanks(1, "", "error: the CPU is incompatible with host CPU:   Host CPU does not provide required features:hle ,  rtm\n", Ok(missing(&["hle", "rtm"])))]
+#[case::no_features_after_the_colon(1, "", "error: the CPU is incompatible with host CPU: Host CPU does not provide required features: \n", Err(Silence::Unreadable("\"\" is no name of a CPU model or feature".to_owned())))]
+#[case::carriage_returns(
+    0,
+    "CPU described in /dev/fd/63 is identical to the CPU provided by hypervisor on the host\r\n\r\n",
+    "",
+    Ok(Answer::Identical)
+)]
+#[case::warnings_beside_an_answer(
+    0,
+    "The CPU provided by hypervisor on the host is a superset of CPU described in /dev/fd/63\n",
+    "setlocale: No such file or directory\n",
+    Ok(Answer::Superset)
+)]
+#[case::no_exit_code(1, "", "error: unknown procedure: 385\n", Err(Silence::Failed("unknown procedure: 385".to_owned())))]
 #[case::unknown_model(1, "", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: internal error: Unknown CPU model Nosuch\n", Err(Silence::Failed("internal error: Unknown CPU model Nosuch".to_owned())))]
 #[case::no_kvm(1, "", "error: invalid argument: the accel 'kvm' is not supported by '/usr/libexec/qemu-kvm' on this host\n", Err(Silence::Failed("invalid argument: the accel 'kvm' is not supported by '/usr/libexec/qemu-kvm' on this host".to_owned())))]
 #[case::no_socket(1, "", "error: failed to connect to the hypervisor\nerror: Failed to connect socket to '/var/run/libvirt/virtqemud-sock': No such file or directory\n", Err(Silence::Failed("Failed to connect socket to '/var/run/libvirt/virtqemud-sock': No such file or directory".to_owned())))]
@@ -162,6 +208,53 @@ fn the_host_model_and_the_usable_models_are_read() {
     assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), Some("Skylake-Server with 1 feature more and 1 less"));
     let without = "<domainCapabilities><cpu><mode name='host-model' supported='no'/></cpu></domainCapabilities>";
     assert_eq!(host(&host_asked(), &output(0, without, "")), Ok(Host::default()));
+}
+
+/// `domcapabilities` as releases of libvirt write it: the host model, and the usable models.
+#[rstest]
+#[case::of_4_4("<domainCapabilities><path>/usr/bin/qemu-kvm</path><domain>kvm</domain><machine>pc-i440fx-2.12</machine><arch>x86_64</arch><cpu>
+    <mode name='host-passthrough' supported='yes'/>
+    <mode name='host-model' supported='yes'><model fallback='forbid'>Skylake-Client-IBRS</model><vendor>Intel</vendor>
+      <feature policy='require' name='ss'/></mode>
+    <mode name='custom' supported='yes'><model usable='no'>EPYC</model><model usable='yes'>Westmere</model></mode>
+    </cpu></domainCapabilities>", Some("Skylake-Client-IBRS with 1 feature more"), &["Westmere"])]
+#[case::of_6_with_deprecated("<domainCapabilities><cpu><mode name='host-model' supported='yes'><model fallback='forbid'>EPYC-Rome</model></mode>
+    <mode name='custom' supported='yes'><model usable='yes' deprecated='yes'>Opteron_G3</model><model usable='yes' deprecated='no'>EPYC</model></mode>
+    </cpu></domainCapabilities>", Some("EPYC-Rome"), &["EPYC", "Opteron_G3"])]
+#[case::of_8_with_maximum("<domainCapabilities><cpu><mode name='maximum' supported='yes'><enum name='maximumMigratable'><value>on</value></enum></mode>
+    <mode name='host-model' supported='yes'><model fallback='allow'>EPYC</model><maxphysaddr mode='emulate' bits='40'/></mode></cpu></domainCapabilities>", Some("EPYC"), &[])]
+#[case::of_arm("<domainCapabilities><arch>aarch64</arch><cpu><mode name='host-passthrough' supported='yes'/><mode name='host-model' supported='no'/>
+    <mode name='custom' supported='yes'><model usable='unknown' vendor='unknown'>cortex-a57</model></mode></cpu></domainCapabilities>", None, &[])]
+#[case::of_s390x("<domainCapabilities><arch>s390x</arch><cpu><mode name='host-model' supported='yes'><model fallback='forbid'>gen15a-base</model>
+    <feature policy='require' name='aen'/></mode><mode name='custom' supported='yes'><model usable='yes' vendor='unknown'>z14-base</model></mode></cpu></domainCapabilities>", Some("gen15a-base with 1 feature more"), &["z14-base"])]
+#[case::without_a_cpu("<domainCapabilities><os supported='yes'/></domainCapabilities>", None, &[])]
+fn host_models_of_several_releases(#[case] text: &str, #[case] model: Option<&str>, #[case] usable: &[&str]) {
+    let read = host(&host_asked(), &output(0, text, "")).expect("a host");
+    assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), model);
+    assert_eq!(read.usable, names(usable));
+}
+
+/// `hypervisor-cpu-baseline --features`: a CPU by itself, with its features by and by more detailed.
+#[rstest]
+#[case::of_4_4("<cpu mode='custom' match='exact'>\n  <model fallback='forbid'>Westmere</model>\n  <feature policy='require' name='aes'/>\n</cpu>\n\n", 0, "", Ok(&["aes"][..]))]
+#[case::with_vendor("<cpu mode='custom' match='exact'><model fallback='forbid'>EPYC</model><vendor>AMD</vendor>
+    <feature policy='require' name='vme'/><feature policy='require' name='sse4.1'/><feature policy='disable' name='monitor'/></cpu>", 0, "", Ok(&["sse4.1", "vme"][..]))]
+#[case::with_declaration("<?xml version='1.0'?>\n<cpu><model>EPYC</model></cpu>", 0, "", Ok(&[][..]))]
+#[case::no_common_cpu("", 1, "error: internal error: CPUs are incompatible\n", Err(Silence::Failed("internal error: CPUs are incompatible".to_owned())))]
+#[case::old_virsh("", 1, "error: unknown command: 'hypervisor-cpu-baseline'\n", Err(Silence::NoVerb("hypervisor-cpu-baseline".to_owned())))]
+#[case::no_kvm("", 1, "error: invalid argument: KVM is not supported by '/usr/bin/qemu-system-x86_64' on this host\n", Err(Silence::Failed("invalid argument: KVM is not supported by '/usr/bin/qemu-system-x86_64' on this host".to_owned())))]
+#[case::other_document("<domain/>", 0, "", Err(Silence::Unreadable("expected <cpu>, found <domain>".to_owned())))]
+#[case::without_model("<cpu><feature policy='require' name='aes'/></cpu>", 0, "", Err(Silence::Unreadable("a CPU without <model>".to_owned())))]
+fn baselines_of_several_releases(
+    #[case] stdout: &str,
+    #[case] code: i32,
+    #[case] stderr: &str,
+    #[case] expected: Result<&[&str], Silence>,
+) {
+    let cpu = Cpu { model: "EPYC".to_owned(), ..Cpu::default() };
+    let asked = Question::Features(GuestCpu { cpu, accelerator: Accelerator::Kvm });
+    let read = features(&asked, &output(code, stdout, stderr)).map(|cpu| cpu.require.into_iter().collect::<Vec<_>>());
+    assert_eq!(read, expected.map(names));
 }
 
 /// What a container may send to whoever trusts it.

@@ -1,0 +1,335 @@
+//! Why there is no answer of libvirt.
+
+use std::fmt;
+
+use crate::fit::fleet::{Fleet, Lookup, NodeIndex};
+use crate::fit::label::{self, Family};
+use crate::fit::subject::Subject;
+
+/// Why there is no answer: of a guest about its own CPU, or of a node about that CPU.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Silence {
+    /// No running guest's launcher is known on the node.
+    #[error("not asked: no launcher is known there")]
+    NoLauncher,
+    /// The launcher of the guest itself is not known.
+    #[error("not asked: its launcher is not known")]
+    NoOwnLauncher,
+    /// Answers are read from files, and this one is not among them.
+    #[error("no saved answer")]
+    NotSaved,
+    /// The saved answer is of an earlier start of the guest: another VMI, with another CPU.
+    #[error("no saved answer since it was started anew")]
+    StartedAnew,
+    /// The saved answers are of another machine of that name, or of this one before its libvirt had another host model.
+    #[error("no saved answer of the node as it is: it was labelled {saved} then, and is labelled {now} now")]
+    OtherMachine {
+        /// What the labels said of the machine that was asked.
+        saved: String,
+        /// What they say now.
+        now: String,
+    },
+    /// The guest's CPU is not known: there is nothing to ask a node about.
+    #[error("not asked: the guest's CPU is not known")]
+    GuestUnknown,
+    /// The guest cannot go there, whatever libvirt says.
+    #[error("not asked: {0}")]
+    KeptOff(KeptOff),
+    /// The API server refuses exec to whoever asks.
+    #[error("not asked: exec is refused ({0})")]
+    Forbidden(String),
+    /// The command could not be run, or the connection broke.
+    #[error("not asked: exec failed ({0})")]
+    NotRun(String),
+    /// The launcher has no `bash`.
+    #[error("not asked: the launcher there has no bash")]
+    NoShell,
+    /// The launcher has no `virsh`.
+    #[error("not asked: the launcher there has no virsh")]
+    NoVirsh,
+    /// The launcher's `virsh` is older than the question (libvirt 4.4).
+    #[error("not asked: virsh there does not know {0}")]
+    NoVerb(String),
+    /// Earlier questions there took longer than this many seconds each.
+    #[error("not asked: earlier questions there had no answer within {0} s")]
+    GivenUp(u64),
+    /// It took longer than this many seconds.
+    #[error("no answer within {0} s")]
+    TooSlow(u64),
+    /// It is longer than this many bytes.
+    #[error("an answer of more than {0} bytes, which was not read")]
+    TooLong(usize),
+    /// Virsh failed, in its words.
+    #[error("virsh failed: {0}")]
+    Failed(String),
+    /// It is not what libvirt writes.
+    #[error("an answer that cannot be read: {0}")]
+    Unreadable(String),
+    /// The guest has no CPU that can be compared.
+    #[error("libvirt describes no CPU to compare: the guest has {0}")]
+    NoModel(String),
+    /// What a file of answers says, in words alone.
+    #[error("{0}")]
+    Recorded(String),
+}
+
+impl Silence {
+    /// The reason in one word, as JSON spells it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoLauncher => "no-launcher",
+            Self::NoOwnLauncher => "no-own-launcher",
+            Self::NotSaved => "not-saved",
+            Self::StartedAnew => "started-anew",
+            Self::OtherMachine { .. } => "other-machine",
+            Self::GuestUnknown => "guest-unknown",
+            Self::KeptOff(_) => "kept-off",
+            Self::Forbidden(_) => "forbidden",
+            Self::NotRun(_) => "not-run",
+            Self::NoShell => "no-shell",
+            Self::NoVirsh => "no-virsh",
+            Self::NoVerb(_) => "no-verb",
+            Self::GivenUp(_) => "given-up",
+            Self::TooSlow(_) => "too-slow",
+            Self::TooLong(_) => "too-long",
+            Self::Failed(_) => "failed",
+            Self::Unreadable(_) => "unreadable",
+            Self::NoModel(_) => "no-model",
+            Self::Recorded(_) => "recorded",
+        }
+    }
+
+    /// The part of the sentence that the code does not hold: libvirt's words, a name, a number; empty where there is none.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::NoLauncher
+            | Self::NoOwnLauncher
+            | Self::NotSaved
+            | Self::StartedAnew
+            | Self::GuestUnknown
+            | Self::NoShell
+            | Self::NoVirsh => String::new(),
+            Self::OtherMachine { saved, now } => format!("{saved}, {now}"),
+            Self::KeptOff(by) => by.to_string(),
+            Self::Forbidden(words)
+            | Self::NotRun(words)
+            | Self::NoVerb(words)
+            | Self::Failed(words)
+            | Self::Unreadable(words)
+            | Self::NoModel(words)
+            | Self::Recorded(words) => words.clone(),
+            Self::GivenUp(seconds) | Self::TooSlow(seconds) => seconds.to_string(),
+            Self::TooLong(bytes) => bytes.to_string(),
+        }
+    }
+
+    /// The reason that a file keeps as code and detail: one that came of asking. `None` for what follows from the files
+    /// themselves, and for what is not known.
+    #[must_use]
+    pub fn of_code(code: &str, detail: &str) -> Option<Self> {
+        let words = || detail.to_owned();
+        Some(match code {
+            "no-launcher" => Self::NoLauncher,
+            "no-own-launcher" => Self::NoOwnLauncher,
+            "forbidden" => Self::Forbidden(words()),
+            "not-run" => Self::NotRun(words()),
+            "no-shell" => Self::NoShell,
+            "no-virsh" => Self::NoVirsh,
+            "no-verb" => Self::NoVerb(words()),
+            "given-up" => Self::GivenUp(detail.parse().ok()?),
+            "too-slow" => Self::TooSlow(detail.parse().ok()?),
+            "too-long" => Self::TooLong(detail.parse().ok()?),
+            "failed" => Self::Failed(words()),
+            "unreadable" => Self::Unreadable(words()),
+            "no-model" => Self::NoModel(words()),
+            _ => return None,
+        })
+    }
+}
+
+/// What keeps a guest off a node whatever its CPU, so that libvirt there is not asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeptOff {
+    /// The guest is of another architecture.
+    Architecture,
+    /// The guest's pod names another node.
+    OtherNode,
+    /// The node lacks these labels, which the guest asks for and which are not of the CPU.
+    Labels(Vec<(String, String)>),
+    /// The node does not meet the guest's node affinity.
+    Affinity,
+}
+
+impl KeptOff {
+    /// What keeps the guest off a node, besides labels of the CPU, a cordon, taints and virt-handler; `None` where nothing does,
+    /// and libvirt there is to be asked. The lookup is that of the subject's placement.
+    #[must_use]
+    pub fn of(subject: &Subject<'_>, fleet: &Fleet, lookup: &Lookup<'_, '_>, node: NodeIndex) -> Option<Self> {
+        let wanted = subject.placement.get(label::ARCH);
+        if wanted.zip(fleet.label(node, label::ARCH)).is_some_and(|(wanted, has)| wanted != has) {
+            return Some(Self::Architecture);
+        }
+        let refusal = lookup.refusal(node);
+        if refusal.other_node {
+            return Some(Self::OtherNode);
+        }
+        let may_come_right = |key: &str| Family::of(key).is_cpu() || Family::of(key) == Family::Schedulable;
+        let others: Vec<_> = refusal.missing.into_iter().filter(|(key, _)| !may_come_right(key)).collect();
+        if !others.is_empty() {
+            return Some(Self::Labels(others));
+        }
+        (!refusal.affinity.is_empty()).then_some(Self::Affinity)
+    }
+}
+
+impl fmt::Display for KeptOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Architecture => f.write_str("its architecture is not the guest's"),
+            Self::OtherNode => f.write_str("the guest's pod names another node"),
+            Self::Labels(lacking) => {
+                let first = lacking.iter().take(2).map(|(key, value)| format!("{key}={value}"));
+                write!(f, "it lacks {}", first.collect::<Vec<_>>().join(", "))?;
+                match lacking.len().saturating_sub(2) {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }?;
+                let are = if lacking.len() == 1 { "is no label" } else { "are no labels" };
+                write!(f, ", which {are} of the CPU")
+            }
+            Self::Affinity => f.write_str("it does not meet the node affinity"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::fit::node::Node;
+    use crate::fit::placement::Placement;
+    use crate::fit::subject::{Migration, Stage};
+
+    fn words() -> String {
+        "in its words".to_owned()
+    }
+
+    /// Every reason, each from the one before: the compiler asks for the next where one is added.
+    fn after(silence: &Silence) -> Option<Silence> {
+        Some(match silence {
+            Silence::NoLauncher => Silence::NoOwnLauncher,
+            Silence::NoOwnLauncher => Silence::NotSaved,
+            Silence::NotSaved => Silence::StartedAnew,
+            Silence::StartedAnew => Silence::OtherMachine { saved: "host-model-cpu A".to_owned(), now: words() },
+            Silence::OtherMachine { .. } => Silence::GuestUnknown,
+            Silence::GuestUnknown => Silence::KeptOff(KeptOff::Architecture),
+            Silence::KeptOff(KeptOff::Architecture) => Silence::KeptOff(KeptOff::OtherNode),
+            Silence::KeptOff(KeptOff::OtherNode) => {
+                Silence::KeptOff(KeptOff::Labels(vec![("zone".to_owned(), "b".to_owned())]))
+            }
+            Silence::KeptOff(KeptOff::Labels(_)) => Silence::KeptOff(KeptOff::Affinity),
+            Silence::KeptOff(KeptOff::Affinity) => Silence::Forbidden(words()),
+            Silence::Forbidden(_) => Silence::NotRun(words()),
+            Silence::NotRun(_) => Silence::NoShell,
+            Silence::NoShell => Silence::NoVirsh,
+            Silence::NoVirsh => Silence::NoVerb("hypervisor-cpu-compare".to_owned()),
+            Silence::NoVerb(_) => Silence::GivenUp(10),
+            Silence::GivenUp(_) => Silence::TooSlow(10),
+            Silence::TooSlow(_) => Silence::TooLong(1024),
+            Silence::TooLong(_) => Silence::Failed(words()),
+            Silence::Failed(_) => Silence::Unreadable(words()),
+            Silence::Unreadable(_) => Silence::NoModel("host-passthrough".to_owned()),
+            Silence::NoModel(_) => Silence::Recorded(words()),
+            Silence::Recorded(_) => return None,
+        })
+    }
+
+    fn all() -> Vec<Silence> {
+        std::iter::successors(Some(Silence::NoLauncher), after).collect()
+    }
+
+    #[test]
+    fn each_reason_has_a_sentence_and_a_word_of_its_own() {
+        let said: Vec<String> = all().iter().map(|silence| format!("{:<16}{silence}", silence.code())).collect();
+        let expected = [
+            "no-launcher     not asked: no launcher is known there",
+            "no-own-launcher not asked: its launcher is not known",
+            "not-saved       no saved answer",
+            "started-anew    no saved answer since it was started anew",
+            "other-machine   no saved answer of the node as it is: it was labelled host-model-cpu A then, and is labelled \
+             in its words now",
+            "guest-unknown   not asked: the guest's CPU is not known",
+            "kept-off        not asked: its architecture is not the guest's",
+            "kept-off        not asked: the guest's pod names another node",
+            "kept-off        not asked: it lacks zone=b, which is no label of the CPU",
+            "kept-off        not asked: it does not meet the node affinity",
+            "forbidden       not asked: exec is refused (in its words)",
+            "not-run         not asked: exec failed (in its words)",
+            "no-shell        not asked: the launcher there has no bash",
+            "no-virsh        not asked: the launcher there has no virsh",
+            "no-verb         not asked: virsh there does not know hypervisor-cpu-compare",
+            "given-up        not asked: earlier questions there had no answer within 10 s",
+            "too-slow        no answer within 10 s",
+            "too-long        an answer of more than 1024 bytes, which was not read",
+            "failed          virsh failed: in its words",
+            "unreadable      an answer that cannot be read: in its words",
+            "no-model        libvirt describes no CPU to compare: the guest has host-passthrough",
+            "recorded        in its words",
+        ];
+        assert_eq!(said, expected);
+    }
+
+    /// What came of asking is read back as it was; what follows from the files themselves is found anew.
+    #[test]
+    fn what_came_of_asking_is_kept_by_code_and_detail() {
+        let follows = ["not-saved", "started-anew", "other-machine", "guest-unknown", "kept-off", "recorded"];
+        let codes: BTreeSet<&str> = all().iter().map(Silence::code).collect();
+        assert!(follows.iter().all(|code| codes.contains(code)));
+        for silence in all() {
+            let read = Silence::of_code(silence.code(), &silence.detail());
+            assert_eq!(read, Some(silence.clone()).filter(|silence| !follows.contains(&silence.code())));
+        }
+        assert_eq!(Silence::of_code("too-slow", "soon"), None);
+        assert_eq!(Silence::of_code("rain", ""), None);
+    }
+
+    /// What keeps a guest off besides labels of the CPU, a cordon, taints and virt-handler.
+    #[test]
+    fn only_what_the_cpu_has_to_do_with_is_asked_about() {
+        let node = |name: &str, labels: &[(&str, &str)]| {
+            let mut node = Node { name: name.to_owned(), ..Node::default() };
+            node.labels.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+            node
+        };
+        let all = [("zone", "a"), ("kubernetes.io/arch", "amd64")];
+        let arm = [("zone", "a"), ("kubernetes.io/arch", "arm64")];
+        let mut cordoned = node("cordoned", &all);
+        cordoned.cordoned = true;
+        let nodes = vec![node("cpu", &all), node("zone", &all[1..]), node("arm", &arm), cordoned];
+        let fleet = Fleet::new(nodes);
+        let mut placement = Placement::default();
+        for (key, value) in [all[0], all[1], ("cpu-feature.node.kubevirt.io/fpu", "true"), (label::SCHEDULABLE, "true")]
+        {
+            placement.selector.insert(key, value);
+        }
+        let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), placement);
+        let lookup = fleet.look_up(&subject.placement);
+        let kept_off = |name: &str| fleet.find(name).and_then(|node| KeptOff::of(&subject, &fleet, &lookup, node));
+        assert_eq!(kept_off("cpu"), None, "labels of the CPU are what libvirt is asked about");
+        assert_eq!(kept_off("cordoned"), None);
+        assert_eq!(kept_off("zone"), Some(KeptOff::Labels(vec![("zone".to_owned(), "a".to_owned())])));
+        assert_eq!(kept_off("arm"), Some(KeptOff::Architecture));
+    }
+
+    #[test]
+    fn many_labels_are_folded() {
+        let labels = ["a", "b", "c", "d"].map(|key| (key.to_owned(), "1".to_owned()));
+        assert_eq!(
+            KeptOff::Labels(labels.into()).to_string(),
+            "it lacks a=1, b=1 and 2 more, which are no labels of the CPU"
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! The answers as the nodes of one fleet are: worked out once for all guests.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Facts, Kept, KeptAnswer, Machine, NodeFacts};
+use crate::fit::fleet::Fleet;
+use crate::fit::libvirt::{HostModels, NodeAnswers, UsableModels};
+use crate::fit::memo::Memo;
+use crate::libvirt::answer::Host;
+use crate::libvirt::{Accelerator, Answer, GuestCpu, Silence};
+
+/// What was worked out for the fleet that was asked about last. It takes no part in comparisons, and is not copied.
+#[derive(Default)]
+pub(super) struct Memory(Memo<View>);
+
+impl Memory {
+    pub(super) fn of(&self, facts: &Facts, fleet: &Fleet) -> Arc<View> {
+        self.0.of(fleet, || View::of(facts, fleet))
+    }
+}
+
+impl Clone for Memory {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Memory {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Memory {}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memory")
+    }
+}
+
+/// The answers of the nodes of a fleet.
+pub(super) struct View {
+    /// The machines as their labels are, of the nodes of which answers are known.
+    machines: BTreeMap<String, Machine>,
+    hosts: BTreeMap<Accelerator, HostView>,
+    about: Mutex<BTreeMap<GuestCpu, Arc<NodeAnswers>>>,
+    /// Whether the answers are those of files.
+    pub(super) saved: bool,
+}
+
+/// What nodes say of themselves.
+#[derive(Clone, Default)]
+pub(super) struct HostView {
+    pub models: Arc<HostModels>,
+    pub usable: Arc<UsableModels>,
+}
+
+impl View {
+    fn of(facts: &Facts, fleet: &Fleet) -> Self {
+        let machine = |name: &String| fleet.find(name).map(|node| Machine::of(fleet, node)).unwrap_or_default();
+        let machines: BTreeMap<String, Machine> =
+            facts.nodes.keys().map(|name| (name.clone(), machine(name))).collect();
+        let host = |accelerator| {
+            let known: Vec<(&String, &Host)> = facts
+                .nodes
+                .iter()
+                .filter_map(|(name, all)| {
+                    let known = are(all, &machines[name]).filter_map(|facts| facts.hosts.get(&accelerator));
+                    Some((name, latest(known)?.value.as_ref().ok()?))
+                })
+                .collect();
+            let models =
+                known.iter().filter_map(|(name, host)| Some(((*name).clone(), host.model.as_ref()?.model.clone())));
+            let usable = known.iter().map(|(name, host)| ((*name).clone(), host.usable.iter().cloned().collect()));
+            (accelerator, HostView { models: Arc::new(models.collect()), usable: Arc::new(usable.collect()) })
+        };
+        let hosts = [Accelerator::Kvm, Accelerator::Qemu].map(host).into();
+        Self { machines, hosts, about: Mutex::default(), saved: facts.is_saved() }
+    }
+
+    /// What nodes say of themselves, for guests that run by this.
+    pub(super) fn host(&self, accelerator: Accelerator) -> HostView {
+        self.hosts.get(&accelerator).cloned().unwrap_or_default()
+    }
+
+    /// What nodes say of a CPU.
+    pub(super) fn about(&self, facts: &Facts, cpu: &GuestCpu) -> Arc<NodeAnswers> {
+        let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = about.get(cpu) {
+            return Arc::clone(known);
+        }
+        let of_node = |(name, all): (&String, &BTreeMap<Machine, NodeFacts>)| {
+            Some((name.clone(), said(all, self.machines.get(name)?, cpu)?))
+        };
+        let found: Arc<NodeAnswers> = Arc::new(facts.nodes.iter().filter_map(of_node).collect());
+        about.insert(cpu.clone(), Arc::clone(&found));
+        found
+    }
+}
+
+/// What is known of the machine that the node is now.
+fn are<'f>(all: &'f BTreeMap<Machine, NodeFacts>, now: &'f Machine) -> impl Iterator<Item = &'f NodeFacts> {
+    all.iter().filter(|(machine, _)| machine.may_be(now)).map(|(_, facts)| facts)
+}
+
+/// What the libvirt of a node says of a CPU; `None` where it was not asked.
+fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Option<Result<Answer, Silence>> {
+    let known = are(all, now).filter_map(|facts| facts.answers.get(cpu));
+    let silence = || {
+        let silences = are(all, now).filter_map(|facts| facts.silence.as_ref());
+        let last = silences.reduce(|one, two| if two.origin.is_later_than(&one.origin) { two } else { one });
+        last.map(|kept| Err(kept.value.clone()))
+    };
+    let other_machine = || {
+        let was = all.iter().find(|(_, facts)| facts.answers.contains_key(cpu))?.0;
+        Some(Err(Silence::OtherMachine { saved: was.to_string(), now: now.to_string() }))
+    };
+    latest(known).map(|kept| kept.value.clone()).or_else(silence).or_else(other_machine)
+}
+
+/// An answer rather than none, and the latest of them.
+fn latest<'k, T>(all: impl Iterator<Item = &'k KeptAnswer<T>>) -> Option<&'k Kept<Result<T, Silence>>>
+where
+    T: 'k,
+{
+    all.reduce(|one, two| match (one.value.is_ok(), two.value.is_ok()) {
+        (true, false) => one,
+        (false, true) => two,
+        _ if two.origin.is_later_than(&one.origin) => two,
+        _ => one,
+    })
+}

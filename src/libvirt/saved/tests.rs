@@ -1,0 +1,223 @@
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot make its data has nothing to say")]
+
+use rstest::rstest;
+
+use super::*;
+
+const AT: &str = "2026-11-01T08:00:00Z";
+
+fn cpu(model: &str) -> GuestCpu {
+    let require = ["vaes", "sse4.1"].map(str::to_owned).into();
+    let cpu = Cpu { model: model.to_owned(), vendor: Some("AMD".to_owned()), require, ..Cpu::default() };
+    GuestCpu { cpu, accelerator: Accelerator::Kvm }
+}
+
+fn from_file<T>(value: T) -> Kept<T> {
+    Kept::new(value, Origin { at: AT.parse().ok(), place: Some("file".into()) })
+}
+
+fn facts() -> Facts {
+    let mut facts = Facts::default();
+    let losses = [("EPYC-IBPB".to_owned(), from_file(Ok(vec!["vaes".to_owned()])))].into();
+    let guest = GuestFacts { cpu: from_file(Ok(cpu("EPYC"))), losses };
+    let key = |name: &str| ("shop".to_owned(), name.to_owned());
+    facts.add_guest(key("db"), "1-2".to_owned(), guest.clone()).unwrap();
+    facts.add_guest(key("db"), "1-3".to_owned(), GuestFacts { losses: BTreeMap::new(), ..guest }).unwrap();
+    let silent = from_file(Err(Silence::NoModel("host-passthrough".to_owned())));
+    facts.add_guest(key("web"), String::new(), GuestFacts { cpu: silent, losses: BTreeMap::new() }).unwrap();
+    let why = Incompatible { missing: vec!["vaes".to_owned()], reason: String::new() };
+    let emulated = GuestCpu { accelerator: Accelerator::Qemu, ..cpu("EPYC") };
+    let answers = [
+        (cpu("EPYC"), from_file(Ok(Answer::Incompatible(why)))),
+        (cpu("Nehalem"), from_file(Err(Silence::TooSlow(10)))),
+        (emulated, from_file(Ok(Answer::Identical))),
+    ];
+    let host = |model: &str| from_file(Ok(Host { model: Some(cpu(model).cpu), usable: vec!["EPYC".to_owned()] }));
+    let hosts = [(Accelerator::Kvm, host("EPYC")), (Accelerator::Qemu, host("EPYC-Rome"))];
+    let machine = Machine { vendor: "AMD".to_owned(), host_model: "EPYC".to_owned() };
+    facts.add_node("node-b", &machine, hosts, answers.clone(), None).unwrap();
+    let other = Machine { vendor: "AMD".to_owned(), host_model: "EPYC-Rome".to_owned() };
+    facts.add_node("node-b", &other, [], answers, None).unwrap();
+    facts.add_node("node-c", &Machine::default(), [], [], Some(from_file(Silence::NoLauncher))).unwrap();
+    facts
+}
+
+fn read_back(files: &[(String, Value)]) -> Result<Facts, String> {
+    let mut read = Facts::default();
+    for (_, content) in files {
+        let items = content["items"].as_array().cloned().unwrap_or_else(|| vec![content.clone()]);
+        for object in items {
+            let kind = object["kind"].as_str().unwrap_or_default();
+            assert!(is_kind(API_VERSION, kind));
+            take_in(&mut read, kind, &object.to_string(), "file")?;
+        }
+    }
+    Ok(read)
+}
+
+#[test]
+fn what_is_kept_is_read_back() {
+    let files = files(&facts());
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["guest.shop.db.json", "guest.shop.web.json", "node.node-b.json", "node.node-c.json"]);
+    assert!(names.iter().all(|name| is_file_name(name)));
+    assert_eq!(super::names(&facts()), names.iter().map(ToString::to_string).collect());
+    assert_eq!(read_back(&files), Ok(facts()));
+}
+
+#[test]
+fn what_is_read_back_and_added_again_is_the_same() {
+    let mut twice = read_back(&files(&facts())).unwrap();
+    twice.add_all(&facts()).unwrap();
+    assert_eq!(twice.take_notes(), Vec::<String>::new());
+    assert_eq!(twice, facts());
+}
+
+/// Each reason as it is kept: the same sentence is said of it when it is read.
+#[test]
+fn reasons_are_read_back() {
+    let words = || "in its words".to_owned();
+    let kept = [
+        Silence::NoLauncher,
+        Silence::NoOwnLauncher,
+        Silence::Forbidden(words()),
+        Silence::NotRun(words()),
+        Silence::NoShell,
+        Silence::NoVirsh,
+        Silence::NoVerb("hypervisor-cpu-compare".to_owned()),
+        Silence::GivenUp(10),
+        Silence::TooSlow(10),
+        Silence::TooLong(1 << 20),
+        Silence::Failed(words()),
+        Silence::Unreadable(words()),
+        Silence::NoModel(words()),
+        Silence::Recorded(words()),
+    ];
+    for silence in kept {
+        assert_eq!(SavedSilence::of(Some(&silence)).read(), Some(silence.clone()), "{silence}");
+    }
+    assert_eq!(SavedSilence::of(None).read(), None);
+}
+
+/// As files were before they had times, machines and codes.
+#[test]
+fn files_of_old_are_read() {
+    let guest = r#"{"apiVersion":"cpufit.io/v1alpha1","kind":"LibvirtGuest","metadata":{"namespace":"shop","name":"db","uid":"1"},
+        "accelerator":"qemu","cpu":{"model":"EPYC","vendor":"AMD","require":["vaes"],"disable":[]},"unanswered":null,
+        "losses":{"Nehalem":["vaes"]}}"#;
+    let node = r#"{"apiVersion":"cpufit.io/v1alpha1","kind":"LibvirtNode","metadata":{"name":"node-b"},
+        "hostModel":{"model":"EPYC","vendor":"AMD","require":[],"disable":[]},"usableModels":["EPYC"],
+        "answers":[{"accelerator":"qemu","cpu":{"model":"EPYC","vendor":"AMD","require":["vaes"],"disable":[]},
+        "answer":"superset","unanswered":null}],"unanswered":null}"#;
+    let silent = r#"{"metadata":{"name":"node-c"},"hostModel":null,"usableModels":null,"answers":[],
+        "unanswered":"not asked: no launcher is known there"}"#;
+    let mut facts = Facts::default();
+    for (kind, text) in [(GUEST, guest), (NODE, node), (NODE, silent)] {
+        assert_eq!(take_in(&mut facts, kind, text, "old.json"), Ok(()));
+    }
+    let known = &facts.guests[&("shop".to_owned(), "db".to_owned())]["1"];
+    assert_eq!(known.losses["Nehalem"].value, Ok(vec!["vaes".to_owned()]));
+    let node_b = &facts.nodes["node-b"][&Machine::default()];
+    assert_eq!(node_b.answers.values().next().map(|kept| kept.value.clone()), Some(Ok(Answer::Superset)));
+    assert!(node_b.hosts.contains_key(&Accelerator::Qemu), "it was asked for that guest");
+    let silence = facts.nodes["node-c"][&Machine::default()].silence.as_ref();
+    assert_eq!(silence.map(|kept| &kept.value), Some(&Silence::NoLauncher), "a sentence of old means the same");
+}
+
+#[rstest]
+#[case::shell(
+    GUEST,
+    r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{"model":"$(reboot)"}}"#,
+    "no name of a CPU model"
+)]
+#[case::accelerator(
+    GUEST,
+    r#"{"metadata":{"name":"db"},"accelerator":"hvf","cpu":{"model":"EPYC"}}"#,
+    "accelerator: expected kvm or qemu"
+)]
+#[case::no_name(GUEST, r#"{"metadata":{},"accelerator":"kvm","cpu":{"model":"EPYC"}}"#, "metadata.name is missing")]
+#[case::no_model(GUEST, r#"{"metadata":{"name":"db"},"accelerator":"kvm","cpu":{}}"#, "no name of a CPU model")]
+#[case::other_time(
+    GUEST,
+    r#"{"metadata":{"name":"db"},"askedAt":"yesterday"}"#,
+    "askedAt: expected a time in RFC 3339"
+)]
+#[case::no_object(GUEST, "[1]", "invalid type")]
+#[case::type_of_a_field(NODE, r#"{"metadata":{"name":"n"},"answers":1}"#, "invalid type")]
+#[case::other_answer(
+    NODE,
+    r#"{"metadata":{"name":"n"},"answers":[{"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"yes"}]}"#,
+    "answer: expected identical, superset or incompatible, found \"yes\""
+)]
+#[case::escape_in_a_machine(
+    NODE,
+    "{\"metadata\":{\"name\":\"n\"},\"machine\":{\"hostModel\":\"\\u001b[31m\"}}",
+    "no name"
+)]
+#[case::one_cpu_twice(
+    NODE,
+    r#"{"metadata":{"name":"n"},"answers":[{"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"identical"},
+        {"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"incompatible"}]}"#,
+    "nothing tells which is the later one"
+)]
+fn what_a_stranger_writes_is_checked(#[case] kind: &str, #[case] text: &str, #[case] expected: &str) {
+    let problem = take_in(&mut Facts::default(), kind, text, "file").expect_err("it is not what is written");
+    assert!(problem.contains(expected), "{problem}");
+    assert!(problem.chars().count() < 600 && !problem.contains('\u{1b}'), "{problem}");
+}
+
+#[test]
+fn what_is_too_large_is_not_read() {
+    let text = format!(r#"{{"metadata":{{"name":"n"}},"more":"{}"}}"#, "x".repeat(MOST));
+    let problem = take_in(&mut Facts::default(), NODE, &text, "file").expect_err("it is too large");
+    assert!(problem.contains("at most 4194304 of one object are read"), "{problem}");
+}
+
+#[test]
+fn fields_of_later_releases_are_passed_over() {
+    let text = r#"{"metadata":{"name":"n","labels":{}},"later":{"much":[1]},
+        "answers":[{"accelerator":"kvm","cpu":{"model":"EPYC","level":3},"answer":"identical","later":1}]}"#;
+    let mut facts = Facts::default();
+    assert_eq!(take_in(&mut facts, NODE, text, "file"), Ok(()));
+    assert_eq!(facts.nodes["n"][&Machine::default()].answers.len(), 1);
+    let later = r#"{"metadata":{"name":"m"},"unanswered":"not asked: it rains","unansweredCode":"rain"}"#;
+    assert_eq!(take_in(&mut facts, NODE, later, "file"), Ok(()));
+    let silence = facts.nodes["m"][&Machine::default()].silence.as_ref().map(|kept| kept.value.to_string());
+    assert_eq!(silence.as_deref(), Some("not asked: it rains"));
+}
+
+/// A node that was asked about more CPUs than fit into an object that can be read back.
+#[test]
+fn much_is_written_in_several_objects() {
+    let many = (0..3_000).map(|number| {
+        let require = (0..60).map(|feature| format!("feature-{number}-{feature}")).collect();
+        let cpu = Cpu { model: "EPYC".to_owned(), require, ..Cpu::default() };
+        (GuestCpu { cpu, accelerator: Accelerator::Kvm }, from_file(Ok(Answer::Superset)))
+    });
+    let mut facts = Facts::default();
+    facts.add_node("node-b", &Machine::default(), [], many, None).unwrap();
+    let files = files(&facts);
+    assert_eq!(files.len(), 1);
+    assert!(files[0].1["items"].as_array().map_or(0, Vec::len) > 2);
+    assert_eq!(read_back(&files), Ok(facts));
+}
+
+#[rstest]
+#[case(&["node", "node-b"], "node.node-b.json")]
+#[case(&["node", "a.b.example"], "node.a.b.example.json")]
+#[case(&["guest", "shop", "db.x"], "guest.shop.db.x.json")]
+#[case(&["guest", "a.b", "c"], "guest.a%2Eb.c.json")]
+#[case(&["guest", "..", "../../etc/passwd"], "guest.%2E%2E...%2F..%2Fetc%2Fpasswd.json")]
+#[case(&["node", "NODE_b"], "node.%4E%4F%44%45%5Fb.json")]
+#[case(&["node", "é\n"], "node.%C3%A9%0A.json")]
+fn names_of_files_are_safe_and_stable(#[case] parts: &[&str], #[case] expected: &str) {
+    assert_eq!(file_name(parts), expected);
+}
+
+#[test]
+fn long_names_are_cut_and_stay_apart() {
+    let (one, two) = ("a".repeat(300) + "1", "a".repeat(300) + "2");
+    let (one, two) = (file_name(&["node", &one]), file_name(&["node", &two]));
+    assert!(one.len() < 255 && one != two, "{one}");
+    assert_eq!(one, file_name(&["node", &("a".repeat(300) + "1")]));
+}

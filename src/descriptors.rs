@@ -13,8 +13,7 @@ pub(crate) fn beyond(connections: usize) -> usize {
 }
 
 /// The most descriptors that may be open; `None` where there is no limit.
-#[must_use]
-pub fn most() -> Option<usize> {
+pub(crate) fn most() -> Option<usize> {
     getrlimit(Resource::Nofile).current.map(|most| most.try_into().unwrap_or(usize::MAX))
 }
 
@@ -23,7 +22,7 @@ pub fn most() -> Option<usize> {
 ///
 /// # Errors
 /// The system refuses; the limit is as it was.
-pub fn raise() -> io::Result<()> {
+pub(crate) fn raise() -> io::Result<()> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;

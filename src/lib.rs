@@ -38,7 +38,7 @@ pub mod app;
 pub mod bounds;
 pub mod cli;
 pub mod console;
-pub mod descriptors;
+mod descriptors;
 pub mod domain;
 mod enforce;
 pub mod fit;

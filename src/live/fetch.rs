@@ -341,11 +341,15 @@ async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
     }
 }
 
+/// How many launchers of a guest are read. One that the watch does not know yet has one, or two while it migrates; anybody may label
+/// more pods, as large as etcd takes them.
+const LAUNCHERS: u32 = 4;
+
 /// The launchers of a guest, by the label that virt-controller puts on them.
 async fn launchers(client: &Client, vmi: &Vmi) -> Vec<Object> {
     let api: Api<Seen> = Api::namespaced_with(client.clone(), &vmi.metadata.namespace, &Resource::Pods.api());
-    let params =
-        ListParams::default().labels(&format!("{}={}", well_known::CREATED_BY.key, vmi.metadata.uid)).limit(PAGE);
+    let of_guest = format!("{}={}", well_known::CREATED_BY.key, vmi.metadata.uid);
+    let params = ListParams::default().labels(&of_guest).limit(LAUNCHERS);
     match api.list(&params).await {
         Ok(list) => {
             let objects = list.items.iter().filter_map(|seen| projected(Resource::Pods, seen).ok());

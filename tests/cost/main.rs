@@ -7,6 +7,7 @@
 
 mod fleet;
 mod growth;
+mod lists;
 mod measure;
 #[path = "../common/objects.rs"]
 mod objects;

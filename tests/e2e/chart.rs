@@ -11,6 +11,7 @@ use crate::common::{cpufit, head, program};
 use crate::controlplane::ControlPlane;
 use crate::manifests::{authorities, write_authority};
 
+mod combined;
 mod installed;
 mod values;
 

@@ -314,12 +314,18 @@ fn exposed(judged: &Judged<'_>, vmi: &Vmi) -> Vec<&'static str> {
 }
 
 /// How many entries its launcher inherited, whatever a policy drops of them.
-fn inherited(judged: &Judged<'_>) -> usize {
-    match (&judged.subject.stage, &judged.predicted) {
-        (Stage::Migration(migration), Some(target)) if migration.inherited => {
+pub(crate) fn inherited(judged: &Judged<'_>) -> usize {
+    let subject = &judged.subject;
+    match (&subject.stage, &judged.predicted) {
+        (Stage::Migration(migration), _) if !migration.inherited => 0,
+        (Stage::Migration(_), Some(target)) => {
             target.node_selector.keys().filter(|key| label::is_inherited(key)).count()
         }
-        _ => 0,
+        // A target pod that is there says it itself.
+        (Stage::Migration(_), None) => {
+            subject.placement.selector.iter().filter(|(key, _)| label::is_inherited(key)).count()
+        }
+        (Stage::Start(_), _) => 0,
     }
 }
 

@@ -188,14 +188,18 @@ pub(super) fn why(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> 
         (Outcome::Impaired(Impact::Fragile), Stage::Migration(_)) => {
             let left = cluster.fleet.names(&verdict.assessment.fitting).join(", ");
             let why = say::obstacles(verdict);
-            if verdict.nearest.is_empty() && verdict.blocked.is_empty() {
+            if say::named(verdict).next().is_none() && verdict.blocked.is_empty() {
                 format!("only {left} is left")
             } else {
                 format!("only {left} is left; {why}")
             }
         }
         (Outcome::Impaired(_), Stage::Start(_)) => {
-            of(Check::StartNode).or_else(|| of(Check::MigrationTarget)).unwrap_or_default()
+            let found = verdict.found(Check::StartNode).or_else(|| verdict.found(Check::MigrationTarget));
+            let message = found.map(say::finding::message).unwrap_or_default();
+            // What the message itself does not say.
+            let near = found.filter(|found| say::finding::asks_why(found)).and_then(|_| say::nearest(verdict));
+            near.map_or(message.clone(), |near| format!("{message}; {near}"))
         }
         (_, _) => of(Check::LibvirtRefused).unwrap_or_default(),
     }

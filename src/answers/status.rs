@@ -183,3 +183,6 @@ pub fn stale(vmi: &Vmi, cluster: &Cluster) -> Vec<String> {
     };
     selector.into_iter().flatten().filter(nowhere).map(|(key, _)| key.to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,6 +172,10 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool
     let mut cells = if args.list.no_headers { Vec::new() } else { vec![head(wide)] };
     cells.extend(rows.iter().map(|row| line(row, wide)));
     page.listing(&cells);
+    // Who asks for no headers reads rows.
+    if args.list.no_headers {
+        return;
+    }
     page.line(totals(summary));
     page.line(next_totals(rows, summary));
     if policies {
@@ -199,7 +203,9 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
         Stand::Running | Stand::Starting => row.node.clone().unwrap_or_else(dash),
     };
     let (now, next) = (row.now.as_ref().map_or_else(dash, places), places(&row.at_next_start));
-    let mut out = vec![row.guest.clone(), node, row.cpu.clone(), row.state().to_owned(), now, next];
+    // Of a guest that is not known neither is its CPU model.
+    let cpu = Some(row.cpu.clone()).filter(|cpu| !cpu.contains(' ')).unwrap_or_else(dash);
+    let mut out = vec![row.guest.clone(), node, cpu, row.state().to_owned(), now, next];
     if wide {
         let starts = row.at_next_start.start_nodes.map(|starts| format!("{starts}/{}", row.at_next_start.judged));
         out.push(starts.unwrap_or_else(dash));

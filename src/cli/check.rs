@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::args::{CheckArgs, CheckOutput};
 use super::gate::Gate;
-use super::output::{Numbering, Origin, ResultRow};
+use super::output::{Near, Numbering, Origin, ResultRow};
 use super::{Namespace, ci, gate};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
@@ -20,6 +20,7 @@ use crate::console;
 use crate::enforce::outline::Outline;
 use crate::enforce::patch::apply;
 use crate::fit::judgement::Depth;
+use crate::fit::label;
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::placement;
 use crate::kubevirt::wire::Pod;
@@ -342,13 +343,14 @@ fn people(rows: &[ResultRow], no_headers: bool, page: &mut Page) {
         } else {
             format!("{}/{}", row.nodes.fitting.len(), row.nodes.judged)
         };
-        let nearest = row.nearest.first().map_or_else(
-            || "-".to_owned(),
-            |near| {
-                let entries = near.missing.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
-                format!("{} lacks {}", near.node, crate::say::plural::fold(entries, 3))
-            },
-        );
+        // Nodes of another architecture are counted in a warning.
+        let is_foreign = |near: &&Near| near.missing.iter().any(|entry| entry.key == label::ARCH);
+        let nearest = row.nearest.first().filter(|near| !is_foreign(near)).map(|near| {
+            let missing: Vec<_> = near.missing.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect();
+            let has = near.missing.iter().filter_map(|entry| Some((entry.key.clone(), entry.has.clone()?))).collect();
+            format!("{} lacks {}", near.node, crate::say::plural::fold_lack(&missing, &has, 3))
+        });
+        let nearest = nearest.unwrap_or_else(|| "-".to_owned());
         let allowed = if row.allowed { "yes" } else { "NO" };
         cells.push(vec![row.kind.clone(), title, verdict.to_owned(), allowed.to_owned(), fits, nearest]);
     }

@@ -1,6 +1,7 @@
 //! `cpufit explain`: why a guest can or cannot start or migrate: every node, what it lacks, the remedies.
 
 mod libvirt;
+mod remedies;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::resource::ObjectKind;
 use super::scheduler;
 use super::targets::{Found, Scope, absent, find};
 use crate::admission::review::decode;
+use crate::answers::audit::inherited;
 use crate::answers::scheduler::Sentence;
 use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -28,7 +30,7 @@ use crate::fit::models;
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Check, Evidence, Verdict};
+use crate::fit::verdict::{Check, Evidence, Outcome};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
@@ -66,14 +68,15 @@ pub(crate) fn run(
             if !page.is_empty() {
                 page.line("");
             }
-            print(case, world, args.list.no_headers, page);
+            let no_headers = args.list.no_headers;
+            let facts = print(case, world, no_headers, &[], page);
             if let Some(said) = said {
                 scheduler::print(said, &case.judged.subject.placement, &world.cluster.fleet, page);
             }
             if let Some(next) = next {
                 page.line("");
                 page.line("At next start:");
-                print(next, world, args.list.no_headers, page);
+                print(next, world, no_headers, &facts, page);
             }
         } else {
             let at_next_start = next.map(|next| Box::new(ResultRow::new(origin.clone(), next, world, true)));
@@ -236,9 +239,9 @@ pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name:
     judge::judge(world, &Manifest::VirtualMachine(Box::new(vm.clone())), &UserName::from(""), Depth::Full)
 }
 
-/// The table of one guest.
-pub(crate) fn print(case: &Case<'_>, world: &World, no_headers: bool, page: &mut Page) {
-    Explained { case, world, no_headers }.print(page);
+/// The table of one guest, without what was `said` of it before; what was said of it now.
+pub(crate) fn print(case: &Case<'_>, world: &World, no_headers: bool, said: &[String], page: &mut Page) -> Vec<String> {
+    Explained { case, world, no_headers }.print(said, page)
 }
 
 /// What is printed about one guest.
@@ -249,9 +252,11 @@ struct Explained<'c> {
 }
 
 impl Explained<'_> {
-    fn print(&self, page: &mut Page) {
+    /// `said` is what was said of the guest before: it is not repeated.
+    fn print(&self, said: &[String], page: &mut Page) -> Vec<String> {
         page.line(self.title());
-        self.facts().into_iter().for_each(|line| page.line(line));
+        let facts = self.facts();
+        facts.iter().filter(|line| !said.contains(line)).for_each(|line| page.line(line));
         if self.case.judged.not_judged.is_none() && !self.cluster().fleet.is_empty() {
             self.nodes(page);
         }
@@ -259,6 +264,7 @@ impl Explained<'_> {
         if let Some(said) = self.said() {
             said.how_to_ask(&self.case.judged, self.world, page);
         }
+        facts
     }
 
     fn said(&self) -> Option<Said<'_>> {
@@ -285,9 +291,10 @@ impl Explained<'_> {
 
     fn title(&self) -> String {
         let subject = &self.case.judged.subject;
-        let is_inherited = matches!(&subject.stage, Stage::Migration(migration) if migration.inherited);
-        let is_counted = |key: &str| if is_inherited { label::is_inherited(key) } else { Family::of(key).is_cpu() };
-        let entries = subject.placement.selector.iter().filter(|(key, _)| is_counted(key)).count();
+        let entries = match &subject.stage {
+            Stage::Migration(migration) if migration.inherited => inherited(&self.case.judged),
+            _ => subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count(),
+        };
         let noun = plural::number(entries, "entry", "entries");
         if self.case.judged.not_judged.is_some() {
             return format!("{}    {}", subject.title(), say::state(&self.case.verdict));
@@ -306,9 +313,9 @@ impl Explained<'_> {
     fn facts(&self) -> Vec<String> {
         let Case { judged, verdict, .. } = self.case;
         let mut out = Vec::new();
-        for finding in &verdict.findings {
-            out.push(say::finding::sentence(finding));
-        }
+        let findings = verdict.findings.iter().filter(|finding| !say::finding::is_said_by_another(finding, verdict));
+        out.extend(findings.map(say::finding::sentence));
+        let is_known = !matches!(verdict.assessment.outcome, Outcome::Unknown(_));
         if matches!(judged.subject.stage, Stage::Migration(_)) && judged.not_judged.is_none() {
             out.extend(self.fitting_by_labels());
             out.extend(self.nowhere());
@@ -317,10 +324,12 @@ impl Explained<'_> {
             out.extend(self.added());
             match self.said() {
                 Some(said) => out.extend(said.facts()),
-                None => out.push(
-                "Judged by labels; the guest's real CPU is known to libvirt alone, which checks again at the migration."
-                    .to_owned(),
+                None if is_known && verdict.found(Check::NotMigratable).is_none() => out.push(
+                    "Judged by labels; the guest's real CPU is known to libvirt alone, which checks again at the \
+                     migration."
+                        .to_owned(),
                 ),
+                None => {}
             }
         }
         if matches!(judged.subject.stage, Stage::Start(_)) && verdict.assessment.fitting.is_empty() {
@@ -360,7 +369,7 @@ impl Explained<'_> {
         let name = self.fleet().name(source);
         (refusal.missing.is_empty() && refusal.affinity.is_empty())
             .then(|| format!("{name}, where it runs, is the only node that fits, and is no target for itself."))
-            .filter(|_| self.case.verdict.blocked.is_empty())
+            .filter(|_| self.case.verdict.blocked.is_empty() && self.case.verdict.assessment.nodes_judged > 0)
     }
 
     /// Entries that no node offers: labels, not machines, are at fault.
@@ -389,10 +398,8 @@ impl Explained<'_> {
 
     /// The nodes that lack least, and what.
     fn nearest(&self) -> Option<String> {
-        let nearest = &self.case.verdict.nearest;
-        let least = nearest.first()?;
-        let same: Vec<&str> = nearest
-            .iter()
+        let least = say::named(&self.case.verdict).next()?;
+        let same: Vec<&str> = say::named(&self.case.verdict)
             .filter(|near| near.missing == least.missing && near.has == least.has)
             .map(|near| near.node.as_str())
             .collect();
@@ -456,8 +463,8 @@ impl Explained<'_> {
             many => format!("{} offer it", plural::fold_names(many, 3)),
         };
         Some(format!(
-            "It asks for {}: {who}. The frequency is written once into status.topologyHints: waiting does not help, and \
-             virt-controller owns the label.",
+            "It asks for {}: {who}. The frequency is written once, when the VMI is created, into status.topologyHints: \
+             waiting does not help, and virt-controller owns the label.",
             label::name(key)
         ))
     }
@@ -469,12 +476,12 @@ impl Explained<'_> {
             let Some(value) = self.fleet().find(&near.node).and_then(|node| self.fleet().skip_node(node)) else {
                 continue;
             };
-            out.push(format!(
-                "{} is under {}={value}: its labels are frozen. skip-node is still there: its value does not count, only \
-                 its presence.",
-                near.node,
-                label::SKIP_NODE
-            ));
+            let presence = if value == "true" {
+                ""
+            } else {
+                " skip-node is still there: its value does not count, only its presence."
+            };
+            out.push(format!("{} is under {}={value}: its labels are frozen.{presence}", near.node, label::SKIP_NODE));
         }
         out
     }
@@ -564,6 +571,9 @@ impl Explained<'_> {
         let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
         let cpu_total = selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
         let mut rows = self.head(&["NODE", "CPU", "REST", "LACKS", "MEANING"]);
+        if nodes.is_empty() {
+            return;
+        }
         for (node, missing) in nodes {
             let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
             let refusal = lookup.refusal(node);
@@ -636,57 +646,6 @@ impl Explained<'_> {
             Evidence::LibvirtAgrees => "libvirt there agrees: labels are at fault",
             Evidence::LibvirtRefuses => "libvirt there refuses",
             Evidence::None => "",
-        }
-    }
-
-    fn remedies(&self, page: &mut Page) {
-        let subject = &self.case.judged.subject;
-        let list: Vec<&Remedy> = self.remedy_list().collect();
-        let Verdict { not_helping, by_luck, assessment, .. } = &self.case.verdict;
-        let total = assessment.nodes_judged;
-        let mut rows = self.head(&["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"]);
-        for (number, remedy) in list.iter().enumerate() {
-            rows.push(vec![
-                (number + 1).to_string(),
-                say::remedy::summary(&remedy.action, subject),
-                remedy.action.outage(subject).as_str().to_owned(),
-                format!(
-                    "{} of {}",
-                    plural::range(remedy.then_fits),
-                    remedy.action.nodes_judged_after(subject, self.fleet())
-                ),
-                remedy.action.risk().to_owned(),
-            ]);
-        }
-        if !list.is_empty() {
-            page.table(&rows);
-        }
-        for (number, remedy) in list.iter().enumerate() {
-            for (at, command) in remedy.action.commands(subject).lines().into_iter().enumerate() {
-                let head = if at == 0 { (number + 1).to_string() } else { String::new() };
-                page.line(format_args!("{head:<2} {command}"));
-            }
-            if let Some(undo) = remedy.action.undo() {
-                page.line(format_args!("   # undo: {undo}"));
-            }
-        }
-        if !not_helping.is_empty() {
-            page.line("Would not help here:");
-            for not in not_helping {
-                page.line(format_args!(
-                    "-  {}: {}",
-                    say::remedy::title(not.id, subject),
-                    say::remedy::why_not(&not.why)
-                ));
-            }
-        }
-        if !by_luck.is_empty() {
-            page.line("Luck decides:");
-            for luck in by_luck {
-                let (title, why) = (say::remedy::title(luck.id, subject), say::remedy::luck(luck));
-                let fits = plural::range(luck.then_fits);
-                page.line(format_args!("-  {title}: {why} (then fits {fits} of {total})"));
-            }
         }
     }
 }

@@ -115,7 +115,7 @@ impl std::fmt::Display for Expression {
             Self::DoesNotExist(key) => write!(f, "{key} does not exist"),
             Self::Gt(key, bound) => write!(f, "{key} > {bound}"),
             Self::Lt(key, bound) => write!(f, "{key} < {bound}"),
-            Self::Invalid(key) => write!(f, "{key}: invalid expression"),
+            Self::Invalid(key) => write!(f, "an invalid condition on {key}"),
         }
     }
 }

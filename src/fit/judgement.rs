@@ -388,7 +388,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
     /// nothing in it does.
     pub(super) fn field(&self) -> String {
         let authors = &self.subject.authors;
-        let entries = self.nearest().iter().flat_map(|near| &near.missing);
+        let entries = self.nearest().iter().flat_map(Nearest::to_blame);
         let of_entries = entries.filter_map(|(key, _)| authors.of_entry(key));
         let rules = self.excluding_rules();
         let of_rules = rules.into_iter().filter_map(|rule| authors.of_rule(rule));

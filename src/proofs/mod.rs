@@ -13,6 +13,7 @@ mod raw;
 mod reasons;
 mod seen;
 mod text;
+mod users;
 mod variants;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -275,10 +275,13 @@ impl Judged<'_> {
                     && self.find(node).is_some_and(|node| node.label(key) != Some(value.as_str()))
             }),
             WhyNot::Model(NoModel::NoNode(none)) | WhyNot::Labels(NoLabels::NoNode(none)) => self.has_no_node(*none),
-            WhyNot::Model(NoModel::NotTheCpu) => subject.restart.as_ref().is_some_and(|start| {
-                let mut demand = Demand::new(&start.placement, self.tolerations);
+            WhyNot::Model(NoModel::NoMore { most }) => subject.restart.as_ref().is_some_and(|start| {
+                let named = start.with_model("any");
+                let mut demand = Demand::new(&named.placement, self.tolerations);
                 demand.selector.retain(|key, _| !key.starts_with("cpu-model."));
-                self.others().next().is_some() && self.others().all(|node| node.missing(&demand).is_empty())
+                let starts = self.all.iter().filter(|node| node.takes(&demand)).count();
+                let holds = most.map_or(starts == 0, |most| most < starts);
+                holds && self.others().next().is_some() && self.others().all(|node| node.missing(&demand).is_empty())
             }),
             WhyNot::Model(NoModel::HasIt { model }) => {
                 subject.restart.as_ref().is_some_and(|start| start.mode == CpuMode::Named(model.clone()))
@@ -286,8 +289,10 @@ impl Judged<'_> {
             // Which models are current is a table's to say, which has tests of its own.
             // What libvirt would say is held by a table of its own.
             WhyNot::Model(NoModel::NoneShared) | WhyNot::Labels(NoLabels::LibvirtRefuses { .. }) => true,
-            WhyNot::Labels(NoLabels::NothingMissing) => {
-                self.others().next().is_some() && self.others().all(|node| node.missing(&self.demand).is_empty())
+            WhyNot::Labels(NoLabels::NothingMissing { runs, .. }) => {
+                *runs == self.source().is_some()
+                    && self.others().next().is_some()
+                    && self.others().all(|node| node.missing(&self.demand).is_empty())
             }
             WhyNot::Labels(NoLabels::NotToAdd { node, lacks: what }) => match what {
                 NotToAdd::TscFrequency(key) | NotToAdd::Heartbeat(key) => lacks(node, key),

@@ -140,7 +140,7 @@ impl Answered {
     /// What `explain` says of a case, as a table and as JSON.
     fn explained(&mut self, world: &World, case: Case<'static>) {
         let mut page = Page::default();
-        cli::explain::print(&case, world, false, &mut page);
+        cli::explain::print(&case, world, false, &[], &mut page);
         self.page(&page);
         let row = ResultRow::new(Origin::default(), &case, world, false);
         self.row = serde_json::to_value(row).expect("JSON");
@@ -202,6 +202,7 @@ fn explained(world: &World, object: &Value) -> Option<Answered> {
     let kind = match object["kind"].as_str()? {
         "VirtualMachine" => ObjectKind::VirtualMachine,
         "VirtualMachineInstance" => ObjectKind::Vmi,
+        "VirtualMachineInstanceMigration" => ObjectKind::Migration,
         "Pod" if object["spec"]["nodeName"].is_null() => ObjectKind::Pod,
         "VirtualMachineInstanceReplicaSet" => ObjectKind::Replicas(ReplicasKind::ReplicaSet),
         "VirtualMachinePool" => ObjectKind::Replicas(ReplicasKind::Pool),

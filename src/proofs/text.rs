@@ -3,8 +3,12 @@
 use super::seen::{Channel, Said};
 use crate::admission::response::WARNING_CHARS;
 
-/// What stands in no line.
-const FAULTY: [&str; 23] = [
+/// What stands in no line. A blank in a cell that is cut by blanks is shown as an escape: what stands there is a name, or `-`.
+const FAULTY: [&str; 27] = [
+    "?.",
+    "?,",
+    "((",
+    "\\u{20}",
     "of the 1 ",
     ", ,",
     ",,",

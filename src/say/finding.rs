@@ -6,10 +6,10 @@ use crate::fit::check::{
     ModelCoverage, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, StaleModel,
     StartOutlook, UnlikeHosts, UsableOn, Withheld,
 };
-use crate::fit::label;
+use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
 use crate::fit::subject::{NotMigratable, PodRule};
-use crate::fit::verdict::{Check, Detail, Finding, Unknown};
+use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// How many kinds of start are listed.
 const STARTS: usize = 4;
@@ -42,8 +42,8 @@ fn detail(found: &Detail) -> String {
         Detail::NotMigratable(refused) => not_migratable(refused),
         Detail::LibvirtRefused(LibvirtRefused { target, reason, unlabelled }) => {
             let to = if target.is_empty() { String::new() } else { format!(", to {target},") };
-            let labels = if *unlabelled { "no node has a label for that" } else { "whatever the labels say" };
-            format!("the last try{to} failed in libvirt, {labels}: {reason}")
+            let labels = if *unlabelled { " (no node has a label for that)" } else { ", whatever the labels say" };
+            format!("the last try{to} failed in libvirt{labels}: {reason}")
         }
         Detail::LibvirtRefuses(refusals) => libvirt_refuses(refusals),
         Detail::OutdatedLauncher => {
@@ -127,7 +127,7 @@ fn not_migratable(refused: &NotMigratable) -> String {
 #[must_use]
 pub(crate) fn sentence(finding: &Finding) -> String {
     let message = message(finding);
-    let begins_with_a_name = begins_with_a_name(&finding.detail)
+    let begins_with_a_name = (begins_with_a_name(&finding.detail) && !message.starts_with("an "))
         || finding.check == Check::CommonModel
         || !message.split(' ').next().is_some_and(|word| word.chars().all(char::is_lowercase));
     let mut chars = message.chars();
@@ -136,7 +136,7 @@ pub(crate) fn sentence(finding: &Finding) -> String {
         first => first.into_iter().collect(),
     };
     out.push_str(chars.as_str());
-    if !out.ends_with('.') {
+    if !out.ends_with(['.', '?']) {
         out.push('.');
     }
     out
@@ -159,7 +159,7 @@ fn drain_waits(found: &DrainWaits) -> String {
     let DrainWaits { node, author, single_node } = found;
     let none = if *single_node { "; on a single-node cluster the strategy None lets it go on" } else { "" };
     format!(
-        "a drain of {node} waits until it is shut down: its evictionStrategy is LiveMigrate ({}){none}",
+        "a drain of {node} waits until it is shut down: its evictionStrategy is LiveMigrate, by {}{none}",
         super::author::who(author)
     )
 }
@@ -393,7 +393,8 @@ fn no_target(found: &NoTarget) -> String {
             number(names.len(), "node that fits", "nodes that fit")
         ),
         NoTarget::One(only) => format!("can migrate to one node only: {only}"),
-        NoTarget::ByStart { mode, targets } => format!("uses {mode}: {}", by_start(targets)),
+        NoTarget::ByStart { mode, targets, mode_decides: true } => format!("uses {mode}: {}", by_start(targets)),
+        NoTarget::ByStart { targets, .. } => few_starts(targets),
     }
 }
 
@@ -455,6 +456,35 @@ fn by_start(targets: &[(usize, Vec<String>)]) -> String {
         })
         .collect();
     parts.join("; ")
+}
+
+/// `can start on node-e alone, and could never leave it`: what leaves it few nodes is not its CPU mode.
+fn few_starts(targets: &[(usize, Vec<String>)]) -> String {
+    let names: Vec<&str> = targets.iter().flat_map(|(_, names)| names).map(String::as_str).collect();
+    match names.as_slice() {
+        [one] => format!("can start on {one} alone, and could never leave it"),
+        names => format!("can start on {} alone: from each it could go to 1 node only", and_names(names, 3)),
+    }
+}
+
+/// Whether another sentence says it as well: that a model is asked for, where its coverage names the author too.
+#[must_use]
+pub(crate) fn is_said_by_another(finding: &Finding, verdict: &Verdict) -> bool {
+    let Detail::AskedBy(asked) = &finding.detail else { return false };
+    let coverage = verdict.found(Check::ModelCoverage).map(|finding| &finding.detail);
+    asked.rules.is_empty()
+        && asked.entries.iter().all(|(key, _)| Family::of(key) == Family::CpuModel)
+        && matches!(coverage, Some(Detail::ModelCoverage(found)) if found.author.as_ref() == Some(&asked.author))
+}
+
+/// Whether the sentence leaves open what keeps the guest off nodes.
+#[must_use]
+pub(crate) fn asks_why(finding: &Finding) -> bool {
+    match &finding.detail {
+        Detail::NoStartNode(found) => found.nowhere.is_empty() && found.judged > 0,
+        Detail::NoTarget(NoTarget::ByStart { mode_decides, .. }) => !mode_decides,
+        _ => false,
+    }
 }
 
 /// The finding in words, with less and less of what it lists: where room is short the first that fits is taken.

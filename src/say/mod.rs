@@ -11,7 +11,6 @@ pub(crate) mod remedy;
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::assess::targets_by_start;
 use crate::fit::command::{Command, Name, Namespace};
-use crate::fit::label::Family;
 use crate::fit::remedy::Action;
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Stage, Template};
@@ -131,10 +130,11 @@ pub(crate) fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -
     out
 }
 
-/// Whether the nearest node is worth a line: not where the guest starts and only its arch or zone keeps it from there.
+/// Whether the nearest node is worth a line: not where the guest starts and only a place that it chose keeps it from there.
 fn is_warned(judged: &Judged<'_>, finding: &Finding, verdict: &Verdict) -> bool {
     let starts = finding.check == Check::MigrationTarget && matches!(judged.subject.stage, Stage::Start(_));
-    !starts || verdict.nearest.first().is_none_or(|near| near.missing.iter().any(|(key, _)| Family::of(key).is_cpu()))
+    !starts
+        || named(verdict).next().is_none_or(|near| near.missing.iter().any(|(key, _)| !judged.subject.is_chosen(key)))
 }
 
 /// `node-d fits but is cordoned; next is node-c, which lacks cpu-feature fpu, vme`, with less and less of what is lacking.
@@ -148,9 +148,9 @@ fn nearest_lines(verdict: &Verdict) -> impl Iterator<Item = String> + '_ {
 /// `better`: whether a node that can be cured is named behind one that lacks less.
 fn nearest_line(verdict: &Verdict, most: usize, better: bool) -> Option<String> {
     let free = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
-    let near = verdict.nearest.first().map(|first| {
+    let near = named(verdict).next().map(|first| {
         // A node that can be cured goes before one that lacks fewer labels on other hardware.
-        let curable = verdict.nearest.iter().find(|near| near.is_curable());
+        let curable = named(verdict).find(|near| near.is_curable());
         match curable.filter(|_| better && first.evidence == Evidence::OtherHardware) {
             Some(better) => format!("{}; better: {}", lacks_line(first, most), lacks_line(better, most)),
             None => lacks_line(first, most),
@@ -162,6 +162,16 @@ fn nearest_line(verdict: &Verdict, most: usize, better: bool) -> Option<String> 
         (None, Some(near)) => Some(format!("nearest is {near}")),
         (None, None) => None,
     }
+}
+
+/// The nearest nodes that are named: those of another architecture are counted in a line of their own.
+pub(crate) fn named(verdict: &Verdict) -> impl Iterator<Item = &Nearest> {
+    verdict.nearest.iter().filter(|near| !near.is_foreign())
+}
+
+/// The nearest node, or what keeps the guest off nodes that meet its selector; `None` where all nodes fit.
+pub(crate) fn nearest(verdict: &Verdict) -> Option<String> {
+    nearest_line(verdict, 2, true)
 }
 
 /// `9 nodes fit but are cordoned (worker-02, worker-03 and 7 more)`.
@@ -200,6 +210,7 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
         Evidence::OtherHardware => " (other hardware)",
         Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
         Evidence::LibvirtRefuses => " (libvirt there refuses)",
+        Evidence::None if near.is_unwell() => " (virt-handler is not well there)",
         Evidence::None => "",
     };
     format!("{}, which lacks {lacks}{evidence}", near.node)
@@ -255,19 +266,21 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
             Evidence::OtherHardware => " (other hardware)",
             Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
             Evidence::LibvirtRefuses => " (libvirt there refuses)",
+            Evidence::None if near.is_unwell() => " (virt-handler is not well there)",
             Evidence::SourceLacksToo | Evidence::Drifted | Evidence::None => "",
         };
         format!("{} lacks {lacks}{other}", near.node)
     };
-    let first = verdict.nearest.first();
+    let first = named(verdict).next();
     let better = first.filter(|first| first.evidence == Evidence::OtherHardware);
-    let better = better.and_then(|_| verdict.nearest.iter().find(|near| near.is_curable()));
+    let better = better.and_then(|_| named(verdict).find(|near| near.is_curable()));
     let near = first.into_iter().chain(better).map(lacks);
     let kept_out = blocked_line(&verdict.blocked).or_else(|| excluded_line(&verdict.excluded));
     let refused = verdict.found(Check::LibvirtRefuses).map(finding::message);
     let found = refused.into_iter().chain(kept_out).chain(near).reduce(|one, other| format!("{one}, {other}"));
     found.unwrap_or_else(|| match verdict.assessment.nodes_judged {
         0 => "there is no other node".to_owned(),
+        1 => "the only other node does not meet its node affinity".to_owned(),
         judged => format!("none of the {judged} other nodes meets its node affinity"),
     })
 }
@@ -315,7 +328,7 @@ pub(crate) fn state(verdict: &Verdict) -> &'static str {
 /// A denial's further lines: the nearest nodes, where the cause lies, where help is.
 fn details(verdict: &Verdict) -> Vec<String> {
     let mut out: Vec<String> = blocked_line(&verdict.blocked).into_iter().collect();
-    out.extend(verdict.nearest.iter().map(|near| {
+    out.extend(named(verdict).map(|near| {
         let lacks = fold_lack(&near.missing, &near.has, 6);
         format!("{} lacks {}: {lacks}", near.node, near.missing.len())
     }));

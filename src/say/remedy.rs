@@ -74,7 +74,7 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
             many => format!("turn on the CPU manager on any of {}", fold_names(many, 3)),
         },
         Action::ChangeMachineType(change) => format!("{with} machine type {}", change.to),
-        Action::FixVirtHandler(fix) => format!("look at virt-handler on {}", fold_names(&fix.nodes, 3)),
+        Action::FixVirtHandler(fix) => format!("mend virt-handler on {}", fold_names(&fix.nodes, 3)),
         Action::AddNode(add) => format!("add a node like {}", add.like),
     }
 }
@@ -105,6 +105,10 @@ fn what(setting: &Setting) -> String {
 /// A remedy as short as it can be said: its command where one will do, else what it is.
 #[must_use]
 pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
+    // Its command only shows what is to be mended.
+    if matches!(action, Action::FixVirtHandler(_)) {
+        return summary(action, subject);
+    }
     action.commands(subject).single().map_or_else(|| summary(action, subject), ToString::to_string)
 }
 
@@ -134,12 +138,7 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
         WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
         WhyNot::Uncordon(why) => no_uncordon(why),
         WhyNot::Restart(NoRestart::StartsNowhere) => "it could start nowhere: stop it and it stays down".to_owned(),
-        WhyNot::Restart(NoRestart::NoMore { most: 0 }) => {
-            "wherever it starts, no node is left to migrate to".to_owned()
-        }
-        WhyNot::Restart(NoRestart::NoMore { most }) => {
-            format!("wherever it starts, at most {most} {} left to migrate to", number(*most, "node is", "nodes are"))
-        }
+        WhyNot::Restart(NoRestart::NoMore { most }) => format!("wherever it starts, {}", left(*most)),
         WhyNot::Model(why) => no_model(why),
         WhyNot::Labels(why) => no_labels(why),
         WhyNot::Removal(why) => no_removal(why),
@@ -184,8 +183,9 @@ fn no_model(why: &NoModel) -> String {
         NoModel::StillLacks { node, missing, has } => {
             format!("not a matter of CPU models: {node} would still lack {}", fold_lack(missing, has, 4))
         }
-        NoModel::NoNode(none) => format!("not a matter of CPU models: {}", no_node(*none)),
-        NoModel::NotTheCpu => "not a matter of CPU models: no other node of its architecture lacks a label".to_owned(),
+        NoModel::NoNode(none) => no_node(*none),
+        NoModel::NoMore { most: None } => "with any named CPU model no node takes it as things stand".to_owned(),
+        NoModel::NoMore { most: Some(most) } => format!("with any named CPU model {}", left(*most)),
         NoModel::NoneShared => {
             "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
         }
@@ -193,10 +193,22 @@ fn no_model(why: &NoModel) -> String {
     }
 }
 
+/// `at most 1 node is left to migrate to`.
+fn left(most: usize) -> String {
+    match most {
+        0 => "no node is left to migrate to".to_owned(),
+        many => format!("at most {many} {} left to migrate to", number(many, "node is", "nodes are")),
+    }
+}
+
 fn no_labels(why: &NoLabels) -> String {
     match why {
         NoLabels::NoNode(none) => no_node(*none),
-        NoLabels::NothingMissing => "no other node of its architecture lacks a label".to_owned(),
+        NoLabels::NothingMissing { runs, has_others } => {
+            let (other, of) =
+                (if *runs { "other " } else { "" }, if *has_others { " of its architecture" } else { "" });
+            format!("no {other}node{of} lacks a label that it asks for")
+        }
         NoLabels::NotToAdd { node, lacks } => match lacks {
             NotToAdd::TscFrequency(key) => format!(
                 "{node} lacks {}, which virt-controller owns: skip-node does not keep a hand-made one",
@@ -224,7 +236,7 @@ fn no_removal(why: &NoRemoval) -> String {
         NoRemoval::NotHostModel { mode } => {
             format!("it uses {mode}: what it asks for is not copied from a node's host model")
         }
-        NoRemoval::NothingTooMuch => "it asks for labels that are there, for none to be absent".to_owned(),
+        NoRemoval::NothingTooMuch => "it does not ask for the absence of a label".to_owned(),
         NoRemoval::OtherHardware { node } => {
             format!("{node} is other hardware: libvirt would refuse, whatever its target is asked for")
         }

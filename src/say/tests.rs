@@ -102,7 +102,7 @@ fn a_vm_whose_start_node_decides() {
 fn a_vm_and_the_model_that_frees_it() {
     let decision = answer_to(&world(mixed(), Vec::new()), &vm("web", "Icelake-Server-noTSX"));
     assert_snapshot!(decision.warnings().join("\n"), @r"
-    cpufit: shop/web uses Icelake-Server-noTSX: started on node-e it could never leave
+    cpufit: shop/web can start on node-e alone, and could never leave it
     cpufit: shop/web: nearest is amd-1, which lacks cpu-model Icelake-Server-noTSX
     cpufit: shop/web: with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere
     ");

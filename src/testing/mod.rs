@@ -5,6 +5,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod fleet;
+pub(crate) mod pool;
 pub(crate) mod random;
 pub(crate) mod situation;
 

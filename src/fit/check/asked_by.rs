@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::{Asked, Author};
 use crate::fit::judgement::Judgement;
-use crate::fit::label::Family;
+use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
+use crate::fit::verdict::Nearest;
 
 pub(super) const SPEC: CheckSpec =
     CheckSpec { id: Check::AskedBy, word: "asked-by", always_reported: false, applies_to_launcher_pods: false, find };
@@ -36,7 +37,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         }
     }
     let mut known = BTreeSet::new();
-    for entry in judgement.nearest().iter().flat_map(|near| &near.missing).filter(|entry| known.insert(*entry)) {
+    let entries = judgement.nearest().iter().flat_map(Nearest::to_blame);
+    // That virt-handler is not well is said of the node: nobody asks for more than that it is.
+    let entries = entries.filter(|(key, _)| Family::of(key) != Family::Schedulable);
+    for entry in entries.filter(|entry| known.insert(*entry)) {
         if let Some(asked) = authors.of_entry(&entry.0).filter(|asked| matters(judgement, &entry.0, asked)) {
             group(&mut groups, asked).entries.push(entry.clone());
         }
@@ -47,9 +51,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 /// Whether an entry has to do with what was found: that a guest does not start on nodes of another architecture than the
 /// cluster's default is not what leaves it too few nodes to go to.
 fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &Asked) -> bool {
-    judgement.needs_a_node()
-        || Family::of(key).is_cpu()
-        || !matches!(asked.author, Author::Configuration(_) | Author::KubeVirt)
+    let is_default = matches!(asked.author, Author::Configuration(_) | Author::KubeVirt);
+    let is_of_interest = if key == label::ARCH { judgement.neighbours.is_empty() } else { judgement.needs_a_node() };
+    is_of_interest || Family::of(key).is_cpu() || !is_default
 }
 
 /// What an author asks for, among that of all.

@@ -47,6 +47,8 @@ pub enum NoTarget {
         mode: CpuMode,
         /// The start nodes by how many targets they leave.
         targets: Vec<(usize, Vec<String>)>,
+        /// Whether the mode has a part in it: from a start node it could go to fewer nodes than all the others it may start on.
+        mode_decides: bool,
     },
 }
 
@@ -58,7 +60,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
             let fitting = &judgement.assessment.fitting;
             let by_targets = judgement.targets_by_start(&judgement.subject.placement, *after_start, fitting);
             let targets = by_targets.iter().map(|(count, nodes)| (*count, judgement.names(nodes))).collect();
-            NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets }
+            let mode_decides = by_targets.keys().any(|count| count + 1 < fitting.count());
+            NoTarget::ByStart { mode: judgement.subject.mode.clone(), targets, mode_decides }
         }
         Stage::Migration(migration) => running(judgement, impact, migration.from_elsewhere),
     };

@@ -15,7 +15,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::AddLabels,
     word: "add-labels",
     outage: Outage::None,
-    risk: "if the hardware lacks them the migration fails, the guest stays",
+    risk: "if the hardware lacks what is added, the migration fails and the guest stays",
     offer,
     not_helping: |judgement| why_not(judgement).map(WhyNot::Labels),
 };
@@ -40,8 +40,13 @@ pub struct AddLabels {
 pub enum NoLabels {
     /// There is no node to go to.
     NoNode(NoNode),
-    /// No other node lacks a label.
-    NothingMissing,
+    /// No node that comes into question lacks a label.
+    NothingMissing {
+        /// Whether the guest runs on a node, which is left out.
+        runs: bool,
+        /// Whether there are nodes of another architecture, which are left out.
+        has_others: bool,
+    },
     /// Each node that lacks a label lacks one that is not a person's to add; of the nearest, these.
     NotToAdd {
         /// The nearest node.
@@ -121,7 +126,8 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
         return Some(NoLabels::NoNode(none));
     }
     if !lacking {
-        return Some(NoLabels::NothingMissing);
+        let runs = judgement.source.is_some();
+        return Some(NoLabels::NothingMissing { runs, has_others: judgement.has_other_architectures() });
     }
     let near = judgement.nearest().first()?;
     let node = near.node.clone();

@@ -48,8 +48,11 @@ pub enum NoModel {
     },
     /// There is no node to go to.
     NoNode(NoNode),
-    /// Whatever its model, no more nodes would take it, though none lacks a label.
-    NotTheCpu,
+    /// With any named model too few nodes are left, though at its start none lacks a label.
+    NoMore {
+        /// How many are left to migrate to, at most, wherever it starts; `None` where no node takes it.
+        most: Option<usize>,
+    },
     /// No current model of its vendor is usable on two of the nodes it may run on.
     NoneShared,
     /// It has the one that runs on the most nodes.
@@ -127,7 +130,10 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
             let has = lookup.values(node, &missing);
             NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing, has }
         }
-        None => NoNode::of(judgement).map_or(NoModel::NotTheCpu, NoModel::NoNode),
+        None => {
+            let most = (!fitting.is_empty()).then_some(most);
+            NoNode::of(judgement).map_or(NoModel::NoMore { most }, NoModel::NoNode)
+        }
     })
 }
 

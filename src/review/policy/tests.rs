@@ -4,51 +4,13 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::answers::status::{PolicyStatus, conditions_of_invalid, statuses};
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
 use crate::review::tests::said;
-use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
-use crate::testing::fleet::{feature, intel, mixed, model, of, set, take};
+use crate::testing::cluster::{cluster, read, running, vm, vmi};
+use crate::testing::fleet::{model, of, take};
+use crate::testing::pool::{MODEL, common, nodes, policy, world};
 use crate::testing::{NEVER, Tweak};
-
-const MODEL: &str = "Cascadelake-Server-noTSX";
-
-fn policy(spec: &Value) -> String {
-    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"}, "spec": spec})
-        .to_string()
-}
-
-fn common(name: &str) -> Value {
-    json!({"commonModel": {"name": name}, "nodeSelector": {"matchLabels": {"pool": "intel"}}})
-}
-
-/// The Intel nodes of the mixed fleet are a pool of their own.
-fn nodes() -> Vec<Node> {
-    mixed().tweak(|nodes| nodes.iter_mut().take(5).for_each(|node| set(node, "pool", "intel")))
-}
-
-/// Guests of several CPU modes on the pool, and one outside.
-fn world(nodes: Vec<Node>, policies: &[String]) -> World {
-    let guests = [
-        ("db", "node-a", "host-model"),
-        ("erp", "node-c", "host-model"),
-        ("mail", "node-e", "host-model"),
-        ("on", "node-a", MODEL),
-        ("old", "node-d", "Skylake-Server-noTSX-IBRS"),
-        ("amd", "amd-1", "host-model"),
-    ];
-    let mut objects: Vec<Object> = Vec::new();
-    for (name, node, cpu) in guests {
-        let guest = running(name, node, cpu);
-        objects.push(launcher(&guest, if name == "db" { vec![feature("gone"), feature("fpu")] } else { Vec::new() }));
-        objects.push(vmi(guest));
-        let stated = if name == "erp" { "" } else { cpu };
-        objects.push(Object::VirtualMachine(Box::new(read(vm(name, stated)))));
-    }
-    let policies = policies.iter().map(|text| Policy::from_json(text).expect("a policy")).collect();
-    World { cluster: cluster("1.9.0", nodes, objects), policies }
-}
 
 fn changed(world: &World, spec: &Value) -> Vec<String> {
     change(world, "intel-pool", &policy(spec), None, NEVER).warnings()
@@ -105,8 +67,6 @@ fn guests_that_have_ended_are_not_counted(#[case] phase: &str) {
 
 #[test]
 fn one_is_spoken_of_as_one() {
-    let status = PolicyStatus { nodes: 2, guests: 1, ..PolicyStatus::default() };
-    assert_eq!(status.conditions()[1].message, "it governs 1 guest");
     let spec = json!({"enforce": 1, "warn": 2, "audit": 3, "nodeSelector": 4});
     let lines = changed(&world(nodes(), &[]), &spec);
     assert_eq!(lines[3], "cpufit: intel-pool: 1 more problem; it is ignored until that is mended");
@@ -185,55 +145,8 @@ fn a_count_that_was_broken_off_says_so() {
 }
 
 #[test]
-fn the_status_counts_what_the_columns_show() {
-    let statuses = statuses(&world(nodes(), &[policy(&common(MODEL))]), NEVER);
-    let [status] = statuses.as_slice() else { panic!("one status for each policy: {statuses:?}") };
-    let PolicyStatus { guests, not_compliant, now, stale, recommended_model, .. } = status;
-    assert_eq!(
-        (status.coverage().as_str(), *guests, *not_compliant, now.pinned, now.unschedulable, *stale),
-        ("4/5", 5, 4, 2, 0, 1),
-        "kubectl get cpupolicies would mislead"
-    );
-    assert_eq!(recommended_model.as_deref(), Some("Skylake-Server-noTSX-IBRS"));
-    assert!(status.looked.is_complete());
-    assert!(status.conditions()[..2].iter().all(|condition| condition.holds));
-}
-
-/// The webhook takes what no node offers any more off its target: it is free to go.
-#[test]
-fn a_guest_whose_selector_would_be_trimmed_is_not_pinned() {
-    let pinned = |selectors: &str| {
-        let spec = json!({"launcherSelectors": selectors, "nodeSelector": {"matchLabels": {"pool": "intel"}}});
-        statuses(&world(nodes(), &[policy(&spec)]), NEVER)[0].now.pinned
-    };
-    assert_eq!((pinned("Keep"), pinned("DropStale")), (2, 1), "people would mend what mends itself");
-}
-
-#[test]
 fn one_node_is_spoken_of_as_one() {
     let nodes = nodes().tweak(|nodes| nodes.iter_mut().skip(1).for_each(|node| take(node, &["pool".to_owned()])));
     let lines = changed(&world(nodes, &[]), &common("Denverton")).join("\n");
     assert!(lines.contains("known on 0 of 1 node, usable on 0 of 1"), "{lines}");
-}
-
-#[test]
-fn conditions_say_what_is_wrong() {
-    let nowhere = statuses(&world(nodes(), &[policy(&common("Denverton"))]), NEVER);
-    let [_, ready, _] = nowhere[0].conditions();
-    assert_eq!((ready.holds, ready.reason), (false, "ModelNotUsable"));
-    let error = Policy::from_json(&policy(&json!({"enforce": "Sometimes"}))).expect_err("an invalid one");
-    let [valid, ready, _] = conditions_of_invalid(&error.to_string());
-    assert!(!valid.holds && !ready.holds && valid.message.contains("spec.enforce"), "{}", valid.message);
-}
-
-#[test]
-fn a_guest_that_waits_for_a_node_is_unschedulable() {
-    let waiting =
-        running("wait", "", "Icelake-Server-noTSX").tweak(|vmi| vmi["status"] = json!({"phase": "Scheduling"}));
-    let nodes = intel().tweak(|nodes| nodes.retain(|node| node.name != "node-e"));
-    let cluster = cluster("1.9.0", nodes, [vmi(waiting)]);
-    let policies = vec![Policy::from_json(&policy(&json!({}))).expect("a policy")];
-    let statuses = statuses(&World { cluster, policies }, NEVER);
-    assert_eq!((statuses[0].guests, statuses[0].now.unschedulable, statuses[0].now.pinned), (1, 1, 0));
-    assert_eq!(statuses[0].coverage(), "4");
 }

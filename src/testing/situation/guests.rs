@@ -150,6 +150,12 @@ pub(super) fn vm(random: &mut Random, name: &str) -> Value {
     if random.percent(12) {
         vm["spec"]["preference"] = json!({"name": random.one(&PREFERENCES)});
     }
+    if random.percent(5) {
+        // As it is before virt-api has inferred it.
+        let policy = random.one(&["Reject", "Ignore"]);
+        vm["spec"]["preference"] = json!({"inferFromVolume": "root", "inferFromVolumeFailurePolicy": policy});
+        vm["spec"]["template"]["spec"]["volumes"] = json!([{"name": "root", "dataVolume": {"name": "claim-1"}}]);
+    }
     vm
 }
 
@@ -162,15 +168,62 @@ pub(super) fn guest(random: &mut Random, name: &str, then: &[Node], others: &[Va
         return vec![vm];
     }
     let cluster = cluster(then, others, &vm);
-    let Some(vmi) = instance(random, name, &vm, has_vm, &cluster, then) else { return vec![vm] };
+    let Some(mut vmi) = instance(random, name, &vm, has_vm, &cluster, then) else { return vec![vm] };
     if has_vm {
         out.push(vm);
     }
     if vmi["status"]["nodeName"].is_string() || random.percent(20) {
         out.extend(launcher(random, &vmi, &cluster));
     }
+    if vmi["status"]["phase"] == "Running" {
+        if random.percent(12) {
+            let moving = in_flight(random, &vmi, &out, &cluster);
+            out.extend(moving);
+        }
+        if random.percent(10) {
+            hot_plug(random, &mut vmi, &mut out);
+        }
+    }
     out.push(vmi);
     out
+}
+
+/// A migration that is under way: its object, and its target pod, which waits for a node or has one.
+fn in_flight(random: &mut Random, vmi_json: &Value, known: &[Value], cluster: &Cluster) -> Vec<Value> {
+    let guest: Vmi = read(vmi_json.clone());
+    let name = &guest.metadata.name;
+    let uid = format!("job-of-{name}");
+    let vmim = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
+        "metadata": {"namespace": NAMESPACE, "name": format!("evacuate-{name}"), "uid": uid},
+        "spec": {"vmiName": name}, "status": {"phase": random.one(&["Pending", "Scheduling", "TargetReady", "Running"])},
+    });
+    let nodes = (0..cluster.fleet.len()).map(|at| Object::Node(cluster.fleet.node(at)));
+    let objects = known.iter().filter_map(super::object).chain([vmi(vmi_json.clone())]);
+    let before = Cluster::new(nodes.chain(objects), Some(Release::NEWEST));
+    let migration: Vmim = read(vmim.clone());
+    let Some(rendered) = subject::of_migration(&migration, &before).predicted else { return vec![vmim] };
+    let mut target = pod(&guest, &rendered, "moving");
+    target["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z");
+    target["metadata"]["labels"]["kubevirt.io/migrationJobUID"] = json!(uid);
+    target["metadata"]["annotations"] = json!({"kubevirt.io/migrationJobName": vmim["metadata"]["name"]});
+    target["spec"]["nodeName"] = if random.percent(60) { Value::Null } else { json!(random.one(&NAMES)) };
+    target["status"]["phase"] = json!("Pending");
+    vec![vmim, target]
+}
+
+/// Its owner changed where it may be, and KubeVirt took that over into the VMI: its launcher was made before.
+fn hot_plug(random: &mut Random, vmi: &mut Value, others: &mut [Value]) {
+    let mut places = json!({});
+    place(random, &mut places);
+    let vm = others.iter_mut().find(|object| object["kind"] == "VirtualMachine");
+    let specs = vm.map(|vm| &mut vm["spec"]["template"]["spec"]).into_iter().chain([&mut vmi["spec"]]);
+    for spec in specs.filter_map(Value::as_object_mut) {
+        for field in ["affinity", "nodeSelector"] {
+            spec.remove(field);
+            spec.extend(places.get(field).map(|value| (field.to_owned(), value.clone())));
+        }
+    }
 }
 
 fn cluster(then: &[Node], others: &[Value], vm: &Value) -> Cluster {

@@ -86,8 +86,12 @@ fn storage(random: &mut Random) -> Vec<Value> {
     };
     let volume = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec});
     let required = json!({"nodeSelectorTerms": [{"matchExpressions": [term]}]});
+    let mut first = claim("claim-1", "pv-bound");
+    if random.percent(60) {
+        first["metadata"]["labels"] = json!({"instancetype.kubevirt.io/default-preference": random.one(&PREFERENCES)});
+    }
     vec![
-        claim("claim-1", "pv-bound"),
+        first,
         claim("claim-2", random.one(&["pv-free", "pv-bound", ""])),
         volume("pv-bound", json!({"nodeAffinity": {"required": required}})),
         volume("pv-free", json!({"capacity": {"storage": "1Gi"}})),

@@ -212,6 +212,11 @@ fn an_audit_is_narrowed_as_kubectl_get_is() {
     let made = made();
     let bare = cpufit(words("audit --no-headers --snapshot $DUMP", &made)).run();
     assert!(bare.stdout.starts_with("shop/ledger"), "{}", head(&bare.stdout));
+    assert!(
+        bare.stdout.lines().all(|line| line.starts_with("shop/")),
+        "a script would read totals as rows: {}",
+        bare.stdout
+    );
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! The remedies of one guest, their commands, and what would not help.
+
+use super::Explained;
+use crate::fit::remedy::Remedy;
+use crate::fit::verdict::Verdict;
+use crate::page::Page;
+use crate::say::{self, plural};
+
+impl Explained<'_> {
+    pub(super) fn remedies(&self, page: &mut Page) {
+        let subject = &self.case.judged.subject;
+        let list: Vec<&Remedy> = self.remedy_list().collect();
+        let Verdict { not_helping, by_luck, assessment, .. } = &self.case.verdict;
+        let total = assessment.nodes_judged;
+        let mut rows = self.head(&["#", "REMEDY", "OUTAGE", "THEN FITS", "RISK"]);
+        for (number, remedy) in list.iter().enumerate() {
+            rows.push(vec![
+                (number + 1).to_string(),
+                say::remedy::summary(&remedy.action, subject),
+                remedy.action.outage(subject).as_str().to_owned(),
+                format!(
+                    "{} of {}",
+                    plural::range(remedy.then_fits),
+                    remedy.action.nodes_judged_after(subject, self.fleet())
+                ),
+                remedy.action.risk().to_owned(),
+            ]);
+        }
+        if !list.is_empty() {
+            page.table(&rows);
+        }
+        for (number, remedy) in list.iter().enumerate() {
+            for (at, command) in remedy.action.commands(subject).lines().into_iter().enumerate() {
+                let head = if at == 0 { (number + 1).to_string() } else { String::new() };
+                page.line(format_args!("{head:<2} {command}"));
+            }
+            if let Some(undo) = remedy.action.undo() {
+                page.line(format_args!("   # undo: {undo}"));
+            }
+        }
+        if !not_helping.is_empty() {
+            page.line("Would not help here:");
+            // What has one reason stands in one line.
+            let mut by_reason: Vec<(String, Vec<&str>)> = Vec::new();
+            for not in not_helping {
+                let (title, why) = (say::remedy::title(not.id, subject), say::remedy::why_not(&not.why));
+                match by_reason.iter_mut().find(|(known, _)| *known == why) {
+                    Some((_, titles)) => titles.push(title),
+                    None => by_reason.push((why, vec![title])),
+                }
+            }
+            for (why, titles) in by_reason {
+                page.line(format_args!("-  {}: {why}", titles.join(", ")));
+            }
+        }
+        if !by_luck.is_empty() {
+            page.line("Luck decides:");
+            for luck in by_luck {
+                let (title, why) = (say::remedy::title(luck.id, subject), say::remedy::luck(luck));
+                let fits = plural::range(luck.then_fits);
+                page.line(format_args!("-  {title}: {why} (then fits {fits} of {total})"));
+            }
+        }
+    }
+}

@@ -500,7 +500,7 @@ fn manifests_are_tested_by_the_verdicts_that_are_expected() {
             "says: could never leave",
             "says: all is well",
             1,
-            "expected \"all is well\" to be said, found shop/forge uses",
+            "expected \"all is well\" to be said, found shop/forge can start on node-e alone",
         ),
         ("checks: [asked-by]", "checks: [no-such-check]", 1, "expected the checks no-such-check to find something"),
         ("object: vm/lost", "object: vm/nobody", 1, "it is not among the manifests"),

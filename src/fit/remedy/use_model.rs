@@ -124,17 +124,13 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
         return None;
     }
     let lookup = judgement.fleet.look_up(&free.placement);
-    Some(match lookup.nearest(&judgement.neighbours, 1).first() {
-        Some(&node) => {
-            let missing = lookup.missing(node);
-            let has = lookup.values(node, &missing);
-            NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing, has }
-        }
-        None => {
-            let most = (!fitting.is_empty()).then_some(most);
-            NoNode::of(judgement).map_or(NoModel::NoMore { most }, NoModel::NoNode)
-        }
-    })
+    if let Some(&node) = lookup.nearest(&judgement.neighbours, 1).first() {
+        let missing = lookup.missing(node);
+        let has = lookup.values(node, &missing);
+        return Some(NoModel::StillLacks { node: judgement.fleet.name(node).to_owned(), missing, has });
+    }
+    let most = (!fitting.is_empty()).then_some(most);
+    Some(NoNode::of(judgement).map_or(NoModel::NoMore { most }, NoModel::NoNode))
 }
 
 /// The nodes that a guest with this model may run on, cordons and taints aside.

@@ -317,6 +317,9 @@ pub struct Subject<'a> {
     pub asked: Option<Answers>,
     /// KubeVirt refuses to migrate it, and why.
     pub not_migratable: Option<NotMigratable>,
+    /// The status of its condition `LiveMigratable` where that is neither `True` nor `False`, empty where there is none: no eviction
+    /// migrates it.
+    pub undecided: Option<String>,
     /// What kube-scheduler goes by beside the node's labels, taints and name.
     pub pod_rules: Vec<PodRule>,
     /// Its volumes that are bound to nodes.
@@ -364,6 +367,7 @@ impl<'a> Subject<'a> {
             refused: None,
             asked: None,
             not_migratable: None,
+            undecided: None,
             pod_rules: Vec::new(),
             volumes: Vec::new(),
             changes: Vec::new(),

@@ -221,14 +221,29 @@ pub(crate) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
     vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
 }
 
-/// The condition `LiveMigratable` where it is neither `True` nor `False`: an eviction is a migration where it is `True` alone.
-/// Mirrors `VirtualMachineInstance.IsMigratable`, which the admitter of pod evictions asks.
+/// Why an eviction does not migrate a guest for which it is to be a migration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NotEvacuated<'v> {
+    /// The condition `LiveMigratable` is `False`: nobody's migration is admitted.
+    Refused(&'v Condition),
+    /// It is neither `True` nor `False`, here as it is; empty where there is none. A migration that somebody creates is admitted.
+    Undecided(&'v str),
+}
+
+/// Why an eviction does not migrate a guest: it does where the condition `LiveMigratable` is `True` alone. Mirrors
+/// `VirtualMachineInstance.IsMigratable`, which `admitLauncherPod` of the pod eviction admitter and the evacuation controller ask,
+/// unlike [`not_migratable`]. A guest without any condition comes from a dump that was cut down: that counts as `True`.
 #[must_use]
-pub(crate) fn not_known_migratable(vmi: &Vmi) -> Option<&Condition> {
-    let is_open = |condition: &&Condition| {
-        condition.kind == LIVE_MIGRATABLE && !matches!(condition.status.as_str(), "True" | "False")
-    };
-    vmi.status.conditions.iter().find(is_open)
+pub(crate) fn not_evacuated(vmi: &Vmi) -> Option<NotEvacuated<'_>> {
+    let conditions = &vmi.status.conditions;
+    match conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE) {
+        Some(condition) => match condition.status.as_str() {
+            "True" => None,
+            "False" => Some(NotEvacuated::Refused(condition)),
+            status => Some(NotEvacuated::Undecided(status)),
+        },
+        None => (!conditions.is_empty()).then_some(NotEvacuated::Undecided("")),
+    }
 }
 
 /// Whether the guest runs (`IsRunning`). A dump that was cut down to the essentials may leave the phase out.

@@ -27,6 +27,8 @@ pub struct Room {
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
     /// What a pod of a guest asks for, by namespace, guest and node.
     launchers: HashMap<(String, String, String), Need>,
+    /// The pods on nodes that are no guest's.
+    others: Vec<OtherPod>,
     budgets: Vec<Budget>,
     /// Whether budgets were looked for.
     knows_budgets: bool,
@@ -41,6 +43,19 @@ pub struct Need {
     pub amounts: Amounts,
     /// Its priority: it may take the place of pods of a lower one.
     pub priority: i64,
+}
+
+/// A pod on a node that is no guest's launcher: pod anti-affinity goes by it, a guest's and its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// The node it is on.
+    pub node: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its required anti-affinity: `affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution`.
+    pub apart_from: Value,
 }
 
 /// A resource of which a node has too little.
@@ -91,8 +106,10 @@ read_only! {
     Phase { phase: String, }
     PodRoomSpec {
         node_name: String, containers: Vec<Container>, init_containers: Vec<Container>,
-        overhead: BTreeMap<String, Value>, resources: Resources, priority: i64,
+        overhead: BTreeMap<String, Value>, resources: Resources, priority: i64, affinity: PodRoomAffinity,
     }
+    PodRoomAffinity { pod_anti_affinity: RequiredTerms, }
+    RequiredTerms { required_during_scheduling_ignored_during_execution: Value, }
     Container { resources: Resources, restart_policy: String, }
     Resources { requests: BTreeMap<String, Value>, }
     BudgetObject { metadata: Meta, spec: BudgetSpec, status: BudgetStatus, }
@@ -151,9 +168,20 @@ impl Room {
         asked.insert(PODS.to_owned(), 1000);
         let sum = self.asked.entry(node.clone()).or_default().entry(priority).or_default();
         add(sum, &asked);
-        let owner = metadata.owner_references.into_iter().find(|owner| owner.kind.ends_with("VirtualMachineInstance"));
-        if let Some(owner) = owner {
-            self.launchers.insert((metadata.namespace, owner.name, node), Need { amounts: asked, priority });
+        let owned_by = |kind: &str| metadata.owner_references.iter().find(|owner| owner.kind.ends_with(kind));
+        if let Some(owner) = owned_by("VirtualMachineInstance") {
+            let key = (metadata.namespace, owner.name.clone(), node);
+            self.launchers.insert(key, Need { amounts: asked, priority });
+        } else if owned_by("Pod").is_none() {
+            // A pod of a launcher, which holds its hotplugged volumes, goes where that one does.
+            let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
+            let apart_from = terms.and_then(|terms| terms.required_during_scheduling_ignored_during_execution);
+            self.others.push(OtherPod {
+                namespace: metadata.namespace,
+                node,
+                labels: metadata.labels,
+                apart_from: apart_from.unwrap_or_default(),
+            });
         }
     }
 
@@ -195,6 +223,12 @@ impl Room {
     #[must_use]
     pub fn budgets(&self) -> &[Budget] {
         &self.budgets
+    }
+
+    /// The pods on nodes that are no guest's; none where no such pod is known.
+    #[must_use]
+    pub fn others(&self) -> &[OtherPod] {
+        &self.others
     }
 
     /// What the migration target of a guest asks for: what its launcher does; `None` where that is not known.

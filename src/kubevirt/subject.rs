@@ -8,7 +8,7 @@ use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
-use super::migration::{self, NoPod};
+use super::migration::{self, NoPod, NotEvacuated};
 use super::obsolete;
 use super::storage;
 use super::topology;
@@ -350,7 +350,7 @@ pub(crate) fn not_migratable(vmi: &Vmi) -> Option<NotMigratable> {
     migration::not_migratable(vmi).map(refusal)
 }
 
-fn refusal(condition: &Condition) -> NotMigratable {
+pub(crate) fn refusal(condition: &Condition) -> NotMigratable {
     NotMigratable { reason: condition.reason.clone(), message: condition.message.clone() }
 }
 
@@ -554,6 +554,10 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     } else {
         subject.changes = changes::of_vmi(vmi, vm_of(vmi, cluster), cluster);
         subject.live_migrate = live_migrate(vmi, cluster);
+        subject.undecided = match migration::not_evacuated(vmi) {
+            Some(NotEvacuated::Undecided(status)) => Some(status.to_owned()),
+            Some(NotEvacuated::Refused(_)) | None => None,
+        };
     }
     // Disks that are not shared keep no guest from going elsewhere.
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();

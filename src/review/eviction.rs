@@ -16,7 +16,7 @@ use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::foresee;
 use crate::kubevirt::eviction::{Strategy, strategy};
-use crate::kubevirt::migration;
+use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, RequestFacts, RequestKind, Ruling, rule};
@@ -66,21 +66,23 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Optio
     let strategy = strategy(vmi, &world.cluster)?;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
-    if let Some(condition) = migration::not_migratable(vmi) {
-        let why = reason(&condition.reason, &condition.message);
+    if let Some(not_evacuated) = migration::not_evacuated(vmi) {
+        let (why, until) = match not_evacuated {
+            NotEvacuated::Refused(condition) => {
+                let reason = reason(&condition.reason, &condition.message);
+                (format!("it is not live-migratable{reason}"), "it is stopped")
+            }
+            NotEvacuated::Undecided(status) => (say::finding::undecided(status), "it is, or the guest is stopped"),
+        };
         return match strategy {
             Strategy::LiveMigrate => {
-                let mut out = vec![format!(
-                    "{name} cannot leave {node}: it is not live-migratable{why}. The drain waits until it is stopped"
-                )];
+                let mut out = vec![format!("{name} cannot leave {node}: {why}. The drain waits until {until}")];
                 let steps = [stop(vmi).map(|stop| format!("to go on: {stop}")), give_up(world, node)];
                 out.extend(sentences(&name, steps));
                 out.extend(dry_run.then(|| dry_run_line(&name)));
                 Some(out)
             }
-            Strategy::IfPossible => {
-                Some(vec![format!("{name} {} shut down: it is not live-migratable{why}", will_be(dry_run))])
-            }
+            Strategy::IfPossible => Some(vec![format!("{name} {} shut down: {why}", will_be(dry_run))]),
             Strategy::ShutDown => Some(vec![shut_down(&name, dry_run)]),
             Strategy::External | Strategy::Unknown => None,
         };

@@ -119,6 +119,15 @@ pub(crate) fn condition(refused: &NotMigratable) -> String {
     }
 }
 
+/// Why no eviction migrates a guest whose condition `LiveMigratable` has this status, empty where there is none.
+#[must_use]
+pub(crate) fn undecided(status: &str) -> String {
+    match status {
+        "" => "it has no condition LiveMigratable yet, which must be True".to_owned(),
+        status => format!("its condition LiveMigratable is {}, not True", super::Shown::within(status, 20)),
+    }
+}
+
 fn not_migratable(refused: &NotMigratable) -> String {
     format!("cannot migrate, whatever the labels say: KubeVirt refuses it ({})", condition(refused))
 }
@@ -156,7 +165,14 @@ fn begins_with_a_name(detail: &Detail) -> bool {
 
 /// `a drain of n1 waits until it is shut down: evictionStrategy LiveMigrate (spec.evictionStrategy of the VMI)`.
 fn drain_waits(found: &DrainWaits) -> String {
-    let DrainWaits { node, author, single_node } = found;
+    let DrainWaits { node, author, single_node, undecided: status } = found;
+    if let Some(status) = status {
+        return format!(
+            "a drain of {node} waits for it: its evictionStrategy is LiveMigrate ({}), and {}",
+            super::author::who(author),
+            undecided(status)
+        );
+    }
     let none = if *single_node { "; on a single-node cluster the strategy None lets it go on" } else { "" };
     format!(
         "a drain of {node} waits until it is shut down: its evictionStrategy is LiveMigrate, by {}{none}",

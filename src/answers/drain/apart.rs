@@ -1,7 +1,8 @@
-//! Which guests keep each other off a node: required pod anti-affinity, both ways.
+//! Which guests and other pods keep a guest off a node: required pod anti-affinity, both ways.
 //!
 //! Mirrors the scheduler's plugin `InterPodAffinity` (`satisfyPodAntiAffinity`, `satisfyExistingPodsAntiAffinity`), for the
-//! anti-affinity that KubeVirt copies from a guest to its launcher.
+//! anti-affinity that KubeVirt copies from a guest to its launcher, and that of pods that are no guest's. These stay where they are:
+//! where those of a drained node go is not known.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +16,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
-use crate::kubevirt::room::{self, Amounts, Need, NodeSpace, Shortage};
+use crate::kubevirt::room::{self, Amounts, Need, NodeSpace, OtherPod, Shortage};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 use crate::well_known;
@@ -32,6 +33,45 @@ pub(super) struct Term {
     topology_key: String,
 }
 
+/// A pod on a node: its terms, and what the terms of others select it by.
+#[derive(Clone, Copy, Debug)]
+struct Side<'s> {
+    terms: &'s [Term],
+    namespace: &'s str,
+    of: Of<'s>,
+}
+
+/// Whose labels a pod has.
+#[derive(Clone, Copy, Debug)]
+enum Of<'s> {
+    Guest(&'s Vmi),
+    Other(&'s BTreeMap<String, String>),
+}
+
+impl<'s> Side<'s> {
+    fn label(self, key: &str) -> Option<&'s str> {
+        match self.of {
+            Of::Guest(vmi) => launcher_label(vmi, key),
+            Of::Other(labels) => labels.get(key).map(String::as_str),
+        }
+    }
+}
+
+/// A pod that is no guest's.
+#[derive(Clone, Debug)]
+struct Other<'w> {
+    pod: &'w OtherPod,
+    node: NodeIndex,
+    terms: Vec<Term>,
+}
+
+impl Other<'_> {
+    fn side(&self) -> Side<'_> {
+        let OtherPod { namespace, labels, .. } = self.pod;
+        Side { terms: &self.terms, namespace, of: Of::Other(labels) }
+    }
+}
+
 /// A guest as other guests' terms see it.
 #[derive(Clone, Debug)]
 pub(super) struct Resident<'w> {
@@ -40,13 +80,23 @@ pub(super) struct Resident<'w> {
     pub terms: Vec<Term>,
 }
 
-/// All guests that run, with their terms.
+impl Resident<'_> {
+    fn side(&self) -> Side<'_> {
+        Side { terms: &self.terms, namespace: &self.vmi.metadata.namespace, of: Of::Guest(self.vmi) }
+    }
+}
+
+/// All guests that run, with their terms, and the other pods on the nodes.
 #[derive(Clone, Debug)]
 pub(super) struct Residents<'w> {
     cluster: &'w Cluster,
     all: Vec<Resident<'w>>,
     /// Those that have terms.
     with_terms: Vec<usize>,
+    /// The pods that are no guest's; those with terms come first.
+    others: Rc<Vec<Other<'w>>>,
+    /// So many of these have terms.
+    others_with_terms: usize,
     /// By the guest's address, its place in `all`.
     places: HashMap<*const Vmi, usize>,
     /// What each of `all` asks for.
@@ -96,16 +146,21 @@ fn selector(wire: WireSelector) -> Option<LabelSelector> {
 }
 
 /// The required anti-affinity terms of a guest.
-fn terms(vmi: &Vmi) -> Vec<Term> {
+fn terms_of(vmi: &Vmi) -> Vec<Term> {
     let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
-    let required = affinity.and_then(|anti| anti["requiredDuringSchedulingIgnoredDuringExecution"].as_array());
+    let required = affinity.map(|anti| &anti["requiredDuringSchedulingIgnoredDuringExecution"]);
+    required.map(|required| terms(required, &vmi.metadata.labels)).unwrap_or_default()
+}
+
+/// These terms of a pod with these labels.
+fn terms(required: &Value, labels: &BTreeMap<String, String>) -> Vec<Term> {
     let term = |json: &Value| {
         let wire: WireTerm = serde_json::from_value(json.clone()).ok()?;
         let mut selects = wire.label_selector.and_then(selector);
         // The API server writes these into the selector of a pod when it is created.
         for (keys, operator) in [(wire.match_label_keys, Operator::In), (wire.mismatch_label_keys, Operator::NotIn)] {
             let own = |key: String| {
-                let values = vec![vmi.metadata.labels.get(&key)?.clone()];
+                let values = vec![labels.get(&key)?.clone()];
                 Some(LabelCondition { key, operator, values })
             };
             if let Some(selects) = &mut selects {
@@ -119,7 +174,7 @@ fn terms(vmi: &Vmi) -> Vec<Term> {
             topology_key: wire.topology_key,
         })
     };
-    required.into_iter().flatten().filter_map(term).collect()
+    required.as_array().into_iter().flatten().filter_map(term).collect()
 }
 
 impl<'w> Residents<'w> {
@@ -127,17 +182,35 @@ impl<'w> Residents<'w> {
         let cluster = &world.cluster;
         let running = cluster.vmis().filter(|vmi| migration::runs(vmi));
         let resident =
-            |vmi: &'w Vmi| Resident { vmi, node: cluster.fleet.find(&vmi.status.node_name), terms: terms(vmi) };
+            |vmi: &'w Vmi| Resident { vmi, node: cluster.fleet.find(&vmi.status.node_name), terms: terms_of(vmi) };
         let all: Vec<Resident<'w>> = running.map(resident).collect();
         let with_terms = (0..all.len()).filter(|&at| !all[at].terms.is_empty()).collect();
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
         let needs = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
-        Self { cluster, all, with_terms, places, needs, space: Rc::default(), moved: HashMap::new() }
+        let other = |pod: &'w OtherPod| {
+            Some(Other { pod, node: cluster.fleet.find(&pod.node)?, terms: terms(&pod.apart_from, &pod.labels) })
+        };
+        let (mut others, without): (Vec<_>, Vec<_>) =
+            cluster.room.others().iter().filter_map(other).partition(|other| !other.terms.is_empty());
+        let others_with_terms = others.len();
+        others.extend(without);
+        let others = Rc::new(others);
+        Self {
+            cluster,
+            all,
+            with_terms,
+            others,
+            others_with_terms,
+            places,
+            needs,
+            space: Rc::default(),
+            moved: HashMap::new(),
+        }
     }
 
-    /// Whether labels alone decide: no guest keeps another off a node, and no node's room is known.
+    /// Whether labels alone decide: nobody keeps a guest off a node, and no node's room is known.
     pub(super) fn is_free(&self) -> bool {
-        self.with_terms.is_empty() && self.cluster.room.is_empty()
+        self.with_terms.is_empty() && self.others_with_terms == 0 && self.cluster.room.is_empty()
     }
 
     /// Moves a guest to a node.
@@ -197,26 +270,32 @@ impl<'w> Residents<'w> {
         self.places.get(&std::ptr::from_ref(vmi)).map(|&at| &self.all[at])
     }
 
-    /// The nodes that other guests keep this one off, those of `leaving` left aside. Its own launcher counts as well: it runs
-    /// until its target does.
+    /// Whether other pods than guests are known.
+    pub(super) fn knows_others(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    /// The nodes that other guests and pods keep this one off, the guests of `leaving` left aside. Its own launcher counts as well: it
+    /// runs until its target does.
     pub(super) fn kept_off(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
         let fleet = &self.cluster.fleet;
         let mut out = Bits::none(fleet.len());
-        let Some(own) = self.find(vmi).filter(|_| !self.with_terms.is_empty()) else { return out };
-        let counts = |other: &Resident<'_>| {
-            std::ptr::eq(other.vmi, vmi) || !leaving.iter().any(|leaving| std::ptr::eq(*leaving, other.vmi))
+        let Some(own) = self.find(vmi).filter(|_| !self.with_terms.is_empty() || self.others_with_terms > 0) else {
+            return out;
         };
-        let others: Box<dyn Iterator<Item = &Resident<'_>>> = if own.terms.is_empty() {
-            Box::new(self.with_terms.iter().map(|&at| &self.all[at]))
+        let counts = |guest: &&Resident<'_>| {
+            std::ptr::eq(guest.vmi, vmi) || !leaving.iter().any(|leaving| std::ptr::eq(*leaving, guest.vmi))
+        };
+        let mut close = |other: Side<'_>, node: NodeIndex| {
+            self.domains(own.side(), other, node).iter().for_each(|domain| out.union(domain));
+        };
+        let (guests, others): (Box<dyn Iterator<Item = &Resident<'_>>>, _) = if own.terms.is_empty() {
+            (Box::new(self.with_terms.iter().map(|&at| &self.all[at])), &self.others[..self.others_with_terms])
         } else {
-            Box::new(self.all.iter())
+            (Box::new(self.all.iter()), &self.others[..])
         };
-        for other in others.filter(|other| counts(other)) {
-            let Some(node) = other.node else { continue };
-            for domain in self.domains(own, other, node) {
-                out.union(&domain);
-            }
-        }
+        guests.filter(counts).filter_map(|guest| Some((guest, guest.node?))).for_each(|(it, at)| close(it.side(), at));
+        others.iter().for_each(|other| close(other.side(), other.node));
         out
     }
 
@@ -224,7 +303,7 @@ impl<'w> Residents<'w> {
     pub(super) fn closes(&self, vmi: &Vmi, other: &Vmi, node: NodeIndex) -> Bits {
         let mut out = Bits::none(self.cluster.fleet.len());
         if let (Some(own), Some(other)) = (self.find(vmi), self.find(other)) {
-            self.domains(own, other, node).iter().for_each(|domain| out.union(domain));
+            self.domains(own.side(), other.side(), node).iter().for_each(|domain| out.union(domain));
         }
         out
     }
@@ -232,28 +311,29 @@ impl<'w> Residents<'w> {
     /// Whether two guests keep off each other somewhere.
     pub(super) fn are_apart(&self, one: &Vmi, other: &Vmi) -> bool {
         let (Some(one), Some(other)) = (self.find(one), self.find(other)) else { return false };
-        one.terms.iter().any(|term| self.selects(term, one.vmi, other.vmi))
-            || other.terms.iter().any(|term| self.selects(term, other.vmi, one.vmi))
+        let (one, other) = (one.side(), other.side());
+        one.terms.iter().any(|term| self.selects(term, one, other))
+            || other.terms.iter().any(|term| self.selects(term, other, one))
     }
 
-    fn domains(&self, own: &Resident<'_>, other: &Resident<'_>, node: NodeIndex) -> Vec<Bits> {
-        let mine = own.terms.iter().filter(|term| self.selects(term, own.vmi, other.vmi));
-        let its = other.terms.iter().filter(|term| self.selects(term, other.vmi, own.vmi));
+    fn domains(&self, own: Side<'_>, other: Side<'_>, node: NodeIndex) -> Vec<Bits> {
+        let mine = own.terms.iter().filter(|term| self.selects(term, own, other));
+        let its = other.terms.iter().filter(|term| self.selects(term, other, own));
         mine.chain(its).map(|term| domain(&self.cluster.fleet, &term.topology_key, node)).collect()
     }
 
-    /// Whether a term of a guest speaks of another one. Mirrors `AffinityTerm.Matches`.
-    fn selects(&self, term: &Term, of: &Vmi, other: &Vmi) -> bool {
+    /// Whether a term of a pod speaks of another one. Mirrors `AffinityTerm.Matches`.
+    fn selects(&self, term: &Term, of: Side<'_>, other: Side<'_>) -> bool {
         let Some(selector) = &term.selector else { return false };
-        let namespace = other.metadata.namespace.as_str();
+        let namespace = other.namespace;
         let is_default = term.namespaces.is_empty() && term.namespace_selector.is_none();
-        let is_in = (is_default && of.metadata.namespace == namespace)
+        let is_in = (is_default && of.namespace == namespace)
             || term.namespaces.iter().any(|named| named == namespace)
             || term.namespace_selector.as_ref().is_some_and(|selects| {
                 static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
                 selects.matches(self.cluster.namespace(namespace).unwrap_or(&NO_LABELS))
             });
-        is_in && selector.matches_by(|key| launcher_label(other, key))
+        is_in && selector.matches_by(|key| other.label(key))
     }
 }
 

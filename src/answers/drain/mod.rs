@@ -157,7 +157,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     for (at, (node, movers)) in turns.iter().enumerate() {
         progress(at, turns.len());
         let forecast = forecast::of(&residents, movers);
-        let row = |(mover, outcome): (&Mover<'_>, &forecast::Outcome)| mover.row(world, outcome);
+        let row = |(mover, outcome): (&Mover<'_>, &forecast::Outcome)| mover.row(world, &residents, outcome);
         let mut guests: Vec<GuestRow> = movers.iter().zip(&forecast.outcomes).map(row).collect();
         guests.sort_by(|one, other| {
             (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))

@@ -1,6 +1,6 @@
 //! One guest of a node that is to be drained: what its eviction means, and where its labels let it go.
 
-use super::apart::launcher_label;
+use super::apart::{Residents, launcher_label};
 use super::forecast::Outcome;
 use super::{GuestRow, State};
 use crate::answers::policy_of;
@@ -11,7 +11,7 @@ use crate::fit::subject::PodRule;
 use crate::fit::verdict::{self, Check, Verdict};
 use crate::judge::foresee;
 use crate::kubevirt::eviction::{Strategy, strategy};
-use crate::kubevirt::migration;
+use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::Policy;
@@ -92,7 +92,7 @@ impl<'w> Mover<'w> {
     }
 
     /// What is said of it.
-    pub(super) fn row(&self, world: &World, outcome: &Outcome) -> GuestRow {
+    pub(super) fn row(&self, world: &World, residents: &Residents<'_>, outcome: &Outcome) -> GuestRow {
         let fleet = &world.cluster.fleet;
         let (targets, judged) = match &self.judged {
             Some(judged) => (fleet.names(&outcome.targets), judged.assess(&world.cluster).nodes_judged),
@@ -108,7 +108,7 @@ impl<'w> Mover<'w> {
                     (Some(_), 1) => State::OneTarget,
                     (Some(_), _) => State::CanLeave,
                 };
-                (state, self.why(world, state, outcome))
+                (state, self.why(world, residents, state, outcome))
             }
         };
         GuestRow {
@@ -124,15 +124,23 @@ impl<'w> Mover<'w> {
         }
     }
 
-    /// `its required pod affinity is not judged: …`. Required anti-affinity is, among guests.
-    fn unjudged(&self) -> Option<String> {
+    /// `its required pod affinity is not judged: …`. Required anti-affinity is, against the pods that are known.
+    fn unjudged(&self, residents: &Residents<'_>) -> Option<String> {
         let rules = &self.judged.as_ref()?.subject.pod_rules;
-        let rules: Vec<PodRule> = rules.iter().copied().filter(|rule| *rule != PodRule::AntiAffinity).collect();
-        (!rules.is_empty()).then(|| say::finding::rules_not_judged(&rules))
+        let (apart, rules): (Vec<PodRule>, Vec<PodRule>) =
+            rules.iter().partition(|rule| **rule == PodRule::AntiAffinity);
+        let among_guests = !apart.is_empty() && !residents.knows_others();
+        let parts = [
+            (!rules.is_empty()).then(|| say::finding::rules_not_judged(&rules)),
+            among_guests
+                .then(|| "its required pod anti-affinity is judged among guests: other pods are not known".to_owned()),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
     /// Why a guest that is to be migrated cannot leave, or to one node alone; and what is not judged of it.
-    fn why(&self, world: &World, state: State, outcome: &Outcome) -> String {
+    fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &Outcome) -> String {
         let fleet = &world.cluster.fleet;
         let by_labels = || match &self.judged {
             Some(judged) if self.fitting.is_empty() => {
@@ -149,7 +157,7 @@ impl<'w> Mover<'w> {
             outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
             outcome.kept_apart(fleet),
             outcome.without_room(fleet),
-            (state != State::Stuck).then(|| self.unjudged()).flatten(),
+            (state != State::Stuck).then(|| self.unjudged(residents)).flatten(),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
@@ -158,14 +166,10 @@ impl<'w> Mover<'w> {
 /// What KubeVirt makes of the eviction, whatever the nodes. Where neither the guest nor the KubeVirt resource tells, it is
 /// judged as one that is to be migrated.
 fn fate(world: &World, vmi: &Vmi) -> Fate {
-    let refused = migration::not_migratable(vmi).map(|condition| {
-        say::finding::condition(&crate::fit::subject::NotMigratable {
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-        })
+    let refused = migration::not_evacuated(vmi).map(|why| match why {
+        NotEvacuated::Refused(condition) => say::finding::condition(&subject::refusal(condition)),
+        NotEvacuated::Undecided(status) => say::finding::undecided(status),
     });
-    let open = migration::not_known_migratable(vmi);
-    let refused = refused.or_else(|| open.map(|open| format!("its condition LiveMigratable is {}", open.status)));
     let strategy = strategy(vmi, &world.cluster);
     let is_evicted = matches!(strategy, Some(Strategy::ShutDown | Strategy::Unknown))
         || (strategy == Some(Strategy::IfPossible) && refused.is_some());

@@ -283,18 +283,34 @@ fn without_an_order_the_guest_in_the_way_is_named() {
     assert_eq!((found, stranded), (None, vec!["shop/db".to_owned()]));
 }
 
-/// KubeVirt migrates where the condition is `True`, and nowhere else.
+/// An eviction is a migration where the condition is `True`, and nowhere else; of a guest without any condition nothing was dumped.
 #[rstest]
-#[case::stays_and_waits("LiveMigrate", State::Stuck)]
-#[case::is_shut_down("LiveMigrateIfPossible", State::ShutDown)]
-fn a_condition_that_is_not_true_is_no_leave_to_migrate(#[case] strategy: &str, #[case] expected: State) {
+#[case::stays_and_waits("LiveMigrate", json!([{"type": "LiveMigratable", "status": "Unknown"}]), State::Stuck, "LiveMigratable is Unknown")]
+#[case::is_shut_down("LiveMigrateIfPossible", json!([{"type": "LiveMigratable", "status": "Unknown"}]), State::ShutDown, "LiveMigratable is Unknown")]
+#[case::not_there_yet("LiveMigrate", json!([{"type": "Ready", "status": "True"}]), State::Stuck, "no condition LiveMigratable yet")]
+#[case::not_there_and_shut_down("LiveMigrateIfPossible", json!([{"type": "Ready", "status": "True"}]), State::ShutDown, "no condition LiveMigratable yet")]
+#[case::none_was_dumped("LiveMigrate", json!([]), State::CanLeave, "")]
+fn a_condition_that_is_not_true_is_no_leave_to_migrate(
+    #[case] strategy: &str,
+    #[case] conditions: Value,
+    #[case] expected: State,
+    #[case] why: &str,
+) {
     let web = running("web", "node-a", "Skylake-Server-noTSX-IBRS").tweak(|guest| {
         guest["spec"]["evictionStrategy"] = json!(strategy);
-        guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "Unknown"}]);
+        guest["status"]["conditions"] = conditions;
     });
-    let found = drained(&world(intel(), [vmi(web)]), "node-a");
+    let world = world(intel(), [vmi(web)]);
+    let found = drained(&world, "node-a");
     let guest = &found.nodes[0].guests[0];
-    assert_eq!((guest.state, guest.why.contains("LiveMigratable is Unknown")), (expected, true), "{guest:?}");
+    assert_eq!((guest.state, guest.why.contains(why)), (expected, true), "{guest:?}");
+    // A person's migration is admitted, and explain says what a drain makes of it.
+    let judged =
+        crate::kubevirt::subject::of_running(world.cluster.vmi("shop", "web").expect("it runs"), &world.cluster);
+    let verdict = judged.expect("it runs").judge(&world.cluster, crate::fit::judgement::Depth::Full);
+    let waits = verdict.found(crate::fit::verdict::Check::DrainWaits).map(crate::say::finding::message);
+    assert_eq!((verdict.assessment.outcome.impact(), waits.is_some()), (None, expected == State::Stuck), "{waits:?}");
+    assert!(waits.is_none_or(|waits| waits.starts_with("a drain of node-a waits for it") && waits.contains(why)));
 }
 
 /// On a dump that does not hold them, what pods, allocatable and budgets would say is said not to be known.
@@ -329,6 +345,82 @@ fn a_rule_that_is_not_judged_is_named_beside_the_targets() {
     let guest = &found.nodes[0].guests[0];
     assert_eq!(guest.state, State::CanLeave);
     assert!(guest.why.starts_with("its required pod affinity is not judged"), "{}", guest.why);
+}
+
+/// A pod that is no guest's keeps a guest off its node, or its zone: by the guest's own term or by the pod's.
+#[rstest]
+#[case::the_guests_own_term(apart("db", "node-a", SKY, "kubernetes.io/hostname"), "shop", json!(null), &["node-b", "node-d", "node-e"])]
+#[case::by_zone(apart("db", "node-a", SKY, "zone"), "shop", json!(null), &["node-d", "node-e"])]
+#[case::another_namespace(apart("db", "node-a", SKY, "kubernetes.io/hostname"), "bank", json!(null), &["node-b", "node-c", "node-d", "node-e"])]
+#[case::the_pods_own_term(labelled("db"), "shop", json!([{"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "zone"}]), &["node-d", "node-e"])]
+#[case::of_other_labels(labelled("db"), "shop", json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "zone"}]), &["node-b", "node-c", "node-d", "node-e"])]
+#[case::of_its_namespace_by_name(labelled("db"), "bank", json!([{"labelSelector": {}, "namespaces": ["shop"], "topologyKey": "zone"}]), &["node-d", "node-e"])]
+fn a_pod_that_is_no_guests_keeps_a_guest_off(
+    #[case] guest: Value,
+    #[case] namespace: &str,
+    #[case] term: Value,
+    #[case] expected: &[&str],
+) {
+    let mut nodes = zoned();
+    // Alone in its zone a guest could not move within it.
+    of(&mut nodes, "node-a").labels.insert("zone".to_owned(), "north".to_owned());
+    let pod = json!({
+        "metadata": {"name": "postgres-0", "namespace": namespace, "labels": {"app": "db"}},
+        "spec": {"nodeName": "node-c", "containers": [],
+            "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}},
+        "status": {"phase": "Running"}});
+    let mut known = world(nodes, [vmi(guest)]);
+    let alone = drained(&known, "node-a").nodes[0].guests[0].clone();
+    assert_eq!(alone.targets.len(), 4, "{alone:?}");
+    let is_said = alone.why.contains("anti-affinity is judged among guests: other pods are not known");
+    assert_eq!(is_said, term.is_null(), "{}", alone.why);
+    read_pod(&mut known, &pod);
+    let guest = &drained(&known, "node-a").nodes[0].guests[0];
+    assert_eq!(guest.targets, expected, "{guest:?}");
+    assert_eq!(guest.why.contains("required pod anti-affinity keeps it off"), expected.len() < 4, "{}", guest.why);
+    assert!(!guest.why.contains("not known"), "{}", guest.why);
+}
+
+/// Whether the pod has ended, is one of a launcher, or a launcher itself: nobody is kept off by it.
+#[rstest]
+#[case::it_has_ended("Succeeded", json!(null))]
+#[case::it_holds_a_launchers_volumes("Running", json!([{"kind": "Pod", "name": "virt-launcher-db"}]))]
+fn a_pod_that_is_not_there_keeps_nobody_off(#[case] phase: &str, #[case] owners: Value) {
+    let mut known = world(zoned(), [vmi(apart("db", "node-a", SKY, "kubernetes.io/hostname"))]);
+    read_pod(
+        &mut known,
+        &json!({
+        "metadata": {"name": "postgres-0", "namespace": "shop", "labels": {"app": "db"}, "ownerReferences": owners},
+        "spec": {"nodeName": "node-c", "containers": []}, "status": {"phase": phase}}),
+    );
+    assert_eq!(drained(&known, "node-a").nodes[0].guests[0].targets.len(), 4);
+}
+
+/// Where a node that was drained is returned, the pod on the other still keeps the guest off: there is no order.
+#[test]
+fn an_order_goes_by_other_pods_as_well() {
+    let nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
+    let mut known = world(nodes, [vmi(apart("db", "node-a", "Cascadelake-Server", "kubernetes.io/hostname"))]);
+    let (found, _) = order(&known, &["node-a", "node-c"]);
+    assert!(found.is_some(), "node-c takes it");
+    read_pod(
+        &mut known,
+        &json!({
+        "metadata": {"name": "postgres-0", "namespace": "shop", "labels": {"app": "db"}},
+        "spec": {"nodeName": "node-c", "containers": []}, "status": {"phase": "Running"}}),
+    );
+    assert_eq!(order(&known, &["node-a", "node-c"]), (None, vec!["shop/db".to_owned()]));
+}
+
+const SKY: &str = "Skylake-Server-noTSX-IBRS";
+
+fn labelled(name: &str) -> Value {
+    live(running(name, "node-a", SKY)).tweak(|guest| guest["metadata"]["labels"] = json!({"app": "db"}))
+}
+
+fn read_pod(world: &mut World, pod: &Value) {
+    let text = pod.to_string();
+    std::sync::Arc::make_mut(&mut world.cluster.room).read("", "Pod", &Json(&text)).expect("well-formed");
 }
 
 /// Allocatable of nodes and requests of pods, as a dump has them.

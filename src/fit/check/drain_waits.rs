@@ -1,6 +1,8 @@
-//! A drain of the node waits for a guest that can go nowhere: its eviction strategy asks for a migration.
+//! A drain of the node waits for a guest that can go nowhere, or that no eviction migrates: its eviction strategy asks for a
+//! migration.
 //!
-//! Mirrors `pod-eviction-admitter.go`: with `LiveMigrate` the eviction is refused until the guest has left.
+//! Mirrors `pod-eviction-admitter.go`: with `LiveMigrate` the eviction is refused until the guest has left, and one that is not
+//! `IsMigratable` is not migrated.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::Author;
@@ -24,17 +26,22 @@ pub struct DrainWaits {
     pub author: Author,
     /// Whether there is no other node at all.
     pub single_node: bool,
+    /// It has nodes to go to, and this status of `LiveMigratable`, empty where there is none, keeps it from being migrated.
+    pub undecided: Option<String>,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let subject = judgement.subject;
     let pinned = judgement.assessment.outcome.impact() == Some(Impact::Pinned);
-    let (Some(author), Some(source), true) = (&judgement.subject.live_migrate, judgement.source, pinned) else {
+    let waits = pinned || subject.undecided.is_some();
+    let (Some(author), Some(source), true) = (&subject.live_migrate, judgement.source, waits) else {
         return Vec::new();
     };
     let found = DrainWaits {
         node: judgement.fleet.name(source).to_owned(),
         author: author.clone(),
         single_node: judgement.fleet.len() == 1,
+        undecided: subject.undecided.clone().filter(|_| !pinned),
     };
     vec![Finding::note(Check::DrainWaits, "spec.vmiName", Detail::DrainWaits(found))]
 }

@@ -96,29 +96,53 @@ fn the_pod_it_left_behind_is_not_the_guest() {
 
 /// What KubeVirt makes of the eviction depends on the strategy and on whether the guest can be migrated at all.
 #[rstest]
-#[case::stuck("LiveMigrate", "", true, "shop/db cannot leave node-a: node-d fits but is cordoned")]
-#[case::by_default("", "LiveMigrate", true, "shop/db cannot leave node-a: node-d fits but is cordoned")]
-#[case::its_own_wins("None", "LiveMigrate", true, "shop/db will be shut down, not migrated")]
-#[case::nowhere("", "", true, "shop/db will be shut down, not migrated")]
-#[case::if_possible("LiveMigrateIfPossible", "", true, "shop/db cannot leave node-a: node-d fits but is cordoned")]
+#[case::stuck("LiveMigrate", "", "True", "shop/db cannot leave node-a: node-d fits but is cordoned")]
+#[case::by_default("", "LiveMigrate", "True", "shop/db cannot leave node-a: node-d fits but is cordoned")]
+#[case::its_own_wins("None", "LiveMigrate", "True", "shop/db will be shut down, not migrated")]
+#[case::nowhere("", "", "True", "shop/db will be shut down, not migrated")]
+#[case::if_possible("LiveMigrateIfPossible", "", "True", "shop/db cannot leave node-a: node-d fits but is cordoned")]
 #[case::not_possible(
     "LiveMigrateIfPossible",
     "",
-    false,
+    "False",
     "shop/db will be shut down: it is not live-migratable (DisksNotLiveMigratable: PVC root is not shared)"
 )]
 #[case::never(
     "LiveMigrate",
     "",
-    false,
+    "False",
     "shop/db cannot leave node-a: it is not live-migratable (DisksNotLiveMigratable: PVC root is not shared)"
 )]
-#[case::others_act("External", "", true, "")]
-fn what_becomes_of_it(#[case] own: &str, #[case] default: &str, #[case] migratable: bool, #[case] expected: &str) {
+#[case::others_act("External", "", "True", "")]
+#[case::not_decided(
+    "LiveMigrate",
+    "",
+    "Unknown",
+    "shop/db cannot leave node-a: its condition LiveMigratable is Unknown, not True. The drain waits until it is"
+)]
+#[case::absent_beside_others(
+    "LiveMigrate",
+    "",
+    "",
+    "shop/db cannot leave node-a: it has no condition LiveMigratable yet, which must be True. The"
+)]
+#[case::not_known_possible(
+    "LiveMigrateIfPossible",
+    "",
+    "Unknown",
+    "shop/db will be shut down: its condition LiveMigratable is Unknown, not True"
+)]
+#[case::absent_and_if_possible(
+    "LiveMigrateIfPossible",
+    "",
+    "",
+    "shop/db will be shut down: it has no condition LiveMigratable yet"
+)]
+fn what_becomes_of_it(#[case] own: &str, #[case] default: &str, #[case] status: &str, #[case] expected: &str) {
     let guest = db().tweak(|db| {
         db["spec"]["evictionStrategy"] = json!(own);
-        let status = if migratable { "True" } else { "False" };
-        db["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": status,
+        let kind = if status.is_empty() { "Ready" } else { "LiveMigratable" };
+        db["status"]["conditions"] = json!([{"type": kind, "status": status,
             "reason": "DisksNotLiveMigratable", "message": "PVC root is not shared"}]);
     });
     let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},

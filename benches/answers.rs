@@ -44,7 +44,7 @@ fn main() {
     let new = read(&self::dump(&after, &nodes, guests));
 
     let started = Instant::now();
-    let report = black_box(recommend(&old, &[]));
+    let report = black_box(recommend(&old, &[], &|_, _| {}));
     let recommending = started.elapsed().as_secs_f64();
     assert!(report.pools.len() > 1 && report.pools.iter().any(|pool| pool.guests > 0));
 
@@ -59,7 +59,7 @@ fn main() {
     assert_eq!(all.nodes.len(), nodes.len());
 
     let started = Instant::now();
-    let found = black_box(diff(&old, &new));
+    let found = black_box(diff(&old, &new, &|_, _| {}));
     let comparing = started.elapsed().as_secs_f64();
     assert_eq!(found.nodes.len(), after.len().div_ceil(3));
     assert!(found.worse > 0, "guests that inherited the feature are worse off");

@@ -3,7 +3,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that writes to them")]
 
+use std::cell::Cell;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 use crate::page::Page;
 
@@ -30,15 +32,39 @@ pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Says on standard error how far something is, where a person watches; each call takes the place of the one before.
-pub fn progress(what: &'static str, done: usize, of: usize) {
-    if !is_log_read() {
-        return;
+/// How far something is, on standard error, where a person watches and it takes longer than a moment.
+#[derive(Debug)]
+pub struct Progress {
+    what: &'static str,
+    /// When it is next shown.
+    next: Cell<Instant>,
+    is_shown: Cell<bool>,
+}
+
+impl Progress {
+    /// How long nothing is shown at first, and then between two lines.
+    const MOMENT: Duration = Duration::from_millis(800);
+    const BETWEEN: Duration = Duration::from_millis(100);
+
+    /// Of something that begins now.
+    #[must_use]
+    pub fn of(what: &'static str) -> Self {
+        Self { what, next: Cell::new(Instant::now() + Self::MOMENT), is_shown: Cell::new(false) }
     }
-    let end = if done == of { "\r\u{1b}[K" } else { "" };
-    let mut stderr = io::stderr().lock();
-    // There is nobody to tell of a failure.
-    let _ = write!(stderr, "\r\u{1b}[K{what}: {done} of {of}{end}").and_then(|()| stderr.flush());
+
+    /// So many are done, of so many; each line takes the place of the one before, and none is left at the end.
+    pub fn at(&self, done: usize, of: usize) {
+        let is_over = done >= of;
+        if !(is_over && self.is_shown.get()) && (is_over || Instant::now() < self.next.get() || !is_log_read()) {
+            return;
+        }
+        self.next.set(Instant::now() + Self::BETWEEN);
+        self.is_shown.set(!is_over);
+        let mut stderr = io::stderr().lock();
+        let line = if is_over { String::new() } else { format!("{}: {done} of {of}", self.what) };
+        // There is nobody to tell of a failure.
+        let _ = write!(stderr, "\r\u{1b}[K{line}").and_then(|()| stderr.flush());
+    }
 }
 
 /// Where log lines go; [`crate::telemetry`] escapes them.

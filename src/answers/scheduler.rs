@@ -4,9 +4,8 @@
 //! Mirrors `FitError.Error` (`pkg/scheduler/framework/types.go`): `0/9 nodes are available: 3 node(s) didn't match …, 2 node(s)
 //! were unschedulable.` Each node is counted under the first filter that refuses it.
 
-use std::collections::BTreeMap;
-
 use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::node::Taint;
 use crate::fit::placement::Placement;
 
 /// A sentence, taken apart.
@@ -41,7 +40,8 @@ pub(crate) enum Filter {
 }
 
 impl Filter {
-    /// The filter that a reason comes from; `None` for those that other things decide: room, volumes, other pods.
+    /// The filter that a reason comes from, in the words of Kubernetes 1.20 and later; `None` for those that other things decide: room,
+    /// volumes, other pods, the scheduler's own configuration.
     #[must_use]
     pub(crate) fn of(reason: &str) -> Option<Self> {
         let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
@@ -49,12 +49,48 @@ impl Filter {
             Some(Self::Cordon)
         } else if says(&["taint"]) {
             Some(Self::Taint)
-        } else if says(&["node affinity/selector", "node selector", "affinity/selector"]) && !says(&["volume"]) {
+        } else if says(&["node affinity", "node selector"]) && !says(&["volume", "scheduler-enforced"]) {
             Some(Self::Selector)
         } else {
             None
         }
     }
+}
+
+impl Group {
+    /// Whether the reason was cut off, as tables and terminals do it.
+    #[must_use]
+    pub(crate) fn is_cut(&self) -> bool {
+        self.reason.ends_with("...") || self.reason.ends_with('…')
+    }
+
+    /// The filter that its reason comes from.
+    #[must_use]
+    pub(crate) fn filter(&self) -> Option<Filter> {
+        Filter::of(&self.reason)
+    }
+
+    /// Of the nodes that are refused, those that it may mean: where it names a taint, the nodes with that one.
+    #[must_use]
+    pub(crate) fn nodes(&self, refused: &[Refused]) -> Option<Vec<NodeIndex>> {
+        let filter = self.filter()?;
+        let named = self.reason.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(taint, _)| taint);
+        let (key, value) = named.map(|taint| taint.split_once(':').unwrap_or((taint, ""))).unzip();
+        let is_meant = |taint: &Taint| {
+            key.is_none_or(|key| taint.key == key.trim()) && value.is_none_or(|value| taint.value == value.trim())
+        };
+        let meant = refused.iter().filter(|node| node.filter == filter && node.taint.as_ref().is_none_or(is_meant));
+        Some(meant.map(|node| node.node).collect())
+    }
+}
+
+/// A node that is known, and why the scheduler refuses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    node: NodeIndex,
+    filter: Filter,
+    /// The first taint that is not tolerated, where that is why.
+    taint: Option<Taint>,
 }
 
 impl Sentence {
@@ -64,15 +100,20 @@ impl Sentence {
         let (head, tail) = message.split_once(" nodes are available")?;
         let (_, total) = head.trim().rsplit_once('/')?;
         let total = total.parse().ok()?;
-        // What preemption would do is said in a sentence of its own.
-        let end = tail.find("preemption:").unwrap_or(tail.len());
-        let tail = tail[..end].trim_start_matches(':').trim().trim_end_matches(['.', ',', ' ']);
+        // Sentences behind the first speak of what preemption, or giving back a claim, would do.
+        let end = [". ", "preemption:"].into_iter().filter_map(|end| tail.find(end)).min().unwrap_or(tail.len());
+        let tail = tail[..end].trim_start_matches(':').trim();
+        // A name that was cut off ends in three of them.
+        let tail = if tail.ends_with("...") { tail } else { tail.trim_end_matches(['.', ',', ' ']) };
+        let tail = tail.trim_end_matches("no new claims to deallocate").trim_end_matches(['.', ',', ' ']);
         let mut groups: Vec<Group> = Vec::new();
         let mut rest = Vec::new();
         for part in tail.split(", ") {
             let counted = part.split_once(' ').and_then(|(count, reason)| Some((count.parse().ok()?, reason)));
             match (counted, groups.last_mut()) {
                 (Some((count, reason)), _) => groups.push(Group { count, reason: reason.to_owned() }),
+                // A count whose reason was cut off.
+                (None, _) if part.parse::<usize>().is_ok() => {}
                 // A reason may hold a comma.
                 (None, Some(last)) => {
                     last.reason.push_str(", ");
@@ -91,12 +132,11 @@ impl Sentence {
     }
 }
 
-/// The nodes by the first filter that refuses a pod there; nodes that take it are in none.
+/// The nodes that refuse a pod, by name, each with the first filter that does.
 #[must_use]
-pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> BTreeMap<Filter, Vec<NodeIndex>> {
+pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> Vec<Refused> {
     let lookup = fleet.look_up(placement);
-    let mut out: BTreeMap<Filter, Vec<NodeIndex>> = BTreeMap::new();
-    for node in fleet.in_name_order() {
+    let of_node = |node: NodeIndex| {
         let refusal = lookup.refusal(node);
         let filter = if refusal.cordoned {
             Filter::Cordon
@@ -105,11 +145,12 @@ pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> BTreeMap<Filt
         } else if !refusal.missing.is_empty() || !refusal.affinity.is_empty() {
             Filter::Selector
         } else {
-            continue;
+            return None;
         };
-        out.entry(filter).or_default().push(node);
-    }
-    out
+        let taint = refusal.taints.into_iter().next().filter(|_| filter == Filter::Taint);
+        Some(Refused { node, filter, taint })
+    };
+    fleet.in_name_order().into_iter().filter_map(of_node).collect()
 }
 
 #[cfg(test)]
@@ -140,8 +181,23 @@ mod tests {
     )]
     #[case::preemption_behind_a_comma(
         "0/2 nodes are available: 2 node(s) were unschedulable, no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful.",
-        2, &[(2, "node(s) were unschedulable, no new claims to deallocate")], ""
+        2, &[(2, "node(s) were unschedulable")], ""
     )]
+    #[case::as_1_20_says_it(
+        "0/5 nodes are available: 1 node(s) had taint {node-role.kubernetes.io/master: }, that the pod didn't tolerate, 4 node(s) didn't match node selector.",
+        5, &[(1, "node(s) had taint {node-role.kubernetes.io/master: }, that the pod didn't tolerate"), (4, "node(s) didn't match node selector")], ""
+    )]
+    #[case::as_1_32_says_it(
+        "0/3 nodes are available: 1 Insufficient devices.kubevirt.io/kvm, 2 node(s) had untolerated taint {a: b}. no new claims to deallocate, preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling.",
+        3, &[(1, "Insufficient devices.kubevirt.io/kvm"), (2, "node(s) had untolerated taint {a: b}")], ""
+    )]
+    #[case::a_claim_that_is_not_bound(
+        "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.",
+        3, &[], "pod has unbound immediate PersistentVolumeClaims"
+    )]
+    #[case::cut_in_a_reason("0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't ma...", 3, &[(1, "Insufficient cpu"), (2, "node(s) didn't ma...")], "")]
+    #[case::cut_behind_a_count("0/3 nodes are available: 1 Insufficient cpu, 2", 3, &[(1, "Insufficient cpu")], "")]
+    #[case::cut_behind_the_colon("0/3 nodes are available:", 3, &[], "")]
     fn a_sentence_is_taken_apart(
         #[case] message: &str,
         #[case] total: usize,
@@ -150,6 +206,28 @@ mod tests {
     ) {
         let expected = expected.iter().map(|(count, reason)| (*count, (*reason).to_owned())).collect();
         assert_eq!(groups(message), Some((total, expected, rest.to_owned())));
+    }
+
+    #[rstest]
+    #[case::of_1_20("node(s) didn't match node selector", Some(Filter::Selector))]
+    #[case::of_1_21("node(s) didn't match Pod's node affinity", Some(Filter::Selector))]
+    #[case::of_1_22("node(s) didn't match Pod's node affinity/selector", Some(Filter::Selector))]
+    #[case::of_the_schedulers_configuration("node(s) didn't match scheduler-enforced node affinity", None)]
+    #[case::of_volumes("node(s) had volume node affinity conflict", None)]
+    #[case::of_other_pods("node(s) didn't match pod affinity rules", None)]
+    #[case::of_pods_there("node(s) didn't satisfy existing pods anti-affinity rules", None)]
+    #[case::of_a_spread("node(s) didn't match pod topology spread constraints (missing required label)", None)]
+    #[case::of_room("Insufficient memory", None)]
+    #[case::of_taints_until_1_23("node(s) had taint {a: b}, that the pod didn't tolerate", Some(Filter::Taint))]
+    #[case::of_taints("node(s) had untolerated taint {a: b}", Some(Filter::Taint))]
+    #[case::of_taints_without_their_names("node(s) had untolerated taint(s)", Some(Filter::Taint))]
+    #[case::of_a_cordon("node(s) were unschedulable", Some(Filter::Cordon))]
+    #[case::of_a_cordons_taint(
+        "node(s) had untolerated taint {node.kubernetes.io/unschedulable: }",
+        Some(Filter::Cordon)
+    )]
+    fn each_reason_is_put_down_to_its_filter(#[case] reason: &str, #[case] expected: Option<Filter>) {
+        assert_eq!(Filter::of(reason), expected);
     }
 
     #[rstest]

@@ -58,7 +58,8 @@ fn note(lines: &[String]) {
 
 async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan: &Plan) -> anyhow::Result<()> {
     let client = connect::client(cluster.config()?, &world.cluster.domain)?;
-    let progress = |done: usize, of: usize| console::progress("libvirt was asked", done, of);
+    let shown = console::Progress::of("libvirt was asked");
+    let progress = |done: usize, of: usize| shown.at(done, of);
     let asker = Asker::new(&client, args.ask_timeout, &progress);
     world.cluster.libvirt = Arc::new(asker.ask(plan).await);
     let recommended = best_by_node(world);

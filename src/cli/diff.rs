@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::answers::diff::{Diff, GuestChange, NodeChange, Turn, Unlike, What, diff};
 use crate::cli::args::{DiffArgs, DiffOutput};
+use crate::console::Progress;
 use crate::fit::command::{Command, LabelKey, Name, Namespace, Script, Word};
 use crate::fit::label::{self, Family};
 use crate::page::{Page, PageError};
@@ -30,7 +31,8 @@ pub(crate) enum Outcome {
 ///
 /// It cannot be written as JSON or YAML.
 pub(crate) fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) -> Result<Outcome, PageError> {
-    let found = diff(old, new);
+    let compared = Progress::of("guests compared");
+    let found = diff(old, new, &|done, of| compared.at(done, of));
     match args.output {
         DiffOutput::Table => people(&found, new, SHOWN, page),
         DiffOutput::Wide => people(&found, new, usize::MAX, page),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use super::args::{DrainArgs, DrainOutput};
 use super::resource::ObjectKind;
 use crate::answers::drain::{Drained, GuestRow, NodeRow, State, Step, drain};
-use crate::console;
+use crate::console::Progress;
 use crate::enforce::model::pool;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::wire::Vmi;
@@ -68,13 +68,8 @@ pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
 ///
 /// The answer cannot be written as JSON or YAML.
 pub(crate) fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &mut Page) -> anyhow::Result<Outlook> {
-    let progress = |done: usize, of: usize| {
-        // One node takes no time, and each of thousands is too often.
-        if of > 100 && (done.is_multiple_of(50) || done == of) {
-            console::progress("nodes judged", done, of);
-        }
-    };
-    let drained = drain(world, nodes, args.all || nodes.len() > 1, &progress);
+    let judged = Progress::of("nodes judged");
+    let drained = drain(world, nodes, args.all || nodes.len() > 1, &|done, of| judged.at(done, of));
     match args.output {
         DrainOutput::Table | DrainOutput::Wide => people(&drained, args, page),
         DrainOutput::Name => names(&drained, page),
@@ -187,9 +182,9 @@ fn cells(guest: &GuestRow, more: usize) -> Vec<String> {
 /// Those that need looking at, like ones on one line.
 fn folded(node: &NodeRow) -> Vec<Vec<String>> {
     let mut alike: Vec<(&GuestRow, usize)> = Vec::new();
-    let mut known: BTreeMap<(State, &[String], &str), usize> = BTreeMap::new();
+    let mut known: BTreeMap<(State, Vec<&str>, &str), usize> = BTreeMap::new();
     for guest in node.guests.iter().filter(|guest| guest.state != State::CanLeave || !guest.why.is_empty()) {
-        let at = *known.entry((guest.state, &guest.targets, &guest.why)).or_insert(alike.len());
+        let at = *known.entry((guest.state, guest.targets.names(), &guest.why)).or_insert(alike.len());
         match alike.get_mut(at) {
             Some((_, more)) => *more += 1,
             None => alike.push((guest, 0)),

@@ -8,6 +8,7 @@ use crate::answers::recommend::policy::{Adoption, adoptions};
 use crate::answers::recommend::what_if::{Edit, WhatIf, what_if};
 use crate::answers::recommend::{CandidateReport, Change, Coverage, PoolReport, Report, recommend};
 use crate::cli::args::{RecommendArgs, RecommendOutput};
+use crate::console::Progress;
 use crate::domain::Domain;
 use crate::fit::node::Node;
 use crate::kubevirt::resource::Resource;
@@ -36,7 +37,8 @@ struct Printed<'r> {
 pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
     let edits = edits(args, &world.cluster.domain, stdin)?;
     let (world, what_if) = what_if(world, &args.node_selector, &edits)?;
-    let report = recommend(&world, &args.node_selector);
+    let looked_at = Progress::of("guests looked at");
+    let report = recommend(&world, &args.node_selector, &|done, of| looked_at.at(done, of));
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
             people(&report, &what_if, args, no_nodes(&world.cluster), page);

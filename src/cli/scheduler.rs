@@ -42,19 +42,19 @@ pub(super) fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Flee
     page.line(format_args!("The scheduler found no place among {}:", nodes(*total)));
     let refused = refused(placement, fleet);
     for group in groups {
-        let filter = Filter::of(&group.reason);
-        let here = filter.map(|filter| refused.get(&filter).map_or(&[][..], Vec::as_slice));
+        let here = group.nodes(&refused);
         let names = |here: &[usize]| {
             let names: Vec<&str> = here.iter().map(|&node| fleet.name(node)).collect();
             fold_names(&names, 6)
         };
-        let what = match filter {
+        let what = match group.filter() {
+            None if group.is_cut() => "for a reason that is cut off",
             Some(Filter::Cordon) => "cordoned",
             Some(Filter::Taint) => "tainted, and the pod does not tolerate it",
             Some(Filter::Selector) => "do not meet its selector or node affinity",
-            None => "for a reason that labels do not show",
+            None => "for a reason that is not judged here",
         };
-        let of_dump = match here {
+        let of_dump = match here.as_deref() {
             None => String::new(),
             Some([]) => ": none of the nodes known here".to_owned(),
             Some(here) if here.len() == group.count => format!(": {}", names(here)),

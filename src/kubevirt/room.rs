@@ -266,6 +266,13 @@ pub struct NodeSpace {
 }
 
 impl NodeSpace {
+    /// How much of a resource is free, in thousandths; `None` where the node does not list it.
+    #[must_use]
+    pub fn free(&self, resource: &str) -> Option<i64> {
+        let of = *self.of.get(resource)?;
+        Some(of.saturating_sub(self.used.get(resource).copied().unwrap_or(0)))
+    }
+
     /// The first resource of which the node has too little for a pod, once others have come there: the processor, the memory,
     /// then any other. `None` where there is room, or it is not known.
     #[must_use]

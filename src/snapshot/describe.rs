@@ -2,6 +2,7 @@
 //!
 //! A description has the node selector, the tolerations, labels, owner and events of a pod, and not its affinity.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -53,23 +54,30 @@ pub(super) fn pods(text: &str) -> Vec<Value> {
 /// One description; `None` where it is not that of a pod.
 fn pod(lines: &[&str]) -> Option<Value> {
     // The values of each field: what stands behind its name, and the indented lines below it.
-    let mut fields: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut fields: BTreeMap<&str, Vec<Cow<'_, str>>> = BTreeMap::new();
     let mut last = "";
     for line in lines {
         if line.starts_with([' ', '\t']) {
-            fields.entry(last).or_default().push(line.trim());
+            fields.entry(last).or_default().push(Cow::Borrowed(line.trim()));
+        } else if let Some(event) = fields.get_mut("Events").and_then(|events| events.last_mut())
+            && last == "Events"
+            && sentence(event).is_some_and(|said| !said.ends_with('.'))
+            && !line.is_empty()
+        {
+            // The events come last: what is not indented there is a line that a terminal or a message has broken.
+            *event = Cow::Owned(format!("{event} {line}"));
         } else if let Some((name, value)) = line.split_once(':') {
             last = name;
             let values = fields.entry(name).or_default();
-            values.extend(Some(value.trim()).filter(|value| !value.is_empty()));
+            values.extend(Some(value.trim()).filter(|value| !value.is_empty()).map(Cow::Borrowed));
         }
     }
-    let first = |name: &str| fields.get(name)?.first().copied().filter(|value| *value != "<none>");
+    let first = |name: &str| fields.get(name)?.first().map(Cow::as_ref).filter(|value| *value != "<none>");
     let is_pod = fields.contains_key("Node-Selectors") || fields.contains_key("Tolerations");
     let name = first("Name").filter(|_| is_pod)?;
     let pairs = |name: &str, by: &str| -> BTreeMap<String, String> {
         let values = fields.get(name).into_iter().flatten();
-        let pair = |line: &&str| {
+        let pair = |line: &Cow<'_, str>| {
             let (key, value) = line.split_once(by)?;
             Some((key.trim().to_owned(), value.trim().to_owned()))
         };

@@ -59,12 +59,13 @@ pub(super) struct Found {
 }
 
 /// The guests that stand otherwise, by name.
-pub(super) fn changes(old: &World, new: &World) -> Found {
+pub(super) fn changes(old: &World, new: &World, progress: &dyn Fn(usize, usize)) -> Found {
     let (before, after) = (guests(&old.cluster), guests(&new.cluster));
     let mut sides = Sides::new(old, new);
     let mut out = Found::default();
     let titles: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    for title in titles {
+    for (at, title) in titles.iter().copied().enumerate() {
+        progress(at, titles.len());
         let (was, is) = (before.get(title).copied(), after.get(title).copied());
         let stood = was.and_then(|guest| sides.old.standing(title, guest));
         let stands = is.and_then(|guest| sides.new.standing(title, guest));
@@ -96,6 +97,7 @@ pub(super) fn changes(old: &World, new: &World) -> Found {
             out.guests.push(change);
         }
     }
+    progress(titles.len(), titles.len());
     out
 }
 

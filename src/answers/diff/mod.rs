@@ -42,9 +42,11 @@ impl Diff {
 }
 
 /// What changed from one cluster to the other.
+///
+/// `progress` learns how many guests have been compared, of how many.
 #[must_use]
-pub fn diff(old: &World, new: &World) -> Diff {
-    let guests::Found { guests, own_node, worse, better } = guests::changes(old, new);
+pub fn diff(old: &World, new: &World, progress: &dyn Fn(usize, usize)) -> Diff {
+    let guests::Found { guests, own_node, worse, better } = guests::changes(old, new, progress);
     let fleet = &new.cluster.fleet;
     let hit = guests.iter().chain(&own_node).filter(|change| change.turn == Turn::Worse);
     let mut gone: Vec<String> = hit

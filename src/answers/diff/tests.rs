@@ -1,8 +1,10 @@
 #![allow(clippy::expect_used)]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use serde_json::json;
 
 use super::*;
@@ -113,42 +115,56 @@ proptest! {
     #[test]
     fn nothing_changed_between_a_cluster_and_itself(edits in edits(), guests in guests(), policies in policies()) {
         let world = world(&edits, &guests, &policies);
-        let found = diff(&world, &world.clone());
+        let found = diff(&world, &world.clone(), &|_, _| {});
         prop_assert!(found.is_empty(), "{found:?}");
         prop_assert_eq!((found.worse, found.better), (0, 0));
     }
+}
 
-    #[test]
-    fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict(
-        before in (edits(), guests()), after in (edits(), guests()), policies in policies(),
-    ) {
-        let (old, new) = (world(&before.0, &before.1, &policies), world(&after.0, &after.1, &policies));
-        let found = diff(&old, &new);
+#[test]
+fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict() {
+    let (named, unnamed, worse, at_odds) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
+    let add = |to: &Cell<usize>, more: usize| to.set(to.get() + more);
+    let strategy = (edits(), edits(), guests(), guests(), any::<bool>(), policies());
+    let mut runner =
+        TestRunner::new_with_rng(ProptestConfig::with_cases(192), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let ran = runner.run(&strategy, |(was, is, guests, others, are_the_same, policies)| {
+        let old = world(&was, &guests, &policies);
+        let new = world(&is, if are_the_same { &guests } else { &others }, &policies);
+        let found = diff(&old, &new, &|_, _| {});
         let (was, is) = (rows(&old), rows(&new));
-        let named: BTreeMap<&str, (Option<&str>, Option<&str>)> =
+        let changed: BTreeMap<&str, (Option<&str>, Option<&str>)> =
             found.guests.iter().map(|change| (change.guest.as_str(), (change.before, change.after))).collect();
-        let mut worse = 0;
+        let mut count = 0;
         for title in was.keys().chain(is.keys()) {
             let verdicts = (was.get(title).map(|row| row.verdict), is.get(title).map(|row| row.verdict));
             let expected = (verdicts.0 != verdicts.1).then_some(verdicts);
-            prop_assert_eq!(named.get(title.as_str()).copied(), expected, "{}", title);
+            prop_assert_eq!(changed.get(title.as_str()).copied(), expected, "{}", title);
+            let is_in_both = was.contains_key(title) && is.contains_key(title);
+            add(if expected.is_some() { &named } else { &unnamed }, usize::from(is_in_both));
         }
         for (title, row) in &is {
             let Some(before) = was.get(title) else { continue };
-            prop_assert_eq!(
-                found.own_node.iter().any(|change| change.guest == *title),
-                before.own_node != row.own_node,
-                "{}", title
-            );
+            let is_at_odds = found.own_node.iter().any(|change| change.guest == *title);
+            prop_assert_eq!(is_at_odds, before.own_node != row.own_node, "{}", title);
+            add(&at_odds, usize::from(is_at_odds));
             let is_known = before.verdict != "unknown" && row.verdict != "unknown";
             let rank = |row: &AuditRow| {
                 let bad = ["fits", "fragile", "pinned", "unschedulable"].iter().position(|word| *word == row.verdict);
                 (row.severity(), bad)
             };
-            worse += usize::from((is_known || before.own_node != row.own_node) && rank(row) > rank(before));
+            count += usize::from((is_known || before.own_node != row.own_node) && rank(row) > rank(before));
         }
-        prop_assert_eq!(found.worse, worse, "{:?}", found.guests);
-    }
+        prop_assert_eq!(found.worse, count, "{:?}", found.guests);
+        add(&worse, count);
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
+    let seen = [named.get(), unnamed.get(), worse.get(), at_odds.get()];
+    assert!(
+        seen.iter().all(|&count| count >= 20),
+        "too few guests show it (named, not named, worse, at odds): {seen:?}"
+    );
 }
 
 #[test]
@@ -156,7 +172,7 @@ fn the_label_that_did_it_is_named_and_what_no_node_has_any_more() {
     let guests = [(0, "host-model", false), (0, "host-model", false), (0, "host-model", true)];
     let with = |edits: &[(usize, Edit)]| world(edits, &guests, &[]);
     let lost: Vec<(usize, Edit)> = [0, 2, 3].map(|node| (node, Edit::Lose("hle"))).to_vec();
-    let found = diff(&with(&[]), &with(&lost));
+    let found = diff(&with(&[]), &with(&lost), &|_, _| {});
     let change = found.guests.iter().find(|change| change.guest == "shop/guest-2").expect("the guest that runs");
     assert_eq!((change.before, change.after, change.turn), (Some("fits"), Some("pinned"), Turn::Worse));
     assert_eq!(change.because, [feature("hle")]);
@@ -168,7 +184,7 @@ fn the_label_that_did_it_is_named_and_what_no_node_has_any_more() {
         "{:?}",
         found.nodes
     );
-    let back = diff(&with(&lost), &with(&[]));
+    let back = diff(&with(&lost), &with(&[]), &|_, _| {});
     assert_eq!((back.worse, back.better), (found.better, found.worse), "what is lost comes back");
     assert_eq!(back.guests[0].because, [feature("hle")]);
 }
@@ -180,7 +196,7 @@ fn forgotten_annotations_and_nodes_that_differ_from_their_like_are_said() {
     of(&mut nodes, "node-c").skip_node = Some("false".to_owned());
     let new = World { cluster: cluster("1.9.0", nodes, []), policies: Vec::new() };
     let old = World { cluster: cluster("1.9.0", intel(), []), policies: Vec::new() };
-    let found = diff(&old, &new);
+    let found = diff(&old, &new, &|_, _| {});
     assert_eq!(found.frozen, [Frozen { node: "node-c".to_owned(), was_before: false }]);
     let unlike = &found.unlike[..];
     assert_eq!(unlike.len(), 1, "{unlike:?}");

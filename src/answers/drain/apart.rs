@@ -4,19 +4,19 @@
 //! anti-affinity that KubeVirt copies from a guest to its launcher, and that of pods that are no guest's. These stay where they are:
 //! where those of a drained node go is not known.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::space::{SizeIndex, Space};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
-use crate::kubevirt::room::{self, Amounts, Need, NodeSpace, OtherPod, Shortage};
+use crate::kubevirt::room::OtherPod;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 use crate::well_known;
@@ -99,16 +99,10 @@ pub(super) struct Residents<'w> {
     others_with_terms: usize,
     /// By the guest's address, its place in `all`.
     places: HashMap<*const Vmi, usize>,
-    /// What each of `all` asks for.
-    needs: Vec<Option<&'w Need>>,
-    /// By priority, what each node has left for it; made when it is first asked for.
-    space: Rc<RefCell<HashMap<i64, Spaces>>>,
-    /// By node, what guests that were moved here have brought and taken away.
-    moved: HashMap<NodeIndex, (Amounts, Amounts)>,
+    /// The size of each of `all`; `None` where it is not known what it asks for.
+    sizes: Rc<Vec<Option<SizeIndex>>>,
+    space: Space<'w>,
 }
-
-/// By node.
-type Spaces = Rc<Vec<Option<NodeSpace>>>;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -186,7 +180,8 @@ impl<'w> Residents<'w> {
         let all: Vec<Resident<'w>> = running.map(resident).collect();
         let with_terms = (0..all.len()).filter(|&at| !all[at].terms.is_empty()).collect();
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
-        let needs = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
+        let needs: Vec<_> = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
+        let (space, sizes) = Space::of(cluster, &needs);
         let other = |pod: &'w OtherPod| {
             Some(Other { pod, node: cluster.fleet.find(&pod.node)?, terms: terms(&pod.apart_from, &pod.labels) })
         };
@@ -195,17 +190,7 @@ impl<'w> Residents<'w> {
         let others_with_terms = others.len();
         others.extend(without);
         let others = Rc::new(others);
-        Self {
-            cluster,
-            all,
-            with_terms,
-            others,
-            others_with_terms,
-            places,
-            needs,
-            space: Rc::default(),
-            moved: HashMap::new(),
-        }
+        Self { cluster, all, with_terms, others, others_with_terms, places, sizes: Rc::new(sizes), space }
     }
 
     /// Whether labels alone decide: nobody keeps a guest off a node, and no node's room is known.
@@ -217,11 +202,8 @@ impl<'w> Residents<'w> {
     pub(super) fn put(&mut self, vmi: &Vmi, node: NodeIndex) {
         let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) else { return };
         let before = self.all[at].node.replace(node);
-        if let Some(need) = self.needs[at] {
-            room::add(&mut self.moved.entry(node).or_default().0, &need.amounts);
-            if let Some(before) = before {
-                room::add(&mut self.moved.entry(before).or_default().1, &need.amounts);
-            }
+        if let Some(size) = self.sizes[at] {
+            self.space.put(size, before, node);
         }
     }
 
@@ -232,38 +214,19 @@ impl<'w> Residents<'w> {
         }
     }
 
-    /// What a guest asks for; `None` where that is not known, or it does not run.
-    pub(super) fn need(&self, vmi: &Vmi) -> Option<&'w Need> {
-        self.places.get(&std::ptr::from_ref(vmi)).and_then(|&at| self.needs[at])
+    /// The size of a guest; `None` where it is not known what it asks for, or it does not run.
+    pub(super) fn size(&self, vmi: &Vmi) -> Option<SizeIndex> {
+        self.places.get(&std::ptr::from_ref(vmi)).and_then(|&at| self.sizes[at])
     }
 
-    /// How much a guest asks for: processors, then memory.
-    pub(super) fn size(&self, vmi: &Vmi) -> (i64, i64) {
-        let of = |resource: &str| self.need(vmi).and_then(|need| need.amounts.get(resource)).copied();
-        (of("cpu").unwrap_or(0), of("memory").unwrap_or(0))
+    /// How much room nodes have.
+    pub(super) fn space(&self) -> &Space<'w> {
+        &self.space
     }
 
-    /// Why a node has no room for a guest beside these others that come there; `None` where it has, or that is not known.
-    pub(super) fn shortage(&self, vmi: &Vmi, node: NodeIndex, others: &[&Vmi]) -> Option<Shortage> {
-        let need = self.need(vmi)?;
-        let spaces = self.spaces(need.priority);
-        let space = spaces.get(node)?.as_ref()?;
-        let nothing = Amounts::new();
-        let (before, gone) = self.moved.get(&node).map_or((&nothing, &nothing), |(come, gone)| (come, gone));
-        if others.is_empty() {
-            return space.shortage(need, before, gone);
-        }
-        let mut come = before.clone();
-        others.iter().filter_map(|other| self.need(other)).for_each(|other| room::add(&mut come, &other.amounts));
-        space.shortage(need, &come, gone)
-    }
-
-    fn spaces(&self, priority: i64) -> Spaces {
-        let of_all = || {
-            let fleet: &Fleet = &self.cluster.fleet;
-            Rc::new((0..fleet.len()).map(|node| self.cluster.room.of_node(fleet.name(node), priority)).collect())
-        };
-        Rc::clone(self.space.borrow_mut().entry(priority).or_insert_with(of_all))
+    /// The nodes without room for a guest; `None` where what it asks for is not known.
+    pub(super) fn full(&self, vmi: &Vmi) -> Option<Rc<Bits>> {
+        self.size(vmi).map(|size| self.space.full(size))
     }
 
     fn find(&self, vmi: &Vmi) -> Option<&Resident<'w>> {
@@ -302,10 +265,20 @@ impl<'w> Residents<'w> {
     /// The nodes that one guest closes to another where it is on this node.
     pub(super) fn closes(&self, vmi: &Vmi, other: &Vmi, node: NodeIndex) -> Bits {
         let mut out = Bits::none(self.cluster.fleet.len());
-        if let (Some(own), Some(other)) = (self.find(vmi), self.find(other)) {
-            self.domains(own.side(), other.side(), node).iter().for_each(|domain| out.union(domain));
-        }
+        self.closed(vmi, other, node).iter().for_each(|domain| out.union(domain));
         out
+    }
+
+    /// Whether one guest closes a node to another where it is on this one.
+    pub(super) fn closes_node(&self, vmi: &Vmi, other: &Vmi, at: NodeIndex, node: NodeIndex) -> bool {
+        self.closed(vmi, other, at).iter().any(|domain| domain.contains(node))
+    }
+
+    fn closed(&self, vmi: &Vmi, other: &Vmi, node: NodeIndex) -> Vec<Bits> {
+        match (self.find(vmi), self.find(other)) {
+            (Some(own), Some(other)) => self.domains(own.side(), other.side(), node),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether two guests keep off each other somewhere.

@@ -7,6 +7,7 @@
 use super::State;
 use super::apart::Residents;
 use super::mover::{Fate, Mover};
+use super::space::SizeIndex;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::room::Shortage;
@@ -29,8 +30,10 @@ pub(super) struct Outcome {
     pub after: Vec<String>,
     /// The nodes that fit but for guests there that it must not meet.
     pub kept_off: Bits,
-    /// The nodes that fit and have no room, and of what.
-    pub no_room: Vec<(NodeIndex, Shortage)>,
+    /// The nodes that fit and have no room.
+    pub no_room: Bits,
+    /// Of what the first of these has too little.
+    shortage: Option<(NodeIndex, Shortage)>,
 }
 
 /// Guests of one node that share places.
@@ -53,8 +56,8 @@ impl Rivals {
 impl Outcome {
     /// `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.
     pub(super) fn without_room(&self, fleet: &Fleet) -> Option<String> {
-        let (node, short) = self.no_room.first()?;
-        let more = match self.no_room.len() - 1 {
+        let (node, short) = self.shortage.as_ref()?;
+        let more = match self.no_room.count() - 1 {
             0 => String::new(),
             1 => ", and 1 more node has none".to_owned(),
             more => format!(", and {more} more nodes have none"),
@@ -150,34 +153,43 @@ fn outcomes(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits], 
         }
         let mut kept_off = fitting.clone();
         kept_off.subtract(&targets);
-        let short = |node: NodeIndex| Some((node, residents.shortage(mover.vmi, node, &[])?));
-        let no_room: Vec<(NodeIndex, Shortage)> =
-            if residents.is_free() { Vec::new() } else { targets.iter().filter_map(short).collect() };
-        for (node, _) in &no_room {
-            targets.remove(*node);
+        let (mut no_room, mut shortage) = (Bits::none(targets.len()), None);
+        if let Some(full) = residents.full(mover.vmi).filter(|_| !residents.is_free()) {
+            no_room.union(&targets);
+            no_room.intersect(&full);
+            targets.subtract(&no_room);
+            let size = residents.size(mover.vmi);
+            let of = |node| Some((node, residents.space().shortage(size?, node)?));
+            shortage = no_room.iter().next().and_then(of);
         }
         let place = targets.iter().next();
-        Outcome { place, targets, rivals: None, after: Vec::new(), kept_off, no_room }
+        Outcome { place, targets, rivals: None, after: Vec::new(), kept_off, no_room, shortage }
     };
     movers.iter().zip(fitting).map(outcome).collect()
 }
 
 /// The nodes without room for all of these guests that may come there.
-fn tight(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome], guests: &[usize]) -> Vec<NodeIndex> {
-    let mut all = Bits::none(outcomes.first().map_or(0, |outcome| outcome.targets.len()));
-    for &at in guests {
-        all.union(&outcomes[at].targets);
+fn tight(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome], guests: &[usize]) -> Bits {
+    let mut out = Bits::none(outcomes.first().map_or(0, |outcome| outcome.targets.len()));
+    let sized: Vec<(usize, SizeIndex)> =
+        guests.iter().filter_map(|&at| Some((at, residents.size(movers[at].vmi)?))).collect();
+    let mut all = out.clone();
+    sized.iter().for_each(|(at, _)| all.union(&outcomes[*at].targets));
+    let space = residents.space();
+    let sizes: Vec<SizeIndex> = sized.iter().map(|(_, size)| *size).collect();
+    for node in space.crowded(&all, &sizes) {
+        let coming = sized.iter().filter(|(at, _)| outcomes[*at].targets.contains(node)).map(|(_, size)| *size);
+        let coming: Vec<SizeIndex> = coming.collect();
+        let together = space.sum(coming.iter().copied());
+        let lacks = |&own: &SizeIndex| {
+            let others: Vec<i64> = together.iter().zip(space.sum([own])).map(|(all, own)| all - own).collect();
+            space.lacks(own, node, &others)
+        };
+        if coming.len() > 1 && coming.iter().any(lacks) {
+            out.insert(node);
+        }
     }
-    let is_tight = |&node: &NodeIndex| {
-        let coming: Vec<&Vmi> =
-            guests.iter().filter(|&&at| outcomes[at].targets.contains(node)).map(|&at| movers[at].vmi).collect();
-        (1..coming.len()).any(|last| {
-            let others: Vec<&Vmi> =
-                coming.iter().copied().filter(|other| !std::ptr::eq(*other, coming[last])).collect();
-            residents.shortage(coming[last], node, &others).is_some()
-        })
-    };
-    all.iter().filter(is_tight).collect()
+    out
 }
 
 /// Guests that keep each other off or share too little room, directly or by others, two or more.
@@ -190,11 +202,10 @@ fn groups(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome]
         let mut at = 0;
         while at < group.len() {
             let one = group[at];
+            let mut shared = tight.clone();
+            shared.intersect(&outcomes[one].targets);
             let (near, far) = left.into_iter().partition(|&other| {
-                residents.are_apart(movers[one].vmi, movers[other].vmi)
-                    || tight
-                        .iter()
-                        .any(|&node| outcomes[one].targets.contains(node) && outcomes[other].targets.contains(node))
+                residents.are_apart(movers[one].vmi, movers[other].vmi) || outcomes[other].targets.meets(&shared)
             });
             left = far;
             group.extend::<Vec<usize>>(near);
@@ -257,12 +268,14 @@ impl Search<'_, '_> {
     }
 
     fn takes(&self, at: usize, node: NodeIndex) -> bool {
-        let closes = |&(other, place): &(usize, NodeIndex)| {
-            self.residents.closes(self.movers[at].vmi, self.movers[other].vmi, place).contains(node)
-        };
+        let own = self.movers[at].vmi;
+        let closes =
+            |&(other, place): &(usize, NodeIndex)| self.residents.closes_node(own, self.movers[other].vmi, place, node);
+        let Some(size) = self.residents.size(own) else { return !self.placed.iter().any(closes) };
         let there = self.placed.iter().filter(|(_, place)| *place == node);
-        let there: Vec<&Vmi> = there.map(|(other, _)| self.movers[*other].vmi).collect();
-        !self.placed.iter().any(closes) && self.residents.shortage(self.movers[at].vmi, node, &there).is_none()
+        let there = there.filter_map(|(other, _)| self.residents.size(self.movers[*other].vmi));
+        let space = self.residents.space();
+        !space.lacks(size, node, &space.sum(there)) && !self.placed.iter().any(closes)
     }
 }
 
@@ -331,13 +344,18 @@ fn fills(
     at: usize,
     place: NodeIndex,
 ) -> Option<usize> {
-    let mut others: Vec<&Vmi> = beside
-        .iter()
-        .filter(|&&other| outcomes[other].targets.contains(place))
-        .map(|&other| movers[other].vmi)
-        .collect();
-    others.sort_by_key(|vmi| std::cmp::Reverse(residents.size(vmi)));
-    (1..=others.len()).find(|&count| residents.shortage(movers[at].vmi, place, &others[..count]).is_some())
+    let own = residents.size(movers[at].vmi)?;
+    let space = residents.space();
+    let others = beside.iter().filter(|&&other| outcomes[other].targets.contains(place));
+    let mut others: Vec<Vec<i64>> = others.map(|&other| space.sum(residents.size(movers[other].vmi))).collect();
+    // The largest come first: processors, then memory.
+    others.sort_by_key(|asked| std::cmp::Reverse(space.rank(asked)));
+    let mut sum = space.sum([]);
+    let mut is_filled_by = |asked: &Vec<i64>| {
+        sum.iter_mut().zip(asked).for_each(|(sum, asked)| *sum = sum.saturating_add(*asked));
+        space.lacks(own, place, &sum)
+    };
+    others.iter().position(|asked| is_filled_by(asked)).map(|position| position + 1)
 }
 
 /// Whether one guest at one place closes two.

@@ -4,7 +4,8 @@
 //! proper subset of the set does, for all smaller ones were tried before; where that would take too long, what is not needed is
 //! taken out of a larger one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::acts::{self, Act, Key, Step};
 use super::apart::Residents;
@@ -45,7 +46,7 @@ pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'
     if nodes.is_empty() {
         return Least::default();
     }
-    let problem = Problem { world, residents, nodes, acts: acts::of(world, nodes) };
+    let problem = Problem { world, residents, nodes, acts: acts::of(world, nodes), known: RefCell::default() };
     problem.solve()
 }
 
@@ -55,6 +56,8 @@ struct Problem<'p, 'w> {
     residents: &'p Residents<'w>,
     nodes: &'p [Trouble<'p, 'w>],
     acts: Vec<Act>,
+    /// By node and the acts that matter there, the guests that are stuck once these are done.
+    known: RefCell<HashMap<(usize, Vec<usize>), Vec<usize>>>,
 }
 
 /// Nodes as they are once some acts are done.
@@ -110,7 +113,8 @@ impl Problem<'_, '_> {
                 break;
             }
         }
-        self.thinned(search.best.unwrap_or(enough), waived)
+        // All smaller sets were tried before the best was found.
+        search.best.or_else(|| self.thinned(enough, waived))
     }
 
     /// Acts after which as few guests are stuck as any one further act would leave, or all acts.
@@ -147,8 +151,10 @@ impl Problem<'_, '_> {
                 let frees = |set: &[usize], edited: &Edited| {
                     let mut fitting = self.fitting((node, at), set, edited);
                     fitting.subtract(&self.residents.kept_off(movers[at].vmi, &here));
-                    let has_room = |place: usize| self.residents.shortage(movers[at].vmi, place, &[]).is_none();
-                    fitting.iter().any(has_room)
+                    if let Some(full) = self.residents.full(movers[at].vmi) {
+                        fitting.subtract(&full);
+                    }
+                    !fitting.is_empty()
                 };
                 let need: Vec<usize> = all.iter().copied().filter(|&act| frees(&[act], &edited[act])).collect();
                 if !need.is_empty() {
@@ -178,13 +184,27 @@ impl Problem<'_, '_> {
 
     /// The guests that are stuck once these acts are done.
     fn stuck(&self, set: &[usize]) -> BTreeSet<Key> {
-        let edited = self.edit(set);
-        let of_node = |(node, Trouble { movers, .. }): (usize, &Trouble<'_, '_>)| {
-            let fitting: Vec<Bits> = (0..movers.len()).map(|at| self.fitting((node, at), set, &edited)).collect();
-            let forecast = forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), &fitting);
-            forecast.stuck().into_iter().map(move |at| (node, at))
-        };
-        self.nodes.iter().enumerate().flat_map(of_node).collect()
+        let edited = OnceCell::new();
+        let mut out = BTreeSet::new();
+        for (node, Trouble { movers, .. }) in self.nodes.iter().enumerate() {
+            let matters = |act: &usize| {
+                let Act { guests, nodes, .. } = &self.acts[*act];
+                guests.is_empty() || !nodes.is_empty() || guests.range((node, 0)..=(node, usize::MAX)).next().is_some()
+            };
+            let mut own: Vec<usize> = set.iter().copied().filter(matters).collect();
+            own.sort_unstable();
+            let key = (node, own);
+            if let Some(stuck) = self.known.borrow().get(&key) {
+                out.extend(stuck.iter().map(|&at| (node, at)));
+                continue;
+            }
+            let edited = edited.get_or_init(|| self.edit(set));
+            let fitting: Vec<Bits> = (0..movers.len()).map(|at| self.fitting((node, at), set, edited)).collect();
+            let stuck = forecast::with(self.residents, &movers.iter().collect::<Vec<_>>(), &fitting).stuck();
+            out.extend(stuck.iter().map(|&at| (node, at)));
+            self.known.borrow_mut().insert(key, stuck);
+        }
+        out
     }
 
     fn edit(&self, set: &[usize]) -> Edited {

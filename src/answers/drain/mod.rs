@@ -11,13 +11,16 @@ mod forecast;
 mod least;
 mod mover;
 mod order;
+mod space;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::unanswered::Unanswered;
-use crate::fit::fleet::NodeIndex;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
@@ -50,8 +53,54 @@ words! {
     }
 }
 
+/// Some nodes of a fleet. As JSON and in `Debug` their names, sorted: of thousands of guests with thousands of targets each, they
+/// are written only where they are asked for.
+#[derive(Clone)]
+pub struct Nodes {
+    fleet: Arc<Fleet>,
+    nodes: Bits,
+}
+
+impl Nodes {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.count()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Their names, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.fleet.names(&self.nodes)
+    }
+}
+
+impl Serialize for Nodes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.names().serialize(serializer)
+    }
+}
+
+impl std::fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.names().fmt(f)
+    }
+}
+
+impl PartialEq for Nodes {
+    fn eq(&self, other: &Self) -> bool {
+        self.names() == other.names()
+    }
+}
+
 /// A guest of a node that is to be drained. Also the JSON of `cpufit drain`: fields are only ever added.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GuestRow {
     /// `namespace/name`.
@@ -59,13 +108,13 @@ pub struct GuestRow {
     /// What becomes of it.
     pub state: State,
     /// The nodes that can take it, now or once others have left its node, by name.
-    pub targets: Vec<String>,
+    pub targets: Nodes,
     /// Why, in one line; empty where all is well.
     pub why: String,
     /// How many nodes were judged, its own left out.
     pub judged: usize,
     /// The nodes that fit and have no room for it, by name; none where no room is known.
-    pub no_room: Vec<String>,
+    pub no_room: Nodes,
     /// The guests of its node that must have left before any node takes it: pod anti-affinity.
     pub after: Vec<String>,
     /// The guests of its node that may take all of its places first: who of them gets one is not known before.
@@ -76,7 +125,7 @@ pub struct GuestRow {
 }
 
 /// A node that is to be drained.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NodeRow {
     /// The node.
     pub node: String,
@@ -103,7 +152,7 @@ pub struct ForOthers {
 }
 
 /// What a drain of some nodes would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Drained {
     /// The nodes, in the order in which they were asked for.
@@ -205,7 +254,7 @@ fn not_known(
     } else {
         let small: Vec<&str> = moving
             .iter()
-            .filter(|mover| residents.need(mover.vmi).is_none())
+            .filter(|mover| residents.size(mover.vmi).is_none())
             .map(|mover| mover.title.as_str())
             .collect();
         if !small.is_empty() {

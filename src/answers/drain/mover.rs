@@ -1,8 +1,10 @@
 //! One guest of a node that is to be drained: what its eviction means, and where its labels let it go.
 
+use std::sync::Arc;
+
 use super::apart::{Residents, launcher_label};
 use super::forecast::Outcome;
-use super::{GuestRow, State};
+use super::{GuestRow, Nodes, State};
 use crate::answers::policy_of;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
@@ -43,6 +45,8 @@ pub(super) struct Mover<'w> {
     pub judged: Option<Judged<'static>>,
     /// The nodes that take it by labels, taints and affinity to nodes.
     pub fitting: Bits,
+    /// How many nodes were judged.
+    nodes_judged: usize,
     /// The policy that governs it; `None` for the built-in one.
     pub policy: Option<String>,
 }
@@ -59,15 +63,18 @@ impl<'w> Mover<'w> {
             fate: fate(world, vmi),
             judged: None,
             fitting: none.clone(),
+            nodes_judged: cluster.fleet.len().saturating_sub(1),
             policy: None,
         };
         let Some(mut judged) = judged else { return mover };
-        let fitting = judged.assess(cluster).fitting;
-        let policy = policy_of(world, &world.policies, vmi, Some(source), &fitting);
+        let mut assessment = judged.assess(cluster);
+        let policy = policy_of(world, &world.policies, vmi, Some(source), &assessment.fitting);
         mover.policy = policy.map(|policy| policy.name.clone());
         let policy = policy.cloned().unwrap_or_else(Policy::builtin);
-        let has_changed = foresee(world, &policy, &mut judged, None);
-        mover.fitting = if has_changed { judged.assess(cluster).fitting } else { fitting };
+        if foresee(world, &policy, &mut judged, None) {
+            assessment = judged.assess(cluster);
+        }
+        (mover.fitting, mover.nodes_judged) = (assessment.fitting, assessment.nodes_judged);
         if mover.fate == Fate::Moves {
             if let Some(why) = &judged.not_judged {
                 let words = say::finding::message(why);
@@ -75,7 +82,7 @@ impl<'w> Mover<'w> {
                     Check::Unknown => Fate::Stays(format!("whether it can leave is not known: {words}")),
                     _ => Fate::Refused(words),
                 };
-            } else if let verdict::Outcome::Unknown(why) = judged.assess(cluster).outcome {
+            } else if let verdict::Outcome::Unknown(why) = assessment.outcome {
                 mover.fate = Fate::Stays(format!("whether it can leave is not known: {}", say::finding::unknown(&why)));
             }
         }
@@ -94,10 +101,7 @@ impl<'w> Mover<'w> {
     /// What is said of it.
     pub(super) fn row(&self, world: &World, residents: &Residents<'_>, outcome: &Outcome) -> GuestRow {
         let fleet = &world.cluster.fleet;
-        let (targets, judged) = match &self.judged {
-            Some(judged) => (fleet.names(&outcome.targets), judged.assess(&world.cluster).nodes_judged),
-            None => (Vec::new(), fleet.len().saturating_sub(1)),
-        };
+        let nodes = |nodes: &Bits| Nodes { fleet: Arc::clone(fleet), nodes: nodes.clone() };
         let (state, why) = match &self.fate {
             Fate::ShutDown(why) => (State::ShutDown, why.clone()),
             Fate::Stays(why) => (State::Stays, why.clone()),
@@ -114,10 +118,10 @@ impl<'w> Mover<'w> {
         GuestRow {
             guest: self.title.clone(),
             state,
-            targets: targets.into_iter().map(str::to_owned).collect(),
+            targets: nodes(&outcome.targets),
             why,
-            judged,
-            no_room: outcome.no_room.iter().map(|(node, _)| fleet.name(*node).to_owned()).collect(),
+            judged: self.nodes_judged,
+            no_room: nodes(&outcome.no_room),
             is_tried: self.fate == Fate::Moves,
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),

@@ -66,7 +66,8 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[(NodeIndex, 
         stranded.sort_unstable();
         return Order::Stranded(stranded);
     }
-    let mut search = Search { nodes, guests, done: Bits::none(fleet.len()), order: Vec::new(), steps: 0 };
+    let done = Bits::none(fleet.len());
+    let mut search = Search { nodes, guests, done, order: Vec::new(), whereabouts: Vec::new(), steps: 0 };
     search.safe_ones();
     if search.order.len() < nodes.len() && !search.rest() {
         return Order::Stranded(search.stranded());
@@ -99,6 +100,8 @@ struct Search<'s, 'w> {
     guests: Vec<(usize, usize, Place)>,
     done: Bits,
     order: Vec<usize>,
+    /// The guests that are not safe for good, by their numbers in `guests`, and where each may be.
+    whereabouts: Vec<(usize, Bits)>,
     steps: usize,
 }
 
@@ -146,22 +149,18 @@ impl Search<'_, '_> {
     /// Looks for an order of the nodes that are left, following each guest to all places where it may be.
     fn rest(&mut self) -> bool {
         let left: Vec<usize> = (0..self.nodes.len()).filter(|&turn| !self.is_done(turn)).collect();
-        let whereabouts: Vec<Bits> = self
-            .guests
-            .iter()
-            .map(|(turn, _, _)| {
-                let mut at = Bits::none(self.done.len());
-                // Who left before is safe for good.
-                if !self.is_done(*turn) {
-                    at.insert(self.nodes[*turn].0);
-                }
-                at
-            })
-            .collect();
-        self.go(&left, &whereabouts)
+        // Who left before is safe for good.
+        let waiting = |(at, (turn, _, _)): (usize, &(usize, usize, Place))| {
+            let node = self.nodes[*turn].0;
+            let mut place = Bits::none(self.done.len());
+            place.insert(node);
+            (!self.is_done(*turn)).then_some((at, place))
+        };
+        self.whereabouts = self.guests.iter().enumerate().filter_map(waiting).collect();
+        self.go(&left)
     }
 
-    fn go(&mut self, left: &[usize], whereabouts: &[Bits]) -> bool {
+    fn go(&mut self, left: &[usize]) -> bool {
         if left.is_empty() {
             return true;
         }
@@ -170,34 +169,38 @@ impl Search<'_, '_> {
             if self.steps > STEPS {
                 return false;
             }
-            let Some(after) = self.drained(turn, whereabouts) else { continue };
+            let Some(before) = self.drain(turn) else { continue };
             let node = self.nodes[turn].0;
             self.done.insert(node);
             self.order.push(turn);
             let rest: Vec<usize> = left.iter().copied().filter(|&other| other != turn).collect();
-            if self.go(&rest, &after) {
+            if self.go(&rest) {
                 return true;
             }
             self.done.remove(node);
             self.order.pop();
+            before.into_iter().for_each(|(at, place)| self.whereabouts[at].1 = place);
         }
         false
     }
 
-    /// Where the guests may be once this node was drained; `None` where one of them would be stuck.
-    fn drained(&self, turn: usize, whereabouts: &[Bits]) -> Option<Vec<Bits>> {
+    /// Drains a node: its guests may then be wherever they fit. What that replaces; `None`, and nothing is changed, where one of
+    /// them would be stuck.
+    fn drain(&mut self, turn: usize) -> Option<Vec<(usize, Bits)>> {
         let node = self.nodes[turn].0;
-        let mut out = whereabouts.to_vec();
-        for (at, (_, _, place)) in out.iter_mut().zip(&self.guests).filter(|(at, _)| at.contains(node)) {
-            let mut targets = place.after(&self.done);
+        let mut after = Vec::new();
+        for (at, (guest, place)) in self.whereabouts.iter().enumerate().filter(|(_, (_, place))| place.contains(node)) {
+            let mut targets = self.guests[*guest].2.after(&self.done);
             targets.remove(node);
             if targets.is_empty() {
                 return None;
             }
-            at.remove(node);
-            at.union(&targets);
+            targets.union(place);
+            targets.remove(node);
+            after.push((at, targets));
         }
-        Some(out)
+        let replace = |(at, place): (usize, Bits)| (at, std::mem::replace(&mut self.whereabouts[at].1, place));
+        Some(after.into_iter().map(replace).collect())
     }
 
     /// The guests that hold up the nodes that are left.

@@ -70,14 +70,17 @@ pub(super) struct Running<'w> {
 
 impl<'w> Running<'w> {
     /// Those of a world; like ones are looked at once.
-    pub(super) fn of(world: &'w World, features: &mut Features) -> Self {
+    pub(super) fn of(world: &'w World, features: &mut Features, progress: &dyn Fn(usize, usize)) -> Self {
         let cluster = &world.cluster;
         let fleet: &Fleet = &cluster.fleet;
         let mut out = Self { cluster, guests: Vec::new(), sets: Vec::new() };
         let mut like = Guests::new(cluster);
         let mut known: HashMap<Key<'w>, Option<usize>> = HashMap::new();
         let of_running = cluster.vmis().filter(|vmi| migration::runs(vmi));
-        for (vmi, node) in of_running.filter_map(|vmi| Some((vmi, fleet.find(&vmi.status.node_name)?))) {
+        let of_running: Vec<(&Vmi, NodeIndex)> =
+            of_running.filter_map(|vmi| Some((vmi, fleet.find(&vmi.status.node_name)?))).collect();
+        for (at, &(vmi, node)) in of_running.iter().enumerate() {
+            progress(at, of_running.len());
             let key = Key::of(vmi, fleet.first_of_profile(node), cluster.current_launcher(vmi));
             let has = known.entry(key).or_insert_with_key(|key| {
                 let set = key.features(fleet, features)?;
@@ -93,6 +96,7 @@ impl<'w> Running<'w> {
             };
             out.guests.push(Guest { node, cpu, has: *has, open: like.open_to_models(vmi) });
         }
+        progress(of_running.len(), of_running.len());
         out
     }
 

@@ -133,13 +133,13 @@ pub struct UnknownModel {
 /// Which CPU model guests should have.
 ///
 /// The pools are the nodes that each of `selectors` selects; without any, those of the policies, and the rest; without
-/// policies, all. Each is split by architecture and vendor.
+/// policies, all. Each is split by architecture and vendor. `progress` learns how many guests have been looked at, of how many.
 #[must_use]
-pub fn recommend(world: &World, selectors: &[LabelSelector]) -> Report {
+pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(usize, usize)) -> Report {
     let fleet: &Fleet = &world.cluster.fleet;
     let (pools, not_counted) = pools::pools(world, selectors);
     let mut features = Features::of(world);
-    let guests = guests::Running::of(world, &mut features);
+    let guests = guests::Running::of(world, &mut features, progress);
     let reports = pools.into_iter().map(|pool| report(world, pool, &features, &guests)).collect();
     Report {
         all: all(fleet),

@@ -86,6 +86,53 @@ fn it_may_be_indented_and_fenced() {
     }
 }
 
+/// A mailer breaks lines; kubectl's table and a terminal cut them off; the newest event counts.
+#[test]
+fn it_may_be_broken_cut_off_and_repeated() {
+    let expected = explain(DESCRIBED).stdout;
+    let broken = DESCRIBED.replace("taint {gpu: only}, 1 node(s) were", "taint {gpu: only}, 1 node(s)\nwere");
+    assert_ne!(broken, DESCRIBED);
+    assert_eq!(explain(&broken).stdout, expected);
+    let older = "  Warning  FailedScheduling  5m (x3 over 9m)  default-scheduler  0/9 nodes are available: 9 Insufficient cpu.\n";
+    let repeated =
+        DESCRIBED.replace("  Warning  FailedScheduling  12s", &format!("{older}  Warning  FailedScheduling  12s"));
+    assert_ne!(repeated, DESCRIBED);
+    assert_eq!(explain(&repeated).stdout, expected);
+    let cut = explain(&DESCRIBED.replace(
+        "1 node(s) didn't match Pod's node affinity/selector. preemption",
+        "1 node(s) didn't ma...\n  Normal x",
+    ));
+    assert!(cut.stdout.contains("- 1 for a reason that is cut off (node(s) didn't ma...)"), "{}", cut.stdout);
+}
+
+/// Each group with a taint means the nodes with that one.
+#[test]
+fn taints_are_told_apart() {
+    let text = DESCRIBED.replace(
+        "1 node(s) had untolerated taint {gpu: only}",
+        "1 node(s) had untolerated taint {gpu: only}, 1 node(s) had untolerated taint {disk: slow}",
+    );
+    let said = explain(&text).stdout;
+    assert!(said.contains("(node(s) had untolerated taint {gpu: only}): node-c"), "{said}");
+    assert!(said.contains("(node(s) had untolerated taint {disk: slow}): none of the nodes known here"), "{said}");
+}
+
+/// Two pods in one paste: each with its own sentence.
+#[test]
+fn several_pods_may_be_pasted() {
+    let second = DESCRIBED
+        .split_once('\n')
+        .map_or("", |(_, rest)| rest)
+        .replace("virt-launcher-db-x7k2p", "virt-launcher-web-aaaaa");
+    let second = second
+        .replace("VirtualMachineInstance/db", "VirtualMachineInstance/web")
+        .replace("1 node(s) were unschedulable, ", "");
+    let said = explain(&format!("{DESCRIBED}\n\n{second}")).stdout;
+    assert!(said.contains("shop/db:") && said.contains("shop/web:"), "{said}");
+    assert_eq!(said.matches("The scheduler found no place among 4 nodes").count(), 2, "{said}");
+    assert_eq!(said.matches("(node(s) were unschedulable)").count(), 1, "{said}");
+}
+
 #[test]
 fn the_condition_of_a_pod_in_yaml_is_taken_apart_as_well() {
     let pod = json!({
@@ -98,7 +145,7 @@ fn the_condition_of_a_pod_in_yaml_is_taken_apart_as_well() {
     let said = explain(&pod.to_string()).stdout;
     assert!(said.contains("- 2 do not meet its selector or node affinity"), "{said}");
     assert!(said.contains(": node-a, node-d"), "{said}");
-    assert!(said.contains("- 2 for a reason that labels do not show (Insufficient memory)"), "{said}");
+    assert!(said.contains("- 2 for a reason that is not judged here (Insufficient memory)"), "{said}");
 }
 
 #[test]

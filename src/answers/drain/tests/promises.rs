@@ -9,10 +9,10 @@ use crate::policy::Policy;
 use crate::testing::fleet::{cascade_lake, ice_lake, rome, skylake};
 
 /// `SplitMix64`: the same seed makes the same fleets everywhere.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,7 +20,7 @@ impl Random {
         usize::try_from((z ^ (z >> 31)) % end as u64).expect("less than a usize")
     }
 
-    fn percent(&mut self, chance: usize) -> bool {
+    pub(super) fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 }

@@ -1,0 +1,155 @@
+//! How much room the nodes have for guests, in numbers: it is asked of each guest and each node that fits it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::room::{Amounts, Need, Shortage};
+
+/// Amounts of the resources that guests ask for, in the order of [`Space::resources`].
+pub(super) type Asked = Vec<i64>;
+
+/// The number of a size: guests that ask for the same have one.
+pub(super) type SizeIndex = usize;
+
+/// What guests of one size ask for.
+#[derive(Debug)]
+struct Size<'w> {
+    need: &'w Need,
+    asked: Asked,
+}
+
+/// What is free on the nodes, with guests that were moved.
+#[derive(Clone, Debug)]
+pub(super) struct Space<'w> {
+    cluster: &'w Cluster,
+    resources: Rc<Vec<&'w str>>,
+    sizes: Rc<Vec<Size<'w>>>,
+    /// By priority, node and resource, what is free for a pod of that priority; `i64::MAX` where that is not known.
+    free: Rc<RefCell<HashMap<i64, Rc<Vec<i64>>>>>,
+    /// By node and resource, what guests that were moved have brought, less what they took away.
+    moved: Vec<i64>,
+    /// By size, the nodes with too little room; worked out when it is first asked for.
+    full: RefCell<Vec<Option<Rc<Bits>>>>,
+}
+
+impl<'w> Space<'w> {
+    /// The room of a cluster's nodes, and the size of each guest that asks for so much.
+    pub(super) fn of(cluster: &'w Cluster, needs: &[Option<&'w Need>]) -> (Self, Vec<Option<SizeIndex>>) {
+        let named: BTreeSet<&str> =
+            needs.iter().flatten().flat_map(|need| need.amounts.keys()).map(String::as_str).collect();
+        let resources: Vec<&str> = named.into_iter().collect();
+        let mut sizes: Vec<Size<'w>> = Vec::new();
+        let mut known: HashMap<(i64, Asked), SizeIndex> = HashMap::new();
+        let mut size = |need: &'w Need| {
+            let asked: Asked =
+                resources.iter().map(|resource| need.amounts.get(*resource).copied().unwrap_or(0)).collect();
+            *known.entry((need.priority, asked.clone())).or_insert_with(|| {
+                sizes.push(Size { need, asked });
+                sizes.len() - 1
+            })
+        };
+        let of_guests = needs.iter().map(|need| need.map(&mut size)).collect();
+        let full = RefCell::new(vec![None; sizes.len()]);
+        let moved = vec![0; cluster.fleet.len() * resources.len()];
+        let (resources, sizes) = (Rc::new(resources), Rc::new(sizes));
+        (Self { cluster, resources, sizes, free: Rc::default(), moved, full }, of_guests)
+    }
+
+    /// What guests of these sizes ask for together.
+    pub(super) fn sum(&self, sizes: impl IntoIterator<Item = SizeIndex>) -> Asked {
+        let mut sum = vec![0_i64; self.resources.len()];
+        for size in sizes {
+            sum.iter_mut().zip(&self.sizes[size].asked).for_each(|(sum, asked)| *sum = sum.saturating_add(*asked));
+        }
+        sum
+    }
+
+    /// How much that is, the largest last: processors, then memory.
+    pub(super) fn rank(&self, asked: &[i64]) -> (i64, i64) {
+        let of = |name: &str| self.resources.iter().position(|it| *it == name).map_or(0, |at| asked[at]);
+        (of("cpu"), of("memory"))
+    }
+
+    fn free(&self, priority: i64) -> Rc<Vec<i64>> {
+        let of_all = || {
+            let fleet = &self.cluster.fleet;
+            let of_node = |node| {
+                let space = self.cluster.room.of_node(fleet.name(node), priority);
+                let free = move |resource: &&str| space.as_ref().and_then(|it| it.free(resource)).unwrap_or(i64::MAX);
+                self.resources.iter().map(free)
+            };
+            Rc::new((0..fleet.len()).flat_map(of_node).collect())
+        };
+        Rc::clone(self.free.borrow_mut().entry(priority).or_insert_with(of_all))
+    }
+
+    fn lacks_of(&self, free: &[i64], asked: &[i64], node: NodeIndex, others: &[i64]) -> bool {
+        let start = node * self.resources.len();
+        asked.iter().enumerate().any(|(at, &asked)| {
+            let (free, moved) = (free[start + at], self.moved[start + at]);
+            let come = moved.saturating_add(others.get(at).copied().unwrap_or(0));
+            asked > 0 && free != i64::MAX && asked > free.saturating_sub(come)
+        })
+    }
+
+    /// Whether a node lacks room for a guest of a size beside others that come there and ask for so much together.
+    pub(super) fn lacks(&self, size: SizeIndex, node: NodeIndex, others: &[i64]) -> bool {
+        let Size { need, asked } = &self.sizes[size];
+        self.lacks_of(&self.free(need.priority), asked, node, others)
+    }
+
+    /// Of these nodes, those without room for all guests of these sizes together.
+    pub(super) fn crowded(&self, nodes: &Bits, sizes: &[SizeIndex]) -> Vec<NodeIndex> {
+        let Some(lowest) = sizes.iter().map(|&size| self.sizes[size].need.priority).min() else { return Vec::new() };
+        let (free, sum) = (self.free(lowest), self.sum(sizes.iter().copied()));
+        nodes.iter().filter(|&node| self.lacks_of(&free, &sum, node, &[])).collect()
+    }
+
+    /// The nodes without room for a guest of a size.
+    pub(super) fn full(&self, size: SizeIndex) -> Rc<Bits> {
+        if let Some(known) = &self.full.borrow()[size] {
+            return Rc::clone(known);
+        }
+        let Size { need, asked } = &self.sizes[size];
+        let free = self.free(need.priority);
+        let mut full = Bits::none(self.cluster.fleet.len());
+        (0..full.len()).filter(|&node| self.lacks_of(&free, asked, node, &[])).for_each(|node| full.insert(node));
+        let full = Rc::new(full);
+        self.full.borrow_mut()[size] = Some(Rc::clone(&full));
+        full
+    }
+
+    /// Moves a guest of a size.
+    pub(super) fn put(&mut self, size: SizeIndex, from: Option<NodeIndex>, to: NodeIndex) {
+        let len = self.resources.len();
+        for (node, sign) in from.map(|node| (node, -1)).into_iter().chain([(to, 1)]) {
+            for (at, asked) in self.sizes[size].asked.iter().enumerate() {
+                let moved = &mut self.moved[node * len + at];
+                *moved = moved.saturating_add(sign * asked);
+            }
+            for other in 0..self.sizes.len() {
+                let Some(mut full) = self.full.get_mut()[other].take() else { continue };
+                let lacks = self.lacks(other, node, &[]);
+                if full.contains(node) != lacks {
+                    let full = Rc::make_mut(&mut full);
+                    if lacks { full.insert(node) } else { full.remove(node) }
+                }
+                self.full.get_mut()[other] = Some(full);
+            }
+        }
+    }
+
+    /// Of which resource a node has too little for a guest of a size; `None` where it has enough.
+    pub(super) fn shortage(&self, size: SizeIndex, node: NodeIndex) -> Option<Shortage> {
+        let need = self.sizes[size].need;
+        let start = node * self.resources.len();
+        let come: Amounts =
+            self.resources.iter().enumerate().map(|(at, name)| ((*name).to_owned(), self.moved[start + at])).collect();
+        let name = self.cluster.fleet.name(node);
+        self.cluster.room.of_node(name, need.priority)?.shortage(need, &come, &Amounts::new())
+    }
+}

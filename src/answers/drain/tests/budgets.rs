@@ -1,0 +1,103 @@
+//! PodDisruptionBudgets and eviction strategies at random: who is shut down, and who blocks.
+
+use super::promises::Random;
+use super::*;
+
+/// A guest's `evictionStrategy` and the status of its `LiveMigratable`.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    strategy: &'static str,
+    status: &'static str,
+}
+
+/// What the admitter of pod evictions does: whether it lets the eviction through, so that the pod is one like any other.
+fn is_evicted(kind: Kind) -> bool {
+    match kind.strategy {
+        "LiveMigrate" | "External" => false,
+        "LiveMigrateIfPossible" => kind.status != "True",
+        _ => true,
+    }
+}
+
+/// A budget, and whether it selects the launcher of a guest of namespace `shop` with the label `app: APP`.
+fn budget(random: &mut Random, at: usize, app: &str) -> (Value, bool) {
+    let (selector, selects) = match random.below(6) {
+        0 => (json!({"matchLabels": {"app": "db"}}), app == "db"),
+        1 => (json!({"matchLabels": {"kubevirt.io": "virt-launcher"}}), true),
+        2 => {
+            (json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "cache"]}]}), app == "web")
+        }
+        3 => (json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}), true),
+        4 => (json!({}), true),
+        _ => (Value::Null, false),
+    };
+    let namespace = ["shop", "shop", "shop", "bank"][random.below(4)];
+    // Until 1.8 KubeVirt made one for each guest, which allows nothing and holds up nobody but the guest's own migration.
+    let owners =
+        if random.percent(20) { json!([{"kind": "VirtualMachineInstance", "name": "guest"}]) } else { Value::Null };
+    let is_peoples = owners.is_null();
+    let object = json!({
+        "metadata": {"name": format!("budget-{at}"), "namespace": namespace, "ownerReferences": owners},
+        "spec": {"selector": selector}, "status": {"disruptionsAllowed": random.below(2)}});
+    (object, selects && namespace == "shop" && is_peoples)
+}
+
+#[test]
+fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
+    let mut random = Random(31);
+    let mut seen = [0; 5];
+    let (mut held_by_one, mut held_by_two, mut moves_in_spite) = (0, 0, 0);
+    for _ in 0..1000 {
+        let kind = Kind {
+            strategy: ["None", "External", "LiveMigrate", "LiveMigrateIfPossible", ""][random.below(5)],
+            status: ["True", "True", "False", "Unknown"][random.below(4)],
+        };
+        let app = ["db", "web", "other"][random.below(3)];
+        let guest = running("guest", "node-a", SKY).tweak(|guest| {
+            guest["metadata"]["labels"] = json!({"app": app});
+            guest["spec"]["evictionStrategy"] = json!(kind.strategy);
+            guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": kind.status}]);
+        });
+        let kubevirt = read(json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}}));
+        let mut known = world(intel(), [vmi(guest), Object::KubeVirt(Box::new(kubevirt))]);
+        let mut own: Vec<(String, i64)> = Vec::new();
+        for at in 0..random.below(4) {
+            let (object, selects) = budget(&mut random, at, app);
+            if selects {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                own.push((name, object["status"]["disruptionsAllowed"].as_i64().unwrap_or_default()));
+            }
+            let text = object.to_string();
+            let room = std::sync::Arc::make_mut(&mut known.cluster.room);
+            room.read("policy", "PodDisruptionBudget", &Json(&text)).expect("well-formed");
+        }
+        // The API server evicts a pod that at most one budget protects, and only while that one allows it.
+        let holders: Vec<&str> = match own.as_slice() {
+            [] => Vec::new(),
+            [(_, 1..)] => Vec::new(),
+            held => held.iter().take(2).map(|(name, _)| name.as_str()).collect(),
+        };
+        let found = drained(&known, "node-a");
+        let guest = &found.nodes[0].guests[0];
+        let expected = match (is_evicted(kind), kind.strategy) {
+            (true, _) if holders.is_empty() => State::ShutDown,
+            (true, _) | (false, "External") => State::Stays,
+            (false, _) if kind.status == "True" => State::CanLeave,
+            (false, _) => State::Stuck,
+        };
+        assert_eq!(guest.state, expected, "{kind:?} {own:?}: {guest:?}");
+        assert_eq!(found.has_failed(), matches!(expected, State::ShutDown | State::Stuck));
+        let named = holders.iter().all(|name| guest.why.contains(name));
+        assert_eq!(is_evicted(kind) && !holders.is_empty(), guest.why.contains("PodDisruptionBudget"), "{}", guest.why);
+        assert!(!is_evicted(kind) || named, "{holders:?} hold it up: {}", guest.why);
+        seen[State::ALL.iter().position(|state| *state == expected).expect("one of all")] += 1;
+        held_by_one += usize::from(is_evicted(kind) && holders.len() == 1);
+        held_by_two += usize::from(is_evicted(kind) && holders.len() == 2);
+        moves_in_spite += usize::from(expected == State::CanLeave && !holders.is_empty());
+    }
+    assert!(
+        seen[..3].iter().chain(&seen[4..]).all(|&count| count > 50)
+            && held_by_one.min(held_by_two).min(moves_in_spite) > 30,
+        "too few show it: {seen:?}, held by one {held_by_one}, by two {held_by_two}, moves in spite of one {moves_in_spite}"
+    );
+}

@@ -30,13 +30,13 @@ impl Pool {
         usable
     }
 
-    /// [`next_higher`] for these nodes.
-    pub(crate) fn next_higher(&self, fleet: &Fleet, model: &str) -> Option<String> {
-        next_higher(fleet, &self.nodes, model)
+    /// What is to be said of a common model: whom it leaves out, or where all of them can run it, whom the next higher one would.
+    pub(crate) fn of_model(&self, fleet: &Fleet, model: &str) -> Option<String> {
+        self.cannot_run(fleet, model).or_else(|| next_higher(fleet, &self.nodes, model))
     }
 
     /// The nodes that a common model leaves out: how many of how many, which, and what the first of them lacks.
-    pub(crate) fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {
+    fn cannot_run(&self, fleet: &Fleet, model: &str) -> Option<String> {
         let usable = self.usable(fleet, model);
         let mut others = self.nodes.clone();
         others.subtract(&usable);

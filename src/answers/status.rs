@@ -32,6 +32,8 @@ pub struct PolicyStatus {
     pub at_next_start: Tally,
     /// Those that run and ask for a CPU feature that no node offers any more.
     pub stale: usize,
+    /// Of the common model, whom it leaves out, or where all can run it, whom the next higher one would.
+    pub of_model: Option<String>,
     /// The most modern model that the most of its nodes can run.
     pub recommended_model: Option<String>,
     /// Those of the guests that are too large to judge: they count neither as pinned nor as unschedulable.
@@ -74,7 +76,10 @@ impl PolicyStatus {
             (nodes, Some(0)) => {
                 (false, "ModelNotUsable", format!("the common model is usable on 0 of {}", plural::nodes(nodes)))
             }
-            (_, _) => (true, "InForce", self.governs()),
+            (_, _) => {
+                let of_model = self.of_model.iter().map(|line| format!("; {line}"));
+                (true, "InForce", self.governs() + &of_model.collect::<String>())
+            }
         };
         let ready = PolicyCondition { kind: "Ready", holds: ready, reason, message };
         let valid = PolicyCondition { kind: "Valid", holds: true, reason: "Valid", message: String::new() };
@@ -136,6 +141,7 @@ pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
                 name: policy.name.clone(),
                 nodes: pool.nodes.count(),
                 usable_nodes: policy.common_model.as_ref().map(usable),
+                of_model: policy.common_model.as_ref().and_then(|common| pool.of_model(fleet, &common.name)),
                 recommended_model: recommended(fleet, &pool.nodes),
                 ..PolicyStatus::default()
             }

@@ -36,12 +36,17 @@ struct Printed<'r> {
 /// A node of `--with-node` cannot be read, a change cannot be made, or nothing can be written as JSON or YAML.
 pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &mut Page) -> anyhow::Result<()> {
     let edits = edits(args, &world.cluster.domain, stdin)?;
+    let none = match (world.cluster.fleet.is_empty(), args.node_selector.is_empty()) {
+        (true, _) => no_nodes(&world.cluster),
+        (false, true) => "no node is left: --without-node takes out all of them",
+        (false, false) => "no node has such labels",
+    };
     let (world, what_if) = what_if(world, &args.node_selector, &edits)?;
     let looked_at = Progress::of("guests looked at");
     let report = recommend(&world, &args.node_selector, &|done, of| looked_at.at(done, of));
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
-            people(&report, &what_if, args, no_nodes(&world.cluster), page);
+            people(&report, &what_if, args, none, page);
             if adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(_))) {
                 page.line("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
             }
@@ -99,9 +104,9 @@ fn policies(world: &World, report: &Report, page: &mut Page) -> anyhow::Result<(
     Ok(())
 }
 
-fn people(report: &Report, what_if: &[WhatIf], args: &RecommendArgs, no_nodes: &str, page: &mut Page) {
+fn people(report: &Report, what_if: &[WhatIf], args: &RecommendArgs, none: &str, page: &mut Page) {
     if report.pools.is_empty() && report.not_counted.is_empty() {
-        return page.line(no_nodes);
+        return page.line(none);
     }
     let is_shown = |candidate: &&CandidateReport| args.output == RecommendOutput::Wide || candidate.is_worth_a_look;
     let head = ["POOL", "MODEL", "RUNS ON", "LEAVES OUT", "TARGETS OF ITS GUESTS", "NOTE"];

@@ -269,14 +269,19 @@ fn why_none(none: &WhyNone, nodes: usize) -> String {
             )
         }
         WhyNone::Vendors(vendors) if vendors.is_empty() => {
-            "no node has a cpu-vendor label, and models of several vendors are usable on one CPU".to_owned()
+            "no node has a cpu-vendor label, which tells CPUs of several vendors apart".to_owned()
         }
         WhyNone::Vendors(vendors) => {
             let names = vendors.join(" and ");
             format!("the nodes' labels name CPUs of {names}: no guest migrates from one vendor to another")
         }
         WhyNone::NothingInCommon => {
-            format!("no model that is worth recommending is usable on all {}", plural::nodes(nodes))
+            let on = match nodes {
+                1 => "the one node".to_owned(),
+                2 => "both nodes".to_owned(),
+                _ => format!("all {}", plural::nodes(nodes)),
+            };
+            format!("no model that is worth recommending is usable on {on}")
         }
     }
 }

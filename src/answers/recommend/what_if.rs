@@ -255,7 +255,11 @@ impl WhatIf {
             ));
         }
         if must_leave > 0 {
-            effects.push(format!("{cannot_leave} of the {} there could not leave it", guests(must_leave)));
+            effects.push(match (must_leave, cannot_leave) {
+                (1, 1) => "the one guest there could not leave it".to_owned(),
+                (1, _) => "the one guest there could leave it".to_owned(),
+                (all, some) => format!("{some} of the {all} guests there could not leave it"),
+            });
         }
         if one_left > 0 {
             effects.push(format!("{} would have one target left", guests(one_left)));

@@ -171,6 +171,41 @@ fn each_kind_of_hardware_has_its_pool_and_who_is_in_none_is_said() {
     insta::assert_snapshot!("recommend_of_many_kinds", recommend(&dump, &[]).stdout);
 }
 
+/// What a sentence says of a pool is true of it, however small it is; a selection without nodes is no dump without nodes.
+#[test]
+fn pools_of_one_and_two_nodes_and_of_none_are_spoken_of_as_they_are() {
+    let node = |name: &str, arch: &str, vendor: &str| {
+        let mut labels = json!({"kubernetes.io/arch": arch, "kubevirt.io/schedulable": "true", "pool": name});
+        if !vendor.is_empty() {
+            labels[format!("cpu-vendor.node.kubevirt.io/{vendor}")] = json!("true");
+        }
+        labels["cpu-model.node.kubevirt.io/qemu64"] = json!("true");
+        common::node(name, &labels)
+    };
+    let nodes = [
+        node("a-1", "amd64", "AMD"),
+        node("i-1", "amd64", "Intel"),
+        node("i-2", "amd64", "Intel"),
+        node("z-1", "s390x", ""),
+    ];
+    let scratch = Scratch::new();
+    let dump = scratch.write_json("cluster.json", &list(nodes.to_vec()));
+    let said = recommend(&dump, &[]).stdout;
+    for expected in [
+        "is usable on the one node",
+        "is usable on both nodes",
+        "(s390x): no model is recommended: no node has a cpu-vendor label",
+    ] {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+    assert!(!said.contains("all 1") && !said.contains("all 2") && !said.contains("usable on one CPU"), "{said}");
+    let none = recommend(&dump, &["--node-selector", "pool=none"]).stdout;
+    assert_eq!(none, "no node has such labels\n");
+    let all = nodes.iter().flat_map(|node| ["--without-node", node["metadata"]["name"].as_str().unwrap()]);
+    let left = recommend(&dump, &all.collect::<Vec<_>>()).stdout;
+    assert!(left.starts_with("no node is left: --without-node takes out all of them"), "{left}");
+}
+
 fn demo(more: &[&str]) -> Ran {
     recommend(&Path::new(env!("CARGO_MANIFEST_DIR")).join("demo").join("cluster.yaml"), more)
 }

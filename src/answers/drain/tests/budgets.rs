@@ -2,6 +2,7 @@
 
 use super::promises::Random;
 use super::*;
+use crate::fit::word::Word as _;
 
 /// A guest's `evictionStrategy` and the status of its `LiveMigratable`.
 #[derive(Clone, Copy, Debug)]

@@ -258,7 +258,9 @@ impl<'w> Residents<'w> {
             (Box::new(self.all.iter()), &self.others[..])
         };
         guests.filter(counts).filter_map(|guest| Some((guest, guest.node?))).for_each(|(it, at)| close(it.side(), at));
-        others.iter().for_each(|other| close(other.side(), other.node));
+        for other in others {
+            close(other.side(), other.node);
+        }
         out
     }
 

@@ -171,14 +171,16 @@ fn outcomes(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits], 
 /// The nodes without room for all of these guests that may come there.
 fn tight(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome], guests: &[usize]) -> Bits {
     let mut out = Bits::none(outcomes.first().map_or(0, |outcome| outcome.targets.len()));
-    let sized: Vec<(usize, SizeIndex)> =
+    let known: Vec<(usize, SizeIndex)> =
         guests.iter().filter_map(|&at| Some((at, residents.size(movers[at].vmi)?))).collect();
     let mut all = out.clone();
-    sized.iter().for_each(|(at, _)| all.union(&outcomes[*at].targets));
+    for (at, _) in &known {
+        all.union(&outcomes[*at].targets);
+    }
     let space = residents.space();
-    let sizes: Vec<SizeIndex> = sized.iter().map(|(_, size)| *size).collect();
+    let sizes: Vec<SizeIndex> = known.iter().map(|(_, size)| *size).collect();
     for node in space.crowded(&all, &sizes) {
-        let coming = sized.iter().filter(|(at, _)| outcomes[*at].targets.contains(node)).map(|(_, size)| *size);
+        let coming = known.iter().filter(|(at, _)| outcomes[*at].targets.contains(node)).map(|(_, size)| *size);
         let coming: Vec<SizeIndex> = coming.collect();
         let together = space.sum(coming.iter().copied());
         let lacks = |&own: &SizeIndex| {
@@ -355,7 +357,7 @@ fn fills(
         sum.iter_mut().zip(asked).for_each(|(sum, asked)| *sum = sum.saturating_add(*asked));
         space.lacks(own, place, &sum)
     };
-    others.iter().position(|asked| is_filled_by(asked)).map(|position| position + 1)
+    others.iter().position(&mut is_filled_by).map(|position| position + 1)
 }
 
 /// Whether one guest at one place closes two.

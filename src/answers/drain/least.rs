@@ -57,8 +57,11 @@ struct Problem<'p, 'w> {
     nodes: &'p [Trouble<'p, 'w>],
     acts: Vec<Act>,
     /// By node and the acts that matter there, the guests that are stuck once these are done.
-    known: RefCell<HashMap<(usize, Vec<usize>), Vec<usize>>>,
+    known: RefCell<HashMap<Done, Vec<usize>>>,
 }
+
+/// A node, and the acts that are done and matter there.
+type Done = (usize, Vec<usize>);
 
 /// Nodes as they are once some acts are done.
 struct Edited {

@@ -179,7 +179,9 @@ impl Search<'_, '_> {
             }
             self.done.remove(node);
             self.order.pop();
-            before.into_iter().for_each(|(at, place)| self.whereabouts[at].1 = place);
+            for (at, place) in before {
+                self.whereabouts[at].1 = place;
+            }
         }
         false
     }

@@ -1,4 +1,4 @@
-//! PodDisruptionBudgets and eviction strategies at random: who is shut down, and who blocks.
+//! `PodDisruptionBudgets` and eviction strategies at random: who is shut down, and who blocks.
 
 use super::promises::Random;
 use super::*;
@@ -74,8 +74,7 @@ fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
         }
         // The API server evicts a pod that at most one budget protects, and only while that one allows it.
         let holders: Vec<&str> = match own.as_slice() {
-            [] => Vec::new(),
-            [(_, 1..)] => Vec::new(),
+            [] | [(_, 1..)] => Vec::new(),
             held => held.iter().take(2).map(|(name, _)| name.as_str()).collect(),
         };
         let found = drained(&known, "node-a");

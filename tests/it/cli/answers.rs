@@ -199,8 +199,8 @@ fn pools_of_one_and_two_nodes_and_of_none_are_spoken_of_as_they_are() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     assert!(!said.contains("all 1") && !said.contains("all 2") && !said.contains("usable on one CPU"), "{said}");
-    let none = recommend(&dump, &["--node-selector", "pool=none"]).stdout;
-    assert_eq!(none, "no node has such labels\n");
+    let unlabelled = recommend(&dump, &["--node-selector", "pool=none"]).stdout;
+    assert_eq!(unlabelled, "no node has such labels\n");
     let all = nodes.iter().flat_map(|node| ["--without-node", node["metadata"]["name"].as_str().unwrap()]);
     let left = recommend(&dump, &all.collect::<Vec<_>>()).stdout;
     assert!(left.starts_with("no node is left: --without-node takes out all of them"), "{left}");

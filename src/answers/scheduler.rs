@@ -103,9 +103,9 @@ impl Sentence {
         // Sentences behind the first speak of what preemption, or giving back a claim, would do.
         let end = [". ", "preemption:"].into_iter().filter_map(|end| tail.find(end)).min().unwrap_or(tail.len());
         let tail = tail[..end].trim_start_matches(':').trim();
-        // A name that was cut off ends in three of them.
-        let tail = if tail.ends_with("...") { tail } else { tail.trim_end_matches(['.', ',', ' ']) };
-        let tail = tail.trim_end_matches("no new claims to deallocate").trim_end_matches(['.', ',', ' ']);
+        // A reason that was cut off ends in three of them.
+        let tail = if tail.ends_with("...") { tail } else { closed(tail) };
+        let tail = tail.strip_suffix("no new claims to deallocate").map_or(tail, closed);
         let mut groups: Vec<Group> = Vec::new();
         let mut rest = Vec::new();
         for part in tail.split(", ") {
@@ -130,6 +130,11 @@ impl Sentence {
     pub(crate) fn counted(&self) -> usize {
         self.groups.iter().map(|group| group.count).fold(0, usize::saturating_add)
     }
+}
+
+/// Without the full stop or comma behind it.
+fn closed(text: &str) -> &str {
+    text.trim_end_matches(['.', ',', ' '])
 }
 
 /// The nodes that refuse a pod, by name, each with the first filter that does.

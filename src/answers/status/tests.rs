@@ -21,6 +21,10 @@ fn the_status_counts_what_the_columns_show() {
     );
     assert_eq!(recommended_model.as_deref(), Some("Skylake-Server-noTSX-IBRS"));
     assert!(status.looked.is_complete());
+    // As an edit of the policy says it.
+    let said = status.of_model.as_deref().expect("its model leaves one node out");
+    assert!(said.contains(MODEL), "{said}");
+    assert_eq!(status.conditions()[1].message, format!("it governs 5 guests; {said}"));
     assert!(status.conditions()[..2].iter().all(|condition| condition.holds));
 }
 

@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;
+#[path = "../src/testing/launcher.rs"]
+mod launcher;
 mod table;
 
 use std::hint::black_box;
@@ -18,6 +20,7 @@ use cpufit::snapshot::Source;
 use cpufit::world::{self, World};
 use serde_json::{Value, json};
 
+use launcher::launcher_pod;
 use table::Target;
 
 const NODES: usize = 5_000;
@@ -88,8 +91,9 @@ fn dump(nodes: &[Node], before: &[Node], guests: usize) -> String {
         let node = &before[if number < HERE { 0 } else { number * 7 % before.len() }];
         let name = format!("guest-{number:05}");
         let model = if number % 5 == 0 { "Haswell-noTSX-IBRS" } else { "host-model" };
-        items.push(guest(&name, &node.name, model).to_string());
-        items.push(launcher(&name, node, number % 4 == 1).to_string());
+        let guest = guest(&name, &node.name, model);
+        items.push(guest.to_string());
+        items.push(launcher(&guest, node, number % 4 == 1).to_string());
     }
     format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", items.join(","))
 }
@@ -115,25 +119,15 @@ fn guest(name: &str, node: &str, model: &str) -> Value {
     })
 }
 
-fn launcher(guest: &str, node: &Node, has_migrated: bool) -> Value {
+fn launcher(guest: &Value, node: &Node, has_migrated: bool) -> Value {
     let mut selector = json!({"kubernetes.io/arch": "amd64", "kubevirt.io/schedulable": "true"});
     if has_migrated {
         for key in node.labels.keys().filter(|key| key.starts_with(CPU_FEATURE)) {
             selector[key.as_str()] = "true".into();
         }
     }
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "namespace": "shop", "name": format!("virt-launcher-{guest}"), "labels": {"kubevirt.io": "virt-launcher"},
-            "ownerReferences": [{
-                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": guest, "uid": format!("uid-{guest}"),
-                "controller": true,
-            }],
-        },
-        "spec": {"nodeName": node.name, "nodeSelector": selector, "containers": [
-            {"name": "compute", "resources": {"requests": {"cpu": "200m", "memory": "2Gi"}}},
-        ]},
-        "status": {"phase": "Running"},
-    })
+    let mut pod = launcher_pod(guest, "x7k2p", &selector);
+    pod["spec"]["containers"] =
+        json!([{"name": "compute", "resources": {"requests": {"cpu": "200m", "memory": "2Gi"}}}]);
+    pod
 }

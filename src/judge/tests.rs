@@ -17,6 +17,7 @@ use crate::review::{Answer, MissingInput, ReviewContext, answer, case};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, read, replica_set, running, vm, vm_pool, vmi};
 use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
+use crate::testing::review::create;
 use crate::well_known;
 
 mod enforcing;
@@ -30,16 +31,7 @@ const VIRTCTL: &str = "system:serviceaccount:kubevirt:kubevirt-apiserver";
 
 /// A review of an object that somebody creates.
 fn review(object: &Value) -> Value {
-    let api_version = object["apiVersion"].as_str().unwrap_or("v1");
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "1", "operation": "CREATE", "namespace": "shop",
-            "kind": {"group": group, "version": version, "kind": object["kind"]},
-            "userInfo": {"username": KUBECTL}, "object": object,
-        },
-    })
+    create(object, KUBECTL).tweak(|review| review["request"]["namespace"] = json!("shop"))
 }
 
 fn by(mut review: Value, user: &str) -> Value {

@@ -49,6 +49,7 @@ async fn what_an_exemption_spares_is_counted() {
     use crate::policy::Policy;
     use crate::testing::cluster::{cluster, launcher, migration, running, vmi};
     use crate::testing::fleet::{feature, intel};
+    use crate::testing::review::create;
 
     let live = live(&Arc::default(), &Arc::default());
     let db = running("db", "node-a", "host-model");
@@ -60,15 +61,7 @@ async fn what_an_exemption_spares_is_counted() {
     let policies = vec![Policy::from_json(&strict.to_string()).expect("a policy")];
     let world = World { cluster: cluster("1.9.0", intel(), objects), policies };
     live.snapshot.store(Arc::new(Snapshot { world, ..Snapshot::default() }));
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "1", "operation": "CREATE", "namespace": "shop",
-            "kind": {"group": "kubevirt.io", "version": "v1", "kind": "VirtualMachineInstanceMigration"},
-            "userInfo": {"username": "system:serviceaccount:kubevirt:kubevirt-controller"},
-            "object": migration("db"),
-        },
-    });
+    let review = create(&migration("db"), "system:serviceaccount:kubevirt:kubevirt-controller");
     let bytes = review.to_string();
     let request = decode(bytes.as_bytes()).expect("a review");
     let turns = Turns::new(Judges::default());
@@ -88,6 +81,7 @@ async fn events_are_about_vms_that_exist(#[case] uid: Option<&str>, #[case] even
     use crate::testing::Tweak;
     use crate::testing::cluster::{cluster, running, vm};
     use crate::testing::fleet::intel;
+    use crate::testing::review::create;
 
     const PATH: &str = "/apis/kubevirt.io/v1/namespaces/shop/virtualmachines/web";
     let known = uid.map(|uid| (PATH.to_owned(), vm("web", "").tweak(|vm| vm["metadata"]["uid"] = json!(uid))));
@@ -96,14 +90,7 @@ async fn events_are_about_vms_that_exist(#[case] uid: Option<&str>, #[case] even
     let world = World { cluster: cluster("1.9.0", intel(), Vec::new()), ..World::default() };
     live.snapshot.store(Arc::new(Snapshot { world, ..Snapshot::default() }));
     let guest = running("web", "", "EPYC-Turin").tweak(|vmi| vmi["status"] = json!({}));
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "1", "operation": "CREATE", "namespace": "shop",
-            "kind": {"group": "kubevirt.io", "version": "v1", "kind": "VirtualMachineInstance"},
-            "userInfo": {"username": "system:serviceaccount:kubevirt:kubevirt-controller"}, "object": guest,
-        },
-    });
+    let review = create(&guest, "system:serviceaccount:kubevirt:kubevirt-controller");
     let bytes = review.to_string();
     let request = decode(bytes.as_bytes()).expect("a review");
     let turns = Turns::new(Judges::default());

@@ -12,7 +12,8 @@ use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::cluster::Object;
 use crate::policy::UserName;
 use crate::review::{self, ReviewContext};
-use crate::testing::situation::{NAMESPACE, Situation, object};
+use crate::testing::review::create;
+use crate::testing::situation::{Situation, object};
 use crate::world::World;
 
 /// How many situations are tried.
@@ -61,17 +62,10 @@ fn created(world: &World, json: &Value) -> Option<Case<'static>> {
 }
 
 fn updated(world: &World, old: &Value, new: &Value) -> Decision {
-    let api_version = old["apiVersion"].as_str().unwrap_or_default();
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "1", "operation": "UPDATE", "userInfo": {"username": "kubernetes-admin"},
-            "namespace": NAMESPACE, "name": old["metadata"]["name"],
-            "kind": {"group": group, "version": version, "kind": old["kind"]}, "object": new, "oldObject": old,
-        },
-    })
-    .to_string();
+    let mut review = create(new, "kubernetes-admin");
+    review["request"]["operation"] = json!("UPDATE");
+    review["request"]["oldObject"] = old.clone();
+    let review = review.to_string();
     let request = decode(review.as_bytes()).expect("a review");
     review::answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer").decision
 }

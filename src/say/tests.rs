@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
 use insta::assert_snapshot;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::admission::Stage;
 use crate::admission::response::{Decision, WARNING_CHARS, WARNINGS, lines};
@@ -18,18 +18,12 @@ use crate::review::{ReviewContext, answer};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, known, mixed, of, set, take};
+use crate::testing::review::create;
 use crate::world::World;
 
 /// The answer to the API server about an object that a person creates in namespace `shop`.
 fn answer_to(world: &World, object: &Value) -> Decision {
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "1", "operation": "CREATE", "namespace": "shop", "userInfo": {"username": "kubernetes-admin"},
-            "kind": {"group": "kubevirt.io", "version": "v1", "kind": object["kind"]}, "object": object,
-        },
-    })
-    .to_string();
+    let review = create(object, "kubernetes-admin").to_string();
     let request = review::decode(review.as_bytes()).expect("a review");
     let decision = answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer").decision;
     assert!(decision.warnings().len() <= WARNINGS, "the API server drops the rest");
@@ -138,15 +132,7 @@ fn a_command_is_whole_or_left_out() {
     let mut found = Vec::new();
     for length in [1, 40, 80, 120, 160, 200, 253] {
         let name = "a".repeat(length);
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": {
-                "uid": "1", "operation": "CREATE", "namespace": "shop", "userInfo": {"username": "kubernetes-admin"},
-                "kind": {"group": "kubevirt.io", "version": "v1", "kind": "VirtualMachineInstanceMigration"},
-                "object": migration(&name),
-            },
-        })
-        .to_string();
+        let review = create(&migration(&name), "kubernetes-admin").to_string();
         let request = review::decode(review.as_bytes()).expect("a review");
         let world = world(nodes.clone(), migrated(&name, &[]));
         let decision = answer(&ReviewContext::new(&world), Stage::Validate, &request).expect("an answer").decision;

@@ -5,8 +5,10 @@
 
 pub(crate) mod cluster;
 pub(crate) mod fleet;
+pub(crate) mod launcher;
 pub(crate) mod pool;
 pub(crate) mod random;
+pub(crate) mod review;
 pub(crate) mod situation;
 
 use crate::answers::Deadline;

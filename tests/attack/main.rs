@@ -10,6 +10,8 @@ mod good;
 mod h2;
 mod poison;
 mod process;
+#[path = "../../src/testing/review.rs"]
+mod review;
 mod rows;
 mod target;
 #[path = "../common/tls.rs"]

@@ -1,5 +1,6 @@
 //! Objects that cost more to judge than others, and a cluster on which that shows.
 
+use crate::review::create;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -85,16 +86,10 @@ fn vm(spec: &Value) -> Bytes {
 }
 
 fn review(kind: &str, spec: &Value) -> Bytes {
-    let api = json!({"group": "kubevirt.io", "version": "v1", "kind": kind});
     let object = json!({
         "apiVersion": "kubevirt.io/v1", "kind": kind, "metadata": {"name": "poison", "namespace": "shop"}, "spec": spec,
     });
-    let review = json!({
-        "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1",
-        "request": {
-            "uid": "u-1", "kind": api, "operation": "CREATE", "name": "poison", "namespace": "shop",
-            "userInfo": {"username": "mallory"}, "dryRun": true, "object": object,
-        },
-    });
+    let mut review = create(&object, "mallory");
+    review["request"]["dryRun"] = json!(true);
     review.to_string().into_bytes().into()
 }

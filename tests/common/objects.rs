@@ -5,6 +5,7 @@ use std::rc::Rc;
 use cpufit::kubevirt::wire;
 use serde_json::{Map, Value, json};
 
+use crate::launcher::launcher_pod;
 use crate::shapes::{Place, Shape, Step, least, places, places_of, whole};
 
 /// The node that guests run on.
@@ -158,14 +159,10 @@ fn guest() -> Value {
 }
 
 fn launcher() -> Value {
-    json!({
-        "metadata": {"name": "virt-launcher-db-x7k2p", "namespace": "shop",
-            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": "uid-db"},
-            "ownerReferences": [{"kind": "VirtualMachineInstance", "name": "db", "uid": "uid-db", "controller": true}]},
-        "spec": {"nodeName": HOME, "nodeSelector": {"kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64",
-            "machine-type.node.kubevirt.io/q35": "true", "cpu-feature.node.kubevirt.io/f0": "true"}},
-        "status": {"phase": "Running"},
-    })
+    let guest = json!({"metadata": {"name": "db", "namespace": "shop", "uid": "uid-db"}, "status": {"nodeName": HOME}});
+    let selector = json!({"kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64",
+        "machine-type.node.kubevirt.io/q35": "true", "cpu-feature.node.kubevirt.io/f0": "true"});
+    launcher_pod(&guest, "x7k2p", &selector)
 }
 
 /// A node, of which no two have like hardware.

@@ -57,7 +57,7 @@ fn guests(size: usize) -> Vec<(&'static str, Value)> {
 }
 
 fn review(vm: &Value) -> String {
-    paths::review(Kind::VirtualMachine, "CREATE", vm, None)
+    paths::review("CREATE", vm, None)
 }
 
 #[derive(Debug)]

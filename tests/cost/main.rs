@@ -7,11 +7,15 @@
 
 mod fleet;
 mod growth;
+#[path = "../../src/testing/launcher.rs"]
+mod launcher;
 mod lists;
 mod measure;
 #[path = "../common/objects.rs"]
 mod objects;
 mod paths;
+#[path = "../../src/testing/review.rs"]
+mod review;
 #[path = "../common/shapes.rs"]
 mod shapes;
 mod size;

@@ -20,6 +20,7 @@ use cpufit::world::World;
 use serde_json::{Value, json};
 
 use crate::objects::{Kind, node};
+use crate::review::create;
 
 fn watched(kind: Kind) -> Resource {
     match kind {
@@ -97,24 +98,17 @@ pub fn count(world: &World) {
 }
 
 /// The text of a review of an object.
-pub fn review(kind: Kind, operation: &str, object: &Value, old: Option<&Value>) -> String {
-    let (group, version, name) = kind.api();
-    let meta = &object["metadata"];
-    json!({
-        "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1",
-        "request": {
-            "uid": "u-1", "kind": {"group": group, "version": version, "kind": name}, "operation": operation,
-            "name": meta["name"], "namespace": meta["namespace"], "userInfo": {"username": "admin", "groups": ["admins"]},
-            "object": object, "oldObject": old,
-        },
-    })
-    .to_string()
+pub fn review(operation: &str, object: &Value, old: Option<&Value>) -> String {
+    let mut review = create(object, "admin");
+    review["request"]["operation"] = operation.into();
+    review["request"]["oldObject"] = json!(old);
+    review.to_string()
 }
 
 /// The reviews in which an object of this kind is read.
 pub fn reviews(kind: Kind, object: &Value) -> Vec<String> {
-    let create = |object: &Value| review(kind, "CREATE", object, None);
-    let update = |object: &Value, old: &Value| review(kind, "UPDATE", object, Some(old));
+    let create = |object: &Value| review("CREATE", object, None);
+    let update = |object: &Value, old: &Value| review("UPDATE", object, Some(old));
     match kind {
         Kind::Pod => {
             let mut target = object.clone();

@@ -12,6 +12,7 @@ use kube::api::{
 use kube::{Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
+use crate::launcher::launcher_pod;
 use crate::random::Random;
 
 /// `parallelOutboundMigrationsPerNode`, where it is not set.
@@ -150,37 +151,23 @@ fn owned((key, value): (&str, &str)) -> (String, String) {
 
 /// What a launcher has of its guest besides the selector.
 pub fn launcher(vmi: &Value, selector: &BTreeMap<String, String>) -> Value {
-    let (name, uid) = (&vmi["metadata"]["name"], &vmi["metadata"]["uid"]);
-    let mut labels = vmi["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-    labels.insert("kubevirt.io".to_owned(), json!("virt-launcher"));
-    labels.insert("kubevirt.io/created-by".to_owned(), uid.clone());
-    let mut affinity = vmi["spec"]["affinity"].clone();
+    let waiting = json!({"metadata": vmi["metadata"]});
+    let mut pod = launcher_pod(&waiting, "", &json!(selector));
+    pod["metadata"]["generateName"] = pod["metadata"]["name"].take();
+    for (key, value) in vmi["metadata"]["labels"].as_object().into_iter().flatten() {
+        pod["metadata"]["labels"][key] = value.clone();
+    }
+    pod["spec"]["affinity"] = vmi["spec"]["affinity"].clone();
     if vmi["spec"]["domain"]["cpu"]["model"] == "host-model" {
         let condition = json!({"key": "node-labeller.kubevirt.io/obsolete-host-model", "operator": "DoesNotExist"});
-        affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
+        pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] =
             json!({"nodeSelectorTerms": [{"matchExpressions": [condition]}]});
     }
-    let owner = json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name, "uid": uid, "controller": true,
-    });
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "generateName": format!("virt-launcher-{}-", name.as_str().unwrap_or_default()),
-            "namespace": vmi["metadata"]["namespace"], "labels": labels,
-            "annotations": {"kubevirt.io/domain": name}, "ownerReferences": [owner],
-        },
-        "spec": {
-            "nodeSelector": selector, "affinity": affinity, "tolerations": vmi["spec"]["tolerations"],
-            "terminationGracePeriodSeconds": 1,
-            "containers": [{
-                "name": "compute", "image": "registry.example/virt-launcher:v1",
-                "resources": {"requests": {
-                    "cpu": vmi["metadata"]["annotations"]["test.cpufit.io/cpu"], "memory": "1Gi",
-                }},
-            }],
-        },
-    })
+    pod["spec"]["tolerations"] = vmi["spec"]["tolerations"].clone();
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(1);
+    let cpu = &vmi["metadata"]["annotations"]["test.cpufit.io/cpu"];
+    pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cpu, "memory": "1Gi"}});
+    pod
 }
 
 /// The target pod of a migration.

@@ -16,7 +16,9 @@ use serde_json::json;
 
 use crate::controlplane::{CLIENT, ControlPlane, Part};
 use crate::installed::SOON;
+use crate::launcher::launcher_pod;
 use crate::manifests::write_authority;
+use crate::review::create;
 use crate::webhook::Scene;
 
 /// What somebody is answered who trusts the server, and has no certificate.
@@ -74,18 +76,11 @@ fn forged_reviews_write_no_events_and_suppress_none() {
     let replica = scene.serve();
     let review = |number: u32, guest: &str, uid: &str| {
         let key = format!("cpu-feature.node.kubevirt.io/forged-{number}");
-        let object = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "virt-launcher-x", "namespace": "shop", "labels": {"kubevirt.io": "virt-launcher"},
-                "ownerReferences": [{"kind": "VirtualMachineInstance", "name": guest, "uid": uid, "controller": true}]},
-            "spec": {"nodeSelector": {key: "CALL THIS NUMBER", "kubevirt.io/schedulable": "true"}},
-        });
-        let request = json!({
-            "uid": number.to_string(), "operation": "CREATE", "namespace": "shop", "object": object,
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "userInfo": {"username": "system:serviceaccount:kubevirt:kubevirt-controller"},
-        });
-        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string()
+        let guest = json!({"metadata": {"name": guest, "namespace": "shop", "uid": uid}});
+        let pod = launcher_pod(&guest, "x", &json!({key: "CALL THIS NUMBER", "kubevirt.io/schedulable": "true"}));
+        let mut review = create(&pod, "system:serviceaccount:kubevirt:kubevirt-controller");
+        review["request"]["uid"] = json!(number.to_string());
+        review.to_string()
     };
     let strangers = (0..500).map(|number| review(number, &format!("no-such-{number}"), "forged"));
     let of_db = (500..600).map(|number| review(number, "db", "forged"));

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::common::read;
 use crate::controlplane::{ControlPlane, Part};
 use crate::installed::{Installation, output_of_cpufit};
+use crate::launcher::launcher_pod;
 use crate::session::Session;
 use crate::webhook::Scene;
 use crate::world::{self, data};
@@ -54,12 +55,7 @@ fn what_was_created_a_moment_ago_is_looked_up() {
     let pods = cluster.get(&["pods", "--namespace=shop", "--selector=kubevirt.io=virt-launcher"]);
     let pods = pods["items"].as_array().expect("pods");
     let mut pod = pods.iter().find(|pod| pod["metadata"]["ownerReferences"][0]["name"] == "db").expect("db's").clone();
-    pod["metadata"] = json!({
-        "name": "virt-launcher-young-x", "namespace": "shop",
-        "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": created["metadata"]["uid"]},
-        "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "young",
-            "uid": created["metadata"]["uid"], "controller": true}],
-    });
+    pod["metadata"] = launcher_pod(&created, "x", &json!({}))["metadata"].clone();
     assert_eq!(pod["spec"]["nodeName"], source, "the launcher runs where its guest is");
     cluster.kubectl_with(&["create", "--validate=false", "-f", "-"], &pod);
     let migration = String::from_utf8(read(&data("migrate-db.yaml"))).expect("text").replace("db", "young");

@@ -18,6 +18,8 @@ mod guard;
 mod guarded;
 mod installed;
 mod kubevirt;
+#[path = "../../src/testing/launcher.rs"]
+mod launcher;
 mod leader;
 mod libvirt;
 mod lines;
@@ -33,6 +35,8 @@ mod proxy;
 mod random;
 mod renamed;
 mod replicas;
+#[path = "../../src/testing/review.rs"]
+mod review;
 mod rights;
 mod scheduler;
 mod servers;

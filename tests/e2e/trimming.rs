@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::controlplane::ControlPlane;
 use crate::enforcing::{govern, until};
+use crate::launcher::launcher_pod;
 use crate::session::Session;
 use crate::webhook::Scene;
 
@@ -20,19 +21,14 @@ fn migration(name: &str, guest: &str, relax: bool) -> Value {
 /// The target pod of a migration as virt-controller makes it: its guest's launcher over again, on no node yet.
 #[track_caller]
 fn target(cluster: &ControlPlane, name: &str, guest: &str, migration: &str, selector: &Value) -> Value {
-    let uid = |kind: &str, name: &str| cluster.get(&[kind, name, "-n", "shop"])["metadata"]["uid"].clone();
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": name, "namespace": "shop",
-            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid("vmi", guest), "app": guest,
-                "kubevirt.io/migrationJobUID": uid("vmim", migration)},
-            "annotations": {"kubevirt.io/domain": guest, "kubevirt.io/migrationJobName": migration},
-            "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": guest,
-                "uid": uid("vmi", guest), "controller": true}],
-        },
-        "spec": {"nodeSelector": selector, "containers": [{"name": "compute", "image": "registry.example/virt-launcher:v1"}]},
-    })
+    let guest = cluster.get(&["vmi", guest, "-n", "shop"]);
+    let mut pod = launcher_pod(&json!({"metadata": guest["metadata"]}), "", selector);
+    pod["metadata"]["name"] = json!(name);
+    pod["metadata"]["labels"]["app"] = guest["metadata"]["name"].clone();
+    let uid = cluster.get(&["vmim", migration, "-n", "shop"])["metadata"]["uid"].clone();
+    pod["metadata"]["labels"]["kubevirt.io/migrationJobUID"] = uid;
+    pod["metadata"]["annotations"]["kubevirt.io/migrationJobName"] = json!(migration);
+    pod
 }
 
 /// The selector of a guest's launcher.

@@ -8,6 +8,10 @@ mod answers;
 pub mod documents;
 #[path = "../common/forward.rs"]
 pub mod forward;
+#[path = "../../src/testing/launcher.rs"]
+mod launcher;
+#[path = "../../src/testing/review.rs"]
+mod review;
 #[path = "../common/run.rs"]
 mod run;
 mod server;
@@ -22,6 +26,8 @@ use tempfile::TempDir;
 
 pub use answers::{Tally, check, fitting, list, results, texts};
 pub use documents::documented_commands;
+pub(crate) use launcher::launcher_pod;
+pub(crate) use review::create;
 pub use run::{BIN, RENAME, Ran, cpufit, head, program, read, wait};
 pub use server::{Answer, Server};
 pub use tls::{Http, client_config, ports};

@@ -10,6 +10,7 @@ use crate::review::tests::said;
 use crate::testing::cluster::{cluster, read, running, vm, vmi};
 use crate::testing::fleet::{model, of, take};
 use crate::testing::pool::{MODEL, common, nodes, policy, world};
+use crate::testing::review::create;
 use crate::testing::{NEVER, Tweak};
 
 fn changed(world: &World, spec: &Value) -> Vec<String> {
@@ -130,9 +131,7 @@ fn a_policy_that_stays_the_same_is_not_spoken_of() {
 #[test]
 fn a_review_is_answered() {
     let object: Value = serde_json::from_str(&policy(&common(MODEL))).expect("JSON");
-    let review = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
-        "uid": "1", "kind": {"group": "cpufit.io", "version": "v1alpha1", "kind": "CPUPolicy"}, "name": "intel-pool",
-        "operation": "CREATE", "userInfo": {"username": "admin"}, "object": object}});
+    let review = create(&object, "admin");
     assert!(!said(&world(nodes(), &[]), &review).is_empty());
 }
 

@@ -11,6 +11,7 @@ use crate::kubevirt::wire::{Vmi, Vmim};
 use crate::testing::cluster::{read, replica_set, vm_pool};
 use crate::testing::fleet::{feature, required, vendor};
 use crate::testing::random::{self, Random};
+use crate::testing::review::create;
 use crate::world::World;
 
 /// Who asks.
@@ -169,19 +170,6 @@ fn eviction(random: &mut Random, pod: &str) -> Value {
     review["request"]["subResource"] = json!("eviction");
     review["request"]["resource"] = json!({"group": "", "version": "v1", "resource": "pods"});
     review
-}
-
-fn create(object: &Value, user: &str) -> Value {
-    let api_version = object["apiVersion"].as_str().unwrap_or_default();
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "1", "operation": "CREATE", "userInfo": {"username": user},
-            "namespace": object["metadata"]["namespace"].as_str().unwrap_or_default(), "name": object["metadata"]["name"],
-            "kind": {"group": group, "version": version, "kind": object["kind"]}, "object": object,
-        },
-    })
 }
 
 fn update(before: &Value, after: &Value) -> Value {

@@ -13,6 +13,7 @@ use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Vmi, Vmim};
 use crate::testing::cluster::{read, vmi};
 use crate::testing::fleet::{feature, vendor};
+use crate::testing::launcher::launcher_pod;
 use crate::testing::random::{Random, expression, toleration};
 
 /// Once offered, now nowhere: what an upgrade leaves behind in inherited selectors.
@@ -338,26 +339,16 @@ fn migrated(guest: &Vmi, vmi_json: &Value, first: &Rendered, cluster: &Cluster) 
 
 /// A launcher pod of a guest.
 pub(super) fn pod(guest: &Vmi, rendered: &Rendered, suffix: &str) -> Value {
-    let name = &guest.metadata.name;
-    let mut out = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": format!("virt-launcher-{name}-{suffix}"), "namespace": NAMESPACE,
-            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": guest.metadata.uid, "app": name},
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-            "ownerReferences": [{
-                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name,
-                "uid": guest.metadata.uid, "controller": true,
-            }],
-        },
-        "spec": {
-            "nodeSelector": rendered.node_selector, "tolerations": rendered.tolerations,
-            "affinity": rendered.affinity.clone().unwrap_or(json!({})),
-        },
-        "status": {"phase": "Running"},
+    let (name, node) = (&guest.metadata.name, &guest.status.node_name);
+    let vmi = json!({
+        "metadata": {"name": name, "namespace": NAMESPACE, "uid": guest.metadata.uid},
+        "status": {"nodeName": (!node.is_empty()).then_some(node)},
     });
-    if !guest.status.node_name.is_empty() {
-        out["spec"]["nodeName"] = json!(guest.status.node_name);
-    }
+    let mut out = launcher_pod(&vmi, suffix, &json!(rendered.node_selector));
+    out["metadata"]["labels"]["app"] = json!(name);
+    out["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    out["spec"]["tolerations"] = json!(rendered.tolerations);
+    out["spec"]["affinity"] = rendered.affinity.clone().unwrap_or(json!({}));
+    out["status"] = json!({"phase": "Running"});
     out
 }

@@ -7,7 +7,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::common::{
-    self, Scratch, Tally, check, cpufit, data, fitting, head, kubevirt, list, nearest, node, read_json, texts,
+    self, Scratch, Tally, check, cpufit, data, fitting, head, kubevirt, launcher_pod, list, nearest, node, read_json,
+    texts,
 };
 use serde_json::{Map, Value, json};
 
@@ -519,23 +520,11 @@ fn a_pod_with_23_of_25_keys_met_names_the_node_and_the_two() {
     let selector: Map<String, Value> =
         (0..25).map(|index| (format!("cpu-feature.node.kubevirt.io/feature-{index:02}"), json!("true"))).collect();
     let uid = "6f0d2c1e-0000-4000-8000-000000000025";
-    let pod = scratch.write_json(
-        "pod.json",
-        &json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {
-                "name": "virt-launcher-db-x7k2p", "namespace": "shop",
-                "labels": {
-                    "kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid,
-                    "kubevirt.io/migrationJobUID": "5e6f7a8b-0000-4000-8000-000000000001", "kubevirt.io/nodeName": "node-src",
-                },
-                "ownerReferences": [{
-                    "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "db", "uid": uid, "controller": true,
-                }],
-            },
-            "spec": {"containers": [{"name": "compute", "image": "registry.example/virt-launcher:v1"}], "nodeSelector": selector},
-        }),
-    );
+    let guest = json!({"metadata": {"name": "db", "namespace": "shop", "uid": uid}});
+    let mut pod = launcher_pod(&guest, "x7k2p", &json!(selector));
+    pod["metadata"]["labels"]["kubevirt.io/migrationJobUID"] = json!("5e6f7a8b-0000-4000-8000-000000000001");
+    pod["metadata"]["labels"]["kubevirt.io/nodeName"] = json!("node-src");
+    let pod = scratch.write_json("pod.json", &pod);
     let results = check(&[&snapshot], &[&pod], &[]);
     let lacking = ["07", "19"].map(|index| format!("cpu-feature.node.kubevirt.io/feature-{index}"));
     assert_eq!(fitting(&results[0]), Vec::<String>::new(), "the source is no target for its own guest");

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::common::{self, Scratch, Server, Tally, check, fitting, read, read_json, texts};
+use crate::common::{self, Scratch, Server, Tally, check, create, fitting, launcher_pod, read, read_json, texts};
 use serde_json::{Map, Value, json};
 
 const NODES: usize = 1_000;
@@ -121,38 +121,14 @@ fn selector(model: &str, features: usize, more: &[&str]) -> Map<String, Value> {
 
 fn review(guest: &str, selector: &Map<String, Value>) -> Value {
     let uid = "6f0d2c1e-0000-4000-8000-00000000000a";
-    let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
-    let resource = json!({"group": "", "version": "v1", "resource": "pods"});
-    let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
-        {"matchExpressions": [{"key": OBSOLETE, "operator": "DoesNotExist"}]},
-    ]}}});
-    json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "0b0b0b0b-0000-4000-8000-000000000002", "kind": kind, "resource": resource,
-            "requestKind": kind, "requestResource": resource,
-            "name": format!("virt-launcher-{guest}-x7k2p"), "namespace": "tenant-a", "operation": "CREATE",
-            "userInfo": {"username": "system:serviceaccount:kubevirt:kubevirt-controller"},
-            "object": {
-                "apiVersion": "v1", "kind": "Pod",
-                "metadata": {
-                    "name": format!("virt-launcher-{guest}-x7k2p"), "namespace": "tenant-a",
-                    "labels": {
-                        "kubevirt.io": "virt-launcher", "kubevirt.io/created-by": uid, "kubevirt.io/nodeName": name_of(0),
-                        "kubevirt.io/migrationJobUID": "5e6f7a8b-0000-4000-8000-00000000000a",
-                    },
-                    "ownerReferences": [{
-                        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": guest, "uid": uid, "controller": true,
-                    }],
-                },
-                "spec": {
-                    "containers": [{"name": "compute", "image": "registry.example/virt-launcher:v1"}],
-                    "nodeSelector": selector, "affinity": affinity,
-                },
-            },
-            "oldObject": null, "dryRun": false,
-        },
-    })
+    let guest = json!({"metadata": {"name": guest, "namespace": "tenant-a", "uid": uid}});
+    let mut pod = launcher_pod(&guest, "x7k2p", &json!(selector));
+    pod["metadata"]["labels"]["kubevirt.io/nodeName"] = json!(name_of(0));
+    pod["metadata"]["labels"]["kubevirt.io/migrationJobUID"] = json!("5e6f7a8b-0000-4000-8000-00000000000a");
+    pod["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{"matchExpressions": [{"key": OBSOLETE, "operator": "DoesNotExist"}]}],
+    }}});
+    create(&pod, "system:serviceaccount:kubevirt:kubevirt-controller")
 }
 
 /// The nodes that take this pod, by looking at every one: the source, `node-00000`, left out.

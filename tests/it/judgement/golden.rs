@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::common::{self, Scratch, Tally, data, differences, fitting, kubevirt, list, node, read_json};
+use crate::common::{self, Scratch, Tally, data, differences, fitting, kubevirt, launcher_pod, list, node, read_json};
 use serde_json::{Map, Value, json};
 
 /// What `check` says; a policy that keeps the selectors of launcher pods, as any does that says nothing of them, changes
@@ -234,19 +234,8 @@ fn virtual_machines_become_the_pods_that_kubevirt_makes_of_them() {
 
 /// A launcher pod at start, with nothing but this selector.
 fn launcher(name: &str, selector: &Value) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": format!("virt-launcher-{name}"), "namespace": "shop",
-            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": "00000000-0000-4000-8000-000000000001"},
-            "annotations": {"kubevirt.io/domain": name},
-            "ownerReferences": [{
-                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name,
-                "uid": "00000000-0000-4000-8000-000000000001", "controller": true, "blockOwnerDeletion": true,
-            }],
-        },
-        "spec": {"containers": [{"name": "compute", "image": "registry.example/virt-launcher:v1"}], "nodeSelector": selector},
-    })
+    let uid = "00000000-0000-4000-8000-000000000001";
+    launcher_pod(&json!({"metadata": {"name": name, "namespace": "shop", "uid": uid}}), "x7k2p", selector)
 }
 
 #[test]

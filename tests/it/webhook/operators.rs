@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::common::{Http, Server, cpufit, program};
+use crate::common::{Http, Server, cpufit, create, program};
 
 fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml")
@@ -13,12 +13,7 @@ fn demo() -> PathBuf {
 
 /// A pod that is no launcher: admitted, and counted.
 fn review() -> Value {
-    let request = json!({
-        "uid": "u-1", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "namespace": "shop", "name": "p",
-        "operation": "CREATE", "userInfo": {"username": "jane"}, "dryRun": false,
-        "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"}},
-    });
-    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+    create(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"}}), "jane")
 }
 
 /// promtool of Debian's package prometheus: by `PROMTOOL`, from `target/promtool` or the PATH; `None`, said on standard output,

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::common::{
-    self, Http, Server, Tally, channel_faults, check, cpufit, data, fitting, head, nearest, read, read_json, texts,
+    self, Http, Server, Tally, channel_faults, check, cpufit, create, data, fitting, head, launcher_pod, nearest, read,
+    read_json, texts,
 };
 use hyper::{Method, Request};
 use serde_json::{Value, json};
@@ -184,34 +185,12 @@ fn plain_pod() -> Value {
 
 /// A launcher pod with this node selector.
 fn launcher(selector: &Value) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {
-            "name": "virt-launcher-db-x7k2p", "namespace": "shop",
-            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": "6f0d2c1e-0000-4000-8000-000000000099"},
-            "ownerReferences": [{
-                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "db", "controller": true,
-                "uid": "6f0d2c1e-0000-4000-8000-000000000099",
-            }],
-        },
-        "spec": {"containers": [{"name": "compute", "image": "registry.example/virt-launcher:v1"}], "nodeSelector": selector},
-    })
+    let uid = "6f0d2c1e-0000-4000-8000-000000000099";
+    launcher_pod(&json!({"metadata": {"name": "db", "namespace": "shop", "uid": uid}}), "x7k2p", selector)
 }
 
 fn pod_review(object: &Value) -> Value {
-    let kind = json!({"group": "", "version": "v1", "kind": "Pod"});
-    let resource = json!({"group": "", "version": "v1", "resource": "pods"});
-    json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "0b0b0b0b-0000-4000-8000-000000000001", "kind": kind, "resource": resource,
-            "requestKind": kind, "requestResource": resource,
-            "name": object["metadata"]["name"], "namespace": "shop", "operation": "CREATE",
-            "userInfo": {"username": "admin", "groups": ["system:authenticated"]},
-            "object": object, "oldObject": null, "dryRun": false,
-            "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
-        },
-    })
+    create(object, "admin")
 }
 
 /// What must come back.

@@ -20,6 +20,8 @@ use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::common::create;
+
 /// A judgement of the object's name: `deny`, `warn` and `panic` do that, everything else is admitted.
 fn by_name(_: Stage, request: &Request<'_>) -> Decision {
     match &*request.name {
@@ -88,20 +90,8 @@ fn edge(limits: Limits) -> (Arc<Edge>, Arc<Metrics>) {
 
 /// A review of a pod of this name.
 fn review(name: &str) -> Value {
-    json!({
-        "kind": "AdmissionReview",
-        "apiVersion": "admission.k8s.io/v1",
-        "request": {
-            "uid": "u-1",
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "name": name,
-            "namespace": "shop",
-            "operation": "CREATE",
-            "userInfo": {"username": "admin"},
-            "object": {"metadata": {"name": name}},
-            "oldObject": null,
-            "dryRun": false
-        }
-    })
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"}});
+    let mut review = create(&pod, "admin");
+    review["request"]["uid"] = json!("u-1");
+    review
 }

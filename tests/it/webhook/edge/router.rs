@@ -148,12 +148,12 @@ async fn what_is_not_a_review_is_refused_in_one_line() {
     blanks: the body is empty; an admission.k8s.io/v1 AdmissionReview is expected
     not JSON: the body is not JSON: expected value (line 1, column 1)
     a form: the body is not JSON: expected value (line 1, column 1)
-    truncated: the body is cut off: EOF while parsing a string (line 1, column 171)
-    trailing text: the body is not JSON: trailing characters (line 1, column 344)
-    two commas: the body is not JSON: key must be a string (line 1, column 310)
+    truncated: the body is cut off: EOF while parsing a string (line 1, column 305)
+    trailing text: the body is not JSON: trailing characters (line 1, column 612)
+    two commas: the body is not JSON: key must be a string (line 1, column 544)
     invalid UTF-8: the body is not UTF-8 (byte 20); JSON must be
     UTF-16: the body is not JSON: key must be a string (line 1, column 2)
-    a lone surrogate: the body is not JSON: unexpected end of hex escape (line 1, column 311)
+    a lone surrogate: the body is not JSON: unexpected end of hex escape (line 1, column 545)
     a raw newline in text: the body is not JSON: control character (\u0000-\u001F) found while parsing a string (line 2, column 0)
     a list: the body is JSON but not an object; an admission.k8s.io/v1 AdmissionReview is expected
     a list in a review's order: the body is JSON but not an object; an admission.k8s.io/v1 AdmissionReview is expected

@@ -26,7 +26,6 @@ use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label::{self, Family};
-use crate::fit::models;
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
@@ -516,21 +515,14 @@ impl Explained<'_> {
     }
 
     fn common_model(&self) -> Option<String> {
-        let UseModel { model, nodes, also } = self.offered()?;
-        // A model that is not offered first is named with what speaks against it.
-        let named = |model: &String| {
-            let drawbacks = models::drawbacks(model).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-            if drawbacks.is_empty() { model.clone() } else { format!("{model} {drawbacks}") }
-        };
-        let also: Vec<String> = also.iter().map(named).collect();
-        let also = if also.is_empty() { String::new() } else { format!(" (so does {})", plural::fold_names(&also, 3)) };
-        let all = match nodes.len() {
+        let offer = self.offered()?;
+        let all = match offer.nodes.len() {
             2 if self.fleet().len() == 2 => "both nodes".to_owned(),
             many => plural::nodes(many),
         };
-        let loss =
-            self.said().and_then(|said| said.loss(model, nodes)).map(|loss| format!(" {loss}")).unwrap_or_default();
-        Some(format!("{model} runs on {all}: {}{also}.{loss}", plural::fold_names(nodes, 6)))
+        let listed = self.case.judged.subject.asked.is_some().then(|| say::model::listed(offer));
+        let lost = self.said().and_then(|said| said.loss(&offer.model));
+        Some(Some(say::model::runs_on(offer, &all)).into_iter().chain(listed).chain(lost).collect::<Vec<_>>().join(" "))
     }
 
     fn remedy_list(&self) -> impl Iterator<Item = &Remedy> {
@@ -644,6 +636,8 @@ impl Explained<'_> {
             Evidence::Drifted => "same host model as its own node: drifted labels, probably",
             Evidence::OtherHardware => "other hardware: libvirt would refuse even if the labels were added",
             Evidence::LibvirtAgrees => "libvirt there agrees: labels are at fault",
+            Evidence::LibvirtTakesCpu => "libvirt there takes its CPU",
+            Evidence::LibvirtLacks => "rightly, as libvirt there says",
             Evidence::LibvirtRefuses => "libvirt there refuses",
             Evidence::None => "",
         }

@@ -107,8 +107,12 @@ pub struct Near {
     pub node: String,
     /// The selector entries it lacks.
     pub missing: Vec<Entry>,
-    /// `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-refuses`, or null.
+    /// `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-takes-cpu`, `libvirt-lacks`, `libvirt-refuses`, or
+    /// null.
     pub evidence: Option<&'static str>,
+    /// The keys of entries that would be untrue there, as its libvirt says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub untrue: Vec<String>,
 }
 
 /// A selector entry.
@@ -398,11 +402,14 @@ fn near(near: &Nearest, authors: &Authors) -> Near {
                 asked_by: authors.of_entry(key).map(|asked| say::author::who(&asked.author)),
             })
             .collect(),
+        untrue: near.untrue.iter().map(|(key, _)| key.clone()).collect(),
         evidence: match near.evidence {
             Evidence::SourceLacksToo => Some("source-lacks-too"),
             Evidence::Drifted => Some("drifted"),
             Evidence::OtherHardware => Some("other-hardware"),
             Evidence::LibvirtAgrees => Some("libvirt-agrees"),
+            Evidence::LibvirtTakesCpu => Some("libvirt-takes-cpu"),
+            Evidence::LibvirtLacks => Some("libvirt-lacks"),
             Evidence::LibvirtRefuses => Some("libvirt-refuses"),
             Evidence::None => None,
         },

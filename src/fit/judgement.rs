@@ -10,7 +10,7 @@ use super::bits::Bits;
 use super::check::{self, Check, Finding};
 use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
 use super::label::{self, Family};
-use super::libvirt::Answers;
+use super::libvirt::{Answer, Provided};
 use super::node::Taint;
 use super::placement::{AffinityRule, Placement};
 use super::remedy;
@@ -201,26 +201,32 @@ impl<'s, 'f> Judgement<'s, 'f> {
                 let missing = self.lookup.missing(node);
                 let evidence = self.evidence(node, &missing);
                 let has = self.lookup.values(node, &missing);
-                Nearest { node: self.fleet.name(node).to_owned(), missing, has, evidence }
+                let untrue = self.untrue(node, &missing);
+                Nearest { node: self.fleet.name(node).to_owned(), missing, has, evidence, untrue }
             })
             .collect()
     }
 
-    /// The neighbours that lack least. Where libvirt was asked, those that it agrees to come first, and those that it refuses
-    /// last: no label that is added takes the guest there.
+    /// The neighbours that lack least. Where libvirt was asked, those whose labels it finds wrong come first; then those of which
+    /// it does not tell; then those of which it finds the labels right, and last those that it refuses: no label that is added
+    /// takes the guest there.
     fn nearest_neighbours(&self) -> Vec<NodeIndex> {
-        let Some(asked) = self.subject.asked() else { return self.lookup.nearest(&self.neighbours, NEAREST) };
-        let groups: [fn(&Answers, &str) -> bool; 3] = [
-            |asked, node| asked.agrees(node),
-            |asked, node| asked.answer(node).is_none(),
-            |asked, node| asked.refusal(node).is_some(),
-        ];
+        if self.subject.asked.is_none() {
+            return self.lookup.nearest(&self.neighbours, NEAREST);
+        }
+        let mut groups: [Bits; 4] = std::array::from_fn(|_| Bits::none(self.fleet.len()));
+        for node in self.neighbours.iter() {
+            let group = match self.evidence(node, &self.lookup.missing(node)) {
+                Evidence::LibvirtAgrees => 0,
+                Evidence::LibvirtLacks => 2,
+                Evidence::LibvirtRefuses => 3,
+                _ => 1,
+            };
+            groups[group].insert(node);
+        }
         let mut out = Vec::new();
-        for is_of in groups {
-            let mut group = Bits::none(self.fleet.len());
-            let nodes = self.neighbours.iter().filter(|&node| is_of(asked, self.fleet.name(node)));
-            nodes.for_each(|node| group.insert(node));
-            out.extend(self.lookup.nearest(&group, NEAREST - out.len()));
+        for group in &groups {
+            out.extend(self.lookup.nearest(group, NEAREST - out.len()));
         }
         out
     }
@@ -260,11 +266,34 @@ impl<'s, 'f> Judgement<'s, 'f> {
     /// What a node's lack of these entries says about the hardware behind it; where libvirt was asked, what that says.
     #[must_use]
     pub fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
-        match self.subject.asked().and_then(|asked| asked.answer(self.fleet.name(node))) {
-            Some(answer) if answer.agrees() => Evidence::LibvirtAgrees,
-            Some(_) => Evidence::LibvirtRefuses,
-            None => self.evidence_of_labels(node, missing),
+        let name = self.fleet.name(node);
+        let answer = self.subject.asked().and_then(|asked| asked.answer(name));
+        if answer.is_some_and(|answer| !answer.agrees()) {
+            return Evidence::LibvirtRefuses;
         }
+        let takes_cpu = answer.is_some_and(Answer::agrees);
+        let provided = self.of_cpu(missing).map(|(key, _)| self.subject.provides(name, key)).min();
+        match (provided, takes_cpu) {
+            (None, _) => Evidence::None,
+            (Some(Provided::No), _) => Evidence::LibvirtLacks,
+            (Some(Provided::Yes), true) => Evidence::LibvirtAgrees,
+            (Some(Provided::Unknown), true) => match self.evidence_of_labels(node, missing) {
+                likely @ (Evidence::Drifted | Evidence::SourceLacksToo) => likely,
+                _ => Evidence::LibvirtTakesCpu,
+            },
+            (Some(_), false) => self.evidence_of_labels(node, missing),
+        }
+    }
+
+    /// Of entries that a node lacks those that speak of the CPU. What somebody chose as a place does not.
+    fn of_cpu<'m>(&'m self, missing: &'m [(String, String)]) -> impl Iterator<Item = &'m (String, String)> {
+        missing.iter().filter(|(key, _)| Family::of(key).is_cpu() && !self.subject.is_chosen(key))
+    }
+
+    /// Of entries that a node lacks those that would be untrue there, as its libvirt says.
+    fn untrue(&self, node: NodeIndex, missing: &[(String, String)]) -> Vec<(String, String)> {
+        let name = self.fleet.name(node);
+        self.of_cpu(missing).filter(|(key, _)| self.subject.provides(name, key) == Provided::No).cloned().collect()
     }
 
     /// What the labels alone say about it.

@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use super::bits::Bits;
 use super::fleet::{Fleet, NodeIndex};
-use super::label::Family;
+use super::label::{self, Family};
+use super::models;
 use super::subject::Subject;
 use super::word::words;
 
+mod host;
 mod silence;
 
+pub(crate) use host::{Host, Hosts, Provided, Usable};
 pub(crate) use silence::{KeptOff, Silence};
 
 /// A CPU as libvirt describes it: a named model, and what it has more or less than that model.
@@ -28,6 +31,21 @@ pub struct Cpu {
     pub require: BTreeSet<String>,
     /// Features with policy `disable` or `forbid`.
     pub disable: BTreeSet<String>,
+}
+
+impl Cpu {
+    /// Whether it has a feature; `None` where that is not known: its model is not, or the feature is one of VMX, of which the
+    /// models of different releases hold different ones.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> Option<bool> {
+        if self.require.contains(feature) || self.disable.contains(feature) {
+            return Some(self.require.contains(feature));
+        }
+        if feature.starts_with(label::VMX) {
+            return None;
+        }
+        models::features(&self.model).map(|features| features.contains(feature))
+    }
 }
 
 impl fmt::Display for Cpu {
@@ -104,11 +122,6 @@ impl Answer {
 
 /// By name, what the libvirt of each node says of one CPU.
 pub(crate) type NodeAnswers = BTreeMap<String, Result<Answer, Silence>>;
-/// By name, the model that the libvirt of each node takes for `host-model`.
-pub(crate) type HostModels = BTreeMap<String, String>;
-/// By name, the named models that the libvirt of each node lists as usable.
-pub(crate) type UsableModels = BTreeMap<String, BTreeSet<String>>;
-
 /// What came of asking libvirt about a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers {
@@ -116,10 +129,8 @@ pub struct Answers {
     pub guest: Result<GuestCpu, Silence>,
     /// What the libvirt of each node says of it. Of a node that is not here, [`Answers::by_node`] says why.
     pub nodes: Arc<NodeAnswers>,
-    /// The model that the libvirt of each node takes for `host-model`, where that is known.
-    pub host_models: Arc<HostModels>,
-    /// The named models that the libvirt of each node lists as usable, where that is known.
-    pub usable: Arc<UsableModels>,
+    /// What nodes say of themselves, where that is known.
+    pub hosts: Arc<Hosts>,
     /// What the guest has and would not have with each of these named models.
     pub losses: BTreeMap<String, Vec<String>>,
     /// Whether all this was read from files, and nobody was asked now.
@@ -160,6 +171,28 @@ impl Answers {
     #[must_use]
     pub fn agrees(&self, node: &str) -> bool {
         self.answer(node).is_some_and(Answer::agrees)
+    }
+
+    /// Whether a node has what a label says, as far as its libvirt tells: by what it says of the node, and where it provides the
+    /// guest's CPU, by that.
+    #[must_use]
+    pub fn provides(&self, node: &str, key: &str) -> Provided {
+        match self.hosts.get(node).map(|host| host.provides(key)) {
+            Some(told @ (Provided::Yes | Provided::No)) => return told,
+            Some(Provided::Unknown) | None => {}
+        }
+        let Some(GuestCpu { cpu, .. }) = self.guest.as_ref().ok().filter(|_| self.agrees(node)) else {
+            return Provided::Unknown;
+        };
+        let name = label::name(key);
+        let has = match Family::of(key) {
+            // What the guest does not have was not asked about.
+            Family::CpuFeature => cpu.has(name) == Some(true),
+            Family::CpuModelMigration => cpu.model == name,
+            Family::CpuVendor => cpu.vendor.as_deref() == Some(name),
+            _ => false,
+        };
+        if has { Provided::Yes } else { Provided::Unknown }
     }
 
     /// The nodes whose libvirt refuses the CPU.
@@ -203,7 +236,7 @@ mod tests {
     use crate::fit::judgement::{Depth, Judgement};
     use crate::fit::node::Node;
     use crate::fit::placement::Placement;
-    use crate::fit::remedy::Action;
+    use crate::fit::remedy::{Action, Backing};
     use crate::fit::subject::{Migration, Stage, Subject};
     use crate::fit::verdict::{Check, Evidence, Impact, Outcome, Verdict};
 
@@ -226,10 +259,12 @@ mod tests {
         let stage = Stage::Migration(Migration { source: Some("a".to_owned()), ..Migration::default() });
         let mut subject = Subject::new("shop", "db", stage, placement);
         subject.asked = nodes.map(|nodes| Answers {
-            guest: Err(Silence::NoLauncher),
+            guest: Ok(GuestCpu {
+                cpu: Cpu { model: "EPYC".to_owned(), require: ["fpu".to_owned()].into(), ..Cpu::default() },
+                accelerator: Accelerator::Kvm,
+            }),
             nodes: Arc::new(nodes.into_iter().map(|(name, answer)| (name.to_owned(), Ok(answer))).collect()),
-            host_models: Arc::default(),
-            usable: Arc::default(),
+            hosts: Arc::default(),
             losses: BTreeMap::new(),
             saved: false,
         });
@@ -243,7 +278,7 @@ mod tests {
     fn added(verdict: &Verdict) -> Option<(String, bool)> {
         let mut remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
         remedies.find_map(|remedy| match &remedy.action {
-            Action::AddLabels(add) => Some((add.node.clone(), add.agreed)),
+            Action::AddLabels(add) => Some((add.node.clone(), add.backing == Backing::Provided)),
             _ => None,
         })
     }

@@ -4,7 +4,7 @@ use super::author::{Author, Authors, Named};
 use super::bits::Bits;
 use super::fleet::Fleet;
 use super::label::{self, Family};
-use super::libvirt::Answers;
+use super::libvirt::{Answers, Host, Provided};
 use super::placement::{Affinity, Placement};
 
 /// How the guest's CPU is chosen. Mirrors `spec.domain.cpu.model`.
@@ -313,7 +313,7 @@ pub struct Subject<'a> {
     pub running: Option<Running<'a>>,
     /// Libvirt's last refusal.
     pub refused: Option<LibvirtRefusal>,
-    /// What libvirt says of the CPU it runs with, where libvirt was asked.
+    /// What libvirt says of the CPU it runs with, and of the nodes, where libvirt was asked.
     pub asked: Option<Answers>,
     /// KubeVirt refuses to migrate it, and why.
     pub not_migratable: Option<NotMigratable>,
@@ -390,6 +390,21 @@ impl<'a> Subject<'a> {
     pub fn asked(&self) -> Option<&Answers> {
         let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
         self.asked.as_ref().filter(|_| leaves)
+    }
+
+    /// What the libvirt of a node says of it, where that is known.
+    #[must_use]
+    pub fn host(&self, node: &str) -> Option<&Host> {
+        self.asked.as_ref()?.hosts.get(node)
+    }
+
+    /// Whether a node has what a label says, as far as its libvirt tells.
+    #[must_use]
+    pub fn provides(&self, node: &str, key: &str) -> Provided {
+        match self.asked() {
+            Some(asked) => asked.provides(node, key),
+            None => self.host(node).map_or(Provided::Unknown, |host| host.provides(key)),
+        }
     }
 
     /// The nodes of a fleet that fit, those left out whose libvirt was asked and refuses.

@@ -101,6 +101,8 @@ pub struct Nearest {
     pub has: BTreeMap<String, String>,
     /// What the lack says about the node's hardware.
     pub evidence: Evidence,
+    /// Of those entries the ones that would be untrue there: libvirt says that the node does not have it.
+    pub untrue: Vec<(String, String)>,
 }
 
 /// A node that meets every selector entry and fails the required node affinity.
@@ -148,8 +150,12 @@ pub enum Evidence {
     Drifted,
     /// Another host model, or one with fewer features: libvirt would refuse even if the labels were added.
     OtherHardware,
-    /// Libvirt there was asked, and provides the guest's CPU: labels are to blame, whatever they say.
+    /// Libvirt there provides the guest's CPU, and says that the node has what its CPU labels lack: labels are to blame.
     LibvirtAgrees,
+    /// Libvirt there provides the guest's CPU. Whether the node has what its CPU labels lack is not known.
+    LibvirtTakesCpu,
+    /// Libvirt there says that the node does not have all that its CPU labels lack: they are right.
+    LibvirtLacks,
     /// Libvirt there was asked, and does not provide the guest's CPU, whatever the labels say.
     LibvirtRefuses,
     /// Nothing can be said: no source to compare with, or not CPU labels.

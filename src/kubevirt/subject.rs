@@ -111,9 +111,11 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     };
     let mut subject = Subject::new(namespace, name, stage, placement);
     subject.mode = mode;
-    match vmi {
-        Some(vmi) => describe(&mut subject, vmi, cluster),
-        None => subject.restart = restart_of_stranger(&subject, cluster),
+    if let Some(vmi) = vmi {
+        describe(&mut subject, vmi, cluster);
+    } else {
+        subject.restart = restart_of_stranger(&subject, cluster);
+        subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     }
     if let Some(node) = running_on {
         subject.running = Some(Running { node, placement: subject.placement.clone() });
@@ -186,6 +188,7 @@ pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<
     out.subject.template = Some(Template::VirtualMachine);
     out.subject.changes = changes;
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
+    out.subject.asked = cluster.libvirt.of(&vm.metadata.namespace, &vm.metadata.name, "", &cluster.fleet);
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);

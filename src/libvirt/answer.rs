@@ -1,8 +1,10 @@
 //! Reading what `virsh` printed in a container.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{Accelerator, Answer, Cpu, GuestCpu, Incompatible, Silence};
+use super::{Accelerator, Answer, Cpu, GuestCpu, Host, Incompatible, Silence, Usable};
 use crate::fit::shown::Shown;
 use crate::libvirt::question::Question;
 
@@ -28,15 +30,6 @@ pub(crate) struct Output {
     pub stdout: String,
     /// Its standard error.
     pub stderr: String,
-}
-
-/// The host model of a node, and the named models usable there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Host {
-    /// What libvirt makes of `host-model` there; `None` where it has none.
-    pub model: Option<Cpu>,
-    /// The models with `usable='yes'`, sorted.
-    pub usable: Vec<String>,
 }
 
 fn unreadable(why: impl std::fmt::Display) -> Silence {
@@ -172,15 +165,29 @@ pub(crate) fn host(question: &Question, output: &Output) -> Result<Host, Silence
     for mode in modes.filter(|mode| mode.attribute("supported") == Some("yes")) {
         match mode.attribute("name") {
             Some("host-model") => out.model = Some(read_cpu(mode)?),
-            Some("custom") => {
-                let usable = mode.children().filter(|node| node.has_tag_name("model"));
-                let usable = usable.filter(|model| model.attribute("usable") == Some("yes"));
-                out.usable =
-                    usable.map(|model| name(model.text().unwrap_or_default().trim())).collect::<Result<_, _>>()?;
-                out.usable.sort_unstable();
-            }
+            Some("custom") => out.models = read_models(mode)?,
             _ => {}
         }
+    }
+    Ok(out)
+}
+
+/// The named models, and whether each can be used.
+fn read_models(mode: Node<'_, '_>) -> Result<BTreeMap<String, Usable>, Silence> {
+    let mut out = BTreeMap::new();
+    for model in mode.children().filter(|node| node.has_tag_name("model")) {
+        let usable = match model.attribute("usable") {
+            Some("yes") => Usable::Yes,
+            Some("no") => Usable::No(Vec::new()),
+            _ => Usable::Unknown,
+        };
+        out.insert(name(model.text().unwrap_or_default().trim())?, usable);
+    }
+    for blockers in mode.children().filter(|node| node.has_tag_name("blockers")) {
+        let Some(Usable::No(known)) = out.get_mut(blockers.attribute("model").unwrap_or_default()) else { continue };
+        let features = blockers.children().filter(|node| node.has_tag_name("feature"));
+        let features = features.map(|feature| name(feature.attribute("name").unwrap_or_default()));
+        *known = features.collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect();
     }
     Ok(out)
 }

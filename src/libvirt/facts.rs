@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::answer::Host;
-use super::{Accelerator, Answer, Answers, GuestCpu, Silence};
+use super::{Accelerator, Answer, Answers, GuestCpu, Host, Silence, Usable};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
 
@@ -182,10 +181,8 @@ impl Facts {
         let losses = known.flatten().into_iter().flat_map(|known| &known.losses);
         let losses = losses.filter_map(|(model, lost)| Some((model.clone(), lost.value.clone().ok()?)));
         let accelerator = guest.as_ref().map_or(Accelerator::Kvm, |guest| guest.accelerator);
-        let host = view.host(accelerator);
         Some(Answers {
-            usable: host.usable,
-            host_models: host.models,
+            hosts: view.host(accelerator),
             nodes: guest.as_ref().map(|guest| view.about(self, guest)).unwrap_or_default(),
             losses: losses.collect(),
             saved: view.saved,
@@ -389,7 +386,8 @@ impl Words for Answer {
 impl Words for Host {
     fn words(&self) -> String {
         let model = self.model.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-        format!("{model}, {} usable models", self.usable.len())
+        let usable = self.models.values().filter(|usable| **usable == Usable::Yes).count();
+        format!("{model}, {usable} usable models")
     }
 }
 

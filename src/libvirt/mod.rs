@@ -11,4 +11,6 @@ pub(crate) mod saved;
 
 pub(crate) use facts::Facts;
 
-pub(crate) use crate::fit::libvirt::{Accelerator, Answer, Answers, Cpu, GuestCpu, Incompatible, Silence};
+pub(crate) use crate::fit::libvirt::{
+    Accelerator, Answer, Answers, Cpu, GuestCpu, Host, Incompatible, Silence, Usable,
+};

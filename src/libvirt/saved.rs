@@ -11,9 +11,9 @@ use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::answer::{Host, name, words};
+use super::answer::{name, words};
 use super::facts::{GuestFacts, Kept, KeptAnswer, Machine, NodeFacts, Origin};
-use super::{Accelerator, Answer, Cpu, Facts, GuestCpu, Incompatible, Silence};
+use super::{Accelerator, Answer, Cpu, Facts, GuestCpu, Host, Incompatible, Silence, Usable};
 
 /// `apiVersion` of both kinds.
 pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
@@ -100,6 +100,12 @@ struct SavedNode {
     accelerator: Option<String>,
     host_model: Option<SavedCpu>,
     usable_models: Option<Vec<String>>,
+    /// With the features that are in the way.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unusable_models: BTreeMap<String, Vec<String>>,
+    /// Of which libvirt says neither.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_models: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host_asked_at: Option<String>,
     answers: Vec<SavedAnswer>,
@@ -322,7 +328,7 @@ fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
         if let Some((host, origin)) = host {
             saved.accelerator = Some(accelerator.as_str().to_owned());
             saved.host_model = host.model.as_ref().map(Into::into);
-            saved.usable_models = Some(host.usable.clone());
+            saved.list(&host.models);
             saved.host_asked_at = written(origin);
         }
         let mut size = 0;
@@ -437,7 +443,38 @@ fn no_answer() -> Silence {
     Silence::Recorded("no answer is recorded".to_owned())
 }
 
+/// The named models that a node lists.
+fn listed(
+    usable: &[String],
+    unusable: &BTreeMap<String, Vec<String>>,
+    other: &[String],
+) -> Result<BTreeMap<String, Usable>, String> {
+    let mut out = BTreeMap::new();
+    for model in usable {
+        out.insert(checked(model)?, Usable::Yes);
+    }
+    for (model, blockers) in unusable {
+        let blockers: BTreeSet<String> = checked_all(blockers)?.into_iter().collect();
+        out.insert(checked(model)?, Usable::No(blockers.into_iter().collect()));
+    }
+    for model in other {
+        out.insert(checked(model)?, Usable::Unknown);
+    }
+    Ok(out)
+}
+
 impl SavedNode {
+    fn list(&mut self, models: &BTreeMap<String, Usable>) {
+        let usable_models = self.usable_models.get_or_insert_default();
+        for (model, usable) in models {
+            match usable {
+                Usable::Yes => usable_models.push(model.clone()),
+                Usable::No(blockers) => drop(self.unusable_models.insert(model.clone(), blockers.clone())),
+                Usable::Unknown => self.other_models.push(model.clone()),
+            }
+        }
+    }
+
     fn read(self, place: &Arc<str>) -> Result<SavedNodeRead, String> {
         let Self {
             metadata: _,
@@ -445,6 +482,8 @@ impl SavedNode {
             accelerator,
             host_model,
             usable_models,
+            unusable_models,
+            other_models,
             host_asked_at,
             answers,
             silence,
@@ -453,15 +492,13 @@ impl SavedNode {
         let machine = machine.map(SavedMachine::read).transpose()?.unwrap_or_default();
         let answers = answers.into_iter().map(|answer| answer.read(place)).collect::<Result<Vec<_>, _>>()?;
         let model = host_model.map(SavedCpu::read).transpose()?;
-        let usable = usable_models.as_deref().map(checked_all).transpose()?.map(|mut usable| {
-            usable.sort_unstable();
-            usable
-        });
+        let has_host = model.is_some() || usable_models.is_some();
+        let models = listed(&usable_models.unwrap_or_default(), &unusable_models, &other_models)?;
         // Files of old do not say whose host model it is: it was asked for the first of the CPUs.
         let first = || answers.first().map_or(Accelerator::Kvm, |(cpu, _)| cpu.accelerator);
         let accelerator = accelerator.as_deref().map(accelerated).transpose()?.unwrap_or_else(first);
         let host_origin = origin(place, host_asked_at.as_deref())?;
-        let host = usable.map(|usable| (accelerator, Kept::new(Ok(Host { model, usable }), host_origin)));
+        let host = has_host.then(|| (accelerator, Kept::new(Ok(Host { model, models }), host_origin)));
         let silent_at = origin(place, asked_at.as_deref())?;
         let silence = silence.read().map(|silence| Kept::new(silence, silent_at));
         Ok(SavedNodeRead { machine, hosts: host, answers, silence })
@@ -473,6 +510,7 @@ impl SavedAnswer {
         let cpu = self.cpu.of_guest(&self.accelerator)?;
         let mut missing = checked_all(&self.missing)?;
         missing.sort_unstable();
+        missing.dedup();
         let answer = match self.answer.as_deref() {
             None => Err(self.silence.read().unwrap_or_else(no_answer)),
             Some("identical") => Ok(Answer::Identical),

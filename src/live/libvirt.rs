@@ -11,10 +11,10 @@ use kube::Client;
 
 use super::exec::{PodName, exec};
 use crate::answers::asking::{GuestName, LauncherName, Plan, PlannedGuest};
-use crate::libvirt::answer::{self, Host, Output};
+use crate::libvirt::answer::{self, Output};
 use crate::libvirt::facts::{GuestFacts, Kept, KeptAnswer, NodeFacts, Origin, losses};
 use crate::libvirt::question::{Question, of_virsh};
-use crate::libvirt::{Accelerator, Answer, Cpu, Facts, GuestCpu, Silence};
+use crate::libvirt::{Accelerator, Answer, Cpu, Facts, GuestCpu, Host, Silence};
 
 /// How many questions are asked at once.
 const AT_ONCE: usize = 8;

@@ -288,7 +288,8 @@ impl Judged<'_> {
             }
             // Which models are current is a table's to say, which has tests of its own.
             // What libvirt would say is held by a table of its own.
-            WhyNot::Model(NoModel::NoneShared) | WhyNot::Labels(NoLabels::LibvirtRefuses { .. }) => true,
+            WhyNot::Model(NoModel::NoneShared | NoModel::NotUsable(_))
+            | WhyNot::Labels(NoLabels::LibvirtRefuses { .. } | NoLabels::Untrue { .. }) => true,
             WhyNot::Labels(NoLabels::NothingMissing { runs, .. }) => {
                 *runs == self.source().is_some()
                     && self.others().next().is_some()

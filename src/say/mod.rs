@@ -5,6 +5,7 @@
 
 pub(crate) mod author;
 pub(crate) mod finding;
+pub(crate) mod model;
 pub(crate) mod plural;
 pub(crate) mod remedy;
 
@@ -208,12 +209,21 @@ fn lacks_line(near: &Nearest, most: usize) -> String {
         Evidence::SourceLacksToo => " (so does its own node: labels changed, not machines)",
         Evidence::Drifted => " (drifted labels, probably)",
         Evidence::OtherHardware => " (other hardware)",
-        Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
-        Evidence::LibvirtRefuses => " (libvirt there refuses)",
         Evidence::None if near.is_unwell() => " (virt-handler is not well there)",
-        Evidence::None => "",
+        evidence => libvirts(evidence),
     };
     format!("{}, which lacks {lacks}{evidence}", near.node)
+}
+
+/// What libvirt says of the labels that a node lacks, behind them.
+fn libvirts(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
+        Evidence::LibvirtTakesCpu => " (libvirt there takes its CPU)",
+        Evidence::LibvirtLacks => " (rightly, as libvirt there says)",
+        Evidence::LibvirtRefuses => " (libvirt there refuses)",
+        Evidence::SourceLacksToo | Evidence::Drifted | Evidence::OtherHardware | Evidence::None => "",
+    }
 }
 
 /// `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
@@ -264,10 +274,8 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
         let lacks = fold_lack(&near.missing, &near.has, most);
         let other = match near.evidence {
             Evidence::OtherHardware => " (other hardware)",
-            Evidence::LibvirtAgrees => " (libvirt there agrees: labels are at fault)",
-            Evidence::LibvirtRefuses => " (libvirt there refuses)",
             Evidence::None if near.is_unwell() => " (virt-handler is not well there)",
-            Evidence::SourceLacksToo | Evidence::Drifted | Evidence::None => "",
+            evidence => libvirts(evidence),
         };
         format!("{} lacks {lacks}{other}", near.node)
     };

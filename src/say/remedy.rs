@@ -1,6 +1,6 @@
 //! Remedies in words: what to do in one line, and why a well-known one does not help.
 
-use super::plural::{fold_lack, fold_names, number};
+use super::plural::{fold_entries, fold_lack, fold_names, number};
 use crate::fit::label;
 use crate::fit::remedy::{
     Action, ByLuck, Cordoned, DropSetting, NoDrop, NoLabels, NoModel, NoNode, NoRemoval, NoRestart, NoUncordon,
@@ -189,6 +189,7 @@ fn no_model(why: &NoModel) -> String {
         NoModel::NoneShared => {
             "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
         }
+        NoModel::NotUsable(found) => format!("by labels {}", super::model::not_usable(found)),
         NoModel::HasIt { model } => format!("it asks for {model} already, which runs on the most nodes"),
     }
 }
@@ -223,6 +224,9 @@ fn no_labels(why: &NoLabels) -> String {
         },
         NoLabels::OtherHardware { node } => {
             format!("{node} is other hardware: libvirt would refuse even if the labels were added")
+        }
+        NoLabels::Untrue { node, lacks } => {
+            format!("libvirt on {node} says that the node does not have {}", fold_entries(lacks, 4))
         }
         NoLabels::LibvirtRefuses { node } => {
             format!("libvirt on {node} refuses its CPU, whatever the labels there say")

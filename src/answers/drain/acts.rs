@@ -166,7 +166,7 @@ impl Acts<'_> {
     fn add_labels(&mut self, mover: &Mover<'_>, add: &AddLabels) {
         let mut labels: BTreeMap<String, String> = add.labels.iter().cloned().collect();
         let mut replaces = add.replaces;
-        let mut agreed = add.agreed;
+        let mut backing = add.backing;
         let same_node = |act: &Act| matches!(&act.action, Action::AddLabels(known) if known.node == add.node);
         let known = self.all.iter().position(same_node);
         if let Some(Action::AddLabels(known)) = known.map(|at| &self.all[at].action) {
@@ -176,12 +176,12 @@ impl Acts<'_> {
             }
             labels.extend(known.labels.iter().cloned());
             replaces |= known.replaces;
-            agreed &= known.agreed;
+            backing = backing.min(known.backing);
         }
         if let Some(at) = known {
             self.all.remove(at);
         }
-        let add = AddLabels { labels: labels.into_iter().collect(), replaces, agreed, ..add.clone() };
+        let add = AddLabels { labels: labels.into_iter().collect(), replaces, backing, ..add.clone() };
         self.of_node(mover, add.into());
     }
 

@@ -94,8 +94,10 @@ impl<'s> Said<'s> {
     /// The nodes whose libvirt has another host model than their label says.
     fn stale_host_models(&self) -> Vec<String> {
         let mut out = Vec::new();
-        for (name, model) in self.asked.host_models.iter() {
-            let Some(node) = self.fleet.find(name) else { continue };
+        for (name, host) in self.asked.hosts.iter() {
+            let Some((node, model)) = self.fleet.find(name).zip(host.model.as_ref().map(|cpu| &cpu.model)) else {
+                continue;
+            };
             let labels = self.fleet.names_under(node, Family::HostModelCpu);
             if !labels.is_empty() && !labels.contains(&model.as_str()) {
                 out.push(format!(
@@ -107,15 +109,9 @@ impl<'s> Said<'s> {
         out
     }
 
-    /// What the guest would lose with a model, and the nodes whose libvirt does not list it as usable although they are
-    /// labelled so.
-    pub(super) fn loss(&self, model: &str, nodes: &[String]) -> Option<String> {
-        let lost = self.asked.losses.get(model).map(|lost| loses(model, "", lost));
-        let is_unusable = |node: &&String| self.asked.usable.get(*node).is_some_and(|usable| !usable.contains(model));
-        let unusable: Vec<&String> = nodes.iter().filter(is_unusable).collect();
-        let unusable = (!unusable.is_empty())
-            .then(|| format!("Libvirt does not list it as usable on {}.", plural::fold_names(&unusable, 3)));
-        lost.into_iter().chain(unusable).reduce(|one, other| format!("{one} {other}"))
+    /// What the guest would lose with a model.
+    pub(super) fn loss(&self, model: &str) -> Option<String> {
+        self.asked.losses.get(model).map(|lost| loses(model, "", lost))
     }
 
     /// What the guest would lose with the models that are not offered: that of its policy, and others it was compared with.
@@ -356,7 +352,7 @@ impl LibvirtRow {
                 reason: why.map(|why| why.reason.clone()).filter(|reason| !reason.is_empty()),
                 unanswered: answer.as_ref().err().map(ToString::to_string),
                 unanswered_code: answer.as_ref().err().map(Silence::code),
-                host_model: asked.host_models.get(name).cloned(),
+                host_model: asked.hosts.get(name).and_then(|host| Some(host.model.as_ref()?.model.clone())),
             };
             (name.to_owned(), row)
         };

@@ -96,5 +96,9 @@ fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
     }
     let anew = start.with_model(model);
     let passes = fleet.look_up(&anew.placement).passes();
+    let is_refused = |node: usize| subject.host(fleet.name(node)).is_some_and(|host| host.unusable(model).is_some());
+    if passes.placement.iter().any(is_refused) {
+        return None;
+    }
     (needed.count_common(&passes.fitting) == needed.count()).then(|| model.to_owned())
 }

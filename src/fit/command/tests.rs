@@ -13,8 +13,9 @@ use super::*;
 use crate::fit::label::SKIP_NODE;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{
-    Action, AddLabels, AddNode, ChangeAffinity, ChangeMachineType, ChangeSelector, DropAddedSelector, DropStale,
-    EnableCpuManager, FixVirtHandler, RemoveLabels, RemoveSkipNode, RemoveTscLabel, Restart, Uncordon, UseModel,
+    Action, AddLabels, AddNode, Backing, ChangeAffinity, ChangeMachineType, ChangeSelector, DropAddedSelector,
+    DropStale, EnableCpuManager, FixVirtHandler, RemoveLabels, RemoveSkipNode, RemoveTscLabel, Restart, Uncordon,
+    UseModel,
 };
 use crate::fit::subject::{Migration, Stage, Subject, Template};
 
@@ -250,7 +251,7 @@ fn actions(
                 labels: vec![(text(key), text(value))],
                 replaces: false,
                 is_frozen: false,
-                agreed: false,
+                backing: Backing::Labels,
             }),
             with(key_and_node(), value.is_empty() || is_part(value)),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
@@ -267,7 +268,7 @@ fn actions(
                 labels: vec![(text(key), text(value))],
                 replaces: false,
                 is_frozen: true,
-                agreed: false,
+                backing: Backing::Labels,
             }),
             with(key_and_node(), value.is_empty() || is_part(value)),
             vec![words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
@@ -289,7 +290,13 @@ fn actions(
         (Action::from(DropAddedSelector { keys: vec![text(key)] }), of_guest(), vec![named(&["virtctl", "migrate"])]),
         (Action::from(Restart), anew(Vec::new()), has_vm.then(restart).into_iter().collect()),
         (
-            Action::from(UseModel { model: text(value), nodes: vec![text(node)], also: vec![text(key)] }),
+            Action::from(UseModel {
+                model: text(value),
+                nodes: vec![text(node)],
+                also: vec![text(key)],
+                listed: Vec::new(),
+                instead_of: None,
+            }),
             model.0,
             model.1,
         ),

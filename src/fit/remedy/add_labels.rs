@@ -31,8 +31,19 @@ pub struct AddLabels {
     pub replaces: bool,
     /// Whether `skip-node` is set there already.
     pub is_frozen: bool,
-    /// Whether the libvirt there was asked, and provides the guest's CPU.
-    pub agreed: bool,
+    /// What speaks for it.
+    pub backing: Backing,
+}
+
+/// What speaks for labels that are to be added: the more, the later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Backing {
+    /// Other labels.
+    Labels,
+    /// Libvirt there provides the guest's CPU, and does not tell whether the node has what these labels say.
+    TakesCpu,
+    /// Libvirt there provides the guest's CPU, and says that the node has what these labels say.
+    Provided,
 }
 
 /// Why no label that is added helps.
@@ -64,6 +75,13 @@ pub enum NoLabels {
         /// The nearest node.
         node: String,
     },
+    /// Each node that lacks a label lacks one that would be untrue, as the libvirt of the nearest says.
+    Untrue {
+        /// The nearest node.
+        node: String,
+        /// What it does not have.
+        lacks: Vec<(String, String)>,
+    },
 }
 
 /// A label that does not stay, or does not make true what it says.
@@ -87,10 +105,15 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
             && !judgement.subject.is_chosen(key)
     };
     let (at, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(can_be_made))?;
-    let agreed = near.evidence == Evidence::LibvirtAgrees;
+    let takes_cpu = judgement.subject.asked().is_some_and(|asked| asked.agrees(&near.node));
+    let backing = match near.evidence {
+        Evidence::LibvirtAgrees => Backing::Provided,
+        _ if takes_cpu => Backing::TakesCpu,
+        _ => Backing::Labels,
+    };
     let (node, labels) = (near.node.clone(), near.missing.clone());
     let is_frozen = judgement.fleet.skip_node(at).is_some();
-    judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty(), is_frozen, agreed })
+    judgement.if_more_fit(AddLabels { node, labels, replaces: !near.has.is_empty(), is_frozen, backing })
 }
 
 /// What of a node's lack is not a person's to add.
@@ -134,6 +157,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
     Some(match not_to_add(&near.missing) {
         Some(lacks) => NoLabels::NotToAdd { node, lacks },
         None if near.evidence == Evidence::LibvirtRefuses => NoLabels::LibvirtRefuses { node },
+        None if !near.untrue.is_empty() => NoLabels::Untrue { node, lacks: near.untrue.clone() },
         None => NoLabels::OtherHardware { node },
     })
 }
@@ -141,7 +165,8 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoLabels> {
 /// Whether labels cannot make a node take the guest for good.
 fn is_hopeless(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> bool {
     let evidence = judgement.evidence(node, missing);
-    not_to_add(missing).is_some() || matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtRefuses)
+    let is_hopeless = matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtLacks | Evidence::LibvirtRefuses);
+    is_hopeless || not_to_add(missing).is_some()
 }
 
 impl Act for AddLabels {
@@ -155,7 +180,11 @@ impl Act for AddLabels {
     }
 
     fn risk(&self) -> Option<&'static str> {
-        self.agreed.then_some("libvirt there agrees")
+        match self.backing {
+            Backing::Labels => None,
+            Backing::TakesCpu => Some("libvirt there takes its CPU; whether the hardware has them is not known"),
+            Backing::Provided => Some("libvirt there agrees"),
+        }
     }
 
     fn undo(&self) -> Option<Command> {

@@ -25,6 +25,8 @@ mod uncordon;
 mod upgrade_kubevirt;
 mod use_model;
 
+#[cfg(test)]
+pub(crate) use add_labels::Backing;
 pub(crate) use add_labels::{AddLabels, NoLabels, NotToAdd};
 pub(crate) use add_node::AddNode;
 pub(crate) use change_affinity::ChangeAffinity;
@@ -43,7 +45,7 @@ pub(crate) use remove_tsc_label::RemoveTscLabel;
 pub(crate) use restart::{NoRestart, Restart};
 pub(crate) use uncordon::{Cordoned, NoUncordon, Uncordon};
 pub(crate) use upgrade_kubevirt::UpgradeKubeVirt;
-pub(crate) use use_model::{NoModel, UseModel};
+pub(crate) use use_model::{NoModel, NotUsable, UseModel};
 
 use std::collections::BTreeSet;
 

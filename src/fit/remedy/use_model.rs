@@ -10,6 +10,7 @@ use crate::fit::command::{CpuModel, Json, Word};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
+use crate::fit::libvirt::Usable;
 use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::subject::{CpuMode, Start, Subject};
@@ -32,6 +33,19 @@ pub struct UseModel {
     pub nodes: Vec<String>,
     /// Other models of its family that are usable on all of them.
     pub also: Vec<String>,
+    /// Of these nodes, those whose libvirt lists it as usable. The libvirt of the others was not asked.
+    pub listed: Vec<String>,
+    /// The model that runs on more of them by labels, and is not offered, for libvirt says otherwise.
+    pub instead_of: Option<NotUsable>,
+}
+
+/// A model that nodes are labelled with, and that the libvirt of some of them does not list as usable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotUsable {
+    /// The model.
+    pub model: String,
+    /// These nodes, by name, each with the features in the way, where its libvirt names them.
+    pub nodes: Vec<(String, Vec<String>)>,
 }
 
 /// Why no named model helps.
@@ -55,6 +69,8 @@ pub enum NoModel {
     },
     /// No current model of its vendor is usable on two of the nodes it may run on.
     NoneShared,
+    /// None is usable on two of them, as their libvirt says; by labels this one would be.
+    NotUsable(NotUsable),
     /// It has the one that runs on the most nodes.
     HasIt {
         /// That model.
@@ -93,7 +109,33 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     }
     let then_fits = helps(&start.with_model(&model))?;
     let also = usable_as_well(judgement, start, &model, &nodes);
-    Some(Remedy::new(UseModel { model, nodes: judgement.names(&nodes), also }, then_fits))
+    let nodes = judgement.names(&nodes);
+    let is_listed =
+        |node: &&String| judgement.subject.host(node).is_some_and(|host| host.models.get(&model) == Some(&Usable::Yes));
+    let listed = nodes.iter().filter(is_listed).cloned().collect();
+    let instead_of = not_usable(judgement, start).filter(|other| other.model != model);
+    Some(Remedy::new(UseModel { model, nodes, also, listed, instead_of }, then_fits))
+}
+
+/// The best model by labels, where libvirt says otherwise.
+fn not_usable(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NotUsable> {
+    judgement.subject.asked.as_ref()?;
+    let open = |model: &str| open(judgement, start, model);
+    let (model, _) = models::most_common(judgement.fleet, &vendors(judgement), open)?;
+    let nodes = refusing(judgement, &model, &open(&model));
+    (!nodes.is_empty()).then_some(NotUsable { model, nodes })
+}
+
+/// Of these nodes, those whose libvirt does not list a model as usable, by name, with what is in the way.
+fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
+    let refusing = |node: String| {
+        let blockers = judgement.subject.host(&node)?.unusable(model)?.to_vec();
+        Some((node, blockers))
+    };
+    if judgement.subject.asked.is_none() {
+        return Vec::new();
+    }
+    judgement.names(nodes).into_iter().filter_map(refusing).collect()
 }
 
 /// Whether the guest's CPU model is that of an instancetype: KubeVirt refuses a VM with another one in its template.
@@ -107,7 +149,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
         return Some(why);
     }
     match common_model(judgement, start) {
-        None => Some(NoModel::NoneShared),
+        None => Some(not_usable(judgement, start).map_or(NoModel::NoneShared, NoModel::NotUsable)),
         Some((model, _)) if start.mode == CpuMode::Named(model.clone()) => Some(NoModel::HasIt { model }),
         Some(_) => None,
     }
@@ -142,15 +184,22 @@ fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     judgement.fleet.look_up(&start.with_model(model).placement).passes().placement
 }
 
+/// The same, where libvirt on none of them says otherwise: whoever starts with a model may come to any node that is labelled with it.
+fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
+    let nodes = open(judgement, start, model);
+    let is_usable = refusing(judgement, model, &nodes).is_empty();
+    if is_usable { nodes } else { Bits::none(judgement.fleet.len()) }
+}
+
 /// The best model that the most nodes can run, of those the guest may run on at all.
 fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
-    models::most_common(judgement.fleet, &vendors(judgement), |model| open(judgement, start, model))
+    models::most_common(judgement.fleet, &vendors(judgement), |model| usable(judgement, start, model))
 }
 
 /// Other models of the family that run on all of these nodes, the best first.
 fn usable_as_well(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
     let Some(node) = nodes.iter().next() else { return Vec::new() };
-    let is_on_all = |other: &str| open(judgement, start, other).count_common(nodes) == nodes.count();
+    let is_on_all = |other: &str| usable(judgement, start, other).count_common(nodes) == nodes.count();
     let of_node = judgement.fleet.names_under(node, Family::CpuModel);
     models::of_same_family(model, &of_node).into_iter().filter(|other| is_on_all(other)).map(str::to_owned).collect()
 }

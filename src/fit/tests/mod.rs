@@ -3,6 +3,7 @@
 // A failed expectation in a test is the test's answer.
 #![allow(clippy::expect_used)]
 
+mod libvirt;
 mod promises;
 mod scheduler;
 mod verdicts;

@@ -204,7 +204,13 @@ fn the_host_model_and_the_usable_models_are_read() {
           <model usable='yes'>Nehalem</model><model usable='unknown'>n270</model>
         </mode></cpu></domainCapabilities>";
     let read = host(&host_asked(), &output(0, text, "")).expect("a host");
-    assert_eq!(read.usable, names(&["Nehalem", "Skylake-Server"]));
+    let listed = [
+        ("Icelake-Server", Usable::No(names(&["la57"]))),
+        ("Nehalem", Usable::Yes),
+        ("Skylake-Server", Usable::Yes),
+        ("n270", Usable::Unknown),
+    ];
+    assert_eq!(read.models, listed.map(|(model, usable)| (model.to_owned(), usable)).into());
     assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), Some("Skylake-Server with 1 feature more and 1 less"));
     let without = "<domainCapabilities><cpu><mode name='host-model' supported='no'/></cpu></domainCapabilities>";
     assert_eq!(host(&host_asked(), &output(0, without, "")), Ok(Host::default()));
@@ -231,7 +237,8 @@ fn the_host_model_and_the_usable_models_are_read() {
 fn host_models_of_several_releases(#[case] text: &str, #[case] model: Option<&str>, #[case] usable: &[&str]) {
     let read = host(&host_asked(), &output(0, text, "")).expect("a host");
     assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), model);
-    assert_eq!(read.usable, names(usable));
+    let listed = read.models.into_iter().filter(|(_, is)| *is == Usable::Yes).map(|(model, _)| model);
+    assert_eq!(listed.collect::<Vec<_>>(), names(usable));
 }
 
 /// `hypervisor-cpu-baseline --features`: a CPU by itself, with its features by and by more detailed.

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Facts, Kept, KeptAnswer, Machine, NodeFacts};
 use crate::fit::fleet::Fleet;
-use crate::fit::libvirt::{HostModels, NodeAnswers, UsableModels};
+use crate::fit::libvirt::{Hosts, NodeAnswers};
 use crate::fit::memo::Memo;
-use crate::libvirt::answer::Host;
 use crate::libvirt::{Accelerator, Answer, GuestCpu, Silence};
 
 /// What was worked out for the fleet that was asked about last. It takes no part in comparisons, and is not copied.
@@ -45,17 +44,10 @@ impl fmt::Debug for Memory {
 pub(super) struct View {
     /// The machines as their labels are, of the nodes of which answers are known.
     machines: BTreeMap<String, Machine>,
-    hosts: BTreeMap<Accelerator, HostView>,
+    hosts: BTreeMap<Accelerator, Arc<Hosts>>,
     about: Mutex<BTreeMap<GuestCpu, Arc<NodeAnswers>>>,
     /// Whether the answers are those of files.
     pub(super) saved: bool,
-}
-
-/// What nodes say of themselves.
-#[derive(Clone, Default)]
-pub(super) struct HostView {
-    pub models: Arc<HostModels>,
-    pub usable: Arc<UsableModels>,
 }
 
 impl View {
@@ -64,25 +56,18 @@ impl View {
         let machines: BTreeMap<String, Machine> =
             facts.nodes.keys().map(|name| (name.clone(), machine(name))).collect();
         let host = |accelerator| {
-            let known: Vec<(&String, &Host)> = facts
-                .nodes
-                .iter()
-                .filter_map(|(name, all)| {
-                    let known = are(all, &machines[name]).filter_map(|facts| facts.hosts.get(&accelerator));
-                    Some((name, latest(known)?.value.as_ref().ok()?))
-                })
-                .collect();
-            let models =
-                known.iter().filter_map(|(name, host)| Some(((*name).clone(), host.model.as_ref()?.model.clone())));
-            let usable = known.iter().map(|(name, host)| ((*name).clone(), host.usable.iter().cloned().collect()));
-            (accelerator, HostView { models: Arc::new(models.collect()), usable: Arc::new(usable.collect()) })
+            let known = facts.nodes.iter().filter_map(|(name, all)| {
+                let known = are(all, &machines[name]).filter_map(|facts| facts.hosts.get(&accelerator));
+                Some((name.clone(), latest(known)?.value.as_ref().ok()?.clone()))
+            });
+            (accelerator, Arc::new(known.collect()))
         };
         let hosts = [Accelerator::Kvm, Accelerator::Qemu].map(host).into();
         Self { machines, hosts, about: Mutex::default(), saved: facts.is_saved() }
     }
 
     /// What nodes say of themselves, for guests that run by this.
-    pub(super) fn host(&self, accelerator: Accelerator) -> HostView {
+    pub(super) fn host(&self, accelerator: Accelerator) -> Arc<Hosts> {
         self.hosts.get(&accelerator).cloned().unwrap_or_default()
     }
 

@@ -32,7 +32,14 @@ fn facts() -> Facts {
         (cpu("Nehalem"), from_file(Err(Silence::TooSlow(10)))),
         (emulated, from_file(Ok(Answer::Identical))),
     ];
-    let host = |model: &str| from_file(Ok(Host { model: Some(cpu(model).cpu), usable: vec!["EPYC".to_owned()] }));
+    let models = [
+        ("EPYC", Usable::Yes),
+        ("EPYC-Genoa", Usable::No(vec!["vaes".to_owned(), "vnmi".to_owned()])),
+        ("EPYC-Rome", Usable::No(Vec::new())),
+        ("n270", Usable::Unknown),
+    ];
+    let models: BTreeMap<String, Usable> = models.map(|(model, usable)| (model.to_owned(), usable)).into();
+    let host = |model: &str| from_file(Ok(Host { model: Some(cpu(model).cpu), models: models.clone() }));
     let hosts = [(Accelerator::Kvm, host("EPYC")), (Accelerator::Qemu, host("EPYC-Rome"))];
     let machine = Machine { vendor: "AMD".to_owned(), host_model: "EPYC".to_owned() };
     facts.add_node("node-b", &machine, hosts, answers.clone(), None).unwrap();

@@ -1,0 +1,257 @@
+//! What is offered where libvirt was asked: no model that it lists as unusable, no label that it finds untrue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rstest::rstest;
+
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::label;
+use crate::fit::libvirt::{
+    Accelerator, Answer, Answers, Cpu, GuestCpu, Host, Hosts, Incompatible, Provided, Silence, Usable,
+};
+use crate::fit::node::Node;
+use crate::fit::placement::Placement;
+use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, UseModel, WhyNot};
+use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template};
+use crate::fit::verdict::{Evidence, Verdict};
+use crate::testing::Tweak;
+use crate::testing::fleet::{cascade_lake, feature, known, model, skylake, take, vendor};
+
+const OLD: &str = "Skylake-Server-noTSX-IBRS";
+const NEW: &str = "Cascadelake-Server-noTSX";
+
+fn cpu(model: &str, require: &[&str], disable: &[&str]) -> Cpu {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    Cpu { model: model.to_owned(), vendor: Some("Intel".to_owned()), require: names(require), disable: names(disable) }
+}
+
+fn blocked(features: &[&str]) -> Usable {
+    Usable::No(features.iter().map(ToString::to_string).collect())
+}
+
+fn lists(models: &[(&str, Usable)]) -> Host {
+    Host { model: None, models: models.iter().map(|(name, usable)| ((*name).to_owned(), usable.clone())).collect() }
+}
+
+/// What libvirt said: of the guest's CPU by node, and of the nodes.
+fn said<const A: usize, const H: usize>(guest: Cpu, answers: [(&str, Answer); A], hosts: [(&str, Host); H]) -> Answers {
+    let hosts: Hosts = hosts.map(|(node, host)| (node.to_owned(), host)).into();
+    Answers {
+        guest: Ok(GuestCpu { cpu: guest, accelerator: Accelerator::Kvm }),
+        nodes: Arc::new(answers.map(|(node, answer)| (node.to_owned(), Ok(answer))).into()),
+        hosts: Arc::new(hosts),
+        losses: BTreeMap::new(),
+        saved: false,
+    }
+}
+
+/// A guest on node-a that asks for these labels, and may start anew wherever its model is.
+fn guest(asks: &[String], asked: Answers) -> Subject<'static> {
+    let mut placement = Placement::default();
+    for key in asks {
+        placement.selector.insert(key.clone(), "true");
+    }
+    let stage = Stage::Migration(Migration { source: Some("node-a".to_owned()), ..Migration::default() });
+    Subject::new("shop", "db", stage, placement).tweak(|subject| {
+        let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: false };
+        subject.restart = Some(Start { mode: CpuMode::HostModel, placement: Placement::default(), after_start });
+        subject.template = Some(Template::VirtualMachine);
+        subject.asked = Some(asked);
+    })
+}
+
+fn judge(subject: &Subject<'_>, nodes: Vec<Node>) -> Verdict {
+    Judgement::new(subject, &Fleet::new(nodes), Depth::Full).verdict()
+}
+
+fn actions(verdict: &Verdict) -> impl Iterator<Item = &Action> {
+    verdict.findings.iter().flat_map(|finding| &finding.remedies).map(|remedy| &remedy.action)
+}
+
+fn added(verdict: &Verdict) -> Option<&AddLabels> {
+    actions(verdict).find_map(|action| match action {
+        Action::AddLabels(add) => Some(add),
+        _ => None,
+    })
+}
+
+fn offered(verdict: &Verdict) -> Option<&UseModel> {
+    actions(verdict).find_map(|action| match action {
+        Action::UseModel(model) => Some(model),
+        _ => None,
+    })
+}
+
+fn refusal() -> Answer {
+    Answer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
+}
+
+/// Of each family of labels: what libvirt's host model and list of models say of a node, and what its word on a guest's CPU adds.
+#[rstest]
+#[case::required(feature("avx512vnni"), Provided::Yes)]
+#[case::of_its_model(feature("fpu"), Provided::Yes)]
+#[case::disabled(feature("rtm"), Provided::No)]
+#[case::not_of_its_model(feature("gfni"), Provided::No)]
+#[case::of_nested_virtualization(feature("vmx-ept"), Provided::Unknown)]
+#[case::usable(model(OLD), Provided::Yes)]
+#[case::blocked(model(NEW), Provided::No)]
+#[case::neither(model("n270"), Provided::Unknown)]
+#[case::unheard_of(model("EPYC-Turin"), Provided::No)]
+#[case::known_and_blocked(known(NEW), Provided::Yes)]
+#[case::its_host_model(known("Skylake-Server"), Provided::Yes)]
+#[case::not_known(known("EPYC-Turin"), Provided::No)]
+#[case::vendor(vendor("Intel"), Provided::Yes)]
+#[case::other_vendor(vendor("AMD"), Provided::No)]
+#[case::host_model(format!("{}Skylake-Server", label::HOST_MODEL_CPU), Provided::Yes)]
+#[case::other_host_model(format!("{}{OLD}", label::HOST_MODEL_CPU), Provided::No)]
+#[case::host_feature(format!("{}avx512vnni", label::HOST_MODEL_REQUIRED), Provided::Yes)]
+#[case::feature_of_its_model(format!("{}fpu", label::HOST_MODEL_REQUIRED), Provided::No)]
+#[case::hyperv(format!("{}synic", label::HYPERV), Provided::Unknown)]
+#[case::tsc(format!("{}2100000000", label::SCHEDULING_TSC), Provided::Unknown)]
+#[case::machine_type("machine-type.node.kubevirt.io/q35".to_owned(), Provided::Unknown)]
+#[case::place("topology.kubernetes.io/zone".to_owned(), Provided::Unknown)]
+fn a_node_provides_what_its_libvirt_says(#[case] key: String, #[case] expected: Provided) {
+    let models = [(OLD, Usable::Yes), (NEW, blocked(&["avx512vnni"])), ("n270", Usable::Unknown)];
+    let host = Host { model: Some(cpu("Skylake-Server", &["avx512vnni"], &["rtm"])), ..lists(&models) };
+    assert_eq!(host.provides(&key), expected, "{key}");
+    let told = said(cpu("Haswell", &[], &[]), [], [("node-c", host)]);
+    assert_eq!(told.provides("node-c", &key), expected, "{key}");
+    assert_eq!(told.provides("node-d", &key), Provided::Unknown, "{key}: nothing is known of that node");
+}
+
+#[rstest]
+#[case::required(feature("avx512vnni"), Provided::Yes)]
+#[case::of_its_model(feature("fpu"), Provided::Yes)]
+#[case::switched_off(feature("hle"), Provided::Unknown)]
+#[case::not_asked_about(feature("gfni"), Provided::Unknown)]
+#[case::of_nested_virtualization(feature("vmx-ept"), Provided::Unknown)]
+#[case::its_model(known("Skylake-Server"), Provided::Yes)]
+#[case::other_model(known(OLD), Provided::Unknown)]
+#[case::its_model_as_a_whole(model("Skylake-Server"), Provided::Unknown)]
+#[case::vendor(vendor("Intel"), Provided::Yes)]
+#[case::other_vendor(vendor("AMD"), Provided::Unknown)]
+#[case::hyperv(format!("{}synic", label::HYPERV), Provided::Unknown)]
+#[case::tsc(format!("{}2100000000", label::SCHEDULING_TSC), Provided::Unknown)]
+fn a_cpu_that_libvirt_provides_tells_of_what_it_has(#[case] key: String, #[case] expected: Provided) {
+    let guest = || cpu("Skylake-Server", &["avx512vnni"], &["hle", "rtm"]);
+    for answer in [Answer::Identical, Answer::Superset] {
+        assert_eq!(said(guest(), [("node-c", answer)], []).provides("node-c", &key), expected, "{key}");
+    }
+    assert_eq!(said(guest(), [("node-c", refusal())], []).provides("node-c", &key), Provided::Unknown, "{key}");
+    let unknown = Answers { guest: Err(Silence::NoLauncher), ..said(guest(), [("node-c", Answer::Superset)], []) };
+    assert_eq!(unknown.provides("node-c", &key), Provided::Unknown, "{key}: what was compared is not known");
+}
+
+/// A guest that runs without `hle` asks for its label all the same, and node-c lacks that.
+fn asks_for_hle(asked: Answers) -> Verdict {
+    let nodes = vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(|node| take(node, &[feature("hle")]))];
+    judge(&guest(&[feature("fpu"), feature("hle")], asked), nodes)
+}
+
+#[test]
+fn a_label_that_libvirt_finds_untrue_is_not_offered() {
+    let without = || cpu("Cascadelake-Server", &[], &["hle", "rtm"]);
+    let host = Host { model: Some(without()), ..Host::default() };
+    for answer in [Answer::Identical, Answer::Superset] {
+        let verdict = asks_for_hle(said(without(), [("node-c", answer)], [("node-c", host.clone())]));
+        assert_eq!(added(&verdict), None, "node-c would be labelled with what it does not have");
+        assert_eq!(verdict.nearest[0].evidence, Evidence::LibvirtLacks);
+        assert_eq!(verdict.nearest[0].untrue, [(feature("hle"), "true".to_owned())]);
+        let untrue = |why: &WhyNot| matches!(why, WhyNot::Labels(NoLabels::Untrue { node, .. }) if node == "node-c");
+        assert!(verdict.not_helping.iter().any(|not| untrue(&not.why)), "{:?}", verdict.not_helping);
+    }
+    let unasked = asks_for_hle(said(without(), [], [("node-c", host)]));
+    assert_eq!(added(&unasked), None, "the node's own word stands, whatever CPU it was asked about");
+}
+
+/// Libvirt was asked about a CPU without `hle`: that the node provides it says nothing of `hle`.
+#[test]
+fn a_label_that_libvirt_says_nothing_of_is_not_offered_with_confidence() {
+    let without = cpu("Cascadelake-Server", &[], &["hle", "rtm"]);
+    let verdict = asks_for_hle(said(without, [("node-c", Answer::Superset)], []));
+    let add = added(&verdict).expect("node-c's own host model names it: drifted labels, probably");
+    assert_eq!(add.backing, Backing::TakesCpu);
+    let elsewhere = vec![cascade_lake("node-a"), skylake("node-c")];
+    let without = cpu("Skylake-Server", &[], &["hle", "rtm"]);
+    let asks = guest(&[feature("fpu"), feature("hle")], said(without, [("node-c", Answer::Superset)], []));
+    let verdict = judge(&asks, elsewhere);
+    assert_eq!((added(&verdict), verdict.nearest[0].evidence), (None, Evidence::LibvirtTakesCpu));
+    let with = cpu("Cascadelake-Server", &[], &["rtm"]);
+    let verdict = asks_for_hle(said(with, [("node-c", Answer::Superset)], []));
+    assert_eq!(added(&verdict).map(|add| add.backing), Some(Backing::Provided));
+}
+
+#[test]
+fn what_libvirt_says_nothing_of_is_no_fault_of_labels() {
+    for key in [format!("{}synic", label::HYPERV), format!("{}2100000000", label::SCHEDULING_TSC)] {
+        let has_it = cascade_lake("node-a").tweak(|node| node.labels.extend([(key.clone(), "true".to_owned())]));
+        let asked = said(cpu("Cascadelake-Server", &[], &[]), [("node-c", Answer::Identical)], []);
+        let verdict = judge(&guest(&[feature("fpu"), key.clone()], asked), vec![has_it, cascade_lake("node-c")]);
+        assert_eq!(verdict.nearest[0].evidence, Evidence::LibvirtTakesCpu, "{key}");
+    }
+}
+
+/// A guest that fits nowhere now, on three nodes that are labelled with two models.
+fn stuck(hosts: [(&str, Host); 2]) -> Verdict {
+    let plain = |name| cascade_lake(name).tweak(|node| take(node, &[model("Cascadelake-Server")]));
+    let nodes = ["node-a", "node-b", "node-c"].map(plain).to_vec();
+    let asked = said(cpu("Cascadelake-Server", &["hle"], &[]), [("node-b", refusal()), ("node-c", refusal())], hosts);
+    judge(&guest(&[feature("fpu")], asked), nodes)
+}
+
+#[test]
+fn a_model_is_offered_where_libvirt_lists_it_as_usable() {
+    let both = || lists(&[(OLD, Usable::Yes), (NEW, Usable::Yes)]);
+    let verdict = stuck([("node-b", both()), ("node-c", both())]);
+    let model = offered(&verdict).expect("a model");
+    assert_eq!((model.model.as_str(), &model.instead_of), (NEW, &None));
+    assert_eq!(model.nodes, ["node-a", "node-b", "node-c"]);
+    assert_eq!(model.listed, ["node-b", "node-c"], "node-a was not asked");
+
+    let one = || lists(&[(OLD, Usable::Yes), (NEW, blocked(&["avx512vnni"]))]);
+    let verdict = stuck([("node-b", both()), ("node-c", one())]);
+    let model = offered(&verdict).expect("another model");
+    assert_eq!(model.model, OLD);
+    let nodes = vec![("node-c".to_owned(), vec!["avx512vnni".to_owned()])];
+    assert_eq!(model.instead_of, Some(NotUsable { model: NEW.to_owned(), nodes }), "what was passed over is said");
+
+    let unlisted = lists(&[(OLD, Usable::Yes)]);
+    let verdict = stuck([("node-b", both()), ("node-c", unlisted)]);
+    assert_eq!(offered(&verdict).map(|model| model.model.as_str()), Some(OLD), "node-c's libvirt does not know it");
+
+    let none = || lists(&[(OLD, blocked(&[])), (NEW, blocked(&[]))]);
+    let verdict = stuck([("node-b", none()), ("node-c", none())]);
+    assert_eq!(offered(&verdict), None);
+    let says = |why: &WhyNot| matches!(why, WhyNot::Model(NoModel::NotUsable(found)) if found.model == NEW);
+    assert!(verdict.not_helping.iter().any(|not| says(&not.why)), "{:?}", verdict.not_helping);
+
+    let unknown = || lists(&[(OLD, Usable::Unknown), (NEW, Usable::Unknown)]);
+    let verdict = stuck([("node-b", unknown()), ("node-c", Host::default())]);
+    assert_eq!(offered(&verdict).map(|model| model.model.as_str()), Some(NEW), "nobody speaks against it");
+}
+
+/// A guest that is to start is offered no other model than one that runs.
+#[test]
+fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
+    let starts = |hosts: [(&str, Host); 1]| {
+        let mut subject =
+            guest(&[], Answers { guest: Err(Silence::NoLauncher), ..said(cpu(OLD, &[], &[]), [], hosts) });
+        let start = Placement::default().tweak(|placement| {
+            placement.selector.insert(model("Nowhere"), "true");
+        });
+        subject.stage = Stage::Start(AfterStart { host_model: HostModelRule::NotAsked, vendor: false });
+        subject.placement = start.clone();
+        if let Some(anew) = &mut subject.restart {
+            (anew.placement, anew.mode) = (start.clone(), CpuMode::Named("Nowhere".to_owned()));
+        }
+        judge(&subject, ["node-a", "node-b", "node-c"].map(cascade_lake).to_vec())
+    };
+    let free = starts([("node-b", Host::default())]);
+    let best = offered(&free).expect("a model").model.clone();
+    let verdict = starts([("node-b", lists(&[(best.as_str(), blocked(&["hle"])), (OLD, Usable::Yes)]))]);
+    let other = offered(&verdict).expect("another model");
+    assert_ne!(other.model, best);
+    assert_eq!(other.instead_of.as_ref().map(|passed| &passed.model), Some(&best));
+}

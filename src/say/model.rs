@@ -1,0 +1,44 @@
+//! A common model that is offered: where it runs, by labels and by libvirt.
+
+use std::collections::BTreeSet;
+
+use super::plural::{and_names, fold_names};
+use crate::fit::models;
+use crate::fit::remedy::{NotUsable, UseModel};
+
+/// `EPYC-Rome runs on 3 nodes: a, b, c (so does EPYC-Rome-v2).`
+pub(crate) fn runs_on(offer: &UseModel, all: &str) -> String {
+    let UseModel { model, nodes, also, .. } = offer;
+    // A model that is not offered first is named with what speaks against it.
+    let named = |model: &String| {
+        let drawbacks = models::drawbacks(model).iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        if drawbacks.is_empty() { model.clone() } else { format!("{model} {drawbacks}") }
+    };
+    let also: Vec<String> = also.iter().map(named).collect();
+    let also = if also.is_empty() { String::new() } else { format!(" (so does {})", fold_names(&also, 3)) };
+    format!("{model} runs on {all}: {}{also}.", fold_names(nodes, 6))
+}
+
+/// What libvirt says of it, where it was asked, and which model is not offered for what it says.
+pub(crate) fn listed(offer: &UseModel) -> String {
+    let UseModel { nodes, listed, instead_of, .. } = offer;
+    let said = match listed.len() {
+        0 => "That is by labels: what libvirt there says of it is not known.".to_owned(),
+        all if all == nodes.len() => "Libvirt there lists it as usable.".to_owned(),
+        _ => format!("Libvirt lists it as usable on {}; the others are only labelled so.", and_names(listed, 3)),
+    };
+    let other = instead_of.as_ref().map(|other| format!("By labels {}.", not_usable(other)));
+    Some(said).into_iter().chain(other).collect::<Vec<_>>().join(" ")
+}
+
+/// `EPYC-Milan would do, and libvirt on b does not list it as usable (in the way: vaes)`.
+pub(crate) fn not_usable(found: &NotUsable) -> String {
+    let names: Vec<&str> = found.nodes.iter().map(|(node, _)| node.as_str()).collect();
+    let blockers: BTreeSet<&str> = found.nodes.iter().flat_map(|(_, blockers)| blockers).map(String::as_str).collect();
+    let blockers: Vec<&str> = blockers.into_iter().collect();
+    let why = match blockers.as_slice() {
+        [] => String::new(),
+        many => format!(" (in the way: {})", fold_names(many, 4)),
+    };
+    format!("{} would do, and libvirt on {} does not list it as usable{why}", found.model, fold_names(&names, 3))
+}

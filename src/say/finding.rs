@@ -13,6 +13,8 @@ use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// How many kinds of start are listed.
 const STARTS: usize = 4;
+/// How many reasons of libvirt are listed.
+const REFUSALS: usize = 3;
 
 /// The finding in words.
 #[must_use]
@@ -404,9 +406,9 @@ fn no_target(found: &NoTarget) -> String {
             format!("cannot migrate{now}: {none}")
         }
         NoTarget::LibvirtRefuses(names) => format!(
-            "cannot migrate: libvirt refuses its CPU on {}, the only {} by labels",
+            "cannot migrate: libvirt refuses its CPU on {}, which {} by labels, and no other node takes it as things stand",
             fold_names(names, 3),
-            number(names.len(), "node that fits", "nodes that fit")
+            number(names.len(), "fits", "fit")
         ),
         NoTarget::One(only) => format!("can migrate to one node only: {only}"),
         NoTarget::ByStart { mode, targets, mode_decides: true } => format!("uses {mode}: {}", by_start(targets)),
@@ -414,7 +416,7 @@ fn no_target(found: &NoTarget) -> String {
     }
 }
 
-/// `libvirt refuses its CPU on node-b, which fits by labels: missing features hle, rtm`. Nodes that miss the same stand together.
+/// `libvirt refuses its CPU on node-b, which fits by labels (missing features hle, rtm)`. Nodes that miss the same stand together.
 fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
     let mut by_reason: Vec<(&Incompatible, Vec<&str>)> = Vec::new();
     for (node, why) in refusals {
@@ -425,9 +427,15 @@ fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
     }
     let part = |(why, nodes): &(&Incompatible, Vec<&str>)| {
         let fit = number(nodes.len(), "fits", "fit");
-        format!("on {}, which {fit} by labels: {}", fold_names(nodes, 3), incompatible(why))
+        format!("on {}, which {fit} by labels ({})", fold_names(nodes, 3), incompatible(why))
     };
-    format!("libvirt refuses its CPU {}", by_reason.iter().map(part).collect::<Vec<_>>().join("; "))
+    let shown: Vec<String> = by_reason.iter().take(REFUSALS).map(part).collect();
+    let hidden: usize = by_reason.iter().skip(REFUSALS).map(|(_, nodes)| nodes.len()).sum();
+    let more = match hidden {
+        0 => String::new(),
+        hidden => format!("; for other reasons on {}", counted(hidden, "more node", "more nodes")),
+    };
+    format!("libvirt refuses its CPU {}{more}", shown.join("; "))
 }
 
 /// Why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.

@@ -9,7 +9,7 @@ use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, Script};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
-use crate::fit::libvirt::{Answer, Answers, Labelled, Silence, labelled};
+use crate::fit::libvirt::{Answer, Answers, Labelled, Provided, Silence, labelled};
 use crate::fit::subject::Subject;
 use crate::kubevirt::subject::Judged;
 use crate::page::Page;
@@ -17,6 +17,9 @@ use crate::policy::Policy;
 use crate::say::finding::incompatible;
 use crate::say::{self, plural};
 use crate::world::World;
+
+/// How many kinds of nodes are listed one by one.
+const KINDS: usize = 4;
 
 /// What is known of a guest from libvirt, beside what the labels say.
 pub(super) struct Said<'s> {
@@ -36,7 +39,7 @@ impl<'s> Said<'s> {
     pub(super) fn facts(&self) -> Vec<String> {
         let mut out = vec![match &self.asked.guest {
             Ok(guest) => format!("Its CPU, read from its libvirt: {}.", guest.cpu),
-            Err(silence) => format!("Its CPU is not known from its libvirt: {silence}."),
+            Err(silence) => format!("Its CPU is not known from its libvirt ({silence})."),
         }];
         if self.asked.guest.is_err() {
             out.push("Judged by labels alone; libvirt checks again at the migration.".to_owned());
@@ -44,7 +47,7 @@ impl<'s> Said<'s> {
         }
         out.extend(self.labels_of_missing());
         out.extend(self.stale_host_models());
-        let by = if self.asked.nodes.values().any(Result::is_ok) {
+        let by = if self.asked.nodes.iter().any(|(node, said)| said.is_ok() && self.fleet.find(node).is_some()) {
             "labels and by libvirt, which"
         } else {
             "labels alone; libvirt"
@@ -74,15 +77,23 @@ impl<'s> Said<'s> {
         let names = |set: &BTreeSet<&str>| plural::fold_names(&set.iter().collect::<Vec<_>>(), 8);
         let mut out: Vec<String> = Vec::new();
         if !nowhere.is_empty() {
-            out.push(format!("No node has a cpu-feature label for {}: no selector can ask for that.", names(&nowhere)));
+            out.push(format!(
+                "No node has a cpu-feature label for {}, so no selector can ask for it.",
+                names(&nowhere)
+            ));
         }
         if !unasked.is_empty() {
             out.push(format!("Its target's selector does not ask for cpu-feature {}.", names(&unasked)));
         }
+        let mut alike: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
         for (node, features) in wrong {
-            let features = plural::fold_names(&features, 8);
-            out.push(format!("{node} bears cpu-feature {features}, which libvirt there does not provide."));
+            alike.entry(features).or_default().push(node);
         }
+        out.extend(folded(&alike, |features, nodes| {
+            let bear = plural::number(nodes.len(), "bears", "bear");
+            let (nodes, features) = (plural::fold_names(nodes, 6), plural::fold_names(features, 8));
+            format!("{nodes} {bear} cpu-feature {features}, which libvirt there does not provide.")
+        }));
         out
     }
 
@@ -93,20 +104,21 @@ impl<'s> Said<'s> {
 
     /// The nodes whose libvirt has another host model than their label says.
     fn stale_host_models(&self) -> Vec<String> {
-        let mut out = Vec::new();
+        let mut alike: BTreeMap<(Vec<&str>, &str), Vec<&str>> = BTreeMap::new();
         for (name, host) in self.asked.hosts.iter() {
             let Some((node, model)) = self.fleet.find(name).zip(host.model.as_ref().map(|cpu| &cpu.model)) else {
                 continue;
             };
             let labels = self.fleet.names_under(node, Family::HostModelCpu);
             if !labels.is_empty() && !labels.contains(&model.as_str()) {
-                out.push(format!(
-                    "{name} is labelled host-model-cpu {}; libvirt there says {model}: its labels are not those of its libvirt.",
-                    plural::fold_names(&labels, 2)
-                ));
+                alike.entry((labels, model)).or_default().push(name);
             }
         }
-        out
+        folded(&alike, |(labels, model), nodes| {
+            let is = plural::number(nodes.len(), "is", "are");
+            let (nodes, labels) = (plural::fold_names(nodes, 6), plural::fold_names(labels, 2));
+            format!("{nodes} {is} labelled host-model-cpu {labels}, and libvirt there says {model}.")
+        })
     }
 
     /// What the guest would lose with a model.
@@ -134,9 +146,27 @@ impl<'s> Said<'s> {
     ) {
         let said = self.asked.by_node(self.subject, self.fleet);
         for (node, missing) in nodes {
-            rows.push(vec![self.fleet.name(*node).to_owned(), self.by_labels(*node, missing), by_libvirt(said(*node))]);
+            rows.push(vec![
+                self.fleet.name(*node).to_owned(),
+                self.by_labels(*node, missing),
+                self.by_libvirt(*node, missing, said(*node)),
+            ]);
         }
         page.table(&rows);
+    }
+
+    /// What libvirt there says, and what of the labels that the node lacks would be untrue all the same.
+    fn by_libvirt(&self, node: NodeIndex, missing: &[(String, String)], said: Result<&Answer, Silence>) -> String {
+        let agrees = said.as_ref().is_ok_and(|answer| answer.agrees());
+        let name = self.fleet.name(node);
+        let is_untrue = |(key, _): &&(String, String)| {
+            agrees && !self.subject.is_chosen(key) && self.subject.provides(name, key) == Provided::No
+        };
+        let untrue: Vec<(String, String)> = missing.iter().filter(is_untrue).cloned().collect();
+        match untrue.as_slice() {
+            [] => by_libvirt(said),
+            untrue => format!("{}, though without {}", by_libvirt(said), plural::fold_entries(untrue, 4)),
+        }
     }
 
     /// Whether the guest's CPU is known, so that nodes have something to say of it.
@@ -231,6 +261,19 @@ fn by_libvirt(said: Result<&Answer, Silence>) -> String {
         Ok(Answer::Incompatible(why)) => format!("incompatible: {}", incompatible(why)),
         Err(silence) => silence.to_string(),
     }
+}
+
+/// A line for each kind of nodes, and one for the rest of many.
+fn folded<K: Ord>(alike: &BTreeMap<K, Vec<&str>>, line: impl Fn(&K, &[&str]) -> String) -> Vec<String> {
+    let mut out: Vec<String> = alike.iter().take(KINDS).map(|(kind, nodes)| line(kind, nodes)).collect();
+    let rest: usize = alike.values().skip(KINDS).map(Vec::len).sum();
+    if rest > 0 {
+        out.push(format!(
+            "Labels and libvirt differ on {} (-o json lists all).",
+            plural::counted(rest, "more node", "more nodes")
+        ));
+    }
+    out
 }
 
 fn loses(model: &str, whose: &str, lost: &[String]) -> String {

@@ -17,7 +17,8 @@ use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsabl
 use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template};
 use crate::fit::verdict::{Evidence, Verdict};
 use crate::testing::Tweak;
-use crate::testing::fleet::{cascade_lake, feature, known, model, skylake, take, vendor};
+use crate::testing::fleet::{cascade_lake, feature, ice_lake, known, model, rome, skylake, take, vendor};
+use crate::testing::random::Random;
 
 const OLD: &str = "Skylake-Server-noTSX-IBRS";
 const NEW: &str = "Cascadelake-Server-noTSX";
@@ -254,4 +255,145 @@ fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
     let other = offered(&verdict).expect("another model");
     assert_ne!(other.model, best);
     assert_eq!(other.instead_of.as_ref().map(|passed| &passed.model), Some(&best));
+}
+
+/// Random nodes, guests and answers: nothing is offered, and nothing is said, that the answers contradict.
+#[test]
+fn nothing_is_offered_that_libvirt_contradicts() {
+    let mut seen = BTreeMap::<&'static str, usize>::new();
+    for seed in 0..1_500 {
+        let (subject, nodes) = random(&mut Random::new(seed));
+        let asked = subject.asked.clone().expect("libvirt was asked");
+        let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
+        let fleet = Fleet::new(nodes.clone());
+        let verdict = Judgement::new(&subject, &fleet, Depth::Full).verdict();
+        let fitting = fleet.names(&verdict.assessment.fitting);
+        assert!(fitting.iter().all(|node| asked.refusal(node).is_none()), "{seed}: a target that libvirt refuses");
+        if let Some(offer) = offered(&verdict) {
+            *seen.entry("a model").or_default() += 1;
+            for model in [&offer.model].into_iter().chain(&offer.also) {
+                let lists_it_as_unusable = |node: &String| {
+                    asked.hosts.get(node).is_some_and(|host| {
+                        !host.models.is_empty()
+                            && !matches!(host.models.get(model), Some(Usable::Yes | Usable::Unknown))
+                    })
+                };
+                let key = crate::testing::fleet::model(model);
+                let labelled = nodes.iter().filter(|node| node.labels.contains_key(&key)).map(|node| node.name.clone());
+                let refusing: Vec<String> = labelled.filter(lists_it_as_unusable).collect();
+                assert_eq!(refusing, [""; 0], "{seed}: {model}");
+            }
+            assert!(offer.nodes.len() > 1 && offer.nodes.iter().all(|node| names.contains(node)), "{seed}");
+            assert!(offer.listed.iter().all(|node| offer.nodes.contains(node)), "{seed}");
+            if let Some(other) = &offer.instead_of {
+                *seen.entry("another model").or_default() += 1;
+                assert!(other.model != offer.model && !other.nodes.is_empty(), "{seed}");
+            }
+        }
+        if let Some(add) = added(&verdict) {
+            *seen.entry("labels").or_default() += 1;
+            assert!(asked.refusal(&add.node).is_none(), "{seed}: libvirt refuses there");
+            for (key, _) in &add.labels {
+                let name = label::name(key);
+                let own = asked.hosts.get(&add.node).and_then(|host| host.model.as_ref());
+                assert!(own.is_none_or(|cpu| !cpu.disable.contains(name)), "{seed}: {key} is untrue on {}", add.node);
+                if add.backing == Backing::Provided && key.starts_with(label::CPU_FEATURE) {
+                    let compared =
+                        asked.guest.as_ref().ok().filter(|_| asked.agrees(&add.node)).map(|guest| &guest.cpu);
+                    let has = |cpu: &Cpu| !cpu.disable.contains(name) && cpu.has(name) == Some(true);
+                    assert!(own.is_some_and(has) || compared.is_some_and(has), "{seed}: nobody said {key}");
+                    *seen.entry("labels with confidence").or_default() += 1;
+                }
+            }
+        }
+        for near in &verdict.nearest {
+            *seen.entry(near.evidence_word()).or_default() += 1;
+            assert!(near.untrue.iter().all(|entry| near.missing.contains(entry)), "{seed}");
+            let agrees = asked.agrees(&near.node);
+            match near.evidence {
+                Evidence::LibvirtAgrees | Evidence::LibvirtTakesCpu => {
+                    assert!(agrees && near.untrue.is_empty(), "{seed}");
+                }
+                Evidence::LibvirtLacks => assert!(!near.untrue.is_empty(), "{seed}"),
+                Evidence::LibvirtRefuses => assert!(asked.refusal(&near.node).is_some(), "{seed}"),
+                _ => assert!(near.untrue.is_empty(), "{seed}: {near:?}"),
+            }
+        }
+    }
+    for what in
+        ["a model", "another model", "labels", "labels with confidence", "agrees", "takes CPU", "lacks", "refuses"]
+    {
+        assert!(seen.get(what).is_some_and(|count| *count > 5), "{what} is hardly tried: {seen:?}");
+    }
+}
+
+impl crate::fit::verdict::Nearest {
+    fn evidence_word(&self) -> &'static str {
+        match self.evidence {
+            Evidence::LibvirtAgrees => "agrees",
+            Evidence::LibvirtTakesCpu => "takes CPU",
+            Evidence::LibvirtLacks => "lacks",
+            Evidence::LibvirtRefuses => "refuses",
+            _ => "by labels",
+        }
+    }
+}
+
+fn random_cpu(random: &mut Random) -> Cpu {
+    const FEATURES: [&str; 7] = ["fpu", "hle", "rtm", "avx512vnni", "gfni", "vaes", "vmx-ept"];
+    let model = random.one(&["Cascadelake-Server", "Skylake-Server", NEW, OLD, "Icelake-Server-noTSX", "Unheard-of"]);
+    let mut out = cpu(model, &[], &[]);
+    for feature in FEATURES {
+        match random.below(4) {
+            0 => drop(out.require.insert(feature.to_owned())),
+            1 => drop(out.disable.insert(feature.to_owned())),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn random(random: &mut Random) -> (Subject<'static>, Vec<Node>) {
+    let names: Vec<String> =
+        (0..2 + random.below(4)).map(|at| format!("node-{}", ["a", "b", "c", "d", "e"][at])).collect();
+    let kinds: [fn(&str) -> Node; 5] = [cascade_lake, cascade_lake, skylake, ice_lake, rome];
+    let asks: Vec<String> = [feature("fpu"), feature("hle"), feature("gfni"), known(NEW), vendor("Intel")]
+        .into_iter()
+        .chain([format!("{}synic", label::HYPERV)])
+        .filter(|_| random.percent(40))
+        .collect();
+    let nodes: Vec<Node> = names
+        .iter()
+        .map(|name| {
+            let mut node = random.one(&kinds)(name);
+            let lost: Vec<String> = asks.iter().filter(|_| random.percent(40)).cloned().collect();
+            take(&mut node, &lost);
+            node
+        })
+        .collect();
+    let mut asked = said(random_cpu(random), [], []);
+    let mut answers = BTreeMap::new();
+    let mut hosts = Hosts::new();
+    for name in &names {
+        let answer = match random.below(4) {
+            0 => Ok(Answer::Identical),
+            1 => Ok(Answer::Superset),
+            2 => Ok(refusal()),
+            _ => Err(Silence::NoLauncher),
+        };
+        answers.insert(name.clone(), answer);
+        if random.percent(60) {
+            let models = ["Cascadelake-Server", NEW, OLD, "Icelake-Server-noTSX", "EPYC", "EPYC-Rome", "n270"];
+            let usable = |random: &mut Random| match random.below(8) {
+                0 => blocked(&["hle"]),
+                1 => Usable::Unknown,
+                _ => Usable::Yes,
+            };
+            let models = models.map(|model| (model.to_owned(), usable(random)));
+            let models = models.into_iter().filter(|_| random.percent(90)).collect();
+            hosts.insert(name.clone(), Host { model: random.percent(80).then(|| random_cpu(random)), models });
+        }
+    }
+    (asked.nodes, asked.hosts) = (Arc::new(answers), Arc::new(hosts));
+    (guest(&asks, asked), nodes)
 }

@@ -26,7 +26,11 @@ mod lines;
 mod live;
 mod load;
 mod manifests;
+#[allow(dead_code, reason = "tests/cost uses the rest")]
+#[path = "../common/objects.rs"]
+mod objects;
 mod pki;
+mod poison;
 mod policy_crd;
 mod process;
 mod proxy;
@@ -41,6 +45,9 @@ mod rights;
 mod scheduler;
 mod servers;
 mod session;
+#[allow(dead_code, reason = "tests/cost uses the rest")]
+#[path = "../common/shapes.rs"]
+mod shapes;
 mod status;
 mod stories;
 mod trimming;

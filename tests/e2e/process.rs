@@ -165,14 +165,27 @@ impl Server {
         common::wait(&mut self.watcher, limit).and_then(|status| status.code())
     }
 
-    /// Sends it a signal, as `kill` names it.
+    /// Its process, for as long as it runs.
     #[track_caller]
-    pub fn signal(&self, signal: &str) {
+    pub fn pid(&self) -> u32 {
         let watcher = self.watcher.id();
         let children =
             std::fs::read_to_string(format!("/proc/{watcher}/task/{watcher}/children")).expect("its children");
-        let server = children.split_whitespace().next().expect("the server runs");
-        let sent = Command::new("kill").args(["-s", signal, server]).status().expect("kill");
+        children.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("the server runs")
+    }
+
+    /// The most resident memory that it had so far, in MiB.
+    #[track_caller]
+    pub fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux reports it");
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") >> 10
+    }
+
+    /// Sends it a signal, as `kill` names it.
+    #[track_caller]
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args(["-s", signal, &self.pid().to_string()]).status().expect("kill");
         assert!(sent.success(), "SIG{signal} could not be sent to {}", self.name);
     }
 

@@ -217,10 +217,18 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
         out.push(row.on_common_model.map_or_else(dash, |on| if on { "yes" } else { "no" }.to_owned()));
     }
     let next = Some(row.at_next_start.why.as_str()).filter(|why| !why.is_empty() && row.why != **why);
-    let next = next.map(|why| format!("at next start: {why}"));
+    let next = next.map(|why| format!("at next start: {}", unless_said(why, &row.why)));
     let why = Some(row.why.clone()).filter(|why| !why.is_empty()).into_iter().chain(next);
     out.push(why.reduce(|now, next| format!("{now}; {next}")).unwrap_or_else(dash));
     out
+}
+
+/// What is said of the next start, without an end that was said of now: the nodes that are cordoned are the same.
+fn unless_said<'w>(next: &'w str, now: &str) -> &'w str {
+    match next.rsplit_once("; ") {
+        Some((head, end)) if now.contains(end) => head,
+        _ => next,
+    }
 }
 
 /// To how many of how many nodes it could go: `2/6`, or `0-2/6` by the node it starts on; `no-start` where it could not start.

@@ -15,7 +15,9 @@ use crate::page::Page;
 use crate::policy::Policy;
 use crate::snapshot::Source;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
-use crate::testing::fleet::{arm, cascade_lake, feature, give, host, model, node, rome, set, skylake, take, vendor};
+use crate::testing::fleet::{
+    arm, cascade_lake, cordon, feature, give, host, model, node, rome, set, skylake, take, vendor,
+};
 use crate::testing::situation::object;
 use crate::testing::{NEVER, Tweak};
 use crate::world::World;
@@ -212,6 +214,11 @@ fn explain_and_audit_count_the_same_entries() {
 #[case::greater(
     start(required("rack", "Gt", &["3"]), vec![labelled("n1", "rack", "5"), labelled("n2", "rack", "2"), labelled("n3", "rack", "x")]),
     &["Can start on n1 alone, and could never leave it.", "n2, n3 meet its selector, not its node affinity (rack > 3)"],
+    &["uses host-model"]
+)]
+#[case::cordoned(
+    of(inherited("n1"), three().tweak(|nodes| nodes.iter_mut().skip(1).for_each(cordon))),
+    &["2 nodes fit but are cordoned (n2, n3); at next start: can start on n1 alone, and could never leave it\n"],
     &["uses host-model"]
 )]
 #[case::frozen(

@@ -105,7 +105,7 @@ fn it_may_be_broken_cut_off_and_repeated() {
 
 /// Each group with a taint means the nodes with that one.
 #[test]
-fn taints_are_told_apart() {
+fn a_group_with_a_taint_means_the_nodes_with_that_one() {
     let text = DESCRIBED.replace(
         "1 node(s) had untolerated taint {gpu: only}",
         "1 node(s) had untolerated taint {gpu: only}, 1 node(s) had untolerated taint {disk: slow}",

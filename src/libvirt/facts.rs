@@ -96,19 +96,20 @@ impl Machine {
         Self { vendor: names(Family::CpuVendor), host_model: names(Family::HostModelCpu) }
     }
 
+    /// What its labels say otherwise than those of another machine.
+    fn unlike(&self, other: &Self) -> String {
+        let labels = [
+            ("cpu-vendor", &self.vendor, &other.vendor),
+            ("host-model-cpu", &self.host_model, &other.host_model),
+        ];
+        let unlike = labels.iter().filter(|(_, name, other)| !name.is_empty() && name != other);
+        unlike.map(|(label, name, _)| format!("{label} {name}")).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether nothing speaks against it that both are one machine, with one libvirt's host model.
     fn may_be(&self, other: &Self) -> bool {
         let agree = |one: &str, other: &str| one.is_empty() || other.is_empty() || one == other;
         agree(&self.vendor, &other.vendor) && agree(&self.host_model, &other.host_model)
-    }
-}
-
-impl fmt::Display for Machine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = [("cpu-vendor", &self.vendor), ("host-model-cpu", &self.host_model)];
-        let parts: Vec<String> =
-            named.iter().filter(|(_, name)| !name.is_empty()).map(|(what, name)| format!("{what} {name}")).collect();
-        f.write_str(&parts.join(", "))
     }
 }
 

@@ -224,7 +224,7 @@ impl<'s> Said<'s> {
             let folder = ["--ask-libvirt", "--save-libvirt-facts", "FOLDER"];
             let what = match open.as_slice() {
                 _ if is_own_open => "it".to_owned(),
-                [] => "nodes".to_owned(),
+                [] => "the nodes that have launchers".to_owned(),
                 open => plural::fold_names(open, 6),
             };
             if let Some(command) = say::explain(judged) {

@@ -101,7 +101,7 @@ fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Op
     };
     let other_machine = || {
         let was = all.iter().find(|(_, facts)| facts.answers.contains_key(cpu))?.0;
-        Some(Err(Silence::OtherMachine { saved: was.to_string(), now: now.to_string() }))
+        Some(Err(Silence::OtherMachine { saved: was.unlike(now), now: now.unlike(was) }))
     };
     latest(known).map(|kept| kept.value.clone()).or_else(silence).or_else(other_machine)
 }

@@ -5,6 +5,7 @@ mod connect;
 mod drain;
 mod formats;
 mod hostile;
+mod libvirt;
 mod lines;
 mod pasted;
 mod pruned;

@@ -1,0 +1,368 @@
+//! Answers of libvirt that were saved: `explain`, `drain` and `audit` over them, files that are put together, and files that are
+//! none.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::common::{Ran, Scratch, cpufit, head, kubevirt, list, node};
+
+const EARLY: &str = "2026-11-01T08:00:00Z";
+const LATE: &str = "2026-11-02T08:00:00Z";
+
+/// The nodes beside `node-a`, where the guests run, and what is said of each about `shop/db`: a code, or libvirt's answer.
+const NODES: [(&str, &str); 9] = [
+    ("node-b", "identical"),
+    ("node-c", "superset"),
+    ("node-d", "incompatible"),
+    ("node-e", "not-saved"),
+    ("node-f", "no-launcher"),
+    ("node-g", "kept-off"),
+    ("node-h", "too-slow"),
+    ("node-i", "forbidden"),
+    ("node-j", "other-machine"),
+];
+
+/// A Cascade Lake; node-c lost a label, node-g stands elsewhere, node-j was replaced.
+fn host(name: &str) -> Value {
+    let mut labels = json!({
+        "kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name,
+        "cpu-vendor.node.kubevirt.io/Intel": "true", "machine-type.node.kubevirt.io/q35": "true",
+        "zone": if name == "node-g" { "b" } else { "a" },
+    });
+    let model = if name == "node-j" { "Icelake-Server" } else { "Cascadelake-Server" };
+    for key in ["cpu-model-migration", "cpu-model", "host-model-cpu"] {
+        labels[format!("{key}.node.kubevirt.io/{model}")] = json!("true");
+        if key != "host-model-cpu" {
+            labels[format!("{key}.node.kubevirt.io/Cascadelake-Server")] = json!("true");
+        }
+    }
+    for feature in ["aes", "fpu"] {
+        labels[format!("host-model-required-features.node.kubevirt.io/{feature}")] = json!("true");
+        if name != "node-c" || feature != "fpu" {
+            labels[format!("cpu-feature.node.kubevirt.io/{feature}")] = json!("true");
+        }
+    }
+    node(name, &labels)
+}
+
+/// A guest that runs, with its launcher.
+fn guest(name: &str, on: &str) -> [Value; 2] {
+    let vmi = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"namespace": "shop", "name": name, "uid": name},
+        "spec": {"domain": {"cpu": {"model": "host-model"}, "machine": {"type": "q35"}}, "nodeSelector": {"zone": "a"},
+            "evictionStrategy": "LiveMigrate"},
+        "status": {"phase": "Running", "nodeName": on, "selinuxContext": "none"},
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": "shop", "name": format!("virt-launcher-{name}-x"),
+            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": name},
+            "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name, "uid": name, "controller": true}]},
+        "spec": {"nodeName": on, "nodeSelector": {"kubevirt.io/schedulable": "true", "zone": "a"}, "containers": [{"name": "compute"}]},
+        "status": {"phase": "Running"},
+    });
+    [vmi, pod]
+}
+
+fn cluster() -> Value {
+    let nodes = ["node-a"].into_iter().chain(NODES.map(|(name, _)| name)).map(host);
+    let guests = ["db", "old", "web", "pass"].map(|name| guest(name, "node-a")).into_iter().flatten();
+    // Libvirt on node-e can be asked, on node-f it cannot.
+    list(nodes.chain(guests).chain(guest("neighbour", "node-e")).chain([kubevirt(&json!({}))]))
+}
+
+fn cpu() -> Value {
+    json!({"model": "Cascadelake-Server", "vendor": "Intel", "require": ["ss"], "disable": ["hle"]})
+}
+
+fn guest_facts(name: &str, uid: &str) -> Value {
+    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtGuest",
+        "metadata": {"namespace": "shop", "name": name, "uid": uid},
+        "askedAt": EARLY, "accelerator": "kvm", "cpu": cpu(), "losses": {"Nehalem": ["avx512f"]}})
+}
+
+fn node_facts(name: &str, host_model: &str, answer: &Value) -> Value {
+    let mut answer = answer.clone();
+    answer["accelerator"] = json!("kvm");
+    answer["cpu"] = cpu();
+    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": name},
+        "machine": {"vendor": "Intel", "hostModel": host_model}, "accelerator": "kvm",
+        "hostModel": {"model": host_model}, "usableModels": ["Nehalem"], "answers": [answer]})
+}
+
+fn silent(name: &str, code: &str, detail: &str) -> Value {
+    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": name},
+        "unanswered": "-", "unansweredCode": code, "unansweredDetail": detail, "askedAt": EARLY})
+}
+
+/// As they are saved: a file each.
+fn facts() -> Vec<Value> {
+    let mut passthrough = guest_facts("pass", "pass");
+    passthrough["cpu"] = Value::Null;
+    passthrough["unansweredCode"] = json!("no-model");
+    passthrough["unansweredDetail"] = json!("host-passthrough, the host's CPU itself");
+    let cascade = |name, answer| node_facts(name, "Cascadelake-Server", &answer);
+    vec![
+        guest_facts("db", "db"),
+        guest_facts("old", "of-an-earlier-start"),
+        passthrough,
+        cascade("node-b", json!({"answer": "identical", "askedAt": EARLY})),
+        cascade("node-c", json!({"answer": "superset", "askedAt": EARLY})),
+        cascade("node-d", json!({"answer": "incompatible", "missing": ["ss"], "askedAt": EARLY})),
+        silent("node-f", "no-launcher", ""),
+        cascade(
+            "node-h",
+            json!({"unanswered": "-", "unansweredCode": "too-slow", "unansweredDetail": "3", "askedAt": EARLY}),
+        ),
+        silent("node-i", "forbidden", "namespace shop: no"),
+        cascade("node-j", json!({"answer": "identical", "askedAt": EARLY})),
+    ]
+}
+
+struct Scene {
+    scratch: Scratch,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        scratch.write_json("cluster.json", &cluster());
+        for (number, fact) in facts().iter().enumerate() {
+            scratch.write_json(&format!("facts/{number}.json"), fact);
+        }
+        Self { scratch }
+    }
+
+    fn run(&self, args: &[&str], facts: &[&str]) -> Ran {
+        let path = |name: &str| self.scratch.path().join(name).to_str().unwrap().to_owned();
+        let mut all: Vec<String> = args.iter().map(ToString::to_string).collect();
+        all.extend(["--snapshot".to_owned(), path("cluster.json")]);
+        facts.iter().for_each(|name| all.extend(["--libvirt-facts".to_owned(), path(name)]));
+        cpufit(all).run()
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Value {
+        let ran = self.run(&[args, &["-o", "json"]].concat(), &["facts"]);
+        assert!(ran.code() < 2, "{}", head(&ran.stderr));
+        ran.json()
+    }
+
+    fn explained(&self, guest: &str) -> Value {
+        self.json(&["explain", &format!("vmi/{guest}"), "-n", "shop"])["results"][0].clone()
+    }
+}
+
+/// By node, the code or the answer.
+fn by_node(explained: &Value) -> BTreeMap<String, String> {
+    let nodes = explained["libvirt"]["nodes"].as_object().unwrap();
+    let word = |row: &Value| row["answer"].as_str().or(row["unansweredCode"].as_str()).unwrap().to_owned();
+    nodes.iter().map(|(name, row)| (name.clone(), word(row))).collect()
+}
+
+#[test]
+fn every_node_has_an_answer_or_a_reason() {
+    let scene = Scene::new();
+    let expected = NODES.map(|(name, word)| (name.to_owned(), word.to_owned())).into();
+    assert_eq!(by_node(&scene.explained("db")), expected);
+    let ran = scene.run(&["explain", "vmi/db", "-n", "shop"], &["facts"]);
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    let row = |name: &str| {
+        let line =
+            ran.stdout.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {}", ran.stdout));
+        line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expected = [
+        ("node-b", "fits", "identical: the guest can run there"),
+        ("node-c", "lacks cpu-feature fpu", "superset: the guest can run there"),
+        ("node-d", "fits", "incompatible: missing feature ss"),
+        ("node-e", "fits", "no saved answer"),
+        ("node-f", "fits", "not asked: no launcher is known there"),
+        ("node-g", "lacks zone=a", "not asked: it lacks zone=a, which is no label of the CPU"),
+        ("node-h", "fits", "no answer within 3 s"),
+        ("node-i", "fits", "not asked: exec is refused (namespace shop: no)"),
+    ];
+    for (name, labels, libvirt) in expected {
+        assert_eq!(row(name), [labels, libvirt], "{name}: {}", ran.stdout);
+    }
+    assert!(
+        row("node-j")[1]
+            .contains("Cascadelake-Server then, and is labelled cpu-vendor Intel, host-model-cpu Icelake-Server now")
+    );
+}
+
+/// What can be done about a node without an answer, where only a dump is at hand.
+#[test]
+fn how_to_ask_is_said_offline() {
+    let scene = Scene::new();
+    let text = scene.run(&["explain", "vmi/db", "-n", "shop"], &["facts"]).stdout;
+    let command = "kubectl cpufit explain vmi/db -n shop --ask-libvirt --save-libvirt-facts FOLDER";
+    assert!(text.lines().any(|line| line.trim() == command), "{text}");
+    assert!(text.contains("this asks node-e, and adds the answers to FOLDER"), "{text}");
+    assert!(text.contains("No launcher is known on node-f, node-j."), "{text}");
+    assert!(text.contains("VirtualMachineInstance") && text.contains("\"node-f\""), "{text}");
+    let web = scene.run(&["explain", "vmi/web", "-n", "shop"], &["facts"]).stdout;
+    assert!(web.contains("Its CPU is not known from its libvirt: no saved answer."), "{web}");
+    assert!(web.contains("NODE    CPU") && web.contains("this asks it, and adds"), "labels are shown in full: {web}");
+}
+
+#[rstest]
+#[case("db", None)]
+#[case("old", Some("started-anew"))]
+#[case("web", Some("not-saved"))]
+#[case("pass", Some("no-model"))]
+fn every_guest_is_known_or_has_a_reason(#[case] guest: &str, #[case] code: Option<&str>) {
+    let explained = Scene::new().explained(guest);
+    assert_eq!(explained["libvirt"]["unansweredCode"].as_str(), code, "{explained:#}");
+    assert_eq!(explained["libvirt"]["cpu"].is_null(), code.is_some());
+}
+
+/// `drain` and `audit` say of each node and guest what `explain` says, in JSON and in the table.
+#[rstest]
+#[case::drain(&["drain", "node-a"])]
+#[case::audit(&["audit"])]
+fn what_is_not_known_is_what_explain_says(#[case] verb: &[&str]) {
+    let scene = Scene::new();
+    let explained = scene.explained("db");
+    let reasons = scene.json(verb)["libvirt"].clone();
+    let field = |row: &Value, field: &str| row[field].as_str().unwrap().to_owned();
+    let nodes = reasons["nodes"].as_array().unwrap();
+    let found: BTreeMap<String, String> = nodes.iter().map(|row| (field(row, "node"), field(row, "code"))).collect();
+    let mut expected = by_node(&explained);
+    expected.retain(|_, word| !["identical", "superset", "incompatible", "kept-off"].contains(&word.as_str()));
+    assert_eq!(found, expected);
+    for row in nodes {
+        assert_eq!(row["reason"], explained["libvirt"]["nodes"][field(row, "node")]["unanswered"]);
+        assert_eq!(row["guests"], 1);
+    }
+    let guests = reasons["guests"].as_array().unwrap();
+    let found: BTreeMap<String, String> = guests.iter().map(|row| (field(row, "guest"), field(row, "code"))).collect();
+    for (guest, code) in [("shop/old", "started-anew"), ("shop/web", "not-saved"), ("shop/pass", "no-model")] {
+        assert_eq!(found.get(guest).map(String::as_str), Some(code), "{guests:?}");
+    }
+    let text = scene.run(verb, &["facts"]).stdout;
+    for line in [
+        "Not known: what libvirt says on node-e: no saved answer",
+        "Not known: what libvirt says on node-f: not asked: no launcher is known there",
+        "Not known: what libvirt says on node-h: no answer within 3 s",
+        "Not known: what libvirt says on node-i: not asked: exec is refused (namespace shop: no)",
+        "Not known: what libvirt says of the CPU of shop/old: no saved answer since it was started anew",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "{line}: {text}");
+    }
+    let without = scene.run(&[verb, &["-o", "json"]].concat(), &[]);
+    assert!(without.json()["libvirt"].is_null(), "nobody was asked");
+}
+
+#[test]
+fn drain_says_so_among_what_is_not_known() {
+    let drained = Scene::new().json(&["drain", "node-a"]);
+    let lines: Vec<&str> = drained["notKnown"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(lines.contains(&"what libvirt says on node-h: no answer within 3 s"), "{lines:?}");
+    let db = drained["nodes"][0]["guests"].as_array().unwrap().iter().find(|row| row["guest"] == "shop/db").unwrap();
+    let targets = db["targets"].as_array().unwrap();
+    assert!(targets.contains(&json!("node-b")) && !targets.contains(&json!("node-d")), "{db:#}");
+}
+
+/// Answers that lie in the dump are the same as those that are named.
+#[test]
+fn a_dump_carries_them() {
+    let scene = Scene::new();
+    let named = scene.explained("db");
+    let folder = scene.scratch.path();
+    let ran = cpufit([
+        Path::new("explain"),
+        Path::new("vmi/db"),
+        Path::new("-n"),
+        Path::new("shop"),
+        Path::new("-o"),
+        Path::new("json"),
+        Path::new("--snapshot"),
+        &folder.join("cluster.json"),
+        Path::new("--snapshot"),
+        &folder.join("facts"),
+    ])
+    .run();
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    assert_eq!(ran.json()["results"][0], named);
+}
+
+/// Several folders are put together: each adds what it knows; where two differ, the later one counts and a note names both.
+#[test]
+fn several_folders_are_put_together() {
+    let scene = Scene::new();
+    let cascade = |name, answer| node_facts(name, "Cascadelake-Server", &answer);
+    scene.scratch.write_json("more/e.json", &cascade("node-e", json!({"answer": "superset", "askedAt": LATE})));
+    scene.scratch.write_json("more/d.json", &cascade("node-d", json!({"answer": "superset", "askedAt": LATE})));
+    for order in [["facts", "more"], ["more", "facts"]] {
+        let ran = scene.run(&["explain", "vmi/db", "-n", "shop", "-o", "json"], &order);
+        assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+        let nodes = by_node(&ran.json()["results"][0]);
+        assert_eq!(
+            (nodes["node-e"].as_str(), nodes["node-d"].as_str(), nodes["node-b"].as_str()),
+            ("superset", "superset", "identical")
+        );
+        let notes: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("note:")).collect();
+        let note = notes.iter().find(|note| note.contains("node-d")).unwrap_or_else(|| panic!("{notes:?}"));
+        assert!(
+            note.contains("facts/5.json") && note.contains("more/d.json") && note.contains("superset, and counts"),
+            "{note}"
+        );
+        assert_eq!(notes.len(), 1, "{notes:?}");
+    }
+}
+
+/// Files that cannot be put together, and files that are no answers: the error names the file, and what is wrong.
+#[rstest]
+#[case::contradicting("x.json", node_facts("node-b", "Cascadelake-Server", &json!({"answer": "incompatible"})).to_string(),
+    &["nothing tells which is the later one", "facts/3.json", "bad/x.json", "node-b"])]
+#[case::other_kind("x.json", r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}"#.to_owned(), &["a Node is no answer of libvirt"])]
+#[case::no_json("x.json", "{".to_owned(), &["bad/x.json"])]
+#[case::other_answer("x.json", node_facts("node-z", "EPYC", &json!({"answer": "maybe"})).to_string(), &["bad/x.json", "expected identical, superset or incompatible"])]
+#[case::shell_in_a_name("x.json", node_facts("node-z", "$(reboot)", &json!({"answer": "identical"})).to_string(), &["bad/x.json", "no name of a CPU model"])]
+#[case::no_time("x.json", node_facts("node-z", "EPYC", &json!({"answer": "identical", "askedAt": "today"})).to_string(), &["bad/x.json", "RFC 3339"])]
+#[case::huge("x.json", format!(r#"{{"apiVersion":"cpufit.io/v1alpha1","kind":"LibvirtNode","metadata":{{"name":"n"}},"x":"{}"}}"#, "x".repeat(5 << 20)),
+    &["bad/x.json", "at most 4194304 of one object are read"])]
+#[case::deep("x.json", format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), &["bad/x.json"])]
+fn what_is_no_answer_is_refused(#[case] name: &str, #[case] content: String, #[case] words: &[&str]) {
+    let scene = Scene::new();
+    scene.scratch.write(&format!("bad/{name}"), content);
+    let ran = scene.run(&["explain", "vmi/db", "-n", "shop"], &["facts", "bad"]);
+    assert_eq!((ran.code(), ran.stdout.as_str()), (2, ""), "{}", head(&ran.stderr));
+    for word in words {
+        assert!(ran.stderr.contains(word), "{word}: {}", head(&ran.stderr));
+    }
+    assert!(ran.stderr.len() < 2_000, "a stranger fills the screen");
+}
+
+#[test]
+fn fields_that_are_not_known_are_passed_over() {
+    let scene = Scene::new();
+    let mut later = node_facts("node-e", "Cascadelake-Server", &json!({"answer": "superset", "later": {"much": 1}}));
+    later["later"] = json!([1, 2]);
+    scene.scratch.write_json("more/e.json", &later);
+    let ran = scene.run(&["explain", "vmi/db", "-n", "shop", "-o", "json"], &["facts", "more"]);
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    assert_eq!(by_node(&ran.json()["results"][0])["node-e"], "superset");
+}
+
+/// Files as they were before they had times, machines and codes.
+#[test]
+fn files_of_old_are_read() {
+    let scene = Scene::new();
+    let mut old = node_facts("node-e", "Cascadelake-Server", &json!({"answer": "superset"}));
+    let fields = old.as_object_mut().unwrap();
+    fields.remove("machine");
+    fields.remove("accelerator");
+    scene.scratch.write_json("more/e.json", &old);
+    let silent = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": "node-k"},
+        "hostModel": null, "usableModels": null, "answers": [], "unanswered": "not asked: no launcher is known there"});
+    scene.scratch.write_json("more/k.json", &silent);
+    let ran = scene.run(&["explain", "vmi/db", "-n", "shop", "-o", "json"], &["facts", "more"]);
+    assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
+    assert_eq!(by_node(&ran.json()["results"][0])["node-e"], "superset");
+}

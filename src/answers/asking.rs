@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::recommend::best_by_node;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;
 use crate::fit::libvirt::KeptOff;
 use crate::fit::remedy::Action;
-use crate::fit::subject::CpuMode;
+use crate::fit::subject::{CpuMode, Subject};
 use crate::judge::{self, Case, Manifest};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::{Meta, Vmi, Vmim};
@@ -19,6 +20,8 @@ pub(crate) type LauncherName = (String, String);
 
 /// How many launchers of a node are tried, each of another namespace: who may not exec in one may in another.
 const TRIES: usize = 3;
+/// How many models a guest's CPU is compared with.
+const MODELS: usize = 16;
 
 /// What is to be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,26 +131,65 @@ fn some_of(launchers: &[LauncherName], namespace: &str) -> Vec<LauncherName> {
     out
 }
 
+/// The named models that guests may come to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Models {
+    /// The one that is recommended for the pool of a node.
+    recommended: BTreeMap<NodeIndex, String>,
+    /// All that a policy names or that are recommended, and by what.
+    pub named: BTreeMap<String, NamedBy>,
+}
+
+/// What names a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NamedBy {
+    /// The policies whose common model it is.
+    pub policies: Vec<String>,
+    /// Whether it is recommended for a pool of nodes.
+    pub recommended: bool,
+}
+
+impl Models {
+    pub(crate) fn of(world: &World) -> Self {
+        let recommended = best_by_node(world);
+        let mut named: BTreeMap<String, NamedBy> = BTreeMap::new();
+        for model in recommended.values() {
+            named.entry(model.clone()).or_default().recommended = true;
+        }
+        for policy in &world.policies {
+            if let Some(common) = &policy.common_model {
+                named.entry(common.name.clone()).or_default().policies.push(policy.name.clone());
+            }
+        }
+        Self { recommended, named }
+    }
+}
+
 /// The named models that a guest's CPU is compared with, other than its own: the one that a restart is offered with, its
-/// policy's common model, and the one that is recommended for its node.
+/// policy's common model, the one that is recommended for its node, and so many of the others.
 #[must_use]
-pub(crate) fn candidates(
-    world: &World,
-    guest: &PlannedGuest,
-    recommended: &BTreeMap<NodeIndex, String>,
-) -> BTreeSet<String> {
+pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &Models) -> BTreeSet<String> {
     let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);
     let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) else { return BTreeSet::new() };
     let node = world.cluster.fleet.find(&guest.node);
     let of_policy = case.policy.as_ref().and_then(|policy| policy.common_model.as_ref());
-    let models = [
+    let first = [
         offered(&case),
         of_policy.map(|common| common.name.as_str()),
-        node.and_then(|node| recommended.get(&node)).map(String::as_str),
+        node.and_then(|node| models.recommended.get(&node)).map(String::as_str),
     ];
-    let start = case.judged.subject.restart.as_ref();
-    let has_it = |model: &&str| start.is_some_and(|start| start.mode == CpuMode::Named((*model).to_owned()));
-    models.into_iter().flatten().filter(|model| !has_it(model)).map(str::to_owned).collect()
+    let mut out = BTreeSet::new();
+    for model in first.into_iter().flatten().chain(models.named.keys().map(String::as_str)) {
+        if out.len() < MODELS && !has_model(&case.judged.subject, model) {
+            out.insert(model.to_owned());
+        }
+    }
+    out
+}
+
+/// Whether a guest that runs has this named model already, as it is written.
+pub(crate) fn has_model(subject: &Subject<'_>, model: &str) -> bool {
+    subject.restart.as_ref().is_some_and(|start| start.mode == CpuMode::Named(model.to_owned()))
 }
 
 /// The common model that a guest would be restarted with, were it to migrate now and had too few nodes.

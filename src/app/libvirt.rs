@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::answers::asking::{self, Plan};
-use crate::answers::recommend::best_by_node;
+use crate::answers::asking::{self, Models, Plan};
 use crate::cli::args::LibvirtArgs;
 use crate::console;
 use crate::domain::Domain;
@@ -62,11 +61,11 @@ async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan:
     let progress = |done: usize, of: usize| shown.at(done, of);
     let asker = Asker::new(&client, args.ask_timeout, &progress);
     world.cluster.libvirt = Arc::new(asker.ask(plan).await);
-    let recommended = best_by_node(world);
+    let models = Models::of(world);
     let mut wanted = Vec::new();
     for guest in &plan.guests {
         let cpu = world.cluster.libvirt.cpu(&guest.guest.key(), &guest.guest.uid).cloned();
-        wanted.extend(cpu.map(|cpu| (guest, cpu, asking::candidates(world, guest, &recommended))));
+        wanted.extend(cpu.map(|cpu| (guest, cpu, asking::candidates(world, guest, &models))));
     }
     let losses = asker.losses(&wanted).await;
     let facts = Arc::make_mut(&mut world.cluster.libvirt);

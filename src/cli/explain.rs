@@ -346,7 +346,7 @@ impl Explained<'_> {
         }
         out.extend(self.common_model());
         if let Some(said) = self.said() {
-            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), self.case.policy.as_ref()));
+            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), self.world));
         }
         out
     }

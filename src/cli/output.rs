@@ -342,7 +342,7 @@ impl ResultRow {
             patch,
             // A pod as given is not predicted.
             predicted: (predict && origin.kind != "Pod").then(|| Predicted::of(judged)),
-            libvirt: LibvirtRow::of(subject, fleet),
+            libvirt: LibvirtRow::of(subject, world),
             ..Self::skipped(origin, "")
         }
         .judged()

@@ -14,9 +14,11 @@ use super::models;
 use super::subject::Subject;
 use super::word::words;
 
+mod compared;
 mod host;
 mod silence;
 
+pub(crate) use compared::{Lost, losses};
 pub(crate) use host::{Host, Hosts, Provided, Usable};
 pub(crate) use silence::{KeptOff, Silence};
 

@@ -4,7 +4,7 @@
 //! say different things of one question, the later one counts and a note names both, and where their times do not tell which is
 //! the later one, that is an error: nothing is chosen silently.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -98,10 +98,8 @@ impl Machine {
 
     /// What its labels say otherwise than those of another machine.
     fn unlike(&self, other: &Self) -> String {
-        let labels = [
-            ("cpu-vendor", &self.vendor, &other.vendor),
-            ("host-model-cpu", &self.host_model, &other.host_model),
-        ];
+        let labels =
+            [("cpu-vendor", &self.vendor, &other.vendor), ("host-model-cpu", &self.host_model, &other.host_model)];
         let unlike = labels.iter().filter(|(_, name, other)| !name.is_empty() && name != other);
         unlike.map(|(label, name, _)| format!("{label} {name}")).collect::<Vec<_>>().join(", ")
     }
@@ -428,14 +426,6 @@ fn is_taken<T: Words>(
     };
     replaced.push(format!("{about}: {later} says {words}, and counts; before that, {old} said {old_words}"));
     Ok(is_later)
-}
-
-/// What a guest loses with a model: features it has beyond those, without what every guest is given.
-#[must_use]
-pub(crate) fn losses(guest: &BTreeSet<String>, model: &BTreeSet<String>) -> Vec<String> {
-    // QEMU shows the one to all guests, and KVM gives the other to all named models.
-    const GIVEN: [&str; 2] = ["hypervisor", "x2apic"];
-    guest.difference(model).filter(|name| !GIVEN.contains(&name.as_str())).cloned().collect()
 }
 
 #[cfg(test)]

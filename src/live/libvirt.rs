@@ -11,8 +11,9 @@ use kube::Client;
 
 use super::exec::{PodName, exec};
 use crate::answers::asking::{GuestName, LauncherName, Plan, PlannedGuest};
+use crate::fit::libvirt::losses;
 use crate::libvirt::answer::{self, Output};
-use crate::libvirt::facts::{GuestFacts, Kept, KeptAnswer, NodeFacts, Origin, losses};
+use crate::libvirt::facts::{GuestFacts, Kept, KeptAnswer, NodeFacts, Origin};
 use crate::libvirt::question::{Question, of_virsh};
 use crate::libvirt::{Accelerator, Answer, Cpu, Facts, GuestCpu, Host, Silence};
 

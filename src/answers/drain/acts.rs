@@ -12,8 +12,10 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::fit::remedy::{Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon};
-use crate::fit::subject::Template;
+use crate::fit::remedy::{
+    Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, labels_tell_after_restart,
+};
+use crate::fit::subject::{Subject, Template};
 use crate::fit::verdict::Verdict;
 use crate::world::World;
 
@@ -107,9 +109,20 @@ impl Acts<'_> {
             }
         }
         let has_pod_of_its_own = matches!(judged.subject.template, None | Some(Template::VirtualMachine));
-        if judged.subject.restart.is_some() && has_pod_of_its_own {
+        if judged.subject.restart.is_some() && has_pod_of_its_own && !self.is_outdone(&judged.subject, &verdict) {
             self.of_guest(mover, key, Restart.into());
         }
+    }
+
+    /// Whether a common model is offered that does for good what a restart as it is would do: it takes the guest off the node,
+    /// but where libvirt refuses the guest, it would be as bound there as it is here.
+    fn is_outdone(&self, subject: &Subject<'_>, verdict: &Verdict) -> bool {
+        !labels_tell_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
+            && verdict
+                .findings
+                .iter()
+                .flat_map(|found| &found.remedies)
+                .any(|remedy| matches!(remedy.action, Action::UseModel(_)))
     }
 
     fn remedy(&mut self, mover: &Mover<'_>, key: Key, action: &Action) {

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::answers::asking;
+use crate::answers::asking::{self, Models, NamedBy};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, Script};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
-use crate::fit::libvirt::{Answer, Answers, Labelled, Provided, Silence, labelled};
+use crate::fit::libvirt::{Answer, Answers, Labelled, Lost, Provided, Silence, labelled};
 use crate::fit::subject::Subject;
 use crate::kubevirt::subject::Judged;
 use crate::page::Page;
-use crate::policy::Policy;
 use crate::say::finding::incompatible;
 use crate::say::{self, plural};
 use crate::world::World;
@@ -126,15 +125,39 @@ impl<'s> Said<'s> {
         self.asked.losses.get(model).map(|lost| loses(model, "", lost))
     }
 
-    /// What the guest would lose with the models that are not offered: that of its policy, and others it was compared with.
-    pub(super) fn other_losses(&self, offered: Option<&str>, policy: Option<&Policy>) -> Vec<String> {
-        let others = self.asked.losses.iter().filter(|(model, _)| Some(model.as_str()) != offered);
-        let line = |(model, lost): (&String, &Vec<String>)| {
-            let is_its = |policy: &&Policy| policy.common_model.as_ref().is_some_and(|common| common.name == *model);
-            let whose = policy.filter(is_its).map(|policy| format!(", the common model of CPUPolicy {},", policy.name));
-            loses(model, &whose.unwrap_or_default(), lost)
+    /// What the guest would lose with the models that are not offered: those of all policies, those that are recommended, and
+    /// others it was compared with.
+    pub(super) fn other_losses(&self, offered: Option<&str>, world: &World) -> Vec<String> {
+        const MOST: usize = 8;
+        let compared = compared(self.asked, self.subject, world);
+        let others = compared.into_iter().filter(|(model, _)| Some(model.as_str()) != offered);
+        let line = |(model, row): (String, ComparedRow)| {
+            let policies = plural::fold_names(&row.policies, 3);
+            let whose = match (row.policies.len(), row.recommended) {
+                (0, false) => String::new(),
+                (0, true) => ", which is recommended,".to_owned(),
+                (1, _) => format!(", the common model of CPUPolicy {policies},"),
+                _ => format!(", the common model of CPUPolicies {policies},"),
+            };
+            match (row.lost, row.by) {
+                (None, _) => format!("With {model}{whose} it is not compared: the features of both are not known."),
+                (Some(lost), Some("models")) => {
+                    let what = loses(&model, &whose, &lost);
+                    format!(
+                        "{}, as libvirt 12.8 and QEMU 11.1 define it: libvirt was not asked about it.",
+                        what.trim_end_matches('.')
+                    )
+                }
+                (Some(lost), _) => loses(&model, &whose, &lost),
+            }
         };
-        others.map(line).collect()
+        let mut out: Vec<String> = others.map(line).collect();
+        let more = out.len().saturating_sub(MOST);
+        out.truncate(MOST);
+        if more > 0 {
+            out.push(format!("It is compared with {more} more models (-o json lists them)."));
+        }
+        out
     }
 
     /// Each node by labels and by libvirt, below the head.
@@ -326,8 +349,46 @@ pub struct LibvirtRow {
     pub nodes: BTreeMap<String, NodeRow>,
     /// The features of the guest, beyond its model's, for which no node has a label.
     pub unlabelled: Vec<String>,
-    /// By named model, what the guest would lose with it.
+    /// By named model, what the guest would lose with it, as libvirt says.
     pub losses: BTreeMap<String, Vec<String>>,
+    /// By named model, of all policies, of `recommend`, and those in `losses`: what the guest would lose with it.
+    pub compared: BTreeMap<String, ComparedRow>,
+}
+
+/// A model that a guest is compared with.
+#[derive(Debug, Serialize)]
+pub struct ComparedRow {
+    /// The features that it would lose; null where the features of the guest or the model are not known.
+    pub lost: Option<Vec<String>>,
+    /// `libvirt`, where it was asked; `models`, by the definitions of libvirt and QEMU; or null.
+    pub by: Option<&'static str>,
+    /// The policies whose common model it is.
+    pub policies: Vec<String>,
+    /// Whether `recommend` names it for a pool of nodes.
+    pub recommended: bool,
+}
+
+/// What the guest would lose with each model but its own; none where its CPU is not known.
+fn compared(asked: &Answers, subject: &Subject<'_>, world: &World) -> BTreeMap<String, ComparedRow> {
+    if asked.guest.is_err() {
+        return BTreeMap::new();
+    }
+    let mut named = Models::of(world).named;
+    for model in asked.losses.keys() {
+        named.entry(model.clone()).or_default();
+    }
+    named.retain(|model, _| !asking::has_model(subject, model));
+    let row = |(model, by): (String, NamedBy)| {
+        let lost = asked.lost(&model);
+        let row = ComparedRow {
+            by: lost.as_ref().map(Lost::source),
+            lost: lost.map(|lost| lost.features().to_vec()),
+            policies: by.policies,
+            recommended: by.recommended,
+        };
+        (model, row)
+    };
+    named.into_iter().map(row).collect()
 }
 
 /// `cpu` of what libvirt says.
@@ -379,7 +440,8 @@ pub struct MissingRow {
 impl LibvirtRow {
     /// What libvirt says of a guest; `None` where it was not asked.
     #[must_use]
-    pub fn of(subject: &Subject<'_>, fleet: &Fleet) -> Option<Self> {
+    pub(crate) fn of(subject: &Subject<'_>, world: &World) -> Option<Self> {
+        let fleet = &world.cluster.fleet;
         let asked = subject.asked()?;
         let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
         let is_unlabelled = |feature: &&String| anywhere.binary_search(&feature.as_str()).is_err();
@@ -414,6 +476,7 @@ impl LibvirtRow {
             unlabelled: guest
                 .map_or_else(|_| Vec::new(), |guest| guest.cpu.require.iter().filter(is_unlabelled).cloned().collect()),
             losses: asked.losses.clone(),
+            compared: compared(asked, subject, world),
         })
     }
 }

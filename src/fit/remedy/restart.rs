@@ -31,10 +31,16 @@ pub enum NoRestart {
     },
 }
 
-/// How it would start anew, where it runs. Where libvirt refuses it on nodes that fit by labels, labels do not say where it
-/// could go after a restart as it is.
+/// Whether labels say where the guest could go after a restart as it is. Where libvirt refuses it on nodes that fit by labels,
+/// they do not: it would have the CPU of the node that it starts on, and be refused again.
+#[must_use]
+pub(crate) fn labels_tell_after_restart(judgement: &Judgement<'_, '_>) -> bool {
+    judgement.refused_targets.is_empty()
+}
+
+/// How it would start anew, where it runs and labels say where it could go then.
 fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
-    let runs = judgement.is_migration() && judgement.subject.is_running() && judgement.refused_targets.is_empty();
+    let runs = judgement.is_migration() && judgement.subject.is_running() && labels_tell_after_restart(judgement);
     judgement.subject.restart.as_ref().filter(|_| runs)
 }
 

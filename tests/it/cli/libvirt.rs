@@ -91,7 +91,7 @@ fn node_facts(name: &str, host_model: &str, answer: &Value) -> Value {
     answer["cpu"] = cpu();
     json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": name},
         "machine": {"vendor": "Intel", "hostModel": host_model}, "accelerator": "kvm",
-        "hostModel": {"model": host_model}, "usableModels": ["Nehalem"], "answers": [answer]})
+        "hostModel": {"model": host_model}, "usableModels": ["Cascadelake-Server", "Nehalem"], "answers": [answer]})
 }
 
 fn silent(name: &str, code: &str, detail: &str) -> Value {
@@ -365,4 +365,59 @@ fn files_of_old_are_read() {
     let ran = scene.run(&["explain", "vmi/db", "-n", "shop", "-o", "json"], &["facts", "more"]);
     assert_eq!(ran.code(), 0, "{}", head(&ran.stderr));
     assert_eq!(by_node(&ran.json()["results"][0])["node-e"], "superset");
+}
+
+/// The models of all policies of the dump, those that are recommended, and those that libvirt was asked about.
+#[test]
+fn models_are_compared_offline() {
+    let scene = Scene::new();
+    for (name, model) in [("old", "Nehalem"), ("new", "Westmere"), ("other", "Nosuch"), ("own", "Cascadelake-Server")] {
+        let policy = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name},
+            "spec": {"guestSelector": {"matchLabels": {"nobody": name}}, "commonModel": {"name": model}}});
+        scene.scratch.write_json(&format!("policies/{name}.json"), &policy);
+    }
+    let policies = scene.scratch.path().join("policies");
+    let args = ["explain", "vmi/db", "-n", "shop", "--policy", policies.to_str().unwrap()];
+    let compared = scene.json(&args)["results"][0]["libvirt"]["compared"].clone();
+    assert_eq!(compared["Nehalem"]["lost"], json!(["avx512f"]), "{compared:#}");
+    assert_eq!(compared["Nehalem"]["by"], "libvirt");
+    assert_eq!(compared["Nehalem"]["policies"], json!(["old"]));
+    let westmere = compared["Westmere"]["lost"].as_array().unwrap();
+    assert!(westmere.contains(&json!("avx2")) && westmere.contains(&json!("ss")), "{compared:#}");
+    assert!(!westmere.contains(&json!("hle")), "the guest does not have it: {compared:#}");
+    assert_eq!(compared["Westmere"]["by"], "models");
+    assert_eq!((&compared["Nosuch"]["lost"], &compared["Nosuch"]["by"]), (&Value::Null, &Value::Null));
+    let recommended = compared["Cascadelake-Server"].clone();
+    assert_eq!(recommended["recommended"], true, "{compared:#}");
+    let text = scene.run(&args, &["facts"]).stdout;
+    assert!(text.contains("With Nehalem, the common model of CPUPolicy old, it would lose avx512f.\n"), "{text}");
+    assert!(text.contains("With Nosuch, the common model of CPUPolicy other, it is not compared"), "{text}");
+    assert!(text.contains("define it: libvirt was not asked about it."), "{text}");
+}
+
+/// Where libvirt refuses the guest on every node that fits by labels, `drain` does what `explain` offers: a restart with a common
+/// model, not one as it is.
+#[test]
+fn drain_and_explain_agree_on_a_restart() {
+    let scene = Scene::new();
+    let mut cluster = cluster();
+    let is_kept = |item: &Value| match item["kind"].as_str() {
+        Some("Node") => ["node-a", "node-d"].map(|name| json!(name)).contains(&item["metadata"]["name"]),
+        Some("VirtualMachineInstance" | "Pod") => {
+            item["metadata"]["name"].as_str().is_some_and(|name| name.contains("db"))
+        }
+        _ => true,
+    };
+    cluster["items"].as_array_mut().unwrap().retain(is_kept);
+    scene.scratch.write_json("cluster.json", &cluster);
+    let explained = scene.explained("db");
+    let ids = |list: &Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let offered = ids(&explained["remedies"]);
+    assert!(offered.contains(&"restart-with-common-model".to_owned()), "{explained:#}");
+    assert!(!offered.contains(&"restart".to_owned()), "{offered:?}");
+    let drained = scene.json(&["drain", "node-a"]);
+    assert_eq!(drained["nodes"][0]["guests"][0]["state"], "stuck", "{drained:#}");
+    assert_eq!(ids(&drained["leastToDo"]), ["restart-with-common-model"], "{drained:#}");
 }

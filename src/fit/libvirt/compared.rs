@@ -1,0 +1,94 @@
+//! What a guest would lose with a named model.
+
+use std::collections::BTreeSet;
+
+use super::Answers;
+use crate::fit::models;
+
+/// The CPU features that a guest has and would not have with a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Libvirt on the guest's node was asked for the features of both.
+    ByLibvirt(Vec<String>),
+    /// Nobody was asked about this model: by the features that it has in libvirt's CPU map and in QEMU, of the releases that
+    /// [`models`] names.
+    ByModels(Vec<String>),
+}
+
+impl Lost {
+    /// The features.
+    pub(crate) fn features(&self) -> &[String] {
+        match self {
+            Self::ByLibvirt(lost) | Self::ByModels(lost) => lost,
+        }
+    }
+
+    /// Who says so, as JSON spells it.
+    pub(crate) fn source(&self) -> &'static str {
+        match self {
+            Self::ByLibvirt(_) => "libvirt",
+            Self::ByModels(_) => "models",
+        }
+    }
+}
+
+impl Answers {
+    /// What the guest would lose with a named model; `None` where its CPU, or the features of the model, are not known.
+    pub(crate) fn lost(&self, model: &str) -> Option<Lost> {
+        if let Some(lost) = self.losses.get(model) {
+            return Some(Lost::ByLibvirt(lost.clone()));
+        }
+        let cpu = &self.guest.as_ref().ok()?.cpu;
+        let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+        let mut has = owned(models::features(&cpu.model)?);
+        has.extend(cpu.require.iter().cloned());
+        has.retain(|feature| !cpu.disable.contains(feature));
+        Some(Lost::ByModels(losses(&has, &owned(models::features(model)?))))
+    }
+}
+
+/// What a guest loses with a model: features it has beyond those, without what every guest is given.
+#[must_use]
+pub(crate) fn losses(guest: &BTreeSet<String>, model: &BTreeSet<String>) -> Vec<String> {
+    // QEMU shows the one to all guests, and KVM gives the other to all named models.
+    const GIVEN: [&str; 2] = ["hypervisor", "x2apic"];
+    guest.difference(model).filter(|name| !GIVEN.contains(&name.as_str())).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fit::libvirt::{Accelerator, Cpu, GuestCpu, Silence};
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    fn asked(model: &str, require: &[&str], disable: &[&str]) -> Answers {
+        let set = |list: &[&str]| names(list).into_iter().collect();
+        let cpu = Cpu { model: model.to_owned(), vendor: None, require: set(require), disable: set(disable) };
+        Answers {
+            guest: Ok(GuestCpu { cpu, accelerator: Accelerator::Kvm }),
+            nodes: Arc::default(),
+            hosts: Arc::default(),
+            losses: [("EPYC-Rome".to_owned(), names(&["vaes"]))].into(),
+            saved: true,
+        }
+    }
+
+    #[test]
+    fn a_model_is_compared_by_libvirts_word_and_else_by_what_models_hold() {
+        let guest = asked("EPYC-IBPB", &["vaes", "hypervisor"], &["sse4a"]);
+        assert_eq!(guest.lost("EPYC-Rome"), Some(Lost::ByLibvirt(names(&["vaes"]))));
+        assert_eq!(guest.lost("EPYC"), Some(Lost::ByModels(names(&["ibpb", "vaes"]))));
+        assert_eq!(guest.lost("EPYC-IBPB"), Some(Lost::ByModels(names(&["vaes"]))));
+        let poor = guest.lost("Opteron_G3").map(|lost| lost.features().contains(&"sse4a".to_owned()));
+        assert_eq!(poor, Some(false), "what it has not it does not lose");
+        assert_eq!(guest.lost("Nosuch"), None);
+        assert_eq!(asked("Nosuch", &[], &[]).lost("EPYC"), None);
+        let unknown = Answers { guest: Err(Silence::NotSaved), losses: [].into(), ..guest };
+        assert_eq!(unknown.lost("EPYC"), None);
+    }
+}

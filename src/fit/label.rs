@@ -4,6 +4,7 @@
 //! `cpu-feature.node.kubevirt.io/fpu` has a [`Family`] and a name (`fpu`). Distributions that rename
 //! KubeVirt's domain keep the part before it, so a family is known by that part alone.
 
+use super::word::words;
 use std::borrow::Cow;
 
 /// `cpu-feature.node.kubevirt.io/`: the host offers this CPU feature.
@@ -62,35 +63,36 @@ pub const VMX: &str = "vmx";
 /// The CPU feature of nested virtualization on AMD.
 pub const SVM: &str = "svm";
 
-/// What a label key is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// `cpu-feature.node…`
-    CpuFeature,
-    /// `cpu-model.node…`
-    CpuModel,
-    /// `cpu-model-migration.node…`
-    CpuModelMigration,
-    /// `cpu-vendor.node…`
-    CpuVendor,
-    /// `host-model-cpu.node…`
-    HostModelCpu,
-    /// `host-model-required-features.node…`
-    HostModelRequired,
-    /// `cpu-timer.node…`
-    CpuTimer,
-    /// `hyperv.node…`
-    Hyperv,
-    /// `scheduling.node…/tsc-frequency-…`, written by virt-controller.
-    SchedulingTsc,
-    /// `machine-type.node…`
-    MachineType,
-    /// `kubevirt.io/schedulable`
-    Schedulable,
-    /// `kubernetes.io/hostname`
-    Hostname,
-    /// Anything else: placement that a person chose.
-    Other,
+words! {
+    /// What a label key is about, spelled as people say it: `cpu-feature`, `machine-type`.
+    Family {
+        /// `cpu-feature.node…`
+        CpuFeature = "cpu-feature",
+        /// `cpu-model.node…`
+        CpuModel = "cpu-model",
+        /// `cpu-model-migration.node…`
+        CpuModelMigration = "cpu-model-migration",
+        /// `cpu-vendor.node…`
+        CpuVendor = "cpu-vendor",
+        /// `host-model-cpu.node…`
+        HostModelCpu = "host-model-cpu",
+        /// `host-model-required-features.node…`
+        HostModelRequired = "host-model-required-features",
+        /// `cpu-timer.node…`
+        CpuTimer = "cpu-timer",
+        /// `hyperv.node…`
+        Hyperv = "hyperv",
+        /// `scheduling.node…/tsc-frequency-…`, written by virt-controller.
+        SchedulingTsc = "tsc-frequency",
+        /// `machine-type.node…`
+        MachineType = "machine-type",
+        /// `kubevirt.io/schedulable`
+        Schedulable = "schedulable",
+        /// `kubernetes.io/hostname`
+        Hostname = "hostname",
+        /// Anything else: placement that a person chose.
+        Other = "label",
+    }
 }
 
 impl Family {
@@ -158,26 +160,6 @@ impl Family {
     pub fn is_labeller(self) -> bool {
         (self.is_cpu() && self != Self::SchedulingTsc) || self == Self::MachineType
     }
-
-    /// How people say it: `cpu-feature`, `machine-type`.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::CpuFeature => "cpu-feature",
-            Self::CpuModel => "cpu-model",
-            Self::CpuModelMigration => "cpu-model-migration",
-            Self::CpuVendor => "cpu-vendor",
-            Self::HostModelCpu => "host-model-cpu",
-            Self::HostModelRequired => "host-model-required-features",
-            Self::CpuTimer => "cpu-timer",
-            Self::Hyperv => "hyperv",
-            Self::SchedulingTsc => "tsc-frequency",
-            Self::MachineType => "machine-type",
-            Self::Schedulable => "schedulable",
-            Self::Hostname => "hostname",
-            Self::Other => "label",
-        }
-    }
 }
 
 /// The part of a key after the `/`: the feature, model or machine type.
@@ -233,8 +215,8 @@ pub fn short<'a>(key: &'a str, value: &str) -> Cow<'a, str> {
     match family {
         Family::Other | Family::Schedulable | Family::Hostname => Cow::Owned(format!("{key}={value}")),
         Family::SchedulingTsc => Cow::Borrowed(name(key)),
-        _ if value == "true" => Cow::Owned(format!("{} {}", family.word(), name(key))),
-        _ => Cow::Owned(format!("{} {}={value}", family.word(), name(key))),
+        _ if value == "true" => Cow::Owned(format!("{} {}", family.as_str(), name(key))),
+        _ => Cow::Owned(format!("{} {}={value}", family.as_str(), name(key))),
     }
 }
 

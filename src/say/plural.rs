@@ -58,7 +58,7 @@ pub(crate) fn fold<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>, mo
         .iter()
         .map(|(family, names)| match family {
             Family::Other | Family::Schedulable | Family::Hostname | Family::SchedulingTsc => names.join(", "),
-            _ => format!("{} {}", family.word(), names.join(", ")),
+            _ => format!("{} {}", family.as_str(), names.join(", ")),
         })
         .collect::<Vec<_>>()
         .join("; ");

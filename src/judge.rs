@@ -1,9 +1,4 @@
-//! One object through the whole pipeline: subject, verdict, words, decision.
-//!
-//! ```text
-//! object --subject--> Judged --judge--> Verdict --speak--> Messages --rule--> Decision
-//!         kubevirt           fit              say                policy
-//! ```
+//! One object through the whole pipeline that the crate's documentation draws: prepare, assess, govern, adjust, verdict, say, decide.
 
 use std::collections::BTreeMap;
 

@@ -5,8 +5,8 @@
 //! lacks and what cures it.
 //!
 //! ```text
-//! bytes --decode--> Request --subject--> Judged --judge--> Verdict --speak--> Messages --rule--> Decision --render--> response
-//!         admission           kubevirt           fit               say                policy            admission
+//! object --prepare--> Subject --assess--> Assessment --govern, adjust--> Verdict --say--> Messages --decide--> Decision
+//!          kubevirt             fit                    policy, enforce              say              policy
 //! ```
 //!
 //! The layers, from the inside out:

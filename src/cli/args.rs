@@ -89,7 +89,7 @@ pub struct WorldArgs {
     /// policy warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
-    /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt does not tell
+    /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt names none
     #[arg(long, value_name = "VERSION", value_parser = release)]
     pub kubevirt_version: Option<Release>,
 }
@@ -119,7 +119,7 @@ pub struct ServeArgs {
     /// Where /livez, /readyz and /metrics are answered, over plain HTTP
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_listen: SocketAddr,
-    /// Where the certificate comes from: files, or self-managed, in a Secret of the cluster, renewed and made known by itself
+    /// Where the certificate comes from: files, or self-managed, in a Secret of the cluster, renewed and published automatically
     #[arg(long, value_enum, default_value_t = CertificateSource::Files)]
     pub certificates: CertificateSource,
     /// How long a self-managed certificate lasts, seconds; it is renewed when a third of that is left
@@ -140,13 +140,13 @@ pub struct ServeArgs {
     /// The namespace cpufit runs in, where its Lease, Secret and Service are
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "cpufit-system")]
     pub own_namespace: String,
-    /// The name of this replica, unlike that of any other
+    /// The unique name of this replica, by which it holds the Lease
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub own_name: Option<String>,
     /// Changes of the cluster this close together are published as one, milliseconds
     #[arg(long, value_name = "MILLISECONDS", default_value = "20", value_parser = milliseconds, hide = true)]
     pub publish_after: Duration,
-    /// Reviews are no longer judged when the API server was silent for so long, seconds: what is known is too old
+    /// Reviews are answered by 503 when the API server sent nothing for so long, seconds: what is known is too old
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub stale_after: Duration,
     /// How long, at a shutdown, reviews that still come are answered, until load balancers have stopped sending, seconds
@@ -305,7 +305,7 @@ pub struct DiffArgs {
     /// Policies of kind CPUPolicy, in the place of those of both sides: file, folder or -
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
-    /// The release of KubeVirt whose rules apply, where a dump's KubeVirt does not tell
+    /// The release of KubeVirt whose rules apply, where a dump's KubeVirt names none
     #[arg(long, value_name = "VERSION", value_parser = release)]
     pub kubevirt_version: Option<Release>,
     /// How to print: table, wide (every node and guest), json or yaml

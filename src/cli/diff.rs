@@ -108,9 +108,9 @@ fn guests(found: &Diff, most: usize, page: &mut Page) {
     for change in &found.own_node {
         let why = because(&change.because, &found.gone, most);
         let what = if change.own_node_after {
-            format!("at odds with the own node now, a restart of the kubelet there would fail the guest{why}")
+            format!("no longer matches its own node, so a restart of the kubelet there would fail it{why}")
         } else {
-            "no longer at odds with the own node".to_owned()
+            "matches its own node again".to_owned()
         };
         alike.entry((change.turn, what)).or_default().push(&change.guest);
     }

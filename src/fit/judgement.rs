@@ -22,7 +22,7 @@ pub use super::effort::{Depth, Effort};
 /// How many nearest nodes are named.
 const NEAREST: usize = 3;
 
-/// A node on which all fits but what may pass.
+/// A node that is kept out only by what may pass: a cordon, a taint, virt-handler that is not ready.
 pub(super) struct KeptOut {
     pub node: NodeIndex,
     pub cordoned: bool,
@@ -247,7 +247,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         out
     }
 
-    /// The nodes on which all fits but what may pass: cordon, taints, an unwell virt-handler.
+    /// The nodes that are kept out only by what may pass: a cordon, taints, virt-handler that is not ready.
     pub(super) fn kept_out(&self) -> Vec<KeptOut> {
         let mut nodes = self.passes.placement.clone();
         nodes.subtract(&self.passes.fitting);

@@ -180,7 +180,7 @@ impl Answers {
     #[must_use]
     pub fn provides(&self, node: &str, key: &str) -> Provided {
         match self.hosts.get(node).map(|host| host.provides(key)) {
-            Some(told @ (Provided::Yes | Provided::No)) => return told,
+            Some(known @ (Provided::Yes | Provided::No)) => return known,
             Some(Provided::Unknown) | None => {}
         }
         let Some(GuestCpu { cpu, .. }) = self.guest.as_ref().ok().filter(|_| self.agrees(node)) else {

@@ -115,8 +115,6 @@ pub struct PodMeta<'a> {
     /// `ownerReferences`.
     #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<OwnerReference>,
-    /// `deletionTimestamp`.
-    pub deletion_timestamp: Option<String>,
     /// `creationTimestamp`.
     pub creation_timestamp: Option<String>,
     /// Why the whole pod is too large to judge, if it is: what goes beyond a bound was not read.
@@ -147,7 +145,7 @@ object_only!(PodMeta<'a>);
 object_only!(PodSpec<'a>);
 each_text!(Pod<'_> { metadata, spec, status, });
 each_text!(PodMeta<'_> {
-    name, generate_name, namespace, labels, annotations, owner_references, deletion_timestamp, creation_timestamp,
+    name, generate_name, namespace, labels, annotations, owner_references, creation_timestamp,
     excess,
 });
 each_text!(PodSpec<'_> { node_name, node_selector, affinity, tolerations, });

@@ -102,9 +102,9 @@ pub(crate) async fn run(
         let outcome = timeout(ROUND, keeper.round(is_leader)).await.unwrap_or(Err(RoundError::Slow));
         match outcome.map_err(|error| error.to_string()) {
             Ok(()) => trouble = None,
-            Err(error) if trouble.as_ref() == Some(&error) => debug!(error, "the certificates cannot be seen to"),
+            Err(error) if trouble.as_ref() == Some(&error) => debug!(error, "certificates cannot be reconciled"),
             Err(error) => {
-                warn!(error, "the certificates cannot be seen to; tried again every few seconds");
+                warn!(error, "certificates cannot be reconciled; retried every few seconds");
                 trouble = Some(error);
             }
         }

@@ -38,7 +38,7 @@ impl Default for Freshness {
 }
 
 impl Freshness {
-    /// The API server spoke of a resource.
+    /// The API server answered about a resource, now.
     pub fn received(&self, resource: Resource) {
         self.received_at[resource as usize].store(self.now(), Ordering::Relaxed);
     }
@@ -54,15 +54,15 @@ impl Freshness {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize] = trouble;
     }
 
-    /// How long ago the API server last spoke of a resource; `None` before it ever did.
+    /// How long ago the API server last answered about a resource; `None` before its first answer.
     #[must_use]
     pub fn age(&self, resource: Resource) -> Option<Duration> {
         let received_at = self.received_at[resource as usize].load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.start.elapsed().saturating_sub(Duration::from_millis(received_at)))
     }
 
-    /// The resources that the API server has not spoken of for longer than this, after it did once. Any of them may bear on a
-    /// verdict. One that is not installed, or that may be done without, counts as spoken of when the API server says so.
+    /// The resources about which the API server has not answered for longer than this, after a first answer. Any of them may bear
+    /// on a verdict. That a resource is not installed, or may not be read and is dispensable, is an answer.
     #[must_use]
     pub fn silent(&self, limit: Duration) -> Vec<Resource> {
         let is_silent = |resource: &Resource| self.age(*resource).is_some_and(|age| age > limit);
@@ -79,7 +79,7 @@ impl Freshness {
     }
 }
 
-/// `cpufit_watch_age_seconds`, computed when it is asked for: a number that nobody updates would lie when it matters.
+/// `cpufit_watch_age_seconds`, computed when it is asked for: a stored value would be out of date when a watch hangs.
 #[derive(Debug)]
 pub(crate) struct AgeCollector(pub Arc<Freshness>);
 

@@ -25,7 +25,7 @@ pub(crate) const NAME: &str = "cpufit";
 const DURATION: Duration = Duration::from_secs(15);
 /// How often its holder renews it.
 const RENEW: Duration = Duration::from_secs(5);
-/// When a holder that cannot renew it stops to lead: well before anybody else may begin.
+/// When a holder that cannot renew it gives up leadership: before another replica can take the Lease.
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// How often others look at it, and a holder tries again after a failure.
 const LOOK: Duration = Duration::from_secs(2);

@@ -271,7 +271,7 @@ words! {
     Announce {
         /// By a warning, which `--warnings-as-errors` makes an error, beside the Event.
         Warning = "Warning",
-        /// By the Event `ModelReplaced` of the guest alone.
+        /// By the Event `CPUModelReplaced` of the guest alone.
         Event = "Event",
     }
 }

@@ -10,8 +10,7 @@ const LONGEST: usize = 1024;
 
 /// Fields of which no text is ever said: annotations are compared with known words, of the others only their presence
 /// counts. Times cannot hold words, but colons, which no label may have.
-const UNSAID: [&str; 8] =
-    ["annotations", "creation_timestamp", "deletion_timestamp", "realtime", "snp", "tdx", "receive", "send_to"];
+const UNSAID: [&str; 7] = ["annotations", "creation_timestamp", "realtime", "snp", "tdx", "receive", "send_to"];
 
 /// Whether an Event may repeat text of a reviewed object: all its text that is read is made of names, label keys and
 /// label values. CPU models, features and machine types are label values.

@@ -1,4 +1,4 @@
-//! An edit of a node: whom it strands or frees, and which guests it leaves at odds with the node they run on.
+//! An edit of a node: whom it strands or frees, and which guests then do not match the node they run on.
 //!
 //! Only the edited node changes, so every guest is judged on that one alone, before and after; the rest of the fleet is
 //! counted for those alone for whom it makes a difference.

@@ -27,7 +27,7 @@ pub(crate) fn change(world: &World, name: &str, text: &str, before: Option<&str>
 }
 
 fn invalid(name: &str, error: &PolicyError) -> Vec<String> {
-    let ignored = "it is ignored until that is mended";
+    let ignored = "it is ignored until it is fixed";
     match error {
         PolicyError::Syntax(error) => vec![format!("{name}: {error}: {ignored}")],
         PolicyError::Invalid { problems, .. } => {

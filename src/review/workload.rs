@@ -80,7 +80,7 @@ fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Concern<'a
     Ok(manifest.map(|manifest| Concern { manifest, before }))
 }
 
-/// Nobody waits for remedies where a controller asks: its warnings end in a log.
+/// Launcher pods come from a controller, whose warnings end in a log: no remedies are sought for them.
 fn effort<'e>(manifest: &Manifest<'_>, enough: &'e dyn Fn() -> bool) -> Effort<'e> {
     let depth = if matches!(manifest, Manifest::Pod(_)) { Depth::Brief } else { Depth::Full };
     Effort::until(depth, enough)

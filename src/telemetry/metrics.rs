@@ -130,11 +130,11 @@ impl Metrics {
         let rotations = Counter::default();
         registry.register(
             "certificate_rotations",
-            "Certificates that this replica, as the leader, made and had served",
+            "Certificates issued by this replica as the leader",
             rotations.clone(),
         );
         let events = Family::default();
-        registry.register("events", "Reports for Events, by what became of them", events.clone());
+        registry.register("events", "Reports for Events, by result", events.clone());
         let handshake_failures = Family::default();
         registry.register(
             "tls_handshake_failures",
@@ -278,9 +278,9 @@ mod tests {
         # TYPE cpufit_certificate_reloads counter
         # HELP cpufit_certificate_expiration_timestamp_seconds When the serving certificate expires, in seconds since 1970; 0 if unknown.
         # TYPE cpufit_certificate_expiration_timestamp_seconds gauge
-        # HELP cpufit_certificate_rotations Certificates that this replica, as the leader, made and had served.
+        # HELP cpufit_certificate_rotations Certificates issued by this replica as the leader.
         # TYPE cpufit_certificate_rotations counter
-        # HELP cpufit_events Reports for Events, by what became of them.
+        # HELP cpufit_events Reports for Events, by result.
         # TYPE cpufit_events counter
         # HELP cpufit_tls_handshake_failures Connections that ended before a request; refused most often means that the caBundle is not the certificate's.
         # TYPE cpufit_tls_handshake_failures counter

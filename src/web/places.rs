@@ -1,5 +1,5 @@
 //! Who has a connection: as many as there are places, and for one address no more than its share. Where a new connection finds
-//! no place, an idle one of the address that has most ends, of those the one that was of use least often; where none is idle, the new one waits.
+//! no place, the least used idle connection of the address with the most connections is closed; where none is idle, the new one waits.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};

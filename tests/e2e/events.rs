@@ -53,7 +53,7 @@ fn a_storm_of_retries_is_one_event() {
     assert!(described.contains("(x6 over ") && described.contains("cpufit.io/cpufit"), "{described}");
     println!("{output}");
 
-    // The guest is at odds with its own node besides, which is another reason.
+    // The guest does not match its own node besides, which is another reason.
     assert_eq!(events(&cluster, "ledger", "CPUOwnNode").len(), 1);
     let metrics = replica.get("/metrics");
     for line in [

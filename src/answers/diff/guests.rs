@@ -27,9 +27,9 @@ pub struct GuestChange {
     pub because: Vec<String>,
     /// Whether it is worse off.
     pub turn: Turn,
-    /// Whether it was at odds with the node it ran on.
+    /// Whether it did not match the node it ran on.
     pub own_node_before: bool,
-    /// Whether it is at odds with the node it runs on.
+    /// Whether it does not match the node it runs on.
     pub own_node_after: bool,
 }
 

@@ -23,7 +23,7 @@ pub struct Diff {
     pub worse: usize,
     /// How many are better off.
     pub better: usize,
-    /// The guests that came to be at odds with the node they run on, or ceased to be, whatever their verdict.
+    /// The guests that ceased to match the node they run on, or match it again, whatever their verdict.
     pub own_node: Vec<GuestChange>,
     /// Nodes of the new cluster whose labels are frozen by the annotation `skip-node`.
     pub frozen: Vec<Frozen>,

@@ -123,7 +123,7 @@ proptest! {
 
 #[test]
 fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict() {
-    let (named, unnamed, worse, at_odds) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
+    let (named, unnamed, worse, own_node) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
     let add = |to: &Cell<usize>, more: usize| to.set(to.get() + more);
     let strategy = (edits(), edits(), guests(), guests(), any::<bool>(), policies());
     let mut runner =
@@ -145,9 +145,9 @@ fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict() {
         }
         for (title, row) in &is {
             let Some(before) = was.get(title) else { continue };
-            let is_at_odds = found.own_node.iter().any(|change| change.guest == *title);
-            prop_assert_eq!(is_at_odds, before.own_node != row.own_node, "{}", title);
-            add(&at_odds, usize::from(is_at_odds));
+            let is_named = found.own_node.iter().any(|change| change.guest == *title);
+            prop_assert_eq!(is_named, before.own_node != row.own_node, "{}", title);
+            add(&own_node, usize::from(is_named));
             let is_known = before.verdict != "unknown" && row.verdict != "unknown";
             let rank = |row: &AuditRow| {
                 let bad = ["fits", "fragile", "pinned", "unschedulable"].iter().position(|word| *word == row.verdict);
@@ -160,10 +160,10 @@ fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict() {
         Ok(())
     });
     ran.unwrap_or_else(|error| panic!("{error}"));
-    let seen = [named.get(), unnamed.get(), worse.get(), at_odds.get()];
+    let seen = [named.get(), unnamed.get(), worse.get(), own_node.get()];
     assert!(
         seen.iter().all(|&count| count >= 20),
-        "too few guests show it (named, not named, worse, at odds): {seen:?}"
+        "too few guests show it (named, not named, worse, own node): {seen:?}"
     );
 }
 

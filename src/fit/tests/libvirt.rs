@@ -117,9 +117,9 @@ fn a_node_provides_what_its_libvirt_says(#[case] key: String, #[case] expected: 
     let models = [(OLD, Usable::Yes), (NEW, blocked(&["avx512vnni"])), ("n270", Usable::Unknown)];
     let host = Host { model: Some(cpu("Skylake-Server", &["avx512vnni"], &["rtm"])), ..lists(&models) };
     assert_eq!(host.provides(&key), expected, "{key}");
-    let told = said(cpu("Haswell", &[], &[]), [], [("node-c", host)]);
-    assert_eq!(told.provides("node-c", &key), expected, "{key}");
-    assert_eq!(told.provides("node-d", &key), Provided::Unknown, "{key}: nothing is known of that node");
+    let answers = said(cpu("Haswell", &[], &[]), [], [("node-c", host)]);
+    assert_eq!(answers.provides("node-c", &key), expected, "{key}");
+    assert_eq!(answers.provides("node-d", &key), Provided::Unknown, "{key}: nothing is known of that node");
 }
 
 #[rstest]

@@ -38,10 +38,6 @@ pub struct Meta {
     /// `ownerReferences`.
     #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<OwnerReference>,
-    /// `deletionTimestamp`.
-    pub deletion_timestamp: Option<String>,
-    /// `creationTimestamp`.
-    pub creation_timestamp: Option<String>,
     /// Why the whole object is too large to judge, if it is: what goes beyond a bound was not read.
     #[serde(skip)]
     pub excess: Option<Excess>,
@@ -58,7 +54,5 @@ each_text!(Meta {
     labels,
     annotations,
     owner_references,
-    deletion_timestamp,
-    creation_timestamp,
     excess,
 });

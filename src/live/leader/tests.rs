@@ -145,7 +145,7 @@ async fn one_of_many_leads_and_keeps_leading() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_ends_lets_go_and_one_that_dies_is_waited_for() {
+async fn the_lease_is_released_at_a_shutdown_and_expires_after_a_crash() {
     let store = Shared::default();
     let a = Replica::start(&store, "a");
     seconds(1).await;

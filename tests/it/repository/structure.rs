@@ -33,13 +33,45 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The words that follow `prefix` in the text, as identifiers.
-fn after<'t>(text: &'t str, prefix: &'t str) -> impl Iterator<Item = &'t str> {
-    text.match_indices(prefix).map(move |(at, _)| {
+/// The identifiers that follow `prefix` in the text, also those of a group: `crate::{fit, say::Note}`.
+fn after<'t>(text: &'t str, prefix: &str) -> Vec<&'t str> {
+    let mut out = Vec::new();
+    for (at, _) in text.match_indices(prefix) {
         let rest = &text[at + prefix.len()..];
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        &rest[..end]
-    })
+        match rest.strip_prefix('{') {
+            Some(group) => out.extend(members(group).into_iter().map(identifier)),
+            None => out.push(identifier(rest)),
+        }
+    }
+    out.retain(|name| !name.is_empty());
+    out
+}
+
+fn identifier(text: &str) -> &str {
+    let text = text.trim_start();
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+/// The members of a group, to the brace that ends it.
+fn members(group: &str) -> Vec<&str> {
+    let (mut out, mut depth, mut start) = (Vec::new(), 0_usize, 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            '}' => {
+                out.push(&group[start..at]);
+                break;
+            }
+            ',' if depth == 0 => {
+                out.push(&group[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    out
 }
 
 /// The top-level module that a file belongs to.
@@ -79,7 +111,7 @@ fn modules_import_each_other_without_a_circle() {
     let mut graph = Graph::new();
     for (path, text) in sources(&root) {
         let from = module(&path, &root);
-        let imported = after(&text, "crate::").filter(|to| *to != from && !to.is_empty());
+        let imported = after(&text, "crate::").into_iter().filter(|to| *to != from);
         graph.entry(from.clone()).or_default().extend(imported.map(str::to_owned));
     }
     assert!(graph.len() > 15, "the imports were not read: {graph:?}");
@@ -102,32 +134,59 @@ fn a_circle_is_found() {
     assert_eq!(found, ["b", "c", "b"], "a circle would pass unseen");
 }
 
-/// What the judgement may import: itself, the standard library and `thiserror`.
+/// What the program depends on, for every target.
+fn dependencies() -> Vec<String> {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let mut is_dependencies = false;
+    let mut out = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_dependencies = line == "[dependencies]" || line.ends_with(".dependencies]");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| is_dependencies) {
+            out.push(name.replace('-', "_"));
+        }
+    }
+    out
+}
+
+/// What a file of the judgement uses besides itself, `thiserror` and those parts of the standard library that do no I/O.
+fn impure<'t>(text: &'t str, dependencies: &'t [String]) -> Vec<&'t str> {
+    const IO: [&str; 6] = ["env", "fs", "io", "net", "process", "time"];
+    let own = after(text, "crate::").into_iter().filter(|module| *module != "fit");
+    let io = after(text, "std::").into_iter().filter(|module| IO.contains(module));
+    let is_used = |name: &&str| {
+        [format!("{name}::"), format!("use {name} "), format!("use {name};")].iter().any(|used| text.contains(used))
+    };
+    let foreign = dependencies.iter().map(String::as_str).filter(|name| *name != "thiserror").filter(is_used);
+    own.chain(io).chain(foreign).collect()
+}
+
 #[test]
 fn the_judgement_is_pure() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fit");
-    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
-    let dependencies: Vec<String> = manifest
-        .lines()
-        .skip_while(|line| *line != "[dependencies]")
-        .skip(1)
-        .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| Some(line.split_once(" = ")?.0.replace('-', "_")))
-        .filter(|name| name != "thiserror")
-        .collect();
-    assert!(dependencies.iter().any(|name| name == "serde_json"), "Cargo.toml was not read: {dependencies:?}");
-    let files = sources(&folder);
+    let dependencies = dependencies();
+    for name in ["serde_json", "procfs"] {
+        assert!(dependencies.iter().any(|found| found == name), "Cargo.toml was not read: {dependencies:?}");
+    }
+    let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fit"));
     assert!(files.len() > 30, "the files were not read");
     for (path, text) in files {
-        let own: Vec<&str> = after(&text, "crate::").filter(|to| *to != "fit" && !to.is_empty()).collect();
-        assert_eq!(own, [""; 0], "{} judges by more than its arguments", path.display());
-        for name in &dependencies {
-            let used = text.contains(&format!("{name}::"));
-            assert!(!used, "{} uses {name}: the judgement knows std and thiserror alone", path.display());
-        }
-        for io in ["std::fs", "std::net", "std::env", "std::process", "std::time", "std::io"] {
-            assert!(!text.contains(io), "{} uses {io}: the judgement reads no clock and does no I/O", path.display());
-        }
+        assert_eq!(impure(&text, &dependencies), [""; 0], "{} judges by more than its arguments", path.display());
+    }
+}
+
+#[test]
+fn what_is_impure_is_found() {
+    let dependencies = ["serde_json", "tokio"].map(str::to_owned);
+    for (text, expected) in [
+        ("use crate::fit::node::Node;\nuse std::collections::BTreeMap;", vec![]),
+        ("use crate::policy::Policy;", vec!["policy"]),
+        ("use crate::{fit::node::Node, policy::{Dial, Policy}, world};", vec!["policy", "world"]),
+        ("use std::{collections::BTreeMap, fs, net::IpAddr};", vec!["fs", "net"]),
+        ("let now = std::time::Instant::now();", vec!["time"]),
+        ("use serde_json as j;", vec!["serde_json"]),
+        ("tokio::spawn(async {});", vec!["tokio"]),
+    ] {
+        assert_eq!(impure(text, &dependencies), expected, "{text}");
     }
 }
 

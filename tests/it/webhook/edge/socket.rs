@@ -263,7 +263,7 @@ async fn draining_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_shakes_hands_is_let_go() {
+async fn a_client_that_never_shakes_hands_is_disconnected() {
     let running = Running::start(Limits { handshake: Duration::from_millis(50), ..Limits::default() }).await;
     let mut silent = TcpStream::connect(running.address).await.unwrap();
     let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a connection for ever");

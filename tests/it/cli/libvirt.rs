@@ -210,7 +210,7 @@ fn how_to_ask_is_said_offline() {
     assert!(text.contains("No launcher is known on node-f, node-j."), "{text}");
     assert!(text.contains("VirtualMachineInstance") && text.contains("\"node-f\""), "{text}");
     let web = scene.run(&["explain", "vmi/web", "-n", "shop"], &["facts"]).stdout;
-    assert!(web.contains("Its CPU is not known from its libvirt: no saved answer."), "{web}");
+    assert!(web.contains("Its CPU is not known from its libvirt (no saved answer)."), "{web}");
     assert!(web.contains("NODE    CPU") && web.contains("this asks it, and adds"), "labels are shown in full: {web}");
 }
 

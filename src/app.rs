@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use serde_json::Value;
 
+use crate::cli::args::program;
 use crate::cli::args::{Args, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
 use crate::cli::check::Checked;
 use crate::cli::rights::Unreadable;
@@ -53,6 +54,28 @@ pub struct Failure {
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
     let (domain, stdin) = domain_of(args.cluster.kubevirt_domain.as_ref(), &args.verb.dumps(), io::stdin().lock());
     execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
+}
+
+/// Prints help, or what is wrong with a command line: where it asks for a log in JSON, as a line of the log.
+#[must_use]
+pub fn not_a_command_line(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !program::asks_for_json_log(std::env::args_os()) {
+        // Nobody reads what cannot be printed.
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(TROUBLE));
+    }
+    let text = error.render().to_string();
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).take_while(|line| !line.starts_with("Usage:"));
+    stopped(lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: "), &Domain::default());
+    ExitCode::from(TROUBLE)
+}
+
+/// The last line of a log in JSON.
+fn stopped(error: &str, domain: &Domain) {
+    // Where the log could not be set up, so that its filter is wrong: with another one.
+    let _ = telemetry::init(LogFormat::Json, "error", domain);
+    tracing::error!(error, "stopped");
 }
 
 fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<ExitCode> {
@@ -139,7 +162,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Snapshot(args) => {
             let only = cluster.namespace().filter(|_| !args.all_namespaces);
             let objects = objects(&cluster, &args, only, domain, stdin)?;
-            snapshot::print(&args, only, objects, &mut page)?;
+            snapshot::print(&args, objects, &mut page)?;
         }
         Verb::Certs(args) => certs::run(&args, &mut page)?,
         Verb::Manifests(args) => manifests::run(&args, cluster.namespace(), &mut page)?,
@@ -201,11 +224,9 @@ fn serve(args: &ServeArgs, cluster: &ClusterArgs, domain: &Domain, stdin: impl R
     if args.log_format == LogFormat::Text {
         return Err(error);
     }
-    // Where the log could not be set up, so that its filter is wrong: with another one.
-    let _ = telemetry::init(LogFormat::Json, "error", domain);
     // The log translates.
     let page = failure(&error, &Domain::default());
-    tracing::error!(error = page.as_str().trim_start_matches("error: ").trim_end(), "stopped");
+    stopped(page.as_str().trim_start_matches("error: ").trim_end(), domain);
     Ok(ExitCode::from(TROUBLE))
 }
 
@@ -264,7 +285,7 @@ fn objects(
 ) -> anyhow::Result<Vec<Value>> {
     if !args.snapshot.is_empty() {
         refuse_cluster(cluster)?;
-        let (objects, skipped) = snapshot::of_dumps(args, domain, stdin)?;
+        let (objects, skipped) = snapshot::of_dumps(args, only, domain, stdin)?;
         if let Some(line) = skipped.line() {
             note(domain, line);
         }

@@ -12,7 +12,11 @@ fn main() -> ExitCode {
     if cpufit::app::completion::of_shell() {
         return ExitCode::SUCCESS;
     }
-    match cpufit::app::run(program::parse()) {
+    let args = match program::parse() {
+        Ok(args) => args,
+        Err(error) => return cpufit::app::not_a_command_line(&error),
+    };
+    match cpufit::app::run(args) {
         Ok(code) => code,
         // The reader of a pipe has seen enough.
         Err(failure) if is_broken_pipe(&failure.error) => ExitCode::SUCCESS,

@@ -147,17 +147,36 @@ impl Page {
     /// It cannot be written as YAML.
     pub fn yaml(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         self.begin_document();
-        let mut text = serde_saphyr::to_string(value)?;
-        // Blocks hold tabs as they are; quoted text escapes all controls.
-        if text.contains('\t') {
-            let quoted = serde_saphyr::ser_options! { prefer_block_scalars: false };
-            text = serde_saphyr::to_string_with_options(value, quoted)?;
-        }
-        if !text.chars().all(is_fine) {
-            text = printable(&serde_json::to_string_pretty(value)?, yaml_escape).into_owned();
-            text.push('\n');
-        }
+        let text = yaml(value)?;
         self.text.push_str(&self.domain.outward(&text));
+        Ok(())
+    }
+
+    /// A value as an item of a list in blocks, which is not indented.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written as YAML.
+    pub fn yaml_item(&mut self, value: &impl Serialize) -> Result<(), PageError> {
+        let text = yaml(value)?;
+        for (at, line) in text.lines().enumerate() {
+            self.text.push_str(if at == 0 { "- " } else { "  " });
+            self.text.push_str(&self.domain.outward(line));
+            self.text.push('\n');
+        }
+        Ok(())
+    }
+
+    /// A value on one line of YAML, behind what stands before it there.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written as JSON.
+    pub fn flow(&mut self, before: &str, value: &impl Serialize) -> Result<(), PageError> {
+        let text = serde_json::to_string(value)?;
+        self.text.push_str(before);
+        self.text.push_str(&printable(&self.domain.outward(&text), yaml_escape));
+        self.text.push('\n');
         Ok(())
     }
 
@@ -186,6 +205,20 @@ impl<T: Display> FromIterator<T> for Page {
         lines.into_iter().for_each(|line| page.line(line));
         page
     }
+}
+
+fn yaml(value: &impl Serialize) -> Result<String, PageError> {
+    let mut text = serde_saphyr::to_string(value)?;
+    // Blocks hold tabs as they are; quoted text escapes all controls.
+    if text.contains('\t') {
+        let quoted = serde_saphyr::ser_options! { prefer_block_scalars: false };
+        text = serde_saphyr::to_string_with_options(value, quoted)?;
+    }
+    if !text.chars().all(is_fine) {
+        text = printable(&serde_json::to_string_pretty(value)?, yaml_escape).into_owned();
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// Which blanks a cell may have inside.

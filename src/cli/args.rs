@@ -465,6 +465,9 @@ pub struct SnapshotArgs {
     /// Guests of all namespaces, whatever -n says
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
+    /// Give guests, nodes, namespaces and all else that people name other names, the same ones everywhere
+    #[arg(long)]
+    pub redact: bool,
     /// How to print: yaml, or json (on one line); a List
     #[arg(short, long, value_enum, default_value_t = SnapshotOutput::Yaml)]
     pub output: SnapshotOutput,

@@ -8,26 +8,27 @@ use serde_json::{Value, json};
 use super::args::{SnapshotArgs, SnapshotOutput};
 use crate::domain::Domain;
 use crate::page::{Page, PageError};
-use crate::snapshot::prune::prune;
+use crate::snapshot::fold::{self, fold};
+use crate::snapshot::prune::Taken;
+use crate::snapshot::redact::redact;
 use crate::snapshot::{Skipped, read_dumps};
 
-/// The objects of dumps as far as they are judged.
+/// The objects of dumps as far as they are judged: all, or those that bear on the guests of one namespace.
 ///
 /// # Errors
 ///
 /// An input cannot be read, or holds something malformed.
 pub(crate) fn of_dumps(
     args: &SnapshotArgs,
+    only: Option<&str>,
     domain: &Domain,
     stdin: impl Read,
 ) -> anyhow::Result<(Vec<Value>, Skipped)> {
-    let mut objects = Vec::new();
+    let mut taken = Taken::default();
     let skipped = read_dumps(&args.snapshot, domain, stdin, |item| {
-        let pruned = prune(&item.api_version, &item.kind, item.json.get()).with_context(|| item.place.to_string())?;
-        objects.extend(pruned);
-        anyhow::Ok(())
+        taken.take(&item.api_version, &item.kind, item.json.get()).with_context(|| item.place.to_string())
     })?;
-    Ok((objects, skipped))
+    Ok((taken.finish(only), skipped))
 }
 
 /// Prints them as a List, by kind, namespace and name, so that two snapshots can be compared line by line.
@@ -35,28 +36,31 @@ pub(crate) fn of_dumps(
 /// # Errors
 ///
 /// They cannot be written as JSON or YAML.
-pub(crate) fn print(
-    args: &SnapshotArgs,
-    only: Option<&str>,
-    mut objects: Vec<Value>,
-    page: &mut Page,
-) -> Result<(), PageError> {
-    let text =
-        |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    if let Some(only) = only {
-        let guests = ["VirtualMachine", "Pod", "ControllerRevision", "PersistentVolumeClaim"];
-        objects.retain(|object| {
-            let (kind, namespace) = (text(object, "/kind"), text(object, "/metadata/namespace"));
-            let is_of_guests = guests.iter().any(|guest| kind.starts_with(guest));
-            !is_of_guests || namespace.is_empty() || namespace == only
-        });
-    }
-    objects.sort_by_cached_key(|object| {
-        ["/kind", "/metadata/namespace", "/metadata/name"].map(|pointer| text(object, pointer))
-    });
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+pub(crate) fn print(args: &SnapshotArgs, objects: Vec<Value>, page: &mut Page) -> Result<(), PageError> {
+    let objects = if args.redact { redact(objects) } else { objects };
+    let objects = fold(objects);
     match args.output {
-        SnapshotOutput::Yaml => page.yaml(&list),
-        SnapshotOutput::Json => page.json_line(&list),
+        SnapshotOutput::Yaml => {
+            page.yaml(&json!({"apiVersion": "v1", "kind": "List"}))?;
+            page.line("items:");
+            for object in &objects {
+                match object["others"].as_array().filter(|_| object["kind"] == fold::KIND) {
+                    // A line for each of those that are alike.
+                    Some(others) => {
+                        page.line(format_args!("- apiVersion: {}", fold::API_VERSION));
+                        page.line(format_args!("  kind: {}", fold::KIND));
+                        page.flow("  first: ", &object["first"])?;
+                        page.line("  others:");
+                        others.iter().try_for_each(|other| page.flow("  - ", other))?;
+                    }
+                    None => page.yaml_item(object)?,
+                }
+            }
+            if objects.is_empty() {
+                page.line("  []");
+            }
+            Ok(())
+        }
+        SnapshotOutput::Json => page.json_line(&json!({"apiVersion": "v1", "kind": "List", "items": objects})),
     }
 }

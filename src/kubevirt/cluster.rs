@@ -593,6 +593,12 @@ pub fn owner<'p>(pod: &'p Pod<'_>) -> Option<&'p wire::OwnerReference> {
     pod.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachineInstance"))
 }
 
+/// Whether a pod runs no more, and takes no room.
+#[must_use]
+pub fn is_finished(pod: &Pod<'_>) -> bool {
+    matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+}
+
 /// What a pod asks of a node.
 #[must_use]
 pub fn placement<'a>(pod: &Pod<'a>) -> Placement<'a> {
@@ -608,8 +614,7 @@ pub fn placement<'a>(pod: &Pod<'a>) -> Placement<'a> {
 /// A launcher pod of a dump; `None` for any other pod, and for one that is finished.
 #[must_use]
 pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
-    let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-    if !is_launcher(pod) || finished {
+    if !is_launcher(pod) || is_finished(pod) {
         return None;
     }
     let owner = owner(pod)?;

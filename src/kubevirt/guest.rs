@@ -129,14 +129,14 @@ impl Guest {
         }
         if let Some(numa) = &from.cpu.numa {
             take("domain.cpu.numa", cpu.numa.is_some());
-            cpu.numa.get_or_insert_with(|| numa.clone());
+            cpu.numa.get_or_insert(*numa);
         }
         if let Some(realtime) = &from.cpu.realtime {
             take("domain.cpu.realtime", cpu.realtime.is_some());
             if cpu.realtime.is_none() {
                 self.origins.push((Setting::Realtime, Origin::Instancetype));
             }
-            cpu.realtime.get_or_insert_with(|| realtime.clone());
+            cpu.realtime.get_or_insert(*realtime);
         }
         if let Some(security) = &from.launch_security {
             take("domain.launchSecurity", spec.domain.launch_security.is_some());

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::wire::{Meta, Reader, Vmi};
 use crate::bounds::{Excess, Measured};
@@ -17,6 +17,15 @@ pub(crate) type Amounts = BTreeMap<String, i64>;
 
 /// How many pods a node takes, as a resource.
 const PODS: &str = "pods";
+
+/// `apiVersion` of [`POD_REQUESTS`].
+pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
+
+/// The kind of an object of snapshots: what the pods of a node ask for, summed up by their priority.
+pub(crate) const POD_REQUESTS: &str = "PodRequests";
+
+/// The kind of an object of snapshots: which kinds it holds all objects of, so that one that is not there does not exist.
+pub(crate) const COMPLETE: &str = "Complete";
 
 /// What nodes have, what is asked of them, and how many pods may be missing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -112,6 +121,9 @@ read_only! {
     RequiredTerms { required_during_scheduling_ignored_during_execution: Value, }
     Container { resources: Resources, restart_policy: String, }
     Resources { requests: BTreeMap<String, Value>, }
+    PodRequests { metadata: Meta, requests: Vec<Requests>, }
+    Requests { priority: i64, requests: BTreeMap<String, Value>, }
+    Complete { metadata: Meta, budgets: bool, }
     BudgetObject { metadata: Meta, spec: BudgetSpec, status: BudgetStatus, }
     BudgetSpec { selector: Selector, }
     BudgetStatus { disruptions_allowed: i64, }
@@ -129,7 +141,7 @@ macro_rules! measured {
     )*};
 }
 
-measured!(NodeRoom PodRoom BudgetObject);
+measured!(NodeRoom PodRoom PodRequests Complete BudgetObject);
 
 impl Room {
     /// Takes in what an object says of room, if it says any.
@@ -148,6 +160,8 @@ impl Room {
             }
             ("", "Pod") => self.pod(reader.read()?),
             ("policy", "PodDisruptionBudget") => self.budget(reader.read()?),
+            ("cpufit.io", POD_REQUESTS) => self.sums(reader.read()?),
+            ("cpufit.io", COMPLETE) => self.knows_budgets |= reader.read::<Complete>()?.budgets.unwrap_or_default(),
             _ => {}
         }
         Ok(())
@@ -183,6 +197,35 @@ impl Room {
                 apart_from: apart_from.unwrap_or_default(),
             });
         }
+    }
+
+    fn sums(&mut self, of: PodRequests) {
+        let node = of.metadata.unwrap_or_default().name;
+        if !self.seen.insert(("requests", String::new(), node.clone())) {
+            return;
+        }
+        for sum in of.requests.into_iter().flatten() {
+            let asked = sum.requests.as_ref().map(amounts).unwrap_or_default();
+            add(
+                self.asked.entry(node.clone()).or_default().entry(sum.priority.unwrap_or_default()).or_default(),
+                &asked,
+            );
+        }
+    }
+
+    /// What was read of pods and budgets, as objects of a snapshot: what the pods of each node ask for, without their names, and
+    /// whether budgets were looked for.
+    #[must_use]
+    pub fn objects(&self) -> Vec<Value> {
+        let sum = |(priority, asked): (&i64, &Amounts)| json!({"priority": priority, "requests": quantities(asked)});
+        let of_node = |(node, asked): (&String, &BTreeMap<i64, Amounts>)| {
+            let requests: Vec<Value> = asked.iter().map(sum).collect();
+            json!({"apiVersion": API_VERSION, "kind": POD_REQUESTS, "metadata": {"name": node}, "requests": requests})
+        };
+        let complete = self.knows_budgets.then(
+            || json!({"apiVersion": API_VERSION, "kind": COMPLETE, "metadata": {"name": "snapshot"}, "budgets": true}),
+        );
+        self.asked.iter().map(of_node).chain(complete).collect()
     }
 
     /// Says that all budgets there are have been read, also where there is none.
@@ -375,13 +418,40 @@ fn requests(spec: &PodRoomSpec) -> Amounts {
     running
 }
 
+/// What a pod asks for, as `spec.resources` and `spec.priority` of a pod that asks for the same.
+///
+/// # Errors
+///
+/// Whatever `reader` says.
+pub(crate) fn asked_by_pod<'a, R: Reader<'a>>(reader: &R) -> Result<(Value, i64), R::Error> {
+    let spec = reader.read::<PodRoom>()?.spec.unwrap_or_default();
+    Ok((json!({"requests": quantities(&requests(&spec))}), spec.priority.unwrap_or_default()))
+}
+
+/// As the API has them.
+fn quantities(amounts: &Amounts) -> BTreeMap<&str, String> {
+    let quantity = |thousandths: i64| match thousandths % 1000 {
+        0 => (thousandths / 1000).to_string(),
+        _ => format!("{thousandths}m"),
+    };
+    amounts.iter().map(|(resource, amount)| (resource.as_str(), quantity(*amount))).collect()
+}
+
 /// What can be read of it; the API server takes nothing else.
 fn amounts(wire: &BTreeMap<String, Value>) -> Amounts {
-    let amount = |(resource, value): (&String, &Value)| {
-        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        Some((resource.clone(), quantity(&text)?))
-    };
+    let amount = |(resource, value): (&String, &Value)| Some((resource.clone(), quantity_of(value)?));
     wire.iter().filter_map(amount).collect()
+}
+
+/// Whether a value is a quantity of the API.
+#[must_use]
+pub(crate) fn is_quantity(value: &Value) -> bool {
+    quantity_of(value).is_some()
+}
+
+fn quantity_of(value: &Value) -> Option<i64> {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    quantity(&text)
 }
 
 /// A quantity in thousandths, rounded up. Mirrors `ParseQuantity` of `k8s.io/apimachinery/pkg/api/resource`.

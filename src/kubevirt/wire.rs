@@ -5,6 +5,7 @@
 
 mod each_text;
 mod object;
+mod present;
 mod text;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use crate::bounds::{Excess, Measured};
 pub use each_text::EachText;
+pub use present::Present;
 pub use text::{Text, Texts};
 
 /// `null` where a list or struct may stand is its default, as for Go's decoder.
@@ -231,7 +233,15 @@ wire! {
     /// `status` of a Node.
     NodeStatus {
         /// `conditions`.
-        conditions: Vec<Condition>,
+        conditions: Vec<NodeCondition>,
+    }
+    /// `status.conditions[]` of a node.
+    NodeCondition {
+        /// `type`.
+        #[serde(rename = "type")]
+        kind: String,
+        /// `status`.
+        status: String,
     }
     /// `status.conditions[]`.
     Condition {
@@ -333,9 +343,9 @@ wire! {
         /// `dedicatedCpuPlacement`.
         dedicated_cpu_placement: bool,
         /// `numa`.
-        numa: Option<Value>,
+        numa: Option<Present>,
         /// `realtime`.
-        realtime: Option<Value>,
+        realtime: Option<Present>,
     }
     /// `spec.domain.cpu.features[]`.
     CpuFeature {
@@ -390,9 +400,9 @@ wire! {
         /// `sev`.
         sev: Option<Sev>,
         /// `snp`.
-        snp: Option<Value>,
+        snp: Option<Present>,
         /// `tdx`.
-        tdx: Option<Value>,
+        tdx: Option<Present>,
     }
     /// `launchSecurity.sev`.
     Sev {
@@ -464,9 +474,9 @@ wire! {
         /// `addedNodeSelector`.
         added_node_selector: BTreeMap<String, String>,
         /// `receive`: this cluster receives a decentralized migration.
-        receive: Option<Value>,
+        receive: Option<Present>,
         /// `sendTo`: this cluster sends it.
-        send_to: Option<Value>,
+        send_to: Option<Present>,
     }
     /// The KubeVirt custom resource.
     KubeVirt {

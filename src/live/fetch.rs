@@ -1,5 +1,7 @@
 //! Objects read at the API server when they are needed: what was created a moment ago, and all of a cluster at once.
 
+use std::cell::RefCell;
+
 use futures_util::future::join_all;
 use kube::api::ListParams;
 use kube::core::ApiResource;
@@ -17,7 +19,7 @@ use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Vmi;
 use crate::report;
 use crate::review::MissingInput;
-use crate::snapshot::prune::prune;
+use crate::snapshot::prune::Taken;
 use crate::well_known;
 use crate::world::World;
 
@@ -40,23 +42,11 @@ pub(crate) enum FetchError {
         /// Why.
         source: kube::Error,
     },
-    /// An object that says how much room there is is malformed.
-    #[error("{plural}: {namespace}/{name} is malformed")]
-    MalformedRoom {
-        /// Which resource.
-        plural: String,
-        /// The object's namespace.
-        namespace: String,
-        /// The object's name.
-        name: String,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
     /// An object is not of the shape its kind says.
-    #[error("{resource}: {namespace}/{name} is malformed")]
+    #[error("{plural}: {namespace}/{name} is malformed")]
     Malformed {
         /// Which resource.
-        resource: Resource,
+        plural: String,
         /// The object's namespace.
         namespace: String,
         /// The object's name.
@@ -69,7 +59,7 @@ pub(crate) enum FetchError {
 fn projected(resource: Resource, seen: &Seen) -> Result<Projected, FetchError> {
     project(resource, seen.json()).map_err(|source| {
         let (namespace, name) = seen.name();
-        FetchError::Malformed { resource, namespace, name, source }
+        FetchError::Malformed { plural: resource.plural().to_owned(), namespace, name, source }
     })
 }
 
@@ -89,11 +79,13 @@ async fn reached<T>(
     client: &Client,
     resource: Resource,
     reach: Reach<'_>,
+    selector: Option<&str>,
     of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
 ) -> Result<Vec<T>, FetchError> {
+    let all = |namespace| all(client, resource, namespace, selector, of);
     match reach {
-        Reach::Namespace(namespace) if resource.is_of_guests() => all(client, resource, Some(namespace), of).await,
-        Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(client, resource, None, of).await {
+        Reach::Namespace(namespace) if resource.is_of_guests() => all(Some(namespace)).await,
+        Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(None).await {
             Err(error) if error.is_forbidden() && resource == Resource::Namespaces => {
                 // Who may work in a namespace may read it, and no list of all.
                 let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
@@ -103,11 +95,11 @@ async fn reached<T>(
                 }
             }
             Err(error) if error.is_forbidden() && resource.is_of_guests() => {
-                all(client, resource, Some(namespace), of).await.map_err(|_| error)
+                all(Some(namespace)).await.map_err(|_| error)
             }
             outcome => outcome,
         },
-        Reach::Cluster => all(client, resource, None, of).await,
+        Reach::Cluster => all(None).await,
     }
 }
 
@@ -116,6 +108,7 @@ async fn all<T>(
     client: &Client,
     resource: Resource,
     namespace: Option<&str>,
+    selector: Option<&str>,
     of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
 ) -> Result<Vec<T>, FetchError> {
     let api: Api<Seen> = match namespace {
@@ -123,7 +116,7 @@ async fn all<T>(
         None => Api::all_with(client.clone(), &resource.api()),
     };
     let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
-    if let Some(selector) = resource.selector() {
+    if let Some(selector) = selector {
         params = params.labels(selector);
     }
     let mut out = Vec::new();
@@ -151,10 +144,11 @@ async fn all<T>(
 async fn everything<T>(
     client: &Client,
     reach: Reach<'_>,
+    selector: &impl Fn(Resource) -> Option<&'static str>,
     of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
 ) -> Result<(Vec<T>, Vec<FetchError>), FetchError> {
     let (mut out, mut left_out) = (Vec::new(), Vec::new());
-    let read = join_all(Resource::ALL.map(|one| reached(client, one, reach, of))).await;
+    let read = join_all(Resource::ALL.map(|one| reached(client, one, reach, selector(one), of))).await;
     for (resource, list) in Resource::ALL.into_iter().zip(read) {
         match list {
             Ok(list) => out.extend(list),
@@ -167,7 +161,8 @@ async fn everything<T>(
     Ok((out, left_out))
 }
 
-/// All that is judged of a cluster, as a dump holds it, and what had to be left out because its reader may not read it.
+/// All that is judged of a cluster, as a dump holds it, and what had to be left out because its reader may not read it. Of a cluster
+/// whose pods are all reached it says room too.
 ///
 /// # Errors
 ///
@@ -176,15 +171,29 @@ pub(crate) async fn objects(
     client: &Client,
     reach: Reach<'_>,
 ) -> Result<(Vec<serde_json::Value>, Vec<FetchError>), FetchError> {
-    let of = |resource: Resource, seen: &Seen| {
-        let api = resource.api();
-        prune(&api.api_version, &api.kind, seen.json()).map_err(|source| {
+    let taken = RefCell::new(Taken::default());
+    let take = |api: &ApiResource, seen: &Seen| {
+        taken.borrow_mut().take(&api.api_version, &api.kind, seen.json()).map_err(|source| {
             let (namespace, name) = seen.name();
-            FetchError::Malformed { resource, namespace, name, source }
+            FetchError::Malformed { plural: api.plural.clone(), namespace, name, source }
         })
     };
-    let (found, left_out) = everything(client, reach, &of).await?;
-    Ok((found.into_iter().flatten().collect(), left_out))
+    let only = match reach {
+        Reach::Namespace(namespace) => Some(namespace),
+        Reach::Cluster | Reach::Rather(_) => None,
+    };
+    let of = |resource: Resource, seen: &Seen| take(&resource.api(), seen);
+    // Room is taken by pods of all kinds.
+    let selector = |resource: Resource| resource.selector().filter(|_| only.is_some() || resource != Resource::Pods);
+    let (_, mut left_out) = everything(client, reach, &selector, &of).await?;
+    if only.is_none() {
+        let budgets = budgets();
+        match each(client, &budgets, |seen| take(&budgets, seen)).await {
+            Ok(()) => taken.borrow_mut().mark_budgets_read(),
+            Err(error) => left_out.push(error),
+        }
+    }
+    Ok((taken.into_inner().finish(only), left_out))
 }
 
 /// The cluster and its policies as they are now, and what had to be left out because its reader may not read it.
@@ -197,7 +206,7 @@ pub(crate) async fn world(
     release: Option<Release>,
     reach: Reach<'_>,
 ) -> Result<(World, Vec<FetchError>), FetchError> {
-    let (found, left_out) = everything(client, reach, &projected).await?;
+    let (found, left_out) = everything(client, reach, &Resource::selector, &projected).await?;
     let mut objects = Vec::new();
     let mut policies = Vec::new();
     for projected in found {
@@ -212,16 +221,9 @@ pub(crate) async fn world(
 
 /// What the nodes have and all pods ask for, and what could not be read of it: without it no room is known.
 pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
-    let budgets = ApiResource {
-        group: "policy".to_owned(),
-        version: "v1".to_owned(),
-        api_version: "policy/v1".to_owned(),
-        kind: "PodDisruptionBudget".to_owned(),
-        plural: "poddisruptionbudgets".to_owned(),
-    };
     let mut room = Room::default();
     let mut missing = Vec::new();
-    for api in [Resource::Nodes.api(), Resource::Pods.api(), budgets] {
+    for api in [Resource::Nodes.api(), Resource::Pods.api(), budgets()] {
         match read_room(client, &api, &mut room).await {
             Ok(()) if api.group == "policy" => room.mark_budgets_read(),
             Ok(()) => {}
@@ -238,18 +240,38 @@ pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     (room, missing)
 }
 
+fn budgets() -> ApiResource {
+    ApiResource {
+        group: "policy".to_owned(),
+        version: "v1".to_owned(),
+        api_version: "policy/v1".to_owned(),
+        kind: "PodDisruptionBudget".to_owned(),
+        plural: "poddisruptionbudgets".to_owned(),
+    }
+}
+
 async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> Result<(), FetchError> {
+    let read = |seen: &Seen| {
+        room.read(&resource.group, &resource.kind, &super::kinds::Text(seen.json())).map_err(|source| {
+            let (namespace, name) = seen.name();
+            FetchError::Malformed { plural: resource.plural.clone(), namespace, name, source }
+        })
+    };
+    each(client, resource, read).await
+}
+
+/// Reads the objects of all namespaces, page by page.
+async fn each(
+    client: &Client,
+    resource: &ApiResource,
+    mut read: impl FnMut(&Seen) -> Result<(), FetchError>,
+) -> Result<(), FetchError> {
     let api: Api<Seen> = Api::all_with(client.clone(), resource);
     let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
     loop {
         let page =
             api.list(&params).await.map_err(|source| FetchError::Room { plural: resource.plural.clone(), source })?;
-        for seen in &page.items {
-            room.read(&resource.group, &resource.kind, &super::kinds::Text(seen.json())).map_err(|source| {
-                let (namespace, name) = seen.name();
-                FetchError::MalformedRoom { plural: resource.plural.clone(), namespace, name, source }
-            })?;
-        }
+        page.items.iter().try_for_each(&mut read)?;
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
             None => return Ok(()),

@@ -8,9 +8,9 @@ use crate::kubevirt::wire::EachText;
 /// The longest note, in bytes: the limit of `events.k8s.io/v1`.
 const LONGEST: usize = 1024;
 
-/// Fields of which no text is ever said: annotations are compared with known words, of the others only their presence
-/// counts. Times cannot hold words, but colons, which no label may have.
-const UNSAID: [&str; 7] = ["annotations", "creation_timestamp", "realtime", "snp", "tdx", "receive", "send_to"];
+/// Fields of which no text is ever said: annotations are compared with known words. Times cannot hold words, but colons, which no
+/// label may have.
+const UNSAID: [&str; 2] = ["annotations", "creation_timestamp"];
 
 /// Whether an Event may repeat text of a reviewed object: all its text that is read is made of names, label keys and
 /// label values. CPU models, features and machine types are label values.

@@ -25,12 +25,14 @@
 
 mod describe;
 mod error;
+pub(crate) mod fold;
 mod folder;
 mod input;
 mod json;
 mod kustomize;
 mod objects;
 pub(crate) mod prune;
+pub(crate) mod redact;
 mod yaml;
 
 use std::cell::Cell;

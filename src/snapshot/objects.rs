@@ -5,10 +5,11 @@ use std::cell::Cell;
 use std::collections::HashSet;
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::{self, Error, Halt};
-use super::{Item, Place, json};
+use super::{Item, Place, fold, json};
 
 /// Lists in lists come from `jq -s`, one level of them.
 const DEEPEST_LIST: usize = 4;
@@ -63,7 +64,35 @@ impl<'a> Objects<'a> {
             return Err(refusal(self.file, &json).into());
         }
         let place = self.place(item);
+        if kind == fold::KIND && api == fold::API_VERSION {
+            return self.emit_each(&place, &json);
+        }
         (self.each)(Item { place, api_version: api, kind, json })
+    }
+
+    /// The objects that one of a snapshot stands for.
+    fn emit_each(&mut self, place: &Place, folded: &RawValue) -> Result<(), Halt> {
+        let wrong = |field: &str, problem: String| {
+            Halt::from(Error::Field {
+                place: place.clone(),
+                object: fold::KIND.into(),
+                field: field.into(),
+                problem: problem.into(),
+            })
+        };
+        let value: Value = serde_json::from_str(folded.get()).map_err(|error| wrong("first", error.to_string()))?;
+        for object in fold::unfold(&value).map_err(|(field, problem)| wrong(field, problem))? {
+            let text = |key: &str| object[key].as_str().map(str::to_owned);
+            let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else {
+                return Err(wrong("first", "expected an object with apiVersion and kind".to_owned()));
+            };
+            if kind == fold::KIND {
+                return Err(wrong("first", format!("expected another kind than {kind}")));
+            }
+            let json = serde_json::value::to_raw_value(&object).map_err(|error| wrong("first", error.to_string()))?;
+            (self.each)(Item { place: place.clone(), api_version, kind, json })?;
+        }
+        Ok(())
     }
 }
 

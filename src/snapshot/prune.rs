@@ -8,46 +8,184 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde_ignored::Path;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::bounds::Measured;
-use crate::kubevirt::cluster::Object;
-use crate::kubevirt::wire::Reader;
+use crate::bounds::{Bounded, Measured};
+use crate::fit::subject::libvirt_refusal;
+use crate::kubevirt::cluster::{Object, is_finished, owner};
+use crate::kubevirt::resource::Resource;
+use crate::kubevirt::room::{Room, asked_by_pod, is_quantity};
+use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, Reader};
 use crate::well_known::is_read_annotation;
 
-/// The object of this kind as far as it is judged; `None` where it bears on nothing.
-///
-/// # Errors
-///
-/// A field is not what the kind says.
-pub(crate) fn prune(api_version: &str, kind: &str, text: &str) -> Result<Option<Value>, serde_json::Error> {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let mut whole: Value = serde_json::from_str(text)?;
-    if (group, kind) == ("cpufit.io", "CPUPolicy") {
-        return Ok(Some(json!({
-            "apiVersion": api_version,
-            "kind": kind,
-            "metadata": {"name": whole["metadata"]["name"].take()},
-            "spec": whole["spec"].take(),
-        })));
+/// The objects of a snapshot, while they are taken from a cluster or from dumps.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    objects: Vec<Value>,
+    /// What is asked for by pods that are not kept themselves.
+    room: Room,
+}
+
+impl Taken {
+    /// Takes of an object of this kind what is judged; nothing where it bears on nothing.
+    ///
+    /// # Errors
+    ///
+    /// A field is not what the kind says.
+    pub(crate) fn take(&mut self, api_version: &str, kind: &str, text: &str) -> Result<(), serde_json::Error> {
+        self.objects.extend(prune(api_version, kind, text, &mut self.room)?);
+        Ok(())
     }
+
+    /// Says that all budgets there are have been read, also where there is none.
+    pub(crate) fn mark_budgets_read(&mut self) {
+        self.room.mark_budgets_read();
+    }
+
+    /// All of it, or what bears on the guests of one namespace: then nothing is known of room, which pods of all namespaces take.
+    #[must_use]
+    pub(crate) fn finish(self, only: Option<&str>) -> Vec<Value> {
+        let Self { mut objects, room } = self;
+        objects.extend(room.objects());
+        if let Some(only) = only {
+            objects.retain(|object| is_of(object, only));
+            for object in &mut objects {
+                remove(object, &["status", "allocatable"].map(|key| Step::Key(key.to_owned())));
+            }
+        }
+        objects.sort_by_cached_key(|object| {
+            ["/kind", "/metadata/namespace", "/metadata/name"].map(|pointer| text_at(object, pointer).to_owned())
+        });
+        objects
+    }
+}
+
+/// Whether an object bears on the guests of a namespace.
+fn is_of(object: &Value, namespace: &str) -> bool {
+    let (kind, group) = (text_at(object, "/kind"), group(text_at(object, "/apiVersion")));
+    match Resource::of(group, kind) {
+        Some(Resource::Namespaces) => text_at(object, "/metadata/name") == namespace,
+        Some(resource) => !resource.is_of_guests() || text_at(object, "/metadata/namespace") == namespace,
+        None => false,
+    }
+}
+
+fn text_at<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// The object of this kind as far as it is judged; `None` where it bears on nothing, or is counted in `room`.
+fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<Option<Value>, serde_json::Error> {
+    let group = group(api_version);
     let reading = Reading { text, ignored: RefCell::default() };
-    if Object::read(group, kind, &reading)?.is_none() {
+    let is_judged = match (group, kind) {
+        ("cpufit.io", "CPUPolicy") => return policy(api_version, kind, text).map(Some),
+        ("cpufit.io", _) => {
+            room.read(group, kind, &reading)?;
+            false
+        }
+        ("", "Pod") if Object::read(group, kind, &reading)?.is_none() && !is_of_guest(&reading)? => {
+            room.read(group, kind, &reading)?;
+            false
+        }
+        ("", "Node") | ("policy", "PodDisruptionBudget") => {
+            Object::read(group, kind, &reading)?;
+            Room::default().read(group, kind, &reading)?;
+            true
+        }
+        ("", "Pod") => true,
+        _ => Object::read(group, kind, &reading)?.is_some(),
+    };
+    if !is_judged {
         return Ok(None);
     }
+    let mut whole: Value = serde_json::from_str(text)?;
     for path in reading.ignored.take().unwrap_or_default() {
         remove(&mut whole, &path);
     }
     without_annotations(&mut whole);
-    let Value::Object(fields) = &mut whole else { return Ok(None) };
+    without_strangers_in_affinity(&mut whole);
+    match (group, kind) {
+        ("", "Pod") => {
+            let (resources, priority) = asked_by_pod(&Plain(text))?;
+            if let Some(spec) = whole.get_mut("spec").and_then(Value::as_object_mut) {
+                spec.insert("resources".to_owned(), resources);
+                if priority != 0 {
+                    spec.insert("priority".to_owned(), priority.into());
+                }
+            }
+        }
+        ("", "Node") => {
+            retain_conditions(&mut whole, "Ready");
+            if let Some(allocatable) = whole.pointer_mut("/status/allocatable").and_then(Value::as_object_mut) {
+                allocatable.retain(|_, amount| is_quantity(amount));
+            }
+        }
+        (_, "VirtualMachineInstance") => {
+            retain_conditions(&mut whole, LIVE_MIGRATABLE);
+            retain_refusal(&mut whole);
+        }
+        ("apps", "ControllerRevision") => copied(&mut whole["data"]),
+        _ => {}
+    }
+    let Value::Object(mut fields) = whole else { return Ok(None) };
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
     }
-    let mut out = Map::new();
-    out.insert("apiVersion".to_owned(), api_version.into());
-    out.insert("kind".to_owned(), kind.into());
-    out.extend(std::mem::take(fields).into_iter().filter(|(key, _)| key != "apiVersion" && key != "kind"));
-    Ok(Some(Value::Object(out)))
+    fields.insert("apiVersion".to_owned(), api_version.into());
+    fields.insert("kind".to_owned(), kind.into());
+    Ok(Some(Value::Object(fields)))
+}
+
+/// A policy: it is read strictly, so all of its specification is judged.
+fn policy(api_version: &str, kind: &str, text: &str) -> Result<Value, serde_json::Error> {
+    let mut whole: Value = serde_json::from_str(text)?;
+    let metadata = json!({"name": whole["metadata"]["name"].take()});
+    Ok(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": whole["spec"].take()}))
+}
+
+/// Whether a pod takes room for a guest, which owns it as it owns launchers.
+fn is_of_guest(reading: &Reading<'_>) -> Result<bool, serde_json::Error> {
+    let pod: Pod<'_> = reading.read()?;
+    Ok(owner(&pod).is_some() && !is_finished(&pod))
+}
+
+/// The conditions of a type, which alone are judged.
+fn retain_conditions(object: &mut Value, kind: &str) {
+    if let Some(conditions) = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+        conditions.retain(|condition| condition["type"] == kind);
+    }
+}
+
+/// Why the last migration failed, where libvirt refused it for the CPU: nothing else is read of it.
+fn retain_refusal(vmi: &mut Value) {
+    let Some(state) = vmi.pointer_mut("/status/migrationState").and_then(Value::as_object_mut) else { return };
+    let reason = state.remove("failureReason").unwrap_or_default();
+    if let Some(refused) = reason.as_str().and_then(|reason| libvirt_refusal("", reason)) {
+        state.insert("failureReason".to_owned(), refused.reason.into());
+    }
+}
+
+/// What a ControllerRevision holds, as far as it is judged. What cannot be read stays as it is: that is said of it.
+fn copied(data: &mut Value) {
+    let (api_version, kind) = (text_at(data, "/apiVersion").to_owned(), text_at(data, "/kind").to_owned());
+    if let Ok(Some(Value::Object(mut copy))) = prune(&api_version, &kind, &data.to_string(), &mut Room::default()) {
+        let name = data["metadata"]["name"].take();
+        copy.insert("metadata".to_owned(), json!({"name": name}));
+        *data = Value::Object(copy);
+    } else if !is_read_as_type(&kind) {
+        *data = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": data["metadata"]["name"].take()}});
+    }
+}
+
+/// Whether a ControllerRevision of this kind is read as an instancetype or a preference.
+fn is_read_as_type(kind: &str) -> bool {
+    use Resource::{ClusterInstancetypes, ClusterPreferences, Instancetypes, Preferences};
+    [Instancetypes, ClusterInstancetypes, Preferences, ClusterPreferences].iter().any(|types| types.kind() == kind)
 }
 
 /// A step from a value to one in it.
@@ -74,11 +212,32 @@ impl<'a> Reader<'a> for Reading<'a> {
         })?;
         let mut known = self.ignored.borrow_mut();
         *known = Some(match known.take() {
-            Some(known) => known.intersection(&ignored).cloned().collect(),
+            Some(known) => ignored_by_both(&known, &ignored),
             None => ignored,
         });
         Ok(object)
     }
+}
+
+/// The reader of one object that notes nothing.
+struct Plain<'a>(&'a str);
+
+impl<'a> Reader<'a> for Plain<'a> {
+    type Error = serde_json::Error;
+
+    fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error> {
+        serde_json::from_str(self.0).map(|Bounded(object)| object)
+    }
+}
+
+/// What two readings ignore: what is ignored by the one and stands in something that the other ignores.
+fn ignored_by_both(one: &BTreeSet<Vec<Step>>, other: &BTreeSet<Vec<Step>>) -> BTreeSet<Vec<Step>> {
+    let holds =
+        |ignored: &BTreeSet<Vec<Step>>, path: &[Step]| (1..=path.len()).any(|end| ignored.contains(&path[..end]));
+    let of = |these: &BTreeSet<Vec<Step>>, those: &BTreeSet<Vec<Step>>| -> Vec<Vec<Step>> {
+        these.iter().filter(|path| holds(those, path)).cloned().collect()
+    };
+    of(one, other).into_iter().chain(of(other, one)).collect()
 }
 
 fn steps(path: &Path<'_>) -> Vec<Step> {
@@ -135,41 +294,51 @@ fn without_annotations(value: &mut Value) {
     }
 }
 
-#[cfg(test)]
-#[allow(clippy::expect_used)]
-mod tests {
-    use super::*;
+/// The fields of an affinity: it is kept whole for pods that are predicted, and says nothing but these.
+const AFFINITY: [&str; 21] = [
+    "nodeAffinity",
+    "podAffinity",
+    "podAntiAffinity",
+    "requiredDuringSchedulingIgnoredDuringExecution",
+    "preferredDuringSchedulingIgnoredDuringExecution",
+    "nodeSelectorTerms",
+    "matchExpressions",
+    "matchFields",
+    "matchLabels",
+    "key",
+    "operator",
+    "values",
+    "weight",
+    "preference",
+    "podAffinityTerm",
+    "labelSelector",
+    "namespaceSelector",
+    "namespaces",
+    "topologyKey",
+    "matchLabelKeys",
+    "mismatchLabelKeys",
+];
 
-    #[test]
-    fn what_is_not_judged_is_gone_and_what_is_stays() {
-        let vm = json!({
-            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
-            "metadata": {
-                "name": "db", "namespace": "shop", "labels": {"app": "db"}, "resourceVersion": "7",
-                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "hunter2"},
-                "managedFields": [{"manager": "hunter2"}],
-            },
-            "spec": {"template": {"metadata": {"annotations": {"x": "hunter2"}}, "spec": {
-                "nodeSelector": {"zone": "a"},
-                "accessCredentials": [{"sshPublicKey": "hunter2"}],
-                "domain": {"cpu": {"model": "Haswell", "features": [{"name": "vmx", "policy": "require"}]}, "firmware": {"serial": "hunter2"}},
-                "volumes": [{"name": "init", "cloudInitNoCloud": {"userData": "hunter2", "userDataBase64": "hunter2"}}],
-            }}},
-        });
-        let pruned =
-            prune("kubevirt.io/v1", "VirtualMachine", &vm.to_string()).expect("a VM").expect("one that is judged");
-        assert!(!pruned.to_string().contains("hunter2"), "{pruned}");
-        for pointer in [
-            "/metadata/name",
-            "/metadata/labels/app",
-            "/spec/template/spec/nodeSelector/zone",
-            "/spec/template/spec/domain/cpu/model",
-            "/spec/template/spec/domain/cpu/features/0/policy",
-        ] {
-            assert_eq!(pruned.pointer(pointer), vm.pointer(pointer), "{pointer} is judged");
+/// Affinities of specifications without fields that the API does not have.
+fn without_strangers_in_affinity(value: &mut Value) {
+    fn clean(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|key, _| AFFINITY.contains(&key.as_str()));
+                fields.iter_mut().filter(|(key, _)| *key != "matchLabels").for_each(|(_, value)| clean(value));
+            }
+            Value::Array(items) => items.iter_mut().for_each(clean),
+            _ => {}
         }
-        assert_eq!(pruned["metadata"].get("resourceVersion"), None);
-        assert_eq!(prune("v1", "ConfigMap", "{}").expect("read"), None);
-        assert!(prune("kubevirt.io/v1", "VirtualMachine", r#"{"spec": []}"#).is_err());
+    }
+    let Value::Object(fields) = value else { return };
+    for (key, value) in fields {
+        match value.get_mut("affinity") {
+            Some(affinity) if key == "spec" => clean(affinity),
+            _ => without_strangers_in_affinity(value),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

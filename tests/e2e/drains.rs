@@ -386,6 +386,12 @@ fn dumps(cluster: &ControlPlane, fleets: &[Fleet]) -> Vec<std::path::PathBuf> {
 fn foretell(dump: &std::path::Path, node: &str) -> Value {
     let ran = cpufit(["drain", node, "-o", "json", "--snapshot"]).args([dump]).run();
     assert!(matches!(ran.code(), 0 | 1), "drain {node}: {}", head(&ran.stderr));
+    // Room and budgets are in a snapshot as well, without the pods that take the room.
+    let taken = cpufit(["snapshot", "--snapshot"]).args([dump]).run();
+    let snapshot = dump.with_extension("snapshot.yaml");
+    std::fs::write(&snapshot, &taken.stdout).expect("a file");
+    let again = cpufit(["drain", node, "-o", "json", "--snapshot"]).args([&snapshot]).run();
+    assert_eq!(again.stdout, ran.stdout, "drain {node} of {} says another thing of its snapshot", dump.display());
     serde_json::from_str(&ran.stdout).expect("JSON")
 }
 

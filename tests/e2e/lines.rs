@@ -162,11 +162,18 @@ fn every_verb_says_of_a_snapshot_what_it_says_of_the_cluster() {
         "audit -o wide -n shop",
         "recommend -o json",
         "recommend -o yaml",
+        "drain --all -o json",
+        "drain node-a -o wide",
         check.as_str(),
     ];
-    for line in lines {
+    let before = cluster.workplace().write("before.yaml", include_str!("../../demo/cluster.yaml"));
+    let diff = format!("diff {} -o json", before.display());
+    for line in lines.into_iter().chain([diff.as_str()]) {
         let live = ours(&cluster, line);
-        let offline = cpufit(line.split(' ')).args(["--snapshot".as_ref(), snapshot.as_os_str()]).run();
+        let offline = match line.strip_prefix("diff ") {
+            Some(_) => cpufit(["diff"]).args([&before, &snapshot]).args(["-o", "json"]).run(),
+            None => cpufit(line.split(' ')).args(["--snapshot".as_ref(), snapshot.as_os_str()]).run(),
+        };
         assert_eq!(live.code, offline.code, "{line}: {} {}", live.stderr, offline.stderr);
         assert!(live.stdout.len() > 100, "{line}: {}", live.stdout);
         assert_eq!(live.stdout, offline.stdout, "{line} says another thing of the snapshot");

@@ -1,6 +1,6 @@
 //! The command as it is called: under which name, and with which examples in its help.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -94,7 +94,7 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         [
             ("Of the cluster of the current context", "snapshot"),
             ("With the guests of one namespace alone", "snapshot -n shop"),
-            ("Of a dump, without what is not judged", "snapshot --snapshot dump.yaml -o json"),
+            ("Of a dump, for a bug report: under other names", "snapshot --snapshot dump.yaml --redact"),
         ],
     ),
     (
@@ -158,12 +158,28 @@ pub fn command(program: Option<&OsString>) -> Command {
     command
 }
 
-/// The arguments of this process; help, and what is not a command line, end it.
-#[must_use]
-pub fn parse() -> Args {
+/// The arguments of this process.
+///
+/// # Errors
+///
+/// Help, and what is not a command line.
+pub fn parse() -> Result<Args, clap::Error> {
     let mut command = command(std::env::args_os().next().as_ref());
-    let matches = command.get_matches_mut();
-    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Whether these are the arguments of a webhook whose log is JSON, although they are no command line.
+#[must_use]
+pub fn asks_for_json_log<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> bool {
+    let (mut serves, mut is_json, mut before) = (false, false, OsString::new());
+    for word in words {
+        let word = word.as_ref();
+        serves |= word == "serve";
+        is_json |= word == "--log-format=json" || (before == "--log-format" && word == "json");
+        word.clone_into(&mut before);
+    }
+    serves && is_json
 }
 
 #[cfg(test)]
@@ -184,5 +200,17 @@ mod tests {
             }
         }
         command(None).debug_assert();
+    }
+
+    #[test]
+    fn a_webhook_asks_for_a_log_in_json_in_either_way() {
+        let asks = |line: &str| asks_for_json_log(line.split(' '));
+        assert!(asks("cpufit serve --log-format json --port 1"));
+        assert!(asks("cpufit --log-format=json serve"));
+        assert!(
+            !asks("cpufit serve --log-format text")
+                && !asks("cpufit check --log-format json")
+                && !asks("cpufit serve json")
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{AnyAffinity, Text, Texts};
+use super::{AnyAffinity, Present, Text, Texts};
 use crate::bounds::Excess;
 
 /// All text of a value.
@@ -23,7 +23,7 @@ macro_rules! no_text {
 }
 
 // The words for an excess hold no text of the object.
-no_text!(bool, i64, Excess, u32);
+no_text!(bool, i64, Excess, Present, u32);
 
 impl EachText for String {
     fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str)) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, nullable};
+use super::{CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, Present, nullable};
 
 wire! {
     /// `spec.instancetype` and `spec.preference` of a VirtualMachine.
@@ -66,9 +66,9 @@ wire! {
         #[serde(rename = "dedicatedCPUPlacement")]
         dedicated_cpu_placement: Option<bool>,
         /// `numa`.
-        numa: Option<Value>,
+        numa: Option<Present>,
         /// `realtime`.
-        realtime: Option<Value>,
+        realtime: Option<Present>,
     }
     /// A VirtualMachinePreference or VirtualMachineClusterPreference.
     Preference {

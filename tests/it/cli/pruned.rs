@@ -1,6 +1,9 @@
 //! `cpufit snapshot`: every verb says of it what it says of the dump that it was taken from, and nobody's secrets are in it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use crate::common::{Scratch, cpufit, head, shipped};
 
@@ -35,6 +38,7 @@ fn every_verb_says_the_same_of_a_snapshot() {
             vec!["explain", "vm,vmi,vmim,pod,vmirs,vmpool", "-A", "-o", "json"],
             vec!["explain", "vm,vmi", "-A"],
             vec!["recommend", "-o", "json"],
+            vec!["drain", "--all", "-o", "json"],
         ];
         let input = input.map(|input| input.to_str().unwrap().to_owned());
         if let Some(input) = &input {
@@ -50,6 +54,7 @@ fn every_verb_says_the_same_of_a_snapshot() {
         let again = cpufit(["snapshot", "--snapshot"]).args([&small]).run();
         assert_eq!(again.stdout, taken.stdout, "{}: a snapshot of a snapshot differs", dump.display());
         let json = cpufit(["snapshot", "-o", "json", "--snapshot"]).args([&dump]).run().json();
+        assert_eq!(objects(&small), objects(&scratch.write("small.json", &json.to_string())));
         assert_eq!(json["kind"], "List");
         let before = std::fs::metadata(&dump).unwrap().len();
         assert!(u64::try_from(taken.stdout.len()).unwrap() <= before + before / 10, "{} grows", dump.display());
@@ -100,4 +105,140 @@ stringData: {token: hunter2}
     assert_eq!(take(&["-A", "-n", "shop"]).stdout, all.stdout);
     let both = take(&["--context", "x"]);
     assert_eq!(both.code(), 2);
+}
+
+/// The objects of a snapshot, each as it was: those that are alike put together again.
+fn objects(snapshot: &Path) -> Vec<Value> {
+    let mut out = Vec::new();
+    let file = std::fs::File::open(snapshot).unwrap();
+    let read = cpufit::snapshot::read("snapshot", file, |item| {
+        out.push(serde_json::from_str(item.json.get()).unwrap());
+        Ok::<_, cpufit::snapshot::Error>(())
+    });
+    read.unwrap();
+    let text =
+        |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    out.sort_by_cached_key(|object| {
+        ["/kind", "/metadata/namespace", "/metadata/name"].map(|pointer| text(object, pointer))
+    });
+    out
+}
+
+/// Which text became which, of two values of one shape.
+fn pairs(before: &Value, after: &Value, out: &mut BTreeMap<String, String>) {
+    match (before, after) {
+        (Value::String(before), Value::String(after)) => {
+            if before != after {
+                out.insert(before.clone(), after.clone());
+            }
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            assert_eq!(before.len(), after.len());
+            before.iter().zip(after).for_each(|(before, after)| pairs(before, after, out));
+        }
+        (Value::Object(before), Value::Object(after)) => {
+            assert_eq!(before.len(), after.len(), "{before:?} {after:?}");
+            for (key, value) in before {
+                if let Some(same) = after.get(key) {
+                    pairs(value, same, out);
+                }
+            }
+        }
+        (before, after) => assert_eq!(before, after),
+    }
+}
+
+/// A text with names that it had no part in giving: each word that was renamed under its new name.
+fn renamed(text: &str, names: &BTreeMap<String, String>) -> String {
+    let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let end = rest.find(|other: char| is_of_name(other) != is_of_name(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        let bare = word.trim_end_matches('.');
+        out.push_str(names.get(bare).map_or(bare, String::as_str));
+        out.push_str(&word[bare.len()..]);
+        rest = after;
+    }
+    out
+}
+
+#[test]
+fn every_verb_says_the_same_of_a_redacted_snapshot_under_the_new_names() {
+    let mut compared = 0;
+    for (dump, _) in dumps() {
+        let scratch = Scratch::new();
+        let take = |name: &str, more: &[&str]| {
+            let taken = cpufit(["snapshot", "--snapshot"]).args([&dump]).args(more).run();
+            assert_eq!(taken.code(), 0, "{}: {}", dump.display(), head(&taken.stderr));
+            scratch.write(name, &taken.stdout)
+        };
+        let (plain, redacted) = (take("plain.yaml", &[]), take("redacted.yaml", &["--redact"]));
+        let mut names = BTreeMap::new();
+        let (before, after) = (objects(&plain), objects(&redacted));
+        assert_eq!(before.len(), after.len());
+        before.iter().zip(&after).for_each(|(before, after)| pairs(before, after, &mut names));
+        for object in &before {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            assert!(name.is_empty() || names.contains_key(name) || name == "snapshot", "{name} keeps its name");
+        }
+        for line in [
+            vec!["audit", "-o", "json"],
+            vec!["explain", "vm,vmi,vmim,vmirs,vmpool", "-A", "-o", "json"],
+            vec!["recommend", "-o", "json"],
+            vec!["drain", "--all", "-o", "json"],
+        ] {
+            let [plain, redacted] =
+                [&plain, &redacted].map(|from| cpufit(&line).args(["--snapshot".as_ref(), from.as_os_str()]).run());
+            assert_eq!(plain.code(), redacted.code(), "{line:?} of {}", dump.display());
+            assert_eq!(renamed(&plain.stdout, &names), redacted.stdout, "{line:?} of {}", dump.display());
+            compared += usize::from(plain.stdout.len() > 100);
+        }
+    }
+    assert!(compared > 20, "only {compared} answers were compared");
+}
+
+/// Nodes as they are: a few kinds of hardware, some with labels that drifted, in racks and zones, full of pods.
+fn fleet(nodes: usize) -> String {
+    let mut items = Vec::new();
+    for at in 0..nodes {
+        let hardware = at % 7;
+        let mut labels: BTreeMap<String, String> = (0..150)
+            .filter(|feature| feature % 7 != hardware)
+            .map(|feature| (format!("cpu-feature.node.kubevirt.io/feature-{feature}"), "true".to_owned()))
+            .collect();
+        labels.remove(&format!("cpu-feature.node.kubevirt.io/feature-{}", if at % 50 == 0 { at % 150 } else { 999 }));
+        labels.insert("kubernetes.io/hostname".to_owned(), format!("worker-{at:05}.cluster.example"));
+        labels.insert("topology.kubernetes.io/zone".to_owned(), format!("zone-{}", at % 3));
+        labels.insert("example.com/rack".to_owned(), format!("rack-{}", at / 20));
+        let name = format!("worker-{at:05}.cluster.example");
+        items.push(json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels, "uid": format!("00000000-0000-0000-0000-{at:012}")},
+            "status": {"allocatable": {"cpu": "63500m", "memory": format!("{}Ki", 528_000_000 + at), "pods": "250"}},
+        }));
+        for pod in 0..3 {
+            items.push(json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": format!("agent-{pod}-{at}"), "namespace": "kube-system"},
+                "spec": {"nodeName": name, "containers": [{"name": "a", "resources": {"requests": {"cpu": "100m", "memory": format!("{}Mi", 100 + at % 9)}}}]},
+                "status": {"phase": "Running"},
+            }));
+        }
+    }
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
+
+/// 15,000 nodes are a few MB: 400 bytes a node, of 10 KB.
+#[test]
+fn nodes_that_are_alike_take_little_room() {
+    const NODES: usize = 1500;
+    let scratch = Scratch::new();
+    let dump = scratch.write("dump.json", &fleet(NODES));
+    for more in [&["-o", "yaml"][..], &["-o", "json"], &["--redact"]] {
+        let taken = cpufit(["snapshot", "--snapshot"]).args([&dump]).args(more).run();
+        assert_eq!(taken.code(), 0, "{}", head(&taken.stderr));
+        assert!(taken.stdout.len() < 400 * NODES, "{} bytes a node", taken.stdout.len() / NODES);
+        let small = scratch.write("small", &taken.stdout);
+        assert_eq!(objects(&small).iter().filter(|object| object["kind"] == "Node").count(), NODES);
+    }
 }

@@ -121,6 +121,9 @@ fn what_ends_the_process_is_json_too() {
         (&["--snapshot", "nowhere.yaml", "--listen=127.0.0.1:0"], "tls.crt"),
         (&["--snapshot", demo, "--log=cpufit=loud"], "loud"),
         (&["--snapshot=-", "--policy=-"], "standard input"),
+        (&["--port=1"], "unexpected argument '--port' found"),
+        (&["--listen=somewhere"], "invalid value 'somewhere' for '--listen <ADDRESS>'"),
+        (&["more"], "unexpected argument 'more' found"),
     ] {
         let ran =
             cpufit(["serve", "--log-format=json", "--cert=tls.crt", "--key=tls.key", "--admin-listen=127.0.0.1:0"])

@@ -1,0 +1,247 @@
+//! Objects that are alike, written once: a cluster of 15,000 nodes has a few kinds of hardware.
+//!
+//! An object [`KIND`] of a snapshot holds the first of them, and of each other one the JSON merge patch (RFC 7386) that makes it
+//! of the first. Dumps are read with the objects put together again, so nothing else knows of this form.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde_json::{Map, Value, json};
+
+/// `apiVersion` of [`KIND`].
+pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
+
+/// The kind of an object that stands for several.
+pub(crate) const KIND: &str = "Alike";
+
+/// Fewer are easier to read as they are.
+const FEWEST: usize = 8;
+
+/// The most that one object stands for: a dump is read object by object, and a small file must not become a large one without end.
+pub(crate) const MOST: usize = 1000;
+
+/// The most bytes of it that are patches: what is read of a dump at once is bounded as well.
+const MOST_BYTES: usize = 4 << 20;
+
+/// How many forms of a kind are looked at for one that an object is like.
+const FORMS: usize = 32;
+
+/// The objects in their order, where at least [`FEWEST`] of a kind are alike as one object in the place of the first.
+#[must_use]
+pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
+    let mut groups: Vec<Group> = Vec::new();
+    // The forms that an object may be like, latest first, of the kind that is at hand.
+    let mut forms: Vec<usize> = Vec::new();
+    for object in objects {
+        let leaves = leaves(&object);
+        let is_same_kind = |group: &Group| {
+            let kind = |object: &Value| ["apiVersion", "kind"].map(|key| object.get(key).cloned());
+            kind(&group.first) == kind(&object)
+        };
+        forms.retain(|form| is_same_kind(&groups[*form]));
+        let like = |form: &usize| {
+            let group = &groups[*form];
+            let others = leaves.len().max(group.leaves.len()).saturating_sub(shared(&leaves, &group.leaves));
+            (others * 2 <= leaves.len() && group.others.len() < MOST && group.bytes < MOST_BYTES)
+                .then_some((others, *form))
+        };
+        let nearest = forms.iter().filter_map(like).min_by_key(|(others, _)| *others);
+        match nearest {
+            Some((_, form)) if !holds_null(&object) => {
+                let patch = difference(&groups[form].first, &object);
+                groups[form].bytes += patch.to_string().len();
+                groups[form].others.push((patch, object));
+            }
+            _ => {
+                forms.insert(0, groups.len());
+                forms.truncate(FORMS);
+                groups.push(Group { first: object, leaves, others: Vec::new(), bytes: 0 });
+            }
+        }
+    }
+    groups.into_iter().flat_map(Group::written).collect()
+}
+
+/// The objects that an object of [`KIND`] stands for.
+///
+/// # Errors
+///
+/// The field that is not as it should be, and how.
+pub(crate) fn unfold(folded: &Value) -> Result<Vec<Value>, (&'static str, String)> {
+    let first = folded.get("first").filter(|first| first.is_object());
+    let first = first.ok_or_else(|| ("first", "expected an object, the first of those that are alike".to_owned()))?;
+    let others = folded.get("others").and_then(Value::as_array);
+    let others =
+        others.ok_or_else(|| ("others", "expected a list, of what the others have in its place".to_owned()))?;
+    if others.len() > MOST {
+        return Err(("others", format!("expected at most {MOST}, found {}", others.len())));
+    }
+    let mut out = vec![first.clone()];
+    for patch in others {
+        let mut other = first.clone();
+        json_patch::merge(&mut other, patch);
+        out.push(other);
+    }
+    Ok(out)
+}
+
+struct Group {
+    first: Value,
+    leaves: Vec<u64>,
+    /// The patch of each other one, and the object itself.
+    others: Vec<(Value, Value)>,
+    bytes: usize,
+}
+
+impl Group {
+    fn written(self) -> Vec<Value> {
+        let Self { first, others, .. } = self;
+        if others.len() + 1 < FEWEST {
+            return std::iter::once(first).chain(others.into_iter().map(|(_, object)| object)).collect();
+        }
+        let others: Vec<Value> = others.into_iter().map(|(patch, _)| patch).collect();
+        vec![json!({"apiVersion": API_VERSION, "kind": KIND, "first": first, "others": others})]
+    }
+}
+
+/// What an object holds: a number for each value and where it stands, sorted.
+fn leaves(object: &Value) -> Vec<u64> {
+    fn walk(value: &Value, place: &DefaultHasher, out: &mut Vec<u64>) {
+        match value {
+            Value::Object(fields) if !fields.is_empty() => {
+                for (key, value) in fields {
+                    let mut place = place.clone();
+                    key.hash(&mut place);
+                    walk(value, &place, out);
+                }
+            }
+            other => {
+                let mut place = place.clone();
+                other.to_string().hash(&mut place);
+                out.push(place.finish());
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(object, &DefaultHasher::new(), &mut out);
+    out.sort_unstable();
+    out
+}
+
+/// How many numbers two sorted lists share.
+fn shared(one: &[u64], other: &[u64]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    for number in one {
+        while other.get(at).is_some_and(|known| known < number) {
+            at += 1;
+        }
+        if other.get(at) == Some(number) {
+            at += 1;
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The merge patch that makes `to` of `from`; `to` holds no null.
+fn difference(from: &Value, to: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (from, to) else { return to.clone() };
+    let mut patch = Map::new();
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in after {
+        match before.get(key) {
+            Some(known) if known == value => {}
+            Some(known) if known.is_object() && value.is_object() => {
+                drop(patch.insert(key.clone(), difference(known, value)))
+            }
+            _ => drop(patch.insert(key.clone(), value.clone())),
+        }
+    }
+    Value::Object(patch)
+}
+
+/// Whether a field is null, which a merge patch cannot say.
+fn holds_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().any(holds_null),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf =
+            prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a-d]", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    fn object(kind: &str, spec: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": kind, "spec": spec})
+    }
+
+    fn sorted(objects: &[Value]) -> Vec<String> {
+        let mut out: Vec<String> = objects.iter().map(ToString::to_string).collect();
+        out.sort();
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_folded_is_read_as_it_was(specs in prop::collection::vec(("[AB]", value()), 0..60)) {
+            let objects: Vec<Value> = specs.into_iter().map(|(kind, spec)| object(&kind, spec)).collect();
+            let mut read = Vec::new();
+            for folded in fold(objects.clone()) {
+                if folded["kind"] == KIND {
+                    read.extend(unfold(&folded).map_err(|(field, why)| TestCaseError::fail(format!("{field}: {why}")))?);
+                } else {
+                    read.push(folded);
+                }
+            }
+            prop_assert_eq!(sorted(&read), sorted(&objects));
+        }
+    }
+
+    #[test]
+    fn objects_that_are_alike_are_written_once() {
+        let labels: Map<String, Value> = (0..100).map(|at| (format!("feature-{at}"), json!("true"))).collect();
+        let node = |at: usize| {
+            let mut node = object("Node", json!({"labels": labels, "name": format!("node-{at}")}));
+            node["spec"]["labels"][format!("feature-{}", at % 10)].take();
+            node["spec"]["labels"].as_object_mut().map(|labels| labels.remove(&format!("feature-{}", at % 10)));
+            node
+        };
+        let objects: Vec<Value> = (0..3000).map(node).collect();
+        let folded = fold(objects.clone());
+        assert!(folded.len() < 40, "{} objects", folded.len());
+        let size = |objects: &[Value]| objects.iter().map(|object| object.to_string().len()).sum::<usize>();
+        assert!(size(&folded) * 15 < size(&objects), "{} bytes of {}", size(&folded), size(&objects));
+        assert!(
+            fold(objects[..3].to_vec()).iter().all(|object| object["kind"] == "Node"),
+            "three nodes are easier to read as they are"
+        );
+    }
+
+    #[test]
+    fn what_is_no_such_object_is_refused_by_its_field() {
+        let many = vec![json!({}); MOST + 1];
+        for (folded, field) in [
+            (json!({"others": []}), "first"),
+            (json!({"first": {}, "others": {}}), "others"),
+            (json!({"first": {}, "others": many}), "others"),
+        ] {
+            assert_eq!(unfold(&folded).err().map(|(field, _)| field), Some(field));
+        }
+    }
+}

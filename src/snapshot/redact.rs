@@ -1,0 +1,450 @@
+//! A snapshot under other names: of guests, nodes, namespaces and all else that people name.
+//!
+//! Every text of an object is renamed, but for the words of KubeVirt and Kubernetes that guests are judged by (CPU models and
+//! features, machine types, operators, phases): [`place`] lists those fields, and a text that it does not list is renamed. Texts
+//! that were equal are equal afterwards, and texts of one class keep their order, so that a selector selects what it selected and
+//! every verb says the same under the new names.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Map, Value};
+
+use crate::fit::label::{self, Family};
+use crate::fit::subject::libvirt_refusal;
+use crate::kubevirt::resource::Resource;
+use crate::kubevirt::room::{COMPLETE, POD_REQUESTS};
+use crate::well_known::{self, Reading};
+
+/// What a text names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Class {
+    Node,
+    Namespace,
+    Guest,
+    Pod,
+    Policy,
+    Object,
+    User,
+    Uid,
+    LabelKey,
+    LabelValue,
+    Word,
+}
+
+impl Class {
+    /// What its new names begin with.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Namespace => "namespace",
+            Self::Guest => "guest",
+            Self::Pod => "pod",
+            Self::Policy => "policy",
+            Self::Object => "object",
+            Self::User => "user",
+            Self::Uid => "uid",
+            Self::LabelKey => "label",
+            Self::LabelValue => "value",
+            Self::Word => "word",
+        }
+    }
+
+    /// What the name of an object of this kind is; `None` for one that is the same in every cluster.
+    fn of_kind(kind: &str) -> Option<Self> {
+        Some(match kind {
+            "Node" | POD_REQUESTS => Self::Node,
+            "Namespace" => Self::Namespace,
+            "Pod" => Self::Pod,
+            "CPUPolicy" => Self::Policy,
+            COMPLETE => return None,
+            "VirtualMachine" | "VirtualMachineInstance" | "VirtualMachineInstanceReplicaSet" | "VirtualMachinePool" => {
+                Self::Guest
+            }
+            _ => Self::Object,
+        })
+    }
+}
+
+/// Kinds of Kubernetes, KubeVirt and this program, beside those of [`Resource`].
+const KINDS: [&str; 6] =
+    ["PodDisruptionBudget", POD_REQUESTS, COMPLETE, "HyperConverged", "ReplicaSet", "DataImportCron"];
+
+/// Whether it is a kind of Kubernetes, KubeVirt or this program.
+fn is_kind(text: &str) -> bool {
+    KINDS.contains(&text) || Resource::ALL.iter().any(|resource| resource.kind() == text)
+}
+
+/// The objects under new names.
+#[must_use]
+pub(crate) fn redact(mut objects: Vec<Value>) -> Vec<Value> {
+    let mut names = Names::default();
+    for phase in [Phase::Compare, Phase::Collect, Phase::Rename] {
+        names.begin(phase);
+        objects.iter_mut().for_each(|object| names.object(object));
+    }
+    objects
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// The keys of labels are sought whose values are compared as numbers.
+    #[default]
+    Compare,
+    /// All texts are collected that get a new name.
+    Collect,
+    /// They get it.
+    Rename,
+}
+
+#[derive(Default)]
+struct Names {
+    phase: Phase,
+    /// The keys of labels whose values are compared as numbers, and stay what they are.
+    numbers: BTreeSet<String>,
+    found: BTreeMap<Class, BTreeSet<String>>,
+    new: HashMap<(Class, String), String>,
+}
+
+/// What a text in a field is.
+enum Place {
+    /// A word of KubeVirt, Kubernetes or this program.
+    Known,
+    Name(Class),
+    LabelKey,
+    User,
+    /// Words of a sentence.
+    Sentence,
+    /// The same, of libvirt: CPU features are named in it.
+    Refusal,
+    /// The kind of an object; those that are not read are people's own.
+    Kind,
+    /// One word in camel case, as conditions give a reason.
+    Reason,
+}
+
+/// What stands in a field of an object of this kind, by the field and the one that it is in.
+fn place(kind: &str, parent: &str, field: &str) -> Place {
+    match (parent, field) {
+        ("features" | "preferredCPUFeatures" | "commonModel", "name")
+        | (
+            _,
+            "apiVersion"
+            | "creationTimestamp"
+            | "deletionTimestamp"
+            | "phase"
+            | "architecture"
+            | "evictionStrategy"
+            | "runStrategy"
+            | "whenUnsatisfiable"
+            | "model"
+            | "policy"
+            | "cpuModel"
+            | "minCPUModel"
+            | "machineType"
+            | "defaultArchitecture"
+            | "preferredArchitecture"
+            | "preferredMachineType"
+            | "vmRolloutStrategy"
+            | "observedKubeVirtVersion"
+            | "selinuxContext"
+            | "operator"
+            | "effect"
+            | "status"
+            | "type"
+            | "featureGates"
+            | "disabledFeatureGates"
+            | "enforce"
+            | "warn"
+            | "audit"
+            | "replaces"
+            | "otherwise"
+            | "announce"
+            | "launcherSelectors"
+            | "inferFromVolumeFailurePolicy",
+        ) => Place::Known,
+        ("metadata", "name" | "generateName") => Class::of_kind(kind).map_or(Place::Known, Place::Name),
+        (_, "namespace" | "namespaces") => Place::Name(Class::Namespace),
+        (_, "uid") => Place::Name(Class::Uid),
+        (_, "nodeName" | "targetNode") | ("sourceState", "node") => Place::Name(Class::Node),
+        (_, "vmiName") => Place::Name(Class::Guest),
+        (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys") => Place::LabelKey,
+        (_, "users") => Place::User,
+        (_, "kind") => Place::Kind,
+        (_, "reason") => Place::Reason,
+        (_, "message") => Place::Sentence,
+        (_, "failureReason") => Place::Refusal,
+        _ => Place::Name(Class::Object),
+    }
+}
+
+/// What the value of a label names; `None` where it is a word of KubeVirt or Kubernetes.
+fn class_of_value(key: &str, value: &str) -> Option<Class> {
+    use well_known::{
+        CREATED_BY, DEFAULT_INSTANCETYPE, DEFAULT_INSTANCETYPE_KIND, DEFAULT_PREFERENCE, DEFAULT_PREFERENCE_KIND,
+        MIGRATION_NAME, MIGRATION_UID, NODE_NAME, POLICY, REVISION_OF,
+    };
+    let is_read_as = |known: &&well_known::WellKnown| match known.reading {
+        Reading::Exactly(wanted) => known.key == key && wanted == value,
+        Reading::Frequency => known.key == key && known.counts(value),
+        Reading::Presence | Reading::Text => false,
+    };
+    if matches!(value, "" | "true" | "false") || well_known::ALL.iter().any(|known| is_read_as(&known)) {
+        return None;
+    }
+    Some(match key {
+        label::HOSTNAME => Class::Node,
+        "kubernetes.io/metadata.name" => Class::Namespace,
+        "vm.kubevirt.io/name" | "kubevirt.io/vm" => Class::Guest,
+        "kubernetes.io/os" | label::ARCH => return None,
+        _ if key == NODE_NAME.key => Class::Node,
+        _ if key == POLICY.key => Class::Policy,
+        _ if [REVISION_OF, MIGRATION_NAME, DEFAULT_INSTANCETYPE, DEFAULT_PREFERENCE]
+            .iter()
+            .any(|known| known.key == key) =>
+        {
+            Class::Object
+        }
+        _ if [DEFAULT_INSTANCETYPE_KIND, DEFAULT_PREFERENCE_KIND].iter().any(|known| known.key == key)
+            && is_kind(value) =>
+        {
+            return None;
+        }
+        _ if key == CREATED_BY.key || key == MIGRATION_UID.key => Class::Uid,
+        _ if Family::of(key) != Family::Other && value.parse::<i64>().is_ok() => return None,
+        _ => Class::LabelValue,
+    })
+}
+
+/// Whether a key is Kubernetes', KubeVirt's or this program's own. The role of a node is a word that people choose.
+fn is_public(key: &str) -> bool {
+    let (domain, name) = key.split_once('/').map_or((key, None), |(domain, name)| (domain, Some(name)));
+    if domain == "node-role.kubernetes.io" {
+        return matches!(name, Some("control-plane" | "master" | "worker" | "infra"));
+    }
+    let is_of = |of: &str| domain == of || domain.strip_suffix(of).is_some_and(|rest| rest.ends_with('.'));
+    key == label::CPU_MANAGER_OLD
+        || (["kubernetes.io", "k8s.io", "kubevirt.io", "cpufit.io"].into_iter().any(is_of)
+            && (name.is_some() || domain == "kubevirt.io"))
+}
+
+impl Names {
+    fn begin(&mut self, phase: Phase) {
+        self.phase = phase;
+        if phase == Phase::Rename {
+            for (class, texts) in &self.found {
+                let width = texts.len().to_string().len().max(3);
+                for (at, text) in texts.iter().enumerate() {
+                    let new = format!("{}-{:0width$}", class.word(), at + 1);
+                    self.new.insert((*class, text.clone()), new);
+                }
+            }
+        }
+    }
+
+    /// The text, or its new name.
+    fn name(&mut self, class: Class, text: &str) -> String {
+        match self.phase {
+            _ if text.is_empty() => String::new(),
+            Phase::Compare => text.to_owned(),
+            Phase::Collect => {
+                self.found.entry(class).or_default().insert(text.to_owned());
+                text.to_owned()
+            }
+            // What was not collected is not let through.
+            Phase::Rename => self.known(class, text).unwrap_or_else(|| class.word().to_owned()),
+        }
+    }
+
+    fn known(&self, class: Class, text: &str) -> Option<String> {
+        self.new.get(&(class, text.to_owned())).cloned()
+    }
+
+    fn key(&mut self, key: &str) -> String {
+        if is_public(key) { key.to_owned() } else { self.name(Class::LabelKey, key) }
+    }
+
+    fn label_value(&mut self, key: &str, value: &str) -> String {
+        match class_of_value(key, value) {
+            Some(_) if self.numbers.contains(key) && value.parse::<i64>().is_ok() => value.to_owned(),
+            Some(class) => self.name(class, value),
+            None => value.to_owned(),
+        }
+    }
+
+    fn object(&mut self, object: &mut Value) {
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        self.value(&kind, "", "", object);
+    }
+
+    fn value(&mut self, kind: &str, parent: &str, field: &str, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.text(kind, parent, field, text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.item(kind, parent, field, item)),
+            Value::Object(fields) => match field {
+                // A policy selects nodes by a selector with conditions.
+                "nodeSelector" if kind == "CPUPolicy" => self.fields(kind, field, fields),
+                "labels" | "matchLabels" | "nodeSelector" | "addedNodeSelector" | "nodeSelectors" => {
+                    self.labels(fields)
+                }
+                "annotations" => self.annotations(fields),
+                "allocatable" | "requests" => self.resources(fields),
+                "obsoleteCPUModels" => {}
+                // What a ControllerRevision holds is an object of its own.
+                "data" => self.object(value),
+                _ => self.fields(kind, field, fields),
+            },
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn fields(&mut self, kind: &str, field: &str, fields: &mut Map<String, Value>) {
+        fields.iter_mut().for_each(|(key, value)| self.value(kind, field, key, value));
+    }
+
+    /// An item of a list.
+    fn item(&mut self, kind: &str, parent: &str, field: &str, item: &mut Value) {
+        let Value::Object(fields) = item else { return self.value(kind, parent, field, item) };
+        match field {
+            "matchExpressions" | "matchFields" => self.condition(fields),
+            "taints" | "tolerations" => {
+                let key = fields.get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
+                if let Some(Value::String(value)) = fields.get_mut("value") {
+                    *value = self.label_value(&key, value);
+                }
+                self.rename_key(fields);
+            }
+            "dataVolumeTemplates" => self.fields(Resource::DataVolumes.kind(), field, fields),
+            "ownerReferences" => {
+                let kind = fields.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+                self.fields(&kind, "metadata", fields);
+            }
+            _ => self.fields(kind, field, fields),
+        }
+    }
+
+    fn rename_key(&mut self, fields: &mut Map<String, Value>) {
+        if let Some(Value::String(key)) = fields.get_mut("key") {
+            *key = self.key(key);
+        }
+    }
+
+    /// A condition on a label, or on the name of a node.
+    fn condition(&mut self, fields: &mut Map<String, Value>) {
+        let text = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (key, operator) = (text("key"), text("operator"));
+        if key == "metadata.name" {
+            for value in fields.get_mut("values").and_then(Value::as_array_mut).into_iter().flatten() {
+                self.value("Node", "metadata", "name", value);
+            }
+            return;
+        }
+        if self.phase == Phase::Compare && matches!(operator.as_str(), "Gt" | "Lt") {
+            self.numbers.insert(key.clone());
+        }
+        for value in fields.get_mut("values").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Value::String(value) = value {
+                *value = self.label_value(&key, value);
+            }
+        }
+        self.rename_key(fields);
+    }
+
+    fn labels(&mut self, fields: &mut Map<String, Value>) {
+        let renamed = std::mem::take(fields).into_iter().map(|(key, mut value)| {
+            if let Value::String(value) = &mut value {
+                *value = self.label_value(&key, value);
+            }
+            (self.key(&key), value)
+        });
+        *fields = renamed.collect();
+    }
+
+    /// Those that are read; others are not in a snapshot.
+    fn annotations(&mut self, fields: &mut Map<String, Value>) {
+        for (key, value) in fields {
+            let Value::String(value) = value else { continue };
+            *value = if *key == well_known::REPLACED_MODEL.key {
+                value.clone()
+            } else if *key == well_known::DROPPED_SELECTORS.key {
+                value.split(',').map(|key| self.key(key)).collect::<Vec<_>>().join(",")
+            } else {
+                self.label_value(key, value)
+            };
+        }
+    }
+
+    /// Amounts by resource: Kubernetes' own have no domain.
+    fn resources(&mut self, fields: &mut Map<String, Value>) {
+        let own = |key: &str| !key.contains('/');
+        let renamed = std::mem::take(fields)
+            .into_iter()
+            .map(|(key, value)| (if own(&key) { key } else { self.key(&key) }, value));
+        *fields = renamed.collect();
+    }
+
+    fn text(&mut self, kind: &str, parent: &str, field: &str, text: &str) -> String {
+        match place(kind, parent, field) {
+            Place::Known => text.to_owned(),
+            Place::Name(class) => self.name(class, text),
+            Place::LabelKey => self.key(text),
+            Place::User => self.user(text),
+            Place::Kind if is_kind(text) => text.to_owned(),
+            Place::Kind => self.name(Class::Object, text),
+            Place::Reason if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => text.to_owned(),
+            Place::Reason | Place::Sentence => self.sentence(text, &[]),
+            Place::Refusal => {
+                let refused = libvirt_refusal("", text);
+                let features = refused.map(|refused| [refused.missing, refused.extra].concat());
+                self.sentence(text, &features.unwrap_or_default())
+            }
+        }
+    }
+
+    /// A user: those of Kubernetes and KubeVirt keep their names.
+    fn user(&mut self, user: &str) -> String {
+        let account = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+        match account {
+            Some((namespace, name)) => {
+                let namespace = self.name(Class::Namespace, namespace);
+                let name = if name.starts_with("kubevirt-") { name.to_owned() } else { self.name(Class::User, name) };
+                format!("system:serviceaccount:{namespace}:{name}")
+            }
+            None if user.starts_with("system:") && !user.starts_with("system:serviceaccount") => user.to_owned(),
+            None => self.name(Class::User, user),
+        }
+    }
+
+    /// A sentence of KubeVirt or libvirt: plain words and CPU features stay, and what names something else is renamed.
+    fn sentence(&mut self, text: &str, features: &[String]) -> String {
+        let mut out = String::with_capacity(text.len());
+        let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let end = rest.find(|other: char| is_of_name(other) != is_of_name(c)).unwrap_or(rest.len());
+            let (word, after) = rest.split_at(end);
+            if is_of_name(c) {
+                let bare = word.trim_end_matches('.');
+                let is_feature = features.iter().any(|feature| feature == bare);
+                out.push_str(&if is_feature { bare.to_owned() } else { self.word(bare) });
+                out.push_str(&word[bare.len()..]);
+            } else {
+                out.push_str(word);
+            }
+            rest = after;
+        }
+        out
+    }
+
+    fn word(&mut self, word: &str) -> String {
+        let classes = [Class::Node, Class::Guest, Class::Object, Class::Namespace, Class::Pod];
+        if let Some(new) = classes.into_iter().find_map(|class| self.known(class, word)) {
+            return new;
+        }
+        let is_plain =
+            word.bytes().all(|byte| byte.is_ascii_alphabetic()) || word.bytes().all(|byte| byte.is_ascii_digit());
+        if is_plain { word.to_owned() } else { self.name(Class::Word, word) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+#![allow(clippy::unwrap_used, reason = "a failed expectation in a test is the test's answer")]
+
+use rstest::rstest;
+use serde_json::json;
+
+use super::*;
+
+fn node(name: &str, labels: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
+}
+
+fn guest(namespace: &str, name: &str, spec: Value, status: Value) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": status,
+    })
+}
+
+#[test]
+fn what_was_equal_is_equal_and_in_the_same_order() {
+    let selector = |rack: &str| json!({"nodeSelector": {"acme.example/rack": rack, "kubernetes.io/hostname": "b"}});
+    let objects = vec![
+        node("b", json!({"acme.example/rack": "r2", "kubernetes.io/hostname": "b"})),
+        node("a", json!({"acme.example/rack": "r1", "kubernetes.io/hostname": "a"})),
+        guest("shop", "db", selector("r2"), json!({"nodeName": "b"})),
+        guest("lab", "db", selector("r1"), json!({"nodeName": "a"})),
+    ];
+    let out = redact(objects);
+    let text =
+        |at: usize, pointer: &str| out[at].pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    assert!(text(1, "/metadata/name") < text(0, "/metadata/name"), "nodes would be listed in another order");
+    assert_eq!(text(2, "/status/nodeName"), text(0, "/metadata/name"));
+    assert_eq!(text(0, "/metadata/labels/kubernetes.io~1hostname"), text(0, "/metadata/name"));
+    assert_eq!(text(2, "/spec/nodeSelector/kubernetes.io~1hostname"), text(0, "/metadata/name"));
+    assert_eq!(out[2]["spec"]["nodeSelector"], out[0]["metadata"]["labels"], "the selector would not match");
+    assert_eq!(text(2, "/metadata/name"), text(3, "/metadata/name"), "both are called db");
+    assert!(text(3, "/metadata/namespace") < text(2, "/metadata/namespace"));
+    for name in ["acme", "shop", "\"lab\"", "\"db\"", "\"a\"", "\"r1\""] {
+        assert!(out.iter().all(|object| !object.to_string().contains(name)), "{name}: {out:#?}");
+    }
+}
+
+#[rstest]
+#[case::plain_words("cannot migrate VMI: PVC is not shared", "cannot migrate VMI: PVC is not shared")]
+#[case::a_claim_that_is_known("PVC db-root is not shared.", "PVC object-001 is not shared.")]
+#[case::something_that_is_not_known("PVC other-7 in acme.example/x", "PVC word-002 in word-001/x")]
+#[case::numbers("1 of 2", "1 of 2")]
+#[case::nothing("", "")]
+fn a_sentence_names_what_the_objects_name(#[case] message: &str, #[case] expected: &str) {
+    let spec = json!({"volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": "db-root"}}]});
+    let status = json!({"conditions": [{"type": "LiveMigratable", "status": "False", "reason": "DisksNotLiveMigratable", "message": message}]});
+    let out = redact(vec![guest("shop", "db", spec, status)]);
+    assert_eq!(out[0].pointer("/status/conditions/0/message").unwrap(), expected);
+    assert_eq!(out[0].pointer("/status/conditions/0/reason").unwrap(), "DisksNotLiveMigratable");
+}
+
+#[test]
+fn numbers_that_are_compared_and_features_that_libvirt_names_stay() {
+    let affinity = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "acme/generation", "operator": "Gt", "values": ["3"]}]},
+    ]}}});
+    let refused =
+        "guest CPU doesn't match specification: missing features: vmx-exit-load-perf-global-ctrl,pcid on host-7";
+    let objects = vec![
+        node("n", json!({"acme/generation": "4", "acme/asset": "4711"})),
+        guest("shop", "db", json!({"affinity": affinity}), json!({"migrationState": {"failureReason": refused}})),
+    ];
+    let out = redact(objects);
+    let labels = out[0]["metadata"]["labels"].to_string();
+    assert!(labels.contains("\"4\"") && !labels.contains("4711"), "{labels}");
+    let reason = out[1].pointer("/status/migrationState/failureReason").unwrap().to_string();
+    assert!(reason.contains("vmx-exit-load-perf-global-ctrl") && !reason.contains("host-7"), "{reason}");
+}
+
+#[rstest]
+#[case::a_person("jane", "user-001")]
+#[case::a_service_account("system:serviceaccount:ops:bot", "system:serviceaccount:namespace-001:user-001")]
+#[case::of_kubevirt(
+    "system:serviceaccount:kv:kubevirt-controller",
+    "system:serviceaccount:namespace-001:kubevirt-controller"
+)]
+#[case::of_kubernetes("system:kube-scheduler", "system:kube-scheduler")]
+#[case::half_a_service_account("system:serviceaccount:ops", "user-001")]
+fn users_are_renamed_but_those_of_kubernetes(#[case] user: &str, #[case] expected: &str) {
+    let policy = json!({"kind": "CPUPolicy", "metadata": {"name": "p"}, "spec": {"exemptions": {"users": [user]}}});
+    assert_eq!(redact(vec![policy])[0].pointer("/spec/exemptions/users/0").unwrap(), expected);
+}
+
+#[rstest]
+#[case::kubernetes("topology.kubernetes.io/zone", true)]
+#[case::kubevirt("cpu-model.node.kubevirt.io/Haswell", true)]
+#[case::launchers("kubevirt.io", true)]
+#[case::a_role("node-role.kubernetes.io/worker", true)]
+#[case::a_role_that_people_chose("node-role.kubernetes.io/acme-gold", false)]
+#[case::nobodys("app", false)]
+#[case::a_company("acme.example/tier", false)]
+#[case::a_company_that_looks_alike("notkubernetes.io/tier", false)]
+fn keys_of_kubernetes_and_kubevirt_keep_their_names(#[case] key: &str, #[case] expected: bool) {
+    assert_eq!(is_public(key), expected);
+}

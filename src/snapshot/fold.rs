@@ -23,7 +23,11 @@ pub(crate) const MOST: usize = 1000;
 const MOST_BYTES: usize = 4 << 20;
 
 /// How many forms of a kind are looked at for one that an object is like.
-const FORMS: usize = 32;
+const FORMS: usize = 64;
+
+/// In so many values two objects may always differ that have twice as many; more of them in an eighth. Else they get forms of their own,
+/// for nodes of another kind of hardware are alike among each other.
+const FEW: usize = 10;
 
 /// The objects in their order, where at least [`FEWEST`] of a kind are alike as one object in the place of the first.
 #[must_use]
@@ -41,8 +45,8 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
         let like = |form: &usize| {
             let group = &groups[*form];
             let others = leaves.len().max(group.leaves.len()).saturating_sub(shared(&leaves, &group.leaves));
-            (others * 2 <= leaves.len() && group.others.len() < MOST && group.bytes < MOST_BYTES)
-                .then_some((others, *form))
+            let most = (leaves.len() / 8).max((leaves.len() / 2).min(FEW));
+            (others <= most && group.others.len() < MOST && group.bytes < MOST_BYTES).then_some((others, *form))
         };
         let nearest = forms.iter().filter_map(like).min_by_key(|(others, _)| *others);
         match nearest {

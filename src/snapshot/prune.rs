@@ -135,6 +135,10 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
     let Value::Object(mut fields) = whole else { return Ok(None) };
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
+        // Of these the name and the labels are judged.
+        if matches!(kind, "Node" | "Namespace" | "PersistentVolume" | "PodDisruptionBudget") {
+            ["uid", "creationTimestamp", "generation"].map(|field| metadata.remove(field));
+        }
     }
     fields.insert("apiVersion".to_owned(), api_version.into());
     fields.insert("kind".to_owned(), kind.into());

@@ -195,7 +195,7 @@ fn class_of_value(key: &str, value: &str) -> Option<Class> {
         label::HOSTNAME => Class::Node,
         "kubernetes.io/metadata.name" => Class::Namespace,
         "vm.kubevirt.io/name" | "kubevirt.io/vm" => Class::Guest,
-        "kubernetes.io/os" | label::ARCH => return None,
+        "kubernetes.io/os" | "beta.kubernetes.io/os" | "beta.kubernetes.io/arch" | label::ARCH => return None,
         _ if key == NODE_NAME.key => Class::Node,
         _ if key == POLICY.key => Class::Policy,
         _ if [REVISION_OF, MIGRATION_NAME, DEFAULT_INSTANCETYPE, DEFAULT_PREFERENCE]

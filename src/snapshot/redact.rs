@@ -36,7 +36,7 @@ impl Class {
     fn word(self) -> &'static str {
         match self {
             Self::Node => "node",
-            Self::Namespace => "namespace",
+            Self::Namespace => "ns",
             Self::Guest => "guest",
             Self::Pod => "pod",
             Self::Policy => "policy",
@@ -232,7 +232,7 @@ impl Names {
         self.phase = phase;
         if phase == Phase::Rename {
             for (class, texts) in &self.found {
-                let width = texts.len().to_string().len().max(3);
+                let width = texts.len().to_string().len();
                 for (at, text) in texts.iter().enumerate() {
                     let new = format!("{}-{:0width$}", class.word(), at + 1);
                     self.new.insert((*class, text.clone()), new);

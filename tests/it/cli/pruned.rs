@@ -148,6 +148,18 @@ fn pairs(before: &Value, after: &Value, out: &mut BTreeMap<String, String>) {
     }
 }
 
+/// Warnings are cut at 256 characters, wherever that is among names of another length.
+fn without_warnings(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("warnings");
+            fields.values_mut().for_each(without_warnings);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_warnings),
+        _ => {}
+    }
+}
+
 /// The first word that is another one than before, and not its new name.
 fn other_word<'t>(before: &'t str, after: &'t str, names: &BTreeMap<String, String>) -> Option<(&'t str, &'t str)> {
     let words = |text: &'t str| {
@@ -188,8 +200,13 @@ fn every_verb_says_the_same_of_a_redacted_snapshot_under_the_new_names() {
             let [plain, redacted] =
                 [&plain, &redacted].map(|from| cpufit(&line).args(["--snapshot".as_ref(), from.as_os_str()]).run());
             assert_eq!(plain.code(), redacted.code(), "{line:?} of {}", dump.display());
-            assert_eq!(other_word(&plain.stdout, &redacted.stdout, &names), None, "{line:?} of {}", dump.display());
-            compared += usize::from(plain.stdout.len() > 100);
+            let [before, after] = [plain, redacted].map(|ran| {
+                let mut answer = ran.json();
+                without_warnings(&mut answer);
+                answer.to_string()
+            });
+            assert_eq!(other_word(&before, &after, &names), None, "{line:?} of {}", dump.display());
+            compared += usize::from(before.len() > 100);
         }
     }
     assert!(compared > 20, "only {compared} answers were compared");

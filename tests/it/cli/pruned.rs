@@ -138,8 +138,13 @@ fn pairs(before: &Value, after: &Value, out: &mut BTreeMap<String, String>) {
         }
         (Value::Object(before), Value::Object(after)) => {
             assert_eq!(before.len(), after.len(), "{before:?} {after:?}");
+            // Keys keep their order, too.
+            let only = |these: &serde_json::Map<String, Value>, those: &serde_json::Map<String, Value>| {
+                these.keys().filter(|key| !those.contains_key(*key)).cloned().collect::<Vec<_>>()
+            };
+            out.extend(only(before, after).into_iter().zip(only(after, before)));
             for (key, value) in before {
-                if let Some(same) = after.get(key) {
+                if let Some(same) = after.get(key).or_else(|| after.get(out.get(key)?)) {
                     pairs(value, same, out);
                 }
             }
@@ -163,11 +168,18 @@ fn without_warnings(value: &mut Value) {
 /// The first word that is another one than before, and not its new name.
 fn other_word<'t>(before: &'t str, after: &'t str, names: &BTreeMap<String, String>) -> Option<(&'t str, &'t str)> {
     let words = |text: &'t str| {
-        let words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_')));
+        let words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_' | '/')));
         words.map(|word| word.trim_end_matches('.')).collect::<Vec<_>>()
     };
     let (before, after) = (words(before), words(after));
-    let is_other = |(old, new): &(&str, &str)| old != new && names.get(*old).is_none_or(|name| name != new);
+    let is_new = |old: &str, new: &str| old == new || names.get(old).is_some_and(|name| name == new);
+    // A label's key, or a guest in its namespace.
+    let is_other = |(old, new): &(&str, &str)| {
+        let (old_parts, new_parts) = (old.split('/'), new.split('/'));
+        let are_parts_new = old_parts.clone().count() == new_parts.clone().count()
+            && old_parts.zip(new_parts).all(|(old, new)| is_new(old, new));
+        !is_new(old, new) && !are_parts_new
+    };
     let other = before.iter().copied().zip(after.iter().copied()).find(is_other);
     other.or((before.len() != after.len()).then_some(("as many words", "more or fewer")))
 }

@@ -20,7 +20,7 @@ CONTROLPLANE = $(CURDIR)/target/controlplane
 E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint golden cases clusters cost bench controlplane e2e chart scheduler-agreement attack fmt certs clean cargo
+.PHONY: help build demo test lint golden cases clusters cost bench controlplane e2e chart scheduler-agreement attack image fmt certs clean cargo
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,9 @@ scheduler-agreement: cargo controlplane ## N random pods (SEED=…): kube-schedu
 attack: cargo ## attacks on the running webhook, and what they cost others (SHORT=1 for a minute, ROWS=idle for some, BINARY=… for another build)
 	@ulimit -n 8192 2>/dev/null; ROWS="$(ROWS)" ATTACK_BINARY="$(if $(BINARY),$(abspath $(BINARY)))" \
 	  $(CARGO) test --locked --test attack -- --ignored --nocapture --exact $(if $(SHORT),short,long)
+
+image: build ## the last stage of deploy/Dockerfile around target/debug/cpufit, built with buildah and run (BINARY=… for another one)
+	@bash tests/image.sh "$(if $(BINARY),$(BINARY),target/debug/cpufit)"
 
 fmt: cargo ## format the code
 	$(CARGO) fmt

@@ -157,7 +157,7 @@ fn difference(from: &Value, to: &Value) -> Value {
         match before.get(key) {
             Some(known) if known == value => {}
             Some(known) if known.is_object() && value.is_object() => {
-                drop(patch.insert(key.clone(), difference(known, value)))
+                drop(patch.insert(key.clone(), difference(known, value)));
             }
             _ => drop(patch.insert(key.clone(), value.clone())),
         }
@@ -191,6 +191,7 @@ mod tests {
         })
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "a test is easier to read so")]
     fn object(kind: &str, spec: Value) -> Value {
         json!({"apiVersion": "v1", "kind": kind, "spec": spec})
     }

@@ -137,7 +137,9 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
         metadata.remove("resourceVersion");
         // Of these the name and the labels are judged.
         if matches!(kind, "Node" | "Namespace" | "PersistentVolume" | "PodDisruptionBudget") {
-            ["uid", "creationTimestamp", "generation"].map(|field| metadata.remove(field));
+            for field in ["uid", "creationTimestamp", "generation"] {
+                metadata.remove(field);
+            }
         }
     }
     fields.insert("apiVersion".to_owned(), api_version.into());

@@ -80,7 +80,9 @@ pub(crate) fn redact(mut objects: Vec<Value>) -> Vec<Value> {
     let mut names = Names::default();
     for phase in [Phase::Compare, Phase::Collect, Phase::Rename] {
         names.begin(phase);
-        objects.iter_mut().for_each(|object| names.object(object));
+        for object in &mut objects {
+            names.object(object);
+        }
     }
     objects
 }
@@ -188,7 +190,7 @@ fn class_of_value(key: &str, value: &str) -> Option<Class> {
         Reading::Frequency => known.key == key && known.counts(value),
         Reading::Presence | Reading::Text => false,
     };
-    if matches!(value, "" | "true" | "false") || well_known::ALL.iter().any(|known| is_read_as(&known)) {
+    if matches!(value, "" | "true" | "false") || well_known::ALL.iter().any(is_read_as) {
         return None;
     }
     Some(match key {
@@ -284,7 +286,7 @@ impl Names {
                 // A policy selects nodes by a selector with conditions.
                 "nodeSelector" if kind == "CPUPolicy" => self.fields(kind, field, fields),
                 "labels" | "matchLabels" | "nodeSelector" | "addedNodeSelector" | "nodeSelectors" => {
-                    self.labels(fields)
+                    self.labels(fields);
                 }
                 "annotations" => self.annotations(fields),
                 "allocatable" | "requests" => self.resources(fields),

@@ -54,7 +54,7 @@ fn every_verb_says_the_same_of_a_snapshot() {
         let again = cpufit(["snapshot", "--snapshot"]).args([&small]).run();
         assert_eq!(again.stdout, taken.stdout, "{}: a snapshot of a snapshot differs", dump.display());
         let json = cpufit(["snapshot", "-o", "json", "--snapshot"]).args([&dump]).run().json();
-        assert_eq!(objects(&small), objects(&scratch.write("small.json", &json.to_string())));
+        assert_eq!(objects(&small), objects(&scratch.write("small.json", json.to_string())));
         assert_eq!(json["kind"], "List");
         let before = std::fs::metadata(&dump).unwrap().len();
         assert!(u64::try_from(taken.stdout.len()).unwrap() <= before + before / 10, "{} grows", dump.display());
@@ -262,7 +262,7 @@ fn fleet(nodes: usize) -> String {
 fn nodes_that_are_alike_take_little_room() {
     const NODES: usize = 1500;
     let scratch = Scratch::new();
-    let dump = scratch.write("dump.json", &fleet(NODES));
+    let dump = scratch.write("dump.json", fleet(NODES));
     for more in [&["-o", "yaml"][..], &["-o", "json"], &["--redact"]] {
         let taken = cpufit(["snapshot", "--snapshot"]).args([&dump]).args(more).run();
         assert_eq!(taken.code(), 0, "{}", head(&taken.stderr));

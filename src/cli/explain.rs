@@ -385,10 +385,11 @@ impl Explained<'_> {
         let them = plural::number(entries.len(), "it", "them");
         // Its own node provided the CPU that it runs with.
         let (source, whose) = match subject.source().filter(|_| self.source().is_some()) {
-            Some(source) => (
-                format!(", not even {source}, where the guest runs"),
-                " The same on every node: labels are at fault, not hardware.",
-            ),
+            Some(source) => {
+                let is_right = self.said().is_some_and(|said| entries.iter().any(|(key, _)| said.finds_right(key)));
+                let whose = if is_right { "" } else { " The same on every node: labels are at fault, not hardware." };
+                (format!(", not even {source}, where the guest runs"), whose)
+            }
             None => (String::new(), ""),
         };
         let any_more = if matches!(&subject.stage, Stage::Migration(m) if m.inherited) { " any more" } else { "" };

@@ -268,6 +268,7 @@ impl Judged<'_> {
                     NoRestart::StartsNowhere => starts.count() == 0,
                     // What follows from the start node only takes nodes away: the others are at least so many.
                     NoRestart::NoMore { most } => *most < starts.count().max(1),
+                    NoRestart::LibvirtRefuses { .. } => subject.asked.is_some(),
                 }
             }),
             WhyNot::Model(NoModel::StillLacks { node, missing, .. }) => missing.iter().all(|(key, value)| {

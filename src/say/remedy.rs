@@ -138,6 +138,11 @@ pub(crate) fn why_not(why: &WhyNot) -> String {
         WhyNot::LibvirtRefused => "labels and cordons are not the cause: nodes fit, libvirt refused".to_owned(),
         WhyNot::Uncordon(why) => no_uncordon(why),
         WhyNot::Restart(NoRestart::StartsNowhere) => "it could start nowhere: stop it and it stays down".to_owned(),
+        WhyNot::Restart(NoRestart::LibvirtRefuses { nodes }) => format!(
+            "libvirt refuses its CPU on {}, which {} by labels, so labels do not tell where it could go afterwards",
+            fold_names(nodes, 3),
+            number(nodes.len(), "fits", "fit")
+        ),
         WhyNot::Restart(NoRestart::NoMore { most }) => format!("wherever it starts, {}", left(*most)),
         WhyNot::Model(why) => no_model(why),
         WhyNot::Labels(why) => no_labels(why),

@@ -57,6 +57,17 @@ impl<'s> Said<'s> {
         out
     }
 
+    /// Whether libvirt finds it right that a label is nowhere: a node does not have what it says, or the guest runs without.
+    pub(super) fn finds_right(&self, key: &str) -> bool {
+        let runs_without = || {
+            let guest = self.asked.guest.as_ref().ok();
+            let has = guest.and_then(|guest| guest.cpu.has(label::name(key)));
+            Family::of(key) == Family::CpuFeature && has == Some(false)
+        };
+        let mut nodes = self.asked.hosts.keys();
+        nodes.any(|node| self.asked.provides(node, key) == Provided::No) || runs_without()
+    }
+
     /// What the labels say of the features that libvirt misses.
     fn labels_of_missing(&self) -> Vec<String> {
         let mut nowhere = BTreeSet::new();
@@ -80,6 +91,13 @@ impl<'s> Said<'s> {
                 "No node has a cpu-feature label for {}, so no selector can ask for it.",
                 names(&nowhere)
             ));
+        }
+        let anywhere = self.fleet.offered(Family::CpuFeature, &Bits::all(self.fleet.len()));
+        let shown = |feature: &str| feature == "hypervisor" || anywhere.binary_search(&feature).is_ok();
+        let has = self.asked.guest.iter().flat_map(|guest| &guest.cpu.require).map(String::as_str);
+        let unlabelled: BTreeSet<&str> = has.filter(|name| !shown(name) && !nowhere.contains(name)).collect();
+        if !unlabelled.is_empty() {
+            out.push(format!("Its CPU has {}, which no label shows.", names(&unlabelled)));
         }
         if !unasked.is_empty() {
             out.push(format!("Its target's selector does not ask for cpu-feature {}.", names(&unasked)));

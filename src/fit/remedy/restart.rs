@@ -29,6 +29,11 @@ pub enum NoRestart {
         /// How many at most.
         most: usize,
     },
+    /// Libvirt refuses its CPU on these nodes, which fit by labels: they do not tell where it could go afterwards.
+    LibvirtRefuses {
+        /// The nodes, by name.
+        nodes: Vec<String>,
+    },
 }
 
 /// Whether labels say where the guest could go after a restart as it is. Where libvirt refuses it on nodes that fit by labels,
@@ -50,6 +55,9 @@ pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Reme
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
+    if !judgement.refused_targets.is_empty() {
+        return Some(NoRestart::LibvirtRefuses { nodes: judgement.names(&judgement.refused_targets) });
+    }
     let ((_, most), fitting) = judgement.outlook(start(judgement)?);
     if fitting.is_empty() {
         Some(NoRestart::StartsNowhere)

@@ -70,7 +70,7 @@ fn guests_that_have_ended_are_not_counted(#[case] phase: &str) {
 fn one_is_spoken_of_as_one() {
     let spec = json!({"enforce": 1, "warn": 2, "audit": 3, "nodeSelector": 4});
     let lines = changed(&world(nodes(), &[]), &spec);
-    assert_eq!(lines[3], "cpufit: intel-pool: 1 more problem; it is ignored until that is mended");
+    assert_eq!(lines[3], "cpufit: intel-pool: 1 more problem; it is ignored until it is fixed");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn an_invalid_policy_is_named_by_field_and_problem() {
     insta::assert_snapshot!(changed(&world, &spec).join("\n"), @r#"
     cpufit: intel-pool: spec.enforce: "Sometimes" is not one of None, Unschedulable, Pinned, Fragile
     cpufit: intel-pool: spec.warn: must be a string, is a number
-    cpufit: intel-pool: it is ignored until that is mended
+    cpufit: intel-pool: it is ignored until it is fixed
     "#);
 }
 

@@ -182,6 +182,8 @@ pub(super) fn start_groups(
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Added<'x> {
     host_model: Option<&'x [(String, String)]>,
+    /// Whether the model is asked for by its `host-model-cpu` label.
+    same_host: bool,
     vendor: Option<&'x str>,
 }
 
@@ -190,17 +192,21 @@ impl<'x> Added<'x> {
     fn of(class: &'x HostModelClass, after_start: AfterStart, has_vendor: bool) -> Option<Self> {
         let host_model = match (after_start.host_model, &class.model) {
             (HostModelRule::NotAsked, _) | (HostModelRule::Copied, None) => None,
-            (HostModelRule::CopiedOrRefused, None) => return None,
-            (HostModelRule::Copied | HostModelRule::CopiedOrRefused, Some(entries)) => Some(entries.as_slice()),
+            (HostModelRule::CopiedOrRefused | HostModelRule::SameHostOrRefused, None) => return None,
+            (_, Some(entries)) => Some(entries.as_slice()),
         };
+        let same_host = after_start.host_model == HostModelRule::SameHostOrRefused;
         let vendor = class.vendors.first().filter(|_| after_start.vendor && !has_vendor).map(String::as_str);
-        Some(Self { host_model, vendor })
+        Some(Self { host_model, same_host, vendor })
     }
 
     /// The placement of the migration's target.
     fn to(self, placement: &'x Placement<'_>) -> Placement<'x> {
-        let host_model = self.host_model.unwrap_or_default().iter();
-        let host_model = host_model.map(|(key, value)| (Cow::Borrowed(key.as_str()), Cow::Borrowed(value.as_str())));
+        let host_model = self.host_model.unwrap_or_default().iter().map(|(entry, value)| {
+            let is_host = self.same_host && Family::of(entry) == Family::CpuModelMigration;
+            let key = is_host.then(|| label::same_name_in(entry, label::HOST_MODEL_CPU));
+            (key.map_or(Cow::Borrowed(entry.as_str()), Cow::Owned), Cow::Borrowed(value.as_str()))
+        });
         let vendor = self.vendor.map(|vendor| (Cow::Borrowed(vendor), Cow::Borrowed("true")));
         let mut out = Placement { node_name: None, ..placement.borrowed() };
         out.selector.extend(host_model.chain(vendor));

@@ -8,6 +8,7 @@ pub(crate) mod check;
 pub(crate) mod command;
 mod effort;
 pub mod fleet;
+pub(crate) mod host_model;
 pub mod judgement;
 pub mod label;
 pub(crate) mod libvirt;

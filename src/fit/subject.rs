@@ -62,6 +62,8 @@ pub enum HostModelRule {
     Copied,
     /// They are copied; where the label is missing, no target pod is made (up to 1.5).
     CopiedOrRefused,
+    /// So up to 0.53 as well, but the model is asked for by its `host-model-cpu` label: a target has the same host model.
+    SameHostOrRefused,
 }
 
 /// How a guest would start: its launcher's placement, and what its migrations would demand.

@@ -13,6 +13,7 @@ use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
 use super::wire::{Condition, LIVE_MIGRATABLE, Vmi, Vmim};
 use crate::bounds::Excess;
+use crate::fit::host_model;
 use crate::fit::label;
 use crate::fit::placement::Expression;
 use crate::well_known;
@@ -263,18 +264,9 @@ pub(crate) fn has_ended(vmi: &Vmi) -> bool {
 
 /// What a host model demands, from the labels of its node; `None` where no label names the model.
 fn host_model(labels: &SourceLabels, release: Release) -> Option<BTreeMap<String, String>> {
-    let model_key = if release.inherits_host_model() { label::CPU_MODEL_MIGRATION } else { label::HOST_MODEL_CPU };
-    let mut named = false;
-    let mut out = BTreeMap::new();
-    for (key, value) in labels {
-        if let Some(feature) = key.strip_prefix(label::HOST_MODEL_REQUIRED) {
-            out.insert(format!("{}{feature}", label::CPU_FEATURE), value.clone());
-        } else if let Some(model) = key.strip_prefix(label::HOST_MODEL_CPU) {
-            named = true;
-            out.insert(format!("{model_key}{model}"), value.clone());
-        }
-    }
-    named.then_some(out)
+    let model_label = if release.inherits_host_model() { label::CPU_MODEL_MIGRATION } else { label::HOST_MODEL_CPU };
+    let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    host_model::demand(labels, model_label).map(|entries| entries.into_iter().collect())
 }
 
 #[cfg(test)]

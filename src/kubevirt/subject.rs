@@ -278,6 +278,7 @@ fn after_start(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> 
     let host_model = match mode {
         CpuMode::HostModel if looks_migrated => HostModelRule::NotAsked,
         CpuMode::HostModel if release.overlooks_missing_host_model() => HostModelRule::Copied,
+        CpuMode::HostModel if !release.inherits_host_model() => HostModelRule::SameHostOrRefused,
         CpuMode::HostModel => HostModelRule::CopiedOrRefused,
         _ => HostModelRule::NotAsked,
     };

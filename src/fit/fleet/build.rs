@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Fleet, HostModelClass, Key, Label, Members, Profile};
 use crate::fit::bits::Bits;
+use crate::fit::host_model;
 use crate::fit::label::{self, Family};
 use crate::fit::memo::FleetId;
 use crate::fit::node::{Node, Taint};
@@ -220,26 +221,15 @@ impl FleetBuilder {
     }
 
     fn class(&self, labels: &[u32]) -> HostModelClass {
-        let mut entries = Vec::new();
-        let mut vendors = Vec::new();
-        let mut named = false;
-        for &label in labels {
+        let labels = labels.iter().map(|&label| {
             let (key, value) = &self.labels[label as usize];
-            match Family::of(key) {
-                Family::HostModelRequired => {
-                    entries.push((label::same_name_in(key, label::CPU_FEATURE), value.to_string()));
-                }
-                Family::HostModelCpu => {
-                    named = true;
-                    entries.push((label::same_name_in(key, label::CPU_MODEL_MIGRATION), value.to_string()));
-                }
-                Family::CpuVendor => vendors.push(key.to_string()),
-                _ => {}
-            }
-        }
-        entries.sort_unstable();
+            (&**key, &**value)
+        });
+        let is_vendor = |key: &&str| Family::of(key) == Family::CpuVendor;
+        let mut vendors: Vec<String> =
+            labels.clone().map(|(key, _)| key).filter(is_vendor).map(str::to_owned).collect();
         vendors.sort_unstable();
-        HostModelClass { model: named.then_some(entries), vendors }
+        HostModelClass { model: host_model::demand(labels, label::CPU_MODEL_MIGRATION), vendors }
     }
 }
 /// By architecture, whether a node bears labels to judge by.

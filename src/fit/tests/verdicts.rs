@@ -274,6 +274,24 @@ mod outcomes {
         assert_eq!(verdict.assessment.outcome, Outcome::Fits, "KubeVirt lets it go anywhere of its vendor");
     }
 
+    /// Nodes of one host model, labelled before `cpu-model-migration` was there.
+    #[rstest]
+    #[case::up_to_0_53(HostModelRule::SameHostOrRefused, "fits")]
+    #[case::since_0_54(HostModelRule::CopiedOrRefused, "pinned")]
+    fn the_model_is_asked_for_by_the_label_of_the_release(#[case] host_model: HostModelRule, #[case] expected: &str) {
+        let old = |name: &str| {
+            rome(name).tweak(|node| node.labels.retain(|key, _| !key.starts_with(label::CPU_MODEL_MIGRATION)))
+        };
+        let subject =
+            starting("host-model").tweak(|s| s.stage = Stage::Start(AfterStart { host_model, vendor: false }));
+        let verdict = judge(&subject, vec![old("amd-1"), old("amd-2"), old("amd-3")]);
+        assert_eq!(
+            verdict.assessment.outcome.as_str(),
+            expected,
+            "a start would foretell another migration than KubeVirt makes"
+        );
+    }
+
     #[rstest]
     #[case::since_1_6(HostModelRule::Copied, "fits")]
     #[case::before(HostModelRule::CopiedOrRefused, "pinned")]

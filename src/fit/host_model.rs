@@ -1,0 +1,29 @@
+//! What the host model of a node demands of the targets of a guest that leaves it.
+
+use super::label::{self, Family};
+
+/// The selector entries that a host-model guest takes from the labels of its source: the node's model under `model_label` and the
+/// features that it requires, sorted. `None` where no label names the model.
+///
+/// Mirrors `prepareNodeSelectorForHostCpuModel` and `getHostCpuModelFromMap` in `pkg/virt-controller/watch/migration/migration.go`.
+#[must_use]
+pub(crate) fn demand<'l>(
+    labels: impl IntoIterator<Item = (&'l str, &'l str)>,
+    model_label: &str,
+) -> Option<Vec<(String, String)>> {
+    let mut is_named = false;
+    let mut out = Vec::new();
+    for (key, value) in labels {
+        let family = match Family::of(key) {
+            Family::HostModelRequired => label::CPU_FEATURE,
+            Family::HostModelCpu => {
+                is_named = true;
+                model_label
+            }
+            _ => continue,
+        };
+        out.push((label::same_name_in(key, family), value.to_owned()));
+    }
+    out.sort_unstable();
+    is_named.then_some(out)
+}

@@ -219,7 +219,7 @@ fn pace(node: &NodeRow, drained: &Drained, page: &mut Page) {
         };
         steps.push(format!("{takes} of {} for 5 minutes at each try", counted(at_once, "place", "places")));
     }
-    if down + moving > 0 {
+    if !steps.is_empty() {
         page.line(format_args!("What happens: {}", steps.join("; ")));
     }
 }

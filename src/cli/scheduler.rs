@@ -66,8 +66,10 @@ pub(super) fn print(sentence: &Sentence, placement: &Placement<'_>, fleet: &Flee
         page.line(format_args!("- {rest}"));
     }
     let counted = sentence.counted();
-    if counted != *total && !groups.is_empty() {
+    if counted < *total && !groups.is_empty() {
         page.line(format_args!("Its groups make {counted} of {}: of the others it says nothing.", nodes(*total)));
+    } else if counted > *total {
+        page.line(format_args!("A node may be in several groups: together they make {counted}, of {}.", nodes(*total)));
     }
     if fleet.len() != *total {
         page.line(format_args!("{} are known here: the nodes are not those of that moment.", nodes(fleet.len())));

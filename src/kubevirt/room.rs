@@ -341,6 +341,7 @@ impl Shortage {
         match resource.as_str() {
             "cpu" => format!("{} of {} cores free", cores(*free), cores(*of)),
             "memory" => format!("{} of {} GiB of memory free", gib(*free), gib(*of)),
+            PODS if *of == 1000 => "it takes 1 pod and has it".to_owned(),
             PODS => format!("it takes {} pods and has them", of / 1000),
             other => format!("{} of {} {other} free", free / 1000, of / 1000),
         }
@@ -352,6 +353,7 @@ impl Shortage {
         match self.resource.as_str() {
             "cpu" => format!("{} cores", cores(self.asked)),
             "memory" => format!("{} GiB of memory", gib(self.asked)),
+            PODS if self.asked == 1000 => "1 pod".to_owned(),
             other => format!("{} {other}", self.asked / 1000),
         }
     }

@@ -178,10 +178,11 @@ pub struct Drained {
 }
 
 impl Drained {
-    /// Whether a guest is stuck or would be shut down.
+    /// Whether a guest is stuck or would be shut down, or is in the way of every order.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.nodes.iter().any(|node| node.count(State::Stuck) + node.count(State::ShutDown) > 0)
+        !self.stranded.is_empty()
+            || self.nodes.iter().any(|node| node.count(State::Stuck) + node.count(State::ShutDown) > 0)
     }
 }
 

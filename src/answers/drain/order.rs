@@ -57,7 +57,7 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[(NodeIndex, 
                     let later = returned.as_ref().map_or_else(|| now.clone(), fitting);
                     guests.push((turn, at, Place { now, later }));
                 }
-                (Fate::Refused(_), _) => stranded.push(mover.title.clone()),
+                (Fate::Refused(_) | Fate::Stays(_), _) => stranded.push(mover.title.clone()),
                 _ => {}
             }
         }

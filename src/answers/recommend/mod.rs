@@ -241,7 +241,7 @@ fn report(world: &World, pool: Pool, features: &Features, guests: &guests::Runni
 /// Why this model: `all 5 nodes can run it, and none that is more modern`.
 fn why(drawbacks: &[Drawback], nodes: usize) -> String {
     let which = match nodes {
-        1 => "the best that the one node can run: no guest there has anywhere to migrate to".to_owned(),
+        1 => "the best that the one node can run".to_owned(),
         2 => "the best that both nodes can run".to_owned(),
         _ => format!("the best that all {} can run", plural::nodes(nodes)),
     };

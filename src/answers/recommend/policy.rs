@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{PoolReport, Report};
 use crate::fit::label;
 use crate::fit::syntax;
-use crate::policy::{Announce, CommonModel, Dial, LabelSelector, Otherwise, Policy};
+use crate::policy::{Announce, CommonModel, Dial, LabelSelector, LauncherSelectors, Otherwise, Policy};
 use crate::world::World;
 
 /// What adopts the recommendation for a pool.
@@ -21,7 +21,7 @@ pub(crate) enum Adoption {
 
 /// What adopts the recommendation for each pool.
 ///
-/// The pool of a policy that is there keeps that policy, with another model; one that denies is not made milder here.
+/// The pool of a policy that is there keeps that policy, with another model; one that denies or changes guests is left to a person.
 #[must_use]
 pub(crate) fn adoptions(world: &World, report: &Report) -> Vec<Adoption> {
     let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
@@ -54,7 +54,7 @@ fn of_pool(world: &World, report: &Report, pool: &PoolReport) -> Vec<Adoption> {
     known.into_iter().map(|policy| of_policy(policy, model, is_alone(&policy))).collect()
 }
 
-/// A policy that is there stays as it is, but for the model. One that denies is not made milder here.
+/// A policy that is there stays as it is, but for the model. One that denies or changes guests is left to a person.
 fn of_policy(policy: &Policy, model: &str, is_alone: bool) -> Adoption {
     let name = &policy.name;
     let common = policy.common_model.as_ref();
@@ -71,6 +71,12 @@ fn of_policy(policy: &Policy, model: &str, is_alone: bool) -> Adoption {
     if !is_mild {
         return Adoption::Nothing(format!(
             "{name} denies: look at `cpufit audit` with {model} in its commonModel.name before you set it"
+        ));
+    }
+    if common.is_some_and(|common| !common.replaces.is_empty()) || policy.launcher_selectors != LauncherSelectors::Keep
+    {
+        return Adoption::Nothing(format!(
+            "{name} changes guests: look at `cpufit audit` with {model} in its commonModel.name before you set it"
         ));
     }
     Adoption::Apply(changed(policy, model))

@@ -140,7 +140,8 @@ impl<'s> Said<'s> {
 
     /// What the guest would lose with a model.
     pub(super) fn loss(&self, model: &str) -> Option<String> {
-        self.asked.losses.get(model).map(|lost| loses(model, "", lost))
+        let lost = self.asked.lost(model)?;
+        Some(loses_by(model, "", lost.features(), lost.source()))
     }
 
     /// What the guest would lose with the models that are not offered: those of all policies, those that are recommended, and
@@ -153,20 +154,13 @@ impl<'s> Said<'s> {
             let policies = plural::fold_names(&row.policies, 3);
             let whose = match (row.policies.len(), row.recommended) {
                 (0, false) => String::new(),
-                (0, true) => ", which is recommended,".to_owned(),
+                (0, true) => ", which `recommend` names by labels,".to_owned(),
                 (1, _) => format!(", the common model of CPUPolicy {policies},"),
                 _ => format!(", the common model of CPUPolicies {policies},"),
             };
             match (row.lost, row.by) {
-                (None, _) => format!("With {model}{whose} it is not compared: the features of both are not known."),
-                (Some(lost), Some("models")) => {
-                    let what = loses(&model, &whose, &lost);
-                    format!(
-                        "{}, as libvirt 12.8 and QEMU 11.1 define it: libvirt was not asked about it.",
-                        what.trim_end_matches('.')
-                    )
-                }
-                (Some(lost), _) => loses(&model, &whose, &lost),
+                (Some(lost), Some(by)) => loses_by(&model, &whose, &lost, by),
+                _ => format!("With {model}{whose} it is not compared: the features of one of the two are not known."),
             }
         };
         let mut out: Vec<String> = others.map(line).collect();
@@ -315,6 +309,16 @@ fn folded<K: Ord>(alike: &BTreeMap<K, Vec<&str>>, line: impl Fn(&K, &[&str]) -> 
         ));
     }
     out
+}
+
+/// The same, and whose word it is: `source` of what is lost.
+fn loses_by(model: &str, whose: &str, lost: &[String], source: &str) -> String {
+    let what = loses(model, whose, lost);
+    if source == Lost::BY_MODELS {
+        let what = what.trim_end_matches('.');
+        return format!("{what}, as libvirt 12.8 and QEMU 11.1 define it: libvirt was not asked about it.");
+    }
+    what
 }
 
 fn loses(model: &str, whose: &str, lost: &[String]) -> String {

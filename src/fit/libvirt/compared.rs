@@ -16,6 +16,9 @@ pub(crate) enum Lost {
 }
 
 impl Lost {
+    /// The source of what nobody was asked about.
+    pub(crate) const BY_MODELS: &str = "models";
+
     /// The features.
     pub(crate) fn features(&self) -> &[String] {
         match self {
@@ -27,7 +30,7 @@ impl Lost {
     pub(crate) fn source(&self) -> &'static str {
         match self {
             Self::ByLibvirt(_) => "libvirt",
-            Self::ByModels(_) => "models",
+            Self::ByModels(_) => Self::BY_MODELS,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A remedy is tried before it is offered: on the nodes it changes, with all others as they are.
 
-use super::{Action, Remedy};
+use super::{Action, Remedy, labels_tell_after_restart};
 use crate::fit::assess::{StartGroup, start_groups};
 use crate::fit::bits::Bits;
 use crate::fit::effort::Depth;
@@ -97,6 +97,10 @@ impl Judgement<'_, '_> {
     pub(super) fn after_change(&self, action: &Action, nodes: usize, enough: usize) -> Option<(usize, usize)> {
         if !self.is_migration() {
             return Some((nodes, nodes));
+        }
+        // It is a restart with the CPU that it has: what libvirt refuses now it would refuse then.
+        if !labels_tell_after_restart(self) {
+            return None;
         }
         let (after, _) = action.apply(self.subject, self.fleet);
         let Stage::Start(after_start) = after.stage else { return None };

@@ -138,6 +138,17 @@ fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(St
     judgement.names(nodes).into_iter().filter_map(refusing).collect()
 }
 
+/// Whether the libvirt of one of these nodes, which does not list the model as usable, misses a feature that the model has.
+fn has_what_is_missing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> bool {
+    let Some(asked) = judgement.subject.asked() else { return false };
+    let Some(features) = models::features(model) else { return false };
+    judgement.names(nodes).iter().any(|node| {
+        let is_listed = asked.hosts.get(node).is_some_and(|host| host.models.get(model) == Some(&Usable::Yes));
+        let missing = asked.refusal(node).into_iter().flat_map(|refusal| &refusal.missing);
+        !is_listed && missing.map(String::as_str).any(|name| features.contains(name))
+    })
+}
+
 /// Whether the guest's CPU model is that of an instancetype: KubeVirt refuses a VM with another one in its template.
 fn is_of_instancetype(subject: &Subject<'_>) -> bool {
     subject.authors.mode.as_ref().is_some_and(|asked| matches!(asked.author, Author::Instancetype(_)))
@@ -187,7 +198,7 @@ fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
 /// The same, where libvirt on none of them says otherwise: whoever starts with a model may come to any node that is labelled with it.
 fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     let nodes = open(judgement, start, model);
-    let is_usable = refusing(judgement, model, &nodes).is_empty();
+    let is_usable = refusing(judgement, model, &nodes).is_empty() && !has_what_is_missing(judgement, model, &nodes);
     if is_usable { nodes } else { Bits::none(judgement.fleet.len()) }
 }
 

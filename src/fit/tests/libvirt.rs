@@ -11,9 +11,10 @@ use crate::fit::label;
 use crate::fit::libvirt::{
     Accelerator, Answer, Answers, Cpu, GuestCpu, Host, Hosts, Incompatible, Provided, Silence, Usable,
 };
+use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
-use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, UseModel, WhyNot};
+use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, Outage, UseModel, WhyNot};
 use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template};
 use crate::fit::verdict::{Evidence, Verdict};
 use crate::testing::Tweak;
@@ -269,9 +270,32 @@ fn nothing_is_offered_that_libvirt_contradicts() {
         let verdict = Judgement::new(&subject, &fleet, Depth::Full).verdict();
         let fitting = fleet.names(&verdict.assessment.fitting);
         assert!(fitting.iter().all(|node| asked.refusal(node).is_none()), "{seed}: a target that libvirt refuses");
+        // By labels it fits there, and the CPU that it would start with is refused there as the present one is.
+        let by_labels = fleet.look_up(&subject.placement).passes().fitting;
+        let source = match &subject.stage {
+            Stage::Migration(migration) => migration.source.clone().unwrap_or_default(),
+            Stage::Start(_) => String::new(),
+        };
+        let is_refused = fleet.names(&by_labels).iter().any(|node| *node != source && asked.refusal(node).is_some());
+        if is_refused && verdict.assessment.outcome.impact().is_some() {
+            *seen.entry("refused").or_default() += 1;
+            let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+            for remedy in remedies.filter(|remedy| remedy.action.outage(&subject) == Outage::Restart) {
+                assert!(matches!(remedy.action, Action::UseModel(_)), "{seed}: {:?} keeps the CPU", remedy.action);
+            }
+        }
         if let Some(offer) = offered(&verdict) {
             *seen.entry("a model").or_default() += 1;
             for model in [&offer.model].into_iter().chain(&offer.also) {
+                let has = models::features(model).unwrap_or_default();
+                let misses = |node: &&String| {
+                    let is_listed =
+                        asked.hosts.get(*node).is_some_and(|host| host.models.get(model) == Some(&Usable::Yes));
+                    let missing = asked.refusal(node).into_iter().flat_map(|refusal| &refusal.missing);
+                    !is_listed && missing.map(String::as_str).any(|name| has.contains(name))
+                };
+                let missing: Vec<&String> = offer.nodes.iter().filter(misses).collect();
+                assert!(missing.is_empty(), "{seed}: {model} has what libvirt misses on {missing:?}");
                 let lists_it_as_unusable = |node: &String| {
                     asked.hosts.get(node).is_some_and(|host| {
                         !host.models.is_empty()
@@ -320,9 +344,17 @@ fn nothing_is_offered_that_libvirt_contradicts() {
             }
         }
     }
-    for what in
-        ["a model", "another model", "labels", "labels with confidence", "agrees", "takes CPU", "lacks", "refuses"]
-    {
+    for what in [
+        "a model",
+        "another model",
+        "labels",
+        "labels with confidence",
+        "agrees",
+        "takes CPU",
+        "lacks",
+        "refuses",
+        "refused",
+    ] {
         assert!(seen.get(what).is_some_and(|count| *count > 5), "{what} is hardly tried: {seen:?}");
     }
 }

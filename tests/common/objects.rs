@@ -337,13 +337,22 @@ pub fn merged(mut under: Value, over: Value) -> Value {
 
 /// Every object with one of its lists, maps or texts made so many bytes long, and what is large in it.
 pub fn all_large(bytes: usize) -> impl Iterator<Item = (Kind, String, Value)> {
+    large_where(bytes, |_| true)
+}
+
+/// Those of these names.
+pub fn large_where(
+    bytes: usize,
+    is_wanted: impl Fn(&str) -> bool + Copy,
+) -> impl Iterator<Item = (Kind, String, Value)> {
     Kind::ALL.into_iter().flat_map(move |kind| {
         let places = Rc::new(kind.places());
         let all = (0..places.len()).flat_map(|at| Entries::ALL.map(|entries| (at, entries)));
         all.filter_map(move |(at, entries)| {
             let at = &places[at];
-            let value = large(&places, at, entries, bytes)?;
-            Some((kind, format!("{kind:?} {at} ({entries:?})"), merged(kind.base(), at.around(value))))
+            let name = format!("{kind:?} {at} ({entries:?})");
+            let value = is_wanted(&name).then(|| large(&places, at, entries, bytes))??;
+            Some((kind, name, merged(kind.base(), at.around(value))))
         })
     })
 }

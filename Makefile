@@ -39,7 +39,7 @@ test: cargo ## all tests
 lint: cargo ## formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 
 golden: cargo ## agreement with KubeVirt and kube-scheduler, counted (GOLDEN=DIR for other vectors)
 	GOLDEN=$(if $(GOLDEN),$(abspath $(GOLDEN))) $(CARGO) test --locked --test it golden:: -- --nocapture

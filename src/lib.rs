@@ -31,6 +31,8 @@
 // Only `console` prints, and only pages.
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 #![cfg_attr(not(test), deny(unreachable_pub))]
+// The documentation is for those who work on the crate: it is made with private items.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod admission;
 pub mod answers;

@@ -1,7 +1,7 @@
 //! What an administrator wants: which guests are warned about, recorded or denied, and who is exempt.
 //!
 //! A [`Policy`] is one `CPUPolicy` (`cpufit.io/v1alpha1`), read by [`Policy::from_json`]. [`governing`] chooses the one
-//! that a guest is under; without any, [`Policy::builtin`] governs. [`rule`] turns a verdict into a [`Ruling`]. All
+//! that a guest is under; without any, [`Policy::builtin`] governs. [`rule()`] turns a verdict into a [`Ruling`]. All
 //! are pure functions; the three dials, enforce, warn and audit, work as those of Kubernetes' pod security admission.
 
 mod read;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::label;
 use super::word::words;
 
 words! {
@@ -62,4 +63,12 @@ pub struct Node {
     pub skip_node: Option<String>,
     /// Why the rest of it is not known, if so: it takes no guest, as far as is known.
     pub unread: Option<String>,
+}
+
+impl Node {
+    /// Ends its cordon, as `kubectl uncordon` and the node controller do.
+    pub fn uncordon(&mut self) {
+        self.cordoned = false;
+        self.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+    }
 }

@@ -8,9 +8,8 @@ use serde::Serialize;
 
 use super::least::Trouble;
 use super::mover::{Fate, Mover};
-use crate::fit::fleet::Fleet;
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
-use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::remedy::{
     Action, AddLabels, DropStale, FixVirtHandler, Outage, Restart, Uncordon, labels_tell_after_restart,
@@ -162,7 +161,7 @@ impl Acts<'_> {
             return;
         }
         let Some(index) = self.fleet.find(node) else { return };
-        let after = uncordoned(self.fleet.node(index));
+        let after = uncordoned(self.fleet, index);
         let guests = BTreeSet::new();
         self.all.push(Act { action, outage: Outage::None, guests, policy: None, nodes: vec![after] });
     }
@@ -239,11 +238,11 @@ fn is_of_nodes(action: &Action) -> bool {
 /// All nodes without their cordons.
 fn opened(fleet: &Fleet) -> Fleet {
     let cordoned = (0..fleet.len()).filter(|&node| fleet.is_cordoned(node));
-    fleet.with(cordoned.map(|node| uncordoned(fleet.node(node))).collect())
+    fleet.with(cordoned.map(|node| uncordoned(fleet, node)).collect())
 }
 
-fn uncordoned(mut node: Node) -> Node {
-    node.cordoned = false;
-    node.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
+pub(super) fn uncordoned(fleet: &Fleet, node: NodeIndex) -> Node {
+    let mut node = fleet.node(node);
+    node.uncordon();
     node
 }

@@ -4,11 +4,14 @@
 //! returned: empty and without its cordon. A guest with two nodes to be on is safe for good; one with a single node needs that node to
 //! be drained before, or not at all.
 
+use super::acts::uncordoned;
 use super::apart::Residents;
 use super::forecast;
 use super::mover::{Fate, Mover};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label;
+use crate::fit::node::Node;
 use crate::world::World;
 
 /// How many steps are tried where no node is safe by itself.
@@ -81,16 +84,11 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[(NodeIndex, 
 
 /// The nodes as they are once each was returned; `None` where none is cordoned.
 fn returned(fleet: &Fleet, nodes: &[(NodeIndex, Vec<Mover<'_>>)]) -> Option<Fleet> {
-    let mut changed = Vec::new();
-    for &(node, _) in nodes {
-        let is_tainted = fleet.taints(node).iter().any(|taint| taint.key == crate::fit::label::TAINT_UNSCHEDULABLE);
-        if fleet.is_cordoned(node) || is_tainted {
-            let mut after = fleet.node(node);
-            after.cordoned = false;
-            after.taints.retain(|taint| taint.key != crate::fit::label::TAINT_UNSCHEDULABLE);
-            changed.push(after);
-        }
-    }
+    let is_cordoned = |node: &NodeIndex| {
+        fleet.is_cordoned(*node) || fleet.taints(*node).iter().any(|taint| taint.key == label::TAINT_UNSCHEDULABLE)
+    };
+    let cordoned = nodes.iter().map(|(node, _)| *node).filter(is_cordoned);
+    let changed: Vec<Node> = cordoned.map(|node| uncordoned(fleet, node)).collect();
     if changed.is_empty() { None } else { Some(fleet.with(changed)) }
 }
 

@@ -1,6 +1,5 @@
 //! Add a node with the hardware of the one it runs on.
 
-use super::uncordon::uncordon;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
@@ -37,7 +36,7 @@ impl Act for AddNode {
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
         edit(fleet, [&self.like], |node| {
             node.name.push_str("-copy");
-            uncordon(node);
+            node.uncordon();
             node.not_ready = false;
             if let Some(host) = node.labels.get_mut(label::HOSTNAME) {
                 host.clone_from(&node.name);

@@ -81,12 +81,6 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoUncordon> {
     (!may_be_the_cause).then_some(NoUncordon::NotTheCause(found))
 }
 
-/// Ends a cordon, as `kubectl uncordon` and the node controller do.
-pub(super) fn uncordon(node: &mut Node) {
-    node.cordoned = false;
-    node.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
-}
-
 impl Act for Uncordon {
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let uncordon = |node: &String| Ok(Command::kubectl(["uncordon"]).arg(Name::new(node)?));
@@ -99,6 +93,6 @@ impl Act for Uncordon {
     }
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
-        edit(fleet, self.nodes.first(), uncordon)
+        edit(fleet, self.nodes.first(), Node::uncordon)
     }
 }

@@ -138,11 +138,7 @@ impl Stage {
         let words: Vec<&str> = command.split("      #").next().unwrap_or_default().split(' ').collect();
         match words.as_slice() {
             ["kubectl", "cordon", node] => cordon(self.node(node)),
-            ["kubectl", "uncordon", node] => {
-                let node = self.node(node);
-                node.cordoned = false;
-                node.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
-            }
+            ["kubectl", "uncordon", node] => self.node(node).uncordon(),
             ["kubectl", "annotate", "node", node, skip] => {
                 self.node(node).skip_node = (!skip.ends_with('-')).then(|| "true".to_owned());
             }

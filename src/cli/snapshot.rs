@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::args::{SnapshotArgs, SnapshotOutput};
 use crate::domain::Domain;
 use crate::page::{Page, PageError};
+use crate::policy::API_VERSION;
 use crate::snapshot::fold::{self, fold};
 use crate::snapshot::prune::Taken;
 use crate::snapshot::redact::redact;
@@ -47,7 +48,7 @@ pub(crate) fn print(args: &SnapshotArgs, objects: Vec<Value>, page: &mut Page) -
                 match object["others"].as_array().filter(|_| object["kind"] == fold::KIND) {
                     // A line for each of those that are alike.
                     Some(others) => {
-                        page.line(format_args!("- apiVersion: {}", fold::API_VERSION));
+                        page.line(format_args!("- apiVersion: {API_VERSION}"));
                         page.line(format_args!("  kind: {}", fold::KIND));
                         page.flow("  first: ", &object["first"])?;
                         page.line("  others:");

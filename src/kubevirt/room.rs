@@ -10,16 +10,13 @@ use serde_json::{Value, json};
 
 use super::wire::{Meta, Reader, Vmi};
 use crate::bounds::{Excess, Measured};
-use crate::policy::{LabelCondition, LabelSelector};
+use crate::policy::{API_VERSION, LabelCondition, LabelSelector};
 
 /// Resources by name, in thousandths: of a core, of a byte, of a piece.
 pub(crate) type Amounts = BTreeMap<String, i64>;
 
 /// How many pods a node takes, as a resource.
 const PODS: &str = "pods";
-
-/// `apiVersion` of [`POD_REQUESTS`].
-pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
 
 /// The kind of an object of snapshots: what the pods of a node ask for, summed up by their priority.
 pub(crate) const POD_REQUESTS: &str = "PodRequests";

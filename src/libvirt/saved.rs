@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use super::answer::{name, words};
 use super::facts::{GuestFacts, Kept, KeptAnswer, Machine, NodeFacts, Origin};
 use super::{Accelerator, Answer, Cpu, Facts, GuestCpu, Host, Incompatible, Silence, Usable};
+use crate::policy::API_VERSION;
+use crate::word::Word;
 
-/// `apiVersion` of both kinds.
-pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
 /// The kind of what is known of a guest.
 pub(crate) const GUEST: &str = "LibvirtGuest";
 /// The kind of what is known of a node.
@@ -197,11 +197,7 @@ impl SavedMachine {
 }
 
 fn accelerated(text: &str) -> Result<Accelerator, String> {
-    match text {
-        "kvm" => Ok(Accelerator::Kvm),
-        "qemu" => Ok(Accelerator::Qemu),
-        other => Err(format!("accelerator: expected kvm or qemu, found {}", shown(other))),
-    }
+    Accelerator::of(text).ok_or_else(|| format!("accelerator: expected kvm or qemu, found {}", shown(text)))
 }
 
 fn shown(text: &str) -> String {
@@ -317,7 +313,7 @@ fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
         ..SavedNode::default()
     };
     let mut out = Vec::new();
-    for accelerator in [Accelerator::Kvm, Accelerator::Qemu] {
+    for &accelerator in Accelerator::ALL {
         let host = node.hosts.get(&accelerator).and_then(|kept| Some((kept.value.as_ref().ok()?, &kept.origin)));
         let mut answers =
             node.answers.iter().filter(|(cpu, _)| cpu.accelerator == accelerator).map(of_answer).peekable();

@@ -27,7 +27,7 @@ pub use select::lives_on;
 pub use selector::{LabelCondition, LabelSelector, Operator};
 pub use tree::Problem;
 
-/// `apiVersion` of a `CPUPolicy`.
+/// `apiVersion` of a `CPUPolicy`, and of the kinds of objects that only dumps hold.
 pub const API_VERSION: &str = "cpufit.io/v1alpha1";
 /// `kind` of a `CPUPolicy`.
 pub const KIND: &str = "CPUPolicy";

@@ -7,8 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Map, Value, json};
 
-/// `apiVersion` of [`KIND`].
-pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
+use crate::policy::API_VERSION;
 
 /// The kind of an object that stands for several.
 pub(crate) const KIND: &str = "Alike";

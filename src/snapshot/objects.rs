@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::error::{self, Error, Halt};
 use super::{Item, Place, fold, json};
+use crate::policy::API_VERSION;
 
 /// Lists in lists come from `jq -s`, one level of them.
 const DEEPEST_LIST: usize = 4;
@@ -64,7 +65,7 @@ impl<'a> Objects<'a> {
             return Err(refusal(self.file, &json).into());
         }
         let place = self.place(item);
-        if kind == fold::KIND && api == fold::API_VERSION {
+        if kind == fold::KIND && api == API_VERSION {
             return self.emit_each(&place, &json);
         }
         (self.each)(Item { place, api_version: api, kind, json })

@@ -58,7 +58,6 @@ fn of_pool(world: &World, report: &Report, pool: &PoolReport) -> Vec<Adoption> {
 fn of_policy(policy: &Policy, model: &str, is_alone: bool) -> Adoption {
     let name = &policy.name;
     let common = policy.common_model.as_ref();
-    let is_mild = policy.enforce == Dial::Off && common.is_none_or(|common| common.otherwise != Otherwise::Deny);
     if common.is_some_and(|common| common.name == model) {
         return Adoption::Nothing(format!("{name}: its commonModel is {model} already"));
     }
@@ -68,18 +67,25 @@ fn of_policy(policy: &Policy, model: &str, is_alone: bool) -> Adoption {
              can have {model} for this one"
         ));
     }
-    if !is_mild {
-        return Adoption::Nothing(format!(
-            "{name} denies: look at `cpufit audit` with {model} in its commonModel.name before you set it"
-        ));
+    match effect(policy) {
+        Some(effect) => Adoption::Nothing(format!(
+            "{name} {effect}: look at `cpufit audit` with {model} in its commonModel.name before you set it"
+        )),
+        None => Adoption::Apply(changed(policy, model)),
     }
-    if common.is_some_and(|common| !common.replaces.is_empty()) || policy.launcher_selectors != LauncherSelectors::Keep
-    {
-        return Adoption::Nothing(format!(
-            "{name} changes guests: look at `cpufit audit` with {model} in its commonModel.name before you set it"
-        ));
+}
+
+/// What a policy does to guests, beside warning; `None` where it does nothing else.
+fn effect(policy: &Policy) -> Option<&'static str> {
+    let common = policy.common_model.as_ref();
+    let denies = policy.enforce != Dial::Off || common.is_some_and(|common| common.otherwise == Otherwise::Deny);
+    let changes = policy.launcher_selectors != LauncherSelectors::Keep
+        || common.is_some_and(|common| !common.replaces.is_empty());
+    match (denies, changes) {
+        (true, _) => Some("denies"),
+        (false, true) => Some("changes guests"),
+        (false, false) => None,
     }
-    Adoption::Apply(changed(policy, model))
 }
 
 /// A name that Kubernetes accepts.

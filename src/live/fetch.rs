@@ -115,23 +115,35 @@ async fn all<T>(
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource.api()),
         None => Api::all_with(client.clone(), &resource.api()),
     };
-    let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
+    let mut params = ListParams::default();
     if let Some(selector) = selector {
         params = params.labels(selector);
     }
     let mut out = Vec::new();
+    let read = |seen: &Seen| {
+        out.push(of(resource, seen)?);
+        Ok(())
+    };
+    match pages(&api, params, read, |error| FetchError::Read { resource, error }).await {
+        Err(FetchError::Read { error: kube::Error::Api(status), .. }) if status.code == 404 => Ok(out),
+        outcome => outcome.map(|()| out),
+    }
+}
+
+/// Reads objects page by page.
+async fn pages(
+    api: &Api<Seen>,
+    mut params: ListParams,
+    mut read: impl FnMut(&Seen) -> Result<(), FetchError>,
+    failed: impl Fn(kube::Error) -> FetchError,
+) -> Result<(), FetchError> {
+    params.limit = Some(PAGE);
     loop {
-        let page = match api.list(&params).await {
-            Ok(page) => page,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(out),
-            Err(error) => return Err(FetchError::Read { resource, error }),
-        };
-        for seen in &page.items {
-            out.push(of(resource, seen)?);
-        }
+        let page = api.list(&params).await.map_err(&failed)?;
+        page.items.iter().try_for_each(&mut read)?;
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
-            None => return Ok(out),
+            None => return Ok(()),
         }
     }
 }
@@ -260,23 +272,15 @@ async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> 
     each(client, resource, read).await
 }
 
-/// Reads the objects of all namespaces, page by page.
+/// Reads the objects of all namespaces.
 async fn each(
     client: &Client,
     resource: &ApiResource,
-    mut read: impl FnMut(&Seen) -> Result<(), FetchError>,
+    read: impl FnMut(&Seen) -> Result<(), FetchError>,
 ) -> Result<(), FetchError> {
     let api: Api<Seen> = Api::all_with(client.clone(), resource);
-    let mut params = ListParams { limit: Some(PAGE), ..ListParams::default() };
-    loop {
-        let page =
-            api.list(&params).await.map_err(|source| FetchError::Room { plural: resource.plural.clone(), source })?;
-        page.items.iter().try_for_each(&mut read)?;
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params.continue_token = Some(token),
-            None => return Ok(()),
-        }
-    }
+    let failed = |source| FetchError::Room { plural: resource.plural.clone(), source };
+    pages(&api, ListParams::default(), read, failed).await
 }
 
 impl FetchError {

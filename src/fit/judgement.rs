@@ -201,8 +201,9 @@ impl<'s, 'f> Judgement<'s, 'f> {
                 let missing = self.lookup.missing(node);
                 let evidence = self.evidence(node, &missing);
                 let has = self.lookup.values(node, &missing);
-                let untrue = self.untrue(node, &missing);
-                Nearest { node: self.fleet.name(node).to_owned(), missing, has, evidence, untrue }
+                let name = self.fleet.name(node);
+                let untrue = self.subject.untrue(name, &missing);
+                Nearest { node: name.to_owned(), missing, has, evidence, untrue }
             })
             .collect()
     }
@@ -272,7 +273,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             return Evidence::LibvirtRefuses;
         }
         let takes_cpu = answer.is_some_and(Answer::agrees);
-        let provided = self.of_cpu(missing).map(|(key, _)| self.subject.provides(name, key)).min();
+        let provided = self.subject.of_cpu(missing).map(|(key, _)| self.subject.provides(name, key)).min();
         match (provided, takes_cpu) {
             (None, _) => Evidence::None,
             (Some(Provided::No), _) => Evidence::LibvirtLacks,
@@ -283,17 +284,6 @@ impl<'s, 'f> Judgement<'s, 'f> {
             },
             (Some(_), false) => self.evidence_of_labels(node, missing),
         }
-    }
-
-    /// Of entries that a node lacks those that speak of the CPU. What somebody chose as a place does not.
-    fn of_cpu<'m>(&'m self, missing: &'m [(String, String)]) -> impl Iterator<Item = &'m (String, String)> {
-        missing.iter().filter(|(key, _)| Family::of(key).is_cpu() && !self.subject.is_chosen(key))
-    }
-
-    /// Of entries that a node lacks those that would be untrue there, as its libvirt says.
-    fn untrue(&self, node: NodeIndex, missing: &[(String, String)]) -> Vec<(String, String)> {
-        let name = self.fleet.name(node);
-        self.of_cpu(missing).filter(|(key, _)| self.subject.provides(name, key) == Provided::No).cloned().collect()
     }
 
     /// What the labels alone say about it.

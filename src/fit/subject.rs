@@ -409,6 +409,19 @@ impl<'a> Subject<'a> {
         }
     }
 
+    /// Of entries that a node lacks those that speak of the CPU. What somebody chose as a place does not.
+    pub(crate) fn of_cpu<'m>(
+        &self,
+        missing: &'m [(String, String)],
+    ) -> impl Iterator<Item = &'m (String, String)> + use<'m, '_> {
+        missing.iter().filter(|(key, _)| Family::of(key).is_cpu() && !self.is_chosen(key))
+    }
+
+    /// Of entries that a node lacks those that would be untrue there, as its libvirt says.
+    pub(crate) fn untrue(&self, node: &str, missing: &[(String, String)]) -> Vec<(String, String)> {
+        self.of_cpu(missing).filter(|(key, _)| self.provides(node, key) == Provided::No).cloned().collect()
+    }
+
     /// The nodes of a fleet that fit, those left out whose libvirt was asked and refuses.
     #[must_use]
     pub fn fitting(&self, fleet: &Fleet) -> Bits {

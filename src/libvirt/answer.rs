@@ -7,6 +7,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use super::{Accelerator, Answer, Cpu, GuestCpu, Host, Incompatible, Silence, Usable};
 use crate::fit::shown::Shown;
 use crate::libvirt::question::Question;
+use crate::word::Word as _;
 
 /// Bytes of standard output that are read. The description of a guest with many disks has 100 KB.
 pub(crate) const OUTPUT: usize = 1 << 20;
@@ -80,11 +81,10 @@ pub(crate) fn guest(question: &Question, output: &Output) -> Result<GuestCpu, Si
     if !domain.has_tag_name("domain") {
         return Err(unreadable(format_args!("expected <domain>, found <{}>", domain.tag_name().name())));
     }
-    let accelerator = match domain.attribute("type") {
-        Some("kvm") => Accelerator::Kvm,
-        Some("qemu") => Accelerator::Qemu,
-        other => return Err(unreadable(format_args!("a domain of type {}", other.unwrap_or("(none)")))),
-    };
+    let by = domain.attribute("type");
+    let accelerator = by
+        .and_then(Accelerator::of)
+        .ok_or_else(|| unreadable(format_args!("a domain of type {}", by.unwrap_or("(none)"))))?;
     let cpu = child(domain, "cpu").ok_or_else(|| Silence::NoModel("no <cpu>: QEMU's default".to_owned()))?;
     match cpu.attribute("mode") {
         // Of old, a model without a mode is a custom one.

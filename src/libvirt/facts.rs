@@ -68,6 +68,11 @@ pub struct Kept<T> {
 pub(crate) type KeptAnswer<T> = Kept<Result<T, Silence>>;
 
 impl<T> Kept<T> {
+    /// The later of two; the first where neither is known to be.
+    fn later<'k>(&'k self, other: &'k Self) -> &'k Self {
+        if other.origin.is_later_than(&self.origin) { other } else { self }
+    }
+
     /// From there.
     pub(crate) fn new(value: T, origin: Origin) -> Self {
         Self { value, origin }
@@ -276,9 +281,8 @@ impl Facts {
         }
         // Who answered since is no longer silent.
         let answered = facts.answers.values().filter(|answer| answer.value.is_ok());
-        let last_answered =
-            answered.map(|answer| &answer.origin).reduce(|one, two| if two.is_later_than(one) { two } else { one });
-        if facts.silence.as_ref().zip(last_answered).is_some_and(|(silence, at)| !silence.origin.is_later_than(at)) {
+        let last = answered.reduce(Kept::later);
+        if facts.silence.as_ref().zip(last).is_some_and(|(silence, last)| !silence.origin.is_later_than(&last.origin)) {
             facts.silence = None;
         }
         Ok(())

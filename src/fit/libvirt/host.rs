@@ -62,6 +62,12 @@ impl Host {
         }
     }
 
+    /// Whether it lists a named model as usable.
+    #[must_use]
+    pub fn is_usable(&self, model: &str) -> bool {
+        self.models.get(model) == Some(&Usable::Yes)
+    }
+
     /// Whether it lists a model, usable or not. A list without any unusable one was kept without them.
     fn lists(&self, model: &str) -> Option<bool> {
         let is_whole = self.models.values().any(|usable| *usable != Usable::Yes);
@@ -79,10 +85,8 @@ impl Host {
                 Some(cpu) if cpu.model == name => Provided::Yes,
                 _ => self.lists(name).into(),
             },
-            Family::CpuModel => match self.models.get(name) {
-                Some(Usable::Yes) => Provided::Yes,
-                _ => self.unusable(name).map(|_| false).into(),
-            },
+            Family::CpuModel if self.is_usable(name) => Provided::Yes,
+            Family::CpuModel => self.unusable(name).map(|_| false).into(),
             Family::CpuVendor => cpu.and_then(|cpu| cpu.vendor.as_ref()).map(|vendor| vendor == name).into(),
             Family::HostModelCpu => cpu.map(|cpu| cpu.model == name).into(),
             Family::HostModelRequired => cpu.map(|cpu| cpu.require.contains(name)).into(),

@@ -129,23 +129,13 @@ impl Silence {
     /// themselves, and for what is not known.
     #[must_use]
     pub fn of_code(code: &str, detail: &str) -> Option<Self> {
-        let words = || detail.to_owned();
-        Some(match code {
-            "no-launcher" => Self::NoLauncher,
-            "no-own-launcher" => Self::NoOwnLauncher,
-            "forbidden" => Self::Forbidden(words()),
-            "not-run" => Self::NotRun(words()),
-            "no-shell" => Self::NoShell,
-            "no-virsh" => Self::NoVirsh,
-            "no-verb" => Self::NoVerb(words()),
-            "given-up" => Self::GivenUp(detail.parse().ok()?),
-            "too-slow" => Self::TooSlow(detail.parse().ok()?),
-            "too-long" => Self::TooLong(detail.parse().ok()?),
-            "failed" => Self::Failed(words()),
-            "unreadable" => Self::Unreadable(words()),
-            "no-model" => Self::NoModel(words()),
-            _ => return None,
-        })
+        let alone = [Self::NoLauncher, Self::NoOwnLauncher, Self::NoShell, Self::NoVirsh];
+        let with_words = [Self::Forbidden, Self::NotRun, Self::NoVerb, Self::Failed, Self::Unreadable, Self::NoModel];
+        let seconds =
+            detail.parse().ok().into_iter().flat_map(|seconds| [Self::GivenUp(seconds), Self::TooSlow(seconds)]);
+        let bytes = detail.parse().ok().map(Self::TooLong);
+        let with_words = with_words.into_iter().map(|silence| silence(detail.to_owned()));
+        alone.into_iter().chain(with_words).chain(seconds).chain(bytes).find(|silence| silence.code() == code)
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Reme
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
-    if !judgement.refused_targets.is_empty() {
+    if !labels_tell_after_restart(judgement) {
         return Some(NoRestart::LibvirtRefuses { nodes: judgement.names(&judgement.refused_targets) });
     }
     let ((_, most), fitting) = judgement.outlook(start(judgement)?);

@@ -10,7 +10,6 @@ use crate::fit::command::{CpuModel, Json, Word};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
-use crate::fit::libvirt::Usable;
 use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::subject::{CpuMode, Start, Subject};
@@ -110,8 +109,7 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     let then_fits = helps(&start.with_model(&model))?;
     let also = usable_as_well(judgement, start, &model, &nodes);
     let nodes = judgement.names(&nodes);
-    let is_listed =
-        |node: &&String| judgement.subject.host(node).is_some_and(|host| host.models.get(&model) == Some(&Usable::Yes));
+    let is_listed = |node: &&String| judgement.subject.host(node).is_some_and(|host| host.is_usable(&model));
     let listed = nodes.iter().filter(is_listed).cloned().collect();
     let instead_of = not_usable(judgement, start).filter(|other| other.model != model);
     Some(Remedy::new(UseModel { model, nodes, also, listed, instead_of }, then_fits))
@@ -143,7 +141,7 @@ fn has_what_is_missing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits)
     let Some(asked) = judgement.subject.asked() else { return false };
     let Some(features) = models::features(model) else { return false };
     judgement.names(nodes).iter().any(|node| {
-        let is_listed = asked.hosts.get(node).is_some_and(|host| host.models.get(model) == Some(&Usable::Yes));
+        let is_listed = asked.hosts.get(node).is_some_and(|host| host.is_usable(model));
         let missing = asked.refusal(node).into_iter().flat_map(|refusal| &refusal.missing);
         !is_listed && missing.map(String::as_str).any(|name| features.contains(name))
     })

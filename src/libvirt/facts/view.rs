@@ -9,6 +9,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::libvirt::{Hosts, NodeAnswers};
 use crate::fit::memo::Memo;
 use crate::libvirt::{Accelerator, Answer, GuestCpu, Silence};
+use crate::word::Word;
 
 /// What was worked out for the fleet that was asked about last. It takes no part in comparisons, and is not copied.
 #[derive(Default)]
@@ -62,7 +63,7 @@ impl View {
             });
             (accelerator, Arc::new(known.collect()))
         };
-        let hosts = [Accelerator::Kvm, Accelerator::Qemu].map(host).into();
+        let hosts = Accelerator::ALL.iter().copied().map(host).collect();
         Self { machines, hosts, about: Mutex::default(), saved: facts.is_saved() }
     }
 
@@ -96,8 +97,7 @@ fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Op
     let known = are(all, now).filter_map(|facts| facts.answers.get(cpu));
     let silence = || {
         let silences = are(all, now).filter_map(|facts| facts.silence.as_ref());
-        let last = silences.reduce(|one, two| if two.origin.is_later_than(&one.origin) { two } else { one });
-        last.map(|kept| Err(kept.value.clone()))
+        silences.reduce(Kept::later).map(|kept| Err(kept.value.clone()))
     };
     let other_machine = || {
         let was = all.iter().find(|(_, facts)| facts.answers.contains_key(cpu))?.0;
@@ -114,7 +114,6 @@ where
     all.reduce(|one, two| match (one.value.is_ok(), two.value.is_ok()) {
         (true, false) => one,
         (false, true) => two,
-        _ if two.origin.is_later_than(&one.origin) => two,
-        _ => one,
+        _ => one.later(two),
     })
 }

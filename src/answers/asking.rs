@@ -1,5 +1,6 @@
 //! Whom to ask about a running guest's CPU: its own launcher, and one on each node that labels alone keep it off, or nothing.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::recommend::best_by_node;
@@ -102,11 +103,6 @@ pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>)
     out
 }
 
-/// The nodes on which a launcher of a guest that runs is known: libvirt there can be asked.
-pub(crate) fn reachable(world: &World) -> BTreeSet<&str> {
-    launchers(world).into_keys().collect()
-}
-
 /// The launchers of the guests that run, by node.
 fn launchers(world: &World) -> BTreeMap<&str, Vec<LauncherName>> {
     let mut out: BTreeMap<&str, Vec<LauncherName>> = BTreeMap::new();
@@ -137,7 +133,31 @@ pub(crate) struct Models {
     /// The one that is recommended for the pool of a node.
     recommended: BTreeMap<NodeIndex, String>,
     /// All that a policy names or that are recommended, and by what.
-    pub named: BTreeMap<String, NamedBy>,
+    named: BTreeMap<String, NamedBy>,
+}
+
+/// A world, and what is worked out of all of it for each guest: once, when it is first asked for.
+pub(crate) struct Survey<'w> {
+    /// The world.
+    pub world: &'w World,
+    models: OnceCell<Models>,
+    reachable: OnceCell<BTreeSet<&'w str>>,
+}
+
+impl<'w> Survey<'w> {
+    pub(crate) fn of(world: &'w World) -> Self {
+        Self { world, models: OnceCell::new(), reachable: OnceCell::new() }
+    }
+
+    /// All models that guests may come to have, and by what they are named.
+    pub(crate) fn models(&self) -> &BTreeMap<String, NamedBy> {
+        &self.models.get_or_init(|| Models::of(self.world)).named
+    }
+
+    /// The nodes on which a launcher of a guest that runs is known: libvirt there can be asked.
+    pub(crate) fn reachable(&self) -> &BTreeSet<&'w str> {
+        self.reachable.get_or_init(|| launchers(self.world).into_keys().collect())
+    }
 }
 
 /// What names a model.

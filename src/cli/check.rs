@@ -16,6 +16,7 @@ use super::{Namespace, ci, gate};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
+use crate::answers::asking::Survey;
 use crate::console;
 use crate::enforce::outline::Outline;
 use crate::enforce::patch::apply;
@@ -92,6 +93,7 @@ pub fn run(
     if let Some(why) = gate::without_kubevirt(world).filter(|_| !args.fail_on.is_empty()) {
         bail!("{why}: {would_pass}");
     }
+    let survey = Survey::of(world);
     let mut rows = Vec::new();
     let mut responses = Vec::new();
     let mut objects = Vec::new();
@@ -106,7 +108,7 @@ pub fn run(
             responses.push(response(world, &judged)?);
         } else {
             let patch = mutation(world, &judged)?;
-            let row = row(world, &patched(judged, &patch)?, index, args.predict)?;
+            let row = row(&survey, &patched(judged, &patch)?, index, args.predict)?;
             if args.mutated {
                 objects.push(object_of(&patched(item, &patch)?)?);
             }
@@ -181,13 +183,14 @@ fn gone(world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
 ///
 /// An input cannot be read or judged.
 pub fn rows(files: &[Source], world: &World, namespace: &Namespace) -> anyhow::Result<Vec<ResultRow>> {
+    let survey = Survey::of(world);
     let mut rows = Vec::new();
     let mut numbering = Numbering::default();
     snapshot::read_all(files, &world.cluster.domain, std::io::empty(), |item| {
         let index = numbering.of(&item.place.file);
         let judged = namespace.of(item)?;
         let patch = mutation(world, &judged)?;
-        let row = row(world, &patched(judged, &patch)?, index, false)?;
+        let row = row(&survey, &patched(judged, &patch)?, index, false)?;
         rows.push(ResultRow { patch: serde_json::to_value(patch)?, ..row });
         anyhow::Ok(())
     })?;
@@ -207,7 +210,8 @@ fn origin(item: &Item, index: usize) -> Origin {
     }
 }
 
-fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Result<ResultRow> {
+fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow::Result<ResultRow> {
+    let world = survey.world;
     let mut origin = origin(item, index);
     if item.kind == "AdmissionReview" {
         let request = decode(item.json.get().as_bytes()).with_context(|| item.place.to_string())?;
@@ -216,7 +220,7 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
         origin.name = request.name.to_string();
         let case = review::case(world, &request).with_context(|| item.place.to_string())?;
         return Ok(match (case, &request.object) {
-            (Some(case), _) => ResultRow::new(origin, &case, world, predict),
+            (Some(case), _) => ResultRow::new(origin, &case, survey, predict),
             (None, Some(object)) if is_pod(&request.kind.group, &request.kind.kind) => {
                 stranger(origin, &object.pod().with_context(|| item.place.to_string())?, world)
             }
@@ -235,7 +239,7 @@ fn row(world: &World, item: &Item, index: usize, predict: bool) -> anyhow::Resul
         });
     }
     Ok(match judged(world, item)? {
-        Some(case) => ResultRow::new(origin, &case, world, predict),
+        Some(case) => ResultRow::new(origin, &case, survey, predict),
         None if is_pod(group(item), &item.kind) => stranger(origin, &item.parse()?, world),
         None if is_policy(item) => {
             Policy::from_json(item.json.get()).with_context(|| item.place.to_string())?;

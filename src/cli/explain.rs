@@ -20,6 +20,7 @@ use super::resource::ObjectKind;
 use super::scheduler;
 use super::targets::{Found, Scope, absent, find};
 use crate::admission::review::decode;
+use crate::answers::asking::Survey;
 use crate::answers::audit::inherited;
 use crate::answers::scheduler::Sentence;
 use crate::console;
@@ -61,6 +62,7 @@ pub(crate) fn run(
     stdin: impl Read,
     page: &mut Page,
 ) -> anyhow::Result<Vec<String>> {
+    let survey = Survey::of(world);
     let mut rows = Vec::new();
     let mut explain = |origin: Origin, case: &Case<'_>, next: Option<&Case<'_>>, said: Option<&Sentence>| {
         if args.output == ExplainOutput::Table {
@@ -68,18 +70,18 @@ pub(crate) fn run(
                 page.line("");
             }
             let no_headers = args.list.no_headers;
-            let facts = print(case, world, no_headers, &[], page);
+            let facts = print(case, &survey, no_headers, &[], page);
             if let Some(said) = said {
                 scheduler::print(said, &case.judged.subject.placement, &world.cluster.fleet, page);
             }
             if let Some(next) = next {
                 page.line("");
                 page.line("At next start:");
-                print(next, world, no_headers, &facts, page);
+                print(next, &survey, no_headers, &facts, page);
             }
         } else {
-            let at_next_start = next.map(|next| Box::new(ResultRow::new(origin.clone(), next, world, true)));
-            rows.push(ResultRow { at_next_start, ..ResultRow::new(origin, case, world, true) });
+            let at_next_start = next.map(|next| Box::new(ResultRow::new(origin.clone(), next, &survey, true)));
+            rows.push(ResultRow { at_next_start, ..ResultRow::new(origin, case, &survey, true) });
         }
     };
     let files = args.files.sources();
@@ -239,18 +241,24 @@ pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name:
 }
 
 /// The table of one guest, without what was `said` of it before; what was said of it now.
-pub(crate) fn print(case: &Case<'_>, world: &World, no_headers: bool, said: &[String], page: &mut Page) -> Vec<String> {
-    Explained { case, world, no_headers }.print(said, page)
+pub(crate) fn print(
+    case: &Case<'_>,
+    survey: &Survey<'_>,
+    no_headers: bool,
+    said: &[String],
+    page: &mut Page,
+) -> Vec<String> {
+    Explained { case, survey, no_headers }.print(said, page)
 }
 
 /// What is printed about one guest.
-struct Explained<'c> {
+struct Explained<'c, 'w> {
     case: &'c Case<'c>,
-    world: &'c World,
+    survey: &'c Survey<'w>,
     no_headers: bool,
 }
 
-impl Explained<'_> {
+impl Explained<'_, '_> {
     /// `said` is what was said of the guest before: it is not repeated.
     fn print(&self, said: &[String], page: &mut Page) -> Vec<String> {
         page.line(self.title());
@@ -261,7 +269,7 @@ impl Explained<'_> {
         }
         self.remedies(page);
         if let Some(said) = self.said() {
-            said.how_to_ask(&self.case.judged, self.world, page);
+            said.how_to_ask(&self.case.judged, self.survey, page);
         }
         facts
     }
@@ -277,11 +285,11 @@ impl Explained<'_> {
     }
 
     fn cluster(&self) -> &Cluster {
-        &self.world.cluster
+        &self.survey.world.cluster
     }
 
     fn fleet(&self) -> &Fleet {
-        &self.world.cluster.fleet
+        &self.cluster().fleet
     }
 
     fn source(&self) -> Option<NodeIndex> {
@@ -346,7 +354,7 @@ impl Explained<'_> {
         }
         out.extend(self.common_model());
         if let Some(said) = self.said() {
-            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), self.world));
+            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), self.survey));
         }
         out
     }

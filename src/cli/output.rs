@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::explain::LibvirtRow;
 use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
+use crate::answers::asking::Survey;
 use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
 use crate::fit::fleet::Fleet;
@@ -20,7 +21,6 @@ use crate::judge::Case;
 use crate::kubevirt::launch::Rendered;
 use crate::kubevirt::subject::Judged;
 use crate::say;
-use crate::world::World;
 
 /// One object, judged.
 #[derive(Debug, Serialize)]
@@ -301,11 +301,11 @@ impl ResultRow {
 
     /// A judged object.
     #[must_use]
-    pub fn new(origin: Origin, case: &Case<'_>, world: &World, predict: bool) -> Self {
+    pub(crate) fn new(origin: Origin, case: &Case<'_>, survey: &Survey<'_>, predict: bool) -> Self {
         let Case { judged, verdict, decision, .. } = case;
         let assessment = &verdict.assessment;
-        let fleet = &world.cluster.fleet;
-        let subject = &judged.subject;
+        let cluster = &survey.world.cluster;
+        let (fleet, subject) = (&cluster.fleet, &judged.subject);
         let findings: Vec<FindingRow> = verdict.findings.iter().map(|f| finding_row(f, subject)).collect();
         let (denial, patch) = match decision {
             Decision::Admit { patch, .. } => (None, serde_json::to_value(patch).unwrap_or(Value::Null)),
@@ -337,12 +337,12 @@ impl ResultRow {
                     then_fits: then_fits(luck.then_fits),
                 })
                 .collect(),
-            warnings: decision.warnings_in(&world.cluster.domain),
+            warnings: decision.warnings_in(&cluster.domain),
             denial,
             patch,
             // A pod as given is not predicted.
             predicted: (predict && origin.kind != "Pod").then(|| Predicted::of(judged)),
-            libvirt: LibvirtRow::of(subject, world),
+            libvirt: LibvirtRow::of(subject, survey),
             ..Self::skipped(origin, "")
         }
         .judged()

@@ -9,6 +9,7 @@ use super::{Fault, names, variants};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, lines};
 use crate::admission::review::decode;
+use crate::answers::asking::Survey;
 use crate::answers::{audit, status};
 use crate::cli;
 use crate::cli::args::{Args, Verb};
@@ -139,10 +140,10 @@ impl Answered {
 
     /// What `explain` says of a case, as a table and as JSON.
     fn explained(&mut self, world: &World, case: Case<'static>) {
-        let mut page = Page::default();
-        cli::explain::print(&case, world, false, &[], &mut page);
+        let (survey, mut page) = (Survey::of(world), Page::default());
+        cli::explain::print(&case, &survey, false, &[], &mut page);
         self.page(&page);
-        let row = ResultRow::new(Origin::default(), &case, world, false);
+        let row = ResultRow::new(Origin::default(), &case, &survey, false);
         self.row = serde_json::to_value(row).expect("JSON");
         let mut sentences = Vec::new();
         for (list, fields) in [

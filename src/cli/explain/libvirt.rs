@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::answers::asking::{self, Models, NamedBy};
+use crate::answers::asking::{self, NamedBy, Survey};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, Script};
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -15,7 +15,6 @@ use crate::kubevirt::subject::Judged;
 use crate::page::Page;
 use crate::say::finding::incompatible;
 use crate::say::{self, plural};
-use crate::world::World;
 
 /// How many kinds of nodes are listed one by one.
 const KINDS: usize = 4;
@@ -92,10 +91,8 @@ impl<'s> Said<'s> {
                 names(&nowhere)
             ));
         }
-        let anywhere = self.fleet.offered(Family::CpuFeature, &Bits::all(self.fleet.len()));
-        let shown = |feature: &str| feature == "hypervisor" || anywhere.binary_search(&feature).is_ok();
-        let has = self.asked.guest.iter().flat_map(|guest| &guest.cpu.require).map(String::as_str);
-        let unlabelled: BTreeSet<&str> = has.filter(|name| !shown(name) && !nowhere.contains(name)).collect();
+        let mut unlabelled: BTreeSet<&str> = unlabelled(self.asked, self.fleet).collect();
+        unlabelled.retain(|name| *name != "hypervisor" && !nowhere.contains(name));
         if !unlabelled.is_empty() {
             out.push(format!("Its CPU has {}, which no label shows.", names(&unlabelled)));
         }
@@ -146,9 +143,9 @@ impl<'s> Said<'s> {
 
     /// What the guest would lose with the models that are not offered: those of all policies, those that are recommended, and
     /// others it was compared with.
-    pub(super) fn other_losses(&self, offered: Option<&str>, world: &World) -> Vec<String> {
+    pub(super) fn other_losses(&self, offered: Option<&str>, survey: &Survey<'_>) -> Vec<String> {
         const MOST: usize = 8;
-        let compared = compared(self.asked, self.subject, world);
+        let compared = compared(self.asked, self.subject, survey);
         let others = compared.into_iter().filter(|(model, _)| Some(model.as_str()) != offered);
         let line = |(model, row): (String, ComparedRow)| {
             let policies = plural::fold_names(&row.policies, 3);
@@ -193,14 +190,11 @@ impl<'s> Said<'s> {
     /// What libvirt there says, and what of the labels that the node lacks would be untrue all the same.
     fn by_libvirt(&self, node: NodeIndex, missing: &[(String, String)], said: Result<&Answer, Silence>) -> String {
         let agrees = said.as_ref().is_ok_and(|answer| answer.agrees());
-        let name = self.fleet.name(node);
-        let is_untrue = |(key, _): &&(String, String)| {
-            agrees && !self.subject.is_chosen(key) && self.subject.provides(name, key) == Provided::No
-        };
-        let untrue: Vec<(String, String)> = missing.iter().filter(is_untrue).cloned().collect();
-        match untrue.as_slice() {
-            [] => by_libvirt(said),
-            untrue => format!("{}, though without {}", by_libvirt(said), plural::fold_entries(untrue, 4)),
+        match self.subject.untrue(self.fleet.name(node), missing).as_slice() {
+            untrue if agrees && !untrue.is_empty() => {
+                format!("{}, though without {}", by_libvirt(said), plural::fold_entries(untrue, 4))
+            }
+            _ => by_libvirt(said),
         }
     }
 
@@ -234,11 +228,10 @@ impl<'s> Said<'s> {
 
     /// How the nodes without an answer are asked: by the command that asks where launchers run; of those without any, how one is
     /// brought to the first.
-    pub(super) fn how_to_ask(&self, judged: &Judged<'_>, world: &World, page: &mut Page) {
+    pub(super) fn how_to_ask(&self, judged: &Judged<'_>, survey: &Survey<'_>, page: &mut Page) {
         let said = self.asked.by_node(self.subject, self.fleet);
         let mut without: Vec<&str> = Vec::new();
         let mut open: Vec<&str> = Vec::new();
-        let reachable = asking::reachable(world);
         for node in self.fleet.in_name_order() {
             let name = self.fleet.name(node);
             if self.subject.source() == Some(name) {
@@ -247,7 +240,7 @@ impl<'s> Said<'s> {
             // Of a node that had no launcher when it was asked, a dump may hold one now.
             let is_open =
                 matches!(said(node), Err(Silence::NoLauncher | Silence::NotSaved | Silence::OtherMachine { .. }));
-            if is_open && !reachable.contains(name) {
+            if is_open && !survey.reachable().contains(name) {
                 without.push(name);
             } else if is_open && self.asked.saved {
                 open.push(name);
@@ -296,6 +289,13 @@ fn by_libvirt(said: Result<&Answer, Silence>) -> String {
         Ok(Answer::Incompatible(why)) => format!("incompatible: {}", incompatible(why)),
         Err(silence) => silence.to_string(),
     }
+}
+
+/// The features of the guest, beyond its model's, for which no node has a label.
+fn unlabelled<'a>(asked: &'a Answers, fleet: &Fleet) -> impl Iterator<Item = &'a str> {
+    let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
+    let has = asked.guest.iter().flat_map(|guest| &guest.cpu.require).map(String::as_str);
+    has.filter(move |feature| anywhere.binary_search(feature).is_err())
 }
 
 /// A line for each kind of nodes, and one for the rest of many.
@@ -391,11 +391,11 @@ pub struct ComparedRow {
 }
 
 /// What the guest would lose with each model but its own; none where its CPU is not known.
-fn compared(asked: &Answers, subject: &Subject<'_>, world: &World) -> BTreeMap<String, ComparedRow> {
+fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTreeMap<String, ComparedRow> {
     if asked.guest.is_err() {
         return BTreeMap::new();
     }
-    let mut named = Models::of(world).named;
+    let mut named = survey.models().clone();
     for model in asked.losses.keys() {
         named.entry(model.clone()).or_default();
     }
@@ -462,11 +462,9 @@ pub struct MissingRow {
 impl LibvirtRow {
     /// What libvirt says of a guest; `None` where it was not asked.
     #[must_use]
-    pub(crate) fn of(subject: &Subject<'_>, world: &World) -> Option<Self> {
-        let fleet = &world.cluster.fleet;
+    pub(crate) fn of(subject: &Subject<'_>, survey: &Survey<'_>) -> Option<Self> {
+        let fleet = &survey.world.cluster.fleet;
         let asked = subject.asked()?;
-        let anywhere = fleet.offered(Family::CpuFeature, &Bits::all(fleet.len()));
-        let is_unlabelled = |feature: &&String| anywhere.binary_search(&feature.as_str()).is_err();
         let guest = asked.guest.as_ref();
         let said = asked.by_node(subject, fleet);
         let node = |node: NodeIndex| {
@@ -495,10 +493,9 @@ impl LibvirtRow {
             unanswered: guest.err().map(ToString::to_string),
             unanswered_code: guest.err().map(Silence::code),
             nodes: fleet.in_name_order().into_iter().filter(is_spoken_of).map(node).collect(),
-            unlabelled: guest
-                .map_or_else(|_| Vec::new(), |guest| guest.cpu.require.iter().filter(is_unlabelled).cloned().collect()),
+            unlabelled: unlabelled(asked, fleet).map(str::to_owned).collect(),
             losses: asked.losses.clone(),
-            compared: compared(asked, subject, world),
+            compared: compared(asked, subject, survey),
         })
     }
 }

@@ -6,7 +6,7 @@ use crate::fit::verdict::Verdict;
 use crate::page::Page;
 use crate::say::{self, plural};
 
-impl Explained<'_> {
+impl Explained<'_, '_> {
     pub(super) fn remedies(&self, page: &mut Page) {
         let subject = &self.case.judged.subject;
         let list: Vec<&Remedy> = self.remedy_list().collect();

@@ -25,6 +25,7 @@
 //! - [`word`]: enums that are spelled as words, and the word that was most likely meant.
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
 //! - [`domain`]: KubeVirt's names in a cluster whose distribution renames `kubevirt.io`, translated on the way in and out.
+//! - `files`: every file that is named on the command line, opened without waiting and read within a bound.
 //! - [`cli`], [`app`]: the verbs, and the one place that builds things. [`page`]: what they print, escaped;
 //!   [`console`]: where.
 
@@ -43,6 +44,7 @@ pub mod console;
 mod descriptors;
 pub mod domain;
 mod enforce;
+mod files;
 pub mod fit;
 mod judge;
 pub mod kubevirt;

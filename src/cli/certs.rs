@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use rustls_pki_types::DnsName;
 use time::OffsetDateTime;
 
+use crate::files;
 use crate::page::Page;
 use crate::pki::{Authority, Inspected, Names, Pair, Validity};
 
@@ -128,9 +129,10 @@ fn make(args: &CertsArgs, now: SystemTime) -> anyhow::Result<Outcome> {
 }
 
 fn standing(folder: &Path) -> Standing {
+    let text = |bytes| String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     let read = |name| {
         let path = folder.join(name);
-        match fs::read_to_string(&path) {
+        match files::read(&path).map_err(io::Error::from).and_then(text) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(anyhow::Error::new(error).context(format!("reading {}", path.display()))),

@@ -166,7 +166,7 @@ impl ClusterArgs {
     /// There is none, or it is malformed.
     pub fn kubeconfig(&self) -> Result<Kubeconfig, ConnectError> {
         match &self.kubeconfig {
-            Some(path) => Ok(Kubeconfig::read_from(path)?),
+            Some(path) => Ok(kubeconfig::read_file(path)?),
             None => kubeconfig::read(),
         }
     }

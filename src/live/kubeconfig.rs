@@ -4,7 +4,7 @@
 //! passed over, and what stands in an earlier file goes before what stands in a later one.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kube::Config;
 use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig, KubeconfigError};
@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::connect::{ClusterArgs, ConnectError};
 use super::proxy::{self, Environment};
+use crate::files;
 
 /// The files of `$KUBECONFIG`, else `~/.kube/config`.
 fn files() -> Vec<PathBuf> {
@@ -34,10 +35,20 @@ pub(crate) fn read() -> Result<Kubeconfig, ConnectError> {
     merge(&files())
 }
 
+/// One file.
+///
+/// # Errors
+///
+/// It cannot be read, or is no kubeconfig.
+pub(super) fn read_file(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
+    files::check(path).map_err(|fault| KubeconfigError::ReadConfig(fault.into(), path.to_owned()))?;
+    Kubeconfig::read_from(path)
+}
+
 fn merge(files: &[PathBuf]) -> Result<Kubeconfig, ConnectError> {
     let mut merged: Option<Kubeconfig> = None;
     for file in files {
-        match Kubeconfig::read_from(file) {
+        match read_file(file) {
             Ok(mut next) => {
                 next.current_context = next.current_context.filter(|name| !name.is_empty());
                 merged = Some(match merged {
@@ -86,6 +97,9 @@ pub(crate) fn config(
         None => return Err(KubeconfigError::LoadClusterOfContext(cluster_name).into()),
     };
     let cluster = overridden(cluster, options);
+    if cluster.certificate_authority_data.is_none() {
+        readable("certificate-authority", cluster.certificate_authority.as_deref())?;
+    }
 
     let server = cluster.server.as_deref().filter(|server| !server.is_empty());
     let server = server.ok_or(KubeconfigError::MissingClusterUrl)?;
@@ -123,6 +137,17 @@ pub(crate) fn config(
     Ok(config)
 }
 
+/// Checks a file that the kubeconfig or an option names.
+///
+/// # Errors
+///
+/// It cannot be read.
+fn readable(field: &str, file: Option<&str>) -> Result<(), ConnectError> {
+    let Some(file) = file else { return Ok(()) };
+    let words = |fault| ConnectError::Kubeconfig(format!("cannot read {file}, the {field}: {fault}"));
+    files::check(Path::new(file)).map_err(words)
+}
+
 /// The cluster with what the options say in the place of its own fields.
 fn overridden(mut cluster: Cluster, options: &ClusterArgs) -> Cluster {
     if let Some(server) = &options.server {
@@ -154,6 +179,17 @@ fn overridden(mut cluster: Cluster, options: &ClusterArgs) -> Cluster {
 /// The token cannot be one.
 pub(super) fn authenticated(found: AuthInfo, options: &ClusterArgs) -> Result<AuthInfo, ConnectError> {
     let mut out = found;
+    if options.token.is_none() {
+        let is_held = [out.client_certificate_data.is_some(), out.client_key_data.is_some(), out.token.is_some()];
+        let files = [
+            ("client-certificate", &out.client_certificate),
+            ("client-key", &out.client_key),
+            ("tokenFile", &out.token_file),
+        ];
+        for ((field, file), _) in files.into_iter().zip(is_held).filter(|(_, is_held)| !is_held) {
+            readable(field, file.as_deref())?;
+        }
+    }
     if let Some(token) = &options.token {
         // The type of a secret is the client library's own: it reads it like a kubeconfig.
         let bearer: AuthInfo = serde_json::from_value(serde_json::json!({ "token": token }))

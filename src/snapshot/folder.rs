@@ -1,10 +1,10 @@
 //! Files and folders of dumps: which are read, in which order, and what is passed over.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
+use crate::files::{self, Fault};
 
 /// What was passed over in folders, because it holds no Kubernetes object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,20 +32,13 @@ impl Skipped {
     }
 }
 
-/// Whether a path may be waited for without end: a pipe with a name, which blocks whoever opens it until somebody writes.
-/// What the shell's `<(…)` passes, `/dev/fd/63`, has its writer.
+/// Opens a dump, without waiting.
 pub(super) fn open(path: &Path) -> Result<File, Error> {
     let file = || path.display().to_string();
-    let unreadable = |reason| Error::Read { file: file(), reason };
-    let kind = fs::metadata(path).map_err(unreadable)?.file_type();
-    let is_of_the_shell = path.starts_with("/dev") || path.starts_with("/proc");
-    let what = match kind {
-        kind if kind.is_fifo() && !is_of_the_shell => "a named pipe",
-        kind if kind.is_socket() => "a socket",
-        kind if kind.is_block_device() => "a disk",
-        _ => return File::open(path).map_err(unreadable),
-    };
-    Err(Error::NotAFile { file: file(), what })
+    files::open(path).map_err(|fault| match fault {
+        Fault::NotAFile(what) => Error::NotAFile { file: file(), what },
+        fault => Error::Read { file: file(), reason: fault.into() },
+    })
 }
 
 /// Whether a name is one of a dump.

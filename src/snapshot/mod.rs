@@ -360,7 +360,7 @@ fn recognise<R: Read>(sources: &[Source], mut stdin: R) -> (Domain, impl Read + 
             Source::Stdin => {
                 while let Ok(read @ 1..) = stdin.read(&mut piece) {
                     held.extend_from_slice(&piece[..read]);
-                    if !evidence.look(&piece[..read]) {
+                    if !evidence.look(&piece[..read]) || piece[..read].contains(&0) {
                         break;
                     }
                 }
@@ -375,6 +375,10 @@ fn recognise<R: Read>(sources: &[Source], mut stdin: R) -> (Domain, impl Read + 
             while let Ok(read @ 1..) = file.read(&mut piece) {
                 if !evidence.look(&piece[..read]) {
                     return (Domain::default(), Cursor::new(held).chain(stdin));
+                }
+                // No text, and of no use to read to its end.
+                if piece[..read].contains(&0) {
+                    break;
                 }
             }
         }

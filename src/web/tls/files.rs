@@ -13,6 +13,7 @@ use rustls_pki_types::ServerName;
 use tracing::{info, warn};
 
 use super::{Pair, Resolver, TlsError};
+use crate::files;
 use crate::telemetry::{Metrics, ReloadResult};
 
 /// Where the pair lies.
@@ -103,7 +104,7 @@ impl Watched {
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, (PathBuf, io::Error)> {
-    paths.iter().map(|path| std::fs::read(path).map_err(|error| (path.clone(), error))).collect()
+    paths.iter().map(|path| files::read(path).map_err(|fault| (path.clone(), fault.into()))).collect()
 }
 
 /// The pair in files, and the resolver that serves it.
@@ -253,6 +254,19 @@ mod tests {
         fs::rename(volume.path().join("..data_tmp"), volume.path().join("..data")).unwrap();
         assert!(matches!(certificates.look(), Reload::Replaced), "the webhook would serve an expired certificate");
         assert_eq!(served(&certificates), der_of(&new.0));
+    }
+
+    /// Reading it would never end, nor would the process.
+    #[test]
+    fn a_named_pipe_in_the_place_of_a_file_is_not_waited_for() {
+        let directory = TempDir::new().unwrap();
+        write(directory.path(), &issue(2040));
+        let (certificates, _) = load(directory.path());
+        let key = directory.path().join("tls.key");
+        fs::remove_file(&key).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
+        assert!(matches!(certificates.look(), Reload::Kept(TlsError::Read { .. })));
+        assert!(matches!(certificates.look(), Reload::Unchanged), "said once");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod connect;
 mod drain;
+mod files;
 mod formats;
 mod hostile;
 mod libvirt;

@@ -201,3 +201,18 @@ fn one_file_of_the_program_execs() {
     found.sort_unstable();
     assert_eq!(found, ["app/libvirt.rs", "live/exec.rs", "live/libvirt.rs"].map(Path::new));
 }
+
+/// A named pipe would otherwise be waited for, and a device read without end.
+#[test]
+fn one_module_opens_files_to_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let opens = ["fs::read(", "fs::read_to_string(", "File::open(", ".open(path)", "::read_from("];
+    let found: BTreeSet<PathBuf> = sources(&root)
+        .into_iter()
+        .filter(|(path, text)| !path.starts_with(root.join("proofs")) && opens.iter().any(|word| text.contains(word)))
+        .map(|(path, _)| path.strip_prefix(&root).unwrap().to_owned())
+        .collect();
+    // The proofs are tests. `certs` makes new files, `leader` reads the host's name from the kernel, `kubeconfig` checks before the library reads.
+    let known = ["cli/certs.rs", "files.rs", "live/kubeconfig.rs", "live/leader.rs"].map(PathBuf::from);
+    assert_eq!(found, BTreeSet::from(known));
+}

@@ -1,0 +1,151 @@
+//! Files that people and operators name: no opening waits, and no reading is without bound.
+//!
+//! Every file that a verb is given is opened or [checked](check) here: dumps, manifests, policies, certificates, keys and kubeconfigs.
+
+use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// The most that a file may hold that is read as a whole, in bytes. A Secret holds 1 MiB; a kubeconfig with the certificates of a
+/// thousand clusters holds 5 MiB.
+const MOST: u64 = 16 << 20;
+
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// The operating system's reason.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// Something that was named as a file and is not one: whoever opens or reads it may wait without end.
+    #[error("it is {0}, not a file")]
+    NotAFile(&'static str),
+    /// A file without end, or of something else.
+    #[error("it holds more than {} MiB", MOST >> 20)]
+    TooLarge,
+}
+
+impl From<Fault> for io::Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::System(error) => error,
+            other => Self::new(io::ErrorKind::InvalidInput, other),
+        }
+    }
+}
+
+/// Opens a file to read, without waiting.
+///
+/// What the shell passes as `<(…)` or `/dev/stdin` is a descriptor of this process, and may be a pipe or a terminal: who writes to it is
+/// there already. `/dev/null` is an empty file.
+///
+/// # Errors
+/// The system refuses, or the path leads to a named pipe, a socket, a folder or a device.
+pub(crate) fn open(path: &Path) -> Result<File, Fault> {
+    // Without the flag, opening a named pipe waits for somebody who writes to it.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) => {
+            let is_socket = path.metadata().is_ok_and(|found| found.file_type().is_socket());
+            return Err(if is_socket { Fault::NotAFile("a socket") } else { error.into() });
+        }
+    };
+    let found = file.metadata()?;
+    match what(&found) {
+        None => Ok(file),
+        // The flag would make its reader come away with nothing.
+        Some("a named pipe" | "a device") if is_own_descriptor(path) => Ok(File::open(path)?),
+        Some(what) => Err(Fault::NotAFile(what)),
+    }
+}
+
+/// What somebody took for a file; `None` where it is one.
+fn what(found: &Metadata) -> Option<&'static str> {
+    let kind: FileType = found.file_type();
+    match () {
+        () if kind.is_file() || is_null(found) => None,
+        () if kind.is_dir() => Some("a folder"),
+        () if kind.is_fifo() => Some("a named pipe"),
+        () if kind.is_socket() => Some("a socket"),
+        () => Some("a device"),
+    }
+}
+
+/// Whether it is the device that `/dev/null` is.
+fn is_null(found: &Metadata) -> bool {
+    found.file_type().is_char_device()
+        && Path::new("/dev/null")
+            .metadata()
+            .is_ok_and(|null| null.file_type().is_char_device() && null.rdev() == found.rdev())
+}
+
+fn is_own_descriptor(path: &Path) -> bool {
+    path == Path::new("/dev/stdin")
+        || path.parent().is_some_and(|folder| ["/dev/fd", "/proc/self/fd"].map(Path::new).contains(&folder))
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// As [`open`], and where it cannot be read to its end or holds more than 16 MiB.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    let mut content = Vec::new();
+    open(path)?.take(MOST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MOST { Err(Fault::TooLarge) } else { Ok(content) }
+}
+
+/// Whether a file can be [read](read) by a library that opens it itself.
+///
+/// # Errors
+/// As [`open`], and where it holds more than 16 MiB.
+pub(crate) fn check(path: &Path) -> Result<(), Fault> {
+    if open(path)?.metadata()?.len() > MOST { Err(Fault::TooLarge) } else { Ok(()) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    use super::*;
+
+    fn said(path: &Path) -> String {
+        let read = read(path).map(|content| content.len());
+        assert_eq!(check(path).is_ok(), read.is_ok(), "{}", path.display());
+        read.map_or_else(|fault| fault.to_string(), |length| format!("{length} bytes"))
+    }
+
+    #[test]
+    fn whatever_is_no_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        let _held = UnixListener::bind(at("socket")).unwrap();
+        fs::write(at("file"), "12345").unwrap();
+        fs::File::create(at("long")).unwrap().set_len(MOST + 1).unwrap();
+        for (link, to) in [("to-pipe", at("pipe")), ("to-file", at("file")), ("to-zero", "/dev/zero".into())] {
+            symlink(to, at(link)).unwrap();
+        }
+        for (path, expected) in [
+            (at("file"), "5 bytes"),
+            (at("to-file"), "5 bytes"),
+            ("/dev/null".into(), "0 bytes"),
+            (at("pipe"), "it is a named pipe, not a file"),
+            (at("to-pipe"), "it is a named pipe, not a file"),
+            (at("socket"), "it is a socket, not a file"),
+            (folder.path().into(), "it is a folder, not a file"),
+            ("/dev/zero".into(), "it is a device, not a file"),
+            (at("to-zero"), "it is a device, not a file"),
+            (at("long"), "it holds more than 16 MiB"),
+            (at("none"), "No such file or directory (os error 2)"),
+        ] {
+            assert_eq!(said(&path), expected, "{}", path.display());
+        }
+    }
+}

@@ -1,12 +1,12 @@
 //! `cpufit drain`: what a drain of nodes would do to their guests, and the least to do first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
 
 use super::args::{DrainArgs, DrainOutput};
 use super::resource::ObjectKind;
-use crate::answers::drain::{Drained, GuestRow, NodeRow, State, Step, drain};
+use crate::answers::drain::{Drained, GuestRow, NodeRow, State, Step, drain, guests_of};
 use crate::console::Progress;
 use crate::enforce::model::pool;
 use crate::fit::fleet::NodeIndex;
@@ -54,12 +54,10 @@ pub(crate) fn nodes(args: &DrainArgs, world: &World) -> anyhow::Result<Vec<NodeI
     Ok(nodes)
 }
 
-/// The guests on these nodes.
+/// The guests on these nodes, and on their way there.
 #[must_use]
 pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
-    let nodes: BTreeSet<NodeIndex> = nodes.iter().copied().collect();
-    let is_there = |vmi: &&Vmi| world.cluster.fleet.find(&vmi.status.node_name).is_some_and(|at| nodes.contains(&at));
-    world.cluster.vmis().filter(is_there).cloned().collect()
+    guests_of(world, nodes).cloned().collect()
 }
 
 /// Runs the verb for these nodes.

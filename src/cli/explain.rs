@@ -611,8 +611,8 @@ impl Explained<'_, '_> {
     /// `no room: 2 of 64 cores free`, for a guest that runs, where that is known.
     fn without_room(&self, node: NodeIndex) -> Option<String> {
         let (subject, cluster) = (&self.case.judged.subject, self.cluster());
-        let need = cluster.room.need(cluster.vmi(&subject.namespace, &subject.name)?)?;
-        let short = cluster.room.shortage(self.fleet().name(node), need)?;
+        let vmi = cluster.vmi(&subject.namespace, &subject.name)?;
+        let short = cluster.room.shortage(self.fleet().name(node), vmi)?;
         Some(format!("no room: {}", short.words()))
     }
 

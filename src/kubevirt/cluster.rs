@@ -447,15 +447,23 @@ impl Cluster {
     #[must_use]
     pub fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
         let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;
+        // The first of the most recent, as KubeVirt's strict comparison keeps it.
+        let pods = self.launchers_of(vmi).filter(on_node);
+        pods.reduce(|best, pod| if pod.created > best.created { pod } else { best })
+    }
+
+    /// The launchers of a guest: of one that is being migrated, the target pod as well.
+    pub(crate) fn launchers_of(&self, vmi: &Vmi) -> impl Iterator<Item = &Launcher> {
         // A dump that was cleaned of UIDs still says whose pod it is.
         let is_its = |pod: &&Launcher| pod.guest == vmi.metadata.name && pod.namespace == vmi.metadata.namespace;
-        let pods = self.launchers_of.get(&vmi.metadata.uid)?;
-        // The first of the most recent, as KubeVirt's strict comparison keeps it.
-        pods.iter()
-            .map(AsRef::as_ref)
-            .filter(on_node)
-            .filter(is_its)
-            .reduce(|best, pod| if pod.created > best.created { pod } else { best })
+        self.launchers_of.get(&vmi.metadata.uid).into_iter().flatten().map(AsRef::as_ref).filter(is_its)
+    }
+
+    /// The migrations of a guest that are known, ended ones as well.
+    pub(crate) fn migrations_of(&self, vmi: &Vmi) -> impl Iterator<Item = &Vmim> {
+        let namespace = &vmi.metadata.namespace;
+        let migrations = self.migrations.values().map(AsRef::as_ref);
+        migrations.filter(move |it| it.metadata.namespace == *namespace && it.spec.vmi_name == vmi.metadata.name)
     }
 
     /// The labels of a namespace; none where it is not known.
@@ -596,7 +604,7 @@ pub fn owner<'p>(pod: &'p Pod<'_>) -> Option<&'p wire::OwnerReference> {
 /// Whether a pod runs no more, and takes no room.
 #[must_use]
 pub fn is_finished(pod: &Pod<'_>) -> bool {
-    matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+    wire::is_final(&pod.status.phase)
 }
 
 /// What a pod asks of a node.

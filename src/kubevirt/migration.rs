@@ -11,7 +11,7 @@ use super::authors::Setting;
 use super::defaults::ClusterConfig;
 use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
-use super::wire::{Condition, LIVE_MIGRATABLE, Vmi, Vmim};
+use super::wire::{Condition, LIVE_MIGRATABLE, Vmi, Vmim, is_final};
 use crate::bounds::Excess;
 use crate::fit::host_model;
 use crate::fit::label;
@@ -259,7 +259,7 @@ pub(crate) fn runs(vmi: &Vmi) -> bool {
 /// Whether the guest has ended (`IsFinal`): of its VMI only the record is left.
 #[must_use]
 pub(crate) fn has_ended(vmi: &Vmi) -> bool {
-    matches!(vmi.status.phase.as_str(), "Succeeded" | "Failed")
+    is_final(&vmi.status.phase)
 }
 
 /// What a host model demands, from the labels of its node; `None` where no label names the model.

@@ -5,6 +5,7 @@ mod changes;
 pub mod cluster;
 pub mod defaults;
 pub(crate) mod eviction;
+pub(crate) mod flight;
 pub(crate) mod guest;
 pub mod launch;
 pub(crate) mod migration;

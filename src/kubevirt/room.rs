@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::wire::{Meta, Reader, Vmi};
+use super::wire::{Meta, Reader, Vmi, is_final};
 use crate::bounds::{Excess, Measured};
 use crate::policy::{API_VERSION, LabelCondition, LabelSelector};
 
@@ -168,7 +168,7 @@ impl Room {
         let (metadata, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
         let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
         let node = spec.node_name.clone().unwrap_or_default();
-        if node.is_empty() || matches!(phase.as_str(), "Succeeded" | "Failed") {
+        if node.is_empty() || is_final(&phase) {
             return;
         }
         if !self.seen.insert(("pod", metadata.namespace.clone(), metadata.name.clone())) {
@@ -274,8 +274,7 @@ impl Room {
     /// What the migration target of a guest asks for: what its launcher does; `None` where that is not known.
     #[must_use]
     pub fn need(&self, vmi: &Vmi) -> Option<&Need> {
-        let (meta, node) = (&vmi.metadata, &vmi.status.node_name);
-        self.launchers.get(&(meta.namespace.clone(), meta.name.clone(), node.clone()))
+        self.launchers.get(&key(vmi, &vmi.status.node_name))
     }
 
     /// What a node has, and what its pods ask for that a pod of this priority must leave in their place; `None` where what it
@@ -290,12 +289,29 @@ impl Room {
         Some(NodeSpace { of, used })
     }
 
-    /// Why a node has no room for a pod: [`NodeSpace::shortage`] with nobody coming or going.
+    /// Why a node has no room for a guest's migration; `None` where it has, or nothing is known of it. A target pod of the guest that
+    /// is there already takes no room from it.
     #[must_use]
-    pub fn shortage(&self, node: &str, need: &Need) -> Option<Shortage> {
-        let nobody = Amounts::new();
-        self.of_node(node, need.priority)?.shortage(need, &nobody, &nobody)
+    pub fn shortage(&self, node: &str, vmi: &Vmi) -> Option<Shortage> {
+        let (need, nobody) = (self.need(vmi)?, Amounts::new());
+        let own = self.launchers.get(&key(vmi, node)).map_or(&nobody, |own| &own.amounts);
+        self.of_node(node, need.priority)?.shortage(need, &nobody, own)
     }
+
+    /// Takes a guest's launcher off the node that the guest runs on.
+    pub fn leave(&mut self, vmi: &Vmi) {
+        let node = &vmi.status.node_name;
+        let Some(need) = self.launchers.remove(&key(vmi, node)) else { return };
+        let asked = self.asked.get_mut(node).and_then(|of_node| of_node.get_mut(&need.priority));
+        for (resource, sum) in asked.into_iter().flatten() {
+            *sum = sum.saturating_sub(need.amounts.get(resource).copied().unwrap_or(0));
+        }
+    }
+}
+
+/// A guest's launcher on a node.
+fn key(vmi: &Vmi, node: &str) -> (String, String, String) {
+    (vmi.metadata.namespace.clone(), vmi.metadata.name.clone(), node.to_owned())
 }
 
 /// What a node has, and what is asked of it.

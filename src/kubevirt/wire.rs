@@ -80,6 +80,12 @@ pub use storage::{
     VolumeNodeAffinity,
 };
 
+/// Whether a pod, a VMI or a migration of this `status.phase` has ended. Mirrors `IsFinal`.
+#[must_use]
+pub fn is_final(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
+}
+
 /// A launcher pod.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, remote = "Self")]

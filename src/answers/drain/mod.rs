@@ -13,7 +13,7 @@ mod mover;
 mod order;
 mod space;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -22,8 +22,8 @@ use super::unanswered::Unanswered;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::eviction::Parallel;
-use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::{flight, migration};
 use crate::say::plural::{fold_names, number};
 use crate::word::words;
 use crate::world::World;
@@ -119,6 +119,12 @@ pub struct GuestRow {
     pub after: Vec<String>,
     /// The guests of its node that may take all of its places first: who of them gets one is not known before.
     pub rivals: Vec<String>,
+    /// Where its migration that is under way takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migrates_to: Option<String>,
+    /// Where its migration that is under way brings it from: it is not on this node yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comes_from: Option<String>,
     /// Whether KubeVirt tries to migrate it: then its target pod waits where it is stuck.
     #[serde(skip)]
     pub is_tried: bool,
@@ -191,6 +197,9 @@ impl Drained {
 /// `progress` learns how many nodes have been judged, of how many.
 #[must_use]
 pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> Drained {
+    // A drain waits for the migrations that are under way: what it does then is judged by where they end.
+    let (now, landed) = (world, landed(world));
+    let world = landed.as_ref().unwrap_or(now);
     let fleet = &world.cluster.fleet;
     let residents = Residents::of(world);
     let mut guests: HashMap<&str, Vec<&Vmi>> = HashMap::new();
@@ -199,8 +208,9 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     }
     let movers_of = |&node: &NodeIndex| {
         let here = guests.get(fleet.name(node)).into_iter().flatten();
-        (node, here.map(|vmi| Mover::of(world, vmi, node)).collect())
+        (node, here.map(|vmi| Mover::of(world, vmi, node).on_its_way(now)).collect())
     };
+    let leaving = landed.as_ref().map(|landed| mover::leaving(now, landed)).unwrap_or_default();
     let turns: Vec<(NodeIndex, Vec<Mover<'_>>)> = nodes.iter().map(movers_of).collect();
     let mut rows = Vec::new();
     let mut trouble: Vec<Trouble<'_, '_>> = Vec::new();
@@ -209,6 +219,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         let forecast = forecast::of(&residents, movers);
         let row = |(mover, outcome): (&Mover<'_>, &forecast::Outcome)| mover.row(world, &residents, outcome);
         let mut guests: Vec<GuestRow> = movers.iter().zip(&forecast.outcomes).map(row).collect();
+        guests.extend(leaving.get(node).into_iter().flatten().cloned());
         guests.sort_by(|one, other| {
             (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))
         });
@@ -234,6 +245,22 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     };
     let parallel = Parallel::of(&world.cluster);
     Drained { nodes: rows, least_to_do, least_for_others, not_freed, order, stranded, not_known, libvirt, parallel }
+}
+
+/// The world once all migrations that are under way have ended; `None` where there is none.
+fn landed(world: &World) -> Option<World> {
+    let cluster = flight::landed(&world.cluster)?;
+    Some(World { cluster, policies: world.policies.clone() })
+}
+
+/// The guests that a drain of these nodes moves: those there, and those on their way there.
+pub(crate) fn guests_of<'w>(world: &'w World, nodes: &[NodeIndex]) -> impl Iterator<Item = &'w Vmi> {
+    let nodes: BTreeSet<NodeIndex> = nodes.iter().copied().collect();
+    let cluster = &world.cluster;
+    cluster.vmis().filter(move |vmi| {
+        let node = flight::target(vmi, cluster).map_or(vmi.status.node_name.as_str(), |pod| &pod.node);
+        cluster.fleet.find(node).is_some_and(|node| nodes.contains(&node))
+    })
 }
 
 /// What could not be judged.

@@ -1,5 +1,6 @@
 //! One guest of a node that is to be drained: what its eviction means, and where its labels let it go.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::apart::{Residents, launcher_label};
@@ -49,6 +50,48 @@ pub(super) struct Mover<'w> {
     nodes_judged: usize,
     /// The policy that governs it; `None` for the built-in one.
     pub policy: Option<String>,
+    /// Where it runs until its migration, which is under way, brings it to its node.
+    pub comes_from: Option<&'w str>,
+}
+
+/// By node, the guests that leave it by a migration that is under way. `landed` is the world once that has ended.
+pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<GuestRow>> {
+    let fleet = &now.cluster.fleet;
+    let mut out: HashMap<NodeIndex, Vec<GuestRow>> = HashMap::new();
+    for vmi in now.cluster.vmis() {
+        let Some(source) = fleet.find(&vmi.status.node_name) else { continue };
+        let Some(after) = landed.cluster.vmi(&vmi.metadata.namespace, &vmi.metadata.name) else { continue };
+        let to = &after.status.node_name;
+        if *to == vmi.status.node_name {
+            continue;
+        }
+        let under_way = format!("its migration to {to} is under way");
+        let mut targets = Bits::none(fleet.len());
+        let (state, why) = match fate(now, vmi) {
+            Fate::ShutDown(why) => {
+                let only = format!("{under_way}: it is shut down only where its eviction comes before that ends");
+                (State::ShutDown, format!("{why} ({only})"))
+            }
+            _ => {
+                fleet.find(to).into_iter().for_each(|to| targets.insert(to));
+                (State::CanLeave, under_way)
+            }
+        };
+        out.entry(source).or_default().push(GuestRow {
+            guest: subject::title(vmi),
+            state,
+            targets: Nodes { fleet: Arc::clone(fleet), nodes: targets },
+            why,
+            judged: fleet.len().saturating_sub(1),
+            no_room: Nodes { fleet: Arc::clone(fleet), nodes: Bits::none(fleet.len()) },
+            after: Vec::new(),
+            rivals: Vec::new(),
+            migrates_to: Some(to.clone()),
+            comes_from: None,
+            is_tried: true,
+        });
+    }
+    out
 }
 
 impl<'w> Mover<'w> {
@@ -65,6 +108,7 @@ impl<'w> Mover<'w> {
             fitting: none.clone(),
             nodes_judged: cluster.fleet.len().saturating_sub(1),
             policy: None,
+            comes_from: None,
         };
         let Some(mut judged) = judged else { return mover };
         let mut assessment = judged.assess(cluster);
@@ -93,6 +137,14 @@ impl<'w> Mover<'w> {
         mover
     }
 
+    /// The same guest, which may be on its way to its node yet.
+    pub(super) fn on_its_way(mut self, now: &'w World) -> Self {
+        let (meta, arrives_at) = (&self.vmi.metadata, &self.vmi.status.node_name);
+        let before = now.cluster.vmi(&meta.namespace, &meta.name).map(|before| before.status.node_name.as_str());
+        self.comes_from = before.filter(|from| !from.is_empty() && from != arrives_at);
+        self
+    }
+
     /// The verdict, with remedies.
     pub(super) fn verdict(&self, world: &World) -> Option<Verdict> {
         self.judged.as_ref().map(|judged| judged.judge(&world.cluster, Depth::Full))
@@ -115,6 +167,19 @@ impl<'w> Mover<'w> {
                 (state, self.why(world, residents, state, outcome))
             }
         };
+        let why = match self.comes_from {
+            None => why,
+            Some(from) => {
+                let until = match state {
+                    State::ShutDown => {
+                        format!(": evicted before that ends, its target pod goes and it stays on {from}")
+                    }
+                    _ => String::new(),
+                };
+                let why = Some(why).filter(|why| !why.is_empty()).map(|why| format!("; {why}")).unwrap_or_default();
+                format!("its migration from {from} is under way{until}{why}")
+            }
+        };
         GuestRow {
             guest: self.title.clone(),
             state,
@@ -125,6 +190,8 @@ impl<'w> Mover<'w> {
             is_tried: self.fate == Fate::Moves,
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
+            migrates_to: None,
+            comes_from: self.comes_from.map(str::to_owned),
         }
     }
 
@@ -194,8 +261,12 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
         (Some(Strategy::IfPossible), Some(why)) => {
             Fate::ShutDown(format!("it is not live-migratable ({why}), and is shut down: LiveMigrateIfPossible"))
         }
+        // It is migrated once it runs and KubeVirt has set its condition.
+        (Some(Strategy::LiveMigrate) | None, _) if !migration::runs(vmi) => {
+            Fate::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
+        }
         (Some(Strategy::LiveMigrate) | None, Some(why)) => Fate::Refused(format!("it is not live-migratable: {why}")),
-        (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) if !migration::runs(vmi) => {
+        (Some(Strategy::IfPossible), None) if !migration::runs(vmi) => {
             Fate::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
         }
         (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => Fate::Moves,

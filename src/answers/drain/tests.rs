@@ -492,4 +492,5 @@ fn two_guests_share_room_for_one() {
 }
 
 mod budgets;
+mod flights;
 mod promises;

@@ -397,9 +397,6 @@ fn scene(
         }
         anyhow::Ok((world, namespace))
     })?;
-    if !args.policy.is_empty() {
-        world.policies.clear();
-        world.add_policies(&args.policy, &mut stdin)?;
-    }
+    world.apply_policies(&args.policy, &mut stdin)?;
     Ok(Scene { world, namespace })
 }

@@ -126,19 +126,24 @@ impl World {
         self.guest(&metadata.namespace, &metadata.labels, UserName::NOBODY).less(metadata.excess.as_ref())
     }
 
-    /// Reads policies from files, besides those that are there.
+    /// Reads policies from files, as `kubectl apply` would bring them into the cluster: beside those that are there, and in the place of
+    /// one of the same name.
     ///
     /// # Errors
     ///
-    /// An input cannot be read, holds something else than policies, or one of a name that is there already.
-    pub fn add_policies(&mut self, policies: &[Source], stdin: impl Read) -> Result<(), WorldError> {
+    /// An input cannot be read, holds something else than policies, or two of one name.
+    pub fn apply_policies(&mut self, policies: &[Source], stdin: impl Read) -> Result<(), WorldError> {
         let domain = self.cluster.domain.clone();
+        let mut applied: Vec<Policy> = Vec::new();
         snapshot::read_all(policies, &domain, stdin, |item| {
             if !is_policy(&item) {
                 return Err(WorldError::NotAPolicy { place: item.place.to_string(), kind: item.kind });
             }
-            self.add(policy(&item)?, &item)
-        })
+            add(&mut applied, policy(&item)?, &item)
+        })?;
+        self.policies.retain(|known| applied.iter().all(|policy| policy.name != known.name));
+        self.policies.extend(applied);
+        Ok(())
     }
 
     /// Reads answers of libvirt from files, besides those that are there; notes where some gave way to later ones.
@@ -152,19 +157,19 @@ impl World {
         read_libvirt_facts(facts, sources, &domain, stdin)?;
         Ok(facts.take_notes())
     }
+}
 
-    fn add(&mut self, policy: Policy, item: &Item) -> Result<(), WorldError> {
-        if self.policies.iter().any(|known| known.name == policy.name) {
-            return Err(WorldError::PolicyTwice { place: item.place.to_string(), name: policy.name });
-        }
-        self.policies.push(policy);
-        Ok(())
+fn add(policies: &mut Vec<Policy>, policy: Policy, item: &Item) -> Result<(), WorldError> {
+    if policies.iter().any(|known| known.name == policy.name) {
+        return Err(WorldError::PolicyTwice { place: item.place.to_string(), name: policy.name });
     }
+    policies.push(policy);
+    Ok(())
 }
 
 /// Reads a snapshot and policies.
 ///
-/// A `CPUPolicy` in the snapshot counts like one of `policies`. Kinds that bear on nothing are passed over. Objects that name no
+/// A `CPUPolicy` in the snapshot counts like one of `policies`, which takes the place of one of its name. Kinds that bear on nothing are passed over. Objects that name no
 /// namespace are in this one; names of this domain become KubeVirt's own. What is worth knowing of the dumps comes beside the world, a line each.
 ///
 /// # Errors
@@ -218,7 +223,7 @@ fn read(
     let mut facts = Facts::default();
     let skipped = snapshot::read_dumps(snapshots, domain, &mut stdin, |item| {
         if is_policy(&item) {
-            return world.add(policy(&item)?, &item);
+            return add(&mut world.policies, policy(&item)?, &item);
         }
         if saved::is_kind(&item.api_version, &item.kind) {
             return take_in(&mut facts, &item);
@@ -247,7 +252,7 @@ fn read(
         objects.push(object);
         Ok(())
     })?;
-    world.add_policies(policies, &mut stdin)?;
+    world.apply_policies(policies, &mut stdin)?;
     world.cluster = Cluster::new(objects, release);
     world.cluster.domain = domain.clone();
     let mut notes: Vec<String> = skipped.line().into_iter().collect();

@@ -49,7 +49,7 @@ impl Filter {
             Some(Self::Cordon)
         } else if says(&["taint"]) {
             Some(Self::Taint)
-        } else if says(&["node affinity", "node selector"]) && !says(&["volume", "scheduler-enforced"]) {
+        } else if says(&["node affinity", "node selector"]) && !says(&["olume", "scheduler-enforced"]) {
             Some(Self::Selector)
         } else {
             None
@@ -219,6 +219,7 @@ mod tests {
     #[case::of_1_22("node(s) didn't match Pod's node affinity/selector", Some(Filter::Selector))]
     #[case::of_the_schedulers_configuration("node(s) didn't match scheduler-enforced node affinity", None)]
     #[case::of_volumes("node(s) had volume node affinity conflict", None)]
+    #[case::of_volumes_since_1_34("node(s) didn't match PersistentVolume's node affinity", None)]
     #[case::of_other_pods("node(s) didn't match pod affinity rules", None)]
     #[case::of_pods_there("node(s) didn't satisfy existing pods anti-affinity rules", None)]
     #[case::of_a_spread("node(s) didn't match pod topology spread constraints (missing required label)", None)]

@@ -85,8 +85,8 @@ pub struct WorldArgs {
         )
     )]
     pub snapshot: Vec<Source>,
-    /// Policies of kind CPUPolicy, in the place of those of the cluster: file, folder or -; without any, the built-in
-    /// policy warns and never denies
+    /// Policies of kind CPUPolicy, as if they were applied: beside those of the cluster or dump, in the place of one of the same
+    /// name: file, folder or -; without any, the built-in policy warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
     /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt names none
@@ -302,7 +302,7 @@ pub struct DiffArgs {
     /// The dump of after; without it, the live cluster
     #[arg(value_name = "NEW")]
     pub new: Option<Source>,
-    /// Policies of kind CPUPolicy, in the place of those of both sides: file, folder or -
+    /// Policies of kind CPUPolicy, as if they were applied on both sides, in the place of one of the same name: file or folder
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
     /// The release of KubeVirt whose rules apply, where a dump's KubeVirt names none

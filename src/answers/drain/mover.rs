@@ -67,15 +67,12 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
         }
         let under_way = format!("its migration to {to} is under way");
         let mut targets = Bits::none(fleet.len());
-        let (state, why) = match fate(now, vmi) {
-            Fate::ShutDown(why) => {
-                let only = format!("{under_way}: it is shut down only where its eviction comes before that ends");
-                (State::ShutDown, format!("{why} ({only})"))
-            }
-            _ => {
-                fleet.find(to).into_iter().for_each(|to| targets.insert(to));
-                (State::CanLeave, under_way)
-            }
+        let (state, why) = if let Fate::ShutDown(why) = fate(now, vmi) {
+            let only = format!("{under_way}: it is shut down only where its eviction comes before that ends");
+            (State::ShutDown, format!("{why} ({only})"))
+        } else {
+            fleet.find(to).into_iter().for_each(|to| targets.insert(to));
+            (State::CanLeave, under_way)
         };
         out.entry(source).or_default().push(GuestRow {
             guest: subject::title(vmi),
@@ -262,13 +259,10 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
             Fate::ShutDown(format!("it is not live-migratable ({why}), and is shut down: LiveMigrateIfPossible"))
         }
         // It is migrated once it runs and KubeVirt has set its condition.
-        (Some(Strategy::LiveMigrate) | None, _) if !migration::runs(vmi) => {
+        (Some(Strategy::LiveMigrate) | None, _) | (Some(Strategy::IfPossible), None) if !migration::runs(vmi) => {
             Fate::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
         }
         (Some(Strategy::LiveMigrate) | None, Some(why)) => Fate::Refused(format!("it is not live-migratable: {why}")),
-        (Some(Strategy::IfPossible), None) if !migration::runs(vmi) => {
-            Fate::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
-        }
         (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => Fate::Moves,
     }
 }

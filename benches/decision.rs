@@ -9,9 +9,8 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use cpufit::fit::assess::assess;
 use cpufit::fit::fleet::Fleet;
-use cpufit::fit::judgement::{Depth, Judgement};
+use cpufit::fit::judgement::{Depth, Judgement, assess};
 use cpufit::fit::node::Node;
 use cpufit::fit::verdict::Outcome;
 use cpufit::kubevirt::subject::{self, Judged};

@@ -94,7 +94,7 @@ pub(crate) fn judge_subject<'a>(
     effort: Effort<'_>,
 ) -> Case<'a> {
     let found = judged.look_up(&world.cluster, effort);
-    if matches!(manifest, Manifest::Pod(_)) && effort.depth == Depth::Brief && found.is_plain() {
+    if matches!(manifest, Manifest::Pod(_)) && effort.depth == Depth::Brief && found.is_plain(judged.notes()) {
         let verdict = Verdict::plain(found.into_assessment());
         return Case {
             judged,

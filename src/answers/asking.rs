@@ -236,8 +236,7 @@ fn nodes_to_ask(world: &World, vmi: &Vmi) -> Vec<String> {
     let Some(judged) = judged else { return Vec::new() };
     let (subject, fleet) = (&judged.subject, &world.cluster.fleet);
     let lookup = fleet.look_up(&subject.placement);
-    let is_asked = |node: &NodeIndex| {
-        subject.source() != Some(fleet.name(*node)) && KeptOff::of(subject, fleet, &lookup, *node).is_none()
-    };
+    let is_asked =
+        |node: &NodeIndex| subject.source() != Some(fleet.name(*node)) && KeptOff::of(&lookup, *node).is_none();
     fleet.in_name_order().into_iter().filter(is_asked).map(|node| fleet.name(node).to_owned()).collect()
 }

@@ -72,7 +72,7 @@ impl Unanswered {
                 out.guests.push(UnansweredGuest { guest, code: silence.code(), reason: silence.to_string() });
                 continue;
             }
-            let said = asked.by_node(&judged.subject, fleet);
+            let said = asked.by_node(&judged.subject.placement, fleet);
             let source = judged.subject.source();
             for node in fleet.in_name_order().into_iter().filter(|node| Some(fleet.name(*node)) != source) {
                 if let Err(silence) = said(node).map(drop)

@@ -6,9 +6,8 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use super::bits::Bits;
-use super::fleet::Fleet;
-use super::label::{self, Family};
-use super::memo::Memo;
+use super::label;
+use super::memo::{FleetId, Memo};
 
 /// One condition on a label. Mirrors `v1.NodeSelectorRequirement`; each variant holds what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -224,13 +223,9 @@ pub(super) struct Met {
 }
 
 impl Affinity {
-    /// The nodes of a fleet that meet it.
-    pub(super) fn met(&self, fleet: &Fleet) -> Arc<Met> {
-        self.0.met.of(fleet, || {
-            let speaks_of_cpu =
-                self.terms.iter().flat_map(|term| &term.expressions).any(|rule| Family::of(rule.key()).is_cpu());
-            Met { all: fleet.meeting(self, false), cpu: speaks_of_cpu.then(|| fleet.meeting(self, true)) }
-        })
+    /// The nodes of a fleet that meet it, found out once.
+    pub(super) fn met(&self, fleet: FleetId, find_out: impl FnOnce() -> Met) -> Arc<Met> {
+        self.0.met.of(fleet, find_out)
     }
 
     /// Whether KubeVirt keeps the guest off hosts whose model is obsolete.

@@ -6,15 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use super::bits::Bits;
 use super::effort::{Depth, Effort};
 use super::fleet::{FilterResult, Fleet, HostModelClass, Lookup, NodeIndex};
-use super::judgement::Judgement;
 use super::label::{self, Family};
+use super::outcome::{Assessment, Cause, Impact, Outcome, Unknown};
 use super::placement::Placement;
 use super::subject::{AfterStart, HostModelRule, Stage, Subject};
-use super::verdict::{Assessment, Cause, Impact, Outcome, Unknown};
 
 /// Start nodes from which a guest would have the same targets, up to themselves.
 #[derive(Clone, Debug)]
-pub struct StartGroup {
+pub(crate) struct StartGroup {
     /// The start nodes.
     pub nodes: Bits,
     /// Where a guest started on one of them could go, that node itself included.
@@ -26,29 +25,23 @@ pub struct StartGroup {
 impl StartGroup {
     /// How many targets a guest started on this node would have.
     #[must_use]
-    pub fn targets_from(&self, node: NodeIndex) -> usize {
+    pub(crate) fn targets_from(&self, node: NodeIndex) -> usize {
         self.targets.count() - usize::from(self.targets.contains(node))
     }
 
     /// The most targets any of its start nodes leaves.
     #[must_use]
-    pub fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         // Where every start node is a target as well, each has itself one less.
         self.targets.count() - usize::from(self.nodes.count_common(&self.targets) == self.nodes.count())
     }
 
     /// The fewest targets any of its start nodes leaves.
     #[must_use]
-    pub fn fewest(&self) -> usize {
+    pub(crate) fn fewest(&self) -> usize {
         // A start node that is a target as well cannot be its own target.
         self.targets.count() - usize::from(self.nodes.meets(&self.targets))
     }
-}
-
-/// Judges a subject: the outcome, its cause, the fitting nodes. What is found beside is said by a
-/// [`Judgement`]'s verdict.
-pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Assessment {
-    Judgement::new(subject, fleet, Depth::Brief).into_assessment()
 }
 
 /// Judges a subject whose source is left out of the nodes that pass.
@@ -216,7 +209,7 @@ impl<'x> Added<'x> {
 
 /// The start nodes by how many nodes a guest started there could go to, fewest first.
 #[must_use]
-pub fn targets_by_start(
+pub(crate) fn targets_by_start(
     placement: &Placement<'_>,
     after_start: AfterStart,
     start_nodes: &Bits,

@@ -5,6 +5,7 @@
 //! it, so that "which nodes meet these 90 entries" is 90 look-ups and as many intersections of small sets.
 
 mod build;
+mod filters;
 mod lookup;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +15,7 @@ use super::bits::{Bits, Counters};
 use super::label::{self, Family};
 use super::memo::FleetId;
 use super::node::{Node, Taint};
-use super::placement::{AffinityRule, Expression, NameRule, NodeSelector, Placement, Term};
+use super::placement::Placement;
 
 pub use build::FleetBuilder;
 use lookup::Resolved;
@@ -332,7 +333,7 @@ impl Fleet {
     }
 
     /// What tells it from other fleets.
-    pub(super) fn id(&self) -> FleetId {
+    pub(crate) fn id(&self) -> FleetId {
         self.id
     }
 
@@ -491,92 +492,5 @@ impl Fleet {
             out.insert_range(start, end);
         }
         out
-    }
-
-    /// The nodes that meet a required node affinity; with `only_cpu`, as if every other condition held.
-    pub(super) fn meeting(&self, affinity: &NodeSelector, only_cpu: bool) -> Bits {
-        let mut out = Bits::none(self.len());
-        for term in affinity.terms.iter().filter(|term| !term.is_empty()) {
-            out.union(&self.meeting_term(term, only_cpu));
-        }
-        out
-    }
-
-    fn meeting_term(&self, term: &Term, only_cpu: bool) -> Bits {
-        let mut out = Bits::all(self.len());
-        for expression in &term.expressions {
-            if !only_cpu || Family::of(expression.key()).is_cpu() {
-                self.keep_matching(expression, &mut out);
-            }
-        }
-        for rule in term.names.iter().filter(|_| !only_cpu) {
-            match rule {
-                NameRule::Is(name) => {
-                    let found = self.find(name).filter(|&node| out.contains(node));
-                    out = Bits::none(self.len());
-                    if let Some(node) = found {
-                        out.insert(node);
-                    }
-                }
-                NameRule::IsNot(name) => self.find(name).into_iter().for_each(|node| out.remove(node)),
-                NameRule::Invalid => out = Bits::none(self.len()),
-            }
-        }
-        out
-    }
-
-    /// The nodes that meet one condition of an affinity.
-    fn meeting_rule(&self, rule: &AffinityRule) -> Bits {
-        match rule {
-            AffinityRule::Label(expression) => {
-                let mut out = Bits::all(self.len());
-                self.keep_matching(expression, &mut out);
-                out
-            }
-            AffinityRule::Name(rule) => {
-                self.meeting_term(&Term { names: vec![rule.clone()], ..Term::default() }, false)
-            }
-            AffinityRule::NoTerm => Bits::none(self.len()),
-        }
-    }
-
-    fn keep_matching(&self, expression: &Expression, nodes: &mut Bits) {
-        let Some(key) = self.keys.get(expression.key()) else {
-            if !expression.holds(None) {
-                *nodes = Bits::none(self.len());
-            }
-            return;
-        };
-        let negated = matches!(expression, Expression::NotIn(..) | Expression::DoesNotExist(_));
-        // Those that have the label with a value that decides: for it, or for a negated condition against it.
-        let deciding: Vec<&Members> = match expression {
-            Expression::In(_, wanted) | Expression::NotIn(_, wanted) => {
-                let found = wanted.iter().filter_map(|value| key.label(value));
-                found.map(|label| self.members(label)).collect()
-            }
-            _ => {
-                let decides = |value: &str| expression.holds(Some(value)) != negated;
-                let found = key.values.iter().filter(|(value, _)| decides(value));
-                found.map(|(_, label)| self.members(*label)).collect()
-            }
-        };
-        let in_profile = key.family.is_profile();
-        match deciding.as_slice() {
-            [one] if !in_profile && negated => return one.take_from(nodes),
-            [one] if !in_profile => return one.keep_in(nodes),
-            _ => {}
-        }
-        let mut having = Bits::none(if in_profile { self.profiles.len() } else { self.len() });
-        for members in deciding {
-            members.add_to(&mut having);
-        }
-        if in_profile {
-            having = self.expand(&having);
-        }
-        if negated {
-            nodes.subtract(&having);
-        } else {
-            nodes.intersect(&having);
-        }
     }
 }

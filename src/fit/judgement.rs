@@ -7,15 +7,13 @@ use std::sync::Arc;
 use super::assess;
 use super::author::{Asked, Authors};
 use super::bits::Bits;
-use super::check::{self, Check, Finding};
 use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
 use super::label::{self, Family};
 use super::libvirt::{Answer, Provided};
 use super::node::Taint;
+use super::outcome::{Assessment, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown};
 use super::placement::{AffinityRule, Placement};
-use super::remedy;
 use super::subject::{AfterStart, Stage, Subject};
-use super::verdict::{Assessment, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown, Verdict};
 
 pub use super::effort::{Depth, Effort};
 
@@ -46,10 +44,6 @@ pub struct Judgement<'s, 'f> {
     pub(super) neighbours: Bits,
     /// Outcome, cause and fitting nodes.
     pub(super) assessment: Assessment,
-    /// Why nothing can be judged.
-    pub(super) not_judged: Option<&'s Finding>,
-    /// What is known from outside the nodes.
-    pub(super) notes: &'s [Finding],
     nearest: OnceCell<Vec<Nearest>>,
     excluded: OnceCell<Vec<Excluded>>,
 }
@@ -64,6 +58,11 @@ pub(super) fn neighbours(subject: &Subject<'_>, fleet: &Fleet) -> Bits {
         out.remove(node);
     }
     out
+}
+
+/// Judges a subject: the outcome, its cause, the fitting nodes. What is found beside is said by its verdict.
+pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Assessment {
+    Judgement::new(subject, fleet, Depth::Brief).into_assessment()
 }
 
 impl<'s, 'f> Judgement<'s, 'f> {
@@ -91,23 +90,25 @@ impl<'s, 'f> Judgement<'s, 'f> {
             refused_targets: refused_targets.unwrap_or_else(|| Bits::none(fleet.len())),
             neighbours,
             assessment,
-            not_judged: None,
-            notes: &[],
             nearest: OnceCell::new(),
             excluded: OnceCell::new(),
         }
     }
 
-    /// The same, where something is known beside the nodes: `not_judged` says why nothing can be judged, and becomes the
-    /// outcome; `notes` are reported as they are.
+    /// The same, where it is known beside the nodes why nothing can be judged: that becomes the outcome.
     #[must_use]
-    pub fn beside(mut self, not_judged: Option<&'s Finding>, notes: &'s [Finding]) -> Self {
-        if let Some(finding) = not_judged {
-            self.assessment.outcome = Outcome::Unknown(Unknown::NotJudged(Box::new(finding.detail.clone())));
+    pub fn unless_not_judged(mut self, why: Option<String>) -> Self {
+        if let Some(why) = why {
+            self.assessment.outcome = Outcome::Unknown(Unknown::NotJudged(why));
             self.assessment.cause = None;
             self.assessment.fitting = Bits::none(self.fleet.len());
         }
-        Self { not_judged, notes, ..self }
+        self
+    }
+
+    /// Whether anything can be judged.
+    pub(super) fn is_judged(&self) -> bool {
+        !matches!(self.assessment.outcome, Outcome::Unknown(Unknown::NotJudged(_)))
     }
 
     /// Outcome, cause and fitting nodes.
@@ -120,33 +121,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         self.assessment
     }
 
-    /// Whether there is nothing to say of a launcher pod: most requests, and they must cost next to nothing.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        self.assessment.outcome == Outcome::Fits
-            && check::ALL.iter().filter(|spec| spec.applies_to_launcher_pods).all(|spec| (spec.find)(self).is_empty())
-    }
-
-    /// The verdict, complete.
-    pub fn verdict(self) -> Verdict {
-        let mut findings: Vec<Finding> = check::ALL.iter().flat_map(|spec| (spec.find)(&self)).collect();
-        offer_once(&mut findings);
-        let is_full = self.effort.depth == Depth::Full;
-        let not_helping = if is_full { remedy::not_helping(&self, &findings) } else { Vec::new() };
-        let by_luck = if is_full { remedy::by_luck(&self, &findings) } else { Vec::new() };
-        let blocked = self.blocked();
-        let nearest = self.nearest().to_vec();
-        let excluded = self.excluded().to_vec();
-        Verdict { assessment: self.assessment, nearest, excluded, findings, blocked, not_helping, by_luck }
-    }
-
     pub(super) fn is_migration(&self) -> bool {
         matches!(self.subject.stage, Stage::Migration(_))
-    }
-
-    /// The notes of a check.
-    pub(super) fn notes_of(&self, check: Check) -> Vec<Finding> {
-        self.not_judged.into_iter().chain(self.notes).filter(|finding| finding.check == check).cloned().collect()
     }
 
     /// What is found out, unless it became enough meanwhile: then it is not known whether it is all.
@@ -175,7 +151,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// Up to three nodes that lack least.
     pub(super) fn nearest(&self) -> &[Nearest] {
-        self.nearest.get_or_init(|| if self.not_judged.is_some() { Vec::new() } else { self.find_nearest() })
+        self.nearest.get_or_init(|| if self.is_judged() { self.find_nearest() } else { Vec::new() })
     }
 
     fn find_nearest(&self) -> Vec<Nearest> {
@@ -232,8 +208,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         out
     }
 
-    fn blocked(&self) -> Vec<Blocked> {
-        if self.not_judged.is_some() {
+    pub(super) fn blocked(&self) -> Vec<Blocked> {
+        if !self.is_judged() {
             return Vec::new();
         }
         let kept_out = self.kept_out().into_iter().filter(|kept| !kept.unwell);
@@ -336,7 +312,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// The nodes that meet every selector entry and fail the required node affinity.
     pub(super) fn excluded_nodes(&self) -> Bits {
-        let has_failed = self.assessment.outcome.impact().is_some() && self.not_judged.is_none();
+        let has_failed = self.assessment.outcome.impact().is_some() && self.is_judged();
         let mut nodes = if has_failed { self.lookup.excluded_by_affinity() } else { Bits::none(self.fleet.len()) };
         nodes.intersect(&self.neighbours);
         nodes
@@ -421,13 +397,5 @@ impl<'s, 'f> Judgement<'s, 'f> {
             }
             None => String::new(),
         }
-    }
-}
-
-/// Leaves each remedy to the first finding that offers it.
-fn offer_once(findings: &mut [Finding]) {
-    let mut offered = BTreeSet::new();
-    for finding in findings {
-        finding.remedies.retain(|remedy| offered.insert(remedy.action.id()));
     }
 }

@@ -11,7 +11,7 @@ use super::bits::Bits;
 use super::fleet::{Fleet, NodeIndex};
 use super::label::{self, Family};
 use super::models;
-use super::subject::Subject;
+use super::placement::Placement;
 use super::word::words;
 
 mod compared;
@@ -149,14 +149,14 @@ impl Answers {
     /// What the libvirt of each node says, or why that is not known: the one source of what tables and JSON say of a node.
     pub fn by_node<'a>(
         &'a self,
-        subject: &'a Subject<'_>,
+        placement: &'a Placement<'_>,
         fleet: &'a Fleet,
     ) -> impl Fn(NodeIndex) -> Result<&'a Answer, Silence> {
-        let lookup = fleet.look_up(&subject.placement);
+        let lookup = fleet.look_up(placement);
         move |node| match self.nodes.get(fleet.name(node)) {
             Some(known) => known.as_ref().map_err(Clone::clone),
             None if self.guest.is_err() => Err(Silence::GuestUnknown),
-            None => Err(KeptOff::of(subject, fleet, &lookup, node).map_or(Silence::NotSaved, Silence::KeptOff)),
+            None => Err(KeptOff::of(&lookup, node).map_or(Silence::NotSaved, Silence::KeptOff)),
         }
     }
 

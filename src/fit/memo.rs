@@ -4,17 +4,18 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::fleet::Fleet;
-
-/// Tells fleets apart. Zero is that of the empty fleet.
+/// Tells fleets apart. Number zero is that of the empty fleet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct FleetId(u64);
+pub(crate) struct FleetId {
+    number: u64,
+    nodes: usize,
+}
 
 impl FleetId {
-    /// One that no fleet had before.
-    pub(super) fn fresh() -> Self {
+    /// One that no fleet had before, for a fleet of so many nodes.
+    pub(super) fn fresh(nodes: usize) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+        Self { number: LAST.fetch_add(1, Ordering::Relaxed) + 1, nodes }
     }
 }
 
@@ -23,21 +24,20 @@ pub(crate) struct Memo<T>(Mutex<Option<Kept<T>>>);
 
 struct Kept<T> {
     fleet: FleetId,
-    nodes: usize,
     found: Arc<T>,
 }
 
 impl<T> Memo<T> {
     /// What `find_out` gives for this fleet.
-    pub(crate) fn of(&self, fleet: &Fleet, find_out: impl FnOnce() -> T) -> Arc<T> {
+    pub(crate) fn of(&self, fleet: FleetId, find_out: impl FnOnce() -> T) -> Arc<T> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.fleet == fleet.id()) {
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.fleet == fleet) {
             return Arc::clone(&kept.found);
         }
         let found = Arc::new(find_out());
         // Remedies are tried on fleets of a few edited nodes, between two questions about the whole one.
-        if kept.as_ref().is_none_or(|kept| kept.nodes <= fleet.len()) {
-            *kept = Some(Kept { fleet: fleet.id(), nodes: fleet.len(), found: Arc::clone(&found) });
+        if kept.as_ref().is_none_or(|kept| kept.fleet.nodes <= fleet.nodes) {
+            *kept = Some(Kept { fleet, found: Arc::clone(&found) });
         }
         found
     }

@@ -1,7 +1,7 @@
 //! The judgement: pure functions of a guest's demand and the nodes. No HTTP, no clients, no clock.
 
 mod affinity;
-pub mod assess;
+pub(crate) mod assess;
 pub(crate) mod author;
 pub(crate) mod bits;
 pub(crate) mod check;
@@ -15,6 +15,7 @@ pub(crate) mod libvirt;
 pub(crate) mod memo;
 pub(crate) mod models;
 pub mod node;
+pub(crate) mod outcome;
 pub(crate) mod placement;
 pub(crate) mod remedy;
 mod selector;

@@ -5,8 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::bits::Bits;
-use super::fleet::Fleet;
-use super::memo::Memo;
+use super::memo::{FleetId, Memo};
 use super::node::{Effect, Taint};
 
 /// A toleration. Mirrors `v1.Toleration` and `ToleratesTaint` of `k8s.io/component-helpers`.
@@ -74,18 +73,9 @@ impl Tolerations {
         })
     }
 
-    /// The nodes of a fleet that their taints keep the pod off.
-    pub(super) fn kept_out(&self, fleet: &Fleet) -> Arc<KeptOut> {
-        self.0.kept_out.of(fleet, || {
-            let nodes_with = |keeps_out: &dyn Fn(&Taint) -> bool| {
-                let refuses = |taint: &Taint| taint.effect.refuses() && keeps_out(taint) && !self.tolerates(taint);
-                fleet.tainted(|taints| taints.iter().any(refuses))
-            };
-            KeptOut {
-                by_any: nodes_with(&|_| true),
-                by_person: nodes_with(&|taint| !taint.key.starts_with("node.kubernetes.io/")),
-            }
-        })
+    /// The nodes of a fleet that their taints keep the pod off, found out once.
+    pub(super) fn kept_out(&self, fleet: FleetId, find_out: impl FnOnce() -> KeptOut) -> Arc<KeptOut> {
+        self.0.kept_out.of(fleet, find_out)
     }
 }
 

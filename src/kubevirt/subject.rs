@@ -23,7 +23,7 @@ use crate::fit::subject::{
     AfterStart, CpuMode, HostModelRule, Migration, NotMigratable, Running, Stage, Start, Subject, Template,
     libvirt_refusal,
 };
-use crate::fit::verdict::{Assessment, Check, Finding, Verdict};
+use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
 
 /// An object made ready for judgement.
@@ -40,10 +40,17 @@ pub struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// The guest looked up among the nodes, with what is known beside them.
+    /// The guest looked up among the nodes.
     #[must_use]
     pub fn look_up<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Judgement<'j, 'j> {
-        Judgement::new(&self.subject, &cluster.fleet, effort).beside(self.not_judged.as_ref(), &self.notes)
+        let why = self.not_judged.as_ref().map(|finding| finding.words().unwrap_or_default().to_owned());
+        Judgement::new(&self.subject, &cluster.fleet, effort).unless_not_judged(why)
+    }
+
+    /// What is known beside the nodes.
+    #[must_use]
+    pub fn notes(&self) -> Notes<'_> {
+        Notes { not_judged: self.not_judged.as_ref(), notes: &self.notes }
     }
 
     /// Outcome, cause and fitting nodes.
@@ -58,7 +65,7 @@ impl Judged<'_> {
 
     /// The verdict.
     pub fn judge<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Verdict {
-        self.look_up(cluster, effort).verdict()
+        self.look_up(cluster, effort).verdict_with(self.notes())
     }
 
     fn unless_too_large(self, excess: Option<&Excess>) -> Self {

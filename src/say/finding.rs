@@ -355,7 +355,7 @@ pub(crate) fn unknown(why: &Unknown) -> String {
         Unknown::NoLabels => "no node has a CPU model or feature label: is virt-handler running?".to_owned(),
         Unknown::UnreadNode { node, why } => format!("node {node} might take it and is too large to read: {why}"),
         Unknown::NotInTime => "there was no time to judge it".to_owned(),
-        Unknown::NotJudged(by) => detail(by),
+        Unknown::NotJudged(why) => why.clone(),
     }
 }
 

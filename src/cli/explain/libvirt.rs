@@ -185,7 +185,7 @@ impl<'s> Said<'s> {
         mut rows: Vec<Vec<String>>,
         page: &mut Page,
     ) {
-        let said = self.asked.by_node(self.subject, self.fleet);
+        let said = self.asked.by_node(&self.subject.placement, self.fleet);
         for (node, missing) in nodes {
             rows.push(vec![
                 self.fleet.name(*node).to_owned(),
@@ -238,7 +238,7 @@ impl<'s> Said<'s> {
     /// How the nodes without an answer are asked: by the command that asks where launchers run; of those without any, how one is
     /// brought to the first.
     pub(super) fn how_to_ask(&self, judged: &Judged<'_>, survey: &Survey<'_>, page: &mut Page) {
-        let said = self.asked.by_node(self.subject, self.fleet);
+        let said = self.asked.by_node(&self.subject.placement, self.fleet);
         let mut without: Vec<&str> = Vec::new();
         let mut open: Vec<&str> = Vec::new();
         for node in self.fleet.in_name_order() {
@@ -484,7 +484,7 @@ impl LibvirtRow {
         let fleet = &survey.world.cluster.fleet;
         let asked = subject.asked()?;
         let guest = asked.guest.as_ref();
-        let said = asked.by_node(subject, fleet);
+        let said = asked.by_node(&subject.placement, fleet);
         let node = |node: NodeIndex| {
             let (name, answer) = (fleet.name(node), said(node));
             let why = asked.refusal(name);

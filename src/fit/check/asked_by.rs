@@ -6,8 +6,8 @@ use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::{Asked, Author};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
+use crate::fit::outcome::Nearest;
 use crate::fit::placement::AffinityRule;
-use crate::fit::verdict::Nearest;
 
 pub(super) const SPEC: CheckSpec =
     CheckSpec { id: Check::AskedBy, word: "asked-by", always_reported: false, applies_to_launcher_pods: false, find };
@@ -26,7 +26,7 @@ pub struct AskedBy {
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    if judgement.assessment.outcome.impact().is_none() || judgement.not_judged.is_some() {
+    if judgement.assessment.outcome.impact().is_none() || !judgement.is_judged() {
         return Vec::new();
     }
     let authors = &judgement.subject.authors;

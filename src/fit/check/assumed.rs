@@ -9,5 +9,5 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     word: "assumed",
     always_reported: true,
     applies_to_launcher_pods: false,
-    find: |judgement| judgement.notes_of(Check::Assumed),
+    find: |_| Vec::new(),
 };

@@ -36,7 +36,7 @@ pub struct UsableOn {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let fitting = &judgement.passes.fitting;
-    if judgement.not_judged.is_some() || fitting.is_empty() {
+    if !judgement.is_judged() || fitting.is_empty() {
         return Vec::new();
     }
     let volumes = judgement.subject.volumes.iter().filter_map(|bound| {

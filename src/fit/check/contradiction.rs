@@ -2,7 +2,7 @@
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
-use crate::fit::verdict::Impact;
+use crate::fit::outcome::Impact;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::Contradiction,
@@ -22,7 +22,7 @@ pub struct Contradiction {
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    let mut out = judgement.notes_of(Check::Contradiction);
+    let mut out = Vec::new();
     let placement = &judgement.subject.placement;
     let Some(affinity) = &placement.affinity else { return out };
     let forbidden = affinity.forbidden_keys();

@@ -7,7 +7,7 @@
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::Author;
 use crate::fit::judgement::Judgement;
-use crate::fit::verdict::Impact;
+use crate::fit::outcome::Impact;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::DrainWaits,

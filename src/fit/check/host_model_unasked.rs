@@ -36,7 +36,7 @@ pub struct HostModelUnasked {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    if judgement.not_judged.is_some() || subject.mode != CpuMode::HostModel {
+    if !judgement.is_judged() || subject.mode != CpuMode::HostModel {
         return Vec::new();
     }
     let found = match &subject.stage {

@@ -13,7 +13,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 };
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    let Some(asked) = judgement.subject.asked().filter(|_| judgement.not_judged.is_none()) else { return Vec::new() };
+    let Some(asked) = judgement.subject.asked().filter(|_| judgement.is_judged()) else { return Vec::new() };
     let nodes = judgement.names(&judgement.refused_targets).into_iter();
     let refusals: Vec<(String, Incompatible)> =
         nodes.filter_map(|node| asked.refusal(&node).cloned().map(|why| (node, why))).collect();

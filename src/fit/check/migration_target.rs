@@ -2,9 +2,9 @@
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
+use crate::fit::outcome::{Cause, Impact, Outcome};
 use crate::fit::remedy;
 use crate::fit::subject::{CpuMode, Stage};
-use crate::fit::verdict::{Cause, Impact, Outcome};
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::MigrationTarget,

@@ -1,8 +1,8 @@
 //! The checks: what is looked for in a judgement. One file each, in the order in which findings are reported.
 //!
 //! A check is found by [`CheckSpec::find`]; [`ALL`] lists them, and nothing else does. What is known from outside the
-//! nodes (no pod would be created, a version had to be assumed, a policy's common model) comes as notes of the
-//! [`Judgement`], and its check picks it out.
+//! nodes (no pod would be created, a version had to be assumed, a policy's common model) comes as notes, which the verdict
+//! reports at the place of their check.
 
 mod asked_by;
 mod assumed;
@@ -54,9 +54,9 @@ pub(crate) use unlike_hosts::{Hosts, UnlikeHosts};
 
 use super::judgement::Judgement;
 use super::libvirt::Incompatible;
+use super::outcome::{Impact, Outcome, Unknown};
 use super::remedy::Remedy;
 use super::subject::NotMigratable;
-use super::verdict::{Impact, Unknown};
 
 /// A check, and how it is used.
 #[derive(Debug)]
@@ -159,6 +159,13 @@ impl Check {
         self.spec().word
     }
 
+    /// Whether a note of it is worth saying of such an outcome: what KubeVirt's list of obsolete models withholds is, where too few
+    /// nodes take the guest.
+    #[must_use]
+    pub(super) fn is_noted_of(self, outcome: &Outcome) -> bool {
+        self != Self::ModelWithheld || outcome.impact().is_some()
+    }
+
     /// Whether it finds what may keep the guest off a node that fits by labels: where it does, "fits" alone would mislead.
     #[must_use]
     pub fn doubts_labels(self) -> bool {
@@ -195,6 +202,15 @@ impl Finding {
     #[must_use]
     pub fn noted(check: Check, field: impl Into<String>, words: impl Into<String>) -> Self {
         Self::note(check, field, Detail::Noted(words.into()))
+    }
+
+    /// The words of a note that has words of its own.
+    #[must_use]
+    pub fn words(&self) -> Option<&str> {
+        match &self.detail {
+            Detail::Noted(words) => Some(words),
+            _ => None,
+        }
     }
 }
 

@@ -36,10 +36,8 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let (subject, fitting) = (judgement.subject, &judgement.passes.fitting);
     let selector = &subject.placement.selector;
     let named = selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel);
-    let (Stage::Start(_), Some((key, _)), None) = (&subject.stage, named, judgement.not_judged) else {
-        return Vec::new();
-    };
-    if fitting.is_empty() {
+    let (Stage::Start(_), Some((key, _))) = (&subject.stage, named) else { return Vec::new() };
+    if fitting.is_empty() || !judgement.is_judged() {
         return Vec::new();
     }
     let mut free = Placement { selector: selector.borrowed(), ..subject.placement.clone() };

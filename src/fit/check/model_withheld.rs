@@ -48,7 +48,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if judgement.assessment.outcome.impact().is_none() {
         return Vec::new();
     }
-    let mut out = judgement.notes_of(Check::ModelWithheld);
+    let mut out = Vec::new();
     let avoids = || judgement.subject.placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model);
     let mut nodes = judgement.fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
     nodes.intersect(&judgement.neighbours);

@@ -29,7 +29,7 @@ pub struct OwnHostModel {
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    if judgement.assessment.outcome.impact().is_none() || judgement.not_judged.is_some() {
+    if judgement.assessment.outcome.impact().is_none() || !judgement.is_judged() {
         return Vec::new();
     }
     let selector = &judgement.subject.placement.selector;

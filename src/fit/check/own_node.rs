@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::fleet::Fleet;
+use crate::fit::outcome::Impact;
 use crate::fit::placement::AffinityRule;
 use crate::fit::subject::Subject;
-use crate::fit::verdict::Impact;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::OwnNode,

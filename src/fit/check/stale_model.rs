@@ -29,7 +29,7 @@ pub struct StaleModel {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let inherited = matches!(&judgement.subject.stage, Stage::Migration(migration) if migration.inherited);
-    let Some(source) = judgement.source.filter(|_| inherited && judgement.not_judged.is_none()) else {
+    let Some(source) = judgement.source.filter(|_| inherited && judgement.is_judged()) else {
         return Vec::new();
     };
     let fleet = judgement.fleet;

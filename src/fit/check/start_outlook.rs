@@ -7,9 +7,9 @@ use crate::fit::assess::start_groups;
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::Family;
+use crate::fit::outcome::Outcome;
 use crate::fit::remedy;
 use crate::fit::subject::{CpuMode, Stage};
-use crate::fit::verdict::Outcome;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::StartOutlook,

@@ -2,16 +2,15 @@
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
-use crate::fit::verdict::Outcome;
+use crate::fit::outcome::{Outcome, Unknown};
 
 pub(super) const SPEC: CheckSpec =
     CheckSpec { id: Check::Unknown, word: "unknown", always_reported: true, applies_to_launcher_pods: true, find };
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    if judgement.not_judged.is_some() {
-        return judgement.notes_of(Check::Unknown);
-    }
     match &judgement.assessment.outcome {
+        // That is a note of its own.
+        Outcome::Unknown(Unknown::NotJudged(_)) => Vec::new(),
         Outcome::Unknown(why) => vec![Finding::note(Check::Unknown, "", Detail::Unknown(why.clone()))],
         Outcome::Fits | Outcome::Impaired(_) => Vec::new(),
     }

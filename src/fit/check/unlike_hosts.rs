@@ -41,7 +41,7 @@ pub struct Hosts {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    if judgement.not_judged.is_some() || subject.mode != CpuMode::HostPassthrough {
+    if !judgement.is_judged() || subject.mode != CpuMode::HostPassthrough {
         return Vec::new();
     }
     let fleet = judgement.fleet;

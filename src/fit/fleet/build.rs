@@ -143,7 +143,7 @@ impl FleetBuilder {
 
         let count = nodes.len();
         let mut fleet = Fleet {
-            id: FleetId::fresh(),
+            id: FleetId::fresh(count),
             cordoned: Bits::none(count),
             not_ready: Bits::none(count),
             ..Fleet::default()

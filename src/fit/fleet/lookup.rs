@@ -1,7 +1,6 @@
 //! A placement looked up in a fleet: which nodes pass, which come nearest, and why one does not.
 
 use std::collections::BTreeMap;
-
 use std::sync::Arc;
 
 use super::{Fleet, NodeIndex, Profile};
@@ -96,7 +95,7 @@ impl<'f> Lookup<'f, '_> {
         }
         let mut placement = cpu.clone();
         if let Some(affinity) = &self.placement.affinity {
-            placement.intersect(&affinity.met(fleet).all);
+            placement.intersect(&fleet.met(affinity).all);
         }
         for entry in self.entries.iter().filter(|e| !e.family.is_cpu() && e.family != Family::Schedulable) {
             self.keep(*entry, &mut placement);
@@ -115,7 +114,7 @@ impl<'f> Lookup<'f, '_> {
         if !self.placement.tolerates_cordon() {
             fitting.subtract(&fleet.cordoned);
         }
-        fitting.subtract(&self.placement.tolerations.kept_out(fleet).by_any);
+        fitting.subtract(&fleet.kept_out(&self.placement.tolerations).by_any);
         FilterResult { cpu, placement, fitting }
     }
 
@@ -134,7 +133,7 @@ impl<'f> Lookup<'f, '_> {
             self.keep(*entry, &mut nodes);
         }
         if let Some(affinity) = &self.placement.affinity
-            && let Some(met) = &affinity.met(fleet).cpu
+            && let Some(met) = &fleet.met(affinity).cpu
         {
             nodes.intersect(met);
         }
@@ -158,7 +157,7 @@ impl<'f> Lookup<'f, '_> {
             self.keep(*entry, &mut nodes);
         }
         if let Some(affinity) = &self.placement.affinity {
-            let met = affinity.met(fleet);
+            let met = fleet.met(affinity);
             if met.cpu.is_none() {
                 nodes.intersect(&met.all);
             }
@@ -179,7 +178,7 @@ impl<'f> Lookup<'f, '_> {
         let fleet = self.fleet;
         let Some(affinity) = &self.placement.affinity else { return Bits::none(fleet.len()) };
         let mut nodes = Bits::all(fleet.len());
-        nodes.subtract(&affinity.met(fleet).all);
+        nodes.subtract(&fleet.met(affinity).all);
         for entry in &self.entries {
             if !entry.family.is_profile() {
                 self.keep(*entry, &mut nodes);
@@ -216,7 +215,7 @@ impl<'f> Lookup<'f, '_> {
             }
         }
         // A cordon's and a failing node's own taints pass; those of a person stay.
-        let mut shut_out = self.placement.tolerations.kept_out(fleet).by_person.clone();
+        let mut shut_out = fleet.kept_out(&self.placement.tolerations).by_person.clone();
         shut_out.intersect(among);
         let mut open = among.clone();
         open.subtract(&shut_out);
@@ -288,7 +287,7 @@ impl<'f> Lookup<'f, '_> {
     /// Why one node does not take the pod.
     #[must_use]
     pub fn refusal(&self, node: NodeIndex) -> Refusal {
-        let affinity = self.placement.affinity.as_ref().filter(|affinity| !affinity.met(self.fleet).all.contains(node));
+        let affinity = self.placement.affinity.as_ref().filter(|affinity| !self.fleet.met(affinity).all.contains(node));
         let affinity = affinity.map(|affinity| self.failing(affinity, node));
         Refusal {
             missing: self.missing(node),
@@ -387,5 +386,11 @@ impl<'f> Lookup<'f, '_> {
     #[must_use]
     pub fn fleet(&self) -> &'f Fleet {
         self.fleet
+    }
+
+    /// What was looked up.
+    #[must_use]
+    pub fn placement(&self) -> &Placement<'_> {
+        self.placement
     }
 }

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use crate::fit::fleet::{Fleet, Lookup, NodeIndex};
+use crate::fit::fleet::{Lookup, NodeIndex};
 use crate::fit::label::{self, Family};
-use crate::fit::subject::Subject;
 
 /// Why there is no answer: of a guest about its own CPU, or of a node about that CPU.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -154,11 +153,11 @@ pub enum KeptOff {
 
 impl KeptOff {
     /// What keeps the guest off a node, besides labels of the CPU, a cordon, taints and virt-handler; `None` where nothing does,
-    /// and libvirt there is to be asked. The lookup is that of the subject's placement.
+    /// and libvirt there is to be asked.
     #[must_use]
-    pub fn of(subject: &Subject<'_>, fleet: &Fleet, lookup: &Lookup<'_, '_>, node: NodeIndex) -> Option<Self> {
-        let wanted = subject.placement.get(label::ARCH);
-        if wanted.zip(fleet.label(node, label::ARCH)).is_some_and(|(wanted, has)| wanted != has) {
+    pub fn of(lookup: &Lookup<'_, '_>, node: NodeIndex) -> Option<Self> {
+        let wanted = lookup.placement().get(label::ARCH);
+        if wanted.zip(lookup.fleet().label(node, label::ARCH)).is_some_and(|(wanted, has)| wanted != has) {
             return Some(Self::Architecture);
         }
         let refusal = lookup.refusal(node);
@@ -199,9 +198,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::fit::fleet::Fleet;
     use crate::fit::node::Node;
     use crate::fit::placement::Placement;
-    use crate::fit::subject::{Migration, Stage};
 
     fn words() -> String {
         "in its words".to_owned()
@@ -305,9 +304,8 @@ mod tests {
         {
             placement.selector.insert(key, value);
         }
-        let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), placement);
-        let lookup = fleet.look_up(&subject.placement);
-        let kept_off = |name: &str| fleet.find(name).and_then(|node| KeptOff::of(&subject, &fleet, &lookup, node));
+        let lookup = fleet.look_up(&placement);
+        let kept_off = |name: &str| fleet.find(name).and_then(|node| KeptOff::of(&lookup, node));
         assert_eq!(kept_off("cpu"), None, "labels of the CPU are what libvirt is asked about");
         assert_eq!(kept_off("cordoned"), None);
         assert_eq!(kept_off("zone"), Some(KeptOff::Labels(vec![("zone".to_owned(), "a".to_owned())])));

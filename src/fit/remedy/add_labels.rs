@@ -8,8 +8,8 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
+use crate::fit::outcome::Evidence;
 use crate::fit::subject::Subject;
-use crate::fit::verdict::Evidence;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::AddLabels,

@@ -50,15 +50,14 @@ pub(crate) use use_model::{NoModel, NotUsable, UseModel};
 use std::collections::BTreeSet;
 
 use super::author::Named;
-use super::check::{Check, Finding};
 use super::command::{Command, CpuFeature, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script, Word};
 use super::effort::Depth;
 use super::fleet::Fleet;
 use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
+use super::outcome::Outcome;
 use super::subject::{ListedFeature, NotMigratable, Stage, Subject, Template};
-use super::verdict::Outcome;
 use super::word::words;
 
 words! {
@@ -375,21 +374,19 @@ pub(super) fn evens_starts(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
 }
 
 /// The well-known remedies that are known not to help.
-pub(super) fn not_helping(judgement: &Judgement<'_, '_>, findings: &[Finding]) -> Vec<NotHelping> {
-    let offered = |word: &str| {
-        findings.iter().flat_map(|finding| &finding.remedies).any(|remedy| remedy.action.id().as_str() == word)
-    };
+pub(super) fn not_helping(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) -> Vec<NotHelping> {
+    let is_offered = |word: &str| offered.iter().any(|remedy| remedy.action.id().as_str() == word);
     if let Some(refused) = &judgement.subject.not_migratable {
         return useless_where_refused(refused);
     }
     match judgement.assessment.outcome {
-        Outcome::Fits if findings.iter().any(|finding| finding.check == Check::LibvirtRefused) => {
+        Outcome::Fits if judgement.subject.refused.is_some() => {
             let ids = [RemedyId::AddLabels, RemedyId::RemoveLabels, RemedyId::Uncordon, RemedyId::DropStale];
             ids.into_iter().map(|id| NotHelping { id, why: WhyNot::LibvirtRefused }).collect()
         }
         Outcome::Impaired(_) => ALL
             .iter()
-            .filter(|spec| !offered(spec.word))
+            .filter(|spec| !is_offered(spec.word))
             .filter_map(|spec| {
                 let why = judgement.within(|| (spec.not_helping)(judgement))?;
                 Some(NotHelping { id: spec.id, why })
@@ -412,10 +409,8 @@ fn useless_where_refused(refused: &NotMigratable) -> Vec<NotHelping> {
 }
 
 /// What helps or does not by where the guest starts.
-pub(super) fn by_luck(judgement: &Judgement<'_, '_>, findings: &[Finding]) -> Vec<ByLuck> {
-    let is_offered = |luck: &ByLuck| {
-        findings.iter().flat_map(|finding| &finding.remedies).any(|remedy| remedy.action.id() == luck.id)
-    };
+pub(super) fn by_luck(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) -> Vec<ByLuck> {
+    let is_offered = |luck: &ByLuck| offered.iter().any(|remedy| remedy.action.id() == luck.id);
     match judgement.assessment.outcome {
         _ if judgement.subject.not_migratable.is_some() => Vec::new(),
         Outcome::Impaired(_) => {

@@ -12,9 +12,9 @@ use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Provided;
 use crate::fit::node::Node;
+use crate::fit::outcome::Evidence;
 use crate::fit::placement::Expression;
 use crate::fit::subject::{CpuMode, Stage, Subject};
-use crate::fit::verdict::Evidence;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::RemoveLabels,

@@ -7,8 +7,8 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::Family;
 use crate::fit::node::Node;
+use crate::fit::outcome::Evidence;
 use crate::fit::subject::Subject;
-use crate::fit::verdict::Evidence;
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::RemoveSkipNode,

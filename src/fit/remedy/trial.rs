@@ -7,8 +7,8 @@ use crate::fit::effort::Depth;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
+use crate::fit::outcome::{Impact, Outcome};
 use crate::fit::subject::{Stage, Start};
-use crate::fit::verdict::{Impact, Outcome};
 
 /// The more, the worse; `None` where it is not known.
 fn badness(outcome: &Outcome) -> Option<usize> {

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::fit::assess::{assess, targets_by_start};
+use crate::fit::assess::targets_by_start;
 use crate::fit::author::{Asked, Author, Authors, Holder};
 use crate::fit::fleet::Fleet;
-use crate::fit::judgement::{Depth, Effort, Judgement};
+use crate::fit::judgement::{Depth, Effort, Judgement, assess};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};

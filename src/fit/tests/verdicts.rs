@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use rstest::rstest;
 
-use crate::fit::assess::{assess, targets_by_start};
+use crate::fit::assess::targets_by_start;
 use crate::fit::check::KnownNotUsable;
 use crate::fit::fleet::Fleet;
-use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::judgement::{Depth, Judgement, assess};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Expression, NodeSelector, Placement, Term};

@@ -17,7 +17,7 @@ pub(super) struct Memory(Memo<View>);
 
 impl Memory {
     pub(super) fn of(&self, facts: &Facts, fleet: &Fleet) -> Arc<View> {
-        self.0.of(fleet, || View::of(facts, fleet))
+        self.0.of(fleet.id(), || View::of(facts, fleet))
     }
 }
 

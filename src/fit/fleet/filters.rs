@@ -1,0 +1,123 @@
+//! Which nodes meet a required node affinity, and which nodes their taints keep a pod off: each found out once for a fleet.
+
+use std::sync::Arc;
+
+use super::{Fleet, Members};
+use crate::fit::affinity::{Affinity, AffinityRule, Expression, Met, NameRule, NodeSelector, Term};
+use crate::fit::bits::Bits;
+use crate::fit::label::Family;
+use crate::fit::node::Taint;
+use crate::fit::toleration::{KeptOut, Tolerations};
+
+impl Fleet {
+    /// The nodes that meet a required node affinity.
+    pub(super) fn met(&self, affinity: &Affinity) -> Arc<Met> {
+        affinity.met(self.id, || {
+            let speaks_of_cpu =
+                affinity.terms.iter().flat_map(|term| &term.expressions).any(|rule| Family::of(rule.key()).is_cpu());
+            Met { all: self.meeting(affinity, false), cpu: speaks_of_cpu.then(|| self.meeting(affinity, true)) }
+        })
+    }
+
+    /// The nodes that their taints keep a pod off.
+    pub(super) fn kept_out(&self, tolerations: &Tolerations) -> Arc<KeptOut> {
+        tolerations.kept_out(self.id, || {
+            let nodes_with = |keeps_out: &dyn Fn(&Taint) -> bool| {
+                let refuses =
+                    |taint: &Taint| taint.effect.refuses() && keeps_out(taint) && !tolerations.tolerates(taint);
+                self.tainted(|taints| taints.iter().any(refuses))
+            };
+            KeptOut {
+                by_any: nodes_with(&|_| true),
+                by_person: nodes_with(&|taint| !taint.key.starts_with("node.kubernetes.io/")),
+            }
+        })
+    }
+
+    /// The nodes that meet a required node affinity; with `only_cpu`, as if every other condition held.
+    fn meeting(&self, affinity: &NodeSelector, only_cpu: bool) -> Bits {
+        let mut out = Bits::none(self.len());
+        for term in affinity.terms.iter().filter(|term| !term.is_empty()) {
+            out.union(&self.meeting_term(term, only_cpu));
+        }
+        out
+    }
+
+    fn meeting_term(&self, term: &Term, only_cpu: bool) -> Bits {
+        let mut out = Bits::all(self.len());
+        for expression in &term.expressions {
+            if !only_cpu || Family::of(expression.key()).is_cpu() {
+                self.keep_matching(expression, &mut out);
+            }
+        }
+        for rule in term.names.iter().filter(|_| !only_cpu) {
+            match rule {
+                NameRule::Is(name) => {
+                    let found = self.find(name).filter(|&node| out.contains(node));
+                    out = Bits::none(self.len());
+                    if let Some(node) = found {
+                        out.insert(node);
+                    }
+                }
+                NameRule::IsNot(name) => self.find(name).into_iter().for_each(|node| out.remove(node)),
+                NameRule::Invalid => out = Bits::none(self.len()),
+            }
+        }
+        out
+    }
+
+    /// The nodes that meet one condition of an affinity.
+    pub(super) fn meeting_rule(&self, rule: &AffinityRule) -> Bits {
+        match rule {
+            AffinityRule::Label(expression) => {
+                let mut out = Bits::all(self.len());
+                self.keep_matching(expression, &mut out);
+                out
+            }
+            AffinityRule::Name(rule) => {
+                self.meeting_term(&Term { names: vec![rule.clone()], ..Term::default() }, false)
+            }
+            AffinityRule::NoTerm => Bits::none(self.len()),
+        }
+    }
+
+    fn keep_matching(&self, expression: &Expression, nodes: &mut Bits) {
+        let Some(key) = self.keys.get(expression.key()) else {
+            if !expression.holds(None) {
+                *nodes = Bits::none(self.len());
+            }
+            return;
+        };
+        let negated = matches!(expression, Expression::NotIn(..) | Expression::DoesNotExist(_));
+        // Those that have the label with a value that decides: for it, or for a negated condition against it.
+        let deciding: Vec<&Members> = match expression {
+            Expression::In(_, wanted) | Expression::NotIn(_, wanted) => {
+                let found = wanted.iter().filter_map(|value| key.label(value));
+                found.map(|label| self.members(label)).collect()
+            }
+            _ => {
+                let decides = |value: &str| expression.holds(Some(value)) != negated;
+                let found = key.values.iter().filter(|(value, _)| decides(value));
+                found.map(|(_, label)| self.members(*label)).collect()
+            }
+        };
+        let in_profile = key.family.is_profile();
+        match deciding.as_slice() {
+            [one] if !in_profile && negated => return one.take_from(nodes),
+            [one] if !in_profile => return one.keep_in(nodes),
+            _ => {}
+        }
+        let mut having = Bits::none(if in_profile { self.profiles.len() } else { self.len() });
+        for members in deciding {
+            members.add_to(&mut having);
+        }
+        if in_profile {
+            having = self.expand(&having);
+        }
+        if negated {
+            nodes.subtract(&having);
+        } else {
+            nodes.intersect(&having);
+        }
+    }
+}

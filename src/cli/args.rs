@@ -3,6 +3,7 @@
 pub mod program;
 mod renamed;
 pub mod shared;
+pub(super) mod values;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -90,7 +91,7 @@ pub struct WorldArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
     /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt names none
-    #[arg(long, value_name = "VERSION", value_parser = release)]
+    #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
 }
 
@@ -123,7 +124,7 @@ pub struct ServeArgs {
     #[arg(long, value_enum, default_value_t = CertificateSource::Files)]
     pub certificates: CertificateSource,
     /// How long a self-managed certificate lasts, seconds; it is renewed when a third of that is left
-    #[arg(long, value_name = "SECONDS", default_value = "7776000", value_parser = seconds, hide = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "7776000", value_parser = values::seconds, hide = true)]
     pub certificate_validity: Duration,
     /// The certificate chain, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.crt")]
@@ -144,16 +145,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub own_name: Option<String>,
     /// Changes of the cluster this close together are published as one, milliseconds
-    #[arg(long, value_name = "MILLISECONDS", default_value = "20", value_parser = milliseconds, hide = true)]
+    #[arg(long, value_name = "MILLISECONDS", default_value = "20", value_parser = values::milliseconds, hide = true)]
     pub publish_after: Duration,
     /// Reviews are answered by 503 when the API server sent nothing for so long, seconds: what is known is too old
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = values::seconds)]
     pub stale_after: Duration,
     /// How long, at a shutdown, reviews that still come are answered, until load balancers have stopped sending, seconds
-    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = values::seconds)]
     pub linger: Duration,
     /// How long requests under way may take to finish at a shutdown, after that, seconds
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = values::seconds)]
     pub drain: Duration,
     /// Log lines: text or json
     #[arg(long, value_name = "FORMAT", default_value_t = LogFormat::Text)]
@@ -306,7 +307,7 @@ pub struct DiffArgs {
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<Source>,
     /// The release of KubeVirt whose rules apply, where a dump's KubeVirt names none
-    #[arg(long, value_name = "VERSION", value_parser = release)]
+    #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
     /// How to print: table, wide (every node and guest), json or yaml
     #[arg(short, long, value_enum, default_value_t = DiffOutput::Table)]
@@ -446,7 +447,7 @@ pub struct LibvirtArgs {
     #[arg(long, conflicts_with = "snapshot")]
     pub ask_libvirt: bool,
     /// How long libvirt may take for each question, seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, requires = "ask_libvirt")]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::seconds, requires = "ask_libvirt")]
     pub ask_timeout: Duration,
     /// Keep libvirt's answers in this folder, one file a guest and a node
     #[arg(long, value_name = "FOLDER", requires = "ask_libvirt", conflicts_with = "snapshot")]
@@ -489,10 +490,10 @@ pub struct ManifestsArgs {
     #[arg(long, conflicts_with_all = ["image", "kubevirt_namespace", "replicas"])]
     pub crd: bool,
     /// The image to run, with its tag or digest
-    #[arg(long, value_name = "IMAGE", value_parser = super::manifests::image)]
+    #[arg(long, value_name = "IMAGE", value_parser = values::image)]
     pub image: Option<String>,
     /// Where KubeVirt is, whose namespace is left alone; several by commas. cpufit's own namespace is that of -n
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = super::manifests::namespace)]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::namespace)]
     pub kubevirt_namespace: Vec<String>,
     /// How many replicas answer reviews
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16))]
@@ -597,18 +598,4 @@ pub enum ManifestsOutput {
     Yaml,
     /// A List.
     Json,
-}
-
-fn release(text: &str) -> Result<Release, String> {
-    Release::parse(text).ok_or_else(|| "say it as KubeVirt does, for example v1.6.3".to_owned())
-}
-
-fn milliseconds(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_millis).map_err(|_| "say whole milliseconds, for example 20".to_owned())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    // More than a century would be more than a clock can add.
-    let whole = text.trim_end_matches('s').parse::<u32>().map_err(|_| "say whole seconds, for example 20".to_owned());
-    whole.map(|whole| Duration::from_secs(whole.into()))
 }

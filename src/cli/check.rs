@@ -23,7 +23,7 @@ use crate::enforce::patch::apply;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::judge::{self, Case, Manifest};
-use crate::kubevirt::cluster::placement;
+use crate::kubevirt::placement;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
 use crate::policy::{LabelSelector, Policy, UserName};
@@ -305,7 +305,7 @@ fn group(item: &Item) -> &str {
 /// A pod that is no launcher: nothing is said about it, but which nodes take it is known.
 fn stranger(origin: Origin, pod: &Pod<'_>, world: &World) -> ResultRow {
     let fleet = &world.cluster.fleet;
-    let fitting = fleet.look_up(&placement(pod)).passes().fitting;
+    let fitting = fleet.look_up(&placement::of_pod(pod)).passes().fitting;
     let mut row = ResultRow::skipped(origin, "not a virt-launcher pod");
     row.nodes.judged = fleet.len();
     row.nodes.fitting = fleet.names(&fitting).into_iter().map(str::to_owned).collect();

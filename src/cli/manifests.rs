@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
+use super::args::values::namespace;
 use super::args::{ManifestsArgs, ManifestsOutput};
-use crate::fit::syntax;
 use crate::page::Page;
 
 const CRD: &str = include_str!("../../deploy/base/crd.yaml");
@@ -34,30 +34,6 @@ const NAMESPACE: &str = "cpufit-system";
 const IMAGE: &str = "image: ghcr.io/cpufit/cpufit:v0.1.0";
 const REPLICAS: &str = "replicas: 2";
 const UNWATCHED: &str = "values: [kube-system, kubevirt]";
-
-/// An image: a name with a tag or a digest, of the characters that references have.
-///
-/// # Errors
-///
-/// It has other characters, or neither tag nor digest.
-pub(crate) fn image(text: &str) -> Result<String, String> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
-    // A colon before the last slash is that of a port.
-    let last = text.rsplit('/').next().unwrap_or_default();
-    if !text.is_empty() && text.bytes().all(is_plain) && !last.starts_with([':', '@']) && last.contains([':', '@']) {
-        return Ok(text.to_owned());
-    }
-    Err("say it with its tag or digest, for example registry.example/cpufit:v0.1.0".to_owned())
-}
-
-/// A namespace.
-///
-/// # Errors
-///
-/// No namespace can have that name.
-pub(crate) fn namespace(text: &str) -> Result<String, String> {
-    syntax::dns_label(text).map(|()| text.to_owned()).map_err(str::to_owned)
-}
 
 /// Prints them.
 ///

@@ -4,10 +4,10 @@ use super::model::{Common, Reason, Untouched, common_model, model_of, with_model
 use crate::admission::response::FieldCause;
 use crate::fit::judgement::Effort;
 use crate::fit::subject::CpuMode;
-use crate::kubevirt::authors::{Origin, Setting};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::replicas::Replicas;
+use crate::kubevirt::setting::{Origin, Setting};
 use crate::kubevirt::subject::{self, Judged, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
 use crate::policy::{CommonModel, Otherwise, Policy, ReplacedMode};

@@ -22,6 +22,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::Placement;
 use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::{self, Cluster, is_launcher};
+use crate::kubevirt::placement;
 use crate::kubevirt::subject::vmi_of_pod;
 use crate::kubevirt::wire::{Pod, Texts, Vmi, Vmim};
 use crate::policy::{self, LauncherSelectors, Policy};
@@ -125,7 +126,7 @@ pub(crate) fn trim(world: &World, policy: &Policy, pod: &Pod<'_>) -> Trim {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let name = cluster::owner(pod).map(|owner| owner.name.as_str()).unwrap_or_default();
     let (vmi, migration) = (vmi_of_pod(pod, cluster), migration_of(pod, cluster));
-    let placement = pod.metadata.excess.is_none().then(|| cluster::placement(pod));
+    let placement = pod.metadata.excess.is_none().then(|| placement::of_pod(pod));
     from_target(world, policy, (namespace, name), vmi, migration, placement)
 }
 

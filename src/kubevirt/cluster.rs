@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::defaults::{ClusterConfig, hyperconverged};
-use super::guest::Revision;
-use super::launch;
+use super::placement;
 use super::release::{Release, ReleaseKnown};
 use super::replicas::{Replicas, ReplicasKind};
 use super::resource::Resource;
+use super::revision::Revision;
 use super::room::Room;
 use super::wire::{
     self, Claim, DataSource, DataVolume, Instancetype, KubeVirt, MetaOnly, PersistentVolume, Pod, Preference, Reader,
@@ -607,18 +607,6 @@ pub fn is_finished(pod: &Pod<'_>) -> bool {
     wire::is_final(&pod.status.phase)
 }
 
-/// What a pod asks of a node.
-#[must_use]
-pub fn placement<'a>(pod: &Pod<'a>) -> Placement<'a> {
-    let required = &pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
-    Placement {
-        selector: pod.spec.node_selector.0.iter().cloned().collect(),
-        affinity: required.clone().map(|required| launch::node_selector(required).into()),
-        tolerations: pod.spec.tolerations.iter().map(launch::toleration).collect(),
-        node_name: pod.spec.node_name.as_ref().map(|name| name.0.clone()),
-    }
-}
-
 /// A launcher pod of a dump; `None` for any other pod, and for one that is finished.
 #[must_use]
 pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
@@ -629,7 +617,7 @@ pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
     let text = |text: &Option<wire::Text<'_>>| text.as_deref().unwrap_or_default().to_owned();
     let mut placement = match &pod.metadata.excess {
         Some(_) => Placement::default(),
-        None => placement(pod).into_owned(),
+        None => placement::of_pod(pod).into_owned(),
     };
     placement.node_name = None;
     Some(Launcher {

@@ -4,7 +4,7 @@
 //! Mirrors `pkg/defaults` (`SetDefaultVirtualMachineInstance`, `setDefaultCPUModel`,
 //! `SetHypervFeatureDependencies`) and `pkg/virt-config` (`GetMachineType`, `GetDefaultArchitecture`).
 
-use super::authors::{Origin, Origins, Setting};
+use super::setting::{Origin, Origins, Setting};
 use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec};
 use crate::bounds::Excess;
 

@@ -10,16 +10,14 @@ mod infer;
 
 use std::collections::BTreeSet;
 
-use super::authors::{Origin, Origins, Setting};
 use super::cluster::Cluster;
 use super::resource::Resource;
+use super::setting::{Origin, Origins, Setting};
 use super::wire::{DataSource, InstancetypeSpec, Matcher, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
 use crate::bounds::Excess;
 use crate::fit::label;
 use crate::fit::verdict::{Check, Finding};
 use crate::well_known;
-
-pub(crate) use find::Revision;
 
 /// The guest that a VirtualMachine becomes.
 #[derive(Clone, Debug, Default)]

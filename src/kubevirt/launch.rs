@@ -8,17 +8,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::authors::Setting;
 use super::defaults::{ClusterConfig, is_on};
+use super::placement::{node_selector, toleration};
 use super::release::Release;
+use super::setting::Setting;
 use super::topology;
 use super::wire::{self, SpreadConstraint, Toleration, VmiSpec, VmiStatus};
 use crate::bounds::{ADDED_CONDITIONS, Excess};
 use crate::fit::label;
-use crate::fit::node::Effect;
-use crate::fit::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
+use crate::fit::placement::{self, Expression, Placement};
 use crate::fit::subject::PodRule;
-use crate::word::Word as _;
 
 /// The scheduling part of a pod that KubeVirt would create.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
@@ -307,46 +306,4 @@ pub fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
 fn required_node_affinity(affinity: &Value) -> Option<placement::NodeSelector> {
     let required = affinity.get("nodeAffinity")?.get("requiredDuringSchedulingIgnoredDuringExecution")?;
     serde_json::from_value::<Option<wire::NodeSelector>>(required.clone()).ok()?.map(node_selector)
-}
-
-/// From the wire's words.
-#[must_use]
-pub fn node_selector(selector: wire::NodeSelector) -> placement::NodeSelector {
-    let term = |term: wire::NodeSelectorTerm| Term {
-        expressions: term
-            .match_expressions
-            .into_iter()
-            .map(|rule| Expression::new(rule.key, &rule.operator, rule.values))
-            .collect(),
-        names: term.match_fields.into_iter().map(name_rule).collect(),
-    };
-    placement::NodeSelector { terms: selector.node_selector_terms.into_iter().map(term).collect() }
-}
-
-/// Mirrors `nodeSelectorRequirementsAsFieldSelector`: one value, `In` or `NotIn`, `metadata.name`.
-fn name_rule(mut rule: wire::NodeSelectorRequirement) -> NameRule {
-    match (rule.values.len(), rule.values.pop(), rule.key.as_str(), rule.operator.as_str()) {
-        (1, Some(name), "metadata.name", "In") => NameRule::Is(name),
-        (1, Some(name), "metadata.name", "NotIn") => NameRule::IsNot(name),
-        _ => NameRule::Invalid,
-    }
-}
-
-/// From the wire's words. An effect this release does not know tolerates nothing.
-#[must_use]
-pub fn toleration(toleration: &Toleration) -> placement::Toleration {
-    let effect = toleration.effect.as_deref().filter(|effect| !effect.is_empty());
-    let known = effect.and_then(Effect::of);
-    let operator = match toleration.operator.as_deref().unwrap_or_default() {
-        _ if effect.is_some() && known.is_none() => TolerationOperator::Unknown,
-        "" | "Equal" => TolerationOperator::Equal,
-        "Exists" => TolerationOperator::Exists,
-        _ => TolerationOperator::Unknown,
-    };
-    placement::Toleration {
-        key: toleration.key.clone().unwrap_or_default(),
-        operator,
-        value: toleration.value.clone().unwrap_or_default(),
-        effect: known,
-    }
 }

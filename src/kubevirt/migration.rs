@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::authors::Setting;
 use super::defaults::ClusterConfig;
 use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
+use super::setting::Setting;
 use super::wire::{Condition, LIVE_MIGRATABLE, Vmi, Vmim, is_final};
 use crate::bounds::Excess;
 use crate::fit::host_model;

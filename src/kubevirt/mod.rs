@@ -1,7 +1,6 @@
 //! What KubeVirt itself would do with an object.
 
 pub(crate) mod authors;
-mod changes;
 pub mod cluster;
 pub mod defaults;
 pub(crate) mod eviction;
@@ -10,10 +9,13 @@ pub(crate) mod guest;
 pub mod launch;
 pub(crate) mod migration;
 pub(crate) mod obsolete;
+pub(crate) mod placement;
 pub mod release;
 pub(crate) mod replicas;
 pub mod resource;
+pub(crate) mod revision;
 pub(crate) mod room;
+pub(crate) mod setting;
 mod storage;
 pub mod subject;
 pub(crate) mod topology;

@@ -7,15 +7,8 @@
 //! `indexVMSpec`): each guest gets labels, annotations and specification of the template; what differs from guest to guest
 //! are names, of volumes and of what they are filled from.
 
-use super::authors::seen_from_replicas;
-use super::cluster::Cluster;
-use super::guest::{Guest, guest_of};
 use super::resource::Resource;
-use super::subject::{self, Judged};
 use super::wire::{Pool, Reader, ReplicaSet, VirtualMachine, VmSpec};
-use crate::fit::author::Holder;
-use crate::fit::subject::Template;
-use crate::fit::verdict::{Detail, Finding};
 
 /// A replica set or a pool.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,43 +104,5 @@ impl Replicas {
             ReplicasKind::ReplicaSet => reader.read::<ReplicaSet>()?.into(),
             ReplicasKind::Pool => reader.read::<Pool>()?.into(),
         })
-    }
-
-    /// Any of its guests, made ready for judgement.
-    #[must_use]
-    pub fn judged(&self, cluster: &Cluster) -> Judged<'static> {
-        self.judged_as(guest_of(&self.vm, cluster), cluster)
-    }
-
-    /// Any of its guests, by the guest that it becomes.
-    #[must_use]
-    pub fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Judged<'static> {
-        let mut out = subject::of_guest(&self.vm, guest, cluster);
-        // A VM or VMI of the same name is not one of its guests.
-        out.subject.template = Some(match self.kind {
-            ReplicasKind::ReplicaSet => Template::ReplicaSet,
-            ReplicasKind::Pool => Template::Pool,
-        });
-        out.subject.running = None;
-        out.subject.field_root = self.kind.field(&out.subject.field_root);
-        let holder = match self.kind {
-            ReplicasKind::ReplicaSet => Holder::ReplicaSet,
-            ReplicasKind::Pool => Holder::Pool,
-        };
-        seen_from_replicas(&mut out.subject.authors, holder, |field| self.kind.field(field));
-        out.notes.iter_mut().chain(&mut out.not_judged).for_each(|finding| self.relocate(finding));
-        out
-    }
-
-    /// Names the field of a finding, and where its words name it, as it stands in the object.
-    fn relocate(&self, finding: &mut Finding) {
-        let field = self.kind.field(&finding.field);
-        if field == finding.field {
-            return;
-        }
-        if let Detail::Noted(words) = &mut finding.detail {
-            *words = words.replace(&finding.field, &field);
-        }
-        finding.field = field;
     }
 }

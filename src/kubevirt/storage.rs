@@ -5,7 +5,7 @@
 //! its own, on the guest's node: it binds the guest no less.
 
 use super::cluster::Cluster;
-use super::launch;
+use super::placement;
 use super::wire::VmiSpec;
 use crate::fit::subject::BoundVolume;
 
@@ -22,7 +22,7 @@ pub(super) fn bound_volumes(spec: &VmiSpec, namespace: &str, cluster: &Cluster) 
         Some(BoundVolume {
             volume: volume.name.clone(),
             persistent_volume: found.metadata.name.clone(),
-            nodes: launch::node_selector(required).into(),
+            nodes: placement::node_selector(required).into(),
         })
     });
     bound.collect()

@@ -1,15 +1,19 @@
 //! From KubeVirt's objects to subjects: who is judged, at which point of its life, with what demand.
 
+mod changes;
+mod replicas;
+
 use std::collections::BTreeMap;
 
-use super::authors::{Origin, Origins, Setting, Source, overlay, seen_from_migration};
-use super::changes;
+use super::authors::{Source, overlay, seen_from_migration};
 use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
 use super::migration::{self, NoPod, NotEvacuated};
 use super::obsolete;
+use super::placement;
+use super::setting::{Origin, Origins, Setting};
 use super::storage;
 use super::topology;
 use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
@@ -99,7 +103,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     let name = owner.map(|owner| owner.name.as_str()).filter(|name| !name.is_empty());
     let name = name.or(pod.metadata.name.as_deref()).or(pod.metadata.generate_name.as_deref()).unwrap_or_default();
 
-    let placement = cluster::placement(pod);
+    let placement = placement::of_pod(pod);
     let running_on = placement.node_name.as_deref().filter(|node| !node.is_empty()).map(str::to_owned);
     let mode = vmi.map_or_else(|| mode_of(&placement), |vmi| mode(&vmi.spec));
     let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);

@@ -2,9 +2,9 @@
 //!
 //! Mirrors `pkg/virt-controller/watch/topology` (`hinter.go`, `tsc.go`, `filter.go`).
 
-use super::authors::Setting;
 use super::cluster::Cluster;
 use super::defaults::is_on;
+use super::setting::Setting;
 use super::wire::{VmiSpec, VmiStatus};
 use crate::fit::label;
 

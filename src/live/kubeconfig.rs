@@ -11,7 +11,7 @@ use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig, Kube
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::connect::{ClusterArgs, ConnectError};
+use super::options::{ClusterArgs, ConnectError};
 use super::proxy::{self, Environment};
 use crate::files;
 

@@ -21,6 +21,7 @@ pub(crate) mod kubeconfig;
 pub(crate) mod leader;
 pub(crate) mod libvirt;
 mod lookups;
+mod options;
 pub(crate) mod proxy;
 mod rate;
 mod renaming;

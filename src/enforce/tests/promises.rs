@@ -14,7 +14,8 @@ use crate::fit::judgement::Depth;
 use crate::fit::label::Family;
 use crate::fit::node::Node;
 use crate::judge::{Manifest, judge};
-use crate::kubevirt::cluster::{Object, placement};
+use crate::kubevirt::cluster::Object;
+use crate::kubevirt::placement;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Pod, VirtualMachine, Vmi};
 use crate::policy::{Policy, UserName};
@@ -236,7 +237,7 @@ fn trimming_only_lets_more_nodes_in_and_keeps_what_is_not_of_the_cpu() {
         let dropped: Vec<&str> = out.dropped().into_iter().map(|(key, _)| key.as_str()).collect();
 
         let fleet = &world.cluster.fleet;
-        let fits = |pod: &Pod<'_>| fleet.look_up(&placement(pod)).passes().fitting;
+        let fits = |pod: &Pod<'_>| fleet.look_up(&placement::of_pod(pod)).passes().fitting;
         let mut lost: Bits = fits(&before);
         lost.subtract(&fits(&after));
         prop_assert!(lost.is_empty(), "nodes are shut out: {dropped:?}");

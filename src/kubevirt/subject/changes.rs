@@ -3,15 +3,16 @@
 //! Each change is carried out on the VirtualMachine, and the guest that it becomes is rendered anew: a feature that is dropped may come
 //! back from a preference, and a Hyper-V setting takes others along.
 
-use super::authors::{Origin, Setting as From, Source};
-use super::cluster::Cluster;
-use super::defaults::is_on;
-use super::guest::{Guest, guest_of};
-use super::subject::start_of;
-use super::wire::{Cpu, Hyperv, VirtualMachine, Vmi, VmiSpec};
+use super::start_of;
 use crate::fit::author::{Author, Named};
 use crate::fit::label;
 use crate::fit::subject::{ListedFeature, Setting, SettingChange};
+use crate::kubevirt::authors::Source;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::defaults::is_on;
+use crate::kubevirt::guest::{Guest, guest_of};
+use crate::kubevirt::setting::{Origin, Setting as From};
+use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec};
 
 /// How many features are tried one by one.
 const EACH: usize = 4;
@@ -78,7 +79,7 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
     let mut out = Vec::new();
     let hyperv = spec.domain.features.hyperv.iter().flat_map(Hyperv::settings);
     // One that is there without a value is on by default.
-    let is_set = |name: &str, state: Option<&super::wire::FeatureState>| {
+    let is_set = |name: &str, state: Option<&FeatureState>| {
         state.is_some_and(|state| state.enabled != Some(false)) && is_scarce_setting(cluster, name)
     };
     out.extend(hyperv.filter(|(name, state)| is_set(name, state.as_ref())).map(|(name, _)| Setting::HyperV(name)));

@@ -1,0 +1,60 @@
+//! What a pod asks of a node, from the words of the API.
+
+use super::wire::{self, Pod, Toleration};
+use crate::fit::node::Effect;
+use crate::fit::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
+use crate::word::Word as _;
+
+/// What a pod asks of a node.
+#[must_use]
+pub(crate) fn of_pod<'a>(pod: &Pod<'a>) -> Placement<'a> {
+    let required = &pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
+    Placement {
+        selector: pod.spec.node_selector.0.iter().cloned().collect(),
+        affinity: required.clone().map(|required| node_selector(required).into()),
+        tolerations: pod.spec.tolerations.iter().map(toleration).collect(),
+        node_name: pod.spec.node_name.as_ref().map(|name| name.0.clone()),
+    }
+}
+
+/// From the wire's words.
+#[must_use]
+pub(crate) fn node_selector(selector: wire::NodeSelector) -> placement::NodeSelector {
+    let term = |term: wire::NodeSelectorTerm| Term {
+        expressions: term
+            .match_expressions
+            .into_iter()
+            .map(|rule| Expression::new(rule.key, &rule.operator, rule.values))
+            .collect(),
+        names: term.match_fields.into_iter().map(name_rule).collect(),
+    };
+    placement::NodeSelector { terms: selector.node_selector_terms.into_iter().map(term).collect() }
+}
+
+/// Mirrors `nodeSelectorRequirementsAsFieldSelector`: one value, `In` or `NotIn`, `metadata.name`.
+fn name_rule(mut rule: wire::NodeSelectorRequirement) -> NameRule {
+    match (rule.values.len(), rule.values.pop(), rule.key.as_str(), rule.operator.as_str()) {
+        (1, Some(name), "metadata.name", "In") => NameRule::Is(name),
+        (1, Some(name), "metadata.name", "NotIn") => NameRule::IsNot(name),
+        _ => NameRule::Invalid,
+    }
+}
+
+/// From the wire's words. An effect this release does not know tolerates nothing.
+#[must_use]
+pub(crate) fn toleration(toleration: &Toleration) -> placement::Toleration {
+    let effect = toleration.effect.as_deref().filter(|effect| !effect.is_empty());
+    let known = effect.and_then(Effect::of);
+    let operator = match toleration.operator.as_deref().unwrap_or_default() {
+        _ if effect.is_some() && known.is_none() => TolerationOperator::Unknown,
+        "" | "Equal" => TolerationOperator::Equal,
+        "Exists" => TolerationOperator::Exists,
+        _ => TolerationOperator::Unknown,
+    };
+    placement::Toleration {
+        key: toleration.key.clone().unwrap_or_default(),
+        operator,
+        value: toleration.value.clone().unwrap_or_default(),
+        effect: known,
+    }
+}

@@ -1,0 +1,50 @@
+//! Any guest of a replica set or a pool, made ready for judgement.
+
+use super::{Judged, of_guest};
+use crate::fit::author::Holder;
+use crate::fit::subject::Template;
+use crate::fit::verdict::{Detail, Finding};
+use crate::kubevirt::authors::seen_from_replicas;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::guest::{Guest, guest_of};
+use crate::kubevirt::replicas::{Replicas, ReplicasKind};
+
+impl Replicas {
+    /// Any of its guests, made ready for judgement.
+    #[must_use]
+    pub fn judged(&self, cluster: &Cluster) -> Judged<'static> {
+        self.judged_as(guest_of(&self.vm, cluster), cluster)
+    }
+
+    /// Any of its guests, by the guest that it becomes.
+    #[must_use]
+    pub fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Judged<'static> {
+        let mut out = of_guest(&self.vm, guest, cluster);
+        // A VM or VMI of the same name is not one of its guests.
+        out.subject.template = Some(match self.kind {
+            ReplicasKind::ReplicaSet => Template::ReplicaSet,
+            ReplicasKind::Pool => Template::Pool,
+        });
+        out.subject.running = None;
+        out.subject.field_root = self.kind.field(&out.subject.field_root);
+        let holder = match self.kind {
+            ReplicasKind::ReplicaSet => Holder::ReplicaSet,
+            ReplicasKind::Pool => Holder::Pool,
+        };
+        seen_from_replicas(&mut out.subject.authors, holder, |field| self.kind.field(field));
+        out.notes.iter_mut().chain(&mut out.not_judged).for_each(|finding| self.relocate(finding));
+        out
+    }
+
+    /// Names the field of a finding, and where its words name it, as it stands in the object.
+    fn relocate(&self, finding: &mut Finding) {
+        let field = self.kind.field(&finding.field);
+        if field == finding.field {
+            return;
+        }
+        if let Detail::Noted(words) = &mut finding.detail {
+            *words = words.replace(&finding.field, &field);
+        }
+        finding.field = field;
+    }
+}

@@ -1,0 +1,143 @@
+//! Which cluster, as whom: kubectl's options, and why none can be reached by them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::config::KubeconfigError;
+
+use super::proxy::ProxyError;
+use crate::domain::Domain;
+
+/// Which cluster, as whom, in which namespace: kubectl's options, before the verb or after it.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Options of all verbs")]
+pub struct ClusterArgs {
+    /// The namespace; else that of the kubeconfig's context, or default
+    #[arg(short, long, value_name = "NAME", global = true)]
+    pub namespace: Option<String>,
+    /// The kubeconfig file of a live cluster; else $KUBECONFIG, ~/.kube/config or, in a pod, its service account
+    #[arg(long, value_name = "FILE", global = true)]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig
+    #[arg(long, value_name = "NAME", global = true)]
+    pub context: Option<String>,
+    /// The cluster of the kubeconfig, in the place of the context's
+    #[arg(long, value_name = "NAME", global = true, hide_short_help = true)]
+    pub cluster: Option<String>,
+    /// The user of the kubeconfig, in the place of the context's
+    #[arg(long, value_name = "NAME", global = true, hide_short_help = true)]
+    pub user: Option<String>,
+    /// The address of the API server
+    #[arg(short, long, value_name = "URL", global = true, hide_short_help = true)]
+    pub server: Option<String>,
+    /// A bearer token, in the place of all credentials of the kubeconfig
+    #[arg(long, value_name = "TOKEN", global = true, hide_short_help = true, hide_env_values = true)]
+    pub token: Option<String>,
+    /// The user to impersonate
+    #[arg(long = "as", value_name = "NAME", global = true, hide_short_help = true)]
+    pub as_user: Option<String>,
+    /// A group to impersonate, with --as; may be repeated
+    #[arg(long, value_name = "NAME", global = true, hide_short_help = true)]
+    pub as_group: Vec<String>,
+    /// The UID to impersonate, with --as
+    #[arg(long, value_name = "UID", global = true, hide_short_help = true)]
+    pub as_uid: Option<String>,
+    /// The file with the certificate authority of the API server
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
+    pub certificate_authority: Option<String>,
+    /// The name that the API server's certificate is checked against, in the place of its host's
+    #[arg(long, value_name = "NAME", global = true, hide_short_help = true)]
+    pub tls_server_name: Option<String>,
+    /// Accept any certificate of the API server
+    #[arg(
+        long, value_name = "BOOL", global = true, hide_short_help = true, require_equals = true, num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub insecure_skip_tls_verify: Option<bool>,
+    /// How long to wait for the API server: seconds, or 500ms, 1m, 1m30s; 0 waits without end
+    #[arg(long, value_name = "DURATION", global = true, hide_short_help = true, value_parser = duration)]
+    pub request_timeout: Option<Duration>,
+    /// The domain of KubeVirt's labels, annotations and API groups, where a distribution renames kubevirt.io; without it a dump that
+    /// uses another domain throughout is recognised
+    #[arg(long, value_name = "DOMAIN", global = true, hide_short_help = true, env = "KUBEVIRT_DOMAIN")]
+    pub kubevirt_domain: Option<Domain>,
+    /// Which log lines go to standard error, by number as for kubectl: requests from 6 on, all from 8 on
+    #[arg(short, long = "v", value_name = "LEVEL", global = true, hide_short_help = true, default_value_t = 0)]
+    pub verbosity: u8,
+}
+
+/// As Go's `time.ParseDuration`, and seconds without a unit, as kubectl takes them.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "say seconds, or a duration, for example 30s, 500ms or 1m30s".to_owned();
+    let mut nanoseconds: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(end);
+        let factor: u64 = match unit {
+            "ns" => 1,
+            "us" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            "" if number.len() == text.len() => 1_000_000_000,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let more = number.checked_mul(factor).ok_or_else(wrong)?;
+        nanoseconds = nanoseconds.checked_add(more).ok_or_else(wrong)?;
+        rest = tail;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_nanos(nanoseconds)) }
+}
+
+/// A cluster that cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// There is no kubeconfig, it cannot be read, or it has no such context; and this is no pod.
+    #[error("no cluster to talk to: {0}; say --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
+    Kubeconfig(String),
+    /// Options that do not go together.
+    #[error("{0}")]
+    Options(String),
+    /// The proxy in front of it cannot be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// The program of the kubeconfig that gives credentials fails.
+    #[error("the kubeconfig's credential plugin {command} fails")]
+    Plugin {
+        /// The program.
+        command: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// The client cannot be made of it, for example because a certificate is unreadable.
+    #[error("the cluster's configuration cannot be used")]
+    Client(#[source] kube::Error),
+}
+
+impl From<KubeconfigError> for ConnectError {
+    fn from(error: KubeconfigError) -> Self {
+        Self::Kubeconfig(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_kubectl_reads_them() {
+        for (text, milliseconds) in
+            [("0", 0), ("5", 5_000), ("5s", 5_000), ("500ms", 500), ("1m30s", 90_000), ("2h", 7_200_000), ("0s", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "5x", "-1", "1.5", "1m30", "m5", " 5", "99999999999999999999", "9999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

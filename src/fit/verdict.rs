@@ -44,8 +44,8 @@ impl Judgement<'_, '_> {
 
     /// The verdict, complete, with what is known beside the nodes.
     pub fn verdict_with(self, notes: Notes<'_>) -> Verdict {
-        let noted = |check| notes.of(check, &self.assessment.outcome).cloned();
-        let found = check::ALL.iter().flat_map(|spec| noted(spec.id).chain((spec.find)(&self)));
+        let reported = |check| notes.of(check, &self.assessment.outcome).cloned();
+        let found = check::ALL.iter().flat_map(|spec| reported(spec.id).chain((spec.find)(&self)));
         let mut findings: Vec<Finding> = found.collect();
         offer_once(&mut findings);
         let is_full = self.effort.depth == Depth::Full;

@@ -1,6 +1,6 @@
-//! The ControllerRevisions that KubeVirt pins a VirtualMachine's instancetype and preference to.
+//! Each ControllerRevision that KubeVirt pins a VirtualMachine to: a copy of its instancetype or preference.
 //!
-//! Mirrors `pkg/instancetype/revision` (`CreateRevision`, `GenerateName`).
+//! Mirrors `CreateControllerRevision` of `pkg/instancetype/revision/store.go`.
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -9,9 +9,8 @@ pub(super) const SPEC: CheckSpec =
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     match &judgement.assessment.outcome {
-        // That is a note of its own.
-        Outcome::Unknown(Unknown::NotJudged(_)) => Vec::new(),
+        // Why nothing can be judged is a note.
+        Outcome::Unknown(Unknown::NotJudged(_)) | Outcome::Fits | Outcome::Impaired(_) => Vec::new(),
         Outcome::Unknown(why) => vec![Finding::note(Check::Unknown, "", Detail::Unknown(why.clone()))],
-        Outcome::Fits | Outcome::Impaired(_) => Vec::new(),
     }
 }

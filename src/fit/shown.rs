@@ -76,10 +76,11 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// Whether a terminal shows the character as one of its own. Beyond ASCII it is what the standard library takes for
-/// printable where it writes a string for debugging.
+/// printable where it writes a string for debugging, but for letters and symbols that are blank.
 pub(crate) fn is_printable(c: char) -> bool {
     match c {
         ' '..='~' => true,
+        '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' => false,
         _ => !c.is_ascii() && c.escape_debug().next() == Some(c),
     }
 }
@@ -112,6 +113,8 @@ mod tests {
     #[case::isolates("\u{2066}\u{2067}\u{2068}\u{2069}", r"\u{2066}\u{2067}\u{2068}\u{2069}")]
     #[case::byte_order_mark("\u{feff}", r"\u{feff}")]
     #[case::tag("\u{e0041}", r"\u{e0041}")]
+    #[case::hangul_fillers("\u{115f}\u{1160}\u{3164}\u{ffa0}", r"\u{115f}\u{1160}\u{3164}\u{ffa0}")]
+    #[case::blank_braille("\u{2800}", r"\u{2800}")]
     #[case::soft_hyphen("\u{ad}", r"\u{ad}")]
     #[case::blank_that_does_not_break("\u{a0}", r"\u{a0}")]
     #[case::combining("e\u{301}", r"e\u{301}")]

@@ -28,7 +28,7 @@ use tracing::{debug, warn};
 
 use super::attended::Attended;
 use super::head;
-use super::places::{Entry, Peer, Place};
+use super::places::{Entry, Peer, Place, Places};
 use super::router::plain;
 use super::seldom::Seldom;
 use super::server::Limits;
@@ -47,6 +47,7 @@ pub(super) struct Shared {
     pub(super) protocols: Protocols,
     pub(super) router: Router,
     pub(super) limits: Limits,
+    pub(super) places: Arc<Places>,
     pub(super) metrics: Arc<Metrics>,
     /// Each HTTP/1.1 connection closes after its answer.
     pub(super) last_answers: AtomicBool,
@@ -200,6 +201,7 @@ fn closed(peer: &Peer, ended: Result<(), Box<dyn StdError + Send + Sync>>) {
 /// One request through the router.
 async fn answer(mut request: Request<Incoming>, peer: Peer, shared: Arc<Shared>) -> Result<Response, Infallible> {
     let mut under_way = peer.request();
+    let address = peer.address();
     let is_http1 = request.version() < Version::HTTP_2;
     let fault = head::fault(&request);
     let mut response = if let Some(fault) = fault {
@@ -213,8 +215,13 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, shared: Arc<Shared>)
         under_way.succeeded();
     }
     // HTTP/2 has GOAWAY for that, and forbids the header.
-    let is_last = fault.is_some() || shared.limits.one_request || shared.last_answers.load(Ordering::Relaxed);
-    if is_http1 && is_last {
+    let is_last = || {
+        fault.is_some()
+            || shared.limits.one_request
+            || shared.last_answers.load(Ordering::Relaxed)
+            || shared.places.are_short(address)
+    };
+    if is_http1 && is_last() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

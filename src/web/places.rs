@@ -20,6 +20,9 @@ const GRACE: Duration = Duration::from_millis(25);
 /// A connection that was answered more often has its grace as many times, up to so many: one that is in use is not the one to end.
 const OFTEN: u32 = 10;
 
+/// How long places count as short after one was ended for a newcomer, or a newcomer waited.
+const SHORTAGE: Duration = Duration::from_secs(10);
+
 /// The bounds of the places of a port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -48,6 +51,8 @@ struct State {
     staying: HashMap<IpAddr, usize>,
     /// Those who wait for a place, by address, the first of each first.
     waiting: BTreeMap<IpAddr, VecDeque<Waiting>>,
+    /// When places were last short: those of an address, or all of them.
+    short: HashMap<Option<IpAddr>, Instant>,
 }
 
 #[derive(Debug)]
@@ -116,6 +121,16 @@ impl Places {
         state.held.len() >= self.bounds.total || state.staying(address.to_canonical()) >= self.bounds.per_peer
     }
 
+    /// Whether places are short, for this address or for all.
+    ///
+    /// An HTTP/1.1 connection then closes with its answer, which says so: to end it later would be no message to its client, as GOAWAY
+    /// is over HTTP/2, and Go's clients do not send a review again that they sent into a connection that closed.
+    pub(super) fn are_short(&self, address: IpAddr) -> bool {
+        let state = self.lock();
+        let is_short = |of| state.short.get(&of).is_some_and(|since| since.elapsed() < SHORTAGE);
+        is_short(None) || is_short(Some(address.to_canonical()))
+    }
+
     /// Something else than places is short: one who waits is turned away, or else an idle connection ends.
     pub(super) fn give_back(&self) {
         let mut state = self.lock();
@@ -132,12 +147,18 @@ impl Places {
             state.waiting.keys().map(|address| (state.staying(*address), *address)).collect();
         addresses.sort_unstable();
         for (staying, address) in addresses {
-            if staying >= per_peer && !state.end_one(Some(address), GRACE, patience) {
-                continue;
+            if staying >= per_peer {
+                state.note_shortage(Some(address));
+                if !state.end_one(Some(address), GRACE, patience) {
+                    continue;
+                }
             }
             let all: usize = state.staying.values().sum();
-            if all >= total && !state.end_one(None, GRACE, patience) {
-                return None;
+            if all >= total {
+                state.note_shortage(None);
+                if !state.end_one(None, GRACE, patience) {
+                    return None;
+                }
             }
             // Else those that were asked to end are waited for.
             return (state.held.len() < total).then_some(address);
@@ -158,6 +179,13 @@ impl State {
         self.held.insert(id, Held { peer: peer.clone(), end: Arc::clone(&end), stays: true });
         *self.staying.entry(address).or_default() += 1;
         Place { id, peer, end, places }
+    }
+
+    fn note_shortage(&mut self, of: Option<IpAddr>) {
+        let now = Instant::now();
+        if self.short.insert(of, now).is_none() {
+            self.short.retain(|_, since| now.saturating_duration_since(*since) < SHORTAGE);
+        }
     }
 
     fn staying(&self, address: IpAddr) -> usize {

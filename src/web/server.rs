@@ -179,19 +179,20 @@ pub async fn serve(
         Transport::Plain => None,
         Transport::Tls(config) => Some(TlsAcceptor::from(config)),
     };
+    let Limits { connections: total, per_peer, waiting, patience, .. } = limits;
+    let places = Places::new(Bounds { total, per_peer, waiting, patience });
     let shared = Arc::new(Shared {
         acceptor,
         protocols: Protocols::new(&limits),
         router,
         limits,
+        places: Arc::clone(&places),
         metrics,
         last_answers: AtomicBool::new(false),
         stop: watch::Sender::new(false),
         refused: Seldom::new(10, Duration::from_secs(60)),
         leaving: Semaphore::new(LEAVING),
     });
-    let Limits { connections: total, per_peer, waiting, patience, .. } = limits;
-    let places = Places::new(Bounds { total, per_peer, waiting, patience });
     let full = Seldom::new(1, Duration::from_secs(60));
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();

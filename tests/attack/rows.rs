@@ -44,6 +44,7 @@ rows! {
     "idle: 1,024 connections" => |target, tally| many(1024, target, tally, idle),
     "idle: 1,024 after the handshake" => |target, tally| many(1024, target, tally, idle_tls),
     "idle: 1,024 after a request" => |target, tally| many(1024, target, tally, idle_http1),
+    "idle: 1,024 so, another address" => |target, tally| many(1024, target, tally, idle_http1_elsewhere),
     "idle: 1,024 of HTTP/2" => |target, tally| many(1024, target, tally, idle_http2),
     "idle: 1,024 from 64 addresses" => |target, tally| many(1024, target, tally, idle_elsewhere),
     "admin: 1,024 idle connections" => |target, tally| many(1024, target, tally, admin_idle),
@@ -270,8 +271,17 @@ async fn idle_tls(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<
 
 /// One that sends a request first, as a good client does.
 async fn idle_http1(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
+    used_http1(&target, &tally, None).await
+}
+
+/// The same from an address that is not the good clients', where the system has one.
+async fn idle_http1_elsewhere(_: u32, target: Arc<Target>, tally: Arc<Tally>) -> io::Result<()> {
+    used_http1(&target, &tally, cfg!(target_os = "linux").then_some(Ipv4Addr::new(127, 0, 1, 1))).await
+}
+
+async fn used_http1(target: &Target, tally: &Tally, from: Option<Ipv4Addr>) -> io::Result<()> {
     tally.tried();
-    let mut stream = target.tls(Http::One, None).await?;
+    let mut stream = target.tls(Http::One, from).await?;
     stream.write_all(head(target.review.len()).as_bytes()).await?;
     stream.write_all(&target.review).await?;
     stream.flush().await?;

@@ -72,10 +72,16 @@ impl Client {
     }
 
     async fn review(&mut self, name: &str) -> Result<StatusCode, hyper::Error> {
+        Ok(self.answer(name).await?.0)
+    }
+
+    /// The status, and whether the server says that the connection ends with this answer.
+    async fn answer(&mut self, name: &str) -> Result<(StatusCode, bool), hyper::Error> {
         let request = Request::post("/validate").header("host", "localhost").header("content-type", "application/json");
         let request = request.body(Full::new(Bytes::from(review(name).to_string()))).unwrap();
         self.0.ready().await?;
-        Ok(self.0.send_request(request).await?.status())
+        let answer = self.0.send_request(request).await?;
+        Ok((answer.status(), answer.headers().get("connection").is_some_and(|value| value == "close")))
     }
 }
 
@@ -126,6 +132,25 @@ async fn those_who_were_of_use_leave_half_to_newcomers() {
     assert!(!is_ended(&mut first).await && !is_ended(&mut second).await, "two who are about to send something");
     assert_eq!(of_use[3].review("db").await.unwrap(), StatusCode::OK);
     of_use[0].review("db").await.unwrap_err();
+}
+
+/// Its client does not send a further review into a connection that ends at that moment.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn where_places_are_short_answers_say_that_their_connection_closes() {
+    let port = Port::open(Limits { connections: 10, per_peer: 3, ..Limits::default() }).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = port.client().await;
+        assert_eq!(client.answer("db").await.unwrap(), (StatusCode::OK, false), "there is room");
+        clients.push(client);
+    }
+    let mut elsewhere = Client::over(from(2, port.address).await).await;
+    let mut newcomer = port.client().await;
+    assert_eq!(newcomer.answer("db").await.unwrap(), (StatusCode::OK, true));
+    newcomer.review("db").await.unwrap_err();
+    assert_eq!(clients[2].answer("db").await.unwrap(), (StatusCode::OK, true));
+    assert_eq!(elsewhere.answer("db").await.unwrap(), (StatusCode::OK, false), "its address has its share");
 }
 
 #[rstest]

@@ -1,5 +1,7 @@
 //! What the status of a policy tells.
 
+use serde::Serialize;
+
 use super::pool::{Pool, recommended};
 use super::standing::{Standing, standing};
 use super::stands::{GuestOf, Stands, Tally, each};
@@ -9,9 +11,58 @@ use crate::fit::label::Family;
 use crate::kubevirt::cluster::{Cluster, Launcher};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::Vmi;
-use crate::policy::CommonModel;
+use crate::policy::Policy;
 use crate::say::plural;
 use crate::world::World;
+
+/// The nodes of a policy, and the models that they can run. Also the JSON of `policies` of an audit: fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyNodes {
+    /// The policy.
+    pub policy: String,
+    /// The nodes it selects, of those that run x86 guests.
+    pub nodes: usize,
+    /// Its common model; `None` without one.
+    pub common_model: Option<String>,
+    /// The nodes that can run that one; `None` without one.
+    pub usable_nodes: Option<usize>,
+    /// The most modern model that the most of its nodes can run.
+    pub recommended_model: Option<String>,
+    /// Of the common model, whom it leaves out, or where all can run it, whom the next higher one would.
+    pub of_model: Option<String>,
+}
+
+impl PolicyNodes {
+    /// Those of this policy.
+    #[must_use]
+    pub fn of(fleet: &Fleet, policy: &Policy) -> Self {
+        let pool = Pool::of(fleet, policy);
+        let common = policy.common_model.as_ref().map(|common| common.name.as_str());
+        Self {
+            policy: policy.name.clone(),
+            nodes: pool.nodes.count(),
+            common_model: common.map(str::to_owned),
+            usable_nodes: common.map(|common| pool.usable(fleet, common).count()),
+            recommended_model: recommended(fleet, &pool.nodes),
+            of_model: common.and_then(|common| pool.of_model(fleet, common)),
+        }
+    }
+
+    /// `CPUPolicy intel-pool: Skylake-Server-noTSX-IBRS runs on 5 of 5 nodes; …`.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Self { policy, nodes, .. } = self;
+        let what = match (nodes, &self.common_model, self.usable_nodes, &self.recommended_model) {
+            (0, ..) => "its nodeSelector selects no node that runs guests".to_owned(),
+            (_, Some(model), Some(usable), _) => format!("{model} runs on {usable} of {}", plural::nodes(*nodes)),
+            (_, _, _, Some(best)) => format!("no common model; recommended for its {}: {best}", plural::nodes(*nodes)),
+            (_, _, _, None) => format!("no common model; none is recommended for its {}", plural::nodes(*nodes)),
+        };
+        let of_model = self.of_model.iter().map(|line| format!("; {line}")).collect::<String>();
+        format!("CPUPolicy {policy}: {what}{of_model}")
+    }
+}
 
 /// What the status of a policy tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,16 +186,9 @@ pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
         .policies
         .iter()
         .map(|policy| {
-            let pool = Pool::of(fleet, policy);
-            let usable = |common: &CommonModel| pool.usable(fleet, &common.name).count();
-            PolicyStatus {
-                name: policy.name.clone(),
-                nodes: pool.nodes.count(),
-                usable_nodes: policy.common_model.as_ref().map(usable),
-                of_model: policy.common_model.as_ref().and_then(|common| pool.of_model(fleet, &common.name)),
-                recommended_model: recommended(fleet, &pool.nodes),
-                ..PolicyStatus::default()
-            }
+            let PolicyNodes { policy, nodes, usable_nodes, recommended_model, of_model, .. } =
+                PolicyNodes::of(fleet, policy);
+            PolicyStatus { name: policy, nodes, usable_nodes, of_model, recommended_model, ..PolicyStatus::default() }
         })
         .collect();
     let mut stands = Stands::new(world);

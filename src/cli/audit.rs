@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::args::{AuditArgs, AuditOutput, FailOn};
 use crate::answers::audit::{AuditRow, Severity, Span, Stand, StandRow, audit};
 use crate::answers::stands::{Answer, Tally};
+use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
 use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
@@ -28,6 +29,8 @@ pub(crate) enum Audited {
 struct Report<'r> {
     items: &'r [AuditRow],
     summary: Summary,
+    /// The nodes of each policy, and the models that they can run.
+    policies: Vec<PolicyNodes>,
     /// Where libvirt gave no answer about the guests that run; left out where it was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     libvirt: Option<Unanswered>,
@@ -116,13 +119,15 @@ pub(crate) fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mu
     }
     let summary = Summary::of(&rows);
     let running = rows.iter().filter(|row| row.stand == Stand::Running);
+    let policies: Vec<PolicyNodes> =
+        world.policies.iter().map(|policy| PolicyNodes::of(&world.cluster.fleet, policy)).collect();
     let libvirt = Unanswered::of(world, running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name)));
     match args.output {
         AuditOutput::Table | AuditOutput::Wide => {
             if rows.is_empty() {
                 page.line(nobody_in_dump(world, only, args.list.selector.is_some()));
             } else {
-                people(&rows, &summary, args, !world.policies.is_empty(), page);
+                people(&rows, &summary, args, &policies, page);
                 libvirt
                     .iter()
                     .flat_map(Unanswered::lines)
@@ -134,8 +139,8 @@ pub(crate) fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mu
             let kind = if is_running { ObjectKind::Vmi } else { ObjectKind::VirtualMachine };
             page.line(kind.title(&row.name));
         }),
-        AuditOutput::Json => page.json(&Report { items: &rows, summary, libvirt })?,
-        AuditOutput::Yaml => page.yaml(&Report { items: &rows, summary, libvirt })?,
+        AuditOutput::Json => page.json(&Report { items: &rows, summary, policies, libvirt })?,
+        AuditOutput::Yaml => page.yaml(&Report { items: &rows, summary, policies, libvirt })?,
     }
     let limit = args.fail_on.map(|state| match state {
         FailOn::Fragile => Severity::Fragile,
@@ -167,7 +172,7 @@ fn nobody_in_dump(world: &World, only: Option<&str>, is_selected: bool) -> Strin
     format!("{nobody}: does the dump hold what `{}` prints?", crate::dump_command!())
 }
 
-fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool, page: &mut Page) {
+fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: &[PolicyNodes], page: &mut Page) {
     let wide = args.output == AuditOutput::Wide;
     let mut cells = if args.list.no_headers { Vec::new() } else { vec![head(wide)] };
     cells.extend(rows.iter().map(|row| line(row, wide)));
@@ -178,10 +183,9 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: bool
     }
     page.line(totals(summary));
     page.line(next_totals(rows, summary));
-    if policies {
-        for line in ruled(rows, summary) {
-            page.line(line);
-        }
+    if !policies.is_empty() {
+        ruled(rows, summary).into_iter().for_each(|line| page.line(line));
+        policies.iter().for_each(|policy| page.line(policy.line()));
     }
 }
 

@@ -280,6 +280,8 @@ wire! {
         preference: Option<Matcher>,
         /// `runStrategy`: `WaitAsReceiver` makes its VMI the target of a decentralized migration.
         run_strategy: String,
+        /// `running`, which newer VMs leave to `runStrategy`: `true` is `Always`.
+        running: Option<bool>,
         /// `dataVolumeTemplates`.
         data_volume_templates: Vec<DataVolume>,
     }

@@ -7,6 +7,7 @@
 
 mod acts;
 mod apart;
+mod budgets;
 mod forecast;
 mod least;
 mod mover;
@@ -208,7 +209,9 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     }
     let movers_of = |&node: &NodeIndex| {
         let here = guests.get(fleet.name(node)).into_iter().flatten();
-        (node, here.map(|vmi| Mover::of(world, vmi, node).on_its_way(now)).collect())
+        let mut movers: Vec<Mover<'_>> = here.map(|vmi| Mover::of(world, vmi, node).on_its_way(now)).collect();
+        budgets::share(world, &residents, &mut movers);
+        (node, movers)
     };
     let leaving = landed.as_ref().map(|landed| mover::leaving(now, landed)).unwrap_or_default();
     let turns: Vec<(NodeIndex, Vec<Mover<'_>>)> = nodes.iter().map(movers_of).collect();

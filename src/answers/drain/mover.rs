@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::apart::{Residents, launcher_label};
+use super::apart::Residents;
+use super::budgets::protection;
 use super::forecast::Outcome;
 use super::{GuestRow, Nodes, State};
 use crate::answers::policy_of;
@@ -241,7 +242,7 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
     let strategy = strategy(vmi, &world.cluster);
     let is_evicted = matches!(strategy, Some(Strategy::ShutDown | Strategy::Unknown))
         || (strategy == Some(Strategy::IfPossible) && refused.is_some());
-    if let Some(why) = is_evicted.then(|| protection(world, vmi)).flatten() {
+    if is_evicted && let Err(why) = protection(world, vmi) {
         return Fate::Stays(why);
     }
     match (strategy, refused) {
@@ -264,26 +265,6 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
         }
         (Some(Strategy::LiveMigrate) | None, Some(why)) => Fate::Refused(format!("it is not live-migratable: {why}")),
         (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => Fate::Moves,
-    }
-}
-
-/// Why the API server refuses the eviction of a guest that would be shut down: budgets of people. One that is to be migrated is
-/// never evicted, so no budget holds it.
-fn protection(world: &World, vmi: &Vmi) -> Option<String> {
-    let budgets = world.cluster.room.budgets().iter();
-    let own: Vec<_> =
-        budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, |key| launcher_label(vmi, key))).collect();
-    match own.as_slice() {
-        [] => None,
-        [budget] if budget.allowed > 0 => None,
-        [budget] => Some(format!(
-            "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does",
-            budget.namespace, budget.name
-        )),
-        [one, two, ..] => Some(format!(
-            "PodDisruptionBudgets {} and {} both protect it: the API server evicts no pod that two protect",
-            one.name, two.name
-        )),
     }
 }
 

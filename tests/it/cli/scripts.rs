@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::common::{self, Ran, Scratch, check, cpufit, fitting, head, list, results, shipped, texts};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const NODES: &str = "\
 apiVersion: v1
@@ -542,6 +542,13 @@ fn an_audit_can_be_scripted() {
     );
     assert_eq!(items[0]["ownNode"], true, "a guest in danger stands first");
     assert_eq!((&report["summary"]["guests"], &report["summary"]["denied"]), (&3.into(), &1.into()));
+    let policy = &report["policies"][0];
+    assert_eq!(
+        (&policy["policy"], &policy["usableNodes"], &policy["nodes"]),
+        (&"intel-pool".into(), &5.into(), &5.into())
+    );
+    assert_eq!(policy["ofModel"], "Cascadelake-Server-noTSX, the next higher model, would leave out node-b");
+    assert_eq!(audit(&["-o", "json"]).json()["policies"], Value::Array(Vec::new()), "there is no policy");
     assert!(audit(&["-o", "yaml"]).stdout.starts_with("items:"), "YAML was asked for");
     assert_eq!(audit(&["-n", "lab", "-o", "json"]).json()["summary"]["guests"], 0, "another namespace's guests");
 }
@@ -557,6 +564,49 @@ fn an_audit_fails_a_pipeline_from_the_state_it_is_given() {
         .run();
     assert_cannot_judge(&ran, &["there is no namespace lab", "--fail-on would pass"]);
     assert_eq!(audit(&["--fail-on", "never"]).code(), 2, "a word that is not one must not pass");
+}
+
+/// As `kubectl apply` would bring it there: what is said goes by the new policy, and by the others that are there.
+#[test]
+fn a_policy_takes_the_place_of_one_of_its_name() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo");
+    let scratch = Scratch::new();
+    let policy = |name: &str, model: &str| {
+        format!(
+            "apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {{name: {name}}}\nspec: {{commonModel: {{name: {model}}}}}\n---\n"
+        )
+    };
+    let cluster = std::fs::read_to_string(demo.join("cluster.yaml")).unwrap();
+    let is_there = policy("pool", "Skylake-Server-noTSX-IBRS") + &policy("zebra", "Icelake-Server-noTSX");
+    let dump = scratch.write("dump.yaml", format!("{cluster}\n---\n{is_there}"));
+    let new = scratch.write("new.yaml", policy("pool", "Cascadelake-Server-noTSX"));
+    let run = |args: &[&OsStr]| {
+        let args = [args, &[OsStr::new("-o"), OsStr::new("json"), OsStr::new("--policy"), new.as_os_str()]].concat();
+        let ran = cpufit(args).run();
+        assert!(ran.code() < 2, "{}", head(&ran.stderr));
+        ran.json()
+    };
+    let audited = run(&[OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str()]);
+    let models: Vec<_> =
+        list(&audited["policies"]).iter().map(|policy| [&policy["policy"], &policy["commonModel"]]).collect();
+    assert_eq!(json!(models), json!([["zebra", "Icelake-Server-noTSX"], ["pool", "Cascadelake-Server-noTSX"]]));
+    for verb in ["drain", "recommend", "explain", "check"] {
+        let target = match verb {
+            "drain" => "node-a",
+            "explain" => "vmi/db",
+            _ => "",
+        };
+        let mut args: Vec<&OsStr> = vec![OsStr::new(verb), OsStr::new("--snapshot"), dump.as_os_str()];
+        args.extend(Some(OsStr::new(target)).filter(|target| !target.is_empty()));
+        args.extend(["-n", "shop"].map(OsStr::new).into_iter().filter(|_| verb == "explain"));
+        args.extend([OsStr::new("-f"), dump.as_os_str()].into_iter().filter(|_| verb == "check"));
+        run(&args);
+    }
+    run(&[OsStr::new("diff"), dump.as_os_str(), dump.as_os_str()]);
+    let twice = scratch.write("twice.yaml", policy("pool", "Haswell") + &policy("pool", "Haswell"));
+    let args =
+        [OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str(), OsStr::new("--policy"), twice.as_os_str()];
+    assert_cannot_judge(&cpufit(args).run(), &["twice.yaml, document 2", "there is a CPUPolicy named pool already"]);
 }
 
 /// The objects of a file, and the same without this namespace.

@@ -101,3 +101,65 @@ fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
         "too few show it: {seen:?}, held by one {held_by_one}, by two {held_by_two}, moves in spite of one {moves_in_spite}"
     );
 }
+
+/// Guests of one node that one budget protects: by name, whether its VM starts it again.
+type Protected = Vec<(String, bool)>;
+
+/// How few of them are evicted, in whichever order `kubectl drain` comes to them: an eviction takes a disruption, and a guest that
+/// starts again elsewhere gives it back.
+fn fewest_evicted(left: &[bool], allowed: usize) -> usize {
+    let after = |at: usize| {
+        let (mut rest, returns) = (left.to_vec(), left[at]);
+        rest.remove(at);
+        1 + fewest_evicted(&rest, if returns { allowed } else { allowed - 1 })
+    };
+    if allowed == 0 { 0 } else { (0..left.len()).map(after).min().unwrap_or(0) }
+}
+
+#[test]
+fn guests_that_share_a_budget_are_shut_down_as_it_allows() {
+    let mut random = Random(53);
+    let (mut wait, mut in_turn, mut enough) = (0, 0, 0);
+    for _ in 0..300 {
+        let guests: Protected = (0..=random.below(5)).map(|at| (format!("guest-{at}"), random.percent(60))).collect();
+        let allowed = 1 + random.below(4);
+        let objects = guests.iter().flat_map(|(name, returns)| {
+            let guest = running(name, "node-a", SKY).tweak(|guest| {
+                guest["metadata"]["labels"] = json!({"app": "web"});
+                guest["spec"]["evictionStrategy"] = json!("None");
+            });
+            let vm = crate::testing::cluster::vm(name, SKY).tweak(|vm| match (*returns, random.below(2)) {
+                (true, 0) => vm["spec"]["runStrategy"] = json!("Always"),
+                (true, _) => vm["spec"]["running"] = json!(true),
+                (false, 0) => vm["spec"]["runStrategy"] = json!("Manual"),
+                (false, _) => vm["spec"]["runStrategy"] = json!("RerunOnFailure"),
+            });
+            [vmi(guest), Object::VirtualMachine(Box::new(read(vm)))]
+        });
+        let objects: Vec<Object> = objects.collect();
+        let mut known = world(intel(), objects);
+        let budget = json!({"metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}}, "status": {"disruptionsAllowed": allowed}});
+        let text = budget.to_string();
+        let room = std::sync::Arc::make_mut(&mut known.cluster.room);
+        room.read("policy", "PodDisruptionBudget", &Json(&text)).expect("well-formed");
+        let found = drained(&known, "node-a");
+        let node = &found.nodes[0];
+        let returns: Vec<bool> = guests.iter().map(|(_, returns)| *returns).collect();
+        let expected = fewest_evicted(&returns, allowed);
+        assert_eq!(node.count(State::ShutDown), expected, "{allowed} of {guests:?}: {node:?}");
+        assert_eq!(node.count(State::Stays), guests.len() - expected, "{node:?}");
+        let is_said = guests.len() > allowed;
+        for row in &node.guests {
+            let named = guests.iter().all(|(name, _)| row.why.contains(name.as_str())) || guests.len() > 4;
+            assert_eq!(row.why.contains("PodDisruptionBudget shop/web"), is_said, "{}", row.why);
+            assert!(!is_said || named, "{}", row.why);
+        }
+        match (is_said, expected == guests.len()) {
+            (false, _) => enough += 1,
+            (true, true) => in_turn += 1,
+            (true, false) => wait += 1,
+        }
+    }
+    assert!(wait.min(in_turn).min(enough) > 30, "too few show it: {wait} wait, {in_turn} in turn, {enough} at once");
+}

@@ -1,0 +1,101 @@
+//! `PodDisruptionBudgets` of people over guests that a drain would shut down: each lets so many go at a time.
+//!
+//! Mirrors the eviction subresource (`EvictionREST.Create` and `checkAndDecrement`,
+//! `k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go`): of pods that one budget protects, each eviction takes one of its
+//! `status.disruptionsAllowed`; where none is left the eviction is refused with 429 and `kubectl drain` tries it again, until as many
+//! pods are healthy again. A guest that is to be migrated takes none: KubeVirt's webhook answers its eviction first.
+
+use std::collections::BTreeMap;
+
+use super::apart::{Residents, launcher_label};
+use super::mover::{Fate, Mover};
+use crate::fit::remedy::{Action, Restart};
+use crate::kubevirt::room::Budget;
+use crate::kubevirt::wire::Vmi;
+use crate::say::plural::{fold_names, number};
+use crate::world::World;
+
+/// The budget that allows the eviction of a guest's launcher for now, if there is one.
+///
+/// # Errors
+///
+/// Why the API server refuses it.
+pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w Budget>, String> {
+    let budgets = world.cluster.room.budgets().iter();
+    let own: Vec<&Budget> =
+        budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, |key| launcher_label(vmi, key))).collect();
+    match own.as_slice() {
+        [] => Ok(None),
+        [budget] if budget.allowed > 0 => Ok(Some(budget)),
+        [budget] => Err(format!(
+            "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does",
+            budget.namespace, budget.name
+        )),
+        [one, two, ..] => Err(format!(
+            "PodDisruptionBudgets {} and {} both protect it: the API server evicts no pod that two protect",
+            one.name, two.name
+        )),
+    }
+}
+
+/// Of the guests of a node that would be shut down, those that wait because others use up their budget. Which of them come first
+/// is not known before: as many are counted as shut down as are at least.
+pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Mover<'_>]) {
+    let mut groups: BTreeMap<(&str, &str), (&Budget, Vec<usize>)> = BTreeMap::new();
+    for (at, mover) in movers.iter().enumerate().filter(|(_, mover)| mover.is_shut_down()) {
+        if let Ok(Some(budget)) = protection(world, mover.vmi) {
+            groups.entry((&budget.namespace, &budget.name)).or_insert((budget, Vec::new())).1.push(at);
+        }
+    }
+    for (budget, mut group) in groups.into_values() {
+        let allowed = usize::try_from(budget.allowed).unwrap_or(usize::MAX);
+        if group.len() <= allowed {
+            continue;
+        }
+        group.sort_by(|&one, &other| movers[one].title.cmp(&movers[other].title));
+        let names: Vec<&str> = group.iter().map(|&at| movers[at].title.as_str()).collect();
+        let (named, count) = (fold_names(&names, 4), group.len());
+        let whose = format!("PodDisruptionBudget {}/{}", budget.namespace, budget.name);
+        let gone = group.iter().filter(|&&at| !returns(world, residents, &movers[at])).count();
+        // One that runs elsewhere again gives back what it took.
+        let all_go = gone < allowed;
+        let disruptions = number(allowed, "disruption", "disruptions");
+        let line = if all_go {
+            format!(
+                "{whose} allows {allowed} {disruptions} at a time, of {count} guests here ({named}): the next once one of them runs elsewhere"
+            )
+        } else {
+            format!(
+                "{whose} allows {allowed} {disruptions} now, and {count} guests here need one ({named}): whoever comes first is shut \
+                 down, the others stay until it allows another"
+            )
+        };
+        for (turn, &at) in group.iter().enumerate() {
+            if let Fate::ShutDown(why) = &movers[at].fate {
+                let is_shut_down = all_go || turn < allowed;
+                movers[at].fate =
+                    if is_shut_down { Fate::ShutDown(format!("{why}; {line}")) } else { Fate::Stays(line.clone()) };
+            }
+        }
+    }
+}
+
+/// Whether a guest that is shut down starts again by itself, on another node: its VM keeps it running, and a node takes it.
+fn returns(world: &World, residents: &Residents<'_>, mover: &Mover<'_>) -> bool {
+    let cluster = &world.cluster;
+    let meta = &mover.vmi.metadata;
+    let is_kept_running = cluster.vm(&meta.namespace, &meta.name).is_some_and(|vm| {
+        vm.spec.run_strategy == "Always" || (vm.spec.run_strategy.is_empty() && vm.spec.running == Some(true))
+    });
+    let Some(judged) = mover.judged.as_ref().filter(|_| is_kept_running) else { return false };
+    if judged.subject.restart.is_none() {
+        return false;
+    }
+    let (subject, _) = Action::from(Restart).apply(&judged.subject, &cluster.fleet);
+    let mut places = subject.fitting(&cluster.fleet);
+    places.remove(mover.source);
+    if let Some(full) = residents.full(mover.vmi) {
+        places.subtract(&full);
+    }
+    !places.is_empty()
+}

@@ -2,12 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::ensure;
+
 use crate::answers::diff::{Diff, GuestChange, NodeChange, Turn, Unlike, What, diff};
 use crate::cli::args::{DiffArgs, DiffOutput};
 use crate::console::Progress;
 use crate::fit::command::{Command, LabelKey, Name, Namespace, Script, Word};
 use crate::fit::label::{self, Family};
-use crate::page::{Page, PageError};
+use crate::fit::remedy::{Action, Restart};
+use crate::kubevirt::migration;
+use crate::kubevirt::subject::{self, Judged};
+use crate::page::Page;
 use crate::say::plural;
 use crate::world::{World, no_nodes};
 
@@ -29,8 +34,9 @@ pub(crate) enum Outcome {
 ///
 /// # Errors
 ///
-/// It cannot be written as JSON or YAML.
-pub(crate) fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) -> Result<Outcome, PageError> {
+/// It cannot be written as JSON or YAML, or the new side holds no node: nobody would seem worse off.
+pub(crate) fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) -> anyhow::Result<Outcome> {
+    ensure!(!new.cluster.fleet.is_empty(), "nothing can be compared: {}", no_nodes(&new.cluster));
     let compared = Progress::of("guests compared");
     let found = diff(old, new, &|done, of| compared.at(done, of));
     match args.output {
@@ -43,13 +49,10 @@ pub(crate) fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) ->
 }
 
 fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
-    if new.cluster.fleet.is_empty() {
-        page.line(no_nodes(&new.cluster));
-    }
     nodes(&found.nodes, most, page);
     guests(found, most, page);
     leftovers(found, most, page);
-    advice(found, page);
+    advice(found, new, page);
     let Diff { worse, better, .. } = found;
     match (worse, better) {
         (0, 0) if found.is_empty() => page.line("nothing changed"),
@@ -132,6 +135,12 @@ fn happened(change: &GuestChange, gone: &[String], most: usize) -> String {
         (Some(before), Some(after)) => {
             format!("{} before, {} now{}", state(before), state(after), because(&change.because, gone, most))
         }
+        (None, Some(after)) if change.own_node_after => {
+            format!(
+                "new, {}; does not match its own node, so a restart of the kubelet there would fail it",
+                state(after)
+            )
+        }
         (None, Some(after)) => format!("new, {}", state(after)),
         (Some(before), None) => format!("gone, {} before", state(before)),
         (None, None) => String::new(),
@@ -182,13 +191,13 @@ fn leftovers(found: &Diff, most: usize, page: &mut Page) {
 }
 
 /// What to do now, and before the next upgrade.
-fn advice(found: &Diff, page: &mut Page) {
+fn advice(found: &Diff, new: &World, page: &mut Page) {
     let worse: Vec<&GuestChange> =
         found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Turn::Worse).collect();
     let Some(first) = worse.first() else { return };
     // A restart gives a guest that runs what nodes have now.
     let is_gone = |change: &&&GuestChange| {
-        change.after != Some("unschedulable") && change.because.iter().any(|key| found.gone.contains(key))
+        runs(new, &change.guest).is_some() && change.because.iter().any(|key| found.gone.contains(key))
     };
     let mut stranded: Vec<&str> = worse.iter().filter(is_gone).map(|change| change.guest.as_str()).collect();
     stranded.sort_unstable();
@@ -202,7 +211,7 @@ fn advice(found: &Diff, page: &mut Page) {
         };
         page.line(format_args!("Now, for {}: a restart{policy}", plural::counted(stranded.len(), "guest", "guests")));
         for guest in stranded.iter().take(SHOWN) {
-            commands(&restart(guest), page);
+            runs(new, guest).iter().for_each(|judged| commands(&restart(judged), page));
         }
         if stranded.len() > SHOWN {
             page.line(format_args!("  # and {} more: -o wide names them", stranded.len() - SHOWN));
@@ -211,7 +220,7 @@ fn advice(found: &Diff, page: &mut Page) {
     let others = worse.iter().find(|change| !is_gone(change)).unwrap_or(first);
     if !is_gone(&others) {
         page.line("Now: what helps, guest by guest:");
-        commands(&explain(&others.guest), page);
+        commands(&explain(&others.guest, new), page);
     }
     let lost: Vec<&str> = found
         .nodes
@@ -260,20 +269,24 @@ fn annotate(nodes: &[&str], freeze: Freeze) -> Script {
 }
 
 /// `kubectl cpufit explain vmi/db -n shop`.
-fn explain(guest: &str) -> Script {
+fn explain(guest: &str, world: &World) -> Script {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
+    let is_there = world.cluster.vmi(namespace, name).is_some_and(|vmi| !migration::has_ended(vmi));
+    let kind = if is_there { "vmi" } else { "vm" };
     let command = || {
-        let command = Command::kubectl(["cpufit", "explain"]).arg(Name::new(name)?.of("vmi"));
+        let command = Command::kubectl(["cpufit", "explain"]).arg(Name::new(name)?.of(kind));
         Ok(vec![command.namespace(Namespace::new(namespace)?)])
     };
     command().into()
 }
 
-fn restart(guest: &str) -> Script {
+/// A guest that runs, as its migration is judged; `None` for one that does not.
+fn runs(world: &World, guest: &str) -> Option<Judged<'static>> {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
-    let command = || {
-        let command = Command::virtctl(["restart"]).arg(Name::new(name)?);
-        Ok(vec![command.namespace(Namespace::new(namespace)?)])
-    };
-    command().into()
+    subject::of_running(world.cluster.vmi(namespace, name)?, &world.cluster)
+}
+
+/// What starts it anew, as far as a command does.
+fn restart(judged: &Judged<'_>) -> Script {
+    Action::from(Restart).commands(&judged.subject)
 }

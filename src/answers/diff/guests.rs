@@ -90,7 +90,8 @@ pub(super) fn changes(old: &World, new: &World, progress: &dyn Fn(usize, usize))
             own_node_before: own_node_unmet.0,
             own_node_after: own_node_unmet.1,
         };
-        if own_node_unmet.0 != own_node_unmet.1 {
+        // Who came or went ceased to match nothing.
+        if was.is_some() && is.is_some() && own_node_unmet.0 != own_node_unmet.1 {
             out.own_node.push(change.clone());
         }
         if verdicts.0 != verdicts.1 {

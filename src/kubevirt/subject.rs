@@ -135,12 +135,12 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
     Some(Judged { subject, predicted: None, not_judged, notes: Vec::new() })
 }
 
-/// The VMI that owns a pod, where it is known; one of that name with another UID is another guest.
+/// The VMI that owns a pod, where it is known; one of that name with another UID is another guest. What people paste may name none.
 #[must_use]
 pub fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
     let owner = cluster::owner(pod)?;
     let vmi = cluster.vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name)?;
-    (vmi.metadata.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
+    (vmi.metadata.uid.is_empty() || owner.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
 }
 
 /// Whether entries of a target pod were inherited: its guest's present launcher has some that the guest itself does not ask for.

@@ -83,9 +83,14 @@ fn pod(lines: &[&str]) -> Option<Value> {
         };
         values.filter_map(pair).collect()
     };
+    let labels = pairs("Labels", "=");
+    // The UID of a launcher's guest stands in a label; under which domain depends on the distribution.
+    let uid = labels.iter().find(|(key, _)| key.ends_with("/created-by")).map(|(_, uid)| uid.as_str());
     let owner = first("Controlled By").and_then(|owner| owner.split_once('/'));
-    let owners: Vec<Value> =
-        owner.into_iter().map(|(kind, name)| json!({"kind": kind, "name": name, "controller": true})).collect();
+    let owners: Vec<Value> = owner
+        .into_iter()
+        .map(|(kind, name)| json!({"kind": kind, "name": name, "uid": uid.unwrap_or_default(), "controller": true}))
+        .collect();
     // `Node: node-a/10.0.0.1`
     let node = first("Node").and_then(|node| node.split('/').next());
     let tolerations: Vec<Value> =
@@ -99,7 +104,7 @@ fn pod(lines: &[&str]) -> Option<Value> {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": name, "namespace": first("Namespace"), "ownerReferences": owners,
-            "labels": pairs("Labels", "="), "annotations": pairs("Annotations", ": "),
+            "labels": labels, "annotations": pairs("Annotations", ": "),
         },
         "spec": {"nodeName": node, "nodeSelector": pairs("Node-Selectors", "="), "tolerations": tolerations},
         "status": {"phase": first("Status").unwrap_or("Pending"), "conditions": conditions},

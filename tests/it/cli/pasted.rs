@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use crate::common::{Ran, Scratch, cpufit, list, node};
+use crate::common::{Ran, Scratch, cpufit, fitting, list, node, results};
 use serde_json::json;
 
 const DESCRIBED: &str = "\
@@ -151,4 +151,36 @@ fn the_description_of_a_node_is_no_pod() {
     let ran = explain("Name:               node-a\nRoles:              worker\nLabels:             a=b\n");
     assert_eq!(ran.code(), 2);
     assert!(ran.stderr.contains("holds the output of `kubectl describe`"), "{}", ran.stderr);
+}
+
+/// The target pod of a migration, beside a dump that holds its guest: the guest's own node is no target for it.
+#[test]
+fn the_node_of_the_guest_is_no_target_of_a_pasted_pod() {
+    let mut with_guest = nodes();
+    let guest = |uid: &str| {
+        json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+            "metadata": {"name": "db", "namespace": "shop", "uid": uid},
+            "spec": {"domain": {"cpu": {"model": "host-model"}}}, "status": {"phase": "Running", "nodeName": "node-e"}})
+    };
+    let host = |name: &str| {
+        let labels = json!({"kubevirt.io/schedulable": "true", "kubernetes.io/arch": "amd64",
+            "cpu-feature.node.kubevirt.io/fpu": "true", "cpu-feature.node.kubevirt.io/vme": "true"});
+        node(name, &labels)
+    };
+    with_guest["items"].as_array_mut().unwrap().extend([host("node-e"), host("node-f"), guest("7d3c")]);
+    let scratch = Scratch::new();
+    let dump = scratch.write_json("dump.json", &with_guest);
+    let target = "kubevirt.io/created-by=7d3c\n                  kubevirt.io/migrationJobUID=1";
+    for (text, sees_it) in [
+        (DESCRIBED.replace("kubevirt.io/created-by=7d3c", target), true),
+        (DESCRIBED.replace("kubevirt.io/created-by=7d3c", "kubevirt.io/migrationJobUID=1"), true),
+        (DESCRIBED.replace("kubevirt.io/created-by=7d3c", &target.replace("7d3c", "another")), false),
+    ] {
+        let file = scratch.write("pasted.txt", &text);
+        let args = ["explain", "-o", "json", "--snapshot"].map(OsStr::new);
+        let ran = cpufit(args).args([dump.as_os_str(), OsStr::new("-f"), file.as_os_str()]).run().json();
+        let fitting = fitting(&results(&ran)[0]);
+        assert_eq!(fitting.contains(&"node-e".to_owned()), !sees_it, "{text}: {fitting:?}");
+        assert!(fitting.contains(&"node-f".to_owned()), "{fitting:?}");
+    }
 }

@@ -587,8 +587,8 @@ fn a_policy_takes_the_place_of_one_of_its_name() {
         ran.json()
     };
     let audited = run(&[OsStr::new("audit"), OsStr::new("--snapshot"), dump.as_os_str()]);
-    let models: Vec<_> =
-        list(&audited["policies"]).iter().map(|policy| [&policy["policy"], &policy["commonModel"]]).collect();
+    let policies = audited["policies"].as_array().expect("policies");
+    let models: Vec<_> = policies.iter().map(|policy| [&policy["policy"], &policy["commonModel"]]).collect();
     assert_eq!(json!(models), json!([["zebra", "Icelake-Server-noTSX"], ["pool", "Cascadelake-Server-noTSX"]]));
     for verb in ["drain", "recommend", "explain", "check"] {
         let target = match verb {

@@ -59,8 +59,8 @@ impl PolicyNodes {
             (_, _, _, Some(best)) => format!("no common model; recommended for its {}: {best}", plural::nodes(*nodes)),
             (_, _, _, None) => format!("no common model; none is recommended for its {}", plural::nodes(*nodes)),
         };
-        let of_model = self.of_model.iter().map(|line| format!("; {line}")).collect::<String>();
-        format!("CPUPolicy {policy}: {what}{of_model}")
+        let parts: Vec<&str> = [Some(what.as_str()), self.of_model.as_deref()].into_iter().flatten().collect();
+        format!("CPUPolicy {policy}: {}", parts.join("; "))
     }
 }
 

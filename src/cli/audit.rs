@@ -184,8 +184,9 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: &[Po
     page.line(totals(summary));
     page.line(next_totals(rows, summary));
     if !policies.is_empty() {
-        ruled(rows, summary).into_iter().for_each(|line| page.line(line));
-        policies.iter().for_each(|policy| page.line(policy.line()));
+        for line in ruled(rows, summary).into_iter().chain(policies.iter().map(PolicyNodes::line)) {
+            page.line(line);
+        }
     }
 }
 

@@ -211,7 +211,9 @@ fn advice(found: &Diff, new: &World, page: &mut Page) {
         };
         page.line(format_args!("Now, for {}: a restart{policy}", plural::counted(stranded.len(), "guest", "guests")));
         for guest in stranded.iter().take(SHOWN) {
-            runs(new, guest).iter().for_each(|judged| commands(&restart(judged), page));
+            if let Some(judged) = runs(new, guest) {
+                commands(&restart(&judged), page);
+            }
         }
         if stranded.len() > SHOWN {
             page.line(format_args!("  # and {} more: -o wide names them", stranded.len() - SHOWN));

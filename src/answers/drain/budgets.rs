@@ -54,7 +54,7 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Move
         }
         group.sort_by(|&one, &other| movers[one].title.cmp(&movers[other].title));
         let names: Vec<&str> = group.iter().map(|&at| movers[at].title.as_str()).collect();
-        let (named, count) = (fold_names(&names, 4), group.len());
+        let (who, count) = (fold_names(&names, 4), group.len());
         let whose = format!("PodDisruptionBudget {}/{}", budget.namespace, budget.name);
         let gone = group.iter().filter(|&&at| !returns(world, residents, &movers[at])).count();
         // One that runs elsewhere again gives back what it took.
@@ -62,11 +62,11 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Move
         let disruptions = number(allowed, "disruption", "disruptions");
         let line = if all_go {
             format!(
-                "{whose} allows {allowed} {disruptions} at a time, of {count} guests here ({named}): the next once one of them runs elsewhere"
+                "{whose} allows {allowed} {disruptions} at a time, of {count} guests here ({who}): the next once one of them runs elsewhere"
             )
         } else {
             format!(
-                "{whose} allows {allowed} {disruptions} now, and {count} guests here need one ({named}): whoever comes first is shut \
+                "{whose} allows {allowed} {disruptions} now, and {count} guests here need one ({who}): whoever comes first is shut \
                  down, the others stay until it allows another"
             )
         };

@@ -20,7 +20,7 @@ CONTROLPLANE = $(CURDIR)/target/controlplane
 E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint golden cases clusters cost bench controlplane e2e chart scheduler-agreement attack image fmt certs clean cargo
+.PHONY: help build demo test lint fips golden cases clusters cost bench controlplane e2e chart scheduler-agreement attack image fmt certs clean cargo
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ lint: cargo ## formatting, clippy and documentation, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+fips: cargo ## tests with the cryptography of AWS-LC's FIPS module (feature fips; Go, CMake and a C compiler are needed)
+	$(CARGO) test --locked --no-default-features --features fips --lib --test it
 
 golden: cargo ## agreement with KubeVirt and kube-scheduler, counted (GOLDEN=DIR for other vectors)
 	GOLDEN=$(if $(GOLDEN),$(abspath $(GOLDEN))) $(CARGO) test --locked --test it golden:: -- --nocapture

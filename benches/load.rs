@@ -109,7 +109,7 @@ impl Server {
     async fn connect(&self, http2: bool) -> Sender {
         let mut roots = RootCertStore::empty();
         roots.add(self.trusted.clone()).unwrap();
-        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let mut config = ClientConfig::builder_with_provider(cpufit::crypto::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)

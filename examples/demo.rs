@@ -302,7 +302,7 @@ async fn get(port: u16, path: &str) -> anyhow::Result<StatusCode> {
 async fn connect(port: u16) -> anyhow::Result<SendRequest<Full<Bytes>>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file("certs/ca.pem").context("reading certs/ca.pem")?)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = cpufit::crypto::provider();
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

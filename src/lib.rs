@@ -24,6 +24,7 @@
 //!   to: Events ([`report`]), status, certificates ([`pki`]).
 //! - [`word`]: enums that are spelled as words, and the word that was most likely meant.
 //! - [`admission`]: the AdmissionReview in and out. [`web`], [`telemetry`]: HTTP and TLS around it.
+//! - [`crypto`]: what TLS and certificates are made with.
 //! - [`domain`]: KubeVirt's names in a cluster whose distribution renames `kubevirt.io`, translated on the way in and out.
 //! - `files`: every file that is named on the command line, opened without waiting and read within a bound.
 //! - [`cli`], [`app`]: the verbs, and the one place that builds things. [`page`]: what they print, escaped;
@@ -41,6 +42,7 @@ pub mod app;
 pub mod bounds;
 pub mod cli;
 pub mod console;
+pub mod crypto;
 mod descriptors;
 pub mod domain;
 mod enforce;

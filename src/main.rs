@@ -7,6 +7,11 @@ use std::process::ExitCode;
 use cpufit::app::TROUBLE;
 use cpufit::cli::args::program;
 
+/// That of musl has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cpufit::app::report_panics();
     if cpufit::app::completion::of_shell() {

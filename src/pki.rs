@@ -194,7 +194,7 @@ fn related(
     leaf: &CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
 ) -> Result<SystemTime, rustls::Error> {
-    let provider = rustls::crypto::ring::default_provider();
+    let provider = crate::crypto::provider();
     CertifiedKey::from_der(vec![leaf.clone()], key, &provider)?.keys_match()?;
     let mut roots = RootCertStore::empty();
     roots.add(authority)?;
@@ -257,7 +257,7 @@ mod tests {
         let pair = authority.issue(&names(), validity).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes()).unwrap()).unwrap();
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let provider = crate::crypto::provider();
         let verifier =
             WebPkiServerVerifier::builder_with_provider(std::sync::Arc::new(roots), provider).build().unwrap();
         let leaf = CertificateDer::from_pem_slice(pair.certificate_pem.as_bytes()).unwrap();

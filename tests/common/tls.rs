@@ -22,7 +22,7 @@ pub fn client_config(ca: &Path, http: Http, versions: &[&'static SupportedProtoc
         roots.add(certificate.expect("a certificate in PEM")).expect("a usable CA");
     }
     let versions = if versions.is_empty() { rustls::ALL_VERSIONS } else { versions };
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(cpufit::crypto::provider())
         .with_protocol_versions(versions)
         .expect("TLS versions")
         .with_root_certificates(roots)

@@ -32,7 +32,7 @@ fn sent_by_a_stranger(address: SocketAddr, authority: &str, reviews: &[String]) 
     for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
         roots.add(certificate.expect("PEM")).expect("an authority");
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let config = ClientConfig::builder_with_provider(cpufit::crypto::provider())
         .with_safe_default_protocol_versions()
         .expect("TLS")
         .with_root_certificates(roots)

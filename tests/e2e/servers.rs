@@ -31,7 +31,7 @@ pub struct Https {
 impl Https {
     #[track_caller]
     pub fn start(pair: &Pair, router: Router) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = cpufit::crypto::provider();
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("TLS versions")

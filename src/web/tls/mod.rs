@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use rustls::client::verify_server_name;
-use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -25,6 +24,7 @@ pub use self::clients::Clients;
 pub use self::files::{CertificateFiles, Certificates, Look, Reload, watch};
 use self::x509::Facts;
 pub(crate) use self::x509::not_after;
+use crate::crypto::provider;
 use crate::telemetry::{Metrics, ReloadResult};
 
 /// Why a certificate and key cannot serve. Each names the file and the cure.
@@ -260,8 +260,4 @@ pub fn server_config(resolver: Arc<Resolver>, clients: Option<Arc<Clients>>) -> 
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
 }

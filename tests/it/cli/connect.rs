@@ -30,7 +30,7 @@ impl Api {
         assert_eq!(made.code(), 0, "{}", head(&made.stderr));
         let chain = CertificateDer::pem_file_iter(folder.path().join("tls.crt")).unwrap();
         let key = PrivateKeyDer::from_pem_file(folder.path().join("tls.key")).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let config = ServerConfig::builder_with_provider(cpufit::crypto::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()

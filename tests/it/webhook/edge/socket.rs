@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::routing::post;
 use bytes::Bytes;
+use cpufit::crypto::provider;
 use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
 use cpufit::web::server::{Drained, Limits, Transport, serve};
@@ -18,7 +19,6 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertificateParams, KeyPair};
 use rstest::rstest;
-use rustls::crypto::ring::default_provider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject as _;
@@ -107,7 +107,7 @@ async fn handshake(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)

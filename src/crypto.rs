@@ -1,0 +1,32 @@
+//! The cryptography of TLS and certificates: ring, or with the feature `fips` the FIPS 140-3 module of AWS-LC.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+#[cfg(not(any(feature = "ring", feature = "fips")))]
+compile_error!("cryptography comes from one of two features: ring, the default, or fips");
+
+/// What TLS is made with; where both features are on, the one of `fips`.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    #[cfg(feature = "fips")]
+    return Arc::new(rustls::crypto::default_fips_provider());
+    #[cfg(not(feature = "fips"))]
+    return Arc::new(rustls::crypto::ring::default_provider());
+}
+
+/// Makes it what the client of the API server uses, which asks for none by name. Where the process has one already, that one stays.
+pub fn install() {
+    CryptoProvider::install_default(Arc::unwrap_or_clone(provider())).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_module_is_validated_where_the_feature_asks_for_it() {
+        assert_eq!(provider().fips(), cfg!(feature = "fips"));
+    }
+}

@@ -1,5 +1,6 @@
 //! What KubeVirt itself would do with an object.
 
+pub(crate) mod apart;
 pub(crate) mod authors;
 pub mod cluster;
 pub mod defaults;

@@ -24,6 +24,9 @@ pub(crate) const POD_REQUESTS: &str = "PodRequests";
 /// The kind of an object of snapshots: which kinds it holds all objects of, so that one that is not there does not exist.
 pub(crate) const COMPLETE: &str = "Complete";
 
+/// The kind of an object of snapshots: pods that are no guest's and that a guest keeps off nodes, or that keep one off.
+pub(crate) const OTHER_PODS: &str = "OtherPods";
+
 /// What nodes have, what is asked of them, and how many pods may be missing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Room {
@@ -33,8 +36,10 @@ pub struct Room {
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
     /// What a pod of a guest asks for, by namespace, guest and node.
     launchers: HashMap<(String, String, String), Need>,
-    /// The pods on nodes that are no guest's.
+    /// The pods on nodes that are no guest's; of a snapshot, those that bear on a guest.
     others: Vec<OtherPod>,
+    /// Whether they were looked for.
+    knows_others: bool,
     budgets: Vec<Budget>,
     /// Whether budgets were looked for.
     knows_budgets: bool,
@@ -120,7 +125,8 @@ read_only! {
     Resources { requests: BTreeMap<String, Value>, }
     PodRequests { metadata: Meta, requests: Vec<Requests>, }
     Requests { priority: i64, requests: BTreeMap<String, Value>, }
-    Complete { metadata: Meta, budgets: bool, }
+    Complete { metadata: Meta, budgets: bool, pods: bool, }
+    OtherPods { metadata: Meta, nodes: Vec<String>, apart_from: Value, }
     BudgetObject { metadata: Meta, spec: BudgetSpec, status: BudgetStatus, }
     BudgetSpec { selector: Selector, }
     BudgetStatus { disruptions_allowed: i64, }
@@ -138,7 +144,7 @@ macro_rules! measured {
     )*};
 }
 
-measured!(NodeRoom PodRoom PodRequests Complete BudgetObject);
+measured!(NodeRoom PodRoom PodRequests Complete OtherPods BudgetObject);
 
 impl Room {
     /// Takes in what an object says of room, if it says any.
@@ -158,7 +164,12 @@ impl Room {
             ("", "Pod") => self.pod(reader.read()?),
             ("policy", "PodDisruptionBudget") => self.budget(reader.read()?),
             ("cpufit.io", POD_REQUESTS) => self.sums(reader.read()?),
-            ("cpufit.io", COMPLETE) => self.knows_budgets |= reader.read::<Complete>()?.budgets.unwrap_or_default(),
+            ("cpufit.io", OTHER_PODS) => self.other_pods(reader.read()?),
+            ("cpufit.io", COMPLETE) => {
+                let complete: Complete = reader.read()?;
+                self.knows_budgets |= complete.budgets.unwrap_or_default();
+                self.knows_others |= complete.pods.unwrap_or_default();
+            }
             _ => {}
         }
         Ok(())
@@ -187,6 +198,7 @@ impl Room {
             // A pod of a launcher, which holds its hotplugged volumes, goes where that one does.
             let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
             let apart_from = terms.and_then(|terms| terms.required_during_scheduling_ignored_during_execution);
+            self.knows_others = true;
             self.others.push(OtherPod {
                 namespace: metadata.namespace,
                 node,
@@ -194,6 +206,18 @@ impl Room {
                 apart_from: apart_from.unwrap_or_default(),
             });
         }
+    }
+
+    fn other_pods(&mut self, pods: OtherPods) {
+        let Meta { namespace, labels, .. } = pods.metadata.unwrap_or_default();
+        let apart_from = pods.apart_from.unwrap_or_default();
+        let pod = |node| OtherPod {
+            namespace: namespace.clone(),
+            node,
+            labels: labels.clone(),
+            apart_from: apart_from.clone(),
+        };
+        self.others.extend(pods.nodes.into_iter().flatten().map(pod));
     }
 
     fn sums(&mut self, of: PodRequests) {
@@ -211,7 +235,7 @@ impl Room {
     }
 
     /// What was read of pods and budgets, as objects of a snapshot: what the pods of each node ask for, without their names, and
-    /// whether budgets were looked for.
+    /// what was looked for.
     #[must_use]
     pub fn objects(&self) -> Vec<Value> {
         let sum = |(priority, asked): (&i64, &Amounts)| json!({"priority": priority, "requests": quantities(asked)});
@@ -219,9 +243,14 @@ impl Room {
             let requests: Vec<Value> = asked.iter().map(sum).collect();
             json!({"apiVersion": API_VERSION, "kind": POD_REQUESTS, "metadata": {"name": node}, "requests": requests})
         };
-        let complete = self.knows_budgets.then(
-            || json!({"apiVersion": API_VERSION, "kind": COMPLETE, "metadata": {"name": "snapshot"}, "budgets": true}),
-        );
+        let mut complete = json!({"apiVersion": API_VERSION, "kind": COMPLETE, "metadata": {"name": "snapshot"}});
+        let known = [("budgets", self.knows_budgets), ("pods", self.knows_others)].into_iter().filter(|(_, is)| *is);
+        let mut is_any = false;
+        for (what, _) in known {
+            complete[what] = true.into();
+            is_any = true;
+        }
+        let complete = is_any.then_some(complete);
         self.asked.iter().map(of_node).chain(complete).collect()
     }
 
@@ -247,6 +276,11 @@ impl Room {
         }
     }
 
+    /// Says that all pods there are have been read, also where there is none but launchers.
+    pub fn mark_pods_read(&mut self) {
+        self.knows_others = true;
+    }
+
     /// Whether nothing is known of any node's room.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -263,6 +297,12 @@ impl Room {
     #[must_use]
     pub fn budgets(&self) -> &[Budget] {
         &self.budgets
+    }
+
+    /// Whether the pods are known that are no guest's: in a dump in which there is none they may have been left out.
+    #[must_use]
+    pub fn knows_others(&self) -> bool {
+        self.knows_others
     }
 
     /// The pods on nodes that are no guest's; none where no such pod is known.

@@ -199,6 +199,7 @@ pub(crate) async fn objects(
     let selector = |resource: Resource| resource.selector().filter(|_| only.is_some() || resource != Resource::Pods);
     let (_, mut left_out) = everything(client, reach, &selector, &of).await?;
     if only.is_none() {
+        taken.borrow_mut().mark_pods_read();
         let budgets = budgets();
         match each(client, &budgets, |seen| take(&budgets, seen)).await {
             Ok(()) => taken.borrow_mut().mark_budgets_read(),
@@ -238,6 +239,7 @@ pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     for api in [Resource::Nodes.api(), Resource::Pods.api(), budgets()] {
         match read_room(client, &api, &mut room).await {
             Ok(()) if api.group == "policy" => room.mark_budgets_read(),
+            Ok(()) if api.kind == Resource::Pods.kind() => room.mark_pods_read(),
             Ok(()) => {}
             Err(error) => {
                 missing.push(error);

@@ -100,13 +100,13 @@ impl LabelSelector {
     /// makes no selector more specific.
     #[must_use]
     pub fn specificity(&self) -> usize {
-        let keys: BTreeSet<&str> = self
-            .match_labels
-            .keys()
-            .chain(self.match_expressions.iter().map(|condition| &condition.key))
-            .map(String::as_str)
-            .collect();
-        keys.len()
+        self.keys().collect::<BTreeSet<&str>>().len()
+    }
+
+    /// The keys of the labels that it asks for, one that is asked for twice twice.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        let of_conditions = self.match_expressions.iter().map(|condition| &condition.key);
+        self.match_labels.keys().chain(of_conditions).map(String::as_str)
     }
 }
 

@@ -3,6 +3,8 @@
 //! What is kept is what the wire types read: a field is dropped where the type that the object is read as ignores it. So
 //! nothing that is judged can be forgotten here, and nothing else is kept.
 
+mod others;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -37,6 +39,11 @@ impl Taken {
         Ok(())
     }
 
+    /// Says that all pods there are have been read, also where there is none but launchers.
+    pub(crate) fn mark_pods_read(&mut self) {
+        self.room.mark_pods_read();
+    }
+
     /// Says that all budgets there are have been read, also where there is none.
     pub(crate) fn mark_budgets_read(&mut self) {
         self.room.mark_budgets_read();
@@ -46,6 +53,7 @@ impl Taken {
     #[must_use]
     pub(crate) fn finish(self, only: Option<&str>) -> Vec<Value> {
         let Self { mut objects, room } = self;
+        objects.extend(others::others(room.others(), &objects));
         objects.extend(room.objects());
         if let Some(only) = only {
             objects.retain(|object| is_of(object, only));

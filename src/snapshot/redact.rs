@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::fit::label::{self, Family};
 use crate::fit::subject::libvirt_refusal;
 use crate::kubevirt::resource::Resource;
-use crate::kubevirt::room::{COMPLETE, POD_REQUESTS};
+use crate::kubevirt::room::{COMPLETE, OTHER_PODS, POD_REQUESTS};
 use crate::well_known::{self, Reading};
 
 /// What a text names.
@@ -66,8 +66,8 @@ impl Class {
 }
 
 /// Kinds of Kubernetes, KubeVirt and this program, beside those of [`Resource`].
-const KINDS: [&str; 6] =
-    ["PodDisruptionBudget", POD_REQUESTS, COMPLETE, "HyperConverged", "ReplicaSet", "DataImportCron"];
+const KINDS: [&str; 7] =
+    ["PodDisruptionBudget", POD_REQUESTS, OTHER_PODS, COMPLETE, "HyperConverged", "ReplicaSet", "DataImportCron"];
 
 /// Whether it is a kind of Kubernetes, KubeVirt or this program.
 fn is_kind(text: &str) -> bool {
@@ -167,7 +167,7 @@ fn place(kind: &str, parent: &str, field: &str) -> Place {
         ("metadata", "name" | "generateName") => Class::of_kind(kind).map_or(Place::Known, Place::Name),
         (_, "namespace" | "namespaces") => Place::Name(Class::Namespace),
         (_, "uid") => Place::Name(Class::Uid),
-        (_, "nodeName" | "targetNode") | ("sourceState", "node") => Place::Name(Class::Node),
+        (_, "nodeName" | "targetNode" | "nodes") | ("sourceState", "node") => Place::Name(Class::Node),
         (_, "vmiName") => Place::Name(Class::Guest),
         (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys") => Place::LabelKey,
         (_, "users") => Place::User,

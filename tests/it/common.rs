@@ -4,6 +4,8 @@
 
 #[path = "../common/answers.rs"]
 mod answers;
+#[path = "../common/apart.rs"]
+pub mod apart;
 #[path = "../common/documents.rs"]
 pub mod documents;
 #[path = "../common/forward.rs"]

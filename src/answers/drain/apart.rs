@@ -7,31 +7,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::space::{SizeIndex, Space};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
+use crate::kubevirt::apart::{Term, launcher_label};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::room::OtherPod;
 use crate::kubevirt::wire::Vmi;
-use crate::policy::{LabelCondition, LabelSelector, Operator};
-use crate::well_known;
 use crate::world::World;
-
-/// One required term of a pod anti-affinity. Mirrors `v1.PodAffinityTerm`.
-#[derive(Clone, Debug)]
-pub(super) struct Term {
-    /// `None` selects no pod.
-    selector: Option<LabelSelector>,
-    namespaces: Vec<String>,
-    /// `namespaceSelector`; `None` where it is not there.
-    namespace_selector: Option<LabelSelector>,
-    topology_key: String,
-}
 
 /// A pod on a node: its terms, and what the terms of others select it by.
 #[derive(Clone, Copy, Debug)]
@@ -104,86 +89,19 @@ pub(super) struct Residents<'w> {
     space: Space<'w>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct WireTerm {
-    label_selector: Option<WireSelector>,
-    namespaces: Vec<String>,
-    namespace_selector: Option<WireSelector>,
-    topology_key: String,
-    match_label_keys: Vec<String>,
-    mismatch_label_keys: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct WireSelector {
-    match_labels: BTreeMap<String, String>,
-    match_expressions: Vec<WireCondition>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireCondition {
-    key: String,
-    operator: String,
-    values: Vec<String>,
-}
-
-/// A selector; `None` where it is malformed, as the API server would not have taken it.
-fn selector(wire: WireSelector) -> Option<LabelSelector> {
-    let condition = |wire: WireCondition| {
-        Some(LabelCondition { key: wire.key, operator: wire.operator.parse().ok()?, values: wire.values })
-    };
-    let match_expressions = wire.match_expressions.into_iter().map(condition).collect::<Option<_>>()?;
-    Some(LabelSelector { match_labels: wire.match_labels, match_expressions })
-}
-
-/// The required anti-affinity terms of a guest.
-fn terms_of(vmi: &Vmi) -> Vec<Term> {
-    let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
-    let required = affinity.map(|anti| &anti["requiredDuringSchedulingIgnoredDuringExecution"]);
-    required.map(|required| terms(required, &vmi.metadata.labels)).unwrap_or_default()
-}
-
-/// These terms of a pod with these labels.
-fn terms(required: &Value, labels: &BTreeMap<String, String>) -> Vec<Term> {
-    let term = |json: &Value| {
-        let wire: WireTerm = serde_json::from_value(json.clone()).ok()?;
-        let mut selects = wire.label_selector.and_then(selector);
-        // The API server writes these into the selector of a pod when it is created.
-        for (keys, operator) in [(wire.match_label_keys, Operator::In), (wire.mismatch_label_keys, Operator::NotIn)] {
-            let own = |key: String| {
-                let values = vec![labels.get(&key)?.clone()];
-                Some(LabelCondition { key, operator, values })
-            };
-            if let Some(selects) = &mut selects {
-                selects.match_expressions.extend(keys.into_iter().filter_map(own));
-            }
-        }
-        Some(Term {
-            selector: selects,
-            namespaces: wire.namespaces,
-            namespace_selector: wire.namespace_selector.and_then(selector),
-            topology_key: wire.topology_key,
-        })
-    };
-    required.as_array().into_iter().flatten().filter_map(term).collect()
-}
-
 impl<'w> Residents<'w> {
     pub(super) fn of(world: &'w World) -> Self {
         let cluster = &world.cluster;
         let running = cluster.vmis().filter(|vmi| migration::runs(vmi));
         let resident =
-            |vmi: &'w Vmi| Resident { vmi, node: cluster.fleet.find(&vmi.status.node_name), terms: terms_of(vmi) };
+            |vmi: &'w Vmi| Resident { vmi, node: cluster.fleet.find(&vmi.status.node_name), terms: Term::all_of(vmi) };
         let all: Vec<Resident<'w>> = running.map(resident).collect();
         let with_terms = (0..all.len()).filter(|&at| !all[at].terms.is_empty()).collect();
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
         let needs: Vec<_> = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
         let (space, sizes) = Space::of(cluster, &needs);
         let other = |pod: &'w OtherPod| {
-            Some(Other { pod, node: cluster.fleet.find(&pod.node)?, terms: terms(&pod.apart_from, &pod.labels) })
+            Some(Other { pod, node: cluster.fleet.find(&pod.node)?, terms: Term::all(&pod.apart_from, &pod.labels) })
         };
         let (mut others, without): (Vec<_>, Vec<_>) =
             cluster.room.others().iter().filter_map(other).partition(|other| !other.terms.is_empty());
@@ -235,7 +153,7 @@ impl<'w> Residents<'w> {
 
     /// Whether other pods than guests are known.
     pub(super) fn knows_others(&self) -> bool {
-        !self.others.is_empty()
+        self.cluster.room.knows_others()
     }
 
     /// The nodes that other guests and pods keep this one off, the guests of `leaving` left aside. Its own launcher counts as well: it
@@ -299,28 +217,9 @@ impl<'w> Residents<'w> {
 
     /// Whether a term of a pod speaks of another one. Mirrors `AffinityTerm.Matches`.
     fn selects(&self, term: &Term, of: Side<'_>, other: Side<'_>) -> bool {
-        let Some(selector) = &term.selector else { return false };
         let namespace = other.namespace;
-        let is_default = term.namespaces.is_empty() && term.namespace_selector.is_none();
-        let is_in = (is_default && of.namespace == namespace)
-            || term.namespaces.iter().any(|named| named == namespace)
-            || term.namespace_selector.as_ref().is_some_and(|selects| {
-                static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
-                selects.matches(self.cluster.namespace(namespace).unwrap_or(&NO_LABELS))
-            });
-        is_in && selector.matches_by(|key| other.label(key))
+        term.reaches(of.namespace, namespace, self.cluster.namespace(namespace)) && term.selects(|key| other.label(key))
     }
-}
-
-/// A label that virt-controller gives to a guest's launcher: the guest's own, and what says whose it is.
-pub(super) fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
-    if key == well_known::LAUNCHER.key {
-        return Some("virt-launcher");
-    }
-    if key == well_known::CREATED_BY.key {
-        return Some(&vmi.metadata.uid);
-    }
-    vmi.metadata.labels.get(key).map(String::as_str)
 }
 
 /// The nodes that share a node's value of a topology key; none where the node has no such label.

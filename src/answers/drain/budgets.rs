@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::apart::{Residents, launcher_label};
+use super::apart::Residents;
 use super::mover::{Fate, Mover};
 use crate::fit::remedy::{Action, Restart};
+use crate::kubevirt::apart::launcher_label;
 use crate::kubevirt::room::Budget;
 use crate::kubevirt::wire::Vmi;
 use crate::say::plural::{fold_names, number};

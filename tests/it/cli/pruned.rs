@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::common::{Scratch, cpufit, head, shipped};
+use crate::common::{Scratch, apart, cpufit, head, shipped};
 
 /// The demo's cluster and the recorded ones, with manifests to check beside those that have them.
 fn dumps() -> Vec<(PathBuf, Option<PathBuf>)> {
@@ -24,10 +24,53 @@ fn dumps() -> Vec<(PathBuf, Option<PathBuf>)> {
     out
 }
 
+/// The demo's cluster with guests and other pods that keep each other off nodes.
+fn crowded() -> Scratch {
+    let scratch = Scratch::new();
+    let demo = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml")).unwrap();
+    let more = json!({"apiVersion": "v1", "kind": "List", "items": apart::items()});
+    scratch.write("crowded.yaml", format!("{demo}\n---\n{more}\n"));
+    scratch
+}
+
+/// Of other pods a snapshot holds where they are, and those labels by which a guest keeps off them.
+#[test]
+fn a_snapshot_knows_whom_other_pods_keep_off() {
+    let scratch = crowded();
+    let dump = scratch.path().join("crowded.yaml");
+    let taken = cpufit(["snapshot", "--snapshot"]).args([&dump]).run();
+    assert!(!taken.stdout.contains(apart::SECRET), "{}", taken.stdout);
+    let small = scratch.write("small.yaml", &taken.stdout);
+    let pods = objects(&small).into_iter().filter(|object| object["kind"] == "OtherPods").collect::<Vec<_>>();
+    assert_eq!(
+        pods.iter()
+            .map(|pod| (&pod["metadata"]["namespace"], &pod["metadata"]["labels"], &pod["nodes"]))
+            .collect::<Vec<_>>(),
+        [
+            (&json!("lab"), &json!({}), &json!(["node-e"])),
+            (&json!("lab"), &json!({"example.com/load": "light"}), &json!(["node-c"])),
+            (&json!("shop"), &json!({"example.com/load": "heavy"}), &json!(["node-b"])),
+        ]
+    );
+    let mut targets = Vec::new();
+    for from in [&dump, &small] {
+        let drained = cpufit(["drain", "node-a", "-o", "json", "--snapshot"]).args([from]).run().json();
+        let guests = drained["nodes"][0]["guests"].as_array().unwrap().clone();
+        let of = |name: &str| guests.iter().find(|row| row["guest"] == name).unwrap().clone();
+        let (far, calm) = (of("shop/far"), of("shop/calm"));
+        assert!(far["why"].as_str().unwrap().contains("required pod anti-affinity keeps it off"), "{far}");
+        assert!(!drained.to_string().contains("other pods are not known"), "{drained:#}");
+        targets.push((far["targets"].clone(), calm["targets"].clone()));
+    }
+    assert_eq!(targets[0], (json!(["node-c"]), json!(["node-b", "node-e"])));
+    assert_eq!(targets[0], targets[1]);
+}
+
 #[test]
 fn every_verb_says_the_same_of_a_snapshot() {
     let mut compared = 0;
-    for (dump, input) in dumps() {
+    let crowded = crowded();
+    for (dump, input) in dumps().into_iter().chain([(crowded.path().join("crowded.yaml"), None)]) {
         let scratch = Scratch::new();
         let taken = cpufit(["snapshot", "--snapshot"]).args([&dump]).run();
         assert_eq!(taken.code(), 0, "{}: {}", dump.display(), head(&taken.stderr));
@@ -187,7 +230,8 @@ fn other_word<'t>(before: &'t str, after: &'t str, names: &BTreeMap<String, Stri
 #[test]
 fn every_verb_says_the_same_of_a_redacted_snapshot_under_the_new_names() {
     let mut compared = 0;
-    for (dump, _) in dumps() {
+    let crowded = crowded();
+    for dump in dumps().into_iter().map(|(dump, _)| dump).chain([crowded.path().join("crowded.yaml")]) {
         let scratch = Scratch::new();
         let take = |name: &str, more: &[&str]| {
             let taken = cpufit(["snapshot", "--snapshot"]).args([&dump]).args(more).run();

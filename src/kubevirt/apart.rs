@@ -1,0 +1,131 @@
+//! Required pod anti-affinity: which pods a term selects.
+//!
+//! Mirrors `AffinityTerm` of the scheduler's framework (`pkg/scheduler/framework/types.go`, `Matches`).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::wire::Vmi;
+use crate::policy::{LabelCondition, LabelSelector, Operator};
+use crate::well_known;
+
+/// One required term of a pod anti-affinity. Mirrors `v1.PodAffinityTerm`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Term {
+    /// `None` selects no pod.
+    selector: Option<LabelSelector>,
+    namespaces: Vec<String>,
+    /// `namespaceSelector`; `None` where it is not there.
+    namespace_selector: Option<LabelSelector>,
+    /// The label whose value the nodes share that the term is about.
+    pub topology_key: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireTerm {
+    label_selector: Option<WireSelector>,
+    namespaces: Vec<String>,
+    namespace_selector: Option<WireSelector>,
+    topology_key: String,
+    match_label_keys: Vec<String>,
+    mismatch_label_keys: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireSelector {
+    match_labels: BTreeMap<String, String>,
+    match_expressions: Vec<WireCondition>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireCondition {
+    key: String,
+    operator: String,
+    values: Vec<String>,
+}
+
+/// A selector; `None` where it is malformed, as the API server would not have taken it.
+fn selector(wire: WireSelector) -> Option<LabelSelector> {
+    let condition = |wire: WireCondition| {
+        Some(LabelCondition { key: wire.key, operator: wire.operator.parse().ok()?, values: wire.values })
+    };
+    let match_expressions = wire.match_expressions.into_iter().map(condition).collect::<Option<_>>()?;
+    Some(LabelSelector { match_labels: wire.match_labels, match_expressions })
+}
+
+impl Term {
+    /// The required terms of a guest, which its launcher has as well.
+    #[must_use]
+    pub(crate) fn all_of(vmi: &Vmi) -> Vec<Self> {
+        let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
+        let required = affinity.map(|anti| &anti["requiredDuringSchedulingIgnoredDuringExecution"]);
+        required.map(|required| Self::all(required, &vmi.metadata.labels)).unwrap_or_default()
+    }
+
+    /// These terms of a pod with these labels; a term that the API server would not have taken is left out.
+    #[must_use]
+    pub(crate) fn all(required: &Value, labels: &BTreeMap<String, String>) -> Vec<Self> {
+        required.as_array().into_iter().flatten().filter_map(|term| Self::of(term, labels)).collect()
+    }
+
+    /// The same of one term.
+    #[must_use]
+    pub(crate) fn of(term: &Value, labels: &BTreeMap<String, String>) -> Option<Self> {
+        let wire: WireTerm = serde_json::from_value(term.clone()).ok()?;
+        let mut selects = wire.label_selector.and_then(selector);
+        // The API server writes these into the selector of a pod when it is created.
+        for (keys, operator) in [(wire.match_label_keys, Operator::In), (wire.mismatch_label_keys, Operator::NotIn)] {
+            let own = |key: String| {
+                let values = vec![labels.get(&key)?.clone()];
+                Some(LabelCondition { key, operator, values })
+            };
+            if let Some(selects) = &mut selects {
+                selects.match_expressions.extend(keys.into_iter().filter_map(own));
+            }
+        }
+        Some(Self {
+            selector: selects,
+            namespaces: wire.namespaces,
+            namespace_selector: wire.namespace_selector.and_then(selector),
+            topology_key: wire.topology_key,
+        })
+    }
+
+    /// Whether the term of a pod in the namespace `of` speaks of pods in another namespace, which has these labels.
+    #[must_use]
+    pub(crate) fn reaches(&self, of: &str, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+        static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+        let is_default = self.namespaces.is_empty() && self.namespace_selector.is_none();
+        (is_default && of == namespace)
+            || self.namespaces.iter().any(|named| named == namespace)
+            || self.namespace_selector.as_ref().is_some_and(|selects| selects.matches(labels.unwrap_or(&NO_LABELS)))
+    }
+
+    /// Whether it selects a pod by its labels.
+    #[must_use]
+    pub(crate) fn selects<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selector.matches_by(label))
+    }
+
+    /// The keys of the labels by which it selects.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.selector.iter().flat_map(LabelSelector::keys)
+    }
+}
+
+/// A label that virt-controller gives to a guest's launcher: the guest's own, and what says whose it is.
+#[must_use]
+pub(crate) fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
+    if key == well_known::LAUNCHER.key {
+        return Some("virt-launcher");
+    }
+    if key == well_known::CREATED_BY.key {
+        return Some(&vmi.metadata.uid);
+    }
+    vmi.metadata.labels.get(key).map(String::as_str)
+}

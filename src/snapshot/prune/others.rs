@@ -1,0 +1,140 @@
+//! Pods that are no guest's, as far as required pod anti-affinity goes by them: those that a guest's term selects, and those whose
+//! own term selects a guest. Of their labels those stay by whose keys a guest's term selects, of their terms those that select one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+use super::{group, text_at};
+use crate::bounds;
+use crate::kubevirt::apart::{Term, launcher_label};
+use crate::kubevirt::resource::Resource;
+use crate::kubevirt::room::{OTHER_PODS, OtherPod};
+use crate::kubevirt::wire::Vmi;
+use crate::policy::API_VERSION;
+
+type Labels = BTreeMap<String, String>;
+
+/// What an object says of pods that are alike: their namespace, their labels, and their terms as JSON.
+type Said = (String, Labels, String);
+
+/// The objects that stand for those of `pods` that bear on a guest of `objects`.
+pub(super) fn others(pods: &[OtherPod], objects: &[Value]) -> Vec<Value> {
+    let guests = Guests::of(objects);
+    let mut reaching: HashMap<&str, Reaching<'_>> = HashMap::new();
+    // Pods are many, and most are like another one.
+    let mut known: HashMap<Said, Option<Said>> = HashMap::new();
+    let mut nodes: BTreeMap<Said, BTreeSet<&str>> = BTreeMap::new();
+    for pod in pods {
+        let reaching = reaching.entry(&pod.namespace).or_insert_with(|| guests.reaching(&pod.namespace));
+        let form = (pod.namespace.clone(), reaching.labels(pod, &pod.apart_from), pod.apart_from.to_string());
+        let said = known.entry(form).or_insert_with_key(|(_, labels, _)| {
+            let terms = guests.terms_kept(pod, labels, reaching)?;
+            Some((pod.namespace.clone(), reaching.labels(pod, &terms), terms.to_string()))
+        });
+        if let Some(said) = said {
+            nodes.entry(said.clone()).or_default().insert(&pod.node);
+        }
+    }
+    let mut out = Vec::new();
+    for ((namespace, labels, terms), nodes) in nodes {
+        let nodes: Vec<&str> = nodes.into_iter().collect();
+        // No longer list is read.
+        for nodes in nodes.chunks(bounds::OTHERS) {
+            let metadata = json!({"namespace": namespace, "labels": labels});
+            let mut object =
+                json!({"apiVersion": API_VERSION, "kind": OTHER_PODS, "metadata": metadata, "nodes": nodes});
+            if let Ok(terms @ Value::Array(_)) = serde_json::from_str(&terms) {
+                object["apartFrom"] = terms;
+            }
+            out.push(object);
+        }
+    }
+    out
+}
+
+/// The keys of a pod's own labels that are part of its terms.
+fn own_keys(terms: &Value) -> Vec<&str> {
+    let terms = terms.as_array().into_iter().flatten();
+    let keys = terms.flat_map(|term| [&term["matchLabelKeys"], &term["mismatchLabelKeys"]]);
+    keys.filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect()
+}
+
+/// The terms of guests that reach the pods of a namespace.
+struct Reaching<'g> {
+    terms: Vec<&'g Term>,
+    keys: BTreeSet<&'g str>,
+}
+
+impl Reaching<'_> {
+    /// The labels of a pod with these terms that anything goes by.
+    fn labels(&self, pod: &OtherPod, terms: &Value) -> Labels {
+        let own = own_keys(terms);
+        let is_read = |(key, _): &(&String, &String)| self.keys.contains(key.as_str()) || own.contains(&key.as_str());
+        pod.labels.iter().filter(is_read).map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
+/// The guests, and the labels of namespaces.
+struct Guests {
+    /// By namespace.
+    all: BTreeMap<String, Vec<Vmi>>,
+    /// The terms of all of them, each once in a namespace of guests.
+    terms: Vec<(String, Term)>,
+    namespaces: HashMap<String, Labels>,
+}
+
+impl Guests {
+    fn of(objects: &[Value]) -> Self {
+        let mut out = Self { all: BTreeMap::new(), terms: Vec::new(), namespaces: HashMap::new() };
+        let mut seen = BTreeSet::new();
+        for object in objects {
+            match Resource::of(group(text_at(object, "/apiVersion")), text_at(object, "/kind")) {
+                Some(Resource::Namespaces) => {
+                    let labels = Labels::deserialize(&object["metadata"]["labels"]).unwrap_or_default();
+                    out.namespaces.insert(text_at(object, "/metadata/name").to_owned(), labels);
+                }
+                Some(Resource::Vmis) => {
+                    let Ok(vmi) = Vmi::deserialize(object) else { continue };
+                    let namespace = vmi.metadata.namespace.clone();
+                    for term in Term::all_of(&vmi) {
+                        if seen.insert((namespace.clone(), format!("{term:?}"))) {
+                            out.terms.push((namespace.clone(), term));
+                        }
+                    }
+                    out.all.entry(namespace).or_default().push(vmi);
+                }
+                _ => {}
+            }
+        }
+        out
+    }
+
+    fn reaching(&self, namespace: &str) -> Reaching<'_> {
+        let labels = self.namespaces.get(namespace);
+        let reaches = |(of, term): &&(String, Term)| term.reaches(of, namespace, labels);
+        let terms: Vec<&Term> = self.terms.iter().filter(reaches).map(|(_, term)| term).collect();
+        let keys = terms.iter().flat_map(|term| term.keys()).collect();
+        Reaching { terms, keys }
+    }
+
+    /// The terms of a pod that select a guest, null where none does; `None` where the pod bears on no guest.
+    fn terms_kept(&self, pod: &OtherPod, labels: &Labels, reaching: &Reaching<'_>) -> Option<Value> {
+        let selects_a_guest = |json: &&Value| {
+            Term::of(json, &pod.labels).is_some_and(|term| {
+                let reached = self.all.iter().filter(|(namespace, _)| {
+                    term.reaches(&pod.namespace, namespace, self.namespaces.get(namespace.as_str()))
+                });
+                let mut guests = reached.flat_map(|(_, guests)| guests);
+                guests.any(|vmi| term.selects(|key| launcher_label(vmi, key)))
+            })
+        };
+        let terms: Vec<&Value> = pod.apart_from.as_array().into_iter().flatten().filter(selects_a_guest).collect();
+        let is_selected = || reaching.terms.iter().any(|term| term.selects(|key| labels.get(key).map(String::as_str)));
+        match terms.is_empty() {
+            false => Some(json!(terms)),
+            true => is_selected().then_some(Value::Null),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Guests and other pods that keep each other off nodes of the demo's cluster, by required pod anti-affinity.
+
+use serde_json::{Value, json};
+
+/// What the labels of other pods may not give away.
+pub const SECRET: &str = "hunter2";
+
+fn required(terms: &Value) -> Value {
+    json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}})
+}
+
+fn guest(name: &str, affinity: &Value) -> Value {
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("0000-{name}"), "labels": {"app": name}},
+        "spec": {
+            "architecture": "amd64", "evictionStrategy": "LiveMigrate", "affinity": affinity,
+            "domain": {"cpu": {"cores": 1, "model": "Skylake-Server-noTSX-IBRS"}, "devices": {}},
+        },
+        "status": {
+            "phase": "Running", "nodeName": "node-a", "selinuxContext": "none",
+            "conditions": [{"type": "LiveMigratable", "status": "True"}, {"type": "Ready", "status": "True"}],
+        },
+    })
+}
+
+fn pod(namespace: &str, name: &str, node: &str, labels: &Value, affinity: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"nodeName": node, "affinity": affinity, "containers": [{"name": "main", "image": "registry.example/app:1"}]},
+        "status": {"phase": "Running"},
+    })
+}
+
+/// The guest `far` keeps off pods of its namespace that are heavy, and of all others that are not light; `calm` is kept off by pods.
+pub fn items() -> Vec<Value> {
+    let terms = json!([
+        {"labelSelector": {"matchLabels": {"example.com/load": "heavy"}}, "topologyKey": "kubernetes.io/hostname"},
+        {
+            "labelSelector": {"matchExpressions": [{"key": "example.com/load", "operator": "NotIn", "values": ["light"]}]},
+            "namespaces": ["lab"], "topologyKey": "kubernetes.io/hostname",
+        },
+    ]);
+    let own = |app: &str| {
+        required(&json!([{
+            "labelSelector": {"matchLabels": {"app": app}}, "namespaces": ["shop"], "topologyKey": "kubernetes.io/hostname",
+        }]))
+    };
+    let heavy = json!({"example.com/load": "heavy", "customer": SECRET});
+    vec![
+        guest("far", &required(&terms)),
+        guest("calm", &json!({})),
+        pod("shop", "batch-0", "node-b", &heavy, &json!({})),
+        pod("shop", "batch-1", "node-c", &json!({"example.com/load": "light", "customer": SECRET}), &json!({})),
+        // It has no such label, and is not light.
+        pod("lab", "plain-0", "node-e", &json!({"customer": SECRET}), &json!({})),
+        pod("lab", "light-0", "node-c", &json!({"example.com/load": "light"}), &own("calm")),
+        pod("lab", "proud-0", "node-e", &json!({"example.com/load": "light", "customer": SECRET}), &own(SECRET)),
+    ]
+}

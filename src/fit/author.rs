@@ -40,6 +40,8 @@ pub enum Author {
     },
     /// A field of the KubeVirt custom resource, as a path below `spec.configuration`; the built-in default where it is not set.
     Configuration(&'static str),
+    /// The same where an operator writes that resource, by a HyperConverged resource.
+    HyperConverged(&'static str),
     /// A Hyper-V setting that asks for more than itself, and who asks for that setting.
     HyperV {
         /// The setting: `evmcs`.

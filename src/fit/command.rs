@@ -117,6 +117,9 @@ impl Word {
     }
 }
 
+/// The type in which HyperConverged has these fields: in `v1` they stand elsewhere, and the API server translates.
+pub(crate) const HYPERCONVERGED: &str = "hyperconvergeds.v1beta1.hco.kubevirt.io";
+
 /// A JSON value, for patches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Json {

@@ -221,11 +221,13 @@ pub struct ObsoleteModels {
     pub models: Vec<String>,
     /// How the list is changed so that it holds them no more: by name, whether the name is added or taken out.
     pub edits: Vec<(String, bool)>,
-    /// The object that owns the list.
+    /// What else people put on the list: what a HyperConverged resource lists then.
+    pub rest: Vec<String>,
+    /// The object that keeps the list.
     pub owner: ListOwner,
 }
 
-/// The object that owns KubeVirt's list of obsolete CPU models.
+/// The object that keeps KubeVirt's configuration, its list of obsolete CPU models among it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ListOwner {
     /// The KubeVirt custom resource.
@@ -235,8 +237,13 @@ pub enum ListOwner {
         /// Its name.
         name: String,
     },
-    /// A HyperConverged resource, whose operator writes the KubeVirt resource.
-    HyperConverged,
+    /// A HyperConverged resource, whose operator writes the KubeVirt resource and undoes other edits of it.
+    HyperConverged {
+        /// Its namespace, which is KubeVirt's.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// It is not known.
     #[default]
     Unknown,

@@ -108,6 +108,7 @@ impl<'s> Source<'s> {
                 Author::DataSource { namespace: namespace.clone(), name: name.clone() }
             }
             Some(Origin::Configuration(field)) => Author::Configuration(field),
+            Some(Origin::HyperConverged(field)) => Author::HyperConverged(field),
             Some(Origin::HyperV(name)) => {
                 Author::HyperV { setting: name, author: Box::new(self.author(&Setting::HyperV(name))) }
             }
@@ -131,7 +132,9 @@ impl<'s> Source<'s> {
             Author::Preference(_) => "spec.preference".to_owned(),
             Author::DataSource { .. } => "spec.dataVolumeTemplates".to_owned(),
             Author::HyperV { author, .. } => self.field(author),
-            Author::Configuration(_) | Author::Policy(_) => format!("{}.domain", self.root()),
+            Author::Configuration(_) | Author::HyperConverged(_) | Author::Policy(_) => {
+                format!("{}.domain", self.root())
+            }
             Author::KubeVirt | Author::AddedNodeSelector | Author::SourceNode(_) | Author::Inherited => String::new(),
         }
     }

@@ -550,8 +550,8 @@ fn remove<T>(kept: &mut Kept<T>, name: &Name) -> bool {
 /// Who owns the configuration of this KubeVirt resource: it, or the HyperConverged resource by which an operator writes it.
 fn list_owner(kubevirt: &KubeVirt) -> ListOwner {
     let metadata = &kubevirt.metadata;
-    if hyperconverged(kubevirt).is_some() || well_known::MANAGED_BY_HCO.is_set(&metadata.labels) {
-        return ListOwner::HyperConverged;
+    if let Some(name) = hyperconverged(kubevirt) {
+        return ListOwner::HyperConverged { namespace: metadata.namespace.clone(), name: name.to_owned() };
     }
     ListOwner::KubeVirt { namespace: metadata.namespace.clone(), name: metadata.name.clone() }
 }

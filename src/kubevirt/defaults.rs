@@ -7,6 +7,7 @@
 use super::setting::{Origin, Origins, Setting};
 use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec};
 use crate::bounds::Excess;
+use crate::well_known;
 
 /// What of the KubeVirt custom resource bears on placement.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,19 +18,27 @@ pub struct ClusterConfig {
     pub default_architecture: String,
     /// Why the custom resource is too large to judge by, if it is.
     pub excess: Option<Excess>,
+    /// Whether an operator writes the custom resource, by a HyperConverged resource.
+    pub is_hyperconverged: bool,
 }
+
+/// How the HyperConverged resource is called: no other one is read (`HyperConvergedName`).
+pub(crate) const HYPERCONVERGED_NAME: &str = "kubevirt-hyperconverged";
 
 /// The HyperConverged that owns a KubeVirt resource, by name, as that of OpenShift Virtualization does. Its operator writes the
 /// resource (kubevirt/hyperconverged-cluster-operator, `NewKubevirtHandler`).
 #[must_use]
 pub fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
     let owners = &kubevirt.metadata.owner_references;
-    owners.iter().find(|owner| owner.kind == "HyperConverged" && owner.controller).map(|owner| owner.name.as_str())
+    let owner = owners.iter().find(|owner| owner.kind == "HyperConverged" && owner.controller);
+    let by_label = || well_known::MANAGED_BY_HCO.is_set(&kubevirt.metadata.labels).then_some(HYPERCONVERGED_NAME);
+    owner.map(|owner| owner.name.as_str()).or_else(by_label)
 }
 
 impl From<KubeVirt> for ClusterConfig {
     fn from(kubevirt: KubeVirt) -> Self {
         Self {
+            is_hyperconverged: hyperconverged(&kubevirt).is_some(),
             configuration: kubevirt.spec.configuration,
             default_architecture: kubevirt.status.default_architecture,
             excess: kubevirt.metadata.excess,
@@ -38,6 +47,11 @@ impl From<KubeVirt> for ClusterConfig {
 }
 
 impl ClusterConfig {
+    /// Where a setting comes from that this field of `spec.configuration` sets.
+    fn origin(&self, field: &'static str) -> Origin {
+        if self.is_hyperconverged { Origin::HyperConverged(field) } else { Origin::Configuration(field) }
+    }
+
     /// Whether a feature gate is on.
     #[must_use]
     pub fn gate(&self, name: &str) -> bool {
@@ -98,12 +112,12 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
     let mut filled = Origins::new();
     if spec.architecture.is_empty() {
         config.default_architecture().clone_into(&mut spec.architecture);
-        filled.push((Setting::Architecture, Origin::Configuration("architectureConfiguration.defaultArchitecture")));
+        filled.push((Setting::Architecture, config.origin("architectureConfiguration.defaultArchitecture")));
     }
     let machine = spec.domain.machine.get_or_insert_with(Machine::default);
     if machine.kind.is_empty() {
         config.machine_type(&spec.architecture).clone_into(&mut machine.kind);
-        filled.push((Setting::MachineType, Origin::Configuration(config.machine_type_field(&spec.architecture))));
+        filled.push((Setting::MachineType, config.origin(config.machine_type_field(&spec.architecture))));
     }
     if let Some(hyperv) = &mut spec.domain.features.hyperv {
         let needs_vmx = hyperv_dependencies(hyperv, &mut filled);
@@ -114,7 +128,7 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
     let cpu = spec.domain.cpu.get_or_insert_default();
     if cpu.model.is_empty() {
         config.cpu_model(&spec.architecture).clone_into(&mut cpu.model);
-        filled.push((Setting::Model, Origin::Configuration("cpuModel")));
+        filled.push((Setting::Model, config.origin("cpuModel")));
     }
     filled
 }

@@ -13,7 +13,7 @@ use crate::fit::check::{Detail, Finding, Obsolete, Withheld};
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Placement};
-use crate::fit::subject::{ListOwner, ObsoleteModels};
+use crate::fit::subject::ObsoleteModels;
 use crate::fit::verdict::Check;
 
 /// The models that are withheld without a list; each in a version `-v1` as well.
@@ -57,7 +57,7 @@ fn asked<'p>(placement: &'p Placement<'_>) -> impl Iterator<Item = &'p str> {
 pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Finding> {
     let found = asked(placement).filter_map(|model| {
         let by = match withheld(&cluster.config.configuration, model)? {
-            Obsolete::Configured if cluster.list_owner == ListOwner::HyperConverged => Obsolete::HyperConverged,
+            Obsolete::Configured if cluster.config.is_hyperconverged => Obsolete::HyperConverged,
             by => by,
         };
         let model = model.to_owned();
@@ -77,10 +77,10 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
         models.extend(nodes.iter().flat_map(|node| fleet.names_under(node, Family::HostModelCpu)).map(str::to_owned));
     }
     // What the HyperConverged operator itself writes into the list is not its resource's to take out.
-    let is_hard_coded = |model: &str| {
-        cluster.list_owner == ListOwner::HyperConverged && withheld(&Configuration::default(), model).is_some()
-    };
-    models.retain(|model| withheld(configuration, model).is_some() && !is_hard_coded(model));
+    let is_built_in = |model: &str| withheld(&Configuration::default(), model).is_some();
+    models.retain(|model| {
+        withheld(configuration, model).is_some() && !(cluster.config.is_hyperconverged && is_built_in(model))
+    });
     if models.is_empty() {
         return None;
     }
@@ -90,10 +90,11 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
     // An empty list counts as none, and the built-in one takes its place.
     let is_left_empty = listed.keys().all(|model| models.contains(model));
     let built_in = BUILT_IN.iter().flat_map(|name| [(*name).to_owned(), format!("{name}-v1")]);
-    if is_left_empty && models.iter().any(|model| withheld(&Configuration::default(), model).is_some()) {
+    if is_left_empty && models.iter().any(|model| is_built_in(model)) {
         edits.extend(built_in.filter(|name| !models.contains(name)).map(|name| (name, true)));
     }
-    Some(ObsoleteModels { models: models.into_iter().collect(), edits, owner: cluster.list_owner.clone() })
+    let rest = listed.keys().filter(|model| !models.contains(*model) && !is_built_in(model)).cloned().collect();
+    Some(ObsoleteModels { models: models.into_iter().collect(), edits, rest, owner: cluster.list_owner.clone() })
 }
 
 /// A node as the labeller will have labelled it within three minutes, as far as that is known: labels of models that are no longer
@@ -159,11 +160,7 @@ mod tests {
                 panic!("another finding")
             };
             let is_said = by == Obsolete::HyperConverged;
-            assert_eq!(
-                is_said,
-                cluster.list_owner == ListOwner::HyperConverged,
-                "the remedy would edit another object"
-            );
+            assert_eq!(is_said, cluster.config.is_hyperconverged, "the remedy would edit another object");
             Some(by)
         };
         let owner = |kind: &str, controls: bool| json!({"kind": kind, "name": "a", "uid": "u", "controller": controls});

@@ -44,6 +44,8 @@ pub enum Origin {
     DataSource(String, String),
     /// A field of the KubeVirt custom resource, below `spec.configuration`.
     Configuration(&'static str),
+    /// The same where an operator writes that resource, by a HyperConverged resource.
+    HyperConverged(&'static str),
     /// A Hyper-V setting that depends on it.
     HyperV(&'static str),
     /// The common model of a policy.

@@ -589,6 +589,9 @@ fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
         LIVE_MIGRATE => {
             Some(Author::Field { of: Holder::VirtualMachineInstance, path: "spec.evictionStrategy".to_owned() })
         }
+        "" if default == LIVE_MIGRATE && cluster.config.is_hyperconverged => {
+            Some(Author::HyperConverged("evictionStrategy"))
+        }
         "" if default == LIVE_MIGRATE => Some(Author::Configuration("evictionStrategy")),
         _ => None,
     }

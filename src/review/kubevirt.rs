@@ -9,6 +9,7 @@ use crate::answers::pool::{bearing, guest_nodes, next_higher};
 use crate::answers::standing::states_model;
 use crate::answers::{Deadline, Guests, Named, Progress, policy_of};
 use crate::fit::bits::Bits;
+use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Script};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::subject::CpuMode;
@@ -28,9 +29,24 @@ pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough:
         lines.push(format!(
             "HyperConverged {owner} owns this resource: its operator undoes edits of what it writes, so make them there"
         ));
+        let [old, new] = [before, after].map(|kubevirt| kubevirt.spec.configuration.cpu_model.as_str());
+        if old != new {
+            lines.extend(there(owner, &after.metadata.namespace, new).lines());
+        }
     }
     let name = &after.metadata.name;
     warned(lines.into_iter().map(|line| format!("KubeVirt {name}: {line}")).collect())
+}
+
+/// The command that makes it the default CPU model by the HyperConverged resource; none where it is no model's name.
+fn there(owner: &str, namespace: &str, model: &str) -> Script {
+    let command = || {
+        let value = if model.is_empty() { Json::Null } else { Json::Text(CpuModel::new(model)?.into()) };
+        let patch = Command::kubectl(["patch", HYPERCONVERGED]).arg(Name::new(owner)?);
+        let patch = patch.namespace(Namespace::new(namespace)?).args(["--type", "merge", "-p"]);
+        Ok(vec![patch.arg(value.below(&["spec", "defaultCPUModel"]))])
+    };
+    command().into()
 }
 
 fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Vec<String> {

@@ -24,6 +24,13 @@ pub(crate) fn who(author: &Author) -> String {
             format!("the KubeVirt resource (spec.configuration.{field})")
         }
         Author::Configuration(field) => format!("the cluster's default (spec.configuration.{field} of KubeVirt)"),
+        Author::HyperConverged(field) => match hyperconverged_field(field) {
+            Some(own) => format!("the cluster's default ({own} of HyperConverged)"),
+            None => format!(
+                "the cluster's default (spec.configuration.{field} of KubeVirt, which HyperConverged writes: its annotation \
+                 kubevirt.kubevirt.io/jsonpatch can set it)"
+            ),
+        },
         Author::HyperV { setting: "evmcs", author } => {
             format!("the Hyper-V setting evmcs, which takes vmx and an Intel CPU ({})", who(author))
         }
@@ -35,6 +42,16 @@ pub(crate) fn who(author: &Author) -> String {
         Author::Inherited => "the launcher it runs in, which an earlier migration made".to_owned(),
         Author::KubeVirt => "KubeVirt, of every launcher".to_owned(),
     }
+}
+
+/// The field of HyperConverged (v1beta1) that keeps one of KubeVirt's configuration (`getKVConfig` of its operator), by its path below
+/// `spec.configuration`.
+fn hyperconverged_field(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "cpuModel" => "spec.defaultCPUModel",
+        "evictionStrategy" => "spec.evictionStrategy",
+        _ => return None,
+    })
 }
 
 fn holder(of: Holder) -> &'static str {

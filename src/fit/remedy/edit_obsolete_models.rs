@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
-use crate::fit::command::{Command, CpuModel, Json, Name, Namespace, Word};
+use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Word};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -59,7 +59,7 @@ fn returning(fleet: &Fleet, node: NodeIndex, list: &ObsoleteModels) -> Vec<Strin
 
 impl Act for EditObsoleteModels {
     fn commands(&self, _: &Subject<'_>) -> Commands {
-        let ObsoleteModels { models, edits, owner } = &self.list;
+        let ObsoleteModels { models, edits, rest, owner } = &self.list;
         let names = models.iter().map(|model| CpuModel::new(model).map(Word::from)).collect::<Result<Vec<_>, _>>()?;
         match owner {
             ListOwner::KubeVirt { namespace, name } => {
@@ -72,11 +72,13 @@ impl Act for EditObsoleteModels {
                 let patch = patch.arg(list.below(&["spec", "configuration", "obsoleteCPUModels"]));
                 Ok(vec![patch.comment("the labels return within 3 minutes")])
             }
-            ListOwner::HyperConverged => {
-                let what = ["take".into()].into_iter().chain(names);
-                let whose =
-                    "out of spec.obsoleteCPUs.cpuModels of the HyperConverged resource, whose operator writes the list";
-                Ok(vec![Command::remark(what.chain([whose.into()]))])
+            ListOwner::HyperConverged { namespace, name } => {
+                let entry = |model: &String| Ok(Json::Text(CpuModel::new(model)?.into()));
+                let list = Json::Array(rest.iter().map(entry).collect::<Result<_, _>>()?);
+                let patch = Command::kubectl(["patch", HYPERCONVERGED]).arg(Name::new(name)?);
+                let patch = patch.namespace(Namespace::new(namespace)?).args(["--type", "merge", "-p"]);
+                let patch = patch.arg(list.below(&["spec", "obsoleteCPUs", "cpuModels"]));
+                Ok(vec![patch.comment("its operator writes KubeVirt's list; the labels return within 3 minutes")])
             }
             ListOwner::Unknown => {
                 let what = ["take".into()].into_iter().chain(names);

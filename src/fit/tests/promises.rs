@@ -471,6 +471,7 @@ fn subject(pristine: &[Node], fleet: &Fleet, guest: &Guest, point: &Point, sourc
     subject.obsolete = guest.obsolete.then(|| ObsoleteModels {
         models: listed(guest.mode),
         edits: listed(guest.mode).into_iter().map(|model| (model, false)).collect(),
+        rest: Vec::new(),
         owner: ListOwner::KubeVirt { namespace: "kubevirt".to_owned(), name: "kubevirt".to_owned() },
     });
     subject.mended_in = Some("1.5.3");

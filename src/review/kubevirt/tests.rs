@@ -44,18 +44,20 @@ fn a_named_default_says_where_it_can_run_and_who_would_crowd_there() {
 fn an_edit_belongs_into_the_hyperconverged_that_owns_the_resource() {
     let owned = |model: &str, kind: &str| {
         let owner = json!([{"kind": kind, "name": "kubevirt-hyperconverged", "uid": "u", "controller": true}]);
-        let metadata = json!({"name": "kubevirt-kubevirt-hyperconverged", "ownerReferences": owner});
+        let name = "kubevirt-kubevirt-hyperconverged";
+        let metadata = json!({"name": name, "namespace": "openshift-cnv", "ownerReferences": owner});
         read::<KubeVirt>(json!({"metadata": metadata, "spec": {"configuration": {"cpuModel": model}}}))
     };
     let edit = |from: &str, to: &str, kind: &str| {
         let said = update(&world(), &owned(from, kind), &owned(to, kind), NEVER);
         said.warnings().join("\n")
     };
-    insta::assert_snapshot!(edit("", "Icelake-Server-noTSX", "HyperConverged"), @r"
+    insta::assert_snapshot!(edit("", "Icelake-Server-noTSX", "HyperConverged"), @r#"
     cpufit: KubeVirt kubevirt-kubevirt-hyperconverged: cpuModel Icelake-Server-noTSX is usable on 1 of 8 nodes, not on amd-1, amd-2, amd-3 and 4 more
     cpufit: KubeVirt kubevirt-kubevirt-hyperconverged: at their next start 2 guests without a model of their own could start on node-e alone: shop/db, shop/erp
     cpufit: KubeVirt kubevirt-kubevirt-hyperconverged: HyperConverged kubevirt-hyperconverged owns this resource: its operator undoes edits of what it writes, so make them there
-    ");
+    cpufit: KubeVirt kubevirt-kubevirt-hyperconverged: kubectl patch hyperconvergeds.v1beta1.hco.kubevirt.io kubevirt-hyperconverged -n openshift-cnv --type merge -p '{"spec":{"defaultCPUModel":"Icelake-Server-noTSX"}}'
+    "#);
     assert!(!edit("", "Icelake-Server-noTSX", "Other").contains("HyperConverged"));
     assert_eq!(edit("EPYC", "EPYC", "HyperConverged"), "", "nothing of ours changes");
 }

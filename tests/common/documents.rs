@@ -8,6 +8,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::{BIN, Ran, program, read};
 
 /// A block of commands of a page.
@@ -76,6 +78,19 @@ pub fn blocks() -> Vec<Block> {
     out
 }
 
+/// The demo's cluster before an upgrade took `amd-stibp` from the labels of its Cascade Lake nodes.
+pub fn before_the_upgrade() -> Value {
+    let after = String::from_utf8(read(&root().join("demo/cluster.yaml"))).expect("UTF-8");
+    let mut list: Value = serde_saphyr::from_str(&after).expect("a List");
+    for item in list["items"].as_array_mut().expect("items") {
+        let is_one = ["node-a", "node-c", "node-d"].iter().any(|node| item["metadata"]["name"] == *node);
+        if item["kind"] == "Node" && is_one {
+            item["metadata"]["labels"]["cpu-feature.node.kubevirt.io/amd-stibp"] = "true".into();
+        }
+    }
+    list
+}
+
 /// Fills a folder with the files that the documentation names, and with `bin/`, for the PATH.
 pub fn furnish(folder: &Path) {
     let put = |name: &str, content: &[u8]| {
@@ -84,10 +99,16 @@ pub fn furnish(folder: &Path) {
         fs::write(path, content).expect("a file");
     };
     let cluster = read(&root().join("demo/cluster.yaml"));
-    for name in ["cluster.yaml", "dump.yaml", "before.yaml", "after.yaml", "dump/cluster.yaml"] {
+    for name in ["cluster.yaml", "dump.yaml", "after.yaml", "dump/cluster.yaml"] {
         put(name, &cluster);
     }
+    put("before.yaml", before_the_upgrade().to_string().as_bytes());
     put("policy.yaml", &read(&root().join("demo/policy.yaml")));
+    put(
+        "wrong.yaml",
+        b"apiVersion: cpufit.io/v1alpha1\nkind: CPUPolicy\nmetadata: {name: intel-pool}\n\
+          spec: {warn: pinned, commonModel: {name: host-model}, enfroce: Pinned}\n",
+    );
     put("review.json", &read(&root().join("demo/reviews/1-migrate-db.json")));
     let vmi = "{architecture: amd64, domain: {devices: {}, resources: {requests: {memory: 1Gi}}}}";
     let vm = format!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::common::documents::before_the_upgrade;
 use crate::common::{self, Ran, Scratch, cpufit, head, list, shipped, texts};
 use cpufit::policy::{Dial, Otherwise, Policy};
 use serde::Deserialize;
@@ -279,19 +280,7 @@ fn the_printed_policies_only_warn_and_are_read_as_they_are() {
 /// The demo's cluster before an upgrade took `amd-stibp` from its nodes, and after it.
 fn upgrade(scratch: &Scratch) -> [PathBuf; 2] {
     let after = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml");
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(&after).unwrap()).unwrap();
-    let items = documents.into_iter().flat_map(|mut document| match document["items"].take() {
-        Value::Array(items) => items,
-        _ => vec![document],
-    });
-    let before = items.map(|mut item| {
-        if item["kind"] == "Node" && ["node-a", "node-c", "node-d"].iter().any(|node| item["metadata"]["name"] == *node)
-        {
-            item["metadata"]["labels"]["cpu-feature.node.kubevirt.io/amd-stibp"] = "true".into();
-        }
-        item
-    });
-    [scratch.write_json("before.json", &list(before)), after]
+    [scratch.write_json("before.json", &before_the_upgrade()), after]
 }
 
 fn diff(old: &Path, new: &Path, more: &[&str]) -> Ran {

@@ -3,4 +3,5 @@
 mod deploy;
 mod documents;
 mod structure;
+mod transcripts;
 mod words;

@@ -16,12 +16,15 @@ use serde_json::Value;
 use crate::cli::args::program;
 use crate::cli::args::{Args, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
 use crate::cli::check::Checked;
+use crate::cli::resource::ObjectKind;
 use crate::cli::rights::Unreadable;
+use crate::cli::targets::Scope;
 use crate::cli::version::Versions;
 use crate::cli::{
     self, Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
 };
 use crate::console;
+use crate::crypto;
 use crate::domain::Domain;
 use crate::kubevirt::wire::Vmi;
 use crate::live::connect;
@@ -52,6 +55,7 @@ pub struct Failure {
 ///
 /// What kept it from being done; `main` prints it and exits with 2.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    crypto::install();
     let (domain, stdin) = domain_of(args.cluster.kubevirt_domain.as_ref(), &args.verb.dumps(), io::stdin().lock());
     execute(args, &domain, stdin).map_err(|error| Failure { page: failure(&error, &domain), error })
 }
@@ -115,28 +119,36 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
             if !missing.is_empty() {
-                console::print(&std::mem::replace(&mut page, Page::in_domain(domain)))?;
-                console::tell(&lines(domain, missing.iter().map(|line| format!("error: {line}"))));
+                absent(&missing, &mut page, domain)?;
                 code = ExitCode::from(TROUBLE);
             }
         }
         Verb::Audit(args) => {
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
+            let is_named = targets::name_any(&args.objects, &ObjectKind::GUESTS)?;
             let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
-            let asked = match only {
-                None => Asked::All,
-                Some(_) if args.libvirt.ask_libvirt => Asked::Files,
-                Some(_) => Asked::Namespace { guest: None },
+            let asked = if only.is_none() && (!is_named || args.list.all_namespaces) {
+                Asked::All
+            } else if args.libvirt.ask_libvirt {
+                Asked::Files
+            } else {
+                Asked::Namespace { guest: targets::first_guest(&args.objects)? }
             };
             let mut scene = scene(&cluster, &args.world, &asked, Room::Unknown, domain, &mut stdin)?;
+            let home = scene.namespace.name.as_str();
+            let only = only.or_else(|| Some(home).filter(|_| is_named && !args.list.all_namespaces));
+            let wanted = audit::Wanted::of(&args, only, home, &scene.world)?;
             let guests = |world: &World| {
-                let is_audited =
-                    |vmi: &&Vmi| audit::is_asked_for(&args, only, world, &vmi.metadata.namespace, &vmi.metadata.name);
+                let is_audited = |vmi: &&Vmi| wanted.holds(world, &vmi.metadata.namespace, &vmi.metadata.name);
                 world.cluster.vmis().filter(is_audited).cloned().collect()
             };
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
-            if audit::run(&args, only, &scene.world, &mut page)? == audit::Audited::Failed {
+            if audit::run(&args, &wanted, &scene.world, &mut page)? == audit::Audited::Failed {
                 code = ExitCode::from(1);
+            }
+            if !wanted.missing.is_empty() {
+                absent(&wanted.missing, &mut page, domain)?;
+                code = ExitCode::from(TROUBLE);
             }
         }
         Verb::Drain(args) => {
@@ -175,6 +187,13 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
     Ok(code)
 }
 
+/// What was found, and then what is asked for by name and is not there.
+fn absent(missing: &[String], page: &mut Page, domain: &Domain) -> anyhow::Result<()> {
+    console::print(&std::mem::replace(page, Page::in_domain(domain)))?;
+    console::tell(&lines(domain, missing.iter().map(|line| format!("error: {line}"))));
+    Ok(())
+}
+
 /// What changed between two sides.
 fn compare(
     args: &DiffArgs,
@@ -190,8 +209,11 @@ fn compare(
     let namespace = cluster.namespace().map(str::to_owned);
     let first = ClusterArgs { namespace, ..ClusterArgs::default() };
     let before = scene(&first, &old, &Asked::All, Room::Unknown, domain, &mut stdin)?;
-    let after = scene(cluster, &new, &Asked::All, Room::Unknown, domain, &mut stdin)?;
-    diff::run(args, &before.world, &after.world, page)
+    let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
+    let asked = only.map_or(Asked::All, |_| Asked::Namespace { guest: None });
+    let after = scene(cluster, &new, &asked, Room::Unknown, domain, &mut stdin)?;
+    let scope = Scope { namespace: only, selector: args.list.selector.as_ref() };
+    diff::run(args, &scope, &before.world, &after.world, page)
 }
 
 /// The versions of this program and of the leader. Where that cannot be asked, this program's is printed all the same.

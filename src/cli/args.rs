@@ -3,6 +3,7 @@
 pub mod program;
 mod renamed;
 pub mod shared;
+mod tips;
 pub(super) mod values;
 
 use std::ffi::OsString;
@@ -239,6 +240,11 @@ pub struct AuditArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
+    /// Guests, as for kubectl get: TYPE NAME, TYPE/NAME, TYPE, several, or a NAME alone; without any, all
+    ///
+    /// TYPE is vm or vmi.
+    #[arg(value_name = "TYPE/NAME")]
+    pub objects: Vec<String>,
     /// Which guests: without -n and -l, all.
     #[command(flatten)]
     pub list: ListArgs,
@@ -265,6 +271,9 @@ pub struct DrainArgs {
     /// All nodes, as a rolling upgrade does
     #[arg(long, conflicts_with_all = ["nodes", "selector"])]
     pub all: bool,
+    /// Nodes are in no namespace, and all their guests are looked at: it changes nothing, as with kubectl get nodes
+    #[arg(short = 'A', long, hide = true)]
+    pub all_namespaces: bool,
     /// The nodes with such labels
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub selector: Option<LabelSelector>,
@@ -309,7 +318,10 @@ pub struct DiffArgs {
     /// The release of KubeVirt whose rules apply, where a dump's KubeVirt names none
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
-    /// How to print: table, wide (every node and guest), json or yaml
+    /// Which guests: without -n and -l, all.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// How to print: table, wide (every node and guest), json, yaml, or name (the guests that are worse off)
     #[arg(short, long, value_enum, default_value_t = DiffOutput::Table)]
     pub output: DiffOutput,
 }
@@ -337,6 +349,8 @@ pub enum DiffOutput {
     Json,
     /// For scripts.
     Yaml,
+    /// TYPE/NAME of each guest that is worse off, as kubectl takes it.
+    Name,
 }
 
 /// `cpufit recommend`.
@@ -358,6 +372,9 @@ pub struct RecommendArgs {
     /// What if no node had this CPU feature, and none could run a model that holds it; may be repeated
     #[arg(long, value_name = "FEATURE")]
     pub without_model_feature: Vec<String>,
+    /// Nodes are in no namespace, and all guests are looked at: it changes nothing, as with kubectl get nodes
+    #[arg(short = 'A', long, hide = true)]
+    pub all_namespaces: bool,
     /// Print tables without their first line
     #[arg(long)]
     pub no_headers: bool,
@@ -498,7 +515,7 @@ pub struct ManifestsArgs {
     /// How many replicas answer reviews
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16))]
     pub replicas: Option<u16>,
-    /// How to print: yaml, or json (a List)
+    /// How to print: yaml, json (a List) or name
     #[arg(short, long, value_enum, default_value_t = ManifestsOutput::Yaml)]
     pub output: ManifestsOutput,
 }
@@ -598,4 +615,6 @@ pub enum ManifestsOutput {
     Yaml,
     /// A List.
     Json,
+    /// TYPE/NAME of each object, as kubectl takes it.
+    Name,
 }

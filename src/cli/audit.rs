@@ -1,5 +1,7 @@
 //! `cpufit audit`: every guest judged, worst first.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 use serde::Serialize;
 
@@ -10,9 +12,9 @@ use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
 use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
+use crate::cli::targets::{Found, Scope, absent, find};
 use crate::kubevirt::cluster::Kind;
 use crate::page::Page;
-use crate::policy::LabelSelector;
 use crate::say::plural;
 use crate::world::World;
 
@@ -82,14 +84,58 @@ impl Summary {
     }
 }
 
-/// Whether a guest is among those that are audited.
-#[must_use]
-pub(crate) fn is_asked_for(args: &AuditArgs, only: Option<&str>, world: &World, namespace: &str, name: &str) -> bool {
-    let selector = args.list.selector.as_ref();
-    let matches = |selector: &LabelSelector| {
-        super::labels_of_guest(world, namespace, name).is_some_and(|labels| selector.matches(labels))
-    };
-    only.is_none_or(|only| only == namespace) && selector.is_none_or(matches)
+/// Which guests are audited.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<'a> {
+    scope: Scope<'a>,
+    /// Those that the arguments name, by namespace and name; `None` where they name none.
+    guests: Option<BTreeSet<(String, String)>>,
+    /// What is asked for by name and is not there, a line each.
+    pub missing: Vec<String>,
+}
+
+impl<'a> Wanted<'a> {
+    /// Those of this namespace, or of all; those that are named are looked for in `home`.
+    ///
+    /// # Errors
+    ///
+    /// The arguments name no guests, or names stand beside `-A` or `-l`.
+    pub(crate) fn of(args: &'a AuditArgs, only: Option<&'a str>, home: &str, world: &World) -> anyhow::Result<Self> {
+        let scope = Scope { namespace: only, selector: args.list.selector.as_ref() };
+        let mut out = Self { scope, guests: None, missing: Vec::new() };
+        if args.objects.is_empty() {
+            return Ok(out);
+        }
+        let mut guests = BTreeSet::new();
+        for found in find(world, &args.objects, &ObjectKind::GUESTS, &scope, home)? {
+            match found {
+                Ok(Found { kind, namespace, name }) if is_there(world, kind, &namespace, &name) => {
+                    guests.insert((namespace, name));
+                }
+                Ok(Found { kind, namespace, name }) => {
+                    out.missing.push(absent(kind, &namespace, &name, world.cluster.is_live));
+                }
+                Err(line) => out.missing.push(line),
+            }
+        }
+        out.guests = Some(guests);
+        Ok(out)
+    }
+
+    /// Whether a guest is one of them.
+    #[must_use]
+    pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
+        let is_named = |guests: &BTreeSet<_>| guests.contains(&(namespace.to_owned(), name.to_owned()));
+        // Of those that are listed by their type the labels were looked at already.
+        self.guests.as_ref().map_or_else(|| self.scope.holds(world, namespace, name), is_named)
+    }
+}
+
+fn is_there(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> bool {
+    match kind {
+        ObjectKind::VirtualMachine => world.cluster.vm(namespace, name).is_some(),
+        _ => world.cluster.vmi(namespace, name).is_some(),
+    }
 }
 
 fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
@@ -106,15 +152,16 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
     out
 }
 
-/// Runs the verb for the guests of this namespace, or of all.
+/// Runs the verb for these guests.
 ///
 /// # Errors
 ///
 /// It cannot be written as JSON or YAML, or `--fail-on` is given and there is no guest that could fail.
-pub(crate) fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mut Page) -> anyhow::Result<Audited> {
+pub(crate) fn run(args: &AuditArgs, wanted: &Wanted<'_>, world: &World, page: &mut Page) -> anyhow::Result<Audited> {
+    let only = wanted.scope.namespace;
     let mut rows = audit(world, &|| false);
-    rows.retain(|row| is_asked_for(args, only, world, &row.namespace, &row.name));
-    if rows.is_empty() && args.fail_on.is_some() {
+    rows.retain(|row| wanted.holds(world, &row.namespace, &row.name));
+    if rows.is_empty() && wanted.missing.is_empty() && args.fail_on.is_some() {
         bail!("{}: --fail-on would pass whatever the guests are", nobody(world, only, args.list.selector.is_some()));
     }
     let summary = Summary::of(&rows);
@@ -123,6 +170,7 @@ pub(crate) fn run(args: &AuditArgs, only: Option<&str>, world: &World, page: &mu
         world.policies.iter().map(|policy| PolicyNodes::of(&world.cluster.fleet, policy)).collect();
     let libvirt = Unanswered::of(world, running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name)));
     match args.output {
+        AuditOutput::Table | AuditOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
         AuditOutput::Table | AuditOutput::Wide => {
             if rows.is_empty() {
                 page.line(nobody_in_dump(world, only, args.list.selector.is_some()));

@@ -132,7 +132,8 @@ pub fn run(
     let failed = rows.iter().any(|row| gate.failure(row).is_some());
     if rows.iter().all(|row| row.skipped.as_deref() == Some(NOT_JUDGED)) {
         let text = match rows.len() {
-            0 => "no object is selected".to_owned(),
+            0 if args.selector.is_some() => "no object is selected".to_owned(),
+            0 => "no object is there".to_owned(),
             many => format!("none of {} is of a kind that is judged", plural::counted(many, "object", "objects")),
         };
         if !args.fail_on.is_empty() {

@@ -127,6 +127,11 @@ fn command(words: &[OsString], list: &Arc<List>) -> Command {
                 with(arg, |given, current, list| given.objects(current, &ObjectKind::EXPLAINED, list))
             })
         })
+        .mut_subcommand("audit", |verb| {
+            verb.mut_arg("objects", |arg| {
+                with(arg, |given, current, list| given.objects(current, &ObjectKind::GUESTS, list))
+            })
+        })
         .mut_subcommand("drain", |verb| {
             verb.mut_arg("nodes", |arg| {
                 with(arg, |given, current, list| given.objects(current, &[ObjectKind::Node], list))

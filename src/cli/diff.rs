@@ -1,11 +1,13 @@
 //! `cpufit diff`: what changed between two looks at a cluster, and for whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
 
 use crate::answers::diff::{Diff, GuestChange, NodeChange, Turn, Unlike, What, diff};
 use crate::cli::args::{DiffArgs, DiffOutput};
+use crate::cli::resource::ObjectKind;
+use crate::cli::targets::Scope;
 use crate::console::Progress;
 use crate::fit::command::{Command, LabelKey, Name, Namespace, Script, Word};
 use crate::fit::label::{self, Family};
@@ -35,15 +37,26 @@ pub(crate) enum Outcome {
 /// # Errors
 ///
 /// It cannot be written as JSON or YAML, or the new side holds no node: nobody would seem worse off.
-pub(crate) fn run(args: &DiffArgs, old: &World, new: &World, page: &mut Page) -> anyhow::Result<Outcome> {
+pub(crate) fn run(
+    args: &DiffArgs,
+    scope: &Scope<'_>,
+    old: &World,
+    new: &World,
+    page: &mut Page,
+) -> anyhow::Result<Outcome> {
     ensure!(!new.cluster.fleet.is_empty(), "nothing can be compared: {}", no_nodes(&new.cluster));
     let compared = Progress::of("guests compared");
-    let found = diff(old, new, &|done, of| compared.at(done, of));
+    let is_asked_for = |guest: &str| {
+        let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
+        scope.holds(new, namespace, name) || scope.holds(old, namespace, name)
+    };
+    let found = diff(old, new, &is_asked_for, &|done, of| compared.at(done, of));
     match args.output {
         DiffOutput::Table => people(&found, new, SHOWN, page),
         DiffOutput::Wide => people(&found, new, usize::MAX, page),
         DiffOutput::Json => page.json(&found)?,
         DiffOutput::Yaml => page.yaml(&found)?,
+        DiffOutput::Name => worse(&found).into_iter().for_each(|guest| page.line(title(guest, new))),
     }
     Ok(if found.worse > 0 { Outcome::Worse } else { Outcome::Well })
 }
@@ -188,6 +201,20 @@ fn leftovers(found: &Diff, most: usize, page: &mut Page) {
             lacks.into_iter().chain(has).collect::<Vec<_>>().join(", ")
         ));
     }
+}
+
+/// The guests that are worse off, each once.
+fn worse(found: &Diff) -> BTreeSet<&str> {
+    let worse = found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Turn::Worse);
+    worse.map(|change| change.guest.as_str()).collect()
+}
+
+/// `virtualmachineinstance.kubevirt.io/db`, or of a VM where it does not run.
+fn title(guest: &str, world: &World) -> String {
+    let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
+    let is_running = world.cluster.vmi(namespace, name).is_some();
+    let kind = if is_running { ObjectKind::Vmi } else { ObjectKind::VirtualMachine };
+    kind.title(name)
 }
 
 /// What to do now, and before the next upgrade.

@@ -91,7 +91,7 @@ pub(crate) fn run(
             namespace: Some(namespace.name.as_str()).filter(|_| !args.list.all_namespaces),
             selector: args.list.selector.as_ref(),
         };
-        let wanted = find(world, &args.objects, &scope, &namespace.name)?;
+        let wanted = find(world, &args.objects, &ObjectKind::EXPLAINED, &scope, &namespace.name)?;
         if wanted.is_empty() {
             let place = scope.namespace.map_or_else(|| "any namespace".to_owned(), |name| format!("namespace {name}"));
             console::tell(&Page::of(format_args!("note: nothing that is asked for is in {place}")));
@@ -182,7 +182,7 @@ pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -
         return Vec::new();
     }
     // What is not there is said when it is explained.
-    let wanted = find(world, &args.objects, &scope, &namespace.name).unwrap_or_default();
+    let wanted = find(world, &args.objects, &ObjectKind::EXPLAINED, &scope, &namespace.name).unwrap_or_default();
     let cluster = &world.cluster;
     let of = |Found { kind, namespace, name }: Found| match kind {
         ObjectKind::VirtualMachine | ObjectKind::Vmi => cluster.vmi(&namespace, &name),
@@ -354,8 +354,7 @@ impl Explained<'_, '_> {
         }
         out.extend(self.common_model());
         if let Some(said) = self.said() {
-            let own = self.case.policy.as_ref().map(|policy| policy.name.as_str());
-            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), own, self.survey));
+            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), self.survey));
         }
         out
     }

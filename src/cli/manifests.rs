@@ -47,12 +47,23 @@ pub(crate) fn run(args: &ManifestsArgs, own: Option<&str>, page: &mut Page) -> a
     match args.output {
         ManifestsOutput::Yaml => manifests.iter().for_each(|text| page.document(text)),
         ManifestsOutput::Json => {
-            let text = manifests.join("---\n");
-            let items: Vec<Value> = serde_saphyr::from_multiple(&text).context("a manifest of cpufit's own")?;
-            page.json(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
+            page.json(&json!({"apiVersion": "v1", "kind": "List", "items": objects(&manifests)?}))?;
         }
+        ManifestsOutput::Name => objects(&manifests)?.iter().for_each(|object| page.line(title(object))),
     }
     Ok(())
+}
+
+fn objects(manifests: &[Cow<'static, str>]) -> anyhow::Result<Vec<Value>> {
+    serde_saphyr::from_multiple(&manifests.join("---\n")).context("a manifest of cpufit's own")
+}
+
+/// `deployment.apps/cpufit`, as kubectl prints it.
+fn title(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let kind = text("/kind").to_ascii_lowercase();
+    let group = text("/apiVersion").split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+    format!("{kind}{group}/{}", text("/metadata/name"))
 }
 
 /// A manifest as the options ask for it. Values are written in quotes: a namespace may be called 7, or on.

@@ -23,12 +23,9 @@ pub(crate) mod targets;
 pub(crate) mod test;
 pub(crate) mod version;
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use crate::snapshot::{Error, Item};
-use crate::world::World;
 
 /// Where objects are that name no namespace.
 #[derive(Clone, Debug)]
@@ -55,12 +52,4 @@ impl Namespace {
         }
         Ok(item.in_namespace(&self.name))
     }
-}
-
-/// The labels of a guest: those of its VMI, and of its VM where it is stopped.
-fn labels_of_guest<'w>(world: &'w World, namespace: &str, name: &str) -> Option<&'w BTreeMap<String, String>> {
-    let cluster = &world.cluster;
-    let vmi = cluster.vmi(namespace, name).map(|vmi| &vmi.metadata);
-    let metadata = vmi.or_else(|| cluster.vm(namespace, name).map(|vm| &vm.metadata));
-    metadata.map(|metadata| &metadata.labels)
 }

@@ -36,6 +36,9 @@ impl ObjectKind {
         Self::Node,
     ];
 
+    /// Those that `audit` takes: guests, running or not.
+    pub(crate) const GUESTS: [Self; 2] = [Self::VirtualMachine, Self::Vmi];
+
     /// Those that `explain` takes.
     pub(crate) const EXPLAINED: [Self; 6] = [
         Self::VirtualMachine,

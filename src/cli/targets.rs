@@ -19,6 +19,25 @@ pub(crate) struct Scope<'a> {
     pub selector: Option<&'a LabelSelector>,
 }
 
+impl Scope<'_> {
+    /// Whether a guest is one of those that are looked for.
+    #[must_use]
+    pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
+        let matches = |selector: &LabelSelector| {
+            labels_of_guest(world, namespace, name).is_some_and(|labels| selector.matches(labels))
+        };
+        self.namespace.is_none_or(|only| only == namespace) && self.selector.is_none_or(matches)
+    }
+}
+
+/// The labels of a guest: those of its VMI, and of its VM where it is stopped.
+fn labels_of_guest<'w>(world: &'w World, namespace: &str, name: &str) -> Option<&'w BTreeMap<String, String>> {
+    let cluster = &world.cluster;
+    let vmi = cluster.vmi(namespace, name).map(|vmi| &vmi.metadata);
+    let metadata = vmi.or_else(|| cluster.vm(namespace, name).map(|vm| &vm.metadata));
+    metadata.map(|metadata| &metadata.labels)
+}
+
 /// An object that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -30,7 +49,7 @@ pub(crate) struct Found {
     pub name: String,
 }
 
-/// The objects that are asked for, in the order of the arguments, or a line for each that is not there. Those that are named are
+/// The objects of these kinds that are asked for, in the order of the arguments, or a line for each that is not there. Those that are named are
 /// looked for in `home`.
 ///
 /// # Errors
@@ -39,12 +58,13 @@ pub(crate) struct Found {
 pub(crate) fn find(
     world: &World,
     arguments: &[String],
+    kinds: &[ObjectKind],
     scope: &Scope<'_>,
     home: &str,
 ) -> anyhow::Result<Vec<Result<Found, String>>> {
     let cluster = &world.cluster;
-    let targets = resource::parse(arguments, &ObjectKind::EXPLAINED)?;
-    let is_named = targets.iter().any(|target| !matches!(target, Target::All(_)));
+    let targets = resource::parse(arguments, kinds)?;
+    let is_named = name_any(arguments, kinds)?;
     if is_named && scope.namespace.is_none() {
         bail!("an object cannot be read by name across all namespaces: leave out -A, or say TYPE without a name");
     }
@@ -75,6 +95,15 @@ pub(crate) fn find(
         out.extend(vms.into_iter().chain(alone).map(Ok));
     }
     Ok(out)
+}
+
+/// Whether arguments name objects, and not types alone: these are looked for in one namespace.
+///
+/// # Errors
+///
+/// They are not of a form that names objects.
+pub(crate) fn name_any(arguments: &[String], kinds: &[ObjectKind]) -> Result<bool, ResourceError> {
+    Ok(resource::parse(arguments, kinds)?.iter().any(|target| !matches!(target, Target::All(_))))
 }
 
 /// The name of the first VM or VMI that the arguments name.

@@ -245,6 +245,3 @@ fn now() -> Origin {
     let now = Timestamp::now();
     Origin::now(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
-
-#[cfg(test)]
-mod tests;

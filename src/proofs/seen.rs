@@ -278,7 +278,8 @@ fn audited(world: &World) -> Answered {
     let parsed = Args::try_parse_from(["cpufit", "audit", "-o", "wide"]).expect("a command line");
     let Verb::Audit(args) = parsed.verb else { unreachable!("it is an audit") };
     let mut page = Page::default();
-    cli::audit::run(&args, None, world, &mut page).expect("a page");
+    let wanted = cli::audit::Wanted::of(&args, None, "default", world).expect("all guests");
+    cli::audit::run(&args, &wanted, world, &mut page).expect("a page");
     answered.page(&page);
     for row in audit::audit(world, &|| false) {
         answered.say(Channel::Json, Some(row.why).filter(|why| !why.is_empty()));

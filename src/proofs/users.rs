@@ -50,7 +50,8 @@ impl Given {
             cli::check::run(&args, &files, &self.world, &namespace, text.as_bytes(), &mut page).expect("a page");
         }
         let Verb::Audit(args) = verb(&["audit"]) else { unreachable!("it is audit") };
-        cli::audit::run(&args, None, &self.world, &mut page).expect("a page");
+        let wanted = cli::audit::Wanted::of(&args, None, "default", &self.world).expect("all guests");
+        cli::audit::run(&args, &wanted, &self.world, &mut page).expect("a page");
         page.into_string()
     }
 }

@@ -36,7 +36,6 @@ pub(crate) mod redact;
 mod yaml;
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::fmt;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
@@ -83,11 +82,27 @@ pub enum Source {
     Kustomization(PathBuf),
 }
 
-impl FromStr for Source {
-    type Err = Infallible;
+/// A text that names no source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSource {
+    /// Nothing.
+    #[error("the name of the file is empty")]
+    Empty,
+    /// A URL: nothing is fetched.
+    #[error("files are read, and no URLs: fetch it first, or pipe it in and say -")]
+    Url,
+}
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(if text == STDIN { Self::Stdin } else { Self::Path(PathBuf::from(text)) })
+impl FromStr for Source {
+    type Err = NoSource;
+
+    fn from_str(text: &str) -> Result<Self, NoSource> {
+        match text {
+            "" => Err(NoSource::Empty),
+            STDIN => Ok(Self::Stdin),
+            url if url.starts_with("http://") || url.starts_with("https://") => Err(NoSource::Url),
+            path => Ok(Self::Path(PathBuf::from(path))),
+        }
     }
 }
 

@@ -59,11 +59,16 @@ pub(super) struct Found {
 }
 
 /// The guests that stand otherwise, by name.
-pub(super) fn changes(old: &World, new: &World, progress: &dyn Fn(usize, usize)) -> Found {
+pub(super) fn changes(
+    old: &World,
+    new: &World,
+    is_asked_for: &dyn Fn(&str) -> bool,
+    progress: &dyn Fn(usize, usize),
+) -> Found {
     let (before, after) = (guests(&old.cluster), guests(&new.cluster));
     let mut sides = Sides::new(old, new);
     let mut out = Found::default();
-    let titles: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let titles: BTreeSet<&String> = before.keys().chain(after.keys()).filter(|title| is_asked_for(title)).collect();
     for (at, title) in titles.iter().copied().enumerate() {
         progress(at, titles.len());
         let (was, is) = (before.get(title).copied(), after.get(title).copied());

@@ -43,10 +43,12 @@ impl Diff {
 
 /// What changed from one cluster to the other.
 ///
+/// Of the guests, those whose `namespace/name` is asked for.
+///
 /// `progress` learns how many guests have been compared, of how many.
 #[must_use]
-pub fn diff(old: &World, new: &World, progress: &dyn Fn(usize, usize)) -> Diff {
-    let guests::Found { guests, own_node, worse, better } = guests::changes(old, new, progress);
+pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progress: &dyn Fn(usize, usize)) -> Diff {
+    let guests::Found { guests, own_node, worse, better } = guests::changes(old, new, is_asked_for, progress);
     let fleet = &new.cluster.fleet;
     let hit = guests.iter().chain(&own_node).filter(|change| change.turn == Turn::Worse);
     let mut gone: Vec<String> = hit

@@ -115,7 +115,7 @@ proptest! {
     #[test]
     fn nothing_changed_between_a_cluster_and_itself(edits in edits(), guests in guests(), policies in policies()) {
         let world = world(&edits, &guests, &policies);
-        let found = diff(&world, &world.clone(), &|_, _| {});
+        let found = diff(&world, &world.clone(), &|_| true, &|_, _| {});
         prop_assert!(found.is_empty(), "{found:?}");
         prop_assert_eq!((found.worse, found.better), (0, 0));
     }
@@ -131,7 +131,7 @@ fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict() {
     let ran = runner.run(&strategy, |(was, is, guests, others, are_the_same, policies)| {
         let old = world(&was, &guests, &policies);
         let new = world(&is, if are_the_same { &guests } else { &others }, &policies);
-        let found = diff(&old, &new, &|_, _| {});
+        let found = diff(&old, &new, &|_| true, &|_, _| {});
         let (was, is) = (rows(&old), rows(&new));
         let changed: BTreeMap<&str, (Option<&str>, Option<&str>)> =
             found.guests.iter().map(|change| (change.guest.as_str(), (change.before, change.after))).collect();
@@ -174,7 +174,7 @@ fn the_label_that_did_it_is_named_and_what_no_node_has_any_more() {
     let guests = [(0, "host-model", false), (0, "host-model", false), (0, "host-model", true)];
     let with = |edits: &[(usize, Edit)]| world(edits, &guests, &[]);
     let lost: Vec<(usize, Edit)> = [0, 2, 3].map(|node| (node, Edit::Lose("hle"))).to_vec();
-    let found = diff(&with(&[]), &with(&lost), &|_, _| {});
+    let found = diff(&with(&[]), &with(&lost), &|_| true, &|_, _| {});
     let change = found.guests.iter().find(|change| change.guest == "shop/guest-2").expect("the guest that runs");
     assert_eq!((change.before, change.after, change.turn), (Some("fits"), Some("pinned"), Turn::Worse));
     assert_eq!(change.because, [feature("hle")]);
@@ -186,7 +186,7 @@ fn the_label_that_did_it_is_named_and_what_no_node_has_any_more() {
         "{:?}",
         found.nodes
     );
-    let back = diff(&with(&lost), &with(&[]), &|_, _| {});
+    let back = diff(&with(&lost), &with(&[]), &|_| true, &|_, _| {});
     assert_eq!((back.worse, back.better), (found.better, found.worse), "what is lost comes back");
     assert_eq!(back.guests[0].because, [feature("hle")]);
 }
@@ -198,7 +198,7 @@ fn forgotten_annotations_and_nodes_that_differ_from_their_like_are_said() {
     of(&mut nodes, "node-c").skip_node = Some("false".to_owned());
     let new = World { cluster: cluster("1.9.0", nodes, []), policies: Vec::new() };
     let old = World { cluster: cluster("1.9.0", intel(), []), policies: Vec::new() };
-    let found = diff(&old, &new, &|_, _| {});
+    let found = diff(&old, &new, &|_| true, &|_, _| {});
     assert_eq!(found.frozen, [Frozen { node: "node-c".to_owned(), was_before: false }]);
     let unlike = &found.unlike[..];
     assert_eq!(unlike.len(), 1, "{unlike:?}");

@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use clap::{Command, CommandFactory as _, FromArgMatches as _};
+use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
-use super::Args;
+use super::{Args, tips};
 
 /// How kubectl calls it.
 const PLUGIN: &str = "kubectl-cpufit";
@@ -144,7 +144,8 @@ fn name(program: Option<&OsString>) -> &'static str {
 #[must_use]
 pub fn command(program: Option<&OsString>) -> Command {
     let name = name(program);
-    let mut command = Args::command().bin_name(name);
+    // As for kubectl, the last of an option that is given again counts.
+    let mut command = Args::command().bin_name(name).args_override_self(true);
     for (verb, examples) in EXAMPLES {
         let mut text = "Examples:".to_owned();
         for (what, arguments) in examples {
@@ -152,7 +153,7 @@ pub fn command(program: Option<&OsString>) -> Command {
             let _ = write!(text, "\n  # {what}\n  {name} {arguments}");
         }
         if command.find_subcommand(verb).is_some() {
-            command = command.mut_subcommand(verb, |verb| verb.after_help(text));
+            command = command.mut_subcommand(verb, |verb| verb.after_help(text).args_override_self(true));
         }
     }
     command
@@ -164,9 +165,49 @@ pub fn command(program: Option<&OsString>) -> Command {
 ///
 /// Help, and what is not a command line.
 pub fn parse() -> Result<Args, clap::Error> {
-    let mut command = command(std::env::args_os().next().as_ref());
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    parse_from(&std::env::args_os().collect::<Vec<_>>())
+}
+
+/// The words with the verb before the options that stand before it, as kubectl takes them in either place.
+fn verb_first(grammar: &Command, words: &[OsString]) -> Vec<OsString> {
+    // How an option is written, and whether a word of its own is its value.
+    let takes_a_value = |word: &str| {
+        let is_it = |arg: &&Arg| match word.strip_prefix("--") {
+            Some(long) => arg.get_long() == Some(long),
+            None => arg.get_short().is_some_and(|short| word.strip_prefix('-') == Some(short.to_string().as_str())),
+        };
+        let mut args = grammar.get_arguments().chain(grammar.get_subcommands().flat_map(Command::get_arguments));
+        args.find(is_it).map(|arg| arg.get_action().takes_values() && !arg.is_require_equals_set())
+    };
+    let mut at = 1;
+    while let Some(word) = words.get(at).and_then(|word| word.to_str()) {
+        if grammar.find_subcommand(word).is_some() {
+            let (before, rest) = words.split_at(at);
+            let (program, before) = before.split_at(1);
+            let (verb, rest) = rest.split_at(1);
+            return [program, verb, before, rest].concat();
+        }
+        at += match takes_a_value(word) {
+            _ if !word.starts_with('-') || word == "--" => break,
+            Some(true) => 2,
+            Some(false) | None => 1,
+        };
+    }
+    words.to_vec()
+}
+
+/// These words, the first of which is the program's name.
+fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
+    let grammar = || command(words.first());
+    let words = verb_first(&grammar(), words);
+    let mut command = grammar();
+    match command.try_get_matches_from_mut(&words) {
+        Ok(matches) => Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command)),
+        Err(error) => {
+            let matches = grammar().ignore_errors(true).try_get_matches_from(&words).ok();
+            Err(tips::add(error, matches.as_ref().and_then(ArgMatches::subcommand_name)))
+        }
+    }
 }
 
 /// Whether these are the arguments of a webhook whose log is JSON, although they are no command line.
@@ -200,6 +241,73 @@ mod tests {
             }
         }
         command(None).debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_the_verb_or_after_it() {
+        let first = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let words = verb_first(&command(None), &words);
+            words.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+        };
+        for (line, expected) in [
+            ("cpufit -A audit", "cpufit audit -A"),
+            ("cpufit -l app=db -A audit -o name", "cpufit audit -l app=db -A -o name"),
+            ("cpufit -n audit explain vm/db", "cpufit explain -n audit vm/db"),
+            ("cpufit --namespace=audit explain", "cpufit explain --namespace=audit"),
+            ("cpufit -ojson audit", "cpufit audit -ojson"),
+            ("cpufit --insecure-skip-tls-verify audit", "cpufit audit --insecure-skip-tls-verify"),
+            ("cpufit --snapshot a.yaml check b.yaml", "cpufit check --snapshot a.yaml b.yaml"),
+            ("cpufit audit -A", "cpufit audit -A"),
+            ("cpufit -- audit", "cpufit -- audit"),
+            ("cpufit chek -A audit", "cpufit chek -A audit"),
+            ("cpufit --strange audit", "cpufit audit --strange"),
+            ("cpufit", "cpufit"),
+        ] {
+            assert_eq!(first(line), expected);
+        }
+    }
+
+    /// kubectl's habits: what a verb does not take, it says what to do in the place of.
+    #[test]
+    fn every_verb_takes_what_kubectl_takes_or_says_what_does_it() {
+        let habits = [
+            &["-A"][..],
+            &["--all-namespaces"],
+            &["-l", "a=b"],
+            &["--selector=a=b"],
+            &["-f", "a.yaml"],
+            &["--filename", "a.yaml"],
+            &["-f", "a.yaml", "-R"],
+            &["-k", "a"],
+            &["-o", "json"],
+            &["--no-headers"],
+            &["--snapshot", "a.yaml"],
+            &["vm/db"],
+            &["vm", "db"],
+        ];
+        let (mut taken, mut refused) = (0, 0);
+        for verb in command(None).get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+            for habit in habits {
+                let required: &[&str] = match verb.get_name() {
+                    "completion" => &["bash"],
+                    "diff" | "check" | "test" if !habit[0].starts_with("vm") => &["a"],
+                    "drain" if !habit[0].starts_with("vm") && !habit[0].contains('l') => &["node-a"],
+                    _ => &[],
+                };
+                let words = [&["cpufit", verb.get_name()], required, habit].concat();
+                let parsed = parse_from(&words.iter().map(OsString::from).collect::<Vec<_>>());
+                let unknown = parsed.err().filter(|error| error.kind() == clap::error::ErrorKind::UnknownArgument);
+                let Some(error) = unknown else {
+                    taken += 1;
+                    continue;
+                };
+                let said = error.to_string();
+                assert!(said.contains("tip: ") && !said.contains("as a value, use"), "{words:?}: {said}");
+                refused += 1;
+            }
+        }
+        assert!(taken > 50 && refused > 30, "{taken} taken, {refused} refused");
     }
 
     #[test]

@@ -34,16 +34,19 @@ impl Verb {
         let rename = |selector: &mut LabelSelector| *selector = selector.inward(domain);
         match &mut self {
             Self::Check(args) => args.selector.iter_mut().for_each(rename),
-            Self::Audit(args) => args.list.selector.iter_mut().for_each(rename),
+            Self::Audit(args) => {
+                args.list.selector.iter_mut().for_each(rename);
+                args.objects.iter_mut().for_each(|object| *object = domain.inward(object).into_owned());
+            }
             Self::Recommend(args) => args.node_selector.iter_mut().for_each(rename),
             Self::Explain(args) => {
                 args.list.selector.iter_mut().for_each(rename);
                 args.objects.iter_mut().for_each(|object| *object = domain.inward(object).into_owned());
             }
+            Self::Diff(args) => args.list.selector.iter_mut().for_each(rename),
             Self::Drain(args) => args.selector.iter_mut().for_each(rename),
             Self::Serve(_)
             | Self::Test(_)
-            | Self::Diff(_)
             | Self::Snapshot(_)
             | Self::Certs(_)
             | Self::Manifests(_)

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::POLICY;
+use crate::common::documents::before_the_upgrade;
 use crate::common::{self, Ran, Scratch, cpufit, head, program};
 
 const VM: &str = "\
@@ -17,8 +18,9 @@ spec: {runStrategy: Always, template: {spec: {domain: {devices: {}}}}}
 ";
 
 /// `manifests/a.yaml`, `manifests/sub/b.yaml`, `c.yaml` and a kustomization of the first.
-fn made() -> Scratch {
+pub(super) fn made() -> Scratch {
     let made = Scratch::new();
+    made.write_json("before.json", &before_the_upgrade());
     std::fs::create_dir_all(made.path().join("manifests/sub")).unwrap();
     for (file, name) in [("manifests/a.yaml", "a"), ("manifests/sub/b.yaml", "b"), ("c.yaml", "c")] {
         made.write(file, VM.replace("NAME", name));
@@ -45,7 +47,7 @@ fn words(line: &str, made: &Scratch) -> Vec<String> {
 
 /// A command line, its exit code, and what standard output and standard error hold: all of these words, and nothing where
 /// there are none; `=` before the first means exactly that.
-type Row = (&'static str, i32, &'static [&'static str], &'static [&'static str]);
+pub(super) type Row = (&'static str, i32, &'static [&'static str], &'static [&'static str]);
 
 #[track_caller]
 fn assert_row(row: &Row, ran: &Ran) -> Vec<String> {
@@ -74,8 +76,12 @@ fn assert_row(row: &Row, ran: &Ran) -> Vec<String> {
 
 #[track_caller]
 fn assert_rows(rows: &[Row]) {
-    let made = made();
-    let run = |row: &Row| assert_row(row, &cpufit(words(row.0, &made)).run());
+    assert_rows_of(rows, &made());
+}
+
+#[track_caller]
+pub(super) fn assert_rows_of(rows: &[Row], made: &Scratch) {
+    let run = |row: &Row| assert_row(row, &cpufit(words(row.0, made)).run());
     let faults: Vec<String> = rows.iter().flat_map(run).collect();
     assert!(faults.is_empty(), "{} of {} lines differ:\n{}", faults.len(), rows.len(), faults.join("\n"));
 }

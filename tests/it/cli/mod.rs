@@ -5,6 +5,7 @@ mod connect;
 mod drain;
 mod files;
 mod formats;
+mod habits;
 mod hostile;
 mod libvirt;
 mod lines;

@@ -1,0 +1,150 @@
+//! More command lines beside what kubectl does with the same: odd orders, options given again, files that are none.
+
+use super::lines::{Row, assert_rows_of, made};
+
+fn assert_rows(rows: &[Row]) {
+    let made = made();
+    let vm = std::fs::read_to_string(made.path().join("c.yaml")).unwrap();
+    made.write("crlf.yaml", vm.replace('\n', "\r\n"));
+    made.write("bom.yaml", format!("\u{feff}{vm}"));
+    made.write("empty.yaml", "");
+    made.write("comment.yaml", "# nothing\n---\n---\n");
+    made.write("none.json", "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": []}");
+    made.write("kindless.yaml", "{}");
+    std::fs::write(made.path().join("latin.yaml"), b"name: caf\xe9\n").unwrap();
+    std::fs::write(made.path().join("utf16.yaml"), b"\xff\xfea\0:\0").unwrap();
+    std::fs::create_dir_all(made.path().join("mixed")).unwrap();
+    std::fs::create_dir_all(made.path().join("nothing")).unwrap();
+    for (name, text) in
+        [("mixed/vm.yaml", vm.as_str()), ("mixed/README.md", "# no manifest"), ("mixed/run.sh", "exit 1")]
+    {
+        made.write(name, text);
+    }
+    assert_rows_of(rows, &made);
+}
+
+/// kubectl: the last of an option counts, wherever it stands; `--` ends the options.
+#[test]
+fn options_given_again_and_in_other_places() {
+    const DB: &[&str] = &["shop/db on node-a"];
+    const NAMES: &[&str] = &["=virtualmachineinstance.kubevirt.io/db"];
+    assert_rows(&[
+        ("explain vm/db -n lab -n shop --snapshot $DUMP", 0, DB, &[]),
+        ("explain vm/db -n shop -n lab --snapshot $DUMP", 2, &[], &["db is not in namespace lab"]),
+        ("audit -o json -o name -l app=db --snapshot $DUMP", 0, NAMES, &[]),
+        ("audit -l app=web -l app=db -o name --snapshot $DUMP", 0, NAMES, &[]),
+        ("audit -A -A -l app=db -o name --snapshot $DUMP", 0, NAMES, &[]),
+        ("-A audit -l app=db -o name --snapshot $DUMP", 0, NAMES, &[]),
+        ("-l app=db audit -o name --snapshot $DUMP", 0, NAMES, &[]),
+        ("-o name --snapshot $DUMP -l app=db audit", 0, NAMES, &[]),
+        ("-n shop --snapshot $DUMP explain vm/db", 0, DB, &[]),
+        ("-n audit explain vm/db --snapshot $DUMP", 2, &[], &["db is not in namespace audit"]),
+        ("-A -n lab audit -l app=db -o name --snapshot $DUMP", 0, NAMES, &[]),
+        ("--no-headers audit -l app=db --snapshot $DUMP", 0, &["shop/db"], &[]),
+        ("explain --snapshot $DUMP -n shop -- vm/db", 0, DB, &[]),
+        ("explain --snapshot $DUMP -n shop -- vm db", 0, DB, &[]),
+        ("explain --snapshot $DUMP -- vm/db -n shop", 2, &[], &["\"-n\" stands beside"]),
+        ("audit --snapshot=$DUMP --selector=app=db --output=name", 0, NAMES, &[]),
+        ("audit -lapp=db -oname --snapshot $DUMP", 0, NAMES, &[]),
+        ("audit -o NAME --snapshot $DUMP", 2, &[], &["invalid value 'NAME'"]),
+        ("-A", 2, &[], &["Usage: cpufit"]),
+        ("-n shop", 2, &[], &["Usage: cpufit"]),
+    ]);
+}
+
+/// kubectl get with names prints these; `audit` alone prints all.
+#[test]
+fn an_audit_takes_names() {
+    const DB: &[&str] = &["=virtualmachineinstance.kubevirt.io/db"];
+    assert_rows(&[
+        ("audit vm/db -n shop -o name --snapshot $DUMP", 0, DB, &[]),
+        ("audit vmi db -n shop -o name --snapshot $DUMP", 0, DB, &[]),
+        ("audit db -n shop -o name --snapshot $DUMP", 0, DB, &[]),
+        ("audit virtualmachineinstance.kubevirt.io/db -n shop -o name --snapshot $DUMP", 0, DB, &[]),
+        ("audit vm/db vmi/db -n shop -o name --snapshot $DUMP", 0, DB, &[]),
+        ("audit vmi -l app=db -A -o name --snapshot $DUMP", 0, DB, &[]),
+        ("audit vm -n lab --snapshot $DUMP", 0, &["there is no guest in namespace lab"], &[]),
+        (
+            "audit vm/db vm/nowhere -n shop -o name --snapshot $DUMP",
+            2,
+            DB,
+            &["error: nowhere is not in namespace shop"],
+        ),
+        ("audit vm/nowhere -n shop --snapshot $DUMP", 2, &[], &["error: nowhere is not in namespace shop"]),
+        ("audit vm/db --snapshot $DUMP", 2, &[], &["db is not in namespace default"]),
+        ("audit vm/db -A --snapshot $DUMP", 2, &[], &["by name across all namespaces"]),
+        ("audit vm/db -l app=db -n shop --snapshot $DUMP", 2, &[], &["names and -l do not go together"]),
+        ("audit node/node-a --snapshot $DUMP", 2, &[], &["\"node\" is not a type that this verb takes", "vm, vmi"]),
+        ("audit vm/db -n shop --fail-on pinned --snapshot $DUMP", 1, &["shop/db"], &[]),
+        ("audit vm/web -n shop --fail-on pinned --snapshot $DUMP", 0, &["shop/web"], &[]),
+    ]);
+}
+
+/// kubectl diff has no selector; kubectl get has, and `-o name`.
+#[test]
+fn a_comparison_is_narrowed_and_names_whom_it_is_about() {
+    assert_rows(&[
+        ("diff $DUMP $DUMP -n shop", 0, &["nothing changed"], &[]),
+        ("diff $DUMP $DUMP -A -n lab --no-headers", 0, &["nothing changed"], &[]),
+        ("diff $MADE/before.json $DUMP -o name", 1, &["=virtualmachineinstance.kubevirt.io/ledger"], &[]),
+        ("diff $MADE/before.json $DUMP -n shop -o name", 1, &["=virtualmachineinstance.kubevirt.io/ledger"], &[]),
+        ("diff $MADE/before.json $DUMP -n lab -o name", 0, &[], &[]),
+        ("diff $MADE/before.json $DUMP -l app=db -o name", 0, &[], &[]),
+        (
+            "diff $MADE/before.json $DUMP -l app=ledger -A -o name",
+            1,
+            &["=virtualmachineinstance.kubevirt.io/ledger"],
+            &[],
+        ),
+        ("diff $MADE/before.json $DUMP -l app=db", 0, &["lost cpu-feature amd-stibp", "no guest is worse off"], &[]),
+        ("diff -f $DUMP -f $DUMP", 2, &[], &["tip: the dumps are the arguments: diff OLD, or diff OLD NEW"]),
+    ]);
+}
+
+/// kubectl: what a verb does not take is refused; here with what does it.
+#[test]
+fn an_option_without_a_meaning_is_refused_with_what_does_it() {
+    assert_rows(&[
+        (
+            "audit -f $MADE/c.yaml --snapshot $DUMP",
+            2,
+            &[],
+            &["tip: this verb is about guests of a cluster", "check -f"],
+        ),
+        ("snapshot -l app=db --snapshot $DUMP", 2, &[], &["tip: a snapshot holds all guests"]),
+        ("snapshot -f $DUMP", 2, &[], &["tip: a dump is read with --snapshot"]),
+        ("check -A -f $MADE/c.yaml --snapshot $DUMP", 2, &[], &["tip: a manifest says which namespace"]),
+        ("recommend node-a --snapshot $DUMP", 2, &[], &["tip: a CPU model is recommended to a pool of nodes"]),
+        ("recommend -A --snapshot $DUMP", 0, &["recommended"], &[]),
+        ("drain node-b -A --snapshot $DUMP", 0, &["node-b"], &[]),
+        ("test --snapshot $DUMP $MADE", 2, &[], &["tip: a cpufit-test.yaml names its manifests"]),
+        ("manifests -o name", 0, &["deployment.apps/cpufit", "namespace/cpufit-system"], &[]),
+        ("manifests --crd -o name", 0, &["=customresourcedefinition.apiextensions.k8s.io/cpupolicies.cpufit.io"], &[]),
+        ("certs -o json", 2, &[], &["tip: certificates are made in the folder"]),
+        ("completion -A bash", 2, &[], &["tip: a completion script is printed"]),
+    ]);
+}
+
+/// kubectl reads of a folder what ends in .json, .yaml or .yml, and all that a file holds.
+#[test]
+fn files_that_are_odd_or_none() {
+    const C: &[&str] = &["=virtualmachine.kubevirt.io/c"];
+    assert_rows(&[
+        ("check --snapshot $DUMP -o name -f $MADE/crlf.yaml", 0, C, &[]),
+        ("check --snapshot $DUMP -o name -f $MADE/bom.yaml", 0, C, &[]),
+        ("check --snapshot $DUMP -o name -f $MADE/mixed", 0, C, &[]),
+        ("check --snapshot $DUMP -f $MADE/nothing", 2, &[], &["no .yaml, .yml or .json file in folder"]),
+        ("check --snapshot $DUMP -f $MADE/empty.yaml", 2, &[], &["no object in"]),
+        ("check --snapshot $DUMP -f $MADE/comment.yaml", 2, &[], &["no object in"]),
+        ("check --snapshot $DUMP -f $MADE/kindless.yaml", 2, &[], &["the object has no kind"]),
+        ("check --snapshot $DUMP -o name -f $MADE/none.json", 0, &[], &["note: no object is there"]),
+        ("check --snapshot $DUMP -f $MADE/none.json --fail-on pinned", 2, &[], &["no object is there"]),
+        ("check --snapshot $DUMP -f $MADE/latin.yaml", 2, &[], &["line 1: not UTF-8 text"]),
+        ("check --snapshot $DUMP -f $MADE/utf16.yaml", 2, &[], &["it is UTF-16"]),
+        ("check --snapshot $DUMP -f ''", 2, &[], &["the name of the file is empty"]),
+        ("check --snapshot $DUMP -f $MADE/c.yaml,", 2, &[], &["the name of the file is empty"]),
+        ("audit --snapshot ''", 2, &[], &["the name of the file is empty"]),
+        ("check --snapshot $DUMP -f https://example.org/vm.yaml", 2, &[], &["no URLs"]),
+        ("check --snapshot $DUMP -f $MADE/c.yaml -f $MADE/c.yaml -o name", 0, &["virtualmachine.kubevirt.io/c"], &[]),
+    ]);
+}

@@ -14,7 +14,7 @@ use anyhow::bail;
 use serde_json::Value;
 
 use crate::cli::args::program;
-use crate::cli::args::{Args, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
+use crate::cli::args::{Args, AuditArgs, DiffArgs, ServeArgs, SnapshotArgs, Verb, VersionArgs, WorldArgs};
 use crate::cli::check::Checked;
 use crate::cli::resource::ObjectKind;
 use crate::cli::rights::Unreadable;
@@ -123,34 +123,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
                 code = ExitCode::from(TROUBLE);
             }
         }
-        Verb::Audit(args) => {
-            args.world.stdin_once(&args.libvirt.libvirt_facts)?;
-            let is_named = targets::name_any(&args.objects, &ObjectKind::GUESTS)?;
-            let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
-            let asked = if only.is_none() && (!is_named || args.list.all_namespaces) {
-                Asked::All
-            } else if args.libvirt.ask_libvirt {
-                Asked::Files
-            } else {
-                Asked::Namespace { guest: targets::first_guest(&args.objects)? }
-            };
-            let mut scene = scene(&cluster, &args.world, &asked, Room::Unknown, domain, &mut stdin)?;
-            let home = scene.namespace.name.as_str();
-            let only = only.or_else(|| Some(home).filter(|_| is_named && !args.list.all_namespaces));
-            let wanted = audit::Wanted::of(&args, only, home, &scene.world)?;
-            let guests = |world: &World| {
-                let is_audited = |vmi: &&Vmi| wanted.holds(world, &vmi.metadata.namespace, &vmi.metadata.name);
-                world.cluster.vmis().filter(is_audited).cloned().collect()
-            };
-            libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
-            if audit::run(&args, &wanted, &scene.world, &mut page)? == audit::Audited::Failed {
-                code = ExitCode::from(1);
-            }
-            if !wanted.missing.is_empty() {
-                absent(&wanted.missing, &mut page, domain)?;
-                code = ExitCode::from(TROUBLE);
-            }
-        }
+        Verb::Audit(args) => code = audit_all(&args, &cluster, domain, &mut stdin, &mut page)?,
         Verb::Drain(args) => {
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
             let mut scene = scene(&cluster, &args.world, &Asked::All, Room::Known, domain, &mut stdin)?;
@@ -184,6 +157,44 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Complete(args) => cli::completion::for_kubectl(&args.words, &completion::list(), &mut page)?,
     }
     console::print(&page)?;
+    Ok(code)
+}
+
+/// Audits the guests that are asked for. What is asked for by name and is not there is said after the others.
+fn audit_all(
+    args: &AuditArgs,
+    cluster: &ClusterArgs,
+    domain: &Domain,
+    mut stdin: impl Read,
+    page: &mut Page,
+) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    args.world.stdin_once(&args.libvirt.libvirt_facts)?;
+    let is_named = targets::name_any(&args.objects, &ObjectKind::GUESTS)?;
+    let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
+    let asked = if only.is_none() && (!is_named || args.list.all_namespaces) {
+        Asked::All
+    } else if args.libvirt.ask_libvirt {
+        Asked::Files
+    } else {
+        Asked::Namespace { guest: targets::first_guest(&args.objects)? }
+    };
+    let mut scene = scene(cluster, &args.world, &asked, Room::Unknown, domain, &mut stdin)?;
+    let home = scene.namespace.name.as_str();
+    let only = only.or_else(|| Some(home).filter(|_| is_named && !args.list.all_namespaces));
+    let wanted = audit::Wanted::of(args, only, home, &scene.world)?;
+    let guests = |world: &World| {
+        let is_audited = |vmi: &&Vmi| wanted.holds(world, &vmi.metadata.namespace, &vmi.metadata.name);
+        world.cluster.vmis().filter(is_audited).cloned().collect()
+    };
+    libvirt::learn(&args.libvirt, cluster, &mut scene.world, guests, &mut stdin)?;
+    if audit::run(args, &wanted, &scene.world, page)? == audit::Audited::Failed {
+        code = ExitCode::from(1);
+    }
+    if !wanted.missing.is_empty() {
+        absent(&wanted.missing, page, domain)?;
+        code = ExitCode::from(TROUBLE);
+    }
     Ok(code)
 }
 

@@ -132,9 +132,6 @@ impl Guests {
         };
         let terms: Vec<&Value> = pod.apart_from.as_array().into_iter().flatten().filter(selects_a_guest).collect();
         let is_selected = || reaching.terms.iter().any(|term| term.selects(|key| labels.get(key).map(String::as_str)));
-        match terms.is_empty() {
-            false => Some(json!(terms)),
-            true => is_selected().then_some(Value::Null),
-        }
+        if terms.is_empty() { is_selected().then_some(Value::Null) } else { Some(json!(terms)) }
     }
 }

@@ -62,7 +62,7 @@ fn main() {
     assert_eq!(all.nodes.len(), nodes.len());
 
     let started = Instant::now();
-    let found = black_box(diff(&old, &new, &|_, _| {}));
+    let found = black_box(diff(&old, &new, &|_| true, &|_, _| {}));
     let comparing = started.elapsed().as_secs_f64();
     assert_eq!(found.nodes.len(), after.len().div_ceil(3));
     assert!(found.worse > 0, "guests that inherited the feature are worse off");

@@ -53,13 +53,20 @@ impl PolicyNodes {
     #[must_use]
     pub fn line(&self) -> String {
         let Self { policy, nodes, .. } = self;
-        let what = match (nodes, &self.common_model, self.usable_nodes, &self.recommended_model) {
-            (0, ..) => "its nodeSelector selects no node that runs guests".to_owned(),
-            (_, Some(model), Some(usable), _) => format!("{model} runs on {usable} of {}", plural::nodes(*nodes)),
-            (_, _, _, Some(best)) => format!("no common model; recommended for its {}: {best}", plural::nodes(*nodes)),
-            (_, _, _, None) => format!("no common model; none is recommended for its {}", plural::nodes(*nodes)),
+        let what = match (*nodes, &self.common_model, self.usable_nodes, &self.recommended_model) {
+            (0, ..) => Some("its nodeSelector selects no node that runs guests".to_owned()),
+            // Whom it leaves out is said beside it.
+            (nodes, Some(model), Some(usable), _) => {
+                (nodes == usable).then(|| format!("{model} runs on {usable} of {}", plural::nodes(nodes)))
+            }
+            (nodes, _, _, Some(best)) => {
+                Some(format!("no common model; recommended for its {}: {best}", plural::nodes(nodes)))
+            }
+            (nodes, _, _, None) => {
+                Some(format!("no common model; none is recommended for its {}", plural::nodes(nodes)))
+            }
         };
-        let parts: Vec<&str> = [Some(what.as_str()), self.of_model.as_deref()].into_iter().flatten().collect();
+        let parts: Vec<&str> = [what.as_deref(), self.of_model.as_deref()].into_iter().flatten().collect();
         format!("CPUPolicy {policy}: {}", parts.join("; "))
     }
 }

@@ -16,6 +16,7 @@ use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::foresee;
 use crate::kubevirt::eviction::{Strategy, strategy};
+use crate::kubevirt::flight;
 use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
@@ -66,6 +67,11 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Optio
     let strategy = strategy(vmi, &world.cluster)?;
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
+    // Its migration is under way: the drain waits for that.
+    let leaves = !node.is_empty() && flight::target(vmi, &world.cluster).is_some();
+    if leaves && matches!(strategy, Strategy::LiveMigrate | Strategy::IfPossible) {
+        return Some(dry_run.then(|| dry_run_line(&name)).into_iter().collect());
+    }
     if let Some(not_evacuated) = migration::not_evacuated(vmi) {
         let (why, until) = match not_evacuated {
             NotEvacuated::Refused(condition) => {

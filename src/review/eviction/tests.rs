@@ -221,3 +221,22 @@ fn a_later_try_repeats_no_line_in_other_words() {
     assert!(second.starts_with(&first), "kubectl would print a line twice: {first:?} {second:?}");
     assert!(second.len() > first.len(), "the way back is not given: {second:?}");
 }
+
+/// Its target pod has a node: the drain waits for that migration, wherever labels would let another one go.
+#[rstest]
+#[case::it_is_under_way("2026-01-02T00:00:00Z", "LiveMigrate", 0)]
+#[case::the_pod_that_it_left("2025-12-31T00:00:00Z", "LiveMigrate", 3)]
+#[case::it_is_shut_down_all_the_same("2026-01-02T00:00:00Z", "None", 1)]
+fn a_guest_whose_migration_is_under_way_leaves_in_silence(
+    #[case] created: &str,
+    #[case] strategy: &str,
+    #[case] lines: usize,
+) {
+    let db = db().tweak(|db| db["spec"]["evictionStrategy"] = json!(strategy));
+    let elsewhere = db.clone().tweak(|db| db["status"]["nodeName"] = json!("node-b"));
+    let Object::Launcher(mut pod) = launcher(&elsewhere, inherited()) else { panic!("a launcher") };
+    pod.name.push_str("-target");
+    created.clone_into(&mut pod.created);
+    let said = evict(&world(drained(), &db, vec![Object::Launcher(pod)]));
+    assert_eq!(said.len(), lines, "{said:?}");
+}

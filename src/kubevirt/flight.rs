@@ -5,10 +5,12 @@
 //! (`pkg/virt-controller/watch/drain/evacuation/evacuation.go`), which leaves a guest alone that is being migrated: it goes where its
 //! target pod is.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
+
 use super::cluster::{Cluster, Launcher, Object};
 use super::room::Room;
 use super::wire::{Vmi, is_final};
-use std::sync::Arc;
 
 /// The launcher that a guest is on its way to: its newest one, on another node than the guest runs on. `None` where no migration
 /// is under way, or its target pod has no node yet. A guest that is being started has no node either: it is on its way to that of its
@@ -24,18 +26,23 @@ pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher
     if source.is_empty() {
         return Some(newest);
     }
-    // Once the guest has arrived, the pod that it left is there for a moment: it is the older one.
-    let is_newer = cluster.current_launcher(vmi).is_none_or(|current| newest.created >= current.created);
     let state = vmi.status.migration_state.as_ref();
+    // Once the guest has arrived, the pod that it left is there for a moment: it is the older one. What the status says of the last
+    // migration may be about one before this one: it decides where the dates do not.
     let has_arrived = state.is_some_and(|state| state.completed && state.target_node == *source);
-    let known = is_newer && !has_arrived;
+    let is_newer = match cluster.current_launcher(vmi).map(|current| newest.created.cmp(&current.created)) {
+        Some(Ordering::Less) => false,
+        Some(Ordering::Greater) => true,
+        Some(Ordering::Equal) => !has_arrived,
+        None => false,
+    };
     let mut migrations = cluster.migrations_of(vmi).peekable();
     // The pod of a migration that failed may be there for a moment as well.
     let is_under_way = match migrations.peek() {
         Some(_) => migrations.any(|migration| !is_final(&migration.status.phase)),
         None => !state.is_some_and(|state| state.failed && state.target_node == newest.node),
     };
-    (known && is_under_way).then_some(newest)
+    (is_newer && is_under_way).then_some(newest)
 }
 
 /// The cluster once all migrations that are under way have ended: these guests run where their target pods are, and their source

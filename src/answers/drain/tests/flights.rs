@@ -154,6 +154,21 @@ fn a_pod_of_a_migration_that_has_ended_moves_nobody(
     assert_eq!((found.nodes[0].guests.len(), &found.nodes[0].guests[0].migrates_to), (1, &None));
 }
 
+/// Its status speaks of the migration before, until the target of this one is ready.
+#[rstest]
+#[case::that_brought_it_here(json!({"completed": true, "targetNode": "node-a", "sourceNode": "node-c"}))]
+#[case::that_failed_elsewhere(json!({"completed": true, "failed": true, "targetNode": "node-e"}))]
+#[case::none(Value::Null)]
+fn an_earlier_migration_hides_none_that_is_under_way(#[case] state: Value) {
+    let guest = live(running("db", "node-a", SKY)).tweak(|guest| guest["status"]["migrationState"] = state);
+    let guest = Traveller { guest, to: None };
+    let pods = [guest.pod("node-a", EARLIER), guest.pod("node-b", LATER)];
+    let known = world(intel(), [vmi(guest.guest)].into_iter().chain(pods));
+    let found = drained(&known, "node-a");
+    assert_eq!(found.nodes[0].guests[0].migrates_to.as_deref(), Some("node-b"), "{found:?}");
+    assert_eq!(drained(&known, "node-b").nodes[0].guests[0].comes_from.as_deref(), Some("node-a"));
+}
+
 /// A guest is being started: its pod has a node, its status names none yet.
 #[test]
 fn a_guest_that_is_being_started_is_on_the_node_of_its_pod() {

@@ -31,10 +31,9 @@ pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher
     // migration may be about one before this one: it decides where the dates do not.
     let has_arrived = state.is_some_and(|state| state.completed && state.target_node == *source);
     let is_newer = match cluster.current_launcher(vmi).map(|current| newest.created.cmp(&current.created)) {
-        Some(Ordering::Less) => false,
         Some(Ordering::Greater) => true,
         Some(Ordering::Equal) => !has_arrived,
-        None => false,
+        Some(Ordering::Less) | None => false,
     };
     let mut migrations = cluster.migrations_of(vmi).peekable();
     // The pod of a migration that failed may be there for a moment as well.

@@ -9,11 +9,14 @@ use serde::Serialize;
 use crate::fit::libvirt::Silence;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
-use crate::say::plural::fold_names;
+use crate::say::alike;
+use crate::say::plural::{counted, fold_names};
 use crate::world::World;
 
 /// How many names a line names.
 const NAMED: usize = 3;
+/// How many reasons are said, each in a line.
+const REASONS: usize = 6;
 
 /// Where libvirt gave no answer. Also JSON of `audit` and `drain`: fields are only ever added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -90,23 +93,35 @@ impl Unanswered {
         Some(out)
     }
 
-    /// A line for each reason, with the first of its nodes or guests.
+    /// A line for each reason, with the first of its nodes or guests; of many reasons the first ones.
     #[must_use]
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let mut guests: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for node in &self.nodes {
-            nodes.entry(&node.reason).or_default().push(&node.node);
-        }
-        for guest in &self.guests {
-            guests.entry(&guest.reason).or_default().push(&guest.guest);
-        }
-        let of_nodes = |(reason, names): (&str, Vec<&str>)| {
-            format!("what libvirt says on {}: {reason}", fold_names(&names, NAMED))
-        };
-        let of_guests = |(reason, names): (&str, Vec<&str>)| {
-            format!("what libvirt says of the CPU of {}: {reason}", fold_names(&names, NAMED))
-        };
-        nodes.into_iter().map(of_nodes).chain(guests.into_iter().map(of_guests)).collect()
+        let nodes = self.nodes.iter().map(|row| (row.code, row.reason.clone(), row.node.clone()));
+        let guests = self.guests.iter().map(|row| (row.code, row.reason.clone(), row.guest.clone()));
+        let mut out = lines("on", nodes, ["more node", "more nodes"]);
+        out.extend(lines("of the CPU of", guests, ["more guest", "more guests"]));
+        out
     }
+}
+
+/// What libvirt does not say `of_what`, in lines.
+fn lines(
+    of_what: &str,
+    said: impl Iterator<Item = (&'static str, String, String)>,
+    [one, many]: [&str; 2],
+) -> Vec<String> {
+    let mut folded = alike::fold(said);
+    for (_, names) in &mut folded {
+        names.dedup();
+    }
+    let hidden: usize = folded.iter().skip(REASONS).map(|(_, names)| names.len()).sum();
+    let shown = folded.iter().take(REASONS);
+    let mut out: Vec<String> = shown
+        .map(|(reason, names)| format!("what libvirt says {of_what} {}: {reason}", fold_names(names, NAMED)))
+        .collect();
+    if hidden > 0 {
+        let more = counted(hidden, one, many);
+        out.push(format!("what libvirt says {of_what} {more}, for other reasons (-o json lists all)"));
+    }
+    out
 }

@@ -354,7 +354,8 @@ impl Explained<'_, '_> {
         }
         out.extend(self.common_model());
         if let Some(said) = self.said() {
-            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), self.survey));
+            let own = self.case.policy.as_ref().map(|policy| policy.name.as_str());
+            out.extend(said.other_losses(self.offered().map(|offer| offer.model.as_str()), own, self.survey));
         }
         out
     }

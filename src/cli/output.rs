@@ -441,7 +441,7 @@ fn remedy_row(remedy: &Remedy, subject: &Subject<'_>) -> RemedyRow {
         id: action.id().as_str(),
         summary: say::remedy::summary(action, subject),
         outage: action.outage(subject).as_str(),
-        risk: action.risk(),
+        risk: action.risk(subject),
         then_fits: then_fits(*fits),
         commands: action.commands(subject).lines(),
         undo: action.undo().map(|command| command.to_string()),

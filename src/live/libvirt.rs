@@ -245,3 +245,6 @@ fn now() -> Origin {
     let now = Timestamp::now();
     Origin::now(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
+
+#[cfg(test)]
+mod tests;

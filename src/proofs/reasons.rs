@@ -289,8 +289,15 @@ impl Judged<'_> {
             }
             // Which models are current is a table's to say, which has tests of its own.
             // What libvirt would say is held by a table of its own.
-            WhyNot::Model(NoModel::NoneShared | NoModel::NotUsable(_))
-            | WhyNot::Labels(NoLabels::LibvirtRefuses { .. } | NoLabels::Untrue { .. }) => true,
+            WhyNot::Model(
+                NoModel::NoneShared
+                | NoModel::NotUsable(_)
+                | NoModel::NotProvided(_)
+                | NoModel::HasNotUsable(_)
+                | NoModel::HasRefused { .. },
+            )
+            | WhyNot::Labels(NoLabels::LibvirtRefuses { .. } | NoLabels::Untrue { .. })
+            | WhyNot::Removal(NoRemoval::LibvirtRefuses { .. }) => true,
             WhyNot::Labels(NoLabels::NothingMissing { runs, .. }) => {
                 *runs == self.source().is_some()
                     && self.others().next().is_some()

@@ -69,7 +69,11 @@ named! { why_not, REASONS, WhyNot,
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::TscFrequency(_), .. }) => "labels: TSC frequency",
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::Heartbeat(_), .. }) => "labels: heartbeat",
     WhyNot::Labels(NoLabels::NotToAdd { lacks: NotToAdd::MachineType(_), .. }) => "labels: machine type",
-    WhyNot::Labels(NoLabels::LibvirtRefuses { .. } | NoLabels::Untrue { .. }) | WhyNot::Model(NoModel::NotUsable(_)) => "",
+    WhyNot::Labels(NoLabels::LibvirtRefuses { .. } | NoLabels::Untrue { .. })
+    | WhyNot::Removal(NoRemoval::LibvirtRefuses { .. })
+    | WhyNot::Model(
+        NoModel::NotUsable(_) | NoModel::NotProvided(_) | NoModel::HasNotUsable(_) | NoModel::HasRefused { .. },
+    ) => "",
     WhyNot::Labels(NoLabels::OtherHardware { .. }) => "labels: other hardware",
     WhyNot::Removal(NoRemoval::Inherited) => "removal: inherited",
     WhyNot::Removal(NoRemoval::NotHostModel { .. }) => "removal: no host-model",

@@ -418,16 +418,11 @@ fn no_target(found: &NoTarget) -> String {
 
 /// `libvirt refuses its CPU on node-b, which fits by labels (missing features hle, rtm)`. Nodes that miss the same stand together.
 fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
-    let mut by_reason: Vec<(&Incompatible, Vec<&str>)> = Vec::new();
-    for (node, why) in refusals {
-        match by_reason.iter_mut().find(|(known, _)| *known == why) {
-            Some((_, nodes)) => nodes.push(node),
-            None => by_reason.push((why, vec![node])),
-        }
-    }
-    let part = |(why, nodes): &(&Incompatible, Vec<&str>)| {
+    let by_reason =
+        super::alike::fold(refusals.iter().map(|(node, why)| (&why.missing, incompatible(why), node.clone())));
+    let part = |(why, nodes): &(String, Vec<String>)| {
         let fit = number(nodes.len(), "fits", "fit");
-        format!("on {}, which {fit} by labels ({})", fold_names(nodes, 3), incompatible(why))
+        format!("on {}, which {fit} by labels ({why})", fold_names(nodes, 3))
     };
     let shown: Vec<String> = by_reason.iter().take(REFUSALS).map(part).collect();
     let hidden: usize = by_reason.iter().skip(REFUSALS).map(|(_, nodes)| nodes.len()).sum();

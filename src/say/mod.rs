@@ -3,6 +3,7 @@
 //! A warning aims at 120 characters; every line names its object, because kubectl prints equal lines once. Findings and
 //! remedies are data: [`finding`] and [`remedy`] make sentences of them, [`plural`] counts and folds.
 
+pub(crate) mod alike;
 pub(crate) mod author;
 pub(crate) mod finding;
 pub(crate) mod model;

@@ -33,12 +33,31 @@ pub(crate) fn listed(offer: &UseModel) -> String {
 
 /// `EPYC-Milan would do, and libvirt on b does not list it as usable (in the way: vaes)`.
 pub(crate) fn not_usable(found: &NotUsable) -> String {
+    let (nodes, blockers) = named(found);
+    let why = if blockers.is_empty() { String::new() } else { format!(" (in the way: {blockers})") };
+    format!("{} would do, and libvirt on {nodes} does not list it as usable{why}", found.model)
+}
+
+/// `it has EPYC-Milan already, which libvirt on b does not list as usable (in the way: vaes)`.
+pub(crate) fn has_not_usable(found: &NotUsable) -> String {
+    let (nodes, blockers) = named(found);
+    let why = if blockers.is_empty() { String::new() } else { format!(" (in the way: {blockers})") };
+    format!("it asks for {} already, which libvirt on {nodes} does not list as usable{why}", found.model)
+}
+
+/// `a guest with EPYC-Milan has vaes, which libvirt on b does not provide`.
+pub(crate) fn not_provided(found: &NotUsable) -> String {
+    let (nodes, features) = named(found);
+    format!(
+        "with {}, which would do by labels, it has {features}, which libvirt on {nodes} does not provide",
+        found.model
+    )
+}
+
+/// The nodes, and the features in the way, in words.
+fn named(found: &NotUsable) -> (String, String) {
     let names: Vec<&str> = found.nodes.iter().map(|(node, _)| node.as_str()).collect();
     let blockers: BTreeSet<&str> = found.nodes.iter().flat_map(|(_, blockers)| blockers).map(String::as_str).collect();
     let blockers: Vec<&str> = blockers.into_iter().collect();
-    let why = match blockers.as_slice() {
-        [] => String::new(),
-        many => format!(" (in the way: {})", fold_names(many, 4)),
-    };
-    format!("{} would do, and libvirt on {} does not list it as usable{why}", found.model, fold_names(&names, 3))
+    (fold_names(&names, 3), if blockers.is_empty() { String::new() } else { fold_names(&blockers, 4) })
 }

@@ -195,6 +195,11 @@ fn no_model(why: &NoModel) -> String {
             "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
         }
         NoModel::NotUsable(found) => format!("by labels {}", super::model::not_usable(found)),
+        NoModel::NotProvided(found) => super::model::not_provided(found),
+        NoModel::HasNotUsable(found) => super::model::has_not_usable(found),
+        NoModel::HasRefused { model, nodes } => {
+            format!("it has {model} already, and libvirt on {} refuses that CPU", fold_names(nodes, 3))
+        }
         NoModel::HasIt { model } => format!("it asks for {model} already, which runs on the most nodes"),
     }
 }
@@ -248,6 +253,9 @@ fn no_removal(why: &NoRemoval) -> String {
         NoRemoval::NothingTooMuch => "it does not ask for the absence of a label".to_owned(),
         NoRemoval::OtherHardware { node } => {
             format!("{node} is other hardware: libvirt would refuse, whatever its target is asked for")
+        }
+        NoRemoval::LibvirtRefuses { node } => {
+            format!("libvirt on {node} refuses its CPU, whatever its target is asked for")
         }
     }
 }

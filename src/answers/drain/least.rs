@@ -276,7 +276,8 @@ impl Problem<'_, '_> {
         let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
         let names: Vec<&str> = act.guests.iter().map(|&key| self.mover(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
-        Step { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk: act.action.risk() }
+        let risk = subject.map_or(act.action.id().spec().risk, |judged| act.action.risk(&judged.subject));
+        Step { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk }
     }
 }
 

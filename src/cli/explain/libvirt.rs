@@ -103,11 +103,13 @@ impl<'s> Said<'s> {
         for (node, features) in wrong {
             alike.entry(features).or_default().push(node);
         }
-        out.extend(folded(&alike, |features, nodes| {
+        let bear = "bear cpu-feature labels of what libvirt there does not provide";
+        let line = |features: &Vec<&str>, nodes: &[&str]| {
             let bear = plural::number(nodes.len(), "bears", "bear");
             let (nodes, features) = (plural::fold_names(nodes, 6), plural::fold_names(features, 8));
             format!("{nodes} {bear} cpu-feature {features}, which libvirt there does not provide.")
-        }));
+        };
+        out.extend(folded(&alike, bear, line, |features| plural::fold_names(features, 4)));
         out
     }
 
@@ -117,7 +119,7 @@ impl<'s> Said<'s> {
     }
 
     /// The nodes whose libvirt has another host model than their label says.
-    fn stale_host_models(&self) -> Vec<String> {
+    fn stale_host_models(&self) -> Option<String> {
         let mut alike: BTreeMap<(Vec<&str>, &str), Vec<&str>> = BTreeMap::new();
         for (name, host) in self.asked.hosts.iter() {
             let Some((node, model)) = self.fleet.find(name).zip(host.model.as_ref().map(|cpu| &cpu.model)) else {
@@ -128,11 +130,13 @@ impl<'s> Said<'s> {
                 alike.entry((labels, model)).or_default().push(name);
             }
         }
-        folded(&alike, |(labels, model), nodes| {
+        let are = "are labelled with another host-model-cpu than libvirt there says";
+        let line = |(labels, model): &(Vec<&str>, &str), nodes: &[&str]| {
             let is = plural::number(nodes.len(), "is", "are");
             let (nodes, labels) = (plural::fold_names(nodes, 6), plural::fold_names(labels, 2));
             format!("{nodes} {is} labelled host-model-cpu {labels}, and libvirt there says {model}.")
-        })
+        };
+        folded(&alike, are, line, |(labels, model)| format!("{} and not {model}", plural::fold_names(labels, 2)))
     }
 
     /// What the guest would lose with a model.
@@ -141,12 +145,17 @@ impl<'s> Said<'s> {
         Some(loses_by(model, "", lost.features(), lost.source()))
     }
 
-    /// What the guest would lose with the models that are not offered: those of all policies, those that are recommended, and
-    /// others it was compared with.
-    pub(super) fn other_losses(&self, offered: Option<&str>, survey: &Survey<'_>) -> Vec<String> {
+    /// What the guest would lose with the models that are not offered: that of its own policy first, then those of the others,
+    /// those that are recommended, and others it was compared with.
+    pub(super) fn other_losses(&self, offered: Option<&str>, own: Option<&str>, survey: &Survey<'_>) -> Vec<String> {
         const MOST: usize = 8;
         let compared = compared(self.asked, self.subject, survey);
-        let others = compared.into_iter().filter(|(model, _)| Some(model.as_str()) != offered);
+        let mut others: Vec<(String, ComparedRow)> =
+            compared.into_iter().filter(|(model, _)| Some(model.as_str()) != offered).collect();
+        others.sort_by_key(|(_, row)| {
+            let is_own = row.policies.iter().any(|policy| Some(policy.as_str()) == own);
+            (!is_own, row.policies.is_empty(), !row.recommended)
+        });
         let line = |(model, row): (String, ComparedRow)| {
             let policies = plural::fold_names(&row.policies, 3);
             let whose = match (row.policies.len(), row.recommended) {
@@ -160,7 +169,7 @@ impl<'s> Said<'s> {
                 _ => format!("With {model}{whose} it is not compared: the features of one of the two are not known."),
             }
         };
-        let mut out: Vec<String> = others.map(line).collect();
+        let mut out: Vec<String> = others.into_iter().map(line).collect();
         let more = out.len().saturating_sub(MOST);
         out.truncate(MOST);
         if more > 0 {
@@ -298,17 +307,26 @@ fn unlabelled<'a>(asked: &'a Answers, fleet: &Fleet) -> impl Iterator<Item = &'a
     has.filter(move |feature| anywhere.binary_search(feature).is_err())
 }
 
-/// A line for each kind of nodes, and one for the rest of many.
-fn folded<K: Ord>(alike: &BTreeMap<K, Vec<&str>>, line: impl Fn(&K, &[&str]) -> String) -> Vec<String> {
-    let mut out: Vec<String> = alike.iter().take(KINDS).map(|(kind, nodes)| line(kind, nodes)).collect();
-    let rest: usize = alike.values().skip(KINDS).map(Vec::len).sum();
-    if rest > 0 {
-        out.push(format!(
-            "Labels and libvirt differ on {} (-o json lists all).",
-            plural::counted(rest, "more node", "more nodes")
-        ));
+/// One line: of nodes of one kind all that is said of it; of several kinds what they do in common, and of the first kinds a few
+/// words each.
+fn folded<K: Ord>(
+    alike: &BTreeMap<K, Vec<&str>>,
+    common: &str,
+    line: impl Fn(&K, &[&str]) -> String,
+    few_words: impl Fn(&K) -> String,
+) -> Option<String> {
+    if let (Some((kind, nodes)), 1) = (alike.first_key_value(), alike.len()) {
+        return Some(line(kind, nodes));
     }
-    out
+    let count: usize = alike.values().map(Vec::len).sum();
+    let kinds =
+        alike.iter().take(KINDS).map(|(kind, nodes)| format!("{} ({})", plural::fold_names(nodes, 3), few_words(kind)));
+    let more: usize = alike.values().skip(KINDS).map(Vec::len).sum();
+    let more =
+        (more > 0).then(|| format!("and {} (-o json lists all)", plural::counted(more, "more node", "more nodes")));
+    let kinds: Vec<String> = kinds.chain(more).collect();
+    let nodes = plural::counted(count, "node", "nodes");
+    (count > 0).then(|| format!("{nodes} {common}: {}.", kinds.join("; ")))
 }
 
 /// The same, and whose word it is: `source` of what is lost.

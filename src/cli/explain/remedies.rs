@@ -23,7 +23,7 @@ impl Explained<'_, '_> {
                     plural::range(remedy.then_fits),
                     remedy.action.nodes_judged_after(subject, self.fleet())
                 ),
-                remedy.action.risk().to_owned(),
+                remedy.action.risk(subject).to_owned(),
             ]);
         }
         if !list.is_empty() {

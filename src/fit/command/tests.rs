@@ -227,6 +227,7 @@ fn actions(
     let skip = || words(&["kubectl", "annotate", "node", node, &format!("{SKIP_NODE}=true")]);
     let restart = || named(&["virtctl", "restart"]);
     let key_and_node = || vec![is_name(node), is_key(key)];
+    let backing = Backing::Labels;
     let is_one = has_vm || template.is_none();
     let anew = |then: Vec<bool>| if is_one { [of_guest(), then].concat() } else { then };
     let model = change(is_part(value), serde_json::json!({"domain": {"cpu": {"model": value}}}), Some(restart()));
@@ -257,7 +258,7 @@ fn actions(
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
         ),
         (
-            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)], is_frozen: false }),
+            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)], is_frozen: false, backing }),
             key_and_node(),
             vec![skip(), words(&["kubectl", "label", "node", node, &format!("{key}-")])],
         ),
@@ -274,7 +275,7 @@ fn actions(
             vec![words(&["kubectl", "label", "node", node, &format!("{key}={value}")])],
         ),
         (
-            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)], is_frozen: true }),
+            Action::from(RemoveLabels { node: text(node), keys: vec![text(key)], is_frozen: true, backing }),
             key_and_node(),
             vec![words(&["kubectl", "label", "node", node, &format!("{key}-")])],
         ),

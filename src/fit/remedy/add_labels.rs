@@ -179,7 +179,7 @@ impl Act for AddLabels {
         frozen(&self.node, self.is_frozen, [label_node(&self.node)?.args(overwrite).args(pairs)])
     }
 
-    fn risk(&self) -> Option<&'static str> {
+    fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
         match self.backing {
             Backing::Labels => None,
             Backing::TakesCpu => Some("libvirt there takes its CPU; whether the hardware has them is not known"),

@@ -97,8 +97,8 @@ trait Act {
         None
     }
 
-    /// What may go wrong, where more is known of it than of its kind.
-    fn risk(&self) -> Option<&'static str> {
+    /// What may go wrong for a guest, where more is known of it than of its kind.
+    fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
         None
     }
 
@@ -232,10 +232,10 @@ impl Action {
         }
     }
 
-    /// What may go wrong, in a few words.
+    /// What may go wrong for the guest, in a few words.
     #[must_use]
-    pub fn risk(&self) -> &'static str {
-        self.act().risk().unwrap_or(self.id().spec().risk)
+    pub fn risk(&self, subject: &Subject<'_>) -> &'static str {
+        self.act().risk(subject).unwrap_or(self.id().spec().risk)
     }
 
     /// The commands, in order.

@@ -1,14 +1,16 @@
 //! Take host-model labels off the node it runs on, under `skip-node`, so that its first migration asks for less.
 //!
-//! Only for a guest that never migrated, and only where labels drifted: else libvirt would refuse.
+//! Only for a guest that never migrated, and only where labels drifted or libvirt provides its CPU: else libvirt would refuse.
 
 use std::collections::BTreeSet;
 
+use super::add_labels::Backing;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node};
 use crate::fit::command::{Command, LabelKey, Word};
-use crate::fit::fleet::Fleet;
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
+use crate::fit::libvirt::Provided;
 use crate::fit::node::Node;
 use crate::fit::outcome::Evidence;
 use crate::fit::placement::Expression;
@@ -32,6 +34,8 @@ pub struct RemoveLabels {
     pub keys: Vec<String>,
     /// Whether `skip-node` is set there already.
     pub is_frozen: bool,
+    /// What speaks for the nodes that it could go to then, least of all.
+    pub backing: Backing,
 }
 
 /// Why no label that is taken off helps.
@@ -51,6 +55,11 @@ pub enum NoRemoval {
         /// The nearest node.
         node: String,
     },
+    /// Each node that lacks a CPU label does not provide its CPU, as the libvirt of the nearest says.
+    LibvirtRefuses {
+        /// The nearest node.
+        node: String,
+    },
 }
 
 fn required(key: &str) -> String {
@@ -64,15 +73,48 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let from_source = |(key, _): &(String, String)| {
         Family::of(key) == Family::CpuFeature && fleet.label(source, &required(key)).is_some()
     };
-    let (node, near) = judgement.curable().find(|(_, near)| near.missing.iter().all(from_source))?;
-    if judgement.evidence_of_labels(node, &near.missing) != Evidence::Drifted {
-        return None;
-    }
-    judgement.if_more_fit(RemoveLabels {
-        node: fleet.name(source).to_owned(),
-        keys: near.missing.iter().map(|(key, _)| required(key)).collect(),
-        is_frozen: fleet.skip_node(source).is_some(),
+    let lacks = |node: NodeIndex| (node, judgement.lookup.missing(node));
+    let mut nodes: Vec<(NodeIndex, Vec<(String, String)>)> = match judgement.subject.asked() {
+        // Who is taken there is not seen by what the node lacks.
+        Some(_) => judgement.others().map(lacks).collect(),
+        None => judgement.curable().map(|(node, near)| (node, near.missing.clone())).collect(),
+    };
+    nodes.retain(|(node, missing)| {
+        !missing.is_empty() && missing.iter().all(from_source) && may_take(judgement, *node, missing)
+    });
+    let agrees = |node: NodeIndex| judgement.subject.asked().is_some_and(|asked| asked.agrees(fleet.name(node)));
+    nodes.sort_by_key(|(node, missing)| (!agrees(*node), missing.len()));
+    let mut tried = BTreeSet::new();
+    nodes.retain(|(_, missing)| tried.insert(missing.clone()));
+    nodes.into_iter().take(TRIES).find_map(|(_, missing)| {
+        let action = RemoveLabels {
+            node: fleet.name(source).to_owned(),
+            keys: missing.iter().map(|(key, _)| required(key)).collect(),
+            is_frozen: fleet.skip_node(source).is_some(),
+            backing: Backing::Labels,
+        };
+        let mut after = judgement.subject.clone();
+        action.apply(&mut after, fleet);
+        let mut freed = after.fitting(fleet);
+        freed.subtract(&judgement.passes.fitting);
+        freed.remove(source);
+        let backing = if freed.iter().all(agrees) { Backing::TakesCpu } else { Backing::Labels };
+        judgement.if_more_fit(RemoveLabels { backing, ..action })
     })
+}
+
+/// Whether a node that is no longer asked for these entries may take the guest: its libvirt provides the CPU, or labels drifted and
+/// libvirt does not say that it lacks what the guest has.
+fn may_take(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(String, String)]) -> bool {
+    let (subject, name) = (judgement.subject, judgement.fleet.name(node));
+    let asked = subject.asked();
+    if let Some(answer) = asked.and_then(|asked| asked.answer(name)) {
+        return answer.agrees();
+    }
+    let cpu = asked.and_then(|asked| asked.guest.as_ref().ok()).map(|guest| &guest.cpu);
+    let has = |key: &str| cpu.and_then(|cpu| cpu.has(label::name(key))) == Some(true);
+    let is_refused = |(key, _): &(String, String)| has(key) && subject.provides(name, key) == Provided::No;
+    judgement.evidence_of_labels(node, missing) == Evidence::Drifted && !missing.iter().any(is_refused)
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
@@ -92,7 +134,11 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
                 lacks_of_cpu && matches!(evidence, Evidence::OtherHardware | Evidence::LibvirtRefuses)
             };
             let near = judgement.nearest().first().filter(|_| !judgement.neighbours.is_empty())?;
-            judgement.others().all(hopeless).then(|| NoRemoval::OtherHardware { node: near.node.clone() })
+            let node = near.node.clone();
+            judgement.others().all(hopeless).then_some(match near.evidence {
+                Evidence::LibvirtRefuses => NoRemoval::LibvirtRefuses { node },
+                _ => NoRemoval::OtherHardware { node },
+            })
         }
         Stage::Start(_) => {
             let affinity = subject.placement.affinity.iter().flat_map(|affinity| &affinity.terms);
@@ -109,11 +155,23 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRemoval> {
     }
 }
 
+/// How many sets of labels are tried.
+const TRIES: usize = 8;
+
 impl Act for RemoveLabels {
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let removed = |key: &String| LabelKey::new(key).map(LabelKey::removed);
         let keys: Vec<Word> = self.keys.iter().map(removed).collect::<Result<_, _>>()?;
         frozen(&self.node, self.is_frozen, [label_node(&self.node)?.args(keys)])
+    }
+
+    fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
+        match self.backing {
+            Backing::Labels => None,
+            Backing::TakesCpu | Backing::Provided => Some(
+                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees where this one could go then",
+            ),
+        }
     }
 
     fn undo(&self) -> Option<Command> {

@@ -4,7 +4,7 @@ use super::{Act, ByLuck, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot,
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
-use crate::fit::subject::{AfterStart, HostModelRule, Stage, Start, Subject};
+use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Stage, Start, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::Restart,
@@ -99,6 +99,15 @@ pub(super) fn anew(subject: &mut Subject<'_>) {
 impl Act for Restart {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         Ok(vec![restart_command(subject)?])
+    }
+
+    /// A guest without a named model gets the CPU of the node where it starts: it is as bound as it was.
+    fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
+        match subject.restart.as_ref()?.mode {
+            CpuMode::HostModel => Some("it is bound again, to the host model of the node where it starts"),
+            CpuMode::HostPassthrough => Some("it is bound again, to the CPU of the node where it starts"),
+            CpuMode::Named(_) | CpuMode::Unset => None,
+        }
     }
 
     fn apply(&self, subject: &mut Subject<'_>, _: &Fleet) -> Vec<Node> {

@@ -1,6 +1,6 @@
 //! Give it a named model that runs on more nodes; takes effect at the next start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::restart::anew;
 use super::{Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
@@ -70,6 +70,17 @@ pub enum NoModel {
     NoneShared,
     /// None is usable on two of them, as their libvirt says; by labels this one would be.
     NotUsable(NotUsable),
+    /// The same, where libvirt says so of features: on these nodes it does not provide what a guest with this model has.
+    NotProvided(NotUsable),
+    /// It has the one that runs on the most nodes by labels, and libvirt there does not list that as usable.
+    HasNotUsable(NotUsable),
+    /// It has the one that runs on the most nodes by labels, and libvirt on these refuses the CPU that it has.
+    HasRefused {
+        /// That model.
+        model: String,
+        /// The nodes, by name.
+        nodes: Vec<String>,
+    },
     /// It has the one that runs on the most nodes.
     HasIt {
         /// That model.
@@ -111,17 +122,54 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
     let nodes = judgement.names(&nodes);
     let is_listed = |node: &&String| judgement.subject.host(node).is_some_and(|host| host.is_usable(&model));
     let listed = nodes.iter().filter(is_listed).cloned().collect();
-    let instead_of = not_usable(judgement, start).filter(|other| other.model != model);
+    let is_other = |other: &NotUsable| other.model != model && start.mode != CpuMode::Named(other.model.clone());
+    let instead_of = not_usable(judgement, start).filter(is_other);
     Some(Remedy::new(UseModel { model, nodes, also, listed, instead_of }, then_fits))
 }
 
-/// The best model by labels, where libvirt says otherwise.
-fn not_usable(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NotUsable> {
+/// The best model by labels alone, and where a guest with it may start.
+fn best_by_labels(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
     judgement.subject.asked.as_ref()?;
     let open = |model: &str| open(judgement, start, model);
     let (model, _) = models::most_common(judgement.fleet, &vendors(judgement), open)?;
-    let nodes = refusing(judgement, &model, &open(&model));
+    // A node that does not bear the vendor's label takes it as well.
+    let open = open(&model);
+    Some((model, open))
+}
+
+/// The best model by labels, where the libvirt of nodes does not list it as usable.
+fn not_usable(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NotUsable> {
+    let (model, open) = best_by_labels(judgement, start)?;
+    let nodes = refusing(judgement, &model, &open);
     (!nodes.is_empty()).then_some(NotUsable { model, nodes })
+}
+
+/// Why libvirt speaks against the best model by labels; `None` where it does not.
+fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoModel> {
+    let (model, open) = best_by_labels(judgement, start)?;
+    let has_it = start.mode == CpuMode::Named(model.clone());
+    if has_it {
+        let nodes = refused_with(judgement, start, &model, &open);
+        if !nodes.is_empty() {
+            return Some(NoModel::HasRefused { model, nodes });
+        }
+    }
+    let unlisted = refusing(judgement, &model, &open);
+    if !unlisted.is_empty() {
+        let found = NotUsable { model, nodes: unlisted };
+        return Some(if has_it { NoModel::HasNotUsable(found) } else { NoModel::NotUsable(found) });
+    }
+    let nodes = missing(judgement, start, &model, &open);
+    (!nodes.is_empty()).then_some(NoModel::NotProvided(NotUsable { model, nodes }))
+}
+
+/// Of these nodes, those whose libvirt refuses the CPU that the guest has, which is that of this model, by name.
+fn refused_with(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
+    let Some(asked) = judgement.subject.asked() else { return Vec::new() };
+    let has_it = start.mode == CpuMode::Named(model.to_owned())
+        && asked.guest.as_ref().is_ok_and(|guest| guest.cpu.model == model);
+    let refused = judgement.names(nodes).into_iter().filter(|node| has_it && asked.refusal(node).is_some());
+    refused.collect()
 }
 
 /// Of these nodes, those whose libvirt does not list a model as usable, by name, with what is in the way.
@@ -136,15 +184,21 @@ fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(St
     judgement.names(nodes).into_iter().filter_map(refusing).collect()
 }
 
-/// Whether the libvirt of one of these nodes, which does not list the model as usable, misses a feature that the model has.
-fn has_what_is_missing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> bool {
-    let Some(asked) = judgement.subject.asked() else { return false };
-    let Some(features) = models::features(model) else { return false };
-    judgement.names(nodes).iter().any(|node| {
-        let is_listed = asked.hosts.get(node).is_some_and(|host| host.is_usable(model));
-        let missing = asked.refusal(node).into_iter().flat_map(|refusal| &refusal.missing);
-        !is_listed && missing.map(String::as_str).any(|name| features.contains(name))
-    })
+/// Of these nodes, those whose libvirt misses a feature that a guest with this model has: it is one of the model, which libvirt
+/// does not list as usable, or the guest asks for it beside. By name, each with these features.
+fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
+    let Some(asked) = judgement.subject.asked() else { return Vec::new() };
+    let of_model = models::features(model).unwrap_or_default();
+    let selector = start.placement.selector.iter();
+    let asks = selector.filter(|(key, _)| Family::of(key) == Family::CpuFeature).map(|(key, _)| label::name(key));
+    let asks: BTreeSet<&str> = asks.collect();
+    let of_node = |node: String| {
+        let is_listed = asked.hosts.get(&node).is_some_and(|host| host.is_usable(model));
+        let has = |name: &&String| asks.contains(name.as_str()) || !is_listed && of_model.contains(name.as_str());
+        let missing: Vec<String> = asked.refusal(&node)?.missing.iter().filter(has).cloned().collect();
+        (!missing.is_empty()).then_some((node, missing))
+    };
+    judgement.names(nodes).into_iter().filter_map(of_node).collect()
 }
 
 /// Whether the guest's CPU model is that of an instancetype: KubeVirt refuses a VM with another one in its template.
@@ -158,7 +212,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
         return Some(why);
     }
     match common_model(judgement, start) {
-        None => Some(not_usable(judgement, start).map_or(NoModel::NoneShared, NoModel::NotUsable)),
+        None => Some(spoken_against(judgement, start).unwrap_or(NoModel::NoneShared)),
         Some((model, _)) if start.mode == CpuMode::Named(model.clone()) => Some(NoModel::HasIt { model }),
         Some(_) => None,
     }
@@ -196,7 +250,9 @@ fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
 /// The same, where libvirt on none of them says otherwise: whoever starts with a model may come to any node that is labelled with it.
 fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     let nodes = open(judgement, start, model);
-    let is_usable = refusing(judgement, model, &nodes).is_empty() && !has_what_is_missing(judgement, model, &nodes);
+    let is_usable = refusing(judgement, model, &nodes).is_empty()
+        && missing(judgement, start, model, &nodes).is_empty()
+        && refused_with(judgement, start, model, &nodes).is_empty();
     if is_usable { nodes } else { Bits::none(judgement.fleet.len()) }
 }
 

@@ -14,7 +14,7 @@ use crate::fit::libvirt::{
 use crate::fit::models;
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
-use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, Outage, UseModel, WhyNot};
+use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, Outage, Restart, UseModel, WhyNot};
 use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template};
 use crate::fit::verdict::{Evidence, Verdict};
 use crate::testing::Tweak;
@@ -195,6 +195,80 @@ fn what_libvirt_says_nothing_of_is_no_fault_of_labels() {
     }
 }
 
+/// A guest without `hle` is asked for its label all the same; where libvirt takes it, it is enough that nobody asks for it.
+#[rstest]
+#[case::agrees(Some(Answer::Superset), Some(Backing::TakesCpu))]
+#[case::refuses(Some(refusal()), None)]
+#[case::not_asked(None, Some(Backing::Labels))]
+fn labels_are_removed_where_libvirt_does_not_refuse(#[case] answer: Option<Answer>, #[case] expected: Option<Backing>) {
+    let without = cpu("Cascadelake-Server", &[], &["hle", "rtm"]);
+    let host = Host { model: Some(without.clone()), ..Host::default() };
+    let mut asked = said(without, [], [("node-c", host)]);
+    asked.nodes = Arc::new(answer.into_iter().map(|answer| ("node-c".to_owned(), Ok(answer))).collect());
+    let verdict = asks_for_hle(asked);
+    let removed = actions(&verdict).find_map(|action| match action {
+        Action::RemoveLabels(remove) => Some(remove),
+        _ => None,
+    });
+    assert_eq!(removed.map(|remove| remove.backing), expected, "{:?}", verdict.not_helping);
+    let risk = removed.map(|remove| Action::from(remove.clone()).risk(&guest(&[], said(Cpu::default(), [], []))));
+    let agrees = risk.map(|risk| risk.contains("libvirt agrees") && !risk.contains("may refuse"));
+    assert_eq!(agrees, expected.map(|backing| backing == Backing::TakesCpu), "{risk:?}");
+}
+
+/// A guest with a named model that libvirt refuses everywhere is told so of that model, and is offered another one or none.
+#[test]
+fn the_model_that_is_refused_is_not_said_to_help() {
+    let refused = |names: &[&str]| {
+        let missing = names.iter().map(ToString::to_string).collect();
+        Answer::Incompatible(Incompatible { missing, reason: String::new() })
+    };
+    let judged = |missing: &[&str], asks: &[String]| {
+        let answers = [("node-b", refused(missing)), ("node-c", refused(missing))];
+        let mut subject = guest(asks, said(cpu(NEW, &["xyz"], &[]), answers, []));
+        if let Some(start) = &mut subject.restart {
+            start.mode = CpuMode::Named(NEW.to_owned());
+            for key in asks {
+                start.placement.selector.insert(key.clone(), "true");
+            }
+        }
+        let plain = |name| cascade_lake(name).tweak(|node| take(node, &[model("Cascadelake-Server")]));
+        judge(&subject, ["node-a", "node-b", "node-c"].map(plain).to_vec())
+    };
+    let why = |verdict: &Verdict| {
+        verdict.not_helping.iter().find_map(|not| match &not.why {
+            WhyNot::Model(why) => Some(why.clone()),
+            _ => None,
+        })
+    };
+    // What is missing is no part of the other model, or of either.
+    for missing in [&["xyz"][..], &["avx512vnni"], &[]] {
+        assert_eq!(offered(&judged(missing, &[])).map(|offer| offer.model.as_str()), Some(OLD), "{missing:?}");
+    }
+    let both = judged(&["fpu"], &[]);
+    let nodes = ["node-b", "node-c"].map(str::to_owned).to_vec();
+    let expected = NoModel::HasRefused { model: NEW.to_owned(), nodes };
+    assert_eq!((offered(&both), why(&both)), (None, Some(expected.clone())), "both models have it");
+    let asks = judged(&["aes"], &[feature("aes")]);
+    assert_eq!((offered(&asks), why(&asks)), (None, Some(expected)), "it asks for that itself, whatever its model");
+}
+
+/// A restart as it is binds a guest without a named model again.
+#[test]
+fn a_restart_is_said_to_bind_again() {
+    let mut subject = guest(&[], said(Cpu::default(), [], []));
+    let risk = |subject: &Subject<'_>| Action::from(Restart).risk(subject);
+    assert_eq!(risk(&subject), "it is bound again, to the host model of the node where it starts");
+    for (mode, says) in
+        [(CpuMode::HostPassthrough, "to the CPU of the node"), (CpuMode::Named(OLD.to_owned()), "depends on")]
+    {
+        if let Some(start) = &mut subject.restart {
+            start.mode = mode;
+        }
+        assert!(risk(&subject).contains(says), "{}", risk(&subject));
+    }
+}
+
 /// A guest that fits nowhere now, on three nodes that are labelled with two models.
 fn stuck(hosts: [(&str, Host); 2]) -> Verdict {
     let plain = |name| cascade_lake(name).tweak(|node| take(node, &[model("Cascadelake-Server")]));
@@ -356,6 +430,95 @@ fn nothing_is_offered_that_libvirt_contradicts() {
         "refused",
     ] {
         assert!(seen.get(what).is_some_and(|count| *count > 5), "{what} is hardly tried: {seen:?}");
+    }
+}
+
+/// What is offered where libvirt was not asked is offered where it was, unless its word shows that it is of no use.
+#[test]
+fn no_less_is_offered_than_by_labels_alone() {
+    let mut seen = BTreeMap::<(&str, bool), usize>::new();
+    let mut lost = Vec::new();
+    for seed in 0..3_000 {
+        let random = &mut Random::new(seed);
+        let (mut subject, nodes) = self::random(random);
+        subject.mode = CpuMode::HostModel;
+        if let Stage::Migration(migration) = &mut subject.stage {
+            migration.inherited = random.percent(30);
+        }
+        let fleet = Fleet::new(nodes);
+        let by_labels = Subject { asked: None, ..subject.clone() };
+        let offers = |subject: &Subject<'_>| -> Vec<Action> {
+            actions(&Judgement::new(subject, &fleet, Depth::Full).verdict()).cloned().collect()
+        };
+        let with = offers(&subject);
+        for action in offers(&by_labels) {
+            let is_offered = with.iter().any(|other| other.id() == action.id());
+            if !is_offered && !is_of_no_use(&action, &subject, &fleet) {
+                lost.push(format!("{seed}: {action:?} is not among {with:?}"));
+            }
+            *seen.entry((action.id().as_str(), is_offered)).or_default() += 1;
+        }
+    }
+    lost.truncate(10);
+    assert_eq!(lost, [""; 0]);
+    for what in ["add-labels", "remove-labels", "restart", "restart-with-common-model"] {
+        for is_offered in [true, false] {
+            assert!(seen.get(&(what, is_offered)).is_some_and(|count| *count > 5), "{what}: {seen:?}");
+        }
+    }
+}
+
+/// Whether libvirt's word shows that an action does not help a guest: by the answers alone.
+fn is_of_no_use(action: &Action, subject: &Subject<'_>, fleet: &Fleet) -> bool {
+    let asked = subject.asked.as_ref().expect("libvirt was asked");
+    let Stage::Migration(Migration { source: Some(source), .. }) = &subject.stage else { panic!("{subject:?}") };
+    let cpu = &asked.guest.as_ref().expect("its CPU").cpu;
+    let own = |node: &str| asked.hosts.get(node).and_then(|host| host.model.as_ref());
+    let lacks = |node: &str, key: &String| own(node).is_some_and(|cpu| cpu.has(label::name(key)) == Some(false));
+    match action {
+        Action::AddLabels(add) => {
+            let is_untrue = |(key, _): &(String, String)| {
+                asked.provides(&add.node, key) == Provided::No
+                    || key.starts_with(label::CPU_FEATURE) && lacks(&add.node, key)
+            };
+            asked.refusal(&add.node).is_some() || add.labels.iter().any(is_untrue)
+        }
+        Action::RemoveLabels(remove) => {
+            let (after, _) = action.apply(subject, fleet);
+            let by_labels = Subject { asked: None, ..subject.clone() };
+            let is_refused = |node: &&str| {
+                let has_more = |key: &String| cpu.has(label::name(key)) == Some(true) && lacks(node, key);
+                let index = fleet.find(node).expect("a node");
+                let missing = fleet.look_up(&subject.placement).missing(index);
+                let by_labels = Judgement::new(&by_labels, fleet, Depth::Brief).evidence(index, &missing);
+                let is_unlike = remove.keys.iter().any(has_more) || by_labels == Evidence::OtherHardware;
+                asked.refusal(node).is_some() || !asked.agrees(node) && is_unlike
+            };
+            let before = fleet.look_up(&subject.placement).passes().fitting;
+            let then = fleet.look_up(&after.placement).passes().fitting;
+            let freed = then.iter().filter(|node| !before.contains(*node)).map(|node| fleet.name(node));
+            freed.filter(|node| node != source).all(|node| is_refused(&node))
+        }
+        // The guest starts with the CPU that it has, and is refused as it is now.
+        Action::Restart(_) => {
+            let by_labels = fleet.names(&fleet.look_up(&subject.placement).passes().fitting);
+            by_labels.iter().any(|node| node != source && asked.refusal(node).is_some())
+        }
+        Action::UseModel(offer) => fleet.names(&fleet.bearing(&model(&offer.model), "true")).into_iter().any(|node| {
+            let has = models::features(&offer.model).unwrap_or_default();
+            let missing = asked.refusal(node).into_iter().flat_map(|refusal| &refusal.missing);
+            let is_missing = |name: &String| has.contains(name.as_str());
+            let is_unlisted = |host: &Host| host.unusable(&offer.model).is_some();
+            asked.hosts.get(node).is_some_and(is_unlisted) || missing.into_iter().any(is_missing)
+        }),
+        // What it does to nodes and guest leaves no more nodes that libvirt does not refuse.
+        other => {
+            let (after, changed) = other.apply(subject, fleet);
+            let count = |subject: &Subject<'_>, fleet: &Fleet| {
+                fleet.names(&subject.fitting(fleet)).iter().filter(|node| *node != source).count()
+            };
+            count(&after, &fleet.with(changed)) <= count(subject, fleet)
+        }
     }
 }
 

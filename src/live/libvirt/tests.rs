@@ -1,0 +1,121 @@
+//! Launchers that never answer: nothing waits for them longer than the questions that are asked at once.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Request, Response};
+use kube::client::Body;
+use tokio::time::Instant;
+use tower::service_fn;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(10);
+/// What one question may take from beginning to end.
+const QUESTION: Duration = LIMIT.saturating_add(SLACK);
+
+/// An API server whose launchers never answer, and how often one was asked.
+fn silence() -> (Client, Arc<AtomicUsize>) {
+    let questions = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&questions);
+    let service = service_fn(move |_: Request<Body>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        pending::<Result<Response<Body>, Infallible>>()
+    });
+    (Client::new(service, "default"), questions)
+}
+
+fn launcher(name: &str) -> LauncherName {
+    ("shop".to_owned(), name.to_owned())
+}
+
+fn cpus(count: usize) -> BTreeSet<GuestCpu> {
+    let cpu = |number| Cpu { model: format!("EPYC-v{number}"), ..Cpu::default() };
+    (0..count).map(|number| GuestCpu { cpu: cpu(number), accelerator: Accelerator::Kvm }).collect()
+}
+
+/// However many CPUs there are and however many launchers: two questions, then the node is left alone.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_silent_twice_is_not_asked_again() {
+    for launchers in [&["one"][..], &["one", "two"], &["one", "two", "three"]] {
+        let launchers: Vec<LauncherName> = launchers.iter().map(|name| launcher(name)).collect();
+        let (client, questions) = silence();
+        let asker = Asker::new(&client, LIMIT, &|_, _| {});
+        let began = Instant::now();
+        let known = asker.node("node-b", &launchers, cpus(20)).await;
+        assert_eq!((questions.load(Ordering::Relaxed), began.elapsed()), (IN_A_ROW, QUESTION * 2), "{launchers:?}");
+        assert!(
+            known.hosts.is_empty() && known.answers.values().all(|answer| answer.value == Err(Silence::TooSlow(10)))
+        );
+        assert_eq!(known.silence.map(|kept| kept.value), Some(Silence::GivenUp(10)));
+        // Nothing else is asked there, whatever it is.
+        assert_eq!(asker.host("node-b", &launchers[0], Accelerator::Kvm).await, Err(Silence::GivenUp(10)));
+        assert_eq!((questions.load(Ordering::Relaxed), began.elapsed()), (IN_A_ROW, QUESTION * 2));
+        assert_eq!(
+            asker.host("node-c", &launchers[0], Accelerator::Kvm).await,
+            Err(Silence::TooSlow(10)),
+            "of another node"
+        );
+    }
+}
+
+/// One CPU alone: it is asked about once through each launcher.
+#[tokio::test(start_paused = true)]
+async fn one_question_is_put_again_through_another_launcher() {
+    for (launchers, times) in [(1, 1), (2, 2), (3, 2)] {
+        let launchers: Vec<LauncherName> = (0..launchers).map(|number| launcher(&format!("l{number}"))).collect();
+        let (client, questions) = silence();
+        let asker = Asker::new(&client, LIMIT, &|_, _| {});
+        asker.node("node-b", &launchers, cpus(1)).await;
+        assert_eq!(questions.load(Ordering::Relaxed), times, "{launchers:?}");
+    }
+}
+
+/// Guests of one node that is silent: those that are asked at once, and no more.
+#[tokio::test(start_paused = true)]
+async fn guests_of_a_silent_node_are_waited_for_once() {
+    let (client, questions) = silence();
+    let guest = |number: usize| PlannedGuest {
+        guest: GuestName { namespace: "shop".to_owned(), name: format!("db-{number}"), uid: String::new() },
+        launcher: launcher(&format!("virt-launcher-{number}")),
+        node: "node-a".to_owned(),
+        nodes: vec!["node-b".to_owned()],
+    };
+    let plan = Plan { guests: (0..100).map(guest).collect(), ..Plan::default() };
+    let began = Instant::now();
+    let facts = Asker::new(&client, LIMIT, &|_, _| {}).ask(&plan).await;
+    assert_eq!((questions.load(Ordering::Relaxed), began.elapsed()), (AT_ONCE, QUESTION));
+    let cpus = facts.guests.values().flat_map(BTreeMap::values).map(|guest| &guest.cpu.value);
+    let count = |silence: &Silence| cpus.clone().filter(|cpu| cpu.as_ref().err() == Some(silence)).count();
+    assert_eq!((count(&Silence::TooSlow(10)), count(&Silence::GivenUp(10))), (AT_ONCE, 100 - AT_ONCE));
+    assert!(facts.nodes.is_empty(), "nothing is known that node-b could be asked about");
+}
+
+/// What counts is what was in vain last, in a row.
+#[test]
+fn an_answer_ends_a_row() {
+    let slow = || Err::<(), _>(Silence::TooSlow(10));
+    let refused = || Err::<(), _>(Silence::Forbidden("namespace shop: no".to_owned()));
+    let broken = || Err::<(), _>(Silence::NotRun("the pod is gone".to_owned()));
+    let rows = [
+        (vec![slow()], None),
+        (vec![slow(), slow()], Some("given-up")),
+        (vec![slow(), Ok(()), slow()], None),
+        (vec![slow(), broken(), slow()], Some("given-up")),
+        (vec![refused()], None),
+        (vec![refused(), refused()], Some("forbidden")),
+        (vec![refused(), Ok(()), refused()], None),
+        (vec![broken(), broken(), broken()], None),
+    ];
+    for (answers, expected) in rows {
+        let mut in_vain = InVain::default();
+        for answer in &answers {
+            in_vain.learn("node-b", "shop", answer);
+        }
+        let reason = |node, namespace| in_vain.reason(node, namespace, 10).map(|silence| silence.code());
+        assert_eq!(reason("node-b", "shop"), expected, "{answers:?}");
+        assert_eq!(reason("node-c", "bank"), None, "{answers:?}: of another node and namespace");
+    }
+}

@@ -27,6 +27,7 @@ use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use crate::libvirt::Accelerator;
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
 use crate::say;
 use crate::well_known;
@@ -100,7 +101,7 @@ impl Stand {
         let (start_nodes, targets) = match subject.stage {
             Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
             Stage::Start(after_start) => {
-                let by_start = targets_by_start(&subject.placement, after_start, &assessment.fitting, fleet);
+                let by_start = targets_by_start(subject, &subject.placement, after_start, &assessment.fitting, fleet);
                 let count = |entry: Option<&usize>| entry.copied().unwrap_or(0);
                 let targets = (count(by_start.keys().next()), count(by_start.keys().next_back()));
                 (Some(assessment.fitting.count()), targets)
@@ -188,7 +189,8 @@ pub(super) fn why(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> 
         (Outcome::Impaired(Impact::Fragile), Stage::Migration(_)) => {
             let left = cluster.fleet.names(&verdict.assessment.fitting).join(", ");
             let why = say::obstacles(verdict);
-            if say::named(verdict).next().is_none() && verdict.blocked.is_empty() {
+            let is_refused = verdict.found(Check::LibvirtRefuses).is_some();
+            if say::named(verdict).next().is_none() && verdict.blocked.is_empty() && !is_refused {
                 format!("only {left} is left")
             } else {
                 format!("only {left} is left; {why}")
@@ -199,9 +201,11 @@ pub(super) fn why(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> 
             let message = found.map(say::finding::message).unwrap_or_default();
             // What the message itself does not say.
             let near = found.filter(|found| say::finding::asks_why(found)).and_then(|_| say::nearest(verdict));
-            near.map_or(message.clone(), |near| format!("{message}; {near}"))
+            let parts = [Some(message), of(Check::LibvirtRefuses), near];
+            parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
         }
-        (_, _) => of(Check::LibvirtRefused).unwrap_or_default(),
+        (_, Stage::Start(_)) => of(Check::LibvirtRefused).or(of(Check::LibvirtRefuses)).unwrap_or_default(),
+        (_, Stage::Migration(_)) => of(Check::LibvirtRefused).unwrap_or_default(),
     }
 }
 
@@ -251,6 +255,8 @@ struct StartLikeness<'w> {
     home: Option<Vec<bool>>,
     /// The kind of object that is judged.
     made_of: MadeOf,
+    /// By what it would run, as far as libvirt was asked: nodes have other models for each.
+    accelerator: Option<Accelerator>,
 }
 
 /// What a start is judged by.
@@ -272,7 +278,7 @@ enum MadeOf {
 impl Like for StartLikeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { namespace, vmi, policies, home, made_of } = self;
+        let Self { namespace, vmi, policies, home, made_of, accelerator: _ } = self;
         (namespace, policies, home, made_of).hash(&mut hasher);
         vmi.spec.node_selector.hash(&mut hasher);
         vmi.spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -398,6 +404,7 @@ impl<'w> Stands<'w> {
             policies: policies().map(|policy| policy.selects(&guest)).collect(),
             home: runs_on.map(at_home),
             // Each guest has volumes of its own, and none of them is judged.
+            accelerator: self.world.cluster.libvirt.accelerator(namespace, &vmi.metadata.name),
             vmi: Vmi { metadata, spec: VmiSpec { volumes: Vec::new(), ..vmi.spec.clone() }, status },
             made_of,
         }

@@ -176,6 +176,9 @@ pub(crate) fn run(args: &AuditArgs, wanted: &Wanted<'_>, world: &World, page: &m
                 page.line(nobody_in_dump(world, only, args.list.selector.is_some()));
             } else {
                 people(&rows, &summary, args, &policies, page);
+                if let Some(line) = next_by_libvirt(world) {
+                    page.line(line);
+                }
                 libvirt
                     .iter()
                     .flat_map(Unanswered::lines)
@@ -332,6 +335,26 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
         (&well, "well"),
     ];
     format!("At next start: {}", counted(&parts))
+}
+
+/// By what a next start is judged; `None` where libvirt was not asked.
+fn next_by_libvirt(world: &World) -> Option<String> {
+    let cluster = &world.cluster;
+    if cluster.libvirt.is_empty() {
+        return None;
+    }
+    let listing: Vec<String> = cluster.libvirt.listing(&cluster.fleet).into_iter().collect();
+    Some(match (listing.len(), cluster.fleet.len() - listing.len()) {
+        (0, _) => "At next start all is judged by labels: which named models libvirt can run is not known of any node"
+            .to_owned(),
+        (_, 0) => {
+            "At next start named models are judged by what libvirt lists as usable, all else by labels".to_owned()
+        }
+        _ => format!(
+            "At next start named models are judged by what libvirt lists as usable on {}; all else, and the other nodes, by labels",
+            plural::fold_names(&listing, 3)
+        ),
+    })
 }
 
 fn counted(parts: &[(&usize, &str)]) -> String {

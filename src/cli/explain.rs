@@ -339,9 +339,12 @@ impl Explained<'_, '_> {
                 None => {}
             }
         }
-        if matches!(judged.subject.stage, Stage::Start(_)) && verdict.assessment.fitting.is_empty() {
-            out.extend(self.nearest());
-            out.extend(self.excluded());
+        if matches!(judged.subject.stage, Stage::Start(_)) {
+            if verdict.assessment.fitting.is_empty() {
+                out.extend(self.nearest());
+                out.extend(self.excluded());
+            }
+            out.extend(libvirt::at_start(&judged.subject, &self.fleet().names(&verdict.assessment.fitting)));
         }
         out.extend(self.tsc());
         out.extend(self.frozen());
@@ -623,6 +626,12 @@ impl Explained<'_, '_> {
         if let Some((_, lacks)) = doubtful.iter().find(|(doubtful, _)| doubtful == name) {
             let lacks = plural::fold_entries(lacks, 4);
             return format!("lacks {lacks} of its host model: libvirt would likely refuse");
+        }
+        let subject = &self.case.judged.subject;
+        let host = subject.host(name).filter(|_| matches!(subject.stage, Stage::Start(_)) && missing.is_empty());
+        let unmet = host.map(|host| subject.unmet_at_start(&subject.placement, host)).unwrap_or_default();
+        if !unmet.is_empty() {
+            return format!("libvirt there {}", say::finding::unmet_at_start(&unmet));
         }
         self.evidence(node, missing).to_owned()
     }

@@ -419,7 +419,8 @@ fn near(near: &Nearest, authors: &Authors) -> Near {
 fn by_start(subject: &Subject<'_>, verdict: &Verdict, fleet: &Fleet) -> Option<BTreeMap<String, usize>> {
     let Stage::Start(after_start) = subject.stage else { return None };
     let mut out = BTreeMap::new();
-    for (count, nodes) in targets_by_start(&subject.placement, after_start, &verdict.assessment.fitting, fleet) {
+    for (count, nodes) in targets_by_start(subject, &subject.placement, after_start, &verdict.assessment.fitting, fleet)
+    {
         out.extend(nodes.iter().map(|node| (fleet.name(node).to_owned(), count)));
     }
     Some(out)

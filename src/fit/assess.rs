@@ -61,7 +61,7 @@ pub(super) fn assess_passes(
     } else {
         match &subject.stage {
             Stage::Migration(_) => by_targets(lookup, passes, neighbours),
-            Stage::Start(after_start) => by_start(&subject.placement, *after_start, lookup, passes, effort),
+            Stage::Start(after_start) => by_start(subject, *after_start, lookup, passes, effort),
         }
     };
     // What is wrong without it may be right with it.
@@ -91,17 +91,17 @@ fn by_targets(lookup: &Lookup<'_, '_>, passes: &FilterResult, neighbours: &Bits)
 }
 
 fn by_start(
-    placement: &Placement<'_>,
+    subject: &Subject<'_>,
     after_start: AfterStart,
     lookup: &Lookup<'_, '_>,
     passes: &FilterResult,
     effort: Effort<'_>,
 ) -> (Outcome, Option<Cause>) {
-    let fleet = lookup.fleet();
+    let (fleet, placement) = (lookup.fleet(), &subject.placement);
     if passes.fitting.is_empty() {
         return (Outcome::Impaired(Impact::Unschedulable), Some(cause(passes, &lookup.open(), 1)));
     }
-    let Some(groups) = start_groups(placement, after_start, &passes.fitting, fleet, effort) else {
+    let Some(groups) = start_groups(subject, placement, after_start, &passes.fitting, fleet, effort) else {
         return (Outcome::Unknown(Unknown::NotInTime), None);
     };
     let Some(worst) = groups.iter().min_by_key(|group| group.fewest()) else {
@@ -138,15 +138,17 @@ fn cause(passes: &FilterResult, open: &Bits, wanted: usize) -> Cause {
     }
 }
 
-/// Where a guest could go from each node it may start on. Cost grows with the kinds of host model; `None` where it is enough
-/// before all are looked at.
+/// Where a guest could go from each node it may start on with this placement, those left out on which libvirt says that it would
+/// fail. Cost grows with the kinds of host model; `None` where it is enough before all are looked at.
 pub(super) fn start_groups(
+    subject: &Subject<'_>,
     placement: &Placement<'_>,
     after_start: AfterStart,
     start_nodes: &Bits,
     fleet: &Fleet,
     effort: Effort<'_>,
 ) -> Option<Vec<StartGroup>> {
+    let failing = subject.failing(placement, fleet);
     let mut out: Vec<StartGroup> = Vec::new();
     let mut known: HashMap<Option<Added<'_>>, usize> = HashMap::new();
     let has_vendor = placement.selector.iter().any(|(key, _)| Family::of(key) == Family::CpuVendor);
@@ -160,12 +162,15 @@ pub(super) fn start_groups(
             return None;
         }
         known.insert(added, out.len());
-        let passes = if let Some(added) = added {
+        let mut passes = if let Some(added) = added {
             fleet.look_up(&added.to(placement)).passes()
         } else {
             let none = Bits::none(fleet.len());
             FilterResult { cpu: none.clone(), placement: none.clone(), fitting: none }
         };
+        if let Some(failing) = &failing {
+            passes.leave_out_all(failing);
+        }
         out.push(StartGroup { nodes, targets: passes.fitting.clone(), passes });
     }
     Some(out)
@@ -210,12 +215,14 @@ impl<'x> Added<'x> {
 /// The start nodes by how many nodes a guest started there could go to, fewest first.
 #[must_use]
 pub(crate) fn targets_by_start(
+    subject: &Subject<'_>,
     placement: &Placement<'_>,
     after_start: AfterStart,
     start_nodes: &Bits,
     fleet: &Fleet,
 ) -> BTreeMap<usize, Bits> {
-    by_count(start_groups(placement, after_start, start_nodes, fleet, Depth::Full.into()).unwrap_or_default(), fleet)
+    let groups = start_groups(subject, placement, after_start, start_nodes, fleet, Depth::Full.into());
+    by_count(groups.unwrap_or_default(), fleet)
 }
 
 pub(super) fn by_count(groups: Vec<StartGroup>, fleet: &Fleet) -> BTreeMap<usize, Bits> {

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use super::assess;
+use super::assess::{self, StartGroup};
 use super::author::{Asked, Authors};
 use super::bits::Bits;
 use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
@@ -38,7 +38,7 @@ pub struct Judgement<'s, 'f> {
     pub(super) source: Option<NodeIndex>,
     pub(super) lookup: Lookup<'f, 's>,
     pub(super) passes: FilterResult,
-    /// The nodes that would fit if libvirt there, which was asked, did not refuse the guest's CPU.
+    /// The nodes that would fit if libvirt there, which was asked, did not keep the guest out.
     pub(super) refused_targets: Bits,
     /// The nodes that come into question: of the guest's architecture, the one it must leave left out.
     pub(super) neighbours: Bits,
@@ -76,8 +76,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if let Some(node) = source {
             passes.leave_out(node);
         }
-        let refused = subject.asked().map(|asked| asked.refusing(fleet));
-        let refused_targets = refused.as_ref().map(|refused| passes.leave_out_all(refused));
+        let kept_out = subject.kept_out(fleet);
+        let refused_targets = kept_out.as_ref().map(|kept_out| passes.leave_out_all(kept_out));
         let neighbours = neighbours(subject, fleet);
         let assessment = assess::assess_passes(subject, &lookup, &passes, &neighbours, effort);
         Self {
@@ -140,8 +140,18 @@ impl<'s, 'f> Judgement<'s, 'f> {
         after_start: AfterStart,
         nodes: &Bits,
     ) -> BTreeMap<usize, Bits> {
-        let groups = assess::start_groups(start, after_start, nodes, self.fleet, self.effort).unwrap_or_default();
+        let groups = self.start_groups(start, after_start, nodes).unwrap_or_default();
         assess::by_count(groups, self.fleet)
+    }
+
+    /// Where the guest could go from each node that it may start on.
+    pub(super) fn start_groups(
+        &self,
+        start: &Placement<'_>,
+        after_start: AfterStart,
+        nodes: &Bits,
+    ) -> Option<Vec<StartGroup>> {
+        assess::start_groups(self.subject, start, after_start, nodes, self.fleet, self.effort)
     }
 
     /// The names of nodes, sorted.

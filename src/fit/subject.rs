@@ -271,6 +271,15 @@ pub struct LibvirtRefusal {
     pub extra: Vec<String>,
 }
 
+/// What a start asks for, by its label, and a node does not have as its libvirt says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnmetAtStart {
+    /// The key of the selector.
+    pub key: String,
+    /// Of a named model the features in the way, where libvirt names them.
+    pub blockers: Vec<String>,
+}
+
 /// The kind of object that bears the guest's name and holds the template it is made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
@@ -324,6 +333,8 @@ pub struct Subject<'a> {
     pub refused: Option<LibvirtRefusal>,
     /// What libvirt says of the CPU it runs with, and of the nodes, where libvirt was asked.
     pub asked: Option<Answers>,
+    /// The CPU features that its specification disables or forbids: they do not keep a named model from being run.
+    pub switched_off: Vec<String>,
     /// KubeVirt refuses to migrate it, and why.
     pub not_migratable: Option<NotMigratable>,
     /// The status of its condition `LiveMigratable` where that is neither `True` nor `False`, empty where there is none: no eviction
@@ -375,6 +386,7 @@ impl<'a> Subject<'a> {
             running: None,
             refused: None,
             asked: None,
+            switched_off: Vec::new(),
             not_migratable: None,
             undecided: None,
             pod_rules: Vec::new(),
@@ -429,12 +441,52 @@ impl<'a> Subject<'a> {
         self.of_cpu(missing).filter(|(key, _)| self.provides(node, key) == Provided::No).cloned().collect()
     }
 
-    /// The nodes of a fleet that fit, those left out whose libvirt was asked and refuses.
+    /// The nodes that libvirt keeps out, whatever their labels say: of a guest that runs those that refuse its CPU, of one that is
+    /// to start those on which it would fail. `None` where nothing is known from libvirt.
+    #[must_use]
+    pub(crate) fn kept_out(&self, fleet: &Fleet) -> Option<Bits> {
+        match &self.stage {
+            Stage::Migration(_) => Some(self.asked()?.refusing(fleet)),
+            Stage::Start(_) => self.failing(&self.placement, fleet),
+        }
+    }
+
+    /// The nodes on which a start with this placement would fail, as their libvirt says; `None` where nothing is known from libvirt.
+    #[must_use]
+    pub(crate) fn failing(&self, placement: &Placement<'_>, fleet: &Fleet) -> Option<Bits> {
+        let asked = self.asked.as_ref()?;
+        let mut out = Bits::none(fleet.len());
+        let fails = |host: &Host| !self.unmet_at_start(placement, host).is_empty();
+        let nodes = asked.hosts.iter().filter(|(_, host)| fails(host)).filter_map(|(name, _)| fleet.find(name));
+        nodes.for_each(|node| out.insert(node));
+        Some(out)
+    }
+
+    /// What a start with this placement asks of the CPU, and a node does not have, as its libvirt says: a named model, or a feature.
+    #[must_use]
+    pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, host: &Host) -> Vec<UnmetAtStart> {
+        let unmet = |key: &str| match Family::of(key) {
+            Family::CpuModel => {
+                let blockers = host.unusable(label::name(key))?;
+                let is_off = |name: &String| self.switched_off.contains(name);
+                // Which features are in the way is not known of each libvirt.
+                let may_start = blockers.iter().all(is_off) && !self.switched_off.is_empty();
+                (!may_start).then(|| UnmetAtStart { key: key.to_owned(), blockers: blockers.to_vec() })
+            }
+            Family::CpuFeature if host.provides(key) == Provided::No => {
+                Some(UnmetAtStart { key: key.to_owned(), blockers: Vec::new() })
+            }
+            _ => None,
+        };
+        placement.selector.iter().filter_map(|(key, _)| unmet(key)).collect()
+    }
+
+    /// The nodes of a fleet that fit, those left out that libvirt keeps out.
     #[must_use]
     pub fn fitting(&self, fleet: &Fleet) -> Bits {
         let mut fitting = fleet.look_up(&self.placement).passes().fitting;
-        if let Some(asked) = self.asked() {
-            fitting.subtract(&asked.refusing(fleet));
+        if let Some(kept_out) = self.kept_out(fleet) {
+            fitting.subtract(&kept_out);
         }
         fitting
     }

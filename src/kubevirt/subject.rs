@@ -199,7 +199,6 @@ pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<
     out.subject.template = Some(Template::VirtualMachine);
     out.subject.changes = changes;
     out.subject.own_selector = vm.spec.template.spec.node_selector.clone().into_iter().collect();
-    out.subject.asked = cluster.libvirt.of(&vm.metadata.namespace, &vm.metadata.name, "", &cluster.fleet);
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);
@@ -255,6 +254,8 @@ fn of_spec(
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
     subject.pod_rules = launch::pod_rules(&spec);
     subject.volumes = storage::bound_volumes(&spec, namespace, cluster);
+    subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
+    subject.switched_off = switched_off(&spec);
     if let Some(configured) = no_frequency {
         let words = NoPod::NoTscFrequency { configured }.to_string();
         return unknown(subject, Some(finding(Check::NoPod, "", words)));
@@ -269,6 +270,13 @@ fn of_spec(
     subject.obsolete = obsolete::list(&subject.placement, cluster);
     subject.mended_in = cluster.mended_in();
     Judged { subject, predicted: Some(rendered), not_judged, notes }
+}
+
+/// The CPU features that the guest is not given.
+fn switched_off(spec: &VmiSpec) -> Vec<String> {
+    let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
+    let is_off = |policy: &str| matches!(policy, "disable" | "forbid");
+    features.filter(|feature| is_off(&feature.policy)).map(|feature| feature.name.clone()).collect()
 }
 
 fn mode(spec: &VmiSpec) -> CpuMode {
@@ -340,6 +348,7 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     }
     let meta = &vmi.metadata;
     subject.asked = cluster.libvirt.of(&meta.namespace, &meta.name, &meta.uid, &cluster.fleet);
+    subject.switched_off = switched_off(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
     subject.restart = restart(vmi, cluster);

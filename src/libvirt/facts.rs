@@ -4,7 +4,7 @@
 //! say different things of one question, the later one counts and a note names both, and where their times do not tell which is
 //! the later one, that is an error: nothing is chosen silently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::{Accelerator, Answer, Answers, GuestCpu, Host, Silence, Usable};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
+use crate::word::Word as _;
 
 /// How many notes about answers that differ are said one by one.
 const NOTES: usize = 5;
@@ -165,6 +166,26 @@ impl Facts {
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.guests.is_empty() && self.nodes.is_empty()
+    }
+
+    /// The nodes whose libvirt lists named models, usable or not, by name.
+    #[must_use]
+    pub(crate) fn listing(&self, fleet: &Fleet) -> BTreeSet<String> {
+        let view = self.view.of(self, fleet);
+        let hosts = Accelerator::ALL.iter().map(|accelerator| view.host(*accelerator)).collect::<Vec<_>>();
+        let listing = hosts.iter().flat_map(|hosts| hosts.iter()).filter(|(_, host)| !host.models.is_empty());
+        listing.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// By what a guest runs that is asked about without the UID of a VMI; `None` where nothing is known of any guest or node.
+    #[must_use]
+    pub(crate) fn accelerator(&self, namespace: &str, name: &str) -> Option<Accelerator> {
+        if self.is_empty() {
+            return None;
+        }
+        let starts = self.guests.get(&(namespace.to_owned(), name.to_owned()));
+        let known = starts.and_then(|starts| start(starts, "")).and_then(|known| known.cpu.value.as_ref().ok());
+        Some(known.map_or(Accelerator::Kvm, |guest| guest.accelerator))
     }
 
     /// What is known about a guest by namespace, name and UID of its VMI, on the nodes of a fleet; `None` where nothing is known

@@ -446,15 +446,21 @@ fn listed(
     other: &[String],
 ) -> Result<BTreeMap<String, Usable>, String> {
     let mut out = BTreeMap::new();
+    let mut list = |model: &String, usable: Usable| match out.insert(checked(model)?, usable.clone()) {
+        Some(before) if before != usable => Err(format!(
+            "model {model} stands in several of usableModels, unusableModels and otherModels; leave it in one"
+        )),
+        _ => Ok(()),
+    };
     for model in usable {
-        out.insert(checked(model)?, Usable::Yes);
+        list(model, Usable::Yes)?;
     }
     for (model, blockers) in unusable {
         let blockers: BTreeSet<String> = checked_all(blockers)?.into_iter().collect();
-        out.insert(checked(model)?, Usable::No(blockers.into_iter().collect()));
+        list(model, Usable::No(blockers.into_iter().collect()))?;
     }
     for model in other {
-        out.insert(checked(model)?, Usable::Unknown);
+        list(model, Usable::Unknown)?;
     }
     Ok(out)
 }
@@ -508,6 +514,12 @@ impl SavedAnswer {
         missing.sort_unstable();
         missing.dedup();
         let answer = match self.answer.as_deref() {
+            Some(agrees @ ("identical" | "superset")) if !missing.is_empty() => {
+                return Err(format!(
+                    "answer: {agrees}, and missing names {}: only one of them can be",
+                    missing.join(", ")
+                ));
+            }
             None => Err(self.silence.read().unwrap_or_else(no_answer)),
             Some("identical") => Ok(Answer::Identical),
             Some("superset") => Ok(Answer::Superset),

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
+use tokio::time::Instant;
 
 use super::exec::{PodName, exec};
 use crate::answers::asking::{GuestName, LauncherName, Plan, PlannedGuest};
@@ -21,6 +22,8 @@ use crate::libvirt::{Accelerator, Answer, Cpu, Facts, GuestCpu, Host, Silence};
 const AT_ONCE: usize = 8;
 /// What the connection may take beyond the time that the command has.
 const SLACK: Duration = Duration::from_secs(3);
+/// How much sooner than here the time may have passed in the container.
+const EARLY: Duration = Duration::from_millis(200);
 /// So many questions in a row without an answer in time, and a node is asked nothing more; so many refusals of exec in a row, and
 /// nothing more is asked in that namespace. One alone may be a command that hangs, or a pod that is protected.
 const IN_A_ROW: usize = 2;
@@ -229,10 +232,14 @@ impl<'a> Asker<'a> {
             return Err(silence);
         }
         let pod = PodName { namespace: launcher.0.clone(), name: launcher.1.clone() };
-        let answered = match exec(self.client, &pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh)
-        {
+        let began = Instant::now();
+        let answered = exec(self.client, &pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh);
+        // What was killed before that was not too slow.
+        let is_late = began.elapsed() + EARLY >= Duration::from_secs(seconds);
+        let answered = match answered {
             // The codes are those of `timeout` in the container.
-            Err(Silence::TooSlow(_)) | Ok(Output { code: Some(124 | 137), .. }) => Err(Silence::TooSlow(seconds)),
+            Ok(Output { code: Some(124 | 137), .. }) if is_late => Err(Silence::TooSlow(seconds)),
+            Err(Silence::TooSlow(_)) => Err(Silence::TooSlow(seconds)),
             other => other,
         };
         self.in_vain.borrow_mut().learn(node, &launcher.0, &answered);

@@ -20,7 +20,7 @@ named! { detail, DETAILS, Detail,
     // Too large to read, or no time: tests/cost, src/bounds and the promises have their own.
     Detail::Unknown(Unknown::UnreadNode { .. } | Unknown::NotInTime | Unknown::NotJudged(_)) => "",
     // No situation here asks libvirt: `fit::libvirt` has its own.
-    Detail::LibvirtRefuses(_) | Detail::NoTarget(NoTarget::LibvirtRefuses(_)) => "",
+    Detail::LibvirtRefuses(_) | Detail::FailsAtStart(_) | Detail::NoTarget(NoTarget::LibvirtRefuses(_)) => "",
     Detail::Noted(_) => "noted",
     Detail::NoStartNode(_) => "no start node",
     Detail::NoTarget(NoTarget::Nowhere(_)) => "no target: nowhere",

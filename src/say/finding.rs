@@ -8,7 +8,7 @@ use crate::fit::check::{
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
-use crate::fit::subject::{NotMigratable, PodRule};
+use crate::fit::subject::{NotMigratable, PodRule, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Finding, Unknown, Verdict};
 
 /// How many kinds of start are listed.
@@ -48,6 +48,7 @@ fn detail(found: &Detail) -> String {
             format!("the last try{to} failed in libvirt{labels}: {reason}")
         }
         Detail::LibvirtRefuses(refusals) => libvirt_refuses(refusals),
+        Detail::FailsAtStart(nodes) => fails_at_start(nodes),
         Detail::OutdatedLauncher => {
             "runs in an outdated launcher: its QEMU is older than the one on any target; a restart ends that".to_owned()
         }
@@ -365,12 +366,15 @@ fn no_start_node(found: &NoStartNode) -> String {
         return format!("cannot start: no node offers {}, which its selector requires", fold_entries(nowhere, 3));
     }
     let what = match by {
-        KeptOff::AsThingsStand => None,
+        KeptOff::AsThingsStand | KeptOff::Libvirt => None,
         KeptOff::Selector => Some("its selector"),
         KeptOff::Affinity => Some("its node affinity"),
         KeptOff::Both => Some("its selector and its node affinity"),
     };
     let of = if *has_others { " of its architecture" } else { "" };
+    if *by == KeptOff::Libvirt {
+        return "cannot start: on the nodes that fit by labels it would fail, as libvirt there says".to_owned();
+    }
     let none = match (judged, what) {
         (0, _) => return "cannot start: no node is of its architecture".to_owned(),
         (1, Some(what)) => format!("the only node{of} does not meet {what}"),
@@ -431,6 +435,42 @@ fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
         hidden => format!("; for other reasons on {}", counted(hidden, "more node", "more nodes")),
     };
     format!("libvirt refuses its CPU {}{more}", shown.join("; "))
+}
+
+/// `it would fail at its start on node-c, which fits by labels: libvirt there does not list EPYC-Milan as usable (in the way: vaes)`.
+fn fails_at_start(nodes: &[(String, Vec<UnmetAtStart>)]) -> String {
+    let by_reason = super::alike::fold(nodes.iter().map(|(node, unmet)| (unmet, unmet_at_start(unmet), node.clone())));
+    let part = |(why, nodes): &(String, Vec<String>)| {
+        format!(
+            "on {}, which {} by labels: libvirt there {why}",
+            fold_names(nodes, 3),
+            number(nodes.len(), "fits", "fit")
+        )
+    };
+    let shown: Vec<String> = by_reason.iter().take(REFUSALS).map(part).collect();
+    let hidden: usize = by_reason.iter().skip(REFUSALS).map(|(_, nodes)| nodes.len()).sum();
+    let more = match hidden {
+        0 => String::new(),
+        hidden => format!("; for other reasons on {}", counted(hidden, "more node", "more nodes")),
+    };
+    format!("it would fail at its start {}{more}", shown.join("; "))
+}
+
+/// What a node does not have that a start asks for, as its libvirt says: `does not list EPYC-Milan as usable (in the way: vaes)`.
+#[must_use]
+pub(crate) fn unmet_at_start(unmet: &[UnmetAtStart]) -> String {
+    let (models, features): (Vec<&UnmetAtStart>, Vec<&UnmetAtStart>) =
+        unmet.iter().partition(|unmet| Family::of(&unmet.key) == Family::CpuModel);
+    let model = models.first().map(|unmet| {
+        let why = match unmet.blockers.as_slice() {
+            [] => String::new(),
+            blockers => format!(" (in the way: {})", fold_names(blockers, 4)),
+        };
+        format!("does not list {} as usable{why}", label::name(&unmet.key))
+    });
+    let names: Vec<&str> = features.iter().map(|unmet| label::name(&unmet.key)).collect();
+    let features = (!names.is_empty()).then(|| format!("does not provide {}", fold_names(&names, 4)));
+    model.into_iter().chain(features).collect::<Vec<_>>().join(" and ")
 }
 
 /// Why libvirt refuses a CPU: `missing features hle, rtm`, or its own words.
@@ -500,7 +540,7 @@ pub(crate) fn is_said_by_another(finding: &Finding, verdict: &Verdict) -> bool {
 #[must_use]
 pub(crate) fn asks_why(finding: &Finding) -> bool {
     match &finding.detail {
-        Detail::NoStartNode(found) => found.nowhere.is_empty() && found.judged > 0,
+        Detail::NoStartNode(found) => found.nowhere.is_empty() && found.judged > 0 && found.by != KeptOff::Libvirt,
         Detail::NoTarget(NoTarget::ByStart { mode_decides, .. }) => !mode_decides,
         _ => false,
     }

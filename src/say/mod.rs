@@ -235,8 +235,11 @@ fn with_model_line(judged: &Judged<'_>, finding: &Finding, cluster: &Cluster) ->
         _ => None,
     })?;
     let start = start.with_model(model);
-    let fitting = cluster.fleet.look_up(&start.placement).passes().fitting;
-    let outlook = targets_by_start(&start.placement, start.after_start, &fitting, &cluster.fleet);
+    let mut fitting = cluster.fleet.look_up(&start.placement).passes().fitting;
+    if let Some(failing) = judged.subject.failing(&start.placement, &cluster.fleet) {
+        fitting.subtract(&failing);
+    }
+    let outlook = targets_by_start(&judged.subject, &start.placement, start.after_start, &fitting, &cluster.fleet);
     let fewest = *outlook.keys().next()?;
     Some(format!("with model {model} it could go to {} from anywhere", nodes(fewest)))
 }

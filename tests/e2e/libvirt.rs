@@ -238,6 +238,8 @@ impl<'c> Scene<'c> {
             ("lying", "echo 'error: the CPU is incompatible with host CPU: Host CPU does not provide required features: $(reboot)' >&2; exit 1".to_owned()),
             ("shell-less", real(&rich)),
             ("old", "echo \"error: unknown command: '$3'\" >&2; exit 1".to_owned()),
+            // It answers the first question, and is killed at the second.
+            ("dying", format!("[ \"$3\" = domcapabilities ] && kill -9 $PPID $$\n{}", real(&rich))),
             ("bare", String::new()),
         ];
         let mut execs = String::new();
@@ -249,7 +251,7 @@ impl<'c> Scene<'c> {
             }
             let bin = launcher_of(cluster, node, script);
             let there = format!("on-{node}");
-            let guests: &[&str] = if *node == "source" { &["db", "stuck", "drift", "old"] } else { &[&there] };
+            let guests: &[&str] = if *node == "source" { &["db", "stuck", "drift", "old", "moved"] } else { &[&there] };
             // The guests of one node have launchers of another user.
             let user = if *node == "equal" && is_root() {
                 json!({"runAsUser": NOBODY, "runAsGroup": NOBODY})
@@ -428,6 +430,11 @@ fn everything_is_said_by_node(scene: &Scene<'_>) {
     assert_eq!(silence("shell-less"), "not asked: the launcher there has no bash", "{nodes:#}");
     assert_eq!(silence("old"), "not asked: virsh there does not know hypervisor-cpu-compare");
     assert_eq!(silence("bare"), "not asked: no launcher is known there");
+    assert_eq!((answer("dying").as_str(), &nodes["dying"]["hostModel"]), ("identical", &Value::Null), "{nodes:#}");
+    // Its launcher is there, and its guest has gone to another one meanwhile.
+    let moved = &scene.explain("moved")["libvirt"];
+    let why = moved["unanswered"].as_str().expect("why its CPU is not known");
+    assert!(why.starts_with("virsh failed: ") && why.contains("omain"), "{moved:#}");
     let fitting = result["nodes"]["fitting"].as_array().expect("nodes");
     assert!(fitting.iter().any(|node| node == "equal") && !fitting.iter().any(|node| node == "poor"), "{result:#}");
 

@@ -10,7 +10,7 @@ use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, S
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answer, Answers, Labelled, Lost, Provided, Silence, labelled};
-use crate::fit::subject::Subject;
+use crate::fit::subject::{CpuMode, Subject};
 use crate::kubevirt::subject::Judged;
 use crate::page::Page;
 use crate::say::finding::incompatible;
@@ -72,7 +72,8 @@ impl<'s> Said<'s> {
         let mut nowhere = BTreeSet::new();
         let mut wrong: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let mut unasked = BTreeSet::new();
-        for (name, why) in self.asked.nodes.keys().filter_map(|name| Some((name, self.asked.refusal(name)?))) {
+        let others = self.asked.nodes.keys().filter(|name| self.subject.source() != Some(name));
+        for (name, why) in others.filter_map(|name| Some((name, self.asked.refusal(name)?))) {
             let Some(node) = self.fleet.find(name) else { continue };
             for (feature, is) in labelled(self.fleet, node, &why.missing) {
                 match is {
@@ -136,13 +137,15 @@ impl<'s> Said<'s> {
             let (nodes, labels) = (plural::fold_names(nodes, 6), plural::fold_names(labels, 2));
             format!("{nodes} {is} labelled host-model-cpu {labels}, and libvirt there says {model}.")
         };
-        folded(&alike, are, line, |(labels, model)| format!("{} and not {model}", plural::fold_names(labels, 2)))
+        folded(&alike, are, line, |(labels, model)| {
+            format!("labelled {}, by libvirt {model}", plural::fold_names(labels, 2))
+        })
     }
 
     /// What the guest would lose with a model.
     pub(super) fn loss(&self, model: &str) -> Option<String> {
         let lost = self.asked.lost(model)?;
-        Some(loses_by(model, "", lost.features(), lost.source()))
+        Some(loses_by(model, "", &without_required(self.subject, lost.features()), lost.source()))
     }
 
     /// What the guest would lose with the models that are not offered: that of its own policy first, then those of the others,
@@ -291,6 +294,44 @@ impl<'s> Said<'s> {
     }
 }
 
+/// By what the start of a guest is judged, on the nodes that fit; `None` where libvirt was not asked, or none fits.
+pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String> {
+    let asked = subject.asked.as_ref().filter(|_| !fitting.is_empty())?;
+    let CpuMode::Named(model) = &subject.mode else {
+        return Some("Its start is judged by labels: which CPU it gets is known to libvirt once it runs.".to_owned());
+    };
+    let host = |node: &str| asked.hosts.get(node);
+    let is_listed = |node: &&str| host(node).is_some_and(|host| host.is_usable(model));
+    // What is in the way is switched off, else it would not fit.
+    let is_in_no_way =
+        |node: &&str| host(node).and_then(|host| host.unusable(model)).is_some_and(|blockers| !blockers.is_empty());
+    let (listed, others): (Vec<&str>, Vec<&str>) = fitting.iter().copied().partition(is_listed);
+    let (without, unknown): (Vec<&str>, Vec<&str>) = others.into_iter().partition(is_in_no_way);
+    let on = |nodes: &[&str]| {
+        if nodes.len() == fitting.len() {
+            "wherever it may start".to_owned()
+        } else {
+            format!("on {}", plural::and_names(nodes, 6))
+        }
+    };
+    let mut parts = Vec::new();
+    if !listed.is_empty() {
+        parts.push(format!("libvirt lists {model} as usable {}", on(&listed)));
+    }
+    if !without.is_empty() {
+        parts.push(format!("libvirt can run {model} without what the guest switches off {}", on(&without)));
+    }
+    if parts.is_empty() {
+        return Some(format!(
+            "Its start is judged by labels: whether libvirt lists {model} as usable is not known of these nodes."
+        ));
+    }
+    if !unknown.is_empty() {
+        parts.push("of the other nodes where it may start only their labels say so".to_owned());
+    }
+    Some(format!("At its start, {}.", parts.join("; ")))
+}
+
 fn by_libvirt(said: Result<&Answer, Silence>) -> String {
     match said {
         Ok(Answer::Identical) => "identical: the guest can run there".to_owned(),
@@ -408,6 +449,14 @@ pub struct ComparedRow {
     pub recommended: bool,
 }
 
+/// Of features that a model does not have those that the guest would lose: it keeps what it requires itself.
+fn without_required(subject: &Subject<'_>, lost: &[String]) -> Vec<String> {
+    let selector = subject.restart.iter().flat_map(|start| start.placement.selector.iter());
+    let required: BTreeSet<&str> =
+        selector.filter(|(key, _)| Family::of(key) == Family::CpuFeature).map(|(key, _)| label::name(key)).collect();
+    lost.iter().filter(|name| !required.contains(name.as_str())).cloned().collect()
+}
+
 /// What the guest would lose with each model but its own; none where its CPU is not known.
 fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTreeMap<String, ComparedRow> {
     if asked.guest.is_err() {
@@ -422,7 +471,7 @@ fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTre
         let lost = asked.lost(&model);
         let row = ComparedRow {
             by: lost.as_ref().map(Lost::source),
-            lost: lost.map(|lost| lost.features().to_vec()),
+            lost: lost.map(|lost| without_required(subject, lost.features())),
             policies: by.policies,
             recommended: by.recommended,
         };
@@ -512,7 +561,7 @@ impl LibvirtRow {
             unanswered_code: guest.err().map(Silence::code),
             nodes: fleet.in_name_order().into_iter().filter(is_spoken_of).map(node).collect(),
             unlabelled: unlabelled(asked, fleet).map(str::to_owned).collect(),
-            losses: asked.losses.clone(),
+            losses: asked.losses.iter().map(|(model, lost)| (model.clone(), without_required(subject, lost))).collect(),
             compared: compared(asked, subject, survey),
         })
     }

@@ -1,8 +1,9 @@
-//! Libvirt was asked, and refuses the guest's CPU on nodes that fit by labels: no label and no cordon is the cause.
+//! Libvirt was asked, and refuses the guest's CPU on nodes that fit by labels, or says that they do not have what its start asks
+//! for: no label and no cordon is the cause.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
-use crate::fit::libvirt::Incompatible;
+use crate::fit::subject::Stage;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::LibvirtRefuses,
@@ -13,12 +14,20 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 };
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
-    let Some(asked) = judgement.subject.asked().filter(|_| judgement.is_judged()) else { return Vec::new() };
-    let nodes = judgement.names(&judgement.refused_targets).into_iter();
-    let refusals: Vec<(String, Incompatible)> =
-        nodes.filter_map(|node| asked.refusal(&node).cloned().map(|why| (node, why))).collect();
-    if refusals.is_empty() {
+    if !judgement.is_judged() || judgement.refused_targets.is_empty() {
         return Vec::new();
     }
-    vec![Finding::note(Check::LibvirtRefuses, "", Detail::LibvirtRefuses(refusals))]
+    let subject = judgement.subject;
+    let nodes = judgement.names(&judgement.refused_targets).into_iter();
+    let detail = match &subject.stage {
+        Stage::Migration(_) => {
+            let why = |node: String| Some((subject.asked()?.refusal(&node)?.clone(), node));
+            Detail::LibvirtRefuses(nodes.filter_map(why).map(|(why, node)| (node, why)).collect())
+        }
+        Stage::Start(_) => {
+            let why = |node: String| Some((subject.unmet_at_start(&subject.placement, subject.host(&node)?), node));
+            Detail::FailsAtStart(nodes.filter_map(why).map(|(why, node)| (node, why)).collect())
+        }
+    };
+    vec![Finding::note(Check::LibvirtRefuses, "", detail)]
 }

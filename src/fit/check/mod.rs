@@ -56,7 +56,7 @@ use super::judgement::Judgement;
 use super::libvirt::Incompatible;
 use super::outcome::{Impact, Outcome, Unknown};
 use super::remedy::Remedy;
-use super::subject::NotMigratable;
+use super::subject::{NotMigratable, UnmetAtStart};
 
 /// A check, and how it is used.
 #[derive(Debug)]
@@ -251,6 +251,8 @@ pub enum Detail {
     LibvirtRefused(LibvirtRefused),
     /// Libvirt refuses it on these nodes, which fit by labels.
     LibvirtRefuses(Vec<(String, Incompatible)>),
+    /// A start on these nodes, which fit by labels, would fail, as libvirt there says.
+    FailsAtStart(Vec<(String, Vec<UnmetAtStart>)>),
     /// The launcher is outdated.
     OutdatedLauncher,
     /// A model that nodes know and cannot run.

@@ -42,7 +42,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let mut free = Placement { selector: selector.borrowed(), ..subject.placement.clone() };
     free.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
-    let open = judgement.fleet.look_up(&free).passes().fitting;
+    let mut open = judgement.fleet.look_up(&free).passes().fitting;
+    if let Some(failing) = subject.failing(&free, judgement.fleet) {
+        open.subtract(&failing);
+    }
     let mut left_out = open.clone();
     left_out.subtract(fitting);
     if left_out.is_empty() || left_out.count() * LARGE < open.count() {

@@ -38,10 +38,13 @@ pub enum KeptOff {
     Affinity,
     /// Its selector some, its node affinity the others.
     Both,
+    /// Libvirt, those that fit by labels.
+    Libvirt,
 }
 
 fn kept_off(judgement: &Judgement<'_, '_>) -> KeptOff {
     match (judgement.lacks_somewhere(), !judgement.excluded_nodes().is_empty()) {
+        _ if !judgement.refused_targets.is_empty() => KeptOff::Libvirt,
         _ if judgement.assessment.cause == Some(Cause::Temporary) => KeptOff::AsThingsStand,
         (true, false) => KeptOff::Selector,
         (false, true) => KeptOff::Affinity,

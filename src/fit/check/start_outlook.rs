@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::{Check, CheckSpec, Detail, Finding};
-use crate::fit::assess::start_groups;
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::Family;
@@ -48,7 +47,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let (fleet, fitting) = (judgement.fleet, &judgement.passes.fitting);
     // From each kind of start: how many nodes, and where it could not go though it could start there.
     let mut found: BTreeMap<(usize, Vec<String>), Bits> = BTreeMap::new();
-    let Some(groups) = start_groups(&subject.placement, after_start, fitting, fleet, judgement.effort) else {
+    let Some(groups) = judgement.start_groups(&subject.placement, after_start, fitting) else {
         return Vec::new();
     };
     for group in groups {
@@ -91,7 +90,7 @@ fn by_name(judgement: &Judgement<'_, '_>, nodes: &Bits) -> Option<String> {
     let first = names.next()?;
     let (&[model], true) = (first.as_slice(), names.all(|other| other == first)) else { return None };
     let mut needed = nodes.clone();
-    for group in start_groups(&subject.placement, *after_start, nodes, fleet, judgement.effort)? {
+    for group in judgement.start_groups(&subject.placement, *after_start, nodes)? {
         needed.union(&group.targets);
     }
     let anew = start.with_model(model);

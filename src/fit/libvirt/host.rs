@@ -39,6 +39,9 @@ pub enum Provided {
     Yes,
 }
 
+/// The features that libvirt leaves out of a host model, for they cannot be migrated: `migratable='no'` of its CPU map.
+const NOT_MIGRATABLE: [&str; 4] = ["invtsc", "cmt", "mbm_total", "mbm_local"];
+
 impl From<Option<bool>> for Provided {
     fn from(known: Option<bool>) -> Self {
         match known {
@@ -80,6 +83,10 @@ impl Host {
         let name = label::name(key);
         let cpu = self.model.as_ref();
         match Family::of(key) {
+            // Whether the host has one of these, a host model that is without it does not tell.
+            Family::CpuFeature if NOT_MIGRATABLE.contains(&name) => {
+                cpu.and_then(|cpu| cpu.require.contains(name).then_some(true)).into()
+            }
             Family::CpuFeature => cpu.and_then(|cpu| cpu.has(name)).into(),
             Family::CpuModelMigration => match cpu {
                 Some(cpu) if cpu.model == name => Provided::Yes,

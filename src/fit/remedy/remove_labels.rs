@@ -34,7 +34,8 @@ pub struct RemoveLabels {
     pub keys: Vec<String>,
     /// Whether `skip-node` is set there already.
     pub is_frozen: bool,
-    /// What speaks for the nodes that it could go to then, least of all.
+    /// What speaks for the nodes that it could go to then: `Provided` where libvirt takes its CPU on each of them, `TakesCpu`
+    /// where on some.
     pub backing: Backing,
 }
 
@@ -98,7 +99,11 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         let mut freed = after.fitting(fleet);
         freed.subtract(&judgement.passes.fitting);
         freed.remove(source);
-        let backing = if freed.iter().all(agrees) { Backing::TakesCpu } else { Backing::Labels };
+        let backing = match freed.iter().filter(|node| agrees(*node)).count() {
+            0 => Backing::Labels,
+            all if all == freed.count() => Backing::Provided,
+            _ => Backing::TakesCpu,
+        };
         judgement.if_more_fit(RemoveLabels { backing, ..action })
     })
 }
@@ -168,8 +173,11 @@ impl Act for RemoveLabels {
     fn risk(&self, _: &Subject<'_>) -> Option<&'static str> {
         match self.backing {
             Backing::Labels => None,
-            Backing::TakesCpu | Backing::Provided => Some(
-                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees where this one could go then",
+            Backing::TakesCpu => Some(
+                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees on some of the nodes that fit then",
+            ),
+            Backing::Provided => Some(
+                "guests whose pods select a removed label die at a restart of the kubelet; libvirt agrees on the nodes that fit then",
             ),
         }
     }

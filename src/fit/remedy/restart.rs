@@ -55,7 +55,7 @@ pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Reme
 }
 
 fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoRestart> {
-    if !labels_tell_after_restart(judgement) {
+    if judgement.is_migration() && !labels_tell_after_restart(judgement) {
         return Some(NoRestart::LibvirtRefuses { nodes: judgement.names(&judgement.refused_targets) });
     }
     let ((_, most), fitting) = judgement.outlook(start(judgement)?);
@@ -101,11 +101,19 @@ impl Act for Restart {
         Ok(vec![restart_command(subject)?])
     }
 
-    /// A guest without a named model gets the CPU of the node where it starts: it is as bound as it was.
+    /// A guest without a named model gets the CPU of the node where it starts, and is as bound as it was; so may be one that
+    /// gets again what libvirt refuses.
     fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
+        let is_refused = || {
+            let asked = subject.asked();
+            asked.is_some_and(|asked| asked.nodes.keys().any(|node| asked.refusal(node).is_some()))
+        };
         match subject.restart.as_ref()?.mode {
             CpuMode::HostModel => Some("it is bound again, to the host model of the node where it starts"),
             CpuMode::HostPassthrough => Some("it is bound again, to the CPU of the node where it starts"),
+            CpuMode::Named(_) if is_refused() => {
+                Some("it gets the CPU again that libvirt refuses, and may be bound again")
+            }
             CpuMode::Named(_) | CpuMode::Unset => None,
         }
     }

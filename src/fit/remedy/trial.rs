@@ -38,9 +38,11 @@ impl Judgement<'_, '_> {
 
     /// Targets after a start, fewest and most; and where it may start.
     pub(super) fn outlook(&self, start: &Start<'_>) -> ((usize, usize), Bits) {
-        let fitting = self.fleet.look_up(&start.placement).passes().fitting;
-        let groups =
-            start_groups(&start.placement, start.after_start, &fitting, self.fleet, self.effort).unwrap_or_default();
+        let mut fitting = self.fleet.look_up(&start.placement).passes().fitting;
+        if let Some(failing) = self.subject.failing(&start.placement, self.fleet) {
+            fitting.subtract(&failing);
+        }
+        let groups = self.start_groups(&start.placement, start.after_start, &fitting).unwrap_or_default();
         (range(&groups).unwrap_or_default(), fitting)
     }
 
@@ -85,7 +87,7 @@ impl Judgement<'_, '_> {
         }
         let then_fits = match (&after.stage, &self.subject.stage) {
             (Stage::Start(after_start), Stage::Migration(_)) => {
-                range(&start_groups(&after.placement, *after_start, &now.fitting, fleet, self.effort)?)?
+                range(&start_groups(&after, &after.placement, *after_start, &now.fitting, fleet, self.effort)?)?
             }
             _ => (now.fitting.count(), now.fitting.count()),
         };

@@ -197,7 +197,7 @@ fn what_libvirt_says_nothing_of_is_no_fault_of_labels() {
 
 /// A guest without `hle` is asked for its label all the same; where libvirt takes it, it is enough that nobody asks for it.
 #[rstest]
-#[case::agrees(Some(Answer::Superset), Some(Backing::TakesCpu))]
+#[case::agrees(Some(Answer::Superset), Some(Backing::Provided))]
 #[case::refuses(Some(refusal()), None)]
 #[case::not_asked(None, Some(Backing::Labels))]
 fn labels_are_removed_where_libvirt_does_not_refuse(#[case] answer: Option<Answer>, #[case] expected: Option<Backing>) {
@@ -213,7 +213,7 @@ fn labels_are_removed_where_libvirt_does_not_refuse(#[case] answer: Option<Answe
     assert_eq!(removed.map(|remove| remove.backing), expected, "{:?}", verdict.not_helping);
     let risk = removed.map(|remove| Action::from(remove.clone()).risk(&guest(&[], said(Cpu::default(), [], []))));
     let agrees = risk.map(|risk| risk.contains("libvirt agrees") && !risk.contains("may refuse"));
-    assert_eq!(agrees, expected.map(|backing| backing == Backing::TakesCpu), "{risk:?}");
+    assert_eq!(agrees, expected.map(|backing| backing == Backing::Provided), "{risk:?}");
 }
 
 /// A guest with a named model that libvirt refuses everywhere is told so of that model, and is offered another one or none.

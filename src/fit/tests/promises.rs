@@ -498,7 +498,7 @@ fn badness(assessment: &Assessment) -> usize {
 fn fewest_targets(subject: &Subject<'_>, fleet: &Fleet) -> usize {
     let Stage::Start(after_start) = subject.stage else { return 0 };
     let fitting = assess(subject, fleet).fitting;
-    targets_by_start(&subject.placement, after_start, &fitting, fleet).into_keys().min().unwrap_or(0)
+    targets_by_start(subject, &subject.placement, after_start, &fitting, fleet).into_keys().min().unwrap_or(0)
 }
 
 /// Carries a remedy out for real and judges again.
@@ -542,7 +542,7 @@ fn keeps_its_word(
     }
     let counts: Vec<usize> = match (&after.stage, &subject.stage, action) {
         (Stage::Start(after_start), Stage::Migration(_), _) | (Stage::Start(after_start), _, Action::UseModel(_)) => {
-            targets_by_start(&after.placement, *after_start, &verdict.fitting, &now).into_keys().collect()
+            targets_by_start(&after, &after.placement, *after_start, &verdict.fitting, &now).into_keys().collect()
         }
         _ => vec![verdict.fitting.count()],
     };

@@ -250,7 +250,7 @@ mod outcomes {
         let subject = starting("host-model");
         let verdict = assess(&subject, &fleet);
         let by_targets: Vec<(usize, Vec<&str>)> =
-            targets_by_start(&subject.placement, AFTER_START, &verdict.fitting, &fleet)
+            targets_by_start(&subject, &subject.placement, AFTER_START, &verdict.fitting, &fleet)
                 .iter()
                 .map(|(count, nodes)| (*count, fleet.names(nodes)))
                 .collect();

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Request, Response};
 use kube::client::Body;
-use tokio::time::Instant;
 use tower::service_fn;
 
 use super::*;

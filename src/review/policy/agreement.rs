@@ -209,7 +209,9 @@ fn answered_by_check(case: &Case<'_>, world: &World) -> Answered {
         Stage::Start(after_start) => {
             let placement = &case.judged.subject.placement;
             let by_start: Vec<usize> =
-                targets_by_start(placement, after_start, &assessment.fitting, fleet).into_keys().collect();
+                targets_by_start(&case.judged.subject, placement, after_start, &assessment.fitting, fleet)
+                    .into_keys()
+                    .collect();
             let count = |found: Option<&usize>| found.copied().unwrap_or(0);
             (Some(fits), (count(by_start.iter().min()), count(by_start.iter().max())))
         }

@@ -329,6 +329,10 @@ fn several_folders_are_put_together() {
 #[case::other_answer("x.json", node_facts("node-z", "EPYC", &json!({"answer": "maybe"})).to_string(), &["bad/x.json", "expected identical, superset or incompatible"])]
 #[case::shell_in_a_name("x.json", node_facts("node-z", "$(reboot)", &json!({"answer": "identical"})).to_string(), &["bad/x.json", "no name of a CPU model"])]
 #[case::no_time("x.json", node_facts("node-z", "EPYC", &json!({"answer": "identical", "askedAt": "today"})).to_string(), &["bad/x.json", "RFC 3339"])]
+#[case::usable_and_not("x.json", node_facts("node-z", "EPYC", &json!({"answer": "identical"})).to_string()
+    .replacen("\"usableModels\"", "\"unusableModels\":{\"Nehalem\":[\"hle\"]},\"usableModels\"", 1), &["bad/x.json", "model Nehalem stands in several"])]
+#[case::identical_and_lacking("x.json", node_facts("node-z", "EPYC", &json!({"answer": "identical", "missing": ["hle"]})).to_string(),
+    &["bad/x.json", "answer: identical, and missing names hle"])]
 #[case::huge("x.json", format!(r#"{{"apiVersion":"cpufit.io/v1alpha1","kind":"LibvirtNode","metadata":{{"name":"n"}},"x":"{}"}}"#, "x".repeat(5 << 20)),
     &["bad/x.json", "at most 4194304 of one object are read"])]
 #[case::deep("x.json", format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), &["bad/x.json"])]
@@ -380,6 +384,9 @@ fn models_are_compared_offline() {
             "spec": {"virtualMachineSelector": {"matchLabels": {"nobody": name}}, "commonModel": {"name": model}}});
         scene.scratch.write_json(&format!("policies/{name}.json"), &policy);
     }
+    let own = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "zz"},
+        "spec": {"commonModel": {"name": "Penryn"}}});
+    scene.scratch.write_json("policies/zz.json", &own);
     let policies = scene.scratch.path().join("policies");
     let args = ["explain", "vmi/db", "-n", "shop", "--policy", policies.to_str().unwrap()];
     let compared = scene.json(&args)["results"][0]["libvirt"]["compared"].clone();
@@ -397,6 +404,11 @@ fn models_are_compared_offline() {
     assert!(text.contains("With Nehalem, the common model of CPUPolicy old, it would lose avx512f.\n"), "{text}");
     assert!(text.contains("With Nosuch, the common model of CPUPolicy other, it is not compared"), "{text}");
     assert!(text.contains("define it: libvirt was not asked about it."), "{text}");
+    let first = text.lines().find(|line| line.starts_with("With ")).unwrap();
+    assert!(
+        first.starts_with("With Penryn, the common model of CPUPolicy zz,"),
+        "its own policy's model is first: {text}"
+    );
 }
 
 /// Where libvirt refuses the guest on every node that fits by labels, `drain` does what `explain` offers: a restart with a common
@@ -424,4 +436,64 @@ fn drain_and_explain_agree_on_a_restart() {
     let drained = scene.json(&["drain", "node-a"]);
     assert_eq!(drained["nodes"][0]["guests"][0]["state"], "stuck", "{drained:#}");
     assert_eq!(ids(&drained["leastToDo"]), ["restart-with-common-model"], "{drained:#}");
+}
+
+/// How a VM would start goes by what libvirt lists as usable, and where that is not known, by labels; both are said.
+#[test]
+fn the_next_start_goes_by_what_libvirt_lists() {
+    const MODEL: &str = "Cascadelake-Server";
+    let scratch = Scratch::new();
+    let [mut vmi, pod] = guest("db", "node-a");
+    vmi["spec"]["domain"]["cpu"]["model"] = json!(MODEL);
+    vmi["metadata"]["ownerReferences"] = json!([{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": "db", "uid": "vm", "controller": true}]);
+    let vm = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": {"namespace": "shop", "name": "db", "uid": "vm"},
+        "spec": {"runStrategy": "Always", "template": {"metadata": {}, "spec": vmi["spec"]}},
+    });
+    let nodes = ["node-a", "node-b", "node-c", "node-d"].map(host);
+    scratch.write_json("cluster.json", &list(nodes.into_iter().chain([vm, vmi, pod, kubevirt(&json!({}))])));
+    let node = |name: &str, usable: &Value, unusable: &Value| {
+        json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "LibvirtNode", "metadata": {"name": name}, "accelerator": "kvm",
+            "usableModels": usable, "unusableModels": unusable})
+    };
+    let run = |facts: &[Value], args: &[&str]| {
+        scratch.write_json("facts.json", &list(facts.iter().cloned()));
+        let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+        let given = ["--snapshot".to_owned(), path("cluster.json"), "--libvirt-facts".to_owned(), path("facts.json")];
+        let ran = cpufit(args.iter().map(ToString::to_string).chain(given)).run();
+        assert!(ran.code() < 2, "{}", head(&ran.stderr));
+        ran
+    };
+    let explain = ["explain", "vm/db", "-n", "shop"];
+    let some = [node("node-b", &json!([]), &json!({MODEL: ["hle"]})), node("node-c", &json!([MODEL]), &json!({}))];
+    let next = run(&some, &[&explain[..], &["-o", "json"]].concat()).json()["results"][0]["atNextStart"].clone();
+    assert_eq!(next["nodes"]["fitting"], json!(["node-a", "node-c", "node-d"]), "{next:#}");
+    let text = run(&some, &explain).stdout;
+    for line in [
+        "It would fail at its start on node-b, which fits by labels: libvirt there does not list Cascadelake-Server as usable (in the way: \
+         hle).",
+        "At its start, libvirt lists Cascadelake-Server as usable on node-c; of the other nodes where it may start only their labels say so.",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "{line}: {text}");
+    }
+    let said = "At next start named models are judged by what libvirt lists as usable on node-b, node-c; all else, and the other \
+                nodes, by labels";
+    let text = run(&some, &["audit"]).stdout;
+    assert!(text.lines().any(|printed| printed == said), "{text}");
+
+    let nowhere: Vec<Value> =
+        ["a", "b", "c", "d"].map(|name| node(&format!("node-{name}"), &json!([]), &json!({MODEL: ["hle"]}))).into();
+    let next = run(&nowhere, &["audit", "-o", "json"]).json()["items"][0]["atNextStart"].clone();
+    let expected = "cannot start: on the nodes that fit by labels it would fail, as libvirt there says; it would fail at its start on \
+                    node-a, node-b, node-c and 1 more, which fit by labels: libvirt there does not list Cascadelake-Server as usable \
+                    (in the way: hle)";
+    assert_eq!(
+        (&next["verdict"], &next["why"], &next["startNodes"]),
+        (&json!("unschedulable"), &json!(expected), &json!(0))
+    );
+
+    let unheard = [guest_facts("other", "other")];
+    let text = run(&unheard, &explain).stdout;
+    let said = "Its start is judged by labels: whether libvirt lists Cascadelake-Server as usable is not known of these nodes.";
+    assert!(text.lines().any(|printed| printed == said), "{text}");
 }

@@ -1,0 +1,189 @@
+//! How a guest would start where libvirt told which models and features its nodes have.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rstest::rstest;
+
+use crate::fit::assess::targets_by_start;
+use crate::fit::fleet::Fleet;
+use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::libvirt::{Answers, Cpu, Host, Silence, Usable};
+use crate::fit::node::Node;
+use crate::fit::placement::Placement;
+use crate::fit::remedy::{Action, NoModel, WhyNot};
+use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Stage, Start, Subject, UnmetAtStart};
+use crate::fit::verdict::{Check, Detail, Impact, Outcome, Verdict};
+use crate::testing::Tweak;
+use crate::testing::fleet::{cascade_lake, feature, ice_lake, model, rome, skylake, take};
+use crate::testing::random::Random;
+
+const NEW: &str = "Cascadelake-Server-noTSX";
+const OLD: &str = "Skylake-Server-noTSX-IBRS";
+
+fn lists(models: &[(&str, Usable)]) -> Host {
+    Host { model: None, models: models.iter().map(|(name, usable)| ((*name).to_owned(), usable.clone())).collect() }
+}
+
+fn blocked(features: &[&str]) -> Usable {
+    Usable::No(features.iter().map(ToString::to_string).collect())
+}
+
+/// A guest that is to start with a named model and asks for these labels beside; its own CPU is not known yet.
+fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, Host>) -> Subject<'static> {
+    let mut placement = Placement::default();
+    for key in asks.iter().cloned().chain([model(named)]) {
+        placement.selector.insert(key, "true");
+    }
+    let after_start = AfterStart { host_model: HostModelRule::NotAsked, vendor: false };
+    Subject::new("shop", "db", Stage::Start(after_start), placement.clone()).tweak(|subject| {
+        subject.mode = CpuMode::Named(named.to_owned());
+        subject.restart = Some(Start { mode: subject.mode.clone(), placement, after_start });
+        subject.asked = Some(Answers {
+            guest: Err(Silence::NotSaved),
+            nodes: Arc::default(),
+            hosts: Arc::new(hosts),
+            losses: BTreeMap::new(),
+            saved: true,
+        });
+    })
+}
+
+fn hosts<const N: usize>(hosts: [(&str, Host); N]) -> BTreeMap<String, Host> {
+    hosts.map(|(name, host)| (name.to_owned(), host)).into()
+}
+
+fn judge(subject: &Subject<'_>, nodes: Vec<Node>) -> (Verdict, Vec<String>) {
+    let fleet = Fleet::new(nodes);
+    let verdict = Judgement::new(subject, &fleet, Depth::Full).verdict();
+    let fitting = fleet.names(&verdict.assessment.fitting).into_iter().map(str::to_owned).collect();
+    (verdict, fitting)
+}
+
+/// The start nodes by how many nodes a guest could go to from there.
+fn targets_of(subject: &Subject<'_>, nodes: Vec<Node>) -> BTreeMap<usize, Vec<String>> {
+    let fleet = Fleet::new(nodes);
+    let Stage::Start(after_start) = subject.stage else { panic!("it starts") };
+    let fitting = subject.fitting(&fleet);
+    let by_count = targets_by_start(subject, &subject.placement, after_start, &fitting, &fleet);
+    let names = |nodes| fleet.names(nodes).into_iter().map(str::to_owned).collect();
+    by_count.iter().map(|(count, nodes)| (*count, names(nodes))).collect()
+}
+
+fn failing(verdict: &Verdict) -> Vec<(String, Vec<UnmetAtStart>)> {
+    match verdict.found(Check::LibvirtRefuses).map(|found| &found.detail) {
+        Some(Detail::FailsAtStart(nodes)) => nodes.clone(),
+        None => Vec::new(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What libvirt of node-b says of the model, with these features switched off in the guest.
+#[rstest]
+#[case::usable(lists(&[(NEW, Usable::Yes)]), &[], true)]
+#[case::not_known(lists(&[(NEW, Usable::Unknown)]), &[], true)]
+#[case::lists_none(Host::default(), &[], true)]
+#[case::blocked(lists(&[(NEW, blocked(&["hle"]))]), &[], false)]
+#[case::blocked_by_what_the_guest_does_not_have(lists(&[(NEW, blocked(&["hle"]))]), &["hle", "rtm"], true)]
+#[case::blocked_by_more(lists(&[(NEW, blocked(&["hle", "vaes"]))]), &["hle", "rtm"], false)]
+#[case::blocked_by_what_is_not_named(lists(&[(NEW, blocked(&[]))]), &["hle"], true)]
+#[case::blocked_and_nothing_is_switched_off(lists(&[(NEW, blocked(&[]))]), &[], false)]
+#[case::not_listed(lists(&[(OLD, Usable::Yes)]), &[], false)]
+fn a_start_fails_where_libvirt_cannot_run_its_model(#[case] host: Host, #[case] off: &[&str], #[case] fits: bool) {
+    let mut subject = starts(NEW, &[], hosts([("node-b", host)]));
+    subject.switched_off = off.iter().map(ToString::to_string).collect();
+    let (verdict, fitting) = judge(&subject, ["node-a", "node-b", "node-c", "node-d"].map(cascade_lake).to_vec());
+    assert_eq!(fitting.contains(&"node-b".to_owned()), fits);
+    assert_eq!(
+        failing(&verdict).iter().map(|(node, _)| node.as_str()).collect::<Vec<_>>(),
+        ["node-b"][usize::from(fits)..]
+    );
+    assert_eq!(verdict.assessment.outcome, Outcome::Fits, "three others are left");
+}
+
+#[test]
+fn where_libvirt_can_run_it_nowhere_it_cannot_start() {
+    let none = || lists(&[(NEW, blocked(&["vaes"])), (OLD, Usable::Yes)]);
+    let subject = starts(NEW, &[], hosts([("node-a", none()), ("node-b", none())]));
+    let (verdict, fitting) = judge(&subject, ["node-a", "node-b"].map(cascade_lake).to_vec());
+    assert_eq!((verdict.assessment.outcome.impact(), fitting.len()), (Some(Impact::Unschedulable), 0));
+    let message = crate::say::finding::message(verdict.found(Check::StartNode).expect("why"));
+    assert_eq!(message, "cannot start: on the nodes that fit by labels it would fail, as libvirt there says");
+    let message = crate::say::finding::message(verdict.found(Check::LibvirtRefuses).expect("which"));
+    let expected = "it would fail at its start on node-a, node-b, which fit by labels: libvirt there does not list \
+                    Cascadelake-Server-noTSX as usable (in the way: vaes)";
+    assert_eq!(message, expected);
+    let models =
+        verdict.findings.iter().flat_map(|finding| &finding.remedies).filter_map(|remedy| match &remedy.action {
+            Action::UseModel(model) => Some(model.model.as_str()),
+            _ => None,
+        });
+    assert_eq!(models.collect::<Vec<_>>(), [OLD], "the other one runs");
+    let none = || lists(&[(NEW, blocked(&["vaes"]))]);
+    let subject = starts(NEW, &[], hosts([("node-a", none()), ("node-b", none())]));
+    let (verdict, _) = judge(&subject, ["node-a", "node-b"].map(cascade_lake).to_vec());
+    let has_it = |why: &WhyNot| matches!(why, WhyNot::Model(NoModel::HasNotUsable(found)) if found.model == NEW);
+    assert!(verdict.not_helping.iter().any(|not| has_it(&not.why)), "{:?}", verdict.not_helping);
+}
+
+/// Random nodes and answers: the verdict is that of nodes whose labels say what libvirt says.
+#[test]
+fn libvirts_word_of_a_start_is_that_of_labels_that_are_true() {
+    let mut seen = [0; 2];
+    for seed in 0..1_500 {
+        let random = &mut Random::new(seed);
+        let kinds: [fn(&str) -> Node; 5] = [cascade_lake, cascade_lake, skylake, ice_lake, rome];
+        let names = &["node-a", "node-b", "node-c", "node-d", "node-e"][..2 + random.below(4)];
+        let mut nodes: Vec<Node> = names.iter().map(|name| random.one(&kinds)(name)).collect();
+        let asks: Vec<String> =
+            ["fpu", "hle", "vaes"].map(feature).into_iter().filter(|_| random.percent(30)).collect();
+        let mut known = BTreeMap::new();
+        for name in names {
+            if random.percent(30) {
+                continue;
+            }
+            let usable = |random: &mut Random| match random.below(5) {
+                0 => blocked(&["vaes"]),
+                1 => Usable::Unknown,
+                _ => Usable::Yes,
+            };
+            let models = BTreeMap::from([(NEW.to_owned(), usable(random)), (OLD.to_owned(), usable(random))]);
+            let disable = ["fpu", "hle"].into_iter().filter(|_| random.percent(30)).map(str::to_owned).collect();
+            let own = Cpu { model: "Cascadelake-Server".to_owned(), disable, ..Cpu::default() };
+            known.insert((*name).to_owned(), Host { model: random.percent(60).then_some(own), models });
+        }
+        let wanted = random.one(&[NEW, OLD]);
+        let subject = starts(wanted, &asks, known.clone());
+        let (verdict, fitting) = judge(&subject, nodes.clone());
+        let targets = targets_of(&subject, nodes.clone());
+        for node in &mut nodes {
+            let Some(host) = known.get(&node.name) else { continue };
+            let mut untrue = Vec::new();
+            if matches!(host.models[wanted], Usable::No(_)) {
+                untrue.push(model(wanted));
+            }
+            if let Some(own) = &host.model {
+                let lacks = |name: &&str| own.disable.contains(*name) || *name == "vaes";
+                untrue.extend(["fpu", "hle", "vaes"].iter().filter(|name| lacks(name)).map(|name| feature(name)));
+            }
+            take(node, &untrue);
+        }
+        let by_labels = Subject { asked: None, ..subject.clone() };
+        let (expected, fits) = judge(&by_labels, nodes.clone());
+        assert_eq!((&verdict.assessment.outcome, &fitting), (&expected.assessment.outcome, &fits), "{seed}");
+        assert_eq!(targets, targets_of(&by_labels, nodes), "{seed}");
+        seen[usize::from(!failing(&verdict).is_empty())] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 100), "{seen:?}");
+}
+
+/// A guest that gets the CPU of its node asks for no model: nothing of libvirt's list speaks against it.
+#[test]
+fn a_start_without_a_named_model_goes_by_labels() {
+    let none = lists(&[(NEW, blocked(&[])), (OLD, blocked(&[]))]);
+    let mut subject = starts(NEW, &[], hosts([("node-a", none.clone()), ("node-b", none)]));
+    subject.mode = CpuMode::HostModel;
+    subject.placement = Placement::default();
+    let (verdict, fitting) = judge(&subject, ["node-a", "node-b", "node-c"].map(cascade_lake).to_vec());
+    assert_eq!((fitting.len(), failing(&verdict).len()), (3, 0));
+}

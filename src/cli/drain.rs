@@ -1,6 +1,6 @@
 //! `cpufit drain`: what a drain of nodes would do to their guests, and the least to do first.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use anyhow::{Context as _, ensure};
 
@@ -9,6 +9,7 @@ use super::resource::ObjectKind;
 use crate::answers::drain::{Drained, GuestRow, NodeRow, State, Step, drain, guests_of};
 use crate::console::Progress;
 use crate::enforce::model::pool;
+use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
@@ -122,19 +123,31 @@ fn people(drained: &Drained, args: &DrainArgs, page: &mut Page) {
 /// The order for several nodes, or who is in the way of one.
 fn order(drained: &Drained, page: &mut Page) {
     const NAMED: usize = 20;
+    let Drained { order_may_strand, order_assumes, order_tries, stranded, .. } = drained;
     match &drained.order {
         Some(order) if order.len() < 2 => {}
         Some(order) => {
             let more = order.len().saturating_sub(NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more (-o json lists all)") };
             let names = order.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-            page.line(format_args!("Order in which no guest is stuck, each node drained and returned: {names}{more}"));
+            let ends = if order_may_strand.is_empty() { "no guest is stuck" } else { "each guest can find a place" };
+            page.line(format_args!("Order in which {ends}, each node drained and returned: {names}{more}"));
+            if !order_may_strand.is_empty() {
+                page.line(format_args!(
+                    "Not sure: whether {} can leave in this order depends on where the scheduler puts guests; no order was found in which it does not",
+                    fold_names(order_may_strand, 5),
+                ));
+            }
+            if !order_assumes.is_empty() {
+                page.line(format_args!("Assumed for the order: {}", order_assumes.join("; ")));
+            }
         }
         None if drained.nodes.len() > 1 => {
-            page.line(format_args!(
-                "Order: none was found in which no guest is stuck; in the way: {}",
-                fold_names(&drained.stranded, 5)
-            ));
+            let none = match order_tries {
+                None => "there is none in which no guest is stuck".to_owned(),
+                Some(tries) => format!("none was found in {tries} tries in which no guest is stuck"),
+            };
+            page.line(format_args!("Order: {none}; in the way: {}", fold_names(stranded, 5)));
         }
         None => {}
     }
@@ -180,9 +193,9 @@ fn cells(guest: &GuestRow, more: usize) -> Vec<String> {
 /// Those that need looking at, like ones on one line.
 fn folded(node: &NodeRow) -> Vec<Vec<String>> {
     let mut alike: Vec<(&GuestRow, usize)> = Vec::new();
-    let mut known: BTreeMap<(State, Vec<&str>, &str), usize> = BTreeMap::new();
+    let mut known: HashMap<(State, &Bits, &str), usize> = HashMap::new();
     for guest in node.guests.iter().filter(|guest| guest.state != State::CanLeave || !guest.why.is_empty()) {
-        let at = *known.entry((guest.state, guest.targets.names(), &guest.why)).or_insert(alike.len());
+        let at = *known.entry((guest.state, guest.targets.numbers(), &guest.why)).or_insert(alike.len());
         match alike.get_mut(at) {
             Some((_, more)) => *more += 1,
             None => alike.push((guest, 0)),

@@ -1,7 +1,7 @@
 //! A fixed-size set of small numbers, and counters over such sets, 64 members at a time.
 
 /// A set of indices below a fixed length.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bits {
     words: Box<[u64]>,
     len: u32,

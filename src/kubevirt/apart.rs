@@ -112,6 +112,11 @@ impl Term {
         self.selector.as_ref().is_some_and(|selector| selector.matches_by(label))
     }
 
+    /// The labels that each pod has that it selects; none where it selects by conditions alone.
+    pub(crate) fn match_labels(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.selector.iter().flat_map(|selector| &selector.match_labels)
+    }
+
     /// The keys of the labels by which it selects.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.selector.iter().flat_map(LabelSelector::keys)

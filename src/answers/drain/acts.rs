@@ -59,7 +59,7 @@ impl Act {
 
 /// What may be done for guests that are stuck, and for those that share places; the least harmful first.
 pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
-    let mut out = Acts { fleet: &world.cluster.fleet, opened: OnceCell::new(), all: Vec::new() };
+    let mut out = Acts { world, fleet: &world.cluster.fleet, opened: OnceCell::new(), all: Vec::new() };
     for (node, Trouble { movers, forecast }) in nodes.iter().enumerate() {
         for (at, (mover, outcome)) in movers.iter().zip(&forecast.outcomes).enumerate() {
             if mover.must_move() && (outcome.place.is_none() || outcome.rivals.is_some()) {
@@ -73,6 +73,7 @@ pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
 }
 
 struct Acts<'f> {
+    world: &'f World,
     fleet: &'f Fleet,
     /// The nodes without their cordons; made when it is first asked for.
     opened: OnceCell<Fleet>,
@@ -82,7 +83,7 @@ struct Acts<'f> {
 impl Acts<'_> {
     /// What is offered to one guest.
     fn offered(&mut self, world: &World, mover: &Mover<'_>, key: Key) {
-        let (Some(judged), Some(verdict)) = (&mover.judged, mover.verdict(world)) else { return };
+        let (Some(judged), Some(verdict)) = (mover.judged(world), mover.verdict(world)) else { return };
         if mover.fate == Fate::Moves {
             let cordoned = verdict.blocked.iter().filter(|blocked| blocked.cordoned && blocked.taints.is_empty());
             for blocked in cordoned {
@@ -167,7 +168,7 @@ impl Acts<'_> {
     }
 
     fn of_node(&mut self, mover: &Mover<'_>, action: Action) {
-        if let Some(judged) = mover.judged.as_ref().filter(|_| !self.all.iter().any(|act| act.action == action)) {
+        if let Some(judged) = mover.judged(self.world).filter(|_| !self.all.iter().any(|act| act.action == action)) {
             let (_, nodes) = action.apply(&judged.subject, self.fleet);
             let outage = action.outage(&judged.subject);
             self.all.push(Act { action, outage, guests: BTreeSet::new(), policy: None, nodes });
@@ -215,7 +216,7 @@ impl Acts<'_> {
     }
 
     fn of_guest(&mut self, mover: &Mover<'_>, key: Key, action: Action) {
-        let Some(judged) = &mover.judged else { return };
+        let Some(judged) = mover.judged(self.world) else { return };
         let (_, nodes) = action.apply(&judged.subject, self.fleet);
         let outage = action.outage(&judged.subject);
         self.all.push(Act { action, outage, guests: [key].into(), policy: None, nodes });

@@ -4,7 +4,7 @@
 //! anti-affinity that KubeVirt copies from a guest to its launcher, and that of pods that are no guest's. These stay where they are:
 //! where those of a drained node go is not known.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::space::{SizeIndex, Space};
@@ -16,6 +16,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::room::OtherPod;
 use crate::kubevirt::wire::Vmi;
+use crate::well_known;
 use crate::world::World;
 
 /// A pod on a node: its terms, and what the terms of others select it by.
@@ -34,6 +35,14 @@ enum Of<'s> {
 }
 
 impl<'s> Side<'s> {
+    /// Its labels as they are written.
+    fn labels(self) -> &'s BTreeMap<String, String> {
+        match self.of {
+            Of::Guest(vmi) => &vmi.metadata.labels,
+            Of::Other(labels) => labels,
+        }
+    }
+
     fn label(self, key: &str) -> Option<&'s str> {
         match self.of {
             Of::Guest(vmi) => launcher_label(vmi, key),
@@ -76,12 +85,13 @@ impl Resident<'_> {
 pub(super) struct Residents<'w> {
     cluster: &'w Cluster,
     all: Vec<Resident<'w>>,
-    /// Those that have terms.
-    with_terms: Vec<usize>,
-    /// The pods that are no guest's; those with terms come first.
+    /// The pods that are no guest's.
     others: Rc<Vec<Other<'w>>>,
-    /// So many of these have terms.
-    others_with_terms: usize,
+    /// By guest, the numbers of the guests, and beyond these of the other pods, that it keeps off or that keep it off, sorted; empty
+    /// where no pod has terms.
+    near: Rc<Vec<Vec<u32>>>,
+    /// Whether all terms have the topology key of nodes.
+    goes_by_host: bool,
     /// By the guest's address, its place in `all`.
     places: HashMap<*const Vmi, usize>,
     /// The size of each of `all`; `None` where it is not known what it asks for.
@@ -96,24 +106,23 @@ impl<'w> Residents<'w> {
         let resident =
             |vmi: &'w Vmi| Resident { vmi, node: cluster.fleet.find(&vmi.status.node_name), terms: Term::all_of(vmi) };
         let all: Vec<Resident<'w>> = running.map(resident).collect();
-        let with_terms = (0..all.len()).filter(|&at| !all[at].terms.is_empty()).collect();
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
         let needs: Vec<_> = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
         let (space, sizes) = Space::of(cluster, &needs);
         let other = |pod: &'w OtherPod| {
             Some(Other { pod, node: cluster.fleet.find(&pod.node)?, terms: Term::all(&pod.apart_from, &pod.labels) })
         };
-        let (mut others, without): (Vec<_>, Vec<_>) =
-            cluster.room.others().iter().filter_map(other).partition(|other| !other.terms.is_empty());
-        let others_with_terms = others.len();
-        others.extend(without);
+        let others: Vec<Other<'w>> = cluster.room.others().iter().filter_map(other).collect();
+        let pods: Vec<Side<'_>> = all.iter().map(Resident::side).chain(others.iter().map(Other::side)).collect();
+        let goes_by_host = pods.iter().flat_map(|pod| pod.terms).all(|term| term.topology_key == label::HOSTNAME);
+        let near = Rc::new(near(cluster, &pods, all.len()));
         let others = Rc::new(others);
-        Self { cluster, all, with_terms, others, others_with_terms, places, sizes: Rc::new(sizes), space }
+        Self { cluster, all, others, near, goes_by_host, places, sizes: Rc::new(sizes), space }
     }
 
     /// Whether labels alone decide: nobody keeps a guest off a node, and no node's room is known.
     pub(super) fn is_free(&self) -> bool {
-        self.with_terms.is_empty() && self.others_with_terms == 0 && self.cluster.room.is_empty()
+        self.near.is_empty() && self.cluster.room.is_empty()
     }
 
     /// Moves a guest to a node.
@@ -147,8 +156,12 @@ impl<'w> Residents<'w> {
         self.size(vmi).map(|size| self.space.full(size))
     }
 
+    fn number(&self, vmi: &Vmi) -> Option<usize> {
+        self.places.get(&std::ptr::from_ref(vmi)).copied()
+    }
+
     fn find(&self, vmi: &Vmi) -> Option<&Resident<'w>> {
-        self.places.get(&std::ptr::from_ref(vmi)).map(|&at| &self.all[at])
+        self.number(vmi).map(|at| &self.all[at])
     }
 
     /// Whether other pods than guests are known.
@@ -159,27 +172,70 @@ impl<'w> Residents<'w> {
     /// The nodes that other guests and pods keep this one off, the guests of `leaving` left aside. Its own launcher counts as well: it
     /// runs until its target does.
     pub(super) fn kept_off(&self, vmi: &Vmi, leaving: &[&Vmi]) -> Bits {
-        let fleet = &self.cluster.fleet;
-        let mut out = Bits::none(fleet.len());
-        let Some(own) = self.find(vmi).filter(|_| !self.with_terms.is_empty() || self.others_with_terms > 0) else {
-            return out;
+        let Some(own) = self.number(vmi).filter(|_| !self.near.is_empty()) else {
+            return Bits::none(self.cluster.fleet.len());
         };
-        let counts = |guest: &&Resident<'_>| {
-            std::ptr::eq(guest.vmi, vmi) || !leaving.iter().any(|leaving| std::ptr::eq(*leaving, guest.vmi))
-        };
+        let leaving: HashSet<usize> = leaving.iter().filter_map(|vmi| self.number(vmi)).collect();
+        self.closed_by(own, |other| other == own || !leaving.contains(&other))
+    }
+
+    /// The nodes that other pods close to a guest, and those of the guests that count, itself among them.
+    fn closed_by(&self, own: usize, counts: impl Fn(usize) -> bool) -> Bits {
+        let mut out = Bits::none(self.cluster.fleet.len());
         let mut close = |other: Side<'_>, node: NodeIndex| {
-            self.domains(own.side(), other, node).iter().for_each(|domain| out.union(domain));
+            self.domains(self.all[own].side(), other, node).iter().for_each(|domain| out.union(domain));
         };
-        let (guests, others): (Box<dyn Iterator<Item = &Resident<'_>>>, _) = if own.terms.is_empty() {
-            (Box::new(self.with_terms.iter().map(|&at| &self.all[at])), &self.others[..self.others_with_terms])
-        } else {
-            (Box::new(self.all.iter()), &self.others[..])
-        };
-        guests.filter(counts).filter_map(|guest| Some((guest, guest.node?))).for_each(|(it, at)| close(it.side(), at));
-        for other in others {
-            close(other.side(), other.node);
+        for near in self.near[own].iter().map(|&near| near as usize).chain([own]) {
+            match near.checked_sub(self.all.len()) {
+                None if !counts(near) => {}
+                None => self.all[near].node.into_iter().for_each(|node| close(self.all[near].side(), node)),
+                Some(other) => close(self.others[other].side(), self.others[other].node),
+            }
         }
         out
+    }
+
+    /// By the number of each of these guests that is kept off any, the nodes that all others and other pods keep it off, whatever these
+    /// guests do.
+    pub(super) fn kept_off_by_others(&self, guests: &[&Vmi]) -> HashMap<usize, Bits> {
+        let mut out = HashMap::new();
+        if self.near.is_empty() {
+            return out;
+        }
+        let leaving: HashSet<usize> = guests.iter().filter_map(|vmi| self.number(vmi)).collect();
+        for (at, own) in guests.iter().enumerate().filter_map(|(at, vmi)| Some((at, self.number(vmi)?))) {
+            let off = self.closed_by(own, |other| !leaving.contains(&other));
+            if !off.is_empty() {
+                out.insert(at, off);
+            }
+        }
+        out
+    }
+
+    /// By the number of each of these guests, those that close nodes to it or to which it closes them.
+    pub(super) fn near(&self, guests: &[&Vmi]) -> Vec<Vec<usize>> {
+        let mut numbers: HashMap<usize, usize> = HashMap::new();
+        let of_guests: Vec<Option<usize>> = guests.iter().map(|vmi| self.number(vmi)).collect();
+        numbers.extend(of_guests.iter().enumerate().filter_map(|(at, own)| Some(((*own)?, at))));
+        let near = |own: &Option<usize>| {
+            let near = own.and_then(|own| self.near.get(own)).map(Vec::as_slice).unwrap_or_default();
+            near.iter().filter_map(|&other| numbers.get(&(other as usize)).copied()).collect()
+        };
+        of_guests.iter().map(near).collect()
+    }
+
+    /// Whether no pod keeps off others in more than one node: all terms have the topology key of nodes.
+    pub(super) fn goes_by_host(&self) -> bool {
+        self.goes_by_host
+    }
+
+    /// Whether a guest's own launcher closes more nodes to it than the one it is on.
+    pub(super) fn closes_beyond_its_node(&self, vmi: &Vmi) -> bool {
+        self.find(vmi).is_some_and(|own| {
+            own.terms
+                .iter()
+                .any(|term| term.topology_key != label::HOSTNAME && selects(self.cluster, term, own.side(), own.side()))
+        })
     }
 
     /// The nodes that one guest closes to another where it is on this node.
@@ -203,23 +259,56 @@ impl<'w> Residents<'w> {
 
     /// Whether two guests keep off each other somewhere.
     pub(super) fn are_apart(&self, one: &Vmi, other: &Vmi) -> bool {
-        let (Some(one), Some(other)) = (self.find(one), self.find(other)) else { return false };
-        let (one, other) = (one.side(), other.side());
-        one.terms.iter().any(|term| self.selects(term, one, other))
-            || other.terms.iter().any(|term| self.selects(term, other, one))
+        let (Some(one), Some(other)) = (self.number(one), self.number(other)) else { return false };
+        self.near.get(one).is_some_and(|near| near.binary_search(&(other as u32)).is_ok())
     }
 
     fn domains(&self, own: Side<'_>, other: Side<'_>, node: NodeIndex) -> Vec<Bits> {
-        let mine = own.terms.iter().filter(|term| self.selects(term, own, other));
-        let its = other.terms.iter().filter(|term| self.selects(term, other, own));
+        let mine = own.terms.iter().filter(|term| selects(self.cluster, term, own, other));
+        let its = other.terms.iter().filter(|term| selects(self.cluster, term, other, own));
         mine.chain(its).map(|term| domain(&self.cluster.fleet, &term.topology_key, node)).collect()
     }
+}
 
-    /// Whether a term of a pod speaks of another one. Mirrors `AffinityTerm.Matches`.
-    fn selects(&self, term: &Term, of: Side<'_>, other: Side<'_>) -> bool {
-        let namespace = other.namespace;
-        term.reaches(of.namespace, namespace, self.cluster.namespace(namespace)) && term.selects(|key| other.label(key))
+/// Whether a term of a pod speaks of another one. Mirrors `AffinityTerm.Matches`.
+fn selects(cluster: &Cluster, term: &Term, of: Side<'_>, other: Side<'_>) -> bool {
+    let namespace = other.namespace;
+    term.reaches(of.namespace, namespace, cluster.namespace(namespace)) && term.selects(|key| other.label(key))
+}
+
+/// By pod, of which the first are guests, those that it keeps off or that keep it off, itself left out. A term is compared with the
+/// pods that have one of the labels that it asks for.
+fn near(cluster: &Cluster, pods: &[Side<'_>], guests: usize) -> Vec<Vec<u32>> {
+    if pods.iter().all(|pod| pod.terms.is_empty()) {
+        return Vec::new();
     }
+    let mut bearing: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+    for (at, pod) in pods.iter().enumerate() {
+        pod.labels().iter().for_each(|(key, value)| bearing.entry((key, value)).or_default().push(at));
+    }
+    let all: Vec<usize> = (0..pods.len()).collect();
+    let special = [well_known::LAUNCHER.key, well_known::CREATED_BY.key];
+    let mut out = vec![Vec::new(); pods.len()];
+    for (at, pod) in pods.iter().enumerate() {
+        for term in pod.terms {
+            let written = term.match_labels().filter(|(key, _)| !special.contains(&key.as_str()));
+            let lists =
+                written.map(|(key, value)| bearing.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice));
+            for &other in lists.min_by_key(|list| list.len()).unwrap_or(&all) {
+                let one_is_a_guest = at < guests || other < guests;
+                if other != at && one_is_a_guest && selects(cluster, term, *pod, pods[other]) {
+                    out[at].push(other as u32);
+                    out[other].push(at as u32);
+                }
+            }
+        }
+    }
+    out.truncate(guests);
+    for near in &mut out {
+        near.sort_unstable();
+        near.dedup();
+    }
+    out
 }
 
 /// The nodes that share a node's value of a topology key; none where the node has no such label.

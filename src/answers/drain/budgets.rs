@@ -88,7 +88,7 @@ fn returns(world: &World, residents: &Residents<'_>, mover: &Mover<'_>) -> bool 
     let is_kept_running = cluster.vm(&meta.namespace, &meta.name).is_some_and(|vm| {
         vm.spec.run_strategy == "Always" || (vm.spec.run_strategy.is_empty() && vm.spec.running == Some(true))
     });
-    let Some(judged) = mover.judged.as_ref().filter(|_| is_kept_running) else { return false };
+    let Some(judged) = mover.judged(world).filter(|_| is_kept_running) else { return false };
     if judged.subject.restart.is_none() {
         return false;
     }

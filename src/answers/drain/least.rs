@@ -235,7 +235,7 @@ impl Problem<'_, '_> {
         let base = &self.world.cluster.fleet;
         let mover = self.mover(key);
         let none = Bits::none(base.len());
-        let Some(judged) = &mover.judged else { return none };
+        let Some(judged) = mover.judged(self.world) else { return none };
         let mut own = set.iter().map(|&act| &self.acts[act]).filter(|act| act.guests.contains(&key)).peekable();
         if own.peek().is_none() && (edited.changed.is_empty() || mover.fate != Fate::Moves) {
             return mover.fitting.clone();
@@ -260,7 +260,7 @@ impl Problem<'_, '_> {
 
     fn step(&self, act: &Act) -> Step {
         let first = act.guests.first().map(|&key| self.mover(key));
-        let subject = first.or_else(|| self.nodes.first()?.movers.first()).and_then(|mover| mover.judged.as_ref());
+        let subject = first.or_else(|| self.nodes.first()?.movers.first()).and_then(|mover| mover.judged(self.world));
         let mut commands: Vec<String> = Vec::new();
         if let (Action::DropStale(_), Some(policy)) = (&act.action, &act.policy) {
             commands = Script::from(drop_stale(policy).map(|command| vec![command])).lines();

@@ -9,6 +9,7 @@ mod acts;
 mod apart;
 mod budgets;
 mod forecast;
+mod kinds;
 mod least;
 mod mover;
 mod order;
@@ -30,6 +31,7 @@ use crate::word::words;
 use crate::world::World;
 
 use apart::Residents;
+use kinds::Kinds;
 use least::{Least, Trouble};
 use mover::{Fate, Mover};
 use order::Order;
@@ -73,6 +75,11 @@ impl Nodes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
+    }
+
+    /// Their numbers in their fleet.
+    pub(crate) fn numbers(&self) -> &Bits {
+        &self.nodes
     }
 
     /// Their names, sorted.
@@ -174,6 +181,13 @@ pub struct Drained {
     pub order: Option<Vec<String>>,
     /// The guests for whom no order was found, by name.
     pub stranded: Vec<String>,
+    /// The guests that may be stuck in this order nevertheless, if the scheduler puts others into their places: none where nobody is
+    /// stuck whatever it chooses.
+    pub order_may_strand: Vec<String>,
+    /// What else the order assumes: a line each.
+    pub order_assumes: Vec<String>,
+    /// Where no order was found: after how many steps the search was given up; `None` where there is none.
+    pub order_tries: Option<usize>,
     /// What is not known of the guests' targets and evictions, and not judged: a line each.
     pub not_known: Vec<String>,
     /// Where libvirt gave no answer about guests that are to be migrated; `None` where it was not asked.
@@ -203,13 +217,14 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let world = landed.as_ref().unwrap_or(now);
     let fleet = &world.cluster.fleet;
     let residents = Residents::of(world);
+    let kinds = Kinds::of(world);
     let mut guests: HashMap<&str, Vec<&Vmi>> = HashMap::new();
     for vmi in world.cluster.vmis().filter(|vmi| !migration::has_ended(vmi)) {
         guests.entry(vmi.status.node_name.as_str()).or_default().push(vmi);
     }
     let movers_of = |&node: &NodeIndex| {
         let here = guests.get(fleet.name(node)).into_iter().flatten();
-        let mut movers: Vec<Mover<'_>> = here.map(|vmi| Mover::of(world, vmi, node).on_its_way(now)).collect();
+        let mut movers: Vec<Mover<'_>> = here.map(|vmi| Mover::of(&kinds, vmi, node).on_its_way(now)).collect();
         budgets::share(world, &residents, &mut movers);
         (node, movers)
     };
@@ -239,15 +254,31 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let Least { steps, stuck, not_freed } = least::least(world, &residents, &trouble);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
-    let (order, stranded) = match in_turn.then(|| order::of(world, &residents, &turns)) {
-        None => (None, Vec::new()),
-        Some(Order::Found(order)) => {
-            (Some(order.into_iter().map(|node| fleet.name(node).to_owned()).collect()), Vec::new())
-        }
-        Some(Order::Stranded(stranded)) => (None, stranded),
-    };
+    let order = in_turn.then(|| order::of(world, &residents, &turns));
     let parallel = Parallel::of(&world.cluster);
-    Drained { nodes: rows, least_to_do, least_for_others, not_freed, order, stranded, not_known, libvirt, parallel }
+    let mut drained = Drained {
+        nodes: rows,
+        least_to_do,
+        least_for_others,
+        not_freed,
+        order: None,
+        stranded: Vec::new(),
+        order_may_strand: Vec::new(),
+        order_assumes: Vec::new(),
+        order_tries: None,
+        not_known,
+        libvirt,
+        parallel,
+    };
+    match order {
+        None => {}
+        Some(Order::Found { nodes, may_strand, assumes }) => {
+            drained.order = Some(nodes.into_iter().map(|node| fleet.name(node).to_owned()).collect());
+            (drained.order_may_strand, drained.order_assumes) = (may_strand, assumes);
+        }
+        Some(Order::Stranded { guests, tries }) => (drained.stranded, drained.order_tries) = (guests, tries),
+    }
+    drained
 }
 
 /// The world once all migrations that are under way have ended; `None` where there is none.

@@ -1,24 +1,27 @@
 //! One guest of a node that is to be drained: what its eviction means, and where its labels let it go.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::apart::Residents;
 use super::budgets::protection;
 use super::forecast::Outcome;
+use super::kinds::{Kind, Kinds};
 use super::{GuestRow, Nodes, State};
 use crate::answers::policy_of;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;
-use crate::fit::subject::PodRule;
+use crate::fit::subject::{PodRule, Subject};
 use crate::fit::verdict::{self, Check, Verdict};
 use crate::judge::foresee;
 use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
-use crate::policy::Policy;
+use crate::policy::{LauncherSelectors, Policy};
 use crate::say;
 use crate::world::World;
 
@@ -43,10 +46,14 @@ pub(super) struct Mover<'w> {
     /// The node it is to leave.
     pub source: NodeIndex,
     pub fate: Fate,
-    /// The guest as its migration would be judged; `None` where it does not run.
-    pub judged: Option<Judged<'static>>,
+    /// The guest as its migration would be judged; `None` where it does not run. Of a kind that has more of its like it is made when
+    /// it is first asked for.
+    judged: OnceCell<Option<Judged<'static>>>,
+    kind: Option<Rc<Kind>>,
     /// The nodes that take it by labels, taints and affinity to nodes.
     pub fitting: Bits,
+    /// The same with its own node, where that takes it.
+    pub fits: Rc<Bits>,
     /// How many nodes were judged.
     nodes_judged: usize,
     /// The policy that governs it; `None` for the built-in one.
@@ -93,24 +100,40 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
 }
 
 impl<'w> Mover<'w> {
-    pub(super) fn of(world: &World, vmi: &'w Vmi, source: NodeIndex) -> Self {
-        let cluster = &world.cluster;
+    pub(super) fn of(kinds: &Kinds<'w>, vmi: &'w Vmi, source: NodeIndex) -> Self {
+        let (world, cluster) = (kinds.world, &kinds.world.cluster);
         let none = Bits::none(cluster.fleet.len());
-        let judged = subject::of_running(vmi, cluster);
         let mut mover = Self {
             vmi,
             title: subject::title(vmi),
             source,
             fate: fate(world, vmi),
-            judged: None,
+            judged: OnceCell::new(),
+            kind: None,
             fitting: none.clone(),
+            fits: Rc::new(Bits::default()),
             nodes_judged: cluster.fleet.len().saturating_sub(1),
             policy: None,
             comes_from: None,
         };
-        let Some(mut judged) = judged else { return mover };
+        let policy = policy_of(world, &world.policies, vmi, Some(source), &none);
+        let keeps = policy.is_none_or(|policy| policy.launcher_selectors == LauncherSelectors::Keep);
+        if let Some(kind) = keeps.then(|| kinds.find(vmi, source)).flatten() {
+            mover.policy = policy.map(|policy| policy.name.clone());
+            mover.nodes_judged = kind.judged_from(source);
+            if mover.fate == Fate::Moves {
+                (mover.fitting, mover.fits) = (Bits::clone(&kind.fits), Rc::clone(&kind.fits));
+                mover.fitting.remove(source);
+            }
+            mover.kind = Some(kind);
+            return mover;
+        }
+        let judged = subject::of_running(vmi, cluster);
+        let Some(mut judged) = judged else {
+            mover.judged = OnceCell::from(None);
+            return mover;
+        };
         let mut assessment = judged.assess(cluster);
-        let policy = policy_of(world, &world.policies, vmi, Some(source), &assessment.fitting);
         mover.policy = policy.map(|policy| policy.name.clone());
         let policy = policy.cloned().unwrap_or_else(Policy::builtin);
         if foresee(world, &policy, &mut judged, None) {
@@ -128,10 +151,12 @@ impl<'w> Mover<'w> {
                 mover.fate = Fate::Stays(format!("whether it can leave is not known: {}", say::finding::unknown(&why)));
             }
         }
-        if mover.fate != Fate::Moves {
+        if mover.fate == Fate::Moves {
+            mover.fits = Rc::new(judged.subject.fitting(&cluster.fleet));
+        } else {
             mover.fitting = none;
         }
-        mover.judged = Some(judged);
+        mover.judged = OnceCell::from(Some(judged));
         mover
     }
 
@@ -143,9 +168,27 @@ impl<'w> Mover<'w> {
         self
     }
 
+    /// The guest as its migration would be judged; `None` where it does not run.
+    pub(super) fn judged(&self, world: &World) -> Option<&Judged<'static>> {
+        let judged = self.judged.get_or_init(|| {
+            let mut judged = subject::of_running(self.vmi, &world.cluster)?;
+            // Its policy takes nothing out of what it asks for; what is said of that is added.
+            let named = world.policies.iter().find(|policy| Some(&policy.name) == self.policy.as_ref());
+            foresee(world, &named.cloned().unwrap_or_else(Policy::builtin), &mut judged, None);
+            Some(judged)
+        });
+        judged.as_ref()
+    }
+
+    /// What it asks the nodes for: its own or, without name and node, that of its kind; `None` where it does not run.
+    pub(super) fn asks(&self) -> Option<&Subject<'static>> {
+        let own = self.judged.get().and_then(Option::as_ref);
+        own.or_else(|| self.kind.as_ref().map(|kind| &kind.judged)).map(|judged| &judged.subject)
+    }
+
     /// The verdict, with remedies.
     pub(super) fn verdict(&self, world: &World) -> Option<Verdict> {
-        self.judged.as_ref().map(|judged| judged.judge(&world.cluster, Depth::Full))
+        self.judged(world).map(|judged| judged.judge(&world.cluster, Depth::Full))
     }
 
     /// What is said of it.
@@ -195,7 +238,7 @@ impl<'w> Mover<'w> {
 
     /// `its required pod affinity is not judged: …`. Required anti-affinity is, against the pods that are known.
     fn unjudged(&self, residents: &Residents<'_>) -> Option<String> {
-        let rules = &self.judged.as_ref()?.subject.pod_rules;
+        let rules = &self.asks()?.pod_rules;
         let (apart, rules): (Vec<PodRule>, Vec<PodRule>) =
             rules.iter().partition(|rule| **rule == PodRule::AntiAffinity);
         let among_guests = !apart.is_empty() && !residents.knows_others();
@@ -211,7 +254,7 @@ impl<'w> Mover<'w> {
     /// Why a guest that is to be migrated cannot leave, or to one node alone; and what is not judged of it.
     fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &Outcome) -> String {
         let fleet = &world.cluster.fleet;
-        let by_labels = || match &self.judged {
+        let by_labels = || match self.judged(world) {
             Some(judged) if self.fitting.is_empty() => {
                 let verdict = judged.judge(&world.cluster, Depth::Brief);
                 say::obstacles(&verdict)

@@ -1,262 +1,183 @@
 //! An order in which nodes can be drained and returned, one after the other, with no guest stuck on the way.
 //!
-//! Wherever the scheduler puts a guest that leaves, it must find a node when that one's turn comes. A node that was drained is
-//! returned: empty and without its cordon. A guest with two nodes to be on is safe for good; one with a single node needs that node to
-//! be drained before, or not at all.
+//! A node that was drained is returned: empty and without its cordon. A guest is stuck where it is on the node that is drained, no node
+//! takes it, and all others of that node have left that can. An order is *sure* where nobody is ever stuck, whoever of a node's guests
+//! leaves first and whichever of the nodes that take it the scheduler chooses. Where there is no sure one, one is given in which
+//! nobody is stuck with some of these choices, with the guests that others would strand.
+//!
+//! Guests that labels alone keep off nodes are followed one by one; those that may be in each other's way, for room or for required
+//! anti-affinity, together, through all choices. A guest with more nodes than all others together can close is never stuck.
 
-use super::acts::uncordoned;
+mod board;
+mod group;
+mod places;
+mod search;
+mod trial;
+
+use std::collections::BTreeSet;
+
 use super::apart::Residents;
-use super::forecast;
 use super::mover::{Fate, Mover};
-use crate::fit::bits::Bits;
-use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::label;
-use crate::fit::node::Node;
+use crate::fit::fleet::NodeIndex;
+use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
-/// How many steps are tried where no node is safe by itself.
-const STEPS: usize = 20_000;
+use board::Board;
+use group::{Ending, Group};
+use search::{Effort, Found, Search};
+
+/// A node that is drained, and its guests.
+pub(super) type Turn<'w> = (NodeIndex, Vec<Mover<'w>>);
+
+/// How many steps are tried for a sure order, and again for one with choices of the scheduler. A step is a node that is drained, or one
+/// way in which the guests of a group may be placed.
+const STEPS: usize = 500_000;
 
 /// An order, or the guests for whom none was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// The nodes in it.
-    Found(Vec<NodeIndex>),
-    /// The guests that would be stuck, by name.
-    Stranded(Vec<String>),
-}
-
-/// Where a guest may be.
-#[derive(Clone, Debug)]
-struct Place {
-    /// The nodes that take it now.
-    now: Bits,
-    /// Those that take it once their cordon has ended, which comes with their return.
-    later: Bits,
-}
-
-impl Place {
-    /// The nodes that take it once these were drained and returned.
-    fn after(&self, done: &Bits) -> Bits {
-        let mut out = self.later.clone();
-        out.intersect(done);
-        out.union(&self.now);
-        out
-    }
+    /// There is one.
+    Found {
+        /// The nodes in it.
+        nodes: Vec<NodeIndex>,
+        /// The guests that may be stuck nevertheless, if the scheduler puts others into their places: none where the order is sure.
+        may_strand: Vec<String>,
+        /// What else is assumed.
+        assumes: Vec<String>,
+    },
+    /// There is none, or none was found.
+    Stranded {
+        /// The guests that would be stuck, by name.
+        guests: Vec<String>,
+        /// After how many steps the search was given up; `None` where all was tried.
+        tries: Option<usize>,
+    },
 }
 
 /// The order for these nodes, whose guests are given beside them.
-pub(super) fn of(world: &World, residents: &Residents<'_>, nodes: &[(NodeIndex, Vec<Mover<'_>>)]) -> Order {
+pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[Turn<'_>]) -> Order {
+    let movers = || turns.iter().flat_map(|(_, movers)| movers);
+    let held = movers().filter(|mover| matches!(mover.fate, Fate::Refused(_) | Fate::Stays(_)));
+    let guests = sorted(held.map(|mover| mover.title.clone()));
+    if !guests.is_empty() {
+        return Order::Stranded { guests, tries: None };
+    }
     let fleet = &world.cluster.fleet;
-    let returned = returned(fleet, nodes);
-    let mut stranded = Vec::new();
-    let mut guests: Vec<(usize, usize, Place)> = Vec::new();
-    for (turn, (_, movers)) in nodes.iter().enumerate() {
-        for (at, mover) in movers.iter().enumerate() {
-            match (&mover.fate, &mover.judged) {
-                (Fate::Moves, Some(judged)) => {
-                    let fitting = |fleet: &Fleet| judged.subject.fitting(fleet);
-                    let now = fitting(fleet);
-                    let later = returned.as_ref().map_or_else(|| now.clone(), fitting);
-                    guests.push((turn, at, Place { now, later }));
-                }
-                (Fate::Refused(_) | Fate::Stays(_), _) => stranded.push(mover.title.clone()),
-                _ => {}
-            }
-        }
-    }
-    if !stranded.is_empty() {
-        stranded.sort_unstable();
-        return Order::Stranded(stranded);
-    }
-    let done = Bits::none(fleet.len());
-    let mut search = Search { nodes, guests, done, order: Vec::new(), whereabouts: Vec::new(), steps: 0 };
-    search.safe_ones();
-    if search.order.len() < nodes.len() && !search.rest() {
-        return Order::Stranded(search.stranded());
-    }
-    let order = search.order;
-    match simulate(residents, nodes, &search.guests, &order, fleet.len()) {
-        Ok(()) => Order::Found(order.into_iter().map(|turn| nodes[turn].0).collect()),
-        Err(stranded) => Order::Stranded(stranded),
-    }
-}
-
-/// The nodes as they are once each was returned; `None` where none is cordoned.
-fn returned(fleet: &Fleet, nodes: &[(NodeIndex, Vec<Mover<'_>>)]) -> Option<Fleet> {
-    let is_cordoned = |node: &NodeIndex| {
-        fleet.is_cordoned(*node) || fleet.taints(*node).iter().any(|taint| taint.key == label::TAINT_UNSCHEDULABLE)
+    let places = places::of(fleet, turns);
+    let board = Board::of(residents, turns, &places, fleet);
+    let nodes: Vec<NodeIndex> = turns.iter().map(|(node, _)| *node).collect();
+    let names = |guests: &BTreeSet<usize>| sorted(guests.iter().map(|&guest| board.guests[guest].title.to_owned()));
+    let stranded = |guests: &BTreeSet<usize>, tries| Order::Stranded { guests: names(guests), tries };
+    let found = |order: Vec<usize>, may_strand: &BTreeSet<usize>| Order::Found {
+        nodes: order.into_iter().map(|turn| nodes[turn]).collect(),
+        may_strand: names(may_strand),
+        assumes: assumes(world, residents, turns),
     };
-    let cordoned = nodes.iter().map(|(node, _)| *node).filter(is_cordoned);
-    let changed: Vec<Node> = cordoned.map(|node| uncordoned(fleet, node)).collect();
-    if changed.is_empty() { None } else { Some(fleet.with(changed)) }
-}
 
-struct Search<'s, 'w> {
-    nodes: &'s [(NodeIndex, Vec<Mover<'w>>)],
-    /// The turn of a guest's node, its number there, and where it may be.
-    guests: Vec<(usize, usize, Place)>,
-    done: Bits,
-    order: Vec<usize>,
-    /// The guests that are not safe for good, by their numbers in `guests`, and where each may be.
-    whereabouts: Vec<(usize, Bits)>,
-    steps: usize,
-}
+    let may_be_stuck: BTreeSet<usize> = (0..board.guests.len()).filter(|&guest| !board.always_leaves(guest)).collect();
+    let groups = board.groups();
+    let grouped: BTreeSet<usize> = groups.iter().flatten().copied().collect();
+    let lone: Vec<usize> = may_be_stuck.difference(&grouped).copied().collect();
+    let together: Vec<Vec<usize>> =
+        groups.into_iter().filter(|group| group.iter().any(|guest| may_be_stuck.contains(guest))).collect();
+    let groups: Option<Vec<Group>> = together.iter().map(|group| Group::of(&board, group)).collect();
+    let search = |groups: &[Group], ending: Ending, effort: &mut Effort| {
+        Search::new(&board, &nodes, &lone, groups, ending).run(effort)
+    };
 
-impl Search<'_, '_> {
-    fn is_done(&self, turn: usize) -> bool {
-        self.done.contains(self.nodes[turn].0)
-    }
-
-    /// Drains, as long as there are any, the nodes whose guests are safe for good once they have left: that harms no other
-    /// guest, whatever comes before or after.
-    fn safe_ones(&mut self) {
-        let mut by_turn: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
-        self.guests.iter().enumerate().for_each(|(at, (turn, _, _))| by_turn[*turn].push(at));
-        loop {
-            let before = self.order.len();
-            for (turn, here) in by_turn.iter().enumerate() {
-                if !self.is_done(turn) && here.iter().all(|&at| self.is_safe(turn, &self.guests[at].2)) {
-                    self.done.insert(self.nodes[turn].0);
-                    self.order.push(turn);
-                }
-            }
-            if self.order.len() == before {
-                return;
-            }
-        }
-    }
-
-    /// Whether a guest of this node leaves it now and is never stuck again.
-    fn is_safe(&self, turn: usize, place: &Place) -> bool {
-        let node = self.nodes[turn].0;
-        let mut targets = place.after(&self.done);
-        let stays_one = targets.contains(node) || place.later.contains(node);
-        targets.remove(node);
-        match targets.count_to(2) {
-            0 => false,
-            1 if !stays_one => targets.iter().all(|only| self.done.contains(only) || !self.has_a_turn(only)),
-            _ => true,
-        }
-    }
-
-    fn has_a_turn(&self, node: NodeIndex) -> bool {
-        self.nodes.iter().any(|(other, _)| *other == node)
-    }
-
-    /// Looks for an order of the nodes that are left, following each guest to all places where it may be.
-    fn rest(&mut self) -> bool {
-        let left: Vec<usize> = (0..self.nodes.len()).filter(|&turn| !self.is_done(turn)).collect();
-        // Who left before is safe for good.
-        let waiting = |(at, (turn, _, _)): (usize, &(usize, usize, Place))| {
-            let node = self.nodes[*turn].0;
-            let mut place = Bits::none(self.done.len());
-            place.insert(node);
-            (!self.is_done(*turn)).then_some((at, place))
+    let mut effort = Effort::of(STEPS);
+    if together.is_empty() {
+        return match search(&[], Ending::All, &mut effort) {
+            Found::Order(order) => found(order, &BTreeSet::new()),
+            Found::None(guests) => stranded(&guests, None),
+            Found::Cut(guests) => stranded(&guests, Some(effort.tries)),
         };
-        self.whereabouts = self.guests.iter().enumerate().filter_map(waiting).collect();
-        self.go(&left)
     }
-
-    fn go(&mut self, left: &[usize]) -> bool {
-        if left.is_empty() {
-            return true;
+    let in_groups = || -> BTreeSet<usize> {
+        together.iter().flatten().copied().filter(|guest| may_be_stuck.contains(guest)).collect()
+    };
+    let mut first: Vec<usize> = (0..turns.len()).collect();
+    let mut steps = 0;
+    if let Some(groups) = &groups {
+        if let Found::Order(order) = search(groups, Ending::All, &mut effort) {
+            return found(order, &BTreeSet::new());
         }
-        for &turn in left {
-            self.steps += 1;
-            if self.steps > STEPS {
-                return false;
+        steps += effort.tries;
+        effort = Effort::of(STEPS);
+        match search(groups, Ending::One, &mut effort) {
+            Found::Order(order) => {
+                let exactly = stranded_in(&board, groups, &nodes, &order);
+                return found(order, &exactly.unwrap_or_else(in_groups));
             }
-            let Some(before) = self.drain(turn) else { continue };
-            let node = self.nodes[turn].0;
-            self.done.insert(node);
-            self.order.push(turn);
-            let rest: Vec<usize> = left.iter().copied().filter(|&other| other != turn).collect();
-            if self.go(&rest) {
-                return true;
-            }
-            self.done.remove(node);
-            self.order.pop();
-            for (at, place) in before {
-                self.whereabouts[at].1 = place;
-            }
+            Found::None(guests) => return stranded(&guests, None),
+            Found::Cut(_) => {}
         }
-        false
+    } else {
+        // Where labels alone leave no order there is none.
+        match search(&[], Ending::One, &mut effort) {
+            Found::Order(order) => first = order,
+            Found::None(guests) => return stranded(&guests, None),
+            Found::Cut(_) => {}
+        }
     }
-
-    /// Drains a node: its guests may then be wherever they fit. What that replaces; `None`, and nothing is changed, where one of
-    /// them would be stuck.
-    fn drain(&mut self, turn: usize) -> Option<Vec<(usize, Bits)>> {
-        let node = self.nodes[turn].0;
-        let mut after = Vec::new();
-        for (at, (guest, place)) in self.whereabouts.iter().enumerate().filter(|(_, (_, place))| place.contains(node)) {
-            let mut targets = self.guests[*guest].2.after(&self.done);
-            targets.remove(node);
-            if targets.is_empty() {
-                return None;
-            }
-            targets.union(place);
-            targets.remove(node);
-            after.push((at, targets));
-        }
-        let replace = |(at, place): (usize, Bits)| (at, std::mem::replace(&mut self.whereabouts[at].1, place));
-        Some(after.into_iter().map(replace).collect())
-    }
-
-    /// The guests that hold up the nodes that are left.
-    fn stranded(&self) -> Vec<String> {
-        let held = self.guests.iter().filter(|(turn, _, place)| !self.is_done(*turn) && !self.is_safe(*turn, place));
-        let mut out: Vec<String> = held.map(|(turn, at, _)| self.nodes[*turn].1[*at].title.clone()).collect();
-        out.sort_unstable();
-        out
+    steps += effort.tries;
+    match trial::order(residents, turns, &places, first) {
+        Ok(order) => found(order, &in_groups()),
+        Err((guests, tries)) => stranded(&guests, Some(steps + tries)),
     }
 }
 
-/// Drains the nodes in this order, with room and the guests that keep each other off.
-///
-/// # Errors
-///
-/// The guests that would be stuck.
-fn simulate(
-    residents: &Residents<'_>,
-    nodes: &[(NodeIndex, Vec<Mover<'_>>)],
-    guests: &[(usize, usize, Place)],
+/// The guests that are stuck in this order with some choices of the scheduler; `None` where it would take too long to find out.
+fn stranded_in(
+    board: &Board<'_, '_>,
+    groups: &[Group],
+    nodes: &[NodeIndex],
     order: &[usize],
-    len: usize,
-) -> Result<(), Vec<String>> {
-    if residents.is_free() {
-        return Ok(());
-    }
-    let mut residents = residents.clone();
-    let mut done = Bits::none(len);
-    let mut at: Vec<NodeIndex> = guests.iter().map(|(turn, _, _)| nodes[*turn].0).collect();
-    for &turn in order {
-        let node = nodes[turn].0;
-        nodes[turn].1.iter().filter(|mover| mover.is_shut_down()).for_each(|mover| residents.end(mover.vmi));
-        let here: Vec<usize> = (0..guests.len()).filter(|&guest| at[guest] == node).collect();
-        let movers: Vec<&Mover<'_>> = here.iter().map(|&guest| &nodes[guests[guest].0].1[guests[guest].1]).collect();
-        let fitting: Vec<Bits> = here
-            .iter()
-            .map(|&guest| {
-                let mut fitting = guests[guest].2.after(&done);
-                fitting.remove(node);
-                fitting
-            })
-            .collect();
-        let forecast = forecast::with(&residents, &movers, &fitting);
-        let stuck = forecast.stuck();
-        if !stuck.is_empty() {
-            let mut names: Vec<String> = stuck.into_iter().map(|guest| movers[guest].title.clone()).collect();
-            names.sort_unstable();
-            return Err(names);
-        }
-        for (&guest, (mover, outcome)) in here.iter().zip(movers.iter().zip(&forecast.outcomes)) {
-            if let Some(place) = outcome.place {
-                residents.put(mover.vmi, place);
-                at[guest] = place;
+) -> Option<BTreeSet<usize>> {
+    let mut stuck = BTreeSet::new();
+    let mut effort = Effort::of(STEPS);
+    for group in groups {
+        let group = group.telling_apart();
+        let mut all = group.start(board);
+        let mut done = crate::fit::bits::Bits::none(board.turns.len());
+        for &turn in order {
+            if let Some(node) = group.number(nodes[turn]) {
+                all = group.drained(&all, node, &done, Ending::One, &mut effort, &mut stuck)?.into();
             }
+            done.insert(nodes[turn]);
         }
-        done.insert(node);
     }
-    Ok(())
+    Some(stuck)
+}
+
+/// What an order assumes, where room or anti-affinity count.
+fn assumes(world: &World, residents: &Residents<'_>, turns: &[Turn<'_>]) -> Vec<String> {
+    if residents.is_free() {
+        return Vec::new();
+    }
+    let ended: Vec<&str> = turns
+        .iter()
+        .flat_map(|(_, movers)| movers)
+        .filter(|mover| mover.is_shut_down())
+        .map(|mover| mover.title.as_str())
+        .collect();
+    let mut out = Vec::new();
+    if !ended.is_empty() {
+        let are = number(ended.len(), "is", "are");
+        let start = number(ended.len(), "does not start", "do not start");
+        out.push(format!(
+            "{}, which {are} shut down, {start} again before all nodes are drained",
+            fold_names(&ended, 3)
+        ));
+    }
+    if residents.knows_others() || !world.cluster.room.is_empty() {
+        out.push("pods other than launchers stay on their nodes".to_owned());
+    }
+    out
+}
+
+fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    names
 }

@@ -1,7 +1,7 @@
 //! How much room the nodes have for guests, in numbers: it is asked of each guest and each node that fits it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use crate::fit::bits::Bits;
@@ -29,9 +29,7 @@ pub(super) struct Space<'w> {
     resources: Rc<Vec<&'w str>>,
     sizes: Rc<Vec<Size<'w>>>,
     /// By priority, node and resource, what is free for a pod of that priority; `i64::MAX` where that is not known.
-    free: Rc<RefCell<HashMap<i64, Rc<Vec<i64>>>>>,
-    /// By node and resource, what guests that were moved have brought, less what they took away.
-    moved: Vec<i64>,
+    free: BTreeMap<i64, Rc<Vec<i64>>>,
     /// By size, the nodes with too little room; worked out when it is first asked for.
     full: RefCell<Vec<Option<Rc<Bits>>>>,
 }
@@ -54,9 +52,18 @@ impl<'w> Space<'w> {
         };
         let of_guests = needs.iter().map(|need| need.map(&mut size)).collect();
         let full = RefCell::new(vec![None; sizes.len()]);
-        let moved = vec![0; cluster.fleet.len() * resources.len()];
+        let of_all = |priority: i64| {
+            let of_node = |node| {
+                let space = cluster.room.of_node(cluster.fleet.name(node), priority);
+                let free = move |resource: &&str| space.as_ref().and_then(|it| it.free(resource)).unwrap_or(i64::MAX);
+                resources.iter().map(free)
+            };
+            Rc::new((0..cluster.fleet.len()).flat_map(of_node).collect())
+        };
+        let priorities: BTreeSet<i64> = sizes.iter().map(|size| size.need.priority).collect();
+        let free = priorities.into_iter().map(|priority| (priority, of_all(priority))).collect();
         let (resources, sizes) = (Rc::new(resources), Rc::new(sizes));
-        (Self { cluster, resources, sizes, free: Rc::default(), moved, full }, of_guests)
+        (Self { cluster, resources, sizes, free, full }, of_guests)
     }
 
     /// What guests of these sizes ask for together.
@@ -74,39 +81,44 @@ impl<'w> Space<'w> {
         (of("cpu"), of("memory"))
     }
 
-    fn free(&self, priority: i64) -> Rc<Vec<i64>> {
-        let of_all = || {
-            let fleet = &self.cluster.fleet;
-            let of_node = |node| {
-                let space = self.cluster.room.of_node(fleet.name(node), priority);
-                let free = move |resource: &&str| space.as_ref().and_then(|it| it.free(resource)).unwrap_or(i64::MAX);
-                self.resources.iter().map(free)
-            };
-            Rc::new((0..fleet.len()).flat_map(of_node).collect())
-        };
-        Rc::clone(self.free.borrow_mut().entry(priority).or_insert_with(of_all))
+    /// How many resources guests ask for.
+    pub(super) fn width(&self) -> usize {
+        self.resources.len()
+    }
+
+    /// What guests of a size ask for.
+    pub(super) fn asked(&self, size: SizeIndex) -> &[i64] {
+        &self.sizes[size].asked
+    }
+
+    /// The priority of guests of a size.
+    pub(super) fn priority(&self, size: SizeIndex) -> i64 {
+        self.sizes[size].need.priority
+    }
+
+    /// By node and resource, what is free for a pod of the priority of this size; `i64::MAX` where that is not known.
+    pub(super) fn free(&self, size: SizeIndex) -> &[i64] {
+        self.free.get(&self.priority(size)).map_or(&[], |free| free.as_slice())
     }
 
     fn lacks_of(&self, free: &[i64], asked: &[i64], node: NodeIndex, others: &[i64]) -> bool {
-        let start = node * self.resources.len();
-        asked.iter().enumerate().any(|(at, &asked)| {
-            let (free, moved) = (free[start + at], self.moved[start + at]);
-            let come = moved.saturating_add(others.get(at).copied().unwrap_or(0));
+        let free = &free[node * self.resources.len()..];
+        asked.iter().zip(free).enumerate().any(|(at, (&asked, &free))| {
+            let come = others.get(at).copied().unwrap_or(0);
             asked > 0 && free != i64::MAX && asked > free.saturating_sub(come)
         })
     }
 
     /// Whether a node lacks room for a guest of a size beside others that come there and ask for so much together.
     pub(super) fn lacks(&self, size: SizeIndex, node: NodeIndex, others: &[i64]) -> bool {
-        let Size { need, asked } = &self.sizes[size];
-        self.lacks_of(&self.free(need.priority), asked, node, others)
+        self.lacks_of(self.free(size), self.asked(size), node, others)
     }
 
     /// Of these nodes, those without room for all guests of these sizes together.
     pub(super) fn crowded(&self, nodes: &Bits, sizes: &[SizeIndex]) -> Vec<NodeIndex> {
-        let Some(lowest) = sizes.iter().map(|&size| self.sizes[size].need.priority).min() else { return Vec::new() };
+        let Some(lowest) = sizes.iter().copied().min_by_key(|&size| self.priority(size)) else { return Vec::new() };
         let (free, sum) = (self.free(lowest), self.sum(sizes.iter().copied()));
-        nodes.iter().filter(|&node| self.lacks_of(&free, &sum, node, &[])).collect()
+        nodes.iter().filter(|&node| self.lacks_of(free, &sum, node, &[])).collect()
     }
 
     /// The nodes without room for a guest of a size.
@@ -114,22 +126,22 @@ impl<'w> Space<'w> {
         if let Some(known) = &self.full.borrow()[size] {
             return Rc::clone(known);
         }
-        let Size { need, asked } = &self.sizes[size];
-        let free = self.free(need.priority);
         let mut full = Bits::none(self.cluster.fleet.len());
-        (0..full.len()).filter(|&node| self.lacks_of(&free, asked, node, &[])).for_each(|node| full.insert(node));
+        (0..full.len()).filter(|&node| self.lacks(size, node, &[])).for_each(|node| full.insert(node));
         let full = Rc::new(full);
         self.full.borrow_mut()[size] = Some(Rc::clone(&full));
         full
     }
 
-    /// Moves a guest of a size.
+    /// Moves a guest of a size. Pods of a higher priority do not notice: they take its place in any case.
     pub(super) fn put(&mut self, size: SizeIndex, from: Option<NodeIndex>, to: NodeIndex) {
-        let len = self.resources.len();
-        for (node, sign) in from.map(|node| (node, -1)).into_iter().chain([(to, 1)]) {
-            for (at, asked) in self.sizes[size].asked.iter().enumerate() {
-                let moved = &mut self.moved[node * len + at];
-                *moved = moved.saturating_add(sign * asked);
+        let (len, priority) = (self.resources.len(), self.priority(size));
+        for (node, sign) in from.map(|node| (node, 1)).into_iter().chain([(to, -1)]) {
+            for free in self.free.range_mut(..=priority).map(|(_, free)| Rc::make_mut(free)) {
+                let free = free[node * len..].iter_mut().zip(&self.sizes[size].asked);
+                for (free, asked) in free.filter(|(free, _)| **free != i64::MAX) {
+                    *free = free.saturating_add(sign * asked);
+                }
             }
             for other in 0..self.sizes.len() {
                 let Some(mut full) = self.full.get_mut()[other].take() else { continue };
@@ -143,13 +155,9 @@ impl<'w> Space<'w> {
         }
     }
 
-    /// Of which resource a node has too little for a guest of a size; `None` where it has enough.
+    /// Of which resource a node has too little for a guest of a size, where nobody was moved; `None` where it has enough.
     pub(super) fn shortage(&self, size: SizeIndex, node: NodeIndex) -> Option<Shortage> {
-        let need = self.sizes[size].need;
-        let start = node * self.resources.len();
-        let come: Amounts =
-            self.resources.iter().enumerate().map(|(at, name)| ((*name).to_owned(), self.moved[start + at])).collect();
-        let name = self.cluster.fleet.name(node);
-        self.cluster.room.of_node(name, need.priority)?.shortage(need, &come, &Amounts::new())
+        let (need, nobody) = (self.sizes[size].need, Amounts::new());
+        self.cluster.room.of_node(self.cluster.fleet.name(node), need.priority)?.shortage(need, &nobody, &nobody)
     }
 }

@@ -493,4 +493,5 @@ fn two_guests_share_room_for_one() {
 
 mod budgets;
 mod flights;
+mod orders;
 mod promises;

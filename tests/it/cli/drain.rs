@@ -95,6 +95,60 @@ fn a_rolling_upgrade_has_an_order() {
     insta::assert_snapshot!("drain_of_all_nodes", ran.stdout.trim_end());
 }
 
+/// Two guests of 4 cores and 2 on node-d; node-c has room for the small one, node-e for the large one or the small one.
+fn tight(cores_of_node_e: u32) -> Value {
+    let nodes = [("node-c", 2), ("node-d", 6), ("node-e", cores_of_node_e)].map(|(name, cores)| {
+        let mut node = host(name);
+        node["spec"] = json!({});
+        node["status"] = json!({"allocatable": {"cpu": cores.to_string(), "memory": "64Gi", "pods": "110"}});
+        node
+    });
+    let guests = [("large", "4"), ("small", "2")].map(|(name, cores)| {
+        let mut guest = guest(name, "Skylake-Server-noTSX-IBRS", &json!({}));
+        guest["status"]["nodeName"] = json!("node-d");
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "shop", "name": format!("virt-launcher-{name}"),
+                "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": name},
+                "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name, "uid": name, "controller": true}]},
+            "spec": {"nodeName": "node-d", "nodeSelector": {"kubernetes.io/arch": "amd64"},
+                "containers": [{"name": "compute", "resources": {"requests": {"cpu": cores, "memory": "4Gi"}}}]},
+            "status": {"phase": "Running"}});
+        [guest, pod]
+    });
+    list(
+        nodes
+            .into_iter()
+            .chain([kubevirt(&json!({"evictionStrategy": "LiveMigrate"}))])
+            .chain(guests.into_iter().flatten()),
+    )
+}
+
+#[test]
+fn an_order_says_whom_the_scheduler_may_strand() {
+    let ran = drain(&["--all"], &tight(4));
+    assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
+    let json = drain(&["--all", "-o", "json"], &tight(4)).json();
+    assert_eq!((json["order"].as_array().map(Vec::len), &json["orderMayStrand"]), (Some(3), &json!(["shop/large"])));
+    let said =
+        ["Order in which each guest can find a place, ", "Not sure: whether shop/large can leave in this order "];
+    assert!(said.iter().all(|said| ran.stdout.contains(said)), "{}", ran.stdout);
+    let wide = drain(&["--all", "-o", "json"], &tight(6)).json();
+    assert_eq!((wide["order"].is_null(), &wide["orderMayStrand"]), (false, &json!([])), "both have room on node-e");
+    let none = drain(&["--all"], &tight(3));
+    assert_eq!(none.code(), 1, "{}", none.stderr);
+    assert!(
+        none.stdout.contains("Order: there is none in which no guest is stuck; in the way: shop/large"),
+        "{}",
+        none.stdout
+    );
+    let json = drain(&["--all", "-o", "json"], &tight(3)).json();
+    assert_eq!(
+        (&json["order"], &json["orderTries"], &json["stranded"]),
+        (&Value::Null, &Value::Null, &json!(["shop/large"]))
+    );
+}
+
 #[test]
 fn its_json_is_an_interface() {
     let cluster = cluster();

@@ -1,0 +1,74 @@
+//! Guests that ask the nodes for the same, looked up once.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::answers::guests::{Alike, Likeness, alike};
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+use crate::fit::label;
+use crate::fit::verdict::Outcome;
+use crate::kubevirt::migration;
+use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::wire::Vmi;
+use crate::world::World;
+
+/// The kinds of guests of a world, each found out when the first guest of it is met.
+pub(super) struct Kinds<'w> {
+    pub world: &'w World,
+    known: RefCell<Alike<Likeness<'w>, Kind>>,
+}
+
+/// Guests whose migrations ask the nodes for the same.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// One of them: but for its name and its node it is as the others.
+    pub judged: Judged<'static>,
+    /// The nodes that fit, whichever of them the guest runs on.
+    pub fits: Rc<Bits>,
+    /// The nodes of another architecture.
+    strange: Bits,
+    /// Whether the nodes that fit are all there is to know.
+    is_plain: bool,
+}
+
+impl<'w> Kinds<'w> {
+    pub(super) fn of(world: &'w World) -> Self {
+        Self { world, known: RefCell::new(HashMap::new()) }
+    }
+
+    /// The kind of a guest that runs on a node and has two nodes or more to go to; `None` for any other, which is to be judged by
+    /// itself.
+    pub(super) fn find(&self, vmi: &'w Vmi, source: NodeIndex) -> Option<Rc<Kind>> {
+        if !migration::runs(vmi) {
+            return None;
+        }
+        let cluster = &self.world.cluster;
+        let likeness = Likeness::of_running(vmi, cluster);
+        let kind = alike(&mut self.known.borrow_mut(), likeness, || Kind::of(self.world, vmi));
+        let left = kind.fits.count() - usize::from(kind.fits.contains(source));
+        (kind.is_plain && left > 1).then_some(kind)
+    }
+}
+
+impl Kind {
+    fn of(world: &World, vmi: &Vmi) -> Self {
+        let (cluster, fleet) = (&world.cluster, &world.cluster.fleet);
+        let judged = subject::of_migration(&crate::answers::stands::asked_for(vmi), cluster);
+        let is_known = !matches!(judged.assess(cluster).outcome, Outcome::Unknown(_));
+        let architecture = judged.subject.placement.get(label::ARCH);
+        let strange = architecture.map(|architecture| fleet.bearing_another(label::ARCH, architecture));
+        Self {
+            fits: Rc::new(judged.subject.fitting(fleet)),
+            strange: strange.unwrap_or_else(|| Bits::none(fleet.len())),
+            is_plain: is_known && judged.not_judged.is_none(),
+            judged,
+        }
+    }
+
+    /// How many nodes come into question for a guest on this one.
+    pub(super) fn judged_from(&self, source: NodeIndex) -> usize {
+        self.strange.len() - self.strange.count() - usize::from(!self.strange.contains(source))
+    }
+}

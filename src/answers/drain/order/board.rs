@@ -1,0 +1,329 @@
+//! The guests that move when nodes are drained one after the other: where each may be, and who may be in whose way.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use super::super::apart::Residents;
+use super::super::mover::{Fate, Mover};
+use super::super::space::SizeIndex;
+use super::Turn;
+use super::places::Places;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::kubevirt::wire::Vmi;
+
+/// A guest that moves.
+pub(super) struct Guest<'b> {
+    pub title: &'b str,
+    pub vmi: &'b Vmi,
+    /// The node it is on at first.
+    pub source: NodeIndex,
+    pub places: Rc<Places>,
+    pub size: Option<SizeIndex>,
+    /// The nodes that guests that are shut down close to it until their node is drained, by that node.
+    pub until: Vec<(NodeIndex, Bits)>,
+    /// Whether its own launcher closes more nodes to it than the one it is on.
+    pub closes_own: bool,
+    /// The guests that close nodes to it, or to which it closes them.
+    pub mates: Vec<usize>,
+}
+
+impl Guest<'_> {
+    /// The nodes that it may ever be on.
+    pub(super) fn reach(&self) -> Bits {
+        let mut out = self.places.now.clone();
+        out.union(&self.places.later);
+        out.insert(self.source);
+        out
+    }
+}
+
+/// All guests that move, and the room of the nodes without them.
+pub(super) struct Board<'b, 'w> {
+    pub residents: &'b Residents<'w>,
+    pub guests: Vec<Guest<'b>>,
+    /// The nodes that are drained.
+    pub turns: Bits,
+    /// By priority, node and resource, what is free where none of the guests is; `i64::MAX` where that is not known.
+    pub free: BTreeMap<i64, Rc<Vec<i64>>>,
+    /// By size, the nodes where not all guests that may come there have room together.
+    contested: HashMap<SizeIndex, Bits>,
+    kinds: Vec<Kind>,
+    /// By size and places, what [`Board::closed_by_room`] found.
+    filled: RefCell<Filled>,
+}
+
+type Filled = HashMap<(Option<SizeIndex>, *const Places), Rc<(Bits, u128)>>;
+
+/// Guests of one size that may be on the same nodes.
+struct Kind {
+    size: SizeIndex,
+    reach: Bits,
+    count: usize,
+}
+
+impl<'b, 'w> Board<'b, 'w> {
+    /// The guests of these nodes that move, with the places where their labels let them be.
+    pub(super) fn of(
+        residents: &'b Residents<'w>,
+        turns: &'b [Turn<'w>],
+        places: &[Rc<Places>],
+        fleet: &Fleet,
+    ) -> Self {
+        let movers = || turns.iter().flat_map(|(_, movers)| movers);
+        let moving: Vec<&Mover<'w>> = movers().filter(|mover| mover.fate == Fate::Moves).collect();
+        let ended: Vec<&Mover<'w>> = movers().filter(|mover| mover.is_shut_down()).collect();
+        let mut drained = Bits::none(fleet.len());
+        for (node, _) in turns {
+            drained.insert(*node);
+        }
+        let mut board = Self {
+            residents,
+            guests: Vec::new(),
+            turns: drained,
+            free: BTreeMap::new(),
+            contested: HashMap::new(),
+            kinds: Vec::new(),
+            filled: RefCell::default(),
+        };
+        let leave: Vec<&Vmi> = moving.iter().chain(&ended).map(|mover| mover.vmi).collect();
+        let off = residents.kept_off_by_others(&leave);
+        let mut near = residents.near(&leave);
+        for (at, (mover, places)) in moving.iter().zip(places).enumerate() {
+            let mut places = Rc::clone(places);
+            if let Some(off) = off.get(&at).filter(|off| !off.is_empty()) {
+                places = Rc::new(places.without(off));
+            }
+            let (mates, until): (Vec<usize>, Vec<usize>) =
+                std::mem::take(&mut near[at]).into_iter().partition(|&other| other < moving.len());
+            let until = until.into_iter().map(|other| ended[other - moving.len()]);
+            let until =
+                until.map(|other| (other.source, residents.closes(mover.vmi, other.vmi, other.source))).collect();
+            board.guests.push(Guest {
+                title: &mover.title,
+                vmi: mover.vmi,
+                source: mover.source,
+                places,
+                size: residents.size(mover.vmi),
+                until,
+                closes_own: residents.closes_beyond_its_node(mover.vmi),
+                mates,
+            });
+        }
+        board.count_room();
+        board
+    }
+
+    /// Takes the guests out of the nodes' room, and finds the nodes on which not all have room together.
+    fn count_room(&mut self) {
+        let space = self.residents.space();
+        let mut kinds: HashMap<(SizeIndex, Bits), usize> = HashMap::new();
+        for guest in &self.guests {
+            if let Some(size) = guest.size {
+                *kinds.entry((size, guest.reach())).or_default() += 1;
+            }
+        }
+        self.kinds = kinds.into_iter().map(|((size, reach), count)| Kind { size, reach, count }).collect();
+        let sizes: BTreeSet<SizeIndex> = self.kinds.iter().map(|kind| kind.size).collect();
+        let of_priority: BTreeMap<i64, SizeIndex> = sizes.iter().map(|&size| (space.priority(size), size)).collect();
+        let width = space.width();
+        for (priority, like) in of_priority {
+            let mut free = space.free(like).to_vec();
+            let counts = |size: &SizeIndex| space.priority(*size) >= priority;
+            for guest in &self.guests {
+                let Some(size) = guest.size.filter(counts) else { continue };
+                add(&mut free[guest.source * width..], space.asked(size), 1);
+            }
+            let mut wanted = vec![0_i64; free.len()];
+            for kind in self.kinds.iter().filter(|kind| counts(&kind.size)) {
+                let times = i64::try_from(kind.count).unwrap_or(i64::MAX);
+                for node in kind.reach.iter() {
+                    add(&mut wanted[node * width..], space.asked(kind.size), times);
+                }
+            }
+            for &size in sizes.iter().filter(|size| space.priority(**size) == priority) {
+                let asked = space.asked(size);
+                let lacks = |node: &NodeIndex| {
+                    let start = node * width;
+                    (0..width).any(|at| {
+                        asked[at] > 0 && free[start + at] != i64::MAX && wanted[start + at] > free[start + at]
+                    })
+                };
+                let mut nodes = Bits::none(self.turns.len());
+                (0..self.turns.len()).filter(lacks).for_each(|node| nodes.insert(node));
+                self.contested.insert(size, nodes);
+            }
+            self.free.insert(priority, Rc::new(free));
+        }
+    }
+
+    /// The nodes that a guest may be on and where not all guests that may come there have room together.
+    pub(super) fn contested(&self, guest: usize) -> Bits {
+        let none = || Bits::none(self.turns.len());
+        let Some(size) = self.guests[guest].size else { return none() };
+        let mut out = self.contested.get(&size).cloned().unwrap_or_else(none);
+        out.intersect(&self.guests[guest].reach());
+        out
+    }
+
+    /// Whether nothing but labels ever keeps a guest off a node; it may be in the way of others nevertheless.
+    fn is_alone(&self, at: usize) -> bool {
+        let guest = &self.guests[at];
+        guest.until.is_empty() && !guest.closes_own && guest.mates.is_empty() && self.contested(at).is_empty()
+    }
+
+    /// The guests that may be in each other's way, directly or by others. Nothing but labels ever keeps those off a node that are in
+    /// no group.
+    pub(super) fn groups(&self) -> Vec<Vec<usize>> {
+        let count = self.guests.len();
+        let mut sets = Sets((0..count + self.turns.len()).collect());
+        let mut crowded = Bits::none(self.turns.len());
+        self.contested.values().for_each(|nodes| crowded.union(nodes));
+        let mut first: HashMap<(Option<SizeIndex>, Bits), usize> = HashMap::new();
+        for (at, guest) in self.guests.iter().enumerate() {
+            for &mate in &guest.mates {
+                sets.join(at, mate);
+            }
+            if guest.size.is_none() {
+                continue;
+            }
+            let mut shared = guest.reach();
+            shared.intersect(&crowded);
+            if shared.is_empty() {
+                continue;
+            }
+            let like = *first.entry((guest.size, shared.clone())).or_insert(at);
+            if like == at {
+                for node in shared.iter() {
+                    sets.join(at, count + node);
+                }
+            } else {
+                sets.join(at, like);
+            }
+        }
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for at in 0..count {
+            groups.entry(sets.root(at)).or_default().push(at);
+        }
+        groups.into_values().filter(|group| group.iter().any(|&at| !self.is_alone(at))).collect()
+    }
+
+    /// Whether a guest finds a node at all times, wherever the others go: it has more nodes than all others together can close.
+    pub(super) fn always_leaves(&self, at: usize) -> bool {
+        let guest = &self.guests[at];
+        let mut nodes = guest.places.now.clone();
+        for (_, closed) in &guest.until {
+            nodes.subtract(closed);
+        }
+        let mut closed: u128 = 0;
+        if !self.contested(at).is_empty() {
+            let filled = self.closed_by_room(at, &nodes);
+            nodes.clone_from(&filled.0);
+            closed = filled.1;
+        }
+        if self.residents.goes_by_host() {
+            closed += guest.mates.len() as u128;
+        }
+        for &mate in guest.mates.iter().filter(|_| !self.residents.goes_by_host()) {
+            let other = &self.guests[mate];
+            let most = other
+                .reach()
+                .iter()
+                .map(|place| self.residents.closes(guest.vmi, other.vmi, place).count_common(&nodes))
+                .max();
+            closed += most.unwrap_or(0) as u128;
+        }
+        if !guest.closes_own {
+            return nodes.count() as u128 > closed + 1;
+        }
+        let mut drained = guest.reach();
+        drained.intersect(&self.turns);
+        drained.iter().all(|node| {
+            let mut left = nodes.clone();
+            left.remove(node);
+            left.subtract(&self.residents.closes(guest.vmi, guest.vmi, node));
+            left.count() as u128 > closed
+        })
+    }
+
+    /// Of these nodes, those that have room for a guest where none of the others is, and how many of them the others can fill.
+    fn closed_by_room(&self, at: usize, nodes: &Bits) -> Rc<(Bits, u128)> {
+        let guest = &self.guests[at];
+        // Guests of one kind have one set of places, by its address.
+        let key = (guest.size, Rc::as_ptr(&guest.places));
+        let is_shared = guest.until.is_empty();
+        if let Some(known) = self.filled.borrow().get(&key).filter(|_| is_shared) {
+            return Rc::clone(known);
+        }
+        let found = Rc::new(self.filled_by_others(at, nodes));
+        if is_shared {
+            self.filled.borrow_mut().insert(key, Rc::clone(&found));
+        }
+        found
+    }
+
+    fn filled_by_others(&self, at: usize, nodes: &Bits) -> (Bits, u128) {
+        /// Parts of a node: amounts are counted in these, rounded up.
+        const PARTS: i128 = 1 << 20;
+        let space = self.residents.space();
+        let Some(size) = self.guests[at].size else { return (nodes.clone(), 0) };
+        let (priority, asked, width) = (space.priority(size), space.asked(size), space.width());
+        let Some(free) = self.free.get(&priority) else { return (nodes.clone(), 0) };
+        let (mut open, mut least) = (nodes.clone(), vec![i64::MAX; width]);
+        for node in nodes.iter() {
+            // So much of a resource must be taken before the guest has no room; `None` where it is not known.
+            let fills = |at: usize| {
+                let free = free[node * width + at];
+                (asked[at] > 0 && free != i64::MAX).then(|| free.saturating_sub(asked[at]).saturating_add(1))
+            };
+            if (0..width).filter_map(fills).any(|amount| amount <= 0) {
+                open.remove(node);
+                continue;
+            }
+            for (at, least) in least.iter_mut().enumerate() {
+                *least = fills(at).map_or(*least, |amount| amount.min(*least));
+            }
+        }
+        let share = |of: SizeIndex| {
+            let parts = |(asked, &least): (&i64, &i64)| {
+                if least == i64::MAX {
+                    0
+                } else {
+                    (i128::from(*asked) * PARTS + i128::from(least) - 1) / i128::from(least)
+                }
+            };
+            space.asked(of).iter().zip(&least).map(parts).max().unwrap_or(0)
+        };
+        let others = self.kinds.iter().filter(|kind| space.priority(kind.size) >= priority && kind.reach.meets(&open));
+        let all: i128 = others.map(|kind| share(kind.size) * kind.count as i128).sum();
+        // Where it can go nowhere that is open it may not be among these itself.
+        let own = if self.guests[at].places.now.meets(&open) { share(size) } else { 0 };
+        (open, u128::try_from((all - own) / PARTS).unwrap_or(0))
+    }
+}
+
+/// Adds amounts to what is there, so many times; what is not known stays so.
+fn add(to: &mut [i64], amounts: &[i64], times: i64) {
+    for (known, amount) in to.iter_mut().zip(amounts).filter(|(known, _)| **known != i64::MAX) {
+        *known = known.saturating_add(amount.saturating_mul(times));
+    }
+}
+
+/// Disjoint sets.
+struct Sets(Vec<usize>);
+
+impl Sets {
+    fn root(&mut self, mut at: usize) -> usize {
+        while self.0[at] != at {
+            self.0[at] = self.0[self.0[at]];
+            at = self.0[at];
+        }
+        at
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.root(one), self.root(other));
+        self.0[one] = other;
+    }
+}

@@ -1,0 +1,66 @@
+//! Where the labels of the nodes let a guest be, before and after nodes are drained and returned.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::super::acts::uncordoned;
+use super::super::mover::{Fate, Mover};
+use super::Turn;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::fit::label;
+use crate::fit::node::Node;
+
+/// Where a guest may be.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    /// The nodes that take it now.
+    pub now: Bits,
+    /// Those that take it once their cordon has ended, which comes with their return.
+    pub later: Bits,
+}
+
+impl Places {
+    /// The nodes that take it once these were drained and returned.
+    pub(super) fn after(&self, done: &Bits) -> Bits {
+        let mut out = self.later.clone();
+        out.intersect(done);
+        out.union(&self.now);
+        out
+    }
+
+    /// The same without these nodes.
+    pub(super) fn without(&self, nodes: &Bits) -> Self {
+        let mut out = self.clone();
+        out.now.subtract(nodes);
+        out.later.subtract(nodes);
+        out
+    }
+}
+
+/// The places of each guest of these nodes that moves, in their order.
+pub(super) fn of(fleet: &Fleet, turns: &[Turn<'_>]) -> Vec<Rc<Places>> {
+    let returned = returned(fleet, turns);
+    let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == Fate::Moves);
+    // Guests of one kind have one set of nodes, by its address.
+    let mut known: HashMap<*const Bits, Rc<Places>> = HashMap::new();
+    let places = |mover: &Mover<'_>| {
+        let places = known.entry(Rc::as_ptr(&mover.fits)).or_insert_with(|| {
+            let later = returned.as_ref().zip(mover.asks()).map(|(returned, asks)| asks.fitting(returned));
+            let now = Bits::clone(&mover.fits);
+            Rc::new(Places { later: later.unwrap_or_else(|| now.clone()), now })
+        });
+        Rc::clone(places)
+    };
+    moving.map(places).collect()
+}
+
+/// The nodes as they are once each was returned; `None` where none is cordoned.
+fn returned(fleet: &Fleet, turns: &[Turn<'_>]) -> Option<Fleet> {
+    let is_cordoned = |node: &NodeIndex| {
+        fleet.is_cordoned(*node) || fleet.taints(*node).iter().any(|taint| taint.key == label::TAINT_UNSCHEDULABLE)
+    };
+    let cordoned = turns.iter().map(|(node, _)| *node).filter(is_cordoned);
+    let changed: Vec<Node> = cordoned.map(|node| uncordoned(fleet, node)).collect();
+    if changed.is_empty() { None } else { Some(fleet.with(changed)) }
+}

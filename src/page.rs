@@ -73,7 +73,14 @@ impl Page {
     /// One line.
     pub fn line(&mut self, text: impl Display) {
         let text = text.to_string();
-        self.text.push_str(Shown::new(self.domain.outward(text.trim_end())).as_str());
+        self.text.push_str(&inert(Shown::new(self.domain.outward(text.trim_end())).as_str()));
+        self.text.push('\n');
+    }
+
+    /// A line that a program which runs builds takes for a command: one of this program, with text of objects in it that cannot leave
+    /// its place.
+    pub fn workflow_command(&mut self, text: impl Display) {
+        self.text.push_str(Shown::new(self.domain.outward(&text.to_string())).as_str());
         self.text.push('\n');
     }
 
@@ -122,7 +129,7 @@ impl Page {
     /// It cannot be written as JSON.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string_pretty(value)?;
-        self.text.push_str(&printable(&self.domain.outward(&text), json_escape));
+        self.text.push_str(&quoted(&self.domain.outward(&text), json_escape));
         self.text.push('\n');
         Ok(())
     }
@@ -134,7 +141,7 @@ impl Page {
     /// It cannot be written as JSON.
     pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string(value)?;
-        self.text.push_str(&printable(&self.domain.outward(&text), json_escape));
+        self.text.push_str(&quoted(&self.domain.outward(&text), json_escape));
         self.text.push('\n');
         Ok(())
     }
@@ -175,7 +182,7 @@ impl Page {
     pub fn flow(&mut self, before: &str, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string(value)?;
         self.text.push_str(before);
-        self.text.push_str(&printable(&self.domain.outward(&text), yaml_escape));
+        self.text.push_str(&quoted(&self.domain.outward(&text), yaml_escape));
         self.text.push('\n');
         Ok(())
     }
@@ -214,8 +221,8 @@ fn yaml(value: &impl Serialize) -> Result<String, PageError> {
         let quoted = serde_saphyr::ser_options! { prefer_block_scalars: false };
         text = serde_saphyr::to_string_with_options(value, quoted)?;
     }
-    if !text.chars().all(is_fine) {
-        text = printable(&serde_json::to_string_pretty(value)?, yaml_escape).into_owned();
+    if !text.chars().all(is_fine) || text.lines().any(is_command) {
+        text = quoted(&serde_json::to_string_pretty(value)?, yaml_escape).into_owned();
         text.push('\n');
     }
     Ok(text)
@@ -238,7 +245,7 @@ fn cell(text: &str, blanks: Blanks) -> String {
     }
     let mut out = String::with_capacity(text.len());
     let mut before = None;
-    for c in Shown::new(text).as_str().chars() {
+    for c in inert(Shown::new(text).as_str()).chars() {
         if c == ' ' && (blanks == Blanks::None || before == Some(' ')) {
             out.push_str("\\u{20}");
         } else {
@@ -247,6 +254,28 @@ fn cell(text: &str, blanks: Blanks) -> String {
         before = Some(c);
     }
     out
+}
+
+/// Whether a program that runs builds takes a printed line for a command to itself. GitHub Actions: `::name::…` behind blanks, and
+/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; TeamCity: `##teamcity[…]`. A manifest may come from anybody who
+/// opens a pull request.
+fn is_command(line: &str) -> bool {
+    line.trim_start().starts_with("::") || line.contains("##")
+}
+
+/// A line for people that is no [command](is_command).
+fn inert(line: &str) -> Cow<'_, str> {
+    if !is_command(line) {
+        return Cow::Borrowed(line);
+    }
+    let line = line.replace("##", r"#\u{23}");
+    Cow::Owned(if is_command(&line) { line.replacen(':', r"\u{3a}", 1) } else { line })
+}
+
+/// JSON text that holds no [command](is_command), printable as a whole. `#` stands in strings alone.
+fn quoted(text: &str, escape: fn(char, &mut String)) -> Cow<'_, str> {
+    let text = printable(text, escape);
+    if text.contains("##") { Cow::Owned(text.replace("##", r"#\u0023")) } else { text }
 }
 
 /// Whether a character may stand in JSON or YAML as it is.

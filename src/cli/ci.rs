@@ -163,7 +163,7 @@ pub(crate) fn annotations(rows: &[ResultRow], gate: Gate<'_>, page: &mut Page) {
         let line = row.line.map(|line| format!("line={line},")).unwrap_or_default();
         let file = if row.file == STDIN { String::new() } else { format!("file={},{line}", property(&row.file)) };
         let title = property(&format!("{} {}", row.kind, object(row)));
-        page.line(format_args!("::{level} {file}title={title}::{}", data(&text)));
+        page.workflow_command(format_args!("::{level} {file}title={title}::{}", data(&text)));
     }
 }
 

@@ -136,6 +136,47 @@ proptest! {
     }
 }
 
+/// What a runner of builds would obey: GitHub's two forms, Azure's and TeamCity's.
+fn obeyed(text: &str) -> Vec<&str> {
+    let is_obeyed = |line: &&str| {
+        line.trim_start().starts_with("::") || ["##[", "##vso[", "##teamcity["].iter().any(|word| line.contains(word))
+    };
+    text.lines().filter(is_obeyed).collect()
+}
+
+#[test]
+fn no_text_of_an_object_is_a_command_to_a_runner_of_builds() {
+    for text in [
+        "::error::x",
+        "  ::stop-commands::x",
+        "x\n::error::x",
+        "x\n  ::error::x\n",
+        "##[error]x",
+        "x ##[error]x",
+        "###[error]x",
+        "##vso[task.setvariable variable=x]y",
+        "##teamcity[x]",
+        "\\##[error]x",
+    ] {
+        let mut page = Page::of(text);
+        page.table(&[vec![text.to_owned(), text.to_owned()]]);
+        page.listing(&[vec![text.to_owned(), text.to_owned()]]);
+        page.document(text);
+        assert_eq!(obeyed(page.as_str()), [""; 0], "{text:?}");
+        let value = json!({"text": text, "list": [text], text: {text: text}});
+        let mut json = Page::default();
+        json.json(&value).expect("it is JSON");
+        json.json_line(&value).expect("it is JSON");
+        assert_eq!(obeyed(json.as_str()), [""; 0], "{text:?}");
+        let read = serde_json::Deserializer::from_str(json.as_str()).into_iter::<Value>();
+        assert_eq!(read.collect::<Result<Vec<_>, _>>().expect("it is JSON"), [value.clone(), value.clone()]);
+        let mut yaml = Page::default();
+        yaml.yaml(&value).expect("it is YAML");
+        assert_eq!(obeyed(yaml.as_str()), [""; 0], "{text:?}");
+        assert_eq!(serde_saphyr::from_str::<Value>(yaml.as_str()).expect("it is YAML"), value);
+    }
+}
+
 #[test]
 fn wide_characters_take_two_columns() {
     let rows = [["NAME", "STATE"], ["漢字", "FITS"], ["é", ""]].map(|row| row.map(str::to_owned).to_vec());

@@ -257,7 +257,7 @@ fn cell(text: &str, blanks: Blanks) -> String {
 }
 
 /// Whether a program that runs builds takes a printed line for a command to itself. GitHub Actions: `::name::…` behind blanks, and
-/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; TeamCity: `##teamcity[…]`. A manifest may come from anybody who
+/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; `TeamCity`: `##teamcity[…]`. A manifest may come from anybody who
 /// opens a pull request.
 fn is_command(line: &str) -> bool {
     line.trim_start().starts_with("::") || line.contains("##")

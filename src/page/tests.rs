@@ -136,7 +136,7 @@ proptest! {
     }
 }
 
-/// What a runner of builds would obey: GitHub's two forms, Azure's and TeamCity's.
+/// What a runner of builds would obey: GitHub's two forms, those of Azure Pipelines and `TeamCity`.
 fn obeyed(text: &str) -> Vec<&str> {
     let is_obeyed = |line: &&str| {
         line.trim_start().starts_with("::") || ["##[", "##vso[", "##teamcity["].iter().any(|word| line.contains(word))

@@ -24,9 +24,13 @@ const MOST_BYTES: usize = 4 << 20;
 /// How many forms of a kind are looked at for one that an object is like.
 const FORMS: usize = 64;
 
-/// In so many values two objects may always differ that have twice as many; more of them in an eighth. Else they get forms of their own,
-/// for nodes of another kind of hardware are alike among each other.
+/// In so many values two objects may always differ that have twice as many. Else they get forms of their own, for nodes of another kind
+/// of hardware are alike among each other; where there are many forms already, objects may differ in an eighth of their values.
 const FEW: usize = 10;
+
+/// So many forms are few, and one more of so many objects: a form that no other object is like costs a whole object.
+const FEW_FORMS: usize = 8;
+const OBJECTS_OF_A_FORM: usize = 64;
 
 /// The objects in their order, where at least [`FEWEST`] of a kind are alike as one object in the place of the first.
 #[must_use]
@@ -34,6 +38,8 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
     let mut groups: Vec<Group> = Vec::new();
     // The forms that an object may be like, latest first, of the kind that is at hand.
     let mut forms: Vec<usize> = Vec::new();
+    // Of this kind, how many objects there were, and how many forms.
+    let (mut seen, mut opened) = (0, 0);
     for object in objects {
         let leaves = leaves(&object);
         let is_same_kind = |group: &Group| {
@@ -41,10 +47,16 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
             kind(&group.first) == kind(&object)
         };
         forms.retain(|form| is_same_kind(&groups[*form]));
+        if forms.is_empty() {
+            (seen, opened) = (0, 0);
+        }
+        seen += 1;
+        let are_forms_few = opened < FEW_FORMS + seen / OBJECTS_OF_A_FORM;
         let like = |form: &usize| {
             let group = &groups[*form];
             let others = leaves.len().max(group.leaves.len()).saturating_sub(shared(&leaves, &group.leaves));
-            let most = (leaves.len() / 8).max((leaves.len() / 2).min(FEW));
+            let few = (leaves.len() / 2).min(FEW);
+            let most = if are_forms_few { few } else { few.max(leaves.len() / 8) };
             (others <= most && group.others.len() < MOST && group.bytes < MOST_BYTES).then_some((others, *form))
         };
         let nearest = forms.iter().filter_map(like).min_by_key(|(others, _)| *others);
@@ -55,6 +67,7 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
                 groups[form].others.push((patch, object));
             }
             _ => {
+                opened += 1;
                 forms.insert(0, groups.len());
                 forms.truncate(FORMS);
                 groups.push(Group { first: object, leaves, others: Vec::new(), bytes: 0 });
@@ -235,6 +248,31 @@ mod tests {
             fold(objects[..3].to_vec()).iter().all(|object| object["kind"] == "Node"),
             "three nodes are easier to read as they are"
         );
+    }
+
+    /// Nodes of a few generations that differ in more than a few labels, but in less than an eighth.
+    #[test]
+    fn each_kind_of_hardware_has_a_form_of_its_own() {
+        let node = |at: usize| {
+            let generation = at % 5;
+            let labels = (0..240).filter(|label| label % 5 != generation || label % 3 > 0 || *label > 200);
+            let labels: Map<String, Value> = labels.map(|label| (format!("feature-{label}"), json!("true"))).collect();
+            object("Node", json!({"labels": labels, "name": format!("node-{at}")}))
+        };
+        let objects: Vec<Value> = (0..1000).map(node).collect();
+        let folded = fold(objects);
+        assert_eq!(folded.len(), 5);
+        let longest = folded.iter().flat_map(|folded| folded["others"].as_array().into_iter().flatten());
+        let longest = longest.map(|patch| patch.to_string().len()).max();
+        assert!(longest < Some(40), "{longest:?}: a node is written as another kind of hardware with changes");
+        // Objects that are like no other one do not each become a form without end.
+        let strange = |at: usize| {
+            let own = (0..20).map(|label| (format!("own-{at}-{label}"), json!("true")));
+            let shared = (0..240).map(|label| (format!("feature-{label}"), json!("true")));
+            object("Node", json!({"labels": own.chain(shared).collect::<Map<String, Value>>()}))
+        };
+        let folded = fold((0..1000).map(strange).collect());
+        assert!(folded.len() < 100, "{} objects of 1000", folded.len());
     }
 
     #[test]

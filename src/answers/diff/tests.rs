@@ -141,8 +141,8 @@ fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict() {
             let expected = (verdicts.0 != verdicts.1).then_some(verdicts);
             prop_assert_eq!(changed.get(title.as_str()).copied(), expected, "{}", title);
             let is_in_both = was.contains_key(title) && is.contains_key(title);
-            let is_told = found.own_node.iter().any(|change| change.guest == *title);
-            prop_assert!(is_in_both || !is_told, "{} came or went, and its own node would have changed", title);
+            let is_listed = found.own_node.iter().any(|change| change.guest == *title);
+            prop_assert!(is_in_both || !is_listed, "{} came or went, and its own node would have changed", title);
             add(if expected.is_some() { &named } else { &unnamed }, usize::from(is_in_both));
         }
         for (title, row) in &is {

@@ -216,7 +216,7 @@ fn labels_are_removed_where_libvirt_does_not_refuse(#[case] answer: Option<Answe
     assert_eq!(agrees, expected.map(|backing| backing == Backing::Provided), "{risk:?}");
 }
 
-/// A guest with a named model that libvirt refuses everywhere is told so of that model, and is offered another one or none.
+/// A guest with a named model that libvirt refuses everywhere has a finding about that model, and is offered another one or none.
 #[test]
 fn the_model_that_is_refused_is_not_said_to_help() {
     let refused = |names: &[&str]| {

@@ -1,4 +1,4 @@
-//! How a guest would start where libvirt told which models and features its nodes have.
+//! How a guest would start where libvirt lists which models and features its nodes have.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

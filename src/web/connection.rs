@@ -127,7 +127,7 @@ async fn handshake(
         // What the client has to send first: from here on it may wait for the processor.
         stream.readable().await?;
         peer.step();
-        peer.shake_hands(acceptor.accept(stream)).await
+        acceptor.accept(stream).await
     };
     let failure = match timeout(shared.limits.handshake, shake_hands).await {
         Ok(Ok(stream)) => {

@@ -4,15 +4,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
-use std::future::poll_fn;
-use std::mem;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attended::Woken;
@@ -23,10 +19,6 @@ const GRACE: Duration = Duration::from_millis(25);
 
 /// A connection that was answered more often has its grace as many times, up to so many: one that is in use is not the one to end.
 const OFTEN: u32 = 10;
-
-/// How many connections of one address take steps of their handshakes at once. Each step occupies a thread that serves connections, so
-/// that those of another address wait for no more than these.
-const HANDSHAKES: usize = 4;
 
 /// How long places count as short after one was ended for a newcomer, or a newcomer waited.
 const SHORTAGE: Duration = Duration::from_secs(10);
@@ -59,8 +51,6 @@ struct State {
     staying: HashMap<IpAddr, usize>,
     /// Those who wait for a place, by address, the first of each first.
     waiting: BTreeMap<IpAddr, VecDeque<Waiting>>,
-    /// Whose connections of an address take steps of their handshakes.
-    handshakes: HashMap<IpAddr, Arc<Semaphore>>,
     /// When places were last short: those of an address, or all of them.
     short: HashMap<Option<IpAddr>, Instant>,
 }
@@ -185,11 +175,7 @@ impl State {
     fn hold(&mut self, address: IpAddr, places: Arc<Places>) -> Place {
         let id = self.next;
         self.next += 1;
-        if !self.handshakes.contains_key(&address) {
-            self.handshakes.retain(|_, turns| Arc::strong_count(turns) > 1);
-        }
-        let turns = self.handshakes.entry(address).or_insert_with(|| Arc::new(Semaphore::new(HANDSHAKES)));
-        let (peer, end) = (Peer::new(address, id, Arc::clone(turns)), Arc::new(Notify::new()));
+        let (peer, end) = (Peer::new(address, id), Arc::new(Notify::new()));
         self.held.insert(id, Held { peer: peer.clone(), end: Arc::clone(&end), stays: true });
         *self.staying.entry(address).or_default() += 1;
         Place { id, peer, end, places }
@@ -375,7 +361,6 @@ pub struct Peer {
     connection: u64,
     doing: Arc<Mutex<Doing>>,
     woken: Woken,
-    handshakes: Arc<Semaphore>,
 }
 
 /// What happens on a connection.
@@ -393,29 +378,9 @@ struct Doing {
 }
 
 impl Peer {
-    pub(super) fn new(address: IpAddr, connection: u64, handshakes: Arc<Semaphore>) -> Self {
+    pub(super) fn new(address: IpAddr, connection: u64) -> Self {
         let doing = Doing { requests: 0, answering: 0, used: 0, since: Instant::now() };
-        Self { address, connection, doing: Arc::new(Mutex::new(doing)), woken: Woken::new(), handshakes }
-    }
-
-    /// Takes a handshake to its end, each step of it in turn among the connections of this address.
-    ///
-    /// While it waits for its turn the connection is not idle: its client did its part.
-    pub(super) async fn shake_hands<F: Future>(&self, handshake: F) -> F::Output {
-        let mut handshake = pin!(handshake);
-        loop {
-            let waits = self.answering();
-            // The semaphore is never closed: there is no error.
-            let turn = self.handshakes.acquire().await;
-            let step = poll_fn(|context| Poll::Ready(handshake.as_mut().poll(context))).await;
-            drop((turn, waits));
-            if let Poll::Ready(done) = step {
-                return done;
-            }
-            // The step has said what wakes this task.
-            let mut is_woken = false;
-            poll_fn(|_| if mem::replace(&mut is_woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
-        }
+        Self { address, connection, doing: Arc::new(Mutex::new(doing)), woken: Woken::new() }
     }
 
     /// The address of the peer, an IPv4 address as such.

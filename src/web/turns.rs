@@ -315,13 +315,12 @@ impl Drop for Held {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use tokio::sync::Semaphore;
     use tokio::task::yield_now;
 
     use super::*;
 
     fn peer(host: u8, connection: u64) -> Peer {
-        Peer::new(Ipv4Addr::new(10, 0, 0, host).into(), connection, Arc::new(Semaphore::new(1)))
+        Peer::new(Ipv4Addr::new(10, 0, 0, host).into(), connection)
     }
 
     fn attacker() -> Peer {

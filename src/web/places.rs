@@ -121,14 +121,17 @@ impl Places {
         state.held.len() >= self.bounds.total || state.staying(address.to_canonical()) >= self.bounds.per_peer
     }
 
-    /// Whether places are short, for this address or for all.
+    /// Whether places are short, for this address or for all, and more than half of them are taken.
     ///
     /// An HTTP/1.1 connection then closes with its answer, which says so: to end it later would be no message to its client, as GOAWAY
     /// is over HTTP/2, and Go's clients do not send a review again that they sent into a connection that closed.
     pub(super) fn are_short(&self, address: IpAddr) -> bool {
         let state = self.lock();
         let is_short = |of| state.short.get(&of).is_some_and(|since| since.elapsed() < SHORTAGE);
-        is_short(None) || is_short(Some(address.to_canonical()))
+        let (address, all) = (address.to_canonical(), state.staying.values().sum::<usize>());
+        // The other half may idle: a connection that its client keeps costs less than the handshake of the next one.
+        is_short(None) && all * 2 > self.bounds.total
+            || is_short(Some(address)) && state.staying(address) * 2 > self.bounds.per_peer
     }
 
     /// Something else than places is short: one who waits is turned away, or else an idle connection ends.

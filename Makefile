@@ -20,7 +20,7 @@ CONTROLPLANE = $(CURDIR)/target/controlplane
 E2E = AGREEMENT_PODS=$(N) AGREEMENT_SEED=$(SEED) $(CARGO) test --locked --test e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint fips golden cases clusters cost bench controlplane e2e chart scheduler-agreement attack image fmt certs clean cargo
+.PHONY: help build demo test lint fips golden cases clusters cost bench bench-against controlplane e2e chart scheduler-agreement attack image fmt certs clean cargo
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,9 @@ bench: cargo ## benchmarks, and one table of what they showed (BENCH_ARGS=--test
 	@mkdir -p target && rm -f target/bench.txt
 	BENCH_TABLE=$(CURDIR)/target/bench.txt $(CARGO) bench --locked --bench '*' -- $(BENCH_ARGS)
 	@if [ -f target/bench.txt ]; then printf '\nMeasured, with the target where there is one:\n'; cat target/bench.txt; fi
+
+bench-against: cargo ## the same benchmarks of COMMIT=… and of this tree, taking turns, and their ratios (BENCHES, ROUNDS; benches/against.sh)
+	@CARGO="$(CARGO)" bash benches/against.sh
 
 controlplane: ## etcd, kube-apiserver, kube-scheduler, kubectl, kwok and helm for the end-to-end tests, built once with Go
 	@bash tests/controlplane.sh "$(CONTROLPLANE)"

@@ -84,6 +84,11 @@ impl Page {
         self.text.push('\n');
     }
 
+    /// A line about a table that is no row of it: marked, so that whoever reads rows can leave it out (`grep -v '^#'`).
+    pub fn remark(&mut self, text: impl Display) {
+        self.line(format_args!("# {text}"));
+    }
+
     /// The lines of another page below these.
     pub fn append(&mut self, page: &Self) {
         self.text.push_str(&page.text);

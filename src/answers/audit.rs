@@ -108,8 +108,10 @@ pub struct AuditRow {
     pub stand: Stand,
     /// The node it runs on.
     pub node: Option<String>,
-    /// Its CPU model or mode.
+    /// Its CPU model or mode, or that it has none.
     pub cpu: String,
+    /// Its CPU model or mode; null where it has none, or its guest is not known.
+    pub model: Option<String>,
     /// How many CPU entries of its launcher were inherited at an earlier migration.
     pub inherited: usize,
     /// How many nodes it could migrate to; before its start, from the start node that leaves it fewest.
@@ -250,6 +252,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
         stand,
         node: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         cpu: subject.mode.to_string(),
+        model: (subject.mode != CpuMode::Unset).then(|| subject.mode.to_string()),
         inherited: inherited(&judged),
         targets: numbers.targets.0,
         judged: assessment.nodes_judged,

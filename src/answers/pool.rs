@@ -8,9 +8,16 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::models;
+use crate::kubevirt::cluster::Cluster;
 use crate::policy::Policy;
 use crate::say::plural::{self, fold_names};
 use crate::well_known::{self, WellKnown};
+
+/// Whether a configured list withholds a model.
+fn is_withheld(cluster: &Cluster, model: &str) -> bool {
+    cluster.withheld.models.contains(model)
+}
+
 /// The nodes of a policy on which its guests can run: selected, x86, and with a virt-handler.
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
@@ -31,8 +38,13 @@ impl Pool {
     }
 
     /// What is to be said of a common model: whom it leaves out, or where all of them can run it, whom the next higher one would.
-    pub(crate) fn of_model(&self, fleet: &Fleet, model: &str) -> Option<String> {
-        self.cannot_run(fleet, model).or_else(|| next_higher(fleet, &self.nodes, model))
+    pub(crate) fn of_model(&self, cluster: &Cluster, model: &str) -> Option<String> {
+        let withheld = || {
+            is_withheld(cluster, model)
+                .then(|| format!("obsoleteCPUModels withholds {model}: its labels go within 3 minutes"))
+        };
+        let cannot_run = self.cannot_run(&cluster.fleet, model);
+        cannot_run.or_else(withheld).or_else(|| next_higher(cluster, &self.nodes, model))
     }
 
     /// The nodes that a common model leaves out: how many of how many, which, and what the first of them lacks.
@@ -101,7 +113,8 @@ pub(crate) fn lacking<'f>(fleet: &'f Fleet, node: NodeIndex, others: &Bits) -> V
 
 /// Where all of these nodes can run a model: the next higher one, and whom it would leave out, by the ranking of
 /// [`crate::answers::recommend`]; `None` where there is none, or where they are of no vendor or of several.
-pub(crate) fn next_higher(fleet: &Fleet, nodes: &Bits, model: &str) -> Option<String> {
+pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Option<String> {
+    let fleet: &Fleet = &cluster.fleet;
     let of_vendors: Vec<&str> = fleet
         .bearers(Family::CpuVendor)
         .into_iter()
@@ -110,11 +123,11 @@ pub(crate) fn next_higher(fleet: &Fleet, nodes: &Bits, model: &str) -> Option<St
         .collect();
     let [vendor] = of_vendors[..] else { return None };
     let left_out = |offer: &models::Offer| nodes.count() - offer.runs_on.count();
-    let offers = models::offers(fleet, nodes, vendor);
+    let offers = models::offers(fleet, nodes, vendor, &cluster.withheld.models);
     // Of those that leave out the same number the best comes first.
     let higher = offers
         .iter()
-        .filter(|offer| models::is_better(&offer.candidate.model, model))
+        .filter(|offer| !offer.candidate.is_withheld() && models::is_better(&offer.candidate.model, model))
         .min_by_key(|offer| left_out(offer))?;
     let name = &higher.candidate.model;
     if left_out(higher) == 0 {
@@ -128,8 +141,9 @@ pub(crate) fn next_higher(fleet: &Fleet, nodes: &Bits, model: &str) -> Option<St
 
 /// The best model that all of these nodes can run; where there is none, the best that the most of them can.
 #[must_use]
-pub(crate) fn recommended(fleet: &Fleet, nodes: &Bits) -> Option<String> {
-    if let Ok(candidates) = models::recommend(fleet, nodes).candidates {
+pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Option<String> {
+    let fleet: &Fleet = &cluster.fleet;
+    if let Ok(candidates) = models::recommend(fleet, nodes, &cluster.withheld.models).candidates {
         return candidates.into_iter().next().map(|candidate| candidate.model);
     }
     let classes = fleet.split_by_class(nodes);
@@ -137,6 +151,9 @@ pub(crate) fn recommended(fleet: &Fleet, nodes: &Bits) -> Option<String> {
         classes.iter().flat_map(|(class, _)| &class.vendors).map(|key| label::name(key)).collect();
     let vendors: Vec<&str> = vendors.into_iter().collect();
     let passes = |model: &str| {
+        if is_withheld(cluster, model) {
+            return Bits::none(fleet.len());
+        }
         let mut usable = fleet.bearing(&format!("{}{model}", label::CPU_MODEL), "true");
         usable.intersect(nodes);
         usable

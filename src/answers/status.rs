@@ -36,7 +36,8 @@ pub struct PolicyNodes {
 impl PolicyNodes {
     /// Those of this policy.
     #[must_use]
-    pub fn of(fleet: &Fleet, policy: &Policy) -> Self {
+    pub fn of(cluster: &Cluster, policy: &Policy) -> Self {
+        let fleet: &Fleet = &cluster.fleet;
         let pool = Pool::of(fleet, policy);
         let common = policy.common_model.as_ref().map(|common| common.name.as_str());
         Self {
@@ -44,8 +45,8 @@ impl PolicyNodes {
             nodes: pool.nodes.count(),
             common_model: common.map(str::to_owned),
             usable_nodes: common.map(|common| pool.usable(fleet, common).count()),
-            recommended_model: recommended(fleet, &pool.nodes),
-            of_model: common.and_then(|common| pool.of_model(fleet, common)),
+            recommended_model: recommended(cluster, &pool.nodes),
+            of_model: common.and_then(|common| pool.of_model(cluster, common)),
         }
     }
 
@@ -188,13 +189,12 @@ pub fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
 #[must_use]
 pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
     let cluster = &world.cluster;
-    let fleet: &Fleet = &cluster.fleet;
     let mut out: Vec<PolicyStatus> = world
         .policies
         .iter()
         .map(|policy| {
             let PolicyNodes { policy, nodes, usable_nodes, recommended_model, of_model, .. } =
-                PolicyNodes::of(fleet, policy);
+                PolicyNodes::of(cluster, policy);
             PolicyStatus { name: policy, nodes, usable_nodes, of_model, recommended_model, ..PolicyStatus::default() }
         })
         .collect();

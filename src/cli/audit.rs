@@ -167,22 +167,22 @@ pub(crate) fn run(args: &AuditArgs, wanted: &Wanted<'_>, world: &World, page: &m
     let summary = Summary::of(&rows);
     let running = rows.iter().filter(|row| row.stand == Stand::Running);
     let policies: Vec<PolicyNodes> =
-        world.policies.iter().map(|policy| PolicyNodes::of(&world.cluster.fleet, policy)).collect();
+        world.policies.iter().map(|policy| PolicyNodes::of(&world.cluster, policy)).collect();
     let libvirt = Unanswered::of(world, running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name)));
     match args.output {
         AuditOutput::Table | AuditOutput::Wide if rows.is_empty() && !wanted.missing.is_empty() => {}
         AuditOutput::Table | AuditOutput::Wide => {
             if rows.is_empty() {
-                page.line(nobody_in_dump(world, only, args.list.selector.is_some()));
+                page.remark(nobody_in_dump(world, only, args.list.selector.is_some()));
             } else {
                 people(&rows, &summary, args, &policies, page);
-                if let Some(line) = next_by_libvirt(world) {
-                    page.line(line);
+                if !args.list.no_headers {
+                    if let Some(line) = next_by_libvirt(world) {
+                        page.remark(line);
+                    }
+                    let lines = libvirt.iter().flat_map(Unanswered::lines);
+                    lines.for_each(|line| page.remark(format_args!("Not known: {line}")));
                 }
-                libvirt
-                    .iter()
-                    .flat_map(Unanswered::lines)
-                    .for_each(|line| page.line(format_args!("Not known: {line}")));
             }
         }
         AuditOutput::Name => rows.iter().for_each(|row| {
@@ -232,11 +232,11 @@ fn people(rows: &[AuditRow], summary: &Summary, args: &AuditArgs, policies: &[Po
     if args.list.no_headers {
         return;
     }
-    page.line(totals(summary));
-    page.line(next_totals(rows, summary));
+    page.remark(totals(summary));
+    page.remark(next_totals(rows, summary));
     if !policies.is_empty() {
         for line in ruled(rows, summary).into_iter().chain(policies.iter().map(PolicyNodes::line)) {
-            page.line(line);
+            page.remark(line);
         }
     }
 }
@@ -259,8 +259,7 @@ fn line(row: &AuditRow, wide: bool) -> Vec<String> {
         Stand::Running | Stand::Starting => row.node.clone().unwrap_or_else(dash),
     };
     let (now, next) = (row.now.as_ref().map_or_else(dash, places), places(&row.at_next_start));
-    // Of a guest that is not known neither is its CPU model.
-    let cpu = Some(row.cpu.clone()).filter(|cpu| !cpu.contains(' ')).unwrap_or_else(dash);
+    let cpu = row.model.clone().unwrap_or_else(dash);
     let mut out = vec![row.guest.clone(), node, cpu, row.state().to_owned(), now, next];
     if wide {
         let starts = row.at_next_start.start_nodes.map(|starts| format!("{starts}/{}", row.at_next_start.judged));
@@ -364,7 +363,7 @@ fn counted(parts: &[(&usize, &str)]) -> String {
 }
 
 /// What the policies would say if a person asked for everything now, and at each guest's next start.
-fn ruled(rows: &[AuditRow], summary: &Summary) -> [String; 3] {
+fn ruled(rows: &[AuditRow], summary: &Summary) -> Vec<String> {
     let names = |is: &dyn Fn(&AuditRow) -> bool| {
         let names: Vec<&str> = rows.iter().filter(|row| is(row)).map(|row| row.guest.as_str()).collect();
         let listed = if names.is_empty() { String::new() } else { format!(" ({})", plural::fold_names(&names, 3)) };
@@ -376,9 +375,15 @@ fn ruled(rows: &[AuditRow], summary: &Summary) -> [String; 3] {
         format!("Under the policies, {head}: {denied} denied{who}, {warned} warned about{whom}")
     };
     let (changed, who) = names(&|row| row.change.is_some());
-    [
+    let mut out = vec![
         answers("now (a migration, or the start that is waited for)", &|row| row.now.as_ref().map(|now| now.answer)),
         answers("at next start", &|row| Some(row.at_next_start.answer)),
-        format!("Common model: {} not on it, {changed} would get it at next start{who}", summary.off_common_model),
-    ]
+    ];
+    if changed > 0 || rows.iter().any(|row| row.on_common_model.is_some()) {
+        out.push(format!(
+            "Common model: {} not on it, {changed} would get it at next start{who}",
+            summary.off_common_model
+        ));
+    }
+    out
 }

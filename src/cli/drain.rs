@@ -245,13 +245,17 @@ fn least(drained: &Drained, page: &mut Page) {
     }
     let Some(others) = &drained.least_for_others else { return };
     let line = match drained.not_freed.as_slice() {
-        [] => "nothing that is known to help frees all of them together".to_owned(),
-        names => format!("nothing that is known to help frees {}", fold_names(names, 3)),
+        [] => "no act that is known frees all of them together".to_owned(),
+        names => format!("no act that is known frees {}", fold_names(names, 3)),
     };
     page.line(format_args!("Least to do: {line}"));
     let stay = format!("{} {}", fold_names(&others.stuck, 3), number(others.stuck.len(), "stays", "stay"));
     let then = format!("{} of {leaving} can leave, {stay}", leaving - others.stuck.len());
     acts("Least to do for the others", &others.acts, &then, page);
+    for step in &drained.to_look_at {
+        page.line(format_args!("To look at, no act yet: {}", step.summary));
+        step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
+    }
 }
 
 /// `Least to do: kubectl uncordon node-d (then all 12 can leave)`, or a list where it is more; nothing where there is none.

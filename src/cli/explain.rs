@@ -350,7 +350,13 @@ impl Explained<'_, '_> {
         out.extend(self.frozen());
         out.extend(self.blocked_by_taint());
         let cordoned: Vec<&str> =
-            verdict.blocked.iter().filter(|blocked| blocked.cordoned).map(|blocked| blocked.node.as_str()).collect();
+            // What is tainted as well would not fit without the cordon either.
+            verdict
+                .blocked
+                .iter()
+                .filter(|blocked| blocked.cordoned && blocked.taints.is_empty())
+                .map(|blocked| blocked.node.as_str())
+                .collect();
         if !cordoned.is_empty() {
             let verb = plural::number(cordoned.len(), "node fits but is cordoned", "nodes fit but are cordoned");
             out.push(format!("{} {verb}: {}.", cordoned.len(), plural::fold_names(&cordoned, 12)));
@@ -474,8 +480,15 @@ impl Explained<'_, '_> {
             [one] => format!("only {one} offers it"),
             many => format!("{} offer it", plural::fold_names(many, 3)),
         };
+        let developer = &self.survey.world.cluster.config.configuration.developer_configuration;
+        let configured = developer.minimum_cluster_tsc_frequency.map(|hz| format!("{}{hz}", label::SCHEDULING_TSC));
+        let of = if configured.is_some_and(|configured| *key == configured) {
+            " is minimumClusterTSCFrequency of the KubeVirt resource, and"
+        } else {
+            ""
+        };
         Some(format!(
-            "It asks for {}: {who}. The frequency is written once, when the VMI is created, into status.topologyHints: \
+            "It asks for {}: {who}. The frequency{of} is written once, when the VMI is created, into status.topologyHints: \
              waiting does not help, and virt-controller owns the label.",
             label::name(key)
         ))

@@ -47,7 +47,9 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
     match args.output {
         RecommendOutput::Table | RecommendOutput::Wide => {
             people(&report, &what_if, args, none, page);
-            if adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(_))) {
+            if !args.no_headers
+                && adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(_)))
+            {
                 page.line("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
             }
         }
@@ -121,6 +123,10 @@ fn people(report: &Report, what_if: &[WhatIf], args: &RecommendArgs, none: &str,
     if rows.len() > heads {
         page.table(&rows);
     }
+    // Who asks for no headers reads rows.
+    if args.no_headers {
+        return;
+    }
     for pool in &report.pools {
         let subject = pool.model.as_deref().unwrap_or("no model is recommended");
         page.line(format_args!("{}: {subject}: {}", pool.name, pool.why));
@@ -184,10 +190,13 @@ fn details(candidate: &CandidateReport, page: &mut Page) {
             page.line(format_args!("{model}: {nodes} {verb} {}", plural::fold_names(&lack.features, SHOWN)));
         }
     }
-    for (Change { guests, features }, what) in [(lose, "with the CPU of their host would lose"), (gain, "would gain")] {
+    let its = plural::number(lose.guests, "its", "their");
+    for (Change { guests, features }, what) in
+        [(lose, format!(" with the CPU of {its} host would lose")), (gain, " would gain".to_owned())]
+    {
         if *guests > 0 {
             let guests = plural::counted(*guests, "guest", "guests");
-            page.line(format_args!("{model}: {guests} {what} {}", plural::fold_names(features, SHOWN)));
+            page.line(format_args!("{model}: {guests}{what} {}", plural::fold_names(features, SHOWN)));
         }
     }
 }

@@ -133,10 +133,12 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
                 vec![outcome.test.clone(), outcome.object.clone(), result.to_owned(), outcome.why.join("; ")]
             }));
             page.table(&rows);
-            page.line(format_args!(
-                "{}: {passed} passed, {failed} failed",
-                plural::counted(outcomes.len(), "expectation", "expectations")
-            ));
+            if !args.no_headers {
+                page.remark(format_args!(
+                    "{}: {passed} passed, {failed} failed",
+                    plural::counted(outcomes.len(), "expectation", "expectations")
+                ));
+            }
         }
         PlainOutput::Json => page.json(&Outcomes { results: &outcomes, passed, failed })?,
         PlainOutput::Yaml => page.yaml(&Outcomes { results: &outcomes, passed, failed })?,

@@ -38,10 +38,12 @@ pub enum Author {
         /// Its name.
         name: String,
     },
-    /// A field of the KubeVirt custom resource, as a path below `spec.configuration`; the built-in default where it is not set.
+    /// A field of the KubeVirt custom resource, as a path below `spec.configuration`.
     Configuration(&'static str),
     /// The same where an operator writes that resource, by a HyperConverged resource.
     HyperConverged(&'static str),
+    /// KubeVirt's own default, and the field below `spec.configuration` that would take its place, where there is one.
+    BuiltIn(Option<&'static str>),
     /// A Hyper-V setting that asks for more than itself, and who asks for that setting.
     HyperV {
         /// The setting: `evmcs`.

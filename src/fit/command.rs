@@ -16,6 +16,9 @@ use super::syntax;
 /// How much of a text that is not valid a comment repeats, in characters.
 const REPEATED: usize = 63;
 
+/// The verbs of kubectl that only show something.
+const READING: [&str; 3] = ["get", "describe", "logs"];
+
 /// Text of an object that is not valid for what a command would use it as.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{what} {} is not valid: {why}", quoted_for_people(text))]
@@ -254,6 +257,13 @@ impl Command {
         self.words.is_empty()
     }
 
+    /// Whether it only shows something: whoever runs it has changed nothing.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        let verb = self.words.get(1).map(|Word(verb)| verb.as_ref());
+        verb.is_some_and(|verb| READING.contains(&verb))
+    }
+
     /// The line to paste, with its comment.
     #[must_use]
     pub fn line(&self) -> String {
@@ -302,11 +312,17 @@ impl Script {
         }
     }
 
+    /// Whether its commands only show something, so that a person has more to do than to run them.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        matches!(self.0.as_deref(), Ok(commands) if !commands.is_empty() && commands.iter().all(Command::only_reads))
+    }
+
     /// The command, where one does it all.
     #[must_use]
     pub fn single(&self) -> Option<&Command> {
         match self.0.as_deref() {
-            Ok([command]) if !command.is_remark() => Some(command),
+            Ok([command]) if !command.is_remark() && !command.only_reads() => Some(command),
             _ => None,
         }
     }

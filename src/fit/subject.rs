@@ -1,5 +1,8 @@
 //! The guest under judgement, whichever kind of object carried it.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::author::{Author, Authors, Named};
 use super::bits::Bits;
 use super::fleet::Fleet;
@@ -118,6 +121,10 @@ pub struct Migration {
     /// for as the trace of an earlier migration: libvirt will likely refuse a node that lacks any of it. `None` where the
     /// host model is asked for, was inherited, or is not the guest's CPU mode.
     pub unasked: Option<Vec<(String, String)>>,
+    /// No label of its source names the host model, and KubeVirt overlooks that: it asks for no CPU model and no feature.
+    pub overlooked: bool,
+    /// The `cpu-vendor` keys of its source, sorted, where KubeVirt asks for any one of them.
+    pub vendors: Vec<String>,
 }
 
 impl Migration {
@@ -348,6 +355,8 @@ pub struct Subject<'a> {
     pub changes: Vec<SettingChange<'a>>,
     /// KubeVirt's list of obsolete CPU models, where it matters to the guest.
     pub obsolete: Option<ObsoleteModels>,
+    /// The models that the list withholds: none of them is offered to the guest.
+    pub withheld: Arc<BTreeSet<String>>,
     /// The release from which on the labeller gives capability labels the value that the cluster's KubeVirt asks for; `None` where
     /// it does already, or the release is not known.
     pub mended_in: Option<&'static str>,
@@ -393,6 +402,7 @@ impl<'a> Subject<'a> {
             volumes: Vec::new(),
             changes: Vec::new(),
             obsolete: None,
+            withheld: Arc::default(),
             mended_in: None,
             live_update: false,
             live_migrate: None,

@@ -76,8 +76,11 @@ impl<'s> Source<'s> {
                 is_set.then(|| format!("domain.features.hyperv.{name}"))
             }
             Setting::Model => cpu.filter(|cpu| !cpu.model.is_empty()).map(|_| "domain.cpu.model".to_owned()),
-            Setting::Feature(name) => {
-                let at = cpu?.features.iter().position(|feature| feature.name == *name)?;
+            Setting::Feature(name) | Setting::Forbidden(name) => {
+                let is_forbidden = matches!(setting, Setting::Forbidden(_));
+                let named = cpu?.features.iter().enumerate().filter(|(_, feature)| feature.name == *name);
+                // One name may stand there with both policies.
+                let (at, _) = named.min_by_key(|(_, feature)| (feature.policy == "forbid") != is_forbidden)?;
                 Some(format!("domain.cpu.features[{at}].name"))
             }
             Setting::MachineType => {
@@ -97,7 +100,11 @@ impl<'s> Source<'s> {
 
     /// Who asks for a setting.
     pub(super) fn author(&self, setting: &Setting) -> Author {
-        match self.origins.iter().rfind(|(filled, _)| filled == setting).map(|(_, origin)| origin) {
+        let is_filled = |filled: &Setting| match (filled, setting) {
+            (Setting::Feature(filled), Setting::Forbidden(name)) => filled == name && self.path(setting).is_none(),
+            (filled, setting) => filled == setting,
+        };
+        match self.origins.iter().rfind(|(filled, _)| is_filled(filled)).map(|(_, origin)| origin) {
             Some(Origin::Instancetype) => {
                 Author::Instancetype(Named { field: field(setting), ..self.instancetype.clone() })
             }
@@ -109,6 +116,7 @@ impl<'s> Source<'s> {
             }
             Some(Origin::Configuration(field)) => Author::Configuration(field),
             Some(Origin::HyperConverged(field)) => Author::HyperConverged(field),
+            Some(Origin::BuiltIn(field)) => Author::BuiltIn(*field),
             Some(Origin::HyperV(name)) => {
                 Author::HyperV { setting: name, author: Box::new(self.author(&Setting::HyperV(name))) }
             }
@@ -132,7 +140,7 @@ impl<'s> Source<'s> {
             Author::Preference(_) => "spec.preference".to_owned(),
             Author::DataSource { .. } => "spec.dataVolumeTemplates".to_owned(),
             Author::HyperV { author, .. } => self.field(author),
-            Author::Configuration(_) | Author::HyperConverged(_) | Author::Policy(_) => {
+            Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::Policy(_) => {
                 format!("{}.domain", self.root())
             }
             Author::KubeVirt | Author::AddedNodeSelector | Author::SourceNode(_) | Author::Inherited => String::new(),

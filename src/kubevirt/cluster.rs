@@ -14,6 +14,7 @@ use super::wire::{
     self, Claim, DataSource, DataVolume, Instancetype, KubeVirt, MetaOnly, PersistentVolume, Pod, Preference, Reader,
     VirtualMachine, Vmi, Vmim,
 };
+use super::withheld::Withheld;
 use crate::bounds::Excess;
 use crate::domain::Domain;
 use crate::fit::fleet::Fleet;
@@ -38,6 +39,8 @@ pub struct Cluster {
     pub release: ReleaseKnown,
     /// The object that owns the list of obsolete CPU models.
     pub list_owner: ListOwner,
+    /// What that list withholds.
+    pub withheld: Arc<Withheld>,
     /// The namespace KubeVirt is installed in, where its custom resource is known.
     pub kubevirt_namespace: Option<String>,
     /// What nodes have and pods ask for, where that was read: the webhook does not.
@@ -350,6 +353,7 @@ impl Cluster {
             chosen.map(|kubevirt| kubevirt.metadata.namespace.clone()).filter(|namespace| !namespace.is_empty());
         self.list_owner = chosen.map_or(ListOwner::Unknown, list_owner);
         self.config = chosen.cloned().map(ClusterConfig::from).unwrap_or_default();
+        self.withheld = Arc::new(Withheld::of(&self.config.configuration));
         self.release = match self.release_override.or(observed) {
             Some(release) => ReleaseKnown::Observed(release),
             None if self.fleet.is_labelled_without_machine_types() => ReleaseKnown::WithoutMachineTypes,

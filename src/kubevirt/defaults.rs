@@ -47,9 +47,13 @@ impl From<KubeVirt> for ClusterConfig {
 }
 
 impl ClusterConfig {
-    /// Where a setting comes from that this field of `spec.configuration` sets.
-    fn origin(&self, field: &'static str) -> Origin {
-        if self.is_hyperconverged { Origin::HyperConverged(field) } else { Origin::Configuration(field) }
+    /// Where a setting comes from that this field of `spec.configuration` sets, where it says something.
+    fn origin(&self, field: &'static str, configured: &str) -> Origin {
+        match (configured, self.is_hyperconverged) {
+            ("", _) => Origin::BuiltIn(Some(field)),
+            (_, true) => Origin::HyperConverged(field),
+            (_, false) => Origin::Configuration(field),
+        }
     }
 
     /// Whether a feature gate is on.
@@ -85,14 +89,14 @@ impl ClusterConfig {
         if configured.machine_type.is_empty() { built_in } else { &configured.machine_type }
     }
 
-    /// The field of `spec.configuration` that says so.
-    #[must_use]
-    pub fn machine_type_field(&self, architecture: &str) -> &'static str {
+    /// The field of `spec.configuration` that says so, or would, and what it says.
+    fn machine_type_field(&self, architecture: &str) -> (&'static str, &str) {
+        let all = &self.configuration.architecture_configuration;
         match architecture {
-            _ if !self.configuration.machine_type.is_empty() => "machineType",
-            "arm64" => "architectureConfiguration.arm64.machineType",
-            "s390x" => "architectureConfiguration.s390x.machineType",
-            _ => "architectureConfiguration.amd64.machineType",
+            _ if !self.configuration.machine_type.is_empty() => ("machineType", &self.configuration.machine_type),
+            "arm64" => ("architectureConfiguration.arm64.machineType", &all.arm64.machine_type),
+            "s390x" => ("architectureConfiguration.s390x.machineType", &all.s390x.machine_type),
+            _ => ("architectureConfiguration.amd64.machineType", &all.amd64.machine_type),
         }
     }
 
@@ -112,12 +116,15 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
     let mut filled = Origins::new();
     if spec.architecture.is_empty() {
         config.default_architecture().clone_into(&mut spec.architecture);
-        filled.push((Setting::Architecture, config.origin("architectureConfiguration.defaultArchitecture")));
+        let configured = &config.configuration.architecture_configuration.default_architecture;
+        filled
+            .push((Setting::Architecture, config.origin("architectureConfiguration.defaultArchitecture", configured)));
     }
     let machine = spec.domain.machine.get_or_insert_with(Machine::default);
     if machine.kind.is_empty() {
         config.machine_type(&spec.architecture).clone_into(&mut machine.kind);
-        filled.push((Setting::MachineType, config.origin(config.machine_type_field(&spec.architecture))));
+        let (field, configured) = config.machine_type_field(&spec.architecture);
+        filled.push((Setting::MachineType, config.origin(field, configured)));
     }
     if let Some(hyperv) = &mut spec.domain.features.hyperv {
         let needs_vmx = hyperv_dependencies(hyperv, &mut filled);
@@ -128,7 +135,14 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
     let cpu = spec.domain.cpu.get_or_insert_default();
     if cpu.model.is_empty() {
         config.cpu_model(&spec.architecture).clone_into(&mut cpu.model);
-        filled.push((Setting::Model, config.origin("cpuModel")));
+        filled.push((
+            Setting::Model,
+            match spec.architecture.as_str() {
+                // Whatever is configured.
+                "arm64" => Origin::BuiltIn(None),
+                _ => config.origin("cpuModel", &config.configuration.cpu_model),
+            },
+        ));
     }
     filled
 }

@@ -76,7 +76,7 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
         .then(|| Excess::of_conditions("spec.domain.cpu.features"));
     for feature in forbidden.filter(|_| excess.is_none()) {
         let key = format!("{}{}", label::CPU_FEATURE, feature.name);
-        reject(&mut affinity, key, Setting::Feature(feature.name.clone()));
+        reject(&mut affinity, key, Setting::Forbidden(feature.name.clone()));
     }
     if config.gate("CrossArchitectureVirtualization") && !spec.architecture.is_empty() {
         prefer_architecture(&mut affinity, &spec.architecture.to_lowercase());

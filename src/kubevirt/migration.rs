@@ -42,8 +42,14 @@ pub enum NoPod {
         node: String,
     },
     /// The source has no `host-model-cpu` label to ask for.
-    #[error("the source has no host-model-cpu label: KubeVirt creates no target pod, the migration stays Pending")]
-    NoHostModel,
+    #[error(
+        "{} has no host-model-cpu label: KubeVirt creates no target pod, the migration stays Pending",
+        source_in_words(.node)
+    )]
+    NoHostModel {
+        /// The node; empty where it is of another cluster.
+        node: String,
+    },
     /// A guest that is to start needs a TSC frequency, and the configured value is not a frequency.
     #[error(
         "minimumClusterTSCFrequency of the KubeVirt resource is {configured}, and must be greater than 0: KubeVirt creates no pod"
@@ -65,6 +71,10 @@ pub enum NoPod {
     NoSelinuxContext,
 }
 
+fn source_in_words(node: &str) -> String {
+    if node.is_empty() { "its source".to_owned() } else { format!("{node}, where it runs,") }
+}
+
 fn phase_in_words(phase: &str) -> String {
     if phase.is_empty() { String::new() } else { format!(" (it is {phase})") }
 }
@@ -83,6 +93,14 @@ pub(crate) struct Target {
     ///
     /// [`Migration::unasked`]: crate::fit::subject::Migration::unasked
     pub unasked: Option<Vec<(String, String)>>,
+    /// See [`Migration::overlooked`].
+    ///
+    /// [`Migration::overlooked`]: crate::fit::subject::Migration::overlooked
+    pub overlooked: bool,
+    /// See [`Migration::vendors`].
+    ///
+    /// [`Migration::vendors`]: crate::fit::subject::Migration::vendors
+    pub vendors: Vec<String>,
     /// It comes from another cluster.
     pub from_elsewhere: bool,
 }
@@ -149,11 +167,12 @@ pub(crate) fn predict(
     );
     selector.extend(rendered);
 
-    let (mut inherited, mut unasked) = (false, None);
+    let (mut inherited, mut unasked, mut overlooked, mut vendors) = (false, None, false, Vec::new());
     let gone = || NoPod::SourceNodeGone { node: vmi.status.node_name.clone() };
     if vmi.spec.domain.cpu.as_ref().is_some_and(|cpu| cpu.model == "host-model") {
         let host_model = if from_elsewhere {
-            host_model(labels.unwrap_or(&BTreeMap::new()), release).ok_or(NoPod::NoHostModel)?
+            host_model(labels.unwrap_or(&BTreeMap::new()), release)
+                .ok_or_else(|| NoPod::NoHostModel { node: String::new() })?
         } else {
             let labels = labels.ok_or_else(gone)?;
             let of_source: BTreeMap<String, String> = source_selector
@@ -170,9 +189,10 @@ pub(crate) fn predict(
                 }
                 (false, Some(found)) => found,
                 (false, None) if release.overlooks_missing_host_model() => BTreeMap::new(),
-                (false, None) => return Err(NoPod::NoHostModel),
+                (false, None) => return Err(NoPod::NoHostModel { node: vmi.status.node_name.clone() }),
             }
         };
+        overlooked = host_model.is_empty();
         for (key, value) in host_model {
             // What the guest itself asks for stays its own.
             if settings.get(&key).is_none_or(|known| *known == Setting::Added) {
@@ -188,7 +208,8 @@ pub(crate) fn predict(
             None => return Err(gone()),
         };
         // KubeVirt takes any one of several vendor keys, in the random order of a Go map.
-        if let Some(vendor) = labels.keys().find(|key| key.starts_with(label::CPU_VENDOR)) {
+        vendors.extend(labels.keys().filter(|key| key.starts_with(label::CPU_VENDOR)).cloned());
+        if let Some(vendor) = vendors.first() {
             selector.insert(vendor.clone(), "true".to_owned());
             settings.insert(vendor.clone(), Setting::SourceNode);
         }
@@ -202,7 +223,7 @@ pub(crate) fn predict(
         return Err(NoPod::NoSelinuxContext);
     }
     let pod = Rendered { node_selector: selector, affinity, tolerations, settings, rules, excess: None };
-    Ok(Target { pod, inherited, unasked, from_elsewhere })
+    Ok(Target { pod, inherited, unasked, overlooked, vendors, from_elsewhere })
 }
 
 /// Whether all that the pod depends on was read whole.

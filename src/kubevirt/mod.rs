@@ -21,3 +21,4 @@ mod storage;
 pub mod subject;
 pub(crate) mod topology;
 pub mod wire;
+mod withheld;

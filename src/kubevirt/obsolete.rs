@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::cluster::Cluster;
 use super::release::Release;
 use super::wire::Configuration;
-use crate::fit::check::{Detail, Finding, Obsolete, Withheld};
+use crate::fit::check::{self, Detail, Finding, Obsolete};
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::placement::{Affinity, Placement};
@@ -61,7 +61,7 @@ pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Find
             by => by,
         };
         let model = model.to_owned();
-        Some(Finding::note(Check::ModelWithheld, "", Detail::Withheld(Withheld::Model { model, by })))
+        Some(Finding::note(Check::ModelWithheld, "", Detail::Withheld(check::Withheld::Model { model, by })))
     });
     found.collect()
 }
@@ -72,9 +72,7 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
     let configuration = &cluster.config.configuration;
     let mut models: BTreeSet<String> = asked(placement).map(str::to_owned).collect();
     if placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model) {
-        let fleet = &cluster.fleet;
-        let nodes = fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
-        models.extend(nodes.iter().flat_map(|node| fleet.names_under(node, Family::HostModelCpu)).map(str::to_owned));
+        models.extend(cluster.withheld.host_models(&cluster.fleet).iter().cloned());
     }
     // What the HyperConverged operator itself writes into the list is not its resource's to take out.
     let is_built_in = |model: &str| withheld(&Configuration::default(), model).is_some();
@@ -156,7 +154,8 @@ mod tests {
             let cluster = Cluster::new([Object::KubeVirt(Box::new(read(kubevirt)))], None);
             let mut placement = Placement::default();
             placement.selector.insert(MODEL, "true");
-            let Detail::Withheld(Withheld::Model { by, .. }) = findings(&placement, &cluster).remove(0).detail else {
+            let Detail::Withheld(check::Withheld::Model { by, .. }) = findings(&placement, &cluster).remove(0).detail
+            else {
                 panic!("another finding")
             };
             let is_said = by == Obsolete::HyperConverged;

@@ -17,8 +17,10 @@ pub enum Setting {
     HyperV(&'static str),
     /// `domain.cpu.model`.
     Model,
-    /// A feature of `domain.cpu.features`, by name.
+    /// A feature of `domain.cpu.features` that is required, by name.
     Feature(String),
+    /// One that is forbidden.
+    Forbidden(String),
     /// `domain.machine.type`.
     MachineType,
     /// `domain.cpu.realtime`.
@@ -46,6 +48,8 @@ pub enum Origin {
     Configuration(&'static str),
     /// The same where an operator writes that resource, by a HyperConverged resource.
     HyperConverged(&'static str),
+    /// KubeVirt's own default; the field that would take its place.
+    BuiltIn(Option<&'static str>),
     /// A Hyper-V setting that depends on it.
     HyperV(&'static str),
     /// The common model of a policy.

@@ -4,6 +4,7 @@ mod changes;
 mod replicas;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::authors::{Source, overlay, seen_from_migration};
 use super::cluster::{self, Cluster, Launcher};
@@ -121,6 +122,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
         Stage::Start(after_start(&placement, &mode, cluster))
     };
     let mut subject = Subject::new(namespace, name, stage, placement);
+    subject.withheld = Arc::clone(&cluster.withheld.models);
     subject.mode = mode;
     if let Some(vmi) = vmi {
         describe(&mut subject, vmi, cluster);
@@ -267,8 +269,7 @@ fn of_spec(
     subject.authors = authors(&rendered, filled);
     let mut notes = assumed(cluster);
     notes.extend(obsolete::findings(&subject.placement, cluster));
-    subject.obsolete = obsolete::list(&subject.placement, cluster);
-    subject.mended_in = cluster.mended_in();
+    configured(&mut subject, cluster);
     Judged { subject, predicted: Some(rendered), not_judged, notes }
 }
 
@@ -331,6 +332,13 @@ fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start
     });
     let after_start = after_start(&placement, &subject.mode, cluster);
     Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), after_start })
+}
+
+/// What the cluster's configuration and release mean for a guest beyond its demand.
+fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
+    subject.obsolete = obsolete::list(&subject.placement, cluster);
+    subject.withheld = Arc::clone(&cluster.withheld.models);
+    subject.mended_in = cluster.mended_in();
 }
 
 /// What is known of a VMI beyond its demand.
@@ -536,6 +544,8 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
         Ok(target) => {
             migration.inherited = target.inherited;
             migration.unasked.clone_from(&target.unasked);
+            migration.overlooked = target.overlooked;
+            migration.vendors.clone_from(&target.vendors);
             migration.added = added(vmim, &target, predict);
             (target.pod.placement(), Some(target.pod), None)
         }
@@ -548,7 +558,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
                 NoPod::SourceNotReported => "spec.receive",
                 NoPod::NotRunning { .. }
                 | NoPod::SourceNodeGone { .. }
-                | NoPod::NoHostModel
+                | NoPod::NoHostModel { .. }
                 | NoPod::NoTscFrequency { .. }
                 | NoPod::TooLarge { .. } => "spec.vmiName",
             };
@@ -564,8 +574,7 @@ pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     subject.mode = mode(&vmi.spec);
     subject.pod_rules = launch::pod_rules(&vmi.spec);
     subject.volumes = storage::bound_volumes(&vmi.spec, namespace, cluster);
-    subject.obsolete = obsolete::list(&subject.placement, cluster);
-    subject.mended_in = cluster.mended_in();
+    configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);
     subject.under_own = under_own(vmi, cluster);
     if let Some(rendered) = &predicted {

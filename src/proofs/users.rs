@@ -181,6 +181,39 @@ fn explain_and_audit_count_the_same_entries() {
     &["Can start on n1 and n2 alone: from each it could go to 1 node only.", "n3 lacks kubevirt.io/sev (has an empty value, needs true)"],
     &["uses host-model"]
 )]
+#[case::start_on_one_and_others_cordoned(
+    start(json!({"domain": {}}), three().tweak(|nodes| nodes.iter_mut().skip(1).for_each(cordon))),
+    &["Can start on n1 alone, and could never leave it.", "1  uncordon any of n2, n3  none", "1  kubectl uncordon n2",
+        "shop/web: cheapest remedy: kubectl uncordon n2"],
+    &["no node is cordoned"]
+)]
+#[case::start_on_one_by_its_own_affinity(
+    start(required("zone", "In", &["a"]), vec![labelled("n1", "zone", "a"), rome("n2"), rome("n3")]),
+    &["Can start on n1 alone, and could never leave it.", "1  take its own required node affinity out  none    3 of 3"],
+    &[]
+)]
+#[case::start_on_one_by_its_own_selector(
+    start(json!({"domain": {}, "nodeSelector": {"zone": "a"}}), vec![labelled("n1", "zone", "a"), rome("n2"), rome("n3")]),
+    &["1  change nodeSelector zone  none    3 of 3"],
+    &[]
+)]
+#[case::required_and_forbidden(
+    start(json!({"domain": {"cpu": {"features": [{"name": "svm", "policy": "require"}, {"name": "svm", "policy": "forbid"}]}}}),
+        three().tweak(|nodes| nodes.iter_mut().for_each(|node| give(node, [feature("svm")])))),
+    &["asked for by the policy forbid of a CPU feature (spec.template.spec.domain.cpu.features[1].name of the VM)"],
+    &["features[0].name of the VM"]
+)]
+#[case::nobody_configured_host_model(
+    Given::new(three().tweak(|nodes| nodes.iter_mut().for_each(|node| set(node, label::OBSOLETE_HOST_MODEL, "true"))),
+        &[with(json!({"domain": {}}))], []),
+    &["is asked for by KubeVirt of every host-model guest, which it is by KubeVirt's own default (no spec.configuration.cpuModel is known)"],
+    &["the cluster's default"]
+)]
+#[case::arm64_whatever_is_configured(
+    start(json!({"architecture": "arm64", "domain": {}}), vec![arm("a1"), arm("a2").tweak(cordon), rome("n1")]),
+    &["1  uncordon a2  none"],
+    &["the cluster's default", "spec.configuration.cpuModel"]
+)]
 #[case::tdx_nowhere(
     start(json!({"domain": {"launchSecurity": {"tdx": {}}}}), vec![skylake("i1"), skylake("i2")]),
     &["cannot start: none of 2 nodes meets its selector; nearest is i1, which lacks kubevirt.io/tdx=true"],
@@ -188,7 +221,7 @@ fn explain_and_audit_count_the_same_entries() {
 )]
 #[case::virt_handler_unwell(
     of(inherited("n1"), three().tweak(|nodes| nodes.iter_mut().skip(1).for_each(|node| set(node, label::SCHEDULABLE, "false")))),
-    &["n2 lacks kubevirt.io/schedulable (has false, needs true) (virt-handler is not well there)", "mend virt-handler on n2, n3"],
+    &["n2 lacks kubevirt.io/schedulable (has false, needs true) (virt-handler is not well there)", "find out why virt-handler is not well on any of n2, n3, and mend it"],
     &["asked for by KubeVirt", "of every launcher"]
 )]
 #[case::not_migratable(

@@ -109,7 +109,7 @@ fn named(world: &World, model: &str, enough: Deadline<'_>) -> Vec<String> {
             out.push(format!("cpuModel {model} is usable on {count} of {nodes}, not on {names}"));
         }
         _ => {
-            let higher = next_higher(fleet, &usable, model);
+            let higher = next_higher(&world.cluster, &usable, model);
             return higher.map(|line| format!("cpuModel {model}: {line}")).into_iter().collect();
         }
     }

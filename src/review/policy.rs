@@ -75,7 +75,7 @@ fn lines(world: &World, policy: &Policy, enough: Deadline<'_>) -> Vec<String> {
                 until_restart.names()
             ));
         }
-        let line = pool.of_model(&world.cluster.fleet, model);
+        let line = pool.of_model(&world.cluster, model);
         out.extend(line.map(|line| format!("{name}: {line}")));
     }
     if pool.nodes.is_empty() {

@@ -31,6 +31,8 @@ pub(crate) fn who(author: &Author) -> String {
                  kubevirt.kubevirt.io/jsonpatch can set it)"
             ),
         },
+        Author::BuiltIn(Some(field)) => format!("KubeVirt's own default (no spec.configuration.{field} is known)"),
+        Author::BuiltIn(None) => "KubeVirt's own default".to_owned(),
         Author::HyperV { setting: "evmcs", author } => {
             format!("the Hyper-V setting evmcs, which takes vmx and an Intel CPU ({})", who(author))
         }
@@ -88,7 +90,7 @@ fn by(asked: &AskedBy) -> String {
     match asked.rules.as_slice() {
         [] => who,
         rules => match owner(rules) {
-            Owner::Obsolete => format!("KubeVirt of every host-model guest ({who})"),
+            Owner::Obsolete => format!("KubeVirt of every host-model guest, which it is by {who}"),
             Owner::Forbid => format!("the policy forbid of a CPU feature ({who})"),
             Owner::Guest => who,
         },

@@ -3,8 +3,8 @@
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
     BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, Hosts, KeptOff, KnownNotUsable, LibvirtRefused,
-    ModelCoverage, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, StaleModel,
-    StartOutlook, UnlikeHosts, UsableOn, Withheld,
+    ModelCoverage, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, SourceLabels,
+    StaleModel, StartOutlook, UnlikeHosts, UsableOn, Withheld,
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
@@ -33,6 +33,7 @@ fn detail(found: &Detail) -> String {
         Detail::StartOutlook(found) => start_outlook(found),
         Detail::OwnHostModel(found) => own_host_model(found, 3),
         Detail::HostModelUnasked(found) => host_model_unasked(found, 4),
+        Detail::SourceLabels(found) => source_labels(found, 4),
         Detail::UnlikeHosts(found) => unlike_hosts(found, 4),
         Detail::PodRules(found) => pod_rules(found),
         Detail::BoundVolumes(found) => bound_volumes(found, 3),
@@ -88,17 +89,21 @@ fn model_coverage(found: &ModelCoverage, most: usize) -> String {
 
 fn withheld(found: &Withheld) -> String {
     match found {
+        Withheld::Still { model } => format!(
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource: the labels of it that are there go within 3 \
+             minutes, but from nodes with skip-node"
+        ),
         Withheld::Model { model, by: Obsolete::Configured } => format!(
-            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so no node is labelled with it: off that list, \
-             its labels return within 3 minutes on each node that can run it, without an outage"
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels: off that \
+             list, they return within 3 minutes on each node that can run it, without an outage"
         ),
         Withheld::Model { model, by: Obsolete::HyperConverged } => format!(
-            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so no node is labelled with it. HyperConverged \
-             writes that list: edit obsoleteCPUs there; a model that its operator adds by itself stays on the list"
+            "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels. \
+             HyperConverged writes that list: edit obsoleteCPUs there; a model that its operator adds by itself stays on the list"
         ),
         Withheld::Model { model, by: Obsolete::BuiltIn } => format!(
-            "CPU model {model} is in KubeVirt's built-in list of obsolete models, so no node is labelled with it: an \
-             obsoleteCPUModels without it takes that list's place, and its labels return within 3 minutes, without an outage"
+            "CPU model {model} is in KubeVirt's built-in list of obsolete models, so the labeller gives no node its labels: an \
+             obsoleteCPUModels without it takes that list's place, and they return within 3 minutes, without an outage"
         ),
         Withheld::HostModels { nodes } => format!(
             "the host {} of {} {} in obsoleteCPUModels of the KubeVirt resource, and guests with host-model avoid {}: off that \
@@ -163,6 +168,7 @@ fn begins_with_a_name(detail: &Detail) -> bool {
             | Detail::AskedBy(_)
             | Detail::OwnHostModel(_)
             | Detail::HostModelUnasked(_)
+            | Detail::SourceLabels(_)
     )
 }
 
@@ -253,6 +259,38 @@ fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
         and_names(&alike, 2),
         fold_entries(first, most),
     )
+}
+
+/// `n1, where it runs, has no host-model-cpu label: …`. Below four without what to do, and below two without what follows.
+fn source_labels(found: &SourceLabels, most: usize) -> String {
+    match found {
+        SourceLabels::NoHostModel { node } => {
+            let so = if most > 1 { ", so labels do not tell which nodes can run its CPU" } else { "" };
+            format!(
+                "{node}, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature{so}"
+            )
+        }
+        SourceLabels::Vendors { node, fit } => {
+            let vendors: Vec<&str> = fit.iter().map(|(vendor, _)| vendor.as_str()).collect();
+            let with = fit.iter().map(|(vendor, count)| match count {
+                0 => format!("with {vendor} no node fits"),
+                1 => format!("with {vendor} 1 fits"),
+                many => format!("with {vendor} {many} fit"),
+            });
+            let with = match most {
+                0 | 1 => String::new(),
+                _ => format!(": {}", with.collect::<Vec<_>>().join(", ")),
+            };
+            let cure = match most {
+                4.. => "; the labeller takes none off, so the untrue one must be taken off by hand",
+                _ => "",
+            };
+            format!(
+                "{node}, where it runs, is labelled cpu-vendor {}, and its migration asks for any one of them{with}{cure}",
+                and_names(&vendors, 3)
+            )
+        }
+    }
 }
 
 /// `host-passthrough keeps the CPU of n1 (EPYC-Rome): 1 node fits by labels and is unlike it (EPYC-Milan on n2), and it may fail
@@ -552,6 +590,7 @@ pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
         Detail::OwnNode(found) => Some(own_node(found, most)),
         Detail::HostModelUnasked(found) => Some(host_model_unasked(found, most)),
         Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
+        Detail::SourceLabels(found) => Some(source_labels(found, most)),
         Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),
         Detail::BoundVolumes(found) => Some(bound_volumes(found, most)),
         Detail::ModelCoverage(found) => Some(model_coverage(found, most)),

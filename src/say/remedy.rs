@@ -74,7 +74,13 @@ pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
             many => format!("turn on the CPU manager on any of {}", fold_names(many, 3)),
         },
         Action::ChangeMachineType(change) => format!("{with} machine type {}", change.to),
-        Action::FixVirtHandler(fix) => format!("mend virt-handler on {}", fold_names(&fix.nodes, 3)),
+        Action::FixVirtHandler(fix) => format!(
+            "find out why virt-handler is not well on {}, and mend it",
+            match fix.nodes.as_slice() {
+                [node] => node.clone(),
+                many => format!("any of {}", fold_names(many, 3)),
+            }
+        ),
         Action::AddNode(add) => format!("add a node like {}", add.like),
     }
 }
@@ -102,13 +108,9 @@ fn what(setting: &Setting) -> String {
     }
 }
 
-/// A remedy as short as it can be said: its command where one will do, else what it is.
+/// A remedy as short as it can be said: its command where one does it all, else what it is.
 #[must_use]
 pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
-    // Its command only shows what is to be mended.
-    if matches!(action, Action::FixVirtHandler(_)) {
-        return summary(action, subject);
-    }
     action.commands(subject).single().map_or_else(|| summary(action, subject), ToString::to_string)
 }
 
@@ -186,7 +188,7 @@ fn no_uncordon(why: &NoUncordon) -> String {
 fn no_model(why: &NoModel) -> String {
     match why {
         NoModel::StillLacks { node, missing, has } => {
-            format!("not a matter of CPU models: {node} would still lack {}", fold_lack(missing, has, 4))
+            format!("not a matter of CPU models alone: {node} would still lack {}", fold_lack(missing, has, 4))
         }
         NoModel::NoNode(none) => no_node(*none),
         NoModel::NoMore { most: None } => "with any named CPU model no node takes it as things stand".to_owned(),

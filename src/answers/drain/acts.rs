@@ -48,6 +48,8 @@ pub(super) struct Act {
     pub policy: Option<String>,
     /// The nodes that it changes.
     pub nodes: Vec<Node>,
+    /// Its commands only show what a person is to mend: nobody is freed once they have run.
+    pub only_looks: bool,
 }
 
 impl Act {
@@ -117,12 +119,11 @@ impl Acts<'_> {
     /// Whether a common model is offered that does for good what a restart as it is would do: it takes the guest off the node,
     /// but where libvirt refuses the guest, it would be as bound there as it is here.
     fn is_outdone(&self, subject: &Subject<'_>, verdict: &Verdict) -> bool {
-        !labels_tell_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
-            && verdict
-                .findings
-                .iter()
-                .flat_map(|found| &found.remedies)
-                .any(|remedy| matches!(remedy.action, Action::UseModel(_)))
+        let mut remedies = verdict.findings.iter().flat_map(|found| &found.remedies);
+        // Labels do not tell where libvirt was asked alone.
+        subject.asked().is_some()
+            && remedies.any(|remedy| matches!(remedy.action, Action::UseModel(_)))
+            && !labels_tell_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
     }
 
     fn remedy(&mut self, mover: &Mover<'_>, key: Key, action: &Action) {
@@ -164,14 +165,22 @@ impl Acts<'_> {
         let Some(index) = self.fleet.find(node) else { return };
         let after = uncordoned(self.fleet, index);
         let guests = BTreeSet::new();
-        self.all.push(Act { action, outage: Outage::None, guests, policy: None, nodes: vec![after] });
+        self.all.push(Act {
+            action,
+            outage: Outage::None,
+            guests,
+            policy: None,
+            nodes: vec![after],
+            only_looks: false,
+        });
     }
 
     fn of_node(&mut self, mover: &Mover<'_>, action: Action) {
         if let Some(judged) = mover.judged(self.world).filter(|_| !self.all.iter().any(|act| act.action == action)) {
             let (_, nodes) = action.apply(&judged.subject, self.fleet);
             let outage = action.outage(&judged.subject);
-            self.all.push(Act { action, outage, guests: BTreeSet::new(), policy: None, nodes });
+            let only_looks = action.commands(&judged.subject).only_reads();
+            self.all.push(Act { action, outage, guests: BTreeSet::new(), policy: None, nodes, only_looks });
         }
     }
 
@@ -219,7 +228,8 @@ impl Acts<'_> {
         let Some(judged) = mover.judged(self.world) else { return };
         let (_, nodes) = action.apply(&judged.subject, self.fleet);
         let outage = action.outage(&judged.subject);
-        self.all.push(Act { action, outage, guests: [key].into(), policy: None, nodes });
+        let only_looks = action.commands(&judged.subject).only_reads();
+        self.all.push(Act { action, outage, guests: [key].into(), policy: None, nodes, only_looks });
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Least {
     pub stuck: Vec<String>,
     /// Those of them that no act frees, by name; the others find too few places.
     pub not_freed: Vec<String>,
+    /// Where guests stay stuck, what a person may look at and mend.
+    pub looks: Vec<Step>,
 }
 
 /// The fewest acts after which no guest of these nodes is stuck, or as few guests as can be.
@@ -46,8 +48,11 @@ pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'
     if nodes.is_empty() {
         return Least::default();
     }
-    let problem = Problem { world, residents, nodes, acts: acts::of(world, nodes), known: RefCell::default() };
-    problem.solve()
+    let (looks, acts): (Vec<Act>, Vec<Act>) = acts::of(world, nodes).into_iter().partition(|act| act.only_looks);
+    let problem = Problem { world, residents, nodes, acts, known: RefCell::default() };
+    let found = problem.solve();
+    let looks = if found.stuck.is_empty() { Vec::new() } else { looks.iter().map(|act| problem.step(act)).collect() };
+    Least { looks, ..found }
 }
 
 /// The guests, and what may be done for them.
@@ -97,6 +102,7 @@ impl Problem<'_, '_> {
             steps: set.into_iter().map(|act| self.step(&self.acts[act])).collect(),
             not_freed: self.titles(stuck.intersection(&hopeless)),
             stuck: self.titles(&stuck),
+            looks: Vec::new(),
         }
     }
 

@@ -177,6 +177,8 @@ pub struct Drained {
     pub least_for_others: Option<ForOthers>,
     /// Where nothing would do, the guests that no act frees; none where each could be freed, and not all of them together.
     pub not_freed: Vec<String>,
+    /// Where nothing would do, what a person may look at and mend first: its commands change nothing.
+    pub to_look_at: Vec<Step>,
     /// Of several nodes, an order in which each is drained and returned and no guest is stuck; `None` where none was found.
     pub order: Option<Vec<String>>,
     /// The guests for whom no order was found, by name.
@@ -251,7 +253,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let libvirt = Unanswered::of(world, moving.map(|mover| mover.vmi));
     let mut not_known = not_known(world, &residents, &turns, &rows);
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
-    let Least { steps, stuck, not_freed } = least::least(world, &residents, &trouble);
+    let Least { steps, stuck, not_freed, looks: to_look_at } = least::least(world, &residents, &trouble);
     let (least_to_do, least_for_others) =
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let order = in_turn.then(|| order::of(world, &residents, &turns));
@@ -261,6 +263,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         least_to_do,
         least_for_others,
         not_freed,
+        to_look_at,
         order: None,
         stranded: Vec::new(),
         order_may_strand: Vec::new(),

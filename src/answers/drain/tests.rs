@@ -4,6 +4,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::fit::label;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::Object;
 use crate::testing::Tweak;
@@ -91,6 +92,27 @@ fn a_node_that_is_cordoned_and_lacks_labels_takes_two_acts() {
     let found = drained(&world(nodes, [vmi(db), pod]), "node-a");
     let ids: Option<Vec<&str>> = found.least_to_do.map(|steps| steps.iter().map(|step| step.id).collect());
     assert_eq!((ids, found.not_freed), (Some(vec!["uncordon", "add-labels"]), Vec::new()));
+}
+
+/// A command that only shows a pod frees nobody: whoever runs it and drains waits for ever.
+#[test]
+fn a_step_to_look_is_no_act() {
+    let mut nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
+    let other = of(&mut nodes, "node-c");
+    other.labels.insert(label::SCHEDULABLE.to_owned(), "false".to_owned());
+    let (db, pod) = migrated("db", "node-a");
+    let found = drained(&world(nodes.clone(), [vmi(db.clone()), pod.clone()]), "node-a");
+    assert_eq!((&found.least_to_do, &found.not_freed), (&None, &vec!["shop/db".to_owned()]), "{found:?}");
+    let [look] = found.to_look_at.as_slice() else { panic!("nothing to look at: {found:?}") };
+    assert_eq!((look.id, look.summary.contains("node-c")), ("mend-virt-handler", true), "{look:?}");
+    assert!(look.commands[0].starts_with("kubectl get pods "), "{look:?}");
+
+    // Where an act frees it, there is nothing to look at.
+    nodes.extend(intel().into_iter().filter(|node| node.name == "node-d"));
+    cordon(of(&mut nodes, "node-d"));
+    let found = drained(&world(nodes, [vmi(db), pod]), "node-a");
+    assert_eq!(commands(&found), Some(vec!["kubectl uncordon node-d".to_owned()]));
+    assert!(found.to_look_at.is_empty(), "{found:?}");
 }
 
 #[rstest]

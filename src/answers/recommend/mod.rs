@@ -142,7 +142,7 @@ pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(u
     let guests = guests::Running::of(world, &mut features, progress);
     let reports = pools.into_iter().map(|pool| report(world, pool, &features, &guests)).collect();
     Report {
-        all: all(fleet),
+        all: all(world),
         pools: reports,
         not_counted: not_counted
             .into_iter()
@@ -157,8 +157,11 @@ pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(u
 pub fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
     let mut out = BTreeMap::new();
     for pool in pools::pools(world, &[]).0 {
-        let found = models::recommend(&world.cluster.fleet, &pool.nodes);
-        let Some(best) = found.candidates.ok().and_then(|candidates| candidates.into_iter().next()) else { continue };
+        let Some(best) =
+            models(world, &pool.nodes).candidates.ok().and_then(|candidates| candidates.into_iter().next())
+        else {
+            continue;
+        };
         for node in pool.nodes.iter() {
             out.entry(node).or_insert_with(|| best.model.clone());
         }
@@ -166,15 +169,20 @@ pub fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
     out
 }
 
-fn all(fleet: &Fleet) -> All {
-    let found = models::recommend(fleet, &Bits::all(fleet.len()));
+/// The models for these nodes.
+fn models(world: &World, nodes: &Bits) -> models::Recommendation {
+    models::recommend(&world.cluster.fleet, nodes, &world.cluster.withheld.models)
+}
+
+fn all(world: &World) -> All {
+    let found = models(world, &Bits::all(world.cluster.fleet.len()));
     let nodes = found.counted.len();
     match found.candidates {
         Ok(candidates) => {
             let best = candidates.first();
             All {
                 model: best.map(|best| best.model.clone()),
-                why: best.map(|best| why(&best.drawbacks, nodes)).unwrap_or_default(),
+                why: best.map(|best| why(best, found.passed_over.as_deref(), nodes)).unwrap_or_default(),
                 candidates: candidates.into_iter().map(|candidate| candidate.model).collect(),
             }
         }
@@ -184,17 +192,19 @@ fn all(fleet: &Fleet) -> All {
 
 fn report(world: &World, pool: Pool, features: &Features, guests: &guests::Running<'_>) -> PoolReport {
     let fleet: &Fleet = &world.cluster.fleet;
-    let found = models::recommend(fleet, &pool.nodes);
+    let found = models(world, &pool.nodes);
     let nodes = pool.nodes.count();
     let here = guests.on(&pool.nodes);
     let (model, why) = match &found.candidates {
         Ok(candidates) => match candidates.first() {
-            Some(best) => (Some(best.model.clone()), why(&best.drawbacks, nodes)),
+            Some(best) => (Some(best.model.clone()), why(best, found.passed_over.as_deref(), nodes)),
             None => (None, why_none(&WhyNone::NothingInCommon, nodes)),
         },
         Err(none) => (None, why_none(none, nodes)),
     };
-    let offers = pool.vendor.as_deref().map_or_else(Vec::new, |vendor| models::offers(fleet, &pool.nodes, vendor));
+    let withheld = &world.cluster.withheld.models;
+    let offers = |vendor| models::offers(fleet, &pool.nodes, vendor, withheld);
+    let offers = pool.vendor.as_deref().map_or_else(Vec::new, offers);
     let mut seen: Vec<Bits> = Vec::new();
     let mut candidates = Vec::new();
     for offer in offers {
@@ -204,7 +214,8 @@ fn report(world: &World, pool: Pool, features: &Features, guests: &guests::Runni
             left.is_empty()
         };
         let is_worth_a_look = !seen.iter().any(is_within);
-        if is_worth_a_look {
+        // One that is withheld takes the place of none.
+        if is_worth_a_look && !offer.candidate.is_withheld() {
             seen.push(offer.runs_on.clone());
         }
         let mut leaves_out = pool.nodes.clone();
@@ -239,23 +250,27 @@ fn report(world: &World, pool: Pool, features: &Features, guests: &guests::Runni
 }
 
 /// Why this model: `all 5 nodes can run it, and none that is more modern`.
-fn why(drawbacks: &[Drawback], nodes: usize) -> String {
+fn why(best: &models::Candidate, passed_over: Option<&str>, nodes: usize) -> String {
     let which = match nodes {
         1 => "the best that the one node can run".to_owned(),
         2 => "the best that both nodes can run".to_owned(),
         _ => format!("the best that all {} can run", plural::nodes(nodes)),
     };
-    let against = drawbacks.iter().map(|drawback| match drawback {
+    let against = best.drawbacks.iter().filter_map(|drawback| match drawback {
+        Drawback::Withheld => None,
         Drawback::NoMitigations(bit) => {
-            format!("without {bit} a guest's kernel reports itself vulnerable to speculative execution")
+            Some(format!("without {bit} a guest's kernel reports itself vulnerable to speculative execution"))
         }
-        Drawback::Tsx => {
+        Drawback::Tsx => Some(
             "it asks for TSX (hle, rtm): a node on which an update of microcode or kernel turns that off no \
-                          longer takes it"
-                .to_owned()
-        }
+             longer takes it"
+                .to_owned(),
+        ),
     });
-    std::iter::once(which).chain(against).collect::<Vec<_>>().join("; ")
+    let passed_over = passed_over.filter(|other| models::is_better(other, &best.model));
+    let passed_over =
+        passed_over.map(|other| format!("{other}, which ranks above it, is withheld by obsoleteCPUModels"));
+    std::iter::once(which).chain(against).chain(passed_over).collect::<Vec<_>>().join("; ")
 }
 
 fn why_none(none: &WhyNone, nodes: usize) -> String {
@@ -275,14 +290,24 @@ fn why_none(none: &WhyNone, nodes: usize) -> String {
             let names = vendors.join(" and ");
             format!("the nodes' labels name CPUs of {names}: no guest migrates from one vendor to another")
         }
-        WhyNone::NothingInCommon => {
-            let on = match nodes {
-                1 => "the one node".to_owned(),
-                2 => "both nodes".to_owned(),
-                _ => format!("all {}", plural::nodes(nodes)),
-            };
-            format!("no model that is worth recommending is usable on {on}")
+        WhyNone::Withheld(best) => {
+            let on = all_of(nodes);
+            format!(
+                "{best} is the best that is usable on {on}, and obsoleteCPUModels withholds it and all others that are"
+            )
         }
+        WhyNone::NothingInCommon => {
+            format!("no model that is worth recommending is usable on {}", all_of(nodes))
+        }
+    }
+}
+
+/// `both nodes`.
+fn all_of(nodes: usize) -> String {
+    match nodes {
+        1 => "the one node".to_owned(),
+        2 => "both nodes".to_owned(),
+        _ => format!("all {}", plural::nodes(nodes)),
     }
 }
 
@@ -294,12 +319,12 @@ fn why_not_counted(why: &NotCounted) -> String {
         }
         NotCounted::Architecture(arch) => format!("{arch}: KubeVirt labels no CPU models there"),
         NotCounted::TakesNoGuests => {
-            "it has no cpu-model label, and kubevirt.io/schedulable is not true: is virt-handler well there?".to_owned()
+            "no cpu-model label, and kubevirt.io/schedulable is not true: is virt-handler well there?".to_owned()
         }
         NotCounted::NotLabelled => {
-            "it has neither a cpu-model label nor kubevirt.io/schedulable: is virt-handler running there?".to_owned()
+            "neither a cpu-model label nor kubevirt.io/schedulable: is virt-handler running there?".to_owned()
         }
-        NotCounted::TooLarge(what) => format!("it is too large to judge: {what}"),
+        NotCounted::TooLarge(what) => format!("too large to judge: {what}"),
     }
 }
 

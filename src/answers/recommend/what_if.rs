@@ -168,9 +168,8 @@ fn edited(world: &World, edits: &[Edit]) -> Result<World, EditError> {
 type Models = BTreeMap<String, Result<String, String>>;
 
 fn models_of(world: &World, selectors: &[LabelSelector]) -> Models {
-    let fleet: &Fleet = &world.cluster.fleet;
     let (pools, _) = pools(world, selectors);
-    let model = |pool: &super::Pool| match models::recommend(fleet, &pool.nodes).candidates {
+    let model = |pool: &super::Pool| match super::models(world, &pool.nodes).candidates {
         Ok(candidates) => candidates.into_iter().next().map(|best| best.model).ok_or_else(String::new),
         Err(none) => Err(why_none(&none, pool.nodes.count())),
     };

@@ -51,7 +51,10 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 /// Whether an entry has to do with what was found: that a guest does not start on nodes of another architecture than the
 /// cluster's default is not what leaves it too few nodes to go to.
 fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &Asked) -> bool {
-    let is_default = matches!(asked.author, Author::Configuration(_) | Author::HyperConverged(_) | Author::KubeVirt);
+    let is_default = matches!(
+        asked.author,
+        Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::KubeVirt
+    );
     let is_of_interest = if key == label::ARCH { judgement.neighbours.is_empty() } else { judgement.needs_a_node() };
     is_of_interest || Family::of(key).is_cpu() || !is_default
 }

@@ -33,7 +33,7 @@ pub struct DrainWaits {
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
     let pinned = judgement.assessment.outcome.impact() == Some(Impact::Pinned);
-    let waits = pinned || subject.undecided.is_some();
+    let waits = pinned || subject.undecided.is_some() || subject.not_migratable.is_some();
     let (Some(author), Some(source), true) = (&subject.live_migrate, judgement.source, waits) else {
         return Vec::new();
     };

@@ -26,6 +26,7 @@ mod outdated_launcher;
 mod own_host_model;
 mod own_node;
 mod pod_rules;
+mod source_labels;
 mod stale_model;
 mod start_node;
 mod start_outlook;
@@ -47,6 +48,7 @@ pub(crate) use other_architecture::OtherArchitectures;
 pub(crate) use own_host_model::OwnHostModel;
 pub(crate) use own_node::OwnNode;
 pub(crate) use pod_rules::PodRules;
+pub(crate) use source_labels::SourceLabels;
 pub(crate) use stale_model::StaleModel;
 pub(crate) use start_node::{KeptOff, NoStartNode};
 pub(crate) use start_outlook::{FromStart, StartOutlook};
@@ -107,6 +109,8 @@ checks! {
     OwnHostModel = own_host_model,
     /// The guest's own feature hides its node's host model from its migration.
     HostModelUnasked = host_model_unasked,
+    /// Of the labels of its own node KubeVirt makes nothing, or either of two things.
+    SourceLabels = source_labels,
     /// It takes its node's own CPU, and the nodes that fit are unlike each other.
     UnlikeHosts = unlike_hosts,
     /// kube-scheduler goes by pods as well.
@@ -171,7 +175,13 @@ impl Check {
     pub fn doubts_labels(self) -> bool {
         matches!(
             self,
-            Self::LibvirtRefused | Self::HostModelUnasked | Self::UnlikeHosts | Self::PodRules | Self::BoundVolumes
+            Self::LibvirtRefused
+                | Self::HostModelUnasked
+                | Self::SourceLabels
+                | Self::UnlikeHosts
+                | Self::PodRules
+                | Self::BoundVolumes
+                | Self::ModelWithheld
         )
     }
 }
@@ -233,6 +243,8 @@ pub enum Detail {
     OwnHostModel(OwnHostModel),
     /// Nodes fit and lack some of the host model that is not asked for.
     HostModelUnasked(HostModelUnasked),
+    /// What is odd about the labels of the node that it leaves.
+    SourceLabels(SourceLabels),
     /// Nodes that fit and are unlike each other, of a guest that takes its node's own CPU.
     UnlikeHosts(UnlikeHosts),
     /// Rules that kube-scheduler decides by the pods on the nodes.

@@ -5,7 +5,7 @@
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
-use crate::fit::label;
+use crate::fit::label::{self, Family};
 use crate::fit::placement::Affinity;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
@@ -25,6 +25,11 @@ pub enum Withheld {
         model: String,
         /// The list.
         by: Obsolete,
+    },
+    /// The labels of a model that the guest asks for and that nodes have yet: the guest fits until the labeller has been by.
+    Still {
+        /// The model.
+        model: String,
     },
     /// Nodes whose host model is in the list: guests with host-model avoid them.
     HostModels {
@@ -46,7 +51,7 @@ pub enum Obsolete {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     if judgement.assessment.outcome.impact().is_none() {
-        return Vec::new();
+        return still_there(judgement);
     }
     let mut out = Vec::new();
     let avoids = || judgement.subject.placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model);
@@ -57,4 +62,16 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         out.push(Finding::note(Check::ModelWithheld, "", Detail::Withheld(detail)));
     }
     out
+}
+
+/// Nodes are labelled with what the guest asks for: the list was edited a moment ago, or the labels are frozen.
+fn still_there(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    let subject = judgement.subject;
+    if subject.withheld.is_empty() {
+        return Vec::new();
+    }
+    let asked = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_model());
+    let withheld = asked.map(|(key, _)| label::name(key)).filter(|model| subject.withheld.contains(*model));
+    let detail = |model: &str| Detail::Withheld(Withheld::Still { model: model.to_owned() });
+    withheld.map(|model| Finding::note(Check::ModelWithheld, "", detail(model))).collect()
 }

@@ -404,6 +404,22 @@ fn a_comment_says_what_is_not_valid_and_why() {
     assert!(action.commands(&subject).single().is_none());
 }
 
+/// Whoever is told to run one command is free after it: one that only looks does not do.
+#[test]
+fn a_command_that_only_looks_is_not_all_there_is_to_do() {
+    let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
+    let mut looks = Vec::new();
+    for (action, ..) in actions("db", "shop", "node-a", "kubernetes.io/os", "true", (None, false)) {
+        let script = action.commands(&subject);
+        let reads = |line: &String| ["get", "describe", "logs"].contains(&line.split(' ').nth(1).unwrap_or_default());
+        let lines = script.lines();
+        assert_eq!(script.only_reads(), !lines.is_empty() && lines.iter().all(reads), "{script:?}");
+        assert!(script.single().is_none_or(|command| !command.only_reads()), "{script:?}");
+        looks.extend(script.only_reads().then(|| action.id().as_str()));
+    }
+    assert_eq!(looks, ["mend-virt-handler"]);
+}
+
 #[test]
 fn what_needs_no_quotes_has_none() {
     let action = Action::from(Uncordon { nodes: vec!["node-1.example.com".to_owned()] });

@@ -17,7 +17,7 @@ use super::label;
 use facts::{FAMILIES, Family, Model, OBSOLETE};
 
 pub(crate) use features::features;
-pub(crate) use recommend::{NotCounted, Offer, WhyNone, offers, recommend, takes_part};
+pub(crate) use recommend::{Candidate, NotCounted, Offer, Recommendation, WhyNone, offers, recommend, takes_part};
 
 /// What is known of a model by its name.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,8 @@ pub(crate) enum Drawback {
     NoMitigations(&'static str),
     /// It asks for TSX, which microcode updates have taken away.
     Tsx,
+    /// KubeVirt's `obsoleteCPUModels` withholds it: its labels go within minutes, but on nodes whose labels are frozen.
+    Withheld,
 }
 
 impl std::fmt::Display for Drawback {
@@ -105,6 +107,7 @@ impl std::fmt::Display for Drawback {
         match self {
             Self::NoMitigations(bit) => write!(f, "without {bit}"),
             Self::Tsx => f.write_str("with TSX"),
+            Self::Withheld => f.write_str("withheld by obsoleteCPUModels"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which CPU model guests should have that are to run on any of these nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::bits::Bits;
 use super::super::fleet::{Fleet, NodeIndex};
@@ -16,6 +16,13 @@ pub(crate) struct Candidate {
     pub family: &'static str,
     /// What speaks against it, beside others of its family.
     pub drawbacks: Vec<Drawback>,
+}
+
+impl Candidate {
+    /// Whether KubeVirt withholds it, so that it is none to recommend.
+    pub(crate) fn is_withheld(&self) -> bool {
+        self.drawbacks.contains(&Drawback::Withheld)
+    }
 }
 
 /// A model that some of the nodes can run.
@@ -51,6 +58,8 @@ pub(crate) enum WhyNone {
     Vendors(Vec<String>),
     /// There is no model that all nodes can run.
     NothingInCommon,
+    /// `obsoleteCPUModels` withholds all that there are; the best of them.
+    Withheld(String),
 }
 
 /// What was found for a set of nodes.
@@ -59,6 +68,8 @@ pub(crate) struct Recommendation {
     /// The models that all counted nodes can run, best first; the first is the recommendation. Of several spellings of one
     /// model only one is listed.
     pub candidates: Result<Vec<Candidate>, WhyNone>,
+    /// The best model that all of them can run and that is none to recommend, for KubeVirt withholds it.
+    pub passed_over: Option<String>,
     /// The nodes that count, by name.
     pub counted: Vec<String>,
     /// The others, by name, each with the reason.
@@ -72,9 +83,10 @@ const WITH_MODELS: [&str; 2] = ["amd64", "s390x"];
 ///
 /// A node counts if it is of architecture amd64 and takes guests (`kubevirt.io/schedulable`), or offers a model although it
 /// takes none now: each restart of virt-handler turns that label to `false`. Where no node of amd64 counts, those of s390x do.
-/// Only `cpu-model` labels say what a node can run; host-model, migration and feature labels play no part.
+/// Only `cpu-model` labels say what a node can run; host-model, migration and feature labels play no part. A model that KubeVirt
+/// has `withheld` is none to recommend, whatever the labels say now.
 #[must_use]
-pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits) -> Recommendation {
+pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits, withheld: &BTreeSet<String>) -> Recommendation {
     let mut of: BTreeMap<&str, Bits> = BTreeMap::new();
     let mut not_counted = Vec::new();
     let names = |nodes: &Bits| -> Vec<String> { fleet.names(nodes).into_iter().map(str::to_owned).collect() };
@@ -93,7 +105,19 @@ pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits) -> Recommendation {
         not_counted.extend(names(&nodes).into_iter().map(|node| (node, why.clone())));
     }
     not_counted.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Recommendation { candidates: candidates(fleet, &counted), counted: names(&counted), not_counted }
+    let (withheld, candidates): (Vec<Candidate>, Vec<Candidate>) = match candidates(fleet, &counted, withheld) {
+        Ok(all) => all.into_iter().partition(Candidate::is_withheld),
+        Err(why) => {
+            return Recommendation { candidates: Err(why), passed_over: None, counted: names(&counted), not_counted };
+        }
+    };
+    let passed_over = withheld.into_iter().next().map(|best| best.model);
+    let candidates = match (&passed_over, candidates.is_empty()) {
+        (Some(best), true) => Err(WhyNone::Withheld(best.clone())),
+        (None, true) => Err(WhyNone::NothingInCommon),
+        (_, false) => Ok(candidates),
+    };
+    Recommendation { candidates, passed_over, counted: names(&counted), not_counted }
 }
 
 /// Of each of these nodes the architecture as one of those that guests with a named model run on, or why it does not count; in
@@ -122,9 +146,9 @@ pub(crate) fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, 
 }
 
 /// The models that any of these nodes can run and that are worth offering to guests of this vendor, the best first. Of several
-/// spellings of a model only one is listed, unless it is the only one on a node.
+/// spellings of a model only one is listed, unless it is the only one on a node. That KubeVirt has it `withheld` is a drawback.
 #[must_use]
-pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str) -> Vec<Offer> {
+pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str, withheld: &BTreeSet<String>) -> Vec<Offer> {
     let mut bearers = fleet.bearers(Family::CpuModel);
     for bearers in bearers.values_mut() {
         bearers.intersect(nodes);
@@ -144,13 +168,16 @@ pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str) -> Vec<Offer> {
         if other.is_some_and(|other| holds_all(&other, &runs_on)) {
             return None;
         }
-        let candidate = Candidate { model: model.to_owned(), family: known.family, drawbacks: known.drawbacks() };
+        let mut drawbacks = known.drawbacks();
+        drawbacks.extend(withheld.contains(model).then_some(Drawback::Withheld));
+        let candidate = Candidate { model: model.to_owned(), family: known.family, drawbacks };
         Some(Offer { candidate, runs_on })
     };
     ranked(bearers.keys().copied(), vendor).into_iter().filter_map(offer).collect()
 }
 
-fn candidates(fleet: &Fleet, counted: &Bits) -> Result<Vec<Candidate>, WhyNone> {
+/// The models that all of the nodes can run, best first, those that are withheld as well.
+fn candidates(fleet: &Fleet, counted: &Bits, withheld: &BTreeSet<String>) -> Result<Vec<Candidate>, WhyNone> {
     if counted.is_empty() {
         return Err(WhyNone::NoNode);
     }
@@ -166,6 +193,5 @@ fn candidates(fleet: &Fleet, counted: &Bits) -> Result<Vec<Candidate>, WhyNone> 
         return Err(WhyNone::Vendors(vendors.into_iter().map(str::to_owned).collect()));
     };
     let on_all = |offer: Offer| (offer.runs_on == *counted).then_some(offer.candidate);
-    let candidates: Vec<Candidate> = offers(fleet, counted, vendor).into_iter().filter_map(on_all).collect();
-    if candidates.is_empty() { Err(WhyNone::NothingInCommon) } else { Ok(candidates) }
+    Ok(offers(fleet, counted, vendor, withheld).into_iter().filter_map(on_all).collect())
 }

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -186,7 +186,7 @@ fn node(name: &str, kind: &str, hosts: &BTreeMap<String, Host>) -> Node {
 
 fn of(nodes: Vec<Node>) -> Recommendation {
     let fleet = Fleet::new(nodes);
-    recommend(&fleet, &Bits::all(fleet.len()))
+    recommend(&fleet, &Bits::all(fleet.len()), &BTreeSet::new())
 }
 
 #[test]
@@ -242,4 +242,27 @@ fn who_does_not_count_and_why_there_is_none_is_said() {
     let other =
         |node: &mut Node| node.labels.retain(|key, _| !key.starts_with(label::CPU_MODEL) || key.ends_with("_G3"));
     assert_eq!(none(vec![with("a", "epyc-rome", only), with("b", "epyc-rome", other)]), WhyNone::NothingInCommon);
+}
+
+#[test]
+fn a_model_that_kubevirt_withholds_is_none_to_recommend() {
+    let hosts = recorded().hosts;
+    let fleet = Fleet::new(vec![node("a", "epyc-rome", &hosts), node("b", "epyc-rome", &hosts)]);
+    let all = Bits::all(fleet.len());
+    let with = |withheld: &[String]| recommend(&fleet, &all, &withheld.iter().cloned().collect());
+    let models = |found: &Recommendation| -> Vec<String> {
+        found.candidates.iter().flatten().map(|candidate| candidate.model.clone()).collect()
+    };
+    let before = models(&with(&[]));
+    let best = before[0].clone();
+    let found = with(std::slice::from_ref(&best));
+    assert_eq!((models(&found), found.passed_over), (before[1..].to_vec(), Some(best.clone())));
+    assert_eq!(with(&before).candidates, Err(WhyNone::Withheld(best.clone())));
+
+    // It stays among what the nodes offer, with what speaks against it.
+    let marked = |offer: &Offer| offer.candidate.drawbacks.contains(&Drawback::Withheld);
+    let offered = offers(&fleet, &all, "AMD", &BTreeSet::from([best.clone()]));
+    let marked: Vec<&str> =
+        offered.iter().filter(|offer| marked(offer)).map(|offer| offer.candidate.model.as_str()).collect();
+    assert_eq!(marked, [best]);
 }

@@ -36,7 +36,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     };
     // What its template does not have any more cannot be taken out of it.
     let is_gone = *of == Holder::VirtualMachineInstance && subject.template.is_some();
-    if !judgement.needs_a_node() || is_gone || !has_own(subject) {
+    if is_gone || !has_own(subject) {
         return None;
     }
     let action = Action::from(ChangeAffinity);

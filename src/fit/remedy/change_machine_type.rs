@@ -28,9 +28,6 @@ pub struct ChangeMachineType {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    if !judgement.needs_a_node() {
-        return None;
-    }
     let fleet = judgement.fleet;
     let start = judgement.subject.restart.as_ref()?;
     let (key, value) = start.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::MachineType)?;
@@ -39,7 +36,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     without.selector.retain(|(k, _)| k != key);
     let could = fleet.look_up(&without).passes().fitting;
     let offering = fleet.bearing(key, value);
-    if could.count_common(&offering) > 0 {
+    let needs_a_node = judgement.needs_a_node();
+    if needs_a_node && could.count_common(&offering) > 0 {
         return None;
     }
     let family = if from.contains("q35") { "q35" } else { from };
@@ -51,6 +49,9 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let to = offers.max_by_key(rank)?;
     let count = rank(&to).0;
     let action = Action::from(ChangeMachineType { from: from.to_owned(), to: to.to_owned() });
+    if !needs_a_node {
+        return judgement.tried(action);
+    }
     let then_fits = judgement.after_change(&action, count, judgement.enough())?;
     Some(Remedy { action, then_fits })
 }

@@ -26,7 +26,7 @@ pub struct ChangeSelector {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    if !judgement.needs_a_node() || judgement.passes.cpu.is_empty() {
+    if judgement.passes.cpu.is_empty() {
         return None;
     }
     let subject = judgement.subject;

@@ -3,9 +3,9 @@
 //! Mirrors `filterCpuModels` of `cpu_plugin.go` and `prepareLabels` of `node_labeller.go`. A host model's own key returns for certain. A
 //! model is usable where the features that it holds are all there: those of models that are usable there, and those that are labelled.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
+use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec};
 use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Word};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
@@ -89,21 +89,31 @@ impl Act for EditObsoleteModels {
     }
 
     fn apply(&self, _: &mut Subject<'_>, fleet: &Fleet) -> Vec<Node> {
+        // What returns follows from labels that all nodes of a profile share.
+        let mut by_profile: BTreeMap<NodeIndex, (Vec<String>, bool)> = BTreeMap::new();
         // A node without virt-handler has no labeller, and one with `skip-node` keeps its labels.
-        let names: Vec<String> = (0..fleet.len())
-            .filter(|&node| fleet.skip_node(node).is_none() && fleet.label(node, label::SCHEDULABLE).is_some())
-            .map(|node| fleet.name(node).to_owned())
-            .collect();
-        let before = |node: &Node| fleet.find(&node.name).map(|at| fleet.node(at));
-        let mut nodes = edit(fleet, &names, |node| {
-            let Some(at) = fleet.find(&node.name) else { return };
-            let is_lifted = |model: &&str| self.list.models.iter().any(|lifted| lifted == model);
-            if fleet.names_under(at, Family::HostModelCpu).iter().all(is_lifted) {
+        let labelled =
+            |node: &NodeIndex| fleet.skip_node(*node).is_none() && fleet.label(*node, label::SCHEDULABLE).is_some();
+        let mut out = Vec::new();
+        for node in (0..fleet.len()).filter(labelled) {
+            let (returning, is_lifted) = by_profile.entry(fleet.first_of_profile(node)).or_insert_with(|| {
+                let is_lifted = |model: &&str| self.list.models.iter().any(|lifted| lifted == model);
+                let mut returning = returning(fleet, node, &self.list);
+                returning.retain(|key| fleet.label(node, key) != Some("true"));
+                (returning, fleet.names_under(node, Family::HostModelCpu).iter().all(is_lifted))
+            });
+            let is_no_longer_obsolete =
+                *is_lifted && fleet.labels(node).any(|(key, _)| label::is_obsolete_host_model(key));
+            if returning.is_empty() && !is_no_longer_obsolete {
+                continue;
+            }
+            let mut node = fleet.node(node);
+            if is_no_longer_obsolete {
                 node.labels.retain(|key, _| !label::is_obsolete_host_model(key));
             }
-            node.labels.extend(returning(fleet, at, &self.list).into_iter().map(|key| (key, "true".to_owned())));
-        });
-        nodes.retain(|node| before(node).as_ref() != Some(node));
-        nodes
+            node.labels.extend(returning.iter().map(|key| (key.clone(), "true".to_owned())));
+            out.push(node);
+        }
+        out
     }
 }

@@ -32,7 +32,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let is_manager = |key: &str| [label::CPU_MANAGER, label::CPU_MANAGER_OLD].contains(&key);
     let (key, _) = selector.into_iter().find(|(key, value)| is_manager(key) && value == "true")?;
     // Where no node has it, KubeVirt may not look for it at all.
-    if !judgement.needs_a_node() || fleet.bearing(key, "true").is_empty() {
+    if fleet.bearing(key, "true").is_empty() {
         return None;
     }
     let takes_then = |node: &usize| {
@@ -47,6 +47,8 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let mut nodes: Vec<String> =
         judgement.others().filter(takes_then).map(|node| fleet.name(node).to_owned()).collect();
     nodes.sort_unstable();
+    let nodes =
+        judgement.where_it_helps(nodes, |node| EnableCpuManager { key: key.to_string(), nodes: vec![node] }.into());
     if nodes.is_empty() { None } else { judgement.if_more_fit(EnableCpuManager { key: key.to_string(), nodes }) }
 }
 

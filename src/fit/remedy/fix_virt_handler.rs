@@ -17,7 +17,7 @@ pub(super) const SPEC: RemedySpec = RemedySpec {
     not_helping: |_| None,
 };
 
-/// Look at virt-handler on these nodes.
+/// Look at virt-handler on these nodes, and mend what is wrong with it there, which the labels do not tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FixVirtHandler {
     /// The nodes, by name.
@@ -25,12 +25,10 @@ pub struct FixVirtHandler {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    if !judgement.needs_a_node() {
-        return None;
-    }
     let only_unwell = judgement.kept_out().into_iter().filter(|k| k.unwell && !k.cordoned && k.taints.is_empty());
     let mut nodes: Vec<String> = only_unwell.map(|k| judgement.fleet.name(k.node).to_owned()).collect();
     nodes.sort_unstable();
+    let nodes = judgement.where_it_helps(nodes, |node| FixVirtHandler { nodes: vec![node] }.into());
     if nodes.is_empty() { None } else { judgement.if_more_fit(FixVirtHandler { nodes }) }
 }
 
@@ -38,7 +36,8 @@ impl Act for FixVirtHandler {
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let look = |node: &String| {
             let pods = ["get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide", "--field-selector"];
-            Ok(Command::kubectl(pods).arg(Word::joined("spec.nodeName=", Name::new(node)?)))
+            let look = Command::kubectl(pods).arg(Word::joined("spec.nodeName=", Name::new(node)?));
+            Ok(look.comment("shows its pod there, and changes nothing"))
         };
         self.nodes.iter().map(look).collect()
     }

@@ -8,7 +8,8 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
 use crate::fit::outcome::{Impact, Outcome};
-use crate::fit::subject::{Stage, Start};
+use crate::fit::placement::Placement;
+use crate::fit::subject::{Stage, Start, Subject};
 
 /// The more, the worse; `None` where it is not known.
 fn badness(outcome: &Outcome) -> Option<usize> {
@@ -68,9 +69,13 @@ impl Judgement<'_, '_> {
         unchanged.count() + after.fitting(&Fleet::new(others)).count()
     }
 
-    /// A remedy, if more nodes fit once it is done.
+    /// A remedy, if more nodes fit once it is done. A guest that can start, and has too few nodes to go to from there, must be
+    /// better off.
     pub(super) fn if_more_fit(&self, action: impl Into<Action>) -> Option<Remedy> {
         let action = action.into();
+        if !self.needs_a_node() {
+            return self.tried(action);
+        }
         let count = self.fitting_after(&action);
         (count > self.passes.fitting.count()).then_some(Remedy { action, then_fits: (count, count) })
     }
@@ -79,7 +84,7 @@ impl Judgement<'_, '_> {
     pub(super) fn tried(&self, action: impl Into<Action>) -> Option<Remedy> {
         let action = action.into();
         let (after, changed) = action.apply(self.subject, self.fleet);
-        let changed = (!changed.is_empty()).then(|| self.fleet.with(changed));
+        let changed = (!changed.is_empty()).then(|| self.trial_fleet(&after, changed));
         let fleet = changed.as_ref().unwrap_or(self.fleet);
         let now = Judgement::new(&after, fleet, self.effort.at(Depth::Brief)).into_assessment();
         if badness(&now.outcome)? >= badness(&self.assessment.outcome)? {
@@ -92,6 +97,26 @@ impl Judgement<'_, '_> {
             _ => (now.fitting.count(), now.fitting.count()),
         };
         Some(Remedy { action, then_fits })
+    }
+
+    /// The nodes that a trial depends on: those that are changed, those that the guest may be on, and the one that it leaves. What it
+    /// asks for after a start is more than at the start, so that no other node can be one to go to.
+    fn trial_fleet(&self, after: &Subject<'_>, changed: Vec<Node>) -> Fleet {
+        let anywhere = Placement { node_name: None, ..after.placement.borrowed() };
+        let mut nodes = self.fleet.look_up(&anywhere).passes().fitting;
+        self.source.into_iter().for_each(|source| nodes.insert(source));
+        // Of two nodes with one name the later counts.
+        Fleet::new(nodes.iter().map(|node| self.fleet.node(node)).chain(changed).collect())
+    }
+
+    /// Of these nodes those where what is done to one of them leaves the guest better off, where it can start already.
+    pub(super) fn where_it_helps(&self, nodes: Vec<String>, done_to: impl Fn(String) -> Action) -> Vec<String> {
+        const TRIED: usize = 8;
+        if self.needs_a_node() {
+            return nodes;
+        }
+        let helps = |node: &String| self.within(|| self.tried(done_to(node.clone()))).is_some();
+        nodes.into_iter().take(TRIED).filter(helps).collect()
     }
 
     /// What a restart with a changed guest leaves: a guest that cannot start gets so many nodes to start on; one that

@@ -47,12 +47,10 @@ pub struct Cordoned {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    if !judgement.needs_a_node() {
-        return None;
-    }
     let only_cordoned = judgement.kept_out().into_iter().filter(|k| k.cordoned && !k.unwell && k.taints.is_empty());
     let mut nodes: Vec<String> = only_cordoned.map(|k| judgement.fleet.name(k.node).to_owned()).collect();
     nodes.sort_unstable();
+    let nodes = judgement.where_it_helps(nodes, |node| Uncordon { nodes: vec![node] }.into());
     if nodes.is_empty() { None } else { judgement.if_more_fit(Uncordon { nodes }) }
 }
 

@@ -97,8 +97,8 @@ pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Reme
     offer_where(judgement, |start| Some(judgement.outlook(start).0).filter(|(fewest, _)| *fewest >= enough))
 }
 
-/// A common model for a guest that libvirt refused: libvirt itself says of each node that it can run the whole model. Of the
-/// features of nested virtualization it says no more than that they are there.
+/// A common model for a guest that libvirt refused, which has none of what libvirt missed: libvirt itself says of each node that it
+/// can run the whole model. Of the features of nested virtualization it says no more than that they are there.
 pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let start = judgement.subject.restart.as_ref()?;
     let is_nested = |key: &str| [label::VMX, label::SVM].iter().any(|name| label::name(key) == *name);
@@ -201,6 +201,19 @@ fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes:
     judgement.names(nodes).into_iter().filter_map(of_node).collect()
 }
 
+/// Whether the model has a feature that libvirt missed when it refused the guest, on one of these nodes or on one that is not known.
+fn missed_last(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> bool {
+    let Some(refused) = judgement.subject.refused.as_ref().filter(|refused| !refused.missing.is_empty()) else {
+        return false;
+    };
+    let is_elsewhere = judgement.fleet.find(&refused.target).is_some_and(|target| !nodes.contains(target));
+    if is_elsewhere || judgement.subject.host(&refused.target).is_some_and(|host| host.is_usable(model)) {
+        return false;
+    }
+    let features = models::features(model).unwrap_or_default();
+    refused.missing.iter().any(|name| features.contains(name.as_str()))
+}
+
 /// Whether the guest's CPU model is that of an instancetype: KubeVirt refuses a VM with another one in its template.
 fn is_of_instancetype(subject: &Subject<'_>) -> bool {
     subject.authors.mode.as_ref().is_some_and(|asked| matches!(asked.author, Author::Instancetype(_)))
@@ -238,10 +251,11 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
     Some(NoNode::of(judgement).map_or(NoModel::NoMore { most }, NoModel::NoNode))
 }
 
-/// The nodes that a guest with this model may run on, cordons and taints aside.
+/// The nodes that a guest with this model may run on, cordons and taints aside; none where KubeVirt withholds the model, whose
+/// labels are about to go.
 fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     // What is found out from here on is not used.
-    if judgement.effort.is_enough() {
+    if judgement.effort.is_enough() || judgement.subject.withheld.contains(model) {
         return Bits::none(judgement.fleet.len());
     }
     judgement.fleet.look_up(&start.with_model(model).placement).passes().placement
@@ -252,6 +266,7 @@ fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits
     let nodes = open(judgement, start, model);
     let is_usable = refusing(judgement, model, &nodes).is_empty()
         && missing(judgement, start, model, &nodes).is_empty()
+        && !missed_last(judgement, model, &nodes)
         && refused_with(judgement, start, model, &nodes).is_empty();
     if is_usable { nodes } else { Bits::none(judgement.fleet.len()) }
 }

@@ -5,7 +5,7 @@
 
 use super::start_of;
 use crate::fit::author::{Author, Named};
-use crate::fit::label;
+use crate::fit::label::{self, Family};
 use crate::fit::subject::{ListedFeature, Setting, SettingChange};
 use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
@@ -61,8 +61,15 @@ fn cpu_manager(cluster: &Cluster) -> &'static str {
     if cluster.release.release().renamed_cpumanager() { label::CPU_MANAGER } else { label::CPU_MANAGER_OLD }
 }
 
+/// What is asked for with `invtsc` is a TSC frequency as well.
 fn is_scarce_feature(cluster: &Cluster, name: &str) -> bool {
-    is_scarce(cluster, &format!("{}{name}", label::CPU_FEATURE))
+    is_scarce(cluster, &format!("{}{name}", label::CPU_FEATURE)) || (name == "invtsc" && is_scarce_frequency(cluster))
+}
+
+/// Whether a TSC frequency that some node can give is not to be had on all.
+fn is_scarce_frequency(cluster: &Cluster) -> bool {
+    let bearers = cluster.fleet.bearers(Family::SchedulingTsc);
+    bearers.is_empty() || bearers.values().any(|nodes| nodes.count() < cluster.fleet.len())
 }
 
 /// Whether a Hyper-V setting asks for what not every node has. EVMCS asks for vmx and an Intel CPU.
@@ -70,6 +77,7 @@ fn is_scarce_setting(cluster: &Cluster, name: &str) -> bool {
     match name {
         "evmcs" => is_scarce_feature(cluster, "vmx") || is_scarce(cluster, &format!("{}Intel", label::CPU_VENDOR)),
         "vapic" => false,
+        "reenlightenment" if is_scarce_frequency(cluster) => true,
         name => cluster.config.gate("HypervStrictCheck") && is_scarce(cluster, &format!("{}{name}", label::HYPERV)),
     }
 }

@@ -9,7 +9,7 @@ use crate::kubevirt::cluster::Object;
 use crate::testing::Tweak;
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, ice_lake, known, machine, model, required, rome, set, skylake, taint,
-    take, tsc,
+    take, tsc, vendor,
 };
 use crate::testing::random::{self, Random};
 
@@ -141,6 +141,10 @@ fn age(random: &mut Random, node: &mut Node) {
         give(node, [label::OBSOLETE_HOST_MODEL.to_owned()]);
     }
     node.not_ready = random.percent(8);
+    if random.percent(4) {
+        // Another board: the labeller takes no vendor off.
+        give(node, [vendor(random.one(&["AMD", "Intel"]))]);
+    }
 }
 
 /// A new libvirt: the host model is not usable by its name, or has another one and the old is not known any more.

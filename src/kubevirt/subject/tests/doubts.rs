@@ -218,3 +218,60 @@ fn a_claim_of_another_namespace_is_another_claim() {
     let verdict = of_vm(&read(guest), &cluster).judge(&cluster, Depth::Full);
     assert_eq!(said(Check::BoundVolumes, &verdict).0, Vec::<String>::new());
 }
+
+/// Its node has no host model, or two vendors: what its migration asks for is nothing, or chance.
+#[rstest]
+#[case::no_host_model("host-model", |node: &mut Node| take(node, &[format!("{}Cascadelake-Server", label::HOST_MODEL_CPU)]),
+    &["node-a, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature, so labels do not \
+    tell which nodes can run its CPU"])]
+#[case::no_host_model_and_none_asked_for("Cascadelake-Server-noTSX", |node: &mut Node| {
+    take(node, &[format!("{}Cascadelake-Server", label::HOST_MODEL_CPU)]);
+}, &[])]
+#[case::two_vendors("host-model", |node: &mut Node| give(node, [format!("{}AMD", label::CPU_VENDOR)]),
+    &["node-a, where it runs, is labelled cpu-vendor AMD and Intel, and its migration asks for any one of them: with AMD no node \
+    fits, with Intel 1 fits; the labeller takes none off, so the untrue one must be taken off by hand"])]
+#[case::as_it_should_be("host-model", |_: &mut Node| {}, &[])]
+fn what_the_labels_of_its_own_node_leave_open(
+    #[case] model: &str,
+    #[case] change: fn(&mut Node),
+    #[case] expected: &[&str],
+) {
+    let nodes = vec![cascade_lake("node-a").tweak(change), cascade_lake("node-c"), skylake("node-b"), rome("amd-1")];
+    let verdict = leaving(running("db", "node-a", model), nodes);
+    let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+    assert_eq!(said(Check::SourceLabels, &verdict).0, expected, "{verdict:#?}");
+}
+
+/// A list that was edited a moment ago: the labels are there yet, and the guest fits until the labeller has been by.
+#[test]
+fn a_model_that_fits_until_the_labeller_has_been_by() {
+    let kubevirt = |list: Value| {
+        Object::KubeVirt(Box::new(read(json!({"metadata": {"name": "kubevirt"},
+            "spec": {"configuration": {"obsoleteCPUModels": list}}, "status": {"observedKubeVirtVersion": "v1.9.0"}}))))
+    };
+    let judged = |list: Value, asked: &str| {
+        let cluster = cluster("1.9.0", two_kinds(), [kubevirt(list)]);
+        of_vm(&read(vm("db", asked)), &cluster).judge(&cluster, Depth::Full)
+    };
+    let listed = json!({"Skylake-Server-noTSX-IBRS": true});
+    let lines = vec![
+        "CPU model Skylake-Server-noTSX-IBRS is in obsoleteCPUModels of the KubeVirt resource: the labels of it that are there go \
+         within 3 minutes, but from nodes with skip-node"
+            .to_owned(),
+    ];
+    let asking = judged(listed.clone(), "Skylake-Server-noTSX-IBRS");
+    assert_eq!(said(Check::ModelWithheld, &asking), (lines, "FITS-BY-LABELS"));
+    assert_eq!(said(Check::ModelWithheld, &judged(json!({}), "Skylake-Server-noTSX-IBRS")), (Vec::new(), "FITS"));
+
+    // Nor is it offered to anybody.
+    let offered = |verdict: &Verdict| -> Vec<String> {
+        let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+        remedies
+            .filter_map(|remedy| Some(format!("{:?}", remedy.action)).filter(|text| text.contains("UseModel")))
+            .collect()
+    };
+    let free = offered(&judged(json!({"Nehalem": true}), "Icelake-Server-noTSX"));
+    assert!(free.iter().any(|action| action.contains("Skylake-Server-noTSX-IBRS")), "{free:?}");
+    let withheld = offered(&judged(listed, "Icelake-Server-noTSX"));
+    assert!(!withheld.iter().any(|action| action.contains("\"Skylake-Server-noTSX-IBRS\"")), "{withheld:?}");
+}

@@ -27,7 +27,7 @@ fn guest(name: &str, affinity: &Value) -> Value {
 fn pod(namespace: &str, name: &str, node: &str, labels: &Value, affinity: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "metadata": {"name": name, "namespace": namespace, "uid": format!("0001-{name}"), "labels": labels},
         "spec": {"nodeName": node, "affinity": affinity, "containers": [{"name": "main", "image": "registry.example/app:1"}]},
         "status": {"phase": "Running"},
     })

@@ -1,6 +1,6 @@
 //! `cpufit explain`: why a guest can or cannot start or migrate: every node, what it lacks, the remedies.
 
-mod libvirt;
+pub(super) mod libvirt;
 mod remedies;
 
 use std::io::Read;
@@ -9,7 +9,6 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-pub(crate) use libvirt::LibvirtRow;
 use libvirt::Said;
 
 use super::Namespace;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::explain::LibvirtRow;
+use super::explain::libvirt::LibvirtRow;
 use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
 use crate::answers::asking::Survey;

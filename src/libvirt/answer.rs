@@ -6,7 +6,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{Accelerator, Answer, Cpu, GuestCpu, Host, Incompatible, Silence, Usable};
 use crate::fit::shown::Shown;
-use crate::libvirt::question::Question;
+use crate::libvirt::question::{Output, Question};
 use crate::word::Word as _;
 
 /// Bytes of standard output that are read. The description of a guest with many disks has 100 KB.
@@ -21,17 +21,6 @@ const FEATURES: usize = 2048;
 const NAME: usize = 64;
 /// Characters of libvirt's words that are repeated.
 const WORDS: usize = 240;
-
-/// What a command left.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Output {
-    /// Its exit code; `None` where the container did not tell.
-    pub code: Option<i32>,
-    /// Its standard output.
-    pub stdout: String,
-    /// Its standard error.
-    pub stderr: String,
-}
 
 fn unreadable(why: impl std::fmt::Display) -> Silence {
     Silence::Unreadable(words(&why.to_string()))

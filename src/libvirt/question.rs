@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 
-use super::answer::Output;
 use super::{Accelerator, Cpu, GuestCpu};
 
 /// How the script reaches libvirt, as virt-launcher itself does (`createLibvirtConnection` in
@@ -18,6 +17,17 @@ const REACH: &str = "export LC_ALL=C; u=qemu:///system; \
 
 /// The last line of standard output: virsh's exit code. Not every kubelet tells it.
 const EXIT: &str = "exit code ";
+
+/// What a command left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Output {
+    /// Its exit code; `None` where the container did not tell.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
 
 /// A question to a launcher.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use super::connect;
 use crate::fit::shown::Shown;
 use crate::libvirt::Silence;
-use crate::libvirt::answer::{ERRORS, OUTPUT, Output};
+use crate::libvirt::answer::{ERRORS, OUTPUT};
+use crate::libvirt::question::Output;
 
 /// virt-launcher's container in a launcher pod.
 const CONTAINER: &str = "compute";

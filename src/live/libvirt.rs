@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::exec::{PodName, exec};
 use crate::answers::asking::{GuestName, LauncherName, Plan, PlannedGuest};
 use crate::fit::libvirt::losses;
-use crate::libvirt::answer::{self, Output};
+use crate::libvirt::answer;
 use crate::libvirt::facts::{GuestFacts, Kept, KeptAnswer, NodeFacts, Origin};
+use crate::libvirt::question::Output;
 use crate::libvirt::question::{Question, of_virsh};
 use crate::libvirt::{Accelerator, Answer, Cpu, Facts, GuestCpu, Host, Silence};
 

@@ -8,8 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment};
 
-use super::input::MOST_HELD;
-use super::{Place, STDIN};
+use super::{MOST_HELD, Place, STDIN};
 
 /// Why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]

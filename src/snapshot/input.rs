@@ -3,11 +3,10 @@
 use std::cell::Cell;
 use std::io::{self, Read};
 
+use super::MOST_HELD;
 use super::error::{Error, Halt};
 
 const BUFFER: usize = 64 * 1024;
-/// How much of a dump one object may take: five times what the API server takes, so that an endless one ends as an error.
-pub(super) const MOST_HELD: usize = 16 * 1024 * 1024;
 /// How much of a document's first line is looked at to recognise what it is.
 const OPENING: usize = 512;
 const BOM: &[u8] = b"\xEF\xBB\xBF";

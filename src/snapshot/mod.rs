@@ -172,6 +172,8 @@ impl Item {
     }
 }
 
+/// How much of a dump one object may take: five times what the API server takes, so that an endless one ends as an error.
+const MOST_HELD: usize = 16 * 1024 * 1024;
 /// A kind that is in no namespace, and holds an object that may be.
 const REVIEW: &str = "AdmissionReview";
 
@@ -268,7 +270,10 @@ pub fn read<E: From<Error>>(
         })
     };
     let held = Cell::default();
-    let outcome = read_documents(&mut Input::new(file, &mut reader, &held), &mut Objects::new(file, &mut each, &held));
+    let outcome = read_documents(
+        &mut Input::new(file, &mut reader, &held),
+        &mut Objects::new(file, &mut each, &held, json::read_list),
+    );
     match (outcome, callers) {
         (_, Some(error)) => Err(error),
         (Err(Halt::Error(error)), None) => Err(E::from(*error)),

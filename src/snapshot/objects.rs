@@ -9,11 +9,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::{self, Error, Halt};
-use super::{Item, Place, fold, json};
+use super::{Item, Place, fold};
 use crate::policy::API_VERSION;
 
 /// Lists in lists come from `jq -s`, one level of them.
 const DEEPEST_LIST: usize = 4;
+
+/// Reads a list that is an item of another.
+pub(super) type ReadList = fn(&RawValue, &mut Objects<'_>, Document) -> Result<(), Halt>;
 
 /// Where the objects of one dump go.
 pub(super) struct Objects<'a> {
@@ -25,11 +28,17 @@ pub(super) struct Objects<'a> {
     line: Option<usize>,
     /// Bytes read since an object was last complete.
     held: &'a Cell<usize>,
+    read_list: ReadList,
 }
 
 impl<'a> Objects<'a> {
-    pub(super) fn new(file: &'a str, each: &'a mut dyn FnMut(Item) -> Result<(), Halt>, held: &'a Cell<usize>) -> Self {
-        Self { file, each, document: 0, is_empty: true, line: None, held }
+    pub(super) fn new(
+        file: &'a str,
+        each: &'a mut dyn FnMut(Item) -> Result<(), Halt>,
+        held: &'a Cell<usize>,
+        read_list: ReadList,
+    ) -> Self {
+        Self { file, each, document: 0, is_empty: true, line: None, held, read_list }
     }
 
     pub(super) fn file(&self) -> &'a str {
@@ -262,7 +271,7 @@ impl Document {
         let mut inner = Self::new(objects);
         inner.within = Some(index);
         inner.depth = self.depth + 1;
-        json::read_list(json, objects, inner)
+        (objects.read_list)(json, objects, inner)
     }
 
     /// The document is complete.

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::pulse::Pulse;
-use super::router::plain;
+use super::rejection::plain;
 use super::server::{self, Drained, Limits, Transport};
 use super::{Condition, Readiness};
 use crate::page::Page;

@@ -9,12 +9,9 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt as _;
 
-use super::memory::{SMALL, Share};
-use super::router::Refusal;
+use super::memory::{BODY_BYTES, SMALL, Share};
+use super::rejection::Rejection;
 use crate::fit::shown::Shown;
-
-/// The largest body that is read, in bytes. API servers accept objects of 3 MiB, and an update carries two.
-pub const BODY_BYTES: usize = 8 << 20;
 
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
@@ -79,27 +76,32 @@ pub(super) async fn read(
     declared: usize,
     share: &mut Share<'_>,
     shelf: &Arc<Shelf>,
-) -> Result<Bytes, Refusal> {
+) -> Result<Bytes, Rejection> {
     let needed = share.needed();
     tokio::select! {
         biased;
-        () = needed.notified() => Err(Refusal::Slowest),
+        () = needed.notified() => Err(Rejection::Slowest),
         body = collect(body, declared, share, shelf) => body,
     }
 }
 
 /// The body as it came, if it came in one frame, else copied once.
-async fn collect(mut body: Body, declared: usize, share: &mut Share<'_>, shelf: &Arc<Shelf>) -> Result<Bytes, Refusal> {
+async fn collect(
+    mut body: Body,
+    declared: usize,
+    share: &mut Share<'_>,
+    shelf: &Arc<Shelf>,
+) -> Result<Bytes, Rejection> {
     let mut joined = Buffer { bytes: Vec::new(), shelf: Arc::clone(shelf) };
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Refusal::Broken(Shown::within(&error.to_string(), 160).to_string()))?;
+        let frame = frame.map_err(|error| Rejection::Broken(Shown::within(&error.to_string(), 160).to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         let length = joined.bytes.len() + data.len();
         if length > BODY_BYTES {
-            return Err(Refusal::TooLarge);
+            return Err(Rejection::TooLarge);
         }
         if !share.hold(length).await {
-            return Err(Refusal::Busy);
+            return Err(Rejection::Busy);
         }
         if joined.bytes.is_empty() && body.is_end_stream() {
             return Ok(data);

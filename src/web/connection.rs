@@ -28,10 +28,10 @@ use tracing::{debug, warn};
 
 use super::attended::Attended;
 use super::head;
+use super::limits::Limits;
 use super::places::{Entry, Peer, Place, Places};
-use super::router::plain;
+use super::rejection::plain;
 use super::seldom::Seldom;
-use super::server::Limits;
 use crate::page::Page;
 use crate::telemetry::{HandshakeFailure, Metrics};
 

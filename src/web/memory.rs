@@ -12,6 +12,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+/// The largest body that is read, in bytes. API servers accept objects of 3 MiB, and an update carries two.
+pub const BODY_BYTES: usize = 8 << 20;
+
+/// The longest translation of a body, in bytes. That of what an API server sends is shorter, whatever names stand in it: objects of
+/// 3 MiB beside stored ones of half of that, each text no more than six times as long.
+pub(super) const TRANSLATED_BYTES: usize = 28 << 20;
+
 /// What is charged by the piece, in bytes.
 const UNIT: usize = 1 << 10;
 

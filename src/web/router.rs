@@ -23,30 +23,26 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error, info};
 
-use super::body::{BODY_BYTES, Shelf, declared_length, read};
+use super::body::{Shelf, declared_length, read};
 use super::clock::Clock;
 use super::judging::{Judge, Unjudged};
-use super::memory::{Memory, SMALL, Share};
+use super::memory::{BODY_BYTES, Memory, SMALL, Share, TRANSLATED_BYTES};
+use super::rejection::{Rejection, plain};
 use super::seldom::Seldom;
 use super::turns::{Judges, NoTurn, Pace, Turn, Turns, aside};
 use super::{Peer, Readiness};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
-use crate::admission::review::{Request, ReviewError, decode};
+use crate::admission::review::{Request, decode};
 use crate::domain::Domain;
 use crate::page::Page;
-use crate::telemetry::{DecodeReason, Metrics, ObjectKind, RequestOutcome};
+use crate::telemetry::{Metrics, ObjectKind, RequestOutcome};
 use crate::word::Word as _;
-
-/// The longest translation of a body, in bytes. That of what an API server sends is shorter, whatever names stand in it: objects of
-/// 3 MiB beside stored ones of half of that, each text no more than six times as long.
-const TRANSLATED_BYTES: usize = 28 << 20;
 
 /// What one client, or all together, may use up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,85 +134,6 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .with_state(edge)
 }
 
-/// Lines of text.
-pub(super) fn plain(status: StatusCode, page: Page) -> Response {
-    (status, [(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], page.into_string())
-        .into_response()
-}
-
-/// Why a request got no decision.
-#[derive(Debug, Error)]
-pub(super) enum Refusal {
-    #[error("not ready: what reviews are judged by is still being read")]
-    NotReady,
-    #[error("content type must be application/json, without content encoding")]
-    NotJson,
-    #[error("the body is larger than {BODY_BYTES} bytes")]
-    TooLarge,
-    #[error("the body, with KubeVirt's own names, is larger than {TRANSLATED_BYTES} bytes")]
-    Grown,
-    #[error("too many reviews at once; try again in a second")]
-    Busy,
-    #[error("memory is short, and of all bodies still arriving this one took longest; try again in a second")]
-    Slowest,
-    #[error("the body did not arrive in time")]
-    Slow,
-    #[error("the body could not be read: {0}")]
-    Broken(String),
-    #[error(transparent)]
-    Malformed(#[from] ReviewError),
-    #[error("the answer could not be written")]
-    Unwritable(#[from] serde_json::Error),
-}
-
-impl Refusal {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge | Self::Grown => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Busy | Self::Slowest => StatusCode::TOO_MANY_REQUESTS,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Broken(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::Unwritable(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    fn outcome(&self) -> RequestOutcome {
-        match self {
-            Self::NotReady => RequestOutcome::NotReady,
-            Self::NotJson => RequestOutcome::NotJson,
-            Self::TooLarge | Self::Grown => RequestOutcome::TooLarge,
-            Self::Busy | Self::Slowest => RequestOutcome::Busy,
-            Self::Slow => RequestOutcome::Slow,
-            Self::Broken(_) | Self::Malformed(_) => RequestOutcome::Malformed,
-            Self::Unwritable(_) => RequestOutcome::Failed,
-        }
-    }
-
-    fn decode_reason(&self) -> Option<DecodeReason> {
-        match self {
-            Self::Malformed(error) => Some(error.into()),
-            Self::Broken(_) => Some(DecodeReason::Broken),
-            _ => None,
-        }
-    }
-}
-
-impl Refusal {
-    /// The answer, in the names of a cluster with this domain.
-    fn response(&self, domain: &Domain) -> Response {
-        let mut page = Page::in_domain(domain);
-        page.line(self);
-        let mut response = plain(self.status(), page);
-        if matches!(self, Self::Busy | Self::Slowest) {
-            // API servers obey it, within the time they grant.
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
-    }
-}
-
 async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response {
     let clock = Clock::start(request.uri().query(), &edge.limits);
     match answer(stage, &edge, request, clock).await {
@@ -237,26 +154,27 @@ async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response
     }
 }
 
-async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -> Result<Vec<u8>, Refusal> {
+async fn answer(stage: Stage, edge: &Edge, request: HttpRequest, clock: Clock) -> Result<Vec<u8>, Rejection> {
     if !edge.readiness.can_judge() {
-        return Err(Refusal::NotReady);
+        return Err(Rejection::NotReady);
     }
     let (head, body) = request.into_parts();
     if !is_json(&head.headers) {
-        return Err(Refusal::NotJson);
+        return Err(Rejection::NotJson);
     }
     let declared = declared_length(&head.headers).or_else(|| body.size_hint().exact());
     let declared = usize::try_from(declared.unwrap_or_default()).unwrap_or(usize::MAX);
     if declared > BODY_BYTES {
-        return Err(Refusal::TooLarge);
+        return Err(Rejection::TooLarge);
     }
     let peer = head.extensions.get::<Peer>().cloned();
     // A head may hold far more than is charged for it.
     drop(head);
     let address = peer.as_ref().map(Peer::address);
-    let Some(mut share) = edge.memory.share(address).await else { return Err(Refusal::Busy) };
+    let Some(mut share) = edge.memory.share(address).await else { return Err(Rejection::Busy) };
     let until = clock.end.min(clock.started + edge.limits.body);
-    let body = timeout_at(until, read(body, declared, &mut share, &edge.shelf)).await.map_err(|_| Refusal::Slow)??;
+    let body =
+        timeout_at(until, read(body, declared, &mut share, &edge.shelf)).await.map_err(|_| Rejection::Slow)??;
     share.whole();
     let _answering = peer.as_ref().map(Peer::answering);
     let turn = |bytes: usize| edge.turns.turn(peer.as_ref(), bytes > SMALL, clock.judge_by);
@@ -276,15 +194,15 @@ async fn translated<'e>(
     body: Bytes,
     address: Option<IpAddr>,
     turn: &mut Turn<'_>,
-) -> Result<(Vec<u8>, Option<Share<'e>>), Refusal> {
+) -> Result<(Vec<u8>, Option<Share<'e>>), Rejection> {
     let (length, _) = in_turn(&body, turn, || edge.domain.exchanged_length(&body)).await?;
     if length > TRANSLATED_BYTES {
-        return Err(Refusal::Grown);
+        return Err(Rejection::Grown);
     }
     let mut besides = None;
     if length > body.len() {
         turn.rest();
-        besides = Some(edge.memory.besides(address, length - body.len()).await.ok_or(Refusal::Busy)?);
+        besides = Some(edge.memory.besides(address, length - body.len()).await.ok_or(Rejection::Busy)?);
     }
     let (translated, _) = in_turn(&body, turn, || edge.domain.exchanged(&body).into_owned()).await?;
     Ok((translated, besides))
@@ -292,14 +210,14 @@ async fn translated<'e>(
 
 /// What is done with a body, and whether that was late. A small body takes less than a millisecond; a large one has its turn, or is
 /// late, for the answer needs what it says.
-async fn in_turn<T>(body: &[u8], turn: &mut Turn<'_>, work: impl Fn() -> T) -> Result<(T, bool), Refusal> {
+async fn in_turn<T>(body: &[u8], turn: &mut Turn<'_>, work: impl Fn() -> T) -> Result<(T, bool), Rejection> {
     if body.len() <= SMALL {
         return Ok((work(), false));
     }
     match turn.run(Pace::One, |_| work()).await {
         Ok(done) => Ok((done, false)),
         Err(NoTurn::Late) => Ok((aside(work), true)),
-        Err(NoTurn::Crowded) => Err(Refusal::Busy),
+        Err(NoTurn::Crowded) => Err(Rejection::Busy),
     }
 }
 
@@ -315,7 +233,13 @@ const ARRIVED_LATE: &str = "the review took too long to arrive";
 const WAITED: &str = "its time was used up while others were judged";
 
 /// From bytes to bytes, recorded in one metric and one log line.
-async fn decide(stage: Stage, edge: &Edge, body: &[u8], mut turn: Turn<'_>, clock: Clock) -> Result<Vec<u8>, Refusal> {
+async fn decide(
+    stage: Stage,
+    edge: &Edge,
+    body: &[u8],
+    mut turn: Turn<'_>,
+    clock: Clock,
+) -> Result<Vec<u8>, Rejection> {
     let has_arrived_late = Instant::now() >= clock.judge_by;
     let (request, is_late) = in_turn(body, &mut turn, || decode(body)).await?;
     let request = request?;
@@ -330,7 +254,7 @@ async fn decide(stage: Stage, edge: &Edge, body: &[u8], mut turn: Turn<'_>, cloc
             let why = if has_arrived_late { ARRIVED_LATE } else { WAITED };
             (unjudged(&request, why), RequestOutcome::Late)
         }
-        Ok(Err(Unjudged::NoTurn(NoTurn::Crowded))) => return Err(Refusal::Busy),
+        Ok(Err(Unjudged::NoTurn(NoTurn::Crowded))) => return Err(Rejection::Busy),
         Ok(Err(Unjudged::Malformed(error))) => return Err(error.into()),
         Err(panic) => {
             edge.metrics.judge_panic();

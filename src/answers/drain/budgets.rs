@@ -8,36 +8,11 @@
 use std::collections::BTreeMap;
 
 use super::apart::Residents;
-use super::mover::{Fate, Mover};
+use super::mover::{Fate, Mover, protection};
 use crate::fit::remedy::{Action, Restart};
-use crate::kubevirt::apart::launcher_label;
 use crate::kubevirt::room::Budget;
-use crate::kubevirt::wire::Vmi;
 use crate::say::plural::{fold_names, number};
 use crate::world::World;
-
-/// The budget that allows the eviction of a guest's launcher for now, if there is one.
-///
-/// # Errors
-///
-/// Why the API server refuses it.
-pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w Budget>, String> {
-    let budgets = world.cluster.room.budgets().iter();
-    let own: Vec<&Budget> =
-        budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, |key| launcher_label(vmi, key))).collect();
-    match own.as_slice() {
-        [] => Ok(None),
-        [budget] if budget.allowed > 0 => Ok(Some(budget)),
-        [budget] => Err(format!(
-            "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does",
-            budget.namespace, budget.name
-        )),
-        [one, two, ..] => Err(format!(
-            "PodDisruptionBudgets {} and {} both protect it: the API server evicts no pod that two protect",
-            one.name, two.name
-        )),
-    }
-}
 
 /// Of the guests of a node that would be shut down, those that wait because others use up their budget. Which of them come first
 /// is not known before: as many are counted as shut down as are at least.

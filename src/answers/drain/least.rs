@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::acts::{self, Act, Key, Step};
 use super::apart::Residents;
-use super::forecast::{self, Forecast};
+use super::forecast::{self, Trouble};
 use super::mover::{Fate, Mover};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, Name, Script};
@@ -23,12 +23,6 @@ use crate::world::World;
 
 /// How many sets of acts are tried.
 const SETS: usize = 4_000;
-
-/// A node on which a guest is stuck: its guests, and what becomes of them.
-pub(super) struct Trouble<'t, 'w> {
-    pub movers: &'t [Mover<'w>],
-    pub forecast: Forecast,
-}
 
 /// The least to do for the guests of some nodes.
 #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ mod kinds;
 mod least;
 mod mover;
 mod order;
+mod outcome;
 mod space;
 
 use std::collections::{BTreeSet, HashMap};
@@ -31,8 +32,9 @@ use crate::word::words;
 use crate::world::World;
 
 use apart::Residents;
+use forecast::Trouble;
 use kinds::Kinds;
-use least::{Least, Trouble};
+use least::Least;
 use mover::{Fate, Mover};
 use order::Order;
 
@@ -237,7 +239,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     for (at, (node, movers)) in turns.iter().enumerate() {
         progress(at, turns.len());
         let forecast = forecast::of(&residents, movers);
-        let row = |(mover, outcome): (&Mover<'_>, &forecast::Outcome)| mover.row(world, &residents, outcome);
+        let row = |(mover, outcome): (&Mover<'_>, &outcome::Outcome)| mover.row(world, &residents, outcome);
         let mut guests: Vec<GuestRow> = movers.iter().zip(&forecast.outcomes).map(row).collect();
         guests.extend(leaving.get(node).into_iter().flatten().cloned());
         guests.sort_by(|one, other| {

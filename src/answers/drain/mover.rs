@@ -6,9 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::apart::Residents;
-use super::budgets::protection;
-use super::forecast::Outcome;
 use super::kinds::{Kind, Kinds};
+use super::outcome::Outcome;
 use super::{GuestRow, Nodes, State};
 use crate::answers::policy_of;
 use crate::fit::bits::Bits;
@@ -17,8 +16,10 @@ use crate::fit::judgement::Depth;
 use crate::fit::subject::{PodRule, Subject};
 use crate::fit::verdict::{self, Check, Verdict};
 use crate::judge::foresee;
+use crate::kubevirt::apart::launcher_label;
 use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
+use crate::kubevirt::room::Budget;
 use crate::kubevirt::subject::{self, Judged};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
@@ -314,4 +315,27 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
 fn say_strategy<'w>(world: &'w World, vmi: &'w Vmi) -> &'w str {
     let own = vmi.spec.eviction_strategy.as_str();
     if own.is_empty() { world.cluster.config.configuration.eviction_strategy.as_str() } else { own }
+}
+
+/// The budget that allows the eviction of a guest's launcher for now, if there is one.
+///
+/// # Errors
+///
+/// Why the API server refuses it.
+pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w Budget>, String> {
+    let budgets = world.cluster.room.budgets().iter();
+    let own: Vec<&Budget> =
+        budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, |key| launcher_label(vmi, key))).collect();
+    match own.as_slice() {
+        [] => Ok(None),
+        [budget] if budget.allowed > 0 => Ok(Some(budget)),
+        [budget] => Err(format!(
+            "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does",
+            budget.namespace, budget.name
+        )),
+        [one, two, ..] => Err(format!(
+            "PodDisruptionBudgets {} and {} both protect it: the API server evicts no pod that two protect",
+            one.name, two.name
+        )),
+    }
 }

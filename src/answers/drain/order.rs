@@ -9,6 +9,7 @@
 //! anti-affinity, together, through all choices. A guest with more nodes than all others together can close is never stuck.
 
 mod board;
+mod effort;
 mod group;
 mod places;
 mod search;
@@ -23,8 +24,9 @@ use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
 use board::Board;
+use effort::Effort;
 use group::{Ending, Group};
-use search::{Effort, Found, Search};
+use search::{Found, Search};
 
 /// A node that is drained, and its guests.
 pub(super) type Turn<'w> = (NodeIndex, Vec<Mover<'w>>);

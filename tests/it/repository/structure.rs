@@ -1,7 +1,6 @@
-//! The structure of the source: no circle among the modules, and a judgement that is pure.
+//! The structure of the source: no circle among the modules or among the files, and a judgement that is pure.
 //!
-//! ARCHITECTURE.md promises both. They are read from the source text: every path that begins with `crate::`, outside comments and
-//! unit tests.
+//! ARCHITECTURE.md promises this. It is read from the source text: the paths in it, outside comments and unit tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,9 +27,9 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
 
 /// The text without comments and without the unit tests at its end.
 fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let lines = text.lines().map(|line| line.split("//").next().unwrap());
-    lines.collect::<Vec<_>>().join("\n")
+    let lines = text.lines().map(|line| line.split("//").next().unwrap().trim_start());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned()
 }
 
 /// The identifiers that follow `prefix` in the text, also those of a group: `crate::{fit, say::Note}`.
@@ -118,6 +117,112 @@ fn modules_import_each_other_without_a_circle() {
     assert!(graph["judge"].contains("fit"), "the imports were not read: {graph:?}");
     let found = circle(&graph);
     assert_eq!(found, None, "nobody could read, test or change one of these modules without the others");
+}
+
+/// The module that a file is: `["web", "body"]` for `web/body.rs`, `["web"]` for `web/mod.rs` and `web.rs`.
+fn file_module(path: &Path, root: &Path) -> Vec<String> {
+    let path = path.strip_prefix(root).unwrap().with_extension("");
+    let mut names: Vec<String> = path.iter().map(|name| name.to_str().unwrap().to_owned()).collect();
+    names.pop_if(|last| matches!(last.as_str(), "mod" | "lib"));
+    names
+}
+
+/// The paths in a text, each as its names; those of a group one by one.
+fn paths(text: &str) -> Vec<Vec<&str>> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_alphabetic() || c == '_') {
+        rest = &rest[at..];
+        let end = path(rest, &[], &mut out);
+        rest = &rest[end.max(1)..];
+    }
+    out
+}
+
+/// Reads the path that a text begins with, below the names `before`; where it ends.
+fn path<'t>(text: &'t str, before: &[&'t str], out: &mut Vec<Vec<&'t str>>) -> usize {
+    if let Some(group) = text.strip_prefix('{') {
+        let members = members(group);
+        for member in &members {
+            path(member.trim_start(), before, out);
+        }
+        return members.last().map_or(1, |last| last.as_ptr() as usize + last.len() - text.as_ptr() as usize);
+    }
+    let name = identifier(text);
+    let names = [before, &[name]].concat();
+    match text[name.len()..].strip_prefix("::").filter(|_| !name.is_empty()) {
+        Some(below) => text.len() - below.len() + path(below, &names, out),
+        None => {
+            out.push(names);
+            name.len()
+        }
+    }
+}
+
+/// The file that a path leads to from the module `here`, if it leads to one.
+fn file_of(path: &[&str], here: &[String], files: &BTreeSet<Vec<String>>) -> Option<Vec<String>> {
+    let ups = path.iter().take_while(|name| **name == "super").count();
+    let (mut at, below) = match path {
+        ["crate", below @ ..] => (Vec::new(), below),
+        ["self", below @ ..] => (here.to_vec(), below),
+        _ => (here[..here.len().checked_sub(ups)?].to_vec(), &path[ups..]),
+    };
+    let starts = matches!(path.first(), Some(&"crate" | &"self" | &"super"));
+    let own = at.len();
+    for name in below {
+        at.push((*name).to_owned());
+        if !files.contains(&at) {
+            at.pop();
+            break;
+        }
+    }
+    (starts || at.len() > own).then_some(at)
+}
+
+/// The files that each file uses. What stands in the file of its own folder it may use as well: that is not counted.
+fn files_used(sources: &[(Vec<String>, String)]) -> Graph {
+    let files: BTreeSet<Vec<String>> = sources.iter().map(|(module, _)| module.clone()).collect();
+    let mut graph = Graph::new();
+    for (module, text) in sources {
+        let mut used: BTreeSet<Vec<String>> =
+            paths(text).iter().filter_map(|path| file_of(path, module, &files)).collect();
+        used.retain(|used| !module.starts_with(used));
+        graph.entry(module.join("::")).or_default().extend(used.iter().map(|used| used.join("::")));
+        if let Some((_, parent)) = module.split_last() {
+            graph.entry(parent.join("::")).or_default().insert(module.join("::"));
+        }
+    }
+    graph
+}
+
+#[test]
+fn files_import_each_other_without_a_circle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let all = sources(&root);
+    let all: Vec<_> = all.into_iter().map(|(path, text)| (file_module(&path, &root), text)).collect();
+    let graph = files_used(&all);
+    assert!(graph.len() > 200, "the files were not read");
+    assert!(graph["fit::verdict"].contains("fit::judgement"), "the imports were not read: {:?}", graph["fit::verdict"]);
+    assert_eq!(circle(&graph), None, "nobody could read or change one of these files without the others");
+}
+
+#[test]
+fn a_circle_of_files_is_found() {
+    let files = |texts: &[(&str, &str)]| {
+        let names = |module: &str| module.split("::").map(str::to_owned).collect();
+        let sources: Vec<(Vec<String>, String)> =
+            texts.iter().map(|(module, text)| (names(module), code(text))).collect();
+        circle(&files_used(&sources))
+    };
+    let found = |texts: &[(&str, &str)]| assert!(files(texts).is_some(), "it would pass unseen: {texts:?}");
+    found(&[("a", "use crate::b::B;"), ("b", "fn b() { crate::a::a() }")]);
+    found(&[("a::b", "use super::{c::C, d};"), ("a::c", "use crate::a::b;"), ("a", "mod b;")]);
+    found(&[("a", "fn a() { b::b() }"), ("a::b", "use crate::c;"), ("c", "use crate::{a::A, d};")]);
+    found(&[("a::b", "use super::super::c::{self, d::D};"), ("c::d", "use crate::a::b::B;"), ("a", ""), ("c", "")]);
+    let none = |texts: &[(&str, &str)]| assert_eq!(files(texts), None, "{texts:?}");
+    none(&[("a", "use crate::b::B;"), ("b", "// crate::a\n#[cfg(test)]\nmod tests {\n use crate::a::A;\n}")]);
+    none(&[("a", "fn a() { b::b() }"), ("a::b", "use super::A;")]);
+    none(&[("a::b", "use super::c;"), ("a::c", "use super::A;"), ("a", "mod b; mod c;")]);
 }
 
 #[test]

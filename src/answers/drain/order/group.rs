@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
 use super::board::{Board, Guest};
-use super::search::Effort;
+use super::effort::Effort;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 

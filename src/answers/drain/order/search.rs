@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
 use super::board::Board;
+use super::effort::Effort;
 use super::group::{Ending, Group, Positions};
 use super::places::Places;
 use crate::fit::bits::Bits;
@@ -13,31 +14,6 @@ use crate::fit::fleet::NodeIndex;
 const DEPTH: usize = 1_000;
 /// For so many nodes at most it is kept in mind what was tried.
 const REMEMBERED: usize = 64;
-
-/// How much may still be tried.
-#[derive(Debug)]
-pub(super) struct Effort {
-    left: usize,
-    pub tries: usize,
-}
-
-impl Effort {
-    pub(super) fn of(most: usize) -> Self {
-        Self { left: most, tries: 0 }
-    }
-
-    /// Takes one of the tries that are left, if there is one.
-    pub(super) fn takes_one(&mut self) -> bool {
-        let takes = self.left > 0;
-        self.left -= usize::from(takes);
-        self.tries += usize::from(takes);
-        takes
-    }
-
-    pub(super) fn is_used_up(&self) -> bool {
-        self.left == 0
-    }
-}
 
 /// What a search came to.
 pub(super) enum Found {

@@ -1,0 +1,73 @@
+//! What becomes of one guest of a node that is drained.
+
+use super::State;
+use crate::fit::bits::Bits;
+use crate::fit::fleet::{Fleet, NodeIndex};
+use crate::kubevirt::room::Shortage;
+use crate::say::plural::{fold_names, number};
+
+/// What becomes of one guest.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    /// The nodes that take it, now or once others have left its node, as long as none of these has gone there.
+    pub targets: Bits,
+    /// One of them on which it finds a place in the best case; `None` where it finds none.
+    pub place: Option<NodeIndex>,
+    /// The guests of its node that may take its places first, and which those are.
+    pub rivals: Option<Rivals>,
+    /// The guests of its node that must have left before any node takes it, by name; none where one takes it as it is.
+    pub after: Vec<String>,
+    /// The nodes that fit but for guests there that it must not meet.
+    pub kept_off: Bits,
+    /// The nodes that fit and have no room.
+    pub no_room: Bits,
+    /// Of what the first of these has too little.
+    pub shortage: Option<(NodeIndex, Shortage)>,
+}
+
+/// Guests of one node that share places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rivals {
+    pub names: Vec<String>,
+    pub places: Bits,
+}
+
+impl Rivals {
+    pub(super) fn sentence(&self, fleet: &Fleet, state: State) -> String {
+        let (names, places) = (fold_names(&self.names, 2), fold_names(&fleet.names(&self.places), 2));
+        match state {
+            State::Stuck => format!("{names} and it share too few places ({places}): whoever comes last waits"),
+            _ => format!("{names} may take its place first ({places})"),
+        }
+    }
+}
+
+impl Outcome {
+    /// `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.
+    pub(super) fn without_room(&self, fleet: &Fleet) -> Option<String> {
+        let (node, short) = self.shortage.as_ref()?;
+        let more = match self.no_room.count() - 1 {
+            0 => String::new(),
+            1 => ", and 1 more node has none".to_owned(),
+            more => format!(", and {more} more nodes have none"),
+        };
+        let name = fleet.name(*node);
+        Some(format!("{name} fits by CPU, no room: {} (it asks for {}){more}", short.words(), short.wanted()))
+    }
+
+    /// `once shop/db has left`.
+    pub(super) fn once_left(&self) -> Option<String> {
+        let has = number(self.after.len(), "has", "have");
+        (!self.after.is_empty()).then(|| format!("once {} {has} left", fold_names(&self.after, 2)))
+    }
+
+    /// `node-d fits by labels, and required pod anti-affinity keeps it off`.
+    pub(super) fn kept_apart(&self, fleet: &Fleet) -> Option<String> {
+        if self.kept_off.is_empty() {
+            return None;
+        }
+        let names = fold_names(&fleet.names(&self.kept_off), 3);
+        let fits = number(self.kept_off.count(), "fits", "fit");
+        Some(format!("{names} {fits} by labels, and required pod anti-affinity keeps it off"))
+    }
+}

@@ -28,7 +28,7 @@ pub fn tell(page: &Page) {
 
 /// Whether a person at a terminal reads standard output.
 #[must_use]
-pub fn is_terminal() -> bool {
+pub(crate) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
@@ -75,6 +75,6 @@ pub fn log() -> io::Stderr {
 
 /// Whether a person at a terminal reads the log.
 #[must_use]
-pub fn is_log_read() -> bool {
+pub(crate) fn is_log_read() -> bool {
     io::stderr().is_terminal()
 }

@@ -22,7 +22,7 @@ use crate::fit::syntax;
 const KUBEVIRT: &str = "kubevirt.io";
 /// The longest domain, in bytes. With it a label's key can still have a name, and a text that is exchanged becomes no longer than six
 /// times as long.
-pub const LONGEST_DOMAIN: usize = 63;
+pub(crate) const LONGEST_DOMAIN: usize = 63;
 /// Domains that Kubernetes and this program use: a translation would reach names that KubeVirt does not own. Below KubeVirt's own,
 /// two names would have one translation.
 const TAKEN: [&str; 4] = ["kubernetes.io", "k8s.io", "cpufit.io", KUBEVIRT];
@@ -84,13 +84,13 @@ impl fmt::Display for Domain {
 impl Domain {
     /// Whether it is KubeVirt's own, so that nothing is translated.
     #[must_use]
-    pub fn is_own(&self) -> bool {
+    pub(crate) fn is_own(&self) -> bool {
         self.0.is_none()
     }
 
     /// Text of the cluster, with KubeVirt's own names.
     #[must_use]
-    pub fn inward<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    pub(crate) fn inward<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.exchanged(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
             // What is exchanged is ASCII, so the text stays UTF-8.
@@ -100,13 +100,13 @@ impl Domain {
 
     /// Text of this program, with the names of the cluster.
     #[must_use]
-    pub fn outward<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    pub(crate) fn outward<'t>(&self, text: &'t str) -> Cow<'t, str> {
         self.inward(text)
     }
 
     /// Text in either direction, where it need not be UTF-8.
     #[must_use]
-    pub fn exchanged<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+    pub(crate) fn exchanged<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
         let mut found = self.found(text).peekable();
         if found.peek().is_none() {
             return Cow::Borrowed(text);
@@ -124,7 +124,7 @@ impl Domain {
 
     /// How many bytes the exchanged text has.
     #[must_use]
-    pub fn exchanged_length(&self, text: &[u8]) -> usize {
+    pub(crate) fn exchanged_length(&self, text: &[u8]) -> usize {
         self.found(text).fold(text.len(), |length, (_, from, to)| length - from.len() + to.len())
     }
 

@@ -79,7 +79,7 @@ impl Page {
 
     /// A line that a program which runs builds takes for a command: one of this program, with text of objects in it that cannot leave
     /// its place.
-    pub fn workflow_command(&mut self, text: impl Display) {
+    pub(crate) fn workflow_command(&mut self, text: impl Display) {
         self.text.push_str(Shown::new(self.domain.outward(&text.to_string())).as_str());
         self.text.push('\n');
     }
@@ -103,7 +103,7 @@ impl Page {
     }
 
     /// A table for `awk` as well: a blank stands in cells of the last column alone.
-    pub fn listing(&mut self, rows: &[Vec<String>]) {
+    pub(crate) fn listing(&mut self, rows: &[Vec<String>]) {
         let last = rows.first().map_or(0, Vec::len);
         self.columns(rows, |column| if column + 1 == last { Blanks::Single } else { Blanks::None });
     }
@@ -144,7 +144,7 @@ impl Page {
     /// # Errors
     ///
     /// It cannot be written as JSON.
-    pub fn json_line(&mut self, value: &impl Serialize) -> Result<(), PageError> {
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string(value)?;
         self.text.push_str(&quoted(&self.domain.outward(&text), json_escape));
         self.text.push('\n');
@@ -169,7 +169,7 @@ impl Page {
     /// # Errors
     ///
     /// It cannot be written as YAML.
-    pub fn yaml_item(&mut self, value: &impl Serialize) -> Result<(), PageError> {
+    pub(crate) fn yaml_item(&mut self, value: &impl Serialize) -> Result<(), PageError> {
         let text = yaml(value)?;
         for (at, line) in text.lines().enumerate() {
             self.text.push_str(if at == 0 { "- " } else { "  " });
@@ -184,7 +184,7 @@ impl Page {
     /// # Errors
     ///
     /// It cannot be written as JSON.
-    pub fn flow(&mut self, before: &str, value: &impl Serialize) -> Result<(), PageError> {
+    pub(crate) fn flow(&mut self, before: &str, value: &impl Serialize) -> Result<(), PageError> {
         let text = serde_json::to_string(value)?;
         self.text.push_str(before);
         self.text.push_str(&quoted(&self.domain.outward(&text), yaml_escape));

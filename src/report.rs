@@ -30,7 +30,7 @@ pub enum Kind {
 impl Kind {
     /// The kind of what a VMI or a VM is made of, by the name of the kind in its `ownerReferences`.
     #[must_use]
-    pub fn of_owner(kind: &str) -> Option<Self> {
+    pub(crate) fn of_owner(kind: &str) -> Option<Self> {
         if kind.ends_with("VirtualMachine") {
             return Some(Self::VirtualMachine);
         }
@@ -139,7 +139,7 @@ words! {
 impl Reason {
     /// What it means, in words that no object has a part in.
     #[must_use]
-    pub fn meaning(self) -> &'static str {
+    pub(crate) fn meaning(self) -> &'static str {
         match self {
             Self::NoTarget => "it can migrate to no node",
             Self::NoNode => "no node can take it",
@@ -155,7 +155,7 @@ impl Reason {
 
     /// Whether it is news rather than trouble: an Event of type `Normal`.
     #[must_use]
-    pub fn is_normal(self) -> bool {
+    pub(crate) fn is_normal(self) -> bool {
         self == Self::ModelReplaced
     }
 }

@@ -17,12 +17,12 @@ use crate::snapshot::{self, Item, Place, Source};
 
 /// What is said of a world without a node.
 #[must_use]
-pub fn no_nodes(cluster: &Cluster) -> &'static str {
+pub(crate) fn no_nodes(cluster: &Cluster) -> &'static str {
     if cluster.is_live { "the cluster has no node, so nothing can be judged" } else { NO_NODES }
 }
 
 /// A dump that nothing can be judged by.
-pub const NO_NODES: &str = concat!(
+pub(crate) const NO_NODES: &str = concat!(
     "the dump holds no node, so nothing can be judged by it: add what `",
     crate::dump_command!(),
     "` prints (leave out kinds that the cluster does not have)"
@@ -122,7 +122,7 @@ impl World {
 
     /// A guest of the cluster as policies see it; nobody asks.
     #[must_use]
-    pub fn guest_of<'g>(&'g self, metadata: &'g Meta) -> Guest<'g> {
+    pub(crate) fn guest_of<'g>(&'g self, metadata: &'g Meta) -> Guest<'g> {
         self.guest(&metadata.namespace, &metadata.labels, UserName::NOBODY).less(metadata.excess.as_ref())
     }
 
@@ -132,7 +132,7 @@ impl World {
     /// # Errors
     ///
     /// An input cannot be read, holds something else than policies, or two of one name.
-    pub fn apply_policies(&mut self, policies: &[Source], stdin: impl Read) -> Result<(), WorldError> {
+    pub(crate) fn apply_policies(&mut self, policies: &[Source], stdin: impl Read) -> Result<(), WorldError> {
         let domain = self.cluster.domain.clone();
         let mut applied: Vec<Policy> = Vec::new();
         snapshot::read_all(policies, &domain, stdin, |item| {
@@ -151,7 +151,11 @@ impl World {
     /// # Errors
     ///
     /// An input cannot be read, or holds something else.
-    pub fn add_libvirt_facts(&mut self, sources: &[Source], stdin: impl Read) -> Result<Vec<String>, WorldError> {
+    pub(crate) fn add_libvirt_facts(
+        &mut self,
+        sources: &[Source],
+        stdin: impl Read,
+    ) -> Result<Vec<String>, WorldError> {
         let domain = self.cluster.domain.clone();
         let facts = Arc::make_mut(&mut self.cluster.libvirt);
         read_libvirt_facts(facts, sources, &domain, stdin)?;
@@ -299,7 +303,7 @@ fn take_in(facts: &mut Facts, item: &Item) -> Result<(), WorldError> {
 
 /// Whether an object is a `CPUPolicy`.
 #[must_use]
-pub fn is_policy(item: &Item) -> bool {
+pub(crate) fn is_policy(item: &Item) -> bool {
     item.kind == "CPUPolicy" && item.api_version.starts_with("cpufit.io/")
 }
 

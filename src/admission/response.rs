@@ -23,9 +23,9 @@ use crate::domain::Domain;
 use crate::fit::shown::Shown;
 
 /// The longest warning, in characters.
-pub const WARNING_CHARS: usize = 256;
+pub(crate) const WARNING_CHARS: usize = 256;
 /// The most warnings of one answer.
-pub const WARNINGS: usize = 4;
+pub(crate) const WARNINGS: usize = 4;
 /// What one request may bring, all webhooks together.
 const CHANNEL: usize = 4096;
 // Even if every character took four bytes.
@@ -142,7 +142,7 @@ impl Decision {
 
     /// The same for a cluster with this domain: as long as the channel takes with the cluster's names, in KubeVirt's own.
     #[must_use]
-    pub fn warnings_in(&self, domain: &Domain) -> Vec<String> {
+    pub(crate) fn warnings_in(&self, domain: &Domain) -> Vec<String> {
         let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
         let sent = |line: &String| {
             let line = format!("{PREFIX}{}", Shown::within(line, usize::MAX));
@@ -153,7 +153,7 @@ impl Decision {
 
     /// How many warnings are sent.
     #[must_use]
-    pub fn warning_count(&self) -> usize {
+    pub(crate) fn warning_count(&self) -> usize {
         let (Self::Admit { warnings, .. } | Self::Deny { warnings, .. }) = self;
         warnings.lines().count()
     }

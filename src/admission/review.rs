@@ -30,9 +30,9 @@ use crate::kubevirt::wire::{Pod, Text};
 use crate::word::words;
 
 /// The `apiVersion` that is served.
-pub const API_VERSION: &str = "admission.k8s.io/v1";
+pub(crate) const API_VERSION: &str = "admission.k8s.io/v1";
 /// The `kind` that is served.
-pub const KIND: &str = "AdmissionReview";
+pub(crate) const KIND: &str = "AdmissionReview";
 
 /// The `request` of an AdmissionReview.
 #[derive(Clone, Debug)]

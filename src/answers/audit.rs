@@ -177,7 +177,7 @@ pub enum Severity {
 impl AuditRow {
     /// How bad it is.
     #[must_use]
-    pub fn severity(&self) -> Severity {
+    pub(crate) fn severity(&self) -> Severity {
         self.severity
     }
 

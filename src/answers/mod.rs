@@ -109,7 +109,7 @@ impl Progress {
 
     /// Whether all guests were looked at.
     #[must_use]
-    pub fn is_complete(self) -> bool {
+    pub(crate) fn is_complete(self) -> bool {
         self.at >= self.of
     }
 

@@ -170,7 +170,7 @@ impl PolicyCondition {
 
 /// The conditions of a policy that is not valid: it is ignored as a whole.
 #[must_use]
-pub fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
+pub(crate) fn conditions_of_invalid(problem: &str) -> [PolicyCondition; 3] {
     let message = problem.to_owned();
     let stalled = PolicyCondition { kind: "Stalled", holds: true, reason: "Invalid", message: message.clone() };
     [

@@ -15,52 +15,52 @@ pub use read::{Bounded, Measured};
 /// Labels of one object. Nodes have the most: KubeVirt and node feature discovery write about 700.
 pub const LABELS: usize = 2048;
 /// Annotations of one object: operators write a few dozen.
-pub const ANNOTATIONS: usize = 1024;
+pub(crate) const ANNOTATIONS: usize = 1024;
 /// Entries of a node selector. KubeVirt writes one for each CPU feature of a host model, about 200.
-pub const SELECTOR: usize = 1024;
+pub(crate) const SELECTOR: usize = 1024;
 /// Owners of an object: one, rarely two.
-pub const OWNERS: usize = 64;
+pub(crate) const OWNERS: usize = 64;
 /// Terms of a node affinity, which are ORed: people write one to five.
-pub const TERMS: usize = 128;
+pub(crate) const TERMS: usize = 128;
 /// Expressions of one term, which are ANDed: people write one to ten; KubeVirt adds one for each forbidden feature.
-pub const EXPRESSIONS: usize = 512;
+pub(crate) const EXPRESSIONS: usize = 512;
 /// Values of one expression: the names of all nodes of a large pool.
-pub const VALUES: usize = 2048;
+pub(crate) const VALUES: usize = 2048;
 /// Tolerations of a pod: people write one to ten.
-pub const TOLERATIONS: usize = 256;
+pub(crate) const TOLERATIONS: usize = 256;
 /// Taints of a node: a handful.
-pub const TAINTS: usize = 128;
+pub(crate) const TAINTS: usize = 128;
 /// Topology spread constraints of a pod: people write one or two.
-pub const SPREADS: usize = 64;
+pub(crate) const SPREADS: usize = 64;
 /// CPU features of a guest: libvirt knows about 300.
-pub const FEATURES: usize = 512;
+pub(crate) const FEATURES: usize = 512;
 /// `volumes` of a guest, and `dataVolumeTemplates` of a VirtualMachine: as many as it has disks.
-pub const VOLUMES: usize = 512;
+pub(crate) const VOLUMES: usize = 512;
 /// Conditions of an object: KubeVirt writes about 15, kubelets about 10.
-pub const CONDITIONS: usize = 128;
+pub(crate) const CONDITIONS: usize = 128;
 /// Feature gates: KubeVirt knows about 80.
-pub const GATES: usize = 512;
+pub(crate) const GATES: usize = 512;
 /// CPU models that the KubeVirt resource calls obsolete: libvirt knows about 150.
-pub const MODELS: usize = 512;
+pub(crate) const MODELS: usize = 512;
 /// Users and namespaces that a policy exempts.
-pub const EXEMPTED: usize = 1024;
+pub(crate) const EXEMPTED: usize = 1024;
 /// Any list or map that is not named here.
-pub const OTHERS: usize = 256;
+pub(crate) const OTHERS: usize = 256;
 
 /// Entries of all lists and maps of one object together: twice the longest of them. Lists stand in lists, so that their
 /// bounds multiply.
 pub const ALL_ENTRIES: usize = 4096;
 /// Bytes of one text. Names have 253 at most, label keys 317.
-pub const TEXT: usize = 1024;
+pub(crate) const TEXT: usize = 1024;
 /// Bytes of a text that is quoted or looked at and not judged: the rest is cut off, which is no [`Excess`]. People keep
 /// whole objects in annotations, and conditions have messages of up to 32 KiB.
-pub const QUOTED: usize = 16 << 10;
+pub(crate) const QUOTED: usize = 16 << 10;
 /// Bytes of all other texts of one object together. A node of 268 labels has 30 KB.
-pub const ALL_TEXT: usize = 128 << 10;
+pub(crate) const ALL_TEXT: usize = 128 << 10;
 
 /// The conditions that KubeVirt adds to a node affinity, one to each term for each forbidden feature: terms and features
 /// multiply.
-pub const ADDED_CONDITIONS: usize = 4096;
+pub(crate) const ADDED_CONDITIONS: usize = 4096;
 
 /// The most entries of a list or map, by its field.
 pub const ENTRIES: &[(&str, usize)] = &[
@@ -134,7 +134,7 @@ impl Excess {
 
     /// Of a guest whose forbidden features and affinity terms make more than [`ADDED_CONDITIONS`] conditions.
     #[must_use]
-    pub fn of_conditions(field: &str) -> Self {
+    pub(crate) fn of_conditions(field: &str) -> Self {
         Self::new(field.to_owned(), Limit::Conditions)
     }
 
@@ -169,7 +169,7 @@ impl Excess {
 
     /// Whether labels of the object are among what was not read: then a label that is not known may be there.
     #[must_use]
-    pub fn cuts_labels(&self) -> bool {
+    pub(crate) fn cuts_labels(&self) -> bool {
         self.0.cuts_labels
     }
 }

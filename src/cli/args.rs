@@ -102,7 +102,7 @@ impl WorldArgs {
     /// # Errors
     ///
     /// `-` is given more than once, `files` included.
-    pub fn stdin_once(&self, files: &[Source]) -> anyhow::Result<()> {
+    pub(crate) fn stdin_once(&self, files: &[Source]) -> anyhow::Result<()> {
         let asked = self.snapshot.iter().chain(&self.policy).chain(files).filter(|source| **source == Source::Stdin);
         anyhow::ensure!(asked.count() <= 1, "standard input (-) can be read only once: give the others as files");
         Ok(())

@@ -67,7 +67,7 @@ struct HeadMeta {
 
 /// Whether an object has the labels that are asked for; a review has none of its own.
 #[must_use]
-pub fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool {
+pub(crate) fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool {
     let Some(selector) = selector else { return true };
     let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
     selector.matches(&head.metadata.labels.unwrap_or_default())

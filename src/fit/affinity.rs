@@ -31,7 +31,7 @@ pub enum Expression {
 impl Expression {
     /// Whether it keeps a guest off hosts whose model is obsolete.
     #[must_use]
-    pub fn rejects_obsolete_host_model(&self) -> bool {
+    pub(crate) fn rejects_obsolete_host_model(&self) -> bool {
         matches!(self, Self::DoesNotExist(key) if label::is_obsolete_host_model(key))
     }
 
@@ -230,14 +230,14 @@ impl Affinity {
 
     /// Whether KubeVirt keeps the guest off hosts whose model is obsolete.
     #[must_use]
-    pub fn avoids_obsolete_host_model(&self) -> bool {
+    pub(crate) fn avoids_obsolete_host_model(&self) -> bool {
         self.terms.iter().flat_map(|term| &term.expressions).any(Expression::rejects_obsolete_host_model)
     }
 
     /// The same without the condition by which KubeVirt keeps host-model guests off obsolete hosts; `None` where
     /// nothing is left of it.
     #[must_use]
-    pub fn without_obsolete_host_model(&self) -> Option<Self> {
+    pub(crate) fn without_obsolete_host_model(&self) -> Option<Self> {
         let found = self.0.without_obsolete.get_or_init(|| {
             let mut left = self.0.selector.clone();
             for term in &mut left.terms {
@@ -251,7 +251,7 @@ impl Affinity {
 
     /// The label keys that every term forbids.
     #[must_use]
-    pub fn forbidden_keys(&self) -> BTreeSet<&str> {
+    pub(crate) fn forbidden_keys(&self) -> BTreeSet<&str> {
         let of_term = self.terms.iter().map(Term::forbidden_keys);
         of_term.reduce(|both, other| both.intersection(&other).copied().collect()).unwrap_or_default()
     }

@@ -107,20 +107,20 @@ pub struct Authors {
 impl Authors {
     /// Who asks for a selector entry; `None` where it is not known.
     #[must_use]
-    pub fn of_entry(&self, key: &str) -> Option<&Asked> {
+    pub(crate) fn of_entry(&self, key: &str) -> Option<&Asked> {
         self.entries.get(key)
     }
 
     /// Who asks for an expression of the required node affinity; `None` where it is not known.
     #[must_use]
-    pub fn of_expression(&self, expression: &Expression) -> Option<&Asked> {
+    pub(crate) fn of_expression(&self, expression: &Expression) -> Option<&Asked> {
         let added = self.rules.iter().find(|(rule, _)| rule == expression).map(|(_, asked)| asked);
         added.or(self.affinity.as_ref())
     }
 
     /// Who asks for a condition of the required node affinity; `None` where it is not known.
     #[must_use]
-    pub fn of_rule(&self, rule: &AffinityRule) -> Option<&Asked> {
+    pub(crate) fn of_rule(&self, rule: &AffinityRule) -> Option<&Asked> {
         match rule {
             AffinityRule::Label(expression) => self.of_expression(expression),
             AffinityRule::Name(_) | AffinityRule::NoTerm => self.affinity.as_ref(),

@@ -42,7 +42,7 @@ impl Bits {
 
     /// How many indices are in the set, counted no further than `most`.
     #[must_use]
-    pub fn count_to(&self, most: usize) -> usize {
+    pub(crate) fn count_to(&self, most: usize) -> usize {
         let mut count = 0;
         for word in self.words.iter().filter(|&&word| word != 0) {
             count += word.count_ones() as usize;
@@ -68,7 +68,7 @@ impl Bits {
     }
 
     /// Puts `start..end` in.
-    pub fn insert_range(&mut self, start: usize, end: usize) {
+    pub(crate) fn insert_range(&mut self, start: usize, end: usize) {
         let end = end.min(self.len());
         if start >= end {
             return;
@@ -92,14 +92,14 @@ impl Bits {
     }
 
     /// Keeps what is in both.
-    pub fn intersect(&mut self, other: &Self) {
+    pub(crate) fn intersect(&mut self, other: &Self) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine &= theirs;
         }
     }
 
     /// Keeps what is in both; `few` are sorted.
-    pub fn keep_few(&mut self, few: &[u32]) {
+    pub(crate) fn keep_few(&mut self, few: &[u32]) {
         let mut few = few.iter().map(|&member| member as usize).peekable();
         for (at, word) in self.words.iter_mut().enumerate() {
             let mut kept = 0;
@@ -111,21 +111,21 @@ impl Bits {
     }
 
     /// Adds what is in `other`.
-    pub fn union(&mut self, other: &Self) {
+    pub(crate) fn union(&mut self, other: &Self) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine |= theirs;
         }
     }
 
     /// Takes out what is in `other`.
-    pub fn subtract(&mut self, other: &Self) {
+    pub(crate) fn subtract(&mut self, other: &Self) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine &= !theirs;
         }
     }
 
     /// Turns the set into its complement.
-    pub fn invert(&mut self) {
+    pub(crate) fn invert(&mut self) {
         for word in &mut self.words {
             *word = !*word;
         }
@@ -134,7 +134,7 @@ impl Bits {
 
     /// How many are in both, without making the intersection.
     #[must_use]
-    pub fn count_common(&self, other: &Self) -> usize {
+    pub(crate) fn count_common(&self, other: &Self) -> usize {
         self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize).sum()
     }
 
@@ -150,7 +150,7 @@ impl Bits {
     }
 
     /// The members of `start..end`, ascending, skipping empty words.
-    pub fn iter_range(&self, start: usize, end: usize) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn iter_range(&self, start: usize, end: usize) -> impl Iterator<Item = usize> + '_ {
         let end = end.min(self.len());
         let words = start / 64..end.div_ceil(64).max(start / 64);
         words

@@ -93,7 +93,7 @@ impl Name {
 impl LabelKey {
     /// As `kubectl label` sets it: `key=value`.
     #[must_use]
-    pub fn set_to(self, value: &LabelValue) -> Word {
+    pub(crate) fn set_to(self, value: &LabelValue) -> Word {
         Word(Cow::Owned(format!("{}={}", self.0, value.0)))
     }
 
@@ -107,7 +107,7 @@ impl LabelKey {
 impl Word {
     /// A word that begins with text of this crate: `spec.nodeName=node-a`.
     #[must_use]
-    pub fn joined(start: &'static str, rest: impl Into<Self>) -> Self {
+    pub(crate) fn joined(start: &'static str, rest: impl Into<Self>) -> Self {
         Self(Cow::Owned(format!("{start}{}", rest.into().0)))
     }
 
@@ -246,20 +246,20 @@ impl Command {
 
     /// What it reads from standard input (`-f -`).
     #[must_use]
-    pub fn fed(mut self, object: Json) -> Self {
+    pub(crate) fn fed(mut self, object: Json) -> Self {
         self.input = Some(object.into());
         self
     }
 
     /// Whether it is a comment alone.
     #[must_use]
-    pub fn is_remark(&self) -> bool {
+    pub(crate) fn is_remark(&self) -> bool {
         self.words.is_empty()
     }
 
     /// Whether it only shows something: whoever runs it has changed nothing.
     #[must_use]
-    pub fn only_reads(&self) -> bool {
+    pub(crate) fn only_reads(&self) -> bool {
         let verb = self.words.get(1).map(|Word(verb)| verb.as_ref());
         verb.is_some_and(|verb| READING.contains(&verb))
     }
@@ -314,7 +314,7 @@ impl Script {
 
     /// Whether its commands only show something, so that a person has more to do than to run them.
     #[must_use]
-    pub fn only_reads(&self) -> bool {
+    pub(crate) fn only_reads(&self) -> bool {
         matches!(self.0.as_deref(), Ok(commands) if !commands.is_empty() && commands.iter().all(Command::only_reads))
     }
 

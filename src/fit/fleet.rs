@@ -181,14 +181,14 @@ impl Fleet {
 
     /// How many kinds of hardware there are.
     #[must_use]
-    pub fn profiles(&self) -> usize {
+    pub(crate) fn profiles(&self) -> usize {
         self.profiles.len()
     }
 
     /// Whether anything is known of the nodes a guest of this architecture could run on: a CPU model or feature
     /// label, or on arm64, where the labeller writes neither, a machine type. No architecture means any.
     #[must_use]
-    pub fn is_labelled(&self, architecture: Option<&str>) -> bool {
+    pub(crate) fn is_labelled(&self, architecture: Option<&str>) -> bool {
         let known = architecture.and_then(|architecture| self.labelled.get(architecture));
         // A machine type of arm64 tells nothing of other nodes' CPUs.
         let elsewhere = || self.labelled.iter().any(|(architecture, &labelled)| labelled && architecture != "arm64");
@@ -198,7 +198,7 @@ impl Fleet {
     /// Whether a node-labeller that knows no machine types has been at work: a node bears what it writes
     /// about CPUs, and no node bears a machine type.
     #[must_use]
-    pub fn is_labelled_without_machine_types(&self) -> bool {
+    pub(crate) fn is_labelled_without_machine_types(&self) -> bool {
         const WRITTEN: [Family; 5] =
             [Family::CpuFeature, Family::CpuModel, Family::CpuVendor, Family::HostModelCpu, Family::HostModelRequired];
         let families = |node| self.labels(node).map(|(key, _)| Family::of(key)).collect::<Vec<_>>();
@@ -231,7 +231,7 @@ impl Fleet {
 
     /// Of each profile that any of these nodes has, the first of them by name; in the order of names.
     #[must_use]
-    pub fn one_of_each_profile(&self, nodes: &Bits) -> Vec<NodeIndex> {
+    pub(crate) fn one_of_each_profile(&self, nodes: &Bits) -> Vec<NodeIndex> {
         // The nodes of a profile are numbered by name.
         let first = |profile: &Profile| nodes.iter_range(profile.start, profile.end).next();
         let mut out: Vec<NodeIndex> = self.profiles.iter().filter_map(first).collect();
@@ -267,12 +267,12 @@ impl Fleet {
     }
 
     /// The labels of a node's CPU that all nodes of its profile share.
-    pub fn profile_labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn profile_labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
         self.profile(node).labels.iter().map(|&label| self.pair(label))
     }
 
     /// The other labels of a node.
-    pub fn own_labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn own_labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
         self.own_labels[node].iter().map(|&label| self.pair(label))
     }
 
@@ -283,7 +283,7 @@ impl Fleet {
 
     /// The names behind a prefix of label keys whose value is `true`, sorted: `cpu-model…/` gives models.
     #[must_use]
-    pub fn names_under(&self, node: NodeIndex, family: Family) -> Vec<&str> {
+    pub(crate) fn names_under(&self, node: NodeIndex, family: Family) -> Vec<&str> {
         let mut out: Vec<&str> = self
             .labels(node)
             .filter(|(key, value)| *value == "true" && Family::of(key) == family)
@@ -295,19 +295,19 @@ impl Fleet {
 
     /// Whether a node is cordoned.
     #[must_use]
-    pub fn is_cordoned(&self, node: NodeIndex) -> bool {
+    pub(crate) fn is_cordoned(&self, node: NodeIndex) -> bool {
         self.cordoned.contains(node)
     }
 
     /// The nodes whose `Ready` condition is not `True`.
     #[must_use]
-    pub fn not_ready(&self) -> &Bits {
+    pub(crate) fn not_ready(&self) -> &Bits {
         &self.not_ready
     }
 
     /// The value of the node's `skip-node` annotation, if it is there.
     #[must_use]
-    pub fn skip_node(&self, node: NodeIndex) -> Option<&str> {
+    pub(crate) fn skip_node(&self, node: NodeIndex) -> Option<&str> {
         self.skip_node.get(&node).map(String::as_str)
     }
 
@@ -344,7 +344,7 @@ impl Fleet {
 
     /// The nodes that bear a label with another value than this.
     #[must_use]
-    pub fn bearing_another(&self, key: &str, value: &str) -> Bits {
+    pub(crate) fn bearing_another(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
         let values = self.keys.get(key).into_iter().flat_map(|key| &key.values);
         for (other, _) in values.filter(|(other, _)| other.as_ref() != value) {
@@ -364,7 +364,7 @@ impl Fleet {
 
     /// The nodes that bear a label with this value.
     #[must_use]
-    pub fn bearing(&self, key: &str, value: &str) -> Bits {
+    pub(crate) fn bearing(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
         if let Some(found) = self.keys.get(key)
             && let Some(label) = found.label(value)
@@ -396,7 +396,7 @@ impl Fleet {
 
     /// The names of a family, each with the nodes that bear it with the value `true`.
     #[must_use]
-    pub fn bearers(&self, family: Family) -> BTreeMap<&str, Bits> {
+    pub(crate) fn bearers(&self, family: Family) -> BTreeMap<&str, Bits> {
         let mut out: BTreeMap<&str, Bits> = BTreeMap::new();
         for key in self.keys.keys().filter(|key| Family::of(key) == family) {
             let nodes = self.bearing(key, "true");
@@ -409,24 +409,24 @@ impl Fleet {
 
     /// The first node, by name, of those with the same CPU labels as this one.
     #[must_use]
-    pub fn first_of_profile(&self, node: NodeIndex) -> NodeIndex {
+    pub(crate) fn first_of_profile(&self, node: NodeIndex) -> NodeIndex {
         self.profile(node).start
     }
 
     /// The nodes that are too large to be read, and why.
-    pub fn all_unread(&self) -> impl Iterator<Item = (NodeIndex, &str)> {
+    pub(crate) fn all_unread(&self) -> impl Iterator<Item = (NodeIndex, &str)> {
         self.unread.iter().map(|(&node, why)| (node, why.as_str()))
     }
 
     /// What migrations away from a node demand of a host-model guest.
     #[must_use]
-    pub fn host_model_class(&self, node: NodeIndex) -> &HostModelClass {
+    pub(crate) fn host_model_class(&self, node: NodeIndex) -> &HostModelClass {
         &self.classes[self.profile(node).class]
     }
 
     /// A set of nodes, split by the class of their host model, each with one member.
     #[must_use]
-    pub fn split_by_class(&self, nodes: &Bits) -> Vec<(&HostModelClass, Bits)> {
+    pub(crate) fn split_by_class(&self, nodes: &Bits) -> Vec<(&HostModelClass, Bits)> {
         let mut out: Vec<Option<Bits>> = vec![None; self.classes.len()];
         for profile in &self.profiles {
             for node in nodes.iter_range(profile.start, profile.end) {
@@ -459,7 +459,7 @@ impl Fleet {
 
     /// Looks a placement up.
     #[must_use]
-    pub fn look_up<'f, 'p>(&'f self, placement: &'p Placement<'p>) -> Lookup<'f, 'p> {
+    pub(crate) fn look_up<'f, 'p>(&'f self, placement: &'p Placement<'p>) -> Lookup<'f, 'p> {
         let entries = placement.selector.iter().map(|(key, value)| self.resolve(key, value)).collect();
         Lookup { fleet: self, placement, entries }
     }

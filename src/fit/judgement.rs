@@ -97,7 +97,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// The same, where it is known beside the nodes why nothing can be judged: that becomes the outcome.
     #[must_use]
-    pub fn unless_not_judged(mut self, why: Option<String>) -> Self {
+    pub(crate) fn unless_not_judged(mut self, why: Option<String>) -> Self {
         if let Some(why) = why {
             self.assessment.outcome = Outcome::Unknown(Unknown::NotJudged(why));
             self.assessment.cause = None;
@@ -112,12 +112,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
     }
 
     /// Outcome, cause and fitting nodes.
-    pub fn assessment(&self) -> &Assessment {
-        &self.assessment
-    }
-
-    /// Outcome, cause and fitting nodes alone.
-    pub fn into_assessment(self) -> Assessment {
+    pub(crate) fn into_assessment(self) -> Assessment {
         self.assessment
     }
 

@@ -10,58 +10,58 @@ use std::borrow::Cow;
 /// `cpu-feature.node.kubevirt.io/`: the host offers this CPU feature.
 pub const CPU_FEATURE: &str = "cpu-feature.node.kubevirt.io/";
 /// `cpu-model.node.kubevirt.io/`: a guest with this named model can run here.
-pub const CPU_MODEL: &str = "cpu-model.node.kubevirt.io/";
+pub(crate) const CPU_MODEL: &str = "cpu-model.node.kubevirt.io/";
 /// `cpu-model-migration.node.kubevirt.io/`: the model is known to this libvirt, usable or not.
-pub const CPU_MODEL_MIGRATION: &str = "cpu-model-migration.node.kubevirt.io/";
+pub(crate) const CPU_MODEL_MIGRATION: &str = "cpu-model-migration.node.kubevirt.io/";
 /// `cpu-vendor.node.kubevirt.io/`: the vendor as libvirt spells it.
-pub const CPU_VENDOR: &str = "cpu-vendor.node.kubevirt.io/";
+pub(crate) const CPU_VENDOR: &str = "cpu-vendor.node.kubevirt.io/";
 /// `host-model-cpu.node.kubevirt.io/`: the model libvirt picks for host-model.
-pub const HOST_MODEL_CPU: &str = "host-model-cpu.node.kubevirt.io/";
+pub(crate) const HOST_MODEL_CPU: &str = "host-model-cpu.node.kubevirt.io/";
 /// `host-model-required-features.node.kubevirt.io/`: what libvirt adds to that model.
-pub const HOST_MODEL_REQUIRED: &str = "host-model-required-features.node.kubevirt.io/";
+pub(crate) const HOST_MODEL_REQUIRED: &str = "host-model-required-features.node.kubevirt.io/";
 /// `hyperv.node.kubevirt.io/`: a Hyper-V enlightenment the host offers.
 pub const HYPERV: &str = "hyperv.node.kubevirt.io/";
 /// `machine-type.node.kubevirt.io/`: an emulated machine type.
-pub const MACHINE_TYPE: &str = "machine-type.node.kubevirt.io/";
+pub(crate) const MACHINE_TYPE: &str = "machine-type.node.kubevirt.io/";
 /// `cpu-timer.node.kubevirt.io/tsc-frequency`: the host's TSC frequency in Hz.
-pub const TSC_FREQUENCY: &str = "cpu-timer.node.kubevirt.io/tsc-frequency";
+pub(crate) const TSC_FREQUENCY: &str = "cpu-timer.node.kubevirt.io/tsc-frequency";
 /// `scheduling.node.kubevirt.io/tsc-frequency-`: the node can give a guest this TSC frequency (Hz).
-pub const SCHEDULING_TSC: &str = "scheduling.node.kubevirt.io/tsc-frequency-";
+pub(crate) const SCHEDULING_TSC: &str = "scheduling.node.kubevirt.io/tsc-frequency-";
 /// `kubevirt.io/schedulable`: whether virt-handler is well on the node.
-pub const SCHEDULABLE: &str = "kubevirt.io/schedulable";
+pub(crate) const SCHEDULABLE: &str = "kubevirt.io/schedulable";
 /// `node-labeller.kubevirt.io/obsolete-host-model`: the host's own model is declared obsolete.
-pub const OBSOLETE_HOST_MODEL: &str = "node-labeller.kubevirt.io/obsolete-host-model";
+pub(crate) const OBSOLETE_HOST_MODEL: &str = "node-labeller.kubevirt.io/obsolete-host-model";
 /// `node-labeller.kubevirt.io/skip-node`, an annotation: its presence, whatever its value, stops labelling.
-pub const SKIP_NODE: &str = "node-labeller.kubevirt.io/skip-node";
+pub(crate) const SKIP_NODE: &str = "node-labeller.kubevirt.io/skip-node";
 /// `kubevirt.io/cpumanager`: the node has a static CPU manager.
-pub const CPU_MANAGER: &str = "kubevirt.io/cpumanager";
+pub(crate) const CPU_MANAGER: &str = "kubevirt.io/cpumanager";
 /// `cpumanager`, the older spelling (up to KubeVirt 1.7).
-pub const CPU_MANAGER_OLD: &str = "cpumanager";
+pub(crate) const CPU_MANAGER_OLD: &str = "cpumanager";
 /// `kubevirt.io/realtime`.
-pub const REALTIME: &str = "kubevirt.io/realtime";
+pub(crate) const REALTIME: &str = "kubevirt.io/realtime";
 /// `kubevirt.io/sev`.
-pub const SEV: &str = "kubevirt.io/sev";
+pub(crate) const SEV: &str = "kubevirt.io/sev";
 /// `kubevirt.io/sev-es`.
-pub const SEV_ES: &str = "kubevirt.io/sev-es";
+pub(crate) const SEV_ES: &str = "kubevirt.io/sev-es";
 /// `kubevirt.io/sev-snp`.
-pub const SEV_SNP: &str = "kubevirt.io/sev-snp";
+pub(crate) const SEV_SNP: &str = "kubevirt.io/sev-snp";
 /// `kubevirt.io/tdx`.
-pub const TDX: &str = "kubevirt.io/tdx";
+pub(crate) const TDX: &str = "kubevirt.io/tdx";
 /// `kubevirt.io/s390-pv`.
-pub const S390_PV: &str = "kubevirt.io/s390-pv";
+pub(crate) const S390_PV: &str = "kubevirt.io/s390-pv";
 /// `kubevirt.io/vm-arch-`: the node can run guests of this architecture (cross-architecture gate).
-pub const VM_ARCH: &str = "kubevirt.io/vm-arch-";
+pub(crate) const VM_ARCH: &str = "kubevirt.io/vm-arch-";
 /// `kubernetes.io/arch`.
-pub const ARCH: &str = "kubernetes.io/arch";
+pub(crate) const ARCH: &str = "kubernetes.io/arch";
 /// `kubernetes.io/hostname`.
-pub const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The taint the node controller puts on a cordoned node.
-pub const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+pub(crate) const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// The CPU feature of nested virtualization on Intel.
-pub const VMX: &str = "vmx";
+pub(crate) const VMX: &str = "vmx";
 /// The CPU feature of nested virtualization on AMD.
-pub const SVM: &str = "svm";
+pub(crate) const SVM: &str = "svm";
 
 words! {
     /// What a label key is about, spelled as people say it: `cpu-feature`, `machine-type`.
@@ -98,7 +98,7 @@ words! {
 impl Family {
     /// Whether it says that a node can run a named CPU model.
     #[must_use]
-    pub fn is_model(self) -> bool {
+    pub(crate) fn is_model(self) -> bool {
         matches!(self, Self::CpuModel | Self::CpuModelMigration)
     }
 
@@ -133,7 +133,7 @@ impl Family {
 
     /// Whether the key describes the CPU; no node without it can be cured by an uncordon.
     #[must_use]
-    pub fn is_cpu(self) -> bool {
+    pub(crate) fn is_cpu(self) -> bool {
         match self {
             Self::CpuFeature
             | Self::CpuModel
@@ -151,13 +151,13 @@ impl Family {
     /// Whether the label belongs to the profile that like nodes share. Measured frequencies differ from
     /// machine to machine and would give every node a profile of its own.
     #[must_use]
-    pub fn is_profile(self) -> bool {
+    pub(crate) fn is_profile(self) -> bool {
         self.is_cpu() && !matches!(self, Self::CpuTimer | Self::SchedulingTsc)
     }
 
     /// Whether KubeVirt's node-labeller writes it, so that only `skip-node` keeps a hand-made one.
     #[must_use]
-    pub fn is_labeller(self) -> bool {
+    pub(crate) fn is_labeller(self) -> bool {
         (self.is_cpu() && self != Self::SchedulingTsc) || self == Self::MachineType
     }
 }
@@ -171,7 +171,7 @@ pub fn name(key: &str) -> &str {
 /// The key of another family with the same name, in the same domain: for `host-model-cpu.node.kubevirt.io/X`
 /// and [`CPU_MODEL_MIGRATION`], `cpu-model-migration.node.kubevirt.io/X`.
 #[must_use]
-pub fn same_name_in(key: &str, prefix: &str) -> String {
+pub(crate) fn same_name_in(key: &str, prefix: &str) -> String {
     match (key.split_once(".node."), prefix.split_once(".node.")) {
         (Some((_, rest)), Some((family, _))) => format!("{family}.node.{rest}"),
         _ => format!("{prefix}{}", name(key)),
@@ -180,7 +180,7 @@ pub fn same_name_in(key: &str, prefix: &str) -> String {
 
 /// Whether a label says that a node can do something that not every one can.
 #[must_use]
-pub fn is_capability(key: &str) -> bool {
+pub(crate) fn is_capability(key: &str) -> bool {
     [REALTIME, SEV, SEV_ES, SEV_SNP, TDX].contains(&key)
 }
 
@@ -188,7 +188,7 @@ pub fn is_capability(key: &str) -> bool {
 ///
 /// Mirrors `migration.go` (`createTargetPod`), which asks whether the key *contains* the prefix; in any domain.
 #[must_use]
-pub fn is_inherited(key: &str) -> bool {
+pub(crate) fn is_inherited(key: &str) -> bool {
     // Most keys that contain it begin with it, which is seen sooner.
     let contains = |prefix| key.starts_with(prefix) || key.contains(prefix);
     contains("cpu-feature.node.") || contains("cpu-model-migration.node.")
@@ -204,7 +204,7 @@ pub fn frequency(value: &str) -> Option<i64> {
 
 /// Whether a key is the one by which KubeVirt keeps host-model guests off obsolete hosts, in any domain.
 #[must_use]
-pub fn is_obsolete_host_model(key: &str) -> bool {
+pub(crate) fn is_obsolete_host_model(key: &str) -> bool {
     key.starts_with("node-labeller.") && key.ends_with("/obsolete-host-model")
 }
 
@@ -222,7 +222,7 @@ pub fn short<'a>(key: &'a str, value: &str) -> Cow<'a, str> {
 
 /// Names joined for people, at most `most`, the rest counted: `node-a, node-c and 7 more`.
 #[must_use]
-pub fn fold_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
+pub(crate) fn fold_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
 }

@@ -178,7 +178,7 @@ impl Answers {
     /// Whether a node has what a label says, as far as its libvirt tells: by what it says of the node, and where it provides the
     /// guest's CPU, by that.
     #[must_use]
-    pub fn provides(&self, node: &str, key: &str) -> Provided {
+    pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
         match self.hosts.get(node).map(|host| host.provides(key)) {
             Some(known @ (Provided::Yes | Provided::No)) => return known,
             Some(Provided::Unknown) | None => {}
@@ -199,7 +199,7 @@ impl Answers {
 
     /// The nodes whose libvirt refuses the CPU.
     #[must_use]
-    pub fn refusing(&self, fleet: &Fleet) -> Bits {
+    pub(crate) fn refusing(&self, fleet: &Fleet) -> Bits {
         let mut out = Bits::none(fleet.len());
         let refusing = self.nodes.keys().filter(|node| self.refusal(node).is_some());
         refusing.filter_map(|node| fleet.find(node)).for_each(|node| out.insert(node));

@@ -114,25 +114,25 @@ pub struct Excluded {
 impl Nearest {
     /// Whether it is of another architecture: named in data, where there is no other node; in words such nodes are counted.
     #[must_use]
-    pub fn is_foreign(&self) -> bool {
+    pub(crate) fn is_foreign(&self) -> bool {
         self.missing.iter().any(|(key, _)| key == label::ARCH)
     }
 
     /// What of its lack a person can do something about: of a node of another architecture no more than that.
-    pub fn to_blame(&self) -> impl Iterator<Item = &(String, String)> {
+    pub(crate) fn to_blame(&self) -> impl Iterator<Item = &(String, String)> {
         let is_foreign = self.is_foreign();
         self.missing.iter().filter(move |(key, _)| !is_foreign || key == label::ARCH)
     }
 
     /// Whether it is marked by virt-handler as unable to take guests.
     #[must_use]
-    pub fn is_unwell(&self) -> bool {
+    pub(crate) fn is_unwell(&self) -> bool {
         self.has.contains_key(label::SCHEDULABLE)
     }
 
     /// Whether only labels are to blame, as far as is known.
     #[must_use]
-    pub fn is_curable(&self) -> bool {
+    pub(crate) fn is_curable(&self) -> bool {
         matches!(self.evidence, Evidence::Drifted | Evidence::SourceLacksToo | Evidence::LibvirtAgrees)
     }
 }

@@ -39,7 +39,7 @@ impl Placement<'_> {
 
     /// The same, with its text borrowed from this one.
     #[must_use]
-    pub fn borrowed(&self) -> Placement<'_> {
+    pub(crate) fn borrowed(&self) -> Placement<'_> {
         Placement {
             selector: self.selector.borrowed(),
             affinity: self.affinity.clone(),
@@ -56,7 +56,7 @@ impl Placement<'_> {
 
     /// Whether a cordon is tolerated. Mirrors the scheduler's `NodeUnschedulable` plugin.
     #[must_use]
-    pub fn tolerates_cordon(&self) -> bool {
+    pub(crate) fn tolerates_cordon(&self) -> bool {
         self.tolerates(&Taint {
             key: label::TAINT_UNSCHEDULABLE.to_owned(),
             value: String::new(),

@@ -33,7 +33,7 @@ impl<'a> Selector<'a> {
 
     /// The same, with its text borrowed from this one.
     #[must_use]
-    pub fn borrowed(&self) -> Selector<'_> {
+    pub(crate) fn borrowed(&self) -> Selector<'_> {
         Selector(self.0.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect())
     }
 

@@ -84,7 +84,7 @@ pub struct Start<'a> {
 impl<'a> Start<'a> {
     /// The same guest with a named model: no host-model condition any more, but the model's key.
     #[must_use]
-    pub fn with_model(&self, model: &str) -> Start<'a> {
+    pub(crate) fn with_model(&self, model: &str) -> Start<'a> {
         let mut placement = self.placement.clone();
         placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
         placement.selector.insert(format!("{}{model}", label::CPU_MODEL), "true");
@@ -431,7 +431,7 @@ impl<'a> Subject<'a> {
 
     /// Whether a node has what a label says, as far as its libvirt tells.
     #[must_use]
-    pub fn provides(&self, node: &str, key: &str) -> Provided {
+    pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
         match self.asked() {
             Some(asked) => asked.provides(node, key),
             None => self.host(node).map_or(Provided::Unknown, |host| host.provides(key)),
@@ -518,14 +518,14 @@ impl<'a> Subject<'a> {
 
     /// Whether the guest runs.
     #[must_use]
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
         leaves || self.running.is_some()
     }
 
     /// The template, where the judged object is the one that holds it.
     #[must_use]
-    pub fn judged_template(&self) -> Option<Template> {
+    pub(crate) fn judged_template(&self) -> Option<Template> {
         self.template.filter(|template| self.field_root == template.path().join("."))
     }
 
@@ -537,20 +537,20 @@ impl<'a> Subject<'a> {
 
     /// Whether somebody chose an entry for this migration, or as a place for the guest: it says nothing about the guest's CPU.
     #[must_use]
-    pub fn is_chosen(&self, key: &str) -> bool {
+    pub(crate) fn is_chosen(&self, key: &str) -> bool {
         let is_added = matches!(&self.stage, Stage::Migration(migration) if migration.adds(key));
         is_added || self.is_own(key)
     }
 
     /// The value that is asked for where the guest's own selector does not have this key.
     #[must_use]
-    pub fn value_without_own(&self, key: &str) -> Option<&str> {
+    pub(crate) fn value_without_own(&self, key: &str) -> Option<&str> {
         self.under_own.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// Whether an entry of the selector comes from the guest's own `spec.nodeSelector`.
     #[must_use]
-    pub fn is_own(&self, key: &str) -> bool {
+    pub(crate) fn is_own(&self, key: &str) -> bool {
         has_key(&self.own_selector, key)
     }
 }

@@ -43,7 +43,7 @@ impl Judgement<'_, '_> {
     }
 
     /// The verdict, complete, with what is known beside the nodes.
-    pub fn verdict_with(self, notes: Notes<'_>) -> Verdict {
+    pub(crate) fn verdict_with(self, notes: Notes<'_>) -> Verdict {
         let reported = |check| notes.of(check, &self.assessment.outcome).cloned();
         let found = check::ALL.iter().flat_map(|spec| reported(spec.id).chain((spec.find)(&self)));
         let mut findings: Vec<Finding> = found.collect();
@@ -109,7 +109,7 @@ impl Verdict {
 
     /// The nodes that fit and lack some of the host model of the guest's own node, by name, and what: libvirt would likely refuse.
     #[must_use]
-    pub fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {
+    pub(crate) fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {
         match self.found(Check::HostModelUnasked).map(|finding| &finding.detail) {
             Some(Detail::HostModelUnasked(found)) if found.runs => &found.doubtful,
             _ => &[],
@@ -118,13 +118,13 @@ impl Verdict {
 
     /// Whether something may keep it off nodes that fit by labels.
     #[must_use]
-    pub fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         self.findings.iter().any(|finding| finding.check.doubts_labels())
     }
 
     /// Whether something was found that is reported whatever the policy's `warn` says.
     #[must_use]
-    pub fn is_always_reported(&self) -> bool {
+    pub(crate) fn is_always_reported(&self) -> bool {
         self.findings.iter().any(|finding| finding.check.spec().always_reported)
     }
 }

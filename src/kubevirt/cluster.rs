@@ -255,7 +255,7 @@ impl Cluster {
     }
 
     /// The same cluster with other nodes.
-    pub fn set_fleet(&mut self, fleet: Arc<Fleet>) {
+    pub(crate) fn set_fleet(&mut self, fleet: Arc<Fleet>) {
         self.fleet = fleet;
         self.settle();
     }
@@ -389,7 +389,7 @@ impl Cluster {
 
     /// The release that mends the values of capability labels; `None` where they are right, or the release is assumed.
     #[must_use]
-    pub fn mended_in(&self) -> Option<&'static str> {
+    pub(crate) fn mended_in(&self) -> Option<&'static str> {
         match self.release {
             ReleaseKnown::Observed(release) => release.mends_capability_values_in(),
             ReleaseKnown::Newest | ReleaseKnown::WithoutMachineTypes => None,
@@ -443,13 +443,13 @@ impl Cluster {
 
     /// The guest that a launcher pod belongs to, by the pod's name.
     #[must_use]
-    pub fn guest_of_launcher(&self, namespace: &str, name: &str) -> Option<&Vmi> {
+    pub(crate) fn guest_of_launcher(&self, namespace: &str, name: &str) -> Option<&Vmi> {
         self.vmi(namespace, &get(&self.launchers, namespace, name)?.guest)
     }
 
     /// The launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`.
     #[must_use]
-    pub fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
+    pub(crate) fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
         let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;
         // The first of the most recent, as KubeVirt's strict comparison keeps it.
         let pods = self.launchers_of(vmi).filter(on_node);
@@ -478,7 +478,7 @@ impl Cluster {
 
     /// Why the labels of a namespace are not all known, if so.
     #[must_use]
-    pub fn namespace_excess(&self, name: &str) -> Option<&Excess> {
+    pub(crate) fn namespace_excess(&self, name: &str) -> Option<&Excess> {
         get(&self.namespaces, "", name)?.metadata.excess.as_ref()
     }
 
@@ -502,7 +502,7 @@ impl Cluster {
 
     /// A DataSource.
     #[must_use]
-    pub fn data_source(&self, namespace: &str, name: &str) -> Option<&DataSource> {
+    pub(crate) fn data_source(&self, namespace: &str, name: &str) -> Option<&DataSource> {
         get(&self.data_sources, namespace, name)
     }
 
@@ -514,13 +514,13 @@ impl Cluster {
 
     /// A DataVolume.
     #[must_use]
-    pub fn data_volume(&self, namespace: &str, name: &str) -> Option<&DataVolume> {
+    pub(crate) fn data_volume(&self, namespace: &str, name: &str) -> Option<&DataVolume> {
         get(&self.data_volumes, namespace, name)
     }
 
     /// A `VolumeSnapshot`.
     #[must_use]
-    pub fn volume_snapshot(&self, namespace: &str, name: &str) -> Option<&MetaOnly> {
+    pub(crate) fn volume_snapshot(&self, namespace: &str, name: &str) -> Option<&MetaOnly> {
         get(&self.volume_snapshots, namespace, name)
     }
 

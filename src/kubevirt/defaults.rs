@@ -28,7 +28,7 @@ pub(crate) const HYPERCONVERGED_NAME: &str = "kubevirt-hyperconverged";
 /// The HyperConverged that owns a KubeVirt resource, by name, as that of OpenShift Virtualization does. Its operator writes the
 /// resource (kubevirt/hyperconverged-cluster-operator, `NewKubevirtHandler`).
 #[must_use]
-pub fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
+pub(crate) fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
     let owners = &kubevirt.metadata.owner_references;
     let owner = owners.iter().find(|owner| owner.kind == "HyperConverged" && owner.controller);
     let by_label = || well_known::MANAGED_BY_HCO.is_set(&kubevirt.metadata.labels).then_some(HYPERCONVERGED_NAME);
@@ -66,7 +66,7 @@ impl ClusterConfig {
 
     /// The architecture of guests that name none.
     #[must_use]
-    pub fn default_architecture(&self) -> &str {
+    pub(crate) fn default_architecture(&self) -> &str {
         let configured = &self.configuration.architecture_configuration.default_architecture;
         [configured.as_str(), self.default_architecture.as_str()]
             .into_iter()
@@ -76,7 +76,7 @@ impl ClusterConfig {
 
     /// The machine type of guests that name none.
     #[must_use]
-    pub fn machine_type(&self, architecture: &str) -> &str {
+    pub(crate) fn machine_type(&self, architecture: &str) -> &str {
         if !self.configuration.machine_type.is_empty() {
             return &self.configuration.machine_type;
         }
@@ -102,7 +102,7 @@ impl ClusterConfig {
 
     /// The CPU model of guests of an architecture that name none (`setDefaultCPUModel`).
     #[must_use]
-    pub fn cpu_model(&self, architecture: &str) -> &str {
+    pub(crate) fn cpu_model(&self, architecture: &str) -> &str {
         match (architecture, self.configuration.cpu_model.as_str()) {
             ("arm64", _) => "host-passthrough",
             (_, "") => "host-model",
@@ -176,7 +176,7 @@ fn hyperv_dependencies(hyperv: &mut Hyperv, filled: &mut Origins) -> bool {
 
 /// Whether an enlightenment is switched on, defaults applied.
 #[must_use]
-pub fn is_on(state: Option<&FeatureState>) -> bool {
+pub(crate) fn is_on(state: Option<&FeatureState>) -> bool {
     state.is_some_and(|state| state.enabled == Some(true))
 }
 

@@ -61,7 +61,7 @@ impl Parallel {
 
     /// How many guests leave one node at a time.
     #[must_use]
-    pub fn of_a_node(self) -> u32 {
+    pub(crate) fn of_a_node(self) -> u32 {
         self.outbound.min(self.cluster)
     }
 }

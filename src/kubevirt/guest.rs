@@ -21,7 +21,7 @@ use crate::well_known;
 
 /// The guest that a VirtualMachine becomes.
 #[derive(Clone, Debug, Default)]
-pub struct Guest {
+pub(crate) struct Guest {
     /// Its specification, before KubeVirt's own defaults.
     pub spec: VmiSpec,
     /// What was found on the way.

@@ -87,7 +87,7 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
 
 /// What a launcher is asked for by keys of the guest's own node selector where that is taken out.
 #[must_use]
-pub fn under_own(
+pub(crate) fn under_own(
     spec: &VmiSpec,
     status: &VmiStatus,
     config: &ClusterConfig,
@@ -179,7 +179,7 @@ pub fn asks(spec: &VmiSpec, config: &ClusterConfig, key: &str) -> bool {
 
 /// The machine type asked for: what the guest was started with, else what its spec says.
 #[must_use]
-pub fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Option<&'v str> {
+pub(crate) fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Option<&'v str> {
     [&status.machine, &spec.domain.machine]
         .into_iter()
         .flatten()
@@ -287,7 +287,7 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
 
 /// What kube-scheduler decides by the pods on the nodes. KubeVirt copies affinity and topology spread constraints to the launcher.
 #[must_use]
-pub fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
+pub(crate) fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
     let requires = |kind: &str| {
         let affinity = spec.affinity.as_ref().map(|affinity| &affinity.0[kind]);
         let terms = affinity.and_then(|of| of["requiredDuringSchedulingIgnoredDuringExecution"].as_array());

@@ -12,7 +12,7 @@ impl Release {
     /// The newest release whose behaviour is known here; assumed where none is named.
     pub const NEWEST: Self = Self(1, 9, 0);
     /// The last release that neither labels machine types nor asks for them.
-    pub const BEFORE_MACHINE_TYPES: Self = Self(1, 5, 0);
+    pub(crate) const BEFORE_MACHINE_TYPES: Self = Self(1, 5, 0);
 
     /// Reads `v1.5.2`, `1.5.2`, `v1.2.0-150500.8.1`, `v1.8.4+build`. `None` for anything else.
     #[must_use]
@@ -27,74 +27,74 @@ impl Release {
 
     /// `kubernetes.io/arch` is selected.
     #[must_use]
-    pub fn selects_arch(self) -> bool {
+    pub(crate) fn selects_arch(self) -> bool {
         self >= Self(1, 0, 0)
     }
 
     /// Host models can be obsolete, and host-model guests avoid them.
     #[must_use]
-    pub fn avoids_obsolete_host_models(self) -> bool {
+    pub(crate) fn avoids_obsolete_host_models(self) -> bool {
         self >= Self(0, 59, 0)
     }
 
     /// The machine type is selected.
     #[must_use]
-    pub fn selects_machine_type(self) -> bool {
+    pub(crate) fn selects_machine_type(self) -> bool {
         self >= Self(1, 5, 1)
     }
 
     /// The value asked of `kubevirt.io/realtime` and `kubevirt.io/sev…`.
     #[must_use]
-    pub fn capability_value(self) -> &'static str {
+    pub(crate) fn capability_value(self) -> &'static str {
         if self >= Self(1, 5, 0) { "true" } else { "" }
     }
 
     /// The release from which on the labeller writes the value that is asked of `kubevirt.io/realtime` and `kubevirt.io/sev…`;
     /// `None` where it does.
     #[must_use]
-    pub fn mends_capability_values_in(self) -> Option<&'static str> {
+    pub(crate) fn mends_capability_values_in(self) -> Option<&'static str> {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 
     /// `kubevirt.io/tdx` is selected.
     #[must_use]
-    pub fn selects_tdx(self) -> bool {
+    pub(crate) fn selects_tdx(self) -> bool {
         self >= Self(1, 7, 0)
     }
 
     /// `kubevirt.io/cpumanager` is selected instead of `cpumanager`.
     #[must_use]
-    pub fn renamed_cpumanager(self) -> bool {
+    pub(crate) fn renamed_cpumanager(self) -> bool {
         self >= Self(1, 8, 0)
     }
 
     /// A migration target asks for the source's vendor.
     #[must_use]
-    pub fn selects_vendor(self) -> bool {
+    pub(crate) fn selects_vendor(self) -> bool {
         self >= Self(1, 6, 4) && self != Self(1, 7, 0)
     }
 
     /// Targets ask for `cpu-model-migration`, and later ones inherit it; before, for `host-model-cpu`.
     #[must_use]
-    pub fn inherits_host_model(self) -> bool {
+    pub(crate) fn inherits_host_model(self) -> bool {
         self >= Self(0, 54, 0)
     }
 
     /// `spec.addedNodeSelector` of a migration is honoured, and decentralized migration exists.
     #[must_use]
-    pub fn has_added_node_selector(self) -> bool {
+    pub(crate) fn has_added_node_selector(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
     /// A missing host-model label on the source is overlooked instead of stopping the migration.
     #[must_use]
-    pub fn overlooks_missing_host_model(self) -> bool {
+    pub(crate) fn overlooks_missing_host_model(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
     /// The architecture of a VirtualMachine that names none comes from its preference or its DataSource.
     #[must_use]
-    pub fn reads_preferred_architecture(self) -> bool {
+    pub(crate) fn reads_preferred_architecture(self) -> bool {
         self >= Self(1, 7, 0)
     }
 
@@ -103,7 +103,7 @@ impl Release {
     /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, and since when
     /// `handleAffinityChangeRequest` is there.
     #[must_use]
-    pub fn updates_live(self, config: &ClusterConfig) -> bool {
+    pub(crate) fn updates_live(self, config: &ClusterConfig) -> bool {
         let strategy = config.configuration.vm_rollout_strategy.as_str();
         if self >= Self(1, 6, 0) {
             matches!(strategy, "" | "LiveUpdate")
@@ -115,13 +115,13 @@ impl Release {
 
     /// `preferredLaunchSecurity` of a preference is honoured.
     #[must_use]
-    pub fn reads_preferred_launch_security(self) -> bool {
+    pub(crate) fn reads_preferred_launch_security(self) -> bool {
         self >= Self(1, 9, 0)
     }
 
     /// A ControllerRevision that the status of a VirtualMachine names counts only if it is a copy of what its spec names.
     #[must_use]
-    pub fn compares_revision_name(self) -> bool {
+    pub(crate) fn compares_revision_name(self) -> bool {
         self >= Self(1, 6, 0)
     }
 }
@@ -157,7 +157,7 @@ impl ReleaseKnown {
 
     /// What had to be assumed, in words.
     #[must_use]
-    pub fn assumption(&self) -> Option<String> {
+    pub(crate) fn assumption(&self) -> Option<String> {
         match self {
             Self::Observed(_) => None,
             Self::Newest => Some(format!(

@@ -55,7 +55,7 @@ impl ReplicasKind {
 
     /// The short name that kubectl takes.
     #[must_use]
-    pub const fn short_name(self) -> &'static str {
+    pub(crate) const fn short_name(self) -> &'static str {
         self.resource().names().short[0]
     }
 

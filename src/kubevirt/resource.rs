@@ -233,7 +233,7 @@ impl Resource {
 
     /// Whether guests can be judged without it, less exactly.
     #[must_use]
-    pub fn is_dispensable(self) -> bool {
+    pub(crate) fn is_dispensable(self) -> bool {
         self.row().2 != Need::Required
     }
 
@@ -251,7 +251,7 @@ impl Resource {
 
     /// Whether the objects that a guest is judged by are in the guest's own namespace.
     #[must_use]
-    pub fn is_of_guests(self) -> bool {
+    pub(crate) fn is_of_guests(self) -> bool {
         self.row().1 == Scope::Guests
     }
 
@@ -263,7 +263,7 @@ impl Resource {
 
     /// The resource whose list or watch in all namespaces has this path.
     #[must_use]
-    pub fn of_path(path: &str) -> Option<Self> {
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
         let (prefix, rest) = path.strip_prefix('/')?.split_once('/')?;
         Self::WATCHED.into_iter().find(|resource| {
             let root = if resource.group().is_empty() { "api" } else { "apis" };

@@ -71,7 +71,7 @@ pub struct OtherPod {
 
 /// A resource of which a node has too little.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shortage {
+pub(crate) struct Shortage {
     /// `cpu`, `memory`, ….
     pub resource: String,
     /// How much is free, in thousandths.
@@ -97,7 +97,7 @@ pub struct Budget {
 
 impl Budget {
     /// Whether it protects a pod with these labels.
-    pub fn protects<'l>(&self, namespace: &str, label: impl Fn(&str) -> Option<&'l str>) -> bool {
+    pub(crate) fn protects<'l>(&self, namespace: &str, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.namespace == namespace && self.selector.matches_by(label)
     }
 }
@@ -255,7 +255,7 @@ impl Room {
     }
 
     /// Says that all budgets there are have been read, also where there is none.
-    pub fn mark_budgets_read(&mut self) {
+    pub(crate) fn mark_budgets_read(&mut self) {
         self.knows_budgets = true;
     }
 
@@ -277,7 +277,7 @@ impl Room {
     }
 
     /// Says that all pods there are have been read, also where there is none but launchers.
-    pub fn mark_pods_read(&mut self) {
+    pub(crate) fn mark_pods_read(&mut self) {
         self.knows_others = true;
     }
 
@@ -289,7 +289,7 @@ impl Room {
 
     /// Whether budgets are known: a dump in which there is none may have been made without them.
     #[must_use]
-    pub fn knows_budgets(&self) -> bool {
+    pub(crate) fn knows_budgets(&self) -> bool {
         self.knows_budgets
     }
 
@@ -301,7 +301,7 @@ impl Room {
 
     /// Whether the pods are known that are no guest's: in a dump in which there is none they may have been left out.
     #[must_use]
-    pub fn knows_others(&self) -> bool {
+    pub(crate) fn knows_others(&self) -> bool {
         self.knows_others
     }
 
@@ -332,7 +332,7 @@ impl Room {
     /// Why a node has no room for a guest's migration; `None` where it has, or nothing is known of it. A target pod of the guest that
     /// is there already takes no room from it.
     #[must_use]
-    pub fn shortage(&self, node: &str, vmi: &Vmi) -> Option<Shortage> {
+    pub(crate) fn shortage(&self, node: &str, vmi: &Vmi) -> Option<Shortage> {
         let (need, nobody) = (self.need(vmi)?, Amounts::new());
         let own = self.launchers.get(&key(vmi, node)).map_or(&nobody, |own| &own.amounts);
         self.of_node(node, need.priority)?.shortage(need, &nobody, own)
@@ -372,7 +372,7 @@ impl NodeSpace {
     /// The first resource of which the node has too little for a pod, once others have come there: the processor, the memory,
     /// then any other. `None` where there is room, or it is not known.
     #[must_use]
-    pub fn shortage(&self, need: &Need, come: &Amounts, gone: &Amounts) -> Option<Shortage> {
+    pub(crate) fn shortage(&self, need: &Need, come: &Amounts, gone: &Amounts) -> Option<Shortage> {
         let amount = |of: &Amounts, resource: &str| of.get(resource).copied().unwrap_or(0);
         let short = |(resource, &asked): (&String, &i64)| {
             // What a node does not list it does not have; of that nothing is known in a dump that was cut down.
@@ -389,7 +389,7 @@ impl NodeSpace {
 impl Shortage {
     /// `2 of 64 cores free`, `3 of 256 GiB of memory free`.
     #[must_use]
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let Self { resource, free, of, .. } = self;
         match resource.as_str() {
             "cpu" => format!("{} of {} cores free", cores(*free), cores(*of)),
@@ -402,7 +402,7 @@ impl Shortage {
 
     /// `8 cores`, `16 GiB of memory`.
     #[must_use]
-    pub fn wanted(&self) -> String {
+    pub(crate) fn wanted(&self) -> String {
         match self.resource.as_str() {
             "cpu" => format!("{} cores", cores(self.asked)),
             "memory" => format!("{} GiB of memory", gib(self.asked)),

@@ -47,7 +47,7 @@ pub struct Judged<'a> {
 impl Judged<'_> {
     /// The guest looked up among the nodes.
     #[must_use]
-    pub fn look_up<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Judgement<'j, 'j> {
+    pub(crate) fn look_up<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Judgement<'j, 'j> {
         let why = self.not_judged.as_ref().map(|finding| finding.words().unwrap_or_default().to_owned());
         Judgement::new(&self.subject, &cluster.fleet, effort).unless_not_judged(why)
     }
@@ -64,7 +64,7 @@ impl Judged<'_> {
     }
 
     /// The same, until it is enough: then the outcome is not known.
-    pub fn assess_within(&self, cluster: &Cluster, effort: Effort<'_>) -> Assessment {
+    pub(crate) fn assess_within(&self, cluster: &Cluster, effort: Effort<'_>) -> Assessment {
         self.look_up(cluster, effort).into_assessment()
     }
 
@@ -139,7 +139,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
 
 /// The VMI that owns a pod, where it is known; one of that name with another UID is another guest. What people paste may name none.
 #[must_use]
-pub fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
+pub(crate) fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
     let owner = cluster::owner(pod)?;
     let vmi = cluster.vmi(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name)?;
     (vmi.metadata.uid.is_empty() || owner.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
@@ -159,7 +159,7 @@ fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) ->
 
 /// A VMI that is to be started.
 #[must_use]
-pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
+pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
     let mut out = of_spec(
         &vmi.metadata.namespace,
         &name_of(&vmi.metadata),
@@ -179,13 +179,13 @@ pub fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
 
 /// A VM: the guest it will become.
 #[must_use]
-pub fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
+pub(crate) fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
     of_guest(vm, guest_of(vm, cluster), cluster)
 }
 
 /// A VM by the guest that it becomes, which may be another one than [`guest_of`] tells.
 #[must_use]
-pub fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<'static> {
+pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<'static> {
     let changes = changes::of_vm(vm, &guest, cluster);
     let Guest { spec, notes, missing, origins, excess, instancetype, preference } = guest;
     let name = name_of(&vm.metadata);
@@ -412,13 +412,13 @@ fn under_own(vmi: &Vmi, cluster: &Cluster) -> Vec<(String, String)> {
 
 /// What is asked for under the keys of the guest's own selector in a launcher pod. It takes a prediction, as the next.
 #[must_use]
-pub fn under_own_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Vec<(String, String)> {
+pub(crate) fn under_own_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Vec<(String, String)> {
     vmi_of_pod(pod, cluster).map(|vmi| under_own(vmi, cluster)).unwrap_or_default()
 }
 
 /// Who asks for what a launcher pod requires. It takes a prediction, so it is found out where something is to be said alone.
 #[must_use]
-pub fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
+pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
     let Some(vmi) = vmi_of_pod(pod, cluster) else { return Authors::default() };
     let anew = launch::render(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release());
     let mut authors = authors_of_vmi(vmi, &anew, &[], cluster);
@@ -483,7 +483,7 @@ pub(super) fn start_of(mut spec: VmiSpec, cluster: &Cluster) -> Option<Start<'st
 /// # Errors
 ///
 /// The launcher is too large to be read.
-pub fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<String, String>, NoPod> {
+pub(crate) fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<String, String>, NoPod> {
     match cluster.current_launcher(vmi) {
         Some(Launcher { excess: Some(excess), .. }) => {
             Err(NoPod::TooLarge { whose: "its launcher pod is", excess: excess.clone() })
@@ -494,7 +494,7 @@ pub fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<String, 
 
 /// A migration: its target pod is predicted.
 #[must_use]
-pub fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
+pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     let namespace = &vmim.metadata.namespace;
     let Some(vmi) = cluster.vmi(namespace, &vmim.spec.vmi_name) else {
         let stage = Stage::Migration(Migration::default());
@@ -635,7 +635,7 @@ fn added(
 
 /// A running guest, as if somebody asked for its migration now; `None` where it does not run.
 #[must_use]
-pub fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
+pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
     if !migration::runs(vmi) {
         return None;
     }
@@ -650,7 +650,7 @@ pub fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
 /// `captures` says that virt-controller sends it: it writes into a VM which revision of its instancetype and preference it
 /// uses, the one there is (`pkg/instancetype/revision/store.go`), which changes nothing of the guest. A person may name any.
 #[must_use]
-pub fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> bool {
+pub(crate) fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> bool {
     // What becomes of it at an eviction changes nothing of where it can run, and volumes are not judged.
     let guest = |vm: &VirtualMachine| VmiSpec {
         eviction_strategy: String::new(),

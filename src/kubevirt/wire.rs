@@ -82,7 +82,7 @@ pub use storage::{
 
 /// Whether a pod, a VMI or a migration of this `status.phase` has ended. Mirrors `IsFinal`.
 #[must_use]
-pub fn is_final(phase: &str) -> bool {
+pub(crate) fn is_final(phase: &str) -> bool {
     matches!(phase, "Succeeded" | "Failed")
 }
 
@@ -591,13 +591,13 @@ impl Hyperv {
 
     /// The same, to be changed.
     #[must_use]
-    pub fn settings_mut(&mut self) -> [(&'static str, &mut Option<FeatureState>); 11] {
+    pub(crate) fn settings_mut(&mut self) -> [(&'static str, &mut Option<FeatureState>); 11] {
         settings!(self)
     }
 }
 
 /// The condition of a VMI that says whether it can be migrated at all (`VirtualMachineInstanceIsMigratable`).
-pub const LIVE_MIGRATABLE: &str = "LiveMigratable";
+pub(crate) const LIVE_MIGRATABLE: &str = "LiveMigratable";
 
 macro_rules! measured {
     ($($name:ident $(<$life:lifetime>)?),*) => {$(

@@ -18,7 +18,7 @@ pub(crate) use super::options::{ClusterArgs, ConnectError};
 impl ClusterArgs {
     /// The first of the options given that say which cluster to talk to; a dump is of one already.
     #[must_use]
-    pub fn first_given(&self) -> Option<&'static str> {
+    pub(crate) fn first_given(&self) -> Option<&'static str> {
         let given = [
             (self.kubeconfig.is_some(), "--kubeconfig"),
             (self.context.is_some(), "--context"),

@@ -71,7 +71,7 @@ impl Freshness {
 
     /// What went wrong last with a resource's watch, if it is not well.
     #[must_use]
-    pub fn trouble(&self, resource: Resource) -> Option<String> {
+    pub(crate) fn trouble(&self, resource: Resource) -> Option<String> {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner)[resource as usize].clone();
         // A watch that was taken up again is well, though nothing happened since.
         let received_at = self.received_at[resource as usize].load(Ordering::Relaxed);

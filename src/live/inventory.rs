@@ -158,7 +158,7 @@ impl Inventory {
 
     /// Whether every resource was read once.
     #[must_use]
-    pub fn is_synced(&self) -> bool {
+    pub(crate) fn is_synced(&self) -> bool {
         self.synced.len() == Resource::WATCHED.len()
     }
 

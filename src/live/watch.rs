@@ -19,7 +19,7 @@ use crate::kubevirt::cluster::Name;
 use crate::kubevirt::resource::Resource;
 
 /// How many objects a page holds: with nodes of 34 KB each, a few megabytes.
-pub const PAGE: u32 = 250;
+pub(crate) const PAGE: u32 = 250;
 /// The same for kinds that many may create, as large as etcd takes them, 1.5 MB: a page of such objects is held twice while it is read.
 const PAGE_OF_ANYBODYS: u32 = 25;
 /// How long is waited before another attempt, at most.

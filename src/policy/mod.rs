@@ -23,14 +23,14 @@ use crate::word::{readable, words};
 pub use crate::word::{UnknownWord, Word};
 pub use read::PolicyError;
 pub use rule::{Grounds, RequestFacts, RequestKind, Ruling, rule};
-pub use select::lives_on;
+pub(crate) use select::lives_on;
 pub use selector::{LabelCondition, LabelSelector, Operator};
 pub use tree::Problem;
 
 /// `apiVersion` of a `CPUPolicy`, and of the kinds of objects that only dumps hold.
-pub const API_VERSION: &str = "cpufit.io/v1alpha1";
+pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
 /// `kind` of a `CPUPolicy`.
-pub const KIND: &str = "CPUPolicy";
+pub(crate) const KIND: &str = "CPUPolicy";
 
 /// One `CPUPolicy`. The field's name in YAML stands first in its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub struct Policy {
 impl Policy {
     /// The policy of a cluster that has none: it warns and records, and never denies or changes anything.
     #[must_use]
-    pub fn builtin() -> Self {
+    pub(crate) fn builtin() -> Self {
         Self {
             name: "built-in".to_owned(),
             namespace_selector: LabelSelector::default(),
@@ -94,7 +94,7 @@ impl Policy {
     /// How closely it describes its guests: the labels it asks for of namespace and guest together, then of the guest
     /// alone. Of two policies as specific as each other the name decides which governs.
     #[must_use]
-    pub fn specificity(&self) -> (usize, usize) {
+    pub(crate) fn specificity(&self) -> (usize, usize) {
         let of_guest = self.virtual_machine_selector.specificity();
         (self.namespace_selector.specificity() + of_guest, of_guest)
     }
@@ -124,7 +124,7 @@ impl Policy {
 
 /// Whether a namespace with these labels is left alone entirely, whatever the policies say.
 #[must_use]
-pub fn is_left_alone(namespace_labels: &BTreeMap<String, String>) -> bool {
+pub(crate) fn is_left_alone(namespace_labels: &BTreeMap<String, String>) -> bool {
     well_known::EXEMPT.is_set(namespace_labels)
 }
 
@@ -176,7 +176,7 @@ impl Guest<'_> {
 /// thing: expressions count like labels, and a policy without selectors selects every guest instead of none.
 /// `None` where no policy selects the guest: then [`Policy::builtin`] governs.
 #[must_use]
-pub fn governing<'p>(policies: impl IntoIterator<Item = &'p Policy>, guest: &Guest<'_>) -> Option<&'p Policy> {
+pub(crate) fn governing<'p>(policies: impl IntoIterator<Item = &'p Policy>, guest: &Guest<'_>) -> Option<&'p Policy> {
     let is_known = guest.unread == Unread::default();
     let rank = |policy: &&'p Policy| {
         (!is_known && !policy.refuses_models(), Reverse(policy.specificity()), policy.name.as_str())
@@ -324,7 +324,7 @@ words! {
 impl Exemption {
     /// Whether the request is left alone entirely: no warning and no record.
     #[must_use]
-    pub fn is_silent(self) -> bool {
+    pub(crate) fn is_silent(self) -> bool {
         self == Self::LabelledNamespace
     }
 }
@@ -357,7 +357,7 @@ impl UserName {
     /// `kubevirt-apiserver` is not among them: it asks on behalf of a person with virtctl, who reads the denial.
     /// Mirrors `pkg/virt-api/webhooks/serviceaccounts.go` without that one.
     #[must_use]
-    pub fn is_kubevirt_controller(&self, kubevirt_namespace: Option<&str>) -> bool {
+    pub(crate) fn is_kubevirt_controller(&self, kubevirt_namespace: Option<&str>) -> bool {
         self.service_account().is_some_and(|(namespace, name)| {
             matches!(name, "kubevirt-controller" | "kubevirt-handler" | "kubevirt-synchronization-controller")
                 && kubevirt_namespace.is_none_or(|installed| installed == namespace)

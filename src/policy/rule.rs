@@ -36,7 +36,7 @@ impl RequestKind {
 
     /// Whether a policy can deny it at all.
     #[must_use]
-    pub fn is_deniable(self) -> bool {
+    pub(crate) fn is_deniable(self) -> bool {
         match self {
             Self::VirtualMachine
             | Self::VirtualMachineInstance
@@ -49,7 +49,7 @@ impl RequestKind {
 
     /// Whether the person who sent it can mend its fields.
     #[must_use]
-    pub fn is_mendable(self) -> bool {
+    pub(crate) fn is_mendable(self) -> bool {
         matches!(self, Self::VirtualMachine | Self::VirtualMachineInstance | Self::Replicas)
     }
 }
@@ -96,7 +96,7 @@ impl Ruling {
 
     /// Whether it is recorded in audit annotations and Events.
     #[must_use]
-    pub fn is_recorded(self) -> bool {
+    pub(crate) fn is_recorded(self) -> bool {
         match self {
             Self::LeftAlone => false,
             Self::Admit { recorded, .. } | Self::Deny { recorded, .. } => recorded,

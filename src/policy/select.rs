@@ -7,7 +7,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 /// Whether a guest lives on nodes that a policy selects: on the one it runs on, else on any it may start on;
 /// where it may start on none, on any at all.
 #[must_use]
-pub fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fitting: &Bits, fleet: &Fleet) -> bool {
+pub(crate) fn lives_on(selector: &LabelSelector, runs_on: Option<NodeIndex>, fitting: &Bits, fleet: &Fleet) -> bool {
     if *selector == LabelSelector::default() {
         return true;
     }

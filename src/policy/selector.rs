@@ -24,7 +24,7 @@ readable!(Operator);
 impl Operator {
     /// Whether the operator compares with values; the other two take none.
     #[must_use]
-    pub fn takes_values(self) -> bool {
+    pub(crate) fn takes_values(self) -> bool {
         matches!(self, Self::In | Self::NotIn)
     }
 }
@@ -64,7 +64,7 @@ pub struct LabelSelector {
 impl LabelSelector {
     /// The same selection of labels with KubeVirt's own names.
     #[must_use]
-    pub fn inward(&self, domain: &Domain) -> Self {
+    pub(crate) fn inward(&self, domain: &Domain) -> Self {
         let labels = self.match_labels.iter();
         let expressions = self.match_expressions.iter().cloned();
         Self {
@@ -83,7 +83,7 @@ impl LabelSelector {
 
     /// Whether labels of which not all are known can meet every condition: one that is not known may be there, or not.
     #[must_use]
-    pub fn can_match(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn can_match(&self, labels: &BTreeMap<String, String>) -> bool {
         let met_by =
             |key: &str, holds: &dyn Fn(Option<&str>) -> bool| labels.get(key).is_none_or(|value| holds(Some(value)));
         self.match_labels.iter().all(|(key, wanted)| met_by(key, &|value| value == Some(wanted)))
@@ -91,7 +91,7 @@ impl LabelSelector {
     }
 
     /// The same for labels that are not kept in a map: `value` yields the value of a key.
-    pub fn matches_by<'l>(&self, value: impl Fn(&str) -> Option<&'l str>) -> bool {
+    pub(crate) fn matches_by<'l>(&self, value: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.match_labels.iter().all(|(key, wanted)| value(key) == Some(wanted))
             && self.match_expressions.iter().all(|condition| condition.holds(value(&condition.key)))
     }
@@ -99,7 +99,7 @@ impl LabelSelector {
     /// How much it asks: the number of different labels in it. Saying more about the same label
     /// makes no selector more specific.
     #[must_use]
-    pub fn specificity(&self) -> usize {
+    pub(crate) fn specificity(&self) -> usize {
         self.keys().collect::<BTreeSet<&str>>().len()
     }
 

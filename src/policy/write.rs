@@ -8,7 +8,7 @@ use crate::word::Word;
 impl Policy {
     /// The policy as an object of the API. What selects everything, or holds what it would hold anyway, is left out, but the dials.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let Self {
             name,
             namespace_selector,

@@ -51,7 +51,7 @@ impl Note {
 
     /// A note that is made of what the watch knows alone.
     #[must_use]
-    pub fn of_watched(line: &str) -> Self {
+    pub(crate) fn of_watched(line: &str) -> Self {
         let line = Shown::within(line, usize::MAX).to_string();
         if line.len() <= LONGEST {
             return Self(line);

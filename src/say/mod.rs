@@ -62,7 +62,7 @@ impl Messages {
 
     /// Why a policy refuses a guest for its CPU model, as it is said where it is admitted all the same.
     #[must_use]
-    pub fn unmet_line(&self, policy: &str) -> Option<String> {
+    pub(crate) fn unmet_line(&self, policy: &str) -> Option<String> {
         self.unmet.as_ref().map(|unmet| format!("{} (policy {policy})", unmet.message))
     }
 

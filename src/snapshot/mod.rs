@@ -67,7 +67,7 @@ macro_rules! dump_command {
 }
 
 /// How standard input is called in arguments and in [`Place::file`].
-pub const STDIN: &str = "-";
+pub(crate) const STDIN: &str = "-";
 
 /// Where a dump is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl Item {
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
-    pub fn parse_unbounded<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
+    pub(crate) fn parse_unbounded<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         serde_json::from_str(self.json.get()).map_err(|_| error::field::<T>(self.place.clone(), &self.kind, &self.json))
     }
 }
@@ -218,7 +218,7 @@ impl Item {
 
     /// The object as kubectl would send it to a namespace: there if it names none and is of a kind that has one.
     #[must_use]
-    pub fn in_namespace(mut self, namespace: &str) -> Self {
+    pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
         // Of kinds that nobody reads it does not matter.
         let is_namespaced = Resource::of(group, &self.kind).is_none_or(Resource::is_namespaced);
@@ -286,7 +286,7 @@ pub fn read<E: From<Error>>(
 ///
 /// # Errors
 /// As [`read`], and where a file or folder cannot be opened or a folder holds no dump.
-pub fn read_all<E: From<Error>>(
+pub(crate) fn read_all<E: From<Error>>(
     sources: &[Source],
     domain: &Domain,
     mut stdin: impl Read,
@@ -316,7 +316,7 @@ pub fn read_all<E: From<Error>>(
 ///
 /// # Errors
 /// As [`read_all`]. A file that is named, and one of a folder that begins with an object, must be readable to its end.
-pub fn read_dumps<E: From<Error>>(
+pub(crate) fn read_dumps<E: From<Error>>(
     sources: &[Source],
     domain: &Domain,
     mut stdin: impl Read,
@@ -364,7 +364,7 @@ pub fn read_dumps<E: From<Error>>(
 const PIECE: usize = 64 * 1024;
 
 /// The domain that is given, else the one that these dumps use throughout; and standard input, with nothing of it lost.
-pub fn domain_of<R: Read>(given: Option<&Domain>, dumps: &[Source], stdin: R) -> (Domain, impl Read + use<R>) {
+pub(crate) fn domain_of<R: Read>(given: Option<&Domain>, dumps: &[Source], stdin: R) -> (Domain, impl Read + use<R>) {
     let (recognised, rest) = recognise(if given.is_some() { &[] } else { dumps }, stdin);
     (given.cloned().unwrap_or(recognised), rest)
 }

@@ -64,7 +64,7 @@ static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// The format of the log; `None` where nothing is logged.
 #[must_use]
-pub fn log_format() -> Option<LogFormat> {
+pub(crate) fn log_format() -> Option<LogFormat> {
     FORMAT.get().copied()
 }
 

@@ -192,28 +192,28 @@ impl Metrics {
     }
 
     /// A body was no review.
-    pub fn decode_error(&self, reason: DecodeReason) {
+    pub(crate) fn decode_error(&self, reason: DecodeReason) {
         self.decode_errors.get_or_create(&DecodeLabel { reason }).inc();
     }
 
     /// A judgement panicked.
-    pub fn judge_panic(&self) {
+    pub(crate) fn judge_panic(&self) {
         self.judge_panics.inc();
     }
 
     /// The serving certificate changed, or would have.
-    pub fn certificate_reload(&self, result: ReloadResult) {
+    pub(crate) fn certificate_reload(&self, result: ReloadResult) {
         self.reloads.get_or_create(&ReloadLabel { result }).inc();
     }
 
     /// The serving certificate's end, in seconds since 1970.
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits for 142 million years")]
-    pub fn certificate_expiry(&self, not_after: Option<i64>) {
+    pub(crate) fn certificate_expiry(&self, not_after: Option<i64>) {
         self.expiry.set(not_after.unwrap_or_default() as f64);
     }
 
     /// A certificate made here is served from now on.
-    pub fn certificate_rotation(&self) {
+    pub(crate) fn certificate_rotation(&self) {
         self.rotations.inc();
     }
 
@@ -223,7 +223,7 @@ impl Metrics {
     }
 
     /// A connection ended before a request.
-    pub fn handshake_failure(&self, reason: HandshakeFailure) {
+    pub(crate) fn handshake_failure(&self, reason: HandshakeFailure) {
         self.handshake_failures.get_or_create(&HandshakeLabel { reason }).inc();
     }
 

@@ -10,5 +10,6 @@ mod process;
 
 pub use exposition::Exposition;
 pub use labels::{DecodeReason, EventResult, HandshakeFailure, ObjectKind, ReloadResult, RequestOutcome};
-pub use log::{LogFormat, TelemetryError, init, log_format};
+pub(crate) use log::log_format;
+pub use log::{LogFormat, TelemetryError, init};
 pub use metrics::Metrics;

@@ -68,7 +68,7 @@ impl Judging for World {
 ///
 /// # Errors
 /// An object is malformed, or its turn does not come in time.
-pub async fn by_world(
+pub(crate) async fn by_world(
     world: &World,
     stage: Stage,
     request: &Request<'_>,

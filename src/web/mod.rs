@@ -23,7 +23,8 @@ pub mod server;
 pub mod tls;
 mod turns;
 
-pub use judging::{Judge, Judging, Unjudged, by_world};
+pub(crate) use judging::by_world;
+pub use judging::{Judge, Judging, Unjudged};
 pub use memory::BODY_BYTES;
 pub use places::Peer;
 pub use pulse::Pulse;

@@ -38,7 +38,7 @@ impl Pulse {
 
     /// Whether it did beat lately, or began lately.
     #[must_use]
-    pub fn is_felt(&self) -> bool {
+    pub(crate) fn is_felt(&self) -> bool {
         let since = self.milliseconds().saturating_sub(self.last.load(Ordering::Relaxed));
         u128::from(since) <= SILENCE.as_millis()
     }

@@ -47,7 +47,7 @@ impl Readiness {
 
     /// Reviews can be judged, whether or not new ones should be sent here.
     #[must_use]
-    pub fn can_judge(&self) -> bool {
+    pub(crate) fn can_judge(&self) -> bool {
         self.holds(Condition::Synced) && self.holds(Condition::Fresh)
     }
 

@@ -205,7 +205,7 @@ pub struct Drained {
 impl Drained {
     /// Whether a guest is stuck or would be shut down, or is in the way of every order.
     #[must_use]
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         !self.stranded.is_empty()
             || self.nodes.iter().any(|node| node.count(State::Stuck) + node.count(State::ShutDown) > 0)
     }

@@ -154,7 +154,7 @@ pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(u
 
 /// The model recommended for the pool of each node that is in one; of several pools, for the first.
 #[must_use]
-pub fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
+pub(crate) fn best_by_node(world: &World) -> BTreeMap<NodeIndex, String> {
     let mut out = BTreeMap::new();
     for pool in pools::pools(world, &[]).0 {
         let Some(best) =

@@ -212,7 +212,7 @@ fn parse_from(words: &[OsString]) -> Result<Args, clap::Error> {
 
 /// Whether these are the arguments of a webhook whose log is JSON, although they are no command line.
 #[must_use]
-pub fn asks_for_json_log<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> bool {
+pub(crate) fn asks_for_json_log<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> bool {
     let (mut serves, mut is_json, mut before) = (false, false, OsString::new());
     for word in words {
         let word = word.as_ref();

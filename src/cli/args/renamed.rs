@@ -30,7 +30,7 @@ impl Verb {
 
     /// The same verb, with KubeVirt's own names for the types and label keys that its arguments name.
     #[must_use]
-    pub fn inward(mut self, domain: &Domain) -> Self {
+    pub(crate) fn inward(mut self, domain: &Domain) -> Self {
         let rename = |selector: &mut LabelSelector| *selector = selector.inward(domain);
         match &mut self {
             Self::Check(args) => args.selector.iter_mut().for_each(rename),

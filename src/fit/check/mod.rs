@@ -172,7 +172,7 @@ impl Check {
 
     /// Whether it finds what may keep the guest off a node that fits by labels: where it does, "fits" alone would mislead.
     #[must_use]
-    pub fn doubts_labels(self) -> bool {
+    pub(crate) fn doubts_labels(self) -> bool {
         matches!(
             self,
             Self::LibvirtRefused
@@ -210,7 +210,7 @@ impl Finding {
 
     /// A note in words of its own: of what lies outside the nodes.
     #[must_use]
-    pub fn noted(check: Check, field: impl Into<String>, words: impl Into<String>) -> Self {
+    pub(crate) fn noted(check: Check, field: impl Into<String>, words: impl Into<String>) -> Self {
         Self::note(check, field, Detail::Noted(words.into()))
     }
 

@@ -42,14 +42,14 @@ pub struct FilterResult {
 
 impl FilterResult {
     /// Takes a node out: the source of a migration is no target.
-    pub fn leave_out(&mut self, node: NodeIndex) {
+    pub(crate) fn leave_out(&mut self, node: NodeIndex) {
         self.cpu.remove(node);
         self.placement.remove(node);
         self.fitting.remove(node);
     }
 
     /// Takes nodes out; those of them that fit.
-    pub fn leave_out_all(&mut self, nodes: &Bits) -> Bits {
+    pub(crate) fn leave_out_all(&mut self, nodes: &Bits) -> Bits {
         let mut fitting = self.fitting.clone();
         fitting.intersect(nodes);
         self.cpu.subtract(nodes);
@@ -174,7 +174,7 @@ impl<'f> Lookup<'f, '_> {
 
     /// The nodes that meet every selector entry and fail the required affinity.
     #[must_use]
-    pub fn excluded_by_affinity(&self) -> Bits {
+    pub(crate) fn excluded_by_affinity(&self) -> Bits {
         let fleet = self.fleet;
         let Some(affinity) = &self.placement.affinity else { return Bits::none(fleet.len()) };
         let mut nodes = Bits::all(fleet.len());
@@ -311,7 +311,7 @@ impl<'f> Lookup<'f, '_> {
 
     /// Whether the pod is kept out by a cordon.
     #[must_use]
-    pub fn is_kept_out_by_cordon(&self, node: NodeIndex) -> bool {
+    pub(crate) fn is_kept_out_by_cordon(&self, node: NodeIndex) -> bool {
         let tainted = self
             .fleet
             .taints(node)

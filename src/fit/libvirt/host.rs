@@ -30,7 +30,7 @@ pub enum Usable {
 
 /// Whether a node has what a label says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Provided {
+pub(crate) enum Provided {
     /// Its libvirt says that it has not: such a label would be untrue.
     No,
     /// Its libvirt does not tell.
@@ -67,7 +67,7 @@ impl Host {
 
     /// Whether it lists a named model as usable.
     #[must_use]
-    pub fn is_usable(&self, model: &str) -> bool {
+    pub(crate) fn is_usable(&self, model: &str) -> bool {
         self.models.get(model) == Some(&Usable::Yes)
     }
 
@@ -79,7 +79,7 @@ impl Host {
 
     /// Whether the node has what a label says. Mirrors `prepareLabels` of KubeVirt's `node_labeller.go`.
     #[must_use]
-    pub fn provides(&self, key: &str) -> Provided {
+    pub(crate) fn provides(&self, key: &str) -> Provided {
         let name = label::name(key);
         let cpu = self.model.as_ref();
         match Family::of(key) {

@@ -127,7 +127,7 @@ impl Silence {
     /// The reason that a file keeps as code and detail: one that came of asking. `None` for what follows from the files
     /// themselves, and for what is not known.
     #[must_use]
-    pub fn of_code(code: &str, detail: &str) -> Option<Self> {
+    pub(crate) fn of_code(code: &str, detail: &str) -> Option<Self> {
         let alone = [Self::NoLauncher, Self::NoOwnLauncher, Self::NoShell, Self::NoVirsh];
         let with_words = [Self::Forbidden, Self::NotRun, Self::NoVerb, Self::Failed, Self::Unreadable, Self::NoModel];
         let seconds =

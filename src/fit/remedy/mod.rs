@@ -264,7 +264,7 @@ impl Action {
     /// How many nodes come into question once it is done, of which [`Remedy::then_fits`] counts those that fit: another
     /// selector may ask for another architecture, and a node may be added.
     #[must_use]
-    pub fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet) -> usize {
+    pub(crate) fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet) -> usize {
         let (after, changed) = self.apply(subject, fleet);
         let added = changed.iter().filter(|node| fleet.find(&node.name).is_none()).count();
         // Wherever it starts anew, it is no target for itself.

@@ -18,7 +18,7 @@ impl Replicas {
 
     /// Any of its guests, by the guest that it becomes.
     #[must_use]
-    pub fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Judged<'static> {
+    pub(crate) fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Judged<'static> {
         let mut out = of_guest(&self.vm, guest, cluster);
         // A VM or VMI of the same name is not one of its guests.
         out.subject.template = Some(match self.kind {

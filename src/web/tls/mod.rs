@@ -171,7 +171,7 @@ pub enum Objection {
 impl Pair {
     /// Why clients that ask by this name refuse the certificate at an instant, in seconds since 1970.
     #[must_use]
-    pub fn objections(&self, now: i64, name: Option<&ServerName<'_>>) -> Vec<Objection> {
+    pub(crate) fn objections(&self, now: i64, name: Option<&ServerName<'_>>) -> Vec<Objection> {
         let mut out = Vec::new();
         if self.not_before.is_some_and(|begin| begin > now) {
             out.push(Objection::NotYetValid);
@@ -211,7 +211,7 @@ impl Resolver {
     }
 
     /// Waits until there is a pair.
-    pub async fn has_pair(&self) {
+    pub(crate) async fn has_pair(&self) {
         // An error means that the resolver is gone, which this borrows.
         let _ = self.serves.subscribe().wait_for(|serves| *serves).await;
     }

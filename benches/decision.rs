@@ -13,7 +13,7 @@ use cpufit::fit::fleet::Fleet;
 use cpufit::fit::judgement::{Depth, Judgement, assess};
 use cpufit::fit::node::Node;
 use cpufit::fit::verdict::Outcome;
-use cpufit::kubevirt::subject::{self, Judged};
+use cpufit::kubevirt::subject::{self, Prepared};
 use cpufit::kubevirt::wire::Pod;
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode};
 use serde_json::Value;
@@ -91,7 +91,7 @@ fn judge(criterion: &mut Criterion, size: usize) {
 }
 
 /// How many nodes fit, counted one by one.
-fn expected(demand: Demand, size: usize, judged: &Judged<'_>, review: &Value) -> usize {
+fn expected(demand: Demand, size: usize, judged: &Prepared<'_>, review: &Value) -> usize {
     let selector = review["request"]["object"]["spec"]["nodeSelector"].as_object().unwrap();
     let fits =
         |node: &Node| selector.iter().all(|(key, value)| node.labels.get(key).map(String::as_str) == value.as_str());

@@ -8,16 +8,16 @@ use crate::enforce::model::Common;
 use crate::enforce::outlook::Outlook;
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::{Outcome, Unknown, Verdict};
-use crate::kubevirt::subject::Judged;
+use crate::kubevirt::subject::Prepared;
 use crate::policy::{Announce, Exemption, Grounds, Policy, Ruling, UserName};
 use crate::say::{self, Messages};
 use crate::world::World;
 
 /// An object with all that was found out about it.
 #[derive(Debug)]
-pub struct Case<'a> {
+pub struct Evaluation<'a> {
     /// Who is judged.
-    pub judged: Judged<'a>,
+    pub judged: Prepared<'a>,
     /// What was found.
     pub verdict: Verdict,
     /// The verdict in words.
@@ -34,7 +34,7 @@ pub struct Case<'a> {
     pub common: Option<Common>,
 }
 
-impl Case<'_> {
+impl Evaluation<'_> {
     /// The exemption without which it would have been denied.
     #[must_use]
     pub fn exempted(&self) -> Option<Exemption> {
@@ -55,13 +55,13 @@ pub(crate) fn judge_change<'a>(
     manifest: &Manifest<'a>,
     user: &UserName,
     effort: Effort<'_>,
-) -> Option<Case<'a>> {
+) -> Option<Evaluation<'a>> {
     let case = judge(world, manifest, user, effort)?;
     let Some(before) = before.filter(|_| case.ruling.denies()) else { return Some(case) };
     let was = Ready::of(world, before, user, effort)?;
     let assessment = was.judged.assess_within(&world.cluster, effort);
     if assessment.outcome == Outcome::Unknown(Unknown::NotInTime) {
-        // It ran out of time before it was known whether this is worse. Judged again, what takes time is not known and denies
+        // It ran out of time before it was known whether this is worse. Prepared again, what takes time is not known and denies
         // nothing; that no node takes the guest is known without, and the old one had nodes.
         return judge(world, manifest, user, effort);
     }
@@ -81,7 +81,7 @@ pub(crate) fn judge<'a, 'e>(
     manifest: &Manifest<'a>,
     user: &UserName,
     effort: impl Into<Effort<'e>>,
-) -> Option<Case<'a>> {
+) -> Option<Evaluation<'a>> {
     Some(judge_subject(world, manifest, user, manifest.subject(world)?, effort.into()))
 }
 
@@ -90,13 +90,13 @@ pub(crate) fn judge_subject<'a>(
     world: &World,
     manifest: &Manifest<'a>,
     user: &UserName,
-    judged: Judged<'a>,
+    judged: Prepared<'a>,
     effort: Effort<'_>,
-) -> Case<'a> {
+) -> Evaluation<'a> {
     let found = judged.look_up(&world.cluster, effort);
     if matches!(manifest, Manifest::Pod(_)) && effort.depth == Depth::Brief && found.is_plain(judged.notes()) {
         let verdict = Verdict::plain(found.into_assessment());
-        return Case {
+        return Evaluation {
             judged,
             verdict,
             messages: Messages::default(),
@@ -113,7 +113,7 @@ pub(crate) fn judge_subject<'a>(
 }
 
 /// What is made of an object that is ready for judgement: verdict, words, decision.
-fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, effort: Effort<'_>) -> Case<'a> {
+fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, effort: Effort<'_>) -> Evaluation<'a> {
     let verdict = ready.judged.judge(&world.cluster, effort);
     let ruling = ready.ruling(&verdict.assessment);
     let Ready { judged, rules: Rules { policy, is_builtin, facts }, outlook } = ready;
@@ -131,7 +131,7 @@ fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, effort:
     }
     let decision = decide(ruling, &policy, manifest, &verdict, &messages);
     let policy = (!is_builtin).then_some(policy);
-    Case { judged, verdict, messages, decision, left, ruling, policy, common }
+    Evaluation { judged, verdict, messages, decision, left, ruling, policy, common }
 }
 
 /// The ruling with its words.

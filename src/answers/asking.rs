@@ -9,7 +9,7 @@ use crate::fit::judgement::Depth;
 use crate::fit::libvirt::KeptOff;
 use crate::fit::remedy::Action;
 use crate::fit::subject::{CpuMode, Subject};
-use crate::judge::{self, Case, Manifest};
+use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::{Meta, Vmi, Vmim};
 use crate::libvirt::facts::Machine;
@@ -213,7 +213,7 @@ pub(crate) fn has_model(subject: &Subject<'_>, model: &str) -> bool {
 }
 
 /// The common model that a guest would be restarted with, were it to migrate now and had too few nodes.
-fn offered<'c>(case: &'c Case<'_>) -> Option<&'c str> {
+fn offered<'c>(case: &'c Evaluation<'_>) -> Option<&'c str> {
     let mut remedies = case.verdict.findings.iter().flat_map(|finding| &finding.remedies);
     remedies.find_map(|remedy| match &remedy.action {
         Action::UseModel(found) => Some(found.model.as_str()),

@@ -15,10 +15,10 @@ use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Cause, Check, Finding, Impact};
-use crate::judge::{Case, Manifest, judge};
+use crate::judge::{Evaluation, Manifest, judge};
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::Judged;
+use crate::kubevirt::subject::Prepared;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Ruling, UserName};
 use crate::say;
@@ -225,7 +225,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
     let case = judge(world, &manifest, UserName::NOBODY, Depth::Brief)?;
     let numbers = stands::Stand::of(&case, &cluster.fleet);
     let next = stands.at_next_start(guest);
-    let Case { judged, verdict, decision, ruling, policy, .. } = case;
+    let Evaluation { judged, verdict, decision, ruling, policy, .. } = case;
     let assessment = &verdict.assessment;
     let policy = policy.filter(|_| ruling != Ruling::LeftAlone);
     let subject = &judged.subject;
@@ -300,7 +300,7 @@ fn change(vmi: &Vmi, common: Option<&Common>) -> Option<Change> {
 /// Labels that an upgrade takes from nodes strand guests that inherited them. A launcher that is outdated already is of an older
 /// release than its target would be. Host-model guests with several vCPUs have been refused by a libvirt whose QEMU had become
 /// newer, for an extra feature `ht`.
-fn exposed(judged: &Judged<'_>, vmi: &Vmi) -> Vec<&'static str> {
+fn exposed(judged: &Prepared<'_>, vmi: &Vmi) -> Vec<&'static str> {
     let cpu = vmi.spec.domain.cpu.as_ref().filter(|_| CpuMode::parse(model_of(vmi)) == CpuMode::HostModel);
     let vcpus = cpu.map_or(1, |cpu| {
         [cpu.sockets, cpu.cores, cpu.threads]
@@ -317,7 +317,7 @@ fn exposed(judged: &Judged<'_>, vmi: &Vmi) -> Vec<&'static str> {
 }
 
 /// How many entries its launcher inherited, whatever a policy drops of them.
-pub(crate) fn inherited(judged: &Judged<'_>) -> usize {
+pub(crate) fn inherited(judged: &Prepared<'_>) -> usize {
     let subject = &judged.subject;
     match (&subject.stage, &judged.predicted) {
         (Stage::Migration(migration), _) if !migration.inherited => 0,

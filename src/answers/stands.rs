@@ -21,11 +21,11 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Assessment, Cause, Check, Impact, Outcome, Verdict};
-use crate::judge::{Case, Manifest, Ready, judge_subject};
+use crate::judge::{Evaluation, Manifest, Ready, judge_subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::libvirt::Accelerator;
 use crate::policy::{Grounds, Ruling, UserName, lives_on};
@@ -96,7 +96,13 @@ pub struct Stand {
 
 impl Stand {
     /// From a guest that is judged and ruled on.
-    fn new(judged: &Judged<'_>, assessment: &Assessment, ruling: Ruling, policy: Option<&str>, fleet: &Fleet) -> Self {
+    fn new(
+        judged: &Prepared<'_>,
+        assessment: &Assessment,
+        ruling: Ruling,
+        policy: Option<&str>,
+        fleet: &Fleet,
+    ) -> Self {
         let subject = &judged.subject;
         let (start_nodes, targets) = match subject.stage {
             Stage::Migration(_) => (None, (assessment.fitting.count(), assessment.fitting.count())),
@@ -121,7 +127,7 @@ impl Stand {
 
     /// From an object that is judged.
     #[must_use]
-    pub fn of(case: &Case<'_>, fleet: &Fleet) -> Self {
+    pub fn of(case: &Evaluation<'_>, fleet: &Fleet) -> Self {
         let policy = case.policy.as_ref().map(|policy| policy.name.as_str());
         Self::new(&case.judged, &case.verdict.assessment, case.ruling, policy, fleet)
     }
@@ -154,7 +160,7 @@ pub(crate) struct NextStart {
 }
 
 impl NextStart {
-    fn of(case: &Case<'_>, cluster: &Cluster) -> Self {
+    fn of(case: &Evaluation<'_>, cluster: &Cluster) -> Self {
         let why = match case.ruling {
             Ruling::Deny { grounds: Grounds::CommonModel, .. } => {
                 let kept = case.common.as_ref().and_then(kept_by);
@@ -178,7 +184,7 @@ impl NextStart {
 }
 
 /// Why a guest is in need, in one line without its name; empty where it is not.
-pub(super) fn why(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
+pub(super) fn why(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> String {
     let of = |check: Check| verdict.found(check).map(say::finding::message);
     if let Some(message) = of(Check::NotMigratable) {
         return message;
@@ -239,7 +245,7 @@ impl Tally {
 #[derive(Debug)]
 pub(crate) struct Stands<'w> {
     world: &'w World,
-    moves: Alike<Likeness<'w>, Judged<'static>>,
+    moves: Alike<Likeness<'w>, Prepared<'static>>,
     starts: Alike<StartLikeness<'w>, NextStart>,
 }
 
@@ -305,7 +311,7 @@ impl<'w> Stands<'w> {
             (judged.predicted, judged.subject.authors) = (None, Authors::default());
             judged
         });
-        let mut judged = Judged::clone(&like);
+        let mut judged = Prepared::clone(&like);
         judged.subject.namespace.clone_from(&vmi.metadata.namespace);
         judged.subject.name.clone_from(&vmi.metadata.name);
         judged.subject.not_migratable = subject::not_migratable(vmi);
@@ -411,7 +417,7 @@ impl<'w> Stands<'w> {
     }
 }
 
-fn judge_start(world: &World, manifest: &Manifest<'static>, judged: Judged<'static>) -> Case<'static> {
+fn judge_start(world: &World, manifest: &Manifest<'static>, judged: Prepared<'static>) -> Evaluation<'static> {
     judge_subject(world, manifest, UserName::NOBODY, judged, Depth::Brief.into())
 }
 

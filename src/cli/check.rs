@@ -22,7 +22,7 @@ use crate::enforce::outline::Outline;
 use crate::enforce::patch::apply;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
-use crate::judge::{self, Case, Manifest};
+use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::placement;
 use crate::kubevirt::wire::Pod;
 use crate::page::Page;
@@ -318,7 +318,7 @@ fn stranger(origin: Origin, pod: &Pod<'_>, world: &World) -> ResultRow {
 /// # Errors
 ///
 /// It is malformed.
-pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Case<'a>>, snapshot::Error> {
+pub fn judged<'a>(world: &World, item: &'a Item) -> Result<Option<Evaluation<'a>>, snapshot::Error> {
     let Some(manifest) = Manifest::read(group(item), &item.kind, &item)? else { return Ok(None) };
     Ok(judge::judge(world, &manifest, &UserName::from(""), Depth::Full))
 }

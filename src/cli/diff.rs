@@ -13,7 +13,7 @@ use crate::fit::command::{Command, LabelKey, Name, Namespace, Script, Word};
 use crate::fit::label::{self, Family};
 use crate::fit::remedy::{Action, Restart};
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Prepared};
 use crate::page::Page;
 use crate::say::plural;
 use crate::world::{World, no_nodes};
@@ -310,12 +310,12 @@ fn explain(guest: &str, world: &World) -> Script {
 }
 
 /// A guest that runs, as its migration is judged; `None` for one that does not.
-fn runs(world: &World, guest: &str) -> Option<Judged<'static>> {
+fn runs(world: &World, guest: &str) -> Option<Prepared<'static>> {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
     subject::of_running(world.cluster.vmi(namespace, name)?, &world.cluster)
 }
 
 /// What starts it anew, as far as a command does.
-fn restart(judged: &Judged<'_>) -> Script {
+fn restart(judged: &Prepared<'_>) -> Script {
     Action::from(Restart).commands(&judged.subject)
 }

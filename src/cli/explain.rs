@@ -30,7 +30,7 @@ use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Check, Evidence, Outcome};
-use crate::judge::{self, Case, Manifest};
+use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
@@ -63,26 +63,27 @@ pub(crate) fn run(
 ) -> anyhow::Result<Vec<String>> {
     let survey = Survey::of(world);
     let mut rows = Vec::new();
-    let mut explain = |origin: Origin, case: &Case<'_>, next: Option<&Case<'_>>, said: Option<&Sentence>| {
-        if args.output == ExplainOutput::Table {
-            if !page.is_empty() {
-                page.line("");
+    let mut explain =
+        |origin: Origin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, said: Option<&Sentence>| {
+            if args.output == ExplainOutput::Table {
+                if !page.is_empty() {
+                    page.line("");
+                }
+                let no_headers = args.list.no_headers;
+                let facts = print(case, &survey, no_headers, &[], page);
+                if let Some(said) = said {
+                    scheduler::print(said, &case.judged.subject.placement, &world.cluster.fleet, page);
+                }
+                if let Some(next) = next {
+                    page.line("");
+                    page.line("At next start:");
+                    print(next, &survey, no_headers, &facts, page);
+                }
+            } else {
+                let at_next_start = next.map(|next| Box::new(ResultRow::new(origin.clone(), next, &survey, true)));
+                rows.push(ResultRow { at_next_start, ..ResultRow::new(origin, case, &survey, true) });
             }
-            let no_headers = args.list.no_headers;
-            let facts = print(case, &survey, no_headers, &[], page);
-            if let Some(said) = said {
-                scheduler::print(said, &case.judged.subject.placement, &world.cluster.fleet, page);
-            }
-            if let Some(next) = next {
-                page.line("");
-                page.line("At next start:");
-                print(next, &survey, no_headers, &facts, page);
-            }
-        } else {
-            let at_next_start = next.map(|next| Box::new(ResultRow::new(origin.clone(), next, &survey, true)));
-            rows.push(ResultRow { at_next_start, ..ResultRow::new(origin, case, &survey, true) });
-        }
-    };
+        };
     let files = args.files.sources();
     let mut missing = Vec::new();
     if files.is_empty() {
@@ -144,9 +145,9 @@ fn explain_item(
     world: &World,
     item: &Item,
     index: usize,
-    explain: &mut impl FnMut(Origin, &Case<'_>, Option<&Case<'_>>, Option<&Sentence>),
+    explain: &mut impl FnMut(Origin, &Evaluation<'_>, Option<&Evaluation<'_>>, Option<&Sentence>),
 ) -> anyhow::Result<bool> {
-    let origin = |case: &Case<'_>| Origin {
+    let origin = |case: &Evaluation<'_>| Origin {
         file: item.place.file.clone(),
         index,
         line: item.place.line,
@@ -193,7 +194,7 @@ pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -
 }
 
 /// A guest of the cluster: where it could go if it runs, where it could start if it does not; `None` where it is not there.
-pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Case<'static>> {
+pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let user = UserName::from("");
     let judge = |manifest: Manifest<'static>| judge::judge(world, &manifest, &user, Depth::Full);
@@ -232,7 +233,7 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
 }
 
 /// How a VM whose guest runs stands when it is started anew; `None` where nothing runs, or it is no VM.
-pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Case<'static>> {
+pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let vm = cluster.vm(namespace, name).filter(|_| kind == ObjectKind::VirtualMachine)?;
     subject::of_running(cluster.vmi(namespace, name)?, cluster)?;
@@ -241,7 +242,7 @@ pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name:
 
 /// The table of one guest, without what was `said` of it before; what was said of it now.
 pub(crate) fn print(
-    case: &Case<'_>,
+    case: &Evaluation<'_>,
     survey: &Survey<'_>,
     no_headers: bool,
     said: &[String],
@@ -252,7 +253,7 @@ pub(crate) fn print(
 
 /// What is printed about one guest.
 struct Explained<'c, 'w> {
-    case: &'c Case<'c>,
+    case: &'c Evaluation<'c>,
     survey: &'c Survey<'w>,
     no_headers: bool,
 }
@@ -317,7 +318,7 @@ impl Explained<'_, '_> {
     }
 
     fn facts(&self) -> Vec<String> {
-        let Case { judged, verdict, .. } = self.case;
+        let Evaluation { judged, verdict, .. } = self.case;
         let mut out = Vec::new();
         let findings = verdict.findings.iter().filter(|finding| !say::finding::is_said_by_another(finding, verdict));
         out.extend(findings.map(say::finding::sentence));

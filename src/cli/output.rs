@@ -17,9 +17,9 @@ use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::Remedy;
 use crate::fit::subject::{Stage, Subject};
 use crate::fit::verdict::{Cause, Evidence, Finding, Impact, Nearest, Verdict};
-use crate::judge::Case;
+use crate::judge::Evaluation;
 use crate::kubevirt::launch::Rendered;
-use crate::kubevirt::subject::Judged;
+use crate::kubevirt::subject::Prepared;
 use crate::say;
 
 /// One object, judged.
@@ -205,7 +205,7 @@ pub enum Predicted {
 }
 
 impl Predicted {
-    fn of(judged: &Judged) -> Self {
+    fn of(judged: &Prepared) -> Self {
         judged.predicted.clone().map_or(Self::NoPod, Self::Pod)
     }
 }
@@ -301,8 +301,8 @@ impl ResultRow {
 
     /// A judged object.
     #[must_use]
-    pub(crate) fn new(origin: Origin, case: &Case<'_>, survey: &Survey<'_>, predict: bool) -> Self {
-        let Case { judged, verdict, decision, .. } = case;
+    pub(crate) fn new(origin: Origin, case: &Evaluation<'_>, survey: &Survey<'_>, predict: bool) -> Self {
+        let Evaluation { judged, verdict, decision, .. } = case;
         let assessment = &verdict.assessment;
         let cluster = &survey.world.cluster;
         let (fleet, subject) = (&cluster.fleet, &judged.subject);

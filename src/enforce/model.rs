@@ -18,7 +18,7 @@ use crate::fit::placement::Placement;
 use crate::fit::subject::CpuMode;
 use crate::fit::verdict::{Assessment, Cause, Impact, Outcome, Unknown};
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{self, LabelSelector, Policy, ReplacedMode};
 use crate::say::{self, plural};
@@ -324,7 +324,7 @@ fn both(mut one: Bits, other: &Bits) -> Bits {
 }
 
 /// What keeps the guest off every node that can run the model, cordons and taints aside.
-fn shut_out(then: &Judged<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason> {
+fn shut_out(then: &Prepared<'_>, usable: &Bits, fleet: &Fleet) -> Option<Reason> {
     let subject = &then.subject;
     let open = |placement: &Placement<'_>| both(fleet.look_up(placement).passes().placement, usable);
     if !open(&subject.placement).is_empty() {

@@ -8,7 +8,7 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::replicas::Replicas;
 use crate::kubevirt::setting::{Origin, Setting};
-use crate::kubevirt::subject::{self, Judged, title};
+use crate::kubevirt::subject::{self, Prepared, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
 use crate::policy::{CommonModel, Otherwise, Policy, ReplacedMode};
 use crate::say::finding::message;
@@ -21,7 +21,7 @@ pub(crate) struct Outlook {
     /// What becomes of its CPU model.
     pub common: Common,
     /// The guest as it will be, where that is not as it was sent: to be judged in its place.
-    pub becomes: Option<Judged<'static>>,
+    pub becomes: Option<Prepared<'static>>,
     /// What is said whatever the dials say; one line that names guest and policy.
     pub said: Option<String>,
     /// Whether that is only that the guest gets the model.
@@ -52,7 +52,7 @@ fn of_template(
     policy: &Policy,
     vm: &VirtualMachine,
     effort: Effort<'_>,
-    judged: impl FnOnce(Guest) -> Judged<'static>,
+    judged: impl FnOnce(Guest) -> Prepared<'static>,
 ) -> Outlook {
     let cluster = &world.cluster;
     let guest = guest_of(vm, cluster);

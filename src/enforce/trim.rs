@@ -167,7 +167,7 @@ fn from_target(
     if mode == CpuMode::HostPassthrough {
         return if relaxed.is_some() { out.refuse(Refused::HostPassthrough) } else { out };
     }
-    let mut case = Case { cluster, vmi, migration, required: required(vmi), placement };
+    let mut case = TrimInput { cluster, vmi, migration, required: required(vmi), placement };
     if !cluster.fleet.is_labelled(case.placement.get(label::ARCH)) {
         return out.refuse(Refused::NoLabels);
     }
@@ -205,7 +205,7 @@ impl Trim {
         Self { refused: Some(why), ..self }
     }
 
-    fn cut(&mut self, case: &mut Case<'_>, by: By, mut entries: Vec<Entry>) {
+    fn cut(&mut self, case: &mut TrimInput<'_>, by: By, mut entries: Vec<Entry>) {
         if entries.is_empty() {
             return;
         }
@@ -334,7 +334,7 @@ pub(crate) fn asks_relax(migration: &Vmim, old: Option<&Vmim>) -> bool {
 }
 
 /// A target pod whose guest is known.
-struct Case<'c> {
+struct TrimInput<'c> {
     cluster: &'c Cluster,
     vmi: &'c Vmi,
     migration: Option<&'c Vmim>,
@@ -350,7 +350,7 @@ fn required(vmi: &Vmi) -> BTreeSet<&str> {
     required.map(|own| own.name.as_str()).collect()
 }
 
-impl Case<'_> {
+impl TrimInput<'_> {
     /// Whether an entry is asked for by the guest itself, or by KubeVirt's configuration for all.
     fn is_own(&self, key: &str) -> bool {
         self.vmi.spec.node_selector.contains_key(key)

@@ -19,7 +19,7 @@ use super::placement::Placement;
 
 pub use build::FleetBuilder;
 use lookup::Resolved;
-pub use lookup::{FilterResult, Lookup, Refusal};
+pub use lookup::{FilterResult, Lookup, NodeMismatch};
 
 /// A node of a [`Fleet`], by its number in it.
 pub type NodeIndex = usize;

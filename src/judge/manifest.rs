@@ -7,7 +7,7 @@ use crate::bounds::Excess;
 use crate::kubevirt::cluster::is_launcher;
 use crate::kubevirt::replicas::{Replicas, ReplicasKind};
 use crate::kubevirt::resource::Resource;
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::{EachText, Meta, Pod, Reader, Text, Texts, VirtualMachine, Vmi, Vmim};
 use crate::policy::RequestKind;
 use crate::well_known;
@@ -77,7 +77,7 @@ impl<'a> Manifest<'a> {
     }
 
     /// The subject; `None` where nothing is to be judged.
-    pub(crate) fn subject(&self, world: &World) -> Option<Judged<'a>> {
+    pub(crate) fn subject(&self, world: &World) -> Option<Prepared<'a>> {
         match self {
             Self::Pod(pod) => subject::of_pod(pod, &world.cluster),
             Self::VirtualMachine(vm) => Some(subject::of_vm(vm, &world.cluster)),

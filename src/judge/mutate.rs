@@ -11,7 +11,7 @@ use crate::enforce::outlook::{self, Outlook};
 use crate::enforce::trim;
 use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Check, Finding};
-use crate::kubevirt::subject::Judged;
+use crate::kubevirt::subject::Prepared;
 use crate::kubevirt::wire::Vmim;
 use crate::policy::{Exemption, Policy, UserName};
 use crate::report::Reason;
@@ -91,7 +91,7 @@ pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy, e
 
 /// Judges a migration that is not under way yet by what will be left of its target's selector; whether that makes a
 /// difference. `asked` is the migration, where somebody asks for one.
-pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Judged<'_>, asked: Option<&Vmim>) -> bool {
+pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Prepared<'_>, asked: Option<&Vmim>) -> bool {
     let vmi = world.cluster.vmi(&judged.subject.namespace, &judged.subject.name);
     let Some(vmi) = vmi.filter(|_| judged.not_judged.is_none()) else { return false };
     let trimmed = trim::foreseen(world, policy, vmi, asked, &judged.subject.placement);

@@ -9,7 +9,7 @@ use crate::enforce::outlook::Outlook;
 use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Assessment, Check, Finding};
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Prepared};
 use crate::policy::{self, Exemption, Guest, Policy, RequestFacts, Ruling, UserName, lives_on};
 use crate::world::World;
 
@@ -17,7 +17,7 @@ use crate::world::World;
 #[derive(Debug)]
 pub(crate) struct Ready<'a> {
     /// The guest as it will be: with the common model, and without the selector entries that a policy drops.
-    pub(crate) judged: Judged<'a>,
+    pub(crate) judged: Prepared<'a>,
     /// What governs the request.
     pub(crate) rules: Rules,
     /// What the common model means for it; `None` for a pod and for a migration.
@@ -48,7 +48,7 @@ impl<'a> Ready<'a> {
         world: &World,
         manifest: &Manifest<'a>,
         user: &UserName,
-        mut judged: Judged<'a>,
+        mut judged: Prepared<'a>,
         assessment: &Assessment,
         effort: Effort<'_>,
     ) -> Self {
@@ -94,7 +94,7 @@ impl Rules {
         world: &World,
         manifest: &Manifest<'_>,
         user: &UserName,
-        judged: &Judged<'_>,
+        judged: &Prepared<'_>,
         assessment: &Assessment,
     ) -> Self {
         let labels = manifest.labels(world);
@@ -109,7 +109,7 @@ impl Rules {
 }
 
 /// The policy that governs a guest; `None` where none selects it and a node it lives on.
-fn policy_for(world: &World, guest: &Guest<'_>, judged: &Judged<'_>, assessment: &Assessment) -> Option<Policy> {
+fn policy_for(world: &World, guest: &Guest<'_>, judged: &Prepared<'_>, assessment: &Assessment) -> Option<Policy> {
     let fleet = &world.cluster.fleet;
     let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
     let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));

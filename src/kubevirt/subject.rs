@@ -33,7 +33,7 @@ use crate::well_known;
 
 /// An object made ready for judgement.
 #[derive(Clone, Debug)]
-pub struct Judged<'a> {
+pub struct Prepared<'a> {
     /// Who is judged.
     pub subject: Subject<'a>,
     /// The pod KubeVirt would create; `None` for a pod as given, and where it would create none.
@@ -44,7 +44,7 @@ pub struct Judged<'a> {
     pub notes: Vec<Finding>,
 }
 
-impl Judged<'_> {
+impl Prepared<'_> {
     /// The guest looked up among the nodes.
     #[must_use]
     pub(crate) fn look_up<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Judgement<'j, 'j> {
@@ -94,7 +94,7 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
 
 /// A launcher pod as it is given; `None` for any other pod.
 #[must_use]
-pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
+pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     if !cluster::is_launcher(pod) {
         return None;
     }
@@ -134,7 +134,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Judged<'a>> {
         subject.running = Some(Running { node, placement: subject.placement.clone() });
     }
     let not_judged = pod.metadata.excess.as_ref().map(too_large);
-    Some(Judged { subject, predicted: None, not_judged, notes: Vec::new() })
+    Some(Prepared { subject, predicted: None, not_judged, notes: Vec::new() })
 }
 
 /// The VMI that owns a pod, where it is known; one of that name with another UID is another guest. What people paste may name none.
@@ -159,7 +159,7 @@ fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) ->
 
 /// A VMI that is to be started.
 #[must_use]
-pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
+pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     let mut out = of_spec(
         &vmi.metadata.namespace,
         &name_of(&vmi.metadata),
@@ -172,20 +172,20 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Judged<'static> {
     out.subject.changes = changes::of_vmi(vmi, vm_of(vmi, cluster), cluster);
     let restart = out.subject.restart.clone();
     describe(&mut out.subject, vmi, cluster);
-    // Judged at start, the start is its own.
+    // Prepared at start, the start is its own.
     out.subject.restart = restart;
     out.unless_too_large(vmi.metadata.excess.as_ref())
 }
 
 /// A VM: the guest it will become.
 #[must_use]
-pub(crate) fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Judged<'static> {
+pub(crate) fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Prepared<'static> {
     of_guest(vm, guest_of(vm, cluster), cluster)
 }
 
 /// A VM by the guest that it becomes, which may be another one than [`guest_of`] tells.
 #[must_use]
-pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Judged<'static> {
+pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
     let changes = changes::of_vm(vm, &guest, cluster);
     let Guest { spec, notes, missing, origins, excess, instancetype, preference } = guest;
     let name = name_of(&vm.metadata);
@@ -224,7 +224,7 @@ pub fn title(vmi: &Vmi) -> String {
 }
 
 /// A guest of which not enough is known to predict its pod.
-fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Judged<'_> {
+fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Prepared<'_> {
     let subject = Subject {
         mode: CpuMode::Unset,
         placement: Placement::default(),
@@ -232,7 +232,7 @@ fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Judged<'_> {
         authors: Authors::default(),
         ..subject
     };
-    Judged { subject, predicted: None, not_judged: why, notes: Vec::new() }
+    Prepared { subject, predicted: None, not_judged: why, notes: Vec::new() }
 }
 
 fn of_spec(
@@ -242,7 +242,7 @@ fn of_spec(
     status: &VmiStatus,
     cluster: &Cluster,
     authors: impl FnOnce(&Rendered, Origins) -> Authors,
-) -> Judged<'static> {
+) -> Prepared<'static> {
     let (mut spec, mut status) = (spec.clone(), status.clone());
     let filled = defaults::apply(&mut spec, &cluster.config);
     let no_frequency = topology::hint(&spec, &mut status, cluster).err();
@@ -270,7 +270,7 @@ fn of_spec(
     let mut notes = assumed(cluster);
     notes.extend(obsolete::findings(&subject.placement, cluster));
     configured(&mut subject, cluster);
-    Judged { subject, predicted: Some(rendered), not_judged, notes }
+    Prepared { subject, predicted: Some(rendered), not_judged, notes }
 }
 
 /// The CPU features that the guest is not given.
@@ -494,13 +494,13 @@ pub(crate) fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<S
 
 /// A migration: its target pod is predicted.
 #[must_use]
-pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
+pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
     let namespace = &vmim.metadata.namespace;
     let Some(vmi) = cluster.vmi(namespace, &vmim.spec.vmi_name) else {
         let stage = Stage::Migration(Migration::default());
         let subject = Subject::new(namespace, &vmim.spec.vmi_name, stage, Placement::default());
         let words = format!("VMI {} is not known, so its target pod cannot be predicted", subject.title());
-        return Judged {
+        return Prepared {
             subject,
             predicted: None,
             not_judged: Some(match &vmim.metadata.excess {
@@ -596,7 +596,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Judged<'static> {
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
     let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
     subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_exempted(condition)).map(refusal);
-    Judged { subject, predicted, not_judged, notes }
+    Prepared { subject, predicted, not_judged, notes }
 }
 
 /// Who asks for the eviction strategy `LiveMigrate` of a guest, if it has that one.
@@ -635,7 +635,7 @@ fn added(
 
 /// A running guest, as if somebody asked for its migration now; `None` where it does not run.
 #[must_use]
-pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Judged<'static>> {
+pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'static>> {
     if !migration::runs(vmi) {
         return None;
     }

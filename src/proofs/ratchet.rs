@@ -8,7 +8,7 @@ use crate::admission::response::Decision;
 use crate::admission::review::decode;
 use crate::fit::judgement::Depth;
 use crate::fit::verdict::{Cause, Impact};
-use crate::judge::{self, Case, Manifest};
+use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Object;
 use crate::policy::UserName;
 use crate::review::{self, ReviewContext};
@@ -52,7 +52,7 @@ fn edits(old: &Value) -> Vec<Value> {
 }
 
 /// What is answered to a person who creates it.
-fn created(world: &World, json: &Value) -> Option<Case<'static>> {
+fn created(world: &World, json: &Value) -> Option<Evaluation<'static>> {
     let manifest = match object(json)? {
         Object::VirtualMachine(vm) => Manifest::VirtualMachine(vm),
         Object::Replicas(replicas) => Manifest::Replicas(replicas),
@@ -71,15 +71,15 @@ fn updated(world: &World, old: &Value, new: &Value) -> Decision {
 }
 
 /// By impact, by whether it passes by itself, and by the model that a policy asks for.
-fn is_worse(old: &Case<'_>, new: &Case<'_>) -> bool {
-    let grade = |case: &Case<'_>| match case.verdict.assessment.outcome.impact() {
+fn is_worse(old: &Evaluation<'_>, new: &Evaluation<'_>) -> bool {
+    let grade = |case: &Evaluation<'_>| match case.verdict.assessment.outcome.impact() {
         None => 0,
         Some(Impact::Fragile) => 1,
         Some(Impact::Pinned) => 2,
         Some(Impact::Unschedulable) => 3,
     };
-    let lasts = |case: &Case<'_>| case.verdict.assessment.cause == Some(Cause::Structural);
-    let is_off = |case: &Case<'_>| case.messages.unmet.is_some();
+    let lasts = |case: &Evaluation<'_>| case.verdict.assessment.cause == Some(Cause::Structural);
+    let is_off = |case: &Evaluation<'_>| case.messages.unmet.is_some();
     grade(new) > grade(old) || lasts(new) && !lasts(old) || is_off(new) && !is_off(old)
 }
 

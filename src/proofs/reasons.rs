@@ -12,7 +12,7 @@ use crate::fit::remedy::{
 };
 use crate::fit::subject::{CpuMode, Stage};
 use crate::fit::verdict::{Detail, Impact, Outcome};
-use crate::judge::Case;
+use crate::judge::Evaluation;
 
 const FEATURE: &str = "cpu-feature.node.kubevirt.io/";
 
@@ -49,7 +49,7 @@ pub(super) fn faults(answered: &Answered, seen: &Seen) -> Vec<Fault> {
 }
 
 struct Judged<'j> {
-    case: &'j Case<'static>,
+    case: &'j Evaluation<'static>,
     all: Vec<RawNode<'j>>,
     demand: Demand<'j>,
     tolerations: &'j [Value],

@@ -16,7 +16,7 @@ use crate::cli::args::{Args, Verb};
 use crate::cli::output::{Origin, ResultRow};
 use crate::cli::resource::ObjectKind;
 use crate::fit::judgement::Depth;
-use crate::judge::{self, Case, Manifest};
+use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::replicas::ReplicasKind;
 use crate::page::Page;
 use crate::policy::UserName;
@@ -65,7 +65,7 @@ pub(super) struct Answered {
     pub(super) said: Vec<Said>,
     /// The same as `-o json` prints it, where a guest was judged.
     pub(super) row: Value,
-    pub(super) case: Option<Case<'static>>,
+    pub(super) case: Option<Evaluation<'static>>,
 }
 
 /// A situation and all that is said about it.
@@ -139,7 +139,7 @@ impl Answered {
     }
 
     /// What `explain` says of a case, as a table and as JSON.
-    fn explained(&mut self, world: &World, case: Case<'static>) {
+    fn explained(&mut self, world: &World, case: Evaluation<'static>) {
         let (survey, mut page) = (Survey::of(world), Page::default());
         cli::explain::print(&case, &survey, false, &[], &mut page);
         self.page(&page);

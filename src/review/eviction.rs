@@ -18,7 +18,7 @@ use crate::judge::foresee;
 use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::flight;
 use crate::kubevirt::migration::{self, NotEvacuated};
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, RequestFacts, RequestKind, Ruling, rule};
 use crate::say;
@@ -155,7 +155,7 @@ fn sentences(name: &str, steps: [Option<String>; 2]) -> Vec<String> {
     steps.into_iter().flatten().filter_map(line).collect()
 }
 
-fn next(remedy: Option<&Remedy>, judged: &Judged<'_>) -> Option<String> {
+fn next(remedy: Option<&Remedy>, judged: &Prepared<'_>) -> Option<String> {
     let explain = say::explain(judged);
     let Some(Remedy { action, .. }) = remedy else {
         return explain.map(|command| format!("what would help: {command}"));

@@ -12,7 +12,7 @@ use crate::bounds::Measured;
 use crate::enforce::outline::Outline;
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::{Check, Impact};
-use crate::judge::{Case, Manifest, Mutation, judge_change, mutation};
+use crate::judge::{Evaluation, Manifest, Mutation, judge_change, mutation};
 use crate::kubevirt::cluster::{self};
 use crate::kubevirt::subject::{self};
 use crate::kubevirt::wire::{Meta, OwnerReference, Reader};
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> for Part<'a> {
 /// # Errors
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
-pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Case<'a>>, ReviewError> {
+pub fn case<'a>(world: &World, request: &Request<'a>) -> Result<Option<Evaluation<'a>>, ReviewError> {
     let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(None) };
     let user = UserName::from(&*request.user.username);
     Ok(judge_change(world, before.as_ref(), &manifest, &user, effort(&manifest, &|| false)))
@@ -87,7 +87,7 @@ fn effort<'e>(manifest: &Manifest<'_>, enough: &'e dyn Fn() -> bool) -> Effort<'
 }
 
 /// What is reported about the guest: where nobody reads the warnings, and the policy wants it recorded.
-fn events(manifest: &Manifest<'_>, case: &Case<'_>) -> Vec<(Reason, String)> {
+fn events(manifest: &Manifest<'_>, case: &Evaluation<'_>) -> Vec<(Reason, String)> {
     let audited = match &case.decision {
         Decision::Admit { audit, .. } | Decision::Deny { audit, .. } => !audit.is_empty(),
     };

@@ -18,7 +18,7 @@ use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{Stage, Template};
 use crate::fit::verdict::{Blocked, Check, Detail, Evidence, Excluded, Finding, Impact, Nearest, Verdict};
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::subject::Judged;
+use crate::kubevirt::subject::Prepared;
 use plural::{fold_lack, fold_names, nodes};
 
 /// How many missing labels a warning names.
@@ -90,7 +90,7 @@ impl Messages {
 
 /// Puts a verdict into words.
 #[must_use]
-pub(crate) fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
+pub(crate) fn speak(judged: &Prepared<'_>, verdict: &Verdict, cluster: &Cluster) -> Messages {
     let title = Shown::within(&judged.subject.title(), TITLE_CHARS).to_string();
     let mut out = Messages { title, details: details(verdict), help: explain_denied(judged), ..Messages::default() };
     for finding in &verdict.findings {
@@ -133,7 +133,7 @@ pub(crate) fn speak(judged: &Judged<'_>, verdict: &Verdict, cluster: &Cluster) -
 }
 
 /// Whether the nearest node is worth a line: not where the guest starts and only a place that it chose keeps it from there.
-fn is_warned(judged: &Judged<'_>, finding: &Finding, verdict: &Verdict) -> bool {
+fn is_warned(judged: &Prepared<'_>, finding: &Finding, verdict: &Verdict) -> bool {
     let starts = finding.check == Check::MigrationTarget && matches!(judged.subject.stage, Stage::Start(_));
     !starts
         || named(verdict).next().is_none_or(|near| near.missing.iter().any(|(key, _)| !judged.subject.is_chosen(key)))
@@ -228,7 +228,7 @@ fn libvirts(evidence: Evidence) -> &'static str {
 }
 
 /// `with model Skylake-Server-noTSX-IBRS it could go to 4 nodes from anywhere`.
-fn with_model_line(judged: &Judged<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
+fn with_model_line(judged: &Prepared<'_>, finding: &Finding, cluster: &Cluster) -> Option<String> {
     let (Stage::Start(_), Some(start)) = (&judged.subject.stage, &judged.subject.restart) else { return None };
     let model = finding.remedies.iter().find_map(|remedy| match &remedy.action {
         Action::UseModel(model) => Some(&model.model),
@@ -245,7 +245,7 @@ fn with_model_line(judged: &Judged<'_>, finding: &Finding, cluster: &Cluster) ->
 }
 
 /// `cheapest remedy: kubectl uncordon node-d. All remedies: kubectl cpufit explain vmi/db -n shop`.
-fn next_step(judged: &Judged<'_>, finding: &Finding) -> Option<String> {
+fn next_step(judged: &Prepared<'_>, finding: &Finding) -> Option<String> {
     let remedy = finding.remedies.first()?;
     if matches!(remedy.action, Action::UseModel(_)) && matches!(judged.subject.stage, Stage::Start(_)) {
         return None;
@@ -299,7 +299,7 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
 
 /// `kubectl cpufit explain vmi/db -n shop`; `None` where the guest has no valid name yet.
 #[must_use]
-pub(crate) fn explain(judged: &Judged<'_>) -> Option<Command> {
+pub(crate) fn explain(judged: &Prepared<'_>) -> Option<Command> {
     let kind = judged.subject.judged_template().map_or("vmi", Template::resource);
     let guest = Name::new(&judged.subject.name).ok()?.of(kind);
     let namespace = Namespace::new(&judged.subject.namespace).ok()?;
@@ -307,7 +307,7 @@ pub(crate) fn explain(judged: &Judged<'_>) -> Option<Command> {
 }
 
 /// How what is denied is explained: it is not stored, so from its manifest, unless it is the plain migration of a guest that is.
-fn explain_denied(judged: &Judged<'_>) -> Option<String> {
+fn explain_denied(judged: &Prepared<'_>) -> Option<String> {
     let is_stored = match &judged.subject.stage {
         Stage::Migration(migration) => migration.added.is_empty() && !migration.from_elsewhere,
         // The guest of a launcher pod.

@@ -10,7 +10,7 @@ use crate::fit::fleet::NodeIndex;
 use crate::fit::label;
 use crate::fit::verdict::Outcome;
 use crate::kubevirt::migration;
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 
@@ -24,7 +24,7 @@ pub(super) struct Kinds<'w> {
 #[derive(Debug)]
 pub(super) struct Kind {
     /// One of them: but for its name and its node it is as the others.
-    pub judged: Judged<'static>,
+    pub judged: Prepared<'static>,
     /// The nodes that fit, whichever of them the guest runs on.
     pub fits: Rc<Bits>,
     /// The nodes of another architecture.

@@ -20,7 +20,7 @@ use crate::kubevirt::apart::launcher_label;
 use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::room::Budget;
-use crate::kubevirt::subject::{self, Judged};
+use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
 use crate::say;
@@ -49,7 +49,7 @@ pub(super) struct Mover<'w> {
     pub fate: Fate,
     /// The guest as its migration would be judged; `None` where it does not run. Of a kind that has more of its like it is made when
     /// it is first asked for.
-    judged: OnceCell<Option<Judged<'static>>>,
+    judged: OnceCell<Option<Prepared<'static>>>,
     kind: Option<Rc<Kind>>,
     /// The nodes that take it by labels, taints and affinity to nodes.
     pub fitting: Bits,
@@ -170,7 +170,7 @@ impl<'w> Mover<'w> {
     }
 
     /// The guest as its migration would be judged; `None` where it does not run.
-    pub(super) fn judged(&self, world: &World) -> Option<&Judged<'static>> {
+    pub(super) fn judged(&self, world: &World) -> Option<&Prepared<'static>> {
         let judged = self.judged.get_or_init(|| {
             let mut judged = subject::of_running(self.vmi, &world.cluster)?;
             // Its policy takes nothing out of what it asks for; what is said of that is added.

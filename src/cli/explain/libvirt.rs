@@ -11,7 +11,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::{Answer, Answers, Labelled, Lost, Provided, Silence, labelled};
 use crate::fit::subject::{CpuMode, Subject};
-use crate::kubevirt::subject::Judged;
+use crate::kubevirt::subject::Prepared;
 use crate::page::Page;
 use crate::say::finding::incompatible;
 use crate::say::{self, plural};
@@ -240,7 +240,7 @@ impl<'s> Said<'s> {
 
     /// How the nodes without an answer are asked: by the command that asks where launchers run; of those without any, how one is
     /// brought to the first.
-    pub(super) fn how_to_ask(&self, judged: &Judged<'_>, survey: &Survey<'_>, page: &mut Page) {
+    pub(super) fn how_to_ask(&self, judged: &Prepared<'_>, survey: &Survey<'_>, page: &mut Page) {
         let said = self.asked.by_node(&self.subject.placement, self.fleet);
         let mut without: Vec<&str> = Vec::new();
         let mut open: Vec<&str> = Vec::new();

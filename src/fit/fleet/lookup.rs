@@ -61,7 +61,7 @@ impl FilterResult {
 
 /// Why one node does not take a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Refusal {
+pub struct NodeMismatch {
     /// Selector entries not met, by key.
     pub missing: Vec<(String, String)>,
     /// The required node affinity is not met, the conditions of the nearest term that fail.
@@ -74,7 +74,7 @@ pub struct Refusal {
     pub other_node: bool,
 }
 
-impl Refusal {
+impl NodeMismatch {
     /// Whether the node takes the pod.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -286,10 +286,10 @@ impl<'f> Lookup<'f, '_> {
 
     /// Why one node does not take the pod.
     #[must_use]
-    pub fn refusal(&self, node: NodeIndex) -> Refusal {
+    pub fn refusal(&self, node: NodeIndex) -> NodeMismatch {
         let affinity = self.placement.affinity.as_ref().filter(|affinity| !self.fleet.met(affinity).all.contains(node));
         let affinity = affinity.map(|affinity| self.failing(affinity, node));
-        Refusal {
+        NodeMismatch {
             missing: self.missing(node),
             affinity: affinity.unwrap_or_default(),
             taints: self.untolerated(node),

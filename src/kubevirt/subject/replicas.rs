@@ -1,6 +1,6 @@
 //! Any guest of a replica set or a pool, made ready for judgement.
 
-use super::{Judged, of_guest};
+use super::{Prepared, of_guest};
 use crate::fit::author::Holder;
 use crate::fit::subject::Template;
 use crate::fit::verdict::{Detail, Finding};
@@ -12,13 +12,13 @@ use crate::kubevirt::replicas::{Replicas, ReplicasKind};
 impl Replicas {
     /// Any of its guests, made ready for judgement.
     #[must_use]
-    pub fn judged(&self, cluster: &Cluster) -> Judged<'static> {
+    pub fn judged(&self, cluster: &Cluster) -> Prepared<'static> {
         self.judged_as(guest_of(&self.vm, cluster), cluster)
     }
 
     /// Any of its guests, by the guest that it becomes.
     #[must_use]
-    pub(crate) fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Judged<'static> {
+    pub(crate) fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
         let mut out = of_guest(&self.vm, guest, cluster);
         // A VM or VMI of the same name is not one of its guests.
         out.subject.template = Some(match self.kind {

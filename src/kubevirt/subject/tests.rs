@@ -38,18 +38,18 @@ fn selector(keys: &[String]) -> Value {
     json!({"nodeSelector": keys.iter().map(|key| (key.clone(), json!("true"))).collect::<serde_json::Map<_, _>>()})
 }
 
-fn source(judged: &Judged<'_>) -> Option<String> {
+fn source(judged: &Prepared<'_>) -> Option<String> {
     match &judged.subject.stage {
         Stage::Migration(migration) => migration.source.clone(),
         Stage::Start(_) => None,
     }
 }
 
-fn keys(judged: &Judged<'_>) -> BTreeMap<String, String> {
+fn keys(judged: &Prepared<'_>) -> BTreeMap<String, String> {
     judged.predicted.as_ref().expect("a predicted pod").node_selector.clone()
 }
 
-fn remedies(judged: &Judged<'_>, cluster: &Cluster) -> Vec<Remedy> {
+fn remedies(judged: &Prepared<'_>, cluster: &Cluster) -> Vec<Remedy> {
     judged.judge(cluster, Depth::Full).findings.into_iter().flat_map(|finding| finding.remedies).collect()
 }
 
@@ -205,7 +205,7 @@ mod pods {
 mod migrations {
     use super::*;
 
-    fn judged(objects: Vec<Object>, nodes: Vec<Node>) -> (Judged<'static>, Cluster) {
+    fn judged(objects: Vec<Object>, nodes: Vec<Node>) -> (Prepared<'static>, Cluster) {
         let cluster = cluster("1.9.0", nodes, objects);
         let judged = of_migration(&read(request("db")), &cluster);
         (judged, cluster)
@@ -413,7 +413,7 @@ mod machines {
         Object::Instancetype(read(json))
     }
 
-    fn of(change: impl FnOnce(&mut Value), objects: Vec<Object>) -> Judged<'static> {
+    fn of(change: impl FnOnce(&mut Value), objects: Vec<Object>) -> Prepared<'static> {
         of_vm(&read(vm("db", "").tweak(change)), &cluster("1.9.0", mixed(), objects))
     }
 

@@ -16,7 +16,7 @@ use crate::fit::judgement::Depth;
 use crate::fit::node::Node;
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Check, Impact};
-use crate::judge::{self, Case, Manifest};
+use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Object;
 use crate::policy::UserName;
 use crate::testing::NEVER;
@@ -174,7 +174,7 @@ fn world(guests: &[Guest], changes: &[(Index, u8)], policies: Vec<Policy>) -> Wo
 }
 
 /// `check` of an object: as it leaves the mutating webhook, judged for a person.
-fn checked(world: &World, object: &Value) -> Case<'static> {
+fn checked(world: &World, object: &Value) -> Evaluation<'static> {
     let user = UserName::from("");
     let manifest = |object: Value| match object["kind"].as_str() {
         Some("VirtualMachine") => Manifest::VirtualMachine(Box::new(read(object))),
@@ -199,7 +199,7 @@ fn answered(row: &StandRow) -> Answered {
     (row.answer == Answer::Deny, row.impact, row.judged, row.start_nodes, targets)
 }
 
-fn answered_by_check(case: &Case<'_>, world: &World) -> Answered {
+fn answered_by_check(case: &Evaluation<'_>, world: &World) -> Answered {
     let (fleet, assessment) = (&world.cluster.fleet, &case.verdict.assessment);
     let impact = case.verdict.found(Check::NotMigratable).and_then(|found| found.impact);
     let impact = impact.max(assessment.outcome.impact()).map(Impact::as_str);

@@ -150,13 +150,11 @@ fn path<'t>(text: &'t str, before: &[&'t str], out: &mut Vec<Vec<&'t str>>) -> u
     }
     let name = identifier(text);
     let names = [before, &[name]].concat();
-    match text[name.len()..].strip_prefix("::").filter(|_| !name.is_empty()) {
-        Some(below) => text.len() - below.len() + path(below, &names, out),
-        None => {
-            out.push(names);
-            name.len()
-        }
+    if let Some(below) = text[name.len()..].strip_prefix("::").filter(|_| !name.is_empty()) {
+        return text.len() - below.len() + path(below, &names, out);
     }
+    out.push(names);
+    name.len()
 }
 
 /// The file that a path leads to from the module `here`, if it leads to one.

@@ -34,7 +34,7 @@ fn cluster(nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> Clust
 }
 
 /// What is offered of one remedy: its summary, its outage and its commands.
-fn offered(id: RemedyId, judged: &Judged<'_>, cluster: &Cluster) -> Option<(String, Vec<String>)> {
+fn offered(id: RemedyId, judged: &Prepared<'_>, cluster: &Cluster) -> Option<(String, Vec<String>)> {
     let verdict = judged.judge(cluster, Depth::Full);
     let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
     let action = remedies.map(|remedy| &remedy.action).find(|action| action.id() == id)?;

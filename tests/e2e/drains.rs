@@ -81,7 +81,7 @@ impl Fleet {
                 fillers.push(filler(&namespace, &format!("filler-{name}"), name, cores, is_low));
             }
         }
-        let budget = random.percent(35).then(|| budget(&namespace, if random.percent(60) { 0 } else { 20 }));
+        let budget = random.percent(50).then(|| budget(&namespace, random.one(&[0, 0, 1, 1, 20])));
         Self { drained: names[0].clone(), namespace, nodes, guests, fillers, budget }
     }
 
@@ -425,14 +425,23 @@ impl Drained<'_> {
         // Who waits for a guest with rivals depends on them as well.
         let names = |row: &Value, field: &str| row[field].as_array().is_some_and(|names| !names.is_empty());
         let any_shares = rows.iter().any(|row| names(row, "rivals"));
+        // So does who of several guests uses up their budget; how many do is known.
+        let shares_budget =
+            |row: &Value| row["why"].as_str().is_some_and(|why| why.contains("whoever comes first is shut down"));
+        let (mut ended, mut to_end) = (0, 0);
         for row in rows {
             let shares = names(row, "rivals") || (any_shares && names(row, "after"));
             let (title, state) = (row["guest"].as_str().expect("a name"), row["state"].as_str().expect("a state"));
             *counts.lock().expect("no panic").entry(state.to_owned()).or_default() += 1;
             let is = actual.get(title).cloned().unwrap_or(Is::ShutDown);
-            left_behind += usize::from(is == Is::Stayed && state != "stays");
+            left_behind += usize::from(is == Is::Stayed && state != "stays" && !shares_budget(row));
+            if shares_budget(row) {
+                (ended, to_end) = (ended + usize::from(is == Is::ShutDown), to_end + usize::from(state == "shut-down"));
+                *counts.lock().expect("no panic").entry("share a budget".to_owned()).or_default() += 1;
+            }
             let agrees = match (state, &is) {
                 ("shut-down", Is::ShutDown) | ("stays" | "stuck", Is::Stayed) => true,
+                ("shut-down", Is::Stayed) | ("stays", Is::ShutDown) => shares_budget(row),
                 ("can-leave" | "one-target", Is::Moved(to)) => {
                     row["targets"].as_array().is_some_and(|targets| targets.iter().any(|target| target == to))
                 }
@@ -447,6 +456,9 @@ impl Drained<'_> {
         let stuck = rows.iter().filter(|row| row["state"] == "stuck").count();
         if left_behind < stuck || (left_behind > stuck && !any_shares) {
             problems.push(format!("{left_behind} are stuck, but {stuck} are foretold"));
+        }
+        if ended != to_end {
+            problems.push(format!("{ended} that share a budget are shut down, but {to_end} are foretold"));
         }
         if !problems.is_empty() {
             problems.push(self.fleet.summary());

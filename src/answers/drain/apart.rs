@@ -91,7 +91,7 @@ pub(super) struct Residents<'w> {
     /// where no pod has terms.
     near: Rc<Vec<Vec<u32>>>,
     /// Whether all terms have the topology key of nodes.
-    goes_by_host: bool,
+    is_by_host: bool,
     /// By the guest's address, its place in `all`.
     places: HashMap<*const Vmi, usize>,
     /// The size of each of `all`; `None` where it is not known what it asks for.
@@ -114,10 +114,10 @@ impl<'w> Residents<'w> {
         };
         let others: Vec<Other<'w>> = cluster.room.others().iter().filter_map(other).collect();
         let pods: Vec<Side<'_>> = all.iter().map(Resident::side).chain(others.iter().map(Other::side)).collect();
-        let goes_by_host = pods.iter().flat_map(|pod| pod.terms).all(|term| term.topology_key == label::HOSTNAME);
+        let is_by_host = pods.iter().flat_map(|pod| pod.terms).all(|term| term.topology_key == label::HOSTNAME);
         let near = Rc::new(near(cluster, &pods, all.len()));
         let others = Rc::new(others);
-        Self { cluster, all, others, near, goes_by_host, places, sizes: Rc::new(sizes), space }
+        Self { cluster, all, others, near, is_by_host, places, sizes: Rc::new(sizes), space }
     }
 
     /// Whether labels alone decide: nobody keeps a guest off a node, and no node's room is known.
@@ -225,8 +225,8 @@ impl<'w> Residents<'w> {
     }
 
     /// Whether no pod keeps off others in more than one node: all terms have the topology key of nodes.
-    pub(super) fn goes_by_host(&self) -> bool {
-        self.goes_by_host
+    pub(super) fn is_by_host(&self) -> bool {
+        self.is_by_host
     }
 
     /// Whether a guest's own launcher closes more nodes to it than the one it is on.

@@ -404,7 +404,7 @@ fn a_comment_says_what_is_not_valid_and_why() {
     assert!(action.commands(&subject).single().is_none());
 }
 
-/// Whoever is told to run one command is free after it: one that only looks does not do.
+/// Whoever runs the one command that is advised has it done: one that only looks does not do.
 #[test]
 fn a_command_that_only_looks_is_not_all_there_is_to_do() {
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());

@@ -222,10 +222,10 @@ impl<'b, 'w> Board<'b, 'w> {
             nodes.clone_from(&filled.0);
             closed = filled.1;
         }
-        if self.residents.goes_by_host() {
+        if self.residents.is_by_host() {
             closed += guest.mates.len() as u128;
         }
-        for &mate in guest.mates.iter().filter(|_| !self.residents.goes_by_host()) {
+        for &mate in guest.mates.iter().filter(|_| !self.residents.is_by_host()) {
             let other = &self.guests[mate];
             let most = other
                 .reach()

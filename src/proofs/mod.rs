@@ -15,6 +15,7 @@ mod seen;
 mod text;
 mod users;
 mod variants;
+mod vocabulary;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

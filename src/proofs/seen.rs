@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Parser as _;
 use serde_json::Value;
 
-use super::{Fault, names, variants};
+use super::{Fault, variants, vocabulary};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, lines};
 use crate::admission::review::decode;
@@ -84,7 +84,7 @@ impl Seen {
         answered.extend(situation.reviews.iter().flat_map(|review| reviewed(&world, review)));
         answered.push(audited(&world));
         answered.push(statuses(&world));
-        let words = names::of_situation(situation);
+        let words = vocabulary::of_situation(situation);
         Self { situation: situation.clone(), answered, words }
     }
 

@@ -293,7 +293,8 @@ mod reference {
     fn its_report_is_what_is_printed() {
         let spec = json!({"enfroce": "None", "warn": "pinned", "commonModel": {"name": "host-model"}});
         let error = read(&with_spec(spec)).expect_err("three mistakes");
-        assert_eq!(blocks("text"), [error.lines().join("\n") + "\n"], "the page would promise another report");
+        let printed = format!("error: wrong.yaml, document 1: {}\n", error.lines().join("\n"));
+        assert_eq!(blocks("text"), [printed], "the page would promise another report");
     }
 
     #[test]

@@ -195,12 +195,13 @@ fn audit_annotations(policy: &Policy, verdict: &Verdict, messages: &Messages) ->
 mod manifest;
 mod mutate;
 mod ready;
+mod rules;
 
 pub(crate) use manifest::Manifest;
 pub(crate) use mutate::foresee;
 pub(crate) use mutate::{Mutation, mutation};
 pub(crate) use ready::Ready;
-use ready::Rules;
+use rules::Rules;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use json_patch::PatchOperation;
 
-use super::{Manifest, Rules};
+use super::Manifest;
+use super::rules::Rules;
 use crate::enforce::model::common_model;
 use crate::enforce::outline::Outline;
 use crate::enforce::outlook::{self, Outlook};

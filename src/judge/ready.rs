@@ -4,13 +4,14 @@
 //! The webhook, `check` and `explain` make words of it; the audit, the status of policies and the warnings about a policy
 //! count by it. So they all rule alike.
 
+use super::rules::Rules;
 use super::{Manifest, mutate};
 use crate::enforce::outlook::Outlook;
 use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Assessment, Check, Finding};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject::{self, Prepared};
-use crate::policy::{self, Exemption, Guest, Policy, RequestFacts, Ruling, UserName, lives_on};
+use crate::policy::{self, Exemption, Ruling, UserName};
 use crate::world::World;
 
 /// An object that is ready for judgement.
@@ -22,17 +23,6 @@ pub(crate) struct Ready<'a> {
     pub(crate) rules: Rules,
     /// What the common model means for it; `None` for a pod and for a migration.
     pub(crate) outlook: Option<Outlook>,
-}
-
-/// What governs a request.
-#[derive(Debug)]
-pub(crate) struct Rules {
-    /// The policy that governs the guest.
-    pub(crate) policy: Policy,
-    /// Whether that is the built-in one, because none selects the guest.
-    pub(crate) is_builtin: bool,
-    /// What else decides.
-    pub(crate) facts: RequestFacts,
 }
 
 impl<'a> Ready<'a> {
@@ -87,34 +77,6 @@ impl<'a> Ready<'a> {
     pub(crate) fn ruling(&self, assessment: &Assessment) -> Ruling {
         policy::rule(&self.rules.policy, self.rules.facts, assessment, self.is_unmet())
     }
-}
-
-impl Rules {
-    pub(super) fn of(
-        world: &World,
-        manifest: &Manifest<'_>,
-        user: &UserName,
-        judged: &Prepared<'_>,
-        assessment: &Assessment,
-    ) -> Self {
-        let labels = manifest.labels(world);
-        let guest = world.guest(&judged.subject.namespace, &labels, user).less(manifest.excess(world));
-        let found = policy_for(world, &guest, judged, assessment);
-        let is_builtin = found.is_none();
-        let policy = found.unwrap_or_else(Policy::builtin);
-        let kind = manifest.request_kind();
-        let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };
-        Self { policy, is_builtin, facts }
-    }
-}
-
-/// The policy that governs a guest; `None` where none selects it and a node it lives on.
-fn policy_for(world: &World, guest: &Guest<'_>, judged: &Prepared<'_>, assessment: &Assessment) -> Option<Policy> {
-    let fleet = &world.cluster.fleet;
-    let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
-    let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));
-    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &assessment.fitting, fleet);
-    policy::governing(world.policies.iter().filter(at_home), guest).cloned()
 }
 
 /// What has to be said where not all labels of the namespace are known.

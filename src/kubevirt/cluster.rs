@@ -171,8 +171,8 @@ impl Object {
             Resource::Volumes => Self::Volume(reader.read()?),
             Resource::DataVolumes => Self::DataVolume(reader.read()?),
             Resource::VolumeSnapshots => Self::VolumeSnapshot(reader.read()?),
-            // Policies are kept elsewhere.
-            Resource::Policies => return Ok(None),
+            // Policies are kept elsewhere, budgets where room is.
+            Resource::Policies | Resource::Budgets => return Ok(None),
         }))
     }
 }
@@ -213,11 +213,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Where the objects of a resource are kept; nodes and policies are kept elsewhere.
+    /// Where the objects of a resource are kept; nodes, policies and budgets are kept elsewhere.
     #[must_use]
     pub fn of(resource: Resource) -> Option<Self> {
         Some(match resource {
-            Resource::Nodes | Resource::Policies => return None,
+            Resource::Nodes | Resource::Policies | Resource::Budgets => return None,
             Resource::Namespaces => Self::Namespace,
             Resource::Pods => Self::Launcher,
             Resource::VirtualMachines => Self::VirtualMachine,

@@ -46,6 +46,8 @@ pub enum Resource {
     DataVolumes,
     /// `VolumeSnapshot`s.
     VolumeSnapshots,
+    /// `PodDisruptionBudget`s.
+    Budgets,
 }
 
 /// What the API server and kubectl call a resource.
@@ -91,7 +93,7 @@ const KUBEVIRT: &str = "kubevirt.io";
 const TYPES: &str = "instancetype.kubevirt.io";
 
 impl Resource {
-    /// All.
+    /// All that guests are judged by.
     pub const ALL: [Self; 20] = [
         Self::Nodes,
         Self::Namespaces,
@@ -114,6 +116,9 @@ impl Resource {
         Self::DataVolumes,
         Self::VolumeSnapshots,
     ];
+
+    /// Those that a drain reads of all pods: what room there is, and which evictions are refused.
+    pub const OF_DRAINS: [Self; 3] = [Self::Nodes, Self::Pods, Self::Budgets];
 
     /// Those that are watched. The verbs list all.
     pub const WATCHED: [Self; 16] = {
@@ -183,6 +188,8 @@ impl Resource {
                 "instancetypes and preferences inferred from volumes"),
             Self::VolumeSnapshots => (names("snapshot.storage.k8s.io", &["v1"], "VolumeSnapshot", "volumesnapshots", &["vs"]), Namespace, Sought,
                 "instancetypes and preferences inferred from volumes"),
+            Self::Budgets => (names("policy", &["v1"], "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"]), Guests, OfVerbs,
+                "which evictions a drain is refused"),
         }
     }
 

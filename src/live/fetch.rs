@@ -200,7 +200,7 @@ pub(crate) async fn objects(
     let (_, mut left_out) = everything(client, reach, &selector, &of).await?;
     if only.is_none() {
         taken.borrow_mut().mark_pods_read();
-        let budgets = budgets();
+        let budgets = Resource::Budgets.api();
         match each(client, &budgets, |seen| take(&budgets, seen)).await {
             Ok(()) => taken.borrow_mut().mark_budgets_read(),
             Err(error) => left_out.push(error),
@@ -236,15 +236,15 @@ pub(crate) async fn world(
 pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
     let mut room = Room::default();
     let mut missing = Vec::new();
-    for api in [Resource::Nodes.api(), Resource::Pods.api(), budgets()] {
-        match read_room(client, &api, &mut room).await {
-            Ok(()) if api.group == "policy" => room.mark_budgets_read(),
-            Ok(()) if api.kind == Resource::Pods.kind() => room.mark_pods_read(),
+    for resource in Resource::OF_DRAINS {
+        match read_room(client, &resource.api(), &mut room).await {
+            Ok(()) if resource == Resource::Budgets => room.mark_budgets_read(),
+            Ok(()) if resource == Resource::Pods => room.mark_pods_read(),
             Ok(()) => {}
             Err(error) => {
                 missing.push(error);
                 // Half of the pods would make full nodes look free, and pods without nodes say nothing.
-                if api.group.is_empty() {
+                if resource != Resource::Budgets {
                     room = Room::default();
                     break;
                 }
@@ -252,16 +252,6 @@ pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
         }
     }
     (room, missing)
-}
-
-fn budgets() -> ApiResource {
-    ApiResource {
-        group: "policy".to_owned(),
-        version: "v1".to_owned(),
-        api_version: "policy/v1".to_owned(),
-        kind: "PodDisruptionBudget".to_owned(),
-        plural: "poddisruptionbudgets".to_owned(),
-    }
 }
 
 async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> Result<(), FetchError> {

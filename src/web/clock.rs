@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Limits;
-
 /// When a request came and when it must be done.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
@@ -17,12 +15,13 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn start(query: Option<&str>, limits: &Limits) -> Self {
+    /// Starts now. `unsaid` is the time granted where the query does not say.
+    pub(super) fn start(query: Option<&str>, unsaid: Duration) -> Self {
         /// API servers allow webhooks no more.
         const LONGEST: Duration = Duration::from_secs(30);
         let started = Instant::now();
         let asked = query.and_then(timeout_of).filter(|asked| !asked.is_zero());
-        let granted = asked.unwrap_or(limits.timeout).min(LONGEST);
+        let granted = asked.unwrap_or(unsaid).min(LONGEST);
         let margin = (granted / 10).min(Duration::from_secs(1));
         Self { started, judge_by: started + granted.saturating_sub(margin), end: started + granted }
     }
@@ -99,11 +98,11 @@ mod tests {
     /// Answering a little early costs nothing; a little late costs the review.
     #[tokio::test]
     async fn a_clock_leaves_a_margin_and_believes_no_nonsense() {
+        let seconds = Duration::from_secs_f64;
         let granted = |query| {
-            let clock = Clock::start(query, &Limits::default());
+            let clock = Clock::start(query, seconds(10.0));
             (clock.judge_by - clock.started, clock.end - clock.started)
         };
-        let seconds = Duration::from_secs_f64;
         assert_eq!(granted(Some("timeout=5s")), (seconds(4.5), seconds(5.0)));
         assert_eq!(granted(Some("timeout=1h")), (seconds(29.0), seconds(30.0)));
         assert_eq!(granted(None), (seconds(9.0), seconds(10.0)));

@@ -135,7 +135,7 @@ pub fn router(edge: Arc<Edge>) -> Router {
 }
 
 async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response {
-    let clock = Clock::start(request.uri().query(), &edge.limits);
+    let clock = Clock::start(request.uri().query(), edge.limits.timeout);
     match answer(stage, &edge, request, clock).await {
         Ok(json) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(json)).into_response(),
         Err(refusal) => {

@@ -554,7 +554,7 @@ fn the_rights_are_those_of_the_table_of_resources() {
     let expected = Resource::WATCHED.map(|one| (one.group().to_owned(), one.plural().to_owned()));
     assert_eq!(given, BTreeSet::from(expected), "a watch without its right, or a right that nothing needs");
     let page = String::from_utf8(read(&base("../../docs/install.md"))).expect("UTF-8");
-    for one in Resource::ALL {
+    for one in read_by_verbs() {
         let name = [one.plural(), one.group()].join(".");
         let row = format!("| `{}` | {} |", name.trim_end_matches('.'), one.read_for());
         assert!(page.contains(&row), "docs/install.md lacks {row}");
@@ -607,8 +607,7 @@ fn the_dump_command_names_what_the_table_of_resources_has() {
         word == one.plural() || word == one.kind().to_ascii_lowercase() || one.names().short.contains(&word)
     };
     for word in &listed {
-        // Budgets are read by drain alone, which asks for them by themselves.
-        let is_read = *word == "poddisruptionbudgets" || Resource::ALL.iter().any(|one| is_named(one, word));
+        let is_read = read_by_verbs().any(|one| is_named(&one, word));
         assert!(is_read, "{word} is in the dump, and nobody reads it");
     }
     // Templates are not needed to judge the guests that exist.
@@ -633,12 +632,17 @@ fn rights_of(rule: &Value) -> Vec<(String, String)> {
     texts("apiGroups").into_iter().flat_map(pairs).collect()
 }
 
+/// What guests are judged by, and what drains are.
+fn read_by_verbs() -> impl Iterator<Item = Resource> {
+    Resource::ALL.into_iter().chain(Resource::OF_DRAINS.into_iter().filter(|one| !Resource::ALL.contains(one)))
+}
+
 /// What a verb reads and no role gives would be a note in every answer.
 #[test]
 fn an_auditor_may_read_what_the_verbs_read_and_a_reader_what_is_in_no_namespace() {
     let objects = objects();
     let of = |one: Resource| (one.group().to_owned(), one.plural().to_owned());
-    let all: BTreeSet<_> = Resource::ALL.into_iter().map(of).collect();
+    let all: BTreeSet<_> = read_by_verbs().map(of).collect();
     assert_eq!(listed_by(object(&objects, "ClusterRole", "cpufit-auditor")), all);
     // A namespace may be read by those who work in it.
     let shared = Resource::ALL.into_iter().filter(|one| !one.is_namespaced() && *one != Resource::Namespaces);

@@ -157,8 +157,28 @@ fn path<'t>(text: &'t str, before: &[&'t str], out: &mut Vec<Vec<&'t str>>) -> u
     name.len()
 }
 
-/// The file that a path leads to from the module `here`, if it leads to one.
-fn file_of(path: &[&str], here: &[String], files: &BTreeSet<Vec<String>>) -> Option<Vec<String>> {
+/// The paths that a file imports, each by the name that it then has there.
+fn imports(text: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut out = BTreeMap::new();
+    for line in text.split(';') {
+        let Some((_, imported)) = line.rsplit_once("use ").filter(|(before, _)| {
+            before.lines().last().is_none_or(|visibility| visibility.is_empty() || visibility.starts_with("pub"))
+        }) else {
+            continue;
+        };
+        let mut found = Vec::new();
+        path(imported, &[], &mut found);
+        out.extend(found.into_iter().filter_map(|path| Some((*path.last()?, path))));
+    }
+    out
+}
+
+/// The file that a path leads to from the module `here`, if it leads to one; beyond it, the names that are no file's.
+fn file_of<'p>(
+    path: &'p [&'p str],
+    here: &[String],
+    files: &BTreeSet<Vec<String>>,
+) -> Option<(Vec<String>, &'p [&'p str])> {
     let ups = path.iter().take_while(|name| **name == "super").count();
     let (mut at, below) = match path {
         ["crate", below @ ..] => (Vec::new(), below),
@@ -174,17 +194,31 @@ fn file_of(path: &[&str], here: &[String], files: &BTreeSet<Vec<String>>) -> Opt
             break;
         }
     }
-    (starts || at.len() > own).then_some(at)
+    let rest = &below[at.len() - own..];
+    (starts || at.len() > own).then_some((at, rest))
 }
 
 /// The files that each file uses. What stands in the file of its own folder it may use as well: that is not counted.
 fn files_used(sources: &[(Vec<String>, String)]) -> Graph {
     let files: BTreeSet<Vec<String>> = sources.iter().map(|(module, _)| module.clone()).collect();
+    let imported: BTreeMap<&Vec<String>, _> = sources.iter().map(|(module, text)| (module, imports(text))).collect();
     let mut graph = Graph::new();
     for (module, text) in sources {
-        let mut used: BTreeSet<Vec<String>> =
-            paths(text).iter().filter_map(|path| file_of(path, module, &files)).collect();
-        used.retain(|used| !module.starts_with(used));
+        let mut used = BTreeSet::new();
+        for path in paths(text) {
+            let Some((mut file, rest)) = file_of(&path, module, &files) else { continue };
+            // What the file of its own folder has from elsewhere is used from there.
+            if module.starts_with(&file)
+                && let Some(name) = rest.first()
+                && let Some(path) = imported.get(&file).and_then(|imported| imported.get(name))
+                && let Some((from, _)) = file_of(path, &file, &files)
+            {
+                file = from;
+            }
+            if !module.starts_with(&file) {
+                used.insert(file);
+            }
+        }
         graph.entry(module.join("::")).or_default().extend(used.iter().map(|used| used.join("::")));
         if let Some((_, parent)) = module.split_last() {
             graph.entry(parent.join("::")).or_default().insert(module.join("::"));
@@ -217,6 +251,7 @@ fn a_circle_of_files_is_found() {
     found(&[("a::b", "use super::{c::C, d};"), ("a::c", "use crate::a::b;"), ("a", "mod b;")]);
     found(&[("a", "fn a() { b::b() }"), ("a::b", "use crate::c;"), ("c", "use crate::{a::A, d};")]);
     found(&[("a::b", "use super::super::c::{self, d::D};"), ("c::d", "use crate::a::b::B;"), ("a", ""), ("c", "")]);
+    found(&[("a", "mod b; mod c;\npub use b::B;"), ("a::b", "use super::c;"), ("a::c", "use super::B;")]);
     let none = |texts: &[(&str, &str)]| assert_eq!(files(texts), None, "{texts:?}");
     none(&[("a", "use crate::b::B;"), ("b", "// crate::a\n#[cfg(test)]\nmod tests {\n use crate::a::A;\n}")]);
     none(&[("a", "fn a() { b::b() }"), ("a::b", "use super::A;")]);
@@ -254,7 +289,7 @@ fn dependencies() -> Vec<String> {
 
 /// What a file of the judgement uses besides itself, `thiserror` and those parts of the standard library that do no I/O.
 fn impure<'t>(text: &'t str, dependencies: &'t [String]) -> Vec<&'t str> {
-    const IO: [&str; 6] = ["env", "fs", "io", "net", "process", "time"];
+    const IO: [&str; 7] = ["env", "fs", "io", "net", "process", "thread", "time"];
     let own = after(text, "crate::").into_iter().filter(|module| *module != "fit");
     let io = after(text, "std::").into_iter().filter(|module| IO.contains(module));
     let is_used = |name: &&str| {
@@ -270,10 +305,16 @@ fn the_judgement_is_pure() {
     for name in ["serde_json", "procfs"] {
         assert!(dependencies.iter().any(|found| found == name), "Cargo.toml was not read: {dependencies:?}");
     }
-    let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fit"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let modules = sources(&root).iter().map(|(path, _)| file_module(path, &root)).collect();
+    let files = sources(&root.join("fit"));
     assert!(files.len() > 30, "the files were not read");
     for (path, text) in files {
         assert_eq!(impure(&text, &dependencies), [""; 0], "{} judges by more than its arguments", path.display());
+        let here = file_module(&path, &root);
+        let used = paths(&text).into_iter().filter_map(|path| file_of(&path, &here, &modules).map(|(file, _)| file));
+        let foreign = used.into_iter().find(|file| file.first().is_some_and(|first| first != "fit"));
+        assert_eq!(foreign, None, "{} judges by what is not the judgement's", path.display());
     }
 }
 
@@ -286,6 +327,7 @@ fn what_is_impure_is_found() {
         ("use crate::{fit::node::Node, policy::{Dial, Policy}, world};", vec!["policy", "world"]),
         ("use std::{collections::BTreeMap, fs, net::IpAddr};", vec!["fs", "net"]),
         ("let now = std::time::Instant::now();", vec!["time"]),
+        ("std::thread::sleep(pause);", vec!["thread"]),
         ("use serde_json as j;", vec!["serde_json"]),
         ("tokio::spawn(async {});", vec!["tokio"]),
     ] {

@@ -1,0 +1,46 @@
+//! What governs a request: the policy of its guest, and what else decides.
+
+use super::Manifest;
+use crate::fit::verdict::Assessment;
+use crate::kubevirt::subject::Prepared;
+use crate::policy::{self, Guest, Policy, RequestFacts, UserName, lives_on};
+use crate::world::World;
+
+/// What governs a request.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// The policy that governs the guest.
+    pub(crate) policy: Policy,
+    /// Whether that is the built-in one, because none selects the guest.
+    pub(crate) is_builtin: bool,
+    /// What else decides.
+    pub(crate) facts: RequestFacts,
+}
+
+impl Rules {
+    pub(super) fn of(
+        world: &World,
+        manifest: &Manifest<'_>,
+        user: &UserName,
+        judged: &Prepared<'_>,
+        assessment: &Assessment,
+    ) -> Self {
+        let labels = manifest.labels(world);
+        let guest = world.guest(&judged.subject.namespace, &labels, user).less(manifest.excess(world));
+        let found = policy_for(world, &guest, judged, assessment);
+        let is_builtin = found.is_none();
+        let policy = found.unwrap_or_else(Policy::builtin);
+        let kind = manifest.request_kind();
+        let facts = RequestFacts { kind, exemption: policy.exempt(&guest, kind) };
+        Self { policy, is_builtin, facts }
+    }
+}
+
+/// The policy that governs a guest; `None` where none selects it and a node it lives on.
+fn policy_for(world: &World, guest: &Guest<'_>, judged: &Prepared<'_>, assessment: &Assessment) -> Option<Policy> {
+    let fleet = &world.cluster.fleet;
+    let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
+    let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));
+    let at_home = |policy: &&Policy| lives_on(&policy.node_selector, node, &assessment.fitting, fleet);
+    policy::governing(world.policies.iter().filter(at_home), guest).cloned()
+}

@@ -77,7 +77,7 @@ impl Rejection {
         page.line(self);
         let mut response = plain(self.status(), page);
         if matches!(self, Self::Busy | Self::Slowest) {
-            // API servers obey it, within the time they grant.
+            // API servers honour it, within the time they grant.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

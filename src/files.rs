@@ -97,7 +97,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
     if content.len() as u64 > MOST { Err(Fault::TooLarge) } else { Ok(content) }
 }
 
-/// Whether a file can be [read](read) by a library that opens it itself.
+/// Whether a file can be [read] by a library that opens it itself.
 ///
 /// # Errors
 /// As [`open`], and where it holds more than 16 MiB.

@@ -166,7 +166,15 @@ fn because(keys: &[String], gone: &[String], most: usize) -> String {
         return String::new();
     }
     let (gone, rest): (Vec<&String>, Vec<&String>) = keys.iter().partition(|key| gone.contains(key));
-    let named = |keys: &[&String]| plural::fold(keys.iter().map(|key| (key.as_str(), "true")), most.max(SHOWN));
+    // Labels of the CPU say `true`; which value of another label a guest asks for is not known here.
+    let named = |keys: &[&String]| {
+        let is_cpu = |key: &&&String| Family::of(key).is_cpu();
+        let (of_cpu, others): (Vec<&String>, Vec<&String>) = keys.iter().partition(is_cpu);
+        let of_cpu = of_cpu.iter().map(|key| (key.as_str(), "true"));
+        let of_cpu = plural::fold(of_cpu, most.max(SHOWN));
+        let others = plural::fold_names(&others, most.max(SHOWN));
+        [of_cpu, others].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    };
     let gone = (!gone.is_empty()).then(|| format!("{}, which no node has any more", named(&gone)));
     let rest = (!rest.is_empty()).then(|| named(&rest));
     format!(": {}", gone.into_iter().chain(rest).collect::<Vec<_>>().join("; "))

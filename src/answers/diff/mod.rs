@@ -6,6 +6,7 @@ mod standing;
 
 use serde::Serialize;
 
+use crate::fit::fleet::Fleet;
 use crate::world::World;
 
 pub use guests::{GuestChange, Turn};
@@ -45,15 +46,16 @@ impl Diff {
 ///
 /// Of the guests, those whose `namespace/name` is asked for.
 ///
-/// `progress` learns how many guests have been compared, of how many.
+/// `progress` is called with how many guests have been compared, and of how many.
 #[must_use]
 pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progress: &dyn Fn(usize, usize)) -> Diff {
     let guests::Found { guests, own_node, worse, better } = guests::changes(old, new, is_asked_for, progress);
     let fleet = &new.cluster.fleet;
+    let has = |fleet: &Fleet, key: &str| fleet.values(key).any(|value| !fleet.bearing(key, value).is_empty());
     let hit = guests.iter().chain(&own_node).filter(|change| change.turn == Turn::Worse);
     let mut gone: Vec<String> = hit
         .flat_map(|change| &change.because)
-        .filter(|key| fleet.values(key).all(|value| fleet.bearing(key, value).is_empty()))
+        .filter(|key| has(&old.cluster.fleet, key) && !has(fleet, key))
         .cloned()
         .collect();
     gone.sort_unstable();

@@ -176,12 +176,21 @@ impl Acts<'_> {
     }
 
     fn of_node(&mut self, mover: &Mover<'_>, action: Action) {
-        if let Some(judged) = mover.judged(self.world).filter(|_| !self.all.iter().any(|act| act.action == action)) {
-            let (_, nodes) = action.apply(&judged.subject, self.fleet);
-            let outage = action.outage(&judged.subject);
-            let only_looks = action.commands(&judged.subject).only_reads();
-            self.all.push(Act { action, outage, guests: BTreeSet::new(), policy: None, nodes, only_looks });
+        if !self.all.iter().any(|act| act.action == action) {
+            self.add(mover, BTreeSet::new(), action);
         }
+    }
+
+    fn of_guest(&mut self, mover: &Mover<'_>, key: Key, action: Action) {
+        self.add(mover, [key].into(), action);
+    }
+
+    fn add(&mut self, mover: &Mover<'_>, guests: BTreeSet<Key>, action: Action) {
+        let Some(judged) = mover.judged(self.world) else { return };
+        let (_, nodes) = action.apply(&judged.subject, self.fleet);
+        let outage = action.outage(&judged.subject);
+        let only_looks = action.commands(&judged.subject).only_reads();
+        self.all.push(Act { action, outage, guests, policy: None, nodes, only_looks });
     }
 
     /// All labels that a node is to get are one act, unless two guests want different values of one.
@@ -222,14 +231,6 @@ impl Acts<'_> {
         if let Some(act) = self.all.last_mut() {
             act.policy.clone_from(&mover.policy);
         }
-    }
-
-    fn of_guest(&mut self, mover: &Mover<'_>, key: Key, action: Action) {
-        let Some(judged) = mover.judged(self.world) else { return };
-        let (_, nodes) = action.apply(&judged.subject, self.fleet);
-        let outage = action.outage(&judged.subject);
-        let only_looks = action.commands(&judged.subject).only_reads();
-        self.all.push(Act { action, outage, guests: [key].into(), policy: None, nodes, only_looks });
     }
 }
 

@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 
 use super::apart::Residents;
 use super::mover::{Fate, Mover};
+use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::say::plural::{fold_names, number};
 use crate::world::World;
@@ -141,7 +142,7 @@ fn stranded_in(
     for group in groups {
         let group = group.telling_apart();
         let mut all = group.start(board);
-        let mut done = crate::fit::bits::Bits::none(board.turns.len());
+        let mut done = Bits::none(board.turns.len());
         for &turn in order {
             if let Some(node) = group.number(nodes[turn]) {
                 all = group.drained(&all, node, &done, Ending::One, &mut effort, &mut stuck)?.into();

@@ -16,7 +16,7 @@ use cpufit::answers::recommend::recommend;
 use cpufit::domain::Domain;
 use cpufit::fit::label::CPU_FEATURE;
 use cpufit::fit::node::Node;
-use cpufit::snapshot::Source;
+use cpufit::snapshot::DumpSource;
 use cpufit::world::{self, World};
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ fn main() {
 }
 
 fn read(dump: &str) -> World {
-    world::load_with_room(&[Source::Stdin], &[], None, "default", &Domain::default(), dump.as_bytes())
+    world::load_with_room(&[DumpSource::Stdin], &[], None, "default", &Domain::default(), dump.as_bytes())
         .expect("a dump")
         .0
 }

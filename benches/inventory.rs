@@ -11,7 +11,7 @@ use cpufit::fit::node::Node;
 use cpufit::kubevirt::resource::Resource;
 use cpufit::live::inventory::Inventory;
 use cpufit::live::kinds::{Projected, project};
-use cpufit::live::watch::Change;
+use cpufit::live::watch::ResourceChange;
 use serde_json::{Value, json};
 
 use table::Target;
@@ -45,14 +45,14 @@ fn recorded(name: &str) -> Value {
     serde_json::from_str::<Value>(&text).expect("a review")["request"]["object"].clone()
 }
 
-fn put(resource: Resource, json: &str) -> Change {
+fn put(resource: Resource, json: &str) -> ResourceChange {
     let value = |pointer: &str| {
         let object: Value = serde_json::from_str(json).expect("JSON");
         object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
     match project(resource, json).expect("well-formed") {
-        Projected::Nothing => Change::Gone(resource, Default::default()),
-        projected => Change::Put(resource, (value("/metadata/namespace"), value("/metadata/name")), projected),
+        Projected::Nothing => ResourceChange::Gone(resource, Default::default()),
+        projected => ResourceChange::Put(resource, (value("/metadata/namespace"), value("/metadata/name")), projected),
     }
 }
 
@@ -67,7 +67,7 @@ fn main() {
     let (nodes, guests) = if table::is_smoke_test() { (150, 200) } else { (NODES, GUESTS) };
     let mut inventory = Inventory::new(None);
     for resource in Resource::WATCHED {
-        inventory.apply(Change::Relisting(resource));
+        inventory.apply(ResourceChange::Relisting(resource));
     }
     for one in cluster::nodes(nodes) {
         inventory.apply(put(Resource::Nodes, &node(&one, 0)));
@@ -88,7 +88,7 @@ fn main() {
         inventory.apply(put(Resource::Pods, &pod.to_string()));
     }
     for resource in Resource::WATCHED {
-        inventory.apply(Change::Listed(resource));
+        inventory.apply(ResourceChange::Listed(resource));
     }
     let started = Instant::now();
     let snapshot = black_box(inventory.snapshot());
@@ -103,7 +103,7 @@ fn main() {
     let beats: Vec<String> = (1..200).map(|beat| node(&one, beat)).collect();
     let started = Instant::now();
     for beat in &beats {
-        inventory.apply(Change::Put(
+        inventory.apply(ResourceChange::Put(
             Resource::Nodes,
             (String::new(), one.name.clone()),
             project(Resource::Nodes, beat).expect("a node"),

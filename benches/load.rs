@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cpufit::telemetry::{LogFormat, Metrics, init};
-use cpufit::web::server::{Limits, Transport, serve};
-use cpufit::web::tls::{Pair, Resolver, server_config};
+use cpufit::web::server::{ConnectionLimits, Transport, serve};
+use cpufit::web::tls::{CertifiedKeyPair, Resolver, server_config};
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -56,13 +56,14 @@ async fn server(nodes: usize) {
     let router = cluster::router(cluster::world(nodes, None), Arc::clone(&metrics));
     let key = KeyPair::generate().unwrap();
     let chain = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
-    let pair = Pair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.serialize_pem().as_bytes())).unwrap();
+    let pair =
+        CertifiedKeyPair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.serialize_pem().as_bytes())).unwrap();
     let transport = Transport::Tls(server_config(Resolver::new(&pair, Arc::clone(&metrics)), None).unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("{}\n{chain}", listener.local_addr().unwrap());
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     let stop = async { drop(ended.await) };
-    let limits = Limits { drain: Duration::from_secs(1), ..Limits::default() };
+    let limits = ConnectionLimits { drain: Duration::from_secs(1), ..ConnectionLimits::default() };
     let _ = serve(listener, transport, router, limits, metrics, stop).await;
 }
 

@@ -18,7 +18,7 @@ use crate::cli::args::{Args, AuditArgs, DiffArgs, ServeArgs, SnapshotArgs, Verb,
 use crate::cli::check::Checked;
 use crate::cli::resource::ObjectKind;
 use crate::cli::rights::Unreadable;
-use crate::cli::targets::Scope;
+use crate::cli::targets::TargetScope;
 use crate::cli::version::Versions;
 use crate::cli::{
     self, Namespace, audit, certs, check, diff, drain, explain, manifests, probe, recommend, snapshot, targets,
@@ -33,7 +33,7 @@ use crate::live::fetch::{self, Reach};
 use crate::live::leader::{self, Leader};
 use crate::page::Page;
 use crate::policy::PolicyError;
-use crate::snapshot::{Source, domain_of};
+use crate::snapshot::{DumpSource, domain_of};
 use crate::telemetry::{self, LogFormat};
 use crate::world::{self, World};
 
@@ -94,7 +94,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Check(args) => {
             let files = args.files.with(&args.file);
             args.world.stdin_once(&files)?;
-            let scene = scene(&cluster, &args.world, &Asked::Files, Room::Unknown, domain, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &GuestsRead::Files, RoomRead::Unknown, domain, &mut stdin)?;
             if check::run(&args, &files, &scene.world, &scene.namespace, stdin, &mut page)? == Checked::Denied {
                 code = ExitCode::from(1);
             }
@@ -108,13 +108,13 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             args.world.stdin_once(&[args.files.sources().as_slice(), &args.libvirt.libvirt_facts].concat())?;
             let guest = targets::first_guest(&args.objects)?;
             let asked = if args.list.all_namespaces {
-                Asked::All
+                GuestsRead::All
             } else if args.files.sources().is_empty() && !args.libvirt.ask_libvirt {
-                Asked::Namespace { guest }
+                GuestsRead::Namespace { guest }
             } else {
-                Asked::Files
+                GuestsRead::Files
             };
-            let mut scene = scene(&cluster, &args.world, &asked, Room::Known, domain, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &asked, RoomRead::Known, domain, &mut stdin)?;
             let guests = |world: &World| explain::guests(&args, world, &scene.namespace);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
             let missing = explain::run(&args, &scene.world, &scene.namespace, stdin, &mut page)?;
@@ -126,22 +126,22 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Audit(args) => code = audit_all(&args, &cluster, domain, &mut stdin, &mut page)?,
         Verb::Drain(args) => {
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
-            let mut scene = scene(&cluster, &args.world, &Asked::All, Room::Known, domain, &mut stdin)?;
+            let mut scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Known, domain, &mut stdin)?;
             let nodes = drain::nodes(&args, &scene.world)?;
             let guests = |world: &World| drain::guests(&nodes, world);
             libvirt::learn(&args.libvirt, &cluster, &mut scene.world, guests, &mut stdin)?;
-            if drain::run(&args, &scene.world, &nodes, &mut page)? == drain::Outlook::Trouble {
+            if drain::run(&args, &scene.world, &nodes, &mut page)? == drain::DrainResult::Trouble {
                 code = ExitCode::from(1);
             }
         }
         Verb::Diff(args) => {
-            if compare(&args, &cluster, domain, &mut stdin, &mut page)? == diff::Outcome::Worse {
+            if compare(&args, &cluster, domain, &mut stdin, &mut page)? == diff::DiffResult::Worse {
                 code = ExitCode::from(1);
             }
         }
         Verb::Recommend(args) => {
             args.world.stdin_once(&args.with_node)?;
-            let scene = scene(&cluster, &args.world, &Asked::All, Room::Unknown, domain, &mut stdin)?;
+            let scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Unknown, domain, &mut stdin)?;
             recommend::run(&args, &scene.world, stdin, &mut page)?;
         }
         Verb::Snapshot(args) => {
@@ -173,16 +173,16 @@ fn audit_all(
     let is_named = targets::name_any(&args.objects, &ObjectKind::GUESTS)?;
     let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
     let asked = if only.is_none() && (!is_named || args.list.all_namespaces) {
-        Asked::All
+        GuestsRead::All
     } else if args.libvirt.ask_libvirt {
-        Asked::Files
+        GuestsRead::Files
     } else {
-        Asked::Namespace { guest: targets::first_guest(&args.objects)? }
+        GuestsRead::Namespace { guest: targets::first_guest(&args.objects)? }
     };
-    let mut scene = scene(cluster, &args.world, &asked, Room::Unknown, domain, &mut stdin)?;
+    let mut scene = scene(cluster, &args.world, &asked, RoomRead::Unknown, domain, &mut stdin)?;
     let home = scene.namespace.name.as_str();
     let only = only.or_else(|| Some(home).filter(|_| is_named && !args.list.all_namespaces));
-    let wanted = audit::Wanted::of(args, only, home, &scene.world)?;
+    let wanted = audit::WantedGuests::of(args, only, home, &scene.world)?;
     let guests = |world: &World| {
         let is_audited = |vmi: &&Vmi| wanted.holds(world, &vmi.metadata.namespace, &vmi.metadata.name);
         world.cluster.vmis().filter(is_audited).cloned().collect()
@@ -212,18 +212,18 @@ fn compare(
     domain: &Domain,
     mut stdin: impl Read,
     page: &mut Page,
-) -> anyhow::Result<diff::Outcome> {
+) -> anyhow::Result<diff::DiffResult> {
     let [old, new] = args.worlds();
     old.stdin_once(&new.snapshot)?;
-    anyhow::ensure!(!args.policy.contains(&Source::Stdin), "--policy is read for both sides: give a file");
+    anyhow::ensure!(!args.policy.contains(&DumpSource::Stdin), "--policy is read for both sides: give a file");
     // The options that say which cluster to read are about the new side.
     let namespace = cluster.namespace().map(str::to_owned);
     let first = ClusterArgs { namespace, ..ClusterArgs::default() };
-    let before = scene(&first, &old, &Asked::All, Room::Unknown, domain, &mut stdin)?;
+    let before = scene(&first, &old, &GuestsRead::All, RoomRead::Unknown, domain, &mut stdin)?;
     let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
-    let asked = only.map_or(Asked::All, |_| Asked::Namespace { guest: None });
-    let after = scene(cluster, &new, &asked, Room::Unknown, domain, &mut stdin)?;
-    let scope = Scope { namespace: only, selector: args.list.selector.as_ref() };
+    let asked = only.map_or(GuestsRead::All, |_| GuestsRead::Namespace { guest: None });
+    let after = scene(cluster, &new, &asked, RoomRead::Unknown, domain, &mut stdin)?;
+    let scope = TargetScope { namespace: only, selector: args.list.selector.as_ref() };
     diff::run(args, &scope, &before.world, &after.world, page)
 }
 
@@ -365,7 +365,7 @@ struct Scene {
 }
 
 /// Which guests of a live cluster a verb needs.
-enum Asked {
+enum GuestsRead {
     /// All.
     All,
     /// Those of the namespace: of one that is asked for, where a name is given.
@@ -377,7 +377,7 @@ enum Asked {
 
 /// Whether a verb says how much room nodes have, for which all pods are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
+enum RoomRead {
     Known,
     Unknown,
 }
@@ -387,8 +387,8 @@ enum Room {
 fn scene(
     cluster: &ClusterArgs,
     args: &WorldArgs,
-    needs: &Asked,
-    room: Room,
+    needs: &GuestsRead,
+    room: RoomRead,
     domain: &Domain,
     mut stdin: impl Read,
 ) -> anyhow::Result<Scene> {
@@ -397,7 +397,7 @@ fn scene(
     if !args.snapshot.is_empty() {
         refuse_cluster(cluster)?;
         let namespace = namespace("default");
-        let load = if room == Room::Known { world::load_with_room } else { world::load };
+        let load = if room == RoomRead::Known { world::load_with_room } else { world::load };
         let (world, notes) = load(&args.snapshot, &args.policy, args.kubevirt_version, &namespace.name, domain, stdin)?;
         for note in notes {
             self::note(domain, note);
@@ -410,9 +410,9 @@ fn scene(
         let (namespace, url) = (namespace(&config.default_namespace), config.cluster_url.clone());
         let client = connect::client(config, domain)?;
         let (reach, guest) = match needs {
-            Asked::All => (Reach::Cluster, None),
-            Asked::Namespace { guest } => (Reach::Namespace(&namespace.name), guest.as_deref()),
-            Asked::Files => (Reach::Rather(&namespace.name), None),
+            GuestsRead::All => (Reach::Cluster, None),
+            GuestsRead::Namespace { guest } => (Reach::Namespace(&namespace.name), guest.as_deref()),
+            GuestsRead::Files => (Reach::Rather(&namespace.name), None),
         };
         let read = fetch::world(&client, args.kubevirt_version, reach).await;
         let home = Some(namespace.name.as_str()).filter(|_| reach != Reach::Cluster);
@@ -420,7 +420,7 @@ fn scene(
         world.cluster.domain = domain.clone();
         world.cluster.is_live = true;
         // Who may read one namespace alone may not read the pods of a node.
-        if room == Room::Known && reach == Reach::Cluster {
+        if room == RoomRead::Known && reach == Reach::Cluster {
             let (room, missing) = fetch::room(&client).await;
             world.cluster.room = Arc::new(room);
             left_out.extend(missing);

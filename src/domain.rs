@@ -199,7 +199,7 @@ impl Pieces {
 
 /// What a dump says of its domain: which ones its keys of KubeVirt have.
 #[derive(Debug, Default)]
-pub struct Evidence {
+pub struct DomainEvidence {
     /// Of keys such as `cpu-model.node.DOMAIN/…`.
     families: BTreeSet<String>,
     /// Of keys `DOMAIN/schedulable`.
@@ -214,7 +214,7 @@ const FAMILIES: [&str; 4] = ["cpu-model", "cpu-feature", "cpu-vendor", "host-mod
 /// The longest part of a text that is looked at as one: a family, and the longest domain.
 const LONGEST: usize = 512;
 
-impl Evidence {
+impl DomainEvidence {
     /// Looks at a piece of a dump; whether the pieces that follow can add anything.
     pub fn look(&mut self, piece: &[u8]) -> bool {
         let text = [self.rest.as_slice(), piece].concat();
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn a_dump_of_one_domain_is_recognised() {
         let seen = |text: &str| {
-            let mut evidence = Evidence::default();
+            let mut evidence = DomainEvidence::default();
             for piece in text.as_bytes().chunks(7) {
                 evidence.look(piece);
             }

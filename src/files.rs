@@ -15,7 +15,7 @@ const MOST: u64 = 16 << 20;
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum FileFault {
     /// The operating system's reason.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -27,10 +27,10 @@ pub(crate) enum Fault {
     TooLarge,
 }
 
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> Self {
+impl From<FileFault> for io::Error {
+    fn from(fault: FileFault) -> Self {
         match fault {
-            Fault::System(error) => error,
+            FileFault::System(error) => error,
             other => Self::new(io::ErrorKind::InvalidInput, other),
         }
     }
@@ -43,14 +43,14 @@ impl From<Fault> for io::Error {
 ///
 /// # Errors
 /// The system refuses, or the path leads to a named pipe, a socket, a folder or a device.
-pub(crate) fn open(path: &Path) -> Result<File, Fault> {
+pub(crate) fn open(path: &Path) -> Result<File, FileFault> {
     // Without the flag, opening a named pipe waits for somebody who writes to it.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) => {
             let is_socket = path.metadata().is_ok_and(|found| found.file_type().is_socket());
-            return Err(if is_socket { Fault::NotAFile("a socket") } else { error.into() });
+            return Err(if is_socket { FileFault::NotAFile("a socket") } else { error.into() });
         }
     };
     let found = file.metadata()?;
@@ -58,7 +58,7 @@ pub(crate) fn open(path: &Path) -> Result<File, Fault> {
         None => Ok(file),
         // The flag would make its reader come away with nothing.
         Some("a named pipe" | "a device") if is_own_descriptor(path) => Ok(File::open(path)?),
-        Some(what) => Err(Fault::NotAFile(what)),
+        Some(what) => Err(FileFault::NotAFile(what)),
     }
 }
 
@@ -91,18 +91,18 @@ fn is_own_descriptor(path: &Path) -> bool {
 ///
 /// # Errors
 /// As [`open`], and where it cannot be read to its end or holds more than 16 MiB.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileFault> {
     let mut content = Vec::new();
     open(path)?.take(MOST + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MOST { Err(Fault::TooLarge) } else { Ok(content) }
+    if content.len() as u64 > MOST { Err(FileFault::TooLarge) } else { Ok(content) }
 }
 
 /// Whether a file can be [read] by a library that opens it itself.
 ///
 /// # Errors
 /// As [`open`], and where it holds more than 16 MiB.
-pub(crate) fn check(path: &Path) -> Result<(), Fault> {
-    if open(path)?.metadata()?.len() > MOST { Err(Fault::TooLarge) } else { Ok(()) }
+pub(crate) fn check(path: &Path) -> Result<(), FileFault> {
+    if open(path)?.metadata()?.len() > MOST { Err(FileFault::TooLarge) } else { Ok(()) }
 }
 
 #[cfg(test)]

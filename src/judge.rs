@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
 use crate::enforce;
+use crate::enforce::foresee::ModelForecast;
 use crate::enforce::model::Common;
-use crate::enforce::outlook::Outlook;
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::{Outcome, Unknown, Verdict};
 use crate::kubevirt::subject::Prepared;
@@ -58,7 +58,7 @@ pub(crate) fn judge_change<'a>(
 ) -> Option<Evaluation<'a>> {
     let case = judge(world, manifest, user, effort)?;
     let Some(before) = before.filter(|_| case.ruling.denies()) else { return Some(case) };
-    let was = Ready::of(world, before, user, effort)?;
+    let was = Governed::of(world, before, user, effort)?;
     let assessment = was.judged.assess_within(&world.cluster, effort);
     if assessment.outcome == Outcome::Unknown(Unknown::NotInTime) {
         // It ran out of time before it was known whether this is worse. Prepared again, what takes time is not known and denies
@@ -68,7 +68,7 @@ pub(crate) fn judge_change<'a>(
     let is_worse = enforce::model::is_worse(&assessment, &case.verdict.assessment)
         || (case.messages.unmet.is_some() && !was.is_unmet());
     if was.ruling(&assessment).denies() && !is_worse {
-        let ready = Ready::of(world, manifest, user, effort)?.exempted_by(Exemption::NotWorse);
+        let ready = Governed::of(world, manifest, user, effort)?.exempted_by(Exemption::NotWorse);
         return Some(case_of(world, manifest, ready, effort));
     }
     Some(case)
@@ -108,20 +108,20 @@ pub(crate) fn judge_subject<'a>(
         };
     }
     let assessment = found.into_assessment();
-    let ready = Ready::new(world, manifest, user, judged, &assessment, effort);
+    let ready = Governed::new(world, manifest, user, judged, &assessment, effort);
     case_of(world, manifest, ready, effort)
 }
 
 /// What is made of an object that is ready for judgement: verdict, words, decision.
-fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Ready<'a>, effort: Effort<'_>) -> Evaluation<'a> {
+fn case_of<'a>(world: &World, manifest: &Manifest<'a>, ready: Governed<'a>, effort: Effort<'_>) -> Evaluation<'a> {
     let verdict = ready.judged.judge(&world.cluster, effort);
     let ruling = ready.ruling(&verdict.assessment);
-    let Ready { judged, rules: Rules { policy, is_builtin, facts }, outlook } = ready;
+    let Governed { judged, rules: Rules { policy, is_builtin, facts }, outlook } = ready;
     let is_warned = !facts.exemption.is_some_and(Exemption::is_silent);
     let left = outlook.as_ref().filter(|_| is_warned).and_then(|outlook| outlook.left(&policy));
     let mut messages = say::speak(&judged, &verdict, &world.cluster);
     let is_silent = policy.common_model.as_ref().is_some_and(|common| common.announce == Announce::Event);
-    let common = outlook.map(|Outlook { common, said, is_announcement, unmet, .. }| {
+    let common = outlook.map(|ModelForecast { common, said, is_announcement, unmet, .. }| {
         (messages.model, messages.unmet) = (said.filter(|_| !(is_silent && is_announcement)), unmet);
         common
     });
@@ -192,15 +192,15 @@ fn audit_annotations(policy: &Policy, verdict: &Verdict, messages: &Messages) ->
     ])
 }
 
+mod governed;
 mod manifest;
 mod mutate;
-mod ready;
 mod rules;
 
+pub(crate) use governed::Governed;
 pub(crate) use manifest::Manifest;
 pub(crate) use mutate::foresee;
 pub(crate) use mutate::{Mutation, mutation};
-pub(crate) use ready::Ready;
 use rules::Rules;
 
 #[cfg(test)]

@@ -64,14 +64,14 @@ impl Validity {
 
 /// The names under which a server is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Names {
+pub(crate) struct ServerNames {
     /// DNS names, without wildcards.
     pub dns: Vec<DnsName<'static>>,
     /// Addresses.
     pub ips: Vec<IpAddr>,
 }
 
-impl Names {
+impl ServerNames {
     fn iter(&self) -> impl Iterator<Item = ServerName<'static>> {
         let dns = self.dns.iter().cloned().map(ServerName::DnsName);
         dns.chain(self.ips.iter().map(|ip| ServerName::IpAddress((*ip).into())))
@@ -80,14 +80,14 @@ impl Names {
 
 /// A certificate and its private key, as PEM.
 #[derive(Clone)]
-pub(crate) struct Pair {
+pub(crate) struct PemPair {
     /// The certificate.
     pub certificate_pem: String,
     /// Its private key, PKCS #8.
     pub key_pem: String,
 }
 
-impl std::fmt::Debug for Pair {
+impl std::fmt::Debug for PemPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pair").field("certificate_pem", &self.certificate_pem).finish_non_exhaustive()
     }
@@ -125,7 +125,7 @@ impl Authority {
     /// # Errors
     ///
     /// [`PkiError::NoNames`] without any name; else when the key or the certificate cannot be made.
-    pub(crate) fn issue(&self, names: &Names, validity: Validity) -> Result<Pair, PkiError> {
+    pub(crate) fn issue(&self, names: &ServerNames, validity: Validity) -> Result<PemPair, PkiError> {
         let first = names.iter().next().ok_or(PkiError::NoNames)?;
         let key = KeyPair::generate()?;
         let mut params = params(&first.to_str(), validity);
@@ -138,7 +138,7 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Pair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+        Ok(PemPair { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 }
 
@@ -164,7 +164,7 @@ impl Inspected {
     /// # Errors
     ///
     /// [`PkiError::Pem`] for what is not PEM, [`PkiError::Unrelated`] for parts that are not of one piece.
-    pub(crate) fn new(authority_pem: &str, pair: &Pair) -> Result<Self, PkiError> {
+    pub(crate) fn new(authority_pem: &str, pair: &PemPair) -> Result<Self, PkiError> {
         let pem = |what| move |source| PkiError::Pem { what, source };
         let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes()).map_err(pem("authority"))?;
         let leaf = CertificateDer::from_pem_slice(pair.certificate_pem.as_bytes()).map_err(pem("certificate"))?;
@@ -181,7 +181,7 @@ impl Inspected {
 
     /// The first of the names that the certificate does not bear.
     #[must_use]
-    pub(crate) fn first_missing(&self, names: &Names) -> Option<String> {
+    pub(crate) fn first_missing(&self, names: &ServerNames) -> Option<String> {
         let leaf = ParsedCertificate::try_from(&self.leaf);
         let borne = |name: &ServerName<'_>| leaf.as_ref().is_ok_and(|leaf| verify_server_name(leaf, name).is_ok());
         names.iter().find(|name| !borne(name)).map(|name| name.to_str().into_owned())
@@ -219,9 +219,9 @@ fn related(
 mod tests {
     use super::*;
 
-    fn names() -> Names {
+    fn names() -> ServerNames {
         let dns = ["localhost", "cpufit.cpufit-system.svc"].map(|name| DnsName::try_from(name).unwrap());
-        Names { dns: dns.to_vec(), ips: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()] }
+        ServerNames { dns: dns.to_vec(), ips: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()] }
     }
 
     fn now() -> SystemTime {
@@ -244,7 +244,7 @@ mod tests {
         let authority = Authority::new("test", validity).unwrap();
         let pair = authority.issue(&names(), validity).unwrap();
         let inspected = Inspected::new(authority.certificate_pem(), &pair).unwrap();
-        let other = Names { dns: vec![], ips: vec!["192.0.2.1".parse().unwrap()] };
+        let other = ServerNames { dns: vec![], ips: vec!["192.0.2.1".parse().unwrap()] };
         assert_eq!(inspected.first_missing(&other).as_deref(), Some("192.0.2.1"));
     }
 
@@ -278,9 +278,9 @@ mod tests {
         let (one, two) = (Authority::new("test", validity).unwrap(), Authority::new("test", validity).unwrap());
         let (of_one, of_two) = (one.issue(&names(), validity).unwrap(), two.issue(&names(), validity).unwrap());
         assert!(matches!(Inspected::new(one.certificate_pem(), &of_two), Err(PkiError::Unrelated(_))));
-        let mixed = Pair { key_pem: of_two.key_pem, ..of_one };
+        let mixed = PemPair { key_pem: of_two.key_pem, ..of_one };
         assert!(matches!(Inspected::new(one.certificate_pem(), &mixed), Err(PkiError::Unrelated(_))));
-        let unreadable = Pair { certificate_pem: "none".to_owned(), ..mixed };
+        let unreadable = PemPair { certificate_pem: "none".to_owned(), ..mixed };
         assert!(matches!(Inspected::new(one.certificate_pem(), &unreadable), Err(PkiError::Pem { .. })));
     }
 
@@ -288,7 +288,7 @@ mod tests {
     fn a_leaf_without_a_name_is_refused() {
         let validity = Validity::of_days(now(), 30);
         let authority = Authority::new("test", validity).unwrap();
-        assert!(matches!(authority.issue(&Names::default(), validity), Err(PkiError::NoNames)));
+        assert!(matches!(authority.issue(&ServerNames::default(), validity), Err(PkiError::NoNames)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) use note::{Note, Quotable};
 
 /// The kind of object an Event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum EventKind {
     /// A VirtualMachineInstance.
     Vmi,
     /// A VirtualMachine, where there is no VMI yet.
@@ -27,7 +27,7 @@ pub enum Kind {
     Policy,
 }
 
-impl Kind {
+impl EventKind {
     /// The kind of what a VMI or a VM is made of, by the name of the kind in its `ownerReferences`.
     #[must_use]
     pub(crate) fn of_owner(kind: &str) -> Option<Self> {
@@ -52,7 +52,7 @@ impl Kind {
 /// The object an Event is about: one that the watch knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Regarding {
-    kind: Kind,
+    kind: EventKind,
     namespace: String,
     name: String,
     uid: String,
@@ -64,12 +64,12 @@ impl Regarding {
     ///
     /// `None` where `world` does not know the object, or knows it under another UID.
     #[must_use]
-    pub fn known(world: &World, kind: Kind, namespace: &str, name: &str, uid: Option<&str>) -> Option<Self> {
+    pub fn known(world: &World, kind: EventKind, namespace: &str, name: &str, uid: Option<&str>) -> Option<Self> {
         let meta = match kind {
-            Kind::Vmi => &world.cluster.vmi(namespace, name)?.metadata,
-            Kind::VirtualMachine => &world.cluster.vm(namespace, name)?.metadata,
-            Kind::Replicas(kind) => &world.cluster.replicas(kind, namespace, name)?.vm.metadata,
-            Kind::Policy => return None,
+            EventKind::Vmi => &world.cluster.vmi(namespace, name)?.metadata,
+            EventKind::VirtualMachine => &world.cluster.vm(namespace, name)?.metadata,
+            EventKind::Replicas(kind) => &world.cluster.replicas(kind, namespace, name)?.vm.metadata,
+            EventKind::Policy => return None,
         };
         // A dump may have been cleaned of UIDs.
         let is_it = meta.uid.is_empty() || uid.is_none_or(|uid| uid == meta.uid);
@@ -79,17 +79,17 @@ impl Regarding {
     /// A policy that the watch knows, by its metadata.
     #[must_use]
     pub(crate) fn policy(meta: &Meta) -> Self {
-        Self::of(Kind::Policy, meta)
+        Self::of(EventKind::Policy, meta)
     }
 
-    fn of(kind: Kind, meta: &Meta) -> Self {
+    fn of(kind: EventKind, meta: &Meta) -> Self {
         let Meta { namespace, name, uid, .. } = meta.clone();
         Self { kind, namespace, name, uid }
     }
 
     /// Its kind.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EventKind {
         self.kind
     }
 
@@ -162,7 +162,7 @@ impl Reason {
 
 /// An Event to be written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Report {
+pub struct EventReport {
     /// The object it is about.
     pub regarding: Regarding,
     /// Why it is written.

@@ -19,11 +19,11 @@ pub(crate) struct WellKnown {
     /// The key.
     pub key: &'static str,
     /// Label or annotation.
-    pub place: Place,
+    pub place: KeyPlace,
     /// The kinds of object that it is read on.
     pub on: &'static str,
     /// How its value is read.
-    pub reading: Reading,
+    pub reading: ValueReading,
     /// Whether a distribution that renames KubeVirt's domain (`kubevirt.internal.example.io/…`) is understood too.
     pub in_any_domain: bool,
     /// Who reads it so: the file and the identifier in KubeVirt, or this crate for keys of its own.
@@ -32,7 +32,7 @@ pub(crate) struct WellKnown {
 
 /// Where a key stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum KeyPlace {
     /// `metadata.labels`.
     Label,
     /// `metadata.annotations`.
@@ -41,7 +41,7 @@ pub(crate) enum Place {
 
 /// How a value is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
+pub(crate) enum ValueReading {
     /// It counts where the key is there, whatever its value.
     Presence,
     /// It counts with exactly this value; case matters.
@@ -52,19 +52,19 @@ pub(crate) enum Reading {
     Frequency,
 }
 
-const fn label(key: &'static str, on: &'static str, reading: Reading, mirrors: &'static str) -> WellKnown {
-    WellKnown { key, place: Place::Label, on, reading, in_any_domain: false, mirrors }
+const fn label(key: &'static str, on: &'static str, reading: ValueReading, mirrors: &'static str) -> WellKnown {
+    WellKnown { key, place: KeyPlace::Label, on, reading, in_any_domain: false, mirrors }
 }
 
-const fn annotation(key: &'static str, on: &'static str, reading: Reading, mirrors: &'static str) -> WellKnown {
-    WellKnown { place: Place::Annotation, ..label(key, on, reading, mirrors) }
+const fn annotation(key: &'static str, on: &'static str, reading: ValueReading, mirrors: &'static str) -> WellKnown {
+    WellKnown { place: KeyPlace::Annotation, ..label(key, on, reading, mirrors) }
 }
 
 /// Whose labels the node-labeller leaves alone.
 pub(crate) const SKIP_NODE: WellKnown = annotation(
     label::SKIP_NODE,
     "Node",
-    Reading::Presence,
+    ValueReading::Presence,
     "pkg/virt-handler/node-labeller/node_labeller.go: skipNodeLabelling (`_, exists :=`)",
 );
 
@@ -72,7 +72,7 @@ pub(crate) const SKIP_NODE: WellKnown = annotation(
 pub(crate) const SCHEDULABLE: WellKnown = label(
     label::SCHEDULABLE,
     "Node",
-    Reading::Exactly("true"),
+    ValueReading::Exactly("true"),
     "pkg/virt-controller/watch/topology/filter.go: IsSchedulable (`== \"true\"`)",
 );
 
@@ -80,7 +80,7 @@ pub(crate) const SCHEDULABLE: WellKnown = label(
 pub(crate) const HAS_VIRT_HANDLER: WellKnown = label(
     label::SCHEDULABLE,
     "Node",
-    Reading::Presence,
+    ValueReading::Presence,
     "pkg/virt-operator/resource/apply/delete.go: deleteKubeVirtLabelsFromNodes (a selector without a value)",
 );
 
@@ -88,7 +88,7 @@ pub(crate) const HAS_VIRT_HANDLER: WellKnown = label(
 pub(crate) const TSC_FREQUENCY: WellKnown = label(
     label::TSC_FREQUENCY,
     "Node",
-    Reading::Frequency,
+    ValueReading::Frequency,
     "pkg/virt-controller/watch/topology/tsc.go: TSCFrequencyFromNode (`strconv.ParseInt`, above 0)",
 );
 
@@ -96,7 +96,7 @@ pub(crate) const TSC_FREQUENCY: WellKnown = label(
 pub(crate) const LAUNCHER: WellKnown = label(
     "kubevirt.io",
     "Pod",
-    Reading::Exactly("virt-launcher"),
+    ValueReading::Exactly("virt-launcher"),
     "pkg/virt-api/webhooks/mutating-webhook/mutators/virt-launcher-pod-mutator.go: isVirtLauncherPod",
 )
 .in_any_domain();
@@ -105,7 +105,7 @@ pub(crate) const LAUNCHER: WellKnown = label(
 pub(crate) const MIGRATION_UID: WellKnown = label(
     "kubevirt.io/migrationJobUID",
     "Pod",
-    Reading::Text,
+    ValueReading::Text,
     "pkg/virt-controller/watch/migration/migration.go: listMatchingTargetPods (`value == string(migration.UID)`)",
 )
 .in_any_domain();
@@ -114,7 +114,7 @@ pub(crate) const MIGRATION_UID: WellKnown = label(
 pub(crate) const MIGRATION_NAME: WellKnown = annotation(
     "kubevirt.io/migrationJobName",
     "Pod",
-    Reading::Text,
+    ValueReading::Text,
     "pkg/virt-controller/watch/migration/migration.go: getControllerOf",
 )
 .in_any_domain();
@@ -123,20 +123,20 @@ pub(crate) const MIGRATION_NAME: WellKnown = annotation(
 pub(crate) const NODE_NAME: WellKnown = label(
     "kubevirt.io/nodeName",
     "Pod",
-    Reading::Text,
+    ValueReading::Text,
     "pkg/virt-handler/vm.go: isVMIOwnedByNode (`nodeName != \"\"`)",
 )
 .in_any_domain();
 
 /// The UID of the guest that a pod was made for.
 pub(crate) const CREATED_BY: WellKnown =
-    label("kubevirt.io/created-by", "Pod", Reading::Text, "pkg/virt-controller/services/template.go: podLabels");
+    label("kubevirt.io/created-by", "Pod", ValueReading::Text, "pkg/virt-controller/services/template.go: podLabels");
 
 /// A guest whose launcher is of another release than virt-controller's.
 pub(crate) const OUTDATED_LAUNCHER: WellKnown = label(
     "kubevirt.io/outdatedLauncherImage",
     "VirtualMachineInstance",
-    Reading::Presence,
+    ValueReading::Presence,
     "pkg/virt-controller/watch/vmi/lifecycle.go: setLauncherContainerInfo (written empty); \
      pkg/monitoring/metrics/virt-controller/vmistats_collector.go: isVMIOutdated",
 )
@@ -146,7 +146,7 @@ pub(crate) const OUTDATED_LAUNCHER: WellKnown = label(
 pub(crate) const MIGRATION_TARGET: WellKnown = annotation(
     "kubevirt.io/create-migration-target",
     "VirtualMachineInstance",
-    Reading::Exactly("true"),
+    ValueReading::Exactly("true"),
     "staging/src/kubevirt.io/api/core/v1/types.go: IsMigrationTarget",
 );
 
@@ -154,7 +154,7 @@ pub(crate) const MIGRATION_TARGET: WellKnown = annotation(
 pub(crate) const REVISION_OF: WellKnown = label(
     "instancetype.kubevirt.io/object-name",
     "ControllerRevision",
-    Reading::Text,
+    ValueReading::Text,
     "pkg/instancetype/find/revision.go: Find (`label == vm.Spec.Instancetype.Name`)",
 );
 
@@ -162,7 +162,7 @@ pub(crate) const REVISION_OF: WellKnown = label(
 pub(crate) const BOOTS_ARCHITECTURE: WellKnown = label(
     "template.kubevirt.io/architecture",
     "DataSource",
-    Reading::Text,
+    ValueReading::Text,
     "pkg/defaults/defaults.go: setDefaultArchitectureFromDataSource",
 );
 
@@ -170,7 +170,7 @@ pub(crate) const BOOTS_ARCHITECTURE: WellKnown = label(
 pub(crate) const DEFAULT_INSTANCETYPE: WellKnown = label(
     "instancetype.kubevirt.io/default-instancetype",
     "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
-    Reading::Presence,
+    ValueReading::Presence,
     "pkg/instancetype/infer/volume.go: fromLabels",
 );
 
@@ -178,7 +178,7 @@ pub(crate) const DEFAULT_INSTANCETYPE: WellKnown = label(
 pub(crate) const DEFAULT_INSTANCETYPE_KIND: WellKnown = label(
     "instancetype.kubevirt.io/default-instancetype-kind",
     "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
-    Reading::Text,
+    ValueReading::Text,
     "pkg/instancetype/infer/volume.go: fromLabels",
 );
 
@@ -186,7 +186,7 @@ pub(crate) const DEFAULT_INSTANCETYPE_KIND: WellKnown = label(
 pub(crate) const DEFAULT_PREFERENCE: WellKnown = label(
     "instancetype.kubevirt.io/default-preference",
     "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
-    Reading::Presence,
+    ValueReading::Presence,
     "pkg/instancetype/infer/volume.go: fromLabels",
 );
 
@@ -194,7 +194,7 @@ pub(crate) const DEFAULT_PREFERENCE: WellKnown = label(
 pub(crate) const DEFAULT_PREFERENCE_KIND: WellKnown = label(
     "instancetype.kubevirt.io/default-preference-kind",
     "PersistentVolumeClaim, DataVolume, DataSource, VolumeSnapshot",
-    Reading::Text,
+    ValueReading::Text,
     "pkg/instancetype/infer/volume.go: fromLabels",
 );
 
@@ -202,38 +202,42 @@ pub(crate) const DEFAULT_PREFERENCE_KIND: WellKnown = label(
 pub(crate) const MANAGED_BY_HCO: WellKnown = label(
     "app.kubernetes.io/managed-by",
     "KubeVirt",
-    Reading::Exactly("hco-operator"),
+    ValueReading::Exactly("hco-operator"),
     "hyperconverged-cluster-operator: getObsoleteCPUConfig, which writes obsoleteCPUModels",
 );
 
 /// A namespace that is left alone entirely. The webhook configurations' `namespaceSelector` says the same.
 pub(crate) const EXEMPT: WellKnown =
-    label("cpufit.io/exempt", "Namespace", Reading::Exactly("true"), "cpufit: policy::is_left_alone");
+    label("cpufit.io/exempt", "Namespace", ValueReading::Exactly("true"), "cpufit: policy::is_left_alone");
 
 /// A migration whose target need not have what keeps it off every node.
 pub(crate) const RELAX: WellKnown = annotation(
     "cpufit.io/relax",
     "VirtualMachineInstanceMigration",
-    Reading::Exactly("true"),
+    ValueReading::Exactly("true"),
     "cpufit: enforce::trim, asks_relax",
 );
 
 /// The policy whose common model was written into a guest.
 pub(crate) const POLICY: WellKnown =
-    annotation("cpufit.io/policy", "VirtualMachineInstance", Reading::Text, "cpufit: enforce::outlook");
+    annotation("cpufit.io/policy", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::foresee");
 
 /// The CPU mode that the common model took the place of, in the words of `commonModel.replaces`.
 pub(crate) const REPLACED_MODEL: WellKnown =
-    annotation("cpufit.io/replaced-model", "VirtualMachineInstance", Reading::Text, "cpufit: enforce::outlook");
+    annotation("cpufit.io/replaced-model", "VirtualMachineInstance", ValueReading::Text, "cpufit: enforce::foresee");
 
 /// A guest that was sent without a model and left so. KubeVirt's own webhook fills one in, and no later call could see
 /// that it was not asked for.
-pub(crate) const SENT_MODEL: WellKnown =
-    annotation("cpufit.io/sent-model", "VirtualMachineInstance", Reading::Exactly("Unset"), "cpufit: enforce::model");
+pub(crate) const SENT_MODEL: WellKnown = annotation(
+    "cpufit.io/sent-model",
+    "VirtualMachineInstance",
+    ValueReading::Exactly("Unset"),
+    "cpufit: enforce::model",
+);
 
 /// The selector keys that were dropped from a pod, with commas.
 pub(crate) const DROPPED_SELECTORS: WellKnown =
-    annotation("cpufit.io/dropped-selectors", "Pod", Reading::Text, "cpufit: enforce::trim");
+    annotation("cpufit.io/dropped-selectors", "Pod", ValueReading::Text, "cpufit: enforce::trim");
 
 /// All of them.
 pub(crate) const ALL: [&WellKnown; 24] = [
@@ -266,7 +270,7 @@ pub(crate) const ALL: [&WellKnown; 24] = [
 /// Whether an annotation of this key is ever read: what is kept of an object's annotations.
 #[must_use]
 pub(crate) fn is_read_annotation(key: &str) -> bool {
-    ALL.iter().any(|known| known.place == Place::Annotation && known.is_key(key))
+    ALL.iter().any(|known| known.place == KeyPlace::Annotation && known.is_key(key))
 }
 
 /// Labels or annotations.
@@ -314,10 +318,10 @@ impl WellKnown {
     #[must_use]
     pub(crate) fn counts(&self, value: &str) -> bool {
         match self.reading {
-            Reading::Presence => true,
-            Reading::Exactly(wanted) => value == wanted,
-            Reading::Text => !value.is_empty(),
-            Reading::Frequency => label::frequency(value).is_some(),
+            ValueReading::Presence => true,
+            ValueReading::Exactly(wanted) => value == wanted,
+            ValueReading::Text => !value.is_empty(),
+            ValueReading::Frequency => label::frequency(value).is_some(),
         }
     }
 

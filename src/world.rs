@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use crate::bounds::Excess;
 use crate::domain::Domain;
-use crate::kubevirt::cluster::{Cluster, Object};
+use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Meta;
-use crate::libvirt::{Facts, saved};
-use crate::policy::{Guest, Policy, Unread, UserName};
-use crate::snapshot::{self, Item, Place, Source};
+use crate::libvirt::{LibvirtFacts, saved};
+use crate::policy::{Policy, PolicySubject, Unread, UserName};
+use crate::snapshot::{self, DumpPlace, DumpSource, Item};
 
 /// What is said of a world without a node.
 #[must_use]
@@ -105,9 +105,9 @@ impl World {
         namespace: &'g str,
         labels: &'g BTreeMap<String, String>,
         user: &'g UserName,
-    ) -> Guest<'g> {
+    ) -> PolicySubject<'g> {
         static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
-        Guest {
+        PolicySubject {
             namespace,
             namespace_labels: self.cluster.namespace(namespace).unwrap_or(&NO_LABELS),
             labels,
@@ -122,7 +122,7 @@ impl World {
 
     /// A guest of the cluster as policies see it; nobody asks.
     #[must_use]
-    pub(crate) fn guest_of<'g>(&'g self, metadata: &'g Meta) -> Guest<'g> {
+    pub(crate) fn guest_of<'g>(&'g self, metadata: &'g Meta) -> PolicySubject<'g> {
         self.guest(&metadata.namespace, &metadata.labels, UserName::NOBODY).less(metadata.excess.as_ref())
     }
 
@@ -132,7 +132,7 @@ impl World {
     /// # Errors
     ///
     /// An input cannot be read, holds something else than policies, or two of one name.
-    pub(crate) fn apply_policies(&mut self, policies: &[Source], stdin: impl Read) -> Result<(), WorldError> {
+    pub(crate) fn apply_policies(&mut self, policies: &[DumpSource], stdin: impl Read) -> Result<(), WorldError> {
         let domain = self.cluster.domain.clone();
         let mut applied: Vec<Policy> = Vec::new();
         snapshot::read_all(policies, &domain, stdin, |item| {
@@ -153,7 +153,7 @@ impl World {
     /// An input cannot be read, or holds something else.
     pub(crate) fn add_libvirt_facts(
         &mut self,
-        sources: &[Source],
+        sources: &[DumpSource],
         stdin: impl Read,
     ) -> Result<Vec<String>, WorldError> {
         let domain = self.cluster.domain.clone();
@@ -180,8 +180,8 @@ fn add(policies: &mut Vec<Policy>, policy: Policy, item: &Item) -> Result<(), Wo
 ///
 /// An input cannot be read, or holds something malformed; the error names file, document and field.
 pub fn load(
-    snapshots: &[Source],
-    policies: &[Source],
+    snapshots: &[DumpSource],
+    policies: &[DumpSource],
     release: Option<Release>,
     namespace: &str,
     domain: &Domain,
@@ -196,8 +196,8 @@ pub fn load(
 ///
 /// As [`load`].
 pub fn load_with_room(
-    snapshots: &[Source],
-    policies: &[Source],
+    snapshots: &[DumpSource],
+    policies: &[DumpSource],
     release: Option<Release>,
     namespace: &str,
     domain: &Domain,
@@ -210,8 +210,8 @@ pub fn load_with_room(
 }
 
 fn read(
-    snapshots: &[Source],
-    policies: &[Source],
+    snapshots: &[DumpSource],
+    policies: &[DumpSource],
     release: Option<Release>,
     namespace: &str,
     domain: &Domain,
@@ -222,9 +222,9 @@ fn read(
     world.cluster.domain = domain.clone();
     let mut objects = Vec::new();
     // By name, the place in `objects`, and where the node stands.
-    let mut places: HashMap<String, (usize, Place)> = HashMap::new();
+    let mut places: HashMap<String, (usize, DumpPlace)> = HashMap::new();
     let mut twice: Vec<String> = Vec::new();
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     let skipped = snapshot::read_dumps(snapshots, domain, &mut stdin, |item| {
         if is_policy(&item) {
             return add(&mut world.policies, policy(&item)?, &item);
@@ -237,14 +237,14 @@ fn read(
             room.read(group(&item), &item.kind, &&item)?;
         }
         let Some(object) = object(&item)? else { return Ok(()) };
-        if let Object::Node(node) = &object {
+        if let ClusterObject::Node(node) = &object {
             match places.entry(node.name.clone()) {
                 Entry::Vacant(entry) => {
                     entry.insert((objects.len(), item.place));
                 }
                 Entry::Occupied(known) => {
                     let (at, first) = known.get();
-                    if !matches!(&objects[*at], Object::Node(known) if known == node) {
+                    if !matches!(&objects[*at], ClusterObject::Node(known) if known == node) {
                         let (place, name, first) = (item.place.to_string(), node.name.clone(), first.to_string());
                         return Err(WorldError::NodeTwice { place, name, first });
                     }
@@ -283,8 +283,8 @@ fn read(
 ///
 /// An input cannot be read, or holds something else.
 pub(crate) fn read_libvirt_facts(
-    facts: &mut Facts,
-    sources: &[Source],
+    facts: &mut LibvirtFacts,
+    sources: &[DumpSource],
     domain: &Domain,
     stdin: impl Read,
 ) -> Result<(), WorldError> {
@@ -296,7 +296,7 @@ pub(crate) fn read_libvirt_facts(
     })
 }
 
-fn take_in(facts: &mut Facts, item: &Item) -> Result<(), WorldError> {
+fn take_in(facts: &mut LibvirtFacts, item: &Item) -> Result<(), WorldError> {
     let taken = saved::take_in(facts, &item.kind, item.json.get(), &item.place.to_string());
     taken.map_err(|problem| WorldError::LibvirtFacts { place: item.place.to_string(), problem })
 }
@@ -313,8 +313,8 @@ fn policy(item: &Item) -> Result<Policy, WorldError> {
 }
 
 /// One object of a dump, if guests are judged by it.
-fn object(item: &Item) -> Result<Option<Object>, snapshot::Error> {
-    Object::read(group(item), &item.kind, &item)
+fn object(item: &Item) -> Result<Option<ClusterObject>, snapshot::Error> {
+    ClusterObject::read(group(item), &item.kind, &item)
 }
 
 fn group(item: &Item) -> &str {

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::routing::post;
 use bytes::Bytes;
 use cpufit::fit::node::{Effect, Node, Taint};
-use cpufit::kubevirt::cluster::{Cluster, Object, launcher};
+use cpufit::kubevirt::cluster::{Cluster, ClusterObject, launcher};
 use cpufit::policy::Word as _;
 use cpufit::telemetry::Metrics;
 use cpufit::web::{self, Condition, Edge, Readiness};
@@ -291,7 +291,7 @@ fn push(list: &mut Value, item: Value) {
 pub fn world(count: usize, known: Option<&Value>) -> World {
     let guest = known.map(guest).into_iter().flatten();
     let build = move || World {
-        cluster: Cluster::new(nodes(count).map(Object::Node).chain(guest), None),
+        cluster: Cluster::new(nodes(count).map(ClusterObject::Node).chain(guest), None),
         policies: Vec::new(),
     };
     std::thread::spawn(build).join().expect("the world is built")
@@ -299,7 +299,7 @@ pub fn world(count: usize, known: Option<&Value>) -> World {
 
 /// The guest that a target pod is made for, and the launcher it runs in, which has the same selector.
 #[allow(clippy::expect_used)]
-fn guest(review: &Value) -> [Object; 2] {
+fn guest(review: &Value) -> [ClusterObject; 2] {
     let mut pod = review["request"]["object"].clone();
     pod["spec"]["nodeName"] = json!(SOURCE);
     let owner = &pod["metadata"]["ownerReferences"][0];
@@ -310,7 +310,7 @@ fn guest(review: &Value) -> [Object; 2] {
     });
     let text = pod.to_string();
     let launcher = launcher(&serde_json::from_str(&text).expect("a pod")).expect("a launcher");
-    [Object::Vmi(Box::new(serde_json::from_value(vmi).expect("a VMI"))), Object::Launcher(launcher)]
+    [ClusterObject::Vmi(Box::new(serde_json::from_value(vmi).expect("a VMI"))), ClusterObject::Launcher(launcher)]
 }
 
 /// The webhook's own router, and beside it `/null`, which reads the body and answers a constant.

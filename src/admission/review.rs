@@ -56,21 +56,21 @@ pub struct Request<'a> {
     /// `dryRun`: nothing will be stored.
     pub dry_run: bool,
     /// `object`: there on CREATE and UPDATE, and then a JSON object.
-    pub object: Option<Object<'a>>,
+    pub object: Option<ReviewedObject<'a>>,
     /// `oldObject`: the one stored before an UPDATE or DELETE; a JSON object where there is one.
     pub old_object: Option<&'a RawValue>,
 }
 
 /// The object of a review.
 #[derive(Clone, Debug)]
-pub enum Object<'a> {
+pub enum ReviewedObject<'a> {
     /// As it was sent; what its kind needs is read from it by [`object`].
     Text(&'a RawValue),
     /// A pod that is in order.
     Pod(Arc<Pod<'a>>),
 }
 
-impl<'a> Object<'a> {
+impl<'a> ReviewedObject<'a> {
     /// The object as a pod.
     ///
     /// # Errors
@@ -265,7 +265,7 @@ struct WireRequest<'a, const READ: bool> {
     operation: Option<Operation>,
     user_info: User<'a>,
     dry_run: bool,
-    object: Option<Object<'a>>,
+    object: Option<ReviewedObject<'a>>,
     old_object: Option<&'a RawValue>,
 }
 
@@ -319,9 +319,11 @@ impl<'de: 'a, 'a, const READ: bool> Deserialize<'de> for WireRequest<'a, READ> {
                         Field::DryRun => out.dry_run = value(&mut map)?,
                         Field::Object if READ && out.kind.is("", "Pod") => {
                             let pod = map.next_value::<Option<Bounded<Pod<'a>>>>()?;
-                            out.object = pod.map(|Bounded(pod)| Object::Pod(Arc::new(pod)));
+                            out.object = pod.map(|Bounded(pod)| ReviewedObject::Pod(Arc::new(pod)));
                         }
-                        Field::Object => out.object = map.next_value::<Option<&'a RawValue>>()?.map(Object::Text),
+                        Field::Object => {
+                            out.object = map.next_value::<Option<&'a RawValue>>()?.map(ReviewedObject::Text)
+                        }
                         Field::OldObject => out.old_object = map.next_value()?,
                         Field::Unknown => drop(map.next_value::<IgnoredAny>()?),
                     }
@@ -415,8 +417,8 @@ fn check_request<const READ: bool>(request: WireRequest<'_, READ>) -> Result<Req
     }
     let operation = operation.ok_or(ReviewError::Missing { path: "request.operation" })?;
     let text = match &object {
-        Some(Object::Text(raw)) => Some(*raw),
-        Some(Object::Pod(_)) | None => None,
+        Some(ReviewedObject::Text(raw)) => Some(*raw),
+        Some(ReviewedObject::Pod(_)) | None => None,
     };
     for (path, raw) in [("request.object", text), ("request.oldObject", old_object)] {
         if raw.is_some_and(|raw| !raw.get().starts_with('{')) {
@@ -524,7 +526,7 @@ mod tests {
         assert_eq!(request.operation, Operation::Create);
         assert_eq!(&*request.user.username, "admin");
         assert!(request.dry_run, "a dry run taken for a real one would leave an Event behind");
-        let Some(Object::Pod(pod)) = request.object else { panic!("a pod is read in passing") };
+        let Some(ReviewedObject::Pod(pod)) = request.object else { panic!("a pod is read in passing") };
         assert_eq!(pod.spec.node_selector.0, [("a".into(), "b".into())]);
         assert!(request.old_object.is_none(), "null is absence");
     }
@@ -572,7 +574,7 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let text = review(|_| {}).replace(r#"{"a":"b"}"#, &deep);
         let request = decode(text.as_bytes()).unwrap();
-        let Some(Object::Text(raw)) = request.object else { panic!("what is not in order stays text") };
+        let Some(ReviewedObject::Text(raw)) = request.object else { panic!("what is not in order stays text") };
         assert_eq!(
             object::<wire::Pod<'_>>("request.object", raw).unwrap_err().to_string(),
             "request.object.spec.nodeSelector: invalid type: sequence, expected a map of strings"

@@ -6,11 +6,11 @@ use std::cmp::Reverse;
 use serde::Serialize;
 
 use super::Deadline;
-use super::standing::{Standing, standing};
-use super::stands::{self, Answer, GuestOf, Stands, asked_for, each, why};
+use super::guest_state::{self, GuestOf, GuestStates, PolicyAnswer, asked_for, each, why};
+use super::model_use::{ModelUse, model_use};
 use super::status::stale;
+use crate::enforce::foresee;
 use crate::enforce::model::{Common, model_of};
-use crate::enforce::outlook;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::fit::subject::{CpuMode, Stage};
@@ -27,7 +27,7 @@ use crate::world::World;
 /// Where a guest is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stand {
+pub enum LifeStage {
     /// It runs: judged as if it were to migrate now.
     Running,
     /// Its VMI waits to be started: judged as a start.
@@ -53,7 +53,7 @@ pub struct StandRow {
     /// How many nodes it could migrate to, over the nodes it may start on.
     pub targets: Span,
     /// What its policy would answer if a person asked for it.
-    pub answer: Answer,
+    pub answer: PolicyAnswer,
     /// Why, in one line; empty where all is well.
     pub why: String,
     /// The policy that governs it then; null for the built-in one.
@@ -70,7 +70,7 @@ pub struct Span {
 }
 
 impl StandRow {
-    fn new(stand: &stands::Stand, answer: Answer, why: String) -> Self {
+    fn new(stand: &guest_state::GuestState, answer: PolicyAnswer, why: String) -> Self {
         Self {
             verdict: stand.verdict(),
             impact: stand.impact().map(Impact::as_str),
@@ -87,7 +87,7 @@ impl StandRow {
 
 /// What a policy changes in a guest that starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct StartChange {
     /// The common model, which is written into its VMI.
     pub model: String,
     /// The CPU mode it takes the place of: `Unset`, `HostModel`, `HostPassthrough` or `Named`.
@@ -105,7 +105,7 @@ pub struct AuditRow {
     /// Its name.
     pub name: String,
     /// Where it is in its life.
-    pub stand: Stand,
+    pub stand: LifeStage,
     /// The node it runs on.
     pub node: Option<String>,
     /// Its CPU model or mode, or that it has none.
@@ -135,9 +135,9 @@ pub struct AuditRow {
     /// Whether it is on its policy's common model; null where that has none for it.
     pub on_common_model: Option<bool>,
     /// What its policy would change at its next start; null where it is so already, or nothing is changed.
-    pub change: Option<Change>,
+    pub change: Option<StartChange>,
     /// What its policy would answer if a person asked for its migration, or its start, now.
-    pub answer: Answer,
+    pub answer: PolicyAnswer,
     /// NOW: its migration if it runs, its start if that is waited for; null for one that is stopped.
     pub now: Option<StandRow>,
     /// AT NEXT START: as its VM, or its VMI made again, would be judged.
@@ -199,7 +199,7 @@ impl AuditRow {
 /// Judges every guest: own-node first, then by impact, targets left, and name. Stops at the deadline.
 #[must_use]
 pub fn audit(world: &World, enough: Deadline<'_>) -> Vec<AuditRow> {
-    let mut stands = Stands::new(world);
+    let mut stands = GuestStates::new(world);
     let guests = each(&world.cluster).take_while(|_| !enough());
     let mut out: Vec<AuditRow> = guests.filter_map(|guest| row(world, guest, &mut stands)).collect();
     out.sort_by(|one, other| {
@@ -210,41 +210,41 @@ pub fn audit(world: &World, enough: Deadline<'_>) -> Vec<AuditRow> {
 }
 
 /// A guest judged as the webhook judges what a person asks for.
-fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Option<AuditRow> {
+fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -> Option<AuditRow> {
     let cluster = &world.cluster;
     let (manifest, stand, vmi) = match guest {
         GuestOf::Vmi(vmi) if migration::runs(vmi) => {
-            (Manifest::Migration(Box::new(asked_for(vmi))), Stand::Running, Cow::Borrowed(vmi))
+            (Manifest::Migration(Box::new(asked_for(vmi))), LifeStage::Running, Cow::Borrowed(vmi))
         }
-        GuestOf::Vmi(vmi) => (Manifest::Vmi(Box::new(vmi.clone())), Stand::Starting, Cow::Borrowed(vmi)),
+        GuestOf::Vmi(vmi) => (Manifest::Vmi(Box::new(vmi.clone())), LifeStage::Starting, Cow::Borrowed(vmi)),
         GuestOf::Vm(vm) => {
-            let made = outlook::vmi_of(vm, &guest_of(vm, cluster));
-            (Manifest::VirtualMachine(Box::new(vm.clone())), Stand::Stopped, Cow::Owned(made))
+            let made = foresee::vmi_of(vm, &guest_of(vm, cluster));
+            (Manifest::VirtualMachine(Box::new(vm.clone())), LifeStage::Stopped, Cow::Owned(made))
         }
     };
     let case = judge(world, &manifest, UserName::NOBODY, Depth::Brief)?;
-    let numbers = stands::Stand::of(&case, &cluster.fleet);
+    let numbers = guest_state::GuestState::of(&case, &cluster.fleet);
     let next = stands.at_next_start(guest);
     let Evaluation { judged, verdict, decision, ruling, policy, .. } = case;
     let assessment = &verdict.assessment;
     let policy = policy.filter(|_| ruling != Ruling::LeftAlone);
     let subject = &judged.subject;
-    let own_node = verdict.found(Check::OwnNode).filter(|_| stand == Stand::Running).map(say::finding::message);
+    let own_node = verdict.found(Check::OwnNode).filter(|_| stand == LifeStage::Running).map(say::finding::message);
     let impact = assessment.outcome.impact();
     let common = policy.as_ref().and_then(|policy| policy.common_model.as_ref());
-    let common = common.map(|common| standing(&vmi, cluster, common));
+    let common = common.map(|common| model_use(&vmi, cluster, common));
     let answer = match ruling.denies() {
-        true => Answer::Deny,
-        false if decision.warning_count() > 0 => Answer::Warn,
-        false => Answer::Admit,
+        true => PolicyAnswer::Deny,
+        false if decision.warning_count() > 0 => PolicyAnswer::Warn,
+        false => PolicyAnswer::Admit,
     };
     let is_in_danger = own_node.is_some();
     let why = why(&judged, &verdict, cluster);
-    let now = (stand != Stand::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
+    let now = (stand != LifeStage::Stopped).then(|| StandRow::new(&numbers, answer, why.clone()));
     let doubts: Vec<&Finding> = verdict.findings.iter().filter(|finding| finding.check.doubts_labels()).collect();
     let doubt = doubts.first().map(|finding| say::finding::message(finding)).unwrap_or_default();
-    let exposed = if stand == Stand::Running { exposed(&judged, &vmi) } else { Vec::new() };
-    let stale = if stand == Stand::Running { stale(&vmi, cluster) } else { Vec::new() };
+    let exposed = if stand == LifeStage::Running { exposed(&judged, &vmi) } else { Vec::new() };
+    let stale = if stand == LifeStage::Running { stale(&vmi, cluster) } else { Vec::new() };
     Some(AuditRow {
         guest: subject.title(),
         namespace: subject.namespace.clone(),
@@ -263,15 +263,15 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
         own_node: is_in_danger,
         why: own_node.unwrap_or(if why.is_empty() { doubt } else { why }),
         policy: policy.map(|policy| policy.name),
-        on_common_model: common.filter(|stands| *stands != Standing::Apart).map(|stands| stands == Standing::On),
+        on_common_model: common.filter(|stands| *stands != ModelUse::Apart).map(|stands| stands == ModelUse::On),
         change: change(&vmi, next.common.as_ref()),
         answer,
         now,
         at_next_start: StandRow::new(&next.stand, next.answer, next.why.clone()),
         stale: stale.iter().map(|key| label::name(key).to_owned()).collect(),
-        outdated_launcher: stand == Stand::Running && subject.outdated_launcher,
+        outdated_launcher: stand == LifeStage::Running && subject.outdated_launcher,
         exposed,
-        refused: subject.refused.as_ref().filter(|_| stand == Stand::Running).map(|refused| refused.reason.clone()),
+        refused: subject.refused.as_ref().filter(|_| stand == LifeStage::Running).map(|refused| refused.reason.clone()),
         not_migratable: subject.not_migratable.as_ref().map(say::finding::condition),
         doubts: doubts.iter().map(|finding| finding.check.as_str()).collect(),
         severity: match impact {
@@ -286,10 +286,10 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>) -> Opt
 }
 
 /// What a policy makes of the CPU model of a guest that starts anew.
-fn change(vmi: &Vmi, common: Option<&Common>) -> Option<Change> {
+fn change(vmi: &Vmi, common: Option<&Common>) -> Option<StartChange> {
     match common? {
         Common::Written { model, replaced } if model_of(vmi) != model => {
-            Some(Change { model: model.clone(), replaces: replaced.as_str() })
+            Some(StartChange { model: model.clone(), replaces: replaced.as_str() })
         }
         Common::Written { .. } | Common::NotWritten(_) | Common::Untouched(_) => None,
     }

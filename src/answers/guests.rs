@@ -46,13 +46,13 @@ impl Demand {
 #[derive(Debug)]
 pub struct Guests<'w> {
     cluster: &'w Cluster,
-    moves: Alike<Likeness<'w>, Demand>,
-    starts: Alike<Likeness<'w>, Assessment>,
-    open: Alike<Likeness<'w>, Option<Bits>>,
+    moves: MemoKey<Likeness<'w>, Demand>,
+    starts: MemoKey<Likeness<'w>, Assessment>,
+    open: MemoKey<Likeness<'w>, Option<Bits>>,
 }
 
 /// What was found out, by what it depends on.
-pub(super) type Alike<L, T> = HashMap<u64, Vec<(L, Rc<T>)>>;
+pub(super) type MemoKey<L, T> = HashMap<u64, Vec<(L, Rc<T>)>>;
 
 /// All that something depends on.
 pub(super) trait Like: PartialEq {
@@ -192,7 +192,7 @@ fn likeness(vmi: &Vmi) -> Likeness<'_> {
 }
 
 /// What was found out for one that is alike, else what `find_out` gives.
-pub(super) fn alike<L: Like, T>(known: &mut Alike<L, T>, likeness: L, find_out: impl FnOnce() -> T) -> Rc<T> {
+pub(super) fn alike<L: Like, T>(known: &mut MemoKey<L, T>, likeness: L, find_out: impl FnOnce() -> T) -> Rc<T> {
     let bucket = known.entry(likeness.hash()).or_default();
     if let Some((_, found)) = bucket.iter().find(|(other, _)| *other == likeness) {
         return Rc::clone(found);

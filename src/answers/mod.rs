@@ -3,16 +3,16 @@
 //! Those that look at many guests judge like ones together ([`Guests`]), and stop at their [`Deadline`]:
 //! then what they say begins with "at least".
 
-pub(crate) mod asking;
 pub mod audit;
 pub mod diff;
 pub mod drain;
+pub(crate) mod guest_state;
 mod guests;
+pub(crate) mod libvirt_plan;
+pub(crate) mod model_use;
 pub(crate) mod pool;
 pub mod recommend;
 pub(crate) mod scheduler;
-pub(crate) mod standing;
-pub(crate) mod stands;
 pub mod status;
 pub(crate) mod unanswered;
 
@@ -24,9 +24,9 @@ use crate::policy::{Policy, governing, is_left_alone, lives_on};
 use crate::say::plural;
 use crate::world::World;
 
+use guest_state::{GuestOf, each};
 pub(crate) use guests::predict;
 pub use guests::{Demand, Guests};
-use stands::{GuestOf, each};
 
 /// Whether to stop counting, because half of the request's time is used up.
 pub type Deadline<'e> = &'e dyn Fn() -> bool;
@@ -36,14 +36,14 @@ pub(crate) const NAMED: usize = 2;
 
 /// Guests that something is said about: how many, and the first of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedGuests {
     /// How many there are, as far as they were looked at.
     pub count: usize,
     /// The first few, as `namespace/name`.
     pub first: Vec<String>,
 }
 
-impl Named {
+impl NamedGuests {
     /// Adds one.
     pub fn add(&mut self, title: String) {
         self.count += 1;
@@ -71,7 +71,7 @@ impl Named {
 
 /// How far a count went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct CountProgress {
     /// So many guests were looked at.
     pub at: usize,
     /// Of so many.
@@ -80,7 +80,7 @@ pub struct Progress {
     pub too_large: usize,
 }
 
-impl Progress {
+impl CountProgress {
     /// None of the guests of a cluster yet.
     pub(crate) fn none_of(cluster: &Cluster) -> Self {
         Self { of: cluster.vmis().count(), ..Self::default() }

@@ -14,14 +14,14 @@ pub(crate) struct Sentence {
     /// How many nodes there were.
     pub total: usize,
     /// The groups, in the sentence's order.
-    pub groups: Vec<Group>,
+    pub groups: Vec<RefusalGroup>,
     /// What stands there and counts no nodes.
     pub rest: String,
 }
 
 /// Nodes that the scheduler refuses for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Group {
+pub(crate) struct RefusalGroup {
     /// How many.
     pub count: usize,
     /// The reason in the scheduler's words.
@@ -57,7 +57,7 @@ impl Filter {
     }
 }
 
-impl Group {
+impl RefusalGroup {
     /// Whether the reason was cut off, as tables and terminals do it.
     #[must_use]
     pub(crate) fn is_cut(&self) -> bool {
@@ -72,7 +72,7 @@ impl Group {
 
     /// Of the nodes that are refused, those that it may mean: where it names a taint, the nodes with that one.
     #[must_use]
-    pub(crate) fn nodes(&self, refused: &[Refused]) -> Option<Vec<NodeIndex>> {
+    pub(crate) fn nodes(&self, refused: &[RefusedNode]) -> Option<Vec<NodeIndex>> {
         let filter = self.filter()?;
         let named = self.reason.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(taint, _)| taint);
         let (key, value) = named.map(|taint| taint.split_once(':').unwrap_or((taint, ""))).unzip();
@@ -86,7 +86,7 @@ impl Group {
 
 /// A node that is known, and why the scheduler refuses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedNode {
     node: NodeIndex,
     filter: Filter,
     /// The first taint that is not tolerated, where that is why.
@@ -106,12 +106,12 @@ impl Sentence {
         // A reason that was cut off ends in three of them.
         let tail = if tail.ends_with("...") { tail } else { closed(tail) };
         let tail = tail.strip_suffix("no new claims to deallocate").map_or(tail, closed);
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: Vec<RefusalGroup> = Vec::new();
         let mut rest = Vec::new();
         for part in tail.split(", ") {
             let counted = part.split_once(' ').and_then(|(count, reason)| Some((count.parse().ok()?, reason)));
             match (counted, groups.last_mut()) {
-                (Some((count, reason)), _) => groups.push(Group { count, reason: reason.to_owned() }),
+                (Some((count, reason)), _) => groups.push(RefusalGroup { count, reason: reason.to_owned() }),
                 // A count whose reason was cut off.
                 (None, _) if part.parse::<usize>().is_ok() => {}
                 // A reason may hold a comma.
@@ -139,7 +139,7 @@ fn closed(text: &str) -> &str {
 
 /// The nodes that refuse a pod, by name, each with the first filter that does.
 #[must_use]
-pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> Vec<Refused> {
+pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> Vec<RefusedNode> {
     let lookup = fleet.look_up(placement);
     let of_node = |node: NodeIndex| {
         let refusal = lookup.refusal(node);
@@ -153,7 +153,7 @@ pub(crate) fn refused(placement: &Placement<'_>, fleet: &Fleet) -> Vec<Refused> 
             return None;
         };
         let taint = refusal.taints.into_iter().next().filter(|_| filter == Filter::Taint);
-        Some(Refused { node, filter, taint })
+        Some(RefusedNode { node, filter, taint })
     };
     fleet.in_name_order().into_iter().filter_map(of_node).collect()
 }

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
+use super::guest_state::{GuestOf, GuestStates, Tally, each};
+use super::model_use::{ModelUse, model_use};
 use super::pool::{Pool, recommended};
-use super::standing::{Standing, standing};
-use super::stands::{GuestOf, Stands, Tally, each};
-use super::{Deadline, Progress};
+use super::{CountProgress, Deadline};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::Family;
 use crate::kubevirt::cluster::{Cluster, Launcher};
@@ -98,7 +98,7 @@ pub struct PolicyStatus {
     /// Those of the guests that are too large to judge: they count neither as pinned nor as unschedulable.
     pub too_large: usize,
     /// How many guests were looked at, of all in the cluster.
-    pub looked: Progress,
+    pub looked: CountProgress,
 }
 
 impl PolicyStatus {
@@ -198,8 +198,8 @@ pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
             PolicyStatus { name: policy, nodes, usable_nodes, of_model, recommended_model, ..PolicyStatus::default() }
         })
         .collect();
-    let mut stands = Stands::new(world);
-    let mut looked = Progress::none_of_all(cluster);
+    let mut stands = GuestStates::new(world);
+    let mut looked = CountProgress::none_of_all(cluster);
     for guest in each(cluster) {
         if enough() {
             break;
@@ -213,7 +213,7 @@ pub fn statuses(world: &World, enough: Deadline<'_>) -> Vec<PolicyStatus> {
     out
 }
 
-fn count<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>, statuses: &mut [PolicyStatus]) {
+fn count<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>, statuses: &mut [PolicyStatus]) {
     let of = |policy: Option<&str>| world.policies.iter().position(|known| Some(known.name.as_str()) == policy);
     let next = stands.at_next_start(guest);
     if let Some(at) = of(next.stand.policy.as_deref()) {
@@ -226,7 +226,7 @@ fn count<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut Stands<'w>, stat
     status.now.add(&now);
     status.guests += 1;
     status.too_large += usize::from(vmi.metadata.excess.is_some());
-    let off = |common| standing(vmi, &world.cluster, common) == Standing::Off;
+    let off = |common| model_use(vmi, &world.cluster, common) == ModelUse::Off;
     status.not_compliant += usize::from(policy.common_model.as_ref().is_some_and(off));
     status.stale += usize::from(migration::runs(vmi) && !stale(vmi, &world.cluster).is_empty());
 }

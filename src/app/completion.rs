@@ -13,11 +13,11 @@ use crate::cli::completion::{Given, List, Listed, VARIABLE, answer};
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets;
 use crate::console;
-use crate::kubevirt::cluster::Kind;
+use crate::kubevirt::cluster::ClusterKind;
 use crate::kubevirt::resource::Resource;
 use crate::live::connect;
 use crate::page::Page;
-use crate::snapshot::{Source, domain_of};
+use crate::snapshot::{DumpSource, domain_of};
 use crate::world;
 
 /// How long a person waits for names.
@@ -53,7 +53,7 @@ fn names(given: &Given, listed: Listed) -> Option<Vec<String>> {
     };
     if given.snapshot.is_empty() {
         of_cluster(given, kind)
-    } else if given.snapshot.contains(&Source::Stdin) {
+    } else if given.snapshot.contains(&DumpSource::Stdin) {
         None
     } else {
         of_dump(given, kind)
@@ -74,13 +74,15 @@ fn of_dump(given: &Given, kind: Option<ObjectKind>) -> Option<Vec<String>> {
     let (world, _) = world::load(&given.snapshot, &[], None, "default", &domain, io::empty()).ok()?;
     let cluster = &world.cluster;
     Some(match kind {
-        None => cluster.names(Kind::Namespace).into_iter().map(|(_, name)| name).collect(),
+        None => cluster.names(ClusterKind::Namespace).into_iter().map(|(_, name)| name).collect(),
         Some(ObjectKind::Node) => {
             cluster.fleet.in_name_order().into_iter().map(|node| cluster.fleet.name(node).to_owned()).collect()
         }
         Some(kind) => {
-            let scope =
-                targets::Scope { namespace: Some(given.cluster.namespace().unwrap_or("default")), selector: None };
+            let scope = targets::TargetScope {
+                namespace: Some(given.cluster.namespace().unwrap_or("default")),
+                selector: None,
+            };
             targets::all(cluster, kind, &scope).into_iter().map(|found| found.name).collect()
         }
     })

@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::answers::asking::{self, Models, Plan};
+use crate::answers::libvirt_plan::{self, NamedModels, Plan};
 use crate::cli::args::LibvirtArgs;
 use crate::console;
 use crate::domain::Domain;
 use crate::kubevirt::wire::Vmi;
-use crate::libvirt::{Facts, saved};
+use crate::libvirt::{LibvirtFacts, saved};
 use crate::live::connect::{self, ClusterArgs};
 use crate::live::libvirt::Asker;
 use crate::page::Page;
-use crate::snapshot::Source;
+use crate::snapshot::DumpSource;
 use crate::world::{self, World};
 
 /// Puts into the world what libvirt says of these guests, as far as the command line wants it.
@@ -37,7 +37,7 @@ pub(super) fn learn(
     let folder = args.save_libvirt_facts.as_deref();
     let folder = folder.map(|folder| Folder::open(folder, &world.cluster.domain)).transpose()?;
     let guests = guests(world);
-    let plan = asking::plan(world, &guests);
+    let plan = libvirt_plan::plan(world, &guests);
     if plan.guests.is_empty() {
         console::tell(&Page::of("note: libvirt is not asked: no guest that runs, with its launcher, is among them"));
     }
@@ -61,11 +61,11 @@ async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan:
     let progress = |done: usize, of: usize| shown.at(done, of);
     let asker = Asker::new(&client, args.ask_timeout, &progress);
     world.cluster.libvirt = Arc::new(asker.ask(plan).await);
-    let models = Models::of(world);
+    let models = NamedModels::of(world);
     let mut wanted = Vec::new();
     for guest in &plan.guests {
         let cpu = world.cluster.libvirt.cpu(&guest.guest.key(), &guest.guest.uid).cloned();
-        wanted.extend(cpu.map(|cpu| (guest, cpu, asking::candidates(world, guest, &models))));
+        wanted.extend(cpu.map(|cpu| (guest, cpu, libvirt_plan::candidates(world, guest, &models))));
     }
     let losses = asker.losses(&wanted).await;
     let facts = Arc::make_mut(&mut world.cluster.libvirt);
@@ -78,7 +78,7 @@ async fn ask(args: &LibvirtArgs, cluster: &ClusterArgs, world: &mut World, plan:
 /// The folder of answers, and what it holds already.
 struct Folder {
     path: PathBuf,
-    known: Facts,
+    known: LibvirtFacts,
 }
 
 impl Folder {
@@ -90,12 +90,12 @@ impl Folder {
         for entry in fs::read_dir(path).with_context(cannot_read)? {
             let entry = entry.with_context(cannot_read)?;
             if entry.file_name().to_str().is_some_and(saved::is_file_name) {
-                files.push(Source::Path(entry.path()));
+                files.push(DumpSource::Path(entry.path()));
             }
         }
         // One name is one guest or node: which file is read first does not matter but for notes.
         files.sort_unstable_by_key(ToString::to_string);
-        let mut known = Facts::default();
+        let mut known = LibvirtFacts::default();
         if !files.is_empty() {
             let taken = world::read_libvirt_facts(&mut known, &files, domain, std::io::empty());
             taken.context("--save-libvirt-facts adds to what the folder holds")?;
@@ -105,7 +105,7 @@ impl Folder {
     }
 
     /// Adds what libvirt said: notes where it said something else before.
-    fn add(mut self, facts: &Facts, domain: &Domain) -> anyhow::Result<Vec<String>> {
+    fn add(mut self, facts: &LibvirtFacts, domain: &Domain) -> anyhow::Result<Vec<String>> {
         self.known.add_all(facts)?;
         let touched = saved::names(facts);
         for (name, content) in saved::files(&self.known).into_iter().filter(|(name, _)| touched.contains(name)) {

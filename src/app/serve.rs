@@ -25,7 +25,7 @@ use crate::page::Page;
 use crate::telemetry::{self, LogFormat, Metrics};
 use crate::web::server::{self, Transport};
 use crate::web::tls::{CertificateFiles, Certificates, Clients, Resolver, server_config, watch as watch_files};
-use crate::web::{self, Condition, Edge, Judge, Pulse, Readiness, admin};
+use crate::web::{self, Condition, Edge, Heartbeat, Judge, Readiness, admin};
 use crate::world;
 
 /// How often the certificate files are looked at.
@@ -81,7 +81,8 @@ pub(super) async fn serve(
         }
     };
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
-    let limits = server::Limits { linger: args.linger, drain: args.drain, ..server::Limits::default() };
+    let limits =
+        server::ConnectionLimits { linger: args.linger, drain: args.drain, ..server::ConnectionLimits::default() };
     let reviews = tokio::spawn(server::serve(
         listener,
         Transport::Tls(tls),
@@ -90,14 +91,14 @@ pub(super) async fn serve(
         Arc::clone(&metrics),
         stopped(),
     ));
-    let pulse = Arc::new(Pulse::default());
+    let pulse = Arc::new(Heartbeat::default());
     let beating = Arc::clone(&pulse);
     tasks.spawn(async move { beating.beat().await });
     let admin = admin::serve(
         admin_listener,
         admin::router(Arc::clone(&readiness), Arc::clone(&metrics), details, pulse),
         // As long as reviews are answered it says that no more should be sent here.
-        server::Limits { linger: args.linger, ..server::Limits::admin() },
+        server::ConnectionLimits { linger: args.linger, ..server::ConnectionLimits::admin() },
         metrics,
         stopped(),
     )

@@ -101,10 +101,10 @@ pub fn entries(field: &str) -> usize {
 
 /// Why an object is too large to judge: the first of its fields that goes beyond a bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Excess(Box<Found>);
+pub struct Excess(Box<FirstExcess>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Found {
+struct FirstExcess {
     field: String,
     /// Of another object than the one that is judged: whose it is, and the field that names it.
     elsewhere: Option<(String, &'static str)>,
@@ -129,7 +129,7 @@ enum Limit {
 
 impl Excess {
     fn new(field: String, limit: Limit) -> Self {
-        Self(Box::new(Found { field, elsewhere: None, limit, cuts_labels: false }))
+        Self(Box::new(FirstExcess { field, elsewhere: None, limit, cuts_labels: false }))
     }
 
     /// Of a guest whose forbidden features and affinity terms make more than [`ADDED_CONDITIONS`] conditions.
@@ -176,7 +176,7 @@ impl Excess {
 
 impl fmt::Display for Excess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Found { field, elsewhere, .. } = &*self.0;
+        let FirstExcess { field, elsewhere, .. } = &*self.0;
         match elsewhere {
             Some((whose, _)) => write!(f, "{field} of {whose} {}", self.why()),
             None => write!(f, "{field} {}", self.why()),

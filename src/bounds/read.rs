@@ -30,14 +30,14 @@ impl<'de, T: Deserialize<'de> + Measured> Deserialize<'de> for Bounded<T> {
 
 /// Reads a value, and says what of it goes beyond a bound.
 fn within<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<(T, Option<Excess>), D::Error> {
-    let budget = Budget { entries: Cell::new(ALL_ENTRIES), text: Cell::new(ALL_TEXT), excess: RefCell::default() };
+    let budget = BoundsLeft { entries: Cell::new(ALL_ENTRIES), text: Cell::new(ALL_TEXT), excess: RefCell::default() };
     let path = Path { parent: None, name: Name::None };
     let value = T::deserialize(Within { inner: deserializer, at: At { budget: &budget, path: &path, key: None } })?;
     Ok((value, budget.excess.into_inner()))
 }
 
 /// What is left of an object's bounds.
-struct Budget {
+struct BoundsLeft {
     entries: Cell<usize>,
     text: Cell<usize>,
     excess: RefCell<Option<Excess>>,
@@ -94,7 +94,7 @@ fn is_plain(key: &str) -> bool {
 /// What is known of the value that is read next.
 #[derive(Clone, Copy)]
 struct At<'p, 'de> {
-    budget: &'p Budget,
+    budget: &'p BoundsLeft,
     path: &'p Path<'p, 'de>,
     /// Set where the value is a key: what it is read into.
     key: Option<KeyOf<'p, 'de>>,

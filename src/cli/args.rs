@@ -18,7 +18,7 @@ use super::gate::CheckFailOn;
 use crate::kubevirt::release::Release;
 use crate::live::connect::ClusterArgs;
 use crate::policy::LabelSelector;
-use crate::snapshot::Source;
+use crate::snapshot::DumpSource;
 use crate::telemetry::LogFormat;
 
 pub use shared::{FileArgs, ListArgs};
@@ -86,11 +86,11 @@ pub struct WorldArgs {
             ")"
         )
     )]
-    pub snapshot: Vec<Source>,
+    pub snapshot: Vec<DumpSource>,
     /// Policies of kind CPUPolicy, as if they were applied: beside those of the cluster or dump, in the place of one of the same
     /// name: file, folder or -; without any, the built-in policy warns and never denies
     #[arg(long, value_name = "FILE")]
-    pub policy: Vec<Source>,
+    pub policy: Vec<DumpSource>,
     /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt names none
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
@@ -102,8 +102,9 @@ impl WorldArgs {
     /// # Errors
     ///
     /// `-` is given more than once, `files` included.
-    pub(crate) fn stdin_once(&self, files: &[Source]) -> anyhow::Result<()> {
-        let asked = self.snapshot.iter().chain(&self.policy).chain(files).filter(|source| **source == Source::Stdin);
+    pub(crate) fn stdin_once(&self, files: &[DumpSource]) -> anyhow::Result<()> {
+        let asked =
+            self.snapshot.iter().chain(&self.policy).chain(files).filter(|source| **source == DumpSource::Stdin);
         anyhow::ensure!(asked.count() <= 1, "standard input (-) can be read only once: give the others as files");
         Ok(())
     }
@@ -183,7 +184,7 @@ pub struct CheckArgs {
     /// What to judge (VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration, virt-launcher Pod,
     /// AdmissionReview), besides -f: file, folder or -
     #[arg(value_name = "FILE", required_unless_present_any = ["filename", "kustomize"])]
-    pub file: Vec<Source>,
+    pub file: Vec<DumpSource>,
     /// Manifests.
     #[command(flatten)]
     pub files: FileArgs,
@@ -308,13 +309,13 @@ pub enum DrainOutput {
 pub struct DiffArgs {
     /// The dump of before: file, folder or -
     #[arg(value_name = "OLD")]
-    pub old: Source,
+    pub old: DumpSource,
     /// The dump of after; without it, the live cluster
     #[arg(value_name = "NEW")]
-    pub new: Option<Source>,
+    pub new: Option<DumpSource>,
     /// Policies of kind CPUPolicy, as if they were applied on both sides, in the place of one of the same name: file or folder
     #[arg(long, value_name = "FILE")]
-    pub policy: Vec<Source>,
+    pub policy: Vec<DumpSource>,
     /// The release of KubeVirt whose rules apply, where a dump's KubeVirt names none
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
@@ -365,7 +366,7 @@ pub struct RecommendArgs {
     pub node_selector: Vec<LabelSelector>,
     /// What if the nodes of this file came: file, folder or -
     #[arg(long, value_name = "FILE")]
-    pub with_node: Vec<Source>,
+    pub with_node: Vec<DumpSource>,
     /// What if this node went; may be repeated
     #[arg(long, value_name = "NODE")]
     pub without_node: Vec<String>,
@@ -471,7 +472,7 @@ pub struct LibvirtArgs {
     pub save_libvirt_facts: Option<PathBuf>,
     /// Answers of libvirt that --save-libvirt-facts kept: file, folder or -; a dump may hold them too
     #[arg(long, value_name = "FOLDER", conflicts_with = "ask_libvirt")]
-    pub libvirt_facts: Vec<Source>,
+    pub libvirt_facts: Vec<DumpSource>,
 }
 
 /// `cpufit snapshot`.
@@ -479,7 +480,7 @@ pub struct LibvirtArgs {
 pub struct SnapshotArgs {
     /// A dump to take it from instead of a live cluster: file, folder (with all below it) or -
     #[arg(long, value_name = "FILE")]
-    pub snapshot: Vec<Source>,
+    pub snapshot: Vec<DumpSource>,
     /// Guests of all namespaces, whatever -n says
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,

@@ -6,14 +6,14 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::args::{AuditArgs, AuditOutput, FailOn};
-use crate::answers::audit::{AuditRow, Severity, Span, Stand, StandRow, audit};
-use crate::answers::stands::{Answer, Tally};
+use crate::answers::audit::{AuditRow, LifeStage, Severity, Span, StandRow, audit};
+use crate::answers::guest_state::{PolicyAnswer, Tally};
 use crate::answers::status::PolicyNodes;
 use crate::answers::unanswered::Unanswered;
 use crate::cli::gate;
 use crate::cli::resource::ObjectKind;
-use crate::cli::targets::{Found, Scope, absent, find};
-use crate::kubevirt::cluster::Kind;
+use crate::cli::targets::{FoundTarget, TargetScope, absent, find};
+use crate::kubevirt::cluster::ClusterKind;
 use crate::page::Page;
 use crate::say::plural;
 use crate::world::World;
@@ -28,7 +28,7 @@ pub(crate) enum Audited {
 }
 
 #[derive(Debug, Serialize)]
-struct Report<'r> {
+struct AuditPage<'r> {
     items: &'r [AuditRow],
     summary: Summary,
     /// The nodes of each policy, and the models that they can run.
@@ -76,8 +76,8 @@ impl Summary {
             stale: count(&|row| !row.stale.is_empty()),
             exposed: count(&|row| !row.exposed.is_empty()),
             changed: count(&|row| row.change.is_some()),
-            denied: count(&|row| row.answer == Answer::Deny),
-            warned: count(&|row| row.answer == Answer::Warn),
+            denied: count(&|row| row.answer == PolicyAnswer::Deny),
+            warned: count(&|row| row.answer == PolicyAnswer::Warn),
             now: tally(rows.iter().filter_map(|row| row.now.as_ref())),
             at_next_start: tally(rows.iter().map(|row| &row.at_next_start)),
         }
@@ -86,22 +86,22 @@ impl Summary {
 
 /// Which guests are audited.
 #[derive(Clone, Debug)]
-pub(crate) struct Wanted<'a> {
-    scope: Scope<'a>,
+pub(crate) struct WantedGuests<'a> {
+    scope: TargetScope<'a>,
     /// Those that the arguments name, by namespace and name; `None` where they name none.
     guests: Option<BTreeSet<(String, String)>>,
     /// What is asked for by name and is not there, a line each.
     pub missing: Vec<String>,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> WantedGuests<'a> {
     /// Those of this namespace, or of all; those that are named are looked for in `home`.
     ///
     /// # Errors
     ///
     /// The arguments name no guests, or names stand beside `-A` or `-l`.
     pub(crate) fn of(args: &'a AuditArgs, only: Option<&'a str>, home: &str, world: &World) -> anyhow::Result<Self> {
-        let scope = Scope { namespace: only, selector: args.list.selector.as_ref() };
+        let scope = TargetScope { namespace: only, selector: args.list.selector.as_ref() };
         let mut out = Self { scope, guests: None, missing: Vec::new() };
         if args.objects.is_empty() {
             return Ok(out);
@@ -109,10 +109,10 @@ impl<'a> Wanted<'a> {
         let mut guests = BTreeSet::new();
         for found in find(world, &args.objects, &ObjectKind::GUESTS, &scope, home)? {
             match found {
-                Ok(Found { kind, namespace, name }) if is_there(world, kind, &namespace, &name) => {
+                Ok(FoundTarget { kind, namespace, name }) if is_there(world, kind, &namespace, &name) => {
                     guests.insert((namespace, name));
                 }
-                Ok(Found { kind, namespace, name }) => {
+                Ok(FoundTarget { kind, namespace, name }) => {
                     out.missing.push(absent(kind, &namespace, &name, world.cluster.is_live));
                 }
                 Err(line) => out.missing.push(line),
@@ -147,7 +147,7 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
             Some(_) => out.unschedulable += 1,
             None => {}
         }
-        out.denied += usize::from(stand.answer == Answer::Deny);
+        out.denied += usize::from(stand.answer == PolicyAnswer::Deny);
     }
     out
 }
@@ -157,7 +157,12 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>) -> Tally {
 /// # Errors
 ///
 /// It cannot be written as JSON or YAML, or `--fail-on` is given and there is no guest that could fail.
-pub(crate) fn run(args: &AuditArgs, wanted: &Wanted<'_>, world: &World, page: &mut Page) -> anyhow::Result<Audited> {
+pub(crate) fn run(
+    args: &AuditArgs,
+    wanted: &WantedGuests<'_>,
+    world: &World,
+    page: &mut Page,
+) -> anyhow::Result<Audited> {
     let only = wanted.scope.namespace;
     let mut rows = audit(world, &|| false);
     rows.retain(|row| wanted.holds(world, &row.namespace, &row.name));
@@ -165,7 +170,7 @@ pub(crate) fn run(args: &AuditArgs, wanted: &Wanted<'_>, world: &World, page: &m
         bail!("{}: --fail-on would pass whatever the guests are", nobody(world, only, args.list.selector.is_some()));
     }
     let summary = Summary::of(&rows);
-    let running = rows.iter().filter(|row| row.stand == Stand::Running);
+    let running = rows.iter().filter(|row| row.stand == LifeStage::Running);
     let policies: Vec<PolicyNodes> =
         world.policies.iter().map(|policy| PolicyNodes::of(&world.cluster, policy)).collect();
     let libvirt = Unanswered::of(world, running.filter_map(|row| world.cluster.vmi(&row.namespace, &row.name)));
@@ -190,8 +195,8 @@ pub(crate) fn run(args: &AuditArgs, wanted: &Wanted<'_>, world: &World, page: &m
             let kind = if is_running { ObjectKind::Vmi } else { ObjectKind::VirtualMachine };
             page.line(kind.title(&row.name));
         }),
-        AuditOutput::Json => page.json(&Report { items: &rows, summary, policies, libvirt })?,
-        AuditOutput::Yaml => page.yaml(&Report { items: &rows, summary, policies, libvirt })?,
+        AuditOutput::Json => page.json(&AuditPage { items: &rows, summary, policies, libvirt })?,
+        AuditOutput::Yaml => page.yaml(&AuditPage { items: &rows, summary, policies, libvirt })?,
     }
     let limit = args.fail_on.map(|state| match state {
         FailOn::Fragile => Severity::Fragile,
@@ -217,7 +222,9 @@ fn nobody(world: &World, only: Option<&str>, is_selected: bool) -> String {
 fn nobody_in_dump(world: &World, only: Option<&str>, is_selected: bool) -> String {
     let nobody = nobody(world, only, is_selected);
     let cluster = &world.cluster;
-    if cluster.is_live || [Kind::VirtualMachine, Kind::Vmi].into_iter().any(|kind| !cluster.names(kind).is_empty()) {
+    if cluster.is_live
+        || [ClusterKind::VirtualMachine, ClusterKind::Vmi].into_iter().any(|kind| !cluster.names(kind).is_empty())
+    {
         return nobody;
     }
     format!("{nobody}: does the dump hold what `{}` prints?", crate::dump_command!())
@@ -255,8 +262,8 @@ fn head(wide: bool) -> Vec<String> {
 fn line(row: &AuditRow, wide: bool) -> Vec<String> {
     let dash = || "-".to_owned();
     let node = match row.stand {
-        Stand::Stopped => "(stopped)".to_owned(),
-        Stand::Running | Stand::Starting => row.node.clone().unwrap_or_else(dash),
+        LifeStage::Stopped => "(stopped)".to_owned(),
+        LifeStage::Running | LifeStage::Starting => row.node.clone().unwrap_or_else(dash),
     };
     let (now, next) = (row.now.as_ref().map_or_else(dash, places), places(&row.at_next_start));
     let cpu = row.model.clone().unwrap_or_else(dash);
@@ -369,9 +376,9 @@ fn ruled(rows: &[AuditRow], summary: &Summary) -> Vec<String> {
         let listed = if names.is_empty() { String::new() } else { format!(" ({})", plural::fold_names(&names, 3)) };
         (names.len(), listed)
     };
-    let answers = |head: &str, of: &dyn Fn(&AuditRow) -> Option<Answer>| {
-        let (denied, who) = names(&|row| of(row) == Some(Answer::Deny));
-        let (warned, whom) = names(&|row| of(row) == Some(Answer::Warn));
+    let answers = |head: &str, of: &dyn Fn(&AuditRow) -> Option<PolicyAnswer>| {
+        let (denied, who) = names(&|row| of(row) == Some(PolicyAnswer::Deny));
+        let (warned, whom) = names(&|row| of(row) == Some(PolicyAnswer::Warn));
         format!("Under the policies, {head}: {denied} denied{who}, {warned} warned about{whom}")
     };
     let (changed, who) = names(&|row| row.change.is_some());

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use crate::files;
 use crate::page::Page;
-use crate::pki::{Authority, Inspected, Names, Pair, Validity};
+use crate::pki::{Authority, Inspected, PemPair, ServerNames, Validity};
 
 const AUTHORITY: &str = "ca.pem";
 const CERTIFICATE: &str = "tls.crt";
@@ -65,9 +65,9 @@ fn dns_name(text: &str) -> Result<DnsName<'static>, String> {
 pub(crate) fn run(args: &CertsArgs, page: &mut Page) -> anyhow::Result<()> {
     let CertsArgs { out, .. } = args;
     let (outcome, until) = match make(args, SystemTime::now())? {
-        Outcome::Made { until } => ("made", until),
-        Outcome::Renewed { until } => ("renewed", until),
-        Outcome::Kept { until } => ("kept, still valid (--force replaces them)", until),
+        Written::Made { until } => ("made", until),
+        Written::Renewed { until } => ("renewed", until),
+        Written::Kept { until } => ("kept, still valid (--force replaces them)", until),
     };
     page.line(format_args!("development certificates {outcome}; they end on {}", day(until)));
     page.line(format_args!("  authority    {}", out.join(AUTHORITY).display()));
@@ -78,7 +78,7 @@ pub(crate) fn run(args: &CertsArgs, page: &mut Page) -> anyhow::Result<()> {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum Written {
     /// There was none, or it was to be replaced.
     Made { until: SystemTime },
     /// There was one of ours that had ended or was about to.
@@ -88,28 +88,28 @@ enum Outcome {
 }
 
 /// What stands in the folder.
-enum Standing {
+enum FolderState {
     Nothing,
     Ours(Inspected),
     Else(anyhow::Error),
 }
 
-fn make(args: &CertsArgs, now: SystemTime) -> anyhow::Result<Outcome> {
+fn make(args: &CertsArgs, now: SystemTime) -> anyhow::Result<Written> {
     let CertsArgs { out, dns_names, ips, days, force } = args;
-    let names = Names { dns: dns_names.clone(), ips: ips.clone() };
+    let names = ServerNames { dns: dns_names.clone(), ips: ips.clone() };
     let renewed = match standing(out) {
         _ if *force => false,
-        Standing::Nothing => false,
-        Standing::Ours(pair) if pair.until() <= now + TOO_SHORT => true,
-        Standing::Ours(pair) => match pair.first_missing(&names) {
-            None => return Ok(Outcome::Kept { until: pair.until() }),
+        FolderState::Nothing => false,
+        FolderState::Ours(pair) if pair.until() <= now + TOO_SHORT => true,
+        FolderState::Ours(pair) => match pair.first_missing(&names) {
+            None => return Ok(Written::Kept { until: pair.until() }),
             Some(name) => bail!(
                 "{} is valid until {} but not for {name}; --force replaces it",
                 out.join(CERTIFICATE).display(),
                 day(pair.until())
             ),
         },
-        Standing::Else(error) => {
+        FolderState::Else(error) => {
             return Err(error.context(format!(
                 "{} holds something else than certificates made here; --force replaces it",
                 out.display()
@@ -125,10 +125,10 @@ fn make(args: &CertsArgs, now: SystemTime) -> anyhow::Result<Outcome> {
     write(&out.join(KEY), &pair.key_pem, Audience::Owner)?;
     write(&out.join(CERTIFICATE), &pair.certificate_pem, Audience::Everyone)?;
     let until = validity.until;
-    Ok(if renewed { Outcome::Renewed { until } } else { Outcome::Made { until } })
+    Ok(if renewed { Written::Renewed { until } } else { Written::Made { until } })
 }
 
-fn standing(folder: &Path) -> Standing {
+fn standing(folder: &Path) -> FolderState {
     let text = |bytes| String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     let read = |name| {
         let path = folder.join(name);
@@ -140,15 +140,15 @@ fn standing(folder: &Path) -> Standing {
     };
     let texts = (|| anyhow::Ok((read(AUTHORITY)?, read(CERTIFICATE)?, read(KEY)?)))();
     match texts {
-        Ok((None, None, None)) => Standing::Nothing,
+        Ok((None, None, None)) => FolderState::Nothing,
         Ok((Some(authority), Some(certificate_pem), Some(key_pem))) => {
-            match Inspected::new(&authority, &Pair { certificate_pem, key_pem }) {
-                Ok(inspected) => Standing::Ours(inspected),
-                Err(error) => Standing::Else(error.into()),
+            match Inspected::new(&authority, &PemPair { certificate_pem, key_pem }) {
+                Ok(inspected) => FolderState::Ours(inspected),
+                Err(error) => FolderState::Else(error.into()),
             }
         }
-        Ok(_) => Standing::Else(anyhow::anyhow!("{AUTHORITY}, {CERTIFICATE} and {KEY} are not all there")),
-        Err(error) => Standing::Else(error),
+        Ok(_) => FolderState::Else(anyhow::anyhow!("{AUTHORITY}, {CERTIFICATE} and {KEY} are not all there")),
+        Err(error) => FolderState::Else(error),
     }
 }
 
@@ -248,10 +248,10 @@ mod tests {
     fn a_pair_is_made_and_belongs_to_its_authority() {
         let folder = tempfile::tempdir().unwrap();
         let args = into(folder.path(), &[]);
-        assert_eq!(make(&args, now()).unwrap(), Outcome::Made { until: now() + 30 * DAY });
+        assert_eq!(make(&args, now()).unwrap(), Written::Made { until: now() + 30 * DAY });
         let [authority, certificate_pem, key_pem] = texts(&args);
-        let inspected = Inspected::new(&authority, &Pair { certificate_pem, key_pem }).unwrap();
-        let names = Names { dns: args.dns_names.clone(), ips: args.ips.clone() };
+        let inspected = Inspected::new(&authority, &PemPair { certificate_pem, key_pem }).unwrap();
+        let names = ServerNames { dns: args.dns_names.clone(), ips: args.ips.clone() };
         assert_eq!(inspected.first_missing(&names), None);
         assert_eq!(fs::read_dir(&args.out).unwrap().count(), 3, "nothing temporary is left");
     }
@@ -275,15 +275,15 @@ mod tests {
         let first = texts(&args);
 
         let until = now() + 30 * DAY;
-        assert_eq!(make(&args, now() + 28 * DAY).unwrap(), Outcome::Kept { until });
+        assert_eq!(make(&args, now() + 28 * DAY).unwrap(), Written::Kept { until });
         assert_eq!(texts(&args), first);
 
         let last_day = now() + 29 * DAY;
-        assert_eq!(make(&args, last_day).unwrap(), Outcome::Renewed { until: last_day + 30 * DAY });
+        assert_eq!(make(&args, last_day).unwrap(), Written::Renewed { until: last_day + 30 * DAY });
         assert_ne!(texts(&args), first);
 
         let next_year = now() + 365 * DAY;
-        assert_eq!(make(&args, next_year).unwrap(), Outcome::Renewed { until: next_year + 30 * DAY });
+        assert_eq!(make(&args, next_year).unwrap(), Written::Renewed { until: next_year + 30 * DAY });
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
         let args = into(folder.path(), &["--force"]);
         make(&args, now()).unwrap();
         let first = texts(&args);
-        assert_eq!(make(&args, now()).unwrap(), Outcome::Made { until: now() + 30 * DAY });
+        assert_eq!(make(&args, now()).unwrap(), Written::Made { until: now() + 30 * DAY });
         assert_ne!(texts(&args), first);
     }
 

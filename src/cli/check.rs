@@ -11,15 +11,15 @@ use serde_json::value::RawValue;
 
 use super::args::{CheckArgs, CheckOutput};
 use super::gate::Gate;
-use super::output::{Near, Numbering, Origin, ResultRow};
+use super::output::{Near, Numbering, ResultOrigin, ResultRow};
 use super::{Namespace, ci, gate};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, render};
 use crate::admission::review::decode;
-use crate::answers::asking::Survey;
+use crate::answers::libvirt_plan::Survey;
 use crate::console;
-use crate::enforce::outline::Outline;
 use crate::enforce::patch::apply;
+use crate::enforce::present_fields::PresentFields;
 use crate::fit::judgement::Depth;
 use crate::fit::label;
 use crate::judge::{self, Evaluation, Manifest};
@@ -29,7 +29,7 @@ use crate::page::Page;
 use crate::policy::{LabelSelector, Policy, UserName};
 use crate::review::{self, ReviewContext};
 use crate::say::plural;
-use crate::snapshot::{self, Item, Source};
+use crate::snapshot::{self, DumpSource, Item};
 use crate::world::{World, is_policy};
 
 /// Why an object of a foreign kind has no verdict.
@@ -45,7 +45,7 @@ pub enum Checked {
 }
 
 #[derive(Debug, Serialize)]
-struct Results {
+struct CheckResults {
     results: Vec<ResultRow>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn is_selected(item: &Item, selector: Option<&LabelSelector>) -> bool
 /// An input cannot be read or judged; the error names file, document and field.
 pub fn run(
     args: &CheckArgs,
-    files: &[Source],
+    files: &[DumpSource],
     world: &World,
     namespace: &Namespace,
     stdin: impl Read,
@@ -153,8 +153,8 @@ pub fn run(
                 page.yaml(object)?;
             }
         }
-        CheckOutput::Json => page.json(&Results { results: rows })?,
-        CheckOutput::Yaml => page.yaml(&Results { results: rows })?,
+        CheckOutput::Json => page.json(&CheckResults { results: rows })?,
+        CheckOutput::Yaml => page.yaml(&CheckResults { results: rows })?,
         CheckOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
         CheckOutput::Junit => ci::junit(&rows, gate, page),
         CheckOutput::Sarif => page.json(&ci::sarif(&rows, gate))?,
@@ -183,7 +183,7 @@ fn gone(world: &World, rows: &[ResultRow]) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// An input cannot be read or judged.
-pub fn rows(files: &[Source], world: &World, namespace: &Namespace) -> anyhow::Result<Vec<ResultRow>> {
+pub fn rows(files: &[DumpSource], world: &World, namespace: &Namespace) -> anyhow::Result<Vec<ResultRow>> {
     let survey = Survey::of(world);
     let mut rows = Vec::new();
     let mut numbering = Numbering::default();
@@ -198,10 +198,10 @@ pub fn rows(files: &[Source], world: &World, namespace: &Namespace) -> anyhow::R
     Ok(rows)
 }
 
-fn origin(item: &Item, index: usize) -> Origin {
+fn origin(item: &Item, index: usize) -> ResultOrigin {
     let head: Head = serde_json::from_str(item.json.get()).unwrap_or_default();
     let HeadMeta { name, generate_name, namespace, .. } = head.metadata;
-    Origin {
+    ResultOrigin {
         file: item.place.file.clone(),
         index,
         line: item.place.line,
@@ -267,7 +267,7 @@ pub fn mutation(world: &World, item: &Item) -> anyhow::Result<Vec<PatchOperation
     } else {
         match Manifest::read(group(item), &item.kind, &item)? {
             Some(manifest) => {
-                let outline = || item.parse::<Outline>();
+                let outline = || item.parse::<PresentFields>();
                 judge::mutation(world, &manifest, &UserName::from(""), Depth::Brief.into(), outline)?.patch
             }
             None => Vec::new(),
@@ -304,7 +304,7 @@ fn group(item: &Item) -> &str {
 }
 
 /// A pod that is no launcher: nothing is said about it, but which nodes take it is known.
-fn stranger(origin: Origin, pod: &Pod<'_>, world: &World) -> ResultRow {
+fn stranger(origin: ResultOrigin, pod: &Pod<'_>, world: &World) -> ResultRow {
     let fleet = &world.cluster.fleet;
     let fitting = fleet.look_up(&placement::of_pod(pod)).passes().fitting;
     let mut row = ResultRow::skipped(origin, "not a virt-launcher pod");

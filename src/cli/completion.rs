@@ -18,7 +18,7 @@ use super::resource::ObjectKind;
 use crate::fit::syntax;
 use crate::live::connect::ClusterArgs;
 use crate::page::Page;
-use crate::snapshot::Source;
+use crate::snapshot::DumpSource;
 
 /// The variable by which a script of a shell asks.
 pub(crate) const VARIABLE: &str = "COMPLETE";
@@ -53,7 +53,7 @@ pub(crate) struct Given {
     /// Which cluster, in which namespace.
     pub cluster: ClusterArgs,
     /// The dumps to read instead.
-    pub snapshot: Vec<Source>,
+    pub snapshot: Vec<DumpSource>,
     /// Arguments that name objects.
     named: Vec<String>,
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
 
-use crate::answers::diff::{Diff, GuestChange, NodeChange, Turn, Unlike, What, diff};
+use crate::answers::diff::{Diff, Direction, GuestChange, NodeChange, Unlike, What, diff};
 use crate::cli::args::{DiffArgs, DiffOutput};
 use crate::cli::resource::ObjectKind;
-use crate::cli::targets::Scope;
+use crate::cli::targets::TargetScope;
 use crate::console::Progress;
-use crate::fit::command::{Command, LabelKey, Name, Namespace, Script, Word};
+use crate::fit::command::{Command, CommandWord, LabelKey, Name, Namespace, Script};
 use crate::fit::label::{self, Family};
 use crate::fit::remedy::{Action, Restart};
 use crate::kubevirt::migration;
@@ -25,7 +25,7 @@ const NAMED: usize = 8;
 
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum DiffResult {
     /// Nobody is worse off.
     Well,
     /// At least one guest is.
@@ -39,11 +39,11 @@ pub(crate) enum Outcome {
 /// It cannot be written as JSON or YAML, or the new side holds no node: nobody would seem worse off.
 pub(crate) fn run(
     args: &DiffArgs,
-    scope: &Scope<'_>,
+    scope: &TargetScope<'_>,
     old: &World,
     new: &World,
     page: &mut Page,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<DiffResult> {
     ensure!(!new.cluster.fleet.is_empty(), "nothing can be compared: {}", no_nodes(&new.cluster));
     let compared = Progress::of("guests compared");
     let is_asked_for = |guest: &str| {
@@ -58,7 +58,7 @@ pub(crate) fn run(
         DiffOutput::Yaml => page.yaml(&found)?,
         DiffOutput::Name => worse(&found).into_iter().for_each(|guest| page.line(title(guest, new))),
     }
-    Ok(if found.worse > 0 { Outcome::Worse } else { Outcome::Well })
+    Ok(if found.worse > 0 { DiffResult::Worse } else { DiffResult::Well })
 }
 
 fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
@@ -117,7 +117,7 @@ fn what(change: &NodeChange, most: usize) -> String {
 
 /// Guests to which the same happened for the same labels, on one line.
 fn guests(found: &Diff, most: usize, page: &mut Page) {
-    let mut alike: BTreeMap<(Turn, String), Vec<&str>> = BTreeMap::new();
+    let mut alike: BTreeMap<(Direction, String), Vec<&str>> = BTreeMap::new();
     for change in &found.guests {
         alike.entry((change.turn, happened(change, &found.gone, most))).or_default().push(&change.guest);
     }
@@ -213,7 +213,7 @@ fn leftovers(found: &Diff, most: usize, page: &mut Page) {
 
 /// The guests that are worse off, each once.
 fn worse(found: &Diff) -> BTreeSet<&str> {
-    let worse = found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Turn::Worse);
+    let worse = found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Direction::Worse);
     worse.map(|change| change.guest.as_str()).collect()
 }
 
@@ -228,7 +228,7 @@ fn title(guest: &str, world: &World) -> String {
 /// What to do now, and before the next upgrade.
 fn advice(found: &Diff, new: &World, page: &mut Page) {
     let worse: Vec<&GuestChange> =
-        found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Turn::Worse).collect();
+        found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Direction::Worse).collect();
     let Some(first) = worse.first() else { return };
     // A restart gives a guest that runs what nodes have now.
     let is_gone = |change: &&&GuestChange| {
@@ -295,8 +295,8 @@ fn annotate(nodes: &[&str], freeze: Freeze) -> Script {
         for node in nodes.iter().take(NAMED) {
             command = command.arg(Name::new(node)?);
         }
-        let word: Word = match freeze {
-            Freeze::On => Word::joined("node-labeller.kubevirt.io/skip-node=", "true"),
+        let word: CommandWord = match freeze {
+            Freeze::On => CommandWord::joined("node-labeller.kubevirt.io/skip-node=", "true"),
             Freeze::Off => key()?.removed(),
         };
         let command = command.arg(word);

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 
 use super::args::{DrainArgs, DrainOutput};
 use super::resource::ObjectKind;
-use crate::answers::drain::{Drained, GuestRow, NodeRow, State, Step, drain, guests_of};
+use crate::answers::drain::{DrainReport, DrainedNode, GuestRow, LeastAct, State, drain, guests_of};
 use crate::console::Progress;
 use crate::enforce::model::pool;
 use crate::fit::bits::Bits;
@@ -20,7 +20,7 @@ use crate::world::World;
 
 /// What is ahead of the guests: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outlook {
+pub(crate) enum DrainResult {
     /// All of them leave.
     Clear,
     /// One is stuck, or would be shut down.
@@ -66,7 +66,12 @@ pub(crate) fn guests(nodes: &[NodeIndex], world: &World) -> Vec<Vmi> {
 /// # Errors
 ///
 /// The answer cannot be written as JSON or YAML.
-pub(crate) fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &mut Page) -> anyhow::Result<Outlook> {
+pub(crate) fn run(
+    args: &DrainArgs,
+    world: &World,
+    nodes: &[NodeIndex],
+    page: &mut Page,
+) -> anyhow::Result<DrainResult> {
     let judged = Progress::of("nodes judged");
     let drained = drain(world, nodes, args.all || nodes.len() > 1, &|done, of| judged.at(done, of));
     match args.output {
@@ -75,7 +80,7 @@ pub(crate) fn run(args: &DrainArgs, world: &World, nodes: &[NodeIndex], page: &m
         DrainOutput::Json => page.json(&drained)?,
         DrainOutput::Yaml => page.yaml(&drained)?,
     }
-    Ok(if drained.has_failed() { Outlook::Trouble } else { Outlook::Clear })
+    Ok(if drained.has_failed() { DrainResult::Trouble } else { DrainResult::Clear })
 }
 
 /// The nodes with these labels, by name.
@@ -86,15 +91,15 @@ fn selected(world: &World, selector: &LabelSelector) -> Vec<NodeIndex> {
 }
 
 /// The guests that do not simply leave, as kubectl takes them.
-fn names(drained: &Drained, page: &mut Page) {
+fn names(drained: &DrainReport, page: &mut Page) {
     for guest in drained.nodes.iter().flat_map(|node| &node.guests).filter(|guest| guest.state != State::CanLeave) {
         let name = guest.guest.split_once('/').map_or(guest.guest.as_str(), |(_, name)| name);
         page.line(ObjectKind::Vmi.title(name));
     }
 }
 
-fn people(drained: &Drained, args: &DrainArgs, page: &mut Page) {
-    let worth = |node: &&NodeRow| drained.nodes.len() == 1 || !node.guests.is_empty();
+fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {
+    let worth = |node: &&DrainedNode| drained.nodes.len() == 1 || !node.guests.is_empty();
     for node in drained.nodes.iter().filter(worth) {
         if !page.is_empty() {
             page.line("");
@@ -121,9 +126,9 @@ fn people(drained: &Drained, args: &DrainArgs, page: &mut Page) {
 }
 
 /// The order for several nodes, or who is in the way of one.
-fn order(drained: &Drained, page: &mut Page) {
+fn order(drained: &DrainReport, page: &mut Page) {
     const NAMED: usize = 20;
-    let Drained { order_may_strand, order_assumes, order_tries, stranded, .. } = drained;
+    let DrainReport { order_may_strand, order_assumes, order_tries, stranded, .. } = drained;
     match &drained.order {
         Some(order) if order.len() < 2 => {}
         Some(order) => {
@@ -154,7 +159,7 @@ fn order(drained: &Drained, page: &mut Page) {
 }
 
 /// `node-a: 12 guests; 8 can leave, 3 have one target left, 1 cannot leave`.
-fn headline(node: &NodeRow) -> String {
+fn headline(node: &DrainedNode) -> String {
     let parts = State::ALL.iter().copied().filter_map(|state| {
         let count = node.count(state);
         let words = match state {
@@ -191,7 +196,7 @@ fn cells(guest: &GuestRow, more: usize) -> Vec<String> {
 }
 
 /// Those that need looking at, like ones on one line.
-fn folded(node: &NodeRow) -> Vec<Vec<String>> {
+fn folded(node: &DrainedNode) -> Vec<Vec<String>> {
     let mut alike: Vec<(&GuestRow, usize)> = Vec::new();
     let mut known: HashMap<(State, &Bits, &str), usize> = HashMap::new();
     for guest in node.guests.iter().filter(|guest| guest.state != State::CanLeave || !guest.why.is_empty()) {
@@ -205,7 +210,7 @@ fn folded(node: &NodeRow) -> Vec<Vec<String>> {
 }
 
 /// What happens in which order, as far as KubeVirt has one.
-fn pace(node: &NodeRow, drained: &Drained, page: &mut Page) {
+fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     let at_once = drained.parallel.of_a_node() as usize;
     let (down, moving) = (node.count(State::ShutDown), node.count(State::OneTarget) + node.count(State::CanLeave));
     let mut steps = Vec::new();
@@ -235,7 +240,7 @@ fn pace(node: &NodeRow, drained: &Drained, page: &mut Page) {
     }
 }
 
-fn least(drained: &Drained, page: &mut Page) {
+fn least(drained: &DrainReport, page: &mut Page) {
     let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
     let leave = [State::Stuck, State::OneTarget, State::CanLeave];
     let leaving: usize = nodes.map(|node| leave.into_iter().map(|state| node.count(state)).sum::<usize>()).sum();
@@ -259,7 +264,7 @@ fn least(drained: &Drained, page: &mut Page) {
 }
 
 /// `Least to do: kubectl uncordon node-d (then all 12 can leave)`, or a list where it is more; nothing where there is none.
-fn acts(title: &str, steps: &[Step], then: &str, page: &mut Page) {
+fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
     match steps {
         [] => {}
         [step] if step.commands.len() == 1 => {

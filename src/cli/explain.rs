@@ -9,18 +9,18 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use libvirt::Said;
+use libvirt::LibvirtWords;
 
 use super::Namespace;
 use super::args::{ExplainArgs, ExplainOutput};
 use super::check::{is_selected, judged, mutation, patched};
-use super::output::{Numbering, Origin, ResultRow};
+use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
 use super::scheduler;
-use super::targets::{Found, Scope, absent, find};
+use super::targets::{FoundTarget, TargetScope, absent, find};
 use crate::admission::review::decode;
-use crate::answers::asking::Survey;
 use crate::answers::audit::inherited;
+use crate::answers::libvirt_plan::Survey;
 use crate::answers::scheduler::Sentence;
 use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -45,7 +45,7 @@ use crate::world::World;
 const ROWS: usize = 40;
 
 #[derive(Debug, Serialize)]
-struct Results {
+struct Explanations {
     results: Vec<ResultRow>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn run(
     let survey = Survey::of(world);
     let mut rows = Vec::new();
     let mut explain =
-        |origin: Origin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, said: Option<&Sentence>| {
+        |origin: ResultOrigin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, said: Option<&Sentence>| {
             if args.output == ExplainOutput::Table {
                 if !page.is_empty() {
                     page.line("");
@@ -87,7 +87,7 @@ pub(crate) fn run(
     let files = args.files.sources();
     let mut missing = Vec::new();
     if files.is_empty() {
-        let scope = Scope {
+        let scope = TargetScope {
             namespace: Some(namespace.name.as_str()).filter(|_| !args.list.all_namespaces),
             selector: args.list.selector.as_ref(),
         };
@@ -98,14 +98,19 @@ pub(crate) fn run(
         }
         for found in wanted {
             match found {
-                Ok(Found { kind, namespace, name }) => {
+                Ok(FoundTarget { kind, namespace, name }) => {
                     let Some(case) = case_of(world, kind, &namespace, &name) else {
                         missing.push(absent(kind, &namespace, &name, world.cluster.is_live));
                         continue;
                     };
                     let next = next_start(world, kind, &namespace, &name);
                     let kind = kind.kind().to_owned();
-                    explain(Origin { kind, namespace, name, ..Origin::default() }, &case, next.as_ref(), None);
+                    explain(
+                        ResultOrigin { kind, namespace, name, ..ResultOrigin::default() },
+                        &case,
+                        next.as_ref(),
+                        None,
+                    );
                 }
                 Err(line) => missing.push(line),
             }
@@ -134,8 +139,8 @@ pub(crate) fn run(
     }
     match args.output {
         ExplainOutput::Table => {}
-        ExplainOutput::Json => page.json(&Results { results: rows })?,
-        ExplainOutput::Yaml => page.yaml(&Results { results: rows })?,
+        ExplainOutput::Json => page.json(&Explanations { results: rows })?,
+        ExplainOutput::Yaml => page.yaml(&Explanations { results: rows })?,
         ExplainOutput::Name => rows.iter().for_each(|row| page.line(row.title())),
     }
     Ok(missing)
@@ -145,9 +150,9 @@ fn explain_item(
     world: &World,
     item: &Item,
     index: usize,
-    explain: &mut impl FnMut(Origin, &Evaluation<'_>, Option<&Evaluation<'_>>, Option<&Sentence>),
+    explain: &mut impl FnMut(ResultOrigin, &Evaluation<'_>, Option<&Evaluation<'_>>, Option<&Sentence>),
 ) -> anyhow::Result<bool> {
-    let origin = |case: &Evaluation<'_>| Origin {
+    let origin = |case: &Evaluation<'_>| ResultOrigin {
         file: item.place.file.clone(),
         index,
         line: item.place.line,
@@ -174,7 +179,7 @@ fn explain_item(
 /// The VMIs among what is explained.
 #[must_use]
 pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -> Vec<Vmi> {
-    let scope = Scope {
+    let scope = TargetScope {
         namespace: Some(namespace.name.as_str()).filter(|_| !args.list.all_namespaces),
         selector: args.list.selector.as_ref(),
     };
@@ -184,7 +189,7 @@ pub(crate) fn guests(args: &ExplainArgs, world: &World, namespace: &Namespace) -
     // What is not there is said when it is explained.
     let wanted = find(world, &args.objects, &ObjectKind::EXPLAINED, &scope, &namespace.name).unwrap_or_default();
     let cluster = &world.cluster;
-    let of = |Found { kind, namespace, name }: Found| match kind {
+    let of = |FoundTarget { kind, namespace, name }: FoundTarget| match kind {
         ObjectKind::VirtualMachine | ObjectKind::Vmi => cluster.vmi(&namespace, &name),
         ObjectKind::Replicas(_) | ObjectKind::Node => None,
         ObjectKind::Migration => cluster.vmi(&namespace, &cluster.migration(&namespace, &name)?.spec.vmi_name),
@@ -274,8 +279,8 @@ impl Explained<'_, '_> {
         facts
     }
 
-    fn said(&self) -> Option<Said<'_>> {
-        Said::of(&self.case.judged.subject, self.fleet())
+    fn said(&self) -> Option<LibvirtWords<'_>> {
+        LibvirtWords::of(&self.case.judged.subject, self.fleet())
     }
 
     /// The first row of a table.
@@ -573,7 +578,7 @@ impl Explained<'_, '_> {
         nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
         let hidden = nodes.len().saturating_sub(ROWS);
         nodes.truncate(ROWS);
-        match self.said().filter(Said::knows_cpu) {
+        match self.said().filter(LibvirtWords::knows_cpu) {
             Some(said) => said.nodes(&nodes, self.head(&["NODE", "BY LABELS", "BY LIBVIRT"]), page),
             None => self.by_labels(nodes, page),
         }

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use super::output::ResultRow;
 use crate::fit::bits::Bits;
 use crate::fit::label::{self, Family};
-use crate::kubevirt::cluster::Kind;
+use crate::kubevirt::cluster::ClusterKind;
 use crate::world::World;
 
 /// From which state on an object fails, mildest first; `denied` and `unknown` stand beside them.
@@ -27,7 +27,7 @@ pub enum CheckFailOn {
 #[must_use]
 pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
     let cluster = &world.cluster;
-    let kinds = [Kind::KubeVirt, Kind::VirtualMachine, Kind::Vmi];
+    let kinds = [ClusterKind::KubeVirt, ClusterKind::VirtualMachine, ClusterKind::Vmi];
     let labelled = || {
         let nodes = Bits::all(cluster.fleet.len());
         !cluster.fleet.offered(Family::CpuModel, &nodes).is_empty()
@@ -40,7 +40,7 @@ pub(crate) fn without_kubevirt(world: &World) -> Option<&'static str> {
 /// That there is no such namespace; `None` where there is, or no namespace is known.
 #[must_use]
 pub(crate) fn no_namespace(world: &World, name: &str) -> Option<String> {
-    let is_known = !world.cluster.names(Kind::Namespace).is_empty();
+    let is_known = !world.cluster.names(ClusterKind::Namespace).is_empty();
     (is_known && world.cluster.namespace(name).is_none()).then(|| format!("there is no namespace {name}"))
 }
 

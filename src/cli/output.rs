@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::explain::libvirt::LibvirtRow;
 use super::resource::ObjectKind;
 use crate::admission::response::{Decision, lines};
-use crate::answers::asking::Survey;
+use crate::answers::libvirt_plan::Survey;
 use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
 use crate::fit::fleet::Fleet;
@@ -47,7 +47,7 @@ pub struct ResultRow {
     /// `structural`, `placement`, `temporary`, or null.
     pub cause: Option<&'static str>,
     /// The nodes.
-    pub nodes: Nodes,
+    pub nodes: ResultNodes,
     /// Up to three nodes that lack least.
     pub nearest: Vec<Near>,
     /// For a guest that is to start: how many nodes it could go to from each node it may start on.
@@ -84,7 +84,7 @@ pub struct ResultRow {
 
 /// `nodes` of a result.
 #[derive(Debug, Default, Serialize)]
-pub struct Nodes {
+pub struct ResultNodes {
     /// How many were judged, the source of a migration left out.
     pub judged: usize,
     /// The names of those that the scheduler's node filters accept, sorted.
@@ -95,7 +95,7 @@ pub struct Nodes {
     pub excluded: BTreeMap<String, Vec<String>>,
     /// Those that fit and lack entries of the host model of the guest's own node, which KubeVirt does not ask for: libvirt would
     /// likely refuse.
-    pub doubtful: BTreeMap<String, Vec<Entry>>,
+    pub doubtful: BTreeMap<String, Vec<SelectorEntry>>,
     /// The excluded ones with who asks for each condition.
     pub affinity: BTreeMap<String, Vec<AffinityRow>>,
 }
@@ -106,7 +106,7 @@ pub struct Near {
     /// The node.
     pub node: String,
     /// The selector entries it lacks.
-    pub missing: Vec<Entry>,
+    pub missing: Vec<SelectorEntry>,
     /// `source-lacks-too`, `drifted`, `other-hardware`, `libvirt-agrees`, `libvirt-takes-cpu`, `libvirt-lacks`, `libvirt-refuses`, or
     /// null.
     pub evidence: Option<&'static str>,
@@ -117,7 +117,7 @@ pub struct Near {
 
 /// A selector entry.
 #[derive(Debug, Serialize)]
-pub struct Entry {
+pub struct SelectorEntry {
     /// The label key.
     pub key: String,
     /// The value asked for.
@@ -224,7 +224,7 @@ pub struct ByLuckRow {
 
 /// What a result is about.
 #[derive(Clone, Debug, Default)]
-pub struct Origin {
+pub struct ResultOrigin {
     /// The file.
     pub file: String,
     /// Which object of the file.
@@ -269,8 +269,8 @@ impl ResultRow {
 
     /// An object that is not judged: admitted without work.
     #[must_use]
-    pub fn skipped(origin: Origin, why: &str) -> Self {
-        let Origin { file, index, line, kind, namespace, name } = origin;
+    pub fn skipped(origin: ResultOrigin, why: &str) -> Self {
+        let ResultOrigin { file, index, line, kind, namespace, name } = origin;
         Self {
             file,
             index,
@@ -282,7 +282,7 @@ impl ResultRow {
             verdict: "fits",
             impact: None,
             cause: None,
-            nodes: Nodes::default(),
+            nodes: ResultNodes::default(),
             nearest: Vec::new(),
             targets_by_start_node: None,
             findings: Vec::new(),
@@ -301,7 +301,7 @@ impl ResultRow {
 
     /// A judged object.
     #[must_use]
-    pub(crate) fn new(origin: Origin, case: &Evaluation<'_>, survey: &Survey<'_>, predict: bool) -> Self {
+    pub(crate) fn new(origin: ResultOrigin, case: &Evaluation<'_>, survey: &Survey<'_>, predict: bool) -> Self {
         let Evaluation { judged, verdict, decision, .. } = case;
         let assessment = &verdict.assessment;
         let cluster = &survey.world.cluster;
@@ -354,12 +354,12 @@ impl ResultRow {
     }
 }
 
-fn nodes(verdict: &Verdict, subject: &Subject<'_>, fleet: &Fleet) -> Nodes {
+fn nodes(verdict: &Verdict, subject: &Subject<'_>, fleet: &Fleet) -> ResultNodes {
     let row = |rule: &Arc<AffinityRule>| AffinityRow {
         condition: rule.to_string(),
         asked_by: subject.authors.of_rule(rule).map(|asked| say::author::who(&asked.author)),
     };
-    Nodes {
+    ResultNodes {
         judged: verdict.assessment.nodes_judged,
         fitting: fleet.names(&verdict.assessment.fitting).into_iter().map(str::to_owned).collect(),
         blocked: verdict.blocked.iter().map(|blocked| (blocked.node.clone(), blocked.reasons())).collect(),
@@ -367,7 +367,7 @@ fn nodes(verdict: &Verdict, subject: &Subject<'_>, fleet: &Fleet) -> Nodes {
             .doubtful()
             .iter()
             .map(|(node, lacks)| {
-                let entry = |(key, value): &(String, String)| Entry {
+                let entry = |(key, value): &(String, String)| SelectorEntry {
                     key: key.clone(),
                     value: value.clone(),
                     has: None,
@@ -395,7 +395,7 @@ fn near(near: &Nearest, authors: &Authors) -> Near {
         missing: near
             .missing
             .iter()
-            .map(|(key, value)| Entry {
+            .map(|(key, value)| SelectorEntry {
                 key: key.clone(),
                 value: value.clone(),
                 has: near.has.get(key).cloned(),

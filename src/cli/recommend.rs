@@ -5,8 +5,8 @@ use std::io::Read;
 use serde::Serialize;
 
 use crate::answers::recommend::policy::{Adoption, adoptions};
-use crate::answers::recommend::what_if::{Edit, WhatIf, what_if};
-use crate::answers::recommend::{CandidateReport, Change, Coverage, PoolReport, Report, recommend};
+use crate::answers::recommend::what_if::{NodeChange, WhatIf, what_if};
+use crate::answers::recommend::{CandidateReport, Coverage, FeatureChange, PoolReport, Recommendations, recommend};
 use crate::cli::args::{RecommendArgs, RecommendOutput};
 use crate::console::Progress;
 use crate::domain::Domain;
@@ -25,7 +25,7 @@ const SHOWN: usize = 4;
 #[serde(rename_all = "camelCase")]
 struct Printed<'r> {
     #[serde(flatten)]
-    report: &'r Report,
+    report: &'r Recommendations,
     what_if: &'r [WhatIf],
 }
 
@@ -67,21 +67,21 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
     Ok(())
 }
 
-fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<Vec<Edit>> {
+fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Result<Vec<NodeChange>> {
     let mut out = Vec::new();
     snapshot::read_all(&args.with_node, domain, stdin, |item: Item| {
         if item.kind != "Node" {
             return Err(item.wrong("kind", &format!("expected Node, found {}", item.kind)));
         }
-        out.push(Edit::With(Box::new(Node::from(item.parse::<wire::Node>()?))));
+        out.push(NodeChange::With(Box::new(Node::from(item.parse::<wire::Node>()?))));
         Ok(())
     })?;
-    out.extend(args.without_node.iter().cloned().map(Edit::Without));
-    out.extend(args.without_model_feature.iter().cloned().map(Edit::WithoutFeature));
+    out.extend(args.without_node.iter().cloned().map(NodeChange::Without));
+    out.extend(args.without_model_feature.iter().cloned().map(NodeChange::WithoutFeature));
     Ok(out)
 }
 
-fn policies(world: &World, report: &Report, page: &mut Page) -> anyhow::Result<()> {
+fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow::Result<()> {
     let adoptions = adoptions(world, report);
     let any = adoptions.iter().any(|adoption| matches!(adoption, Adoption::Apply(_)));
     if any {
@@ -106,7 +106,7 @@ fn policies(world: &World, report: &Report, page: &mut Page) -> anyhow::Result<(
     Ok(())
 }
 
-fn people(report: &Report, what_if: &[WhatIf], args: &RecommendArgs, none: &str, page: &mut Page) {
+fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, none: &str, page: &mut Page) {
     if report.pools.is_empty() && report.not_counted.is_empty() {
         return page.line(none);
     }
@@ -191,7 +191,7 @@ fn details(candidate: &CandidateReport, page: &mut Page) {
         }
     }
     let its = plural::number(lose.guests, "its", "their");
-    for (Change { guests, features }, what) in
+    for (FeatureChange { guests, features }, what) in
         [(lose, format!(" with the CPU of {its} host would lose")), (gain, " would gain".to_owned())]
     {
         if *guests > 0 {
@@ -201,7 +201,7 @@ fn details(candidate: &CandidateReport, page: &mut Page) {
     }
 }
 
-fn remarks(report: &Report, page: &mut Page) {
+fn remarks(report: &Recommendations, page: &mut Page) {
     for unknown in &report.unknown_models {
         let nodes = plural::fold_names(&unknown.nodes, SHOWN);
         page.line(format_args!("Not considered: {}, a model that is not known here ({nodes})", unknown.model));

@@ -109,7 +109,7 @@ fn is_version(word: &str) -> bool {
 
 /// What one argument, or an argument with the type before it, asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum Argument {
     /// All objects of a kind.
     All(ObjectKind),
     /// One object.
@@ -150,7 +150,7 @@ pub(crate) enum ResourceError {
 /// # Errors
 ///
 /// They are not of a form that kubectl takes, or name another kind.
-pub(crate) fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Target>, ResourceError> {
+pub(crate) fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Argument>, ResourceError> {
     let Some(first) = arguments.first() else { return Ok(Vec::new()) };
     if arguments.iter().any(|argument| argument.contains('/')) {
         return arguments.iter().map(|argument| slashed(argument, takes)).collect();
@@ -159,28 +159,28 @@ pub(crate) fn parse(arguments: &[String], takes: &[ObjectKind]) -> Result<Vec<Ta
     // What looks like a type with its group, or stands in a list, is meant as a type.
     let is_type = words.len() > 1 || ObjectKind::of_word(first).is_some();
     if !is_type {
-        return arguments.iter().map(|name| Ok(Target::Bare(named(name)?))).collect();
+        return arguments.iter().map(|name| Ok(Argument::Bare(named(name)?))).collect();
     }
     let kinds: Vec<ObjectKind> = words.into_iter().map(|word| typed(word, takes)).collect::<Result<_, _>>()?;
     let names = &arguments[1..];
     if names.is_empty() {
-        return Ok(kinds.into_iter().map(Target::All).collect());
+        return Ok(kinds.into_iter().map(Argument::All).collect());
     }
     let mut out = Vec::new();
     for kind in kinds {
         for name in names {
-            out.push(Target::Named(kind, named(name)?));
+            out.push(Argument::Named(kind, named(name)?));
         }
     }
     Ok(out)
 }
 
-fn slashed(argument: &str, takes: &[ObjectKind]) -> Result<Target, ResourceError> {
+fn slashed(argument: &str, takes: &[ObjectKind]) -> Result<Argument, ResourceError> {
     let Some((word, name)) = argument.split_once('/') else { return Err(ResourceError::Mixed(argument.to_owned())) };
     if word.is_empty() || name.is_empty() || name.contains('/') || word.contains(',') {
         return Err(ResourceError::Form(argument.to_owned()));
     }
-    Ok(Target::Named(typed(word, takes)?, named(name)?))
+    Ok(Argument::Named(typed(word, takes)?, named(name)?))
 }
 
 fn typed(word: &str, takes: &[ObjectKind]) -> Result<ObjectKind, ResourceError> {
@@ -202,13 +202,13 @@ mod tests {
     use super::ObjectKind::{Migration, Node, Pod, Replicas, VirtualMachine, Vmi};
     use super::*;
 
-    fn read(line: &str, takes: &[ObjectKind]) -> Result<Vec<Target>, ResourceError> {
+    fn read(line: &str, takes: &[ObjectKind]) -> Result<Vec<Argument>, ResourceError> {
         let arguments: Vec<String> = line.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
         parse(&arguments, takes)
     }
 
-    fn named(kind: ObjectKind, name: &str) -> Target {
-        Target::Named(kind, name.to_owned())
+    fn named(kind: ObjectKind, name: &str) -> Argument {
+        Argument::Named(kind, name.to_owned())
     }
 
     /// Beside each what kubectl 1.34 does with the same arguments after `get`.
@@ -231,14 +231,14 @@ mod tests {
             ("vmpool p", vec![named(pool, "p")]),
             ("po/x", vec![named(Pod, "x")]),
             ("pods/x", vec![named(Pod, "x")]),
-            ("vm", vec![Target::All(VirtualMachine)]),
-            ("vm,vmi", vec![Target::All(VirtualMachine), Target::All(Vmi)]),
+            ("vm", vec![Argument::All(VirtualMachine)]),
+            ("vm,vmi", vec![Argument::All(VirtualMachine), Argument::All(Vmi)]),
             ("vm,vmi db", vec![named(VirtualMachine, "db"), named(Vmi, "db")]),
             ("vm vm", vec![named(VirtualMachine, "vm")]),
             // kubectl: the server doesn't have a resource type "db".
-            ("db", vec![Target::Bare("db".into())]),
-            ("db web", vec![Target::Bare("db".into()), Target::Bare("web".into())]),
-            ("web.shop", vec![Target::Bare("web.shop".into())]),
+            ("db", vec![Argument::Bare("db".into())]),
+            ("db web", vec![Argument::Bare("db".into()), Argument::Bare("web".into())]),
+            ("web.shop", vec![Argument::Bare("web.shop".into())]),
             // kubectl: You must specify the type of resource to get.
             ("", vec![]),
         ] {

@@ -10,7 +10,7 @@ use crate::domain::Domain;
 use crate::page::{Page, PageError};
 use crate::policy::API_VERSION;
 use crate::snapshot::fold::{self, fold};
-use crate::snapshot::prune::Taken;
+use crate::snapshot::prune::SnapshotObjects;
 use crate::snapshot::redact::redact;
 use crate::snapshot::{Skipped, read_dumps};
 
@@ -25,7 +25,7 @@ pub(crate) fn of_dumps(
     domain: &Domain,
     stdin: impl Read,
 ) -> anyhow::Result<(Vec<Value>, Skipped)> {
-    let mut taken = Taken::default();
+    let mut taken = SnapshotObjects::default();
     let skipped = read_dumps(&args.snapshot, domain, stdin, |item| {
         taken.take(&item.api_version, &item.kind, item.json.get()).with_context(|| item.place.to_string())
     })?;

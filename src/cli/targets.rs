@@ -5,21 +5,21 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::resource::{self, ObjectKind, ResourceError, Target};
-use crate::kubevirt::cluster::{Cluster, Kind};
+use super::resource::{self, Argument, ObjectKind, ResourceError};
+use crate::kubevirt::cluster::{Cluster, ClusterKind};
 use crate::policy::LabelSelector;
 use crate::world::World;
 
 /// Where objects are looked for that are not named.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope<'a> {
+pub(crate) struct TargetScope<'a> {
     /// The namespace; `None` is all.
     pub namespace: Option<&'a str>,
     /// Which labels they have.
     pub selector: Option<&'a LabelSelector>,
 }
 
-impl Scope<'_> {
+impl TargetScope<'_> {
     /// Whether a guest is one of those that are looked for.
     #[must_use]
     pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
@@ -40,7 +40,7 @@ fn labels_of_guest<'w>(world: &'w World, namespace: &str, name: &str) -> Option<
 
 /// An object that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundTarget {
     /// Its kind.
     pub kind: ObjectKind,
     /// Its namespace.
@@ -59,9 +59,9 @@ pub(crate) fn find(
     world: &World,
     arguments: &[String],
     kinds: &[ObjectKind],
-    scope: &Scope<'_>,
+    scope: &TargetScope<'_>,
     home: &str,
-) -> anyhow::Result<Vec<Result<Found, String>>> {
+) -> anyhow::Result<Vec<Result<FoundTarget, String>>> {
     let cluster = &world.cluster;
     let targets = resource::parse(arguments, kinds)?;
     let is_named = name_any(arguments, kinds)?;
@@ -71,17 +71,17 @@ pub(crate) fn find(
     if is_named && scope.selector.is_some() {
         bail!("names and -l do not go together: leave out one of them");
     }
-    let named = |kind: ObjectKind, name: String| Found { kind, namespace: home.to_owned(), name };
+    let named = |kind: ObjectKind, name: String| FoundTarget { kind, namespace: home.to_owned(), name };
     let mut out = Vec::new();
     for target in targets {
         match target {
-            Target::All(kind) => out.extend(all(cluster, kind, scope).into_iter().map(Ok)),
-            Target::Named(kind, name) => out.push(Ok(named(kind, name))),
-            Target::Bare(name) if cluster.vm(home, &name).is_some() => {
+            Argument::All(kind) => out.extend(all(cluster, kind, scope).into_iter().map(Ok)),
+            Argument::Named(kind, name) => out.push(Ok(named(kind, name))),
+            Argument::Bare(name) if cluster.vm(home, &name).is_some() => {
                 out.push(Ok(named(ObjectKind::VirtualMachine, name)));
             }
-            Target::Bare(name) if cluster.vmi(home, &name).is_some() => out.push(Ok(named(ObjectKind::Vmi, name))),
-            Target::Bare(name) => {
+            Argument::Bare(name) if cluster.vmi(home, &name).is_some() => out.push(Ok(named(ObjectKind::Vmi, name))),
+            Argument::Bare(name) => {
                 let is_file = name.contains('.') && Path::new(&name).exists();
                 let cure = if is_file { format!("; the file of that name: -f {name}") } else { String::new() };
                 out.push(Err(format!("there is no vm and no vmi {name} in namespace {home}{cure}")));
@@ -103,7 +103,7 @@ pub(crate) fn find(
 ///
 /// They are not of a form that names objects.
 pub(crate) fn name_any(arguments: &[String], kinds: &[ObjectKind]) -> Result<bool, ResourceError> {
-    Ok(resource::parse(arguments, kinds)?.iter().any(|target| !matches!(target, Target::All(_))))
+    Ok(resource::parse(arguments, kinds)?.iter().any(|target| !matches!(target, Argument::All(_))))
 }
 
 /// The name of the first VM or VMI that the arguments name.
@@ -114,8 +114,8 @@ pub(crate) fn name_any(arguments: &[String], kinds: &[ObjectKind]) -> Result<boo
 pub(crate) fn first_guest(arguments: &[String]) -> Result<Option<String>, ResourceError> {
     let targets = resource::parse(arguments, &ObjectKind::EXPLAINED)?;
     Ok(targets.into_iter().find_map(|target| match target {
-        Target::Named(ObjectKind::VirtualMachine | ObjectKind::Vmi, name) | Target::Bare(name) => Some(name),
-        Target::Named(..) | Target::All(_) => None,
+        Argument::Named(ObjectKind::VirtualMachine | ObjectKind::Vmi, name) | Argument::Bare(name) => Some(name),
+        Argument::Named(..) | Argument::All(_) => None,
     }))
 }
 
@@ -127,8 +127,8 @@ pub(crate) fn first_guest(arguments: &[String]) -> Result<Option<String>, Resour
 pub(crate) fn nodes(arguments: &[String]) -> Result<Vec<String>, ResourceError> {
     let targets = resource::parse(arguments, &[ObjectKind::Node])?;
     let name = |target| match target {
-        Target::Named(_, name) | Target::Bare(name) => Ok(name),
-        Target::All(_) => Err(ResourceError::Form(arguments.join(" "))),
+        Argument::Named(_, name) | Argument::Bare(name) => Ok(name),
+        Argument::All(_) => Err(ResourceError::Form(arguments.join(" "))),
     };
     targets.into_iter().map(name).collect()
 }
@@ -149,13 +149,13 @@ pub(crate) fn absent(kind: ObjectKind, namespace: &str, name: &str, is_live: boo
 
 /// All objects of a kind, by namespace and name.
 #[must_use]
-pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &Scope<'_>) -> Vec<Found> {
+pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &TargetScope<'_>) -> Vec<FoundTarget> {
     let kept = match kind {
-        ObjectKind::VirtualMachine => Kind::VirtualMachine,
-        ObjectKind::Replicas(kind) => Kind::Replicas(kind),
-        ObjectKind::Vmi => Kind::Vmi,
-        ObjectKind::Migration => Kind::Migration,
-        ObjectKind::Pod => Kind::Launcher,
+        ObjectKind::VirtualMachine => ClusterKind::VirtualMachine,
+        ObjectKind::Replicas(kind) => ClusterKind::Replicas(kind),
+        ObjectKind::Vmi => ClusterKind::Vmi,
+        ObjectKind::Migration => ClusterKind::Migration,
+        ObjectKind::Pod => ClusterKind::Launcher,
         ObjectKind::Node => return Vec::new(),
     };
     let mut names = cluster.names(kept);
@@ -167,7 +167,7 @@ pub(crate) fn all(cluster: &Cluster, kind: ObjectKind, scope: &Scope<'_>) -> Vec
             })
     };
     let found = names.into_iter().filter(is_asked_for);
-    found.map(|(namespace, name)| Found { kind, namespace, name }).collect()
+    found.map(|(namespace, name)| FoundTarget { kind, namespace, name }).collect()
 }
 
 /// The labels of an object; a launcher has those of its guest.

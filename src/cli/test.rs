@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{PlainOutput, TestArgs};
 use super::output::ResultRow;
-use super::resource::{self, ObjectKind, Target};
+use super::resource::{self, Argument, ObjectKind};
 use super::{Namespace, check};
 use crate::domain::Domain;
 use crate::kubevirt::release::Release;
 use crate::page::Page;
 use crate::policy::API_VERSION;
 use crate::say::plural;
-use crate::snapshot::{self, Error, Item, Source};
+use crate::snapshot::{self, DumpSource, Error, Item};
 use crate::world;
 
 /// What files of expectations are called.
@@ -46,7 +46,7 @@ struct Test {
     _api_version: String,
     #[serde(rename = "kind")]
     _kind: String,
-    metadata: Meta,
+    metadata: TestMeta,
     /// Dumps of the cluster.
     snapshot: Vec<PathBuf>,
     /// Policies, beside those of the dump.
@@ -59,7 +59,7 @@ struct Test {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Meta {
+struct TestMeta {
     name: String,
 }
 
@@ -83,7 +83,7 @@ struct Expected {
 
 /// One expectation, and what came of it. Also the JSON of `cpufit test`: fields are only ever added.
 #[derive(Debug, Serialize)]
-struct Outcome {
+struct TestResult {
     file: String,
     test: String,
     object: String,
@@ -94,7 +94,7 @@ struct Outcome {
 
 #[derive(Debug, Serialize)]
 struct Outcomes<'o> {
-    results: &'o [Outcome],
+    results: &'o [TestResult],
     passed: usize,
     failed: usize,
 }
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &TestArgs, given: Option<&Domain>, page: &mut Page) -> a
     files.dedup();
     let mut outcomes = Vec::new();
     for file in &files {
-        snapshot::read_all(&[Source::Path(file.clone())], &Domain::default(), io::empty(), |item| {
+        snapshot::read_all(&[DumpSource::Path(file.clone())], &Domain::default(), io::empty(), |item| {
             outcomes.extend(outcomes_of(file, &item, given)?);
             anyhow::Ok(())
         })?;
@@ -166,15 +166,15 @@ fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<(
     Ok(())
 }
 
-fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Result<Vec<Outcome>> {
+fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Result<Vec<TestResult>> {
     if (item.api_version.as_str(), item.kind.as_str()) != (API_VERSION, KIND) {
         bail!("{}: expected a {KIND} of {API_VERSION}, found a {} of {}", item.place, item.kind, item.api_version);
     }
     let test: Test = item.parse_unbounded()?;
     ensure!(!test.expect.is_empty(), "{}: expect is empty: nothing would be tested", item.place);
-    let beside = |paths: &[PathBuf]| -> Vec<Source> {
+    let beside = |paths: &[PathBuf]| -> Vec<DumpSource> {
         let folder = file.parent().unwrap_or(Path::new(""));
-        paths.iter().map(|path| Source::Path(folder.join(path))).collect()
+        paths.iter().map(|path| DumpSource::Path(folder.join(path))).collect()
     };
     let release = match &test.kubevirt_version {
         None => None,
@@ -192,7 +192,7 @@ fn outcomes_of(file: &Path, item: &Item, given: Option<&Domain>) -> anyhow::Resu
     for (at, expected) in test.expect.iter().enumerate() {
         let wrong = |field: &str, problem: &str| item.wrong(&format!("expect[{at}]{field}"), problem);
         let why = expected.differences(&rows, &domain, &wrong)?;
-        out.push(Outcome {
+        out.push(TestResult {
             file: file.display().to_string(),
             test: test.metadata.name.clone(),
             object: expected.object.clone(),
@@ -213,7 +213,7 @@ impl Expected {
     ) -> Result<Vec<String>, Error> {
         let object = domain.inward(&self.object).into_owned();
         let target = resource::parse(std::slice::from_ref(&object), &ObjectKind::EXPLAINED);
-        let Ok([Target::Named(kind, name)]) = target.as_deref() else {
+        let Ok([Argument::Named(kind, name)]) = target.as_deref() else {
             return Err(wrong(".object", "expected TYPE/NAME, for example vm/db"));
         };
         if let Some(verdict) = self.verdict.as_deref().filter(|verdict| !VERDICTS.contains(verdict)) {

@@ -8,10 +8,10 @@
 //! The guest's CPU comes from its VMI at start, never from its pod; so the model is the only thing written that changes
 //! what a guest gets. No VirtualMachine is ever changed: GitOps tools would change it back.
 
+pub(crate) mod foresee;
 pub(crate) mod model;
-pub(crate) mod outline;
-pub(crate) mod outlook;
 pub(crate) mod patch;
+pub(crate) mod present_fields;
 pub(crate) mod trim;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod trim;
 use serde_json::{Value, json};
 
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::Policy;
 use crate::testing::cluster::cluster;
 use crate::world::World;
@@ -29,7 +29,7 @@ fn with_model(model: &str, replaces: &[&str], otherwise: &str) -> Policy {
     policy("intel-pool", &json!({"commonModel": {"name": model, "replaces": replaces, "otherwise": otherwise}}))
 }
 
-fn world(nodes: Vec<Node>, objects: Vec<Object>, policies: Vec<Policy>) -> World {
+fn world(nodes: Vec<Node>, objects: Vec<ClusterObject>, policies: Vec<Policy>) -> World {
     World { cluster: cluster("1.9.0", nodes, objects), policies }
 }
 

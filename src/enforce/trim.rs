@@ -31,7 +31,7 @@ use crate::well_known;
 use crate::world::World;
 
 /// A selector entry: key and value.
-pub(crate) type Entry = (String, String);
+pub(crate) type OwnedEntry = (String, String);
 
 /// What is dropped from a pod. Nothing at all for most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) struct Trim {
     /// What is dropped, by reason.
     pub cuts: Vec<Cut>,
     /// What was asked for and not done.
-    pub refused: Option<Refused>,
+    pub refused: Option<KeptEntry>,
 }
 
 /// Entries dropped for one reason.
@@ -51,7 +51,7 @@ pub(crate) struct Cut {
     /// The reason.
     pub by: By,
     /// The entries, by key.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<OwnedEntry>,
 }
 
 /// Why entries are dropped.
@@ -80,7 +80,7 @@ pub(crate) enum By {
 
 /// Why entries are kept that a policy or an annotation would have dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum KeptEntry {
     /// The guest is not known, so neither are its CPU mode and the features it requires.
     UnknownGuest,
     /// The guest, its migration, the pod or KubeVirt's configuration is too large to be read whole.
@@ -95,7 +95,7 @@ pub(crate) enum Refused {
     OtherCauses,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for KeptEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::UnknownGuest => "its VMI is not known, so neither are its CPU mode and the features it requires",
@@ -158,18 +158,18 @@ fn from_target(
         return Trim::default();
     }
     let mut out = Trim { guest: format!("{namespace}/{name}"), ..Trim::default() };
-    let Some(vmi) = vmi else { return out.refuse(Refused::UnknownGuest) };
+    let Some(vmi) = vmi else { return out.refuse(KeptEntry::UnknownGuest) };
     let is_read = vmi.metadata.excess.is_none()
         && cluster.config.excess.is_none()
         && migration.is_none_or(|migration| migration.metadata.excess.is_none());
-    let Some(placement) = placement.filter(|_| is_read) else { return out.refuse(Refused::TooLarge) };
+    let Some(placement) = placement.filter(|_| is_read) else { return out.refuse(KeptEntry::TooLarge) };
     let mode = CpuMode::parse(model_of(vmi));
     if mode == CpuMode::HostPassthrough {
-        return if relaxed.is_some() { out.refuse(Refused::HostPassthrough) } else { out };
+        return if relaxed.is_some() { out.refuse(KeptEntry::HostPassthrough) } else { out };
     }
     let mut case = TrimInput { cluster, vmi, migration, required: required(vmi), placement };
     if !cluster.fleet.is_labelled(case.placement.get(label::ARCH)) {
-        return out.refuse(Refused::NoLabels);
+        return out.refuse(KeptEntry::NoLabels);
     }
     match (policy.launcher_selectors, &policy.common_model) {
         (LauncherSelectors::DropStale, _) => {
@@ -201,11 +201,11 @@ fn from_target(
 }
 
 impl Trim {
-    fn refuse(self, why: Refused) -> Self {
+    fn refuse(self, why: KeptEntry) -> Self {
         Self { refused: Some(why), ..self }
     }
 
-    fn cut(&mut self, case: &mut TrimInput<'_>, by: By, mut entries: Vec<Entry>) {
+    fn cut(&mut self, case: &mut TrimInput<'_>, by: By, mut entries: Vec<OwnedEntry>) {
         if entries.is_empty() {
             return;
         }
@@ -222,8 +222,8 @@ impl Trim {
 
     /// All that is dropped, by key.
     #[must_use]
-    pub(crate) fn dropped(&self) -> Vec<&Entry> {
-        let mut out: Vec<&Entry> = self.cuts.iter().flat_map(|cut| &cut.entries).collect();
+    pub(crate) fn dropped(&self) -> Vec<&OwnedEntry> {
+        let mut out: Vec<&OwnedEntry> = self.cuts.iter().flat_map(|cut| &cut.entries).collect();
         out.sort_unstable();
         out
     }
@@ -375,20 +375,20 @@ impl TrimInput<'_> {
     }
 
     /// Inherited features that no node advertises any more.
-    fn stale(&self) -> Result<Vec<Entry>, Refused> {
+    fn stale(&self) -> Result<Vec<OwnedEntry>, KeptEntry> {
         let fleet = &self.cluster.fleet;
         let is_stale =
             |(key, value): &(&str, &str)| Family::of(key) == Family::CpuFeature && fleet.bearing(key, value).is_empty();
-        let stale: Vec<Entry> = self.inherited().filter(is_stale).map(owned).collect();
+        let stale: Vec<OwnedEntry> = self.inherited().filter(is_stale).map(owned).collect();
         if !stale.is_empty() && stale.len() >= Self::features(self.inherited()) {
-            return Err(Refused::LastFeature);
+            return Err(KeptEntry::LastFeature);
         }
         Ok(stale)
     }
 
     /// Entries that a guest with this named model does not need. What its next pod asks for is rendered from its
     /// VMI, so none needs to be kept for the sake of that.
-    fn foreign(&self, model: &str) -> Vec<Entry> {
+    fn foreign(&self, model: &str) -> Vec<OwnedEntry> {
         let asks_for_model = |key: &str| Family::of(key) == Family::CpuModel && label::name(key) == model;
         if !self.placement.selector.iter().any(|(key, _)| asks_for_model(key)) {
             return Vec::new();
@@ -399,7 +399,7 @@ impl TrimInput<'_> {
     }
 
     /// The fewest inherited entries without which a node fits, and that node; `None` where one fits as it is.
-    fn in_the_way(&self) -> Result<Option<(String, Vec<Entry>)>, Refused> {
+    fn in_the_way(&self) -> Result<Option<(String, Vec<OwnedEntry>)>, KeptEntry> {
         let fleet = &self.cluster.fleet;
         let from_elsewhere = self.migration.is_some_and(|migration| migration.spec.receive.is_some());
         let source = fleet.find(&self.vmi.status.node_name).filter(|_| !from_elsewhere);
@@ -420,7 +420,7 @@ impl TrimInput<'_> {
         let candidates = candidates.map(|node| (node, lookup.missing(node)));
         let mut is_last = false;
         let features = Self::features(self.inherited());
-        let keeps_one = |(_, missing): &(NodeIndex, Vec<Entry>)| {
+        let keeps_one = |(_, missing): &(NodeIndex, Vec<OwnedEntry>)| {
             let keeps = Self::features(missing.iter().map(|(key, value)| (key.as_str(), value.as_str()))) < features;
             is_last |= !keeps;
             keeps
@@ -430,8 +430,8 @@ impl TrimInput<'_> {
         let best = candidates.filter(keeps_one).min_by_key(|(node, missing)| (missing.len(), is_unlike(*node)));
         match best {
             Some((node, missing)) => Ok(Some((fleet.name(node).to_owned(), missing))),
-            None if is_last => Err(Refused::LastFeature),
-            None => Err(Refused::OtherCauses),
+            None if is_last => Err(KeptEntry::LastFeature),
+            None => Err(KeptEntry::OtherCauses),
         }
     }
 }
@@ -450,6 +450,6 @@ fn is_of_vendor(fleet: &Fleet, source: Option<NodeIndex>, node: NodeIndex) -> bo
     })
 }
 
-fn owned((key, value): (&str, &str)) -> Entry {
+fn owned((key, value): (&str, &str)) -> OwnedEntry {
     (key.to_owned(), value.to_owned())
 }

@@ -204,10 +204,10 @@ pub struct NodeSelector {
 
 /// A required node affinity, shared by all placements that are derived from one.
 #[derive(Clone, Debug, Default)]
-pub struct Affinity(Arc<Shared>);
+pub struct Affinity(Arc<SharedAffinity>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedAffinity {
     selector: NodeSelector,
     met: Memo<Met>,
     without_obsolete: OnceLock<Option<Affinity>>,
@@ -259,7 +259,7 @@ impl Affinity {
 
 impl From<NodeSelector> for Affinity {
     fn from(selector: NodeSelector) -> Self {
-        Self(Arc::new(Shared { selector, met: Memo::default(), without_obsolete: OnceLock::new() }))
+        Self(Arc::new(SharedAffinity { selector, met: Memo::default(), without_obsolete: OnceLock::new() }))
     }
 }
 

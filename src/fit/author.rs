@@ -28,9 +28,9 @@ pub enum Author {
         path: String,
     },
     /// An instancetype that the VirtualMachine names.
-    Instancetype(Named),
+    Instancetype(TypeReference),
     /// A preference that the VirtualMachine names.
-    Preference(Named),
+    Preference(TypeReference),
     /// A DataSource that the VirtualMachine boots from.
     DataSource {
         /// Its namespace.
@@ -65,7 +65,7 @@ pub enum Author {
 
 /// An instancetype or a preference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct TypeReference {
     /// Its kind.
     pub kind: String,
     /// Its name.
@@ -74,7 +74,7 @@ pub struct Named {
     pub field: &'static str,
 }
 
-impl Named {
+impl TypeReference {
     /// `preference` or `instancetype`, whatever the case in which the VM spells its kind.
     #[must_use]
     pub fn what(&self) -> &'static str {
@@ -84,7 +84,7 @@ impl Named {
 
 /// Who asks, and where that stands in the judged object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct AskedAt {
     /// Who asks.
     pub author: Author,
     /// A path in the judged object that leads there: a field that it has. Empty where none does.
@@ -95,32 +95,32 @@ pub struct Asked {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authors {
     /// Of the selector's entries, by key.
-    pub entries: BTreeMap<String, Asked>,
+    pub entries: BTreeMap<String, AskedAt>,
     /// Of the conditions that KubeVirt adds to the required node affinity.
-    pub rules: Vec<(Expression, Asked)>,
+    pub rules: Vec<(Expression, AskedAt)>,
     /// Of the rest of the required node affinity, which is the guest's own.
-    pub affinity: Option<Asked>,
+    pub affinity: Option<AskedAt>,
     /// Of the CPU mode: host-model and host-passthrough are no entries at start.
-    pub mode: Option<Asked>,
+    pub mode: Option<AskedAt>,
 }
 
 impl Authors {
     /// Who asks for a selector entry; `None` where it is not known.
     #[must_use]
-    pub(crate) fn of_entry(&self, key: &str) -> Option<&Asked> {
+    pub(crate) fn of_entry(&self, key: &str) -> Option<&AskedAt> {
         self.entries.get(key)
     }
 
     /// Who asks for an expression of the required node affinity; `None` where it is not known.
     #[must_use]
-    pub(crate) fn of_expression(&self, expression: &Expression) -> Option<&Asked> {
+    pub(crate) fn of_expression(&self, expression: &Expression) -> Option<&AskedAt> {
         let added = self.rules.iter().find(|(rule, _)| rule == expression).map(|(_, asked)| asked);
         added.or(self.affinity.as_ref())
     }
 
     /// Who asks for a condition of the required node affinity; `None` where it is not known.
     #[must_use]
-    pub(crate) fn of_rule(&self, rule: &AffinityRule) -> Option<&Asked> {
+    pub(crate) fn of_rule(&self, rule: &AffinityRule) -> Option<&AskedAt> {
         match rule {
             AffinityRule::Label(expression) => self.of_expression(expression),
             AffinityRule::Name(_) | AffinityRule::NoTerm => self.affinity.as_ref(),

@@ -30,9 +30,9 @@ pub struct Invalid {
 
 /// One word of a command, not yet quoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word(Cow<'static, str>);
+pub struct CommandWord(Cow<'static, str>);
 
-impl From<&'static str> for Word {
+impl From<&'static str> for CommandWord {
     fn from(text: &'static str) -> Self {
         Self(Cow::Borrowed(text))
     }
@@ -57,7 +57,7 @@ macro_rules! checked {
             }
         }
 
-        impl From<$name> for Word {
+        impl From<$name> for CommandWord {
             fn from(valid: $name) -> Self {
                 Self(Cow::Owned(valid.0))
             }
@@ -85,26 +85,26 @@ checked! {
 impl Name {
     /// As kubectl's arguments name an object of a kind: `vmi/db`.
     #[must_use]
-    pub fn of(self, kind: &'static str) -> Word {
-        Word(Cow::Owned(format!("{kind}/{}", self.0)))
+    pub fn of(self, kind: &'static str) -> CommandWord {
+        CommandWord(Cow::Owned(format!("{kind}/{}", self.0)))
     }
 }
 
 impl LabelKey {
     /// As `kubectl label` sets it: `key=value`.
     #[must_use]
-    pub(crate) fn set_to(self, value: &LabelValue) -> Word {
-        Word(Cow::Owned(format!("{}={}", self.0, value.0)))
+    pub(crate) fn set_to(self, value: &LabelValue) -> CommandWord {
+        CommandWord(Cow::Owned(format!("{}={}", self.0, value.0)))
     }
 
     /// As `kubectl label` and `kubectl annotate` take it off: `key-`.
     #[must_use]
-    pub fn removed(self) -> Word {
-        Word(Cow::Owned(format!("{}-", self.0)))
+    pub fn removed(self) -> CommandWord {
+        CommandWord(Cow::Owned(format!("{}-", self.0)))
     }
 }
 
-impl Word {
+impl CommandWord {
     /// A word that begins with text of this crate: `spec.nodeName=node-a`.
     #[must_use]
     pub(crate) fn joined(start: &'static str, rest: impl Into<Self>) -> Self {
@@ -129,9 +129,9 @@ pub enum Json {
     /// `null`: a merge patch removes the key.
     Null,
     /// A string.
-    Text(Word),
+    Text(CommandWord),
     /// An object.
-    Object(Vec<(Word, Json)>),
+    Object(Vec<(CommandWord, Json)>),
     /// A list.
     Array(Vec<Json>),
     /// `true`.
@@ -151,7 +151,7 @@ impl fmt::Display for Json {
         match self {
             Self::Null => f.write_str("null"),
             Self::True => f.write_str("true"),
-            Self::Text(Word(text)) => write_json_string(text, f),
+            Self::Text(CommandWord(text)) => write_json_string(text, f),
             Self::Array(items) => {
                 f.write_char('[')?;
                 for (at, item) in items.iter().enumerate() {
@@ -160,7 +160,7 @@ impl fmt::Display for Json {
                 f.write_char(']')
             }
             Self::Object(entries) => {
-                for (at, (Word(key), value)) in entries.iter().enumerate() {
+                for (at, (CommandWord(key), value)) in entries.iter().enumerate() {
                     f.write_char(if at == 0 { '{' } else { ',' })?;
                     write_json_string(key, f)?;
                     write!(f, ":{value}")?;
@@ -171,7 +171,7 @@ impl fmt::Display for Json {
     }
 }
 
-impl From<Json> for Word {
+impl From<Json> for CommandWord {
     fn from(json: Json) -> Self {
         Self(Cow::Owned(json.to_string()))
     }
@@ -192,10 +192,10 @@ fn write_json_string(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 /// A command with an optional comment behind it, or a comment alone. [`Display`](fmt::Display) leaves the comment out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
-    words: Vec<Word>,
-    comment: Vec<Word>,
+    words: Vec<CommandWord>,
+    comment: Vec<CommandWord>,
     /// What it reads from standard input.
-    input: Option<Word>,
+    input: Option<CommandWord>,
 }
 
 impl Command {
@@ -213,20 +213,20 @@ impl Command {
 
     /// No command: a line that says what to do.
     #[must_use]
-    pub fn remark(words: impl IntoIterator<Item = Word>) -> Self {
+    pub fn remark(words: impl IntoIterator<Item = CommandWord>) -> Self {
         Self { comment: words.into_iter().collect(), ..Self::default() }
     }
 
     /// One more word.
     #[must_use]
-    pub fn arg(mut self, word: impl Into<Word>) -> Self {
+    pub fn arg(mut self, word: impl Into<CommandWord>) -> Self {
         self.words.push(word.into());
         self
     }
 
     /// More words.
     #[must_use]
-    pub fn args(mut self, words: impl IntoIterator<Item = impl Into<Word>>) -> Self {
+    pub fn args(mut self, words: impl IntoIterator<Item = impl Into<CommandWord>>) -> Self {
         self.words.extend(words.into_iter().map(Into::into));
         self
     }
@@ -260,14 +260,14 @@ impl Command {
     /// Whether it only shows something: whoever runs it has changed nothing.
     #[must_use]
     pub(crate) fn only_reads(&self) -> bool {
-        let verb = self.words.get(1).map(|Word(verb)| verb.as_ref());
+        let verb = self.words.get(1).map(|CommandWord(verb)| verb.as_ref());
         verb.is_some_and(|verb| READING.contains(&verb))
     }
 
     /// The line to paste, with its comment.
     #[must_use]
     pub fn line(&self) -> String {
-        let comment: Vec<&str> = self.comment.iter().map(|Word(text)| text.as_ref()).collect();
+        let comment: Vec<&str> = self.comment.iter().map(|CommandWord(text)| text.as_ref()).collect();
         let comment = comment.join(" ");
         match (self.is_remark(), comment.is_empty()) {
             (true, _) => format!("# {comment}"),
@@ -279,10 +279,10 @@ impl Command {
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Word(input)) = &self.input {
+        if let Some(CommandWord(input)) = &self.input {
             write!(f, "printf %s {} | ", quoted(input))?;
         }
-        for (at, Word(word)) in self.words.iter().enumerate() {
+        for (at, CommandWord(word)) in self.words.iter().enumerate() {
             if at > 0 {
                 f.write_char(' ')?;
             }

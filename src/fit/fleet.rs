@@ -34,7 +34,7 @@ pub struct Fleet {
     by_name: HashMap<Arc<str>, u32>,
     profile_of: Vec<u32>,
     profiles: Vec<Profile>,
-    keys: HashMap<Arc<str>, Key>,
+    keys: HashMap<Arc<str>, IndexedLabel>,
     labels: Vec<Label>,
     /// Per node, its labels that are not in its profile.
     own_labels: Vec<Arc<[u32]>>,
@@ -73,13 +73,13 @@ pub struct HostModelClass {
 }
 
 #[derive(Clone, Debug)]
-struct Key {
+struct IndexedLabel {
     family: Family,
     /// By value.
     values: Vec<(Arc<str>, u32)>,
 }
 
-impl Key {
+impl IndexedLabel {
     /// The label with this value.
     fn label(&self, value: &str) -> Option<u32> {
         match self.values.as_slice() {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::assess::{self, StartGroup};
-use super::author::{Asked, Authors};
+use super::author::{AskedAt, Authors};
 use super::bits::Bits;
 use super::fleet::{FilterResult, Fleet, Lookup, NodeIndex};
 use super::label::{self, Family};
-use super::libvirt::{Answer, Provided};
+use super::libvirt::{LibvirtAnswer, Provided};
 use super::node::Taint;
 use super::outcome::{Assessment, Blocked, Cause, Evidence, Excluded, Nearest, Outcome, Unknown};
 use super::placement::{AffinityRule, Placement};
@@ -21,7 +21,7 @@ pub use super::effort::{Depth, Effort};
 const NEAREST: usize = 3;
 
 /// A node that is kept out only by what may pass: a cordon, a taint, virt-handler that is not ready.
-pub(super) struct KeptOut {
+pub(super) struct KeptOutNode {
     pub node: NodeIndex,
     pub cordoned: bool,
     pub taints: Vec<Taint>,
@@ -230,13 +230,13 @@ impl<'s, 'f> Judgement<'s, 'f> {
     }
 
     /// The nodes that are kept out only by what may pass: a cordon, taints, virt-handler that is not ready.
-    pub(super) fn kept_out(&self) -> Vec<KeptOut> {
+    pub(super) fn kept_out(&self) -> Vec<KeptOutNode> {
         let mut nodes = self.passes.placement.clone();
         nodes.subtract(&self.passes.fitting);
         let well = self.subject.placement.selector.iter().find(|(key, _)| Family::of(key) == Family::Schedulable);
         nodes
             .iter()
-            .map(|node| KeptOut {
+            .map(|node| KeptOutNode {
                 node,
                 cordoned: self.lookup.is_kept_out_by_cordon(node),
                 taints: self.lookup.untolerated(node),
@@ -253,7 +253,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if answer.is_some_and(|answer| !answer.agrees()) {
             return Evidence::LibvirtRefuses;
         }
-        let takes_cpu = answer.is_some_and(Answer::agrees);
+        let takes_cpu = answer.is_some_and(LibvirtAnswer::agrees);
         let provided = self.subject.of_cpu(missing).map(|(key, _)| self.subject.provides(name, key)).min();
         match (provided, takes_cpu) {
             (None, _) => Evidence::None,
@@ -392,7 +392,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         let of_entries = entries.filter_map(|(key, _)| authors.of_entry(key));
         let rules = self.excluding_rules();
         let of_rules = rules.into_iter().filter_map(|rule| authors.of_rule(rule));
-        let leads = |asked: &&Asked| !asked.field.is_empty();
+        let leads = |asked: &&AskedAt| !asked.field.is_empty();
         let found = of_rules.chain(of_entries).chain(&authors.mode).find(leads);
         match found {
             Some(asked) => asked.field.clone(),

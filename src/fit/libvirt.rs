@@ -19,8 +19,8 @@ mod host;
 mod silence;
 
 pub(crate) use compared::{Lost, losses};
-pub(crate) use host::{Host, Hosts, Provided, Usable};
-pub(crate) use silence::{KeptOff, Silence};
+pub(crate) use host::{LibvirtHost, LibvirtHosts, Provided, Usable};
+pub(crate) use silence::{NotAskedBecause, Silence};
 
 /// A CPU as libvirt describes it: a named model, and what it has more or less than that model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +86,7 @@ pub struct GuestCpu {
 
 /// What the libvirt of a node says of a guest's CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum LibvirtAnswer {
     /// The node's hypervisor provides just this CPU.
     Identical,
     /// It provides this CPU, and more.
@@ -104,7 +104,7 @@ pub struct Incompatible {
     pub reason: String,
 }
 
-impl Answer {
+impl LibvirtAnswer {
     /// Whether the guest may run there.
     #[must_use]
     pub fn agrees(&self) -> bool {
@@ -123,7 +123,7 @@ impl Answer {
 }
 
 /// By name, what the libvirt of each node says of one CPU.
-pub(crate) type NodeAnswers = BTreeMap<String, Result<Answer, Silence>>;
+pub(crate) type NodeAnswers = BTreeMap<String, Result<LibvirtAnswer, Silence>>;
 /// What came of asking libvirt about a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers {
@@ -132,7 +132,7 @@ pub struct Answers {
     /// What the libvirt of each node says of it. Of a node that is not here, [`Answers::by_node`] says why.
     pub nodes: Arc<NodeAnswers>,
     /// What nodes say of themselves, where that is known.
-    pub hosts: Arc<Hosts>,
+    pub hosts: Arc<LibvirtHosts>,
     /// What the guest has and would not have with each of these named models.
     pub losses: BTreeMap<String, Vec<String>>,
     /// Whether all this was read from files, and nobody was asked now.
@@ -142,7 +142,7 @@ pub struct Answers {
 impl Answers {
     /// What the libvirt of a node says; `None` where there is no answer.
     #[must_use]
-    pub fn answer(&self, node: &str) -> Option<&Answer> {
+    pub fn answer(&self, node: &str) -> Option<&LibvirtAnswer> {
         self.nodes.get(node)?.as_ref().ok()
     }
 
@@ -151,12 +151,12 @@ impl Answers {
         &'a self,
         placement: &'a Placement<'_>,
         fleet: &'a Fleet,
-    ) -> impl Fn(NodeIndex) -> Result<&'a Answer, Silence> {
+    ) -> impl Fn(NodeIndex) -> Result<&'a LibvirtAnswer, Silence> {
         let lookup = fleet.look_up(placement);
         move |node| match self.nodes.get(fleet.name(node)) {
             Some(known) => known.as_ref().map_err(Clone::clone),
             None if self.guest.is_err() => Err(Silence::GuestUnknown),
-            None => Err(KeptOff::of(&lookup, node).map_or(Silence::NotSaved, Silence::KeptOff)),
+            None => Err(NotAskedBecause::of(&lookup, node).map_or(Silence::NotSaved, Silence::KeptOff)),
         }
     }
 
@@ -164,15 +164,15 @@ impl Answers {
     #[must_use]
     pub fn refusal(&self, node: &str) -> Option<&Incompatible> {
         match self.answer(node)? {
-            Answer::Incompatible(why) => Some(why),
-            Answer::Identical | Answer::Superset => None,
+            LibvirtAnswer::Incompatible(why) => Some(why),
+            LibvirtAnswer::Identical | LibvirtAnswer::Superset => None,
         }
     }
 
     /// Whether the libvirt of a node was asked and agrees.
     #[must_use]
     pub fn agrees(&self, node: &str) -> bool {
-        self.answer(node).is_some_and(Answer::agrees)
+        self.answer(node).is_some_and(LibvirtAnswer::agrees)
     }
 
     /// Whether a node has what a label says, as far as its libvirt tells: by what it says of the node, and where it provides the
@@ -254,7 +254,7 @@ mod tests {
     }
 
     /// A guest on `a` that asks for `fpu`: by labels `b` has it, and `c` has not.
-    fn judged(nodes: Option<[(&str, Answer); 2]>) -> Verdict {
+    fn judged(nodes: Option<[(&str, LibvirtAnswer); 2]>) -> Verdict {
         let fleet = Fleet::new(vec![node("a", true), node("b", true), node("c", false)]);
         let mut placement = Placement::default();
         placement.selector.insert(LABEL, "true");
@@ -273,8 +273,8 @@ mod tests {
         Judgement::new(&subject, &fleet, Depth::Full).verdict()
     }
 
-    fn refusal() -> Answer {
-        Answer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
+    fn refusal() -> LibvirtAnswer {
+        LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
     }
 
     fn added(verdict: &Verdict) -> Option<(String, bool)> {
@@ -289,7 +289,7 @@ mod tests {
     fn libvirts_word_goes_before_the_labels() {
         let by_labels = judged(None);
         assert_eq!(by_labels.assessment.outcome, Outcome::Impaired(Impact::Fragile));
-        let both = judged(Some([("b", refusal()), ("c", Answer::Superset)]));
+        let both = judged(Some([("b", refusal()), ("c", LibvirtAnswer::Superset)]));
         assert_eq!(both.assessment.outcome, Outcome::Impaired(Impact::Pinned), "libvirt refuses the only target");
         assert!(both.assessment.fitting.is_empty() && both.found(Check::LibvirtRefuses).is_some());
         let nearest = both.nearest.first().map(|near| (near.node.as_str(), near.evidence));
@@ -301,7 +301,7 @@ mod tests {
     fn where_libvirt_refuses_no_label_is_added() {
         let both = judged(Some([("b", refusal()), ("c", refusal())]));
         assert_eq!((both.assessment.outcome.impact(), added(&both)), (Some(Impact::Pinned), None));
-        let agreed = judged(Some([("b", Answer::Identical), ("c", refusal())]));
+        let agreed = judged(Some([("b", LibvirtAnswer::Identical), ("c", refusal())]));
         assert_eq!((agreed.assessment.outcome.impact(), added(&agreed)), (Some(Impact::Fragile), None));
         assert!(agreed.found(Check::LibvirtRefuses).is_none(), "what lacks labels is no target by labels either");
     }

@@ -20,9 +20,9 @@ impl FleetId {
 }
 
 /// What was found for the fleet that was asked about last. It takes no part in comparisons.
-pub(crate) struct Memo<T>(Mutex<Option<Kept<T>>>);
+pub(crate) struct Memo<T>(Mutex<Option<MemoValue<T>>>);
 
-struct Kept<T> {
+struct MemoValue<T> {
     fleet: FleetId,
     found: Arc<T>,
 }
@@ -37,7 +37,7 @@ impl<T> Memo<T> {
         let found = Arc::new(find_out());
         // Remedies are tried on fleets of a few edited nodes, between two questions about the whole one.
         if kept.as_ref().is_none_or(|kept| kept.fleet.nodes <= fleet.nodes) {
-            *kept = Some(Kept { fleet, found: Arc::clone(&found) });
+            *kept = Some(MemoValue { fleet, found: Arc::clone(&found) });
         }
         found
     }

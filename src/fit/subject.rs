@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::author::{Author, Authors, Named};
+use super::author::{Author, Authors, TypeReference};
 use super::bits::Bits;
 use super::fleet::Fleet;
 use super::label::{self, Family};
-use super::libvirt::{Answers, Host, Provided};
+use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
 
 /// How the guest's CPU is chosen. Mirrors `spec.domain.cpu.model`.
@@ -190,7 +190,7 @@ pub struct SettingChange<'a> {
     /// What is changed.
     pub setting: Setting,
     /// The instancetype or preference that sets it; `None` where the guest's own specification does.
-    pub set_by: Option<Named>,
+    pub set_by: Option<TypeReference>,
     /// How it would start.
     pub start: Start<'a>,
 }
@@ -425,7 +425,7 @@ impl<'a> Subject<'a> {
 
     /// What the libvirt of a node says of it, where that is known.
     #[must_use]
-    pub fn host(&self, node: &str) -> Option<&Host> {
+    pub fn host(&self, node: &str) -> Option<&LibvirtHost> {
         self.asked.as_ref()?.hosts.get(node)
     }
 
@@ -466,7 +466,7 @@ impl<'a> Subject<'a> {
     pub(crate) fn failing(&self, placement: &Placement<'_>, fleet: &Fleet) -> Option<Bits> {
         let asked = self.asked.as_ref()?;
         let mut out = Bits::none(fleet.len());
-        let fails = |host: &Host| !self.unmet_at_start(placement, host).is_empty();
+        let fails = |host: &LibvirtHost| !self.unmet_at_start(placement, host).is_empty();
         let nodes = asked.hosts.iter().filter(|(_, host)| fails(host)).filter_map(|(name, _)| fleet.find(name));
         nodes.for_each(|node| out.insert(node));
         Some(out)
@@ -474,7 +474,7 @@ impl<'a> Subject<'a> {
 
     /// What a start with this placement asks of the CPU, and a node does not have, as its libvirt says: a named model, or a feature.
     #[must_use]
-    pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, host: &Host) -> Vec<UnmetAtStart> {
+    pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, host: &LibvirtHost) -> Vec<UnmetAtStart> {
         let unmet = |key: &str| match Family::of(key) {
             Family::CpuModel => {
                 let blockers = host.unusable(label::name(key))?;

@@ -35,18 +35,18 @@ pub enum TolerationOperator {
 
 /// The tolerations of a pod, shared by all placements that are derived from one. Two are equal that tolerate the same.
 #[derive(Clone, Debug, Default)]
-pub struct Tolerations(Arc<Shared>);
+pub struct Tolerations(Arc<SharedTolerations>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedTolerations {
     /// Sorted, each once; without those that tolerate nothing, and without values that are not compared.
     sorted: Vec<Toleration>,
-    kept_out: Memo<KeptOut>,
+    kept_out: Memo<TaintedNodes>,
 }
 
 /// The nodes that taints keep a pod off.
 #[derive(Debug)]
-pub(super) struct KeptOut {
+pub(super) struct TaintedNodes {
     /// By any taint that is not tolerated.
     pub(super) by_any: Bits,
     /// By one that a person set: those of a cordon or of a failing node pass.
@@ -74,7 +74,7 @@ impl Tolerations {
     }
 
     /// The nodes of a fleet that their taints keep the pod off, found out once.
-    pub(super) fn kept_out(&self, fleet: FleetId, find_out: impl FnOnce() -> KeptOut) -> Arc<KeptOut> {
+    pub(super) fn kept_out(&self, fleet: FleetId, find_out: impl FnOnce() -> TaintedNodes) -> Arc<TaintedNodes> {
         self.0.kept_out.of(fleet, find_out)
     }
 }
@@ -92,7 +92,7 @@ impl FromIterator<Toleration> for Tolerations {
             .collect();
         sorted.sort_unstable();
         sorted.dedup();
-        Self(Arc::new(Shared { sorted, kept_out: Memo::default() }))
+        Self(Arc::new(SharedTolerations { sorted, kept_out: Memo::default() }))
     }
 }
 

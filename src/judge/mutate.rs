@@ -6,9 +6,9 @@ use json_patch::PatchOperation;
 
 use super::Manifest;
 use super::rules::Rules;
+use crate::enforce::foresee::{self, ModelForecast};
 use crate::enforce::model::common_model;
-use crate::enforce::outline::Outline;
-use crate::enforce::outlook::{self, Outlook};
+use crate::enforce::present_fields::PresentFields;
 use crate::enforce::trim;
 use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Check, Finding};
@@ -41,7 +41,7 @@ pub(crate) fn mutation<E>(
     manifest: &Manifest<'_>,
     user: &UserName,
     effort: Effort<'_>,
-    read: impl FnOnce() -> Result<Outline, E>,
+    read: impl FnOnce() -> Result<PresentFields, E>,
 ) -> Result<Mutation, E> {
     // Of nearly all requests it is known from a look that nothing is changed.
     let concerns = match manifest {
@@ -58,7 +58,7 @@ pub(crate) fn mutation<E>(
     Ok(match manifest {
         Manifest::Vmi(vmi) => {
             let common = common_model(world, &policy, vmi, effort);
-            let said = outlook::of_sent(world, &policy, vmi, &common);
+            let said = foresee::of_sent(world, &policy, vmi, &common);
             Mutation {
                 patch: common.patch(&policy, &read()?.to_value()),
                 events: said.map(|line| (Reason::ModelReplaced, line)).into_iter().collect(),
@@ -81,11 +81,16 @@ pub(crate) fn mutation<E>(
 }
 
 /// What the common model means for an object in the validating stage.
-pub(super) fn outlook(world: &World, manifest: &Manifest<'_>, policy: &Policy, effort: Effort<'_>) -> Option<Outlook> {
+pub(super) fn outlook(
+    world: &World,
+    manifest: &Manifest<'_>,
+    policy: &Policy,
+    effort: Effort<'_>,
+) -> Option<ModelForecast> {
     match manifest {
-        Manifest::VirtualMachine(vm) => Some(outlook::of_vm(world, policy, vm, effort)),
-        Manifest::Replicas(replicas) => Some(outlook::of_replicas(world, policy, replicas, effort)),
-        Manifest::Vmi(vmi) => Some(outlook::of_vmi(world, policy, vmi, effort)),
+        Manifest::VirtualMachine(vm) => Some(foresee::of_vm(world, policy, vm, effort)),
+        Manifest::Replicas(replicas) => Some(foresee::of_replicas(world, policy, replicas, effort)),
+        Manifest::Vmi(vmi) => Some(foresee::of_vmi(world, policy, vmi, effort)),
         Manifest::Pod(_) | Manifest::Migration(_) => None,
     }
 }
@@ -108,7 +113,7 @@ pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Prepared<'_>,
 }
 
 /// The same as a finding.
-pub(super) fn finding(outlook: &Outlook) -> Option<Finding> {
+pub(super) fn finding(outlook: &ModelForecast) -> Option<Finding> {
     let (field, message) = match (&outlook.unmet, &outlook.said) {
         (Some(unmet), _) => (unmet.field.as_str(), &unmet.message),
         (None, Some(said)) => ("", said),

@@ -3,7 +3,7 @@
 use super::Manifest;
 use crate::fit::verdict::Assessment;
 use crate::kubevirt::subject::Prepared;
-use crate::policy::{self, Guest, Policy, RequestFacts, UserName, lives_on};
+use crate::policy::{self, Policy, PolicySubject, RequestFacts, UserName, lives_on};
 use crate::world::World;
 
 /// What governs a request.
@@ -37,7 +37,12 @@ impl Rules {
 }
 
 /// The policy that governs a guest; `None` where none selects it and a node it lives on.
-fn policy_for(world: &World, guest: &Guest<'_>, judged: &Prepared<'_>, assessment: &Assessment) -> Option<Policy> {
+fn policy_for(
+    world: &World,
+    guest: &PolicySubject<'_>,
+    judged: &Prepared<'_>,
+    assessment: &Assessment,
+) -> Option<Policy> {
     let fleet = &world.cluster.fleet;
     let running = judged.subject.running.as_ref().map(|running| running.node.as_str());
     let node = judged.subject.source().or(running).and_then(|node| fleet.find(node));

@@ -10,10 +10,10 @@ use crate::admission::Stage;
 use crate::admission::review;
 use crate::fit::node::Node;
 use crate::fit::verdict::{Cause, Impact};
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::{Dial, Exemptions};
-use crate::report::{self, Reason, Report};
-use crate::review::{Answer, MissingInput, ReviewContext, answer, case};
+use crate::report::{self, EventReport, Reason};
+use crate::review::{MissingInput, ReviewAnswer, ReviewContext, answer, case};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, read, replica_set, running, vm, vm_pool, vmi};
 use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
@@ -67,7 +67,7 @@ fn denied(world: &World, review: &Value) -> Option<Denial> {
     }
 }
 
-fn world(nodes: Vec<Node>, objects: Vec<Object>, enforce: Option<Impact>) -> World {
+fn world(nodes: Vec<Node>, objects: Vec<ClusterObject>, enforce: Option<Impact>) -> World {
     let policy = enforce.map(|impact| Policy {
         name: "strict".to_owned(),
         enforce: Dial::From(impact),
@@ -153,7 +153,7 @@ mod concern {
         };
         let old = if to.is_null() { with(json!("one")) } else { with(Value::Null) };
         let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}});
-        let kubevirt = Object::KubeVirt(Box::new(crate::testing::cluster::read(kubevirt)));
+        let kubevirt = ClusterObject::KubeVirt(Box::new(crate::testing::cluster::read(kubevirt)));
         let world = world(mixed(), vec![kubevirt], None);
         let warnings = admitted(&world, &by(update(&old, &with(to)), user));
         assert_eq!(!warnings.is_empty(), judged, "{warnings:?}");
@@ -419,7 +419,7 @@ mod enforcement {
         let objects = vec![
             vmi(db.clone()),
             launcher(&db, [feature("amd-stibp")]),
-            Object::Namespace(crate::testing::cluster::read(namespace)),
+            ClusterObject::Namespace(crate::testing::cluster::read(namespace)),
         ];
         world.cluster = cluster("1.9.0", intel(), objects);
         assert_eq!(ask(&world, &review(&migration("db"))), Ok(Decision::admit()), "it asked to be left alone");
@@ -438,7 +438,7 @@ mod enforcement {
 mod reported {
     use super::*;
 
-    fn answered(world: &World, review: &Value) -> Answer {
+    fn answered(world: &World, review: &Value) -> ReviewAnswer {
         let bytes = review.to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
         answer(&ReviewContext::new(world), Stage::Validate, &request).expect("an answer")
@@ -466,7 +466,7 @@ mod reported {
     fn a_migration_without_a_target_is_reported_at_the_guest(#[case] user: &str) {
         let reports = answered(&stuck(intel()), &by(review(&migration("db")), user)).reports;
         let report = reports.iter().find(|report| report.reason == Reason::NoTarget).expect("an Event");
-        assert_eq!((report.regarding.kind(), report.regarding.name()), (report::Kind::Vmi, "db"));
+        assert_eq!((report.regarding.kind(), report.regarding.name()), (report::EventKind::Vmi, "db"));
         assert!(report.note.as_str().contains("amd-stibp"), "virtctl shows no warning: {:?}", report.note);
     }
 
@@ -497,10 +497,10 @@ mod reported {
             vmi["status"] = json!({});
             vmi["metadata"]["ownerReferences"] = json!([{"kind": "VirtualMachine", "name": "db", "uid": "vm-db"}]);
         });
-        let known = Object::VirtualMachine(Box::new(read(vm("db", "EPYC-Turin"))));
+        let known = ClusterObject::VirtualMachine(Box::new(read(vm("db", "EPYC-Turin"))));
         let reports = answered(&world(mixed(), vec![known], None), &by(review(&guest), user)).reports;
         let names: Vec<_> = reports.iter().map(|r| (r.regarding.kind(), r.regarding.name())).collect();
-        let expected: Vec<_> = expected.map(|name| (report::Kind::VirtualMachine, name)).into_iter().collect();
+        let expected: Vec<_> = expected.map(|name| (report::EventKind::VirtualMachine, name)).into_iter().collect();
         assert_eq!(names, expected);
     }
 
@@ -536,7 +536,7 @@ mod reported {
     )]
     #[case::vm_of_an_event(
         running("new", "", "EPYC-Turin").tweak(|vmi| vmi["status"] = json!({})),
-        vec![MissingInput::Owner { kind: report::Kind::VirtualMachine, namespace: "shop".to_owned(), name: "new".to_owned() }]
+        vec![MissingInput::Owner { kind: report::EventKind::VirtualMachine, namespace: "shop".to_owned(), name: "new".to_owned() }]
     )]
     #[case::vm_of_no_event(running("new", "", "EPYC-Rome").tweak(|vmi| vmi["status"] = json!({})), vec![])]
     fn what_is_not_known_yet_is_asked_for(#[case] object: Value, #[case] expected: Vec<MissingInput>) {

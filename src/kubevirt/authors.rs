@@ -1,18 +1,18 @@
 //! Who asks for what a launcher requires: carried from where a setting is filled in to the entry that follows from it.
 
 use super::launch::Rendered;
-use super::setting::{Origin, Setting};
+use super::setting::{Setting, SettingOrigin};
 use super::wire::{Matcher, VirtualMachine, Vmi, VmiSpec};
-use crate::fit::author::{Asked, Author, Authors, Holder, Named};
+use crate::fit::author::{AskedAt, Author, Authors, Holder, TypeReference};
 
 /// An object that holds a guest's specification.
 pub(super) struct Source<'s> {
     holder: Holder,
     /// The specification as it stands there.
     spec: &'s VmiSpec,
-    origins: &'s [(Setting, Origin)],
-    instancetype: Named,
-    preference: Named,
+    origins: &'s [(Setting, SettingOrigin)],
+    instancetype: TypeReference,
+    preference: TypeReference,
     /// The node that the guest runs on.
     node: &'s str,
 }
@@ -21,14 +21,14 @@ impl<'s> Source<'s> {
     /// A VirtualMachine.
     pub(super) fn vm(
         vm: &'s VirtualMachine,
-        origins: &'s [(Setting, Origin)],
+        origins: &'s [(Setting, SettingOrigin)],
         [instancetype, preference]: [Option<&Matcher>; 2],
     ) -> Self {
         let named = |matcher: Option<&Matcher>, cluster_wide: &str| {
-            matcher.map_or_else(Named::default, |matcher| Named {
+            matcher.map_or_else(TypeReference::default, |matcher| TypeReference {
                 kind: if matcher.kind.is_empty() { cluster_wide.to_owned() } else { matcher.kind.clone() },
                 name: matcher.name.clone(),
-                ..Named::default()
+                ..TypeReference::default()
             })
         };
         Self {
@@ -42,13 +42,13 @@ impl<'s> Source<'s> {
     }
 
     /// A VirtualMachineInstance.
-    pub(super) fn vmi(vmi: &'s Vmi, origins: &'s [(Setting, Origin)]) -> Self {
+    pub(super) fn vmi(vmi: &'s Vmi, origins: &'s [(Setting, SettingOrigin)]) -> Self {
         Self {
             holder: Holder::VirtualMachineInstance,
             spec: &vmi.spec,
             origins,
-            instancetype: Named::default(),
-            preference: Named::default(),
+            instancetype: TypeReference::default(),
+            preference: TypeReference::default(),
             node: &vmi.status.node_name,
         }
     }
@@ -105,22 +105,22 @@ impl<'s> Source<'s> {
             (filled, setting) => filled == setting,
         };
         match self.origins.iter().rfind(|(filled, _)| is_filled(filled)).map(|(_, origin)| origin) {
-            Some(Origin::Instancetype) => {
-                Author::Instancetype(Named { field: field(setting), ..self.instancetype.clone() })
+            Some(SettingOrigin::Instancetype) => {
+                Author::Instancetype(TypeReference { field: field(setting), ..self.instancetype.clone() })
             }
-            Some(Origin::Preference) => {
-                Author::Preference(Named { field: preferred(setting), ..self.preference.clone() })
+            Some(SettingOrigin::Preference) => {
+                Author::Preference(TypeReference { field: preferred(setting), ..self.preference.clone() })
             }
-            Some(Origin::DataSource(namespace, name)) => {
+            Some(SettingOrigin::DataSource(namespace, name)) => {
                 Author::DataSource { namespace: namespace.clone(), name: name.clone() }
             }
-            Some(Origin::Configuration(field)) => Author::Configuration(field),
-            Some(Origin::HyperConverged(field)) => Author::HyperConverged(field),
-            Some(Origin::BuiltIn(field)) => Author::BuiltIn(*field),
-            Some(Origin::HyperV(name)) => {
+            Some(SettingOrigin::Configuration(field)) => Author::Configuration(field),
+            Some(SettingOrigin::HyperConverged(field)) => Author::HyperConverged(field),
+            Some(SettingOrigin::BuiltIn(field)) => Author::BuiltIn(*field),
+            Some(SettingOrigin::HyperV(name)) => {
                 Author::HyperV { setting: name, author: Box::new(self.author(&Setting::HyperV(name))) }
             }
-            Some(Origin::Policy(name)) => Author::Policy(name.clone()),
+            Some(SettingOrigin::Policy(name)) => Author::Policy(name.clone()),
             None => match (self.path(setting), setting) {
                 (Some(path), _) => Author::Field { of: self.holder, path },
                 (None, Setting::ClusterSelector) => Author::Configuration("developerConfiguration.nodeSelectors"),
@@ -147,16 +147,16 @@ impl<'s> Source<'s> {
         }
     }
 
-    fn asked(&self, setting: &Setting) -> Asked {
+    fn asked(&self, setting: &Setting) -> AskedAt {
         let author = self.author(setting);
-        Asked { field: self.field(&author), author }
+        AskedAt { field: self.field(&author), author }
     }
 
     /// The authors of a predicted launcher.
     pub(super) fn authors(&self, rendered: &Rendered) -> Authors {
         let affinity = self.spec.affinity.as_ref().map(|_| {
             let path = format!("{}.affinity", self.root());
-            Asked { author: Author::Field { of: self.holder, path: path.clone() }, field: path }
+            AskedAt { author: Author::Field { of: self.holder, path: path.clone() }, field: path }
         });
         Authors {
             entries: rendered.settings.iter().map(|(key, setting)| (key.clone(), self.asked(setting))).collect(),
@@ -193,7 +193,7 @@ fn preferred(setting: &Setting) -> &'static str {
 ///
 /// `same_mode`: whether the VirtualMachine asks for the CPU mode that the guest has.
 pub(super) fn overlay(authors: &mut Authors, of_vm: &Authors, same_mode: bool) {
-    let better = |known: &mut Asked, other: Option<&Asked>| {
+    let better = |known: &mut AskedAt, other: Option<&AskedAt>| {
         if let Some(other) = other
             && matches!(known.author, Author::Field { .. })
         {

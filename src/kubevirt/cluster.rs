@@ -21,7 +21,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::Placement;
 use crate::fit::subject::ListOwner;
-use crate::libvirt::Facts;
+use crate::libvirt::LibvirtFacts;
 use crate::well_known;
 use crate::word::Word as _;
 
@@ -48,36 +48,36 @@ pub struct Cluster {
     /// The domain of KubeVirt's names in this cluster. Everything else here has KubeVirt's own names; this is for what is printed.
     pub domain: Domain,
     /// What libvirt answered, where it was asked: nothing, unless somebody wants it.
-    pub libvirt: Arc<Facts>,
+    pub libvirt: Arc<LibvirtFacts>,
     /// Whether it was read from an API server, and not from a dump that may lack something.
     pub is_live: bool,
     /// The release that the user named.
     release_override: Option<Release>,
     kubevirts: Vec<KubeVirt>,
-    vmis: Kept<Vmi>,
-    vms: Kept<VirtualMachine>,
-    replica_sets: Kept<Replicas>,
-    pools: Kept<Replicas>,
-    migrations: Kept<Vmim>,
-    launchers: Kept<Launcher>,
+    vmis: Objects<Vmi>,
+    vms: Objects<VirtualMachine>,
+    replica_sets: Objects<Replicas>,
+    pools: Objects<Replicas>,
+    migrations: Objects<Vmim>,
+    launchers: Objects<Launcher>,
     /// The launchers by the UID of the VMI that owns them; those that name none under the empty one.
     launchers_of: Arc<HashMap<String, Vec<Arc<Launcher>>>>,
-    namespaces: Kept<MetaOnly>,
-    instancetypes: Kept<Instancetype>,
-    preferences: Kept<Preference>,
-    revisions: Kept<Revision>,
-    data_sources: Kept<DataSource>,
-    claims: Kept<Claim>,
-    volumes: Kept<PersistentVolume>,
-    data_volumes: Kept<DataVolume>,
-    volume_snapshots: Kept<MetaOnly>,
+    namespaces: Objects<MetaOnly>,
+    instancetypes: Objects<Instancetype>,
+    preferences: Objects<Preference>,
+    revisions: Objects<Revision>,
+    data_sources: Objects<DataSource>,
+    claims: Objects<Claim>,
+    volumes: Objects<PersistentVolume>,
+    data_volumes: Objects<DataVolume>,
+    volume_snapshots: Objects<MetaOnly>,
 }
 
 /// Namespace (empty for cluster-wide kinds) and name.
-pub type Name = (String, String);
+pub type ObjectName = (String, String);
 
 /// The objects of a kind.
-type Kept<T> = Arc<BTreeMap<Name, Arc<T>>>;
+type Objects<T> = Arc<BTreeMap<ObjectName, Arc<T>>>;
 
 /// A launcher pod that exists.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,7 @@ impl Launcher {
 
 /// Something that guests are judged by.
 #[derive(Clone, Debug)]
-pub enum Object {
+pub enum ClusterObject {
     /// A Node.
     Node(Node),
     /// A launcher pod.
@@ -145,7 +145,7 @@ pub enum Object {
     VolumeSnapshot(MetaOnly),
 }
 
-impl Object {
+impl ClusterObject {
     /// Reads an object of a kind that guests are judged by; `None` for all others.
     ///
     /// # Errors
@@ -177,9 +177,9 @@ impl Object {
     }
 }
 
-/// The kinds of [`Object`], nodes apart: those are in the fleet.
+/// The kinds of [`ClusterObject`], nodes apart: those are in the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ClusterKind {
     /// A launcher pod.
     Launcher,
     /// A VirtualMachine.
@@ -212,7 +212,7 @@ pub enum Kind {
     VolumeSnapshot,
 }
 
-impl Kind {
+impl ClusterKind {
     /// Where the objects of a resource are kept; nodes, policies and budgets are kept elsewhere.
     #[must_use]
     pub fn of(resource: Resource) -> Option<Self> {
@@ -241,12 +241,12 @@ impl Kind {
 impl Cluster {
     /// A cluster from its objects. `release` overrides what the KubeVirt custom resource says.
     #[must_use]
-    pub fn new(objects: impl IntoIterator<Item = Object>, release: Option<Release>) -> Self {
+    pub fn new(objects: impl IntoIterator<Item = ClusterObject>, release: Option<Release>) -> Self {
         let mut cluster = Self { release_override: release, ..Self::default() };
         let mut nodes = Vec::new();
         for object in objects {
             match object {
-                Object::Node(node) => nodes.push(node),
+                ClusterObject::Node(node) => nodes.push(node),
                 other => drop(cluster.put(other)),
             }
         }
@@ -262,15 +262,15 @@ impl Cluster {
 
     /// Takes an object in, in the place of one with the same name; whether that changes anything. Nodes are taken in by
     /// [`set_fleet`](Self::set_fleet) alone.
-    pub fn put(&mut self, object: Object) -> bool {
+    pub fn put(&mut self, object: ClusterObject) -> bool {
         match object {
-            Object::Node(_) => false,
-            Object::Launcher(launcher) => self.put_launcher(launcher),
-            Object::VirtualMachine(vm) => put(&mut self.vms, key(&vm.metadata), *vm),
-            Object::Replicas(replicas) => put(self.kept(replicas.kind), key(&replicas.vm.metadata), *replicas),
-            Object::Vmi(vmi) => put(&mut self.vmis, key(&vmi.metadata), *vmi),
-            Object::Migration(vmim) => put(&mut self.migrations, key(&vmim.metadata), *vmim),
-            Object::KubeVirt(kubevirt) => {
+            ClusterObject::Node(_) => false,
+            ClusterObject::Launcher(launcher) => self.put_launcher(launcher),
+            ClusterObject::VirtualMachine(vm) => put(&mut self.vms, key(&vm.metadata), *vm),
+            ClusterObject::Replicas(replicas) => put(self.kept(replicas.kind), key(&replicas.vm.metadata), *replicas),
+            ClusterObject::Vmi(vmi) => put(&mut self.vmis, key(&vmi.metadata), *vmi),
+            ClusterObject::Migration(vmim) => put(&mut self.migrations, key(&vmim.metadata), *vmim),
+            ClusterObject::KubeVirt(kubevirt) => {
                 let known = self.kubevirts.iter_mut().find(|known| key(&known.metadata) == key(&kubevirt.metadata));
                 match known {
                     // In a dump there may be a manifest beside what the cluster says of itself, under the same name.
@@ -283,64 +283,64 @@ impl Cluster {
                 self.settle();
                 true
             }
-            Object::Namespace(namespace) => put(&mut self.namespaces, key(&namespace.metadata), namespace),
-            Object::Instancetype(found) => put(&mut self.instancetypes, key(&found.metadata), found),
-            Object::Preference(found) => put(&mut self.preferences, key(&found.metadata), found),
-            Object::Revision(found) => put(&mut self.revisions, key(&found.metadata), found),
-            Object::DataSource(found) => put(&mut self.data_sources, key(&found.metadata), found),
-            Object::Claim(found) => put(&mut self.claims, key(&found.metadata), found),
-            Object::Volume(found) => put(&mut self.volumes, key(&found.metadata), found),
-            Object::DataVolume(found) => put(&mut self.data_volumes, key(&found.metadata), found),
-            Object::VolumeSnapshot(found) => put(&mut self.volume_snapshots, key(&found.metadata), found),
+            ClusterObject::Namespace(namespace) => put(&mut self.namespaces, key(&namespace.metadata), namespace),
+            ClusterObject::Instancetype(found) => put(&mut self.instancetypes, key(&found.metadata), found),
+            ClusterObject::Preference(found) => put(&mut self.preferences, key(&found.metadata), found),
+            ClusterObject::Revision(found) => put(&mut self.revisions, key(&found.metadata), found),
+            ClusterObject::DataSource(found) => put(&mut self.data_sources, key(&found.metadata), found),
+            ClusterObject::Claim(found) => put(&mut self.claims, key(&found.metadata), found),
+            ClusterObject::Volume(found) => put(&mut self.volumes, key(&found.metadata), found),
+            ClusterObject::DataVolume(found) => put(&mut self.data_volumes, key(&found.metadata), found),
+            ClusterObject::VolumeSnapshot(found) => put(&mut self.volume_snapshots, key(&found.metadata), found),
         }
     }
 
     /// Drops an object; whether it was there.
-    pub fn remove(&mut self, kind: Kind, name: &Name) -> bool {
+    pub fn remove(&mut self, kind: ClusterKind, name: &ObjectName) -> bool {
         match kind {
-            Kind::Launcher => self.remove_launcher(name),
-            Kind::VirtualMachine => remove(&mut self.vms, name),
-            Kind::Replicas(kind) => remove(self.kept(kind), name),
-            Kind::Vmi => remove(&mut self.vmis, name),
-            Kind::Migration => remove(&mut self.migrations, name),
-            Kind::KubeVirt => {
+            ClusterKind::Launcher => self.remove_launcher(name),
+            ClusterKind::VirtualMachine => remove(&mut self.vms, name),
+            ClusterKind::Replicas(kind) => remove(self.kept(kind), name),
+            ClusterKind::Vmi => remove(&mut self.vmis, name),
+            ClusterKind::Migration => remove(&mut self.migrations, name),
+            ClusterKind::KubeVirt => {
                 let before = self.kubevirts.len();
                 self.kubevirts.retain(|known| key(&known.metadata) != *name);
                 self.settle();
                 self.kubevirts.len() != before
             }
-            Kind::Namespace => remove(&mut self.namespaces, name),
-            Kind::Instancetype => remove(&mut self.instancetypes, name),
-            Kind::Preference => remove(&mut self.preferences, name),
-            Kind::Revision => remove(&mut self.revisions, name),
-            Kind::DataSource => remove(&mut self.data_sources, name),
-            Kind::Claim => remove(&mut self.claims, name),
-            Kind::Volume => remove(&mut self.volumes, name),
-            Kind::DataVolume => remove(&mut self.data_volumes, name),
-            Kind::VolumeSnapshot => remove(&mut self.volume_snapshots, name),
+            ClusterKind::Namespace => remove(&mut self.namespaces, name),
+            ClusterKind::Instancetype => remove(&mut self.instancetypes, name),
+            ClusterKind::Preference => remove(&mut self.preferences, name),
+            ClusterKind::Revision => remove(&mut self.revisions, name),
+            ClusterKind::DataSource => remove(&mut self.data_sources, name),
+            ClusterKind::Claim => remove(&mut self.claims, name),
+            ClusterKind::Volume => remove(&mut self.volumes, name),
+            ClusterKind::DataVolume => remove(&mut self.data_volumes, name),
+            ClusterKind::VolumeSnapshot => remove(&mut self.volume_snapshots, name),
         }
     }
 
     /// The names of all objects of a kind.
     #[must_use]
-    pub fn names(&self, kind: Kind) -> Vec<Name> {
+    pub fn names(&self, kind: ClusterKind) -> Vec<ObjectName> {
         match kind {
-            Kind::Launcher => self.launchers.keys().cloned().collect(),
-            Kind::VirtualMachine => self.vms.keys().cloned().collect(),
-            Kind::Replicas(ReplicasKind::ReplicaSet) => self.replica_sets.keys().cloned().collect(),
-            Kind::Replicas(ReplicasKind::Pool) => self.pools.keys().cloned().collect(),
-            Kind::Vmi => self.vmis.keys().cloned().collect(),
-            Kind::Migration => self.migrations.keys().cloned().collect(),
-            Kind::KubeVirt => self.kubevirts.iter().map(|kubevirt| key(&kubevirt.metadata)).collect(),
-            Kind::Namespace => self.namespaces.keys().cloned().collect(),
-            Kind::Instancetype => self.instancetypes.keys().cloned().collect(),
-            Kind::Preference => self.preferences.keys().cloned().collect(),
-            Kind::Revision => self.revisions.keys().cloned().collect(),
-            Kind::DataSource => self.data_sources.keys().cloned().collect(),
-            Kind::Claim => self.claims.keys().cloned().collect(),
-            Kind::Volume => self.volumes.keys().cloned().collect(),
-            Kind::DataVolume => self.data_volumes.keys().cloned().collect(),
-            Kind::VolumeSnapshot => self.volume_snapshots.keys().cloned().collect(),
+            ClusterKind::Launcher => self.launchers.keys().cloned().collect(),
+            ClusterKind::VirtualMachine => self.vms.keys().cloned().collect(),
+            ClusterKind::Replicas(ReplicasKind::ReplicaSet) => self.replica_sets.keys().cloned().collect(),
+            ClusterKind::Replicas(ReplicasKind::Pool) => self.pools.keys().cloned().collect(),
+            ClusterKind::Vmi => self.vmis.keys().cloned().collect(),
+            ClusterKind::Migration => self.migrations.keys().cloned().collect(),
+            ClusterKind::KubeVirt => self.kubevirts.iter().map(|kubevirt| key(&kubevirt.metadata)).collect(),
+            ClusterKind::Namespace => self.namespaces.keys().cloned().collect(),
+            ClusterKind::Instancetype => self.instancetypes.keys().cloned().collect(),
+            ClusterKind::Preference => self.preferences.keys().cloned().collect(),
+            ClusterKind::Revision => self.revisions.keys().cloned().collect(),
+            ClusterKind::DataSource => self.data_sources.keys().cloned().collect(),
+            ClusterKind::Claim => self.claims.keys().cloned().collect(),
+            ClusterKind::Volume => self.volumes.keys().cloned().collect(),
+            ClusterKind::DataVolume => self.data_volumes.keys().cloned().collect(),
+            ClusterKind::VolumeSnapshot => self.volume_snapshots.keys().cloned().collect(),
         }
     }
 
@@ -374,7 +374,7 @@ impl Cluster {
         true
     }
 
-    fn remove_launcher(&mut self, name: &Name) -> bool {
+    fn remove_launcher(&mut self, name: &ObjectName) -> bool {
         let Some(known) = self.launchers.get(name).cloned() else { return false };
         Arc::make_mut(&mut self.launchers).remove(name);
         let launchers_of = Arc::make_mut(&mut self.launchers_of);
@@ -428,7 +428,7 @@ impl Cluster {
         get(kept, namespace, name)
     }
 
-    fn kept(&mut self, kind: ReplicasKind) -> &mut Kept<Replicas> {
+    fn kept(&mut self, kind: ReplicasKind) -> &mut Objects<Replicas> {
         match kind {
             ReplicasKind::ReplicaSet => &mut self.replica_sets,
             ReplicasKind::Pool => &mut self.pools,
@@ -531,15 +531,15 @@ impl Cluster {
     }
 }
 
-fn key(meta: &wire::Meta) -> Name {
+fn key(meta: &wire::Meta) -> ObjectName {
     (meta.namespace.clone(), meta.name.clone())
 }
 
-fn get<'k, T>(kept: &'k Kept<T>, namespace: &str, name: &str) -> Option<&'k T> {
+fn get<'k, T>(kept: &'k Objects<T>, namespace: &str, name: &str) -> Option<&'k T> {
     kept.get(&(namespace.to_owned(), name.to_owned())).map(AsRef::as_ref)
 }
 
-fn put<T: PartialEq>(kept: &mut Kept<T>, name: Name, object: T) -> bool {
+fn put<T: PartialEq>(kept: &mut Objects<T>, name: ObjectName, object: T) -> bool {
     if kept.get(&name).is_some_and(|known| **known == object) {
         return false;
     }
@@ -547,7 +547,7 @@ fn put<T: PartialEq>(kept: &mut Kept<T>, name: Name, object: T) -> bool {
     true
 }
 
-fn remove<T>(kept: &mut Kept<T>, name: &Name) -> bool {
+fn remove<T>(kept: &mut Objects<T>, name: &ObjectName) -> bool {
     kept.contains_key(name) && Arc::make_mut(kept).remove(name).is_some()
 }
 
@@ -640,7 +640,7 @@ pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
 mod tests {
     use super::*;
 
-    fn launcher(name: &str, namespace: &str, guest: &str) -> Object {
+    fn launcher(name: &str, namespace: &str, guest: &str) -> ClusterObject {
         let launcher = Launcher {
             name: name.to_owned(),
             namespace: namespace.to_owned(),
@@ -651,15 +651,15 @@ mod tests {
             placement: Arc::default(),
             excess: None,
         };
-        Object::Launcher(launcher)
+        ClusterObject::Launcher(launcher)
     }
 
-    fn vmi(namespace: &str, name: &str) -> Object {
+    fn vmi(namespace: &str, name: &str) -> ClusterObject {
         let mut vmi = Vmi::default();
         namespace.clone_into(&mut vmi.metadata.namespace);
         name.clone_into(&mut vmi.metadata.name);
         "node-a".clone_into(&mut vmi.status.node_name);
-        Object::Vmi(Box::new(vmi))
+        ClusterObject::Vmi(Box::new(vmi))
     }
 
     #[test]
@@ -678,7 +678,7 @@ mod tests {
         let mut observed = KubeVirt::default();
         "v1.5.2".clone_into(&mut observed.status.observed_kubevirt_version);
         "Haswell".clone_into(&mut observed.spec.configuration.cpu_model);
-        let objects = [observed, KubeVirt::default()].map(|kubevirt| Object::KubeVirt(Box::new(kubevirt)));
+        let objects = [observed, KubeVirt::default()].map(|kubevirt| ClusterObject::KubeVirt(Box::new(kubevirt)));
         let cluster = Cluster::new(objects, None);
         assert_eq!(cluster.release.release().to_string(), "v1.5.2", "the rules of another release would be applied");
         assert_eq!(cluster.config.configuration.cpu_model, "Haswell");

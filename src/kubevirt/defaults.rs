@@ -4,7 +4,7 @@
 //! Mirrors `pkg/defaults` (`SetDefaultVirtualMachineInstance`, `setDefaultCPUModel`,
 //! `SetHypervFeatureDependencies`) and `pkg/virt-config` (`GetMachineType`, `GetDefaultArchitecture`).
 
-use super::setting::{Origin, Origins, Setting};
+use super::setting::{Origins, Setting, SettingOrigin};
 use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Machine, VmiSpec};
 use crate::bounds::Excess;
 use crate::well_known;
@@ -48,11 +48,11 @@ impl From<KubeVirt> for ClusterConfig {
 
 impl ClusterConfig {
     /// Where a setting comes from that this field of `spec.configuration` sets, where it says something.
-    fn origin(&self, field: &'static str, configured: &str) -> Origin {
+    fn origin(&self, field: &'static str, configured: &str) -> SettingOrigin {
         match (configured, self.is_hyperconverged) {
-            ("", _) => Origin::BuiltIn(Some(field)),
-            (_, true) => Origin::HyperConverged(field),
-            (_, false) => Origin::Configuration(field),
+            ("", _) => SettingOrigin::BuiltIn(Some(field)),
+            (_, true) => SettingOrigin::HyperConverged(field),
+            (_, false) => SettingOrigin::Configuration(field),
         }
     }
 
@@ -139,7 +139,7 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
             Setting::Model,
             match spec.architecture.as_str() {
                 // Whatever is configured.
-                "arm64" => Origin::BuiltIn(None),
+                "arm64" => SettingOrigin::BuiltIn(None),
                 _ => config.origin("cpuModel", &config.configuration.cpu_model),
             },
         ));
@@ -159,7 +159,7 @@ fn hyperv_dependencies(hyperv: &mut Hyperv, filled: &mut Origins) -> bool {
         let Some(by) = by else { return true };
         let state = dependency.get_or_insert_default();
         if state.enabled.is_none() {
-            filled.push((Setting::HyperV(name), Origin::HyperV(by)));
+            filled.push((Setting::HyperV(name), SettingOrigin::HyperV(by)));
         }
         *state.enabled.get_or_insert(true)
     };
@@ -190,7 +190,7 @@ fn require_vmx(spec: &mut VmiSpec, filled: &mut Origins) {
     let vmx = &mut features[at];
     if vmx.policy != "require" {
         "require".clone_into(&mut vmx.policy);
-        filled.push((Setting::Feature("vmx".to_owned()), Origin::HyperV("evmcs")));
+        filled.push((Setting::Feature("vmx".to_owned()), SettingOrigin::HyperV("evmcs")));
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::cluster::Cluster;
 use super::resource::Resource;
-use super::setting::{Origin, Origins, Setting};
+use super::setting::{Origins, Setting, SettingOrigin};
 use super::wire::{DataSource, InstancetypeSpec, Matcher, Meta, PreferenceSpec, VirtualMachine, VmiSpec};
 use crate::bounds::Excess;
 use crate::fit::label;
@@ -58,7 +58,7 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
             && release.reads_preferred_architecture()
         {
             guest.spec.architecture.clone_from(&preference.preferred_architecture);
-            guest.origins.push((Setting::Architecture, Origin::Preference));
+            guest.origins.push((Setting::Architecture, SettingOrigin::Preference));
         }
         guest.prefer_machine(preference);
     }
@@ -72,7 +72,7 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
         guest.prefer(preference);
         if release.reads_preferred_launch_security() && guest.spec.domain.launch_security.is_none() {
             guest.spec.domain.launch_security.clone_from(&preference.preferred_launch_security);
-            guest.origins.push((Setting::LaunchSecurity, Origin::Preference));
+            guest.origins.push((Setting::LaunchSecurity, SettingOrigin::Preference));
         }
     }
     guest
@@ -105,7 +105,7 @@ impl Guest {
         if let Some(selector) = &from.node_selector {
             take("nodeSelector", !spec.node_selector.is_empty());
             if spec.node_selector.is_empty() {
-                self.origins.push((Setting::NodeSelector, Origin::Instancetype));
+                self.origins.push((Setting::NodeSelector, SettingOrigin::Instancetype));
             }
             for (key, value) in selector {
                 spec.node_selector.entry(key.clone()).or_insert_with(|| value.clone());
@@ -115,13 +115,13 @@ impl Guest {
             take("domain.cpu.model", !cpu.model.is_empty());
             if cpu.model.is_empty() {
                 cpu.model.clone_from(model);
-                self.origins.push((Setting::Model, Origin::Instancetype));
+                self.origins.push((Setting::Model, SettingOrigin::Instancetype));
             }
         }
         if let Some(dedicated) = from.cpu.dedicated_cpu_placement {
             take("domain.cpu.dedicatedCpuPlacement", cpu.dedicated_cpu_placement);
             if dedicated && !cpu.dedicated_cpu_placement {
-                self.origins.push((Setting::DedicatedCpus, Origin::Instancetype));
+                self.origins.push((Setting::DedicatedCpus, SettingOrigin::Instancetype));
             }
             cpu.dedicated_cpu_placement |= dedicated;
         }
@@ -132,14 +132,14 @@ impl Guest {
         if let Some(realtime) = &from.cpu.realtime {
             take("domain.cpu.realtime", cpu.realtime.is_some());
             if cpu.realtime.is_none() {
-                self.origins.push((Setting::Realtime, Origin::Instancetype));
+                self.origins.push((Setting::Realtime, SettingOrigin::Instancetype));
             }
             cpu.realtime.get_or_insert(*realtime);
         }
         if let Some(security) = &from.launch_security {
             take("domain.launchSecurity", spec.domain.launch_security.is_some());
             if spec.domain.launch_security.is_none() {
-                self.origins.push((Setting::LaunchSecurity, Origin::Instancetype));
+                self.origins.push((Setting::LaunchSecurity, SettingOrigin::Instancetype));
             }
             spec.domain.launch_security.get_or_insert_with(|| security.clone());
         }
@@ -158,7 +158,7 @@ impl Guest {
         if machine.kind.is_empty() {
             machine.kind.clone_from(&preference.machine.preferred_machine_type);
             if !machine.kind.is_empty() {
-                self.origins.push((Setting::MachineType, Origin::Preference));
+                self.origins.push((Setting::MachineType, SettingOrigin::Preference));
             }
         }
     }
@@ -170,14 +170,14 @@ impl Guest {
         let own: BTreeSet<String> = cpu.features.iter().map(|feature| feature.name.clone()).collect();
         for feature in preference.cpu.preferred_cpu_features.iter().filter(|feature| !own.contains(&feature.name)) {
             cpu.features.push(feature.clone());
-            self.origins.push((Setting::Feature(feature.name.clone()), Origin::Preference));
+            self.origins.push((Setting::Feature(feature.name.clone()), SettingOrigin::Preference));
         }
         if let Some(preferred) = &preference.features.preferred_hyperv {
             let hyperv = self.spec.domain.features.hyperv.get_or_insert_default();
             for ((name, own), (_, preferred)) in hyperv.settings_mut().into_iter().zip(preferred.settings()) {
                 if own.is_none() && preferred.is_some() {
                     own.clone_from(preferred);
-                    self.origins.push((Setting::HyperV(name), Origin::Preference));
+                    self.origins.push((Setting::HyperV(name), SettingOrigin::Preference));
                 }
             }
         }
@@ -198,7 +198,7 @@ impl Guest {
             if let Some(architecture @ ("amd64" | "arm64" | "s390x")) = architecture {
                 architecture.clone_into(&mut self.spec.architecture);
                 let Meta { namespace, name, .. } = &found.metadata;
-                self.origins.push((Setting::Architecture, Origin::DataSource(namespace.clone(), name.clone())));
+                self.origins.push((Setting::Architecture, SettingOrigin::DataSource(namespace.clone(), name.clone())));
                 return;
             }
         }

@@ -84,7 +84,7 @@ pub(crate) type SourceLabels = BTreeMap<String, String>;
 
 /// A predicted target.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Target {
+pub(crate) struct PredictedTarget {
     /// The scheduling part of the pod.
     pub pod: Rendered,
     /// Entries of an earlier migration come with it: the source pod has some that the guest itself does not ask for.
@@ -119,7 +119,7 @@ pub(crate) fn predict(
     source_labels: Option<&SourceLabels>,
     config: &ClusterConfig,
     release: Release,
-) -> Result<Target, NoPod> {
+) -> Result<PredictedTarget, NoPod> {
     was_read(migration, vmi, config)?;
     let from_elsewhere = migration.spec.receive.is_some();
     if migration.spec.send_to.is_some() && !from_elsewhere {
@@ -223,7 +223,7 @@ pub(crate) fn predict(
         return Err(NoPod::NoSelinuxContext);
     }
     let pod = Rendered { node_selector: selector, affinity, tolerations, settings, rules, excess: None };
-    Ok(Target { pod, inherited, unasked, overlooked, vendors, from_elsewhere })
+    Ok(PredictedTarget { pod, inherited, unasked, overlooked, vendors, from_elsewhere })
 }
 
 /// Whether all that the pod depends on was read whole.

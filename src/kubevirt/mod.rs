@@ -1,11 +1,11 @@
 //! What KubeVirt itself would do with an object.
 
-pub(crate) mod apart;
+pub(crate) mod active_migration;
+pub(crate) mod anti_affinity;
 pub(crate) mod authors;
 pub mod cluster;
 pub mod defaults;
 pub(crate) mod eviction;
-pub(crate) mod flight;
 pub(crate) mod guest;
 pub mod launch;
 pub(crate) mod migration;

@@ -61,7 +61,7 @@ pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Find
             by => by,
         };
         let model = model.to_owned();
-        Some(Finding::note(Check::ModelWithheld, "", Detail::Withheld(check::Withheld::Model { model, by })))
+        Some(Finding::note(Check::ModelWithheld, "", Detail::Withheld(check::WithheldModel::Model { model, by })))
     });
     found.collect()
 }
@@ -125,7 +125,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::kubevirt::cluster::Object;
+    use crate::kubevirt::cluster::ClusterObject;
     use crate::testing::cluster::read;
 
     fn configuration(list: &Value) -> Configuration {
@@ -151,10 +151,11 @@ mod tests {
         let list_of = |owner: &Value| {
             let spec = json!({"configuration": {"obsoleteCPUModels": {"Westmere": true}}});
             let kubevirt = json!({"metadata": {"name": "kubevirt", "ownerReferences": [owner]}, "spec": spec});
-            let cluster = Cluster::new([Object::KubeVirt(Box::new(read(kubevirt)))], None);
+            let cluster = Cluster::new([ClusterObject::KubeVirt(Box::new(read(kubevirt)))], None);
             let mut placement = Placement::default();
             placement.selector.insert(MODEL, "true");
-            let Detail::Withheld(check::Withheld::Model { by, .. }) = findings(&placement, &cluster).remove(0).detail
+            let Detail::Withheld(check::WithheldModel::Model { by, .. }) =
+                findings(&placement, &cluster).remove(0).detail
             else {
                 panic!("another finding")
             };

@@ -52,7 +52,7 @@ pub enum Resource {
 
 /// What the API server and kubectl call a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Names {
+pub struct ResourceNames {
     /// The API group; empty for the core.
     pub group: &'static str,
     /// The version that is read, then others of the same shape that are reviewed.
@@ -136,14 +136,14 @@ impl Resource {
 
     /// The table: names, scope, whether it is needed, and what it is read for.
     #[rustfmt::skip]
-    const fn row(self) -> (Names, Scope, Need, &'static str) {
+    const fn row(self) -> (ResourceNames, Scope, Need, &'static str) {
         use Need::{Dispensable, OfVerbs, Required, Sought};
         use Scope::{Cluster, Guests, Namespace};
         const fn names(
             group: &'static str, versions: &'static [&'static str], kind: &'static str, plural: &'static str,
             short: &'static [&'static str],
-        ) -> Names {
-            Names { group, versions, kind, plural, short }
+        ) -> ResourceNames {
+            ResourceNames { group, versions, kind, plural, short }
         }
         match self {
             Self::Nodes => (names("", &["v1"], "Node", "nodes", &["node", "no"]), Cluster, Required,
@@ -195,7 +195,7 @@ impl Resource {
 
     /// Its names.
     #[must_use]
-    pub const fn names(self) -> Names {
+    pub const fn names(self) -> ResourceNames {
         self.row().0
     }
 
@@ -227,7 +227,7 @@ impl Resource {
     /// Group and version of the objects that are read: `v1`, `kubevirt.io/v1`.
     #[must_use]
     pub fn api_version(self) -> String {
-        let Names { group, versions, .. } = self.names();
+        let ResourceNames { group, versions, .. } = self.names();
         let version = versions.first().copied().unwrap_or_default();
         if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
     }

@@ -35,12 +35,12 @@ pub struct Room {
     /// What pods ask for, by node and by the pods' priority.
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
     /// What a pod of a guest asks for, by namespace, guest and node.
-    launchers: HashMap<(String, String, String), Need>,
+    launchers: HashMap<(String, String, String), PodNeed>,
     /// The pods on nodes that are no guest's; of a snapshot, those that bear on a guest.
     others: Vec<OtherPod>,
     /// Whether they were looked for.
     knows_others: bool,
-    budgets: Vec<Budget>,
+    budgets: Vec<DisruptionBudget>,
     /// Whether budgets were looked for.
     knows_budgets: bool,
     /// The pods and budgets that were counted: dumps may hold one twice.
@@ -49,7 +49,7 @@ pub struct Room {
 
 /// What a pod asks of a node.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Need {
+pub struct PodNeed {
     /// The resources.
     pub amounts: Amounts,
     /// Its priority: it may take the place of pods of a lower one.
@@ -84,7 +84,7 @@ pub(crate) struct Shortage {
 
 /// A `PodDisruptionBudget` that is not KubeVirt's own.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Budget {
+pub struct DisruptionBudget {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -95,7 +95,7 @@ pub struct Budget {
     pub allowed: i64,
 }
 
-impl Budget {
+impl DisruptionBudget {
     /// Whether it protects a pod with these labels.
     pub(crate) fn protects<'l>(&self, namespace: &str, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.namespace == namespace && self.selector.matches_by(label)
@@ -193,7 +193,7 @@ impl Room {
         let owned_by = |kind: &str| metadata.owner_references.iter().find(|owner| owner.kind.ends_with(kind));
         if let Some(owner) = owned_by("VirtualMachineInstance") {
             let key = (metadata.namespace, owner.name.clone(), node);
-            self.launchers.insert(key, Need { amounts: asked, priority });
+            self.launchers.insert(key, PodNeed { amounts: asked, priority });
         } else if owned_by("Pod").is_none() {
             // A pod of a launcher, which holds its hotplugged volumes, goes where that one does.
             let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
@@ -272,7 +272,12 @@ impl Room {
         let selector = budget.spec.unwrap_or_default().selector.and_then(selector);
         let allowed = budget.status.and_then(|status| status.disruptions_allowed);
         if let (Some(selector), Some(allowed)) = (selector, allowed) {
-            self.budgets.push(Budget { namespace: metadata.namespace, name: metadata.name, selector, allowed });
+            self.budgets.push(DisruptionBudget {
+                namespace: metadata.namespace,
+                name: metadata.name,
+                selector,
+                allowed,
+            });
         }
     }
 
@@ -295,7 +300,7 @@ impl Room {
 
     /// The budgets of people.
     #[must_use]
-    pub fn budgets(&self) -> &[Budget] {
+    pub fn budgets(&self) -> &[DisruptionBudget] {
         &self.budgets
     }
 
@@ -313,7 +318,7 @@ impl Room {
 
     /// What the migration target of a guest asks for: what its launcher does; `None` where that is not known.
     #[must_use]
-    pub fn need(&self, vmi: &Vmi) -> Option<&Need> {
+    pub fn need(&self, vmi: &Vmi) -> Option<&PodNeed> {
         self.launchers.get(&key(vmi, &vmi.status.node_name))
     }
 
@@ -372,7 +377,7 @@ impl NodeSpace {
     /// The first resource of which the node has too little for a pod, once others have come there: the processor, the memory,
     /// then any other. `None` where there is room, or it is not known.
     #[must_use]
-    pub(crate) fn shortage(&self, need: &Need, come: &Amounts, gone: &Amounts) -> Option<Shortage> {
+    pub(crate) fn shortage(&self, need: &PodNeed, come: &Amounts, gone: &Amounts) -> Option<Shortage> {
         let amount = |of: &Amounts, resource: &str| of.get(resource).copied().unwrap_or(0);
         let short = |(resource, &asked): (&String, &i64)| {
             // What a node does not list it does not have; of that nothing is known in a dump that was cut down.

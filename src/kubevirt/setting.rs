@@ -37,7 +37,7 @@ pub enum Setting {
 
 /// Where a setting comes from that does not stand in the object itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// The instancetype.
     Instancetype,
     /// The preference.
@@ -57,4 +57,4 @@ pub enum Origin {
 }
 
 /// The settings that were filled in, and from where. The last that filled one in counts.
-pub(crate) type Origins = Vec<(Setting, Origin)>;
+pub(crate) type Origins = Vec<(Setting, SettingOrigin)>;

@@ -14,12 +14,12 @@ use super::launch::{self, Rendered};
 use super::migration::{self, NoPod, NotEvacuated};
 use super::obsolete;
 use super::placement;
-use super::setting::{Origin, Origins, Setting};
+use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
 use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
 use crate::bounds::Excess;
-use crate::fit::author::{Asked, Author, Authors, Holder};
+use crate::fit::author::{AskedAt, Author, Authors, Holder};
 use crate::fit::judgement::{Depth, Effort, Judgement};
 use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
@@ -387,7 +387,7 @@ pub(crate) fn refusal(condition: &Condition) -> NotMigratable {
 }
 
 /// Who asks for what a pod of a guest requires: its VM, where that asks for it too.
-fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, Origin)], cluster: &Cluster) -> Authors {
+fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, SettingOrigin)], cluster: &Cluster) -> Authors {
     let mut authors = Source::vmi(vmi, filled).authors(rendered);
     if let Some((vm, guest)) = vm_of(vmi, cluster).map(|vm| (vm, guest_of(vm, cluster)))
         && guest.missing.is_none()
@@ -436,7 +436,7 @@ pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
     for (key, _) in &pod.spec.node_selector.0 {
         let known = authors.entries.remove(&**key).map(|asked| asked.author);
         if let Some(author) = known.or_else(|| is_target.then(|| by_migration(key))) {
-            entries.insert(key.to_string(), Asked { author, field: "spec.nodeSelector".to_owned() });
+            entries.insert(key.to_string(), AskedAt { author, field: "spec.nodeSelector".to_owned() });
         }
     }
     authors.entries = entries;
@@ -618,8 +618,8 @@ fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
 /// What is asked for by `addedNodeSelector` alone: KubeVirt's own entries win over it and stay without it.
 fn added(
     vmim: &Vmim,
-    target: &migration::Target,
-    predict: impl FnOnce(&Vmim) -> Result<migration::Target, NoPod>,
+    target: &migration::PredictedTarget,
+    predict: impl FnOnce(&Vmim) -> Result<migration::PredictedTarget, NoPod>,
 ) -> Vec<(String, String)> {
     let added = &vmim.spec.added_node_selector;
     if added.is_empty() {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{Accelerator, Answer, Cpu, GuestCpu, Host, Incompatible, Silence, Usable};
+use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtHost, Silence, Usable};
 use crate::fit::shown::Shown;
-use crate::libvirt::question::{Output, Question};
+use crate::libvirt::question::{CommandOutput, Question};
 use crate::word::Word as _;
 
 /// Bytes of standard output that are read. The description of a guest with many disks has 100 KB.
@@ -32,7 +32,7 @@ pub(super) fn words(text: &str) -> String {
 }
 
 /// What virsh complains of: the last line, without its `error: `.
-fn complaint(output: &Output) -> String {
+fn complaint(output: &CommandOutput) -> String {
     let line = output.stderr.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     words(line.strip_prefix("error: ").unwrap_or(line))
 }
@@ -42,7 +42,7 @@ fn complaint(output: &Output) -> String {
 /// # Errors
 ///
 /// Virsh, or what was to run it, failed.
-fn answered<'o>(question: &Question, output: &'o Output) -> Result<&'o str, Silence> {
+fn answered<'o>(question: &Question, output: &'o CommandOutput) -> Result<&'o str, Silence> {
     if output.stderr.lines().any(|line| line.starts_with("error: unknown command: '")) {
         return Err(Silence::NoVerb(question.verb().to_owned()));
     }
@@ -63,7 +63,7 @@ fn answered<'o>(question: &Question, output: &'o Output) -> Result<&'o str, Sile
 /// # Errors
 ///
 /// There is none that can be compared, or no answer.
-pub(crate) fn guest(question: &Question, output: &Output) -> Result<GuestCpu, Silence> {
+pub(crate) fn guest(question: &Question, output: &CommandOutput) -> Result<GuestCpu, Silence> {
     let text = answered(question, output)?;
     let document = parse(text)?;
     let domain = document.root_element();
@@ -93,28 +93,30 @@ pub(crate) fn guest(question: &Question, output: &Output) -> Result<GuestCpu, Si
 /// # Errors
 ///
 /// There is no answer.
-pub(crate) fn comparison(question: &Question, output: &Output) -> Result<Answer, Silence> {
+pub(crate) fn comparison(question: &Question, output: &CommandOutput) -> Result<LibvirtAnswer, Silence> {
     const NOT: &str = "the CPU is incompatible with host CPU";
     // The same since the verb came, in libvirt 4.4; what is compared is named by a path, and stands in the line.
     let has = |text: &str, words: &str| text.lines().any(|line| line.contains(words));
     if output.code == Some(0) {
         let text = answered(question, output)?;
         return match () {
-            () if has(text, " is identical to the CPU provided by hypervisor on the host") => Ok(Answer::Identical),
+            () if has(text, " is identical to the CPU provided by hypervisor on the host") => {
+                Ok(LibvirtAnswer::Identical)
+            }
             () if has(text, "The CPU provided by hypervisor on the host is a superset of CPU described in ") => {
-                Ok(Answer::Superset)
+                Ok(LibvirtAnswer::Superset)
             }
             () => Err(unreadable(first_line(text))),
         };
     }
     let refusal = output.stderr.lines().find_map(|line| line.split_once(NOT).map(|(_, rest)| rest));
     if let Some(rest) = refusal.filter(|_| output.code == Some(1)) {
-        return incompatible(rest.trim_start_matches(':').trim()).map(Answer::Incompatible);
+        return incompatible(rest.trim_start_matches(':').trim()).map(LibvirtAnswer::Incompatible);
     }
     // A libvirt that has no details prints it as an answer.
     if output.code == Some(1) && has(&output.stdout, " is incompatible with the CPU provided by hypervisor on the host")
     {
-        return Ok(Answer::Incompatible(Incompatible::default()));
+        return Ok(LibvirtAnswer::Incompatible(Incompatible::default()));
     }
     answered(question, output)?;
     Err(unreadable(first_line(&output.stdout)))
@@ -142,14 +144,14 @@ fn incompatible(details: &str) -> Result<Incompatible, Silence> {
 /// # Errors
 ///
 /// There is no answer.
-pub(crate) fn host(question: &Question, output: &Output) -> Result<Host, Silence> {
+pub(crate) fn host(question: &Question, output: &CommandOutput) -> Result<LibvirtHost, Silence> {
     let text = answered(question, output)?;
     let document = parse(text)?;
     let root = document.root_element();
     if !root.has_tag_name("domainCapabilities") {
         return Err(unreadable(format_args!("expected <domainCapabilities>, found <{}>", root.tag_name().name())));
     }
-    let mut out = Host::default();
+    let mut out = LibvirtHost::default();
     let modes = child(root, "cpu").into_iter().flat_map(|cpu| cpu.children().filter(|node| node.has_tag_name("mode")));
     for mode in modes.filter(|mode| mode.attribute("supported") == Some("yes")) {
         match mode.attribute("name") {
@@ -186,7 +188,7 @@ fn read_models(mode: Node<'_, '_>) -> Result<BTreeMap<String, Usable>, Silence> 
 /// # Errors
 ///
 /// There is no answer.
-pub(crate) fn features(question: &Question, output: &Output) -> Result<Cpu, Silence> {
+pub(crate) fn features(question: &Question, output: &CommandOutput) -> Result<Cpu, Silence> {
     let document = parse(answered(question, output)?)?;
     let root = document.root_element();
     if root.has_tag_name("cpu") {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Accelerator, Answer, Answers, GuestCpu, Host, Silence, Usable};
+use super::{Accelerator, Answers, GuestCpu, LibvirtAnswer, LibvirtHost, Silence, Usable};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
 use crate::word::Word as _;
@@ -22,14 +22,14 @@ mod view;
 
 /// Where an answer is from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct AnswerOrigin {
     /// When libvirt said so; `None` where a file does not say.
     pub at: Option<Timestamp>,
     /// The file and the object in it; `None` for what libvirt was asked just now.
     pub place: Option<Arc<str>>,
 }
 
-impl Origin {
+impl AnswerOrigin {
     /// Libvirt was asked just now.
     #[must_use]
     pub(crate) fn now(at: Timestamp) -> Self {
@@ -46,7 +46,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for AnswerOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.place, self.at) {
             (None, _) => f.write_str("libvirt, asked now"),
@@ -58,24 +58,24 @@ impl fmt::Display for Origin {
 
 /// Something that is known, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept<T> {
+pub struct Sourced<T> {
     /// What is known.
     pub value: T,
     /// Where it is from.
-    pub origin: Origin,
+    pub origin: AnswerOrigin,
 }
 
 /// An answer, or why there is none.
-pub(crate) type KeptAnswer<T> = Kept<Result<T, Silence>>;
+pub(crate) type KeptAnswer<T> = Sourced<Result<T, Silence>>;
 
-impl<T> Kept<T> {
+impl<T> Sourced<T> {
     /// The later of two; the first where neither is known to be.
     fn later<'k>(&'k self, other: &'k Self) -> &'k Self {
         if other.origin.is_later_than(&self.origin) { other } else { self }
     }
 
     /// From there.
-    pub(crate) fn new(value: T, origin: Origin) -> Self {
+    pub(crate) fn new(value: T, origin: AnswerOrigin) -> Self {
         Self { value, origin }
     }
 }
@@ -119,7 +119,7 @@ impl Machine {
 
 /// What is known from libvirt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct LibvirtFacts {
     /// By namespace and name, then by the UID of the VMI when it was asked: another start is another CPU. The UID is empty where
     /// it is not known.
     pub guests: BTreeMap<(String, String), BTreeMap<String, GuestFacts>>,
@@ -127,7 +127,7 @@ pub struct Facts {
     pub nodes: BTreeMap<String, BTreeMap<Machine, NodeFacts>>,
     /// Answers that gave way to later ones, a line each.
     replaced: Vec<String>,
-    view: view::Memory,
+    view: view::ViewMemo,
 }
 
 /// What is known of a running guest.
@@ -143,14 +143,14 @@ pub struct GuestFacts {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
     /// Its host model, and the models usable there.
-    pub hosts: BTreeMap<Accelerator, KeptAnswer<Host>>,
+    pub hosts: BTreeMap<Accelerator, KeptAnswer<LibvirtHost>>,
     /// What it says of CPUs.
-    pub answers: BTreeMap<GuestCpu, KeptAnswer<Answer>>,
+    pub answers: BTreeMap<GuestCpu, KeptAnswer<LibvirtAnswer>>,
     /// Why it said nothing of any, when it was asked last.
-    pub silence: Option<Kept<Silence>>,
+    pub silence: Option<Sourced<Silence>>,
 }
 
-impl Facts {
+impl LibvirtFacts {
     /// Whether something was read from a file.
     fn is_saved(&self) -> bool {
         let guests = self.guests.values().flat_map(BTreeMap::values).map(|guest| &guest.cpu.origin);
@@ -226,7 +226,7 @@ impl Facts {
         uid: String,
         new: GuestFacts,
     ) -> Result<(), Contradiction> {
-        self.view = view::Memory::default();
+        self.view = view::ViewMemo::default();
         let title = format!("the CPU of {}/{}", key.0, key.1);
         let replaced = &mut self.replaced;
         let GuestFacts { cpu, losses } = new;
@@ -277,11 +277,11 @@ impl Facts {
         &mut self,
         name: &str,
         machine: &Machine,
-        hosts: impl IntoIterator<Item = (Accelerator, KeptAnswer<Host>)>,
-        answers: impl IntoIterator<Item = (GuestCpu, KeptAnswer<Answer>)>,
-        silence: Option<Kept<Silence>>,
+        hosts: impl IntoIterator<Item = (Accelerator, KeptAnswer<LibvirtHost>)>,
+        answers: impl IntoIterator<Item = (GuestCpu, KeptAnswer<LibvirtAnswer>)>,
+        silence: Option<Sourced<Silence>>,
     ) -> Result<(), Contradiction> {
-        self.view = view::Memory::default();
+        self.view = view::ViewMemo::default();
         let mut machines =
             Machines { all: self.nodes.entry(name.to_owned()).or_default(), machine, replaced: &mut self.replaced };
         machines.all.entry(machine.clone()).or_default();
@@ -302,7 +302,7 @@ impl Facts {
         }
         // Who answered since is no longer silent.
         let answered = facts.answers.values().filter(|answer| answer.value.is_ok());
-        let last = answered.reduce(Kept::later);
+        let last = answered.reduce(Sourced::later);
         if facts.silence.as_ref().zip(last).is_some_and(|(silence, last)| !silence.origin.is_later_than(&last.origin)) {
             facts.silence = None;
         }
@@ -394,7 +394,7 @@ impl Words for GuestCpu {
     }
 }
 
-impl Words for Answer {
+impl Words for LibvirtAnswer {
     fn words(&self) -> String {
         match self {
             Self::Identical | Self::Superset => self.as_str().to_owned(),
@@ -407,7 +407,7 @@ impl Words for Answer {
     }
 }
 
-impl Words for Host {
+impl Words for LibvirtHost {
     fn words(&self) -> String {
         let model = self.model.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
         let usable = self.models.values().filter(|usable| **usable == Usable::Yes).count();

@@ -20,7 +20,7 @@ const EXIT: &str = "exit code ";
 
 /// What a command left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Output {
+pub(crate) struct CommandOutput {
     /// Its exit code; `None` where the container did not tell.
     pub code: Option<i32>,
     /// Its standard output.
@@ -83,14 +83,14 @@ impl Question {
 
 /// What virsh left, of what the command left: with virsh's own exit code, and without the line that tells it.
 #[must_use]
-pub(crate) fn of_virsh(mut output: Output) -> Output {
+pub(crate) fn of_virsh(mut output: CommandOutput) -> CommandOutput {
     let text = output.stdout.trim_end_matches('\n');
     let (rest, last) = text.rsplit_once('\n').unwrap_or(("", text));
     // Virsh need not end its last line.
     if let Some((end, code)) = last.rsplit_once(EXIT)
         && let Ok(code) = code.parse()
     {
-        output = Output { code: Some(code), stdout: format!("{rest}\n{end}"), ..output };
+        output = CommandOutput { code: Some(code), stdout: format!("{rest}\n{end}"), ..output };
     }
     output
 }
@@ -119,14 +119,14 @@ mod tests {
     use super::*;
 
     /// The command as a container runs it, with a `virsh` that prints its arguments and leaves a code.
-    fn run(question: &Question, virsh: &str) -> Output {
+    fn run(question: &Question, virsh: &str) -> CommandOutput {
         let command = question.command(5);
         let script =
             format!("virsh() {{ {virsh}; }}; export -f virsh; timeout() {{ shift 3; \"$@\"; }}; {}", command[2]);
         let ran = Command::new(&command[0]).args(["-c", &script]).args(&command[3..]).output();
         let ran = ran.unwrap_or_else(|error| panic!("bash: {error}"));
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        of_virsh(Output { code: ran.status.code(), stdout: text(ran.stdout), stderr: text(ran.stderr) })
+        of_virsh(CommandOutput { code: ran.status.code(), stdout: text(ran.stdout), stderr: text(ran.stderr) })
     }
 
     fn question() -> Question {
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_has_no_exit_code_of_virsh_keeps_that_of_the_command() {
-        let output = Output { code: Some(127), stdout: "exit code x".to_owned(), stderr: String::new() };
+        let output = CommandOutput { code: Some(127), stdout: "exit code x".to_owned(), stderr: String::new() };
         assert_eq!(of_virsh(output.clone()), output);
     }
 }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::{name, words};
-use super::facts::{GuestFacts, Kept, KeptAnswer, Machine, NodeFacts, Origin};
-use super::{Accelerator, Answer, Cpu, Facts, GuestCpu, Host, Incompatible, Silence, Usable};
+use super::facts::{AnswerOrigin, GuestFacts, KeptAnswer, Machine, NodeFacts, Sourced};
+use super::{Accelerator, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence, Usable};
 use crate::policy::API_VERSION;
 use crate::word::Word;
 
@@ -213,14 +213,14 @@ fn checked_all(texts: &[String]) -> Result<Vec<String>, String> {
 }
 
 /// Where an object stands, and when libvirt said what it says.
-fn origin(place: &Arc<str>, at: Option<&str>) -> Result<Origin, String> {
+fn origin(place: &Arc<str>, at: Option<&str>) -> Result<AnswerOrigin, String> {
     let read = |text: &str| {
         text.parse::<Timestamp>().map_err(|_| format!("askedAt: expected a time in RFC 3339, found {}", shown(text)))
     };
-    Ok(Origin { at: at.map(read).transpose()?, place: Some(Arc::clone(place)) })
+    Ok(AnswerOrigin { at: at.map(read).transpose()?, place: Some(Arc::clone(place)) })
 }
 
-fn written(origin: &Origin) -> Option<String> {
+fn written(origin: &AnswerOrigin) -> Option<String> {
     origin.at.map(|at| at.to_string())
 }
 
@@ -264,14 +264,14 @@ pub(crate) fn is_file_name(name: &str) -> bool {
 
 /// The names of the files of all guests and nodes that something is known of.
 #[must_use]
-pub(crate) fn names(facts: &Facts) -> BTreeSet<String> {
+pub(crate) fn names(facts: &LibvirtFacts) -> BTreeSet<String> {
     let guests = facts.guests.keys().map(|(namespace, name)| file_name(&["guest", namespace, name]));
     guests.chain(facts.nodes.keys().map(|name| file_name(&["node", name]))).collect()
 }
 
 /// The answers as files: name and content, one for each guest and each node. Nothing of a guest but its CPU is in them.
 #[must_use]
-pub(crate) fn files(facts: &Facts) -> Vec<(String, Value)> {
+pub(crate) fn files(facts: &LibvirtFacts) -> Vec<(String, Value)> {
     let guests = facts.guests.iter().map(|((namespace, name), starts)| {
         let objects = starts.iter().map(|(uid, guest)| of_guest(namespace, name, uid, guest));
         (file_name(&["guest", namespace, name]), one_or_list(objects.collect()))
@@ -349,9 +349,9 @@ fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
     out.iter().map(|saved| object(NODE, saved)).collect()
 }
 
-fn of_answer((cpu, answer): (&GuestCpu, &KeptAnswer<Answer>)) -> SavedAnswer {
+fn of_answer((cpu, answer): (&GuestCpu, &KeptAnswer<LibvirtAnswer>)) -> SavedAnswer {
     let why = match &answer.value {
-        Ok(Answer::Incompatible(why)) => why.clone(),
+        Ok(LibvirtAnswer::Incompatible(why)) => why.clone(),
         _ => Incompatible::default(),
     };
     SavedAnswer {
@@ -384,7 +384,7 @@ pub(crate) fn is_kind(api_version: &str, kind: &str) -> bool {
 /// # Errors
 ///
 /// It is not what [`files`] writes, or contradicts what is known; the error says what is wrong.
-pub(crate) fn take_in(facts: &mut Facts, kind: &str, json: &str, place: &str) -> Result<(), String> {
+pub(crate) fn take_in(facts: &mut LibvirtFacts, kind: &str, json: &str, place: &str) -> Result<(), String> {
     if json.len() > MOST {
         return Err(format!("{} bytes; at most {MOST} of one object are read", json.len()));
     }
@@ -416,10 +416,10 @@ impl SavedGuest {
             Some(cpu) => Ok(cpu.of_guest(&accelerator)?),
             None => Err(silence.read().unwrap_or_else(no_answer)),
         };
-        let cpu = Kept::new(value, origin_of(asked_at.as_deref())?);
+        let cpu = Sourced::new(value, origin_of(asked_at.as_deref())?);
         let loss = |(model, features): (String, Vec<String>)| {
             let at = losses_asked_at.get(&model).or(asked_at.as_ref());
-            let lost = Kept::new(Ok(checked_all(&features)?), origin_of(at.map(String::as_str))?);
+            let lost = Sourced::new(Ok(checked_all(&features)?), origin_of(at.map(String::as_str))?);
             Ok((checked(&model)?, lost))
         };
         let losses = losses.into_iter().map(loss).collect::<Result<_, String>>()?;
@@ -430,9 +430,9 @@ impl SavedGuest {
 /// What an object says of a node. A CPU may stand in it more than once.
 struct SavedNodeRead {
     machine: Machine,
-    hosts: Option<(Accelerator, KeptAnswer<Host>)>,
-    answers: Vec<(GuestCpu, KeptAnswer<Answer>)>,
-    silence: Option<Kept<Silence>>,
+    hosts: Option<(Accelerator, KeptAnswer<LibvirtHost>)>,
+    answers: Vec<(GuestCpu, KeptAnswer<LibvirtAnswer>)>,
+    silence: Option<Sourced<Silence>>,
 }
 
 fn no_answer() -> Silence {
@@ -500,15 +500,15 @@ impl SavedNode {
         let first = || answers.first().map_or(Accelerator::Kvm, |(cpu, _)| cpu.accelerator);
         let accelerator = accelerator.as_deref().map(accelerated).transpose()?.unwrap_or_else(first);
         let host_origin = origin(place, host_asked_at.as_deref())?;
-        let host = has_host.then(|| (accelerator, Kept::new(Ok(Host { model, models }), host_origin)));
+        let host = has_host.then(|| (accelerator, Sourced::new(Ok(LibvirtHost { model, models }), host_origin)));
         let silent_at = origin(place, asked_at.as_deref())?;
-        let silence = silence.read().map(|silence| Kept::new(silence, silent_at));
+        let silence = silence.read().map(|silence| Sourced::new(silence, silent_at));
         Ok(SavedNodeRead { machine, hosts: host, answers, silence })
     }
 }
 
 impl SavedAnswer {
-    fn read(self, place: &Arc<str>) -> Result<(GuestCpu, KeptAnswer<Answer>), String> {
+    fn read(self, place: &Arc<str>) -> Result<(GuestCpu, KeptAnswer<LibvirtAnswer>), String> {
         let cpu = self.cpu.of_guest(&self.accelerator)?;
         let mut missing = checked_all(&self.missing)?;
         missing.sort_unstable();
@@ -521,15 +521,17 @@ impl SavedAnswer {
                 ));
             }
             None => Err(self.silence.read().unwrap_or_else(no_answer)),
-            Some("identical") => Ok(Answer::Identical),
-            Some("superset") => Ok(Answer::Superset),
-            Some("incompatible") => Ok(Answer::Incompatible(Incompatible { missing, reason: words(&self.reason) })),
+            Some("identical") => Ok(LibvirtAnswer::Identical),
+            Some("superset") => Ok(LibvirtAnswer::Superset),
+            Some("incompatible") => {
+                Ok(LibvirtAnswer::Incompatible(Incompatible { missing, reason: words(&self.reason) }))
+            }
             Some(other) => {
                 let found = shown(other);
                 return Err(format!("answer: expected identical, superset or incompatible, found {found}"));
             }
         };
-        Ok((cpu, Kept::new(answer, origin(place, self.asked_at.as_deref())?)))
+        Ok((cpu, Sourced::new(answer, origin(place, self.asked_at.as_deref())?)))
     }
 }
 

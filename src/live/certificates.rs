@@ -22,10 +22,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::connect::words;
-use crate::pki::{Names, PkiError};
+use crate::pki::{PkiError, ServerNames};
 use crate::telemetry::Metrics;
 use crate::web::tls::{self, Resolver};
-use rotation::{Step, Stored};
+use rotation::{RotationStep, Stored};
 
 /// The Secret.
 pub(crate) const SECRET: &str = "cpufit-certificates";
@@ -36,21 +36,21 @@ const ROUND: Duration = Duration::from_secs(15);
 
 /// Whose certificates, and for how long.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct CertificateSettings {
     /// Where the Secret and the Service are.
     pub namespace: String,
     /// How long a certificate lasts; it is replaced when a third of that is left.
     pub validity: Duration,
 }
 
-impl Settings {
+impl CertificateSettings {
     /// The names under which the API server asks.
-    fn names(&self) -> Names {
+    fn names(&self) -> ServerNames {
         let namespace = &self.namespace;
         let names = ["svc.cluster.local", "svc", ""].map(|end| format!("{NAME}.{namespace}.{end}"));
         // A namespace's name is one of DNS.
         let dns = names.iter().filter_map(|name| DnsName::try_from(name.trim_end_matches('.').to_owned()).ok());
-        Names { dns: dns.collect(), ips: Vec::new() }
+        ServerNames { dns: dns.collect(), ips: Vec::new() }
     }
 
     /// How often the Secret and the configurations are looked at.
@@ -78,7 +78,7 @@ enum RoundError {
 /// Serves what the Secret holds, for ever; and sees to it while this replica leads.
 pub(crate) async fn run(
     client: Client,
-    settings: Settings,
+    settings: CertificateSettings,
     resolver: Arc<Resolver>,
     mut leads: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
@@ -121,8 +121,8 @@ pub(crate) async fn run(
 struct Keeper {
     client: Client,
     secrets: Api<Secret>,
-    settings: Settings,
-    names: Names,
+    settings: CertificateSettings,
+    names: ServerNames,
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
     /// The certificate that is served.
@@ -149,7 +149,7 @@ impl Keeper {
             }
             let step;
             (stored, step) = stored.plan(self.last.as_ref(), self.settings.validity, is_settled, now);
-            if step != Step::Keep {
+            if step != RotationStep::Keep {
                 stored = stored.after(step, &self.names, self.settings.validity, now)?;
                 match self.store(secret, &stored).await {
                     Ok(()) => {}
@@ -158,7 +158,7 @@ impl Keeper {
                     Err(source) => return Err(RoundError::Api { what: "writing the Secret", source }),
                 }
                 info!(secret = SECRET, ?step, "certificates");
-                if matches!(step, Step::Make | Step::Promote) {
+                if matches!(step, RotationStep::Make | RotationStep::Promote) {
                     self.metrics.certificate_rotation();
                 }
             }
@@ -207,7 +207,7 @@ impl Keeper {
             return;
         }
         let (chain, key) = (held.pair.certificate_pem.as_bytes(), held.pair.key_pem.as_bytes());
-        match tls::Pair::from_pem(("tls.crt of the Secret", chain), ("tls.key of the Secret", key)) {
+        match tls::CertifiedKeyPair::from_pem(("tls.crt of the Secret", chain), ("tls.key of the Secret", key)) {
             Ok(pair) => {
                 self.resolver.replace(&pair);
                 info!(secret = SECRET, not_after = pair.not_after(), "serving a new certificate");
@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn the_names_are_those_by_which_the_api_server_asks() {
-        let settings = Settings { namespace: "harvester-system".to_owned(), validity: Duration::from_secs(60) };
+        let settings =
+            CertificateSettings { namespace: "harvester-system".to_owned(), validity: Duration::from_secs(60) };
         let names: Vec<String> = settings.names().dns.iter().map(|name| name.as_ref().to_owned()).collect();
         let expected =
             ["cpufit.harvester-system.svc.cluster.local", "cpufit.harvester-system.svc", "cpufit.harvester-system"];

@@ -7,9 +7,9 @@ use kube::client::ClientBuilder;
 use kube::config::Kubeconfig;
 use kube::{Client, Config};
 
-use super::around::Through;
 use super::freshness::Freshness;
 use super::kubeconfig;
+use super::middleware::MiddlewareLayer;
 use super::proxy::Environment;
 use crate::domain::Domain;
 
@@ -107,7 +107,7 @@ impl ClusterArgs {
 pub(crate) fn client(config: Config, domain: &Domain) -> Result<Client, ConnectError> {
     let plugin = plugin(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
-    Ok(builder.with_layer(&Through(domain.clone())).build())
+    Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).build())
 }
 
 /// The same; it is noted when the API server answers.
@@ -122,7 +122,7 @@ pub(crate) fn client_noted(
 ) -> Result<Client, ConnectError> {
     let plugin = plugin(&config);
     let builder = ClientBuilder::try_from(config).map_err(|error| ConnectError::of(plugin, error))?;
-    Ok(builder.with_layer(&Through(domain.clone())).with_layer(&Through(Arc::clone(freshness))).build())
+    Ok(builder.with_layer(&MiddlewareLayer(domain.clone())).with_layer(&MiddlewareLayer(Arc::clone(freshness))).build())
 }
 
 /// The program that gives credentials, where the kubeconfig names one.

@@ -22,9 +22,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::connect::words;
-use crate::report::{Reason, Regarding, Report};
+use crate::report::{EventReport, Reason, Regarding};
 use crate::telemetry::{EventResult, Metrics};
-use queue::{Due, EventQueue, Now, Series, Taken};
+use queue::{Due, EventQueue, Now, Queued, Series};
 
 /// Who reports.
 pub(crate) const CONTROLLER: &str = "cpufit.io/cpufit";
@@ -37,10 +37,10 @@ const NAME: usize = 253;
 
 /// Where reports are handed in.
 #[derive(Clone, Debug)]
-pub struct Reports(Arc<Shared>);
+pub struct Reports(Arc<SharedReports>);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedReports {
     queue: Mutex<EventQueue>,
     /// Something was queued.
     queued: Notify,
@@ -52,16 +52,16 @@ impl Reports {
     #[must_use]
     pub fn new(metrics: &Arc<Metrics>) -> Self {
         let queue = Mutex::new(EventQueue::new(Now::read().tick));
-        Self(Arc::new(Shared { queue, queued: Notify::new(), metrics: Arc::clone(metrics) }))
+        Self(Arc::new(SharedReports { queue, queued: Notify::new(), metrics: Arc::clone(metrics) }))
     }
 
     /// Queues an Event. Returns at once, whatever becomes of it.
-    pub fn push(&self, report: Report) {
+    pub fn push(&self, report: EventReport) {
         let taken = self.queue().take(report, Now::read());
         match taken {
-            Taken::New => {}
-            Taken::Again => self.0.metrics.event(EventResult::Deduplicated),
-            Taken::TooMuch => return self.0.metrics.event(EventResult::Limited),
+            Queued::New => {}
+            Queued::Again => self.0.metrics.event(EventResult::Deduplicated),
+            Queued::TooMuch => return self.0.metrics.event(EventResult::Limited),
         }
         self.0.queued.notify_one();
     }

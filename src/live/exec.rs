@@ -14,7 +14,7 @@ use super::connect;
 use crate::fit::shown::Shown;
 use crate::libvirt::Silence;
 use crate::libvirt::answer::{ERRORS, OUTPUT};
-use crate::libvirt::question::Output;
+use crate::libvirt::question::CommandOutput;
 
 /// virt-launcher's container in a launcher pod.
 const CONTAINER: &str = "compute";
@@ -38,7 +38,7 @@ pub(crate) async fn exec(
     pod: &PodName,
     command: Vec<String>,
     limit: Duration,
-) -> Result<Output, Silence> {
+) -> Result<CommandOutput, Silence> {
     let run = async {
         let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
         let params = AttachParams::default().container(CONTAINER).stdin(false).stdout(true).stderr(true);
@@ -49,7 +49,7 @@ pub(crate) async fn exec(
 }
 
 /// A process that is dropped before its end is no longer listened to: the connection is closed.
-async fn output(mut process: AttachedProcess) -> Result<Output, Silence> {
+async fn output(mut process: AttachedProcess) -> Result<CommandOutput, Silence> {
     let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
     let (stdout, stderr) = futures_util::try_join!(text(stdout, OUTPUT), text(stderr, ERRORS))?;
     let status = match status {
@@ -57,7 +57,7 @@ async fn output(mut process: AttachedProcess) -> Result<Output, Silence> {
         None => None,
     };
     let status = status.ok_or_else(|| Silence::NotRun("the connection ended before the command".to_owned()))?;
-    Ok(Output { code: Some(exit_code(&status)?), stdout, stderr })
+    Ok(CommandOutput { code: Some(exit_code(&status)?), stdout, stderr })
 }
 
 async fn text(stream: Option<impl AsyncRead + Unpin>, most: usize) -> Result<String, Silence> {

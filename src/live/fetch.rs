@@ -9,17 +9,17 @@ use kube::{Api, Client};
 use tracing::debug;
 
 use super::connect::words;
-use super::kinds::{Projected, Seen, project};
+use super::kinds::{Projected, ProjectedObject, project};
 use super::watch::PAGE;
 use crate::fit::syntax;
-use crate::kubevirt::cluster::{Cluster, Object};
+use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::Room;
 use crate::kubevirt::wire::Vmi;
 use crate::report;
 use crate::review::MissingInput;
-use crate::snapshot::prune::Taken;
+use crate::snapshot::prune::SnapshotObjects;
 use crate::well_known;
 use crate::world::World;
 
@@ -56,7 +56,7 @@ pub(crate) enum FetchError {
     },
 }
 
-fn projected(resource: Resource, seen: &Seen) -> Result<Projected, FetchError> {
+fn projected(resource: Resource, seen: &ProjectedObject) -> Result<Projected, FetchError> {
     project(resource, seen.json()).map_err(|source| {
         let (namespace, name) = seen.name();
         FetchError::Malformed { plural: resource.plural().to_owned(), namespace, name, source }
@@ -80,7 +80,7 @@ async fn reached<T>(
     resource: Resource,
     reach: Reach<'_>,
     selector: Option<&str>,
-    of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
+    of: &impl Fn(Resource, &ProjectedObject) -> Result<T, FetchError>,
 ) -> Result<Vec<T>, FetchError> {
     let all = |namespace| all(client, resource, namespace, selector, of);
     match reach {
@@ -88,7 +88,7 @@ async fn reached<T>(
         Reach::Namespace(namespace) | Reach::Rather(namespace) => match all(None).await {
             Err(error) if error.is_forbidden() && resource == Resource::Namespaces => {
                 // Who may work in a namespace may read it, and no list of all.
-                let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
+                let api: Api<ProjectedObject> = Api::all_with(client.clone(), &resource.api());
                 match api.get(namespace).await {
                     Ok(seen) => Ok(vec![of(resource, &seen)?]),
                     Err(_) => Err(error),
@@ -109,9 +109,9 @@ async fn all<T>(
     resource: Resource,
     namespace: Option<&str>,
     selector: Option<&str>,
-    of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
+    of: &impl Fn(Resource, &ProjectedObject) -> Result<T, FetchError>,
 ) -> Result<Vec<T>, FetchError> {
-    let api: Api<Seen> = match namespace {
+    let api: Api<ProjectedObject> = match namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource.api()),
         None => Api::all_with(client.clone(), &resource.api()),
     };
@@ -120,7 +120,7 @@ async fn all<T>(
         params = params.labels(selector);
     }
     let mut out = Vec::new();
-    let read = |seen: &Seen| {
+    let read = |seen: &ProjectedObject| {
         out.push(of(resource, seen)?);
         Ok(())
     };
@@ -132,9 +132,9 @@ async fn all<T>(
 
 /// Reads objects page by page.
 async fn pages(
-    api: &Api<Seen>,
+    api: &Api<ProjectedObject>,
     mut params: ListParams,
-    mut read: impl FnMut(&Seen) -> Result<(), FetchError>,
+    mut read: impl FnMut(&ProjectedObject) -> Result<(), FetchError>,
     failed: impl Fn(kube::Error) -> FetchError,
 ) -> Result<(), FetchError> {
     params.limit = Some(PAGE);
@@ -157,7 +157,7 @@ async fn everything<T>(
     client: &Client,
     reach: Reach<'_>,
     selector: &impl Fn(Resource) -> Option<&'static str>,
-    of: &impl Fn(Resource, &Seen) -> Result<T, FetchError>,
+    of: &impl Fn(Resource, &ProjectedObject) -> Result<T, FetchError>,
 ) -> Result<(Vec<T>, Vec<FetchError>), FetchError> {
     let (mut out, mut left_out) = (Vec::new(), Vec::new());
     let read = join_all(Resource::ALL.map(|one| reached(client, one, reach, selector(one), of))).await;
@@ -183,8 +183,8 @@ pub(crate) async fn objects(
     client: &Client,
     reach: Reach<'_>,
 ) -> Result<(Vec<serde_json::Value>, Vec<FetchError>), FetchError> {
-    let taken = RefCell::new(Taken::default());
-    let take = |api: &ApiResource, seen: &Seen| {
+    let taken = RefCell::new(SnapshotObjects::default());
+    let take = |api: &ApiResource, seen: &ProjectedObject| {
         taken.borrow_mut().take(&api.api_version, &api.kind, seen.json()).map_err(|source| {
             let (namespace, name) = seen.name();
             FetchError::Malformed { plural: api.plural.clone(), namespace, name, source }
@@ -194,7 +194,7 @@ pub(crate) async fn objects(
         Reach::Namespace(namespace) => Some(namespace),
         Reach::Cluster | Reach::Rather(_) => None,
     };
-    let of = |resource: Resource, seen: &Seen| take(&resource.api(), seen);
+    let of = |resource: Resource, seen: &ProjectedObject| take(&resource.api(), seen);
     // Room is taken by pods of all kinds.
     let selector = |resource: Resource| resource.selector().filter(|_| only.is_some() || resource != Resource::Pods);
     let (_, mut left_out) = everything(client, reach, &selector, &of).await?;
@@ -255,7 +255,7 @@ pub(crate) async fn room(client: &Client) -> (Room, Vec<FetchError>) {
 }
 
 async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> Result<(), FetchError> {
-    let read = |seen: &Seen| {
+    let read = |seen: &ProjectedObject| {
         room.read(&resource.group, &resource.kind, &super::kinds::Text(seen.json())).map_err(|source| {
             let (namespace, name) = seen.name();
             FetchError::Malformed { plural: resource.plural.clone(), namespace, name, source }
@@ -268,9 +268,9 @@ async fn read_room(client: &Client, resource: &ApiResource, room: &mut Room) -> 
 async fn each(
     client: &Client,
     resource: &ApiResource,
-    read: impl FnMut(&Seen) -> Result<(), FetchError>,
+    read: impl FnMut(&ProjectedObject) -> Result<(), FetchError>,
 ) -> Result<(), FetchError> {
-    let api: Api<Seen> = Api::all_with(client.clone(), resource);
+    let api: Api<ProjectedObject> = Api::all_with(client.clone(), resource);
     let failed = |source| FetchError::Room { plural: resource.plural.clone(), source };
     pages(&api, ListParams::default(), read, failed).await
 }
@@ -296,28 +296,28 @@ impl FetchError {
 }
 
 /// Reads what a judgement lacked: the objects that were found. What is not there, or cannot be read, stays lacking.
-pub(crate) async fn lacking(client: &Client, cluster: &Cluster, lacks: &[MissingInput]) -> Vec<Object> {
+pub(crate) async fn lacking(client: &Client, cluster: &Cluster, lacks: &[MissingInput]) -> Vec<ClusterObject> {
     let mut found = Vec::new();
     for lack in lacks {
         match lack {
             MissingInput::Vmi { namespace, name } => {
                 if let Some(vmi) = vmi(client, namespace, name).await {
                     found.extend(launchers(client, &vmi).await);
-                    found.push(Object::Vmi(Box::new(vmi)));
+                    found.push(ClusterObject::Vmi(Box::new(vmi)));
                 }
             }
             MissingInput::Owner { kind, namespace, name } => {
-                if !matches!(kind, report::Kind::Vmi | report::Kind::Policy) {
+                if !matches!(kind, report::EventKind::Vmi | report::EventKind::Policy) {
                     found.extend(one(client, kind.resource(), namespace, name).await);
                 }
             }
             MissingInput::Launcher { namespace, name } => {
-                if let Some(Object::Launcher(launcher)) = one(client, Resource::Pods, namespace, name).await {
+                if let Some(ClusterObject::Launcher(launcher)) = one(client, Resource::Pods, namespace, name).await {
                     if cluster.vmi(namespace, &launcher.guest).is_none() {
                         let vmi = vmi(client, namespace, &launcher.guest).await;
-                        found.extend(vmi.map(|vmi| Object::Vmi(Box::new(vmi))));
+                        found.extend(vmi.map(|vmi| ClusterObject::Vmi(Box::new(vmi))));
                     }
-                    found.push(Object::Launcher(launcher));
+                    found.push(ClusterObject::Launcher(launcher));
                 }
             }
             MissingInput::Migration { namespace, name } => {
@@ -328,13 +328,13 @@ pub(crate) async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Missing
     found
 }
 
-async fn one(client: &Client, resource: Resource, namespace: &str, name: &str) -> Option<Object> {
+async fn one(client: &Client, resource: Resource, namespace: &str, name: &str) -> Option<ClusterObject> {
     // Names come from reviews, and go into the path of a request.
     if syntax::dns_label(namespace).is_err() || syntax::subdomain(name).is_err() {
         debug!(%resource, "what is no name is not looked up");
         return None;
     }
-    let api: Api<Seen> = Api::namespaced_with(client.clone(), namespace, &resource.api());
+    let api: Api<ProjectedObject> = Api::namespaced_with(client.clone(), namespace, &resource.api());
     let seen = match api.get_opt(name).await {
         Ok(seen) => seen?,
         Err(error) => {
@@ -354,7 +354,7 @@ async fn one(client: &Client, resource: Resource, namespace: &str, name: &str) -
 
 async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
     match one(client, Resource::Vmis, namespace, name).await {
-        Some(Object::Vmi(vmi)) => Some(*vmi),
+        Some(ClusterObject::Vmi(vmi)) => Some(*vmi),
         _ => None,
     }
 }
@@ -364,8 +364,9 @@ async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
 const LAUNCHERS: u32 = 4;
 
 /// The launchers of a guest, by the label that virt-controller puts on them.
-async fn launchers(client: &Client, vmi: &Vmi) -> Vec<Object> {
-    let api: Api<Seen> = Api::namespaced_with(client.clone(), &vmi.metadata.namespace, &Resource::Pods.api());
+async fn launchers(client: &Client, vmi: &Vmi) -> Vec<ClusterObject> {
+    let api: Api<ProjectedObject> =
+        Api::namespaced_with(client.clone(), &vmi.metadata.namespace, &Resource::Pods.api());
     let of_guest = format!("{}={}", well_known::CREATED_BY.key, vmi.metadata.uid);
     let params = ListParams::default().labels(&of_guest).limit(LAUNCHERS);
     match api.list(&params).await {

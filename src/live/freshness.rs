@@ -16,7 +16,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
 use tokio::time::Instant;
 
-use super::around::{Around, Arriving};
+use super::middleware::{AnswerBody, Middleware};
 use crate::kubevirt::resource::Resource;
 
 const RESOURCES: usize = Resource::ALL.len();
@@ -101,15 +101,15 @@ impl Collector for AgeCollector {
 }
 
 /// Notes when a client is answered about a resource, and each piece of the answer.
-impl Around for Arc<Freshness> {
-    type Asked = Option<Resource>;
+impl Middleware for Arc<Freshness> {
+    type RequestInfo = Option<Resource>;
 
     fn request(&self, request: Request<Sent>) -> (Request<Sent>, Option<Resource>) {
         let resource = Resource::of_path(request.uri().path());
         (request, resource)
     }
 
-    fn answer(self, asked: Option<Resource>, answer: Response<Arriving>) -> Response<Arriving> {
+    fn answer(self, asked: Option<Resource>, answer: Response<AnswerBody>) -> Response<AnswerBody> {
         let Some(resource) = asked.filter(|_| answer.status().is_success()) else { return answer };
         self.received(resource);
         let note = move |frame| {

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 use super::kinds::{Projected, Registered};
-use super::watch::Change;
+use super::watch::ResourceChange;
 use crate::fit::fleet::FleetBuilder;
 use crate::fit::placement::Placement;
-use crate::kubevirt::cluster::{Cluster, Kind, Launcher, Name, Object};
+use crate::kubevirt::cluster::{Cluster, ClusterKind, ClusterObject, Launcher, ObjectName};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
 use crate::world::World;
@@ -35,7 +35,7 @@ pub struct Inventory {
     cluster: Cluster,
     policies: BTreeMap<String, Registered>,
     /// What came up since a resource began to be read anew.
-    relisted: HashMap<Resource, HashSet<Name>>,
+    relisted: HashMap<Resource, HashSet<ObjectName>>,
     synced: HashSet<Resource>,
     placements: HashSet<Arc<Placement<'static>>>,
     nodes_changed: bool,
@@ -52,24 +52,24 @@ impl Inventory {
     }
 
     /// Takes a change in.
-    pub fn apply(&mut self, change: Change) {
+    pub fn apply(&mut self, change: ResourceChange) {
         match change {
-            Change::Relisting(resource) => {
+            ResourceChange::Relisting(resource) => {
                 self.relisted.insert(resource, HashSet::new());
             }
-            Change::Put(resource, name, projected) => {
+            ResourceChange::Put(resource, name, projected) => {
                 if let Some(seen) = self.relisted.get_mut(&resource) {
                     seen.insert(name);
                 }
                 self.put(projected);
             }
-            Change::Gone(resource, name) => self.remove(resource, &name),
-            Change::Listed(resource) => {
+            ResourceChange::Gone(resource, name) => self.remove(resource, &name),
+            ResourceChange::Listed(resource) => {
                 let seen = self.relisted.remove(&resource).unwrap_or_default();
                 self.keep_only(resource, &seen);
                 self.sync(resource);
             }
-            Change::Absent(resource) => {
+            ResourceChange::Absent(resource) => {
                 self.relisted.remove(&resource);
                 self.keep_only(resource, &HashSet::new());
                 self.sync(resource);
@@ -98,10 +98,10 @@ impl Inventory {
                 self.policies.insert(policy.metadata.name.clone(), *policy);
             }
             Projected::Object(object) => match *object {
-                Object::Node(node) => self.nodes_changed |= self.fleet_builder.insert(node),
-                Object::Launcher(launcher) => {
+                ClusterObject::Node(node) => self.nodes_changed |= self.fleet_builder.insert(node),
+                ClusterObject::Launcher(launcher) => {
                     let launcher = self.sharing(launcher);
-                    self.changed |= self.cluster.put(Object::Launcher(launcher));
+                    self.changed |= self.cluster.put(ClusterObject::Launcher(launcher));
                 }
                 other => self.changed |= self.cluster.put(other),
             },
@@ -122,12 +122,12 @@ impl Inventory {
         launcher
     }
 
-    fn remove(&mut self, resource: Resource, name: &Name) {
+    fn remove(&mut self, resource: Resource, name: &ObjectName) {
         match resource {
             Resource::Nodes => self.nodes_changed |= self.fleet_builder.remove(&name.1),
             Resource::Policies => self.changed |= self.policies.remove(&name.1).is_some(),
             other => {
-                if let Some(kind) = Kind::of(other) {
+                if let Some(kind) = ClusterKind::of(other) {
                     self.changed |= self.cluster.remove(kind, name);
                 }
             }
@@ -135,9 +135,9 @@ impl Inventory {
     }
 
     /// Drops all of a resource but these.
-    fn keep_only(&mut self, resource: Resource, seen: &HashSet<Name>) {
-        let is_namespaced = |name: &Name| !name.0.is_empty();
-        let known: Vec<Name> = match (resource, Kind::of(resource)) {
+    fn keep_only(&mut self, resource: Resource, seen: &HashSet<ObjectName>) {
+        let is_namespaced = |name: &ObjectName| !name.0.is_empty();
+        let known: Vec<ObjectName> = match (resource, ClusterKind::of(resource)) {
             (Resource::Nodes, _) => self.fleet_builder.names().map(|name| (String::new(), name.to_owned())).collect(),
             (Resource::Policies, _) => self.policies.keys().map(|name| (String::new(), name.clone())).collect(),
             (_, Some(kind)) => self.cluster.names(kind),
@@ -188,7 +188,7 @@ impl Inventory {
 /// Where a snapshot takes longer to make, the next one waits longer: at most a tenth of the time goes into them.
 pub async fn run(
     mut inventory: Inventory,
-    mut changes: mpsc::Receiver<Change>,
+    mut changes: mpsc::Receiver<ResourceChange>,
     together: Duration,
     mut publish: impl FnMut(Snapshot),
 ) {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::bounds::{Bounded, Excess, Measured};
-use crate::kubevirt::cluster::{Name, Object};
+use crate::kubevirt::cluster::{ClusterObject, ObjectName};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::{Cpu, Domain, LIVE_MIGRATABLE, Meta, Reader, VmiSpec};
 use crate::policy::Policy;
@@ -52,7 +52,7 @@ pub struct Registered {
 #[derive(Clone, Debug)]
 pub enum Projected {
     /// Something that guests are judged by.
-    Object(Box<Object>),
+    Object(Box<ClusterObject>),
     /// A policy.
     Policy(Box<Registered>),
     /// It bears on nothing: a pod that is finished.
@@ -79,7 +79,7 @@ pub fn project(resource: Resource, json: &str) -> Result<Projected, serde_json::
     if resource == Resource::Policies {
         return registered(json).map(|registered| Projected::Policy(Box::new(registered)));
     }
-    let object = Object::read(resource.group(), resource.kind(), &Text(json))?;
+    let object = ClusterObject::read(resource.group(), resource.kind(), &Text(json))?;
     Ok(object.map_or(Projected::Nothing, |object| Projected::Object(Box::new(slim(object)))))
 }
 
@@ -111,7 +111,7 @@ fn forget(spec: &mut VmiSpec) {
 }
 
 /// Without what only other programs read: annotations are often larger than all the rest.
-fn slim(mut object: Object) -> Object {
+fn slim(mut object: ClusterObject) -> ClusterObject {
     let versioned = |meta: &mut Meta| {
         meta.annotations.retain(|key, _| well_known::is_read_annotation(key));
         meta.resource_version.clear();
@@ -121,22 +121,22 @@ fn slim(mut object: Object) -> Object {
         meta.generation = 0;
     };
     match &mut object {
-        Object::Node(_) | Object::Launcher(_) => {}
-        Object::VirtualMachine(vm) => {
+        ClusterObject::Node(_) | ClusterObject::Launcher(_) => {}
+        ClusterObject::VirtualMachine(vm) => {
             if vm.metadata.excess.is_some() {
                 forget(&mut vm.spec.template.spec);
             }
             own(&mut vm.metadata);
             own(&mut vm.spec.template.metadata);
         }
-        Object::Replicas(replicas) => {
+        ClusterObject::Replicas(replicas) => {
             if replicas.vm.metadata.excess.is_some() {
                 forget(&mut replicas.vm.spec.template.spec);
             }
             own(&mut replicas.vm.metadata);
             own(&mut replicas.vm.spec.template.metadata);
         }
-        Object::Vmi(vmi) => {
+        ClusterObject::Vmi(vmi) => {
             if vmi.metadata.excess.is_some() {
                 forget(&mut vmi.spec);
             }
@@ -144,33 +144,33 @@ fn slim(mut object: Object) -> Object {
             // The others come and go with the guest's agent, and judge nothing.
             vmi.status.conditions.retain(|condition| condition.kind == LIVE_MIGRATABLE);
         }
-        Object::Migration(vmim) => own(&mut vmim.metadata),
-        Object::KubeVirt(kubevirt) => own(&mut kubevirt.metadata),
-        Object::Namespace(namespace) => own(&mut namespace.metadata),
+        ClusterObject::Migration(vmim) => own(&mut vmim.metadata),
+        ClusterObject::KubeVirt(kubevirt) => own(&mut kubevirt.metadata),
+        ClusterObject::Namespace(namespace) => own(&mut namespace.metadata),
         // Its generation distinguishes a revision from the object of today.
-        Object::Instancetype(found) => versioned(&mut found.metadata),
-        Object::Preference(found) => versioned(&mut found.metadata),
-        Object::Revision(found) => own(&mut found.metadata),
-        Object::DataSource(found) => own(&mut found.metadata),
-        Object::Claim(found) => own(&mut found.metadata),
-        Object::Volume(found) => own(&mut found.metadata),
-        Object::DataVolume(found) => own(&mut found.metadata),
-        Object::VolumeSnapshot(found) => own(&mut found.metadata),
+        ClusterObject::Instancetype(found) => versioned(&mut found.metadata),
+        ClusterObject::Preference(found) => versioned(&mut found.metadata),
+        ClusterObject::Revision(found) => own(&mut found.metadata),
+        ClusterObject::DataSource(found) => own(&mut found.metadata),
+        ClusterObject::Claim(found) => own(&mut found.metadata),
+        ClusterObject::Volume(found) => own(&mut found.metadata),
+        ClusterObject::DataVolume(found) => own(&mut found.metadata),
+        ClusterObject::VolumeSnapshot(found) => own(&mut found.metadata),
     }
     object
 }
 
 /// An object of a list or a watch, projected at once: nothing else of it is ever held.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ProjectedObject {
     meta: kube::core::ObjectMeta,
     text: Box<RawValue>,
 }
 
-impl Seen {
+impl ProjectedObject {
     /// Namespace and name.
     #[must_use]
-    pub fn name(&self) -> Name {
+    pub fn name(&self) -> ObjectName {
         (self.meta.namespace.clone().unwrap_or_default(), self.meta.name.clone().unwrap_or_default())
     }
 
@@ -181,7 +181,7 @@ impl Seen {
     }
 }
 
-impl<'de> Deserialize<'de> for Seen {
+impl<'de> Deserialize<'de> for ProjectedObject {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         /// The part of an object that the client library looks at.
         #[derive(Deserialize)]
@@ -207,7 +207,7 @@ impl<'de> Deserialize<'de> for Seen {
     }
 }
 
-impl kube::Resource for Seen {
+impl kube::Resource for ProjectedObject {
     type DynamicType = ApiResource;
     type Scope = kube::core::DynamicResourceScope;
 

@@ -105,7 +105,7 @@ pub(crate) async fn run(
 
 /// What to do about the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum LeaseStep {
     /// There is no Lease: create it.
     Create,
     /// Nobody holds it any more: take it.
@@ -117,23 +117,23 @@ enum Step {
 }
 
 /// `unchanged` is how long the Lease has been seen as it is.
-fn step(lease: Option<&LeaseSpec>, unchanged: Duration, me: &str) -> Step {
-    let Some(lease) = lease else { return Step::Create };
+fn step(lease: Option<&LeaseSpec>, unchanged: Duration, me: &str) -> LeaseStep {
+    let Some(lease) = lease else { return LeaseStep::Create };
     match lease.holder_identity.as_deref().unwrap_or_default() {
-        "" => Step::Take,
-        holder if holder == me => Step::Renew,
+        "" => LeaseStep::Take,
+        holder if holder == me => LeaseStep::Renew,
         _ => {
             let seconds = lease.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
             let lasts = seconds.map_or(DURATION, Duration::from_secs);
-            if unchanged > lasts { Step::Take } else { Step::Follow }
+            if unchanged > lasts { LeaseStep::Take } else { LeaseStep::Follow }
         }
     }
 }
 
 /// The Lease as it stands when `me` holds it from now on.
-fn held(before: Option<&LeaseSpec>, step: Step, me: &str, now: Timestamp) -> LeaseSpec {
+fn held(before: Option<&LeaseSpec>, step: LeaseStep, me: &str, now: Timestamp) -> LeaseSpec {
     let mut spec = before.cloned().unwrap_or_default();
-    if step != Step::Renew {
+    if step != LeaseStep::Renew {
         spec.acquire_time = Some(MicroTime(now));
         spec.lease_transitions = Some(before.map_or(0, |before| before.lease_transitions.unwrap_or_default() + 1));
     }
@@ -225,7 +225,7 @@ impl Candidate {
         let spec = lease.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
         let unchanged = self.observe(spec.as_ref());
         let step = step(spec.as_ref(), unchanged, &self.me);
-        if step == Step::Follow {
+        if step == LeaseStep::Follow {
             return Ok(false);
         }
         let held = held(spec.as_ref(), step, &self.me, Timestamp::now());

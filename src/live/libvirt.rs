@@ -11,13 +11,13 @@ use kube::Client;
 use tokio::time::Instant;
 
 use super::exec::{PodName, exec};
-use crate::answers::asking::{GuestName, LauncherName, Plan, PlannedGuest};
+use crate::answers::libvirt_plan::{GuestName, LauncherName, Plan, PlannedGuest};
 use crate::fit::libvirt::losses;
 use crate::libvirt::answer;
-use crate::libvirt::facts::{GuestFacts, Kept, KeptAnswer, NodeFacts, Origin};
-use crate::libvirt::question::Output;
+use crate::libvirt::facts::{AnswerOrigin, GuestFacts, KeptAnswer, NodeFacts, Sourced};
+use crate::libvirt::question::CommandOutput;
 use crate::libvirt::question::{Question, of_virsh};
-use crate::libvirt::{Accelerator, Answer, Cpu, Facts, GuestCpu, Host, Silence};
+use crate::libvirt::{Accelerator, Cpu, GuestCpu, LibvirtAnswer, LibvirtFacts, LibvirtHost, Silence};
 
 /// How many questions are asked at once.
 const AT_ONCE: usize = 8;
@@ -83,10 +83,10 @@ impl<'a> Asker<'a> {
 
     /// Asks what is planned: the CPU of each guest, then the nodes about it. CPUs that several guests have are asked about
     /// once. Whoever does not answer keeps nobody from being asked.
-    pub(crate) async fn ask(&self, plan: &Plan) -> Facts {
-        let mut facts = Facts::default();
+    pub(crate) async fn ask(&self, plan: &Plan) -> LibvirtFacts {
+        let mut facts = LibvirtFacts::default();
         let mut add = |guest: &GuestName, cpu| {
-            let known = GuestFacts { cpu: Kept::new(cpu, now()), losses: BTreeMap::new() };
+            let known = GuestFacts { cpu: Sourced::new(cpu, now()), losses: BTreeMap::new() };
             facts.guests.entry(guest.key()).or_default().insert(guest.uid.clone(), known);
         };
         let questions = plan.guests.iter().map(|guest| async move { (guest, self.guest(guest).await) });
@@ -142,7 +142,7 @@ impl<'a> Asker<'a> {
             let loss = |model: &String| {
                 let lost =
                     features(guest, cpu.clone()).and_then(|has| Ok(losses(has, features(guest, named(model, cpu))?)));
-                (model.clone(), Kept::new(lost, now()))
+                (model.clone(), Sourced::new(lost, now()))
             };
             models.iter().map(loss).collect()
         };
@@ -174,7 +174,7 @@ impl<'a> Asker<'a> {
         let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();
         let mut launchers = launchers.iter();
         let Some(mut launcher) = launchers.next() else {
-            out.silence = Some(Kept::new(Silence::NoLauncher, now()));
+            out.silence = Some(Sourced::new(Silence::NoLauncher, now()));
             return out;
         };
         let mut open: VecDeque<GuestCpu> = cpus.into_iter().collect();
@@ -189,11 +189,11 @@ impl<'a> Asker<'a> {
                         open.push_front(cpu);
                         continue;
                     }
-                    out.silence = answered.err().map(|silence| Kept::new(silence, now()));
+                    out.silence = answered.err().map(|silence| Sourced::new(silence, now()));
                     break;
                 }
                 Err(Silence::GivenUp(_)) => {
-                    out.silence = answered.err().map(|silence| Kept::new(silence, now()));
+                    out.silence = answered.err().map(|silence| Sourced::new(silence, now()));
                     break;
                 }
                 Err(Silence::TooSlow(_)) => {
@@ -205,29 +205,34 @@ impl<'a> Asker<'a> {
                 }
                 _ => {}
             }
-            out.answers.insert(cpu, Kept::new(answered, now()));
+            out.answers.insert(cpu, Sourced::new(answered, now()));
         }
         if out.answers.values().any(|answer| answer.value.is_ok()) {
             for accelerator in accelerators {
                 let host = self.host(node, launcher, accelerator).await;
-                out.hosts.insert(accelerator, Kept::new(host, now()));
+                out.hosts.insert(accelerator, Sourced::new(host, now()));
             }
         }
         out
     }
 
-    async fn compare(&self, node: &str, launcher: &LauncherName, cpu: &GuestCpu) -> Result<Answer, Silence> {
+    async fn compare(&self, node: &str, launcher: &LauncherName, cpu: &GuestCpu) -> Result<LibvirtAnswer, Silence> {
         let question = Question::Compare(cpu.clone());
         answer::comparison(&question, &self.put(node, launcher, &question).await?)
     }
 
-    async fn host(&self, node: &str, launcher: &LauncherName, accelerator: Accelerator) -> Result<Host, Silence> {
+    async fn host(
+        &self,
+        node: &str,
+        launcher: &LauncherName,
+        accelerator: Accelerator,
+    ) -> Result<LibvirtHost, Silence> {
         let question = Question::Host(accelerator);
         answer::host(&question, &self.put(node, launcher, &question).await?)
     }
 
     /// Puts a question to a launcher on a node, unless earlier ones were in vain.
-    async fn put(&self, node: &str, launcher: &LauncherName, question: &Question) -> Result<Output, Silence> {
+    async fn put(&self, node: &str, launcher: &LauncherName, question: &Question) -> Result<CommandOutput, Silence> {
         let seconds = self.limit.as_secs().max(1);
         if let Some(silence) = self.in_vain.borrow().reason(node, &launcher.0, seconds) {
             return Err(silence);
@@ -239,7 +244,7 @@ impl<'a> Asker<'a> {
         let is_late = began.elapsed() + EARLY >= Duration::from_secs(seconds);
         let answered = match answered {
             // The codes are those of `timeout` in the container.
-            Ok(Output { code: Some(124 | 137), .. }) if is_late => Err(Silence::TooSlow(seconds)),
+            Ok(CommandOutput { code: Some(124 | 137), .. }) if is_late => Err(Silence::TooSlow(seconds)),
             Err(Silence::TooSlow(_)) => Err(Silence::TooSlow(seconds)),
             other => other,
         };
@@ -249,9 +254,9 @@ impl<'a> Asker<'a> {
 }
 
 /// Libvirt was asked now; to the second.
-fn now() -> Origin {
+fn now() -> AnswerOrigin {
     let now = Timestamp::now();
-    Origin::now(Timestamp::from_second(now.as_second()).unwrap_or(now))
+    AnswerOrigin::now(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
 #[cfg(test)]

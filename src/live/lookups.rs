@@ -69,7 +69,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::kubevirt::cluster::{Cluster, Object};
+    use crate::kubevirt::cluster::{Cluster, ClusterObject};
     use crate::testing::cluster::read;
 
     const SERVER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn one_address_leaves_look_ups_to_others() {
         let names: Vec<String> = (0..100).map(|number| format!("space-{number}")).collect();
-        let spaces = names.iter().map(|name| Object::Namespace(read(json!({"metadata": {"name": name}}))));
+        let spaces = names.iter().map(|name| ClusterObject::Namespace(read(json!({"metadata": {"name": name}}))));
         let world = World { cluster: Cluster::new(spaces, None), ..World::default() };
         let now = Instant::now();
         let lookups = Lookups::new(now);
@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_storm_reads_no_more_than_its_share() {
-        let namespaces = ["shop", "lab"].map(|name| Object::Namespace(read(json!({"metadata": {"name": name}}))));
+        let namespaces =
+            ["shop", "lab"].map(|name| ClusterObject::Namespace(read(json!({"metadata": {"name": name}}))));
         let world = World { cluster: Cluster::new(namespaces, None), ..World::default() };
         let start = Instant::now();
         let lookups = Lookups::new(start);

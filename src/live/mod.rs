@@ -8,7 +8,6 @@
 //!
 //! Nothing here decides anything: judgements are those of [`judge`](crate::judge), on the snapshot of the moment.
 
-mod around;
 pub(crate) mod certificates;
 pub(crate) mod connect;
 pub(crate) mod events;
@@ -21,6 +20,7 @@ pub(crate) mod kubeconfig;
 pub(crate) mod leader;
 pub(crate) mod libvirt;
 mod lookups;
+mod middleware;
 mod options;
 pub(crate) mod proxy;
 mod rate;
@@ -44,7 +44,7 @@ use crate::admission::response::Decision;
 use crate::admission::review::Request;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::resource::Resource;
-use crate::review::Answer;
+use crate::review::ReviewAnswer;
 use crate::telemetry::Metrics;
 use crate::web::{Judging, Pace, Turn, Unjudged, by_world};
 use crate::world::World;
@@ -60,7 +60,7 @@ const CHANGES: usize = 1024;
 
 /// How a cluster is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct WatchSettings {
     /// Whose rules apply, where the user says so.
     pub release: Option<Release>,
     /// Changes this close together make one snapshot.
@@ -81,7 +81,7 @@ impl Live {
     /// Starts to watch. The receiver sees every snapshot, the first when everything was read once.
     pub fn start(
         client: &Client,
-        settings: Settings,
+        settings: WatchSettings,
         freshness: &Arc<Freshness>,
         reports: Reports,
         metrics: &Arc<Metrics>,
@@ -125,7 +125,7 @@ impl Live {
         self.snapshot.load_full()
     }
 
-    async fn answer(&self, stage: Stage, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<Answer, Unjudged> {
+    async fn answer(&self, stage: Stage, request: &Request<'_>, turn: &mut Turn<'_>) -> Result<ReviewAnswer, Unjudged> {
         let snapshot = self.snapshot();
         let answer = by_world(&snapshot.world, stage, request, turn).await?;
         let Some(lack) = answer.lacks.first() else { return Ok(answer) };

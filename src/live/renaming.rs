@@ -8,18 +8,18 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Bytes, Frame};
 use kube::client::Body as Sent;
 
-use super::around::{Around, Arriving};
+use super::middleware::{AnswerBody, Middleware};
 use crate::domain::{Domain, Pieces};
 
 /// Translates what a client sends and what it is answered.
-impl Around for Domain {
-    type Asked = ();
+impl Middleware for Domain {
+    type RequestInfo = ();
 
     fn request(&self, request: Request<Sent>) -> (Request<Sent>, ()) {
         (sent(request, self), ())
     }
 
-    fn answer(self, (): (), mut answer: Response<Arriving>) -> Response<Arriving> {
+    fn answer(self, (): (), mut answer: Response<AnswerBody>) -> Response<AnswerBody> {
         if self.is_own() || answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return answer;
         }
@@ -49,7 +49,7 @@ fn sent(request: Request<Sent>, domain: &Domain) -> Request<Sent> {
 }
 
 /// The answer in KubeVirt's own names, as it arrives.
-fn received(body: Arriving, domain: Domain) -> Arriving {
+fn received(body: AnswerBody, domain: Domain) -> AnswerBody {
     let arriving = (body.into_data_stream(), Some(Pieces::new(domain)));
     let translated = stream::unfold(arriving, |(mut body, mut pieces)| async move {
         let (frame, end) = match body.next().await {

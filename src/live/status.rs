@@ -23,7 +23,7 @@ use super::kinds::Registered;
 use crate::answers::status::{PolicyCondition, PolicyStatus, conditions_of_invalid, statuses};
 use crate::fit::shown::Shown;
 use crate::kubevirt::resource::Resource;
-use crate::report::{Note, Reason, Regarding, Report};
+use crate::report::{EventReport, Note, Reason, Regarding};
 
 /// The status follows the cluster no more closely than this.
 const EVERY: Duration = Duration::from_secs(5);
@@ -139,7 +139,7 @@ impl StatusWriter {
         {
             return;
         }
-        self.reports.push(Report {
+        self.reports.push(EventReport {
             regarding: Regarding::policy(metadata),
             reason: Reason::PolicyInvalid,
             note: Note::of_watched(&format!("the policy is ignored: {problem}")),

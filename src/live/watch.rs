@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 
 use super::connect::chain;
 use super::freshness::Freshness;
-use super::kinds::{Projected, Seen, project};
-use crate::kubevirt::cluster::Name;
+use super::kinds::{Projected, ProjectedObject, project};
+use crate::kubevirt::cluster::ObjectName;
 use crate::kubevirt::resource::Resource;
 
 /// How many objects a page holds: with nodes of 34 KB each, a few megabytes.
@@ -27,13 +27,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What happened to a resource.
 #[derive(Debug)]
-pub enum Change {
-    /// It is read anew: what does not come up until [`Change::Listed`] is gone.
+pub enum ResourceChange {
+    /// It is read anew: what does not come up until [`ResourceChange::Listed`] is gone.
     Relisting(Resource),
     /// An object is there, or differs.
-    Put(Resource, Name, Projected),
+    Put(Resource, ObjectName, Projected),
     /// An object is gone.
-    Gone(Resource, Name),
+    Gone(Resource, ObjectName),
     /// All of it was read.
     Listed(Resource),
     /// The API server does not serve it: the custom resource is not installed, or not for us to read.
@@ -41,7 +41,12 @@ pub enum Change {
 }
 
 /// Follows a resource until nobody listens. It ends by no error: after each it backs off, half a minute at most, and goes on.
-pub async fn follow(client: Client, resource: Resource, freshness: Arc<Freshness>, changes: mpsc::Sender<Change>) {
+pub async fn follow(
+    client: Client,
+    resource: Resource,
+    freshness: Arc<Freshness>,
+    changes: mpsc::Sender<ResourceChange>,
+) {
     // A server that does not know streaming lists refuses them; then pages are read.
     let mut streaming = true;
     while !changes.is_closed() {
@@ -66,9 +71,9 @@ async fn follow_by(
     resource: Resource,
     streaming: bool,
     freshness: &Freshness,
-    changes: &mpsc::Sender<Change>,
+    changes: &mpsc::Sender<ResourceChange>,
 ) -> Ended {
-    let api: Api<Seen> = Api::all_with(client.clone(), &resource.api());
+    let api: Api<ProjectedObject> = Api::all_with(client.clone(), &resource.api());
     let mut config = watcher::Config { list_semantic: ListSemantic::MostRecent, ..watcher::Config::default() }
         .page_size(page(resource));
     if let Some(selector) = resource.selector() {
@@ -90,10 +95,10 @@ async fn follow_by(
                     is_absent = false;
                 }
                 match event {
-                    Event::Init => Change::Relisting(resource),
-                    Event::InitDone => Change::Listed(resource),
+                    Event::Init => ResourceChange::Relisting(resource),
+                    Event::InitDone => ResourceChange::Listed(resource),
                     Event::InitApply(seen) | Event::Apply(seen) => put(resource, &seen),
-                    Event::Delete(seen) => Change::Gone(resource, seen.name()),
+                    Event::Delete(seen) => ResourceChange::Gone(resource, seen.name()),
                 }
             }
             Err(error) => {
@@ -105,7 +110,7 @@ async fn follow_by(
                         if !is_absent {
                             is_absent = true;
                             info!(%resource, why, "judged without; looked for again every half minute");
-                            if changes.send(Change::Absent(resource)).await.is_err() {
+                            if changes.send(ResourceChange::Absent(resource)).await.is_err() {
                                 return Ended::NobodyListens;
                             }
                         }
@@ -140,15 +145,15 @@ fn page(resource: Resource) -> u32 {
     }
 }
 
-fn put(resource: Resource, seen: &Seen) -> Change {
+fn put(resource: Resource, seen: &ProjectedObject) -> ResourceChange {
     let name = seen.name();
     match project(resource, seen.json()) {
-        Ok(Projected::Nothing) => Change::Gone(resource, name),
-        Ok(projected) => Change::Put(resource, name, projected),
+        Ok(Projected::Nothing) => ResourceChange::Gone(resource, name),
+        Ok(projected) => ResourceChange::Put(resource, name, projected),
         Err(error) => {
             // Judged as if it were not there: better than by what it no longer says.
             warn!(%resource, namespace = name.0, name = name.1, %error, "an object that cannot be read is left out");
-            Change::Gone(resource, name)
+            ResourceChange::Gone(resource, name)
         }
     }
 }
@@ -213,7 +218,7 @@ mod tests {
         let asked = lists.load(Ordering::Relaxed);
         assert!((10..60).contains(&asked), "a cluster without KubeVirt is asked {asked} times in ten minutes");
         let received = std::iter::from_fn(|| changes.try_recv().ok());
-        let absent = received.filter(|change| matches!(change, Change::Absent(_))).count();
+        let absent = received.filter(|change| matches!(change, ResourceChange::Absent(_))).count();
         assert_eq!(absent, 1, "each time all guests are forgotten and a line is logged");
     }
 }

@@ -25,7 +25,7 @@ pub use read::PolicyError;
 pub use rule::{Grounds, RequestFacts, RequestKind, Ruling, rule};
 pub(crate) use select::lives_on;
 pub use selector::{LabelCondition, LabelSelector, Operator};
-pub use tree::Problem;
+pub use tree::PolicyProblem;
 
 /// `apiVersion` of a `CPUPolicy`, and of the kinds of objects that only dumps hold.
 pub(crate) const API_VERSION: &str = "cpufit.io/v1alpha1";
@@ -78,7 +78,7 @@ impl Policy {
 
     /// Whether the guest is one of those the policy is about.
     #[must_use]
-    pub fn selects(&self, guest: &Guest<'_>) -> bool {
+    pub fn selects(&self, guest: &PolicySubject<'_>) -> bool {
         let selects = |selector: &LabelSelector, labels, is_cut| {
             if is_cut { selector.can_match(labels) } else { selector.matches(labels) }
         };
@@ -104,7 +104,7 @@ impl Policy {
     /// What KubeVirt's controllers create to start, restart, scale, clone or restore a guest is exempt whatever the policy
     /// says: a restart or a recovery must not fail for a policy. Their migrations are while `exemptions.controllers` is true.
     #[must_use]
-    pub fn exempt(&self, guest: &Guest<'_>, kind: RequestKind) -> Option<Exemption> {
+    pub fn exempt(&self, guest: &PolicySubject<'_>, kind: RequestKind) -> Option<Exemption> {
         let Exemptions { users, namespaces, controllers } = &self.exemptions;
         if is_left_alone(guest.namespace_labels) {
             Some(Exemption::LabelledNamespace)
@@ -130,7 +130,7 @@ pub(crate) fn is_left_alone(namespace_labels: &BTreeMap<String, String>) -> bool
 
 /// The guest a policy is sought for, and who asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Guest<'a> {
+pub struct PolicySubject<'a> {
     /// Its namespace.
     pub namespace: &'a str,
     /// The labels of its namespace.
@@ -156,7 +156,7 @@ pub struct Unread {
     pub nodes: bool,
 }
 
-impl Guest<'_> {
+impl PolicySubject<'_> {
     /// The same guest, of which so much was not read.
     #[must_use]
     pub fn less(mut self, excess: Option<&Excess>) -> Self {
@@ -176,7 +176,10 @@ impl Guest<'_> {
 /// thing: expressions count like labels, and a policy without selectors selects every guest instead of none.
 /// `None` where no policy selects the guest: then [`Policy::builtin`] governs.
 #[must_use]
-pub(crate) fn governing<'p>(policies: impl IntoIterator<Item = &'p Policy>, guest: &Guest<'_>) -> Option<&'p Policy> {
+pub(crate) fn governing<'p>(
+    policies: impl IntoIterator<Item = &'p Policy>,
+    guest: &PolicySubject<'_>,
+) -> Option<&'p Policy> {
     let is_known = guest.unread == Unread::default();
     let rank = |policy: &&'p Policy| {
         (!is_known && !policy.refuses_models(), Reverse(policy.specificity()), policy.name.as_str())

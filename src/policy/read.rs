@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer};
 
 use super::selector::{LabelCondition, LabelSelector, Operator};
-use super::tree::{Object, Problem, Tree};
+use super::tree::{FieldReader, PolicyProblem, Tree};
 use super::{
     API_VERSION, Announce, CommonModel, DEFAULT_REPLACES, Exemptions, KIND, LauncherSelectors, Otherwise, Policy,
     ReplacedMode,
@@ -26,12 +26,12 @@ pub enum PolicyError {
         /// `metadata.name`; empty where it is missing.
         name: String,
         /// All that is wrong with it, in the order of the reference.
-        problems: Vec<Problem>,
+        problems: Vec<PolicyProblem>,
     },
 }
 
 /// The policy and its problem, or how many it has.
-struct Heading<'a>(&'a str, &'a [Problem]);
+struct Heading<'a>(&'a str, &'a [PolicyProblem]);
 
 impl fmt::Display for Heading<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +48,7 @@ impl fmt::Display for Heading<'_> {
 }
 
 /// All problems, where there are several.
-struct Further<'a>(&'a [Problem]);
+struct Further<'a>(&'a [PolicyProblem]);
 
 impl fmt::Display for Further<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,10 +117,10 @@ impl Policy {
     pub fn from_json(text: &str) -> Result<Self, PolicyError> {
         let Bounded(Document { tree, excess }) = serde_json::from_str(text).map_err(PolicyError::Syntax)?;
         let mut problems = Vec::new();
-        let policy = Object::root(&tree, &mut problems, policy);
+        let policy = FieldReader::root(&tree, &mut problems, policy);
         if let Some(excess) = excess {
             // What else is found may be for what was not read.
-            problems = vec![Problem {
+            problems = vec![PolicyProblem {
                 field: excess.field().to_owned(),
                 message: format!("{}: too much to read", excess.why()),
             }];
@@ -144,7 +144,7 @@ impl std::str::FromStr for Policy {
     }
 }
 
-fn policy(root: &mut Object<'_, '_>) -> Policy {
+fn policy(root: &mut FieldReader<'_, '_>) -> Policy {
     exactly(root, "apiVersion", API_VERSION);
     exactly(root, "kind", KIND);
     let name = root.object("metadata", metadata);
@@ -155,14 +155,14 @@ fn policy(root: &mut Object<'_, '_>) -> Policy {
     policy
 }
 
-fn exactly(object: &mut Object<'_, '_>, field: &'static str, wanted: &str) {
+fn exactly(object: &mut FieldReader<'_, '_>, field: &'static str, wanted: &str) {
     match object.required(field, wanted) {
         Some(given) if given != wanted => object.problem(field, format!("must be {wanted}, is {}", quoted(given))),
         _ => {}
     }
 }
 
-fn metadata(object: &mut Object<'_, '_>) -> String {
+fn metadata(object: &mut FieldReader<'_, '_>) -> String {
     let name = object.required("name", "it names the policy");
     if let Some(Err(reason)) = name.map(syntax::subdomain) {
         object.problem("name", format!("{} is not a name: {reason}", quoted(name.unwrap_or_default())));
@@ -173,7 +173,7 @@ fn metadata(object: &mut Object<'_, '_>) -> String {
     name.unwrap_or_default().to_owned()
 }
 
-fn spec(object: &mut Object<'_, '_>) -> Policy {
+fn spec(object: &mut FieldReader<'_, '_>) -> Policy {
     // Fields left out stand as in the built-in policy.
     let default = Policy::builtin();
     let policy = Policy {
@@ -197,7 +197,7 @@ fn spec(object: &mut Object<'_, '_>) -> Policy {
     policy
 }
 
-fn selector(object: &mut Object<'_, '_>) -> LabelSelector {
+fn selector(object: &mut FieldReader<'_, '_>) -> LabelSelector {
     let match_labels = object.map("matchLabels", |key, value| {
         syntax::qualified(key).map_err(|reason| format!("not a label key: {reason}"))?;
         syntax::label_value(value).map_err(|reason| format!("{} is not a label value: {reason}", quoted(value)))
@@ -207,7 +207,7 @@ fn selector(object: &mut Object<'_, '_>) -> LabelSelector {
     LabelSelector { match_labels, match_expressions: conditions.into_iter().flatten().collect() }
 }
 
-fn condition(object: &mut Object<'_, '_>) -> Option<LabelCondition> {
+fn condition(object: &mut FieldReader<'_, '_>) -> Option<LabelCondition> {
     let key = object.required("key", "a condition is about a label");
     if let Some((key, Err(reason))) = key.map(|key| (key, syntax::qualified(key))) {
         object.problem("key", format!("{} is not a label key: {reason}", quoted(key)));
@@ -228,7 +228,7 @@ fn condition(object: &mut Object<'_, '_>) -> Option<LabelCondition> {
     Some(LabelCondition { key: key.to_owned(), operator, values })
 }
 
-fn common_model(object: &mut Object<'_, '_>) -> CommonModel {
+fn common_model(object: &mut FieldReader<'_, '_>) -> CommonModel {
     let name = object.required("name", "name a CPU model, such as Skylake-Server-noTSX-IBRS");
     match name {
         Some("") => object.problem("name", "must not be empty: name a CPU model, such as Skylake-Server-noTSX-IBRS"),
@@ -253,7 +253,7 @@ fn common_model(object: &mut Object<'_, '_>) -> CommonModel {
     }
 }
 
-fn exemptions(object: &mut Object<'_, '_>) -> Exemptions {
+fn exemptions(object: &mut FieldReader<'_, '_>) -> Exemptions {
     let users =
         object.set("users", |user| if user.is_empty() { Err("must not be empty".to_owned()) } else { Ok(user.into()) });
     let namespaces = object.set("namespaces", |namespace| {

@@ -83,14 +83,14 @@ impl<'de> Deserialize<'de> for Tree {
 
 /// One thing wrong with a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct PolicyProblem {
     /// The field's path, such as `spec.commonModel.name`; empty where the document as a whole is wrong.
     pub field: String,
     /// What is wrong with it, and what would be right.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for PolicyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.field.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.field, self.message) }
     }
@@ -98,27 +98,30 @@ impl fmt::Display for Problem {
 
 /// An object while it is read. Fields are known by being asked for; what was never asked for is reported
 /// when the object is done, so that the list of known fields is kept in one place only.
-pub(super) struct Object<'t, 'p> {
+pub(super) struct FieldReader<'t, 'p> {
     path: String,
     entries: &'t [(String, Tree)],
     asked: Vec<&'static str>,
     /// Fields of the objects below, as paths from here: where a misplaced field belongs.
     below: Vec<String>,
-    problems: &'p mut Vec<Problem>,
+    problems: &'p mut Vec<PolicyProblem>,
 }
 
-impl<'t> Object<'t, '_> {
+impl<'t> FieldReader<'t, '_> {
     /// Reads a document's root with `read`.
     pub(super) fn root<T>(
         tree: &'t Tree,
-        problems: &mut Vec<Problem>,
-        read: impl FnOnce(&mut Object<'t, '_>) -> T,
+        problems: &mut Vec<PolicyProblem>,
+        read: impl FnOnce(&mut FieldReader<'t, '_>) -> T,
     ) -> Option<T> {
         let Tree::Object(entries) = tree else {
-            problems.push(Problem { field: String::new(), message: format!("must be an object, is {}", tree.kind()) });
+            problems.push(PolicyProblem {
+                field: String::new(),
+                message: format!("must be an object, is {}", tree.kind()),
+            });
             return None;
         };
-        let mut object = Object { path: String::new(), entries, asked: Vec::new(), below: Vec::new(), problems };
+        let mut object = FieldReader { path: String::new(), entries, asked: Vec::new(), below: Vec::new(), problems };
         let value = read(&mut object);
         object.close();
         Some(value)
@@ -131,7 +134,7 @@ impl<'t> Object<'t, '_> {
     /// Reports a problem with one of this object's fields; `field` may go deeper (`replaces[1]`).
     pub(super) fn problem(&mut self, field: &str, message: impl Into<String>) {
         let field = self.at(field);
-        self.problems.push(Problem { field, message: message.into() });
+        self.problems.push(PolicyProblem { field, message: message.into() });
     }
 
     /// A field that may hold anything.
@@ -196,7 +199,7 @@ impl<'t> Object<'t, '_> {
     }
 
     /// An object, read by `read`; the default of an absent one is what `read` makes of an empty one.
-    pub(super) fn object<T>(&mut self, field: &'static str, read: impl FnOnce(&mut Object<'t, '_>) -> T) -> T {
+    pub(super) fn object<T>(&mut self, field: &'static str, read: impl FnOnce(&mut FieldReader<'t, '_>) -> T) -> T {
         self.entry(field).unwrap_or_default().read(self, field, read)
     }
 
@@ -204,15 +207,15 @@ impl<'t> Object<'t, '_> {
     pub(super) fn optional<T>(
         &mut self,
         field: &'static str,
-        read: impl FnOnce(&mut Object<'t, '_>) -> T,
+        read: impl FnOnce(&mut FieldReader<'t, '_>) -> T,
     ) -> Option<T> {
         let entries = self.entry(field)?;
         Some(entries.read(self, field, read))
     }
 
-    fn entry(&mut self, field: &'static str) -> Option<Entries<'t>> {
+    fn entry(&mut self, field: &'static str) -> Option<TreeEntries<'t>> {
         match self.take(field)? {
-            Tree::Object(entries) => Some(Entries(entries)),
+            Tree::Object(entries) => Some(TreeEntries(entries)),
             other => {
                 self.wrong_kind(field, "an object", other);
                 None
@@ -221,12 +224,16 @@ impl<'t> Object<'t, '_> {
     }
 
     /// A list of objects, each read by `read`.
-    pub(super) fn objects<T>(&mut self, field: &'static str, mut read: impl FnMut(&mut Object<'t, '_>) -> T) -> Vec<T> {
+    pub(super) fn objects<T>(
+        &mut self,
+        field: &'static str,
+        mut read: impl FnMut(&mut FieldReader<'t, '_>) -> T,
+    ) -> Vec<T> {
         let mut found = Vec::new();
         for (index, item) in self.list(field).unwrap_or_default().iter().enumerate() {
             let place = format!("{field}[{index}]");
             match item {
-                Tree::Object(entries) => found.push(Entries(entries).read(self, &place, &mut read)),
+                Tree::Object(entries) => found.push(TreeEntries(entries).read(self, &place, &mut read)),
                 other => self.wrong_kind(&place, "an object", other),
             }
         }
@@ -328,7 +335,7 @@ impl<'t> Object<'t, '_> {
             } else {
                 "unknown field".to_owned()
             };
-            problems.push(Problem { field: at(&key.escape_debug().to_string()), message });
+            problems.push(PolicyProblem { field: at(&key.escape_debug().to_string()), message });
         }
         asked.into_iter().map(str::to_owned).chain(below).collect()
     }
@@ -339,13 +346,18 @@ const FEW: usize = 10;
 
 /// What stands in an object; nothing in one that is absent.
 #[derive(Clone, Copy, Default)]
-struct Entries<'t>(&'t [(String, Tree)]);
+struct TreeEntries<'t>(&'t [(String, Tree)]);
 
-impl<'t> Entries<'t> {
-    fn read<T>(self, parent: &mut Object<'t, '_>, place: &str, read: impl FnOnce(&mut Object<'t, '_>) -> T) -> T {
+impl<'t> TreeEntries<'t> {
+    fn read<T>(
+        self,
+        parent: &mut FieldReader<'t, '_>,
+        place: &str,
+        read: impl FnOnce(&mut FieldReader<'t, '_>) -> T,
+    ) -> T {
         let path = parent.at(place);
         let problems = &mut *parent.problems;
-        let mut object = Object { path, entries: self.0, asked: Vec::new(), below: Vec::new(), problems };
+        let mut object = FieldReader { path, entries: self.0, asked: Vec::new(), below: Vec::new(), problems };
         let value = read(&mut object);
         let known = object.close();
         parent.below.extend(known.into_iter().map(|field| format!("{place}.{field}")));

@@ -9,7 +9,7 @@ use crate::admission::review::decode;
 use crate::fit::judgement::Depth;
 use crate::fit::verdict::{Cause, Impact};
 use crate::judge::{self, Evaluation, Manifest};
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::UserName;
 use crate::review::{self, ReviewContext};
 use crate::testing::review::create;
@@ -54,8 +54,8 @@ fn edits(old: &Value) -> Vec<Value> {
 /// What is answered to a person who creates it.
 fn created(world: &World, json: &Value) -> Option<Evaluation<'static>> {
     let manifest = match object(json)? {
-        Object::VirtualMachine(vm) => Manifest::VirtualMachine(vm),
-        Object::Replicas(replicas) => Manifest::Replicas(replicas),
+        ClusterObject::VirtualMachine(vm) => Manifest::VirtualMachine(vm),
+        ClusterObject::Replicas(replicas) => Manifest::Replicas(replicas),
         _ => return None,
     };
     judge::judge(world, &manifest, &UserName::from("kubernetes-admin"), Depth::Brief)

@@ -9,11 +9,11 @@ use super::{Fault, variants, vocabulary};
 use crate::admission::Stage;
 use crate::admission::response::{Decision, lines};
 use crate::admission::review::decode;
-use crate::answers::asking::Survey;
+use crate::answers::libvirt_plan::Survey;
 use crate::answers::{audit, status};
 use crate::cli;
 use crate::cli::args::{Args, Verb};
-use crate::cli::output::{Origin, ResultRow};
+use crate::cli::output::{ResultOrigin, ResultRow};
 use crate::cli::resource::ObjectKind;
 use crate::fit::judgement::Depth;
 use crate::judge::{self, Evaluation, Manifest};
@@ -143,7 +143,7 @@ impl Answered {
         let (survey, mut page) = (Survey::of(world), Page::default());
         cli::explain::print(&case, &survey, false, &[], &mut page);
         self.page(&page);
-        let row = ResultRow::new(Origin::default(), &case, &survey, false);
+        let row = ResultRow::new(ResultOrigin::default(), &case, &survey, false);
         self.row = serde_json::to_value(row).expect("JSON");
         let mut sentences = Vec::new();
         for (list, fields) in [
@@ -259,12 +259,12 @@ fn is_guest(kind: &str) -> bool {
 impl Answered {
     /// The object judged as `check` and `explain -f` judge it.
     fn judged_anew(&mut self, world: &World, json: &Value) {
-        use crate::kubevirt::cluster::Object;
+        use crate::kubevirt::cluster::ClusterObject;
         let manifest = match object(json) {
-            Some(Object::VirtualMachine(vm)) => Manifest::VirtualMachine(vm),
-            Some(Object::Vmi(vmi)) => Manifest::Vmi(vmi),
-            Some(Object::Migration(vmim)) => Manifest::Migration(vmim),
-            Some(Object::Replicas(replicas)) => Manifest::Replicas(replicas),
+            Some(ClusterObject::VirtualMachine(vm)) => Manifest::VirtualMachine(vm),
+            Some(ClusterObject::Vmi(vmi)) => Manifest::Vmi(vmi),
+            Some(ClusterObject::Migration(vmim)) => Manifest::Migration(vmim),
+            Some(ClusterObject::Replicas(replicas)) => Manifest::Replicas(replicas),
             _ => return,
         };
         if let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) {
@@ -278,7 +278,7 @@ fn audited(world: &World) -> Answered {
     let parsed = Args::try_parse_from(["cpufit", "audit", "-o", "wide"]).expect("a command line");
     let Verb::Audit(args) = parsed.verb else { unreachable!("it is an audit") };
     let mut page = Page::default();
-    let wanted = cli::audit::Wanted::of(&args, None, "default", world).expect("all guests");
+    let wanted = cli::audit::WantedGuests::of(&args, None, "default", world).expect("all guests");
     cli::audit::run(&args, &wanted, world, &mut page).expect("a page");
     answered.page(&page);
     for row in audit::audit(world, &|| false) {

@@ -10,10 +10,10 @@ use crate::cli;
 use crate::cli::args::{Args, Verb};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::page::Page;
 use crate::policy::Policy;
-use crate::snapshot::Source;
+use crate::snapshot::DumpSource;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, host, model, node, rome, set, skylake, take, vendor,
@@ -29,8 +29,8 @@ struct Given {
 }
 
 impl Given {
-    fn new(nodes: Vec<Node>, vms: &[Value], others: impl IntoIterator<Item = Object>) -> Self {
-        let stored = vms.iter().map(|vm| Object::VirtualMachine(Box::new(read(vm.clone()))));
+    fn new(nodes: Vec<Node>, vms: &[Value], others: impl IntoIterator<Item = ClusterObject>) -> Self {
+        let stored = vms.iter().map(|vm| ClusterObject::VirtualMachine(Box::new(read(vm.clone()))));
         let cluster = cluster("1.9.0", nodes, stored.chain(others));
         Self { world: World { cluster, policies: Vec::new() }, vms: vms.to_vec() }
     }
@@ -46,11 +46,11 @@ impl Given {
             cli::explain::run(&args, &self.world, &namespace, std::io::empty(), &mut page).expect("a page");
             let Verb::Check(args) = verb(&["check", "-f", "-"]) else { unreachable!("it is check") };
             let text = vm.to_string();
-            let files = [Source::Stdin];
+            let files = [DumpSource::Stdin];
             cli::check::run(&args, &files, &self.world, &namespace, text.as_bytes(), &mut page).expect("a page");
         }
         let Verb::Audit(args) = verb(&["audit"]) else { unreachable!("it is audit") };
-        let wanted = cli::audit::Wanted::of(&args, None, "default", &self.world).expect("all guests");
+        let wanted = cli::audit::WantedGuests::of(&args, None, "default", &self.world).expect("all guests");
         cli::audit::run(&args, &wanted, &self.world, &mut page).expect("a page");
         page.into_string()
     }
@@ -62,16 +62,16 @@ fn with(spec: Value) -> Value {
 }
 
 /// A VM that runs with host-model on a node, whose launcher asks for these keys.
-fn runs(on: &str, keys: &[String]) -> (Value, [Object; 2]) {
+fn runs(on: &str, keys: &[String]) -> (Value, [ClusterObject; 2]) {
     let guest = running("web", on, "host-model");
     (vm("web", "host-model"), [launcher(&guest, keys.to_vec()), vmi(guest)])
 }
 
-fn inherited(on: &str) -> (Value, [Object; 2]) {
+fn inherited(on: &str) -> (Value, [ClusterObject; 2]) {
     runs(on, &[feature("avx2"), feature("clzero"), vendor("AMD")])
 }
 
-fn of((vm, others): (Value, [Object; 2]), nodes: Vec<Node>) -> Given {
+fn of((vm, others): (Value, [ClusterObject; 2]), nodes: Vec<Node>) -> Given {
     Given::new(nodes, &[vm], others)
 }
 

@@ -1,7 +1,7 @@
 //! Names for all that can be said: checks, findings, remedies, reasons. A new one is named here, or this does not compile; and
 //! one that no situation brings about fails the test.
 
-use crate::fit::check::{self, Check, Detail, NoTarget, Withheld};
+use crate::fit::check::{self, Check, Detail, NoTarget, WithheldModel};
 use crate::fit::remedy::{self, NoDrop, NoLabels, NoModel, NoRemoval, NoRestart, NoUncordon, NotToAdd, WhyNot};
 use crate::fit::verdict::{Unknown, Verdict};
 
@@ -33,9 +33,9 @@ named! { detail, DETAILS, Detail,
     Detail::LibvirtRefused(_) => "libvirt refused",
     Detail::OutdatedLauncher => "outdated launcher",
     Detail::KnownNotUsable(_) => "known, not usable",
-    Detail::Withheld(Withheld::Model { .. }) => "withheld: model",
-    Detail::Withheld(Withheld::Still { .. }) => "withheld: still there",
-    Detail::Withheld(Withheld::HostModels { .. }) => "withheld: host models",
+    Detail::Withheld(WithheldModel::Model { .. }) => "withheld: model",
+    Detail::Withheld(WithheldModel::Still { .. }) => "withheld: still there",
+    Detail::Withheld(WithheldModel::HostModels { .. }) => "withheld: host models",
     Detail::Contradiction(_) => "contradiction",
     Detail::EmptyLabel(_) => "empty label",
     Detail::OtherArchitectures(_) => "other architectures",

@@ -15,8 +15,8 @@ use crate::fit::remedy::Remedy;
 use crate::fit::shown::Shown;
 use crate::fit::verdict::{Check, Impact, Outcome};
 use crate::judge::foresee;
+use crate::kubevirt::active_migration;
 use crate::kubevirt::eviction::{Strategy, strategy};
-use crate::kubevirt::flight;
 use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
@@ -68,7 +68,7 @@ fn lines(world: &World, vmi: &Vmi, dry_run: bool, enough: Deadline<'_>) -> Optio
     let name = subject::title(vmi);
     let node = &vmi.status.node_name;
     // Its migration is under way: the drain waits for that.
-    let leaves = !node.is_empty() && flight::target(vmi, &world.cluster).is_some();
+    let leaves = !node.is_empty() && active_migration::target(vmi, &world.cluster).is_some();
     if leaves && matches!(strategy, Strategy::LiveMigrate | Strategy::IfPossible) {
         return Some(dry_run.then(|| dry_run_line(&name)).into_iter().collect());
     }

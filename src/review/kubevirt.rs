@@ -5,9 +5,9 @@ mod obsolete;
 
 use super::warned;
 use crate::admission::response::Decision;
+use crate::answers::model_use::states_model;
 use crate::answers::pool::{bearing, guest_nodes, next_higher};
-use crate::answers::standing::states_model;
-use crate::answers::{Deadline, Guests, Named, Progress, policy_of};
+use crate::answers::{CountProgress, Deadline, Guests, NamedGuests, policy_of};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Script};
 use crate::fit::fleet::Fleet;
@@ -75,7 +75,7 @@ fn default_model(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Dea
     }
 }
 
-fn concerned(guests: &Named, looked: Progress) -> String {
+fn concerned(guests: &NamedGuests, looked: CountProgress) -> String {
     if guests.is_empty() { String::new() } else { format!(" ({})", looked.count(guests.count, "guest")) }
 }
 
@@ -141,10 +141,10 @@ fn labelled(fleet: &Fleet) -> Bits {
 }
 
 /// The guests whose VM states no CPU model and whose policy gives them none: they take the default at their next start.
-fn without_model(world: &World, enough: Deadline<'_>) -> (Named, Progress) {
+fn without_model(world: &World, enough: Deadline<'_>) -> (NamedGuests, CountProgress) {
     let cluster = &world.cluster;
-    let mut named = Named::default();
-    let mut looked = Progress::none_of(cluster);
+    let mut named = NamedGuests::default();
+    let mut looked = CountProgress::none_of(cluster);
     let mut guests = Guests::new(cluster);
     for vmi in cluster.vmis() {
         if enough() {

@@ -23,7 +23,7 @@ pub enum MissingInput {
     /// A VirtualMachine, a replica set or a pool, about which an Event is to be written.
     Owner {
         /// Which of them.
-        kind: report::Kind,
+        kind: report::EventKind,
         /// Its namespace.
         namespace: String,
         /// Its name.

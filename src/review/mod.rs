@@ -14,13 +14,13 @@ mod workload;
 
 use crate::admission::Stage;
 use crate::admission::response::Decision;
-use crate::admission::review::{self, Object, Operation, Request, ReviewError};
+use crate::admission::review::{self, Operation, Request, ReviewError, ReviewedObject};
 use crate::answers::Deadline;
 use crate::fit::node::Node;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire;
 use crate::policy::{Exemption, UserName};
-use crate::report::Report;
+use crate::report::EventReport;
 use crate::world::World;
 
 pub use missing::MissingInput;
@@ -46,18 +46,18 @@ impl<'h> ReviewContext<'h> {
 /// The answer to a review, and what is to be done beside it.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
-pub struct Answer {
+pub struct ReviewAnswer {
     /// What becomes of the request.
     pub decision: Decision,
     /// Reports about guests, once the request is known to be no dry run.
-    pub reports: Vec<Report>,
+    pub reports: Vec<EventReport>,
     /// What was not known. With it the answer may be another one.
     pub lacks: Vec<MissingInput>,
     /// The exemption without which it would have been denied; `None` on a dry run.
     pub exempted: Option<Exemption>,
 }
 
-impl From<Decision> for Answer {
+impl From<Decision> for ReviewAnswer {
     fn from(decision: Decision) -> Self {
         Self { decision, reports: Vec::new(), lacks: Vec::new(), exempted: None }
     }
@@ -68,12 +68,12 @@ impl From<Decision> for Answer {
 /// # Errors
 ///
 /// An object of a kind that is judged is malformed; the error names the field.
-pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) -> Result<Answer, ReviewError> {
+pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) -> Result<ReviewAnswer, ReviewError> {
     match stage {
         Stage::Authorize => Ok(relax::authorize(request)?.into()),
         Stage::Mutate => workload::mutate(context.world, request, context.enough),
         Stage::Validate => match act(context.world, request, context.enough)? {
-            Some(decision) => Ok(Answer { lacks: missing::of_act(context.world, request), ..decision.into() }),
+            Some(decision) => Ok(ReviewAnswer { lacks: missing::of_act(context.world, request), ..decision.into() }),
             None => workload::validate(context.world, request, context.enough),
         },
     }
@@ -85,7 +85,7 @@ pub fn answer(context: &ReviewContext<'_>, stage: Stage, request: &Request<'_>) 
 ///
 /// An object is malformed; the error names the field.
 fn act(world: &World, request: &Request<'_>, enough: Deadline<'_>) -> Result<Option<Decision>, ReviewError> {
-    let Some(Object::Text(new)) = request.object else { return Ok(None) };
+    let Some(ReviewedObject::Text(new)) = request.object else { return Ok(None) };
     let old = request.old_object;
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
     Ok(match (Resource::of(group, kind), &*request.sub_resource, request.operation) {

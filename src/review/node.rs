@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use super::warned;
 use crate::admission::response::Decision;
-use crate::answers::{Deadline, Demand, Guests, Named, Progress, predict};
+use crate::answers::{CountProgress, Deadline, Demand, Guests, NamedGuests, predict};
 use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
@@ -27,17 +27,17 @@ use crate::world::World;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Consequences {
     /// Guests on the node whose launcher it no longer meets: the kubelet would fail them at its next start.
-    pub own_node_unmet: Named,
+    pub own_node_unmet: NamedGuests,
     /// The selector entries it meets no longer, and with an empty value the conditions of node affinities.
     pub lost: BTreeSet<(String, String)>,
     /// Guests that had a node to migrate to and have none now.
-    pub stranded: Named,
+    pub stranded: NamedGuests,
     /// Guests that are left with one.
-    pub fragile: Named,
+    pub fragile: NamedGuests,
     /// Guests that had none and have one now.
-    pub freed: Named,
+    pub freed: NamedGuests,
     /// How many guests were looked at.
-    pub looked: Progress,
+    pub looked: CountProgress,
 }
 
 /// Warns whoever edits a node of what the edit does to guests. Silent where it does nothing to any.
@@ -86,10 +86,10 @@ pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, enoug
         return out;
     }
     let labels_changed = before.labels != after.labels;
-    let edit = Edit { cluster, before: Alone::new(before), after: Alone::new(after), labels: [before, after] };
+    let edit = NodeEdit { cluster, before: Alone::new(before), after: Alone::new(after), labels: [before, after] };
     let mut guests = Guests::new(cluster);
     let mut changes: HashMap<*const Demand, OnceCell<(bool, bool)>> = HashMap::new();
-    out.looked = Progress::none_of(cluster);
+    out.looked = CountProgress::none_of(cluster);
     // Those on the node come first: what they may lose is more than a place to go.
     let on_it = |vmi: &&Vmi| vmi.status.node_name == before.name;
     for vmi in cluster.vmis().filter(on_it) {
@@ -119,14 +119,14 @@ pub(crate) fn consequences(cluster: &Cluster, before: &Node, after: &Node, enoug
     out
 }
 
-struct Edit<'c> {
+struct NodeEdit<'c> {
     cluster: &'c Cluster,
     before: Alone,
     after: Alone,
     labels: [&'c Node; 2],
 }
 
-impl Edit<'_> {
+impl NodeEdit<'_> {
     /// How many nodes take a guest, the edited one and its own left out.
     fn others(&self, demand: &Demand, vmi: &Vmi) -> usize {
         let fleet = &self.cluster.fleet;
@@ -190,7 +190,7 @@ fn lines(before: &Node, after: &Node, found: &Consequences) -> Vec<String> {
             own_node_unmet.names()
         ));
     }
-    let many = |named: &Named| looked.count(named.count, "guest");
+    let many = |named: &NamedGuests| looked.count(named.count, "guest");
     if !stranded.is_empty() {
         out.push(format!("{edit} leaves {} no node to migrate to: {}", many(stranded), stranded.names()));
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::warned;
 use crate::admission::response::Decision;
+use crate::answers::guest_state::{GuestOf, GuestState, GuestStates, each};
+use crate::answers::model_use::{ModelUse, kept_by, model_use};
 use crate::answers::pool::Pool;
-use crate::answers::standing::{Standing, kept_by, standing};
-use crate::answers::stands::{GuestOf, Stand, Stands, each};
-use crate::answers::{Deadline, Named, Progress};
+use crate::answers::{CountProgress, Deadline, NamedGuests};
 use crate::policy::{Policy, PolicyError};
 use crate::world::World;
 
@@ -49,14 +49,14 @@ fn invalid(name: &str, error: &PolicyError) -> Vec<String> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Governed {
     /// Not on the common model, but on it from their next start on.
-    until_restart: Named,
+    until_restart: NamedGuests,
     /// Not on the common model, and not from their next start on either, by the reason.
-    kept: BTreeMap<String, Named>,
+    kept: BTreeMap<String, NamedGuests>,
     /// Would be denied now: the migration of one that runs.
-    denied_now: Named,
+    denied_now: NamedGuests,
     /// Would be denied at their next start.
-    denied_at_next_start: Named,
-    looked: Progress,
+    denied_at_next_start: NamedGuests,
+    looked: CountProgress,
 }
 
 fn lines(world: &World, policy: &Policy, enough: Deadline<'_>) -> Vec<String> {
@@ -99,8 +99,8 @@ fn lines(world: &World, policy: &Policy, enough: Deadline<'_>) -> Vec<String> {
 }
 
 /// `it would deny 1 guest now (shop/ledger), and 4 guests at next start (shop/amd, shop/db and 2 more)`.
-fn denied(now: &Named, at_next_start: &Named, looked: Progress) -> Option<String> {
-    let many = |named: &Named| looked.count(named.count, "guest");
+fn denied(now: &NamedGuests, at_next_start: &NamedGuests, looked: CountProgress) -> Option<String> {
+    let many = |named: &NamedGuests| looked.count(named.count, "guest");
     let now = (!now.is_empty()).then(|| format!("{} now ({})", many(now), now.names()));
     let next = (!at_next_start.is_empty())
         .then(|| format!("{} at next start ({})", many(at_next_start), at_next_start.names()));
@@ -112,9 +112,9 @@ fn denied(now: &Named, at_next_start: &Named, looked: Progress) -> Option<String
 fn governed(world: &World, policy: &Policy, enough: Deadline<'_>) -> Governed {
     let others = world.policies.iter().filter(|other| other.name != policy.name);
     let world = World { cluster: world.cluster.clone(), policies: others.chain([policy]).cloned().collect() };
-    let is_ours = |stand: &Stand| stand.policy.as_ref() == Some(&policy.name);
-    let mut out = Governed { looked: Progress::none_of_all(&world.cluster), ..Governed::default() };
-    let mut stands = Stands::new(&world);
+    let is_ours = |stand: &GuestState| stand.policy.as_ref() == Some(&policy.name);
+    let mut out = Governed { looked: CountProgress::none_of_all(&world.cluster), ..Governed::default() };
+    let mut stands = GuestStates::new(&world);
     for guest in each(&world.cluster) {
         if enough() {
             break;
@@ -132,7 +132,7 @@ fn governed(world: &World, policy: &Policy, enough: Deadline<'_>) -> Governed {
         if now.ruling.denies() {
             out.denied_now.add(guest.title());
         }
-        let is_off = |common| standing(vmi, &world.cluster, common) == Standing::Off;
+        let is_off = |common| model_use(vmi, &world.cluster, common) == ModelUse::Off;
         if policy.common_model.as_ref().is_some_and(is_off) {
             let kept = match next.common.as_ref().filter(|_| is_ours(&next.stand)) {
                 Some(common) => kept_by(common),

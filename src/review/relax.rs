@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::admission::response::{Decision, Denial, DenialKind, Warnings};
-use crate::admission::review::{self, Object, Request, ReviewError};
+use crate::admission::review::{self, Request, ReviewError, ReviewedObject};
 use crate::enforce::trim;
 use crate::kubevirt::wire::Vmim;
 use crate::well_known;
@@ -15,7 +15,7 @@ use crate::well_known;
 pub(super) fn authorize(request: &Request<'_>) -> Result<Decision, ReviewError> {
     let read = |path, json| review::object::<Vmim>(path, json);
     let new = match request.object.as_ref() {
-        Some(Object::Text(json)) if &*request.kind.kind == "VirtualMachineInstanceMigration" => {
+        Some(ReviewedObject::Text(json)) if &*request.kind.kind == "VirtualMachineInstanceMigration" => {
             read("request.object", json)?
         }
         _ => return Ok(Decision::admit()),

@@ -11,7 +11,7 @@ use super::*;
 use crate::admission::review::decode;
 use crate::answers::Guests;
 use crate::domain::Domain;
-use crate::snapshot::Source;
+use crate::snapshot::DumpSource;
 use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, running, vmi};
 use crate::testing::fleet::{feature, intel};
@@ -23,7 +23,7 @@ fn data(name: &str) -> PathBuf {
 
 /// The cluster whose reviews were recorded.
 pub(super) fn recorded() -> World {
-    let source = Source::Path(data("cluster.yaml"));
+    let source = DumpSource::Path(data("cluster.yaml"));
     world::load(&[source], &[], None, "default", &Domain::default(), std::io::empty()).expect("the recorded cluster").0
 }
 

@@ -1,15 +1,15 @@
 //! A guest, what it is made of, its launcher or its migration is created or changed: it is judged, by the policy that governs it.
 
-use super::{Answer, MissingInput, missing};
+use super::{MissingInput, ReviewAnswer, missing};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::admission::response::Decision;
-use crate::admission::review::{self, Object, Operation, Request, ReviewError};
+use crate::admission::review::{self, Operation, Request, ReviewError, ReviewedObject};
 use crate::bounds::Measured;
-use crate::enforce::outline::Outline;
+use crate::enforce::present_fields::PresentFields;
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::verdict::{Check, Impact};
 use crate::judge::{Evaluation, Manifest, Mutation, judge_change, mutation};
@@ -17,7 +17,7 @@ use crate::kubevirt::cluster::{self};
 use crate::kubevirt::subject::{self};
 use crate::kubevirt::wire::{Meta, OwnerReference, Reader};
 use crate::policy::{Exemption, UserName};
-use crate::report::{self, Note, Quotable, Reason, Regarding, Report};
+use crate::report::{self, EventReport, Note, Quotable, Reason, Regarding};
 use crate::say::{self};
 use crate::world::World;
 
@@ -58,9 +58,9 @@ fn concern<'a>(world: &World, request: &Request<'a>) -> Result<Option<Concern<'a
     let (group, kind) = (&*request.kind.group, &*request.kind.kind);
     let read = |path, json| Manifest::read(group, kind, &Part { path, json });
     let (mut manifest, mut before) = match (request.operation, object) {
-        (Operation::Create, Object::Pod(pod)) => (Manifest::launcher(Arc::clone(pod)), None),
-        (Operation::Create, Object::Text(json)) => (read("request.object", json)?, None),
-        (Operation::Update, Object::Text(json)) if Manifest::is_mutable(group, kind) => {
+        (Operation::Create, ReviewedObject::Pod(pod)) => (Manifest::launcher(Arc::clone(pod)), None),
+        (Operation::Create, ReviewedObject::Text(json)) => (read("request.object", json)?, None),
+        (Operation::Update, ReviewedObject::Text(json)) if Manifest::is_mutable(group, kind) => {
             let new = read("request.object", json)?;
             let old = match request.old_object {
                 Some(json) => read("request.oldObject", json)?,
@@ -103,7 +103,7 @@ fn events(manifest: &Manifest<'_>, case: &Evaluation<'_>) -> Vec<(Reason, String
             None => case.messages.headline.clone(),
         };
         // An Event about what makes many guests says which of them it is.
-        if let Some((report::Kind::Replicas(_), _)) = manifest.metadata().and_then(owner) {
+        if let Some((report::EventKind::Replicas(_), _)) = manifest.metadata().and_then(owner) {
             message = format!("{} {message}", case.judged.subject.title());
         }
         out.push((reason, message));
@@ -128,14 +128,14 @@ fn reports(
     user: &UserName,
     events: Vec<(Reason, String)>,
     lacks: &mut Vec<MissingInput>,
-) -> Vec<Report> {
+) -> Vec<EventReport> {
     if events.is_empty() {
         return Vec::new();
     }
     let Some((kind, namespace, name, uid)) = regarding(manifest, user) else { return Vec::new() };
     let Some(regarding) = Regarding::known(world, kind, namespace, name, uid) else {
         // Those of VMIs are there already.
-        if kind != report::Kind::Vmi {
+        if kind != report::EventKind::Vmi {
             lacks.push(MissingInput::Owner { kind, namespace: namespace.to_owned(), name: name.to_owned() });
         }
         return Vec::new();
@@ -143,14 +143,14 @@ fn reports(
     let quotable = Quotable::of(manifest);
     let report = |(reason, line): (Reason, String)| {
         let note = Note::new(reason, &line, quotable);
-        Report { regarding: regarding.clone(), reason, note }
+        EventReport { regarding: regarding.clone(), reason, note }
     };
     events.into_iter().map(report).collect()
 }
 
 /// What a VMI or a VM is made of: a VM, a replica set or a pool.
-fn owner(meta: &Meta) -> Option<(report::Kind, &OwnerReference)> {
-    meta.owner_references.iter().find_map(|owner| Some((report::Kind::of_owner(&owner.kind)?, owner)))
+fn owner(meta: &Meta) -> Option<(report::EventKind, &OwnerReference)> {
+    meta.owner_references.iter().find_map(|owner| Some((report::EventKind::of_owner(&owner.kind)?, owner)))
 }
 
 /// The object that Events of a review are about, as the review refers to it: kind, namespace, name, and UID where it
@@ -159,8 +159,8 @@ fn owner(meta: &Meta) -> Option<(report::Kind, &OwnerReference)> {
 fn regarding<'m>(
     manifest: &'m Manifest<'_>,
     user: &UserName,
-) -> Option<(report::Kind, &'m str, &'m str, Option<&'m str>)> {
-    use report::Kind;
+) -> Option<(report::EventKind, &'m str, &'m str, Option<&'m str>)> {
+    use report::EventKind;
     let itself = |kind, meta: &'m Meta| {
         let is_stored = !meta.uid.is_empty();
         is_stored.then_some((kind, meta.namespace.as_str(), meta.name.as_str(), Some(meta.uid.as_str())))
@@ -173,13 +173,13 @@ fn regarding<'m>(
         Manifest::Pod(pod) => {
             let owner = cluster::owner(pod)?;
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-            Some((Kind::Vmi, namespace, &owner.name, Some(&owner.uid)))
+            Some((EventKind::Vmi, namespace, &owner.name, Some(&owner.uid)))
         }
-        Manifest::Migration(vmim) => Some((Kind::Vmi, &vmim.metadata.namespace, &vmim.spec.vmi_name, None)),
+        Manifest::Migration(vmim) => Some((EventKind::Vmi, &vmim.metadata.namespace, &vmim.spec.vmi_name, None)),
         _ if user.service_account().is_none() => None,
         Manifest::Vmi(new) => owner(&new.metadata),
-        Manifest::VirtualMachine(vm) => owner(&vm.metadata).or_else(|| itself(Kind::VirtualMachine, &vm.metadata)),
-        Manifest::Replicas(replicas) => itself(Kind::Replicas(replicas.kind), &replicas.vm.metadata),
+        Manifest::VirtualMachine(vm) => owner(&vm.metadata).or_else(|| itself(EventKind::VirtualMachine, &vm.metadata)),
+        Manifest::Replicas(replicas) => itself(EventKind::Replicas(replicas.kind), &replicas.vm.metadata),
     }
 }
 
@@ -188,7 +188,11 @@ fn regarding<'m>(
 /// # Errors
 ///
 /// The object is malformed; the error names the field.
-pub(super) fn validate(world: &World, request: &Request<'_>, enough: &dyn Fn() -> bool) -> Result<Answer, ReviewError> {
+pub(super) fn validate(
+    world: &World,
+    request: &Request<'_>,
+    enough: &dyn Fn() -> bool,
+) -> Result<ReviewAnswer, ReviewError> {
     let Some(Concern { manifest, before }) = concern(world, request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
     let mut lacks = missing::of_workload(world, &manifest);
@@ -198,7 +202,7 @@ pub(super) fn validate(world: &World, request: &Request<'_>, enough: &dyn Fn() -
     let events = if request.dry_run { Vec::new() } else { events(&manifest, &case) };
     let reports = reports(world, &manifest, &user, events, &mut lacks);
     let exempted = case.exempted().filter(|_| !request.dry_run);
-    Ok(Answer { decision: case.decision, reports, lacks, exempted })
+    Ok(ReviewAnswer { decision: case.decision, reports, lacks, exempted })
 }
 
 /// Answers a review in the mutating stage.
@@ -206,12 +210,16 @@ pub(super) fn validate(world: &World, request: &Request<'_>, enough: &dyn Fn() -
 /// # Errors
 ///
 /// The object is malformed; the error names the field.
-pub(super) fn mutate(world: &World, request: &Request<'_>, enough: &dyn Fn() -> bool) -> Result<Answer, ReviewError> {
+pub(super) fn mutate(
+    world: &World,
+    request: &Request<'_>,
+    enough: &dyn Fn() -> bool,
+) -> Result<ReviewAnswer, ReviewError> {
     let Some(Concern { manifest, .. }) = concern(world, request)? else { return Ok(Decision::admit().into()) };
     let user = UserName::from(&*request.user.username);
     let outline = || match &request.object {
-        Some(Object::Text(json)) => review::object("request.object", json),
-        Some(Object::Pod(_)) | None => Ok(Outline::default()),
+        Some(ReviewedObject::Text(json)) => review::object("request.object", json),
+        Some(ReviewedObject::Pod(_)) | None => Ok(PresentFields::default()),
     };
     let Mutation { patch, warnings, events, audit } =
         mutation(world, &manifest, &user, Effort::until(Depth::Brief, enough), outline)?;
@@ -219,5 +227,5 @@ pub(super) fn mutate(world: &World, request: &Request<'_>, enough: &dyn Fn() -> 
     let events = if request.dry_run { Vec::new() } else { events };
     let reports = reports(world, &manifest, &user, events, &mut lacks);
     let decision = Decision::Admit { warnings: warnings.into(), audit, patch };
-    Ok(Answer { reports, lacks, ..decision.into() })
+    Ok(ReviewAnswer { reports, lacks, ..decision.into() })
 }

@@ -90,15 +90,15 @@ fn by(asked: &AskedBy) -> String {
     match asked.rules.as_slice() {
         [] => who,
         rules => match owner(rules) {
-            Owner::Obsolete => format!("KubeVirt of every host-model guest, which it is by {who}"),
-            Owner::Forbid => format!("the policy forbid of a CPU feature ({who})"),
-            Owner::Guest => who,
+            ConditionOwner::Obsolete => format!("KubeVirt of every host-model guest, which it is by {who}"),
+            ConditionOwner::Forbid => format!("the policy forbid of a CPU feature ({who})"),
+            ConditionOwner::Guest => who,
         },
     }
 }
 
 /// Whose a condition of the required node affinity is.
-enum Owner {
+enum ConditionOwner {
     /// The guest's own.
     Guest,
     /// KubeVirt's, of host-model guests.
@@ -107,24 +107,24 @@ enum Owner {
     Forbid,
 }
 
-fn owner(rules: &[AffinityRule]) -> Owner {
+fn owner(rules: &[AffinityRule]) -> ConditionOwner {
     let all = |is: fn(&str) -> bool| {
         let is = |rule: &AffinityRule| matches!(rule, AffinityRule::Label(Expression::DoesNotExist(key)) if is(key));
         rules.iter().all(is)
     };
     if all(label::is_obsolete_host_model) {
-        Owner::Obsolete
+        ConditionOwner::Obsolete
     } else if all(|key| key.starts_with(label::CPU_FEATURE)) {
-        Owner::Forbid
+        ConditionOwner::Forbid
     } else {
-        Owner::Guest
+        ConditionOwner::Guest
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fit::author::Named;
+    use crate::fit::author::TypeReference;
 
     fn asked(author: Author, entries: &[(&str, &str)], rules: &[AffinityRule]) -> AskedBy {
         let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn each_author_is_named() {
         let field = |path: &str| Author::Field { of: Holder::VirtualMachine, path: path.to_owned() };
-        let named = Named {
+        let named = TypeReference {
             kind: "VirtualMachineClusterPreference".to_owned(),
             name: "rhel.10".to_owned(),
             field: "preferredArchitecture",

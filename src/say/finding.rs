@@ -2,9 +2,9 @@
 
 use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nodes, number, or_names};
 use crate::fit::check::{
-    BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, Hosts, KeptOff, KnownNotUsable, LibvirtRefused,
-    ModelCoverage, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode, PodRules, SourceLabels,
-    StaleModel, StartOutlook, UnlikeHosts, UsableOn, Withheld,
+    AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, KeptOff, KnownNotUsable,
+    LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode,
+    PodRules, SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UsableOn, WithheldModel,
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
@@ -87,25 +87,25 @@ fn model_coverage(found: &ModelCoverage, most: usize) -> String {
     )
 }
 
-fn withheld(found: &Withheld) -> String {
+fn withheld(found: &WithheldModel) -> String {
     match found {
-        Withheld::Still { model } => format!(
+        WithheldModel::Still { model } => format!(
             "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource: the labels of it that are there go within 3 \
              minutes, but from nodes with skip-node"
         ),
-        Withheld::Model { model, by: Obsolete::Configured } => format!(
+        WithheldModel::Model { model, by: Obsolete::Configured } => format!(
             "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels: off that \
              list, they return within 3 minutes on each node that can run it, without an outage"
         ),
-        Withheld::Model { model, by: Obsolete::HyperConverged } => format!(
+        WithheldModel::Model { model, by: Obsolete::HyperConverged } => format!(
             "CPU model {model} is in obsoleteCPUModels of the KubeVirt resource, so the labeller gives no node its labels. \
              HyperConverged writes that list: edit obsoleteCPUs there; a model that its operator adds by itself stays on the list"
         ),
-        Withheld::Model { model, by: Obsolete::BuiltIn } => format!(
+        WithheldModel::Model { model, by: Obsolete::BuiltIn } => format!(
             "CPU model {model} is in KubeVirt's built-in list of obsolete models, so the labeller gives no node its labels: an \
              obsoleteCPUModels without it takes that list's place, and they return within 3 minutes, without an outage"
         ),
-        Withheld::HostModels { nodes } => format!(
+        WithheldModel::HostModels { nodes } => format!(
             "the host {} of {} {} in obsoleteCPUModels of the KubeVirt resource, and guests with host-model avoid {}: off that \
              list, that ends within 3 minutes, without an outage",
             number(nodes.len(), "model", "models"),
@@ -297,13 +297,13 @@ fn source_labels(found: &SourceLabels, most: usize) -> String {
 /// there`. With at most so many names in each place, and with one no kinds at all.
 fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
     let UnlikeHosts { runs_on, hosts } = found;
-    let model = |of: &Hosts| match of.with.as_slice() {
+    let model = |of: &AlikeHosts| match of.with.as_slice() {
         [] => of.model.clone(),
         with => format!("{} with {}", of.model, fold_names(with, most)),
     };
-    let kinds = |hosts: &[Hosts]| {
+    let kinds = |hosts: &[AlikeHosts]| {
         let more = hosts.len().saturating_sub(most);
-        let place = |of: &Hosts| format!("{} on {}", model(of), and_names(&of.nodes, most));
+        let place = |of: &AlikeHosts| format!("{} on {}", model(of), and_names(&of.nodes, most));
         let mut places: Vec<String> = hosts.iter().take(most).map(place).collect();
         places.extend((more > 0).then(|| format!("{} more", counted(more, "kind", "kinds"))));
         if most > 1 { format!(" ({})", places.join("; ")) } else { String::new() }

@@ -12,7 +12,7 @@ use crate::fit::check;
 use crate::fit::node::Node;
 use crate::fit::remedy;
 use crate::fit::verdict::Impact;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::{Dial, Policy};
 use crate::review::{ReviewContext, answer};
 use crate::testing::Tweak;
@@ -35,12 +35,12 @@ fn answer_to(world: &World, object: &Value) -> Decision {
     decision
 }
 
-fn world(nodes: Vec<Node>, objects: Vec<Object>) -> World {
+fn world(nodes: Vec<Node>, objects: Vec<ClusterObject>) -> World {
     World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
 }
 
 /// A guest on node-a that migrated before, from a node like it, with more features than are offered now.
-fn migrated(name: &str, more: &[&str]) -> Vec<Object> {
+fn migrated(name: &str, more: &[&str]) -> Vec<ClusterObject> {
     let guest = running(name, "node-a", "host-model");
     let features = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX, more].concat();
     let keys = features.into_iter().map(feature).chain([known("Cascadelake-Server")]);

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use serde_path_to_error::{Path, Segment};
 
-use super::{MOST_HELD, Place, STDIN};
+use super::{DumpPlace, MOST_HELD, STDIN};
 
 /// Why a dump cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ pub enum Error {
     #[error("{place}: expected an object, found {found}")]
     NotAnObject {
         /// Where.
-        place: Place,
+        place: DumpPlace,
         /// What stands there.
         found: String,
     },
@@ -110,7 +110,7 @@ pub enum Error {
     #[error("{place}{name}: the object has no {missing}")]
     NoKind {
         /// Where.
-        place: Place,
+        place: DumpPlace,
         /// Its name in parentheses, where it has one.
         name: String,
         /// `kind` or `apiVersion`.
@@ -120,7 +120,7 @@ pub enum Error {
     #[error("{place}: items: expected a list, found {found}")]
     NotAList {
         /// Where.
-        place: Place,
+        place: DumpPlace,
         /// What stands there.
         found: String,
     },
@@ -128,13 +128,13 @@ pub enum Error {
     #[error("{place}: lists within lists are nested too deep")]
     NestedLists {
         /// Where.
-        place: Place,
+        place: DumpPlace,
     },
     /// A field that does not hold what Kubernetes puts there.
     #[error("{place} ({object}): {field}: {problem}")]
     Field {
         /// Where.
-        place: Place,
+        place: DumpPlace,
         /// Kind, namespace and name, as far as they can be read.
         object: Box<str>,
         /// The path of the field.
@@ -263,7 +263,7 @@ pub(super) fn object_name(kind: &str, json: &str) -> String {
 }
 
 /// Reads an object that could not be read as `T` once more, to find the field that is at fault.
-pub(super) fn field<'a, T: Deserialize<'a>>(place: Place, kind: &str, json: &'a RawValue) -> Error {
+pub(super) fn field<'a, T: Deserialize<'a>>(place: DumpPlace, kind: &str, json: &'a RawValue) -> Error {
     let deserializer = &mut serde_json::Deserializer::from_str(json.get());
     let (path, problem) = match serde_path_to_error::deserialize::<_, T>(deserializer) {
         Err(error) => (field_path(error.path()), problem(&error.inner().to_string())),

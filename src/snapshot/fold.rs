@@ -35,14 +35,14 @@ const OBJECTS_OF_A_FORM: usize = 64;
 /// The objects in their order, where at least [`FEWEST`] of a kind are alike as one object in the place of the first.
 #[must_use]
 pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<AlikeObjects> = Vec::new();
     // The forms that an object may be like, latest first, of the kind that is at hand.
     let mut forms: Vec<usize> = Vec::new();
     // Of this kind, how many objects there were, and how many forms.
     let (mut seen, mut opened) = (0, 0);
     for object in objects {
         let leaves = leaves(&object);
-        let is_same_kind = |group: &Group| {
+        let is_same_kind = |group: &AlikeObjects| {
             let kind = |object: &Value| ["apiVersion", "kind"].map(|key| object.get(key).cloned());
             kind(&group.first) == kind(&object)
         };
@@ -70,11 +70,11 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
                 opened += 1;
                 forms.insert(0, groups.len());
                 forms.truncate(FORMS);
-                groups.push(Group { first: object, leaves, others: Vec::new(), bytes: 0 });
+                groups.push(AlikeObjects { first: object, leaves, others: Vec::new(), bytes: 0 });
             }
         }
     }
-    groups.into_iter().flat_map(Group::written).collect()
+    groups.into_iter().flat_map(AlikeObjects::written).collect()
 }
 
 /// The objects that an object of [`KIND`] stands for.
@@ -100,7 +100,7 @@ pub(crate) fn unfold(folded: &Value) -> Result<Vec<Value>, (&'static str, String
     Ok(out)
 }
 
-struct Group {
+struct AlikeObjects {
     first: Value,
     leaves: Vec<u64>,
     /// The patch of each other one, and the object itself.
@@ -108,7 +108,7 @@ struct Group {
     bytes: usize,
 }
 
-impl Group {
+impl AlikeObjects {
     fn written(self) -> Vec<Value> {
         let Self { first, others, .. } = self;
         if others.len() + 1 < FEWEST {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use crate::files::{self, Fault};
+use crate::files::{self, FileFault};
 
 /// What was passed over in folders, because it holds no Kubernetes object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Skipped {
 pub(super) fn open(path: &Path) -> Result<File, Error> {
     let file = || path.display().to_string();
     files::open(path).map_err(|fault| match fault {
-        Fault::NotAFile(what) => Error::NotAFile { file: file(), what },
+        FileFault::NotAFile(what) => Error::NotAFile { file: file(), what },
         fault => Error::Read { file: file(), reason: fault.into() },
     })
 }

@@ -46,7 +46,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::bounds::{Bounded, Measured};
-use crate::domain::{Domain, Evidence};
+use crate::domain::{Domain, DomainEvidence};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::Reader;
 
@@ -66,12 +66,12 @@ macro_rules! dump_command {
     };
 }
 
-/// How standard input is called in arguments and in [`Place::file`].
+/// How standard input is called in arguments and in [`DumpPlace::file`].
 pub(crate) const STDIN: &str = "-";
 
 /// Where a dump is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum DumpSource {
     /// Standard input, `-`.
     Stdin,
     /// A file, or a folder with `.yaml`, `.yml` and `.json` files.
@@ -93,7 +93,7 @@ pub enum NoSource {
     Url,
 }
 
-impl FromStr for Source {
+impl FromStr for DumpSource {
     type Err = NoSource;
 
     fn from_str(text: &str) -> Result<Self, NoSource> {
@@ -106,7 +106,7 @@ impl FromStr for Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for DumpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stdin => f.write_str("standard input"),
@@ -117,7 +117,7 @@ impl fmt::Display for Source {
 
 /// Where in the dumps an object stands: `cluster.yaml, document 2, items[14]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct DumpPlace {
     /// The file's path as it was given; `-` is standard input.
     pub file: String,
     /// Which document of the file, from 1.
@@ -128,7 +128,7 @@ pub struct Place {
     pub line: Option<usize>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DumpPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, document, item, .. } = self;
         write!(f, "{}, document {document}", error::file_name(file))?;
@@ -140,7 +140,7 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug)]
 pub struct Item {
     /// Where it stands.
-    pub place: Place,
+    pub place: DumpPlace,
     /// Its `apiVersion`, or its list's.
     pub api_version: String,
     /// Its `kind`; in a `NodeList` whose items name none, `Node`.
@@ -287,7 +287,7 @@ pub fn read<E: From<Error>>(
 /// # Errors
 /// As [`read`], and where a file or folder cannot be opened or a folder holds no dump.
 pub(crate) fn read_all<E: From<Error>>(
-    sources: &[Source],
+    sources: &[DumpSource],
     domain: &Domain,
     mut stdin: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
@@ -295,14 +295,14 @@ pub(crate) fn read_all<E: From<Error>>(
     let mut each = |item: Item| each(item.inward(domain));
     for source in sources {
         match source {
-            Source::Stdin => read(STDIN, &mut stdin, &mut each)?,
-            Source::Path(path) | Source::Tree(path) => {
-                let is_tree = matches!(source, Source::Tree(_)) && folder::is_folder(path)?;
+            DumpSource::Stdin => read(STDIN, &mut stdin, &mut each)?,
+            DumpSource::Path(path) | DumpSource::Tree(path) => {
+                let is_tree = matches!(source, DumpSource::Tree(_)) && folder::is_folder(path)?;
                 for path in if is_tree { folder::deep(path)? } else { folder::flat(path)? } {
                     read(&path.display().to_string(), folder::open(&path)?, &mut each)?;
                 }
             }
-            Source::Kustomization(path) => {
+            DumpSource::Kustomization(path) => {
                 let made = kustomize::build(path)?;
                 read(&path.display().to_string(), made.as_slice(), &mut each)?;
             }
@@ -317,7 +317,7 @@ pub(crate) fn read_all<E: From<Error>>(
 /// # Errors
 /// As [`read_all`]. A file that is named, and one of a folder that begins with an object, must be readable to its end.
 pub(crate) fn read_dumps<E: From<Error>>(
-    sources: &[Source],
+    sources: &[DumpSource],
     domain: &Domain,
     mut stdin: impl Read,
     mut each: impl FnMut(Item) -> Result<(), E>,
@@ -336,11 +336,11 @@ pub(crate) fn read_dumps<E: From<Error>>(
     let mut skipped = Skipped::default();
     for source in sources {
         let path = match source {
-            Source::Stdin => {
+            DumpSource::Stdin => {
                 read(STDIN, &mut stdin, &mut each)?;
                 continue;
             }
-            Source::Path(path) | Source::Tree(path) | Source::Kustomization(path) => path,
+            DumpSource::Path(path) | DumpSource::Tree(path) | DumpSource::Kustomization(path) => path,
         };
         let is_folder = folder::is_folder(path)?;
         for path in if is_folder { folder::deep(path)? } else { vec![path.clone()] } {
@@ -364,20 +364,24 @@ pub(crate) fn read_dumps<E: From<Error>>(
 const PIECE: usize = 64 * 1024;
 
 /// The domain that is given, else the one that these dumps use throughout; and standard input, with nothing of it lost.
-pub(crate) fn domain_of<R: Read>(given: Option<&Domain>, dumps: &[Source], stdin: R) -> (Domain, impl Read + use<R>) {
+pub(crate) fn domain_of<R: Read>(
+    given: Option<&Domain>,
+    dumps: &[DumpSource],
+    stdin: R,
+) -> (Domain, impl Read + use<R>) {
     let (recognised, rest) = recognise(if given.is_some() { &[] } else { dumps }, stdin);
     (given.cloned().unwrap_or(recognised), rest)
 }
 
 /// The domain that these dumps use throughout, where it is not KubeVirt's own, and what standard input holds. Dumps are read until one
 /// uses KubeVirt's own domain: in most clusters that is the first node. What cannot be read is left to whoever reads the objects.
-fn recognise<R: Read>(sources: &[Source], mut stdin: R) -> (Domain, impl Read + use<R>) {
-    let mut evidence = Evidence::default();
+fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Read + use<R>) {
+    let mut evidence = DomainEvidence::default();
     let mut held = Vec::new();
     let mut piece = vec![0; PIECE];
     for source in sources {
         let path = match source {
-            Source::Stdin => {
+            DumpSource::Stdin => {
                 while let Ok(read @ 1..) = stdin.read(&mut piece) {
                     held.extend_from_slice(&piece[..read]);
                     if !evidence.look(&piece[..read]) || piece[..read].contains(&0) {
@@ -386,7 +390,7 @@ fn recognise<R: Read>(sources: &[Source], mut stdin: R) -> (Domain, impl Read + 
                 }
                 continue;
             }
-            Source::Path(path) | Source::Tree(path) | Source::Kustomization(path) => path,
+            DumpSource::Path(path) | DumpSource::Tree(path) | DumpSource::Kustomization(path) => path,
         };
         let files = if path.is_dir() { folder::deep(path).unwrap_or_default() } else { vec![path.clone()] };
         // What a pipe holds can be read once alone.

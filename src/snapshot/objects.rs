@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::{self, Error, Halt};
-use super::{Item, Place, fold};
+use super::{DumpPlace, Item, fold};
 use crate::policy::API_VERSION;
 
 /// Lists in lists come from `jq -s`, one level of them.
@@ -65,8 +65,8 @@ impl<'a> Objects<'a> {
         self.line = line;
     }
 
-    pub(super) fn place(&self, item: Option<usize>) -> Place {
-        Place { file: self.file.to_owned(), document: self.document, item, line: self.line }
+    pub(super) fn place(&self, item: Option<usize>) -> DumpPlace {
+        DumpPlace { file: self.file.to_owned(), document: self.document, item, line: self.line }
     }
 
     fn emit(&mut self, item: Option<usize>, api: String, kind: String, json: Box<RawValue>) -> Result<(), Halt> {
@@ -81,7 +81,7 @@ impl<'a> Objects<'a> {
     }
 
     /// The objects that one of a snapshot stands for.
-    fn emit_each(&mut self, place: &Place, folded: &RawValue) -> Result<(), Halt> {
+    fn emit_each(&mut self, place: &DumpPlace, folded: &RawValue) -> Result<(), Halt> {
         let wrong = |field: &str, problem: String| {
             Halt::from(Error::Field {
                 place: place.clone(),
@@ -312,7 +312,7 @@ impl Document {
     }
 }
 
-fn no_kind(place: Place, json: &RawValue, missing: &'static str) -> Error {
+fn no_kind(place: DumpPlace, json: &RawValue, missing: &'static str) -> Error {
     let name = error::object_name("", json.get());
     Error::NoKind { place, name: if name.is_empty() { name } else { format!(" ({name})") }, missing }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::bounds::{Bounded, Measured};
 use crate::fit::subject::libvirt_refusal;
-use crate::kubevirt::cluster::{Object, is_finished, owner};
+use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{Room, asked_by_pod, is_quantity};
 use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, Reader};
@@ -22,13 +22,13 @@ use crate::well_known::is_read_annotation;
 
 /// The objects of a snapshot, while they are taken from a cluster or from dumps.
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+pub(crate) struct SnapshotObjects {
     objects: Vec<Value>,
     /// What is asked for by pods that are not kept themselves.
     room: Room,
 }
 
-impl Taken {
+impl SnapshotObjects {
     /// Takes of an object of this kind what is judged; nothing where it bears on nothing.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Taken {
         if let Some(only) = only {
             objects.retain(|object| is_of(object, only));
             for object in &mut objects {
-                remove(object, &["status", "allocatable"].map(|key| Step::Key(key.to_owned())));
+                remove(object, &["status", "allocatable"].map(|key| PathStep::Key(key.to_owned())));
             }
         }
         objects.sort_by_cached_key(|object| {
@@ -89,24 +89,24 @@ fn group(api_version: &str) -> &str {
 /// The object of this kind as far as it is judged; `None` where it bears on nothing, or is counted in `room`.
 fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<Option<Value>, serde_json::Error> {
     let group = group(api_version);
-    let reading = Reading { text, ignored: RefCell::default() };
+    let reading = PrunedReader { text, ignored: RefCell::default() };
     let is_judged = match (group, kind) {
         ("cpufit.io", "CPUPolicy") => return policy(api_version, kind, text).map(Some),
         ("cpufit.io", _) => {
             room.read(group, kind, &reading)?;
             false
         }
-        ("", "Pod") if Object::read(group, kind, &reading)?.is_none() && !is_of_guest(&reading)? => {
+        ("", "Pod") if ClusterObject::read(group, kind, &reading)?.is_none() && !is_of_guest(&reading)? => {
             room.read(group, kind, &reading)?;
             false
         }
         ("", "Node") | ("policy", "PodDisruptionBudget") => {
-            Object::read(group, kind, &reading)?;
+            ClusterObject::read(group, kind, &reading)?;
             Room::default().read(group, kind, &reading)?;
             true
         }
         ("", "Pod") => true,
-        _ => Object::read(group, kind, &reading)?.is_some(),
+        _ => ClusterObject::read(group, kind, &reading)?.is_some(),
     };
     if !is_judged {
         return Ok(None);
@@ -163,7 +163,7 @@ fn policy(api_version: &str, kind: &str, text: &str) -> Result<Value, serde_json
 }
 
 /// Whether a pod takes room for a guest, which owns it as it owns launchers.
-fn is_of_guest(reading: &Reading<'_>) -> Result<bool, serde_json::Error> {
+fn is_of_guest(reading: &PrunedReader<'_>) -> Result<bool, serde_json::Error> {
     let pod: Pod<'_> = reading.read()?;
     Ok(owner(&pod).is_some() && !is_finished(&pod))
 }
@@ -204,18 +204,18 @@ fn is_read_as_type(kind: &str) -> bool {
 
 /// A step from a value to one in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum PathStep {
     Key(String),
     Index(usize),
 }
 
 /// The reader of one object: it notes what is ignored by all that it is read as.
-struct Reading<'a> {
+struct PrunedReader<'a> {
     text: &'a str,
-    ignored: RefCell<Option<BTreeSet<Vec<Step>>>>,
+    ignored: RefCell<Option<BTreeSet<Vec<PathStep>>>>,
 }
 
-impl<'a> Reader<'a> for Reading<'a> {
+impl<'a> Reader<'a> for PrunedReader<'a> {
     type Error = serde_json::Error;
 
     fn read<T: Deserialize<'a> + Measured>(&self) -> Result<T, Self::Error> {
@@ -245,20 +245,21 @@ impl<'a> Reader<'a> for Plain<'a> {
 }
 
 /// What two readings ignore: what is ignored by the one and stands in something that the other ignores.
-fn ignored_by_both(one: &BTreeSet<Vec<Step>>, other: &BTreeSet<Vec<Step>>) -> BTreeSet<Vec<Step>> {
-    let holds =
-        |ignored: &BTreeSet<Vec<Step>>, path: &[Step]| (1..=path.len()).any(|end| ignored.contains(&path[..end]));
-    let of = |these: &BTreeSet<Vec<Step>>, those: &BTreeSet<Vec<Step>>| -> Vec<Vec<Step>> {
+fn ignored_by_both(one: &BTreeSet<Vec<PathStep>>, other: &BTreeSet<Vec<PathStep>>) -> BTreeSet<Vec<PathStep>> {
+    let holds = |ignored: &BTreeSet<Vec<PathStep>>, path: &[PathStep]| {
+        (1..=path.len()).any(|end| ignored.contains(&path[..end]))
+    };
+    let of = |these: &BTreeSet<Vec<PathStep>>, those: &BTreeSet<Vec<PathStep>>| -> Vec<Vec<PathStep>> {
         these.iter().filter(|path| holds(those, path)).cloned().collect()
     };
     of(one, other).into_iter().chain(of(other, one)).collect()
 }
 
-fn steps(path: &Path<'_>) -> Vec<Step> {
+fn steps(path: &Path<'_>) -> Vec<PathStep> {
     let (parent, step) = match path {
         Path::Root => return Vec::new(),
-        Path::Seq { parent, index } => (parent, Some(Step::Index(*index))),
-        Path::Map { parent, key } => (parent, Some(Step::Key(key.clone()))),
+        Path::Seq { parent, index } => (parent, Some(PathStep::Index(*index))),
+        Path::Map { parent, key } => (parent, Some(PathStep::Key(key.clone()))),
         Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => (parent, None),
     };
     let mut out = steps(parent);
@@ -266,23 +267,23 @@ fn steps(path: &Path<'_>) -> Vec<Step> {
     out
 }
 
-fn remove(value: &mut Value, path: &[Step]) {
+fn remove(value: &mut Value, path: &[PathStep]) {
     match (path, value) {
-        ([Step::Key(key)], Value::Object(fields)) => {
+        ([PathStep::Key(key)], Value::Object(fields)) => {
             fields.remove(key);
         }
         // An item that is only counted.
-        ([Step::Index(index)], Value::Array(items)) => {
+        ([PathStep::Index(index)], Value::Array(items)) => {
             if let Some(item) = items.get_mut(*index) {
                 *item = json!({});
             }
         }
-        ([Step::Key(key), rest @ ..], Value::Object(fields)) => {
+        ([PathStep::Key(key), rest @ ..], Value::Object(fields)) => {
             if let Some(field) = fields.get_mut(key) {
                 remove(field, rest);
             }
         }
-        ([Step::Index(index), rest @ ..], Value::Array(items)) => {
+        ([PathStep::Index(index), rest @ ..], Value::Array(items)) => {
             if let Some(item) = items.get_mut(*index) {
                 remove(item, rest);
             }

@@ -13,7 +13,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::subject::libvirt_refusal;
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{COMPLETE, OTHER_PODS, POD_REQUESTS};
-use crate::well_known::{self, Reading};
+use crate::well_known::{self, ValueReading};
 
 /// What a text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,7 +77,7 @@ fn is_kind(text: &str) -> bool {
 /// The objects under new names.
 #[must_use]
 pub(crate) fn redact(mut objects: Vec<Value>) -> Vec<Value> {
-    let mut names = Names::default();
+    let mut names = NewNames::default();
     for phase in [Phase::Compare, Phase::Collect, Phase::Rename] {
         names.begin(phase);
         for object in &mut objects {
@@ -99,7 +99,7 @@ enum Phase {
 }
 
 #[derive(Default)]
-struct Names {
+struct NewNames {
     phase: Phase,
     /// The keys of labels whose values are compared as numbers, and stay what they are.
     numbers: BTreeSet<String>,
@@ -108,7 +108,7 @@ struct Names {
 }
 
 /// What a text in a field is.
-enum Place {
+enum TextUse {
     /// A word of KubeVirt, Kubernetes or this program.
     Known,
     Name(Class),
@@ -125,7 +125,7 @@ enum Place {
 }
 
 /// What stands in a field of an object of this kind, by the field and the one that it is in.
-fn place(kind: &str, parent: &str, field: &str) -> Place {
+fn place(kind: &str, parent: &str, field: &str) -> TextUse {
     match (parent, field) {
         ("features" | "preferredCPUFeatures" | "commonModel", "name")
         | (
@@ -163,19 +163,19 @@ fn place(kind: &str, parent: &str, field: &str) -> Place {
             | "announce"
             | "launcherSelectors"
             | "inferFromVolumeFailurePolicy",
-        ) => Place::Known,
-        ("metadata", "name" | "generateName") => Class::of_kind(kind).map_or(Place::Known, Place::Name),
-        (_, "namespace" | "namespaces") => Place::Name(Class::Namespace),
-        (_, "uid") => Place::Name(Class::Uid),
-        (_, "nodeName" | "targetNode" | "nodes") | ("sourceState", "node") => Place::Name(Class::Node),
-        (_, "vmiName") => Place::Name(Class::Guest),
-        (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys") => Place::LabelKey,
-        (_, "users") => Place::User,
-        (_, "kind") => Place::Kind,
-        (_, "reason") => Place::Reason,
-        (_, "message") => Place::Sentence,
-        (_, "failureReason") => Place::Refusal,
-        _ => Place::Name(Class::Object),
+        ) => TextUse::Known,
+        ("metadata", "name" | "generateName") => Class::of_kind(kind).map_or(TextUse::Known, TextUse::Name),
+        (_, "namespace" | "namespaces") => TextUse::Name(Class::Namespace),
+        (_, "uid") => TextUse::Name(Class::Uid),
+        (_, "nodeName" | "targetNode" | "nodes") | ("sourceState", "node") => TextUse::Name(Class::Node),
+        (_, "vmiName") => TextUse::Name(Class::Guest),
+        (_, "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys") => TextUse::LabelKey,
+        (_, "users") => TextUse::User,
+        (_, "kind") => TextUse::Kind,
+        (_, "reason") => TextUse::Reason,
+        (_, "message") => TextUse::Sentence,
+        (_, "failureReason") => TextUse::Refusal,
+        _ => TextUse::Name(Class::Object),
     }
 }
 
@@ -186,9 +186,9 @@ fn class_of_value(key: &str, value: &str) -> Option<Class> {
         MIGRATION_NAME, MIGRATION_UID, NODE_NAME, POLICY, REVISION_OF,
     };
     let is_read_as = |known: &&well_known::WellKnown| match known.reading {
-        Reading::Exactly(wanted) => known.key == key && wanted == value,
-        Reading::Frequency => known.key == key && known.counts(value),
-        Reading::Presence | Reading::Text => false,
+        ValueReading::Exactly(wanted) => known.key == key && wanted == value,
+        ValueReading::Frequency => known.key == key && known.counts(value),
+        ValueReading::Presence | ValueReading::Text => false,
     };
     if matches!(value, "" | "true" | "false") || well_known::ALL.iter().any(is_read_as) {
         return None;
@@ -229,7 +229,7 @@ fn is_public(key: &str) -> bool {
             && (name.is_some() || domain == "kubevirt.io"))
 }
 
-impl Names {
+impl NewNames {
     fn begin(&mut self, phase: Phase) {
         self.phase = phase;
         if phase == Phase::Rename {
@@ -386,15 +386,15 @@ impl Names {
 
     fn text(&mut self, kind: &str, parent: &str, field: &str, text: &str) -> String {
         match place(kind, parent, field) {
-            Place::Known => text.to_owned(),
-            Place::Name(class) => self.name(class, text),
-            Place::LabelKey => self.key(text),
-            Place::User => self.user(text),
-            Place::Kind if is_kind(text) => text.to_owned(),
-            Place::Kind => self.name(Class::Object, text),
-            Place::Reason if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => text.to_owned(),
-            Place::Reason | Place::Sentence => self.sentence(text, &[]),
-            Place::Refusal => {
+            TextUse::Known => text.to_owned(),
+            TextUse::Name(class) => self.name(class, text),
+            TextUse::LabelKey => self.key(text),
+            TextUse::User => self.user(text),
+            TextUse::Kind if is_kind(text) => text.to_owned(),
+            TextUse::Kind => self.name(Class::Object, text),
+            TextUse::Reason if text.bytes().all(|byte| byte.is_ascii_alphabetic()) => text.to_owned(),
+            TextUse::Reason | TextUse::Sentence => self.sentence(text, &[]),
+            TextUse::Refusal => {
                 let refused = libvirt_refusal("", text);
                 let features = refused.map(|refused| [refused.missing, refused.extra].concat());
                 self.sentence(text, &features.unwrap_or_default())

@@ -188,7 +188,7 @@ fn a_folder_is_read_in_name_order_and_not_below() {
     write("README.md", "not a dump");
     fs::create_dir(folder.path().join("d.yaml")).unwrap();
     let mut found = Vec::new();
-    let sources = [Source::Path(folder.path().to_owned()), Source::Stdin];
+    let sources = [DumpSource::Path(folder.path().to_owned()), DumpSource::Stdin];
     read_all(&sources, &Domain::default(), NODE.as_bytes(), |item| {
         let name = item.parse::<wire::Node>()?.metadata.name;
         found.push((item.place.file.rsplit('/').next().unwrap().to_owned(), name));
@@ -203,7 +203,7 @@ fn a_folder_is_read_in_name_order_and_not_below() {
 fn what_cannot_be_opened_is_named() {
     let none = tempfile::tempdir().unwrap();
     let fail = |path: PathBuf| {
-        let error = read_all(&[Source::Path(path)], &Domain::default(), io::empty(), |_| Ok::<_, Error>(()))
+        let error = read_all(&[DumpSource::Path(path)], &Domain::default(), io::empty(), |_| Ok::<_, Error>(()))
             .unwrap_err()
             .to_string();
         error.replace(none.path().to_str().unwrap(), "dumps")
@@ -214,17 +214,17 @@ fn what_cannot_be_opened_is_named() {
 
 #[test]
 fn sources_are_spelled_as_kubectl_spells_them() {
-    let parsed = ["-", "./-", "cluster.yaml"].map(|text| text.parse::<Source>().unwrap());
-    assert_eq!(parsed[0], Source::Stdin);
-    assert_eq!(parsed[1], Source::Path("./-".into()), "a file named - could not be read");
+    let parsed = ["-", "./-", "cluster.yaml"].map(|text| text.parse::<DumpSource>().unwrap());
+    assert_eq!(parsed[0], DumpSource::Stdin);
+    assert_eq!(parsed[1], DumpSource::Path("./-".into()), "a file named - could not be read");
     assert_eq!(parsed[2].to_string(), "cluster.yaml");
 }
 
 #[test]
 fn places_are_named_as_people_count() {
-    let place = Place { file: "cluster.yaml".to_owned(), document: 2, item: Some(14), line: Some(7) };
+    let place = DumpPlace { file: "cluster.yaml".to_owned(), document: 2, item: Some(14), line: Some(7) };
     assert_snapshot!(place, @"cluster.yaml, document 2, items[14]");
-    assert_snapshot!(Place { file: STDIN.to_owned(), item: None, ..place }, @"standard input, document 2");
+    assert_snapshot!(DumpPlace { file: STDIN.to_owned(), item: None, ..place }, @"standard input, document 2");
 }
 
 #[test]

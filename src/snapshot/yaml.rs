@@ -28,7 +28,7 @@ pub(super) fn read_documents(input: &mut Input<'_>, objects: &mut Objects<'_>) -
     // Whether the parser reports comments depends on what other crates enable; nothing here reads them.
     options.set_emit_comments(false);
     let parser = Parser::new_from_fallible_iter_with_options(Chars(&mut *input), options);
-    let outcome = Reader { parser, nodes: Nodes::default(), before: line - 1 }.documents(objects);
+    let outcome = EventReader { parser, nodes: JsonWriter::default(), before: line - 1 }.documents(objects);
     let (marker, reason) = match outcome {
         Ok(()) => return Ok(()),
         Err(Stop::Halt(halt)) => return Err(halt),
@@ -73,14 +73,14 @@ impl<H: Into<Halt>> From<H> for Stop {
     }
 }
 
-struct Reader<'i, 'r> {
+struct EventReader<'i, 'r> {
     parser: Parser<'static, FallibleBufferedInput<Chars<'i, 'r>>>,
-    nodes: Nodes,
+    nodes: JsonWriter,
     /// The lines of the file before the stream.
     before: usize,
 }
 
-impl Reader<'_, '_> {
+impl EventReader<'_, '_> {
     /// The next event that carries data. Comments and names of anchors may stand anywhere and mean nothing.
     fn next(&mut self) -> Result<(Event<'static>, Marker), Stop> {
         loop {
@@ -132,7 +132,7 @@ impl Reader<'_, '_> {
                 break;
             }
             let key = self.nodes.key_of(event).map_err(|reason| Stop::Here(marker, reason))?;
-            let Key::Text(key) = key else {
+            let KeySlot::Text(key) = key else {
                 let (event, marker) = self.next()?;
                 let json = self.value(event, marker)?;
                 merge(json.as_bytes(), &mut merged).map_err(|reason| Stop::Here(marker, reason))?;
@@ -208,9 +208,9 @@ fn no_object(objects: &Objects<'_>, json: &str) -> Error {
 
 /// JSON being written.
 #[derive(Default)]
-struct Nodes {
+struct JsonWriter {
     json: Vec<u8>,
-    open: Vec<Open>,
+    open: Vec<OpenNode>,
     /// The JSON of every node with an anchor, by the parser's number of it.
     anchors: HashMap<usize, Box<[u8]>>,
     /// Bytes written by aliases or kept for them, in this document.
@@ -218,7 +218,7 @@ struct Nodes {
 }
 
 /// A mapping or sequence whose end is still to come.
-struct Open {
+struct OpenNode {
     start: usize,
     anchor: usize,
     shape: Shape,
@@ -243,24 +243,24 @@ enum Expects {
 }
 
 /// What stands in a key's place.
-enum Key<'e> {
+enum KeySlot<'e> {
     Text(Cow<'e, str>),
     /// `<<`: the entries of its value are added where they are missing.
     Merge,
 }
 
-impl Nodes {
+impl JsonWriter {
     fn forget(&mut self) {
         self.anchors.clear();
         self.aliased = 0;
     }
 
     fn event(&mut self, event: Event<'_>) -> Result<(), String> {
-        let is_key = matches!(self.open.last(), Some(Open { shape: Shape::Map { expects: Expects::Key, .. }, .. }));
+        let is_key = matches!(self.open.last(), Some(OpenNode { shape: Shape::Map { expects: Expects::Key, .. }, .. }));
         if is_key && event != Event::MappingEnd {
             return match self.key_of(event)? {
-                Key::Text(key) => self.key(&key),
-                Key::Merge => {
+                KeySlot::Text(key) => self.key(&key),
+                KeySlot::Merge => {
                     let start = self.json.len();
                     self.expect(Expects::Merge(start));
                     Ok(())
@@ -294,10 +294,10 @@ impl Nodes {
     }
 
     /// The key that an event in a key's place is.
-    fn key_of<'e>(&mut self, event: Event<'e>) -> Result<Key<'e>, String> {
+    fn key_of<'e>(&mut self, event: Event<'e>) -> Result<KeySlot<'e>, String> {
         let not_text = || "a key must be text".to_owned();
         match event {
-            Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<" => Ok(Key::Merge),
+            Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<" => Ok(KeySlot::Merge),
             Event::Scalar(text, style, anchor, tag) => {
                 if anchor != 0 {
                     let start = self.json.len();
@@ -307,7 +307,7 @@ impl Nodes {
                 }
                 // `yes: …` and `0x10: …` have the keys "true" and "16", for JSON has no others.
                 let typed = if style == ScalarStyle::Plain { typed(&text).map(Cow::into_owned) } else { None };
-                Ok(Key::Text(typed.map_or(text, Cow::Owned)))
+                Ok(KeySlot::Text(typed.map_or(text, Cow::Owned)))
             }
             Event::Alias(anchor) => {
                 let json = self.aliased(anchor)?;
@@ -316,7 +316,7 @@ impl Nodes {
                     Some(b'"') => serde_json::from_slice(&json).map_err(|_| not_text())?,
                     _ => String::from_utf8_lossy(&json).into_owned(),
                 };
-                Ok(Key::Text(Cow::Owned(text)))
+                Ok(KeySlot::Text(Cow::Owned(text)))
             }
             _ => Err(not_text()),
         }
@@ -332,7 +332,7 @@ impl Nodes {
     }
 
     fn expect(&mut self, next: Expects) {
-        if let Some(Open { shape: Shape::Map { expects, .. }, .. }) = self.open.last_mut() {
+        if let Some(OpenNode { shape: Shape::Map { expects, .. }, .. }) = self.open.last_mut() {
             *expects = next;
         }
     }
@@ -340,11 +340,11 @@ impl Nodes {
     fn open(&mut self, bracket: u8, anchor: usize, shape: Shape) {
         let start = self.begin_value();
         self.json.push(bracket);
-        self.open.push(Open { start, anchor, shape });
+        self.open.push(OpenNode { start, anchor, shape });
     }
 
     fn close(&mut self) -> Result<(), String> {
-        let Some(Open { start, anchor, shape }) = self.open.pop() else { return Ok(()) };
+        let Some(OpenNode { start, anchor, shape }) = self.open.pop() else { return Ok(()) };
         match shape {
             Shape::List => self.json.push(b']'),
             Shape::Map { mut keys, merged, .. } => {
@@ -368,7 +368,7 @@ impl Nodes {
 
     /// Writes what separates a value from the one before, and says where the value begins.
     fn begin_value(&mut self) -> usize {
-        if matches!(self.open.last(), Some(Open { shape: Shape::List, .. })) && self.json.last() != Some(&b'[') {
+        if matches!(self.open.last(), Some(OpenNode { shape: Shape::List, .. })) && self.json.last() != Some(&b'[') {
             self.json.push(b',');
         }
         self.json.len()
@@ -379,7 +379,7 @@ impl Nodes {
             self.count_aliased(self.json.len() - start)?;
             self.anchors.insert(anchor, self.json[start..].into());
         }
-        if let Some(Open { shape: Shape::Map { expects, merged, .. }, .. }) = self.open.last_mut() {
+        if let Some(OpenNode { shape: Shape::Map { expects, merged, .. }, .. }) = self.open.last_mut() {
             if let Expects::Merge(start) = *expects {
                 merge(&self.json[start..], merged)?;
                 self.json.truncate(start);
@@ -392,7 +392,7 @@ impl Nodes {
     /// A key of the innermost mapping.
     fn key(&mut self, key: &str) -> Result<(), String> {
         let quoted = self.begin_key(key)?;
-        if let Some(Open { shape: Shape::Map { keys, expects, .. }, .. }) = self.open.last_mut() {
+        if let Some(OpenNode { shape: Shape::Map { keys, expects, .. }, .. }) = self.open.last_mut() {
             if !keys.insert(&self.json, quoted) {
                 return Err(format!("the key {:?} appears twice in one mapping", error::short(key)));
             }
@@ -436,10 +436,10 @@ impl Nodes {
 
 /// The entries that a merge key's value adds.
 fn merge(json: &[u8], merged: &mut Vec<(String, Box<RawValue>)>) -> Result<(), String> {
-    type Entries = BTreeMap<String, Box<RawValue>>;
+    type MergedEntries = BTreeMap<String, Box<RawValue>>;
     let maps = match json.first() {
-        Some(b'[') => serde_json::from_slice::<Vec<Entries>>(json),
-        _ => serde_json::from_slice::<Entries>(json).map(|map| vec![map]),
+        Some(b'[') => serde_json::from_slice::<Vec<MergedEntries>>(json),
+        _ => serde_json::from_slice::<MergedEntries>(json).map(|map| vec![map]),
     };
     let maps = maps.map_err(|_| "a merge key (<<) needs a mapping or a list of them".to_owned())?;
     merged.extend(maps.into_iter().flatten());

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
-use crate::kubevirt::cluster::{Cluster, Launcher, Object};
+use crate::kubevirt::cluster::{Cluster, ClusterObject, Launcher};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::Vmi;
-use crate::report::{Kind, Regarding};
+use crate::report::{EventKind, Regarding};
 use crate::world::World;
 
 /// An object from its JSON.
@@ -17,9 +17,9 @@ pub(crate) fn read<T: DeserializeOwned>(json: Value) -> T {
 }
 
 /// A cluster of these nodes with a KubeVirt of this release.
-pub(crate) fn cluster(release: &str, nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> Cluster {
+pub(crate) fn cluster(release: &str, nodes: Vec<Node>, objects: impl IntoIterator<Item = ClusterObject>) -> Cluster {
     let release = Release::parse(release).expect("a release");
-    Cluster::new(nodes.into_iter().map(Object::Node).chain(objects), Some(release))
+    Cluster::new(nodes.into_iter().map(ClusterObject::Node).chain(objects), Some(release))
 }
 
 /// A guest of namespace `shop` that runs on a node, with a VM that owns it.
@@ -74,12 +74,12 @@ pub(crate) fn migration(guest: &str) -> Value {
 }
 
 /// A VMI as a thing that a dump holds.
-pub(crate) fn vmi(json: Value) -> Object {
-    Object::Vmi(Box::new(read(json)))
+pub(crate) fn vmi(json: Value) -> ClusterObject {
+    ClusterObject::Vmi(Box::new(read(json)))
 }
 
 /// The launcher pod a guest runs in, with a selector of these keys, each `true`.
-pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) -> Object {
+pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) -> ClusterObject {
     let guest: Vmi = read(guest.clone());
     let selector = keys.into_iter().map(|key| (key.into(), "true".into())).collect();
     let launcher = Launcher {
@@ -92,12 +92,12 @@ pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) ->
         placement: Placement { selector, ..Placement::default() }.into(),
         excess: None,
     };
-    Object::Launcher(launcher)
+    ClusterObject::Launcher(launcher)
 }
 
 /// A guest that the watch knows, as Events refer to it.
 pub(crate) fn known(namespace: &str, name: &str, uid: &str) -> Regarding {
     let guest = vmi(json!({"metadata": {"namespace": namespace, "name": name, "uid": uid}}));
     let world = World { cluster: Cluster::new([guest], None), ..World::default() };
-    Regarding::known(&world, Kind::Vmi, namespace, name, Some(uid)).expect("it is known")
+    Regarding::known(&world, EventKind::Vmi, namespace, name, Some(uid)).expect("it is known")
 }

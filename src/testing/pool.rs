@@ -6,7 +6,7 @@ use super::Tweak;
 use super::cluster::{cluster, launcher, read, running, vm, vmi};
 use super::fleet::{feature, mixed, set};
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::Policy;
 use crate::world::World;
 
@@ -36,13 +36,13 @@ pub(crate) fn world(nodes: Vec<Node>, policies: &[String]) -> World {
         ("old", "node-d", "Skylake-Server-noTSX-IBRS"),
         ("amd", "amd-1", "host-model"),
     ];
-    let mut objects: Vec<Object> = Vec::new();
+    let mut objects: Vec<ClusterObject> = Vec::new();
     for (name, node, cpu) in guests {
         let guest = running(name, node, cpu);
         objects.push(launcher(&guest, if name == "db" { vec![feature("gone"), feature("fpu")] } else { Vec::new() }));
         objects.push(vmi(guest));
         let stated = if name == "erp" { "" } else { cpu };
-        objects.push(Object::VirtualMachine(Box::new(read(vm(name, stated)))));
+        objects.push(ClusterObject::VirtualMachine(Box::new(read(vm(name, stated)))));
     }
     let policies = policies.iter().map(|text| Policy::from_json(text).expect("a policy")).collect();
     World { cluster: cluster("1.9.0", nodes, objects), policies }

@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use super::pulse::Pulse;
+use super::heartbeat::Heartbeat;
 use super::rejection::plain;
-use super::server::{self, Drained, Limits, Transport};
+use super::server::{self, ConnectionLimits, ServeEnd, Transport};
 use super::{Condition, Readiness};
 use crate::page::Page;
 use crate::telemetry::{Exposition, Metrics};
@@ -37,11 +37,11 @@ struct Admin {
     readiness: Arc<Readiness>,
     metrics: Arc<Metrics>,
     details: Details,
-    pulse: Arc<Pulse>,
+    pulse: Arc<Heartbeat>,
 }
 
 /// `/livez`, `/readyz` with `?verbose`, `/metrics`, and `/` which lists them; a plain router, to which more can be added.
-pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details, pulse: Arc<Pulse>) -> Router {
+pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details, pulse: Arc<Heartbeat>) -> Router {
     Router::new()
         .route("/", get(async || plain(StatusCode::OK, INDEX.into_iter().collect())))
         .route("/livez", get(livez))
@@ -59,10 +59,10 @@ pub fn router(readiness: Arc<Readiness>, metrics: Arc<Metrics>, details: Details
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    limits: ConnectionLimits,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<JoinHandle<Drained>> {
+) -> io::Result<JoinHandle<ServeEnd>> {
     let listener = listener.into_std()?;
     let (started, start) = oneshot::channel();
     let serving = thread::Builder::new().name("admin".to_owned()).spawn(move || {
@@ -82,7 +82,7 @@ pub async fn serve(
             }
             Err(error) => {
                 let _ = started.send(Err(error));
-                Drained::Completely
+                ServeEnd::Completely
             }
         }
     })?;

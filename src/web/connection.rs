@@ -26,12 +26,12 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use super::attended::Attended;
 use super::head;
-use super::limits::Limits;
-use super::places::{Entry, Peer, Place, Places};
+use super::limits::ConnectionLimits;
+use super::log_limit::LogLimit;
+use super::places::{Peer, Place, Places, WaitingConnection};
 use super::rejection::plain;
-use super::seldom::Seldom;
+use super::woken::WakeTracked;
 use crate::page::Page;
 use crate::telemetry::{HandshakeFailure, Metrics};
 
@@ -42,18 +42,18 @@ const PARTING: Duration = Duration::from_secs(5);
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// What the connections of a port share.
-pub(super) struct Shared {
+pub(super) struct PortState {
     pub(super) acceptor: Option<TlsAcceptor>,
     pub(super) protocols: Protocols,
     pub(super) router: Router,
-    pub(super) limits: Limits,
+    pub(super) limits: ConnectionLimits,
     pub(super) places: Arc<Places>,
     pub(super) metrics: Arc<Metrics>,
     /// Each HTTP/1.1 connection closes after its answer.
     pub(super) last_answers: AtomicBool,
     /// Turns true when connections are to end.
     pub(super) stop: watch::Sender<bool>,
-    pub(super) refused: Seldom,
+    pub(super) refused: LogLimit,
     /// How many more connections may go on after others have their places.
     pub(super) leaving: Semaphore,
 }
@@ -65,7 +65,7 @@ pub(super) struct Protocols {
 }
 
 impl Protocols {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &ConnectionLimits) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(limits.http1_buffer);
         builder
@@ -84,7 +84,7 @@ impl Protocols {
 }
 
 /// Serves a connection, once it has a place, until it ends, is idle for too long, or its place is needed.
-pub(super) async fn connection(stream: TcpStream, entry: Entry, shared: Arc<Shared>) {
+pub(super) async fn connection(stream: TcpStream, entry: WaitingConnection, shared: Arc<PortState>) {
     let mut stop = shared.stop.subscribe();
     let place = tokio::select! {
         biased;
@@ -93,10 +93,10 @@ pub(super) async fn connection(stream: TcpStream, entry: Entry, shared: Arc<Shar
     };
     let Some(place) = place else { return };
     let woken = place.peer().woken();
-    Attended::new(converse(stream, place, &shared), woken).await;
+    WakeTracked::new(converse(stream, place, &shared), woken).await;
 }
 
-async fn converse(stream: TcpStream, place: Place, shared: &Arc<Shared>) {
+async fn converse(stream: TcpStream, place: Place, shared: &Arc<PortState>) {
     // Without it an answer may wait 40 ms for the client's acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
@@ -121,7 +121,7 @@ async fn handshake(
     acceptor: &TlsAcceptor,
     stream: TcpStream,
     peer: &Peer,
-    shared: &Shared,
+    shared: &PortState,
 ) -> Option<TlsStream<TcpStream>> {
     let shake_hands = async {
         // What the client has to send first: from here on it may wait for the processor.
@@ -160,7 +160,7 @@ async fn handshake(
 
 /// Serves HTTP. A connection that is idle for too long is closed gracefully, as is one that was of use and whose place is needed, and
 /// all when the server stops: HTTP/2 clients get GOAWAY, and what they sent before they knew is answered.
-async fn drive<S>(protocol: &Builder<TokioExecutor>, stream: S, place: Place, shared: &Arc<Shared>)
+async fn drive<S>(protocol: &Builder<TokioExecutor>, stream: S, place: Place, shared: &Arc<PortState>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -199,7 +199,7 @@ fn closed(peer: &Peer, ended: Result<(), Box<dyn StdError + Send + Sync>>) {
 }
 
 /// One request through the router.
-async fn answer(mut request: Request<Incoming>, peer: Peer, shared: Arc<Shared>) -> Result<Response, Infallible> {
+async fn answer(mut request: Request<Incoming>, peer: Peer, shared: Arc<PortState>) -> Result<Response, Infallible> {
     let mut under_way = peer.request();
     let address = peer.address();
     let is_http1 = request.version() < Version::HTTP_2;

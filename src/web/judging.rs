@@ -9,7 +9,7 @@ use super::turns::{NoTurn, Pace, Turn};
 use crate::admission::Stage;
 use crate::admission::response::Decision;
 use crate::admission::review::{Request, ReviewError};
-use crate::review::{self, Answer, ReviewContext};
+use crate::review::{self, ReviewAnswer, ReviewContext};
 use crate::world::World;
 
 /// The judgement of reviews.
@@ -73,7 +73,7 @@ pub(crate) async fn by_world(
     stage: Stage,
     request: &Request<'_>,
     turn: &mut Turn<'_>,
-) -> Result<Answer, Unjudged> {
+) -> Result<ReviewAnswer, Unjudged> {
     let pace = if review::counts(request) { Pace::All } else { Pace::One };
     let judged = turn.run(pace, |enough| review::answer(&ReviewContext { world, enough }, stage, request)).await?;
     Ok(judged?)

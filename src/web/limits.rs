@@ -10,7 +10,7 @@ use crate::descriptors;
 /// [`streams`](Self::streams) reviews that it sends at once. Several of them may have one address, through a proxy such as
 /// konnectivity's. All others are let in as long as they cost those nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// How many are served at once. For a further one an idle one ends; while all wait for answers, further ones wait.
     pub connections: usize,
     /// How many of one address are served at once. For a further one an idle one of its own ends; while all of them wait for
@@ -56,7 +56,7 @@ const PROBES: usize = 192;
 pub(super) const LEAVING: usize = 64;
 const SERVED: usize = REVIEWS + PROBES + LEAVING;
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections: REVIEWS,
@@ -75,7 +75,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Those of the admin port: few connections and short ones. The kubelet connects anew for each probe, and Prometheus can.
     #[must_use]
     pub fn admin() -> Self {

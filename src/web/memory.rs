@@ -36,8 +36,8 @@ const FOR_SMALL: usize = 3;
 /// The memory of all bodies.
 #[derive(Debug)]
 pub(super) struct Memory {
-    small: Pool,
-    large: Pool,
+    small: MemoryPool,
+    large: MemoryPool,
     /// How often each body is held.
     copies: usize,
     next: AtomicU64,
@@ -45,7 +45,7 @@ pub(super) struct Memory {
 
 /// The memory of the small ones, or of the large ones.
 #[derive(Debug)]
-struct Pool {
+struct MemoryPool {
     free: Semaphore,
     /// How long a request waits for what others give back.
     wait: Duration,
@@ -55,7 +55,7 @@ struct Pool {
 #[derive(Debug, Default)]
 struct Bodies {
     /// Those still arriving, oldest first, by who sends them.
-    arriving: HashMap<Option<IpAddr>, BTreeMap<u64, Arriving>>,
+    arriving: HashMap<Option<IpAddr>, BTreeMap<u64, ArrivingBody>>,
     /// Units that requests wait for.
     wanted: usize,
     /// Units of bodies that were cancelled and are about to be given back.
@@ -63,7 +63,7 @@ struct Bodies {
 }
 
 #[derive(Debug)]
-struct Arriving {
+struct ArrivingBody {
     units: usize,
     end: Arc<Notify>,
 }
@@ -72,7 +72,12 @@ impl Memory {
     /// So many bytes in all; a request waits at most so long for its part of them, and holds its body so many times.
     pub(super) fn new(bytes: usize, wait: Duration, copies: usize) -> Self {
         let small = bytes / 8 * FOR_SMALL;
-        Self { small: Pool::new(small, wait), large: Pool::new(bytes - small, wait), copies, next: AtomicU64::new(0) }
+        Self {
+            small: MemoryPool::new(small, wait),
+            large: MemoryPool::new(bytes - small, wait),
+            copies,
+            next: AtomicU64::new(0),
+        }
     }
 
     /// The share of a new request of this client, which holds nothing of its body yet; `None` where none became free in time.
@@ -93,8 +98,8 @@ impl Memory {
         Some(Share { memory: self, pool, is_small, owner, permits })
     }
 
-    fn owner(&self, peer: Option<IpAddr>) -> Owner {
-        Owner { id: self.next.fetch_add(1, Ordering::Relaxed), peer, end: Arc::new(Notify::new()) }
+    fn owner(&self, peer: Option<IpAddr>) -> BodyOwner {
+        BodyOwner { id: self.next.fetch_add(1, Ordering::Relaxed), peer, end: Arc::new(Notify::new()) }
     }
 }
 
@@ -103,19 +108,19 @@ fn units(bytes: usize) -> usize {
     (REQUEST + bytes).div_ceil(UNIT)
 }
 
-impl Pool {
+impl MemoryPool {
     fn new(bytes: usize, wait: Duration) -> Self {
         let free = Semaphore::new((bytes / UNIT).min(Semaphore::MAX_PERMITS));
         Self { free, wait, bodies: Mutex::default() }
     }
 
     /// So many units more for a body; `None` where they did not become free in time, though slower bodies were cancelled.
-    async fn acquire(&self, owner: &Owner, units: usize) -> Option<SemaphorePermit<'_>> {
+    async fn acquire(&self, owner: &BodyOwner, units: usize) -> Option<SemaphorePermit<'_>> {
         let count = u32::try_from(units).ok()?;
         if let Ok(permits) = self.free.try_acquire_many(count) {
             return Some(permits);
         }
-        let _wanted = Wanted::new(self, owner, units);
+        let _wanted = WantedMemory::new(self, owner, units);
         timeout(self.wait, self.free.acquire_many(count)).await.ok()?.ok()
     }
 
@@ -125,13 +130,13 @@ impl Pool {
 }
 
 /// Units that a request waits for, until it is dropped.
-struct Wanted<'m> {
-    pool: &'m Pool,
+struct WantedMemory<'m> {
+    pool: &'m MemoryPool,
     units: usize,
 }
 
-impl<'m> Wanted<'m> {
-    fn new(pool: &'m Pool, owner: &Owner, units: usize) -> Self {
+impl<'m> WantedMemory<'m> {
+    fn new(pool: &'m MemoryPool, owner: &BodyOwner, units: usize) -> Self {
         let mut bodies = pool.bodies();
         bodies.wanted += units;
         while bodies.ending.values().sum::<usize>() < bodies.wanted && bodies.end_slowest(owner) {}
@@ -139,7 +144,7 @@ impl<'m> Wanted<'m> {
     }
 }
 
-impl Drop for Wanted<'_> {
+impl Drop for WantedMemory<'_> {
     fn drop(&mut self) {
         self.pool.bodies().wanted -= self.units;
     }
@@ -147,13 +152,13 @@ impl Drop for Wanted<'_> {
 
 impl Bodies {
     /// A body that is still arriving holds so many units.
-    fn note(&mut self, owner: &Owner, units: usize) {
-        let arriving = Arriving { units, end: Arc::clone(&owner.end) };
+    fn note(&mut self, owner: &BodyOwner, units: usize) {
+        let arriving = ArrivingBody { units, end: Arc::clone(&owner.end) };
         self.arriving.entry(owner.peer).or_default().insert(owner.id, arriving);
     }
 
     /// Forgets a body: it is whole, holds its memory elsewhere, or gives it back.
-    fn forget(&mut self, owner: &Owner) {
+    fn forget(&mut self, owner: &BodyOwner) {
         self.ending.remove(&owner.id);
         if let Some(bodies) = self.arriving.get_mut(&owner.peer) {
             bodies.remove(&owner.id);
@@ -165,8 +170,8 @@ impl Bodies {
 
     /// Tells the body that has been arriving for longest to end, of the client whose bodies hold most; whether there was one
     /// besides that of `asking`.
-    fn end_slowest(&mut self, asking: &Owner) -> bool {
-        let others = |bodies: &BTreeMap<u64, Arriving>| bodies.keys().copied().find(|id| *id != asking.id);
+    fn end_slowest(&mut self, asking: &BodyOwner) -> bool {
+        let others = |bodies: &BTreeMap<u64, ArrivingBody>| bodies.keys().copied().find(|id| *id != asking.id);
         let of_peers = self.arriving.values_mut().filter_map(|bodies| others(bodies).map(|id| (id, bodies)));
         let most = of_peers
             .max_by_key(|(id, bodies)| (bodies.values().map(|body| body.units).sum::<usize>(), std::cmp::Reverse(*id)));
@@ -181,7 +186,7 @@ impl Bodies {
 
 /// Whose body it is.
 #[derive(Debug)]
-struct Owner {
+struct BodyOwner {
     /// The later it came, the larger.
     id: u64,
     peer: Option<IpAddr>,
@@ -192,9 +197,9 @@ struct Owner {
 #[derive(Debug)]
 pub(super) struct Share<'m> {
     memory: &'m Memory,
-    pool: &'m Pool,
+    pool: &'m MemoryPool,
     is_small: bool,
-    owner: Owner,
+    owner: BodyOwner,
     permits: SemaphorePermit<'m>,
 }
 

@@ -5,29 +5,29 @@
 //! - [`admin`]: `/livez`, `/readyz` and `/metrics`, on a port of their own.
 
 pub mod admin;
-mod attended;
 mod body;
 mod clock;
 mod connection;
 mod head;
+mod heartbeat;
 mod judging;
 mod limits;
+mod log_limit;
 mod memory;
 mod places;
-mod pulse;
 mod readiness;
 mod rejection;
 mod router;
-mod seldom;
 pub mod server;
 pub mod tls;
 mod turns;
+mod woken;
 
+pub use heartbeat::Heartbeat;
 pub(crate) use judging::by_world;
 pub use judging::{Judge, Judging, Unjudged};
 pub use memory::BODY_BYTES;
 pub use places::Peer;
-pub use pulse::Pulse;
 pub use readiness::{Condition, Readiness};
 pub use router::{Edge, Limits, router};
 pub use turns::{Judges, NoTurn, Pace, Turn, Turns};

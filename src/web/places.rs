@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::attended::Woken;
+use super::woken::Woken;
 
 /// How long a connection that was answered has at least, to send its next request or to end, before a newcomer can take its
 /// place. What was answered is on its way to the client by then.
@@ -46,24 +46,24 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    held: HashMap<u64, Held>,
+    held: HashMap<u64, HeldPlace>,
     /// How many connections of each address were not asked to end.
     staying: HashMap<IpAddr, usize>,
     /// Those who wait for a place, by address, the first of each first.
-    waiting: BTreeMap<IpAddr, VecDeque<Waiting>>,
+    waiting: BTreeMap<IpAddr, VecDeque<QueuedConnection>>,
     /// When places were last short: those of an address, or all of them.
     short: HashMap<Option<IpAddr>, Instant>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldPlace {
     peer: Peer,
     end: Arc<Notify>,
     stays: bool,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedConnection {
     id: u64,
     given: oneshot::Sender<Place>,
 }
@@ -76,14 +76,14 @@ impl Places {
 
     /// Begins to wait for a place for a new connection of this address. Where more wait than may, the newest of the
     /// address that has most waiting is turned away.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Entry {
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> WaitingConnection {
         let address = address.to_canonical();
         let (given, place) = oneshot::channel();
         let id = {
             let mut state = self.lock();
             let id = state.next;
             state.next += 1;
-            state.waiting.entry(address).or_default().push_back(Waiting { id, given });
+            state.waiting.entry(address).or_default().push_back(QueuedConnection { id, given });
             id
         };
         self.settle();
@@ -92,7 +92,7 @@ impl Places {
             state.turn_away();
         }
         drop(state);
-        Entry { id, address, place, places: Arc::clone(self) }
+        WaitingConnection { id, address, place, places: Arc::clone(self) }
     }
 
     /// Gives places to those who wait, as far as there are some or connections are idle for long enough. To be called from time to
@@ -179,7 +179,7 @@ impl State {
         let id = self.next;
         self.next += 1;
         let (peer, end) = (Peer::new(address, id), Arc::new(Notify::new()));
-        self.held.insert(id, Held { peer: peer.clone(), end: Arc::clone(&end), stays: true });
+        self.held.insert(id, HeldPlace { peer: peer.clone(), end: Arc::clone(&end), stays: true });
         *self.staying.entry(address).or_default() += 1;
         Place { id, peer, end, places }
     }
@@ -206,8 +206,8 @@ impl State {
     fn take_waiting(
         &mut self,
         address: IpAddr,
-        take: impl FnOnce(&mut VecDeque<Waiting>) -> Option<Waiting>,
-    ) -> Option<Waiting> {
+        take: impl FnOnce(&mut VecDeque<QueuedConnection>) -> Option<QueuedConnection>,
+    ) -> Option<QueuedConnection> {
         let of = self.waiting.get_mut(&address)?;
         let taken = take(of);
         if of.is_empty() {
@@ -289,21 +289,21 @@ impl Sort {
 
 /// A new connection that waits for its place.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct WaitingConnection {
     id: u64,
     address: IpAddr,
     place: oneshot::Receiver<Place>,
     places: Arc<Places>,
 }
 
-impl Entry {
+impl WaitingConnection {
     /// The place; `None` where it does not become free in time, or others are let in.
     pub(super) async fn place(mut self, limit: Duration) -> Option<Place> {
         timeout(limit, &mut self.place).await.ok()?.ok()
     }
 }
 
-impl Drop for Entry {
+impl Drop for WaitingConnection {
     fn drop(&mut self) {
         self.places.lock().take_waiting(self.address, |of| {
             of.retain(|waiting| waiting.id != self.id);

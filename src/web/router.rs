@@ -31,9 +31,9 @@ use tracing::{debug, error, info};
 use super::body::{Shelf, declared_length, read};
 use super::clock::Clock;
 use super::judging::{Judge, Unjudged};
+use super::log_limit::LogLimit;
 use super::memory::{BODY_BYTES, Memory, SMALL, Share, TRANSLATED_BYTES};
 use super::rejection::{Rejection, plain};
-use super::seldom::Seldom;
 use super::turns::{Judges, NoTurn, Pace, Turn, Turns, aside};
 use super::{Peer, Readiness};
 use crate::admission::Stage;
@@ -84,7 +84,7 @@ pub struct Edge {
     shelf: Arc<Shelf>,
     turns: Turns,
     /// Of each outcome without a decision, the log lines that are written.
-    turned_away: Vec<Seldom>,
+    turned_away: Vec<LogLimit>,
 }
 
 impl Edge {
@@ -105,7 +105,7 @@ impl Edge {
     ) -> Arc<Self> {
         // Beside a body that is translated its translation is held.
         let memory = Memory::new(limits.memory, limits.wait, if domain.is_own() { 1 } else { 2 });
-        let turned_away = RequestOutcome::ALL.iter().map(|_| Seldom::new(10, Duration::from_secs(1))).collect();
+        let turned_away = RequestOutcome::ALL.iter().map(|_| LogLimit::new(10, Duration::from_secs(1))).collect();
         let turns = Turns::new(limits.judges);
         let shelf = Arc::default();
         Arc::new(Self { judge, readiness, metrics, limits, domain, memory, shelf, turns, turned_away })
@@ -145,7 +145,7 @@ async fn review(stage: Stage, edge: Arc<Edge>, request: HttpRequest) -> Response
                 edge.metrics.decode_error(reason);
             }
             let outcome = refusal.outcome();
-            if let Some(more) = edge.turned_away.get(outcome as usize).and_then(Seldom::line) {
+            if let Some(more) = edge.turned_away.get(outcome as usize).and_then(LogLimit::line) {
                 let took_seconds = took.as_secs_f64();
                 info!(webhook = %stage, status = refusal.status().as_u16(), %outcome, reason = %refusal, took_seconds, more, "turned away");
             }

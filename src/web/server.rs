@@ -18,13 +18,13 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info, warn};
 
-use super::connection::{Protocols, Shared, connection};
+use super::connection::{PortState, Protocols, connection};
 use super::limits::LEAVING;
+use super::log_limit::LogLimit;
 use super::places::{Bounds, Places};
-use super::seldom::Seldom;
 use crate::telemetry::Metrics;
 
-pub use super::limits::Limits;
+pub use super::limits::ConnectionLimits;
 
 /// How often it is looked whether connections became idle for so long that others can have their places.
 const LOOK: Duration = Duration::from_millis(5);
@@ -41,14 +41,14 @@ pub enum Transport {
 /// How serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub enum Drained {
+pub enum ServeEnd {
     /// Every connection finished.
     Completely,
     /// Time was up and this many were cut.
     Cut(usize),
 }
 
-impl fmt::Display for Drained {
+impl fmt::Display for ServeEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Completely => f.write_str("all connections finished"),
@@ -74,23 +74,23 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves `router` on `listener` until `shutdown` completes, then lets the requests in flight finish.
 ///
-/// For [`Limits::linger`] all goes on, but HTTP/1.1 connections close after their answer. From then on no connection is accepted,
-/// HTTP/2 clients get GOAWAY, and silent connections are closed. What is not done within [`Limits::drain`] is cut. Errors of one connection are its own; errors of the listener are waited out.
+/// For [`ConnectionLimits::linger`] all goes on, but HTTP/1.1 connections close after their answer. From then on no connection is accepted,
+/// HTTP/2 clients get GOAWAY, and silent connections are closed. What is not done within [`ConnectionLimits::drain`] is cut. Errors of one connection are its own; errors of the listener are waited out.
 pub async fn serve(
     listener: TcpListener,
     transport: Transport,
     router: Router,
-    limits: Limits,
+    limits: ConnectionLimits,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()>,
-) -> Drained {
+) -> ServeEnd {
     let acceptor = match transport {
         Transport::Plain => None,
         Transport::Tls(config) => Some(TlsAcceptor::from(config)),
     };
-    let Limits { connections: total, per_peer, waiting, patience, .. } = limits;
+    let ConnectionLimits { connections: total, per_peer, waiting, patience, .. } = limits;
     let places = Places::new(Bounds { total, per_peer, waiting, patience });
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(PortState {
         acceptor,
         protocols: Protocols::new(&limits),
         router,
@@ -99,10 +99,10 @@ pub async fn serve(
         metrics,
         last_answers: AtomicBool::new(false),
         stop: watch::Sender::new(false),
-        refused: Seldom::new(10, Duration::from_secs(60)),
+        refused: LogLimit::new(10, Duration::from_secs(60)),
         leaving: Semaphore::new(LEAVING),
     });
-    let full = Seldom::new(1, Duration::from_secs(60));
+    let full = LogLimit::new(1, Duration::from_secs(60));
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();
     let mut look = interval(LOOK);
@@ -155,10 +155,10 @@ pub async fn serve(
     shared.stop.send_replace(true);
     let all = async { while connections.join_next().await.is_some() {} };
     let drained = if timeout(limits.drain, all).await.is_ok() {
-        Drained::Completely
+        ServeEnd::Completely
     } else {
         while connections.try_join_next().is_some() {}
-        Drained::Cut(connections.len())
+        ServeEnd::Cut(connections.len())
     };
     connections.shutdown().await;
     info!(%drained, "stopped serving");

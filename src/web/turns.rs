@@ -91,7 +91,7 @@ pub struct Turn<'t> {
     client: Client,
     is_large: bool,
     end: Instant,
-    held: Option<Held>,
+    held: Option<HeldJudge>,
 }
 
 impl Turn<'_> {
@@ -173,24 +173,24 @@ struct State {
 /// The reviews of an address that wait: by connection, the first of each first.
 #[derive(Debug, Default)]
 struct OfAddress {
-    waiting: BTreeMap<u64, VecDeque<Waiting>>,
+    waiting: BTreeMap<u64, VecDeque<QueuedReview>>,
     /// The connection whose turn was the last.
     last: u64,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedReview {
     id: u64,
-    begin: oneshot::Sender<Held>,
+    begin: oneshot::Sender<HeldJudge>,
 }
 
 impl Lane {
-    async fn take(self: &Arc<Self>, client: Client, end: Instant) -> Result<Held, NoTurn> {
+    async fn take(self: &Arc<Self>, client: Client, end: Instant) -> Result<HeldJudge, NoTurn> {
         let (id, given) = {
             let mut state = self.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Ok(Held(Some(Arc::clone(self))));
+                return Ok(HeldJudge(Some(Arc::clone(self))));
             }
             if state.waiting.values().map(OfAddress::count).sum::<usize>() >= self.most && !state.make_room(client) {
                 return Err(NoTurn::Crowded);
@@ -199,7 +199,7 @@ impl Lane {
             let id = state.next;
             state.next += 1;
             let of_address = state.waiting.entry(client.0).or_default();
-            of_address.waiting.entry(client.1).or_default().push_back(Waiting { id, begin });
+            of_address.waiting.entry(client.1).or_default().push_back(QueuedReview { id, begin });
             (id, given)
         };
         let _left = Left { lane: self, client, id };
@@ -239,7 +239,7 @@ impl State {
     }
 
     /// Who is next: of the address after the last one, of the connection after its last one, the first.
-    fn next(&mut self) -> Option<Waiting> {
+    fn next(&mut self) -> Option<QueuedReview> {
         let address = after(&self.waiting, &self.last)?;
         let of = self.waiting.get_mut(&address)?;
         let connection = after(&of.waiting, &of.last)?;
@@ -249,7 +249,11 @@ impl State {
     }
 
     /// Takes something out of a queue, and forgets what is empty then.
-    fn take_out<T>(&mut self, client: Client, take: impl FnOnce(&mut VecDeque<Waiting>) -> Option<T>) -> Option<T> {
+    fn take_out<T>(
+        &mut self,
+        client: Client,
+        take: impl FnOnce(&mut VecDeque<QueuedReview>) -> Option<T>,
+    ) -> Option<T> {
         let of = self.waiting.get_mut(&client.0)?;
         let queue = of.waiting.get_mut(&client.1)?;
         let taken = take(queue);
@@ -287,9 +291,9 @@ impl Drop for Left<'_> {
 
 /// A judge, until it is dropped: then it is the next one's.
 #[derive(Debug)]
-struct Held(Option<Arc<Lane>>);
+struct HeldJudge(Option<Arc<Lane>>);
 
-impl Drop for Held {
+impl Drop for HeldJudge {
     fn drop(&mut self) {
         let Some(lane) = self.0.take() else { return };
         loop {

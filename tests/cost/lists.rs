@@ -9,7 +9,7 @@ use allocation_counter::measure;
 use bytes::Bytes;
 use cpufit::kubevirt::resource::Resource;
 use cpufit::live::inventory::Inventory;
-use cpufit::live::watch::{Change, follow};
+use cpufit::live::watch::{ResourceChange, follow};
 use futures_util::stream;
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -116,7 +116,7 @@ fn the_first_list_holds_no_more_than_a_page(#[case] streams: bool) {
             let following = follow(api_server(streams, &limits), Resource::Vmis, Arc::default(), sender);
             let receiving = async {
                 while let Some(change) = changes.recv().await {
-                    let is_over = matches!(change, Change::Listed(_));
+                    let is_over = matches!(change, ResourceChange::Listed(_));
                     inventory.borrow_mut().apply(change);
                     if is_over {
                         return;

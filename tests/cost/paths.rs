@@ -13,7 +13,7 @@ use cpufit::domain::Domain;
 use cpufit::kubevirt::resource::Resource;
 use cpufit::live::inventory::Inventory;
 use cpufit::live::kinds::project;
-use cpufit::live::watch::Change;
+use cpufit::live::watch::ResourceChange;
 use cpufit::review::{self, ReviewContext};
 use cpufit::snapshot;
 use cpufit::world::World;
@@ -55,7 +55,7 @@ fn cluster() -> Vec<(Kind, Value)> {
 pub fn inventory_without(kind: Kind) -> Inventory {
     let mut inventory = Inventory::new(None);
     for resource in Resource::WATCHED {
-        inventory.apply(Change::Relisting(resource));
+        inventory.apply(ResourceChange::Relisting(resource));
     }
     let mut has_left_out = false;
     for (other, object) in cluster() {
@@ -66,7 +66,7 @@ pub fn inventory_without(kind: Kind) -> Inventory {
         put(&mut inventory, other, &object.to_string());
     }
     for resource in Resource::WATCHED {
-        inventory.apply(Change::Listed(resource));
+        inventory.apply(ResourceChange::Listed(resource));
     }
     assert!(inventory.snapshot().world.cluster.fleet.len() >= 39, "an empty cluster costs nothing");
     inventory
@@ -83,12 +83,12 @@ fn put(inventory: &mut Inventory, kind: Kind, text: &str) {
 /// A watch receives the object.
 pub fn watch(inventory: &mut Inventory, kind: Kind, name: (String, String), text: &str) {
     let resource = watched(kind);
-    inventory.apply(Change::Put(resource, name, project(resource, text).expect("an object of its kind")));
+    inventory.apply(ResourceChange::Put(resource, name, project(resource, text).expect("an object of its kind")));
 }
 
 /// A watch receives its deletion.
 pub fn forget(inventory: &mut Inventory, kind: Kind, name: (String, String)) {
-    inventory.apply(Change::Gone(watched(kind), name));
+    inventory.apply(ResourceChange::Gone(watched(kind), name));
 }
 
 /// What the leader and `audit` make of it.
@@ -169,7 +169,7 @@ pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
 pub fn world_of(nodes: usize) -> World {
     let mut inventory = Inventory::new(None);
     for resource in Resource::WATCHED {
-        inventory.apply(Change::Relisting(resource));
+        inventory.apply(ResourceChange::Relisting(resource));
     }
     for (kind, object) in cluster().into_iter().filter(|(kind, _)| *kind != Kind::Node) {
         put(&mut inventory, kind, &object.to_string());
@@ -182,7 +182,7 @@ pub fn world_of(nodes: usize) -> World {
         put(&mut inventory, Kind::Node, &node.to_string());
     }
     for resource in Resource::WATCHED {
-        inventory.apply(Change::Listed(resource));
+        inventory.apply(ResourceChange::Listed(resource));
     }
     inventory.snapshot().world
 }

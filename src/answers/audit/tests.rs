@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::Policy;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};
@@ -18,7 +18,7 @@ fn features() -> Vec<String> {
 /// One guest of each sort: in danger where it is, stuck, with one target left, well, and two that are stopped.
 fn world(policies: &[Value]) -> World {
     let nodes: Vec<Node> = intel().tweak(|nodes| take(of(nodes, "node-d"), &[feature("fpu")]));
-    let mut objects: Vec<Object> = Vec::new();
+    let mut objects: Vec<ClusterObject> = Vec::new();
     for (name, node, cpu, inherited) in [
         ("well", "node-a", "Skylake-Server-noTSX-IBRS", Vec::new()),
         ("ledger", "node-a", "host-model", [&features()[..], &[feature("gone")]].concat()),
@@ -31,7 +31,7 @@ fn world(policies: &[Value]) -> World {
         objects.push(vmi(guest));
     }
     for (name, model) in [("off", "Skylake-Server-noTSX-IBRS"), ("never", "EPYC-Genoa")] {
-        objects.push(Object::VirtualMachine(Box::new(read(vm(name, model)))));
+        objects.push(ClusterObject::VirtualMachine(Box::new(read(vm(name, model)))));
     }
     let policy = |spec: &Value| {
         let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"}, "spec": spec});
@@ -99,11 +99,11 @@ fn a_row_tells_what_scripts_ask_for() {
         (Some("Pinned"), Some("structural"), ["gone".to_owned()].as_slice())
     );
     assert_eq!((ledger.policy.as_deref(), ledger.on_common_model), (Some("pool"), Some(false)));
-    assert_eq!(ledger.answer, Answer::Deny);
+    assert_eq!(ledger.answer, PolicyAnswer::Deny);
     let well = one(&rows, "well");
-    assert_eq!((well.on_common_model, well.answer, well.stand), (Some(true), Answer::Admit, Stand::Running));
+    assert_eq!((well.on_common_model, well.answer, well.stand), (Some(true), PolicyAnswer::Admit, LifeStage::Running));
     let off = one(&rows, "off");
-    assert_eq!((off.stand, off.node.as_deref(), off.start_nodes), (Stand::Stopped, None, Some(5)));
+    assert_eq!((off.stand, off.node.as_deref(), off.start_nodes), (LifeStage::Stopped, None, Some(5)));
 }
 
 /// What a policy would deny or warn about, were it asked for by a person.
@@ -114,8 +114,8 @@ fn a_row_tells_what_scripts_ask_for() {
 #[case::quiet_but_for_danger(Some(json!({"warn": "None"})), 0, 2)]
 fn a_policy_is_tried_before_it_is_enforced(#[case] spec: Option<Value>, #[case] denied: usize, #[case] warned: usize) {
     let rows = audit(&world(&Vec::from_iter(spec)), NEVER);
-    let count = |answer: Answer| rows.iter().filter(|row| row.answer == answer).count();
-    assert_eq!((count(Answer::Deny), count(Answer::Warn)), (denied, warned), "{rows:#?}");
+    let count = |answer: PolicyAnswer| rows.iter().filter(|row| row.answer == answer).count();
+    assert_eq!((count(PolicyAnswer::Deny), count(PolicyAnswer::Warn)), (denied, warned), "{rows:#?}");
 }
 
 /// The dry look before a common model is enforced: whose CPU changes at the next start.
@@ -126,9 +126,9 @@ fn what_a_policy_would_change() {
         let (template, web) = (vm("web", ""), running("web", "node-a", "host-model"));
         let replaced = running("replaced", "node-a", "Skylake-Server-noTSX-IBRS");
         let objects = [
-            Object::VirtualMachine(Box::new(read(template))),
-            Object::VirtualMachine(Box::new(read(vm("replaced", "host-model")))),
-            Object::VirtualMachine(Box::new(read(vm("idle", "host-model")))),
+            ClusterObject::VirtualMachine(Box::new(read(template))),
+            ClusterObject::VirtualMachine(Box::new(read(vm("replaced", "host-model")))),
+            ClusterObject::VirtualMachine(Box::new(read(vm("idle", "host-model")))),
             vmi(running("alone", "node-a", "host-passthrough")),
             vmi(web),
             vmi(replaced),
@@ -184,18 +184,18 @@ fn the_audit_denies_what_the_webhook_denies(#[case] spec: Value) {
     let world = world(&[spec]);
     for row in audit(&world, NEVER) {
         let object = match row.stand {
-            Stand::Stopped => {
+            LifeStage::Stopped => {
                 vm(&row.name, if row.name == "never" { "EPYC-Genoa" } else { "Skylake-Server-noTSX-IBRS" })
             }
-            Stand::Running | Stand::Starting => crate::testing::cluster::migration(&row.name),
+            LifeStage::Running | LifeStage::Starting => crate::testing::cluster::migration(&row.name),
         };
         let manifest = match object["kind"].as_str() {
             Some("VirtualMachine") => Manifest::VirtualMachine(Box::new(read(object))),
             _ => Manifest::Migration(Box::new(read(object))),
         };
         let case = judge(&world, &manifest, &"kubernetes-admin".into(), Depth::Full).expect("it is judged");
-        assert_eq!(row.answer == Answer::Deny, case.ruling.denies(), "{}: {:#?}", row.guest, case.decision);
-        assert_eq!(row.answer == Answer::Admit, case.decision == crate::admission::response::Decision::admit());
+        assert_eq!(row.answer == PolicyAnswer::Deny, case.ruling.denies(), "{}: {:#?}", row.guest, case.decision);
+        assert_eq!(row.answer == PolicyAnswer::Admit, case.decision == crate::admission::response::Decision::admit());
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::standing::{Guest, Judge, Standing, guests, own_node};
+use super::verdicts::{GuestObject, GuestVerdict, Verdicts, guests, own_node};
 use crate::answers::Demand;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
@@ -26,7 +26,7 @@ pub struct GuestChange {
     /// The keys of the labels that decided: that nodes lost, or gained, or that it asks for now, or no more.
     pub because: Vec<String>,
     /// Whether it is worse off.
-    pub turn: Turn,
+    pub turn: Direction,
     /// Whether it did not match the node it ran on.
     pub own_node_before: bool,
     /// Whether it does not match the node it runs on.
@@ -36,7 +36,7 @@ pub struct GuestChange {
 /// What the change means for a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Turn {
+pub enum Direction {
     /// It is worse off.
     Worse,
     /// It is better off.
@@ -51,7 +51,7 @@ pub enum Turn {
 
 /// All that was found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct GuestChanges {
     pub(super) guests: Vec<GuestChange>,
     pub(super) own_node: Vec<GuestChange>,
     pub(super) worse: usize,
@@ -64,10 +64,10 @@ pub(super) fn changes(
     new: &World,
     is_asked_for: &dyn Fn(&str) -> bool,
     progress: &dyn Fn(usize, usize),
-) -> Found {
+) -> GuestChanges {
     let (before, after) = (guests(&old.cluster), guests(&new.cluster));
     let mut sides = Sides::new(old, new);
-    let mut out = Found::default();
+    let mut out = GuestChanges::default();
     let titles: BTreeSet<&String> = before.keys().chain(after.keys()).filter(|title| is_asked_for(title)).collect();
     for (at, title) in titles.iter().copied().enumerate() {
         progress(at, titles.len());
@@ -77,8 +77,8 @@ pub(super) fn changes(
         let verdicts = (stood.map(|stood| stood.verdict), stands.map(|stands| stands.verdict));
         let own_node_unmet = (stood.is_some_and(|stood| stood.own_node), stands.is_some_and(|stands| stands.own_node));
         let turn = turn(stood, stands);
-        out.worse += usize::from(turn == Some(Turn::Worse));
-        out.better += usize::from(turn == Some(Turn::Better));
+        out.worse += usize::from(turn == Some(Direction::Worse));
+        out.better += usize::from(turn == Some(Direction::Better));
         if verdicts.0 == verdicts.1 && own_node_unmet.0 == own_node_unmet.1 {
             continue;
         }
@@ -91,7 +91,7 @@ pub(super) fn changes(
             before: verdicts.0,
             after: verdicts.1,
             because,
-            turn: turn.unwrap_or(Turn::Unknown),
+            turn: turn.unwrap_or(Direction::Unknown),
             own_node_before: own_node_unmet.0,
             own_node_after: own_node_unmet.1,
         };
@@ -108,25 +108,25 @@ pub(super) fn changes(
 }
 
 /// What it means; `None` where it is the same as before.
-fn turn(stood: Option<Standing>, stands: Option<Standing>) -> Option<Turn> {
+fn turn(stood: Option<GuestVerdict>, stands: Option<GuestVerdict>) -> Option<Direction> {
     let (stood, stands) = match (stood, stands) {
         (Some(stood), Some(stands)) => (stood, stands),
-        (None, Some(_)) => return Some(Turn::Came),
-        (Some(_), None) => return Some(Turn::Went),
+        (None, Some(_)) => return Some(Direction::Came),
+        (Some(_), None) => return Some(Direction::Went),
         (None, None) => return None,
     };
     if stood == stands {
         return None;
     }
-    let is_known = |standing: &Standing| standing.verdict != "unknown";
+    let is_known = |standing: &GuestVerdict| standing.verdict != "unknown";
     if !(is_known(&stood) && is_known(&stands)) && stood.own_node == stands.own_node {
-        return Some(Turn::Unknown);
+        return Some(Direction::Unknown);
     }
-    let rank = |standing: &Standing| {
+    let rank = |standing: &GuestVerdict| {
         let verdict = ["fits", "fragile", "pinned", "unschedulable"].iter().position(|word| *word == standing.verdict);
         (standing.severity, verdict)
     };
-    Some(if rank(&stands) > rank(&stood) { Turn::Worse } else { Turn::Better })
+    Some(if rank(&stands) > rank(&stood) { Direction::Worse } else { Direction::Better })
 }
 
 /// How many of many nodes are asked what each of them lacks.
@@ -134,18 +134,18 @@ const FEW: usize = 16;
 
 /// Both clusters, and which node is which.
 struct Sides<'w> {
-    old: Judge<'w>,
-    new: Judge<'w>,
+    old: Verdicts<'w>,
+    new: Verdicts<'w>,
     old_world: &'w World,
     new_world: &'w World,
     /// By the old cluster's numbers, the new cluster's.
     now: Vec<Option<NodeIndex>>,
     /// What was found for guests that demand the same, before and now.
-    known: HashMap<(*const Demand, *const Demand), Known>,
+    known: HashMap<(*const Demand, *const Demand), KnownVerdict>,
 }
 
 /// The demands are held, so that no other one takes their place.
-struct Known {
+struct KnownVerdict {
     _held: (Rc<Demand>, Rc<Demand>),
     because: Vec<String>,
 }
@@ -154,8 +154,8 @@ impl<'w> Sides<'w> {
     fn new(old: &'w World, new: &'w World) -> Self {
         let (before, after): (&Fleet, &Fleet) = (&old.cluster.fleet, &new.cluster.fleet);
         Self {
-            old: Judge::new(old),
-            new: Judge::new(new),
+            old: Verdicts::new(old),
+            new: Verdicts::new(new),
             old_world: old,
             new_world: new,
             now: (0..before.len()).map(|node| after.find(before.name(node))).collect(),
@@ -164,24 +164,30 @@ impl<'w> Sides<'w> {
     }
 
     /// The keys of the labels that decided.
-    fn because(&mut self, was: Guest<'w>, is: Guest<'w>, verdict: bool, own_node_unmet: (bool, bool)) -> Vec<String> {
+    fn because(
+        &mut self,
+        was: GuestObject<'w>,
+        is: GuestObject<'w>,
+        verdict: bool,
+        own_node_unmet: (bool, bool),
+    ) -> Vec<String> {
         let mut out: BTreeSet<String> = BTreeSet::new();
         if verdict {
             out.extend(self.of_verdict(was, is));
         }
         if own_node_unmet.0 != own_node_unmet.1 && (out.is_empty() || !verdict) {
             let (guest, world) = if own_node_unmet.1 { (is, self.new_world) } else { (was, self.old_world) };
-            if let Guest::Vmi(vmi) = guest {
+            if let GuestObject::Vmi(vmi) = guest {
                 out.extend(own_node(&world.cluster, vmi).into_iter().flatten());
             }
         }
         out.into_iter().collect()
     }
 
-    fn of_verdict(&mut self, was: Guest<'w>, is: Guest<'w>) -> Vec<String> {
+    fn of_verdict(&mut self, was: GuestObject<'w>, is: GuestObject<'w>) -> Vec<String> {
         let running = |guest| match guest {
-            Guest::Vmi(vmi) if migration::runs(vmi) => Some(vmi),
-            Guest::Vmi(_) | Guest::Vm(_) => None,
+            GuestObject::Vmi(vmi) if migration::runs(vmi) => Some(vmi),
+            GuestObject::Vmi(_) | GuestObject::Vm(_) => None,
         };
         if let (Some(was), Some(is)) = (running(was), running(is))
             && let (Some(before), Some(after)) = (self.old.demand(was), self.new.demand(is))
@@ -194,7 +200,7 @@ impl<'w> Sides<'w> {
                 (Ok(asked), Ok(asks)) => self.between(asked, asks),
                 _ => Vec::new(),
             };
-            self.known.insert(key, Known { _held: (before, after), because: because.clone() });
+            self.known.insert(key, KnownVerdict { _held: (before, after), because: because.clone() });
             return because;
         }
         let (asked, asks) = (self.old.start(was), self.new.start(is));

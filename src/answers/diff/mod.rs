@@ -2,14 +2,14 @@
 
 mod guests;
 mod nodes;
-mod standing;
+mod verdicts;
 
 use serde::Serialize;
 
 use crate::fit::fleet::Fleet;
 use crate::world::World;
 
-pub use guests::{GuestChange, Turn};
+pub use guests::{Direction, GuestChange};
 pub use nodes::{Frozen, NodeChange, Unlike, What};
 
 /// What changed. Also the JSON of `cpufit diff`: fields are only ever added.
@@ -49,10 +49,10 @@ impl Diff {
 /// `progress` is called with how many guests have been compared, and of how many.
 #[must_use]
 pub fn diff(old: &World, new: &World, is_asked_for: &dyn Fn(&str) -> bool, progress: &dyn Fn(usize, usize)) -> Diff {
-    let guests::Found { guests, own_node, worse, better } = guests::changes(old, new, is_asked_for, progress);
+    let guests::GuestChanges { guests, own_node, worse, better } = guests::changes(old, new, is_asked_for, progress);
     let fleet = &new.cluster.fleet;
     let has = |fleet: &Fleet, key: &str| fleet.values(key).any(|value| !fleet.bearing(key, value).is_empty());
-    let hit = guests.iter().chain(&own_node).filter(|change| change.turn == Turn::Worse);
+    let hit = guests.iter().chain(&own_node).filter(|change| change.turn == Direction::Worse);
     let mut gone: Vec<String> = hit
         .flat_map(|change| &change.because)
         .filter(|key| has(&old.cluster.fleet, key) && !has(fleet, key))

@@ -64,7 +64,7 @@ pub struct Unlike {
     pub has: Vec<String>,
 }
 
-type Pair<'f> = (&'f str, &'f str);
+type LabelPair<'f> = (&'f str, &'f str);
 
 /// All nodes that came, went or changed, by name.
 pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
@@ -109,7 +109,7 @@ fn host_model(fleet: &Fleet, node: NodeIndex) -> Option<String> {
     fleet.names_under(node, Family::HostModelCpu).first().map(|model| (*model).to_owned())
 }
 
-fn shown((key, value): Pair<'_>) -> String {
+fn shown((key, value): LabelPair<'_>) -> String {
     if value == "true" { key.to_owned() } else { format!("{key}={value}") }
 }
 
@@ -120,8 +120,8 @@ struct Labels {
 }
 
 impl Labels {
-    fn between<'f>(old: impl Iterator<Item = Pair<'f>>, new: impl Iterator<Item = Pair<'f>>) -> Self {
-        let (old, new): (BTreeSet<Pair<'f>>, BTreeSet<Pair<'f>>) = (old.collect(), new.collect());
+    fn between<'f>(old: impl Iterator<Item = LabelPair<'f>>, new: impl Iterator<Item = LabelPair<'f>>) -> Self {
+        let (old, new): (BTreeSet<LabelPair<'f>>, BTreeSet<LabelPair<'f>>) = (old.collect(), new.collect());
         Self {
             gained: new.difference(&old).copied().map(shown).collect(),
             lost: old.difference(&new).copied().map(shown).collect(),

@@ -11,7 +11,7 @@ use super::*;
 use crate::answers::audit::{AuditRow, audit};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::Policy;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, mixed, of, set, take};
@@ -44,7 +44,7 @@ fn edited(edits: &[(usize, Edit)]) -> Vec<Node> {
 }
 
 /// Guests that run, wait and are stopped.
-fn objects(guests: &[(usize, &'static str, bool)]) -> Vec<Object> {
+fn objects(guests: &[(usize, &'static str, bool)]) -> Vec<ClusterObject> {
     let all = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat();
     let inherited = || all.iter().map(|name| feature(name));
     let names = ["node-a", "node-b", "node-c", "node-e", "amd-1", "gone"];
@@ -53,7 +53,7 @@ fn objects(guests: &[(usize, &'static str, bool)]) -> Vec<Object> {
         let name = format!("guest-{number}");
         let node = names[node % names.len()];
         match number % 4 {
-            0 => out.push(Object::VirtualMachine(Box::new(read(vm(&name, model))))),
+            0 => out.push(ClusterObject::VirtualMachine(Box::new(read(vm(&name, model))))),
             1 => {
                 let mut waits = running(&name, "", model);
                 waits["status"]["phase"] = json!("Scheduling");
@@ -176,7 +176,7 @@ fn the_label_that_did_it_is_named_and_what_no_node_has_any_more() {
     let lost: Vec<(usize, Edit)> = [0, 2, 3].map(|node| (node, Edit::Lose("hle"))).to_vec();
     let found = diff(&with(&[]), &with(&lost), &|_| true, &|_, _| {});
     let change = found.guests.iter().find(|change| change.guest == "shop/guest-2").expect("the guest that runs");
-    assert_eq!((change.before, change.after, change.turn), (Some("fits"), Some("pinned"), Turn::Worse));
+    assert_eq!((change.before, change.after, change.turn), (Some("fits"), Some("pinned"), Direction::Worse));
     assert_eq!(change.because, [feature("hle")]);
     assert_eq!(found.gone, [feature("hle")]);
     assert!(found.own_node.iter().any(|change| change.guest == "shop/guest-2" && change.own_node_after));

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::Trouble;
-use super::mover::{Fate, Mover};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::node::Node;
@@ -20,7 +20,7 @@ use crate::world::World;
 
 /// One act. Also the JSON of `leastToDo`: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct LeastAct {
     /// Which remedy: `uncordon`, `add-labels`, `restart`, ….
     pub id: &'static str,
     /// The commands, in order.
@@ -34,7 +34,7 @@ pub struct Step {
 }
 
 /// A guest in trouble or beside one: the number of its node among those looked at, and its own among the node's guests.
-pub(super) type Key = (usize, usize);
+pub(super) type GuestKey = (usize, usize);
 
 /// Something to do.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub(super) struct Act {
     /// What its guests lose meanwhile.
     pub outage: Outage,
     /// The guests that it is done to; empty where it is done to nodes, which is for all.
-    pub guests: BTreeSet<Key>,
+    pub guests: BTreeSet<GuestKey>,
     /// The policy that it changes.
     pub policy: Option<String>,
     /// The nodes that it changes.
@@ -84,9 +84,9 @@ struct Acts<'f> {
 
 impl Acts<'_> {
     /// What is offered to one guest.
-    fn offered(&mut self, world: &World, mover: &Mover<'_>, key: Key) {
+    fn offered(&mut self, world: &World, mover: &EvictedGuest<'_>, key: GuestKey) {
         let (Some(judged), Some(verdict)) = (mover.judged(world), mover.verdict(world)) else { return };
-        if mover.fate == Fate::Moves {
+        if mover.fate == EvictionEffect::Moves {
             let cordoned = verdict.blocked.iter().filter(|blocked| blocked.cordoned && blocked.taints.is_empty());
             for blocked in cordoned {
                 self.uncordon(&blocked.node);
@@ -126,7 +126,7 @@ impl Acts<'_> {
             && !labels_tell_after_restart(&Judgement::new(subject, self.fleet, Depth::Brief))
     }
 
-    fn remedy(&mut self, mover: &Mover<'_>, key: Key, action: &Action) {
+    fn remedy(&mut self, mover: &EvictedGuest<'_>, key: GuestKey, action: &Action) {
         match action {
             Action::Uncordon(uncordon) => {
                 for node in &uncordon.nodes {
@@ -175,17 +175,17 @@ impl Acts<'_> {
         });
     }
 
-    fn of_node(&mut self, mover: &Mover<'_>, action: Action) {
+    fn of_node(&mut self, mover: &EvictedGuest<'_>, action: Action) {
         if !self.all.iter().any(|act| act.action == action) {
             self.add(mover, BTreeSet::new(), action);
         }
     }
 
-    fn of_guest(&mut self, mover: &Mover<'_>, key: Key, action: Action) {
+    fn of_guest(&mut self, mover: &EvictedGuest<'_>, key: GuestKey, action: Action) {
         self.add(mover, [key].into(), action);
     }
 
-    fn add(&mut self, mover: &Mover<'_>, guests: BTreeSet<Key>, action: Action) {
+    fn add(&mut self, mover: &EvictedGuest<'_>, guests: BTreeSet<GuestKey>, action: Action) {
         let Some(judged) = mover.judged(self.world) else { return };
         let (_, nodes) = action.apply(&judged.subject, self.fleet);
         let outage = action.outage(&judged.subject);
@@ -194,7 +194,7 @@ impl Acts<'_> {
     }
 
     /// All labels that a node is to get are one act, unless two guests want different values of one.
-    fn add_labels(&mut self, mover: &Mover<'_>, add: &AddLabels) {
+    fn add_labels(&mut self, mover: &EvictedGuest<'_>, add: &AddLabels) {
         let mut labels: BTreeMap<String, String> = add.labels.iter().cloned().collect();
         let mut replaces = add.replaces;
         let mut backing = add.backing;
@@ -217,7 +217,7 @@ impl Acts<'_> {
     }
 
     /// What a policy drops it drops for all guests that it governs.
-    fn drop_stale(&mut self, mover: &Mover<'_>, key: Key, drop: &DropStale) {
+    fn drop_stale(&mut self, mover: &EvictedGuest<'_>, key: GuestKey, drop: &DropStale) {
         let same = |act: &&mut Act| matches!(act.action, Action::DropStale(_)) && act.policy == mover.policy;
         if let Some(act) = self.all.iter_mut().find(same) {
             act.guests.insert(key);

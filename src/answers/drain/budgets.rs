@@ -7,17 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use super::apart::Residents;
-use super::mover::{Fate, Mover, protection};
+use super::anti_affinity::Residents;
+use super::evicted::{EvictedGuest, EvictionEffect, protection};
 use crate::fit::remedy::{Action, Restart};
-use crate::kubevirt::room::Budget;
+use crate::kubevirt::room::DisruptionBudget;
 use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
 /// Of the guests of a node that would be shut down, those that wait because others use up their budget. Which of them come first
 /// is not known before: as many are counted as shut down as are at least.
-pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Mover<'_>]) {
-    let mut groups: BTreeMap<(&str, &str), (&Budget, Vec<usize>)> = BTreeMap::new();
+pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [EvictedGuest<'_>]) {
+    let mut groups: BTreeMap<(&str, &str), (&DisruptionBudget, Vec<usize>)> = BTreeMap::new();
     for (at, mover) in movers.iter().enumerate().filter(|(_, mover)| mover.is_shut_down()) {
         if let Ok(Some(budget)) = protection(world, mover.vmi) {
             groups.entry((&budget.namespace, &budget.name)).or_insert((budget, Vec::new())).1.push(at);
@@ -47,17 +47,20 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Move
             )
         };
         for (turn, &at) in group.iter().enumerate() {
-            if let Fate::ShutDown(why) = &movers[at].fate {
+            if let EvictionEffect::ShutDown(why) = &movers[at].fate {
                 let is_shut_down = all_go || turn < allowed;
-                movers[at].fate =
-                    if is_shut_down { Fate::ShutDown(format!("{why}; {line}")) } else { Fate::Stays(line.clone()) };
+                movers[at].fate = if is_shut_down {
+                    EvictionEffect::ShutDown(format!("{why}; {line}"))
+                } else {
+                    EvictionEffect::Stays(line.clone())
+                };
             }
         }
     }
 }
 
 /// Whether a guest that is shut down starts again by itself, on another node: its VM keeps it running, and a node takes it.
-fn returns(world: &World, residents: &Residents<'_>, mover: &Mover<'_>) -> bool {
+fn returns(world: &World, residents: &Residents<'_>, mover: &EvictedGuest<'_>) -> bool {
     let cluster = &world.cluster;
     let meta = &mover.vmi.metadata;
     let is_kept_running = cluster.vm(&meta.namespace, &meta.name).is_some_and(|vm| {

@@ -4,9 +4,9 @@
 //! sure to leave is distinguished from who may lose its place to another; and of guests that do not all find a place, as many are counted
 //! as stuck as there are in the best case.
 
-use super::apart::Residents;
-use super::mover::{Fate, Mover};
-use super::outcome::{Outcome, Rivals};
+use super::anti_affinity::Residents;
+use super::evicted::{EvictedGuest, EvictionEffect};
+use super::outcome::{GuestOutcome, Rivals};
 use super::space::SizeIndex;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
@@ -18,7 +18,7 @@ const TRIES: usize = 20_000;
 /// What becomes of the guests of a node, in their order.
 #[derive(Clone, Debug)]
 pub(super) struct Forecast {
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<GuestOutcome>,
     /// By guest, whether it is to be migrated and finds no place.
     stuck: Vec<bool>,
 }
@@ -36,24 +36,26 @@ impl Forecast {
 
 /// A node on which a guest is stuck: its guests, and what becomes of them.
 pub(super) struct Trouble<'t, 'w> {
-    pub movers: &'t [Mover<'w>],
+    pub movers: &'t [EvictedGuest<'w>],
     pub forecast: Forecast,
 }
 
 /// Of these guests of a node, all of which may go, by their labels, where `fitting` says.
-pub(super) fn of(residents: &Residents<'_>, movers: &[Mover<'_>]) -> Forecast {
+pub(super) fn of(residents: &Residents<'_>, movers: &[EvictedGuest<'_>]) -> Forecast {
     let fitting: Vec<Bits> = movers.iter().map(|mover| mover.fitting.clone()).collect();
     with(residents, &movers.iter().collect::<Vec<_>>(), &fitting)
 }
 
 /// The same, where their labels let them go to these nodes.
-pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits]) -> Forecast {
+pub(super) fn with(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], fitting: &[Bits]) -> Forecast {
     // Who is shut down is gone at once; who is migrated, once there is a place for it. Each may make room for others.
     let mut gone: Vec<&Vmi> = movers.iter().filter(|mover| mover.is_shut_down()).map(|mover| mover.vmi).collect();
     let mut found = outcomes(residents, movers, fitting, &gone);
     let at_first: Vec<bool> = found.iter().map(|outcome| outcome.targets.is_empty()).collect();
     while found.iter().any(|outcome| !outcome.kept_off.is_empty()) {
-        let leaves = |(mover, outcome): &(&&Mover<'_>, &Outcome)| !outcome.targets.is_empty() || mover.is_shut_down();
+        let leaves = |(mover, outcome): &(&&EvictedGuest<'_>, &GuestOutcome)| {
+            !outcome.targets.is_empty() || mover.is_shut_down()
+        };
         let leaving: Vec<&Vmi> = movers.iter().zip(&found).filter(leaves).map(|(mover, _)| mover.vmi).collect();
         if leaving.len() == gone.len() {
             break;
@@ -70,21 +72,26 @@ pub(super) fn with(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[
     for (at, outcome) in found.iter_mut().enumerate().filter(|(at, _)| at_first[*at]) {
         if outcome.place.is_some() {
             let own = movers[at].vmi;
-            let opens = |other: &&&Mover<'_>| {
+            let opens = |other: &&&EvictedGuest<'_>| {
                 let is_gone = gone.iter().any(|gone| std::ptr::eq(*gone, other.vmi));
                 is_gone && !std::ptr::eq(other.vmi, own) && other.must_move() && residents.are_apart(own, other.vmi)
             };
             outcome.after = movers.iter().filter(opens).map(|other| other.title.clone()).collect();
         }
     }
-    let is_stuck = |(mover, outcome): (&&Mover<'_>, &Outcome)| mover.must_move() && outcome.place.is_none();
+    let is_stuck = |(mover, outcome): (&&EvictedGuest<'_>, &GuestOutcome)| mover.must_move() && outcome.place.is_none();
     let stuck = movers.iter().zip(&found).map(is_stuck).collect();
     Forecast { outcomes: found, stuck }
 }
 
 /// What becomes of these guests once some of them are gone from their node.
-fn outcomes(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits], gone: &[&Vmi]) -> Vec<Outcome> {
-    let outcome = |(mover, fitting): (&&Mover<'_>, &Bits)| {
+fn outcomes(
+    residents: &Residents<'_>,
+    movers: &[&EvictedGuest<'_>],
+    fitting: &[Bits],
+    gone: &[&Vmi],
+) -> Vec<GuestOutcome> {
+    let outcome = |(mover, fitting): (&&EvictedGuest<'_>, &Bits)| {
         let mut targets = fitting.clone();
         if !residents.is_free() {
             targets.subtract(&residents.kept_off(mover.vmi, gone));
@@ -101,13 +108,13 @@ fn outcomes(residents: &Residents<'_>, movers: &[&Mover<'_>], fitting: &[Bits], 
             shortage = no_room.iter().next().and_then(of);
         }
         let place = targets.iter().next();
-        Outcome { place, targets, rivals: None, after: Vec::new(), kept_off, no_room, shortage }
+        GuestOutcome { place, targets, rivals: None, after: Vec::new(), kept_off, no_room, shortage }
     };
     movers.iter().zip(fitting).map(outcome).collect()
 }
 
 /// The nodes without room for all of these guests that may come there.
-fn tight(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome], guests: &[usize]) -> Bits {
+fn tight(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[GuestOutcome], guests: &[usize]) -> Bits {
     let mut out = Bits::none(outcomes.first().map_or(0, |outcome| outcome.targets.len()));
     let known: Vec<(usize, SizeIndex)> =
         guests.iter().filter_map(|&at| Some((at, residents.size(movers[at].vmi)?))).collect();
@@ -133,7 +140,7 @@ fn tight(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome],
 }
 
 /// Guests that keep each other off or share too little room, directly or by others, two or more.
-fn groups(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome]) -> Vec<Vec<usize>> {
+fn groups(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &[GuestOutcome]) -> Vec<Vec<usize>> {
     let mut left: Vec<usize> = (0..movers.len()).filter(|&at| !outcomes[at].targets.is_empty()).collect();
     let tight = tight(residents, movers, outcomes, &left);
     let mut out = Vec::new();
@@ -160,8 +167,8 @@ fn groups(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &[Outcome]
 }
 
 /// Finds places for guests that keep each other off.
-fn settle(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &mut [Outcome], group: &[usize]) {
-    let mut search = Search { residents, movers, outcomes, placed: Vec::new(), best: Vec::new(), tries: 0 };
+fn settle(residents: &Residents<'_>, movers: &[&EvictedGuest<'_>], outcomes: &mut [GuestOutcome], group: &[usize]) {
+    let mut search = PlaceSearch { residents, movers, outcomes, placed: Vec::new(), best: Vec::new(), tries: 0 };
     let mut order = group.to_vec();
     order.sort_by_key(|&at| (outcomes[at].targets.count(), &movers[at].title));
     search.go(&order);
@@ -176,16 +183,16 @@ fn settle(residents: &Residents<'_>, movers: &[&Mover<'_>], outcomes: &mut [Outc
     }
 }
 
-struct Search<'s, 'w> {
+struct PlaceSearch<'s, 'w> {
     residents: &'s Residents<'w>,
-    movers: &'s [&'s Mover<'w>],
-    outcomes: &'s [Outcome],
+    movers: &'s [&'s EvictedGuest<'w>],
+    outcomes: &'s [GuestOutcome],
     placed: Vec<(usize, NodeIndex)>,
     best: Vec<(usize, NodeIndex)>,
     tries: usize,
 }
 
-impl Search<'_, '_> {
+impl PlaceSearch<'_, '_> {
     /// Places as many as can be; the guests that are left are tried in this order.
     fn go(&mut self, left: &[usize]) {
         if self.placed.len() > self.best.len() {
@@ -222,8 +229,8 @@ impl Search<'_, '_> {
 /// The guests that may take all places of this one before it comes: each of its places can be closed by another guest.
 fn rivals(
     residents: &Residents<'_>,
-    movers: &[&Mover<'_>],
-    outcomes: &[Outcome],
+    movers: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
     group: &[usize],
     at: usize,
 ) -> Option<Rivals> {
@@ -278,8 +285,8 @@ fn rivals(
 /// How many of these guests at least take all the room of a place; `None` where they cannot.
 fn fills(
     residents: &Residents<'_>,
-    movers: &[&Mover<'_>],
-    outcomes: &[Outcome],
+    movers: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
     beside: &[usize],
     at: usize,
     place: NodeIndex,
@@ -302,8 +309,8 @@ fn fills(
 fn closes_both(
     residents: &Residents<'_>,
     own: &Vmi,
-    movers: &[&Mover<'_>],
-    outcomes: &[Outcome],
+    movers: &[&EvictedGuest<'_>],
+    outcomes: &[GuestOutcome],
     others: &[(usize, Bits)],
     one: NodeIndex,
     two: NodeIndex,
@@ -331,14 +338,14 @@ fn augment(others: &[(usize, Bits)], taken: &mut [Option<NodeIndex>], place: Nod
     false
 }
 
-impl Mover<'_> {
+impl EvictedGuest<'_> {
     /// Whether KubeVirt is to migrate it.
     pub(super) fn must_move(&self) -> bool {
-        matches!(self.fate, Fate::Moves | Fate::Refused(_))
+        matches!(self.fate, EvictionEffect::Moves | EvictionEffect::Refused(_))
     }
 
     /// Whether its eviction ends it, and nothing is migrated.
     pub(super) fn is_shut_down(&self) -> bool {
-        matches!(self.fate, Fate::ShutDown(_))
+        matches!(self.fate, EvictionEffect::ShutDown(_))
     }
 }

@@ -7,10 +7,10 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::acts::{self, Act, Key, Step};
-use super::apart::Residents;
+use super::acts::{self, Act, GuestKey, LeastAct};
+use super::anti_affinity::Residents;
+use super::evicted::{EvictedGuest, EvictionEffect};
 use super::forecast::{self, Trouble};
-use super::mover::{Fate, Mover};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, Name, Script};
 use crate::fit::fleet::Fleet;
@@ -28,13 +28,13 @@ const SETS: usize = 4_000;
 #[derive(Debug, Default)]
 pub(super) struct Least {
     /// The acts: none where nothing need be done, or nothing helps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<LeastAct>,
     /// The guests that are stuck once these are done, by name.
     pub stuck: Vec<String>,
     /// Those of them that no act frees, by name; the others find too few places.
     pub not_freed: Vec<String>,
     /// Where guests stay stuck, what a person may look at and mend.
-    pub looks: Vec<Step>,
+    pub looks: Vec<LeastAct>,
 }
 
 /// The fewest acts after which no guest of these nodes is stuck, or as few guests as can be.
@@ -43,14 +43,14 @@ pub(super) fn least(world: &World, residents: &Residents<'_>, nodes: &[Trouble<'
         return Least::default();
     }
     let (looks, acts): (Vec<Act>, Vec<Act>) = acts::of(world, nodes).into_iter().partition(|act| act.only_looks);
-    let problem = Problem { world, residents, nodes, acts, known: RefCell::default() };
+    let problem = LeastProblem { world, residents, nodes, acts, known: RefCell::default() };
     let found = problem.solve();
     let looks = if found.stuck.is_empty() { Vec::new() } else { looks.iter().map(|act| problem.step(act)).collect() };
     Least { looks, ..found }
 }
 
 /// The guests, and what may be done for them.
-struct Problem<'p, 'w> {
+struct LeastProblem<'p, 'w> {
     world: &'p World,
     residents: &'p Residents<'w>,
     nodes: &'p [Trouble<'p, 'w>],
@@ -69,12 +69,12 @@ struct Edited {
     fleet: Fleet,
 }
 
-impl Problem<'_, '_> {
-    fn mover(&self, (node, at): Key) -> &Mover<'_> {
+impl LeastProblem<'_, '_> {
+    fn mover(&self, (node, at): GuestKey) -> &EvictedGuest<'_> {
         &self.nodes[node].movers[at]
     }
 
-    fn titles<'k>(&self, keys: impl IntoIterator<Item = &'k Key>) -> Vec<String> {
+    fn titles<'k>(&self, keys: impl IntoIterator<Item = &'k GuestKey>) -> Vec<String> {
         let mut out: Vec<String> = keys.into_iter().map(|&key| self.mover(key).title.clone()).collect();
         out.sort_unstable();
         out
@@ -86,7 +86,7 @@ impl Problem<'_, '_> {
         let set = self.fewest(&needs, &hopeless, all.clone()).or_else(|| {
             // There are too few places for the others, whatever is done.
             let most = self.most_freed(all);
-            let waived: BTreeSet<Key> = self.stuck(&most).into_iter().chain(hopeless.iter().copied()).collect();
+            let waived: BTreeSet<GuestKey> = self.stuck(&most).into_iter().chain(hopeless.iter().copied()).collect();
             needs.retain(|key, _| !waived.contains(key));
             self.fewest(&needs, &waived, most)
         });
@@ -104,12 +104,13 @@ impl Problem<'_, '_> {
     /// search takes too long, what is needed of `enough`; `None` where that does not free them.
     fn fewest(
         &self,
-        needs: &BTreeMap<Key, Vec<usize>>,
-        waived: &BTreeSet<Key>,
+        needs: &BTreeMap<GuestKey, Vec<usize>>,
+        waived: &BTreeSet<GuestKey>,
         enough: Vec<usize>,
     ) -> Option<Vec<usize>> {
         let needs: Vec<&Vec<usize>> = needs.values().collect::<BTreeSet<_>>().into_iter().collect();
-        let mut search = Search { problem: self, needs: &needs, waived, chosen: Vec::new(), best: None, tries: 0 };
+        let mut search =
+            SubsetSearch { problem: self, needs: &needs, waived, chosen: Vec::new(), best: None, tries: 0 };
         for most in lower_bound(&needs, &[])..=self.acts.len() {
             search.go(most, 0);
             if search.best.is_some() || search.tries >= SETS {
@@ -139,7 +140,7 @@ impl Problem<'_, '_> {
 
     /// Of each guest that finds no place even by itself, the acts each of which gives it one, where there are such; and the guests
     /// that find none whatever is done.
-    fn needs(&self) -> (BTreeMap<Key, Vec<usize>>, BTreeSet<Key>) {
+    fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
         let all: Vec<usize> = (0..self.acts.len()).collect();
         let of_nodes: Vec<usize> = all.iter().copied().filter(|&act| self.acts[act].guests.is_empty()).collect();
@@ -171,7 +172,7 @@ impl Problem<'_, '_> {
     }
 
     /// Of these acts, those that are needed, the least harmful ones kept; `None` where they do not free all but `waived`.
-    fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<Key>) -> Option<Vec<usize>> {
+    fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
         set.sort_unstable();
         if !self.stuck(&set).is_subset(waived) {
             return None;
@@ -186,7 +187,7 @@ impl Problem<'_, '_> {
     }
 
     /// The guests that are stuck once these acts are done.
-    fn stuck(&self, set: &[usize]) -> BTreeSet<Key> {
+    fn stuck(&self, set: &[usize]) -> BTreeSet<GuestKey> {
         let edited = OnceCell::new();
         let mut out = BTreeSet::new();
         for (node, Trouble { movers, .. }) in self.nodes.iter().enumerate() {
@@ -231,19 +232,19 @@ impl Problem<'_, '_> {
     }
 
     /// Where a guest can go once these acts are done: as a migration, or where it starts anew.
-    fn fitting(&self, key: Key, set: &[usize], edited: &Edited) -> Bits {
+    fn fitting(&self, key: GuestKey, set: &[usize], edited: &Edited) -> Bits {
         let base = &self.world.cluster.fleet;
         let mover = self.mover(key);
         let none = Bits::none(base.len());
         let Some(judged) = mover.judged(self.world) else { return none };
         let mut own = set.iter().map(|&act| &self.acts[act]).filter(|act| act.guests.contains(&key)).peekable();
-        if own.peek().is_none() && (edited.changed.is_empty() || mover.fate != Fate::Moves) {
+        if own.peek().is_none() && (edited.changed.is_empty() || mover.fate != EvictionEffect::Moves) {
             return mover.fitting.clone();
         }
         let mut subject = judged.subject.clone();
         own.for_each(|act| subject = act.action.apply(&subject, base).0);
         let migrates = matches!(subject.stage, Stage::Migration(_));
-        if migrates && mover.fate != Fate::Moves {
+        if migrates && mover.fate != EvictionEffect::Moves {
             return none;
         }
         let mut fitting = subject.fitting(base);
@@ -258,7 +259,7 @@ impl Problem<'_, '_> {
         fitting
     }
 
-    fn step(&self, act: &Act) -> Step {
+    fn step(&self, act: &Act) -> LeastAct {
         let first = act.guests.first().map(|&key| self.mover(key));
         let subject = first.or_else(|| self.nodes.first()?.movers.first()).and_then(|mover| mover.judged(self.world));
         let mut commands: Vec<String> = Vec::new();
@@ -277,7 +278,7 @@ impl Problem<'_, '_> {
         let names: Vec<&str> = act.guests.iter().map(|&key| self.mover(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
         let risk = subject.map_or(act.action.id().spec().risk, |judged| act.action.risk(&judged.subject));
-        Step { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk }
+        LeastAct { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk }
     }
 }
 
@@ -314,17 +315,17 @@ fn lower_bound(needs: &[&Vec<usize>], chosen: &[usize]) -> usize {
     count
 }
 
-struct Search<'s, 'p, 'w> {
-    problem: &'s Problem<'p, 'w>,
+struct SubsetSearch<'s, 'p, 'w> {
+    problem: &'s LeastProblem<'p, 'w>,
     needs: &'s [&'s Vec<usize>],
     /// The guests that may stay stuck.
-    waived: &'s BTreeSet<Key>,
+    waived: &'s BTreeSet<GuestKey>,
     chosen: Vec<usize>,
     best: Option<Vec<usize>>,
     tries: usize,
 }
 
-impl Search<'_, '_, '_> {
+impl SubsetSearch<'_, '_, '_> {
     /// Tries all sets with so many acts at most that give each guest in need one of its acts; of the acts beyond these, those
     /// that come later.
     fn go(&mut self, most: usize, from: usize) {

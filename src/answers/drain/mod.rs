@@ -6,12 +6,12 @@
 //! `evictionStrategy` is shut down.
 
 mod acts;
-mod apart;
+mod anti_affinity;
 mod budgets;
+mod demand_class;
+mod evicted;
 mod forecast;
-mod kinds;
 mod least;
-mod mover;
 mod order;
 mod outcome;
 mod space;
@@ -26,19 +26,19 @@ use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::eviction::Parallel;
 use crate::kubevirt::wire::Vmi;
-use crate::kubevirt::{flight, migration};
+use crate::kubevirt::{active_migration, migration};
 use crate::say::plural::{fold_names, number};
 use crate::word::words;
 use crate::world::World;
 
-use apart::Residents;
+use anti_affinity::Residents;
+use demand_class::DemandClasses;
+use evicted::{EvictedGuest, EvictionEffect};
 use forecast::Trouble;
-use kinds::Kinds;
 use least::Least;
-use mover::{Fate, Mover};
 use order::Order;
 
-pub use acts::Step;
+pub use acts::LeastAct;
 
 words! {
     /// What becomes of a guest when its node is drained.
@@ -61,12 +61,12 @@ words! {
 /// Some nodes of a fleet. As JSON and in `Debug` their names, sorted: of thousands of guests with thousands of targets each, they
 /// are written only where they are asked for.
 #[derive(Clone)]
-pub struct Nodes {
+pub struct NodeList {
     fleet: Arc<Fleet>,
     nodes: Bits,
 }
 
-impl Nodes {
+impl NodeList {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -91,19 +91,19 @@ impl Nodes {
     }
 }
 
-impl Serialize for Nodes {
+impl Serialize for NodeList {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.names().serialize(serializer)
     }
 }
 
-impl std::fmt::Debug for Nodes {
+impl std::fmt::Debug for NodeList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.names().fmt(f)
     }
 }
 
-impl PartialEq for Nodes {
+impl PartialEq for NodeList {
     fn eq(&self, other: &Self) -> bool {
         self.names() == other.names()
     }
@@ -118,13 +118,13 @@ pub struct GuestRow {
     /// What becomes of it.
     pub state: State,
     /// The nodes that can take it, now or once others have left its node, by name.
-    pub targets: Nodes,
+    pub targets: NodeList,
     /// Why, in one line; empty where all is well.
     pub why: String,
     /// How many nodes were judged, its own left out.
     pub judged: usize,
     /// The nodes that fit and have no room for it, by name; none where no room is known.
-    pub no_room: Nodes,
+    pub no_room: NodeList,
     /// The guests of its node that must have left before any node takes it: pod anti-affinity.
     pub after: Vec<String>,
     /// The guests of its node that may take all of its places first: who of them gets one is not known before.
@@ -142,14 +142,14 @@ pub struct GuestRow {
 
 /// A node that is to be drained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct NodeRow {
+pub struct DrainedNode {
     /// The node.
     pub node: String,
     /// Its guests, by state and name.
     pub guests: Vec<GuestRow>,
 }
 
-impl NodeRow {
+impl DrainedNode {
     /// How many of its guests are in a state.
     #[must_use]
     pub fn count(&self, state: State) -> usize {
@@ -161,7 +161,7 @@ impl NodeRow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ForOthers {
     /// The fewest acts after which only these are stuck: none where the others need none.
-    pub acts: Vec<Step>,
+    pub acts: Vec<LeastAct>,
     /// The guests that are stuck then, by name. Of guests that find too few places these are as many as stay, and which of them do is
     /// not known before.
     pub stuck: Vec<String>,
@@ -170,17 +170,17 @@ pub struct ForOthers {
 /// What a drain of some nodes would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Drained {
+pub struct DrainReport {
     /// The nodes, in the order in which they were asked for.
-    pub nodes: Vec<NodeRow>,
+    pub nodes: Vec<DrainedNode>,
     /// The fewest acts after which no guest is stuck: none where nothing need be done, `None` where nothing would do.
-    pub least_to_do: Option<Vec<Step>>,
+    pub least_to_do: Option<Vec<LeastAct>>,
     /// Where nothing would do for all of them, the least to do for the others; else `None`.
     pub least_for_others: Option<ForOthers>,
     /// Where nothing would do, the guests that no act frees; none where each could be freed, and not all of them together.
     pub not_freed: Vec<String>,
     /// Where nothing would do, what a person may look at and mend first: its commands change nothing.
-    pub to_look_at: Vec<Step>,
+    pub to_look_at: Vec<LeastAct>,
     /// Of several nodes, an order in which each is drained and returned and no guest is stuck; `None` where none was found.
     pub order: Option<Vec<String>>,
     /// The guests for whom no order was found, by name.
@@ -202,7 +202,7 @@ pub struct Drained {
     pub parallel: Parallel,
 }
 
-impl Drained {
+impl DrainReport {
     /// Whether a guest is stuck or would be shut down, or is in the way of every order.
     #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
@@ -215,43 +215,44 @@ impl Drained {
 ///
 /// `progress` learns how many nodes have been judged, of how many.
 #[must_use]
-pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> Drained {
+pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn Fn(usize, usize)) -> DrainReport {
     // A drain waits for the migrations that are under way: what it does then is judged by where they end.
     let (now, landed) = (world, landed(world));
     let world = landed.as_ref().unwrap_or(now);
     let fleet = &world.cluster.fleet;
     let residents = Residents::of(world);
-    let kinds = Kinds::of(world);
+    let kinds = DemandClasses::of(world);
     let mut guests: HashMap<&str, Vec<&Vmi>> = HashMap::new();
     for vmi in world.cluster.vmis().filter(|vmi| !migration::has_ended(vmi)) {
         guests.entry(vmi.status.node_name.as_str()).or_default().push(vmi);
     }
     let movers_of = |&node: &NodeIndex| {
         let here = guests.get(fleet.name(node)).into_iter().flatten();
-        let mut movers: Vec<Mover<'_>> = here.map(|vmi| Mover::of(&kinds, vmi, node).on_its_way(now)).collect();
+        let mut movers: Vec<EvictedGuest<'_>> =
+            here.map(|vmi| EvictedGuest::of(&kinds, vmi, node).on_its_way(now)).collect();
         budgets::share(world, &residents, &mut movers);
         (node, movers)
     };
-    let leaving = landed.as_ref().map(|landed| mover::leaving(now, landed)).unwrap_or_default();
-    let turns: Vec<(NodeIndex, Vec<Mover<'_>>)> = nodes.iter().map(movers_of).collect();
+    let leaving = landed.as_ref().map(|landed| evicted::leaving(now, landed)).unwrap_or_default();
+    let turns: Vec<(NodeIndex, Vec<EvictedGuest<'_>>)> = nodes.iter().map(movers_of).collect();
     let mut rows = Vec::new();
     let mut trouble: Vec<Trouble<'_, '_>> = Vec::new();
     for (at, (node, movers)) in turns.iter().enumerate() {
         progress(at, turns.len());
         let forecast = forecast::of(&residents, movers);
-        let row = |(mover, outcome): (&Mover<'_>, &outcome::Outcome)| mover.row(world, &residents, outcome);
+        let row = |(mover, outcome): (&EvictedGuest<'_>, &outcome::GuestOutcome)| mover.row(world, &residents, outcome);
         let mut guests: Vec<GuestRow> = movers.iter().zip(&forecast.outcomes).map(row).collect();
         guests.extend(leaving.get(node).into_iter().flatten().cloned());
         guests.sort_by(|one, other| {
             (one.state, one.targets.len(), &one.guest).cmp(&(other.state, other.targets.len(), &other.guest))
         });
-        rows.push(NodeRow { node: fleet.name(*node).to_owned(), guests });
+        rows.push(DrainedNode { node: fleet.name(*node).to_owned(), guests });
         if forecast.has_stuck() {
             trouble.push(Trouble { movers, forecast });
         }
     }
     progress(turns.len(), turns.len());
-    let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == Fate::Moves);
+    let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves);
     let libvirt = Unanswered::of(world, moving.map(|mover| mover.vmi));
     let mut not_known = not_known(world, &residents, &turns, &rows);
     not_known.extend(libvirt.iter().flat_map(Unanswered::lines));
@@ -260,7 +261,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
         if stuck.is_empty() { (Some(steps), None) } else { (None, Some(ForOthers { acts: steps, stuck })) };
     let order = in_turn.then(|| order::of(world, &residents, &turns));
     let parallel = Parallel::of(&world.cluster);
-    let mut drained = Drained {
+    let mut drained = DrainReport {
         nodes: rows,
         least_to_do,
         least_for_others,
@@ -288,7 +289,7 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
 
 /// The world once all migrations that are under way have ended; `None` where there is none.
 fn landed(world: &World) -> Option<World> {
-    let cluster = flight::landed(&world.cluster)?;
+    let cluster = active_migration::landed(&world.cluster)?;
     Some(World { cluster, policies: world.policies.clone() })
 }
 
@@ -297,7 +298,7 @@ pub(crate) fn guests_of<'w>(world: &'w World, nodes: &[NodeIndex]) -> impl Itera
     let nodes: BTreeSet<NodeIndex> = nodes.iter().copied().collect();
     let cluster = &world.cluster;
     cluster.vmis().filter(move |vmi| {
-        let node = flight::target(vmi, cluster).map_or(vmi.status.node_name.as_str(), |pod| &pod.node);
+        let node = active_migration::target(vmi, cluster).map_or(vmi.status.node_name.as_str(), |pod| &pod.node);
         cluster.fleet.find(node).is_some_and(|node| nodes.contains(&node))
     })
 }
@@ -306,13 +307,13 @@ pub(crate) fn guests_of<'w>(world: &'w World, nodes: &[NodeIndex]) -> impl Itera
 fn not_known(
     world: &World,
     residents: &Residents<'_>,
-    turns: &[(NodeIndex, Vec<Mover<'_>>)],
-    rows: &[NodeRow],
+    turns: &[(NodeIndex, Vec<EvictedGuest<'_>>)],
+    rows: &[DrainedNode],
 ) -> Vec<String> {
     let room = &world.cluster.room;
     let mut out = Vec::new();
-    let moving: Vec<&Mover<'_>> =
-        turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == Fate::Moves).collect();
+    let moving: Vec<&EvictedGuest<'_>> =
+        turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves).collect();
     if room.is_empty() && !moving.is_empty() {
         out.push(
             "how much room the nodes have (from status.allocatable and all pods): a node that fits may be full"

@@ -8,29 +8,29 @@
 //! Guests that labels alone keep off nodes are followed one by one; those that may be in each other's way, for room or for required
 //! anti-affinity, together, through all choices. A guest with more nodes than all others together can close is never stuck.
 
-mod board;
 mod effort;
 mod group;
+mod moves;
 mod places;
 mod search;
 mod trial;
 
 use std::collections::BTreeSet;
 
-use super::apart::Residents;
-use super::mover::{Fate, Mover};
+use super::anti_affinity::Residents;
+use super::evicted::{EvictedGuest, EvictionEffect};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
-use board::Board;
-use effort::Effort;
+use effort::TriesLeft;
 use group::{Ending, Group};
-use search::{Found, Search};
+use moves::Moves;
+use search::{OrderSearch, SearchResult};
 
 /// A node that is drained, and its guests.
-pub(super) type Turn<'w> = (NodeIndex, Vec<Mover<'w>>);
+pub(super) type NodeDrain<'w> = (NodeIndex, Vec<EvictedGuest<'w>>);
 
 /// How many steps are tried for a sure order, and again for one with choices of the scheduler. A step is a node that is drained, or one
 /// way in which the guests of a group may be placed.
@@ -58,16 +58,16 @@ pub(super) enum Order {
 }
 
 /// The order for these nodes, whose guests are given beside them.
-pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[Turn<'_>]) -> Order {
+pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
     let movers = || turns.iter().flat_map(|(_, movers)| movers);
-    let held = movers().filter(|mover| matches!(mover.fate, Fate::Refused(_) | Fate::Stays(_)));
+    let held = movers().filter(|mover| matches!(mover.fate, EvictionEffect::Refused(_) | EvictionEffect::Stays(_)));
     let guests = sorted(held.map(|mover| mover.title.clone()));
     if !guests.is_empty() {
         return Order::Stranded { guests, tries: None };
     }
     let fleet = &world.cluster.fleet;
     let places = places::of(fleet, turns);
-    let board = Board::of(residents, turns, &places, fleet);
+    let board = Moves::of(residents, turns, &places, fleet);
     let nodes: Vec<NodeIndex> = turns.iter().map(|(node, _)| *node).collect();
     let names = |guests: &BTreeSet<usize>| sorted(guests.iter().map(|&guest| board.guests[guest].title.to_owned()));
     let stranded = |guests: &BTreeSet<usize>, tries| Order::Stranded { guests: names(guests), tries };
@@ -84,16 +84,16 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[Turn<'_>]) -
     let together: Vec<Vec<usize>> =
         groups.into_iter().filter(|group| group.iter().any(|guest| may_be_stuck.contains(guest))).collect();
     let groups: Option<Vec<Group>> = together.iter().map(|group| Group::of(&board, group)).collect();
-    let search = |groups: &[Group], ending: Ending, effort: &mut Effort| {
-        Search::new(&board, &nodes, &lone, groups, ending).run(effort)
+    let search = |groups: &[Group], ending: Ending, effort: &mut TriesLeft| {
+        OrderSearch::new(&board, &nodes, &lone, groups, ending).run(effort)
     };
 
-    let mut effort = Effort::of(STEPS);
+    let mut effort = TriesLeft::of(STEPS);
     if together.is_empty() {
         return match search(&[], Ending::All, &mut effort) {
-            Found::Order(order) => found(order, &BTreeSet::new()),
-            Found::None(guests) => stranded(&guests, None),
-            Found::Cut(guests) => stranded(&guests, Some(effort.tries)),
+            SearchResult::Order(order) => found(order, &BTreeSet::new()),
+            SearchResult::None(guests) => stranded(&guests, None),
+            SearchResult::Cut(guests) => stranded(&guests, Some(effort.tries)),
         };
     }
     let in_groups = || -> BTreeSet<usize> {
@@ -102,25 +102,25 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[Turn<'_>]) -
     let mut first: Vec<usize> = (0..turns.len()).collect();
     let mut steps = 0;
     if let Some(groups) = &groups {
-        if let Found::Order(order) = search(groups, Ending::All, &mut effort) {
+        if let SearchResult::Order(order) = search(groups, Ending::All, &mut effort) {
             return found(order, &BTreeSet::new());
         }
         steps += effort.tries;
-        effort = Effort::of(STEPS);
+        effort = TriesLeft::of(STEPS);
         match search(groups, Ending::One, &mut effort) {
-            Found::Order(order) => {
+            SearchResult::Order(order) => {
                 let exactly = stranded_in(&board, groups, &nodes, &order);
                 return found(order, &exactly.unwrap_or_else(in_groups));
             }
-            Found::None(guests) => return stranded(&guests, None),
-            Found::Cut(_) => {}
+            SearchResult::None(guests) => return stranded(&guests, None),
+            SearchResult::Cut(_) => {}
         }
     } else {
         // Where labels alone leave no order there is none.
         match search(&[], Ending::One, &mut effort) {
-            Found::Order(order) => first = order,
-            Found::None(guests) => return stranded(&guests, None),
-            Found::Cut(_) => {}
+            SearchResult::Order(order) => first = order,
+            SearchResult::None(guests) => return stranded(&guests, None),
+            SearchResult::Cut(_) => {}
         }
     }
     steps += effort.tries;
@@ -132,13 +132,13 @@ pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[Turn<'_>]) -
 
 /// The guests that are stuck in this order with some choices of the scheduler; `None` where it would take too long to find out.
 fn stranded_in(
-    board: &Board<'_, '_>,
+    board: &Moves<'_, '_>,
     groups: &[Group],
     nodes: &[NodeIndex],
     order: &[usize],
 ) -> Option<BTreeSet<usize>> {
     let mut stuck = BTreeSet::new();
-    let mut effort = Effort::of(STEPS);
+    let mut effort = TriesLeft::of(STEPS);
     for group in groups {
         let group = group.telling_apart();
         let mut all = group.start(board);
@@ -154,7 +154,7 @@ fn stranded_in(
 }
 
 /// What an order assumes, where room or anti-affinity count.
-fn assumes(world: &World, residents: &Residents<'_>, turns: &[Turn<'_>]) -> Vec<String> {
+fn assumes(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Vec<String> {
     if residents.is_free() {
         return Vec::new();
     }

@@ -8,7 +8,7 @@ use crate::say::plural::{fold_names, number};
 
 /// What becomes of one guest.
 #[derive(Clone, Debug)]
-pub(super) struct Outcome {
+pub(super) struct GuestOutcome {
     /// The nodes that take it, now or once others have left its node, as long as none of these has gone there.
     pub targets: Bits,
     /// One of them on which it finds a place in the best case; `None` where it finds none.
@@ -42,7 +42,7 @@ impl Rivals {
     }
 }
 
-impl Outcome {
+impl GuestOutcome {
     /// `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.
     pub(super) fn without_room(&self, fleet: &Fleet) -> Option<String> {
         let (node, short) = self.shortage.as_ref()?;

@@ -7,19 +7,19 @@ use std::rc::Rc;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::room::{Amounts, Need, Shortage};
+use crate::kubevirt::room::{Amounts, PodNeed, Shortage};
 
 /// Amounts of the resources that guests ask for, in the order of [`Space::resources`].
-pub(super) type Asked = Vec<i64>;
+pub(super) type AskedAmounts = Vec<i64>;
 
 /// The number of a size: guests that ask for the same have one.
 pub(super) type SizeIndex = usize;
 
 /// What guests of one size ask for.
 #[derive(Debug)]
-struct Size<'w> {
-    need: &'w Need,
-    asked: Asked,
+struct GuestSize<'w> {
+    need: &'w PodNeed,
+    asked: AskedAmounts,
 }
 
 /// What is free on the nodes, with guests that were moved.
@@ -27,7 +27,7 @@ struct Size<'w> {
 pub(super) struct Space<'w> {
     cluster: &'w Cluster,
     resources: Rc<Vec<&'w str>>,
-    sizes: Rc<Vec<Size<'w>>>,
+    sizes: Rc<Vec<GuestSize<'w>>>,
     /// By priority, node and resource, what is free for a pod of that priority; `i64::MAX` where that is not known.
     free: BTreeMap<i64, Rc<Vec<i64>>>,
     /// By size, the nodes with too little room; worked out when it is first asked for.
@@ -36,17 +36,17 @@ pub(super) struct Space<'w> {
 
 impl<'w> Space<'w> {
     /// The room of a cluster's nodes, and the size of each guest that asks for so much.
-    pub(super) fn of(cluster: &'w Cluster, needs: &[Option<&'w Need>]) -> (Self, Vec<Option<SizeIndex>>) {
+    pub(super) fn of(cluster: &'w Cluster, needs: &[Option<&'w PodNeed>]) -> (Self, Vec<Option<SizeIndex>>) {
         let named: BTreeSet<&str> =
             needs.iter().flatten().flat_map(|need| need.amounts.keys()).map(String::as_str).collect();
         let resources: Vec<&str> = named.into_iter().collect();
-        let mut sizes: Vec<Size<'w>> = Vec::new();
-        let mut known: HashMap<(i64, Asked), SizeIndex> = HashMap::new();
-        let mut size = |need: &'w Need| {
-            let asked: Asked =
+        let mut sizes: Vec<GuestSize<'w>> = Vec::new();
+        let mut known: HashMap<(i64, AskedAmounts), SizeIndex> = HashMap::new();
+        let mut size = |need: &'w PodNeed| {
+            let asked: AskedAmounts =
                 resources.iter().map(|resource| need.amounts.get(*resource).copied().unwrap_or(0)).collect();
             *known.entry((need.priority, asked.clone())).or_insert_with(|| {
-                sizes.push(Size { need, asked });
+                sizes.push(GuestSize { need, asked });
                 sizes.len() - 1
             })
         };
@@ -67,7 +67,7 @@ impl<'w> Space<'w> {
     }
 
     /// What guests of these sizes ask for together.
-    pub(super) fn sum(&self, sizes: impl IntoIterator<Item = SizeIndex>) -> Asked {
+    pub(super) fn sum(&self, sizes: impl IntoIterator<Item = SizeIndex>) -> AskedAmounts {
         let mut sum = vec![0_i64; self.resources.len()];
         for size in sizes {
             sum.iter_mut().zip(&self.sizes[size].asked).for_each(|(sum, asked)| *sum = sum.saturating_add(*asked));

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};
 
 /// A guest that inherited the CPU of a Cascade Lake node at an earlier migration.
-fn migrated(name: &str, node: &str) -> (Value, Object) {
+fn migrated(name: &str, node: &str) -> (Value, ClusterObject) {
     let guest = live(running(name, node, "host-model"));
     let inherited = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat().into_iter().map(feature);
     let pod = launcher(&guest, inherited);
@@ -32,19 +32,19 @@ fn apart(name: &str, node: &str, model: &str, key: &str) -> Value {
     })
 }
 
-fn world(nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> World {
+fn world(nodes: Vec<Node>, objects: impl IntoIterator<Item = ClusterObject>) -> World {
     World { cluster: cluster("1.9.0", nodes, objects), policies: Vec::new() }
 }
 
-fn drained(world: &World, node: &str) -> Drained {
+fn drained(world: &World, node: &str) -> DrainReport {
     drain(world, &[world.cluster.fleet.find(node).expect("the node")], false, &|_, _| {})
 }
 
-fn states(drained: &Drained) -> Vec<(String, State, usize)> {
+fn states(drained: &DrainReport) -> Vec<(String, State, usize)> {
     drained.nodes[0].guests.iter().map(|guest| (guest.guest.clone(), guest.state, guest.targets.len())).collect()
 }
 
-fn commands(drained: &Drained) -> Option<Vec<String>> {
+fn commands(drained: &DrainReport) -> Option<Vec<String>> {
     Some(drained.least_to_do.as_ref()?.iter().flat_map(|step| step.commands.clone()).collect())
 }
 
@@ -139,7 +139,7 @@ fn the_eviction_strategy_decides(
     });
     let kubevirt = read(json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},
         "spec": {"configuration": {"evictionStrategy": default}}}));
-    let found = drained(&world(intel(), [vmi(guest), Object::KubeVirt(Box::new(kubevirt))]), "node-a");
+    let found = drained(&world(intel(), [vmi(guest), ClusterObject::KubeVirt(Box::new(kubevirt))]), "node-a");
     assert_eq!(states(&found)[0].1, expected, "{found:?}");
     assert_eq!(found.has_failed(), matches!(expected, State::Stuck | State::ShutDown));
 }
@@ -204,7 +204,7 @@ fn a_guest_that_is_alone_in_its_zone_cannot_move_within_it() {
 }
 
 /// db-2 keeps no guest off; db-1, which does, must be out of the zone before it can come there.
-fn waiting(model_of_the_first: &str) -> Drained {
+fn waiting(model_of_the_first: &str) -> DrainReport {
     let nodes: Vec<Node> =
         zoned().into_iter().filter(|node| ["node-a", "node-c", "node-e"].contains(&node.name.as_str())).collect();
     let first = apart("db-1", "node-a", model_of_the_first, "zone");

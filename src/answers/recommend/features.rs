@@ -14,7 +14,7 @@ const ROOM: usize = 4096;
 
 /// What is known of features: which a node has, which a model.
 #[derive(Debug)]
-pub(super) struct Features {
+pub(super) struct KnownFeatures {
     numbers: HashMap<String, usize>,
     names: Vec<String>,
     /// By the first node of a profile.
@@ -22,7 +22,7 @@ pub(super) struct Features {
     of_models: HashMap<String, Bits>,
 }
 
-impl Features {
+impl KnownFeatures {
     /// Those of the nodes of a world, and of the models that they know.
     pub(super) fn of(world: &World) -> Self {
         let fleet: &Fleet = &world.cluster.fleet;

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::features::Features;
-use super::pools::Pool;
+use super::features::KnownFeatures;
+use super::pools::NodePool;
 use crate::answers::Guests;
 use crate::enforce::model::model_of;
 use crate::fit::bits::Bits;
@@ -32,7 +32,7 @@ pub struct Coverage {
 
 /// What guests would lose or gain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct FeatureChange {
     /// How many guests.
     pub guests: usize,
     /// What any of them would, sorted.
@@ -41,7 +41,7 @@ pub struct Change {
 
 /// How a guest came by its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Cpu {
+enum CpuSource {
     /// From its host: `host-model` or `host-passthrough`.
     Host,
     /// By a model's name.
@@ -50,9 +50,9 @@ enum Cpu {
 
 /// A guest that runs, as far as it is compared.
 #[derive(Debug)]
-struct Guest {
+struct RunningGuest {
     node: NodeIndex,
-    cpu: Cpu,
+    cpu: CpuSource,
     /// Which of `sets` it has; `None` where that is not known.
     has: Option<usize>,
     /// Where it could start with any model.
@@ -61,27 +61,27 @@ struct Guest {
 
 /// The guests that run.
 #[derive(Debug)]
-pub(super) struct Running<'w> {
+pub(super) struct RunningGuests<'w> {
     cluster: &'w Cluster,
-    guests: Vec<Guest>,
+    guests: Vec<RunningGuest>,
     /// The different sets of features that guests have.
     sets: Vec<Bits>,
 }
 
-impl<'w> Running<'w> {
+impl<'w> RunningGuests<'w> {
     /// Those of a world; like ones are looked at once.
-    pub(super) fn of(world: &'w World, features: &mut Features, progress: &dyn Fn(usize, usize)) -> Self {
+    pub(super) fn of(world: &'w World, features: &mut KnownFeatures, progress: &dyn Fn(usize, usize)) -> Self {
         let cluster = &world.cluster;
         let fleet: &Fleet = &cluster.fleet;
         let mut out = Self { cluster, guests: Vec::new(), sets: Vec::new() };
         let mut like = Guests::new(cluster);
-        let mut known: HashMap<Key<'w>, Option<usize>> = HashMap::new();
+        let mut known: HashMap<FeatureKey<'w>, Option<usize>> = HashMap::new();
         let of_running = cluster.vmis().filter(|vmi| migration::runs(vmi));
         let of_running: Vec<(&Vmi, NodeIndex)> =
             of_running.filter_map(|vmi| Some((vmi, fleet.find(&vmi.status.node_name)?))).collect();
         for (at, &(vmi, node)) in of_running.iter().enumerate() {
             progress(at, of_running.len());
-            let key = Key::of(vmi, fleet.first_of_profile(node), cluster.current_launcher(vmi));
+            let key = FeatureKey::of(vmi, fleet.first_of_profile(node), cluster.current_launcher(vmi));
             let has = known.entry(key).or_insert_with_key(|key| {
                 let set = key.features(fleet, features)?;
                 let at = out.sets.iter().position(|other| *other == set);
@@ -91,10 +91,10 @@ impl<'w> Running<'w> {
                 }))
             });
             let cpu = match CpuMode::parse(model_of(vmi)) {
-                CpuMode::Named(_) => Cpu::Named,
-                _ => Cpu::Host,
+                CpuMode::Named(_) => CpuSource::Named,
+                _ => CpuSource::Host,
             };
-            out.guests.push(Guest { node, cpu, has: *has, open: like.open_to_models(vmi) });
+            out.guests.push(RunningGuest { node, cpu, has: *has, open: like.open_to_models(vmi) });
         }
         progress(of_running.len(), of_running.len());
         out
@@ -102,15 +102,16 @@ impl<'w> Running<'w> {
 
     /// Those that run on these nodes.
     pub(super) fn on(&self, nodes: &Bits) -> Here<'_> {
-        let mut kinds: BTreeMap<(Cpu, Option<usize>), usize> = BTreeMap::new();
+        let mut kinds: BTreeMap<(CpuSource, Option<usize>), usize> = BTreeMap::new();
         // Guests to which the same is open are counted together.
-        let mut open: HashMap<*const Option<Bits>, Open> = HashMap::new();
+        let mut open: HashMap<*const Option<Bits>, OpenNodes> = HashMap::new();
         let mut count = 0;
         for guest in self.guests.iter().filter(|guest| nodes.contains(guest.node)) {
             count += 1;
             *kinds.entry((guest.cpu, guest.has)).or_default() += 1;
-            let open =
-                open.entry(Rc::as_ptr(&guest.open)).or_insert_with(|| Open { to: Rc::clone(&guest.open), guests: 0 });
+            let open = open
+                .entry(Rc::as_ptr(&guest.open))
+                .or_insert_with(|| OpenNodes { to: Rc::clone(&guest.open), guests: 0 });
             open.guests += 1;
         }
         Here { running: self, kinds, open: open.into_values().collect(), count }
@@ -118,16 +119,16 @@ impl<'w> Running<'w> {
 }
 
 /// Guests to which the same nodes are open.
-struct Open {
+struct OpenNodes {
     to: Rc<Option<Bits>>,
     guests: usize,
 }
 
 /// The guests that run on some nodes.
 pub(super) struct Here<'r> {
-    running: &'r Running<'r>,
-    kinds: BTreeMap<(Cpu, Option<usize>), usize>,
-    open: Vec<Open>,
+    running: &'r RunningGuests<'r>,
+    kinds: BTreeMap<(CpuSource, Option<usize>), usize>,
+    open: Vec<OpenNodes>,
     count: usize,
 }
 
@@ -138,7 +139,7 @@ impl Here<'_> {
     }
 
     /// How many of them would have how many nodes to migrate to, if they started anew with this model.
-    pub(super) fn coverage(&self, model: &str, pool: &Pool) -> Coverage {
+    pub(super) fn coverage(&self, model: &str, pool: &NodePool) -> Coverage {
         let fleet: &Fleet = &self.running.cluster.fleet;
         let mut takes = Bits::none(fleet.len());
         for (prefix, name) in [(label::CPU_MODEL, Some(model)), (label::CPU_VENDOR, pool.vendor.as_deref())] {
@@ -146,7 +147,7 @@ impl Here<'_> {
             if prefix == label::CPU_MODEL { takes = bearers } else { takes.intersect(&bearers) }
         }
         let mut out = Coverage::default();
-        for Open { to, guests } in &self.open {
+        for OpenNodes { to, guests } in &self.open {
             let Some(open) = to.as_ref() else {
                 out.unknown += guests;
                 continue;
@@ -161,23 +162,23 @@ impl Here<'_> {
     }
 
     /// What those with the CPU of their host have and the model has not.
-    pub(super) fn lose(&self, features: &Features, model: &str) -> Change {
-        self.change(features, model, |cpu| cpu == Cpu::Host, |has, held| (has, held))
+    pub(super) fn lose(&self, features: &KnownFeatures, model: &str) -> FeatureChange {
+        self.change(features, model, |cpu| cpu == CpuSource::Host, |has, held| (has, held))
     }
 
     /// What the model has and guests have not.
-    pub(super) fn gain(&self, features: &Features, model: &str) -> Change {
+    pub(super) fn gain(&self, features: &KnownFeatures, model: &str) -> FeatureChange {
         self.change(features, model, |_| true, |has, held| (held, has))
     }
 
     fn change(
         &self,
-        features: &Features,
+        features: &KnownFeatures,
         model: &str,
-        is_meant: impl Fn(Cpu) -> bool,
+        is_meant: impl Fn(CpuSource) -> bool,
         order: impl for<'b> Fn(&'b Bits, &'b Bits) -> (&'b Bits, &'b Bits),
-    ) -> Change {
-        let Some(held) = features.of_model(model) else { return Change::default() };
+    ) -> FeatureChange {
+        let Some(held) = features.of_model(model) else { return FeatureChange::default() };
         let (mut guests, mut all) = (0, Bits::none(held.len()));
         for ((_, set), count) in self.kinds.iter().filter(|((cpu, _), _)| is_meant(*cpu)) {
             let Some(has) = set.and_then(|set| self.running.sets.get(set)) else { continue };
@@ -189,13 +190,13 @@ impl Here<'_> {
                 all.union(&change);
             }
         }
-        Change { guests, features: features.names(&all) }
+        FeatureChange { guests, features: features.names(&all) }
     }
 }
 
 /// All that a guest's features depend on.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Key<'w> {
+enum FeatureKey<'w> {
     /// Those of the nodes of a profile.
     Host(NodeIndex),
     /// Those of the node that it left first, as its launcher inherited them; the node that it is on now has them too.
@@ -204,7 +205,7 @@ enum Key<'w> {
     Named(&'w str, Vec<&'w str>),
 }
 
-impl<'w> Key<'w> {
+impl<'w> FeatureKey<'w> {
     fn of(vmi: &'w Vmi, node: NodeIndex, launcher: Option<&'w Launcher>) -> Self {
         let cpu = vmi.spec.domain.cpu.as_ref();
         match cpu.map_or("", |cpu| cpu.model.as_str()) {
@@ -224,7 +225,7 @@ impl<'w> Key<'w> {
         }
     }
 
-    fn features(&self, fleet: &Fleet, features: &mut Features) -> Option<Bits> {
+    fn features(&self, fleet: &Fleet, features: &mut KnownFeatures) -> Option<Bits> {
         match self {
             Self::Host(node) => features.of_node(fleet, *node).cloned(),
             Self::Inherited(keys, node) => {

@@ -21,14 +21,14 @@ use crate::policy::LabelSelector;
 use crate::say::plural;
 use crate::world::World;
 
-use features::Features;
-pub use guests::{Change, Coverage};
-use pools::Pool;
+use features::KnownFeatures;
+pub use guests::{Coverage, FeatureChange};
+use pools::NodePool;
 
 /// What `cpufit recommend` answers. Also its JSON: fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct Recommendations {
     /// All nodes as one pool.
     pub all: All,
     /// The kinds of hardware that a guest can migrate within.
@@ -95,9 +95,9 @@ pub struct CandidateReport {
     /// How many of the guests that run there would have how many nodes to migrate to, if they started anew with it.
     pub coverage: Coverage,
     /// What guests with the CPU of their host would lose.
-    pub lose: Change,
+    pub lose: FeatureChange,
     /// What guests that have less would gain.
-    pub gain: Change,
+    pub gain: FeatureChange,
     /// Whether no better model runs on all of these nodes.
     #[serde(skip)]
     pub(crate) is_worth_a_look: bool,
@@ -135,13 +135,13 @@ pub struct UnknownModel {
 /// The pools are the nodes that each of `selectors` selects; without any, those of the policies, and the rest; without
 /// policies, all. Each is split by architecture and vendor. `progress` learns how many guests have been looked at, of how many.
 #[must_use]
-pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(usize, usize)) -> Report {
+pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(usize, usize)) -> Recommendations {
     let fleet: &Fleet = &world.cluster.fleet;
     let (pools, not_counted) = pools::pools(world, selectors);
-    let mut features = Features::of(world);
-    let guests = guests::Running::of(world, &mut features, progress);
+    let mut features = KnownFeatures::of(world);
+    let guests = guests::RunningGuests::of(world, &mut features, progress);
     let reports = pools.into_iter().map(|pool| report(world, pool, &features, &guests)).collect();
-    Report {
+    Recommendations {
         all: all(world),
         pools: reports,
         not_counted: not_counted
@@ -190,7 +190,7 @@ fn all(world: &World) -> All {
     }
 }
 
-fn report(world: &World, pool: Pool, features: &Features, guests: &guests::Running<'_>) -> PoolReport {
+fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &guests::RunningGuests<'_>) -> PoolReport {
     let fleet: &Fleet = &world.cluster.fleet;
     let found = models(world, &pool.nodes);
     let nodes = pool.nodes.count();

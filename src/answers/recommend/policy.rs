@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{PoolReport, Report};
+use super::{PoolReport, Recommendations};
 use crate::fit::label;
 use crate::fit::syntax;
 use crate::policy::{Announce, CommonModel, Dial, LabelSelector, LauncherSelectors, Otherwise, Policy};
@@ -23,7 +23,7 @@ pub(crate) enum Adoption {
 ///
 /// The pool of a policy that is there keeps that policy, with another model; one that denies or changes guests is left to a person.
 #[must_use]
-pub(crate) fn adoptions(world: &World, report: &Report) -> Vec<Adoption> {
+pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption> {
     let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
     let mut names = BTreeSet::new();
     for policy in out.iter_mut().filter_map(|adoption| match adoption {
@@ -38,7 +38,7 @@ pub(crate) fn adoptions(world: &World, report: &Report) -> Vec<Adoption> {
     out
 }
 
-fn of_pool(world: &World, report: &Report, pool: &PoolReport) -> Vec<Adoption> {
+fn of_pool(world: &World, report: &Recommendations, pool: &PoolReport) -> Vec<Adoption> {
     let nothing = |why: String| vec![Adoption::Nothing(format!("{}: no policy: {why}", pool.name))];
     let Some(model) = &pool.model else { return nothing(pool.why.clone()) };
     if pool.arch != "amd64" {

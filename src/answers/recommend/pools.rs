@@ -12,7 +12,7 @@ use crate::world::World;
 
 /// Nodes of one architecture and vendor.
 #[derive(Clone, Debug)]
-pub(super) struct Pool {
+pub(super) struct NodePool {
     /// The policies whose nodes these are.
     pub(super) policies: Vec<String>,
     /// What selects them, architecture and vendor aside.
@@ -25,7 +25,7 @@ pub(super) struct Pool {
     pub(super) nodes: Bits,
 }
 
-impl Pool {
+impl NodePool {
     /// What people call it.
     pub(super) fn name(&self) -> String {
         let vendor =
@@ -36,14 +36,14 @@ impl Pool {
 }
 
 /// Nodes that are looked at together before they are split by hardware.
-struct Part {
+struct NodePart {
     policies: Vec<String>,
     selector: LabelSelector,
     nodes: Bits,
 }
 
 /// The pools, and the nodes that take part nowhere, by name.
-pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<Pool>, Vec<(String, NotCounted)>) {
+pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<NodePool>, Vec<(String, NotCounted)>) {
     let fleet: &Fleet = &world.cluster.fleet;
     let mut taking_part = Bits::none(fleet.len());
     let mut arch_of: BTreeMap<NodeIndex, &str> = BTreeMap::new();
@@ -58,7 +58,7 @@ pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<Pool>, V
         }
     }
     let vendors = fleet.bearers(Family::CpuVendor);
-    let mut out: Vec<Pool> = Vec::new();
+    let mut out: Vec<NodePool> = Vec::new();
     for part in parts(world, selectors) {
         let mut split: BTreeMap<(&str, Vec<&str>), Bits> = BTreeMap::new();
         for node in part.nodes.iter().filter(|node| taking_part.contains(*node)) {
@@ -74,7 +74,7 @@ pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<Pool>, V
                 continue;
             }
             let vendor = if let [vendor] = vendors[..] { Some(vendor.to_owned()) } else { None };
-            out.push(Pool {
+            out.push(NodePool {
                 policies: part.policies.clone(),
                 selector: part.selector.clone(),
                 arch: arch.to_owned(),
@@ -87,9 +87,9 @@ pub(super) fn pools(world: &World, selectors: &[LabelSelector]) -> (Vec<Pool>, V
     (out, not_counted)
 }
 
-fn parts(world: &World, selectors: &[LabelSelector]) -> Vec<Part> {
+fn parts(world: &World, selectors: &[LabelSelector]) -> Vec<NodePart> {
     let fleet: &Fleet = &world.cluster.fleet;
-    let part = |selector: &LabelSelector, policies: Vec<String>| Part {
+    let part = |selector: &LabelSelector, policies: Vec<String>| NodePart {
         policies,
         selector: selector.clone(),
         nodes: model::pool(selector, fleet),
@@ -97,7 +97,7 @@ fn parts(world: &World, selectors: &[LabelSelector]) -> Vec<Part> {
     if !selectors.is_empty() {
         return selectors.iter().map(|selector| part(selector, Vec::new())).collect();
     }
-    let mut out: Vec<Part> = Vec::new();
+    let mut out: Vec<NodePart> = Vec::new();
     for Policy { name, node_selector, .. } in &world.policies {
         match out.iter_mut().find(|known| known.selector == *node_selector) {
             Some(known) => known.policies.push(name.clone()),
@@ -108,6 +108,6 @@ fn parts(world: &World, selectors: &[LabelSelector]) -> Vec<Part> {
     for part in &out {
         rest.subtract(&part.nodes);
     }
-    out.push(Part { policies: Vec::new(), selector: LabelSelector::default(), nodes: rest });
+    out.push(NodePart { policies: Vec::new(), selector: LabelSelector::default(), nodes: rest });
     out
 }

@@ -19,7 +19,7 @@ use crate::world::World;
 
 /// A change of the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Edit {
+pub(crate) enum NodeChange {
     /// This node comes, in the place of one with its name.
     With(Box<Node>),
     /// The node of this name goes.
@@ -48,7 +48,7 @@ pub(crate) struct WhatIf {
     /// The pools whose model would be another one.
     pub pools: Vec<PoolChange>,
     /// What it would mean for guests that run, before any of them starts anew.
-    pub guests: GuestChange,
+    pub guests: GuestCount,
 }
 
 /// A pool whose model would be another one.
@@ -67,7 +67,7 @@ pub(crate) struct PoolChange {
 /// Guests, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct GuestChange {
+pub(crate) struct GuestCount {
     /// Running guests of the node's vendor that could not go to a node that comes, and how many there are.
     pub cannot_go_there: usize,
     /// See there.
@@ -90,7 +90,7 @@ pub(crate) struct GuestChange {
 pub(crate) fn what_if(
     world: &World,
     selectors: &[LabelSelector],
-    edits: &[Edit],
+    edits: &[NodeChange],
 ) -> Result<(World, Vec<WhatIf>), EditError> {
     let mut out = Vec::new();
     let mut all = world.clone();
@@ -108,7 +108,7 @@ pub(crate) fn what_if(
     Ok((all, out))
 }
 
-impl Edit {
+impl NodeChange {
     /// `without node-b`.
     fn title(&self) -> String {
         match self {
@@ -125,19 +125,19 @@ impl Edit {
     }
 }
 
-fn edited(world: &World, edits: &[Edit]) -> Result<World, EditError> {
+fn edited(world: &World, edits: &[NodeChange]) -> Result<World, EditError> {
     let fleet: &Fleet = &world.cluster.fleet;
     let mut nodes: BTreeMap<String, Node> =
         (0..fleet.len()).map(|node| fleet.node(node)).map(|node| (node.name.clone(), node)).collect();
     for edit in edits {
         match edit {
-            Edit::With(node) => {
+            NodeChange::With(node) => {
                 nodes.insert(node.name.clone(), Node::clone(node));
             }
-            Edit::Without(name) => {
+            NodeChange::Without(name) => {
                 nodes.remove(name).ok_or_else(|| EditError::NoSuchNode(name.clone()))?;
             }
-            Edit::WithoutFeature(feature) => {
+            NodeChange::WithoutFeature(feature) => {
                 let models = models::holding(feature);
                 let is_lost = |key: &str| match Family::of(key) {
                     Family::CpuFeature | Family::HostModelRequired => label::name(key) == feature,
@@ -165,22 +165,28 @@ fn edited(world: &World, edits: &[Edit]) -> Result<World, EditError> {
 }
 
 /// The model of each pool, or why there is none.
-type Models = BTreeMap<String, Result<String, String>>;
+type PoolModels = BTreeMap<String, Result<String, String>>;
 
-fn models_of(world: &World, selectors: &[LabelSelector]) -> Models {
+fn models_of(world: &World, selectors: &[LabelSelector]) -> PoolModels {
     let (pools, _) = pools(world, selectors);
-    let model = |pool: &super::Pool| match super::models(world, &pool.nodes).candidates {
+    let model = |pool: &super::NodePool| match super::models(world, &pool.nodes).candidates {
         Ok(candidates) => candidates.into_iter().next().map(|best| best.model).ok_or_else(String::new),
         Err(none) => Err(why_none(&none, pool.nodes.count())),
     };
     pools.iter().map(|pool| (pool.name(), model(pool))).collect()
 }
 
-fn compared(world: &World, changed: &World, selectors: &[LabelSelector], before: &Models, edits: &[Edit]) -> WhatIf {
+fn compared(
+    world: &World,
+    changed: &World,
+    selectors: &[LabelSelector],
+    before: &PoolModels,
+    edits: &[NodeChange],
+) -> WhatIf {
     let after = models_of(changed, selectors);
     let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
     let pools = names.filter_map(|pool| {
-        let model = |of: &Models| of.get(pool).and_then(|model| model.as_ref().ok()).cloned();
+        let model = |of: &PoolModels| of.get(pool).and_then(|model| model.as_ref().ok()).cloned();
         let (was, then) = (model(before), model(&after));
         let why = match after.get(pool) {
             Some(Err(why)) => why.clone(),
@@ -189,17 +195,17 @@ fn compared(world: &World, changed: &World, selectors: &[LabelSelector], before:
         };
         (was != then).then(|| PoolChange { pool: pool.clone(), before: was, after: then, why })
     });
-    let title = if edits.len() > 1 { "all of it".to_owned() } else { edits.iter().map(Edit::title).collect() };
+    let title = if edits.len() > 1 { "all of it".to_owned() } else { edits.iter().map(NodeChange::title).collect() };
     WhatIf { change: title, pools: pools.collect(), guests: guests(world, changed, edits) }
 }
 
-fn guests(world: &World, changed: &World, edits: &[Edit]) -> GuestChange {
+fn guests(world: &World, changed: &World, edits: &[NodeChange]) -> GuestCount {
     let (cluster, then) = (&world.cluster, &changed.cluster);
     let (fleet, later): (&Fleet, &Fleet) = (&cluster.fleet, &then.fleet);
     let added: Vec<NodeIndex> = edits
         .iter()
         .filter_map(|edit| match edit {
-            Edit::With(node) => later.find(&node.name),
+            NodeChange::With(node) => later.find(&node.name),
             _ => None,
         })
         .collect();
@@ -211,7 +217,7 @@ fn guests(world: &World, changed: &World, edits: &[Edit]) -> GuestChange {
     };
     let of_added: Vec<String> = added.iter().filter_map(|node| vendor_of(later, *node)).collect();
     let (mut now, mut after) = (Guests::new(cluster), Guests::new(then));
-    let mut out = GuestChange::default();
+    let mut out = GuestCount::default();
     for vmi in cluster.vmis().filter(|vmi| migration::runs(vmi)) {
         let Some(own) = fleet.find(&vmi.status.node_name) else { continue };
         let Some(demand) = now.demand(vmi).filter(|demand| demand.placement.is_ok()) else { continue };
@@ -244,7 +250,7 @@ impl WhatIf {
         if out.is_empty() {
             out.push("no pool's model would change".to_owned());
         }
-        let GuestChange { cannot_go_there, of, must_leave, cannot_leave, one_left, none_left } = *guests;
+        let GuestCount { cannot_go_there, of, must_leave, cannot_leave, one_left, none_left } = *guests;
         let guests = |count| plural::counted(count, "guest", "guests");
         let mut effects = Vec::new();
         if of > 0 {

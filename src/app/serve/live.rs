@@ -16,7 +16,7 @@ use crate::kubevirt::resource::Resource;
 use crate::live::connect::ClusterArgs;
 use crate::live::events::Reports;
 use crate::live::freshness::Freshness;
-use crate::live::{Live, Settings, certificates, connect, events, leader, status};
+use crate::live::{Live, WatchSettings, certificates, connect, events, leader, status};
 use crate::page::Page;
 use crate::telemetry::Metrics;
 use crate::web::tls::Resolver;
@@ -50,7 +50,7 @@ pub(super) fn start(
     let config = cluster.config()?;
     info!(cluster = %config.cluster_url, "judging by a live cluster");
     let client = connect::client_noted(config, domain, &freshness)?;
-    let settings = Settings { release: args.world.kubevirt_version, publish_after: args.publish_after };
+    let settings = WatchSettings { release: args.world.kubevirt_version, publish_after: args.publish_after };
     let reports = Reports::new(metrics);
     let (live, published) = Live::start(&client, settings, &freshness, reports.clone(), metrics, tasks);
 
@@ -62,8 +62,10 @@ pub(super) fn start(
     let (writers, leads) = Writers::start(&client, args, me, reports.clone());
     tasks.spawn(status::run(client.clone(), Arc::clone(&live), published, leads.clone(), reports));
     if args.certificates == CertificateSource::SelfManaged {
-        let settings =
-            certificates::Settings { namespace: args.own_namespace.clone(), validity: args.certificate_validity };
+        let settings = certificates::CertificateSettings {
+            namespace: args.own_namespace.clone(),
+            validity: args.certificate_validity,
+        };
         tasks.spawn(certificates::run(client, settings, Arc::clone(resolver), leads, Arc::clone(metrics)));
     }
     let (limit, domain) = (args.stale_after, domain.clone());

@@ -3,12 +3,12 @@
 use super::Verb;
 use crate::domain::Domain;
 use crate::policy::LabelSelector;
-use crate::snapshot::Source;
+use crate::snapshot::DumpSource;
 
 impl Verb {
     /// The dumps that are read for a verb.
     #[must_use]
-    pub fn dumps(&self) -> Vec<Source> {
+    pub fn dumps(&self) -> Vec<DumpSource> {
         match self {
             Self::Serve(args) => args.world.snapshot.clone(),
             Self::Check(args) => args.world.snapshot.clone(),

@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 
 use crate::cli::selector;
 use crate::policy::LabelSelector;
-use crate::snapshot::Source;
+use crate::snapshot::DumpSource;
 
 /// Which objects of the cluster are listed, and how.
 #[derive(Clone, Debug, Default, ClapArgs)]
@@ -27,7 +27,7 @@ pub struct ListArgs {
 pub struct FileArgs {
     /// Manifests: file, folder or -; several by commas, or by giving it again
     #[arg(short = 'f', long = "filename", value_name = "FILE", value_delimiter = ',')]
-    pub filename: Vec<Source>,
+    pub filename: Vec<DumpSource>,
     /// Read folders with all that is below them
     #[arg(short = 'R', long, conflicts_with = "kustomize")]
     pub recursive: bool,
@@ -39,20 +39,20 @@ pub struct FileArgs {
 impl FileArgs {
     /// All that is to be read, in the order given.
     #[must_use]
-    pub fn sources(&self) -> Vec<Source> {
-        let more = self.kustomize.clone().map(Source::Kustomization);
+    pub fn sources(&self) -> Vec<DumpSource> {
+        let more = self.kustomize.clone().map(DumpSource::Kustomization);
         self.filename.iter().cloned().chain(more).map(|source| self.reached(source)).collect()
     }
 
     /// The same of files that are named without `-f`.
     #[must_use]
-    pub fn with(&self, files: &[Source]) -> Vec<Source> {
+    pub fn with(&self, files: &[DumpSource]) -> Vec<DumpSource> {
         self.sources().into_iter().chain(files.iter().cloned().map(|source| self.reached(source))).collect()
     }
 
-    fn reached(&self, source: Source) -> Source {
+    fn reached(&self, source: DumpSource) -> DumpSource {
         match source {
-            Source::Path(path) if self.recursive => Source::Tree(path),
+            DumpSource::Path(path) if self.recursive => DumpSource::Tree(path),
             other => other,
         }
     }

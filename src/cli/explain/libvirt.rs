@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::answers::asking::{self, NamedBy, Survey};
+use crate::answers::libvirt_plan::{self, NamedBy, Survey};
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, Invalid, Json, LabelValue, Name, Namespace, Script};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::{self, Family};
-use crate::fit::libvirt::{Answer, Answers, Labelled, Lost, Provided, Silence, labelled};
+use crate::fit::libvirt::{Answers, Labelled, LibvirtAnswer, Lost, Provided, Silence, labelled};
 use crate::fit::subject::{CpuMode, Subject};
 use crate::kubevirt::subject::Prepared;
 use crate::page::Page;
@@ -20,13 +20,13 @@ use crate::say::{self, plural};
 const KINDS: usize = 4;
 
 /// What is known of a guest from libvirt, beside what the labels say.
-pub(super) struct Said<'s> {
+pub(super) struct LibvirtWords<'s> {
     asked: &'s Answers,
     subject: &'s Subject<'s>,
     fleet: &'s Fleet,
 }
 
-impl<'s> Said<'s> {
+impl<'s> LibvirtWords<'s> {
     /// `None` where libvirt was not asked.
     pub(super) fn of(subject: &'s Subject<'s>, fleet: &'s Fleet) -> Option<Self> {
         let asked = subject.asked()?;
@@ -200,7 +200,12 @@ impl<'s> Said<'s> {
     }
 
     /// What libvirt there says, and what of the labels that the node lacks would be untrue all the same.
-    fn by_libvirt(&self, node: NodeIndex, missing: &[(String, String)], said: Result<&Answer, Silence>) -> String {
+    fn by_libvirt(
+        &self,
+        node: NodeIndex,
+        missing: &[(String, String)],
+        said: Result<&LibvirtAnswer, Silence>,
+    ) -> String {
         let agrees = said.as_ref().is_ok_and(|answer| answer.agrees());
         match self.subject.untrue(self.fleet.name(node), missing).as_slice() {
             untrue if agrees && !untrue.is_empty() => {
@@ -332,11 +337,11 @@ pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String
     Some(format!("At its start, {}.", parts.join("; ")))
 }
 
-fn by_libvirt(said: Result<&Answer, Silence>) -> String {
+fn by_libvirt(said: Result<&LibvirtAnswer, Silence>) -> String {
     match said {
-        Ok(Answer::Identical) => "identical: the guest can run there".to_owned(),
-        Ok(Answer::Superset) => "superset: the guest can run there".to_owned(),
-        Ok(Answer::Incompatible(why)) => format!("incompatible: {}", incompatible(why)),
+        Ok(LibvirtAnswer::Identical) => "identical: the guest can run there".to_owned(),
+        Ok(LibvirtAnswer::Superset) => "superset: the guest can run there".to_owned(),
+        Ok(LibvirtAnswer::Incompatible(why)) => format!("incompatible: {}", incompatible(why)),
         Err(silence) => silence.to_string(),
     }
 }
@@ -427,7 +432,7 @@ pub struct LibvirtRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unanswered_code: Option<&'static str>,
     /// What the libvirt of each node says, or why it says nothing; none where the guest's CPU is not known.
-    pub nodes: BTreeMap<String, NodeRow>,
+    pub nodes: BTreeMap<String, LibvirtNodeRow>,
     /// The features of the guest, beyond its model's, for which no node has a label.
     pub unlabelled: Vec<String>,
     /// By named model, what the guest would lose with it, as libvirt says.
@@ -466,7 +471,7 @@ fn compared(asked: &Answers, subject: &Subject<'_>, survey: &Survey<'_>) -> BTre
     for model in asked.losses.keys() {
         named.entry(model.clone()).or_default();
     }
-    named.retain(|model, _| !asking::has_model(subject, model));
+    named.retain(|model, _| !libvirt_plan::has_model(subject, model));
     let row = |(model, by): (String, NamedBy)| {
         let lost = asked.lost(&model);
         let row = ComparedRow {
@@ -498,7 +503,7 @@ pub struct CpuRow {
 /// One node of what libvirt says.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct NodeRow {
+pub struct LibvirtNodeRow {
     /// `identical`, `superset`, `incompatible`, or null.
     pub answer: Option<&'static str>,
     /// The features that it misses.
@@ -538,7 +543,7 @@ impl LibvirtRow {
             let (name, answer) = (fleet.name(node), said(node));
             let why = asked.refusal(name);
             let missing = why.map(|why| labelled(fleet, node, &why.missing)).unwrap_or_default();
-            let row = NodeRow {
+            let row = LibvirtNodeRow {
                 answer: answer.as_ref().ok().map(|answer| answer.as_str()),
                 missing: missing.into_iter().map(MissingRow::from).collect(),
                 reason: why.map(|why| why.reason.clone()).filter(|reason| !reason.is_empty()),

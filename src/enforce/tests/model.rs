@@ -4,12 +4,12 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{SKYLAKE, applied, defaulted, policy, sent, with_model, world};
+use crate::enforce::foresee::{of_vm, of_vmi};
 use crate::enforce::model::{Common, Reason, Untouched, common_model};
-use crate::enforce::outlook::{of_vm, of_vmi};
 use crate::fit::judgement::{Depth, Effort};
 use crate::fit::node::Node;
 use crate::fit::verdict::Impact;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, ReplacedMode, Word as _};
 use crate::testing::Tweak;
@@ -42,8 +42,8 @@ fn reason(world: &World, object: &Value) -> Option<Reason> {
     }
 }
 
-fn kubevirt(model: &str) -> Object {
-    Object::KubeVirt(Box::new(read(json!({
+fn kubevirt(model: &str) -> ClusterObject {
+    ClusterObject::KubeVirt(Box::new(read(json!({
         "metadata": {"name": "kubevirt", "namespace": "kubevirt"},
         "spec": {"configuration": {"cpuModel": model}}, "status": {"observedKubeVirtVersion": "v1.9.0"},
     }))))
@@ -180,7 +180,7 @@ fn other_architectures_are_left_alone(#[case] architecture: &str) {
         "spec": {"configuration": {"architectureConfiguration": {"defaultArchitecture": "arm64"}}},
         "status": {"observedKubeVirtVersion": "v1.9.0"},
     });
-    let objects = vec![Object::KubeVirt(Box::new(read(config)))];
+    let objects = vec![ClusterObject::KubeVirt(Box::new(read(config)))];
     let world = world(mixed(), objects, vec![with_model(SKYLAKE, &ALL, "Deny")]);
     let object = sent(&json!({})).tweak(|vmi| vmi["spec"]["architecture"] = json!(architecture));
     let (common, after) = decided(&world, &object);
@@ -190,7 +190,7 @@ fn other_architectures_are_left_alone(#[case] architecture: &str) {
 #[test]
 fn a_namespace_that_is_left_alone_is_left_alone() {
     let namespace =
-        Object::Namespace(read(json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}})));
+        ClusterObject::Namespace(read(json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}})));
     let world = world(intel(), vec![namespace], vec![with_model(SKYLAKE, &ALL, "Deny")]);
     assert_eq!(decided(&world, &sent(&json!({}))).0, Common::Untouched(Untouched::LeftAlone));
 }

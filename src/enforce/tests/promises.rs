@@ -6,15 +6,15 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use super::{applied, defaulted, policy, sent, world};
+use crate::enforce::foresee;
 use crate::enforce::model::{Common, common_model};
-use crate::enforce::outlook;
 use crate::enforce::trim::trim;
 use crate::fit::bits::Bits;
 use crate::fit::judgement::Depth;
 use crate::fit::label::Family;
 use crate::fit::node::Node;
 use crate::judge::{Manifest, judge};
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::placement;
 use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Pod, VirtualMachine, Vmi};
@@ -179,7 +179,7 @@ fn a_vm_is_judged_as_the_guest_that_its_vmi_becomes() {
             "spec": {"template": {"metadata": {"labels": {"app": "web"}}, "spec": object["spec"]}},
         }));
         let (policy, common, after) = decided(&world, object);
-        let outlook = outlook::of_vm(&world, &policy, &vm, Depth::Brief.into());
+        let outlook = foresee::of_vm(&world, &policy, &vm, Depth::Brief.into());
         prop_assert_eq!(&outlook.common, &common);
         if let Some(becomes) = outlook.becomes {
             let guest = subject::of_vmi(&read::<Vmi>(after.clone()), &world.cluster);
@@ -218,7 +218,7 @@ fn trimming_only_lets_more_nodes_in_and_keeps_what_is_not_of_the_cpu() {
         });
         let job = migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({RELAX.key: relax.to_string()}));
         let policy = policy("pool", &json!({"launcherSelectors": word, "commonModel": {"name": MODELS[0]}}));
-        let objects = vec![vmi(guest), Object::Migration(Box::new(read(job)))];
+        let objects = vec![vmi(guest), ClusterObject::Migration(Box::new(read(job)))];
         let world = world(nodes.clone(), objects, vec![policy.clone()]);
         let selector: serde_json::Map<String, Value> = entries.iter().map(|key| (key.clone(), json!("true"))).collect();
         let pod = json!({

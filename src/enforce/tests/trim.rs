@@ -4,10 +4,10 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::{SKYLAKE, applied, policy, world};
-use crate::enforce::trim::{By, Refused, Trim, asks_relax, trim};
+use crate::enforce::trim::{By, KeptEntry, Trim, asks_relax, trim};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::wire::Pod;
 use crate::policy::Policy;
 use crate::testing::Tweak;
@@ -41,12 +41,12 @@ fn keys(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| feature(name)).collect()
 }
 
-fn job(change: impl FnOnce(&mut Value)) -> Object {
+fn job(change: impl FnOnce(&mut Value)) -> ClusterObject {
     let vmim = migration("db").tweak(|vmim| vmim["metadata"]["uid"] = json!("job")).tweak(change);
-    Object::Migration(Box::new(read(vmim)))
+    ClusterObject::Migration(Box::new(read(vmim)))
 }
 
-fn relaxed() -> Object {
+fn relaxed() -> ClusterObject {
     job(|vmim| vmim["metadata"]["annotations"] = json!({RELAX.key: "true"}))
 }
 
@@ -54,11 +54,11 @@ fn mode(word: &str) -> Policy {
     policy("intel-pool", &json!({"launcherSelectors": word, "commonModel": {"name": SKYLAKE}}))
 }
 
-fn db(cpu: &Value) -> Object {
+fn db(cpu: &Value) -> ClusterObject {
     vmi(running("db", "n1", "host-model").tweak(|vmi| vmi["spec"]["domain"]["cpu"] = cpu.clone()))
 }
 
-fn host_model() -> Object {
+fn host_model() -> ClusterObject {
     db(&json!({"model": "host-model"}))
 }
 
@@ -121,9 +121,9 @@ mod drop_stale {
     #[case::passthrough("DropStale", db(&json!({"model": "host-passthrough"})), keys(&["amd-stibp", "fpu"]), job(|_| {}))]
     fn what_must_stay_stays(
         #[case] word: &str,
-        #[case] guest: Object,
+        #[case] guest: ClusterObject,
         #[case] entries: Vec<String>,
-        #[case] migration: Object,
+        #[case] migration: ClusterObject,
     ) {
         let nodes = vec![cascade_lake("n1"), skylake("n2")];
         let world = world(nodes, vec![guest, migration], vec![mode(word)]);
@@ -138,7 +138,7 @@ mod drop_stale {
     fn the_last_inherited_feature_stays(#[case] entries: Vec<String>) {
         let world = world(nodes(), vec![host_model(), job(|_| {})], vec![mode("DropStale")]);
         let (out, after) = trimmed(&world, &target(&entries));
-        assert_eq!((out.refused, &after), (Some(Refused::LastFeature), &target(&entries)));
+        assert_eq!((out.refused, &after), (Some(KeptEntry::LastFeature), &target(&entries)));
     }
 
     #[rstest]
@@ -158,7 +158,7 @@ mod drop_stale {
     fn an_unknown_guest_is_no_ground_to_drop_anything() {
         let world = world(nodes(), vec![], vec![mode("DropStale")]);
         let (out, _) = trimmed(&world, &target(&keys(&["amd-stibp", "fpu"])));
-        assert_eq!((out.dropped().len(), out.refused), (0, Some(Refused::UnknownGuest)));
+        assert_eq!((out.dropped().len(), out.refused), (0, Some(KeptEntry::UnknownGuest)));
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod drop_stale {
         let bare = vec![crate::testing::fleet::node("n1"), crate::testing::fleet::node("n2")];
         let world = world(bare, vec![host_model()], vec![mode("DropStale")]);
         let (out, _) = trimmed(&world, &target(&keys(&["amd-stibp", "fpu"])));
-        assert_eq!((out.dropped().len(), out.refused), (0, Some(Refused::NoLabels)), "all would be dropped");
+        assert_eq!((out.dropped().len(), out.refused), (0, Some(KeptEntry::NoLabels)), "all would be dropped");
     }
 }
 
@@ -234,18 +234,18 @@ mod relax {
 
     #[rstest]
     #[case::nothing_in_the_way(nodes(), host_model(), keys(&["fpu", "vme"]), None)]
-    #[case::passthrough(vec![cascade_lake("n1")], db(&json!({"model": "host-passthrough"})), keys(&["fpu"]), Some(Refused::HostPassthrough))]
-    #[case::vendor(vec![cascade_lake("n1"), crate::testing::fleet::rome("n2")], host_model(), keys(&["fpu", "hle"]), Some(Refused::OtherCauses))]
-    #[case::machine_type(vec![cascade_lake("n1"), cascade_lake("n2").tweak(|n| take(n, &[machine("q35"), feature("hle")]))], host_model(), keys(&["fpu", "hle"]), Some(Refused::OtherCauses))]
-    #[case::a_feature_of_its_own(vec![cascade_lake("n1"), skylake("n2")], db(&json!({"model": "host-model", "features": [{"name": "hle"}]})), keys(&["fpu", "hle"]), Some(Refused::OtherCauses))]
-    #[case::the_last_one(vec![cascade_lake("n1"), skylake("n2")], host_model(), keys(&["hle", "rtm"]), Some(Refused::LastFeature))]
-    #[case::alone(vec![cascade_lake("n1")], host_model(), keys(&["fpu", "hle"]), Some(Refused::OtherCauses))]
-    #[case::named(vec![cascade_lake("n1"), skylake("n2")], db(&json!({"model": "Cascadelake-Server"})), vec![model("Cascadelake-Server")], Some(Refused::OtherCauses))]
+    #[case::passthrough(vec![cascade_lake("n1")], db(&json!({"model": "host-passthrough"})), keys(&["fpu"]), Some(KeptEntry::HostPassthrough))]
+    #[case::vendor(vec![cascade_lake("n1"), crate::testing::fleet::rome("n2")], host_model(), keys(&["fpu", "hle"]), Some(KeptEntry::OtherCauses))]
+    #[case::machine_type(vec![cascade_lake("n1"), cascade_lake("n2").tweak(|n| take(n, &[machine("q35"), feature("hle")]))], host_model(), keys(&["fpu", "hle"]), Some(KeptEntry::OtherCauses))]
+    #[case::a_feature_of_its_own(vec![cascade_lake("n1"), skylake("n2")], db(&json!({"model": "host-model", "features": [{"name": "hle"}]})), keys(&["fpu", "hle"]), Some(KeptEntry::OtherCauses))]
+    #[case::the_last_one(vec![cascade_lake("n1"), skylake("n2")], host_model(), keys(&["hle", "rtm"]), Some(KeptEntry::LastFeature))]
+    #[case::alone(vec![cascade_lake("n1")], host_model(), keys(&["fpu", "hle"]), Some(KeptEntry::OtherCauses))]
+    #[case::named(vec![cascade_lake("n1"), skylake("n2")], db(&json!({"model": "Cascadelake-Server"})), vec![model("Cascadelake-Server")], Some(KeptEntry::OtherCauses))]
     fn what_must_stay_stays(
         #[case] nodes: Vec<Node>,
-        #[case] guest: Object,
+        #[case] guest: ClusterObject,
         #[case] entries: Vec<String>,
-        #[case] refused: Option<Refused>,
+        #[case] refused: Option<KeptEntry>,
     ) {
         let world = world(nodes, vec![guest, relaxed()], vec![]);
         let (out, after) = trimmed(&world, &target(&entries));
@@ -261,7 +261,7 @@ mod relax {
         let pod = target(&keys(&["fpu", "hle"])).tweak(|pod| {
             pod["spec"]["nodeSelector"].as_object_mut().expect("a selector").remove(&vendor("Intel"));
         });
-        assert_eq!(trimmed(&world, &pod).0.refused, Some(Refused::OtherCauses));
+        assert_eq!(trimmed(&world, &pod).0.refused, Some(KeptEntry::OtherCauses));
     }
 
     #[rstest]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Check, CheckSpec, Detail, Finding};
-use crate::fit::author::{Asked, Author};
+use crate::fit::author::{AskedAt, Author};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
 use crate::fit::outcome::Nearest;
@@ -30,7 +30,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let authors = &judgement.subject.authors;
-    let mut groups: Vec<(Asked, AskedBy)> = Vec::new();
+    let mut groups: Vec<(AskedAt, AskedBy)> = Vec::new();
     for rule in judgement.excluding_rules() {
         if let Some(asked) = authors.of_rule(rule) {
             group(&mut groups, asked).rules.push(rule.clone());
@@ -50,7 +50,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
 
 /// Whether an entry has to do with what was found: that a guest does not start on nodes of another architecture than the
 /// cluster's default is not what leaves it too few nodes to go to.
-fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &Asked) -> bool {
+fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &AskedAt) -> bool {
     let is_default = matches!(
         asked.author,
         Author::Configuration(_) | Author::HyperConverged(_) | Author::BuiltIn(_) | Author::KubeVirt
@@ -60,7 +60,7 @@ fn matters(judgement: &Judgement<'_, '_>, key: &str, asked: &Asked) -> bool {
 }
 
 /// What an author asks for, among that of all.
-fn group<'g>(groups: &'g mut Vec<(Asked, AskedBy)>, asked: &Asked) -> &'g mut AskedBy {
+fn group<'g>(groups: &'g mut Vec<(AskedAt, AskedBy)>, asked: &AskedAt) -> &'g mut AskedBy {
     let at = groups.iter().position(|(known, _)| known == asked).unwrap_or(groups.len());
     if at == groups.len() {
         let in_sight = match &asked.author {

@@ -43,7 +43,7 @@ pub(crate) use libvirt_refused::LibvirtRefused;
 pub(crate) use migration_target::NoTarget;
 pub(crate) use model_coverage::ModelCoverage;
 pub(crate) use model_not_usable::KnownNotUsable;
-pub(crate) use model_withheld::{Obsolete, Withheld};
+pub(crate) use model_withheld::{Obsolete, WithheldModel};
 pub(crate) use other_architecture::OtherArchitectures;
 pub(crate) use own_host_model::OwnHostModel;
 pub(crate) use own_node::OwnNode;
@@ -52,7 +52,7 @@ pub(crate) use source_labels::SourceLabels;
 pub(crate) use stale_model::StaleModel;
 pub(crate) use start_node::{KeptOff, NoStartNode};
 pub(crate) use start_outlook::{FromStart, StartOutlook};
-pub(crate) use unlike_hosts::{Hosts, UnlikeHosts};
+pub(crate) use unlike_hosts::{AlikeHosts, UnlikeHosts};
 
 use super::judgement::Judgement;
 use super::libvirt::Incompatible;
@@ -272,7 +272,7 @@ pub enum Detail {
     /// A model that many nodes cannot run.
     ModelCoverage(ModelCoverage),
     /// A model, or host models, that KubeVirt's list of obsolete models keeps out.
-    Withheld(Withheld),
+    Withheld(WithheldModel),
     /// A demand that contradicts itself.
     Contradiction(Contradiction),
     /// A label without a value.

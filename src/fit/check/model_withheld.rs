@@ -18,7 +18,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 
 /// What the list keeps out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Withheld {
+pub enum WithheldModel {
     /// The labels of a model that the guest asks for.
     Model {
         /// The model.
@@ -58,7 +58,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let mut nodes = judgement.fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");
     nodes.intersect(&judgement.neighbours);
     if !nodes.is_empty() && avoids() {
-        let detail = Withheld::HostModels { nodes: judgement.names(&nodes) };
+        let detail = WithheldModel::HostModels { nodes: judgement.names(&nodes) };
         out.push(Finding::note(Check::ModelWithheld, "", Detail::Withheld(detail)));
     }
     out
@@ -72,6 +72,6 @@ fn still_there(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let asked = subject.placement.selector.iter().filter(|(key, _)| Family::of(key).is_model());
     let withheld = asked.map(|(key, _)| label::name(key)).filter(|model| subject.withheld.contains(*model));
-    let detail = |model: &str| Detail::Withheld(Withheld::Still { model: model.to_owned() });
+    let detail = |model: &str| Detail::Withheld(WithheldModel::Still { model: model.to_owned() });
     withheld.map(|model| Finding::note(Check::ModelWithheld, "", detail(model))).collect()
 }

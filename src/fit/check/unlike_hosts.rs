@@ -25,12 +25,12 @@ pub struct UnlikeHosts {
     /// The node that it runs on; `None` where it is to start.
     pub runs_on: Option<String>,
     /// The nodes by their hardware; that of the node it runs on first, the others by model.
-    pub hosts: Vec<Hosts>,
+    pub hosts: Vec<AlikeHosts>,
 }
 
 /// Nodes of one kind of hardware.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hosts {
+pub struct AlikeHosts {
     /// Their host model.
     pub model: String,
     /// What their host model requires beyond that of others with the same name.
@@ -73,9 +73,9 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         let beyond = kind.required.iter().filter(|name| !alike.iter().all(|other| other.contains(**name)));
         let with = beyond.map(|name| (*name).to_owned()).collect();
         let is_first = runs_on.is_some_and(|node| kind.nodes.contains(node));
-        (!is_first, Hosts { model: kind.model.clone(), with, nodes: judgement.names(kind.nodes) })
+        (!is_first, AlikeHosts { model: kind.model.clone(), with, nodes: judgement.names(kind.nodes) })
     });
-    let mut hosts: Vec<(bool, Hosts)> = hosts.collect();
+    let mut hosts: Vec<(bool, AlikeHosts)> = hosts.collect();
     hosts.sort_by(|(one, left), (other, right)| {
         (one, &left.model, &left.nodes).cmp(&(other, &right.model, &right.nodes))
     });

@@ -126,14 +126,14 @@ proptest! {
 
     #[test]
     fn a_shell_reads_back_each_word(texts in prop::collection::vec(hostile(), 1..40)) {
-        let command = texts.iter().cloned().fold(Command::kubectl([]), |command, text| command.arg(Word(Cow::Owned(text))));
+        let command = texts.iter().cloned().fold(Command::kubectl([]), |command, text| command.arg(CommandWord(Cow::Owned(text))));
         let expected = std::iter::once("kubectl".to_owned()).chain(texts).collect::<Vec<_>>();
         prop_assert_eq!(run(&[command.to_string()]), vec![expected]);
     }
 
     #[test]
     fn json_is_read_back(key in any::<String>(), text in any::<String>()) {
-        let word = |text: &str| Word(Cow::Owned(text.to_owned()));
+        let word = |text: &str| CommandWord(Cow::Owned(text.to_owned()));
         let json = Json::Object(vec![(word(&key), Json::Text(word(&text))), (word(&format!("{key}-")), Json::Null)]);
         let read: serde_json::Value = serde_json::from_str(&json.below(&["spec", "x"]).to_string()).expect("JSON");
         prop_assert_eq!(read, serde_json::json!({"spec": {"x": {key.clone(): text, format!("{key}-"): null}}}));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Fleet, HostModelClass, Key, Label, Members, Profile};
+use super::{Fleet, HostModelClass, IndexedLabel, Label, Members, Profile};
 use crate::fit::bits::Bits;
 use crate::fit::host_model;
 use crate::fit::label::{self, Family};
@@ -13,17 +13,17 @@ use crate::fit::node::{Node, Taint};
 /// Nodes as they come and go, each label kept once for all of them: what a live cluster's fleets are made from.
 #[derive(Debug, Default)]
 pub struct FleetBuilder {
-    keys: HashMap<Arc<str>, Key>,
+    keys: HashMap<Arc<str>, IndexedLabel>,
     labels: Vec<(Arc<str>, Arc<str>)>,
     profiles: HashSet<Arc<[u32]>>,
-    nodes: BTreeMap<Arc<str>, Entry>,
+    nodes: BTreeMap<Arc<str>, NodeEntry>,
     /// With so many labels it is looked whether nodes still bear them.
     room: usize,
 }
 
 /// A node, its labels by their numbers.
 #[derive(Debug, PartialEq)]
-struct Entry {
+struct NodeEntry {
     profile: Arc<[u32]>,
     own: Arc<[u32]>,
     taints: Vec<Taint>,
@@ -42,7 +42,7 @@ impl FleetBuilder {
         let Node { name, labels, mut taints, cordoned, not_ready, skip_node, unread } = node;
         let (profile, own) = self.numbered(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         taints.sort_unstable();
-        let entry = Entry { profile, own, taints, cordoned, not_ready, skip_node, unread };
+        let entry = NodeEntry { profile, own, taints, cordoned, not_ready, skip_node, unread };
         match self.nodes.get_mut(name.as_str()) {
             Some(known) if *known == entry => false,
             Some(known) => {
@@ -83,7 +83,7 @@ impl FleetBuilder {
         for (name, entry) in std::mem::take(&mut self.nodes) {
             let labels = entry.profile.iter().chain(&*entry.own).map(|&label| &self.labels[label as usize]);
             let (profile, own) = fresh.numbered(labels.map(|(key, value)| (key.as_ref(), value.as_ref())));
-            fresh.nodes.insert(name, Entry { profile, own, ..entry });
+            fresh.nodes.insert(name, NodeEntry { profile, own, ..entry });
         }
         *self = fresh;
     }
@@ -110,7 +110,7 @@ impl FleetBuilder {
     }
 
     fn intern(&mut self, key: &str, value: &str) -> (Family, u32) {
-        let place = |found: &Key| found.values.binary_search_by(|(v, _)| v.as_ref().cmp(value));
+        let place = |found: &IndexedLabel| found.values.binary_search_by(|(v, _)| v.as_ref().cmp(value));
         if let Some(found) = self.keys.get(key)
             && let Ok(at) = place(found)
         {
@@ -122,7 +122,7 @@ impl FleetBuilder {
         let key = self.keys.get_key_value(key).map_or_else(|| key.into(), |(key, _)| Arc::clone(key));
         self.labels.push((Arc::clone(&key), Arc::clone(&value)));
         let family = Family::of(&key);
-        let found = self.keys.entry(key).or_insert(Key { family, values: Vec::new() });
+        let found = self.keys.entry(key).or_insert(IndexedLabel { family, values: Vec::new() });
         if let Err(at) = found.values.binary_search_by(|(v, _)| v.cmp(&value)) {
             found.values.insert(at, (value, label));
         }
@@ -134,7 +134,7 @@ impl FleetBuilder {
     pub fn fleet(&self) -> Fleet {
         let mut by_profile: HashMap<&[u32], Vec<usize>> = HashMap::new();
         // In the order of their names, so that this order holds inside each profile.
-        let nodes: Vec<(&Arc<str>, &Entry)> = self.nodes.iter().collect();
+        let nodes: Vec<(&Arc<str>, &NodeEntry)> = self.nodes.iter().collect();
         for (at, (_, entry)) in nodes.iter().enumerate() {
             by_profile.entry(&entry.profile).or_default().push(at);
         }

@@ -7,7 +7,7 @@ use crate::fit::affinity::{Affinity, AffinityRule, Expression, Met, NameRule, No
 use crate::fit::bits::Bits;
 use crate::fit::label::Family;
 use crate::fit::node::Taint;
-use crate::fit::toleration::{KeptOut, Tolerations};
+use crate::fit::toleration::{TaintedNodes, Tolerations};
 
 impl Fleet {
     /// The nodes that meet a required node affinity.
@@ -20,14 +20,14 @@ impl Fleet {
     }
 
     /// The nodes that their taints keep a pod off.
-    pub(super) fn kept_out(&self, tolerations: &Tolerations) -> Arc<KeptOut> {
+    pub(super) fn kept_out(&self, tolerations: &Tolerations) -> Arc<TaintedNodes> {
         tolerations.kept_out(self.id, || {
             let nodes_with = |keeps_out: &dyn Fn(&Taint) -> bool| {
                 let refuses =
                     |taint: &Taint| taint.effect.refuses() && keeps_out(taint) && !tolerations.tolerates(taint);
                 self.tainted(|taints| taints.iter().any(refuses))
             };
-            KeptOut {
+            TaintedNodes {
                 by_any: nodes_with(&|_| true),
                 by_person: nodes_with(&|taint| !taint.key.starts_with("node.kubernetes.io/")),
             }

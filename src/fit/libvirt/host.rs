@@ -6,11 +6,11 @@ use super::Cpu;
 use crate::fit::label::{self, Family};
 
 /// What is known of nodes, by name.
-pub(crate) type Hosts = BTreeMap<String, Host>;
+pub(crate) type LibvirtHosts = BTreeMap<String, LibvirtHost>;
 
 /// What libvirt says of a node: `virsh domcapabilities`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Host {
+pub struct LibvirtHost {
     /// What libvirt makes of `host-model` there; `None` where it has none.
     pub model: Option<Cpu>,
     /// The named models that it lists; none where it lists none, as on arm64.
@@ -52,7 +52,7 @@ impl From<Option<bool>> for Provided {
     }
 }
 
-impl Host {
+impl LibvirtHost {
     /// Why a named model cannot be used there: the features in the way, where they are named; `None` where it can, or libvirt does
     /// not tell.
     #[must_use]

@@ -33,7 +33,7 @@ pub enum Silence {
     GuestUnknown,
     /// The guest cannot go there, whatever libvirt says.
     #[error("not asked: {0}")]
-    KeptOff(KeptOff),
+    KeptOff(NotAskedBecause),
     /// The API server refuses exec to whoever asks.
     #[error("not asked: exec is refused ({0})")]
     Forbidden(String),
@@ -140,7 +140,7 @@ impl Silence {
 
 /// What keeps a guest off a node whatever its CPU, so that libvirt there is not asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum KeptOff {
+pub enum NotAskedBecause {
     /// The guest is of another architecture.
     Architecture,
     /// The guest's pod names another node.
@@ -151,7 +151,7 @@ pub enum KeptOff {
     Affinity,
 }
 
-impl KeptOff {
+impl NotAskedBecause {
     /// What keeps the guest off a node, besides labels of the CPU, a cordon, taints and virt-handler; `None` where nothing does,
     /// and libvirt there is to be asked.
     #[must_use]
@@ -173,7 +173,7 @@ impl KeptOff {
     }
 }
 
-impl fmt::Display for KeptOff {
+impl fmt::Display for NotAskedBecause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Architecture => f.write_str("its architecture is not the guest's"),
@@ -214,13 +214,13 @@ mod tests {
             Silence::NotSaved => Silence::StartedAnew,
             Silence::StartedAnew => Silence::OtherMachine { saved: "host-model-cpu A".to_owned(), now: words() },
             Silence::OtherMachine { .. } => Silence::GuestUnknown,
-            Silence::GuestUnknown => Silence::KeptOff(KeptOff::Architecture),
-            Silence::KeptOff(KeptOff::Architecture) => Silence::KeptOff(KeptOff::OtherNode),
-            Silence::KeptOff(KeptOff::OtherNode) => {
-                Silence::KeptOff(KeptOff::Labels(vec![("zone".to_owned(), "b".to_owned())]))
+            Silence::GuestUnknown => Silence::KeptOff(NotAskedBecause::Architecture),
+            Silence::KeptOff(NotAskedBecause::Architecture) => Silence::KeptOff(NotAskedBecause::OtherNode),
+            Silence::KeptOff(NotAskedBecause::OtherNode) => {
+                Silence::KeptOff(NotAskedBecause::Labels(vec![("zone".to_owned(), "b".to_owned())]))
             }
-            Silence::KeptOff(KeptOff::Labels(_)) => Silence::KeptOff(KeptOff::Affinity),
-            Silence::KeptOff(KeptOff::Affinity) => Silence::Forbidden(words()),
+            Silence::KeptOff(NotAskedBecause::Labels(_)) => Silence::KeptOff(NotAskedBecause::Affinity),
+            Silence::KeptOff(NotAskedBecause::Affinity) => Silence::Forbidden(words()),
             Silence::Forbidden(_) => Silence::NotRun(words()),
             Silence::NotRun(_) => Silence::NoShell,
             Silence::NoShell => Silence::NoVirsh,
@@ -305,18 +305,18 @@ mod tests {
             placement.selector.insert(key, value);
         }
         let lookup = fleet.look_up(&placement);
-        let kept_off = |name: &str| fleet.find(name).and_then(|node| KeptOff::of(&lookup, node));
+        let kept_off = |name: &str| fleet.find(name).and_then(|node| NotAskedBecause::of(&lookup, node));
         assert_eq!(kept_off("cpu"), None, "labels of the CPU are what libvirt is asked about");
         assert_eq!(kept_off("cordoned"), None);
-        assert_eq!(kept_off("zone"), Some(KeptOff::Labels(vec![("zone".to_owned(), "a".to_owned())])));
-        assert_eq!(kept_off("arm"), Some(KeptOff::Architecture));
+        assert_eq!(kept_off("zone"), Some(NotAskedBecause::Labels(vec![("zone".to_owned(), "a".to_owned())])));
+        assert_eq!(kept_off("arm"), Some(NotAskedBecause::Architecture));
     }
 
     #[test]
     fn many_labels_are_folded() {
         let labels = ["a", "b", "c", "d"].map(|key| (key.to_owned(), "1".to_owned()));
         assert_eq!(
-            KeptOff::Labels(labels.into()).to_string(),
+            NotAskedBecause::Labels(labels.into()).to_string(),
             "it lacks a=1, b=1 and 2 more, which are no labels of the CPU"
         );
     }

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Known;
+use super::KnownModel;
 
 /// A model, and what it holds beyond another one and short of it.
-struct Features {
+struct ModelFeatures {
     model: &'static str,
     /// One that stands before it; empty where it is written whole.
     like: &'static str,
@@ -20,7 +20,7 @@ struct Features {
 /// The features that a guest with this model has, by libvirt's names; `None` where they are not known.
 #[must_use]
 pub(crate) fn features(model: &str) -> Option<BTreeSet<&'static str>> {
-    let other = Known::of(model).and_then(|known| known.other_spelling());
+    let other = KnownModel::of(model).and_then(|known| known.other_spelling());
     listed(other.as_deref().unwrap_or(model))
 }
 
@@ -30,7 +30,7 @@ pub(super) fn with_known_features() -> impl Iterator<Item = &'static str> {
 }
 
 fn listed(model: &str) -> Option<BTreeSet<&'static str>> {
-    let Features { like, plus, minus, .. } = FEATURES.iter().find(|known| known.model == model)?;
+    let ModelFeatures { like, plus, minus, .. } = FEATURES.iter().find(|known| known.model == model)?;
     let mut out = if like.is_empty() { BTreeSet::new() } else { listed(like)? };
     out.extend(plus.split_whitespace());
     minus.split_whitespace().for_each(|feature| {
@@ -40,129 +40,129 @@ fn listed(model: &str) -> Option<BTreeSet<&'static str>> {
 }
 
 #[rustfmt::skip]
-const FEATURES: &[Features] = &[
-    Features { model: "Opteron_G3", like: "", plus: "abm apic clflush cmov cx16 cx8 de fpu fxsr lahf_lm lm mca mce misalignsse mmx msr mtrr \
+const FEATURES: &[ModelFeatures] = &[
+    ModelFeatures { model: "Opteron_G3", like: "", plus: "abm apic clflush cmov cx16 cx8 de fpu fxsr lahf_lm lm mca mce misalignsse mmx msr mtrr \
          nx pae pat pge pni popcnt pse pse36 rdtscp sep sse sse2 sse4a svm syscall tsc", minus: "" },
-    Features { model: "Opteron_G4", like: "Opteron_G3", plus: "3dnowprefetch aes avx fma4 npt nrip-save pclmuldq pdpe1gb sse4.1 sse4.2 ssse3 xop xsave", minus: "" },
-    Features { model: "Opteron_G5", like: "Opteron_G4", plus: "f16c fma tbm", minus: "" },
-    Features { model: "EPYC", like: "Opteron_G5", plus: "adx arat avx2 bmi1 bmi2 clflushopt cr8legacy fsgsbase fxsr_opt mmxext movbe osvw rdrand \
+    ModelFeatures { model: "Opteron_G4", like: "Opteron_G3", plus: "3dnowprefetch aes avx fma4 npt nrip-save pclmuldq pdpe1gb sse4.1 sse4.2 ssse3 xop xsave", minus: "" },
+    ModelFeatures { model: "Opteron_G5", like: "Opteron_G4", plus: "f16c fma tbm", minus: "" },
+    ModelFeatures { model: "EPYC", like: "Opteron_G5", plus: "adx arat avx2 bmi1 bmi2 clflushopt cr8legacy fsgsbase fxsr_opt mmxext movbe osvw rdrand \
          rdseed sha-ni smap smep topoext vme xgetbv1 xsavec xsaveopt", minus: "fma4 tbm xop" },
-    Features { model: "EPYC-IBPB", like: "EPYC", plus: "ibpb", minus: "" },
-    Features { model: "EPYC-v3", like: "EPYC-IBPB", plus: "clzero perfctr_core xsaveerptr xsaves", minus: "" },
-    Features { model: "EPYC-v4", like: "EPYC-v3", plus: "", minus: "" },
-    Features { model: "EPYC-v5", like: "EPYC-v3", plus: "flushbyasid lbrv overflow-recov pause-filter pfthreshold succor tsc-scale \
+    ModelFeatures { model: "EPYC-IBPB", like: "EPYC", plus: "ibpb", minus: "" },
+    ModelFeatures { model: "EPYC-v3", like: "EPYC-IBPB", plus: "clzero perfctr_core xsaveerptr xsaves", minus: "" },
+    ModelFeatures { model: "EPYC-v4", like: "EPYC-v3", plus: "", minus: "" },
+    ModelFeatures { model: "EPYC-v5", like: "EPYC-v3", plus: "flushbyasid lbrv overflow-recov pause-filter pfthreshold succor tsc-scale \
          v-vmsave-vmload vgif vmcb-clean", minus: "" },
-    Features { model: "EPYC-Rome", like: "EPYC-v3", plus: "amd-stibp clwb rdpid umip wbnoinvd", minus: "" },
-    Features { model: "EPYC-Rome-v2", like: "EPYC-Rome", plus: "amd-ssbd ibrs", minus: "" },
-    Features { model: "EPYC-Rome-v3", like: "EPYC-Rome-v2", plus: "", minus: "" },
-    Features { model: "EPYC-Rome-v4", like: "EPYC-Rome-v2", plus: "", minus: "xsaves" },
-    Features { model: "EPYC-Rome-v5", like: "EPYC-v5", plus: "amd-ssbd amd-stibp clwb ibrs rdpid umip wbnoinvd", minus: "xsaves" },
-    Features { model: "EPYC-Milan", like: "EPYC-Rome-v2", plus: "erms fsrm invpcid pcid pku svme-addr-chk", minus: "" },
-    Features { model: "EPYC-Milan-v2", like: "EPYC-Milan", plus: "amd-psfd lfence-always-serializing no-nested-data-bp null-sel-clr-base stibp-always-on \
+    ModelFeatures { model: "EPYC-Rome", like: "EPYC-v3", plus: "amd-stibp clwb rdpid umip wbnoinvd", minus: "" },
+    ModelFeatures { model: "EPYC-Rome-v2", like: "EPYC-Rome", plus: "amd-ssbd ibrs", minus: "" },
+    ModelFeatures { model: "EPYC-Rome-v3", like: "EPYC-Rome-v2", plus: "", minus: "" },
+    ModelFeatures { model: "EPYC-Rome-v4", like: "EPYC-Rome-v2", plus: "", minus: "xsaves" },
+    ModelFeatures { model: "EPYC-Rome-v5", like: "EPYC-v5", plus: "amd-ssbd amd-stibp clwb ibrs rdpid umip wbnoinvd", minus: "xsaves" },
+    ModelFeatures { model: "EPYC-Milan", like: "EPYC-Rome-v2", plus: "erms fsrm invpcid pcid pku svme-addr-chk", minus: "" },
+    ModelFeatures { model: "EPYC-Milan-v2", like: "EPYC-Milan", plus: "amd-psfd lfence-always-serializing no-nested-data-bp null-sel-clr-base stibp-always-on \
          vaes vpclmulqdq", minus: "" },
-    Features { model: "EPYC-Milan-v3", like: "EPYC-Milan-v2", plus: "flushbyasid lbrv overflow-recov pause-filter pfthreshold succor tsc-scale \
+    ModelFeatures { model: "EPYC-Milan-v3", like: "EPYC-Milan-v2", plus: "flushbyasid lbrv overflow-recov pause-filter pfthreshold succor tsc-scale \
          v-vmsave-vmload vgif vmcb-clean", minus: "" },
-    Features { model: "EPYC-Genoa", like: "EPYC-Milan-v2", plus: "auto-ibrs avx512-bf16 avx512-vpopcntdq avx512bitalg avx512bw avx512cd avx512dq avx512f \
+    ModelFeatures { model: "EPYC-Genoa", like: "EPYC-Milan-v2", plus: "auto-ibrs avx512-bf16 avx512-vpopcntdq avx512bitalg avx512bw avx512cd avx512dq avx512f \
          avx512ifma avx512vbmi avx512vbmi2 avx512vl avx512vnni gfni la57 vnmi", minus: "" },
-    Features { model: "EPYC-Genoa-v2", like: "EPYC-Genoa", plus: "flushbyasid fs-gs-base-ns lbrv overflow-recov pause-filter perfmon-v2 pfthreshold succor \
+    ModelFeatures { model: "EPYC-Genoa-v2", like: "EPYC-Genoa", plus: "flushbyasid fs-gs-base-ns lbrv overflow-recov pause-filter perfmon-v2 pfthreshold succor \
          tsc-scale v-vmsave-vmload vgif vmcb-clean", minus: "" },
-    Features { model: "EPYC-Turin", like: "EPYC-Genoa-v2", plus: "avx-vnni avx512-vp2intersect ibpb-brtype movdir64b movdiri prefetchi sbpb \
+    ModelFeatures { model: "EPYC-Turin", like: "EPYC-Genoa-v2", plus: "avx-vnni avx512-vp2intersect ibpb-brtype movdir64b movdiri prefetchi sbpb \
          srso-user-kernel-no", minus: "" },
-    Features { model: "Dhyana", like: "", plus: "3dnowprefetch abm adx apic arat avx avx2 bmi1 bmi2 clflush clflushopt cmov cr8legacy \
+    ModelFeatures { model: "Dhyana", like: "", plus: "3dnowprefetch abm adx apic arat avx avx2 bmi1 bmi2 clflush clflushopt cmov cr8legacy \
          cx16 cx8 de f16c fma fpu fsgsbase fxsr fxsr_opt ibpb lahf_lm lm mca mce misalignsse mmx \
          mmxext movbe msr mtrr npt nrip-save nx osvw pae pat pdpe1gb pge pni popcnt pse pse36 \
          rdrand rdseed rdtscp sep smap smep sse sse2 sse4.1 sse4.2 sse4a ssse3 svm syscall \
          topoext tsc vme xgetbv1 xsave xsavec xsaveopt", minus: "" },
-    Features { model: "Dhyana-v2", like: "Dhyana", plus: "xsaves", minus: "" },
-    Features { model: "Penryn", like: "", plus: "apic clflush cmov cx16 cx8 de fpu fxsr lahf_lm lm mca mce mmx msr mtrr nx pae pat pge \
+    ModelFeatures { model: "Dhyana-v2", like: "Dhyana", plus: "xsaves", minus: "" },
+    ModelFeatures { model: "Penryn", like: "", plus: "apic clflush cmov cx16 cx8 de fpu fxsr lahf_lm lm mca mce mmx msr mtrr nx pae pat pge \
          pni pse pse36 sep sse sse2 sse4.1 ssse3 syscall tsc", minus: "" },
-    Features { model: "Nehalem", like: "Penryn", plus: "popcnt sse4.2", minus: "" },
-    Features { model: "Nehalem-IBRS", like: "Nehalem", plus: "spec-ctrl", minus: "" },
-    Features { model: "Westmere", like: "Nehalem", plus: "aes arat pclmuldq", minus: "" },
-    Features { model: "Westmere-IBRS", like: "Westmere", plus: "spec-ctrl", minus: "" },
-    Features { model: "SandyBridge", like: "Westmere", plus: "avx rdtscp tsc-deadline x2apic xsave xsaveopt", minus: "" },
-    Features { model: "SandyBridge-IBRS", like: "SandyBridge", plus: "spec-ctrl", minus: "" },
-    Features { model: "IvyBridge", like: "SandyBridge", plus: "erms f16c fsgsbase rdrand smep vme", minus: "" },
-    Features { model: "IvyBridge-IBRS", like: "IvyBridge", plus: "spec-ctrl", minus: "" },
-    Features { model: "Denverton", like: "IvyBridge-IBRS", plus: "3dnowprefetch arch-capabilities clflushopt movbe mpx pdpe1gb rdctl-no rdseed sha-ni \
+    ModelFeatures { model: "Nehalem", like: "Penryn", plus: "popcnt sse4.2", minus: "" },
+    ModelFeatures { model: "Nehalem-IBRS", like: "Nehalem", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "Westmere", like: "Nehalem", plus: "aes arat pclmuldq", minus: "" },
+    ModelFeatures { model: "Westmere-IBRS", like: "Westmere", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "SandyBridge", like: "Westmere", plus: "avx rdtscp tsc-deadline x2apic xsave xsaveopt", minus: "" },
+    ModelFeatures { model: "SandyBridge-IBRS", like: "SandyBridge", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "IvyBridge", like: "SandyBridge", plus: "erms f16c fsgsbase rdrand smep vme", minus: "" },
+    ModelFeatures { model: "IvyBridge-IBRS", like: "IvyBridge", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "Denverton", like: "IvyBridge-IBRS", plus: "3dnowprefetch arch-capabilities clflushopt movbe mpx pdpe1gb rdctl-no rdseed sha-ni \
          skip-l1dfl-vmentry smap ssbd xgetbv1 xsavec", minus: "avx f16c" },
-    Features { model: "Denverton-v2", like: "Denverton", plus: "", minus: "mpx" },
-    Features { model: "Denverton-v3", like: "Denverton-v2", plus: "xsaves", minus: "" },
-    Features { model: "Snowridge", like: "Denverton", plus: "cldemote clwb core-capability gfni movdir64b movdiri split-lock-detect umip", minus: "rdctl-no skip-l1dfl-vmentry" },
-    Features { model: "Snowridge-v2", like: "Snowridge", plus: "", minus: "mpx" },
-    Features { model: "Snowridge-v3", like: "Snowridge-v2", plus: "xsaves", minus: "" },
-    Features { model: "Snowridge-v4", like: "Snowridge-v3", plus: "", minus: "core-capability split-lock-detect" },
-    Features { model: "Haswell", like: "IvyBridge", plus: "abm avx2 bmi1 bmi2 fma hle invpcid movbe pcid rtm", minus: "vme" },
-    Features { model: "Haswell-IBRS", like: "Haswell", plus: "spec-ctrl", minus: "" },
-    Features { model: "Haswell-noTSX", like: "Haswell", plus: "", minus: "hle rtm" },
-    Features { model: "Haswell-noTSX-IBRS", like: "Haswell-noTSX", plus: "spec-ctrl", minus: "" },
-    Features { model: "Broadwell", like: "Haswell", plus: "3dnowprefetch adx rdseed smap", minus: "" },
-    Features { model: "Broadwell-IBRS", like: "Broadwell", plus: "spec-ctrl", minus: "" },
-    Features { model: "Broadwell-noTSX", like: "Broadwell", plus: "", minus: "hle rtm" },
-    Features { model: "Broadwell-noTSX-IBRS", like: "Broadwell-noTSX", plus: "spec-ctrl", minus: "" },
-    Features { model: "Skylake-Client", like: "Broadwell", plus: "vme xgetbv1 xsavec", minus: "" },
-    Features { model: "Skylake-Client-IBRS", like: "Skylake-Client", plus: "spec-ctrl", minus: "" },
-    Features { model: "Skylake-Client-noTSX-IBRS", like: "Skylake-Client-IBRS", plus: "", minus: "hle rtm" },
-    Features { model: "Skylake-Client-v4", like: "Skylake-Client-noTSX-IBRS", plus: "xsaves", minus: "" },
-    Features { model: "KnightsMill", like: "Broadwell-noTSX", plus: "avx512-4fmaps avx512-4vnniw avx512-vpopcntdq avx512cd avx512er avx512f avx512pf pdpe1gb \
+    ModelFeatures { model: "Denverton-v2", like: "Denverton", plus: "", minus: "mpx" },
+    ModelFeatures { model: "Denverton-v3", like: "Denverton-v2", plus: "xsaves", minus: "" },
+    ModelFeatures { model: "Snowridge", like: "Denverton", plus: "cldemote clwb core-capability gfni movdir64b movdiri split-lock-detect umip", minus: "rdctl-no skip-l1dfl-vmentry" },
+    ModelFeatures { model: "Snowridge-v2", like: "Snowridge", plus: "", minus: "mpx" },
+    ModelFeatures { model: "Snowridge-v3", like: "Snowridge-v2", plus: "xsaves", minus: "" },
+    ModelFeatures { model: "Snowridge-v4", like: "Snowridge-v3", plus: "", minus: "core-capability split-lock-detect" },
+    ModelFeatures { model: "Haswell", like: "IvyBridge", plus: "abm avx2 bmi1 bmi2 fma hle invpcid movbe pcid rtm", minus: "vme" },
+    ModelFeatures { model: "Haswell-IBRS", like: "Haswell", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "Haswell-noTSX", like: "Haswell", plus: "", minus: "hle rtm" },
+    ModelFeatures { model: "Haswell-noTSX-IBRS", like: "Haswell-noTSX", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "Broadwell", like: "Haswell", plus: "3dnowprefetch adx rdseed smap", minus: "" },
+    ModelFeatures { model: "Broadwell-IBRS", like: "Broadwell", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "Broadwell-noTSX", like: "Broadwell", plus: "", minus: "hle rtm" },
+    ModelFeatures { model: "Broadwell-noTSX-IBRS", like: "Broadwell-noTSX", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "Skylake-Client", like: "Broadwell", plus: "vme xgetbv1 xsavec", minus: "" },
+    ModelFeatures { model: "Skylake-Client-IBRS", like: "Skylake-Client", plus: "spec-ctrl", minus: "" },
+    ModelFeatures { model: "Skylake-Client-noTSX-IBRS", like: "Skylake-Client-IBRS", plus: "", minus: "hle rtm" },
+    ModelFeatures { model: "Skylake-Client-v4", like: "Skylake-Client-noTSX-IBRS", plus: "xsaves", minus: "" },
+    ModelFeatures { model: "KnightsMill", like: "Broadwell-noTSX", plus: "avx512-4fmaps avx512-4vnniw avx512-vpopcntdq avx512cd avx512er avx512f avx512pf pdpe1gb \
          ss vme", minus: "invpcid pcid smap" },
-    Features { model: "Icelake-Client", like: "Skylake-Client-IBRS", plus: "avx512-vpopcntdq avx512bitalg avx512vbmi avx512vbmi2 avx512vnni gfni mpx pku ssbd umip \
+    ModelFeatures { model: "Icelake-Client", like: "Skylake-Client-IBRS", plus: "avx512-vpopcntdq avx512bitalg avx512vbmi avx512vbmi2 avx512vnni gfni mpx pku ssbd umip \
          vaes vpclmulqdq wbnoinvd", minus: "" },
-    Features { model: "Icelake-Client-noTSX", like: "Icelake-Client", plus: "", minus: "hle rtm" },
-    Features { model: "SierraForest", like: "Skylake-Client-v4", plus: "arch-capabilities avx-ifma avx-ne-convert avx-vnni avx-vnni-int8 bus-lock-detect \
+    ModelFeatures { model: "Icelake-Client-noTSX", like: "Icelake-Client", plus: "", minus: "hle rtm" },
+    ModelFeatures { model: "SierraForest", like: "Skylake-Client-v4", plus: "arch-capabilities avx-ifma avx-ne-convert avx-vnni avx-vnni-int8 bus-lock-detect \
          clflushopt clwb cmpccxadd fbsdp-no fsrm fsrs gfni ibrs-all mcdt-no mds-no pbrsb-no \
          pdpe1gb pku pschange-mc-no psdp-no rdctl-no rdpid sbdr-ssdp-no serialize sha-ni \
          skip-l1dfl-vmentry ssbd umip vaes vpclmulqdq wbnoinvd", minus: "" },
-    Features { model: "SierraForest-v2", like: "SierraForest", plus: "bhi-ctrl cldemote gds-no intel-psfd ipred-ctrl lam movdir64b movdiri rfds-no rrsba-ctrl \
+    ModelFeatures { model: "SierraForest-v2", like: "SierraForest", plus: "bhi-ctrl cldemote gds-no intel-psfd ipred-ctrl lam movdir64b movdiri rfds-no rrsba-ctrl \
          ss tsc_adjust", minus: "" },
-    Features { model: "SierraForest-v3", like: "SierraForest-v2", plus: "", minus: "" },
-    Features { model: "SierraForest-v4", like: "SierraForest-v2", plus: "cet-ibt cet-ss", minus: "" },
-    Features { model: "SierraForest-v5", like: "SierraForest-v4", plus: "its-no", minus: "" },
-    Features { model: "ClearwaterForest", like: "SierraForest-v2", plus: "avx-vnni-int16 bhi-no ddpd-u prefetchiti sha512 sm3 sm4", minus: "" },
-    Features { model: "ClearwaterForest-v2", like: "ClearwaterForest", plus: "cet-ibt cet-ss", minus: "" },
-    Features { model: "ClearwaterForest-v3", like: "ClearwaterForest-v2", plus: "its-no", minus: "" },
-    Features { model: "Skylake-Server", like: "Skylake-Client", plus: "avx512bw avx512cd avx512dq avx512f avx512vl clflushopt clwb pdpe1gb pku", minus: "" },
-    Features { model: "Skylake-Server-IBRS", like: "Skylake-Server", plus: "spec-ctrl", minus: "clflushopt" },
-    Features { model: "Skylake-Server-noTSX-IBRS", like: "Skylake-Server-IBRS", plus: "", minus: "hle rtm" },
-    Features { model: "Skylake-Server-v4", like: "Skylake-Server-noTSX-IBRS", plus: "", minus: "" },
-    Features { model: "Skylake-Server-v5", like: "Skylake-Server-noTSX-IBRS", plus: "xsaves", minus: "" },
-    Features { model: "Cascadelake-Server", like: "Skylake-Server", plus: "avx512vnni spec-ctrl ssbd", minus: "" },
-    Features { model: "Cascadelake-Server-noTSX", like: "Cascadelake-Server", plus: "arch-capabilities ibrs-all mds-no rdctl-no skip-l1dfl-vmentry", minus: "hle rtm" },
-    Features { model: "Cascadelake-Server-v2", like: "Cascadelake-Server-noTSX", plus: "hle rtm", minus: "" },
-    Features { model: "Cascadelake-Server-v4", like: "Cascadelake-Server-noTSX", plus: "", minus: "" },
-    Features { model: "Cascadelake-Server-v5", like: "Cascadelake-Server-noTSX", plus: "xsaves", minus: "" },
-    Features { model: "Cooperlake", like: "Cascadelake-Server-v2", plus: "avx512-bf16 pschange-mc-no stibp taa-no", minus: "" },
-    Features { model: "Cooperlake-v2", like: "Cooperlake", plus: "xsaves", minus: "" },
-    Features { model: "Icelake-Server", like: "Icelake-Client", plus: "avx512bw avx512cd avx512dq avx512f avx512vl clflushopt clwb la57 pdpe1gb", minus: "mpx" },
-    Features { model: "Icelake-Server-noTSX", like: "Icelake-Server", plus: "", minus: "hle rtm" },
-    Features { model: "Icelake-Server-v3", like: "Icelake-Server-noTSX", plus: "arch-capabilities ibrs-all mds-no pschange-mc-no rdctl-no skip-l1dfl-vmentry taa-no", minus: "" },
-    Features { model: "Icelake-Server-v4", like: "Icelake-Server-v3", plus: "avx512ifma fsrm rdpid sha-ni", minus: "" },
-    Features { model: "Icelake-Server-v5", like: "Icelake-Server-v4", plus: "xsaves", minus: "" },
-    Features { model: "Icelake-Server-v6", like: "Icelake-Server-v5", plus: "", minus: "" },
-    Features { model: "Icelake-Server-v7", like: "Icelake-Server-v5", plus: "hle rtm", minus: "" },
-    Features { model: "SapphireRapids", like: "Icelake-Server-v7", plus: "amx-bf16 amx-int8 amx-tile avx-vnni avx512-bf16 avx512-fp16 bus-lock-detect fsrc fsrs \
+    ModelFeatures { model: "SierraForest-v3", like: "SierraForest-v2", plus: "", minus: "" },
+    ModelFeatures { model: "SierraForest-v4", like: "SierraForest-v2", plus: "cet-ibt cet-ss", minus: "" },
+    ModelFeatures { model: "SierraForest-v5", like: "SierraForest-v4", plus: "its-no", minus: "" },
+    ModelFeatures { model: "ClearwaterForest", like: "SierraForest-v2", plus: "avx-vnni-int16 bhi-no ddpd-u prefetchiti sha512 sm3 sm4", minus: "" },
+    ModelFeatures { model: "ClearwaterForest-v2", like: "ClearwaterForest", plus: "cet-ibt cet-ss", minus: "" },
+    ModelFeatures { model: "ClearwaterForest-v3", like: "ClearwaterForest-v2", plus: "its-no", minus: "" },
+    ModelFeatures { model: "Skylake-Server", like: "Skylake-Client", plus: "avx512bw avx512cd avx512dq avx512f avx512vl clflushopt clwb pdpe1gb pku", minus: "" },
+    ModelFeatures { model: "Skylake-Server-IBRS", like: "Skylake-Server", plus: "spec-ctrl", minus: "clflushopt" },
+    ModelFeatures { model: "Skylake-Server-noTSX-IBRS", like: "Skylake-Server-IBRS", plus: "", minus: "hle rtm" },
+    ModelFeatures { model: "Skylake-Server-v4", like: "Skylake-Server-noTSX-IBRS", plus: "", minus: "" },
+    ModelFeatures { model: "Skylake-Server-v5", like: "Skylake-Server-noTSX-IBRS", plus: "xsaves", minus: "" },
+    ModelFeatures { model: "Cascadelake-Server", like: "Skylake-Server", plus: "avx512vnni spec-ctrl ssbd", minus: "" },
+    ModelFeatures { model: "Cascadelake-Server-noTSX", like: "Cascadelake-Server", plus: "arch-capabilities ibrs-all mds-no rdctl-no skip-l1dfl-vmentry", minus: "hle rtm" },
+    ModelFeatures { model: "Cascadelake-Server-v2", like: "Cascadelake-Server-noTSX", plus: "hle rtm", minus: "" },
+    ModelFeatures { model: "Cascadelake-Server-v4", like: "Cascadelake-Server-noTSX", plus: "", minus: "" },
+    ModelFeatures { model: "Cascadelake-Server-v5", like: "Cascadelake-Server-noTSX", plus: "xsaves", minus: "" },
+    ModelFeatures { model: "Cooperlake", like: "Cascadelake-Server-v2", plus: "avx512-bf16 pschange-mc-no stibp taa-no", minus: "" },
+    ModelFeatures { model: "Cooperlake-v2", like: "Cooperlake", plus: "xsaves", minus: "" },
+    ModelFeatures { model: "Icelake-Server", like: "Icelake-Client", plus: "avx512bw avx512cd avx512dq avx512f avx512vl clflushopt clwb la57 pdpe1gb", minus: "mpx" },
+    ModelFeatures { model: "Icelake-Server-noTSX", like: "Icelake-Server", plus: "", minus: "hle rtm" },
+    ModelFeatures { model: "Icelake-Server-v3", like: "Icelake-Server-noTSX", plus: "arch-capabilities ibrs-all mds-no pschange-mc-no rdctl-no skip-l1dfl-vmentry taa-no", minus: "" },
+    ModelFeatures { model: "Icelake-Server-v4", like: "Icelake-Server-v3", plus: "avx512ifma fsrm rdpid sha-ni", minus: "" },
+    ModelFeatures { model: "Icelake-Server-v5", like: "Icelake-Server-v4", plus: "xsaves", minus: "" },
+    ModelFeatures { model: "Icelake-Server-v6", like: "Icelake-Server-v5", plus: "", minus: "" },
+    ModelFeatures { model: "Icelake-Server-v7", like: "Icelake-Server-v5", plus: "hle rtm", minus: "" },
+    ModelFeatures { model: "SapphireRapids", like: "Icelake-Server-v7", plus: "amx-bf16 amx-int8 amx-tile avx-vnni avx512-bf16 avx512-fp16 bus-lock-detect fsrc fsrs \
          fzrm serialize tsx-ldtrk xfd", minus: "" },
-    Features { model: "SapphireRapids-v2", like: "SapphireRapids", plus: "fbsdp-no psdp-no sbdr-ssdp-no", minus: "" },
-    Features { model: "SapphireRapids-v3", like: "SapphireRapids-v2", plus: "cldemote movdir64b movdiri ss tsc_adjust", minus: "" },
-    Features { model: "SapphireRapids-v4", like: "SapphireRapids-v3", plus: "", minus: "" },
-    Features { model: "SapphireRapids-v5", like: "SapphireRapids-v3", plus: "cet-ibt cet-ss", minus: "" },
-    Features { model: "SapphireRapids-v6", like: "SapphireRapids-v5", plus: "its-no", minus: "" },
-    Features { model: "GraniteRapids", like: "SapphireRapids-v2", plus: "amx-fp16 mcdt-no pbrsb-no prefetchiti", minus: "" },
-    Features { model: "GraniteRapids-v2", like: "SapphireRapids-v3", plus: "amx-fp16 avx10 avx10-128 avx10-256 avx10-512 mcdt-no pbrsb-no prefetchiti", minus: "" },
-    Features { model: "GraniteRapids-v3", like: "GraniteRapids-v2", plus: "", minus: "" },
-    Features { model: "GraniteRapids-v4", like: "GraniteRapids-v2", plus: "cet-ibt cet-ss", minus: "" },
-    Features { model: "GraniteRapids-v5", like: "GraniteRapids-v4", plus: "its-no", minus: "" },
-    Features { model: "DiamondRapids", like: "GraniteRapids-v4", plus: "amx-avx512 amx-bf16-alias amx-complex amx-complex-alias amx-fp16-alias amx-fp8 \
+    ModelFeatures { model: "SapphireRapids-v2", like: "SapphireRapids", plus: "fbsdp-no psdp-no sbdr-ssdp-no", minus: "" },
+    ModelFeatures { model: "SapphireRapids-v3", like: "SapphireRapids-v2", plus: "cldemote movdir64b movdiri ss tsc_adjust", minus: "" },
+    ModelFeatures { model: "SapphireRapids-v4", like: "SapphireRapids-v3", plus: "", minus: "" },
+    ModelFeatures { model: "SapphireRapids-v5", like: "SapphireRapids-v3", plus: "cet-ibt cet-ss", minus: "" },
+    ModelFeatures { model: "SapphireRapids-v6", like: "SapphireRapids-v5", plus: "its-no", minus: "" },
+    ModelFeatures { model: "GraniteRapids", like: "SapphireRapids-v2", plus: "amx-fp16 mcdt-no pbrsb-no prefetchiti", minus: "" },
+    ModelFeatures { model: "GraniteRapids-v2", like: "SapphireRapids-v3", plus: "amx-fp16 avx10 avx10-128 avx10-256 avx10-512 mcdt-no pbrsb-no prefetchiti", minus: "" },
+    ModelFeatures { model: "GraniteRapids-v3", like: "GraniteRapids-v2", plus: "", minus: "" },
+    ModelFeatures { model: "GraniteRapids-v4", like: "GraniteRapids-v2", plus: "cet-ibt cet-ss", minus: "" },
+    ModelFeatures { model: "GraniteRapids-v5", like: "GraniteRapids-v4", plus: "its-no", minus: "" },
+    ModelFeatures { model: "DiamondRapids", like: "GraniteRapids-v4", plus: "amx-avx512 amx-bf16-alias amx-complex amx-complex-alias amx-fp16-alias amx-fp8 \
          amx-int8-alias amx-movrs amx-tf32 apx-nci-ndd-nf apxf avx-ifma avx-ne-convert \
          avx-vnni-int8 avx10-vnni-int bhi-ctrl bhi-no cmpccxadd ddpd-u fdp-excptn-only flush-l1d \
          fred gds-no intel-psfd ipred-ctrl lam lkgs md-clear movrs rfds-no rrsba-ctrl stibp \
          wrmsrns zero-fcs-fds", minus: "" },
-    Features { model: "YongFeng", like: "", plus: "3dnowprefetch abm ace2 acpi adx aes apic arch-capabilities avx avx2 bmi1 bmi2 clflush \
+    ModelFeatures { model: "YongFeng", like: "", plus: "3dnowprefetch abm ace2 acpi adx aes apic arch-capabilities avx avx2 bmi1 bmi2 clflush \
          cmov cx16 cx8 de f16c fma fpu fsgsbase fxsr invpcid invtsc lahf_lm lm mca mce mds-no mmx \
          movbe msr mtrr nx pae pat pcid pclmuldq pdpe1gb pge phe phe-en pku pmm pmm-en pni popcnt \
          pschange-mc-no pse pse36 rdctl-no rdpid rdrand rdseed rdtscp sep sha-ni \
          skip-l1dfl-vmentry smap smep spec-ctrl ss ssb-no sse sse2 sse4.1 sse4.2 ssse3 syscall \
          tsc tsc-deadline umip vme x2apic xcrypt xcrypt-en xsave xsaveopt xstore xstore-en", minus: "" },
-    Features { model: "YongFeng-v2", like: "YongFeng", plus: "", minus: "" },
-    Features { model: "YongFeng-v3", like: "YongFeng", plus: "", minus: "" },
+    ModelFeatures { model: "YongFeng-v2", like: "YongFeng", plus: "", minus: "" },
+    ModelFeatures { model: "YongFeng-v3", like: "YongFeng", plus: "", minus: "" },
 ];

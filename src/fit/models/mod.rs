@@ -21,7 +21,7 @@ pub(crate) use recommend::{Candidate, NotCounted, Offer, Recommendation, WhyNone
 
 /// What is known of a model by its name.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct KnownModel {
     /// As libvirt spells it; several names apart by blanks.
     vendor: &'static str,
     /// The hardware generation.
@@ -38,7 +38,7 @@ struct Known {
 /// 4 versions), the version.
 type Rank = (Reverse<u16>, Reverse<bool>, bool, u8, Reverse<u16>);
 
-impl Known {
+impl KnownModel {
     /// `None` for a name of an unknown family, and for generic and obsolete models.
     fn of(model: &str) -> Option<Self> {
         let x86 = FAMILIES.iter().filter_map(|family| Self::in_family(family, model));
@@ -115,7 +115,7 @@ impl std::fmt::Display for Drawback {
 /// What speaks against a model, beside others of its family; nothing for a name that is not known.
 #[must_use]
 pub(crate) fn drawbacks(model: &str) -> Vec<Drawback> {
-    Known::of(model).map_or_else(Vec::new, |known| known.drawbacks())
+    KnownModel::of(model).map_or_else(Vec::new, |known| known.drawbacks())
 }
 
 /// Whether a name is one of the models that are never recommended: generic ones, and those that KubeVirt calls obsolete.
@@ -129,13 +129,13 @@ pub(crate) fn is_obsolete(model: &str) -> bool {
 /// Whether anything is known of a model by its name.
 #[must_use]
 pub(crate) fn is_known(model: &str) -> bool {
-    Known::of(model).is_some() || is_obsolete(model)
+    KnownModel::of(model).is_some() || is_obsolete(model)
 }
 
 /// Whether a model goes before another one of the same vendor; never where one of them is not known.
 #[must_use]
 pub(crate) fn is_better(model: &str, than: &str) -> bool {
-    matches!((Known::of(model), Known::of(than)), (Some(one), Some(other)) if one.rank < other.rank)
+    matches!((KnownModel::of(model), KnownModel::of(than)), (Some(one), Some(other)) if one.rank < other.rank)
 }
 
 /// The models that hold a feature.
@@ -148,7 +148,8 @@ pub(crate) fn holding(feature: &str) -> Vec<&'static str> {
 /// Left out are other vendors' models, obsolete and generic ones, and names of unknown families.
 #[must_use]
 pub(crate) fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str) -> Vec<&'m str> {
-    let known = |model: &'m str| Known::of(model).filter(|known| known.is_of(vendor)).map(|known| (known.rank, model));
+    let known =
+        |model: &'m str| KnownModel::of(model).filter(|known| known.is_of(vendor)).map(|known| (known.rank, model));
     let mut out: Vec<(Rank, &str)> = models.into_iter().filter_map(known).collect();
     out.sort_unstable();
     out.dedup();
@@ -176,11 +177,11 @@ pub(crate) fn most_common(fleet: &Fleet, vendors: &[&str], passes: impl Fn(&str)
 /// The other models of its family among these, the best first; of several spellings of one model only one.
 #[must_use]
 pub(crate) fn of_same_family<'m>(model: &str, among: &[&'m str]) -> Vec<&'m str> {
-    let Some(of) = Known::of(model) else { return Vec::new() };
+    let Some(of) = KnownModel::of(model) else { return Vec::new() };
     let is_other = |name: &&str| {
-        let same_family = |known: &Known| known.family == of.family;
+        let same_family = |known: &KnownModel| known.family == of.family;
         *name != model
-            && Known::of(name).as_ref().is_some_and(same_family)
+            && KnownModel::of(name).as_ref().is_some_and(same_family)
             && !is_spelled_otherwise(name, &[among, &[model]].concat())
     };
     ranked(among.iter().copied().filter(is_other), of.vendor)
@@ -188,7 +189,7 @@ pub(crate) fn of_same_family<'m>(model: &str, among: &[&'m str]) -> Vec<&'m str>
 
 /// Whether a model is another spelling of one of these.
 fn is_spelled_otherwise(model: &str, among: &[&str]) -> bool {
-    Known::of(model).and_then(|known| known.other_spelling()).is_some_and(|other| among.contains(&other.as_str()))
+    KnownModel::of(model).and_then(|known| known.other_spelling()).is_some_and(|other| among.contains(&other.as_str()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::bits::Bits;
 use super::super::fleet::{Fleet, NodeIndex};
 use super::super::label::{self, Family};
-use super::{Drawback, Known, ranked};
+use super::{Drawback, KnownModel, ranked};
 
 /// A model that all counted nodes can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ pub(crate) fn offers(fleet: &Fleet, nodes: &Bits, vendor: &str, withheld: &BTree
         })
     };
     let offer = |model: &str| {
-        let known = Known::of(model)?;
+        let known = KnownModel::of(model)?;
         let runs_on = bearers.get(model)?.clone();
         let other = known.other_spelling();
         if other.is_some_and(|other| holds_all(&other, &runs_on)) {

@@ -76,7 +76,7 @@ fn the_table_is_well_formed() {
             assert!(target.same_as.is_none(), "{name}{other} is itself another spelling");
         }
         for model in family.models {
-            let known = Known::of(&format!("{name}{}", model.suffix)).expect(name);
+            let known = KnownModel::of(&format!("{name}{}", model.suffix)).expect(name);
             assert_eq!(known.family, name, "{name}{} is taken for one of another family", model.suffix);
         }
     }
@@ -94,7 +94,7 @@ fn models_of_s390x_are_ranked_by_generation() {
         ["gen15a-base", "z14.2", "z14", "z14ZR1", "z14-base", "z13.2", "zEC12"],
         "a guest would be given an older machine"
     );
-    assert_eq!(Known::of("gen15a").map(|known| known.family), Some("z15"));
+    assert_eq!(KnownModel::of("gen15a").map(|known| known.family), Some("z15"));
     assert!(is_known("qemu") && !is_known("gen99a"), "a name that is not known must be said, not guessed");
 }
 
@@ -105,7 +105,7 @@ fn the_features_of_a_model_hold_what_its_properties_say() {
     for family in FAMILIES {
         for suffix in family.models.iter().map(|model| model.suffix) {
             let name = format!("{}{suffix}", family.name);
-            let (known, held) = (Known::of(&name).expect(&name), features(&name).expect(&name));
+            let (known, held) = (KnownModel::of(&name).expect(&name), features(&name).expect(&name));
             let bit = if matches!(family.vendor, "AMD" | "Hygon") { "ibpb" } else { "spec-ctrl" };
             assert_eq!((held.contains(bit), held.contains("rtm")), (known.hardened, known.tsx), "{name}: {held:?}");
             assert!(held.contains("fpu") && held.len() > 25, "{name}: {held:?}");

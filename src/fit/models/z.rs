@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use super::Known;
+use super::KnownModel;
 
 /// The vendor, as KubeVirt labels it.
 const VENDOR: &str = "IBM";
@@ -57,7 +57,7 @@ const GENERATIONS: &[Generation] = &[
 ];
 
 /// What is known of a model of s390x by its name.
-pub(super) fn known(model: &str) -> Option<Known> {
+pub(super) fn known(model: &str) -> Option<KnownModel> {
     let (name, is_base) = model.strip_suffix("-base").map_or((model, false), |name| (name, true));
     let listed = |generation: &'static Generation| {
         let at = generation.models.iter().position(|(known, _)| *known == name)?;
@@ -65,7 +65,7 @@ pub(super) fn known(model: &str) -> Option<Known> {
     };
     let (generation, at) = GENERATIONS.iter().find_map(listed)?;
     let (_, level) = generation.models[at];
-    Some(Known {
+    Some(KnownModel {
         vendor: VENDOR,
         family: generation.name,
         // A model with its optional features goes before one without, then the order above: the higher level, the larger machine.

@@ -3,7 +3,7 @@
 use super::{
     Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node,
 };
-use crate::fit::command::{Command, Invalid, LabelKey, LabelValue, Word};
+use crate::fit::command::{Command, CommandWord, Invalid, LabelKey, LabelValue};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -171,10 +171,10 @@ fn is_hopeless(judgement: &Judgement<'_, '_>, node: NodeIndex, missing: &[(Strin
 
 impl Act for AddLabels {
     fn commands(&self, _: &Subject<'_>) -> Commands {
-        let pair = |(key, value): &(String, String)| -> Result<Word, Invalid> {
+        let pair = |(key, value): &(String, String)| -> Result<CommandWord, Invalid> {
             Ok(LabelKey::new(key)?.set_to(&LabelValue::new(value)?))
         };
-        let pairs: Vec<Word> = self.labels.iter().map(pair).collect::<Result<_, _>>()?;
+        let pairs: Vec<CommandWord> = self.labels.iter().map(pair).collect::<Result<_, _>>()?;
         let overwrite = self.replaces.then_some("--overwrite");
         frozen(&self.node, self.is_frozen, [label_node(&self.node)?.args(overwrite).args(pairs)])
     }
@@ -192,7 +192,7 @@ impl Act for AddLabels {
             return end_skip_node(&self.node).ok();
         }
         // The labeller does not bring back what was there.
-        let removed: Vec<Word> = self
+        let removed: Vec<CommandWord> = self
             .labels
             .iter()
             .map(|(key, _)| LabelKey::new(key).map(LabelKey::removed))

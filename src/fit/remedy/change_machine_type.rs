@@ -2,7 +2,7 @@
 
 use super::restart::anew;
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, replace_key};
-use crate::fit::command::{Json, MachineType, Word};
+use crate::fit::command::{CommandWord, Json, MachineType};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -59,7 +59,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 impl Act for ChangeMachineType {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let to = MachineType::new(&self.to)?;
-        let by_hand = vec![Word::joined("set spec.domain.machine.type to ", to.clone())];
+        let by_hand = vec![CommandWord::joined("set spec.domain.machine.type to ", to.clone())];
         change_template(subject, &["domain", "machine", "type"], Json::Text(to.into()), SPEC.outage, by_hand)
     }
 

@@ -2,7 +2,7 @@
 
 use super::restart::anew;
 use super::{Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, change_template, drop_keys};
-use crate::fit::command::{Json, LabelKey, Word};
+use crate::fit::command::{CommandWord, Json, LabelKey};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
@@ -54,7 +54,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 impl Act for ChangeSelector {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let keys = self.keys.iter().map(|key| LabelKey::new(key)).collect::<Result<Vec<_>, _>>()?;
-        let by_hand = keys.iter().map(|key| Word::joined("take spec.nodeSelector ", key.clone()));
+        let by_hand = keys.iter().map(|key| CommandWord::joined("take spec.nodeSelector ", key.clone()));
         let by_hand = by_hand.chain(["out".into()]).collect();
         let nulls = keys.into_iter().map(|key| (key.into(), Json::Null)).collect();
         let outage = Action::from(self.clone()).outage(subject);

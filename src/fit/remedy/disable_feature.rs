@@ -5,7 +5,7 @@
 
 use super::drop_setting::changed;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, name_another};
-use crate::fit::author::Named;
+use crate::fit::author::TypeReference;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -26,7 +26,7 @@ pub struct DisableFeature {
     /// The features.
     pub features: Vec<ListedFeature>,
     /// The preference that forbids them; `None` where the guest's own specification does.
-    pub set_by: Option<Named>,
+    pub set_by: Option<TypeReference>,
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {

@@ -4,8 +4,8 @@
 
 use super::restart::anew;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, change_features, change_template, name_another};
-use crate::fit::author::Named;
-use crate::fit::command::{Json, Word};
+use crate::fit::author::TypeReference;
+use crate::fit::command::{CommandWord, Json};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -26,7 +26,7 @@ pub struct DropSetting {
     /// The setting.
     pub setting: Setting,
     /// The instancetype or preference that sets it.
-    pub set_by: Option<Named>,
+    pub set_by: Option<TypeReference>,
 }
 
 /// The first change that helps: those are named first that change least.
@@ -40,7 +40,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 }
 
 /// The guest with a change of its settings, started anew.
-pub(super) fn changed(subject: &mut Subject<'_>, setting: &Setting, set_by: Option<&Named>) {
+pub(super) fn changed(subject: &mut Subject<'_>, setting: &Setting, set_by: Option<&TypeReference>) {
     let found = subject.changes.iter().find(|change| change.setting == *setting && change.set_by.as_ref() == set_by);
     if let Some(start) = found.map(|change| change.start.clone()) {
         subject.restart = Some(start);
@@ -56,7 +56,7 @@ impl Act for DropSetting {
         match &self.setting {
             Setting::Features(features) => change_features(subject, features, None),
             Setting::HyperV(name) => {
-                let by_hand = vec![Word::joined("take spec.domain.features.hyperv.", *name), "out".into()];
+                let by_hand = vec![CommandWord::joined("take spec.domain.features.hyperv.", *name), "out".into()];
                 change_template(subject, &["domain", "features", "hyperv", name], Json::Null, SPEC.outage, by_hand)
             }
             Setting::DedicatedCpus => {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec};
-use crate::fit::command::{Command, CpuModel, HYPERCONVERGED, Json, Name, Namespace, Word};
+use crate::fit::command::{Command, CommandWord, CpuModel, HYPERCONVERGED, Json, Name, Namespace};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -60,7 +60,8 @@ fn returning(fleet: &Fleet, node: NodeIndex, list: &ObsoleteModels) -> Vec<Strin
 impl Act for EditObsoleteModels {
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let ObsoleteModels { models, edits, rest, owner } = &self.list;
-        let names = models.iter().map(|model| CpuModel::new(model).map(Word::from)).collect::<Result<Vec<_>, _>>()?;
+        let names =
+            models.iter().map(|model| CpuModel::new(model).map(CommandWord::from)).collect::<Result<Vec<_>, _>>()?;
         match owner {
             ListOwner::KubeVirt { namespace, name } => {
                 let entry = |(model, is_in): &(String, bool)| {

@@ -1,7 +1,7 @@
 //! Turn on the CPU manager of a node on which all else fits: the guest asks for CPUs of its own.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
-use crate::fit::command::{Command, Name, Word};
+use crate::fit::command::{Command, CommandWord, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
@@ -55,10 +55,10 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 impl Act for EnableCpuManager {
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let remark = |node: &String| {
-            let words: [Word; 3] = [
-                Word::from("set cpuManagerPolicy: static in the configuration of the kubelet on"),
+            let words: [CommandWord; 3] = [
+                CommandWord::from("set cpuManagerPolicy: static in the configuration of the kubelet on"),
                 Name::new(node)?.into(),
-                Word::from("and restart it without its cpu_manager_state"),
+                CommandWord::from("and restart it without its cpu_manager_state"),
             ];
             Ok(Command::remark(words))
         };

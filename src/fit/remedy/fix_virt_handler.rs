@@ -1,7 +1,7 @@
 //! Bring virt-handler back on nodes that it marked unschedulable: `kubevirt.io/schedulable` is not `true` there.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
-use crate::fit::command::{Command, Name, Word};
+use crate::fit::command::{Command, CommandWord, Name};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
@@ -36,7 +36,7 @@ impl Act for FixVirtHandler {
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let look = |node: &String| {
             let pods = ["get", "pods", "-A", "-l", "kubevirt.io=virt-handler", "-o", "wide", "--field-selector"];
-            let look = Command::kubectl(pods).arg(Word::joined("spec.nodeName=", Name::new(node)?));
+            let look = Command::kubectl(pods).arg(CommandWord::joined("spec.nodeName=", Name::new(node)?));
             Ok(look.comment("shows its pod there, and changes nothing"))
         };
         self.nodes.iter().map(look).collect()

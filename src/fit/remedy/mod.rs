@@ -49,8 +49,8 @@ pub(crate) use use_model::{NoModel, NotUsable, UseModel};
 
 use std::collections::BTreeSet;
 
-use super::author::Named;
-use super::command::{Command, CpuFeature, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script, Word};
+use super::author::TypeReference;
+use super::command::{Command, CommandWord, CpuFeature, Invalid, Json, LabelKey, LabelValue, Name, Namespace, Script};
 use super::effort::Depth;
 use super::fleet::Fleet;
 use super::judgement::{Judgement, neighbours};
@@ -513,7 +513,7 @@ fn change_template(
     below: &[&'static str],
     value: Json,
     outage: Outage,
-    by_hand: Vec<Word>,
+    by_hand: Vec<CommandWord>,
 ) -> Commands {
     let Some(template) = subject.template else {
         let anew = by_hand.into_iter().chain(["and create the guest anew".into()]);
@@ -539,8 +539,10 @@ fn and_anew(patch: Command, template: Template, outage: Outage, subject: &Subjec
 /// that is another by then.
 fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Option<&'static str>) -> Commands {
     const LIST: [&str; 3] = ["domain", "cpu", "features"];
-    let names =
-        features.iter().map(|feature| CpuFeature::new(&feature.name).map(Word::from)).collect::<Result<Vec<_>, _>>()?;
+    let names = features
+        .iter()
+        .map(|feature| CpuFeature::new(&feature.name).map(CommandWord::from))
+        .collect::<Result<Vec<_>, _>>()?;
     let Some(template) = subject.template else {
         let what = match policy {
             Some(_) => "give policy disable in spec.domain.cpu.features to",
@@ -550,8 +552,8 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
         return Ok(vec![Command::remark(line)]);
     };
     let list = [template.path(), &LIST].concat();
-    let operation = |op: &'static str, at: usize, below: &[&'static str], value: Option<Word>| {
-        let place = Json::Text(Word::pointer(&list, at, below));
+    let operation = |op: &'static str, at: usize, below: &[&'static str], value: Option<CommandWord>| {
+        let place = Json::Text(CommandWord::pointer(&list, at, below));
         let mut fields = vec![("op".into(), Json::Text(op.into())), ("path".into(), place)];
         fields.extend(value.map(|value| ("value".into(), Json::Text(value))));
         Json::Object(fields)
@@ -571,12 +573,12 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
 }
 
 /// What is to be done where an instancetype or a preference sets what is to be changed.
-fn name_another(named: &Named) -> Commands {
+fn name_another(named: &TypeReference) -> Commands {
     let kind = match named.what() {
         "preference" => "name another preference in spec.preference of the VM:",
         _ => "name another instancetype in spec.instancetype of the VM:",
     };
-    let field = Word::joined("sets spec.", named.field);
+    let field = CommandWord::joined("sets spec.", named.field);
     Ok(vec![Command::remark([kind.into(), Name::new(&named.name)?.into(), field])])
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::add_labels::Backing;
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, edit, end_skip_node, frozen, label_node};
-use crate::fit::command::{Command, LabelKey, Word};
+use crate::fit::command::{Command, CommandWord, LabelKey};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -166,7 +166,7 @@ const TRIES: usize = 8;
 impl Act for RemoveLabels {
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let removed = |key: &String| LabelKey::new(key).map(LabelKey::removed);
-        let keys: Vec<Word> = self.keys.iter().map(removed).collect::<Result<_, _>>()?;
+        let keys: Vec<CommandWord> = self.keys.iter().map(removed).collect::<Result<_, _>>()?;
         frozen(&self.node, self.is_frozen, [label_node(&self.node)?.args(keys)])
     }
 

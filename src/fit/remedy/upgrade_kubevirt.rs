@@ -4,7 +4,7 @@
 //! Mirrors `prepareLabels` of `node_labeller.go` and `nodeselectorrenderer.go` of these releases.
 
 use super::{Act, Commands, Outage, Remedy, RemedyId, RemedySpec, edit};
-use crate::fit::command::{Command, Word};
+use crate::fit::command::{Command, CommandWord};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
@@ -40,7 +40,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 
 impl Act for UpgradeKubeVirt {
     fn commands(&self, _: &Subject<'_>) -> Commands {
-        let what = [Word::joined("upgrade KubeVirt to v", self.to), "or later".into()];
+        let what = [CommandWord::joined("upgrade KubeVirt to v", self.to), "or later".into()];
         Ok(vec![Command::remark(what)])
     }
 

@@ -6,7 +6,7 @@ use super::restart::anew;
 use super::{Act, Commands, NoNode, Outage, Remedy, RemedyId, RemedySpec, WhyNot, change_template};
 use crate::fit::author::Author;
 use crate::fit::bits::Bits;
-use crate::fit::command::{CpuModel, Json, Word};
+use crate::fit::command::{CommandWord, CpuModel, Json};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label::{self, Family};
@@ -303,7 +303,7 @@ fn vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
 impl Act for UseModel {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let model = CpuModel::new(&self.model)?;
-        let by_hand = vec![Word::joined("set spec.domain.cpu.model to ", model.clone())];
+        let by_hand = vec![CommandWord::joined("set spec.domain.cpu.model to ", model.clone())];
         change_template(subject, &["domain", "cpu", "model"], Json::Text(model.into()), SPEC.outage, by_hand)
     }
 

@@ -9,7 +9,8 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Judgement};
 use crate::fit::label;
 use crate::fit::libvirt::{
-    Accelerator, Answer, Answers, Cpu, GuestCpu, Host, Hosts, Incompatible, Provided, Silence, Usable,
+    Accelerator, Answers, Cpu, GuestCpu, Incompatible, LibvirtAnswer, LibvirtHost, LibvirtHosts, Provided, Silence,
+    Usable,
 };
 use crate::fit::models;
 use crate::fit::node::Node;
@@ -33,13 +34,20 @@ fn blocked(features: &[&str]) -> Usable {
     Usable::No(features.iter().map(ToString::to_string).collect())
 }
 
-fn lists(models: &[(&str, Usable)]) -> Host {
-    Host { model: None, models: models.iter().map(|(name, usable)| ((*name).to_owned(), usable.clone())).collect() }
+fn lists(models: &[(&str, Usable)]) -> LibvirtHost {
+    LibvirtHost {
+        model: None,
+        models: models.iter().map(|(name, usable)| ((*name).to_owned(), usable.clone())).collect(),
+    }
 }
 
 /// What libvirt said: of the guest's CPU by node, and of the nodes.
-fn said<const A: usize, const H: usize>(guest: Cpu, answers: [(&str, Answer); A], hosts: [(&str, Host); H]) -> Answers {
-    let hosts: Hosts = hosts.map(|(node, host)| (node.to_owned(), host)).into();
+fn said<const A: usize, const H: usize>(
+    guest: Cpu,
+    answers: [(&str, LibvirtAnswer); A],
+    hosts: [(&str, LibvirtHost); H],
+) -> Answers {
+    let hosts: LibvirtHosts = hosts.map(|(node, host)| (node.to_owned(), host)).into();
     Answers {
         guest: Ok(GuestCpu { cpu: guest, accelerator: Accelerator::Kvm }),
         nodes: Arc::new(answers.map(|(node, answer)| (node.to_owned(), Ok(answer))).into()),
@@ -86,8 +94,8 @@ fn offered(verdict: &Verdict) -> Option<&UseModel> {
     })
 }
 
-fn refusal() -> Answer {
-    Answer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
+fn refusal() -> LibvirtAnswer {
+    LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
 }
 
 /// Of each family of labels: what libvirt's host model and list of models say of a node, and what its word on a guest's CPU adds.
@@ -116,7 +124,7 @@ fn refusal() -> Answer {
 #[case::place("topology.kubernetes.io/zone".to_owned(), Provided::Unknown)]
 fn a_node_provides_what_its_libvirt_says(#[case] key: String, #[case] expected: Provided) {
     let models = [(OLD, Usable::Yes), (NEW, blocked(&["avx512vnni"])), ("n270", Usable::Unknown)];
-    let host = Host { model: Some(cpu("Skylake-Server", &["avx512vnni"], &["rtm"])), ..lists(&models) };
+    let host = LibvirtHost { model: Some(cpu("Skylake-Server", &["avx512vnni"], &["rtm"])), ..lists(&models) };
     assert_eq!(host.provides(&key), expected, "{key}");
     let answers = said(cpu("Haswell", &[], &[]), [], [("node-c", host)]);
     assert_eq!(answers.provides("node-c", &key), expected, "{key}");
@@ -138,11 +146,12 @@ fn a_node_provides_what_its_libvirt_says(#[case] key: String, #[case] expected: 
 #[case::tsc(format!("{}2100000000", label::SCHEDULING_TSC), Provided::Unknown)]
 fn a_cpu_that_libvirt_provides_tells_of_what_it_has(#[case] key: String, #[case] expected: Provided) {
     let guest = || cpu("Skylake-Server", &["avx512vnni"], &["hle", "rtm"]);
-    for answer in [Answer::Identical, Answer::Superset] {
+    for answer in [LibvirtAnswer::Identical, LibvirtAnswer::Superset] {
         assert_eq!(said(guest(), [("node-c", answer)], []).provides("node-c", &key), expected, "{key}");
     }
     assert_eq!(said(guest(), [("node-c", refusal())], []).provides("node-c", &key), Provided::Unknown, "{key}");
-    let unknown = Answers { guest: Err(Silence::NoLauncher), ..said(guest(), [("node-c", Answer::Superset)], []) };
+    let unknown =
+        Answers { guest: Err(Silence::NoLauncher), ..said(guest(), [("node-c", LibvirtAnswer::Superset)], []) };
     assert_eq!(unknown.provides("node-c", &key), Provided::Unknown, "{key}: what was compared is not known");
 }
 
@@ -155,8 +164,8 @@ fn asks_for_hle(asked: Answers) -> Verdict {
 #[test]
 fn a_label_that_libvirt_finds_untrue_is_not_offered() {
     let without = || cpu("Cascadelake-Server", &[], &["hle", "rtm"]);
-    let host = Host { model: Some(without()), ..Host::default() };
-    for answer in [Answer::Identical, Answer::Superset] {
+    let host = LibvirtHost { model: Some(without()), ..LibvirtHost::default() };
+    for answer in [LibvirtAnswer::Identical, LibvirtAnswer::Superset] {
         let verdict = asks_for_hle(said(without(), [("node-c", answer)], [("node-c", host.clone())]));
         assert_eq!(added(&verdict), None, "node-c would be labelled with what it does not have");
         assert_eq!(verdict.nearest[0].evidence, Evidence::LibvirtLacks);
@@ -172,16 +181,16 @@ fn a_label_that_libvirt_finds_untrue_is_not_offered() {
 #[test]
 fn a_label_that_libvirt_says_nothing_of_is_not_offered_with_confidence() {
     let without = cpu("Cascadelake-Server", &[], &["hle", "rtm"]);
-    let verdict = asks_for_hle(said(without, [("node-c", Answer::Superset)], []));
+    let verdict = asks_for_hle(said(without, [("node-c", LibvirtAnswer::Superset)], []));
     let add = added(&verdict).expect("node-c's own host model names it: drifted labels, probably");
     assert_eq!(add.backing, Backing::TakesCpu);
     let elsewhere = vec![cascade_lake("node-a"), skylake("node-c")];
     let without = cpu("Skylake-Server", &[], &["hle", "rtm"]);
-    let asks = guest(&[feature("fpu"), feature("hle")], said(without, [("node-c", Answer::Superset)], []));
+    let asks = guest(&[feature("fpu"), feature("hle")], said(without, [("node-c", LibvirtAnswer::Superset)], []));
     let verdict = judge(&asks, elsewhere);
     assert_eq!((added(&verdict), verdict.nearest[0].evidence), (None, Evidence::LibvirtTakesCpu));
     let with = cpu("Cascadelake-Server", &[], &["rtm"]);
-    let verdict = asks_for_hle(said(with, [("node-c", Answer::Superset)], []));
+    let verdict = asks_for_hle(said(with, [("node-c", LibvirtAnswer::Superset)], []));
     assert_eq!(added(&verdict).map(|add| add.backing), Some(Backing::Provided));
 }
 
@@ -189,7 +198,7 @@ fn a_label_that_libvirt_says_nothing_of_is_not_offered_with_confidence() {
 fn what_libvirt_says_nothing_of_is_no_fault_of_labels() {
     for key in [format!("{}synic", label::HYPERV), format!("{}2100000000", label::SCHEDULING_TSC)] {
         let has_it = cascade_lake("node-a").tweak(|node| node.labels.extend([(key.clone(), "true".to_owned())]));
-        let asked = said(cpu("Cascadelake-Server", &[], &[]), [("node-c", Answer::Identical)], []);
+        let asked = said(cpu("Cascadelake-Server", &[], &[]), [("node-c", LibvirtAnswer::Identical)], []);
         let verdict = judge(&guest(&[feature("fpu"), key.clone()], asked), vec![has_it, cascade_lake("node-c")]);
         assert_eq!(verdict.nearest[0].evidence, Evidence::LibvirtTakesCpu, "{key}");
     }
@@ -197,12 +206,15 @@ fn what_libvirt_says_nothing_of_is_no_fault_of_labels() {
 
 /// A guest without `hle` is asked for its label all the same; where libvirt takes it, it is enough that nobody asks for it.
 #[rstest]
-#[case::agrees(Some(Answer::Superset), Some(Backing::Provided))]
+#[case::agrees(Some(LibvirtAnswer::Superset), Some(Backing::Provided))]
 #[case::refuses(Some(refusal()), None)]
 #[case::not_asked(None, Some(Backing::Labels))]
-fn labels_are_removed_where_libvirt_does_not_refuse(#[case] answer: Option<Answer>, #[case] expected: Option<Backing>) {
+fn labels_are_removed_where_libvirt_does_not_refuse(
+    #[case] answer: Option<LibvirtAnswer>,
+    #[case] expected: Option<Backing>,
+) {
     let without = cpu("Cascadelake-Server", &[], &["hle", "rtm"]);
-    let host = Host { model: Some(without.clone()), ..Host::default() };
+    let host = LibvirtHost { model: Some(without.clone()), ..LibvirtHost::default() };
     let mut asked = said(without, [], [("node-c", host)]);
     asked.nodes = Arc::new(answer.into_iter().map(|answer| ("node-c".to_owned(), Ok(answer))).collect());
     let verdict = asks_for_hle(asked);
@@ -221,7 +233,7 @@ fn labels_are_removed_where_libvirt_does_not_refuse(#[case] answer: Option<Answe
 fn the_model_that_is_refused_is_not_said_to_help() {
     let refused = |names: &[&str]| {
         let missing = names.iter().map(ToString::to_string).collect();
-        Answer::Incompatible(Incompatible { missing, reason: String::new() })
+        LibvirtAnswer::Incompatible(Incompatible { missing, reason: String::new() })
     };
     let judged = |missing: &[&str], asks: &[String]| {
         let answers = [("node-b", refused(missing)), ("node-c", refused(missing))];
@@ -270,7 +282,7 @@ fn a_restart_is_said_to_bind_again() {
 }
 
 /// A guest that fits nowhere now, on three nodes that are labelled with two models.
-fn stuck(hosts: [(&str, Host); 2]) -> Verdict {
+fn stuck(hosts: [(&str, LibvirtHost); 2]) -> Verdict {
     let plain = |name| cascade_lake(name).tweak(|node| take(node, &[model("Cascadelake-Server")]));
     let nodes = ["node-a", "node-b", "node-c"].map(plain).to_vec();
     let asked = said(cpu("Cascadelake-Server", &["hle"], &[]), [("node-b", refusal()), ("node-c", refusal())], hosts);
@@ -304,14 +316,14 @@ fn a_model_is_offered_where_libvirt_lists_it_as_usable() {
     assert!(verdict.not_helping.iter().any(|not| says(&not.why)), "{:?}", verdict.not_helping);
 
     let unknown = || lists(&[(OLD, Usable::Unknown), (NEW, Usable::Unknown)]);
-    let verdict = stuck([("node-b", unknown()), ("node-c", Host::default())]);
+    let verdict = stuck([("node-b", unknown()), ("node-c", LibvirtHost::default())]);
     assert_eq!(offered(&verdict).map(|model| model.model.as_str()), Some(NEW), "nobody speaks against it");
 }
 
 /// A guest that is to start is offered no other model than one that runs.
 #[test]
 fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
-    let starts = |hosts: [(&str, Host); 1]| {
+    let starts = |hosts: [(&str, LibvirtHost); 1]| {
         let mut subject =
             guest(&[], Answers { guest: Err(Silence::NoLauncher), ..said(cpu(OLD, &[], &[]), [], hosts) });
         let start = Placement::default().tweak(|placement| {
@@ -324,7 +336,7 @@ fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
         }
         judge(&subject, ["node-a", "node-b", "node-c"].map(cascade_lake).to_vec())
     };
-    let free = starts([("node-b", Host::default())]);
+    let free = starts([("node-b", LibvirtHost::default())]);
     let best = offered(&free).expect("a model").model.clone();
     let verdict = starts([("node-b", lists(&[(best.as_str(), blocked(&["hle"])), (OLD, Usable::Yes)]))]);
     let other = offered(&verdict).expect("another model");
@@ -508,7 +520,7 @@ fn is_of_no_use(action: &Action, subject: &Subject<'_>, fleet: &Fleet) -> bool {
             let has = models::features(&offer.model).unwrap_or_default();
             let missing = asked.refusal(node).into_iter().flat_map(|refusal| &refusal.missing);
             let is_missing = |name: &String| has.contains(name.as_str());
-            let is_unlisted = |host: &Host| host.unusable(&offer.model).is_some();
+            let is_unlisted = |host: &LibvirtHost| host.unusable(&offer.model).is_some();
             asked.hosts.get(node).is_some_and(is_unlisted) || missing.into_iter().any(is_missing)
         }),
         // What it does to nodes and guest leaves no more nodes that libvirt does not refuse.
@@ -568,11 +580,11 @@ fn random(random: &mut Random) -> (Subject<'static>, Vec<Node>) {
         .collect();
     let mut asked = said(random_cpu(random), [], []);
     let mut answers = BTreeMap::new();
-    let mut hosts = Hosts::new();
+    let mut hosts = LibvirtHosts::new();
     for name in &names {
         let answer = match random.below(4) {
-            0 => Ok(Answer::Identical),
-            1 => Ok(Answer::Superset),
+            0 => Ok(LibvirtAnswer::Identical),
+            1 => Ok(LibvirtAnswer::Superset),
             2 => Ok(refusal()),
             _ => Err(Silence::NoLauncher),
         };
@@ -586,7 +598,7 @@ fn random(random: &mut Random) -> (Subject<'static>, Vec<Node>) {
             };
             let models = models.map(|model| (model.to_owned(), usable(random)));
             let models = models.into_iter().filter(|_| random.percent(90)).collect();
-            hosts.insert(name.clone(), Host { model: random.percent(80).then(|| random_cpu(random)), models });
+            hosts.insert(name.clone(), LibvirtHost { model: random.percent(80).then(|| random_cpu(random)), models });
         }
     }
     (asked.nodes, asked.hosts) = (Arc::new(answers), Arc::new(hosts));

@@ -8,7 +8,7 @@ use rstest::rstest;
 use crate::fit::assess::targets_by_start;
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Judgement};
-use crate::fit::libvirt::{Answers, Cpu, Host, Silence, Usable};
+use crate::fit::libvirt::{Answers, Cpu, LibvirtHost, Silence, Usable};
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, NoModel, WhyNot};
@@ -21,8 +21,11 @@ use crate::testing::random::Random;
 const NEW: &str = "Cascadelake-Server-noTSX";
 const OLD: &str = "Skylake-Server-noTSX-IBRS";
 
-fn lists(models: &[(&str, Usable)]) -> Host {
-    Host { model: None, models: models.iter().map(|(name, usable)| ((*name).to_owned(), usable.clone())).collect() }
+fn lists(models: &[(&str, Usable)]) -> LibvirtHost {
+    LibvirtHost {
+        model: None,
+        models: models.iter().map(|(name, usable)| ((*name).to_owned(), usable.clone())).collect(),
+    }
 }
 
 fn blocked(features: &[&str]) -> Usable {
@@ -30,7 +33,7 @@ fn blocked(features: &[&str]) -> Usable {
 }
 
 /// A guest that is to start with a named model and asks for these labels beside; its own CPU is not known yet.
-fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, Host>) -> Subject<'static> {
+fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, LibvirtHost>) -> Subject<'static> {
     let mut placement = Placement::default();
     for key in asks.iter().cloned().chain([model(named)]) {
         placement.selector.insert(key, "true");
@@ -49,7 +52,7 @@ fn starts(named: &str, asks: &[String], hosts: BTreeMap<String, Host>) -> Subjec
     })
 }
 
-fn hosts<const N: usize>(hosts: [(&str, Host); N]) -> BTreeMap<String, Host> {
+fn hosts<const N: usize>(hosts: [(&str, LibvirtHost); N]) -> BTreeMap<String, LibvirtHost> {
     hosts.map(|(name, host)| (name.to_owned(), host)).into()
 }
 
@@ -82,14 +85,18 @@ fn failing(verdict: &Verdict) -> Vec<(String, Vec<UnmetAtStart>)> {
 #[rstest]
 #[case::usable(lists(&[(NEW, Usable::Yes)]), &[], true)]
 #[case::not_known(lists(&[(NEW, Usable::Unknown)]), &[], true)]
-#[case::lists_none(Host::default(), &[], true)]
+#[case::lists_none(LibvirtHost::default(), &[], true)]
 #[case::blocked(lists(&[(NEW, blocked(&["hle"]))]), &[], false)]
 #[case::blocked_by_what_the_guest_does_not_have(lists(&[(NEW, blocked(&["hle"]))]), &["hle", "rtm"], true)]
 #[case::blocked_by_more(lists(&[(NEW, blocked(&["hle", "vaes"]))]), &["hle", "rtm"], false)]
 #[case::blocked_by_what_is_not_named(lists(&[(NEW, blocked(&[]))]), &["hle"], true)]
 #[case::blocked_and_nothing_is_switched_off(lists(&[(NEW, blocked(&[]))]), &[], false)]
 #[case::not_listed(lists(&[(OLD, Usable::Yes)]), &[], false)]
-fn a_start_fails_where_libvirt_cannot_run_its_model(#[case] host: Host, #[case] off: &[&str], #[case] fits: bool) {
+fn a_start_fails_where_libvirt_cannot_run_its_model(
+    #[case] host: LibvirtHost,
+    #[case] off: &[&str],
+    #[case] fits: bool,
+) {
     let mut subject = starts(NEW, &[], hosts([("node-b", host)]));
     subject.switched_off = off.iter().map(ToString::to_string).collect();
     let (verdict, fitting) = judge(&subject, ["node-a", "node-b", "node-c", "node-d"].map(cascade_lake).to_vec());
@@ -150,7 +157,7 @@ fn libvirts_word_of_a_start_is_that_of_labels_that_are_true() {
             let models = BTreeMap::from([(NEW.to_owned(), usable(random)), (OLD.to_owned(), usable(random))]);
             let disable = ["fpu", "hle"].into_iter().filter(|_| random.percent(30)).map(str::to_owned).collect();
             let own = Cpu { model: "Cascadelake-Server".to_owned(), disable, ..Cpu::default() };
-            known.insert((*name).to_owned(), Host { model: random.percent(60).then_some(own), models });
+            known.insert((*name).to_owned(), LibvirtHost { model: random.percent(60).then_some(own), models });
         }
         let wanted = random.one(&[NEW, OLD]);
         let subject = starts(wanted, &asks, known.clone());

@@ -9,7 +9,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::fit::assess::targets_by_start;
-use crate::fit::author::{Asked, Author, Authors, Holder};
+use crate::fit::author::{AskedAt, Author, Authors, Holder};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::{Depth, Effort, Judgement, assess};
 use crate::fit::label;
@@ -378,9 +378,9 @@ fn affinity(guest: &Guest, host_model: bool) -> Option<Affinity> {
 /// Who asks for what of it, as far as remedies go by it.
 fn authors(guest: &Guest, host_model: bool) -> Authors {
     let path = "spec.template.spec.affinity".to_owned();
-    let field = Asked { author: Author::Field { of: Holder::VirtualMachine, path: path.clone() }, field: path };
+    let field = AskedAt { author: Author::Field { of: Holder::VirtualMachine, path: path.clone() }, field: path };
     let rule = Expression::DoesNotExist(label::OBSOLETE_HOST_MODEL.to_owned());
-    let kubevirt = Asked { author: Author::KubeVirt, field: String::new() };
+    let kubevirt = AskedAt { author: Author::KubeVirt, field: String::new() };
     let forbidden = guest.forbidden.map(|name| (Expression::DoesNotExist(feature(name)), kubevirt.clone()));
     let rules = host_model.then_some((rule, kubevirt)).into_iter().chain(forbidden).collect();
     Authors { rules, affinity: Some(field), ..Authors::default() }

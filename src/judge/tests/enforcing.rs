@@ -12,7 +12,7 @@ fn pool(spec: &Value) -> World {
         "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"}, "spec": spec,
     });
     let policies = vec![Policy::from_json(&text.to_string()).expect("a policy")];
-    let web = Object::VirtualMachine(Box::new(read(vm("web", ""))));
+    let web = ClusterObject::VirtualMachine(Box::new(read(vm("web", ""))));
     World { cluster: cluster("1.9.0", intel(), [web]), policies }
 }
 
@@ -20,14 +20,14 @@ fn common(otherwise: &str) -> World {
     pool(&json!({"commonModel": {"name": SKYLAKE, "otherwise": otherwise}}))
 }
 
-fn answered(world: &World, stage: Stage, review: &Value) -> Answer {
+fn answered(world: &World, stage: Stage, review: &Value) -> ReviewAnswer {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).expect("a review");
     answer(&ReviewContext::new(world), stage, &request).expect("an answer")
 }
 
 /// What the mutating webhook leaves of an object.
-fn mutated(world: &World, object: &Value, user: &str) -> (Value, Answer) {
+fn mutated(world: &World, object: &Value, user: &str) -> (Value, ReviewAnswer) {
     let answer = answered(world, Stage::Mutate, &by(review(object), user));
     let Decision::Admit { patch, .. } = &answer.decision else { panic!("denied while it is changed") };
     let mut out = object.clone();
@@ -187,7 +187,7 @@ fn a_guest_of_a_controller_that_is_left_without_the_model_is_an_event() {
     assert!(not_replaced(&common("Warn"), &replaced, CONTROLLER).is_empty(), "it has the model");
     let exempt = json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}});
     let mut alone = common("Warn");
-    alone.cluster = cluster("1.9.0", intel(), [Object::Namespace(read(exempt))]);
+    alone.cluster = cluster("1.9.0", intel(), [ClusterObject::Namespace(read(exempt))]);
     assert!(not_replaced(&alone, &web, CONTROLLER).is_empty(), "a namespace that is left alone");
 }
 
@@ -210,7 +210,7 @@ fn a_guest_sent_without_a_model_is_known_as_such(#[case] model: &str, #[case] re
 fn a_model_of_an_instancetype_is_not_the_templates() {
     let mut world = common("Deny");
     let instancetype = json!({"metadata": {"name": "u1"}, "spec": {"cpu": {"model": "Cascadelake-Server-noTSX"}}});
-    world.cluster = cluster("1.9.0", intel(), [Object::Instancetype(read(instancetype))]);
+    world.cluster = cluster("1.9.0", intel(), [ClusterObject::Instancetype(read(instancetype))]);
     let web = vm("web", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "u1"}));
     let denial = denied(&world, &review(&web)).expect("it does not use the model");
     assert_eq!(denial.causes[0].field, "spec.instancetype.name");
@@ -219,7 +219,7 @@ fn a_model_of_an_instancetype_is_not_the_templates() {
         @"shop/web asks for Cascadelake-Server-noTSX of its instancetype u1, not the common CPU model Skylake-Server-noTSX-IBRS; change it there: KubeVirt refuses a model in the template beside it (policy intel-pool)"
     );
     // One that states none is as good as no instancetype.
-    world.cluster = cluster("1.9.0", intel(), [Object::Instancetype(read(json!({"metadata": {"name": "u1"}})))]);
+    world.cluster = cluster("1.9.0", intel(), [ClusterObject::Instancetype(read(json!({"metadata": {"name": "u1"}})))]);
     let warnings = admitted(&world, &review(&web));
     assert!(warnings[0].contains("shop/web will run with CPU model"), "{warnings:?}");
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::report::Kind;
+use crate::report::EventKind;
 
 /// What a sender would have people read. As a label it is valid, with what is put around it it is not.
 const WORDS: &str = "CALL-THIS-NUMBER";
@@ -17,9 +17,10 @@ fn scene() -> World {
     });
     let db = running("db", "node-a", "host-model");
     let inherited = launcher(&db, [feature("hle"), feature("amd-stibp")]);
-    let known = |name| Object::VirtualMachine(Box::new(read(vm(name, ""))));
-    let instancetype = Object::Instancetype(read(json!({"metadata": {"name": "u1", "namespace": "shop"}, "spec": {}})));
-    let preference = Object::Preference(read(json!({"metadata": {"name": "p1"}, "spec": {}})));
+    let known = |name| ClusterObject::VirtualMachine(Box::new(read(vm(name, ""))));
+    let instancetype =
+        ClusterObject::Instancetype(read(json!({"metadata": {"name": "u1", "namespace": "shop"}, "spec": {}})));
+    let preference = ClusterObject::Preference(read(json!({"metadata": {"name": "p1"}, "spec": {}})));
     World {
         cluster: cluster(
             "1.9.0",
@@ -87,7 +88,7 @@ fn objects() -> Vec<Value> {
 }
 
 /// The reports of both stages.
-fn reports(world: &World, object: &Value) -> Vec<Report> {
+fn reports(world: &World, object: &Value) -> Vec<EventReport> {
     let bytes = by(review(object), CONTROLLER).to_string();
     let Ok(request) = review::decode(bytes.as_bytes()) else { return Vec::new() };
     let answers = [Stage::Mutate, Stage::Validate].map(|stage| answer(&ReviewContext::new(world), stage, &request));
@@ -184,7 +185,7 @@ proptest! {
         let forged = with_text(object.clone(), which.index(count(&object)), |_| text.clone());
         for report in reports(&scene(), &forged) {
             let (name, kind) = (report.regarding.name(), report.regarding.kind());
-            let expected = if kind == Kind::Vmi { format!("uid-{name}") } else { format!("vm-{name}") };
+            let expected = if kind == EventKind::Vmi { format!("uid-{name}") } else { format!("vm-{name}") };
             prop_assert_eq!(report.regarding.uid(), expected);
             prop_assert!(report.regarding.namespace() == "shop" && ["db", "web", "lost"].contains(&name));
         }

@@ -61,7 +61,7 @@ fn refusing() -> World {
     World { cluster: cluster("1.9.0", intel(), Vec::new()), policies: vec![policy] }
 }
 
-fn answered(world: &World, stage: Stage, review: &Value) -> Answer {
+fn answered(world: &World, stage: Stage, review: &Value) -> ReviewAnswer {
     let bytes = review.to_string();
     let request = review::decode(bytes.as_bytes()).expect("a review");
     answer(&ReviewContext::new(world), stage, &request).expect("an answer")
@@ -172,7 +172,7 @@ mod reviewed {
     fn the_field_of_a_pools_instancetype_is_named() {
         let mut world = refusing();
         let instancetype = json!({"metadata": {"name": "u1"}, "spec": {"cpu": {"model": "Cascadelake-Server-noTSX"}}});
-        world.cluster = cluster("1.9.0", intel(), [Object::Instancetype(read(instancetype))]);
+        world.cluster = cluster("1.9.0", intel(), [ClusterObject::Instancetype(read(instancetype))]);
         let web = vm("web", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "u1"}));
         let denial = denied(&world, &review(&vm_pool(&web))).expect("it does not use the model");
         assert_eq!(denial.causes[0].field, "spec.virtualMachineTemplate.spec.instancetype.name");
@@ -185,7 +185,7 @@ mod reviewed {
     fn findings_of_a_pool_name_its_fields(#[case] instancetype: Value, #[case] field: &str) {
         let u1 = json!({"metadata": {"name": "u1"}, "spec": {"cpu": {"model": "Cascadelake-Server-noTSX"}}});
         let mut world = world(mixed(), Vec::new(), None);
-        world.cluster = cluster("1.9.0", intel(), [Object::Instancetype(read(u1))]);
+        world.cluster = cluster("1.9.0", intel(), [ClusterObject::Instancetype(read(u1))]);
         let web = vm("web", SKYLAKE).tweak(|vm| vm["spec"]["instancetype"] = instancetype);
         let bytes = review(&vm_pool(&web)).to_string();
         let request = review::decode(bytes.as_bytes()).expect("a review");
@@ -266,11 +266,11 @@ mod reviewed {
                 crate::kubevirt::replicas::Replicas::from(read::<crate::kubevirt::wire::Pool>(stored.clone()))
             }
         };
-        let world = world(mixed(), vec![Object::Replicas(Box::new(known))], None);
+        let world = world(mixed(), vec![ClusterObject::Replicas(Box::new(known))], None);
         let asked = by(update(&stored, &holder.of(&vm("web", UNKNOWN))), user);
         let reported = answered(&world, Stage::Validate, &asked).reports;
         let about: Vec<_> = reported.iter().map(|report| (report.regarding.kind(), report.regarding.name())).collect();
-        assert_eq!(about, [(report::Kind::Replicas(kind), "web")], "GitOps reads no warning");
+        assert_eq!(about, [(report::EventKind::Replicas(kind), "web")], "GitOps reads no warning");
         let dry = asked.tweak(|review| review["request"]["dryRun"] = json!(true));
         let answer = answered(&world, Stage::Validate, &dry);
         assert!(answer.reports.is_empty() && !answer.decision.warnings().is_empty());
@@ -398,24 +398,24 @@ mod controllers {
     fn known(world: World) -> World {
         let web = vm("web", "EPYC-Rome");
         let mut cluster = world.cluster.clone();
-        cluster.put(Object::VirtualMachine(Box::new(read(web.clone()))));
+        cluster.put(ClusterObject::VirtualMachine(Box::new(read(web.clone()))));
         let set = read::<crate::kubevirt::wire::ReplicaSet>(replica_set(&web));
         let pool = read::<crate::kubevirt::wire::Pool>(vm_pool(&web));
-        cluster.put(Object::Replicas(Box::new(set.into())));
-        cluster.put(Object::Replicas(Box::new(pool.into())));
+        cluster.put(ClusterObject::Replicas(Box::new(set.into())));
+        cluster.put(ClusterObject::Replicas(Box::new(pool.into())));
         World { cluster, ..world }
     }
 
     /// What KubeVirt's controllers send for guests, each as it would be denied to a person: the object, and whom its Event is
     /// about. A restart, a replica set, a pool that grows, one that is rolled out, a clone or restore, a VM that is restored
     /// in place, a launcher.
-    fn sent(model: &str) -> Vec<(&'static str, Value, Option<report::Kind>)> {
-        use report::Kind;
-        let set = Kind::Replicas(ReplicasKind::ReplicaSet);
-        let pool = Kind::Replicas(ReplicasKind::Pool);
+    fn sent(model: &str) -> Vec<(&'static str, Value, Option<report::EventKind>)> {
+        use report::EventKind;
+        let set = EventKind::Replicas(ReplicasKind::ReplicaSet);
+        let pool = EventKind::Replicas(ReplicasKind::Pool);
         let update_of = |owner| update(&owned(new_vm("host-model"), owner), &owned(new_vm(model), owner));
         vec![
-            ("a start", review(&owned(vmi_with(model), Some(0))), Some(Kind::VirtualMachine)),
+            ("a start", review(&owned(vmi_with(model), Some(0))), Some(EventKind::VirtualMachine)),
             ("a replica set", review(&owned(vmi_with(model), Some(1))), Some(set)),
             ("a pool grows", review(&owned(new_vm(model), Some(2))), Some(pool)),
             ("a pool is rolled out", update_of(Some(2)), Some(pool)),
@@ -442,7 +442,7 @@ mod controllers {
                 assert_eq!(answer.exempted, Some(Exemption::Controller), "{what}: no metric counts it");
                 let reported: Vec<_> = answer.reports.iter().map(|report| report.regarding.kind()).collect();
                 let names_it = answer.reports.iter().all(|report| report.note.as_str().contains("shop/web-"));
-                let of_many = matches!(about, Some(report::Kind::Replicas(_)));
+                let of_many = matches!(about, Some(report::EventKind::Replicas(_)));
                 assert!(names_it || !of_many, "{what}: which of its guests is it? {:?}", answer.reports);
                 let expected: Vec<_> = about.into_iter().collect();
                 assert_eq!(
@@ -467,7 +467,7 @@ mod controllers {
         for (what, asked, about) in sent(UNKNOWN) {
             let answer = answered(&world, Stage::Validate, &by(asked, CONTROLLER));
             let lacks: Vec<MissingInput> = about
-                .or((what == "a clone" || what == "a restore").then_some(report::Kind::VirtualMachine))
+                .or((what == "a clone" || what == "a restore").then_some(report::EventKind::VirtualMachine))
                 .map(|kind| MissingInput::Owner {
                     kind,
                     namespace: "shop".to_owned(),

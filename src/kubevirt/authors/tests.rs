@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::label;
 use crate::fit::subject::Stage;
-use crate::kubevirt::cluster::{Cluster, Object};
+use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::kubevirt::subject::{of_migration, of_vm};
 use crate::kubevirt::wire::Reader;
 use crate::testing::Tweak;
@@ -23,9 +23,9 @@ impl Reader<'static> for Json {
     }
 }
 
-fn object(json: &Value) -> Option<Object> {
+fn object(json: &Value) -> Option<ClusterObject> {
     let group = json["apiVersion"].as_str().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
-    Object::read(group, json["kind"].as_str().unwrap_or_default(), &Json(json.clone())).expect("well-formed")
+    ClusterObject::read(group, json["kind"].as_str().unwrap_or_default(), &Json(json.clone())).expect("well-formed")
 }
 
 /// The value at a path such as `spec.a[0].b`, or what holds its last part.
@@ -76,7 +76,7 @@ fn without_the_author_the_requirement_is_gone_or_anothers() {
             let vm = &case["vm"];
             let (said, rendered) = authors(vm, &cluster);
             for (key, value) in &rendered.node_selector {
-                let Asked { author, field } =
+                let AskedAt { author, field } =
                     said.of_entry(key).unwrap_or_else(|| panic!("{}: nobody asks for {key}", case["name"]));
                 looked += 1;
                 assert!(

@@ -16,7 +16,7 @@ use crate::kubevirt::revision::Copied;
 use crate::kubevirt::wire::{InstancetypeSpec, Matcher, Meta, PreferenceSpec, StatusRef, VirtualMachine};
 
 /// An instancetype or a preference, and how it is known.
-pub(super) struct Found<'c, T> {
+pub(super) struct FoundObject<'c, T> {
     pub(super) spec: &'c T,
     /// What had to be assumed, or is worth knowing.
     pub(super) assumed: Option<Finding>,
@@ -27,14 +27,14 @@ pub(super) struct Found<'c, T> {
 }
 
 /// What a VirtualMachine uses; nothing where it names none; or what would have to be known.
-pub(super) type Result<'c, T> = std::result::Result<Option<Found<'c, T>>, Box<Finding>>;
+pub(super) type Result<'c, T> = std::result::Result<Option<FoundObject<'c, T>>, Box<Finding>>;
 
 /// The instancetype of a VirtualMachine.
 pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, InstancetypeSpec> {
     let Some(matcher) = inferred(Inferred::Instancetype, vm.spec.instancetype.as_ref(), vm, cluster)? else {
         return Ok(None);
     };
-    let search = Search {
+    let search = RevisionSearch {
         what: "instancetype",
         kinds: [Resource::Instancetypes, Resource::ClusterInstancetypes],
         vm,
@@ -56,7 +56,7 @@ pub(super) fn preference<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Resul
     let Some(matcher) = inferred(Inferred::Preference, vm.spec.preference.as_ref(), vm, cluster)? else {
         return Ok(None);
     };
-    let search = Search {
+    let search = RevisionSearch {
         what: "preference",
         kinds: [Resource::Preferences, Resource::ClusterPreferences],
         vm,
@@ -86,7 +86,7 @@ fn inferred<'v>(
 }
 
 /// What is looked for.
-struct Search<'v, 'c> {
+struct RevisionSearch<'v, 'c> {
     /// `instancetype` or `preference`: the field of the VirtualMachine's spec.
     what: &'static str,
     /// The kind of a namespace and the kind of the cluster.
@@ -97,12 +97,12 @@ struct Search<'v, 'c> {
     cluster: &'c Cluster,
 }
 
-impl<'c> Search<'_, 'c> {
+impl<'c> RevisionSearch<'_, 'c> {
     fn find<T: PartialEq>(
         &self,
         live: impl Fn(&str, &str) -> Option<(&'c Meta, &'c T)>,
         copied: impl Fn(&'c Copied) -> Option<&'c T>,
-    ) -> std::result::Result<Found<'c, T>, Box<Finding>> {
+    ) -> std::result::Result<FoundObject<'c, T>, Box<Finding>> {
         let (what, name) = (self.what, &self.matcher.name);
         if name.is_empty() {
             return self
@@ -119,7 +119,7 @@ impl<'c> Search<'_, 'c> {
         let Some(pinned) = self.pinned() else {
             return match live {
                 Some((meta, spec)) => {
-                    Ok(Found { spec, assumed: None, excess: self.excess(meta), matcher: self.matcher.clone() })
+                    Ok(FoundObject { spec, assumed: None, excess: self.excess(meta), matcher: self.matcher.clone() })
                 }
                 None => self.missing(format!(
                     "{} {name} is not known, and so not what the guest asks for; {}",
@@ -138,7 +138,7 @@ impl<'c> Search<'_, 'c> {
                              not reach the VM until its revision is cleared"
                         )
                     };
-                    Ok(Found {
+                    Ok(FoundObject {
                         spec,
                         assumed: has_changed.then(|| self.finding(Check::Assumed, words())),
                         excess: self.excess(&revision.metadata),
@@ -162,7 +162,7 @@ impl<'c> Search<'_, 'c> {
                          now; {}", not_known(self.cluster, &[Resource::Revisions])
                     ))
                 });
-                Ok(Found { spec, assumed, excess: self.excess(meta), matcher: self.matcher.clone() })
+                Ok(FoundObject { spec, assumed, excess: self.excess(meta), matcher: self.matcher.clone() })
             }
             _ => self.missing(format!(
                 "the VM is pinned to ControllerRevision {pinned} of {what} {name}, which is not known, and so not what the guest \

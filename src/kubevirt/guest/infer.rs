@@ -66,7 +66,7 @@ pub(super) fn matcher<'v>(
     }
     let is_ignored = matcher.infer_from_volume_failure_policy == "Ignore";
     let inference = format!("the {} is inferred from volume {volume}", what.field());
-    match (Search { what, vm, cluster }).by_volume(volume) {
+    match (VolumeSearch { what, vm, cluster }).by_volume(volume) {
         Ok((name, kind)) => Ok(Some(Cow::Owned(Matcher { name, kind, ..Matcher::default() }))),
         Err(NotInferred::Unnamed(_)) if is_ignored => Ok(None),
         Err(NotInferred::Unnamed(why) | NotInferred::Refused(why)) => {
@@ -81,18 +81,18 @@ pub(super) fn matcher<'v>(
 }
 
 /// The way from a volume to the labels.
-struct Search<'v> {
+struct VolumeSearch<'v> {
     what: Inferred,
     vm: &'v VirtualMachine,
     cluster: &'v Cluster,
 }
 
 /// Name and kind, as the labels have them.
-type Named = Result<(String, String), NotInferred>;
+type InferredName = Result<(String, String), NotInferred>;
 
-impl Search<'_> {
+impl VolumeSearch<'_> {
     /// `fromVolumes`.
-    fn by_volume(&self, name: &str) -> Named {
+    fn by_volume(&self, name: &str) -> InferredName {
         let Some(volume) = self.vm.spec.template.spec.volumes.iter().find(|volume| volume.name == name) else {
             return Err(NotInferred::Refused("the VM has no volume of that name".to_owned()));
         };
@@ -106,7 +106,7 @@ impl Search<'_> {
     }
 
     /// `fromLabels`.
-    fn by_labels(&self, metadata: &Meta, object: &str) -> Named {
+    fn by_labels(&self, metadata: &Meta, object: &str) -> InferredName {
         let [name, kind] = self.what.labels();
         if let Some(excess) = &metadata.excess {
             return Err(NotInferred::TooLarge(format!("{object} is too large to judge by: {excess}")));
@@ -119,7 +119,7 @@ impl Search<'_> {
     }
 
     /// By the labels, and where they name none by what the object is filled from.
-    fn by_labels_or(&self, metadata: &Meta, object: &str, source: impl FnOnce() -> Named) -> Named {
+    fn by_labels_or(&self, metadata: &Meta, object: &str, source: impl FnOnce() -> InferredName) -> InferredName {
         match self.by_labels(metadata, object) {
             Err(NotInferred::Unnamed(_)) => source(),
             found => found,
@@ -127,7 +127,7 @@ impl Search<'_> {
     }
 
     /// `fromPVC`.
-    fn by_claim(&self, namespace: &str, name: &str) -> Named {
+    fn by_claim(&self, namespace: &str, name: &str) -> InferredName {
         let object = format!("PersistentVolumeClaim {namespace}/{name}");
         match self.cluster.claim(namespace, name) {
             Some(claim) => self.by_labels(&claim.metadata, &object),
@@ -136,7 +136,7 @@ impl Search<'_> {
     }
 
     /// `fromVolumeSnapshot`.
-    fn by_snapshot(&self, snapshot: &DataSourceRef) -> Named {
+    fn by_snapshot(&self, snapshot: &DataSourceRef) -> InferredName {
         let DataSourceRef { namespace, name } = snapshot;
         let object = format!("VolumeSnapshot {namespace}/{name}");
         match self.cluster.volume_snapshot(namespace, name) {
@@ -146,7 +146,7 @@ impl Search<'_> {
     }
 
     /// `fromDataVolume`.
-    fn by_data_volume(&self, name: &str) -> Named {
+    fn by_data_volume(&self, name: &str) -> InferredName {
         let namespace = &self.vm.metadata.namespace;
         let mut templates = self.vm.spec.data_volume_templates.iter();
         if let Some(template) = templates.find(|template| template.metadata.name == name) {
@@ -164,7 +164,7 @@ impl Search<'_> {
     }
 
     /// `fromDataVolumeSpec`.
-    fn by_spec(&self, spec: &DataVolumeSpec) -> Named {
+    fn by_spec(&self, spec: &DataVolumeSpec) -> InferredName {
         if let Some(found) = spec.source.as_ref().and_then(|source| self.by_source(source)) {
             return found;
         }
@@ -182,7 +182,7 @@ impl Search<'_> {
     }
 
     /// `fromDataSource`.
-    fn by_data_source(&self, namespace: &str, name: &str) -> Named {
+    fn by_data_source(&self, namespace: &str, name: &str) -> InferredName {
         let object = format!("DataSource {namespace}/{name}");
         let Some(found) = self.cluster.data_source(namespace, name) else {
             return Err(NotInferred::Unknown { object, needed: &[Resource::DataSources] });
@@ -194,7 +194,7 @@ impl Search<'_> {
     }
 
     /// By the labels of the object that a DataVolume or a DataSource names; `None` where it names none.
-    fn by_source(&self, source: &ObjectSource) -> Option<Named> {
+    fn by_source(&self, source: &ObjectSource) -> Option<InferredName> {
         match (&source.pvc, &source.snapshot) {
             (Some(claim), _) => Some(self.by_claim(&claim.namespace, &claim.name)),
             (None, Some(snapshot)) => Some(self.by_snapshot(snapshot)),

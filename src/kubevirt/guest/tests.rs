@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::LaunchSecurity;
 use crate::say::finding::message;
@@ -16,7 +16,7 @@ use crate::testing::cluster::{cluster, read, vm};
 use crate::testing::fleet::{intel, mixed};
 
 /// An object as a dump has it.
-fn object(group: &str, kind: &str, name: &str, rest: &Value) -> Object {
+fn object(group: &str, kind: &str, name: &str, rest: &Value) -> ClusterObject {
     struct Json(Value);
     impl crate::kubevirt::wire::Reader<'static> for Json {
         type Error = serde_json::Error;
@@ -36,14 +36,14 @@ fn object(group: &str, kind: &str, name: &str, rest: &Value) -> Object {
             other => json[key] = other.clone(),
         }
     }
-    Object::read(group, kind, &Json(json)).expect("well-formed").expect("a kind that guests are judged by")
+    ClusterObject::read(group, kind, &Json(json)).expect("well-formed").expect("a kind that guests are judged by")
 }
 
-fn preference(spec: &Value) -> Object {
+fn preference(spec: &Value) -> ClusterObject {
     object("instancetype.kubevirt.io", "VirtualMachineClusterPreference", "p", &json!({"spec": spec}))
 }
 
-fn instancetype(rest: &Value) -> Object {
+fn instancetype(rest: &Value) -> ClusterObject {
     object("instancetype.kubevirt.io", "VirtualMachineClusterInstancetype", "i", rest)
 }
 
@@ -55,7 +55,7 @@ fn machine(domain: &Value) -> Value {
     })
 }
 
-fn of(release: &str, vm: Value, objects: Vec<Object>) -> Guest {
+fn of(release: &str, vm: Value, objects: Vec<ClusterObject>) -> Guest {
     guest_of(&read(vm), &cluster(release, mixed(), objects))
 }
 
@@ -156,7 +156,7 @@ fn what_template_and_instancetype_both_set_is_a_conflict() {
 mod data_sources {
     use super::*;
 
-    fn data_source(name: &str, rest: &Value) -> Object {
+    fn data_source(name: &str, rest: &Value) -> ClusterObject {
         object("cdi.kubevirt.io", "DataSource", name, rest)
     }
 
@@ -229,13 +229,13 @@ mod revisions {
     const UID: &str = "3e86e367-0000-4000-8000-000000000041";
 
     /// The copy that a VM was given: model EPYC-Genoa. The object has been corrected since.
-    fn copy(labels: &Value) -> Object {
+    fn copy(labels: &Value) -> ClusterObject {
         let data = json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
             "metadata": {"name": "i"}, "spec": {"cpu": {"model": "EPYC-Genoa"}}});
         object("apps", "ControllerRevision", "copy", &json!({"metadata": {"labels": labels}, "data": data}))
     }
 
-    fn today(meta: &Value) -> Object {
+    fn today(meta: &Value) -> ClusterObject {
         instancetype(&json!({"metadata": meta, "spec": {"cpu": {"model": "EPYC-Milan"}}}))
     }
 
@@ -281,7 +281,7 @@ mod revisions {
     #[test]
     fn a_manifest_without_status_keeps_that_of_the_vm_that_is_there() {
         let status = json!({"name": "i", "controllerRevisionRef": {"name": "copy"}});
-        let stored = Object::VirtualMachine(Box::new(read(pinned(&json!({}), &status))));
+        let stored = ClusterObject::VirtualMachine(Box::new(read(pinned(&json!({}), &status))));
         let guest = of("1.9.0", pinned(&json!({}), &json!(null)), vec![stored, copy(&json!({})), today(&json!({}))]);
         assert_eq!(model(&guest), Ok("EPYC-Genoa"));
     }
@@ -326,7 +326,7 @@ mod revisions {
 
 /// A volume, objects by which it leads to the labels that name preference-or-instancetype `i`, and `dataVolumeTemplates`: the
 /// combinations that `fromVolumes` lists, and those that it does not know.
-fn led(how: &str) -> (Value, Vec<Object>, Value) {
+fn led(how: &str) -> (Value, Vec<ClusterObject>, Value) {
     let labelled = |name: &str| {
         json!({"metadata": {"labels": {
             "instancetype.kubevirt.io/default-instancetype": name,

@@ -4,14 +4,14 @@
 //! back from a preference, and a Hyper-V setting takes others along.
 
 use super::start_of;
-use crate::fit::author::{Author, Named};
+use crate::fit::author::{Author, TypeReference};
 use crate::fit::label::{self, Family};
 use crate::fit::subject::{ListedFeature, Setting, SettingChange};
 use crate::kubevirt::authors::Source;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::defaults::is_on;
 use crate::kubevirt::guest::{Guest, guest_of};
-use crate::kubevirt::setting::{Origin, Setting as From};
+use crate::kubevirt::setting::{Setting as From, SettingOrigin};
 use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec};
 
 /// How many features are tried one by one.
@@ -20,7 +20,7 @@ const EACH: usize = 4;
 /// The changes of a guest that a VirtualMachine makes, by the guest that it becomes.
 pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<SettingChange<'static>> {
     // Of what is not known, or is another model by then, nothing is said.
-    let is_of_policy = guest.origins.iter().any(|(_, origin)| matches!(origin, Origin::Policy(_)));
+    let is_of_policy = guest.origins.iter().any(|(_, origin)| matches!(origin, SettingOrigin::Policy(_)));
     if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() || is_of_policy {
         return Vec::new();
     }
@@ -117,7 +117,7 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
 }
 
 /// What an instancetype or a preference sets that asks for what not every node has.
-fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(Setting, Named)> {
+fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(Setting, TypeReference)> {
     let source = Source::vm(vm, &guest.origins, [guest.instancetype.as_ref(), guest.preference.as_ref()]);
     let cpu = guest.spec.domain.cpu.as_ref();
     let found = guest.origins.iter().filter_map(|(from, _)| {

@@ -15,7 +15,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::node::Node;
 use crate::fit::remedy::{Action, ChangeSelector, Remedy, RemoveLabels};
 use crate::fit::verdict::Outcome;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::say::finding::message;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration as request, read, running, vm, vmi};
@@ -205,7 +205,7 @@ mod pods {
 mod migrations {
     use super::*;
 
-    fn judged(objects: Vec<Object>, nodes: Vec<Node>) -> (Prepared<'static>, Cluster) {
+    fn judged(objects: Vec<ClusterObject>, nodes: Vec<Node>) -> (Prepared<'static>, Cluster) {
         let cluster = cluster("1.9.0", nodes, objects);
         let judged = of_migration(&read(request("db")), &cluster);
         (judged, cluster)
@@ -408,12 +408,12 @@ mod migrations {
 mod machines {
     use super::*;
 
-    fn instancetype(kind: &str, namespace: &str, spec: &Value) -> Object {
+    fn instancetype(kind: &str, namespace: &str, spec: &Value) -> ClusterObject {
         let json = json!({"kind": kind, "metadata": {"name": "big", "namespace": namespace}, "spec": spec});
-        Object::Instancetype(read(json))
+        ClusterObject::Instancetype(read(json))
     }
 
-    fn of(change: impl FnOnce(&mut Value), objects: Vec<Object>) -> Prepared<'static> {
+    fn of(change: impl FnOnce(&mut Value), objects: Vec<ClusterObject>) -> Prepared<'static> {
         of_vm(&read(vm("db", "").tweak(change)), &cluster("1.9.0", mixed(), objects))
     }
 
@@ -445,7 +445,7 @@ mod machines {
     /// KubeVirt refuses a model in the template beside that of the instancetype.
     #[test]
     fn the_model_of_an_instancetype_is_not_replaced_in_the_template() {
-        let offered = |vm: Value, objects: Vec<Object>| {
+        let offered = |vm: Value, objects: Vec<ClusterObject>| {
             let cluster = cluster("1.9.0", mixed(), objects);
             let judged = of_vm(&read(vm), &cluster);
             remedies(&judged, &cluster).into_iter().any(|remedy| matches!(remedy.action, Action::UseModel(_)))
@@ -492,7 +492,7 @@ mod machines {
     fn a_preference_adds_features_and_a_machine_type() {
         let spec = json!({"cpu": {"preferredCPUFeatures": [{"name": "gfni", "policy": "require"}, {"name": "hle", "policy": "require"}]},
             "machine": {"preferredMachineType": "pc-q35-9.2"}});
-        let preference = Object::Preference(read(json!({"metadata": {"name": "modern"}, "spec": spec})));
+        let preference = ClusterObject::Preference(read(json!({"metadata": {"name": "modern"}, "spec": spec})));
         let judged = of(
             |vm| {
                 vm["spec"]["preference"] = json!({"name": "modern"});
@@ -513,7 +513,7 @@ mod machines {
         let edited = vm("db", "Icelake-Server-noTSX").tweak(|vm| {
             vm["spec"]["template"]["spec"]["nodeSelector"] = json!({ZONE: "z2"});
         });
-        let objects = [vmi(guest), Object::VirtualMachine(Box::new(read(edited)))];
+        let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(edited)))];
         let judged = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), objects));
         let restart = judged.subject.restart.as_ref().expect("it can be started anew");
         assert_eq!(restart.mode, CpuMode::Named("Icelake-Server-noTSX".to_owned()), "a restart into an unknown future");
@@ -595,7 +595,7 @@ mod releases {
 
     #[test]
     fn an_unknown_release_is_said() {
-        let cluster = Cluster::new(mixed().into_iter().map(Object::Node), None);
+        let cluster = Cluster::new(mixed().into_iter().map(ClusterObject::Node), None);
         let judged = of_vm(&read(vm("db", "")), &cluster);
         let note = judged.notes.first().expect("the rules of a guessed release, unsaid");
         assert!(note.check == Check::Assumed && message(note).contains("v1.9.0"), "{}", message(note));
@@ -607,7 +607,7 @@ mod releases {
             node.labels.retain(|key, _| Family::of(key) != Family::MachineType);
             node
         };
-        let cluster = Cluster::new(intel().into_iter().map(old).map(Object::Node), None);
+        let cluster = Cluster::new(intel().into_iter().map(old).map(ClusterObject::Node), None);
         let judged = of_vm(&read(vm("db", "")), &cluster);
         assert!(
             !keys(&judged).contains_key(&machine("q35")),
@@ -621,7 +621,7 @@ mod releases {
 mod promises {
     use super::*;
 
-    fn after(cluster_nodes: Vec<Node>, objects: Vec<Object>, asked: Value) -> usize {
+    fn after(cluster_nodes: Vec<Node>, objects: Vec<ClusterObject>, asked: Value) -> usize {
         let cluster = cluster("1.9.0", cluster_nodes, objects);
         of_migration(&read(asked), &cluster).assess(&cluster).fitting.count()
     }

@@ -6,8 +6,8 @@ use rstest::rstest;
 use super::*;
 use crate::libvirt::question::xml;
 
-fn output(code: i32, stdout: &str, stderr: &str) -> Output {
-    Output { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
+fn output(code: i32, stdout: &str, stderr: &str) -> CommandOutput {
+    CommandOutput { code: Some(code), stdout: stdout.to_owned(), stderr: stderr.to_owned() }
 }
 
 fn asked_for_guest() -> Question {
@@ -80,13 +80,13 @@ fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str)
     0,
     "CPU described in /dev/fd/63 is identical to the CPU provided by hypervisor on the host\n\n",
     "",
-    Ok(Answer::Identical)
+    Ok(LibvirtAnswer::Identical)
 )]
 #[case::superset(
     0,
     "The CPU provided by hypervisor on the host is a superset of CPU described in /proc/self/fd/11\n\n",
     "",
-    Ok(Answer::Superset)
+    Ok(LibvirtAnswer::Superset)
 )]
 #[case::one_feature(1, "\n", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: the CPU is incompatible with host CPU: Host CPU does not provide required features: amx-bf16\n", Ok(missing(&["amx-bf16"])))]
 #[case::features(1, "", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: the CPU is incompatible with host CPU: Host CPU does not provide required features: rtm, hle, sse4.1\n", Ok(missing(&["hle", "rtm", "sse4.1"])))]
@@ -154,13 +154,13 @@ fn a_guest_without_a_model_is_not_compared(#[case] cpu: &str, #[case] has: &str)
     0,
     "CPU described in /dev/fd/63 is identical to the CPU provided by hypervisor on the host\r\n\r\n",
     "",
-    Ok(Answer::Identical)
+    Ok(LibvirtAnswer::Identical)
 )]
 #[case::warnings_beside_an_answer(
     0,
     "The CPU provided by hypervisor on the host is a superset of CPU described in /dev/fd/63\n",
     "setlocale: No such file or directory\n",
-    Ok(Answer::Superset)
+    Ok(LibvirtAnswer::Superset)
 )]
 #[case::no_exit_code(1, "", "error: unknown procedure: 385\n", Err(Silence::Failed("unknown procedure: 385".to_owned())))]
 #[case::unknown_model(1, "", "error: Failed to compare hypervisor CPU with /dev/fd/63\nerror: internal error: Unknown CPU model Nosuch\n", Err(Silence::Failed("internal error: Unknown CPU model Nosuch".to_owned())))]
@@ -176,17 +176,17 @@ fn a_comparison_is_read(
     #[case] code: i32,
     #[case] stdout: &str,
     #[case] stderr: &str,
-    #[case] expected: Result<Answer, Silence>,
+    #[case] expected: Result<LibvirtAnswer, Silence>,
 ) {
     assert_eq!(comparison(&compared(), &output(code, stdout, stderr)), expected);
 }
 
-fn missing(features: &[&str]) -> Answer {
-    Answer::Incompatible(Incompatible { missing: names(features), reason: String::new() })
+fn missing(features: &[&str]) -> LibvirtAnswer {
+    LibvirtAnswer::Incompatible(Incompatible { missing: names(features), reason: String::new() })
 }
 
-fn reason(words: &str) -> Answer {
-    Answer::Incompatible(Incompatible { missing: Vec::new(), reason: words.to_owned() })
+fn reason(words: &str) -> LibvirtAnswer {
+    LibvirtAnswer::Incompatible(Incompatible { missing: Vec::new(), reason: words.to_owned() })
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn the_host_model_and_the_usable_models_are_read() {
     assert_eq!(read.models, listed.map(|(model, usable)| (model.to_owned(), usable)).into());
     assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), Some("Skylake-Server with 1 feature more and 1 less"));
     let without = "<domainCapabilities><cpu><mode name='host-model' supported='no'/></cpu></domainCapabilities>";
-    assert_eq!(host(&host_asked(), &output(0, without, "")), Ok(Host::default()));
+    assert_eq!(host(&host_asked(), &output(0, without, "")), Ok(LibvirtHost::default()));
 }
 
 /// `domcapabilities` as releases of libvirt write it: the host model, and the usable models.

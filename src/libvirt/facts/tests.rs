@@ -14,24 +14,29 @@ fn cpu(model: &str) -> GuestCpu {
 }
 
 /// From a file; an empty time is none.
-fn file(name: &str, at: &str) -> Origin {
-    Origin { at: at.parse().ok(), place: Some(name.into()) }
+fn file(name: &str, at: &str) -> AnswerOrigin {
+    AnswerOrigin { at: at.parse().ok(), place: Some(name.into()) }
 }
 
-fn asked_now() -> Origin {
-    Origin::now(EARLY.parse().unwrap())
+fn asked_now() -> AnswerOrigin {
+    AnswerOrigin::now(EARLY.parse().unwrap())
 }
 
-fn no() -> Answer {
-    Answer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
+fn no() -> LibvirtAnswer {
+    LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
 }
 
 fn machine(host_model: &str) -> Machine {
     Machine { vendor: "Intel".to_owned(), host_model: host_model.to_owned() }
 }
 
-fn add(facts: &mut Facts, of: &Machine, answer: Result<Answer, Silence>, origin: Origin) -> Result<(), Contradiction> {
-    facts.add_node("node-b", of, [], [(cpu("EPYC"), Kept::new(answer, origin))], None)
+fn add(
+    facts: &mut LibvirtFacts,
+    of: &Machine,
+    answer: Result<LibvirtAnswer, Silence>,
+    origin: AnswerOrigin,
+) -> Result<(), Contradiction> {
+    facts.add_node("node-b", of, [], [(cpu("EPYC"), Sourced::new(answer, origin))], None)
 }
 
 fn labelled(host_model: &str) -> Fleet {
@@ -44,8 +49,8 @@ fn labelled(host_model: &str) -> Fleet {
 }
 
 /// What `node-b`, labelled with this host model, says of the guest's CPU.
-fn said(facts: &mut Facts, host_model: &str) -> Option<Result<Answer, Silence>> {
-    let guest = GuestFacts { cpu: Kept::new(Ok(cpu("EPYC")), file("guest", EARLY)), losses: BTreeMap::new() };
+fn said(facts: &mut LibvirtFacts, host_model: &str) -> Option<Result<LibvirtAnswer, Silence>> {
+    let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("guest", EARLY)), losses: BTreeMap::new() };
     facts.add_guest(("shop".to_owned(), "db".to_owned()), "1".to_owned(), guest).unwrap();
     facts.of("shop", "db", "1", &labelled(host_model)).unwrap().nodes.get("node-b").cloned()
 }
@@ -54,26 +59,26 @@ fn said(facts: &mut Facts, host_model: &str) -> Option<Result<Answer, Silence>> 
 #[rstest]
 #[case::alike(Ok(no()), file("a", EARLY), Ok(no()), file("b", LATE), Some((Ok(no()), 0)))]
 #[case::alike_without_times(Ok(no()), file("a", ""), Ok(no()), file("b", ""), Some((Ok(no()), 0)))]
-#[case::later(Ok(no()), file("a", EARLY), Ok(Answer::Superset), file("b", LATE), Some((Ok(Answer::Superset), 1)))]
-#[case::other_features(Ok(Answer::Superset), file("a", EARLY), Ok(no()), file("b", LATE), Some((Ok(no()), 1)))]
-#[case::at_one_time(Ok(no()), file("a", EARLY), Ok(Answer::Superset), file("b", EARLY), None)]
-#[case::one_without_a_time(Ok(no()), file("a", EARLY), Ok(Answer::Superset), file("b", ""), None)]
-#[case::without_times(Ok(no()), file("a", ""), Ok(Answer::Identical), file("b", ""), None)]
-#[case::asked_now(Ok(no()), file("a", LATE), Ok(Answer::Superset), asked_now(), Some((Ok(Answer::Superset), 1)))]
-#[case::asked_now_beside_no_time(Ok(no()), file("a", ""), Ok(Answer::Superset), asked_now(), Some((Ok(Answer::Superset), 1)))]
+#[case::later(Ok(no()), file("a", EARLY), Ok(LibvirtAnswer::Superset), file("b", LATE), Some((Ok(LibvirtAnswer::Superset), 1)))]
+#[case::other_features(Ok(LibvirtAnswer::Superset), file("a", EARLY), Ok(no()), file("b", LATE), Some((Ok(no()), 1)))]
+#[case::at_one_time(Ok(no()), file("a", EARLY), Ok(LibvirtAnswer::Superset), file("b", EARLY), None)]
+#[case::one_without_a_time(Ok(no()), file("a", EARLY), Ok(LibvirtAnswer::Superset), file("b", ""), None)]
+#[case::without_times(Ok(no()), file("a", ""), Ok(LibvirtAnswer::Identical), file("b", ""), None)]
+#[case::asked_now(Ok(no()), file("a", LATE), Ok(LibvirtAnswer::Superset), asked_now(), Some((Ok(LibvirtAnswer::Superset), 1)))]
+#[case::asked_now_beside_no_time(Ok(no()), file("a", ""), Ok(LibvirtAnswer::Superset), asked_now(), Some((Ok(LibvirtAnswer::Superset), 1)))]
 #[case::silent_since(Ok(no()), file("a", EARLY), Err(Silence::TooSlow(3)), file("b", LATE), Some((Ok(no()), 0)))]
 #[case::silent_now(Ok(no()), file("a", EARLY), Err(Silence::TooSlow(3)), asked_now(), Some((Ok(no()), 0)))]
 #[case::silent_twice(Err(Silence::NoShell), file("a", EARLY), Err(Silence::TooSlow(3)), file("b", LATE), Some((Err(Silence::TooSlow(3)), 0)))]
 fn answers_of_two_files(
-    #[case] one: Result<Answer, Silence>,
-    #[case] of_one: Origin,
-    #[case] two: Result<Answer, Silence>,
-    #[case] of_two: Origin,
-    #[case] expected: Option<(Result<Answer, Silence>, usize)>,
+    #[case] one: Result<LibvirtAnswer, Silence>,
+    #[case] of_one: AnswerOrigin,
+    #[case] two: Result<LibvirtAnswer, Silence>,
+    #[case] of_two: AnswerOrigin,
+    #[case] expected: Option<(Result<LibvirtAnswer, Silence>, usize)>,
 ) {
     let both = [(one, of_one), (two, of_two)];
     for order in [[0, 1], [1, 0]] {
-        let mut facts = Facts::default();
+        let mut facts = LibvirtFacts::default();
         let added = order.map(|at| add(&mut facts, &machine("Skylake"), both[at].0.clone(), both[at].1.clone()));
         let error = added.into_iter().find_map(Result::err);
         match &expected {
@@ -94,9 +99,9 @@ fn answers_of_two_files(
 
 #[test]
 fn a_note_names_both_files_and_both_answers() {
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     add(&mut facts, &machine("Skylake"), Ok(no()), file("old.json", EARLY)).unwrap();
-    add(&mut facts, &machine("Skylake"), Ok(Answer::Superset), file("new.json", LATE)).unwrap();
+    add(&mut facts, &machine("Skylake"), Ok(LibvirtAnswer::Superset), file("new.json", LATE)).unwrap();
     let notes = facts.take_notes();
     assert_eq!(
         notes,
@@ -107,9 +112,9 @@ fn a_note_names_both_files_and_both_answers() {
     );
     for number in 0..20 {
         let of = format!("node-{number}");
-        let answer = |answer, at| [(cpu("EPYC"), Kept::new(Ok(answer), file("f", at)))];
+        let answer = |answer, at| [(cpu("EPYC"), Sourced::new(Ok(answer), file("f", at)))];
         facts.add_node(&of, &machine("Skylake"), [], answer(no(), EARLY), None).unwrap();
-        facts.add_node(&of, &machine("Skylake"), [], answer(Answer::Superset, LATE), None).unwrap();
+        facts.add_node(&of, &machine("Skylake"), [], answer(LibvirtAnswer::Superset, LATE), None).unwrap();
     }
     let notes = facts.take_notes();
     assert_eq!((notes.len(), notes[5].as_str()), (6, "15 more answers of libvirt gave way to later ones"));
@@ -122,7 +127,7 @@ fn a_note_names_both_files_and_both_answers() {
 #[case::not_known_then("", "Skylake", true)]
 #[case::not_known_now("Skylake", "", true)]
 fn answers_are_those_of_the_machine(#[case] then: &str, #[case] now: &str, #[case] counts: bool) {
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     let of = if then.is_empty() { Machine::default() } else { machine(then) };
     add(&mut facts, &of, Ok(no()), file("a", EARLY)).unwrap();
     match said(&mut facts, now).unwrap() {
@@ -137,22 +142,22 @@ fn answers_are_those_of_the_machine(#[case] then: &str, #[case] now: &str, #[cas
 
 #[test]
 fn two_machines_of_one_name_contradict_nothing() {
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     add(&mut facts, &machine("Skylake"), Ok(no()), file("a", "")).unwrap();
-    add(&mut facts, &machine("Icelake"), Ok(Answer::Superset), file("b", "")).unwrap();
+    add(&mut facts, &machine("Icelake"), Ok(LibvirtAnswer::Superset), file("b", "")).unwrap();
     assert_eq!(said(&mut facts, "Skylake"), Some(Ok(no())));
-    assert_eq!(said(&mut facts, "Icelake"), Some(Ok(Answer::Superset)));
-    let unlabelled = add(&mut facts, &Machine::default(), Ok(Answer::Superset), file("c", ""));
+    assert_eq!(said(&mut facts, "Icelake"), Some(Ok(LibvirtAnswer::Superset)));
+    let unlabelled = add(&mut facts, &Machine::default(), Ok(LibvirtAnswer::Superset), file("c", ""));
     assert!(unlabelled.is_err(), "a file of old may be about either");
 }
 
 #[test]
 fn a_node_that_answered_since_is_not_silent() {
-    let silent = |at| Some(Kept::new(Silence::NoLauncher, file("s", at)));
-    let mut facts = Facts::default();
+    let silent = |at| Some(Sourced::new(Silence::NoLauncher, file("s", at)));
+    let mut facts = LibvirtFacts::default();
     facts.add_node("node-b", &machine("Skylake"), [], [], silent(EARLY)).unwrap();
     assert_eq!(said(&mut facts, "Skylake"), Some(Err(Silence::NoLauncher)));
-    let other = [(cpu("Nehalem"), Kept::new(Ok(Answer::Superset), file("a", LATE)))];
+    let other = [(cpu("Nehalem"), Sourced::new(Ok(LibvirtAnswer::Superset), file("a", LATE)))];
     facts.add_node("node-b", &machine("Skylake"), [], other, None).unwrap();
     assert_eq!(said(&mut facts, "Skylake"), None, "it had a launcher then: this CPU was not asked about");
     facts.add_node("node-b", &machine("Skylake"), [], [], silent(EARLY)).unwrap();
@@ -166,20 +171,20 @@ fn a_node_that_answered_since_is_not_silent() {
 #[case::not_known_then("", "2", None)]
 #[case::not_known_now("1", "", None)]
 fn a_guest_is_one_start(#[case] then: &str, #[case] now: &str, #[case] silence: Option<Silence>) {
-    let mut facts = Facts::default();
-    let guest = GuestFacts { cpu: Kept::new(Ok(cpu("EPYC")), file("a", EARLY)), losses: BTreeMap::new() };
+    let mut facts = LibvirtFacts::default();
+    let guest = GuestFacts { cpu: Sourced::new(Ok(cpu("EPYC")), file("a", EARLY)), losses: BTreeMap::new() };
     facts.add_guest(("shop".to_owned(), "db".to_owned()), then.to_owned(), guest).unwrap();
     let fleet = labelled("Skylake");
     assert_eq!(facts.of("shop", "db", now, &fleet).unwrap().guest.err(), silence);
     assert_eq!(facts.of("shop", "web", now, &fleet).unwrap().guest, Err(Silence::NotSaved));
-    assert_eq!(Facts::default().of("shop", "db", now, &fleet), None, "nobody was asked, and no file was read");
+    assert_eq!(LibvirtFacts::default().of("shop", "db", now, &fleet), None, "nobody was asked, and no file was read");
 }
 
 #[test]
 fn starts_of_a_guest_are_kept_beside_each_other() {
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     for (uid, model) in [("1", "EPYC"), ("2", "Nehalem")] {
-        let guest = GuestFacts { cpu: Kept::new(Ok(cpu(model)), file("a", "")), losses: BTreeMap::new() };
+        let guest = GuestFacts { cpu: Sourced::new(Ok(cpu(model)), file("a", "")), losses: BTreeMap::new() };
         facts.add_guest(("shop".to_owned(), "db".to_owned()), uid.to_owned(), guest).unwrap();
     }
     let fleet = labelled("Skylake");
@@ -191,10 +196,10 @@ fn starts_of_a_guest_are_kept_beside_each_other() {
 
 #[test]
 fn the_fleet_may_change_between_two_questions() {
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     add(&mut facts, &machine("Skylake"), Ok(no()), file("a", EARLY)).unwrap();
     assert_eq!(said(&mut facts, "Skylake"), Some(Ok(no())));
     assert!(matches!(said(&mut facts, "Icelake"), Some(Err(Silence::OtherMachine { .. }))));
-    add(&mut facts, &machine("Icelake"), Ok(Answer::Superset), file("a", EARLY)).unwrap();
-    assert_eq!(said(&mut facts, "Icelake"), Some(Ok(Answer::Superset)));
+    add(&mut facts, &machine("Icelake"), Ok(LibvirtAnswer::Superset), file("a", EARLY)).unwrap();
+    assert_eq!(said(&mut facts, "Icelake"), Some(Ok(LibvirtAnswer::Superset)));
 }

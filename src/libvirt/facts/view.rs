@@ -4,38 +4,38 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Facts, Kept, KeptAnswer, Machine, NodeFacts};
+use super::{KeptAnswer, LibvirtFacts, Machine, NodeFacts, Sourced};
 use crate::fit::fleet::Fleet;
-use crate::fit::libvirt::{Hosts, NodeAnswers};
+use crate::fit::libvirt::{LibvirtHosts, NodeAnswers};
 use crate::fit::memo::Memo;
-use crate::libvirt::{Accelerator, Answer, GuestCpu, Silence};
+use crate::libvirt::{Accelerator, GuestCpu, LibvirtAnswer, Silence};
 use crate::word::Word;
 
 /// What was worked out for the fleet that was asked about last. It takes no part in comparisons, and is not copied.
 #[derive(Default)]
-pub(super) struct Memory(Memo<View>);
+pub(super) struct ViewMemo(Memo<View>);
 
-impl Memory {
-    pub(super) fn of(&self, facts: &Facts, fleet: &Fleet) -> Arc<View> {
+impl ViewMemo {
+    pub(super) fn of(&self, facts: &LibvirtFacts, fleet: &Fleet) -> Arc<View> {
         self.0.of(fleet.id(), || View::of(facts, fleet))
     }
 }
 
-impl Clone for Memory {
+impl Clone for ViewMemo {
     fn clone(&self) -> Self {
         Self::default()
     }
 }
 
-impl PartialEq for Memory {
+impl PartialEq for ViewMemo {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Memory {}
+impl Eq for ViewMemo {}
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for ViewMemo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Memory")
     }
@@ -45,14 +45,14 @@ impl fmt::Debug for Memory {
 pub(super) struct View {
     /// The machines as their labels are, of the nodes of which answers are known.
     machines: BTreeMap<String, Machine>,
-    hosts: BTreeMap<Accelerator, Arc<Hosts>>,
+    hosts: BTreeMap<Accelerator, Arc<LibvirtHosts>>,
     about: Mutex<BTreeMap<GuestCpu, Arc<NodeAnswers>>>,
     /// Whether the answers are those of files.
     pub(super) saved: bool,
 }
 
 impl View {
-    fn of(facts: &Facts, fleet: &Fleet) -> Self {
+    fn of(facts: &LibvirtFacts, fleet: &Fleet) -> Self {
         let machine = |name: &String| fleet.find(name).map(|node| Machine::of(fleet, node)).unwrap_or_default();
         let machines: BTreeMap<String, Machine> =
             facts.nodes.keys().map(|name| (name.clone(), machine(name))).collect();
@@ -68,12 +68,12 @@ impl View {
     }
 
     /// What nodes say of themselves, for guests that run by this.
-    pub(super) fn host(&self, accelerator: Accelerator) -> Arc<Hosts> {
+    pub(super) fn host(&self, accelerator: Accelerator) -> Arc<LibvirtHosts> {
         self.hosts.get(&accelerator).cloned().unwrap_or_default()
     }
 
     /// What nodes say of a CPU.
-    pub(super) fn about(&self, facts: &Facts, cpu: &GuestCpu) -> Arc<NodeAnswers> {
+    pub(super) fn about(&self, facts: &LibvirtFacts, cpu: &GuestCpu) -> Arc<NodeAnswers> {
         let mut about = self.about.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = about.get(cpu) {
             return Arc::clone(known);
@@ -93,11 +93,11 @@ fn are<'f>(all: &'f BTreeMap<Machine, NodeFacts>, now: &'f Machine) -> impl Iter
 }
 
 /// What the libvirt of a node says of a CPU; `None` where it was not asked.
-fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Option<Result<Answer, Silence>> {
+fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Option<Result<LibvirtAnswer, Silence>> {
     let known = are(all, now).filter_map(|facts| facts.answers.get(cpu));
     let silence = || {
         let silences = are(all, now).filter_map(|facts| facts.silence.as_ref());
-        silences.reduce(Kept::later).map(|kept| Err(kept.value.clone()))
+        silences.reduce(Sourced::later).map(|kept| Err(kept.value.clone()))
     };
     let other_machine = || {
         let was = all.iter().find(|(_, facts)| facts.answers.contains_key(cpu))?.0;
@@ -107,7 +107,7 @@ fn said(all: &BTreeMap<Machine, NodeFacts>, now: &Machine, cpu: &GuestCpu) -> Op
 }
 
 /// An answer rather than none, and the latest of them.
-fn latest<'k, T>(all: impl Iterator<Item = &'k KeptAnswer<T>>) -> Option<&'k Kept<Result<T, Silence>>>
+fn latest<'k, T>(all: impl Iterator<Item = &'k KeptAnswer<T>>) -> Option<&'k Sourced<Result<T, Silence>>>
 where
     T: 'k,
 {

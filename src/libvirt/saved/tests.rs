@@ -12,12 +12,12 @@ fn cpu(model: &str) -> GuestCpu {
     GuestCpu { cpu, accelerator: Accelerator::Kvm }
 }
 
-fn from_file<T>(value: T) -> Kept<T> {
-    Kept::new(value, Origin { at: AT.parse().ok(), place: Some("file".into()) })
+fn from_file<T>(value: T) -> Sourced<T> {
+    Sourced::new(value, AnswerOrigin { at: AT.parse().ok(), place: Some("file".into()) })
 }
 
-fn facts() -> Facts {
-    let mut facts = Facts::default();
+fn facts() -> LibvirtFacts {
+    let mut facts = LibvirtFacts::default();
     let losses = [("EPYC-IBPB".to_owned(), from_file(Ok(vec!["vaes".to_owned()])))].into();
     let guest = GuestFacts { cpu: from_file(Ok(cpu("EPYC"))), losses };
     let key = |name: &str| ("shop".to_owned(), name.to_owned());
@@ -28,9 +28,9 @@ fn facts() -> Facts {
     let why = Incompatible { missing: vec!["vaes".to_owned()], reason: String::new() };
     let emulated = GuestCpu { accelerator: Accelerator::Qemu, ..cpu("EPYC") };
     let answers = [
-        (cpu("EPYC"), from_file(Ok(Answer::Incompatible(why)))),
+        (cpu("EPYC"), from_file(Ok(LibvirtAnswer::Incompatible(why)))),
         (cpu("Nehalem"), from_file(Err(Silence::TooSlow(10)))),
-        (emulated, from_file(Ok(Answer::Identical))),
+        (emulated, from_file(Ok(LibvirtAnswer::Identical))),
     ];
     let models = [
         ("EPYC", Usable::Yes),
@@ -39,7 +39,7 @@ fn facts() -> Facts {
         ("n270", Usable::Unknown),
     ];
     let models: BTreeMap<String, Usable> = models.map(|(model, usable)| (model.to_owned(), usable)).into();
-    let host = |model: &str| from_file(Ok(Host { model: Some(cpu(model).cpu), models: models.clone() }));
+    let host = |model: &str| from_file(Ok(LibvirtHost { model: Some(cpu(model).cpu), models: models.clone() }));
     let hosts = [(Accelerator::Kvm, host("EPYC")), (Accelerator::Qemu, host("EPYC-Rome"))];
     let machine = Machine { vendor: "AMD".to_owned(), host_model: "EPYC".to_owned() };
     facts.add_node("node-b", &machine, hosts, answers.clone(), None).unwrap();
@@ -49,8 +49,8 @@ fn facts() -> Facts {
     facts
 }
 
-fn read_back(files: &[(String, Value)]) -> Result<Facts, String> {
-    let mut read = Facts::default();
+fn read_back(files: &[(String, Value)]) -> Result<LibvirtFacts, String> {
+    let mut read = LibvirtFacts::default();
     for (_, content) in files {
         let items = content["items"].as_array().cloned().unwrap_or_else(|| vec![content.clone()]);
         for object in items {
@@ -118,14 +118,14 @@ fn files_of_old_are_read() {
         "answer":"superset","unanswered":null}],"unanswered":null}"#;
     let silent = r#"{"metadata":{"name":"node-c"},"hostModel":null,"usableModels":null,"answers":[],
         "unanswered":"not asked: no launcher is known there"}"#;
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     for (kind, text) in [(GUEST, guest), (NODE, node), (NODE, silent)] {
         assert_eq!(take_in(&mut facts, kind, text, "old.json"), Ok(()));
     }
     let known = &facts.guests[&("shop".to_owned(), "db".to_owned())]["1"];
     assert_eq!(known.losses["Nehalem"].value, Ok(vec!["vaes".to_owned()]));
     let node_b = &facts.nodes["node-b"][&Machine::default()];
-    assert_eq!(node_b.answers.values().next().map(|kept| kept.value.clone()), Some(Ok(Answer::Superset)));
+    assert_eq!(node_b.answers.values().next().map(|kept| kept.value.clone()), Some(Ok(LibvirtAnswer::Superset)));
     assert!(node_b.hosts.contains_key(&Accelerator::Qemu), "it was asked for that guest");
     let silence = facts.nodes["node-c"][&Machine::default()].silence.as_ref();
     assert_eq!(silence.map(|kept| &kept.value), Some(&Silence::NoLauncher), "a sentence of old means the same");
@@ -168,7 +168,7 @@ fn files_of_old_are_read() {
     "nothing tells which is the later one"
 )]
 fn what_a_stranger_writes_is_checked(#[case] kind: &str, #[case] text: &str, #[case] expected: &str) {
-    let problem = take_in(&mut Facts::default(), kind, text, "file").expect_err("it is not what is written");
+    let problem = take_in(&mut LibvirtFacts::default(), kind, text, "file").expect_err("it is not what is written");
     assert!(problem.contains(expected), "{problem}");
     assert!(problem.chars().count() < 600 && !problem.contains('\u{1b}'), "{problem}");
 }
@@ -176,7 +176,7 @@ fn what_a_stranger_writes_is_checked(#[case] kind: &str, #[case] text: &str, #[c
 #[test]
 fn what_is_too_large_is_not_read() {
     let text = format!(r#"{{"metadata":{{"name":"n"}},"more":"{}"}}"#, "x".repeat(MOST));
-    let problem = take_in(&mut Facts::default(), NODE, &text, "file").expect_err("it is too large");
+    let problem = take_in(&mut LibvirtFacts::default(), NODE, &text, "file").expect_err("it is too large");
     assert!(problem.contains("at most 4194304 of one object are read"), "{problem}");
 }
 
@@ -184,7 +184,7 @@ fn what_is_too_large_is_not_read() {
 fn fields_of_later_releases_are_passed_over() {
     let text = r#"{"metadata":{"name":"n","labels":{}},"later":{"much":[1]},
         "answers":[{"accelerator":"kvm","cpu":{"model":"EPYC","level":3},"answer":"identical","later":1}]}"#;
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     assert_eq!(take_in(&mut facts, NODE, text, "file"), Ok(()));
     assert_eq!(facts.nodes["n"][&Machine::default()].answers.len(), 1);
     let later = r#"{"metadata":{"name":"m"},"unanswered":"not asked: it rains","unansweredCode":"rain"}"#;
@@ -199,9 +199,9 @@ fn much_is_written_in_several_objects() {
     let many = (0..3_000).map(|number| {
         let require = (0..60).map(|feature| format!("feature-{number}-{feature}")).collect();
         let cpu = Cpu { model: "EPYC".to_owned(), require, ..Cpu::default() };
-        (GuestCpu { cpu, accelerator: Accelerator::Kvm }, from_file(Ok(Answer::Superset)))
+        (GuestCpu { cpu, accelerator: Accelerator::Kvm }, from_file(Ok(LibvirtAnswer::Superset)))
     });
-    let mut facts = Facts::default();
+    let mut facts = LibvirtFacts::default();
     facts.add_node("node-b", &Machine::default(), [], many, None).unwrap();
     let files = files(&facts);
     assert_eq!(files.len(), 1);

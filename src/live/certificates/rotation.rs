@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::pki::{self, Inspected, Names, Pair, PkiError, Validity};
+use crate::pki::{self, Inspected, PemPair, PkiError, ServerNames, Validity};
 use crate::web::tls;
 
 /// The key of the Secret that holds all authorities which are trusted.
@@ -28,30 +28,30 @@ const LAST_MOMENT: Duration = Duration::from_secs(30);
 
 /// A certificate authority that is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Authority {
+struct TrustedAuthority {
     pem: String,
     until: SystemTime,
 }
 
 /// A certificate and its key, found to be signed by an authority that is trusted and to bear all names.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct HeldCertificate {
     /// The two.
-    pub pair: Pair,
+    pub pair: PemPair,
     until: SystemTime,
 }
 
 /// What the Secret holds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stored {
-    authorities: Vec<Authority>,
-    current: Option<Held>,
-    next: Option<Held>,
+    authorities: Vec<TrustedAuthority>,
+    current: Option<HeldCertificate>,
+    next: Option<HeldCertificate>,
 }
 
 /// What is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum RotationStep {
     /// Nothing.
     Keep,
     /// There is nothing that can serve: a certificate is made, and serves at once.
@@ -67,14 +67,14 @@ pub(super) enum Step {
 impl Stored {
     /// Reads the Secret. What cannot be read, or belongs to no authority of it, counts as not there.
     #[must_use]
-    pub(super) fn read<V: AsRef<[u8]>>(data: &BTreeMap<String, V>, names: &Names) -> Self {
+    pub(super) fn read<V: AsRef<[u8]>>(data: &BTreeMap<String, V>, names: &ServerNames) -> Self {
         let text = |key| data.get(key).and_then(|bytes| std::str::from_utf8(bytes.as_ref()).ok());
         let authorities = authorities(text(BUNDLE).unwrap_or_default());
         let held = |(certificate, key)| {
-            let pair = Pair { certificate_pem: text(certificate)?.to_owned(), key_pem: text(key)?.to_owned() };
+            let pair = PemPair { certificate_pem: text(certificate)?.to_owned(), key_pem: text(key)?.to_owned() };
             let inspected = authorities.iter().find_map(|authority| Inspected::new(&authority.pem, &pair).ok())?;
             let until = inspected.until();
-            inspected.first_missing(names).is_none().then_some(Held { pair, until })
+            inspected.first_missing(names).is_none().then_some(HeldCertificate { pair, until })
         };
         let (current, next) = (held(CURRENT), held(NEXT));
         Self { authorities, current, next }
@@ -85,7 +85,7 @@ impl Stored {
     pub(super) fn data(&self) -> BTreeMap<String, String> {
         let mut data = BTreeMap::from([(BUNDLE.to_owned(), self.bundle())]);
         for ((certificate, key), held) in [(CURRENT, &self.current), (NEXT, &self.next)] {
-            if let Some(Held { pair, .. }) = held {
+            if let Some(HeldCertificate { pair, .. }) = held {
                 data.insert(certificate.to_owned(), pair.certificate_pem.clone());
                 data.insert(key.to_owned(), pair.key_pem.clone());
             }
@@ -101,7 +101,7 @@ impl Stored {
 
     /// What serves.
     #[must_use]
-    pub(super) fn current(&self) -> Option<&Held> {
+    pub(super) fn current(&self) -> Option<&HeldCertificate> {
         self.current.as_ref()
     }
 
@@ -114,35 +114,39 @@ impl Stored {
         validity: Duration,
         is_settled: bool,
         now: SystemTime,
-    ) -> (Self, Step) {
+    ) -> (Self, RotationStep) {
         let Some(last) = last.filter(|_| self.current.is_none()) else {
             let step = self.step(validity, is_settled, now);
             return (self, step);
         };
-        let step = if last.step(validity, false, now) == Step::Make { Step::Make } else { Step::Prepare };
+        let step = if last.step(validity, false, now) == RotationStep::Make {
+            RotationStep::Make
+        } else {
+            RotationStep::Prepare
+        };
         (last.clone(), step)
     }
 
     /// What is to be done; `is_settled` says that all API servers have had time to read the bundle.
     #[must_use]
-    pub(super) fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> Step {
-        let is_valid = |held: &&Held| now < held.until;
+    pub(super) fn step(&self, validity: Duration, is_settled: bool, now: SystemTime) -> RotationStep {
+        let is_valid = |held: &&HeldCertificate| now < held.until;
         let next = self.next.as_ref().filter(is_valid);
         match self.current.as_ref().filter(is_valid) {
             // Nothing valid is served: promote `next`, although its authority may not be everywhere yet.
-            None if next.is_some() => Step::Promote,
-            None => Step::Make,
+            None if next.is_some() => RotationStep::Promote,
+            None => RotationStep::Make,
             Some(current) if next.is_some() => {
                 // A successor that was made late is not waited for until nothing valid is served.
                 if is_settled || now + LAST_MOMENT.min(validity / 12) >= current.until {
-                    Step::Promote
+                    RotationStep::Promote
                 } else {
-                    Step::Keep
+                    RotationStep::Keep
                 }
             }
-            Some(current) if now + validity / 3 >= current.until => Step::Prepare,
-            Some(_) if self.authorities.iter().any(|authority| authority.until <= now) => Step::Prune,
-            Some(_) => Step::Keep,
+            Some(current) if now + validity / 3 >= current.until => RotationStep::Prepare,
+            Some(_) if self.authorities.iter().any(|authority| authority.until <= now) => RotationStep::Prune,
+            Some(_) => RotationStep::Keep,
         }
     }
 
@@ -153,41 +157,41 @@ impl Stored {
     /// A certificate cannot be made.
     pub(super) fn after(
         mut self,
-        step: Step,
-        names: &Names,
+        step: RotationStep,
+        names: &ServerNames,
         validity: Duration,
         now: SystemTime,
     ) -> Result<Self, PkiError> {
         self.authorities.retain(|authority| now < authority.until);
         match step {
-            Step::Keep | Step::Prune => {}
-            Step::Make => {
+            RotationStep::Keep | RotationStep::Prune => {}
+            RotationStep::Make => {
                 self.current = Some(self.make(names, validity, now)?);
                 self.next = None;
             }
-            Step::Prepare => self.next = Some(self.make(names, validity, now)?),
-            Step::Promote => self.current = self.next.take(),
+            RotationStep::Prepare => self.next = Some(self.make(names, validity, now)?),
+            RotationStep::Promote => self.current = self.next.take(),
         }
         Ok(self)
     }
 
-    fn make(&mut self, names: &Names, validity: Duration, now: SystemTime) -> Result<Held, PkiError> {
+    fn make(&mut self, names: &ServerNames, validity: Duration, now: SystemTime) -> Result<HeldCertificate, PkiError> {
         let validity = Validity::lasting(now, validity);
         let authority = pki::Authority::new("cpufit", validity)?;
         let pair = authority.issue(names, validity)?;
-        self.authorities.push(Authority { pem: authority.certificate_pem().to_owned(), until: validity.until });
-        Ok(Held { pair, until: validity.until })
+        self.authorities.push(TrustedAuthority { pem: authority.certificate_pem().to_owned(), until: validity.until });
+        Ok(HeldCertificate { pair, until: validity.until })
     }
 }
 
 /// The certificates of a bundle; what is not a certificate is left out.
-fn authorities(bundle: &str) -> Vec<Authority> {
+fn authorities(bundle: &str) -> Vec<TrustedAuthority> {
     const END: &str = "-----END CERTIFICATE-----";
     let read = |block: &str| {
         let certificate = CertificateDer::from_pem_slice(block.as_bytes()).ok()?;
         let until = u64::try_from(tls::not_after(&certificate)?).ok()?;
         let pem = format!("{}\n", block.get(block.find("-----BEGIN CERTIFICATE-----")?..)?);
-        Some(Authority { pem, until: UNIX_EPOCH + Duration::from_secs(until) })
+        Some(TrustedAuthority { pem, until: UNIX_EPOCH + Duration::from_secs(until) })
     };
     bundle.split_inclusive(END).filter_map(read).collect()
 }

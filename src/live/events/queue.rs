@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::super::rate::{Bucket, Rate, take_all};
-use crate::report::{Note, Reason, Regarding, Report};
+use crate::report::{EventReport, Note, Reason, Regarding};
 
 /// An Event that is reported again is renewed no more often than this.
 pub(super) const RENEWED: Duration = Duration::from_secs(10);
@@ -108,7 +108,7 @@ impl Namespace {
 
 /// What a report became.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum Queued {
     /// An Event of its own.
     New,
     /// One more of an Event that is there.
@@ -131,8 +131,8 @@ impl EventQueue {
         Self { namespaces: HashMap::new(), all: Bucket::full(OF_ALL, now), number: 0 }
     }
 
-    pub(super) fn take(&mut self, report: Report, now: Now) -> Taken {
-        let Report { regarding, reason, note } = report;
+    pub(super) fn take(&mut self, report: EventReport, now: Now) -> Queued {
+        let EventReport { regarding, reason, note } = report;
         let tick = now.tick;
         let namespace = regarding.namespace().to_owned();
         let known = self.namespaces.get_mut(&namespace).and_then(|known| known.objects.get_mut(&regarding));
@@ -148,10 +148,10 @@ impl EventQueue {
                     let at = series.renewed + RENEWED;
                     self.queue(at.max(tick), (regarding, reason));
                 }
-                return Taken::Again;
+                return Queued::Again;
             }
         } else if !self.make_room(&namespace, tick) {
-            return Taken::TooMuch;
+            return Queued::TooMuch;
         }
         let of_namespace = self.namespaces.entry(namespace).or_insert_with(|| Namespace {
             budget: Bucket::full(OF_NAMESPACE, tick),
@@ -169,12 +169,12 @@ impl EventQueue {
             if history.series.is_empty() && history.budget.is_full(OF_OBJECT, tick) {
                 of_namespace.objects.remove(&regarding);
             }
-            return Taken::TooMuch;
+            return Queued::TooMuch;
         }
         history.reported = tick;
         history.series.insert(reason, Series::new(note, now));
         self.queue(tick, (regarding, reason));
-        Taken::New
+        Queued::New
     }
 
     /// Whether there is room for one more object of a namespace: where memory is full, one that has less than its even

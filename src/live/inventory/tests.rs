@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::live::kinds::project;
-use crate::well_known::{self, Place};
+use crate::well_known::{self, KeyPlace};
 
-fn put(resource: Resource, object: &Value) -> Change {
+fn put(resource: Resource, object: &Value) -> ResourceChange {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let name = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
     match project(resource, &object.to_string()).expect("well-formed") {
-        Projected::Nothing => Change::Gone(resource, name),
-        projected => Change::Put(resource, name, projected),
+        Projected::Nothing => ResourceChange::Gone(resource, name),
+        projected => ResourceChange::Put(resource, name, projected),
     }
 }
 
@@ -59,16 +59,16 @@ fn policy(name: &str, enforce: &str, generation: u32) -> Value {
     })
 }
 
-fn after(changes: impl IntoIterator<Item = Change>) -> Inventory {
+fn after(changes: impl IntoIterator<Item = ResourceChange>) -> Inventory {
     let mut inventory = Inventory::new(None);
     changes.into_iter().for_each(|change| inventory.apply(change));
     inventory
 }
 
 /// Every resource read once, with these objects.
-fn synced(changes: impl IntoIterator<Item = Change>) -> Inventory {
-    let begun = Resource::WATCHED.map(Change::Relisting);
-    let listed = Resource::WATCHED.map(Change::Listed);
+fn synced(changes: impl IntoIterator<Item = ResourceChange>) -> Inventory {
+    let begun = Resource::WATCHED.map(ResourceChange::Relisting);
+    let listed = Resource::WATCHED.map(ResourceChange::Listed);
     let mut inventory = after(begun.into_iter().chain(changes).chain(listed));
     assert!(inventory.is_synced() && inventory.has_changed());
     drop(inventory.snapshot());
@@ -77,10 +77,10 @@ fn synced(changes: impl IntoIterator<Item = Change>) -> Inventory {
 
 #[test]
 fn nothing_is_known_before_every_resource_was_read() {
-    let all_but_one = Resource::WATCHED.into_iter().skip(1).map(Change::Listed);
+    let all_but_one = Resource::WATCHED.into_iter().skip(1).map(ResourceChange::Listed);
     let mut inventory = after(all_but_one);
     assert!(!inventory.is_synced(), "guests would be judged by a fleet without nodes");
-    inventory.apply(Change::Absent(Resource::WATCHED[0]));
+    inventory.apply(ResourceChange::Absent(Resource::WATCHED[0]));
     assert!(inventory.is_synced(), "a cluster without KubeVirt would never be ready");
 }
 
@@ -143,12 +143,12 @@ fn what_vanished_while_the_watch_was_down_is_gone_after_the_next_list() {
     ]);
     let before = inventory.snapshot();
     for change in [
-        Change::Relisting(Resource::Nodes),
+        ResourceChange::Relisting(Resource::Nodes),
         put(Resource::Nodes, &node("node-b", "2")),
-        Change::Listed(Resource::Nodes),
-        Change::Relisting(Resource::Vmis),
+        ResourceChange::Listed(Resource::Nodes),
+        ResourceChange::Relisting(Resource::Vmis),
         put(Resource::Vmis, &vmi("web", "Running")),
-        Change::Listed(Resource::Vmis),
+        ResourceChange::Listed(Resource::Vmis),
     ] {
         inventory.apply(change);
     }
@@ -164,8 +164,8 @@ fn a_list_of_the_cluster_wide_kind_leaves_the_other_alone() {
     let kind = |namespace: &str| json!({"metadata": {"name": "u1", "namespace": namespace}, "spec": {"cpu": {"model": "Haswell"}}});
     let mut inventory =
         synced([put(Resource::Instancetypes, &kind("shop")), put(Resource::ClusterInstancetypes, &kind(""))]);
-    inventory.apply(Change::Relisting(Resource::ClusterInstancetypes));
-    inventory.apply(Change::Listed(Resource::ClusterInstancetypes));
+    inventory.apply(ResourceChange::Relisting(Resource::ClusterInstancetypes));
+    inventory.apply(ResourceChange::Listed(Resource::ClusterInstancetypes));
     let cluster = inventory.snapshot().world.cluster;
     assert!(cluster.instancetype("shop", "u1").is_some());
     assert!(cluster.instancetype("", "u1").is_none());
@@ -177,7 +177,7 @@ fn an_invalid_policy_governs_nobody_and_is_kept_to_be_reported() {
         put(Resource::Policies, &policy("intel", "Pinned", 1)),
         put(Resource::Policies, &policy("odd", "Sometimes", 1)),
     ]);
-    inventory.apply(Change::Relisting(Resource::Vmis));
+    inventory.apply(ResourceChange::Relisting(Resource::Vmis));
     let snapshot = inventory.snapshot();
     let names: Vec<&str> = snapshot.world.policies.iter().map(|policy| policy.name.as_str()).collect();
     assert_eq!(names, ["intel"], "half a policy is worse than none");
@@ -208,7 +208,7 @@ fn annotations_that_are_read_are_kept() {
     }
     let cluster = synced([put(Resource::Vmis, &guest)]).snapshot().world.cluster;
     let kept = &cluster.vmi("shop", "db").expect("known").metadata.annotations;
-    for known in well_known::ALL.into_iter().filter(|known| known.place == Place::Annotation) {
+    for known in well_known::ALL.into_iter().filter(|known| known.place == KeyPlace::Annotation) {
         assert!(kept.contains_key(known.key), "{} is dropped before it is read", known.key);
     }
     assert!(well_known::MIGRATION_TARGET.is_set(kept) && !kept.keys().any(|key| key.starts_with("kubectl.")));
@@ -222,7 +222,7 @@ async fn changes_close_together_make_one_snapshot() {
         published.send(snapshot.world.cluster.fleet.len()).expect("the test listens");
     }));
     for resource in Resource::WATCHED {
-        sender.send(Change::Listed(resource)).await.expect("it listens");
+        sender.send(ResourceChange::Listed(resource)).await.expect("it listens");
     }
     assert_eq!(snapshots.recv().await, Some(0));
     for name in ["node-a", "node-b", "node-c"] {

@@ -19,30 +19,30 @@ fn lease(holder: &str, seconds: Option<i32>) -> LeaseSpec {
 }
 
 #[rstest]
-#[case::there_is_none(None, 0, Step::Create)]
-#[case::released(Some(lease("", Some(1))), 0, Step::Take)]
-#[case::never_held(Some(LeaseSpec::default()), 0, Step::Take)]
-#[case::held_here(Some(lease("me", Some(15))), 100, Step::Renew)]
-#[case::just_seen(Some(lease("you", Some(15))), 0, Step::Follow)]
-#[case::renewed_lately(Some(lease("you", Some(15))), 15, Step::Follow)]
-#[case::silent(Some(lease("you", Some(15))), 16, Step::Take)]
-#[case::silent_by_its_own_measure(Some(lease("you", Some(60))), 16, Step::Follow)]
-#[case::without_measure(Some(lease("you", None)), 15, Step::Follow)]
-#[case::without_measure_and_silent(Some(lease("you", None)), 16, Step::Take)]
-#[case::of_nonsense(Some(lease("you", Some(-1))), 15, Step::Follow)]
-fn who_may_lead(#[case] lease: Option<LeaseSpec>, #[case] unchanged: u64, #[case] expected: Step) {
+#[case::there_is_none(None, 0, LeaseStep::Create)]
+#[case::released(Some(lease("", Some(1))), 0, LeaseStep::Take)]
+#[case::never_held(Some(LeaseSpec::default()), 0, LeaseStep::Take)]
+#[case::held_here(Some(lease("me", Some(15))), 100, LeaseStep::Renew)]
+#[case::just_seen(Some(lease("you", Some(15))), 0, LeaseStep::Follow)]
+#[case::renewed_lately(Some(lease("you", Some(15))), 15, LeaseStep::Follow)]
+#[case::silent(Some(lease("you", Some(15))), 16, LeaseStep::Take)]
+#[case::silent_by_its_own_measure(Some(lease("you", Some(60))), 16, LeaseStep::Follow)]
+#[case::without_measure(Some(lease("you", None)), 15, LeaseStep::Follow)]
+#[case::without_measure_and_silent(Some(lease("you", None)), 16, LeaseStep::Take)]
+#[case::of_nonsense(Some(lease("you", Some(-1))), 15, LeaseStep::Follow)]
+fn who_may_lead(#[case] lease: Option<LeaseSpec>, #[case] unchanged: u64, #[case] expected: LeaseStep) {
     assert_eq!(step(lease.as_ref(), Duration::from_secs(unchanged), "me"), expected);
 }
 
 #[test]
 fn only_another_holder_is_a_transition() {
     let (t1, t2) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + Duration::from_secs(5));
-    let first = held(None, Step::Create, "a", t1);
+    let first = held(None, LeaseStep::Create, "a", t1);
     assert_eq!((first.lease_transitions, &first.acquire_time), (Some(0), &Some(MicroTime(t1))));
-    let renewed = held(Some(&first), Step::Renew, "a", t2);
+    let renewed = held(Some(&first), LeaseStep::Renew, "a", t2);
     assert_eq!((renewed.lease_transitions, &renewed.acquire_time), (Some(0), &Some(MicroTime(t1))));
     assert_eq!(renewed.renew_time, Some(MicroTime(t2)));
-    let taken = held(Some(&renewed), Step::Take, "b", t2);
+    let taken = held(Some(&renewed), LeaseStep::Take, "b", t2);
     assert_eq!((taken.lease_transitions, &taken.acquire_time), (Some(1), &Some(MicroTime(t2))));
 }
 

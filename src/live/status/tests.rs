@@ -4,7 +4,7 @@
 use rstest::rstest;
 
 use super::*;
-use crate::answers::stands::Tally;
+use crate::answers::guest_state::Tally;
 use crate::live::kinds::{Projected, project};
 
 const GENERATION: i64 = 3;

@@ -94,7 +94,7 @@ mod choice {
     }
 
     fn governing_name(policies: &[Policy], namespace: &str, guest: &str) -> Option<String> {
-        let guest = Guest {
+        let guest = PolicySubject {
             namespace: "shop",
             namespace_labels: &labels(namespace),
             labels: &labels(guest),
@@ -124,7 +124,7 @@ mod choice {
         vec![refusing(policy("a", "", "")), refusing(policy("b", "", "tier=web"))], Some("b"))]
     #[case::the_namespace_is_known(vec![refusing(policy("a", "env=test", ""))], None)]
     fn more_labels_than_are_read_hide_no_guest(#[case] policies: Vec<Policy>, #[case] expected: Option<&str>) {
-        let guest = Guest {
+        let guest = PolicySubject {
             namespace: "shop",
             namespace_labels: &labels("env=prod"),
             labels: &labels("app=db"),
@@ -221,7 +221,7 @@ mod exemption {
         #[case] expected: Option<Exemption>,
     ) {
         let policy = read_spec(json!({"exemptions": {"users": ["root"], "namespaces": ["infra"]}}));
-        let guest = Guest {
+        let guest = PolicySubject {
             namespace,
             namespace_labels: &labels(namespace_labels),
             labels: &BTreeMap::new(),
@@ -240,7 +240,7 @@ mod exemption {
     #[test]
     fn only_migrations_of_controllers_may_be_denied_where_the_policy_says_so() {
         let policy = read_spec(json!({"exemptions": {"controllers": false}}));
-        let guest = Guest {
+        let guest = PolicySubject {
             namespace: "shop",
             namespace_labels: &BTreeMap::new(),
             labels: &BTreeMap::new(),
@@ -255,7 +255,7 @@ mod exemption {
         let virtctl = UserName::from("system:serviceaccount:kubevirt:kubevirt-apiserver");
         for kind in RequestKind::ALL {
             assert_eq!(
-                policy.exempt(&Guest { user: &virtctl, ..guest }, kind),
+                policy.exempt(&PolicySubject { user: &virtctl, ..guest }, kind),
                 None,
                 "{kind:?}: a person asks by virtctl"
             );

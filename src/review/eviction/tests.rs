@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, running, vmi};
@@ -29,7 +29,7 @@ fn db() -> Value {
     running("db", "node-a", "host-model").tweak(|db| db["spec"]["evictionStrategy"] = json!("LiveMigrate"))
 }
 
-fn world(nodes: Vec<Node>, db: &Value, more: Vec<Object>) -> World {
+fn world(nodes: Vec<Node>, db: &Value, more: Vec<ClusterObject>) -> World {
     let objects = vec![vmi(db.clone()), launcher(db, inherited())];
     World { cluster: cluster("1.9.0", nodes, objects.into_iter().chain(more)), policies: Vec::new() }
 }
@@ -87,9 +87,9 @@ fn a_pod_that_is_no_launcher_of_a_known_guest_is_admitted(#[case] namespace: &st
 #[test]
 fn the_pod_it_left_behind_is_not_the_guest() {
     let old = Value::clone(&db()).tweak(|old| old["status"]["nodeName"] = json!("node-b"));
-    let Object::Launcher(mut pod) = launcher(&old, inherited()) else { panic!("a launcher") };
+    let ClusterObject::Launcher(mut pod) = launcher(&old, inherited()) else { panic!("a launcher") };
     "virt-launcher-db-old".clone_into(&mut pod.name);
-    let world = world(drained(), &db(), vec![Object::Launcher(pod)]);
+    let world = world(drained(), &db(), vec![ClusterObject::Launcher(pod)]);
     let warnings = eviction(&world, "shop", "virt-launcher-db-old", false, &|| false);
     assert!(warnings.warnings().is_empty(), "{warnings:?}: the guest does not leave with it");
 }
@@ -147,7 +147,7 @@ fn what_becomes_of_it(#[case] own: &str, #[case] default: &str, #[case] status: 
     });
     let kubevirt = json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},
         "spec": {"configuration": {"evictionStrategy": default}}});
-    let warnings = evict(&world(drained(), &guest, vec![Object::KubeVirt(Box::new(read(kubevirt)))]));
+    let warnings = evict(&world(drained(), &guest, vec![ClusterObject::KubeVirt(Box::new(read(kubevirt)))]));
     let first = warnings.first().map_or("", |line| line.strip_prefix("cpufit: ").expect("the prefix"));
     if expected.is_empty() {
         assert_eq!(first, "", "somebody else decides");
@@ -169,7 +169,7 @@ fn without_the_kubevirt_resource_a_default_is_not_guessed() {
 #[test]
 fn an_exempt_namespace_is_left_alone() {
     let namespace = json!({"metadata": {"name": "shop", "labels": {"cpufit.io/exempt": "true"}}});
-    let world = world(drained(), &db(), vec![Object::Namespace(read(namespace))]);
+    let world = world(drained(), &db(), vec![ClusterObject::Namespace(read(namespace))]);
     assert_eq!(evict(&world), Vec::<String>::new());
 }
 
@@ -234,9 +234,9 @@ fn a_guest_whose_migration_is_under_way_leaves_in_silence(
 ) {
     let db = db().tweak(|db| db["spec"]["evictionStrategy"] = json!(strategy));
     let elsewhere = db.clone().tweak(|db| db["status"]["nodeName"] = json!("node-b"));
-    let Object::Launcher(mut pod) = launcher(&elsewhere, inherited()) else { panic!("a launcher") };
+    let ClusterObject::Launcher(mut pod) = launcher(&elsewhere, inherited()) else { panic!("a launcher") };
     pod.name.push_str("-target");
     created.clone_into(&mut pod.created);
-    let said = evict(&world(drained(), &db, vec![Object::Launcher(pod)]));
+    let said = evict(&world(drained(), &db, vec![ClusterObject::Launcher(pod)]));
     assert_eq!(said.len(), lines, "{said:?}");
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::answers::stands::{GuestOf, Stands, each};
-use crate::answers::{Deadline, Named, Progress};
+use crate::answers::guest_state::{GuestOf, GuestStates, each};
+use crate::answers::{CountProgress, Deadline, NamedGuests};
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 use crate::fit::node::Node;
 use crate::fit::verdict::Impact;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::obsolete::relabelled;
 use crate::kubevirt::wire::{KubeVirt, Vmi};
 use crate::say::plural;
@@ -52,7 +52,7 @@ fn foreseen(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
     let fleet: &Fleet = &world.cluster.fleet;
     let changed = |node| relabelled(&fleet.node(node), &after.spec.configuration, world.cluster.release.release());
     let changed: Vec<Node> = (0..fleet.len()).filter_map(changed).collect();
-    cluster.put(Object::KubeVirt(Box::new(after.clone())));
+    cluster.put(ClusterObject::KubeVirt(Box::new(after.clone())));
     cluster.set_fleet(Arc::new(fleet.with(changed.clone())));
     (World { cluster, policies: world.policies.clone() }, changed)
 }
@@ -61,12 +61,12 @@ fn foreseen(world: &World, after: &KubeVirt) -> (World, Vec<Node>) {
 #[derive(Default)]
 struct Worse {
     /// Guests whose launcher their own node no longer meets: the kubelet would fail them at its next start.
-    own_node_unmet: Named,
+    own_node_unmet: NamedGuests,
     /// Guests that run and can migrate nowhere any more.
-    pinned: Named,
+    pinned: NamedGuests,
     /// Guests that no node takes any more at their next start.
-    no_start: Named,
-    looked: Progress,
+    no_start: NamedGuests,
+    looked: CountProgress,
 }
 
 fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_>) -> Vec<String> {
@@ -111,7 +111,7 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_
         return out;
     }
     let Worse { own_node_unmet, pinned, no_start, looked } = worse(world, &outcome, enough);
-    let many = |named: &Named| looked.count(named.count, "guest");
+    let many = |named: &NamedGuests| looked.count(named.count, "guest");
     if !own_node_unmet.is_empty() {
         let number = |one, many| plural::number(own_node_unmet.count, one, many);
         let (fits, their, them) = (number("fits", "fit"), number("its", "their"), number("it", "them"));
@@ -137,8 +137,8 @@ fn withheld(world: &World, after: &KubeVirt, added: &[&str], enough: Deadline<'_
 
 /// Compares how each guest stands before and after.
 fn worse(before: &World, after: &World, enough: Deadline<'_>) -> Worse {
-    let mut out = Worse { looked: Progress::none_of_all(&before.cluster), ..Worse::default() };
-    let mut stands = [Stands::new(before), Stands::new(after)];
+    let mut out = Worse { looked: CountProgress::none_of_all(&before.cluster), ..Worse::default() };
+    let mut stands = [GuestStates::new(before), GuestStates::new(after)];
     for guest in each(&before.cluster) {
         if enough() {
             break;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
 use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
@@ -13,7 +13,7 @@ fn world() -> World {
     let mut objects = Vec::new();
     for (name, stated) in [("db", ""), ("erp", ""), ("web", "EPYC")] {
         objects.push(vmi(running(name, "node-a", "host-model")));
-        objects.push(Object::VirtualMachine(Box::new(read(vm(name, stated)))));
+        objects.push(ClusterObject::VirtualMachine(Box::new(read(vm(name, stated)))));
     }
     World { cluster: cluster("1.9.0", mixed(), objects), policies: Vec::new() }
 }
@@ -76,7 +76,8 @@ fn known_is_not_usable() {
 
 #[test]
 fn one_guest_is_spoken_of_as_one() {
-    let objects = [vmi(running("db", "node-a", "host-model")), Object::VirtualMachine(Box::new(read(vm("db", ""))))];
+    let objects =
+        [vmi(running("db", "node-a", "host-model")), ClusterObject::VirtualMachine(Box::new(read(vm("db", ""))))];
     let world = World { cluster: cluster("1.9.0", mixed(), objects), policies: Vec::new() };
     let lines = update(&world, &kubevirt(""), &kubevirt("EPYC-Genoa"), NEVER).warnings().join("\n");
     let expected = "at its next start 1 guest without a model of its own could start nowhere: shop/db";
@@ -118,7 +119,7 @@ fn fleet_of_the_list() -> World {
     let host = running("host", "node-a", "host-model");
     let launchers = [launcher(&named, [model("Skylake-Server-noTSX-IBRS")]), launcher(&host, [feature("fpu")])];
     let objects = launchers.into_iter().chain([vmi(named), vmi(host)]);
-    let off = Object::VirtualMachine(Box::new(read(vm("off", "Skylake-Server-noTSX-IBRS"))));
+    let off = ClusterObject::VirtualMachine(Box::new(read(vm("off", "Skylake-Server-noTSX-IBRS"))));
     World { cluster: cluster("1.9.0", intel(), objects.chain([off])), policies: Vec::new() }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::answers::audit::{AuditRow, StandRow, audit};
-use crate::answers::stands::{Answer, Tally};
+use crate::answers::guest_state::{PolicyAnswer, Tally};
 use crate::answers::status::statuses;
 use crate::enforce::patch::apply;
 use crate::fit::assess::targets_by_start;
@@ -17,7 +17,7 @@ use crate::fit::node::Node;
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Check, Impact};
 use crate::judge::{self, Evaluation, Manifest};
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::UserName;
 use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, migration, read, running, vm, vmi};
@@ -161,14 +161,14 @@ fn objects(at: usize, guest: &Guest, nodes: &[Node]) -> (Option<Value>, Option<V
 
 fn world(guests: &[Guest], changes: &[(Index, u8)], policies: Vec<Policy>) -> World {
     let nodes = nodes(changes);
-    let mut all: Vec<Object> = Vec::new();
+    let mut all: Vec<ClusterObject> = Vec::new();
     for (at, guest) in guests.iter().enumerate() {
         let (live, template) = objects(at, guest, &nodes);
         if let Some(live) = live {
             all.extend(guest.has_launcher.then(|| launcher(&live, guest.inherited.clone())));
             all.push(vmi(live));
         }
-        all.extend(template.map(|vm| Object::VirtualMachine(Box::new(read(vm)))));
+        all.extend(template.map(|vm| ClusterObject::VirtualMachine(Box::new(read(vm)))));
     }
     World { cluster: cluster("1.9.0", nodes, all), policies }
 }
@@ -196,7 +196,7 @@ type Answered = (bool, Option<&'static str>, usize, Option<usize>, (usize, usize
 
 fn answered(row: &StandRow) -> Answered {
     let targets = (row.targets.min, row.targets.max);
-    (row.answer == Answer::Deny, row.impact, row.judged, row.start_nodes, targets)
+    (row.answer == PolicyAnswer::Deny, row.impact, row.judged, row.start_nodes, targets)
 }
 
 fn answered_by_check(case: &Evaluation<'_>, world: &World) -> Answered {
@@ -228,7 +228,7 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>, policy: &str) -> Tally 
             Some("Unschedulable") => out.unschedulable += 1,
             _ => {}
         }
-        out.denied += usize::from(stand.answer == Answer::Deny);
+        out.denied += usize::from(stand.answer == PolicyAnswer::Deny);
     }
     out
 }
@@ -269,7 +269,7 @@ proptest! {
                 (_, now) => prop_assert_eq!(now.is_some(), guest.life == Life::Waits, "{}", name),
             }
         }
-        let of = |named: &Named| named.count;
+        let of = |named: &NamedGuests| named.count;
         for (policy, status) in world.policies.iter().zip(statuses(&world, NEVER)) {
             let now = tally(rows.iter().filter_map(|row| row.now.as_ref()), &policy.name);
             let next = tally(rows.iter().map(|row| &row.at_next_start), &policy.name);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::said;
 use crate::testing::cluster::{cluster, read, running, vm, vmi};
 use crate::testing::fleet::{model, of, take};
@@ -49,7 +49,7 @@ fn where_all_can_run_it_the_next_higher_model_is_named(#[case] without: &str, #[
 fn a_guest_that_would_not_get_the_model_is_not_promised_it(#[case] spec: Value, #[case] expected: &str) {
     let guest = running("db", "node-a", "host-model").tweak(|db| db["spec"] = spec.clone());
     let own = vm("db", "host-model").tweak(|vm| vm["spec"]["template"]["spec"] = spec);
-    let objects = [vmi(guest), Object::VirtualMachine(Box::new(read(own)))];
+    let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(own)))];
     let world = World { cluster: cluster("1.9.0", nodes(), objects), policies: Vec::new() };
     let lines = changed(&world, &common(MODEL)).join("\n");
     assert!(lines.contains(expected) && !lines.contains("next restart"), "{lines}");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{group, text_at};
 use crate::bounds;
-use crate::kubevirt::apart::{Term, launcher_label};
+use crate::kubevirt::anti_affinity::{AntiAffinityTerm, launcher_label};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{OTHER_PODS, OtherPod};
 use crate::kubevirt::wire::Vmi;
@@ -17,15 +17,15 @@ use crate::policy::API_VERSION;
 type Labels = BTreeMap<String, String>;
 
 /// What an object says of pods that are alike: their namespace, their labels, and their terms as JSON.
-type Said = (String, Labels, String);
+type OtherPods = (String, Labels, String);
 
 /// The objects that stand for those of `pods` that bear on a guest of `objects`.
 pub(super) fn others(pods: &[OtherPod], objects: &[Value]) -> Vec<Value> {
     let guests = Guests::of(objects);
     let mut reaching: HashMap<&str, Reaching<'_>> = HashMap::new();
     // Pods are many, and most are like another one.
-    let mut known: HashMap<Said, Option<Said>> = HashMap::new();
-    let mut nodes: BTreeMap<Said, BTreeSet<&str>> = BTreeMap::new();
+    let mut known: HashMap<OtherPods, Option<OtherPods>> = HashMap::new();
+    let mut nodes: BTreeMap<OtherPods, BTreeSet<&str>> = BTreeMap::new();
     for pod in pods {
         let reaching = reaching.entry(&pod.namespace).or_insert_with(|| guests.reaching(&pod.namespace));
         let form = (pod.namespace.clone(), reaching.labels(pod, &pod.apart_from), pod.apart_from.to_string());
@@ -63,7 +63,7 @@ fn own_keys(terms: &Value) -> Vec<&str> {
 
 /// The terms of guests that reach the pods of a namespace.
 struct Reaching<'g> {
-    terms: Vec<&'g Term>,
+    terms: Vec<&'g AntiAffinityTerm>,
     keys: BTreeSet<&'g str>,
 }
 
@@ -81,7 +81,7 @@ struct Guests {
     /// By namespace.
     all: BTreeMap<String, Vec<Vmi>>,
     /// The terms of all of them, each once in a namespace of guests.
-    terms: Vec<(String, Term)>,
+    terms: Vec<(String, AntiAffinityTerm)>,
     namespaces: HashMap<String, Labels>,
 }
 
@@ -98,7 +98,7 @@ impl Guests {
                 Some(Resource::Vmis) => {
                     let Ok(vmi) = Vmi::deserialize(object) else { continue };
                     let namespace = vmi.metadata.namespace.clone();
-                    for term in Term::all_of(&vmi) {
+                    for term in AntiAffinityTerm::all_of(&vmi) {
                         if seen.insert((namespace.clone(), format!("{term:?}"))) {
                             out.terms.push((namespace.clone(), term));
                         }
@@ -113,8 +113,8 @@ impl Guests {
 
     fn reaching(&self, namespace: &str) -> Reaching<'_> {
         let labels = self.namespaces.get(namespace);
-        let reaches = |(of, term): &&(String, Term)| term.reaches(of, namespace, labels);
-        let terms: Vec<&Term> = self.terms.iter().filter(reaches).map(|(_, term)| term).collect();
+        let reaches = |(of, term): &&(String, AntiAffinityTerm)| term.reaches(of, namespace, labels);
+        let terms: Vec<&AntiAffinityTerm> = self.terms.iter().filter(reaches).map(|(_, term)| term).collect();
         let keys = terms.iter().flat_map(|term| term.keys()).collect();
         Reaching { terms, keys }
     }
@@ -122,7 +122,7 @@ impl Guests {
     /// The terms of a pod that select a guest, null where none does; `None` where the pod bears on no guest.
     fn terms_kept(&self, pod: &OtherPod, labels: &Labels, reaching: &Reaching<'_>) -> Option<Value> {
         let selects_a_guest = |json: &&Value| {
-            Term::of(json, &pod.labels).is_some_and(|term| {
+            AntiAffinityTerm::of(json, &pod.labels).is_some_and(|term| {
                 let reached = self.all.iter().filter(|(namespace, _)| {
                     term.reaches(&pod.namespace, namespace, self.namespaces.get(namespace.as_str()))
                 });

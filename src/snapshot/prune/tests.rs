@@ -21,7 +21,7 @@ fn objects() -> Vec<Value> {
 
 /// What a snapshot holds of an object; `None` where it is refused.
 fn taken(object: &Value) -> Option<Vec<Value>> {
-    let mut taken = Taken::default();
+    let mut taken = SnapshotObjects::default();
     let (api_version, kind) = (text_at(object, "/apiVersion").to_owned(), text_at(object, "/kind").to_owned());
     taken.take(&api_version, &kind, &object.to_string()).ok()?;
     Some(taken.finish(None))
@@ -148,7 +148,7 @@ fn what_is_judged_stays() {
 
 #[test]
 fn of_one_namespace_nothing_is_said_of_others() {
-    let mut all = Taken::default();
+    let mut all = SnapshotObjects::default();
     for object in objects() {
         let mut other = object.clone();
         all.take(text_at(&object, "/apiVersion"), text_at(&object, "/kind"), &object.to_string()).unwrap();

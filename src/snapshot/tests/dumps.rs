@@ -5,14 +5,14 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::Command;
 
-use super::{Error, NODE, Source, YAML, read, read_dumps};
+use super::{DumpSource, Error, NODE, YAML, read, read_dumps};
 use crate::domain::Domain;
 use crate::kubevirt::wire;
 
 /// File (below the folder) and name of each object, and what was passed over.
 fn dumps(folder: &Path) -> Result<(Vec<String>, Option<String>), String> {
     let mut found = Vec::new();
-    let skipped = read_dumps(&[Source::Path(folder.to_owned())], &Domain::default(), io::empty(), |item| {
+    let skipped = read_dumps(&[DumpSource::Path(folder.to_owned())], &Domain::default(), io::empty(), |item| {
         let name = item.parse::<wire::MetaOnly>()?.metadata.name;
         let file = Path::new(&item.place.file).strip_prefix(folder).unwrap().display().to_string();
         found.push(format!("{file} {} {name}", item.kind));

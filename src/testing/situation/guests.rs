@@ -6,7 +6,7 @@ use super::nodes::{RACK, ZONE};
 use super::{NAMES, NAMESPACE};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::{Cluster, Object};
+use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::kubevirt::launch::Rendered;
 use crate::kubevirt::release::Release;
 use crate::kubevirt::subject;
@@ -199,7 +199,7 @@ fn in_flight(random: &mut Random, vmi_json: &Value, known: &[Value], cluster: &C
         "metadata": {"namespace": NAMESPACE, "name": format!("evacuate-{name}"), "uid": uid},
         "spec": {"vmiName": name}, "status": {"phase": random.one(&["Pending", "Scheduling", "TargetReady", "Running"])},
     });
-    let nodes = (0..cluster.fleet.len()).map(|at| Object::Node(cluster.fleet.node(at)));
+    let nodes = (0..cluster.fleet.len()).map(|at| ClusterObject::Node(cluster.fleet.node(at)));
     let objects = known.iter().filter_map(super::object).chain([vmi(vmi_json.clone())]);
     let before = Cluster::new(nodes.chain(objects), Some(Release::NEWEST));
     let migration: Vmim = read(vmim.clone());
@@ -229,7 +229,7 @@ fn hot_plug(random: &mut Random, vmi: &mut Value, others: &mut [Value]) {
 
 fn cluster(then: &[Node], others: &[Value], vm: &Value) -> Cluster {
     let objects = others.iter().chain([vm]).filter_map(super::object);
-    Cluster::new(then.iter().cloned().map(Object::Node).chain(objects), None)
+    Cluster::new(then.iter().cloned().map(ClusterObject::Node).chain(objects), None)
 }
 
 /// The VMI that a VM became.
@@ -328,7 +328,7 @@ fn launcher(random: &mut Random, vmi_json: &Value, cluster: &Cluster) -> Option<
 /// The pod that the guest came to run in by its first migration, away from a node like the one where it is.
 fn migrated(guest: &Vmi, vmi_json: &Value, first: &Rendered, cluster: &Cluster) -> Option<Rendered> {
     let pod = pod(guest, first, "first");
-    let nodes = (0..cluster.fleet.len()).map(|at| Object::Node(cluster.fleet.node(at)));
+    let nodes = (0..cluster.fleet.len()).map(|at| ClusterObject::Node(cluster.fleet.node(at)));
     let objects = [vmi(vmi_json.clone()), super::object(&pod)?];
     let before = Cluster::new(nodes.chain(objects), Some(Release::NEWEST));
     let mut vmim = Vmim::default();

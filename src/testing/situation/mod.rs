@@ -14,10 +14,10 @@ use super::random::Random;
 use crate::domain::Domain;
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::obsolete;
 use crate::kubevirt::release::Release;
-use crate::snapshot::{self, Source};
+use crate::snapshot::{self, DumpSource};
 use crate::world::{self, World};
 
 /// The namespace of all guests.
@@ -67,7 +67,8 @@ impl Situation {
     pub(crate) fn world(&self) -> World {
         let items = [self.nodes.clone(), self.objects.clone()].concat();
         let dump = json!({"apiVersion": "v1", "kind": "List", "items": items});
-        let read = world::load(&[Source::Stdin], &[], None, NAMESPACE, &Domain::default(), dump.to_string().as_bytes());
+        let read =
+            world::load(&[DumpSource::Stdin], &[], None, NAMESPACE, &Domain::default(), dump.to_string().as_bytes());
         read.unwrap_or_else(|error| panic!("{error:?}: the situation cannot be read: {dump:#}")).0
     }
 
@@ -107,7 +108,7 @@ impl Situation {
 /// write no values with capability labels without one.
 fn labelled(node: Node, objects: &[Value]) -> Node {
     let kubevirt = objects.iter().find(|known| known["kind"] == "KubeVirt").and_then(object);
-    let Some(Object::KubeVirt(kubevirt)) = kubevirt else { return node };
+    let Some(ClusterObject::KubeVirt(kubevirt)) = kubevirt else { return node };
     let Some(release) = Release::parse(&kubevirt.status.observed_kubevirt_version) else { return node };
     let mut node = obsolete::relabelled(&node, &kubevirt.spec.configuration, release).unwrap_or(node);
     if release.mends_capability_values_in().is_some() {
@@ -119,12 +120,12 @@ fn labelled(node: Node, objects: &[Value]) -> Node {
 }
 
 /// An object of a dump, where guests are judged by it.
-pub(crate) fn object(json: &Value) -> Option<Object> {
+pub(crate) fn object(json: &Value) -> Option<ClusterObject> {
     let mut out = None;
     let text = json.to_string();
     let read = snapshot::read("situation.json", text.as_bytes(), |item| {
         let group = item.api_version.split_once('/').map_or("", |(group, _)| group);
-        out = Object::read(group, &item.kind, &&item)?;
+        out = ClusterObject::read(group, &item.kind, &&item)?;
         Ok::<_, snapshot::Error>(())
     });
     read.unwrap_or_else(|error| panic!("{error:?}: {json:#}"));

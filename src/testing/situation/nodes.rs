@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::NAMES;
 use crate::fit::label;
 use crate::fit::node::{Effect, Node, Taint};
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::testing::Tweak;
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, ice_lake, known, machine, model, required, rome, set, skylake, taint,
@@ -75,7 +75,7 @@ fn equip(random: &mut Random, node: &mut Node) {
 /// A node of corners, such as the running scheduler is tried with.
 fn corner(random: &mut Random, name: &str) -> Node {
     match super::object(&random::node(random, name)) {
-        Some(Object::Node(node)) => node,
+        Some(ClusterObject::Node(node)) => node,
         _ => unreachable!("it is a node"),
     }
 }

@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tracing::{info, warn};
 
 use super::files::{Look, Reload, Watched};
-use super::x509::Facts;
+use super::x509::CertificateFacts;
 use super::{TlsError, provider};
 use crate::telemetry::{Metrics, ReloadResult};
 
@@ -46,7 +46,7 @@ impl Clients {
         if self.names.is_empty() {
             return true;
         }
-        let common_name = Facts::of(certificate).and_then(|facts| facts.common_name);
+        let common_name = CertificateFacts::of(certificate).and_then(|facts| facts.common_name);
         let parsed = ParsedCertificate::try_from(certificate).ok();
         self.names.iter().any(|name| {
             common_name.as_ref() == Some(name)

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::ServerName;
 use tracing::{info, warn};
 
-use super::{Pair, Resolver, TlsError};
+use super::{CertifiedKeyPair, Resolver, TlsError};
 use crate::files;
 use crate::telemetry::{Metrics, ReloadResult};
 
@@ -141,7 +141,7 @@ impl Certificates {
         Arc::clone(&self.resolver)
     }
 
-    fn warn_of(&self, pair: &Pair) {
+    fn warn_of(&self, pair: &CertifiedKeyPair) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         for objection in pair.objections(i64::try_from(now).unwrap_or(i64::MAX), self.name.as_ref()) {
             warn!(file = %self.watched.name(0), "{objection}");
@@ -169,9 +169,9 @@ impl Look for Certificates {
     }
 }
 
-fn pair(watched: &Watched, contents: &[Vec<u8>]) -> Result<Pair, TlsError> {
+fn pair(watched: &Watched, contents: &[Vec<u8>]) -> Result<CertifiedKeyPair, TlsError> {
     let content = |which: usize| contents.get(which).map(Vec::as_slice).unwrap_or_default();
-    Pair::from_pem((&watched.name(0), content(0)), (&watched.name(1), content(1)))
+    CertifiedKeyPair::from_pem((&watched.name(0), content(0)), (&watched.name(1), content(1)))
 }
 
 #[cfg(test)]
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn what_clients_will_refuse_is_warned_about() {
         let (chain, key) = issue(2040);
-        let pair = Pair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.as_bytes())).unwrap();
+        let pair = CertifiedKeyPair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.as_bytes())).unwrap();
         let service = ServerName::try_from("cpufit.cpufit-system.svc").unwrap();
         let localhost = ServerName::try_from("localhost").unwrap();
         let (now, far) = (1_900_000_000, 4_000_000_000);

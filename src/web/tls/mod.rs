@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 pub use self::clients::Clients;
 pub use self::files::{CertificateFiles, Certificates, Look, Reload, watch};
-use self::x509::Facts;
+use self::x509::CertificateFacts;
 pub(crate) use self::x509::not_after;
 use crate::crypto::provider;
 use crate::telemetry::{Metrics, ReloadResult};
@@ -111,13 +111,13 @@ pub enum TlsError {
 
 /// A certificate chain and the key that belongs to it.
 #[derive(Clone, Debug)]
-pub struct Pair {
+pub struct CertifiedKeyPair {
     certified: Arc<CertifiedKey>,
     not_before: Option<i64>,
     not_after: Option<i64>,
 }
 
-impl Pair {
+impl CertifiedKeyPair {
     /// Reads a PEM chain and key and checks that they belong together; `chain_origin` and `key_origin` name them in errors.
     ///
     /// # Errors
@@ -129,8 +129,8 @@ impl Pair {
         let Some(leaf) = certificates.first() else {
             return Err(TlsError::NoCertificate { origin: chain_origin.to_owned() });
         };
-        let facts = Facts::of(leaf);
-        if let Some(fault) = facts.as_ref().and_then(Facts::fault) {
+        let facts = CertificateFacts::of(leaf);
+        if let Some(fault) = facts.as_ref().and_then(CertificateFacts::fault) {
             return Err(TlsError::Unserved { chain: chain_origin.to_owned(), fault });
         }
         let (not_before, not_after) = facts.map_or((None, None), |facts| (facts.not_before, facts.not_after));
@@ -168,7 +168,7 @@ pub enum Objection {
     Name(String),
 }
 
-impl Pair {
+impl CertifiedKeyPair {
     /// Why clients that ask by this name refuse the certificate at an instant, in seconds since 1970.
     #[must_use]
     pub(crate) fn objections(&self, now: i64, name: Option<&ServerName<'_>>) -> Vec<Objection> {
@@ -198,7 +198,7 @@ pub struct Resolver {
 impl Resolver {
     /// Serves `pair` until it is replaced.
     #[must_use]
-    pub fn new(pair: &Pair, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(pair: &CertifiedKeyPair, metrics: Arc<Metrics>) -> Arc<Self> {
         let resolver = Self::waiting(metrics);
         resolver.serve(pair);
         resolver
@@ -216,14 +216,14 @@ impl Resolver {
         let _ = self.serves.subscribe().wait_for(|serves| *serves).await;
     }
 
-    fn serve(&self, pair: &Pair) {
+    fn serve(&self, pair: &CertifiedKeyPair) {
         self.current.store(Some(Arc::clone(&pair.certified)));
         self.metrics.certificate_expiry(pair.not_after);
         self.serves.send_replace(true);
     }
 
     /// Serves `pair` to all handshakes from now on; connections that exist are not touched.
-    pub fn replace(&self, pair: &Pair) {
+    pub fn replace(&self, pair: &CertifiedKeyPair) {
         self.serve(pair);
         self.metrics.certificate_reload(ReloadResult::Replaced);
     }

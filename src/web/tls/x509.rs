@@ -4,21 +4,21 @@ const SEQUENCE: u8 = 0x30;
 
 /// What stands in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct CertificateFacts {
     /// 1, 2 or 3.
     version: u8,
     /// The first instant at which it holds, in seconds since 1970; `None` where it is not legible.
     pub(super) not_before: Option<i64>,
     /// The last one.
     pub(super) not_after: Option<i64>,
-    key: Key,
+    key: PublicKey,
     /// The common name of its subject; `None` where it has none, or more than one.
     pub(super) common_name: Option<String>,
 }
 
 /// Its public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Key {
+enum PublicKey {
     /// With a modulus of so many bits.
     Rsa(usize),
     /// ECDSA on a curve of this name.
@@ -29,7 +29,7 @@ enum Key {
     Other,
 }
 
-impl Facts {
+impl CertificateFacts {
     /// Reads a certificate in DER; `None` where it is not one.
     pub(super) fn of(certificate: &[u8]) -> Option<Self> {
         const VERSION: u8 = 0xa0;
@@ -51,7 +51,7 @@ impl Facts {
         let (_, subject, fields) = der(fields)?;
         let (_, key, _) = der(fields)?;
         let (not_before, not_after) = (time_of(begin, not_before), time_of(end, not_after));
-        let key = Key::of(key).unwrap_or(Key::Other);
+        let key = PublicKey::of(key).unwrap_or(PublicKey::Other);
         Some(Self { version, not_before, not_after, key, common_name: common_name(subject) })
     }
 
@@ -62,18 +62,18 @@ impl Facts {
         }
         let key = match self.key {
             // A key of 2,048 bits may begin with a zero.
-            Key::Rsa(2_047..=4_096) | Key::Curve("P-256" | "P-384") | Key::Ed25519 => return None,
-            Key::Rsa(bits @ ..2_047) => return Some(format!("has an RSA key of {bits} bits, which is too weak")),
-            Key::Rsa(bits) => format!("an RSA key of {bits} bits"),
-            Key::Curve(curve) => format!("an ECDSA key on {curve}"),
-            Key::Ed448 => "an Ed448 key".to_owned(),
-            Key::Other => "a key of another sort".to_owned(),
+            PublicKey::Rsa(2_047..=4_096) | PublicKey::Curve("P-256" | "P-384") | PublicKey::Ed25519 => return None,
+            PublicKey::Rsa(bits @ ..2_047) => return Some(format!("has an RSA key of {bits} bits, which is too weak")),
+            PublicKey::Rsa(bits) => format!("an RSA key of {bits} bits"),
+            PublicKey::Curve(curve) => format!("an ECDSA key on {curve}"),
+            PublicKey::Ed448 => "an Ed448 key".to_owned(),
+            PublicKey::Other => "a key of another sort".to_owned(),
         };
         Some(format!("has {key}, with which the TLS library cannot sign"))
     }
 }
 
-impl Key {
+impl PublicKey {
     /// Reads a `SubjectPublicKeyInfo`.
     fn of(info: &[u8]) -> Option<Self> {
         let (_, algorithm, rest) = der(info)?;
@@ -101,7 +101,7 @@ impl Key {
 
 /// `notAfter` of an X.509 certificate, in seconds since 1970.
 pub(crate) fn not_after(certificate: &[u8]) -> Option<i64> {
-    Facts::of(certificate)?.not_after
+    CertificateFacts::of(certificate)?.not_after
 }
 
 /// The common name among the names of a subject.
@@ -257,7 +257,7 @@ mod tests {
             certificate(Some(1), &ed25519, b"\x01"),
         ]
         .iter()
-        .map(|certificate| Facts::of(certificate).unwrap().fault().unwrap_or_else(|| "is served".to_owned()))
+        .map(|certificate| CertificateFacts::of(certificate).unwrap().fault().unwrap_or_else(|| "is served".to_owned()))
         .collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
         has an RSA key of 1024 bits, which is too weak

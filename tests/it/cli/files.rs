@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::builder::ValueParser;
 use clap::{Arg, CommandFactory as _, value_parser};
 use cpufit::cli::args::Args;
-use cpufit::snapshot::Source;
+use cpufit::snapshot::DumpSource;
 
 use crate::common::{Ran, Scratch, cpufit, head, node, program};
 
@@ -112,7 +112,7 @@ fn names_a_file(argument: &Arg) -> bool {
     let kind = argument.get_value_parser().type_id();
     let mut names = argument.get_value_names().into_iter().flatten();
     kind == ValueParser::path_buf().type_id()
-        || kind == ValueParser::from(value_parser!(Source)).type_id()
+        || kind == ValueParser::from(value_parser!(DumpSource)).type_id()
         || names.any(|name| ["FILE", "FOLDER", "DIR", "PATH"].contains(&name.as_str()))
 }
 

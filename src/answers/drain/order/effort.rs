@@ -2,12 +2,12 @@
 
 /// How much may still be tried.
 #[derive(Debug)]
-pub(super) struct Effort {
+pub(super) struct TriesLeft {
     left: usize,
     pub tries: usize,
 }
 
-impl Effort {
+impl TriesLeft {
     pub(super) fn of(most: usize) -> Self {
         Self { left: most, tries: 0 }
     }

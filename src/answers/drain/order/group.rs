@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
-use super::board::{Board, Guest};
-use super::effort::Effort;
+use super::effort::TriesLeft;
+use super::moves::{Moves, MovingGuest};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 
@@ -55,7 +55,7 @@ pub(super) struct Group {
 
 impl Group {
     /// Guests of a board; `None` where these are too many to be followed.
-    pub(super) fn of(board: &Board<'_, '_>, guests: &[usize]) -> Option<Self> {
+    pub(super) fn of(board: &Moves<'_, '_>, guests: &[usize]) -> Option<Self> {
         let mut reach = Bits::none(board.turns.len());
         for &guest in guests {
             reach.union(&board.guests[guest].reach());
@@ -101,7 +101,7 @@ impl Group {
     }
 
     /// Where they are at first.
-    pub(super) fn start(&self, board: &Board<'_, '_>) -> Rc<Vec<Positions>> {
+    pub(super) fn start(&self, board: &Moves<'_, '_>) -> Rc<Vec<Positions>> {
         let number = |node: NodeIndex| self.nodes.binary_search(&node).unwrap_or_default();
         let mut out = 0;
         for (at, &guest) in self.guests.iter().enumerate() {
@@ -150,7 +150,7 @@ impl Group {
         node: usize,
         done: &Bits,
         ending: Ending,
-        effort: &mut Effort,
+        effort: &mut TriesLeft,
         stuck: &mut BTreeSet<usize>,
     ) -> Option<Vec<Positions>> {
         let open: Vec<Mask> = self.members.iter().map(|member| self.open(member, node, done)).collect();
@@ -231,7 +231,7 @@ impl Group {
 }
 
 impl Member {
-    fn of(board: &Board<'_, '_>, at: usize, group: &[usize], nodes: &[NodeIndex]) -> Self {
+    fn of(board: &Moves<'_, '_>, at: usize, group: &[usize], nodes: &[NodeIndex]) -> Self {
         let guest = &board.guests[at];
         let mask = |of: &Bits| {
             nodes.iter().enumerate().fold(0, |mask, (at, node)| mask | Mask::from(of.contains(*node)) << at)
@@ -242,7 +242,7 @@ impl Member {
         let free = board.free.get(&priority).filter(|_| guest.size.is_some());
         let free =
             free.map(|free| nodes.iter().flat_map(|node| free[node * width..(node + 1) * width].iter().copied()));
-        let by_place = |other: &Guest<'_>| -> Vec<Mask> {
+        let by_place = |other: &MovingGuest<'_>| -> Vec<Mask> {
             nodes.iter().map(|&place| mask(&board.residents.closes(guest.vmi, other.vmi, place))).collect()
         };
         let is_mate = |other: &usize| guest.mates.contains(other) || (*other == at && guest.closes_own);

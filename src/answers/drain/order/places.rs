@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::super::acts::uncordoned;
-use super::super::mover::{Fate, Mover};
-use super::Turn;
+use super::super::evicted::{EvictedGuest, EvictionEffect};
+use super::NodeDrain;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
@@ -13,14 +13,14 @@ use crate::fit::node::Node;
 
 /// Where a guest may be.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct NodesBefore {
     /// The nodes that take it now.
     pub now: Bits,
     /// Those that take it once their cordon has ended, which comes with their return.
     pub later: Bits,
 }
 
-impl Places {
+impl NodesBefore {
     /// The nodes that take it once these were drained and returned.
     pub(super) fn after(&self, done: &Bits) -> Bits {
         let mut out = self.later.clone();
@@ -39,16 +39,16 @@ impl Places {
 }
 
 /// The places of each guest of these nodes that moves, in their order.
-pub(super) fn of(fleet: &Fleet, turns: &[Turn<'_>]) -> Vec<Rc<Places>> {
+pub(super) fn of(fleet: &Fleet, turns: &[NodeDrain<'_>]) -> Vec<Rc<NodesBefore>> {
     let returned = returned(fleet, turns);
-    let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == Fate::Moves);
+    let moving = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves);
     // Guests of one kind have one set of nodes, by its address.
-    let mut known: HashMap<*const Bits, Rc<Places>> = HashMap::new();
-    let places = |mover: &Mover<'_>| {
+    let mut known: HashMap<*const Bits, Rc<NodesBefore>> = HashMap::new();
+    let places = |mover: &EvictedGuest<'_>| {
         let places = known.entry(Rc::as_ptr(&mover.fits)).or_insert_with(|| {
             let later = returned.as_ref().zip(mover.asks()).map(|(returned, asks)| asks.fitting(returned));
             let now = Bits::clone(&mover.fits);
-            Rc::new(Places { later: later.unwrap_or_else(|| now.clone()), now })
+            Rc::new(NodesBefore { later: later.unwrap_or_else(|| now.clone()), now })
         });
         Rc::clone(places)
     };
@@ -56,7 +56,7 @@ pub(super) fn of(fleet: &Fleet, turns: &[Turn<'_>]) -> Vec<Rc<Places>> {
 }
 
 /// The nodes as they are once each was returned; `None` where none is cordoned.
-fn returned(fleet: &Fleet, turns: &[Turn<'_>]) -> Option<Fleet> {
+fn returned(fleet: &Fleet, turns: &[NodeDrain<'_>]) -> Option<Fleet> {
     let is_cordoned = |node: &NodeIndex| {
         fleet.is_cordoned(*node) || fleet.taints(*node).iter().any(|taint| taint.key == label::TAINT_UNSCHEDULABLE)
     };

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::rc::Rc;
 
-use super::board::Board;
-use super::effort::Effort;
+use super::effort::TriesLeft;
 use super::group::{Ending, Group, Positions};
-use super::places::Places;
+use super::moves::Moves;
+use super::places::NodesBefore;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 
@@ -16,7 +16,7 @@ const DEPTH: usize = 1_000;
 const REMEMBERED: usize = 64;
 
 /// What a search came to.
-pub(super) enum Found {
+pub(super) enum SearchResult {
     /// An order, as numbers of turns.
     Order(Vec<usize>),
     /// There is none; the guests that are in the way of the one that came furthest.
@@ -26,14 +26,14 @@ pub(super) enum Found {
 }
 
 /// What is known of the guests after some nodes: which nodes are done, where lone guests are, and where groups may be.
-type Known = (Bits, Vec<Option<NodeIndex>>, Vec<Rc<Vec<Positions>>>);
+type Reached = (Bits, Vec<Option<NodeIndex>>, Vec<Rc<Vec<Positions>>>);
 
-pub(super) struct Search<'s> {
+pub(super) struct OrderSearch<'s> {
     turns: &'s [NodeIndex],
     has_turn: Bits,
     ending: Ending,
     /// Guests that labels alone keep off nodes and that are not safe for good, and their places.
-    lone: Vec<(usize, Rc<Places>)>,
+    lone: Vec<(usize, Rc<NodesBefore>)>,
     /// Where each of these is; `None` once it is safe for good.
     at: Vec<Option<NodeIndex>>,
     groups: &'s [Group],
@@ -43,7 +43,7 @@ pub(super) struct Search<'s> {
     shared: Bits,
     done: Bits,
     order: Vec<usize>,
-    tried: HashSet<Known>,
+    tried: HashSet<Reached>,
     /// How many nodes came before the one that is blamed on these guests.
     furthest: Option<usize>,
     blamed: BTreeSet<usize>,
@@ -68,10 +68,10 @@ struct Undo {
     groups: Vec<(usize, Rc<Vec<Positions>>)>,
 }
 
-impl<'s> Search<'s> {
+impl<'s> OrderSearch<'s> {
     /// For these nodes; the lone guests are given by their numbers on the board.
     pub(super) fn new(
-        board: &Board<'_, '_>,
+        board: &Moves<'_, '_>,
         turns: &'s [NodeIndex],
         lone: &[usize],
         groups: &'s [Group],
@@ -99,14 +99,18 @@ impl<'s> Search<'s> {
         }
     }
 
-    pub(super) fn run(mut self, effort: &mut Effort) -> Found {
+    pub(super) fn run(mut self, effort: &mut TriesLeft) -> SearchResult {
         if self.go(effort) {
-            return Found::Order(self.order);
+            return SearchResult::Order(self.order);
         }
-        if effort.is_used_up() || self.is_too_deep { Found::Cut(self.blamed) } else { Found::None(self.blamed) }
+        if effort.is_used_up() || self.is_too_deep {
+            SearchResult::Cut(self.blamed)
+        } else {
+            SearchResult::None(self.blamed)
+        }
     }
 
-    fn go(&mut self, effort: &mut Effort) -> bool {
+    fn go(&mut self, effort: &mut TriesLeft) -> bool {
         let before = self.order.len();
         let mut harmless = Vec::new();
         self.take_harmless(&mut harmless);
@@ -150,7 +154,7 @@ impl<'s> Search<'s> {
 
     /// Goes on after a drain. Where one good ending is enough for a group that is alone, the places of its guests are tried one after
     /// the other: what was tried is then met again more often.
-    fn goes_on(&mut self, effort: &mut Effort) -> bool {
+    fn goes_on(&mut self, effort: &mut TriesLeft) -> bool {
         match self.may_be.as_slice() {
             [all] if self.ending == Ending::One && all.len() > 1 => {
                 let all = Rc::clone(all);
@@ -220,7 +224,7 @@ impl<'s> Search<'s> {
     }
 
     /// Drains a node; `None`, and nothing is changed, where somebody is stuck.
-    fn drain(&mut self, turn: usize, effort: &mut Effort) -> Option<Undo> {
+    fn drain(&mut self, turn: usize, effort: &mut TriesLeft) -> Option<Undo> {
         let node = self.turns[turn];
         let mut stuck = BTreeSet::new();
         let mut after = Vec::new();

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use super::super::apart::Residents;
+use super::super::anti_affinity::Residents;
+use super::super::evicted::{EvictedGuest, EvictionEffect};
 use super::super::forecast;
-use super::super::mover::{Fate, Mover};
-use super::Turn;
-use super::places::Places;
+use super::NodeDrain;
+use super::places::NodesBefore;
 use crate::fit::bits::Bits;
 
 /// So many drains are tried beyond one for each node.
@@ -20,13 +20,13 @@ const AGAIN: usize = 2_000;
 /// The guests that find no place, by their numbers among those that move, and how many drains were tried.
 pub(super) fn order(
     residents: &Residents<'_>,
-    turns: &[Turn<'_>],
-    places: &[Rc<Places>],
+    turns: &[NodeDrain<'_>],
+    places: &[Rc<NodesBefore>],
     first: Vec<usize>,
 ) -> Result<Vec<usize>, (BTreeSet<usize>, usize)> {
     let mut residents = residents.clone();
-    let moving: Vec<&Mover<'_>> =
-        turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == Fate::Moves).collect();
+    let moving: Vec<&EvictedGuest<'_>> =
+        turns.iter().flat_map(|(_, movers)| movers).filter(|mover| mover.fate == EvictionEffect::Moves).collect();
     let len = places.first().map_or(0, |places| places.now.len());
     let mut done = Bits::none(len);
     let mut here: Vec<Vec<usize>> = vec![Vec::new(); len];
@@ -40,8 +40,9 @@ pub(super) fn order(
         tries += 1;
         let (node, movers) = &turns[turn];
         let leaving = std::mem::take(here.get_mut(*node).unwrap_or(&mut Vec::new()));
-        let ended: Vec<&Mover<'_>> = movers.iter().filter(|mover| mover.is_shut_down()).collect();
-        let guests: Vec<&Mover<'_>> = leaving.iter().map(|&guest| moving[guest]).chain(ended.iter().copied()).collect();
+        let ended: Vec<&EvictedGuest<'_>> = movers.iter().filter(|mover| mover.is_shut_down()).collect();
+        let guests: Vec<&EvictedGuest<'_>> =
+            leaving.iter().map(|&guest| moving[guest]).chain(ended.iter().copied()).collect();
         let mut fitting: Vec<Bits> = leaving.iter().map(|&guest| places[guest].after(&done)).collect();
         for fitting in &mut fitting {
             fitting.remove(*node);

@@ -60,7 +60,7 @@ fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
             guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": kind.status}]);
         });
         let kubevirt = read(json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"}}));
-        let mut known = world(intel(), [vmi(guest), Object::KubeVirt(Box::new(kubevirt))]);
+        let mut known = world(intel(), [vmi(guest), ClusterObject::KubeVirt(Box::new(kubevirt))]);
         let mut own: Vec<(String, i64)> = Vec::new();
         for at in 0..random.below(4) {
             let (object, selects) = budget(&mut random, at, app);
@@ -134,9 +134,9 @@ fn guests_that_share_a_budget_are_shut_down_as_it_allows() {
                 (false, 0) => vm["spec"]["runStrategy"] = json!("Manual"),
                 (false, _) => vm["spec"]["runStrategy"] = json!("RerunOnFailure"),
             });
-            [vmi(guest), Object::VirtualMachine(Box::new(read(vm)))]
+            [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(vm)))]
         });
-        let objects: Vec<Object> = objects.collect();
+        let objects: Vec<ClusterObject> = objects.collect();
         let mut known = world(intel(), objects);
         let budget = json!({"metadata": {"name": "web", "namespace": "shop"},
             "spec": {"selector": {"matchLabels": {"app": "web"}}}, "status": {"disruptionsAllowed": allowed}});

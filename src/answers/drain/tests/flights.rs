@@ -26,9 +26,9 @@ impl Traveller {
         self.guest.clone().tweak(|guest| guest["status"]["nodeName"] = json!(to))
     }
 
-    fn pod(&self, node: &str, created: &str) -> Object {
+    fn pod(&self, node: &str, created: &str) -> ClusterObject {
         match launcher(&self.guest, [feature("fpu")]) {
-            Object::Launcher(pod) => Object::Launcher(Launcher {
+            ClusterObject::Launcher(pod) => ClusterObject::Launcher(Launcher {
                 name: format!("{}-{node}", pod.name),
                 node: node.to_owned(),
                 created: created.to_owned(),
@@ -39,8 +39,8 @@ impl Traveller {
     }
 }
 
-fn migration(guest: &str, phase: &str) -> Object {
-    Object::Migration(Box::new(read(json!({
+fn migration(guest: &str, phase: &str) -> ClusterObject {
+    ClusterObject::Migration(Box::new(read(json!({
         "metadata": {"namespace": "shop", "name": format!("kubevirt-evacuation-{guest}")},
         "spec": {"vmiName": guest}, "status": {"phase": phase}}))))
 }

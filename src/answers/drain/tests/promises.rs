@@ -77,11 +77,11 @@ impl Stage {
     fn world(&self) -> World {
         let objects = self.guests.values().flat_map(|(guest, selector)| {
             let pod = match launcher(guest, []) {
-                Object::Launcher(mut pod) => {
+                ClusterObject::Launcher(mut pod) => {
                     let mut placement = (*pod.placement).clone();
                     placement.selector = selector.iter().map(|(k, v)| (k.clone().into(), v.clone().into())).collect();
                     pod.placement = placement.into();
-                    Object::Launcher(pod)
+                    ClusterObject::Launcher(pod)
                 }
                 other => other,
             };
@@ -162,7 +162,7 @@ impl Stage {
     }
 
     /// What a drain of a node would do once the chosen acts are carried out; `None` where this test cannot carry one out.
-    fn after(&self, node: &str, steps: &[Step], chosen: &dyn Fn(usize) -> bool) -> Option<Drained> {
+    fn after(&self, node: &str, steps: &[LeastAct], chosen: &dyn Fn(usize) -> bool) -> Option<DrainReport> {
         let mut stage = self.clone();
         // A drain cordons first.
         cordon(stage.node(node));
@@ -236,7 +236,7 @@ fn the_least_for_the_others_frees_all_but_those_it_names() {
         let found = drained(&stage.world(), &node);
         assert_eq!(found.least_to_do.is_none(), found.least_for_others.is_some());
         let Some(others) = found.least_for_others else { continue };
-        let stuck = |drained: &Drained| -> Vec<String> {
+        let stuck = |drained: &DrainReport| -> Vec<String> {
             let guests = drained.nodes[0].guests.iter().filter(|guest| guest.state == State::Stuck);
             let mut out: Vec<String> = guests.map(|guest| guest.guest.clone()).collect();
             out.sort_unstable();

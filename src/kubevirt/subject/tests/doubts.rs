@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::fit::node::Node;
 use crate::fit::verdict::Outcome;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::say;
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, migration as request, read, running, vm, vmi};
@@ -140,14 +140,16 @@ fn where_no_node_fits_nothing_is_in_doubt() {
 }
 
 /// Claims `root-db` and `data-db` of namespace `shop`, bound to `pv-root` and `pv-data`, and where those can be used.
-fn storage(root: &Value, data: &Value) -> Vec<Object> {
+fn storage(root: &Value, data: &Value) -> Vec<ClusterObject> {
     let claim = |name: &str, volume: &str| {
-        Object::Claim(read(json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"volumeName": volume}})))
+        ClusterObject::Claim(read(
+            json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"volumeName": volume}}),
+        ))
     };
     let volume = |name: &str, required: &Value| {
         let affinity =
             if required.is_null() { json!(null) } else { json!({"required": {"nodeSelectorTerms": required}}) };
-        Object::Volume(read(json!({"metadata": {"name": name}, "spec": {"nodeAffinity": affinity}})))
+        ClusterObject::Volume(read(json!({"metadata": {"name": name}, "spec": {"nodeAffinity": affinity}})))
     };
     let claims = [claim("root-db", "pv-root"), claim("data-db", "pv-data"), claim("new-db", "")];
     claims.into_iter().chain([volume("pv-root", root), volume("pv-data", data)]).collect()
@@ -246,7 +248,7 @@ fn what_the_labels_of_its_own_node_leave_open(
 #[test]
 fn a_model_that_fits_until_the_labeller_has_been_by() {
     let kubevirt = |list: Value| {
-        Object::KubeVirt(Box::new(read(json!({"metadata": {"name": "kubevirt"},
+        ClusterObject::KubeVirt(Box::new(read(json!({"metadata": {"name": "kubevirt"},
             "spec": {"configuration": {"obsoleteCPUModels": list}}, "status": {"observedKubeVirtVersion": "v1.9.0"}}))))
     };
     let judged = |list: Value, asked: &str| {

@@ -10,7 +10,7 @@ use super::super::*;
 use crate::fit::node::Node;
 use crate::fit::remedy::RemedyId;
 use crate::fit::verdict::Outcome;
-use crate::kubevirt::cluster::Object;
+use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::replicas::Replicas;
 use crate::say;
 use crate::testing::Tweak;
@@ -18,19 +18,19 @@ use crate::testing::cluster::{migration as request, read, running, vm, vm_pool, 
 use crate::testing::fleet::{cascade_lake, give, model, rome, set, skylake, take};
 
 /// A KubeVirt of this release, and with this configuration.
-fn kubevirt(release: &str, configuration: Value, labels: Value) -> Object {
+fn kubevirt(release: &str, configuration: Value, labels: Value) -> ClusterObject {
     let json = json!({
         "metadata": {"name": "kubevirt", "namespace": "kubevirt", "labels": labels}, "spec": {"configuration": configuration},
         "status": {"observedKubeVirtVersion": release},
     });
-    Object::KubeVirt(Box::new(read(json)))
+    ClusterObject::KubeVirt(Box::new(read(json)))
 }
 
-fn cluster(nodes: Vec<Node>, objects: impl IntoIterator<Item = Object>) -> Cluster {
-    let objects: Vec<Object> = objects.into_iter().collect();
-    let known = objects.iter().any(|object| matches!(object, Object::KubeVirt(_)));
+fn cluster(nodes: Vec<Node>, objects: impl IntoIterator<Item = ClusterObject>) -> Cluster {
+    let objects: Vec<ClusterObject> = objects.into_iter().collect();
+    let known = objects.iter().any(|object| matches!(object, ClusterObject::KubeVirt(_)));
     let newest = (!known).then(|| kubevirt("v1.9.0", json!({}), json!({})));
-    Cluster::new(nodes.into_iter().map(Object::Node).chain(objects).chain(newest), None)
+    Cluster::new(nodes.into_iter().map(ClusterObject::Node).chain(objects).chain(newest), None)
 }
 
 /// What is offered of one remedy: its summary, its outage and its commands.
@@ -93,7 +93,7 @@ fn a_guest_that_runs_is_restarted_and_one_of_a_pool_is_changed_there() {
     let vm_json = guest(json!({"cpu": {"features": [{"name": "svm"}]}}));
     let guest = running("db", "node-a", "host-model")
         .tweak(|vmi| vmi["spec"]["domain"]["cpu"]["features"] = json!([{"name": "svm"}]));
-    let objects = [vmi(guest), Object::VirtualMachine(Box::new(read(vm_json.clone())))];
+    let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(vm_json.clone())))];
     let running = cluster(three(), objects);
     let (summary, commands) = offered(RemedyId::DropSetting, &of_migration(&read(request("db")), &running), &running)
         .expect("svm is on no node");
@@ -120,8 +120,8 @@ fn a_guest_that_runs_is_restarted_and_one_of_a_pool_is_changed_there() {
     assert_eq!(commands, ["# take out of spec.domain.cpu.features svm and create the guest anew"]);
 }
 
-fn instancetype(cpu: Value) -> Object {
-    Object::Instancetype(read(json!({"metadata": {"name": "large"}, "spec": {"cpu": cpu}})))
+fn instancetype(cpu: Value) -> ClusterObject {
+    ClusterObject::Instancetype(read(json!({"metadata": {"name": "large"}, "spec": {"cpu": cpu}})))
 }
 
 /// KubeVirt refuses a VM that states what its instancetype sets (`pkg/instancetype/conflict`): no patch of the VM's template.
@@ -136,7 +136,11 @@ fn instancetype(cpu: Value) -> Object {
     "another instancetype than large, which sets dedicatedCpuPlacement (none)",
     "# name another instancetype in spec.instancetype of the VM: large sets spec.cpu.dedicatedCPUPlacement"
 )]
-fn what_an_instancetype_sets_is_changed_there(#[case] found: Object, #[case] summary: &str, #[case] command: &str) {
+fn what_an_instancetype_sets_is_changed_there(
+    #[case] found: ClusterObject,
+    #[case] summary: &str,
+    #[case] command: &str,
+) {
     let cluster = cluster(with_managers(three(), ["false", "false", "false"]), [found]);
     let guest = vm("db", "").tweak(|vm| vm["spec"]["instancetype"] = json!({"name": "large"}));
     let judged = of_vm(&read(guest), &cluster);
@@ -148,7 +152,7 @@ fn what_an_instancetype_sets_is_changed_there(#[case] found: Object, #[case] sum
 #[test]
 fn what_a_preference_sets_comes_back_and_is_changed_there() {
     let features = json!([{"name": "gfni", "policy": "require"}]);
-    let preference = Object::Preference(read(
+    let preference = ClusterObject::Preference(read(
         json!({"metadata": {"name": "fast"}, "spec": {"cpu": {"preferredCPUFeatures": features}}}),
     ));
     let cluster = cluster(three(), [preference]);

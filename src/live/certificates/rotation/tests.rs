@@ -8,8 +8,8 @@ use super::*;
 
 const VALIDITY: Duration = Duration::from_secs(90);
 
-fn names() -> Names {
-    Names { dns: vec![DnsName::try_from("cpufit.cpufit-system.svc").unwrap()], ips: Vec::new() }
+fn names() -> ServerNames {
+    ServerNames { dns: vec![DnsName::try_from("cpufit.cpufit-system.svc").unwrap()], ips: Vec::new() }
 }
 
 fn at(seconds: u64) -> SystemTime {
@@ -17,10 +17,10 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 fn made() -> Stored {
-    after(Stored::default(), Step::Make, 0)
+    after(Stored::default(), RotationStep::Make, 0)
 }
 
-fn after(stored: Stored, step: Step, seconds: u64) -> Stored {
+fn after(stored: Stored, step: RotationStep, seconds: u64) -> Stored {
     stored.after(step, &names(), VALIDITY, at(seconds)).unwrap()
 }
 
@@ -29,29 +29,33 @@ fn reread(stored: &Stored) -> Stored {
 }
 
 #[rstest]
-#[case::nothing(Stored::default(), 0, Step::Make)]
-#[case::young(made(), 59, Step::Keep)]
-#[case::two_thirds_gone(made(), 60, Step::Prepare)]
-#[case::ended(made(), 90, Step::Make)]
-#[case::prepared(after(made(), Step::Prepare, 60), 61, Step::Keep)]
-#[case::prepared_and_the_old_one_ended(after(made(), Step::Prepare, 60), 90, Step::Promote)]
-#[case::prepared_late(after(made(), Step::Prepare, 80), 82, Step::Keep)]
-#[case::prepared_too_late_to_wait(after(made(), Step::Prepare, 80), 83, Step::Promote)]
-#[case::both_ended(after(made(), Step::Prepare, 60), 150, Step::Make)]
-#[case::promoted(after(after(made(), Step::Prepare, 60), Step::Promote, 70), 89, Step::Keep)]
-#[case::the_old_authority_ended(after(after(made(), Step::Prepare, 60), Step::Promote, 70), 90, Step::Prune)]
-fn what_is_done_when(#[case] stored: Stored, #[case] seconds: u64, #[case] expected: Step) {
+#[case::nothing(Stored::default(), 0, RotationStep::Make)]
+#[case::young(made(), 59, RotationStep::Keep)]
+#[case::two_thirds_gone(made(), 60, RotationStep::Prepare)]
+#[case::ended(made(), 90, RotationStep::Make)]
+#[case::prepared(after(made(), RotationStep::Prepare, 60), 61, RotationStep::Keep)]
+#[case::prepared_and_the_old_one_ended(after(made(), RotationStep::Prepare, 60), 90, RotationStep::Promote)]
+#[case::prepared_late(after(made(), RotationStep::Prepare, 80), 82, RotationStep::Keep)]
+#[case::prepared_too_late_to_wait(after(made(), RotationStep::Prepare, 80), 83, RotationStep::Promote)]
+#[case::both_ended(after(made(), RotationStep::Prepare, 60), 150, RotationStep::Make)]
+#[case::promoted(after(after(made(), RotationStep::Prepare, 60), RotationStep::Promote, 70), 89, RotationStep::Keep)]
+#[case::the_old_authority_ended(
+    after(after(made(), RotationStep::Prepare, 60), RotationStep::Promote, 70),
+    90,
+    RotationStep::Prune
+)]
+fn what_is_done_when(#[case] stored: Stored, #[case] seconds: u64, #[case] expected: RotationStep) {
     assert_eq!(stored.step(VALIDITY, false, at(seconds)), expected);
     assert_eq!(reread(&stored).step(VALIDITY, false, at(seconds)), expected, "by another leader, from the Secret");
 }
 
 #[test]
 fn a_successor_serves_when_its_authority_is_known() {
-    let prepared = after(made(), Step::Prepare, 60);
-    assert_eq!(prepared.step(VALIDITY, true, at(61)), Step::Promote);
-    let promoted = after(prepared, Step::Promote, 61);
+    let prepared = after(made(), RotationStep::Prepare, 60);
+    assert_eq!(prepared.step(VALIDITY, true, at(61)), RotationStep::Promote);
+    let promoted = after(prepared, RotationStep::Promote, 61);
     assert_eq!(promoted.authorities.len(), 2, "a replica that has not read it yet serves the old one");
-    assert_eq!(after(promoted, Step::Prune, 90).authorities.len(), 1);
+    assert_eq!(after(promoted, RotationStep::Prune, 90).authorities.len(), 1);
 }
 
 /// Made unusable by hand, or by a restore of half a backup.
@@ -65,7 +69,7 @@ fn what_cannot_serve_is_made_anew(#[case] key: &str, #[case] value: Option<Strin
     let mut data = made().data();
     data.remove(key);
     data.extend(value.map(|value| (key.to_owned(), value)));
-    assert_eq!(Stored::read(&data, &names()).step(VALIDITY, false, at(0)), Step::Make);
+    assert_eq!(Stored::read(&data, &names()).step(VALIDITY, false, at(0)), RotationStep::Make);
 }
 
 /// What replicas serve goes on being trusted, whether the Secret was deleted or spoilt.
@@ -78,24 +82,24 @@ fn what_is_served_outlives_its_secret(#[case] change: fn(&mut BTreeMap<String, S
     change(&mut data);
     let found = || Stored::read(&data, &names());
     let (planned, step) = found().plan(Some(&last), VALIDITY, true, at(10));
-    assert_eq!(step, Step::Prepare);
+    assert_eq!(step, RotationStep::Prepare);
     let stored = after(planned, step, 10);
     assert!(stored.bundle().contains(&last.bundle()), "handshakes of other replicas would fail");
     assert_eq!(stored.data()["tls.crt"], last.data()["tls.crt"]);
-    assert_eq!(found().plan(Some(&last), VALIDITY, true, at(90)).1, Step::Make, "it has ended besides");
-    assert_eq!(found().plan(None, VALIDITY, true, at(10)).1, Step::Make, "nothing was ever served");
-    assert_eq!(last.clone().plan(Some(&made()), VALIDITY, true, at(10)).1, Step::Keep, "what it holds counts");
+    assert_eq!(found().plan(Some(&last), VALIDITY, true, at(90)).1, RotationStep::Make, "it has ended besides");
+    assert_eq!(found().plan(None, VALIDITY, true, at(10)).1, RotationStep::Make, "nothing was ever served");
+    assert_eq!(last.clone().plan(Some(&made()), VALIDITY, true, at(10)).1, RotationStep::Keep, "what it holds counts");
 }
 
 #[test]
 fn a_certificate_for_another_namespace_does_not_serve_here() {
-    let other = Names { dns: vec![DnsName::try_from("cpufit.elsewhere.svc").unwrap()], ips: Vec::new() };
-    assert_eq!(Stored::read(&made().data(), &other).step(VALIDITY, false, at(0)), Step::Make);
+    let other = ServerNames { dns: vec![DnsName::try_from("cpufit.elsewhere.svc").unwrap()], ips: Vec::new() };
+    assert_eq!(Stored::read(&made().data(), &other).step(VALIDITY, false, at(0)), RotationStep::Make);
 }
 
 #[test]
 fn a_bundle_is_read_as_it_was_written_whatever_stands_between() {
-    let both = after(made(), Step::Prepare, 60);
+    let both = after(made(), RotationStep::Prepare, 60);
     assert_eq!(authorities(&both.bundle()), both.authorities);
     let noisy = both.bundle().replace("-----BEGIN", "# an authority\r\n-----BEGIN") + "rubbish";
     assert_eq!(authorities(&noisy), both.authorities);
@@ -104,7 +108,7 @@ fn a_bundle_is_read_as_it_was_written_whatever_stands_between() {
 
 #[test]
 fn no_key_of_an_authority_is_stored_and_none_is_printed() {
-    let stored = after(made(), Step::Prepare, 60);
+    let stored = after(made(), RotationStep::Prepare, 60);
     let keys: Vec<String> = stored.data().into_keys().collect();
     assert_eq!(keys, ["ca.crt", "next.crt", "next.key", "tls.crt", "tls.key"]);
     assert_eq!(stored.bundle().matches("PRIVATE").count(), 0);
@@ -131,8 +135,8 @@ fn no_handshake_fails_while_certificates_are_rotated(#[case] server_lag: u64, #[
         }
         let is_settled = published.0 == stored.bundle() && second - published.1 >= SETTLING;
         let step = stored.step(VALIDITY, is_settled, at(second));
-        assert_ne!(step, Step::Make, "second {second}");
-        if step != Step::Keep {
+        assert_ne!(step, RotationStep::Make, "second {second}");
+        if step != RotationStep::Keep {
             stored = after(stored, step, second);
             history.push((second, stored.clone()));
         }
@@ -145,7 +149,7 @@ fn no_handshake_fails_while_certificates_are_rotated(#[case] server_lag: u64, #[
         };
         let known = as_of(server_lag);
         for replica in [as_of(0), as_of(replica_lag)] {
-            let Held { pair, until } = replica.current().unwrap();
+            let HeldCertificate { pair, until } = replica.current().unwrap();
             assert!(at(second) < *until, "second {second}: an expired certificate is served");
             let trusted = known.authorities.iter().any(|authority| Inspected::new(&authority.pem, pair).is_ok());
             assert!(trusted, "second {second}: the API server does not know who signed it");
@@ -170,8 +174,12 @@ fn no_certificate_ends_unreplaced_whenever_the_secret_is_deleted() {
             let is_settled = published.0 == stored.bundle() && second - published.1 >= SETTLING;
             let found = if second == deleted { Stored::default() } else { stored.clone() };
             let (planned, step) = found.plan(Some(&stored), VALIDITY, is_settled, at(second));
-            assert_ne!(step, Step::Make, "deleted at {deleted}, second {second}: it serves before anybody knows it");
-            stored = if step == Step::Keep { planned } else { after(planned, step, second) };
+            assert_ne!(
+                step,
+                RotationStep::Make,
+                "deleted at {deleted}, second {second}: it serves before anybody knows it"
+            );
+            stored = if step == RotationStep::Keep { planned } else { after(planned, step, second) };
             if published.0 != stored.bundle() {
                 published = (stored.bundle(), second);
             }

@@ -7,12 +7,12 @@ use super::*;
 use crate::testing::cluster::known;
 use crate::word::Word as _;
 
-fn report_of(namespace: &str, name: &str, reason: Reason, line: &str) -> Report {
+fn report_of(namespace: &str, name: &str, reason: Reason, line: &str) -> EventReport {
     let regarding = known(namespace, name, &format!("uid-{name}"));
-    Report { regarding, reason, note: Note::of_watched(line) }
+    EventReport { regarding, reason, note: Note::of_watched(line) }
 }
 
-fn report(name: &str, reason: Reason, line: &str) -> Report {
+fn report(name: &str, reason: Reason, line: &str) -> EventReport {
     report_of("shop", name, reason, line)
 }
 
@@ -32,7 +32,7 @@ impl Bench {
         Now { tick: self.start.tick + passed, clock: self.start.clock + passed }
     }
 
-    fn queue(&mut self, seconds: u64, report: Report) -> Taken {
+    fn queue(&mut self, seconds: u64, report: EventReport) -> Queued {
         self.queue.take(report, self.at(seconds))
     }
 
@@ -56,18 +56,18 @@ fn event(name: &str, count: i32, note: &str) -> (String, i32, String) {
 #[test]
 fn what_is_reported_again_is_counted_with_the_newest_words_and_no_storm_of_writes() {
     let mut bench = Bench::new();
-    assert_eq!(bench.queue(0, report("db", Reason::NoTarget, "first")), Taken::New);
+    assert_eq!(bench.queue(0, report("db", Reason::NoTarget, "first")), Queued::New);
     assert_eq!(bench.written(0), [event("db", 1, "first")], "the first word must not wait");
     for second in 1..=9 {
-        assert_eq!(bench.queue(second, report("db", Reason::NoTarget, "again")), Taken::Again);
+        assert_eq!(bench.queue(second, report("db", Reason::NoTarget, "again")), Queued::Again);
         assert_eq!(bench.written(second), [], "each retry of virt-controller would be a write");
     }
     bench.queue(9, report("db", Reason::NoTarget, "newest"));
     assert_eq!(bench.written(10), [event("db", 11, "newest")]);
     assert_eq!(bench.written(600), [], "what is not reported is not written");
-    assert_eq!(bench.queue(609, report("db", Reason::NoTarget, "late")), Taken::Again);
+    assert_eq!(bench.queue(609, report("db", Reason::NoTarget, "late")), Queued::Again);
     assert_eq!(bench.written(609), [event("db", 12, "late")]);
-    assert_eq!(bench.queue(1210, report("db", Reason::NoTarget, "new")), Taken::New, "old counts would never end");
+    assert_eq!(bench.queue(1210, report("db", Reason::NoTarget, "new")), Queued::New, "old counts would never end");
     assert_eq!(bench.written(1210), [event("db", 1, "new")]);
 }
 
@@ -89,7 +89,7 @@ fn a_storm_of_one_namespace_is_cut_off_and_forgiven() {
     let mut bench = Bench::new();
     let storm = |bench: &mut Bench, second, guests: std::ops::Range<u32>| {
         let taken = guests.map(|number| bench.queue(second, report(&format!("g{number}"), Reason::NoNode, "x")));
-        taken.filter(|taken| *taken == Taken::New).count()
+        taken.filter(|taken| *taken == Queued::New).count()
     };
     assert_eq!(storm(&mut bench, 0, 0..500), 50);
     assert_eq!(bench.written(0).len(), 50);
@@ -114,7 +114,7 @@ fn no_namespace_uses_up_what_another_may_write() {
     for number in 0..500 {
         bench.queue(0, report_of("noisy", &format!("g{number}"), Reason::NoNode, "x"));
     }
-    assert_eq!(bench.queue(0, report("db", Reason::NoTarget, "true")), Taken::New);
+    assert_eq!(bench.queue(0, report("db", Reason::NoTarget, "true")), Queued::New);
     let now = bench.at(0).tick;
     let first = [bench.queue.due(now), bench.queue.due(now)].map(|due| due.expect("due").0.namespace().to_owned());
     assert!(first.contains(&"shop".to_owned()), "it waits for more than one turn of another namespace: {first:?}");
@@ -145,11 +145,11 @@ proptest! {
                 random ^= random << 17;
                 let number = usize::try_from(random >> 8).expect("64 bits");
                 let regarding = guests[number % loud][number / loud % 60].clone();
-                bench.queue(second, Report { regarding, reason: Reason::ALL[number % 9], note: note.clone() });
+                bench.queue(second, EventReport { regarding, reason: Reason::ALL[number % 9], note: note.clone() });
             }
             if second % turn == 0 {
                 let quiet = report_of("quiet", &format!("q{reported}"), Reason::NoTarget, "true");
-                prop_assert_eq!(bench.queue(second, quiet), Taken::New);
+                prop_assert_eq!(bench.queue(second, quiet), Queued::New);
                 reported += 1;
             }
             let written = bench.written(second);
@@ -170,7 +170,7 @@ fn memory_is_bounded() {
         bench.written(second);
     }
     assert!(bench.queue.objects() <= OBJECTS, "{}", bench.queue.objects());
-    assert_eq!(bench.queue(61, report("last", Reason::NoNode, "x")), Taken::New, "a full memory is full for all");
+    assert_eq!(bench.queue(61, report("last", Reason::NoNode, "x")), Queued::New, "a full memory is full for all");
     bench.queue(20_000, report_of("later", "first", Reason::NoNode, "x"));
     for second in 20_000..21_000 {
         bench.written(second);

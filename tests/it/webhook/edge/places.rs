@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
-use cpufit::web::server::{Drained, Limits, Transport, serve};
+use cpufit::web::server::{ConnectionLimits, ServeEnd, Transport, serve};
 use cpufit::web::{self, Edge, Judge, admin, router};
 use http::{Request, StatusCode};
 use http_body_util::Full;
@@ -29,17 +29,17 @@ struct Port {
     address: SocketAddr,
     held: Arc<Held>,
     stop: oneshot::Sender<()>,
-    serving: JoinHandle<Drained>,
+    serving: JoinHandle<ServeEnd>,
 }
 
 impl Port {
-    async fn open(limits: Limits) -> Self {
+    async fn open(limits: ConnectionLimits) -> Self {
         let held = Arc::new(Held::default());
         let edge = Edge::new(Arc::clone(&held) as Judge, ready(), Arc::default(), web::Limits::default());
         Self::serve(router(edge), held, limits).await
     }
 
-    async fn serve(router: axum::Router, held: Arc<Held>, limits: Limits) -> Self {
+    async fn serve(router: axum::Router, held: Arc<Held>, limits: ConnectionLimits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -90,8 +90,8 @@ async fn is_ended(stream: &mut TcpStream) -> bool {
     matches!(timeout(Duration::from_millis(300), stream.read(&mut [0; 64])).await, Ok(Ok(0) | Err(_)))
 }
 
-fn places(connections: usize) -> Limits {
-    Limits { connections, per_peer: connections, ..Limits::default() }
+fn places(connections: usize) -> ConnectionLimits {
+    ConnectionLimits { connections, per_peer: connections, ..ConnectionLimits::default() }
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn those_who_were_of_use_leave_half_to_newcomers() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn where_places_are_short_answers_say_that_their_connection_closes() {
-    let port = Port::open(Limits { connections: 10, per_peer: 3, ..Limits::default() }).await;
+    let port = Port::open(ConnectionLimits { connections: 10, per_peer: 3, ..ConnectionLimits::default() }).await;
     let mut clients = Vec::new();
     for _ in 0..3 {
         let mut client = port.client().await;
@@ -168,7 +168,7 @@ async fn one_that_is_waited_for_gives_way(#[case] sent: &str) {
 
 #[tokio::test]
 async fn one_that_waits_for_its_answer_does_not_give_way() {
-    let port = Port::open(Limits { per_peer: 2, ..places(1) }).await;
+    let port = Port::open(ConnectionLimits { per_peer: 2, ..places(1) }).await;
     let mut first = port.client().await;
     let first = tokio::spawn(async move { first.review("hold").await });
     timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
@@ -217,7 +217,7 @@ async fn who_has_most_gives_way() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn one_address_has_its_share_and_no_more() {
-    let port = Port::open(Limits { connections: 10, per_peer: 2, ..Limits::default() }).await;
+    let port = Port::open(ConnectionLimits { connections: 10, per_peer: 2, ..ConnectionLimits::default() }).await;
     let mut elsewhere = from(2, port.address).await;
     let mut first = port.client().await;
     let first = tokio::spawn(async move { first.review("hold").await });
@@ -249,7 +249,7 @@ async fn one_address_has_its_share_and_no_more() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn those_who_wait_are_bounded_and_an_address_that_has_many_makes_room() {
-    let port = Port::open(Limits { waiting: 2, handshake: Duration::from_secs(1), ..places(1) }).await;
+    let port = Port::open(ConnectionLimits { waiting: 2, handshake: Duration::from_secs(1), ..places(1) }).await;
     let mut first = port.client().await;
     let first = tokio::spawn(async move { first.review("hold").await });
     timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
@@ -285,7 +285,7 @@ async fn a_client_that_was_of_use_often_outlasts_those_that_were_once() {
 #[tokio::test]
 async fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
     let idle = Duration::from_millis(200);
-    let port = Port::open(Limits { idle, ..Limits::default() }).await;
+    let port = Port::open(ConnectionLimits { idle, ..ConnectionLimits::default() }).await;
     let mut silent = port.silent().await;
     let mut busy = port.client().await;
     let busy = tokio::spawn(async move { busy.review("hold").await });
@@ -300,7 +300,7 @@ async fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
 #[tokio::test]
 async fn the_admin_port_carries_one_request_a_connection() {
     let router = admin::router(ready(), Arc::default(), Arc::new(Page::default), Arc::default());
-    let port = Port::serve(router, Arc::default(), Limits::admin()).await;
+    let port = Port::serve(router, Arc::default(), ConnectionLimits::admin()).await;
     let mut stream = TcpStream::connect(port.address).await.unwrap();
     stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let mut answer = String::new();
@@ -311,9 +311,9 @@ async fn the_admin_port_carries_one_request_a_connection() {
 #[tokio::test]
 async fn probes_get_through_however_many_are_silent() {
     let router = admin::router(ready(), Arc::default(), Arc::new(Page::default), Arc::default());
-    let port = Port::serve(router, Arc::default(), Limits::admin()).await;
+    let port = Port::serve(router, Arc::default(), ConnectionLimits::admin()).await;
     let mut silent = Vec::new();
-    for _ in 0..4 * Limits::admin().connections {
+    for _ in 0..4 * ConnectionLimits::admin().connections {
         silent.push(TcpStream::connect(port.address).await.unwrap());
     }
     let mut stream = TcpStream::connect(port.address).await.unwrap();
@@ -322,7 +322,7 @@ async fn probes_get_through_however_many_are_silent() {
     timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("an answer").unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     port.stop.send(()).unwrap();
-    assert_eq!(timeout(PATIENCE, port.serving).await.unwrap().unwrap(), Drained::Completely, "they hold nothing up");
+    assert_eq!(timeout(PATIENCE, port.serving).await.unwrap().unwrap(), ServeEnd::Completely, "they hold nothing up");
 }
 
 /// What HTTP calls malformed is answered by 400 and the connection's end.
@@ -349,7 +349,7 @@ async fn probes_get_through_however_many_are_silent() {
 #[tokio::test]
 async fn malformed_heads_are_refused(#[case] sent: &str, #[case] status: &str) {
     let router = admin::router(ready(), Arc::default(), Arc::new(Page::default), Arc::default());
-    let port = Port::serve(router, Arc::default(), Limits::admin()).await;
+    let port = Port::serve(router, Arc::default(), ConnectionLimits::admin()).await;
     let mut stream = TcpStream::connect(port.address).await.unwrap();
     stream.write_all(sent.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use cpufit::crypto::provider;
 use cpufit::page::Page;
 use cpufit::telemetry::Metrics;
-use cpufit::web::server::{Drained, Limits, Transport, serve};
-use cpufit::web::tls::{Pair, Resolver, server_config};
+use cpufit::web::server::{ConnectionLimits, ServeEnd, Transport, serve};
+use cpufit::web::tls::{CertifiedKeyPair, Resolver, server_config};
 use cpufit::web::{self, admin, router};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
@@ -37,10 +37,11 @@ use super::{edge, ready, review};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A certificate of its own issue: the PEM chain, the pair.
-fn issue() -> (String, Pair) {
+fn issue() -> (String, CertifiedKeyPair) {
     let key = KeyPair::generate().unwrap();
     let chain = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
-    let pair = Pair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.serialize_pem().as_bytes())).unwrap();
+    let pair =
+        CertifiedKeyPair::from_pem(("tls.crt", chain.as_bytes()), ("tls.key", key.serialize_pem().as_bytes())).unwrap();
     (chain, pair)
 }
 
@@ -51,7 +52,7 @@ struct Running {
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
     stop: oneshot::Sender<()>,
-    serving: JoinHandle<Drained>,
+    serving: JoinHandle<ServeEnd>,
     /// A request to `/hold` has arrived.
     arrived: Arc<Notify>,
     /// Lets it be answered.
@@ -59,7 +60,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(limits: Limits) -> Self {
+    async fn start(limits: ConnectionLimits) -> Self {
         let (edge, metrics) = edge(web::Limits::default());
         let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let hold = {
@@ -175,7 +176,7 @@ async fn reviews_are_answered_over_every_tls_and_http(
     #[values(&TLS12, &TLS13)] tls: &'static SupportedProtocolVersion,
     #[values(Version::HTTP_11, Version::HTTP_2)] http: Version,
 ) {
-    let running = Running::start(Limits::default()).await;
+    let running = Running::start(ConnectionLimits::default()).await;
     let mut client = running.connect(&[tls], http).await;
     assert_eq!(client.tls, tls.version);
     // Twice on one connection, the second one large enough for several frames and TLS records.
@@ -197,7 +198,7 @@ async fn reviews_are_answered_over_every_tls_and_http(
 
 #[tokio::test]
 async fn many_reviews_share_one_http2_connection() {
-    let running = Running::start(Limits::default()).await;
+    let running = Running::start(ConnectionLimits::default()).await;
     let client = running.connect(&[&TLS13], Version::HTTP_2).await;
     let Sender::Http2(sender) = client.sender else { unreachable!("asked for HTTP/2") };
     let mut answers = tokio::task::JoinSet::new();
@@ -212,7 +213,7 @@ async fn many_reviews_share_one_http2_connection() {
 
 #[tokio::test]
 async fn a_new_certificate_serves_new_handshakes_and_breaks_no_connection() {
-    let running = Running::start(Limits::default()).await;
+    let running = Running::start(ConnectionLimits::default()).await;
     let mut old = running.connect(&[&TLS13], Version::HTTP_2).await;
     let (chain, pair) = issue();
     running.resolver.replace(&pair);
@@ -226,7 +227,7 @@ async fn a_new_certificate_serves_new_handshakes_and_breaks_no_connection() {
 #[rstest]
 #[tokio::test]
 async fn a_request_in_flight_is_finished_at_shutdown(#[values(Version::HTTP_11, Version::HTTP_2)] http: Version) {
-    let running = Running::start(Limits::default()).await;
+    let running = Running::start(ConnectionLimits::default()).await;
     let idle = running.connect(&[&TLS13], http).await;
     let mut client = running.connect(&[&TLS13], http).await;
     let answer = tokio::spawn(async move { client.post("/hold", "").await });
@@ -245,7 +246,7 @@ async fn a_request_in_flight_is_finished_at_shutdown(#[values(Version::HTTP_11, 
     assert_eq!(text(response).await, "held to the end");
     assert_eq!(
         timeout(PATIENCE, running.serving).await.unwrap().unwrap(),
-        Drained::Completely,
+        ServeEnd::Completely,
         "an idle client holds nothing up"
     );
     drop(idle);
@@ -253,18 +254,20 @@ async fn a_request_in_flight_is_finished_at_shutdown(#[values(Version::HTTP_11, 
 
 #[tokio::test]
 async fn draining_is_bounded() {
-    let running = Running::start(Limits { drain: Duration::from_millis(50), ..Limits::default() }).await;
+    let running =
+        Running::start(ConnectionLimits { drain: Duration::from_millis(50), ..ConnectionLimits::default() }).await;
     let mut client = running.connect(&[&TLS13], Version::HTTP_11).await;
     let answer = tokio::spawn(async move { client.post("/hold", "").await.map(|_| ()) });
     timeout(PATIENCE, running.arrived.notified()).await.unwrap();
     running.stop.send(()).unwrap();
-    assert_eq!(timeout(PATIENCE, running.serving).await.unwrap().unwrap(), Drained::Cut(1));
+    assert_eq!(timeout(PATIENCE, running.serving).await.unwrap().unwrap(), ServeEnd::Cut(1));
     timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap_err();
 }
 
 #[tokio::test]
 async fn a_client_that_never_shakes_hands_is_disconnected() {
-    let running = Running::start(Limits { handshake: Duration::from_millis(50), ..Limits::default() }).await;
+    let running =
+        Running::start(ConnectionLimits { handshake: Duration::from_millis(50), ..ConnectionLimits::default() }).await;
     let mut silent = TcpStream::connect(running.address).await.unwrap();
     let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a connection for ever");
     assert_eq!(read.unwrap_or(0), 0);
@@ -274,7 +277,7 @@ async fn a_client_that_never_shakes_hands_is_disconnected() {
 
 #[tokio::test]
 async fn a_client_that_does_not_trust_the_certificate_is_counted() {
-    let running = Running::start(Limits::default()).await;
+    let running = Running::start(ConnectionLimits::default()).await;
     let (stranger, _) = issue();
     assert!(handshake(running.address, &stranger, &[&TLS13], b"h2").await.is_err());
     let counted = async {
@@ -297,7 +300,7 @@ async fn a_client_that_does_not_trust_the_certificate_is_counted() {
 #[case::both_unlike(Some("elsewhere"), StatusCode::BAD_REQUEST)]
 #[tokio::test]
 async fn host_and_authority_agree(#[case] host: Option<&str>, #[case] status: StatusCode) {
-    let running = Running::start(Limits::default()).await;
+    let running = Running::start(ConnectionLimits::default()).await;
     let client = running.connect(&[&TLS13], Version::HTTP_2).await;
     let Sender::Http2(mut sender) = client.sender else { unreachable!("asked for HTTP/2") };
     let mut request = Request::post("https://localhost/validate").header("content-type", "application/json");
@@ -330,7 +333,7 @@ async fn late(to: SocketAddr, delay: Duration) -> SocketAddr {
 /// A newcomer has the place of an API server's connection, and the API server sends a review before it receives GOAWAY.
 #[tokio::test]
 async fn a_review_is_answered_that_crosses_the_end_of_its_connection() {
-    let running = Running::start(Limits { connections: 1, per_peer: 1, ..Limits::default() }).await;
+    let running = Running::start(ConnectionLimits { connections: 1, per_peer: 1, ..ConnectionLimits::default() }).await;
     let delay = Duration::from_millis(500);
     let far = late(running.address, delay).await;
     let mut kept = Client::connect(far, &running.chain, &[&TLS13], Version::HTTP_2).await.unwrap();
@@ -356,7 +359,8 @@ async fn a_review_is_answered_that_crosses_the_end_of_its_connection() {
 #[tokio::test]
 async fn idle_connections_end(#[case] stage: u8) {
     let short = Duration::from_millis(100);
-    let running = Running::start(Limits { idle: short, handshake: short, ..Limits::default() }).await;
+    let running =
+        Running::start(ConnectionLimits { idle: short, handshake: short, ..ConnectionLimits::default() }).await;
     if stage == 2 {
         let mut client = running.connect(&[&TLS13], Version::HTTP_2).await;
         assert_eq!(client.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
@@ -387,7 +391,7 @@ async fn the_admin_port_is_plain_http() {
     let metrics = Arc::new(Metrics::default());
     let router = admin::router(ready(), Arc::clone(&metrics), Arc::new(Page::default), Arc::default());
     let never = std::future::pending();
-    tokio::spawn(serve(listener, Transport::Plain, router, Limits::default(), metrics, never));
+    tokio::spawn(serve(listener, Transport::Plain, router, ConnectionLimits::default(), metrics, never));
     let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
     let (mut sender, connection) = http1::handshake(stream).await.unwrap();
     tokio::spawn(connection);

@@ -11,7 +11,7 @@ use super::space::{SizeIndex, Space};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
-use crate::kubevirt::apart::{Term, launcher_label};
+use crate::kubevirt::anti_affinity::{AntiAffinityTerm, launcher_label};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::room::OtherPod;
@@ -22,7 +22,7 @@ use crate::world::World;
 /// A pod on a node: its terms, and what the terms of others select it by.
 #[derive(Clone, Copy, Debug)]
 struct Side<'s> {
-    terms: &'s [Term],
+    terms: &'s [AntiAffinityTerm],
     namespace: &'s str,
     of: Of<'s>,
 }
@@ -56,7 +56,7 @@ impl<'s> Side<'s> {
 struct Other<'w> {
     pod: &'w OtherPod,
     node: NodeIndex,
-    terms: Vec<Term>,
+    terms: Vec<AntiAffinityTerm>,
 }
 
 impl Other<'_> {
@@ -71,7 +71,7 @@ impl Other<'_> {
 pub(super) struct Resident<'w> {
     pub vmi: &'w Vmi,
     pub node: Option<NodeIndex>,
-    pub terms: Vec<Term>,
+    pub terms: Vec<AntiAffinityTerm>,
 }
 
 impl Resident<'_> {
@@ -103,14 +103,21 @@ impl<'w> Residents<'w> {
     pub(super) fn of(world: &'w World) -> Self {
         let cluster = &world.cluster;
         let running = cluster.vmis().filter(|vmi| migration::runs(vmi));
-        let resident =
-            |vmi: &'w Vmi| Resident { vmi, node: cluster.fleet.find(&vmi.status.node_name), terms: Term::all_of(vmi) };
+        let resident = |vmi: &'w Vmi| Resident {
+            vmi,
+            node: cluster.fleet.find(&vmi.status.node_name),
+            terms: AntiAffinityTerm::all_of(vmi),
+        };
         let all: Vec<Resident<'w>> = running.map(resident).collect();
         let places = all.iter().enumerate().map(|(at, resident)| (std::ptr::from_ref(resident.vmi), at)).collect();
         let needs: Vec<_> = all.iter().map(|resident| cluster.room.need(resident.vmi)).collect();
         let (space, sizes) = Space::of(cluster, &needs);
         let other = |pod: &'w OtherPod| {
-            Some(Other { pod, node: cluster.fleet.find(&pod.node)?, terms: Term::all(&pod.apart_from, &pod.labels) })
+            Some(Other {
+                pod,
+                node: cluster.fleet.find(&pod.node)?,
+                terms: AntiAffinityTerm::all(&pod.apart_from, &pod.labels),
+            })
         };
         let others: Vec<Other<'w>> = cluster.room.others().iter().filter_map(other).collect();
         let pods: Vec<Side<'_>> = all.iter().map(Resident::side).chain(others.iter().map(Other::side)).collect();
@@ -271,7 +278,7 @@ impl<'w> Residents<'w> {
 }
 
 /// Whether a term of a pod speaks of another one. Mirrors `AffinityTerm.Matches`.
-fn selects(cluster: &Cluster, term: &Term, of: Side<'_>, other: Side<'_>) -> bool {
+fn selects(cluster: &Cluster, term: &AntiAffinityTerm, of: Side<'_>, other: Side<'_>) -> bool {
     let namespace = other.namespace;
     term.reaches(of.namespace, namespace, cluster.namespace(namespace)) && term.selects(|key| other.label(key))
 }

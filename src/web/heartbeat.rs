@@ -13,19 +13,19 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Beats while a runtime runs.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     started: Instant,
     /// Milliseconds after the start.
     last: AtomicU64,
 }
 
-impl Default for Pulse {
+impl Default for Heartbeat {
     fn default() -> Self {
         Self { started: Instant::now(), last: AtomicU64::new(0) }
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Beats for ever, on the runtime in question.
     pub async fn beat(&self) {
         let mut ticks = interval(EVERY);
@@ -55,13 +55,13 @@ mod tests {
     #[tokio::test]
     async fn it_is_felt_until_it_was_silent_for_too_long() {
         let Some(long_ago) = Instant::now().checked_sub(SILENCE + EVERY) else { return };
-        let pulse = Pulse { started: long_ago, last: AtomicU64::new(0) };
+        let pulse = Heartbeat { started: long_ago, last: AtomicU64::new(0) };
         assert!(!pulse.is_felt());
         tokio::select! {
             () = pulse.beat() => {}
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
         assert!(pulse.is_felt());
-        assert!(Pulse::default().is_felt(), "at the start it need not have beaten yet");
+        assert!(Heartbeat::default().is_felt(), "at the start it need not have beaten yet");
     }
 }

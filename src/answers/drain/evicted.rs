@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::apart::Residents;
-use super::kinds::{Kind, Kinds};
-use super::outcome::Outcome;
-use super::{GuestRow, Nodes, State};
+use super::anti_affinity::Residents;
+use super::demand_class::{DemandClass, DemandClasses};
+use super::outcome::GuestOutcome;
+use super::{GuestRow, NodeList, State};
 use crate::answers::policy_of;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
@@ -16,10 +16,10 @@ use crate::fit::judgement::Depth;
 use crate::fit::subject::{PodRule, Subject};
 use crate::fit::verdict::{self, Check, Verdict};
 use crate::judge::foresee;
-use crate::kubevirt::apart::launcher_label;
+use crate::kubevirt::anti_affinity::launcher_label;
 use crate::kubevirt::eviction::{Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
-use crate::kubevirt::room::Budget;
+use crate::kubevirt::room::DisruptionBudget;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
@@ -28,7 +28,7 @@ use crate::world::World;
 
 /// What the eviction of a guest's launcher means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum EvictionEffect {
     /// KubeVirt migrates it.
     Moves,
     /// KubeVirt would, and does not: why.
@@ -41,16 +41,16 @@ pub(super) enum Fate {
 
 /// A guest of a node that is to be drained.
 #[derive(Debug)]
-pub(super) struct Mover<'w> {
+pub(super) struct EvictedGuest<'w> {
     pub vmi: &'w Vmi,
     pub title: String,
     /// The node it is to leave.
     pub source: NodeIndex,
-    pub fate: Fate,
+    pub fate: EvictionEffect,
     /// The guest as its migration would be judged; `None` where it does not run. Of a kind that has more of its like it is made when
     /// it is first asked for.
     judged: OnceCell<Option<Prepared<'static>>>,
-    kind: Option<Rc<Kind>>,
+    kind: Option<Rc<DemandClass>>,
     /// The nodes that take it by labels, taints and affinity to nodes.
     pub fitting: Bits,
     /// The same with its own node, where that takes it.
@@ -76,7 +76,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
         }
         let under_way = format!("its migration to {to} is under way");
         let mut targets = Bits::none(fleet.len());
-        let (state, why) = if let Fate::ShutDown(why) = fate(now, vmi) {
+        let (state, why) = if let EvictionEffect::ShutDown(why) = fate(now, vmi) {
             let only = format!("{under_way}: it is shut down only where its eviction comes before that ends");
             (State::ShutDown, format!("{why} ({only})"))
         } else {
@@ -86,10 +86,10 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
         out.entry(source).or_default().push(GuestRow {
             guest: subject::title(vmi),
             state,
-            targets: Nodes { fleet: Arc::clone(fleet), nodes: targets },
+            targets: NodeList { fleet: Arc::clone(fleet), nodes: targets },
             why,
             judged: fleet.len().saturating_sub(1),
-            no_room: Nodes { fleet: Arc::clone(fleet), nodes: Bits::none(fleet.len()) },
+            no_room: NodeList { fleet: Arc::clone(fleet), nodes: Bits::none(fleet.len()) },
             after: Vec::new(),
             rivals: Vec::new(),
             migrates_to: Some(to.clone()),
@@ -100,8 +100,8 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
     out
 }
 
-impl<'w> Mover<'w> {
-    pub(super) fn of(kinds: &Kinds<'w>, vmi: &'w Vmi, source: NodeIndex) -> Self {
+impl<'w> EvictedGuest<'w> {
+    pub(super) fn of(kinds: &DemandClasses<'w>, vmi: &'w Vmi, source: NodeIndex) -> Self {
         let (world, cluster) = (kinds.world, &kinds.world.cluster);
         let none = Bits::none(cluster.fleet.len());
         let mut mover = Self {
@@ -122,7 +122,7 @@ impl<'w> Mover<'w> {
         if let Some(kind) = keeps.then(|| kinds.find(vmi, source)).flatten() {
             mover.policy = policy.map(|policy| policy.name.clone());
             mover.nodes_judged = kind.judged_from(source);
-            if mover.fate == Fate::Moves {
+            if mover.fate == EvictionEffect::Moves {
                 (mover.fitting, mover.fits) = (Bits::clone(&kind.fits), Rc::clone(&kind.fits));
                 mover.fitting.remove(source);
             }
@@ -141,18 +141,21 @@ impl<'w> Mover<'w> {
             assessment = judged.assess(cluster);
         }
         (mover.fitting, mover.nodes_judged) = (assessment.fitting, assessment.nodes_judged);
-        if mover.fate == Fate::Moves {
+        if mover.fate == EvictionEffect::Moves {
             if let Some(why) = &judged.not_judged {
                 let words = say::finding::message(why);
                 mover.fate = match why.check {
-                    Check::Unknown => Fate::Stays(format!("whether it can leave is not known: {words}")),
-                    _ => Fate::Refused(words),
+                    Check::Unknown => EvictionEffect::Stays(format!("whether it can leave is not known: {words}")),
+                    _ => EvictionEffect::Refused(words),
                 };
             } else if let verdict::Outcome::Unknown(why) = assessment.outcome {
-                mover.fate = Fate::Stays(format!("whether it can leave is not known: {}", say::finding::unknown(&why)));
+                mover.fate = EvictionEffect::Stays(format!(
+                    "whether it can leave is not known: {}",
+                    say::finding::unknown(&why)
+                ));
             }
         }
-        if mover.fate == Fate::Moves {
+        if mover.fate == EvictionEffect::Moves {
             mover.fits = Rc::new(judged.subject.fitting(&cluster.fleet));
         } else {
             mover.fitting = none;
@@ -193,14 +196,14 @@ impl<'w> Mover<'w> {
     }
 
     /// What is said of it.
-    pub(super) fn row(&self, world: &World, residents: &Residents<'_>, outcome: &Outcome) -> GuestRow {
+    pub(super) fn row(&self, world: &World, residents: &Residents<'_>, outcome: &GuestOutcome) -> GuestRow {
         let fleet = &world.cluster.fleet;
-        let nodes = |nodes: &Bits| Nodes { fleet: Arc::clone(fleet), nodes: nodes.clone() };
+        let nodes = |nodes: &Bits| NodeList { fleet: Arc::clone(fleet), nodes: nodes.clone() };
         let (state, why) = match &self.fate {
-            Fate::ShutDown(why) => (State::ShutDown, why.clone()),
-            Fate::Stays(why) => (State::Stays, why.clone()),
-            Fate::Refused(why) => (State::Stuck, why.clone()),
-            Fate::Moves => {
+            EvictionEffect::ShutDown(why) => (State::ShutDown, why.clone()),
+            EvictionEffect::Stays(why) => (State::Stays, why.clone()),
+            EvictionEffect::Refused(why) => (State::Stuck, why.clone()),
+            EvictionEffect::Moves => {
                 let state = match (outcome.place, outcome.targets.count()) {
                     (None, _) => State::Stuck,
                     (Some(_), 1) => State::OneTarget,
@@ -229,7 +232,7 @@ impl<'w> Mover<'w> {
             why,
             judged: self.nodes_judged,
             no_room: nodes(&outcome.no_room),
-            is_tried: self.fate == Fate::Moves,
+            is_tried: self.fate == EvictionEffect::Moves,
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
             migrates_to: None,
@@ -253,7 +256,7 @@ impl<'w> Mover<'w> {
     }
 
     /// Why a guest that is to be migrated cannot leave, or to one node alone; and what is not judged of it.
-    fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &Outcome) -> String {
+    fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &GuestOutcome) -> String {
         let fleet = &world.cluster.fleet;
         let by_labels = || match self.judged(world) {
             Some(judged) if self.fitting.is_empty() => {
@@ -278,7 +281,7 @@ impl<'w> Mover<'w> {
 
 /// What KubeVirt makes of the eviction, whatever the nodes. Where neither the guest nor the KubeVirt resource tells, it is
 /// judged as one that is to be migrated.
-fn fate(world: &World, vmi: &Vmi) -> Fate {
+fn fate(world: &World, vmi: &Vmi) -> EvictionEffect {
     let refused = migration::not_evacuated(vmi).map(|why| match why {
         NotEvacuated::Refused(condition) => say::finding::condition(&subject::refusal(condition)),
         NotEvacuated::Undecided(status) => say::finding::undecided(status),
@@ -287,28 +290,32 @@ fn fate(world: &World, vmi: &Vmi) -> Fate {
     let is_evicted = matches!(strategy, Some(Strategy::ShutDown | Strategy::Unknown))
         || (strategy == Some(Strategy::IfPossible) && refused.is_some());
     if is_evicted && let Err(why) = protection(world, vmi) {
-        return Fate::Stays(why);
+        return EvictionEffect::Stays(why);
     }
     match (strategy, refused) {
         (Some(Strategy::ShutDown), _) => {
-            Fate::ShutDown("evictionStrategy None, or none at all: it is shut down, not migrated".to_owned())
+            EvictionEffect::ShutDown("evictionStrategy None, or none at all: it is shut down, not migrated".to_owned())
         }
         (Some(Strategy::Unknown), _) => {
             let stated = say_strategy(world, vmi);
-            Fate::ShutDown(format!("evictionStrategy {stated} is not one that KubeVirt migrates for: it is shut down"))
+            EvictionEffect::ShutDown(format!(
+                "evictionStrategy {stated} is not one that KubeVirt migrates for: it is shut down"
+            ))
         }
         (Some(Strategy::External), _) => {
-            Fate::Stays("evictionStrategy External: something else than KubeVirt has to move it".to_owned())
+            EvictionEffect::Stays("evictionStrategy External: something else than KubeVirt has to move it".to_owned())
         }
-        (Some(Strategy::IfPossible), Some(why)) => {
-            Fate::ShutDown(format!("it is not live-migratable ({why}), and is shut down: LiveMigrateIfPossible"))
-        }
+        (Some(Strategy::IfPossible), Some(why)) => EvictionEffect::ShutDown(format!(
+            "it is not live-migratable ({why}), and is shut down: LiveMigrateIfPossible"
+        )),
         // It is migrated once it runs and KubeVirt has set its condition.
         (Some(Strategy::LiveMigrate) | None, _) | (Some(Strategy::IfPossible), None) if !migration::runs(vmi) => {
-            Fate::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
+            EvictionEffect::Stays("it does not run yet: what its migration would ask for is not known".to_owned())
         }
-        (Some(Strategy::LiveMigrate) | None, Some(why)) => Fate::Refused(format!("it is not live-migratable: {why}")),
-        (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => Fate::Moves,
+        (Some(Strategy::LiveMigrate) | None, Some(why)) => {
+            EvictionEffect::Refused(format!("it is not live-migratable: {why}"))
+        }
+        (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => EvictionEffect::Moves,
     }
 }
 
@@ -322,9 +329,9 @@ fn say_strategy<'w>(world: &'w World, vmi: &'w Vmi) -> &'w str {
 /// # Errors
 ///
 /// Why the API server refuses it.
-pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w Budget>, String> {
+pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w DisruptionBudget>, String> {
     let budgets = world.cluster.room.budgets().iter();
-    let own: Vec<&Budget> =
+    let own: Vec<&DisruptionBudget> =
         budgets.filter(|budget| budget.protects(&vmi.metadata.namespace, |key| launcher_label(vmi, key))).collect();
     match own.as_slice() {
         [] => Ok(None),

@@ -6,7 +6,7 @@
 
 use super::rules::Rules;
 use super::{Manifest, mutate};
-use crate::enforce::outlook::Outlook;
+use crate::enforce::foresee::ModelForecast;
 use crate::fit::judgement::Effort;
 use crate::fit::verdict::{Assessment, Check, Finding};
 use crate::kubevirt::cluster::Cluster;
@@ -16,16 +16,16 @@ use crate::world::World;
 
 /// An object that is ready for judgement.
 #[derive(Debug)]
-pub(crate) struct Ready<'a> {
+pub(crate) struct Governed<'a> {
     /// The guest as it will be: with the common model, and without the selector entries that a policy drops.
     pub(crate) judged: Prepared<'a>,
     /// What governs the request.
     pub(crate) rules: Rules,
     /// What the common model means for it; `None` for a pod and for a migration.
-    pub(crate) outlook: Option<Outlook>,
+    pub(crate) outlook: Option<ModelForecast>,
 }
 
-impl<'a> Ready<'a> {
+impl<'a> Governed<'a> {
     /// An object made ready; `None` where nothing is to be judged.
     pub(super) fn of(world: &World, manifest: &Manifest<'a>, user: &UserName, effort: Effort<'_>) -> Option<Self> {
         let judged = manifest.subject(world)?;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::answers::guests::{Alike, Likeness, alike};
+use crate::answers::guests::{Likeness, MemoKey, alike};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::label;
@@ -15,14 +15,14 @@ use crate::kubevirt::wire::Vmi;
 use crate::world::World;
 
 /// The kinds of guests of a world, each found out when the first guest of it is met.
-pub(super) struct Kinds<'w> {
+pub(super) struct DemandClasses<'w> {
     pub world: &'w World,
-    known: RefCell<Alike<Likeness<'w>, Kind>>,
+    known: RefCell<MemoKey<Likeness<'w>, DemandClass>>,
 }
 
 /// Guests whose migrations ask the nodes for the same.
 #[derive(Debug)]
-pub(super) struct Kind {
+pub(super) struct DemandClass {
     /// One of them: but for its name and its node it is as the others.
     pub judged: Prepared<'static>,
     /// The nodes that fit, whichever of them the guest runs on.
@@ -33,29 +33,29 @@ pub(super) struct Kind {
     is_plain: bool,
 }
 
-impl<'w> Kinds<'w> {
+impl<'w> DemandClasses<'w> {
     pub(super) fn of(world: &'w World) -> Self {
         Self { world, known: RefCell::new(HashMap::new()) }
     }
 
     /// The kind of a guest that runs on a node and has two nodes or more to go to; `None` for any other, which is to be judged by
     /// itself.
-    pub(super) fn find(&self, vmi: &'w Vmi, source: NodeIndex) -> Option<Rc<Kind>> {
+    pub(super) fn find(&self, vmi: &'w Vmi, source: NodeIndex) -> Option<Rc<DemandClass>> {
         if !migration::runs(vmi) {
             return None;
         }
         let cluster = &self.world.cluster;
         let likeness = Likeness::of_running(vmi, cluster);
-        let kind = alike(&mut self.known.borrow_mut(), likeness, || Kind::of(self.world, vmi));
+        let kind = alike(&mut self.known.borrow_mut(), likeness, || DemandClass::of(self.world, vmi));
         let left = kind.fits.count() - usize::from(kind.fits.contains(source));
         (kind.is_plain && left > 1).then_some(kind)
     }
 }
 
-impl Kind {
+impl DemandClass {
     fn of(world: &World, vmi: &Vmi) -> Self {
         let (cluster, fleet) = (&world.cluster, &world.cluster.fleet);
-        let judged = subject::of_migration(&crate::answers::stands::asked_for(vmi), cluster);
+        let judged = subject::of_migration(&crate::answers::guest_state::asked_for(vmi), cluster);
         let is_known = !matches!(judged.assess(cluster).outcome, Outcome::Unknown(_));
         let architecture = judged.subject.placement.get(label::ARCH);
         let strange = architecture.map(|architecture| fleet.bearing_another(label::ARCH, architecture));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::recommend::best_by_node;
 use crate::fit::fleet::NodeIndex;
 use crate::fit::judgement::Depth;
-use crate::fit::libvirt::KeptOff;
+use crate::fit::libvirt::NotAskedBecause;
 use crate::fit::remedy::Action;
 use crate::fit::subject::{CpuMode, Subject};
 use crate::judge::{self, Evaluation, Manifest};
@@ -129,7 +129,7 @@ fn some_of(launchers: &[LauncherName], namespace: &str) -> Vec<LauncherName> {
 
 /// The named models that guests may come to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Models {
+pub(crate) struct NamedModels {
     /// The one that is recommended for the pool of a node.
     recommended: BTreeMap<NodeIndex, String>,
     /// All that a policy names or that are recommended, and by what.
@@ -140,7 +140,7 @@ pub(crate) struct Models {
 pub(crate) struct Survey<'w> {
     /// The world.
     pub world: &'w World,
-    models: OnceCell<Models>,
+    models: OnceCell<NamedModels>,
     reachable: OnceCell<BTreeSet<&'w str>>,
 }
 
@@ -151,7 +151,7 @@ impl<'w> Survey<'w> {
 
     /// All models that guests may come to have, and by what they are named.
     pub(crate) fn models(&self) -> &BTreeMap<String, NamedBy> {
-        &self.models.get_or_init(|| Models::of(self.world)).named
+        &self.models.get_or_init(|| NamedModels::of(self.world)).named
     }
 
     /// The nodes on which a launcher of a guest that runs is known: libvirt there can be asked.
@@ -169,7 +169,7 @@ pub(crate) struct NamedBy {
     pub recommended: bool,
 }
 
-impl Models {
+impl NamedModels {
     pub(crate) fn of(world: &World) -> Self {
         let recommended = best_by_node(world);
         let mut named: BTreeMap<String, NamedBy> = BTreeMap::new();
@@ -188,7 +188,7 @@ impl Models {
 /// The named models that a guest's CPU is compared with, other than its own: the one that a restart is offered with, its
 /// policy's common model, the one that is recommended for its node, and so many of the others.
 #[must_use]
-pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &Models) -> BTreeSet<String> {
+pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedModels) -> BTreeSet<String> {
     let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);
     let Some(case) = judge::judge(world, &manifest, &UserName::from(""), Depth::Full) else { return BTreeSet::new() };
     let node = world.cluster.fleet.find(&guest.node);
@@ -237,6 +237,6 @@ fn nodes_to_ask(world: &World, vmi: &Vmi) -> Vec<String> {
     let (subject, fleet) = (&judged.subject, &world.cluster.fleet);
     let lookup = fleet.look_up(&subject.placement);
     let is_asked =
-        |node: &NodeIndex| subject.source() != Some(fleet.name(*node)) && KeptOff::of(&lookup, *node).is_none();
+        |node: &NodeIndex| subject.source() != Some(fleet.name(*node)) && NotAskedBecause::of(&lookup, *node).is_none();
     fleet.in_name_order().into_iter().filter(is_asked).map(|node| fleet.name(node).to_owned()).collect()
 }

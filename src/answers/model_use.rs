@@ -9,7 +9,7 @@ use crate::policy::CommonModel;
 
 /// How a guest stands to the common model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ModelUse {
     /// It runs with it.
     On,
     /// It runs with another.
@@ -20,16 +20,16 @@ pub(crate) enum Standing {
 
 /// How a guest stands to a common model.
 #[must_use]
-pub(crate) fn standing(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> Standing {
+pub(crate) fn model_use(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> ModelUse {
     let architecture = match vmi.spec.architecture.as_str() {
         "" => cluster.config.default_architecture(),
         named => named,
     };
     if architecture != "amd64" {
-        return Standing::Apart;
+        return ModelUse::Apart;
     }
     let mode = CpuMode::parse(model::model_of(vmi));
-    if mode == CpuMode::Named(common.name.clone()) { Standing::On } else { Standing::Off }
+    if mode == CpuMode::Named(common.name.clone()) { ModelUse::On } else { ModelUse::Off }
 }
 
 /// Why a guest that starts anew comes to run without the common model, if so.

@@ -12,49 +12,49 @@ use kube::client::Body as Sent;
 use tower::{BoxError, Layer, Service};
 
 /// The body of an answer, as it arrives.
-pub(super) type Arriving = UnsyncBoxBody<Bytes, BoxError>;
+pub(super) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Sees, or changes, each request of a client and its answer.
-pub(super) trait Around: Clone + Send + 'static {
+pub(super) trait Middleware: Clone + Send + 'static {
     /// What is known of a request when its answer comes.
-    type Asked: Send + 'static;
+    type RequestInfo: Send + 'static;
 
     /// The request as it is sent.
-    fn request(&self, request: Request<Sent>) -> (Request<Sent>, Self::Asked);
+    fn request(&self, request: Request<Sent>) -> (Request<Sent>, Self::RequestInfo);
 
     /// The answer as the client gets it.
-    fn answer(self, asked: Self::Asked, answer: Response<Arriving>) -> Response<Arriving>;
+    fn answer(self, asked: Self::RequestInfo, answer: Response<AnswerBody>) -> Response<AnswerBody>;
 }
 
 /// The layer that puts it around a client.
 #[derive(Clone, Debug)]
-pub(super) struct Through<A>(pub(super) A);
+pub(super) struct MiddlewareLayer<A>(pub(super) A);
 
-impl<A: Around, S> Layer<S> for Through<A> {
-    type Service = Surrounded<A, S>;
+impl<A: Middleware, S> Layer<S> for MiddlewareLayer<A> {
+    type Service = MiddlewareService<A, S>;
 
-    fn layer(&self, inner: S) -> Surrounded<A, S> {
-        Surrounded { around: self.0.clone(), inner }
+    fn layer(&self, inner: S) -> MiddlewareService<A, S> {
+        MiddlewareService { around: self.0.clone(), inner }
     }
 }
 
 /// A client with something around it.
 #[derive(Clone, Debug)]
-pub(super) struct Surrounded<A, S> {
+pub(super) struct MiddlewareService<A, S> {
     around: A,
     inner: S,
 }
 
-impl<A, S, B> Service<Request<Sent>> for Surrounded<A, S>
+impl<A, S, B> Service<Request<Sent>> for MiddlewareService<A, S>
 where
-    A: Around,
+    A: Middleware,
     S: Service<Request<Sent>, Response = Response<B>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<Arriving>;
+    type Response = Response<AnswerBody>;
     type Error = S::Error;
     type Future = BoxFuture<'static, Result<Self::Response, S::Error>>;
 

@@ -7,7 +7,7 @@ use crate::fit::subject::CpuMode;
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::replicas::Replicas;
-use crate::kubevirt::setting::{Origin, Setting};
+use crate::kubevirt::setting::{Setting, SettingOrigin};
 use crate::kubevirt::subject::{self, Prepared, title};
 use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi, VmiStatus};
 use crate::policy::{CommonModel, Otherwise, Policy, ReplacedMode};
@@ -17,7 +17,7 @@ use crate::world::World;
 
 /// What a common model means for a guest, in the validating stage.
 #[derive(Debug)]
-pub(crate) struct Outlook {
+pub(crate) struct ModelForecast {
     /// What becomes of its CPU model.
     pub common: Common,
     /// The guest as it will be, where that is not as it was sent: to be judged in its place.
@@ -32,13 +32,13 @@ pub(crate) struct Outlook {
 
 /// The guest that a VirtualMachine will become. `policy` is the one that governs it.
 #[must_use]
-pub(crate) fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<'_>) -> Outlook {
+pub(crate) fn of_vm(world: &World, policy: &Policy, vm: &VirtualMachine, effort: Effort<'_>) -> ModelForecast {
     of_template(world, policy, vm, effort, |guest| subject::of_guest(vm, guest, &world.cluster))
 }
 
 /// Any guest that KubeVirt will make of a replica set or a pool.
 #[must_use]
-pub(crate) fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, effort: Effort<'_>) -> Outlook {
+pub(crate) fn of_replicas(world: &World, policy: &Policy, replicas: &Replicas, effort: Effort<'_>) -> ModelForecast {
     let mut outlook =
         of_template(world, policy, &replicas.vm, effort, |guest| replicas.judged_as(guest, &world.cluster));
     if let Some(unmet) = &mut outlook.unmet {
@@ -53,20 +53,20 @@ fn of_template(
     vm: &VirtualMachine,
     effort: Effort<'_>,
     judged: impl FnOnce(Guest) -> Prepared<'static>,
-) -> Outlook {
+) -> ModelForecast {
     let cluster = &world.cluster;
     let guest = guest_of(vm, cluster);
     // Whoever makes a guest too large does not keep out of a policy by naming what is not known.
     if let (Some(missing), None) = (&guest.missing, &guest.excess) {
         let common = Common::NotWritten(Reason::Unknown(message(missing)));
-        return Outlook { common, becomes: None, said: None, is_announcement: false, unmet: None };
+        return ModelForecast { common, becomes: None, said: None, is_announcement: false, unmet: None };
     }
     let vmi = vmi_of(vm, &guest);
     let common = common_model(world, policy, &vmi, effort);
     let becomes = match &common {
         Common::Written { model, .. } => {
             let mut guest = Guest { spec: with_model(&vmi, model).spec, ..guest };
-            guest.origins.push((Setting::Model, Origin::Policy(policy.name.clone())));
+            guest.origins.push((Setting::Model, SettingOrigin::Policy(policy.name.clone())));
             Some(judged(guest))
         }
         _ => None,
@@ -75,17 +75,17 @@ fn of_template(
         Common::Written { model, replaced } => Some(will_run(&vmi, model, *replaced, policy, cluster)),
         _ => None,
     };
-    let outlook = Outlook { common, becomes, is_announcement: said.is_some(), said, unmet: None };
+    let outlook = ModelForecast { common, becomes, is_announcement: said.is_some(), said, unmet: None };
     outlook.otherwise(policy, &vmi, &blamed(vm, &vmi))
 }
 
 /// A VMI in the validating stage, changed by the mutating one if it was to be.
 #[must_use]
-pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> Outlook {
+pub(crate) fn of_vmi(world: &World, policy: &Policy, vmi: &Vmi, effort: Effort<'_>) -> ModelForecast {
     let common = common_model(world, policy, vmi, effort);
     let is_announcement = common == Common::Untouched(Untouched::UsesIt);
     let said = written(vmi, policy, &common, &world.cluster);
-    let outlook = Outlook { said, is_announcement, common, becomes: None, unmet: None };
+    let outlook = ModelForecast { said, is_announcement, common, becomes: None, unmet: None };
     outlook.otherwise(policy, vmi, &Blamed { field: field("spec", "domain.cpu"), instancetype: None })
 }
 
@@ -135,7 +135,7 @@ fn blamed(vm: &VirtualMachine, vmi: &Vmi) -> Blamed {
     Blamed { field: field("spec.template.spec", "domain.cpu"), instancetype: found.map(|matcher| matcher.name.clone()) }
 }
 
-impl Outlook {
+impl ModelForecast {
     /// What is said about a guest that comes to run without the policy's model, denied for that or not.
     #[must_use]
     pub(crate) fn left(&self, policy: &Policy) -> Option<String> {

@@ -20,19 +20,19 @@ impl Woken {
 }
 
 /// A future that notes when it is woken and when it runs.
-pub(super) struct Attended<F> {
+pub(super) struct WakeTracked<F> {
     future: Pin<Box<F>>,
     woken: Woken,
     waker: Option<(Waker, Waker)>,
 }
 
-impl<F: Future> Attended<F> {
+impl<F: Future> WakeTracked<F> {
     pub(super) fn new(future: F, woken: Woken) -> Self {
         Self { future: Box::pin(future), woken, waker: None }
     }
 }
 
-impl<F: Future> Future for Attended<F> {
+impl<F: Future> Future for WakeTracked<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -78,7 +78,7 @@ mod tests {
             let notify = Arc::clone(&notify);
             async move { notify.notified().await }
         };
-        let mut attended = Box::pin(Attended::new(waiting, woken.clone()));
+        let mut attended = Box::pin(WakeTracked::new(waiting, woken.clone()));
         assert!(woken.is_set(), "it has not run yet");
         let mut poll = async || poll_fn(|context| Poll::Ready(attended.as_mut().poll(context).is_ready())).await;
         assert!(!poll().await);

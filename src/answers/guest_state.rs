@@ -1,7 +1,7 @@
 //! How each guest stands: NOW, as it runs or waits to, and AT NEXT START, when it is made anew.
 //!
 //! The audit, the status of a policy and the warnings about its change count by these, and these are ruled on by what rules on
-//! the requests of the webhook and of `check` (`judge::ready`): NOW on the guest's migration, as if a person asked for it, or on the
+//! the requests of the webhook and of `check` (`judge::governed`): NOW on the guest's migration, as if a person asked for it, or on the
 //! VMI that waits to be started; AT NEXT START on its VirtualMachine, or on its VMI as it would be created again.
 
 use std::collections::HashMap;
@@ -10,10 +10,10 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::guests::{Alike, Like, Likeness, alike};
-use super::standing::kept_by;
+use super::guests::{Like, Likeness, MemoKey, alike};
+use super::model_use::kept_by;
+use crate::enforce::foresee;
 use crate::enforce::model::Common;
-use crate::enforce::outlook;
 use crate::fit::assess::targets_by_start;
 use crate::fit::author::Authors;
 use crate::fit::bits::Bits;
@@ -21,7 +21,7 @@ use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::subject::Stage;
 use crate::fit::verdict::{Assessment, Cause, Check, Impact, Outcome, Verdict};
-use crate::judge::{Evaluation, Manifest, Ready, judge_subject};
+use crate::judge::{Evaluation, Governed, Manifest, judge_subject};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::guest_of;
 use crate::kubevirt::migration;
@@ -64,7 +64,7 @@ pub(crate) fn each(cluster: &Cluster) -> impl Iterator<Item = GuestOf<'_>> {
 /// What a policy answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum PolicyAnswer {
     /// Nothing is said.
     Admit,
     /// There are warnings.
@@ -75,7 +75,7 @@ pub enum Answer {
 
 /// How a guest stands, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stand {
+pub struct GuestState {
     /// The verdict in one word.
     pub outcome: Outcome,
     /// Why, where the outcome is an impact.
@@ -94,7 +94,7 @@ pub struct Stand {
     pub policy: Option<String>,
 }
 
-impl Stand {
+impl GuestState {
     /// From a guest that is judged and ruled on.
     fn new(
         judged: &Prepared<'_>,
@@ -150,9 +150,9 @@ impl Stand {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NextStart {
     /// In numbers.
-    pub stand: Stand,
+    pub stand: GuestState,
     /// What its policy would answer.
-    pub answer: Answer,
+    pub answer: PolicyAnswer,
     /// Why it is so, in one line without the guest's name; empty where all is well.
     pub why: String,
     /// What becomes of its CPU model.
@@ -175,11 +175,11 @@ impl NextStart {
             .any(|found| found.check != Check::OwnNode && found.check.spec().always_reported);
         let has_message = case.messages.model.is_some() || case.messages.unmet.is_some() || is_always_reported;
         let answer = match case.ruling {
-            Ruling::Deny { .. } => Answer::Deny,
-            Ruling::Admit { warned, .. } if warned || has_message => Answer::Warn,
-            Ruling::Admit { .. } | Ruling::LeftAlone => Answer::Admit,
+            Ruling::Deny { .. } => PolicyAnswer::Deny,
+            Ruling::Admit { warned, .. } if warned || has_message => PolicyAnswer::Warn,
+            Ruling::Admit { .. } | Ruling::LeftAlone => PolicyAnswer::Admit,
         };
-        Self { stand: Stand::of(case, &cluster.fleet), answer, why, common: case.common.clone() }
+        Self { stand: GuestState::of(case, &cluster.fleet), answer, why, common: case.common.clone() }
     }
 }
 
@@ -230,7 +230,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds a guest.
-    pub fn add(&mut self, stand: &Stand) {
+    pub fn add(&mut self, stand: &GuestState) {
         match stand.impact() {
             Some(Impact::Fragile) => self.fragile += 1,
             Some(Impact::Pinned) => self.pinned += 1,
@@ -243,10 +243,10 @@ impl Tally {
 
 /// The guests of a world, each as it stands. What follows for like ones is worked out once.
 #[derive(Debug)]
-pub(crate) struct Stands<'w> {
+pub(crate) struct GuestStates<'w> {
     world: &'w World,
-    moves: Alike<Likeness<'w>, Prepared<'static>>,
-    starts: Alike<StartLikeness<'w>, NextStart>,
+    moves: MemoKey<Likeness<'w>, Prepared<'static>>,
+    starts: MemoKey<StartLikeness<'w>, NextStart>,
 }
 
 /// All of a guest that is to start that its start depends on.
@@ -292,7 +292,7 @@ impl Like for StartLikeness<'_> {
     }
 }
 
-impl<'w> Stands<'w> {
+impl<'w> GuestStates<'w> {
     /// The guests of a world.
     #[must_use]
     pub(crate) fn new(world: &'w World) -> Self {
@@ -300,7 +300,7 @@ impl<'w> Stands<'w> {
     }
 
     /// How a guest stands as it runs, or waits to.
-    pub(crate) fn now(&mut self, vmi: &'w Vmi) -> Stand {
+    pub(crate) fn now(&mut self, vmi: &'w Vmi) -> GuestState {
         let (world, cluster) = (self.world, &self.world.cluster);
         if !migration::runs(vmi) {
             return self.start(vmi, &vmi.metadata, MadeOf::VmiAsItIs).stand.clone();
@@ -321,10 +321,10 @@ impl<'w> Stands<'w> {
         }
         let assessment = judged.assess(cluster);
         let manifest = Manifest::Migration(Box::new(asked));
-        let ready = Ready::new(world, &manifest, UserName::NOBODY, judged, &assessment, Depth::Brief.into());
+        let ready = Governed::new(world, &manifest, UserName::NOBODY, judged, &assessment, Depth::Brief.into());
         let assessment = ready.judged.assess(cluster);
         let policy = Some(ready.rules.policy.name.as_str()).filter(|_| !ready.rules.is_builtin);
-        Stand::new(&ready.judged, &assessment, ready.ruling(&assessment), policy, &cluster.fleet)
+        GuestState::new(&ready.judged, &assessment, ready.ruling(&assessment), policy, &cluster.fleet)
     }
 
     /// How a guest stands when it is made anew: from its VM, where it has one.
@@ -348,7 +348,7 @@ impl<'w> Stands<'w> {
         let made_of = MadeOf::Vm { is_unknown: guest.missing.is_some(), is_cut: vm.metadata.excess.is_some() };
         let live = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name);
         let node = live.and_then(|vmi| subject::runs_on(vmi, cluster)).and_then(|node| cluster.fleet.find(node));
-        let key = self.likeness(&outlook::vmi_of(vm, &guest), &vm.metadata.namespace, node, made_of);
+        let key = self.likeness(&foresee::vmi_of(vm, &guest), &vm.metadata.namespace, node, made_of);
         alike(&mut self.starts, key, || {
             let manifest = Manifest::VirtualMachine(Box::new(vm.clone()));
             NextStart::of(&judge_start(world, &manifest, subject::of_vm(vm, cluster)), cluster)

@@ -4,22 +4,22 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use super::super::apart::Residents;
-use super::super::mover::{Fate, Mover};
+use super::super::anti_affinity::Residents;
+use super::super::evicted::{EvictedGuest, EvictionEffect};
 use super::super::space::SizeIndex;
-use super::Turn;
-use super::places::Places;
+use super::NodeDrain;
+use super::places::NodesBefore;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::wire::Vmi;
 
 /// A guest that moves.
-pub(super) struct Guest<'b> {
+pub(super) struct MovingGuest<'b> {
     pub title: &'b str,
     pub vmi: &'b Vmi,
     /// The node it is on at first.
     pub source: NodeIndex,
-    pub places: Rc<Places>,
+    pub places: Rc<NodesBefore>,
     pub size: Option<SizeIndex>,
     /// The nodes that guests that are shut down close to it until their node is drained, by that node.
     pub until: Vec<(NodeIndex, Bits)>,
@@ -29,7 +29,7 @@ pub(super) struct Guest<'b> {
     pub mates: Vec<usize>,
 }
 
-impl Guest<'_> {
+impl MovingGuest<'_> {
     /// The nodes that it may ever be on.
     pub(super) fn reach(&self) -> Bits {
         let mut out = self.places.now.clone();
@@ -40,40 +40,40 @@ impl Guest<'_> {
 }
 
 /// All guests that move, and the room of the nodes without them.
-pub(super) struct Board<'b, 'w> {
+pub(super) struct Moves<'b, 'w> {
     pub residents: &'b Residents<'w>,
-    pub guests: Vec<Guest<'b>>,
+    pub guests: Vec<MovingGuest<'b>>,
     /// The nodes that are drained.
     pub turns: Bits,
     /// By priority, node and resource, what is free where none of the guests is; `i64::MAX` where that is not known.
     pub free: BTreeMap<i64, Rc<Vec<i64>>>,
     /// By size, the nodes where not all guests that may come there have room together.
     contested: HashMap<SizeIndex, Bits>,
-    kinds: Vec<Kind>,
-    /// By size and places, what [`Board::closed_by_room`] found.
+    kinds: Vec<SizeGroup>,
+    /// By size and places, what [`Moves::closed_by_room`] found.
     filled: RefCell<Filled>,
 }
 
-type Filled = HashMap<(Option<SizeIndex>, *const Places), Rc<(Bits, u128)>>;
+type Filled = HashMap<(Option<SizeIndex>, *const NodesBefore), Rc<(Bits, u128)>>;
 
 /// Guests of one size that may be on the same nodes.
-struct Kind {
+struct SizeGroup {
     size: SizeIndex,
     reach: Bits,
     count: usize,
 }
 
-impl<'b, 'w> Board<'b, 'w> {
+impl<'b, 'w> Moves<'b, 'w> {
     /// The guests of these nodes that move, with the places where their labels let them be.
     pub(super) fn of(
         residents: &'b Residents<'w>,
-        turns: &'b [Turn<'w>],
-        places: &[Rc<Places>],
+        turns: &'b [NodeDrain<'w>],
+        places: &[Rc<NodesBefore>],
         fleet: &Fleet,
     ) -> Self {
         let movers = || turns.iter().flat_map(|(_, movers)| movers);
-        let moving: Vec<&Mover<'w>> = movers().filter(|mover| mover.fate == Fate::Moves).collect();
-        let ended: Vec<&Mover<'w>> = movers().filter(|mover| mover.is_shut_down()).collect();
+        let moving: Vec<&EvictedGuest<'w>> = movers().filter(|mover| mover.fate == EvictionEffect::Moves).collect();
+        let ended: Vec<&EvictedGuest<'w>> = movers().filter(|mover| mover.is_shut_down()).collect();
         let mut drained = Bits::none(fleet.len());
         for (node, _) in turns {
             drained.insert(*node);
@@ -100,7 +100,7 @@ impl<'b, 'w> Board<'b, 'w> {
             let until = until.into_iter().map(|other| ended[other - moving.len()]);
             let until =
                 until.map(|other| (other.source, residents.closes(mover.vmi, other.vmi, other.source))).collect();
-            board.guests.push(Guest {
+            board.guests.push(MovingGuest {
                 title: &mover.title,
                 vmi: mover.vmi,
                 source: mover.source,
@@ -124,7 +124,7 @@ impl<'b, 'w> Board<'b, 'w> {
                 *kinds.entry((size, guest.reach())).or_default() += 1;
             }
         }
-        self.kinds = kinds.into_iter().map(|((size, reach), count)| Kind { size, reach, count }).collect();
+        self.kinds = kinds.into_iter().map(|((size, reach), count)| SizeGroup { size, reach, count }).collect();
         let sizes: BTreeSet<SizeIndex> = self.kinds.iter().map(|kind| kind.size).collect();
         let of_priority: BTreeMap<i64, SizeIndex> = sizes.iter().map(|&size| (space.priority(size), size)).collect();
         let width = space.width();

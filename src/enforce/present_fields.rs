@@ -10,7 +10,7 @@ use crate::bounds::{Excess, Measured};
 /// A VMI's annotations and CPU model, and the objects around them; `None` where one is missing or null.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-pub(crate) struct Outline {
+pub(crate) struct PresentFields {
     metadata: Option<Metadata>,
     spec: Option<Spec>,
 }
@@ -24,22 +24,22 @@ struct Metadata {
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 struct Spec {
-    domain: Option<Domain>,
+    domain: Option<PresentDomain>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-struct Domain {
-    cpu: Option<Cpu>,
+struct PresentDomain {
+    cpu: Option<PresentCpu>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
-struct Cpu {
+struct PresentCpu {
     model: Option<String>,
 }
 
-impl Outline {
+impl PresentFields {
     /// As an object that lacks all other fields.
     #[must_use]
     pub(crate) fn to_value(&self) -> Value {
@@ -49,6 +49,6 @@ impl Outline {
 }
 
 /// An annotation that was not read is added, which sets it all the same.
-impl Measured for Outline {
+impl Measured for PresentFields {
     fn mark(&mut self, _: Excess) {}
 }

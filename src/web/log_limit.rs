@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// Lets some lines through at once, and then one in each period; the others are counted.
 #[derive(Debug)]
-pub(super) struct Seldom {
+pub(super) struct LogLimit {
     at_once: u32,
     every: Duration,
     state: Mutex<State>,
@@ -21,7 +21,7 @@ struct State {
     left_out: u64,
 }
 
-impl Seldom {
+impl LogLimit {
     pub(super) const fn new(at_once: u32, every: Duration) -> Self {
         Self { at_once, every, state: Mutex::new(State { counted: 0, since: None, left_out: 0 }) }
     }
@@ -53,7 +53,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn some_lines_at_once_then_one_in_each_period() {
-        let seldom = Seldom::new(2, Duration::from_secs(60));
+        let seldom = LogLimit::new(2, Duration::from_secs(60));
         let lines = |times: usize| (0..times).map(|_| seldom.line()).collect::<Vec<_>>();
         assert_eq!(lines(4), [Some(0), Some(0), None, None]);
         advance(Duration::from_secs(59)).await;

@@ -16,7 +16,7 @@ use crate::world::World;
 
 /// How a guest stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct GuestVerdict {
     /// `fits`, `fragile`, `pinned`, `unschedulable` or `unknown`.
     pub(super) verdict: &'static str,
     pub(super) severity: Severity,
@@ -26,7 +26,7 @@ pub(super) struct Standing {
 
 /// A guest's objects.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Guest<'w> {
+pub(super) enum GuestObject<'w> {
     /// Its VMI.
     Vmi(&'w Vmi),
     /// Its VM alone.
@@ -34,64 +34,66 @@ pub(super) enum Guest<'w> {
 }
 
 /// All guests of a world, by `namespace/name`, as an audit lists them.
-pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, Guest<'_>> {
+pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, GuestObject<'_>> {
     let lives = |vmi: &&Vmi| !migration::has_ended(vmi);
     let title = |meta: &Meta| {
         let name = subject::name_of(meta);
         if meta.namespace.is_empty() { name } else { format!("{}/{name}", meta.namespace) }
     };
-    let of_vmis = cluster.vmis().filter(lives).map(|vmi| (title(&vmi.metadata), Guest::Vmi(vmi)));
+    let of_vmis = cluster.vmis().filter(lives).map(|vmi| (title(&vmi.metadata), GuestObject::Vmi(vmi)));
     let is_stopped = |vm: &&VirtualMachine| {
         cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).as_ref().is_none_or(|vmi| !lives(vmi))
     };
-    let stopped = cluster.vms().filter(is_stopped).map(|vm| (title(&vm.metadata), Guest::Vm(vm)));
+    let stopped = cluster.vms().filter(is_stopped).map(|vm| (title(&vm.metadata), GuestObject::Vm(vm)));
     of_vmis.chain(stopped).collect()
 }
 
 /// Tells how guests of a world stand.
-pub(super) struct Judge<'w> {
+pub(super) struct Verdicts<'w> {
     world: &'w World,
     like: Guests<'w>,
     /// Where policies change what guests ask for, the audit itself.
-    audited: Option<BTreeMap<String, Standing>>,
+    audited: Option<BTreeMap<String, GuestVerdict>>,
 }
 
-impl<'w> Judge<'w> {
+impl<'w> Verdicts<'w> {
     pub(super) fn new(world: &'w World) -> Self {
         let changes = world
             .policies
             .iter()
             .any(|policy| policy.common_model.is_some() || policy.launcher_selectors != LauncherSelectors::Keep);
         let row = |row: crate::answers::audit::AuditRow| {
-            let standing = Standing { verdict: row.verdict, severity: row.severity(), own_node: row.own_node };
+            let standing = GuestVerdict { verdict: row.verdict, severity: row.severity(), own_node: row.own_node };
             (row.guest, standing)
         };
         let audited = changes.then(|| audit(world, &|| false).into_iter().map(row).collect());
         Self { world, like: Guests::new(&world.cluster), audited }
     }
 
-    pub(super) fn standing(&mut self, title: &str, guest: Guest<'w>) -> Option<Standing> {
+    pub(super) fn standing(&mut self, title: &str, guest: GuestObject<'w>) -> Option<GuestVerdict> {
         if let Some(audited) = &self.audited {
             return audited.get(title).copied();
         }
         let cluster: &'w Cluster = &self.world.cluster;
         Some(match guest {
-            Guest::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
-            Guest::Vmi(vmi) => {
+            GuestObject::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
+            GuestObject::Vmi(vmi) => {
                 let verdict = self.like.start(vmi).outcome.as_str();
-                Standing::of(verdict, migration::not_migratable(vmi).is_some(), false)
+                GuestVerdict::of(verdict, migration::not_migratable(vmi).is_some(), false)
             }
-            Guest::Vm(vm) => Standing::of(subject::of_vm(vm, cluster).assess(cluster).outcome.as_str(), false, false),
+            GuestObject::Vm(vm) => {
+                GuestVerdict::of(subject::of_vm(vm, cluster).assess(cluster).outcome.as_str(), false, false)
+            }
         })
     }
 
-    fn running(&mut self, vmi: &'w Vmi) -> Standing {
+    fn running(&mut self, vmi: &'w Vmi) -> GuestVerdict {
         let fleet: &Fleet = &self.world.cluster.fleet;
         let own = fleet.find(&vmi.status.node_name);
         let demand = self.like.demand(vmi);
         let verdict = demand.map_or("unknown", |demand| verdict(fleet, &demand, own));
         let is_stuck = migration::not_migratable(vmi).is_some();
-        Standing::of(verdict, is_stuck, own_node(&self.world.cluster, vmi).is_some())
+        GuestVerdict::of(verdict, is_stuck, own_node(&self.world.cluster, vmi).is_some())
     }
 
     /// What the migration of a guest demands; `None` where it does not run.
@@ -100,16 +102,16 @@ impl<'w> Judge<'w> {
     }
 
     /// What its start asks for.
-    pub(super) fn start(&self, guest: Guest<'_>) -> Placement<'static> {
+    pub(super) fn start(&self, guest: GuestObject<'_>) -> Placement<'static> {
         let cluster = &self.world.cluster;
         match guest {
-            Guest::Vmi(vmi) => subject::of_vmi(vmi, cluster).subject.placement,
-            Guest::Vm(vm) => subject::of_vm(vm, cluster).subject.placement,
+            GuestObject::Vmi(vmi) => subject::of_vmi(vmi, cluster).subject.placement,
+            GuestObject::Vm(vm) => subject::of_vm(vm, cluster).subject.placement,
         }
     }
 }
 
-impl Standing {
+impl GuestVerdict {
     fn of(verdict: &'static str, is_stuck: bool, own_node: bool) -> Self {
         let severity = match verdict {
             _ if own_node => Severity::OwnNode,

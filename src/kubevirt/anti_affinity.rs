@@ -13,7 +13,7 @@ use crate::well_known;
 
 /// One required term of a pod anti-affinity. Mirrors `v1.PodAffinityTerm`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Term {
+pub(crate) struct AntiAffinityTerm {
     /// `None` selects no pod.
     selector: Option<LabelSelector>,
     namespaces: Vec<String>,
@@ -58,7 +58,7 @@ fn selector(wire: WireSelector) -> Option<LabelSelector> {
     Some(LabelSelector { match_labels: wire.match_labels, match_expressions })
 }
 
-impl Term {
+impl AntiAffinityTerm {
     /// The required terms of a guest, which its launcher has as well.
     #[must_use]
     pub(crate) fn all_of(vmi: &Vmi) -> Vec<Self> {

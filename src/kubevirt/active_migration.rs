@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::cluster::{Cluster, Launcher, Object};
+use super::cluster::{Cluster, ClusterObject, Launcher};
 use super::room::Room;
 use super::wire::{Vmi, is_final};
 
@@ -58,7 +58,7 @@ pub(crate) fn landed(cluster: &Cluster) -> Option<Cluster> {
     for (vmi, pod) in flights {
         let mut vmi = vmi.clone();
         vmi.status.node_name.clone_from(&pod.node);
-        out.put(Object::Vmi(Box::new(vmi)));
+        out.put(ClusterObject::Vmi(Box::new(vmi)));
     }
     Some(out)
 }

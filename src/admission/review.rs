@@ -322,7 +322,7 @@ impl<'de: 'a, 'a, const READ: bool> Deserialize<'de> for WireRequest<'a, READ> {
                             out.object = pod.map(|Bounded(pod)| ReviewedObject::Pod(Arc::new(pod)));
                         }
                         Field::Object => {
-                            out.object = map.next_value::<Option<&'a RawValue>>()?.map(ReviewedObject::Text)
+                            out.object = map.next_value::<Option<&'a RawValue>>()?.map(ReviewedObject::Text);
                         }
                         Field::OldObject => out.old_object = map.next_value()?,
                         Field::Unknown => drop(map.next_value::<IgnoredAny>()?),

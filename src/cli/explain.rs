@@ -2,6 +2,7 @@
 
 pub(super) mod libvirt;
 mod remedies;
+pub(crate) mod room;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -10,18 +11,18 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 
 use libvirt::LibvirtWords;
+use room::FittingRoom;
 
 use super::Namespace;
 use super::args::{ExplainArgs, ExplainOutput};
 use super::check::{is_selected, judged, mutation, patched};
 use super::output::{Numbering, ResultOrigin, ResultRow};
 use super::resource::ObjectKind;
-use super::scheduler;
+use super::scheduler::{self, PastedPod};
 use super::targets::{FoundTarget, TargetScope, absent, find};
 use crate::admission::review::decode;
 use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
-use crate::answers::scheduler::Sentence;
 use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::{Depth, Judgement};
@@ -64,14 +65,15 @@ pub(crate) fn run(
     let survey = Survey::of(world);
     let mut rows = Vec::new();
     let mut explain =
-        |origin: ResultOrigin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, said: Option<&Sentence>| {
+        |origin: ResultOrigin, case: &Evaluation<'_>, next: Option<&Evaluation<'_>>, pod: Option<&PastedPod>| {
+            let room = FittingRoom::of(case, pod.and_then(|pod| pod.need.as_ref()), &world.cluster);
             if args.output == ExplainOutput::Table {
                 if !page.is_empty() {
                     page.line("");
                 }
                 let no_headers = args.list.no_headers;
-                let facts = print(case, &survey, no_headers, &[], page);
-                if let Some(said) = said {
+                let facts = Explained { case, survey: &survey, no_headers, room }.print(&[], page);
+                if let Some(said) = pod.and_then(|pod| pod.said.as_ref()) {
                     scheduler::print(said, &case.judged.subject.placement, &world.cluster.fleet, page);
                 }
                 if let Some(next) = next {
@@ -80,8 +82,14 @@ pub(crate) fn run(
                     print(next, &survey, no_headers, &facts, page);
                 }
             } else {
-                let at_next_start = next.map(|next| Box::new(ResultRow::new(origin.clone(), next, &survey, true)));
-                rows.push(ResultRow { at_next_start, ..ResultRow::new(origin, case, &survey, true) });
+                let row = |case: &Evaluation<'_>, room: &FittingRoom| {
+                    let mut row = ResultRow::new(origin.clone(), case, &survey, true);
+                    row.nodes.no_room = room.no_room(&world.cluster);
+                    row.nodes.by_preemption = room.by_preemption(&world.cluster);
+                    row
+                };
+                let at_next_start = next.map(|next| Box::new(row(next, &FittingRoom::of(next, None, &world.cluster))));
+                rows.push(ResultRow { at_next_start, ..row(case, &room) });
             }
         };
     let files = args.files.sources();
@@ -150,7 +158,7 @@ fn explain_item(
     world: &World,
     item: &Item,
     index: usize,
-    explain: &mut impl FnMut(ResultOrigin, &Evaluation<'_>, Option<&Evaluation<'_>>, Option<&Sentence>),
+    explain: &mut impl FnMut(ResultOrigin, &Evaluation<'_>, Option<&Evaluation<'_>>, Option<&PastedPod>),
 ) -> anyhow::Result<bool> {
     let origin = |case: &Evaluation<'_>| ResultOrigin {
         file: item.place.file.clone(),
@@ -170,8 +178,8 @@ fn explain_item(
     }
     let case = judged(world, item)?;
     if let Some(case) = &case {
-        let said = scheduler::said(item.json.get()).filter(|_| item.kind == "Pod");
-        explain(origin(case), case, None, said.as_ref());
+        let pod = (item.kind == "Pod").then(|| PastedPod::read(item.json.get()));
+        explain(origin(case), case, None, pod.as_ref());
     }
     Ok(case.is_some())
 }
@@ -253,7 +261,8 @@ pub(crate) fn print(
     said: &[String],
     page: &mut Page,
 ) -> Vec<String> {
-    Explained { case, survey, no_headers }.print(said, page)
+    let room = FittingRoom::of(case, None, &survey.world.cluster);
+    Explained { case, survey, no_headers, room }.print(said, page)
 }
 
 /// What is printed about one guest.
@@ -261,6 +270,7 @@ struct Explained<'c, 'w> {
     case: &'c Evaluation<'c>,
     survey: &'c Survey<'w>,
     no_headers: bool,
+    room: FittingRoom,
 }
 
 impl Explained<'_, '_> {
@@ -309,7 +319,7 @@ impl Explained<'_, '_> {
         };
         let noun = plural::number(entries, "entry", "entries");
         if self.case.judged.not_judged.is_some() {
-            return format!("{}    {}", subject.title(), say::state(&self.case.verdict));
+            return format!("{}    {}", subject.title(), self.state());
         }
         let on = subject.source().map(|node| format!(" on {node}")).unwrap_or_default();
         let what = match &subject.stage {
@@ -319,7 +329,12 @@ impl Explained<'_, '_> {
             Stage::Migration(_) => format!("{}, {entries} CPU {noun} at its migration", subject.mode),
             Stage::Start(_) => format!("{}, {entries} CPU {noun} at start", subject.mode),
         };
-        format!("{}{on}: {what}    {}", subject.title(), say::state(&self.case.verdict))
+        format!("{}{on}: {what}    {}", subject.title(), self.state())
+    }
+
+    /// One word for how it stands.
+    fn state(&self) -> &'static str {
+        if self.room.is_nowhere() { "NO-ROOM" } else { say::state(&self.case.verdict) }
     }
 
     fn facts(&self) -> Vec<String> {
@@ -351,6 +366,7 @@ impl Explained<'_, '_> {
             }
             out.extend(libvirt::at_start(&judged.subject, &self.fleet().names(&verdict.assessment.fitting)));
         }
+        out.extend(self.room.facts(self.cluster()));
         out.extend(self.tsc());
         out.extend(self.frozen());
         out.extend(self.blocked_by_taint());
@@ -612,7 +628,7 @@ impl Explained<'_, '_> {
             if self.fleet().not_ready().contains(node) {
                 rest.push("not ready".to_owned());
             }
-            rest.extend(self.without_room(node));
+            rest.extend(self.room.on(node));
             let rest = if rest.is_empty() { "ok".to_owned() } else { rest.join(", ") };
             let lacks = if missing.is_empty() {
                 "-".to_owned()
@@ -628,14 +644,6 @@ impl Explained<'_, '_> {
             ]);
         }
         page.table(&rows);
-    }
-
-    /// `no room: 2 of 64 cores free`, for a guest that runs, where that is known.
-    fn without_room(&self, node: NodeIndex) -> Option<String> {
-        let (subject, cluster) = (&self.case.judged.subject, self.cluster());
-        let vmi = cluster.vmi(&subject.namespace, &subject.name)?;
-        let short = cluster.room.shortage(self.fleet().name(node), vmi)?;
-        Some(format!("no room: {}", short.words()))
     }
 
     fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> String {

@@ -89,6 +89,12 @@ pub struct ResultNodes {
     pub judged: usize,
     /// The names of those that the scheduler's node filters accept, sorted.
     pub fitting: Vec<String>,
+    /// Those of them without room, with what they have too little of, where that is known.
+    #[serde(rename = "noRoom", skip_serializing_if = "BTreeMap::is_empty")]
+    pub no_room: BTreeMap<String, String>,
+    /// Those of them with room only once pods of a lower priority are shut down.
+    #[serde(rename = "byPreemption", skip_serializing_if = "Vec::is_empty")]
+    pub by_preemption: Vec<String>,
     /// Those on which all but a cordon or a taint fits, with the reason.
     pub blocked: BTreeMap<String, Vec<String>>,
     /// Those that meet every selector entry and fail the required node affinity, with the conditions they fail.
@@ -362,6 +368,8 @@ fn nodes(verdict: &Verdict, subject: &Subject<'_>, fleet: &Fleet) -> ResultNodes
     ResultNodes {
         judged: verdict.assessment.nodes_judged,
         fitting: fleet.names(&verdict.assessment.fitting).into_iter().map(str::to_owned).collect(),
+        no_room: BTreeMap::new(),
+        by_preemption: Vec::new(),
         blocked: verdict.blocked.iter().map(|blocked| (blocked.node.clone(), blocked.reasons())).collect(),
         doubtful: verdict
             .doubtful()

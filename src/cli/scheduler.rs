@@ -5,11 +5,26 @@ use serde::Deserialize;
 use crate::answers::scheduler::{Filter, Sentence, refused};
 use crate::fit::fleet::Fleet;
 use crate::fit::placement::Placement;
+use crate::kubevirt::room::PodNeed;
 use crate::page::Page;
 use crate::say::plural::{fold_names, nodes};
 
+/// What a pod that is given says beside its labels and what it asks of those of nodes.
+pub(super) struct PastedPod {
+    /// The scheduler's sentence about it.
+    pub(super) said: Option<Sentence>,
+    /// What it asks of a node's room.
+    pub(super) need: Option<PodNeed>,
+}
+
+impl PastedPod {
+    pub(super) fn read(json: &str) -> Self {
+        Self { said: said(json), need: PodNeed::of_json(json) }
+    }
+}
+
 /// What the scheduler said of a pod, from its condition `PodScheduled`; `None` where it said nothing.
-pub(super) fn said(pod: &str) -> Option<Sentence> {
+fn said(pod: &str) -> Option<Sentence> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Pod {

@@ -3,20 +3,31 @@
 //! Mirrors the scheduler's plugin `NodeResourcesFit` and `PodRequests` (`k8s.io/component-helpers/resource/helpers.go`). It is read
 //! from dumps and on demand, for the verbs that say room; the webhook holds no pods but launchers.
 
+mod quantity;
+mod shortage;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::wire::{Meta, Reader, Vmi, is_final};
-use crate::bounds::{Excess, Measured};
+use crate::bounds::{Bounded, Excess, Measured};
 use crate::policy::{API_VERSION, LabelCondition, LabelSelector};
+
+use quantity::{amounts, quantities};
+
+pub(crate) use quantity::is_quantity;
+pub(crate) use shortage::Shortage;
 
 /// Resources by name, in thousandths: of a core, of a byte, of a piece.
 pub(crate) type Amounts = BTreeMap<String, i64>;
 
 /// How many pods a node takes, as a resource.
 const PODS: &str = "pods";
+
+/// A `preemptionPolicy`.
+const NEVER: &str = "Never";
 
 /// The kind of an object of snapshots: what the pods of a node ask for, summed up by their priority.
 pub(crate) const POD_REQUESTS: &str = "PodRequests";
@@ -52,8 +63,32 @@ pub struct Room {
 pub struct PodNeed {
     /// The resources.
     pub amounts: Amounts,
-    /// Its priority: it may take the place of pods of a lower one.
+    /// Its priority.
     pub priority: i64,
+    /// `preemptionPolicy: Never`: the scheduler shuts down no pod of a lower priority to make room for it.
+    pub never_preempts: bool,
+}
+
+impl PodNeed {
+    /// Of a pod as it is given; `None` where it does not say what it asks for, as one that was cut down.
+    #[must_use]
+    pub(crate) fn of_json(json: &str) -> Option<Self> {
+        let Bounded(pod) = serde_json::from_str::<Bounded<PodRoom>>(json).ok()?;
+        let need = need(&pod.spec?);
+        need.is_stated().then_some(need)
+    }
+
+    /// Whether it asks for anything: each launcher asks for memory.
+    fn is_stated(&self) -> bool {
+        self.amounts.len() > 1
+    }
+
+    /// From this priority on, pods keep their room from it: those of a lower one may be shut down to make room for it. Mirrors
+    /// `PodEligibleToPreemptOthers` (`pkg/scheduler/framework/plugins/defaultpreemption`).
+    #[must_use]
+    pub fn yields_to(&self) -> i64 {
+        if self.never_preempts { i64::MIN } else { self.priority }
+    }
 }
 
 /// A pod on a node that is no guest's launcher: pod anti-affinity goes by it, a guest's and its own.
@@ -67,19 +102,6 @@ pub struct OtherPod {
     pub labels: BTreeMap<String, String>,
     /// Its required anti-affinity: `affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution`.
     pub apart_from: Value,
-}
-
-/// A resource of which a node has too little.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shortage {
-    /// `cpu`, `memory`, ….
-    pub resource: String,
-    /// How much is free, in thousandths.
-    pub free: i64,
-    /// Of so much.
-    pub of: i64,
-    /// How much is asked for.
-    pub asked: i64,
 }
 
 /// A `PodDisruptionBudget` that is not KubeVirt's own.
@@ -117,7 +139,8 @@ read_only! {
     Phase { phase: String, }
     PodRoomSpec {
         node_name: String, containers: Vec<Container>, init_containers: Vec<Container>,
-        overhead: BTreeMap<String, Value>, resources: Resources, priority: i64, affinity: PodRoomAffinity,
+        overhead: BTreeMap<String, Value>, resources: Resources, priority: i64, preemption_policy: String,
+        affinity: PodRoomAffinity,
     }
     PodRoomAffinity { pod_anti_affinity: RequiredTerms, }
     RequiredTerms { required_during_scheduling_ignored_during_execution: Value, }
@@ -179,21 +202,23 @@ impl Room {
         let (metadata, spec) = (pod.metadata.unwrap_or_default(), pod.spec.unwrap_or_default());
         let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
         let node = spec.node_name.clone().unwrap_or_default();
-        if node.is_empty() || is_final(&phase) {
+        if is_final(&phase) || !self.seen.insert(("pod", metadata.namespace.clone(), metadata.name.clone())) {
             return;
         }
-        if !self.seen.insert(("pod", metadata.namespace.clone(), metadata.name.clone())) {
-            return;
-        }
-        let priority = spec.priority.unwrap_or_default();
-        let mut asked = requests(&spec);
-        asked.insert(PODS.to_owned(), 1000);
-        let sum = self.asked.entry(node.clone()).or_default().entry(priority).or_default();
-        add(sum, &asked);
         let owned_by = |kind: &str| metadata.owner_references.iter().find(|owner| owner.kind.ends_with(kind));
-        if let Some(owner) = owned_by("VirtualMachineInstance") {
-            let key = (metadata.namespace, owner.name.clone(), node);
-            self.launchers.insert(key, PodNeed { amounts: asked, priority });
+        let guest = owned_by("VirtualMachineInstance");
+        // One that waits for a node takes no room yet.
+        if node.is_empty() && guest.is_none() {
+            return;
+        }
+        let need = need(&spec);
+        if !node.is_empty() {
+            add(self.asked.entry(node.clone()).or_default().entry(need.priority).or_default(), &need.amounts);
+        }
+        if let Some(owner) = guest {
+            if need.is_stated() {
+                self.launchers.insert((metadata.namespace, owner.name.clone(), node), need);
+            }
         } else if owned_by("Pod").is_none() {
             // A pod of a launcher, which holds its hotplugged volumes, goes where that one does.
             let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
@@ -316,14 +341,14 @@ impl Room {
         &self.others
     }
 
-    /// What the migration target of a guest asks for: what its launcher does; `None` where that is not known.
+    /// What the next launcher of a guest asks for: what the one on its node does, or of a guest that has no node yet the one that waits
+    /// for a node. `None` where that is not known.
     #[must_use]
     pub fn need(&self, vmi: &Vmi) -> Option<&PodNeed> {
         self.launchers.get(&key(vmi, &vmi.status.node_name))
     }
 
-    /// What a node has, and what its pods ask for that a pod of this priority must leave in their place; `None` where what it
-    /// has is not known.
+    /// What a node has, and what its pods of this priority or a higher one ask for; `None` where what it has is not known.
     #[must_use]
     pub fn of_node(&self, node: &str, priority: i64) -> Option<NodeSpace> {
         let of = self.allocatable.get(node)?.clone();
@@ -334,13 +359,17 @@ impl Room {
         Some(NodeSpace { of, used })
     }
 
-    /// Why a node has no room for a guest's migration; `None` where it has, or nothing is known of it. A target pod of the guest that
-    /// is there already takes no room from it.
+    /// What a node's room is for a pod, of which one of this guest may be there already: that one takes no room from it.
     #[must_use]
-    pub(crate) fn shortage(&self, node: &str, vmi: &Vmi) -> Option<Shortage> {
-        let (need, nobody) = (self.need(vmi)?, Amounts::new());
-        let own = self.launchers.get(&key(vmi, node)).map_or(&nobody, |own| &own.amounts);
-        self.of_node(node, need.priority)?.shortage(need, &nobody, own)
+    pub(crate) fn for_pod(&self, node: &str, need: &PodNeed, guest: Option<&Vmi>) -> NodeRoomFor {
+        let nobody = Amounts::new();
+        let own = guest.and_then(|vmi| self.launchers.get(&key(vmi, node))).map_or(&nobody, |own| &own.amounts);
+        let short = |from: i64| self.of_node(node, from)?.shortage(need, own);
+        match short(need.yields_to()) {
+            Some(short) => NodeRoomFor::Short(short),
+            None if short(i64::MIN).is_some() => NodeRoomFor::ByPreemption,
+            None => NodeRoomFor::Enough,
+        }
     }
 
     /// Takes a guest's launcher off the node that the guest runs on.
@@ -359,7 +388,19 @@ fn key(vmi: &Vmi, node: &str) -> (String, String, String) {
     (vmi.metadata.namespace.clone(), vmi.metadata.name.clone(), node.to_owned())
 }
 
-/// What a node has, and what is asked of it.
+/// Whether a node has room for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NodeRoomFor {
+    /// It has, or what it has is not known.
+    Enough,
+    /// It has once pods of a lower priority are shut down.
+    ByPreemption,
+    /// It has not.
+    Short(Shortage),
+}
+
+/// What a node has, and what is asked of it. What a node does not list it does not have: `fitsRequest` (`noderesources/fit.go`) takes 0
+/// for it, whichever resource it is.
 #[derive(Clone, Debug)]
 pub struct NodeSpace {
     of: Amounts,
@@ -367,70 +408,24 @@ pub struct NodeSpace {
 }
 
 impl NodeSpace {
-    /// How much of a resource is free, in thousandths; `None` where the node does not list it.
+    /// How much of a resource is free, in thousandths; less than 0 where more is asked for than there is.
     #[must_use]
-    pub fn free(&self, resource: &str) -> Option<i64> {
-        let of = *self.of.get(resource)?;
-        Some(of.saturating_sub(self.used.get(resource).copied().unwrap_or(0)))
+    pub fn free(&self, resource: &str) -> i64 {
+        let amount = |of: &Amounts| of.get(resource).copied().unwrap_or(0);
+        amount(&self.of).saturating_sub(amount(&self.used))
     }
 
-    /// The first resource of which the node has too little for a pod, once others have come there: the processor, the memory,
-    /// then any other. `None` where there is room, or it is not known.
+    /// The first resource of which the node has too little for a pod, once `gone` has left: the processor, the memory, then any
+    /// other. `None` where there is room.
     #[must_use]
-    pub(crate) fn shortage(&self, need: &PodNeed, come: &Amounts, gone: &Amounts) -> Option<Shortage> {
-        let amount = |of: &Amounts, resource: &str| of.get(resource).copied().unwrap_or(0);
+    pub(crate) fn shortage(&self, need: &PodNeed, gone: &Amounts) -> Option<Shortage> {
         let short = |(resource, &asked): (&String, &i64)| {
-            // What a node does not list it does not have; of that nothing is known in a dump that was cut down.
-            let of = *self.of.get(resource)?;
-            let of_others = amount(come, resource) - amount(gone, resource);
-            let free = of.saturating_sub(amount(&self.used, resource)).saturating_sub(of_others);
+            let of = self.of.get(resource).copied().unwrap_or(0);
+            let free = self.free(resource).saturating_add(gone.get(resource).copied().unwrap_or(0));
             (asked > 0 && asked > free).then(|| Shortage { resource: resource.clone(), free: free.max(0), of, asked })
         };
         let rank = |short: &Shortage| (short.resource != "cpu", short.resource != "memory", short.resource.clone());
         need.amounts.iter().filter_map(short).min_by_key(rank)
-    }
-}
-
-impl Shortage {
-    /// `2 of 64 cores free`, `3 of 256 GiB of memory free`.
-    #[must_use]
-    pub(crate) fn words(&self) -> String {
-        let Self { resource, free, of, .. } = self;
-        match resource.as_str() {
-            "cpu" => format!("{} of {} cores free", cores(*free), cores(*of)),
-            "memory" => format!("{} of {} GiB of memory free", gib(*free), gib(*of)),
-            PODS if *of == 1000 => "it takes 1 pod and has it".to_owned(),
-            PODS => format!("it takes {} pods and has them", of / 1000),
-            other => format!("{} of {} {other} free", free / 1000, of / 1000),
-        }
-    }
-
-    /// `8 cores`, `16 GiB of memory`.
-    #[must_use]
-    pub(crate) fn wanted(&self) -> String {
-        match self.resource.as_str() {
-            "cpu" => format!("{} cores", cores(self.asked)),
-            "memory" => format!("{} GiB of memory", gib(self.asked)),
-            PODS if self.asked == 1000 => "1 pod".to_owned(),
-            other => format!("{} {other}", self.asked / 1000),
-        }
-    }
-}
-
-fn cores(thousandths: i64) -> String {
-    decimal(thousandths, 1000)
-}
-
-fn gib(thousandths: i64) -> String {
-    decimal(thousandths, 1000 << 30)
-}
-
-/// One digit behind the point, cut off, and none where it is 0.
-fn decimal(value: i64, unit: i64) -> String {
-    let tenths = i128::from(value) * 10 / i128::from(unit);
-    match tenths % 10 {
-        0 => (tenths / 10).to_string(),
-        tenth => format!("{}.{tenth}", tenths / 10),
     }
 }
 
@@ -478,79 +473,29 @@ fn requests(spec: &PodRoomSpec) -> Amounts {
     running
 }
 
-/// What a pod asks for, as `spec.resources` and `spec.priority` of a pod that asks for the same.
+/// What a pod asks for, as the fields of the `spec` of a pod that asks for the same.
 ///
 /// # Errors
 ///
 /// Whatever `reader` says.
-pub(crate) fn asked_by_pod<'a, R: Reader<'a>>(reader: &R) -> Result<(Value, i64), R::Error> {
+pub(crate) fn asked_by_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Map<String, Value>, R::Error> {
     let spec = reader.read::<PodRoom>()?.spec.unwrap_or_default();
-    Ok((json!({"requests": quantities(&requests(&spec))}), spec.priority.unwrap_or_default()))
-}
-
-/// As the API has them.
-fn quantities(amounts: &Amounts) -> BTreeMap<&str, String> {
-    let quantity = |thousandths: i64| match thousandths % 1000 {
-        0 => (thousandths / 1000).to_string(),
-        _ => format!("{thousandths}m"),
-    };
-    amounts.iter().map(|(resource, amount)| (resource.as_str(), quantity(*amount))).collect()
-}
-
-/// What can be read of it; the API server takes nothing else.
-fn amounts(wire: &BTreeMap<String, Value>) -> Amounts {
-    let amount = |(resource, value): (&String, &Value)| Some((resource.clone(), quantity_of(value)?));
-    wire.iter().filter_map(amount).collect()
-}
-
-/// Whether a value is a quantity of the API.
-#[must_use]
-pub(crate) fn is_quantity(value: &Value) -> bool {
-    quantity_of(value).is_some()
-}
-
-fn quantity_of(value: &Value) -> Option<i64> {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    quantity(&text)
-}
-
-/// A quantity in thousandths, rounded up. Mirrors `ParseQuantity` of `k8s.io/apimachinery/pkg/api/resource`.
-fn quantity(text: &str) -> Option<i64> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || fraction.len() > 18 {
-        return None;
+    let mut out = Map::new();
+    out.insert("resources".to_owned(), json!({"requests": quantities(&requests(&spec))}));
+    if let Some(priority) = spec.priority.filter(|priority| *priority != 0) {
+        out.insert("priority".to_owned(), priority.into());
     }
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let tens = |power: u32| 10_i128.checked_pow(power);
-    let scale = tens(u32::try_from(fraction.len()).ok()?)?;
-    // Numerator and denominator of what the suffix stands for.
-    let (up, down) = match suffix {
-        "n" => (1, tens(9)?),
-        "u" => (1, tens(6)?),
-        "m" => (1, tens(3)?),
-        "" => (1, 1),
-        "k" => (tens(3)?, 1),
-        "M" => (tens(6)?, 1),
-        "G" => (tens(9)?, 1),
-        "T" => (tens(12)?, 1),
-        "P" => (tens(15)?, 1),
-        "E" => (tens(18)?, 1),
-        "Ki" => (1 << 10, 1),
-        "Mi" => (1 << 20, 1),
-        "Gi" => (1 << 30, 1),
-        "Ti" => (1_i128 << 40, 1),
-        "Pi" => (1_i128 << 50, 1),
-        "Ei" => (1_i128 << 60, 1),
-        exponent => {
-            let power: i32 = exponent.strip_prefix(['e', 'E'])?.parse().ok()?;
-            let factor = tens(power.unsigned_abs())?;
-            if power < 0 { (1, factor) } else { (factor, 1) }
-        }
-    };
-    let (above, below) = (digits.checked_mul(up)?.checked_mul(1000)?, scale.checked_mul(down)?);
-    Some(i64::try_from((above + below - 1) / below).unwrap_or(i64::MAX))
+    if let Some(policy) = spec.preemption_policy.filter(|policy| policy == NEVER) {
+        out.insert("preemptionPolicy".to_owned(), policy.into());
+    }
+    Ok(out)
+}
+
+fn need(spec: &PodRoomSpec) -> PodNeed {
+    let mut amounts = requests(spec);
+    amounts.insert(PODS.to_owned(), 1000);
+    let never_preempts = spec.preemption_policy.as_deref() == Some(NEVER);
+    PodNeed { amounts, priority: spec.priority.unwrap_or_default(), never_preempts }
 }
 
 fn selector(wire: Selector) -> Option<LabelSelector> {
@@ -569,23 +514,6 @@ fn selector(wire: Selector) -> Option<LabelSelector> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case::cores("2", Some(2000))]
-    #[case::a_tenth("100m", Some(100))]
-    #[case::with_a_point("1.5", Some(1500))]
-    #[case::never_a_rounding_fault("1.1", Some(1100))]
-    #[case::rounded_up("1n", Some(1))]
-    #[case::binary("16Gi", Some(16_000 << 30))]
-    #[case::decimal("129M", Some(129_000_000_000))]
-    #[case::exponent("12e3", Some(12_000_000))]
-    #[case::exa("1E", Some(i64::MAX))]
-    #[case::a_word("many", None)]
-    #[case::nothing("", None)]
-    fn quantities_are_read_as_kubernetes_reads_them(#[case] text: &str, #[case] expected: Option<i64>) {
-        assert_eq!(quantity(text), expected, "{text}");
-    }
 
     #[test]
     fn a_pod_asks_for_its_containers_and_side_cars_or_for_its_largest_init_container() {

@@ -9,6 +9,7 @@ pub(crate) mod finding;
 pub(crate) mod model;
 pub(crate) mod plural;
 pub(crate) mod remedy;
+pub(crate) mod room;
 
 use crate::admission::response::{FieldCause, WARNING_CHARS};
 use crate::fit::assess::targets_by_start;

@@ -91,6 +91,7 @@ fn pod(lines: &[&str]) -> Option<Value> {
         .into_iter()
         .map(|(kind, name)| json!({"kind": kind, "name": name, "uid": uid.unwrap_or_default(), "controller": true}))
         .collect();
+    let containers = |name: &str| requests(fields.get(name).map(Vec::as_slice).unwrap_or_default());
     // `Node: node-a/10.0.0.1`
     let node = first("Node").and_then(|node| node.split('/').next());
     let tolerations: Vec<Value> =
@@ -106,9 +107,38 @@ fn pod(lines: &[&str]) -> Option<Value> {
             "name": name, "namespace": first("Namespace"), "ownerReferences": owners,
             "labels": labels, "annotations": pairs("Annotations", ": "),
         },
-        "spec": {"nodeName": node, "nodeSelector": pairs("Node-Selectors", "="), "tolerations": tolerations},
+        "spec": {
+            "nodeName": node, "nodeSelector": pairs("Node-Selectors", "="), "tolerations": tolerations,
+            "priority": first("Priority").and_then(|priority| priority.parse::<i64>().ok()),
+            "containers": containers("Containers"), "initContainers": containers("Init Containers"),
+        },
         "status": {"phase": first("Status").unwrap_or("Pending"), "conditions": conditions},
     }))
+}
+
+/// The containers of a list, each as what it requests: below `Requests:` a line for each resource, `cpu: 400m`. The names of resources
+/// begin with a small letter or a digit, those of fields with a capital.
+fn requests(lines: &[Cow<'_, str>]) -> Vec<Value> {
+    let mut out = Vec::new();
+    let mut lines = lines.iter().peekable();
+    while let Some(line) = lines.next() {
+        if line.as_ref() != "Requests:" {
+            continue;
+        }
+        let mut requests = BTreeMap::new();
+        let is_resource =
+            |line: &&&Cow<'_, str>| line.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        while let Some((resource, amount)) = lines.peek().filter(is_resource).and_then(|line| line.split_once(':')) {
+            let amount = amount.trim();
+            if amount.is_empty() {
+                break;
+            }
+            requests.insert(resource.trim().to_owned(), amount.to_owned());
+            lines.next();
+        }
+        out.push(json!({"resources": {"requests": requests}}));
+    }
+    out
 }
 
 /// `key=value:Effect op=Exists for 300s`.

@@ -119,12 +119,9 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
     without_strangers_in_affinity(&mut whole);
     match (group, kind) {
         ("", "Pod") => {
-            let (resources, priority) = asked_by_pod(&Plain(text))?;
+            let asked = asked_by_pod(&Plain(text))?;
             if let Some(spec) = whole.get_mut("spec").and_then(Value::as_object_mut) {
-                spec.insert("resources".to_owned(), resources);
-                if priority != 0 {
-                    spec.insert("priority".to_owned(), priority.into());
-                }
+                spec.extend(asked);
             }
         }
         ("", "Node") => {

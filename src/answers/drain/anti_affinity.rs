@@ -15,6 +15,7 @@ use crate::kubevirt::anti_affinity::{AntiAffinityTerm, launcher_label};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::migration;
 use crate::kubevirt::room::OtherPod;
+use crate::kubevirt::subject;
 use crate::kubevirt::wire::Vmi;
 use crate::well_known;
 use crate::world::World;
@@ -137,15 +138,58 @@ impl<'w> Residents<'w> {
         let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) else { return };
         let before = self.all[at].node.replace(node);
         if let Some(size) = self.sizes[at] {
-            self.space.put(size, before, node);
+            self.space.put(size, before, Some(node));
         }
     }
 
-    /// A guest that is shut down keeps nobody off any more. Where it starts again is not known, so its room is not counted as free.
+    /// A guest that is shut down keeps nobody off any more, and its room is free.
     pub(super) fn end(&mut self, vmi: &Vmi) {
-        if let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) {
-            self.all[at].node = None;
+        let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) else { return };
+        let before = self.all[at].node.take();
+        if let Some(size) = self.sizes[at] {
+            self.space.put(size, before, None);
         }
+    }
+
+    /// The guests of a lower priority on these nodes, whose pods are shut down where a guest of this size needs their room; by name.
+    pub(super) fn victims(&self, size: SizeIndex, nodes: &Bits) -> Vec<String> {
+        let is_lower = |other: SizeIndex| self.space.priority(other) < self.space.yields_to(size);
+        let here = self.all.iter().zip(self.sizes.iter()).filter(|(resident, other)| {
+            resident.node.is_some_and(|node| nodes.contains(node)) && other.is_some_and(is_lower)
+        });
+        let mut out: Vec<String> = here.map(|(resident, _)| subject::title(resident.vmi)).collect();
+        out.sort_unstable();
+        out
+    }
+
+    /// The guests and other pods that keep a guest off one of these nodes, the guests of `leaving` left aside; a guest by its
+    /// name.
+    pub(super) fn keepers(&self, vmi: &Vmi, nodes: &Bits, leaving: &[&Vmi]) -> Vec<String> {
+        let Some(own) = self.number(vmi).filter(|_| !self.near.is_empty()) else { return Vec::new() };
+        let leaving: HashSet<usize> = leaving.iter().filter_map(|vmi| self.number(vmi)).collect();
+        let closes = |other: Side<'_>, at: NodeIndex| {
+            self.domains(self.all[own].side(), other, at).iter().any(|domain| domain.meets(nodes))
+        };
+        let mut out = Vec::new();
+        for near in self.near[own].iter().map(|&near| near as usize).chain([own]) {
+            match near.checked_sub(self.all.len()) {
+                None if near != own && leaving.contains(&near) => {}
+                None => {
+                    let Resident { vmi, node, .. } = &self.all[near];
+                    let who = if near == own { "its own launcher".to_owned() } else { subject::title(vmi) };
+                    out.extend(node.filter(|&node| closes(self.all[near].side(), node)).map(|_| who));
+                }
+                Some(other) => {
+                    let Other { pod, node, .. } = &self.others[other];
+                    // A snapshot has no names of other pods.
+                    let who = format!("a pod of namespace {} on {}", pod.namespace, pod.node);
+                    out.extend(closes(self.others[other].side(), *node).then_some(who));
+                }
+            }
+        }
+        out.sort_unstable();
+        out.dedup();
+        out
     }
 
     /// The size of a guest; `None` where it is not known what it asks for, or it does not run.

@@ -92,6 +92,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             no_room: NodeList { fleet: Arc::clone(fleet), nodes: Bits::none(fleet.len()) },
             after: Vec::new(),
             rivals: Vec::new(),
+            preempts: Vec::new(),
             migrates_to: Some(to.clone()),
             comes_from: None,
             is_tried: true,
@@ -235,6 +236,7 @@ impl<'w> EvictedGuest<'w> {
             is_tried: self.fate == EvictionEffect::Moves,
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
+            preempts: outcome.victims.clone(),
             migrates_to: None,
             comes_from: self.comes_from.map(str::to_owned),
         }
@@ -273,6 +275,7 @@ impl<'w> EvictedGuest<'w> {
             outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
             outcome.kept_apart(fleet),
             outcome.without_room(fleet),
+            outcome.preempts(fleet),
             (state != State::Stuck).then(|| self.unjudged(residents)).flatten(),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")

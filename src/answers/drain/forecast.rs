@@ -108,9 +108,41 @@ fn outcomes(
             shortage = no_room.iter().next().and_then(of);
         }
         let place = targets.iter().next();
-        GuestOutcome { place, targets, rivals: None, after: Vec::new(), kept_off, no_room, shortage }
+        let (keepers, by_preemption) = (Vec::new(), Bits::none(targets.len()));
+        GuestOutcome {
+            place,
+            targets,
+            rivals: None,
+            after: Vec::new(),
+            kept_off,
+            keepers,
+            by_preemption,
+            victims: Vec::new(),
+            no_room,
+            shortage,
+        }
     };
     movers.iter().zip(fitting).map(outcome).collect()
+}
+
+/// Names who stands in the way of these guests, and who may be shut down for them.
+pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forecast: &mut Forecast) {
+    let leave =
+        |(mover, outcome): &(&EvictedGuest<'_>, &GuestOutcome)| !outcome.targets.is_empty() || mover.is_shut_down();
+    let leaving: Vec<&Vmi> = movers.iter().zip(&forecast.outcomes).filter(leave).map(|(mover, _)| mover.vmi).collect();
+    let moving = movers.iter().filter(|mover| mover.must_move()).count();
+    for (mover, outcome) in movers.iter().zip(&mut forecast.outcomes) {
+        if !outcome.kept_off.is_empty() {
+            outcome.keepers = residents.keepers(mover.vmi, &outcome.kept_off, &leaving);
+        }
+        let Some(size) = residents.size(mover.vmi) else { continue };
+        let by_preemption = residents.space().by_preemption(size, &outcome.targets);
+        // The scheduler preempts only where no node has room as it is: each of the others takes one of these nodes at most.
+        if !by_preemption.is_empty() && outcome.targets.count() - by_preemption.count() < moving {
+            outcome.victims = residents.victims(size, &by_preemption);
+            outcome.by_preemption = by_preemption;
+        }
+    }
 }
 
 /// The nodes without room for all of these guests that may come there.

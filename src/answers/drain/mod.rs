@@ -129,6 +129,8 @@ pub struct GuestRow {
     pub after: Vec<String>,
     /// The guests of its node that may take all of its places first: who of them gets one is not known before.
     pub rivals: Vec<String>,
+    /// The guests of a lower priority that the scheduler may shut down to make room for it: preemption.
+    pub preempts: Vec<String>,
     /// Where its migration that is under way takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migrates_to: Option<String>,
@@ -203,11 +205,12 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
-    /// Whether a guest is stuck or would be shut down, or is in the way of every order.
+    /// Whether a guest is stuck or would be shut down, be it to make room for another one, or is in the way of every order.
     #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
-        !self.stranded.is_empty()
-            || self.nodes.iter().any(|node| node.count(State::Stuck) + node.count(State::ShutDown) > 0)
+        let fails =
+            |guest: &GuestRow| matches!(guest.state, State::Stuck | State::ShutDown) || !guest.preempts.is_empty();
+        !self.stranded.is_empty() || self.nodes.iter().flat_map(|node| &node.guests).any(fails)
     }
 }
 
@@ -239,7 +242,8 @@ pub fn drain(world: &World, nodes: &[NodeIndex], in_turn: bool, progress: &dyn F
     let mut trouble: Vec<Trouble<'_, '_>> = Vec::new();
     for (at, (node, movers)) in turns.iter().enumerate() {
         progress(at, turns.len());
-        let forecast = forecast::of(&residents, movers);
+        let mut forecast = forecast::of(&residents, movers);
+        forecast::name(&residents, movers, &mut forecast);
         let row = |(mover, outcome): (&EvictedGuest<'_>, &outcome::GuestOutcome)| mover.row(world, &residents, outcome);
         let mut guests: Vec<GuestRow> = movers.iter().zip(&forecast.outcomes).map(row).collect();
         guests.extend(leaving.get(node).into_iter().flatten().cloned());

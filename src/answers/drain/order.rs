@@ -173,6 +173,13 @@ fn assumes(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) ->
             fold_names(&ended, 3)
         ));
     }
+    let is_ranked = |mover: &EvictedGuest<'_>| {
+        let all = Bits::all(world.cluster.fleet.len());
+        residents.size(mover.vmi).is_some_and(|size| !residents.victims(size, &all).is_empty())
+    };
+    if turns.iter().flat_map(|(_, movers)| movers).any(is_ranked) {
+        out.push("guests of a lower priority that the scheduler shuts down to make room are not followed".to_owned());
+    }
     if residents.knows_others() || !world.cluster.room.is_empty() {
         out.push("pods other than launchers stay on their nodes".to_owned());
     }

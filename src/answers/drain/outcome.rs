@@ -4,6 +4,7 @@ use super::State;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::kubevirt::room::Shortage;
+use crate::say;
 use crate::say::plural::{fold_names, number};
 
 /// What becomes of one guest.
@@ -17,8 +18,14 @@ pub(super) struct GuestOutcome {
     pub rivals: Option<Rivals>,
     /// The guests of its node that must have left before any node takes it, by name; none where one takes it as it is.
     pub after: Vec<String>,
-    /// The nodes that fit but for guests there that it must not meet.
+    /// The nodes that fit but for pods there that it must not meet.
     pub kept_off: Bits,
+    /// These pods; of each node that is kept off one at least.
+    pub keepers: Vec<String>,
+    /// Of the targets, those with room only once pods of a lower priority are shut down, where it may come to that.
+    pub by_preemption: Bits,
+    /// The guests among these pods, by name.
+    pub victims: Vec<String>,
     /// The nodes that fit and have no room.
     pub no_room: Bits,
     /// Of what the first of these has too little.
@@ -46,13 +53,7 @@ impl GuestOutcome {
     /// `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores)`.
     pub(super) fn without_room(&self, fleet: &Fleet) -> Option<String> {
         let (node, short) = self.shortage.as_ref()?;
-        let more = match self.no_room.count() - 1 {
-            0 => String::new(),
-            1 => ", and 1 more node has none".to_owned(),
-            more => format!(", and {more} more nodes have none"),
-        };
-        let name = fleet.name(*node);
-        Some(format!("{name} fits by CPU, no room: {} (it asks for {}){more}", short.words(), short.wanted()))
+        Some(say::room::no_room(fleet.name(*node), short, self.no_room.count() - 1))
     }
 
     /// `once shop/db has left`.
@@ -61,13 +62,23 @@ impl GuestOutcome {
         (!self.after.is_empty()).then(|| format!("once {} {has} left", fold_names(&self.after, 2)))
     }
 
-    /// `node-d fits by labels, and required pod anti-affinity keeps it off`.
+    /// `node-d fits by labels, and required pod anti-affinity keeps it off (shop/db-2)`.
     pub(super) fn kept_apart(&self, fleet: &Fleet) -> Option<String> {
         if self.kept_off.is_empty() {
             return None;
         }
         let names = fold_names(&fleet.names(&self.kept_off), 3);
         let fits = number(self.kept_off.count(), "fits", "fit");
-        Some(format!("{names} {fits} by labels, and required pod anti-affinity keeps it off"))
+        let whose = match self.keepers.as_slice() {
+            [] => String::new(),
+            keepers => format!(" ({})", fold_names(keepers, 3)),
+        };
+        Some(format!("{names} {fits} by labels, and required pod anti-affinity keeps it off{whose}"))
+    }
+
+    /// `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch may be among them`.
+    pub(super) fn preempts(&self, fleet: &Fleet) -> Option<String> {
+        let nodes = fleet.names(&self.by_preemption);
+        (!nodes.is_empty()).then(|| say::room::by_preemption(&nodes, &self.victims))
     }
 }

@@ -28,7 +28,8 @@ pub(super) struct Space<'w> {
     cluster: &'w Cluster,
     resources: Rc<Vec<&'w str>>,
     sizes: Rc<Vec<GuestSize<'w>>>,
-    /// By priority, node and resource, what is free for a pod of that priority; `i64::MAX` where that is not known.
+    /// By [`PodNeed::yields_to`], node and resource, what is free for such a pod; `i64::MAX` where that is not known. The first is what
+    /// is free without preemption.
     free: BTreeMap<i64, Rc<Vec<i64>>>,
     /// By size, the nodes with too little room; worked out when it is first asked for.
     full: RefCell<Vec<Option<Rc<Bits>>>>,
@@ -41,11 +42,11 @@ impl<'w> Space<'w> {
             needs.iter().flatten().flat_map(|need| need.amounts.keys()).map(String::as_str).collect();
         let resources: Vec<&str> = named.into_iter().collect();
         let mut sizes: Vec<GuestSize<'w>> = Vec::new();
-        let mut known: HashMap<(i64, AskedAmounts), SizeIndex> = HashMap::new();
+        let mut known: HashMap<(i64, bool, AskedAmounts), SizeIndex> = HashMap::new();
         let mut size = |need: &'w PodNeed| {
             let asked: AskedAmounts =
                 resources.iter().map(|resource| need.amounts.get(*resource).copied().unwrap_or(0)).collect();
-            *known.entry((need.priority, asked.clone())).or_insert_with(|| {
+            *known.entry((need.priority, need.never_preempts, asked.clone())).or_insert_with(|| {
                 sizes.push(GuestSize { need, asked });
                 sizes.len() - 1
             })
@@ -55,12 +56,12 @@ impl<'w> Space<'w> {
         let of_all = |priority: i64| {
             let of_node = |node| {
                 let space = cluster.room.of_node(cluster.fleet.name(node), priority);
-                let free = move |resource: &&str| space.as_ref().and_then(|it| it.free(resource)).unwrap_or(i64::MAX);
+                let free = move |resource: &&str| space.as_ref().map_or(i64::MAX, |it| it.free(resource));
                 resources.iter().map(free)
             };
             Rc::new((0..cluster.fleet.len()).flat_map(of_node).collect())
         };
-        let priorities: BTreeSet<i64> = sizes.iter().map(|size| size.need.priority).collect();
+        let priorities: BTreeSet<i64> = sizes.iter().map(|size| size.need.yields_to()).chain([i64::MIN]).collect();
         let free = priorities.into_iter().map(|priority| (priority, of_all(priority))).collect();
         let (resources, sizes) = (Rc::new(resources), Rc::new(sizes));
         (Self { cluster, resources, sizes, free, full }, of_guests)
@@ -96,9 +97,23 @@ impl<'w> Space<'w> {
         self.sizes[size].need.priority
     }
 
-    /// By node and resource, what is free for a pod of the priority of this size; `i64::MAX` where that is not known.
+    /// From this priority on, pods keep their room from guests of a size.
+    pub(super) fn yields_to(&self, size: SizeIndex) -> i64 {
+        self.sizes[size].need.yields_to()
+    }
+
+    /// By node and resource, what is free for guests of this size; `i64::MAX` where that is not known.
     pub(super) fn free(&self, size: SizeIndex) -> &[i64] {
-        self.free.get(&self.priority(size)).map_or(&[], |free| free.as_slice())
+        self.free.get(&self.yields_to(size)).map_or(&[], |free| free.as_slice())
+    }
+
+    /// Of these nodes, those with room for a guest of a size only once pods of a lower priority are shut down.
+    pub(super) fn by_preemption(&self, size: SizeIndex, nodes: &Bits) -> Bits {
+        let mut out = Bits::none(nodes.len());
+        let Some(free) = self.free.get(&i64::MIN).filter(|_| self.yields_to(size) != i64::MIN) else { return out };
+        let asked = self.asked(size);
+        nodes.iter().filter(|&node| self.lacks_of(free, asked, node, &[])).for_each(|node| out.insert(node));
+        out
     }
 
     fn lacks_of(&self, free: &[i64], asked: &[i64], node: NodeIndex, others: &[i64]) -> bool {
@@ -116,7 +131,7 @@ impl<'w> Space<'w> {
 
     /// Of these nodes, those without room for all guests of these sizes together.
     pub(super) fn crowded(&self, nodes: &Bits, sizes: &[SizeIndex]) -> Vec<NodeIndex> {
-        let Some(lowest) = sizes.iter().copied().min_by_key(|&size| self.priority(size)) else { return Vec::new() };
+        let Some(lowest) = sizes.iter().copied().min_by_key(|&size| self.yields_to(size)) else { return Vec::new() };
         let (free, sum) = (self.free(lowest), self.sum(sizes.iter().copied()));
         nodes.iter().filter(|&node| self.lacks_of(free, &sum, node, &[])).collect()
     }
@@ -133,10 +148,10 @@ impl<'w> Space<'w> {
         full
     }
 
-    /// Moves a guest of a size. Pods of a higher priority do not notice: they take its place in any case.
-    pub(super) fn put(&mut self, size: SizeIndex, from: Option<NodeIndex>, to: NodeIndex) {
+    /// Moves a guest of a size, or takes it away. Pods of a higher priority do not notice: they take its place in any case.
+    pub(super) fn put(&mut self, size: SizeIndex, from: Option<NodeIndex>, to: Option<NodeIndex>) {
         let (len, priority) = (self.resources.len(), self.priority(size));
-        for (node, sign) in from.map(|node| (node, 1)).into_iter().chain([(to, -1)]) {
+        for (node, sign) in from.map(|node| (node, 1)).into_iter().chain(to.map(|node| (node, -1))) {
             for free in self.free.range_mut(..=priority).map(|(_, free)| Rc::make_mut(free)) {
                 let free = free[node * len..].iter_mut().zip(&self.sizes[size].asked);
                 for (free, asked) in free.filter(|(free, _)| **free != i64::MAX) {
@@ -157,7 +172,7 @@ impl<'w> Space<'w> {
 
     /// Of which resource a node has too little for a guest of a size, where nobody was moved; `None` where it has enough.
     pub(super) fn shortage(&self, size: SizeIndex, node: NodeIndex) -> Option<Shortage> {
-        let (need, nobody) = (self.sizes[size].need, Amounts::new());
-        self.cluster.room.of_node(self.cluster.fleet.name(node), need.priority)?.shortage(need, &nobody, &nobody)
+        let need = self.sizes[size].need;
+        self.cluster.room.of_node(self.cluster.fleet.name(node), need.yields_to())?.shortage(need, &Amounts::new())
     }
 }

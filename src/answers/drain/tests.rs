@@ -514,6 +514,7 @@ fn two_guests_share_room_for_one() {
 }
 
 mod budgets;
+mod ends;
 mod flights;
 mod orders;
 mod promises;

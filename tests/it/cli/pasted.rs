@@ -115,6 +115,45 @@ fn a_group_with_a_taint_means_the_nodes_with_that_one() {
     assert!(said.contains("(node(s) had untolerated taint {disk: slow}): none of the nodes known here"), "{said}");
 }
 
+/// A node that fits by its labels and has no room for what the description says that the pod requests takes it no more than another.
+#[test]
+fn the_room_that_it_asks_for_is_judged() {
+    let room = |cpu: &str, more: &serde_json::Value| {
+        let mut nodes = nodes();
+        for node in nodes["items"].as_array_mut().expect("a list") {
+            let mut allocatable = json!({"cpu": cpu, "memory": "8Gi", "pods": "110"});
+            more.as_object().expect("resources").iter().for_each(|(name, amount)| allocatable[name] = amount.clone());
+            node["status"] = json!({"allocatable": allocatable});
+            node["spec"] = json!({});
+        }
+        nodes
+    };
+    let requests = "    Requests:\n      cpu:  2\n      devices.kubevirt.io/kvm:  1\n      memory:  1Gi\n    Environment:  <none>\n";
+    let text = DESCRIBED
+        .replace("      devices.kubevirt.io/kvm:  1\n", &format!("      devices.kubevirt.io/kvm:  1\n{requests}"));
+    assert_ne!(text, DESCRIBED);
+    let kvm = json!({"devices.kubevirt.io/kvm": "1k"});
+    let explain = |nodes: &serde_json::Value, more: &[&str]| {
+        let scratch = Scratch::new();
+        let (dump, file) = (scratch.write_json("nodes.json", nodes), scratch.write("pasted.txt", &text));
+        let args =
+            [OsStr::new("explain"), OsStr::new("--snapshot"), dump.as_os_str(), OsStr::new("-f"), file.as_os_str()];
+        cpufit(args).args(more).run()
+    };
+    let enough = explain(&room("4", &kvm), &[]).stdout;
+    assert!(!enough.contains("no room"), "{enough}");
+    for (nodes, why) in [
+        (room("1500m", &kvm), "1.5 of 1.5 cores free (it asks for 2 cores)"),
+        (room("4", &json!({})), "it has no devices.kubevirt.io/kvm (it asks for 1 devices.kubevirt.io/kvm)"),
+    ] {
+        let said = explain(&nodes, &[]).stdout;
+        assert!(said.lines().next().is_some_and(|line| line.ends_with(" NO-ROOM")), "it would wait for ever: {said}");
+        assert!(said.contains(&format!("No node that fits has room: node-b fits by CPU, no room: {why}")), "{said}");
+        let json = explain(&nodes, &["-o", "json"]).json();
+        assert_eq!(json["results"][0]["nodes"]["noRoom"]["node-b"], why, "{json}");
+    }
+}
+
 /// Two pods in one paste: each with its own sentence.
 #[test]
 fn several_pods_may_be_pasted() {

@@ -31,8 +31,12 @@ struct Member {
     /// What it asks for; `None` where that is not known.
     asked: Option<Vec<i64>>,
     priority: i64,
+    /// From this priority on, others keep their room from it.
+    yields_to: i64,
     /// By node of the group and resource, what is free for it where no guest of the group is.
     free: Vec<i64>,
+    /// What guests that are shut down leave free: from the drain of this node on, by its number in the group, so much.
+    freed: Vec<(usize, Vec<i64>)>,
     /// The guests that close nodes to it, itself among them where its own launcher does, and which by where they are.
     closed: Vec<(usize, Vec<Mask>)>,
     /// What guests that are shut down close to it, until their node is drained.
@@ -89,6 +93,7 @@ impl Group {
                     && one.later == other.later
                     && one.asked == other.asked
                     && one.priority == other.priority
+                    && one.yields_to == other.yields_to
                     && one.until == other.until
             };
             match sets.iter_mut().find(like) {
@@ -154,6 +159,7 @@ impl Group {
         stuck: &mut BTreeSet<usize>,
     ) -> Option<Vec<Positions>> {
         let open: Vec<Mask> = self.members.iter().map(|member| self.open(member, node, done)).collect();
+        let free: Vec<Vec<i64>> = self.members.iter().map(|member| self.free(member, done)).collect();
         let mut seen: HashSet<Positions> = all.iter().copied().collect();
         let mut left: Vec<Positions> = all.to_vec();
         let mut ends: Vec<Positions> = Vec::new();
@@ -165,7 +171,7 @@ impl Group {
             let (mut is_empty, mut is_stuck) = (true, true);
             for member in here.clone() {
                 is_empty = false;
-                let mut targets = self.targets(positions, member, open[member]);
+                let mut targets = self.targets(positions, member, open[member], &free[member]);
                 while targets != 0 {
                     is_stuck = false;
                     let next = self.in_order(self.moved(positions, member, targets.trailing_zeros() as usize));
@@ -202,15 +208,24 @@ impl Group {
         open
     }
 
-    /// The nodes that take a guest where the others are here.
-    fn targets(&self, positions: Positions, member: usize, mut open: Mask) -> Mask {
+    /// What is free for a guest where no guest of the group is, once these nodes were drained.
+    fn free(&self, member: &Member, done: &Bits) -> Vec<i64> {
+        let mut free = member.free.clone();
+        for (at, amounts) in member.freed.iter().filter(|(at, _)| done.contains(self.nodes[*at])) {
+            super::moves::add(&mut free[at * self.width..], amounts, 1);
+        }
+        free
+    }
+
+    /// The nodes that take a guest where the others are here, and so much is free without them.
+    fn targets(&self, positions: Positions, member: usize, mut open: Mask, free: &[i64]) -> Mask {
         let own = &self.members[member];
         for (other, closed) in &own.closed {
             open &= !closed[self.place(positions, *other)];
         }
         let Some(asked) = own.asked.as_ref().filter(|_| open != 0) else { return open };
-        let mut free = own.free.clone();
-        for (at, other) in self.members.iter().enumerate().filter(|(_, other)| other.priority >= own.priority) {
+        let mut free = free.to_vec();
+        for (at, other) in self.members.iter().enumerate().filter(|(_, other)| other.priority >= own.yields_to) {
             let Some(taken) = &other.asked else { continue };
             let start = self.place(positions, at) * self.width;
             for (free, taken) in free[start..].iter_mut().zip(taken).filter(|(free, _)| **free != i64::MAX) {
@@ -239,7 +254,8 @@ impl Member {
         let space = board.residents.space();
         let width = space.width();
         let priority = guest.size.map_or(0, |size| space.priority(size));
-        let free = board.free.get(&priority).filter(|_| guest.size.is_some());
+        let yields_to = guest.size.map_or(0, |size| space.yields_to(size));
+        let free = board.free.get(&yields_to).filter(|_| guest.size.is_some());
         let free =
             free.map(|free| nodes.iter().flat_map(|node| free[node * width..(node + 1) * width].iter().copied()));
         let by_place = |other: &MovingGuest<'_>| -> Vec<Mask> {
@@ -252,6 +268,13 @@ impl Member {
             later: mask(&guest.places.later),
             asked: guest.size.map(|size| space.asked(size).to_vec()),
             priority,
+            yields_to,
+            freed: board
+                .ended
+                .iter()
+                .filter(|(_, size)| guest.size.is_some() && space.priority(*size) >= yields_to)
+                .filter_map(|(node, size)| Some((nodes.binary_search(node).ok()?, space.asked(*size).to_vec())))
+                .collect(),
             free: free.into_iter().flatten().collect(),
             closed: mates.map(|(number, &other)| (number, by_place(&board.guests[other]))).collect(),
             until: guest.until.iter().map(|(node, closed)| (*node, mask(closed))).collect(),

@@ -45,8 +45,12 @@ pub(super) struct Moves<'b, 'w> {
     pub guests: Vec<MovingGuest<'b>>,
     /// The nodes that are drained.
     pub turns: Bits,
-    /// By priority, node and resource, what is free where none of the guests is; `i64::MAX` where that is not known.
+    /// By [`Space::yields_to`], node and resource, what is free where none of the guests is; `i64::MAX` where that is not known.
+    ///
+    /// [`Space::yields_to`]: super::super::space::Space::yields_to
     pub free: BTreeMap<i64, Rc<Vec<i64>>>,
+    /// The guests that are shut down: their node, whose drain frees their room, and their size.
+    pub ended: Vec<(NodeIndex, SizeIndex)>,
     /// By size, the nodes where not all guests that may come there have room together.
     contested: HashMap<SizeIndex, Bits>,
     kinds: Vec<SizeGroup>,
@@ -83,6 +87,7 @@ impl<'b, 'w> Moves<'b, 'w> {
             guests: Vec::new(),
             turns: drained,
             free: BTreeMap::new(),
+            ended: ended.iter().filter_map(|mover| Some((mover.source, residents.size(mover.vmi)?))).collect(),
             contested: HashMap::new(),
             kinds: Vec::new(),
             filled: RefCell::default(),
@@ -126,11 +131,11 @@ impl<'b, 'w> Moves<'b, 'w> {
         }
         self.kinds = kinds.into_iter().map(|((size, reach), count)| SizeGroup { size, reach, count }).collect();
         let sizes: BTreeSet<SizeIndex> = self.kinds.iter().map(|kind| kind.size).collect();
-        let of_priority: BTreeMap<i64, SizeIndex> = sizes.iter().map(|&size| (space.priority(size), size)).collect();
+        let like: BTreeMap<i64, SizeIndex> = sizes.iter().map(|&size| (space.yields_to(size), size)).collect();
         let width = space.width();
-        for (priority, like) in of_priority {
+        for (least, like) in like {
             let mut free = space.free(like).to_vec();
-            let counts = |size: &SizeIndex| space.priority(*size) >= priority;
+            let counts = |size: &SizeIndex| space.priority(*size) >= least;
             for guest in &self.guests {
                 let Some(size) = guest.size.filter(counts) else { continue };
                 add(&mut free[guest.source * width..], space.asked(size), 1);
@@ -142,7 +147,7 @@ impl<'b, 'w> Moves<'b, 'w> {
                     add(&mut wanted[node * width..], space.asked(kind.size), times);
                 }
             }
-            for &size in sizes.iter().filter(|size| space.priority(**size) == priority) {
+            for &size in sizes.iter().filter(|size| space.yields_to(**size) == least) {
                 let asked = space.asked(size);
                 let lacks = |node: &NodeIndex| {
                     let start = node * width;
@@ -154,7 +159,7 @@ impl<'b, 'w> Moves<'b, 'w> {
                 (0..self.turns.len()).filter(lacks).for_each(|node| nodes.insert(node));
                 self.contested.insert(size, nodes);
             }
-            self.free.insert(priority, Rc::new(free));
+            self.free.insert(least, Rc::new(free));
         }
     }
 
@@ -268,8 +273,8 @@ impl<'b, 'w> Moves<'b, 'w> {
         const PARTS: i128 = 1 << 20;
         let space = self.residents.space();
         let Some(size) = self.guests[at].size else { return (nodes.clone(), 0) };
-        let (priority, asked, width) = (space.priority(size), space.asked(size), space.width());
-        let Some(free) = self.free.get(&priority) else { return (nodes.clone(), 0) };
+        let (from, asked, width) = (space.yields_to(size), space.asked(size), space.width());
+        let Some(free) = self.free.get(&from) else { return (nodes.clone(), 0) };
         let (mut open, mut least) = (nodes.clone(), vec![i64::MAX; width]);
         for node in nodes.iter() {
             // So much of a resource must be taken before the guest has no room; `None` where it is not known.
@@ -295,7 +300,7 @@ impl<'b, 'w> Moves<'b, 'w> {
             };
             space.asked(of).iter().zip(&least).map(parts).max().unwrap_or(0)
         };
-        let others = self.kinds.iter().filter(|kind| space.priority(kind.size) >= priority && kind.reach.meets(&open));
+        let others = self.kinds.iter().filter(|kind| space.priority(kind.size) >= from && kind.reach.meets(&open));
         let all: i128 = others.map(|kind| share(kind.size) * kind.count as i128).sum();
         // Where it can go nowhere that is open it may not be among these itself.
         let own = if self.guests[at].places.now.meets(&open) { share(size) } else { 0 };
@@ -304,7 +309,7 @@ impl<'b, 'w> Moves<'b, 'w> {
 }
 
 /// Adds amounts to what is there, so many times; what is not known stays so.
-fn add(to: &mut [i64], amounts: &[i64], times: i64) {
+pub(super) fn add(to: &mut [i64], amounts: &[i64], times: i64) {
     for (known, amount) in to.iter_mut().zip(amounts).filter(|(known, _)| **known != i64::MAX) {
         *known = known.saturating_add(amount.saturating_mul(times));
     }

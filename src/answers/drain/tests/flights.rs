@@ -194,7 +194,9 @@ fn a_guests_own_target_pod_takes_no_room_from_it() {
     let cores = [("node-a", "3".to_owned()), ("node-b", "3".to_owned())];
     let now = at(std::slice::from_ref(&guest), &cores, false);
     let db = now.cluster.vmi("shop", "db").expect("it runs");
-    assert_eq!(now.cluster.room.shortage("node-b", db), None, "it would be stuck for want of its own room");
+    let need = now.cluster.room.need(db).expect("its launcher is known");
+    let room = now.cluster.room.for_pod("node-b", need, Some(db));
+    assert_eq!(room, crate::kubevirt::room::NodeRoomFor::Enough, "it would be stuck for want of its own room");
     let found = drained(&now, "node-a");
     assert_eq!(found.nodes[0].guests[0].state, State::CanLeave, "{found:?}");
     assert!(!found.has_failed());

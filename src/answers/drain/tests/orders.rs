@@ -27,6 +27,8 @@ struct Tenant {
     pool: Option<usize>,
     cores: usize,
     priority: i64,
+    /// `preemptionPolicy: Never`.
+    never: bool,
     /// Whether it is of the app.
     of_app: bool,
     /// By which of the keys it keeps off those of the app.
@@ -64,6 +66,7 @@ impl Plan {
                 pool: random.percent(60).then(|| random.below(3)),
                 cores: 1 + random.below(3),
                 priority: if is_mixed && random.percent(40) { 10 } else { 0 },
+                never: random.percent(30),
                 of_app: random.percent(50),
                 apart: random.percent(35).then(|| random.below(2)),
                 strategy: match random.below(20) {
@@ -122,7 +125,11 @@ impl Plan {
         for (at, tenant) in self.tenants.iter().enumerate() {
             let owners = json!([{"kind": "VirtualMachineInstance", "name": format!("guest-{at}")}]);
             let node = format!("node-{}", tenant.host);
-            let launcher = pod(&format!("launcher-{at}"), &node, tenant.cores, tenant.priority, &json!({}), &owners);
+            let mut launcher =
+                pod(&format!("launcher-{at}"), &node, tenant.cores, tenant.priority, &json!({}), &owners);
+            if tenant.never {
+                launcher["spec"]["preemptionPolicy"] = json!("Never");
+            }
             read_pod(&mut world, &launcher);
         }
         if let Some(allowed) = self.budget {
@@ -166,7 +173,7 @@ impl Plan {
     fn targets(&self, at: &[usize], tenant: usize, drained: usize, done: usize) -> Vec<usize> {
         let own = &self.tenants[tenant];
         let is_there = |other: &usize| {
-            // One that was shut down keeps nobody off, and its room is not counted as free.
+            // One that was shut down keeps nobody off, and its room is free.
             !self.ends(*other) || (at[*other] != drained && done & (1 << at[*other]) == 0)
         };
         let takes = |host: &usize| {
@@ -178,8 +185,10 @@ impl Plan {
             let off = others
                 .clone()
                 .any(|(there, (_, of_app))| of_app && own.apart.is_some_and(|key| self.share(key, there, *host)));
-            let guests =
-                (0..at.len()).filter(|&other| at[other] == *host && self.tenants[other].priority >= own.priority);
+            let counts = |other: &usize| {
+                is_there(other) && self.tenants[*other].priority >= if own.never { 0 } else { own.priority }
+            };
+            let guests = (0..at.len()).filter(|&other| at[other] == *host).filter(counts);
             let taken: usize = guests.map(|other| self.tenants[other].cores).sum();
             let by_others: usize = others.filter(|(there, _)| there == host).map(|(_, (cores, _))| cores).sum();
             let has_room = cores.is_none_or(|cores| own.cores + taken + by_others <= cores);

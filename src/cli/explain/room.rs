@@ -1,0 +1,99 @@
+//! How much room the nodes that fit have for the pod that is judged.
+
+use std::collections::BTreeMap;
+
+use crate::fit::bits::Bits;
+use crate::fit::fleet::NodeIndex;
+use crate::fit::subject::Stage;
+use crate::judge::Evaluation;
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::room::{NodeRoomFor, PodNeed, Shortage};
+use crate::say;
+
+/// The room of nodes that fit, as far as it is known.
+#[derive(Debug, Default)]
+pub(crate) struct FittingRoom {
+    /// The nodes without room, in the fleet's order, and of what they have too little.
+    short: Vec<(NodeIndex, Shortage)>,
+    /// Those with room only once pods of a lower priority are shut down.
+    by_preemption: Vec<NodeIndex>,
+    /// How many nodes fit.
+    fitting: usize,
+    /// What the nodes have is known, and what the pod asks for is not.
+    is_unknown: bool,
+}
+
+impl FittingRoom {
+    /// For the pod of a guest: that of its migration, or of its start. `pod` is what a pod asks for that is given as it is.
+    #[must_use]
+    pub(crate) fn of(case: &Evaluation<'_>, pod: Option<&PodNeed>, cluster: &Cluster) -> Self {
+        let (subject, room) = (&case.judged.subject, &cluster.room);
+        let fitting: &Bits = &case.verdict.assessment.fitting;
+        if case.judged.not_judged.is_some() || room.is_empty() {
+            return Self::default();
+        }
+        let vmi = cluster.vmi(&subject.namespace, &subject.name);
+        // What a guest's launcher asks for now says nothing of a start with another specification.
+        let waits = matches!(subject.stage, Stage::Migration(_)) || subject.running.is_none();
+        let known = vmi.filter(|_| waits).and_then(|vmi| room.need(vmi));
+        let Some(need) = pod.or(known) else {
+            return Self { is_unknown: waits, fitting: fitting.count(), ..Self::default() };
+        };
+        let mut out = Self { fitting: fitting.count(), ..Self::default() };
+        for node in fitting.iter() {
+            match room.for_pod(cluster.fleet.name(node), need, vmi) {
+                NodeRoomFor::Enough => {}
+                NodeRoomFor::ByPreemption => out.by_preemption.push(node),
+                NodeRoomFor::Short(short) => out.short.push((node, short)),
+            }
+        }
+        out
+    }
+
+    /// Whether nodes fit, and none of them has room.
+    #[must_use]
+    pub(super) fn is_nowhere(&self) -> bool {
+        self.fitting > 0 && self.short.len() == self.fitting
+    }
+
+    /// What is said of it.
+    pub(super) fn facts(&self, cluster: &Cluster) -> Vec<String> {
+        let fleet = &cluster.fleet;
+        let mut out = Vec::new();
+        if let Some((first, short)) = self.short.first() {
+            let words = say::room::no_room(fleet.name(*first), short, self.short.len() - 1);
+            let none = if self.is_nowhere() { "No node that fits has room: " } else { "" };
+            out.push(format!("{none}{words}."));
+        }
+        if !self.by_preemption.is_empty() {
+            let nodes: Vec<&str> = self.by_preemption.iter().map(|&node| fleet.name(node)).collect();
+            out.push(format!("{}.", say::room::by_preemption(&nodes, &[])));
+        }
+        if self.is_unknown && self.fitting > 0 {
+            out.push("How much its launcher will ask for is not known: a node that fits may be full.".to_owned());
+        }
+        out
+    }
+
+    /// `no room: 2 of 64 cores free`, of one node.
+    pub(super) fn on(&self, node: NodeIndex) -> Option<String> {
+        let short = self.short.iter().find(|(short, _)| *short == node).map(|(_, short)| short);
+        let by_preemption = self.by_preemption.contains(&node).then(|| "room by preemption alone".to_owned());
+        short.map(|short| format!("no room: {}", short.words())).or(by_preemption)
+    }
+
+    /// By the name of each node without room, of what it has too little.
+    #[must_use]
+    pub(crate) fn no_room(&self, cluster: &Cluster) -> BTreeMap<String, String> {
+        let of = |(node, short): &(NodeIndex, Shortage)| {
+            (cluster.fleet.name(*node).to_owned(), say::room::too_little(short))
+        };
+        self.short.iter().map(of).collect()
+    }
+
+    /// The nodes with room only once pods of a lower priority are shut down, by name.
+    #[must_use]
+    pub(crate) fn by_preemption(&self, cluster: &Cluster) -> Vec<String> {
+        self.by_preemption.iter().map(|&node| cluster.fleet.name(node).to_owned()).collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! Nodes that fit and have no room, in words.
+
+use super::plural::{fold_names, number};
+use crate::kubevirt::room::Shortage;
+
+/// `node-d fits by CPU, no room: 2 of 64 cores free (it asks for 8 cores), and 2 more nodes have none`.
+#[must_use]
+pub(crate) fn no_room(node: &str, short: &Shortage, more: usize) -> String {
+    let more = match more {
+        0 => String::new(),
+        1 => ", and 1 more node has none".to_owned(),
+        more => format!(", and {more} more nodes have none"),
+    };
+    format!("{node} fits by CPU, no room: {}{more}", too_little(short))
+}
+
+/// `2 of 64 cores free (it asks for 8 cores)`.
+#[must_use]
+pub(crate) fn too_little(short: &Shortage) -> String {
+    format!("{} (it asks for {})", short.words(), short.wanted())
+}
+
+/// `node-d has room for it only once pods of a lower priority are shut down (preemption): shop/batch`, with the guests among them
+/// that are known.
+#[must_use]
+pub(crate) fn by_preemption(nodes: &[&str], victims: &[String]) -> String {
+    let has = number(nodes.len(), "has", "have");
+    let names = fold_names(nodes, 3);
+    let guests = match victims {
+        [] => String::new(),
+        victims => format!(": {} may be among them", fold_names(victims, 3)),
+    };
+    format!("{names} {has} room for it only once pods of a lower priority are shut down (preemption){guests}")
+}

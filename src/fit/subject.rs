@@ -362,6 +362,10 @@ pub struct Subject<'a> {
     pub mended_in: Option<&'static str>,
     /// Whether KubeVirt applies a change of its VM's node selector or node affinity while it runs.
     pub live_update: bool,
+    /// Whether its VM waits for a restart (condition `RestartRequired`): KubeVirt applies no change of it to the running guest.
+    pub restart_required: bool,
+    /// The keys of `own_selector` that its VM does not have any more: a restart takes them out, and no edit of the VM does.
+    pub dropped_from_vm: Vec<String>,
     /// Who asks for the eviction strategy `LiveMigrate`, where a migration is judged and that is its guest's.
     pub live_migrate: Option<Author>,
     /// `kubevirt.io/outdatedLauncherImage`: its QEMU is older than that of a target.
@@ -405,6 +409,8 @@ impl<'a> Subject<'a> {
             withheld: Arc::default(),
             mended_in: None,
             live_update: false,
+            restart_required: false,
+            dropped_from_vm: Vec::new(),
             live_migrate: None,
             outdated_launcher: false,
             template: None,

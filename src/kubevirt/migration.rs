@@ -11,7 +11,7 @@ use super::defaults::ClusterConfig;
 use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
 use super::setting::Setting;
-use super::wire::{Condition, LIVE_MIGRATABLE, Vmi, Vmim, is_final};
+use super::wire::{Condition, LIVE_MIGRATABLE, RESTART_REQUIRED, VirtualMachine, Vmi, Vmim, is_final};
 use crate::bounds::Excess;
 use crate::fit::host_model;
 use crate::fit::label;
@@ -235,6 +235,14 @@ fn was_read(migration: &Vmim, vmi: &Vmi, config: &ClusterConfig) -> Result<(), N
     ];
     let beyond = read.into_iter().find_map(|(whose, excess)| Some((whose, excess.clone()?)));
     beyond.map_or(Ok(()), |(whose, excess)| Err(NoPod::TooLarge { whose, excess }))
+}
+
+/// Whether a VirtualMachine waits for a restart: until then virt-controller applies no change of it to the running guest, neither of
+/// its node selector nor of its node affinity. Mirrors `sync` of `pkg/virt-controller/watch/vm/vm.go`, which calls
+/// `handleAffinityChangeRequest` only where `HasCondition` finds no `RestartRequired`, whatever the condition's status.
+#[must_use]
+pub(crate) fn waits_for_restart(vm: &VirtualMachine) -> bool {
+    vm.status.conditions.iter().any(|condition| condition.kind == RESTART_REQUIRED)
 }
 
 /// Why KubeVirt does not live-migrate a guest: the condition `LiveMigratable`. Mirrors `isMigratable`.

@@ -204,7 +204,9 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);
-        out.subject.live_update = cluster.release.release().updates_live(&cluster.config);
+        out.subject.restart_required = migration::waits_for_restart(vm);
+        out.subject.live_update =
+            !out.subject.restart_required && cluster.release.release().updates_live(&cluster.config);
     }
     out.unless_too_large(excess.as_ref())
 }
@@ -349,7 +351,12 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
     let has_vm = owners.iter().any(|owner| owner.kind.ends_with("VirtualMachine")) || is_of_vm();
     subject.template = has_vm.then_some(Template::VirtualMachine);
-    subject.live_update = has_vm && cluster.release.release().updates_live(&cluster.config);
+    let vm = vm_of(vmi, cluster);
+    subject.restart_required = vm.is_some_and(migration::waits_for_restart);
+    subject.live_update =
+        has_vm && !subject.restart_required && cluster.release.release().updates_live(&cluster.config);
+    let is_in_vm = |key: &String| vm.is_none_or(|vm| vm.spec.template.spec.node_selector.contains_key(key));
+    subject.dropped_from_vm = vmi.spec.node_selector.keys().filter(|key| !is_in_vm(key)).cloned().collect();
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);
     if let Some(state) = &vmi.status.migration_state {
         subject.refused = libvirt_refusal(&state.target_node, &state.failure_reason);

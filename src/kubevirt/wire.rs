@@ -599,6 +599,9 @@ impl Hyperv {
 /// The condition of a VMI that says whether it can be migrated at all (`VirtualMachineInstanceIsMigratable`).
 pub(crate) const LIVE_MIGRATABLE: &str = "LiveMigratable";
 
+/// The condition of a VirtualMachine that waits for a restart (`VirtualMachineRestartRequired`).
+pub(crate) const RESTART_REQUIRED: &str = "RestartRequired";
+
 macro_rules! measured {
     ($($name:ident $(<$life:lifetime>)?),*) => {$(
         impl $(<$life>)? Measured for $name $(<$life>)? {

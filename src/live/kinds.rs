@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use crate::bounds::{Bounded, Excess, Measured};
 use crate::kubevirt::cluster::{ClusterObject, ObjectName};
 use crate::kubevirt::resource::Resource;
-use crate::kubevirt::wire::{Cpu, Domain, LIVE_MIGRATABLE, Meta, Reader, VmiSpec};
+use crate::kubevirt::wire::{Cpu, Domain, LIVE_MIGRATABLE, Meta, RESTART_REQUIRED, Reader, VmiSpec};
 use crate::policy::Policy;
 use crate::well_known;
 
@@ -128,6 +128,7 @@ fn slim(mut object: ClusterObject) -> ClusterObject {
             }
             own(&mut vm.metadata);
             own(&mut vm.spec.template.metadata);
+            vm.status.conditions.retain(|condition| condition.kind == RESTART_REQUIRED);
         }
         ClusterObject::Replicas(replicas) => {
             if replicas.vm.metadata.excess.is_some() {

@@ -53,6 +53,11 @@ fn detail(found: &Detail) -> String {
         Detail::OutdatedLauncher => {
             "runs in an outdated launcher: its QEMU is older than the one on any target; a restart ends that".to_owned()
         }
+        Detail::RestartRequired => {
+            "its VM waits for a restart (condition RestartRequired): until then KubeVirt applies no change of the VM to the running \
+             guest"
+                .to_owned()
+        }
         Detail::KnownNotUsable(KnownNotUsable { model, known, total }) => format!(
             "CPU model {model} is known on {known} of {}, usable on 0 of {total}: cpu-model-migration labels do not mean \
              usable",

@@ -17,7 +17,7 @@ use crate::fit::subject::libvirt_refusal;
 use crate::kubevirt::cluster::{ClusterObject, is_finished, owner};
 use crate::kubevirt::resource::Resource;
 use crate::kubevirt::room::{Room, asked_by_pod, is_quantity};
-use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, Reader};
+use crate::kubevirt::wire::{LIVE_MIGRATABLE, Pod, RESTART_REQUIRED, Reader};
 use crate::well_known::is_read_annotation;
 
 /// The objects of a snapshot, while they are taken from a cluster or from dumps.
@@ -130,6 +130,7 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
                 allocatable.retain(|_, amount| is_quantity(amount));
             }
         }
+        (_, "VirtualMachine") => retain_conditions(&mut whole, RESTART_REQUIRED),
         (_, "VirtualMachineInstance") => {
             retain_conditions(&mut whole, LIVE_MIGRATABLE);
             retain_refusal(&mut whole);

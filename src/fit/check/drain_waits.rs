@@ -8,6 +8,7 @@ use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::author::Author;
 use crate::fit::judgement::Judgement;
 use crate::fit::outcome::Impact;
+use crate::fit::remedy;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::DrainWaits,
@@ -32,7 +33,7 @@ pub struct DrainWaits {
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    let pinned = judgement.assessment.outcome.impact() == Some(Impact::Pinned);
+    let pinned = judgement.assessment.outcome.impact() == Some(Impact::Pinned) && !remedy::leaves_at_drain(judgement);
     let waits = pinned || subject.undecided.is_some() || subject.not_migratable.is_some();
     let (Some(author), Some(source), true) = (&subject.live_migrate, judgement.source, waits) else {
         return Vec::new();

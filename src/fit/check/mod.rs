@@ -26,6 +26,7 @@ mod outdated_launcher;
 mod own_host_model;
 mod own_node;
 mod pod_rules;
+mod restart_required;
 mod source_labels;
 mod stale_model;
 mod start_node;
@@ -129,6 +130,8 @@ checks! {
     LibvirtRefuses = libvirt_refuses,
     /// The launcher is outdated: the next migration crosses QEMU versions.
     OutdatedLauncher = outdated_launcher,
+    /// Its VM waits for a restart: edits of it do not reach the running guest.
+    RestartRequired = restart_required,
     /// The model is known to nodes, but usable on none.
     ModelKnownNotUsable = model_not_usable,
     /// The model leaves out a large part of the nodes that could take the guest.
@@ -267,6 +270,8 @@ pub enum Detail {
     FailsAtStart(Vec<(String, Vec<UnmetAtStart>)>),
     /// The launcher is outdated.
     OutdatedLauncher,
+    /// Its VM waits for a restart.
+    RestartRequired,
     /// A model that nodes know and cannot run.
     KnownNotUsable(KnownNotUsable),
     /// A model that many nodes cannot run.

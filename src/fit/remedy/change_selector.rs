@@ -38,7 +38,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
         .iter()
         .map(|(key, _)| key.clone())
         .filter(|key| subject.placement.get(key).is_some_and(|value| subject.value_without_own(key) != Some(value)))
-        .filter(|key| !is_inherited(key))
+        .filter(|key| !is_inherited(key) && !subject.dropped_from_vm.contains(key))
         .collect();
     if keys.is_empty() {
         return None;

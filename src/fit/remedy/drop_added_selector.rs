@@ -24,9 +24,19 @@ pub struct DropAddedSelector {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    let Stage::Migration(migration) = &judgement.subject.stage else { return None };
+    judgement.if_more_fit(of_migration(judgement.subject)?)
+}
+
+fn of_migration(subject: &Subject<'_>) -> Option<DropAddedSelector> {
+    let Stage::Migration(migration) = &subject.stage else { return None };
     let keys: Vec<String> = migration.added.iter().map(|(key, _)| key.clone()).collect();
-    if keys.is_empty() { None } else { judgement.if_more_fit(DropAddedSelector { keys }) }
+    (!keys.is_empty()).then_some(DropAddedSelector { keys })
+}
+
+/// Whether a drain of its node finds a node for the guest, though this migration does not: the migrations of a drain have a `vmiName`
+/// alone. Mirrors the evacuation controller (`pkg/virt-controller/watch/drain/evacuation/evacuation.go`).
+pub(in crate::fit) fn leaves_at_drain(judgement: &Judgement<'_, '_>) -> bool {
+    of_migration(judgement.subject).is_some_and(|drop| judgement.fitting_after(&drop.into()) > 0)
 }
 
 impl Act for DropAddedSelector {

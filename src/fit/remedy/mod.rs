@@ -34,6 +34,7 @@ pub(crate) use change_machine_type::ChangeMachineType;
 pub(crate) use change_selector::ChangeSelector;
 pub(crate) use disable_feature::DisableFeature;
 pub(crate) use drop_added_selector::DropAddedSelector;
+pub(super) use drop_added_selector::leaves_at_drain;
 pub(crate) use drop_setting::DropSetting;
 pub(crate) use drop_stale::{DropStale, NoDrop};
 pub(crate) use edit_obsolete_models::EditObsoleteModels;

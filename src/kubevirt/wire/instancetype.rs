@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, Present, nullable};
+use super::{Condition, CpuFeature, EachText, Hyperv, LaunchSecurity, Meta, Present, nullable};
 
 wire! {
     /// `spec.instancetype` and `spec.preference` of a VirtualMachine.
@@ -27,6 +27,8 @@ wire! {
         instancetype_ref: Option<StatusRef>,
         /// `preferenceRef` (KubeVirt 1.5 and later).
         preference_ref: Option<StatusRef>,
+        /// `conditions`.
+        conditions: Vec<Condition>,
     }
     /// `status.instancetypeRef` and `status.preferenceRef`. Mirrors `InstancetypeStatusRef`.
     StatusRef {

@@ -225,6 +225,14 @@ fn hot_plug(random: &mut Random, vmi: &mut Value, others: &mut [Value]) {
             spec.extend(places.get(field).map(|value| (field.to_owned(), value.clone())));
         }
     }
+    // Another change of the VM waits for a restart.
+    let vm = others.iter_mut().find(|object| object["kind"] == "VirtualMachine");
+    if let Some(vm) = vm.filter(|_| random.percent(40)) {
+        vm["status"] = json!({"conditions": [{"type": "RestartRequired", "status": "True"}]});
+        if random.percent(50) {
+            vm["spec"]["template"]["spec"].as_object_mut().and_then(|spec| spec.remove("nodeSelector"));
+        }
+    }
 }
 
 fn cluster(then: &[Node], others: &[Value], vm: &Value) -> Cluster {

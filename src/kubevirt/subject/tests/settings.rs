@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::fit::node::Node;
 use crate::fit::remedy::RemedyId;
-use crate::fit::verdict::Outcome;
+use crate::fit::verdict::{Check, Outcome};
 use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::replicas::Replicas;
 use crate::say;
@@ -285,4 +285,66 @@ fn a_default_that_leaves_many_out_is_named_as_the_clusters() {
         found.ends_with("it is asked for by the cluster's default (spec.configuration.cpuModel of KubeVirt)"),
         "{found}"
     );
+}
+
+/// An edit of a VM that waits for a restart does not reach the running guest, and an entry that the VM does not have cannot be taken
+/// out of it: a person who makes such an edit waits for a migration that cannot come.
+#[rstest]
+#[case::applied_live(json!([]), true, Some("none"))]
+#[case::other_conditions(json!([{"type": "Ready", "status": "True"}]), true, Some("none"))]
+#[case::waits_for_a_restart(json!([{"type": "RestartRequired", "status": "True"}]), true, Some("restart"))]
+#[case::whatever_its_status(json!([{"type": "RestartRequired", "status": "False"}]), true, Some("restart"))]
+#[case::gone_from_the_vm(json!([{"type": "RestartRequired", "status": "True"}]), false, None)]
+fn an_edit_of_the_vm_reaches_the_guest_live_unless_the_vm_waits_for_a_restart(
+    #[case] conditions: Value,
+    #[case] has_entry: bool,
+    #[case] outage: Option<&str>,
+) {
+    let entry = json!({label::HOSTNAME: "node-a"});
+    let machine = vm("db", "host-model").tweak(|vm| {
+        vm["status"] = json!({"conditions": conditions});
+        if has_entry {
+            vm["spec"]["template"]["spec"]["nodeSelector"] = entry.clone();
+        }
+    });
+    let guest = running("db", "node-a", "host-model").tweak(|vmi| vmi["spec"]["nodeSelector"] = entry.clone());
+    let named = |node: Node| {
+        let name = node.name.clone();
+        node.tweak(|node| set(node, label::HOSTNAME, &name))
+    };
+    let waits = conditions.to_string().contains("RestartRequired");
+    let cluster = cluster(
+        three().into_iter().map(named).collect(),
+        [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(machine)))],
+    );
+    let judged = of_migration(&read(request("db")), &cluster);
+    let offered = offered(RemedyId::ChangeSelector, &judged, &cluster);
+    let expected = outage.map(|outage| format!("({outage})"));
+    let summary = offered.map(|(summary, _)| summary);
+    assert!(
+        match (&summary, &expected) {
+            (Some(summary), Some(expected)) => summary.ends_with(expected.as_str()),
+            (None, None) => true,
+            _ => false,
+        },
+        "{summary:?}, not {expected:?}"
+    );
+    let found = judged.judge(&cluster, Depth::Full).findings;
+    assert_eq!(found.iter().any(|finding| finding.check == Check::RestartRequired), waits);
+}
+
+/// The migration that a drain begins adds no entries: what one migration asks for beside does not hold up the drain.
+#[rstest]
+#[case::nowhere_for_itself(json!({label::HOSTNAME: "node-a"}), false, false)]
+#[case::nowhere_at_all(json!({label::HOSTNAME: "node-a"}), true, true)]
+#[case::nothing_added(json!({}), true, true)]
+fn a_drain_does_not_wait_for_what_one_migration_adds(#[case] added: Value, #[case] alone: bool, #[case] waits: bool) {
+    let guest =
+        running("db", "node-a", "host-model").tweak(|vmi| vmi["spec"]["evictionStrategy"] = json!("LiveMigrate"));
+    let nodes = three().into_iter().take(if alone { 1 } else { 3 }).collect();
+    let cluster = cluster(nodes, [vmi(guest)]);
+    let request = request("db").tweak(|vmim| vmim["spec"]["addedNodeSelector"] = added);
+    let judged = of_migration(&read(request), &cluster);
+    let found = judged.judge(&cluster, Depth::Full).findings;
+    assert_eq!(found.iter().any(|finding| finding.check == Check::DrainWaits), waits);
 }

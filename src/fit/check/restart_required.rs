@@ -1,0 +1,22 @@
+//! The guest's VM waits for a restart (condition `RestartRequired`): KubeVirt applies no change of it to the running guest.
+
+use super::{Check, CheckSpec, Detail, Finding};
+use crate::fit::judgement::Judgement;
+
+pub(super) const SPEC: CheckSpec = CheckSpec {
+    id: Check::RestartRequired,
+    word: "restart-required",
+    always_reported: false,
+    applies_to_launcher_pods: false,
+    find,
+};
+
+fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
+    // Where it can leave, an edit of its VM is not what it needs.
+    let matters = judgement.is_migration() && judgement.assessment.outcome.impact().is_some();
+    if judgement.subject.restart_required && matters {
+        vec![Finding::note(Check::RestartRequired, "", Detail::RestartRequired)]
+    } else {
+        Vec::new()
+    }
+}

@@ -651,7 +651,7 @@ impl Explained<'_, '_> {
         let doubtful = self.case.verdict.doubtful();
         if let Some((_, lacks)) = doubtful.iter().find(|(doubtful, _)| doubtful == name) {
             let lacks = plural::fold_entries(lacks, 4);
-            return format!("lacks {lacks} of its host model: libvirt would likely refuse");
+            return format!("lacks {lacks} of its host model: libvirt may refuse");
         }
         let subject = &self.case.judged.subject;
         let host = subject.host(name).filter(|_| matches!(subject.stage, Stage::Start(_)) && missing.is_empty());
@@ -679,7 +679,7 @@ impl Explained<'_, '_> {
                 "same host model as its own node: frozen labels, probably"
             }
             Evidence::Drifted => "same host model as its own node: drifted labels, probably",
-            Evidence::OtherHardware => "other hardware: libvirt would refuse even if the labels were added",
+            Evidence::OtherHardware => "other hardware, which no label changes: libvirt may refuse",
             Evidence::LibvirtAgrees => "libvirt there agrees: labels are at fault",
             Evidence::LibvirtTakesCpu => "libvirt there takes its CPU",
             Evidence::LibvirtLacks => "rightly, as libvirt there says",

@@ -99,8 +99,8 @@ pub struct ResultNodes {
     pub blocked: BTreeMap<String, Vec<String>>,
     /// Those that meet every selector entry and fail the required node affinity, with the conditions they fail.
     pub excluded: BTreeMap<String, Vec<String>>,
-    /// Those that fit and lack entries of the host model of the guest's own node, which KubeVirt does not ask for: libvirt would
-    /// likely refuse.
+    /// Those that fit and lack entries of the host model of the guest's own node, which KubeVirt does not ask for: libvirt may
+    /// refuse.
     pub doubtful: BTreeMap<String, Vec<SelectorEntry>>,
     /// The excluded ones with who asks for each condition.
     pub affinity: BTreeMap<String, Vec<AffinityRow>>,

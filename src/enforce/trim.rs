@@ -425,7 +425,7 @@ impl TrimInput<'_> {
             is_last |= !keeps;
             keeps
         };
-        // Of two as near, on the one with another CPU libvirt would refuse.
+        // Of two as near, on the one with another CPU libvirt may refuse.
         let is_unlike = |node| source.is_some_and(|source| !is_like(fleet, source, node));
         let best = candidates.filter(keeps_one).min_by_key(|(node, missing)| (missing.len(), is_unlike(*node)));
         match best {
@@ -441,7 +441,7 @@ fn is_like(fleet: &Fleet, one: NodeIndex, other: NodeIndex) -> bool {
     fleet.names_under(one, Family::HostModelCpu) == fleet.names_under(other, Family::HostModelCpu)
 }
 
-/// Older releases do not ask for the vendor, and libvirt would refuse, or the guest crash.
+/// Older releases do not ask for the vendor, and libvirt may refuse, or the guest crash.
 fn is_of_vendor(fleet: &Fleet, source: Option<NodeIndex>, node: NodeIndex) -> bool {
     let vendors = |node| fleet.names_under(node, Family::CpuVendor);
     source.is_none_or(|source| {

@@ -145,7 +145,7 @@ pub enum Evidence {
     /// The node's own host model still names what its feature labels lack, or its labels are frozen by
     /// `skip-node` while its like are richer: drifted labels, probably.
     Drifted,
-    /// Another host model, or one with fewer features: libvirt would refuse even if the labels were added.
+    /// By its labels another host model, or one with fewer features: no label changes that, and libvirt may refuse.
     OtherHardware,
     /// Libvirt there provides the guest's CPU, and says that the node has what its CPU labels lack: labels are to blame.
     LibvirtAgrees,

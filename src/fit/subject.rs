@@ -118,7 +118,7 @@ pub struct Migration {
     /// It comes from another cluster, so that no node here is its source.
     pub from_elsewhere: bool,
     /// What the source's host model has and KubeVirt does not ask for, because it takes a feature that the guest itself asks
-    /// for as the trace of an earlier migration: libvirt will likely refuse a node that lacks any of it. `None` where the
+    /// for as the trace of an earlier migration: libvirt may refuse on a node that lacks any of it. `None` where the
     /// host model is asked for, was inherited, or is not the guest's CPU mode.
     pub unasked: Option<Vec<(String, String)>>,
     /// No label of its source names the host model, and KubeVirt overlooks that: it asks for no CPU model and no feature.

@@ -107,7 +107,7 @@ impl Verdict {
         self.findings.iter().find(|finding| finding.check == check)
     }
 
-    /// The nodes that fit and lack some of the host model of the guest's own node, by name, and what: libvirt would likely refuse.
+    /// The nodes that fit and lack some of the host model of the guest's own node, by name, and what: libvirt may refuse.
     #[must_use]
     pub(crate) fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {
         match self.found(Check::HostModelUnasked).map(|finding| &finding.detail) {

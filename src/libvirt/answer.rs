@@ -153,10 +153,11 @@ pub(crate) fn host(question: &Question, output: &CommandOutput) -> Result<Libvir
     }
     let mut out = LibvirtHost::default();
     let modes = child(root, "cpu").into_iter().flat_map(|cpu| cpu.children().filter(|node| node.has_tag_name("mode")));
-    for mode in modes.filter(|mode| mode.attribute("supported") == Some("yes")) {
-        match mode.attribute("name") {
-            Some("host-model") => out.model = Some(read_cpu(mode)?),
-            Some("custom") => out.models = read_models(mode)?,
+    for mode in modes {
+        match (mode.attribute("name"), mode.attribute("supported")) {
+            (Some("host-model"), Some("yes")) => out.model = Some(read_cpu(mode)?),
+            // Libvirt writes `no` where it has no model to list (`virDomainCapsCPUCustomFormat` in `domain_capabilities.c`).
+            (Some("custom"), Some("yes" | "no")) => out.models = Some(read_models(mode)?),
             _ => {}
         }
     }

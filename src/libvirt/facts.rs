@@ -173,7 +173,7 @@ impl LibvirtFacts {
     pub(crate) fn listing(&self, fleet: &Fleet) -> BTreeSet<String> {
         let view = self.view.of(self, fleet);
         let hosts = Accelerator::ALL.iter().map(|accelerator| view.host(*accelerator)).collect::<Vec<_>>();
-        let listing = hosts.iter().flat_map(|hosts| hosts.iter()).filter(|(_, host)| !host.models.is_empty());
+        let listing = hosts.iter().flat_map(|hosts| hosts.iter()).filter(|(_, host)| host.models.is_some());
         listing.filter(|(name, _)| fleet.find(name).is_some()).map(|(name, _)| name.clone()).collect()
     }
 
@@ -410,7 +410,8 @@ impl Words for LibvirtAnswer {
 impl Words for LibvirtHost {
     fn words(&self) -> String {
         let model = self.model.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-        let usable = self.models.values().filter(|usable| **usable == Usable::Yes).count();
+        let Some(models) = &self.models else { return model };
+        let usable = models.values().filter(|usable| **usable == Usable::Yes).count();
         format!("{model}, {usable} usable models")
     }
 }

@@ -324,7 +324,7 @@ fn of_node(name: &str, machine: &Machine, node: &NodeFacts) -> Vec<Value> {
         if let Some((host, origin)) = host {
             saved.accelerator = Some(accelerator.as_str().to_owned());
             saved.host_model = host.model.as_ref().map(Into::into);
-            saved.list(&host.models);
+            host.models.iter().for_each(|models| saved.list(models));
             saved.host_asked_at = written(origin);
         }
         let mut size = 0;
@@ -494,8 +494,13 @@ impl SavedNode {
         let machine = machine.map(SavedMachine::read).transpose()?.unwrap_or_default();
         let answers = answers.into_iter().map(|answer| answer.read(place)).collect::<Result<Vec<_>, _>>()?;
         let model = host_model.map(SavedCpu::read).transpose()?;
-        let has_host = model.is_some() || usable_models.is_some();
-        let models = listed(&usable_models.unwrap_or_default(), &unusable_models, &other_models)?;
+        // An empty list is an answer: no model is usable. Without it, the others would be taken for all that there are.
+        if usable_models.is_none() && !(unusable_models.is_empty() && other_models.is_empty()) {
+            return Err("usableModels is missing beside unusableModels or otherModels; where none is usable it is []"
+                .to_owned());
+        }
+        let models = usable_models.map(|usable| listed(&usable, &unusable_models, &other_models)).transpose()?;
+        let has_host = model.is_some() || models.is_some();
         // Files of old do not say whose host model it is: it was asked for the first of the CPUs.
         let first = || answers.first().map_or(Accelerator::Kvm, |(cpu, _)| cpu.accelerator);
         let accelerator = accelerator.as_deref().map(accelerated).transpose()?.unwrap_or_else(first);

@@ -47,9 +47,13 @@ impl Fault {
 /// All rules, over all that was seen of a situation.
 fn faults(seen: &Seen) -> Vec<Fault> {
     let mut out = Vec::new();
+    let refused =
+        seen.situation.objects.iter().any(|object| !object["status"]["migrationState"]["failureReason"].is_null());
     for answered in &seen.answered {
         for said in &answered.said {
-            let wrong = text::faults(said).into_iter().chain(names::faults(said, seen));
+            let answers =
+                text::speaks_for_libvirt(&said.line, refused).then_some("libvirt is said to answer, and was not asked");
+            let wrong = text::faults(said).into_iter().chain(names::faults(said, seen)).chain(answers);
             out.extend(
                 wrong.map(|rule| Fault::new(rule, format!("{}: {:?}: {}", answered.asked, said.channel, said.line))),
             );

@@ -100,6 +100,24 @@ pub(super) fn faults(said: &Said) -> Vec<&'static str> {
     out
 }
 
+/// What follows `libvirt` where it was not asked: what it may do, what it alone knows, and the commands that ask it.
+const UNASKED: [&str; 6] =
+    [" may ", " there may ", " alone, which checks again", " decides", " has the last word", " checks next to nothing"];
+/// What follows it where a guest's status holds its words, of a migration that failed.
+const REFUSED: [&str; 3] = [" refused", ", whatever the labels say: ", " (no node has a label for that): "];
+
+/// Whether a line speaks of an answer of libvirt. `refused`: its words at a failed migration are known.
+pub(super) fn speaks_for_libvirt(line: &str, refused: bool) -> bool {
+    let lower = line.to_lowercase();
+    let is_asked_for = |at: usize| lower[..at].ends_with("--ask-");
+    let mut said = lower.match_indices("libvirt").filter(|(at, _)| !is_asked_for(*at));
+    said.any(|(at, word)| {
+        let rest = &lower[at + word.len()..];
+        let begins = |all: &[&str]| all.iter().any(|begin| rest.starts_with(begin));
+        !(begins(&UNASKED) || refused && begins(&REFUSED))
+    })
+}
+
 /// Without what stands in quotes: patches are JSON, not prose. An apostrophe is not one.
 fn without_quotes(line: &str) -> String {
     let (mut out, mut rest) = (String::new(), line);

@@ -236,7 +236,7 @@ fn own_host_model(found: &OwnHostModel, most: usize) -> String {
 
 /// With at most so many entries named, and below four the nodes that are sound left out.
 fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
-    let HostModelUnasked { node, runs, asked, doubtful, sound } = found;
+    let HostModelUnasked { node, runs, asked, doubtful, sound, .. } = found;
     let Some((_, first)) = doubtful.first() else { return "KubeVirt does not ask for the host model".to_owned() };
     let alike: Vec<&str> = doubtful.iter().filter(|(_, lacks)| lacks == first).map(|(name, _)| name.as_str()).collect();
     let asks = format!(
@@ -260,7 +260,7 @@ fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
         _ => String::new(),
     };
     format!(
-        "{asks}: {start}{} may be chosen and {lacks} {} of the host model of {node}: libvirt would likely refuse{others}{sound}",
+        "{asks}: {start}{} may be chosen and {lacks} {} of the host model of {node}: libvirt may refuse{others}{sound}",
         and_names(&alike, 2),
         fold_entries(first, most),
     )

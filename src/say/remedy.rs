@@ -235,7 +235,7 @@ fn no_labels(why: &NoLabels) -> String {
             }
         },
         NoLabels::OtherHardware { node } => {
-            format!("{node} is other hardware: libvirt would refuse even if the labels were added")
+            format!("{node} is other hardware, which no label changes: libvirt there may refuse")
         }
         NoLabels::Untrue { node, lacks } => {
             format!("libvirt on {node} says that the node does not have {}", fold_entries(lacks, 4))
@@ -254,7 +254,7 @@ fn no_removal(why: &NoRemoval) -> String {
         }
         NoRemoval::NothingTooMuch => "it does not ask for the absence of a label".to_owned(),
         NoRemoval::OtherHardware { node } => {
-            format!("{node} is other hardware: libvirt would refuse, whatever its target is asked for")
+            format!("{node} is other hardware, whatever its target is asked for: libvirt there may refuse")
         }
         NoRemoval::LibvirtRefuses { node } => {
             format!("libvirt on {node} refuses its CPU, whatever its target is asked for")

@@ -142,11 +142,7 @@ fn a_guest_that_comes_from_elsewhere_keeps_its_cpu(#[case] value: Option<&str>, 
     });
     let (common, after) = decided(&world, &object);
     if comes {
-        assert_eq!(
-            (common, &after),
-            (Common::Untouched(Untouched::Received), &object),
-            "libvirt would refuse the guest"
-        );
+        assert_eq!((common, &after), (Common::Untouched(Untouched::Received), &object), "libvirt may refuse the guest");
         let outlook = of_vmi(&world, &world.policies[0], &read(object), Depth::Brief.into());
         assert_eq!((outlook.said, outlook.unmet), (None, None), "and nobody is to blame");
     } else {

@@ -28,10 +28,12 @@ pub struct HostModelUnasked {
     pub runs: bool,
     /// The entries by which it looks as if it had migrated: its own.
     pub asked: Vec<(String, String)>,
-    /// The nodes that fit and lack something, by name, and what each lacks.
+    /// The nodes that fit and lack something, by name, and what each lacks; without those whose libvirt provides the guest's CPU.
     pub doubtful: Vec<(String, Vec<(String, String)>)>,
     /// The nodes that fit and lack nothing, by name.
     pub sound: Vec<String>,
+    /// How many nodes fit and are in no doubt.
+    pub certain: usize,
 }
 
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
@@ -50,7 +52,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let finding = |found: HostModelUnasked| {
         let asked = found.asked.first().and_then(|(key, _)| subject.authors.of_entry(key));
         let field = asked.map(|asked| asked.field.clone()).unwrap_or_default();
-        let remedies = remedy::against_doubt(judgement, found.sound.len());
+        let remedies = remedy::against_doubt(judgement, found.certain);
         Finding { remedies, ..Finding::note(Check::HostModelUnasked, field, Detail::HostModelUnasked(found)) }
     };
     found.map(finding).into_iter().collect()
@@ -81,6 +83,12 @@ fn of(
     let mut doubtful = sound.clone();
     sound.intersect(&lookup.passes().cpu);
     doubtful.subtract(&sound);
+    let asked = judgement.subject.asked();
+    let taken: Vec<usize> =
+        doubtful.iter().filter(|node| asked.is_some_and(|asked| asked.agrees(fleet.name(*node)))).collect();
+    for node in &taken {
+        doubtful.remove(*node);
+    }
     if doubtful.is_empty() {
         return None;
     }
@@ -94,6 +102,7 @@ fn of(
         runs,
         asked: asked.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         doubtful: judgement.names(&doubtful).into_iter().map(lacks).collect(),
+        certain: sound.count() + taken.len(),
         sound: judgement.names(&sound),
     })
 }

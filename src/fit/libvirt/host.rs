@@ -13,8 +13,9 @@ pub(crate) type LibvirtHosts = BTreeMap<String, LibvirtHost>;
 pub struct LibvirtHost {
     /// What libvirt makes of `host-model` there; `None` where it has none.
     pub model: Option<Cpu>,
-    /// The named models that it lists; none where it lists none, as on arm64.
-    pub models: BTreeMap<String, Usable>,
+    /// The named models that it lists: none where it can run none by name (`<mode name='custom' supported='no'/>`). `None` where it
+    /// does not say.
+    pub models: Option<BTreeMap<String, Usable>>,
 }
 
 /// `usable` of a named model.
@@ -57,24 +58,25 @@ impl LibvirtHost {
     /// not tell.
     #[must_use]
     pub fn unusable(&self, model: &str) -> Option<&[String]> {
-        match self.models.get(model) {
+        match self.models.as_ref()?.get(model) {
             Some(Usable::No(blockers)) => Some(blockers),
+            Some(Usable::Yes | Usable::Unknown) => None,
             // A list that does not name it is that of a libvirt that does not know it.
-            None if !self.models.is_empty() => Some(&[]),
-            Some(Usable::Yes | Usable::Unknown) | None => None,
+            None => Some(&[]),
         }
     }
 
     /// Whether it lists a named model as usable.
     #[must_use]
     pub(crate) fn is_usable(&self, model: &str) -> bool {
-        self.models.get(model) == Some(&Usable::Yes)
+        self.models.as_ref().is_some_and(|models| models.get(model) == Some(&Usable::Yes))
     }
 
     /// Whether it lists a model, usable or not. A list without any unusable one was kept without them.
     fn lists(&self, model: &str) -> Option<bool> {
-        let is_whole = self.models.values().any(|usable| *usable != Usable::Yes);
-        if self.models.contains_key(model) { Some(true) } else { is_whole.then_some(false) }
+        let models = self.models.as_ref()?;
+        let is_whole = models.values().any(|usable| *usable != Usable::Yes);
+        if models.contains_key(model) { Some(true) } else { is_whole.then_some(false) }
     }
 
     /// Whether the node has what a label says. Mirrors `prepareLabels` of KubeVirt's `node_labeller.go`.

@@ -65,7 +65,7 @@ pub enum NoLabels {
         /// What it lacks of that kind.
         lacks: NotToAdd,
     },
-    /// Each node that lacks a label lacks what its hardware does not have: libvirt would refuse.
+    /// Each node that lacks a label is other hardware by its labels: libvirt may refuse.
     OtherHardware {
         /// The nearest node.
         node: String,

@@ -1,6 +1,6 @@
 //! Take host-model labels off the node it runs on, under `skip-node`, so that its first migration asks for less.
 //!
-//! Only for a guest that never migrated, and only where labels drifted or libvirt provides its CPU: else libvirt would refuse.
+//! Only for a guest that never migrated, and only where labels drifted or libvirt provides its CPU: elsewhere libvirt may refuse.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ pub enum NoRemoval {
     },
     /// It is to start, and nothing it asks for is that a label be absent.
     NothingTooMuch,
-    /// Each node that lacks a CPU label lacks what its hardware does not have: libvirt would refuse.
+    /// Each node that lacks a CPU label is other hardware by its labels: libvirt may refuse.
     OtherHardware {
         /// The nearest node.
         node: String,

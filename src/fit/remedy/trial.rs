@@ -125,7 +125,7 @@ impl Judgement<'_, '_> {
         if !self.is_migration() {
             return Some((nodes, nodes));
         }
-        // It is a restart with the CPU that it has: what libvirt refuses now it would refuse then.
+        // It is a restart with the CPU that it has: what libvirt refuses now it refuses then.
         if !labels_tell_after_restart(self) {
             return None;
         }

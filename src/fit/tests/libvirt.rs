@@ -37,8 +37,13 @@ fn blocked(features: &[&str]) -> Usable {
 fn lists(models: &[(&str, Usable)]) -> LibvirtHost {
     LibvirtHost {
         model: None,
-        models: models.iter().map(|(name, usable)| ((*name).to_owned(), usable.clone())).collect(),
+        models: Some(models.iter().map(|(name, usable)| ((*name).to_owned(), usable.clone())).collect()),
     }
+}
+
+/// Whether a host lists a model in this way; `None` where it says nothing of models.
+fn is_listed(host: &LibvirtHost, model: &str, is: impl Fn(&Usable) -> bool) -> Option<bool> {
+    Some(host.models.as_ref()?.get(model).is_some_and(is))
 }
 
 /// What libvirt said: of the guest's CPU by node, and of the nodes.
@@ -228,6 +233,25 @@ fn labels_are_removed_where_libvirt_does_not_refuse(
     assert_eq!(agrees, expected.map(|backing| backing == Backing::Provided), "{risk:?}");
 }
 
+/// What KubeVirt forgets to ask for is no doubt where libvirt itself takes the guest.
+#[rstest]
+#[case::not_asked(None, &["node-c", "node-d"])]
+#[case::agrees(Some(LibvirtAnswer::Superset), &["node-d"])]
+#[case::refuses(Some(refusal()), &["node-d"])]
+fn a_node_that_libvirt_agrees_to_is_in_no_doubt(#[case] answer: Option<LibvirtAnswer>, #[case] expected: &[&str]) {
+    let mut asked = said(cpu("Cascadelake-Server", &[], &[]), [], []);
+    asked.nodes = Arc::new(answer.into_iter().map(|answer| ("node-c".to_owned(), Ok(answer))).collect());
+    let mut subject = guest(&[feature("fpu")], asked);
+    subject.mode = CpuMode::HostModel;
+    if let Stage::Migration(migration) = &mut subject.stage {
+        migration.unasked = Some(vec![(feature("avx512vnni"), "true".to_owned())]);
+    }
+    let nodes = vec![cascade_lake("node-a"), cascade_lake("node-b"), skylake("node-c"), skylake("node-d")];
+    let verdict = judge(&subject, nodes);
+    let doubtful: Vec<&str> = verdict.doubtful().iter().map(|(node, _)| node.as_str()).collect();
+    assert_eq!(doubtful, expected, "people would fear a migration that libvirt agrees to");
+}
+
 /// A guest with a named model that libvirt refuses everywhere has a finding about that model, and is offered another one or none.
 #[test]
 fn the_model_that_is_refused_is_not_said_to_help() {
@@ -375,8 +399,8 @@ fn nothing_is_offered_that_libvirt_contradicts() {
             for model in [&offer.model].into_iter().chain(&offer.also) {
                 let has = models::features(model).unwrap_or_default();
                 let misses = |node: &&String| {
-                    let is_listed =
-                        asked.hosts.get(*node).is_some_and(|host| host.models.get(model) == Some(&Usable::Yes));
+                    let is_usable = |host| is_listed(host, model, |usable| *usable == Usable::Yes) == Some(true);
+                    let is_listed = asked.hosts.get(*node).is_some_and(is_usable);
                     let missing = asked.refusal(node).into_iter().flat_map(|refusal| &refusal.missing);
                     !is_listed && missing.map(String::as_str).any(|name| has.contains(name))
                 };
@@ -384,8 +408,7 @@ fn nothing_is_offered_that_libvirt_contradicts() {
                 assert!(missing.is_empty(), "{seed}: {model} has what libvirt misses on {missing:?}");
                 let lists_it_as_unusable = |node: &String| {
                     asked.hosts.get(node).is_some_and(|host| {
-                        !host.models.is_empty()
-                            && !matches!(host.models.get(model), Some(Usable::Yes | Usable::Unknown))
+                        is_listed(host, model, |usable| !matches!(usable, Usable::No(_))) == Some(false)
                     })
                 };
                 let key = crate::testing::fleet::model(model);
@@ -598,7 +621,13 @@ fn random(random: &mut Random) -> (Subject<'static>, Vec<Node>) {
             };
             let models = models.map(|model| (model.to_owned(), usable(random)));
             let models = models.into_iter().filter(|_| random.percent(90)).collect();
-            hosts.insert(name.clone(), LibvirtHost { model: random.percent(80).then(|| random_cpu(random)), models });
+            hosts.insert(
+                name.clone(),
+                LibvirtHost {
+                    model: random.percent(80).then(|| random_cpu(random)),
+                    models: random.percent(90).then_some(models),
+                },
+            );
         }
     }
     (asked.nodes, asked.hosts) = (Arc::new(answers), Arc::new(hosts));

@@ -210,10 +210,30 @@ fn the_host_model_and_the_usable_models_are_read() {
         ("Skylake-Server", Usable::Yes),
         ("n270", Usable::Unknown),
     ];
-    assert_eq!(read.models, listed.map(|(model, usable)| (model.to_owned(), usable)).into());
+    assert_eq!(read.models, Some(listed.map(|(model, usable)| (model.to_owned(), usable)).into()));
     assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), Some("Skylake-Server with 1 feature more and 1 less"));
-    let without = "<domainCapabilities><cpu><mode name='host-model' supported='no'/></cpu></domainCapabilities>";
-    assert_eq!(host(&host_asked(), &output(0, without, "")), Ok(LibvirtHost::default()));
+}
+
+/// Whether a node can run a model by its name: by what libvirt says of models, of one, or of none.
+#[rstest]
+#[case::no_word_of_models("<mode name='host-model' supported='no'/>", None)]
+#[case::none_by_name("<mode name='custom' supported='no'/>", Some(false))]
+#[case::an_empty_list("<mode name='custom' supported='yes'/>", Some(false))]
+#[case::another("<mode name='custom' supported='yes'><model usable='yes'>Nehalem</model></mode>", Some(false))]
+#[case::not_usable("<mode name='custom' supported='yes'><model usable='no'>EPYC</model></mode>", Some(false))]
+#[case::usable("<mode name='custom' supported='yes'><model usable='yes'>EPYC</model></mode>", Some(true))]
+#[case::libvirt_of_old("<mode name='custom' supported='yes'><model>EPYC</model></mode>", None)]
+#[case::unknown("<mode name='custom' supported='yes'><model usable='unknown'>EPYC</model></mode>", None)]
+fn an_empty_list_of_models_is_an_answer(#[case] modes: &str, #[case] usable: Option<bool>) {
+    let text = format!("<domainCapabilities><cpu>{modes}</cpu></domainCapabilities>");
+    let read = host(&host_asked(), &output(0, &text, "")).expect("a host");
+    let says = |host: &LibvirtHost| match (host.is_usable("EPYC"), host.unusable("EPYC")) {
+        (true, None) => Some(true),
+        (false, Some(_)) => Some(false),
+        (false, None) => None,
+        (true, Some(_)) => panic!("both"),
+    };
+    assert_eq!(says(&read), usable, "{read:?}");
 }
 
 /// `domcapabilities` as releases of libvirt write it: the host model, and the usable models.
@@ -237,7 +257,7 @@ fn the_host_model_and_the_usable_models_are_read() {
 fn host_models_of_several_releases(#[case] text: &str, #[case] model: Option<&str>, #[case] usable: &[&str]) {
     let read = host(&host_asked(), &output(0, text, "")).expect("a host");
     assert_eq!(read.model.map(|cpu| cpu.to_string()).as_deref(), model);
-    let listed = read.models.into_iter().filter(|(_, is)| *is == Usable::Yes).map(|(model, _)| model);
+    let listed = read.models.into_iter().flatten().filter(|(_, is)| *is == Usable::Yes).map(|(model, _)| model);
     assert_eq!(listed.collect::<Vec<_>>(), names(usable));
 }
 

@@ -39,7 +39,7 @@ fn facts() -> LibvirtFacts {
         ("n270", Usable::Unknown),
     ];
     let models: BTreeMap<String, Usable> = models.map(|(model, usable)| (model.to_owned(), usable)).into();
-    let host = |model: &str| from_file(Ok(LibvirtHost { model: Some(cpu(model).cpu), models: models.clone() }));
+    let host = |model: &str| from_file(Ok(LibvirtHost { model: Some(cpu(model).cpu), models: Some(models.clone()) }));
     let hosts = [(Accelerator::Kvm, host("EPYC")), (Accelerator::Qemu, host("EPYC-Rome"))];
     let machine = Machine { vendor: "AMD".to_owned(), host_model: "EPYC".to_owned() };
     facts.add_node("node-b", &machine, hosts, answers.clone(), None).unwrap();
@@ -106,6 +106,32 @@ fn reasons_are_read_back() {
     assert_eq!(SavedSilence::of(None).read(), None);
 }
 
+/// What a file says of a model by its name: nothing, that none is usable, or that it is.
+#[rstest]
+#[case::nothing("", None)]
+#[case::null(r#""usableModels":null,"#, None)]
+#[case::none(r#""usableModels":[],"#, Some(false))]
+#[case::another(r#""usableModels":["Nehalem"],"#, Some(false))]
+#[case::unusable(r#""usableModels":[],"unusableModels":{"EPYC":["vaes"]},"#, Some(false))]
+#[case::neither(r#""usableModels":[],"otherModels":["EPYC"],"#, None)]
+#[case::usable(r#""usableModels":["EPYC"],"#, Some(true))]
+fn an_empty_list_of_models_is_an_answer(#[case] models: &str, #[case] usable: Option<bool>) {
+    let text =
+        format!(r#"{{"metadata":{{"name":"node-b"}},"accelerator":"kvm",{models}"hostModel":{{"model":"EPYC"}}}}"#);
+    let mut facts = LibvirtFacts::default();
+    assert_eq!(take_in(&mut facts, NODE, &text, "file"), Ok(()));
+    for _ in 0..2 {
+        let known = &facts.nodes["node-b"][&Machine::default()].hosts[&Accelerator::Kvm];
+        let host = known.value.as_ref().unwrap();
+        let says = if host.is_usable("EPYC") { Some(true) } else { host.unusable("EPYC").map(|_| false) };
+        assert_eq!(says, usable, "{host:?}");
+        // The same once it was written and read again.
+        let written = files(&facts)[0].1.to_string();
+        facts = LibvirtFacts::default();
+        assert_eq!(take_in(&mut facts, NODE, &written, "file"), Ok(()), "{written}");
+    }
+}
+
 /// As files were before they had times, machines and codes.
 #[test]
 fn files_of_old_are_read() {
@@ -155,6 +181,11 @@ fn files_of_old_are_read() {
     NODE,
     r#"{"metadata":{"name":"n"},"answers":[{"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"yes"}]}"#,
     "answer: expected identical, superset or incompatible, found \"yes\""
+)]
+#[case::unusable_models_alone(
+    NODE,
+    r#"{"metadata":{"name":"n"},"unusableModels":{"EPYC":["vaes"]}}"#,
+    "usableModels is missing beside unusableModels or otherModels; where none is usable it is []"
 )]
 #[case::escape_in_a_machine(
     NODE,

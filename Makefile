@@ -13,6 +13,8 @@ SEED ?= 4
 SHORT ?=
 ROWS ?=
 BINARY ?=
+# make test THOROUGH=1: every random case of the tests, instead of one in eight.
+export THOROUGH ?=
 # make e2e TESTS="stories::edits_are_answered": those alone.
 TESTS ?=
 # Where the control plane of the end-to-end tests is built; KUBEBUILDER_ASSETS, where it is set, is used instead.
@@ -33,7 +35,7 @@ demo: cargo ## the webhook on a shipped cluster, asked over TLS: warnings and a 
 	$(CARGO) build --locked --bins --example demo
 	$(CARGO) run --locked --quiet --example demo
 
-test: cargo ## all tests
+test: cargo ## all tests (THOROUGH=1 for all their random cases, in five minutes)
 	$(CARGO) test --locked
 
 lint: cargo ## formatting, clippy and documentation, warnings denied

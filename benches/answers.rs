@@ -2,9 +2,13 @@
 //! dump, which holds what nodes can give and what pods ask for.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-mod cluster;
 #[path = "../src/testing/launcher.rs"]
 mod launcher;
+#[path = "shared/nodes.rs"]
+mod nodes;
+#[path = "shared/smoke.rs"]
+mod smoke;
+#[path = "shared/table.rs"]
 mod table;
 
 use std::hint::black_box;
@@ -21,7 +25,7 @@ use cpufit::world::{self, World};
 use serde_json::{Value, json};
 
 use launcher::launcher_pod;
-use table::Target;
+use smoke::is_smoke_test;
 
 const NODES: usize = 5_000;
 const GUESTS: usize = 20_000;
@@ -31,9 +35,9 @@ const HERE: usize = 100;
 const MOST: f64 = 2.0;
 
 fn main() {
-    let smoke = table::is_smoke_test();
+    let smoke = is_smoke_test();
     let (nodes, guests) = if smoke { (50, 200) } else { (NODES, GUESTS) };
-    let nodes: Vec<Node> = cluster::nodes(nodes).collect();
+    let nodes: Vec<Node> = nodes::nodes(nodes).collect();
     let dump = dump(&nodes, &nodes, guests);
     let started = Instant::now();
     let old = read(&dump);
@@ -70,12 +74,12 @@ fn main() {
     if smoke {
         return;
     }
-    table::row("reading a dump of 5,000 nodes and 20,000 guests", reading, "s", Target::None);
+    table::row("reading a dump of 5,000 nodes and 20,000 guests", reading, "s", ..);
     for (verb, took) in [("recommend", recommending), ("drain of one node", draining), ("diff", comparing)] {
-        table::row(&format!("{verb}, {NODES} nodes, {GUESTS} guests"), took, "s", Target::AtMost(MOST));
-        table::row(&format!("{verb} / reading the dump"), took / reading, "x", Target::AtMost(1.0));
+        table::row(&format!("{verb}, {NODES} nodes, {GUESTS} guests"), took, "s", ..=MOST);
+        table::row(&format!("{verb} / reading the dump"), took / reading, "x", ..=1.0);
     }
-    table::row("drain --all / reading the dump", ordering / reading, "x", Target::AtMost(3.0));
+    table::row("drain --all / reading the dump", ordering / reading, "x", ..=3.0);
 }
 
 fn read(dump: &str) -> World {

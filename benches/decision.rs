@@ -1,11 +1,18 @@
 //! The decision alone: a launcher pod's subject looked up and assessed, at four sizes of cluster.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-mod cluster;
+#[path = "shared/launcher_review.rs"]
+mod launcher_review;
+#[path = "shared/nodes.rs"]
+mod nodes;
+#[path = "shared/table.rs"]
 mod table;
+#[path = "shared/world.rs"]
+mod world;
 
 use std::fs;
 use std::hint::black_box;
+use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -18,8 +25,8 @@ use cpufit::kubevirt::wire::Pod;
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode};
 use serde_json::Value;
 
-use cluster::Demand;
-use table::Target;
+use launcher_review::{Demand, launcher_review};
+use world::world;
 
 const SIZES: [usize; 4] = [10, 1_000, 15_000, 65_000];
 /// Beyond it the plain nodes alone, of which each round takes a copy, fill the memory of a small machine.
@@ -46,23 +53,23 @@ fn main() {
     for demand in Demand::ALL {
         for size in SIZES {
             let most = if demand == Demand::Last { 15.0 } else { 10.0 };
-            report("decision", demand.as_str(), size, Target::AtMost(most), &home, started);
+            report("decision", demand.as_str(), size, ..=most, &home, started);
         }
     }
     for demand in Demand::ALL {
         for size in SIZES {
-            report("advice in brief", demand.as_str(), size, Target::None, &home, started);
+            report("advice in brief", demand.as_str(), size, .., &home, started);
         }
     }
     for size in SIZES {
-        report("build", "fleet", size, Target::None, &home, started);
+        report("build", "fleet", size, .., &home, started);
     }
 }
 
 fn judge(criterion: &mut Criterion, size: usize) {
-    let cluster = cluster::world(size, None).cluster;
+    let cluster = world(size, []).cluster;
     for demand in Demand::ALL {
-        let review = cluster::launcher_review(demand, size);
+        let review = launcher_review(demand, size);
         let text = review["request"]["object"].to_string();
         let pod: Pod<'_> = serde_json::from_str(&text).expect("a pod");
         let judged = subject::of_pod(&pod, &cluster).expect("a launcher");
@@ -98,14 +105,14 @@ fn expected(demand: Demand, size: usize, judged: &Prepared<'_>, review: &Value) 
     match demand {
         Demand::Infeasible | Demand::Conflict => 0,
         Demand::Last => 1,
-        Demand::Feasible => cluster::nodes(size)
+        Demand::Feasible => nodes::nodes(size)
             .filter(|node| !node.cordoned && Some(node.name.as_str()) != judged.subject.source() && fits(node))
             .count(),
     }
 }
 
 fn build(criterion: &mut Criterion, size: usize) {
-    let nodes: Vec<Node> = cluster::nodes(size).collect();
+    let nodes: Vec<Node> = nodes::nodes(size).collect();
     let mut group = criterion.benchmark_group("build");
     group.sample_size(10).bench_function(BenchmarkId::new("fleet", size), |bencher| {
         bencher.iter_batched(|| nodes.clone(), Fleet::new, BatchSize::PerIteration);
@@ -113,7 +120,7 @@ fn build(criterion: &mut Criterion, size: usize) {
 }
 
 /// The median of what this run measured, in microseconds; nothing where it did not.
-fn report(group: &str, name: &str, size: usize, target: Target, home: &Path, started: SystemTime) {
+fn report(group: &str, name: &str, size: usize, target: impl RangeBounds<f64>, home: &Path, started: SystemTime) {
     let path: PathBuf = [group, name, &size.to_string(), "new", "estimates.json"].iter().collect();
     let path = home.join(path);
     let measured_now = fs::metadata(&path).and_then(|meta| meta.modified()).is_ok_and(|modified| modified >= started);

@@ -1,7 +1,13 @@
 //! A large live cluster held in memory: how much of it, and what a heartbeat and a change cost.
 #![allow(clippy::expect_used)]
 
-mod cluster;
+#[path = "shared/nodes.rs"]
+mod nodes;
+#[path = "shared/quantile.rs"]
+mod quantile;
+#[path = "shared/smoke.rs"]
+mod smoke;
+#[path = "shared/table.rs"]
 mod table;
 
 use std::hint::black_box;
@@ -14,7 +20,8 @@ use cpufit::live::kinds::{Projected, project};
 use cpufit::live::watch::ResourceChange;
 use serde_json::{Value, json};
 
-use table::Target;
+use quantile::quantile;
+use smoke::is_smoke_test;
 
 const NODES: usize = 15_000;
 const GUESTS: usize = 20_000;
@@ -64,12 +71,12 @@ fn memory(figure: &str) -> Option<f64> {
 }
 
 fn main() {
-    let (nodes, guests) = if table::is_smoke_test() { (150, 200) } else { (NODES, GUESTS) };
+    let (nodes, guests) = if is_smoke_test() { (150, 200) } else { (NODES, GUESTS) };
     let mut inventory = Inventory::new(None);
     for resource in Resource::WATCHED {
         inventory.apply(ResourceChange::Relisting(resource));
     }
-    for one in cluster::nodes(nodes) {
+    for one in nodes::nodes(nodes) {
         inventory.apply(put(Resource::Nodes, &node(&one, 0)));
     }
     let (mut vmi, mut pod) = (recorded("vmi-create-by-controller"), recorded("pod-target-second"));
@@ -94,12 +101,12 @@ fn main() {
     let snapshot = black_box(inventory.snapshot());
     let first = started.elapsed();
     if let (Some(now), Some(peak)) = (memory("VmRSS"), memory("VmHWM")) {
-        table::row(&format!("memory with {nodes} nodes and {guests} guests, watched"), now, "MB", Target::AtMost(64.0));
-        table::row("  at most, while they were listed", peak, "MB", Target::AtMost(150.0));
+        table::row(&format!("memory with {nodes} nodes and {guests} guests, watched"), now, "MB", ..=64.0);
+        table::row("  at most, while they were listed", peak, "MB", ..=150.0);
     }
-    table::row("  the first snapshot of it", first.as_secs_f64() * 1e3, "ms", Target::None);
+    table::row("  the first snapshot of it", first.as_secs_f64() * 1e3, "ms", ..);
 
-    let one = cluster::nodes(nodes).next().expect("a node");
+    let one = nodes::nodes(nodes).next().expect("a node");
     let beats: Vec<String> = (1..200).map(|beat| node(&one, beat)).collect();
     let started = Instant::now();
     for beat in &beats {
@@ -111,7 +118,7 @@ fn main() {
     }
     let beat = started.elapsed().as_secs_f64() / 199.0;
     assert!(!inventory.has_changed(), "a heartbeat publishes nothing");
-    table::row("a node's heartbeat, read and compared", beat * 1e6, "µs", Target::None);
+    table::row("a node's heartbeat, read and compared", beat * 1e6, "µs", ..);
 
     let mut costs = Vec::new();
     for round in 0..20 {
@@ -122,6 +129,6 @@ fn main() {
         drop(black_box(inventory.snapshot()));
         costs.push(started.elapsed().as_secs_f64() * 1e3);
     }
-    table::row("a node's change, published", table::median(&mut costs), "ms", Target::None);
+    table::row("a node's change, published", quantile(&mut costs, 0.5), "ms", ..);
     drop(snapshot);
 }

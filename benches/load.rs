@@ -4,8 +4,20 @@
 //! Started again with `LOAD_NODES` set, this program is that server; it ends when its standard input does.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::cast_precision_loss)]
 
-mod cluster;
+#[path = "shared/launcher_review.rs"]
+mod launcher_review;
+#[path = "shared/nodes.rs"]
+mod nodes;
+#[path = "shared/quantile.rs"]
+mod quantile;
+#[path = "shared/router.rs"]
+mod router;
+#[path = "shared/smoke.rs"]
+mod smoke;
+#[path = "shared/table.rs"]
 mod table;
+#[path = "shared/world.rs"]
+mod world;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -30,8 +42,11 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
-use cluster::Demand;
-use table::{Target, median, quantile};
+use launcher_review::{Demand, launcher_review};
+use quantile::quantile;
+use router::router;
+use smoke::is_smoke_test;
+use world::world;
 
 const SERVER: &str = "LOAD_NODES";
 /// Requests of one round, and how often the rounds of all routes take turns.
@@ -53,7 +68,7 @@ fn main() {
 async fn server(nodes: usize) {
     init(LogFormat::Text, "info", &cpufit::domain::Domain::default()).unwrap();
     let metrics = Arc::new(Metrics::default());
-    let router = cluster::router(cluster::world(nodes, None), Arc::clone(&metrics));
+    let router = router(world(nodes, []), Arc::clone(&metrics));
     let key = KeyPair::generate().unwrap();
     let chain = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
     let pair =
@@ -190,7 +205,7 @@ struct Round {
 }
 
 async fn round(server: &Server, senders: &mut [Sender], path: &str, review: &Bytes) -> Round {
-    let requests = if table::is_smoke_test() { senders.len() } else { REQUESTS };
+    let requests = if is_smoke_test() { senders.len() } else { REQUESTS };
     let share = requests / senders.len();
     let (before, started) = (server.processor_time(), Instant::now());
     let each = senders.iter_mut().map(async |sender| {
@@ -208,7 +223,7 @@ async fn round(server: &Server, senders: &mut [Sender], path: &str, review: &Byt
     Round {
         rate: done / elapsed,
         processor: processor * 1e6 / done,
-        p50: median(&mut took),
+        p50: quantile(&mut took, 0.5),
         p99: quantile(&mut took, 0.99),
     }
 }
@@ -233,31 +248,26 @@ async fn join<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
 }
 
 async fn client() {
-    let (small, large) = if table::is_smoke_test() { (10, 1_000) } else { (10, 15_000) };
+    let (small, large) = if is_smoke_test() { (10, 1_000) } else { (10, 15_000) };
     let servers = [Server::start(small), Server::start(large)];
     let loaded = servers[1].memory("VmRSS:");
-    for demand in [Demand::Feasible, Demand::Infeasible] {
-        let review = Bytes::from(cluster::launcher_review(demand, large).to_string());
+    for demand in &Demand::ALL[..2] {
+        let review = Bytes::from(launcher_review(*demand, large).to_string());
         for (protocol, http2) in [("HTTP/1.1", false), ("HTTP/2", true)] {
             beside_null(&servers[1], &review, demand.as_str(), protocol, http2, 8).await;
         }
         beside_null(&servers[1], &review, demand.as_str(), "HTTP/2", true, 1).await;
-        by_size(&servers, &review, demand).await;
+        by_size(&servers, &review, demand.as_str()).await;
     }
-    if !table::is_smoke_test() {
-        table::row(&format!("resident memory with {large} nodes, loaded"), loaded, "MB", Target::None);
+    if !is_smoke_test() {
+        table::row(&format!("resident memory with {large} nodes, loaded"), loaded, "MB", ..);
         table::row(
             &format!("resident memory with {large} nodes, after the load"),
             servers[1].memory("VmRSS:"),
             "MB",
-            Target::None,
+            ..,
         );
-        table::row(
-            &format!("resident memory with {large} nodes, greatest"),
-            servers[1].memory("VmHWM:"),
-            "MB",
-            Target::None,
-        );
+        table::row(&format!("resident memory with {large} nodes, greatest"), servers[1].memory("VmHWM:"), "MB", ..);
     }
 }
 
@@ -265,39 +275,39 @@ async fn client() {
 async fn beside_null(server: &Server, review: &Bytes, demand: &str, protocol: &str, http2: bool, in_flight: usize) {
     let mut senders = server.senders(http2, in_flight).await;
     let mut pairs = Vec::new();
-    for _ in 0..if table::is_smoke_test() { 1 } else { ROUNDS } {
+    for _ in 0..if is_smoke_test() { 1 } else { ROUNDS } {
         let null = round(server, &mut senders, "/null", review).await;
         pairs.push((round(server, &mut senders, "/validate", review).await, null));
     }
-    if table::is_smoke_test() {
+    if is_smoke_test() {
         return;
     }
     let what = format!("{demand} launcher over {protocol}, {in_flight} in flight: ");
-    let ratio =
-        |of: fn(&Round) -> f64| median(&mut pairs.iter().map(|(full, null)| of(full) / of(null)).collect::<Vec<_>>());
-    let value = |of: fn(&Round) -> f64| median(&mut pairs.iter().map(|(full, _)| of(full)).collect::<Vec<_>>());
+    let median = |mut values: Vec<f64>| quantile(&mut values, 0.5);
+    let ratio = |of: fn(&Round) -> f64| median(pairs.iter().map(|(full, null)| of(full) / of(null)).collect());
+    let value = |of: fn(&Round) -> f64| median(pairs.iter().map(|(full, _)| of(full)).collect());
     if in_flight > 1 {
-        table::row(&format!("{what}throughput / null"), ratio(|round| round.rate), "x", Target::AtLeast(0.5));
+        table::row(&format!("{what}throughput / null"), ratio(|round| round.rate), "x", 0.5..);
     }
-    table::row(&format!("{what}processor time / null"), ratio(|round| round.processor), "x", Target::AtMost(3.0));
-    table::row(&format!("{what}processor time"), value(|round| round.processor), "µs", Target::None);
-    table::row(&format!("{what}p50 / null"), ratio(|round| round.p50), "x", Target::None);
-    table::row(&format!("{what}p99 / null"), ratio(|round| round.p99), "x", Target::AtMost(3.0));
-    table::row(&format!("{what}p99"), value(|round| round.p99) / 1000.0, "ms", Target::AtMost(30.0));
-    table::row(&format!("{what}requests in a second"), value(|round| round.rate), "", Target::None);
+    table::row(&format!("{what}processor time / null"), ratio(|round| round.processor), "x", ..=3.0);
+    table::row(&format!("{what}processor time"), value(|round| round.processor), "µs", ..);
+    table::row(&format!("{what}p50 / null"), ratio(|round| round.p50), "x", ..);
+    table::row(&format!("{what}p99 / null"), ratio(|round| round.p99), "x", ..=3.0);
+    table::row(&format!("{what}p99"), value(|round| round.p99) / 1000.0, "ms", ..=30.0);
+    table::row(&format!("{what}requests in a second"), value(|round| round.rate), "", ..);
 }
 
 /// The same review at a large and a small cluster.
-async fn by_size([small, large]: &[Server; 2], review: &Bytes, demand: Demand) {
+async fn by_size([small, large]: &[Server; 2], review: &Bytes, demand: &str) {
     let mut senders = [small.senders(true, 1).await, large.senders(true, 1).await];
     let mut ratios = Vec::new();
-    for _ in 0..if table::is_smoke_test() { 1 } else { ROUNDS } {
+    for _ in 0..if is_smoke_test() { 1 } else { ROUNDS } {
         let few = round(small, &mut senders[0], "/validate", review).await;
         let many = round(large, &mut senders[1], "/validate", review).await;
         ratios.push(many.p50 / few.p50);
     }
-    if !table::is_smoke_test() {
-        let what = format!("{} launcher over HTTP/2: p50 at 15000 nodes / at 10", demand.as_str());
-        table::row(&what, median(&mut ratios), "x", Target::AtMost(1.3));
+    if !is_smoke_test() {
+        let what = format!("{demand} launcher over HTTP/2: p50 at 15000 nodes / at 10");
+        table::row(&what, quantile(&mut ratios, 0.5), "x", ..=1.3);
     }
 }

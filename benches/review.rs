@@ -1,8 +1,20 @@
 //! Reviews through the real router, in process, beside a route on the same router that reads the body and answers a constant.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-mod cluster;
+#[path = "shared/launcher_review.rs"]
+mod launcher_review;
+#[path = "shared/nodes.rs"]
+mod nodes;
+#[path = "shared/quantile.rs"]
+mod quantile;
+#[path = "shared/router.rs"]
+mod router;
+#[path = "shared/smoke.rs"]
+mod smoke;
+#[path = "shared/table.rs"]
 mod table;
+#[path = "shared/world.rs"]
+mod world;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,15 +22,19 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use cpufit::kubevirt::cluster::{ClusterObject, launcher};
 use cpufit::telemetry::Metrics;
 use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use cluster::Demand;
-use table::{Target, median};
+use launcher_review::{Demand, SOURCE, launcher_review};
+use quantile::quantile;
+use router::router;
+use smoke::is_smoke_test;
+use world::world;
 
 /// Requests in a row, and how often such rows take turns: rows short enough that on a busy machine most are left alone.
 const ROW: u32 = 5;
@@ -27,27 +43,60 @@ const ROUNDS: usize = 1_000;
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for size in [10, 15_000] {
-        let feasible = cluster::launcher_review(Demand::Feasible, size);
-        let reviews = [
-            ("launcher pod, feasible", feasible.clone()),
-            ("launcher pod, infeasible", cluster::launcher_review(Demand::Infeasible, size)),
-            ("status of a VM", cluster::status_noise()),
-            ("plain pod", cluster::plain_pod()),
-        ];
-        let router = |known| cluster::router(cluster::world(size, known), Arc::new(Metrics::default()));
-        let strangers = router(None);
-        for (name, review) in reviews {
+        let launcher = |demand: Demand| (format!("launcher pod, {}", demand.as_str()), launcher_review(demand, size));
+        let others = [("status of a VM".to_owned(), status_noise()), ("plain pod".to_owned(), plain_pod())];
+        let strangers = router(world(size, []), Arc::new(Metrics::default()));
+        for (name, review) in Demand::ALL.into_iter().take(2).map(launcher).chain(others) {
             runtime.block_on(compare(&format!("router, {name}, {size} nodes"), &strangers, &review));
         }
         let what = format!("router, launcher pod of a known guest, feasible, {size} nodes");
-        runtime.block_on(compare(&what, &router(Some(&feasible)), &feasible));
+        let feasible = launcher_review(Demand::Feasible, size);
+        let known = router(world(size, guest(&feasible)), Arc::new(Metrics::default()));
+        runtime.block_on(compare(&what, &known, &feasible));
     }
+}
+
+/// An update of a VM's status, as virt-controller sends it all day.
+fn status_noise() -> Value {
+    serde_json::from_str(include_str!("../tests/data/reviews/vm-update-status-noise.json")).unwrap()
+}
+
+/// A pod that is no guest's.
+fn plain_pod() -> Value {
+    let mut review = status_noise();
+    let request = &mut review["request"];
+    request["kind"] = json!({"group": "", "version": "v1", "kind": "Pod"});
+    request["resource"] = json!({"group": "", "version": "v1", "resource": "pods"});
+    request["operation"] = json!("CREATE");
+    request["oldObject"] = Value::Null;
+    request["object"] = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web-1", "namespace": "shop", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "web", "image": "web:v1", "resources": {"requests": {"cpu": "100m"}}}],
+                 "nodeSelector": {"kubernetes.io/os": "linux"}, "serviceAccountName": "default"},
+    });
+    review
+}
+
+/// The guest that a target pod is made for, and the launcher it runs in, which has the same selector.
+fn guest(review: &Value) -> [ClusterObject; 2] {
+    let mut pod = review["request"]["object"].clone();
+    pod["spec"]["nodeName"] = json!(SOURCE);
+    let owner = &pod["metadata"]["ownerReferences"][0];
+    let vmi = json!({
+        "metadata": {"name": owner["name"], "namespace": pod["metadata"]["namespace"], "uid": owner["uid"]},
+        "spec": {"domain": {"cpu": {"model": "host-model"}}},
+        "status": {"phase": "Running", "nodeName": SOURCE},
+    });
+    let text = pod.to_string();
+    let launcher = launcher(&serde_json::from_str(&text).expect("a pod")).expect("a launcher");
+    [ClusterObject::Vmi(Box::new(serde_json::from_value(vmi).expect("a VMI"))), ClusterObject::Launcher(launcher)]
 }
 
 /// Rows of both routes take turns, so that a busy machine hurts both alike.
 async fn compare(what: &str, router: &Router, review: &Value) {
     let review = &Bytes::from(review.to_string());
-    let (row, rounds) = if table::is_smoke_test() { (1, 1) } else { (ROW, ROUNDS) };
+    let (row, rounds) = if is_smoke_test() { (1, 1) } else { (ROW, ROUNDS) };
     let (mut took, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let null = time(router, "/null", review, row).await;
@@ -55,9 +104,9 @@ async fn compare(what: &str, router: &Router, review: &Value) {
         took.push(full);
         ratios.push(full / null);
     }
-    if !table::is_smoke_test() {
-        table::row(what, median(&mut took), "µs", Target::None);
-        table::row(&format!("{what} / null route"), median(&mut ratios), "x", Target::None);
+    if !is_smoke_test() {
+        table::row(what, quantile(&mut took, 0.5), "µs", ..);
+        table::row(&format!("{what} / null route"), quantile(&mut ratios, 0.5), "x", ..);
     }
 }
 

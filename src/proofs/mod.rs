@@ -2,7 +2,7 @@
 //! objects by rules of the tests' own.
 //!
 //! [`seen`] asks for all that can be asked of a situation, [`faults`] walks the rules. A fault is reported with the smallest
-//! situation that shows it. Whatever can be said must have been said once, or the sentence is not tried: [`variants`].
+//! situation that shows it. Where all situations are tried, whatever can be said must have been said once: [`variants`].
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -22,11 +22,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::testing::situation::Situation;
+use crate::testing::thorough::one_in;
 use seen::Seen;
+
+/// With so many situations, whatever can be said is said once.
+const ENOUGH: u64 = 2_000;
 
 /// How many situations are tried; `SITUATIONS` in the environment names another number.
 fn situations() -> u64 {
-    std::env::var("SITUATIONS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000)
+    let named = std::env::var("SITUATIONS").ok().and_then(|text| text.parse().ok());
+    named.unwrap_or(ENOUGH / one_in() as u64)
 }
 
 /// What is wrong with something that was said.
@@ -128,7 +133,7 @@ fn what_is_said_is_true_whole_and_of_this_cluster() {
     let said = said.into_inner().expect("no test thread panics");
     let silent: Vec<String> = variants::all().into_iter().filter(|name| !said.contains(name)).collect();
     assert!(
-        silent.is_empty(),
-        "no situation made anybody say these, so nobody knows whether they are true: {silent:?}"
+        silent.is_empty() || situations() < ENOUGH,
+        "no situation brought these about, so it is not known whether what users read of them is true: {silent:?}"
     );
 }

@@ -10,11 +10,18 @@ pub(crate) mod pool;
 pub(crate) mod random;
 pub(crate) mod review;
 pub(crate) mod situation;
+pub(crate) mod thorough;
 
 use crate::answers::Deadline;
+use thorough::one_in;
 
 /// A count that nothing breaks off.
 pub(crate) const NEVER: Deadline<'static> = &|| false;
+
+/// How many random cases must show a thing, where all of them are tried: so many. Fewer cases may show none.
+pub(crate) fn at_least(least: usize) -> usize {
+    if one_in() == 1 { least } else { 0 }
+}
 
 /// A minimal value and what is special about this one, in one expression.
 pub(crate) trait Tweak: Sized {

@@ -3,9 +3,11 @@
 use allocation_counter::measure;
 use cpufit::bounds;
 
-use crate::objects::{Entries, Kind, all_large, large, merged};
+use crate::large::{Entries, all_large, large, of_kind};
+use crate::objects::{Kind, merged};
 use crate::paths;
 use crate::shapes::{Place, Shape};
+use crate::thorough::one_in;
 
 /// What an object of twice the size may cost beyond twice as much: buffers that grow, what is made once.
 const SLACK: u64 = 3000;
@@ -23,9 +25,9 @@ fn bytes_for(places: &[Place], at: &Place, entries: Entries, count: usize) -> Op
 #[test]
 fn twice_the_entries_cost_twice_as_much() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::Migration, Kind::Pod] {
-        let places = kind.places();
+        let places = of_kind(kind);
         let world = paths::inventory_without(kind).snapshot().world;
-        for at in places.iter().filter(|place| matches!(place.shape, Shape::List | Shape::Map)) {
+        for at in places.iter().filter(|place| matches!(place.shape, Shape::List | Shape::Map)).step_by(one_in()) {
             for entries in Entries::ALL {
                 let most = bounds::entries(at.field()).min(bounds::ALL_ENTRIES / 4);
                 let Some(bytes) = bytes_for(&places, at, entries, most / 2) else { continue };
@@ -52,9 +54,9 @@ fn beyond_the_bounds_more_costs_no_more() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::Migration, Kind::Pod] {
         let world = paths::inventory_without(kind).snapshot().world;
         let [small, middle, large] = sizes.map(|bytes| {
-            let of_kind = all_large(bytes).filter(|(of, ..)| *of == kind);
-            of_kind
-                .map(|(_, name, object)| {
+            all_large(kind, bytes)
+                .step_by(one_in())
+                .map(|(name, object)| {
                     let reviews = paths::reviews(kind, &object);
                     let info = measure(|| reviews.iter().for_each(|review| drop(paths::answer(&world, review))));
                     (name, info.count_total)

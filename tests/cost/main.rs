@@ -7,6 +7,7 @@
 
 mod fleet;
 mod growth;
+mod large;
 #[path = "../../src/testing/launcher.rs"]
 mod launcher;
 mod lists;
@@ -16,6 +17,7 @@ mod objects;
 mod paths;
 #[path = "../../src/testing/review.rs"]
 mod review;
-#[path = "../common/shapes.rs"]
 mod shapes;
 mod size;
+#[path = "../../src/testing/thorough.rs"]
+mod thorough;

@@ -4,7 +4,8 @@ use std::fs;
 
 use allocation_counter::measure;
 
-use crate::objects::{Kind, all_large};
+use crate::large::all_large;
+use crate::objects::Kind;
 use crate::paths;
 
 const BYTES: usize = 3 << 20;
@@ -58,7 +59,7 @@ fn what_three_mebibytes_cost() {
     for kind in Kind::ALL {
         let mut inventory = paths::inventory_without(kind);
         let world = inventory.snapshot().world;
-        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+        for (name, object) in all_large(kind, BYTES) {
             let [(_, reviewed), (_, watched), (_, counted), (_, checked)] = &mut ways;
             for review in paths::reviews(kind, &object) {
                 reviewed.take(&name, || drop(paths::answer(&world, &review)));

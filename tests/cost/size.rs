@@ -6,9 +6,11 @@ use allocation_counter::measure;
 use cpufit::admission::response::Decision;
 use cpufit::bounds;
 
-use crate::objects::{Kind, all_large, large_where};
+use crate::large::{all_large, large_where, of_kind};
+use crate::objects::Kind;
 use crate::paths;
 use crate::shapes::{Place, Shape};
+use crate::thorough::one_in;
 
 /// How large the objects are here. The test is not optimized; `make cost` takes 3 MiB.
 const BYTES: usize = if cfg!(debug_assertions) { 24 << 10 } else { 128 << 10 };
@@ -29,7 +31,7 @@ fn every_list_and_map_has_a_bound() {
     let is_counted = |place: &Place| matches!(place.shape, Shape::List | Shape::Map);
     let (mut read, mut unnamed) = (BTreeSet::new(), BTreeSet::new());
     for kind in Kind::ALL {
-        for place in kind.places().iter().filter(|place| is_counted(place)) {
+        for place in of_kind(kind).iter().filter(|place| is_counted(place)) {
             let field = place.field();
             if !known.contains(field) && field != "replaces" {
                 unnamed.insert(format!("{kind:?} {place}"));
@@ -48,7 +50,7 @@ fn every_list_and_map_has_a_bound() {
 /// The walk finds what is read: a walk that ends early would prove nothing.
 #[test]
 fn the_walk_finds_nested_lists() {
-    let names = |kind: Kind| -> BTreeSet<String> { kind.places().iter().map(ToString::to_string).collect() };
+    let names = |kind: Kind| -> BTreeSet<String> { of_kind(kind).iter().map(ToString::to_string).collect() };
     let vm = names(Kind::VirtualMachine);
     for path in [
         "metadata.labels",
@@ -75,7 +77,7 @@ fn assert_small(name: &str, way: &str, text: usize, info: &allocation_counter::A
 fn an_object_in_a_review_is_cheap() {
     for kind in Kind::ALL {
         let world = paths::inventory_without(kind).snapshot().world;
-        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+        for (name, object) in all_large(kind, BYTES).step_by(one_in()) {
             for review in paths::reviews(kind, &object) {
                 let info = measure(|| drop(paths::answer(&world, &review)));
                 assert_small(&name, "a review", review.len(), &info);
@@ -88,7 +90,7 @@ fn an_object_in_a_review_is_cheap() {
 fn a_stored_object_is_cheap() {
     for kind in Kind::ALL {
         let mut inventory = paths::inventory_without(kind);
-        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+        for (name, object) in all_large(kind, BYTES).step_by(one_in()) {
             let text = object.to_string();
             let named = |field: &str| object["metadata"][field].as_str().unwrap_or_default().chars().take(64).collect();
             let at = (named("namespace"), named("name"));
@@ -107,7 +109,7 @@ fn a_stored_object_is_cheap() {
 fn an_object_in_a_file_is_cheap() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::Migration, Kind::Pod] {
         let world = paths::inventory_without(kind).snapshot().world;
-        for (_, name, object) in all_large(BYTES).filter(|(of, ..)| *of == kind) {
+        for (name, object) in all_large(kind, BYTES).step_by(one_in()) {
             let text = object.to_string();
             let info = measure(|| paths::check(&world, &text));
             // A file is read into memory, and copied where the mutating webhook would change it.
@@ -121,10 +123,10 @@ fn warnings(decisions: &[Decision]) -> Vec<String> {
 }
 
 /// Objects of a kind, each with another field beyond its bound.
-fn beyond(kind: Kind) -> impl Iterator<Item = (Kind, String, serde_json::Value)> {
-    let large = large_where(BEYOND_LARGE, |name| name.contains(LARGE));
-    let others = large_where(BEYOND, |name| !name.contains(LARGE));
-    others.chain(large).filter(move |(of, ..)| *of == kind)
+fn beyond(kind: Kind) -> impl Iterator<Item = (String, serde_json::Value)> {
+    let large = large_where(kind, BEYOND_LARGE, |name| name.contains(LARGE));
+    let others = large_where(kind, BEYOND, |name| !name.contains(LARGE));
+    others.step_by(one_in()).chain(large)
 }
 
 /// Whether of a field no more is kept than a part, or that it is there: it cannot be too large.
@@ -141,7 +143,7 @@ fn what_is_too_large_is_said() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::ReplicaSet, Kind::Pool, Kind::Migration] {
         let mut world = paths::inventory_without(kind).snapshot().world;
         world.policies.clear();
-        for (_, name, object) in beyond(kind) {
+        for (name, object) in beyond(kind) {
             let decisions = paths::answer(&world, &paths::review("CREATE", &object, None));
             let output = warnings(&decisions);
             let is_said = output.iter().any(|line| line.contains("too large to judge: "));
@@ -159,7 +161,7 @@ fn what_is_too_large_is_said() {
 fn nobody_escapes_a_policy_by_size() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::ReplicaSet, Kind::Pool] {
         let world = paths::inventory_without(kind).snapshot().world;
-        for (_, name, object) in beyond(kind) {
+        for (name, object) in beyond(kind) {
             let is_cut = is_not_kept(&name);
             // Of another architecture there is no common model, and a guest's status is not what a person sends.
             if is_cut || name.contains("status.") || name.contains("spec.architecture") {

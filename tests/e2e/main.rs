@@ -26,7 +26,6 @@ mod lines;
 mod live;
 mod load;
 mod manifests;
-#[allow(dead_code, reason = "tests/cost uses the rest")]
 #[path = "../common/objects.rs"]
 mod objects;
 mod pki;
@@ -45,9 +44,6 @@ mod rights;
 mod scheduler;
 mod servers;
 mod session;
-#[allow(dead_code, reason = "tests/cost uses the rest")]
-#[path = "../common/shapes.rs"]
-mod shapes;
 mod status;
 mod stories;
 mod trimming;

@@ -17,6 +17,8 @@ mod review;
 #[path = "../common/run.rs"]
 mod run;
 mod server;
+#[path = "../../src/testing/thorough.rs"]
+mod thorough;
 #[path = "../common/tls.rs"]
 mod tls;
 
@@ -32,6 +34,7 @@ pub(crate) use launcher::launcher_pod;
 pub(crate) use review::create;
 pub use run::{BIN, RENAME, Ran, cpufit, head, program, read, wait};
 pub use server::{Answer, Server};
+pub(crate) use thorough::one_in;
 pub use tls::{Http, client_config, ports};
 
 /// `nearest` of a result: node, then the keys it lacks, sorted.

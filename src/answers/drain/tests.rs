@@ -7,9 +7,10 @@ use super::*;
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
-use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, read, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};
+use crate::testing::thorough::one_in;
+use crate::testing::{Tweak, at_least};
 
 /// A guest that inherited the CPU of a Cascade Lake node at an earlier migration.
 fn migrated(name: &str, node: &str) -> (Value, ClusterObject) {

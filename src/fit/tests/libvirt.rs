@@ -18,9 +18,10 @@ use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, AddLabels, Backing, NoLabels, NoModel, NotUsable, Outage, Restart, UseModel, WhyNot};
 use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Migration, Stage, Start, Subject, Template};
 use crate::fit::verdict::{Evidence, Verdict};
-use crate::testing::Tweak;
 use crate::testing::fleet::{cascade_lake, feature, ice_lake, known, model, rome, skylake, take, vendor};
 use crate::testing::random::Random;
+use crate::testing::thorough::one_in;
+use crate::testing::{Tweak, at_least};
 
 const OLD: &str = "Skylake-Server-noTSX-IBRS";
 const NEW: &str = "Cascadelake-Server-noTSX";
@@ -372,7 +373,7 @@ fn a_start_is_offered_no_model_that_libvirt_lists_as_unusable() {
 #[test]
 fn nothing_is_offered_that_libvirt_contradicts() {
     let mut seen = BTreeMap::<&'static str, usize>::new();
-    for seed in 0..1_500 {
+    for seed in (0..1_500).step_by(one_in()) {
         let (subject, nodes) = random(&mut Random::new(seed));
         let asked = subject.asked.clone().expect("libvirt was asked");
         let names: Vec<String> = nodes.iter().map(|node| node.name.clone()).collect();
@@ -464,7 +465,7 @@ fn nothing_is_offered_that_libvirt_contradicts() {
         "refuses",
         "refused",
     ] {
-        assert!(seen.get(what).is_some_and(|count| *count > 5), "{what} is hardly tried: {seen:?}");
+        assert!(seen.get(what).is_some_and(|count| *count >= at_least(5)), "{what} is hardly tried: {seen:?}");
     }
 }
 
@@ -473,7 +474,7 @@ fn nothing_is_offered_that_libvirt_contradicts() {
 fn no_less_is_offered_than_by_labels_alone() {
     let mut seen = BTreeMap::<(&str, bool), usize>::new();
     let mut lost = Vec::new();
-    for seed in 0..3_000 {
+    for seed in (0..3_000).step_by(one_in()) {
         let random = &mut Random::new(seed);
         let (mut subject, nodes) = self::random(random);
         subject.mode = CpuMode::HostModel;
@@ -498,7 +499,7 @@ fn no_less_is_offered_than_by_labels_alone() {
     assert_eq!(lost, [""; 0]);
     for what in ["add-labels", "remove-labels", "restart", "restart-with-common-model"] {
         for is_offered in [true, false] {
-            assert!(seen.get(&(what, is_offered)).is_some_and(|count| *count > 5), "{what}: {seen:?}");
+            assert!(seen.get(&(what, is_offered)).is_some_and(|count| *count >= at_least(5)), "{what}: {seen:?}");
         }
     }
 }

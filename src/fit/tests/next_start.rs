@@ -14,9 +14,10 @@ use crate::fit::placement::Placement;
 use crate::fit::remedy::{Action, NoModel, WhyNot};
 use crate::fit::subject::{AfterStart, CpuMode, HostModelRule, Stage, Start, Subject, UnmetAtStart};
 use crate::fit::verdict::{Check, Detail, Impact, Outcome, Verdict};
-use crate::testing::Tweak;
 use crate::testing::fleet::{cascade_lake, feature, ice_lake, model, rome, skylake, take};
 use crate::testing::random::Random;
+use crate::testing::thorough::one_in;
+use crate::testing::{Tweak, at_least};
 
 const NEW: &str = "Cascadelake-Server-noTSX";
 const OLD: &str = "Skylake-Server-noTSX-IBRS";
@@ -138,7 +139,7 @@ fn where_libvirt_can_run_it_nowhere_it_cannot_start() {
 #[test]
 fn libvirts_word_of_a_start_is_that_of_labels_that_are_true() {
     let mut seen = [0; 2];
-    for seed in 0..1_500 {
+    for seed in (0..1_500).step_by(one_in()) {
         let random = &mut Random::new(seed);
         let kinds: [fn(&str) -> Node; 5] = [cascade_lake, cascade_lake, skylake, ice_lake, rome];
         let names = &["node-a", "node-b", "node-c", "node-d", "node-e"][..2 + random.below(4)];
@@ -185,7 +186,7 @@ fn libvirts_word_of_a_start_is_that_of_labels_that_are_true() {
         assert_eq!(targets, targets_of(&by_labels, nodes), "{seed}");
         seen[usize::from(!failing(&verdict).is_empty())] += 1;
     }
-    assert!(seen.iter().all(|count| *count > 100), "{seen:?}");
+    assert!(seen.iter().all(|count| *count >= at_least(100)), "{seen:?}");
 }
 
 /// A guest that gets the CPU of its node asks for no model: nothing of libvirt's list speaks against it.

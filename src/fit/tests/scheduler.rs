@@ -13,6 +13,7 @@ use crate::fit::node::{Effect, Node, Taint};
 use crate::fit::placement::{
     Expression, NameRule, NodeSelector, Placement, Term, Toleration, TolerationOperator as Compares,
 };
+use crate::testing::thorough::one_in;
 
 /// Keys of every kind the fleet indexes apart: of profiles, of nodes, and those it counts as virt-handler's word.
 const KEYS: [&str; 14] = [
@@ -401,7 +402,7 @@ fn keeps(nodes: &[Node]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(600 / one_in() as u32))]
 
     #[test]
     fn small_fleets_agree_with_the_schedulers_filters((nodes, demand, most) in fleets_and_demands(12, 0..12)) {
@@ -415,7 +416,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(60 / one_in() as u32))]
 
     /// Beyond 64 nodes sets take several words, and rare labels are kept as lists.
     #[test]

@@ -22,6 +22,7 @@ use crate::policy::UserName;
 use crate::testing::NEVER;
 use crate::testing::cluster::{cluster, launcher, migration, read, running, vm, vmi};
 use crate::testing::fleet::{COMMON, SKYLAKE, TSX, feature, mixed, set, take};
+use crate::testing::thorough::one_in;
 
 const MODELS: [&str; 7] = [
     "",
@@ -234,7 +235,7 @@ fn tally<'r>(stands: impl Iterator<Item = &'r StandRow>, policy: &str) -> Tally 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(400 / one_in() as u32))]
 
     #[test]
     fn audit_status_words_and_check_agree(

@@ -8,6 +8,7 @@ use std::process::Command;
 use super::{DumpSource, Error, NODE, YAML, read, read_dumps};
 use crate::domain::Domain;
 use crate::kubevirt::wire;
+use crate::testing::thorough::one_in;
 
 /// File (below the folder) and name of each object, and what was passed over.
 fn dumps(folder: &Path) -> Result<(Vec<String>, Option<String>), String> {
@@ -135,7 +136,10 @@ fn a_text_without_end_is_refused_before_it_fills_the_memory() {
         "{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"metadata\":{\"name\":\"",
         "{\"kind\":\"List\",\"apiVersion\":\"v1\",\"items\":[{\"metadata\":{\"name\":\"",
         "apiVersion: v1\nkind: List\nitems:\n- kind: Node\n  apiVersion: v1\n  metadata: {name: ",
-    ] {
+    ]
+    .into_iter()
+    .step_by(one_in())
+    {
         // A pipe that never ends, so that what reads it must.
         let endless = head.as_bytes().chain(io::repeat(b'x'));
         let error = read("-", endless, |_| Ok::<_, Error>(())).unwrap_err().to_string();

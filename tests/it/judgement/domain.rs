@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::common::{
-    RENAME, Ran, Scratch, Server, channel_faults, cpufit, differences, head, program, read, read_json, shipped,
+    RENAME, Ran, Scratch, Server, channel_faults, cpufit, differences, head, one_in, program, read, read_json, shipped,
 };
 
 /// As Deckhouse names the API groups.
@@ -84,7 +84,7 @@ fn every_verb_answers_as_before_but_for_the_names() {
         });
         cpufit(words).args(more).run()
     };
-    for line in LINES {
+    for line in LINES.into_iter().step_by(one_in()) {
         let before = run(line, &plain, &[]);
         assert!(matches!(before.code(), 0 | 1) && !before.stdout.is_empty(), "{line}: {}", head(&before.stderr));
         // Files are named by their paths.
@@ -124,8 +124,12 @@ fn recorded_vectors_and_cases_agree_in_a_renamed_cluster() {
         scratch.write_json(name.to_str().expect("UTF-8"), &read_json(&folder.join("expect.json")));
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let tests = ["judgement::golden::", "judgement::cases::every_case", "judgement::cases::explain_says"];
-    command.args(tests).arg("--nocapture").env(RENAME, DOMAIN).env("CASES", scratch.path());
+    let tests = ["judgement::cases::every_case", "judgement::golden::", "judgement::cases::explain_says"];
+    command
+        .args(tests.into_iter().step_by(one_in()))
+        .arg("--nocapture")
+        .env(RENAME, DOMAIN)
+        .env("CASES", scratch.path());
     let ran = program(command).run();
     assert_eq!(ran.code(), 0, "{}\n{}", head(&ran.stderr), ran.stdout);
     let passed = ran.stdout.lines().find(|line| line.starts_with("test result")).unwrap_or_default();

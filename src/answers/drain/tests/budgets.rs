@@ -48,7 +48,7 @@ fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
     let mut random = Random(31);
     let mut seen = [0; 5];
     let (mut held_by_one, mut held_by_two, mut moves_in_spite) = (0, 0, 0);
-    for _ in 0..1000 {
+    for _ in (0..1000).step_by(one_in()) {
         let kind = Kind {
             strategy: ["None", "External", "LiveMigrate", "LiveMigrateIfPossible", ""][random.below(5)],
             status: ["True", "True", "False", "Unknown"][random.below(4)],
@@ -96,8 +96,8 @@ fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
         moves_in_spite += usize::from(expected == State::CanLeave && !holders.is_empty());
     }
     assert!(
-        seen[..3].iter().chain(&seen[4..]).all(|&count| count > 50)
-            && held_by_one.min(held_by_two).min(moves_in_spite) > 30,
+        seen[..3].iter().chain(&seen[4..]).all(|&count| count >= at_least(50))
+            && held_by_one.min(held_by_two).min(moves_in_spite) >= at_least(30),
         "too few show it: {seen:?}, held by one {held_by_one}, by two {held_by_two}, moves in spite of one {moves_in_spite}"
     );
 }
@@ -120,7 +120,7 @@ fn fewest_evicted(left: &[bool], allowed: usize) -> usize {
 fn guests_that_share_a_budget_are_shut_down_as_it_allows() {
     let mut random = Random(53);
     let (mut wait, mut in_turn, mut enough) = (0, 0, 0);
-    for _ in 0..300 {
+    for _ in (0..300).step_by(one_in()) {
         let guests: Protected = (0..=random.below(5)).map(|at| (format!("guest-{at}"), random.percent(60))).collect();
         let allowed = 1 + random.below(4);
         let objects = guests.iter().flat_map(|(name, returns)| {
@@ -161,5 +161,8 @@ fn guests_that_share_a_budget_are_shut_down_as_it_allows() {
             (true, false) => wait += 1,
         }
     }
-    assert!(wait.min(in_turn).min(enough) > 30, "too few show it: {wait} wait, {in_turn} in turn, {enough} at once");
+    assert!(
+        wait.min(in_turn).min(enough) >= at_least(30),
+        "too few show it: {wait} wait, {in_turn} in turn, {enough} at once"
+    );
 }

@@ -94,7 +94,7 @@ fn at(guests: &[Traveller], cores: &[(&'static str, String)], landed: bool) -> W
 fn a_drain_is_judged_by_where_migrations_under_way_end() {
     let mut random = Random(41);
     let (mut come, mut leave, mut down, mut stuck) = (0, 0, 0, 0);
-    for _ in 0..400 {
+    for _ in (0..400).step_by(one_in()) {
         let (guests, cores) = fleet(&mut random);
         let (now, then) = (at(&guests, &cores, false), at(&guests, &cores, true));
         for node in ["node-a", "node-b", "node-c", "node-d", "node-e"] {
@@ -130,7 +130,10 @@ fn a_drain_is_judged_by_where_migrations_under_way_end() {
             }
         }
     }
-    assert!(come.min(leave) > 200 && down.min(stuck) > 30, "too few show it: {come}, {leave}, {down}, {stuck}");
+    assert!(
+        come.min(leave) >= at_least(200) && down.min(stuck) >= at_least(30),
+        "too few show it: {come}, {leave}, {down}, {stuck}"
+    );
 }
 
 /// Beside the guest's own pod there is another one of it, and no migration is under way.

@@ -277,7 +277,7 @@ fn read_room(world: &mut World, group: &str, kind: &str, object: &Value) {
 fn an_order_is_found_exactly_where_there_is_one() {
     let mut random = Random(41);
     let (mut sure_ones, mut with_choices, mut none, mut held, mut moved) = (0, 0, 0, 0, 0);
-    for fleet in 0..1_200 {
+    for fleet in (0..1_200).step_by(one_in()) {
         let plan = Plan::random(&mut random);
         let world = plan.world();
         let nodes: Vec<NodeIndex> = plan
@@ -311,7 +311,9 @@ fn an_order_is_found_exactly_where_there_is_one() {
         moved += plan.tenants.len();
     }
     assert!(
-        sure_ones > 300 && with_choices > 25 && none > 200 && held > 20 && moved > 1_000,
+        [(sure_ones, 300), (with_choices, 25), (none, 200), (held, 20), (moved, 1_000)]
+            .into_iter()
+            .all(|(count, least)| count >= at_least(least)),
         "too few fleets show it: {sure_ones} sure, {with_choices} with choices, {none} without, {held} held up, {moved} guests"
     );
 }

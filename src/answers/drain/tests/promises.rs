@@ -191,7 +191,7 @@ impl Stage {
 fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
     let mut random = Random(7);
     let (mut carried_out, mut several, mut with_room, mut governed) = (0, 0, 0, 0);
-    for _ in 0..500 {
+    for _ in (0..500).step_by(one_in()) {
         let stage = Stage::random(&mut random, true);
         let node = stage.nodes[random.below(stage.nodes.len())].name.clone();
         let found = drained(&stage.world(), &node);
@@ -209,7 +209,7 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
         }
     }
     assert!(
-        carried_out > 60 && several > 5 && with_room > 20 && governed > 20,
+        carried_out >= at_least(60) && several >= at_least(5) && with_room >= at_least(20) && governed >= at_least(20),
         "too few fleets show it: {carried_out}, {several} of several acts, {with_room} with room, {governed} with a policy"
     );
 }
@@ -220,7 +220,7 @@ fn the_least_to_do_frees_every_guest_and_no_part_of_it_does() {
 fn the_least_for_the_others_frees_all_but_those_it_names() {
     let mut random = Random(23);
     let (mut carried_out, mut hopeless, mut too_few_places, mut nothing_to_do) = (0, 0, 0, 0);
-    for _ in 0..1500 {
+    for _ in (0..1500).step_by(one_in()) {
         let mut stage = Stage::random(&mut random, true);
         // Guests that nothing frees: no act changes an architecture, a disk or a label of the owner.
         let pinned: Vec<String> = stage.guests.keys().filter(|_| random.percent(20)).cloned().collect();
@@ -262,7 +262,10 @@ fn the_least_for_the_others_frees_all_but_those_it_names() {
         }
     }
     assert!(
-        carried_out > 30 && hopeless > 20 && too_few_places > 5 && nothing_to_do > 20,
+        carried_out >= at_least(30)
+            && hopeless >= at_least(20)
+            && too_few_places >= at_least(5)
+            && nothing_to_do >= at_least(20),
         "too few fleets show it: {carried_out}, {hopeless} with guests that nothing frees, {too_few_places} with too few places, {nothing_to_do} with nothing to do"
     );
 }
@@ -271,7 +274,7 @@ fn the_least_for_the_others_frees_all_but_those_it_names() {
 fn an_order_strands_nobody_wherever_guests_go() {
     let mut random = Random(11);
     let (mut orders, mut moves) = (0, 0);
-    for _ in 0..400 {
+    for _ in (0..400).step_by(one_in()) {
         let start = Stage::random(&mut random, false);
         let world = start.world();
         let all: Vec<NodeIndex> = (0..world.cluster.fleet.len()).collect();
@@ -298,5 +301,5 @@ fn an_order_strands_nobody_wherever_guests_go() {
             }
         }
     }
-    assert!(orders > 60 && moves > 300, "too few fleets show it: {orders} orders, {moves} moves");
+    assert!(orders >= at_least(60) && moves >= at_least(300), "too few fleets show it: {orders} orders, {moves} moves");
 }

@@ -1,0 +1,9 @@
+//! What stands at a part of the way from the least to the greatest of what was measured.
+
+/// At 0.5 the median. `NaN` where nothing was measured.
+pub fn quantile(values: &mut [f64], part: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    #[allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
+    let at = ((values.len().max(1) - 1) as f64 * part).round() as usize;
+    values.get(at).copied().unwrap_or(f64::NAN)
+}

@@ -4,7 +4,7 @@ use super::plural::{and_names, counted, fold_entries, fold_lack, fold_names, nod
 use crate::fit::check::{
     AlikeHosts, BoundVolumes, DrainWaits, EmptyLabel, FromStart, HostModelUnasked, KeptOff, KnownNotUsable,
     LibvirtRefused, ModelCoverage, NoStartNode, NoTarget, Obsolete, OtherArchitectures, OwnHostModel, OwnNode,
-    PodRules, SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UsableOn, WithheldModel,
+    PodRules, SourceLabels, StaleModel, StartOutlook, UnlikeHosts, UnlikeVendors, UsableOn, WithheldModel,
 };
 use crate::fit::label::{self, Family};
 use crate::fit::libvirt::Incompatible;
@@ -35,6 +35,7 @@ fn detail(found: &Detail) -> String {
         Detail::HostModelUnasked(found) => host_model_unasked(found, 4),
         Detail::SourceLabels(found) => source_labels(found, 4),
         Detail::UnlikeHosts(found) => unlike_hosts(found, 4),
+        Detail::UnlikeVendors(found) => unlike_vendors(found, 4),
         Detail::PodRules(found) => pod_rules(found),
         Detail::BoundVolumes(found) => bound_volumes(found, 3),
         Detail::StaleModel(StaleModel { model, node, now }) => format!(
@@ -332,6 +333,23 @@ fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
     }
 }
 
+/// `its pod asks for no CPU vendor, so that nodes of another one fit by labels (AMD on a1 and a2; i1 is Intel): moved there it may crash`.
+fn unlike_vendors(found: &UnlikeVendors, most: usize) -> String {
+    let on: Vec<String> =
+        found.vendors.iter().map(|(vendor, nodes)| format!("{vendor} on {}", and_names(nodes, most))).collect();
+    let on = on.join("; ");
+    match &found.runs_on {
+        Some((node, own)) => format!(
+            "its pod asks for no CPU vendor, so that nodes of another one fit by labels ({on}; {node} is {own}): moved there it may \
+             crash"
+        ),
+        None => format!(
+            "its pod asks for no CPU vendor, and nor will its migrations: nodes of several fit by labels ({on}), and moved between \
+             them it may crash"
+        ),
+    }
+}
+
 /// `its required pod anti-affinity is not judged: by the pods on it, kube-scheduler may keep it off any of the 3 nodes that fit`.
 fn pod_rules(found: &PodRules) -> String {
     let fitting = match found.fitting.as_slice() {
@@ -597,6 +615,7 @@ pub(crate) fn shorter(finding: &Finding) -> impl Iterator<Item = String> + '_ {
         Detail::OwnHostModel(found) => Some(own_host_model(found, most)),
         Detail::SourceLabels(found) => Some(source_labels(found, most)),
         Detail::UnlikeHosts(found) => Some(unlike_hosts(found, most)),
+        Detail::UnlikeVendors(found) => Some(unlike_vendors(found, most)),
         Detail::BoundVolumes(found) => Some(bound_volumes(found, most)),
         Detail::ModelCoverage(found) => Some(model_coverage(found, most)),
         _ => None,

@@ -53,7 +53,7 @@ pub(crate) use source_labels::SourceLabels;
 pub(crate) use stale_model::StaleModel;
 pub(crate) use start_node::{KeptOff, NoStartNode};
 pub(crate) use start_outlook::{FromStart, StartOutlook};
-pub(crate) use unlike_hosts::{AlikeHosts, UnlikeHosts};
+pub(crate) use unlike_hosts::{AlikeHosts, UnlikeHosts, UnlikeVendors};
 
 use super::judgement::Judgement;
 use super::libvirt::Incompatible;
@@ -112,7 +112,7 @@ checks! {
     HostModelUnasked = host_model_unasked,
     /// Of the labels of its own node KubeVirt makes nothing, or either of two things.
     SourceLabels = source_labels,
-    /// It takes its node's own CPU, and the nodes that fit are unlike each other.
+    /// It takes its node's own CPU, or asks for no CPU vendor, and the nodes that fit are unlike each other.
     UnlikeHosts = unlike_hosts,
     /// kube-scheduler goes by pods as well.
     PodRules = pod_rules,
@@ -250,6 +250,8 @@ pub enum Detail {
     SourceLabels(SourceLabels),
     /// Nodes that fit and are unlike each other, of a guest that takes its node's own CPU.
     UnlikeHosts(UnlikeHosts),
+    /// Its pod asks for no CPU vendor, and nodes of several fit.
+    UnlikeVendors(UnlikeVendors),
     /// Rules that kube-scheduler decides by the pods on the nodes.
     PodRules(PodRules),
     /// Volumes that keep it off nodes that fit.

@@ -1,6 +1,9 @@
-//! A host-passthrough guest takes the CPU of its node as it is, and its pod asks nothing of the CPU of the next one.
+//! A guest fits by labels on hardware that is unlike what it runs on.
 //!
-//! Mirrors `nodeselectorrenderer.go`, which adds no CPU entry for `host-passthrough`: by labels it fits on hardware of any kind.
+//! A host-passthrough guest takes the CPU of its node as it is, and its pod asks nothing of the CPU of the next one: mirrors
+//! `nodeselectorrenderer.go`, which adds no CPU entry for `host-passthrough`. A guest with a CPU model can have nodes of both vendors:
+//! `cpu-model` labels such as Westmere are on both, and only from KubeVirt 1.6.4, and from 1.7.1, do migration targets ask for the
+//! vendor of the source (`pkg/virt-controller/watch/migration/migration.go`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,10 +42,24 @@ pub struct AlikeHosts {
     pub nodes: Vec<String>,
 }
 
+/// Nodes of several CPU vendors, between which a guest with a CPU model could be moved: its pod asks for no vendor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnlikeVendors {
+    /// The node that it runs on and its vendor; `None` where it is to start.
+    pub runs_on: Option<(String, String)>,
+    /// The vendors of the nodes that fit, and those nodes, by name; that of the node it runs on is not among them.
+    pub vendors: Vec<(String, Vec<String>)>,
+}
+
 fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     let subject = judgement.subject;
-    if !judgement.is_judged() || subject.mode != CpuMode::HostPassthrough {
+    if !judgement.is_judged() {
         return Vec::new();
+    }
+    if subject.mode != CpuMode::HostPassthrough {
+        let field = judgement.field();
+        let found = unlike_vendors(judgement).map(Detail::UnlikeVendors);
+        return found.map(|detail| Finding::note(Check::UnlikeHosts, field, detail)).into_iter().collect();
     }
     let fleet = judgement.fleet;
     let mut nodes = judgement.passes.fitting.clone();
@@ -90,6 +107,34 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     };
     let field = subject.authors.mode.as_ref().map(|asked| asked.field.clone()).unwrap_or_default();
     vec![Finding::note(Check::UnlikeHosts, field, Detail::UnlikeHosts(detail))]
+}
+
+fn unlike_vendors(judgement: &Judgement<'_, '_>) -> Option<UnlikeVendors> {
+    let subject = judgement.subject;
+    let fleet = judgement.fleet;
+    // What the labels of a node with several vendors mean is not known.
+    let only = |class: &HostModelClass| match class.vendors.as_slice() {
+        [one] => Some(label::name(one).to_owned()),
+        _ => None,
+    };
+    let runs_on = match &subject.stage {
+        Stage::Migration(_) => {
+            let source = judgement.source?;
+            Some((fleet.name(source).to_owned(), only(fleet.host_model_class(source))?))
+        }
+        // A guest on host-model goes by the host model of its node afterwards.
+        Stage::Start(after_start) if !after_start.vendor && matches!(subject.mode, CpuMode::Named(_)) => None,
+        Stage::Start(_) => return None,
+    };
+    let mut vendors: BTreeMap<String, Bits> = BTreeMap::new();
+    for (class, nodes) in fleet.split_by_class(&judgement.passes.fitting) {
+        if let Some(vendor) = only(class).filter(|vendor| runs_on.as_ref().is_none_or(|(_, own)| own != vendor)) {
+            vendors.entry(vendor).or_insert_with(|| Bits::none(fleet.len())).union(&nodes);
+        }
+    }
+    let is_unlike = vendors.len() > usize::from(runs_on.is_none());
+    let vendors = vendors.into_iter().map(|(vendor, nodes)| (vendor, judgement.names(&nodes)));
+    is_unlike.then(|| UnlikeVendors { runs_on, vendors: vendors.collect() })
 }
 
 /// A kind of hardware whose labels tell its host model.

@@ -91,6 +91,46 @@ fn what_is_asked_of_a_node_by_labels_is_in_no_doubt(#[case] model: &str) {
     }
 }
 
+/// Nodes of both vendors that have the label of one model.
+fn both_vendors() -> Vec<Node> {
+    ["node-a", "node-b"]
+        .map(cascade_lake)
+        .into_iter()
+        .chain(["amd-1", "amd-2"].map(rome))
+        .collect::<Vec<_>>()
+        .tweak(|nodes| nodes.iter_mut().for_each(|node| give(node, [label_of_model("Westmere")])))
+}
+
+fn label_of_model(name: &str) -> String {
+    format!("{}{name}", label::CPU_MODEL)
+}
+
+/// Only later releases keep a guest off the other vendor: with those before, a bare "fits" sends it where it may crash.
+#[rstest]
+#[case::named("1.6.3", "Westmere", &["its pod asks for no CPU vendor, so that nodes of another one fit by labels (AMD on amd-1 and amd-2; \
+    node-a is Intel): moved there it may crash"])]
+#[case::asked_for("1.6.4", "Westmere", &[])]
+#[case::not_asked_for("1.7.0", "Westmere", &["its pod asks for no CPU vendor, so that nodes of another one fit by labels (AMD on amd-1 \
+    and amd-2; node-a is Intel): moved there it may crash"])]
+#[case::host_model("1.6.3", "host-model", &[])]
+fn a_migration_to_another_vendor(#[case] release: &str, #[case] model: &str, #[case] expected: &[&str]) {
+    let cluster = cluster(release, both_vendors(), [vmi(running("db", "node-a", model))]);
+    let verdict = of_migration(&read(request("db")), &cluster).judge(&cluster, Depth::Full);
+    let (lines, state) = said(Check::UnlikeHosts, &verdict);
+    assert_eq!(lines, expected);
+    assert_eq!(state == "FITS-BY-LABELS", !expected.is_empty(), "{state}");
+}
+
+#[rstest]
+#[case::named("1.6.3", &["its pod asks for no CPU vendor, and nor will its migrations: nodes of several fit by labels (AMD on amd-1 and \
+    amd-2; Intel on node-a and node-b), and moved between them it may crash"])]
+#[case::asked_for("1.6.4", &[])]
+fn a_start_on_either_vendor(#[case] release: &str, #[case] expected: &[&str]) {
+    let cluster = cluster(release, both_vendors(), []);
+    let verdict = of_vm(&read(vm("db", "Westmere")), &cluster).judge(&cluster, Depth::Full);
+    assert_eq!(said(Check::UnlikeHosts, &verdict).0, expected);
+}
+
 fn apart() -> Value {
     json!([{"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"}])
 }

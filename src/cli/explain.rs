@@ -1,6 +1,7 @@
 //! `cpufit explain`: why a guest can or cannot start or migrate: every node, what it lacks, the remedies.
 
 pub(super) mod libvirt;
+mod nodes;
 mod remedies;
 pub(crate) mod room;
 
@@ -25,12 +26,12 @@ use crate::answers::audit::inherited;
 use crate::answers::libvirt_plan::Survey;
 use crate::console;
 use crate::fit::fleet::{Fleet, NodeIndex};
-use crate::fit::judgement::{Depth, Judgement};
+use crate::fit::judgement::Depth;
 use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Check, Evidence, Outcome};
+use crate::fit::verdict::{Check, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
@@ -41,9 +42,6 @@ use crate::review;
 use crate::say::{self, plural};
 use crate::snapshot::{self, Item};
 use crate::world::World;
-
-/// How many nodes a table lists before it folds the rest.
-const ROWS: usize = 40;
 
 #[derive(Debug, Serialize)]
 struct Explanations {
@@ -574,117 +572,5 @@ impl Explained<'_, '_> {
 
     fn remedy_list(&self) -> impl Iterator<Item = &Remedy> {
         self.case.verdict.findings.iter().flat_map(|finding| &finding.remedies)
-    }
-
-    /// Every node: how much of the demand it meets, what it lacks, what that means.
-    fn nodes(&self, page: &mut Page) {
-        let subject = &self.case.judged.subject;
-        let lookup = self.fleet().look_up(&subject.placement);
-        let source = self.source();
-        let mut others: Vec<NodeIndex> = self.fleet().in_name_order();
-        others.retain(|&node| Some(node) != source);
-        // Nodes of another architecture are counted in one line, unless there are no others.
-        if let Some(architecture) = subject.placement.get(label::ARCH) {
-            let foreign = self.fleet().bearing_another(label::ARCH, architecture);
-            if others.iter().any(|node| !foreign.contains(*node)) {
-                others.retain(|node| !foreign.contains(*node));
-            }
-        }
-        let mut nodes: Vec<_> = others.into_iter().map(|node| (node, lookup.missing(node))).collect();
-        nodes.sort_by_key(|(node, missing)| (!self.case.verdict.assessment.fitting.contains(*node), missing.len()));
-        let hidden = nodes.len().saturating_sub(ROWS);
-        nodes.truncate(ROWS);
-        match self.said().filter(LibvirtWords::knows_cpu) {
-            Some(said) => said.nodes(&nodes, self.head(&["NODE", "BY LABELS", "BY LIBVIRT"]), page),
-            None => self.by_labels(nodes, page),
-        }
-        if hidden > 0 {
-            let more = plural::counted(hidden, "more node", "more nodes");
-            page.line(format_args!("and {more} (-o json lists the nearest)"));
-        }
-    }
-
-    /// The nodes as their labels and conditions show them.
-    fn by_labels(&self, nodes: Vec<(NodeIndex, Vec<(String, String)>)>, page: &mut Page) {
-        let selector = &self.case.judged.subject.placement.selector;
-        let lookup = self.fleet().look_up(&self.case.judged.subject.placement);
-        let cpu_total = selector.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
-        let mut rows = self.head(&["NODE", "CPU", "REST", "LACKS", "MEANING"]);
-        if nodes.is_empty() {
-            return;
-        }
-        for (node, missing) in nodes {
-            let cpu_missing = missing.iter().filter(|(key, _)| Family::of(key).is_cpu()).count();
-            let refusal = lookup.refusal(node);
-            let mut rest = Vec::new();
-            if refusal.cordoned {
-                rest.push("cordoned".to_owned());
-            }
-            rest.extend(refusal.taints.iter().map(|taint| format!("tainted {}", taint.key)));
-            if !refusal.affinity.is_empty() {
-                let conditions: Vec<String> = refusal.affinity.iter().map(ToString::to_string).collect();
-                rest.push(format!("affinity: {}", plural::fold_names(&conditions, 2)));
-            }
-            if self.fleet().not_ready().contains(node) {
-                rest.push("not ready".to_owned());
-            }
-            rest.extend(self.room.on(node));
-            let rest = if rest.is_empty() { "ok".to_owned() } else { rest.join(", ") };
-            let lacks = if missing.is_empty() {
-                "-".to_owned()
-            } else {
-                plural::fold_lack(&missing, &lookup.values(node, &missing), 8)
-            };
-            rows.push(vec![
-                self.fleet().name(node).to_owned(),
-                format!("{}/{cpu_total}", cpu_total - cpu_missing),
-                rest,
-                lacks,
-                self.meaning(node, &missing),
-            ]);
-        }
-        page.table(&rows);
-    }
-
-    fn meaning(&self, node: NodeIndex, missing: &[(String, String)]) -> String {
-        let name = self.fleet().name(node);
-        let doubtful = self.case.verdict.doubtful();
-        if let Some((_, lacks)) = doubtful.iter().find(|(doubtful, _)| doubtful == name) {
-            let lacks = plural::fold_entries(lacks, 4);
-            return format!("lacks {lacks} of its host model: libvirt may refuse");
-        }
-        let subject = &self.case.judged.subject;
-        let host = subject.host(name).filter(|_| matches!(subject.stage, Stage::Start(_)) && missing.is_empty());
-        let unmet = host.map(|host| subject.unmet_at_start(&subject.placement, host)).unwrap_or_default();
-        if !unmet.is_empty() {
-            return format!("libvirt there {}", say::finding::unmet_at_start(&unmet));
-        }
-        self.evidence(node, missing).to_owned()
-    }
-
-    fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> &'static str {
-        let name = self.fleet().name(node);
-        if self.case.judged.subject.refused.as_ref().is_some_and(|refused| refused.target == name) {
-            return "tried last: libvirt refused";
-        }
-        if missing.iter().any(|(key, _)| Family::of(key) == Family::Schedulable)
-            && self.fleet().label(node, label::SCHEDULABLE).is_some()
-        {
-            return "virt-handler is not well there";
-        }
-        let judgement = Judgement::new(&self.case.judged.subject, self.fleet(), Depth::Brief);
-        match judgement.evidence(node, missing) {
-            Evidence::SourceLacksToo => "its own node lacks it too: labels changed, not machines",
-            Evidence::Drifted if self.fleet().skip_node(node).is_some() => {
-                "same host model as its own node: frozen labels, probably"
-            }
-            Evidence::Drifted => "same host model as its own node: drifted labels, probably",
-            Evidence::OtherHardware => "other hardware, which no label changes: libvirt may refuse",
-            Evidence::LibvirtAgrees => "libvirt there agrees: labels are at fault",
-            Evidence::LibvirtTakesCpu => "libvirt there takes its CPU",
-            Evidence::LibvirtLacks => "rightly, as libvirt there says",
-            Evidence::LibvirtRefuses => "libvirt there refuses",
-            Evidence::None => "",
-        }
     }
 }

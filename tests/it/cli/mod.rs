@@ -3,6 +3,7 @@
 mod answers;
 mod connect;
 mod drain;
+mod explained;
 mod files;
 mod formats;
 mod habits;

@@ -46,7 +46,7 @@ impl Progress {
     const MOMENT: Duration = Duration::from_millis(800);
     const BETWEEN: Duration = Duration::from_millis(100);
 
-    /// Of something that begins now.
+    /// The progress of a task that begins now.
     #[must_use]
     pub fn of(what: &'static str) -> Self {
         Self { what, next: Cell::new(Instant::now() + Self::MOMENT), is_shown: Cell::new(false) }

@@ -200,9 +200,9 @@ impl Pieces {
 /// What a dump says of its domain: which ones its keys of KubeVirt have.
 #[derive(Debug, Default)]
 pub struct DomainEvidence {
-    /// Of keys such as `cpu-model.node.DOMAIN/…`.
+    /// The domains in keys such as `cpu-model.node.DOMAIN/…`.
     families: BTreeSet<String>,
-    /// Of keys `DOMAIN/schedulable`.
+    /// The domains in keys `DOMAIN/schedulable`.
     schedulable: BTreeSet<String>,
     is_own: bool,
     /// The end of the piece before.

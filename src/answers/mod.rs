@@ -74,7 +74,7 @@ impl NamedGuests {
 pub struct CountProgress {
     /// So many guests were looked at.
     pub at: usize,
-    /// Of so many.
+    /// The total.
     pub of: usize,
     /// So many of those looked at are too large to judge.
     pub too_large: usize,

@@ -124,7 +124,7 @@ pub(crate) fn next_higher(cluster: &Cluster, nodes: &Bits, model: &str) -> Optio
     let [vendor] = of_vendors[..] else { return None };
     let left_out = |offer: &models::Offer| nodes.count() - offer.runs_on.count();
     let offers = models::offers(fleet, nodes, vendor, &cluster.withheld.models);
-    // Of those that leave out the same number the best comes first.
+    // Among offers that leave out the same number of nodes, the best comes first.
     let higher = offers
         .iter()
         .filter(|offer| !offer.candidate.is_withheld() && models::is_better(&offer.candidate.model, model))

@@ -70,7 +70,7 @@ impl RefusalGroup {
         Filter::of(&self.reason)
     }
 
-    /// Of the nodes that are refused, those that it may mean: where it names a taint, the nodes with that one.
+    /// The refused nodes that this reason may refer to: if it names a taint, the nodes with that taint.
     #[must_use]
     pub(crate) fn nodes(&self, refused: &[RefusedNode]) -> Option<Vec<NodeIndex>> {
         let filter = self.filter()?;

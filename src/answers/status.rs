@@ -29,7 +29,7 @@ pub struct PolicyNodes {
     pub usable_nodes: Option<usize>,
     /// The most modern model that the most of its nodes can run.
     pub recommended_model: Option<String>,
-    /// Of the common model, whom it leaves out, or where all can run it, whom the next higher one would.
+    /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next better one.
     pub of_model: Option<String>,
 }
 
@@ -91,7 +91,7 @@ pub struct PolicyStatus {
     pub at_next_start: Tally,
     /// Those that run and ask for a CPU feature that no node offers any more.
     pub stale: usize,
-    /// Of the common model, whom it leaves out, or where all can run it, whom the next higher one would.
+    /// A sentence that names the nodes that cannot run the common model; if all can, those that cannot run the next better one.
     pub of_model: Option<String>,
     /// The most modern model that the most of its nodes can run.
     pub recommended_model: Option<String>,

@@ -106,7 +106,7 @@ pub struct Excess(Box<FirstExcess>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct FirstExcess {
     field: String,
-    /// Of another object than the one that is judged: whose it is, and the field that names it.
+    /// If the field is in another object than the judged one: that object, and the field that refers to it.
     elsewhere: Option<(String, &'static str)>,
     limit: Limit,
     cuts_labels: bool,
@@ -132,13 +132,13 @@ impl Excess {
         Self(Box::new(FirstExcess { field, elsewhere: None, limit, cuts_labels: false }))
     }
 
-    /// Of a guest whose forbidden features and affinity terms make more than [`ADDED_CONDITIONS`] conditions.
+    /// The excess of a guest whose forbidden features and affinity terms make more than [`ADDED_CONDITIONS`] conditions.
     #[must_use]
     pub(crate) fn of_conditions(field: &str) -> Self {
         Self::new(field.to_owned(), Limit::Conditions)
     }
 
-    /// Of another object, such as `instancetype large`, that the judged one names in a field.
+    /// Says that the excess is in another object, such as `instancetype large`, to which a field of the judged one refers.
     #[must_use]
     pub fn of(mut self, whose: &str, field: &'static str) -> Self {
         self.0.elsewhere = Some((whose.to_owned(), field));

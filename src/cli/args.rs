@@ -23,7 +23,7 @@ use crate::telemetry::LogFormat;
 
 pub use shared::{FileArgs, ListArgs};
 
-/// Keeps KubeVirt guests migratable: says which node is nearest, which labels it lacks, and what cures it.
+/// Keeps KubeVirt guests migratable: shows the nearest node, the labels it lacks, and the remedies.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true, max_term_width = 110)]
 pub struct Args {
@@ -42,28 +42,28 @@ pub enum Verb {
     Serve(Box<ServeArgs>),
     /// Judge manifests as the webhook would: exit 0 admitted, 1 denied, 2 could not judge
     Check(CheckArgs),
-    /// Judge manifests and compare with the verdicts that are expected: exit 0 as expected, 1 not, 2 could not judge
+    /// Judge manifests and compare the verdicts with expected ones: exit 0 as expected, 1 not, 2 could not judge
     Test(TestArgs),
-    /// Say why a guest can or cannot start or migrate: every node, what it lacks, the remedies
+    /// Explain why a guest can or cannot start or migrate: every node, what it lacks, the remedies
     Explain(ExplainArgs),
-    /// Judge every guest, worst first: whom a restart of the kubelet would fail, who can migrate nowhere, and why
+    /// List every guest, worst first: which can migrate nowhere, which a restart of the kubelet would fail, and why
     Audit(AuditArgs),
-    /// Say what a drain of a node would do to its guests, and the least to do first: exit 1 where one is stuck or shut down
+    /// Predict what a drain of a node does to its guests, and the fewest changes that free them: exit 1 if one is stuck or shut down
     Drain(DrainArgs),
-    /// Say which CPU model guests should have, for each kind of hardware: who could run it, who not, and why
+    /// Recommend a CPU model for each kind of hardware: which nodes can run it, which cannot, and why
     Recommend(RecommendArgs),
-    /// Say what changed since a dump was taken, or between two: labels, and whom that strands: exit 1 where a guest is worse off
+    /// Compare a dump with the cluster, or two dumps: changed labels and verdicts: exit 1 if a guest is worse off
     Diff(DiffArgs),
-    /// Print what is judged of a cluster, and nothing else: a dump for --snapshot, without user data and secrets
+    /// Print a dump for --snapshot with only the fields that are judged, without user data and Secrets
     Snapshot(SnapshotArgs),
     /// Make development certificates
     Certs(CertsArgs),
-    /// Print what a cluster needs: cpufit manifests | kubectl apply --server-side -f -
+    /// Print the manifests to install: cpufit manifests | kubectl apply --server-side -f -
     Manifests(ManifestsArgs),
-    /// Ask a replica's admin port: exit 0 where it answers with 2xx, else 2
+    /// Request a URL of a replica's admin port: exit 0 if it answers with 2xx, else 2
     #[command(hide = true)]
     Probe(ProbeArgs),
-    /// Say which version this is, and which one leads on the cluster
+    /// Print the version of this program, and that of the leader on the cluster
     Version(VersionArgs),
     /// Print a completion script: verbs, options, and the names of guests, nodes and namespaces
     #[command(name = "completion", alias = "completions")]
@@ -76,22 +76,22 @@ pub enum Verb {
 /// What guests are judged by.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct WorldArgs {
-    /// A dump of the cluster to judge by instead of a live one.
+    /// A dump of the cluster to read instead of a live one.
     #[arg(
         long,
         value_name = "FILE",
         help = concat!(
-            "A dump of the cluster to judge by instead of a live one: file, folder (with all below it) or - (",
+            "A dump of the cluster to read instead of a live one: file, folder (with subfolders) or - (",
             crate::dump_command!(),
             ")"
         )
     )]
     pub snapshot: Vec<DumpSource>,
-    /// Policies of kind CPUPolicy, as if they were applied: beside those of the cluster or dump, in the place of one of the same
-    /// name: file, folder or -; without any, the built-in policy warns and never denies
+    /// Policies of kind CPUPolicy, judged as if they were applied to the cluster or dump (a policy of the same name is replaced):
+    /// file, folder or -; without any policy, the built-in one warns and never denies
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<DumpSource>,
-    /// The release of KubeVirt whose rules apply, where the snapshot's KubeVirt names none
+    /// The release of KubeVirt whose rules apply, if the KubeVirt resource names none
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
 }
@@ -116,16 +116,16 @@ pub struct ServeArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// Where reviews are answered, over TLS
+    /// Address on which to answer reviews, over TLS
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,
-    /// Where /livez, /readyz and /metrics are answered, over plain HTTP
+    /// Address on which to answer /livez, /readyz and /metrics, over plain HTTP
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_listen: SocketAddr,
-    /// Where the certificate comes from: files, or self-managed, in a Secret of the cluster, renewed and published automatically
+    /// Source of the certificate: files, or self-managed (kept in a Secret, renewed and published automatically)
     #[arg(long, value_enum, default_value_t = CertificateSource::Files)]
     pub certificates: CertificateSource,
-    /// How long a self-managed certificate lasts, seconds; it is renewed when a third of that is left
+    /// Lifetime of a self-managed certificate, seconds; it is renewed when a third of it is left
     #[arg(long, value_name = "SECONDS", default_value = "7776000", value_parser = values::seconds, hide = true)]
     pub certificate_validity: Duration,
     /// The certificate chain, PEM; read again when it changes
@@ -134,34 +134,34 @@ pub struct ServeArgs {
     /// Its key, PEM; read again when it changes
     #[arg(long, value_name = "FILE", default_value = "certs/tls.key")]
     pub key: PathBuf,
-    /// Answer reviews only to clients with a certificate of this authority, PEM; read again when it changes
+    /// Answer only clients with a certificate of this authority (PEM file); read again when it changes
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
-    /// Of these, only to clients of this name: the certificate's common name or a DNS name; may be repeated
+    /// With --client-ca, answer only clients whose certificate has this common name or DNS name; may be repeated
     #[arg(long, value_name = "NAME", requires = "client_ca")]
     pub client_name: Vec<String>,
     /// The namespace cpufit runs in, where its Lease, Secret and Service are
     #[arg(long, value_name = "NAME", env = "POD_NAMESPACE", default_value = "cpufit-system")]
     pub own_namespace: String,
-    /// The unique name of this replica, by which it holds the Lease
+    /// The unique name of this replica, with which it holds the Lease
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub own_name: Option<String>,
-    /// Changes of the cluster this close together are published as one, milliseconds
+    /// Publish changes of the cluster within this time as one, milliseconds
     #[arg(long, value_name = "MILLISECONDS", default_value = "20", value_parser = values::milliseconds, hide = true)]
     pub publish_after: Duration,
-    /// Reviews are answered by 503 when the API server sent nothing for so long, seconds: what is known is too old
+    /// Answer reviews with 503 if the API server sent nothing for this time, because the watched state is too old, seconds
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = values::seconds)]
     pub stale_after: Duration,
-    /// How long, at a shutdown, reviews that still come are answered, until load balancers have stopped sending, seconds
+    /// At shutdown, how long to answer new reviews, until load balancers stop sending them, seconds
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = values::seconds)]
     pub linger: Duration,
-    /// How long requests under way may take to finish at a shutdown, after that, seconds
+    /// At shutdown, after --linger, how long requests under way may take to finish, seconds
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = values::seconds)]
     pub drain: Duration,
-    /// Log lines: text or json
+    /// Format of log lines: text or json
     #[arg(long, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// Which log lines, as tracing's directives (error, warn, info, cpufit=debug, …)
+    /// Which log lines to write, as tracing's directives (error, warn, info, cpufit=debug, …)
     #[arg(long, value_name = "FILTER", env = "CPUFIT_LOG", default_value = "info")]
     pub log: String,
 }
@@ -188,21 +188,21 @@ pub struct CheckArgs {
     /// Manifests.
     #[command(flatten)]
     pub files: FileArgs,
-    /// Only objects with such labels
+    /// Only objects with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub selector: Option<LabelSelector>,
     /// Print tables without their first line
     #[arg(long)]
     pub no_headers: bool,
-    /// Exit with 1 where an object is as badly off as this, or worse, or would be denied; several by commas
+    /// Exit with 1 if an object is in this state or a worse one, or would be denied; several separated by commas
     ///
-    /// With it, an input that holds nothing that is judged ends with exit code 2.
+    /// An input without objects that are judged then ends with exit code 2.
     #[arg(long, value_name = "STATE", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<CheckFailOn>,
     /// How to print: table, json, yaml, name, junit, sarif, or review (the AdmissionReview response)
     #[arg(short, long, value_enum, default_value_t = CheckOutput::Table)]
     pub output: CheckOutput,
-    /// Add what KubeVirt would render: selector, affinity and tolerations of the pod
+    /// Add the selector, affinity and tolerations of the pod that KubeVirt would create
     #[arg(long)]
     pub predict: bool,
     /// With -o yaml: print the objects as the webhook would change them, instead of the results
@@ -213,7 +213,7 @@ pub struct CheckArgs {
 /// `cpufit test`.
 #[derive(Debug, ClapArgs)]
 pub struct TestArgs {
-    /// Folders with files cpufit-test.yaml, at any depth, or such files
+    /// Folders with files cpufit-test.yaml at any depth, or such files
     #[arg(value_name = "FOLDER", required = true)]
     pub folders: Vec<PathBuf>,
     /// Print tables without their first line
@@ -252,7 +252,7 @@ pub struct AuditArgs {
     /// How to print: table, wide, json, yaml or name
     #[arg(short, long, value_enum, default_value_t = AuditOutput::Table)]
     pub output: AuditOutput,
-    /// Exit with 1 where a guest is as badly off as this, or worse
+    /// Exit with 1 if a guest is in this state or a worse one
     #[arg(long, value_name = "STATE", value_enum)]
     pub fail_on: Option<FailOn>,
     /// What libvirt says.
@@ -266,22 +266,22 @@ pub struct DrainArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// The nodes: one, or several that are drained and returned one after the other; NAME, node NAME or node/NAME
+    /// Nodes to drain, one or several in turn: NAME, node NAME or node/NAME
     #[arg(value_name = "NODE", required_unless_present_any = ["all", "selector"], conflicts_with = "selector")]
     pub nodes: Vec<String>,
     /// All nodes, as a rolling upgrade does
     #[arg(long, conflicts_with_all = ["nodes", "selector"])]
     pub all: bool,
-    /// Nodes are in no namespace, and all their guests are looked at: it changes nothing, as with kubectl get nodes
+    /// No effect: nodes have no namespace, and all their guests are judged, as with kubectl get nodes
     #[arg(short = 'A', long, hide = true)]
     pub all_namespaces: bool,
-    /// The nodes with such labels
+    /// The nodes with these labels
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub selector: Option<LabelSelector>,
     /// Print tables without their first line
     #[arg(long)]
     pub no_headers: bool,
-    /// How to print: table, wide (every guest), json, yaml, or name (the guests that do not simply leave)
+    /// How to print: table, wide (every guest), json, yaml, or name (guests that cannot leave, have one target left or are shut down)
     #[arg(short, long, value_enum, default_value_t = DrainOutput::Table)]
     pub output: DrainOutput,
     /// What libvirt says.
@@ -307,16 +307,16 @@ pub enum DrainOutput {
 /// `cpufit diff`.
 #[derive(Debug, ClapArgs)]
 pub struct DiffArgs {
-    /// The dump of before: file, folder or -
+    /// The old dump: file, folder or -
     #[arg(value_name = "OLD")]
     pub old: DumpSource,
-    /// The dump of after; without it, the live cluster
+    /// The new dump; without it, the live cluster
     #[arg(value_name = "NEW")]
     pub new: Option<DumpSource>,
-    /// Policies of kind CPUPolicy, as if they were applied on both sides, in the place of one of the same name: file or folder
+    /// Policies of kind CPUPolicy, judged as if they were applied on both sides (a policy of the same name is replaced): file or folder
     #[arg(long, value_name = "FILE")]
     pub policy: Vec<DumpSource>,
-    /// The release of KubeVirt whose rules apply, where a dump's KubeVirt names none
+    /// The release of KubeVirt whose rules apply, if a KubeVirt resource names none
     #[arg(long, value_name = "VERSION", value_parser = values::release)]
     pub kubevirt_version: Option<Release>,
     /// Which guests: without -n and -l, all.
@@ -360,27 +360,27 @@ pub struct RecommendArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// A pool of the nodes with these labels (zone=a,tier in (db,web),!spot), split by hardware, in the place of those of the
+    /// Recommend for the nodes with these labels (zone=a,tier in (db,web),!spot), split by hardware, instead of those of the
     /// policies; may be repeated
     #[arg(short = 'l', long, visible_alias = "selector", value_name = "SELECTOR", value_parser = crate::cli::selector::parse)]
     pub node_selector: Vec<LabelSelector>,
-    /// What if the nodes of this file came: file, folder or -
+    /// Show the result with the nodes of this file added: file, folder or -
     #[arg(long, value_name = "FILE")]
     pub with_node: Vec<DumpSource>,
-    /// What if this node went; may be repeated
+    /// Show the result with this node removed; may be repeated
     #[arg(long, value_name = "NODE")]
     pub without_node: Vec<String>,
-    /// What if no node had this CPU feature, and none could run a model that holds it; may be repeated
+    /// Show the result if all nodes lose this CPU feature and every model that contains it; may be repeated
     #[arg(long, value_name = "FEATURE")]
     pub without_model_feature: Vec<String>,
-    /// Nodes are in no namespace, and all guests are looked at: it changes nothing, as with kubectl get nodes
+    /// No effect: nodes have no namespace, and all guests are judged, as with kubectl get nodes
     #[arg(short = 'A', long, hide = true)]
     pub all_namespaces: bool,
     /// Print tables without their first line
     #[arg(long)]
     pub no_headers: bool,
-    /// How to print: table, wide (every model), json, yaml (a CPUPolicy for each pool that warns, and changes and denies nothing),
-    /// or name (of these)
+    /// How to print: table, wide (every model), json, yaml (one CPUPolicy for each pool; it warns, and changes and denies nothing),
+    /// or name (of these policies)
     #[arg(short, long, value_enum, default_value_t = RecommendOutput::Table)]
     pub output: RecommendOutput,
 }
@@ -434,7 +434,7 @@ pub struct ExplainArgs {
     /// What guests are judged by.
     #[command(flatten)]
     pub world: WorldArgs,
-    /// The guests, as for kubectl get: TYPE NAME, TYPE/NAME, TYPE, several, or a NAME alone (of a VM, or else of a VMI)
+    /// Guests, as for kubectl get: TYPE NAME, TYPE/NAME, TYPE, several, or a NAME alone (of a VM, or else of a VMI)
     ///
     /// TYPE is vm, vmi, vmirs, vmpool, vmim or pod.
     #[arg(
@@ -460,17 +460,17 @@ pub struct ExplainArgs {
 /// Asking libvirt about running guests.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct LibvirtArgs {
-    /// Ask libvirt as well, by exec into launchers (pods/exec): the guest's real CPU, and whether the nodes that fit or
+    /// Also ask libvirt, by exec into launchers (pods/exec): the guest's real CPU, and whether the nodes that fit or
     /// lack CPU labels provide it
     #[arg(long, conflicts_with = "snapshot")]
     pub ask_libvirt: bool,
-    /// How long libvirt may take for each question, seconds
+    /// Time limit for each question to libvirt, seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = values::seconds, requires = "ask_libvirt")]
     pub ask_timeout: Duration,
-    /// Keep libvirt's answers in this folder, one file a guest and a node
+    /// Save libvirt's answers in this folder, one file for each guest and each node
     #[arg(long, value_name = "FOLDER", requires = "ask_libvirt", conflicts_with = "snapshot")]
     pub save_libvirt_facts: Option<PathBuf>,
-    /// Answers of libvirt that --save-libvirt-facts kept: file, folder or -; a dump may hold them too
+    /// Use libvirt's answers that --save-libvirt-facts saved: file, folder or -; a dump may hold them too
     #[arg(long, value_name = "FOLDER", conflicts_with = "ask_libvirt")]
     pub libvirt_facts: Vec<DumpSource>,
 }
@@ -478,13 +478,13 @@ pub struct LibvirtArgs {
 /// `cpufit snapshot`.
 #[derive(Debug, ClapArgs)]
 pub struct SnapshotArgs {
-    /// A dump to take it from instead of a live cluster: file, folder (with all below it) or -
+    /// A dump to read instead of a live cluster: file, folder (with subfolders) or -
     #[arg(long, value_name = "FILE")]
     pub snapshot: Vec<DumpSource>,
-    /// Guests of all namespaces, whatever -n says
+    /// Guests of all namespaces; overrides -n
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Give guests, nodes, namespaces and all else that people name other names, the same ones everywhere
+    /// Replace the names of guests, nodes, namespaces and other objects, consistently
     #[arg(long)]
     pub redact: bool,
     /// How to print: yaml, or json (on one line); a List
@@ -510,7 +510,7 @@ pub struct ManifestsArgs {
     /// The image to run, with its tag or digest
     #[arg(long, value_name = "IMAGE", value_parser = values::image)]
     pub image: Option<String>,
-    /// Where KubeVirt is, whose namespace is left alone; several by commas. cpufit's own namespace is that of -n
+    /// The namespace of KubeVirt, which cpufit ignores; several separated by commas. -n sets cpufit's own namespace
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = values::namespace)]
     pub kubevirt_namespace: Vec<String>,
     /// How many replicas answer reviews
@@ -532,7 +532,7 @@ pub struct ProbeArgs {
 /// `cpufit completion`.
 #[derive(Debug, ClapArgs)]
 pub struct CompletionArgs {
-    /// For which shell; for kubectl the program kubectl_complete-cpufit, which it asks about its plugin
+    /// The shell; for kubectl, the program kubectl_complete-cpufit that kubectl runs to complete its plugin
     #[arg(value_enum)]
     pub shell: Shell,
 }
@@ -558,7 +558,7 @@ pub enum Shell {
 /// `cpufit __complete`.
 #[derive(Debug, ClapArgs)]
 pub struct CompleteArgs {
-    /// The words behind the program's name, the last one as far as it is typed
+    /// The words after the program's name, the last one possibly incomplete
     #[arg(value_name = "WORD", trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<OsString>,
 }
@@ -566,10 +566,10 @@ pub struct CompleteArgs {
 /// `cpufit version`.
 #[derive(Debug, ClapArgs)]
 pub struct VersionArgs {
-    /// Of this program alone: no cluster is asked
+    /// Only the version of this program; no cluster is asked
     #[arg(long)]
     pub client: bool,
-    /// The namespace that cpufit runs in on the cluster
+    /// The namespace in which cpufit runs on the cluster
     #[arg(long, value_name = "NAME", default_value = "cpufit-system")]
     pub own_namespace: String,
     /// How to print: table, json or yaml

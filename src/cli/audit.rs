@@ -126,7 +126,7 @@ impl<'a> WantedGuests<'a> {
     #[must_use]
     pub(crate) fn holds(&self, world: &World, namespace: &str, name: &str) -> bool {
         let is_named = |guests: &BTreeSet<_>| guests.contains(&(namespace.to_owned(), name.to_owned()));
-        // Of those that are listed by their type the labels were looked at already.
+        // The labels of guests that are listed by their type were compared already.
         self.guests.as_ref().map_or_else(|| self.scope.holds(world, namespace, name), is_named)
     }
 }

@@ -44,10 +44,10 @@ pub struct CertsArgs {
         default_values_t = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
     )]
     pub ips: Vec<IpAddr>,
-    /// Days until the certificate ends
+    /// Days until the certificate expires
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub days: u16,
-    /// Replace what is there, whatever it is
+    /// Replace existing files of any content
     #[arg(long)]
     pub force: bool,
 }

@@ -143,7 +143,7 @@ fn command(words: &[OsString], list: &Arc<List>) -> Command {
         })
 }
 
-/// Of these words those that begin as what is typed. Names of objects are taken if they are of the form of names.
+/// The words that begin with the typed text. Names of objects are included only if they are valid names.
 fn candidates(words: Vec<String>, current: &OsStr) -> Vec<CompletionCandidate> {
     let is_name = |word: &str| {
         let name = word.rsplit('/').next().unwrap_or_default();

@@ -74,7 +74,7 @@ pub struct ResultRow {
     /// What libvirt says, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub libvirt: Option<LibvirtRow>,
-    /// Of a VM that is explained while its guest runs: how it stands when it is started anew.
+    /// The result for the next start, if a VM is explained while its guest runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_next_start: Option<Box<ResultRow>>,
     /// Why it was not judged, where cpufit does not judge it.

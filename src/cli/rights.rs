@@ -12,7 +12,7 @@ pub(crate) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Of an error while reading the cluster at `url`: of the guests of `namespace`, where that was asked for, or of one guest of it.
+    /// Explains an error while reading the cluster at `url`: all of it, only the guests of `namespace`, or one guest in it.
     #[must_use]
     pub(crate) fn of(error: &FetchError, url: &str, namespace: Option<&str>, guest: Option<&str>) -> Self {
         let mut cures = Vec::new();

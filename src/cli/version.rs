@@ -10,9 +10,9 @@ use crate::page::{Page, PageError};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Versions {
-    /// Of this program.
+    /// The version of this program.
     pub client_version: ClientVersion,
-    /// Of the replica that leads; null where none does, or the cluster was not asked.
+    /// The version of the leader; null if there is no leader, or the cluster was not asked.
     pub leader_version: Option<Leader>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct ClientVersion {
 }
 
 impl Versions {
-    /// Of this program, beside that of a leader.
+    /// The version of this program, with that of the leader.
     #[must_use]
     pub(crate) fn with(leader_version: Option<Leader>) -> Self {
         let platform = format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH);

@@ -77,7 +77,7 @@ fn edit(text: &str, path: &[Cow<'_, str>], value: Option<&Value>) -> Result<Stri
         return Ok(value.unwrap_or(&Value::Null).to_string());
     };
     let mut fields: Vec<(Cow<'_, str>, Cow<'_, str>)> = serde_json::from_str::<Fields<'_>>(text)?.0;
-    // Of a field that is repeated the last counts.
+    // If a field is repeated, the last one counts.
     let at = fields.iter().rposition(|(name, _)| name == field);
     match (at, value) {
         (Some(at), None) if below.is_empty() => drop(fields.remove(at)),

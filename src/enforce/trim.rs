@@ -425,7 +425,7 @@ impl TrimInput<'_> {
             is_last |= !keeps;
             keeps
         };
-        // Of two as near, on the one with another CPU libvirt may refuse.
+        // Prefer the source's kind of CPU: libvirt may refuse the guest on another one.
         let is_unlike = |node| source.is_some_and(|source| !is_like(fleet, source, node));
         let best = candidates.filter(keeps_one).min_by_key(|(node, missing)| (missing.len(), is_unlike(*node)));
         match best {

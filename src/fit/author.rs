@@ -94,13 +94,13 @@ pub struct AskedAt {
 /// The authors of all that a launcher pod requires of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authors {
-    /// Of the selector's entries, by key.
+    /// Who asked for each entry of the selector, by key.
     pub entries: BTreeMap<String, AskedAt>,
-    /// Of the conditions that KubeVirt adds to the required node affinity.
+    /// Who asked for each condition that KubeVirt adds to the required node affinity.
     pub rules: Vec<(Expression, AskedAt)>,
-    /// Of the rest of the required node affinity, which is the guest's own.
+    /// Who asked for the rest of the required node affinity, which is the guest's own.
     pub affinity: Option<AskedAt>,
-    /// Of the CPU mode: host-model and host-passthrough are no entries at start.
+    /// Who set the CPU mode: host-model and host-passthrough add no selector entries at start.
     pub mode: Option<AskedAt>,
 }
 

@@ -229,7 +229,7 @@ impl Fleet {
         out
     }
 
-    /// Of each profile that any of these nodes has, the first of them by name; in the order of names.
+    /// The first node by name of each profile among these nodes, ordered by name.
     #[must_use]
     pub(crate) fn one_of_each_profile(&self, nodes: &Bits) -> Vec<NodeIndex> {
         // The nodes of a profile are numbered by name.
@@ -453,7 +453,7 @@ impl Fleet {
     /// The fleet after some of its nodes changed, or came.
     #[must_use]
     pub fn with(&self, changed: Vec<Node>) -> Self {
-        // Of two nodes with one name the later counts.
+        // If two nodes have the same name, the later one counts.
         Self::new((0..self.len()).map(|node| self.node(node)).chain(changed).collect())
     }
 

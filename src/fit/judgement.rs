@@ -282,7 +282,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         }
         let Some(source) = self.source else { return Evidence::None };
         let host_model = |node| self.fleet.names_under(node, Family::HostModelCpu);
-        // Of a node that the labeller never came to, or not with this release, nothing is known.
+        // Nothing is known of a node without labels of the labeller, or with those of another release only.
         if host_model(node).is_empty() || host_model(source).is_empty() {
             return Evidence::None;
         }
@@ -349,7 +349,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         rules.map(|rule| &**rule).filter(|rule| known.insert(*rule)).collect()
     }
 
-    /// Of the nearest nodes those whose labels are to blame, as far as is known.
+    /// The nearest nodes whose labels, as far as is known, are wrong, so that adding them helps.
     pub(super) fn curable(&self) -> impl Iterator<Item = (NodeIndex, &Nearest)> {
         self.nearest()
             .iter()
@@ -396,7 +396,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         let found = of_rules.chain(of_entries).chain(&authors.mode).find(leads);
         match found {
             Some(asked) => asked.field.clone(),
-            // Of a pod whose guest is not known.
+            // The guest of the pod is not known.
             None if self.subject.field_root.is_empty() && *authors == Authors::default() => {
                 "spec.nodeSelector".to_owned()
             }

@@ -94,11 +94,11 @@ pub struct Nearest {
     pub node: String,
     /// The selector entries it does not meet, by key.
     pub missing: Vec<(String, String)>,
-    /// Of those entries the ones whose label is there with another value, and that value.
+    /// The missing entries whose key the node has with another value, and that value.
     pub has: BTreeMap<String, String>,
     /// What the lack says about the node's hardware.
     pub evidence: Evidence,
-    /// Of those entries the ones that would be untrue there: libvirt says that the node does not have it.
+    /// The missing entries that would be untrue on the node: libvirt says that the node does not have them.
     pub untrue: Vec<(String, String)>,
 }
 

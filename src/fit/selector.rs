@@ -57,7 +57,7 @@ impl<'a> Deref for Selector<'a> {
     }
 }
 
-/// Of two entries with one key the later counts.
+/// If two entries have the same key, the later one counts.
 impl<'a> FromIterator<Entry<'a>> for Selector<'a> {
     fn from_iter<I: IntoIterator<Item = Entry<'a>>>(entries: I) -> Self {
         let mut entries: Vec<Entry<'a>> = entries.into_iter().collect();

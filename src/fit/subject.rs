@@ -283,7 +283,7 @@ pub struct LibvirtRefusal {
 pub struct UnmetAtStart {
     /// The key of the selector.
     pub key: String,
-    /// Of a named model the features in the way, where libvirt names them.
+    /// The features that make a named model unusable, if libvirt names them.
     pub blockers: Vec<String>,
 }
 
@@ -444,7 +444,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Of entries that a node lacks those that speak of the CPU. What somebody chose as a place does not.
+    /// The missing entries that describe the CPU. Entries by which a user chose nodes do not.
     pub(crate) fn of_cpu<'m>(
         &self,
         missing: &'m [(String, String)],
@@ -452,7 +452,7 @@ impl<'a> Subject<'a> {
         missing.iter().filter(|(key, _)| Family::of(key).is_cpu() && !self.is_chosen(key))
     }
 
-    /// Of entries that a node lacks those that would be untrue there, as its libvirt says.
+    /// The missing entries that would be untrue on the node, according to its libvirt.
     pub(crate) fn untrue(&self, node: &str, missing: &[(String, String)]) -> Vec<(String, String)> {
         self.of_cpu(missing).filter(|(key, _)| self.provides(node, key) == Provided::No).cloned().collect()
     }

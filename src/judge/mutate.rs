@@ -43,7 +43,7 @@ pub(crate) fn mutation<E>(
     effort: Effort<'_>,
     read: impl FnOnce() -> Result<PresentFields, E>,
 ) -> Result<Mutation, E> {
-    // Of nearly all requests it is known from a look that nothing is changed.
+    // Nearly all requests need no change, and this check finds them without a judgement.
     let concerns = match manifest {
         Manifest::Vmi(_) => world.policies.iter().any(|policy| policy.common_model.is_some()),
         Manifest::Pod(pod) => trim::concerns(world, pod),

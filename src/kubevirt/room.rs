@@ -70,7 +70,7 @@ pub struct PodNeed {
 }
 
 impl PodNeed {
-    /// Of a pod as it is given; `None` where it does not say what it asks for, as one that was cut down.
+    /// The need of a pod in JSON; `None` if the pod states no requests, as in an incomplete dump.
     #[must_use]
     pub(crate) fn of_json(json: &str) -> Option<Self> {
         let Bounded(pod) = serde_json::from_str::<Bounded<PodRoom>>(json).ok()?;

@@ -76,7 +76,7 @@ pub(crate) fn guest(question: &Question, output: &CommandOutput) -> Result<Guest
         .ok_or_else(|| unreadable(format_args!("a domain of type {}", by.unwrap_or("(none)"))))?;
     let cpu = child(domain, "cpu").ok_or_else(|| Silence::NoModel("no <cpu>: QEMU's default".to_owned()))?;
     match cpu.attribute("mode") {
-        // Of old, a model without a mode is a custom one.
+        // Older libvirt writes a custom model without a mode.
         Some("custom") | None => {}
         Some("host-passthrough") => return Err(Silence::NoModel("host-passthrough, the host's CPU itself".to_owned())),
         Some("maximum") => return Err(Silence::NoModel("all that QEMU has (maximum)".to_owned())),

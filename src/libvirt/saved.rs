@@ -103,7 +103,7 @@ struct SavedNode {
     /// With the features that are in the way.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     unusable_models: BTreeMap<String, Vec<String>>,
-    /// Of which libvirt says neither.
+    /// The models that libvirt lists as neither usable nor unusable.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     other_models: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

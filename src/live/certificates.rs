@@ -145,7 +145,7 @@ impl Keeper {
             let now = SystemTime::now();
             let is_settled = self.is_settled(&stored);
             if stored.current().is_none() && self.last.is_some() {
-                info!(secret = SECRET, "the Secret is gone, or of no use");
+                info!(secret = SECRET, "the Secret does not exist or holds no usable certificate");
             }
             let step;
             (stored, step) = stored.plan(self.last.as_ref(), self.settings.validity, is_settled, now);
@@ -212,7 +212,7 @@ impl Keeper {
                 self.resolver.replace(&pair);
                 info!(secret = SECRET, not_after = pair.not_after(), "serving a new certificate");
             }
-            Err(error) => warn!(%error, "the Secret's certificate cannot serve; the one before goes on"),
+            Err(error) => warn!(%error, "the Secret's certificate cannot be used; the previous one stays in use"),
         }
         self.served = Some(held.pair.certificate_pem.clone());
     }
@@ -233,7 +233,7 @@ impl Keeper {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), kind);
             let Some(mut found) = api.get_opt(NAME).await? else {
                 if is_news {
-                    info!(kind = kind.kind, name = NAME, "there is no such webhook configuration yet");
+                    info!(kind = kind.kind, name = NAME, "the webhook configuration does not exist yet");
                 }
                 continue;
             };

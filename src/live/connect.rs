@@ -72,7 +72,7 @@ impl ClusterArgs {
             Err(_) if self.server.is_some() && self.kubeconfig.is_none() => of(Kubeconfig::default()),
             Err(error) => Err(error),
         };
-        // Of people's machines none is a pod: what is wrong with their kubeconfig is what they can mend. In a pod
+        // Outside a pod, report what is wrong with the kubeconfig, because the user can fix that. In a pod
         // the API server is a Service, which no proxy is needed for.
         let in_pod = || -> Option<Result<Config, ConnectError>> {
             let is_named = [&self.context, &self.cluster, &self.user, &self.server].iter().any(|named| named.is_some());

@@ -145,7 +145,7 @@ impl Writer {
         };
         metrics.event(EventResult::Failed);
         if self.trouble.is_none() {
-            warn!(error = failure, "an Event cannot be written; this is said once until one can");
+            warn!(error = failure, "an Event cannot be written; logged once until one is written");
         } else {
             debug!(error = failure, "an Event cannot be written");
         }

@@ -331,7 +331,7 @@ pub(crate) async fn lacking(client: &Client, cluster: &Cluster, lacks: &[Missing
 async fn one(client: &Client, resource: Resource, namespace: &str, name: &str) -> Option<ClusterObject> {
     // Names come from reviews, and go into the path of a request.
     if syntax::dns_label(namespace).is_err() || syntax::subdomain(name).is_err() {
-        debug!(%resource, "what is no name is not looked up");
+        debug!(%resource, "not a valid name: the object is not looked up");
         return None;
     }
     let api: Api<ProjectedObject> = Api::namespaced_with(client.clone(), namespace, &resource.api());

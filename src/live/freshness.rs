@@ -124,7 +124,7 @@ impl Middleware for Arc<Freshness> {
 mod tests {
     use super::*;
 
-    /// Of any resource: a verdict needs them all.
+    /// This holds for each resource, because a verdict needs them all.
     #[tokio::test(start_paused = true)]
     async fn each_resource_is_silent_by_itself() {
         let limit = Duration::from_secs(60);

@@ -99,7 +99,7 @@ fn registered(json: &str) -> Result<Registered, serde_json::Error> {
     Ok(Registered { metadata, policy: Policy::from_json(json).map_err(|error| error.to_string()), status })
 }
 
-/// Of a guest that is too large to judge no more is kept than that, and its CPU model.
+/// Keeps of a guest that is too large to judge only this fact and its CPU model.
 fn forget(spec: &mut VmiSpec) {
     let model = spec.domain.cpu.take().map(|cpu| Cpu { model: cpu.model, ..Cpu::default() });
     *spec = VmiSpec {

@@ -167,7 +167,7 @@ impl Candidate {
             }
             // Somebody else wrote it first.
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
-                debug!(lease = NAME, "another replica was quicker");
+                debug!(lease = NAME, "another replica acquired the Lease");
                 None
             }
             Ok(Err(error)) => {
@@ -205,7 +205,7 @@ impl Candidate {
         if self.is_in_trouble {
             debug!(lease = NAME, error, "the Lease cannot be read or written");
         } else {
-            warn!(lease = NAME, error, "the Lease cannot be read or written; tried again every few seconds");
+            warn!(lease = NAME, error, "the Lease cannot be read or written; retrying every few seconds");
         }
         self.is_in_trouble = true;
     }
@@ -277,8 +277,10 @@ impl Candidate {
         });
         match released.await {
             Ok(Ok(())) => debug!(lease = NAME, "released"),
-            Ok(Err(error)) => debug!(lease = NAME, error = words(&error), "not released; it ends by itself"),
-            Err(_) => debug!(lease = NAME, "not released in time; it ends by itself"),
+            Ok(Err(error)) => {
+                debug!(lease = NAME, error = words(&error), "the Lease could not be released; it expires")
+            }
+            Err(_) => debug!(lease = NAME, "the Lease was not released in time; it expires"),
         }
     }
 }

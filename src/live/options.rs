@@ -21,16 +21,16 @@ pub struct ClusterArgs {
     /// The context of the kubeconfig
     #[arg(long, value_name = "NAME", global = true)]
     pub context: Option<String>,
-    /// The cluster of the kubeconfig, in the place of the context's
+    /// The cluster of the kubeconfig, instead of the context's
     #[arg(long, value_name = "NAME", global = true, hide_short_help = true)]
     pub cluster: Option<String>,
-    /// The user of the kubeconfig, in the place of the context's
+    /// The user of the kubeconfig, instead of the context's
     #[arg(long, value_name = "NAME", global = true, hide_short_help = true)]
     pub user: Option<String>,
     /// The address of the API server
     #[arg(short, long, value_name = "URL", global = true, hide_short_help = true)]
     pub server: Option<String>,
-    /// A bearer token, in the place of all credentials of the kubeconfig
+    /// A bearer token, instead of all credentials of the kubeconfig
     #[arg(long, value_name = "TOKEN", global = true, hide_short_help = true, hide_env_values = true)]
     pub token: Option<String>,
     /// The user to impersonate
@@ -45,7 +45,7 @@ pub struct ClusterArgs {
     /// The file with the certificate authority of the API server
     #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     pub certificate_authority: Option<String>,
-    /// The name that the API server's certificate is checked against, in the place of its host's
+    /// The name expected in the API server's certificate, instead of its host name
     #[arg(long, value_name = "NAME", global = true, hide_short_help = true)]
     pub tls_server_name: Option<String>,
     /// Accept any certificate of the API server
@@ -54,21 +54,21 @@ pub struct ClusterArgs {
         default_missing_value = "true"
     )]
     pub insecure_skip_tls_verify: Option<bool>,
-    /// How long to wait for the API server: seconds, or 500ms, 1m, 1m30s; 0 waits without end
+    /// How long to wait for the API server: seconds, or 500ms, 1m, 1m30s; 0 means no limit
     #[arg(long, value_name = "DURATION", global = true, hide_short_help = true, value_parser = duration)]
     pub request_timeout: Option<Duration>,
-    /// The domain of KubeVirt's labels, annotations and API groups, where a distribution renames kubevirt.io; without it a dump that
-    /// uses another domain throughout is recognised
+    /// The domain of KubeVirt's labels, annotations and API groups, if a distribution renames kubevirt.io; a dump that uses one other
+    /// domain throughout is recognised without it
     #[arg(long, value_name = "DOMAIN", global = true, hide_short_help = true, env = "KUBEVIRT_DOMAIN")]
     pub kubevirt_domain: Option<Domain>,
-    /// Which log lines go to standard error, by number as for kubectl: requests from 6 on, all from 8 on
+    /// The level of log lines on standard error, as for kubectl: requests from 6 on, all lines from 8 on
     #[arg(short, long = "v", value_name = "LEVEL", global = true, hide_short_help = true, default_value_t = 0)]
     pub verbosity: u8,
 }
 
 /// As Go's `time.ParseDuration`, and seconds without a unit, as kubectl takes them.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "say seconds, or a duration, for example 30s, 500ms or 1m30s".to_owned();
+    let wrong = || "expected seconds, or a duration such as 30s, 500ms or 1m30s".to_owned();
     let mut nanoseconds: u64 = 0;
     let mut rest = text;
     while !rest.is_empty() {
@@ -98,7 +98,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// There is no kubeconfig, it cannot be read, or it has no such context; and this is no pod.
-    #[error("no cluster to talk to: {0}; say --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
+    #[error("no cluster to connect to: {0}; use --kubeconfig FILE, or --snapshot FILE to read a dump instead")]
     Kubeconfig(String),
     /// Options that do not go together.
     #[error("{0}")]

@@ -96,7 +96,7 @@ impl StatusWriter {
         for (name, registered) in &*snapshot.policies {
             let found = found.iter().find(|found| found.name == *name);
             if found.is_some_and(|found| !found.looked.is_complete()) {
-                debug!(policy = name, "too many guests to count: its status stays as it is");
+                debug!(policy = name, "too many guests to count: the status is not changed");
                 is_done = false;
                 continue;
             }
@@ -122,7 +122,11 @@ impl StatusWriter {
             Err(_) => format!("no answer in {WRITE:?}"),
         };
         if self.trouble.is_none() {
-            warn!(policy = name, error = failure, "its status cannot be written; this is said once until it can");
+            warn!(
+                policy = name,
+                error = failure,
+                "the status of a policy cannot be written; logged once until it is written"
+            );
         } else {
             debug!(policy = name, error = failure, "its status cannot be written");
         }

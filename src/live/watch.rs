@@ -109,7 +109,7 @@ async fn follow_by(
                         freshness.received(resource);
                         if !is_absent {
                             is_absent = true;
-                            info!(%resource, why, "judged without; looked for again every half minute");
+                            info!(%resource, why, "the resource is not available and is ignored; checked again every half minute");
                             if changes.send(ResourceChange::Absent(resource)).await.is_err() {
                                 return Ended::NobodyListens;
                             }
@@ -119,9 +119,9 @@ async fn follow_by(
                     Some(status) if streaming && matches!(status.code, 400 | 422) => return Ended::CannotStream,
                     other => {
                         if other.is_some_and(|status| status.code == 410) {
-                            debug!(%resource, "too old to go on from; read anew");
+                            debug!(%resource, "the resource version is too old; listing again");
                         } else {
-                            warn!(%resource, error = %words(&error), "the watch failed; tried again");
+                            warn!(%resource, error = %words(&error), "the watch failed; retrying");
                         }
                         freshness.note(resource, Some(words(&error)));
                     }
@@ -152,7 +152,7 @@ fn put(resource: Resource, seen: &ProjectedObject) -> ResourceChange {
         Ok(projected) => ResourceChange::Put(resource, name, projected),
         Err(error) => {
             // Judged as if it were not there: better than by what it no longer says.
-            warn!(%resource, namespace = name.0, name = name.1, %error, "an object that cannot be read is left out");
+            warn!(%resource, namespace = name.0, name = name.1, %error, "an object cannot be read and is ignored");
             ResourceChange::Gone(resource, name)
         }
     }

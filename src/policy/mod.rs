@@ -168,8 +168,8 @@ impl PolicySubject<'_> {
 
 /// The policy that governs a guest: of those that select it the most specific one.
 ///
-/// Of a guest that is too large to be read whole, it is one of those that could select it, a policy that refuses guests for
-/// their model before any other: nothing that is added to a guest takes it out of the reach of such a policy.
+/// For a guest that is too large to be read completely, it is one of the policies that could select it; policies that deny guests
+/// for their model come first, so that no addition to a guest avoids such a policy.
 ///
 /// Mirrors `MigrationPolicyList.MatchPolicy` of KubeVirt: most matching labels of namespace and guest together, then
 /// most of the guest alone, then the name that comes first in the alphabet. It differs where KubeVirt knows no such

@@ -238,7 +238,7 @@ impl Judged<'_> {
         let all = |names: &[String], is: &dyn Fn(RawNode<'_>) -> bool| {
             names.iter().all(|name| self.find(name).is_some_and(is))
         };
-        // Of it the cordon alone.
+        // Only the cordon.
         let cordon_keeps_off = |node: RawNode<'_>| node.is_kept_off_by_cordon(&self.demand);
         let fits_but_for_it = |node: RawNode<'_>| {
             node.missing(&self.demand).is_empty()
@@ -260,7 +260,7 @@ impl Judged<'_> {
         match why {
             WhyNot::NotMigratable(_) => subject.not_migratable.is_some(),
             WhyNot::LibvirtRefused => subject.refused.is_some() && self.case.verdict.assessment.fitting.count() > 0,
-            // Of the nodes that come into question; a cordon that the guest tolerates counts as none.
+            // Among candidate nodes; a cordon that the guest tolerates does not count.
             WhyNot::Uncordon(NoUncordon::NoneCordoned) => !self.all.iter().any(|node| node.is_cordoned()),
             WhyNot::Uncordon(NoUncordon::NotTheCause(found)) => self.holds_of_cordons(found),
             WhyNot::Restart(why) => subject.restart.as_ref().is_some_and(|start| {

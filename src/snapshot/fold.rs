@@ -38,7 +38,7 @@ pub(crate) fn fold(objects: Vec<Value>) -> Vec<Value> {
     let mut groups: Vec<AlikeObjects> = Vec::new();
     // The forms that an object may be like, latest first, of the kind that is at hand.
     let mut forms: Vec<usize> = Vec::new();
-    // Of this kind, how many objects there were, and how many forms.
+    // The number of objects of this kind so far, and the number of their forms.
     let (mut seen, mut opened) = (0, 0);
     for object in objects {
         let leaves = leaves(&object);

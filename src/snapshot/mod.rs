@@ -220,7 +220,7 @@ impl Item {
     #[must_use]
     pub(crate) fn in_namespace(mut self, namespace: &str) -> Self {
         let group = self.api_version.split_once('/').map_or("", |(group, _)| group);
-        // Of kinds that nobody reads it does not matter.
+        // The scope of a kind that is not read does not matter.
         let is_namespaced = Resource::of(group, &self.kind).is_none_or(Resource::is_namespaced);
         if !is_namespaced || self.kind == REVIEW || !self.namespace().is_empty() {
             return self;

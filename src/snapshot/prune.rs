@@ -141,7 +141,7 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
     let Value::Object(mut fields) = whole else { return Ok(None) };
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
-        // Of these the name and the labels are judged.
+        // These kinds are judged by name and labels only.
         if matches!(kind, "Node" | "Namespace" | "PersistentVolume" | "PodDisruptionBudget") {
             for field in ["uid", "creationTimestamp", "generation"] {
                 metadata.remove(field);
@@ -290,7 +290,7 @@ fn remove(value: &mut Value, path: &[PathStep]) {
     }
 }
 
-/// Of annotations, wherever they stand, those that are read: others hold whole manifests, or what belongs to other programs.
+/// Removes all annotations that are not read, at any depth: they hold whole manifests, or data of other programs.
 fn without_annotations(value: &mut Value) {
     match value {
         Value::Object(fields) => {

@@ -94,9 +94,9 @@ labels! {
         NotJson = "not-json",
         /// Nested too deeply.
         TooDeep = "too-deep",
-        /// Of another kind.
+        /// The object has another kind than expected.
         WrongKind = "wrong-kind",
-        /// Of another version.
+        /// The object has another version than expected.
         WrongVersion = "wrong-version",
         /// A field is missing.
         MissingField = "missing-field",

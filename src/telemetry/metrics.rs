@@ -98,17 +98,21 @@ impl Metrics {
         let exempted = Family::default();
         registry.register(
             "exempted",
-            "Requests that a policy would have denied but for an exemption",
+            "Requests that a policy would have denied without an exemption",
             exempted.clone(),
         );
         let latency: Family<_, _, fn() -> _> = Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS));
         registry.register(
             "request_duration_seconds",
-            "Seconds from the request's head to its answer, the body's arrival included",
+            "Seconds from the arrival of the request's head to its answer, including the arrival of the body",
             latency.clone(),
         );
         let decode_errors = Family::default();
-        registry.register("decode_errors", "Bodies that were no AdmissionReview, by reason", decode_errors.clone());
+        registry.register(
+            "decode_errors",
+            "Request bodies that were not an AdmissionReview, by reason",
+            decode_errors.clone(),
+        );
         let judge_panics = Counter::default();
         registry.register(
             "judge_panics",
@@ -138,7 +142,7 @@ impl Metrics {
         let handshake_failures = Family::default();
         registry.register(
             "tls_handshake_failures",
-            "Connections that ended before a request; refused most often means that the caBundle is not the certificate's",
+            "Connections that ended before a request; refused usually means that caBundle does not match the certificate",
             handshake_failures.clone(),
         );
         let build = Family::<BuildLabel, Gauge>::default();

@@ -107,7 +107,7 @@ async fn converse(stream: TcpStream, place: Place, shared: &Arc<PortState>) {
         Some(acceptor) => {
             let stream = tokio::select! {
                 biased;
-                () = place.needed() => return debug!(peer = %place.peer().address(), "a handshake ended: its place was needed"),
+                () = place.needed() => return debug!(peer = %place.peer().address(), "closed a handshake to make room for another connection"),
                 stream = handshake(acceptor, stream, place.peer(), shared) => stream,
             };
             let Some(stream) = stream else { return };
@@ -173,7 +173,7 @@ where
         ended = connection.as_mut() => return closed(&peer, ended),
         _ = stop.wait_for(|stop| *stop) => (None, None),
         () = place.needed() => {
-            debug!(peer = %peer.address(), "a connection ends: its place is needed");
+            debug!(peer = %peer.address(), "closing a connection to make room for another");
             // Who was never answered is most likely no API server, and how many leave slowly is bounded.
             let Some(leaving) = shared.leaving.try_acquire().ok().filter(|_| peer.was_of_use()) else { return };
             drop(place);
@@ -205,7 +205,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, shared: Arc<PortStat
     let is_http1 = request.version() < Version::HTTP_2;
     let fault = head::fault(&request);
     let mut response = if let Some(fault) = fault {
-        debug!(peer = %peer.address(), fault, "a malformed head");
+        debug!(peer = %peer.address(), fault, "the request head is malformed");
         plain(StatusCode::BAD_REQUEST, Page::of(fault))
     } else {
         request.extensions_mut().insert(peer);

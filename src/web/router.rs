@@ -83,7 +83,7 @@ pub struct Edge {
     memory: Memory,
     shelf: Arc<Shelf>,
     turns: Turns,
-    /// Of each outcome without a decision, the log lines that are written.
+    /// The limit of log lines for each outcome without a decision.
     turned_away: Vec<LogLimit>,
 }
 

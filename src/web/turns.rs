@@ -27,9 +27,9 @@ const LONGEST: Duration = Duration::from_secs(1);
 /// How many reviews are judged at once, and how many wait for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judges {
-    /// Of one small object: as many as there are processors, and no less than two.
+    /// Reviews of small objects judged at once: as many as there are processors, and at least two.
     pub quick: usize,
-    /// Of large objects, and of acts that mean something for all guests: half as many as there are processors.
+    /// Reviews of large objects, and of changes that affect all guests, judged at once: half as many as there are processors.
     pub slow: usize,
     /// How many reviews of each sort wait. Beyond, the client with most of them gets a 429.
     pub waiting: usize,

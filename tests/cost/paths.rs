@@ -59,7 +59,7 @@ pub fn inventory_without(kind: Kind) -> Inventory {
     }
     let mut has_left_out = false;
     for (other, object) in cluster() {
-        // Of the nodes one is left out, of other kinds there is one.
+        // Leave out one node; of other kinds there is one object.
         if other == kind && !std::mem::replace(&mut has_left_out, true) {
             continue;
         }

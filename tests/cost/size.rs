@@ -163,7 +163,7 @@ fn nobody_escapes_a_policy_by_size() {
         let world = paths::inventory_without(kind).snapshot().world;
         for (name, object) in beyond(kind) {
             let is_cut = is_not_kept(&name);
-            // Of another architecture there is no common model, and a guest's status is not what a person sends.
+            // Another architecture has no common model, and users do not send a guest's status.
             if is_cut || name.contains("status.") || name.contains("spec.architecture") {
                 continue;
             }

@@ -391,7 +391,7 @@ fn foretell(dump: &std::path::Path, node: &str) -> Value {
     let snapshot = dump.with_extension("snapshot.yaml");
     std::fs::write(&snapshot, &taken.stdout).expect("a file");
     let again = cpufit(["drain", node, "-o", "json", "--snapshot"]).args([&snapshot]).run();
-    // Of other pods a snapshot holds what they ask for, and no labels: what rests on these is said.
+    // For other pods a snapshot holds their requests and no labels: `why` says what that leaves open.
     let not_known = "its required pod anti-affinity is judged among guests: other pods are not known";
     let judged = |text: &str| text.replace(&format!("; {not_known}"), "").replace(not_known, "");
     let (again, first) = (judged(&again.stdout), judged(&ran.stdout));

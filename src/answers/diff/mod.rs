@@ -44,7 +44,7 @@ impl Diff {
 
 /// What changed from one cluster to the other.
 ///
-/// Of the guests, those whose `namespace/name` is asked for.
+/// Only guests whose `namespace/name` is asked for are compared.
 ///
 /// `progress` is called with how many guests have been compared, and of how many.
 #[must_use]

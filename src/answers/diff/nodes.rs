@@ -69,7 +69,7 @@ type LabelPair<'f> = (&'f str, &'f str);
 /// All nodes that came, went or changed, by name.
 pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
     let mut out = Vec::new();
-    // Of nodes of one profile the labels of the CPU changed alike.
+    // The CPU labels of nodes with one profile changed in the same way.
     let mut of_profiles: HashMap<(NodeIndex, NodeIndex), Labels> = HashMap::new();
     for node in old.in_name_order() {
         let name = old.name(node);
@@ -183,7 +183,7 @@ fn unlike_of(fleet: &Fleet, model: &str, nodes: &Bits) -> Vec<Unlike> {
     }
     let Some((usual, alike)) = profiles.iter().max_by_key(|(_, nodes)| nodes.len()) else { return Vec::new() };
     let (usual, alike) = (*usual, alike.len());
-    // Of two nodes neither is the odd one.
+    // With two nodes, neither is the unusual one.
     if alike < 2 || alike * 2 <= nodes.count() {
         return Vec::new();
     }

@@ -14,8 +14,8 @@ use crate::kubevirt::room::DisruptionBudget;
 use crate::say::plural::{fold_names, number};
 use crate::world::World;
 
-/// Of the guests of a node that would be shut down, those that wait because others use up their budget. Which of them come first
-/// is not known before: as many are counted as shut down as are at least.
+/// Marks the guests that a drain would shut down but that wait, because others use up their budget. The order is not known
+/// beforehand: the number counted as shut down is the least possible one.
 pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [EvictedGuest<'_>]) {
     let mut groups: BTreeMap<(&str, &str), (&DisruptionBudget, Vec<usize>)> = BTreeMap::new();
     for (at, mover) in movers.iter().enumerate().filter(|(_, mover)| mover.is_shut_down()) {

@@ -40,7 +40,7 @@ pub(super) struct Trouble<'t, 'w> {
     pub forecast: Forecast,
 }
 
-/// Of these guests of a node, all of which may go, by their labels, where `fitting` says.
+/// The forecast for these guests of a node; by labels, each may go to the nodes of its `fitting`.
 pub(super) fn of(residents: &Residents<'_>, movers: &[EvictedGuest<'_>]) -> Forecast {
     let fitting: Vec<Bits> = movers.iter().map(|mover| mover.fitting.clone()).collect();
     with(residents, &movers.iter().collect::<Vec<_>>(), &fitting)

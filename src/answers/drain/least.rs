@@ -138,8 +138,8 @@ impl LeastProblem<'_, '_> {
         if self.stuck(&all).len() < stuck { all } else { set }
     }
 
-    /// Of each guest that finds no place even by itself, the acts each of which gives it one, where there are such; and the guests
-    /// that find none whatever is done.
+    /// For each guest that no node takes even if it leaves alone, the acts each of which frees it; and the guests
+    /// that no act frees.
     fn needs(&self) -> (BTreeMap<GuestKey, Vec<usize>>, BTreeSet<GuestKey>) {
         let (mut out, mut hopeless) = (BTreeMap::new(), BTreeSet::new());
         let all: Vec<usize> = (0..self.acts.len()).collect();
@@ -171,7 +171,7 @@ impl LeastProblem<'_, '_> {
         (out, hopeless)
     }
 
-    /// Of these acts, those that are needed, the least harmful ones kept; `None` where they do not free all but `waived`.
+    /// The acts of the set that are needed, preferring the least harmful ones; `None` if the set does not free all guests except `waived`.
     fn thinned(&self, mut set: Vec<usize>, waived: &BTreeSet<GuestKey>) -> Option<Vec<usize>> {
         set.sort_unstable();
         if !self.stuck(&set).is_subset(waived) {

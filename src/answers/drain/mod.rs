@@ -183,7 +183,7 @@ pub struct DrainReport {
     pub not_freed: Vec<String>,
     /// Where nothing would do, what a person may look at and mend first: its commands change nothing.
     pub to_look_at: Vec<LeastAct>,
-    /// Of several nodes, an order in which each is drained and returned and no guest is stuck; `None` where none was found.
+    /// With several nodes, an order in which each is drained and returned and no guest is stuck; `None` if none was found.
     pub order: Option<Vec<String>>,
     /// The guests for whom no order was found, by name.
     pub stranded: Vec<String>,

@@ -22,13 +22,13 @@ pub(super) struct GuestOutcome {
     pub kept_off: Bits,
     /// These pods; of each node that is kept off one at least.
     pub keepers: Vec<String>,
-    /// Of the targets, those with room only once pods of a lower priority are shut down, where it may come to that.
+    /// The targets that have room only after pods of a lower priority are shut down, if that may happen.
     pub by_preemption: Bits,
     /// The guests among these pods, by name.
     pub victims: Vec<String>,
     /// The nodes that fit and have no room.
     pub no_room: Bits,
-    /// Of what the first of these has too little.
+    /// The first of these nodes, and the resource of which it has too little.
     pub shortage: Option<(NodeIndex, Shortage)>,
 }
 

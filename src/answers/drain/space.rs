@@ -107,7 +107,7 @@ impl<'w> Space<'w> {
         self.free.get(&self.yields_to(size)).map_or(&[], |free| free.as_slice())
     }
 
-    /// Of these nodes, those with room for a guest of a size only once pods of a lower priority are shut down.
+    /// The nodes of `nodes` that have room for a guest of this size only after pods of a lower priority are shut down.
     pub(super) fn by_preemption(&self, size: SizeIndex, nodes: &Bits) -> Bits {
         let mut out = Bits::none(nodes.len());
         let Some(free) = self.free.get(&i64::MIN).filter(|_| self.yields_to(size) != i64::MIN) else { return out };
@@ -129,7 +129,7 @@ impl<'w> Space<'w> {
         self.lacks_of(self.free(size), self.asked(size), node, others)
     }
 
-    /// Of these nodes, those without room for all guests of these sizes together.
+    /// The nodes of `nodes` without room for all guests of these sizes together.
     pub(super) fn crowded(&self, nodes: &Bits, sizes: &[SizeIndex]) -> Vec<NodeIndex> {
         let Some(lowest) = sizes.iter().copied().min_by_key(|&size| self.yields_to(size)) else { return Vec::new() };
         let (free, sum) = (self.free(lowest), self.sum(sizes.iter().copied()));
@@ -170,7 +170,7 @@ impl<'w> Space<'w> {
         }
     }
 
-    /// Of which resource a node has too little for a guest of a size, where nobody was moved; `None` where it has enough.
+    /// The resource of which a node has too little for a guest of a size before any guest moved; `None` if it has enough.
     pub(super) fn shortage(&self, size: SizeIndex, node: NodeIndex) -> Option<Shortage> {
         let need = self.sizes[size].need;
         self.cluster.room.of_node(self.cluster.fleet.name(node), need.yields_to())?.shortage(need, &Amounts::new())

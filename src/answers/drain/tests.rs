@@ -354,7 +354,7 @@ fn what_is_not_known_is_said() {
     assert_eq!(drained(&all, "node-a").not_known, Vec::<String>::new());
 }
 
-/// Of a required pod affinity the pods on the nodes decide; anti-affinity is judged among guests.
+/// A required pod affinity depends on the pods of the nodes and is not judged; anti-affinity is judged among guests.
 #[test]
 fn a_rule_that_is_not_judged_is_named_beside_the_targets() {
     let web = live(running("web", "node-a", "Skylake-Server-noTSX-IBRS")).tweak(|guest| {

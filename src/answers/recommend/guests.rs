@@ -232,7 +232,7 @@ impl<'w> FeatureKey<'w> {
                 let model = keys.iter().find(|key| Family::of(key) == Family::CpuModelMigration)?;
                 features.add_model(label::name(model));
                 let mut out = features.of_model(label::name(model))?.clone();
-                // Of its host model libvirt may have switched features off.
+                // Libvirt may have disabled features of its host model.
                 out.intersect(features.of_node(fleet, *node)?);
                 let named = keys.iter().filter(|key| Family::of(key) == Family::CpuFeature).map(|key| label::name(key));
                 out.union(&features.set(named));

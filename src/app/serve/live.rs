@@ -107,7 +107,10 @@ impl Writers {
     pub(super) async fn end(mut self) {
         drop(self.stop);
         if timeout(END, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
-            warn!(after_seconds = END.as_secs_f64(), "the API server is slow: not all was written");
+            warn!(
+                after_seconds = END.as_secs_f64(),
+                "the API server is slow: not everything was written before the exit"
+            );
         }
     }
 }

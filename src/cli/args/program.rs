@@ -16,9 +16,9 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
     (
         "serve",
         [
-            ("On a cluster, with a certificate of its own", "serve --certificates self-managed"),
+            ("On a cluster, with a self-managed certificate", "serve --certificates self-managed"),
             ("On a dump, without a cluster", "serve --snapshot cluster.yaml --cert certs/tls.crt --key certs/tls.key"),
-            ("With log lines for programs", "serve --certificates self-managed --log-format json"),
+            ("With JSON log lines", "serve --certificates self-managed --log-format json"),
         ],
     ),
     (
@@ -26,10 +26,10 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         [
             ("A manifest, on the cluster of the current context", "check -f vm.yaml"),
             (
-                "All manifests below a folder, by a dump and a policy",
+                "All manifests in a folder and its subfolders, with a dump and a policy",
                 "check --snapshot cluster.yaml --policy policy.yaml -R -f manifests/",
             ),
-            ("What a kustomization makes, for a script", "check -k overlays/production -o json"),
+            ("The output of a kustomization, for a script", "check -k overlays/production -o json"),
         ],
     ),
     (
@@ -55,8 +55,8 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         "audit",
         [
             ("All guests, worst first", "audit"),
-            ("Those of a namespace, under a policy that is not applied yet", "audit -n shop --policy policy.yaml"),
-            ("A gate: exit 1 where a guest can migrate nowhere", "audit --fail-on pinned -o json"),
+            ("The guests of a namespace, with a policy that is not applied yet", "audit -n shop --policy policy.yaml"),
+            ("A gate: exit 1 if a guest can migrate nowhere", "audit --fail-on pinned -o json"),
         ],
     ),
     (
@@ -64,16 +64,16 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
         [
             ("For each kind of hardware", "recommend"),
             (
-                "What if a node came and another went",
+                "With a node added and another removed",
                 "recommend --snapshot cluster.yaml --with-node new.yaml --without-node node-b",
             ),
-            ("Policies for the nodes of a zone, to be applied", "recommend --node-selector zone=a -o yaml"),
+            ("A policy for the nodes of a zone, to be applied", "recommend --node-selector zone=a -o yaml"),
         ],
     ),
     (
         "drain",
         [
-            ("Who can leave a node, who cannot, and the least to do", "drain node-a"),
+            ("Which guests can leave a node, and the fewest changes that free the others", "drain node-a"),
             (
                 "A rolling upgrade, from a dump: an order in which no guest is stuck",
                 "drain --all --snapshot cluster.yaml",
@@ -84,17 +84,17 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
     (
         "diff",
         [
-            ("Two dumps: before an upgrade, and after it", "diff before.yaml after.yaml"),
-            ("A dump, and the live cluster as it is now", "diff before.yaml"),
-            ("For a script: exit 1 where a guest is worse off", "diff before.yaml after.yaml -o json"),
+            ("Two dumps: before and after an upgrade", "diff before.yaml after.yaml"),
+            ("A dump and the live cluster", "diff before.yaml"),
+            ("For a script: exit 1 if a guest is worse off", "diff before.yaml after.yaml -o json"),
         ],
     ),
     (
         "snapshot",
         [
             ("Of the cluster of the current context", "snapshot"),
-            ("With the guests of one namespace alone", "snapshot -n shop"),
-            ("Of a dump, for a bug report: under other names", "snapshot --snapshot dump.yaml --redact"),
+            ("With the guests of one namespace only", "snapshot -n shop"),
+            ("Of a dump, with other names, for a bug report", "snapshot --snapshot dump.yaml --redact"),
         ],
     ),
     (
@@ -108,8 +108,8 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
     (
         "manifests",
         [
-            ("All that a cluster needs", "manifests"),
-            ("The definition of CPUPolicy alone", "manifests --crd"),
+            ("All manifests", "manifests"),
+            ("Only the definition of CPUPolicy", "manifests --crd"),
             (
                 "From a registry of your own, with KubeVirt in another namespace",
                 "manifests --image registry.example/cpufit:v0.1.0 --kubevirt-namespace openshift-cnv",
@@ -119,7 +119,7 @@ const EXAMPLES: &[(&str, [(&str, &str); 3])] = &[
     (
         "version",
         [
-            ("Of this program, and of the replica that leads", "version"),
+            ("Of this program, and of the leader", "version"),
             ("Without a cluster", "version --client"),
             ("For a script", "version -o json"),
         ],

@@ -11,10 +11,10 @@ use crate::snapshot::DumpSource;
 /// Which objects of the cluster are listed, and how.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct ListArgs {
-    /// Objects of all namespaces, whatever -n says
+    /// Objects of all namespaces; overrides -n
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Only objects with such labels: KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY, !KEY, joined by commas
+    /// Only objects with these labels: KEY=VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY, !KEY, joined by commas
     #[arg(short = 'l', long, value_name = "SELECTOR", value_parser = selector::parse)]
     pub selector: Option<LabelSelector>,
     /// Print tables without their first line
@@ -25,13 +25,13 @@ pub struct ListArgs {
 /// Manifests to read.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct FileArgs {
-    /// Manifests: file, folder or -; several by commas, or by giving it again
+    /// Manifests: file, folder or -; several separated by commas; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE", value_delimiter = ',')]
     pub filename: Vec<DumpSource>,
-    /// Read folders with all that is below them
+    /// Read folders with their subfolders
     #[arg(short = 'R', long, conflicts_with = "kustomize")]
     pub recursive: bool,
-    /// What kustomize makes of this folder, by kustomize or kubectl, which must be installed
+    /// The output of kustomize for this folder; kustomize or kubectl must be installed
     #[arg(short = 'k', long, value_name = "DIR", conflicts_with = "filename")]
     pub kustomize: Option<PathBuf>,
 }

@@ -39,33 +39,35 @@ impl Habit {
     /// What does it in a verb, or why nothing does.
     fn tip(self, verb: &str) -> Option<&'static str> {
         Some(match (self, verb) {
-            (Self::Namespaces, "check") => "a manifest says which namespace its object is in; -n says it of the others",
+            (Self::Namespaces, "check") => {
+                "a manifest names the namespace of its object; -n sets it for manifests that name none"
+            }
             (Self::Labels | Self::Namespaces, "test") => {
-                "a cpufit-test.yaml names each object that it expects something of"
+                "a cpufit-test.yaml names each object that it has an expectation for"
             }
             (Self::Manifests | Self::Dump, "test") => {
                 "a cpufit-test.yaml names its manifests, dumps and policies: give its folder, test FOLDER"
             }
             (Self::Manifests, "audit" | "drain" | "recommend") => {
-                "this verb is about guests of a cluster; of manifests ask check -f or explain -f, and a dump is read with --snapshot"
+                "this verb judges the guests of a cluster; use check -f or explain -f for manifests, and --snapshot for a dump"
             }
             (Self::Manifests | Self::Dump, "diff") => "the dumps are the arguments: diff OLD, or diff OLD NEW",
-            (Self::Manifests, "snapshot") => "a dump is read with --snapshot",
+            (Self::Manifests, "snapshot") => "use --snapshot to read a dump",
             (Self::Name, "recommend") => {
-                "a CPU model is recommended to a pool of nodes: say which by their labels, with -l"
+                "a CPU model is recommended for a pool of nodes: select the nodes by their labels, with -l"
             }
-            (Self::Labels | Self::Name, "snapshot") => "a snapshot holds all guests, or with -n those of one namespace",
-            (Self::Headers, "snapshot" | "manifests") => "what is printed has no headers",
-            (Self::Headers, "version") => "what is printed has no headers; -o json is for scripts",
-            (Self::Output, "serve") => "how the log is printed --log-format says",
+            (Self::Labels | Self::Name, "snapshot") => "a snapshot holds all guests; with -n, those of one namespace",
+            (Self::Headers, "snapshot" | "manifests") => "the output has no headers",
+            (Self::Headers, "version") => "the output has no headers; use -o json in scripts",
+            (Self::Output, "serve") => "use --log-format to choose the format of the log",
             (_, "manifests") => {
-                "the manifests of cpufit itself are printed, all or with --crd the definition of CPUPolicy alone"
+                "this verb prints the manifests of cpufit itself: all, or with --crd only the definition of CPUPolicy"
             }
-            (_, "version") => "a version is printed: of the program, and of the replica that leads on the cluster",
-            (_, "completion") => "a completion script is printed: say for which shell",
-            (_, "certs") => "certificates are made in the folder that --out names",
+            (_, "version") => "this verb prints the version of the program, and that of the leader on the cluster",
+            (_, "completion") => "this verb prints a completion script: name a shell",
+            (_, "certs") => "this verb makes certificates in the folder of --out",
             (_, "serve") => {
-                "the webhook judges what the API server sends to it, of all namespaces that its configuration selects"
+                "the webhook judges the requests that the API server sends; its configuration selects their namespaces"
             }
             _ => return None,
         })

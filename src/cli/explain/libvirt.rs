@@ -254,7 +254,7 @@ impl<'s> LibvirtWords<'s> {
             if self.subject.source() == Some(name) {
                 continue;
             }
-            // Of a node that had no launcher when it was asked, a dump may hold one now.
+            // A dump may hold a launcher on a node that had none when libvirt was asked.
             let is_open =
                 matches!(said(node), Err(Silence::NoLauncher | Silence::NotSaved | Silence::OtherMachine { .. }));
             if is_open && !survey.reachable().contains(name) {
@@ -454,7 +454,7 @@ pub struct ComparedRow {
     pub recommended: bool,
 }
 
-/// Of features that a model does not have those that the guest would lose: it keeps what it requires itself.
+/// The features of `lost` that the guest would lose with the model: it keeps those that it requires itself.
 fn without_required(subject: &Subject<'_>, lost: &[String]) -> Vec<String> {
     let selector = subject.restart.iter().flat_map(|start| start.placement.selector.iter());
     let required: BTreeSet<&str> =

@@ -110,7 +110,7 @@ checks! {
     OwnHostModel = own_host_model,
     /// The guest's own feature hides its node's host model from its migration.
     HostModelUnasked = host_model_unasked,
-    /// Of the labels of its own node KubeVirt makes nothing, or either of two things.
+    /// The labels of its own node give its migration no CPU requirement, or an ambiguous one.
     SourceLabels = source_labels,
     /// It takes its node's own CPU, or asks for no CPU vendor, and the nodes that fit are unlike each other.
     UnlikeHosts = unlike_hosts,

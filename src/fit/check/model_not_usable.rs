@@ -19,7 +19,7 @@ pub struct KnownNotUsable {
     pub model: String,
     /// How many nodes know it.
     pub known: usize,
-    /// Of so many.
+    /// The number of nodes judged.
     pub total: usize,
 }
 

@@ -25,7 +25,7 @@ pub struct OwnNode {
     pub node: String,
     /// The selector entries it does not meet, by key.
     pub missing: Vec<(String, String)>,
-    /// Of those entries the ones whose label is there with another value, and that value.
+    /// The missing entries whose key the node has with another value, and that value.
     pub has: BTreeMap<String, String>,
     /// The conditions of the required affinity it does not meet.
     pub affinity: Vec<AffinityRule>,

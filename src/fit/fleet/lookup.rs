@@ -277,7 +277,7 @@ impl<'f> Lookup<'f, '_> {
         out
     }
 
-    /// Of selector entries that a node does not meet, those whose label is there with another value, and that value.
+    /// The entries of `missing` whose key the node has with another value, and that value.
     #[must_use]
     pub fn values(&self, node: NodeIndex, missing: &[(String, String)]) -> BTreeMap<String, String> {
         let value = |(key, _): &(String, String)| Some((key.clone(), self.fleet.label(node, key)?.to_owned()));

@@ -120,8 +120,8 @@ pub(crate) fn recommend(fleet: &Fleet, nodes: &Bits, withheld: &BTreeSet<String>
     Recommendation { candidates, passed_over, counted: names(&counted), not_counted }
 }
 
-/// Of each of these nodes the architecture as one of those that guests with a named model run on, or why it does not count; in
-/// the order of names.
+/// For each of these nodes, ordered by name: its architecture, if guests with a named model run on it, or why the node does not
+/// count.
 #[must_use]
 pub(crate) fn takes_part<'f>(fleet: &'f Fleet, nodes: &Bits) -> Vec<(NodeIndex, Result<&'f str, NotCounted>)> {
     let mut with_models = Bits::none(fleet.len());

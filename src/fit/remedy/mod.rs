@@ -281,17 +281,17 @@ pub enum WhyNot {
     NotMigratable(String),
     /// Nodes fit, and libvirt refused: neither labels nor cordons are the cause.
     LibvirtRefused,
-    /// Of [`Uncordon`].
+    /// Why [`Uncordon`] does not help.
     Uncordon(NoUncordon),
-    /// Of [`Restart`].
+    /// Why [`Restart`] does not help.
     Restart(NoRestart),
-    /// Of [`UseModel`].
+    /// Why [`UseModel`] does not help.
     Model(NoModel),
-    /// Of [`AddLabels`].
+    /// Why [`AddLabels`] does not help.
     Labels(NoLabels),
-    /// Of [`RemoveLabels`].
+    /// Why [`RemoveLabels`] does not help.
     Removal(NoRemoval),
-    /// Of [`DropStale`].
+    /// Why [`DropStale`] does not help.
     Drop(NoDrop),
 }
 

@@ -105,11 +105,11 @@ impl Judgement<'_, '_> {
         let anywhere = Placement { node_name: None, ..after.placement.borrowed() };
         let mut nodes = self.fleet.look_up(&anywhere).passes().fitting;
         self.source.into_iter().for_each(|source| nodes.insert(source));
-        // Of two nodes with one name the later counts.
+        // If two nodes have the same name, the later one counts.
         Fleet::new(nodes.iter().map(|node| self.fleet.node(node)).chain(changed).collect())
     }
 
-    /// Of these nodes those where what is done to one of them leaves the guest better off, where it can start already.
+    /// The nodes of `nodes` on which the change leaves the guest better off, for a guest that can start already.
     pub(super) fn where_it_helps(&self, nodes: Vec<String>, done_to: impl Fn(String) -> Action) -> Vec<String> {
         const TRIED: usize = 8;
         if self.needs_a_node() {

@@ -32,7 +32,7 @@ pub struct UseModel {
     pub nodes: Vec<String>,
     /// Other models of its family that are usable on all of them.
     pub also: Vec<String>,
-    /// Of these nodes, those whose libvirt lists it as usable. The libvirt of the others was not asked.
+    /// The nodes whose libvirt lists the model as usable. The libvirt of the others was not asked.
     pub listed: Vec<String>,
     /// The model that runs on more of them by labels, and is not offered, for libvirt says otherwise.
     pub instead_of: Option<NotUsable>,
@@ -56,7 +56,7 @@ pub enum NoModel {
         node: String,
         /// What it would still lack.
         missing: Vec<(String, String)>,
-        /// Of that the labels that are there with another value, and that value.
+        /// The missing labels that the node has with another value, and that value.
         has: BTreeMap<String, String>,
     },
     /// There is no node to go to.
@@ -163,7 +163,7 @@ fn spoken_against(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<No
     (!nodes.is_empty()).then_some(NoModel::NotProvided(NotUsable { model, nodes }))
 }
 
-/// Of these nodes, those whose libvirt refuses the CPU that the guest has, which is that of this model, by name.
+/// The nodes of `nodes` whose libvirt refuses the guest's present CPU, which is that of this model, by name.
 fn refused_with(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<String> {
     let Some(asked) = judgement.subject.asked() else { return Vec::new() };
     let has_it = start.mode == CpuMode::Named(model.to_owned())
@@ -172,7 +172,7 @@ fn refused_with(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, n
     refused.collect()
 }
 
-/// Of these nodes, those whose libvirt does not list a model as usable, by name, with what is in the way.
+/// The nodes of `nodes` whose libvirt does not list a model as usable, by name, with the features that make it unusable.
 fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
     let refusing = |node: String| {
         let blockers = judgement.subject.host(&node)?.unusable(model)?.to_vec();
@@ -184,7 +184,7 @@ fn refusing(judgement: &Judgement<'_, '_>, model: &str, nodes: &Bits) -> Vec<(St
     judgement.names(nodes).into_iter().filter_map(refusing).collect()
 }
 
-/// Of these nodes, those whose libvirt misses a feature that a guest with this model has: it is one of the model, which libvirt
+/// The nodes of `nodes` whose libvirt misses a feature that a guest with this model has: it is one of the model, which libvirt
 /// does not list as usable, or the guest asks for it beside. By name, each with these features.
 fn missing(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str, nodes: &Bits) -> Vec<(String, Vec<String>)> {
     let Some(asked) = judgement.subject.asked() else { return Vec::new() };

@@ -104,7 +104,7 @@ fn refusal() -> LibvirtAnswer {
     LibvirtAnswer::Incompatible(Incompatible { missing: vec!["hle".to_owned()], reason: String::new() })
 }
 
-/// Of each family of labels: what libvirt's host model and list of models say of a node, and what its word on a guest's CPU adds.
+/// For each family of labels: what libvirt's host model and list of models say about a node, and what its answer about a guest's CPU adds.
 #[rstest]
 #[case::required(feature("avx512vnni"), Provided::Yes)]
 #[case::of_its_model(feature("fpu"), Provided::Yes)]

@@ -41,7 +41,7 @@ fn without(vm: &Value, author: &Author) -> Option<Value> {
     let mut vm = vm.clone();
     match author {
         Author::Field { path, .. } => {
-            // Of a feature its name is given; without the feature there is none.
+            // The path of a feature is that of its name; the test removes the whole feature.
             let path = path.strip_suffix(".name").unwrap_or(path);
             match path.strip_suffix(']').and_then(|path| path.rsplit_once('[')) {
                 Some((list, index)) => {

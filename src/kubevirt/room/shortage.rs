@@ -9,7 +9,7 @@ pub(crate) struct Shortage {
     pub resource: String,
     /// How much is free, in thousandths.
     pub free: i64,
-    /// Of so much.
+    /// How much the node has in total, in thousandths.
     pub of: i64,
     /// How much is asked for.
     pub asked: i64,

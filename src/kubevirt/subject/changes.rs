@@ -19,7 +19,7 @@ const EACH: usize = 4;
 
 /// The changes of a guest that a VirtualMachine makes, by the guest that it becomes.
 pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<SettingChange<'static>> {
-    // Of what is not known, or is another model by then, nothing is said.
+    // Nothing is said if settings are not known, or if a policy replaces the model at the start.
     let is_of_policy = guest.origins.iter().any(|(_, origin)| matches!(origin, SettingOrigin::Policy(_)));
     if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() || is_of_policy {
         return Vec::new();

@@ -55,7 +55,7 @@ fn a_guest_that_would_not_get_the_model_is_not_promised_it(#[case] spec: Value, 
     assert!(lines.contains(expected) && !lines.contains("next restart"), "{lines}");
 }
 
-/// Of a guest that has ended only the record is left: it is on no model until anything.
+/// A guest that has ended does not run: it is not counted as off the model.
 #[rstest]
 #[case::ended("Succeeded")]
 #[case::failed("Failed")]

@@ -51,7 +51,7 @@ pub async fn watch(files: Arc<impl Look>, every: Duration) {
         let files = Arc::clone(&files);
         // A volume that hangs must not hold up requests.
         if let Err(error) = tokio::task::spawn_blocking(move || files.look()).await {
-            warn!(%error, "could not look at the certificate files");
+            warn!(%error, "cannot read the certificate files");
         }
     }
 }
@@ -162,7 +162,7 @@ impl Look for Certificates {
             Err(error) => {
                 self.metrics.certificate_reload(ReloadResult::Kept);
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
-                warn!(%error, cause, "the certificate files changed but cannot serve; the old pair goes on serving");
+                warn!(%error, cause, "the certificate files changed but cannot be used; the old pair stays in use");
                 Reload::Kept(error)
             }
         }

@@ -162,7 +162,7 @@ fn options_stand_before_the_verb_or_after_it() {
         ("--kubeconfig x audit --snapshot $DUMP", 2, &[], &["--kubeconfig says which cluster"]),
         ("audit --as jane --snapshot $DUMP", 2, &[], &["--as says which cluster"]),
         ("audit --as-group ops --server http://127.0.0.1:9", 2, &[], &["--as-group and --as-uid go with --as"]),
-        ("audit --request-timeout x --snapshot $DUMP", 2, &[], &["say seconds, or a duration"]),
+        ("audit --request-timeout x --snapshot $DUMP", 2, &[], &["expected seconds, or a duration"]),
         ("audit --request-timeout=5s --snapshot $DUMP", 0, &["shop/db"], &[]),
         ("audit --insecure-skip-tls-verify --snapshot $DUMP", 0, &["shop/db"], &[]),
         ("audit --insecure-skip-tls-verify=false --snapshot $DUMP", 0, &["shop/db"], &[]),
@@ -411,7 +411,7 @@ fn a_pipeline_fails_on_the_state_that_is_asked_for() {
         ("check --snapshot $DUMP -f $MADE/strict.yaml", 0, &["CPUPolicy", "strict"], &[]),
         ("check --snapshot $DUMP -f $MADE/strict.yaml --fail-on denied", 0, &["CPUPolicy"], &[]),
         ("check --snapshot $DUMP -f $MADE/broken.yaml", 2, &[], &["broken.yaml, document 1", "enforce", "Sometimes"]),
-        // Of a cluster.
+        // Gates on a cluster.
         ("audit --snapshot $DUMP --fail-on own-node", 1, &["shop/ledger"], &[]),
         ("audit --snapshot $DUMP -l app=web --fail-on fragile", 0, &["shop/web"], &[]),
         (

@@ -33,7 +33,7 @@ fn crowded() -> Scratch {
     scratch
 }
 
-/// Of other pods a snapshot holds where they are, and those labels by which a guest keeps off them.
+/// For other pods a snapshot holds their nodes, and the labels that guests' anti-affinity selects.
 #[test]
 fn a_snapshot_knows_whom_other_pods_keep_off() {
     let scratch = crowded();

@@ -72,7 +72,7 @@ fn warning_faults(name: &str, response: &Value) -> Vec<String> {
                 .flatten()
                 .collect()
         }
-        // Of the kinds of node, Ice Lake and Skylake are the ones that a guest could never leave again.
+        // A guest that starts on Ice Lake or Skylake could never leave that node.
         "vm-create" => [wants(&["start"]), wants(&["node-e"]), wants(&["node-b"])].into_iter().flatten().collect(),
         "vm-update-status-noise" if !warnings.is_empty() => {
             vec![format!("status updates of a controller come all day and must pass in silence: {warnings:?}")]

@@ -252,7 +252,7 @@ impl<'b, 'w> Moves<'b, 'w> {
         })
     }
 
-    /// Of these nodes, those that have room for a guest where none of the others is, and how many of them the others can fill.
+    /// The nodes of `nodes` that have room for the guest while no other guest is there, and how many of them the others can fill.
     fn closed_by_room(&self, at: usize, nodes: &Bits) -> Rc<(Bits, u128)> {
         let guest = &self.guests[at];
         // Guests of one kind have one set of places, by its address.

@@ -278,7 +278,7 @@ impl Candidate {
         match released.await {
             Ok(Ok(())) => debug!(lease = NAME, "released"),
             Ok(Err(error)) => {
-                debug!(lease = NAME, error = words(&error), "the Lease could not be released; it expires")
+                debug!(lease = NAME, error = words(&error), "the Lease could not be released; it expires");
             }
             Err(_) => debug!(lease = NAME, "the Lease was not released in time; it expires"),
         }

@@ -2,10 +2,14 @@
 //! dump, which holds what nodes can give and what pods ask for.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../src/testing/launcher.rs"]
+#[path = "../src/testing/objects/launcher.rs"]
 mod launcher;
+#[path = "../src/testing/objects/node.rs"]
+mod node;
 #[path = "shared/nodes.rs"]
 mod nodes;
+#[path = "../src/testing/objects/running.rs"]
+mod running;
 #[path = "shared/smoke.rs"]
 mod smoke;
 #[path = "shared/table.rs"]
@@ -25,6 +29,8 @@ use cpufit::world::{self, World};
 use serde_json::{Value, json};
 
 use launcher::launcher_pod;
+use node::node;
+use running::running;
 use smoke::is_smoke_test;
 
 const NODES: usize = 5_000;
@@ -102,25 +108,19 @@ fn dump(nodes: &[Node], before: &[Node], guests: usize) -> String {
     format!("{{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{}]}}", items.join(","))
 }
 
-fn of_node(node: &Node) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": node.name, "labels": node.labels},
-        "spec": {"unschedulable": node.cordoned},
-        "status": {"allocatable": {"cpu": "256", "memory": "1Ti", "pods": "250"}},
-    })
+fn of_node(one: &Node) -> Value {
+    let mut out = node(&one.name, &json!(one.labels));
+    out["spec"] = json!({"unschedulable": one.cordoned});
+    out["status"]["allocatable"] = json!({"cpu": "256", "memory": "1Ti", "pods": "250"});
+    out
 }
 
 fn guest(name: &str, node: &str, model: &str) -> Value {
-    json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}")},
-        "spec": {"architecture": "amd64", "evictionStrategy": "LiveMigrate", "domain": {"cpu": {"model": model, "cores": 2}, "machine": {"type": "q35"}}},
-        "status": {
-            "phase": "Running", "nodeName": node, "selinuxContext": "none",
-            "conditions": [{"type": "LiveMigratable", "status": "True"}],
-        },
-    })
+    let mut guest = running(name, node, model);
+    guest["spec"]["evictionStrategy"] = "LiveMigrate".into();
+    guest["spec"]["domain"]["cpu"]["cores"] = 2.into();
+    guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "True"}]);
+    guest
 }
 
 fn launcher(guest: &Value, node: &Node, has_migrated: bool) -> Value {

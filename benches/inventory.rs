@@ -1,6 +1,8 @@
 //! A large live cluster held in memory: how much of it, and what a heartbeat and a change cost.
 #![allow(clippy::expect_used)]
 
+#[path = "../src/testing/objects/node.rs"]
+mod node;
 #[path = "shared/nodes.rs"]
 mod nodes;
 #[path = "shared/quantile.rs"]
@@ -27,23 +29,19 @@ const NODES: usize = 15_000;
 const GUESTS: usize = 20_000;
 
 /// A node as an API server sends it: what is judged of it is a third.
-fn node(node: &Node, beat: usize) -> String {
+fn beat_of(node: &Node, beat: usize) -> String {
     let image =
         json!({"names": ["registry.example/some/image/that/is/there@sha256:0123456789abcdef"], "sizeBytes": 123});
-    json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {
-            "name": node.name, "uid": node.name, "resourceVersion": beat.to_string(), "labels": node.labels,
-            "annotations": {"kubevirt.io/heartbeat": beat.to_string()},
-            "managedFields": [{"manager": "virt-handler", "fieldsV1": {"f:metadata": {"f:labels": node.labels}}}],
-        },
-        "spec": {"unschedulable": node.cordoned},
-        "status": {
-            "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": beat.to_string()}],
-            "images": vec![image; 50],
-        },
-    })
-    .to_string()
+    let mut out = node::node(&node.name, &json!(node.labels));
+    out["metadata"]["uid"] = json!(node.name);
+    out["metadata"]["resourceVersion"] = json!(beat.to_string());
+    out["metadata"]["annotations"] = json!({"kubevirt.io/heartbeat": beat.to_string()});
+    out["metadata"]["managedFields"] =
+        json!([{"manager": "virt-handler", "fieldsV1": {"f:metadata": {"f:labels": node.labels}}}]);
+    out["spec"] = json!({"unschedulable": node.cordoned});
+    out["status"]["conditions"][0]["lastHeartbeatTime"] = json!(beat.to_string());
+    out["status"]["images"] = json!(vec![image; 50]);
+    out.to_string()
 }
 
 fn recorded(name: &str) -> Value {
@@ -77,7 +75,7 @@ fn main() {
         inventory.apply(ResourceChange::Relisting(resource));
     }
     for one in nodes::nodes(nodes) {
-        inventory.apply(put(Resource::Nodes, &node(&one, 0)));
+        inventory.apply(put(Resource::Nodes, &beat_of(&one, 0)));
     }
     let (mut vmi, mut pod) = (recorded("vmi-create-by-controller"), recorded("pod-target-second"));
     for number in 0..guests {
@@ -107,7 +105,7 @@ fn main() {
     table::row("  the first snapshot of it", first.as_secs_f64() * 1e3, "ms", ..);
 
     let one = nodes::nodes(nodes).next().expect("a node");
-    let beats: Vec<String> = (1..200).map(|beat| node(&one, beat)).collect();
+    let beats: Vec<String> = (1..200).map(|beat| beat_of(&one, beat)).collect();
     let started = Instant::now();
     for beat in &beats {
         inventory.apply(ResourceChange::Put(
@@ -124,7 +122,7 @@ fn main() {
     for round in 0..20 {
         let mut changed = one.clone();
         changed.cordoned = round % 2 == 0;
-        inventory.apply(put(Resource::Nodes, &node(&changed, 300 + round)));
+        inventory.apply(put(Resource::Nodes, &beat_of(&changed, 300 + round)));
         let started = Instant::now();
         drop(black_box(inventory.snapshot()));
         costs.push(started.elapsed().as_secs_f64() * 1e3);

@@ -11,22 +11,14 @@ use serde_json::{Value, json};
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::Policy;
-use crate::testing::cluster::cluster;
+use crate::testing::cluster::{cluster, read_policy};
 use crate::world::World;
 
 const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
 
-/// A policy of this name and spec, read as a person's would be.
-fn policy(name: &str, spec: &Value) -> Policy {
-    let text = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec,
-    });
-    Policy::from_json(&text.to_string()).expect("a policy")
-}
-
 /// A policy with this common model, for modes and otherwise as given.
 fn with_model(model: &str, replaces: &[&str], otherwise: &str) -> Policy {
-    policy("intel-pool", &json!({"commonModel": {"name": model, "replaces": replaces, "otherwise": otherwise}}))
+    read_policy("intel-pool", &json!({"commonModel": {"name": model, "replaces": replaces, "otherwise": otherwise}}))
 }
 
 fn world(nodes: Vec<Node>, objects: Vec<ClusterObject>, policies: Vec<Policy>) -> World {

@@ -15,9 +15,11 @@ use crate::policy::{Dial, Exemptions};
 use crate::report::{self, EventReport, Reason};
 use crate::review::{MissingInput, ReviewAnswer, ReviewContext, answer, case};
 use crate::testing::Tweak;
-use crate::testing::cluster::{cluster, launcher, migration, read, replica_set, running, vm, vm_pool, vmi};
+use crate::testing::cluster::{
+    cluster, launcher, migration, read, read_policy, replica_set, running, vm, vm_pool, vmi,
+};
 use crate::testing::fleet::{cascade_lake, cordon, feature, intel, mixed, skylake, take};
-use crate::testing::review::create;
+use crate::testing::objects::create;
 use crate::well_known;
 
 mod enforcing;
@@ -90,11 +92,10 @@ mod concern {
     #[test]
     fn a_guest_that_moves_under_another_policy_is_judged() {
         let mut world = world(intel(), Vec::new(), None);
-        let strict = json!({
-            "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "strict"},
-            "spec": {"enforce": "Fragile", "virtualMachineSelector": {"matchLabels": {"tier": "gold"}}},
-        });
-        world.policies = vec![Policy::from_json(&strict.to_string()).expect("a policy")];
+        world.policies = vec![read_policy(
+            "strict",
+            &json!({"enforce": "Fragile", "virtualMachineSelector": {"matchLabels": {"tier": "gold"}}}),
+        )];
         let old = vm("db", "EPYC-Turin");
         let new = old.clone().tweak(|vm| vm["spec"]["template"]["metadata"] = json!({"labels": {"tier": "gold"}}));
         assert!(denied(&world, &update(&old, &new)).is_some(), "a label is a way around the policy");
@@ -320,11 +321,7 @@ mod enforcement {
     fn a_policy_of_nodes_governs_who_lives_there(#[case] pool: &str, #[case] governed: bool) {
         let mut world = stuck(intel());
         let selector = json!({"matchLabels": {"kubernetes.io/hostname": pool}});
-        let text = json!({
-            "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"},
-            "spec": {"enforce": "Pinned", "nodeSelector": selector},
-        });
-        world.policies = vec![Policy::from_json(&text.to_string()).expect("a policy")];
+        world.policies = vec![read_policy("pool", &json!({"enforce": "Pinned", "nodeSelector": selector}))];
         let denied = denied(&world, &review(&migration("db"))).is_some();
         assert_eq!(denied, governed, "a pool's rules reach guests that never run there, or miss those that do");
     }

@@ -46,19 +46,14 @@ fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) 
 /// The word of a controller goes to Events and metrics, for nobody reads its warnings.
 #[tokio::test(start_paused = true)]
 async fn what_an_exemption_spares_is_counted() {
-    use crate::policy::Policy;
-    use crate::testing::cluster::{cluster, launcher, migration, running, vmi};
+    use crate::testing::cluster::{cluster, launcher, migration, read_policy, running, vmi};
     use crate::testing::fleet::{feature, intel};
-    use crate::testing::review::create;
+    use crate::testing::objects::create;
 
     let live = live(&Arc::default(), &Arc::default());
     let db = running("db", "node-a", "host-model");
     let objects = [launcher(&db, [feature("hle"), feature("amd-stibp")]), vmi(db)];
-    let strict = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "strict"},
-        "spec": {"enforce": "Fragile"},
-    });
-    let policies = vec![Policy::from_json(&strict.to_string()).expect("a policy")];
+    let policies = vec![read_policy("strict", &json!({"enforce": "Fragile"}))];
     let world = World { cluster: cluster("1.9.0", intel(), objects), policies };
     live.snapshot.store(Arc::new(Snapshot { world, ..Snapshot::default() }));
     let review = create(&migration("db"), "system:serviceaccount:kubevirt:kubevirt-controller");
@@ -81,7 +76,7 @@ async fn events_are_about_vms_that_exist(#[case] uid: Option<&str>, #[case] even
     use crate::testing::Tweak;
     use crate::testing::cluster::{cluster, running, vm};
     use crate::testing::fleet::intel;
-    use crate::testing::review::create;
+    use crate::testing::objects::create;
 
     const PATH: &str = "/apis/kubevirt.io/v1/namespaces/shop/virtualmachines/web";
     let known = uid.map(|uid| (PATH.to_owned(), vm("web", "").tweak(|vm| vm["metadata"]["uid"] = json!(uid))));

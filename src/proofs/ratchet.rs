@@ -13,7 +13,7 @@ use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::UserName;
 use crate::review::{self, ReviewContext};
 use crate::testing::at_least;
-use crate::testing::review::create;
+use crate::testing::objects::{create, policy};
 use crate::testing::situation::{Situation, object};
 use crate::testing::thorough::one_in;
 use crate::world::World;
@@ -90,10 +90,7 @@ fn an_update_that_makes_nothing_worse_is_never_denied() {
     let (mut denied, mut admitted) = (0, 0);
     for seed in (0..SITUATIONS).step_by(one_in()) {
         let mut situation = Situation::new(seed);
-        situation.objects.push(json!({
-            "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "a-strict-one"},
-            "spec": {"enforce": "Fragile", "warn": "Fragile"},
-        }));
+        situation.objects.push(policy("a-strict-one", &json!({"enforce": "Fragile", "warn": "Fragile"})));
         let world = situation.world();
         let kinds = ["VirtualMachine", "VirtualMachineInstanceReplicaSet", "VirtualMachinePool"];
         for old in situation.objects.iter().filter(|object| kinds.iter().any(|kind| object["kind"] == *kind)) {

@@ -12,9 +12,8 @@ use crate::fit::label;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::page::Page;
-use crate::policy::Policy;
 use crate::snapshot::DumpSource;
-use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
+use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, give, host, model, node, rome, set, skylake, take, vendor,
 };
@@ -130,9 +129,7 @@ fn frozen(value: &str) -> Given {
 #[test]
 fn explain_and_audit_count_the_same_entries() {
     let mut given = of(runs("n1", &[feature("avx2"), feature("gone"), vendor("AMD")]), three());
-    let policy = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "all"},
-        "spec": {"launcherSelectors": "DropStale"}});
-    given.world.policies.push(Policy::from_json(&policy.to_string()).expect("a policy"));
+    given.world.policies.push(read_policy("all", &json!({"launcherSelectors": "DropStale"})));
     let pages = given.pages();
     assert!(pages.contains("host-model, 2 CPU entries inherited at an earlier migration"), "{pages}");
     let inherited: Vec<usize> = audit(&given.world, NEVER).iter().map(|row| row.inherited).collect();

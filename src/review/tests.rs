@@ -128,11 +128,13 @@ fn patch_of(decision: &Decision) -> usize {
 fn a_review_that_is_broken_off(#[case] name: &str, #[case] stage: Stage) {
     /// Each check and each remedy asks once more at most, and gives up.
     const AFTER: usize = 64;
-    let policy = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "all"}, "spec": {
-        "enforce": "Unschedulable",
-        "commonModel": {"name": "Skylake-Server-noTSX-IBRS", "replaces": ["Unset", "HostModel"], "otherwise": "Deny"},
-    }});
-    let policy = crate::policy::Policy::from_json(&policy.to_string()).expect("a policy");
+    let policy = crate::testing::cluster::read_policy(
+        "all",
+        &json!({
+            "enforce": "Unschedulable",
+            "commonModel": {"name": "Skylake-Server-noTSX-IBRS", "replaces": ["Unset", "HostModel"], "otherwise": "Deny"},
+        }),
+    );
     let world = World { policies: vec![policy], ..recorded() };
     let review = recording(name).to_string();
     let (whole, asked) = broken_off(&world, &review, stage, usize::MAX);

@@ -18,7 +18,7 @@ use crate::review::{ReviewContext, answer};
 use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, launcher, migration, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, known, mixed, of, set, take};
-use crate::testing::review::create;
+use crate::testing::objects::create;
 use crate::world::World;
 
 /// The answer to the API server about an object that a person creates in namespace `shop`.

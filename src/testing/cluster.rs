@@ -3,11 +3,14 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::Tweak;
+use super::objects::{self, policy};
 use crate::fit::node::Node;
 use crate::fit::placement::Placement;
 use crate::kubevirt::cluster::{Cluster, ClusterObject, Launcher};
 use crate::kubevirt::release::Release;
 use crate::kubevirt::wire::Vmi;
+use crate::policy::Policy;
 use crate::report::{EventKind, Regarding};
 use crate::world::World;
 
@@ -22,15 +25,15 @@ pub(crate) fn cluster(release: &str, nodes: Vec<Node>, objects: impl IntoIterato
     Cluster::new(nodes.into_iter().map(ClusterObject::Node).chain(objects), Some(release))
 }
 
+/// A policy of this name and spec, read as a person's would be.
+pub(crate) fn read_policy(name: &str, spec: &Value) -> Policy {
+    Policy::from_json(&policy(name, spec).to_string()).expect("a policy")
+}
+
 /// A guest of namespace `shop` that runs on a node, with a VM that owns it.
 pub(crate) fn running(name: &str, node: &str, model: &str) -> Value {
-    json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"namespace": "shop", "name": name, "uid": format!("uid-{name}"),
-            "ownerReferences": [{"kind": "VirtualMachine", "name": name, "uid": format!("vm-{name}"), "controller": true}]},
-        "spec": {"architecture": "amd64", "domain": {"cpu": {"model": model}, "machine": {"type": "q35"}}},
-        "status": {"phase": "Running", "nodeName": node, "selinuxContext": "none", "machine": {"type": "q35"}},
-    })
+    let owner = json!({"kind": "VirtualMachine", "name": name, "uid": format!("vm-{name}"), "controller": true});
+    objects::running(name, node, model).tweak(|guest| guest["metadata"]["ownerReferences"] = json!([owner]))
 }
 
 /// A VM of namespace `shop`.

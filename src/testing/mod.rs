@@ -5,10 +5,9 @@
 
 pub(crate) mod cluster;
 pub(crate) mod fleet;
-pub(crate) mod launcher;
+pub(crate) mod objects;
 pub(crate) mod pool;
 pub(crate) mod random;
-pub(crate) mod review;
 pub(crate) mod situation;
 pub(crate) mod thorough;
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Tweak;
 use super::cluster::{cluster, launcher, read, running, vm, vmi};
 use super::fleet::{feature, mixed, set};
+use super::objects;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::Policy;
@@ -13,8 +14,7 @@ use crate::world::World;
 pub(crate) const MODEL: &str = "Cascadelake-Server-noTSX";
 
 pub(crate) fn policy(spec: &Value) -> String {
-    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"}, "spec": spec})
-        .to_string()
+    objects::policy("intel-pool", spec).to_string()
 }
 
 pub(crate) fn common(name: &str) -> Value {

@@ -10,7 +10,7 @@ mod good;
 mod h2;
 mod poison;
 mod process;
-#[path = "../../src/testing/review.rs"]
+#[path = "../../src/testing/objects/review.rs"]
 mod review;
 mod rows;
 mod target;

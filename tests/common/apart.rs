@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::running;
+
 /// What the labels of other pods may not give away.
 pub const SECRET: &str = "hunter2";
 
@@ -10,18 +12,13 @@ fn required(terms: &Value) -> Value {
 }
 
 fn guest(name: &str, affinity: &Value) -> Value {
-    json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"name": name, "namespace": "shop", "uid": format!("0000-{name}"), "labels": {"app": name}},
-        "spec": {
-            "architecture": "amd64", "evictionStrategy": "LiveMigrate", "affinity": affinity,
-            "domain": {"cpu": {"cores": 1, "model": "Skylake-Server-noTSX-IBRS"}, "devices": {}},
-        },
-        "status": {
-            "phase": "Running", "nodeName": "node-a", "selinuxContext": "none",
-            "conditions": [{"type": "LiveMigratable", "status": "True"}, {"type": "Ready", "status": "True"}],
-        },
-    })
+    let mut guest = running(name, "node-a", "Skylake-Server-noTSX-IBRS");
+    guest["metadata"]["labels"] = json!({"app": name});
+    guest["spec"]["evictionStrategy"] = json!("LiveMigrate");
+    guest["spec"]["affinity"] = affinity.clone();
+    guest["status"]["conditions"] =
+        json!([{"type": "LiveMigratable", "status": "True"}, {"type": "Ready", "status": "True"}]);
+    guest
 }
 
 fn pod(namespace: &str, name: &str, node: &str, labels: &Value, affinity: &Value) -> Value {

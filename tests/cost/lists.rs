@@ -21,6 +21,8 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::running::running;
+
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Guests of a large cluster.
@@ -34,17 +36,16 @@ const KEPT: u64 = 3 << 10;
 
 fn guest(number: usize) -> Value {
     let name = format!("guest-{number:05}");
-    json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"name": name, "namespace": format!("team-{}", number % 50), "uid": format!("uid-{number}"),
-            "resourceVersion": "7", "annotations": {"other.example.io/notes": "x".repeat(BALLAST / 2)},
-            "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:notes": "x".repeat(BALLAST / 2)}}}],
-            "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": name,
-                "uid": format!("vm-{number}"), "controller": true}]},
-        "spec": {"architecture": "amd64", "evictionStrategy": "LiveMigrate",
-            "domain": {"cpu": {"model": "host-model"}, "machine": {"type": "q35"}}},
-        "status": {"phase": "Running", "nodeName": format!("node-{:03}", number % 200)},
-    })
+    let mut guest = running(&name, &format!("node-{:03}", number % 200), "host-model");
+    guest["metadata"] = json!({
+        "name": name, "namespace": format!("team-{}", number % 50), "uid": format!("uid-{number}"),
+        "resourceVersion": "7", "annotations": {"other.example.io/notes": "x".repeat(BALLAST / 2)},
+        "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:notes": "x".repeat(BALLAST / 2)}}}],
+        "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": name,
+            "uid": format!("vm-{number}"), "controller": true}],
+    });
+    guest["spec"]["evictionStrategy"] = json!("LiveMigrate");
+    guest
 }
 
 fn json_answer(code: StatusCode, value: &Value) -> Response<Body> {

@@ -8,15 +8,17 @@
 mod fleet;
 mod growth;
 mod large;
-#[path = "../../src/testing/launcher.rs"]
+#[path = "../../src/testing/objects/launcher.rs"]
 mod launcher;
 mod lists;
 mod measure;
 #[path = "../common/objects.rs"]
 mod objects;
 mod paths;
-#[path = "../../src/testing/review.rs"]
+#[path = "../../src/testing/objects/review.rs"]
 mod review;
+#[path = "../../src/testing/objects/running.rs"]
+mod running;
 mod shapes;
 mod size;
 #[path = "../../src/testing/thorough.rs"]

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::controlplane::ControlPlane;
 use crate::installed::{Installation, Replica, SOON};
+use crate::policy::policy;
 
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const KINDS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
@@ -168,9 +169,7 @@ fn certificates_are_rotated_and_no_handshake_fails() {
 
     let addresses = [address(&service), address(&other)];
     let stop = AtomicBool::new(false);
-    let policy = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "asked"}, "spec": {},
-    });
+    let policy = policy("asked", &json!({}));
     let (shown, failures, asked) = std::thread::scope(|scope| {
         let client = scope.spawn(|| {
             let (mut shown, mut failures) = (HashSet::new(), Vec::new());

@@ -11,6 +11,7 @@ pub mod forward;
 #[path = "../common/run.rs"]
 mod run;
 
+pub(crate) use crate::running::running;
 pub use answers::{Tally, check, fitting, list};
 pub use documents::documented_commands;
 pub use run::{BIN, Ran, Run, cpufit, head, program, read, wait};

@@ -18,6 +18,7 @@ use crate::controlplane::{ControlPlane, Part};
 use crate::evacuation::{Evacuation, Fault, launcher, resource, start_selector};
 use crate::kubevirt::{VirtApi, client};
 use crate::random::Random;
+use crate::running::running;
 use crate::servers::runtime;
 use crate::world;
 
@@ -132,11 +133,10 @@ fn node(random: &mut Random, fleet: &str, name: &str) -> Value {
     let room = json!({
         "cpu": random.one(&["6", "8", "16", "32"]), "memory": "64Gi", "pods": random.one(&["3", "110", "110", "110"]),
     });
-    json!({
-        "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels},
-        "spec": {"unschedulable": random.percent(15), "taints": taints},
-        "status": {"allocatable": room, "capacity": room},
-    })
+    let mut out = crate::node::node(name, &labels);
+    out["spec"] = json!({"unschedulable": random.percent(15), "taints": taints});
+    out["status"] = json!({"allocatable": room, "capacity": room});
+    out
 }
 
 fn guest(random: &mut Random, namespace: &str, name: &str, node: &str) -> Guest {
@@ -169,23 +169,18 @@ fn guest(random: &mut Random, namespace: &str, name: &str, node: &str) -> Guest 
         "reason": if is_migratable { "" } else { "DisksNotLiveMigratable" },
         "message": if is_migratable { "" } else { "cannot migrate VMI: PVC data is not shared" },
     });
-    let vmi = json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {
-            "namespace": namespace, "name": name,
-            "labels": {"app": if is_apart || random.percent(25) { "db" } else { "web" }},
-            "annotations": {"test.cpufit.io/cpu": random.one(&["1", "1", "2", "3"])},
-        },
-        "spec": {
-            "architecture": "amd64", "evictionStrategy": strategy, "nodeSelector": {"fleet": namespace},
-            "affinity": if is_apart { apart } else { json!({}) },
-            "tolerations": if random.percent(25) { tolerations } else { json!([]) },
-            "domain": {"cpu": {"model": model, "cores": 1, "sockets": 1, "threads": 1}, "machine": {"type": "q35"}},
-        },
-        "status": {
-            "phase": "Running", "nodeName": node, "selinuxContext": "none", "conditions": [condition],
-        },
-    });
+    let mut vmi = running(name, node, model);
+    let metadata = vmi["metadata"].as_object_mut().expect("metadata");
+    metadata.remove("uid");
+    metadata.insert("namespace".to_owned(), json!(namespace));
+    metadata.insert("labels".to_owned(), json!({"app": if is_apart || random.percent(25) { "db" } else { "web" }}));
+    metadata.insert("annotations".to_owned(), json!({"test.cpufit.io/cpu": random.one(&["1", "1", "2", "3"])}));
+    vmi["spec"]["evictionStrategy"] = strategy;
+    vmi["spec"]["nodeSelector"] = json!({"fleet": namespace});
+    vmi["spec"]["affinity"] = if is_apart { apart } else { json!({}) };
+    vmi["spec"]["tolerations"] = if random.percent(25) { tolerations } else { json!([]) };
+    vmi["spec"]["domain"]["cpu"] = json!({"model": model, "cores": 1, "sockets": 1, "threads": 1});
+    vmi["status"]["conditions"] = json!([condition]);
     Guest { vmi, has_migrated: random.percent(50) }
 }
 

@@ -10,6 +10,7 @@ use crate::common::cpufit;
 use crate::controlplane::ControlPlane;
 use crate::installed::{SOON, output_of_cpufit};
 use crate::kubevirt::VirtApi;
+use crate::policy::policy;
 use crate::webhook::Scene;
 
 const COMMON: &str = "Skylake-Server-noTSX-IBRS";
@@ -279,10 +280,10 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
 /// At the cluster as it is, by a policy that is not there yet.
 #[track_caller]
 fn the_dry_look(cluster: &ControlPlane) {
-    let new = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"},
-        "spec": {"commonModel": {"name": "Cascadelake-Server-noTSX", "replaces": ["Unset", "HostModel", "HostPassthrough"]}},
-    });
+    let new = policy(
+        "intel-pool",
+        &json!({"commonModel": {"name": "Cascadelake-Server-noTSX", "replaces": ["Unset", "HostModel", "HostPassthrough"]}}),
+    );
     let new = cluster.workplace().write("new.yaml", new.to_string());
     let new = new.to_str().expect("a path in UTF-8");
     let audited = output_of_cpufit(cluster.admin(), &format!("audit --policy {new}"));

@@ -77,10 +77,7 @@ fn the_api_server_restarts_under_load() {
                 .any(|line| line.starts_with("[ ]") && line.contains('(') && !line.contains("not installed"))
     });
     // What changed meanwhile, and changes now, is known.
-    cluster.kubectl_with(
-        &["create", "-f", "-"],
-        &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-new"}}),
-    );
+    cluster.kubectl_with(&["create", "-f", "-"], &crate::node::node("node-new", &json!({})));
     replica.until_known(6, 1);
     load.until_sent(50);
     let count = load.stop();

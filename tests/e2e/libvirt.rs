@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 
 use crate::common::{self, Ran, cpufit, program};
 use crate::controlplane::ControlPlane;
+use crate::launcher::launcher_pod;
+use crate::policy::policy;
 use crate::process::Server;
+use crate::running::running;
 use crate::world;
 
 const PROGRAMS: [&str; 4] = ["virsh", "libvirtd", "qemu-system-x86_64", "setpriv"];
@@ -335,8 +338,7 @@ fn create_node(cluster: &ControlPlane, name: &str, model: &str, features: &[Stri
             set(format!("pool.example.com/{pool}"));
         }
     }
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
-    cluster.kubectl_with(&["create", "-f", "-"], &node);
+    cluster.kubectl_with(&["create", "-f", "-"], &crate::node::node(name, &labels));
 }
 
 /// A guest that runs on a node, with its launcher; the launcher's name.
@@ -344,26 +346,15 @@ fn create_node(cluster: &ControlPlane, name: &str, model: &str, features: &[Stri
 fn create_guest(cluster: &ControlPlane, namespace: &str, name: &str, node: &str) -> String {
     let pool = json!({format!("pool.example.com/{name}"): "true"});
     let selector = if ["stuck", "drift"].contains(&name) { pool } else { json!({}) };
-    let vmi = json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"nodeSelector": selector, "evictionStrategy": "LiveMigrate", "domain": {"cpu": {"model": "host-model"}, "devices": {}}},
-        "status": {"phase": "Running", "nodeName": node, "selinuxContext": "none"},
-    });
+    let mut vmi = running(name, node, "host-model");
+    vmi["metadata"] = json!({"name": name, "namespace": namespace});
+    vmi["spec"]["nodeSelector"] = selector;
+    vmi["spec"]["evictionStrategy"] = json!("LiveMigrate");
     let created = cluster.kubectl_with(&["create", "--validate=false", "-o", "json", "-f", "-"], &vmi);
     let created: Value = serde_json::from_str(&created).expect("a VMI");
-    let pod_name = format!("virt-launcher-{name}-x");
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": pod_name, "namespace": namespace,
-            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": created["metadata"]["uid"]},
-            "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name,
-                "uid": created["metadata"]["uid"], "controller": true}]},
-        "spec": {"nodeName": node, "nodeSelector": {"kubevirt.io/schedulable": "true"},
-            "containers": [{"name": "compute", "image": "virt-launcher"}]},
-    });
+    let pod = launcher_pod(&created, "x", &json!({"kubevirt.io/schedulable": "true"}));
     cluster.kubectl_with(&["create", "-f", "-"], &pod);
-    pod_name
+    format!("virt-launcher-{name}-x")
 }
 
 /// Jane may read all that bears on a verdict, and exec in namespace shop alone.
@@ -524,10 +515,7 @@ fn models_are_compared(scene: &Scene<'_>) {
     for (model, nodes) in [("Nehalem", "--all"), ("Westmere", "source")] {
         scene.cluster.kubectl(&["label", "node", nodes, &format!("cpu-model.node.kubevirt.io/{model}=true")]);
     }
-    let policy = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "shop"},
-        "spec": {"commonModel": {"name": "Westmere"}},
-    });
+    let policy = policy("shop", &json!({"commonModel": {"name": "Westmere"}}));
     let file = scene.cluster.workplace().write("policy.json", policy.to_string());
     let file = file.to_str().expect("a path");
     let args = ["explain", "vmi/db", "-n", "shop", "--ask-libvirt", "--ask-timeout", "3", "--policy", file];

@@ -72,8 +72,7 @@ fn an_api_server_without_streaming_lists_is_read_by_pages() {
     let Some(cluster) = ControlPlane::start(&[Part::NoStreamingLists]) else { return };
     let installation = Installation::new(&cluster);
     // More than a page.
-    let node =
-        |number: usize| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": format!("node-{number:03}")}});
+    let node = |number: usize| crate::node::node(&format!("node-{number:03}"), &json!({}));
     let nodes: Vec<_> = (0..300).map(node).collect();
     cluster.kubectl_with(&["create", "-f", "-"], &json!({"apiVersion": "v1", "kind": "List", "items": nodes}));
     let replica = installation.serve("cpufit-0", &[]);

@@ -18,7 +18,7 @@ mod guard;
 mod guarded;
 mod installed;
 mod kubevirt;
-#[path = "../../src/testing/launcher.rs"]
+#[path = "../../src/testing/objects/launcher.rs"]
 mod launcher;
 mod leader;
 mod libvirt;
@@ -26,10 +26,14 @@ mod lines;
 mod live;
 mod load;
 mod manifests;
+#[path = "../../src/testing/objects/node.rs"]
+mod node;
 #[path = "../common/objects.rs"]
 mod objects;
 mod pki;
 mod poison;
+#[path = "../../src/testing/objects/policy.rs"]
+mod policy;
 mod policy_crd;
 mod process;
 mod proxy;
@@ -38,9 +42,11 @@ mod proxy;
 mod random;
 mod renamed;
 mod replicas;
-#[path = "../../src/testing/review.rs"]
+#[path = "../../src/testing/objects/review.rs"]
 mod review;
 mod rights;
+#[path = "../../src/testing/objects/running.rs"]
+mod running;
 mod scheduler;
 mod servers;
 mod session;

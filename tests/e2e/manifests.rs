@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::common;
 use crate::controlplane::ControlPlane;
+use crate::policy::policy;
 use crate::world;
 
 const CONFIGURATIONS: [&str; 2] = ["mutatingwebhookconfiguration", "validatingwebhookconfiguration"];
@@ -125,8 +126,7 @@ fn node() -> Value {
     let labels: Map<String, Value> =
         (0..300).map(|i| (format!("cpu-feature.node.kubevirt.io/feature-{i}"), json!("true"))).collect();
     let annotations = json!({"kubevirt.io/heartbeat": "1", "big": "x".repeat(9_000)});
-    let fields = json!({"metadata.labels": labels, "metadata.annotations": annotations});
-    with(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"}}), &fields)
+    with(crate::node::node("node-a", &json!(labels)), &json!({"metadata.annotations": annotations}))
 }
 
 #[track_caller]
@@ -221,8 +221,7 @@ fn install_asks_about_what_matters_and_nothing_else() {
     asked.patch(&["kubevirt", "kubevirt", "-n=kubevirt"], &model, &["kubevirts.validate"]);
     asked.patch(&["kubevirt", "kubevirt", "-n=kubevirt"], &noise, &[]);
 
-    let policy =
-        json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "all"}, "spec": {}});
+    let policy = policy("all", &json!({}));
     asked.create(&policy, &["policies.validate"]);
     asked.patch(&["cpupol", "all"], &noise, &[]);
     asked.patch(&["cpupol", "all", "--subresource=status"], &json!({"status": {"guests": 1}}), &[]);

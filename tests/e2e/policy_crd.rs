@@ -4,11 +4,8 @@ use cpufit::policy::Policy;
 use serde_json::{Value, json};
 
 use crate::controlplane::ControlPlane;
+use crate::policy::policy;
 use crate::world;
-
-fn policy(name: &str, spec: &Value) -> Value {
-    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec})
-}
 
 /// Policies by name, good ones and bad ones.
 fn specs() -> Vec<(&'static str, Value)> {

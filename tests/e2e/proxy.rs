@@ -38,8 +38,7 @@ fn add_nodes(cluster: &ControlPlane, count: usize) {
     let numbered = |number: usize| {
         let mut labels = node["metadata"]["labels"].clone();
         labels["kubernetes.io/hostname"] = format!("node-{number:03}").into();
-        let metadata = json!({"name": format!("node-{number:03}"), "labels": labels});
-        json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+        crate::node::node(&format!("node-{number:03}"), &labels)
     };
     let nodes: Vec<Value> = (0..count).map(numbered).collect();
     cluster.kubectl_with(&["create", "-f", "-"], &json!({"apiVersion": "v1", "kind": "List", "items": nodes}));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::controlplane::ControlPlane;
 use crate::installed::SOON;
+use crate::policy::policy;
 use crate::webhook::Scene;
 
 /// Waits until the status of a policy is as wanted.
@@ -63,10 +64,7 @@ fn an_invalid_policy_that_slips_through_is_reported_once() {
     let anything = json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema",
         "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}]);
     cluster.kubectl(&["patch", "crd", "cpupolicies.cpufit.io", "--type=json", "-p", &anything.to_string()]);
-    let wrong = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "wrong"},
-        "spec": {"enforce": "Sometimes"},
-    });
+    let wrong = policy("wrong", &json!({"enforce": "Sometimes"}));
     let deadline = Instant::now() + SOON;
     // The API server goes by the new schema a moment later.
     let path = cluster.workplace().write("wrong.json", wrong.to_string());

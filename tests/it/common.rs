@@ -10,12 +10,18 @@ pub mod apart;
 pub mod documents;
 #[path = "../common/forward.rs"]
 pub mod forward;
-#[path = "../../src/testing/launcher.rs"]
+#[path = "../../src/testing/objects/launcher.rs"]
 mod launcher;
-#[path = "../../src/testing/review.rs"]
+#[path = "../../src/testing/objects/node.rs"]
+mod node;
+#[path = "../../src/testing/objects/policy.rs"]
+mod policy;
+#[path = "../../src/testing/objects/review.rs"]
 mod review;
 #[path = "../common/run.rs"]
 mod run;
+#[path = "../../src/testing/objects/running.rs"]
+mod running;
 mod server;
 #[path = "../../src/testing/thorough.rs"]
 mod thorough;
@@ -31,8 +37,11 @@ use tempfile::TempDir;
 pub use answers::{Tally, check, fitting, list, results, texts};
 pub use documents::documented_commands;
 pub(crate) use launcher::launcher_pod;
+pub(crate) use node::node;
+pub(crate) use policy::policy;
 pub(crate) use review::create;
 pub use run::{BIN, RENAME, Ran, cpufit, head, program, read, wait};
+pub(crate) use running::running;
 pub use server::{Answer, Server};
 pub(crate) use thorough::one_in;
 pub use tls::{Http, client_config, ports};
@@ -97,16 +106,6 @@ impl Scratch {
     pub fn write_json(&self, name: &str, content: &Value) -> PathBuf {
         self.write(name, content.to_string())
     }
-}
-
-/// A ready Node with these labels.
-pub fn node(name: &str, labels: &Value) -> Value {
-    serde_json::json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": name, "labels": labels},
-        "spec": {},
-        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
-    })
 }
 
 /// The `KubeVirt` CR of a cluster with this configuration. No observed version: then the newest rules hold.

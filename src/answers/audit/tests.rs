@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
-use crate::policy::Policy;
-use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
+use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, ICE_LAKE, SKYLAKE, TSX, feature, intel, of, take};
 use crate::testing::{NEVER, Tweak};
 
@@ -33,10 +32,7 @@ fn world(policies: &[Value]) -> World {
     for (name, model) in [("off", "Skylake-Server-noTSX-IBRS"), ("never", "EPYC-Genoa")] {
         objects.push(ClusterObject::VirtualMachine(Box::new(read(vm(name, model)))));
     }
-    let policy = |spec: &Value| {
-        let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"}, "spec": spec});
-        Policy::from_json(&text.to_string()).expect("a policy")
-    };
+    let policy = |spec: &Value| read_policy("pool", spec);
     World { cluster: cluster("1.9.0", nodes, objects), policies: policies.iter().map(policy).collect() }
 }
 

@@ -12,9 +12,8 @@ use crate::answers::audit::{AuditRow, audit};
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
-use crate::policy::Policy;
 use crate::testing::at_least;
-use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
+use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, mixed, of, set, take};
 use crate::testing::thorough::one_in;
 
@@ -73,10 +72,7 @@ fn objects(guests: &[(usize, &'static str, bool)]) -> Vec<ClusterObject> {
 }
 
 fn world(edits: &[(usize, Edit)], guests: &[(usize, &'static str, bool)], policies: &[serde_json::Value]) -> World {
-    let policy = |spec: &serde_json::Value| {
-        let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"}, "spec": spec});
-        Policy::from_json(&text.to_string()).expect("a policy")
-    };
+    let policy = |spec: &serde_json::Value| read_policy("pool", spec);
     World { cluster: cluster("1.9.0", edited(edits), objects(guests)), policies: policies.iter().map(policy).collect() }
 }
 

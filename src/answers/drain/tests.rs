@@ -7,7 +7,7 @@ use super::*;
 use crate::fit::label;
 use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
-use crate::testing::cluster::{cluster, launcher, read, running, vmi};
+use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};
 use crate::testing::thorough::one_in;
 use crate::testing::{Tweak, at_least};

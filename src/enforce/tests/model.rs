@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{SKYLAKE, applied, defaulted, policy, sent, with_model, world};
+use super::{SKYLAKE, applied, defaulted, sent, with_model, world};
 use crate::enforce::foresee::{of_vm, of_vmi};
 use crate::enforce::model::{Common, Reason, Untouched, common_model};
 use crate::fit::judgement::{Depth, Effort};
@@ -13,7 +13,7 @@ use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{Policy, ReplacedMode, Word as _};
 use crate::testing::Tweak;
-use crate::testing::cluster::{read, vm};
+use crate::testing::cluster::{read, read_policy, vm};
 use crate::testing::fleet::{arm, cascade_lake, cordon, ice_lake, intel, mixed, model, rome, set, skylake, take};
 use crate::well_known::{MIGRATION_TARGET, POLICY, REPLACED_MODEL, SENT_MODEL};
 use crate::world::World;
@@ -226,7 +226,7 @@ mod not_written {
     #[test]
     fn a_model_usable_only_outside_the_policys_nodes() {
         let spec = json!({"nodeSelector": {"matchLabels": {"cpu-vendor.node.kubevirt.io/AMD": "true"}}, "commonModel": {"name": SKYLAKE}});
-        let world = world(mixed(), Vec::new(), vec![policy("amd-pool", &spec)]);
+        let world = world(mixed(), Vec::new(), vec![read_policy("amd-pool", &spec)]);
         assert_eq!(reason(&world, &sent(&json!({}))), Some(Reason::NoNode { nodes: 3, known: 3 }));
     }
 
@@ -273,7 +273,7 @@ mod not_written {
     fn a_guest_between_two_pools(#[case] selector: Value, #[case] written: Option<&str>) {
         let pool = |name: &str, vendor: &str, model: &str| {
             let selector = json!({"matchLabels": {format!("cpu-vendor.node.kubevirt.io/{vendor}"): "true"}});
-            policy(name, &json!({"nodeSelector": selector, "commonModel": {"name": model}}))
+            read_policy(name, &json!({"nodeSelector": selector, "commonModel": {"name": model}}))
         };
         let policies = vec![pool("intel-pool", "Intel", SKYLAKE), pool("amd-pool", "AMD", "EPYC-Rome")];
         let world = world(mixed(), Vec::new(), policies.clone());

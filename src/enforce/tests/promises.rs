@@ -5,7 +5,7 @@ use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-use super::{applied, defaulted, policy, sent, world};
+use super::{applied, defaulted, sent, world};
 use crate::enforce::foresee;
 use crate::enforce::model::{Common, common_model};
 use crate::enforce::trim::trim;
@@ -20,7 +20,7 @@ use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Pod, VirtualMachine, Vmi};
 use crate::policy::{Policy, UserName};
 use crate::testing::Tweak;
-use crate::testing::cluster::{migration, read, running, vmi};
+use crate::testing::cluster::{migration, read, read_policy, running, vmi};
 use crate::testing::fleet::{
     arm, cascade_lake, cordon, feature, ice_lake, known, machine, model, rome, skylake, take, vendor,
 };
@@ -103,7 +103,7 @@ fn policies() -> impl Strategy<Value = Vec<Policy>> {
             if !pool.is_empty() {
                 spec["nodeSelector"] = json!({"matchLabels": {vendor(pool): "true"}});
             }
-            policy(&format!("policy-{at}"), &spec)
+            read_policy(&format!("policy-{at}"), &spec)
         };
         all.into_iter().enumerate().map(of).collect()
     })
@@ -217,7 +217,7 @@ fn trimming_only_lets_more_nodes_in_and_keeps_what_is_not_of_the_cpu() {
             }
         });
         let job = migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({RELAX.key: relax.to_string()}));
-        let policy = policy("pool", &json!({"launcherSelectors": word, "commonModel": {"name": MODELS[0]}}));
+        let policy = read_policy("pool", &json!({"launcherSelectors": word, "commonModel": {"name": MODELS[0]}}));
         let objects = vec![vmi(guest), ClusterObject::Migration(Box::new(read(job)))];
         let world = world(nodes.clone(), objects, vec![policy.clone()]);
         let selector: serde_json::Map<String, Value> = entries.iter().map(|key| (key.clone(), json!("true"))).collect();

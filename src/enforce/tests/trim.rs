@@ -3,7 +3,7 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use super::{SKYLAKE, applied, policy, world};
+use super::{SKYLAKE, applied, world};
 use crate::enforce::trim::{By, KeptEntry, Trim, asks_relax, trim};
 use crate::fit::label;
 use crate::fit::node::Node;
@@ -11,7 +11,7 @@ use crate::kubevirt::cluster::ClusterObject;
 use crate::kubevirt::wire::Pod;
 use crate::policy::Policy;
 use crate::testing::Tweak;
-use crate::testing::cluster::{migration, read, running, vmi};
+use crate::testing::cluster::{migration, read, read_policy, running, vmi};
 use crate::testing::fleet::{cascade_lake, cordon, feature, give, known, machine, model, skylake, take, vendor};
 use crate::well_known::{DROPPED_SELECTORS, RELAX};
 use crate::world::World;
@@ -51,7 +51,7 @@ fn relaxed() -> ClusterObject {
 }
 
 fn mode(word: &str) -> Policy {
-    policy("intel-pool", &json!({"launcherSelectors": word, "commonModel": {"name": SKYLAKE}}))
+    read_policy("intel-pool", &json!({"launcherSelectors": word, "commonModel": {"name": SKYLAKE}}))
 }
 
 fn db(cpu: &Value) -> ClusterObject {

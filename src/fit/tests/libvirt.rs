@@ -465,7 +465,7 @@ fn nothing_is_offered_that_libvirt_contradicts() {
         "refuses",
         "refused",
     ] {
-        assert!(seen.get(what).is_some_and(|count| *count >= at_least(5)), "{what} is hardly tried: {seen:?}");
+        assert!(seen.get(what).copied().unwrap_or(0) >= at_least(5), "{what} is hardly tried: {seen:?}");
     }
 }
 
@@ -499,7 +499,7 @@ fn no_less_is_offered_than_by_labels_alone() {
     assert_eq!(lost, [""; 0]);
     for what in ["add-labels", "remove-labels", "restart", "restart-with-common-model"] {
         for is_offered in [true, false] {
-            assert!(seen.get(&(what, is_offered)).is_some_and(|count| *count >= at_least(5)), "{what}: {seen:?}");
+            assert!(seen.get(&(what, is_offered)).copied().unwrap_or(0) >= at_least(5), "{what}: {seen:?}");
         }
     }
 }

@@ -8,10 +8,7 @@ use crate::report::Reason;
 const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
 
 fn pool(spec: &Value) -> World {
-    let text = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"}, "spec": spec,
-    });
-    let policies = vec![Policy::from_json(&text.to_string()).expect("a policy")];
+    let policies = vec![read_policy("intel-pool", spec)];
     let web = ClusterObject::VirtualMachine(Box::new(read(vm("web", ""))));
     World { cluster: cluster("1.9.0", intel(), [web]), policies }
 }

@@ -11,10 +11,6 @@ const WORDS: &str = "CALL-THIS-NUMBER";
 
 /// A fleet on which each of [`objects`] gets an Event in one of the stages, and all that is known in it.
 fn scene() -> World {
-    let policy = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"},
-        "spec": {"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}, "launcherSelectors": "DropStale"},
-    });
     let db = running("db", "node-a", "host-model");
     let inherited = launcher(&db, [feature("hle"), feature("amd-stibp")]);
     let known = |name| ClusterObject::VirtualMachine(Box::new(read(vm(name, ""))));
@@ -27,7 +23,10 @@ fn scene() -> World {
             intel(),
             [vmi(db), inherited, known("db"), known("web"), known("lost"), instancetype, preference],
         ),
-        policies: vec![Policy::from_json(&policy.to_string()).expect("a policy")],
+        policies: vec![read_policy(
+            "pool",
+            &json!({"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}, "launcherSelectors": "DropStale"}),
+        )],
     }
 }
 

@@ -49,14 +49,13 @@ fn strict(enforce: Impact) -> World {
 
 /// A policy that refuses guests which do not use its model by their own doing, and records and spares as little as it can.
 fn refusing() -> World {
-    let policy = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "refusing"},
-        "spec": {
+    let policy = read_policy(
+        "refusing",
+        &json!({
             "enforce": "Unschedulable", "warn": "None", "audit": "None",
             "commonModel": {"name": SKYLAKE, "otherwise": "Deny"}, "exemptions": {"controllers": false},
-        },
-    });
-    let policy = Policy::from_json(&policy.to_string()).expect("a policy");
+        }),
+    );
     assert_eq!(policy.common_model.as_ref().map(|common| common.otherwise), Some(Otherwise::Deny));
     World { cluster: cluster("1.9.0", intel(), Vec::new()), policies: vec![policy] }
 }
@@ -346,15 +345,9 @@ mod updates {
     #[test]
     fn a_label_is_no_way_around_a_policy() {
         let mut world = strict(Impact::Unschedulable);
-        world.policies[0].virtual_machine_selector = Policy::from_json(
-            &json!({
-                "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "gold"},
-                "spec": {"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}},
-            })
-            .to_string(),
-        )
-        .expect("a policy")
-        .virtual_machine_selector;
+        world.policies[0].virtual_machine_selector =
+            read_policy("gold", &json!({"virtualMachineSelector": {"matchLabels": {"tier": "gold"}}}))
+                .virtual_machine_selector;
         for holder in [Vm, Set, Pool] {
             let gold =
                 vm("web", UNKNOWN).tweak(|vm| vm["spec"]["template"]["metadata"]["labels"]["tier"] = json!("gold"));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::live::kinds::project;
+use crate::testing::{Tweak, objects};
 use crate::well_known::{self, KeyPlace};
 
 fn put(resource: Resource, object: &Value) -> ResourceChange {
@@ -18,44 +19,34 @@ fn put(resource: Resource, object: &Value) -> ResourceChange {
 }
 
 fn node(name: &str, version: &str) -> Value {
-    json!({
-        "metadata": {
-            "name": name, "resourceVersion": version,
-            "labels": {"cpu-feature.node.kubevirt.io/fpu": "true", "kubernetes.io/hostname": name},
-            "annotations": {"kubevirt.io/heartbeat": version},
-            "managedFields": [{"manager": "kubelet"}],
-        },
-        "spec": {},
-        "status": {
-            "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": version}],
-            "images": [{"names": [version]}],
-        },
+    let labels = json!({"cpu-feature.node.kubevirt.io/fpu": "true", "kubernetes.io/hostname": name});
+    objects::node(name, &labels).tweak(|node| {
+        node["metadata"]["resourceVersion"] = json!(version);
+        node["metadata"]["annotations"] = json!({"kubevirt.io/heartbeat": version});
+        node["metadata"]["managedFields"] = json!([{"manager": "kubelet"}]);
+        node["status"]["conditions"][0]["lastHeartbeatTime"] = json!(version);
+        node["status"]["images"] = json!([{"names": [version]}]);
     })
 }
 
 fn vmi(name: &str, phase: &str) -> Value {
-    json!({
-        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"),
-            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "cpufit.io/policy": "intel"}},
-        "spec": {"domain": {"cpu": {"model": "host-model"}}},
-        "status": {"phase": phase, "nodeName": "node-a"},
+    objects::running(name, "node-a", "host-model").tweak(|vmi| {
+        vmi["metadata"]["annotations"] =
+            json!({"kubectl.kubernetes.io/last-applied-configuration": "{}", "cpufit.io/policy": "intel"});
+        vmi["status"]["phase"] = json!(phase);
     })
 }
 
 fn pod(guest: &str, phase: &str) -> Value {
-    json!({
-        "metadata": {"name": format!("virt-launcher-{guest}-x7k2p"), "namespace": "shop",
-            "labels": {"kubevirt.io": "virt-launcher"},
-            "ownerReferences": [{"kind": "VirtualMachineInstance", "name": guest, "uid": format!("uid-{guest}"), "controller": true}]},
-        "spec": {"nodeName": "node-a", "nodeSelector": {"cpu-feature.node.kubevirt.io/fpu": "true"}},
-        "status": {"phase": phase},
-    })
+    let guest = objects::running(guest, "node-a", "host-model");
+    objects::launcher_pod(&guest, "x7k2p", &json!({"cpu-feature.node.kubevirt.io/fpu": "true"}))
+        .tweak(|pod| pod["status"]["phase"] = json!(phase))
 }
 
 fn policy(name: &str, enforce: &str, generation: u32) -> Value {
-    json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy",
-        "metadata": {"name": name, "uid": name, "generation": generation}, "spec": {"enforce": enforce},
+    objects::policy(name, &json!({"enforce": enforce})).tweak(|policy| {
+        policy["metadata"]["uid"] = json!(name);
+        policy["metadata"]["generation"] = json!(generation);
     })
 }
 

@@ -6,15 +6,18 @@ use rstest::rstest;
 use super::*;
 use crate::answers::guest_state::Tally;
 use crate::live::kinds::{Projected, project};
+use crate::testing::Tweak;
+use crate::testing::objects::policy;
 
 const GENERATION: i64 = 3;
 
 fn registered(enforce: &str, status: &Value) -> Registered {
-    let object = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy",
-        "metadata": {"name": "intel", "uid": "u", "generation": GENERATION},
-        "spec": {"enforce": enforce, "commonModel": {"name": "Cascadelake-Server"}}, "status": status,
-    });
+    let object =
+        policy("intel", &json!({"enforce": enforce, "commonModel": {"name": "Cascadelake-Server"}})).tweak(|policy| {
+            policy["metadata"]["uid"] = json!("u");
+            policy["metadata"]["generation"] = json!(GENERATION);
+            policy["status"] = status.clone();
+        });
     match project(Resource::Policies, &object.to_string()).unwrap() {
         Projected::Policy(policy) => *policy,
         other => panic!("{other:?} is no policy"),

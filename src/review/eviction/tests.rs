@@ -8,7 +8,7 @@ use crate::fit::node::Node;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
 use crate::testing::Tweak;
-use crate::testing::cluster::{cluster, launcher, read, running, vmi};
+use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vmi};
 use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, of, take};
 
 /// What shop/db inherited at its first migration, from a Cascade Lake node.
@@ -203,13 +203,11 @@ fn a_long_reason_leaves_room_for_what_to_do() {
 /// The target of the drain's migration will ask for less than the launcher does now.
 #[test]
 fn what_a_policy_drops_holds_up_no_drain() {
-    let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "intel-pool"},
-        "spec": {"launcherSelectors": "DropStale"}});
     let db = db();
     let objects = vec![vmi(db.clone()), launcher(&db, inherited().chain([feature("gone")]))];
     let mut world = World { cluster: cluster("1.9.0", intel(), objects), policies: Vec::new() };
     assert!(evict(&world)[0].contains("cannot leave node-a"));
-    world.policies.push(Policy::from_json(&text.to_string()).expect("a policy"));
+    world.policies.push(read_policy("intel-pool", &json!({"launcherSelectors": "DropStale"})));
     assert_eq!(evict(&world), Vec::<String>::new(), "the drain goes on");
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::{recorded, recording, said};
 use crate::testing::NEVER;
-use crate::testing::cluster::{cluster, launcher, read, running, vm, vmi};
+use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{feature, intel, mixed, model};
 
 fn world() -> World {
@@ -97,9 +97,7 @@ fn another_edit_of_the_resource_is_not_spoken_of() {
 
 #[test]
 fn a_policy_that_replaces_unset_models_keeps_its_guests() {
-    let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "all"},
-        "spec": {"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}}});
-    let policies = vec![crate::policy::Policy::from_json(&text.to_string()).expect("a policy")];
+    let policies = vec![read_policy("all", &json!({"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}}))];
     let world = World { policies, ..world() };
     let lines = update(&world, &kubevirt(""), &kubevirt("Icelake-Server-noTSX"), NEVER).warnings().join("\n");
     assert!(!lines.contains("shop/db"), "they do not take the default: {lines}");

@@ -20,7 +20,7 @@ use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::ClusterObject;
 use crate::policy::UserName;
 use crate::testing::NEVER;
-use crate::testing::cluster::{cluster, launcher, migration, read, running, vm, vmi};
+use crate::testing::cluster::{cluster, launcher, migration, read, read_policy, running, vm, vmi};
 use crate::testing::fleet::{COMMON, SKYLAKE, TSX, feature, mixed, set, take};
 use crate::testing::thorough::one_in;
 
@@ -105,12 +105,6 @@ fn spec() -> impl Strategy<Value = Value> {
         }
         spec
     })
-}
-
-fn policy(name: &str, spec: &Value) -> Policy {
-    let text =
-        json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec});
-    Policy::from_json(&text.to_string()).expect("a policy")
 }
 
 fn nodes(changes: &[(Index, u8)]) -> Vec<Node> {
@@ -243,7 +237,7 @@ proptest! {
         changes in prop::collection::vec((any::<Index>(), any::<u8>()), 0..4),
         specs in prop::collection::vec(spec(), 1..3),
     ) {
-        let policies: Vec<Policy> = specs.iter().enumerate().map(|(at, spec)| policy(&format!("p{at}"), spec)).collect();
+        let policies: Vec<Policy> = specs.iter().enumerate().map(|(at, spec)| read_policy(&format!("p{at}"), spec)).collect();
         let world = world(&guests, &changes, policies);
         let rows: Vec<AuditRow> = audit(&world, NEVER);
         prop_assert_eq!(rows.len(), guests.len());

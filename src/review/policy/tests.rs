@@ -9,8 +9,8 @@ use crate::kubevirt::cluster::ClusterObject;
 use crate::review::tests::said;
 use crate::testing::cluster::{cluster, read, running, vm, vmi};
 use crate::testing::fleet::{model, of, take};
+use crate::testing::objects::{self, create};
 use crate::testing::pool::{MODEL, common, nodes, policy, world};
-use crate::testing::review::create;
 use crate::testing::{NEVER, Tweak};
 
 fn changed(world: &World, spec: &Value) -> Vec<String> {
@@ -100,8 +100,7 @@ fn a_node_that_has_every_feature_lacks_only_the_label() {
 
 #[test]
 fn a_more_specific_policy_keeps_its_guests() {
-    let other = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "vip"},
-        "spec": {"virtualMachineSelector": {"matchLabels": {"vip": "yes"}}}});
+    let other = objects::policy("vip", &json!({"virtualMachineSelector": {"matchLabels": {"vip": "yes"}}}));
     let mut world = world(nodes(), &[other.to_string()]);
     let all = changed(&world, &common(MODEL)).join("\n");
     let vip = running("vip", "node-a", "host-model").tweak(|vip| vip["metadata"]["labels"] = json!({"vip": "yes"}));

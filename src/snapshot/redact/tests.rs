@@ -4,15 +4,13 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::*;
+use crate::testing::Tweak;
+use crate::testing::objects::{node, policy, running};
 
-fn node(name: &str, labels: Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
-}
-
-fn guest(namespace: &str, name: &str, spec: Value, status: Value) -> Value {
-    json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": status,
+fn guest(namespace: &str, node: &str, spec: Value) -> Value {
+    running("db", node, "host-model").tweak(|guest| {
+        guest["metadata"]["namespace"] = json!(namespace);
+        guest["spec"] = spec;
     })
 }
 
@@ -20,10 +18,10 @@ fn guest(namespace: &str, name: &str, spec: Value, status: Value) -> Value {
 fn what_was_equal_is_equal_and_in_the_same_order() {
     let selector = |rack: &str| json!({"nodeSelector": {"acme.example/rack": rack, "kubernetes.io/hostname": "b"}});
     let objects = vec![
-        node("b", json!({"acme.example/rack": "r2", "kubernetes.io/hostname": "b"})),
-        node("a", json!({"acme.example/rack": "r1", "kubernetes.io/hostname": "a"})),
-        guest("shop", "db", selector("r2"), json!({"nodeName": "b"})),
-        guest("lab", "db", selector("r1"), json!({"nodeName": "a"})),
+        node("b", &json!({"acme.example/rack": "r2", "kubernetes.io/hostname": "b"})),
+        node("a", &json!({"acme.example/rack": "r1", "kubernetes.io/hostname": "a"})),
+        guest("shop", "b", selector("r2")),
+        guest("lab", "a", selector("r1")),
     ];
     let out = redact(objects);
     let text =
@@ -48,8 +46,9 @@ fn what_was_equal_is_equal_and_in_the_same_order() {
 #[case::nothing("", "")]
 fn a_sentence_names_what_the_objects_name(#[case] message: &str, #[case] expected: &str) {
     let spec = json!({"volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": "db-root"}}]});
-    let status = json!({"conditions": [{"type": "LiveMigratable", "status": "False", "reason": "DisksNotLiveMigratable", "message": message}]});
-    let out = redact(vec![guest("shop", "db", spec, status)]);
+    let condition =
+        json!({"type": "LiveMigratable", "status": "False", "reason": "DisksNotLiveMigratable", "message": message});
+    let out = redact(vec![guest("shop", "a", spec).tweak(|guest| guest["status"]["conditions"] = json!([condition]))]);
     assert_eq!(out[0].pointer("/status/conditions/0/message").unwrap(), expected);
     assert_eq!(out[0].pointer("/status/conditions/0/reason").unwrap(), "DisksNotLiveMigratable");
 }
@@ -62,8 +61,9 @@ fn numbers_that_are_compared_and_features_that_libvirt_names_stay() {
     let refused =
         "guest CPU doesn't match specification: missing features: vmx-exit-load-perf-global-ctrl,pcid on host-7";
     let objects = vec![
-        node("n", json!({"acme/generation": "4", "acme/asset": "4711"})),
-        guest("shop", "db", json!({"affinity": affinity}), json!({"migrationState": {"failureReason": refused}})),
+        node("n", &json!({"acme/generation": "4", "acme/asset": "4711"})),
+        guest("shop", "n", json!({"affinity": affinity}))
+            .tweak(|guest| guest["status"]["migrationState"] = json!({"failureReason": refused})),
     ];
     let out = redact(objects);
     let labels = out[0]["metadata"]["labels"].to_string();
@@ -79,7 +79,7 @@ fn numbers_that_are_compared_and_features_that_libvirt_names_stay() {
 #[case::of_kubernetes("system:kube-scheduler", "system:kube-scheduler")]
 #[case::half_a_service_account("system:serviceaccount:ops", "user-1")]
 fn users_are_renamed_but_those_of_kubernetes(#[case] user: &str, #[case] expected: &str) {
-    let policy = json!({"kind": "CPUPolicy", "metadata": {"name": "p"}, "spec": {"exemptions": {"users": [user]}}});
+    let policy = policy("p", &json!({"exemptions": {"users": [user]}}));
     assert_eq!(redact(vec![policy])[0].pointer("/spec/exemptions/users/0").unwrap(), expected);
 }
 

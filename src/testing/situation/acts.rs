@@ -10,8 +10,8 @@ use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Vmi, Vmim};
 use crate::testing::cluster::{read, replica_set, vm_pool};
 use crate::testing::fleet::{feature, required, vendor};
+use crate::testing::objects::create;
 use crate::testing::random::{self, Random};
-use crate::testing::review::create;
 use crate::world::World;
 
 /// Who asks.

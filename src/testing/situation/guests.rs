@@ -13,7 +13,7 @@ use crate::kubevirt::subject;
 use crate::kubevirt::wire::{Vmi, Vmim};
 use crate::testing::cluster::{read, vmi};
 use crate::testing::fleet::{feature, vendor};
-use crate::testing::launcher::launcher_pod;
+use crate::testing::objects::launcher_pod;
 use crate::testing::random::{Random, expression, toleration};
 
 /// Once offered, now nowhere: what an upgrade leaves behind in inherited selectors.

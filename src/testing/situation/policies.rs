@@ -7,6 +7,7 @@ use super::nodes::ZONE;
 use super::{NAMES, NAMESPACE};
 use crate::fit::label;
 use crate::testing::fleet::{feature, vendor};
+use crate::testing::objects;
 use crate::testing::random::Random;
 
 /// A policy of this name.
@@ -29,7 +30,7 @@ pub(super) fn policy(random: &mut Random, name: &str) -> Value {
     if random.percent(15) {
         spec["exemptions"] = json!({"controllers": random.percent(50), "namespaces": [NAMESPACE]});
     }
-    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec})
+    objects::policy(name, &spec)
 }
 
 /// The KubeVirt resource, the namespace, instancetypes and preferences.

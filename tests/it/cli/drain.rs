@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{Ran, Scratch, cpufit, kubevirt, list, node};
+use crate::common::{Ran, Scratch, cpufit, kubevirt, launcher_pod, list, node, running};
 
 const COMMON: [&str; 4] = ["aes", "avx2", "fpu", "vme"];
 
@@ -35,12 +35,9 @@ fn host(name: &str) -> Value {
 }
 
 fn guest(name: &str, model: &str, selector: &Value) -> Value {
-    json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"namespace": "shop", "name": name, "uid": name},
-        "spec": {"domain": {"cpu": {"model": model}, "machine": {"type": "q35"}}, "nodeSelector": selector},
-        "status": {"phase": "Running", "nodeName": "node-a", "selinuxContext": "none"},
-    })
+    let mut guest = running(name, "node-a", model);
+    guest["spec"]["nodeSelector"] = selector.clone();
+    guest
 }
 
 fn cluster() -> Value {
@@ -104,16 +101,9 @@ fn tight(cores_of_node_e: u32) -> Value {
         node
     });
     let guests = [("large", "4"), ("small", "2")].map(|(name, cores)| {
-        let mut guest = guest(name, "Skylake-Server-noTSX-IBRS", &json!({}));
-        guest["status"]["nodeName"] = json!("node-d");
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"namespace": "shop", "name": format!("virt-launcher-{name}"),
-                "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": name},
-                "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name, "uid": name, "controller": true}]},
-            "spec": {"nodeName": "node-d", "nodeSelector": {"kubernetes.io/arch": "amd64"},
-                "containers": [{"name": "compute", "resources": {"requests": {"cpu": cores, "memory": "4Gi"}}}]},
-            "status": {"phase": "Running"}});
+        let guest = running(name, "node-d", "Skylake-Server-noTSX-IBRS");
+        let mut pod = launcher_pod(&guest, "x", &json!({"kubernetes.io/arch": "amd64"}));
+        pod["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cores, "memory": "4Gi"}});
         [guest, pod]
     });
     list(

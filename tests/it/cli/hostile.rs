@@ -185,8 +185,8 @@ fn errors_and_notes_are_lines_of_their_own() {
         let bad = serde_json::json!({"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
             "metadata": {"name": name, "namespace": name}, "spec": {"template": {"spec": {"nodeSelector": {name: [name]}}}}});
         let bad = scene.folder.write_json("bad.json", &bad);
-        let policy = serde_json::json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy",
-            "metadata": {"name": name}, "spec": {name: 1, "enforce": name, "commonModel": {"name": name}}});
+        let policy =
+            common::policy(name, &serde_json::json!({name: 1, "enforce": name, "commonModel": {"name": name}}));
         let policy = scene.folder.write_json("policy.json", &policy);
         let [bad, policy] = [&bad, &policy].map(|path| path.to_str().unwrap());
         let guest = format!("vmi/none{name}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::common::{Ran, Scratch, cpufit, head, kubevirt, list, node};
+use crate::common::{self, Ran, Scratch, cpufit, head, kubevirt, launcher_pod, list, node, running};
 
 const EARLY: &str = "2026-11-01T08:00:00Z";
 const LATE: &str = "2026-11-02T08:00:00Z";
@@ -50,21 +50,10 @@ fn host(name: &str) -> Value {
 
 /// A guest that runs, with its launcher.
 fn guest(name: &str, on: &str) -> [Value; 2] {
-    let vmi = json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"namespace": "shop", "name": name, "uid": name},
-        "spec": {"domain": {"cpu": {"model": "host-model"}, "machine": {"type": "q35"}}, "nodeSelector": {"zone": "a"},
-            "evictionStrategy": "LiveMigrate"},
-        "status": {"phase": "Running", "nodeName": on, "selinuxContext": "none"},
-    });
-    let pod = json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": {"namespace": "shop", "name": format!("virt-launcher-{name}-x"),
-            "labels": {"kubevirt.io": "virt-launcher", "kubevirt.io/created-by": name},
-            "ownerReferences": [{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": name, "uid": name, "controller": true}]},
-        "spec": {"nodeName": on, "nodeSelector": {"kubevirt.io/schedulable": "true", "zone": "a"}, "containers": [{"name": "compute"}]},
-        "status": {"phase": "Running"},
-    });
+    let mut vmi = running(name, on, "host-model");
+    vmi["spec"]["nodeSelector"] = json!({"zone": "a"});
+    vmi["spec"]["evictionStrategy"] = json!("LiveMigrate");
+    let pod = launcher_pod(&vmi, "x", &json!({"kubevirt.io/schedulable": "true", "zone": "a"}));
     [vmi, pod]
 }
 
@@ -101,13 +90,13 @@ fn silent(name: &str, code: &str, detail: &str) -> Value {
 
 /// As they are saved: a file each.
 fn facts() -> Vec<Value> {
-    let mut passthrough = guest_facts("pass", "pass");
+    let mut passthrough = guest_facts("pass", "uid-pass");
     passthrough["cpu"] = Value::Null;
     passthrough["unansweredCode"] = json!("no-model");
     passthrough["unansweredDetail"] = json!("host-passthrough, the host's CPU itself");
     let cascade = |name, answer| node_facts(name, "Cascadelake-Server", &answer);
     vec![
-        guest_facts("db", "db"),
+        guest_facts("db", "uid-db"),
         guest_facts("old", "of-an-earlier-start"),
         passthrough,
         cascade("node-b", json!({"answer": "identical", "askedAt": EARLY})),
@@ -381,12 +370,13 @@ fn files_of_old_are_read() {
 fn models_are_compared_offline() {
     let scene = Scene::new();
     for (name, model) in [("old", "Nehalem"), ("new", "Westmere"), ("other", "Nosuch"), ("own", "Cascadelake-Server")] {
-        let policy = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name},
-            "spec": {"virtualMachineSelector": {"matchLabels": {"nobody": name}}, "commonModel": {"name": model}}});
+        let policy = common::policy(
+            name,
+            &json!({"virtualMachineSelector": {"matchLabels": {"nobody": name}}, "commonModel": {"name": model}}),
+        );
         scene.scratch.write_json(&format!("policies/{name}.json"), &policy);
     }
-    let own = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "zz"},
-        "spec": {"commonModel": {"name": "Penryn"}}});
+    let own = common::policy("zz", &json!({"commonModel": {"name": "Penryn"}}));
     scene.scratch.write_json("policies/zz.json", &own);
     let policies = scene.scratch.path().join("policies");
     let args = ["explain", "vmi/db", "-n", "shop", "--policy", policies.to_str().unwrap()];

@@ -13,10 +13,7 @@ use serde_json::{Map, Value, json};
 fn check(snapshots: &[&Path], files: &[&Path], more: &[&str]) -> Vec<Value> {
     let results = common::check(snapshots, files, more);
     let scratch = Scratch::new();
-    let keep = json!({
-        "apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "keep"},
-        "spec": {"launcherSelectors": "Keep"},
-    });
+    let keep = common::policy("keep", &json!({"launcherSelectors": "Keep"}));
     let keep = scratch.write_json("keep.json", &keep);
     let kept =
         common::check(snapshots, files, &[more, &["--policy", keep.to_str().expect("a path in UTF-8")]].concat());

@@ -8,7 +8,7 @@ use cpufit::policy::{Dial, LauncherSelectors, Operator, Otherwise, Policy, Polic
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::common::{cpufit, documented_commands, read};
+use crate::common::{cpufit, documented_commands, policy, read};
 
 fn base(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/base").join(file)
@@ -313,14 +313,10 @@ fn schema(path: &[&str]) -> Value {
     schema
 }
 
-fn document(spec: &Value) -> Value {
-    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "test"}, "spec": spec})
-}
-
 /// The fields that the reader knows, as it tells who writes one that it does not know.
 #[track_caller]
 fn known_to_reader(spec: &Value) -> BTreeSet<String> {
-    let Err(PolicyError::Invalid { problems, .. }) = Policy::from_json(&document(spec).to_string()) else {
+    let Err(PolicyError::Invalid { problems, .. }) = Policy::from_json(&policy("test", spec).to_string()) else {
         panic!("an unknown field was taken: {spec}")
     };
     let known = problems.iter().find_map(|problem| problem.message.strip_prefix("unknown field; known are "));
@@ -396,7 +392,7 @@ fn set_defaults(schema: &Value, value: &mut Value) {
 #[case::a_model(json!({"commonModel": {"name": "EPYC-Rome"}}), &["commonModel/replaces", "commonModel/otherwise"])]
 #[case::exemptions(json!({"exemptions": {"users": ["backup"]}}), &["exemptions/controllers"])]
 fn schema_and_reader_have_the_same_defaults(#[case] spec: Value, #[case] shown: &[&str]) {
-    let minimal = document(&spec);
+    let minimal = policy("test", &spec);
     let mut stored = minimal.clone();
     set_defaults(&schema(&[]), &mut stored);
     let policy = |document: &Value| Policy::from_json(&document.to_string()).expect("a policy");

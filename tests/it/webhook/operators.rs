@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -98,6 +99,11 @@ fn a_log_of_json_is_json_from_the_first_line() {
     server.review("/validate", review().to_string());
     let refused = server.post(Http::One, "/validate", Some("application/json"), "{}").expect("an answer");
     assert_eq!(refused.status, 400);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // An answer may arrive before its line of the log is read.
+    while !server.log().contains("turned away") && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let log = lines(&server.log());
     assert_eq!(log[0]["message"], "judging by a snapshot");
     for (message, fields) in

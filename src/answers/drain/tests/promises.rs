@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::fit::label;
 use crate::kubevirt::subject;
-use crate::policy::Policy;
 use crate::testing::fleet::{cascade_lake, ice_lake, rome, skylake};
 
 /// `SplitMix64`: the same seed makes the same fleets everywhere.
@@ -88,11 +87,7 @@ impl Stage {
             [vmi(guest.clone()), pod]
         });
         let mut world = world(self.nodes.clone(), objects.collect::<Vec<_>>());
-        let policy = |selectors: &str| {
-            let text = json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": "pool"},
-                "spec": {"launcherSelectors": selectors}});
-            Policy::from_json(&text.to_string()).expect("a policy")
-        };
+        let policy = |selectors: &str| read_policy("pool", &json!({"launcherSelectors": selectors}));
         world.policies = self.policy.map(policy).into_iter().collect();
         if self.cores.is_empty() {
             return world;

@@ -1,0 +1,8 @@
+//! A policy.
+
+use serde_json::{Value, json};
+
+/// A `CPUPolicy` with this spec.
+pub(crate) fn policy(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "cpufit.io/v1alpha1", "kind": "CPUPolicy", "metadata": {"name": name}, "spec": spec})
+}

@@ -101,6 +101,7 @@ pub(super) struct Likeness<'w> {
     asked: Option<Answers>,
     /// The guest, or its launcher, is too large to be read whole.
     too_large: bool,
+    is_being_deleted: bool,
 }
 
 impl<'w> Likeness<'w> {
@@ -125,7 +126,17 @@ impl<'w> Likeness<'w> {
 impl Like for Likeness<'_> {
     fn hash(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { spec: Asks(spec), tsc_frequency, machine, labelled, inherited, source, asked: _, too_large } = self;
+        let Self {
+            spec: Asks(spec),
+            tsc_frequency,
+            machine,
+            labelled,
+            inherited,
+            source,
+            asked: _,
+            too_large,
+            is_being_deleted: _,
+        } = self;
         (tsc_frequency, machine, labelled, inherited, source, too_large).hash(&mut hasher);
         spec.node_selector.hash(&mut hasher);
         spec.domain.cpu.as_ref().map(|cpu| (&cpu.model, cpu.features.len())).hash(&mut hasher);
@@ -188,6 +199,7 @@ fn likeness(vmi: &Vmi) -> Likeness<'_> {
         source: None,
         asked: None,
         too_large: vmi.metadata.excess.is_some(),
+        is_being_deleted: migration::is_being_deleted(&vmi.metadata),
     }
 }
 

@@ -92,7 +92,12 @@ fn selected(world: &World, selector: &LabelSelector) -> Vec<NodeIndex> {
 
 /// The guests that do not simply leave, as kubectl takes them.
 fn names(drained: &DrainReport, page: &mut Page) {
-    for guest in drained.nodes.iter().flat_map(|node| &node.guests).filter(|guest| guest.state != State::CanLeave) {
+    for guest in drained
+        .nodes
+        .iter()
+        .flat_map(|node| &node.guests)
+        .filter(|guest| !matches!(guest.state, State::CanLeave | State::Ends))
+    {
         let name = guest.guest.split_once('/').map_or(guest.guest.as_str(), |(_, name)| name);
         page.line(ObjectKind::Vmi.title(name));
     }
@@ -166,6 +171,7 @@ fn headline(node: &DrainedNode) -> String {
             State::ShutDown => "would be shut down",
             State::Stuck => "cannot leave",
             State::Stays => number(count, "stays until somebody else acts", "stay until somebody else acts"),
+            State::Ends => number(count, "ends by itself", "end by themselves"),
             State::OneTarget => number(count, "has one target left", "have one target left"),
             State::CanLeave => "can leave",
         };
@@ -189,7 +195,7 @@ fn cells(guest: &GuestRow, more: usize) -> Vec<String> {
         more => format!("{} (and {more} more like it)", guest.why),
     };
     let targets = match guest.state {
-        State::ShutDown | State::Stays => "-".to_owned(),
+        State::ShutDown | State::Stays | State::Ends => "-".to_owned(),
         _ => format!("{} of {}", guest.targets.len(), guest.judged),
     };
     vec![guest.guest.clone(), guest.state.as_str().to_owned(), targets, why]
@@ -222,7 +228,7 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     } else if moving > 0 {
         steps.push(counted(moving, "migrates", "migrate at the same time"));
     }
-    let waits = node.count(State::Stuck) + node.count(State::Stays);
+    let waits = node.count(State::Stuck) + node.count(State::Stays) + node.count(State::Ends);
     if waits > 0 {
         steps.push(format!("the drain waits for {}", counted(waits, "guest", "guests")));
     }
@@ -246,7 +252,14 @@ fn least(drained: &DrainReport, page: &mut Page) {
     let leaving: usize = nodes.map(|node| leave.into_iter().map(|state| node.count(state)).sum::<usize>()).sum();
     if let Some(steps) = &drained.least_to_do {
         let then = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
-        acts("Least to do", steps, &then, page);
+        let then = format!("{then}{}", by_labels(drained));
+        let is_needless = drained.nodes.len() > 1 && drained.order.is_some() && drained.order_may_strand.is_empty();
+        let title = if is_needless {
+            "Least to do for each node by itself (none of it is needed in the order below)"
+        } else {
+            "Least to do"
+        };
+        acts(title, steps, &then, page);
     }
     let Some(others) = &drained.least_for_others else { return };
     let line = match drained.not_freed.as_slice() {
@@ -255,12 +268,20 @@ fn least(drained: &DrainReport, page: &mut Page) {
     };
     page.line(format_args!("Least to do: {line}"));
     let stay = format!("{} {}", fold_names(&others.stuck, 3), number(others.stuck.len(), "stays", "stay"));
-    let then = format!("{} of {leaving} can leave, {stay}", leaving - others.stuck.len());
+    let then = format!("{} of {leaving} can leave{}, {stay}", leaving - others.stuck.len(), by_labels(drained));
     acts("Least to do for the others", &others.acts, &then, page);
     for step in &drained.to_look_at {
         page.line(format_args!("To look at, no act yet: {}", step.summary));
         step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
     }
+}
+
+/// ` by labels (libvirt may refuse shop/db)`, of the guests of the nodes where somebody is stuck.
+fn by_labels(drained: &DrainReport) -> String {
+    let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
+    let guests = nodes.flat_map(|node| &node.guests).filter(|guest| guest.is_doubtful);
+    let names: Vec<&str> = guests.map(|guest| guest.guest.as_str()).collect();
+    if names.is_empty() { String::new() } else { format!(" by labels (libvirt may refuse {})", fold_names(&names, 3)) }
 }
 
 /// `Least to do: kubectl uncordon node-d (then all 12 can leave)`, or a list where it is more; nothing where there is none.

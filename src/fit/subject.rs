@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::author::{Author, Authors, TypeReference};
 use super::bits::Bits;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, NodeIndex};
 use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
@@ -184,6 +184,28 @@ pub struct BoundVolume {
     pub nodes: Affinity,
 }
 
+impl BoundVolume {
+    /// The nodes on which it can be used.
+    #[must_use]
+    pub(crate) fn usable(&self, fleet: &Fleet) -> Bits {
+        let place = Placement { affinity: Some(self.nodes.clone()), ..Placement::default() };
+        fleet.look_up(&place).passes().placement
+    }
+}
+
+/// How a VM takes a request to start its guest anew, by its `spec.runStrategy`. Mirrors `RestartVMRequestHandler` and
+/// `StopVMRequestHandler` (`pkg/virt-api/rest/lifecycle.go`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anew {
+    /// By a restart.
+    #[default]
+    Restart,
+    /// `Once`: a restart is refused. A stop makes it `Halted`; given `Once` again, it starts again.
+    Once,
+    /// `Halted`: it is being stopped, and a restart is refused.
+    Halted,
+}
+
 /// A change of what the guest asks for, and how it would start then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingChange<'a> {
@@ -351,6 +373,10 @@ pub struct Subject<'a> {
     pub pod_rules: Vec<PodRule>,
     /// Its volumes that are bound to nodes.
     pub volumes: Vec<BoundVolume>,
+    /// Its volumes of which it is not known on which nodes they can be used, by their names in its specification.
+    pub unplaced: Vec<String>,
+    /// How its VM takes a request to start it anew.
+    pub anew: Anew,
     /// What of its specification somebody could change, where nodes differ in it.
     pub changes: Vec<SettingChange<'a>>,
     /// KubeVirt's list of obsolete CPU models, where it matters to the guest.
@@ -404,6 +430,8 @@ impl<'a> Subject<'a> {
             undecided: None,
             pod_rules: Vec::new(),
             volumes: Vec::new(),
+            unplaced: Vec::new(),
+            anew: Anew::Restart,
             changes: Vec::new(),
             obsolete: None,
             withheld: Arc::default(),
@@ -505,6 +533,33 @@ impl<'a> Subject<'a> {
             fitting.subtract(&kept_out);
         }
         fitting
+    }
+
+    /// The nodes on which all its volumes can be used; `None` where none of them is bound to nodes.
+    #[must_use]
+    pub(crate) fn usable(&self, fleet: &Fleet) -> Option<Bits> {
+        let usable = self.volumes.iter().map(|volume| volume.usable(fleet));
+        usable.reduce(|mut all, nodes| {
+            all.intersect(&nodes);
+            all
+        })
+    }
+
+    /// Of nodes that take its launcher by labels, those on which it is known to start once it was ended: those where its volumes can be
+    /// used. `None` where that is not known, as where other pods decide; it starts again on the node that it runs on, its `own`, in
+    /// any case, where that is among them.
+    #[must_use]
+    pub(crate) fn known_starts(&self, fitting: &Bits, own: Option<NodeIndex>, fleet: &Fleet) -> Option<Bits> {
+        let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread);
+        let is_unknown = !self.unplaced.is_empty() || self.pod_rules.iter().any(decides);
+        if is_unknown && !own.is_some_and(|node| fitting.contains(node)) {
+            return None;
+        }
+        let mut out = fitting.clone();
+        if let Some(usable) = self.usable(fleet) {
+            out.intersect(&usable);
+        }
+        Some(out)
     }
 
     /// `namespace/name`.

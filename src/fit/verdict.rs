@@ -47,6 +47,9 @@ impl Judgement<'_, '_> {
         let reported = |check| notes.of(check, &self.assessment.outcome).cloned();
         let found = check::ALL.iter().flat_map(|spec| reported(spec.id).chain((spec.find)(&self)));
         let mut findings: Vec<Finding> = found.collect();
+        for finding in &mut findings {
+            remedy::retain_startable(&self, &mut finding.remedies);
+        }
         offer_once(&mut findings);
         let is_full = self.effort.depth == Depth::Full;
         let offered: Vec<_> = findings.iter().flat_map(|finding| &finding.remedies).collect();

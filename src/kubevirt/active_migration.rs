@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::cluster::{Cluster, ClusterObject, Launcher};
+use super::migration::is_being_deleted;
 use super::room::Room;
 use super::wire::{Vmi, is_final};
 
@@ -17,7 +18,7 @@ use super::wire::{Vmi, is_final};
 /// launcher.
 #[must_use]
 pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher> {
-    if is_final(&vmi.status.phase) {
+    if is_final(&vmi.status.phase) || is_being_deleted(&vmi.metadata) {
         return None;
     }
     let source = &vmi.status.node_name;

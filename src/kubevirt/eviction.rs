@@ -59,6 +59,16 @@ impl Parallel {
         }
     }
 
+    /// The limit that lets no migration start at all. Mirrors `handleTargetPodCreation`.
+    #[must_use]
+    pub(crate) fn is_off(self) -> Option<&'static str> {
+        match self {
+            Self { outbound: 0, .. } => Some("parallelOutboundMigrationsPerNode"),
+            Self { cluster: 0, .. } => Some("parallelMigrationsPerCluster"),
+            Self { .. } => None,
+        }
+    }
+
     /// How many guests leave one node at a time.
     #[must_use]
     pub(crate) fn of_a_node(self) -> u32 {

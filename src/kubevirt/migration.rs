@@ -11,7 +11,7 @@ use super::defaults::ClusterConfig;
 use super::launch::{self, Rendered, avoid_pods, require_in_terms};
 use super::release::Release;
 use super::setting::Setting;
-use super::wire::{Condition, LIVE_MIGRATABLE, RESTART_REQUIRED, VirtualMachine, Vmi, Vmim, is_final};
+use super::wire::{Condition, LIVE_MIGRATABLE, Meta, RESTART_REQUIRED, VirtualMachine, Vmi, Vmim, is_final};
 use crate::bounds::Excess;
 use crate::fit::host_model;
 use crate::fit::label;
@@ -35,6 +35,11 @@ pub enum NoPod {
         /// `status.phase`; may be empty.
         phase: String,
     },
+    /// It is being deleted. Mirrors `sync` of `watch/migration/migration.go`, which does nothing for such a guest.
+    #[error(
+        "it is being deleted (metadata.deletionTimestamp): it ends, and KubeVirt does not migrate or start it any more"
+    )]
+    BeingDeleted,
     /// The node the guest runs on is not there.
     #[error("node {node}, where it runs, is not known: without it KubeVirt creates no target pod")]
     SourceNodeGone {
@@ -125,9 +130,7 @@ pub(crate) fn predict(
     if migration.spec.send_to.is_some() && !from_elsewhere {
         return Err(NoPod::SentElsewhere);
     }
-    if !from_elsewhere && !runs(vmi) {
-        return Err(NoPod::NotRunning { phase: vmi.status.phase.clone() });
-    }
+    is_alive(vmi, from_elsewhere)?;
     let Rendered { node_selector: rendered, mut affinity, tolerations, mut settings, mut rules, excess } =
         launch::render(&vmi.spec, &vmi.status, config, release);
     if let Some(excess) = excess {
@@ -226,6 +229,14 @@ pub(crate) fn predict(
     Ok(PredictedTarget { pod, inherited, unasked, overlooked, vendors, from_elsewhere })
 }
 
+/// Whether the guest runs, where it is to leave this cluster's nodes, and is not being deleted.
+fn is_alive(vmi: &Vmi, from_elsewhere: bool) -> Result<(), NoPod> {
+    if !from_elsewhere && !runs(vmi) {
+        return Err(NoPod::NotRunning { phase: vmi.status.phase.clone() });
+    }
+    if is_being_deleted(&vmi.metadata) { Err(NoPod::BeingDeleted) } else { Ok(()) }
+}
+
 /// Whether all that the pod depends on was read whole.
 fn was_read(migration: &Vmim, vmi: &Vmi, config: &ClusterConfig) -> Result<(), NoPod> {
     let read = [
@@ -285,6 +296,12 @@ pub(crate) fn runs(vmi: &Vmi) -> bool {
     }
 }
 
+/// Whether an object is being deleted.
+#[must_use]
+pub(crate) fn is_being_deleted(metadata: &Meta) -> bool {
+    !metadata.deletion_timestamp.is_empty()
+}
+
 /// Whether the guest has ended (`IsFinal`): of its VMI only the record is left.
 #[must_use]
 pub(crate) fn has_ended(vmi: &Vmi) -> bool {
@@ -317,6 +334,11 @@ mod tests {
         json!({}),
         Some("the guest does not run: KubeVirt creates no target pod")
     )]
+    #[case::being_deleted(
+        json!({}),
+        json!({"phase": "Running", "nodeName": "n1", "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+        Some("it is being deleted (metadata.deletionTimestamp): it ends, and KubeVirt does not migrate or start it any more")
+    )]
     #[case::sent(
         json!({"sendTo": {"migrationID": "x"}}),
         json!({"phase": "Running", "nodeName": "n1"}),
@@ -336,7 +358,9 @@ mod tests {
     fn who_gets_a_target_pod(#[case] spec: Value, #[case] mut status: Value, #[case] expected: Option<&str>) {
         status["selinuxContext"] = json!("none");
         let read = |value: Value| serde_json::from_value::<Vmim>(value).ok();
-        let vmi = json!({"spec": {"domain": {"cpu": {"model": "Haswell"}}}, "status": status});
+        let deleted = status["deletionTimestamp"].take();
+        let vmi = json!({"metadata": {"deletionTimestamp": deleted},
+            "spec": {"domain": {"cpu": {"model": "Haswell"}}}, "status": status});
         let (Some(vmim), Ok(vmi)) = (read(json!({"spec": spec})), serde_json::from_value::<Vmi>(vmi)) else {
             panic!("the objects are well-formed")
         };

@@ -6,8 +6,20 @@
 
 use super::cluster::Cluster;
 use super::placement;
-use super::wire::VmiSpec;
+use super::wire::{VmiSpec, Volume};
 use crate::fit::subject::BoundVolume;
+
+/// The volumes of a guest of which it is not known on which nodes they can be used: their claim or its PersistentVolume is not
+/// known, or they are files of a node (`hostDisk`), and not known to be there on others.
+pub(super) fn unplaced(spec: &VmiSpec, namespace: &str, cluster: &Cluster) -> Vec<String> {
+    let is_known = |claim: &str| {
+        let volume = cluster.claim(namespace, claim).and_then(|claim| cluster.volume(&claim.spec.volume_name));
+        volume.is_some_and(|volume| volume.metadata.excess.is_none())
+    };
+    let is_unplaced =
+        |volume: &&Volume| volume.host_disk.is_some() || volume.claim().is_some_and(|claim| !is_known(claim));
+    spec.volumes.iter().filter(is_unplaced).map(|volume| volume.name.clone()).collect()
+}
 
 /// The volumes of a guest that are bound to nodes, as far as the cluster is known to hold them.
 pub(super) fn bound_volumes(spec: &VmiSpec, namespace: &str, cluster: &Cluster) -> Vec<BoundVolume> {

@@ -2,6 +2,7 @@
 
 mod changes;
 mod replicas;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +12,13 @@ use super::cluster::{self, Cluster, Launcher};
 use super::defaults;
 use super::guest::{Guest, guest_of};
 use super::launch::{self, Rendered};
-use super::migration::{self, NoPod, NotEvacuated};
+use super::migration::{self, NoPod, NotEvacuated, is_being_deleted};
 use super::obsolete;
 use super::placement;
 use super::setting::{Origins, Setting, SettingOrigin};
 use super::storage;
 use super::topology;
-use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim};
+use super::wire::{Condition, Matcher, Meta, Pod, VirtualMachine, Vmi, VmiSpec, VmiStatus, Vmim, is_final};
 use crate::bounds::Excess;
 use crate::fit::author::{AskedAt, Author, Authors, Holder};
 use crate::fit::judgement::{Depth, Effort, Judgement};
@@ -25,8 +26,8 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::{Affinity, Placement};
 use crate::fit::shown::{Shown, TITLE_CHARS};
 use crate::fit::subject::{
-    AfterStart, CpuMode, HostModelRule, Migration, NotMigratable, Running, Stage, Start, Subject, Template,
-    libvirt_refusal,
+    AfterStart, Anew, BoundVolume, CpuMode, HostModelRule, Migration, NotMigratable, Running, Stage, Start, Subject,
+    Template, libvirt_refusal,
 };
 use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
@@ -127,7 +128,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     if let Some(vmi) = vmi {
         describe(&mut subject, vmi, cluster);
     } else {
-        subject.restart = restart_of_stranger(&subject, cluster);
+        subject.restart = restart::of_stranger(&subject, cluster);
         subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     }
     if let Some(node) = running_on {
@@ -174,6 +175,9 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     describe(&mut out.subject, vmi, cluster);
     // Prepared at start, the start is its own.
     out.subject.restart = restart;
+    if is_being_deleted(&vmi.metadata) {
+        out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
+    }
     out.unless_too_large(vmi.metadata.excess.as_ref())
 }
 
@@ -204,6 +208,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     out.notes.extend(notes);
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);
+        out.subject.anew = restart::anew(vm);
         out.subject.restart_required = migration::waits_for_restart(vm);
         out.subject.live_update =
             !out.subject.restart_required && cluster.release.release().updates_live(&cluster.config);
@@ -258,6 +263,7 @@ fn of_spec(
     subject.machine_type = launch::machine_type(&spec, &status).map(str::to_owned);
     subject.pod_rules = launch::pod_rules(&spec);
     subject.volumes = storage::bound_volumes(&spec, namespace, cluster);
+    subject.unplaced = storage::unplaced(&spec, namespace, cluster);
     subject.asked = cluster.libvirt.of(namespace, name, "", &cluster.fleet);
     subject.switched_off = switched_off(&spec);
     if let Some(configured) = no_frequency {
@@ -322,20 +328,6 @@ fn mode_of(placement: &Placement<'_>) -> CpuMode {
     }
 }
 
-/// How a guest of which only a migration target is known would start: without what migrations add.
-fn restart_of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start<'static>> {
-    let Stage::Migration(_) = subject.stage else { return None };
-    let mut placement = Placement { node_name: None, ..subject.placement.clone().into_owned() };
-    placement.selector.retain(|(key, _)| {
-        let family = Family::of(key);
-        let added = label::is_inherited(key)
-            || matches!(family, Family::CpuVendor | Family::HostModelCpu | Family::CpuFeature | Family::Hostname);
-        !added
-    });
-    let after_start = after_start(&placement, &subject.mode, cluster);
-    Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), after_start })
-}
-
 /// What the cluster's configuration and release mean for a guest beyond its demand.
 fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.obsolete = obsolete::list(&subject.placement, cluster);
@@ -366,7 +358,12 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.switched_off = switched_off(&vmi.spec);
     subject.machine_type = launch::machine_type(&vmi.spec, &vmi.status).map(str::to_owned);
     subject.running = running(vmi, cluster);
-    subject.restart = restart(vmi, cluster);
+    subject.restart = restart::of_vmi(vmi, cluster);
+    let name = &vmi.metadata.name;
+    subject.anew = cluster.vm(&vmi.metadata.namespace, name).filter(|_| has_vm).map(restart::anew).unwrap_or_default();
+    if subject.anew == Anew::Halted {
+        subject.restart = None;
+    }
 }
 
 fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
@@ -459,22 +456,6 @@ fn vm_of<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c VirtualMachine> {
     cluster.vm(&vmi.metadata.namespace, &owner.name)
 }
 
-/// How a guest would start anew: from its VM where that is known, with the defaults of now. `None` where any of what it
-/// follows from is not known, or too large to be read.
-fn restart(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
-    let of_vm = vm_of(vmi, cluster).map(|vm| guest_of(vm, cluster));
-    let excess = of_vm.as_ref().map_or(&vmi.metadata.excess, |guest| &guest.excess);
-    if excess.is_some() || cluster.config.excess.is_some() {
-        return None;
-    }
-    let spec = match of_vm {
-        Some(Guest { missing: Some(_), .. }) => return None,
-        Some(guest) => guest.spec,
-        None => vmi.spec.clone(),
-    };
-    start_of(spec, cluster)
-}
-
 /// How a guest of this specification would start, with the defaults of now; `None` where KubeVirt would create no pod, or its
 /// affinity is too large.
 pub(super) fn start_of(mut spec: VmiSpec, cluster: &Cluster) -> Option<Start<'static>> {
@@ -542,6 +523,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
             "its running launcher pod is not known: judged as if it had never migrated".to_owned(),
         ));
     }
+    notes.extend(unfinished(vmi, vmim, cluster));
     let mut migration = Migration {
         source: Some(vmi.status.node_name.clone()).filter(|node| !node.is_empty()),
         from_elsewhere: vmim.spec.receive.is_some(),
@@ -556,21 +538,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
             migration.added = added(vmim, &target, predict);
             (target.pod.placement(), Some(target.pod), None)
         }
-        Err(why) => {
-            let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
-            let field = match &why {
-                NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
-                NoPod::NoSelinuxContext => "status.selinuxContext",
-                NoPod::SentElsewhere => "spec.sendTo",
-                NoPod::SourceNotReported => "spec.receive",
-                NoPod::NotRunning { .. }
-                | NoPod::SourceNodeGone { .. }
-                | NoPod::NoHostModel { .. }
-                | NoPod::NoTscFrequency { .. }
-                | NoPod::TooLarge { .. } => "spec.vmiName",
-            };
-            (Placement::default(), None, Some(finding(check, field, why.to_string())))
-        }
+        Err(why) => (Placement::default(), None, Some(no_target(&why, vmim))),
     };
     let from_elsewhere = migration.from_elsewhere;
     if from_elsewhere {
@@ -581,6 +549,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     subject.mode = mode(&vmi.spec);
     subject.pod_rules = launch::pod_rules(&vmi.spec);
     subject.volumes = storage::bound_volumes(&vmi.spec, namespace, cluster);
+    subject.unplaced = storage::unplaced(&vmi.spec, namespace, cluster);
     configured(&mut subject, cluster);
     describe(&mut subject, vmi, cluster);
     subject.under_own = under_own(vmi, cluster);
@@ -604,6 +573,36 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
     let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
     subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_exempted(condition)).map(refusal);
     Prepared { subject, predicted, not_judged, notes }
+}
+
+/// Why there is no target pod to judge.
+fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
+    let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
+    let field = match why {
+        NoPod::TooLarge { excess, .. } if vmim.metadata.excess.is_some() => excess.field(),
+        NoPod::NoSelinuxContext => "status.selinuxContext",
+        NoPod::SentElsewhere => "spec.sendTo",
+        NoPod::SourceNotReported => "spec.receive",
+        NoPod::NotRunning { .. }
+        | NoPod::BeingDeleted
+        | NoPod::SourceNodeGone { .. }
+        | NoPod::NoHostModel { .. }
+        | NoPod::NoTscFrequency { .. }
+        | NoPod::TooLarge { .. } => "spec.vmiName",
+    };
+    finding(check, field, why.to_string())
+}
+
+/// Another migration of a guest, which is unfinished. Mirrors `ensureNoMigrationConflict` (`migration-create-admitter.go`).
+fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
+    let is_other = |other: &&Vmim| other.metadata.name != vmim.metadata.name && !is_final(&other.status.phase);
+    let other = cluster.migrations_of(vmi).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata))?;
+    let phase = if other.status.phase.is_empty() { "Pending" } else { &other.status.phase };
+    let name = Shown::within(&other.metadata.name, TITLE_CHARS);
+    let words = format!(
+        "its migration {name} is unfinished ({phase}): until it has ended KubeVirt refuses another one, which is judged here"
+    );
+    Some(finding(Check::Assumed, "spec.vmiName", words))
 }
 
 /// Who asks for the eviction strategy `LiveMigrate` of a guest, if it has that one.
@@ -638,6 +637,12 @@ fn added(
     let selector = &target.pod.node_selector;
     let alone = |(key, _): &(&String, &String)| selector.contains_key(*key) && !without.contains_key(*key);
     added.iter().filter(alone).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The volumes of a guest that are bound to nodes.
+#[must_use]
+pub(crate) fn bound_volumes(vmi: &Vmi, cluster: &Cluster) -> Vec<BoundVolume> {
+    storage::bound_volumes(&vmi.spec, &vmi.metadata.namespace, cluster)
 }
 
 /// A running guest, as if somebody asked for its migration now; `None` where it does not run.

@@ -292,6 +292,9 @@ pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let refused = verdict.found(Check::LibvirtRefuses).map(finding::message);
     let found = refused.into_iter().chain(kept_out).chain(near).reduce(|one, other| format!("{one}, {other}"));
     found.unwrap_or_else(|| match verdict.assessment.nodes_judged {
+        0 if verdict.found(Check::OtherArchitecture).is_some() => {
+            "there is no other node of its architecture".to_owned()
+        }
         0 => "there is no other node".to_owned(),
         1 => "the only other node does not meet its node affinity".to_owned(),
         judged => format!("none of the {judged} other nodes meets its node affinity"),

@@ -133,6 +133,7 @@ fn place(kind: &str, parent: &str, field: &str) -> TextUse {
             "apiVersion"
             | "creationTimestamp"
             | "deletionTimestamp"
+            | "preemptionPolicy"
             | "phase"
             | "architecture"
             | "evictionStrategy"

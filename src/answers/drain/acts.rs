@@ -16,6 +16,7 @@ use crate::fit::remedy::{
 };
 use crate::fit::subject::{Subject, Template};
 use crate::fit::verdict::Verdict;
+use crate::kubevirt::eviction::Parallel;
 use crate::world::World;
 
 /// One act. Also the JSON of `leastToDo`: fields are only ever added.
@@ -61,6 +62,10 @@ impl Act {
 
 /// What may be done for guests that are stuck, and for those that share places; the least harmful first.
 pub(super) fn of(world: &World, nodes: &[Trouble<'_, '_>]) -> Vec<Act> {
+    // To end guests is no way out where KubeVirt is configured to start no migration.
+    if Parallel::of(&world.cluster).is_off().is_some() {
+        return Vec::new();
+    }
     let mut out = Acts { world, fleet: &world.cluster.fleet, opened: OnceCell::new(), all: Vec::new() };
     for (node, Trouble { movers, forecast }) in nodes.iter().enumerate() {
         for (at, (mover, outcome)) in movers.iter().zip(&forecast.outcomes).enumerate() {

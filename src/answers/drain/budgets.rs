@@ -52,7 +52,7 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Evic
                 movers[at].fate = if is_shut_down {
                     EvictionEffect::ShutDown(format!("{why}; {line}"))
                 } else {
-                    EvictionEffect::Stays(line.clone())
+                    EvictionEffect::Held(line.clone())
                 };
             }
         }
@@ -73,6 +73,7 @@ fn returns(world: &World, residents: &Residents<'_>, mover: &EvictedGuest<'_>) -
     let (subject, _) = Action::from(Restart).apply(&judged.subject, &cluster.fleet);
     let mut places = subject.fitting(&cluster.fleet);
     places.remove(mover.source);
+    let Some(mut places) = subject.known_starts(&places, None, &cluster.fleet) else { return false };
     if let Some(full) = residents.full(mover.vmi) {
         places.subtract(&full);
     }

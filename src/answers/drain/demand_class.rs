@@ -31,6 +31,8 @@ pub(super) struct DemandClass {
     strange: Bits,
     /// Whether the nodes that fit are all there is to know.
     is_plain: bool,
+    /// By node, what is said of such a guest there that may keep it off nodes that fit.
+    pub doubts: RefCell<HashMap<NodeIndex, Vec<String>>>,
 }
 
 impl<'w> DemandClasses<'w> {
@@ -63,6 +65,7 @@ impl DemandClass {
             fits: Rc::new(judged.subject.fitting(fleet)),
             strange: strange.unwrap_or_else(|| Bits::none(fleet.len())),
             is_plain: is_known && judged.not_judged.is_none(),
+            doubts: RefCell::default(),
             judged,
         }
     }

@@ -11,19 +11,23 @@ use super::outcome::GuestOutcome;
 use super::{GuestRow, NodeList, State};
 use crate::answers::policy_of;
 use crate::fit::bits::Bits;
-use crate::fit::fleet::NodeIndex;
+use crate::fit::command::{Command, Name, Namespace};
+use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
-use crate::fit::subject::{PodRule, Subject};
+use crate::fit::label::Family;
+use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, libvirt_refusal};
 use crate::fit::verdict::{self, Check, Verdict};
 use crate::judge::foresee;
 use crate::kubevirt::anti_affinity::launcher_label;
-use crate::kubevirt::eviction::{Strategy, strategy};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::eviction::{Parallel, Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::room::DisruptionBudget;
 use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
 use crate::say;
+use crate::say::plural::{and_names, fold_names};
 use crate::world::World;
 
 /// What the eviction of a guest's launcher means.
@@ -37,6 +41,10 @@ pub(super) enum EvictionEffect {
     ShutDown(String),
     /// KubeVirt leaves it where it is, and the drain waits: why.
     Stays(String),
+    /// A budget holds it up, and the drain waits; it is shut down once the budget allows it: why.
+    Held(String),
+    /// It is ending already, whatever the drain does: why.
+    Ends(String),
 }
 
 /// A guest of a node that is to be drained.
@@ -55,6 +63,10 @@ pub(super) struct EvictedGuest<'w> {
     pub fitting: Bits,
     /// The same with its own node, where that takes it.
     pub fits: Rc<Bits>,
+    /// The nodes that its volumes keep it off, of those that take it otherwise.
+    off_by_volumes: Bits,
+    /// The nodes on which all its volumes can be used; `None` where none of them is bound to nodes.
+    pub usable: Option<Bits>,
     /// How many nodes were judged.
     nodes_judged: usize,
     /// The policy that governs it; `None` for the built-in one.
@@ -96,6 +108,8 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             migrates_to: Some(to.clone()),
             comes_from: None,
             is_tried: true,
+            is_held: false,
+            is_doubtful: false,
         });
     }
     out
@@ -114,10 +128,16 @@ impl<'w> EvictedGuest<'w> {
             kind: None,
             fitting: none.clone(),
             fits: Rc::new(Bits::default()),
+            off_by_volumes: none.clone(),
+            usable: usable(vmi, &cluster.fleet, cluster),
             nodes_judged: cluster.fleet.len().saturating_sub(1),
             policy: None,
             comes_from: None,
         };
+        if let EvictionEffect::Ends(_) = mover.fate {
+            mover.judged = OnceCell::from(None);
+            return mover;
+        }
         let policy = policy_of(world, &world.policies, vmi, Some(source), &none);
         let keeps = policy.is_none_or(|policy| policy.launcher_selectors == LauncherSelectors::Keep);
         if let Some(kind) = keeps.then(|| kinds.find(vmi, source)).flatten() {
@@ -128,6 +148,7 @@ impl<'w> EvictedGuest<'w> {
                 mover.fitting.remove(source);
             }
             mover.kind = Some(kind);
+            mover.keep_to_volumes();
             return mover;
         }
         let judged = subject::of_running(vmi, cluster);
@@ -162,7 +183,98 @@ impl<'w> EvictedGuest<'w> {
             mover.fitting = none;
         }
         mover.judged = OnceCell::from(Some(judged));
+        mover.keep_to_volumes();
         mover
+    }
+
+    /// Takes out the nodes on which its volumes cannot be used.
+    fn keep_to_volumes(&mut self) {
+        let Some(usable) = &self.usable else { return };
+        self.off_by_volumes = self.fitting.clone();
+        self.off_by_volumes.subtract(usable);
+        if !self.off_by_volumes.is_empty() {
+            self.fitting.intersect(usable);
+            let mut fits = Bits::clone(&self.fits);
+            fits.intersect(usable);
+            self.fits = Rc::new(fits);
+        }
+    }
+
+    /// `its volume root (PersistentVolume pv-1) can be used on node-a alone`, of those that keep it off a node.
+    fn by_volumes(&self, world: &World) -> Option<String> {
+        let fleet = &world.cluster.fleet;
+        let bound = subject::bound_volumes(self.vmi, &world.cluster);
+        let place = |volume: &BoundVolume| {
+            let usable = volume.usable(fleet);
+            let named = fleet.names(&usable);
+            let place = if named.is_empty() { "no node".to_owned() } else { format!("{} alone", and_names(&named, 3)) };
+            let BoundVolume { volume, persistent_volume, .. } = volume;
+            (usable.count() < fleet.len())
+                .then(|| format!("its volume {volume} (PersistentVolume {persistent_volume}) can be used on {place}"))
+        };
+        let places: Vec<String> = bound.iter().filter_map(place).collect();
+        (!places.is_empty()).then(|| fold_names(&places, 2))
+    }
+
+    /// The same of a guest that no other node could start.
+    fn is_bound(&self, world: &World) -> Option<String> {
+        let mut elsewhere = self.usable.clone()?;
+        elsewhere.remove(self.source);
+        let why = self.by_volumes(world).filter(|_| elsewhere.is_empty())?;
+        Some(format!("{why}, so it starts nowhere else"))
+    }
+
+    /// What moves a guest that a budget holds up, where a node takes it.
+    fn by_hand(&self, world: &World, residents: &Residents<'_>) -> Option<String> {
+        let judged = self.judged(world).filter(|_| migration::not_evacuated(self.vmi).is_none())?;
+        let mut nodes = judged.assess(&world.cluster).fitting;
+        self.usable.iter().for_each(|usable| nodes.intersect(usable));
+        residents.full(self.vmi).iter().for_each(|full| nodes.subtract(full));
+        let (name, namespace) = (&judged.subject.name, &judged.subject.namespace);
+        let command =
+            Command::virtctl(["migrate"]).arg(Name::new(name).ok()?).namespace(Namespace::new(namespace).ok()?);
+        (!nodes.is_empty()).then(|| format!("{command} moves it without an eviction ({} fit)", nodes.count()))
+    }
+
+    fn was_refused(&self) -> bool {
+        let state = self.vmi.status.migration_state.as_ref();
+        state.is_some_and(|state| libvirt_refusal("", &state.failure_reason).is_some())
+    }
+
+    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU is that of its node, or libvirt refused its last migration.
+    fn is_doubtful(&self) -> bool {
+        self.was_refused()
+            || self.asks().is_some_and(|subject| {
+                let Stage::Migration(migration) = &subject.stage else { return false };
+                let is_hidden = migration.unasked.as_ref().is_some_and(|unasked| !unasked.is_empty());
+                let is_unclear = is_hidden || migration.overlooked || migration.vendors.len() > 1;
+                subject.mode == CpuMode::HostPassthrough || is_unclear
+            })
+    }
+
+    /// What `explain` says that may keep it off nodes that fit by labels, as far as libvirt decides. Of guests of one kind on one node the
+    /// same is said, but of one that libvirt refused.
+    fn doubts(&self, world: &World) -> Vec<String> {
+        let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
+        if !self.is_doubtful() && self.asks().is_none_or(asks_vendor) {
+            return Vec::new();
+        }
+        match self.kind.as_ref().filter(|_| !self.was_refused()) {
+            Some(kind) => {
+                kind.doubts.borrow_mut().entry(self.source).or_insert_with(|| self.find_doubts(world)).clone()
+            }
+            None => self.find_doubts(world),
+        }
+    }
+
+    fn find_doubts(&self, world: &World) -> Vec<String> {
+        let Some(judged) = self.judged(world) else { return Vec::new() };
+        let verdict = judged.judge(&world.cluster, Depth::Brief);
+        let is_of_libvirt = |check: Check| {
+            check.doubts_labels() && !matches!(check, Check::PodRules | Check::BoundVolumes | Check::ModelWithheld)
+        };
+        let findings = verdict.findings.iter().filter(|finding| is_of_libvirt(finding.check));
+        findings.map(say::finding::message).collect()
     }
 
     /// The same guest, which may be on its way to its node yet.
@@ -201,9 +313,11 @@ impl<'w> EvictedGuest<'w> {
         let fleet = &world.cluster.fleet;
         let nodes = |nodes: &Bits| NodeList { fleet: Arc::clone(fleet), nodes: nodes.clone() };
         let (state, why) = match &self.fate {
-            EvictionEffect::ShutDown(why) => (State::ShutDown, why.clone()),
+            EvictionEffect::ShutDown(why) => (State::ShutDown, joined(why, self.is_bound(world))),
             EvictionEffect::Stays(why) => (State::Stays, why.clone()),
-            EvictionEffect::Refused(why) => (State::Stuck, why.clone()),
+            EvictionEffect::Held(why) => (State::Stays, joined(why, self.by_hand(world, residents))),
+            EvictionEffect::Ends(why) => (State::Ends, why.clone()),
+            EvictionEffect::Refused(why) => (State::Stuck, joined(why, self.is_bound(world))),
             EvictionEffect::Moves => {
                 let state = match (outcome.place, outcome.targets.count()) {
                     (None, _) => State::Stuck,
@@ -234,6 +348,8 @@ impl<'w> EvictedGuest<'w> {
             judged: self.nodes_judged,
             no_room: nodes(&outcome.no_room),
             is_tried: self.fate == EvictionEffect::Moves,
+            is_held: matches!(self.fate, EvictionEffect::Held(_)),
+            is_doubtful: self.fate == EvictionEffect::Moves && self.is_doubtful(),
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
             preempts: outcome.victims.clone(),
@@ -261,7 +377,7 @@ impl<'w> EvictedGuest<'w> {
     fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &GuestOutcome) -> String {
         let fleet = &world.cluster.fleet;
         let by_labels = || match self.judged(world) {
-            Some(judged) if self.fitting.is_empty() => {
+            Some(judged) if self.fitting.is_empty() && self.off_by_volumes.is_empty() => {
                 let verdict = judged.judge(&world.cluster, Depth::Brief);
                 say::obstacles(&verdict)
             }
@@ -276,6 +392,8 @@ impl<'w> EvictedGuest<'w> {
             outcome.kept_apart(fleet),
             outcome.without_room(fleet),
             outcome.preempts(fleet),
+            (!self.off_by_volumes.is_empty()).then(|| self.by_volumes(world)).flatten(),
+            (state != State::Stuck).then(|| self.doubts(world)).filter(|all| !all.is_empty()).map(|all| all.join("; ")),
             (state != State::Stuck).then(|| self.unjudged(residents)).flatten(),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -285,6 +403,11 @@ impl<'w> EvictedGuest<'w> {
 /// What KubeVirt makes of the eviction, whatever the nodes. Where neither the guest nor the KubeVirt resource tells, it is
 /// judged as one that is to be migrated.
 fn fate(world: &World, vmi: &Vmi) -> EvictionEffect {
+    if migration::is_being_deleted(&vmi.metadata) {
+        // `filterRunningNonMigratingVMIs` of the evacuation controller leaves it alone.
+        let why = "it is being deleted (metadata.deletionTimestamp): it ends, whatever the drain does".to_owned();
+        return EvictionEffect::Ends(why);
+    }
     let refused = migration::not_evacuated(vmi).map(|why| match why {
         NotEvacuated::Refused(condition) => say::finding::condition(&subject::refusal(condition)),
         NotEvacuated::Undecided(status) => say::finding::undecided(status),
@@ -293,7 +416,7 @@ fn fate(world: &World, vmi: &Vmi) -> EvictionEffect {
     let is_evicted = matches!(strategy, Some(Strategy::ShutDown | Strategy::Unknown))
         || (strategy == Some(Strategy::IfPossible) && refused.is_some());
     if is_evicted && let Err(why) = protection(world, vmi) {
-        return EvictionEffect::Stays(why);
+        return EvictionEffect::Held(why);
     }
     match (strategy, refused) {
         (Some(Strategy::ShutDown), _) => {
@@ -318,8 +441,33 @@ fn fate(world: &World, vmi: &Vmi) -> EvictionEffect {
         (Some(Strategy::LiveMigrate) | None, Some(why)) => {
             EvictionEffect::Refused(format!("it is not live-migratable: {why}"))
         }
-        (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => EvictionEffect::Moves,
+        (Some(Strategy::LiveMigrate | Strategy::IfPossible) | None, None) => {
+            match Parallel::of(&world.cluster).is_off() {
+                Some(field) => {
+                    EvictionEffect::Refused(format!("KubeVirt starts no migration: {field} of its resource is 0"))
+                }
+                None => EvictionEffect::Moves,
+            }
+        }
     }
+}
+
+fn is_vendor(key: &str) -> bool {
+    Family::of(key) == Family::CpuVendor
+}
+
+/// One text behind another.
+fn joined(why: &str, more: Option<String>) -> String {
+    more.map_or_else(|| why.to_owned(), |more| format!("{why}; {more}"))
+}
+
+/// The nodes on which all volumes of a guest can be used; `None` where none of them is bound to nodes.
+fn usable(vmi: &Vmi, fleet: &Fleet, cluster: &Cluster) -> Option<Bits> {
+    let bound = subject::bound_volumes(vmi, cluster);
+    bound.iter().map(|volume| volume.usable(fleet)).reduce(|mut all, nodes| {
+        all.intersect(&nodes);
+        all
+    })
 }
 
 fn say_strategy<'w>(world: &'w World, vmi: &'w Vmi) -> &'w str {

@@ -256,7 +256,11 @@ impl LeastProblem<'_, '_> {
             return none;
         }
         fitting.remove(mover.source);
-        fitting
+        if migrates {
+            mover.usable.iter().for_each(|usable| fitting.intersect(usable));
+            return fitting;
+        }
+        subject.known_starts(&fitting, None, base).unwrap_or(none)
     }
 
     fn step(&self, act: &Act) -> LeastAct {

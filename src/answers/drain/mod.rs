@@ -51,6 +51,8 @@ words! {
         Stuck = "stuck",
         /// KubeVirt does not move it, and the drain waits: somebody else must act.
         Stays = "stays",
+        /// It is ending already, and the drain waits until it has.
+        Ends = "ends",
         /// It leaves, and one node can take it.
         OneTarget = "one-target",
         /// It leaves.
@@ -140,6 +142,12 @@ pub struct GuestRow {
     /// Whether KubeVirt tries to migrate it: then its target pod waits where it is stuck.
     #[serde(skip)]
     pub is_tried: bool,
+    /// Whether a budget holds it up until it is shut down.
+    #[serde(skip)]
+    pub is_held: bool,
+    /// Whether libvirt may refuse it on nodes that take it by labels.
+    #[serde(skip)]
+    pub is_doubtful: bool,
 }
 
 /// A node that is to be drained.
@@ -205,11 +213,13 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
-    /// Whether a guest is stuck or would be shut down, be it to make room for another one, or is in the way of every order.
+    /// Whether a guest is stuck or would be shut down, be it once a budget allows it or to make room for another one, or is in the way
+    /// of every order.
     #[must_use]
     pub(crate) fn has_failed(&self) -> bool {
-        let fails =
-            |guest: &GuestRow| matches!(guest.state, State::Stuck | State::ShutDown) || !guest.preempts.is_empty();
+        let fails = |guest: &GuestRow| {
+            matches!(guest.state, State::Stuck | State::ShutDown) || guest.is_held || !guest.preempts.is_empty()
+        };
         !self.stranded.is_empty() || self.nodes.iter().flat_map(|node| &node.guests).any(fails)
     }
 }
@@ -337,6 +347,25 @@ fn not_known(
                 fold_names(&small, 3)
             ));
         }
+    }
+    let stuck: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| &row.guests)
+        .filter(|guest| guest.state == State::Stuck)
+        .map(|guest| guest.guest.as_str())
+        .collect();
+    let is_unplaced = |mover: &&EvictedGuest<'_>| {
+        let subject = mover.judged(world).map(|judged| &judged.subject);
+        subject.is_some_and(|subject| subject.restart.is_some() && !subject.unplaced.is_empty())
+    };
+    let movers = turns.iter().flat_map(|(_, movers)| movers).filter(|mover| stuck.contains(mover.title.as_str()));
+    let unplaced: Vec<&str> = movers.filter(is_unplaced).map(|mover| mover.title.as_str()).collect();
+    if !unplaced.is_empty() {
+        out.push(format!(
+            "on which nodes volumes of {} can be used (from persistentvolumeclaims and persistentvolumes): a restart, which may leave \
+             it with no node to start on, is not among the acts",
+            fold_names(&unplaced, 3)
+        ));
     }
     if !room.knows_budgets() && rows.iter().any(|row| row.count(State::ShutDown) > 0) {
         out.push(

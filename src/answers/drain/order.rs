@@ -60,7 +60,9 @@ pub(super) enum Order {
 /// The order for these nodes, whose guests are given beside them.
 pub(super) fn of(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) -> Order {
     let movers = || turns.iter().flat_map(|(_, movers)| movers);
-    let held = movers().filter(|mover| matches!(mover.fate, EvictionEffect::Refused(_) | EvictionEffect::Stays(_)));
+    let held = movers().filter(|mover| {
+        matches!(mover.fate, EvictionEffect::Refused(_) | EvictionEffect::Stays(_) | EvictionEffect::Held(_))
+    });
     let guests = sorted(held.map(|mover| mover.title.clone()));
     if !guests.is_empty() {
         return Order::Stranded { guests, tries: None };

@@ -1,10 +1,12 @@
 //! Volumes that can be used on some of the nodes that fit only.
 //!
-//! Mirrors the scheduler's plugin `VolumeBinding`. Which volumes there are changes while guests live: they are named, not judged.
+//! Mirrors the scheduler's plugin `VolumeBinding`. Which volumes there are changes while guests live: they are named, not judged; whether an act that ends
+//! the guest leaves it a node to start on is judged by them as well ([`Subject::known_starts`]).
+//!
+//! [`Subject::known_starts`]: crate::fit::subject::Subject::known_starts
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;
-use crate::fit::placement::Placement;
 
 pub(super) const SPEC: CheckSpec = CheckSpec {
     id: Check::BoundVolumes,
@@ -40,8 +42,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
         return Vec::new();
     }
     let volumes = judgement.subject.volumes.iter().filter_map(|bound| {
-        let place = Placement { affinity: Some(bound.nodes.clone()), ..Placement::default() };
-        let mut usable = judgement.fleet.look_up(&place).passes().placement;
+        let mut usable = bound.usable(judgement.fleet);
         usable.intersect(fitting);
         (usable.count() < fitting.count()).then(|| UsableOn {
             volume: bound.volume.clone(),

@@ -58,7 +58,7 @@ use super::judgement::{Judgement, neighbours};
 use super::label::{self, Family};
 use super::node::Node;
 use super::outcome::Outcome;
-use super::subject::{ListedFeature, NotMigratable, Stage, Subject, Template};
+use super::subject::{Anew, ListedFeature, NotMigratable, Stage, Subject, Template};
 use super::word::words;
 
 words! {
@@ -416,10 +416,43 @@ pub(super) fn by_luck(judgement: &Judgement<'_, '_>, offered: &[&Remedy]) -> Vec
         _ if judgement.subject.not_migratable.is_some() => Vec::new(),
         Outcome::Impaired(_) => {
             let luck = judgement.within(|| restart::by_luck(judgement));
-            luck.filter(|luck| !is_offered(luck)).into_iter().collect()
+            let is_certain = |_: &ByLuck| {
+                let starts = Action::from(Restart).apply(judgement.subject, judgement.fleet).0.fitting(judgement.fleet);
+                let known = judgement.subject.known_starts(&starts, judgement.source, judgement.fleet);
+                known == Some(starts)
+            };
+            luck.filter(|luck| !is_offered(luck)).filter(is_certain).into_iter().collect()
         }
         Outcome::Fits | Outcome::Unknown(_) => Vec::new(),
     }
+}
+
+/// Takes out what would end a guest that runs and is not known to start again, or to be any better off then, because of its volumes
+/// or of pods that decide where it starts; the numbers of the others are those that its volumes leave.
+pub(super) fn retain_startable(judgement: &Judgement<'_, '_>, remedies: &mut Vec<Remedy>) {
+    let Judgement { subject, fleet, .. } = judgement;
+    let is_plain = subject.volumes.is_empty() && subject.unplaced.is_empty() && subject.pod_rules.is_empty();
+    if is_plain || !subject.is_running() {
+        return;
+    }
+    let runs_on = subject.source().or(subject.running.as_ref().map(|running| running.node.as_str()));
+    let own = runs_on.and_then(|node| fleet.find(node));
+    remedies.retain_mut(|remedy| {
+        if remedy.action.outage(subject) == Outage::None {
+            return true;
+        }
+        let (after, _) = remedy.action.apply(subject, fleet);
+        let starts = after.fitting(fleet);
+        let Some(known) = subject.known_starts(&starts, own, fleet) else { return false };
+        if known == starts {
+            return true;
+        }
+        // Where it starts, it is one less to go to.
+        let most = known.count().saturating_sub(1);
+        remedy.then_fits = (remedy.then_fits.0.min(most), remedy.then_fits.1.min(most));
+        let leaves = !known.is_empty() && own.is_some_and(|own| !known.contains(own));
+        leaves || remedy.then_fits.1 > 0
+    });
 }
 
 /// The nodes that an action changes: these, edited.
@@ -485,12 +518,21 @@ fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid>
     Ok(command.arg(Name::new(&subject.name)?).namespace(Namespace::new(&subject.namespace)?))
 }
 
-/// The command that starts a guest anew.
-fn restart_command(subject: &Subject<'_>) -> Result<Command, Invalid> {
-    Ok(match subject.template {
-        Some(Template::VirtualMachine) if subject.is_running() => {
+/// The commands that start a guest anew.
+fn restart_commands(subject: &Subject<'_>) -> Commands {
+    Ok(vec![match subject.template {
+        Some(Template::VirtualMachine) if subject.is_running() && subject.anew == Anew::Restart => {
             let restart = of_guest(Command::virtctl(["restart"]), subject)?;
             restart.comment("a reboot inside the guest is not enough")
+        }
+        Some(Template::VirtualMachine) if subject.is_running() && subject.anew == Anew::Once => {
+            let stop = of_guest(Command::virtctl(["stop"]), subject)?;
+            let stop = stop.comment("its runStrategy is Once: KubeVirt refuses a restart");
+            let gone = Command::kubectl(["wait", "--for=delete"]).arg(Name::new(&subject.name)?.of("vmi"));
+            let gone = gone.namespace(Namespace::new(&subject.namespace)?).args(["--timeout=10m"]);
+            let once = Json::Text("Once".into()).below(&["spec", "runStrategy"]);
+            let start = of_guest(Command::kubectl(["patch", "vm"]), subject)?;
+            return Ok(vec![stop, gone, start.args(["--type", "merge", "-p"]).arg(once)]);
         }
         Some(Template::VirtualMachine) => Command::remark(["it counts from its next start on".into()]),
         // A dump may have been cleaned of owners, and hold no VM.
@@ -504,7 +546,7 @@ fn restart_command(subject: &Subject<'_>) -> Result<Command, Invalid> {
         Some(Template::ReplicaSet | Template::Pool) => {
             Command::remark(["create its guests anew: a reboot inside is not enough".into()])
         }
-    })
+    }])
 }
 
 /// The commands that change the template of a guest, below its spec, and start a VM's guest anew where the change takes that;
@@ -529,7 +571,7 @@ fn change_template(
 fn and_anew(patch: Command, template: Template, outage: Outage, subject: &Subject<'_>) -> Commands {
     Ok(match template {
         Template::VirtualMachine if outage == Outage::Restart && subject.is_running() => {
-            vec![patch, restart_command(subject)?]
+            [vec![patch], restart_commands(subject)?].concat()
         }
         Template::VirtualMachine | Template::Pool => vec![patch],
         Template::ReplicaSet => vec![patch.comment("VMIs that it has already stay as they are until they are deleted")],

@@ -6,7 +6,7 @@
 use super::restart::anew;
 use super::{
     Act, Action, Commands, Outage, Remedy, RemedyId, RemedySpec, edit, end_skip_node, frozen, label_node, replace_key,
-    restart_command,
+    restart_commands,
 };
 use crate::fit::bits::Bits;
 use crate::fit::command::{Command, LabelKey};
@@ -65,8 +65,9 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
 impl Act for RemoveTscLabel {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
         let key = LabelKey::new(label::TSC_FREQUENCY)?.removed();
-        let start = restart_command(subject)?;
-        frozen(&self.node, self.is_frozen, [label_node(&self.node)?.arg(key), start])
+        let mut out = frozen(&self.node, self.is_frozen, [label_node(&self.node)?.arg(key)])?;
+        out.extend(restart_commands(subject)?);
+        Ok(out)
     }
 
     fn undo(&self) -> Option<Command> {

@@ -1,6 +1,6 @@
 //! Restart as it is: selectors inherited from earlier migrations end with the VMI.
 
-use super::{Act, ByLuck, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, restart_command};
+use super::{Act, ByLuck, Commands, Outage, Remedy, RemedyId, RemedySpec, WhyNot, restart_commands};
 use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::node::Node;
@@ -98,7 +98,7 @@ pub(super) fn anew(subject: &mut Subject<'_>) {
 
 impl Act for Restart {
     fn commands(&self, subject: &Subject<'_>) -> Commands {
-        Ok(vec![restart_command(subject)?])
+        restart_commands(subject)
     }
 
     /// A guest without a named model gets the CPU of the node where it starts, and is as bound as it was; so may be one that

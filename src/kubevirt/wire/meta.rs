@@ -38,6 +38,9 @@ pub struct Meta {
     /// `ownerReferences`.
     #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<OwnerReference>,
+    /// `deletionTimestamp`: set while it is being deleted.
+    #[serde(deserialize_with = "nullable")]
+    pub deletion_timestamp: String,
     /// Why the whole object is too large to judge, if it is: what goes beyond a bound was not read.
     #[serde(skip)]
     pub excess: Option<Excess>,
@@ -54,5 +57,6 @@ each_text!(Meta {
     labels,
     annotations,
     owner_references,
+    deletion_timestamp,
     excess,
 });

@@ -2,7 +2,7 @@
 
 use serde::de::{Deserialize, Deserializer};
 
-use super::{EachText, Meta, NodeSelector, nullable};
+use super::{EachText, Meta, NodeSelector, Present, nullable};
 
 wire! {
     /// `spec.volumes[]` of a guest, as far as it names a claim.
@@ -15,6 +15,8 @@ wire! {
         data_volume: Option<DataVolumeVolume>,
         /// `ephemeral`: changes are thrown away.
         ephemeral: Option<EphemeralVolume>,
+        /// `hostDisk`: a file of the node.
+        host_disk: Option<Present>,
     }
     /// `persistentVolumeClaim` of a volume.
     ClaimVolume {

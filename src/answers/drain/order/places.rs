@@ -46,7 +46,11 @@ pub(super) fn of(fleet: &Fleet, turns: &[NodeDrain<'_>]) -> Vec<Rc<NodesBefore>>
     let mut known: HashMap<*const Bits, Rc<NodesBefore>> = HashMap::new();
     let places = |mover: &EvictedGuest<'_>| {
         let places = known.entry(Rc::as_ptr(&mover.fits)).or_insert_with(|| {
-            let later = returned.as_ref().zip(mover.asks()).map(|(returned, asks)| asks.fitting(returned));
+            let later = returned.as_ref().zip(mover.asks()).map(|(returned, asks)| {
+                let mut later = asks.fitting(returned);
+                mover.usable.iter().for_each(|usable| later.intersect(usable));
+                later
+            });
             let now = Bits::clone(&mover.fits);
             Rc::new(NodesBefore { later: later.unwrap_or_else(|| now.clone()), now })
         });

@@ -46,7 +46,7 @@ fn budget(random: &mut Random, at: usize, app: &str) -> (Value, bool) {
 #[test]
 fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
     let mut random = Random(31);
-    let mut seen = [0; 5];
+    let mut seen = [0; 6];
     let (mut held_by_one, mut held_by_two, mut moves_in_spite) = (0, 0, 0);
     for _ in (0..1000).step_by(one_in()) {
         let kind = Kind {
@@ -86,7 +86,11 @@ fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
             (false, _) => State::Stuck,
         };
         assert_eq!(guest.state, expected, "{kind:?} {own:?}: {guest:?}");
-        assert_eq!(found.has_failed(), matches!(expected, State::ShutDown | State::Stuck));
+        let is_held = is_evicted(kind) && !holders.is_empty();
+        let fails = matches!(expected, State::ShutDown | State::Stuck) || is_held;
+        assert_eq!(found.has_failed(), fails, "a drain would wait, then shut it down: {guest:?}");
+        let hint = "virtctl migrate guest -n shop moves it without an eviction (4 fit)";
+        assert_eq!(guest.why.contains(hint), is_held && kind.status == "True", "nobody says what helps: {}", guest.why);
         let named = holders.iter().all(|name| guest.why.contains(name));
         assert_eq!(is_evicted(kind) && !holders.is_empty(), guest.why.contains("PodDisruptionBudget"), "{}", guest.why);
         assert!(!is_evicted(kind) || named, "{holders:?} hold it up: {}", guest.why);
@@ -96,7 +100,7 @@ fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
         moves_in_spite += usize::from(expected == State::CanLeave && !holders.is_empty());
     }
     assert!(
-        seen[..3].iter().chain(&seen[4..]).all(|&count| count >= at_least(50))
+        seen[..3].iter().chain(&seen[5..]).all(|&count| count >= at_least(50))
             && held_by_one.min(held_by_two).min(moves_in_spite) >= at_least(30),
         "too few show it: {seen:?}, held by one {held_by_one}, by two {held_by_two}, moves in spite of one {moves_in_spite}"
     );

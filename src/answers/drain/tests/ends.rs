@@ -121,3 +121,139 @@ fn the_pods_that_keep_a_guest_off_are_named() {
     assert_eq!(row.state, State::Stuck);
     assert!(row.why.contains("keeps it off (a pod of namespace shop on node-c, shop/db-2)"), "{}", row.why);
 }
+
+/// A claim `root` of namespace `shop`, and the volume behind it, which can be used on these nodes.
+fn root_on(nodes: &[&str]) -> [ClusterObject; 2] {
+    let claim = json!({"metadata": {"namespace": "shop", "name": "root"}, "spec": {"volumeName": "pv-root"}});
+    let required = json!({"nodeSelectorTerms": [{"matchExpressions": [
+        {"key": label::HOSTNAME, "operator": "In", "values": nodes}]}]});
+    let volume = json!({"metadata": {"name": "pv-root"}, "spec": {"nodeAffinity": {"required": required}}});
+    [ClusterObject::Claim(read(claim)), ClusterObject::Volume(read(volume))]
+}
+
+/// A guest with that claim that KubeVirt migrates, or not.
+fn with_root(is_migratable: bool) -> Value {
+    live(running("db", "node-a", SKY)).tweak(|guest| {
+        guest["spec"]["volumes"] = json!([{"name": "disk", "persistentVolumeClaim": {"claimName": "root"}}]);
+        let status = if is_migratable { "True" } else { "False" };
+        guest["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": status,
+            "reason": "DisksNotLiveMigratable", "message": "PVC root is not shared"}]);
+    })
+}
+
+/// A restart ends the guest: it is advised only where a node is known on which it starts again.
+#[rstest]
+#[case::where_it_is(Some(&["node-a"][..]), None, "its volume disk (PersistentVolume pv-root) can be used on node-a alone, so it starts nowhere else")]
+#[case::elsewhere_as_well(Some(&["node-a", "node-b"][..]), Some("virtctl restart db -n shop"), "")]
+#[case::not_known(None, None, "")]
+fn a_guest_is_not_ended_where_its_volumes_leave_it_no_start(
+    #[case] usable: Option<&[&str]>,
+    #[case] expected: Option<&str>,
+    #[case] why: &str,
+) {
+    let objects = usable.map(root_on).into_iter().flatten();
+    let found = drained(&world(intel(), objects.chain([vmi(with_root(false))])), "node-a");
+    let acts = commands(&found).unwrap_or_default();
+    let restart = acts.iter().find(|command| command.starts_with("virtctl"));
+    assert_eq!(
+        restart.map(|command| command.starts_with(expected.unwrap_or("none"))),
+        expected.map(|_| true),
+        "{acts:?}"
+    );
+    let row = &found.nodes[0].guests[0];
+    assert!(row.why.contains(why), "{}", row.why);
+    let is_said = found.not_known.iter().any(|line| line.contains("volumes of shop/db can be used"));
+    assert_eq!(is_said, usable.is_none(), "{:?}", found.not_known);
+}
+
+/// A volume of a zone keeps the target of a migration in it.
+#[test]
+fn a_volume_keeps_a_migration_off_nodes() {
+    let objects = || root_on(&["node-a", "node-b"]).into_iter().chain([vmi(with_root(true))]);
+    let found = drained(&world(intel(), objects()), "node-a");
+    let row = &found.nodes[0].guests[0];
+    assert_eq!((row.state, row.targets.names()), (State::OneTarget, vec!["node-b"]), "{row:?}");
+    let mut nodes = intel();
+    cordon(of(&mut nodes, "node-b"));
+    let known = world(nodes, objects());
+    let found = drained(&known, "node-a");
+    let row = &found.nodes[0].guests[0];
+    assert_eq!(
+        (row.state, commands(&found)),
+        (State::Stuck, Some(vec!["kubectl uncordon node-b".to_owned()])),
+        "{row:?}"
+    );
+    assert!(row.why.contains("pv-root) can be used on node-a and node-b alone"), "{}", row.why);
+    assert_eq!(
+        order(&known, &["node-a", "node-c"]),
+        (None, vec!["shop/db".to_owned()]),
+        "node-c cannot use its volume"
+    );
+}
+
+/// What is in doubt for `explain` is in doubt for a drain, before the act and after it.
+#[rstest]
+#[case::its_nodes_own_cpu("host-passthrough", "", "host-passthrough keeps the CPU of node-a")]
+#[case::as_libvirt_said(
+    SKY,
+    "operation failed: guest CPU doesn't match specification: missing features: ht",
+    "the last try, to node-b, failed in libvirt"
+)]
+fn what_libvirt_may_refuse_is_said(#[case] model: &str, #[case] reason: &str, #[case] why: &str) {
+    let guest = live(running("db", "node-a", model)).tweak(|guest| {
+        if !reason.is_empty() {
+            guest["status"]["migrationState"] =
+                json!({"failed": true, "targetNode": "node-b", "failureReason": reason});
+        }
+    });
+    let found = drained(&world(two_nodes(), [vmi(guest)]), "node-a");
+    let row = &found.nodes[0].guests[0];
+    assert_eq!((row.state, row.is_doubtful), (State::OneTarget, true), "{row:?}");
+    assert!(row.why.contains(why), "a drain may wait for ever: {}", row.why);
+}
+
+/// A guest that is being deleted ends: it is no trouble, and nothing is done for it.
+#[test]
+fn a_guest_that_is_being_deleted_ends_by_itself() {
+    let mut nodes = intel();
+    for name in ["node-b", "node-c", "node-d", "node-e"] {
+        cordon(of(&mut nodes, name));
+    }
+    let guest = live(running("db", "node-a", SKY))
+        .tweak(|guest| guest["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    let known = world(nodes, [vmi(guest)]);
+    let found = drained(&known, "node-a");
+    let row = &found.nodes[0].guests[0];
+    assert_eq!((row.state, row.targets.len(), found.has_failed()), (State::Ends, 0, false), "{row:?}");
+    assert_eq!(found.least_to_do, Some(Vec::new()), "an act for a guest that ends");
+    assert!(order(&known, &["node-a", "node-b"]).0.is_some(), "it is in nobody's way");
+}
+
+/// With a limit of 0 no migration starts; to end guests is no way out.
+#[rstest]
+#[case::of_a_node(json!({"parallelOutboundMigrationsPerNode": 0}), "parallelOutboundMigrationsPerNode")]
+#[case::of_the_cluster(json!({"parallelMigrationsPerCluster": 0}), "parallelMigrationsPerCluster")]
+fn where_no_migration_starts_all_are_stuck(#[case] migrations: Value, #[case] field: &str) {
+    let kubevirt = read(json!({"metadata": {"name": "kubevirt", "namespace": "kubevirt"},
+        "spec": {"configuration": {"migrations": migrations}}}));
+    let objects = [vmi(live(running("db", "node-a", SKY))), ClusterObject::KubeVirt(Box::new(kubevirt))];
+    let found = drained(&world(intel(), objects), "node-a");
+    let row = &found.nodes[0].guests[0];
+    assert_eq!((row.state, row.why.contains(field), &found.least_to_do), (State::Stuck, true, &None), "{row:?}");
+}
+
+/// KubeVirt refuses to restart a VM that runs once.
+#[rstest]
+#[case::always("Always", &["kubectl cordon node-a", "virtctl restart db -n shop"])]
+#[case::once("Once", &[
+    "kubectl cordon node-a", "virtctl stop db -n shop", "kubectl wait --for=delete vmi/db -n shop --timeout=10m",
+    "kubectl patch vm db -n shop --type merge -p '{\"spec\":{\"runStrategy\":\"Once\"}}'"])]
+#[case::halted("Halted", &[])]
+fn the_commands_of_a_restart_are_those_that_kubevirt_takes(#[case] strategy: &str, #[case] expected: &[&str]) {
+    let guest = with_root(false).tweak(|guest| guest["spec"]["volumes"] = json!([]));
+    let vm = crate::testing::cluster::vm("db", SKY).tweak(|vm| vm["spec"]["runStrategy"] = json!(strategy));
+    let found = drained(&world(intel(), [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(vm)))]), "node-a");
+    let commands = commands(&found).unwrap_or_default();
+    let bare = |command: &String| command.split("      #").next().unwrap_or_default().to_owned();
+    assert_eq!(commands.iter().map(bare).collect::<Vec<_>>(), expected, "KubeVirt would refuse it");
+}

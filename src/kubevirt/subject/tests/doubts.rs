@@ -317,3 +317,21 @@ fn a_model_that_fits_until_the_labeller_has_been_by() {
     let withheld = offered(&judged(listed, "Icelake-Server-noTSX"));
     assert!(!withheld.iter().any(|action| action.contains("\"Skylake-Server-noTSX-IBRS\"")), "{withheld:?}");
 }
+
+/// KubeVirt takes no second migration while one is unfinished; the one that is judged is no second one.
+#[rstest]
+#[case::another("migrate-other", "Scheduling", true)]
+#[case::not_begun("migrate-other", "", true)]
+#[case::itself("migrate-db", "Running", false)]
+#[case::one_that_has_ended("migrate-other", "Failed", false)]
+fn an_unfinished_migration_is_named(#[case] name: &str, #[case] phase: &str, #[case] expected: bool) {
+    let other =
+        json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"vmiName": "db"}, "status": {"phase": phase}});
+    let guest = crate::testing::cluster::running("db", "node-a", "Skylake-Server-noTSX-IBRS");
+    let objects = [crate::testing::cluster::vmi(guest), ClusterObject::Migration(Box::new(read(other)))];
+    let cluster = crate::testing::cluster::cluster("1.9.0", crate::testing::fleet::intel(), objects);
+    let judged = of_migration(&read(crate::testing::cluster::migration("db")), &cluster);
+    let words: Vec<&str> = judged.notes.iter().filter_map(crate::fit::verdict::Finding::words).collect();
+    let is_said = words.iter().any(|words| words.contains(&format!("its migration {name} is unfinished")));
+    assert_eq!(is_said, expected, "KubeVirt refuses what is called possible: {words:?}");
+}

@@ -1,0 +1,48 @@
+//! How a guest that runs would start anew.
+
+use super::{after_start, start_of, vm_of};
+use crate::fit::label::{self, Family};
+use crate::fit::placement::Placement;
+use crate::fit::subject::{Anew, Stage, Start, Subject};
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::guest::{Guest, guest_of};
+use crate::kubevirt::wire::{VirtualMachine, Vmi};
+
+/// How a guest of which only a migration target is known would start: without what migrations add.
+pub(super) fn of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start<'static>> {
+    let Stage::Migration(_) = subject.stage else { return None };
+    let mut placement = Placement { node_name: None, ..subject.placement.clone().into_owned() };
+    placement.selector.retain(|(key, _)| {
+        let family = Family::of(key);
+        let added = label::is_inherited(key)
+            || matches!(family, Family::CpuVendor | Family::HostModelCpu | Family::CpuFeature | Family::Hostname);
+        !added
+    });
+    let after_start = after_start(&placement, &subject.mode, cluster);
+    Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), after_start })
+}
+
+/// How a VM takes a request to start its guest anew. `running` is the older spelling of `Always` and `Halted`.
+pub(super) fn anew(vm: &VirtualMachine) -> Anew {
+    match (vm.spec.run_strategy.as_str(), vm.spec.running) {
+        ("Once", _) => Anew::Once,
+        ("Halted", _) | ("", Some(false)) => Anew::Halted,
+        _ => Anew::Restart,
+    }
+}
+
+/// How a guest would start anew: from its VM where that is known, with the defaults of now. `None` where any of what it
+/// follows from is not known, or too large to be read.
+pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
+    let of_vm = vm_of(vmi, cluster).map(|vm| guest_of(vm, cluster));
+    let excess = of_vm.as_ref().map_or(&vmi.metadata.excess, |guest| &guest.excess);
+    if excess.is_some() || cluster.config.excess.is_some() {
+        return None;
+    }
+    let spec = match of_vm {
+        Some(Guest { missing: Some(_), .. }) => return None,
+        Some(guest) => guest.spec,
+        None => vmi.spec.clone(),
+    };
+    start_of(spec, cluster)
+}

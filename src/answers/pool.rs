@@ -158,5 +158,5 @@ pub(crate) fn recommended(cluster: &Cluster, nodes: &Bits) -> Option<String> {
         usable.intersect(nodes);
         usable
     };
-    models::most_common(fleet, &vendors, passes).map(|(model, _)| model)
+    models::most_common(fleet, &vendors, 2, passes).map(|(model, _)| model)
 }

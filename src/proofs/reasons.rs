@@ -292,7 +292,7 @@ impl Judged<'_> {
             // Which models are current is a table's to say, which has tests of its own.
             // What libvirt would say is held by a table of its own.
             WhyNot::Model(
-                NoModel::NoneShared
+                NoModel::NoneShared { .. }
                 | NoModel::NotUsable(_)
                 | NoModel::NotProvided(_)
                 | NoModel::HasNotUsable(_)

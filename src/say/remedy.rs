@@ -193,7 +193,10 @@ fn no_model(why: &NoModel) -> String {
         NoModel::NoNode(none) => no_node(*none),
         NoModel::NoMore { most: None } => "with any named CPU model no node takes it as things stand".to_owned(),
         NoModel::NoMore { most: Some(most) } => format!("with any named CPU model {}", left(*most)),
-        NoModel::NoneShared => {
+        NoModel::NoneShared { at_least: 1 } => {
+            "no current CPU model is usable on any of the nodes it may run on".to_owned()
+        }
+        NoModel::NoneShared { .. } => {
             "no current CPU model of its vendor is usable on two of the nodes it may run on".to_owned()
         }
         NoModel::NotUsable(found) => format!("by labels {}", super::model::not_usable(found)),

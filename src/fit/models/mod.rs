@@ -156,9 +156,14 @@ pub(crate) fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str
     out.into_iter().map(|(_, model)| model).collect()
 }
 
-/// The best model that the most nodes can run, and these nodes: at least two, all of one of these vendors.
-/// `passes` tells which nodes come into question with a model.
-pub(crate) fn most_common(fleet: &Fleet, vendors: &[&str], passes: impl Fn(&str) -> Bits) -> Option<(String, Bits)> {
+/// The best model that the most nodes can run, and these nodes: `at_least` so many, all of one of these vendors.
+/// `passes` tells which nodes may be counted with a model.
+pub(crate) fn most_common(
+    fleet: &Fleet,
+    vendors: &[&str],
+    at_least: usize,
+    passes: impl Fn(&str) -> Bits,
+) -> Option<(String, Bits)> {
     let mut best: Option<(String, Bits)> = None;
     for vendor in vendors {
         // Some models of one vendor run on the other's hosts; a migration never leads from one to the other.
@@ -166,7 +171,7 @@ pub(crate) fn most_common(fleet: &Fleet, vendors: &[&str], passes: impl Fn(&str)
         for model in ranked(fleet.offered(label::Family::CpuModel, &of_vendor), vendor) {
             let mut nodes = passes(model);
             nodes.intersect(&of_vendor);
-            if nodes.count() >= 2 && best.as_ref().is_none_or(|(_, best)| nodes.count() > best.count()) {
+            if nodes.count() >= at_least && best.as_ref().is_none_or(|(_, best)| nodes.count() > best.count()) {
                 best = Some((model.to_owned(), nodes));
             }
         }

@@ -66,8 +66,11 @@ pub enum NoModel {
         /// How many are left to migrate to, at most, wherever it starts; `None` where no node takes it.
         most: Option<usize>,
     },
-    /// No current model of its vendor is usable on two of the nodes it may run on.
-    NoneShared,
+    /// No current model of its vendor is usable on so many of the nodes it may run on.
+    NoneShared {
+        /// One for a guest that no node takes at its start, else two.
+        at_least: usize,
+    },
     /// None is usable on two of them, as their libvirt says; by labels this one would be.
     NotUsable(NotUsable),
     /// The same, where libvirt says so of features: on these nodes it does not provide what a guest with this model has.
@@ -89,7 +92,23 @@ pub enum NoModel {
 }
 
 fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
-    offer_where(judgement, |start| judgement.restart_cures(start, judgement.enough()))
+    offer_where(judgement, |start| {
+        if !starts_nowhere(judgement) {
+            return judgement.restart_cures(start, judgement.enough());
+        }
+        let nodes = judgement.outlook(start).1.count();
+        (nodes > 0).then_some((nodes, nodes))
+    })
+}
+
+/// Whether the guest is to start, and no node takes it: then one node to start on makes it better off.
+fn starts_nowhere(judgement: &Judgement<'_, '_>) -> bool {
+    !judgement.is_migration() && judgement.passes.fitting.is_empty()
+}
+
+/// How many nodes a model has to be usable on to be a common one.
+fn at_least(judgement: &Judgement<'_, '_>) -> usize {
+    if starts_nowhere(judgement) { 1 } else { 2 }
 }
 
 /// A common model that leaves at least so many nodes to go to, wherever the guest starts.
@@ -131,7 +150,7 @@ fn offer_where(judgement: &Judgement<'_, '_>, helps: impl Fn(&Start<'_>) -> Opti
 fn best_by_labels(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
     judgement.subject.asked.as_ref()?;
     let open = |model: &str| open(judgement, start, model);
-    let (model, _) = models::most_common(judgement.fleet, &vendors(judgement), open)?;
+    let (model, _) = models::most_common(judgement.fleet, &vendors(judgement), at_least(judgement), open)?;
     // A node that does not bear the vendor's label takes it as well.
     let open = open(&model);
     Some((model, open))
@@ -225,7 +244,7 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoModel> {
         return Some(why);
     }
     match common_model(judgement, start) {
-        None => Some(spoken_against(judgement, start).unwrap_or(NoModel::NoneShared)),
+        None => Some(spoken_against(judgement, start).unwrap_or(NoModel::NoneShared { at_least: at_least(judgement) })),
         Some((model, _)) if start.mode == CpuMode::Named(model.clone()) => Some(NoModel::HasIt { model }),
         Some(_) => None,
     }
@@ -236,8 +255,7 @@ fn not_the_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<NoM
     let mut free = start.with_model("any");
     free.placement.selector.retain(|(key, _)| Family::of(key) != Family::CpuModel);
     let ((_, most), fitting) = judgement.outlook(&free);
-    let starts_nowhere = !judgement.is_migration() && judgement.passes.fitting.is_empty();
-    let is_better = if starts_nowhere { !fitting.is_empty() } else { most >= judgement.enough() };
+    let is_better = if starts_nowhere(judgement) { !fitting.is_empty() } else { most >= judgement.enough() };
     if is_better {
         return None;
     }
@@ -273,7 +291,8 @@ fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits
 
 /// The best model that the most nodes can run, of those the guest may run on at all.
 fn common_model(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(String, Bits)> {
-    models::most_common(judgement.fleet, &vendors(judgement), |model| usable(judgement, start, model))
+    let usable = |model: &str| usable(judgement, start, model);
+    models::most_common(judgement.fleet, &vendors(judgement), at_least(judgement), usable)
 }
 
 /// Other models of the family that run on all of these nodes, the best first.

@@ -541,8 +541,10 @@ fn keeps_its_word(
     if !is_gone && !gets_away {
         return Err(format!("people act and the guest is no better off: {described}"));
     }
-    let counts: Vec<usize> = match (&after.stage, &subject.stage, action) {
-        (Stage::Start(after_start), Stage::Migration(_), _) | (Stage::Start(after_start), _, Action::UseModel(_)) => {
+    // A guest that cannot start gets nodes to start on; another one gets nodes to go to.
+    let starts = !before.fitting.is_empty() && matches!(action, Action::UseModel(_));
+    let counts: Vec<usize> = match (&after.stage, &subject.stage) {
+        (Stage::Start(after_start), stage) if starts || matches!(stage, Stage::Migration(_)) => {
             targets_by_start(&after, &after.placement, *after_start, &verdict.fitting, &now).into_keys().collect()
         }
         _ => vec![verdict.fitting.count()],

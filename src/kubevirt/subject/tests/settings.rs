@@ -348,3 +348,19 @@ fn a_drain_does_not_wait_for_what_one_migration_adds(#[case] added: Value, #[cas
     let found = judged.judge(&cluster, Depth::Full).findings;
     assert_eq!(found.iter().any(|finding| finding.check == Check::DrainWaits), waits);
 }
+
+/// One node on which a guest can start is better than none: it is offered the model that runs there.
+#[rstest]
+#[case::one_node(vec![cascade_lake("node-a")], "EPYC-Genoa", Some("start with Cascadelake-Server-noTSX (none)"))]
+#[case::one_of_each_vendor(vec![cascade_lake("node-a"), rome("amd-1")], "Icelake-Server-noTSX", Some("start with EPYC-Rome (none)"))]
+#[case::it_starts_already(vec![cascade_lake("node-a")], "Skylake-Server-noTSX-IBRS", None)]
+fn a_model_is_offered_where_one_node_can_run_it(
+    #[case] nodes: Vec<Node>,
+    #[case] named: &str,
+    #[case] expected: Option<&str>,
+) {
+    let cluster = cluster(nodes, []);
+    let judged = of_vm(&read(vm("db", named)), &cluster);
+    let found = offered(RemedyId::UseModel, &judged, &cluster);
+    assert_eq!(found.map(|(summary, _)| summary).as_deref(), expected);
+}

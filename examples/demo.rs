@@ -195,7 +195,7 @@ impl Server {
                 Ok(Self { child, ports, log })
             }
             outcome => {
-                // What it said on its way out stands on standard error, which may arrive a little later.
+                // Its last messages are on standard error, which may arrive a little later.
                 let _ = timeout(Duration::from_secs(1), child.wait()).await;
                 tokio::task::yield_now().await;
                 print_log(&log);

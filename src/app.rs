@@ -64,7 +64,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 #[must_use]
 pub fn not_a_command_line(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || !program::asks_for_json_log(std::env::args_os()) {
-        // Nobody reads what cannot be printed.
+        // Output that cannot be printed is lost; nothing else can be done.
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(TROUBLE));
     }

@@ -20,7 +20,7 @@ pub fn print(page: &Page) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints a page on standard error, if anybody reads it.
+/// Prints a page on standard error; errors of writing are ignored.
 pub fn tell(page: &Page) {
     // There is nobody to tell of a failure.
     let _ = io::stderr().lock().write_all(page.as_str().as_bytes());

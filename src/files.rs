@@ -19,7 +19,7 @@ pub(crate) enum FileFault {
     /// The operating system's reason.
     #[error(transparent)]
     System(#[from] io::Error),
-    /// Something that was named as a file and is not one: whoever opens or reads it may wait without end.
+    /// A path that is not a regular file: opening or reading it may block for ever.
     #[error("it is {0}, not a file")]
     NotAFile(&'static str),
     /// A file without end, or of something else.
@@ -44,7 +44,7 @@ impl From<FileFault> for io::Error {
 /// # Errors
 /// The system refuses, or the path leads to a named pipe, a socket, a folder or a device.
 pub(crate) fn open(path: &Path) -> Result<File, FileFault> {
-    // Without the flag, opening a named pipe waits for somebody who writes to it.
+    // Without the flag, opening a named pipe waits for a writer.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -62,7 +62,7 @@ pub(crate) fn open(path: &Path) -> Result<File, FileFault> {
     }
 }
 
-/// What somebody took for a file; `None` where it is one.
+/// What kind of special file it is; `None` for a regular file.
 fn what(found: &Metadata) -> Option<&'static str> {
     let kind: FileType = found.file_type();
     match () {

@@ -74,7 +74,7 @@ pub(crate) fn judge_change<'a>(
     Some(case)
 }
 
-/// Judges an object that somebody creates.
+/// Judges an object that a user creates.
 #[must_use]
 pub(crate) fn judge<'a, 'e>(
     world: &World,

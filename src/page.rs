@@ -1,7 +1,7 @@
 //! What is printed: lines and tables for people, JSON and YAML for programs.
 //!
 //! A [`Page`] takes no text as it is. Each line and each cell becomes [`Shown`] here, so that no object can forge a line or
-//! send an escape sequence, whoever put the sentence together. JSON and YAML keep their values exact: what is not printable
+//! send an escape sequence, in every message. JSON and YAML keep their values exact: what is not printable
 //! is escaped as the format has it.
 
 use std::borrow::Cow;
@@ -84,7 +84,7 @@ impl Page {
         self.text.push('\n');
     }
 
-    /// A line about a table that is no row of it: marked, so that whoever reads rows can leave it out (`grep -v '^#'`).
+    /// A line about a table that is not one of its rows: marked, so that scripts can leave it out (`grep -v '^#'`).
     pub fn remark(&mut self, text: impl Display) {
         self.line(format_args!("# {text}"));
     }
@@ -96,7 +96,7 @@ impl Page {
 
     /// Rows in columns, two blanks apart or more.
     ///
-    /// Whoever splits a line at two blanks gets its cells: within a cell no blank follows another, none stands at its ends,
+    /// Splitting a line at two blanks gives its cells: within a cell no blank follows another, no cell begins or ends with one,
     /// and an empty cell is `-`.
     pub fn table(&mut self, rows: &[Vec<String>]) {
         self.columns(rows, |_| Blanks::Single);
@@ -262,8 +262,8 @@ fn cell(text: &str, blanks: Blanks) -> String {
 }
 
 /// Whether a program that runs builds takes a printed line for a command to itself. GitHub Actions: `::name::…` behind blanks, and
-/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; `TeamCity`: `##teamcity[…]`. A manifest may come from anybody who
-/// opens a pull request.
+/// `##[name]…` anywhere in a line; Azure Pipelines: `##vso[…]`; `TeamCity`: `##teamcity[…]`. A manifest may come from any author
+/// of a pull request.
 fn is_command(line: &str) -> bool {
     line.trim_start().starts_with("::") || line.contains("##")
 }

@@ -1,6 +1,6 @@
 //! What is reported about a guest, as the content of a Kubernetes Event.
 //!
-//! Whoever reaches the port may send a review of anything. So an Event is written only about an object that the watch
+//! Any client that reaches the port may send a review of any object. So an Event is written only about an object that the watch
 //! knows, under the UID that the watch knows ([`Regarding`]), and its note repeats text of the reviewed object only where
 //! all of it is made of names and labels ([`Note`]). Both types can be made in no other way.
 

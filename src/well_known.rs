@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(LAUNCHER.is_set(&pairs), expected);
     }
 
-    /// Whoever may set annotations of a VM must not escape a policy by a domain of their own.
+    /// A user who may set annotations of a VM must not escape a policy with a domain of their own.
     #[test]
     fn what_frees_a_guest_from_a_policy_is_read_in_one_domain_alone() {
         let target = |key: &str| MIGRATION_TARGET.is_set(&BTreeMap::from([(key.to_owned(), "true".to_owned())]));

@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// A guest of the cluster as policies see it; nobody asks.
+    /// A guest of the cluster as policies see it, without a user.
     #[must_use]
     pub(crate) fn guest_of<'g>(&'g self, metadata: &'g Meta) -> PolicySubject<'g> {
         self.guest(&metadata.namespace, &metadata.labels, UserName::NOBODY).less(metadata.excess.as_ref())

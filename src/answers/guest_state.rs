@@ -261,7 +261,7 @@ struct StartLikeness<'w> {
     home: Option<Vec<bool>>,
     /// The kind of object that is judged.
     made_of: MadeOf,
-    /// By what it would run, as far as libvirt was asked: nodes have other models for each.
+    /// The accelerator that would run the guest, if libvirt was asked: a node's models depend on it.
     accelerator: Option<Accelerator>,
 }
 
@@ -421,7 +421,7 @@ fn judge_start(world: &World, manifest: &Manifest<'static>, judged: Prepared<'st
     judge_subject(world, manifest, UserName::NOBODY, judged, Depth::Brief.into())
 }
 
-/// The migration of a guest that somebody asks for.
+/// A migration of the guest that a user asks for.
 pub(super) fn asked_for(vmi: &Vmi) -> Vmim {
     let mut vmim = Vmim::default();
     vmim.metadata.namespace.clone_from(&vmi.metadata.namespace);

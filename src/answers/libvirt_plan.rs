@@ -31,7 +31,7 @@ pub(crate) struct Plan {
     pub guests: Vec<PlannedGuest>,
     /// The guests that run and whose launcher is not known, so that they cannot be asked.
     pub unreachable: Vec<GuestName>,
-    /// The launchers of each node that comes into question; none where none runs there.
+    /// The launchers of each candidate node; empty if none runs there.
     pub launchers: BTreeMap<String, Vec<LauncherName>>,
     /// Those nodes as their labels are.
     pub machines: BTreeMap<String, Machine>,
@@ -149,7 +149,7 @@ impl<'w> Survey<'w> {
         Self { world, models: OnceCell::new(), reachable: OnceCell::new() }
     }
 
-    /// All models that guests may come to have, and by what they are named.
+    /// All models that guests may get, and the object that names each.
     pub(crate) fn models(&self) -> &BTreeMap<String, NamedBy> {
         &self.models.get_or_init(|| NamedModels::of(self.world)).named
     }

@@ -150,7 +150,7 @@ impl PolicyStatus {
 /// A condition of a policy's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyCondition {
-    /// `type`: `Valid`, `Ready`, or `Stalled`, which kstatus reads: nothing changes until somebody edits the policy.
+    /// `type`: `Valid`, `Ready`, or `Stalled`, which kstatus reads: nothing changes until the policy is edited.
     pub kind: &'static str,
     /// `status`.
     pub holds: bool,

@@ -1,6 +1,6 @@
 //! Where libvirt gave no answer about the guests of a question, and why: by node, and by guest.
 //!
-//! A node that cannot take a guest, whatever its CPU, is in nobody's way: it is not asked, and is not among these.
+//! A node that cannot take a guest for reasons other than its CPU is not asked, and is not among these.
 
 use std::collections::BTreeMap;
 

@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// How many names are read.
 const MOST: u32 = 500;
 
-/// Answers a script of a shell, if one asks; whether one did. Nobody reads an error in the middle of a line that is typed.
+/// Answers a script of a shell, if one asks; whether one did. Errors are not printed, because the user is typing a command line.
 #[must_use]
 pub fn of_shell() -> bool {
     answered().unwrap_or(true)

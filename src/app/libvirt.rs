@@ -33,7 +33,7 @@ pub(super) fn learn(
     if !args.ask_libvirt {
         return Ok(());
     }
-    // What the folder holds is read before anybody is asked: whoever has waited for answers shall not lose them.
+    // Read the folder before asking libvirt, so that an unreadable file does not lose the answers.
     let folder = args.save_libvirt_facts.as_deref();
     let folder = folder.map(|folder| Folder::open(folder, &world.cluster.domain)).transpose()?;
     let guests = guests(world);

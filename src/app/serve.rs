@@ -105,7 +105,7 @@ pub(super) async fn serve(
     .await
     .context("cannot serve the admin port")?;
     match args.log_format {
-        // Whoever reads JSON reads nothing else.
+        // A JSON log contains only JSON.
         LogFormat::Json => info!(%address, %admin_address, "listening"),
         LogFormat::Text => {
             let mut page = Page::of(format_args!("listening on https://{address}, admin http://{admin_address}"));
@@ -164,7 +164,7 @@ async fn panicked(tasks: &mut JoinSet<()>) -> JoinError {
 fn certificates(args: &ServeArgs, metrics: &Arc<Metrics>, tasks: &mut JoinSet<()>) -> anyhow::Result<Arc<Resolver>> {
     match args.certificates {
         CertificateSource::Files => {
-            // On a snapshot nobody asks by the Service's name.
+            // With a snapshot, no API server connects by the Service's name.
             let service = args.world.snapshot.is_empty().then(|| format!("cpufit.{}.svc", args.own_namespace));
             let name = service.and_then(|service| ServerName::try_from(service).ok());
             let files = CertificateFiles { chain: args.cert.clone(), key: args.key.clone() };

@@ -1,6 +1,6 @@
 //! How much of one object is read: bounds on its lists, maps and texts, far above what real objects have.
 //!
-//! Anybody who may create one object in one namespace chooses its size, up to the 3 MiB that an API server accepts. So
+//! A user who may create one object in one namespace chooses its size, up to the 3 MiB that an API server accepts. So
 //! every object is read through [`Bounded`]: beyond a bound the rest is skipped and never held, and the object is marked
 //! with an [`Excess`]. A marked object is not judged by nodes: its verdict is unknown, and the field is named.
 //!

@@ -21,7 +21,7 @@ use crate::world::World;
 /// What `--fail-on` makes of it: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audited {
-    /// No guest is as badly off as that.
+    /// No guest is in that state or a worse one.
     Passed,
     /// At least one is.
     Failed,
@@ -343,7 +343,7 @@ fn next_totals(rows: &[AuditRow], summary: &Summary) -> String {
     format!("At next start: {}", counted(&parts))
 }
 
-/// By what a next start is judged; `None` where libvirt was not asked.
+/// Says by which facts a next start is judged; `None` if libvirt was not asked.
 fn next_by_libvirt(world: &World) -> Option<String> {
     let cluster = &world.cluster;
     if cluster.libvirt.is_empty() {

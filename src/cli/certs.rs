@@ -1,6 +1,6 @@
 //! `cpufit certs`: a development certificate for the webhook, and the authority to verify it with.
 //!
-//! The authority's key is forgotten once the leaf is signed, so nobody can issue further certificates under it.
+//! The authority's key is not stored after the leaf is signed, so no further certificate can be issued under it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -310,10 +310,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let args = into(folder.path(), &[]);
         fs::create_dir(&args.out).unwrap();
-        fs::write(args.out.join(KEY), "somebody's key").unwrap();
+        fs::write(args.out.join(KEY), "another key").unwrap();
         let error = make(&args, now()).unwrap_err();
         assert!(error.to_string().contains("something else"), "{error}");
-        assert_eq!(fs::read_to_string(args.out.join(KEY)).unwrap(), "somebody's key");
+        assert_eq!(fs::read_to_string(args.out.join(KEY)).unwrap(), "another key");
 
         fs::write(args.out.join(AUTHORITY), "x").unwrap();
         fs::write(args.out.join(CERTIFICATE), "x").unwrap();

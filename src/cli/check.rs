@@ -38,7 +38,7 @@ const NOT_JUDGED: &str = "not a kind that is judged";
 /// What became of the objects: the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// All would be admitted, and none is as badly off as `--fail-on` says.
+    /// All would be admitted, and none is in a state of `--fail-on`.
     Admitted,
     /// At least one would be denied, or is.
     Denied,

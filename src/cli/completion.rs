@@ -1,4 +1,4 @@
-//! Completion of a command line: verbs and options by the grammar, names of objects as somebody lists them.
+//! Completion of a command line: verbs and options by the grammar, names of objects from a list function.
 //!
 //! Shells ask with `COMPLETE=SHELL cpufit -- WORDS`, as their scripts do (`clap_complete`'s engine). kubectl asks the program
 //! `kubectl_complete-cpufit` (kubectl's `pkg/cmd/plugin_completion.go`), and reads lines as cobra's `__complete` prints them.

@@ -26,7 +26,7 @@ const NAMED: usize = 8;
 /// What the exit code says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiffResult {
-    /// Nobody is worse off.
+    /// No guest is worse off.
     Well,
     /// At least one guest is.
     Worse,
@@ -36,7 +36,7 @@ pub(crate) enum DiffResult {
 ///
 /// # Errors
 ///
-/// It cannot be written as JSON or YAML, or the new side holds no node: nobody would seem worse off.
+/// It cannot be written as JSON or YAML, or the new side holds no node: no guest would seem worse off.
 pub(crate) fn run(
     args: &DiffArgs,
     scope: &TargetScope<'_>,
@@ -180,7 +180,7 @@ fn because(keys: &[String], gone: &[String], most: usize) -> String {
     format!(": {}", gone.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
 }
 
-/// What somebody may have forgotten.
+/// Settings that may have been forgotten.
 fn leftovers(found: &Diff, most: usize, page: &mut Page) {
     for (was_before, since) in [(true, "as before"), (false, "since")] {
         let names: Vec<&str> =

@@ -170,7 +170,9 @@ fn headline(node: &DrainedNode) -> String {
         let words = match state {
             State::ShutDown => "would be shut down",
             State::Stuck => "cannot leave",
-            State::Stays => number(count, "stays until somebody else acts", "stay until somebody else acts"),
+            State::Stays => {
+                number(count, "stays until another program or a user acts", "stay until another program or a user acts")
+            }
             State::Ends => number(count, "ends by itself", "end by themselves"),
             State::OneTarget => number(count, "has one target left", "have one target left"),
             State::CanLeave => "can leave",
@@ -276,7 +278,7 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
 }
 
-/// ` by labels (libvirt may refuse shop/db)`, of the guests of the nodes where somebody is stuck.
+/// ` by labels (libvirt may refuse shop/db)`, for the guests of the nodes where a guest is stuck.
 fn by_labels(drained: &DrainReport) -> String {
     let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
     let guests = nodes.flat_map(|node| &node.guests).filter(|guest| guest.is_doubtful);

@@ -24,7 +24,7 @@ impl Unreadable {
             );
         } else if error.is_nodes_forbidden() {
             cures.push(
-                "Every verb needs to list nodes. The ClusterRole cpufit-reader gives that right; somebody who may bind it says:"
+                "Every verb needs to list nodes. The ClusterRole cpufit-reader gives that right; a user who may bind it runs:"
                     .to_owned(),
             );
             cures.push(

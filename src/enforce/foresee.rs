@@ -56,7 +56,7 @@ fn of_template(
 ) -> ModelForecast {
     let cluster = &world.cluster;
     let guest = guest_of(vm, cluster);
-    // Whoever makes a guest too large does not keep out of a policy by naming what is not known.
+    // A guest that is too large does not avoid a policy by naming an unknown object.
     if let (Some(missing), None) = (&guest.missing, &guest.excess) {
         let common = Common::NotWritten(Reason::Unknown(message(missing)));
         return ModelForecast { common, becomes: None, said: None, is_announcement: false, unmet: None };
@@ -198,7 +198,7 @@ fn not_used(common: &Common, wanted: &CommonModel, vmi: &Vmi, blamed: &Blamed) -
             let field = at.map_or(in_spec, |at| field(&blamed.field, &format!("features[{at}].name")));
             Some((keeps(reason), Some(field)))
         }
-        // Nobody makes a guest too large but whoever wrote it.
+        // Only the author of a guest makes it too large.
         Common::NotWritten(reason @ Reason::TooLarge(excess)) => Some((keeps(reason), Some(excess.field().to_owned()))),
         Common::NotWritten(reason) => Some((keeps(reason), None)),
         Common::Untouched(_) | Common::Written { .. } => None,

@@ -327,7 +327,7 @@ fn is_relaxed(migration: &Vmim) -> bool {
     well_known::RELAX.is_set(&migration.metadata.annotations)
 }
 
-/// Whether a change of a migration asks for what `cpufit.io/relax` does: whoever sends it must be allowed to.
+/// Whether a change of a migration sets `cpufit.io/relax`: its sender needs the right to relax.
 #[must_use]
 pub(crate) fn asks_relax(migration: &Vmim, old: Option<&Vmim>) -> bool {
     is_relaxed(migration) && !old.is_some_and(is_relaxed)

@@ -257,7 +257,7 @@ impl Command {
         self.words.is_empty()
     }
 
-    /// Whether it only shows something: whoever runs it has changed nothing.
+    /// Whether it only reads: running it changes nothing.
     #[must_use]
     pub(crate) fn only_reads(&self) -> bool {
         let verb = self.words.get(1).map(|CommandWord(verb)| verb.as_ref());

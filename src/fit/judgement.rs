@@ -20,7 +20,7 @@ pub use super::effort::{Depth, Effort};
 /// How many nearest nodes are named.
 const NEAREST: usize = 3;
 
-/// A node that is kept out only by what may pass: a cordon, a taint, virt-handler that is not ready.
+/// A node that is excluded only by a temporary cause: a cordon, a taint, a virt-handler that is not ready.
 pub(super) struct KeptOutNode {
     pub node: NodeIndex,
     pub cordoned: bool,
@@ -40,7 +40,7 @@ pub struct Judgement<'s, 'f> {
     pub(super) passes: FilterResult,
     /// The nodes that would fit if libvirt there, which was asked, did not keep the guest out.
     pub(super) refused_targets: Bits,
-    /// The nodes that come into question: of the guest's architecture, the one it must leave left out.
+    /// The candidate nodes: those of the guest's architecture, without the node that it leaves.
     pub(super) neighbours: Bits,
     /// Outcome, cause and fitting nodes.
     pub(super) assessment: Assessment,
@@ -48,7 +48,7 @@ pub struct Judgement<'s, 'f> {
     excluded: OnceCell<Vec<Excluded>>,
 }
 
-/// The nodes that come into question: of the guest's architecture, the one it must leave left out.
+/// The candidate nodes: those of the guest's architecture, without the node that it leaves.
 pub(super) fn neighbours(subject: &Subject<'_>, fleet: &Fleet) -> Bits {
     let mut out = Bits::all(fleet.len());
     if let Some(architecture) = subject.placement.get(label::ARCH) {
@@ -229,7 +229,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         out
     }
 
-    /// The nodes that are kept out only by what may pass: a cordon, taints, virt-handler that is not ready.
+    /// The nodes that are excluded only by temporary causes: a cordon, taints, a virt-handler that is not ready.
     pub(super) fn kept_out(&self) -> Vec<KeptOutNode> {
         let mut nodes = self.passes.placement.clone();
         nodes.subtract(&self.passes.fitting);
@@ -305,12 +305,12 @@ impl<'s, 'f> Judgement<'s, 'f> {
         self.neighbours.count() + usize::from(self.source.is_some()) < self.fleet.len()
     }
 
-    /// Whether a node that comes into question does not meet its selector.
+    /// Whether a candidate node does not meet its selector.
     pub(super) fn lacks_somewhere(&self) -> bool {
         !self.lookup.nearest(&self.neighbours, 1).is_empty()
     }
 
-    /// The nodes that come into question.
+    /// The candidate nodes.
     pub(super) fn others(&self) -> impl Iterator<Item = NodeIndex> {
         self.neighbours.iter()
     }

@@ -66,7 +66,7 @@ impl fmt::Display for Cpu {
 }
 
 words! {
-    /// By what a guest's CPU is run: `type` of its domain.
+    /// The accelerator of a guest: `type` of its domain.
     Accelerator {
         /// By the hardware.
         Kvm = "kvm",
@@ -80,7 +80,7 @@ words! {
 pub struct GuestCpu {
     /// What it has.
     pub cpu: Cpu,
-    /// By what it runs.
+    /// The accelerator that runs it.
     pub accelerator: Accelerator,
 }
 
@@ -135,7 +135,7 @@ pub struct Answers {
     pub hosts: Arc<LibvirtHosts>,
     /// What the guest has and would not have with each of these named models.
     pub losses: BTreeMap<String, Vec<String>>,
-    /// Whether all this was read from files, and nobody was asked now.
+    /// Whether all answers were read from files, and libvirt was not asked now.
     pub saved: bool,
 }
 

@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(within("ab cd", 4), "ab…", "no blank is left before the ellipsis");
         assert_eq!(within("a\nb", 7), "a\\u{a}b");
         assert_eq!(within("a\nb", 6), "a…", "half of an escape says nothing");
-        assert_eq!(within("\n ab\r\n", 2), "ab", "whoever ends a message in a newline means nothing by it");
+        assert_eq!(within("\n ab\r\n", 2), "ab", "a trailing newline is not part of the message");
         assert_eq!(within("", 4), "");
     }
 

@@ -217,7 +217,7 @@ pub struct SettingChange<'a> {
     pub start: Start<'a>,
 }
 
-/// A setting that somebody can change.
+/// A setting that a user can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
     /// CPU features that are required.
@@ -377,7 +377,7 @@ pub struct Subject<'a> {
     pub unplaced: Vec<String>,
     /// How its VM takes a request to start it anew.
     pub anew: Anew,
-    /// What of its specification somebody could change, where nodes differ in it.
+    /// The settings of its specification that a user could change and in which nodes differ.
     pub changes: Vec<SettingChange<'a>>,
     /// KubeVirt's list of obsolete CPU models, where it matters to the guest.
     pub obsolete: Option<ObsoleteModels>,
@@ -545,7 +545,7 @@ impl<'a> Subject<'a> {
         })
     }
 
-    /// Of nodes that take its launcher by labels, those on which it is known to start once it was ended: those where its volumes can be
+    /// The nodes, among those that take its launcher by labels, on which it is known to start once it was ended: those where its volumes can be
     /// used. `None` where that is not known, as where other pods decide; it starts again on the node that it runs on, its `own`, in
     /// any case, where that is among them.
     #[must_use]
@@ -596,7 +596,7 @@ impl<'a> Subject<'a> {
         if self.field_root.is_empty() { below.to_owned() } else { format!("{}.{below}", self.field_root) }
     }
 
-    /// Whether somebody chose an entry for this migration, or as a place for the guest: it says nothing about the guest's CPU.
+    /// Whether a user chose an entry for this migration, or to place the guest: it says nothing about the guest's CPU.
     #[must_use]
     pub(crate) fn is_chosen(&self, key: &str) -> bool {
         let is_added = matches!(&self.stage, Stage::Migration(migration) if migration.adds(key));

@@ -31,7 +31,7 @@ pub(crate) struct Mutation {
     pub audit: BTreeMap<String, String>,
 }
 
-/// What the webhook changes in an object that somebody creates. `read` gives its outline, if it is a VMI.
+/// The webhook's changes of an object that a user creates. `read` gives its outline, if it is a VMI.
 ///
 /// # Errors
 ///
@@ -96,7 +96,7 @@ pub(super) fn outlook(
 }
 
 /// Judges a migration that is not under way yet by what will be left of its target's selector; whether that makes a
-/// difference. `asked` is the migration, where somebody asks for one.
+/// difference. `asked` is the migration, if a user asks for one.
 pub(crate) fn foresee(world: &World, policy: &Policy, judged: &mut Prepared<'_>, asked: Option<&Vmim>) -> bool {
     let vmi = world.cluster.vmi(&judged.subject.namespace, &judged.subject.name);
     let Some(vmi) = vmi.filter(|_| judged.not_judged.is_none()) else { return false };

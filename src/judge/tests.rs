@@ -31,7 +31,7 @@ const KUBECTL: &str = "kubernetes-admin";
 const CONTROLLER: &str = "system:serviceaccount:kubevirt:kubevirt-controller";
 const VIRTCTL: &str = "system:serviceaccount:kubevirt:kubevirt-apiserver";
 
-/// A review of an object that somebody creates.
+/// A review of an object that a user creates.
 fn review(object: &Value) -> Value {
     create(object, KUBECTL).tweak(|review| review["request"]["namespace"] = json!("shop"))
 }
@@ -211,7 +211,7 @@ mod concern {
     }
 }
 
-/// What guards the right to relax answers the same whoever is named as the sender: it knows of no rights.
+/// The webhook that guards the right to relax gives every sender the same answer: it knows of no rights.
 #[rstest]
 #[case::a_person(KUBECTL)]
 #[case::a_controller(CONTROLLER)]

@@ -13,8 +13,8 @@ use super::migration::is_being_deleted;
 use super::room::Room;
 use super::wire::{Vmi, is_final};
 
-/// The launcher that a guest is on its way to: its newest one, on another node than the guest runs on. `None` where no migration
-/// is under way, or its target pod has no node yet. A guest that is being started has no node either: it is on its way to that of its
+/// The launcher to which a guest moves: its newest one, on a node other than the guest's. `None` if no migration
+/// is under way, or its target pod has no node yet. A guest that is starting has no node either: it moves to that of its
 /// launcher.
 #[must_use]
 pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher> {

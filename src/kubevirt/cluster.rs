@@ -47,7 +47,7 @@ pub struct Cluster {
     pub room: Arc<Room>,
     /// The domain of KubeVirt's names in this cluster. Everything else here has KubeVirt's own names; this is for what is printed.
     pub domain: Domain,
-    /// What libvirt answered, where it was asked: nothing, unless somebody wants it.
+    /// Libvirt's answers; empty if it was not asked.
     pub libvirt: Arc<LibvirtFacts>,
     /// Whether it was read from an API server, and not from a dump that may lack something.
     pub is_live: bool,

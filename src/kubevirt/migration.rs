@@ -265,9 +265,9 @@ pub(crate) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
 /// Why an eviction does not migrate a guest for which it is to be a migration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NotEvacuated<'v> {
-    /// The condition `LiveMigratable` is `False`: nobody's migration is admitted.
+    /// The condition `LiveMigratable` is `False`: no migration is admitted.
     Refused(&'v Condition),
-    /// It is neither `True` nor `False`, here as it is; empty where there is none. A migration that somebody creates is admitted.
+    /// The condition is neither `True` nor `False`: its value, or empty without the condition. A migration that a user creates is admitted.
     Undecided(&'v str),
 }
 

@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(withheld(&configuration(&list), model), expected);
     }
 
-    /// Whoever edits the KubeVirt resource of OpenShift Virtualization loses the edit.
+    /// The operator of OpenShift Virtualization reverts edits of the KubeVirt resource.
     #[test]
     fn who_writes_the_list_is_known() {
         let list_of = |owner: &Value| {

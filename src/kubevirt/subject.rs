@@ -645,7 +645,7 @@ pub(crate) fn bound_volumes(vmi: &Vmi, cluster: &Cluster) -> Vec<BoundVolume> {
     storage::bound_volumes(&vmi.spec, &vmi.metadata.namespace, cluster)
 }
 
-/// A running guest, as if somebody asked for its migration now; `None` where it does not run.
+/// A running guest, as if a user asked for its migration now; `None` if it does not run.
 #[must_use]
 pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'static>> {
     if !migration::runs(vmi) {

@@ -12,7 +12,7 @@ use crate::fit::label::{self, Family};
 pub struct Withheld {
     /// The models.
     pub(crate) models: Arc<BTreeSet<String>>,
-    /// The host models of the nodes that are labelled for it, once somebody asked.
+    /// The host models of the nodes that are labelled for it; computed on first use.
     host_models: OnceLock<Vec<String>>,
 }
 

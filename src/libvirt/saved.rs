@@ -44,7 +44,7 @@ impl Meta {
     }
 }
 
-/// A CPU, and by what it runs.
+/// A CPU, and the accelerator that runs it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct SavedCpu {
@@ -95,7 +95,7 @@ struct SavedNode {
     /// What its labels said when it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<SavedMachine>,
-    /// By what guests run whose host model and usable models these are.
+    /// The accelerator to which this host model and these usable models apply.
     #[serde(skip_serializing_if = "Option::is_none")]
     accelerator: Option<String>,
     host_model: Option<SavedCpu>,

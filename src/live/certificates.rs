@@ -108,7 +108,7 @@ pub(crate) async fn run(
                 trouble = Some(error);
             }
         }
-        // Until there is something to serve, everybody waits for this.
+        // Until a certificate is served, no review is answered.
         let look = keeper.settings.look();
         let pause = if keeper.served.is_some() { look } else { look.min(Duration::from_millis(500)) };
         tokio::select! {
@@ -153,7 +153,7 @@ impl Keeper {
                 stored = stored.after(step, &self.names, self.settings.validity, now)?;
                 match self.store(secret, &stored).await {
                     Ok(()) => {}
-                    // Somebody else wrote it first: read in the next round.
+                    // Another replica wrote it first: read it in the next round.
                     Err(kube::Error::Api(status)) if status.code == 409 => return Ok(()),
                     Err(source) => return Err(RoundError::Api { what: "writing the Secret", source }),
                 }
@@ -245,7 +245,7 @@ impl Keeper {
             }
             if let Some(patch) = disowning(&found.metadata) {
                 match api.patch(NAME, &params, &Patch::Merge(&patch)).await {
-                    // Somebody wrote it in between: at the next look.
+                    // Another client wrote it in between: retry at the next check.
                     Err(kube::Error::Api(status)) if status.code == 409 => {}
                     other => drop(other?),
                 }

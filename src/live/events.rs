@@ -119,7 +119,7 @@ impl Writer {
                 return;
             }
             Ok(Err(kube::Error::Api(status))) if status.code == 404 && series.is_stored => {
-                // It expired, or somebody deleted it.
+                // It expired, or was deleted.
                 self.reports.queue().lost(due, now.tick);
                 return;
             }

@@ -359,8 +359,8 @@ async fn vmi(client: &Client, namespace: &str, name: &str) -> Option<Vmi> {
     }
 }
 
-/// How many launchers of a guest are read. One that the watch does not know yet has one, or two while it migrates; anybody may label
-/// more pods, as large as etcd takes them.
+/// How many launchers of a guest are read. A guest that the watch does not know yet has one, or two while it migrates; a user may
+/// label more pods, up to the size that etcd takes.
 const LAUNCHERS: u32 = 4;
 
 /// The launchers of a guest, by the label that virt-controller puts on them.

@@ -113,7 +113,7 @@ impl Inventory {
         if let Some(known) = self.placements.get(&launcher.placement) {
             launcher.placement = Arc::clone(known);
         } else {
-            // Those that nobody shares any more are forgotten now and then.
+            // Values that are not shared any more are dropped from time to time.
             if self.placements.len() == self.placements.capacity() {
                 self.placements.retain(|placement| Arc::strong_count(placement) > 1);
             }
@@ -182,7 +182,7 @@ impl Inventory {
     }
 }
 
-/// Takes changes in and publishes what follows from them, until nobody sends any more.
+/// Applies changes and publishes the result, until all senders are gone.
 ///
 /// The first snapshot comes when every resource was read once; from then on changes as close together as `together` make one.
 /// Where a snapshot takes longer to make, the next one waits longer: at most a tenth of the time goes into them.

@@ -148,7 +148,7 @@ fn readable(field: &str, file: Option<&str>) -> Result<(), ConnectError> {
     files::check(Path::new(file)).map_err(words)
 }
 
-/// The cluster with what the options say in the place of its own fields.
+/// The cluster with the options' values instead of its own fields.
 fn overridden(mut cluster: Cluster, options: &ClusterArgs) -> Cluster {
     if let Some(server) = &options.server {
         // As kubectl does: an address without a scheme is one of plain HTTP.

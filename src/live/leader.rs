@@ -108,11 +108,11 @@ pub(crate) async fn run(
 enum LeaseStep {
     /// There is no Lease: create it.
     Create,
-    /// Nobody holds it any more: take it.
+    /// No replica holds it any more: acquire it.
     Take,
     /// It is held here: say so again.
     Renew,
-    /// Somebody else holds it.
+    /// Another replica holds it.
     Follow,
 }
 
@@ -165,7 +165,7 @@ impl Candidate {
                 self.is_in_trouble = false;
                 Some(is_held)
             }
-            // Somebody else wrote it first.
+            // Another replica wrote it first.
             Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
                 debug!(lease = NAME, "another replica acquired the Lease");
                 None
@@ -258,7 +258,7 @@ impl Candidate {
         }
     }
 
-    /// Nobody need wait for a holder that ends.
+    /// The other replicas need not wait until the Lease expires.
     async fn release(self) {
         self.lead(false);
         // An attempt may have been under way: the Lease itself names its holder.

@@ -82,7 +82,7 @@ impl<'a> Asker<'a> {
     }
 
     /// Asks what is planned: the CPU of each guest, then the nodes about it. CPUs that several guests have are asked about
-    /// once. Whoever does not answer keeps nobody from being asked.
+    /// once. A node that does not answer does not delay the others.
     pub(crate) async fn ask(&self, plan: &Plan) -> LibvirtFacts {
         let mut facts = LibvirtFacts::default();
         let mut add = |guest: &GuestName, cpu| {

@@ -83,7 +83,7 @@ impl StatusWriter {
             return true;
         }
         let counted = Arc::clone(&snapshot);
-        // Gone when nobody waits for the count any more: a process that ends waits for all that blocks.
+        // Stops when the count is no longer awaited, because a process that ends waits for all blocking tasks.
         let waiting = Arc::new(());
         let is_waiting = Arc::downgrade(&waiting);
         let counting = spawn_blocking(move || {

@@ -43,7 +43,7 @@ fn live(objects: &Arc<BTreeMap<String, Value>>, read: &Arc<Mutex<Vec<String>>>) 
     }
 }
 
-/// The word of a controller goes to Events and metrics, for nobody reads its warnings.
+/// Findings about a controller's request go to Events and metrics, because it shows no warnings.
 #[tokio::test(start_paused = true)]
 async fn what_an_exemption_spares_is_counted() {
     use crate::testing::cluster::{cluster, launcher, migration, read_policy, running, vmi};

@@ -21,7 +21,7 @@ use crate::kubevirt::resource::Resource;
 /// How many objects a page holds: with nodes of 34 KB each, a few megabytes.
 pub(crate) const PAGE: u32 = 250;
 /// The same for kinds that many may create, as large as etcd takes them, 1.5 MB: a page of such objects is held twice while it is read.
-const PAGE_OF_ANYBODYS: u32 = 25;
+const PAGE_OF_UNTRUSTED: u32 = 25;
 /// How long is waited before another attempt, at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -40,7 +40,7 @@ pub enum ResourceChange {
     Absent(Resource),
 }
 
-/// Follows a resource until nobody listens. It ends by no error: after each it backs off, half a minute at most, and goes on.
+/// Watches a resource until the receiver is gone. Errors do not end it: after each it backs off, half a minute at most, and continues.
 pub async fn follow(
     client: Client,
     resource: Resource,
@@ -141,7 +141,7 @@ async fn follow_by(
 fn page(resource: Resource) -> u32 {
     match resource {
         Resource::Nodes | Resource::Namespaces | Resource::KubeVirts | Resource::Policies => PAGE,
-        _ => PAGE_OF_ANYBODYS,
+        _ => PAGE_OF_UNTRUSTED,
     }
 }
 
@@ -151,7 +151,7 @@ fn put(resource: Resource, seen: &ProjectedObject) -> ResourceChange {
         Ok(Projected::Nothing) => ResourceChange::Gone(resource, name),
         Ok(projected) => ResourceChange::Put(resource, name, projected),
         Err(error) => {
-            // Judged as if it were not there: better than by what it no longer says.
+            // Judged as if it did not exist: better than by its outdated content.
             warn!(%resource, namespace = name.0, name = name.1, %error, "an object cannot be read and is ignored");
             ResourceChange::Gone(resource, name)
         }

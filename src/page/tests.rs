@@ -55,7 +55,7 @@ fn is_raw(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')
 }
 
-/// The cells of a line, as whoever splits it at two blanks or more finds them.
+/// The cells of a line, split at two or more blanks.
 fn cells(line: &str) -> Vec<&str> {
     line.split("  ").map(|cell| cell.trim_matches(' ')).filter(|cell| !cell.is_empty()).collect()
 }

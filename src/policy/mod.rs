@@ -270,7 +270,7 @@ words! {
 }
 
 words! {
-    /// How it is said that a guest gets the common model in the place of what it states.
+    /// How to announce that a guest gets the common model instead of its own.
     Announce {
         /// By a warning, which `--warnings-as-errors` makes an error, beside the Event.
         Warning = "Warning",
@@ -337,7 +337,7 @@ impl Exemption {
 pub struct UserName(String);
 
 impl UserName {
-    /// Nobody: what is asked of no request.
+    /// No user: for judgements without a request.
     pub const NOBODY: &'static Self = &Self(String::new());
 
     /// The name as it was sent.

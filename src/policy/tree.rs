@@ -315,7 +315,7 @@ impl<'t> FieldReader<'t, '_> {
         found
     }
 
-    /// Reports the fields that nobody asked for, in the order in which they stand.
+    /// Reports the fields that were not read, in document order.
     fn close(self) -> Vec<String> {
         let Self { path, entries, asked, below, problems } = self;
         let mut reported: Vec<&str> = Vec::new();

@@ -1,5 +1,5 @@
 //! An update that makes nothing worse is never denied, whatever kind of object it changes: held against what is answered to the
-//! old and the new object where somebody creates them.
+//! old and the new object where a user creates them.
 
 use serde_json::{Value, json};
 

@@ -21,7 +21,7 @@ use crate::say::plural;
 use crate::well_known;
 use crate::world::World;
 
-/// Warns whoever changes the default CPU model, or the models that are withheld. Silent where both stay.
+/// Warns a user who changes the default CPU model or `obsoleteCPUModels`. No warnings if both stay.
 pub(crate) fn update(world: &World, before: &KubeVirt, after: &KubeVirt, enough: Deadline<'_>) -> Decision {
     let mut lines = obsolete::lines(world, before, after, enough);
     lines.extend(default_model(world, before, after, enough));

@@ -123,7 +123,7 @@ pub fn counts(request: &Request<'_>) -> bool {
     )
 }
 
-/// Whether anybody reads what is said of a node: kubelets and controllers edit nodes all day, and drop it.
+/// Whether the sender shows warnings about a node: kubelets and controllers edit nodes all day, and drop them.
 fn is_read(user: &str) -> bool {
     let user = UserName::from(user);
     let is_system = user.service_account().is_some_and(|(namespace, _)| namespace == "kube-system");

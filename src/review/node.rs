@@ -40,7 +40,7 @@ pub(crate) struct Consequences {
     pub looked: CountProgress,
 }
 
-/// Warns whoever edits a node of what the edit does to guests. Silent where it does nothing to any.
+/// Warns a user who edits a node about the effects on guests. No warnings if it affects none.
 pub(crate) fn update(world: &World, before: &Node, after: &Node, enough: Deadline<'_>) -> Decision {
     let [before, after] = [before, after].map(settled);
     warned(lines(&before, &after, &consequences(&world.cluster, &before, &after, enough)))

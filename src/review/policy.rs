@@ -12,7 +12,7 @@ use crate::answers::{CountProgress, Deadline, NamedGuests};
 use crate::policy::{Policy, PolicyError};
 use crate::world::World;
 
-/// Warns whoever makes or changes a policy of what does not meet it today.
+/// Warns a user who creates or changes a policy about guests and nodes that do not meet it now.
 ///
 /// `text` is the policy as it was sent, `before` as it was stored. An invalid one is never half-applied: the warning
 /// names field and problem.

@@ -8,10 +8,10 @@ use crate::enforce::trim;
 use crate::kubevirt::wire::Vmim;
 use crate::well_known;
 
-/// Refuses a migration that newly bears the annotation `cpufit.io/relax`, whoever sends it.
+/// Refuses a migration that newly has the annotation `cpufit.io/relax`, for every sender.
 ///
 /// The API server asks only about senders who lack the verb `relax` on `cpupolicies`: that is a match condition of the
-/// webhook. So the answer tells nobody what a user may do. This stage alone is registered to fail closed.
+/// webhook. So the answer does not reveal what a user may do. Only this webhook is registered to fail closed.
 pub(super) fn authorize(request: &Request<'_>) -> Result<Decision, ReviewError> {
     let read = |path, json| review::object::<Vmim>(path, json);
     let new = match request.object.as_ref() {

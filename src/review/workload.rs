@@ -86,7 +86,7 @@ fn effort<'e>(manifest: &Manifest<'_>, enough: &'e dyn Fn() -> bool) -> Effort<'
     Effort::until(depth, enough)
 }
 
-/// What is reported about the guest: where nobody reads the warnings, and the policy wants it recorded.
+/// What is reported about the guest: if the sender shows no warnings, and the policy records it.
 fn events(manifest: &Manifest<'_>, case: &Evaluation<'_>) -> Vec<(Reason, String)> {
     let audited = match &case.decision {
         Decision::Admit { audit, .. } | Decision::Deny { audit, .. } => !audit.is_empty(),

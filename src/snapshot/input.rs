@@ -36,7 +36,7 @@ pub(super) struct Input<'r> {
 enum Fill {
     More,
     End,
-    /// The buffer is full of what nobody took yet.
+    /// The buffer is full, and not read yet.
     Full,
     Failed,
 }

@@ -374,7 +374,7 @@ pub(crate) fn domain_of<R: Read>(
 }
 
 /// The domain that these dumps use throughout, where it is not KubeVirt's own, and what standard input holds. Dumps are read until one
-/// uses KubeVirt's own domain: in most clusters that is the first node. What cannot be read is left to whoever reads the objects.
+/// uses KubeVirt's own domain: in most clusters that is the first node. Objects that cannot be read are left to the code that reads them later.
 fn recognise<R: Read>(sources: &[DumpSource], mut stdin: R) -> (Domain, impl Read + use<R>) {
     let mut evidence = DomainEvidence::default();
     let mut held = Vec::new();

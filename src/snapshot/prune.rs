@@ -1,4 +1,4 @@
-//! An object without what nobody judges by: no user data, no environment of containers, no managed fields.
+//! An object reduced to the fields that are judged: no user data, no environment of containers, no managed fields.
 //!
 //! What is kept is what the wire types read: a field is dropped where the type that the object is read as ignores it. So
 //! nothing that is judged can be forgotten here, and nothing else is kept.

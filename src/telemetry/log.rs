@@ -94,7 +94,7 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // The HTTP/2 library warns of each client that resets too many streams: a line a connection, whenever somebody likes.
+    // The HTTP/2 library warns of each client that resets too many streams: any client could cause a line for each connection.
     let quiet = if filter.contains("h2") { filter.to_owned() } else { format!("{filter},h2=error") };
     let parsed = EnvFilter::try_new(quiet);
     let filter = parsed.map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
@@ -184,7 +184,7 @@ mod tests {
         assert!(logged(LogFormat::Text, "warn,h2=warn").contains("reset"), "who asks for it gets it");
     }
 
-    /// A name that a stranger chose, in the message, in a value, and in the place of either.
+    /// A hostile name in the message, in a value, and instead of either.
     #[test]
     fn no_value_forges_a_line() {
         let hostile = "a\nERROR cpufit: forged\r\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1m\u{202e}\u{2028}b";

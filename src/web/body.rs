@@ -37,7 +37,7 @@ impl Shelf {
         Buffer { bytes: buffer.unwrap_or_else(|| Vec::with_capacity(bytes)), shelf: Arc::clone(self) }
     }
 
-    /// Keeps a large buffer, in the place of a smaller one where there are enough.
+    /// Keeps a large buffer, instead of a smaller one if there are enough.
     fn put(&self, mut buffer: Vec<u8>) {
         if buffer.capacity() <= SMALL {
             return;

@@ -10,7 +10,7 @@ pub(super) struct Clock {
     pub(super) started: Instant,
     /// From here on the answer might come too late: a judgement that has not begun by then is left out.
     pub(super) judge_by: Instant,
-    /// From here on nobody waits for the answer.
+    /// From here on the API server no longer waits for the answer.
     pub(super) end: Instant,
 }
 

@@ -64,7 +64,7 @@ impl Judging for World {
     }
 }
 
-/// The answer to a review by what is known, in its turn.
+/// Judges a review by the watched state, in its turn.
 ///
 /// # Errors
 /// An object is malformed, or its turn does not come in time.

@@ -22,7 +22,7 @@ pub struct ConnectionLimits {
     pub per_peer: usize,
     /// How many connections wait until others end. Beyond, the newest of the address that has most waiting is closed.
     pub waiting: usize,
-    /// How long each step of a connection that was never answered may take before a newcomer can have its place: its
+    /// How long each step of a connection that was never answered may take before a new one can have its place: its
     /// handshake's, its request's head and its body. Longer than they take on a machine that is busy.
     pub patience: Duration,
     /// How long a TLS handshake may take, and how long a connection waits before it.
@@ -80,7 +80,7 @@ impl ConnectionLimits {
     #[must_use]
     pub fn admin() -> Self {
         Self {
-            // As each is over in moments, more are open only where somebody holds them. So many that five thousand a second are accepted
+            // Each is over quickly, so more are open only if clients hold them. Enough that five thousand a second are accepted
             // though each has its time.
             connections: PROBES,
             // The node's address is the kubelet's, and that of all pods in the host's network.

@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::woken::Woken;
 
-/// How long a connection that was answered has at least, to send its next request or to end, before a newcomer can take its
-/// place. What was answered is on its way to the client by then.
+/// How long a connection that was answered has at least, to send its next request or to end, before a new connection can take
+/// its place. The answer has been sent by then.
 const GRACE: Duration = Duration::from_millis(25);
 
 /// A connection that was answered more often has its grace as many times, up to so many: one that is in use is not the one to end.
 const OFTEN: u32 = 10;
 
-/// How long places count as short after one was ended for a newcomer, or a newcomer waited.
+/// How long places count as short after a connection was closed for a new one, or a new one waited.
 const SHORTAGE: Duration = Duration::from_secs(10);
 
 /// The bounds of the places of a port.
@@ -32,7 +32,7 @@ pub(super) struct Bounds {
     pub(super) per_peer: usize,
     /// How many connections wait for a place.
     pub(super) waiting: usize,
-    /// How long a connection has at least for each step of its handshake and for its request, before a newcomer can take its place.
+    /// How long a connection has at least for each step of its handshake and for its request, before a new one can take its place.
     pub(super) patience: Duration,
 }
 
@@ -96,7 +96,7 @@ impl Places {
     }
 
     /// Gives places to those who wait, as far as there are some or connections are idle for long enough. To be called from time to
-    /// time while somebody [waits](Self::are_waited_for).
+    /// time while a connection [waits](Self::are_waited_for).
     pub(super) fn settle(self: &Arc<Self>) {
         loop {
             let given = {
@@ -110,7 +110,7 @@ impl Places {
         }
     }
 
-    /// Whether somebody waits for a place.
+    /// Whether a connection waits for a place.
     pub(super) fn are_waited_for(&self) -> bool {
         !self.lock().waiting.is_empty()
     }
@@ -142,7 +142,7 @@ impl Places {
         }
     }
 
-    /// The address whose newcomer gets a place now: of those that can have one, the one that has fewest. Where none is free, idle
+    /// The address whose new connection gets a place now: of those that may have one more, the one with fewest. If no place is free, idle
     /// connections are asked to end, of an address that has its share those of its own.
     fn next_address(&self, state: &mut State) -> Option<IpAddr> {
         let Bounds { total, per_peer, patience, .. } = self.bounds;
@@ -195,7 +195,7 @@ impl State {
         self.staying.get(&address).copied().unwrap_or_default()
     }
 
-    /// Turns away the newest of the address that has most waiting; `false` where nobody waits.
+    /// Closes the newest waiting connection of the address with most of them; `false` if none waits.
     fn turn_away(&mut self) -> bool {
         let most = self.waiting.iter().max_by_key(|(_, of)| of.len());
         let Some(address) = most.map(|(address, _)| *address) else { return false };
@@ -219,7 +219,7 @@ impl State {
     /// Tells a connection to end: of this address or of all; whether one was idle for long enough, `grace` where it was answered, and
     /// `patience` where it never was or a request is still being sent.
     ///
-    /// Whoever has most gives way: of all addresses the one with most connections; of its connections those that were of use,
+    /// The address with most connections loses one: of its connections, one of those that were of use,
     /// or those that were not, whichever are more; of these the one that was of use least often, and of such the one on which nothing
     /// happened for longest. So neither those who are silent nor those who send a request first can take more than half of what others
     /// need.

@@ -14,7 +14,7 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// One that sends everything to this address, whoever was asked for.
+    /// A proxy that connects every request to this address, whatever host it names.
     pub fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");

@@ -126,7 +126,7 @@ fn the_first_list_holds_no_more_than_a_page(#[case] streams: bool) {
             };
             tokio::select! {
                 () = receiving => {}
-                () = following => unreachable!("somebody listens"),
+                () = following => unreachable!("the receiver exists"),
             }
         });
     });

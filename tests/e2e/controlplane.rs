@@ -101,7 +101,7 @@ impl ControlPlane {
             return None;
         }
         let started = Instant::now();
-        // Somebody else may have taken a port since it was found free.
+        // Another process may have taken a port since it was found free.
         let mut problems = String::new();
         for _ in 0..3 {
             match Self::try_start(&assets, parts) {

@@ -422,7 +422,7 @@ impl Drained<'_> {
         let any_shares = rows.iter().any(|row| names(row, "rivals"));
         // So does who of several guests uses up their budget; how many do is known.
         let shares_budget =
-            |row: &Value| row["why"].as_str().is_some_and(|why| why.contains("whoever comes first is shut down"));
+            |row: &Value| row["why"].as_str().is_some_and(|why| why.contains("that many are shut down"));
         let (mut ended, mut to_end) = (0, 0);
         for row in rows {
             let shares = names(row, "rivals") || (any_shares && names(row, "after"));

@@ -70,7 +70,7 @@ impl Evacuation {
         }
     }
 
-    /// Whether virt-controller is to migrate it: marked by the eviction, on this node, and not for somebody else to move.
+    /// Whether virt-controller is to migrate it: marked by the eviction, on this node, and not with the strategy External.
     fn is_marked(&self, vmi: &DynamicObject) -> bool {
         let (status, spec) = (&vmi.data["status"], &vmi.data["spec"]);
         status["evacuationNodeName"] == self.node

@@ -97,7 +97,7 @@ fn the_api_server_restarts_under_load() {
     );
 }
 
-/// What is known grew old, because the API server did not answer: nobody is judged by it, and everybody is let in.
+/// The watched state is too old, because the API server did not answer: nothing is judged by it, and everything is admitted.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn old_data_judges_nobody() {

@@ -21,12 +21,12 @@ use crate::manifests::write_authority;
 use crate::review::create;
 use crate::webhook::Scene;
 
-/// What somebody is answered who trusts the server, and has no certificate.
+/// The answer to a client that trusts the server and has no certificate.
 fn asked_by_a_stranger(address: SocketAddr, authority: &str) -> String {
     sent_by_a_stranger(address, authority, &["{}".to_owned()])
 }
 
-/// The answers to reviews that somebody sends who trusts the server, and has no certificate.
+/// The answers to reviews of a client that trusts the server and has no certificate.
 fn sent_by_a_stranger(address: SocketAddr, authority: &str, reviews: &[String]) -> String {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
@@ -66,8 +66,8 @@ fn bundle(cluster: &ControlPlane) -> String {
     String::from_utf8(bundle).expect("PEM")
 }
 
-/// Without client certificates whoever reaches the port may send what they like. No Event comes of it but on guests that
-/// exist, and the true one is written among all that.
+/// Without client certificates every client that reaches the port may send any review. Events are only written about guests that
+/// exist, and the true Event is written among them.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
 fn forged_reviews_write_no_events_and_suppress_none() {
@@ -111,14 +111,14 @@ fn with_a_client_authority_the_api_server_alone_is_answered() {
     replica.until_known(5, 1);
     scene.await_webhook();
     let answer = asked_by_a_stranger(replica.address, &bundle(&cluster));
-    assert!(answer.contains("CertificateRequired"), "whoever reaches the port is answered: {answer}");
+    assert!(answer.contains("CertificateRequired"), "every client that reaches the port is answered: {answer}");
     replica.until("the stranger is counted", |replica| {
         replica.get("/metrics").contains("cpufit_tls_handshake_failures_total{reason=\"client-certificate\"} 1")
     });
     drop(replica);
 
     // The API server's certificate is of the authority, and of another name than is asked for.
-    let replica = scene.installation.serve("cpufit-1", &["--client-ca", authority, "--client-name", "somebody-else"]);
+    let replica = scene.installation.serve("cpufit-1", &["--client-ca", authority, "--client-name", "another-name"]);
     let before = cluster.failed_open();
     let output = scene.jane.output("create -f migrate-db.yaml --dry-run=server");
     assert!(!output.contains("cpufit") && output.contains(" created"), "{output}");

@@ -103,7 +103,7 @@ impl<'c> Installation<'c> {
         self.proxy.get_or_init(|| Proxy::start(service, self.service.port())).put(address)
     }
 
-    /// Puts somebody else behind the Service, whom the API server takes for cpufit.
+    /// Puts another server behind the Service, which the API server takes for cpufit.
     #[track_caller]
     pub fn impostor(&self, fault: Fault) -> Impostor {
         let authority = self.cluster.authority();

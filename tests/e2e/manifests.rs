@@ -22,8 +22,8 @@ fn deploy(folder: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(folder).to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// How often each of cpufit's webhooks was called, without anybody there to answer: the API server counts what it
-/// lets pass then.
+/// How often each of cpufit's webhooks was called while no server answers: the API server counts the requests that it
+/// admits then.
 fn calls(cluster: &ControlPlane) -> BTreeMap<String, u64> {
     let mut calls = BTreeMap::new();
     for line in cluster.kubectl(&["get", "--raw=/metrics"]).lines() {
@@ -71,7 +71,7 @@ impl Asked<'_> {
         assert_eq!(self.since(), webhooks, "asked about the change of {what:?}: {patch}");
     }
 
-    /// The same as somebody else.
+    /// The same as another user.
     #[track_caller]
     fn run_as(&mut self, kubeconfig: &Path, command: &str, webhooks: &[&str]) {
         let args: Vec<&str> = command.split(' ').collect();
@@ -91,7 +91,10 @@ impl Asked<'_> {
         let args: Vec<&str> = command.split(' ').collect();
         let output = self.cluster.output(kubeconfig, &args);
         let guard = "failed calling webhook \"relax.validate.cpufit.io\"";
-        assert!(output.contains(guard), "whoever may create migrations could relax them, with cpufit down: {output}");
+        assert!(
+            output.contains(guard),
+            "every user who may create migrations could relax them while cpufit is down: {output}"
+        );
         self.since();
     }
 }
@@ -256,8 +259,8 @@ fn install_is_asked_about_edits_of_nodes_but_not_of_heartbeats() {
         let kubeconfig = cluster.service_account("kubevirt", account);
         asked.run_as(&kubeconfig, &format!("label node node-a by={account} --overwrite"), &[]);
     }
-    let person = cluster.service_account("kubevirt", "somebody");
-    asked.run_as(&person, "label node node-a by=somebody --overwrite", edit);
+    let person = cluster.service_account("kubevirt", "other");
+    asked.run_as(&person, "label node node-a by=other --overwrite", edit);
     let kubelet = cluster.kubeconfig("system:node:node-a", &["system:nodes"]);
     asked.run_as(&kubelet, "label node node-a by=kubelet --overwrite", &[]);
 }
@@ -416,6 +419,6 @@ fn install_gives_no_more_rights_than_are_needed() {
         "create mutatingwebhookconfigurations.admissionregistration.k8s.io",
         "get configmaps -n cpufit-system",
     ] {
-        assert!(!allowed(no), "{no}: whoever takes over cpufit could do that");
+        assert!(!allowed(no), "{no}: an attacker who takes over cpufit could do that");
     }
 }

@@ -42,7 +42,7 @@ fn owned(mut object: Value, owner: &Value) -> Value {
     object
 }
 
-/// A file of this object, created by somebody; what they are output.
+/// Creates a file of this object as a user; the output.
 #[track_caller]
 fn create(who: &Session<'_>, object: &Value, more: &str) -> String {
     who.cluster.workplace().write("object.json", object.to_string());
@@ -148,7 +148,7 @@ fn replicas_are_answered_for_by_who_asks() {
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
-    // The policy's status counts the guests, whoever made them.
+    // The policy's status counts the guests of every creator.
     let counted = || cluster.get(&["cpupolicy", "intel-pool"])["status"]["notCompliant"].clone();
     until("db, ledger, set-2 and started are counted", counted, |count| *count == 4);
 

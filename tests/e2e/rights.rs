@@ -119,7 +119,7 @@ fn the_owner_of_a_namespace_is_answered() {
     assert_eq!((explained.code(), explained.stderr.as_str()), (0, ""), "{}", explained.stdout);
     let words = "it can use root (PersistentVolume pv-report) on node-a alone";
     assert!(explained.stdout.contains(words), "a live cluster's volumes are not read: {}", explained.stdout);
-    // As somebody else: the rights that count are that one's.
+    // With impersonation, the rights of the impersonated user count.
     let admin = cluster.admin().to_str().expect("a path in UTF-8");
     let as_nina = cpufit(["audit", "--as", "nina", "--as-group", "nobody"]).env("KUBECONFIG", admin).run();
     assert!(as_nina.stderr.contains("User \"nina\" cannot list"), "{}", as_nina.stderr);

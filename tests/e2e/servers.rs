@@ -88,7 +88,7 @@ impl Proxy {
         let listener = runtime.block_on(TcpListener::bind((IpAddr::V4(address), port))).unwrap_or_else(|error| {
             panic!(
                 "this user cannot listen on {address}:{port}, the Service of the manifests: {error}. Run the test as \
-                 root, or let everybody: sysctl net.ipv4.ip_unprivileged_port_start={port}"
+                 root, or allow every user: sysctl net.ipv4.ip_unprivileged_port_start={port}"
             )
         });
         let behind = Arc::new(Mutex::new(Vec::new()));

@@ -109,7 +109,7 @@ fn target_pods_lose_exactly_what_may_be_dropped() {
     insta::assert_snapshot!("drop_common", trimmed(&scene, &pod, &[&feature("avx512vnni"), foreign]));
     scene.await_event("VirtualMachineInstance/web", "CPUSelectorsDropped");
 
-    // Kept is kept, until somebody who may asks for less.
+    // What is kept stays, until a user with the right asks for less.
     govern(&cluster, &json!({"launcherSelectors": "Keep", "commonModel": null}));
     create(&migration("plain", "db", false));
     let pod = target(&cluster, "virt-launcher-db-plain", "db", "plain", &selector_of(&cluster, "db"));

@@ -145,7 +145,7 @@ fn webhook_as_kubectl_shows_it() {
     }
     cluster.kubectl(&["label", "namespace", "shop", "cpufit.io/exempt-"]);
 
-    // Who has no rights gets no help from it: the API server refuses before anybody is asked.
+    // A user without rights gets no answer: the API server refuses before it calls the webhook.
     let stranger = Session { cluster: &cluster, kubeconfig: cluster.kubeconfig("stranger", &[]) };
     insta::assert_snapshot!("a_stranger", stranger.output("create -f migrate-db.yaml --validate=false"));
     let explained = output_of_cpufit(&stranger.kubeconfig, "explain vmi/db -n shop");

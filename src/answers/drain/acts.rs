@@ -49,7 +49,7 @@ pub(super) struct Act {
     pub policy: Option<String>,
     /// The nodes that it changes.
     pub nodes: Vec<Node>,
-    /// Its commands only show what a person is to mend: nobody is freed once they have run.
+    /// Its commands only read: they free no guest.
     pub only_looks: bool,
 }
 

@@ -128,7 +128,7 @@ impl<'w> Residents<'w> {
         Self { cluster, all, others, near, is_by_host, places, sizes: Rc::new(sizes), space }
     }
 
-    /// Whether labels alone decide: nobody keeps a guest off a node, and no node's room is known.
+    /// Whether labels alone decide: no pod keeps a guest off a node, and no node's room is known.
     pub(super) fn is_free(&self) -> bool {
         self.near.is_empty() && self.cluster.room.is_empty()
     }
@@ -142,7 +142,7 @@ impl<'w> Residents<'w> {
         }
     }
 
-    /// A guest that is shut down keeps nobody off any more, and its room is free.
+    /// A guest that is shut down keeps no other guest off any more, and its room is free.
     pub(super) fn end(&mut self, vmi: &Vmi) {
         let Some(&at) = self.places.get(&std::ptr::from_ref(vmi)) else { return };
         let before = self.all[at].node.take();

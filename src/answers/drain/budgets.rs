@@ -42,7 +42,7 @@ pub(super) fn share(world: &World, residents: &Residents<'_>, movers: &mut [Evic
             )
         } else {
             format!(
-                "{whose} allows {allowed} {disruptions} now, and {count} guests here need one ({who}): whoever comes first is shut \
+                "{whose} allows {allowed} {disruptions} now, and {count} guests here need one ({who}): that many are shut \
                  down, the others stay until it allows another"
             )
         };

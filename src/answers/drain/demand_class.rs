@@ -70,7 +70,7 @@ impl DemandClass {
         }
     }
 
-    /// How many nodes come into question for a guest on this one.
+    /// The number of candidate nodes for a guest on this one.
     pub(super) fn judged_from(&self, source: NodeIndex) -> usize {
         self.strange.len() - self.strange.count() - usize::from(!self.strange.contains(source))
     }

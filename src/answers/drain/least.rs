@@ -1,6 +1,6 @@
 //! The least to do: the fewest acts after which every guest that is to leave can; or all but those that nothing frees.
 //!
-//! Sets of acts are tried by size, and one counts if the forecast, made again as if they were done, leaves nobody stuck. No
+//! Sets of acts are tried by size, and one counts if the forecast, made again as if they were done, leaves no guest stuck. No
 //! proper subset of the set does, for all smaller ones were tried before; where that would take too long, what is not needed is
 //! taken out of a larger one.
 

@@ -49,7 +49,7 @@ words! {
         ShutDown = "shut-down",
         /// It is to be migrated and has nowhere to go: the drain waits for it.
         Stuck = "stuck",
-        /// KubeVirt does not move it, and the drain waits: somebody else must act.
+        /// KubeVirt does not move it, and the drain waits for another program or a user.
         Stays = "stays",
         /// It is ending already, and the drain waits until it has.
         Ends = "ends",

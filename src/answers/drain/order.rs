@@ -1,9 +1,9 @@
 //! An order in which nodes can be drained and returned, one after the other, with no guest stuck on the way.
 //!
 //! A node that was drained is returned: empty and without its cordon. A guest is stuck where it is on the node that is drained, no node
-//! takes it, and all others of that node have left that can. An order is *sure* where nobody is ever stuck, whoever of a node's guests
-//! leaves first and whichever of the nodes that take it the scheduler chooses. Where there is no sure one, one is given in which
-//! nobody is stuck with some of these choices, with the guests that others would strand.
+//! takes it, and all others of that node have left that can. An order is *sure* if no guest is ever stuck, for every order of a node's
+//! guests and every choice of the scheduler among the nodes that take a guest. If no order is sure, the result is one in which
+//! no guest is stuck with some of these choices, with the guests that other choices would strand.
 //!
 //! Guests that labels alone keep off nodes are followed one by one; those that may be in each other's way, for room or for required
 //! anti-affinity, together, through all choices. A guest with more nodes than all others together can close is never stuck.

@@ -43,7 +43,7 @@ impl Rivals {
     pub(super) fn sentence(&self, fleet: &Fleet, state: State) -> String {
         let (names, places) = (fold_names(&self.names, 2), fold_names(&fleet.names(&self.places), 2));
         match state {
-            State::Stuck => format!("{names} and it share too few places ({places}): whoever comes last waits"),
+            State::Stuck => format!("{names} and it share too few places ({places}): the last one waits"),
             _ => format!("{names} may take its place first ({places})"),
         }
     }

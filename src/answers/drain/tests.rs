@@ -95,7 +95,7 @@ fn a_node_that_is_cordoned_and_lacks_labels_takes_two_acts() {
     assert_eq!((ids, found.not_freed), (Some(vec!["uncordon", "add-labels"]), Vec::new()));
 }
 
-/// A command that only shows a pod frees nobody: whoever runs it and drains waits for ever.
+/// A command that only shows a pod frees no guest: a drain after it waits for ever.
 #[test]
 fn a_step_to_look_is_no_act() {
     let mut nodes: Vec<Node> = intel().into_iter().filter(|node| ["node-a", "node-c"].contains(&&*node.name)).collect();
@@ -245,7 +245,7 @@ fn guests_that_wait_for_each_other_are_stuck() {
     assert_eq!(states, [State::Stuck, State::Stuck], "{found:?}");
 }
 
-/// Whoever is shut down is gone at once, and keeps nobody off.
+/// A guest that is shut down is gone at once, and keeps no other guest off.
 #[test]
 fn a_guest_that_is_shut_down_makes_way() {
     let nodes: Vec<Node> =
@@ -401,7 +401,7 @@ fn a_pod_that_is_no_guests_keeps_a_guest_off(
     assert!(!guest.why.contains("not known"), "{}", guest.why);
 }
 
-/// Whether the pod has ended, is one of a launcher, or a launcher itself: nobody is kept off by it.
+/// The pod has ended, belongs to a launcher, or is a launcher itself: it keeps no guest off.
 #[rstest]
 #[case::it_has_ended("Succeeded", json!(null))]
 #[case::it_holds_a_launchers_volumes("Running", json!([{"kind": "Pod", "name": "virt-launcher-db"}]))]

@@ -299,7 +299,7 @@ impl<'s> LibvirtWords<'s> {
     }
 }
 
-/// By what the start of a guest is judged, on the nodes that fit; `None` where libvirt was not asked, or none fits.
+/// Says by which facts the start of a guest is judged, on the nodes that fit; `None` if libvirt was not asked, or no node fits.
 pub(super) fn at_start(subject: &Subject<'_>, fitting: &[&str]) -> Option<String> {
     let asked = subject.asked.as_ref().filter(|_| !fitting.is_empty())?;
     let CpuMode::Named(model) = &subject.mode else {

@@ -38,7 +38,7 @@ fn find(judgement: &Judgement<'_, '_>) -> Vec<Finding> {
     }
     let mut known = BTreeSet::new();
     let entries = judgement.nearest().iter().flat_map(Nearest::to_blame);
-    // That virt-handler is not well is said of the node: nobody asks for more than that it is.
+    // A failing virt-handler is a fault of the node; every launcher asks for a working one.
     let entries = entries.filter(|(key, _)| Family::of(key) != Family::Schedulable);
     for entry in entries.filter(|entry| known.insert(*entry)) {
         if let Some(asked) = authors.of_entry(&entry.0).filter(|asked| matters(judgement, &entry.0, asked)) {

@@ -404,7 +404,7 @@ fn a_comment_says_what_is_not_valid_and_why() {
     assert!(action.commands(&subject).single().is_none());
 }
 
-/// Whoever runs the one command that is advised has it done: one that only looks does not do.
+/// The recommended command changes something: a command that only reads is never recommended.
 #[test]
 fn a_command_that_only_looks_is_not_all_there_is_to_do() {
     let subject = Subject::new("shop", "db", Stage::Migration(Migration::default()), Placement::default());
@@ -427,7 +427,7 @@ fn what_needs_no_quotes_has_none() {
     assert_eq!(action.commands(&subject).lines(), ["kubectl uncordon node-1.example.com"]);
 }
 
-/// Whoever puts a command together by hand quotes nothing.
+/// A command that is formatted by hand is not quoted.
 #[test]
 fn no_command_is_put_together_elsewhere() {
     fn files(folder: &std::path::Path, out: &mut Vec<std::path::PathBuf>) {

@@ -10,13 +10,13 @@ use crate::fit::models;
 pub(crate) enum Lost {
     /// Libvirt on the guest's node was asked for the features of both.
     ByLibvirt(Vec<String>),
-    /// Nobody was asked about this model: by the features that it has in libvirt's CPU map and in QEMU, of the releases that
+    /// Libvirt was not asked about this model: compared by its features in libvirt's CPU map and in QEMU, of the releases that
     /// [`models`] names.
     ByModels(Vec<String>),
 }
 
 impl Lost {
-    /// The source of what nobody was asked about.
+    /// The source for models about which libvirt was not asked.
     pub(crate) const BY_MODELS: &str = "models";
 
     /// The features.

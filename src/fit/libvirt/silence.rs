@@ -34,7 +34,7 @@ pub enum Silence {
     /// The guest cannot go there, whatever libvirt says.
     #[error("not asked: {0}")]
     KeptOff(NotAskedBecause),
-    /// The API server refuses exec to whoever asks.
+    /// The API server refuses exec to the user.
     #[error("not asked: exec is refused ({0})")]
     Forbidden(String),
     /// The command could not be run, or the connection broke.

@@ -51,7 +51,7 @@ pub enum Backing {
 pub enum NoLabels {
     /// There is no node to go to.
     NoNode(NoNode),
-    /// No node that comes into question lacks a label.
+    /// No candidate node lacks a label.
     NothingMissing {
         /// Whether the guest runs on a node, which is left out.
         runs: bool,
@@ -99,7 +99,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     if !judgement.needs_a_node() {
         return None;
     }
-    // A place that somebody chose is not made by a label that says so.
+    // A label does not make a node the place that a user chose.
     let can_be_made = |(key, _): &(String, String)| {
         matches!(Family::of(key), Family::CpuFeature | Family::CpuModelMigration | Family::CpuVendor)
             && !judgement.subject.is_chosen(key)

@@ -262,7 +262,7 @@ impl Action {
 }
 
 impl Action {
-    /// How many nodes come into question once it is done, of which [`Remedy::then_fits`] counts those that fit: another
+    /// The number of candidate nodes after the change, of which [`Remedy::then_fits`] counts those that fit: another
     /// selector may ask for another architecture, and a node may be added.
     #[must_use]
     pub(crate) fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet) -> usize {
@@ -470,7 +470,7 @@ fn drop_keys(subject: &mut Subject<'_>, fleet: &Fleet, keys: &[String]) {
     if let Stage::Migration(migration) = &mut subject.stage {
         migration.added.retain(|(key, _)| !dropped.contains(key.as_str()));
     }
-    // A vendor that was added stands in the place of the source's own, which comes back.
+    // An added vendor replaces the source's own, which is restored.
     if keys.iter().any(|key| Family::of(key) == Family::CpuVendor)
         && subject.restart.as_ref().is_some_and(|start| start.after_start.vendor)
         && let Some(source) = subject.source().and_then(|source| fleet.find(source))
@@ -480,7 +480,7 @@ fn drop_keys(subject: &mut Subject<'_>, fleet: &Fleet, keys: &[String]) {
     }
 }
 
-/// Puts one key in the place of those of a family.
+/// Replaces the keys of a family with one key.
 fn replace_key(subject: &mut Subject<'_>, family: Family, key: String) {
     subject.placement.selector.retain(|(key, _)| Family::of(key) != family);
     subject.placement.selector.insert(key, "true");

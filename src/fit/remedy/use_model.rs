@@ -279,7 +279,7 @@ fn open(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     judgement.fleet.look_up(&start.with_model(model).placement).passes().placement
 }
 
-/// The same, where libvirt on none of them says otherwise: whoever starts with a model may come to any node that is labelled with it.
+/// The same, if libvirt on none of them refuses: a guest that starts with a model may start on any node labelled with it.
 fn usable(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str) -> Bits {
     let nodes = open(judgement, start, model);
     let is_usable = refusing(judgement, model, &nodes).is_empty()
@@ -303,7 +303,7 @@ fn usable_as_well(judgement: &Judgement<'_, '_>, start: &Start<'_>, model: &str,
     models::of_same_family(model, &of_node).into_iter().filter(|other| is_on_all(other)).map(str::to_owned).collect()
 }
 
-/// The vendors whose models come into question: that of the node it runs on, else all.
+/// The vendors whose models are candidates: that of the node it runs on, else all.
 fn vendors<'f>(judgement: &Judgement<'_, 'f>) -> Vec<&'f str> {
     let fleet = judgement.fleet;
     let running = judgement.subject.running.as_ref().and_then(|running| fleet.find(&running.node));

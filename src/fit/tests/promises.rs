@@ -339,7 +339,7 @@ fn without(start: &Start<'static>, guest: &Guest, keys: &[String]) -> Start<'sta
     out
 }
 
-/// What somebody could change in it.
+/// The settings that a user could change in it.
 fn changes(start: &Start<'static>, guest: &Guest) -> Vec<SettingChange<'static>> {
     let listed = |names: &[&str]| -> Vec<ListedFeature> {
         names.iter().enumerate().map(|(at, name)| ListedFeature { at, name: (*name).to_owned() }).collect()

@@ -614,7 +614,7 @@ mod findings {
         assert!(checks.is_sorted() && checks.len() >= 4, "messages would change places from run to run: {checks:?}");
     }
 
-    /// The host somebody asked for stands first, however much it lacks.
+    /// The host that a user asked for comes first, however much it lacks.
     #[test]
     fn a_host_asked_for_by_name_is_named_first() {
         let subject = db().tweak(|s| {
@@ -635,7 +635,7 @@ mod findings {
         );
     }
 
-    /// Advice for a request nobody waits on names the node and offers nothing.
+    /// Without a user who waits for the answer, the advice names the node and offers no remedy.
     #[test]
     fn brief_advice_has_no_remedies() {
         let fleet = Fleet::new(vec![cascade_lake("node-a"), cascade_lake("node-c").tweak(drifted)]);

@@ -254,7 +254,7 @@ fn what_is_dropped_from_a_pod_is_reported() {
     assert!(answered(&world, Stage::Mutate, &dry).reports.is_empty(), "an Event of what never happened");
 }
 
-/// What will be dropped from the target's pod stands in no migration's way, and whoever asks for it is warned.
+/// Keys that will be dropped from the target pod do not block a migration, and its sender is warned about the drop.
 #[rstest]
 #[case::stale("DropStale", json!({}), &["fpu", "amd-stibp"], "which no node offers any more (policy intel-pool)")]
 #[case::relaxed("Keep", json!({"cpufit.io/relax": "true"}), &["fpu", "hle"], "so that node-d fits (migrate-db is annotated cpufit.io/relax)")]

@@ -233,7 +233,7 @@ mod reviewed {
     #[rstest]
     #[case::replica_set(Set)]
     #[case::pool(Pool)]
-    fn a_namesake_that_runs_is_somebody_else(#[case] holder: Holder) {
+    fn a_namesake_that_runs_is_another_guest(#[case] holder: Holder) {
         let web = running("web", "node-a", "host-model");
         let odd = launcher(&web, [feature("amd-stibp")]);
         let world = world(intel(), vec![vmi(web), odd], None);

@@ -118,7 +118,7 @@ impl VolumeSearch<'_> {
         }
     }
 
-    /// By the labels, and where they name none by what the object is filled from.
+    /// Infers from the labels, and if they name none, from the source of the object's data.
     fn by_labels_or(&self, metadata: &Meta, object: &str, source: impl FnOnce() -> InferredName) -> InferredName {
         match self.by_labels(metadata, object) {
             Err(NotInferred::Unnamed(_)) => source(),

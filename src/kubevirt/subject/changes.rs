@@ -1,4 +1,4 @@
-//! What somebody could change in a guest's specification, where nodes differ in what it asks for, and how the guest would start then.
+//! The settings of a guest that a user could change and in which nodes differ, and how the guest would start with the change.
 //!
 //! Each change is carried out on the VirtualMachine, and the guest that it becomes is rendered anew: a feature that is dropped may come
 //! back from a preference, and a Hyper-V setting takes others along.

@@ -124,12 +124,12 @@ mod pods {
         assert_eq!(source(&judged), None, "a node without a name is left out of the targets");
     }
 
-    /// virt-controller writes the label empty, and everybody asks only whether it is there.
+    /// virt-controller writes the label without a value, and KubeVirt only checks whether it exists.
     #[rstest]
     #[case::absent(json!({}), false)]
     #[case::empty(json!({"kubevirt.io/outdatedLauncherImage": ""}), true)]
     #[case::no(json!({"kubevirt.io/outdatedLauncherImage": "false"}), true)]
-    #[case::somebody_elses(json!({"example.io/outdatedLauncherImage": ""}), false)]
+    #[case::of_another_domain(json!({"example.io/outdatedLauncherImage": ""}), false)]
     fn an_outdated_launcher_bears_the_label(#[case] labels: Value, #[case] expected: bool) {
         let guest = running("db", "node-a", "host-model").tweak(|db| db["metadata"]["labels"] = labels);
         let cluster = cluster("1.9.0", mixed(), [vmi(guest.clone())]);

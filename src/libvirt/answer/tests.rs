@@ -284,7 +284,7 @@ fn baselines_of_several_releases(
     assert_eq!(read, expected.map(names));
 }
 
-/// What a container may send to whoever trusts it.
+/// Hostile output of a container.
 #[rstest]
 #[case::not_xml("Hello")]
 #[case::empty("")]

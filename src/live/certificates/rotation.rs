@@ -1,7 +1,7 @@
 //! In which order certificates are replaced, so that no handshake fails. Values in, values out.
 //!
-//! Every certificate has an authority of its own, whose key is thrown away as soon as it has signed: there is no key with which
-//! anybody could make another one. Both end at the same instant.
+//! Every certificate has an authority of its own, whose key is dropped after it has signed, so that no other certificate can be
+//! made with it. Both expire at the same instant.
 //!
 //! ```text
 //! Make     tls.crt signed by A            ca.crt: A

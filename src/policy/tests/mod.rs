@@ -284,7 +284,7 @@ mod reference {
         let examples = blocks("yaml");
         assert_eq!(examples.len(), 1, "an example would go untested");
         let document: Value = serde_saphyr::from_str(examples[0]).expect("the example is YAML");
-        let policy = read(&document).expect("whoever copies the example would be refused");
+        let policy = read(&document).expect("a user who copies the example would get an error");
         assert_eq!(policy.enforce, Dial::From(Impact::Unschedulable), "the table below the example would be wrong");
         assert_eq!(policy.audit, Dial::From(Impact::Pinned), "the table below the example would be wrong");
     }

@@ -150,7 +150,7 @@ fn what_becomes_of_it(#[case] own: &str, #[case] default: &str, #[case] status: 
     let warnings = evict(&world(drained(), &guest, vec![ClusterObject::KubeVirt(Box::new(read(kubevirt)))]));
     let first = warnings.first().map_or("", |line| line.strip_prefix("cpufit: ").expect("the prefix"));
     if expected.is_empty() {
-        assert_eq!(first, "", "somebody else decides");
+        assert_eq!(first, "", "the user is warned about what another program decides");
     } else {
         assert!(first.starts_with(expected), "{first}");
     }

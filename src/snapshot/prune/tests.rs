@@ -71,7 +71,7 @@ fn let_through() -> [BTreeSet<String>; 2] {
     out
 }
 
-/// A field that nobody knows, in each object and in each list of a value.
+/// An unknown field, in each object and in each list of a value.
 fn with_strangers(value: &mut Value, field: &str) {
     match value {
         Value::Object(fields) => {

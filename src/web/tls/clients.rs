@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case::any_name(&[], named("whoever"), true)]
+    #[case::any_name(&[], named("any-client"), true)]
     #[case::its_common_name(&["a", "kube-apiserver"], named("kube-apiserver"), true)]
     #[case::another_name(&["kube-apiserver"], named("kubelet"), false)]
     #[case::a_part_of_the_name(&["kube-apiserver"], named("kube-apiserver-2"), false)]

@@ -111,7 +111,7 @@ fn assert_rights(case: Case, objects: &Objects) {
     }
 }
 
-/// The webhooks are there or not, and somebody writes their `caBundle`.
+/// The webhooks exist or not, and their `caBundle` has a writer.
 #[track_caller]
 fn assert_webhooks(case: Case, objects: &Objects) {
     for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {

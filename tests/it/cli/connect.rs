@@ -208,7 +208,7 @@ fn no_proxy_is_honoured() {
     let proxy = Forward::start(api.address);
     let url = format!("http://{}", proxy.address());
     let kubeconfig = api.kubeconfig("config", &api.by_address(), &[]);
-    // Nobody listens there, and what stands for the proxy itself in NO_PROXY is no matter of the cluster.
+    // No server listens there, and NO_PROXY entries for the proxy itself do not concern the cluster.
     for no_proxy in ["127.0.0.1,.svc,10.0.0.0/8", "", ",", "*", "not an/entry"] {
         let variables = [("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", no_proxy)];
         judged(&ask(&api, &["--kubeconfig", text(&kubeconfig)], &variables));

@@ -441,7 +441,7 @@ fn certificates_are_made_and_never_readable_by_all() {
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(out.join("tls.key")).expect("the key").permissions().mode();
-        assert_eq!(mode & 0o077, 0, "anybody on the machine could read the key (mode {mode:o})");
+        assert_eq!(mode & 0o077, 0, "every user of the machine could read the key (mode {mode:o})");
     }
 }
 

@@ -129,7 +129,7 @@ fn migration_snapshot(case: &Value) -> Value {
         pod["apiVersion"] = json!("v1");
         pod["kind"] = json!("Pod");
         pod["metadata"]["uid"] = json!("0f0f0f0f-0000-4000-8000-000000000001");
-        // Launchers of nodes that the guest has left stay behind, Succeeded, until somebody deletes them.
+        // Launchers on nodes that the guest has left remain, Succeeded, until they are deleted.
         for (index, left) in case["earlierNodes"].as_array().into_iter().flatten().enumerate() {
             let mut old = pod.clone();
             old["metadata"]["name"] = json!(format!("virt-launcher-left-behind-{index}"));

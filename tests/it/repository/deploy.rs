@@ -187,7 +187,7 @@ fn a_webhook_that_does_not_answer_stops_nothing_but_relax() {
                 if name == "relax.validate.cpufit.io" { ("Fail", "/authorize") } else { ("Ignore", path) };
             assert_eq!(
                 webhook["failurePolicy"], policy,
-                "{name}: without cpufit, guests could not start; or anybody may relax"
+                "{name}: without cpufit, guests could not start; or every user may relax"
             );
             assert_eq!(webhook["sideEffects"], "NoneOnDryRun", "{name}: a dry run would be refused");
             assert_eq!(webhook["clientConfig"]["service"]["path"], path, "{name}: answered as another webhook");
@@ -283,7 +283,7 @@ fn who_may_relax_is_known_to_the_api_server_alone() {
     let right = "!authorizer.group('cpufit.io').resource('cpupolicies').check('relax').allowed()";
     assert!(conditions.iter().any(|condition| condition["expression"] == right), "nobody could relax");
     let role = object(&objects, "ClusterRole", "cpufit").to_string();
-    assert!(!role.contains("subjectaccessreviews"), "whoever reaches the port could have rights looked up");
+    assert!(!role.contains("subjectaccessreviews"), "any client that reaches the port could have rights looked up");
 }
 
 /// Libvirt is asked by people, with their rights.
@@ -297,7 +297,10 @@ fn the_webhook_may_not_exec() {
         for resource in rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             let is_entered =
                 ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "nodes/proxy", "pods/*", "*"];
-            assert!(!is_entered.contains(&resource), "whoever holds the webhook's token enters launchers: {rule}");
+            assert!(
+                !is_entered.contains(&resource),
+                "a holder of the webhook's token could exec into launchers: {rule}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Words that stood for many things, or that nobody would say at a terminal. A word in parentheses may stand where it does.
-const RETIRED: [(&str, &str); 22] = [
+const RETIRED: [(&str, &str); 28] = [
     ("told", ""),
     ("hears", ""),
     ("hear of", ""),
@@ -27,6 +27,13 @@ const RETIRED: [(&str, &str); 22] = [
     ("leads no more", ""),
     ("unlike that of any other", ""),
     ("all fits but", ""),
+    // Name the subject: a user, a client, an API server.
+    ("whoever", ""),
+    ("somebody", ""),
+    ("anybody", ""),
+    ("everybody", ""),
+    ("newcomer", ""),
+    ("into question", ""),
     // What labels suggest libvirt may do; what it does, it alone says.
     ("libvirt would refuse", ""),
     ("libvirt would likely refuse", ""),
@@ -63,6 +70,10 @@ fn look(path: &Path, found: &mut Vec<String>) {
 
 fn read(file: &Path, found: &mut Vec<String>) {
     for (number, line) in fs::read_to_string(file).unwrap().lines().enumerate() {
+        // A comment says what something is, not of what it is.
+        if line.trim_start().trim_start_matches(['/', '!']).starts_with(" Of ") && line.trim_start().starts_with("//") {
+            found.push(format!("{}:{}: begins with \"Of\": {}", file.display(), number + 1, line.trim()));
+        }
         let lower = line.to_lowercase().replace('_', " ");
         for (word, allowed) in RETIRED {
             let rest = allowed

@@ -339,7 +339,7 @@ fn malformed_input_is_refused_with_a_reason_and_the_server_lives_on() {
         tally.case(name, &faults);
         server.assert_well();
     }
-    tally.finish("an API server, or anybody on the network, could confuse the server");
+    tally.finish("an API server, or any client on the network, could confuse the server");
     escapes_in_keys_change_nothing(&server);
     other_requests_are_refused(&server);
     server.assert_well();

@@ -17,9 +17,9 @@ type Mask = u64;
 /// Whether all ways must end well, or one is enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Whatever the scheduler chooses, nobody is stuck.
+    /// No guest is stuck, for every choice of the scheduler.
     All,
-    /// There are choices with which nobody is stuck.
+    /// With some choices of the scheduler no guest is stuck.
     One,
 }
 
@@ -147,8 +147,9 @@ impl Group {
         (0..self.members.len()).filter(is_there).count()
     }
 
-    /// Where they may be once a node is drained, whoever leaves first and wherever the scheduler puts them, and the guests that are
-    /// stuck with some of these choices, by their numbers among all. `None` where that is no good ending, or takes too long.
+    /// The possible positions of the guests once a node is drained, for every order of leaving and every choice of the scheduler, and
+    /// the guests that are stuck with some of these choices, by their numbers among all. `None` if a guest is stuck with every choice, or
+    /// the search takes too long.
     pub(super) fn drained(
         &self,
         all: &[Positions],
@@ -194,7 +195,7 @@ impl Group {
         (!ends.is_empty()).then_some(ends)
     }
 
-    /// The nodes that are open to a guest while this one is drained, whoever is where.
+    /// The nodes that are open to a guest while this one is drained, wherever the other guests are.
     fn open(&self, member: &Member, node: usize, done: &Bits) -> Mask {
         let mut returned = 0;
         self.nodes.iter().enumerate().filter(|(_, node)| done.contains(**node)).for_each(|(at, _)| returned |= 1 << at);

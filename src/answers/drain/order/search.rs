@@ -122,7 +122,7 @@ impl<'s> OrderSearch<'s> {
         self.depth += 1;
         self.is_too_deep |= self.depth > DEPTH;
         if is_new && !self.is_too_deep {
-            // Nodes that nobody is on come first: they open to the others.
+            // Nodes without guests come first: they open to the others.
             for empty_ones in [true, false] {
                 for turn in 0..self.turns.len() {
                     let node = self.turns[turn];
@@ -223,7 +223,7 @@ impl<'s> OrderSearch<'s> {
         if is_safe { Leaves::ForGood } else { Leaves::To(only) }
     }
 
-    /// Drains a node; `None`, and nothing is changed, where somebody is stuck.
+    /// Drains a node; `None`, and nothing is changed, if a guest is stuck.
     fn drain(&mut self, turn: usize, effort: &mut TriesLeft) -> Option<Undo> {
         let node = self.turns[turn];
         let mut stuck = BTreeSet::new();

@@ -33,7 +33,7 @@ fn budget(random: &mut Random, at: usize, app: &str) -> (Value, bool) {
         _ => (Value::Null, false),
     };
     let namespace = ["shop", "shop", "shop", "bank"][random.below(4)];
-    // Until 1.8 KubeVirt made one for each guest, which allows nothing and holds up nobody but the guest's own migration.
+    // Until 1.8 KubeVirt made a budget for each guest, which allows no disruption and only blocks the guest's own migration.
     let owners =
         if random.percent(20) { json!([{"kind": "VirtualMachineInstance", "name": "guest"}]) } else { Value::Null };
     let is_peoples = owners.is_null();

@@ -74,7 +74,7 @@ fn a_guest_that_is_shut_down_to_make_room_is_named(
     assert!(found.has_failed());
 }
 
-/// Where a node has room as it is, the scheduler shuts nobody down.
+/// On a node with enough room, the scheduler shuts no guest down.
 #[test]
 fn nobody_is_shut_down_where_there_is_room() {
     let guests = [("large", "node-a"), ("small", "node-b")].map(|(name, node)| vmi(live(running(name, node, SKY))));

@@ -173,7 +173,7 @@ impl Plan {
     fn targets(&self, at: &[usize], tenant: usize, drained: usize, done: usize) -> Vec<usize> {
         let own = &self.tenants[tenant];
         let is_there = |other: &usize| {
-            // One that was shut down keeps nobody off, and its room is free.
+            // A guest that was shut down keeps no other guest off, and its room is free.
             !self.ends(*other) || (at[*other] != drained && done & (1 << at[*other]) == 0)
         };
         let takes = |host: &usize| {
@@ -203,10 +203,10 @@ impl Plan {
         let (mut ends, mut stuck) = (BTreeSet::new(), BTreeSet::new());
         while let Some(at) = left.pop() {
             let here: Vec<usize> = (0..at.len()).filter(|&tenant| at[tenant] == host && self.moves(tenant)).collect();
-            let mut somebody_leaves = false;
+            let mut one_leaves = false;
             for &tenant in &here {
                 for target in self.targets(&at, tenant, host, done) {
-                    somebody_leaves = true;
+                    one_leaves = true;
                     let next = at.clone().tweak(|at| at[tenant] = target);
                     if seen.insert(next.clone()) {
                         left.push(next);
@@ -215,14 +215,14 @@ impl Plan {
             }
             if here.is_empty() {
                 ends.insert(at);
-            } else if !somebody_leaves {
+            } else if !one_leaves {
                 stuck.extend(here);
             }
         }
         (ends, stuck)
     }
 
-    /// Whether nobody is stuck with some choices in this order, and who is with others.
+    /// Whether no guest is stuck with some choices in this order, and which are with others.
     fn follow(&self, order: &[usize]) -> (bool, BTreeSet<usize>) {
         let mut all: BTreeSet<Vec<usize>> = [self.tenants.iter().map(|tenant| tenant.host).collect()].into();
         let (mut done, mut stuck) = (0, BTreeSet::new());
@@ -303,7 +303,7 @@ fn an_order_is_found_exactly_where_there_is_one() {
         let order: Vec<usize> = order.iter().map(|node| node["node-".len()..].parse().expect("a number")).collect();
         let (ends_well, stuck) = plan.follow(&order);
         let stuck: Vec<String> = stuck.into_iter().map(|tenant| format!("shop/guest-{tenant}")).collect();
-        assert!(ends_well, "nobody can choose so that all find a place; {context}");
+        assert!(ends_well, "no choice gives each guest a node; {context}");
         assert_eq!(found.order_may_strand, stuck, "{context}");
         assert_eq!(stuck.is_empty(), sure, "there is a sure one: {sure}; {context}");
         sure_ones += usize::from(sure);

@@ -305,7 +305,7 @@ fn a_model_that_fits_until_the_labeller_has_been_by() {
     assert_eq!(said(Check::ModelWithheld, &asking), (lines, "FITS-BY-LABELS"));
     assert_eq!(said(Check::ModelWithheld, &judged(json!({}), "Skylake-Server-noTSX-IBRS")), (Vec::new(), "FITS"));
 
-    // Nor is it offered to anybody.
+    // Nor is it offered to a guest.
     let offered = |verdict: &Verdict| -> Vec<String> {
         let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
         remedies

@@ -177,7 +177,7 @@ fn no_certificate_ends_unreplaced_whenever_the_secret_is_deleted() {
             assert_ne!(
                 step,
                 RotationStep::Make,
-                "deleted at {deleted}, second {second}: it serves before anybody knows it"
+                "deleted at {deleted}, second {second}: it serves before any API server trusts it"
             );
             stored = if step == RotationStep::Keep { planned } else { after(planned, step, second) };
             if published.0 != stored.bundle() {

@@ -120,7 +120,7 @@ async fn those_who_are_silent_leave_half_to_those_who_are_of_use() {
 }
 
 #[tokio::test]
-async fn those_who_were_of_use_leave_half_to_newcomers() {
+async fn those_who_were_of_use_leave_half_to_new_connections() {
     let port = Port::open(places(4)).await;
     let mut of_use = Vec::new();
     for _ in 0..4 {
@@ -146,9 +146,9 @@ async fn where_places_are_short_answers_say_that_their_connection_closes() {
         clients.push(client);
     }
     let mut elsewhere = Client::over(from(2, port.address).await).await;
-    let mut newcomer = port.client().await;
-    assert_eq!(newcomer.answer("db").await.unwrap(), (StatusCode::OK, true));
-    newcomer.review("db").await.unwrap_err();
+    let mut new_client = port.client().await;
+    assert_eq!(new_client.answer("db").await.unwrap(), (StatusCode::OK, true));
+    new_client.review("db").await.unwrap_err();
     assert_eq!(clients[2].answer("db").await.unwrap(), (StatusCode::OK, true));
     assert_eq!(elsewhere.answer("db").await.unwrap(), (StatusCode::OK, false), "its address has its share");
 }
@@ -207,8 +207,8 @@ async fn who_has_most_gives_way() {
     for _ in 0..3 {
         of_many.push(from(3, port.address).await);
     }
-    let mut newcomer = Client::over(from(4, port.address).await).await;
-    assert_eq!(newcomer.review("db").await.unwrap(), StatusCode::OK);
+    let mut new_client = Client::over(from(4, port.address).await).await;
+    assert_eq!(new_client.review("db").await.unwrap(), StatusCode::OK);
     assert!(!is_ended(&mut of_one).await, "it is the longest idle, but its address has no more than one");
     assert!(is_ended(&mut of_many[0]).await);
     assert!(!is_ended(&mut of_many[1]).await);

@@ -330,7 +330,7 @@ async fn late(to: SocketAddr, delay: Duration) -> SocketAddr {
     address
 }
 
-/// A newcomer has the place of an API server's connection, and the API server sends a review before it receives GOAWAY.
+/// A new connection has the place of an API server's, and the API server sends a review before it receives GOAWAY.
 #[tokio::test]
 async fn a_review_is_answered_that_crosses_the_end_of_its_connection() {
     let running = Running::start(ConnectionLimits { connections: 1, per_peer: 1, ..ConnectionLimits::default() }).await;
@@ -338,8 +338,8 @@ async fn a_review_is_answered_that_crosses_the_end_of_its_connection() {
     let far = late(running.address, delay).await;
     let mut kept = Client::connect(far, &running.chain, &[&TLS13], Version::HTTP_2).await.unwrap();
     assert_eq!(kept.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
-    let mut newcomer = running.connect(&[&TLS13], Version::HTTP_2).await;
-    assert_eq!(newcomer.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
+    let mut new_client = running.connect(&[&TLS13], Version::HTTP_2).await;
+    assert_eq!(new_client.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
     assert_eq!(kept.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
     let Sender::Http2(sender) = kept.sender else { unreachable!("asked for HTTP/2") };
     let ended = async {
@@ -348,7 +348,7 @@ async fn a_review_is_answered_that_crosses_the_end_of_its_connection() {
         }
     };
     timeout(PATIENCE, ended).await.expect("it had to leave");
-    assert_eq!(newcomer.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(new_client.post("/validate", &review("db").to_string()).await.unwrap().status(), StatusCode::OK);
 }
 
 /// Over TLS as well: whatever a silent client has got to, it ends.

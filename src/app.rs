@@ -106,6 +106,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         }
         Verb::Explain(args) => {
             args.world.stdin_once(&[args.files.sources().as_slice(), &args.libvirt.libvirt_facts].concat())?;
+            libvirt::check(&args.libvirt)?;
             let guest = targets::first_guest(&args.objects)?;
             let asked = if args.list.all_namespaces {
                 GuestsRead::All
@@ -126,6 +127,7 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
         Verb::Audit(args) => code = audit_all(&args, &cluster, domain, &mut stdin, &mut page)?,
         Verb::Drain(args) => {
             args.world.stdin_once(&args.libvirt.libvirt_facts)?;
+            libvirt::check(&args.libvirt)?;
             let mut scene = scene(&cluster, &args.world, &GuestsRead::All, RoomRead::Known, domain, &mut stdin)?;
             let nodes = drain::nodes(&args, &scene.world)?;
             let guests = |world: &World| drain::guests(&nodes, world);
@@ -170,6 +172,7 @@ fn audit_all(
 ) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     args.world.stdin_once(&args.libvirt.libvirt_facts)?;
+    libvirt::check(&args.libvirt)?;
     let is_named = targets::name_any(&args.objects, &ObjectKind::GUESTS)?;
     let only = cluster.namespace().filter(|_| !args.list.all_namespaces);
     let asked = if only.is_none() && (!is_named || args.list.all_namespaces) {

@@ -10,6 +10,7 @@ use crate::fit::libvirt::NotAskedBecause;
 use crate::fit::remedy::Action;
 use crate::fit::subject::{CpuMode, Subject};
 use crate::judge::{self, Evaluation, Manifest};
+use crate::kubevirt::cluster::Launcher;
 use crate::kubevirt::migration;
 use crate::kubevirt::wire::{Meta, Vmi, Vmim};
 use crate::libvirt::facts::Machine;
@@ -19,7 +20,7 @@ use crate::world::World;
 /// A launcher pod: namespace and name.
 pub(crate) type LauncherName = (String, String);
 
-/// How many launchers of a node are tried, each of another namespace: who may not exec in one may in another.
+/// How many launchers of a node are tried.
 const TRIES: usize = 3;
 /// How many models a guest's CPU is compared with.
 const MODELS: usize = 16;
@@ -104,27 +105,29 @@ pub(crate) fn plan<'v>(world: &World, guests: impl IntoIterator<Item = &'v Vmi>)
 }
 
 /// The launchers of the guests that run, by node.
-fn launchers(world: &World) -> BTreeMap<&str, Vec<LauncherName>> {
-    let mut out: BTreeMap<&str, Vec<LauncherName>> = BTreeMap::new();
+fn launchers(world: &World) -> BTreeMap<&str, Vec<&Launcher>> {
+    let mut out: BTreeMap<&str, Vec<&Launcher>> = BTreeMap::new();
     for vmi in world.cluster.vmis().filter(|vmi| migration::runs(vmi)) {
         if let Some(launcher) = world.cluster.current_launcher(vmi) {
-            let name = (launcher.namespace.clone(), launcher.name.clone());
-            out.entry(&launcher.node).or_default().push(name);
+            out.entry(&launcher.node).or_default().push(launcher);
         }
     }
     out
 }
 
-/// One launcher of each namespace, that of the guest first.
-fn some_of(launchers: &[LauncherName], namespace: &str) -> Vec<LauncherName> {
-    let mut out: Vec<LauncherName> = Vec::new();
-    let own = launchers.iter().filter(|(of, _)| of == namespace);
-    for launcher in own.chain(launchers) {
-        if out.len() < TRIES && !out.iter().any(|(of, _)| *of == launcher.0) {
-            out.push(launcher.clone());
-        }
+/// The launchers to try, in this order: those that stay before those that are terminating; one of each namespace before a second one,
+/// for exec may be refused in the one and allowed in the other; and that of the guest before the others.
+fn some_of(launchers: &[&Launcher], namespace: &str) -> Vec<LauncherName> {
+    let mut ranked: Vec<(bool, usize, bool, &Launcher)> = Vec::new();
+    for launcher in launchers {
+        let like = |(is_terminating, _, _, other): &&(bool, usize, bool, &Launcher)| {
+            *is_terminating == launcher.is_terminating && other.namespace == launcher.namespace
+        };
+        let before = ranked.iter().filter(like).count();
+        ranked.push((launcher.is_terminating, before, launcher.namespace != namespace, launcher));
     }
-    out
+    ranked.sort_by_key(|(is_terminating, before, is_of_another, _)| (*is_terminating, *before, *is_of_another));
+    ranked.iter().take(TRIES).map(|(.., pod)| (pod.namespace.clone(), pod.name.clone())).collect()
 }
 
 /// The named models that guests may come to have.
@@ -239,4 +242,46 @@ fn nodes_to_ask(world: &World, vmi: &Vmi) -> Vec<String> {
     let is_asked =
         |node: &NodeIndex| subject.source() != Some(fleet.name(*node)) && NotAskedBecause::of(&lookup, *node).is_none();
     fleet.in_name_order().into_iter().filter(is_asked).map(|node| fleet.name(node).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rstest::rstest;
+
+    use super::*;
+
+    /// `NAMESPACE/NAME`, with `!` behind it where it is terminating.
+    fn pod(words: &str) -> Launcher {
+        let is_terminating = words.ends_with('!');
+        let (namespace, name) = words.trim_end_matches('!').split_once('/').unwrap_or_default();
+        Launcher {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            guest: name.to_owned(),
+            owner: String::new(),
+            node: "node-b".to_owned(),
+            created: String::new(),
+            is_terminating,
+            placement: Arc::default(),
+            excess: None,
+        }
+    }
+
+    /// Which launchers of a node are asked about a guest of namespace `shop`, in which order.
+    #[rstest]
+    #[case::none(&[], &[])]
+    #[case::its_own_namespace_first(&["bank/a", "shop/b"], &["shop/b", "bank/a"])]
+    #[case::one_of_each_namespace_first(&["bank/a", "bank/b", "lab/c"], &["bank/a", "lab/c", "bank/b"])]
+    #[case::of_one_namespace_more_than_one(&["shop/a", "shop/b", "shop/c", "shop/d"], &["shop/a", "shop/b", "shop/c"])]
+    #[case::terminating_last(&["shop/a!", "bank/b"], &["bank/b", "shop/a"])]
+    #[case::terminating_last_of_a_namespace(&["shop/a!", "shop/b", "bank/c"], &["shop/b", "bank/c", "shop/a"])]
+    #[case::terminating_and_no_other(&["shop/a!"], &["shop/a"])]
+    fn launchers_are_tried_in_order(#[case] there: &[&str], #[case] expected: &[&str]) {
+        let pods: Vec<Launcher> = there.iter().map(|words| pod(words)).collect();
+        let tried = some_of(&pods.iter().collect::<Vec<_>>(), "shop");
+        let tried: Vec<String> = tried.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+        assert_eq!(tried, expected, "a node that can be asked would be said not to be");
+    }
 }

@@ -1,7 +1,7 @@
 //! Libvirt's word on running guests: asked for with the rights of the person, or read from files.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +47,16 @@ pub(super) fn learn(
         note(&folder.add(&world.cluster.libvirt, &world.cluster.domain)?);
     }
     Ok(())
+}
+
+/// Whether the answers can be kept where they are to be: before the cluster is read, and anybody is asked.
+pub(super) fn check(args: &LibvirtArgs) -> anyhow::Result<()> {
+    match &args.save_libvirt_facts {
+        Some(path) if path.exists() && !path.is_dir() => {
+            anyhow::bail!("--save-libvirt-facts {}: it is there, and is no folder", path.display())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn note(lines: &[String]) {
@@ -114,9 +124,58 @@ impl Folder {
             let text = domain.outward(&serde_json::to_string_pretty(&content)?).into_owned() + "\n";
             // A run that is interrupted leaves the old answers or the new ones.
             let new = self.path.join(format!(".{name}.new"));
-            fs::write(&new, text).with_context(cannot_write)?;
+            write_anew(&new, &text).with_context(cannot_write)?;
             fs::rename(&new, &path).with_context(cannot_write)?;
         }
         Ok(self.known.take_notes())
+    }
+}
+
+/// Writes a file that is not there: what was left there, a named pipe or a link among others, is not written to.
+fn write_anew(path: &Path, text: &str) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::File::create_new(path)?.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::libvirt::Silence;
+    use crate::libvirt::facts::{AnswerOrigin, Machine, Sourced};
+
+    /// What lies where a file is written first: the answers are kept, and nothing else is written to.
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a failed expectation in a test is the test's answer")]
+    fn what_was_left_in_the_folder_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("precious"), "as it was").unwrap();
+        let new = at(".node.node-b.json.new");
+        for what in ["a file", "a link", "a named pipe"] {
+            match what {
+                "a file" => fs::write(&new, "half an answer, which is longer than the whole one").unwrap(),
+                "a link" => symlink(at("precious"), &new).unwrap(),
+                _ => assert!(Command::new("mkfifo").arg(&new).status().unwrap().success()),
+            }
+            let path = folder.path().to_owned();
+            let (done, waits) = mpsc::channel();
+            std::thread::spawn(move || {
+                let mut facts = LibvirtFacts::default();
+                let silence = Sourced::new(Silence::NoLauncher, AnswerOrigin::default());
+                facts.add_node("node-b", &Machine::default(), [], [], Some(silence)).unwrap();
+                let _ = done.send(Folder::open(&path, &Domain::default()).unwrap().add(&facts, &Domain::default()));
+            });
+            let added = waits.recv_timeout(Duration::from_secs(30));
+            assert!(added.is_ok_and(|added| added.is_ok()), "{what} is waited for, and the answers are lost");
+            assert_eq!(fs::read_to_string(at("precious")).unwrap(), "as it was", "{what}");
+        }
     }
 }

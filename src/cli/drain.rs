@@ -1,6 +1,6 @@
 //! `cpufit drain`: what a drain of nodes would do to their guests, and the least to do first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context as _, ensure};
 
@@ -11,10 +11,11 @@ use crate::console::Progress;
 use crate::enforce::model::pool;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
+use crate::fit::remedy::Outage;
 use crate::kubevirt::wire::Vmi;
 use crate::page::Page;
 use crate::policy::LabelSelector;
-use crate::say::plural::{counted, fold_names, number};
+use crate::say::plural::{counted, fold_names, number, or_names};
 use crate::word::Word as _;
 use crate::world::World;
 
@@ -119,6 +120,7 @@ fn people(drained: &DrainReport, args: &DrainArgs, page: &mut Page) {
         }
         page.table(&rows);
         pace(node, drained, page);
+        refused(node, page);
     }
     if drained.nodes.len() > 1 && page.is_empty() {
         page.line(format_args!("{}: no guests", counted(drained.nodes.len(), "node", "nodes")));
@@ -248,6 +250,27 @@ fn pace(node: &DrainedNode, drained: &DrainReport, page: &mut Page) {
     }
 }
 
+/// Nodes that kube-scheduler may choose and libvirt refuses: it goes by labels. Such a migration fails, and one of a drain is tried
+/// again (`handleMigrationBackoff` in virt-controller's `migration.go`).
+fn refused(node: &DrainedNode, page: &mut Page) {
+    let moving = node.guests.iter().filter(|guest| matches!(guest.state, State::OneTarget | State::CanLeave));
+    let refused = moving.filter_map(|guest| guest.libvirt_refuses.as_ref()).filter(|nodes| !nodes.is_empty());
+    let (mut guests, mut nodes) = (0, BTreeSet::new());
+    for list in refused {
+        guests += 1;
+        nodes.extend(list.names());
+    }
+    if guests > 0 {
+        let nodes: Vec<&str> = nodes.into_iter().collect();
+        page.line(format_args!(
+            "May fail and be tried again: {}; kube-scheduler goes by labels and may choose {}, where libvirt refuses {}",
+            counted(guests, "migration", "migrations"),
+            or_names(&nodes, 5),
+            number(guests, "the guest", "some or all of these guests"),
+        ));
+    }
+}
+
 fn least(drained: &DrainReport, page: &mut Page) {
     let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
     let leave = [State::Stuck, State::OneTarget, State::CanLeave];
@@ -286,11 +309,12 @@ fn by_labels(drained: &DrainReport) -> String {
     if names.is_empty() { String::new() } else { format!(" by labels (libvirt may refuse {})", fold_names(&names, 3)) }
 }
 
-/// `Least to do: kubectl uncordon node-d (then all 12 can leave)`, or a list where it is more; nothing where there is none.
+/// `Least to do: kubectl uncordon node-d (then all 12 can leave)`, or a list where it is more, or an outage: what it costs is said
+/// then. Nothing where there is none.
 fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
     match steps {
         [] => {}
-        [step] if step.commands.len() == 1 => {
+        [step] if step.commands.len() == 1 && step.outage == Outage::None.as_str() => {
             page.line(format_args!("{title}: {} (then {then})", step.commands[0]));
         }
         steps => {
@@ -301,5 +325,32 @@ fn acts(title: &str, steps: &[LeastAct], then: &str, page: &mut Page) {
                 step.commands.iter().for_each(|command| page.line(format_args!("   {command}")));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    /// One act with one command is one line, unless it costs something: that stands beside the command then.
+    #[rstest]
+    #[case::no_outage(Outage::None, "Least to do: kubectl act (then it can leave)\n")]
+    #[case::an_outage(
+        Outage::Restart,
+        "Least to do (1 act; then it can leave):\n1  # restart as it is; outage: restart; risk: it is bound again\n   kubectl act\n"
+    )]
+    fn what_an_act_costs_is_said(#[case] outage: Outage, #[case] expected: &str) {
+        let step = LeastAct {
+            id: "restart",
+            commands: vec!["kubectl act".to_owned()],
+            summary: "restart as it is".to_owned(),
+            outage: outage.as_str(),
+            risk: "it is bound again",
+        };
+        let mut page = Page::default();
+        acts("Least to do", &[step], "it can leave", &mut page);
+        assert_eq!(page.as_str(), expected, "an outage would come as a surprise");
     }
 }

@@ -525,6 +525,16 @@ impl<'a> Subject<'a> {
         placement.selector.iter().filter_map(|(key, _)| unmet(key)).collect()
     }
 
+    /// The nodes that fit by labels and that libvirt keeps out: kube-scheduler may choose them all the same. `None` where nothing is
+    /// known from libvirt.
+    #[must_use]
+    pub(crate) fn refused_targets(&self, fleet: &Fleet) -> Option<Bits> {
+        let mut out = self.kept_out(fleet)?;
+        out.intersect(&fleet.look_up(&self.placement).passes().fitting);
+        self.source().and_then(|name| fleet.find(name)).into_iter().for_each(|source| out.remove(source));
+        Some(out)
+    }
+
     /// The nodes of a fleet that fit, those left out that libvirt keeps out.
     #[must_use]
     pub fn fitting(&self, fleet: &Fleet) -> Bits {

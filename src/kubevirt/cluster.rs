@@ -94,6 +94,8 @@ pub struct Launcher {
     pub node: String,
     /// `metadata.creationTimestamp`, which sorts as text.
     pub created: String,
+    /// Whether it is being deleted.
+    pub is_terminating: bool,
     /// What it asks of a node; shared by launchers that ask the same.
     pub placement: Arc<Placement<'static>>,
     /// Why it is too large to judge by, if it is.
@@ -631,6 +633,7 @@ pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
         owner: owner.uid.clone(),
         node: text(&pod.spec.node_name),
         created: pod.metadata.creation_timestamp.clone().unwrap_or_default(),
+        is_terminating: pod.metadata.deletion_timestamp.is_some(),
         placement: Arc::new(placement),
         excess: pod.metadata.excess.clone(),
     })
@@ -648,6 +651,7 @@ mod tests {
             node: "node-a".to_owned(),
             owner: String::new(),
             created: String::new(),
+            is_terminating: false,
             placement: Arc::default(),
             excess: None,
         };

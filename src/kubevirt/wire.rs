@@ -125,6 +125,8 @@ pub struct PodMeta<'a> {
     pub owner_references: Vec<OwnerReference>,
     /// `creationTimestamp`.
     pub creation_timestamp: Option<String>,
+    /// `deletionTimestamp`: of a pod that is terminating.
+    pub deletion_timestamp: Option<String>,
     /// Why the whole pod is too large to judge, if it is: what goes beyond a bound was not read.
     #[serde(skip)]
     pub excess: Option<Excess>,
@@ -154,7 +156,7 @@ object_only!(PodSpec<'a>);
 each_text!(Pod<'_> { metadata, spec, status, });
 each_text!(PodMeta<'_> {
     name, generate_name, namespace, labels, annotations, owner_references, creation_timestamp,
-    excess,
+    deletion_timestamp, excess,
 });
 each_text!(PodSpec<'_> { node_name, node_selector, affinity, tolerations, });
 

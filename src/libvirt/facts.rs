@@ -200,6 +200,7 @@ impl LibvirtFacts {
         let known = starts.map(|starts| start(starts, uid));
         let guest = match known {
             None => Err(Silence::NotSaved),
+            Some(None) if uid.is_empty() => Err(Silence::SeveralStarts),
             Some(None) => Err(Silence::StartedAnew),
             Some(Some(known)) => known.cpu.value.clone(),
         };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
@@ -29,10 +30,12 @@ const EARLY: Duration = Duration::from_millis(200);
 /// nothing more is asked in that namespace. One alone may be a command that hangs, or a pod that is protected.
 const IN_A_ROW: usize = 2;
 
+/// Runs a command in a launcher, within a time.
+type Exec<'a> = Box<dyn Fn(PodName, Vec<String>, Duration) -> LocalBoxFuture<'a, Result<CommandOutput, Silence>> + 'a>;
+
 /// Asks launchers, with the rights of the client.
 pub(crate) struct Asker<'a> {
-    /// The API server.
-    client: &'a Client,
+    exec: Exec<'a>,
     /// How long each question may take, from connection to answer.
     limit: Duration,
     /// Called after each answer with how many are there, and of how many.
@@ -78,7 +81,9 @@ impl InVain {
 impl<'a> Asker<'a> {
     /// Asks by this client; each question may take so long.
     pub(crate) fn new(client: &'a Client, limit: Duration, progress: &'a dyn Fn(usize, usize)) -> Self {
-        Self { client, limit, progress, in_vain: RefCell::default() }
+        let exec: Exec<'a> =
+            Box::new(move |pod, command, limit| Box::pin(async move { exec(client, &pod, command, limit).await }));
+        Self { exec, limit, progress, in_vain: RefCell::default() }
     }
 
     /// Asks what is planned: the CPU of each guest, then the nodes about it. CPUs that several guests have are asked about
@@ -167,39 +172,37 @@ impl<'a> Asker<'a> {
         answer::guest(&question, &self.put(&guest.node, &guest.launcher, &question).await?)
     }
 
-    /// Asks a node about these CPUs, through one of its launchers: where exec is refused or fails in one, and where one gives no
-    /// answer in time, through the next. A CPU without an answer in time is asked about again after the others.
+    /// Asks a node about these CPUs, through one of its launchers: where exec is refused or fails in one, it is not tried again; where
+    /// one gives no answer in time, the next is tried before it. A CPU without an answer in time is asked about once more.
     async fn node(&self, node: &str, launchers: &[LauncherName], cpus: BTreeSet<GuestCpu>) -> NodeFacts {
         let mut out = NodeFacts::default();
         let accelerators: BTreeSet<Accelerator> = cpus.iter().map(|guest| guest.accelerator).collect();
-        let mut launchers = launchers.iter();
-        let Some(mut launcher) = launchers.next() else {
-            out.silence = Some(Sourced::new(Silence::NoLauncher, now()));
-            return out;
-        };
+        let mut launchers: VecDeque<&LauncherName> = launchers.iter().collect();
+        let mut silence = Silence::NoLauncher;
         let mut open: VecDeque<GuestCpu> = cpus.into_iter().collect();
         let mut again = BTreeSet::new();
         while let Some(cpu) = open.pop_front() {
+            let Some(launcher) = launchers.front() else {
+                out.silence = Some(Sourced::new(silence, now()));
+                break;
+            };
             let answered = self.compare(node, launcher, &cpu).await;
             match &answered {
                 // Who may not exec here may in another namespace; a pod that is gone cannot be asked.
-                Err(Silence::Forbidden(_) | Silence::NotRun(_) | Silence::NoShell | Silence::NoVirsh) => {
-                    if let Some(next) = launchers.next() {
-                        launcher = next;
-                        open.push_front(cpu);
-                        continue;
-                    }
-                    out.silence = answered.err().map(|silence| Sourced::new(silence, now()));
-                    break;
+                Err(why @ (Silence::Forbidden(_) | Silence::NotRun(_) | Silence::NoShell | Silence::NoVirsh)) => {
+                    silence = why.clone();
+                    launchers.pop_front();
+                    open.push_front(cpu);
+                    continue;
                 }
-                Err(Silence::GivenUp(_)) => {
-                    out.silence = answered.err().map(|silence| Sourced::new(silence, now()));
+                Err(why @ Silence::GivenUp(_)) => {
+                    out.silence = Some(Sourced::new(why.clone(), now()));
                     break;
                 }
                 Err(Silence::TooSlow(_)) => {
-                    let next = launchers.next();
-                    launcher = next.unwrap_or(launcher);
-                    if next.is_some() || (!open.is_empty() && again.insert(cpu.clone())) {
+                    launchers.rotate_left(1);
+                    let is_other = launchers.len() > 1 || !open.is_empty();
+                    if is_other && again.insert(cpu.clone()) {
                         open.push_back(cpu.clone());
                     }
                 }
@@ -207,7 +210,8 @@ impl<'a> Asker<'a> {
             }
             out.answers.insert(cpu, Sourced::new(answered, now()));
         }
-        if out.answers.values().any(|answer| answer.value.is_ok()) {
+        let has_answered = out.answers.values().any(|answer| answer.value.is_ok());
+        if let Some(launcher) = launchers.front().filter(|_| has_answered) {
             for accelerator in accelerators {
                 let host = self.host(node, launcher, accelerator).await;
                 out.hosts.insert(accelerator, Sourced::new(host, now()));
@@ -239,7 +243,7 @@ impl<'a> Asker<'a> {
         }
         let pod = PodName { namespace: launcher.0.clone(), name: launcher.1.clone() };
         let began = Instant::now();
-        let answered = exec(self.client, &pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh);
+        let answered = (self.exec)(pod, question.command(seconds), self.limit + SLACK).await.map(of_virsh);
         // What was killed before that was not too slow.
         let is_late = began.elapsed() + EARLY >= Duration::from_secs(seconds);
         let answered = match answered {

@@ -482,7 +482,8 @@ fn no_target(found: &NoTarget) -> String {
 }
 
 /// `libvirt refuses its CPU on node-b, which fits by labels (missing features hle, rtm)`. Nodes that miss the same stand together.
-fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
+#[must_use]
+pub(crate) fn libvirt_refuses(refusals: &[(String, Incompatible)]) -> String {
     let by_reason =
         super::alike::fold(refusals.iter().map(|(node, why)| (&why.missing, incompatible(why), node.clone())));
     let part = |(why, nodes): &(String, Vec<String>)| {

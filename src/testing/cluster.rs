@@ -92,6 +92,7 @@ pub(crate) fn launcher(guest: &Value, keys: impl IntoIterator<Item = String>) ->
         node: guest.status.node_name,
         owner: guest.metadata.uid,
         created: "2026-01-01T00:00:00Z".to_owned(),
+        is_terminating: false,
         placement: Placement { selector, ..Placement::default() }.into(),
         excess: None,
     };

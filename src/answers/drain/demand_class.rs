@@ -27,6 +27,8 @@ pub(super) struct DemandClass {
     pub judged: Prepared<'static>,
     /// The nodes that fit, whichever of them the guest runs on.
     pub fits: Rc<Bits>,
+    /// The nodes that fit by labels and whose libvirt refuses the guest; `None` where libvirt was not asked.
+    pub refused: Option<Bits>,
     /// The nodes of another architecture.
     strange: Bits,
     /// Whether the nodes that fit are all there is to know.
@@ -63,6 +65,7 @@ impl DemandClass {
         let strange = architecture.map(|architecture| fleet.bearing_another(label::ARCH, architecture));
         Self {
             fits: Rc::new(judged.subject.fitting(fleet)),
+            refused: judged.subject.refused_targets(fleet),
             strange: strange.unwrap_or_else(|| Bits::none(fleet.len())),
             is_plain: is_known && judged.not_judged.is_none(),
             doubts: RefCell::default(),

@@ -15,6 +15,7 @@ use crate::fit::command::{Command, Name, Namespace};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::judgement::Depth;
 use crate::fit::label::Family;
+use crate::fit::libvirt::Answers;
 use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, libvirt_refusal};
 use crate::fit::verdict::{self, Check, Verdict};
 use crate::judge::foresee;
@@ -67,6 +68,8 @@ pub(super) struct EvictedGuest<'w> {
     off_by_volumes: Bits,
     /// The nodes on which all its volumes can be used; `None` where none of them is bound to nodes.
     pub usable: Option<Bits>,
+    /// The nodes that fit by labels and whose libvirt refuses it; `None` where libvirt was not asked.
+    refused: Option<Bits>,
     /// How many nodes were judged.
     nodes_judged: usize,
     /// The policy that governs it; `None` for the built-in one.
@@ -102,6 +105,7 @@ pub(super) fn leaving(now: &World, landed: &World) -> HashMap<NodeIndex, Vec<Gue
             why,
             judged: fleet.len().saturating_sub(1),
             no_room: NodeList { fleet: Arc::clone(fleet), nodes: Bits::none(fleet.len()) },
+            libvirt_refuses: None,
             after: Vec::new(),
             rivals: Vec::new(),
             preempts: Vec::new(),
@@ -130,6 +134,7 @@ impl<'w> EvictedGuest<'w> {
             fits: Rc::new(Bits::default()),
             off_by_volumes: none.clone(),
             usable: usable(vmi, &cluster.fleet, cluster),
+            refused: None,
             nodes_judged: cluster.fleet.len().saturating_sub(1),
             policy: None,
             comes_from: None,
@@ -146,6 +151,8 @@ impl<'w> EvictedGuest<'w> {
             if mover.fate == EvictionEffect::Moves {
                 (mover.fitting, mover.fits) = (Bits::clone(&kind.fits), Rc::clone(&kind.fits));
                 mover.fitting.remove(source);
+                mover.refused.clone_from(&kind.refused);
+                mover.refused.iter_mut().for_each(|refused| refused.remove(source));
             }
             mover.kind = Some(kind);
             mover.keep_to_volumes();
@@ -179,6 +186,7 @@ impl<'w> EvictedGuest<'w> {
         }
         if mover.fate == EvictionEffect::Moves {
             mover.fits = Rc::new(judged.subject.fitting(&cluster.fleet));
+            mover.refused = judged.subject.refused_targets(&cluster.fleet);
         } else {
             mover.fitting = none;
         }
@@ -190,6 +198,7 @@ impl<'w> EvictedGuest<'w> {
     /// Takes out the nodes on which its volumes cannot be used.
     fn keep_to_volumes(&mut self) {
         let Some(usable) = &self.usable else { return };
+        self.refused.iter_mut().for_each(|refused| refused.intersect(usable));
         self.off_by_volumes = self.fitting.clone();
         self.off_by_volumes.subtract(usable);
         if !self.off_by_volumes.is_empty() {
@@ -241,8 +250,14 @@ impl<'w> EvictedGuest<'w> {
         state.is_some_and(|state| libvirt_refusal("", &state.failure_reason).is_some())
     }
 
-    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU is that of its node, or libvirt refused its last migration.
-    fn is_doubtful(&self) -> bool {
+    /// Whether libvirt may refuse it on nodes that fit by labels: its CPU is that of its node, or libvirt refused its last migration, and
+    /// its targets are not those alone on which libvirt was asked and agrees.
+    fn is_doubtful(&self, fleet: &Fleet) -> bool {
+        let asked = self.asks().and_then(Subject::asked);
+        let agree = |asked: &Answers| fleet.names(&self.fitting).into_iter().all(|node| asked.agrees(node));
+        if !self.fitting.is_empty() && asked.is_some_and(agree) {
+            return false;
+        }
         self.was_refused()
             || self.asks().is_some_and(|subject| {
                 let Stage::Migration(migration) = &subject.stage else { return false };
@@ -256,7 +271,7 @@ impl<'w> EvictedGuest<'w> {
     /// same is said, but of one that libvirt refused.
     fn doubts(&self, world: &World) -> Vec<String> {
         let asks_vendor = |subject: &Subject<'_>| subject.placement.selector.iter().any(|(key, _)| is_vendor(key));
-        if !self.is_doubtful() && self.asks().is_none_or(asks_vendor) {
+        if !self.is_doubtful(&world.cluster.fleet) && self.asks().is_none_or(asks_vendor) {
             return Vec::new();
         }
         match self.kind.as_ref().filter(|_| !self.was_refused()) {
@@ -347,9 +362,10 @@ impl<'w> EvictedGuest<'w> {
             why,
             judged: self.nodes_judged,
             no_room: nodes(&outcome.no_room),
+            libvirt_refuses: self.refused.as_ref().map(nodes),
             is_tried: self.fate == EvictionEffect::Moves,
             is_held: matches!(self.fate, EvictionEffect::Held(_)),
-            is_doubtful: self.fate == EvictionEffect::Moves && self.is_doubtful(),
+            is_doubtful: self.fate == EvictionEffect::Moves && self.is_doubtful(fleet),
             after: outcome.after.clone(),
             rivals: outcome.rivals.as_ref().map(|rivals| rivals.names.clone()).unwrap_or_default(),
             preempts: outcome.victims.clone(),
@@ -373,6 +389,15 @@ impl<'w> EvictedGuest<'w> {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
+    /// `libvirt refuses its CPU on node-b, which fits by labels (missing feature hle)`.
+    fn libvirt_refuses(&self, fleet: &Fleet) -> Option<String> {
+        let asked = self.asks()?.asked()?;
+        let names = fleet.names(self.refused.as_ref()?);
+        let refusals: Vec<_> =
+            names.into_iter().filter_map(|node| Some((node.to_owned(), asked.refusal(node)?.clone()))).collect();
+        (!refusals.is_empty()).then(|| say::finding::libvirt_refuses(&refusals))
+    }
+
     /// Why a guest that is to be migrated cannot leave, or to one node alone; and what is not judged of it.
     fn why(&self, world: &World, residents: &Residents<'_>, state: State, outcome: &GuestOutcome) -> String {
         let fleet = &world.cluster.fleet;
@@ -387,6 +412,7 @@ impl<'w> EvictedGuest<'w> {
         let parts = [
             (state == State::Stuck).then(by_labels).filter(|why| !why.is_empty()),
             (state == State::OneTarget).then(|| only(&outcome.targets)),
+            (state != State::CanLeave && !self.fitting.is_empty()).then(|| self.libvirt_refuses(fleet)).flatten(),
             outcome.once_left(),
             outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
             outcome.kept_apart(fleet),

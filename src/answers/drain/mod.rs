@@ -127,6 +127,10 @@ pub struct GuestRow {
     pub judged: usize,
     /// The nodes that fit and have no room for it, by name; none where no room is known.
     pub no_room: NodeList,
+    /// The nodes that fit by labels and whose libvirt refuses it, by name; kube-scheduler may choose them all the same. `None`
+    /// where libvirt was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub libvirt_refuses: Option<NodeList>,
     /// The guests of its node that must have left before any node takes it: pod anti-affinity.
     pub after: Vec<String>,
     /// The guests of its node that may take all of its places first: who of them gets one is not known before.

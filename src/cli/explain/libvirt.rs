@@ -43,6 +43,7 @@ impl<'s> LibvirtWords<'s> {
             out.push("Judged by labels alone; libvirt checks again at the migration.".to_owned());
             return out;
         }
+        out.extend(self.may_be_chosen());
         out.extend(self.labels_of_missing());
         out.extend(self.stale_host_models());
         let by = if self.asked.nodes.iter().any(|(node, said)| said.is_ok() && self.fleet.find(node).is_some()) {
@@ -54,6 +55,23 @@ impl<'s> LibvirtWords<'s> {
             "Judged by {by} checks again at the migration; storage, network and QEMU's version are not asked about."
         ));
         out
+    }
+
+    /// What comes of nodes that fit by labels and that libvirt refuses, where others are left to go to: kube-scheduler goes by labels,
+    /// and a migration of the evacuation controller that failed is tried again (`handleMigrationBackoff` in virt-controller's
+    /// `migration.go`).
+    fn may_be_chosen(&self) -> Option<String> {
+        let refused = self.subject.refused_targets(self.fleet)?;
+        let mut fitting = self.subject.fitting(self.fleet);
+        self.subject.source().and_then(|name| self.fleet.find(name)).into_iter().for_each(|node| fitting.remove(node));
+        if refused.is_empty() || fitting.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "kube-scheduler goes by labels and may choose {}: that migration fails, and the guest stays where it is; one that a drain \
+             brought about is tried again, later each time.",
+            plural::or_names(&self.fleet.names(&refused), 6)
+        ))
     }
 
     /// Whether libvirt finds it right that a label is nowhere: a node does not have what it says, or the guest runs without.
@@ -264,7 +282,8 @@ impl<'s> LibvirtWords<'s> {
             }
         }
         without.retain(|name| self.takes_guests(name));
-        let is_own_open = matches!(self.asked.guest, Err(Silence::NotSaved | Silence::StartedAnew));
+        let is_own_open =
+            matches!(self.asked.guest, Err(Silence::NotSaved | Silence::StartedAnew | Silence::SeveralStarts));
         if self.asked.saved && (is_own_open || !open.is_empty() || !without.is_empty()) {
             let folder = ["--ask-libvirt", "--save-libvirt-facts", "FOLDER"];
             let what = match open.as_slice() {

@@ -20,6 +20,9 @@ pub enum Silence {
     /// The saved answer is of an earlier start of the guest: another VMI, with another CPU.
     #[error("no saved answer since it was started anew")]
     StartedAnew,
+    /// There are saved answers of several starts of the guest, and a dump without UIDs does not say which one runs.
+    #[error("no saved answer that is known to be of this start: there are some of several")]
+    SeveralStarts,
     /// The saved answers are of another machine of that name, or of this one before its libvirt had another host model.
     #[error("no saved answer of the node as it is: it was labelled {saved} then, and is labelled {now} now")]
     OtherMachine {
@@ -81,6 +84,7 @@ impl Silence {
             Self::NoOwnLauncher => "no-own-launcher",
             Self::NotSaved => "not-saved",
             Self::StartedAnew => "started-anew",
+            Self::SeveralStarts => "several-starts",
             Self::OtherMachine { .. } => "other-machine",
             Self::GuestUnknown => "guest-unknown",
             Self::KeptOff(_) => "kept-off",
@@ -107,6 +111,7 @@ impl Silence {
             | Self::NoOwnLauncher
             | Self::NotSaved
             | Self::StartedAnew
+            | Self::SeveralStarts
             | Self::GuestUnknown
             | Self::NoShell
             | Self::NoVirsh => String::new(),
@@ -212,7 +217,8 @@ mod tests {
             Silence::NoLauncher => Silence::NoOwnLauncher,
             Silence::NoOwnLauncher => Silence::NotSaved,
             Silence::NotSaved => Silence::StartedAnew,
-            Silence::StartedAnew => Silence::OtherMachine { saved: "host-model-cpu A".to_owned(), now: words() },
+            Silence::StartedAnew => Silence::SeveralStarts,
+            Silence::SeveralStarts => Silence::OtherMachine { saved: "host-model-cpu A".to_owned(), now: words() },
             Silence::OtherMachine { .. } => Silence::GuestUnknown,
             Silence::GuestUnknown => Silence::KeptOff(NotAskedBecause::Architecture),
             Silence::KeptOff(NotAskedBecause::Architecture) => Silence::KeptOff(NotAskedBecause::OtherNode),
@@ -248,6 +254,7 @@ mod tests {
             "no-own-launcher not asked: its launcher is not known",
             "not-saved       no saved answer",
             "started-anew    no saved answer since it was started anew",
+            "several-starts  no saved answer that is known to be of this start: there are some of several",
             "other-machine   no saved answer of the node as it is: it was labelled host-model-cpu A then, and is labelled \
              in its words now",
             "guest-unknown   not asked: the guest's CPU is not known",
@@ -274,7 +281,8 @@ mod tests {
     /// What came of asking is read back as it was; what follows from the files themselves is found anew.
     #[test]
     fn what_came_of_asking_is_kept_by_code_and_detail() {
-        let follows = ["not-saved", "started-anew", "other-machine", "guest-unknown", "kept-off", "recorded"];
+        let follows =
+            ["not-saved", "started-anew", "several-starts", "other-machine", "guest-unknown", "kept-off", "recorded"];
         let codes: BTreeSet<&str> = all().iter().map(Silence::code).collect();
         assert!(follows.iter().all(|code| codes.contains(code)));
         for silence in all() {

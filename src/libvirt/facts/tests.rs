@@ -191,7 +191,8 @@ fn starts_of_a_guest_are_kept_beside_each_other() {
     let model = |uid| facts.of("shop", "db", uid, &fleet).unwrap().guest.map(|guest| guest.cpu.model);
     assert_eq!(model("1"), Ok("EPYC".to_owned()));
     assert_eq!(model("2"), Ok("Nehalem".to_owned()));
-    assert_eq!(model(""), Err(Silence::StartedAnew), "which start it is is not known");
+    assert_eq!(model(""), Err(Silence::SeveralStarts), "an answer of another start would be believed");
+    assert_eq!(model("3"), Err(Silence::StartedAnew));
 }
 
 #[test]

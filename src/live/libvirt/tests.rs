@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Request, Response};
 use kube::client::Body;
+use rstest::rstest;
 use tower::service_fn;
 
 use super::*;
@@ -90,6 +91,60 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
     let count = |silence: &Silence| cpus.clone().filter(|cpu| cpu.as_ref().err() == Some(silence)).count();
     assert_eq!((count(&Silence::TooSlow(10)), count(&Silence::GivenUp(10))), (AT_ONCE, 100 - AT_ONCE));
     assert!(facts.nodes.is_empty(), "nothing is known that node-b could be asked about");
+}
+
+/// What the launchers of a node answer, by namespace and name, in the order in which they are to be tried; who is asked about so many
+/// CPUs; how many have an answer in the end, and why there is none of the others.
+#[rstest]
+#[case::refused_and_allowed(&["shop/forbidden", "bank/well"], 2, &["shop", "bank", "bank"], 2, None)]
+#[case::allowed_and_refused(&["shop/well", "bank/forbidden"], 2, &["shop", "shop"], 2, None)]
+#[case::gone_and_well_in_one_namespace(&["shop/gone", "shop/well"], 1, &["shop", "shop"], 1, None)]
+#[case::without_a_shell(&["shop/bare", "shop/well"], 1, &["shop", "shop"], 1, None)]
+#[case::refused_everywhere(&["shop/forbidden", "bank/forbidden"], 3, &["shop", "bank"], 0, Some("forbidden"))]
+#[case::gone_everywhere(&["shop/gone", "bank/gone"], 1, &["shop", "bank"], 0, Some("not-run"))]
+// Who is late once is asked again, rather than nobody.
+#[case::late_once_and_refused(&["shop/late", "bank/forbidden"], 3, &["shop", "bank", "shop", "shop", "shop"], 3, None)]
+#[case::late_once_and_gone(&["shop/late", "bank/gone"], 1, &["shop", "bank", "shop"], 1, None)]
+#[case::none(&[], 2, &[], 0, Some("no-launcher"))]
+#[tokio::test(start_paused = true)]
+async fn a_node_is_asked_through_the_launcher_that_answers(
+    #[case] there: &[&str],
+    #[case] count: usize,
+    #[case] expected: &[&str],
+    #[case] answered: usize,
+    #[case] silence: Option<&str>,
+) {
+    let asked = RefCell::new(Vec::new());
+    let script = |pod: &PodName, command: &[String]| {
+        if !command[2].contains("hypervisor-cpu-compare") {
+            return Err(Silence::NoVirsh);
+        }
+        let is_first = !asked.borrow().contains(&pod.namespace);
+        asked.borrow_mut().push(pod.namespace.clone());
+        match pod.name.as_str() {
+            "forbidden" => Err(Silence::Forbidden(format!("namespace {}: no", pod.namespace))),
+            "gone" => Err(Silence::NotRun("container not found (\"compute\")".to_owned())),
+            "bare" => Err(Silence::NoShell),
+            "late" if is_first => Err(Silence::TooSlow(10)),
+            _ => {
+                let stdout =
+                    "CPU described in x is identical to the CPU provided by hypervisor on the host\nexit code 0";
+                Ok(CommandOutput { code: Some(0), stdout: stdout.to_owned(), stderr: String::new() })
+            }
+        }
+    };
+    let exec: Exec<'_> = Box::new(|pod, command, _| {
+        let answer = script(&pod, &command);
+        Box::pin(async move { answer })
+    });
+    let asker = Asker { exec, limit: LIMIT, progress: &|_, _| {}, in_vain: RefCell::default() };
+    let names = there.iter().filter_map(|words| words.split_once('/'));
+    let launchers: Vec<LauncherName> = names.map(|(of, name)| (of.to_owned(), name.to_owned())).collect();
+    let known = asker.node("node-b", &launchers, cpus(count)).await;
+    drop(asker);
+    assert_eq!(asked.into_inner(), expected);
+    assert_eq!(known.answers.values().filter(|answer| answer.value.is_ok()).count(), answered, "{known:?}");
+    assert_eq!(known.silence.map(|kept| kept.value.code()), silence, "what could be asked is said not to be");
 }
 
 /// What counts is what was in vain last, in a row.

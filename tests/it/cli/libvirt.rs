@@ -262,6 +262,43 @@ fn drain_says_so_among_what_is_not_known() {
     assert!(targets.contains(&json!("node-b")) && !targets.contains(&json!("node-d")), "{db:#}");
 }
 
+/// Kube-scheduler goes by labels: where it may choose a node that libvirt refuses, `drain` and `explain` name it, once, and say what
+/// comes of it.
+#[rstest]
+#[case::several_targets(&["node-a", "node-b", "node-c", "node-d", "node-e"], "can-leave", "")]
+#[case::one_target(&["node-a", "node-b", "node-d"], "one-target",
+    "only node-b; libvirt refuses its CPU on node-d, which fits by labels (missing feature ss)")]
+#[case::no_target(&["node-a", "node-d"], "stuck", "libvirt refuses its CPU on node-d, which fits by labels (missing feature ss)")]
+#[case::no_refusal(&["node-a", "node-b", "node-e"], "can-leave", "")]
+fn what_the_scheduler_may_choose_is_said(#[case] nodes: &[&str], #[case] state: &str, #[case] why: &str) {
+    let scene = Scene::new();
+    let mut cluster = cluster();
+    let is_kept = |item: &Value| match item["kind"].as_str() {
+        Some("Node") => nodes.iter().any(|name| item["metadata"]["name"] == *name),
+        Some("VirtualMachineInstance" | "Pod") => {
+            item["metadata"]["name"].as_str().is_some_and(|name| name.contains("db"))
+        }
+        _ => true,
+    };
+    cluster["items"].as_array_mut().unwrap().retain(is_kept);
+    scene.scratch.write_json("cluster.json", &cluster);
+    let row = scene.json(&["drain", "node-a"])["nodes"][0]["guests"][0].clone();
+    assert_eq!((&row["state"], &row["why"]), (&json!(state), &json!(why)), "{row:#}");
+    let refuses = nodes.contains(&"node-d");
+    assert_eq!(row["libvirtRefuses"], if refuses { json!(["node-d"]) } else { json!([]) }, "{row:#}");
+    let may_fail = "May fail and be tried again: 1 migration; kube-scheduler goes by labels and may choose node-d, where libvirt \
+                    refuses the guest";
+    let may_choose = "kube-scheduler goes by labels and may choose node-d: that migration fails, and the guest stays where it is; one \
+                      that a drain brought about is tried again, later each time.";
+    for (args, expected) in [(&["drain", "node-a"][..], may_fail), (&["explain", "vmi/db", "-n", "shop"], may_choose)] {
+        let text = scene.run(args, &["facts"]).stdout;
+        let times = text.lines().filter(|line| *line == expected).count();
+        assert_eq!(times, usize::from(refuses && state != "stuck"), "{text}");
+    }
+    let by_labels = scene.run(&["drain", "node-a", "-o", "json"], &[]).json();
+    assert!(by_labels["nodes"][0]["guests"][0]["libvirtRefuses"].is_null(), "libvirt was not asked: {by_labels:#}");
+}
+
 /// Answers that lie in the dump are the same as those that are named.
 #[test]
 fn a_dump_carries_them() {

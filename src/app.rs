@@ -137,9 +137,11 @@ fn execute(args: Args, domain: &Domain, mut stdin: impl Read) -> anyhow::Result<
             }
         }
         Verb::Diff(args) => {
-            if compare(&args, &cluster, domain, &mut stdin, &mut page)? == diff::DiffResult::Worse {
-                code = ExitCode::from(1);
-            }
+            code = ExitCode::from(match compare(&args, &cluster, domain, &mut stdin, &mut page)? {
+                diff::DiffResult::Well => 0,
+                diff::DiffResult::Worse => 1,
+                diff::DiffResult::NotCompared => 2,
+            });
         }
         Verb::Recommend(args) => {
             args.world.stdin_once(&args.with_node)?;

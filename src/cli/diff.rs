@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
 
-use crate::answers::diff::{Diff, Direction, GuestChange, NodeChange, Unlike, What, diff};
+use crate::answers::diff::{
+    Diff, Direction, Frozen, GuestChange, NodeChange, ProvedRestart, SettingChange, Unlike, What, diff,
+};
 use crate::cli::args::{DiffArgs, DiffOutput};
 use crate::cli::resource::ObjectKind;
 use crate::cli::targets::TargetScope;
@@ -30,6 +32,8 @@ pub(crate) enum DiffResult {
     Well,
     /// At least one guest is.
     Worse,
+    /// The new side is a dump without guests, and the old one has some: whether any is worse off is not known.
+    NotCompared,
 }
 
 /// Runs the verb.
@@ -56,22 +60,38 @@ pub(crate) fn run(
         DiffOutput::Wide => people(&found, new, usize::MAX, page),
         DiffOutput::Json => page.json(&found)?,
         DiffOutput::Yaml => page.yaml(&found)?,
-        DiffOutput::Name => worse(&found).into_iter().for_each(|guest| page.line(title(guest, new))),
+        DiffOutput::Name => found.turned(Direction::Worse).into_iter().for_each(|guest| page.line(title(guest, new))),
     }
-    Ok(if found.worse > 0 { DiffResult::Worse } else { DiffResult::Well })
+    let had_guests = old.cluster.vmis().next().is_some() || old.cluster.vms().next().is_some();
+    Ok(match found.are_guests_compared {
+        true if found.worse > 0 => DiffResult::Worse,
+        false if had_guests => DiffResult::NotCompared,
+        true | false => DiffResult::Well,
+    })
 }
 
 fn people(found: &Diff, new: &World, most: usize, page: &mut Page) {
     nodes(&found.nodes, most, page);
+    found.kubevirt.iter().for_each(|change| page.line(setting(change)));
     guests(found, most, page);
     leftovers(found, most, page);
     advice(found, new, page);
+    found.not_known.iter().for_each(|line| page.line(format_args!("Not known: {line}")));
     let Diff { worse, better, .. } = found;
     match (worse, better) {
-        (0, 0) if found.is_empty() => page.line("nothing changed"),
+        _ if !found.are_guests_compared => page.line("guests are not compared"),
+        (0, 0) if found.is_empty() && found.not_known.is_empty() => page.line("nothing changed"),
         (0, 0) => page.line("no guest is worse off, none better"),
         _ => page.line(format_args!("{}, {better} better", worse_off(*worse))),
     }
+}
+
+/// `KubeVirt evictionStrategy: LiveMigrate before, None now: guests …`.
+fn setting(change: &SettingChange) -> String {
+    let SettingChange { setting, before, after, means } = change;
+    let value = |value: &Option<String>| value.as_deref().unwrap_or("not set").to_owned();
+    let means = if means.is_empty() { String::new() } else { format!(": {means}") };
+    format!("KubeVirt {setting}: {} before, {} now{means}", value(before), value(after))
 }
 
 fn worse_off(count: usize) -> String {
@@ -111,24 +131,43 @@ fn what(change: &NodeChange, most: usize) -> String {
         (!labels.is_empty()).then(|| format!("{verb} {}", plural::fold(pairs, most.max(8))))
     };
     let also = (!change.also.is_empty()).then(|| change.also.join(", "));
-    let parts = [labels("lost", &change.lost), labels("gained", &change.gained), also];
+    let other = change.other_cpu.then(|| match (&change.host_model_before, &change.host_model) {
+        (Some(before), Some(now)) if before != now => {
+            format!("another CPU by its labels: host model {before} before, {now} now")
+        }
+        _ => "another CPU by its labels: of another vendor".to_owned(),
+    });
+    let parts = [other, labels("lost", &change.lost), labels("gained", &change.gained), also];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// Guests to which the same happened for the same labels, on one line.
+/// Guests to which the same happened for the same reasons, on one line.
 fn guests(found: &Diff, most: usize, page: &mut Page) {
     let mut alike: BTreeMap<(Direction, String), Vec<&str>> = BTreeMap::new();
+    let mut add =
+        |change: &'_ GuestChange, what: String, guest| alike.entry((change.turn, what)).or_default().push(guest);
     for change in &found.guests {
-        alike.entry((change.turn, happened(change, &found.gone, most))).or_default().push(&change.guest);
+        add(change, happened(change, &found.gone, most), &change.guest);
     }
     for change in &found.own_node {
-        let why = because(&change.because, &found.gone, most);
         let what = if change.own_node_after {
+            let why = because(&change.because, &found.gone, most).map(|why| format!(": {why}")).unwrap_or_default();
             format!("no longer matches its own node, so a restart of the kubelet there would fail it{why}")
         } else {
             "matches its own node again".to_owned()
         };
-        alike.entry((change.turn, what)).or_default().push(&change.guest);
+        add(change, what, &change.guest);
+    }
+    for change in &found.not_migratable {
+        let what = match &change.not_migratable_after {
+            Some(why) => format!("KubeVirt refuses to migrate it now: {why}"),
+            None => "KubeVirt no longer refuses to migrate it".to_owned(),
+        };
+        add(change, what, &change.guest);
+    }
+    for change in &found.node_gone {
+        let node = change.node_gone.as_deref().unwrap_or_default();
+        add(change, format!("runs on {node}, and {node} is gone"), &change.guest);
     }
     for ((_, what), names) in alike {
         let count = plural::counted(names.len(), "guest", "guests");
@@ -146,7 +185,7 @@ fn happened(change: &GuestChange, gone: &[String], most: usize) -> String {
     };
     match (change.before, change.after) {
         (Some(before), Some(after)) => {
-            format!("{} before, {} now{}", state(before), state(after), because(&change.because, gone, most))
+            format!("{} before, {} now{}", state(before), state(after), reasons(change, gone, most))
         }
         (None, Some(after)) if change.own_node_after => {
             format!(
@@ -160,10 +199,25 @@ fn happened(change: &GuestChange, gone: &[String], most: usize) -> String {
     }
 }
 
-/// `: cpu-feature amd-stibp, which no node has any more`.
-fn because(keys: &[String], gone: &[String], most: usize) -> String {
+/// `: cpu-feature amd-stibp, which no node has any more; node-b cordoned`.
+fn reasons(change: &GuestChange, gone: &[String], most: usize) -> String {
+    let mut by_change: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for cause in &change.because_nodes {
+        by_change.entry(&cause.change).or_default().push(&cause.node);
+    }
+    let of_nodes = by_change.into_iter().map(|(change, nodes)| match change {
+        "the guest runs there now" => format!("it runs on {} now", nodes.join(", ")),
+        _ => format!("{} {change}", plural::fold_names(&nodes, most)),
+    });
+    let kubevirt = change.because_kubevirt.then(|| "what changed of KubeVirt".to_owned());
+    let parts: Vec<String> = because(&change.because, gone, most).into_iter().chain(of_nodes).chain(kubevirt).collect();
+    if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) }
+}
+
+/// `cpu-feature amd-stibp, which no node has any more`; `None` where it is no label.
+fn because(keys: &[String], gone: &[String], most: usize) -> Option<String> {
     if keys.is_empty() {
-        return String::new();
+        return None;
     }
     let (gone, rest): (Vec<&String>, Vec<&String>) = keys.iter().partition(|key| gone.contains(key));
     // Labels of the CPU say `true`; which value of another label a guest asks for is not known here.
@@ -177,14 +231,14 @@ fn because(keys: &[String], gone: &[String], most: usize) -> String {
     };
     let gone = (!gone.is_empty()).then(|| format!("{}, which no node has any more", named(&gone)));
     let rest = (!rest.is_empty()).then(|| named(&rest));
-    format!(": {}", gone.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
+    Some(gone.into_iter().chain(rest).collect::<Vec<_>>().join("; "))
 }
 
 /// Settings that may have been forgotten.
 fn leftovers(found: &Diff, most: usize, page: &mut Page) {
     for (was_before, since) in [(true, "as before"), (false, "since")] {
-        let names: Vec<&str> =
-            found.frozen.iter().filter(|row| row.was_before == was_before).map(|row| row.node.as_str()).collect();
+        let is_meant = |row: &&Frozen| row.was_before == was_before && !row.other_cpu;
+        let names: Vec<&str> = found.frozen.iter().filter(is_meant).map(|row| row.node.as_str()).collect();
         if names.is_empty() {
             continue;
         }
@@ -196,6 +250,20 @@ fn leftovers(found: &Diff, most: usize, page: &mut Page) {
             label::SKIP_NODE
         ));
         commands(&annotate(&names, Freeze::Off), page);
+    }
+    let replaced: Vec<&str> = found.frozen.iter().filter(|row| row.other_cpu).map(|row| row.node.as_str()).collect();
+    if !replaced.is_empty() {
+        let verb = plural::number(replaced.len(), "has", "have");
+        let its = plural::number(
+            replaced.len(),
+            "its labels name another CPU than before",
+            "their labels name another CPU than before",
+        );
+        page.line(format_args!(
+            "{} {verb} the annotation {}, and {its}: they are frozen as they were set, whatever CPU is there now",
+            plural::fold_names(&replaced, most),
+            label::SKIP_NODE
+        ));
     }
     for row in &found.unlike {
         let Unlike { nodes, host_model, alike, lacks, has } = row;
@@ -211,12 +279,6 @@ fn leftovers(found: &Diff, most: usize, page: &mut Page) {
     }
 }
 
-/// The guests that are worse off, each once.
-fn worse(found: &Diff) -> BTreeSet<&str> {
-    let worse = found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Direction::Worse);
-    worse.map(|change| change.guest.as_str()).collect()
-}
-
 /// `virtualmachineinstance.kubevirt.io/db`, or of a VM where it does not run.
 fn title(guest: &str, world: &World) -> String {
     let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
@@ -227,49 +289,46 @@ fn title(guest: &str, world: &World) -> String {
 
 /// What to do now, and before the next upgrade.
 fn advice(found: &Diff, new: &World, page: &mut Page) {
-    let worse: Vec<&GuestChange> =
-        found.guests.iter().chain(&found.own_node).filter(|change| change.turn == Direction::Worse).collect();
-    let Some(first) = worse.first() else { return };
-    // A restart gives a guest that runs what nodes have now.
-    let is_gone = |change: &&&GuestChange| {
-        runs(new, &change.guest).is_some() && change.because.iter().any(|key| found.gone.contains(key))
-    };
-    let mut stranded: Vec<&str> = worse.iter().filter(is_gone).map(|change| change.guest.as_str()).collect();
-    stranded.sort_unstable();
-    stranded.dedup();
-    if !stranded.is_empty() {
-        let is_feature = |key: &String| Family::of(key) == Family::CpuFeature;
-        let policy = if found.gone.iter().all(is_feature) {
+    let worse = found.turned(Direction::Worse);
+    let (sure, by_luck): (Vec<&ProvedRestart>, Vec<&ProvedRestart>) =
+        found.restarts.iter().partition(|restart| restart.least_targets > 0);
+    for (restarts, what) in
+        [(sure, "a restart"), (by_luck, "a restart, which leaves a target only where it starts on certain nodes")]
+    {
+        if restarts.is_empty() {
+            continue;
+        }
+        let policy = if restarts.iter().all(|restart| restart.or_drop_stale) {
             ", or a policy with launcherSelectors: DropStale (libvirt decides)"
         } else {
             ""
         };
-        page.line(format_args!("Now, for {}: a restart{policy}", plural::counted(stranded.len(), "guest", "guests")));
-        for guest in stranded.iter().take(SHOWN) {
-            if let Some(judged) = runs(new, guest) {
-                commands(&restart(&judged), page);
-            }
+        page.line(format_args!("Now, for {}: {what}{policy}", plural::counted(restarts.len(), "guest", "guests")));
+        for judged in restarts.iter().take(SHOWN).filter_map(|restart| runs(new, &restart.guest)) {
+            commands(&restart(&judged), page);
         }
-        if stranded.len() > SHOWN {
-            page.line(format_args!("  # and {} more: -o wide names them", stranded.len() - SHOWN));
+        if restarts.len() > SHOWN {
+            page.line(format_args!("  # and {} more: -o wide names them", restarts.len() - SHOWN));
         }
     }
-    let others = worse.iter().find(|change| !is_gone(change)).unwrap_or(first);
-    if !is_gone(&others) {
+    let is_freed = |guest: &&&str| found.restarts.iter().any(|restart| restart.guest == **guest);
+    if let Some(other) = worse.iter().find(|guest| !is_freed(guest)) {
         page.line("Now: what helps, guest by guest:");
-        commands(&explain(&others.guest, new), page);
+        commands(&explain(other, new), page);
     }
-    let lost: Vec<&str> = found
-        .nodes
-        .iter()
-        .filter(|node| {
-            node.lost.iter().any(|label| worse.iter().any(|change| change.because.iter().any(|key| key == label)))
-        })
-        .filter(|node| node.change == What::Changed)
-        .map(|node| node.node.as_str())
+    let because: BTreeSet<&String> = found
+        .changes()
+        .filter(|change| change.turn == Direction::Worse)
+        .flat_map(|change| &change.because)
+        .filter(|key| Family::of(key).is_labeller())
         .collect();
-    let by_labeller = worse.iter().flat_map(|change| &change.because).any(|key| Family::of(key).is_labeller());
-    if by_labeller && !lost.is_empty() {
+    // Labels of another CPU would be false of the one that is there now.
+    let keeps = |node: &&NodeChange| {
+        let has_lost = || node.lost.iter().any(|label| because.contains(label));
+        node.change == What::Changed && !node.other_cpu && has_lost()
+    };
+    let lost: Vec<&str> = found.nodes.iter().filter(keeps).map(|node| node.node.as_str()).collect();
+    if !lost.is_empty() {
         page.line("Next time, before the upgrade, keep the labels until the guests were restarted or moved:");
         commands(&annotate(&lost, Freeze::On), page);
     }

@@ -398,6 +398,12 @@ impl Cluster {
         }
     }
 
+    /// Whether its KubeVirt resource is known.
+    #[must_use]
+    pub(crate) fn has_kubevirt(&self) -> bool {
+        !self.kubevirts.is_empty()
+    }
+
     /// A VMI.
     #[must_use]
     pub fn vmi(&self, namespace: &str, name: &str) -> Option<&Vmi> {

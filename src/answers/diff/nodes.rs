@@ -22,6 +22,11 @@ pub struct NodeChange {
     pub change: What,
     /// Its host model, as its label names it.
     pub host_model: Option<String>,
+    /// Its host model before, where it was there and had one.
+    pub host_model_before: Option<String>,
+    /// Whether its labels name another vendor or host model than before: it has another CPU, or its CPU another name. What was true of
+    /// the one before need not be of this one.
+    pub other_cpu: bool,
     /// What changed of it besides labels: `cordoned`, `taint …`, `annotation skip-node`, `not ready`; what ended begins with `no longer `.
     pub also: Vec<String>,
 }
@@ -46,6 +51,8 @@ pub struct Frozen {
     pub node: String,
     /// Whether it was so before.
     pub was_before: bool,
+    /// Whether its labels name another CPU than before, though they are frozen.
+    pub other_cpu: bool,
 }
 
 /// Nodes whose CPU labels differ from those of most nodes with their host model.
@@ -88,8 +95,16 @@ pub(super) fn changes(old: &Fleet, new: &Fleet) -> Vec<NodeChange> {
             continue;
         }
         let Labels { gained, lost } = labels;
-        let (name, host_model) = (name.to_owned(), host_model(new, now));
-        out.push(NodeChange { node: name, gained, lost, change: What::Changed, host_model, also });
+        out.push(NodeChange {
+            node: name.to_owned(),
+            gained,
+            lost,
+            change: What::Changed,
+            host_model: host_model(new, now),
+            host_model_before: host_model(old, node),
+            other_cpu: has_other_cpu(old, node, new, now),
+            also,
+        });
     }
     let came = new.in_name_order().into_iter().filter(|node| old.find(new.name(*node)).is_none());
     out.extend(came.map(|node| whole(new, node, What::Added)));
@@ -102,11 +117,20 @@ fn whole(fleet: &Fleet, node: NodeIndex, change: What) -> NodeChange {
     labels.sort_unstable();
     let (gained, lost) = if change == What::Added { (labels, Vec::new()) } else { (Vec::new(), labels) };
     let (node, host_model) = (fleet.name(node).to_owned(), host_model(fleet, node));
-    NodeChange { node, gained, lost, change, host_model, also: Vec::new() }
+    let host_model_before = host_model.clone().filter(|_| change == What::Removed);
+    NodeChange { node, gained, lost, change, host_model, host_model_before, other_cpu: false, also: Vec::new() }
 }
 
 fn host_model(fleet: &Fleet, node: NodeIndex) -> Option<String> {
     fleet.names_under(node, Family::HostModelCpu).first().map(|model| (*model).to_owned())
+}
+
+/// Whether labels of the CPU name another one: of a family that is labelled before and after.
+fn has_other_cpu(old: &Fleet, was: NodeIndex, new: &Fleet, is: NodeIndex) -> bool {
+    [Family::CpuVendor, Family::HostModelCpu].into_iter().any(|family| {
+        let (before, after) = (old.names_under(was, family), new.names_under(is, family));
+        !before.is_empty() && !after.is_empty() && before != after
+    })
 }
 
 fn shown((key, value): LabelPair<'_>) -> String {
@@ -156,8 +180,12 @@ pub(super) fn frozen(old: &Fleet, new: &Fleet) -> Vec<Frozen> {
     let is_frozen = |node: &NodeIndex| new.skip_node(*node).is_some();
     let row = |node: NodeIndex| {
         let name = new.name(node);
-        let was_before = old.find(name).is_some_and(|before| old.skip_node(before).is_some());
-        Frozen { node: name.to_owned(), was_before }
+        let before = old.find(name);
+        Frozen {
+            node: name.to_owned(),
+            was_before: before.is_some_and(|before| old.skip_node(before).is_some()),
+            other_cpu: before.is_some_and(|before| has_other_cpu(old, before, new, node)),
+        }
     };
     new.in_name_order().into_iter().filter(is_frozen).map(row).collect()
 }

@@ -1,20 +1,23 @@
 #![allow(clippy::expect_used)]
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use rstest::rstest;
 use serde_json::json;
 
 use super::*;
-use crate::answers::audit::{AuditRow, audit};
+use crate::answers::audit::{AuditRow, LifeStage, audit};
 use crate::fit::label;
 use crate::fit::node::Node;
-use crate::kubevirt::cluster::ClusterObject;
+use crate::kubevirt::cluster::{Cluster, ClusterObject};
 use crate::testing::at_least;
 use crate::testing::cluster::{cluster, launcher, read, read_policy, running, vm, vmi};
-use crate::testing::fleet::{CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, mixed, of, set, take};
+use crate::testing::fleet::{
+    CASCADE_LAKE, COMMON, SKYLAKE, TSX, cordon, feature, intel, mixed, of, rome, set, taint, take,
+};
 use crate::testing::thorough::one_in;
 
 /// An edit of a node.
@@ -22,6 +25,8 @@ use crate::testing::thorough::one_in;
 enum Edit {
     Lose(&'static str),
     Cordon,
+    Taint,
+    NotReady,
     Unwell,
     Skip,
     Go,
@@ -35,6 +40,11 @@ fn edited(edits: &[(usize, Edit)]) -> Vec<Node> {
         match edit {
             Edit::Lose(name) => take(&mut nodes[at], &[feature(name)]),
             Edit::Cordon => cordon(&mut nodes[at]),
+            Edit::Taint => nodes[at].taints.push(taint("broken")),
+            Edit::NotReady => {
+                nodes[at].not_ready = true;
+                nodes[at].taints.push(taint("node.kubernetes.io/not-ready"));
+            }
             Edit::Unwell => set(&mut nodes[at], label::SCHEDULABLE, "false"),
             Edit::Skip => nodes[at].skip_node = Some("true".to_owned()),
             Edit::Go => drop(nodes.remove(at)),
@@ -44,8 +54,14 @@ fn edited(edits: &[(usize, Edit)]) -> Vec<Node> {
     nodes
 }
 
-/// Guests that run, wait and are stopped.
-fn objects(guests: &[(usize, &'static str, bool)]) -> Vec<ClusterObject> {
+/// A guest that KubeVirt refuses to migrate.
+fn refuse(guest: &mut serde_json::Value) {
+    let refused = json!({"type": "LiveMigratable", "status": "False", "reason": "HostDeviceNotLiveMigratable"});
+    guest["status"]["conditions"] = json!([refused]);
+}
+
+/// Guests that run, wait and are stopped; of those that run, some are not to be migrated.
+fn objects(guests: &[(usize, &'static str, bool)], are_refused: bool) -> Vec<ClusterObject> {
     let all = [&COMMON[..], &SKYLAKE, &CASCADE_LAKE, &TSX].concat();
     let inherited = || all.iter().map(|name| feature(name));
     let names = ["node-a", "node-b", "node-c", "node-e", "amd-1", "gone"];
@@ -61,7 +77,10 @@ fn objects(guests: &[(usize, &'static str, bool)]) -> Vec<ClusterObject> {
                 out.push(vmi(waits));
             }
             _ => {
-                let guest = running(&name, node, model);
+                let mut guest = running(&name, node, model);
+                if are_refused && number % 3 == 0 {
+                    refuse(&mut guest);
+                }
                 let selector: Vec<String> = if *is_inherited { inherited().collect() } else { Vec::new() };
                 out.push(launcher(&guest, selector));
                 out.push(vmi(guest));
@@ -72,18 +91,32 @@ fn objects(guests: &[(usize, &'static str, bool)]) -> Vec<ClusterObject> {
 }
 
 fn world(edits: &[(usize, Edit)], guests: &[(usize, &'static str, bool)], policies: &[serde_json::Value]) -> World {
+    world_with(edits, guests, policies, false)
+}
+
+fn world_with(
+    edits: &[(usize, Edit)],
+    guests: &[(usize, &'static str, bool)],
+    policies: &[serde_json::Value],
+    are_refused: bool,
+) -> World {
     let policy = |spec: &serde_json::Value| read_policy("pool", spec);
-    World { cluster: cluster("1.9.0", edited(edits), objects(guests)), policies: policies.iter().map(policy).collect() }
+    World {
+        cluster: cluster("1.9.0", edited(edits), objects(guests, are_refused)),
+        policies: policies.iter().map(policy).collect(),
+    }
 }
 
 fn edits() -> impl Strategy<Value = Vec<(usize, Edit)>> {
     let edit = prop_oneof![
-        prop::sample::select(vec!["fpu", "vme", "avx512vnni", "hle"]).prop_map(Edit::Lose),
-        Just(Edit::Cordon),
-        Just(Edit::Unwell),
-        Just(Edit::Skip),
-        Just(Edit::Go),
-        Just(Edit::Nothing),
+        1 => prop::sample::select(vec!["fpu", "vme", "avx512vnni", "hle"]).prop_map(Edit::Lose),
+        1 => Just(Edit::Cordon),
+        1 => Just(Edit::Taint),
+        1 => Just(Edit::NotReady),
+        1 => Just(Edit::Unwell),
+        1 => Just(Edit::Skip),
+        3 => Just(Edit::Go),
+        1 => Just(Edit::Nothing),
     ];
     prop::collection::vec((0_usize..9, edit), 0..4)
 }
@@ -120,22 +153,27 @@ proptest! {
 }
 
 #[test]
-fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict() {
-    let (named, unnamed, worse, own_node) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
+fn a_guest_is_named_exactly_if_an_audit_tells_it_otherwise_and_who_is_counted_is_named_with_a_cause() {
+    let counts: [Cell<usize>; 7] = Default::default();
+    let [named, unnamed, worse, own_node, refused, gone, by_nodes] = &counts;
     let add = |to: &Cell<usize>, more: usize| to.set(to.get() + more);
-    let strategy = (edits(), edits(), guests(), guests(), any::<bool>(), policies());
+    let strategy = (edits(), edits(), guests(), guests(), any::<bool>(), any::<[bool; 2]>(), policies());
     let mut runner = TestRunner::new_with_rng(
         ProptestConfig::with_cases(192 / one_in() as u32),
         TestRng::deterministic_rng(RngAlgorithm::ChaCha),
     );
-    let ran = runner.run(&strategy, |(was, is, guests, others, are_the_same, policies)| {
-        let old = world(&was, &guests, &policies);
-        let new = world(&is, if are_the_same { &guests } else { &others }, &policies);
+    let ran = runner.run(&strategy, |(was, is, guests, others, are_the_same, are_refused, policies)| {
+        let old = world_with(&was, &guests, &policies, are_refused[0]);
+        let new = world_with(&is, if are_the_same { &guests } else { &others }, &policies, are_refused[1]);
         let found = diff(&old, &new, &|_| true, &|_, _| {});
         let (was, is) = (rows(&old), rows(&new));
+        if was.is_empty() || is.is_empty() {
+            prop_assert!(!found.are_guests_compared && !found.not_known.is_empty() && found.changes().next().is_none());
+            return Ok(());
+        }
         let changed: BTreeMap<&str, (Option<&str>, Option<&str>)> =
             found.guests.iter().map(|change| (change.guest.as_str(), (change.before, change.after))).collect();
-        let mut count = 0;
+        let [mut are_worse, mut are_better] = [BTreeSet::new(), BTreeSet::new()];
         for title in was.keys().chain(is.keys()) {
             let verdicts = (was.get(title).map(|row| row.verdict), is.get(title).map(|row| row.verdict));
             let expected = (verdicts.0 != verdicts.1).then_some(verdicts);
@@ -143,30 +181,169 @@ fn a_guest_is_named_exactly_if_an_audit_gives_it_another_verdict() {
             let is_in_both = was.contains_key(title) && is.contains_key(title);
             let is_listed = found.own_node.iter().any(|change| change.guest == *title);
             prop_assert!(is_in_both || !is_listed, "{} came or went, and its own node would have changed", title);
-            add(if expected.is_some() { &named } else { &unnamed }, usize::from(is_in_both));
+            add(if expected.is_some() { named } else { unnamed }, usize::from(is_in_both));
         }
         for (title, row) in &is {
             let Some(before) = was.get(title) else { continue };
-            let is_named = found.own_node.iter().any(|change| change.guest == *title);
-            prop_assert_eq!(is_named, before.own_node != row.own_node, "{}", title);
-            add(&own_node, usize::from(is_named));
+            let lists = |list: &[GuestChange]| list.iter().any(|change| change.guest == *title);
+            let is_there = |world: &World, node: &str| world.cluster.fleet.find(node).is_some();
+            let running = row.node.as_deref().filter(|_| row.stand == LifeStage::Running);
+            let node_gone = running.is_some_and(|node| is_there(&old, node) && !is_there(&new, node));
+            prop_assert_eq!(lists(&found.node_gone), node_gone, "{}", title);
+            prop_assert_eq!(lists(&found.own_node), before.own_node != row.own_node && !node_gone, "{}", title);
+            let refusals = (before.not_migratable.is_some(), row.not_migratable.is_some());
+            prop_assert_eq!(lists(&found.not_migratable), refusals.0 != refusals.1, "{}", title);
+            add(own_node, usize::from(lists(&found.own_node)));
+            add(refused, usize::from(lists(&found.not_migratable)));
+            add(gone, usize::from(node_gone));
             let is_known = before.verdict != "unknown" && row.verdict != "unknown";
             let rank = |row: &AuditRow| {
                 let bad = ["fits", "fragile", "pinned", "unschedulable"].iter().position(|word| *word == row.verdict);
-                (row.severity(), bad)
+                (row.severity(), bad, row.not_migratable.is_some())
             };
-            count += usize::from((is_known || before.own_node != row.own_node) && rank(row) > rank(before));
+            let is_comparable = is_known || before.own_node != row.own_node || refusals.0 != refusals.1;
+            if node_gone || is_comparable && rank(row) > rank(before) {
+                are_worse.insert(title.as_str());
+            } else if is_comparable && rank(row) < rank(before) {
+                are_better.insert(title.as_str());
+            }
         }
-        prop_assert_eq!(found.worse, count, "{:?}", found.guests);
-        add(&worse, count);
+        prop_assert_eq!(&found.turned(Direction::Worse), &are_worse, "who is counted is not named: {:?}", found);
+        prop_assert_eq!(&found.turned(Direction::Better), &are_better, "who is counted is not named: {:?}", found);
+        prop_assert_eq!((found.worse, found.better), (are_worse.len(), are_better.len()));
+        add(worse, are_worse.len());
+        for change in found.guests.iter().filter(|change| {
+            let is_known = |verdict: Option<&str>| verdict.is_some_and(|verdict| verdict != "unknown");
+            are_the_same && is_known(change.before) && is_known(change.after)
+        }) {
+            let has_cause =
+                !change.because.is_empty() || !change.because_nodes.is_empty() || change.node_gone.is_some();
+            prop_assert!(has_cause, "the cause is not named: {:?}", change);
+            add(by_nodes, usize::from(!change.because_nodes.is_empty()));
+        }
         Ok(())
     });
     ran.unwrap_or_else(|error| panic!("{error}"));
-    let seen = [named.get(), unnamed.get(), worse.get(), own_node.get()];
+    let seen = counts.map(|count| count.get());
     assert!(
-        seen.iter().all(|&count| count >= at_least(20)),
-        "too few guests show it (named, not named, worse, own node): {seen:?}"
+        seen.iter().all(|&count| count >= at_least(5)),
+        "too few guests show it (named, not named, worse, own node, refused, node gone, by nodes): {seen:?}"
     );
+}
+
+/// What happens to one of the two targets of a guest, and what is said of it.
+#[rstest]
+#[case::cordon(Edit::Cordon, "cordoned")]
+#[case::taint(Edit::Taint, "taint broken:NoSchedule")]
+#[case::not_ready(Edit::NotReady, "not ready")]
+#[case::removed(Edit::Go, "removed")]
+fn what_became_of_a_node_is_named_as_the_cause(#[case] edit: Edit, #[case] expected: &str) {
+    let guests = [(0, "host-model", false), (0, "host-model", false), (0, "host-model", false)];
+    let with = |edits: &[(usize, Edit)]| world(edits, &guests, &[]);
+    let (before, after) = (with(&[]), with(&[(2, edit)]));
+    let node = mixed()[2].name.clone();
+    for (old, new, change) in [(&before, &after, expected.to_owned()), (&after, &before, undone(expected))] {
+        let found = diff(old, new, &|_| true, &|_, _| {});
+        let of = found.guests.iter().find(|change| change.guest == "shop/guest-2").expect("the guest that runs");
+        assert_eq!(of.because_nodes, [NodeCause { change, node: node.clone() }], "{:?}", found.guests);
+        assert!(of.because.is_empty(), "no label decided: {:?}", of.because);
+    }
+}
+
+fn undone(change: &str) -> String {
+    if change == "removed" { "added".to_owned() } else { format!("no longer {change}") }
+}
+
+#[test]
+fn what_changed_of_kubevirt_is_named_with_what_it_means() {
+    let with = |release: &str, configuration: serde_json::Value| {
+        let kubevirt = json!({
+            "metadata": {"namespace": "kubevirt", "name": "kubevirt"},
+            "spec": {"configuration": configuration},
+            "status": {"observedKubeVirtVersion": release},
+        });
+        let objects = [
+            ClusterObject::KubeVirt(Box::new(read(kubevirt))),
+            ClusterObject::VirtualMachine(Box::new(read(vm("db", "")))),
+        ];
+        let nodes = mixed().into_iter().map(ClusterObject::Node);
+        World { cluster: Cluster::new(nodes.chain(objects), None), policies: Vec::new() }
+    };
+    let old =
+        with("v1.5.0", json!({"evictionStrategy": "LiveMigrate", "developerConfiguration": {"featureGates": ["A"]}}));
+    let new = with(
+        "v1.6.4",
+        json!({"cpuModel": "none-such", "obsoleteCPUModels": {"Haswell": true}, "developerConfiguration": {"featureGates": ["HypervStrictCheck"]}}),
+    );
+    let found = diff(&old, &new, &|_| true, &|_, _| {});
+    assert!(!found.is_empty(), "it would be said that nothing changed");
+    let settings: Vec<&str> = found.kubevirt.iter().map(|change| change.setting.as_str()).collect();
+    let expected = [
+        "observedKubeVirtVersion",
+        "cpuModel",
+        "evictionStrategy",
+        "developerConfiguration.featureGates",
+        "obsoleteCPUModels",
+    ];
+    assert_eq!(settings, expected);
+    assert!(found.kubevirt.iter().all(|change| !change.means.is_empty()), "{:?}", found.kubevirt);
+    let change = &found.guests[0];
+    assert_eq!((change.after, change.because_kubevirt), (Some("unschedulable"), true), "{change:?}");
+    let objects = objects(&[(0, "", false)], false);
+    let nodes = mixed().into_iter().map(ClusterObject::Node);
+    let without = World { cluster: Cluster::new(nodes.chain(objects), None), policies: Vec::new() };
+    let found = diff(&old, &without, &|_| true, &|_, _| {});
+    assert!(found.kubevirt.is_empty(), "a dump without the resource tells nothing: {:?}", found.kubevirt);
+    assert!(found.not_known.iter().any(|line| line.contains("the new side holds no KubeVirt resource")));
+}
+
+/// A dump without guests tells nothing of them, of both sides.
+#[rstest]
+#[case::new_side(&[(0, "host-model", false)], &[], "the new dump holds no guests")]
+#[case::old_side(&[], &[(0, "host-model", false)], "the old dump holds no guests")]
+#[case::both(&[], &[], "neither dump holds guests")]
+fn a_dump_without_guests_tells_nothing_of_them(
+    #[case] old: &[(usize, &'static str, bool)],
+    #[case] new: &[(usize, &'static str, bool)],
+    #[case] expected: &str,
+) {
+    let found = diff(&world(&[], old, &[]), &world(&[], new, &[]), &|_| true, &|_, _| {});
+    assert!(!found.are_guests_compared && found.changes().next().is_none(), "{found:?}");
+    assert!(found.not_known[0].starts_with(expected), "{:?}", found.not_known);
+}
+
+/// A restart ends a guest that no node takes at its next start: it is advised where that start is proved alone.
+#[rstest]
+#[case::starts_elsewhere("host-model", 1)]
+#[case::model_on_no_node("Lost-Model", 0)]
+fn a_restart_is_advised_where_the_next_start_is_proved(#[case] model: &'static str, #[case] expected: usize) {
+    let guests = [(0, model, false), (0, model, false), (0, model, true)];
+    let with = |lost: bool| {
+        let mut nodes = mixed();
+        for node in &mut nodes {
+            let key = crate::testing::fleet::model("Lost-Model");
+            if lost { take(node, &[feature("hle")]) } else { set(node, &key, "true") }
+        }
+        World { cluster: cluster("1.9.0", nodes, objects(&guests, false)), policies: Vec::new() }
+    };
+    let found = diff(&with(false), &with(true), &|_| true, &|_, _| {});
+    assert!(found.turned(Direction::Worse).contains("shop/guest-2"), "{:?}", found.guests);
+    assert_eq!(found.restarts.len(), expected, "{:?}", found.restarts);
+    assert!(found.restarts.iter().all(|restart| restart.start_nodes > 0 && restart.most_targets > 0));
+}
+
+/// Hardware of another vendor under the name of a node: labels of the old are no advice for the new.
+#[test]
+fn what_was_true_of_replaced_hardware_is_not_said_of_the_new() {
+    let objects = || objects(&[(0, "host-model", false)], false);
+    let mut nodes = intel();
+    nodes[1] = rome(&nodes[1].name.clone());
+    nodes[1].skip_node = Some("true".to_owned());
+    let old = World { cluster: cluster("1.9.0", intel(), objects()), policies: Vec::new() };
+    let new = World { cluster: cluster("1.9.0", nodes, objects()), policies: Vec::new() };
+    let found = diff(&old, &new, &|_| true, &|_, _| {});
+    assert_eq!(found.nodes.iter().map(|node| node.other_cpu).collect::<Vec<_>>(), [true]);
+    assert_eq!(found.frozen.iter().map(|row| row.other_cpu).collect::<Vec<_>>(), [true]);
 }
 
 #[test]
@@ -199,7 +376,7 @@ fn forgotten_annotations_and_nodes_that_differ_from_their_like_are_said() {
     let new = World { cluster: cluster("1.9.0", nodes, []), policies: Vec::new() };
     let old = World { cluster: cluster("1.9.0", intel(), []), policies: Vec::new() };
     let found = diff(&old, &new, &|_| true, &|_, _| {});
-    assert_eq!(found.frozen, [Frozen { node: "node-c".to_owned(), was_before: false }]);
+    assert_eq!(found.frozen, [Frozen { node: "node-c".to_owned(), was_before: false, other_cpu: false }]);
     let unlike = &found.unlike[..];
     assert_eq!(unlike.len(), 1, "{unlike:?}");
     assert_eq!(unlike[0].nodes, ["node-c"]);

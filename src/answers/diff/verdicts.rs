@@ -22,6 +22,8 @@ pub(super) struct GuestVerdict {
     pub(super) severity: Severity,
     /// Its own node no longer meets its launcher.
     pub(super) own_node: bool,
+    /// KubeVirt refuses to migrate it.
+    pub(super) not_migratable: bool,
 }
 
 /// A guest's objects.
@@ -63,7 +65,12 @@ impl<'w> Verdicts<'w> {
             .iter()
             .any(|policy| policy.common_model.is_some() || policy.launcher_selectors != LauncherSelectors::Keep);
         let row = |row: crate::answers::audit::AuditRow| {
-            let standing = GuestVerdict { verdict: row.verdict, severity: row.severity(), own_node: row.own_node };
+            let standing = GuestVerdict {
+                verdict: row.verdict,
+                severity: row.severity(),
+                own_node: row.own_node,
+                not_migratable: row.not_migratable.is_some(),
+            };
             (row.guest, standing)
         };
         let audited = changes.then(|| audit(world, &|| false).into_iter().map(row).collect());
@@ -79,7 +86,8 @@ impl<'w> Verdicts<'w> {
             GuestObject::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
             GuestObject::Vmi(vmi) => {
                 let verdict = self.like.start(vmi).outcome.as_str();
-                GuestVerdict::of(verdict, migration::not_migratable(vmi).is_some(), false)
+                // Whether it can be migrated is known once it runs.
+                GuestVerdict::of(verdict, false, false)
             }
             GuestObject::Vm(vm) => {
                 GuestVerdict::of(subject::of_vm(vm, cluster).assess(cluster).outcome.as_str(), false, false)
@@ -121,7 +129,7 @@ impl GuestVerdict {
             "fragile" => Severity::Fragile,
             _ => Severity::None,
         };
-        Self { verdict, severity, own_node }
+        Self { verdict, severity, own_node, not_migratable: is_stuck }
     }
 }
 

@@ -307,6 +307,20 @@ fn whom_an_upgrade_stranded_and_by_which_label() {
     assert_eq!(back.code(), 0, "nobody is worse off: {}", back.stdout);
     let same = diff(&after, &after, &["-o", "json"]);
     assert_eq!((same.code(), &same.json()["nodes"], &same.json()["guests"]), (0, &json!([]), &json!([])));
+    // A dump without guests tells nothing of them: a gate that goes by the exit code is not passed.
+    let mut nodes = before_the_upgrade();
+    let items = nodes["items"].as_array_mut().unwrap();
+    items.retain(|item| item["kind"] == "Node");
+    let nodes = scratch.write_json("nodes.json", &nodes);
+    for (old, new, code, says) in [
+        (&after, &nodes, 2, "Not known: the new dump holds no guests"),
+        (&nodes, &after, 0, "Not known: the old dump holds no guests"),
+        (&nodes, &nodes, 0, "Not known: neither dump holds guests"),
+    ] {
+        let ran = diff(old, new, &[]);
+        assert_eq!(ran.code(), code, "{}", ran.stdout);
+        assert!(ran.stdout.contains(says) && !ran.stdout.contains("nothing changed"), "{}", ran.stdout);
+    }
     let both = cpufit(["diff", "-", "-"]).stdin("").run();
     assert_eq!(both.code(), 2, "standard input can be read once");
 }

@@ -1,0 +1,301 @@
+//! What changed of KubeVirt itself: its release and its configuration, and what that means for guests.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::kubevirt::cluster::Cluster;
+use crate::kubevirt::release::{Release, ReleaseKnown};
+use crate::kubevirt::wire::{Architectures, Configuration, DeveloperConfiguration, MigrationConfiguration};
+use crate::say::plural;
+use crate::world::World;
+
+/// A setting that is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SettingChange {
+    /// `observedKubeVirtVersion`, `defaultArchitecture`, or the field below `spec.configuration` of the KubeVirt resource.
+    pub setting: String,
+    /// What it was; null where it was not set.
+    pub before: Option<String>,
+    /// What it is; null where it is not set.
+    pub after: Option<String>,
+    /// What that means for guests, as far as is known; empty where nothing is.
+    pub means: String,
+}
+
+/// The new side under KubeVirt's release and configuration of before.
+pub(super) fn as_before(old: &World, new: &World) -> World {
+    let mut out = new.clone();
+    out.cluster.config = old.cluster.config.clone();
+    out.cluster.release = old.cluster.release.clone();
+    out.cluster.withheld = Arc::clone(&old.cluster.withheld);
+    out
+}
+
+/// Whether a side holds a KubeVirt resource: else nothing is known of its configuration.
+fn is_known(cluster: &Cluster) -> bool {
+    cluster.has_kubevirt()
+}
+
+/// Why nothing is said of KubeVirt, where one side alone holds its resource.
+pub(super) fn not_known(old: &Cluster, new: &Cluster) -> Option<String> {
+    let side = match (is_known(old), is_known(new)) {
+        (true, false) => "new",
+        (false, true) => "old",
+        _ => return None,
+    };
+    Some(format!(
+        "the {side} side holds no KubeVirt resource: nothing can be said of whether KubeVirt's release and configuration changed"
+    ))
+}
+
+/// What changed, release first.
+pub(super) fn changes(old: &Cluster, new: &Cluster) -> Vec<SettingChange> {
+    let mut out = Changes::default();
+    if let (ReleaseKnown::Observed(before), ReleaseKnown::Observed(after)) = (&old.release, &new.release) {
+        out.add("observedKubeVirtVersion", Some(before), Some(after), || of_release(*before, *after));
+    }
+    if is_known(old) && is_known(new) {
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let (before, after) = (&old.config.default_architecture, &new.config.default_architecture);
+        out.add("defaultArchitecture", text(before), text(after), || AT_NEXT_START.to_owned());
+        out.configuration(&old.config.configuration, &new.config.configuration);
+    }
+    out.0
+}
+
+const AT_NEXT_START: &str = "guests that state none get it at their next start; those that run keep theirs";
+
+/// The rules about pods of guests that one release follows and another does not, each with what it says where it holds. From
+/// [`Release`], where KubeVirt's source is named.
+type ReleaseRule = (fn(Release) -> bool, &'static str, &'static str);
+
+const RULES: [ReleaseRule; 5] = [
+    (Release::selects_arch, "launchers ask for their architecture", "launchers do not ask for their architecture"),
+    (
+        Release::selects_machine_type,
+        "launchers ask for their machine type",
+        "launchers do not ask for their machine type",
+    ),
+    (
+        Release::selects_vendor,
+        "a migration asks for the CPU vendor of the node that it leaves",
+        "a migration does not ask for the CPU vendor of the node that it leaves",
+    ),
+    (
+        Release::overlooks_missing_host_model,
+        "a node without host-model labels does not keep its guests from migrating",
+        "a node without host-model labels keeps its host-model guests from migrating",
+    ),
+    (
+        Release::renamed_cpumanager,
+        "guests with dedicated CPUs ask for the label kubevirt.io/cpumanager",
+        "guests with dedicated CPUs ask for the label cpumanager",
+    ),
+];
+
+fn of_release(before: Release, after: Release) -> String {
+    let changed = RULES.iter().filter(|(holds, _, _)| holds(before) != holds(after));
+    let said: Vec<&str> = changed.map(|(holds, on, off)| if holds(after) { *on } else { *off }).collect();
+    if said.is_empty() {
+        String::new()
+    } else {
+        format!("pods of guests that are created from now on: {}", said.join("; "))
+    }
+}
+
+#[derive(Default)]
+struct Changes(Vec<SettingChange>);
+
+impl Changes {
+    fn add<T: Display + PartialEq>(
+        &mut self,
+        setting: &str,
+        before: Option<T>,
+        after: Option<T>,
+        means: impl FnOnce() -> String,
+    ) {
+        if before != after {
+            let [before, after] = [before, after].map(|value| value.map(|value| value.to_string()));
+            self.0.push(SettingChange { setting: setting.to_owned(), before, after, means: means() });
+        }
+    }
+
+    fn text(&mut self, setting: &str, before: &str, after: &str, means: &str) {
+        let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        self.add(setting, set(before), set(after), || means.to_owned());
+    }
+
+    fn names<'n>(
+        &mut self,
+        setting: &str,
+        before: impl IntoIterator<Item = &'n str>,
+        after: impl IntoIterator<Item = &'n str>,
+        means: impl FnOnce(&[&str], &[&str]) -> String,
+    ) {
+        let (before, after): (BTreeSet<&str>, BTreeSet<&str>) =
+            (before.into_iter().collect(), after.into_iter().collect());
+        let gained: Vec<&str> = after.difference(&before).copied().collect();
+        let lost: Vec<&str> = before.difference(&after).copied().collect();
+        let listed = |names: &BTreeSet<&str>| {
+            Some(names.iter().copied().collect::<Vec<_>>().join(", ")).filter(|names| !names.is_empty())
+        };
+        self.add(setting, listed(&before), listed(&after), || means(&gained, &lost));
+    }
+
+    /// A field that is not listed does not compile.
+    fn configuration(&mut self, old: &Configuration, new: &Configuration) {
+        let Configuration {
+            cpu_model,
+            eviction_strategy,
+            vm_rollout_strategy,
+            migrations,
+            machine_type,
+            architecture_configuration,
+            developer_configuration,
+            obsolete_cpu_models,
+            min_cpu_model,
+        } = old;
+        self.text("cpuModel", cpu_model, &new.cpu_model, AT_NEXT_START);
+        self.text(
+            "evictionStrategy",
+            eviction_strategy,
+            &new.eviction_strategy,
+            match new.eviction_strategy.as_str() {
+                "LiveMigrate" => "guests that state none are migrated at a drain, or stay, from now on",
+                "LiveMigrateIfPossible" => {
+                    "guests that state none are migrated at a drain where they can be, else shut down, from now on"
+                }
+                "External" => "guests that state none wait at a drain for something else than KubeVirt, from now on",
+                "" | "None" => "guests that state none are shut down at a drain, from now on",
+                _ => "",
+            },
+        );
+        self.text(
+            "vmRolloutStrategy",
+            vm_rollout_strategy,
+            &new.vm_rollout_strategy,
+            "it says whether a change of a VirtualMachine's node selector or affinity reaches its running guest",
+        );
+        self.migrations(migrations, &new.migrations);
+        self.text("machineType", machine_type, &new.machine_type, AT_NEXT_START);
+        self.architectures(architecture_configuration, &new.architecture_configuration);
+        self.developer(developer_configuration, &new.developer_configuration);
+        let keys = |list: &'_ std::collections::BTreeMap<String, Option<bool>>| -> Vec<String> {
+            list.keys().cloned().collect()
+        };
+        let (before, after) = (keys(obsolete_cpu_models), keys(&new.obsolete_cpu_models));
+        self.names(
+            "obsoleteCPUModels",
+            before.iter().map(String::as_str),
+            after.iter().map(String::as_str),
+            |gained, lost| match (before.is_empty(), after.is_empty()) {
+                (true, _) => format!(
+                    "the list takes the place of the built-in one, and withholds the labels of {}",
+                    plural::fold_names(gained, 8)
+                ),
+                (_, true) => format!(
+                    "the built-in list counts again; no longer withheld by the list: {}",
+                    plural::fold_names(lost, 8)
+                ),
+                _ => {
+                    let withheld = (!gained.is_empty())
+                        .then(|| format!("labels of {} are withheld from nodes", plural::fold_names(gained, 8)));
+                    let free =
+                        (!lost.is_empty()).then(|| format!("{} is no longer withheld", plural::fold_names(lost, 8)));
+                    withheld.into_iter().chain(free).collect::<Vec<_>>().join("; ")
+                }
+            },
+        );
+        self.text("minCPUModel", min_cpu_model, &new.min_cpu_model, "no node-labeller reads it since 0.56");
+    }
+
+    fn migrations(&mut self, old: &MigrationConfiguration, new: &MigrationConfiguration) {
+        let MigrationConfiguration {
+            match_selinux_level_on_migration,
+            parallel_migrations_per_cluster,
+            parallel_outbound_migrations_per_node,
+        } = old;
+        self.add(
+            "migrations.matchSELinuxLevelOnMigration",
+            match_selinux_level_on_migration.as_ref(),
+            new.match_selinux_level_on_migration.as_ref(),
+            String::new,
+        );
+        let pace = || "how many guests migrate at a time".to_owned();
+        self.add(
+            "migrations.parallelMigrationsPerCluster",
+            parallel_migrations_per_cluster.as_ref(),
+            new.parallel_migrations_per_cluster.as_ref(),
+            pace,
+        );
+        self.add(
+            "migrations.parallelOutboundMigrationsPerNode",
+            parallel_outbound_migrations_per_node.as_ref(),
+            new.parallel_outbound_migrations_per_node.as_ref(),
+            pace,
+        );
+    }
+
+    fn architectures(&mut self, old: &Architectures, new: &Architectures) {
+        let Architectures { default_architecture, amd64, arm64, s390x } = old;
+        let rows = [
+            ("architectureConfiguration.defaultArchitecture", default_architecture, &new.default_architecture),
+            ("architectureConfiguration.amd64.machineType", &amd64.machine_type, &new.amd64.machine_type),
+            ("architectureConfiguration.arm64.machineType", &arm64.machine_type, &new.arm64.machine_type),
+            ("architectureConfiguration.s390x.machineType", &s390x.machine_type, &new.s390x.machine_type),
+        ];
+        for (setting, before, after) in rows {
+            self.text(setting, before, after, AT_NEXT_START);
+        }
+    }
+
+    fn developer(&mut self, old: &DeveloperConfiguration, new: &DeveloperConfiguration) {
+        let DeveloperConfiguration {
+            feature_gates,
+            disabled_feature_gates,
+            node_selectors,
+            minimum_cluster_tsc_frequency,
+        } = old;
+        for (setting, before, after) in [
+            ("developerConfiguration.featureGates", feature_gates, &new.feature_gates),
+            ("developerConfiguration.disabledFeatureGates", disabled_feature_gates, &new.disabled_feature_gates),
+        ] {
+            self.names(setting, before.iter().map(String::as_str), after.iter().map(String::as_str), |gained, lost| {
+                gained.iter().chain(lost).filter_map(|gate| of_gate(gate)).collect::<Vec<_>>().join("; ")
+            });
+        }
+        let pairs = |selectors: &std::collections::BTreeMap<String, String>| -> Vec<String> {
+            selectors.iter().map(|(key, value)| format!("{key}={value}")).collect()
+        };
+        let (before, after) = (pairs(node_selectors), pairs(&new.node_selectors));
+        self.names(
+            "developerConfiguration.nodeSelectors",
+            before.iter().map(String::as_str),
+            after.iter().map(String::as_str),
+            |_, _| "all launchers and migration targets that are created from now on ask for these labels".to_owned(),
+        );
+        self.add(
+            "developerConfiguration.minimumClusterTSCFrequency",
+            minimum_cluster_tsc_frequency.as_ref(),
+            new.minimum_cluster_tsc_frequency.as_ref(),
+            || "guests that ask for a TSC frequency get another one at their next start".to_owned(),
+        );
+    }
+}
+
+/// What a feature gate is about, of those that bear on where guests run (`ClusterConfig::gate`).
+fn of_gate(gate: &str) -> Option<&'static str> {
+    Some(match gate {
+        "HypervStrictCheck" => "HypervStrictCheck makes launchers ask for the labels of their Hyper-V settings",
+        "CrossArchitectureVirtualization" => {
+            "CrossArchitectureVirtualization lets guests run on nodes of another architecture"
+        }
+        "VMLiveUpdateFeatures" => {
+            "VMLiveUpdateFeatures lets changes of a VirtualMachine reach its running guest, before 1.5"
+        }
+        _ => return None,
+    })
+}

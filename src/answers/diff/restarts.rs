@@ -1,0 +1,83 @@
+//! For which guests a restart as they are is proved to help: by how they stand at their next start, with the nodes of now.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use crate::answers::guest_state::{GuestOf, GuestStates};
+use crate::fit::judgement::Depth;
+use crate::fit::outcome::Outcome;
+use crate::fit::placement::Placement;
+use crate::fit::remedy::Action;
+use crate::kubevirt::wire::Vmi;
+use crate::kubevirt::{migration, subject};
+use crate::world::World;
+
+/// A guest that a restart is proved to help.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvedRestart {
+    /// `namespace/name`.
+    pub guest: String,
+    /// On how many nodes it may start.
+    pub start_nodes: usize,
+    /// The fewest nodes it can migrate to from there, over those.
+    pub least_targets: usize,
+    /// The most.
+    pub most_targets: usize,
+    /// Whether a policy with `launcherSelectors: DropStale` helps as well, without a restart; found out for the first guests alone.
+    pub or_drop_stale: bool,
+}
+
+/// For how many guests it is found out whether a policy would help.
+const JUDGED_WHOLE: usize = 32;
+
+/// Of guests that run, by `namespace/name`, those that a restart brings to a node, and that could go from there to another one, at least from
+/// some of the nodes they may start on.
+pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestart> {
+    let mut states = GuestStates::new(world);
+    let mut out = Vec::new();
+    for guest in guests {
+        let (namespace, name) = guest.split_once('/').unwrap_or(("", guest));
+        let Some(vmi) = world.cluster.vmi(namespace, name) else { continue };
+        if !migration::runs(vmi) {
+            continue;
+        }
+        let next = states.at_next_start(GuestOf::Vmi(vmi));
+        let is_denied = next.stand.ruling.denies();
+        let starts = next.stand.start_nodes.filter(|_| !matches!(next.stand.outcome, Outcome::Unknown(_)));
+        let (Some(start_nodes), (least_targets, most_targets)) = (starts, next.stand.targets) else { continue };
+        if is_denied || start_nodes == 0 || most_targets == 0 || !has_its_volumes(vmi, world) {
+            continue;
+        }
+        let or_drop_stale = out.len() < JUDGED_WHOLE && drops_stale(vmi, world);
+        out.push(ProvedRestart { guest: (*guest).to_owned(), start_nodes, least_targets, most_targets, or_drop_stale });
+    }
+    out
+}
+
+/// Whether two nodes at least take it at its start on which its volumes can be used, as far as those are known.
+fn has_its_volumes(vmi: &Vmi, world: &World) -> bool {
+    let cluster = &world.cluster;
+    let volumes = subject::bound_volumes(vmi, cluster);
+    if volumes.is_empty() {
+        return true;
+    }
+    let start = match cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name) {
+        Some(vm) => subject::of_vm(vm, cluster),
+        None => subject::of_vmi(vmi, cluster),
+    };
+    let mut usable = cluster.fleet.look_up(&start.subject.placement).passes().fitting;
+    for bound in volumes {
+        let place = Placement { affinity: Some(bound.nodes), ..Placement::default() };
+        usable.intersect(&cluster.fleet.look_up(&place).passes().placement);
+    }
+    usable.count() > 1
+}
+
+fn drops_stale(vmi: &Vmi, world: &World) -> bool {
+    let Some(judged) = subject::of_running(vmi, &world.cluster) else { return false };
+    let verdict = judged.judge(&world.cluster, Depth::Full);
+    let mut remedies = verdict.findings.iter().flat_map(|found| &found.remedies);
+    remedies.any(|remedy| matches!(remedy.action, Action::DropStale(_)))
+}

@@ -262,10 +262,16 @@ impl Resource {
         self.row().1 == Scope::Guests
     }
 
+    /// Whether objects of this group and kind, of any version, are its objects.
+    #[must_use]
+    pub(crate) fn is(self, group: &str, kind: &str) -> bool {
+        self.kind() == kind && self.group() == group
+    }
+
     /// The resource of a group and a kind, of any version; `None` for one that is not read.
     #[must_use]
     pub fn of(group: &str, kind: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|resource| resource.kind() == kind && resource.group() == group)
+        Self::ALL.into_iter().find(|resource| resource.is(group, kind))
     }
 
     /// The resource whose list or watch in all namespaces has this path.

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::resource::Resource;
 use super::wire::{Meta, Reader, Vmi, is_final};
 use crate::bounds::{Bounded, Excess, Measured};
 use crate::policy::{API_VERSION, LabelCondition, LabelSelector};
@@ -185,7 +186,7 @@ impl Room {
                 }
             }
             ("", "Pod") => self.pod(reader.read()?),
-            ("policy", "PodDisruptionBudget") => self.budget(reader.read()?),
+            _ if Resource::Budgets.is(group, kind) => self.budget(reader.read()?),
             ("cpufit.io", POD_REQUESTS) => self.sums(reader.read()?),
             ("cpufit.io", OTHER_PODS) => self.other_pods(reader.read()?),
             ("cpufit.io", COMPLETE) => {

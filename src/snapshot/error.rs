@@ -82,6 +82,14 @@ pub enum Error {
         /// The folder.
         folder: String,
     },
+    /// A folder with more below it than any dump has.
+    #[error("folder {folder} is no dump: {what}; give the folder that holds the dump alone, or the dump's file")]
+    FolderTooLarge {
+        /// The folder.
+        folder: String,
+        /// What of it is too much.
+        what: String,
+    },
     /// What kubectl or the API server said when it failed.
     #[error("{} holds an error instead of objects: {text}", file_name(file))]
     Kubectl {

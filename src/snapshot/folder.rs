@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::Error;
 use crate::files::{self, FileFault};
@@ -56,16 +57,46 @@ pub(super) fn flat(path: &Path) -> Result<Vec<PathBuf>, Error> {
     not_empty(found, path)
 }
 
+/// How far a folder is walked: a dump of a large cluster (must-gather, a support bundle) stays well below, the root of a file system
+/// does not.
+struct WalkBounds {
+    /// Files and folders.
+    entries: usize,
+    /// Folders within folders.
+    depth: usize,
+    /// Of the walk alone.
+    time: Duration,
+}
+
+const BOUNDS: WalkBounds = WalkBounds { entries: 100_000, depth: 24, time: Duration::from_secs(5) };
+
 /// The dumps in the folder and in all below it, sorted.
 pub(super) fn deep(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    walk(path, &BOUNDS)
+}
+
+fn walk(path: &Path, bounds: &WalkBounds) -> Result<Vec<PathBuf>, Error> {
+    let too_large = |what: String| Error::FolderTooLarge { folder: path.display().to_string(), what };
+    let start = Instant::now();
+    let mut walked = 0;
     let mut found = Vec::new();
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
+    let mut folders = vec![(path.to_owned(), 0)];
+    while let Some((folder, depth)) = folders.pop() {
+        if depth > bounds.depth {
+            return Err(too_large(format!("folders are nested deeper than {}", bounds.depth)));
+        }
         for entry in entries(&folder)? {
+            walked += 1;
+            if walked > bounds.entries {
+                return Err(too_large(format!("more than {} files and folders are below it", bounds.entries)));
+            }
+            if start.elapsed() > bounds.time {
+                return Err(too_large(format!("it takes longer than {} s to list", bounds.time.as_secs())));
+            }
             let is_link = entry.is_symlink();
             if entry.is_dir() {
                 // A link to a folder may lead back to one above it.
-                folders.extend((!is_link).then_some(entry));
+                folders.extend((!is_link).then_some((entry, depth + 1)));
             } else if is_dump(&entry) && entry.is_file() {
                 found.push(entry);
             }
@@ -93,4 +124,35 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 
 fn not_empty(found: Vec<PathBuf>, folder: &Path) -> Result<Vec<PathBuf>, Error> {
     if found.is_empty() { Err(Error::EmptyFolder { folder: folder.display().to_string() }) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    const NONE: WalkBounds = WalkBounds { entries: 100, depth: 3, time: Duration::from_secs(60) };
+
+    /// `deep/a/b/c.yaml`, the only dump, among eight files and folders.
+    #[rstest]
+    #[case::within(NONE, None)]
+    #[case::entries(WalkBounds { entries: 4, ..NONE }, Some("more than 4 files"))]
+    #[case::depth(WalkBounds { depth: 1, ..NONE }, Some("deeper than 1"))]
+    #[case::time(WalkBounds { time: Duration::ZERO, ..NONE }, Some("longer than 0 s"))]
+    fn a_walk_ends(#[case] bounds: WalkBounds, #[case] expected: Option<&str>) {
+        let scratch = tempfile::tempdir().expect("a folder");
+        let inner = scratch.path().join("deep/a/b");
+        fs::create_dir_all(&inner).expect("a folder");
+        for name in ["c.yaml", "d.txt", "e.txt", "f.txt", "g.txt"] {
+            fs::write(inner.join(name), "").expect("a file");
+        }
+        match (walk(scratch.path(), &bounds), expected) {
+            (Ok(found), None) => assert_eq!(found, [inner.join("c.yaml")]),
+            (Err(error), Some(expected)) => {
+                let error = error.to_string();
+                assert!(error.contains(expected) && error.contains("give the folder that holds the dump"), "{error}");
+            }
+            (walked, _) => panic!("a folder that is no dump would be walked without end: {walked:?}"),
+        }
+    }
 }

@@ -100,7 +100,7 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
             room.read(group, kind, &reading)?;
             false
         }
-        ("", "Node") | ("policy", "PodDisruptionBudget") => {
+        _ if Resource::Nodes.is(group, kind) || Resource::Budgets.is(group, kind) => {
             ClusterObject::read(group, kind, &reading)?;
             Room::default().read(group, kind, &reading)?;
             true
@@ -142,7 +142,8 @@ fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<O
     if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("resourceVersion");
         // These kinds are judged by name and labels only.
-        if matches!(kind, "Node" | "Namespace" | "PersistentVolume" | "PodDisruptionBudget") {
+        let by_name = [Resource::Nodes, Resource::Namespaces, Resource::Volumes, Resource::Budgets];
+        if by_name.iter().any(|resource| resource.kind() == kind) {
             for field in ["uid", "creationTimestamp", "generation"] {
                 metadata.remove(field);
             }

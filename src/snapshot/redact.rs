@@ -67,7 +67,7 @@ impl Class {
 
 /// Kinds of Kubernetes, KubeVirt and this program, beside those of [`Resource`].
 const KINDS: [&str; 7] =
-    ["PodDisruptionBudget", POD_REQUESTS, OTHER_PODS, COMPLETE, "HyperConverged", "ReplicaSet", "DataImportCron"];
+    [Resource::Budgets.kind(), POD_REQUESTS, OTHER_PODS, COMPLETE, "HyperConverged", "ReplicaSet", "DataImportCron"];
 
 /// Whether it is a kind of Kubernetes, KubeVirt or this program.
 fn is_kind(text: &str) -> bool {

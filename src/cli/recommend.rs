@@ -48,16 +48,16 @@ pub(crate) fn run(args: &RecommendArgs, world: &World, stdin: impl Read, page: &
         RecommendOutput::Table | RecommendOutput::Wide => {
             people(&report, &what_if, args, none, page);
             if !args.no_headers
-                && adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(_)))
+                && adoptions(&world, &report).iter().any(|adoption| matches!(adoption, Adoption::Apply(..)))
             {
-                page.line("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
+                page.remark("Adopt it, warning only: the same command with -o yaml | kubectl apply -f -");
             }
         }
         RecommendOutput::Json => page.json(&Printed { report: &report, what_if: &what_if })?,
         RecommendOutput::Yaml => policies(&world, &report, page)?,
         RecommendOutput::Name => {
             for adoption in adoptions(&world, &report) {
-                if let Adoption::Apply(policy) = adoption {
+                if let Adoption::Apply(policy, _) = adoption {
                     let name = policy["metadata"]["name"].as_str().unwrap_or_default();
                     page.line(Resource::Policies.title(name));
                 }
@@ -83,7 +83,7 @@ fn edits(args: &RecommendArgs, domain: &Domain, stdin: impl Read) -> anyhow::Res
 
 fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow::Result<()> {
     let adoptions = adoptions(world, report);
-    let any = adoptions.iter().any(|adoption| matches!(adoption, Adoption::Apply(_)));
+    let any = adoptions.iter().any(|adoption| matches!(adoption, Adoption::Apply(..)));
     if any {
         page.line(
             "# These policies warn. With `replaces: []` they change no guest: left out, guests that name no model, or",
@@ -96,7 +96,10 @@ fn policies(world: &World, report: &Recommendations, page: &mut Page) -> anyhow:
         }
     }
     for adoption in &adoptions {
-        if let Adoption::Apply(policy) = adoption {
+        if let Adoption::Apply(policy, beyond) = adoption {
+            if let Some(line) = beyond {
+                page.remark(format_args!("{}: {line}", policy["metadata"]["name"].as_str().unwrap_or_default()));
+            }
             page.yaml(policy)?;
         }
     }
@@ -129,13 +132,18 @@ fn people(report: &Recommendations, what_if: &[WhatIf], args: &RecommendArgs, no
     }
     for pool in &report.pools {
         let subject = pool.model.as_deref().unwrap_or("no model is recommended");
-        page.line(format_args!("{}: {subject}: {}", pool.name, pool.why));
+        let of = if pool.model.is_some() {
+            String::new()
+        } else {
+            format!(" ({})", plural::fold_names(&pool.node_names, SHOWN))
+        };
+        page.remark(format_args!("{}{of}: {subject}: {}", pool.name, pool.why));
         for candidate in pool.candidates.iter().filter(is_shown) {
             details(candidate, page);
         }
     }
     for line in what_if.iter().flat_map(WhatIf::lines) {
-        page.line(line);
+        page.remark(line);
     }
     remarks(report, page);
 }
@@ -183,11 +191,11 @@ fn details(candidate: &CandidateReport, page: &mut Page) {
         let nodes = plural::fold_names(&lack.nodes, SHOWN);
         let verb = plural::number(lack.nodes.len(), "lacks", "lack");
         if lack.features.is_empty() {
-            page.line(format_args!(
+            page.remark(format_args!(
                 "{model}: {nodes} {verb} no feature of it by their labels, only the label cpu-model {model}"
             ));
         } else {
-            page.line(format_args!("{model}: {nodes} {verb} {}", plural::fold_names(&lack.features, SHOWN)));
+            page.remark(format_args!("{model}: {nodes} {verb} {}", plural::fold_names(&lack.features, SHOWN)));
         }
     }
     let its = plural::number(lose.guests, "its", "their");
@@ -196,15 +204,22 @@ fn details(candidate: &CandidateReport, page: &mut Page) {
     {
         if *guests > 0 {
             let guests = plural::counted(*guests, "guest", "guests");
-            page.line(format_args!("{model}: {guests}{what} {}", plural::fold_names(features, SHOWN)));
+            page.remark(format_args!("{model}: {guests}{what} {}", plural::fold_names(features, SHOWN)));
         }
     }
 }
 
 fn remarks(report: &Recommendations, page: &mut Page) {
+    for at in &report.no_nodes {
+        page.remark(format_args!("No node has the labels of --node-selector number {}", at + 1));
+    }
+    if !report.withheld.is_empty() {
+        let names = plural::fold_names(&report.withheld, SHOWN);
+        page.remark(format_args!("Not considered: {names}, withheld by the cluster's obsoleteCPUModels"));
+    }
     for unknown in &report.unknown_models {
         let nodes = plural::fold_names(&unknown.nodes, SHOWN);
-        page.line(format_args!("Not considered: {}, a model that is not known here ({nodes})", unknown.model));
+        page.remark(format_args!("Not considered: {}, a model that is not known here ({nodes})", unknown.model));
     }
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for row in &report.not_counted {
@@ -214,6 +229,6 @@ fn remarks(report: &Recommendations, page: &mut Page) {
         }
     }
     for (why, nodes) in reasons {
-        page.line(format_args!("Not counted: {}: {why}", plural::fold_names(&nodes, SHOWN)));
+        page.remark(format_args!("Not counted: {}: {why}", plural::fold_names(&nodes, SHOWN)));
     }
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::enforce::model;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label::Family;
@@ -37,6 +38,10 @@ pub struct Recommendations {
     pub not_counted: Vec<NotCountedRow>,
     /// Models that nodes offer and of which nothing is known here: never recommended.
     pub unknown_models: Vec<UnknownModel>,
+    /// The known models that the cluster's `obsoleteCPUModels` withholds: never recommended.
+    pub withheld: Vec<String>,
+    /// By their place among `selectors`, those that select no node.
+    pub no_nodes: Vec<usize>,
 }
 
 /// `all`.
@@ -72,8 +77,12 @@ pub struct PoolReport {
     pub guests: usize,
     /// The models that any of them can run, best first.
     pub candidates: Vec<CandidateReport>,
+    /// The names of the nodes that take part, sorted.
+    pub node_names: Vec<String>,
     #[serde(skip)]
     pub(crate) selector: LabelSelector,
+    #[serde(skip)]
+    pub(crate) members: Bits,
 }
 
 /// A model that nodes of a pool can run.
@@ -149,6 +158,8 @@ pub fn recommend(world: &World, selectors: &[LabelSelector], progress: &dyn Fn(u
             .map(|(node, why)| NotCountedRow { node, why: why_not_counted(&why) })
             .collect(),
         unknown_models: unknown_models(fleet),
+        withheld: world.cluster.withheld.models.iter().filter(|model| models::is_known(model)).cloned().collect(),
+        no_nodes: (0..selectors.len()).filter(|at| model::pool(&selectors[*at], fleet).is_empty()).collect(),
     }
 }
 
@@ -245,7 +256,9 @@ fn report(world: &World, pool: NodePool, features: &KnownFeatures, guests: &gues
         why,
         guests: here.count(),
         candidates,
+        node_names: fleet.names(&pool.nodes).into_iter().map(str::to_owned).collect(),
         selector: pool.selector,
+        members: pool.nodes,
     }
 }
 

@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{PoolReport, Recommendations};
+use crate::enforce::model::pool as nodes_of;
 use crate::fit::label;
 use crate::fit::syntax;
-use crate::policy::{Announce, CommonModel, Dial, LabelSelector, LauncherSelectors, Otherwise, Policy};
+use crate::policy::{
+    Announce, CommonModel, Dial, LabelCondition, LabelSelector, LauncherSelectors, Operator, Otherwise, Policy,
+};
+use crate::say::plural;
 use crate::world::World;
 
 /// What adopts the recommendation for a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Adoption {
-    /// This policy, to be applied.
-    Apply(Value),
+    /// This policy, to be applied; and in one line which nodes it selects beyond those of the pool, where it does.
+    Apply(Value, Option<String>),
     /// Nothing: why, in one line.
     Nothing(String),
 }
@@ -27,7 +31,7 @@ pub(crate) fn adoptions(world: &World, report: &Recommendations) -> Vec<Adoption
     let mut out: Vec<Adoption> = report.pools.iter().flat_map(|pool| of_pool(world, report, pool)).collect();
     let mut names = BTreeSet::new();
     for policy in out.iter_mut().filter_map(|adoption| match adoption {
-        Adoption::Apply(policy) => Some(policy),
+        Adoption::Apply(policy, _) => Some(policy),
         Adoption::Nothing(_) => None,
     }) {
         let name = policy["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -47,15 +51,17 @@ fn of_pool(world: &World, report: &Recommendations, pool: &PoolReport) -> Vec<Ad
     let of_name = |name: &String| world.policies.iter().find(|policy| policy.name == *name);
     let known: Vec<&Policy> = pool.policies.iter().filter_map(of_name).collect();
     if known.is_empty() {
-        return vec![Adoption::Apply(document(&name(pool), &selector(pool), model))];
+        let selector = selector(world, pool);
+        let beyond = beyond(world, pool, &selector);
+        return vec![Adoption::Apply(document(&name(pool), &selector, model), beyond)];
     }
     let is_alone =
         |policy: &&Policy| report.pools.iter().filter(|pool| pool.policies.contains(&policy.name)).count() == 1;
-    known.into_iter().map(|policy| of_policy(policy, model, is_alone(&policy))).collect()
+    known.into_iter().map(|policy| of_policy(world, pool, policy, model, is_alone(&policy))).collect()
 }
 
 /// A policy that is there stays as it is, but for the model. One that denies or changes guests is left to a person.
-fn of_policy(policy: &Policy, model: &str, is_alone: bool) -> Adoption {
+fn of_policy(world: &World, pool: &PoolReport, policy: &Policy, model: &str, is_alone: bool) -> Adoption {
     let name = &policy.name;
     let common = policy.common_model.as_ref();
     if common.is_some_and(|common| common.name == model) {
@@ -71,7 +77,7 @@ fn of_policy(policy: &Policy, model: &str, is_alone: bool) -> Adoption {
         Some(effect) => Adoption::Nothing(format!(
             "{name} {effect}: look at `cpufit audit` with {model} in its commonModel.name before you set it"
         )),
-        None => Adoption::Apply(changed(policy, model)),
+        None => Adoption::Apply(changed(policy, model), beyond(world, pool, &policy.node_selector)),
     }
 }
 
@@ -98,14 +104,81 @@ fn name(pool: &PoolReport) -> String {
     if syntax::subdomain(valid).is_ok() { valid.to_owned() } else { "common-model".to_owned() }
 }
 
-/// The pool's nodes: what selects them, and their vendor.
-fn selector(pool: &PoolReport) -> LabelSelector {
+/// What selects the pool's nodes: the labels by which it was made, their vendor and architecture, and where they are what the policies
+/// that are there leave over, the opposite of what each of those asks for, where a selector can say that.
+fn selector(world: &World, pool: &PoolReport) -> LabelSelector {
     let mut out = pool.selector.clone();
     if let Some(vendor) = &pool.vendor {
         out.match_labels.insert(format!("{}{vendor}", label::CPU_VENDOR), "true".to_owned());
     }
+    let fleet = &world.cluster.fleet;
+    if beyond(world, pool, &out).is_some()
+        && fleet.names(&pool.members).iter().all(|node| is_of_arch(world, node, &pool.arch))
+    {
+        out.match_labels.insert(label::ARCH.to_owned(), pool.arch.clone());
+    }
+    let others: Vec<&Policy> = world.policies.iter().filter(|policy| !pool.policies.contains(&policy.name)).collect();
+    for policy in others {
+        if beyond(world, pool, &out).is_none() {
+            break;
+        }
+        let mut apart = out.clone();
+        apart.match_expressions.extend(opposite(&policy.node_selector));
+        // One that leaves out nodes of the pool itself would be another pool.
+        if holds(world, pool, &apart) {
+            out = apart;
+        }
+    }
     out
 }
+
+fn is_of_arch(world: &World, node: &str, arch: &str) -> bool {
+    let fleet = &world.cluster.fleet;
+    fleet.find(node).and_then(|node| fleet.label(node, label::ARCH)) == Some(arch)
+}
+
+/// What a node meets exactly if it does not meet a selector of one condition; `None` of several, of which any may fail.
+fn opposite(selector: &LabelSelector) -> Option<LabelCondition> {
+    let labels = selector.match_labels.iter().map(|(key, value)| LabelCondition {
+        key: key.clone(),
+        operator: Operator::In,
+        values: vec![value.clone()],
+    });
+    let conditions: Vec<LabelCondition> = labels.chain(selector.match_expressions.iter().cloned()).collect();
+    let [LabelCondition { key, operator, values }] = &conditions[..] else { return None };
+    let operator = match operator {
+        Operator::In => Operator::NotIn,
+        Operator::NotIn => Operator::In,
+        Operator::Exists => Operator::DoesNotExist,
+        Operator::DoesNotExist => Operator::Exists,
+    };
+    Some(LabelCondition { key: key.clone(), operator, values: values.clone() })
+}
+
+/// Whether it selects all nodes of the pool.
+fn holds(world: &World, pool: &PoolReport, selector: &LabelSelector) -> bool {
+    let mut left = pool.members.clone();
+    left.subtract(&nodes_of(selector, &world.cluster.fleet));
+    left.is_empty()
+}
+
+/// Which nodes a selector selects beyond those of the pool, in one line; `None` where it selects no other.
+fn beyond(world: &World, pool: &PoolReport, selector: &LabelSelector) -> Option<String> {
+    let fleet = &world.cluster.fleet;
+    let mut more = nodes_of(selector, fleet);
+    more.subtract(&pool.members);
+    let names = fleet.names(&more);
+    (!names.is_empty()).then(|| {
+        format!(
+            "its nodeSelector also selects {}, not counted in the pool {}",
+            plural::fold_names(&names, NAMED),
+            pool.name
+        )
+    })
+}
+
+/// How many nodes a comment names.
+const NAMED: usize = 20;
 
 fn document(name: &str, nodes: &LabelSelector, model: &str) -> Value {
     let policy = Policy {
@@ -133,3 +206,6 @@ fn changed(policy: &Policy, model: &str) -> Value {
     let common = policy.common_model.clone().unwrap_or(none);
     Policy { common_model: Some(CommonModel { name: model.to_owned(), ..common }), ..policy.clone() }.to_json()
 }
+
+#[cfg(test)]
+mod tests;

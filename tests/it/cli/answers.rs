@@ -195,7 +195,7 @@ fn pools_of_one_and_two_nodes_and_of_none_are_spoken_of_as_they_are() {
     for expected in [
         "is usable on the one node",
         "is usable on both nodes",
-        "(s390x): no model is recommended: no node has a cpu-vendor label",
+        "(s390x) (z-1): no model is recommended: no node has a cpu-vendor label",
     ] {
         assert!(said.contains(expected), "{expected}: {said}");
     }

@@ -182,7 +182,7 @@ fn turn(stood: Option<GuestVerdict>, stands: Option<GuestVerdict>, node_gone: bo
     }
     let is_known = |standing: &GuestVerdict| standing.verdict != "unknown";
     let differs = stood.own_node != stands.own_node || stood.not_migratable != stands.not_migratable;
-    if !(is_known(&stood) && is_known(&stands)) && !differs {
+    if !(differs || is_known(&stood) && is_known(&stands)) {
         return Some(Direction::Unknown);
     }
     let rank = |standing: &GuestVerdict| (standing.severity, rank(Some(standing.verdict)), standing.not_migratable);
@@ -293,12 +293,11 @@ impl<'w> Sides<'w> {
             GuestObject::Vmi(_) | GuestObject::Vm(_) => None,
         };
         let (ran, runs) = (running(was), running(is));
-        let decided = match (ran, runs) {
-            (Some(was), Some(is)) => self.of_demands(was, is),
-            _ => {
-                let (asked, asks) = (self.old.start(was), self.new.start(is));
-                Rc::new(self.between(&asked, &asks))
-            }
+        let decided = if let (Some(was), Some(is)) = (ran, runs) {
+            self.of_demands(was, is)
+        } else {
+            let (asked, asks) = (self.old.start(was), self.new.start(is));
+            Rc::new(self.between(&asked, &asks))
         };
         let on = |vmi: Option<&'w Vmi>| vmi.map(|vmi| vmi.status.node_name.as_str()).filter(|node| !node.is_empty());
         let (ran_on, runs_on) = (on(ran), on(runs));
@@ -410,7 +409,7 @@ fn of_nodes(lookup: &Lookup<'_, '_>, nodes: &Bits, other: &Fleet, prefix: &str) 
 }
 
 /// Whether the node controller sets this taint on a node that is not ready (`nodeConditionToTaintKeyStatusMap` of
-/// kubernetes/pkg/controller/nodelifecycle/node_lifecycle_controller.go).
+/// `pkg/controller/nodelifecycle/node_lifecycle_controller.go` of kubernetes).
 fn is_of_readiness(taint: &Taint) -> bool {
     matches!(taint.key.as_str(), "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable")
 }

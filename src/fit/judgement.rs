@@ -269,7 +269,12 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// What the labels alone say about it.
     pub(super) fn evidence_of_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
-        let is_of_cpu = |key: &str| Family::of(key).is_profile() && !self.subject.is_chosen(key);
+        // Of several vendors that its own node is labelled with, KubeVirt asks for any one: a lack of that tells nothing.
+        let by_chance = matches!(&self.subject.stage, Stage::Migration(migration) if migration.vendors.len() > 1);
+        let is_of_cpu = |key: &str| {
+            let family = Family::of(key);
+            family.is_profile() && !(by_chance && family == Family::CpuVendor) && !self.subject.is_chosen(key)
+        };
         let lacks: Vec<&(String, String)> = missing.iter().filter(|(key, _)| is_of_cpu(key)).collect();
         if lacks.is_empty() {
             return Evidence::None;

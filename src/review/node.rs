@@ -218,7 +218,13 @@ fn undo(before: &Node, after: &Node) -> Option<String> {
         return undo_line(node, &uncordon);
     }
     let changed = changed(&before.labels, &after.labels);
-    if changed.iter().all(|(key, _)| Family::of(key).is_labeller()) && after.skip_node.is_none() {
+    // The labeller writes the vendor of the hardware and takes no other one off: `nodeLabellerLabels` of
+    // `pkg/virt-handler/node-labeller/node_labeller.go` does not list `CPUVendorLabel`.
+    let is_undone = |(key, had): &(&str, Option<&str>)| match Family::of(key) {
+        Family::CpuVendor => *had == Some("true"),
+        family => family.is_labeller(),
+    };
+    if changed.iter().all(is_undone) && after.skip_node.is_none() {
         return Some(format!(
             "{node}: virt-handler's node-labeller undoes this within 3 minutes: the node has no skip-node"
         ));

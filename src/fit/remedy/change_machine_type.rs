@@ -37,23 +37,51 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let could = fleet.look_up(&without).passes().fitting;
     let offering = fleet.bearing(key, value);
     let needs_a_node = judgement.needs_a_node();
-    if needs_a_node && could.count_common(&offering) > 0 {
+    let offered_now = could.count_common(&offering);
+    // What runs needs another node than its own; where a start anew alone helps, the type is not the cause.
+    let is_the_cause = if judgement.is_migration() {
+        judgement.restart_cures(start, judgement.enough()).is_none()
+    } else {
+        !needs_a_node || offered_now == 0
+    };
+    if !is_the_cause {
         return None;
     }
-    let family = if from.contains("q35") { "q35" } else { from };
-    let offers = fleet.offered(Family::MachineType, &could).into_iter().filter(|name| name.contains(family));
-    let rank = |name: &&str| {
-        let bearing = fleet.bearing(&format!("{}{name}", label::MACHINE_TYPE), "true");
-        (bearing.count_common(&could), *name == family, (*name).to_owned())
-    };
-    let to = offers.max_by_key(rank)?;
-    let count = rank(&to).0;
+    let nodes_with = |name: &str| fleet.bearing(&format!("{}{name}", label::MACHINE_TYPE), "true").count_common(&could);
+    let to = another(&fleet.offered(Family::MachineType, &could), from, nodes_with)?;
+    let count = nodes_with(to);
+    if judgement.is_migration() && count <= offered_now {
+        return None;
+    }
     let action = Action::from(ChangeMachineType { from: from.to_owned(), to: to.to_owned() });
     if !needs_a_node {
         return judgement.tried(action);
     }
     let then_fits = judgement.after_change(&action, count, judgement.enough())?;
     Some(Remedy { action, then_fits })
+}
+
+/// The machine types that KubeVirt allows by default, each with its versions: `DefaultAMD64EmulatedMachines`,
+/// `DefaultARM64EmulatedMachines` and `DefaultS390XEmulatedMachines` of `pkg/virt-config`.
+const ALLOWED: [&str; 3] = ["q35", "virt", "s390-ccw-virtio"];
+
+/// Whether a machine type is this one, or a version of it.
+fn is_version_of(name: &str, family: &str) -> bool {
+    let name = name.strip_prefix("pc-").filter(|rest| rest.starts_with("q35")).unwrap_or(name);
+    name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// The machine type to take instead: of these the one of its family that the most nodes offer; where none is of its family, or
+/// KubeVirt does not allow that by default, one that it allows.
+fn another<'n>(offered: &[&'n str], from: &str, nodes_with: impl Fn(&str) -> usize) -> Option<&'n str> {
+    let best = |is: &dyn Fn(&str) -> bool| {
+        let found = offered.iter().copied().filter(|name| *name != from && is(name));
+        found.max_by_key(|name| (nodes_with(name), ALLOWED.contains(name), *name))
+    };
+    let family = ALLOWED.into_iter().find(|family| is_version_of(from, family));
+    family
+        .and_then(|family| best(&|name| is_version_of(name, family)))
+        .or_else(|| best(&|name| ALLOWED.contains(&name)))
 }
 
 impl Act for ChangeMachineType {
@@ -67,5 +95,27 @@ impl Act for ChangeMachineType {
         anew(subject);
         replace_key(subject, Family::MachineType, format!("{}{}", label::MACHINE_TYPE, self.to));
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::the_name_without_a_version("pc-q35-rhel8.6.0", &["pc-q35-rhel9.6.0", "q35"], Some("q35"))]
+    #[case::a_version("q35", &["pc-q35-rhel9.6.0"], Some("pc-q35-rhel9.6.0"))]
+    #[case::arm64_with_the_type_of_amd64("q35", &["virt", "virt-9.2"], Some("virt"))]
+    #[case::i440fx_is_not_allowed_by_default("pc-i440fx-2.11", &["pc", "pc-i440fx-9.2", "q35"], Some("q35"))]
+    #[case::s390x("s390-ccw-virtio-rhel8.6.0", &["s390-ccw-virtio"], Some("s390-ccw-virtio"))]
+    #[case::what_it_has("q35", &["q35"], None)]
+    #[case::nothing_that_kubevirt_allows("pc-q35-4.2", &["microvm", "pc"], None)]
+    fn another_machine_type_is_one_that_kubevirt_allows(
+        #[case] from: &str,
+        #[case] offered: &[&str],
+        #[case] expected: Option<&str>,
+    ) {
+        assert_eq!(another(offered, from, |_| 1), expected, "KubeVirt refuses the VM, or a cure is not named");
     }
 }

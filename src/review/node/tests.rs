@@ -49,6 +49,43 @@ fn a_frozen_node_stays_as_it_is_edited() {
     ");
 }
 
+/// The labeller writes the vendor of the hardware, and takes no other one off.
+#[rstest]
+#[case::added(
+    "AMD",
+    None,
+    Some("true"),
+    "node-a: to undo: kubectl label node node-a --overwrite cpu-vendor.node.kubevirt.io/AMD-"
+)]
+#[case::made_true(
+    "AMD",
+    Some("false"),
+    Some("true"),
+    "node-a: to undo: kubectl label node node-a --overwrite cpu-vendor.node.kubevirt.io/AMD=false"
+)]
+#[case::taken_off(
+    "Intel",
+    Some("true"),
+    None,
+    "node-a: virt-handler's node-labeller undoes this within 3 minutes: the node has no skip-node"
+)]
+fn a_vendor_that_is_added_stays(
+    #[case] vendor: &str,
+    #[case] had: Option<&str>,
+    #[case] has: Option<&str>,
+    #[case] expected: &str,
+) {
+    let with = |value: Option<&str>| {
+        let key = format!("{}{vendor}", crate::fit::label::CPU_VENDOR);
+        of(&mut intel(), "node-a").clone().tweak(|node| match value {
+            Some(value) => set(node, &key, value),
+            None => take(node, &[key]),
+        })
+    };
+    let said = undo(&with(had), &with(has));
+    assert_eq!(said.as_deref(), Some(expected), "an administrator waits for what does not come");
+}
+
 /// Two Cascade Lake nodes are left, each the other's only target.
 fn pair() -> Vec<Node> {
     intel().into_iter().filter(|node| node.name != "node-d").collect()

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_domain_is_refused_and_names_the_cure() {
+    fn an_invalid_domain_is_refused_with_the_fix() {
         for text in [
             "",
             "io",

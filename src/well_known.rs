@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_has_its_row_and_says_who_reads_it_so() {
+    fn every_entry_has_its_row_and_cites_its_reader() {
         assert_eq!(TABLE.map(|(known, ..)| known), ALL.map(|known| *known));
         for known in ALL {
             assert!(!known.mirrors.is_empty() && !known.on.is_empty(), "{}", known.key);
@@ -410,7 +410,7 @@ mod tests {
 
     /// A meaning that is read elsewhere would be read in another way sooner or later.
     #[test]
-    fn nobody_reads_an_annotation_or_spells_a_key_elsewhere() {
+    fn annotations_are_read_and_keys_spelled_in_this_table_alone() {
         let spelled = |line: &str| {
             ALL.iter().filter(|known| known.key.contains('/')).any(|known| line.contains(&format!("\"{}\"", known.key)))
         };

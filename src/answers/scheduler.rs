@@ -239,7 +239,7 @@ mod tests {
     #[rstest]
     #[case::another_sentence("pod has unbound immediate PersistentVolumeClaims")]
     #[case::no_count("many nodes are available: 3 x")]
-    fn another_sentence_is_none(#[case] message: &str) {
+    fn other_sentences_are_not_read_as_the_schedulers(#[case] message: &str) {
         assert_eq!(groups(message), None);
     }
 }

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_an_error() {
+    fn an_invalid_selector_is_an_error() {
         for text in [
             ",",
             "app=db,",

@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn libvirts_word_goes_before_the_labels() {
+    fn libvirts_answer_takes_precedence_over_labels() {
         let by_labels = judged(None);
         assert_eq!(by_labels.assessment.outcome, Outcome::Impaired(Impact::Fragile));
         let both = judged(Some([("b", refusal()), ("c", LibvirtAnswer::Superset)]));

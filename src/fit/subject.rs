@@ -657,7 +657,7 @@ mod tests {
     )]
     #[case::missing("operation failed: guest CPU doesn't match specification: missing features: erms,vaes,vpclmulqdq,fsrm", &["erms", "vaes", "vpclmulqdq", "fsrm"], &[])]
     #[case::both("guest CPU doesn't match specification: missing features: a, b; extra features: c", &["a", "b"], &["c"])]
-    fn libvirts_words_are_read(#[case] reason: &str, #[case] missing: &[&str], #[case] extra: &[&str]) {
+    fn refusals_of_libvirt_are_read(#[case] reason: &str, #[case] missing: &[&str], #[case] extra: &[&str]) {
         let Some(found) = libvirt_refusal("n1", reason) else {
             panic!("the only trace of the guest's real CPU is lost")
         };

@@ -217,7 +217,7 @@ mod concern {
 #[case::a_controller(CONTROLLER)]
 #[case::an_exempt_user("backup")]
 #[case::nobody("")]
-fn who_may_relax_is_not_revealed(#[case] user: &str) {
+fn a_review_does_not_reveal_the_right_to_relax(#[case] user: &str) {
     let relaxed =
         migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = json!({well_known::RELAX.key: "true"}));
     for asked in [review(&relaxed), update(&migration("db"), &relaxed)] {
@@ -318,7 +318,7 @@ mod enforcement {
     #[rstest]
     #[case::on_its_node("node-a", true)]
     #[case::on_another("node-e", false)]
-    fn a_policy_of_nodes_governs_who_lives_there(#[case] pool: &str, #[case] governed: bool) {
+    fn a_policy_with_a_node_selector_governs_guests_of_those_nodes(#[case] pool: &str, #[case] governed: bool) {
         let mut world = stuck(intel());
         let selector = json!({"matchLabels": {"kubernetes.io/hostname": pool}});
         world.policies = vec![read_policy("pool", &json!({"enforce": "Pinned", "nodeSelector": selector}))];
@@ -371,13 +371,13 @@ mod enforcement {
     #[case::kubevirts_controller(CONTROLLER, false)]
     #[case::a_listed_user("backup", false)]
     #[case::another_user("backups", true)]
-    fn who_is_denied(#[case] user: &str, #[case] expected: bool) {
+    fn requests_that_are_denied(#[case] user: &str, #[case] expected: bool) {
         let denial = denied(&stuck(intel()), &by(review(&migration("db")), user));
         assert_eq!(denial.is_some(), expected, "a drain would hang, or a person would be waved through");
     }
 
     #[test]
-    fn who_is_exempt_is_warned_all_the_same() {
+    fn an_exempt_user_is_still_warned() {
         let warnings = admitted(&stuck(intel()), &by(review(&migration("db")), "backup"));
         assert!(warnings.first().is_some_and(|line| line.contains("shop/db cannot migrate")), "{warnings:?}");
     }
@@ -393,7 +393,7 @@ mod enforcement {
         let request = review::decode(bytes.as_bytes()).expect("a review");
         let found =
             answer(&ReviewContext::new(&stuck(intel())), Stage::Validate, &request).expect("an answer").exempted;
-        assert_eq!(found, expected, "nobody would see what drains and restarts the policy would stop");
+        assert_eq!(found, expected, "users would not see which drains and restarts the policy would stop");
     }
 
     #[test]

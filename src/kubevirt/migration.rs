@@ -355,7 +355,11 @@ mod tests {
             "node": "far", "nodeSelectors": {"a": "b"}, "selinuxContext": "none"}}}),
         None
     )]
-    fn who_gets_a_target_pod(#[case] spec: Value, #[case] mut status: Value, #[case] expected: Option<&str>) {
+    fn migrations_that_get_a_target_pod(
+        #[case] spec: Value,
+        #[case] mut status: Value,
+        #[case] expected: Option<&str>,
+    ) {
         status["selinuxContext"] = json!("none");
         let read = |value: Value| serde_json::from_value::<Vmim>(value).ok();
         let deleted = status["deletionTimestamp"].take();

@@ -147,7 +147,7 @@ mod tests {
 
     /// The operator of OpenShift Virtualization reverts edits of the KubeVirt resource.
     #[test]
-    fn who_writes_the_list_is_known() {
+    fn the_author_of_the_list_is_known() {
         let list_of = |owner: &Value| {
             let spec = json!({"configuration": {"obsoleteCPUModels": {"Westmere": true}}});
             let kubevirt = json!({"metadata": {"name": "kubevirt", "ownerReferences": [owner]}, "spec": spec});

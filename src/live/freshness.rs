@@ -126,7 +126,7 @@ mod tests {
 
     /// This holds for each resource, because a verdict needs them all.
     #[tokio::test(start_paused = true)]
-    async fn each_resource_is_silent_by_itself() {
+    async fn each_resource_has_its_own_freshness() {
         let limit = Duration::from_secs(60);
         for dead in Resource::WATCHED {
             let freshness = Freshness::default();
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(freshness.trouble(Resource::Nodes).as_deref(), Some("connection refused"));
         tokio::time::advance(Duration::from_secs(2)).await;
         freshness.received(Resource::Nodes);
-        assert_eq!(freshness.trouble(Resource::Nodes), None, "a quiet watch would be called broken for ever");
+        assert_eq!(freshness.trouble(Resource::Nodes), None, "a quiet watch would be reported as broken");
         assert_eq!(freshness.trouble(Resource::Vmis), None);
     }
 }

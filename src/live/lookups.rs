@@ -76,7 +76,7 @@ mod tests {
     const ATTACKER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 66)));
 
     #[test]
-    fn one_address_leaves_look_ups_to_others() {
+    fn one_address_does_not_use_up_all_lookups() {
         let names: Vec<String> = (0..100).map(|number| format!("space-{number}")).collect();
         let spaces = names.iter().map(|name| ClusterObject::Namespace(read(json!({"metadata": {"name": name}}))));
         let world = World { cluster: Cluster::new(spaces, None), ..World::default() };
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_reads_no_more_than_its_share() {
+    fn many_lookups_stay_within_their_limit() {
         let namespaces =
             ["shop", "lab"].map(|name| ClusterObject::Namespace(read(json!({"metadata": {"name": name}}))));
         let world = World { cluster: Cluster::new(namespaces, None), ..World::default() };
@@ -105,7 +105,7 @@ mod tests {
                 (0..10).filter(|_| lookups.may(&world, &format!("no-such-{number}"), None, now)).count()
             })
             .sum();
-        assert_eq!(forged, 20, "namespaces that nobody knows are one");
+        assert_eq!(forged, 20, "namespaces that are not known count as one");
         assert_eq!(made("lab", 0), 20, "another namespace's storm keeps it from nothing");
         assert_eq!(made("shop", 10), 20, "forgiven");
         assert!(lookups.0.lock().is_ok_and(|left| left.of_namespaces.len() <= 3));

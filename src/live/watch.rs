@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_installed_is_looked_for_now_and_then() {
+    async fn a_kind_that_is_not_installed_is_tried_again() {
         let lists = Arc::new(AtomicUsize::new(0));
         let service = tower::service_fn({
             let lists = Arc::clone(&lists);
@@ -214,7 +214,7 @@ mod tests {
         });
         let (sender, mut changes) = mpsc::channel(1024);
         let following = follow(Client::new(service, "default"), Resource::Vmis, Arc::default(), sender);
-        assert!(timeout(Duration::from_secs(600), following).await.is_err(), "it must go on for ever");
+        assert!(timeout(Duration::from_secs(600), following).await.is_err(), "it must not end");
         let asked = lists.load(Ordering::Relaxed);
         assert!((10..60).contains(&asked), "a cluster without KubeVirt is asked {asked} times in ten minutes");
         let received = std::iter::from_fn(|| changes.try_recv().ok());

@@ -106,7 +106,7 @@ fn smallest(situation: &Situation, rule: &str) -> (Situation, String) {
 }
 
 #[test]
-fn what_is_said_is_true_whole_and_of_this_cluster() {
+fn every_sentence_is_true_of_its_cluster() {
     let found = Mutex::new(BTreeMap::<&'static str, (u64, u64)>::new());
     let said = Mutex::new(BTreeSet::<String>::new());
     let lines = Mutex::new(BTreeSet::<String>::new());

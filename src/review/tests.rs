@@ -80,7 +80,7 @@ fn a_malformed_node_is_named_by_its_field() {
 
 /// What makes 20,000 guests a matter of a second: like ones are judged once, whatever node of a kind they run on.
 #[test]
-fn like_guests_are_judged_once() {
+fn equal_guests_are_judged_once() {
     let guest = |name: &str, node: &str| running(name, node, "host-model");
     let guests = [guest("one", "node-a"), guest("two", "node-c"), guest("other", "node-b"), guest("moved", "node-a")];
     let objects = guests.iter().flat_map(|guest| {

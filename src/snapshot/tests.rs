@@ -332,7 +332,7 @@ fn depth_ends_in_an_error_not_in_a_crash() {
         |affinity: String| format!("{{\"apiVersion\":\"v1\",\"kind\":\"Vmi\",\"spec\":{{\"affinity\":{affinity}}}}}");
     let json = items(vmi(nest("[", "]", 100_000))).unwrap();
     assert_snapshot!(json[0].parse::<wire::Vmi>().unwrap_err(), @"cluster.yaml, document 1 (Vmi): spec.affinity[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0…: nested too deep");
-    json[0].parse::<wire::MetaOnly>().expect("a field that nobody reads would make the dump unreadable");
+    json[0].parse::<wire::MetaOnly>().expect("a field that is not read would make the dump unreadable");
     assert_snapshot!(error(nest("[", "]", 100_000)), @"cluster.yaml, document 1, items[0]: expected an object, found a list");
     assert_snapshot!(error("{\"items\":[".repeat(100_000)), @"cluster.yaml, document 1, line 1, column 1000001: the JSON ends in the middle of an object; was the dump cut off?");
     assert_snapshot!(error(nest("{\"items\":[", "]}", 100)), @"cluster.yaml, document 1, items[0]: lists within lists are nested too deep");

@@ -133,7 +133,11 @@ mod tests {
         let at = first.bytes.as_ptr();
         drop(Bytes::from_owner(first));
         let again = shelf.take(SMALL + 1);
-        assert_eq!((again.bytes.as_ptr(), again.bytes.len(), kept()), (at, 0, 0), "it is empty, and nobody else's");
+        assert_eq!(
+            (again.bytes.as_ptr(), again.bytes.len(), kept()),
+            (at, 0, 0),
+            "it is empty, and its buffer is its own"
+        );
         drop((0..20).map(|_| shelf.take(1 << 20)).collect::<Vec<_>>());
         assert_eq!(kept(), Shelf::MOST);
         drop(shelf.take(8 << 20));

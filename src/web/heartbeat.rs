@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_felt_until_it_was_silent_for_too_long() {
+    async fn the_heartbeat_counts_until_its_limit() {
         let Some(long_ago) = Instant::now().checked_sub(SILENCE + EVERY) else { return };
         let pulse = Heartbeat { started: long_ago, last: AtomicU64::new(0) };
         assert!(!pulse.is_felt());

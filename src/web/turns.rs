@@ -366,7 +366,7 @@ mod tests {
     async fn clients_take_turns() {
         let (turns, notes) = (turns(1, 1, 100), Arc::default());
         let mut first = turns.turn(Some(&attacker()), false, soon());
-        first.run(Pace::One, |_| ()).await.expect("nobody is before it");
+        first.run(Pace::One, |_| ()).await.expect("the queue is empty");
         for _ in 0..3 {
             noting(&turns, attacker(), &notes, "attacker");
         }
@@ -384,7 +384,7 @@ mod tests {
     async fn connections_of_an_address_take_turns() {
         let (turns, notes) = (turns(1, 1, 100), Arc::default());
         let mut first = turns.turn(Some(&peer(1, 1)), false, soon());
-        first.run(Pace::One, |_| ()).await.expect("nobody is before it");
+        first.run(Pace::One, |_| ()).await.expect("the queue is empty");
         for _ in 0..3 {
             noting(&turns, peer(1, 1), &notes, "many");
         }
@@ -398,10 +398,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_most_waiting_makes_room() {
+    async fn the_address_with_most_waiting_requests_makes_room() {
         let (turns, notes) = (turns(1, 1, 3), Arc::default());
         let mut first = turns.turn(Some(&attacker()), false, soon());
-        first.run(Pace::One, |_| ()).await.expect("nobody is before it");
+        first.run(Pace::One, |_| ()).await.expect("the queue is empty");
         for _ in 0..5 {
             noting(&turns, attacker(), &notes, "attacker");
         }
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_leaves_the_queue_and_takes_no_judge_along() {
+    async fn a_client_that_disconnects_leaves_the_queue_and_uses_no_worker() {
         let turns = turns(1, 1, 1);
         let mut first = turns.turn(Some(&server()), false, soon());
         first.run(Pace::One, |_| ()).await.expect("the first");
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_long_judgement_holds_up_nothing_else() {
+    async fn a_long_judgement_delays_no_other_review() {
         let (turns, (send, receive)) = (turns(1, 1, 1), std::sync::mpsc::channel());
         let judging = tokio::spawn(async move {
             tokio::spawn(async move { send.send(()) });
@@ -482,6 +482,6 @@ mod tests {
             "for one object a second"
         );
         assert!(took(Pace::All, 4_000).await.is_ok_and(|took| (1_500..20_000).contains(&took)));
-        assert_eq!(took(Pace::One, 0).await, Err(NoTurn::Late), "nobody waits for it any more");
+        assert_eq!(took(Pace::One, 0).await, Err(NoTurn::Late), "its client is gone");
     }
 }

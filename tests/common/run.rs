@@ -131,7 +131,7 @@ impl Run {
         };
         assert!(
             status.is_some(),
-            "{:?} did not end within {LIMIT:?}: a pipeline would hang for ever; it had said:\n{}",
+            "{:?} did not end within {LIMIT:?}: a pipeline would hang; its output so far:\n{}",
             self.command,
             head(&ran.stderr)
         );

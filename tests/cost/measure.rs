@@ -12,7 +12,7 @@ const BYTES: usize = 3 << 20;
 
 /// The time this thread has had a processor, in nanoseconds.
 fn processor_time() -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
+    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux reports it");
     text.split(' ').next().and_then(|time| time.parse().ok()).expect("a number")
 }
 

@@ -158,7 +158,7 @@ fn what_is_too_large_is_said() {
 /// Under `otherwise: Deny`, who is too large to judge keeps off the model by its own doing, and a model that is not
 /// replaced is refused for itself.
 #[test]
-fn nobody_escapes_a_policy_by_size() {
+fn an_object_that_is_too_large_is_still_denied_by_a_policy() {
     for kind in [Kind::VirtualMachine, Kind::Vmi, Kind::ReplicaSet, Kind::Pool] {
         let world = paths::inventory_without(kind).snapshot().world;
         for (name, object) in beyond(kind) {

@@ -276,7 +276,7 @@ fn side_by_side(workers: usize, count: usize, job: impl Fn(usize) + Sync) {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn what_a_drain_foretells_is_what_happens() {
+fn a_real_drain_ends_as_predicted() {
     let seed = std::env::var("DRAIN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(12);
     let Some(cluster) = ControlPlane::start(&[Part::Scheduler, Part::Kwok]) else { return };
     world::install_kubevirt(&cluster);

@@ -26,7 +26,7 @@ fn whatever_becomes_of_it_guests_start_and_nothing_is_missed_for_good() {
             .write(&file, launcher.replace("virt-launcher-lost-7k2px", &format!("virt-launcher-lost-{name}")));
         let output = scene.controller.output(&format!("create -f {file}"));
         assert!(output.contains("created"), "{name}: {output}");
-        assert!(!output.contains("cpufit"), "{name}: nobody was there to say anything: {output}");
+        assert!(!output.contains("cpufit"), "{name}: the webhook was not running: {output}");
     };
     let lost = String::from_utf8(read(&data("lost.yaml"))).expect("text");
     cluster.workplace().write("lost.yaml", lost);
@@ -100,7 +100,7 @@ fn the_api_server_restarts_under_load() {
 /// The watched state is too old, because the API server did not answer: nothing is judged by it, and everything is admitted.
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn old_data_judges_nobody() {
+fn no_review_is_judged_by_old_data() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     // Shorter than the minute in which a healthy watch brings a bookmark, and longer than the half minute in which a resource that
@@ -108,9 +108,9 @@ fn old_data_judges_nobody() {
     let replica = scene.installation.serve("cpufit-0", &["--stale-after", "40"]);
     scene.await_webhook();
     replica.until("not fresh", |replica| replica.get("/readyz").contains("[-]fresh"));
-    replica.until("nobody judged by old data", |_| {
+    replica.until("no review judged by old data", |_| {
         let output = scene.jane.output("create -f migrate-db.yaml --dry-run=server");
-        assert!(output.contains("created (server dry run)"), "a review that is not answered stops nobody: {output}");
+        assert!(output.contains("created (server dry run)"), "a review that is not answered stops the user: {output}");
         !output.contains("cpufit")
     });
     // Every watch is taken up anew, so that the API server sends something of each resource.

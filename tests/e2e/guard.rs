@@ -195,7 +195,7 @@ fn the_api_server_restarts() {
     load.until_sent(20);
     let after = load.stop();
     println!("{} of {} failed, the first: {:?}", after.failures.len(), after.sent, after.failures.first());
-    assert!(!during.failures.is_empty(), "nobody noticed that the API server was away");
+    assert!(!during.failures.is_empty(), "no request failed while the API server was away");
     assert_eq!(robot.output(whoami), before, "a token outlives the API server that gave it");
 }
 

@@ -122,7 +122,7 @@ fn with_a_client_authority_the_api_server_alone_is_answered() {
     let before = cluster.failed_open();
     let output = scene.jane.output("create -f migrate-db.yaml --dry-run=server");
     assert!(!output.contains("cpufit") && output.contains(" created"), "{output}");
-    assert!(cluster.failed_open() > before, "nobody asked");
+    assert!(cluster.failed_open() > before, "the API server sent no review");
     assert!(!replica.get("/metrics").contains("reason=\"client-certificate\"} 0"), "{}", replica.get("/metrics"));
 }
 

@@ -443,7 +443,7 @@ fn everything_is_said_by_node(scene: &Scene<'_>) {
         "{}",
         output.stdout
     );
-    assert_eq!(output.stderr, "", "nobody watches, so no progress is shown");
+    assert_eq!(output.stderr, "", "output is not a terminal, so no progress is shown");
 }
 
 fn labels_that_drifted_are_added_with_confidence(scene: &Scene<'_>) {

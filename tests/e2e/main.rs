@@ -53,5 +53,7 @@ mod session;
 mod status;
 mod stories;
 mod trimming;
+#[path = "../../src/testing/objects/vmi_of.rs"]
+mod vmi_of;
 mod webhook;
 mod world;

@@ -328,7 +328,7 @@ fn install_again_keeps_the_authority_that_the_leader_wrote() {
         assert_eq!(
             authorities(&cluster),
             BTreeSet::from([authority]),
-            "{mode}: until the leader looks again, nobody is warned"
+            "{mode}: until the next reconciliation no user is warned"
         );
         // The second time nothing is there any more, or it is about to go.
         for command in [0, 1].iter().flat_map(|_| common::documented_commands("docs/install.md", "Uninstalling")) {

@@ -329,7 +329,7 @@ fn endure(scene: &Scene<'_>, name: &str) -> Replica {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn what_is_stored_holds_nobody_up() {
+fn large_stored_objects_do_not_stop_the_webhook() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     take_any_policy(&cluster);

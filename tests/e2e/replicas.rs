@@ -51,7 +51,7 @@ fn create(who: &Session<'_>, object: &Value, more: &str) -> String {
 
 #[test]
 #[ignore = "needs a control plane: make e2e"]
-fn replicas_are_answered_for_by_who_asks() {
+fn replica_sets_are_answered_by_requesting_user() {
     let Some(cluster) = ControlPlane::start(&[]) else { return };
     let scene = Scene::new(&cluster);
     let replica = scene.serve();

@@ -49,7 +49,7 @@ pub fn create(cluster: &ControlPlane, snapshot: &Path) {
             objects = serde_json::from_str(&text).expect("still JSON");
         }
     }
-    assert!(objects.is_empty(), "nobody creates these: {objects:?}");
+    assert!(objects.is_empty(), "these are not created: {objects:?}");
 }
 
 /// Creates objects of one kind; their recorded UIDs and the new ones.

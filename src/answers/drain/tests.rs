@@ -63,7 +63,7 @@ fn one_uncordoned_node_frees_the_guest_that_only_fits_there() {
         "{found:?}"
     );
     assert_eq!(commands(&found), Some(vec!["kubectl uncordon node-d".to_owned()]));
-    assert!(found.has_failed(), "a script would drain and wait for ever");
+    assert!(found.has_failed(), "a script would drain and wait without end");
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn a_pod_that_is_no_guests_keeps_a_guest_off(
 #[rstest]
 #[case::it_has_ended("Succeeded", json!(null))]
 #[case::it_holds_a_launchers_volumes("Running", json!([{"kind": "Pod", "name": "virt-launcher-db"}]))]
-fn a_pod_that_is_not_there_keeps_nobody_off(#[case] phase: &str, #[case] owners: Value) {
+fn a_pod_that_is_not_there_blocks_no_target(#[case] phase: &str, #[case] owners: Value) {
     let mut known = world(zoned(), [vmi(apart("db", "node-a", SKY, "kubernetes.io/hostname"))]);
     read_pod(
         &mut known,

@@ -61,7 +61,7 @@ fn a_guest_that_waits_for_a_node_is_unschedulable() {
 }
 
 #[test]
-fn one_guest_is_spoken_of_as_one() {
+fn one_guest_is_in_the_singular() {
     let status = PolicyStatus { nodes: 2, guests: 1, ..PolicyStatus::default() };
     assert_eq!(status.conditions()[1].message, "it governs 1 guest");
 }

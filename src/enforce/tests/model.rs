@@ -144,7 +144,7 @@ fn a_guest_that_comes_from_elsewhere_keeps_its_cpu(#[case] value: Option<&str>, 
     if comes {
         assert_eq!((common, &after), (Common::Untouched(Untouched::Received), &object), "libvirt may refuse the guest");
         let outlook = of_vmi(&world, &world.policies[0], &read(object), Depth::Brief.into());
-        assert_eq!((outlook.said, outlook.unmet), (None, None), "and nobody is to blame");
+        assert_eq!((outlook.said, outlook.unmet), (None, None), "the guest is reported for what it did not cause");
     } else {
         assert_eq!(after["spec"]["domain"]["cpu"]["model"], SKYLAKE, "an annotation without effect escapes the policy");
     }
@@ -353,7 +353,7 @@ mod not_written {
 
 /// A node the guest cannot name must not count: labels of other values do not.
 #[test]
-fn a_model_label_of_another_value_is_none() {
+fn a_model_label_that_is_not_true_does_not_count() {
     let nodes = vec![cascade_lake("n1"), cascade_lake("n2")]
         .into_iter()
         .map(|node| node.tweak(|node| set(node, &model(SKYLAKE), "false")));

@@ -208,7 +208,7 @@ fn target() -> impl Strategy<Value = (Vec<Node>, Vec<String>, &'static str, &'st
 }
 
 #[test]
-fn trimming_only_lets_more_nodes_in_and_keeps_what_is_not_of_the_cpu() {
+fn trimming_only_adds_nodes_and_keeps_entries_that_are_not_of_the_cpu() {
     let cut = std::cell::Cell::new(0);
     always(600, &target(), |(nodes, entries, mode, word, relax, requires)| {
         let guest = running("db", "n0", mode).tweak(|vmi| {

@@ -255,7 +255,7 @@ mod relax {
 
     /// Older releases ask for no vendor: the guest would go to another vendor's node and crash there.
     #[test]
-    fn another_vendors_node_is_none() {
+    fn a_node_of_another_vendor_is_no_target() {
         let nodes = vec![cascade_lake("n1"), crate::testing::fleet::rome("n2")];
         let world = world(nodes, vec![host_model(), relaxed()], vec![]);
         let pod = target(&keys(&["fpu", "hle"])).tweak(|pod| {
@@ -294,8 +294,12 @@ mod relax {
 #[case::taken_back(json!({}), Some(json!({RELAX.key: "true"})), false)]
 #[case::another_word(json!({RELAX.key: "True"}), None, false)]
 #[case::none(Value::Null, None, false)]
-fn who_asks_must_be_allowed_to(#[case] new: Value, #[case] old: Option<Value>, #[case] expected: bool) {
+fn turning_relax_on_needs_the_right(#[case] new: Value, #[case] old: Option<Value>, #[case] expected: bool) {
     let of = |annotations: Value| read(migration("db").tweak(|vmim| vmim["metadata"]["annotations"] = annotations));
     let old = old.map(of);
-    assert_eq!(asks_relax(&of(new), old.as_ref()), expected, "anyone could switch it on, or nobody could finish");
+    assert_eq!(
+        asks_relax(&of(new), old.as_ref()),
+        expected,
+        "every user could turn it on, or no controller could update the migration"
+    );
 }

@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_check_stands_at_its_place_and_has_a_word_of_its_own() {
+    fn each_check_is_at_its_index_and_has_its_own_word() {
         for (at, spec) in ALL.iter().enumerate() {
             assert_eq!(spec.id as usize, at, "{:?} would be described by another check", spec.id);
             assert!(spec.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", spec.word);

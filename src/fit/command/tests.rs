@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn a_remedy_runs_what_is_meant_or_nothing(
+    fn a_command_runs_as_intended_or_not_at_all(
         guest in hostile(), namespace in hostile(), node in hostile(), key in hostile(), value in hostile(),
         template in select(vec![None, Some(Template::VirtualMachine), Some(Template::ReplicaSet), Some(Template::Pool)]),
         live in any::<bool>(),

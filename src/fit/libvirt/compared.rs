@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_compared_by_libvirts_word_and_else_by_what_models_hold() {
+    fn a_model_is_compared_by_libvirts_answer_or_else_by_its_features() {
         let guest = asked("EPYC-IBPB", &["vaes", "hypervisor"], &["sse4a"]);
         assert_eq!(guest.lost("EPYC-Rome"), Some(Lost::ByLibvirt(names(&["vaes"]))));
         assert_eq!(guest.lost("EPYC"), Some(Lost::ByModels(names(&["ibpb", "vaes"]))));

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_has_a_sentence_and_a_word_of_its_own() {
+    fn each_reason_has_its_own_sentence_and_code() {
         let said: Vec<String> = all().iter().map(|silence| format!("{:<16}{silence}", silence.code())).collect();
         let expected = [
             "no-launcher     not asked: no launcher is known there",

@@ -52,7 +52,7 @@ fn a_version_that_is_not_known_yet_is_like_the_newest_that_is() {
 }
 
 #[test]
-fn what_speaks_against_a_model_is_said() {
+fn drawbacks_of_a_model_are_reported() {
     assert_eq!(drawbacks("Skylake-Server"), [Drawback::NoMitigations("spec-ctrl"), Drawback::Tsx]);
     assert_eq!(drawbacks("Skylake-Server-v1"), drawbacks("Skylake-Server"), "another spelling of it");
     assert_eq!(drawbacks("EPYC"), [Drawback::NoMitigations("ibpb")]);
@@ -203,7 +203,7 @@ fn the_recommendation_is_the_best_model_that_all_nodes_can_run() {
 }
 
 #[test]
-fn who_does_not_count_and_why_there_is_none_is_said() {
+fn nodes_left_out_and_the_reason_for_no_model_are_reported() {
     let hosts = recorded().hosts;
     let with = |name: &str, kind: &str, change: fn(&mut Node)| {
         let mut node = node(name, kind, &hosts);
@@ -245,7 +245,7 @@ fn who_does_not_count_and_why_there_is_none_is_said() {
 }
 
 #[test]
-fn a_model_that_kubevirt_withholds_is_none_to_recommend() {
+fn a_model_that_kubevirt_withholds_is_not_recommended() {
     let hosts = recorded().hosts;
     let fleet = Fleet::new(vec![node("a", "epyc-rome", &hosts), node("b", "epyc-rome", &hosts)]);
     let all = Bits::all(fleet.len());

@@ -630,7 +630,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_remedy_stands_at_its_place() {
+    fn each_remedy_is_at_its_index() {
         for (at, spec) in ALL.iter().enumerate() {
             assert_eq!(spec.id as usize, at, "{:?} would be described by another remedy", spec.id);
             assert!(spec.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", spec.word);

@@ -342,7 +342,7 @@ fn a_model_is_offered_where_libvirt_lists_it_as_usable() {
 
     let unknown = || lists(&[(OLD, Usable::Unknown), (NEW, Usable::Unknown)]);
     let verdict = stuck([("node-b", unknown()), ("node-c", LibvirtHost::default())]);
-    assert_eq!(offered(&verdict).map(|model| model.model.as_str()), Some(NEW), "nobody speaks against it");
+    assert_eq!(offered(&verdict).map(|model| model.model.as_str()), Some(NEW), "no answer of libvirt rules it out");
 }
 
 /// A guest that is to start is offered no other model than one that runs.
@@ -435,7 +435,10 @@ fn nothing_is_offered_that_libvirt_contradicts() {
                     let compared =
                         asked.guest.as_ref().ok().filter(|_| asked.agrees(&add.node)).map(|guest| &guest.cpu);
                     let has = |cpu: &Cpu| !cpu.disable.contains(name) && cpu.has(name) == Some(true);
-                    assert!(own.is_some_and(has) || compared.is_some_and(has), "{seed}: nobody said {key}");
+                    assert!(
+                        own.is_some_and(has) || compared.is_some_and(has),
+                        "{seed}: no answer of libvirt names {key}"
+                    );
                     *seen.entry("labels with confidence").or_default() += 1;
                 }
             }
@@ -471,7 +474,7 @@ fn nothing_is_offered_that_libvirt_contradicts() {
 
 /// What is offered where libvirt was not asked is offered where it was, unless its word shows that it is of no use.
 #[test]
-fn no_less_is_offered_than_by_labels_alone() {
+fn libvirts_answers_hide_no_remedy_that_helps() {
     let mut seen = BTreeMap::<(&str, bool), usize>::new();
     let mut lost = Vec::new();
     for seed in (0..3_000).step_by(one_in()) {

@@ -137,7 +137,7 @@ fn where_libvirt_can_run_it_nowhere_it_cannot_start() {
 
 /// Random nodes and answers: the verdict is that of nodes whose labels say what libvirt says.
 #[test]
-fn libvirts_word_of_a_start_is_that_of_labels_that_are_true() {
+fn a_start_judged_by_libvirt_equals_one_judged_by_true_labels() {
     let mut seen = [0; 2];
     for seed in (0..1_500).step_by(one_in()) {
         let random = &mut Random::new(seed);

@@ -503,7 +503,7 @@ fn fewest_targets(subject: &Subject<'_>, fleet: &Fleet) -> usize {
 }
 
 /// Carries a remedy out for real and judges again.
-fn keeps_its_word(
+fn verify_remedy(
     subject: &Subject<'_>,
     fleet: &Fleet,
     before: &Assessment,
@@ -560,7 +560,7 @@ fn keeps_its_word(
             let (after, changed) = alone.apply(subject, fleet);
             let now = fleet.with(changed);
             if !assess(&after, &now).fitting.contains(now.find(node).unwrap_or(usize::MAX)) {
-                return Err(format!("{node} is uncordoned in vain: {described}"));
+                return Err(format!("uncordoning {node} does not help: {described}"));
             }
         }
     }
@@ -588,7 +588,7 @@ fn a_remedy_cures_what_it_is_offered_for() {
         let (verdict, remedies) = offered(&subject, &fleet);
         for (check, remedy) in &remedies {
             *times.borrow_mut().entry(remedy.action.id()).or_default() += 1;
-            keeps_its_word(&subject, &fleet, &verdict.assessment, *check, remedy).map_err(TestCaseError::fail)?;
+            verify_remedy(&subject, &fleet, &verdict.assessment, *check, remedy).map_err(TestCaseError::fail)?;
         }
         Ok(())
     });

@@ -442,7 +442,7 @@ mod founding {
             for id in FOUR.iter().filter(|id| !expected.contains(id)) {
                 let is_named = verdict.not_helping.iter().any(|not| not.id.as_str() == *id)
                     || verdict.by_luck.iter().any(|luck| luck.id.as_str() == *id);
-                assert!(is_named, "{id} is left out and nobody says why: {verdict:#?}");
+                assert!(is_named, "{id} is left out without a reason: {verdict:#?}");
             }
         }
     }
@@ -499,7 +499,7 @@ mod findings {
         assert_eq!(
             finding.is_some(),
             expected,
-            "a kubelet that restarts fails the guest, and nobody was warned: {verdict:#?}"
+            "a kubelet that restarts fails the guest, and users were not warned: {verdict:#?}"
         );
         if let Some(finding) = finding {
             let Detail::OwnNode(found) = &finding.detail else { panic!("{finding:?}") };
@@ -565,7 +565,7 @@ mod findings {
     }
 
     #[test]
-    fn libvirts_word_stands_beside_labels_that_fit() {
+    fn libvirts_refusal_is_reported_beside_labels_that_fit() {
         let subject = db().tweak(|s| s.refused = Some(refused()));
         let verdict = judge(&subject, pool());
         assert_eq!(verdict.assessment.outcome, Outcome::Fits);

@@ -4,6 +4,7 @@ use super::*;
 use crate::fit::subject::CpuMode;
 use crate::fit::verdict::Check;
 use crate::report::Reason;
+use crate::testing::objects::vmi_of;
 
 const SKYLAKE: &str = "Skylake-Server-noTSX-IBRS";
 
@@ -32,19 +33,9 @@ fn mutated(world: &World, object: &Value, user: &str) -> (Value, ReviewAnswer) {
     (out, answer)
 }
 
-fn vmi_of(vm: &Value) -> Value {
-    json!({
-        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-        "metadata": {"namespace": vm["metadata"]["namespace"], "name": vm["metadata"]["name"],
-            "labels": vm["spec"]["template"]["metadata"]["labels"],
-            "ownerReferences": [{"kind": "VirtualMachine", "name": vm["metadata"]["name"], "uid": vm["metadata"]["uid"], "controller": true}]},
-        "spec": vm["spec"]["template"]["spec"],
-    })
-}
-
-/// Story 13: the person is warned, the VM stays as it was sent, its guest gets the model.
+/// the person is warned, the VM stays as it was sent, its guest gets the model.
 #[test]
-fn one_model_for_everyone_and_nobodys_yaml_touched() {
+fn a_common_model_reaches_guests_and_changes_no_vm() {
     let (world, web) = (common("Warn"), vm("web", ""));
     let warnings = admitted(&world, &review(&web));
     insta::assert_debug_snapshot!(warnings, @r#"
@@ -64,7 +55,7 @@ fn one_model_for_everyone_and_nobodys_yaml_touched() {
     );
     let reported: Vec<(Reason, &str)> =
         answer.reports.iter().map(|report| (report.reason, report.regarding.name())).collect();
-    assert_eq!(reported, [(Reason::ModelReplaced, "web")], "nobody at the keyboard: an Event on the VM");
+    assert_eq!(reported, [(Reason::ModelReplaced, "web")], "a controller's warnings are not read: an Event on the VM");
     // Stopped and started again it gets the same.
     assert_eq!(mutated(&world, &vmi_of(&web), CONTROLLER).0, guest);
     // A person who made the VMI is warned in the validating stage.
@@ -147,7 +138,7 @@ fn a_guest_that_does_not_use_it(#[case] cpu: Value, #[case] field: &str) {
 #[case::known_only("EPYC-Rome", json!({}))]
 #[case::bound_elsewhere("Icelake-Server-noTSX", json!({"kubernetes.io/hostname": "node-b"}))]
 #[case::worse_off("Icelake-Server-noTSX", json!({}))]
-fn what_is_not_the_guests_fault_is_never_refused(#[case] model: &str, #[case] selector: Value) {
+fn a_guest_is_not_denied_for_what_the_fleet_causes(#[case] model: &str, #[case] selector: Value) {
     let world =
         pool(&json!({"commonModel": {"name": model, "replaces": ["Unset", "HostPassthrough"], "otherwise": "Deny"}}));
     let web = vm("web", "host-passthrough").tweak(|vm| vm["spec"]["template"]["spec"]["nodeSelector"] = selector);
@@ -155,7 +146,7 @@ fn what_is_not_the_guests_fault_is_never_refused(#[case] model: &str, #[case] se
     assert!(warnings[0].contains(&format!("instead of the common CPU model {model}: ")), "{warnings:?}");
     let (guest, answer) = mutated(&world, &vmi_of(&web), CONTROLLER);
     assert_eq!(guest, vmi_of(&web));
-    assert_eq!(answer.reports, [], "the reinvocation would tell it again");
+    assert_eq!(answer.reports, [], "the reinvocation would report it again");
     assert_eq!(not_replaced(&world, &guest, CONTROLLER).len(), 1);
 }
 

@@ -144,7 +144,7 @@ fn each_object_gets_an_event() {
 }
 
 #[test]
-fn words_in_any_field_reach_no_event() {
+fn text_of_any_field_reaches_no_event() {
     let world = scene();
     for object in objects() {
         for which in 0..count(&object) {
@@ -161,7 +161,7 @@ proptest! {
 
     /// Whatever stands wherever in an object: an Event repeats none of it that is no name or label.
     #[test]
-    fn words_of_a_sender_reach_no_event(
+    fn text_of_a_forged_review_reaches_no_event(
         object in prop::sample::select(objects()),
         which in any::<Index>(),
         before in "[ -~]{0,8}|\\PC{0,4}|[\\n\\r\\t\\x1b]",

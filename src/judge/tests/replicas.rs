@@ -301,7 +301,11 @@ mod updates {
     #[case::as_bad(UNKNOWN, "EPYC-Turin-v2", false)]
     #[case::better(UNKNOWN, "EPYC-Rome", false)]
     #[case::fine("EPYC-Rome", "EPYC-Rome", false)]
-    fn nobody_is_denied_for_what_was_no_better(#[case] old: &str, #[case] new: &str, #[case] expected: bool) {
+    fn an_update_is_not_denied_for_what_was_as_bad_before(
+        #[case] old: &str,
+        #[case] new: &str,
+        #[case] expected: bool,
+    ) {
         let labelled = |model: &str, label: &str| {
             vm("web", model).tweak(|vm| vm["spec"]["template"]["metadata"]["labels"]["app"] = json!(label))
         };
@@ -329,7 +333,7 @@ mod updates {
     #[case::another_way_off("host-passthrough", "Cascadelake-Server-noTSX", false)]
     #[case::comes_to_it("host-passthrough", "host-model", false)]
     #[case::grows_worse("host-passthrough", UNKNOWN, true)]
-    fn nobody_is_denied_for_a_model_that_was_not_used_before(
+    fn an_update_is_not_denied_for_a_model_that_was_not_used_before(
         #[case] old: &str,
         #[case] new: &str,
         #[case] expected: bool,
@@ -455,7 +459,7 @@ mod controllers {
 
     /// The owner is looked for at the API server where the watch has not received it yet.
     #[test]
-    fn an_owner_made_a_moment_ago_is_asked_for() {
+    fn an_owner_created_just_now_is_fetched() {
         let world = refusing();
         for (what, asked, about) in sent(UNKNOWN) {
             let answer = answered(&world, Stage::Validate, &by(asked, CONTROLLER));

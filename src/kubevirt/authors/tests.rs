@@ -77,7 +77,7 @@ fn without_the_author_the_requirement_is_gone_or_anothers() {
             let (said, rendered) = authors(vm, &cluster);
             for (key, value) in &rendered.node_selector {
                 let AskedAt { author, field } =
-                    said.of_entry(key).unwrap_or_else(|| panic!("{}: nobody asks for {key}", case["name"]));
+                    said.of_entry(key).unwrap_or_else(|| panic!("{}: no object asks for {key}", case["name"]));
                 looked += 1;
                 assert!(
                     field.is_empty() || !at(&mut vm.clone(), field).is_null(),

@@ -275,7 +275,11 @@ mod revisions {
         let guest = of(release, pinned(&spec, &status), vec![copy(&labels), today(&json!({}))]);
         assert_eq!(model(&guest), Ok(expected));
         let notes = guest.notes.iter().filter(|note| message(note).contains("has changed since")).count();
-        assert_eq!(notes, usize::from(expected == "EPYC-Genoa"), "nobody learns why the correction does not arrive");
+        assert_eq!(
+            notes,
+            usize::from(expected == "EPYC-Genoa"),
+            "users do not see why the correction does not take effect"
+        );
     }
 
     #[test]
@@ -489,7 +493,7 @@ fn what_cannot_be_inferred_is_no_verdict(#[case] how: &str, #[case] words: &str)
 }
 
 #[test]
-fn of_a_live_cluster_no_dump_is_spoken_of() {
+fn errors_of_a_live_cluster_mention_no_dump() {
     let why = inferring("unknown source", &json!(null), true).missing.expect("what the guest asks for is not known");
     assert_eq!(
         message(&why),

@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(
             (short.words().as_str(), short.wanted().as_str()),
             (words, wanted),
-            "nobody sees what is too little"
+            "users do not see which resource is short"
         );
     }
 }

@@ -60,7 +60,7 @@ mod pods {
     #[case::plain(json!({"app": "db"}))]
     #[case::hotplug(json!({"kubevirt.io": "hotplug-disk"}))]
     #[case::none(json!(null))]
-    fn what_is_no_launcher_is_not_our_concern(#[case] labels: Value) {
+    fn pods_other_than_launchers_are_not_judged(#[case] labels: Value) {
         assert!(
             of_pod(&pod(&labels, &json!({})), &Cluster::default()).is_none(),
             "every pod of the cluster is delayed"
@@ -170,7 +170,7 @@ mod pods {
         let judged = of_pod(&pod(&labels, &selector(&[feature("fpu")])), &cluster("1.9.0", mixed(), objects))
             .expect("a launcher");
         let Stage::Migration(migration) = &judged.subject.stage else { panic!("a migration") };
-        assert_eq!(migration.inherited, expected, "labels would be taken off a node in vain, or not where it helps");
+        assert_eq!(migration.inherited, expected, "labels would be removed where that does not help");
     }
 
     #[test]
@@ -392,7 +392,7 @@ mod migrations {
     }
 
     #[test]
-    fn libvirts_last_word_and_an_old_launcher_are_read() {
+    fn libvirts_last_refusal_and_an_old_launcher_are_read() {
         let guest = running("db", "node-a", "host-model").tweak(|db| {
             db["metadata"]["labels"] = json!({"kubevirt.io/outdatedLauncherImage": ""});
             db["status"]["migrationState"] = json!({"targetNode": "node-c", "failureReason":

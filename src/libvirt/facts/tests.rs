@@ -177,7 +177,11 @@ fn a_guest_is_one_start(#[case] then: &str, #[case] now: &str, #[case] silence: 
     let fleet = labelled("Skylake");
     assert_eq!(facts.of("shop", "db", now, &fleet).unwrap().guest.err(), silence);
     assert_eq!(facts.of("shop", "web", now, &fleet).unwrap().guest, Err(Silence::NotSaved));
-    assert_eq!(LibvirtFacts::default().of("shop", "db", now, &fleet), None, "nobody was asked, and no file was read");
+    assert_eq!(
+        LibvirtFacts::default().of("shop", "db", now, &fleet),
+        None,
+        "libvirt was not asked, and no file was read"
+    );
 }
 
 #[test]

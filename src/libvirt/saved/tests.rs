@@ -198,7 +198,7 @@ fn files_of_old_are_read() {
         {"accelerator":"kvm","cpu":{"model":"EPYC"},"answer":"incompatible"}]}"#,
     "nothing tells which is the later one"
 )]
-fn what_a_stranger_writes_is_checked(#[case] kind: &str, #[case] text: &str, #[case] expected: &str) {
+fn saved_answers_are_validated(#[case] kind: &str, #[case] text: &str, #[case] expected: &str) {
     let problem = take_in(&mut LibvirtFacts::default(), kind, text, "file").expect_err("it is not what is written");
     assert!(problem.contains(expected), "{problem}");
     assert!(problem.chars().count() < 600 && !problem.contains('\u{1b}'), "{problem}");

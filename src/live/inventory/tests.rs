@@ -163,7 +163,7 @@ fn a_list_of_the_cluster_wide_kind_leaves_the_other_alone() {
 }
 
 #[test]
-fn an_invalid_policy_governs_nobody_and_is_kept_to_be_reported() {
+fn an_invalid_policy_governs_no_guest_and_is_reported() {
     let mut inventory = synced([
         put(Resource::Policies, &policy("intel", "Pinned", 1)),
         put(Resource::Policies, &policy("odd", "Sometimes", 1)),
@@ -222,7 +222,7 @@ async fn changes_close_together_make_one_snapshot() {
     assert_eq!(snapshots.recv().await, Some(3), "a relist of 15,000 nodes would publish 15,000 times");
     sender.send(put(Resource::Nodes, &node("node-a", "2"))).await.expect("it listens");
     drop(sender);
-    running.await.expect("it ends when nobody sends any more");
+    running.await.expect("it ends when all senders are gone");
     assert_eq!(snapshots.recv().await, None, "a heartbeat publishes nothing");
 }
 

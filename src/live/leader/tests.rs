@@ -30,7 +30,7 @@ fn lease(holder: &str, seconds: Option<i32>) -> LeaseSpec {
 #[case::without_measure(Some(lease("you", None)), 15, LeaseStep::Follow)]
 #[case::without_measure_and_silent(Some(lease("you", None)), 16, LeaseStep::Take)]
 #[case::of_nonsense(Some(lease("you", Some(-1))), 15, LeaseStep::Follow)]
-fn who_may_lead(#[case] lease: Option<LeaseSpec>, #[case] unchanged: u64, #[case] expected: LeaseStep) {
+fn when_a_replica_may_lead(#[case] lease: Option<LeaseSpec>, #[case] unchanged: u64, #[case] expected: LeaseStep) {
     assert_eq!(step(lease.as_ref(), Duration::from_secs(unchanged), "me"), expected);
 }
 
@@ -170,7 +170,7 @@ async fn the_lease_is_released_at_a_shutdown_and_expires_after_a_crash() {
 
 /// Two that lead at once would make two certificates.
 #[tokio::test(start_paused = true)]
-async fn who_is_cut_off_stops_to_lead_before_another_begins() {
+async fn a_leader_that_is_cut_off_stops_before_another_starts() {
     let store = Shared::default();
     let a = Replica::start(&store, "a");
     seconds(1).await;

@@ -62,7 +62,11 @@ fn what_is_left_out_is_as_built_in(#[case] spec: Value) {
 fn a_common_model_has_defaults() {
     let model = read_spec(json!({"commonModel": {"name": "EPYC-Rome"}})).common_model.expect("it was given");
     assert_eq!(model.replaces, [ReplacedMode::Unset, ReplacedMode::HostModel], "guests would keep their host's CPU");
-    assert_eq!(model.otherwise, Otherwise::Warn, "guests would be refused unasked, or nobody warned");
+    assert_eq!(
+        model.otherwise,
+        Otherwise::Warn,
+        "guests would be refused without a setting for it, or users not warned"
+    );
     let none = read_spec(json!({"commonModel": {"name": "EPYC-Rome", "replaces": []}})).common_model;
     assert_eq!(none.map(|model| model.replaces), Some(vec![]), "an empty list must not replace anything");
 }

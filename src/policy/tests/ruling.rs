@@ -37,7 +37,7 @@ fn what_is_denied(#[case] dial: Dial, #[case] impact: Impact, #[case] cause: Cau
 #[case::launcher(RequestKind::LauncherPod, true)]
 #[case::target(RequestKind::TargetPod, false)]
 #[case::other(RequestKind::Other, false)]
-fn who_is_denied(#[case] kind: RequestKind, #[case] denied: bool) {
+fn requests_that_are_denied(#[case] kind: RequestKind, #[case] denied: bool) {
     let worst = impaired(Impact::Unschedulable, Cause::Structural);
     for unmet in [false, true] {
         let ruling = rule(&enforcing(Dial::From(Impact::Fragile)), person(kind), &worst, unmet);
@@ -92,7 +92,7 @@ fn the_exempt_are_warned_and_recorded(#[case] exemption: Exemption) {
 #[case::a_listed_user(RequestKind::VirtualMachine, Exemption::User, false)]
 #[case::a_listed_namespace(RequestKind::VirtualMachine, Exemption::Namespace, false)]
 #[case::an_update(RequestKind::Replicas, Exemption::NotWorse, false)]
-fn what_escapes_denial_is_recorded(#[case] kind: RequestKind, #[case] exemption: Exemption, #[case] expected: bool) {
+fn exempted_denials_are_recorded(#[case] kind: RequestKind, #[case] exemption: Exemption, #[case] expected: bool) {
     let policy = Policy { audit: Dial::Off, warn: Dial::Off, ..enforcing(Dial::From(Impact::Pinned)) };
     let facts = RequestFacts { kind, exemption: Some(exemption) };
     let (fits, pinned) = (assessment(Outcome::Fits, None), impaired(Impact::Pinned, Cause::Structural));
@@ -129,9 +129,13 @@ fn a_guest_without_the_common_model(
     match rule(&enforcing(Dial::From(Impact::Pinned)), facts, &judged, true) {
         Ruling::Deny { grounds, .. } => assert_eq!(Some(grounds), expected),
         Ruling::Admit { exempted, .. } => {
-            assert_eq!((exempted, expected), (exemption, None), "the policy is not enforced, or nobody learns of it");
+            assert_eq!(
+                (exempted, expected),
+                (exemption, None),
+                "the policy is not enforced, or its violations are not reported"
+            );
         }
-        Ruling::LeftAlone => panic!("nobody asked for that"),
+        Ruling::LeftAlone => panic!("the guest did not ask to be left alone"),
     }
 }
 

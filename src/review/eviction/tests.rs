@@ -202,7 +202,7 @@ fn a_long_reason_leaves_room_for_what_to_do() {
 
 /// The target of the drain's migration will ask for less than the launcher does now.
 #[test]
-fn what_a_policy_drops_holds_up_no_drain() {
+fn entries_that_a_policy_drops_block_no_drain() {
     let db = db();
     let objects = vec![vmi(db.clone()), launcher(&db, inherited().chain([feature("gone")]))];
     let mut world = World { cluster: cluster("1.9.0", intel(), objects), policies: Vec::new() };
@@ -213,7 +213,7 @@ fn what_a_policy_drops_holds_up_no_drain() {
 
 /// `kubectl drain` cordons, and evicts before the watch tells of the cordon: each try says more, and no line in other words.
 #[test]
-fn a_later_try_repeats_no_line_in_other_words() {
+fn a_retry_repeats_no_line() {
     let first = evict(&world(drained().tweak(|nodes| of(nodes, "node-a").cordoned = false), &db(), Vec::new()));
     let second = evict(&world(drained(), &db(), Vec::new()));
     assert!(second.starts_with(&first), "kubectl would print a line twice: {first:?} {second:?}");

@@ -28,7 +28,7 @@ fn changed(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn a_named_default_says_where_it_can_run_and_who_would_crowd_there() {
+fn a_named_default_model_names_its_nodes_and_guests() {
     insta::assert_snapshot!(changed("", "Icelake-Server-noTSX"), @r"
     cpufit: KubeVirt kubevirt: cpuModel Icelake-Server-noTSX is usable on 1 of 8 nodes, not on amd-1, amd-2, amd-3 and 4 more
     cpufit: KubeVirt kubevirt: at their next start 2 guests without a model of their own could start on node-e alone: shop/db, shop/erp
@@ -75,7 +75,7 @@ fn known_is_not_usable() {
 }
 
 #[test]
-fn one_guest_is_spoken_of_as_one() {
+fn one_guest_is_in_the_singular() {
     let objects =
         [vmi(running("db", "node-a", "host-model")), ClusterObject::VirtualMachine(Box::new(read(vm("db", ""))))];
     let world = World { cluster: cluster("1.9.0", mixed(), objects), policies: Vec::new() };
@@ -91,12 +91,12 @@ fn modes_are_named_by_what_follows() {
 }
 
 #[test]
-fn another_edit_of_the_resource_is_not_spoken_of() {
+fn other_edits_of_the_kubevirt_resource_give_no_warning() {
     assert_eq!(changed("Haswell", "Haswell"), "");
 }
 
 #[test]
-fn a_policy_that_replaces_unset_models_keeps_its_guests() {
+fn guests_of_a_policy_that_replaces_unset_models_are_not_listed() {
     let policies = vec![read_policy("all", &json!({"commonModel": {"name": "Skylake-Server-noTSX-IBRS"}}))];
     let world = World { policies, ..world() };
     let lines = update(&world, &kubevirt(""), &kubevirt("Icelake-Server-noTSX"), NEVER).warnings().join("\n");
@@ -122,7 +122,7 @@ fn fleet_of_the_list() -> World {
 }
 
 #[test]
-fn a_list_of_obsolete_models_says_whose_labels_go_and_whom_that_strands() {
+fn obsolete_models_name_the_labels_that_go_and_the_guests_that_get_stuck() {
     insta::assert_snapshot!(listed(&fleet_of_the_list(), &json!(null), &json!({"Skylake-Server-noTSX-IBRS": true})), @r"
     cpufit: KubeVirt kubevirt: obsoleteCPUModels withholds Skylake-Server-noTSX-IBRS: within 3 minutes its labels go from 5 of 5 nodes (node-a, node-b, node-c and 2 more)
     cpufit: KubeVirt kubevirt: node-b is then of an obsolete host model: guests with host-model neither start on nor move to it

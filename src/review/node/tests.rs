@@ -92,7 +92,7 @@ fn pair() -> Vec<Node> {
 }
 
 #[test]
-fn a_cordon_says_whom_it_strands() {
+fn a_cordon_names_the_guests_that_get_stuck() {
     insta::assert_snapshot!(edit(pair(), "node-c", cordon).join("\n"), @r"
     cpufit: cordoning node-c leaves 1 guest no node to migrate to: shop/db
     cpufit: node-c: to undo: kubectl uncordon node-c
@@ -100,7 +100,7 @@ fn a_cordon_says_whom_it_strands() {
 }
 
 #[test]
-fn and_an_uncordon_whom_it_frees() {
+fn an_uncordon_names_the_guests_that_can_move_again() {
     let nodes = pair().tweak(|nodes| cordon(of(nodes, "node-c")));
     // The taint is still there: the node controller takes it off a moment later.
     let lines = edit(nodes, "node-c", |node| node.cordoned = false);
@@ -117,12 +117,16 @@ fn and_a_cordon_of_one_of_two_targets_leaves_one() {
 #[case::a_label_nobody_asks_for(|node: &mut Node| set(node, "example.com/rack", "9"))]
 #[case::skip_node(|node: &mut Node| node.skip_node = Some("true".to_owned()))]
 #[case::the_cordon_of_a_node_nobody_could_go_to(cordon)]
-fn what_changes_nothing_for_anyone_is_not_spoken_of(#[case] change: fn(&mut Node)) {
-    assert_eq!(edit(intel(), "node-b", change), Vec::<String>::new(), "nobody reads the tenth warning of no weight");
+fn an_edit_without_effect_gives_no_warning(#[case] change: fn(&mut Node)) {
+    assert_eq!(
+        edit(intel(), "node-b", change),
+        Vec::<String>::new(),
+        "warnings without consequence hide those that matter"
+    );
 }
 
 #[test]
-fn a_guest_that_cannot_be_migrated_anyway_is_stranded_by_nobody() {
+fn a_guest_that_cannot_migrate_is_not_listed_as_stuck_by_the_edit() {
     let guest = running("db", "node-a", "host-model").tweak(|db| {
         db["status"]["conditions"] = json!([{"type": "LiveMigratable", "status": "False"}]);
     });

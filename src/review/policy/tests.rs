@@ -18,7 +18,7 @@ fn changed(world: &World, spec: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_common_model_says_at_once_who_is_not_on_it_and_what_cannot_run_it() {
+fn a_common_model_names_guests_without_it_and_nodes_that_cannot_run_it() {
     insta::assert_snapshot!(changed(&world(nodes(), &[]), &common(MODEL)).join("\n"), @r"
     cpufit: intel-pool: 3 running guests are not on Cascadelake-Server-noTSX (shop/db, shop/erp and 1 more) until their next restart
     cpufit: intel-pool: commonModel Cascadelake-Server-noTSX leaves out 1 of 5 selected nodes: node-b lacks cpu-feature arch-capabilities, avx512vnni and 3 more
@@ -67,14 +67,14 @@ fn guests_that_have_ended_are_not_counted(#[case] phase: &str) {
 }
 
 #[test]
-fn one_is_spoken_of_as_one() {
+fn one_item_is_in_the_singular() {
     let spec = json!({"enforce": 1, "warn": 2, "audit": 3, "nodeSelector": 4});
     let lines = changed(&world(nodes(), &[]), &spec);
     assert_eq!(lines[3], "cpufit: intel-pool: 1 more problem; it is ignored until it is fixed");
 }
 
 #[test]
-fn enforcement_says_whom_it_would_deny() {
+fn enforcement_names_the_guests_that_would_be_denied() {
     let spec = json!({"enforce": "Pinned"});
     insta::assert_snapshot!(changed(&world(nodes(), &[]), &spec).join("\n"), @"cpufit: intel-pool: it would deny 2 guests now (shop/db, shop/mail), and 4 guests at next start (shop/amd, shop/db and 2 more); each and why: kubectl cpufit audit");
 }
@@ -99,7 +99,7 @@ fn a_node_that_has_every_feature_lacks_only_the_label() {
 }
 
 #[test]
-fn a_more_specific_policy_keeps_its_guests() {
+fn guests_of_a_more_specific_policy_are_not_listed() {
     let other = objects::policy("vip", &json!({"virtualMachineSelector": {"matchLabels": {"vip": "yes"}}}));
     let mut world = world(nodes(), &[other.to_string()]);
     let all = changed(&world, &common(MODEL)).join("\n");
@@ -121,7 +121,7 @@ fn an_invalid_policy_is_named_by_field_and_problem() {
 }
 
 #[test]
-fn a_policy_that_stays_the_same_is_not_spoken_of() {
+fn an_unchanged_policy_gives_no_warning() {
     let text = policy(&common(MODEL));
     let decision = change(&world(nodes(), &[]), "intel-pool", &text, Some(&text), NEVER);
     assert_eq!(decision, Decision::admit(), "every apply in a pipeline would repeat it");
@@ -143,7 +143,7 @@ fn a_count_that_was_broken_off_says_so() {
 }
 
 #[test]
-fn one_node_is_spoken_of_as_one() {
+fn one_node_is_in_the_singular() {
     let nodes = nodes().tweak(|nodes| nodes.iter_mut().skip(1).for_each(|node| take(node, &["pool".to_owned()])));
     let lines = changed(&world(nodes, &[]), &common("Denverton")).join("\n");
     assert!(lines.contains("known on 0 of 1 node, usable on 0 of 1"), "{lines}");

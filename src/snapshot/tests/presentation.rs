@@ -264,7 +264,7 @@ fn difference(left: &[String], right: &[String]) -> Option<String> {
 }
 
 #[test]
-fn every_vector_means_the_same_in_any_dress() {
+fn every_vector_reads_the_same_in_every_notation() {
     let vectors = vectors();
     assert!(vectors.len() > 80, "the vectors are not where they were: {} found", vectors.len());
     for (seed, (path, text)) in vectors.iter().enumerate().step_by(one_in()) {
@@ -322,7 +322,7 @@ items:
 
 proptest! {
     #[test]
-    fn a_guest_means_the_same_in_any_dress(seed: u64) {
+    fn a_guest_reads_the_same_in_every_notation(seed: u64) {
         let plain = objects(GUEST).unwrap();
         let dressed = dress(GUEST, seed);
         let read = objects(&dressed).unwrap_or_else(|error| panic!("{error}\n{dressed}"));
@@ -331,7 +331,7 @@ proptest! {
 }
 
 #[test]
-fn the_dress_is_rich() {
+fn the_notations_differ() {
     let dressed: Vec<String> = (0..200).map(|seed| dress(GUEST, seed)).collect();
     let has = |part: &str| dressed.iter().filter(|text| text.contains(part)).count();
     for part in

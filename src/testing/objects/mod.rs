@@ -7,9 +7,11 @@ mod node;
 mod policy;
 mod review;
 mod running;
+mod vmi_of;
 
 pub(crate) use launcher::launcher_pod;
 pub(crate) use node::node;
 pub(crate) use policy::policy;
 pub(crate) use review::create;
 pub(crate) use running::running;
+pub(crate) use vmi_of::vmi_of;

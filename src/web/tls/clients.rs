@@ -216,7 +216,7 @@ mod tests {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     }, false)]
     #[case::expired(&[], |params: &mut CertificateParams| params.not_after = date_time_ymd(2020, 1, 1), false)]
-    fn who_is_answered(
+    fn clients_that_are_answered(
         #[case] names: &[&str],
         #[case] change: impl FnOnce(&mut CertificateParams),
         #[case] expected: bool,

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_is_none_keeps_the_old_one_and_is_reported_once() {
+    fn an_invalid_pair_leaves_the_old_one_and_is_reported_once() {
         let directory = TempDir::new().unwrap();
         let (old, new) = (issue(2040), issue(2041));
         write(directory.path(), &old);

@@ -46,7 +46,11 @@ fn chart_is_installed_upgraded_and_uninstalled() {
     let authority = write_authority(&cluster);
     output(&helm, &["upgrade", "cpufit", CHART, "-n=cpufit-system", "--set=replicaCount=3", &admin]);
     assert_eq!(cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["spec"]["replicas"], 3);
-    assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "after an upgrade nobody is warned, for a while");
+    assert_eq!(
+        authorities(&cluster),
+        BTreeSet::from([authority]),
+        "after an upgrade users get no warnings for a while"
+    );
 
     output(&helm, &["uninstall", "cpufit", "-n=cpufit-system", "--wait=hookOnly", &admin]);
     assert_eq!(left(&cluster), [DEFINITION], "policies are gone, or something is left behind");
@@ -106,7 +110,7 @@ fn chart_adopts_what_kustomize_installed() {
     let deployment = cluster.get(&["deployment", "cpufit", "-n=cpufit-system"]);
     assert_eq!(deployment["metadata"]["uid"], uid, "made anew, it would be down for a while");
     assert_eq!(deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
-    assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "nobody is warned until caBundle is back");
+    assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "users get no warnings until caBundle is back");
     let upgrade = ["upgrade", "cpufit", CHART, "-n=cpufit-system", "--set=replicaCount=3", "--force-conflicts", &admin];
     output(&helm, &upgrade);
     assert_eq!(cluster.get(&["deployment", "cpufit", "-n=cpufit-system"])["spec"]["replicas"], 3);

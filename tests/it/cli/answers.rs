@@ -39,8 +39,9 @@ struct Expected {
 
 impl Labelled {
     fn node(&self) -> Value {
-        let Self { name, labels, annotations } = self;
-        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels, "annotations": annotations}})
+        let mut node = common::node(&self.name, &json!(self.labels));
+        node["metadata"]["annotations"] = json!(self.annotations);
+        node
     }
 }
 
@@ -125,7 +126,7 @@ fn every_cluster_gets_the_model_that_all_its_nodes_can_run() {
 
 /// Nodes of two vendors, of s390x, of arm64, without labels, and with a model of a name that nobody knows.
 #[test]
-fn each_kind_of_hardware_has_its_pool_and_who_is_in_none_is_said() {
+fn each_kind_of_hardware_has_its_pool_and_other_nodes_are_named() {
     let node = |name: &str, arch: &str, vendor: &str, models: &[&str]| {
         let mut labels = json!({"kubernetes.io/arch": arch});
         if !vendor.is_empty() {
@@ -174,7 +175,7 @@ fn each_kind_of_hardware_has_its_pool_and_who_is_in_none_is_said() {
 
 /// What a sentence says of a pool is true of it, however small it is; a selection without nodes is no dump without nodes.
 #[test]
-fn pools_of_one_and_two_nodes_and_of_none_are_spoken_of_as_they_are() {
+fn sentences_about_pools_of_one_two_and_no_nodes_are_true() {
     let node = |name: &str, arch: &str, vendor: &str| {
         let mut labels = json!({"kubernetes.io/arch": arch, "kubevirt.io/schedulable": "true", "pool": name});
         if !vendor.is_empty() {
@@ -288,7 +289,7 @@ fn diff(old: &Path, new: &Path, more: &[&str]) -> Ran {
 }
 
 #[test]
-fn whom_an_upgrade_stranded_and_by_which_label() {
+fn diff_names_the_guests_that_an_upgrade_stranded_and_the_label() {
     let scratch = Scratch::new();
     let [before, after] = upgrade(&scratch);
     let ran = diff(&before, &after, &[]);
@@ -304,7 +305,7 @@ fn whom_an_upgrade_stranded_and_by_which_label() {
     assert_eq!(json["worse"], 1);
 
     let back = diff(&after, &before, &[]);
-    assert_eq!(back.code(), 0, "nobody is worse off: {}", back.stdout);
+    assert_eq!(back.code(), 0, "no guest is worse off: {}", back.stdout);
     let same = diff(&after, &after, &["-o", "json"]);
     assert_eq!((same.code(), &same.json()["nodes"], &same.json()["guests"]), (0, &json!([]), &json!([])));
     // A dump without guests tells nothing of them: a gate that goes by the exit code is not passed.

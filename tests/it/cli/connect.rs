@@ -349,7 +349,7 @@ fn options_go_before_the_kubeconfig() {
 
 /// A server that takes a connection and never answers does not hold a script for ever.
 #[test]
-fn a_silent_server_is_given_up() {
+fn a_server_that_does_not_answer_times_out() {
     let api = Api::start();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("http://{}", silent.local_addr().unwrap());
@@ -362,7 +362,7 @@ fn a_silent_server_is_given_up() {
 
 /// Errors of the API server are its own message, once; below it what can be done.
 #[test]
-fn who_may_not_read_learns_what_is_missing_and_what_can_be_done() {
+fn a_user_without_rights_is_shown_the_missing_ones() {
     const NODES: &str =
         "cannot read nodes: nodes is forbidden: User \"jane\" cannot list resource \"nodes\" at the cluster scope\n";
     let api = Api::start();

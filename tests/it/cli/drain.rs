@@ -64,7 +64,7 @@ fn drain(args: &[&str], cluster: &Value) -> Ran {
 #[test]
 fn the_whole_node_and_the_least_to_do() {
     let ran = drain(&["node-a"], &cluster());
-    assert_eq!(ran.code(), 1, "a script would drain, and wait for ever: {}", ran.stderr);
+    assert_eq!(ran.code(), 1, "a script would drain and wait without end: {}", ran.stderr);
     insta::assert_snapshot!("drain_of_a_node", ran.stdout.trim_end());
 }
 
@@ -115,7 +115,7 @@ fn tight(cores_of_node_e: u32) -> Value {
 }
 
 #[test]
-fn an_order_says_whom_the_scheduler_may_strand() {
+fn an_order_names_guests_that_the_scheduler_may_strand() {
     let ran = drain(&["--all"], &tight(4));
     assert_eq!(ran.code(), 0, "{}{}", ran.stdout, ran.stderr);
     let json = drain(&["--all", "-o", "json"], &tight(4)).json();

@@ -136,7 +136,7 @@ fn every_option_that_names_a_file_is_tried() {
 }
 
 #[test]
-fn what_is_no_file_ends_a_verb_in_a_moment() {
+fn a_path_that_is_no_file_fails_at_once() {
     let scene = Scene::new();
     let pipe = scene.at("pipe.yaml");
     for (option, line) in LINES {

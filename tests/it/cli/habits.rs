@@ -82,7 +82,7 @@ fn an_audit_takes_names() {
 
 /// kubectl diff has no selector; kubectl get has, and `-o name`.
 #[test]
-fn a_comparison_is_narrowed_and_names_whom_it_is_about() {
+fn a_diff_can_be_narrowed_and_names_its_guests() {
     assert_rows(&[
         ("diff $DUMP $DUMP -n shop", 0, &["nothing changed"], &[]),
         ("diff $DUMP $DUMP -A -n lab --no-headers", 0, &["nothing changed"], &[]),
@@ -127,7 +127,7 @@ fn an_option_without_a_meaning_is_refused_with_what_does_it() {
 
 /// kubectl reads of a folder what ends in .json, .yaml or .yml, and all that a file holds.
 #[test]
-fn files_that_are_odd_or_none() {
+fn files_of_odd_encodings_and_without_objects() {
     const C: &[&str] = &["=virtualmachine.kubevirt.io/c"];
     assert_rows(&[
         ("check --snapshot $DUMP -o name -f $MADE/crlf.yaml", 0, C, &[]),

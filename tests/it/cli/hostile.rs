@@ -259,7 +259,7 @@ fn shell(arguments: &[&str], script: &str, folder: &Path) -> Ran {
 
 /// Warnings, denials and the log of the server.
 #[test]
-fn the_webhook_says_and_logs_no_line_of_an_object() {
+fn objects_forge_no_line_of_answers_or_log() {
     let policy = demo("policy.yaml");
     let more = ["--policy", policy.to_str().unwrap(), "--log", "debug"];
     let talk = |scene: &Scene| {

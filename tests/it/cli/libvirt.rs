@@ -218,7 +218,7 @@ fn every_guest_is_known_or_has_a_reason(#[case] guest: &str, #[case] code: Optio
 #[rstest]
 #[case::drain(&["drain", "node-a"])]
 #[case::audit(&["audit"])]
-fn what_is_not_known_is_what_explain_says(#[case] verb: &[&str]) {
+fn unanswered_questions_are_those_of_explain(#[case] verb: &[&str]) {
     let scene = Scene::new();
     let explained = scene.explained("db");
     let reasons = scene.json(verb)["libvirt"].clone();
@@ -249,7 +249,7 @@ fn what_is_not_known_is_what_explain_says(#[case] verb: &[&str]) {
         assert!(text.lines().any(|printed| printed.trim_start_matches("# ") == line), "{line}: {text}");
     }
     let without = scene.run(&[verb, &["-o", "json"]].concat(), &[]);
-    assert!(without.json()["libvirt"].is_null(), "nobody was asked");
+    assert!(without.json()["libvirt"].is_null(), "libvirt was not asked");
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn several_folders_are_put_together() {
 #[case::huge("x.json", format!(r#"{{"apiVersion":"cpufit.io/v1alpha1","kind":"LibvirtNode","metadata":{{"name":"n"}},"x":"{}"}}"#, "x".repeat(5 << 20)),
     &["bad/x.json", "at most 4194304 of one object are read"])]
 #[case::deep("x.json", format!("{}{}", "[".repeat(100_000), "]".repeat(100_000)), &["bad/x.json"])]
-fn what_is_no_answer_is_refused(#[case] name: &str, #[case] content: String, #[case] words: &[&str]) {
+fn an_invalid_answer_is_refused(#[case] name: &str, #[case] content: String, #[case] words: &[&str]) {
     let scene = Scene::new();
     scene.scratch.write(&format!("bad/{name}"), content);
     let ran = scene.run(&["explain", "vmi/db", "-n", "shop"], &["facts", "bad"]);

@@ -147,7 +147,7 @@ fn the_room_that_it_asks_for_is_judged() {
         (room("4", &json!({})), "it has no devices.kubevirt.io/kvm (it asks for 1 devices.kubevirt.io/kvm)"),
     ] {
         let said = explain(&nodes, &[]).stdout;
-        assert!(said.lines().next().is_some_and(|line| line.ends_with(" NO-ROOM")), "it would wait for ever: {said}");
+        assert!(said.lines().next().is_some_and(|line| line.ends_with(" NO-ROOM")), "it would stay Pending: {said}");
         assert!(said.contains(&format!("No node that fits has room: node-b fits by CPU, no room: {why}")), "{said}");
         let json = explain(&nodes, &["-o", "json"]).json();
         assert_eq!(json["results"][0]["nodes"]["noRoom"]["node-b"], why, "{json}");

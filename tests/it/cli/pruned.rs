@@ -35,7 +35,7 @@ fn crowded() -> Scratch {
 
 /// For other pods a snapshot holds their nodes, and the labels that guests' anti-affinity selects.
 #[test]
-fn a_snapshot_knows_whom_other_pods_keep_off() {
+fn a_snapshot_keeps_other_pods_that_block_guests() {
     let scratch = crowded();
     let dump = scratch.path().join("crowded.yaml");
     let taken = cpufit(["snapshot", "--snapshot"]).args([&dump]).run();

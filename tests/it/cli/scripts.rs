@@ -446,7 +446,7 @@ fn certificates_are_made_and_never_readable_by_all() {
 }
 
 #[test]
-fn a_guest_that_fits_is_admitted_without_a_word() {
+fn a_guest_that_fits_is_admitted_without_warnings() {
     let scratch = Scratch::new();
     let file = scratch.write(
         "vm.yaml",

@@ -64,7 +64,7 @@ impl Server {
         let certificates = Scratch::new();
         let out = certificates.path().as_os_str();
         let made = cpufit([OsStr::new("certs"), OsStr::new("--out"), out]).run();
-        assert_eq!(made.code(), 0, "without certificates nobody can try the webhook: {}", head(&made.stderr));
+        assert_eq!(made.code(), 0, "without certificates the webhook cannot be tried: {}", head(&made.stderr));
         let mut command = Command::new(BIN);
         command
             .args([OsStr::new("serve"), OsStr::new("--snapshot"), snapshot.as_os_str()])

@@ -423,7 +423,7 @@ fn the_field_of_a_finding_is_one_that_the_object_has() {
         let absent = fields.iter().filter(|field| at(&object, field).is_null());
         tally.case(&name(&folder), &absent.map(|field| format!("it has no {field}")).collect::<Vec<_>>());
     }
-    assert!(named > 0, "no finding names a field, so nobody learns where to look");
+    assert!(named > 0, "no finding names a field, so users do not see where to look");
     tally.finish("a person looks for a field that is not there");
 }
 
@@ -482,7 +482,7 @@ fn a_guest_that_no_longer_matches_its_own_node_is_found() {
     assert!(!own.is_empty(), "a guest one kubelet restart away from its end is not found: {answer:#}");
     let message = own.iter().filter_map(|finding| finding["message"].as_str()).collect::<Vec<_>>().join("\n");
     for word in ["node-a", "amd-stibp", "kubelet"] {
-        assert!(message.contains(word), "the finding does not name {word}, so nobody can act on it: {message}");
+        assert!(message.contains(word), "the finding does not name {word}, so users cannot act on it: {message}");
     }
 
     let healthy = common::shipped("cases").join("10-labels-fit-libvirt-refuses/snapshot.yaml");

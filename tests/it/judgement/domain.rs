@@ -179,7 +179,7 @@ fn opened(mut response: Value, patches: &mut usize) -> Value {
 }
 
 #[test]
-fn what_is_no_domain_is_refused() {
+fn an_invalid_domain_is_refused() {
     let ran = cpufit(["manifests", "--kubevirt-domain", "kubernetes.io"]).run();
     assert_eq!(ran.code(), 2);
     assert!(ran.stderr.contains("kubernetes.io is not a domain that KubeVirt is renamed to"), "{}", ran.stderr);

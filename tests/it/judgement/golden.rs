@@ -101,7 +101,7 @@ fn launch_pods_are_rendered_as_kubevirt_renders_them() {
         );
         let input = scratch.write_json("guests.json", &list(group.iter().map(submitted)));
         let results = check(&[&snapshot], &[&input], &["--predict"]);
-        assert_eq!(results.len(), group.len(), "a guest got no result, so nobody learns that it cannot start");
+        assert_eq!(results.len(), group.len(), "a guest got no result, so users do not see that it cannot start");
         for (case, result) in group.iter().zip(&results) {
             let found = placement_differences(&FIELDS, &case["pod"]["spec"], &result["predicted"]);
             tally.case(name(case), &found);
@@ -213,7 +213,11 @@ fn virtual_machines_become_the_pods_that_kubevirt_makes_of_them() {
             let mut tally = Tally::new(format!("vm-pods/{stem}, {stand}"));
             let input = scratch.write_json("guests.json", &list(accepted.iter().map(|case| case[stand].clone())));
             let results = check(&[&snapshot], &[&input], &["--predict"]);
-            assert_eq!(results.len(), accepted.len(), "a guest got no result, so nobody learns that it cannot start");
+            assert_eq!(
+                results.len(),
+                accepted.len(),
+                "a guest got no result, so users do not see that it cannot start"
+            );
             for (case, result) in accepted.iter().zip(&results) {
                 let predicted = match &result["predicted"] {
                     Value::Object(_) => required(&result["predicted"]),
@@ -246,7 +250,7 @@ fn suitability_is_kubevirts_subset_test() {
     let pods = cases.iter().map(|case| launcher(name(case), &case["required"]));
     let input = scratch.write_json("pods.json", &list(pods));
     let results = check(&[&snapshot], &[&input], &[]);
-    assert_eq!(results.len(), cases.len(), "a pod got no result, so nobody learns that it cannot be placed");
+    assert_eq!(results.len(), cases.len(), "a pod got no result, so users do not see that it cannot be placed");
     let mut tally = Tally::new("suitability");
     for (case, result) in cases.iter().zip(&results) {
         let asked: Vec<&str> = case["nodes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();

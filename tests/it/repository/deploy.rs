@@ -129,7 +129,7 @@ fn every_file_of_the_base_is_installed() {
     let files = std::fs::read_dir(base("")).expect("deploy/base").map(|entry| entry.expect("an entry").file_name());
     let files: BTreeSet<String> = files.map(|name| name.into_string().expect("UTF-8")).collect();
     let expected = listed().into_iter().chain(["kustomization.yaml".to_owned()]).collect();
-    assert_eq!(files, expected, "a manifest lies there that nobody installs, or one that is listed is missing");
+    assert_eq!(files, expected, "a manifest in the folder is not installed, or a listed one is missing");
 }
 
 #[test]
@@ -252,7 +252,7 @@ const TAKEN: [(&str, &str); 24] = [
 
 /// kubectl takes whichever resource of a short name it finds first: one person's `kubectl delete` would meet the other's.
 #[test]
-fn the_short_names_are_nobody_elses() {
+fn the_short_names_collide_with_no_other_resource() {
     let names = &documents("crd.yaml").remove(0)["spec"]["names"];
     let mut ours: Vec<String> = serde_json::from_value(names["shortNames"].clone()).expect("short names");
     ours.extend(["plural", "singular"].map(|field| names[field].as_str().expect("a name").to_owned()));
@@ -274,14 +274,14 @@ fn an_uninstall_that_was_interrupted_can_be_run_again() {
 
 /// cpufit refuses whomever it is asked about: the API server must not ask about those who have the right.
 #[test]
-fn who_may_relax_is_known_to_the_api_server_alone() {
+fn the_right_to_relax_is_checked_by_the_api_server_alone() {
     let objects = objects();
     let webhooks =
         object(&objects, "ValidatingWebhookConfiguration", "cpufit")["webhooks"].as_array().expect("webhooks");
     let relax = webhooks.iter().find(|webhook| webhook["name"] == "relax.validate.cpufit.io").expect("there");
     let conditions = relax["matchConditions"].as_array().expect("conditions");
     let right = "!authorizer.group('cpufit.io').resource('cpupolicies').check('relax').allowed()";
-    assert!(conditions.iter().any(|condition| condition["expression"] == right), "nobody could relax");
+    assert!(conditions.iter().any(|condition| condition["expression"] == right), "no user could relax");
     let role = object(&objects, "ClusterRole", "cpufit").to_string();
     assert!(!role.contains("subjectaccessreviews"), "any client that reaches the port could have rights looked up");
 }
@@ -607,7 +607,7 @@ fn the_dump_command_names_what_the_table_of_resources_has() {
     };
     for word in &listed {
         let is_read = read_by_verbs().any(|one| is_named(&one, word));
-        assert!(is_read, "{word} is in the dump, and nobody reads it");
+        assert!(is_read, "{word} is in the dump and is not read");
     }
     // Templates are not needed to judge the guests that exist.
     let left_out: Vec<Resource> =

@@ -116,7 +116,7 @@ fn modules_import_each_other_without_a_circle() {
     assert!(graph.len() > 15, "the imports were not read: {graph:?}");
     assert!(graph["judge"].contains("fit"), "the imports were not read: {graph:?}");
     let found = circle(&graph);
-    assert_eq!(found, None, "nobody could read, test or change one of these modules without the others");
+    assert_eq!(found, None, "one of these modules cannot be read, tested or changed without the others");
 }
 
 /// The module that a file is: `["web", "body"]` for `web/body.rs`, `["web"]` for `web/mod.rs` and `web.rs`.
@@ -235,7 +235,7 @@ fn files_import_each_other_without_a_circle() {
     let graph = files_used(&all);
     assert!(graph.len() > 200, "the files were not read");
     assert!(graph["fit::verdict"].contains("fit::judgement"), "the imports were not read: {:?}", graph["fit::verdict"]);
-    assert_eq!(circle(&graph), None, "nobody could read or change one of these files without the others");
+    assert_eq!(circle(&graph), None, "one of these files cannot be read or changed without the others");
 }
 
 #[test]

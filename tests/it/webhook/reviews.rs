@@ -119,7 +119,7 @@ fn every_recorded_review_is_answered_over_tls() {
     }
     tally.finish("an API server would get no answer, or the wrong one");
     plain_pod_passes_in_silence(&server);
-    tls12_is_spoken_too(&server);
+    tls12_is_supported(&server);
     admin_port_reports(&server);
     server.assert_well();
 }
@@ -134,7 +134,7 @@ fn plain_pod_passes_in_silence(server: &Server) {
     );
 }
 
-fn tls12_is_spoken_too(server: &Server) {
+fn tls12_is_supported(server: &Server) {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let request = Request::builder().method(Method::POST).header("content-type", "application/json");
         let answer = server.send(Http::Two, &[version], "/validate", request, plain_pod().to_string().into());
@@ -161,7 +161,7 @@ fn a_stuck_migration_has_no_node_and_names_what_is_missing() {
     };
     for result in &results {
         let kind = &result["kind"];
-        assert_eq!(fitting(result), Vec::<String>::new(), "{kind}: the scheduler left this target Pending for ever");
+        assert_eq!(fitting(result), Vec::<String>::new(), "{kind}: the scheduler left this target Pending");
         assert_eq!(result["verdict"], "pinned", "{kind}");
         assert_eq!(
             nearest(result),
@@ -323,7 +323,7 @@ fn malformed() -> Vec<Malformed> {
 }
 
 #[test]
-fn malformed_input_is_refused_with_a_reason_and_the_server_lives_on() {
+fn malformed_input_is_refused_with_a_reason_and_the_server_keeps_running() {
     let mut server = Server::start(&cluster(), &[]);
     let mut tally = Tally::new("malformed input");
     for (name, content_type, body, expect) in malformed() {

@@ -44,7 +44,7 @@ fn budget(random: &mut Random, at: usize, app: &str) -> (Value, bool) {
 }
 
 #[test]
-fn budgets_hold_up_who_would_be_shut_down_and_nobody_else() {
+fn budgets_delay_only_guests_that_an_eviction_would_shut_down() {
     let mut random = Random(31);
     let mut seen = [0; 6];
     let (mut held_by_one, mut held_by_two, mut moves_in_spite) = (0, 0, 0);

@@ -43,7 +43,7 @@ fn what_a_node_does_not_list_it_does_not_have(#[case] resource: &str, #[case] am
     with_allocatable(&mut known, "node-b", &json!({}));
     let found = drained(&known, "node-a");
     let row = &found.nodes[0].guests[0];
-    assert_eq!((row.state, row.why.contains(why)), (State::Stuck, true), "a drain would wait for ever: {row:?}");
+    assert_eq!((row.state, row.why.contains(why)), (State::Stuck, true), "a drain would wait without end: {row:?}");
     with_allocatable(&mut known, "node-b", &json!({resource: "8Gi"}));
     assert_eq!(states(&drained(&known, "node-a"))[0].1, State::OneTarget);
 }
@@ -76,7 +76,7 @@ fn a_guest_that_is_shut_down_to_make_room_is_named(
 
 /// On a node with enough room, the scheduler shuts no guest down.
 #[test]
-fn nobody_is_shut_down_where_there_is_room() {
+fn no_guest_is_shut_down_where_there_is_room() {
     let guests = [("large", "node-a"), ("small", "node-b")].map(|(name, node)| vmi(live(running(name, node, SKY))));
     let nodes = intel().into_iter().filter(|node| ["node-a", "node-b", "node-c"].contains(&&*node.name)).collect();
     let mut known = world(nodes, guests);

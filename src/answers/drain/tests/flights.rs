@@ -142,7 +142,7 @@ fn a_drain_is_judged_by_where_migrations_under_way_end() {
 #[case::the_one_it_left_without_a_date(EARLIER, None, json!({"completed": true, "targetNode": "node-a"}))]
 #[case::its_migration_failed(LATER, Some("Failed"), json!({"failed": true, "targetNode": "node-b"}))]
 #[case::its_migration_failed_and_is_not_known(LATER, None, json!({"failed": true, "targetNode": "node-b"}))]
-fn a_pod_of_a_migration_that_has_ended_moves_nobody(
+fn a_pod_of_an_ended_migration_moves_no_guest(
     #[case] created: &str,
     #[case] phase: Option<&str>,
     #[case] state: Value,

@@ -266,7 +266,7 @@ fn the_least_for_the_others_frees_all_but_those_it_names() {
 }
 
 #[test]
-fn an_order_strands_nobody_wherever_guests_go() {
+fn an_order_strands_no_guest_wherever_guests_migrate() {
     let mut random = Random(11);
     let (mut orders, mut moves) = (0, 0);
     for _ in (0..400).step_by(one_in()) {
@@ -275,7 +275,7 @@ fn an_order_strands_nobody_wherever_guests_go() {
         let all: Vec<NodeIndex> = (0..world.cluster.fleet.len()).collect();
         let found = drain(&world, &all, true, &|_, _| {});
         let Some(order) = found.order else {
-            assert!(!found.stranded.is_empty(), "no order, and nobody is in the way");
+            assert!(!found.stranded.is_empty(), "no order, and no guest is named as the cause");
             continue;
         };
         orders += 1;

@@ -54,7 +54,7 @@ fn event(name: &str, count: i32, note: &str) -> (String, i32, String) {
 }
 
 #[test]
-fn what_is_reported_again_is_counted_with_the_newest_words_and_no_storm_of_writes() {
+fn repeated_reports_are_one_event_with_a_count_and_few_writes() {
     let mut bench = Bench::new();
     assert_eq!(bench.queue(0, report("db", Reason::NoTarget, "first")), Queued::New);
     assert_eq!(bench.written(0), [event("db", 1, "first")], "the first word must not wait");
@@ -126,7 +126,7 @@ proptest! {
     /// Some namespaces storm for ever, each with as many objects and reasons as it likes. One that keeps to its budget has
     /// each of its Events written within a turn of all.
     #[test]
-    fn a_quiet_namespace_gets_its_events_among_loud_ones(
+    fn a_namespace_with_few_events_is_not_starved_by_busy_ones(
         loud in 1_usize..30,
         each in 1_usize..20,
         seconds in 20_u64..60,

@@ -102,14 +102,14 @@ async fn the_longest_idle_connection_gives_way() {
     assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK);
     assert!(!is_ended(&mut first).await, "three fit");
     let mut fourth = port.client().await;
-    assert_eq!(fourth.review("db").await.unwrap(), StatusCode::OK, "nobody is kept waiting by those who are silent");
+    assert_eq!(fourth.review("db").await.unwrap(), StatusCode::OK, "idle connections delay a review");
     assert!(is_ended(&mut first).await);
     assert!(!is_ended(&mut second).await, "one was enough");
     assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn those_who_are_silent_leave_half_to_those_who_are_of_use() {
+async fn idle_connections_leave_half_of_the_places_to_active_ones() {
     let port = Port::open(places(4)).await;
     let mut kept = port.client().await;
     assert_eq!(kept.review("db").await.unwrap(), StatusCode::OK);
@@ -200,7 +200,7 @@ async fn from(host: u8, to: SocketAddr) -> TcpStream {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn who_has_most_gives_way() {
+async fn the_address_with_most_connections_loses_one() {
     let port = Port::open(places(4)).await;
     let mut of_one = from(2, port.address).await;
     let mut of_many = Vec::new();
@@ -248,7 +248,7 @@ async fn one_address_has_its_share_and_no_more() {
 /// Connections that wait are few, and the address that has most of them has no more.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn those_who_wait_are_bounded_and_an_address_that_has_many_makes_room() {
+async fn waiting_connections_are_bounded_and_the_address_with_most_makes_room() {
     let port = Port::open(ConnectionLimits { waiting: 2, handshake: Duration::from_secs(1), ..places(1) }).await;
     let mut first = port.client().await;
     let first = tokio::spawn(async move { first.review("hold").await });
@@ -262,7 +262,7 @@ async fn those_who_wait_are_bounded_and_an_address_that_has_many_makes_room() {
     let mut of_one = from(4, port.address).await;
     assert!(is_ended(&mut of_many[1]).await, "it makes room");
     assert!(!is_ended(&mut of_one).await);
-    let ended = timeout(PATIENCE, of_many[0].read(&mut [0; 1])).await.expect("nobody waits for ever");
+    let ended = timeout(PATIENCE, of_many[0].read(&mut [0; 1])).await.expect("a connection would wait without end");
     assert_eq!(ended.unwrap_or(0), 0);
     port.held.release.notify_one();
     assert_eq!(timeout(PATIENCE, first).await.unwrap().unwrap().unwrap(), StatusCode::OK);
@@ -290,7 +290,7 @@ async fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
     let mut busy = port.client().await;
     let busy = tokio::spawn(async move { busy.review("hold").await });
     timeout(PATIENCE, port.held.begun.notified()).await.unwrap();
-    let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a place for ever");
+    let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a place without end");
     assert_eq!(read.unwrap_or(0), 0);
     tokio::time::sleep(2 * idle).await;
     port.held.release.notify_one();
@@ -309,7 +309,7 @@ async fn the_admin_port_carries_one_request_a_connection() {
 }
 
 #[tokio::test]
-async fn probes_get_through_however_many_are_silent() {
+async fn probes_get_through_however_many_connections_are_idle() {
     let router = admin::router(ready(), Arc::default(), Arc::new(Page::default), Arc::default());
     let port = Port::serve(router, Arc::default(), ConnectionLimits::admin()).await;
     let mut silent = Vec::new();

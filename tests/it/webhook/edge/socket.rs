@@ -269,7 +269,7 @@ async fn a_client_that_never_shakes_hands_is_disconnected() {
     let running =
         Running::start(ConnectionLimits { handshake: Duration::from_millis(50), ..ConnectionLimits::default() }).await;
     let mut silent = TcpStream::connect(running.address).await.unwrap();
-    let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a connection for ever");
+    let read = timeout(PATIENCE, silent.read(&mut [0; 1])).await.expect("it would hold a connection without end");
     assert_eq!(read.unwrap_or(0), 0);
     let text = running.metrics.render(cpufit::telemetry::Exposition::Text).unwrap();
     assert!(text.contains(r#"cpufit_tls_handshake_failures_total{reason="slow"} 1"#), "{text}");
@@ -370,7 +370,7 @@ async fn idle_connections_end(#[case] stage: u8) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        return timeout(PATIENCE, ended).await.expect("its keep-alive pings keep it open for ever");
+        return timeout(PATIENCE, ended).await.expect("its keep-alive pings keep it open without end");
     }
     let mut plain = TcpStream::connect(running.address).await.unwrap();
     let mut tls;
@@ -381,7 +381,7 @@ async fn idle_connections_end(#[case] stage: u8) {
         &mut tls
     };
     let read = async { while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {} };
-    timeout(PATIENCE, read).await.expect("it would hold a place for ever");
+    timeout(PATIENCE, read).await.expect("it would hold a place without end");
 }
 
 #[tokio::test]

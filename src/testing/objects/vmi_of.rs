@@ -1,0 +1,19 @@
+//! What virt-controller makes of a VM.
+
+use serde_json::{Value, json};
+
+/// The VMI of a VM, as virt-controller creates it: the VM's template, and the VM as its owner.
+pub(crate) fn vmi_of(vm: &Value) -> Value {
+    let (metadata, template) = (&vm["metadata"], &vm["spec"]["template"]);
+    json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+        "metadata": {
+            "namespace": metadata["namespace"], "name": metadata["name"], "labels": template["metadata"]["labels"],
+            "ownerReferences": [{
+                "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "name": metadata["name"], "uid": metadata["uid"],
+                "controller": true, "blockOwnerDeletion": true,
+            }],
+        },
+        "spec": template["spec"],
+    })
+}

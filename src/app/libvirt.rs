@@ -49,7 +49,7 @@ pub(super) fn learn(
     Ok(())
 }
 
-/// Whether the answers can be kept where they are to be: before the cluster is read, and anybody is asked.
+/// Whether the answers can be kept where they are to be: before the cluster is read and libvirt is asked.
 pub(super) fn check(args: &LibvirtArgs) -> anyhow::Result<()> {
     match &args.save_libvirt_facts {
         Some(path) if path.exists() && !path.is_dir() => {

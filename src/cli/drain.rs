@@ -275,10 +275,10 @@ fn least(drained: &DrainReport, page: &mut Page) {
     let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
     let leave = [State::Stuck, State::OneTarget, State::CanLeave];
     let leaving: usize = nodes.map(|node| leave.into_iter().map(|state| node.count(state)).sum::<usize>()).sum();
+    let is_needless = drained.nodes.len() > 1 && drained.order.is_some() && drained.order_may_strand.is_empty();
     if let Some(steps) = &drained.least_to_do {
         let then = if leaving == 1 { "it can leave".to_owned() } else { format!("all {leaving} can leave") };
         let then = format!("{then}{}", by_labels(drained));
-        let is_needless = drained.nodes.len() > 1 && drained.order.is_some() && drained.order_may_strand.is_empty();
         let title = if is_needless {
             "Least to do for each node by itself (none of it is needed in the order below)"
         } else {
@@ -291,7 +291,9 @@ fn least(drained: &DrainReport, page: &mut Page) {
         [] => "no act that is known frees all of them together".to_owned(),
         names => format!("no act that is known frees {}", fold_names(names, 3)),
     };
-    page.line(format_args!("Least to do: {line}"));
+    let (itself, needless) =
+        if is_needless { (" for each node by itself", "; in the order below no guest is stuck") } else { ("", "") };
+    page.line(format_args!("Least to do{itself}: {line}{needless}"));
     let stay = format!("{} {}", fold_names(&others.stuck, 3), number(others.stuck.len(), "stays", "stay"));
     let then = format!("{} of {leaving} can leave{}, {stay}", leaving - others.stuck.len(), by_labels(drained));
     acts("Least to do for the others", &others.acts, &then, page);
@@ -301,12 +303,12 @@ fn least(drained: &DrainReport, page: &mut Page) {
     }
 }
 
-/// ` by labels (libvirt may refuse shop/db)`, for the guests of the nodes where a guest is stuck.
+/// ` by labels; libvirt may refuse shop/db`, for the guests of the nodes where a guest is stuck.
 fn by_labels(drained: &DrainReport) -> String {
     let nodes = drained.nodes.iter().filter(|node| node.count(State::Stuck) > 0);
     let guests = nodes.flat_map(|node| &node.guests).filter(|guest| guest.is_doubtful);
     let names: Vec<&str> = guests.map(|guest| guest.guest.as_str()).collect();
-    if names.is_empty() { String::new() } else { format!(" by labels (libvirt may refuse {})", fold_names(&names, 3)) }
+    if names.is_empty() { String::new() } else { format!(" by labels; libvirt may refuse {}", fold_names(&names, 3)) }
 }
 
 /// `Least to do: kubectl uncordon node-d (then all 12 can leave)`, or a list where it is more, or an outage: what it costs is said

@@ -162,6 +162,16 @@ impl<'w> Residents<'w> {
         out
     }
 
+    /// The guests on these nodes that are being deleted, by name.
+    pub(super) fn being_deleted(&self, nodes: &Bits) -> Vec<String> {
+        let ends = |it: &&Resident<'_>| {
+            migration::is_being_deleted(&it.vmi.metadata) && it.node.is_some_and(|node| nodes.contains(node))
+        };
+        let mut out: Vec<String> = self.all.iter().filter(ends).map(|it| subject::title(it.vmi)).collect();
+        out.sort_unstable();
+        out
+    }
+
     /// The guests and other pods that keep a guest off one of these nodes, the guests of `leaving` left aside; a guest by its
     /// name.
     pub(super) fn keepers(&self, vmi: &Vmi, nodes: &Bits, leaving: &[&Vmi]) -> Vec<String> {

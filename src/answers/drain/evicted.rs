@@ -28,7 +28,7 @@ use crate::kubevirt::subject::{self, Prepared};
 use crate::kubevirt::wire::Vmi;
 use crate::policy::{LauncherSelectors, Policy};
 use crate::say;
-use crate::say::plural::{and_names, fold_names};
+use crate::say::plural::{and_names, fold_names, number};
 use crate::world::World;
 
 /// What the eviction of a guest's launcher means.
@@ -242,7 +242,8 @@ impl<'w> EvictedGuest<'w> {
         let (name, namespace) = (&judged.subject.name, &judged.subject.namespace);
         let command =
             Command::virtctl(["migrate"]).arg(Name::new(name).ok()?).namespace(Namespace::new(namespace).ok()?);
-        (!nodes.is_empty()).then(|| format!("{command} moves it without an eviction ({} fit)", nodes.count()))
+        let fit = number(nodes.count(), "node fits", "nodes fit");
+        (!nodes.is_empty()).then(|| format!("{command} moves it without an eviction ({} {fit})", nodes.count()))
     }
 
     fn was_refused(&self) -> bool {
@@ -417,6 +418,7 @@ impl<'w> EvictedGuest<'w> {
             outcome.rivals.as_ref().map(|rivals| rivals.sentence(fleet, state)),
             outcome.kept_apart(fleet),
             outcome.without_room(fleet),
+            outcome.room_to_come(),
             outcome.preempts(fleet),
             (!self.off_by_volumes.is_empty()).then(|| self.by_volumes(world)).flatten(),
             (state != State::Stuck).then(|| self.doubts(world)).filter(|all| !all.is_empty()).map(|all| all.join("; ")),
@@ -514,7 +516,7 @@ pub(super) fn protection<'w>(world: &'w World, vmi: &Vmi) -> Result<Option<&'w D
         [] => Ok(None),
         [budget] if budget.allowed > 0 => Ok(Some(budget)),
         [budget] => Err(format!(
-            "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does",
+            "PodDisruptionBudget {}/{} allows no disruption now: its eviction is refused until it does, and then it is shut down",
             budget.namespace, budget.name
         )),
         [one, two, ..] => Err(format!(

@@ -118,6 +118,7 @@ fn outcomes(
             keepers,
             by_preemption,
             victims: Vec::new(),
+            ending: Vec::new(),
             no_room,
             shortage,
         }
@@ -135,6 +136,7 @@ pub(super) fn name(residents: &Residents<'_>, movers: &[EvictedGuest<'_>], forec
         if !outcome.kept_off.is_empty() {
             outcome.keepers = residents.keepers(mover.vmi, &outcome.kept_off, &leaving);
         }
+        outcome.ending = residents.being_deleted(&outcome.no_room);
         let Some(size) = residents.size(mover.vmi) else { continue };
         let by_preemption = residents.space().by_preemption(size, &outcome.targets);
         // The scheduler preempts only where no node has room as it is: each of the others takes one of these nodes at most.
@@ -374,6 +376,11 @@ impl EvictedGuest<'_> {
     /// Whether KubeVirt is to migrate it.
     pub(super) fn must_move(&self) -> bool {
         matches!(self.fate, EvictionEffect::Moves | EvictionEffect::Refused(_))
+    }
+
+    /// Whether it is gone once its node was drained, and was not migrated.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_shut_down() || matches!(self.fate, EvictionEffect::Ends(_))
     }
 
     /// Whether its eviction ends it, and nothing is migrated.

@@ -281,7 +281,9 @@ impl LeastProblem<'_, '_> {
         let what = subject.map(|judged| say::remedy::summary(&act.action, &judged.subject)).unwrap_or_default();
         let names: Vec<&str> = act.guests.iter().map(|&key| self.mover(key).title.as_str()).collect();
         let summary = if names.is_empty() { what } else { format!("{}: {what}", plural::fold_names(&names, 3)) };
-        let risk = subject.map_or(act.action.id().spec().risk, |judged| act.action.risk(&judged.subject));
+        // What an open node is to one guest says nothing of the others.
+        let of_guest = subject.filter(|_| !matches!(act.action, Action::Uncordon(_)));
+        let risk = of_guest.map_or(act.action.id().spec().risk, |judged| act.action.risk(&judged.subject));
         LeastAct { id: act.action.id().as_str(), commands, summary, outage: act.outage.as_str(), risk }
     }
 }

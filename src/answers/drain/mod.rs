@@ -366,8 +366,8 @@ fn not_known(
     let unplaced: Vec<&str> = movers.filter(is_unplaced).map(|mover| mover.title.as_str()).collect();
     if !unplaced.is_empty() {
         out.push(format!(
-            "on which nodes volumes of {} can be used (from persistentvolumeclaims and persistentvolumes): a restart, which may leave \
-             it with no node to start on, is not among the acts",
+            "on which nodes volumes of {} can be used (their PersistentVolumes are not known, or they are hostDisk): a restart, after \
+             which no node may be left to start on, is not among the acts",
             fold_names(&unplaced, 3)
         ));
     }

@@ -163,17 +163,14 @@ fn assumes(world: &World, residents: &Residents<'_>, turns: &[NodeDrain<'_>]) ->
     let ended: Vec<&str> = turns
         .iter()
         .flat_map(|(_, movers)| movers)
-        .filter(|mover| mover.is_shut_down())
+        .filter(|mover| mover.is_gone())
         .map(|mover| mover.title.as_str())
         .collect();
     let mut out = Vec::new();
     if !ended.is_empty() {
-        let are = number(ended.len(), "is", "are");
+        let are = number(ended.len(), "is shut down or ends", "are shut down or end");
         let start = number(ended.len(), "does not start", "do not start");
-        out.push(format!(
-            "{}, which {are} shut down, {start} again before all nodes are drained",
-            fold_names(&ended, 3)
-        ));
+        out.push(format!("{}, which {are}, {start} again before all nodes are drained", fold_names(&ended, 3)));
     }
     let is_ranked = |mover: &EvictedGuest<'_>| {
         let all = Bits::all(world.cluster.fleet.len());

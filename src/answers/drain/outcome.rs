@@ -28,6 +28,8 @@ pub(super) struct GuestOutcome {
     pub victims: Vec<String>,
     /// The nodes that fit and have no room.
     pub no_room: Bits,
+    /// The guests there that are being deleted, by name.
+    pub ending: Vec<String>,
     /// The first of these nodes, and the resource of which it has too little.
     pub shortage: Option<(NodeIndex, Shortage)>,
 }
@@ -54,6 +56,15 @@ impl GuestOutcome {
     pub(super) fn without_room(&self, fleet: &Fleet) -> Option<String> {
         let (node, short) = self.shortage.as_ref()?;
         Some(say::room::no_room(fleet.name(*node), short, self.no_room.count() - 1))
+    }
+
+    /// `shop/old is being deleted: its room there is free once it has ended`.
+    pub(super) fn room_to_come(&self) -> Option<String> {
+        let (is, its) = (number(self.ending.len(), "is", "are"), number(self.ending.len(), "its", "their"));
+        let has = number(self.ending.len(), "it has", "they have");
+        let names = fold_names(&self.ending, 2);
+        (!self.ending.is_empty())
+            .then(|| format!("{names} {is} being deleted: {its} room there is free once {has} ended"))
     }
 
     /// `once shop/db has left`.

@@ -17,8 +17,10 @@ pub(crate) struct FittingRoom {
     short: Vec<(NodeIndex, Shortage)>,
     /// Those with room only once pods of a lower priority are shut down.
     by_preemption: Vec<NodeIndex>,
-    /// How many nodes fit.
+    /// How many nodes fit, those left out on which its volumes cannot be used.
     fitting: usize,
+    /// Volumes are bound to nodes.
+    is_bound: bool,
     /// What the nodes have is known, and what the pod asks for is not.
     is_unknown: bool,
 }
@@ -28,7 +30,11 @@ impl FittingRoom {
     #[must_use]
     pub(crate) fn of(case: &Evaluation<'_>, pod: Option<&PodNeed>, cluster: &Cluster) -> Self {
         let (subject, room) = (&case.judged.subject, &cluster.room);
-        let fitting: &Bits = &case.verdict.assessment.fitting;
+        let mut fitting: Bits = case.verdict.assessment.fitting.clone();
+        let usable = subject.usable(&cluster.fleet);
+        if let Some(usable) = &usable {
+            fitting.intersect(usable);
+        }
         if case.judged.not_judged.is_some() || room.is_empty() {
             return Self::default();
         }
@@ -39,7 +45,7 @@ impl FittingRoom {
         let Some(need) = pod.or(known) else {
             return Self { is_unknown: waits, fitting: fitting.count(), ..Self::default() };
         };
-        let mut out = Self { fitting: fitting.count(), ..Self::default() };
+        let mut out = Self { fitting: fitting.count(), is_bound: usable.is_some(), ..Self::default() };
         for node in fitting.iter() {
             match room.for_pod(cluster.fleet.name(node), need, vmi) {
                 NodeRoomFor::Enough => {}
@@ -62,7 +68,11 @@ impl FittingRoom {
         let mut out = Vec::new();
         if let Some((first, short)) = self.short.first() {
             let words = say::room::no_room(fleet.name(*first), short, self.short.len() - 1);
-            let none = if self.is_nowhere() { "No node that fits has room: " } else { "" };
+            let none = match (self.is_nowhere(), self.is_bound) {
+                (false, _) => "",
+                (true, false) => "No node that fits has room: ",
+                (true, true) => "No node that fits and on which its volumes can be used has room: ",
+            };
             out.push(format!("{none}{words}."));
         }
         if !self.by_preemption.is_empty() {

@@ -6,7 +6,7 @@ use crate::fit::fleet::Fleet;
 use crate::fit::judgement::Judgement;
 use crate::fit::label;
 use crate::fit::node::{Node, Taint};
-use crate::fit::subject::Subject;
+use crate::fit::subject::{CpuMode, Subject};
 
 pub(super) const SPEC: RemedySpec = RemedySpec {
     id: RemedyId::Uncordon,
@@ -80,6 +80,12 @@ fn why_not(judgement: &Judgement<'_, '_>) -> Option<NoUncordon> {
 }
 
 impl Act for Uncordon {
+    /// Labels say nothing of whether a node has the CPU that such a guest took from its own.
+    fn risk(&self, subject: &Subject<'_>) -> Option<&'static str> {
+        let keeps_cpu = subject.mode == CpuMode::HostPassthrough && subject.source().is_some();
+        keeps_cpu.then_some("it keeps the CPU of its node: libvirt may refuse it there")
+    }
+
     fn commands(&self, _: &Subject<'_>) -> Commands {
         let uncordon = |node: &String| Ok(Command::kubectl(["uncordon"]).arg(Name::new(node)?));
         self.nodes.iter().take(1).map(uncordon).collect()

@@ -49,7 +49,7 @@ pub(super) struct Moves<'b, 'w> {
     ///
     /// [`Space::yields_to`]: super::super::space::Space::yields_to
     pub free: BTreeMap<i64, Rc<Vec<i64>>>,
-    /// The guests that are shut down: their node, whose drain frees their room, and their size.
+    /// The guests that are shut down or end: their node, whose drain frees their room, and their size.
     pub ended: Vec<(NodeIndex, SizeIndex)>,
     /// By size, the nodes where not all guests that may come there have room together.
     contested: HashMap<SizeIndex, Bits>,
@@ -77,7 +77,7 @@ impl<'b, 'w> Moves<'b, 'w> {
     ) -> Self {
         let movers = || turns.iter().flat_map(|(_, movers)| movers);
         let moving: Vec<&EvictedGuest<'w>> = movers().filter(|mover| mover.fate == EvictionEffect::Moves).collect();
-        let ended: Vec<&EvictedGuest<'w>> = movers().filter(|mover| mover.is_shut_down()).collect();
+        let ended: Vec<&EvictedGuest<'w>> = movers().filter(|mover| mover.is_gone()).collect();
         let mut drained = Bits::none(fleet.len());
         for (node, _) in turns {
             drained.insert(*node);

@@ -40,7 +40,7 @@ pub(super) fn order(
         tries += 1;
         let (node, movers) = &turns[turn];
         let leaving = std::mem::take(here.get_mut(*node).unwrap_or(&mut Vec::new()));
-        let ended: Vec<&EvictedGuest<'_>> = movers.iter().filter(|mover| mover.is_shut_down()).collect();
+        let ended: Vec<&EvictedGuest<'_>> = movers.iter().filter(|mover| mover.is_gone()).collect();
         let guests: Vec<&EvictedGuest<'_>> =
             leaving.iter().map(|&guest| moving[guest]).chain(ended.iter().copied()).collect();
         let mut fitting: Vec<Bits> = leaving.iter().map(|&guest| places[guest].after(&done)).collect();

@@ -89,7 +89,7 @@ fn budgets_delay_only_guests_that_an_eviction_would_shut_down() {
         let is_held = is_evicted(kind) && !holders.is_empty();
         let fails = matches!(expected, State::ShutDown | State::Stuck) || is_held;
         assert_eq!(found.has_failed(), fails, "a drain would wait, then shut it down: {guest:?}");
-        let hint = "virtctl migrate guest -n shop moves it without an eviction (4 fit)";
+        let hint = "virtctl migrate guest -n shop moves it without an eviction (4 nodes fit)";
         assert_eq!(guest.why.contains(hint), is_held && kind.status == "True", "nobody says what helps: {}", guest.why);
         let named = holders.iter().all(|name| guest.why.contains(name));
         assert_eq!(is_evicted(kind) && !holders.is_empty(), guest.why.contains("PodDisruptionBudget"), "{}", guest.why);

@@ -212,6 +212,23 @@ fn what_libvirt_may_refuse_is_said(#[case] model: &str, #[case] reason: &str, #[
     assert!(row.why.contains(why), "a drain may wait for ever: {}", row.why);
 }
 
+/// The act that opens a node is no promise for a guest that keeps the CPU of its node.
+#[test]
+fn an_uncordoned_node_is_no_promise_for_host_passthrough() {
+    let mut nodes = two_nodes();
+    cordon(of(&mut nodes, "node-b"));
+    let known = world(nodes, [vmi(live(running("db", "node-a", "host-passthrough")))]);
+    let found = drained(&known, "node-a");
+    assert_eq!(commands(&found), Some(vec!["kubectl uncordon node-b".to_owned()]));
+    assert!(found.nodes[0].guests[0].is_doubtful, "it may stay where it is: {found:?}");
+    let guest = known.cluster.vmi("shop", "db").expect("it runs");
+    let judged = crate::kubevirt::subject::of_running(guest, &known.cluster).expect("it runs");
+    let verdict = judged.judge(&known.cluster, crate::fit::judgement::Depth::Full);
+    let mut remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
+    let uncordon = remedies.find(|remedy| remedy.action.id().as_str() == "uncordon").expect("a remedy");
+    assert_eq!(uncordon.action.risk(&judged.subject), "it keeps the CPU of its node: libvirt may refuse it there");
+}
+
 /// A guest that is being deleted ends: it is no trouble, and nothing is done for it.
 #[test]
 fn a_guest_that_is_being_deleted_ends_by_itself() {
@@ -256,4 +273,21 @@ fn the_commands_of_a_restart_are_those_that_kubevirt_takes(#[case] strategy: &st
     let commands = commands(&found).unwrap_or_default();
     let bare = |command: &String| command.split("      #").next().unwrap_or_default().to_owned();
     assert_eq!(commands.iter().map(bare).collect::<Vec<_>>(), expected, "KubeVirt would refuse it");
+}
+
+/// The room of a guest that is being deleted is free soon: that is said, and an order counts on it.
+#[test]
+fn a_guest_that_is_being_deleted_leaves_its_room() {
+    let old = live(running("old", "node-b", SKY))
+        .tweak(|guest| guest["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"));
+    let known = with_room(
+        world(two_nodes(), [vmi(live(running("db", "node-a", SKY))), vmi(old)]),
+        &[("node-a", "8"), ("node-b", "8")],
+        &[("node-a", Some("db"), "6"), ("node-b", Some("old"), "6")],
+    );
+    let row = &drained(&known, "node-a").nodes[0].guests[0];
+    assert_eq!(row.state, State::Stuck);
+    assert!(row.why.contains("shop/old is being deleted: its room there is free once it has ended"), "{}", row.why);
+    let (found, stranded) = order(&known, &["node-a", "node-b"]);
+    assert_eq!(found, Some(vec!["node-b".to_owned(), "node-a".to_owned()]), "in the way: {stranded:?}");
 }

@@ -270,11 +270,11 @@ mod tests {
         insta::assert_snapshot!(about.join("\n"), @r#"
         # HELP cpufit_requests Admission requests by webhook, kind of object and outcome.
         # TYPE cpufit_requests counter
-        # HELP cpufit_exempted Requests that a policy would have denied but for an exemption.
+        # HELP cpufit_exempted Requests that a policy would have denied without an exemption.
         # TYPE cpufit_exempted counter
-        # HELP cpufit_request_duration_seconds Seconds from the request's head to its answer, the body's arrival included.
+        # HELP cpufit_request_duration_seconds Seconds from the arrival of the request's head to its answer, including the arrival of the body.
         # TYPE cpufit_request_duration_seconds histogram
-        # HELP cpufit_decode_errors Bodies that were no AdmissionReview, by reason.
+        # HELP cpufit_decode_errors Request bodies that were not an AdmissionReview, by reason.
         # TYPE cpufit_decode_errors counter
         # HELP cpufit_judge_panics Judgements that panicked; each such request was admitted with a warning.
         # TYPE cpufit_judge_panics counter
@@ -286,7 +286,7 @@ mod tests {
         # TYPE cpufit_certificate_rotations counter
         # HELP cpufit_events Reports for Events, by result.
         # TYPE cpufit_events counter
-        # HELP cpufit_tls_handshake_failures Connections that ended before a request; refused most often means that the caBundle is not the certificate's.
+        # HELP cpufit_tls_handshake_failures Connections that ended before a request; refused usually means that caBundle does not match the certificate.
         # TYPE cpufit_tls_handshake_failures counter
         # HELP cpufit_build_info 1, with the version of the program.
         # TYPE cpufit_build_info gauge

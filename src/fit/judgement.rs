@@ -269,7 +269,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
 
     /// What the labels alone say about it.
     pub(super) fn evidence_of_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
-        // Of several vendors that its own node is labelled with, KubeVirt asks for any one: a lack of that tells nothing.
+        // KubeVirt asks for any one of several vendors that its own node is labelled with: a lack of that vendor tells nothing.
         let by_chance = matches!(&self.subject.stage, Stage::Migration(migration) if migration.vendors.len() > 1);
         let is_of_cpu = |key: &str| {
             let family = Family::of(key);

@@ -64,7 +64,7 @@ struct WalkBounds {
     entries: usize,
     /// Folders within folders.
     depth: usize,
-    /// Of the walk alone.
+    /// The duration of the walk, without reading files.
     time: Duration,
 }
 

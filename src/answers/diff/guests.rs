@@ -302,7 +302,7 @@ impl<'w> Sides<'w> {
         let on = |vmi: Option<&'w Vmi>| vmi.map(|vmi| vmi.status.node_name.as_str()).filter(|node| !node.is_empty());
         let (ran_on, runs_on) = (on(ran), on(runs));
         let mut out = Reasons::default();
-        // Of a start each node counts both ways: one on which a guest would be stuck may be lost.
+        // Each node of a start counts both ways: one on which a guest would be stuck may be lost.
         let of_turn: [&[OfNode]; 2] = match turn {
             Some(Ordering::Greater) if runs.is_some() && ran.is_some() => [&decided.lost, &[]],
             Some(Ordering::Less) if runs.is_some() && ran.is_some() => [&[], &decided.gained],

@@ -32,7 +32,7 @@ pub struct ProvedRestart {
 /// For how many guests it is found out whether a policy would help.
 const JUDGED_WHOLE: usize = 32;
 
-/// Of guests that run, by `namespace/name`, those that a restart brings to a node, and that could go from there to another one, at least from
+/// The running guests of `guests` (`namespace/name`) that a restart brings to a node, and that could go from there to another one, at least from
 /// some of the nodes they may start on.
 pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestart> {
     let mut states = GuestStates::new(world);

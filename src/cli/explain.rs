@@ -31,7 +31,7 @@ use crate::fit::label::{self, Family};
 use crate::fit::placement::AffinityRule;
 use crate::fit::remedy::{Action, DropAddedSelector, Remedy, UseModel};
 use crate::fit::subject::Stage;
-use crate::fit::verdict::{Check, Outcome};
+use crate::fit::verdict::{Check, Nearest, Outcome};
 use crate::judge::{self, Evaluation, Manifest};
 use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::subject;
@@ -490,7 +490,8 @@ impl Explained<'_, '_> {
     fn tsc(&self) -> Option<String> {
         let selector = &self.case.judged.subject.placement.selector;
         let (key, value) = selector.iter().find(|(key, _)| Family::of(key) == Family::SchedulingTsc)?;
-        if !self.case.verdict.assessment.fitting.is_empty() {
+        let lacks_it = |near: &Nearest| near.missing.iter().any(|(lacked, _)| lacked == key);
+        if !self.case.verdict.assessment.fitting.is_empty() || !self.case.verdict.nearest.iter().any(lacks_it) {
             return None;
         }
         let offering = self.fleet().names(&self.fleet().bearing(key, value));

@@ -338,7 +338,10 @@ fn create_node(cluster: &ControlPlane, name: &str, model: &str, features: &[Stri
             set(format!("pool.example.com/{pool}"));
         }
     }
-    cluster.kubectl_with(&["create", "-f", "-"], &crate::node::node(name, &labels));
+    let mut node = crate::node::node(name, &labels);
+    // kwok makes a node ready itself, and gives it the port of its kubelet then.
+    node["status"] = json!({});
+    cluster.kubectl_with(&["create", "-f", "-"], &node);
 }
 
 /// A guest that runs on a node, with its launcher; the launcher's name.

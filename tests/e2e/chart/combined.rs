@@ -134,7 +134,7 @@ fn assert_notes(case: Case, notes: &str) {
     let names_it = format!("kubectl get configmap {} -n {NAMESPACE}", case.config_map);
     assert_eq!(notes.contains("certificate"), !case.config_map.is_empty(), "{case:?}: {notes}");
     assert_eq!(notes.contains(&names_it), !case.config_map.is_empty(), "{case:?}: {notes}");
-    assert_eq!(notes.contains("No webhook was installed"), !case.webhooks, "{case:?}: {notes}");
+    assert_eq!(notes.contains("No webhook is installed"), !case.webhooks, "{case:?}: {notes}");
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn beyond(kind: Kind) -> impl Iterator<Item = (String, serde_json::Value)> {
 /// Whether of a field no more is kept than a part, or that it is there: it cannot be too large.
 fn is_not_kept(name: &str) -> bool {
     const CUT: [&str; 3] = ["annotations{}", "message", "failureReason"];
-    const PRESENCE: [&str; 6] = ["numa", "realtime", "snp", "tdx", "receive", "sendTo"];
+    const PRESENCE: [&str; 7] = ["hostDisk", "numa", "realtime", "snp", "tdx", "receive", "sendTo"];
     let path = name.split(" (").next().unwrap_or_default();
     CUT.iter().any(|field| path.contains(field)) || PRESENCE.iter().any(|field| path.ends_with(&format!(".{field}")))
 }

@@ -191,6 +191,15 @@ impl BoundVolume {
         let place = Placement { affinity: Some(self.nodes.clone()), ..Placement::default() };
         fleet.look_up(&place).passes().placement
     }
+
+    /// The nodes on which all of these can be used; `None` without any.
+    #[must_use]
+    pub(crate) fn all_usable(volumes: &[Self], fleet: &Fleet) -> Option<Bits> {
+        volumes.iter().map(|volume| volume.usable(fleet)).reduce(|mut all, nodes| {
+            all.intersect(&nodes);
+            all
+        })
+    }
 }
 
 /// How a VM takes a request to start its guest anew, by its `spec.runStrategy`. Mirrors `RestartVMRequestHandler` and
@@ -548,11 +557,7 @@ impl<'a> Subject<'a> {
     /// The nodes on which all its volumes can be used; `None` where none of them is bound to nodes.
     #[must_use]
     pub(crate) fn usable(&self, fleet: &Fleet) -> Option<Bits> {
-        let usable = self.volumes.iter().map(|volume| volume.usable(fleet));
-        usable.reduce(|mut all, nodes| {
-            all.intersect(&nodes);
-            all
-        })
+        BoundVolume::all_usable(&self.volumes, fleet)
     }
 
     /// The nodes, among those that take its launcher by labels, on which it is known to start once it was ended: those where its volumes can be

@@ -209,9 +209,7 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     if let Some(vmi) = cluster.vmi(&vm.metadata.namespace, &vm.metadata.name) {
         out.subject.running = running(vmi, cluster);
         out.subject.anew = restart::anew(vm);
-        out.subject.restart_required = migration::waits_for_restart(vm);
-        out.subject.live_update =
-            !out.subject.restart_required && cluster.release.release().updates_live(&cluster.config);
+        describe_edits(&mut out.subject, Some(vm), cluster);
     }
     out.unless_too_large(excess.as_ref())
 }
@@ -335,6 +333,12 @@ fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.mended_in = cluster.mended_in();
 }
 
+/// What an edit of its VM, as far as that is known, means for a guest that runs.
+fn describe_edits(subject: &mut Subject<'_>, vm: Option<&VirtualMachine>, cluster: &Cluster) {
+    subject.restart_required = vm.is_some_and(migration::waits_for_restart);
+    subject.live_update = !subject.restart_required && cluster.release.release().updates_live(&cluster.config);
+}
+
 /// What is known of a VMI beyond its demand.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
@@ -344,9 +348,9 @@ fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     let has_vm = owners.iter().any(|owner| owner.kind.ends_with("VirtualMachine")) || is_of_vm();
     subject.template = has_vm.then_some(Template::VirtualMachine);
     let vm = vm_of(vmi, cluster);
-    subject.restart_required = vm.is_some_and(migration::waits_for_restart);
-    subject.live_update =
-        has_vm && !subject.restart_required && cluster.release.release().updates_live(&cluster.config);
+    if has_vm {
+        describe_edits(subject, vm, cluster);
+    }
     let is_in_vm = |key: &String| vm.is_none_or(|vm| vm.spec.template.spec.node_selector.contains_key(key));
     subject.dropped_from_vm = vmi.spec.node_selector.keys().filter(|key| !is_in_vm(key)).cloned().collect();
     subject.outdated_launcher = well_known::OUTDATED_LAUNCHER.is_set(&vmi.metadata.labels);

@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::verdicts::{GuestObject, GuestVerdict, Verdicts, guests, own_node};
+use super::verdicts::{GuestVerdict, Verdicts, guests, own_node};
 use crate::answers::Demand;
+use crate::answers::guest_state::GuestOf;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::{Fleet, Lookup, NodeIndex};
 use crate::fit::node::Taint;
@@ -157,12 +158,12 @@ pub(super) fn changes(
 }
 
 /// Why KubeVirt refuses to migrate a guest, if it does.
-fn not_migratable(guest: GuestObject<'_>) -> Option<String> {
+fn not_migratable(guest: GuestOf<'_>) -> Option<String> {
     match guest {
-        GuestObject::Vmi(vmi) if migration::runs(vmi) => {
+        GuestOf::Vmi(vmi) if migration::runs(vmi) => {
             subject::not_migratable(vmi).map(|refused| say::finding::condition(&refused))
         }
-        GuestObject::Vmi(_) | GuestObject::Vm(_) => None,
+        GuestOf::Vmi(_) | GuestOf::Vm(_) => None,
     }
 }
 
@@ -257,8 +258,8 @@ impl<'w> Sides<'w> {
     }
 
     /// The node that a guest runs on, where it was there and is not.
-    fn node_gone(&self, guest: GuestObject<'_>) -> Option<String> {
-        let GuestObject::Vmi(vmi) = guest else { return None };
+    fn node_gone(&self, guest: GuestOf<'_>) -> Option<String> {
+        let GuestOf::Vmi(vmi) = guest else { return None };
         let node = &vmi.status.node_name;
         let is_gone =
             self.old_world.cluster.fleet.find(node).is_some() && self.new_world.cluster.fleet.find(node).is_none();
@@ -268,8 +269,8 @@ impl<'w> Sides<'w> {
     /// What decided.
     fn reasons(
         &mut self,
-        was: GuestObject<'w>,
-        is: GuestObject<'w>,
+        was: GuestOf<'w>,
+        is: GuestOf<'w>,
         verdicts: Option<[Option<&str>; 2]>,
         by_own_node: bool,
     ) -> Reasons {
@@ -279,7 +280,7 @@ impl<'w> Sides<'w> {
         }
         if by_own_node && out.labels.is_empty() {
             for (guest, world) in [(was, self.old_world), (is, self.new_world)] {
-                if let GuestObject::Vmi(vmi) = guest {
+                if let GuestOf::Vmi(vmi) = guest {
                     out.labels.extend(own_node(&world.cluster, vmi).into_iter().flatten());
                 }
             }
@@ -287,10 +288,10 @@ impl<'w> Sides<'w> {
         out
     }
 
-    fn of_verdict(&mut self, was: GuestObject<'w>, is: GuestObject<'w>, turn: Option<Ordering>) -> Reasons {
+    fn of_verdict(&mut self, was: GuestOf<'w>, is: GuestOf<'w>, turn: Option<Ordering>) -> Reasons {
         let running = |guest| match guest {
-            GuestObject::Vmi(vmi) if migration::runs(vmi) => Some(vmi),
-            GuestObject::Vmi(_) | GuestObject::Vm(_) => None,
+            GuestOf::Vmi(vmi) if migration::runs(vmi) => Some(vmi),
+            GuestOf::Vmi(_) | GuestOf::Vm(_) => None,
         };
         let (ran, runs) = (running(was), running(is));
         let decided = if let (Some(was), Some(is)) = (ran, runs) {

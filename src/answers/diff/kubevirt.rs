@@ -58,9 +58,8 @@ pub(super) fn changes(old: &Cluster, new: &Cluster) -> Vec<SettingChange> {
         out.add("observedKubeVirtVersion", Some(before), Some(after), || of_release(*before, *after));
     }
     if is_known(old) && is_known(new) {
-        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let (before, after) = (&old.config.default_architecture, &new.config.default_architecture);
-        out.add("defaultArchitecture", text(before), text(after), || AT_NEXT_START.to_owned());
+        out.text("defaultArchitecture", before, after, AT_NEXT_START);
         out.configuration(&old.config.configuration, &new.config.configuration);
     }
     out.0
@@ -128,15 +127,16 @@ impl Changes {
         self.add(setting, set(before), set(after), || means.to_owned());
     }
 
-    fn names<'n>(
+    fn names<T: AsRef<str>>(
         &mut self,
         setting: &str,
-        before: impl IntoIterator<Item = &'n str>,
-        after: impl IntoIterator<Item = &'n str>,
+        before: impl IntoIterator<Item = T>,
+        after: impl IntoIterator<Item = T>,
         means: impl FnOnce(&[&str], &[&str]) -> String,
     ) {
-        let (before, after): (BTreeSet<&str>, BTreeSet<&str>) =
-            (before.into_iter().collect(), after.into_iter().collect());
+        let (before, after): (Vec<T>, Vec<T>) = (before.into_iter().collect(), after.into_iter().collect());
+        let [before, after]: [BTreeSet<&str>; 2] =
+            [&before, &after].map(|names| names.iter().map(AsRef::as_ref).collect());
         let gained: Vec<&str> = after.difference(&before).copied().collect();
         let lost: Vec<&str> = before.difference(&after).copied().collect();
         let listed = |names: &BTreeSet<&str>| {
@@ -183,15 +183,9 @@ impl Changes {
         self.text("machineType", machine_type, &new.machine_type, AT_NEXT_START);
         self.architectures(architecture_configuration, &new.architecture_configuration);
         self.developer(developer_configuration, &new.developer_configuration);
-        let keys = |list: &'_ std::collections::BTreeMap<String, Option<bool>>| -> Vec<String> {
-            list.keys().cloned().collect()
-        };
-        let (before, after) = (keys(obsolete_cpu_models), keys(&new.obsolete_cpu_models));
-        self.names(
-            "obsoleteCPUModels",
-            before.iter().map(String::as_str),
-            after.iter().map(String::as_str),
-            |gained, lost| match (before.is_empty(), after.is_empty()) {
+        let (before, after) = (obsolete_cpu_models, &new.obsolete_cpu_models);
+        self.names("obsoleteCPUModels", before.keys(), after.keys(), |gained, lost| {
+            match (before.is_empty(), after.is_empty()) {
                 (true, _) => format!(
                     "the list takes the place of the built-in one, and withholds the labels of {}",
                     plural::fold_names(gained, 8)
@@ -207,8 +201,8 @@ impl Changes {
                         (!lost.is_empty()).then(|| format!("{} is no longer withheld", plural::fold_names(lost, 8)));
                     withheld.into_iter().chain(free).collect::<Vec<_>>().join("; ")
                 }
-            },
-        );
+            }
+        });
         self.text("minCPUModel", min_cpu_model, &new.min_cpu_model, "no node-labeller reads it since 0.56");
     }
 
@@ -263,18 +257,15 @@ impl Changes {
             ("developerConfiguration.featureGates", feature_gates, &new.feature_gates),
             ("developerConfiguration.disabledFeatureGates", disabled_feature_gates, &new.disabled_feature_gates),
         ] {
-            self.names(setting, before.iter().map(String::as_str), after.iter().map(String::as_str), |gained, lost| {
+            self.names(setting, before, after, |gained, lost| {
                 gained.iter().chain(lost).filter_map(|gate| of_gate(gate)).collect::<Vec<_>>().join("; ")
             });
         }
-        let pairs = |selectors: &std::collections::BTreeMap<String, String>| -> Vec<String> {
-            selectors.iter().map(|(key, value)| format!("{key}={value}")).collect()
-        };
-        let (before, after) = (pairs(node_selectors), pairs(&new.node_selectors));
+        let pair = |(key, value): (&String, &String)| format!("{key}={value}");
         self.names(
             "developerConfiguration.nodeSelectors",
-            before.iter().map(String::as_str),
-            after.iter().map(String::as_str),
+            node_selectors.iter().map(pair),
+            new.node_selectors.iter().map(pair),
             |_, _| "all launchers and migration targets that are created from now on ask for these labels".to_owned(),
         );
         self.add(

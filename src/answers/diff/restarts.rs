@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::answers::guest_state::{GuestOf, GuestStates};
 use crate::fit::judgement::Depth;
 use crate::fit::outcome::Outcome;
-use crate::fit::placement::Placement;
 use crate::fit::remedy::Action;
+use crate::fit::subject::BoundVolume;
 use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
 use crate::world::World;
@@ -59,20 +59,14 @@ pub(super) fn proved(world: &World, guests: &BTreeSet<&str>) -> Vec<ProvedRestar
 /// Whether two nodes at least take it at its start on which its volumes can be used, as far as those are known.
 fn has_its_volumes(vmi: &Vmi, world: &World) -> bool {
     let cluster = &world.cluster;
-    let volumes = subject::bound_volumes(vmi, cluster);
-    if volumes.is_empty() {
+    let Some(usable) = BoundVolume::all_usable(&subject::bound_volumes(vmi, cluster), &cluster.fleet) else {
         return true;
-    }
+    };
     let start = match cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name) {
         Some(vm) => subject::of_vm(vm, cluster),
         None => subject::of_vmi(vmi, cluster),
     };
-    let mut usable = cluster.fleet.look_up(&start.subject.placement).passes().fitting;
-    for bound in volumes {
-        let place = Placement { affinity: Some(bound.nodes), ..Placement::default() };
-        usable.intersect(&cluster.fleet.look_up(&place).passes().placement);
-    }
-    usable.count() > 1
+    usable.count_common(&cluster.fleet.look_up(&start.subject.placement).passes().fitting) > 1
 }
 
 fn drops_stale(vmi: &Vmi, world: &World) -> bool {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::answers::audit::{Severity, audit};
+use crate::answers::guest_state::{self, GuestOf};
 use crate::answers::{Demand, Guests};
 use crate::fit::fleet::{Fleet, NodeIndex};
 use crate::fit::label;
 use crate::fit::placement::{AffinityRule, Placement};
 use crate::kubevirt::cluster::Cluster;
-use crate::kubevirt::wire::{Meta, VirtualMachine, Vmi};
+use crate::kubevirt::wire::Vmi;
 use crate::kubevirt::{migration, subject};
 use crate::policy::LauncherSelectors;
 use crate::world::World;
@@ -26,28 +27,17 @@ pub(super) struct GuestVerdict {
     pub(super) not_migratable: bool,
 }
 
-/// A guest's objects.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum GuestObject<'w> {
-    /// Its VMI.
-    Vmi(&'w Vmi),
-    /// Its VM alone.
-    Vm(&'w VirtualMachine),
-}
-
 /// All guests of a world, by `namespace/name`, as an audit lists them.
-pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, GuestObject<'_>> {
-    let lives = |vmi: &&Vmi| !migration::has_ended(vmi);
-    let title = |meta: &Meta| {
+pub(super) fn guests(cluster: &Cluster) -> BTreeMap<String, GuestOf<'_>> {
+    let title = |guest: GuestOf<'_>| {
+        let meta = match guest {
+            GuestOf::Vmi(vmi) => &vmi.metadata,
+            GuestOf::Vm(vm) => &vm.metadata,
+        };
         let name = subject::name_of(meta);
         if meta.namespace.is_empty() { name } else { format!("{}/{name}", meta.namespace) }
     };
-    let of_vmis = cluster.vmis().filter(lives).map(|vmi| (title(&vmi.metadata), GuestObject::Vmi(vmi)));
-    let is_stopped = |vm: &&VirtualMachine| {
-        cluster.vmi(&vm.metadata.namespace, &vm.metadata.name).as_ref().is_none_or(|vmi| !lives(vmi))
-    };
-    let stopped = cluster.vms().filter(is_stopped).map(|vm| (title(&vm.metadata), GuestObject::Vm(vm)));
-    of_vmis.chain(stopped).collect()
+    guest_state::each(cluster).map(|guest| (title(guest), guest)).collect()
 }
 
 /// Tells how guests of a world stand.
@@ -77,19 +67,19 @@ impl<'w> Verdicts<'w> {
         Self { world, like: Guests::new(&world.cluster), audited }
     }
 
-    pub(super) fn standing(&mut self, title: &str, guest: GuestObject<'w>) -> Option<GuestVerdict> {
+    pub(super) fn standing(&mut self, title: &str, guest: GuestOf<'w>) -> Option<GuestVerdict> {
         if let Some(audited) = &self.audited {
             return audited.get(title).copied();
         }
         let cluster: &'w Cluster = &self.world.cluster;
         Some(match guest {
-            GuestObject::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
-            GuestObject::Vmi(vmi) => {
+            GuestOf::Vmi(vmi) if migration::runs(vmi) => self.running(vmi),
+            GuestOf::Vmi(vmi) => {
                 let verdict = self.like.start(vmi).outcome.as_str();
                 // Whether it can be migrated is known once it runs.
                 GuestVerdict::of(verdict, false, false)
             }
-            GuestObject::Vm(vm) => {
+            GuestOf::Vm(vm) => {
                 GuestVerdict::of(subject::of_vm(vm, cluster).assess(cluster).outcome.as_str(), false, false)
             }
         })
@@ -110,11 +100,11 @@ impl<'w> Verdicts<'w> {
     }
 
     /// What its start asks for.
-    pub(super) fn start(&self, guest: GuestObject<'_>) -> Placement<'static> {
+    pub(super) fn start(&self, guest: GuestOf<'_>) -> Placement<'static> {
         let cluster = &self.world.cluster;
         match guest {
-            GuestObject::Vmi(vmi) => subject::of_vmi(vmi, cluster).subject.placement,
-            GuestObject::Vm(vm) => subject::of_vm(vm, cluster).subject.placement,
+            GuestOf::Vmi(vmi) => subject::of_vmi(vmi, cluster).subject.placement,
+            GuestOf::Vm(vm) => subject::of_vm(vm, cluster).subject.placement,
         }
     }
 }

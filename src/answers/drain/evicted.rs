@@ -20,7 +20,6 @@ use crate::fit::subject::{BoundVolume, CpuMode, PodRule, Stage, Subject, libvirt
 use crate::fit::verdict::{self, Check, Verdict};
 use crate::judge::foresee;
 use crate::kubevirt::anti_affinity::launcher_label;
-use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::eviction::{Parallel, Strategy, strategy};
 use crate::kubevirt::migration::{self, NotEvacuated};
 use crate::kubevirt::room::DisruptionBudget;
@@ -133,7 +132,7 @@ impl<'w> EvictedGuest<'w> {
             fitting: none.clone(),
             fits: Rc::new(Bits::default()),
             off_by_volumes: none.clone(),
-            usable: usable(vmi, &cluster.fleet, cluster),
+            usable: BoundVolume::all_usable(&subject::bound_volumes(vmi, cluster), &cluster.fleet),
             refused: None,
             nodes_judged: cluster.fleet.len().saturating_sub(1),
             policy: None,
@@ -487,15 +486,6 @@ fn is_vendor(key: &str) -> bool {
 /// One text behind another.
 fn joined(why: &str, more: Option<String>) -> String {
     more.map_or_else(|| why.to_owned(), |more| format!("{why}; {more}"))
-}
-
-/// The nodes on which all volumes of a guest can be used; `None` where none of them is bound to nodes.
-fn usable(vmi: &Vmi, fleet: &Fleet, cluster: &Cluster) -> Option<Bits> {
-    let bound = subject::bound_volumes(vmi, cluster);
-    bound.iter().map(|volume| volume.usable(fleet)).reduce(|mut all, nodes| {
-        all.intersect(&nodes);
-        all
-    })
 }
 
 fn say_strategy<'w>(world: &'w World, vmi: &'w Vmi) -> &'w str {

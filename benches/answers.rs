@@ -35,7 +35,7 @@ use smoke::is_smoke_test;
 
 const NODES: usize = 5_000;
 const GUESTS: usize = 20_000;
-/// So many of the guests run on the node that is drained.
+/// The number of guests that run on the node that is drained.
 const HERE: usize = 100;
 /// Seconds that an answer may take once the dump is read.
 const MOST: f64 = 2.0;

@@ -52,7 +52,7 @@ impl Progress {
         Self { what, next: Cell::new(Instant::now() + Self::MOMENT), is_shown: Cell::new(false) }
     }
 
-    /// So many are done, of so many; each line takes the place of the one before, and none is left at the end.
+    /// Shows that `done` of `of` are done; each line takes the place of the one before, and none is left at the end.
     pub fn at(&self, done: usize, of: usize) {
         let is_over = done >= of;
         if !(is_over && self.is_shown.get()) && (is_over || Instant::now() < self.next.get() || !is_log_read()) {

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// What is kept for the watches, files and the log.
 const OTHERS: usize = 128;
 
-/// How many descriptors are left beside so many connections.
+/// How many descriptors are left beside this number of connections.
 pub(crate) fn beyond(connections: usize) -> usize {
     most().map_or(usize::MAX, |most| most.saturating_sub(connections + OTHERS))
 }

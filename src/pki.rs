@@ -55,7 +55,7 @@ impl Validity {
         Self { from: now - BACKDATED, until: now + duration }
     }
 
-    /// From `now`, less an hour for clocks that lag, for so many days.
+    /// From `now`, less an hour for clocks that lag, for this many days.
     #[must_use]
     pub(crate) fn of_days(now: SystemTime, days: u16) -> Self {
         Self::lasting(now, Duration::from_secs(u64::from(days) * 24 * 60 * 60))
@@ -179,7 +179,7 @@ impl Inspected {
         self.until
     }
 
-    /// The first of the names that the certificate does not bear.
+    /// The first of the names that the certificate does not have.
     #[must_use]
     pub(crate) fn first_missing(&self, names: &ServerNames) -> Option<String> {
         let leaf = ParsedCertificate::try_from(&self.leaf);

@@ -173,7 +173,7 @@ fn add(policies: &mut Vec<Policy>, policy: Policy, item: &Item) -> Result<(), Wo
 
 /// Reads a snapshot and policies.
 ///
-/// A `CPUPolicy` in the snapshot counts like one of `policies`, which takes the place of one of its name. Kinds that bear on nothing are passed over. Objects that name no
+/// A `CPUPolicy` in the snapshot counts like one of `policies`, which takes the place of one of its name. Kinds that affect nothing are passed over. Objects that name no
 /// namespace are in this one; names of this domain become KubeVirt's own. What is worth knowing of the dumps comes beside the world, a line each.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! The nodes of the benchmarks: a cluster of eight CPU generations.
 //!
 //! Nodes of one generation differ in five features at random, as microcode and firmware make them differ, so there are up
-//! to 256 kinds of hardware; each node bears about 250 labels, those of its name, rack and zone among them.
+//! to 256 kinds of hardware; each node has about 250 labels, those of its name, rack and zone among them.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ pub fn generations() -> Vec<Generation> {
 }
 
 impl Generation {
-    /// The labels that all its nodes bear.
+    /// The labels that all its nodes have.
     fn labels(&self) -> BTreeMap<String, String> {
         let mut out = BTreeMap::new();
         let mut put = |key: String, value: &str| out.insert(key, value.to_owned());

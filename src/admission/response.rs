@@ -34,7 +34,7 @@ const _: () = assert!(WARNINGS * WARNING_CHARS * 4 <= CHANNEL);
 /// What each warning begins with: kubectl prints it as it is.
 const PREFIX: &str = "cpufit: ";
 
-/// What the sender of a request should know, a line each; each names its object, none bears a prefix.
+/// What the sender of a request should know, a line each; each names its object, none has a prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Warnings {
     /// What comes first and is always kept.

@@ -568,7 +568,7 @@ mod tests {
         assert_eq!(decode(text.as_bytes()).unwrap().operation.as_str(), operation);
     }
 
-    /// An object nested deeper than the stack could bear is skipped as text, and refused where it would be read.
+    /// An object nested deeper than the stack could hold is skipped as text, and refused where it would be read.
     #[test]
     fn depth_is_bounded_where_an_object_is_read() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));

@@ -285,7 +285,7 @@ fn row<'w>(world: &'w World, guest: GuestOf<'w>, stands: &mut GuestStates<'w>) -
     })
 }
 
-/// What a policy makes of the CPU model of a guest that starts anew.
+/// What a policy makes of the CPU model of a guest that starts again.
 fn change(vmi: &Vmi, common: Option<&Common>) -> Option<StartChange> {
     match common? {
         Common::Written { model, replaced } if model_of(vmi) != model => {

@@ -1,4 +1,4 @@
-//! How each guest stands: NOW, as it runs or waits to, and AT NEXT START, when it is made anew.
+//! How each guest stands: NOW, as it runs or waits to, and AT NEXT START, when it is made again.
 //!
 //! The audit, the status of a policy and the warnings about its change count by these, and these are ruled on by what rules on
 //! the requests of the webhook and of `check` (`judge::governed`): NOW on the guest's migration, as if a person asked for it, or on the
@@ -327,7 +327,7 @@ impl<'w> GuestStates<'w> {
         GuestState::new(&ready.judged, &assessment, ready.ruling(&assessment), policy, &cluster.fleet)
     }
 
-    /// How a guest stands when it is made anew: from its VM, where it has one.
+    /// How a guest stands when it is made again: from its VM, where it has one.
     pub(crate) fn at_next_start(&mut self, guest: GuestOf<'w>) -> Rc<NextStart> {
         let vm = match guest {
             GuestOf::Vm(vm) => Some(vm),

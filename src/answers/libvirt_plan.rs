@@ -189,7 +189,7 @@ impl NamedModels {
 }
 
 /// The named models that a guest's CPU is compared with, other than its own: the one that a restart is offered with, its
-/// policy's common model, the one that is recommended for its node, and so many of the others.
+/// policy's common model, the one that is recommended for its node, and a few of the others.
 #[must_use]
 pub(crate) fn candidates(world: &World, guest: &PlannedGuest, models: &NamedModels) -> BTreeSet<String> {
     let manifest = migration_of(&guest.guest.namespace, &guest.guest.name);

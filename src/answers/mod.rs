@@ -72,11 +72,11 @@ impl NamedGuests {
 /// How far a count went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CountProgress {
-    /// So many guests were looked at.
+    /// The number of guests that were looked at.
     pub at: usize,
     /// The total.
     pub of: usize,
-    /// So many of those looked at are too large to judge.
+    /// The number of those looked at that are too large to judge.
     pub too_large: usize,
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn model_use(vmi: &Vmi, cluster: &Cluster, common: &CommonModel) -> M
     if mode == CpuMode::Named(common.name.clone()) { ModelUse::On } else { ModelUse::Off }
 }
 
-/// Why a guest that starts anew comes to run without the common model, if so.
+/// Why a guest that starts again comes to run without the common model, if so.
 pub(crate) fn kept_by(common: &Common) -> Option<String> {
     match common {
         Common::Written { .. } | Common::Untouched(Untouched::UsesIt) => None,

@@ -88,7 +88,7 @@ pub(crate) fn guest_nodes(fleet: &Fleet) -> Bits {
     nodes
 }
 
-/// The nodes that bear a label which counts there.
+/// The nodes that have a label which counts there.
 pub(crate) fn bearing(fleet: &Fleet, known: &WellKnown) -> Bits {
     let mut nodes = Bits::none(fleet.len());
     (0..fleet.len())

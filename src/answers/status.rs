@@ -102,7 +102,7 @@ pub struct PolicyStatus {
 }
 
 impl PolicyStatus {
-    /// `5/6`: so many nodes can run the common model, of so many; without one just how many there are.
+    /// `5/6`: the nodes that can run the common model, of all; without a common model the number of nodes alone.
     #[must_use]
     pub fn coverage(&self) -> String {
         match self.usable_nodes {

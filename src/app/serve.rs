@@ -140,7 +140,7 @@ pub(super) async fn serve(
 }
 
 /// Waits until there is reason to stop. A watch that broke would leave reviews to be judged by old data for ever, so a
-/// task that panicked is one: the kubelet starts the process anew.
+/// task that panicked is one: the kubelet starts the process again.
 async fn end(signals: &mut Signals, tasks: &mut JoinSet<()>, writers: &mut live::Writers) -> anyhow::Result<()> {
     tokio::select! {
         () = signals.asked_to_stop() => Ok(()),

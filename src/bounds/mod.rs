@@ -115,11 +115,11 @@ struct FirstExcess {
 /// The bound that a field goes beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
-    /// So many entries.
+    /// A number of entries.
     Entries(usize),
-    /// So many conditions that follow from the field.
+    /// Conditions that follow from the field.
     Conditions,
-    /// A text of so many bytes.
+    /// A text, by its bytes.
     Text(usize),
     /// [`ALL_ENTRIES`].
     AllEntries,

@@ -116,7 +116,7 @@ impl<'de> At<'_, 'de> {
         excess.0.cuts_labels |= of(Some(self.path)) || of(self.path.parent);
     }
 
-    /// Whether one more entry may be read, after so many.
+    /// Whether one more entry may be read, after `count`.
     fn has_room(&self, count: usize, most: usize) -> bool {
         count < most && self.budget.entries.get() > 0
     }

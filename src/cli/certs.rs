@@ -20,7 +20,7 @@ const AUTHORITY: &str = "ca.pem";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
-/// A pair that ends within this time is made anew: it would not outlive a day's work.
+/// A pair that ends within this time is made again: it would not outlive a day's work.
 const TOO_SHORT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Arguments of `cpufit certs`.

@@ -231,7 +231,7 @@ fn row(survey: &Survey<'_>, item: &Item, index: usize, predict: bool) -> anyhow:
                 let warnings =
                     answer.with_context(|| item.place.to_string())?.decision.warnings_in(&world.cluster.domain);
                 let why = if warnings.is_empty() {
-                    "nothing in this request bears on where a guest can run"
+                    "nothing in this request affects where a guest can run"
                 } else {
                     "no guest is judged: the warnings are about others"
                 };

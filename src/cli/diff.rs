@@ -382,7 +382,7 @@ fn runs(world: &World, guest: &str) -> Option<Prepared<'static>> {
     subject::of_running(world.cluster.vmi(namespace, name)?, &world.cluster)
 }
 
-/// What starts it anew, as far as a command does.
+/// What starts it again, as far as a command does.
 fn restart(judged: &Prepared<'_>) -> Script {
     Action::from(Restart).commands(&judged.subject)
 }

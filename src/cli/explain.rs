@@ -243,7 +243,7 @@ pub(crate) fn case_of(world: &World, kind: ObjectKind, namespace: &str, name: &s
     }
 }
 
-/// How a VM whose guest runs stands when it is started anew; `None` where nothing runs, or it is no VM.
+/// How a VM whose guest runs stands when it is started again; `None` where nothing runs, or it is no VM.
 pub(crate) fn next_start(world: &World, kind: ObjectKind, namespace: &str, name: &str) -> Option<Evaluation<'static>> {
     let cluster = &world.cluster;
     let vm = cluster.vm(namespace, name).filter(|_| kind == ObjectKind::VirtualMachine)?;

@@ -14,7 +14,7 @@ use crate::snapshot::prune::SnapshotObjects;
 use crate::snapshot::redact::redact;
 use crate::snapshot::{Skipped, read_dumps};
 
-/// The objects of dumps as far as they are judged: all, or those that bear on the guests of one namespace.
+/// The objects of dumps as far as they are judged: all, or those that affect the guests of one namespace.
 ///
 /// # Errors
 ///

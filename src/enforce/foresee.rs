@@ -99,7 +99,7 @@ pub(crate) fn of_sent(world: &World, policy: &Policy, vmi: &Vmi, common: &Common
     }
 }
 
-/// The VMI that virt-controller will make of a VM, as far as it bears on its CPU, before any webhook sees it.
+/// The VMI that virt-controller will make of a VM, as far as it affects its CPU, before any webhook sees it.
 pub(crate) fn vmi_of(vm: &VirtualMachine, guest: &Guest) -> Vmi {
     let template = &vm.spec.template.metadata;
     let mut metadata = Meta {

@@ -67,7 +67,7 @@ pub enum Untouched {
 /// Why a common model is not written into a guest that a policy would have it written into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The nodes bear no labels to judge by.
+    /// The nodes have no labels to judge by.
     Unknown(String),
     /// No node of the policy can run the model.
     NoNode {

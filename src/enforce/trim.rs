@@ -87,7 +87,7 @@ pub(crate) enum KeptEntry {
     TooLarge,
     /// Its CPU is the host's own.
     HostPassthrough,
-    /// No node bears the labels to judge by.
+    /// No node has the labels to judge by.
     NoLabels,
     /// No inherited feature would be left.
     LastFeature,

@@ -1,7 +1,7 @@
 //! All nodes at one instant, indexed so that a demand is judged by kinds of hardware, not node by node.
 //!
 //! Nodes with identical CPU labels share a profile, and are numbered side by side: a set of profiles
-//! becomes a set of nodes by filling ranges. Every label pair knows which profiles, or which nodes, bear
+//! becomes a set of nodes by filling ranges. Every label pair knows which profiles, or which nodes, have
 //! it, so that "which nodes meet these 90 entries" is 90 look-ups and as many intersections of small sets.
 
 mod build;
@@ -48,7 +48,7 @@ pub struct Fleet {
     /// The nodes of which no more is known than why.
     unread: BTreeMap<NodeIndex, String>,
     classes: Vec<HostModelClass>,
-    /// The architectures of the nodes, and whether any node of each bears the labels to judge by.
+    /// The architectures of the nodes, and whether any node of each has the labels to judge by.
     labelled: BTreeMap<String, bool>,
 }
 
@@ -68,7 +68,7 @@ struct Profile {
 pub struct HostModelClass {
     /// `cpu-feature` and `cpu-model-migration` entries; `None` where the node has no `host-model-cpu` label.
     pub model: Option<Vec<(String, String)>>,
-    /// The vendor keys the node bears; KubeVirt takes any one of them.
+    /// The vendor keys the node has; KubeVirt takes any one of them.
     pub vendors: Vec<String>,
 }
 
@@ -195,8 +195,8 @@ impl Fleet {
         known.copied().unwrap_or_else(elsewhere)
     }
 
-    /// Whether a node-labeller that knows no machine types has been at work: a node bears what it writes
-    /// about CPUs, and no node bears a machine type.
+    /// Whether a node-labeller that knows no machine types has been at work: a node has what it writes
+    /// about CPUs, and no node has a machine type.
     #[must_use]
     pub(crate) fn is_labelled_without_machine_types(&self) -> bool {
         const WRITTEN: [Family; 5] =
@@ -342,7 +342,7 @@ impl Fleet {
         self.keys.get(key).into_iter().flat_map(|key| &key.values).map(|(value, _)| value.as_ref())
     }
 
-    /// The nodes that bear a label with another value than this.
+    /// The nodes that have a label with another value than this.
     #[must_use]
     pub(crate) fn bearing_another(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
@@ -353,7 +353,7 @@ impl Fleet {
         out
     }
 
-    /// The nodes that do not bear a label, whatever its value.
+    /// The nodes that do not have a label, whatever its value.
     #[must_use]
     pub fn without(&self, key: &str) -> Bits {
         let mut out = Bits::all(self.len());
@@ -362,7 +362,7 @@ impl Fleet {
         out
     }
 
-    /// The nodes that bear a label with this value.
+    /// The nodes that have a label with this value.
     #[must_use]
     pub(crate) fn bearing(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
@@ -381,7 +381,7 @@ impl Fleet {
         out
     }
 
-    /// The names of a family (models, machine types) that any of these nodes bears with the value `true`.
+    /// The names of a family (models, machine types) that any of these nodes has with the value `true`.
     #[must_use]
     pub fn offered(&self, family: Family, nodes: &Bits) -> Vec<&str> {
         let mut out: Vec<&str> = self
@@ -394,7 +394,7 @@ impl Fleet {
         out
     }
 
-    /// The names of a family, each with the nodes that bear it with the value `true`.
+    /// The names of a family, each with the nodes that have it with the value `true`.
     #[must_use]
     pub(crate) fn bearers(&self, family: Family) -> BTreeMap<&str, Bits> {
         let mut out: BTreeMap<&str, Bits> = BTreeMap::new();

@@ -210,11 +210,11 @@ impl Answers {
 /// What the labels of a node say of a feature that libvirt misses there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Labelled {
-    /// The node bears its label all the same.
+    /// The node has its label all the same.
     There,
-    /// Nodes bear its label, this one does not.
+    /// Nodes have its label, this one does not.
     Elsewhere,
-    /// No node bears a label of that name.
+    /// No node has a label of that name.
     Nowhere,
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct FleetId {
 }
 
 impl FleetId {
-    /// One that no fleet had before, for a fleet of so many nodes.
+    /// One that no fleet had before, for a fleet of this many nodes.
     pub(super) fn fresh(nodes: usize) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Self { number: LAST.fetch_add(1, Ordering::Relaxed) + 1, nodes }

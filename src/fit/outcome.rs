@@ -49,7 +49,7 @@ pub enum Outcome {
 pub enum Unknown {
     /// There is no node.
     NoNodes,
-    /// No node bears a CPU model or feature label.
+    /// No node has a CPU model or feature label.
     NoLabels,
     /// A node that might take it is too large to be read.
     UnreadNode {

@@ -202,7 +202,7 @@ impl BoundVolume {
     }
 }
 
-/// How a VM takes a request to start its guest anew, by its `spec.runStrategy`. Mirrors `RestartVMRequestHandler` and
+/// How a VM takes a request to start its guest again, by its `spec.runStrategy`. Mirrors `RestartVMRequestHandler` and
 /// `StopVMRequestHandler` (`pkg/virt-api/rest/lifecycle.go`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anew {
@@ -318,7 +318,7 @@ pub struct UnmetAtStart {
     pub blockers: Vec<String>,
 }
 
-/// The kind of object that bears the guest's name and holds the template it is made by.
+/// The kind of object that has the guest's name and holds the template it is made by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
     /// A VirtualMachine, which a restart keeps.
@@ -363,7 +363,7 @@ pub struct Subject<'a> {
     pub placement: Placement<'a>,
     /// Its CPU mode, as far as it is known.
     pub mode: CpuMode,
-    /// How it would start anew, where that is known.
+    /// How it would start again, where that is known.
     pub restart: Option<Start<'a>>,
     /// Where it runs, if it does.
     pub running: Option<Running<'a>>,
@@ -384,7 +384,7 @@ pub struct Subject<'a> {
     pub volumes: Vec<BoundVolume>,
     /// Its volumes of which it is not known on which nodes they can be used, by their names in its specification.
     pub unplaced: Vec<String>,
-    /// How its VM takes a request to start it anew.
+    /// How its VM takes a request to start it again.
     pub anew: Anew,
     /// The settings of its specification that a user could change and in which nodes differ.
     pub changes: Vec<SettingChange<'a>>,
@@ -405,7 +405,7 @@ pub struct Subject<'a> {
     pub live_migrate: Option<Author>,
     /// `kubevirt.io/outdatedLauncherImage`: its QEMU is older than that of a target.
     pub outdated_launcher: bool,
-    /// What it is made by; `None` for a VMI that nothing makes anew, or something of another name.
+    /// What it is made by; `None` for a VMI that nothing makes again, or something of another name.
     pub template: Option<Template>,
     /// `spec.nodeSelector` of the guest's own specification, what a person chose, sorted by key.
     pub own_selector: Vec<(String, String)>,

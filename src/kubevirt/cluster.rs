@@ -33,7 +33,7 @@ use crate::word::Word as _;
 pub struct Cluster {
     /// All nodes.
     pub fleet: Arc<Fleet>,
-    /// The KubeVirt custom resource, the part that bears on placement.
+    /// The KubeVirt custom resource, the part that affects placement.
     pub config: ClusterConfig,
     /// Whose rules apply.
     pub release: ReleaseKnown,

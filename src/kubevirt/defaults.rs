@@ -1,5 +1,5 @@
 //! What KubeVirt's own mutating webhook fills into a VirtualMachineInstance at CREATE, as far as it
-//! bears on placement.
+//! affects placement.
 //!
 //! Mirrors `pkg/defaults` (`SetDefaultVirtualMachineInstance`, `setDefaultCPUModel`,
 //! `SetHypervFeatureDependencies`) and `pkg/virt-config` (`GetMachineType`, `GetDefaultArchitecture`).
@@ -9,7 +9,7 @@ use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Mac
 use crate::bounds::Excess;
 use crate::well_known;
 
-/// What of the KubeVirt custom resource bears on placement.
+/// What of the KubeVirt custom resource affects placement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterConfig {
     /// `spec.configuration`.

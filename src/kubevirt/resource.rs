@@ -70,7 +70,7 @@ pub struct ResourceNames {
 pub enum Scope {
     /// In no namespace.
     Cluster,
-    /// In the namespace of the guests that they bear on.
+    /// In the namespace of the guests that they affect.
     Guests,
     /// In a namespace that need not be the guests'.
     Namespace,

@@ -48,7 +48,7 @@ pub struct Room {
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
     /// What a pod of a guest asks for, by namespace, guest and node.
     launchers: HashMap<(String, String, String), PodNeed>,
-    /// The pods on nodes that are no guest's; of a snapshot, those that bear on a guest.
+    /// The pods on nodes that are no guest's; of a snapshot, those that affect a guest.
     others: Vec<OtherPod>,
     /// Whether they were looked for.
     knows_others: bool,

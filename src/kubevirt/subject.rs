@@ -661,7 +661,7 @@ pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'stati
     Some(of_migration(&vmim, cluster))
 }
 
-/// Whether an update of a VM bears on the judgement: one that leaves its demand alone is not our concern.
+/// Whether an update of a VM affects the judgement: one that leaves its demand alone is not our concern.
 ///
 /// `captures` says that virt-controller sends it: it writes into a VM which revision of its instancetype and preference it
 /// uses, the one there is (`pkg/instancetype/revision/store.go`), which changes nothing of the guest. A person may name any.

@@ -585,7 +585,7 @@ macro_rules! settings {
 }
 
 impl Hyperv {
-    /// The enlightenments that KubeVirt knows and that bear on placement, by their names.
+    /// The enlightenments that KubeVirt knows and that affect placement, by their names.
     #[must_use]
     pub fn settings(&self) -> [(&'static str, &Option<FeatureState>); 11] {
         settings!(self)

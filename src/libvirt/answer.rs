@@ -199,7 +199,7 @@ pub(crate) fn features(question: &Question, output: &CommandOutput) -> Result<Cp
     }
 }
 
-/// A document without a DTD, and of so many nodes at most.
+/// A document without a DTD, and with a bound on its nodes.
 fn parse(text: &str) -> Result<Document<'_>, Silence> {
     if text.len() > OUTPUT {
         return Err(Silence::TooLong(OUTPUT));

@@ -59,7 +59,7 @@ impl Question {
         }
     }
 
-    /// The command, which ends by itself after so many seconds.
+    /// The command, which ends by itself after this many seconds.
     #[must_use]
     pub(crate) fn command(&self, seconds: u64) -> Vec<String> {
         let (script, arguments) = match self {

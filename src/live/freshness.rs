@@ -61,8 +61,8 @@ impl Freshness {
         Some(self.start.elapsed().saturating_sub(Duration::from_millis(received_at)))
     }
 
-    /// The resources about which the API server has not answered for longer than this, after a first answer. Any of them may bear
-    /// on a verdict. That a resource is not installed, or may not be read and is dispensable, is an answer.
+    /// The resources about which the API server has not answered for longer than this, after a first answer. Any of them may affect
+    /// a verdict. That a resource is not installed, or may not be read and is dispensable, is an answer.
     #[must_use]
     pub fn silent(&self, limit: Duration) -> Vec<Resource> {
         let is_silent = |resource: &Resource| self.age(*resource).is_some_and(|age| age > limit);

@@ -34,7 +34,7 @@ pub struct Inventory {
     fleet_builder: FleetBuilder,
     cluster: Cluster,
     policies: BTreeMap<String, Registered>,
-    /// What came up since a resource began to be read anew.
+    /// What came up since a resource began to be read again.
     relisted: HashMap<Resource, HashSet<ObjectName>>,
     synced: HashSet<Resource>,
     placements: HashSet<Arc<Placement<'static>>>,

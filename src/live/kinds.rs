@@ -55,7 +55,7 @@ pub enum Projected {
     Object(Box<ClusterObject>),
     /// A policy.
     Policy(Box<Registered>),
-    /// It bears on nothing: a pod that is finished.
+    /// It affects nothing: a pod that is finished.
     Nothing,
 }
 

@@ -26,8 +26,8 @@ const AT_ONCE: usize = 8;
 const SLACK: Duration = Duration::from_secs(3);
 /// How much sooner than here the time may have passed in the container.
 const EARLY: Duration = Duration::from_millis(200);
-/// So many questions in a row without an answer in time, and a node is asked nothing more; so many refusals of exec in a row, and
-/// nothing more is asked in that namespace. One alone may be a command that hangs, or a pod that is protected.
+/// The questions in a row without an answer in time after which a node is asked nothing more, and the refusals of exec in a row after
+/// which nothing more is asked in that namespace. One alone may be a command that hangs, or a pod that is protected.
 const IN_A_ROW: usize = 2;
 
 /// Runs a command in a launcher, within a time.

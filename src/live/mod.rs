@@ -53,9 +53,9 @@ use freshness::Freshness;
 use inventory::{Inventory, Snapshot};
 use lookups::Lookups;
 
-/// So many reviews may read at the API server at once; a storm of them must not become another.
+/// The most reviews that may read at the API server at once; a storm of them must not become another.
 const READS: usize = 8;
-/// So many changes wait to be taken in.
+/// The most changes that wait to be taken in.
 const CHANGES: usize = 1024;
 
 /// How a cluster is watched.

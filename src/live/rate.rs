@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many at once, then so many a second.
+/// A number at once, then a number a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rate {
     /// How many at once.

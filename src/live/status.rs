@@ -27,7 +27,7 @@ use crate::report::{EventReport, Note, Reason, Regarding};
 
 /// The status follows the cluster no more closely than this.
 const EVERY: Duration = Duration::from_secs(5);
-/// Counting takes one part of so many of one core at most.
+/// Counting takes at most one part in this many of one core.
 const SHARE: u32 = 20;
 /// What takes longer is given up: half a count would mislead.
 const COUNTING: Duration = Duration::from_secs(30);

@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What happened to a resource.
 #[derive(Debug)]
 pub enum ResourceChange {
-    /// It is read anew: what does not come up until [`ResourceChange::Listed`] is gone.
+    /// It is read again: what does not come up until [`ResourceChange::Listed`] is gone.
     Relisting(Resource),
     /// An object is there, or differs.
     Put(Resource, ObjectName, Projected),

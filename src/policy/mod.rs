@@ -311,7 +311,7 @@ impl Default for Exemptions {
 words! {
     /// Why a request is not denied whatever the verdict.
     Exemption {
-        /// Its namespace bears the label [`well_known::EXEMPT`]: nothing is said or recorded either.
+        /// Its namespace has the label [`well_known::EXEMPT`]: nothing is said or recorded either.
         LabelledNamespace = "labelled-namespace",
         /// The policy lists its namespace.
         Namespace = "namespace",

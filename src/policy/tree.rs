@@ -341,7 +341,7 @@ impl<'t> FieldReader<'t, '_> {
     }
 }
 
-/// So many known fields are listed where none is near an unknown one.
+/// The number of known fields that are listed where none is near an unknown one.
 const FEW: usize = 10;
 
 /// What stands in an object; nothing in one that is absent.

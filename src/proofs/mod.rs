@@ -25,7 +25,7 @@ use crate::testing::situation::Situation;
 use crate::testing::thorough::one_in;
 use seen::Seen;
 
-/// With so many situations, whatever can be said is said once.
+/// The number of situations with which each sentence that can be printed is printed at least once.
 const ENOUGH: u64 = 2_000;
 
 /// How many situations are tried; `SITUATIONS` in the environment names another number.

@@ -268,7 +268,7 @@ impl Judged<'_> {
                 let starts = self.all.iter().filter(|node| node.takes(&demand));
                 match why {
                     NoRestart::StartsNowhere => starts.count() == 0,
-                    // What follows from the start node only takes nodes away: the others are at least so many.
+                    // What follows from the start node only takes nodes away: there are at least this many others.
                     NoRestart::NoMore { most } => *most < starts.count().max(1),
                     NoRestart::LibvirtRefuses { .. } => subject.asked.is_some(),
                 }

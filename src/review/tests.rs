@@ -91,7 +91,7 @@ fn equal_guests_are_judged_once() {
     let mut guests = Guests::new(&cluster);
     let mut demand = |name| guests.demand(cluster.vmi("shop", name).expect("a guest")).expect("it runs");
     let (one, two, other, moved) = (demand("one"), demand("two"), demand("other"), demand("moved"));
-    assert!(std::rc::Rc::ptr_eq(&one, &two), "each guest would be judged anew");
+    assert!(std::rc::Rc::ptr_eq(&one, &two), "each guest would be judged again");
     assert!(!std::rc::Rc::ptr_eq(&one, &other), "another kind of host asks for more or less");
     assert!(!std::rc::Rc::ptr_eq(&one, &moved), "what it inherited would be overlooked");
     let fleet = &cluster.fleet;

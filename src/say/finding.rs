@@ -235,7 +235,7 @@ fn own_host_model(found: &OwnHostModel, most: usize) -> String {
     )
 }
 
-/// With at most so many entries named, and below four the nodes that are sound left out.
+/// With at most `most` entries named, and below four the nodes that are sound left out.
 fn host_model_unasked(found: &HostModelUnasked, most: usize) -> String {
     let HostModelUnasked { node, runs, asked, doubtful, sound, .. } = found;
     let Some((_, first)) = doubtful.first() else { return "KubeVirt does not ask for the host model".to_owned() };
@@ -300,7 +300,7 @@ fn source_labels(found: &SourceLabels, most: usize) -> String {
 }
 
 /// `host-passthrough keeps the CPU of n1 (EPYC-Rome): 1 node fits by labels and is unlike it (EPYC-Milan on n2), and it may fail
-/// there`. With at most so many names in each place, and with one no kinds at all.
+/// there`. With at most `most` names in each place, and with one no kinds at all.
 fn unlike_hosts(found: &UnlikeHosts, most: usize) -> String {
     let UnlikeHosts { runs_on, hosts } = found;
     let model = |of: &AlikeHosts| match of.with.as_slice() {
@@ -377,7 +377,7 @@ fn not_judged(rules: &[PodRule]) -> String {
 }
 
 /// `volumes are not judged: of 3 nodes that fit, root (PersistentVolume pv-1) can be used on n1 alone, data (PersistentVolume pv-2)
-/// on none`. With at most so many names in each place.
+/// on none`. With at most `most` names in each place.
 fn bound_volumes(found: &BoundVolumes, most: usize) -> String {
     let BoundVolumes { fitting, volumes } = found;
     let place = |of: &UsableOn| match of.nodes.as_slice() {

@@ -272,7 +272,7 @@ pub(crate) fn obstacles(verdict: &Verdict) -> String {
     obstacles_within(verdict, LABELS)
 }
 
-/// The same, with so many missing labels of each node.
+/// The same, with at most `most` missing labels of each node.
 #[must_use]
 pub(crate) fn obstacles_within(verdict: &Verdict, most: usize) -> String {
     let lacks = |near: &Nearest| {

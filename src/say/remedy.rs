@@ -18,7 +18,7 @@ fn no_node(none: NoNode) -> String {
 /// What to do, in one line.
 #[must_use]
 pub(crate) fn summary(action: &Action, subject: &Subject<'_>) -> String {
-    // What does not run is not started anew.
+    // What does not run is not started again.
     let with = if subject.is_running() { "restart with" } else { "start with" };
     let anew = if action.outage(subject) == Outage::Restart { ", restart" } else { "" };
     match action {
@@ -118,7 +118,7 @@ pub(crate) fn step(action: &Action, subject: &Subject<'_>) -> String {
 #[must_use]
 pub(crate) fn title(id: RemedyId, subject: &Subject<'_>) -> &'static str {
     match id {
-        // What does not run is not started anew.
+        // What does not run is not started again.
         RemedyId::UseModel if !subject.is_running() => "start with a common model",
         RemedyId::Restart => "restart as it is",
         RemedyId::UseModel => "restart with a common model",

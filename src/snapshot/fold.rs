@@ -24,11 +24,12 @@ const MOST_BYTES: usize = 4 << 20;
 /// How many forms of a kind are looked at for one that an object is like.
 const FORMS: usize = 64;
 
-/// In so many values two objects may always differ that have twice as many. Else they get forms of their own, for nodes of another kind
-/// of hardware are alike among each other; where there are many forms already, objects may differ in an eighth of their values.
+/// The number of values in which two objects may always differ that have twice as many. Else they get forms of their own, for
+/// nodes of another kind of hardware are alike among each other; where there are many forms already, objects may differ in an eighth of their values.
 const FEW: usize = 10;
 
-/// So many forms are few, and one more of so many objects: a form that no other object is like costs a whole object.
+/// The number of forms that are few, and the number of objects for which one more form may be made: a form that no other object is
+/// like costs a whole object.
 const FEW_FORMS: usize = 8;
 const OBJECTS_OF_A_FORM: usize = 64;
 

@@ -56,7 +56,7 @@ pub use folder::Skipped;
 use input::Input;
 use objects::Objects;
 
-/// The command that dumps all that bears on a verdict, as help and errors show it.
+/// The command that dumps all that affects a verdict, as help and errors show it.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! dump_command {

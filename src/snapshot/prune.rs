@@ -29,7 +29,7 @@ pub(crate) struct SnapshotObjects {
 }
 
 impl SnapshotObjects {
-    /// Takes of an object of this kind what is judged; nothing where it bears on nothing.
+    /// Takes of an object of this kind what is judged; nothing where it affects nothing.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl SnapshotObjects {
         self.room.mark_budgets_read();
     }
 
-    /// All of it, or what bears on the guests of one namespace: then nothing is known of room, which pods of all namespaces take.
+    /// All of it, or what affects the guests of one namespace: then nothing is known of room, which pods of all namespaces take.
     #[must_use]
     pub(crate) fn finish(self, only: Option<&str>) -> Vec<Value> {
         let Self { mut objects, room } = self;
@@ -68,7 +68,7 @@ impl SnapshotObjects {
     }
 }
 
-/// Whether an object bears on the guests of a namespace.
+/// Whether an object affects the guests of a namespace.
 fn is_of(object: &Value, namespace: &str) -> bool {
     let (kind, group) = (text_at(object, "/kind"), group(text_at(object, "/apiVersion")));
     match Resource::of(group, kind) {
@@ -86,7 +86,7 @@ fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// The object of this kind as far as it is judged; `None` where it bears on nothing, or is counted in `room`.
+/// The object of this kind as far as it is judged; `None` where it affects nothing, or is counted in `room`.
 fn prune(api_version: &str, kind: &str, text: &str, room: &mut Room) -> Result<Option<Value>, serde_json::Error> {
     let group = group(api_version);
     let reading = PrunedReader { text, ignored: RefCell::default() };

@@ -17,7 +17,7 @@ use thorough::one_in;
 /// A count that nothing breaks off.
 pub(crate) const NEVER: Deadline<'static> = &|| false;
 
-/// How many random cases must show a thing, where all of them are tried: so many. Fewer cases may show none.
+/// How many random cases must show a thing: `least` where all of them are tried. Fewer cases may show none.
 pub(crate) fn at_least(least: usize) -> usize {
     if one_in() == 1 { least } else { 0 }
 }

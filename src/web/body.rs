@@ -25,7 +25,7 @@ impl Shelf {
     /// How many are kept: as many as there are of the largest bodies at once.
     const MOST: usize = 5;
 
-    /// An empty buffer for so many bytes.
+    /// An empty buffer for this many bytes.
     fn take(self: &Arc<Self>, bytes: usize) -> Buffer {
         if bytes <= SMALL {
             return Buffer { bytes: Vec::with_capacity(bytes), shelf: Arc::clone(self) };

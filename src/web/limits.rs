@@ -76,7 +76,7 @@ impl Default for ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// Those of the admin port: few connections and short ones. The kubelet connects anew for each probe, and Prometheus can.
+    /// Those of the admin port: few connections and short ones. The kubelet connects again for each probe, and Prometheus can.
     #[must_use]
     pub fn admin() -> Self {
         Self {

@@ -69,7 +69,7 @@ struct ArrivingBody {
 }
 
 impl Memory {
-    /// So many bytes in all; a request waits at most so long for its part of them, and holds its body so many times.
+    /// `bytes` in all; a request waits at most `wait` for its part of them, and holds its body `copies` times.
     pub(super) fn new(bytes: usize, wait: Duration, copies: usize) -> Self {
         let small = bytes / 8 * FOR_SMALL;
         Self {
@@ -88,7 +88,7 @@ impl Memory {
         Some(Share { memory: self, pool: &self.small, is_small: true, owner, permits })
     }
 
-    /// The share of so many bytes that a whole body of this client needs besides its own; `None` where they did not become free
+    /// The share of this many bytes that a whole body of this client needs besides its own; `None` where they did not become free
     /// in time.
     pub(super) async fn besides(&self, peer: Option<IpAddr>, bytes: usize) -> Option<Share<'_>> {
         let is_small = bytes <= SMALL;
@@ -103,7 +103,7 @@ impl Memory {
     }
 }
 
-/// The units of a request that holds so many bytes of its body.
+/// The units of a request that holds this many bytes of its body.
 fn units(bytes: usize) -> usize {
     (REQUEST + bytes).div_ceil(UNIT)
 }
@@ -114,7 +114,7 @@ impl MemoryPool {
         Self { free, wait, bodies: Mutex::default() }
     }
 
-    /// So many units more for a body; `None` where they did not become free in time, though slower bodies were cancelled.
+    /// More units for a body; `None` where they did not become free in time, though slower bodies were cancelled.
     async fn acquire(&self, owner: &BodyOwner, units: usize) -> Option<SemaphorePermit<'_>> {
         let count = u32::try_from(units).ok()?;
         if let Ok(permits) = self.free.try_acquire_many(count) {
@@ -151,7 +151,7 @@ impl Drop for WantedMemory<'_> {
 }
 
 impl Bodies {
-    /// A body that is still arriving holds so many units.
+    /// Records how many units a body that is still arriving holds.
     fn note(&mut self, owner: &BodyOwner, units: usize) {
         let arriving = ArrivingBody { units, end: Arc::clone(&owner.end) };
         self.arriving.entry(owner.peer).or_default().insert(owner.id, arriving);
@@ -209,7 +209,7 @@ impl Share<'_> {
         Arc::clone(&self.owner.end)
     }
 
-    /// Holds so many bytes of a body in all; false where they did not become free in time.
+    /// Holds this many bytes of a body in all; false where they did not become free in time.
     pub(super) async fn hold(&mut self, bytes: usize) -> bool {
         let (held, wanted) = (self.permits.num_permits(), units(bytes * self.memory.copies));
         if wanted <= held {

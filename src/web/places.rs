@@ -17,7 +17,7 @@ use super::woken::Woken;
 /// its place. The answer has been sent by then.
 const GRACE: Duration = Duration::from_millis(25);
 
-/// A connection that was answered more often has its grace as many times, up to so many: one that is in use is not the one to end.
+/// A connection that was answered more often has its grace as many times, up to this number: one that is in use is not the one to end.
 const OFTEN: u32 = 10;
 
 /// How long places count as short after a connection was closed for a new one, or a new one waited.

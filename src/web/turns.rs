@@ -70,7 +70,7 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// So many judges.
+    /// Turns for this number of judges.
     #[must_use]
     pub fn new(judges: Judges) -> Self {
         let lane = |free: usize| Arc::new(Lane { most: judges.waiting, state: Mutex::new(State::new(free.max(1))) });

@@ -66,7 +66,7 @@ pub struct Counts {
     pub probes: Count,
 }
 
-/// An API server on a connection that it keeps, one that connects anew for each review, and a kubelet.
+/// An API server on a connection that it keeps, one that connects again for each review, and a kubelet.
 ///
 /// They run on a thread of their own, as they would on a machine of their own: attackers hold up the server, not them.
 pub struct Good {

@@ -60,7 +60,7 @@ rows! {
 /// How long an attacker waits after the server refused it, so that the attack does not consist of connecting alone.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// So many attackers, each beginning again as soon as it is cut off.
+/// `count` attackers, each beginning again as soon as it is cut off.
 async fn many<F>(count: u32, target: Arc<Target>, tally: Arc<Tally>, attacker: fn(u32, Arc<Target>, Arc<Tally>) -> F)
 where
     F: Future<Output = io::Result<()>> + Send + 'static,

@@ -39,7 +39,7 @@ impl Forward {
         self.asked.lock().expect("no thread panics").clone()
     }
 
-    /// So many bytes went from the server to its clients.
+    /// The bytes that went from the server to its clients.
     pub fn received(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::objects::{Kind, merged};
 use crate::paths;
 
-/// So many bytes may be held at once, for 2,000 nodes.
+/// The most bytes that may be held at once, for 2,000 nodes.
 const HELD: u64 = 24 << 20;
 /// What twice as much may cost beyond twice as much.
 const SLACK: u64 = 2_000;

@@ -114,7 +114,7 @@ fn numbered(like: &Value, number: usize) -> Value {
     }
 }
 
-/// What stands at a place when it is made so many bytes long; `None` where there is nothing to make long.
+/// What stands at a place when it is made this many bytes long; `None` where there is nothing to make long.
 pub fn large(places: &[Place], at: &Place, entries: Entries, bytes: usize) -> Option<Value> {
     let inside = |last: Step| {
         let is_inside = |place: &&Place| place.path.split_last() == Some((&last, at.path.as_slice()));
@@ -153,7 +153,7 @@ pub fn large(places: &[Place], at: &Place, entries: Entries, bytes: usize) -> Op
     })
 }
 
-/// Objects of a kind, each with another of its lists, maps or texts made so many bytes long, and what is large in it.
+/// Objects of a kind, each with another of its lists, maps or texts made this many bytes long, and what is large in it.
 pub fn all_large(kind: Kind, bytes: usize) -> impl Iterator<Item = (String, Value)> {
     large_where(kind, bytes, |_| true)
 }

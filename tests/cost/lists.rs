@@ -31,7 +31,7 @@ const GUESTS: usize = 20_000;
 const BALLAST: usize = 6 << 10;
 /// So much may be held beyond what is kept: a page of guests, read twice.
 const BEYOND: u64 = 4 << 20;
-/// So many bytes are kept of each guest.
+/// The bytes that are kept of each guest.
 const KEPT: u64 = 3 << 10;
 
 fn guest(number: usize) -> Value {

@@ -154,7 +154,7 @@ pub fn steps(world: &World, text: &str) -> u64 {
     steps.into_inner()
 }
 
-/// The warnings where the deadline comes after so many steps.
+/// The warnings where the deadline comes after `most` steps.
 pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
     let steps = AtomicU64::new(0);
     let enough = || steps.fetch_add(1, Ordering::Relaxed) >= most;
@@ -165,7 +165,7 @@ pub fn warnings_within(world: &World, text: &str, most: u64) -> Vec<String> {
     decision.warnings()
 }
 
-/// The cluster on so many nodes, of forty kinds of hosts.
+/// The cluster on `nodes` nodes, of forty kinds of hosts.
 pub fn world_of(nodes: usize) -> World {
     let mut inventory = Inventory::new(None);
     for resource in Resource::WATCHED {

@@ -21,7 +21,7 @@ const BEYOND_LARGE: usize = 512 << 10;
 const LARGE: &str = "dataVolumeTemplates (Whole)";
 /// So much may be held at once beyond the text: for 3 MiB, 32 MiB less what reading the text takes.
 const HELD: u64 = 8 << 20;
-/// So many allocations may be made.
+/// The most allocations that may be made.
 const ALLOCATIONS: u64 = 400_000;
 
 /// Every list and map that is read stands in the table of the bounds, or is known to have that of all others.

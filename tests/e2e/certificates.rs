@@ -127,7 +127,7 @@ fn certificates_are_made_once_and_what_is_reset_is_written_again() {
     std::thread::sleep(Duration::from_secs(1));
     Installation::new(&cluster);
     until_published(&cluster);
-    assert_eq!(secret(&cluster)["data"], made["data"], "nothing was made anew for that");
+    assert_eq!(secret(&cluster)["data"], made["data"], "nothing was made again for that");
 
     // A release that has one webhook less, as Helm and Flux apply it.
     let mut configuration = cluster.get(&[KINDS[1], "cpufit"]);

@@ -113,7 +113,7 @@ fn no_review_is_judged_by_old_data() {
         assert!(output.contains("created (server dry run)"), "a review that is not answered stops the user: {output}");
         !output.contains("cpufit")
     });
-    // Every watch is taken up anew, so that the API server sends something of each resource.
+    // Every watch is taken up again, so that the API server sends something of each resource.
     cluster.api_restart(Duration::from_secs(1));
     replica.until("fresh again", |replica| {
         replica.server.log().contains("the API server answers again: reviews are judged")

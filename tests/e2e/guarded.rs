@@ -168,7 +168,7 @@ fn cpufit_may_change_its_cabundle_alone() {
         json!({"op": "add", "path": "/metadata/finalizers", "value": ["example.com/a"]}),
     ];
     for kind in kinds {
-        // The policy applies a moment after it is made. Each try is another edit: one that changes nothing is not admitted anew.
+        // The policy applies a moment after it is made. Each try is another edit: one that changes nothing is not admitted again.
         let deadline = Instant::now() + SOON;
         let attempt = |number: u32| {
             let annotations = json!({"attempt": number.to_string()});

@@ -227,7 +227,7 @@ impl Replica {
         }
     }
 
-    /// Waits until what is known holds so many nodes and at least so many guests.
+    /// Waits until this many nodes and at least this many guests are known.
     #[track_caller]
     pub fn until_known(&self, nodes: usize, guests: usize) {
         let of = |line: &str, field: &str| -> Option<usize> {

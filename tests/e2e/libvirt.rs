@@ -360,7 +360,7 @@ fn create_guest(cluster: &ControlPlane, namespace: &str, name: &str, node: &str)
     format!("virt-launcher-{name}-x")
 }
 
-/// Jane may read all that bears on a verdict, and exec in namespace shop alone.
+/// Jane may read all that affects a verdict, and exec in namespace shop alone.
 #[track_caller]
 fn allow(cluster: &ControlPlane) {
     cluster.kubectl(&["create", "clusterrole", "reader", "--verb=get,list,watch", "--resource=*.*"]);

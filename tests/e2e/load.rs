@@ -48,7 +48,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// So many senders, each posting one object after the other to a path of the API server, such as
+    /// Starts senders, each posting one object after the other to a path of the API server, such as
     /// `/api/v1/namespaces/shop/pods?dryRun=All`. The objects are numbered.
     #[track_caller]
     pub fn start(
@@ -84,7 +84,7 @@ impl Load {
         self.count.lock().expect("no panic").clone()
     }
 
-    /// Goes on until so many more were sent.
+    /// Goes on until `more` more were sent.
     #[track_caller]
     pub fn until_sent(&self, more: usize) {
         let (wanted, deadline) = (self.so_far().sent + more, Instant::now() + Duration::from_secs(60));

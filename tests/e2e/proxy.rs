@@ -29,7 +29,7 @@ fn server(cluster: &ControlPlane) -> std::net::SocketAddr {
     url.trim_start_matches("https://").parse().expect("an address")
 }
 
-/// So many nodes, each with all labels that virt-handler writes to one.
+/// `count` nodes, each with all labels that virt-handler writes to one.
 fn add_nodes(cluster: &ControlPlane, count: usize) {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/cluster.yaml");
     let text = std::fs::read_to_string(demo).expect("the demo");

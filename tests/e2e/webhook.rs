@@ -109,7 +109,7 @@ fn webhook_as_kubectl_shows_it() {
     assert_eq!(about_db, [], "a dry run leaves no Event");
 
     insta::assert_snapshot!("controller_is_exempt", controller.output("create -f migrate-ledger.yaml"));
-    // The pod of a guest that exists: its Event bears the guest's own UID.
+    // The pod of a guest that exists: its Event has the guest's own UID.
     let guest = cluster.workplace().write("lost.yaml", read(&data("lost.yaml")));
     let guest = [
         "create",

@@ -277,7 +277,7 @@ impl Changes {
     }
 }
 
-/// What a feature gate is about, of those that bear on where guests run (`ClusterConfig::gate`).
+/// What a feature gate is about, of those that affect where guests run (`ClusterConfig::gate`).
 fn of_gate(gate: &str) -> Option<&'static str> {
     Some(match gate {
         "HypervStrictCheck" => "HypervStrictCheck makes launchers ask for the labels of their Hyper-V settings",

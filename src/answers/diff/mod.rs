@@ -39,7 +39,7 @@ pub struct Diff {
     pub not_migratable: Vec<GuestChange>,
     /// The guests whose node is not there any more, whatever their verdict.
     pub node_gone: Vec<GuestChange>,
-    /// What changed of KubeVirt: its release, and what of its configuration bears on guests.
+    /// What changed of KubeVirt: its release, and what of its configuration affects guests.
     pub kubevirt: Vec<SettingChange>,
     /// Nodes of the new cluster whose labels are frozen by the annotation `skip-node`.
     pub frozen: Vec<Frozen>,

@@ -1,4 +1,5 @@
-//! `PodDisruptionBudgets` of people over guests that a drain would shut down: each lets so many go at a time.
+//! `PodDisruptionBudgets` of people over guests that a drain would shut down, and how many
+//! of them each lets be evicted at a time.
 //!
 //! Mirrors the eviction subresource (`EvictionREST.Create` and `checkAndDecrement`,
 //! `k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go`): of pods that one budget protects, each eviction takes one of its

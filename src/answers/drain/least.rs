@@ -231,7 +231,7 @@ impl LeastProblem<'_, '_> {
         Edited { changed, fleet: Fleet::new(nodes.into_values().collect()) }
     }
 
-    /// Where a guest can go once these acts are done: as a migration, or where it starts anew.
+    /// Where a guest can go once these acts are done: as a migration, or where it starts again.
     fn fitting(&self, key: GuestKey, set: &[usize], edited: &Edited) -> Bits {
         let base = &self.world.cluster.fleet;
         let mover = self.mover(key);
@@ -308,7 +308,7 @@ fn merge(node: &mut Node, before: &Node, after: &Node) {
     }
 }
 
-/// So many acts are needed at least: guests that share no act need one each.
+/// The least number of acts that can be enough: guests that share no act need one each.
 fn lower_bound(needs: &[&Vec<usize>], chosen: &[usize]) -> usize {
     let mut used: BTreeSet<usize> = BTreeSet::new();
     let mut count = 0;
@@ -332,7 +332,7 @@ struct SubsetSearch<'s, 'p, 'w> {
 }
 
 impl SubsetSearch<'_, '_, '_> {
-    /// Tries all sets with so many acts at most that give each guest in need one of its acts; of the acts beyond these, those
+    /// Tries all sets of at most `most` acts that give each guest in need one of its acts; of the acts beyond these, those
     /// that come later.
     fn go(&mut self, most: usize, from: usize) {
         if self.tries >= SETS || self.chosen.len() + lower_bound(self.needs, &self.chosen) > most {

@@ -138,7 +138,7 @@ impl Here<'_> {
         self.count
     }
 
-    /// How many of them would have how many nodes to migrate to, if they started anew with this model.
+    /// How many of them would have how many nodes to migrate to, if they started again with this model.
     pub(super) fn coverage(&self, model: &str, pool: &NodePool) -> Coverage {
         let fleet: &Fleet = &self.running.cluster.fleet;
         let mut takes = Bits::none(fleet.len());

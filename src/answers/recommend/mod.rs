@@ -101,7 +101,7 @@ pub struct CandidateReport {
     pub lacks: Vec<LackRow>,
     /// What speaks against it, beside others of its family.
     pub drawbacks: Vec<String>,
-    /// How many of the guests that run there would have how many nodes to migrate to, if they started anew with it.
+    /// How many of the guests that run there would have how many nodes to migrate to, if they started again with it.
     pub coverage: Coverage,
     /// What guests with the CPU of their host would lose.
     pub lose: FeatureChange,

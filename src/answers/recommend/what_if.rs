@@ -47,7 +47,7 @@ pub(crate) struct WhatIf {
     pub change: String,
     /// The pools whose model would be another one.
     pub pools: Vec<PoolChange>,
-    /// What it would mean for guests that run, before any of them starts anew.
+    /// What it would mean for guests that run, before any of them starts again.
     pub guests: GuestCount,
 }
 

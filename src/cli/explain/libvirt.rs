@@ -122,9 +122,9 @@ impl<'s> LibvirtWords<'s> {
         for (node, features) in wrong {
             alike.entry(features).or_default().push(node);
         }
-        let bear = "bear cpu-feature labels of what libvirt there does not provide";
+        let bear = "have cpu-feature labels of what libvirt there does not provide";
         let line = |features: &Vec<&str>, nodes: &[&str]| {
-            let bear = plural::number(nodes.len(), "bears", "bear");
+            let bear = plural::number(nodes.len(), "has", "have");
             let (nodes, features) = (plural::fold_names(nodes, 6), plural::fold_names(features, 8));
             format!("{nodes} {bear} cpu-feature {features}, which libvirt there does not provide.")
         };

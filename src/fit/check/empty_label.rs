@@ -20,9 +20,9 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
 pub struct EmptyLabel {
     /// The label key.
     pub key: String,
-    /// The nodes that bear it so, by name.
+    /// The nodes that have it so, by name.
     pub nodes: Vec<String>,
-    /// The nodes that do not bear it at all, by name.
+    /// The nodes that do not have it at all, by name.
     pub without: Vec<String>,
 }
 

@@ -24,7 +24,7 @@ pub enum NoTarget {
         /// Whether there are nodes of another architecture.
         has_others: bool,
     },
-    /// It runs, and none of so many nodes takes it.
+    /// It runs, and none of the nodes judged takes it.
     None {
         /// How many were judged.
         judged: usize,
@@ -41,7 +41,7 @@ pub enum NoTarget {
     LibvirtRefuses(Vec<String>),
     /// It runs, and this node alone is left.
     One(String),
-    /// It is to start: from how many nodes it could go to so many, fewest first.
+    /// It is to start: for each number of nodes that it could go to, from how many start nodes; fewest first.
     ByStart {
         /// Its CPU mode.
         mode: CpuMode,

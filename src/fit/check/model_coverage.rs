@@ -15,7 +15,7 @@ pub(super) const SPEC: CheckSpec = CheckSpec {
     find,
 };
 
-/// A part is large from one in so many on: where a third of the nodes is left out, each of the rest must take half as much again,
+/// A part is large from one in this many on: where a third of the nodes is left out, each of the rest must take half as much again,
 /// which is more than clusters keep free for the loss of a node.
 const LARGE: usize = 3;
 

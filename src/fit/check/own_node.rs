@@ -1,6 +1,6 @@
 //! A running guest's own node no longer meets its pod's selector or affinity: a kubelet that restarts fails the guest.
 //!
-//! Mirrors the kubelet's `HandlePodAdditions` and `generalFilter`, by which it admits its pods anew.
+//! Mirrors the kubelet's `HandlePodAdditions` and `generalFilter`, by which it admits its pods again.
 
 use std::collections::BTreeMap;
 

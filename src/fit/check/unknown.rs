@@ -1,4 +1,4 @@
-//! Nothing can be judged: no node is known, none bears the labels to judge by, or an object is not known.
+//! Nothing can be judged: no node is known, none has the labels to judge by, or an object is not known.
 
 use super::{Check, CheckSpec, Detail, Finding};
 use crate::fit::judgement::Judgement;

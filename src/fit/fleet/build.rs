@@ -17,7 +17,7 @@ pub struct FleetBuilder {
     labels: Vec<(Arc<str>, Arc<str>)>,
     profiles: HashSet<Arc<[u32]>>,
     nodes: BTreeMap<Arc<str>, NodeEntry>,
-    /// With so many labels it is looked whether nodes still bear them.
+    /// The number of labels from which on those that no node has any more are looked for.
     room: usize,
 }
 
@@ -66,7 +66,7 @@ impl FleetBuilder {
         self.nodes.keys().map(AsRef::as_ref)
     }
 
-    /// Forgets labels that no node bears any more, once they are the most: values that change all day would fill the
+    /// Forgets labels that no node has any more, once they are the most: values that change all day would fill the
     /// memory.
     fn forget(&mut self) {
         const FEW: usize = 1024;
@@ -201,7 +201,7 @@ impl FleetBuilder {
             fleet.taints.push((taints.to_vec(), Members::of(members, count)));
         }
         let profiles = fleet.profiles.len();
-        // A label that no node bears any more is one that is not known.
+        // A label that no node has any more is one that is not known.
         fleet.keys.clone_from(&self.keys);
         fleet.keys.retain(|_, key| {
             key.values.retain(|(_, label)| !members[*label as usize].is_empty());
@@ -232,7 +232,7 @@ impl FleetBuilder {
         HostModelClass { model: host_model::demand(labels, label::CPU_MODEL_MIGRATION), vendors }
     }
 }
-/// By architecture, whether a node bears labels to judge by.
+/// By architecture, whether a node has labels to judge by.
 fn labelled(fleet: &Fleet) -> BTreeMap<String, bool> {
     let speaks = |family| matches!(family, Family::CpuFeature | Family::CpuModel);
     let mut out = BTreeMap::new();

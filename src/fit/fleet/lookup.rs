@@ -17,7 +17,7 @@ const CONDITIONS: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resolved {
     pub(super) family: Family,
-    /// `None`: no node bears this pair.
+    /// `None`: no node has this pair.
     pub(super) label: Option<u32>,
 }
 

@@ -18,7 +18,7 @@ pub enum Silence {
     #[error("no saved answer")]
     NotSaved,
     /// The saved answer is of an earlier start of the guest: another VMI, with another CPU.
-    #[error("no saved answer since it was started anew")]
+    #[error("no saved answer since it was started again")]
     StartedAnew,
     /// There are saved answers of several starts of the guest, and a dump without UIDs does not say which one runs.
     #[error("no saved answer that is known to be of this start: there are some of several")]
@@ -253,7 +253,7 @@ mod tests {
             "no-launcher     not asked: no launcher is known there",
             "no-own-launcher not asked: its launcher is not known",
             "not-saved       no saved answer",
-            "started-anew    no saved answer since it was started anew",
+            "started-anew    no saved answer since it was started again",
             "several-starts  no saved answer that is known to be of this start: there are some of several",
             "other-machine   no saved answer of the node as it is: it was labelled host-model-cpu A then, and is labelled \
              in its words now",
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(said, expected);
     }
 
-    /// What came of asking is read back as it was; what follows from the files themselves is found anew.
+    /// What came of asking is read back as it was; what follows from the files themselves is found again.
     #[test]
     fn what_came_of_asking_is_kept_by_code_and_detail() {
         let follows =

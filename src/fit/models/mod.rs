@@ -156,7 +156,7 @@ pub(crate) fn ranked<'m>(models: impl IntoIterator<Item = &'m str>, vendor: &str
     out.into_iter().map(|(_, model)| model).collect()
 }
 
-/// The best model that the most nodes can run, and these nodes: `at_least` so many, all of one of these vendors.
+/// The best model that the most nodes can run, and these nodes: `at_least` of them, all of one of these vendors.
 /// `passes` tells which nodes may be counted with a model.
 pub(crate) fn most_common(
     fleet: &Fleet,

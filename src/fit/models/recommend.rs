@@ -41,7 +41,7 @@ pub(crate) enum NotCounted {
     Architecture(String),
     /// It offers no CPU model and takes no guests now: `kubevirt.io/schedulable` is there, and not `true`.
     TakesNoGuests,
-    /// It bears neither a CPU model nor `kubevirt.io/schedulable`, as a control plane without KubeVirt.
+    /// It has neither a CPU model nor `kubevirt.io/schedulable`, as a control plane without KubeVirt.
     NotLabelled,
     /// It is too large to be read, and what of it is.
     TooLarge(String),

@@ -38,7 +38,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     let offering = fleet.bearing(key, value);
     let needs_a_node = judgement.needs_a_node();
     let offered_now = could.count_common(&offering);
-    // What runs needs another node than its own; where a start anew alone helps, the type is not the cause.
+    // What runs needs another node than its own; where a start again alone helps, the type is not the cause.
     let is_the_cause = if judgement.is_migration() {
         judgement.restart_cures(start, judgement.enough()).is_none()
     } else {

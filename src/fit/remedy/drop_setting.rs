@@ -39,7 +39,7 @@ fn offer(judgement: &Judgement<'_, '_>) -> Option<Remedy> {
     })
 }
 
-/// The guest with a change of its settings, started anew.
+/// The guest with a change of its settings, started again.
 pub(super) fn changed(subject: &mut Subject<'_>, setting: &Setting, set_by: Option<&TypeReference>) {
     let found = subject.changes.iter().find(|change| change.setting == *setting && change.set_by.as_ref() == set_by);
     if let Some(start) = found.map(|change| change.start.clone()) {

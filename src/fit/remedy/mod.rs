@@ -268,7 +268,7 @@ impl Action {
     pub(crate) fn nodes_judged_after(&self, subject: &Subject<'_>, fleet: &Fleet) -> usize {
         let (after, changed) = self.apply(subject, fleet);
         let added = changed.iter().filter(|node| fleet.find(&node.name).is_none()).count();
-        // Wherever it starts anew, it is no target for itself.
+        // Wherever it starts again, it is no target for itself.
         let starts = matches!((&subject.stage, &after.stage), (Stage::Migration(_), Stage::Start(_)));
         (neighbours(&after, fleet).count() + added).saturating_sub(usize::from(starts))
     }
@@ -355,7 +355,7 @@ pub(super) fn after_refusal(judgement: &Judgement<'_, '_>) -> Vec<Remedy> {
     found.into_iter().collect()
 }
 
-/// What makes sure that libvirt takes the guest on every node that fits, at least on so many as now.
+/// What makes sure that libvirt takes the guest on every node that fits, at least on as many as now.
 pub(super) fn against_doubt(judgement: &Judgement<'_, '_>, sound: usize) -> Vec<Remedy> {
     match judgement.effort.depth {
         Depth::Brief => Vec::new(),
@@ -518,7 +518,7 @@ fn of_guest(command: Command, subject: &Subject<'_>) -> Result<Command, Invalid>
     Ok(command.arg(Name::new(&subject.name)?).namespace(Namespace::new(&subject.namespace)?))
 }
 
-/// The commands that start a guest anew.
+/// The commands that start a guest again.
 fn restart_commands(subject: &Subject<'_>) -> Commands {
     Ok(vec![match subject.template {
         Some(Template::VirtualMachine) if subject.is_running() && subject.anew == Anew::Restart => {
@@ -540,16 +540,16 @@ fn restart_commands(subject: &Subject<'_>) -> Commands {
             let (name, namespace) = (Name::new(&subject.name)?, Namespace::new(&subject.namespace)?);
             let of = [name.into(), "-n".into(), namespace.into()].into_iter();
             let of = of.take(if subject.namespace.is_empty() { 1 } else { 3 });
-            let otherwise = "if a VM makes it, else delete its VMI and create it anew; a reboot inside is not enough";
+            let otherwise = "if a VM makes it, else delete its VMI and create it again; a reboot inside is not enough";
             Command::remark(["virtctl restart".into()].into_iter().chain(of).chain([otherwise.into()]))
         }
         Some(Template::ReplicaSet | Template::Pool) => {
-            Command::remark(["create its guests anew: a reboot inside is not enough".into()])
+            Command::remark(["create its guests again: a reboot inside is not enough".into()])
         }
     }])
 }
 
-/// The commands that change the template of a guest, below its spec, and start a VM's guest anew where the change takes that;
+/// The commands that change the template of a guest, below its spec, and start a VM's guest again where the change takes that;
 /// where there is no template, what is to be done `by_hand`.
 fn change_template(
     subject: &Subject<'_>,
@@ -559,7 +559,7 @@ fn change_template(
     by_hand: Vec<CommandWord>,
 ) -> Commands {
     let Some(template) = subject.template else {
-        let anew = by_hand.into_iter().chain(["and create the guest anew".into()]);
+        let anew = by_hand.into_iter().chain(["and create the guest again".into()]);
         return Ok(vec![Command::remark(anew)]);
     };
     let patch = of_guest(Command::kubectl(["patch"]).arg(template.resource()), subject)?;
@@ -591,7 +591,7 @@ fn change_features(subject: &Subject<'_>, features: &[ListedFeature], policy: Op
             Some(_) => "give policy disable in spec.domain.cpu.features to",
             None => "take out of spec.domain.cpu.features",
         };
-        let line = [what.into()].into_iter().chain(names).chain(["and create the guest anew".into()]);
+        let line = [what.into()].into_iter().chain(names).chain(["and create the guest again".into()]);
         return Ok(vec![Command::remark(line)]);
     };
     let list = [template.path(), &LIST].concat();

@@ -43,7 +43,7 @@ pub(crate) fn labels_tell_after_restart(judgement: &Judgement<'_, '_>) -> bool {
     judgement.refused_targets.is_empty()
 }
 
-/// How it would start anew, where it runs and labels say where it could go then.
+/// How it would start again, where it runs and labels say where it could go then.
 fn start<'j>(judgement: &'j Judgement<'_, '_>) -> Option<&'j Start<'j>> {
     let runs = judgement.is_migration() && judgement.subject.is_running() && labels_tell_after_restart(judgement);
     judgement.subject.restart.as_ref().filter(|_| runs)
@@ -80,7 +80,7 @@ pub(super) fn by_luck(judgement: &Judgement<'_, '_>) -> Option<ByLuck> {
     Some(ByLuck { id: RemedyId::Restart, then_fits, stuck_on })
 }
 
-/// The guest is started anew: it is where its start placement lets it be.
+/// The guest is started again: it is where its start placement lets it be.
 pub(super) fn anew(subject: &mut Subject<'_>) {
     let after_start = subject.restart.as_ref().map(|start| start.after_start);
     if let Some(start) = &subject.restart {

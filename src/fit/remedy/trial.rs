@@ -47,7 +47,7 @@ impl Judgement<'_, '_> {
         (range(&groups).unwrap_or_default(), fitting)
     }
 
-    /// The targets it has after a start anew, fewest and most, where that is certain to cure: every start leaves it so
+    /// The targets it has after a start again, fewest and most, where that is certain to cure: every start leaves it so
     /// many, or at least it gets off a cordoned source.
     pub(super) fn restart_cures(&self, start: &Start<'_>, enough: usize) -> Option<(usize, usize)> {
         let (range, fitting) = self.outlook(start);
@@ -80,7 +80,7 @@ impl Judgement<'_, '_> {
         (count > self.passes.fitting.count()).then_some(Remedy { action, then_fits: (count, count) })
     }
 
-    /// A remedy, if the guest is better off once it is done: judged anew, on the nodes as they are then.
+    /// A remedy, if the guest is better off once it is done: judged again, on the nodes as they are then.
     pub(super) fn tried(&self, action: impl Into<Action>) -> Option<Remedy> {
         let action = action.into();
         let (after, changed) = action.apply(self.subject, self.fleet);
@@ -119,7 +119,7 @@ impl Judgement<'_, '_> {
         nodes.into_iter().take(TRIED).filter(helps).collect()
     }
 
-    /// What a restart with a changed guest leaves: a guest that cannot start gets so many nodes to start on; one that
+    /// What a restart with a changed guest leaves: a guest that cannot start gets `nodes` nodes to start on; one that
     /// runs must have somewhere to go from where it starts.
     pub(super) fn after_change(&self, action: &Action, nodes: usize, enough: usize) -> Option<(usize, usize)> {
         if !self.is_migration() {

@@ -66,7 +66,7 @@ pub enum NoModel {
         /// How many are left to migrate to, at most, wherever it starts; `None` where no node takes it.
         most: Option<usize>,
     },
-    /// No current model of its vendor is usable on so many of the nodes it may run on.
+    /// No current model of its vendor is usable on enough of the nodes it may run on.
     NoneShared {
         /// One for a guest that no node takes at its start, else two.
         at_least: usize,
@@ -111,7 +111,7 @@ fn at_least(judgement: &Judgement<'_, '_>) -> usize {
     if starts_nowhere(judgement) { 1 } else { 2 }
 }
 
-/// A common model that leaves at least so many nodes to go to, wherever the guest starts.
+/// A common model that leaves at least `enough` nodes to go to, wherever the guest starts.
 pub(super) fn cures(judgement: &Judgement<'_, '_>, enough: usize) -> Option<Remedy> {
     offer_where(judgement, |start| Some(judgement.outlook(start).0).filter(|(fewest, _)| *fewest >= enough))
 }
@@ -151,7 +151,7 @@ fn best_by_labels(judgement: &Judgement<'_, '_>, start: &Start<'_>) -> Option<(S
     judgement.subject.asked.as_ref()?;
     let open = |model: &str| open(judgement, start, model);
     let (model, _) = models::most_common(judgement.fleet, &vendors(judgement), at_least(judgement), open)?;
-    // A node that does not bear the vendor's label takes it as well.
+    // A node that does not have the vendor's label takes it as well.
     let open = open(&model);
     Some((model, open))
 }

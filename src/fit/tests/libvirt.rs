@@ -63,7 +63,7 @@ fn said<const A: usize, const H: usize>(
     }
 }
 
-/// A guest on node-a that asks for these labels, and may start anew wherever its model is.
+/// A guest on node-a that asks for these labels, and may start again wherever its model is.
 fn guest(asks: &[String], asked: Answers) -> Subject<'static> {
     let mut placement = Placement::default();
     for key in asks {

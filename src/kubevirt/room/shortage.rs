@@ -48,7 +48,7 @@ impl Shortage {
         }
     }
 
-    /// With so many digits behind the point that what is free differs from what is asked for.
+    /// With as many digits behind the point as it takes for what is free to differ from what is asked for.
     fn amount(&self, value: i64) -> String {
         /// A byte is a little less than 10^-9 GiB.
         const MOST: u32 = 10;

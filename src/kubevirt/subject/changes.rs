@@ -1,6 +1,6 @@
 //! The settings of a guest that a user could change and in which nodes differ, and how the guest would start with the change.
 //!
-//! Each change is carried out on the VirtualMachine, and the guest that it becomes is rendered anew: a feature that is dropped may come
+//! Each change is carried out on the VirtualMachine, and the guest that it becomes is rendered again: a feature that is dropped may come
 //! back from a preference, and a Hyper-V setting takes others along.
 
 use super::start_of;

@@ -1,4 +1,4 @@
-//! How a guest that runs would start anew.
+//! How a guest that runs would start again.
 
 use super::{after_start, start_of, vm_of};
 use crate::fit::label::{self, Family};
@@ -22,7 +22,7 @@ pub(super) fn of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<St
     Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), after_start })
 }
 
-/// How a VM takes a request to start its guest anew. `running` is the older spelling of `Always` and `Halted`.
+/// How a VM takes a request to start its guest again. `running` is the older spelling of `Always` and `Halted`.
 pub(super) fn anew(vm: &VirtualMachine) -> Anew {
     match (vm.spec.run_strategy.as_str(), vm.spec.running) {
         ("Once", _) => Anew::Once,
@@ -31,7 +31,7 @@ pub(super) fn anew(vm: &VirtualMachine) -> Anew {
     }
 }
 
-/// How a guest would start anew: from its VM where that is known, with the defaults of now. `None` where any of what it
+/// How a guest would start again: from its VM where that is known, with the defaults of now. `None` where any of what it
 /// follows from is not known, or too large to be read.
 pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     let of_vm = vm_of(vmi, cluster).map(|vm| guest_of(vm, cluster));

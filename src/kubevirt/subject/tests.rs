@@ -515,7 +515,7 @@ mod machines {
         });
         let objects = [vmi(guest), ClusterObject::VirtualMachine(Box::new(read(edited)))];
         let judged = of_migration(&read(request("db")), &cluster("1.9.0", mixed(), objects));
-        let restart = judged.subject.restart.as_ref().expect("it can be started anew");
+        let restart = judged.subject.restart.as_ref().expect("it can be started again");
         assert_eq!(restart.mode, CpuMode::Named("Icelake-Server-noTSX".to_owned()), "a restart into an unknown future");
         assert_eq!(restart.placement.get(ZONE), Some("z2"));
         assert_eq!(judged.subject.mode, CpuMode::HostModel, "until then it is what it is");

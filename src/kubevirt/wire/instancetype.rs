@@ -51,7 +51,7 @@ wire! {
         /// `spec`.
         spec: InstancetypeSpec,
     }
-    /// `spec` of an instancetype, the part that bears on placement.
+    /// `spec` of an instancetype, the part that affects placement.
     InstancetypeSpec {
         /// `cpu`.
         cpu: InstancetypeCpu,
@@ -79,7 +79,7 @@ wire! {
         /// `spec`.
         spec: PreferenceSpec,
     }
-    /// `spec` of a preference, the part that bears on placement.
+    /// `spec` of a preference, the part that affects placement.
     PreferenceSpec {
         /// `cpu`.
         cpu: PreferenceCpu,

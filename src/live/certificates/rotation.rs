@@ -33,7 +33,7 @@ struct TrustedAuthority {
     until: SystemTime,
 }
 
-/// A certificate and its key, found to be signed by an authority that is trusted and to bear all names.
+/// A certificate and its key, found to be signed by an authority that is trusted and to have all names.
 #[derive(Clone, Debug)]
 pub(super) struct HeldCertificate {
     /// The two.

@@ -16,7 +16,7 @@ use crate::report::{EventReport, Note, Reason, Regarding};
 pub(super) const RENEWED: Duration = Duration::from_secs(10);
 /// What is reported again after this is another Event.
 const FORGOTTEN: Duration = Duration::from_secs(600);
-/// So many objects are remembered, in all; of each at most one Event for a reason, which may wait to be written.
+/// The most objects that are remembered; of each at most one Event for a reason, which may wait to be written.
 const OBJECTS: usize = 2048;
 
 /// Writes about one object: ten at once, then two a minute.
@@ -265,7 +265,7 @@ impl EventQueue {
         }
     }
 
-    /// The API server has it no more: it is made anew.
+    /// The API server has it no more: it is made again.
     pub(super) fn lost(&mut self, due: &Due, now: Instant) {
         if let Some(series) = self.history_mut(&due.0).and_then(|history| history.series.get_mut(&due.1)) {
             series.is_stored = false;

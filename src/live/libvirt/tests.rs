@@ -93,8 +93,8 @@ async fn guests_of_a_silent_node_are_waited_for_once() {
     assert!(facts.nodes.is_empty(), "nothing is known that node-b could be asked about");
 }
 
-/// What the launchers of a node answer, by namespace and name, in the order in which they are to be tried; who is asked about so many
-/// CPUs; how many have an answer in the end, and why there is none of the others.
+/// What the launchers of a node answer, by namespace and name, in the order in which they are to be tried; who is asked about how
+/// many CPUs; how many have an answer in the end, and why there is none of the others.
 #[rstest]
 #[case::refused_and_allowed(&["shop/forbidden", "bank/well"], 2, &["shop", "bank", "bank"], 2, None)]
 #[case::allowed_and_refused(&["shop/well", "bank/forbidden"], 2, &["shop", "shop"], 2, None)]

@@ -19,7 +19,7 @@ type Labels = BTreeMap<String, String>;
 /// What an object says of pods that are alike: their namespace, their labels, and their terms as JSON.
 type OtherPods = (String, Labels, String);
 
-/// The objects that stand for those of `pods` that bear on a guest of `objects`.
+/// The objects that stand for those of `pods` that affect a guest of `objects`.
 pub(super) fn others(pods: &[OtherPod], objects: &[Value]) -> Vec<Value> {
     let guests = Guests::of(objects);
     let mut reaching: HashMap<&str, Reaching<'_>> = HashMap::new();
@@ -119,7 +119,7 @@ impl Guests {
         Reaching { terms, keys }
     }
 
-    /// The terms of a pod that select a guest, null where none does; `None` where the pod bears on no guest.
+    /// The terms of a pod that select a guest, null where none does; `None` where the pod affects no guest.
     fn terms_kept(&self, pod: &OtherPod, labels: &Labels, reaching: &Reaching<'_>) -> Option<Value> {
         let selects_a_guest = |json: &&Value| {
             AntiAffinityTerm::of(json, &pod.labels).is_some_and(|term| {

@@ -163,8 +163,8 @@ pub enum Objection {
     /// `notAfter` is in the past.
     #[error("the certificate has expired; API servers refuse it until it is renewed")]
     Expired,
-    /// It does not bear the name by which API servers ask.
-    #[error("the certificate does not bear the name {0}, by which API servers ask, and they refuse it")]
+    /// It does not have the name by which API servers ask.
+    #[error("the certificate does not hold the name {0}, by which API servers ask, and they refuse it")]
     Name(String),
 }
 

@@ -19,7 +19,7 @@ pub(super) struct CertificateFacts {
 /// Its public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum PublicKey {
-    /// With a modulus of so many bits.
+    /// With a modulus of this many bits.
     Rsa(usize),
     /// ECDSA on a curve of this name.
     Curve(&'static str),
@@ -58,7 +58,7 @@ impl CertificateFacts {
     /// Why it is not served, as what stands after "the certificate"; `None` where it is.
     pub(super) fn fault(&self) -> Option<String> {
         if self.version < 3 {
-            return Some(format!("is of X.509 version {}, which bears no names that clients verify", self.version));
+            return Some(format!("is of X.509 version {}, which has no names that clients verify", self.version));
         }
         let key = match self.key {
             // A key of 2,048 bits may begin with a zero.
@@ -272,8 +272,8 @@ mod tests {
         is served
         has an Ed448 key, with which the TLS library cannot sign
         has a key of another sort, with which the TLS library cannot sign
-        is of X.509 version 1, which bears no names that clients verify
-        is of X.509 version 2, which bears no names that clients verify
+        is of X.509 version 1, which has no names that clients verify
+        is of X.509 version 2, which has no names that clients verify
         ");
     }
 }

@@ -108,7 +108,7 @@ fn chart_adopts_what_kustomize_installed() {
     let adopting = ["--take-ownership", "--force-conflicts"];
     output(&helm, &[&["install", "cpufit", CHART, "-n=cpufit-system", &admin], &adopting[..]].concat());
     let deployment = cluster.get(&["deployment", "cpufit", "-n=cpufit-system"]);
-    assert_eq!(deployment["metadata"]["uid"], uid, "made anew, it would be down for a while");
+    assert_eq!(deployment["metadata"]["uid"], uid, "made again, it would be down for a while");
     assert_eq!(deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
     assert_eq!(authorities(&cluster), BTreeSet::from([authority]), "users get no warnings until caBundle is back");
     let upgrade = ["upgrade", "cpufit", CHART, "-n=cpufit-system", "--set=replicaCount=3", "--force-conflicts", &admin];

@@ -243,7 +243,7 @@ fn unanswered_questions_are_those_of_explain(#[case] verb: &[&str]) {
         "Not known: what libvirt says on node-f: not asked: no launcher is known there",
         "Not known: what libvirt says on node-h: no answer within 3 s",
         "Not known: what libvirt says on node-i: not asked: exec is refused (namespace shop: no)",
-        "Not known: what libvirt says of the CPU of shop/old: no saved answer since it was started anew",
+        "Not known: what libvirt says of the CPU of shop/old: no saved answer since it was started again",
     ] {
         // Below rows such lines are marked.
         assert!(text.lines().any(|printed| printed.trim_start_matches("# ") == line), "{line}: {text}");

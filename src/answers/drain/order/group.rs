@@ -8,7 +8,7 @@ use super::moves::{Moves, MovingGuest};
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 
-/// Where each guest of a group is: so many bits for each.
+/// Where each guest of a group is: the same number of bits for each.
 pub(super) type Positions = u128;
 
 /// Nodes, by their numbers in a group.

@@ -308,7 +308,7 @@ impl<'b, 'w> Moves<'b, 'w> {
     }
 }
 
-/// Adds amounts to what is there, so many times; what is not known stays so.
+/// Adds `amounts` to `to`, `times` times; an amount that is not known stays so.
 pub(super) fn add(to: &mut [i64], amounts: &[i64], times: i64) {
     for (known, amount) in to.iter_mut().zip(amounts).filter(|(known, _)| **known != i64::MAX) {
         *known = known.saturating_add(amount.saturating_mul(times));

@@ -10,9 +10,9 @@ use super::places::NodesBefore;
 use crate::fit::bits::Bits;
 use crate::fit::fleet::NodeIndex;
 
-/// So many nodes one after the other are tried without all guests of them being safe for good.
+/// The most nodes in a row that are tried without all guests of them being safe for good.
 const DEPTH: usize = 1_000;
-/// For so many nodes at most it is kept in mind what was tried.
+/// The most nodes for which what was tried is remembered.
 const REMEMBERED: usize = 64;
 
 /// What a search came to.

@@ -10,7 +10,7 @@ use super::NodeDrain;
 use super::places::NodesBefore;
 use crate::fit::bits::Bits;
 
-/// So many drains are tried beyond one for each node.
+/// The number of drains that are tried beyond one for each node.
 const AGAIN: usize = 2_000;
 
 /// An order in which each guest finds a place, as numbers of turns; a node whose guests do not all find one is tried again later.

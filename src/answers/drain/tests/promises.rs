@@ -115,7 +115,7 @@ impl Stage {
         *selector = target.node_selector;
     }
 
-    /// Where a guest can go, judged anew.
+    /// Where a guest can go, judged again.
     fn targets(&self, name: &str) -> Vec<String> {
         let world = self.world();
         let vmi = world.cluster.vmi("shop", name).expect("it runs");
@@ -166,7 +166,7 @@ impl Stage {
         done.then(|| drained(&stage.world(), node))
     }
 
-    /// Starts a guest anew: where its start fits.
+    /// Starts a guest again: where its start fits.
     fn restart(&mut self, name: &str) -> bool {
         let world = self.world();
         let vmi = world.cluster.vmi("shop", name).expect("it runs");

@@ -117,7 +117,7 @@ fn a_guest_that_runs_is_restarted_and_one_of_a_pool_is_changed_there() {
     let alone = cluster(three(), [alone]);
     let (_, commands) = offered(RemedyId::DropSetting, &of_migration(&read(request("alone")), &alone), &alone)
         .expect("svm is on no node");
-    assert_eq!(commands, ["# take out of spec.domain.cpu.features svm and create the guest anew"]);
+    assert_eq!(commands, ["# take out of spec.domain.cpu.features svm and create the guest again"]);
 }
 
 fn instancetype(cpu: Value) -> ClusterObject {

@@ -30,7 +30,7 @@ const FIVE: Limits = Limits {
 /// Bytes of small bodies that [`FIVE`] has room for, besides what the requests themselves are charged.
 const SMALL: usize = 3 << 20;
 
-/// A body of which so many bytes arrive at once, and the rest, a whole review, after a pause.
+/// A body of which `length` bytes arrive at once, and the rest, a whole review, after a pause.
 fn slow(length: usize, pause: Duration) -> Body {
     Frames::body([(Duration::ZERO, vec![b' '; length]), (pause, review("db").to_string().into_bytes())])
 }
@@ -170,7 +170,7 @@ async fn memory_is_given_back_however_a_request_ends() {
     }
 }
 
-/// `metadata.annotations` full of a domain, so that the body has so many bytes.
+/// `metadata.annotations` full of a domain, so that the body has `length` bytes.
 fn full_of(domain: &str, length: usize) -> Vec<u8> {
     let mut review = review("db");
     let text = format!("{domain} ").repeat(length / (domain.len() + 1));

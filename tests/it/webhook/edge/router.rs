@@ -320,7 +320,7 @@ async fn a_body_in_many_frames_is_put_together(#[case] size: usize) {
     assert_eq!(response_of(&text)["warnings"], json!(["cpufit: shop/warn: as asked"]));
 }
 
-/// A review of exactly so many bytes.
+/// A review of exactly `length` bytes.
 pub(crate) fn padded(length: usize) -> Vec<u8> {
     padded_of("db", length)
 }

@@ -1,9 +1,9 @@
-//! Migrations that are under way: the target pod has a node, and the guest still runs on its source.
+//! Migrations under way: the target pod has a node, and the guest still runs on its source node.
 //!
-//! Mirrors `CurrentVMIPod` and `VMIActivePodsCount` (`pkg/controller/controller.go`), by which virt-controller tells the target pod
-//! from the one the guest runs in; and `filterRunningNonMigratingVMIs` of the evacuation controller
-//! (`pkg/virt-controller/watch/drain/evacuation/evacuation.go`), which leaves a guest alone that is being migrated: it goes where its
-//! target pod is.
+//! Mirrors `CurrentVMIPod` and `VMIActivePodsCount` (`pkg/controller/controller.go`), by which virt-controller
+//! distinguishes the target pod from the launcher the guest runs in, and `filterRunningNonMigratingVMIs` of the
+//! evacuation controller (`pkg/virt-controller/watch/drain/evacuation/evacuation.go`), which does not evacuate a guest
+//! that is being migrated: the guest moves to the node of its target pod.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::migration::is_being_deleted;
 use super::room::Room;
 use super::wire::{Vmi, is_final};
 
-/// The launcher to which a guest moves: its newest one, on a node other than the guest's. `None` if no migration
-/// is under way, or its target pod has no node yet. A guest that is starting has no node either: it moves to that of its
-/// launcher.
+/// Returns the launcher to which a guest moves: its newest one, on a node other than the guest's. `None` if no
+/// migration is under way, or its target pod has no node yet. A guest that is starting has no node; it moves to the
+/// node of its launcher.
 #[must_use]
 pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher> {
     if is_final(&vmi.status.phase) || is_being_deleted(&vmi.metadata) {
@@ -28,8 +28,8 @@ pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher
         return Some(newest);
     }
     let state = vmi.status.migration_state.as_ref();
-    // Once the guest has arrived, the pod that it left is there for a moment: it is the older one. What the status says of the last
-    // migration may be about one before this one: it decides where the dates do not.
+    // After the migration, the source pod exists for a moment longer; it is the older one. The status may describe an
+    // earlier migration, so it decides only where the creation times are equal.
     let has_arrived = state.is_some_and(|state| state.completed && state.target_node == *source);
     let is_newer = match cluster.current_launcher(vmi).map(|current| newest.created.cmp(&current.created)) {
         Some(Ordering::Greater) => true,
@@ -37,7 +37,7 @@ pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher
         Some(Ordering::Less) | None => false,
     };
     let mut migrations = cluster.migrations_of(vmi).peekable();
-    // The pod of a migration that failed may be there for a moment as well.
+    // The target pod of a failed migration may exist for a moment as well.
     let is_under_way = match migrations.peek() {
         Some(_) => migrations.any(|migration| !is_final(&migration.status.phase)),
         None => !state.is_some_and(|state| state.failed && state.target_node == newest.node),
@@ -45,8 +45,8 @@ pub(crate) fn target<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c Launcher
     (is_newer && is_under_way).then_some(newest)
 }
 
-/// The cluster once all migrations that are under way have ended: these guests run where their target pods are, and their source
-/// pods are gone. `None` where there is no such migration.
+/// Returns the cluster after all migrations under way have ended: their guests run on the nodes of their target pods,
+/// and the source pods are gone. `None` if no migration is under way.
 #[must_use]
 pub(crate) fn landed(cluster: &Cluster) -> Option<Cluster> {
     let flights: Vec<(&Vmi, &Launcher)> = cluster.vmis().filter_map(|vmi| Some((vmi, target(vmi, cluster)?))).collect();

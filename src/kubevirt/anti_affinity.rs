@@ -1,4 +1,4 @@
-//! Required pod anti-affinity: which pods a term selects.
+//! Required pod anti-affinity: the pods that a term selects.
 //!
 //! Mirrors `AffinityTerm` of the scheduler's framework (`pkg/scheduler/framework/types.go`, `Matches`).
 
@@ -11,15 +11,15 @@ use super::wire::Vmi;
 use crate::policy::{LabelCondition, LabelSelector, Operator};
 use crate::well_known;
 
-/// One required term of a pod anti-affinity. Mirrors `v1.PodAffinityTerm`.
+/// A required term of a pod anti-affinity. Mirrors `v1.PodAffinityTerm`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AntiAffinityTerm {
-    /// `None` selects no pod.
+    /// `labelSelector`; `None` selects no pod.
     selector: Option<LabelSelector>,
     namespaces: Vec<String>,
-    /// `namespaceSelector`; `None` where it is not there.
+    /// `namespaceSelector`; `None` if it is not set.
     namespace_selector: Option<LabelSelector>,
-    /// The label whose value the nodes share that the term is about.
+    /// The label key that defines the topology domains: nodes with the same value are in one domain.
     pub topology_key: String,
 }
 
@@ -49,7 +49,7 @@ struct WireCondition {
     values: Vec<String>,
 }
 
-/// A selector; `None` where it is malformed, as the API server would not have taken it.
+/// Converts a selector. `None` if it is malformed; the API server would not have accepted it.
 fn selector(wire: WireSelector) -> Option<LabelSelector> {
     let condition = |wire: WireCondition| {
         Some(LabelCondition { key: wire.key, operator: wire.operator.parse().ok()?, values: wire.values })
@@ -59,7 +59,7 @@ fn selector(wire: WireSelector) -> Option<LabelSelector> {
 }
 
 impl AntiAffinityTerm {
-    /// The required terms of a guest, which its launcher has as well.
+    /// Returns the required terms of a guest; its launcher has the same ones.
     #[must_use]
     pub(crate) fn all_of(vmi: &Vmi) -> Vec<Self> {
         let affinity = vmi.spec.affinity.as_ref().map(|affinity| &affinity.0["podAntiAffinity"]);
@@ -67,18 +67,19 @@ impl AntiAffinityTerm {
         required.map(|required| Self::all(required, &vmi.metadata.labels)).unwrap_or_default()
     }
 
-    /// These terms of a pod with these labels; a term that the API server would not have taken is left out.
+    /// Reads the required terms of a pod with these labels. A term that the API server would not have accepted is left
+    /// out.
     #[must_use]
     pub(crate) fn all(required: &Value, labels: &BTreeMap<String, String>) -> Vec<Self> {
         required.as_array().into_iter().flatten().filter_map(|term| Self::of(term, labels)).collect()
     }
 
-    /// The same of one term.
+    /// Reads a required term of a pod with these labels; `None` if the API server would not have accepted it.
     #[must_use]
     pub(crate) fn of(term: &Value, labels: &BTreeMap<String, String>) -> Option<Self> {
         let wire: WireTerm = serde_json::from_value(term.clone()).ok()?;
         let mut selects = wire.label_selector.and_then(selector);
-        // The API server writes these into the selector of a pod when it is created.
+        // The API server merges these keys into the pod's label selector when the pod is created.
         for (keys, operator) in [(wire.match_label_keys, Operator::In), (wire.mismatch_label_keys, Operator::NotIn)] {
             let own = |key: String| {
                 let values = vec![labels.get(&key)?.clone()];
@@ -96,7 +97,7 @@ impl AntiAffinityTerm {
         })
     }
 
-    /// Whether the term of a pod in the namespace `of` speaks of pods in another namespace, which has these labels.
+    /// Whether the term of a pod in namespace `of` covers pods in `namespace`, which has these labels.
     #[must_use]
     pub(crate) fn reaches(&self, of: &str, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
         static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
@@ -106,24 +107,25 @@ impl AntiAffinityTerm {
             || self.namespace_selector.as_ref().is_some_and(|selects| selects.matches(labels.unwrap_or(&NO_LABELS)))
     }
 
-    /// Whether it selects a pod by its labels.
+    /// Whether the term selects a pod with these labels.
     #[must_use]
     pub(crate) fn selects<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.selector.as_ref().is_some_and(|selector| selector.matches_by(label))
     }
 
-    /// The labels that each pod has that it selects; none where it selects by conditions alone.
+    /// Returns the labels that every selected pod has; empty if the term selects by conditions only.
     pub(crate) fn match_labels(&self) -> impl Iterator<Item = (&String, &String)> {
         self.selector.iter().flat_map(|selector| &selector.match_labels)
     }
 
-    /// The keys of the labels by which it selects.
+    /// Returns the label keys that the selector uses.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.selector.iter().flat_map(LabelSelector::keys)
     }
 }
 
-/// A label that virt-controller gives to a guest's launcher: the guest's own, and what says whose it is.
+/// Returns the value of a label that virt-controller sets on a guest's launcher: a label of the guest, or one that
+/// names the guest.
 #[must_use]
 pub(crate) fn launcher_label<'v>(vmi: &'v Vmi, key: &str) -> Option<&'v str> {
     if key == well_known::LAUNCHER.key {

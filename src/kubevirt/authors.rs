@@ -1,4 +1,5 @@
-//! Who asks for what a launcher requires: carried from where a setting is filled in to the entry that follows from it.
+//! Authors of a launcher's requirements: traces each requirement from the place where a setting is filled in to the
+//! entry that follows from it.
 
 use super::launch::Rendered;
 use super::setting::{Setting, SettingOrigin};
@@ -8,7 +9,7 @@ use crate::fit::author::{AskedAt, Author, Authors, Holder, TypeReference};
 /// An object that holds a guest's specification.
 pub(super) struct Source<'s> {
     holder: Holder,
-    /// The specification as it stands there.
+    /// The specification as written in that object.
     spec: &'s VmiSpec,
     origins: &'s [(Setting, SettingOrigin)],
     instancetype: TypeReference,
@@ -18,7 +19,7 @@ pub(super) struct Source<'s> {
 }
 
 impl<'s> Source<'s> {
-    /// A VirtualMachine.
+    /// Returns the source for a VirtualMachine.
     pub(super) fn vm(
         vm: &'s VirtualMachine,
         origins: &'s [(Setting, SettingOrigin)],
@@ -41,7 +42,7 @@ impl<'s> Source<'s> {
         }
     }
 
-    /// A VirtualMachineInstance.
+    /// Returns the source for a VirtualMachineInstance.
     pub(super) fn vmi(vmi: &'s Vmi, origins: &'s [(Setting, SettingOrigin)]) -> Self {
         Self {
             holder: Holder::VirtualMachineInstance,
@@ -60,7 +61,7 @@ impl<'s> Source<'s> {
         }
     }
 
-    /// The field of a setting, where the object has it.
+    /// Returns the path of the field that holds a setting; `None` if the object does not set it.
     fn path(&self, setting: &Setting) -> Option<String> {
         let spec = self.spec;
         let cpu = spec.domain.cpu.as_ref();
@@ -79,7 +80,7 @@ impl<'s> Source<'s> {
             Setting::Feature(name) | Setting::Forbidden(name) => {
                 let is_forbidden = matches!(setting, Setting::Forbidden(_));
                 let named = cpu?.features.iter().enumerate().filter(|(_, feature)| feature.name == *name);
-                // One name may stand there with both policies.
+                // A feature may be listed with both policies.
                 let (at, _) = named.min_by_key(|(_, feature)| (feature.policy == "forbid") != is_forbidden)?;
                 Some(format!("domain.cpu.features[{at}].name"))
             }
@@ -98,7 +99,7 @@ impl<'s> Source<'s> {
         below.map(|below| format!("{}.{below}", self.root()))
     }
 
-    /// Who asks for a setting.
+    /// Returns the author of a setting.
     pub(super) fn author(&self, setting: &Setting) -> Author {
         let is_filled = |filled: &Setting| match (filled, setting) {
             (Setting::Feature(filled), Setting::Forbidden(name)) => filled == name && self.path(setting).is_none(),
@@ -132,7 +133,7 @@ impl<'s> Source<'s> {
         }
     }
 
-    /// The path that leads to an author, in this object.
+    /// Returns the path in this object that leads to an author.
     fn field(&self, author: &Author) -> String {
         match author {
             Author::Field { path, .. } => path.clone(),
@@ -152,7 +153,7 @@ impl<'s> Source<'s> {
         AskedAt { field: self.field(&author), author }
     }
 
-    /// The authors of a predicted launcher.
+    /// Returns the authors of a predicted launcher's requirements.
     pub(super) fn authors(&self, rendered: &Rendered) -> Authors {
         let affinity = self.spec.affinity.as_ref().map(|_| {
             let path = format!("{}.affinity", self.root());
@@ -167,7 +168,7 @@ impl<'s> Source<'s> {
     }
 }
 
-/// The field of an instancetype that a setting comes from.
+/// Returns the field of an instancetype that a setting comes from.
 fn field(setting: &Setting) -> &'static str {
     match setting {
         Setting::NodeSelector => "nodeSelector",
@@ -178,7 +179,7 @@ fn field(setting: &Setting) -> &'static str {
     }
 }
 
-/// The field of a preference that a setting comes from.
+/// Returns the field of a preference that a setting comes from.
 fn preferred(setting: &Setting) -> &'static str {
     match setting {
         Setting::Architecture => "preferredArchitecture",
@@ -189,9 +190,10 @@ fn preferred(setting: &Setting) -> &'static str {
     }
 }
 
-/// Fills in what the VirtualMachine of a guest knows better than the guest itself: who asks for the same entries there.
+/// Replaces the authors of a guest by those of its VirtualMachine, which are more precise, where both have the same
+/// entries.
 ///
-/// `same_mode`: whether the VirtualMachine asks for the CPU mode that the guest has.
+/// `same_mode`: whether the VirtualMachine requires the guest's CPU mode.
 pub(super) fn overlay(authors: &mut Authors, of_vm: &Authors, same_mode: bool) {
     let better = |known: &mut AskedAt, other: Option<&AskedAt>| {
         if let Some(other) = other
@@ -214,7 +216,7 @@ pub(super) fn overlay(authors: &mut Authors, of_vm: &Authors, same_mode: bool) {
     }
 }
 
-/// Lets the authors lead to fields of the replica set or pool whose template a VirtualMachine stands for.
+/// Changes the authors' fields to those of the replica set or pool for whose template a VirtualMachine stands.
 pub(super) fn seen_from_replicas(authors: &mut Authors, holder: Holder, place: impl Fn(&str) -> String) {
     fn holds(author: &mut Author) -> Option<(&mut Holder, &mut String)> {
         match author {
@@ -234,7 +236,7 @@ pub(super) fn seen_from_replicas(authors: &mut Authors, holder: Holder, place: i
     }
 }
 
-/// Lets the authors lead to fields of a migration, which has none of its guest's.
+/// Changes the authors' fields to those of a migration, which holds none of its guest's fields.
 pub(super) fn seen_from_migration(authors: &mut Authors) {
     let Authors { entries, rules, affinity, mode } = authors;
     let all = entries.values_mut().chain(rules.iter_mut().map(|(_, asked)| asked)).chain(affinity).chain(mode);

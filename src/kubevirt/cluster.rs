@@ -1,4 +1,4 @@
-//! What is known of a cluster besides its nodes: guests, their launchers, namespaces, configuration.
+//! The known objects of a cluster: nodes, guests, their launchers, namespaces, configuration.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,31 +25,31 @@ use crate::libvirt::LibvirtFacts;
 use crate::well_known;
 use crate::word::Word as _;
 
-/// The cluster at one instant, as far as guests are judged by it.
+/// A cluster at one instant, with the objects that judgements depend on.
 ///
-/// A copy costs little, and an edit of the copy leaves the original as it was: hypothetical clusters are made so, and those
-/// of a live one after each change.
+/// A copy is cheap, and an edit of the copy leaves the original unchanged. Hypothetical clusters are made by copying,
+/// and a live cluster's next state after each change.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     /// All nodes.
     pub fleet: Arc<Fleet>,
     /// The KubeVirt custom resource, the part that affects placement.
     pub config: ClusterConfig,
-    /// Whose rules apply.
+    /// The release whose rules apply.
     pub release: ReleaseKnown,
     /// The object that owns the list of obsolete CPU models.
     pub list_owner: ListOwner,
-    /// What that list withholds.
+    /// The CPU models that this list withholds.
     pub withheld: Arc<Withheld>,
-    /// The namespace KubeVirt is installed in, where its custom resource is known.
+    /// The namespace KubeVirt is installed in; `None` if its custom resource is not known.
     pub kubevirt_namespace: Option<String>,
-    /// What nodes have and pods ask for, where that was read: the webhook does not.
+    /// Allocatable resources of nodes and requests of pods, if they were read; the webhook does not read them.
     pub room: Arc<Room>,
-    /// The domain of KubeVirt's names in this cluster. Everything else here has KubeVirt's own names; this is for what is printed.
+    /// The domain of KubeVirt's names in this cluster, used for output. All other fields use KubeVirt's own domain.
     pub domain: Domain,
-    /// Libvirt's answers; empty if it was not asked.
+    /// Libvirt's answers; empty if libvirt was not queried.
     pub libvirt: Arc<LibvirtFacts>,
-    /// Whether it was read from an API server, and not from a dump that may lack something.
+    /// Whether the cluster was read from an API server. A dump may be incomplete.
     pub is_live: bool,
     /// The release that the user named.
     release_override: Option<Release>,
@@ -60,7 +60,7 @@ pub struct Cluster {
     pools: Objects<Replicas>,
     migrations: Objects<Vmim>,
     launchers: Objects<Launcher>,
-    /// The launchers by the UID of the VMI that owns them; those that name none under the empty one.
+    /// The launchers by the UID of the VMI that owns them; launchers that name no UID are under the empty UID.
     launchers_of: Arc<HashMap<String, Vec<Arc<Launcher>>>>,
     namespaces: Objects<MetaOnly>,
     instancetypes: Objects<Instancetype>,
@@ -86,7 +86,7 @@ pub struct Launcher {
     pub name: String,
     /// `metadata.namespace`.
     pub namespace: String,
-    /// The name of the VMI that owns it.
+    /// The name of the VMI that owns the pod.
     pub guest: String,
     /// The UID of that VMI; empty in a dump that was cleaned of UIDs.
     pub owner: String,
@@ -94,23 +94,23 @@ pub struct Launcher {
     pub node: String,
     /// `metadata.creationTimestamp`, which sorts as text.
     pub created: String,
-    /// Whether it is being deleted.
+    /// Whether the pod is being deleted.
     pub is_terminating: bool,
-    /// What it asks of a node; shared by launchers that ask the same.
+    /// The placement requirements of the pod; shared by launchers with equal requirements.
     pub placement: Arc<Placement<'static>>,
-    /// Why it is too large to judge by, if it is.
+    /// The reason why the pod is too large to judge by; `None` if it is not.
     pub excess: Option<Excess>,
 }
 
 impl Launcher {
-    /// Its selector as a map.
+    /// Returns the node selector as a map.
     #[must_use]
     pub fn selector(&self) -> BTreeMap<String, String> {
         self.placement.selector.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
     }
 }
 
-/// Something that guests are judged by.
+/// An object that judgements depend on.
 #[derive(Clone, Debug)]
 pub enum ClusterObject {
     /// A Node.
@@ -148,11 +148,11 @@ pub enum ClusterObject {
 }
 
 impl ClusterObject {
-    /// Reads an object of a kind that guests are judged by; `None` for all others.
+    /// Reads an object of a kind that judgements depend on; `None` for all other kinds.
     ///
     /// # Errors
     ///
-    /// Whatever `reader` says.
+    /// An error of `reader`: the object is malformed or too large.
     pub fn read<'a, R: Reader<'a>>(group: &str, kind: &str, reader: &R) -> Result<Option<Self>, R::Error> {
         let Some(resource) = Resource::of(group, kind) else { return Ok(None) };
         Ok(Some(match resource {
@@ -173,13 +173,13 @@ impl ClusterObject {
             Resource::Volumes => Self::Volume(reader.read()?),
             Resource::DataVolumes => Self::DataVolume(reader.read()?),
             Resource::VolumeSnapshots => Self::VolumeSnapshot(reader.read()?),
-            // Policies are kept elsewhere, budgets where room is.
+            // Policies are kept elsewhere, budgets in `room`.
             Resource::Policies | Resource::Budgets => return Ok(None),
         }))
     }
 }
 
-/// The kinds of [`ClusterObject`], nodes apart: those are in the fleet.
+/// The kinds of [`ClusterObject`] except nodes, which are in the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClusterKind {
     /// A launcher pod.
@@ -215,7 +215,8 @@ pub enum ClusterKind {
 }
 
 impl ClusterKind {
-    /// Where the objects of a resource are kept; nodes, policies and budgets are kept elsewhere.
+    /// Returns the kind under which objects of a resource are kept. `None` for nodes, policies and budgets, which are
+    /// kept elsewhere.
     #[must_use]
     pub fn of(resource: Resource) -> Option<Self> {
         Some(match resource {
@@ -241,7 +242,7 @@ impl ClusterKind {
 }
 
 impl Cluster {
-    /// A cluster from its objects. `release` overrides what the KubeVirt custom resource says.
+    /// Builds a cluster from its objects. `release` overrides the release in the KubeVirt custom resource.
     #[must_use]
     pub fn new(objects: impl IntoIterator<Item = ClusterObject>, release: Option<Release>) -> Self {
         let mut cluster = Self { release_override: release, ..Self::default() };
@@ -256,14 +257,14 @@ impl Cluster {
         cluster
     }
 
-    /// The same cluster with other nodes.
+    /// Replaces the nodes.
     pub(crate) fn set_fleet(&mut self, fleet: Arc<Fleet>) {
         self.fleet = fleet;
         self.settle();
     }
 
-    /// Takes an object in, in the place of one with the same name; whether that changes anything. Nodes are taken in by
-    /// [`set_fleet`](Self::set_fleet) alone.
+    /// Adds an object, or replaces the one with its name. Returns whether that changes anything. Nodes are ignored;
+    /// only [`set_fleet`](Self::set_fleet) changes them.
     pub fn put(&mut self, object: ClusterObject) -> bool {
         match object {
             ClusterObject::Node(_) => false,
@@ -275,7 +276,7 @@ impl Cluster {
             ClusterObject::KubeVirt(kubevirt) => {
                 let known = self.kubevirts.iter_mut().find(|known| key(&known.metadata) == key(&kubevirt.metadata));
                 match known {
-                    // In a dump there may be a manifest beside what the cluster says of itself, under the same name.
+                    // A dump may hold a manifest beside the object read from the cluster, under the same name.
                     Some(known) if *known == *kubevirt || (is_observed(known) && !is_observed(&kubevirt)) => {
                         return false;
                     }
@@ -297,7 +298,7 @@ impl Cluster {
         }
     }
 
-    /// Drops an object; whether it was there.
+    /// Removes an object. Returns whether it existed.
     pub fn remove(&mut self, kind: ClusterKind, name: &ObjectName) -> bool {
         match kind {
             ClusterKind::Launcher => self.remove_launcher(name),
@@ -323,7 +324,7 @@ impl Cluster {
         }
     }
 
-    /// The names of all objects of a kind.
+    /// Returns the names of all objects of a kind.
     #[must_use]
     pub fn names(&self, kind: ClusterKind) -> Vec<ObjectName> {
         match kind {
@@ -346,9 +347,9 @@ impl Cluster {
         }
     }
 
-    /// What follows from the KubeVirt custom resource and the nodes.
+    /// Updates the fields that depend on the KubeVirt custom resource and on the nodes.
     fn settle(&mut self) {
-        // A manifest beside the dump says less than what the cluster says of itself.
+        // A resource with an observed release comes from the cluster and takes precedence over a manifest.
         let chosen = self.kubevirts.iter().rfind(|kubevirt| is_observed(kubevirt)).or(self.kubevirts.last());
         let observed = chosen.and_then(observed);
         self.kubevirt_namespace =
@@ -389,7 +390,8 @@ impl Cluster {
         true
     }
 
-    /// The release that mends the values of capability labels; `None` where they are right, or the release is assumed.
+    /// Returns the release that fixes the values of capability labels; `None` if they are right, or the release is
+    /// assumed.
     #[must_use]
     pub(crate) fn mended_in(&self) -> Option<&'static str> {
         match self.release {
@@ -398,35 +400,35 @@ impl Cluster {
         }
     }
 
-    /// Whether its KubeVirt resource is known.
+    /// Whether the KubeVirt custom resource is known.
     #[must_use]
     pub(crate) fn has_kubevirt(&self) -> bool {
         !self.kubevirts.is_empty()
     }
 
-    /// A VMI.
+    /// Returns a VMI; `None` if it is not known, as in the lookups below.
     #[must_use]
     pub fn vmi(&self, namespace: &str, name: &str) -> Option<&Vmi> {
         get(&self.vmis, namespace, name)
     }
 
-    /// All VMIs.
+    /// Returns all VMIs.
     pub fn vmis(&self) -> impl Iterator<Item = &Vmi> {
         self.vmis.values().map(AsRef::as_ref)
     }
 
-    /// A VirtualMachine.
+    /// Returns a VirtualMachine.
     #[must_use]
     pub fn vm(&self, namespace: &str, name: &str) -> Option<&VirtualMachine> {
         get(&self.vms, namespace, name)
     }
 
-    /// All `VirtualMachine`s.
+    /// Returns all `VirtualMachine`s.
     pub fn vms(&self) -> impl Iterator<Item = &VirtualMachine> {
         self.vms.values().map(AsRef::as_ref)
     }
 
-    /// A replica set or a pool.
+    /// Returns a replica set or a pool.
     #[must_use]
     pub fn replicas(&self, kind: ReplicasKind, namespace: &str, name: &str) -> Option<&Replicas> {
         let kept = match kind {
@@ -443,96 +445,96 @@ impl Cluster {
         }
     }
 
-    /// A migration.
+    /// Returns a migration.
     #[must_use]
     pub fn migration(&self, namespace: &str, name: &str) -> Option<&Vmim> {
         get(&self.migrations, namespace, name)
     }
 
-    /// The guest that a launcher pod belongs to, by the pod's name.
+    /// Returns the guest of a launcher pod, by the pod's name.
     #[must_use]
     pub(crate) fn guest_of_launcher(&self, namespace: &str, name: &str) -> Option<&Vmi> {
         self.vmi(namespace, &get(&self.launchers, namespace, name)?.guest)
     }
 
-    /// The launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`.
+    /// Returns the launcher a guest runs in: the most recent one on its node. Mirrors `CurrentVMIPod`.
     #[must_use]
     pub(crate) fn current_launcher(&self, vmi: &Vmi) -> Option<&Launcher> {
         let on_node = |pod: &&Launcher| vmi.status.node_name.is_empty() || pod.node == vmi.status.node_name;
-        // The first of the most recent, as KubeVirt's strict comparison keeps it.
+        // Keeps the first of several equally recent pods: KubeVirt's comparison is strict.
         let pods = self.launchers_of(vmi).filter(on_node);
         pods.reduce(|best, pod| if pod.created > best.created { pod } else { best })
     }
 
-    /// The launchers of a guest: of one that is being migrated, the target pod as well.
+    /// Returns the launchers of a guest, including the target pod of a migration.
     pub(crate) fn launchers_of(&self, vmi: &Vmi) -> impl Iterator<Item = &Launcher> {
-        // A dump that was cleaned of UIDs still says whose pod it is.
+        // A dump without UIDs still names the guest of each pod.
         let is_its = |pod: &&Launcher| pod.guest == vmi.metadata.name && pod.namespace == vmi.metadata.namespace;
         self.launchers_of.get(&vmi.metadata.uid).into_iter().flatten().map(AsRef::as_ref).filter(is_its)
     }
 
-    /// The migrations of a guest that are known, ended ones as well.
+    /// Returns the known migrations of a guest, including ended ones.
     pub(crate) fn migrations_of(&self, vmi: &Vmi) -> impl Iterator<Item = &Vmim> {
         let namespace = &vmi.metadata.namespace;
         let migrations = self.migrations.values().map(AsRef::as_ref);
         migrations.filter(move |it| it.metadata.namespace == *namespace && it.spec.vmi_name == vmi.metadata.name)
     }
 
-    /// The labels of a namespace; none where it is not known.
+    /// Returns the labels of a namespace; `None` if it is not known.
     #[must_use]
     pub fn namespace(&self, name: &str) -> Option<&BTreeMap<String, String>> {
         get(&self.namespaces, "", name).map(|namespace| &namespace.metadata.labels)
     }
 
-    /// Why the labels of a namespace are not all known, if so.
+    /// Returns why the labels of a namespace were not all read; `None` if they were.
     #[must_use]
     pub(crate) fn namespace_excess(&self, name: &str) -> Option<&Excess> {
         get(&self.namespaces, "", name)?.metadata.excess.as_ref()
     }
 
-    /// An instancetype; those of the cluster have no namespace.
+    /// Returns an instancetype; cluster-wide ones have an empty namespace.
     #[must_use]
     pub fn instancetype(&self, namespace: &str, name: &str) -> Option<&Instancetype> {
         get(&self.instancetypes, namespace, name)
     }
 
-    /// A preference; those of the cluster have no namespace.
+    /// Returns a preference; cluster-wide ones have an empty namespace.
     #[must_use]
     pub fn preference(&self, namespace: &str, name: &str) -> Option<&Preference> {
         get(&self.preferences, namespace, name)
     }
 
-    /// A ControllerRevision that holds an instancetype or a preference.
+    /// Returns a ControllerRevision that holds an instancetype or a preference.
     #[must_use]
     pub fn revision(&self, namespace: &str, name: &str) -> Option<&Revision> {
         get(&self.revisions, namespace, name)
     }
 
-    /// A DataSource.
+    /// Returns a DataSource.
     #[must_use]
     pub(crate) fn data_source(&self, namespace: &str, name: &str) -> Option<&DataSource> {
         get(&self.data_sources, namespace, name)
     }
 
-    /// A PersistentVolumeClaim.
+    /// Returns a PersistentVolumeClaim.
     #[must_use]
     pub fn claim(&self, namespace: &str, name: &str) -> Option<&Claim> {
         get(&self.claims, namespace, name)
     }
 
-    /// A DataVolume.
+    /// Returns a DataVolume.
     #[must_use]
     pub(crate) fn data_volume(&self, namespace: &str, name: &str) -> Option<&DataVolume> {
         get(&self.data_volumes, namespace, name)
     }
 
-    /// A `VolumeSnapshot`.
+    /// Returns a `VolumeSnapshot`.
     #[must_use]
     pub(crate) fn volume_snapshot(&self, namespace: &str, name: &str) -> Option<&MetaOnly> {
         get(&self.volume_snapshots, namespace, name)
     }
 
-    /// A PersistentVolume.
+    /// Returns a PersistentVolume.
     #[must_use]
     pub fn volume(&self, name: &str) -> Option<&PersistentVolume> {
         get(&self.volumes, "", name)
@@ -559,7 +561,8 @@ fn remove<T>(kept: &mut Objects<T>, name: &ObjectName) -> bool {
     kept.contains_key(name) && Arc::make_mut(kept).remove(name).is_some()
 }
 
-/// Who owns the configuration of this KubeVirt resource: it, or the HyperConverged resource by which an operator writes it.
+/// Returns the owner of the configuration: the KubeVirt resource, or the HyperConverged resource from which an operator
+/// writes it.
 fn list_owner(kubevirt: &KubeVirt) -> ListOwner {
     let metadata = &kubevirt.metadata;
     if let Some(name) = hyperconverged(kubevirt) {
@@ -594,32 +597,32 @@ impl From<wire::Node> for Node {
     }
 }
 
-/// A taint with an effect this release does not know is no refusal, as for the scheduler.
+/// Converts a taint. `None` for an effect that this release does not know, which the scheduler ignores too.
 fn taint(taint: wire::Taint) -> Option<Taint> {
     Some(Taint { key: taint.key, value: taint.value, effect: Effect::of(&taint.effect)? })
 }
 
-/// Whether a pod is a virt-launcher, under whatever domain the distribution uses.
+/// Whether a pod is a virt-launcher, in any domain of KubeVirt's names.
 #[must_use]
 pub fn is_launcher(pod: &Pod<'_>) -> bool {
-    // virt-controller copies a guest's labels: they may push the one out of sight.
+    // virt-controller copies a guest's labels; if there are too many, the launcher label may have been cut off.
     let are_cut = pod.metadata.excess.as_ref().is_some_and(Excess::cuts_labels);
     well_known::LAUNCHER.is_set(&pod.metadata.labels) || (are_cut && owner(pod).is_some())
 }
 
-/// The VMI that owns a pod: its controller, never the pod's `vm.kubevirt.io/name`.
+/// Returns the VMI that owns a pod: its controller. The pod's label `vm.kubevirt.io/name` is not used.
 #[must_use]
 pub fn owner<'p>(pod: &'p Pod<'_>) -> Option<&'p wire::OwnerReference> {
     pod.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachineInstance"))
 }
 
-/// Whether a pod runs no more, and takes no room.
+/// Whether a pod has ended, so that it uses no resources.
 #[must_use]
 pub fn is_finished(pod: &Pod<'_>) -> bool {
     wire::is_final(&pod.status.phase)
 }
 
-/// A launcher pod of a dump; `None` for any other pod, and for one that is finished.
+/// Reads a launcher pod of a dump; `None` for any other pod, and for a finished one.
 #[must_use]
 pub fn launcher(pod: &Pod<'_>) -> Option<Launcher> {
     if !is_launcher(pod) || is_finished(pod) {

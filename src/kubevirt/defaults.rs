@@ -1,5 +1,5 @@
-//! What KubeVirt's own mutating webhook fills into a VirtualMachineInstance at CREATE, as far as it
-//! affects placement.
+//! Defaults that KubeVirt's mutating webhook fills into a VirtualMachineInstance at CREATE, as far as they affect
+//! placement.
 //!
 //! Mirrors `pkg/defaults` (`SetDefaultVirtualMachineInstance`, `setDefaultCPUModel`,
 //! `SetHypervFeatureDependencies`) and `pkg/virt-config` (`GetMachineType`, `GetDefaultArchitecture`).
@@ -9,24 +9,24 @@ use super::wire::{Configuration, CpuFeature, FeatureState, Hyperv, KubeVirt, Mac
 use crate::bounds::Excess;
 use crate::well_known;
 
-/// What of the KubeVirt custom resource affects placement.
+/// The part of the KubeVirt custom resource that affects placement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterConfig {
     /// `spec.configuration`.
     pub configuration: Configuration,
     /// `status.defaultArchitecture`.
     pub default_architecture: String,
-    /// Why the custom resource is too large to judge by, if it is.
+    /// The reason why the custom resource is too large to judge by; `None` if it is not.
     pub excess: Option<Excess>,
-    /// Whether an operator writes the custom resource, by a HyperConverged resource.
+    /// Whether an operator writes the custom resource from a HyperConverged resource.
     pub is_hyperconverged: bool,
 }
 
-/// How the HyperConverged resource is called: no other one is read (`HyperConvergedName`).
+/// Name of the HyperConverged resource; its operator reads no other one (`HyperConvergedName`).
 pub(crate) const HYPERCONVERGED_NAME: &str = "kubevirt-hyperconverged";
 
-/// The HyperConverged that owns a KubeVirt resource, by name, as that of OpenShift Virtualization does. Its operator writes the
-/// resource (kubevirt/hyperconverged-cluster-operator, `NewKubevirtHandler`).
+/// Returns the name of the HyperConverged resource that owns a KubeVirt resource, as in OpenShift Virtualization. Its
+/// operator writes the KubeVirt resource (kubevirt/hyperconverged-cluster-operator, `NewKubevirtHandler`).
 #[must_use]
 pub(crate) fn hyperconverged(kubevirt: &KubeVirt) -> Option<&str> {
     let owners = &kubevirt.metadata.owner_references;
@@ -47,7 +47,8 @@ impl From<KubeVirt> for ClusterConfig {
 }
 
 impl ClusterConfig {
-    /// Where a setting comes from that this field of `spec.configuration` sets, where it says something.
+    /// Returns the origin of a setting that a field of `spec.configuration` sets: the field if it is not empty, else
+    /// KubeVirt's default.
     fn origin(&self, field: &'static str, configured: &str) -> SettingOrigin {
         match (configured, self.is_hyperconverged) {
             ("", _) => SettingOrigin::BuiltIn(Some(field)),
@@ -64,7 +65,7 @@ impl ClusterConfig {
             && !developer.disabled_feature_gates.iter().any(|gate| gate == name)
     }
 
-    /// The architecture of guests that name none.
+    /// Returns the architecture of guests that name none.
     #[must_use]
     pub(crate) fn default_architecture(&self) -> &str {
         let configured = &self.configuration.architecture_configuration.default_architecture;
@@ -74,7 +75,7 @@ impl ClusterConfig {
             .unwrap_or("amd64")
     }
 
-    /// The machine type of guests that name none.
+    /// Returns the machine type of guests that name none.
     #[must_use]
     pub(crate) fn machine_type(&self, architecture: &str) -> &str {
         if !self.configuration.machine_type.is_empty() {
@@ -89,7 +90,7 @@ impl ClusterConfig {
         if configured.machine_type.is_empty() { built_in } else { &configured.machine_type }
     }
 
-    /// The field of `spec.configuration` that says so, or would, and what it says.
+    /// Returns the field of `spec.configuration` that sets the machine type, or would, and its value.
     fn machine_type_field(&self, architecture: &str) -> (&'static str, &str) {
         let all = &self.configuration.architecture_configuration;
         match architecture {
@@ -100,7 +101,7 @@ impl ClusterConfig {
         }
     }
 
-    /// The CPU model of guests of an architecture that name none (`setDefaultCPUModel`).
+    /// Returns the CPU model of guests of an architecture that name none (`setDefaultCPUModel`).
     #[must_use]
     pub(crate) fn cpu_model(&self, architecture: &str) -> &str {
         match (architecture, self.configuration.cpu_model.as_str()) {
@@ -111,7 +112,7 @@ impl ClusterConfig {
     }
 }
 
-/// Fills in what KubeVirt would fill in, and returns where it came from. Idempotent.
+/// Fills in KubeVirt's defaults and returns the origins of the filled-in settings. Idempotent.
 pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
     let mut filled = Origins::new();
     if spec.architecture.is_empty() {
@@ -138,7 +139,7 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
         filled.push((
             Setting::Model,
             match spec.architecture.as_str() {
-                // Whatever is configured.
+                // The configured model does not apply.
                 "arm64" => SettingOrigin::BuiltIn(None),
                 _ => config.origin("cpuModel", &config.configuration.cpu_model),
             },
@@ -147,12 +148,12 @@ pub fn apply(spec: &mut VmiSpec, config: &ClusterConfig) -> Origins {
     filled
 }
 
-/// Switches on what enlightenments depend on; says whether EVMCS asks for the CPU feature `vmx`.
+/// Switches on the dependencies of enlightenments. Returns whether EVMCS needs the CPU feature `vmx`.
 ///
-/// KubeVirt stops at the first dependency that the user switched off, and leaves the rest undone.
+/// KubeVirt stops at the first dependency that the user switched off, and leaves the rest unchanged.
 fn hyperv_dependencies(hyperv: &mut Hyperv, filled: &mut Origins) -> bool {
     for state in hyperv.settings_mut().into_iter().filter_map(|(_, state)| state.as_mut()) {
-        // SetDefaults_FeatureState: present and silent means on.
+        // SetDefaults_FeatureState: a feature without `enabled` is on.
         state.enabled.get_or_insert(true);
     }
     let mut requires = |by: Option<&'static str>, name: &'static str, dependency: &mut Option<FeatureState>| -> bool {

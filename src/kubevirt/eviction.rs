@@ -1,4 +1,4 @@
-//! What KubeVirt makes of the eviction of a guest's launcher, and how many guests it migrates at a time.
+//! Effects of the eviction of a guest's launcher, and limits of parallel migrations.
 //!
 //! Mirrors `VMIEvictionStrategy` (`pkg/util/migrations/migrations.go`), `pod-eviction-admitter.go` (`admitLauncherPod`) and the
 //! limits of `handleTargetPodCreation` (`pkg/virt-controller/watch/migration/migration.go`).
@@ -6,23 +6,23 @@
 use super::cluster::Cluster;
 use super::wire::Vmi;
 
-/// What becomes of a guest whose launcher is evicted. Mirrors `EvictionStrategy`.
+/// The effect of evicting a guest's launcher. Mirrors `EvictionStrategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strategy {
-    /// `LiveMigrate`: it is migrated, or stays.
+    /// `LiveMigrate`: the guest is migrated; if that is impossible, the eviction is refused.
     LiveMigrate,
-    /// `LiveMigrateIfPossible`: it is migrated if it can be at all, else shut down.
+    /// `LiveMigrateIfPossible`: the guest is migrated if possible, else shut down.
     IfPossible,
-    /// `None`, or none anywhere: the pod is evicted like any other.
+    /// `None`, or no strategy stated: the pod is evicted like any other.
     ShutDown,
-    /// `External`: the VMI is marked, and something else than KubeVirt acts on it.
+    /// `External`: KubeVirt marks the VMI, and another program acts on it.
     External,
-    /// A word that this release does not know: the pod is evicted like any other.
+    /// A value that this release does not know: the pod is evicted like any other.
     Unknown,
 }
 
-/// The strategy for this guest: its own, else that of the KubeVirt resource, else none. `None` where that resource is not
-/// known, and the guest states none.
+/// Returns the strategy of a guest: its own, else the one of the KubeVirt resource, else none. `None` if the guest
+/// states none and that resource is not known.
 #[must_use]
 pub(crate) fn strategy(vmi: &Vmi, cluster: &Cluster) -> Option<Strategy> {
     let default = &cluster.config.configuration.eviction_strategy;
@@ -33,22 +33,22 @@ pub(crate) fn strategy(vmi: &Vmi, cluster: &Cluster) -> Option<Strategy> {
         Some("None") => Some(Strategy::ShutDown),
         Some("External") => Some(Strategy::External),
         Some(_) => Some(Strategy::Unknown),
-        // Only the KubeVirt resource tells that there is no default.
+        // Without the KubeVirt resource, the default is not known.
         None => cluster.kubevirt_namespace.is_some().then_some(Strategy::ShutDown),
     }
 }
 
-/// How many migrations run at a time; the others wait with their target pods.
+/// Limits of parallel migrations; further migrations wait with their target pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parallel {
-    /// In the whole cluster: `parallelMigrationsPerCluster`, 5 where it is not set.
+    /// Limit for the whole cluster: `parallelMigrationsPerCluster`, 5 if it is not set.
     pub cluster: u32,
-    /// Away from one node: `parallelOutboundMigrationsPerNode`, 2 where it is not set.
+    /// Limit for one source node: `parallelOutboundMigrationsPerNode`, 2 if it is not set.
     pub outbound: u32,
 }
 
 impl Parallel {
-    /// As the KubeVirt resource has it.
+    /// Reads the limits from the KubeVirt resource.
     #[must_use]
     pub fn of(cluster: &Cluster) -> Self {
         let migrations = &cluster.config.configuration.migrations;
@@ -59,7 +59,7 @@ impl Parallel {
         }
     }
 
-    /// The limit that lets no migration start at all. Mirrors `handleTargetPodCreation`.
+    /// Returns the limit that prevents all migrations because it is 0. Mirrors `handleTargetPodCreation`.
     #[must_use]
     pub(crate) fn is_off(self) -> Option<&'static str> {
         match self {
@@ -69,7 +69,7 @@ impl Parallel {
         }
     }
 
-    /// How many guests leave one node at a time.
+    /// Returns how many guests leave one node at a time.
     #[must_use]
     pub(crate) fn of_a_node(self) -> u32 {
         self.outbound.min(self.cluster)

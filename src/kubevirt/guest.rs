@@ -1,9 +1,9 @@
-//! The guest that a VirtualMachine becomes: its template, with what virt-api fills in when the VirtualMachine is created and what
-//! virt-controller takes from its instancetype and preference when it starts.
+//! The guest made from a VirtualMachine: its template, plus the values that virt-api fills in when the VirtualMachine
+//! is created, plus the values that virt-controller takes from its instancetype and preference when it starts.
 //!
-//! Mirrors `pkg/instancetype/webhooks/vm/mutator.go`, `pkg/defaults/defaults.go` (`setDefaultArchitectureFromDataSource`),
-//! `pkg/instancetype/apply` and `pkg/instancetype/preference/apply`, as far as placement goes. KubeVirt's own defaults come after
-//! it: [`defaults::apply`](super::defaults::apply).
+//! Mirrors `pkg/instancetype/webhooks/vm/mutator.go`, `pkg/defaults/defaults.go`
+//! (`setDefaultArchitectureFromDataSource`), `pkg/instancetype/apply` and `pkg/instancetype/preference/apply`, as far
+//! as placement goes. KubeVirt's own defaults follow: [`defaults::apply`](super::defaults::apply).
 
 mod find;
 mod infer;
@@ -19,26 +19,26 @@ use crate::fit::label;
 use crate::fit::verdict::{Check, Finding};
 use crate::well_known;
 
-/// The guest that a VirtualMachine becomes.
+/// The guest made from a VirtualMachine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guest {
-    /// Its specification, before KubeVirt's own defaults.
+    /// The guest's specification, before KubeVirt's own defaults.
     pub spec: VmiSpec,
-    /// What was found on the way.
+    /// Findings from the objects that were read.
     pub notes: Vec<Finding>,
-    /// Where settings come from that the template itself does not have.
+    /// Origins of the settings that are not in the template.
     pub origins: Origins,
-    /// The instancetype that it uses, named or inferred.
+    /// The instancetype that the VirtualMachine uses, named or inferred.
     pub instancetype: Option<Matcher>,
-    /// The preference that it uses, named or inferred.
+    /// The preference that the VirtualMachine uses, named or inferred.
     pub preference: Option<Matcher>,
-    /// What would have to be known: without it the specification is not that of the guest.
+    /// The missing object, without which the guest's specification is not known.
     pub missing: Option<Finding>,
-    /// Why it is too large to judge, if it is: the VirtualMachine, or what it takes its values from.
+    /// The reason why the VirtualMachine, or an object it takes values from, is too large to judge; `None` if none is.
     pub excess: Option<Excess>,
 }
 
-/// The guest that a VirtualMachine becomes.
+/// Returns the guest made from a VirtualMachine.
 #[must_use]
 pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
     let mut guest =
@@ -79,7 +79,7 @@ pub(crate) fn guest_of(vm: &VirtualMachine, cluster: &Cluster) -> Guest {
 }
 
 impl Guest {
-    /// What was found, and a note of what had to be assumed.
+    /// Returns a found object, and keeps its notes; records an object that is missing.
     fn keep<'c, T>(&mut self, found: find::Result<'c, T>) -> Option<(&'c T, Matcher)> {
         match found {
             Ok(found) => {
@@ -95,8 +95,8 @@ impl Guest {
         }
     }
 
-    /// Mirrors `ApplyToVMI` of `apply/vmi.go`. What the template says already is a conflict, for which virt-api refuses the
-    /// VirtualMachine, and virt-controller to start it.
+    /// Mirrors `ApplyToVMI` of `apply/vmi.go`. A field that the template sets too is a conflict: virt-api refuses the
+    /// VirtualMachine, and virt-controller does not start it.
     fn take_instancetype(&mut self, from: &InstancetypeSpec) {
         let spec = &mut self.spec;
         let cpu = spec.domain.cpu.get_or_insert_default();
@@ -166,7 +166,7 @@ impl Guest {
     /// Mirrors `applyCPUPreferences` and `applyFeaturePreferences`.
     fn prefer(&mut self, preference: &PreferenceSpec) {
         let cpu = self.spec.domain.cpu.get_or_insert_default();
-        // Only the guest's own count: a preference may name a feature twice.
+        // Only features of the guest are skipped: a preference may name a feature twice.
         let own: BTreeSet<String> = cpu.features.iter().map(|feature| feature.name.clone()).collect();
         for feature in preference.cpu.preferred_cpu_features.iter().filter(|feature| !own.contains(&feature.name)) {
             cpu.features.push(feature.clone());
@@ -183,8 +183,8 @@ impl Guest {
         }
     }
 
-    /// Mirrors `setDefaultArchitectureFromDataSource`: the first DataSource that says so, and that is there. One that is not known
-    /// may say so too, which matters where nodes differ.
+    /// Mirrors `setDefaultArchitectureFromDataSource`: takes the architecture from the first existing DataSource that
+    /// states one. A DataSource that is not known may state one too, which matters if nodes differ in architecture.
     fn take_architecture_of_data_source(&mut self, vm: &VirtualMachine, cluster: &Cluster) {
         let mut unknown = None;
         let refs = vm.spec.data_volume_templates.iter().filter_map(|template| template.spec.source_ref.as_ref());
@@ -213,7 +213,7 @@ impl Guest {
     }
 }
 
-/// A DataSource, or the one that it stands for: one hop, as in KubeVirt.
+/// Returns a DataSource, or the DataSource it refers to: one hop, as in KubeVirt.
 fn resolved<'c>(cluster: &'c Cluster, namespace: &str, name: &str) -> Option<&'c DataSource> {
     let found = cluster.data_source(namespace, name)?;
     match &found.spec.source.data_source {
@@ -222,7 +222,7 @@ fn resolved<'c>(cluster: &'c Cluster, namespace: &str, name: &str) -> Option<&'c
     }
 }
 
-/// What is to be done about an object that is not known: one of these resources.
+/// Describes how to make an object of one of these resources known.
 fn not_known(cluster: &Cluster, resources: &[Resource]) -> String {
     let names = resources.iter().map(|resource| resource.plural()).collect::<Vec<_>>().join(" and ");
     if cluster.is_live {

@@ -1,4 +1,4 @@
-//! The launcher pod of a guest that starts: its selector, affinity and tolerations.
+//! The launcher pod of a starting guest: its node selector, affinity and tolerations.
 //!
 //! Mirrors `pkg/virt-controller/services/template.go` (`newNodeSelectorRenderer`, `setNodeAffinityForPod`)
 //! and `nodeselectorrenderer.go`.
@@ -29,19 +29,19 @@ pub struct Rendered {
     pub affinity: Option<Value>,
     /// `spec.tolerations`.
     pub tolerations: Vec<Toleration>,
-    /// What each entry of the selector follows from, by key.
+    /// The settings from which the selector's entries follow, by key.
     #[serde(skip)]
     pub settings: BTreeMap<String, Setting>,
-    /// What each condition follows from that KubeVirt adds to the required node affinity.
+    /// The conditions that KubeVirt adds to the required node affinity, with the settings they follow from.
     #[serde(skip)]
     pub rules: Vec<(Expression, Setting)>,
-    /// Why its affinity is not whole, if so.
+    /// The reason why the affinity was not read whole; `None` if it was.
     #[serde(skip)]
     pub excess: Option<Excess>,
 }
 
 impl Rendered {
-    /// What the scheduler's node filters read of it.
+    /// Returns the fields that the scheduler's node filters read.
     #[must_use]
     pub fn placement(&self) -> Placement<'static> {
         Placement {
@@ -57,8 +57,9 @@ impl Rendered {
     }
 }
 
-/// Renders the launcher of a guest. The spec must have met [`defaults::apply`](super::defaults::apply),
-/// unless the object itself never does: then the model is empty, and features are ignored as KubeVirt does.
+/// Renders the launcher of a guest. [`defaults::apply`](super::defaults::apply) must have been applied to the spec,
+/// unless KubeVirt never applies defaults to the object: then the model is empty, and features are ignored as in
+/// KubeVirt.
 #[must_use]
 pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, release: Release) -> Rendered {
     let mut affinity = spec.affinity.clone().map(|affinity| affinity.0);
@@ -85,7 +86,7 @@ pub fn render(spec: &VmiSpec, status: &VmiStatus, config: &ClusterConfig, releas
     Rendered { node_selector, affinity, tolerations: spec.tolerations.clone(), settings, rules, excess }
 }
 
-/// What a launcher is asked for by keys of the guest's own node selector where that is taken out.
+/// Returns the entries that a launcher has under keys of the guest's own node selector if that selector is removed.
 #[must_use]
 pub(crate) fn under_own(
     spec: &VmiSpec,
@@ -100,7 +101,8 @@ pub(crate) fn under_own(
     left.into_iter().filter(|(key, _)| spec.node_selector.contains_key(key)).collect()
 }
 
-/// The entries in KubeVirt's order, later ones win, so that a guest may override the first three only; and what each follows from.
+/// Returns the entries and the setting each follows from. Entries are added in KubeVirt's order and later ones win, so
+/// a guest may override only the first three kinds.
 fn selector(
     spec: &VmiSpec,
     own: &BTreeMap<String, String>,
@@ -166,8 +168,8 @@ fn selector(
     (out, settings)
 }
 
-/// Whether a guest itself asks for an entry that looks inherited: by a CPU feature or a node selector, its own or the cluster's. The
-/// spec must have met [`defaults::apply`](super::defaults::apply).
+/// Whether the guest itself requires an entry that looks inherited, through a CPU feature or a node selector (its own
+/// or the cluster's). [`defaults::apply`](super::defaults::apply) must have been applied to the spec.
 #[must_use]
 pub fn asks(spec: &VmiSpec, config: &ClusterConfig, key: &str) -> bool {
     let feature = key.strip_prefix(label::CPU_FEATURE);
@@ -177,7 +179,7 @@ pub fn asks(spec: &VmiSpec, config: &ClusterConfig, key: &str) -> bool {
         || config.configuration.developer_configuration.node_selectors.contains_key(key)
 }
 
-/// The machine type asked for: what the guest was started with, else what its spec says.
+/// Returns the required machine type: the one the guest was started with, else the one in its spec.
 #[must_use]
 pub(crate) fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Option<&'v str> {
     [&status.machine, &spec.domain.machine]
@@ -189,7 +191,7 @@ pub(crate) fn machine_type<'v>(spec: &'v VmiSpec, status: &'v VmiStatus) -> Opti
 
 fn hyperv_keys(spec: &VmiSpec) -> Vec<(String, Setting)> {
     let Some(hyperv) = &spec.domain.features.hyperv else { return Vec::new() };
-    // QEMU alone decides on those two; what EVMCS needs is asked for otherwise.
+    // These two depend on QEMU only; the requirements of EVMCS are added below.
     let is_labelled = |name: &str| !matches!(name, "evmcs" | "vapic");
     let mut out: Vec<(String, Setting)> = hyperv
         .settings()
@@ -228,7 +230,7 @@ fn capabilities(spec: &VmiSpec, release: Release) -> Vec<(&'static str, Setting)
     out
 }
 
-/// A field of an object that is made where it is missing or null.
+/// Returns a field as an object; creates it if it is missing or null.
 fn object<'v>(value: &'v mut Value, field: &str) -> &'v mut Value {
     if !value.is_object() {
         *value = json!({});
@@ -240,7 +242,7 @@ fn object<'v>(value: &'v mut Value, field: &str) -> &'v mut Value {
     slot
 }
 
-/// Appends to a list that is made where it is missing or null.
+/// Appends to a list; creates it if it is missing or null.
 fn append(value: &mut Value, field: &str, item: Value) {
     match &mut value[field] {
         Value::Array(items) => items.push(item),
@@ -248,12 +250,12 @@ fn append(value: &mut Value, field: &str, item: Value) {
     }
 }
 
-/// Mirrors `modifyNodeAffintyToRejectLabel`: every required term gets the condition, or one is made.
+/// Adds the condition to every required term, or creates a term. Mirrors `modifyNodeAffintyToRejectLabel`.
 fn reject_label(affinity: &mut Option<Value>, key: &str) {
     require_in_terms(affinity, &json!({"key": key, "operator": "DoesNotExist"}), usize::MAX);
 }
 
-/// Appends a condition to the first `most` required terms, or makes a term of it.
+/// Appends a condition to the first `most` required terms, or creates a term for it.
 pub(super) fn require_in_terms(affinity: &mut Option<Value>, condition: &Value, most: usize) {
     let node = object(affinity.get_or_insert_with(|| json!({})), "nodeAffinity");
     let required = &mut node["requiredDuringSchedulingIgnoredDuringExecution"];
@@ -266,7 +268,7 @@ pub(super) fn require_in_terms(affinity: &mut Option<Value>, condition: &Value, 
     }
 }
 
-/// How many required terms there are.
+/// Returns the number of required terms.
 fn terms(affinity: Option<&Value>) -> usize {
     let required = affinity.map(|affinity| &affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]);
     required.and_then(|required| required["nodeSelectorTerms"].as_array()).map_or(0, Vec::len)
@@ -285,7 +287,8 @@ pub(super) fn avoid_pods(affinity: &mut Option<Value>, term: Value) {
     append(pods, "requiredDuringSchedulingIgnoredDuringExecution", term);
 }
 
-/// What kube-scheduler decides by the pods on the nodes. KubeVirt copies affinity and topology spread constraints to the launcher.
+/// Returns the pod's rules that kube-scheduler evaluates against the pods on nodes. KubeVirt copies affinity and
+/// topology spread constraints to the launcher.
 #[must_use]
 pub(crate) fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
     let requires = |kind: &str| {
@@ -302,7 +305,7 @@ pub(crate) fn pod_rules(spec: &VmiSpec) -> Vec<PodRule> {
     rules.into_iter().filter(|(_, is_there)| *is_there).map(|(rule, _)| rule).collect()
 }
 
-/// The part of an affinity that filters nodes; `None` where it has none, or where that is malformed.
+/// Returns the part of an affinity that filters nodes; `None` if there is none, or it is malformed.
 fn required_node_affinity(affinity: &Value) -> Option<placement::NodeSelector> {
     let required = affinity.get("nodeAffinity")?.get("requiredDuringSchedulingIgnoredDuringExecution")?;
     serde_json::from_value::<Option<wire::NodeSelector>>(required.clone()).ok()?.map(node_selector)

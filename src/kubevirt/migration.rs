@@ -18,13 +18,13 @@ use crate::fit::label;
 use crate::fit::placement::Expression;
 use crate::well_known;
 
-/// Why no target pod is predicted: KubeVirt would create none, or its selector is not known.
+/// A reason why no target pod is predicted: KubeVirt would create none, or its selector is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoPod {
     /// The guest is sent to another cluster: `spec.sendTo`.
     #[error("it is sent to another cluster (spec.sendTo): its target pod is created there, none is here")]
     SentElsewhere,
-    /// The cluster or namespace it comes from has not reported yet: so begins every decentralized migration.
+    /// The source cluster or namespace has not reported yet: every decentralized migration starts this way.
     #[error(
         "its source has not reported yet: KubeVirt creates no target pod until it has, and what one will ask for is not known"
     )]
@@ -35,27 +35,28 @@ pub enum NoPod {
         /// `status.phase`; may be empty.
         phase: String,
     },
-    /// It is being deleted. Mirrors `sync` of `watch/migration/migration.go`, which does nothing for such a guest.
+    /// The guest is being deleted. Mirrors `sync` of `watch/migration/migration.go`, which does nothing for such a
+    /// guest.
     #[error(
         "it is being deleted (metadata.deletionTimestamp): it ends, and KubeVirt does not migrate or start it any more"
     )]
     BeingDeleted,
-    /// The node the guest runs on is not there.
+    /// The node the guest runs on does not exist.
     #[error("node {node}, where it runs, is not known: without it KubeVirt creates no target pod")]
     SourceNodeGone {
         /// The node.
         node: String,
     },
-    /// The source has no `host-model-cpu` label to ask for.
+    /// The source node has no `host-model-cpu` label.
     #[error(
         "{} has no host-model-cpu label: KubeVirt creates no target pod, the migration stays Pending",
         source_in_words(.node)
     )]
     NoHostModel {
-        /// The node; empty where it is of another cluster.
+        /// The node; empty if it is in another cluster.
         node: String,
     },
-    /// A guest that is to start needs a TSC frequency, and the configured value is not a frequency.
+    /// A starting guest needs a TSC frequency, and the configured value is not a frequency.
     #[error(
         "minimumClusterTSCFrequency of the KubeVirt resource is {configured}, and must be greater than 0: KubeVirt creates no pod"
     )]
@@ -63,15 +64,15 @@ pub enum NoPod {
         /// `spec.configuration.developerConfiguration.minimumClusterTSCFrequency`.
         configured: i64,
     },
-    /// An object that it depends on is too large to be read whole.
+    /// An object that the prediction depends on is too large to be read whole.
     #[error("{whose} too large to judge: {excess}")]
     TooLarge {
-        /// Which, with its verb.
+        /// The object, with its verb.
         whose: &'static str,
-        /// What of it.
+        /// The bound it exceeds.
         excess: Excess,
     },
-    /// `status.selinuxContext` is empty.
+    /// The VMI's `status.selinuxContext` is empty.
     #[error("status.selinuxContext of the VMI is not set: KubeVirt creates no target pod until virt-handler sets it")]
     NoSelinuxContext,
 }
@@ -84,17 +85,18 @@ fn phase_in_words(phase: &str) -> String {
     if phase.is_empty() { String::new() } else { format!(" (it is {phase})") }
 }
 
-/// Labels of the source: of its node here, or as another cluster reported them.
+/// Labels of the source node: from this cluster, or as reported by another one.
 pub(crate) type SourceLabels = BTreeMap<String, String>;
 
-/// A predicted target.
+/// A predicted target pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PredictedTarget {
     /// The scheduling part of the pod.
     pub pod: Rendered,
-    /// Entries of an earlier migration come with it: the source pod has some that the guest itself does not ask for.
+    /// Whether the selector has entries inherited from an earlier migration: the source pod has entries that the guest
+    /// itself does not require.
     pub inherited: bool,
-    /// What the source's host model has and KubeVirt does not ask for: see [`Migration::unasked`].
+    /// The source's host-model labels that KubeVirt does not require: see [`Migration::unasked`].
     ///
     /// [`Migration::unasked`]: crate::fit::subject::Migration::unasked
     pub unasked: Option<Vec<(String, String)>>,
@@ -106,17 +108,17 @@ pub(crate) struct PredictedTarget {
     ///
     /// [`Migration::vendors`]: crate::fit::subject::Migration::vendors
     pub vendors: Vec<String>,
-    /// It comes from another cluster.
+    /// Whether the guest comes from another cluster.
     pub from_elsewhere: bool,
 }
 
 /// Predicts the target pod of a migration.
 ///
-/// `source_selector` is the selector of the launcher the guest runs in; `source_labels` those of its node.
+/// `source_selector` is the selector of the launcher the guest runs in, `source_labels` the labels of its node.
 ///
 /// # Errors
 ///
-/// [`NoPod`], where KubeVirt would create none.
+/// [`NoPod`] if KubeVirt would create none, or the prediction is impossible.
 pub(crate) fn predict(
     migration: &Vmim,
     vmi: &Vmi,
@@ -137,7 +139,7 @@ pub(crate) fn predict(
         return Err(NoPod::TooLarge { whose: "it is", excess });
     }
     let elsewhere = vmi.status.migration_state.as_ref().and_then(|state| state.source_state.as_ref());
-    // `IsMigrationSourceSynchronized`, as far as the pod depends on it.
+    // `IsMigrationSourceSynchronized`, the part that affects the pod.
     if from_elsewhere && elsewhere.is_none_or(|source| source.node.is_empty() || source.node_selectors.is_empty()) {
         return Err(NoPod::SourceNotReported);
     }
@@ -197,7 +199,7 @@ pub(crate) fn predict(
         };
         overlooked = host_model.is_empty();
         for (key, value) in host_model {
-            // What the guest itself asks for stays its own.
+            // An entry that the guest itself requires keeps its setting.
             if settings.get(&key).is_none_or(|known| *known == Setting::Added) {
                 settings.insert(key.clone(), if inherited { Setting::Inherited } else { Setting::SourceNode });
             }
@@ -210,7 +212,7 @@ pub(crate) fn predict(
             None if from_elsewhere => &BTreeMap::new(),
             None => return Err(gone()),
         };
-        // KubeVirt takes any one of several vendor keys, in the random order of a Go map.
+        // If the node has several vendor keys, KubeVirt uses one, in the random order of a Go map.
         vendors.extend(labels.keys().filter(|key| key.starts_with(label::CPU_VENDOR)).cloned());
         if let Some(vendor) = vendors.first() {
             selector.insert(vendor.clone(), "true".to_owned());
@@ -229,7 +231,7 @@ pub(crate) fn predict(
     Ok(PredictedTarget { pod, inherited, unasked, overlooked, vendors, from_elsewhere })
 }
 
-/// Whether the guest runs, where it is to leave this cluster's nodes, and is not being deleted.
+/// Checks that the guest runs (unless it comes from another cluster) and is not being deleted.
 fn is_alive(vmi: &Vmi, from_elsewhere: bool) -> Result<(), NoPod> {
     if !from_elsewhere && !runs(vmi) {
         return Err(NoPod::NotRunning { phase: vmi.status.phase.clone() });
@@ -237,7 +239,7 @@ fn is_alive(vmi: &Vmi, from_elsewhere: bool) -> Result<(), NoPod> {
     if is_being_deleted(&vmi.metadata) { Err(NoPod::BeingDeleted) } else { Ok(()) }
 }
 
-/// Whether all that the pod depends on was read whole.
+/// Checks that all objects that the pod depends on were read whole.
 fn was_read(migration: &Vmim, vmi: &Vmi, config: &ClusterConfig) -> Result<(), NoPod> {
     let read = [
         ("its migration is", &migration.metadata.excess),
@@ -248,32 +250,36 @@ fn was_read(migration: &Vmim, vmi: &Vmi, config: &ClusterConfig) -> Result<(), N
     beyond.map_or(Ok(()), |(whose, excess)| Err(NoPod::TooLarge { whose, excess }))
 }
 
-/// Whether a VirtualMachine waits for a restart: until then virt-controller applies no change of it to the running guest, neither of
-/// its node selector nor of its node affinity. Mirrors `sync` of `pkg/virt-controller/watch/vm/vm.go`, which calls
-/// `handleAffinityChangeRequest` only where `HasCondition` finds no `RestartRequired`, whatever the condition's status.
+/// Whether a VirtualMachine waits for a restart: until then, virt-controller applies no change of its node selector or
+/// node affinity to the running guest. Mirrors `sync` of `pkg/virt-controller/watch/vm/vm.go`, which calls
+/// `handleAffinityChangeRequest` only if `HasCondition` finds no `RestartRequired`, regardless of the condition's
+/// status.
 #[must_use]
 pub(crate) fn waits_for_restart(vm: &VirtualMachine) -> bool {
     vm.status.conditions.iter().any(|condition| condition.kind == RESTART_REQUIRED)
 }
 
-/// Why KubeVirt does not live-migrate a guest: the condition `LiveMigratable`. Mirrors `isMigratable`.
+/// Returns the condition `LiveMigratable` if it is `False`: KubeVirt then does not live-migrate the guest. Mirrors
+/// `isMigratable`.
 #[must_use]
 pub(crate) fn not_migratable(vmi: &Vmi) -> Option<&Condition> {
     vmi.status.conditions.iter().find(|condition| condition.kind == LIVE_MIGRATABLE && condition.status == "False")
 }
 
-/// Why an eviction does not migrate a guest for which it is to be a migration.
+/// A reason why an eviction does not migrate a guest although its eviction strategy requires a migration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NotEvacuated<'v> {
-    /// The condition `LiveMigratable` is `False`: no migration is admitted.
+    /// `LiveMigratable` is `False`: no migration is admitted.
     Refused(&'v Condition),
-    /// The condition is neither `True` nor `False`: its value, or empty without the condition. A migration that a user creates is admitted.
+    /// `LiveMigratable` is neither `True` nor `False`: its value, or empty without the condition. A migration that a
+    /// user creates is admitted.
     Undecided(&'v str),
 }
 
-/// Why an eviction does not migrate a guest: it does where the condition `LiveMigratable` is `True` alone. Mirrors
-/// `VirtualMachineInstance.IsMigratable`, which `admitLauncherPod` of the pod eviction admitter and the evacuation controller ask,
-/// unlike [`not_migratable`]. A guest without any condition comes from a dump that was cut down: that counts as `True`.
+/// Returns why an eviction does not migrate a guest; `None` if `LiveMigratable` is `True`. Mirrors
+/// `VirtualMachineInstance.IsMigratable`, which `admitLauncherPod` of the pod eviction admitter and the evacuation
+/// controller use, unlike [`not_migratable`]. A guest without any condition comes from a reduced dump and counts as
+/// `True`.
 #[must_use]
 pub(crate) fn not_evacuated(vmi: &Vmi) -> Option<NotEvacuated<'_>> {
     let conditions = &vmi.status.conditions;
@@ -287,7 +293,7 @@ pub(crate) fn not_evacuated(vmi: &Vmi) -> Option<NotEvacuated<'_>> {
     }
 }
 
-/// Whether the guest runs (`IsRunning`). A dump that was cut down to the essentials may leave the phase out.
+/// Whether the guest runs (`IsRunning`). A reduced dump may lack the phase; then the node counts.
 #[must_use]
 pub(crate) fn runs(vmi: &Vmi) -> bool {
     match vmi.status.phase.as_str() {
@@ -302,13 +308,13 @@ pub(crate) fn is_being_deleted(metadata: &Meta) -> bool {
     !metadata.deletion_timestamp.is_empty()
 }
 
-/// Whether the guest has ended (`IsFinal`): of its VMI only the record is left.
+/// Whether the guest has ended (`IsFinal`) and only its VMI object is left.
 #[must_use]
 pub(crate) fn has_ended(vmi: &Vmi) -> bool {
     is_final(&vmi.status.phase)
 }
 
-/// What a host model demands, from the labels of its node; `None` where no label names the model.
+/// Returns the entries that a host model requires, from the labels of its node; `None` if no label names the model.
 fn host_model(labels: &SourceLabels, release: Release) -> Option<BTreeMap<String, String>> {
     let model_label = if release.inherits_host_model() { label::CPU_MODEL_MIGRATION } else { label::HOST_MODEL_CPU };
     let labels = labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));

@@ -1,4 +1,4 @@
-//! What KubeVirt itself would do with an object.
+//! KubeVirt's own behaviour: defaults, launcher pods, migrations, evictions.
 
 pub(crate) mod active_migration;
 pub(crate) mod anti_affinity;

@@ -1,8 +1,9 @@
 //! The CPU models that KubeVirt leaves out of the nodes' labels: `spec.configuration.obsoleteCPUModels`.
 //!
-//! Mirrors `pkg/virt-handler/node-labeller`: `filterCpuModels` of `cpu_plugin.go`, `prepareLabels` of `node_labeller.go`,
-//! `DefaultObsoleteCPUModels` of `util/util.go`. A name in the list withholds its model whatever its value. A list takes the place
-//! of the built-in one; an empty one counts as none. `minCPUModel` is read by no labeller since 0.56.
+//! Mirrors `pkg/virt-handler/node-labeller`: `filterCpuModels` of `cpu_plugin.go`, `prepareLabels` of
+//! `node_labeller.go`, `DefaultObsoleteCPUModels` of `util/util.go`. A name in the list withholds its model, regardless
+//! of its value. A list replaces the built-in one; an empty list counts as none. No labeller has read `minCPUModel`
+//! since 0.56.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::fit::placement::{Affinity, Placement};
 use crate::fit::subject::ObsoleteModels;
 use crate::fit::verdict::Check;
 
-/// The models that are withheld without a list; each in a version `-v1` as well.
+/// The models that are withheld if no list is set; each also in a version `-v1`.
 const BUILT_IN: [&str; 17] = [
     "486",
     "pentium",
@@ -37,7 +38,7 @@ const BUILT_IN: [&str; 17] = [
     "Opteron_G2",
 ];
 
-/// The list that withholds a model's labels, if one does.
+/// Returns the list that withholds a model's labels; `None` if none does.
 #[must_use]
 pub(crate) fn withheld(configuration: &Configuration, model: &str) -> Option<Obsolete> {
     let list = &configuration.obsolete_cpu_models;
@@ -47,12 +48,12 @@ pub(crate) fn withheld(configuration: &Configuration, model: &str) -> Option<Obs
     BUILT_IN.contains(&model.strip_suffix("-v1").unwrap_or(model)).then_some(Obsolete::BuiltIn)
 }
 
-/// The models that a selector asks for.
+/// Returns the CPU models that a selector requires.
 fn asked<'p>(placement: &'p Placement<'_>) -> impl Iterator<Item = &'p str> {
     placement.selector.iter().map(|(key, _)| &**key).filter(|key| Family::of(key).is_model()).map(label::name)
 }
 
-/// What of a pod's selector asks for a model that is withheld.
+/// Returns a note for each required model that is withheld.
 #[must_use]
 pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Finding> {
     let found = asked(placement).filter_map(|model| {
@@ -66,7 +67,8 @@ pub(super) fn findings(placement: &Placement<'_>, cluster: &Cluster) -> Vec<Find
     found.collect()
 }
 
-/// The list, where it keeps a guest off nodes: what of it would have to go.
+/// Returns the edits of the list that would release the models a guest requires; `None` if the list does not exclude
+/// nodes.
 #[must_use]
 pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<ObsoleteModels> {
     let configuration = &cluster.config.configuration;
@@ -74,7 +76,7 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
     if placement.affinity.as_ref().is_some_and(Affinity::avoids_obsolete_host_model) {
         models.extend(cluster.withheld.host_models(&cluster.fleet).iter().cloned());
     }
-    // What the HyperConverged operator itself writes into the list is not its resource's to take out.
+    // Entries that the HyperConverged operator always writes cannot be removed through its resource.
     let is_built_in = |model: &str| withheld(&Configuration::default(), model).is_some();
     models.retain(|model| {
         withheld(configuration, model).is_some() && !(cluster.config.is_hyperconverged && is_built_in(model))
@@ -85,7 +87,7 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
     let listed = &configuration.obsolete_cpu_models;
     let mut edits: Vec<(String, bool)> =
         models.iter().filter(|model| listed.contains_key(*model)).map(|model| (model.clone(), false)).collect();
-    // An empty list counts as none, and the built-in one takes its place.
+    // An empty list counts as none, so the built-in one applies.
     let is_left_empty = listed.keys().all(|model| models.contains(model));
     let built_in = BUILT_IN.iter().flat_map(|name| [(*name).to_owned(), format!("{name}-v1")]);
     if is_left_empty && models.iter().any(|model| is_built_in(model)) {
@@ -95,8 +97,9 @@ pub(super) fn list(placement: &Placement<'_>, cluster: &Cluster) -> Option<Obsol
     Some(ObsoleteModels { models: models.into_iter().collect(), edits, rest, owner: cluster.list_owner.clone() })
 }
 
-/// A node as the labeller will have labelled it within three minutes, as far as that is known: labels of models that are no longer
-/// withheld come back where the host can run them, and which hosts can is not known. `None` where nothing changes.
+/// Returns a node with the labels that the labeller will have set within three minutes, as far as they are known.
+/// Labels of models that are no longer withheld return on hosts that can run them, but which hosts can is not known.
+/// `None` if nothing changes.
 #[must_use]
 pub(crate) fn relabelled(node: &Node, configuration: &Configuration, release: Release) -> Option<Node> {
     // A node without virt-handler has no labeller, and one with `skip-node` keeps its labels.
@@ -106,7 +109,7 @@ pub(crate) fn relabelled(node: &Node, configuration: &Configuration, release: Re
     let mut out = node.clone();
     out.labels.retain(|key, _| !Family::of(key).is_model() || withheld(configuration, label::name(key)).is_none());
     let mut host_models = node.labels.keys().filter(|key| Family::of(key) == Family::HostModelCpu);
-    // The built-in list makes no host model obsolete.
+    // The built-in list does not make a host model obsolete.
     let is_obsolete = host_models.any(|key| {
         let by = withheld(configuration, label::name(key));
         by.is_some_and(|by| by != Obsolete::BuiltIn)

@@ -1,11 +1,11 @@
-//! What a pod asks of a node, from the words of the API.
+//! Placement requirements of a pod, converted from the API's types.
 
 use super::wire::{self, Pod, Toleration};
 use crate::fit::node::Effect;
 use crate::fit::placement::{self, Expression, NameRule, Placement, Term, TolerationOperator};
 use crate::word::Word as _;
 
-/// What a pod asks of a node.
+/// Returns the placement requirements of a pod.
 #[must_use]
 pub(crate) fn of_pod<'a>(pod: &Pod<'a>) -> Placement<'a> {
     let required = &pod.spec.affinity.node_affinity.required_during_scheduling_ignored_during_execution;
@@ -17,7 +17,7 @@ pub(crate) fn of_pod<'a>(pod: &Pod<'a>) -> Placement<'a> {
     }
 }
 
-/// From the wire's words.
+/// Converts a node selector.
 #[must_use]
 pub(crate) fn node_selector(selector: wire::NodeSelector) -> placement::NodeSelector {
     let term = |term: wire::NodeSelectorTerm| Term {
@@ -31,7 +31,8 @@ pub(crate) fn node_selector(selector: wire::NodeSelector) -> placement::NodeSele
     placement::NodeSelector { terms: selector.node_selector_terms.into_iter().map(term).collect() }
 }
 
-/// Mirrors `nodeSelectorRequirementsAsFieldSelector`: one value, `In` or `NotIn`, `metadata.name`.
+/// Converts a rule on a node's name. Mirrors `nodeSelectorRequirementsAsFieldSelector`: one value, `In` or `NotIn`,
+/// `metadata.name`.
 fn name_rule(mut rule: wire::NodeSelectorRequirement) -> NameRule {
     match (rule.values.len(), rule.values.pop(), rule.key.as_str(), rule.operator.as_str()) {
         (1, Some(name), "metadata.name", "In") => NameRule::Is(name),
@@ -40,7 +41,7 @@ fn name_rule(mut rule: wire::NodeSelectorRequirement) -> NameRule {
     }
 }
 
-/// From the wire's words. An effect this release does not know tolerates nothing.
+/// Converts a toleration. One with an effect that this release does not know tolerates nothing.
 #[must_use]
 pub(crate) fn toleration(toleration: &Toleration) -> placement::Toleration {
     let effect = toleration.effect.as_deref().filter(|effect| !effect.is_empty());

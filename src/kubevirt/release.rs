@@ -1,17 +1,17 @@
-//! What differs between releases of KubeVirt, from 0.54 on.
+//! Differences between releases of KubeVirt, from 0.54 on.
 
 use std::fmt;
 
 use super::defaults::ClusterConfig;
 
-/// A release of KubeVirt, as `status.observedKubeVirtVersion` names it.
+/// A release of KubeVirt, as in `status.observedKubeVirtVersion`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release(u16, u16, u16);
 
 impl Release {
-    /// The newest release whose behaviour is known here; assumed where none is named.
+    /// The newest release whose behaviour is known here; assumed if no release is named.
     pub const NEWEST: Self = Self(1, 9, 0);
-    /// The last release that neither labels machine types nor asks for them.
+    /// The last release that neither labels machine types nor selects them.
     pub(crate) const BEFORE_MACHINE_TYPES: Self = Self(1, 5, 0);
 
     /// Reads `v1.5.2`, `1.5.2`, `v1.2.0-150500.8.1`, `v1.8.4+build`. `None` for anything else.
@@ -25,83 +25,84 @@ impl Release {
         parts.next().is_none().then_some(release)
     }
 
-    /// `kubernetes.io/arch` is selected.
+    /// Whether launchers select `kubernetes.io/arch`.
     #[must_use]
     pub(crate) fn selects_arch(self) -> bool {
         self >= Self(1, 0, 0)
     }
 
-    /// Host models can be obsolete, and host-model guests avoid them.
+    /// Whether host models can be obsolete, and host-model guests avoid them.
     #[must_use]
     pub(crate) fn avoids_obsolete_host_models(self) -> bool {
         self >= Self(0, 59, 0)
     }
 
-    /// The machine type is selected.
+    /// Whether launchers select the machine type.
     #[must_use]
     pub(crate) fn selects_machine_type(self) -> bool {
         self >= Self(1, 5, 1)
     }
 
-    /// The value asked of `kubevirt.io/realtime` and `kubevirt.io/sev…`.
+    /// Returns the value that launchers require of `kubevirt.io/realtime` and `kubevirt.io/sev…`.
     #[must_use]
     pub(crate) fn capability_value(self) -> &'static str {
         if self >= Self(1, 5, 0) { "true" } else { "" }
     }
 
-    /// The release from which on the labeller writes the value that is asked of `kubevirt.io/realtime` and `kubevirt.io/sev…`;
-    /// `None` where it does.
+    /// Returns the release since which the labeller writes the value that launchers require of `kubevirt.io/realtime`
+    /// and `kubevirt.io/sev…`; `None` if the labeller of this release does.
     #[must_use]
     pub(crate) fn mends_capability_values_in(self) -> Option<&'static str> {
         (Self(1, 5, 0) <= self && self < Self(1, 5, 3)).then_some("1.5.3")
     }
 
-    /// `kubevirt.io/tdx` is selected.
+    /// Whether launchers select `kubevirt.io/tdx`.
     #[must_use]
     pub(crate) fn selects_tdx(self) -> bool {
         self >= Self(1, 7, 0)
     }
 
-    /// `kubevirt.io/cpumanager` is selected instead of `cpumanager`.
+    /// Whether launchers select `kubevirt.io/cpumanager` instead of `cpumanager`.
     #[must_use]
     pub(crate) fn renamed_cpumanager(self) -> bool {
         self >= Self(1, 8, 0)
     }
 
-    /// A migration target asks for the source's vendor.
+    /// Whether a target pod selects the source's CPU vendor.
     #[must_use]
     pub(crate) fn selects_vendor(self) -> bool {
         self >= Self(1, 6, 4) && self != Self(1, 7, 0)
     }
 
-    /// Targets ask for `cpu-model-migration`, and later ones inherit it; before, for `host-model-cpu`.
+    /// Whether target pods select `cpu-model-migration`, and later ones inherit it; earlier releases select
+    /// `host-model-cpu`.
     #[must_use]
     pub(crate) fn inherits_host_model(self) -> bool {
         self >= Self(0, 54, 0)
     }
 
-    /// `spec.addedNodeSelector` of a migration is honoured, and decentralized migration exists.
+    /// Whether `spec.addedNodeSelector` of a migration is honoured, and decentralized migration exists.
     #[must_use]
     pub(crate) fn has_added_node_selector(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
-    /// A missing host-model label on the source is overlooked instead of stopping the migration.
+    /// Whether a missing host-model label on the source is ignored instead of stopping the migration.
     #[must_use]
     pub(crate) fn overlooks_missing_host_model(self) -> bool {
         self >= Self(1, 6, 0)
     }
 
-    /// The architecture of a VirtualMachine that names none comes from its preference or its DataSource.
+    /// Whether the architecture of a VirtualMachine that names none comes from its preference or its DataSource.
     #[must_use]
     pub(crate) fn reads_preferred_architecture(self) -> bool {
         self >= Self(1, 7, 0)
     }
 
-    /// A change of a VM's node selector or node affinity reaches its running guest.
+    /// Whether a change of a VM's node selector or node affinity reaches its running guest.
     ///
-    /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, and since when
-    /// `handleAffinityChangeRequest` is there.
+    /// Mirrors `IsVMRolloutStrategyLiveUpdate` of `pkg/virt-config/virt-config.go`, from the release that added
+    /// `handleAffinityChangeRequest`.
     #[must_use]
     pub(crate) fn updates_live(self, config: &ClusterConfig) -> bool {
         let strategy = config.configuration.vm_rollout_strategy.as_str();
@@ -113,13 +114,14 @@ impl Release {
         }
     }
 
-    /// `preferredLaunchSecurity` of a preference is honoured.
+    /// Whether `preferredLaunchSecurity` of a preference is honoured.
     #[must_use]
     pub(crate) fn reads_preferred_launch_security(self) -> bool {
         self >= Self(1, 9, 0)
     }
 
-    /// A ControllerRevision that the status of a VirtualMachine names counts only if it is a copy of what its spec names.
+    /// Whether a ControllerRevision in the status of a VirtualMachine counts only if it is a copy of the object named
+    /// in its spec.
     #[must_use]
     pub(crate) fn compares_revision_name(self) -> bool {
         self >= Self(1, 6, 0)
@@ -132,20 +134,20 @@ impl fmt::Display for Release {
     }
 }
 
-/// How the release is known.
+/// The source of the release.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ReleaseKnown {
-    /// The KubeVirt custom resource says so, or the user.
+    /// The KubeVirt custom resource or the user names the release.
     Observed(Release),
-    /// Nothing names it: the newest is assumed.
+    /// No release is named: the newest is assumed.
     #[default]
     Newest,
-    /// Nothing names it, and no labelled node has a machine type: it must be an older one.
+    /// No release is named, and no labelled node has a machine type: an older release is assumed.
     WithoutMachineTypes,
 }
 
 impl ReleaseKnown {
-    /// The release whose rules apply.
+    /// Returns the release whose rules apply.
     #[must_use]
     pub fn release(&self) -> Release {
         match self {
@@ -155,7 +157,7 @@ impl ReleaseKnown {
         }
     }
 
-    /// What had to be assumed, in words.
+    /// Returns a sentence about the assumption; `None` if nothing was assumed.
     #[must_use]
     pub(crate) fn assumption(&self) -> Option<String> {
         match self {

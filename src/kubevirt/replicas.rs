@@ -1,11 +1,11 @@
-//! Objects of which KubeVirt makes many guests by one template: replica sets and pools.
+//! Replica sets and pools: objects from whose template KubeVirt makes many guests.
 //!
-//! A `VirtualMachineInstanceReplicaSet` holds the template of VMIs, a `VirtualMachinePool` that of VMs. Either is judged as
-//! one VirtualMachine of its template; the fields to blame are named as they stand in the object itself.
+//! A `VirtualMachineInstanceReplicaSet` holds a template of VMIs, a `VirtualMachinePool` a template of VMs. Each is
+//! judged as one VirtualMachine of its template; findings name the fields of the object itself.
 //!
 //! Mirrors `pkg/virt-controller/watch/replicaset/replicaset.go` (`scale`) and `watch/pool/pool.go` (`scaleOut`,
-//! `indexVMSpec`): each guest gets labels, annotations and specification of the template; what differs from guest to guest
-//! are names, of volumes and of what they are filled from.
+//! `indexVMSpec`): each guest gets labels, annotations and specification of the template; guests differ only in the
+//! names of objects, of volumes and of their data sources.
 
 use super::resource::Resource;
 use super::wire::{Pool, Reader, ReplicaSet, VirtualMachine, VmSpec};
@@ -13,7 +13,7 @@ use super::wire::{Pool, Reader, ReplicaSet, VirtualMachine, VmSpec};
 /// A replica set or a pool.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replicas {
-    /// Which of them.
+    /// The kind.
     pub kind: ReplicasKind,
     /// The VirtualMachine that stands for each of its guests, under the name of the object itself.
     pub vm: VirtualMachine,
@@ -29,10 +29,10 @@ pub enum ReplicasKind {
 }
 
 impl ReplicasKind {
-    /// Both.
+    /// Both kinds.
     pub const ALL: [Self; 2] = [Self::ReplicaSet, Self::Pool];
 
-    /// Its row in the table of resources.
+    /// Returns the row in the table of resources.
     #[must_use]
     pub const fn resource(self) -> Resource {
         match self {
@@ -41,26 +41,26 @@ impl ReplicasKind {
         }
     }
 
-    /// The API group.
+    /// Returns the API group.
     #[must_use]
     pub const fn group(self) -> &'static str {
         self.resource().group()
     }
 
-    /// The kind's name.
+    /// Returns the kind's name.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         self.resource().kind()
     }
 
-    /// The short name that kubectl takes.
+    /// Returns the short name for kubectl.
     #[must_use]
     pub(crate) const fn short_name(self) -> &'static str {
         self.resource().names().short[0]
     }
 
-    /// The path in the object of a field of the VirtualMachine that stands for its guests:
-    /// `spec.virtualMachineTemplate.spec.template.spec` for `spec.template.spec` of a pool's.
+    /// Returns the path in the object for a field of the VirtualMachine that stands for its guests: for a pool,
+    /// `spec.virtualMachineTemplate.spec.template.spec` for `spec.template.spec`.
     #[must_use]
     pub fn field(self, of_vm: &str) -> String {
         match (self, of_vm.strip_prefix("spec")) {
@@ -98,7 +98,7 @@ impl Replicas {
     ///
     /// # Errors
     ///
-    /// Whatever `reader` says.
+    /// An error of `reader`: the object is malformed or too large.
     pub fn read<'a, R: Reader<'a>>(kind: ReplicasKind, reader: &R) -> Result<Self, R::Error> {
         Ok(match kind {
             ReplicasKind::ReplicaSet => reader.read::<ReplicaSet>()?.into(),

@@ -1,5 +1,5 @@
-//! The resources of the API server that are read: one table, from which watches, dumps, reviews, arguments, Events and the rights
-//! in `deploy/` take names and versions.
+//! The API resources that are read, in one table. Watches, dumps, reviews, arguments, Events and the RBAC rules in
+//! `deploy/` take names and versions from it.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ pub enum Resource {
     Preferences,
     /// Preferences of the cluster.
     ClusterPreferences,
-    /// `ControllerRevision`s, those of instancetypes and preferences only.
+    /// `ControllerRevision`s of instancetypes and preferences.
     Revisions,
     /// `DataSource`s of CDI.
     DataSources,
@@ -50,42 +50,44 @@ pub enum Resource {
     Budgets,
 }
 
-/// What the API server and kubectl call a resource.
+/// The names of a resource in the API and in kubectl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResourceNames {
     /// The API group; empty for the core.
     pub group: &'static str,
-    /// The version that is read, then others of the same shape that are reviewed.
+    /// The version that is read, followed by other versions of the same shape that are reviewed.
     pub versions: &'static [&'static str],
     /// The kind.
     pub kind: &'static str,
-    /// The plural, as in paths and rights.
+    /// The plural, as in URL paths and RBAC rules.
     pub plural: &'static str,
-    /// Short names, the one that messages use first.
+    /// Short names; messages use the first.
     pub short: &'static [&'static str],
 }
 
-/// Where the objects of a resource are.
+/// The location of a resource's objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// In no namespace.
     Cluster,
-    /// In the namespace of the guests that they affect.
+    /// In the namespace of the guests they affect.
     Guests,
-    /// In a namespace that need not be the guests'.
+    /// In a namespace that may differ from the guests'.
     Namespace,
 }
 
-/// Whether guests can be judged without a resource.
+/// The degree to which judgements need a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// They cannot.
+    /// Guests cannot be judged without it.
     Required,
-    /// They can, less exactly.
+    /// Guests can be judged without it, less exactly.
     Dispensable,
-    /// They can, less exactly; the verbs read it where they may, and the webhook never does.
+    /// Guests can be judged without it, less exactly; CLI verbs read it if they have permission, and the webhook never
+    /// does.
     OfVerbs,
-    /// The same; a verdict that depends on an object of it that is not known says so.
+    /// Like `OfVerbs`, and reported in the verdict of each guest that needs a missing object, not once for the whole
+    /// run.
     Sought,
 }
 
@@ -93,7 +95,7 @@ const KUBEVIRT: &str = "kubevirt.io";
 const TYPES: &str = "instancetype.kubevirt.io";
 
 impl Resource {
-    /// All that guests are judged by.
+    /// All resources that judgements depend on.
     pub const ALL: [Self; 20] = [
         Self::Nodes,
         Self::Namespaces,
@@ -117,10 +119,10 @@ impl Resource {
         Self::VolumeSnapshots,
     ];
 
-    /// Those that a drain reads of all pods: what room there is, and which evictions are refused.
+    /// The resources of which a drain reads all objects: for free room, and for evictions that are refused.
     pub const OF_DRAINS: [Self; 3] = [Self::Nodes, Self::Pods, Self::Budgets];
 
-    /// Those that are watched. The verbs list all.
+    /// The watched resources. CLI verbs list all.
     pub const WATCHED: [Self; 16] = {
         let mut watched = [Self::Nodes; 16];
         let (mut at, mut next) = (0, 0);
@@ -134,7 +136,7 @@ impl Resource {
         watched
     };
 
-    /// The table: names, scope, whether it is needed, and what it is read for.
+    /// Returns the row of the table: names, scope, need, and the purpose of reading it.
     #[rustfmt::skip]
     const fn row(self) -> (ResourceNames, Scope, Need, &'static str) {
         use Need::{Dispensable, OfVerbs, Required, Sought};
@@ -156,7 +158,7 @@ impl Resource {
                 "guests that are stopped, and how those that run start again"),
             Self::ReplicaSets => (names(KUBEVIRT, &["v1"], "VirtualMachineInstanceReplicaSet", "virtualmachineinstancereplicasets",
                 &["vmirs", "vmirss"]), Guests, Dispensable, "templates of guests"),
-            // The version that every release with pools serves; 1.9 serves v1beta1 as well.
+            // The version served by every release with pools; 1.9 serves v1beta1 as well.
             Self::Pools => (names("pool.kubevirt.io", &["v1alpha1", "v1beta1"], "VirtualMachinePool", "virtualmachinepools",
                 &["vmpool", "vmpools"]), Guests, Dispensable, "templates of guests"),
             Self::Vmis => (names(KUBEVIRT, &["v1"], "VirtualMachineInstance", "virtualmachineinstances", &["vmi", "vmis"]), Guests, Required,
@@ -193,38 +195,38 @@ impl Resource {
         }
     }
 
-    /// Its names.
+    /// Returns the names.
     #[must_use]
     pub const fn names(self) -> ResourceNames {
         self.row().0
     }
 
-    /// The API group; empty for the core.
+    /// Returns the API group; empty for the core.
     #[must_use]
     pub const fn group(self) -> &'static str {
         self.names().group
     }
 
-    /// The kind.
+    /// Returns the kind.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         self.names().kind
     }
 
-    /// The plural, by which people know it.
+    /// Returns the plural.
     #[must_use]
     pub const fn plural(self) -> &'static str {
         self.names().plural
     }
 
-    /// An object of it as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
+    /// Returns an object's title as `-o name` prints it: `virtualmachine.kubevirt.io/db`.
     #[must_use]
     pub fn title(self, name: &str) -> String {
         let (singular, group) = (self.kind().to_ascii_lowercase(), self.group());
         if group.is_empty() { format!("{singular}/{name}") } else { format!("{singular}.{group}/{name}") }
     }
 
-    /// Group and version of the objects that are read: `v1`, `kubevirt.io/v1`.
+    /// Returns the group and version of the objects that are read: `v1`, `kubevirt.io/v1`.
     #[must_use]
     pub fn api_version(self) -> String {
         let ResourceNames { group, versions, .. } = self.names();
@@ -232,7 +234,7 @@ impl Resource {
         if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
     }
 
-    /// What it is read for.
+    /// Returns the purpose of reading it.
     #[must_use]
     pub const fn read_for(self) -> &'static str {
         self.row().3
@@ -244,37 +246,38 @@ impl Resource {
         self.row().2 != Need::Required
     }
 
-    /// Whether a note says of every verb that it may not be read: a verdict that depends on it does not say so.
+    /// Whether a missing permission is noted once for the whole run, because the verdicts that depend on it do not
+    /// report it.
     #[must_use]
     pub(crate) fn is_missed_unsaid(self) -> bool {
         self.row().2 != Need::Sought
     }
 
-    /// Whether its objects are in namespaces.
+    /// Whether its objects are namespaced.
     #[must_use]
     pub fn is_namespaced(self) -> bool {
         self.row().1 != Scope::Cluster
     }
 
-    /// Whether the objects that a guest is judged by are in the guest's own namespace.
+    /// Whether the objects that affect a guest are in the guest's own namespace.
     #[must_use]
     pub(crate) fn is_of_guests(self) -> bool {
         self.row().1 == Scope::Guests
     }
 
-    /// Whether objects of this group and kind, of any version, are its objects.
+    /// Whether objects of this group and kind, in any version, belong to this resource.
     #[must_use]
     pub(crate) fn is(self, group: &str, kind: &str) -> bool {
         self.kind() == kind && self.group() == group
     }
 
-    /// The resource of a group and a kind, of any version; `None` for one that is not read.
+    /// Returns the resource of a group and a kind, in any version; `None` if it is not read.
     #[must_use]
     pub fn of(group: &str, kind: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|resource| resource.is(group, kind))
     }
 
-    /// The resource whose list or watch in all namespaces has this path.
+    /// Returns the resource with this path for its list or watch in all namespaces.
     #[must_use]
     pub(crate) fn of_path(path: &str) -> Option<Self> {
         let (prefix, rest) = path.strip_prefix('/')?.split_once('/')?;

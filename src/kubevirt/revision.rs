@@ -1,4 +1,4 @@
-//! Each ControllerRevision that KubeVirt pins a VirtualMachine to: a copy of its instancetype or preference.
+//! ControllerRevisions that KubeVirt pins VirtualMachines to: copies of instancetypes and preferences.
 //!
 //! Mirrors `CreateControllerRevision` of `pkg/instancetype/revision/store.go`.
 
@@ -13,25 +13,25 @@ use crate::well_known;
 pub struct Revision {
     /// `metadata`.
     pub metadata: Meta,
-    /// The name of the object it is a copy of.
+    /// The name of the copied object.
     pub(super) object: String,
-    /// What it is a copy of.
+    /// The copied specification.
     pub(super) copy: Copied,
 }
 
-/// What a ControllerRevision holds.
+/// The content of a ControllerRevision.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Copied {
     /// An instancetype.
     Instancetype(Box<InstancetypeSpec>),
     /// A preference.
     Preference(Box<PreferenceSpec>),
-    /// It cannot be read, and why.
+    /// Unreadable content, with the reason.
     Unreadable(String),
 }
 
 impl Revision {
-    /// Reads a ControllerRevision; `None` where it is a copy of something else.
+    /// Reads a ControllerRevision; `None` if it is a copy of something else.
     #[must_use]
     pub fn read(revision: ControllerRevision) -> Option<Self> {
         let ControllerRevision { metadata, data } = revision;
@@ -47,11 +47,11 @@ impl Revision {
             Some("VirtualMachinePreference" | "VirtualMachineClusterPreference") => {
                 Option::deserialize(spec).map(|spec| Copied::Preference(Box::new(spec.unwrap_or_default())))
             }
-            // Up to v1alpha2 a revision held a specification alone, encoded; KubeVirt itself has replaced those since.
+            // Up to v1alpha2, a revision held only an encoded specification; KubeVirt itself has since replaced those.
             kind => Ok(Copied::Unreadable(format!("holds a {}", kind.unwrap_or("nameless kind")))),
         };
         let copy = copy.unwrap_or_else(|error| Copied::Unreadable(format!("holds a malformed spec: {error}")));
-        // KubeVirt goes by the label; a dump that was cleaned of labels still shows it by the copy itself.
+        // KubeVirt uses the label; in a dump without labels, the copy names the object.
         let labelled = well_known::REVISION_OF.value(&metadata.labels).map(str::to_owned);
         let object = labelled.unwrap_or_else(|| text(&data["metadata"]["name"]));
         Some(Self { metadata, object, copy })

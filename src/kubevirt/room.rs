@@ -1,7 +1,8 @@
-//! How much of a node is free: what it can give, and what its pods ask for.
+//! Room of nodes: their allocatable resources minus the requests of their pods.
 //!
-//! Mirrors the scheduler's plugin `NodeResourcesFit` and `PodRequests` (`k8s.io/component-helpers/resource/helpers.go`). It is read
-//! from dumps and on demand, for the verbs that say room; the webhook holds no pods but launchers.
+//! Mirrors the scheduler's plugin `NodeResourcesFit` and `PodRequests`
+//! (`k8s.io/component-helpers/resource/helpers.go`). Room is read from dumps and on demand, for the CLI verbs that
+//! report it; the webhook holds no pods but launchers.
 
 mod quantity;
 mod shortage;
@@ -21,57 +22,58 @@ use quantity::{amounts, quantities};
 pub(crate) use quantity::is_quantity;
 pub(crate) use shortage::Shortage;
 
-/// Resources by name, in thousandths: of a core, of a byte, of a piece.
+/// Amounts by resource name, in thousandths (of a core, of a byte, of a piece).
 pub(crate) type Amounts = BTreeMap<String, i64>;
 
-/// How many pods a node takes, as a resource.
+/// The resource that counts pods.
 const PODS: &str = "pods";
 
-/// A `preemptionPolicy`.
+/// The `preemptionPolicy` `Never`.
 const NEVER: &str = "Never";
 
-/// The kind of an object of snapshots: what the pods of a node ask for, summed up by their priority.
+/// The kind of a snapshot object that holds the requests of a node's pods, summed by priority.
 pub(crate) const POD_REQUESTS: &str = "PodRequests";
 
-/// The kind of an object of snapshots: which kinds it holds all objects of, so that one that is not there does not exist.
+/// The kind of a snapshot object that lists the kinds of which the snapshot holds all objects, so that a missing object
+/// does not exist.
 pub(crate) const COMPLETE: &str = "Complete";
 
-/// The kind of an object of snapshots: pods that are no guest's and that a guest keeps off nodes, or that keep one off.
+/// The kind of a snapshot object that holds pods, other than launchers, in an anti-affinity relation with a guest.
 pub(crate) const OTHER_PODS: &str = "OtherPods";
 
-/// What nodes have, what is asked of them, and how many pods may be missing.
+/// Allocatable resources of nodes, requests of pods, and disruption budgets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Room {
     /// `status.allocatable`, by node.
     allocatable: HashMap<String, Amounts>,
-    /// What pods ask for, by node and by the pods' priority.
+    /// Requests of pods, by node and by the pods' priority.
     asked: HashMap<String, BTreeMap<i64, Amounts>>,
-    /// What a pod of a guest asks for, by namespace, guest and node.
+    /// Requests of a guest's launcher, by namespace, guest and node.
     launchers: HashMap<(String, String, String), PodNeed>,
-    /// The pods on nodes that are no guest's; of a snapshot, those that affect a guest.
+    /// Pods on nodes that are not launchers; in a snapshot, only those that affect a guest.
     others: Vec<OtherPod>,
-    /// Whether they were looked for.
+    /// Whether these pods were read.
     knows_others: bool,
     budgets: Vec<DisruptionBudget>,
-    /// Whether budgets were looked for.
+    /// Whether budgets were read.
     knows_budgets: bool,
-    /// The pods and budgets that were counted: dumps may hold one twice.
+    /// The pods and budgets counted so far: dumps may hold an object twice.
     seen: HashSet<(&'static str, String, String)>,
 }
 
-/// What a pod asks of a node.
+/// The requests of a pod.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PodNeed {
-    /// The resources.
+    /// The requested amounts.
     pub amounts: Amounts,
-    /// Its priority.
+    /// The pod's priority.
     pub priority: i64,
-    /// `preemptionPolicy: Never`: the scheduler shuts down no pod of a lower priority to make room for it.
+    /// Whether `preemptionPolicy` is `Never`: the scheduler evicts no pod of a lower priority to make room for it.
     pub never_preempts: bool,
 }
 
 impl PodNeed {
-    /// The need of a pod in JSON; `None` if the pod states no requests, as in an incomplete dump.
+    /// Reads the requests of a pod in JSON; `None` if the pod states no requests, as in an incomplete dump.
     #[must_use]
     pub(crate) fn of_json(json: &str) -> Option<Self> {
         let Bounded(pod) = serde_json::from_str::<Bounded<PodRoom>>(json).ok()?;
@@ -79,47 +81,47 @@ impl PodNeed {
         need.is_stated().then_some(need)
     }
 
-    /// Whether it asks for anything: each launcher asks for memory.
+    /// Whether the pod states requests: each launcher requests memory.
     fn is_stated(&self) -> bool {
         self.amounts.len() > 1
     }
 
-    /// From this priority on, pods keep their room from it: those of a lower one may be shut down to make room for it. Mirrors
-    /// `PodEligibleToPreemptOthers` (`pkg/scheduler/framework/plugins/defaultpreemption`).
+    /// Returns the lowest priority of pods that keep their room. Pods of a lower priority may be evicted to make room
+    /// for this one. Mirrors `PodEligibleToPreemptOthers` (`pkg/scheduler/framework/plugins/defaultpreemption`).
     #[must_use]
     pub fn yields_to(&self) -> i64 {
         if self.never_preempts { i64::MIN } else { self.priority }
     }
 }
 
-/// A pod on a node that is no guest's launcher: pod anti-affinity goes by it, a guest's and its own.
+/// A pod on a node that is not a launcher; pod anti-affinity of guests may select it, and its own may select guests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtherPod {
-    /// Its namespace.
+    /// The pod's namespace.
     pub namespace: String,
-    /// The node it is on.
+    /// The pod's node.
     pub node: String,
-    /// Its labels.
+    /// The pod's labels.
     pub labels: BTreeMap<String, String>,
-    /// Its required anti-affinity: `affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution`.
+    /// The pod's required anti-affinity: `affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution`.
     pub apart_from: Value,
 }
 
 /// A `PodDisruptionBudget` that is not KubeVirt's own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DisruptionBudget {
-    /// Its namespace.
+    /// The budget's namespace.
     pub namespace: String,
-    /// Its name.
+    /// The budget's name.
     pub name: String,
-    /// Which pods it protects.
+    /// The selector of the protected pods.
     selector: LabelSelector,
     /// `status.disruptionsAllowed`.
     pub allowed: i64,
 }
 
 impl DisruptionBudget {
-    /// Whether it protects a pod with these labels.
+    /// Whether the budget protects a pod with these labels.
     pub(crate) fn protects<'l>(&self, namespace: &str, label: impl Fn(&str) -> Option<&'l str>) -> bool {
         self.namespace == namespace && self.selector.matches_by(label)
     }
@@ -171,11 +173,11 @@ macro_rules! measured {
 measured!(NodeRoom PodRoom PodRequests Complete OtherPods BudgetObject);
 
 impl Room {
-    /// Takes in what an object says of room, if it says any.
+    /// Adds an object's data to the room, if its kind has any.
     ///
     /// # Errors
     ///
-    /// Whatever `reader` says.
+    /// An error of `reader`: the object is malformed or too large.
     pub fn read<'a, R: Reader<'a>>(&mut self, group: &str, kind: &str, reader: &R) -> Result<(), R::Error> {
         match (group, kind) {
             ("", "Node") => {
@@ -208,7 +210,7 @@ impl Room {
         }
         let owned_by = |kind: &str| metadata.owner_references.iter().find(|owner| owner.kind.ends_with(kind));
         let guest = owned_by("VirtualMachineInstance");
-        // One that waits for a node takes no room yet.
+        // A pod without a node uses no room yet.
         if node.is_empty() && guest.is_none() {
             return;
         }
@@ -221,7 +223,7 @@ impl Room {
                 self.launchers.insert((metadata.namespace, owner.name.clone(), node), need);
             }
         } else if owned_by("Pod").is_none() {
-            // A pod of a launcher, which holds its hotplugged volumes, goes where that one does.
+            // An attachment pod, which holds a launcher's hotplugged volumes, moves with that launcher.
             let terms = spec.affinity.and_then(|affinity| affinity.pod_anti_affinity);
             let apart_from = terms.and_then(|terms| terms.required_during_scheduling_ignored_during_execution);
             self.knows_others = true;
@@ -260,8 +262,8 @@ impl Room {
         }
     }
 
-    /// What was read of pods and budgets, as objects of a snapshot: what the pods of each node ask for, without their names, and
-    /// what was looked for.
+    /// Returns snapshot objects for the pods and budgets that were read: the summed requests of each node's pods,
+    /// without their names, and the kinds that were read.
     #[must_use]
     pub fn objects(&self) -> Vec<Value> {
         let sum = |(priority, asked): (&i64, &Amounts)| json!({"priority": priority, "requests": quantities(asked)});
@@ -280,7 +282,7 @@ impl Room {
         self.asked.iter().map(of_node).chain(complete).collect()
     }
 
-    /// Says that all budgets there are have been read, also where there is none.
+    /// Records that all budgets have been read, even if there are none.
     pub(crate) fn mark_budgets_read(&mut self) {
         self.knows_budgets = true;
     }
@@ -288,7 +290,7 @@ impl Room {
     fn budget(&mut self, budget: BudgetObject) {
         self.knows_budgets = true;
         let metadata = budget.metadata.unwrap_or_default();
-        // Those that KubeVirt made for guests (until 1.8) belong to the guest.
+        // Budgets that KubeVirt made for guests (until 1.8) belong to the guest.
         if metadata.owner_references.iter().any(|owner| owner.kind.ends_with("VirtualMachineInstance")) {
             return;
         }
@@ -307,49 +309,50 @@ impl Room {
         }
     }
 
-    /// Says that all pods there are have been read, also where there is none but launchers.
+    /// Records that all pods have been read, even if all are launchers.
     pub(crate) fn mark_pods_read(&mut self) {
         self.knows_others = true;
     }
 
-    /// Whether nothing is known of any node's room.
+    /// Whether no node's allocatable resources are known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.allocatable.is_empty()
     }
 
-    /// Whether budgets are known: a dump in which there is none may have been made without them.
+    /// Whether budgets are known: a dump without budgets may have been made without reading them.
     #[must_use]
     pub(crate) fn knows_budgets(&self) -> bool {
         self.knows_budgets
     }
 
-    /// The budgets of people.
+    /// Returns the budgets that are not KubeVirt's own.
     #[must_use]
     pub fn budgets(&self) -> &[DisruptionBudget] {
         &self.budgets
     }
 
-    /// Whether the pods are known that are no guest's: in a dump in which there is none they may have been left out.
+    /// Whether the pods that are not launchers are known: a dump without such pods may have left them out.
     #[must_use]
     pub(crate) fn knows_others(&self) -> bool {
         self.knows_others
     }
 
-    /// The pods on nodes that are no guest's; none where no such pod is known.
+    /// Returns the pods on nodes that are not launchers; empty if none is known.
     #[must_use]
     pub fn others(&self) -> &[OtherPod] {
         &self.others
     }
 
-    /// What the next launcher of a guest asks for: what the one on its node does, or of a guest that has no node yet the one that waits
-    /// for a node. `None` where that is not known.
+    /// Returns the requests of a guest's next launcher: those of the launcher on its node, or, if the guest has no node
+    /// yet, of the pending launcher. `None` if they are not known.
     #[must_use]
     pub fn need(&self, vmi: &Vmi) -> Option<&PodNeed> {
         self.launchers.get(&key(vmi, &vmi.status.node_name))
     }
 
-    /// What a node has, and what its pods of this priority or a higher one ask for; `None` where what it has is not known.
+    /// Returns a node's allocatable resources and the requests of its pods with at least this priority; `None` if the
+    /// former are not known.
     #[must_use]
     pub fn of_node(&self, node: &str, priority: i64) -> Option<NodeSpace> {
         let of = self.allocatable.get(node)?.clone();
@@ -360,7 +363,7 @@ impl Room {
         Some(NodeSpace { of, used })
     }
 
-    /// What a node's room is for a pod, of which one of this guest may be there already: that one takes no room from it.
+    /// Returns whether a node has room for a pod. The launcher that `guest` has there does not count.
     #[must_use]
     pub(crate) fn for_pod(&self, node: &str, need: &PodNeed, guest: Option<&Vmi>) -> NodeRoomFor {
         let nobody = Amounts::new();
@@ -373,7 +376,7 @@ impl Room {
         }
     }
 
-    /// Takes a guest's launcher off the node that the guest runs on.
+    /// Removes a guest's launcher from the guest's node.
     pub fn leave(&mut self, vmi: &Vmi) {
         let node = &vmi.status.node_name;
         let Some(need) = self.launchers.remove(&key(vmi, node)) else { return };
@@ -384,24 +387,24 @@ impl Room {
     }
 }
 
-/// A guest's launcher on a node.
+/// Returns the key of a guest's launcher on a node.
 fn key(vmi: &Vmi, node: &str) -> (String, String, String) {
     (vmi.metadata.namespace.clone(), vmi.metadata.name.clone(), node.to_owned())
 }
 
-/// Whether a node has room for a pod.
+/// The answer to whether a node has room for a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NodeRoomFor {
-    /// It has, or what it has is not known.
+    /// The node has room, or its room is not known.
     Enough,
-    /// It has once pods of a lower priority are shut down.
+    /// The node has room once pods of a lower priority are evicted.
     ByPreemption,
-    /// It has not.
+    /// The node has no room.
     Short(Shortage),
 }
 
-/// What a node has, and what is asked of it. What a node does not list it does not have: `fitsRequest` (`noderesources/fit.go`) takes 0
-/// for it, whichever resource it is.
+/// A node's allocatable resources and the requests of its pods. A resource that a node does not list counts as 0:
+/// `fitsRequest` (`noderesources/fit.go`) does the same for every resource.
 #[derive(Clone, Debug)]
 pub struct NodeSpace {
     of: Amounts,
@@ -409,15 +412,15 @@ pub struct NodeSpace {
 }
 
 impl NodeSpace {
-    /// How much of a resource is free, in thousandths; less than 0 where more is asked for than there is.
+    /// Returns the free amount of a resource, in thousandths; negative if more is requested than allocatable.
     #[must_use]
     pub fn free(&self, resource: &str) -> i64 {
         let amount = |of: &Amounts| of.get(resource).copied().unwrap_or(0);
         amount(&self.of).saturating_sub(amount(&self.used))
     }
 
-    /// The first resource of which the node has too little for a pod, once `gone` has left: the processor, the memory, then any
-    /// other. `None` where there is room.
+    /// Returns the first resource of which the node has too little for a pod, after `gone` is freed: CPU first, then
+    /// memory, then any other. `None` if there is room.
     #[must_use]
     pub(crate) fn shortage(&self, need: &PodNeed, gone: &Amounts) -> Option<Shortage> {
         let short = |(resource, &asked): (&String, &i64)| {
@@ -430,7 +433,7 @@ impl NodeSpace {
     }
 }
 
-/// Adds one sum to another.
+/// Adds amounts to a sum.
 pub(crate) fn add(sum: &mut Amounts, more: &Amounts) {
     for (resource, amount) in more {
         let known = sum.entry(resource.clone()).or_default();
@@ -445,8 +448,8 @@ fn most(of: &mut Amounts, other: &Amounts) {
     }
 }
 
-/// What a pod asks for: its containers and side-cars together, or an init container where that asks for more; or what the pod
-/// itself says; and its overhead.
+/// Returns the requests of a pod: the sum of its containers and sidecars, or an init container's if they are larger, or
+/// the pod-level requests; plus the overhead.
 fn requests(spec: &PodRoomSpec) -> Amounts {
     let of = |container: &Container| container.resources.as_ref().and_then(|it| it.requests.as_ref()).map(amounts);
     let mut running = Amounts::new();
@@ -474,11 +477,11 @@ fn requests(spec: &PodRoomSpec) -> Amounts {
     running
 }
 
-/// What a pod asks for, as the fields of the `spec` of a pod that asks for the same.
+/// Returns the `spec` fields of a pod with the same requests as the pod that is read.
 ///
 /// # Errors
 ///
-/// Whatever `reader` says.
+/// An error of `reader`: the pod is malformed or too large.
 pub(crate) fn asked_by_pod<'a, R: Reader<'a>>(reader: &R) -> Result<Map<String, Value>, R::Error> {
     let spec = reader.read::<PodRoom>()?.spec.unwrap_or_default();
     let mut out = Map::new();

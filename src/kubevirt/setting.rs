@@ -1,9 +1,9 @@
-//! What in a guest's specification a requirement of its launcher follows from, and where that comes from.
+//! Settings of a guest's specification from which requirements of its launcher follow, and the origins of the settings.
 
-/// What in a guest's specification, or beside it, a requirement of its launcher follows from.
+/// A setting of a guest's specification, or outside it, from which a requirement of its launcher follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// KubeVirt asks it of every launcher.
+    /// KubeVirt's requirement of every launcher.
     KubeVirt,
     /// `developerConfiguration.nodeSelectors` of the KubeVirt custom resource.
     ClusterSelector,
@@ -17,9 +17,9 @@ pub enum Setting {
     HyperV(&'static str),
     /// `domain.cpu.model`.
     Model,
-    /// A feature of `domain.cpu.features` that is required, by name.
+    /// A required feature of `domain.cpu.features`, by name.
     Feature(String),
-    /// One that is forbidden.
+    /// A forbidden feature, by name.
     Forbidden(String),
     /// `domain.machine.type`.
     MachineType,
@@ -35,7 +35,7 @@ pub enum Setting {
     SourceNode,
 }
 
-/// Where a setting comes from that does not stand in the object itself.
+/// The origin of a setting that the object itself does not state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingOrigin {
     /// The instancetype.
@@ -46,15 +46,15 @@ pub enum SettingOrigin {
     DataSource(String, String),
     /// A field of the KubeVirt custom resource, below `spec.configuration`.
     Configuration(&'static str),
-    /// The same where an operator writes that resource, by a HyperConverged resource.
+    /// A field of the same resource, where an operator writes it from a HyperConverged resource.
     HyperConverged(&'static str),
-    /// KubeVirt's own default; the field that would take its place.
+    /// KubeVirt's built-in default, with the field that overrides it.
     BuiltIn(Option<&'static str>),
-    /// A Hyper-V setting that depends on it.
+    /// A Hyper-V setting that depends on this one.
     HyperV(&'static str),
     /// The common model of a policy.
     Policy(String),
 }
 
-/// The settings that were filled in, and from where. The last that filled one in counts.
+/// The settings that were filled in, with their origins. For repeated settings, the last entry counts.
 pub(crate) type Origins = Vec<(Setting, SettingOrigin)>;

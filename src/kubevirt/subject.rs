@@ -1,4 +1,4 @@
-//! From KubeVirt's objects to subjects: who is judged, at which point of its life, with what demand.
+//! Conversion of KubeVirt's objects to subjects: the guest that is judged, its stage, and its requirements.
 
 mod changes;
 mod replicas;
@@ -32,44 +32,44 @@ use crate::fit::subject::{
 use crate::fit::verdict::{Assessment, Check, Finding, Notes, Verdict};
 use crate::well_known;
 
-/// An object made ready for judgement.
+/// An object prepared for judgement.
 #[derive(Clone, Debug)]
 pub struct Prepared<'a> {
-    /// Who is judged.
+    /// The guest that is judged.
     pub subject: Subject<'a>,
-    /// The pod KubeVirt would create; `None` for a pod as given, and where it would create none.
+    /// The pod KubeVirt would create; `None` for an existing pod, and if KubeVirt would create none.
     pub predicted: Option<Rendered>,
-    /// Why nothing can be judged: no pod would be created, or an object is not known.
+    /// The reason why nothing can be judged: no pod would be created, or an object is not known.
     pub not_judged: Option<Finding>,
-    /// What had to be assumed.
+    /// Notes on assumptions.
     pub notes: Vec<Finding>,
 }
 
 impl Prepared<'_> {
-    /// The guest looked up among the nodes.
+    /// Matches the guest against the nodes.
     #[must_use]
     pub(crate) fn look_up<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Judgement<'j, 'j> {
         let why = self.not_judged.as_ref().map(|finding| finding.words().unwrap_or_default().to_owned());
         Judgement::new(&self.subject, &cluster.fleet, effort).unless_not_judged(why)
     }
 
-    /// What is known beside the nodes.
+    /// Returns the notes that do not depend on nodes.
     #[must_use]
     pub fn notes(&self) -> Notes<'_> {
         Notes { not_judged: self.not_judged.as_ref(), notes: &self.notes }
     }
 
-    /// Outcome, cause and fitting nodes.
+    /// Returns outcome, cause and fitting nodes.
     pub fn assess(&self, cluster: &Cluster) -> Assessment {
         self.assess_within(cluster, Depth::Brief.into())
     }
 
-    /// The same, until it is enough: then the outcome is not known.
+    /// Returns the assessment, computed within a deadline; after it, the outcome is not known.
     pub(crate) fn assess_within(&self, cluster: &Cluster, effort: Effort<'_>) -> Assessment {
         self.look_up(cluster, effort).into_assessment()
     }
 
-    /// The verdict.
+    /// Returns the verdict.
     pub fn judge<'j>(&'j self, cluster: &'j Cluster, effort: impl Into<Effort<'j>>) -> Verdict {
         self.look_up(cluster, effort).verdict_with(self.notes())
     }
@@ -84,7 +84,7 @@ fn finding(check: Check, field: &str, message: String) -> Finding {
     Finding::noted(check, field, message)
 }
 
-/// What goes beyond a bound was not read, so nothing can be said by nodes.
+/// Returns the finding for an object that was not read whole, so that nodes cannot be judged.
 fn too_large(excess: &Excess) -> Finding {
     finding(Check::Unknown, excess.field(), format!("it is too large to judge: {excess}"))
 }
@@ -93,7 +93,7 @@ fn assumed(cluster: &Cluster) -> Vec<Finding> {
     cluster.release.assumption().map(|words| finding(Check::Assumed, "", words)).into_iter().collect()
 }
 
-/// A launcher pod as it is given; `None` for any other pod.
+/// Prepares a launcher pod; `None` for any other pod.
 #[must_use]
 pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     if !cluster::is_launcher(pod) {
@@ -138,7 +138,7 @@ pub fn of_pod<'a>(pod: &Pod<'a>, cluster: &Cluster) -> Option<Prepared<'a>> {
     Some(Prepared { subject, predicted: None, not_judged, notes: Vec::new() })
 }
 
-/// The VMI that owns a pod, where it is known; one of that name with another UID is another guest. What people paste may name none.
+/// Returns the VMI that owns a pod; `None` if it is not known, or has another UID. A pasted pod may have no UID.
 #[must_use]
 pub(crate) fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c Vmi> {
     let owner = cluster::owner(pod)?;
@@ -146,19 +146,20 @@ pub(crate) fn vmi_of_pod<'c>(pod: &Pod<'_>, cluster: &'c Cluster) -> Option<&'c 
     (vmi.metadata.uid.is_empty() || owner.uid.is_empty() || vmi.metadata.uid == owner.uid).then_some(vmi)
 }
 
-/// Whether entries of a target pod were inherited: its guest's present launcher has some that the guest itself does not ask for.
+/// Whether entries of a target pod were inherited: the guest's current launcher has entries that the guest itself does
+/// not require.
 fn is_inherited(vmi: Option<&Vmi>, cluster: &Cluster, target: &Placement<'_>) -> bool {
     match vmi.and_then(|vmi| Some((vmi, cluster.current_launcher(vmi)?))) {
         Some((vmi, source)) => {
             let mut entries = source.placement.selector.iter().filter(|(key, _)| label::is_inherited(key));
             entries.any(|(key, _)| !launch::asks(&vmi.spec, &cluster.config, key))
         }
-        // Nothing is known of the source: a target that asks for features has a selector already.
+        // The source is not known: a target pod with inheritable entries has inherited them.
         None => target.selector.iter().any(|(key, _)| label::is_inherited(key)),
     }
 }
 
-/// A VMI that is to be started.
+/// Prepares a VMI that is about to start.
 #[must_use]
 pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     let mut out = of_spec(
@@ -173,7 +174,7 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     out.subject.changes = changes::of_vmi(vmi, vm_of(vmi, cluster), cluster);
     let restart = out.subject.restart.clone();
     describe(&mut out.subject, vmi, cluster);
-    // Prepared at start, the start is its own.
+    // The stage is the start itself, so it is also the start after a restart.
     out.subject.restart = restart;
     if is_being_deleted(&vmi.metadata) {
         out.not_judged = Some(finding(Check::NoPod, "", NoPod::BeingDeleted.to_string()));
@@ -181,13 +182,13 @@ pub(crate) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Prepared<'static> {
     out.unless_too_large(vmi.metadata.excess.as_ref())
 }
 
-/// A VM: the guest it will become.
+/// Prepares a VM: the guest made from it.
 #[must_use]
 pub(crate) fn of_vm(vm: &VirtualMachine, cluster: &Cluster) -> Prepared<'static> {
     of_guest(vm, guest_of(vm, cluster), cluster)
 }
 
-/// A VM by the guest that it becomes, which may be another one than [`guest_of`] tells.
+/// Prepares a VM with a given guest, which may differ from the result of [`guest_of`].
 #[must_use]
 pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
     let changes = changes::of_vm(vm, &guest, cluster);
@@ -214,13 +215,13 @@ pub(crate) fn of_guest(vm: &VirtualMachine, guest: Guest, cluster: &Cluster) -> 
     out.unless_too_large(excess.as_ref())
 }
 
-/// The name, or what it is generated from.
+/// Returns the name, or the prefix it is generated from.
 #[must_use]
 pub fn name_of(meta: &super::wire::Meta) -> String {
     if meta.name.is_empty() { meta.generate_name.clone() } else { meta.name.clone() }
 }
 
-/// `namespace/name` of a guest, before what is said of it.
+/// Returns `namespace/name` of a guest, shortened for messages.
 #[must_use]
 pub fn title(vmi: &Vmi) -> String {
     let (namespace, name) = (&vmi.metadata.namespace, name_of(&vmi.metadata));
@@ -228,7 +229,7 @@ pub fn title(vmi: &Vmi) -> String {
     if title.len() <= TITLE_CHARS { title } else { Shown::within(&title, TITLE_CHARS).to_string() }
 }
 
-/// A guest of which not enough is known to predict its pod.
+/// Prepares a guest whose pod cannot be predicted.
 fn unknown(subject: Subject<'_>, why: Option<Finding>) -> Prepared<'_> {
     let subject = Subject {
         mode: CpuMode::Unset,
@@ -279,7 +280,7 @@ fn of_spec(
     Prepared { subject, predicted: Some(rendered), not_judged, notes }
 }
 
-/// The CPU features that the guest is not given.
+/// Returns the CPU features that are disabled or forbidden.
 fn switched_off(spec: &VmiSpec) -> Vec<String> {
     let features = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features);
     let is_off = |policy: &str| matches!(policy, "disable" | "forbid");
@@ -297,7 +298,7 @@ fn start(spec: &VmiSpec, rendered: &Rendered, cluster: &Cluster) -> Start<'stati
     Start { mode, placement, after_start }
 }
 
-/// What the first migration of a guest will demand.
+/// Returns the requirements of the guest's first migration.
 fn after_start(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> AfterStart {
     let release = cluster.release.release();
     let looks_migrated = placement.selector.iter().any(|(key, _)| label::is_inherited(key));
@@ -311,7 +312,7 @@ fn after_start(placement: &Placement<'_>, mode: &CpuMode, cluster: &Cluster) -> 
     AfterStart { host_model, vendor: release.selects_vendor() }
 }
 
-/// The CPU mode of a pod whose VMI is not known, from what it asks.
+/// Derives the CPU mode of a pod whose VMI is not known from its requirements.
 fn mode_of(placement: &Placement<'_>) -> CpuMode {
     let named = placement.selector.iter().find(|(key, _)| Family::of(key) == Family::CpuModel);
     if let Some((key, _)) = named {
@@ -326,24 +327,24 @@ fn mode_of(placement: &Placement<'_>) -> CpuMode {
     }
 }
 
-/// What the cluster's configuration and release mean for a guest beyond its demand.
+/// Sets the fields that depend on the cluster's configuration and release.
 fn configured(subject: &mut Subject<'_>, cluster: &Cluster) {
     subject.obsolete = obsolete::list(&subject.placement, cluster);
     subject.withheld = Arc::clone(&cluster.withheld.models);
     subject.mended_in = cluster.mended_in();
 }
 
-/// What an edit of its VM, as far as that is known, means for a guest that runs.
+/// Sets the effects of an edit of the VM on the running guest, as far as the VM is known.
 fn describe_edits(subject: &mut Subject<'_>, vm: Option<&VirtualMachine>, cluster: &Cluster) {
     subject.restart_required = vm.is_some_and(migration::waits_for_restart);
     subject.live_update = !subject.restart_required && cluster.release.release().updates_live(&cluster.config);
 }
 
-/// What is known of a VMI beyond its demand.
+/// Sets the fields that describe a VMI beyond its requirements.
 fn describe(subject: &mut Subject<'_>, vmi: &Vmi, cluster: &Cluster) {
     subject.own_selector = vmi.spec.node_selector.clone().into_iter().collect();
     let owners = &vmi.metadata.owner_references;
-    // A dump may have been cleaned of owners.
+    // A dump may lack owner references.
     let is_of_vm = || owners.is_empty() && cluster.vm(&vmi.metadata.namespace, &vmi.metadata.name).is_some();
     let has_vm = owners.iter().any(|owner| owner.kind.ends_with("VirtualMachine")) || is_of_vm();
     subject.template = has_vm.then_some(Template::VirtualMachine);
@@ -375,7 +376,7 @@ fn running(vmi: &Vmi, cluster: &Cluster) -> Option<Running<'static>> {
     Some(Running { node: node.to_owned(), placement: (*pod.placement).clone() })
 }
 
-/// The node that a guest runs on, as far as its launcher is known.
+/// Returns the node that a guest runs on; `None` if it has none, or its launcher is not known.
 pub(crate) fn runs_on<'v>(vmi: &'v Vmi, cluster: &Cluster) -> Option<&'v str> {
     running_pod(vmi, cluster).map(|(node, _)| node)
 }
@@ -385,7 +386,7 @@ fn running_pod<'v, 'c>(vmi: &'v Vmi, cluster: &'c Cluster) -> Option<(&'v str, &
     Some((node, cluster.current_launcher(vmi).filter(|pod| pod.excess.is_none())?))
 }
 
-/// Why KubeVirt refuses to migrate a guest within the cluster, if it does.
+/// Returns why KubeVirt refuses to migrate a guest within the cluster; `None` if it does not.
 pub(crate) fn not_migratable(vmi: &Vmi) -> Option<NotMigratable> {
     migration::not_migratable(vmi).map(refusal)
 }
@@ -394,7 +395,7 @@ pub(crate) fn refusal(condition: &Condition) -> NotMigratable {
     NotMigratable { reason: condition.reason.clone(), message: condition.message.clone() }
 }
 
-/// Who asks for what a pod of a guest requires: its VM, where that asks for it too.
+/// Returns the authors of a pod's requirements: the guest's VM for the entries that the VM requires too.
 fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, SettingOrigin)], cluster: &Cluster) -> Authors {
     let mut authors = Source::vmi(vmi, filled).authors(rendered);
     if let Some((vm, guest)) = vm_of(vmi, cluster).map(|vm| (vm, guest_of(vm, cluster)))
@@ -402,7 +403,7 @@ fn authors_of_vmi(vmi: &Vmi, rendered: &Rendered, filled: &[(Setting, SettingOri
     {
         let Guest { mut spec, mut origins, instancetype, preference, .. } = guest;
         origins.extend(defaults::apply(&mut spec, &cluster.config));
-        // One that is pinned to a frequency already asks for no other.
+        // A guest that is pinned to a TSC frequency requires no other one.
         let status = VmiStatus { topology_hints: vmi.status.topology_hints.clone(), ..VmiStatus::default() };
         let anew = launch::render(&spec, &status, &cluster.config, cluster.release.release());
         overlay(
@@ -418,13 +419,15 @@ fn under_own(vmi: &Vmi, cluster: &Cluster) -> Vec<(String, String)> {
     launch::under_own(&vmi.spec, &vmi.status, &cluster.config, cluster.release.release())
 }
 
-/// What is asked for under the keys of the guest's own selector in a launcher pod. It takes a prediction, as the next.
+/// Returns the entries that a launcher pod has under keys of the guest's own node selector if that selector is removed.
+/// Costs a prediction.
 #[must_use]
 pub(crate) fn under_own_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Vec<(String, String)> {
     vmi_of_pod(pod, cluster).map(|vmi| under_own(vmi, cluster)).unwrap_or_default()
 }
 
-/// Who asks for what a launcher pod requires. It takes a prediction, so it is found out where something is to be said alone.
+/// Returns the authors of a launcher pod's requirements. Costs a prediction, so callers use it only for requests that
+/// get messages.
 #[must_use]
 pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
     let Some(vmi) = vmi_of_pod(pod, cluster) else { return Authors::default() };
@@ -432,7 +435,8 @@ pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
     let mut authors = authors_of_vmi(vmi, &anew, &[], cluster);
     let source = cluster.current_launcher(vmi);
     let is_target = well_known::MIGRATION_UID.is_set(&pod.metadata.labels);
-    // What no start asks for comes from the migration: of the launcher that is left, of its node, or of who asked for it.
+    // Entries that no start requires come from the migration: from the source launcher, from its node, or from
+    // `addedNodeSelector`.
     let by_migration = |key: &str| match source {
         Some(source) if label::is_inherited(key) && source.placement.get(key).is_some() => Author::Inherited,
         _ if label::is_inherited(key) || Family::of(key) == Family::CpuVendor => {
@@ -454,14 +458,14 @@ pub(crate) fn authors_of_pod(pod: &Pod<'_>, cluster: &Cluster) -> Authors {
     authors
 }
 
-/// The VM that owns a guest, where it is known.
+/// Returns the VM that owns a guest; `None` if it is not known.
 fn vm_of<'c>(vmi: &Vmi, cluster: &'c Cluster) -> Option<&'c VirtualMachine> {
     let owner = vmi.metadata.owner_references.iter().find(|owner| owner.kind.ends_with("VirtualMachine"))?;
     cluster.vm(&vmi.metadata.namespace, &owner.name)
 }
 
-/// How a guest of this specification would start, with the defaults of now; `None` where KubeVirt would create no pod, or its
-/// affinity is too large.
+/// Returns how a guest with this specification would start, with the current defaults; `None` if KubeVirt would create
+/// no pod, or its affinity is too large.
 pub(super) fn start_of(mut spec: VmiSpec, cluster: &Cluster) -> Option<Start<'static>> {
     defaults::apply(&mut spec, &cluster.config);
     let mut status = VmiStatus::default();
@@ -470,7 +474,7 @@ pub(super) fn start_of(mut spec: VmiSpec, cluster: &Cluster) -> Option<Start<'st
     rendered.excess.is_none().then(|| start(&spec, &rendered, cluster))
 }
 
-/// The selector of the launcher that a guest runs in; empty where that is not known.
+/// Returns the selector of the launcher that a guest runs in; empty if it is not known.
 ///
 /// # Errors
 ///
@@ -484,7 +488,7 @@ pub(crate) fn source_selector(vmi: &Vmi, cluster: &Cluster) -> Result<BTreeMap<S
     }
 }
 
-/// A migration: its target pod is predicted.
+/// Prepares a migration: its target pod is predicted.
 #[must_use]
 pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> {
     let namespace = &vmim.metadata.namespace;
@@ -562,7 +566,7 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
         seen_from_migration(&mut subject.authors);
     }
     if from_elsewhere {
-        // It has not started here: there is nothing to be restarted.
+        // The guest has not started in this cluster, so it cannot be restarted.
         subject.restart = None;
     } else {
         subject.changes = changes::of_vmi(vmi, vm_of(vmi, cluster), cluster);
@@ -572,14 +576,14 @@ pub(crate) fn of_migration(vmim: &Vmim, cluster: &Cluster) -> Prepared<'static> 
             Some(NotEvacuated::Refused(_)) | None => None,
         };
     }
-    // Disks that are not shared keep no guest from going elsewhere.
+    // Decentralized migration does not need shared disks.
     let is_decentralized = from_elsewhere || vmim.spec.send_to.is_some();
     let is_exempted = |condition: &&Condition| is_decentralized && condition.reason == "DisksNotLiveMigratable";
     subject.not_migratable = migration::not_migratable(vmi).filter(|condition| !is_exempted(condition)).map(refusal);
     Prepared { subject, predicted, not_judged, notes }
 }
 
-/// Why there is no target pod to judge.
+/// Returns the finding for a missing target pod.
 fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
     let check = if matches!(why, NoPod::TooLarge { .. }) { Check::Unknown } else { Check::NoPod };
     let field = match why {
@@ -597,7 +601,8 @@ fn no_target(why: &NoPod, vmim: &Vmim) -> Finding {
     finding(check, field, why.to_string())
 }
 
-/// Another migration of a guest, which is unfinished. Mirrors `ensureNoMigrationConflict` (`migration-create-admitter.go`).
+/// Returns a note about another unfinished migration of the guest. Mirrors `ensureNoMigrationConflict`
+/// (`migration-create-admitter.go`).
 fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     let is_other = |other: &&Vmim| other.metadata.name != vmim.metadata.name && !is_final(&other.status.phase);
     let other = cluster.migrations_of(vmi).find(is_other).filter(|_| !is_being_deleted(&vmi.metadata))?;
@@ -609,7 +614,7 @@ fn unfinished(vmi: &Vmi, vmim: &Vmim, cluster: &Cluster) -> Option<Finding> {
     Some(finding(Check::Assumed, "spec.vmiName", words))
 }
 
-/// Who asks for the eviction strategy `LiveMigrate` of a guest, if it has that one.
+/// Returns the author of a guest's eviction strategy `LiveMigrate`; `None` for any other strategy.
 fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
     const LIVE_MIGRATE: &str = "LiveMigrate";
     let default = &cluster.config.configuration.eviction_strategy;
@@ -625,7 +630,8 @@ fn live_migrate(vmi: &Vmi, cluster: &Cluster) -> Option<Author> {
     }
 }
 
-/// What is asked for by `addedNodeSelector` alone: KubeVirt's own entries win over it and stay without it.
+/// Returns the entries that only `addedNodeSelector` requires: KubeVirt's own entries take precedence and stay without
+/// it.
 fn added(
     vmim: &Vmim,
     target: &migration::PredictedTarget,
@@ -643,13 +649,13 @@ fn added(
     added.iter().filter(alone).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The volumes of a guest that are bound to nodes.
+/// Returns the volumes of a guest that are bound to nodes.
 #[must_use]
 pub(crate) fn bound_volumes(vmi: &Vmi, cluster: &Cluster) -> Vec<BoundVolume> {
     storage::bound_volumes(&vmi.spec, &vmi.metadata.namespace, cluster)
 }
 
-/// A running guest, as if a user asked for its migration now; `None` if it does not run.
+/// Prepares a running guest as if a user requested its migration now; `None` if it does not run.
 #[must_use]
 pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'static>> {
     if !migration::runs(vmi) {
@@ -661,13 +667,13 @@ pub(crate) fn of_running(vmi: &Vmi, cluster: &Cluster) -> Option<Prepared<'stati
     Some(of_migration(&vmim, cluster))
 }
 
-/// Whether an update of a VM affects the judgement: one that leaves its demand alone is not our concern.
+/// Whether an update of a VM affects the judgement.
 ///
-/// `captures` says that virt-controller sends it: it writes into a VM which revision of its instancetype and preference it
-/// uses, the one there is (`pkg/instancetype/revision/store.go`), which changes nothing of the guest. A person may name any.
+/// `captures`: virt-controller sent the update. It writes the current revision of the instancetype and preference into
+/// a VM (`pkg/instancetype/revision/store.go`), which does not change the guest. A user may name any revision.
 #[must_use]
 pub(crate) fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: bool) -> bool {
-    // What becomes of it at an eviction changes nothing of where it can run, and volumes are not judged.
+    // The eviction strategy does not change the nodes a guest can run on, and volumes are not judged.
     let guest = |vm: &VirtualMachine| VmiSpec {
         eviction_strategy: String::new(),
         volumes: Vec::new(),
@@ -680,7 +686,7 @@ pub(crate) fn concerns(old: &VirtualMachine, new: &VirtualMachine, captures: boo
         (old, new) => old == new,
     };
     let Meta { labels: before, .. } = &old.spec.template.metadata;
-    // The labels decide which policy governs it.
+    // The template's labels decide which policy applies.
     guest(old) != guest(new)
         || old.metadata.excess != new.metadata.excess
         || *before != new.spec.template.metadata.labels

@@ -1,4 +1,4 @@
-//! The TSC frequency that a guest is given, once, before its launcher is made.
+//! The TSC frequency that a guest gets once, before its launcher is created.
 //!
 //! Mirrors `pkg/virt-controller/watch/topology` (`hinter.go`, `tsc.go`, `filter.go`).
 
@@ -8,11 +8,12 @@ use super::setting::Setting;
 use super::wire::{VmiSpec, VmiStatus};
 use crate::fit::label;
 
-/// What binds the guest to a TSC frequency, if anything does. Mirrors `GetTscFrequencyRequirement`.
+/// Returns the setting that binds the guest to a TSC frequency; `None` if none does. Mirrors
+/// `GetTscFrequencyRequirement`.
 #[must_use]
 pub(crate) fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
     let invtsc = spec.domain.cpu.iter().flat_map(|cpu| &cpu.features).any(|feature| {
-        // KubeVirt overlooks the empty policy here, though it means require elsewhere.
+        // KubeVirt ignores the empty policy here, although it means require elsewhere.
         feature.name == "invtsc" && matches!(feature.policy.as_str(), "require" | "force")
     });
     if invtsc {
@@ -22,7 +23,7 @@ pub(crate) fn asks_for_tsc(spec: &VmiSpec) -> Option<Setting> {
     is_on(hyperv.reenlightenment.as_ref()).then_some(Setting::HyperV("reenlightenment"))
 }
 
-/// Gives a guest that is to start its TSC frequency, where it needs one and has none yet. Mirrors `TopologyHintsForVMI`.
+/// Sets the TSC frequency of a starting guest that needs one and has none yet. Mirrors `TopologyHintsForVMI`.
 ///
 /// # Errors
 ///
@@ -34,8 +35,8 @@ pub(crate) fn hint(spec: &VmiSpec, status: &mut VmiStatus, cluster: &Cluster) ->
     Ok(())
 }
 
-/// The lowest frequency of the cluster in Hz; 0 where no node has the label. Mirrors `LowestTSCFrequencyOnCluster`: taints and cordons are
-/// not looked at.
+/// Returns the lowest frequency of the cluster in Hz; 0 if no node has the label. Mirrors
+/// `LowestTSCFrequencyOnCluster`, which ignores taints and cordons.
 fn lowest_frequency(cluster: &Cluster) -> Result<i64, i64> {
     match cluster.config.configuration.developer_configuration.minimum_cluster_tsc_frequency {
         Some(configured) if configured > 0 => return Ok(configured),

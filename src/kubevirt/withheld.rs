@@ -1,4 +1,4 @@
-//! What `spec.configuration.obsoleteCPUModels` withholds, found out once for all guests of a cluster.
+//! CPU models withheld by `spec.configuration.obsoleteCPUModels`, computed once for all guests of a cluster.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -7,12 +7,12 @@ use super::wire::Configuration;
 use crate::fit::fleet::Fleet;
 use crate::fit::label::{self, Family};
 
-/// What a configured list withholds, for all guests of a cluster.
+/// The models that a configured list withholds.
 #[derive(Debug, Default)]
 pub struct Withheld {
-    /// The models.
+    /// The model names in the list.
     pub(crate) models: Arc<BTreeSet<String>>,
-    /// The host models of the nodes that are labelled for it; computed on first use.
+    /// The host models of nodes labelled as obsolete; computed on first use.
     host_models: OnceLock<Vec<String>>,
 }
 
@@ -22,7 +22,7 @@ impl Withheld {
         Self { models: Arc::new(models), host_models: OnceLock::new() }
     }
 
-    /// The host models of the nodes that guests with host-model avoid.
+    /// Returns the host models of the nodes that host-model guests avoid.
     pub(super) fn host_models(&self, fleet: &Fleet) -> &[String] {
         self.host_models.get_or_init(|| {
             let nodes = fleet.bearing(label::OBSOLETE_HOST_MODEL, "true");

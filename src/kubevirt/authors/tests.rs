@@ -1,4 +1,4 @@
-//! Who is said to ask is who asks: with what the author has taken away, the requirement is gone, or another asks for it.
+//! Authors are correct: without the author's setting, the requirement is gone, or it has another author.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -28,7 +28,7 @@ fn object(json: &Value) -> Option<ClusterObject> {
     ClusterObject::read(group, json["kind"].as_str().unwrap_or_default(), &Json(json.clone())).expect("well-formed")
 }
 
-/// The value at a path such as `spec.a[0].b`, or what holds its last part.
+/// Returns the value at a path such as `spec.a[0].b`, or the object that holds its last part.
 fn at<'v>(object: &'v mut Value, path: &str) -> &'v mut Value {
     path.split('.').fold(object, |value, part| match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
         Some((field, index)) => &mut value[field][index.parse::<usize>().expect("an index")],
@@ -36,7 +36,7 @@ fn at<'v>(object: &'v mut Value, path: &str) -> &'v mut Value {
     })
 }
 
-/// The VM without what the author has of it; `None` where that lies elsewhere.
+/// Returns the VM without the author's setting; `None` if the setting is in another object.
 fn without(vm: &Value, author: &Author) -> Option<Value> {
     let mut vm = vm.clone();
     match author {

@@ -1,8 +1,8 @@
-//! The instancetype and the preference that a VirtualMachine names, as it uses them: the ControllerRevision that it is pinned to
-//! goes before the object of that name.
+//! The instancetype and the preference that a VirtualMachine uses: the ControllerRevision that it is pinned to takes
+//! precedence over the named object.
 //!
-//! Mirrors `pkg/instancetype/find` (`spec.go`, `revision.go`), `pkg/instancetype/preference/find` and, for when a revision that
-//! the status names counts, `syncStatusWithMatcher` of `pkg/instancetype/revision/store.go`.
+//! Mirrors `pkg/instancetype/find` (`spec.go`, `revision.go`), `pkg/instancetype/preference/find`, and
+//! `syncStatusWithMatcher` of `pkg/instancetype/revision/store.go` for whether a revision in the status counts.
 
 use std::borrow::Cow;
 
@@ -15,21 +15,21 @@ use crate::kubevirt::resource::Resource;
 use crate::kubevirt::revision::Copied;
 use crate::kubevirt::wire::{InstancetypeSpec, Matcher, Meta, PreferenceSpec, StatusRef, VirtualMachine};
 
-/// An instancetype or a preference, and how it is known.
+/// An instancetype or a preference, and how it was found.
 pub(super) struct FoundObject<'c, T> {
     pub(super) spec: &'c T,
-    /// What had to be assumed, or is worth knowing.
+    /// A note about an assumption.
     pub(super) assumed: Option<Finding>,
-    /// Why it is too large to be read whole, if it is.
+    /// The reason why the object was not read whole; `None` if it was.
     pub(super) excess: Option<Excess>,
-    /// As the VirtualMachine names it once virt-api has inferred it.
+    /// The reference to the object after virt-api's inference.
     pub(super) matcher: Matcher,
 }
 
-/// What a VirtualMachine uses; nothing where it names none; or what would have to be known.
+/// The object that a VirtualMachine uses; `None` if it names none; an error if an object is missing.
 pub(super) type Result<'c, T> = std::result::Result<Option<FoundObject<'c, T>>, Box<Finding>>;
 
-/// The instancetype of a VirtualMachine.
+/// Finds the instancetype of a VirtualMachine.
 pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, InstancetypeSpec> {
     let Some(matcher) = inferred(Inferred::Instancetype, vm.spec.instancetype.as_ref(), vm, cluster)? else {
         return Ok(None);
@@ -51,7 +51,7 @@ pub(super) fn instancetype<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Res
     search.find(live, copied).map(Some)
 }
 
-/// The preference of a VirtualMachine.
+/// Finds the preference of a VirtualMachine.
 pub(super) fn preference<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Result<'c, PreferenceSpec> {
     let Some(matcher) = inferred(Inferred::Preference, vm.spec.preference.as_ref(), vm, cluster)? else {
         return Ok(None);
@@ -73,7 +73,7 @@ pub(super) fn preference<'c>(vm: &VirtualMachine, cluster: &'c Cluster) -> Resul
     search.find(live, copied).map(Some)
 }
 
-/// The instancetype or preference that a VirtualMachine names, or that virt-api infers for it.
+/// Returns the reference to the instancetype or preference that a VirtualMachine names, or that virt-api infers.
 fn inferred<'v>(
     what: Inferred,
     matcher: Option<&'v Matcher>,
@@ -85,11 +85,11 @@ fn inferred<'v>(
     infer::matcher(what, matcher, vm, cluster).map_err(unknown)
 }
 
-/// What is looked for.
+/// A search for an instancetype or a preference.
 struct RevisionSearch<'v, 'c> {
     /// `instancetype` or `preference`: the field of the VirtualMachine's spec.
     what: &'static str,
-    /// The kind of a namespace and the kind of the cluster.
+    /// The namespaced kind and the cluster-wide kind.
     kinds: [Resource; 2],
     vm: &'v VirtualMachine,
     matcher: &'v Matcher,
@@ -171,7 +171,7 @@ impl<'c> RevisionSearch<'_, 'c> {
         }
     }
 
-    /// The kind that is named, and where the object is kept; `None` for a kind that KubeVirt does not know.
+    /// Returns the kind that is named, and the namespace of the object; `None` for a kind that KubeVirt does not know.
     fn kind(&self) -> Option<(Resource, &str)> {
         let [of_namespace, of_cluster] = self.kinds;
         let asked = &self.matcher.kind;
@@ -185,13 +185,13 @@ impl<'c> RevisionSearch<'_, 'c> {
         }
     }
 
-    /// The ControllerRevision that goes before the object of that name.
+    /// Returns the name of the ControllerRevision that takes precedence over the named object.
     fn pinned(&self) -> Option<String> {
         let matcher = self.matcher;
         if !matcher.revision_name.is_empty() {
             return Some(matcher.revision_name.clone());
         }
-        // A manifest without status is applied over the VirtualMachine that is there, whose status stays.
+        // A manifest without status is applied over the existing VirtualMachine, which keeps its status.
         let stored = || self.cluster.vm(&self.vm.metadata.namespace, &self.vm.metadata.name).and_then(self.status);
         let status = (self.status)(self.vm).or_else(stored)?;
         let is_same = |asked: &str, known: &str| asked.is_empty() || known.is_empty() || asked == known;
@@ -219,8 +219,8 @@ impl<'c> RevisionSearch<'_, 'c> {
     }
 }
 
-/// Whether a ControllerRevision of this name is a copy of an object as it is now, by the UID and the generation that KubeVirt puts
-/// into the name (`GenerateName`); `None` where a dump was cleaned of them.
+/// Whether a ControllerRevision of this name is a copy of an object's current version, by the UID and generation that
+/// KubeVirt writes into the name (`GenerateName`); `None` if the dump lacks them.
 fn is_copy_of(revision: &str, object: &Meta) -> Option<bool> {
     if object.uid.is_empty() || object.generation == 0 {
         return None;

@@ -1,5 +1,5 @@
-//! The instancetype and the preference that virt-api infers from a volume when a VirtualMachine is created: from the labels of
-//! the object that the volume is filled from.
+//! Inference of the instancetype and the preference from a volume. When a VirtualMachine is created, virt-api reads
+//! them from the labels of the object that the volume is filled from.
 //!
 //! Mirrors `pkg/instancetype/infer` (`handler.go`, `volume.go`).
 
@@ -11,7 +11,7 @@ use crate::kubevirt::resource::Resource;
 use crate::kubevirt::wire::{DataSourceRef, DataVolumeSpec, Matcher, Meta, ObjectSource, VirtualMachine};
 use crate::well_known::{self, WellKnown};
 
-/// Which of the two is inferred.
+/// The kind of object that is inferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Inferred {
     Instancetype,
@@ -19,7 +19,7 @@ pub(super) enum Inferred {
 }
 
 impl Inferred {
-    /// The field of the VirtualMachine's `spec`.
+    /// Returns the field of the VirtualMachine's `spec`.
     pub(super) fn field(self) -> &'static str {
         match self {
             Self::Instancetype => "instancetype",
@@ -27,7 +27,7 @@ impl Inferred {
         }
     }
 
-    /// The labels that hold its name and its kind.
+    /// Returns the labels that hold the name and the kind.
     fn labels(self) -> [WellKnown; 2] {
         match self {
             Self::Instancetype => [well_known::DEFAULT_INSTANCETYPE, well_known::DEFAULT_INSTANCETYPE_KIND],
@@ -36,24 +36,25 @@ impl Inferred {
     }
 }
 
-/// Why nothing is inferred.
+/// A reason why nothing is inferred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum NotInferred {
-    /// An object is not known; the resources that may hold it.
+    /// The object is not known. `needed` names the resources that may hold it.
     Unknown { object: String, needed: &'static [Resource] },
-    /// An object is too large to be read whole, and why.
+    /// The object is too large to be read whole; the text says why.
     TooLarge(String),
-    /// Nothing names one: with the failure policy `Ignore` the VirtualMachine is made without (`IgnoreableInferenceError`).
+    /// No label names an object. With the failure policy `Ignore`, the VirtualMachine is created without one
+    /// (`IgnoreableInferenceError`).
     Unnamed(String),
-    /// KubeVirt refuses the VirtualMachine, whatever the failure policy says.
+    /// KubeVirt refuses the VirtualMachine, regardless of the failure policy.
     Refused(String),
 }
 
-/// What a VirtualMachine uses once virt-api has inferred it; `None` where it uses none.
+/// Returns the reference after virt-api's inference; `None` if the VirtualMachine uses no such object.
 ///
 /// # Errors
 ///
-/// What is not known, or why KubeVirt refuses the VirtualMachine.
+/// A sentence: an object is not known, or KubeVirt refuses the VirtualMachine.
 pub(super) fn matcher<'v>(
     what: Inferred,
     matcher: &'v Matcher,
@@ -80,18 +81,18 @@ pub(super) fn matcher<'v>(
     }
 }
 
-/// The way from a volume to the labels.
+/// A search from a volume to the labels.
 struct VolumeSearch<'v> {
     what: Inferred,
     vm: &'v VirtualMachine,
     cluster: &'v Cluster,
 }
 
-/// Name and kind, as the labels have them.
+/// Name and kind, read from the labels.
 type InferredName = Result<(String, String), NotInferred>;
 
 impl VolumeSearch<'_> {
-    /// `fromVolumes`.
+    /// Mirrors `fromVolumes`.
     fn by_volume(&self, name: &str) -> InferredName {
         let Some(volume) = self.vm.spec.template.spec.volumes.iter().find(|volume| volume.name == name) else {
             return Err(NotInferred::Refused("the VM has no volume of that name".to_owned()));
@@ -105,7 +106,7 @@ impl VolumeSearch<'_> {
         }
     }
 
-    /// `fromLabels`.
+    /// Mirrors `fromLabels`.
     fn by_labels(&self, metadata: &Meta, object: &str) -> InferredName {
         let [name, kind] = self.what.labels();
         if let Some(excess) = &metadata.excess {
@@ -118,7 +119,7 @@ impl VolumeSearch<'_> {
         }
     }
 
-    /// Infers from the labels, and if they name none, from the source of the object's data.
+    /// Infers from the labels, or, if they name nothing, from the source of the object's data.
     fn by_labels_or(&self, metadata: &Meta, object: &str, source: impl FnOnce() -> InferredName) -> InferredName {
         match self.by_labels(metadata, object) {
             Err(NotInferred::Unnamed(_)) => source(),
@@ -126,7 +127,7 @@ impl VolumeSearch<'_> {
         }
     }
 
-    /// `fromPVC`.
+    /// Mirrors `fromPVC`.
     fn by_claim(&self, namespace: &str, name: &str) -> InferredName {
         let object = format!("PersistentVolumeClaim {namespace}/{name}");
         match self.cluster.claim(namespace, name) {
@@ -135,7 +136,7 @@ impl VolumeSearch<'_> {
         }
     }
 
-    /// `fromVolumeSnapshot`.
+    /// Mirrors `fromVolumeSnapshot`.
     fn by_snapshot(&self, snapshot: &DataSourceRef) -> InferredName {
         let DataSourceRef { namespace, name } = snapshot;
         let object = format!("VolumeSnapshot {namespace}/{name}");
@@ -145,7 +146,7 @@ impl VolumeSearch<'_> {
         }
     }
 
-    /// `fromDataVolume`.
+    /// Mirrors `fromDataVolume`.
     fn by_data_volume(&self, name: &str) -> InferredName {
         let namespace = &self.vm.metadata.namespace;
         let mut templates = self.vm.spec.data_volume_templates.iter();
@@ -155,15 +156,15 @@ impl VolumeSearch<'_> {
         let object = format!("DataVolume {namespace}/{name}");
         match self.cluster.data_volume(namespace, name) {
             Some(found) => self.by_labels_or(&found.metadata, &object, || self.by_spec(&found.spec)),
-            // CDI may delete a DataVolume that is filled: its claim has its name. Without the DataVolume in the dump it is not
-            // known which of the two KubeVirt reads, unless the claim names one.
+            // CDI may delete a DataVolume once it is filled; the claim has the same name. If the dump has no
+            // DataVolume, it is not known which of the two KubeVirt reads, unless the claim names an object.
             None => self
                 .by_claim(namespace, name)
                 .map_err(|_| NotInferred::Unknown { object, needed: &[Resource::DataVolumes, Resource::Claims] }),
         }
     }
 
-    /// `fromDataVolumeSpec`.
+    /// Mirrors `fromDataVolumeSpec`.
     fn by_spec(&self, spec: &DataVolumeSpec) -> InferredName {
         if let Some(found) = spec.source.as_ref().and_then(|source| self.by_source(source)) {
             return found;
@@ -181,7 +182,7 @@ impl VolumeSearch<'_> {
         self.by_data_source(namespace, &source.name)
     }
 
-    /// `fromDataSource`.
+    /// Mirrors `fromDataSource`.
     fn by_data_source(&self, namespace: &str, name: &str) -> InferredName {
         let object = format!("DataSource {namespace}/{name}");
         let Some(found) = self.cluster.data_source(namespace, name) else {
@@ -193,7 +194,7 @@ impl VolumeSearch<'_> {
         })
     }
 
-    /// By the labels of the object that a DataVolume or a DataSource names; `None` where it names none.
+    /// Infers from the labels of the object that a DataVolume or a DataSource names; `None` if it names none.
     fn by_source(&self, source: &ObjectSource) -> Option<InferredName> {
         match (&source.pvc, &source.snapshot) {
             (Some(claim), _) => Some(self.by_claim(&claim.namespace, &claim.name)),

@@ -1,4 +1,4 @@
-//! What a VirtualMachine takes from elsewhere: in KubeVirt's order, and by the rules of its release.
+//! Values that a VirtualMachine takes from other objects, in KubeVirt's order and by the rules of its release.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -15,7 +15,7 @@ use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, read, vm};
 use crate::testing::fleet::{intel, mixed};
 
-/// An object as a dump has it.
+/// Returns an object as read from a dump.
 fn object(group: &str, kind: &str, name: &str, rest: &Value) -> ClusterObject {
     struct Json(Value);
     impl crate::kubevirt::wire::Reader<'static> for Json {
@@ -47,7 +47,7 @@ fn instancetype(rest: &Value) -> ClusterObject {
     object("instancetype.kubevirt.io", "VirtualMachineClusterInstancetype", "i", rest)
 }
 
-/// A VirtualMachine that names both, its template's domain as given.
+/// Returns a VirtualMachine that names an instancetype and a preference, with this domain in its template.
 fn machine(domain: &Value) -> Value {
     vm("db", "").tweak(|vm| {
         vm["spec"]["template"]["spec"] = json!({"domain": domain});
@@ -124,7 +124,7 @@ fn launch_security(
     assert_eq!(found, expected);
 }
 
-/// Each field that both set is named, for KubeVirt names them too when it refuses the VM.
+/// Each field that both set is named, as KubeVirt does when it refuses the VM.
 #[test]
 fn what_template_and_instancetype_both_set_is_a_conflict() {
     let spec = json!({"nodeSelector": {"pool": "a"}, "launchSecurity": {"sev": {}}, "cpu": {"model": "EPYC",
@@ -199,7 +199,7 @@ mod data_sources {
         assert_eq!(of(release, booting_from(refs), objects).spec.architecture, expected);
     }
 
-    /// Where nodes differ, one that is not known may decide.
+    /// If nodes differ in architecture, a DataSource that is not known may decide.
     #[rstest]
     #[case::among_two_architectures("1.9.0", mixed(), true)]
     #[case::among_one("1.9.0", intel(), false)]
@@ -228,7 +228,7 @@ mod revisions {
     const OF: &str = well_known::REVISION_OF.key;
     const UID: &str = "3e86e367-0000-4000-8000-000000000041";
 
-    /// The copy that a VM was given: model EPYC-Genoa. The object has been corrected since.
+    /// Returns the revision that the VM was pinned to, with model EPYC-Genoa. The object has changed since.
     fn copy(labels: &Value) -> ClusterObject {
         let data = json!({"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
             "metadata": {"name": "i"}, "spec": {"cpu": {"model": "EPYC-Genoa"}}});
@@ -290,7 +290,7 @@ mod revisions {
         assert_eq!(model(&guest), Ok("EPYC-Genoa"));
     }
 
-    /// The name of a revision says whether it is a copy of the object of today.
+    /// The name of a revision shows whether it is a copy of the object's current version.
     #[rstest]
     #[case::the_same(json!({"uid": UID, "generation": 1}), Some(true))]
     #[case::edited_since(json!({"uid": UID, "generation": 2}), None)]
@@ -328,8 +328,8 @@ mod revisions {
     }
 }
 
-/// A volume, objects by which it leads to the labels that name preference-or-instancetype `i`, and `dataVolumeTemplates`: the
-/// combinations that `fromVolumes` lists, and those that it does not know.
+/// Returns a volume, the objects that lead from it to labels that name instancetype or preference `i`, and
+/// `dataVolumeTemplates`: all combinations that `fromVolumes` handles, and some that it does not.
 fn led(how: &str) -> (Value, Vec<ClusterObject>, Value) {
     let labelled = |name: &str| {
         json!({"metadata": {"labels": {
@@ -442,7 +442,7 @@ fn an_instancetype_and_a_preference_are_inferred_from_a_volume(
     }
 }
 
-/// What KubeVirt finds no name by: with the failure policy `Ignore` it makes the VM without.
+/// Volumes for which KubeVirt finds no name: with the failure policy `Ignore`, it creates the VM without one.
 const NO_NAME: [&str; 5] = ["container disk", "no label", "no label, claim", "registry", "another kind"];
 
 #[rstest]

@@ -1,4 +1,4 @@
-//! Quantities as the API has them.
+//! Quantities of the Kubernetes API.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Amounts;
 
-/// As the API has them.
+/// Formats amounts as API quantities.
 pub(super) fn quantities(amounts: &Amounts) -> BTreeMap<&str, String> {
     let quantity = |thousandths: i64| match thousandths % 1000 {
         0 => (thousandths / 1000).to_string(),
@@ -15,13 +15,13 @@ pub(super) fn quantities(amounts: &Amounts) -> BTreeMap<&str, String> {
     amounts.iter().map(|(resource, amount)| (resource.as_str(), quantity(*amount))).collect()
 }
 
-/// What can be read of it; the API server takes nothing else.
+/// Parses API quantities; entries that are not quantities are left out, as the API server does not accept them.
 pub(super) fn amounts(wire: &BTreeMap<String, Value>) -> Amounts {
     let amount = |(resource, value): (&String, &Value)| Some((resource.clone(), quantity_of(value)?));
     wire.iter().filter_map(amount).collect()
 }
 
-/// Whether a value is a quantity of the API.
+/// Whether a value is an API quantity.
 #[must_use]
 pub(crate) fn is_quantity(value: &Value) -> bool {
     quantity_of(value).is_some()
@@ -32,7 +32,7 @@ fn quantity_of(value: &Value) -> Option<i64> {
     quantity(&text)
 }
 
-/// A quantity in thousandths, rounded up. Mirrors `ParseQuantity` of `k8s.io/apimachinery/pkg/api/resource`.
+/// Parses a quantity in thousandths, rounded up. Mirrors `ParseQuantity` of `k8s.io/apimachinery/pkg/api/resource`.
 fn quantity(text: &str) -> Option<i64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
@@ -43,7 +43,7 @@ fn quantity(text: &str) -> Option<i64> {
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
     let tens = |power: u32| 10_i128.checked_pow(power);
     let scale = tens(u32::try_from(fraction.len()).ok()?)?;
-    // Numerator and denominator of what the suffix stands for.
+    // Numerator and denominator of the suffix's factor.
     let (up, down) = match suffix {
         "n" => (1, tens(9)?),
         "u" => (1, tens(6)?),

@@ -1,22 +1,23 @@
-//! What a node has too little of, in words.
+//! Sentences about a resource of which a node has too little.
 
 use super::PODS;
 
 /// A resource of which a node has too little.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
-    /// `cpu`, `memory`, ….
+    /// The resource's name: `cpu`, `memory`, ….
     pub resource: String,
-    /// How much is free, in thousandths.
+    /// The free amount, in thousandths.
     pub free: i64,
-    /// How much the node has in total, in thousandths.
+    /// The allocatable amount of the node, in thousandths.
     pub of: i64,
-    /// How much is asked for.
+    /// The requested amount, in thousandths.
     pub asked: i64,
 }
 
 impl Shortage {
-    /// `2 of 64 cores free`, `3 of 256 GiB of memory free`, `it has no nvidia.com/T4`.
+    /// Returns the free amount in words: `2 of 64 cores free`, `3 of 256 GiB of memory free`, `it has no
+    /// nvidia.com/T4`.
     #[must_use]
     pub(crate) fn words(&self) -> String {
         let Self { resource, free, of, .. } = self;
@@ -29,7 +30,7 @@ impl Shortage {
         }
     }
 
-    /// `8 cores`, `16 GiB of memory`.
+    /// Returns the requested amount in words: `8 cores`, `16 GiB of memory`.
     #[must_use]
     pub(crate) fn wanted(&self) -> String {
         match self.resource.as_str() {
@@ -38,7 +39,7 @@ impl Shortage {
         }
     }
 
-    /// An amount with what it counts.
+    /// Returns an amount with its unit.
     fn unit(&self, amount: &str) -> String {
         match self.resource.as_str() {
             "cpu" if amount == "1" => "1 core".to_owned(),
@@ -48,9 +49,9 @@ impl Shortage {
         }
     }
 
-    /// With as many digits behind the point as it takes for what is free to differ from what is asked for.
+    /// Formats an amount with as many decimals as needed for the free amount to differ from the requested one.
     fn amount(&self, value: i64) -> String {
-        /// A byte is a little less than 10^-9 GiB.
+        /// The most decimals: a byte is a little less than 10^-9 GiB.
         const MOST: u32 = 10;
         let unit = match self.resource.as_str() {
             bytes if is_in_bytes(bytes) => 1000 << 30,
@@ -68,7 +69,7 @@ fn is_in_bytes(resource: &str) -> bool {
     matches!(resource, "memory" | "ephemeral-storage") || resource.starts_with("hugepages-")
 }
 
-/// A number that was multiplied by a power of ten, without zeros at its end.
+/// Formats a number that was multiplied by a power of ten, without trailing zeros.
 fn decimal(value: i128, digits: u32) -> String {
     let scale = 10_i128.pow(digits);
     let fraction = format!("{:0width$}", value % scale, width = digits as usize);

@@ -1,7 +1,7 @@
-//! The settings of a guest that a user could change and in which nodes differ, and how the guest would start with the change.
+//! Settings of a guest that a user could change and in whose support nodes differ, with the start after each change.
 //!
-//! Each change is carried out on the VirtualMachine, and the guest that it becomes is rendered again: a feature that is dropped may come
-//! back from a preference, and a Hyper-V setting takes others along.
+//! Each change is applied to the VirtualMachine, and the resulting guest is rendered again: a preference may add a
+//! dropped feature again, and a Hyper-V setting affects others.
 
 use super::start_of;
 use crate::fit::author::{Author, TypeReference};
@@ -14,12 +14,12 @@ use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::setting::{Setting as From, SettingOrigin};
 use crate::kubevirt::wire::{Cpu, FeatureState, Hyperv, VirtualMachine, Vmi, VmiSpec};
 
-/// How many features are tried one by one.
+/// Maximum number of features that are tried one by one.
 const EACH: usize = 4;
 
-/// The changes of a guest that a VirtualMachine makes, by the guest that it becomes.
+/// Returns the changes of a guest that its VirtualMachine can make.
 pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<SettingChange<'static>> {
-    // Nothing is said if settings are not known, or if a policy replaces the model at the start.
+    // No changes are returned if settings are not known, or if a policy replaces the model at the start.
     let is_of_policy = guest.origins.iter().any(|(_, origin)| matches!(origin, SettingOrigin::Policy(_)));
     if guest.missing.is_some() || guest.excess.is_some() || cluster.config.excess.is_some() || is_of_policy {
         return Vec::new();
@@ -38,7 +38,8 @@ pub(super) fn of_vm(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Ve
     own.chain(others).collect()
 }
 
-/// The changes of a guest that has a VMI: of its VirtualMachine where one owns it, else of its own specification.
+/// Returns the changes of a guest that has a VMI: those of its VirtualMachine if one owns it, else those of its own
+/// specification.
 pub(super) fn of_vmi(vmi: &Vmi, vm: Option<&VirtualMachine>, cluster: &Cluster) -> Vec<SettingChange<'static>> {
     if let Some(vm) = vm {
         return of_vm(vm, &guest_of(vm, cluster), cluster);
@@ -52,7 +53,7 @@ pub(super) fn of_vmi(vmi: &Vmi, vm: Option<&VirtualMachine>, cluster: &Cluster) 
     of_vm(&alone, &guest_of(&alone, cluster), cluster)
 }
 
-/// Whether nodes differ in a label, or none has it: what asks for it keeps the guest off some.
+/// Whether some node lacks a label, so that requiring it excludes nodes.
 fn is_scarce(cluster: &Cluster, key: &str) -> bool {
     cluster.fleet.bearing(key, "true").count() < cluster.fleet.len()
 }
@@ -61,18 +62,18 @@ fn cpu_manager(cluster: &Cluster) -> &'static str {
     if cluster.release.release().renamed_cpumanager() { label::CPU_MANAGER } else { label::CPU_MANAGER_OLD }
 }
 
-/// What is asked for with `invtsc` is a TSC frequency as well.
+/// Whether some node lacks a feature. `invtsc` requires a TSC frequency as well.
 fn is_scarce_feature(cluster: &Cluster, name: &str) -> bool {
     is_scarce(cluster, &format!("{}{name}", label::CPU_FEATURE)) || (name == "invtsc" && is_scarce_frequency(cluster))
 }
 
-/// Whether a TSC frequency that some node can give is not to be had on all.
+/// Whether some node lacks a TSC frequency that others offer, or no node offers one.
 fn is_scarce_frequency(cluster: &Cluster) -> bool {
     let bearers = cluster.fleet.bearers(Family::SchedulingTsc);
     bearers.is_empty() || bearers.values().any(|nodes| nodes.count() < cluster.fleet.len())
 }
 
-/// Whether a Hyper-V setting asks for what not every node has. EVMCS asks for vmx and an Intel CPU.
+/// Whether some node lacks a requirement of a Hyper-V setting. EVMCS requires vmx and an Intel CPU.
 fn is_scarce_setting(cluster: &Cluster, name: &str) -> bool {
     match name {
         "evmcs" => is_scarce_feature(cluster, "vmx") || is_scarce(cluster, &format!("{}Intel", label::CPU_VENDOR)),
@@ -82,11 +83,11 @@ fn is_scarce_setting(cluster: &Cluster, name: &str) -> bool {
     }
 }
 
-/// The settings of a specification that ask for what not every node has, those first that change least.
+/// Returns the settings of a specification that some node does not support, the smallest changes first.
 fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
     let mut out = Vec::new();
     let hyperv = spec.domain.features.hyperv.iter().flat_map(Hyperv::settings);
-    // One that is there without a value is on by default.
+    // A setting without a value is on by default.
     let is_set = |name: &str, state: Option<&FeatureState>| {
         state.is_some_and(|state| state.enabled != Some(false)) && is_scarce_setting(cluster, name)
     };
@@ -116,7 +117,7 @@ fn own_settings(spec: &VmiSpec, cluster: &Cluster) -> Vec<Setting> {
     out
 }
 
-/// What an instancetype or a preference sets that asks for what not every node has.
+/// Returns the settings of an instancetype or a preference that some node does not support.
 fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(Setting, TypeReference)> {
     let source = Source::vm(vm, &guest.origins, [guest.instancetype.as_ref(), guest.preference.as_ref()]);
     let cpu = guest.spec.domain.cpu.as_ref();
@@ -158,7 +159,7 @@ fn set_elsewhere(vm: &VirtualMachine, guest: &Guest, cluster: &Cluster) -> Vec<(
     found.collect()
 }
 
-/// Changes a setting of a specification.
+/// Applies a change to a specification.
 fn change(spec: &mut VmiSpec, setting: &Setting) {
     let cpu = spec.domain.cpu.get_or_insert_default();
     match setting {

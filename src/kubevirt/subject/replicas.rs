@@ -1,4 +1,4 @@
-//! Any guest of a replica set or a pool, made ready for judgement.
+//! Preparation of the guests of a replica set or a pool.
 
 use super::{Prepared, of_guest};
 use crate::fit::author::Holder;
@@ -10,17 +10,17 @@ use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::replicas::{Replicas, ReplicasKind};
 
 impl Replicas {
-    /// Any of its guests, made ready for judgement.
+    /// Prepares any guest of this object for judgement.
     #[must_use]
     pub fn judged(&self, cluster: &Cluster) -> Prepared<'static> {
         self.judged_as(guest_of(&self.vm, cluster), cluster)
     }
 
-    /// Any of its guests, by the guest that it becomes.
+    /// Prepares any guest of this object, given the guest made from its template.
     #[must_use]
     pub(crate) fn judged_as(&self, guest: Guest, cluster: &Cluster) -> Prepared<'static> {
         let mut out = of_guest(&self.vm, guest, cluster);
-        // A VM or VMI of the same name is not one of its guests.
+        // A VM or VMI with the object's name is not one of its guests.
         out.subject.template = Some(match self.kind {
             ReplicasKind::ReplicaSet => Template::ReplicaSet,
             ReplicasKind::Pool => Template::Pool,
@@ -36,7 +36,7 @@ impl Replicas {
         out
     }
 
-    /// Names the field of a finding, and where its words name it, as it stands in the object.
+    /// Changes the field of a finding, also inside its text, to the field of this object.
     fn relocate(&self, finding: &mut Finding) {
         let field = self.kind.field(&finding.field);
         if field == finding.field {

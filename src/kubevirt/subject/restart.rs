@@ -1,4 +1,4 @@
-//! How a guest that runs would start again.
+//! The next start of a running guest.
 
 use super::{after_start, start_of, vm_of};
 use crate::fit::label::{self, Family};
@@ -8,7 +8,8 @@ use crate::kubevirt::cluster::Cluster;
 use crate::kubevirt::guest::{Guest, guest_of};
 use crate::kubevirt::wire::{VirtualMachine, Vmi};
 
-/// How a guest of which only a migration target is known would start: without what migrations add.
+/// Returns the next start of a guest of which only a migration target is known, without the entries that migrations
+/// add. `None` outside of migrations.
 pub(super) fn of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<Start<'static>> {
     let Stage::Migration(_) = subject.stage else { return None };
     let mut placement = Placement { node_name: None, ..subject.placement.clone().into_owned() };
@@ -22,7 +23,7 @@ pub(super) fn of_stranger(subject: &Subject<'_>, cluster: &Cluster) -> Option<St
     Some(Start { mode: subject.mode.clone(), placement: placement.into_owned(), after_start })
 }
 
-/// How a VM takes a request to start its guest again. `running` is the older spelling of `Always` and `Halted`.
+/// Returns how to start a VM's guest again. `running` is the older form of `Always` and `Halted`.
 pub(super) fn anew(vm: &VirtualMachine) -> Anew {
     match (vm.spec.run_strategy.as_str(), vm.spec.running) {
         ("Once", _) => Anew::Once,
@@ -31,8 +32,8 @@ pub(super) fn anew(vm: &VirtualMachine) -> Anew {
     }
 }
 
-/// How a guest would start again: from its VM where that is known, with the defaults of now. `None` where any of what it
-/// follows from is not known, or too large to be read.
+/// Returns the next start of a guest: from its VM if that is known, with the current defaults. `None` if an object it
+/// depends on is not known, or too large to be read.
 pub(super) fn of_vmi(vmi: &Vmi, cluster: &Cluster) -> Option<Start<'static>> {
     let of_vm = vm_of(vmi, cluster).map(|vm| guest_of(vm, cluster));
     let excess = of_vm.as_ref().map_or(&vmi.metadata.excess, |guest| &guest.excess);

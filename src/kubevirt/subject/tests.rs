@@ -1,4 +1,4 @@
-//! From objects to subjects: the right point of a guest's life, the right demand, the right release's rules.
+//! Conversion of objects to subjects: the right stage, the right requirements, the right release's rules.
 
 #![allow(clippy::expect_used, reason = "a failed expectation in a test is the test's answer")]
 
@@ -100,7 +100,7 @@ mod pods {
         assert!(matches!(judged.subject.stage, Stage::Migration(_)));
     }
 
-    /// A launcher is a migration's target where its label holds a migration's UID; no migration has an empty one.
+    /// A launcher is a migration target if its label holds a migration's UID; no migration has an empty one.
     #[rstest]
     #[case::absent(None, false)]
     #[case::empty(Some(""), false)]
@@ -124,7 +124,7 @@ mod pods {
         assert_eq!(source(&judged), None, "a node without a name is left out of the targets");
     }
 
-    /// virt-controller writes the label without a value, and KubeVirt only checks whether it exists.
+    /// virt-controller writes the label without a value, and KubeVirt checks only whether it exists.
     #[rstest]
     #[case::absent(json!({}), false)]
     #[case::empty(json!({"kubevirt.io/outdatedLauncherImage": ""}), true)]
@@ -211,7 +211,7 @@ mod migrations {
         (judged, cluster)
     }
 
-    /// The first migration asks for the model and features of the node it runs on.
+    /// The first migration requires the model and features of the node it runs on.
     #[test]
     fn the_first_one_asks_for_the_hosts_model() {
         let guest = running("db", "node-a", "host-model");
@@ -231,7 +231,7 @@ mod migrations {
         assert_eq!(cluster.fleet.names(&verdict.fitting), ["node-c", "node-d"]);
     }
 
-    /// Later ones ask for what the launcher has, whatever its node is called by now.
+    /// Later migrations require the launcher's entries, regardless of the node's current labels.
     #[test]
     fn a_later_one_inherits() {
         let guest = running("db", "node-a", "host-model");
@@ -289,7 +289,7 @@ mod migrations {
         assert!(judged.not_judged.is_none() && !keys(&judged).keys().any(|key| Family::of(key).is_cpu()));
     }
 
-    /// Only what would go away with the added selector is added.
+    /// Only entries that would disappear with the added selector count as added.
     #[rstest]
     #[case::a_zone(json!({ZONE: "z1"}), &[ZONE])]
     #[case::rendered_anyhow(json!({"kubernetes.io/arch": "amd64", "kubernetes.io/hostname": "node-c"}), &["kubernetes.io/hostname"])]
@@ -332,7 +332,7 @@ mod migrations {
         assert_eq!((verdict.nodes_judged, verdict.fitting.count()), (8, 3));
     }
 
-    /// The first moment of every decentralized migration: nothing is known yet, and nothing is wrong.
+    /// In the first moments of every decentralized migration nothing is known, and that is no error.
     #[test]
     fn before_its_source_has_reported_nothing_is_known() {
         let guest = running("db", "", "host-model").tweak(|db| db["status"]["phase"] = json!("WaitingForSync"));
@@ -346,7 +346,7 @@ mod migrations {
         assert!(matches!(verdict.assessment.outcome, Outcome::Unknown(_)) && verdict.not_helping.is_empty());
     }
 
-    /// What the guest itself asks for is no trace of a migration, though KubeVirt takes it for one.
+    /// A feature that the guest itself requires is no trace of a migration, although KubeVirt treats it as one.
     #[rstest]
     #[case::own_feature(vec!["svm"], vec!["svm"], false, Some(true))]
     #[case::inherited_besides(vec!["svm"], vec!["svm", "fpu"], true, None)]
@@ -442,7 +442,7 @@ mod machines {
         assert!(judged.notes.is_empty(), "{:#?}", judged.notes);
     }
 
-    /// KubeVirt refuses a model in the template beside that of the instancetype.
+    /// KubeVirt refuses a model in the template if the instancetype sets one.
     #[test]
     fn the_model_of_an_instancetype_is_not_replaced_in_the_template() {
         let offered = |vm: Value, objects: Vec<ClusterObject>| {
@@ -470,7 +470,7 @@ mod machines {
         assert_eq!((note.check, note.field.as_str()), (Check::Contradiction, "spec.template.spec.domain.cpu.model"));
     }
 
-    /// Without them nothing is known of what the guest asks for.
+    /// Without these objects, the guest's requirements are not known.
     #[rstest]
     #[case::of_a_name("instancetype", json!({"name": "gone"}), "virtualmachineclusterinstancetypes")]
     #[case::inferred("instancetype", json!({"inferFromVolume": "disk"}), "inferred from volume disk")]
@@ -506,7 +506,7 @@ mod machines {
         assert!(!keys.contains_key(&feature("hle")), "the guest's own word on a feature stands");
     }
 
-    /// What a restart would bring is what its VM says now, not what the guest was started with.
+    /// A restart uses what the VM says now, not what the guest was started with.
     #[test]
     fn a_restart_follows_the_template() {
         let guest = running("db", "node-a", "host-model");
@@ -529,7 +529,7 @@ mod machines {
         assert_eq!(judged.subject.restart.as_ref().map(|start| start.mode.to_string()).as_deref(), Some("EPYC"));
     }
 
-    /// The remedy "restart with model M" promises what KubeVirt would render for it.
+    /// The remedy "restart with model M" promises exactly what KubeVirt would render for it.
     #[rstest]
     #[case::host_model(json!({"model": "host-model"}))]
     #[case::unset(json!({}))]
@@ -617,7 +617,7 @@ mod releases {
     }
 }
 
-/// Remedies carried out on the objects themselves, with all that KubeVirt then makes of them.
+/// Remedies applied to the objects, with everything that KubeVirt derives from them.
 mod promises {
     use super::*;
 
@@ -655,7 +655,7 @@ mod promises {
         let nodes = mixed().tweak(|nodes| {
             cordon(of(nodes, "amd-2"));
             cordon(of(nodes, "amd-3"));
-            // All but its architecture would do.
+            // Everything on this node fits except its architecture.
             give(of(nodes, "arm-1"), [machine("q35"), vendor("Intel")]);
         });
         let before = cluster("1.9.0", nodes.clone(), objects());

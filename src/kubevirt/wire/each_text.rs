@@ -1,4 +1,4 @@
-//! A walk over all text of an object that is read, without knowing its fields.
+//! Iteration over all text of an object, independent of its fields.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::{AnyAffinity, Present, Text, Texts};
 use crate::bounds::Excess;
 
-/// All text of a value.
+/// A value whose text can be visited.
 pub trait EachText {
-    /// Calls `visit` with each text, and the name of the struct field it stands in. `field` is the one that this value
-    /// stands in.
+    /// Calls `visit` with each text and the name of the struct field that holds it. `field` is the name of the field
+    /// that holds this value.
     fn each_text(&self, field: &'static str, visit: &mut dyn FnMut(&'static str, &str));
 }
 
@@ -22,7 +22,7 @@ macro_rules! no_text {
     )*};
 }
 
-// The words for an excess hold no text of the object.
+// The description of an excess holds no text of the object.
 no_text!(bool, i64, Excess, Present, u32);
 
 impl EachText for String {

@@ -1,4 +1,4 @@
-//! What a VirtualMachine takes from elsewhere: instancetypes, preferences, revisions of them, and `DataSource`s.
+//! Objects that a VirtualMachine takes values from: instancetypes, preferences, their revisions, and `DataSource`s.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ wire! {
     Matcher {
         /// `name`.
         name: String,
-        /// `kind`; empty means the cluster-wide one.
+        /// `kind`; empty means the cluster-wide kind.
         kind: String,
-        /// `revisionName`: the ControllerRevision that goes before the object of that name.
+        /// `revisionName`: the ControllerRevision that takes precedence over the named object.
         revision_name: String,
         /// `inferFromVolume`: resolved by virt-api when the VirtualMachine is created.
         infer_from_volume: String,
@@ -129,9 +129,9 @@ wire! {
         /// `sourceRef`.
         source_ref: Option<DataVolumeSourceRef>,
     }
-    /// `source` of a DataVolume or a DataSource, as far as it names an object.
+    /// `source` of a DataVolume or a DataSource, if it names an object.
     ObjectSource {
-        /// `dataSource`, of a DataSource: it stands for another one.
+        /// `dataSource` of a DataSource: refers to another one.
         data_source: Option<DataSourceRef>,
         /// `pvc`.
         pvc: Option<DataSourceRef>,
@@ -159,7 +159,7 @@ wire! {
         /// `source`.
         source: ObjectSource,
     }
-    /// A namespace and a name: what a DataSource or a DataVolume is made from.
+    /// A namespace and a name of the source of a DataSource or a DataVolume.
     DataSourceRef {
         /// `namespace`.
         namespace: String,

@@ -38,10 +38,11 @@ pub struct Meta {
     /// `ownerReferences`.
     #[serde(deserialize_with = "nullable")]
     pub owner_references: Vec<OwnerReference>,
-    /// `deletionTimestamp`: set while it is being deleted.
+    /// `deletionTimestamp`: set while the object is being deleted.
     #[serde(deserialize_with = "nullable")]
     pub deletion_timestamp: String,
-    /// Why the whole object is too large to judge, if it is: what goes beyond a bound was not read.
+    /// The reason why the whole object is too large to judge, because fields beyond a bound were not read; `None` if it
+    /// is not.
     #[serde(skip)]
     pub excess: Option<Excess>,
 }

@@ -1,11 +1,11 @@
-//! Structs from JSON objects alone.
+//! Deserialization of structs from JSON objects only.
 
 use std::fmt;
 
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// A deserializer that gives a struct the fields of an object, and refuses an array of them.
+/// A deserializer that accepts a JSON object for a struct, and refuses an array of its fields.
 pub(super) struct ObjectOnly<D>(pub(super) D);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectOnly<D> {

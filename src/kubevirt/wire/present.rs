@@ -1,10 +1,10 @@
-//! A field of which only the presence counts.
+//! Fields of which only the presence counts.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A value that is there, whatever it holds.
+/// A present value, regardless of its content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Present;
 
@@ -14,7 +14,8 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
-/// Its fields are passed over one by one, so that who asks which fields are ignored sees each of them, and not the value.
+/// A visitor that reads the fields one by one, so that a wrapper that reports ignored fields sees each field instead of
+/// the whole value.
 struct Anything;
 
 impl<'de> Visitor<'de> for Anything {

@@ -1,4 +1,4 @@
-//! What many guests are made of: replica sets and pools.
+//! Replica sets and pools.
 
 use serde::de::{Deserialize, Deserializer};
 

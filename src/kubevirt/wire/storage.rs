@@ -1,19 +1,19 @@
-//! Volumes of guests, and the claims and volumes behind them.
+//! Volumes of guests, and their claims and PersistentVolumes.
 
 use serde::de::{Deserialize, Deserializer};
 
 use super::{EachText, Meta, NodeSelector, Present, nullable};
 
 wire! {
-    /// `spec.volumes[]` of a guest, as far as it names a claim.
+    /// `spec.volumes[]` of a guest, the part that names a claim or a file of the node.
     Volume {
         /// `name`.
         name: String,
         /// `persistentVolumeClaim`.
         persistent_volume_claim: Option<ClaimVolume>,
-        /// `dataVolume`: its claim has its name.
+        /// `dataVolume`: its claim has the same name.
         data_volume: Option<DataVolumeVolume>,
-        /// `ephemeral`: changes are thrown away.
+        /// `ephemeral`: changes are discarded.
         ephemeral: Option<EphemeralVolume>,
         /// `hostDisk`: a file of the node.
         host_disk: Option<Present>,
@@ -59,13 +59,13 @@ wire! {
     }
     /// `spec.nodeAffinity` of a PersistentVolume.
     VolumeNodeAffinity {
-        /// `required`: the nodes that it can be used on; none stated means all.
+        /// `required`: the nodes that the volume can be used on; `None` means all.
         required: Option<NodeSelector>,
     }
 }
 
 impl Volume {
-    /// The claim that it uses, in the guest's namespace.
+    /// Returns the claim that the volume uses, in the guest's namespace.
     #[must_use]
     pub fn claim(&self) -> Option<&str> {
         let claim = self.persistent_volume_claim.as_ref();

@@ -1,4 +1,4 @@
-//! Text and maps of text, borrowed from the input where that is possible.
+//! Text and maps of text, borrowed from the input where possible.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use crate::well_known::Pairs;
 
-/// Text borrowed from the input where it holds no escapes.
+/// Text that is borrowed from the input if it holds no escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text<'a>(pub Cow<'a, str>);
 
@@ -41,12 +41,12 @@ impl std::ops::Deref for Text<'_> {
     }
 }
 
-/// A map of text to text in the order of the input; `null` is empty, a repeated key keeps its last value.
+/// A map of text to text, sorted by key; `null` is read as empty, and a repeated key keeps its last value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts<'a>(pub Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl Texts<'_> {
-    /// The value of a key.
+    /// Returns the value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_ref())
@@ -79,11 +79,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::with_capacity(map.size_hint().unwrap_or(16));
                 while let Some(key) = map.next_key::<Text<'a>>()? {
-                    // A null value is the empty string, as Go's decoder leaves it.
+                    // A null value is read as the empty string, as Go's decoder does.
                     let value = map.next_value::<Option<Text<'a>>>()?.unwrap_or_default();
                     entries.push((key.0, value.0));
                 }
-                // Sorted by key as API servers send them: only then is a repeated key found without a search.
+                // API servers send keys sorted; only unsorted or repeated keys need this.
                 if !entries.is_sorted_by(|a, b| a.0 < b.0) {
                     entries.reverse();
                     entries.sort_by(|a, b| a.0.cmp(&b.0));

@@ -1,4 +1,4 @@
-//! What no label tells is said beside a guest that fits by labels, and nothing where it does not apply.
+//! Doubts that labels do not show are reported for a guest that fits by labels, and only where they apply.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::testing::Tweak;
 use crate::testing::cluster::{cluster, migration as request, read, running, vm, vmi};
 use crate::testing::fleet::{arm, cascade_lake, cordon, give, of, required, rome, skylake, take};
 
-/// What this check says, and the state in one word.
+/// Returns the messages of this check, and the state in one word.
 fn said(check: Check, verdict: &Verdict) -> (Vec<String>, &'static str) {
     let found = verdict.findings.iter().filter(|finding| finding.check == check);
     (found.map(say::finding::message).collect(), say::state(verdict))
@@ -32,7 +32,7 @@ fn two_kinds() -> Vec<Node> {
     vec![cascade_lake("node-a"), cascade_lake("node-c"), skylake("node-b"), skylake("node-d")]
 }
 
-/// The same host model by name, of a later generation.
+/// Returns a node with a host model of the same name, but of a later generation.
 fn later(name: &str) -> Node {
     cascade_lake(name).tweak(|node| give(node, ["amx-tile", "amx-bf16"].map(required)))
 }
@@ -91,7 +91,7 @@ fn what_is_asked_of_a_node_by_labels_is_in_no_doubt(#[case] model: &str) {
     }
 }
 
-/// Nodes of both vendors that have the label of one model.
+/// Returns nodes of both vendors that have the label of one model.
 fn both_vendors() -> Vec<Node> {
     ["node-a", "node-b"]
         .map(cascade_lake)
@@ -105,7 +105,8 @@ fn label_of_model(name: &str) -> String {
     format!("{}{name}", label::CPU_MODEL)
 }
 
-/// Only later releases keep a guest off the other vendor: with those before, a bare "fits" sends it where it may crash.
+/// Only later releases exclude nodes of the other vendor: with earlier ones, a plain "fits" leads to a migration where
+/// the guest may crash.
 #[rstest]
 #[case::named("1.6.3", "Westmere", &["its pod asks for no CPU vendor, so that nodes of another one fit by labels (AMD on amd-1 and amd-2; \
     node-a is Intel): moved there it may crash"])]
@@ -164,7 +165,7 @@ fn rules_about_other_pods(#[case] more: Value, #[case] field: &str, #[case] expe
         verdict.findings.iter().filter(|found| found.check == Check::PodRules).map(|found| &*found.field).collect();
     let expected_fields: Vec<String> = expected.iter().map(|_| format!("spec.template.spec.{field}")).collect();
     assert_eq!(fields, expected_fields);
-    // The migration of the same guest: one node less.
+    // For a migration of the guest, one node less fits.
     let verdict = leaving(running("db", "node-a", "host-model").tweak(|vmi| with(&mut vmi["spec"])), nodes());
     let (lines, state) = said(Check::PodRules, &verdict);
     assert_eq!(lines, expected.iter().map(|line| line.replace("3 nodes", "2 nodes")).collect::<Vec<_>>());
@@ -179,7 +180,8 @@ fn where_no_node_fits_nothing_is_in_doubt() {
     assert_eq!(said(Check::PodRules, &verdict), (Vec::new(), "CANNOT-START"));
 }
 
-/// Claims `root-db` and `data-db` of namespace `shop`, bound to `pv-root` and `pv-data`, and where those can be used.
+/// Returns the claims `root-db` and `data-db` of namespace `shop`, bound to `pv-root` and `pv-data`, with these node
+/// affinities.
 fn storage(root: &Value, data: &Value) -> Vec<ClusterObject> {
     let claim = |name: &str, volume: &str| {
         ClusterObject::Claim(read(
@@ -261,7 +263,7 @@ fn a_claim_of_another_namespace_is_another_claim() {
     assert_eq!(said(Check::BoundVolumes, &verdict).0, Vec::<String>::new());
 }
 
-/// Its node has no host model, or two vendors: what its migration asks for is nothing, or chance.
+/// The guest's node has no host model, or two vendors: its migration requires nothing, or a random vendor.
 #[rstest]
 #[case::no_host_model("host-model", |node: &mut Node| take(node, &[format!("{}Cascadelake-Server", label::HOST_MODEL_CPU)]),
     &["node-a, where it runs, has no host-model-cpu label: its migration asks for no CPU model and for no feature, so labels do not \
@@ -284,7 +286,7 @@ fn what_the_labels_of_its_own_node_leave_open(
     assert_eq!(said(Check::SourceLabels, &verdict).0, expected, "{verdict:#?}");
 }
 
-/// A list that was edited a moment ago: the labels are there yet, and the guest fits until the labeller has been by.
+/// The list was edited a moment ago: the labels still exist, and the guest fits until the labeller has run.
 #[test]
 fn a_model_that_fits_until_the_labeller_has_been_by() {
     let kubevirt = |list: Value| {
@@ -305,7 +307,7 @@ fn a_model_that_fits_until_the_labeller_has_been_by() {
     assert_eq!(said(Check::ModelWithheld, &asking), (lines, "FITS-BY-LABELS"));
     assert_eq!(said(Check::ModelWithheld, &judged(json!({}), "Skylake-Server-noTSX-IBRS")), (Vec::new(), "FITS"));
 
-    // Nor is it offered to a guest.
+    // The withheld model is not offered to a guest either.
     let offered = |verdict: &Verdict| -> Vec<String> {
         let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
         remedies
@@ -318,7 +320,7 @@ fn a_model_that_fits_until_the_labeller_has_been_by() {
     assert!(!withheld.iter().any(|action| action.contains("\"Skylake-Server-noTSX-IBRS\"")), "{withheld:?}");
 }
 
-/// KubeVirt takes no second migration while one is unfinished; the one that is judged is no second one.
+/// KubeVirt accepts no second migration while one is unfinished; the judged migration does not count.
 #[rstest]
 #[case::another("migrate-other", "Scheduling", true)]
 #[case::not_begun("migrate-other", "", true)]

@@ -1,5 +1,5 @@
-//! What a person can change where nodes lack what is asked for, with the command for it; nothing where KubeVirt would refuse it, or it
-//! would not help.
+//! Settings that a user can change if nodes lack a requirement, with the command; nothing if KubeVirt would refuse the
+//! change, or it would not help.
 
 #![allow(clippy::needless_pass_by_value, reason = "the cases of a table give values")]
 
@@ -17,7 +17,7 @@ use crate::testing::Tweak;
 use crate::testing::cluster::{migration as request, read, running, vm, vm_pool, vmi};
 use crate::testing::fleet::{cascade_lake, give, model, rome, set, skylake, take};
 
-/// A KubeVirt of this release, and with this configuration.
+/// Returns a KubeVirt resource of this release, with this configuration and these labels.
 fn kubevirt(release: &str, configuration: Value, labels: Value) -> ClusterObject {
     let json = json!({
         "metadata": {"name": "kubevirt", "namespace": "kubevirt", "labels": labels}, "spec": {"configuration": configuration},
@@ -33,7 +33,7 @@ fn cluster(nodes: Vec<Node>, objects: impl IntoIterator<Item = ClusterObject>) -
     Cluster::new(nodes.into_iter().map(ClusterObject::Node).chain(objects).chain(newest), None)
 }
 
-/// What is offered of one remedy: its summary, its outage and its commands.
+/// Returns a remedy as offered: summary, outage and commands.
 fn offered(id: RemedyId, judged: &Prepared<'_>, cluster: &Cluster) -> Option<(String, Vec<String>)> {
     let verdict = judged.judge(cluster, Depth::Full);
     let remedies = verdict.findings.iter().flat_map(|finding| &finding.remedies);
@@ -124,7 +124,8 @@ fn instancetype(cpu: Value) -> ClusterObject {
     ClusterObject::Instancetype(read(json!({"metadata": {"name": "large"}, "spec": {"cpu": cpu}})))
 }
 
-/// KubeVirt refuses a VM that states what its instancetype sets (`pkg/instancetype/conflict`): no patch of the VM's template.
+/// KubeVirt refuses a VM that sets a field of its instancetype (`pkg/instancetype/conflict`), so no patch of the VM's
+/// template is offered.
 #[rstest]
 #[case::its_model(
     instancetype(json!({"guest": 2, "model": "EPYC-Rome"})),
@@ -185,7 +186,8 @@ fn a_forbidden_feature_is_disabled(#[case] names: &[&str], #[case] expected: Opt
     assert_eq!(offered(RemedyId::DropSetting, &judged, &cluster), None, "it is hidden from the guest for a reason");
 }
 
-/// Nodes on which the labels of a model are withheld that they can run: they can run Cascadelake-Server, which holds all that it does.
+/// Returns nodes without the labels of a model they can run: they can run Cascadelake-Server, which has all of its
+/// features.
 fn obsolete() -> Vec<Node> {
     let name = "Skylake-Server-noTSX-IBRS";
     three()
@@ -232,7 +234,7 @@ fn the_list_is_no_cure_where_that_is_not_certain(#[case] nodes: Vec<Node>, #[cas
     assert_eq!(offered(RemedyId::EditObsoleteModels, &judged, &cluster), None);
 }
 
-/// A list that is left empty counts as none, and the built-in one takes its place.
+/// An empty list counts as none, so the built-in one would replace it.
 #[test]
 fn the_built_in_list_is_replaced_by_one_without_the_model() {
     let nodes: Vec<Node> = three().into_iter().map(|node| node.tweak(|node| give(node, [model("Penryn")]))).collect();
@@ -287,8 +289,8 @@ fn a_default_that_leaves_many_out_is_named_as_the_clusters() {
     );
 }
 
-/// An edit of a VM that waits for a restart does not reach the running guest, and an entry that the VM does not have cannot be taken
-/// out of it: a person who makes such an edit waits for a migration that cannot come.
+/// An edit of a VM that waits for a restart does not reach the running guest, and an entry that the VM does not have
+/// cannot be removed from it: a user who makes such an edit would wait in vain for a migration.
 #[rstest]
 #[case::applied_live(json!([]), true, Some("none"))]
 #[case::other_conditions(json!([{"type": "Ready", "status": "True"}]), true, Some("none"))]
@@ -333,7 +335,7 @@ fn an_edit_of_the_vm_reaches_the_guest_live_unless_the_vm_waits_for_a_restart(
     assert_eq!(found.iter().any(|finding| finding.check == Check::RestartRequired), waits);
 }
 
-/// The migration that a drain begins adds no entries: what one migration asks for beside does not hold up the drain.
+/// A drain's migration adds no entries: entries that one migration adds do not delay the drain.
 #[rstest]
 #[case::nowhere_for_itself(json!({label::HOSTNAME: "node-a"}), false, false)]
 #[case::nowhere_at_all(json!({label::HOSTNAME: "node-a"}), true, true)]
@@ -349,7 +351,7 @@ fn a_drain_does_not_wait_for_what_one_migration_adds(#[case] added: Value, #[cas
     assert_eq!(found.iter().any(|finding| finding.check == Check::DrainWaits), waits);
 }
 
-/// One node on which a guest can start is better than none: it is offered the model that runs there.
+/// One node on which a guest can start is better than none: the guest is offered the model that runs there.
 #[rstest]
 #[case::one_node(vec![cascade_lake("node-a")], "EPYC-Genoa", Some("start with Cascadelake-Server-noTSX (none)"))]
 #[case::one_of_each_vendor(vec![cascade_lake("node-a"), rome("amd-1")], "Icelake-Server-noTSX", Some("start with EPYC-Rome (none)"))]

@@ -9,33 +9,33 @@ use super::bits::Bits;
 use super::label;
 use super::memo::{FleetId, Memo};
 
-/// One condition on a label. Mirrors `v1.NodeSelectorRequirement`; each variant holds what it needs.
+/// A condition on a label. Mirrors `v1.NodeSelectorRequirement`; each variant holds what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Expression {
     /// The label has one of the values, which are sorted.
     In(String, Vec<String>),
     /// The label has none of the values, which are sorted, or is absent.
     NotIn(String, Vec<String>),
-    /// The label is there.
+    /// The label exists.
     Exists(String),
-    /// The label is not there.
+    /// The label does not exist.
     DoesNotExist(String),
     /// The label is an integer greater than this.
     Gt(String, i64),
     /// The label is an integer less than this.
     Lt(String, i64),
-    /// The API server would refuse it (unknown operator, not an integer): matches no node.
+    /// A condition that the API server would refuse (unknown operator, not an integer): matches no node.
     Invalid(String),
 }
 
 impl Expression {
-    /// Whether it keeps a guest off hosts whose model is obsolete.
+    /// Whether the condition keeps a guest off hosts whose model is obsolete.
     #[must_use]
     pub(crate) fn rejects_obsolete_host_model(&self) -> bool {
         matches!(self, Self::DoesNotExist(key) if label::is_obsolete_host_model(key))
     }
 
-    /// The key it speaks of.
+    /// Returns the label key of the condition.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
@@ -49,7 +49,7 @@ impl Expression {
         }
     }
 
-    /// Whether the condition holds for a node with this value of the label, or without it. Mirrors
+    /// Whether the condition holds for a node with this value of the label; `None`: the node lacks it. Mirrors
     /// `labels.Requirement.Matches`.
     #[must_use]
     pub fn holds(&self, value: Option<&str>) -> bool {
@@ -68,8 +68,9 @@ impl Expression {
         }
     }
 
-    /// From the API's words. Mirrors `labels.NewRequirement`: values that are no label values, too many or too
-    /// few of them, or a bound that is no integer make the condition, and so its term, match nothing.
+    /// Builds a condition from the API's fields. Mirrors `labels.NewRequirement`: values that are no label
+    /// values, too many or too few of them, or a bound that is no integer make the condition, and so its term,
+    /// match nothing.
     #[must_use]
     pub fn new(key: String, operator: &str, mut values: Vec<String>) -> Self {
         if !values.iter().all(|value| is_label_value(value)) {
@@ -96,7 +97,7 @@ impl Expression {
     }
 }
 
-/// Whether text can be a label's value. Mirrors `validation.IsValidLabelValue`.
+/// Whether the text is a valid label value. Mirrors `validation.IsValidLabelValue`.
 #[must_use]
 pub(crate) fn is_label_value(text: &str) -> bool {
     let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -119,13 +120,13 @@ impl std::fmt::Display for Expression {
     }
 }
 
-/// Values as people read them: an empty one is seen, and beyond five the rest is counted.
+/// Joins values for people: an empty one is printed as `""`, and those beyond five are counted.
 fn listed(values: &[String]) -> String {
     let shown: Vec<&str> = values.iter().map(|value| if value.is_empty() { "\"\"" } else { value }).collect();
     label::fold_names(&shown, 5)
 }
 
-/// A base-10 integer as Go's `strconv.ParseInt(text, 10, 64)` reads it: a sign, then digits only.
+/// Parses a base-10 integer as Go's `strconv.ParseInt(text, 10, 64)` does: an optional sign, then digits only.
 #[must_use]
 pub(crate) fn integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -135,7 +136,7 @@ pub(crate) fn integer(text: &str) -> Option<i64> {
     text.parse().ok()
 }
 
-/// A condition on the node's name: the only field `matchFields` knows is `metadata.name`.
+/// A condition on the node's name, which is the only field that `matchFields` supports (`metadata.name`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NameRule {
     /// The node has this name.
@@ -149,11 +150,11 @@ pub enum NameRule {
 /// A condition of a required node affinity that a node does not meet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AffinityRule {
-    /// On a label.
+    /// A condition on a label.
     Label(Expression),
-    /// On the node's name.
+    /// A condition on the node's name.
     Name(NameRule),
-    /// No term of it can match any node.
+    /// The affinity has no term that can match a node.
     NoTerm,
 }
 
@@ -169,7 +170,7 @@ impl std::fmt::Display for AffinityRule {
     }
 }
 
-/// One of the ORed terms of a required node affinity; its conditions are ANDed.
+/// A term of a required node affinity. Terms are ORed; the conditions of a term are ANDed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Term {
     /// Conditions on labels.
@@ -179,13 +180,13 @@ pub struct Term {
 }
 
 impl Term {
-    /// A term without conditions matches no node (`nodeaffinity.isEmptyNodeSelectorTerm`).
+    /// Whether the term has no condition: it matches no node then (`nodeaffinity.isEmptyNodeSelectorTerm`).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.expressions.is_empty() && self.names.is_empty()
     }
 
-    /// The label keys it forbids.
+    /// Returns the label keys that the term forbids.
     fn forbidden_keys(&self) -> BTreeSet<&str> {
         let forbidden = self.expressions.iter().filter_map(|rule| match rule {
             Expression::DoesNotExist(key) => Some(key.as_str()),
@@ -198,7 +199,7 @@ impl Term {
 /// The required node affinity: terms are ORed. Mirrors `v1.NodeSelector`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NodeSelector {
-    /// The terms. None at all match no node.
+    /// The terms. An empty list matches no node.
     pub terms: Vec<Term>,
 }
 
@@ -216,26 +217,26 @@ struct SharedAffinity {
 /// The nodes of a fleet that meet an affinity.
 #[derive(Debug)]
 pub(super) struct Met {
-    /// Those that meet it.
+    /// All nodes that meet it.
     pub(super) all: Bits,
-    /// Those that meet it as far as it speaks of CPU labels; `None` where it speaks of none.
+    /// The nodes that meet its conditions on CPU labels; `None` if it has none.
     pub(super) cpu: Option<Bits>,
 }
 
 impl Affinity {
-    /// The nodes of a fleet that meet it, found out once.
+    /// Returns the nodes of a fleet that meet the affinity, computed once per fleet.
     pub(super) fn met(&self, fleet: FleetId, find_out: impl FnOnce() -> Met) -> Arc<Met> {
         self.0.met.of(fleet, find_out)
     }
 
-    /// Whether KubeVirt keeps the guest off hosts whose model is obsolete.
+    /// Whether the affinity keeps the guest off hosts whose model is obsolete.
     #[must_use]
     pub(crate) fn avoids_obsolete_host_model(&self) -> bool {
         self.terms.iter().flat_map(|term| &term.expressions).any(Expression::rejects_obsolete_host_model)
     }
 
-    /// The same without the condition by which KubeVirt keeps host-model guests off obsolete hosts; `None` where
-    /// nothing is left of it.
+    /// Returns the affinity without the condition by which KubeVirt keeps host-model guests off obsolete
+    /// hosts; `None` if nothing is left of it.
     #[must_use]
     pub(crate) fn without_obsolete_host_model(&self) -> Option<Self> {
         let found = self.0.without_obsolete.get_or_init(|| {
@@ -249,7 +250,7 @@ impl Affinity {
         found.clone()
     }
 
-    /// The label keys that every term forbids.
+    /// Returns the label keys that every term forbids.
     #[must_use]
     pub(crate) fn forbidden_keys(&self) -> BTreeSet<&str> {
         let of_term = self.terms.iter().map(Term::forbidden_keys);

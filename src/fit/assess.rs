@@ -1,4 +1,4 @@
-//! From a subject and the fleet to a verdict.
+//! The assessment of a subject: its outcome, the cause and the fitting nodes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -11,32 +11,32 @@ use super::outcome::{Assessment, Cause, Impact, Outcome, Unknown};
 use super::placement::Placement;
 use super::subject::{AfterStart, HostModelRule, Stage, Subject};
 
-/// Start nodes from which a guest would have the same targets, up to themselves.
+/// A group of start nodes that leave a guest equal migration targets, apart from the start node itself.
 #[derive(Clone, Debug)]
 pub(crate) struct StartGroup {
     /// The start nodes.
     pub nodes: Bits,
-    /// Where a guest started on one of them could go, that node itself included.
+    /// The targets of a guest that was started on one of them, that node itself included.
     pub targets: Bits,
-    /// Where it could go if no node were cordoned, tainted or unwell.
+    /// The targets, condition by condition.
     pub passes: FilterResult,
 }
 
 impl StartGroup {
-    /// How many targets a guest started on this node would have.
+    /// Returns the number of targets of a guest that was started on this node.
     #[must_use]
     pub(crate) fn targets_from(&self, node: NodeIndex) -> usize {
         self.targets.count() - usize::from(self.targets.contains(node))
     }
 
-    /// The most targets any of its start nodes leaves.
+    /// Returns the largest number of targets that any of its start nodes leaves.
     #[must_use]
     pub(crate) fn most(&self) -> usize {
-        // Where every start node is a target as well, each has itself one less.
+        // If every start node is also a target, each of them has one target less: itself.
         self.targets.count() - usize::from(self.nodes.count_common(&self.targets) == self.nodes.count())
     }
 
-    /// The fewest targets any of its start nodes leaves.
+    /// Returns the smallest number of targets that any of its start nodes leaves.
     #[must_use]
     pub(crate) fn fewest(&self) -> usize {
         // A start node that is a target as well cannot be its own target.
@@ -44,7 +44,7 @@ impl StartGroup {
     }
 }
 
-/// Judges a subject whose source is left out of the nodes that pass.
+/// Judges a subject by the nodes that pass, from which its source was removed.
 pub(super) fn assess_passes(
     subject: &Subject<'_>,
     lookup: &Lookup<'_, '_>,
@@ -64,7 +64,7 @@ pub(super) fn assess_passes(
             Stage::Start(after_start) => by_start(subject, *after_start, lookup, passes, effort),
         }
     };
-    // What is wrong without it may be right with it.
+    // The unread node may be one that fits, so an impairment is not certain.
     let (outcome, cause) = match (outcome, fleet.unread()) {
         (Outcome::Impaired(_), Some((node, why))) => {
             (Outcome::Unknown(Unknown::UnreadNode { node: node.to_owned(), why: why.to_owned() }), None)
@@ -74,7 +74,7 @@ pub(super) fn assess_passes(
     Assessment { outcome, cause, nodes_judged, fitting: passes.fitting.clone() }
 }
 
-/// Targets left: none is pinned, one is fragile.
+/// Judges a migration by its number of targets: with none the guest is pinned, with one fragile.
 fn by_targets(lookup: &Lookup<'_, '_>, passes: &FilterResult, neighbours: &Bits) -> (Outcome, Option<Cause>) {
     let impaired = |impact, wanted| {
         let mut open = lookup.open();
@@ -83,7 +83,7 @@ fn by_targets(lookup: &Lookup<'_, '_>, passes: &FilterResult, neighbours: &Bits)
     };
     match passes.fitting.count_to(2) {
         0 => impaired(Impact::Pinned, 1),
-        // Every other node takes it: there are no more.
+        // The only candidate node fits, so there is no cause to report.
         1 if neighbours.count_to(2) == 1 => (Outcome::Impaired(Impact::Fragile), None),
         1 => impaired(Impact::Fragile, 2),
         _ => (Outcome::Fits, None),
@@ -111,7 +111,7 @@ fn by_start(
     if fewest >= 2 {
         return (Outcome::Fits, None);
     }
-    // A migration asks for more of the CPU than the start does, and for nothing else.
+    // A migration demands more of the CPU than the start does; its other demands are the same.
     let migrating = Placement { node_name: None, ..placement.borrowed() };
     let mut open = fleet.look_up(&migrating).open();
     let mut left = worst.passes.clone();
@@ -124,8 +124,8 @@ fn by_start(
     (Outcome::Impaired(impact), Some(cause(&left, &open, fewest + 1)))
 }
 
-/// Why fewer than `wanted` nodes fit: the first condition that leaves too few. Where already too few nodes are `open`
-/// to the guest whatever their CPU, the CPU is not the cause.
+/// Returns why fewer than `wanted` nodes fit: the first condition that leaves too few. If fewer than `wanted`
+/// nodes are `open` to the guest regardless of their CPU, the CPU is not the cause.
 fn cause(passes: &FilterResult, open: &Bits, wanted: usize) -> Cause {
     if open.count_to(wanted) < wanted {
         Cause::Placement
@@ -138,8 +138,9 @@ fn cause(passes: &FilterResult, open: &Bits, wanted: usize) -> Cause {
     }
 }
 
-/// Where a guest could go from each node it may start on with this placement, those left out on which libvirt says that it would
-/// fail. Cost grows with the kinds of host model; `None` where it is enough before all are looked at.
+/// Groups the start nodes of this placement by the targets that they leave, without targets on which libvirt
+/// reports that the guest would fail. Cost grows with the number of host-model classes; `None` if the deadline
+/// passed before all were examined.
 pub(super) fn start_groups(
     subject: &Subject<'_>,
     placement: &Placement<'_>,
@@ -176,17 +177,18 @@ pub(super) fn start_groups(
     Some(out)
 }
 
-/// What the first migration away from a node asks for beyond the selector at start.
+/// The entries that the first migration away from a node adds to the selector of the start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Added<'x> {
     host_model: Option<&'x [(String, String)]>,
-    /// Whether the model is asked for by its `host-model-cpu` label.
+    /// Whether the model is demanded by its `host-model-cpu` label.
     same_host: bool,
     vendor: Option<&'x str>,
 }
 
 impl<'x> Added<'x> {
-    /// For a start on a node of this class; `None` where no pod would be made.
+    /// Returns the entries that are added after a start on a node of this class; `None` if KubeVirt would
+    /// create no target pod.
     fn of(class: &'x HostModelClass, after_start: AfterStart, has_vendor: bool) -> Option<Self> {
         let host_model = match (after_start.host_model, &class.model) {
             (HostModelRule::NotAsked, _) | (HostModelRule::Copied, None) => None,
@@ -198,7 +200,7 @@ impl<'x> Added<'x> {
         Some(Self { host_model, same_host, vendor })
     }
 
-    /// The placement of the migration's target.
+    /// Returns the placement of the migration's target.
     fn to(self, placement: &'x Placement<'_>) -> Placement<'x> {
         let host_model = self.host_model.unwrap_or_default().iter().map(|(entry, value)| {
             let is_host = self.same_host && Family::of(entry) == Family::CpuModelMigration;
@@ -212,7 +214,7 @@ impl<'x> Added<'x> {
     }
 }
 
-/// The start nodes by how many nodes a guest started there could go to, fewest first.
+/// Groups the start nodes by the number of nodes that a guest started there could migrate to, fewest first.
 #[must_use]
 pub(crate) fn targets_by_start(
     subject: &Subject<'_>,

@@ -1,10 +1,11 @@
-//! Who asks for what a launcher pod requires of a node: each entry of its selector, each rule of its required node affinity.
+//! The authors of a launcher pod's node requirements: of each entry of its selector and each rule of its
+//! required node affinity.
 
 use std::collections::BTreeMap;
 
 use super::placement::{AffinityRule, Expression};
 
-/// An object that has a field.
+/// The kind of object that holds a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// The VirtualMachine.
@@ -17,10 +18,10 @@ pub enum Holder {
     Pool,
 }
 
-/// Who asks for a requirement.
+/// The author of a requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Author {
-    /// A field of the guest's own specification, as it stands in this object.
+    /// A field of the guest's own specification, as found in this object.
     Field {
         /// The object.
         of: Holder,
@@ -40,26 +41,28 @@ pub enum Author {
     },
     /// A field of the KubeVirt custom resource, as a path below `spec.configuration`.
     Configuration(&'static str),
-    /// The same where an operator writes that resource, by a HyperConverged resource.
+    /// A field of that resource, set by the HyperConverged resource that manages it.
     HyperConverged(&'static str),
-    /// KubeVirt's own default, and the field below `spec.configuration` that would take its place, where there is one.
+    /// KubeVirt's own default, and the field below `spec.configuration` that overrides it, if there is one.
     BuiltIn(Option<&'static str>),
-    /// A Hyper-V setting that asks for more than itself, and who asks for that setting.
+    /// A Hyper-V setting that implies further requirements, and the author of that setting.
     HyperV {
-        /// The setting: `evmcs`.
+        /// The setting, such as `evmcs`.
         setting: &'static str,
-        /// Who asks for it.
+        /// The author of the setting.
         author: Box<Author>,
     },
     /// The common model of a CPUPolicy.
     Policy(String),
     /// `spec.addedNodeSelector` of the migration.
     AddedNodeSelector,
-    /// Labels of this node, where the guest runs: its host model at the first migration, its vendor at each.
+    /// Labels of this node, on which the guest runs: its host model at the first migration, its vendor at
+    /// each.
     SourceNode(String),
-    /// An earlier migration: the launcher that the guest runs in had it already, and the guest itself does not ask for it.
+    /// An earlier migration: the current launcher already had the requirement, and the guest's specification
+    /// does not.
     Inherited,
-    /// KubeVirt asks it of every launcher, or of every one with this CPU mode.
+    /// KubeVirt, which adds the requirement to every launcher, or to every launcher with this CPU mode.
     KubeVirt,
 }
 
@@ -70,55 +73,55 @@ pub struct TypeReference {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// The field of it that asks, as a path below `spec`.
+    /// The field that sets the requirement, as a path below `spec`.
     pub field: &'static str,
 }
 
 impl TypeReference {
-    /// `preference` or `instancetype`, whatever the case in which the VM spells its kind.
+    /// Returns `preference` or `instancetype`, regardless of the case in which the VM spells the kind.
     #[must_use]
     pub fn what(&self) -> &'static str {
         if self.kind.to_ascii_lowercase().contains("preference") { "preference" } else { "instancetype" }
     }
 }
 
-/// Who asks, and where that stands in the judged object.
+/// The author of a requirement, and the corresponding field of the judged object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedAt {
-    /// Who asks.
+    /// The author.
     pub author: Author,
-    /// A path in the judged object that leads there: a field that it has. Empty where none does.
+    /// The path of a field in the judged object that leads to the requirement. Empty if there is none.
     pub field: String,
 }
 
-/// The authors of all that a launcher pod requires of a node.
+/// The authors of all node requirements of a launcher pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authors {
-    /// Who asked for each entry of the selector, by key.
+    /// The author of each selector entry, by key.
     pub entries: BTreeMap<String, AskedAt>,
-    /// Who asked for each condition that KubeVirt adds to the required node affinity.
+    /// The author of each condition that KubeVirt adds to the required node affinity.
     pub rules: Vec<(Expression, AskedAt)>,
-    /// Who asked for the rest of the required node affinity, which is the guest's own.
+    /// The author of the rest of the required node affinity, which is the guest's own.
     pub affinity: Option<AskedAt>,
-    /// Who set the CPU mode: host-model and host-passthrough add no selector entries at start.
+    /// The author of the CPU mode: host-model and host-passthrough add no selector entries at start.
     pub mode: Option<AskedAt>,
 }
 
 impl Authors {
-    /// Who asks for a selector entry; `None` where it is not known.
+    /// Returns the author of a selector entry; `None` if it is not known.
     #[must_use]
     pub(crate) fn of_entry(&self, key: &str) -> Option<&AskedAt> {
         self.entries.get(key)
     }
 
-    /// Who asks for an expression of the required node affinity; `None` where it is not known.
+    /// Returns the author of an expression of the required node affinity; `None` if it is not known.
     #[must_use]
     pub(crate) fn of_expression(&self, expression: &Expression) -> Option<&AskedAt> {
         let added = self.rules.iter().find(|(rule, _)| rule == expression).map(|(_, asked)| asked);
         added.or(self.affinity.as_ref())
     }
 
-    /// Who asks for a condition of the required node affinity; `None` where it is not known.
+    /// Returns the author of a condition of the required node affinity; `None` if it is not known.
     #[must_use]
     pub(crate) fn of_rule(&self, rule: &AffinityRule) -> Option<&AskedAt> {
         match rule {

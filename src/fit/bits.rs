@@ -8,13 +8,13 @@ pub struct Bits {
 }
 
 impl Bits {
-    /// The empty set over `0..len`.
+    /// Returns the empty set over `0..len`.
     #[must_use]
     pub fn none(len: usize) -> Self {
         Self { words: vec![0; len.div_ceil(64)].into(), len: len as u32 }
     }
 
-    /// The set of all of `0..len`.
+    /// Returns the set of all of `0..len`.
     #[must_use]
     pub fn all(len: usize) -> Self {
         let mut bits = Self { words: vec![u64::MAX; len.div_ceil(64)].into(), len: len as u32 };
@@ -22,7 +22,7 @@ impl Bits {
         bits
     }
 
-    /// The length it was made for, not the number of members.
+    /// Returns the length that the set was made for, not the number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len as usize
@@ -34,13 +34,13 @@ impl Bits {
         self.words.iter().all(|&word| word == 0)
     }
 
-    /// How many indices are in the set.
+    /// Returns the number of indices in the set.
     #[must_use]
     pub fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// How many indices are in the set, counted no further than `most`.
+    /// Returns the number of indices in the set, or `most` if there are more.
     #[must_use]
     pub(crate) fn count_to(&self, most: usize) -> usize {
         let mut count = 0;
@@ -53,21 +53,21 @@ impl Bits {
         count
     }
 
-    /// Puts `index` in. An index beyond the length is ignored.
+    /// Adds `index`. An index beyond the length is ignored.
     pub fn insert(&mut self, index: usize) {
         if index < self.len() {
             self.words[index / 64] |= 1 << (index % 64);
         }
     }
 
-    /// Takes `index` out.
+    /// Removes `index`.
     pub fn remove(&mut self, index: usize) {
         if index < self.len() {
             self.words[index / 64] &= !(1 << (index % 64));
         }
     }
 
-    /// Puts `start..end` in.
+    /// Adds `start..end`.
     pub(crate) fn insert_range(&mut self, start: usize, end: usize) {
         let end = end.min(self.len());
         if start >= end {
@@ -91,14 +91,14 @@ impl Bits {
         index < self.len() && self.words[index / 64] >> (index % 64) & 1 == 1
     }
 
-    /// Keeps what is in both.
+    /// Keeps the indices that are in both sets.
     pub(crate) fn intersect(&mut self, other: &Self) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine &= theirs;
         }
     }
 
-    /// Keeps what is in both; `few` are sorted.
+    /// Keeps the indices that are also in `few`, which is sorted.
     pub(crate) fn keep_few(&mut self, few: &[u32]) {
         let mut few = few.iter().map(|&member| member as usize).peekable();
         for (at, word) in self.words.iter_mut().enumerate() {
@@ -110,14 +110,14 @@ impl Bits {
         }
     }
 
-    /// Adds what is in `other`.
+    /// Adds the indices of `other`.
     pub(crate) fn union(&mut self, other: &Self) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine |= theirs;
         }
     }
 
-    /// Takes out what is in `other`.
+    /// Removes the indices of `other`.
     pub(crate) fn subtract(&mut self, other: &Self) {
         for (mine, theirs) in self.words.iter_mut().zip(&other.words) {
             *mine &= !theirs;
@@ -132,24 +132,24 @@ impl Bits {
         self.trim();
     }
 
-    /// How many are in both, without making the intersection.
+    /// Counts the indices that are in both sets, without building the intersection.
     #[must_use]
     pub(crate) fn count_common(&self, other: &Self) -> usize {
         self.words.iter().zip(&other.words).map(|(a, b)| (a & b).count_ones() as usize).sum()
     }
 
-    /// Whether any index is in both.
+    /// Whether an index is in both sets.
     #[must_use]
     pub fn meets(&self, other: &Self) -> bool {
         self.words.iter().zip(&other.words).any(|(a, b)| a & b != 0)
     }
 
-    /// The members, ascending.
+    /// Iterates over the members, ascending.
     pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
         self.words.iter().enumerate().flat_map(|(at, &word)| Ones(word).map(move |bit| at * 64 + bit))
     }
 
-    /// The members of `start..end`, ascending, skipping empty words.
+    /// Iterates over the members of `start..end`, ascending, skipping empty words.
     pub(crate) fn iter_range(&self, start: usize, end: usize) -> impl Iterator<Item = usize> + '_ {
         let end = end.min(self.len());
         let words = start / 64..end.div_ceil(64).max(start / 64);
@@ -189,8 +189,8 @@ impl Iterator for Ones {
     }
 }
 
-/// A counter for each index, kept as planes of bits: adding a set to all counters costs a few word
-/// operations for 64 of them.
+/// A counter for each index, stored as bit planes: adding a set to all counters takes a few word operations
+/// for 64 of them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     planes: Vec<Bits>,
@@ -218,7 +218,7 @@ impl Counters {
         }
     }
 
-    /// The indices of `within` by the values of their counters, the lowest first.
+    /// Groups the indices of `within` by the values of their counters, lowest first.
     #[must_use]
     pub(crate) fn groups(&self, within: &Bits) -> Vec<(u32, Bits)> {
         let mut out = vec![(0, within.clone())];

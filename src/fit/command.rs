@@ -1,9 +1,9 @@
 //! Commands to paste into a shell.
 //!
-//! A [`Command`] is a list of words. A word is text of this crate, or text of an object that is valid by the rules of
-//! Kubernetes for what it is used as: [`Name`], [`Namespace`], [`LabelKey`], [`LabelValue`], [`CpuModel`],
-//! [`MachineType`]. Each word is quoted for a POSIX shell where it is written. A remedy whose object is named otherwise
-//! has no command: its [`Script`] is one comment that says which text is not valid, and why.
+//! A [`Command`] is a list of words. A word is text of this crate, or text of an object that is valid by the
+//! rules of Kubernetes for its use: [`Name`], [`Namespace`], [`LabelKey`], [`LabelValue`], [`CpuModel`],
+//! [`MachineType`]. Each word is quoted for a POSIX shell when it is printed. If a text of the object is not
+//! valid, the remedy has no command: its [`Script`] is one comment that says which text is not valid, and why.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -13,13 +13,13 @@ use thiserror::Error;
 use super::shown::Shown;
 use super::syntax;
 
-/// How much of a text that is not valid a comment repeats, in characters.
+/// Maximum length of an invalid text in a comment, in characters.
 const REPEATED: usize = 63;
 
-/// The verbs of kubectl that only show something.
+/// The verbs of kubectl that change nothing.
 const READING: [&str; 3] = ["get", "describe", "logs"];
 
-/// Text of an object that is not valid for what a command would use it as.
+/// A text of an object that is not valid for its use in a command.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{what} {} is not valid: {why}", quoted_for_people(text))]
 pub struct Invalid {
@@ -28,7 +28,7 @@ pub struct Invalid {
     why: &'static str,
 }
 
-/// One word of a command, not yet quoted.
+/// A word of a command, not yet quoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandWord(Cow<'static, str>);
 
@@ -45,11 +45,11 @@ macro_rules! checked {
         pub struct $name(String);
 
         impl $name {
-            /// The text, where it is valid.
+            /// Checks the text.
             ///
             /// # Errors
             ///
-            /// It is not; the error holds the text and the rule.
+            /// Returns the text and the rule that it breaks.
             pub fn new(text: &str) -> Result<Self, Invalid> {
                 let rule: fn(&str) -> Result<(), &'static str> = $rule;
                 let invalid = |why| Invalid { what: $what, text: text.to_owned(), why };
@@ -68,7 +68,7 @@ macro_rules! checked {
 checked! {
     /// The name of an object. Mirrors `IsDNS1123Subdomain` of `k8s.io/apimachinery/pkg/util/validation`.
     Name, "name", syntax::subdomain;
-    /// The name of a namespace, or nothing where none is known. Mirrors `IsDNS1123Label`.
+    /// The name of a namespace, or an empty text if none is known. Mirrors `IsDNS1123Label`.
     Namespace, "namespace", |text| if text.is_empty() { Ok(()) } else { syntax::dns_label(text) };
     /// A label's key. Mirrors `IsQualifiedName`.
     LabelKey, "label key", syntax::qualified;
@@ -83,7 +83,7 @@ checked! {
 }
 
 impl Name {
-    /// As kubectl's arguments name an object of a kind: `vmi/db`.
+    /// Formats the name for kubectl's arguments: `vmi/db`.
     #[must_use]
     pub fn of(self, kind: &'static str) -> CommandWord {
         CommandWord(Cow::Owned(format!("{kind}/{}", self.0)))
@@ -91,13 +91,13 @@ impl Name {
 }
 
 impl LabelKey {
-    /// As `kubectl label` sets it: `key=value`.
+    /// Formats the argument with which `kubectl label` sets the label: `key=value`.
     #[must_use]
     pub(crate) fn set_to(self, value: &LabelValue) -> CommandWord {
         CommandWord(Cow::Owned(format!("{}={}", self.0, value.0)))
     }
 
-    /// As `kubectl label` and `kubectl annotate` take it off: `key-`.
+    /// Formats the argument with which `kubectl label` and `kubectl annotate` remove the key: `key-`.
     #[must_use]
     pub fn removed(self) -> CommandWord {
         CommandWord(Cow::Owned(format!("{}-", self.0)))
@@ -105,13 +105,13 @@ impl LabelKey {
 }
 
 impl CommandWord {
-    /// A word that begins with text of this crate: `spec.nodeName=node-a`.
+    /// Joins text of this crate and a word: `spec.nodeName=node-a`.
     #[must_use]
     pub(crate) fn joined(start: &'static str, rest: impl Into<Self>) -> Self {
         Self(Cow::Owned(format!("{start}{}", rest.into().0)))
     }
 
-    /// A JSON pointer to an element of a list, or to what stands `below` it: `/spec/list/0/name`.
+    /// Formats a JSON pointer to an element of a list, or to the value `below` it: `/spec/list/0/name`.
     #[must_use]
     pub fn pointer(list: &[&'static str], at: usize, below: &[&'static str]) -> Self {
         let at = at.to_string();
@@ -120,7 +120,8 @@ impl CommandWord {
     }
 }
 
-/// The type in which HyperConverged has these fields: in `v1` they stand elsewhere, and the API server translates.
+/// The API version of HyperConverged that has these fields: `v1` has them elsewhere, and the API server
+/// converts.
 pub(crate) const HYPERCONVERGED: &str = "hyperconvergeds.v1beta1.hco.kubevirt.io";
 
 /// A JSON value, for patches.
@@ -139,7 +140,7 @@ pub enum Json {
 }
 
 impl Json {
-    /// The value below these keys: for `["spec", "running"]`, `{"spec":{"running":…}}`.
+    /// Nests the value below these keys: for `["spec", "running"]`, `{"spec":{"running":…}}`.
     #[must_use]
     pub fn below(self, path: &[&'static str]) -> Self {
         path.iter().rev().fold(self, |value, &key| Self::Object(vec![(key.into(), value)]))
@@ -194,77 +195,77 @@ fn write_json_string(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 pub struct Command {
     words: Vec<CommandWord>,
     comment: Vec<CommandWord>,
-    /// What it reads from standard input.
+    /// The text piped to its standard input.
     input: Option<CommandWord>,
 }
 
 impl Command {
-    /// `kubectl` with these words: `["uncordon"]`.
+    /// Starts a command of `kubectl` with these words: `["uncordon"]`.
     #[must_use]
     pub fn kubectl<const N: usize>(words: [&'static str; N]) -> Self {
         Self::default().arg("kubectl").args(words)
     }
 
-    /// `virtctl` with these words: `["restart"]`.
+    /// Starts a command of `virtctl` with these words: `["restart"]`.
     #[must_use]
     pub fn virtctl<const N: usize>(words: [&'static str; N]) -> Self {
         Self::default().arg("virtctl").args(words)
     }
 
-    /// No command: a line that says what to do.
+    /// Builds a comment without a command: a line that says what to do.
     #[must_use]
     pub fn remark(words: impl IntoIterator<Item = CommandWord>) -> Self {
         Self { comment: words.into_iter().collect(), ..Self::default() }
     }
 
-    /// One more word.
+    /// Adds a word.
     #[must_use]
     pub fn arg(mut self, word: impl Into<CommandWord>) -> Self {
         self.words.push(word.into());
         self
     }
 
-    /// More words.
+    /// Adds words.
     #[must_use]
     pub fn args(mut self, words: impl IntoIterator<Item = impl Into<CommandWord>>) -> Self {
         self.words.extend(words.into_iter().map(Into::into));
         self
     }
 
-    /// `-n` and the namespace, where one is known.
+    /// Adds `-n` and the namespace, if it is known.
     #[must_use]
     pub fn namespace(self, namespace: Namespace) -> Self {
         if namespace.0.is_empty() { self } else { self.arg("-n").arg(namespace) }
     }
 
-    /// A comment behind it.
+    /// Adds a comment behind the command.
     #[must_use]
     pub fn comment(mut self, text: &'static str) -> Self {
         self.comment = vec![text.into()];
         self
     }
 
-    /// What it reads from standard input (`-f -`).
+    /// Pipes the object to its standard input (`-f -`).
     #[must_use]
     pub(crate) fn fed(mut self, object: Json) -> Self {
         self.input = Some(object.into());
         self
     }
 
-    /// Whether it is a comment alone.
+    /// Whether it is a comment without a command.
     #[must_use]
     pub(crate) fn is_remark(&self) -> bool {
         self.words.is_empty()
     }
 
-    /// Whether it only reads: running it changes nothing.
+    /// Whether the command changes nothing.
     #[must_use]
     pub(crate) fn only_reads(&self) -> bool {
         let verb = self.words.get(1).map(|CommandWord(verb)| verb.as_ref());
         verb.is_some_and(|verb| READING.contains(&verb))
     }
 
-    /// The line to paste, with its comment.
+    /// Returns the line to paste, with its comment.
     #[must_use]
     pub fn line(&self) -> String {
         let comment: Vec<&str> = self.comment.iter().map(|CommandWord(text)| text.as_ref()).collect();
@@ -292,7 +293,7 @@ impl fmt::Display for Command {
     }
 }
 
-/// What is to be run, in order; or why there is no command.
+/// The commands to run, in order, or the text that is not valid for a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script(Result<Vec<Command>, Invalid>);
 
@@ -303,7 +304,7 @@ impl From<Result<Vec<Command>, Invalid>> for Script {
 }
 
 impl Script {
-    /// The lines to paste. Where a text is not valid, a comment alone.
+    /// Returns the lines to paste: a single comment if a text is not valid.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         match &self.0 {
@@ -312,13 +313,13 @@ impl Script {
         }
     }
 
-    /// Whether its commands only show something, so that a person has more to do than to run them.
+    /// Whether all its commands change nothing, so that running them is not enough.
     #[must_use]
     pub(crate) fn only_reads(&self) -> bool {
         matches!(self.0.as_deref(), Ok(commands) if !commands.is_empty() && commands.iter().all(Command::only_reads))
     }
 
-    /// The command, where one does it all.
+    /// Returns the command if there is exactly one and it changes something.
     #[must_use]
     pub fn single(&self) -> Option<&Command> {
         match self.0.as_deref() {
@@ -328,7 +329,7 @@ impl Script {
     }
 }
 
-/// The word as a POSIX shell reads it back; bare where no character of it means anything to a shell.
+/// Quotes the word for a POSIX shell; leaves it bare if no character of it is special to a shell.
 fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     // A word that begins with `=` is expanded by zsh.
@@ -338,7 +339,7 @@ fn quoted(word: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
-/// In quotes and on one line: a comment is pasted too, and not every shell takes it for one.
+/// Quotes a text on one line: comments are pasted too, and not every shell treats them as comments.
 fn quoted_for_people(text: &str) -> String {
     let cut: String = text.chars().take(REPEATED).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };

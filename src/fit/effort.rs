@@ -1,47 +1,47 @@
-//! How much is done for a judgement: what is found out, and until when.
+//! The effort of a judgement: how much is searched for, and until when.
 
 use std::fmt;
 
-/// How much is to be found out.
+/// The depth of the search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// What is wrong, and the nearest node: for requests that no person waits for.
+    /// The impact and the nearest nodes: for requests that no person waits for.
     Brief,
     /// Remedies as well.
     Full,
 }
 
-/// How much is done for a judgement.
+/// The depth and the deadline of a judgement.
 ///
-/// The loops over kinds of nodes, nodes, models and remedies ask at each step whether it is enough. Once it is, it stays so: what
-/// is not known by then is not said.
+/// Loops over classes, nodes, models and remedies check the deadline at each step. Results that are incomplete
+/// when it passes are not reported.
 #[derive(Clone, Copy)]
 pub struct Effort<'e> {
-    /// What is found out.
+    /// The depth of the search.
     pub depth: Depth,
     enough: Option<&'e dyn Fn() -> bool>,
 }
 
 impl<'e> Effort<'e> {
-    /// Until it is enough, in time or in steps.
+    /// Limits the effort by a deadline in time or steps: `enough` returns true once it has passed.
     #[must_use]
     pub fn until(depth: Depth, enough: &'e dyn Fn() -> bool) -> Self {
         Self { depth, enough: Some(enough) }
     }
 
-    /// The same at another depth.
+    /// Returns this effort with another depth.
     #[must_use]
     pub fn at(self, depth: Depth) -> Self {
         Self { depth, ..self }
     }
 
-    /// Whether to stop; asked once for each step.
+    /// Whether the deadline has passed. Called once for each step.
     pub(super) fn is_enough(self) -> bool {
         self.enough.is_some_and(|enough| enough())
     }
 }
 
-/// Until all is found out.
+/// An effort without a deadline.
 impl From<Depth> for Effort<'_> {
     fn from(depth: Depth) -> Self {
         Self { depth, enough: None }

@@ -1,8 +1,8 @@
-//! All nodes at one instant, indexed so that a demand is judged by kinds of hardware, not node by node.
+//! All nodes at one instant, indexed so that a demand is judged by classes of hardware, not node by node.
 //!
-//! Nodes with identical CPU labels share a profile, and are numbered side by side: a set of profiles
-//! becomes a set of nodes by filling ranges. Every label pair knows which profiles, or which nodes, have
-//! it, so that "which nodes meet these 90 entries" is 90 look-ups and as many intersections of small sets.
+//! Nodes with identical CPU labels share a profile and have consecutive numbers: a set of profiles becomes a
+//! set of nodes by filling ranges. The index has, for every label pair, the profiles or the nodes with that
+//! pair, so that a selector of 90 entries takes 90 look-ups and as many intersections of small sets.
 
 mod build;
 mod filters;
@@ -24,35 +24,35 @@ pub use lookup::{FilterResult, Lookup, NodeMismatch};
 /// A node of a [`Fleet`], by its number in it.
 pub type NodeIndex = usize;
 
-/// All nodes at one instant. Immutable; remedies make a new one from edited nodes.
+/// All nodes at one instant. Immutable; remedies build a new one from edited nodes.
 #[derive(Debug, Default)]
 pub struct Fleet {
     id: FleetId,
     names: Vec<Arc<str>>,
-    /// The place of each node in the order of names.
+    /// The position of each node in the order of names.
     rank: Vec<u32>,
     by_name: HashMap<Arc<str>, u32>,
     profile_of: Vec<u32>,
     profiles: Vec<Profile>,
     keys: HashMap<Arc<str>, IndexedLabel>,
     labels: Vec<Label>,
-    /// Per node, its labels that are not in its profile.
+    /// The labels of each node that are not in its profile.
     own_labels: Vec<Arc<[u32]>>,
-    /// Nodes with the same taints, by their taints.
+    /// The distinct sets of taints, each with its nodes.
     taints: Vec<(Vec<Taint>, Members)>,
-    /// Per node, its place in `taints`; none for a node without taints.
+    /// The position of each node's taints in `taints`; `None` for a node without taints.
     taints_of: Vec<Option<u32>>,
     cordoned: Bits,
     not_ready: Bits,
     skip_node: BTreeMap<NodeIndex, String>,
-    /// The nodes of which no more is known than why.
+    /// The nodes that were not read, with the reason.
     unread: BTreeMap<NodeIndex, String>,
     classes: Vec<HostModelClass>,
-    /// The architectures of the nodes, and whether any node of each has the labels to judge by.
+    /// The architectures of the nodes, each with whether any node of it has labels that a judgement can use.
     labelled: BTreeMap<String, bool>,
 }
 
-/// Nodes that agree on all profile labels: `start..end` in the numbering of the fleet.
+/// Nodes with equal profile labels: `start..end` in the numbering of the fleet.
 #[derive(Debug)]
 struct Profile {
     start: usize,
@@ -61,26 +61,27 @@ struct Profile {
     class: usize,
 }
 
-/// What a migration away from a node of these profiles would demand of a host-model guest.
+/// The entries that a migration away from a node of these profiles would demand of a host-model guest's
+/// target.
 ///
 /// Mirrors `getHostCpuModelFromMap` and `getCPUVendorLabelKey` of `migration.go`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostModelClass {
-    /// `cpu-feature` and `cpu-model-migration` entries; `None` where the node has no `host-model-cpu` label.
+    /// The `cpu-feature` and `cpu-model-migration` entries; `None` if the node has no `host-model-cpu` label.
     pub model: Option<Vec<(String, String)>>,
-    /// The vendor keys the node has; KubeVirt takes any one of them.
+    /// The vendor keys of the node; KubeVirt uses any one of them.
     pub vendors: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
 struct IndexedLabel {
     family: Family,
-    /// By value.
+    /// The number of each label pair with this key, sorted by value.
     values: Vec<(Arc<str>, u32)>,
 }
 
 impl IndexedLabel {
-    /// The label with this value.
+    /// Returns the number of the pair with this value; `None` if there is none.
     fn label(&self, value: &str) -> Option<u32> {
         match self.values.as_slice() {
             [(only, label)] => (only.as_ref() == value).then_some(*label),
@@ -157,7 +158,7 @@ impl Members {
 }
 
 impl Fleet {
-    /// Indexes nodes. Of two nodes with one name the later counts.
+    /// Indexes nodes. If two nodes have the same name, the later one counts.
     #[must_use]
     pub fn new(nodes: Vec<Node>) -> Self {
         let mut fleet_builder = FleetBuilder::default();
@@ -167,7 +168,7 @@ impl Fleet {
         fleet_builder.fleet()
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.names.len()
@@ -179,24 +180,25 @@ impl Fleet {
         self.names.is_empty()
     }
 
-    /// How many kinds of hardware there are.
+    /// Returns the number of profiles.
     #[must_use]
     pub(crate) fn profiles(&self) -> usize {
         self.profiles.len()
     }
 
-    /// Whether anything is known of the nodes a guest of this architecture could run on: a CPU model or feature
-    /// label, or on arm64, where the labeller writes neither, a machine type. No architecture means any.
+    /// Whether the CPUs of the nodes that a guest of this architecture could run on are known: a node has a
+    /// CPU model or feature label, or on arm64, where the labeller writes neither, a machine type. `None`
+    /// stands for any architecture.
     #[must_use]
     pub(crate) fn is_labelled(&self, architecture: Option<&str>) -> bool {
         let known = architecture.and_then(|architecture| self.labelled.get(architecture));
-        // A machine type of arm64 tells nothing of other nodes' CPUs.
+        // A machine type of arm64 says nothing about the CPUs of other nodes.
         let elsewhere = || self.labelled.iter().any(|(architecture, &labelled)| labelled && architecture != "arm64");
         known.copied().unwrap_or_else(elsewhere)
     }
 
-    /// Whether a node-labeller that knows no machine types has been at work: a node has what it writes
-    /// about CPUs, and no node has a machine type.
+    /// Whether the node-labeller wrote CPU labels but no machine types: a node has all CPU labels that it
+    /// writes, and no node has a machine type.
     #[must_use]
     pub(crate) fn is_labelled_without_machine_types(&self) -> bool {
         const WRITTEN: [Family; 5] =
@@ -209,19 +211,19 @@ impl Fleet {
         !self.keys.keys().any(|key| Family::of(key) == Family::MachineType) && (0..self.len()).any(by_labeller)
     }
 
-    /// A node by its name.
+    /// Finds a node by its name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<NodeIndex> {
         self.by_name.get(name).map(|&index| index as usize)
     }
 
-    /// The name of a node.
+    /// Returns the name of a node.
     #[must_use]
     pub fn name(&self, node: NodeIndex) -> &str {
         &self.names[node]
     }
 
-    /// The names of a set of nodes, sorted.
+    /// Returns the names of a set of nodes, sorted.
     #[must_use]
     pub fn names(&self, nodes: &Bits) -> Vec<&str> {
         let mut out: Vec<&str> = nodes.iter().map(|node| self.name(node)).collect();
@@ -229,7 +231,7 @@ impl Fleet {
         out
     }
 
-    /// The first node by name of each profile among these nodes, ordered by name.
+    /// Returns the first node, by name, of each profile among these nodes, ordered by name.
     #[must_use]
     pub(crate) fn one_of_each_profile(&self, nodes: &Bits) -> Vec<NodeIndex> {
         // The nodes of a profile are numbered by name.
@@ -239,7 +241,7 @@ impl Fleet {
         out
     }
 
-    /// All nodes in the order of their names.
+    /// Returns all nodes in the order of their names.
     #[must_use]
     pub fn in_name_order(&self) -> Vec<NodeIndex> {
         let mut out: Vec<NodeIndex> = (0..self.len()).collect();
@@ -247,7 +249,7 @@ impl Fleet {
         out
     }
 
-    /// The value of a node's label.
+    /// Returns the value of a node's label; `None` if the node lacks it.
     #[must_use]
     pub fn label(&self, node: NodeIndex, key: &str) -> Option<&str> {
         if Family::of(key).is_profile() {
@@ -255,23 +257,23 @@ impl Fleet {
             let labels = &self.profile(node).labels;
             return key.values.iter().find(|(_, label)| labels.binary_search(label).is_ok()).map(|(v, _)| v.as_ref());
         }
-        // A key's text is kept once.
+        // Each key's text is stored once, so pointers can be compared.
         let (key, _) = self.keys.get_key_value(key)?;
         let mut own = self.own_labels[node].iter().map(|&label| &self.labels[label as usize]);
         own.find(|label| Arc::ptr_eq(&label.key, key)).map(|label| label.value.as_ref())
     }
 
-    /// All labels of a node, in no particular order.
+    /// Iterates over all labels of a node, in no particular order.
     pub fn labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
         self.profile_labels(node).chain(self.own_labels(node))
     }
 
-    /// The labels of a node's CPU that all nodes of its profile share.
+    /// Iterates over the CPU labels of a node that all nodes of its profile share.
     pub(crate) fn profile_labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
         self.profile(node).labels.iter().map(|&label| self.pair(label))
     }
 
-    /// The other labels of a node.
+    /// Iterates over the other labels of a node.
     pub(crate) fn own_labels(&self, node: NodeIndex) -> impl Iterator<Item = (&str, &str)> {
         self.own_labels[node].iter().map(|&label| self.pair(label))
     }
@@ -281,7 +283,8 @@ impl Fleet {
         (label.key.as_ref(), label.value.as_ref())
     }
 
-    /// The names behind a prefix of label keys whose value is `true`, sorted: `cpu-model…/` gives models.
+    /// Returns the names in the keys of a family, such as CPU models, that the node has with the value `true`,
+    /// sorted.
     #[must_use]
     pub(crate) fn names_under(&self, node: NodeIndex, family: Family) -> Vec<&str> {
         let mut out: Vec<&str> = self
@@ -299,31 +302,31 @@ impl Fleet {
         self.cordoned.contains(node)
     }
 
-    /// The nodes whose `Ready` condition is not `True`.
+    /// Returns the nodes whose `Ready` condition is not `True`.
     #[must_use]
     pub(crate) fn not_ready(&self) -> &Bits {
         &self.not_ready
     }
 
-    /// The value of the node's `skip-node` annotation, if it is there.
+    /// Returns the value of the node's `skip-node` annotation; `None` if it is absent.
     #[must_use]
     pub(crate) fn skip_node(&self, node: NodeIndex) -> Option<&str> {
         self.skip_node.get(&node).map(String::as_str)
     }
 
-    /// The first node that is too large to be read, and why: it takes no guest as far as is known, and might take any.
+    /// Returns the first node that was too large to read, and why. It is not known whether it takes guests.
     #[must_use]
     pub fn unread(&self) -> Option<(&str, &str)> {
         self.unread.first_key_value().map(|(&node, why)| (self.name(node), why.as_str()))
     }
 
-    /// The taints of a node.
+    /// Returns the taints of a node.
     #[must_use]
     pub fn taints(&self, node: NodeIndex) -> &[Taint] {
         self.taints_of[node].map_or(&[], |at| &self.taints[at as usize].0)
     }
 
-    /// The nodes with taints of which `is_meant` says so.
+    /// Returns the tainted nodes whose taints meet the condition.
     pub(super) fn tainted(&self, is_meant: impl Fn(&[Taint]) -> bool) -> Bits {
         let mut out = Bits::none(self.len());
         for (_, members) in self.taints.iter().filter(|(taints, _)| is_meant(taints)) {
@@ -332,17 +335,17 @@ impl Fleet {
         out
     }
 
-    /// What tells it from other fleets.
+    /// Returns the fleet's unique identifier.
     pub(crate) fn id(&self) -> FleetId {
         self.id
     }
 
-    /// The values that a label has on any node, sorted.
+    /// Iterates over the values of a label on all nodes, sorted.
     pub fn values(&self, key: &str) -> impl Iterator<Item = &str> {
         self.keys.get(key).into_iter().flat_map(|key| &key.values).map(|(value, _)| value.as_ref())
     }
 
-    /// The nodes that have a label with another value than this.
+    /// Returns the nodes that have a label with a value other than this.
     #[must_use]
     pub(crate) fn bearing_another(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
@@ -353,7 +356,7 @@ impl Fleet {
         out
     }
 
-    /// The nodes that do not have a label, whatever its value.
+    /// Returns the nodes that lack a label, regardless of its value.
     #[must_use]
     pub fn without(&self, key: &str) -> Bits {
         let mut out = Bits::all(self.len());
@@ -362,7 +365,7 @@ impl Fleet {
         out
     }
 
-    /// The nodes that have a label with this value.
+    /// Returns the nodes that have a label with this value.
     #[must_use]
     pub(crate) fn bearing(&self, key: &str, value: &str) -> Bits {
         let mut out = Bits::none(self.len());
@@ -381,7 +384,8 @@ impl Fleet {
         out
     }
 
-    /// The names of a family (models, machine types) that any of these nodes has with the value `true`.
+    /// Returns the names of a family (models, machine types) that any of these nodes has with the value
+    /// `true`.
     #[must_use]
     pub fn offered(&self, family: Family, nodes: &Bits) -> Vec<&str> {
         let mut out: Vec<&str> = self
@@ -394,37 +398,37 @@ impl Fleet {
         out
     }
 
-    /// The names of a family, each with the nodes that have it with the value `true`.
+    /// Returns the names of a family, each with the nodes that have it with the value `true`.
     #[must_use]
     pub(crate) fn bearers(&self, family: Family) -> BTreeMap<&str, Bits> {
         let mut out: BTreeMap<&str, Bits> = BTreeMap::new();
         for key in self.keys.keys().filter(|key| Family::of(key) == family) {
             let nodes = self.bearing(key, "true");
-            // Distributions that rename KubeVirt's domain keep the name behind it.
+            // Distributions that rename KubeVirt's domain keep the name after the slash.
             out.entry(label::name(key)).and_modify(|known| known.union(&nodes)).or_insert(nodes);
         }
         out.retain(|_, nodes| !nodes.is_empty());
         out
     }
 
-    /// The first node, by name, of those with the same CPU labels as this one.
+    /// Returns the first node, by name, with the CPU labels of this one.
     #[must_use]
     pub(crate) fn first_of_profile(&self, node: NodeIndex) -> NodeIndex {
         self.profile(node).start
     }
 
-    /// The nodes that are too large to be read, and why.
+    /// Iterates over the nodes that were too large to read, each with the reason.
     pub(crate) fn all_unread(&self) -> impl Iterator<Item = (NodeIndex, &str)> {
         self.unread.iter().map(|(&node, why)| (node, why.as_str()))
     }
 
-    /// What migrations away from a node demand of a host-model guest.
+    /// Returns the entries that migrations away from a node demand of a host-model guest's target.
     #[must_use]
     pub(crate) fn host_model_class(&self, node: NodeIndex) -> &HostModelClass {
         &self.classes[self.profile(node).class]
     }
 
-    /// A set of nodes, split by the class of their host model, each with one member.
+    /// Splits a set of nodes by their host-model class; classes without a member are left out.
     #[must_use]
     pub(crate) fn split_by_class(&self, nodes: &Bits) -> Vec<(&HostModelClass, Bits)> {
         let mut out: Vec<Option<Bits>> = vec![None; self.classes.len()];
@@ -436,7 +440,7 @@ impl Fleet {
         self.classes.iter().zip(out).filter_map(|(class, set)| Some((class, set?))).collect()
     }
 
-    /// A plain copy of a node.
+    /// Returns an owned copy of a node.
     #[must_use]
     pub fn node(&self, node: NodeIndex) -> Node {
         Node {
@@ -450,14 +454,14 @@ impl Fleet {
         }
     }
 
-    /// The fleet after some of its nodes changed, or came.
+    /// Returns the fleet with these nodes added, or replaced if their names exist.
     #[must_use]
     pub fn with(&self, changed: Vec<Node>) -> Self {
         // If two nodes have the same name, the later one counts.
         Self::new((0..self.len()).map(|node| self.node(node)).chain(changed).collect())
     }
 
-    /// Looks a placement up.
+    /// Looks up a placement.
     #[must_use]
     pub(crate) fn look_up<'f, 'p>(&'f self, placement: &'p Placement<'p>) -> Lookup<'f, 'p> {
         let entries = placement.selector.iter().map(|(key, value)| self.resolve(key, value)).collect();

@@ -1,9 +1,9 @@
-//! What the host model of a node demands of the targets of a guest that leaves it.
+//! The selector entries that a node's host model adds to the migration target of a guest that leaves the node.
 
 use super::label::{self, Family};
 
-/// The selector entries that a host-model guest takes from the labels of its source: the node's model under `model_label` and the
-/// features that it requires, sorted. `None` where no label names the model.
+/// Returns the selector entries that a host-model guest takes from the labels of its source, sorted: the
+/// node's model under `model_label`, and the features that it requires. `None` if no label names the model.
 ///
 /// Mirrors `prepareNodeSelectorForHostCpuModel` and `getHostCpuModelFromMap` in `pkg/virt-controller/watch/migration/migration.go`.
 #[must_use]

@@ -1,4 +1,4 @@
-//! A subject looked up in the fleet: the numbers, the nearest nodes, and all that is found about it.
+//! A subject looked up in the fleet: its assessment, the nearest nodes, and the inputs of the checks.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -17,7 +17,7 @@ use super::subject::{AfterStart, Stage, Subject};
 
 pub use super::effort::{Depth, Effort};
 
-/// How many nearest nodes are named.
+/// Maximum number of nearest nodes.
 const NEAREST: usize = 3;
 
 /// A node that is excluded only by a temporary cause: a cordon, a taint, a virt-handler that is not ready.
@@ -34,11 +34,11 @@ pub struct Judgement<'s, 'f> {
     pub(super) subject: &'s Subject<'s>,
     pub(super) fleet: &'f Fleet,
     pub(super) effort: Effort<'s>,
-    /// The node it must leave.
+    /// The node that the guest leaves.
     pub(super) source: Option<NodeIndex>,
     pub(super) lookup: Lookup<'f, 's>,
     pub(super) passes: FilterResult,
-    /// The nodes that would fit if libvirt there, which was asked, did not keep the guest out.
+    /// The nodes that would fit if their libvirt did not refuse the guest.
     pub(super) refused_targets: Bits,
     /// The candidate nodes: those of the guest's architecture, without the node that it leaves.
     pub(super) neighbours: Bits,
@@ -48,7 +48,7 @@ pub struct Judgement<'s, 'f> {
     excluded: OnceCell<Vec<Excluded>>,
 }
 
-/// The candidate nodes: those of the guest's architecture, without the node that it leaves.
+/// Returns the candidate nodes: those of the guest's architecture, without the node that it leaves.
 pub(super) fn neighbours(subject: &Subject<'_>, fleet: &Fleet) -> Bits {
     let mut out = Bits::all(fleet.len());
     if let Some(architecture) = subject.placement.get(label::ARCH) {
@@ -60,7 +60,7 @@ pub(super) fn neighbours(subject: &Subject<'_>, fleet: &Fleet) -> Bits {
     out
 }
 
-/// Judges a subject: the outcome, its cause, the fitting nodes. What is found beside is said by its verdict.
+/// Judges a subject: the outcome, its cause and the fitting nodes. Runs no checks.
 pub fn assess(subject: &Subject<'_>, fleet: &Fleet) -> Assessment {
     Judgement::new(subject, fleet, Depth::Brief).into_assessment()
 }
@@ -95,7 +95,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         }
     }
 
-    /// The same, where it is known beside the nodes why nothing can be judged: that becomes the outcome.
+    /// Sets the outcome to unknown if a reason outside the nodes prevents a judgement.
     #[must_use]
     pub(crate) fn unless_not_judged(mut self, why: Option<String>) -> Self {
         if let Some(why) = why {
@@ -106,12 +106,12 @@ impl<'s, 'f> Judgement<'s, 'f> {
         self
     }
 
-    /// Whether anything can be judged.
+    /// Whether a judgement was possible.
     pub(super) fn is_judged(&self) -> bool {
         !matches!(self.assessment.outcome, Outcome::Unknown(Unknown::NotJudged(_)))
     }
 
-    /// Outcome, cause and fitting nodes.
+    /// Returns outcome, cause and fitting nodes.
     pub(crate) fn into_assessment(self) -> Assessment {
         self.assessment
     }
@@ -120,7 +120,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         matches!(self.subject.stage, Stage::Migration(_))
     }
 
-    /// What is found out, unless it became enough meanwhile: then it is not known whether it is all.
+    /// Runs `find_out`. Returns `None` if the deadline passed, because the result may be incomplete.
     pub(super) fn within<T>(&self, find_out: impl FnOnce() -> Option<T>) -> Option<T> {
         if self.effort.is_enough() {
             return None;
@@ -128,7 +128,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         find_out().filter(|_| !self.effort.is_enough())
     }
 
-    /// The start nodes by how many nodes a guest started there could go to, fewest first.
+    /// Groups the start nodes by the number of nodes that a guest started there could migrate to, fewest
+    /// first.
     pub(super) fn targets_by_start(
         &self,
         start: &Placement<'_>,
@@ -139,7 +140,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         assess::by_count(groups, self.fleet)
     }
 
-    /// Where the guest could go from each node that it may start on.
+    /// Groups the start nodes by the targets that they leave; `None` if the deadline passed first.
     pub(super) fn start_groups(
         &self,
         start: &Placement<'_>,
@@ -149,19 +150,19 @@ impl<'s, 'f> Judgement<'s, 'f> {
         assess::start_groups(self.subject, start, after_start, nodes, self.fleet, self.effort)
     }
 
-    /// The names of nodes, sorted.
+    /// Returns the names of nodes, sorted.
     pub(super) fn names(&self, nodes: &Bits) -> Vec<String> {
         self.fleet.names(nodes).into_iter().map(str::to_owned).collect()
     }
 
-    /// Up to three nodes that lack least.
+    /// Returns up to three nodes that lack the fewest entries.
     pub(super) fn nearest(&self) -> &[Nearest] {
         self.nearest.get_or_init(|| if self.is_judged() { self.find_nearest() } else { Vec::new() })
     }
 
     fn find_nearest(&self) -> Vec<Nearest> {
         let mut nodes = self.nearest_neighbours();
-        // Nodes of another architecture are named only where there is no other, and the guest is in need.
+        // Nodes of another architecture are listed only if there is no other node and the guest is impaired.
         if nodes.is_empty() && self.assessment.outcome.impact().is_some() {
             let mut all = Bits::all(self.fleet.len());
             if let Some(node) = self.source {
@@ -169,7 +170,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             }
             nodes = self.lookup.nearest(&all, NEAREST);
         }
-        // A host that was asked for by name is named first, however much it lacks.
+        // The host that the migration selects by name is listed first, however many entries it lacks.
         if let Stage::Migration(migration) = &self.subject.stage
             && let Some((_, host)) = migration.added.iter().find(|(key, _)| key == label::HOSTNAME)
             && let Some(at) = nodes.iter().position(|&node| self.fleet.name(node) == host)
@@ -189,9 +190,9 @@ impl<'s, 'f> Judgement<'s, 'f> {
             .collect()
     }
 
-    /// The neighbours that lack least. Where libvirt was asked, those whose labels it finds wrong come first; then those of which
-    /// it does not tell; then those of which it finds the labels right, and last those that it refuses: no label that is added
-    /// takes the guest there.
+    /// Returns the candidate nodes that lack the fewest entries. With answers of libvirt, in this order: nodes
+    /// whose CPU labels libvirt finds wrong, nodes on which it gives no answer about them, nodes whose labels
+    /// it finds right, and nodes that it refuses, to which no added label moves the guest.
     fn nearest_neighbours(&self) -> Vec<NodeIndex> {
         if self.subject.asked.is_none() {
             return self.lookup.nearest(&self.neighbours, NEAREST);
@@ -229,7 +230,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         out
     }
 
-    /// The nodes that are excluded only by temporary causes: a cordon, taints, a virt-handler that is not ready.
+    /// Returns the nodes that are excluded only by temporary causes: a cordon, taints, a virt-handler that is
+    /// not ready.
     pub(super) fn kept_out(&self) -> Vec<KeptOutNode> {
         let mut nodes = self.passes.placement.clone();
         nodes.subtract(&self.passes.fitting);
@@ -245,7 +247,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
             .collect()
     }
 
-    /// What a node's lack of these entries says about the hardware behind it; where libvirt was asked, what that says.
+    /// Returns the evidence that these missing entries give about the node's hardware, or libvirt's answer if
+    /// it was asked.
     #[must_use]
     pub fn evidence(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
         let name = self.fleet.name(node);
@@ -267,9 +270,10 @@ impl<'s, 'f> Judgement<'s, 'f> {
         }
     }
 
-    /// What the labels alone say about it.
+    /// Returns the evidence that labels alone give.
     pub(super) fn evidence_of_labels(&self, node: NodeIndex, missing: &[(String, String)]) -> Evidence {
-        // KubeVirt asks for any one of several vendors that its own node is labelled with: a lack of that vendor tells nothing.
+        // If the source has several vendor labels, KubeVirt selects an arbitrary one: a node without that
+        // vendor label proves nothing.
         let by_chance = matches!(&self.subject.stage, Stage::Migration(migration) if migration.vendors.len() > 1);
         let is_of_cpu = |key: &str| {
             let family = Family::of(key);
@@ -287,7 +291,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         }
         let Some(source) = self.source else { return Evidence::None };
         let host_model = |node| self.fleet.names_under(node, Family::HostModelCpu);
-        // Nothing is known of a node without labels of the labeller, or with those of another release only.
+        // The labeller wrote no labels on the node, or only those of another release.
         if host_model(node).is_empty() || host_model(source).is_empty() {
             return Evidence::None;
         }
@@ -305,22 +309,23 @@ impl<'s, 'f> Judgement<'s, 'f> {
         if drifted { Evidence::Drifted } else { Evidence::OtherHardware }
     }
 
-    /// Whether there are nodes of another architecture than the guest's.
+    /// Whether there are nodes of an architecture other than the guest's.
     pub(super) fn has_other_architectures(&self) -> bool {
         self.neighbours.count() + usize::from(self.source.is_some()) < self.fleet.len()
     }
 
-    /// Whether a candidate node does not meet its selector.
+    /// Whether a candidate node fails an entry of the selector.
     pub(super) fn lacks_somewhere(&self) -> bool {
         !self.lookup.nearest(&self.neighbours, 1).is_empty()
     }
 
-    /// The candidate nodes.
+    /// Iterates over the candidate nodes.
     pub(super) fn others(&self) -> impl Iterator<Item = NodeIndex> {
         self.neighbours.iter()
     }
 
-    /// The nodes that meet every selector entry and fail the required node affinity.
+    /// Returns the candidate nodes that meet every selector entry and fail the required node affinity, if the
+    /// guest is impaired.
     pub(super) fn excluded_nodes(&self) -> Bits {
         let has_failed = self.assessment.outcome.impact().is_some() && self.is_judged();
         let mut nodes = if has_failed { self.lookup.excluded_by_affinity() } else { Bits::none(self.fleet.len()) };
@@ -328,8 +333,8 @@ impl<'s, 'f> Judgement<'s, 'f> {
         nodes
     }
 
-    /// The nodes that meet every selector entry and fail the required node affinity, by name: all of them in full, in
-    /// brief the first three.
+    /// Returns the nodes of [`Self::excluded_nodes`] with the conditions they fail, by name: all of them in a
+    /// full judgement, the first three in a brief one.
     pub(super) fn excluded(&self) -> &[Excluded] {
         self.excluded.get_or_init(|| self.find_excluded())
     }
@@ -345,16 +350,17 @@ impl<'s, 'f> Judgement<'s, 'f> {
         names.zip(found).map(|(node, conditions)| Excluded { node, conditions }).collect()
     }
 
-    /// The conditions of the affinity that excluded nodes fail, each once.
+    /// Returns the affinity conditions that excluded nodes fail, each once.
     pub(super) fn excluding_rules(&self) -> Vec<&AffinityRule> {
         let (mut shared, mut known) = (HashSet::new(), BTreeSet::new());
-        // Nodes share the conditions they fail; comparing those takes longer than comparing where they are.
+        // Nodes share the conditions that they fail, and comparing pointers first is faster than comparing
+        // conditions.
         let rules =
             self.excluded().iter().flat_map(|node| &node.conditions).filter(|rule| shared.insert(Arc::as_ptr(rule)));
         rules.map(|rule| &**rule).filter(|rule| known.insert(*rule)).collect()
     }
 
-    /// The nearest nodes whose labels, as far as is known, are wrong, so that adding them helps.
+    /// Returns the nearest nodes whose labels are probably wrong, so that adding them helps.
     pub(super) fn curable(&self) -> impl Iterator<Item = (NodeIndex, &Nearest)> {
         self.nearest()
             .iter()
@@ -362,7 +368,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
             .filter_map(|near| Some((self.fleet.find(&near.node)?, near)))
     }
 
-    /// Entries that no node at all meets, the source included.
+    /// Returns the entries that no node meets, the source included.
     pub(super) fn nowhere(&self) -> Vec<(String, String)> {
         let mut out: Vec<(String, String)> = self
             .subject
@@ -376,7 +382,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         out
     }
 
-    /// CPU entries that no node meets, where they are the reason that none takes the guest.
+    /// Returns the CPU entries that no node meets, if they are the reason why no node fits.
     pub(super) fn cpu_nowhere(&self) -> Vec<(String, String)> {
         if !self.assessment.fitting.is_empty() || self.assessment.cause != Some(Cause::Structural) {
             return Vec::new();
@@ -384,13 +390,13 @@ impl<'s, 'f> Judgement<'s, 'f> {
         self.nowhere().into_iter().filter(|(key, _)| Family::of(key).is_cpu()).collect()
     }
 
-    /// The field of the judged object by which its guest has what stands `below` the guest's spec.
+    /// Returns the field of the judged object that leads to the field `below` the guest's spec.
     pub(super) fn field_of_guest(&self, below: &str) -> String {
         if self.is_migration() { "spec.vmiName".to_owned() } else { self.subject.field(below) }
     }
 
-    /// The field to blame for an impact: where what asks for more than nodes offer stands in the judged object. Empty where
-    /// nothing in it does.
+    /// Returns the field of the judged object that causes an impact: where it demands more than the nodes
+    /// offer. Empty if no field does.
     pub(super) fn field(&self) -> String {
         let authors = &self.subject.authors;
         let entries = self.nearest().iter().flat_map(Nearest::to_blame);
@@ -401,7 +407,7 @@ impl<'s, 'f> Judgement<'s, 'f> {
         let found = of_rules.chain(of_entries).chain(&authors.mode).find(leads);
         match found {
             Some(asked) => asked.field.clone(),
-            // The guest of the pod is not known.
+            // The guest that the pod belongs to is not known.
             None if self.subject.field_root.is_empty() && *authors == Authors::default() => {
                 "spec.nodeSelector".to_owned()
             }

@@ -1,8 +1,8 @@
-//! The label keys KubeVirt speaks in, spelled here and nowhere else.
+//! The label keys of KubeVirt. No other module spells them.
 //!
 //! Mirrors the constants of `staging/src/kubevirt.io/api/core/v1/types.go`. A key such as
 //! `cpu-feature.node.kubevirt.io/fpu` has a [`Family`] and a name (`fpu`). Distributions that rename
-//! KubeVirt's domain keep the part before it, so a family is known by that part alone.
+//! KubeVirt's domain keep the part before it, so only that part determines the family.
 
 use super::word::words;
 use std::borrow::Cow;
@@ -11,13 +11,13 @@ use std::borrow::Cow;
 pub const CPU_FEATURE: &str = "cpu-feature.node.kubevirt.io/";
 /// `cpu-model.node.kubevirt.io/`: a guest with this named model can run here.
 pub(crate) const CPU_MODEL: &str = "cpu-model.node.kubevirt.io/";
-/// `cpu-model-migration.node.kubevirt.io/`: the model is known to this libvirt, usable or not.
+/// `cpu-model-migration.node.kubevirt.io/`: libvirt on the host lists the model, usable or not.
 pub(crate) const CPU_MODEL_MIGRATION: &str = "cpu-model-migration.node.kubevirt.io/";
-/// `cpu-vendor.node.kubevirt.io/`: the vendor as libvirt spells it.
+/// `cpu-vendor.node.kubevirt.io/`: the vendor in libvirt's spelling.
 pub(crate) const CPU_VENDOR: &str = "cpu-vendor.node.kubevirt.io/";
-/// `host-model-cpu.node.kubevirt.io/`: the model libvirt picks for host-model.
+/// `host-model-cpu.node.kubevirt.io/`: the model that libvirt uses for host-model.
 pub(crate) const HOST_MODEL_CPU: &str = "host-model-cpu.node.kubevirt.io/";
-/// `host-model-required-features.node.kubevirt.io/`: what libvirt adds to that model.
+/// `host-model-required-features.node.kubevirt.io/`: the features that libvirt adds to that model.
 pub(crate) const HOST_MODEL_REQUIRED: &str = "host-model-required-features.node.kubevirt.io/";
 /// `hyperv.node.kubevirt.io/`: a Hyper-V enlightenment the host offers.
 pub const HYPERV: &str = "hyperv.node.kubevirt.io/";
@@ -27,35 +27,37 @@ pub(crate) const MACHINE_TYPE: &str = "machine-type.node.kubevirt.io/";
 pub(crate) const TSC_FREQUENCY: &str = "cpu-timer.node.kubevirt.io/tsc-frequency";
 /// `scheduling.node.kubevirt.io/tsc-frequency-`: the node can give a guest this TSC frequency (Hz).
 pub(crate) const SCHEDULING_TSC: &str = "scheduling.node.kubevirt.io/tsc-frequency-";
-/// `kubevirt.io/schedulable`: whether virt-handler is well on the node.
+/// `kubevirt.io/schedulable`: whether virt-handler is ready on the node.
 pub(crate) const SCHEDULABLE: &str = "kubevirt.io/schedulable";
-/// `node-labeller.kubevirt.io/obsolete-host-model`: the host's own model is declared obsolete.
+/// `node-labeller.kubevirt.io/obsolete-host-model`: the host's own model is on KubeVirt's list of obsolete
+/// models.
 pub(crate) const OBSOLETE_HOST_MODEL: &str = "node-labeller.kubevirt.io/obsolete-host-model";
-/// `node-labeller.kubevirt.io/skip-node`, an annotation: its presence, whatever its value, stops labelling.
+/// `node-labeller.kubevirt.io/skip-node`, an annotation: its presence, regardless of its value, stops
+/// labelling.
 pub(crate) const SKIP_NODE: &str = "node-labeller.kubevirt.io/skip-node";
 /// `kubevirt.io/cpumanager`: the node has a static CPU manager.
 pub(crate) const CPU_MANAGER: &str = "kubevirt.io/cpumanager";
 /// `cpumanager`, the older spelling (up to KubeVirt 1.7).
 pub(crate) const CPU_MANAGER_OLD: &str = "cpumanager";
-/// `kubevirt.io/realtime`.
+/// `kubevirt.io/realtime`: the node can run realtime guests.
 pub(crate) const REALTIME: &str = "kubevirt.io/realtime";
-/// `kubevirt.io/sev`.
+/// `kubevirt.io/sev`: the node supports AMD SEV.
 pub(crate) const SEV: &str = "kubevirt.io/sev";
-/// `kubevirt.io/sev-es`.
+/// `kubevirt.io/sev-es`: the node supports AMD SEV-ES.
 pub(crate) const SEV_ES: &str = "kubevirt.io/sev-es";
-/// `kubevirt.io/sev-snp`.
+/// `kubevirt.io/sev-snp`: the node supports AMD SEV-SNP.
 pub(crate) const SEV_SNP: &str = "kubevirt.io/sev-snp";
-/// `kubevirt.io/tdx`.
+/// `kubevirt.io/tdx`: the node supports Intel TDX.
 pub(crate) const TDX: &str = "kubevirt.io/tdx";
-/// `kubevirt.io/s390-pv`.
+/// `kubevirt.io/s390-pv`: the node supports IBM Secure Execution.
 pub(crate) const S390_PV: &str = "kubevirt.io/s390-pv";
 /// `kubevirt.io/vm-arch-`: the node can run guests of this architecture (cross-architecture gate).
 pub(crate) const VM_ARCH: &str = "kubevirt.io/vm-arch-";
-/// `kubernetes.io/arch`.
+/// `kubernetes.io/arch`: the node's architecture.
 pub(crate) const ARCH: &str = "kubernetes.io/arch";
-/// `kubernetes.io/hostname`.
+/// `kubernetes.io/hostname`: the node's host name.
 pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
-/// The taint the node controller puts on a cordoned node.
+/// The taint that the node controller adds to a cordoned node.
 pub(crate) const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// The CPU feature of nested virtualization on Intel.
@@ -64,7 +66,7 @@ pub(crate) const VMX: &str = "vmx";
 pub(crate) const SVM: &str = "svm";
 
 words! {
-    /// What a label key is about, spelled as people say it: `cpu-feature`, `machine-type`.
+    /// The subject of a label key, in the spelling that is printed: `cpu-feature`, `machine-type`.
     Family {
         /// `cpu-feature.node…`
         CpuFeature = "cpu-feature",
@@ -90,23 +92,23 @@ words! {
         Schedulable = "schedulable",
         /// `kubernetes.io/hostname`
         Hostname = "hostname",
-        /// Anything else: placement that a person chose.
+        /// Any other key: placement that a person chose.
         Other = "label",
     }
 }
 
 impl Family {
-    /// Whether it says that a node can run a named CPU model.
+    /// Whether labels of the family state that a node can run a named CPU model.
     #[must_use]
     pub(crate) fn is_model(self) -> bool {
         matches!(self, Self::CpuModel | Self::CpuModelMigration)
     }
 
-    /// The family of a label key.
+    /// Returns the family of a label key.
     #[must_use]
     pub fn of(key: &str) -> Self {
         let Some((domain, name)) = key.split_once('/') else { return Self::Other };
-        // No family has a point in its name, so the first one ends it.
+        // No family name contains a dot, so the first dot ends it.
         if let Some((family, rest)) = domain.split_once('.')
             && rest.starts_with("node.")
         {
@@ -131,7 +133,7 @@ impl Family {
         }
     }
 
-    /// Whether the key describes the CPU; no node without it can be cured by an uncordon.
+    /// Whether labels of the family describe the CPU. Their absence is not temporary.
     #[must_use]
     pub(crate) fn is_cpu(self) -> bool {
         match self {
@@ -148,27 +150,28 @@ impl Family {
         }
     }
 
-    /// Whether the label belongs to the profile that like nodes share. Measured frequencies differ from
-    /// machine to machine and would give every node a profile of its own.
+    /// Whether the label belongs to the profile that similar nodes share. Measured frequencies differ between
+    /// machines and would give every node a profile of its own.
     #[must_use]
     pub(crate) fn is_profile(self) -> bool {
         self.is_cpu() && !matches!(self, Self::CpuTimer | Self::SchedulingTsc)
     }
 
-    /// Whether KubeVirt's node-labeller writes it, so that only `skip-node` keeps a hand-made one.
+    /// Whether KubeVirt's node-labeller writes such labels, so that it removes a manual one unless `skip-node`
+    /// stops it.
     #[must_use]
     pub(crate) fn is_labeller(self) -> bool {
         (self.is_cpu() && self != Self::SchedulingTsc) || self == Self::MachineType
     }
 }
 
-/// The part of a key after the `/`: the feature, model or machine type.
+/// Returns the part of a key after the `/`: the feature, model or machine type.
 #[must_use]
 pub fn name(key: &str) -> &str {
     key.split_once('/').map_or(key, |(_, name)| name)
 }
 
-/// The key of another family with the same name, in the same domain: for `host-model-cpu.node.kubevirt.io/X`
+/// Returns the key of another family with this key's name and domain: for `host-model-cpu.node.kubevirt.io/X`
 /// and [`CPU_MODEL_MIGRATION`], `cpu-model-migration.node.kubevirt.io/X`.
 #[must_use]
 pub(crate) fn same_name_in(key: &str, prefix: &str) -> String {
@@ -178,23 +181,25 @@ pub(crate) fn same_name_in(key: &str, prefix: &str) -> String {
     }
 }
 
-/// Whether a label says that a node can do something that not every one can.
+/// Whether the label states a capability that only some nodes have.
 #[must_use]
 pub(crate) fn is_capability(key: &str) -> bool {
     [REALTIME, SEV, SEV_ES, SEV_SNP, TDX].contains(&key)
 }
 
-/// Whether a launcher pod's key is one that KubeVirt takes as the trace of an earlier migration.
+/// Whether KubeVirt treats this key of a launcher pod as the trace of an earlier migration.
 ///
-/// Mirrors `migration.go` (`createTargetPod`), which asks whether the key *contains* the prefix; in any domain.
+/// Mirrors `migration.go` (`createTargetPod`), which tests whether the key *contains* the prefix; in any
+/// domain.
 #[must_use]
 pub(crate) fn is_inherited(key: &str) -> bool {
-    // Most keys that contain it begin with it, which is seen sooner.
+    // Most keys that contain it begin with it, and that test is faster.
     let contains = |prefix| key.starts_with(prefix) || key.contains(prefix);
     contains("cpu-feature.node.") || contains("cpu-model-migration.node.")
 }
 
-/// A frequency in Hz, as KubeVirt reads the value of [`TSC_FREQUENCY`]; `None` where it passes the node over.
+/// Parses a frequency in Hz, as KubeVirt reads the value of [`TSC_FREQUENCY`]; `None` if KubeVirt ignores the
+/// node.
 ///
 /// Mirrors `TSCFrequencyFromNode` of `pkg/virt-controller/watch/topology/tsc.go`.
 #[must_use]
@@ -202,13 +207,13 @@ pub fn frequency(value: &str) -> Option<i64> {
     value.parse().ok().filter(|&hz| hz > 0)
 }
 
-/// Whether a key is the one by which KubeVirt keeps host-model guests off obsolete hosts, in any domain.
+/// Whether KubeVirt uses this key to keep host-model guests off obsolete hosts, in any domain.
 #[must_use]
 pub(crate) fn is_obsolete_host_model(key: &str) -> bool {
     key.starts_with("node-labeller.") && key.ends_with("/obsolete-host-model")
 }
 
-/// One entry as people read it: `cpu-feature fpu`, `kubernetes.io/arch=amd64`.
+/// Formats an entry for people: `cpu-feature fpu`, `kubernetes.io/arch=amd64`.
 #[must_use]
 pub fn short<'a>(key: &'a str, value: &str) -> Cow<'a, str> {
     let family = Family::of(key);
@@ -220,7 +225,7 @@ pub fn short<'a>(key: &'a str, value: &str) -> Cow<'a, str> {
     }
 }
 
-/// Names joined for people, at most `most`, the rest counted: `node-a, node-c and 7 more`.
+/// Joins at most `most` names for people and counts the rest: `node-a, node-c and 7 more`.
 #[must_use]
 pub(crate) fn fold_names<S: AsRef<str>>(names: &[S], most: usize) -> String {
     let shown = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");

@@ -1,7 +1,8 @@
-//! What libvirt itself says of a running guest's CPU, node by node: where it was asked, better evidence than any label.
+//! The answers of libvirt about a running guest's CPU, node by node: better evidence than any label.
 //!
-//! Labels decide where a pod may go; libvirt decides whether the guest may. [`Answers`] is what came of asking: the guest's CPU
-//! as its own libvirt describes it, and for each node what the libvirt there says of that CPU.
+//! Labels decide which nodes kube-scheduler accepts; libvirt decides whether the guest can run there.
+//! [`Answers`] holds the guest's CPU as its own libvirt describes it, and for each node the answer of its
+//! libvirt about that CPU.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,12 +23,12 @@ pub(crate) use compared::{Lost, losses};
 pub(crate) use host::{LibvirtHost, LibvirtHosts, Provided, Usable};
 pub(crate) use silence::{NotAskedBecause, Silence};
 
-/// A CPU as libvirt describes it: a named model, and what it has more or less than that model.
+/// A CPU as libvirt describes it: a named model, with features added to it or removed from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cpu {
     /// `<model>`.
     pub model: String,
-    /// `<vendor>`, where it is named.
+    /// `<vendor>`, if there is one.
     pub vendor: Option<String>,
     /// Features with policy `require` or `force`.
     pub require: BTreeSet<String>,
@@ -36,8 +37,8 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Whether it has a feature; `None` where that is not known: its model is not, or the feature is one of VMX, of which the
-    /// models of different releases hold different ones.
+    /// Whether the CPU has a feature; `None` if that is not known: the features of its model are not known, or
+    /// the feature belongs to VMX, for which models differ between releases.
     #[must_use]
     pub fn has(&self, feature: &str) -> Option<bool> {
         if self.require.contains(feature) || self.disable.contains(feature) {
@@ -51,7 +52,7 @@ impl Cpu {
 }
 
 impl fmt::Display for Cpu {
-    /// `Cascadelake-Server with 21 features more and 2 less`.
+    /// Formats the CPU: `Cascadelake-Server with 21 features more and 2 less`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.model)?;
         let (more, less) = (self.require.len(), self.disable.len());
@@ -66,11 +67,11 @@ impl fmt::Display for Cpu {
 }
 
 words! {
-    /// The accelerator of a guest: `type` of its domain.
+    /// The accelerator of a guest: attribute `type` of its libvirt domain.
     Accelerator {
-        /// By the hardware.
+        /// Hardware virtualization.
         Kvm = "kvm",
-        /// By QEMU alone (`useEmulation`).
+        /// Emulation by QEMU (`useEmulation`).
         Qemu = "qemu",
     }
 }
@@ -78,40 +79,40 @@ words! {
 /// The CPU of a running guest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GuestCpu {
-    /// What it has.
+    /// The CPU.
     pub cpu: Cpu,
     /// The accelerator that runs it.
     pub accelerator: Accelerator,
 }
 
-/// What the libvirt of a node says of a guest's CPU.
+/// The answer of a node's libvirt about a guest's CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LibvirtAnswer {
-    /// The node's hypervisor provides just this CPU.
+    /// The node's hypervisor provides exactly this CPU.
     Identical,
-    /// It provides this CPU, and more.
+    /// The node's hypervisor provides this CPU and more.
     Superset,
-    /// It does not provide it.
+    /// The node's hypervisor does not provide this CPU.
     Incompatible(Incompatible),
 }
 
 /// Why a node's hypervisor does not provide a CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Incompatible {
-    /// The features that it does not provide, where libvirt names them.
+    /// The features that it does not provide, if libvirt names them.
     pub missing: Vec<String>,
-    /// Libvirt's words, where they are about something else; may be empty.
+    /// The message of libvirt if the reason is another one; may be empty.
     pub reason: String,
 }
 
 impl LibvirtAnswer {
-    /// Whether the guest may run there.
+    /// Whether the guest can run there.
     #[must_use]
     pub fn agrees(&self) -> bool {
         !matches!(self, Self::Incompatible(_))
     }
 
-    /// As JSON spells it.
+    /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -122,31 +123,33 @@ impl LibvirtAnswer {
     }
 }
 
-/// By name, what the libvirt of each node says of one CPU.
+/// The answers of the libvirt of each node about one CPU, by node name.
 pub(crate) type NodeAnswers = BTreeMap<String, Result<LibvirtAnswer, Silence>>;
-/// What came of asking libvirt about a guest.
+/// The answers of libvirt about a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers {
     /// The guest's CPU, as its own libvirt describes it.
     pub guest: Result<GuestCpu, Silence>,
-    /// What the libvirt of each node says of it. Of a node that is not here, [`Answers::by_node`] says why.
+    /// The answer of the libvirt of each node about that CPU. If a node is absent, [`Answers::by_node`] gives
+    /// the reason.
     pub nodes: Arc<NodeAnswers>,
-    /// What nodes say of themselves, where that is known.
+    /// The descriptions that the libvirt of nodes gives of the nodes themselves.
     pub hosts: Arc<LibvirtHosts>,
-    /// What the guest has and would not have with each of these named models.
+    /// The features that the guest has and would lose with each of these named models.
     pub losses: BTreeMap<String, Vec<String>>,
     /// Whether all answers were read from files, and libvirt was not asked now.
     pub saved: bool,
 }
 
 impl Answers {
-    /// What the libvirt of a node says; `None` where there is no answer.
+    /// Returns the answer of a node's libvirt; `None` if there is none.
     #[must_use]
     pub fn answer(&self, node: &str) -> Option<&LibvirtAnswer> {
         self.nodes.get(node)?.as_ref().ok()
     }
 
-    /// What the libvirt of each node says, or why that is not known: the one source of what tables and JSON say of a node.
+    /// Returns the answer of the libvirt of each node, or why there is none. All tables and JSON use this
+    /// function.
     pub fn by_node<'a>(
         &'a self,
         placement: &'a Placement<'_>,
@@ -160,7 +163,7 @@ impl Answers {
         }
     }
 
-    /// Why the CPU is not provided there, if libvirt says so.
+    /// Returns why a node does not provide the CPU; `None` if libvirt does not refuse it.
     #[must_use]
     pub fn refusal(&self, node: &str) -> Option<&Incompatible> {
         match self.answer(node)? {
@@ -175,8 +178,8 @@ impl Answers {
         self.answer(node).is_some_and(LibvirtAnswer::agrees)
     }
 
-    /// Whether a node has what a label says, as far as its libvirt tells: by what it says of the node, and where it provides the
-    /// guest's CPU, by that.
+    /// Whether a node has the capability that a label states: by its libvirt's description of the node, else,
+    /// if the node provides the guest's CPU, by that CPU.
     #[must_use]
     pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
         match self.hosts.get(node).map(|host| host.provides(key)) {
@@ -188,7 +191,7 @@ impl Answers {
         };
         let name = label::name(key);
         let has = match Family::of(key) {
-            // What the guest does not have was not asked about.
+            // A feature that the guest's CPU lacks was not part of the comparison.
             Family::CpuFeature => cpu.has(name) == Some(true),
             Family::CpuModelMigration => cpu.model == name,
             Family::CpuVendor => cpu.vendor.as_deref() == Some(name),
@@ -197,7 +200,7 @@ impl Answers {
         if has { Provided::Yes } else { Provided::Unknown }
     }
 
-    /// The nodes whose libvirt refuses the CPU.
+    /// Returns the nodes whose libvirt refuses the CPU.
     #[must_use]
     pub(crate) fn refusing(&self, fleet: &Fleet) -> Bits {
         let mut out = Bits::none(fleet.len());
@@ -207,18 +210,18 @@ impl Answers {
     }
 }
 
-/// What the labels of a node say of a feature that libvirt misses there.
+/// The state of the labels for a feature that libvirt reports as missing on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Labelled {
-    /// The node has its label all the same.
+    /// The node has the label nevertheless.
     There,
-    /// Nodes have its label, this one does not.
+    /// Other nodes have the label; this node does not.
     Elsewhere,
-    /// No node has a label of that name.
+    /// No node has a label for this feature.
     Nowhere,
 }
 
-/// What labels say of CPU features on a node, in whatever domain the distribution has.
+/// Returns the label state of CPU features on a node, regardless of the label domain.
 #[must_use]
 pub(crate) fn labelled<'m>(fleet: &Fleet, node: NodeIndex, features: &'m [String]) -> Vec<(&'m str, Labelled)> {
     let here = fleet.names_under(node, Family::CpuFeature);
@@ -253,7 +256,7 @@ mod tests {
         node
     }
 
-    /// A guest on `a` that asks for `fpu`: by labels `b` has it, and `c` has not.
+    /// Judges a guest on `a` that selects `fpu`: `b` has the label, `c` lacks it.
     fn judged(nodes: Option<[(&str, LibvirtAnswer); 2]>) -> Verdict {
         let fleet = Fleet::new(vec![node("a", true), node("b", true), node("c", false)]);
         let mut placement = Placement::default();

@@ -1,10 +1,10 @@
-//! A result that depends on one fleet, worked out once however often it is asked for.
+//! A result that depends on one fleet and is computed once for it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Tells fleets apart. Number zero is that of the empty fleet.
+/// The identifier of a fleet. Number zero is the empty fleet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FleetId {
     number: u64,
@@ -12,14 +12,14 @@ pub(crate) struct FleetId {
 }
 
 impl FleetId {
-    /// One that no fleet had before, for a fleet of this many nodes.
+    /// Returns a new identifier for a fleet of this many nodes.
     pub(super) fn fresh(nodes: usize) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         Self { number: LAST.fetch_add(1, Ordering::Relaxed) + 1, nodes }
     }
 }
 
-/// What was found for the fleet that was asked about last. It takes no part in comparisons.
+/// The result for the fleet of the last query. Comparisons ignore it.
 pub(crate) struct Memo<T>(Mutex<Option<MemoValue<T>>>);
 
 struct MemoValue<T> {
@@ -28,14 +28,14 @@ struct MemoValue<T> {
 }
 
 impl<T> Memo<T> {
-    /// What `find_out` gives for this fleet.
+    /// Returns the result for this fleet: the stored one, or that of `find_out`.
     pub(crate) fn of(&self, fleet: FleetId, find_out: impl FnOnce() -> T) -> Arc<T> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = kept.as_ref().filter(|kept| kept.fleet == fleet) {
             return Arc::clone(&kept.found);
         }
         let found = Arc::new(find_out());
-        // Remedies are tried on fleets of a few edited nodes, between two questions about the whole one.
+        // Remedies are tried on fleets of a few edited nodes between two queries about the whole fleet.
         if kept.as_ref().is_none_or(|kept| kept.fleet.nodes <= fleet.nodes) {
             *kept = Some(MemoValue { fleet, found: Arc::clone(&found) });
         }

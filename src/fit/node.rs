@@ -1,4 +1,4 @@
-//! A node as it is judged: labels, taints, cordon, readiness. Nothing else of a node matters here.
+//! The properties of a node that a judgement uses: labels, taints, cordon, readiness.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use super::label;
 use super::word::words;
 
 words! {
-    /// What a taint does to pods that do not tolerate it. Mirrors `v1.TaintEffect`.
+    /// The effect of a taint on pods that do not tolerate it. Mirrors `v1.TaintEffect`.
     Effect {
         /// New pods are kept away.
         NoSchedule = "NoSchedule",
-        /// New pods are kept away if another node will do; never a refusal.
+        /// New pods are kept away if another node accepts them; never a refusal.
         PreferNoSchedule = "PreferNoSchedule",
-        /// New pods are kept away and running ones evicted.
+        /// New pods are kept away and running pods are evicted.
         NoExecute = "NoExecute",
     }
 }
 
 impl Effect {
-    /// Whether the scheduler's `TaintToleration` filter refuses for it.
+    /// Whether the scheduler's `TaintToleration` filter refuses a pod because of this effect.
     #[must_use]
     pub fn refuses(self) -> bool {
         self != Self::PreferNoSchedule
@@ -32,7 +32,7 @@ pub struct Taint {
     pub key: String,
     /// The value, often empty.
     pub value: String,
-    /// What it does.
+    /// The effect.
     pub effect: Effect,
 }
 
@@ -46,7 +46,7 @@ impl std::fmt::Display for Taint {
     }
 }
 
-/// One node, owned and plain: what dumps and watches are turned into, and what remedies edit.
+/// A node in plain form: built from dumps and watches, and edited by remedies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Node {
     /// `metadata.name`.
@@ -57,16 +57,16 @@ pub struct Node {
     pub taints: Vec<Taint>,
     /// `spec.unschedulable`.
     pub cordoned: bool,
-    /// The `Ready` condition says something other than `True`.
+    /// Whether the `Ready` condition has a status other than `True`.
     pub not_ready: bool,
-    /// The value of the `skip-node` annotation, if it is there: its presence alone stops the labeller.
+    /// The value of the `skip-node` annotation, if it is set: its presence alone stops the labeller.
     pub skip_node: Option<String>,
-    /// Why the rest of it is not known, if so: it takes no guest, as far as is known.
+    /// The reason why the rest of the node was not read, if so. It is treated as fitting no guest.
     pub unread: Option<String>,
 }
 
 impl Node {
-    /// Ends its cordon, as `kubectl uncordon` and the node controller do.
+    /// Removes the cordon and its taint, as `kubectl uncordon` and the node controller do.
     pub fn uncordon(&mut self) {
         self.cordoned = false;
         self.taints.retain(|taint| taint.key != label::TAINT_UNSCHEDULABLE);

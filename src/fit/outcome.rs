@@ -1,4 +1,4 @@
-//! The outcome of a judgement in numbers and names: how bad it is, why, and what nodes lack.
+//! The outcome of a judgement: severity, cause, and the entries that nodes lack.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,62 +10,62 @@ use super::placement::AffinityRule;
 use super::word::words;
 
 words! {
-    /// How bad it is for the guest, mildest first.
+    /// The severity of an impact, mildest first.
     Impact {
-        /// It runs, and exactly one node is left to migrate to.
+        /// The guest runs, and exactly one node is left to migrate to.
         Fragile = "Fragile",
-        /// It starts or runs, but can migrate nowhere.
+        /// The guest starts or runs, but can migrate nowhere.
         Pinned = "Pinned",
-        /// No node takes it.
+        /// No node takes the guest.
         Unschedulable = "Unschedulable",
     }
 }
 
 words! {
-    /// Why no node, or too few, take the guest.
+    /// The cause why no node, or too few, take the guest.
     Cause {
-        /// No node's CPU labels fit. The only cause that is ever denied.
+        /// No node's CPU labels fit. The only cause for which a request is denied.
         Structural = "structural",
-        /// The CPU labels fit somewhere; architecture, zone, machine type or affinity do not.
+        /// The CPU labels of a node fit; its architecture, zone, machine type or affinity does not.
         Placement = "placement",
-        /// A node fits but is cordoned, tainted or not ready, or virt-handler there is not well.
+        /// A node fits, but is cordoned, tainted or not ready, or its virt-handler is not ready.
         Temporary = "temporary",
     }
 }
 
-/// The judgement in one word.
+/// The result of a judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nodes enough.
+    /// Two or more targets, or nothing to migrate.
     Fits,
     /// Too few nodes, or none.
     Impaired(Impact),
-    /// It cannot be known, and why. Never denied.
+    /// The outcome cannot be known, for this reason. Never denied.
     Unknown(Unknown),
 }
 
-/// Why nothing can be known.
+/// The reason why the outcome cannot be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// There is no node.
     NoNodes,
     /// No node has a CPU model or feature label.
     NoLabels,
-    /// A node that might take it is too large to be read.
+    /// A node that might take the guest was too large to read.
     UnreadNode {
         /// The node.
         node: String,
-        /// What of it is too large.
+        /// The part that is too large.
         why: String,
     },
-    /// There was no time to find it out.
+    /// The deadline passed before the outcome was known.
     NotInTime,
-    /// KubeVirt would create no pod, or an object is not known, in words.
+    /// KubeVirt would create no pod, or an object is not known: the reason as text.
     NotJudged(String),
 }
 
 impl Outcome {
-    /// As JSON spells it.
+    /// Returns the name in JSON.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -77,7 +77,7 @@ impl Outcome {
         }
     }
 
-    /// The impact, if there is one.
+    /// Returns the impact; `None` if there is none.
     #[must_use]
     pub fn impact(&self) -> Option<Impact> {
         match self {
@@ -92,13 +92,14 @@ impl Outcome {
 pub struct Nearest {
     /// The node.
     pub node: String,
-    /// The selector entries it does not meet, by key.
+    /// The selector entries that it does not meet, by key.
     pub missing: Vec<(String, String)>,
-    /// The missing entries whose key the node has with another value, and that value.
+    /// For the missing entries whose key the node has: the node's value.
     pub has: BTreeMap<String, String>,
-    /// What the lack says about the node's hardware.
+    /// The evidence that the missing entries give about the node's hardware.
     pub evidence: Evidence,
-    /// The missing entries that would be untrue on the node: libvirt says that the node does not have them.
+    /// The missing entries that would be untrue on the node, because libvirt reports that the node does not
+    /// have them.
     pub untrue: Vec<(String, String)>,
 }
 
@@ -107,71 +108,75 @@ pub struct Nearest {
 pub struct Excluded {
     /// The node.
     pub node: String,
-    /// The conditions it fails, of the term that comes nearest to matching.
+    /// The failing conditions of the term that has the fewest of them.
     pub conditions: Vec<Arc<AffinityRule>>,
 }
 
 impl Nearest {
-    /// Whether it is of another architecture: named in data, where there is no other node; in words such nodes are counted.
+    /// Whether the node is of another architecture: listed in data if there is no other node; sentences only
+    /// count such nodes.
     #[must_use]
     pub(crate) fn is_foreign(&self) -> bool {
         self.missing.iter().any(|(key, _)| key == label::ARCH)
     }
 
-    /// What of its lack a person can do something about: of a node of another architecture no more than that.
+    /// Iterates over the missing entries to report; for a node of another architecture only the architecture.
     pub(crate) fn to_blame(&self) -> impl Iterator<Item = &(String, String)> {
         let is_foreign = self.is_foreign();
         self.missing.iter().filter(move |(key, _)| !is_foreign || key == label::ARCH)
     }
 
-    /// Whether it is marked by virt-handler as unable to take guests.
+    /// Whether virt-handler marks the node as unable to run guests.
     #[must_use]
     pub(crate) fn is_unwell(&self) -> bool {
         self.has.contains_key(label::SCHEDULABLE)
     }
 
-    /// Whether only labels are to blame, as far as is known.
+    /// Whether only labels are probably the cause.
     #[must_use]
     pub(crate) fn is_curable(&self) -> bool {
         matches!(self.evidence, Evidence::Drifted | Evidence::SourceLacksToo | Evidence::LibvirtAgrees)
     }
 }
 
-/// What a lack of CPU labels says about the hardware behind it.
+/// The evidence that missing CPU labels give about the node's hardware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// The guest's own node lacks them too: labels changed, not machines.
+    /// The guest's own node lacks them too: the labels changed, not the machines.
     SourceLacksToo,
-    /// The node's own host model still names what its feature labels lack, or its labels are frozen by
-    /// `skip-node` while its like are richer: drifted labels, probably.
+    /// The node's own host model still names the features that its labels lack, or its labels are frozen by
+    /// `skip-node` while nodes of its class have more: probably drifted labels.
     Drifted,
-    /// By its labels another host model, or one with fewer features: no label changes that, and libvirt may refuse.
+    /// The labels describe another host model, or one with fewer features: no label changes that, and libvirt
+    /// may refuse.
     OtherHardware,
-    /// Libvirt there provides the guest's CPU, and says that the node has what its CPU labels lack: labels are to blame.
+    /// Libvirt there provides the guest's CPU and reports that the node has what its CPU labels lack: the
+    /// labels are wrong.
     LibvirtAgrees,
-    /// Libvirt there provides the guest's CPU. Whether the node has what its CPU labels lack is not known.
+    /// Libvirt there provides the guest's CPU. It is not known whether the node has what its CPU labels lack.
     LibvirtTakesCpu,
-    /// Libvirt there says that the node does not have all that its CPU labels lack: they are right.
+    /// Libvirt there reports that the node does not have all that its CPU labels lack: the labels are right.
     LibvirtLacks,
-    /// Libvirt there was asked, and does not provide the guest's CPU, whatever the labels say.
+    /// Libvirt there does not provide the guest's CPU, regardless of the labels.
     LibvirtRefuses,
-    /// Nothing can be said: no source to compare with, or not CPU labels.
+    /// No conclusion: there is no source to compare with, or the labels do not describe the CPU.
     None,
 }
 
-/// A node on which all but a cordon or taints fits.
+/// A node that is excluded only by a cordon or taints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
     /// The node.
     pub node: String,
-    /// It is cordoned.
+    /// Whether a cordon keeps the guest out.
     pub cordoned: bool,
-    /// Its taints that are not tolerated, that of a cordon left out.
+    /// The taints that the pod does not tolerate, without that of a cordon.
     pub taints: Vec<Taint>,
 }
 
 impl Blocked {
-    /// What keeps the guest out, as JSON spells it: `cordoned`, `taint KEY=VALUE:EFFECT`.
+    /// Returns the reasons why the node is excluded, as JSON spells them: `cordoned`, `taint
+    /// KEY=VALUE:EFFECT`.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         let cordoned = self.cordoned.then(|| "cordoned".to_owned());
@@ -183,12 +188,12 @@ impl Blocked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Assessment {
-    /// The judgement in one word.
+    /// The result.
     pub outcome: Outcome,
-    /// Why, where the outcome is an impact.
+    /// The cause, if the outcome is an impact.
     pub cause: Option<Cause>,
-    /// How many nodes were judged, the source of a migration left out.
+    /// Number of nodes judged, without the source of a migration.
     pub nodes_judged: usize,
-    /// The nodes that the scheduler's node filters accept, the source of a migration left out.
+    /// The nodes that the scheduler's node filters accept, without the source of a migration.
     pub fitting: Bits,
 }

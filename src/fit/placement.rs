@@ -1,4 +1,4 @@
-//! What a pod asks of a node: selector, required affinity, tolerations, a node name.
+//! The node requirements of a pod: selector, required affinity, tolerations, a node name.
 
 use std::borrow::Cow;
 
@@ -9,10 +9,10 @@ pub(crate) use super::affinity::{Affinity, AffinityRule, Expression, NameRule, N
 pub(crate) use super::selector::Selector;
 pub(crate) use super::toleration::{Toleration, TolerationOperator, Tolerations};
 
-/// All that a pod asks of a node, as the scheduler's node filters read it.
+/// The node requirements of a pod, as the scheduler's node filters read them.
 ///
-/// Affinity and tolerations are shared by copies: what a guest asks of a node at its start, at its first migration and
-/// after each remedy differs in the selector alone.
+/// Copies share affinity and tolerations: the placements of a guest at its start, at its first migration and
+/// after each remedy differ only in the selector.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Placement<'a> {
     /// `spec.nodeSelector`; each entry must be met by exact key and value.
@@ -21,12 +21,12 @@ pub struct Placement<'a> {
     pub affinity: Option<Affinity>,
     /// `spec.tolerations`.
     pub tolerations: Tolerations,
-    /// `spec.nodeName`, where the pod is bound already or by hand.
+    /// `spec.nodeName`, if the pod is already bound or names its node.
     pub node_name: Option<Cow<'a, str>>,
 }
 
 impl Placement<'_> {
-    /// The same, owning its text.
+    /// Returns this placement with owned text.
     #[must_use]
     pub fn into_owned(self) -> Placement<'static> {
         Placement {
@@ -37,7 +37,7 @@ impl Placement<'_> {
         }
     }
 
-    /// The same, with its text borrowed from this one.
+    /// Returns a copy whose text is borrowed from this placement.
     #[must_use]
     pub(crate) fn borrowed(&self) -> Placement<'_> {
         Placement {
@@ -48,13 +48,13 @@ impl Placement<'_> {
         }
     }
 
-    /// Whether a taint is tolerated.
+    /// Whether the pod tolerates the taint.
     #[must_use]
     pub fn tolerates(&self, taint: &Taint) -> bool {
         self.tolerations.tolerates(taint)
     }
 
-    /// Whether a cordon is tolerated. Mirrors the scheduler's `NodeUnschedulable` plugin.
+    /// Whether the pod tolerates a cordon. Mirrors the scheduler's `NodeUnschedulable` plugin.
     #[must_use]
     pub(crate) fn tolerates_cordon(&self) -> bool {
         self.tolerates(&Taint {
@@ -64,7 +64,7 @@ impl Placement<'_> {
         })
     }
 
-    /// The value asked for a key.
+    /// Returns the selector's value for a key; `None` if it has no such entry.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.selector.get(key)

@@ -1,9 +1,9 @@
-//! A pod's node selector: entries sorted by key, so that any of them is found in logarithmic time.
+//! A pod's node selector: entries sorted by key, found by binary search.
 
 use std::borrow::Cow;
 use std::ops::Deref;
 
-/// One entry of a pod's `nodeSelector`: key and value.
+/// An entry of a pod's `nodeSelector`: key and value.
 pub(crate) type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// A pod's `spec.nodeSelector`, sorted by key, each key once. Every entry must be met by exact key and value.
@@ -11,13 +11,13 @@ pub(crate) type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
 pub struct Selector<'a>(Vec<Entry<'a>>);
 
 impl<'a> Selector<'a> {
-    /// The value asked for a key.
+    /// Returns the value for a key; `None` if there is no such entry.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.place(key).ok().map(|at| self.0[at].1.as_ref())
     }
 
-    /// Puts an entry in; of a key that is there already the value is replaced.
+    /// Inserts an entry, or replaces the value if the key exists.
     pub fn insert(&mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
         let (key, value) = (key.into(), value.into());
         match self.place(&key) {
@@ -26,18 +26,18 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// Takes out the entries of which `keep` says no.
+    /// Keeps only the entries for which `keep` returns true.
     pub fn retain(&mut self, keep: impl FnMut(&Entry<'a>) -> bool) {
         self.0.retain(keep);
     }
 
-    /// The same, with its text borrowed from this one.
+    /// Returns a copy whose text is borrowed from this selector.
     #[must_use]
     pub(crate) fn borrowed(&self) -> Selector<'_> {
         Selector(self.0.iter().map(|(key, value)| (Cow::Borrowed(&**key), Cow::Borrowed(&**value))).collect())
     }
 
-    /// The same, with text of its own.
+    /// Returns this selector with owned text.
     #[must_use]
     pub fn into_owned(self) -> Selector<'static> {
         let owned = |(key, value): Entry<'a>| (Cow::Owned(key.into_owned()), Cow::Owned(value.into_owned()));
@@ -70,7 +70,7 @@ impl<'a> FromIterator<Entry<'a>> for Selector<'a> {
     }
 }
 
-/// As KubeVirt merges maps: a key that is there already takes the new value.
+/// Like KubeVirt's merge of maps: if a key exists, the new value replaces the old one.
 impl<'a> Extend<Entry<'a>> for Selector<'a> {
     fn extend<I: IntoIterator<Item = Entry<'a>>>(&mut self, entries: I) {
         *self = std::mem::take(&mut self.0).into_iter().chain(entries).collect();

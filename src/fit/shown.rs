@@ -1,25 +1,27 @@
-//! Text from objects as people may read it.
+//! Text from objects in a form that is safe to print.
 //!
-//! Names, models, keys and messages can hold any character where an object comes from a file or from a stranger. Printed
-//! as they are, a newline forges a row, an escape sequence rewrites the screen, a bidirectional override reorders a line.
+//! Names, models, keys and messages can contain any character if an object comes from a file or an untrusted
+//! sender. Printed unchanged, a newline forges a row, an escape sequence rewrites the screen, and a
+//! bidirectional override reorders a line.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// How many characters of `namespace/name` stand before what is said of a guest: as many as names have that KubeVirt accepts, 63 and 63
-/// and the slash, so that a longer one leaves room for what is said.
+/// Maximum length of `namespace/name` at the start of a sentence, in characters: two names of the 63
+/// characters that KubeVirt accepts, and the slash. A longer one is cut, to leave room for the sentence.
 pub(crate) const TITLE_CHARS: usize = 127;
 
-/// Text that a terminal shows as it is: whatever is not printable stands in it as `\u{…}`.
+/// Text that a terminal shows unchanged: characters that are not printable are replaced by `\u{…}`.
 ///
-/// Escaped are controls (C0, DEL, C1), line and paragraph separators, all format characters (bidirectional overrides and
-/// isolates, zero-width characters, the byte order mark), blanks other than U+0020, combining marks, and code points that
-/// are private or not assigned. A backslash stays as it is. The text is one line, and to escape it again changes nothing.
+/// Escaped are controls (C0, DEL, C1), line and paragraph separators, all format characters (bidirectional
+/// overrides and isolates, zero-width characters, the byte order mark), blanks other than U+0020, combining
+/// marks, and code points that are private or not assigned. A backslash is kept. The text is one line, and
+/// escaping it again changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Shown<'a>(Cow<'a, str>);
 
 impl<'a> Shown<'a> {
-    /// The text, with `\u{…}` for what is not printable.
+    /// Escapes the characters that are not printable as `\u{…}`.
     #[must_use]
     pub(crate) fn new(text: impl Into<Cow<'a, str>>) -> Self {
         let text = text.into();
@@ -33,13 +35,13 @@ impl<'a> Shown<'a> {
         Self(Cow::Owned(out))
     }
 
-    /// The text without blanks and controls at its ends, and at most `most` characters of it as it is shown; what is cut
-    /// off ends in `…`. No `\u{…}` is cut in two.
+    /// Escapes the text without blanks and controls at its ends, cut to `most` characters of output; a cut
+    /// text ends in `…`. No `\u{…}` is cut in two.
     #[must_use]
     pub(crate) fn within(text: &'a str, most: usize) -> Self {
         let text = text.trim_matches(|c: char| c.is_whitespace() || c.is_control());
         let shown = Self::new(text);
-        // Bytes bound characters, so most texts need no counting.
+        // The length in bytes is an upper bound of the number of characters, so most texts need no counting.
         if shown.0.len() <= most || shown.0.chars().nth(most).is_none() {
             return shown;
         }
@@ -56,13 +58,13 @@ impl<'a> Shown<'a> {
         Self(Cow::Owned(out))
     }
 
-    /// As a string.
+    /// Returns the text as a `str`.
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// As a string.
+    /// Returns the text as a `Cow`.
     #[must_use]
     pub(crate) fn into_cow(self) -> Cow<'a, str> {
         self.0
@@ -75,8 +77,8 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Whether a terminal shows the character as one of its own. Beyond ASCII it is what the standard library takes for
-/// printable where it writes a string for debugging, but for letters and symbols that are blank.
+/// Whether a terminal prints the character visibly. Beyond ASCII, these are the characters that the standard
+/// library's debug format prints unescaped, except for letters and symbols that are blank.
 pub(crate) fn is_printable(c: char) -> bool {
     match c {
         ' '..='~' => true,
@@ -136,7 +138,7 @@ mod tests {
         assert_eq!(within("", 4), "");
     }
 
-    /// What the Unicode standard gives a meaning for direction, joining or lines, spelled out.
+    /// Whether the Unicode standard assigns the character a meaning for direction, joining or lines.
     fn is_dangerous(c: char) -> bool {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{61c}' | '\u{feff}')

@@ -1,4 +1,4 @@
-//! The guest under judgement, whichever kind of object carried it.
+//! The guest under judgement, regardless of the kind of object it was read from.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use super::label::{self, Family};
 use super::libvirt::{Answers, LibvirtHost, Provided};
 use super::placement::{Affinity, Placement};
 
-/// How the guest's CPU is chosen. Mirrors `spec.domain.cpu.model`.
+/// The choice of the guest's CPU. Mirrors `spec.domain.cpu.model`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CpuMode {
-    /// No model, in an object that never met KubeVirt's defaulting.
+    /// No model: KubeVirt's defaults were not applied to the object.
     Unset,
-    /// `host-model`: the host's CPU as libvirt names it, fixed at start.
+    /// `host-model`: the host's CPU as libvirt describes it, fixed at start.
     HostModel,
     /// `host-passthrough`: the host's CPU itself.
     HostPassthrough,
@@ -24,7 +24,7 @@ pub enum CpuMode {
 }
 
 impl CpuMode {
-    /// From `spec.domain.cpu.model`.
+    /// Parses `spec.domain.cpu.model`.
     #[must_use]
     pub fn parse(model: &str) -> Self {
         match model {
@@ -47,42 +47,44 @@ impl std::fmt::Display for CpuMode {
     }
 }
 
-/// What a later migration will demand beyond the pod's selector at start.
+/// The entries that a later migration adds to the pod's selector at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AfterStart {
-    /// Whether the start node's own host model is demanded (host-model guests only).
+    /// The rule for the start node's host model (host-model guests only).
     pub host_model: HostModelRule,
     /// Whether the start node's vendor is demanded (KubeVirt 1.6.4, 1.7.1 and later).
     pub vendor: bool,
 }
 
-/// What becomes of the start node's host model at the first migration.
+/// The rule by which the first migration uses the start node's host model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostModelRule {
     /// It is not asked for: the guest has another CPU mode, or its pod looks as if it had migrated before.
     NotAsked,
-    /// Model and required features are copied; where the label is missing, nothing is (KubeVirt 1.6.0 on).
+    /// Model and required features are copied; if the label is missing, nothing is copied (KubeVirt 1.6.0 and
+    /// later).
     Copied,
-    /// They are copied; where the label is missing, no target pod is made (up to 1.5).
+    /// Model and required features are copied; if the label is missing, no target pod is created (up to 1.5).
     CopiedOrRefused,
-    /// So up to 0.53 as well, but the model is asked for by its `host-model-cpu` label: a target has the same host model.
+    /// Like `CopiedOrRefused`, but the model is selected by its `host-model-cpu` label: a target has the
+    /// source's host model (up to 0.53).
     SameHostOrRefused,
 }
 
-/// How a guest would start: its launcher's placement, and what its migrations would demand.
+/// The start of a guest: its launcher's placement, and the entries that its migrations add.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start<'a> {
-    /// The CPU mode it would start with.
+    /// The CPU mode at the start.
     pub mode: CpuMode,
-    /// Placement of the launcher.
+    /// The placement of the launcher.
     pub placement: Placement<'a>,
-    /// What follows at its first migration.
+    /// The entries that its first migration adds.
     #[expect(clippy::struct_field_names, reason = "what comes after the start is part of how a guest would start")]
     pub after_start: AfterStart,
 }
 
 impl<'a> Start<'a> {
-    /// The same guest with a named model: no host-model condition any more, but the model's key.
+    /// Returns the start with a named model: with the model's key, and without host-model conditions.
     #[must_use]
     pub(crate) fn with_model(&self, model: &str) -> Start<'a> {
         let mut placement = self.placement.clone();
@@ -97,33 +99,35 @@ impl<'a> Start<'a> {
     }
 }
 
-/// At which point of its life the guest is judged.
+/// The stage of its life at which the guest is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It is to be started; what would follow is judged too.
+    /// The guest is to start; its later migrations are judged too.
     Start(AfterStart),
-    /// It runs and is to move away.
+    /// The guest runs and is to migrate.
     Migration(Migration),
 }
 
 /// A migration under judgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Migration {
-    /// The node it runs on, left out of the targets.
+    /// The node that the guest runs on, which is no target.
     pub source: Option<String>,
-    /// Whether its CPU entries were inherited from an earlier migration's selector.
+    /// Whether its CPU entries were inherited from the selector of an earlier migration.
     pub inherited: bool,
     /// `spec.addedNodeSelector`: the entries that the migration adds, sorted by key.
     pub added: Vec<(String, String)>,
-    /// It comes from another cluster, so that no node here is its source.
+    /// Whether it comes from another cluster, so that no node here is its source.
     pub from_elsewhere: bool,
-    /// What the source's host model has and KubeVirt does not ask for, because it takes a feature that the guest itself asks
-    /// for as the trace of an earlier migration: libvirt may refuse on a node that lacks any of it. `None` where the
-    /// host model is asked for, was inherited, or is not the guest's CPU mode.
+    /// The entries of the source's host model that KubeVirt does not add to the selector, because it takes a
+    /// feature that the guest itself requires as the trace of an earlier migration: libvirt may refuse a node
+    /// that lacks one of them. `None` if the host model is selected or inherited, or is not the guest's CPU
+    /// mode.
     pub unasked: Option<Vec<(String, String)>>,
-    /// No label of its source names the host model, and KubeVirt overlooks that: it asks for no CPU model and no feature.
+    /// Whether no label of the source names the host model and KubeVirt ignores that: it selects no CPU model
+    /// and no features.
     pub overlooked: bool,
-    /// The `cpu-vendor` keys of its source, sorted, where KubeVirt asks for any one of them.
+    /// The `cpu-vendor` keys of its source, sorted, if KubeVirt selects any one of them.
     pub vendors: Vec<String>,
 }
 
@@ -135,22 +139,22 @@ impl Migration {
     }
 }
 
-/// Whether one of these entries, sorted by key, has this one.
+/// Whether an entry has this key; the entries are sorted by key.
 fn has_key(entries: &[(String, String)], key: &str) -> bool {
     entries.binary_search_by(|(known, _)| known.as_str().cmp(key)).is_ok()
 }
 
-/// A running guest's pod and where it is.
+/// The pod and the node of a running guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running<'a> {
-    /// The node it runs on.
+    /// The node that the guest runs on.
     pub node: String,
-    /// What its pod asks of a node: a kubelet that restarts asks again.
+    /// The node requirements of its pod, which a restarting kubelet checks again.
     pub placement: Placement<'a>,
 }
 
-/// A rule of the guest that kube-scheduler decides by the pods on the nodes: KubeVirt copies it to the launcher, and it is not
-/// judged here. Mirrors `spec.affinity` and `spec.topologySpreadConstraints`.
+/// A rule of the guest that kube-scheduler decides by the pods on the nodes. KubeVirt copies it to the
+/// launcher; it is not judged here. Mirrors `spec.affinity` and `spec.topologySpreadConstraints`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodRule {
     /// A required pod affinity.
@@ -162,7 +166,7 @@ pub enum PodRule {
 }
 
 impl PodRule {
-    /// Its field below the guest's spec.
+    /// Returns its field below the guest's spec.
     #[must_use]
     pub fn path(self) -> &'static str {
         match self {
@@ -173,26 +177,26 @@ impl PodRule {
     }
 }
 
-/// A volume of the guest that can be used on some nodes only, which is not judged.
+/// A volume of the guest that only some nodes can use. It is not judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundVolume {
     /// Its name in the guest's specification.
     pub volume: String,
     /// The PersistentVolume behind it.
     pub persistent_volume: String,
-    /// `spec.nodeAffinity.required` of that one.
+    /// `spec.nodeAffinity.required` of the PersistentVolume.
     pub nodes: Affinity,
 }
 
 impl BoundVolume {
-    /// The nodes on which it can be used.
+    /// Returns the nodes on which the volume can be used.
     #[must_use]
     pub(crate) fn usable(&self, fleet: &Fleet) -> Bits {
         let place = Placement { affinity: Some(self.nodes.clone()), ..Placement::default() };
         fleet.look_up(&place).passes().placement
     }
 
-    /// The nodes on which all of these can be used; `None` without any.
+    /// Returns the nodes on which all these volumes can be used; `None` if there are none.
     #[must_use]
     pub(crate) fn all_usable(volumes: &[Self], fleet: &Fleet) -> Option<Bits> {
         volumes.iter().map(|volume| volume.usable(fleet)).reduce(|mut all, nodes| {
@@ -202,27 +206,27 @@ impl BoundVolume {
     }
 }
 
-/// How a VM takes a request to start its guest again, by its `spec.runStrategy`. Mirrors `RestartVMRequestHandler` and
-/// `StopVMRequestHandler` (`pkg/virt-api/rest/lifecycle.go`).
+/// The way in which a VM starts its guest again, by its `spec.runStrategy`. Mirrors `RestartVMRequestHandler`
+/// and `StopVMRequestHandler` (`pkg/virt-api/rest/lifecycle.go`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Anew {
-    /// By a restart.
+    /// A restart.
     #[default]
     Restart,
-    /// `Once`: a restart is refused. A stop makes it `Halted`; given `Once` again, it starts again.
+    /// `Once`: a restart is refused. A stop sets `Halted`; setting `Once` again starts the guest.
     Once,
-    /// `Halted`: it is being stopped, and a restart is refused.
+    /// `Halted`: the guest is being stopped, and a restart is refused.
     Halted,
 }
 
-/// A change of what the guest asks for, and how it would start then.
+/// A change of the guest's settings, and the start that results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingChange<'a> {
-    /// What is changed.
+    /// The setting.
     pub setting: Setting,
-    /// The instancetype or preference that sets it; `None` where the guest's own specification does.
+    /// The instancetype or preference that has the setting; `None` if the guest's own specification has it.
     pub set_by: Option<TypeReference>,
-    /// How it would start.
+    /// The start after the change.
     pub start: Start<'a>,
 }
 
@@ -231,11 +235,12 @@ pub struct SettingChange<'a> {
 pub enum Setting {
     /// CPU features that are required.
     Features(Vec<ListedFeature>),
-    /// CPU features that are forbidden: disabled instead, they are hidden from the guest, and no node is asked to lack them.
+    /// CPU features that are forbidden. If they are disabled instead, they are hidden from the guest, and no
+    /// node is required to lack them.
     Forbidden(Vec<ListedFeature>),
     /// The CPU model.
     Model(String),
-    /// A Hyper-V setting, by its name.
+    /// A Hyper-V setting, by name.
     HyperV(&'static str),
     /// `dedicatedCpuPlacement`.
     DedicatedCpus,
@@ -246,26 +251,27 @@ pub enum Setting {
 /// A CPU feature of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedFeature {
-    /// Its place in `domain.cpu.features`.
+    /// Its index in `domain.cpu.features`.
     pub at: usize,
     /// Its name.
     pub name: String,
 }
 
-/// KubeVirt's list of obsolete CPU models, as far as it keeps the guest off nodes.
+/// The part of KubeVirt's list of obsolete CPU models that keeps the guest off nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObsoleteModels {
-    /// The models of it that the guest asks for, or that nodes which it avoids have as their host model, by name.
+    /// The listed models that the guest requires, or that are the host model of nodes which it avoids, by
+    /// name.
     pub models: Vec<String>,
-    /// How the list is changed so that it holds them no more: by name, whether the name is added or taken out.
+    /// The edits that make the list exclude them, by name: true to add the name, false to remove it.
     pub edits: Vec<(String, bool)>,
-    /// What else people put on the list: what a HyperConverged resource lists then.
+    /// The other models that people listed, which a HyperConverged resource has to list after the edits.
     pub rest: Vec<String>,
-    /// The object that keeps the list.
+    /// The object that holds the list.
     pub owner: ListOwner,
 }
 
-/// The object that keeps KubeVirt's configuration, its list of obsolete CPU models among it.
+/// The object that holds KubeVirt's configuration, including its list of obsolete CPU models.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ListOwner {
     /// The KubeVirt custom resource.
@@ -275,19 +281,19 @@ pub enum ListOwner {
         /// Its name.
         name: String,
     },
-    /// A HyperConverged resource, whose operator writes the KubeVirt resource and undoes other edits of it.
+    /// A HyperConverged resource, whose operator writes the KubeVirt resource and reverts other edits of it.
     HyperConverged {
         /// Its namespace, which is KubeVirt's.
         namespace: String,
         /// Its name.
         name: String,
     },
-    /// It is not known.
+    /// The owner is not known.
     #[default]
     Unknown,
 }
 
-/// Why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.
+/// The reason why KubeVirt refuses to migrate the guest: its condition `LiveMigratable`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotMigratable {
     /// `reason`.
@@ -296,41 +302,41 @@ pub struct NotMigratable {
     pub message: String,
 }
 
-/// Libvirt's last word on the guest. Mirrors `status.migrationState`.
+/// Libvirt's last refusal to migrate the guest. Mirrors `status.migrationState`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibvirtRefusal {
     /// The node that was tried.
     pub target: String,
-    /// `failureReason`, the part that libvirt wrote.
+    /// The part of `failureReason` that libvirt wrote.
     pub reason: String,
-    /// CPU features named as missing on the target.
+    /// CPU features that are missing on the target.
     pub missing: Vec<String>,
-    /// CPU features the target's QEMU had beyond the guest's.
+    /// CPU features of the target's QEMU that the guest does not have.
     pub extra: Vec<String>,
 }
 
-/// What a start asks for, by its label, and a node does not have as its libvirt says.
+/// A label that a start selects and that libvirt reports as unmet on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnmetAtStart {
-    /// The key of the selector.
+    /// The key of the selector entry.
     pub key: String,
     /// The features that make a named model unusable, if libvirt names them.
     pub blockers: Vec<String>,
 }
 
-/// The kind of object that has the guest's name and holds the template it is made by.
+/// The kind of object that has the guest's name and holds its template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
     /// A VirtualMachine, which a restart keeps.
     VirtualMachine,
-    /// A `VirtualMachineInstanceReplicaSet`: its VMIs stay as they are until they are deleted.
+    /// A `VirtualMachineInstanceReplicaSet`: its VMIs stay unchanged until they are deleted.
     ReplicaSet,
-    /// A `VirtualMachinePool`, which brings a change to its VMs itself (`spec.updateStrategy`).
+    /// A `VirtualMachinePool`, which applies a change to its VMs itself (`spec.updateStrategy`).
     Pool,
 }
 
 impl Template {
-    /// The resource as kubectl's arguments name it.
+    /// Returns the resource's name for kubectl's arguments.
     #[must_use]
     pub fn resource(self) -> &'static str {
         match self {
@@ -340,7 +346,7 @@ impl Template {
         }
     }
 
-    /// The path of the guest's spec in it.
+    /// Returns the path of the guest's spec in the object.
     #[must_use]
     pub fn path(self) -> &'static [&'static str] {
         match self {
@@ -355,73 +361,77 @@ impl Template {
 pub struct Subject<'a> {
     /// Its namespace.
     pub namespace: String,
-    /// The name of VM or VMI.
+    /// The name of the VM or VMI.
     pub name: String,
-    /// At which point of its life it is judged.
+    /// The stage at which it is judged.
     pub stage: Stage,
-    /// What the pod in question asks of a node.
+    /// The node requirements of the pod under judgement.
     pub placement: Placement<'a>,
-    /// Its CPU mode, as far as it is known.
+    /// Its CPU mode, if it is known.
     pub mode: CpuMode,
-    /// How it would start again, where that is known.
+    /// The start after a restart, if it is known.
     pub restart: Option<Start<'a>>,
-    /// Where it runs, if it does.
+    /// Its current node and pod, if it runs.
     pub running: Option<Running<'a>>,
     /// Libvirt's last refusal.
     pub refused: Option<LibvirtRefusal>,
-    /// What libvirt says of the CPU it runs with, and of the nodes, where libvirt was asked.
+    /// The answers of libvirt about its CPU and the nodes, if libvirt was asked.
     pub asked: Option<Answers>,
-    /// The CPU features that its specification disables or forbids: they do not keep a named model from being run.
+    /// The CPU features that its specification disables or forbids: they do not prevent the use of a named
+    /// model.
     pub switched_off: Vec<String>,
-    /// KubeVirt refuses to migrate it, and why.
+    /// The reason why KubeVirt refuses to migrate it, if it does.
     pub not_migratable: Option<NotMigratable>,
-    /// The status of its condition `LiveMigratable` where that is neither `True` nor `False`, empty where there is none: no eviction
-    /// migrates it.
+    /// The status of its condition `LiveMigratable` if that is neither `True` nor `False`, empty if it has
+    /// none: no eviction migrates it. `None` otherwise.
     pub undecided: Option<String>,
-    /// What kube-scheduler goes by beside the node's labels, taints and name.
+    /// The rules by which kube-scheduler considers more than the node's labels, taints and name.
     pub pod_rules: Vec<PodRule>,
     /// Its volumes that are bound to nodes.
     pub volumes: Vec<BoundVolume>,
-    /// Its volumes of which it is not known on which nodes they can be used, by their names in its specification.
+    /// The names of its volumes for which the usable nodes are not known.
     pub unplaced: Vec<String>,
-    /// How its VM takes a request to start it again.
+    /// The way in which its VM starts it again.
     pub anew: Anew,
-    /// The settings of its specification that a user could change and in which nodes differ.
+    /// The settings of its specification that a user could change and that nodes support differently.
     pub changes: Vec<SettingChange<'a>>,
-    /// KubeVirt's list of obsolete CPU models, where it matters to the guest.
+    /// KubeVirt's list of obsolete CPU models, if it affects the guest.
     pub obsolete: Option<ObsoleteModels>,
-    /// The models that the list withholds: none of them is offered to the guest.
+    /// The models that the list withholds: none of them is proposed for the guest.
     pub withheld: Arc<BTreeSet<String>>,
-    /// The release from which on the labeller gives capability labels the value that the cluster's KubeVirt asks for; `None` where
-    /// it does already, or the release is not known.
+    /// The first release whose labeller gives capability labels the value that the cluster's KubeVirt selects;
+    /// `None` if the cluster's does so already, or the release is not known.
     pub mended_in: Option<&'static str>,
-    /// Whether KubeVirt applies a change of its VM's node selector or node affinity while it runs.
+    /// Whether KubeVirt applies a change of its VM's node selector or node affinity to the running guest.
     pub live_update: bool,
-    /// Whether its VM waits for a restart (condition `RestartRequired`): KubeVirt applies no change of it to the running guest.
+    /// Whether its VM waits for a restart (condition `RestartRequired`), so that KubeVirt applies no change of
+    /// it to the running guest.
     pub restart_required: bool,
-    /// The keys of `own_selector` that its VM does not have any more: a restart takes them out, and no edit of the VM does.
+    /// The keys of `own_selector` that its VM no longer has: a restart removes them, an edit of the VM does
+    /// not.
     pub dropped_from_vm: Vec<String>,
-    /// Who asks for the eviction strategy `LiveMigrate`, where a migration is judged and that is its guest's.
+    /// The author of its eviction strategy, if that is `LiveMigrate` and a migration is judged.
     pub live_migrate: Option<Author>,
-    /// `kubevirt.io/outdatedLauncherImage`: its QEMU is older than that of a target.
+    /// Whether its QEMU is older than that of a target (`kubevirt.io/outdatedLauncherImage`).
     pub outdated_launcher: bool,
-    /// What it is made by; `None` for a VMI that nothing makes again, or something of another name.
+    /// The kind of object that creates it; `None` for a VMI that nothing recreates, or whose creator has
+    /// another name.
     pub template: Option<Template>,
-    /// `spec.nodeSelector` of the guest's own specification, what a person chose, sorted by key.
+    /// The guest's own `spec.nodeSelector`, which a person wrote, sorted by key.
     pub own_selector: Vec<(String, String)>,
-    /// What is asked for by keys of `own_selector` all the same where it is taken out: by KubeVirt of every launcher, by the cluster's
-    /// configuration, by another field.
+    /// The entries that remain for keys of `own_selector` if those are removed: added by KubeVirt to every
+    /// launcher, by the cluster's configuration, or by another field.
     pub under_own: Vec<(String, String)>,
     /// The path of the guest's spec in the judged object: that of its template, `spec`, or empty for a pod.
     pub field_root: String,
-    /// The machine type it asks for.
+    /// The machine type that it requires.
     pub machine_type: Option<String>,
-    /// Who asks for each entry of the selector and each rule of the affinity, as far as it is known.
+    /// The authors of its selector entries and affinity rules, as far as they are known.
     pub authors: Authors,
 }
 
 impl<'a> Subject<'a> {
-    /// A subject of which nothing is known but its name, stage and placement.
+    /// Creates a subject with only a name, a stage and a placement.
     #[must_use]
     pub fn new(namespace: &str, name: &str, stage: Stage, placement: Placement<'a>) -> Self {
         Self {
@@ -459,20 +469,21 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// What libvirt says of the CPU that a migration would take along; a guest that is to start has none yet.
+    /// Returns libvirt's answers about the CPU that a migration would keep; `None` for a guest that is to
+    /// start, which has none yet.
     #[must_use]
     pub fn asked(&self) -> Option<&Answers> {
         let leaves = matches!(&self.stage, Stage::Migration(migration) if !migration.from_elsewhere);
         self.asked.as_ref().filter(|_| leaves)
     }
 
-    /// What the libvirt of a node says of it, where that is known.
+    /// Returns the description of a node by its libvirt, if it is known.
     #[must_use]
     pub fn host(&self, node: &str) -> Option<&LibvirtHost> {
         self.asked.as_ref()?.hosts.get(node)
     }
 
-    /// Whether a node has what a label says, as far as its libvirt tells.
+    /// Whether a node has the capability that a label states, by its libvirt.
     #[must_use]
     pub(crate) fn provides(&self, node: &str, key: &str) -> Provided {
         match self.asked() {
@@ -481,7 +492,7 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The missing entries that describe the CPU. Entries by which a user chose nodes do not.
+    /// Iterates over the missing entries that describe the CPU, without those by which a user chose nodes.
     pub(crate) fn of_cpu<'m>(
         &self,
         missing: &'m [(String, String)],
@@ -489,13 +500,13 @@ impl<'a> Subject<'a> {
         missing.iter().filter(|(key, _)| Family::of(key).is_cpu() && !self.is_chosen(key))
     }
 
-    /// The missing entries that would be untrue on the node, according to its libvirt.
+    /// Returns the missing entries that would be untrue on the node, according to its libvirt.
     pub(crate) fn untrue(&self, node: &str, missing: &[(String, String)]) -> Vec<(String, String)> {
         self.of_cpu(missing).filter(|(key, _)| self.provides(node, key) == Provided::No).cloned().collect()
     }
 
-    /// The nodes that libvirt keeps out, whatever their labels say: of a guest that runs those that refuse its CPU, of one that is
-    /// to start those on which it would fail. `None` where nothing is known from libvirt.
+    /// Returns the nodes that libvirt excludes regardless of their labels: for a running guest those that
+    /// refuse its CPU, for a start those on which it would fail. `None` if libvirt was not asked.
     #[must_use]
     pub(crate) fn kept_out(&self, fleet: &Fleet) -> Option<Bits> {
         match &self.stage {
@@ -504,7 +515,8 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The nodes on which a start with this placement would fail, as their libvirt says; `None` where nothing is known from libvirt.
+    /// Returns the nodes on which a start with this placement would fail according to their libvirt; `None` if
+    /// libvirt was not asked.
     #[must_use]
     pub(crate) fn failing(&self, placement: &Placement<'_>, fleet: &Fleet) -> Option<Bits> {
         let asked = self.asked.as_ref()?;
@@ -515,14 +527,15 @@ impl<'a> Subject<'a> {
         Some(out)
     }
 
-    /// What a start with this placement asks of the CPU, and a node does not have, as its libvirt says: a named model, or a feature.
+    /// Returns the CPU entries of this placement, models and features, that a node does not provide according
+    /// to its libvirt.
     #[must_use]
     pub(crate) fn unmet_at_start(&self, placement: &Placement<'_>, host: &LibvirtHost) -> Vec<UnmetAtStart> {
         let unmet = |key: &str| match Family::of(key) {
             Family::CpuModel => {
                 let blockers = host.unusable(label::name(key))?;
                 let is_off = |name: &String| self.switched_off.contains(name);
-                // Which features are in the way is not known of each libvirt.
+                // Some libvirts do not report which features prevent the use of a model.
                 let may_start = blockers.iter().all(is_off) && !self.switched_off.is_empty();
                 (!may_start).then(|| UnmetAtStart { key: key.to_owned(), blockers: blockers.to_vec() })
             }
@@ -534,8 +547,8 @@ impl<'a> Subject<'a> {
         placement.selector.iter().filter_map(|(key, _)| unmet(key)).collect()
     }
 
-    /// The nodes that fit by labels and that libvirt keeps out: kube-scheduler may choose them all the same. `None` where nothing is
-    /// known from libvirt.
+    /// Returns the nodes that fit by labels and that libvirt excludes, which kube-scheduler may choose
+    /// nevertheless. `None` if libvirt was not asked.
     #[must_use]
     pub(crate) fn refused_targets(&self, fleet: &Fleet) -> Option<Bits> {
         let mut out = self.kept_out(fleet)?;
@@ -544,7 +557,7 @@ impl<'a> Subject<'a> {
         Some(out)
     }
 
-    /// The nodes of a fleet that fit, those left out that libvirt keeps out.
+    /// Returns the nodes of a fleet that fit, without those that libvirt excludes.
     #[must_use]
     pub fn fitting(&self, fleet: &Fleet) -> Bits {
         let mut fitting = fleet.look_up(&self.placement).passes().fitting;
@@ -554,15 +567,15 @@ impl<'a> Subject<'a> {
         fitting
     }
 
-    /// The nodes on which all its volumes can be used; `None` where none of them is bound to nodes.
+    /// Returns the nodes on which all its volumes can be used; `None` if no volume is bound to nodes.
     #[must_use]
     pub(crate) fn usable(&self, fleet: &Fleet) -> Option<Bits> {
         BoundVolume::all_usable(&self.volumes, fleet)
     }
 
-    /// The nodes, among those that take its launcher by labels, on which it is known to start once it was ended: those where its volumes can be
-    /// used. `None` where that is not known, as where other pods decide; it starts again on the node that it runs on, its `own`, in
-    /// any case, where that is among them.
+    /// Returns the fitting nodes on which the guest is known to start after it was stopped: those where its
+    /// volumes can be used. `None` if that is not known, for example where other pods decide, unless its `own`
+    /// node is among the fitting ones: it starts there in any case.
     #[must_use]
     pub(crate) fn known_starts(&self, fitting: &Bits, own: Option<NodeIndex>, fleet: &Fleet) -> Option<Bits> {
         let decides = |rule: &PodRule| matches!(rule, PodRule::Affinity | PodRule::Spread);
@@ -577,13 +590,13 @@ impl<'a> Subject<'a> {
         Some(out)
     }
 
-    /// `namespace/name`.
+    /// Returns `namespace/name`, or the name alone if there is no namespace.
     #[must_use]
     pub fn title(&self) -> String {
         if self.namespace.is_empty() { self.name.clone() } else { format!("{}/{}", self.namespace, self.name) }
     }
 
-    /// The node it must leave, if it is a migration within the cluster.
+    /// Returns the node that the guest leaves in a migration within the cluster; `None` otherwise.
     #[must_use]
     pub fn source(&self) -> Option<&str> {
         match &self.stage {
@@ -599,39 +612,40 @@ impl<'a> Subject<'a> {
         leaves || self.running.is_some()
     }
 
-    /// The template, where the judged object is the one that holds it.
+    /// Returns the template if the judged object is the one that holds it.
     #[must_use]
     pub(crate) fn judged_template(&self) -> Option<Template> {
         self.template.filter(|template| self.field_root == template.path().join("."))
     }
 
-    /// The path of a field below the guest's spec.
+    /// Returns the path of a field below the guest's spec.
     #[must_use]
     pub fn field(&self, below: &str) -> String {
         if self.field_root.is_empty() { below.to_owned() } else { format!("{}.{below}", self.field_root) }
     }
 
-    /// Whether a user chose an entry for this migration, or to place the guest: it says nothing about the guest's CPU.
+    /// Whether a user chose the entry for this migration, or to place the guest, so that it does not describe
+    /// the guest's CPU.
     #[must_use]
     pub(crate) fn is_chosen(&self, key: &str) -> bool {
         let is_added = matches!(&self.stage, Stage::Migration(migration) if migration.adds(key));
         is_added || self.is_own(key)
     }
 
-    /// The value that is asked for where the guest's own selector does not have this key.
+    /// Returns the value that remains for this key if the guest's own selector does not have it.
     #[must_use]
     pub(crate) fn value_without_own(&self, key: &str) -> Option<&str> {
         self.under_own.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
-    /// Whether an entry of the selector comes from the guest's own `spec.nodeSelector`.
+    /// Whether the entry comes from the guest's own `spec.nodeSelector`.
     #[must_use]
     pub(crate) fn is_own(&self, key: &str) -> bool {
         has_key(&self.own_selector, key)
     }
 }
 
-/// Reads libvirt's refusal from a failure reason; `None` where it is not about the CPU.
+/// Parses libvirt's refusal from a failure reason; `None` if it is not about the CPU.
 #[must_use]
 pub(crate) fn libvirt_refusal(target: &str, reason: &str) -> Option<LibvirtRefusal> {
     let words = reason.split_once("guest CPU doesn't match specification").map(|(_, rest)| rest)?;

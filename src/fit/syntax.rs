@@ -1,10 +1,10 @@
-//! What Kubernetes accepts as a name. Mirrors `k8s.io/apimachinery/pkg/util/validation`.
+//! The syntax rules of Kubernetes for names. Mirrors `k8s.io/apimachinery/pkg/util/validation`.
 
-/// A qualified name: a label key, optionally with a DNS prefix (`IsQualifiedName`).
+/// Checks a qualified name: a label key, optionally with a DNS prefix (`IsQualifiedName`).
 ///
 /// # Errors
 ///
-/// The rule that the text breaks.
+/// Returns the rule that the text breaks.
 pub(crate) fn qualified(text: &str) -> Result<(), &'static str> {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -16,11 +16,11 @@ pub(crate) fn qualified(text: &str) -> Result<(), &'static str> {
     label_name(name)
 }
 
-/// The part of a label key after the slash.
+/// Checks the part of a label key after the slash.
 ///
 /// # Errors
 ///
-/// The rule that the text breaks.
+/// Returns the rule that the text breaks.
 pub(crate) fn label_name(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("a label key needs a name");
@@ -28,11 +28,11 @@ pub(crate) fn label_name(text: &str) -> Result<(), &'static str> {
     label_text(text)
 }
 
-/// A label value (`IsValidLabelValue`); may be empty.
+/// Checks a label value (`IsValidLabelValue`); it may be empty.
 ///
 /// # Errors
 ///
-/// The rule that the text breaks.
+/// Returns the rule that the text breaks.
 pub(crate) fn label_value(text: &str) -> Result<(), &'static str> {
     if text.is_empty() { Ok(()) } else { label_text(text) }
 }
@@ -50,11 +50,11 @@ fn label_text(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A DNS subdomain (`IsDNS1123Subdomain`): the name of most objects.
+/// Checks a DNS subdomain (`IsDNS1123Subdomain`): the name of most objects.
 ///
 /// # Errors
 ///
-/// The rule that the text breaks.
+/// Returns the rule that the text breaks.
 pub(crate) fn subdomain(text: &str) -> Result<(), &'static str> {
     if text.len() <= 253 && text.split('.').all(is_dns_label) {
         Ok(())
@@ -63,11 +63,11 @@ pub(crate) fn subdomain(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A DNS label (`IsDNS1123Label`): the name of a namespace.
+/// Checks a DNS label (`IsDNS1123Label`): the name of a namespace.
 ///
 /// # Errors
 ///
-/// The rule that the text breaks.
+/// Returns the rule that the text breaks.
 pub(crate) fn dns_label(text: &str) -> Result<(), &'static str> {
     if text.len() <= 63 && is_dns_label(text) {
         Ok(())

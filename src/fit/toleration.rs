@@ -1,4 +1,4 @@
-//! Tolerations: which taints a pod puts up with.
+//! Tolerations of a pod.
 
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
@@ -11,17 +11,17 @@ use super::node::{Effect, Taint};
 /// A toleration. Mirrors `v1.Toleration` and `ToleratesTaint` of `k8s.io/component-helpers`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Toleration {
-    /// Empty with [`TolerationOperator::Exists`] tolerates every key.
+    /// The key; empty with [`TolerationOperator::Exists`] it tolerates every key.
     pub key: String,
-    /// How the value is compared.
+    /// The comparison of values.
     pub operator: TolerationOperator,
     /// The value compared with.
     pub value: String,
-    /// `None` tolerates every effect.
+    /// The effect; `None` tolerates every effect.
     pub effect: Option<Effect>,
 }
 
-/// How a toleration compares values.
+/// The comparison of a toleration with a taint's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TolerationOperator {
     /// The values are equal; the default.
@@ -29,32 +29,34 @@ pub enum TolerationOperator {
     Equal,
     /// Any value.
     Exists,
-    /// A word this release does not know (`Lt` and `Gt` need a feature gate that is off): tolerates nothing.
+    /// An operator that is not supported (`Lt` and `Gt` need a feature gate that is off): tolerates nothing.
     Unknown,
 }
 
-/// The tolerations of a pod, shared by all placements that are derived from one. Two are equal that tolerate the same.
+/// The tolerations of a pod, shared by all placements that are derived from one. Two are equal if they
+/// tolerate the same taints.
 #[derive(Clone, Debug, Default)]
 pub struct Tolerations(Arc<SharedTolerations>);
 
 #[derive(Debug, Default)]
 struct SharedTolerations {
-    /// Sorted, each once; without those that tolerate nothing, and without values that are not compared.
+    /// The distinct tolerations, sorted; without those that tolerate nothing, and without values that are not
+    /// compared.
     sorted: Vec<Toleration>,
     kept_out: Memo<TaintedNodes>,
 }
 
-/// The nodes that taints keep a pod off.
+/// The nodes whose taints keep a pod out.
 #[derive(Debug)]
 pub(super) struct TaintedNodes {
-    /// By any taint that is not tolerated.
+    /// The nodes with any taint that is not tolerated.
     pub(super) by_any: Bits,
-    /// By one that a person set: those of a cordon or of a failing node pass.
+    /// The nodes with such a taint that a person set, rather than a cordon or a failing node.
     pub(super) by_person: Bits,
 }
 
 impl Tolerations {
-    /// Whether a taint is tolerated.
+    /// Whether a toleration matches the taint.
     #[must_use]
     pub fn tolerates(&self, taint: &Taint) -> bool {
         let has = |key: &str, operator, value: &str, effect| {
@@ -64,7 +66,7 @@ impl Tolerations {
             };
             self.0.sorted.binary_search_by(order).is_ok()
         };
-        // Empty keys and absent effects stand for all.
+        // An empty key matches every key, an absent effect every effect.
         ["", &taint.key].into_iter().any(|key| {
             [None, Some(taint.effect)].into_iter().any(|effect| {
                 has(key, TolerationOperator::Exists, "", effect)
@@ -73,7 +75,7 @@ impl Tolerations {
         })
     }
 
-    /// The nodes of a fleet that their taints keep the pod off, found out once.
+    /// Returns the nodes of a fleet whose taints keep the pod out, computed once per fleet.
     pub(super) fn kept_out(&self, fleet: FleetId, find_out: impl FnOnce() -> TaintedNodes) -> Arc<TaintedNodes> {
         self.0.kept_out.of(fleet, find_out)
     }

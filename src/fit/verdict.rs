@@ -1,4 +1,4 @@
-//! A verdict: a judgement's outcome, all that was found about it, and what helps.
+//! A verdict: the outcome of a judgement, its findings, and the remedies.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use super::remedy::{self, ByLuck, NotHelping};
 pub use super::check::{Check, Detail, Finding};
 pub use super::outcome::{Assessment, Blocked, Cause, Evidence, Excluded, Impact, Nearest, Outcome, Unknown};
 
-/// What is known of a guest from outside the nodes.
+/// Findings about a guest that do not depend on the nodes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Notes<'n> {
-    /// Why nothing can be judged.
+    /// The reason why no judgement is possible.
     pub not_judged: Option<&'n Finding>,
-    /// What is reported as it is, by the checks.
+    /// Findings that the checks report unchanged.
     pub notes: &'n [Finding],
 }
 
 impl<'n> Notes<'n> {
-    /// The notes of a check that are worth saying of such an outcome.
+    /// Iterates over the notes of a check that are reported with such an outcome.
     fn of<'o>(self, check: Check, outcome: &'o Outcome) -> impl Iterator<Item = &'n Finding> + use<'n, 'o> {
         let notes = self.not_judged.into_iter().chain(self.notes);
         notes.filter(move |finding| finding.check == check && check.is_noted_of(outcome))
@@ -28,7 +28,7 @@ impl<'n> Notes<'n> {
 }
 
 impl Judgement<'_, '_> {
-    /// Whether there is nothing to say of a launcher pod: most requests, and they must cost next to nothing.
+    /// Whether there is nothing to report for a launcher pod. Most requests are plain, so this must be cheap.
     #[must_use]
     pub fn is_plain(&self, notes: Notes<'_>) -> bool {
         let outcome = &self.assessment.outcome;
@@ -37,12 +37,12 @@ impl Judgement<'_, '_> {
             && of_pods.all(|spec| notes.of(spec.id, outcome).next().is_none() && (spec.find)(self).is_empty())
     }
 
-    /// The verdict, complete.
+    /// Returns the complete verdict.
     pub fn verdict(self) -> Verdict {
         self.verdict_with(Notes::default())
     }
 
-    /// The verdict, complete, with what is known beside the nodes.
+    /// Returns the complete verdict, including findings that do not depend on the nodes.
     pub(crate) fn verdict_with(self, notes: Notes<'_>) -> Verdict {
         let reported = |check| notes.of(check, &self.assessment.outcome).cloned();
         let found = check::ALL.iter().flat_map(|spec| reported(spec.id).chain((spec.find)(&self)));
@@ -62,7 +62,7 @@ impl Judgement<'_, '_> {
     }
 }
 
-/// Leaves each remedy to the first finding that offers it.
+/// Keeps each remedy only in the first finding that offers it.
 fn offer_once(findings: &mut [Finding]) {
     let mut offered = BTreeSet::new();
     for finding in findings {
@@ -70,28 +70,28 @@ fn offer_once(findings: &mut [Finding]) {
     }
 }
 
-/// What a judgement found, complete.
+/// The complete result of a judgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Verdict {
     /// The numbers.
     pub assessment: Assessment,
-    /// Up to three nodes that lack least.
+    /// Up to three nodes that lack the fewest entries.
     pub nearest: Vec<Nearest>,
     /// The nodes that meet every selector entry and fail the required node affinity, by name.
     pub excluded: Vec<Excluded>,
-    /// What was found, in the order of the checks.
+    /// The findings, in the order of the checks.
     pub findings: Vec<Finding>,
-    /// The nodes on which all but a cordon or taints fits, by name.
+    /// The nodes that are excluded only by a cordon or taints, by name.
     pub blocked: Vec<Blocked>,
-    /// Well-known remedies that would not help, and why.
+    /// Well-known remedies that would not help, with the reason.
     pub not_helping: Vec<NotHelping>,
-    /// Well-known remedies that help or do not by where the guest starts.
+    /// Well-known remedies that help or not depending on the node where the guest starts.
     pub by_luck: Vec<ByLuck>,
 }
 
 impl Verdict {
-    /// A verdict beside which nothing was looked for.
+    /// Creates a verdict without findings.
     pub fn plain(assessment: Assessment) -> Self {
         Self {
             assessment,
@@ -104,13 +104,14 @@ impl Verdict {
         }
     }
 
-    /// What a check found first.
+    /// Returns the first finding of a check.
     #[must_use]
     pub fn found(&self, check: Check) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.check == check)
     }
 
-    /// The nodes that fit and lack some of the host model of the guest's own node, by name, and what: libvirt may refuse.
+    /// Returns the fitting nodes that lack entries of the host model of the guest's own node, by name, with
+    /// those entries: libvirt may refuse there.
     #[must_use]
     pub(crate) fn doubtful(&self) -> &[(String, Vec<(String, String)>)] {
         match self.found(Check::HostModelUnasked).map(|finding| &finding.detail) {
@@ -119,7 +120,7 @@ impl Verdict {
         }
     }
 
-    /// Whether something may keep it off nodes that fit by labels.
+    /// Whether a finding may exclude nodes that fit by labels.
     #[must_use]
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.findings.iter().any(|finding| finding.check.doubts_labels())

@@ -1,22 +1,22 @@
-//! Enums whose variants are words: each spelled once.
+//! Enums whose variants are words, each spelled once.
 
-/// A value that is spelled as one of a few words.
+/// A value that is spelled as a word of a fixed list.
 pub trait Word: Copy + Sized + 'static {
-    /// All, in the order in which they are offered.
+    /// All values, in the order in which they are offered.
     const ALL: &'static [Self];
 
-    /// Its spelling.
+    /// Returns its spelling.
     #[must_use]
     fn as_str(self) -> &'static str;
 
-    /// The value that is spelled just so, capitals included.
+    /// Returns the value with exactly this spelling, capitals included.
     #[must_use]
     fn of(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|word| word.as_str() == text)
     }
 }
 
-/// An enum whose variants are words; ordered as they are written.
+/// Defines an enum whose variants are words, in the order of the variants.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
@@ -24,7 +24,7 @@ macro_rules! words {
         pub enum $name { $($(#[$vmeta])* $variant,)* }
 
         impl $name {
-            /// Its spelling.
+            /// Returns its spelling.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)* }

@@ -1,4 +1,4 @@
-//! From nodes to an indexed fleet.
+//! The builder of a fleet: nodes with numbered labels.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use crate::fit::label::{self, Family};
 use crate::fit::memo::FleetId;
 use crate::fit::node::{Node, Taint};
 
-/// Nodes as they come and go, each label kept once for all of them: what a live cluster's fleets are made from.
+/// The nodes of a live cluster as they come and go; each label is stored once for all of them.
 #[derive(Debug, Default)]
 pub struct FleetBuilder {
     keys: HashMap<Arc<str>, IndexedLabel>,
     labels: Vec<(Arc<str>, Arc<str>)>,
     profiles: HashSet<Arc<[u32]>>,
     nodes: BTreeMap<Arc<str>, NodeEntry>,
-    /// The number of labels from which on those that no node has any more are looked for.
+    /// The number of labels at which unused labels are removed.
     room: usize,
 }
 
-/// A node, its labels by their numbers.
+/// A node with its labels as numbers.
 #[derive(Debug, PartialEq)]
 struct NodeEntry {
     profile: Arc<[u32]>,
@@ -34,7 +34,7 @@ struct NodeEntry {
 }
 
 impl FleetBuilder {
-    /// Takes a node in, in the place of one with the same name; whether that changes anything.
+    /// Adds a node, or replaces one with the same name. Returns whether that changed anything.
     pub fn insert(&mut self, node: Node) -> bool {
         if self.labels.len() >= self.room {
             self.forget();
@@ -56,18 +56,18 @@ impl FleetBuilder {
         }
     }
 
-    /// Drops a node; whether it was there.
+    /// Removes a node. Returns whether it existed.
     pub fn remove(&mut self, name: &str) -> bool {
         self.nodes.remove(name).is_some()
     }
 
-    /// The names of all nodes.
+    /// Iterates over the names of all nodes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.nodes.keys().map(AsRef::as_ref)
     }
 
-    /// Forgets labels that no node has any more, once they are the most: values that change all day would fill the
-    /// memory.
+    /// Removes labels that no node has, once they are the majority: label values that change all day would
+    /// fill the memory.
     fn forget(&mut self) {
         const FEW: usize = 1024;
         let mut borne = vec![false; self.labels.len()];
@@ -88,7 +88,7 @@ impl FleetBuilder {
         *self = fresh;
     }
 
-    /// Labels by their numbers: those of the profile, and the node's own.
+    /// Returns the numbers of labels: those of the profile, and those of the node alone.
     fn numbered<'l>(&mut self, labels: impl Iterator<Item = (&'l str, &'l str)>) -> (Arc<[u32]>, Arc<[u32]>) {
         let (mut of_profile, mut of_node) = (Vec::new(), Vec::new());
         for (key, value) in labels {
@@ -118,7 +118,7 @@ impl FleetBuilder {
         }
         let label = self.labels.len() as u32;
         let value: Arc<str> = value.into();
-        // The key's text is shared as well.
+        // The text of the key is shared too.
         let key = self.keys.get_key_value(key).map_or_else(|| key.into(), |(key, _)| Arc::clone(key));
         self.labels.push((Arc::clone(&key), Arc::clone(&value)));
         let family = Family::of(&key);
@@ -129,11 +129,11 @@ impl FleetBuilder {
         (family, label)
     }
 
-    /// The nodes of now, indexed.
+    /// Builds the fleet from the current nodes.
     #[must_use]
     pub fn fleet(&self) -> Fleet {
         let mut by_profile: HashMap<&[u32], Vec<usize>> = HashMap::new();
-        // In the order of their names, so that this order holds inside each profile.
+        // Nodes are in name order, so that this order holds within each profile.
         let nodes: Vec<(&Arc<str>, &NodeEntry)> = self.nodes.iter().collect();
         for (at, (_, entry)) in nodes.iter().enumerate() {
             by_profile.entry(&entry.profile).or_default().push(at);
@@ -201,7 +201,7 @@ impl FleetBuilder {
             fleet.taints.push((taints.to_vec(), Members::of(members, count)));
         }
         let profiles = fleet.profiles.len();
-        // A label that no node has any more is one that is not known.
+        // Labels that no node has are treated as unknown.
         fleet.keys.clone_from(&self.keys);
         fleet.keys.retain(|_, key| {
             key.values.retain(|(_, label)| !members[*label as usize].is_empty());
@@ -232,7 +232,7 @@ impl FleetBuilder {
         HostModelClass { model: host_model::demand(labels, label::CPU_MODEL_MIGRATION), vendors }
     }
 }
-/// By architecture, whether a node has labels to judge by.
+/// Returns, by architecture, whether a node has labels that a judgement can use.
 fn labelled(fleet: &Fleet) -> BTreeMap<String, bool> {
     let speaks = |family| matches!(family, Family::CpuFeature | Family::CpuModel);
     let mut out = BTreeMap::new();
@@ -261,7 +261,7 @@ mod tests {
         Node { name: name.to_owned(), labels, ..Node::default() }
     }
 
-    /// Some label nodes with a time or a count that changes all day.
+    /// Some administrators label nodes with a time or a count that changes all day.
     #[test]
     fn labels_that_are_gone_fill_no_memory() {
         let mut fleet_builder = FleetBuilder::default();

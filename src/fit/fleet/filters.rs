@@ -1,4 +1,5 @@
-//! Which nodes meet a required node affinity, and which nodes their taints keep a pod off: each found out once for a fleet.
+//! The nodes that meet a required node affinity, and the nodes whose taints keep a pod out: each computed once
+//! per fleet.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::fit::node::Taint;
 use crate::fit::toleration::{TaintedNodes, Tolerations};
 
 impl Fleet {
-    /// The nodes that meet a required node affinity.
+    /// Returns the nodes that meet a required node affinity.
     pub(super) fn met(&self, affinity: &Affinity) -> Arc<Met> {
         affinity.met(self.id, || {
             let speaks_of_cpu =
@@ -19,7 +20,7 @@ impl Fleet {
         })
     }
 
-    /// The nodes that their taints keep a pod off.
+    /// Returns the nodes whose taints keep a pod out.
     pub(super) fn kept_out(&self, tolerations: &Tolerations) -> Arc<TaintedNodes> {
         tolerations.kept_out(self.id, || {
             let nodes_with = |keeps_out: &dyn Fn(&Taint) -> bool| {
@@ -34,7 +35,8 @@ impl Fleet {
         })
     }
 
-    /// The nodes that meet a required node affinity; with `only_cpu`, as if every other condition held.
+    /// Returns the nodes that meet a required node affinity; with `only_cpu`, as if all conditions on other
+    /// labels held.
     fn meeting(&self, affinity: &NodeSelector, only_cpu: bool) -> Bits {
         let mut out = Bits::none(self.len());
         for term in affinity.terms.iter().filter(|term| !term.is_empty()) {
@@ -66,7 +68,7 @@ impl Fleet {
         out
     }
 
-    /// The nodes that meet one condition of an affinity.
+    /// Returns the nodes that meet one condition of an affinity.
     pub(super) fn meeting_rule(&self, rule: &AffinityRule) -> Bits {
         match rule {
             AffinityRule::Label(expression) => {
@@ -89,7 +91,8 @@ impl Fleet {
             return;
         };
         let negated = matches!(expression, Expression::NotIn(..) | Expression::DoesNotExist(_));
-        // Those that have the label with a value that decides: for it, or for a negated condition against it.
+        // The nodes or profiles whose value of the label decides: for a negated condition against it, else for
+        // it.
         let deciding: Vec<&Members> = match expression {
             Expression::In(_, wanted) | Expression::NotIn(_, wanted) => {
                 let found = wanted.iter().filter_map(|value| key.label(value));

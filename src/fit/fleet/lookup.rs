@@ -1,4 +1,4 @@
-//! A placement looked up in a fleet: which nodes pass, which come nearest, and why one does not.
+//! A placement looked up in a fleet: the nodes that pass, the nearest others, and why a node does not pass.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use crate::fit::label::{self, Family};
 use crate::fit::node::Taint;
 use crate::fit::placement::{AffinityRule, NameRule, NodeSelector, Placement, Term};
 
-/// How many failing conditions of a node's affinity are listed.
+/// Maximum number of failing affinity conditions listed for a node.
 const CONDITIONS: usize = 64;
 
-/// One selector entry, looked up.
+/// A selector entry, looked up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resolved {
     pub(super) family: Family,
-    /// `None`: no node has this pair.
+    /// The number of the label pair; `None` if no node has it.
     pub(super) label: Option<u32>,
 }
 
@@ -32,23 +32,24 @@ pub struct Lookup<'f, 'p> {
 /// The nodes that pass, condition by condition.
 #[derive(Clone, Debug)]
 pub struct FilterResult {
-    /// Their CPU labels meet the demand.
+    /// The nodes whose CPU labels meet the demand.
     pub cpu: Bits,
-    /// … and architecture, zone, machine type, affinity and node name do.
+    /// The nodes among `cpu` that also meet architecture, zone, machine type, affinity and node name.
     pub placement: Bits,
-    /// … and virt-handler is well there, and neither cordon nor taint keeps the pod out: they fit.
+    /// The nodes among `placement` on which virt-handler is ready and neither cordon nor taint keeps the pod
+    /// out.
     pub fitting: Bits,
 }
 
 impl FilterResult {
-    /// Takes a node out: the source of a migration is no target.
+    /// Removes a node: the source of a migration is no target.
     pub(crate) fn leave_out(&mut self, node: NodeIndex) {
         self.cpu.remove(node);
         self.placement.remove(node);
         self.fitting.remove(node);
     }
 
-    /// Takes nodes out; those of them that fit.
+    /// Removes nodes. Returns the removed nodes that were fitting.
     pub(crate) fn leave_out_all(&mut self, nodes: &Bits) -> Bits {
         let mut fitting = self.fitting.clone();
         fitting.intersect(nodes);
@@ -59,18 +60,18 @@ impl FilterResult {
     }
 }
 
-/// Why one node does not take a pod.
+/// The reasons why a node does not take a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeMismatch {
-    /// Selector entries not met, by key.
+    /// The selector entries that the node does not meet, by key.
     pub missing: Vec<(String, String)>,
-    /// The required node affinity is not met, the conditions of the nearest term that fail.
+    /// The failing conditions of the affinity term that has the fewest of them; empty if the affinity is met.
     pub affinity: Vec<AffinityRule>,
-    /// Taints not tolerated (those of a cordon left out).
+    /// The taints that the pod does not tolerate, without that of a cordon.
     pub taints: Vec<Taint>,
-    /// It is cordoned.
+    /// Whether a cordon keeps the pod out.
     pub cordoned: bool,
-    /// The pod names another node.
+    /// Whether the pod names another node.
     pub other_node: bool,
 }
 
@@ -83,7 +84,7 @@ impl NodeMismatch {
 }
 
 impl<'f> Lookup<'f, '_> {
-    /// The nodes that pass, condition by condition. Mirrors the scheduler's filters `NodeName`,
+    /// Filters the nodes, condition by condition. Mirrors the scheduler's filters `NodeName`,
     /// `NodeUnschedulable`, `NodeAffinity` and `TaintToleration`.
     #[must_use]
     pub fn passes(&self) -> FilterResult {
@@ -118,7 +119,7 @@ impl<'f> Lookup<'f, '_> {
         FilterResult { cpu, placement, fitting }
     }
 
-    /// The nodes whose CPU labels meet the demand, affinity on CPU labels included.
+    /// Returns the nodes whose CPU labels meet the demand, including affinity on CPU labels.
     fn cpu(&self) -> Bits {
         let fleet = self.fleet;
         let mut profiles = Bits::all(fleet.profiles.len());
@@ -147,8 +148,8 @@ impl<'f> Lookup<'f, '_> {
         }
     }
 
-    /// The nodes that meet all that is not of the CPU and does not pass by itself: architecture, zone, machine type, node
-    /// name, and the affinity where that does not speak of CPU labels.
+    /// Returns the nodes that meet every demand that is neither about the CPU nor temporary: architecture,
+    /// zone, machine type, node name, and the affinity if it has no conditions on CPU labels.
     #[must_use]
     pub fn open(&self) -> Bits {
         let fleet = self.fleet;
@@ -172,7 +173,7 @@ impl<'f> Lookup<'f, '_> {
         nodes
     }
 
-    /// The nodes that meet every selector entry and fail the required affinity.
+    /// Returns the nodes that meet every selector entry and fail the required affinity.
     #[must_use]
     pub(crate) fn excluded_by_affinity(&self) -> Bits {
         let fleet = self.fleet;
@@ -195,8 +196,8 @@ impl<'f> Lookup<'f, '_> {
         nodes
     }
 
-    /// Up to `most` of these nodes that lack the fewest selector entries, those that lack none left out: count first,
-    /// then name; nodes whose taints shut the pod out come last.
+    /// Returns up to `most` of these nodes that lack the fewest selector entries, but at least one: ordered by
+    /// that number, then by name. Nodes whose taints keep the pod out come last.
     #[must_use]
     pub fn nearest(&self, among: &Bits, most: usize) -> Vec<NodeIndex> {
         let fleet = self.fleet;
@@ -214,7 +215,7 @@ impl<'f> Lookup<'f, '_> {
                 }
             }
         }
-        // A cordon's and a failing node's own taints pass; those of a person stay.
+        // Taints of a cordon or a failing node are temporary; taints set by a person are not.
         let mut shut_out = fleet.kept_out(&self.placement.tolerations).by_person.clone();
         shut_out.intersect(among);
         let mut open = among.clone();
@@ -262,7 +263,7 @@ impl<'f> Lookup<'f, '_> {
         out
     }
 
-    /// The selector entries a node does not meet, by key.
+    /// Returns the selector entries that a node does not meet, by key.
     #[must_use]
     pub fn missing(&self, node: NodeIndex) -> Vec<(String, String)> {
         let mut out: Vec<(String, String)> = self
@@ -277,14 +278,14 @@ impl<'f> Lookup<'f, '_> {
         out
     }
 
-    /// The entries of `missing` whose key the node has with another value, and that value.
+    /// Returns, for the entries of `missing` whose key the node has, the node's value.
     #[must_use]
     pub fn values(&self, node: NodeIndex, missing: &[(String, String)]) -> BTreeMap<String, String> {
         let value = |(key, _): &(String, String)| Some((key.clone(), self.fleet.label(node, key)?.to_owned()));
         missing.iter().filter_map(value).collect()
     }
 
-    /// Why one node does not take the pod.
+    /// Returns the reasons why a node does not take the pod.
     #[must_use]
     pub fn refusal(&self, node: NodeIndex) -> NodeMismatch {
         let affinity = self.placement.affinity.as_ref().filter(|affinity| !self.fleet.met(affinity).all.contains(node));
@@ -302,14 +303,14 @@ impl<'f> Lookup<'f, '_> {
         }
     }
 
-    /// The taints of a node that keep the pod out, that of a cordon left aside.
+    /// Returns the taints of a node that keep the pod out, without that of a cordon.
     #[must_use]
     pub fn untolerated(&self, node: NodeIndex) -> Vec<Taint> {
         let taints = self.fleet.taints(node).iter().filter(|taint| taint.key != label::TAINT_UNSCHEDULABLE);
         taints.filter(|taint| taint.effect.refuses() && !self.placement.tolerates(taint)).cloned().collect()
     }
 
-    /// Whether the pod is kept out by a cordon.
+    /// Whether a cordon keeps the pod out.
     #[must_use]
     pub(crate) fn is_kept_out_by_cordon(&self, node: NodeIndex) -> bool {
         let tainted = self
@@ -320,7 +321,7 @@ impl<'f> Lookup<'f, '_> {
         tainted || (self.fleet.is_cordoned(node) && !self.placement.tolerates_cordon())
     }
 
-    /// The conditions that fail in the term that comes nearest to matching.
+    /// Returns the failing conditions of the term that has the fewest of them.
     fn failing(&self, affinity: &NodeSelector, node: NodeIndex) -> Vec<AffinityRule> {
         let name = self.fleet.name(node);
         let fails = |term: &Term| -> Vec<AffinityRule> {
@@ -331,7 +332,8 @@ impl<'f> Lookup<'f, '_> {
                 NameRule::Invalid => true,
             });
             let mut out: Vec<AffinityRule> = Vec::new();
-            // KubeVirt adds a condition to each term, the guest's own may hold it already: it is one.
+            // KubeVirt adds a condition to each term. If the guest's own affinity already has it, it is listed
+            // once.
             for rule in labels.cloned().map(AffinityRule::Label).chain(names.cloned().map(AffinityRule::Name)) {
                 if !out.contains(&rule) {
                     out.push(rule);
@@ -343,8 +345,8 @@ impl<'f> Lookup<'f, '_> {
         nearest.unwrap_or_else(|| vec![AffinityRule::NoTerm])
     }
 
-    /// For each of these nodes the conditions that fail in the term that comes nearest to matching, the first
-    /// [`CONDITIONS`] of them. Conditions are looked up once for all nodes; `None` where it is enough before that is done.
+    /// Returns, for each of these nodes, the first [`CONDITIONS`] failing conditions of the term that has the
+    /// fewest. Conditions are looked up once for all nodes; `None` if the deadline passed first.
     pub(in crate::fit) fn failing_affinity(
         &self,
         nodes: &[NodeIndex],
@@ -382,13 +384,13 @@ impl<'f> Lookup<'f, '_> {
         Some(out)
     }
 
-    /// The fleet looked into.
+    /// Returns the fleet.
     #[must_use]
     pub fn fleet(&self) -> &'f Fleet {
         self.fleet
     }
 
-    /// What was looked up.
+    /// Returns the placement.
     #[must_use]
     pub fn placement(&self) -> &Placement<'_> {
         self.placement

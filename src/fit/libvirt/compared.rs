@@ -1,4 +1,4 @@
-//! What a guest would lose with a named model.
+//! The features that a guest would lose with a named model.
 
 use std::collections::BTreeSet;
 
@@ -8,25 +8,25 @@ use crate::fit::models;
 /// The CPU features that a guest has and would not have with a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lost {
-    /// Libvirt on the guest's node was asked for the features of both.
+    /// A comparison by libvirt on the guest's node, which listed the features of both CPUs.
     ByLibvirt(Vec<String>),
-    /// Libvirt was not asked about this model: compared by its features in libvirt's CPU map and in QEMU, of the releases that
-    /// [`models`] names.
+    /// Features compared without libvirt: by libvirt's CPU map and QEMU, of the releases that [`models`]
+    /// names.
     ByModels(Vec<String>),
 }
 
 impl Lost {
-    /// The source for models about which libvirt was not asked.
+    /// The source name for models about which libvirt was not asked.
     pub(crate) const BY_MODELS: &str = "models";
 
-    /// The features.
+    /// Returns the features.
     pub(crate) fn features(&self) -> &[String] {
         match self {
             Self::ByLibvirt(lost) | Self::ByModels(lost) => lost,
         }
     }
 
-    /// Who says so, as JSON spells it.
+    /// Returns the source of the comparison, as JSON spells it.
     pub(crate) fn source(&self) -> &'static str {
         match self {
             Self::ByLibvirt(_) => "libvirt",
@@ -36,7 +36,8 @@ impl Lost {
 }
 
 impl Answers {
-    /// What the guest would lose with a named model; `None` where its CPU, or the features of the model, are not known.
+    /// Returns the features that the guest would lose with a named model; `None` if its CPU, or the features
+    /// of the model, are not known.
     pub(crate) fn lost(&self, model: &str) -> Option<Lost> {
         if let Some(lost) = self.losses.get(model) {
             return Some(Lost::ByLibvirt(lost.clone()));
@@ -50,10 +51,10 @@ impl Answers {
     }
 }
 
-/// What a guest loses with a model: features it has beyond those, without what every guest is given.
+/// Returns the features of `guest` that `model` lacks, without those that every guest is given.
 #[must_use]
 pub(crate) fn losses(guest: &BTreeSet<String>, model: &BTreeSet<String>) -> Vec<String> {
-    // QEMU shows the one to all guests, and KVM gives the other to all named models.
+    // QEMU shows `hypervisor` to all guests, and KVM gives `x2apic` to all named models.
     const GIVEN: [&str; 2] = ["hypervisor", "x2apic"];
     guest.difference(model).filter(|name| !GIVEN.contains(&name.as_str())).cloned().collect()
 }

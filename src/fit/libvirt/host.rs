@@ -1,20 +1,20 @@
-//! What the libvirt of a node says of the node itself: its host model, and the named models that it can run.
+//! The description that libvirt gives of its node: its host model, and the named models that it can run.
 
 use std::collections::BTreeMap;
 
 use super::Cpu;
 use crate::fit::label::{self, Family};
 
-/// What is known of nodes, by name.
+/// The known descriptions of nodes, by node name.
 pub(crate) type LibvirtHosts = BTreeMap<String, LibvirtHost>;
 
-/// What libvirt says of a node: `virsh domcapabilities`.
+/// The description of a node by its libvirt: `virsh domcapabilities`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LibvirtHost {
-    /// What libvirt makes of `host-model` there; `None` where it has none.
+    /// The CPU of `host-model` on the node; `None` if libvirt reports none.
     pub model: Option<Cpu>,
-    /// The named models that it lists: none where it can run none by name (`<mode name='custom' supported='no'/>`). `None` where it
-    /// does not say.
+    /// The named models that libvirt lists: an empty list if it can run none by name (`<mode name='custom'
+    /// supported='no'/>`), `None` if it has no list.
     pub models: Option<BTreeMap<String, Usable>>,
 }
 
@@ -25,22 +25,23 @@ pub enum Usable {
     Yes,
     /// `no`: the features that keep it from being usable, where libvirt names them (`<blockers>`, since libvirt 10.10).
     No(Vec<String>),
-    /// `unknown`, or nothing.
+    /// `unknown`, or no value.
     Unknown,
 }
 
-/// Whether a node has what a label says.
+/// Whether a node has the capability that a label states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Provided {
-    /// Its libvirt says that it has not: such a label would be untrue.
+    /// Its libvirt denies it: the label would be untrue.
     No,
-    /// Its libvirt does not tell.
+    /// Its libvirt gives no answer.
     Unknown,
-    /// Its libvirt says so.
+    /// Its libvirt confirms it.
     Yes,
 }
 
-/// The features that libvirt leaves out of a host model, for they cannot be migrated: `migratable='no'` of its CPU map.
+/// The features that libvirt omits from a host model because they cannot be migrated: `migratable='no'` of its
+/// CPU map.
 const NOT_MIGRATABLE: [&str; 4] = ["invtsc", "cmt", "mbm_total", "mbm_local"];
 
 impl From<Option<bool>> for Provided {
@@ -54,38 +55,40 @@ impl From<Option<bool>> for Provided {
 }
 
 impl LibvirtHost {
-    /// Why a named model cannot be used there: the features in the way, where they are named; `None` where it can, or libvirt does
-    /// not tell.
+    /// Returns the features that prevent the use of a named model, if libvirt names them; `None` if the model
+    /// is usable or libvirt gives no answer.
     #[must_use]
     pub fn unusable(&self, model: &str) -> Option<&[String]> {
         match self.models.as_ref()?.get(model) {
             Some(Usable::No(blockers)) => Some(blockers),
             Some(Usable::Yes | Usable::Unknown) => None,
-            // A list that does not name it is that of a libvirt that does not know it.
+            // A libvirt whose list omits the model does not support it.
             None => Some(&[]),
         }
     }
 
-    /// Whether it lists a named model as usable.
+    /// Whether libvirt lists the named model as usable.
     #[must_use]
     pub(crate) fn is_usable(&self, model: &str) -> bool {
         self.models.as_ref().is_some_and(|models| models.get(model) == Some(&Usable::Yes))
     }
 
-    /// Whether it lists a model, usable or not. A list without any unusable one was kept without them.
+    /// Whether libvirt lists the model, usable or not. `None`: a list of usable models only was stored without
+    /// the others.
     fn lists(&self, model: &str) -> Option<bool> {
         let models = self.models.as_ref()?;
         let is_whole = models.values().any(|usable| *usable != Usable::Yes);
         if models.contains_key(model) { Some(true) } else { is_whole.then_some(false) }
     }
 
-    /// Whether the node has what a label says. Mirrors `prepareLabels` of KubeVirt's `node_labeller.go`.
+    /// Whether the node has the capability that a label states. Mirrors `prepareLabels` of KubeVirt's
+    /// `node_labeller.go`.
     #[must_use]
     pub(crate) fn provides(&self, key: &str) -> Provided {
         let name = label::name(key);
         let cpu = self.model.as_ref();
         match Family::of(key) {
-            // Whether the host has one of these, a host model that is without it does not tell.
+            // A host model without one of these features does not prove that the host lacks it.
             Family::CpuFeature if NOT_MIGRATABLE.contains(&name) => {
                 cpu.and_then(|cpu| cpu.require.contains(name).then_some(true)).into()
             }
@@ -99,7 +102,7 @@ impl LibvirtHost {
             Family::CpuVendor => cpu.and_then(|cpu| cpu.vendor.as_ref()).map(|vendor| vendor == name).into(),
             Family::HostModelCpu => cpu.map(|cpu| cpu.model == name).into(),
             Family::HostModelRequired => cpu.map(|cpu| cpu.require.contains(name)).into(),
-            // Neither libvirt's host model nor its list of models speaks of these.
+            // Neither libvirt's host model nor its list of models covers these.
             Family::Hyperv
             | Family::CpuTimer
             | Family::SchedulingTsc

@@ -1,11 +1,11 @@
-//! Why there is no answer of libvirt.
+//! The reasons why there is no answer of libvirt.
 
 use std::fmt;
 
 use crate::fit::fleet::{Lookup, NodeIndex};
 use crate::fit::label::{self, Family};
 
-/// Why there is no answer: of a guest about its own CPU, or of a node about that CPU.
+/// The reason why there is no answer: of a guest about its own CPU, or of a node about that CPU.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Silence {
     /// No running guest's launcher is known on the node.
@@ -14,33 +14,35 @@ pub enum Silence {
     /// The launcher of the guest itself is not known.
     #[error("not asked: its launcher is not known")]
     NoOwnLauncher,
-    /// Answers are read from files, and this one is not among them.
+    /// Answers are read from files, and this one is not in them.
     #[error("no saved answer")]
     NotSaved,
-    /// The saved answer is of an earlier start of the guest: another VMI, with another CPU.
+    /// The saved answer is from an earlier start of the guest: another VMI, with another CPU.
     #[error("no saved answer since it was started again")]
     StartedAnew,
-    /// There are saved answers of several starts of the guest, and a dump without UIDs does not say which one runs.
+    /// There are saved answers of several starts of the guest, and a dump without UIDs does not identify the
+    /// current one.
     #[error("no saved answer that is known to be of this start: there are some of several")]
     SeveralStarts,
-    /// The saved answers are of another machine of that name, or of this one before its libvirt had another host model.
+    /// The saved answers are from another machine with this name, or from this one when it had another host
+    /// model.
     #[error("no saved answer of the node as it is: it was labelled {saved} then, and is labelled {now} now")]
     OtherMachine {
-        /// What the labels said of the machine that was asked.
+        /// The labels of the machine when it was asked.
         saved: String,
-        /// What they say now.
+        /// The labels now.
         now: String,
     },
-    /// The guest's CPU is not known: there is nothing to ask a node about.
+    /// The guest's CPU is not known, so there is nothing to compare.
     #[error("not asked: the guest's CPU is not known")]
     GuestUnknown,
-    /// The guest cannot go there, whatever libvirt says.
+    /// The guest cannot run there, regardless of libvirt's answer.
     #[error("not asked: {0}")]
     KeptOff(NotAskedBecause),
     /// The API server refuses exec to the user.
     #[error("not asked: exec is refused ({0})")]
     Forbidden(String),
-    /// The command could not be run, or the connection broke.
+    /// The command could not be started, or the connection broke.
     #[error("not asked: exec failed ({0})")]
     NotRun(String),
     /// The launcher has no `bash`.
@@ -49,34 +51,34 @@ pub enum Silence {
     /// The launcher has no `virsh`.
     #[error("not asked: the launcher there has no virsh")]
     NoVirsh,
-    /// The launcher's `virsh` is older than the question (libvirt 4.4).
+    /// The launcher's `virsh` lacks this command (added in libvirt 4.4).
     #[error("not asked: virsh there does not know {0}")]
     NoVerb(String),
-    /// Earlier questions there took longer than this many seconds each.
+    /// Earlier commands there exceeded this many seconds each.
     #[error("not asked: earlier questions there had no answer within {0} s")]
     GivenUp(u64),
-    /// It took longer than this many seconds.
+    /// The command exceeded this many seconds.
     #[error("no answer within {0} s")]
     TooSlow(u64),
-    /// It is longer than this many bytes.
+    /// The answer exceeded this many bytes.
     #[error("an answer of more than {0} bytes, which was not read")]
     TooLong(usize),
-    /// Virsh failed, in its words.
+    /// Virsh failed with this message.
     #[error("virsh failed: {0}")]
     Failed(String),
-    /// It is not what libvirt writes.
+    /// The answer does not have libvirt's format.
     #[error("an answer that cannot be read: {0}")]
     Unreadable(String),
     /// The guest has no CPU that can be compared.
     #[error("libvirt describes no CPU to compare: the guest has {0}")]
     NoModel(String),
-    /// What a file of answers says, in words alone.
+    /// A reason in a file of answers that consists of text alone.
     #[error("{0}")]
     Recorded(String),
 }
 
 impl Silence {
-    /// The reason in one word, as JSON spells it.
+    /// Returns the reason in one word, as JSON spells it.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -103,7 +105,8 @@ impl Silence {
         }
     }
 
-    /// The part of the sentence that the code does not hold: libvirt's words, a name, a number; empty where there is none.
+    /// Returns the part of the sentence that the code does not imply: libvirt's message, a name, a number.
+    /// Empty if there is none.
     #[must_use]
     pub fn detail(&self) -> String {
         match self {
@@ -129,8 +132,8 @@ impl Silence {
         }
     }
 
-    /// The reason that a file keeps as code and detail: one that came of asking. `None` for what follows from the files
-    /// themselves, and for what is not known.
+    /// Restores the reason that a file stores as code and detail. `None` if the code is not known, or the
+    /// reason follows from the files themselves.
     #[must_use]
     pub(crate) fn of_code(code: &str, detail: &str) -> Option<Self> {
         let alone = [Self::NoLauncher, Self::NoOwnLauncher, Self::NoShell, Self::NoVirsh];
@@ -143,22 +146,22 @@ impl Silence {
     }
 }
 
-/// What keeps a guest off a node whatever its CPU, so that libvirt there is not asked.
+/// The reason why a guest cannot run on a node regardless of its CPU, so that libvirt there is not asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NotAskedBecause {
     /// The guest is of another architecture.
     Architecture,
     /// The guest's pod names another node.
     OtherNode,
-    /// The node lacks these labels, which the guest asks for and which are not of the CPU.
+    /// The node lacks these labels, which the guest selects and which do not describe the CPU.
     Labels(Vec<(String, String)>),
     /// The node does not meet the guest's node affinity.
     Affinity,
 }
 
 impl NotAskedBecause {
-    /// What keeps the guest off a node, besides labels of the CPU, a cordon, taints and virt-handler; `None` where nothing does,
-    /// and libvirt there is to be asked.
+    /// Returns why the guest cannot run on a node, apart from CPU labels, a cordon, taints and virt-handler;
+    /// `None` if there is no reason, so that libvirt there is asked.
     #[must_use]
     pub fn of(lookup: &Lookup<'_, '_>, node: NodeIndex) -> Option<Self> {
         let wanted = lookup.placement().get(label::ARCH);
@@ -211,7 +214,7 @@ mod tests {
         "in its words".to_owned()
     }
 
-    /// Every reason, each from the one before: the compiler asks for the next where one is added.
+    /// Returns the next reason, so that the compiler requires a line for each new one.
     fn after(silence: &Silence) -> Option<Silence> {
         Some(match silence {
             Silence::NoLauncher => Silence::NoOwnLauncher,
@@ -278,7 +281,8 @@ mod tests {
         assert_eq!(said, expected);
     }
 
-    /// What came of asking is read back as it was; what follows from the files themselves is found again.
+    /// Reasons that came from asking are read back unchanged; those that follow from the files themselves are
+    /// found again.
     #[test]
     fn what_came_of_asking_is_kept_by_code_and_detail() {
         let follows =
@@ -293,7 +297,7 @@ mod tests {
         assert_eq!(Silence::of_code("rain", ""), None);
     }
 
-    /// What keeps a guest off besides labels of the CPU, a cordon, taints and virt-handler.
+    /// The reasons that do not depend on CPU labels, a cordon, taints or virt-handler.
     #[test]
     fn only_what_the_cpu_has_to_do_with_is_asked_about() {
         let node = |name: &str, labels: &[(&str, &str)]| {
